@@ -1,0 +1,41 @@
+# Everything sets itself up: the first call makes .venv with the package, its video extra and the tools.
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    ?= runs/demo
+# Weights that the same experiment file made in a longer run (experiments/README.md), shown beside the demo's own.
+STARTER ?= experiments/bouncing_balls.safetensors
+# Training steps of the demo; the experiment's own number where not given. CI uses a few.
+DEMO_STEPS ?=
+# --require lets the demo fail where the starter weights miss the protocol's bar.
+DEMO_CHECK ?=
+BIN = $(VENV)/bin
+
+.PHONY: demo test test-all lint format clean
+
+$(VENV)/ready: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --editable '.[video,dev]'
+	touch $@
+
+demo: $(VENV)/ready
+	$(BIN)/python -m vdm_jax train --config=experiments/bouncing_balls.py --workdir=$(RUN) $(if $(DEMO_STEPS),--config.train.steps=$(DEMO_STEPS))
+	$(BIN)/python -m vdm_jax sample --workdir=$(RUN) --weights=$(STARTER) --num=16
+	$(BIN)/python -m vdm_jax evaluate --workdir=$(RUN)
+	$(BIN)/python -m vdm_jax evaluate --weights=$(STARTER) --out=$(RUN)/evals $(DEMO_CHECK)
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(VENV)/ready
+	$(BIN)/python -m pytest -m 'not gpu'
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

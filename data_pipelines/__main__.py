@@ -1,0 +1,33 @@
+"""python -m data_pipelines COMMAND ...: see `--help`. Exit code 2 and one line on stderr for the user's mistakes."""
+
+import argparse
+import sys
+
+from data_pipelines import inspect_folder
+from vdm_jax.errors import UserError
+
+COMMANDS = {
+    'inspect': inspect_folder,  # what a folder of videos holds
+}
+
+
+def main(arguments=None):
+    """Runs one command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m data_pipelines', description='Raw videos -> training data.')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name, module in COMMANDS.items():
+        summary = module.__doc__.splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=summary)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    parsed = parser.parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

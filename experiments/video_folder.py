@@ -1,0 +1,61 @@
+"""Any folder of real videos; each file is a class of its own, so that a small folder can be memorised clip by clip.
+
+    python -m vdm_jax train --config=experiments/video_folder.py --config.data.path=DIR --workdir=RUN
+    python -m vdm_jax sample --workdir=RUN
+
+Memorising four clips (8 frames of 32x32), each from its first frame:
+
+    python -m vdm_jax train --config=experiments/video_folder.py:memorise --config.data.path=DIR --workdir=RUN
+    python -m vdm_jax evaluate --workdir=RUN     # PSNR of each sample against the clip of its label
+
+Hardware: 2 CPU cores; minutes and PSNR are in experiments/README.md.
+Larger, on one GPU: :size=S,pixels=64,frames=16 (not yet run on one).
+Status: measured.
+"""
+
+from vdm_jax.config import ConfigDict, parse_arg
+
+
+def get_config(arg=None):
+    arg = parse_arg(arg, size='tiny', pixels=32, frames=8, memorise=False)
+    config = ConfigDict()
+    config.data = ConfigDict(
+        {
+            'source': 'video_folder',
+            'pixels': arg.pixels,
+            'frames': arg.frames,
+            'stride': 2,
+            'label': 'index',
+            'start': 'first' if arg.memorise else 'random',
+        }
+    )
+    config.model = ConfigDict(
+        {
+            'size': arg.size,
+            'patch': 4 if arg.pixels <= 32 else 8,
+            'time_patch': 2,
+            'qk_norm': True,
+        }
+    )
+    config.diffusion = ConfigDict(
+        {
+            'process': {'name': 'rectified_flow', 'time': 'logit_normal', 'mean': 0.8, 'std': 1.3},
+            'prediction': 'x0',
+            'weighting': 'velocity',
+            'label_dropout': 0.0 if arg.memorise else 0.1,
+        }
+    )
+    config.optim = ConfigDict(
+        {
+            'name': 'muon',
+            'learning_rate': 0.02,
+            'adam_learning_rate': 3e-3,
+            'b2': 0.95,
+            'warmup_steps': 20,
+            'schedule': 'cosine',
+        }
+    )
+    config.train = ConfigDict({'steps': 1200, 'batch_size': 8, 'checkpoint_every': 200, 'sample_every': 400})
+    config.ema = ConfigDict({'decays': (0.99,)})
+    config.sampler = ConfigDict({'name': 'euler', 'steps': 50})
+    return config

@@ -1,0 +1,243 @@
+import os
+import pathlib
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from vdm_jax import media
+from vdm_jax.data import decode, transforms
+
+av = pytest.importorskip('av')
+
+SHARED = pathlib.Path(os.environ.get('VDM_JAX_SHARED', pathlib.Path(__file__).parents[3] / 'shared'))
+CLIPS = SHARED / 'data' / 'clips'
+needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f'{CLIPS} is not there (set VDM_JAX_SHARED)')
+BITS = 8
+
+
+def coded(count, height=32, width=64):
+    """uint8 (count, height, width, 3): frame i carries i as eight black or white bars."""
+    bits = (np.arange(count)[:, None] >> np.arange(BITS)) & 1
+    bars = (bits * 219 + 18).astype(np.uint8).repeat(width // BITS, 1)
+    return np.broadcast_to(bars[:, None, :, None], (count, height, width, 3))
+
+
+def numbers(video):
+    """The numbers that frames of any size carry, (T,)."""
+    column = video.mean((1, 3))
+    bars = column.reshape(len(video), BITS, -1).mean(2)
+    return ((bars > 128) << np.arange(BITS)).sum(1)
+
+
+def encode(path, video, codec='libx264', fps=25, gop=10, times=None, pix_fmt='yuv420p', **options):
+    """A file in the format of its suffix; times: of the frames, in units of 1/1000 s."""
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=fps, options=options)
+        stream.height, stream.width, stream.pix_fmt = *video.shape[1:3], pix_fmt
+        stream.codec_context.gop_size = gop
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for i, pixels in enumerate(video):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
+            frame.pts = i if times is None else int(times[i])
+            if times is not None:
+                frame.time_base = stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+FORMATS = {
+    'h264.mp4': {},
+    'h264_open_gop.mp4': {'x264-params': 'open-gop=1:bframes=3:keyint=12'},
+    'h264.mkv': {},
+    'mpeg4.avi': {'codec': 'mpeg4'},
+    'mpeg4_b_frames.avi': {'codec': 'mpeg4', 'bf': '2'},
+    'vp8.webm': {'codec': 'libvpx', 'auto-alt-ref': '1', 'lag-in-frames': '16', 'b': '300k'},
+    'vp9.webm': {'codec': 'libvpx-vp9', 'auto-alt-ref': '1', 'lag-in-frames': '16', 'cpu-used': '8', 'b': '300k'},
+    'one_keyframe.mov': {'gop': 250},
+    'animation.gif': {'codec': 'gif', 'pix_fmt': 'rgb8'},
+}
+
+
+@pytest.mark.parametrize('name', FORMATS)
+def test_the_frames_read_are_the_frames_asked_for(tmp_path, name):
+    path = encode(tmp_path / name, coded(60), **FORMATS[name])
+    video = decode.probe(path)
+    assert (video.frames, video.width, video.height, video.rotation) == (60, 64, 32, 0)
+    assert video.fps == pytest.approx(25) and video.seconds == pytest.approx(60 / 25, abs=0.05)
+    for wanted in ([0, 1, 2], [59], [31, 33, 35], [9, 10, 11, 12, 13], [40, 3, 40, 17], range(60)):
+        np.testing.assert_array_equal(numbers(decode.read(video, list(wanted))), list(wanted))
+
+
+def test_reading_from_a_keyframe_equals_reading_from_the_start(tmp_path):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (40, 36, 52, 3), np.uint8)
+    video = decode.probe(encode(tmp_path / 'noise.mp4', noise))
+    whole = decode.read(video, np.arange(40), 20, 30)
+    assert whole.shape == (40, 20, 30, 3)
+    np.testing.assert_array_equal(decode.read(video, np.arange(25, 30), 20, 30), whole[25:30])
+
+
+def test_uneven_timestamps_are_read_as_they_are(tmp_path):
+    times = np.array([0, 40, 200, 240, 900, 940])
+    video = decode.probe(encode(tmp_path / 'uneven.mkv', coded(6), times=times))
+    np.testing.assert_allclose(video.times, times / 1000, atol=2e-3)
+    np.testing.assert_array_equal(numbers(decode.read(video, [4, 1])), [4, 1])
+
+
+def test_frames_cut_away_by_an_edit_list_do_not_count(tmp_path):
+    path = encode(tmp_path / 'whole.mp4', coded(40), gop=20)
+    keep = {'avoid_negative_ts': 'disabled'}
+    with av.open(str(path)) as whole, av.open(str(tmp_path / 'cut.mp4'), 'w', options=keep) as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size:
+                packet.pts, packet.dts = (stamp - 7 * packet.duration for stamp in (packet.pts, packet.dts))
+                packet.stream = stream
+                cut.mux(packet)
+    video = decode.probe(tmp_path / 'cut.mp4')
+    assert video.frames == 33 and video.seconds == pytest.approx(33 / 25)
+    np.testing.assert_array_equal(numbers(decode.read(video, [0, 5, 20, 32])), [7, 12, 27, 39])
+
+
+def test_hidden_reference_frames_of_vp8_are_not_counted(tmp_path):
+    """Packets 7 and 23 lose their show_frame bit: they are decoded, others lean on them, but nobody sees them."""
+    path = encode(tmp_path / 'plain.webm', coded(30), codec='libvpx', gop=12)
+    with av.open(str(path)) as plain, av.open(str(tmp_path / 'hidden.webm'), 'w') as hidden:
+        stream = hidden.add_stream_from_template(plain.streams.video[0])
+        for i, packet in enumerate(packet for packet in plain.demux(video=0) if packet.size):
+            content = bytearray(bytes(packet))
+            content[0] &= 0xFF if i not in (7, 23) else 0xEF
+            changed = av.Packet(bytes(content))
+            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+            changed.stream, changed.is_keyframe = stream, packet.is_keyframe
+            hidden.mux(changed)
+    video = decode.probe(tmp_path / 'hidden.webm')
+    shown = [i for i in range(30) if i not in (7, 23)]
+    assert video.frames == 28
+    np.testing.assert_array_equal(numbers(decode.read(video, np.arange(28))), shown)
+    np.testing.assert_array_equal(numbers(decode.read(video, [20, 25])), [shown[20], shown[25]])
+
+
+PLAYLIST = b'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\ngood.mp4\n#EXT-X-ENDLIST\n'
+
+
+@pytest.mark.parametrize('content', [b'', b'not a video at all' * 100, PLAYLIST], ids=['empty', 'text', 'playlist'])
+def test_what_is_no_video_is_broken(tmp_path, content):
+    encode(tmp_path / 'good.mp4', coded(3))
+    path = tmp_path / 'bad.mp4'
+    path.write_bytes(content)
+    with pytest.raises(decode.BrokenVideoError, match='Invalid data'):
+        decode.probe(path)
+
+
+def test_a_file_cut_off_is_broken_even_if_its_header_comes_first(tmp_path):
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (30, 64, 64, 3), np.uint8)
+    content = encode(tmp_path / 'whole.mp4', video).read_bytes()
+    cut = tmp_path / 'cut.mp4'
+    cut.write_bytes(content[: len(content) // 2])
+    with pytest.raises(decode.BrokenVideoError):
+        decode.probe(cut)
+    media.write_mp4(tmp_path / 'fast.mp4', video, 25)  # faststart: the header comes first
+    content = (tmp_path / 'fast.mp4').read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    with pytest.raises(decode.BrokenVideoError, match='cut off: .* of 30 frames'):
+        decode.probe(cut)
+
+
+def test_a_matroska_file_cut_off_is_broken(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
+    content = encode(tmp_path / 'whole.mkv', noise).read_bytes()
+    cut = tmp_path / 'cut.mkv'
+    cut.write_bytes(content[: len(content) // 2])
+    with pytest.raises(decode.BrokenVideoError, match='cut off: .* of 2.40 seconds'):
+        decode.probe(cut)
+
+
+def test_damaged_files_never_fail_in_another_way(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ('h264.mp4', 'vp8.webm', 'mpeg4.avi', 'animation.gif'):
+        content = np.frombuffer(encode(tmp_path / name, coded(20), **FORMATS[name]).read_bytes(), np.uint8)
+        for flips in (1, 10, 100, 1000) * 5:
+            damaged = content.copy()
+            damaged[rng.integers(0, len(content), flips)] = rng.integers(0, 256, flips)
+            damaged.tofile(tmp_path / name)
+            try:
+                video = decode.probe(tmp_path / name)
+                assert decode.read(video, [0, video.frames - 1], 8, 8).shape == (2, 8, 8, 3)
+            except decode.BrokenVideoError as error:
+                assert str(error)
+
+
+def test_too_large_frames_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    path = encode(tmp_path / 'a.mp4', coded(3))
+    video = decode.probe(path)
+    monkeypatch.setattr(decode, 'MAX_READ_PIXELS', 64 * 32 * 2)
+    with pytest.raises(decode.BrokenVideoError, match='decodes more than'):
+        decode.read(video, [2])
+    monkeypatch.setattr(decode, 'MAX_FRAME_PIXELS', 64)
+    with pytest.raises(decode.BrokenVideoError, match='64x32 frames are larger'):
+        decode.probe(path)
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    from PIL import Image
+
+    frames = [Image.new('RGBA', (33, 21), (255, 0, 0, 255)) for _ in range(3)]
+    for i, frame in enumerate(frames):
+        frame.paste((0, 0, 0, 0), (0, 0, 10 + i, 21))
+    frames[0].save(tmp_path / 'holes.gif', save_all=True, append_images=frames[1:], duration=100, disposal=2)
+    video = decode.read(decode.probe(tmp_path / 'holes.gif'), [0, 1, 2])
+    assert video.shape == (3, 21, 33, 3)
+    for i, frame in enumerate(video):
+        assert (frame[:, : 10 + i] == 255).all() and (frame[:, 10 + i :] == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ('height', 'width', 'scaled'), [(720, 1280, (64, 114)), (101, 51, (127, 64)), (3, 3, (64, 64))]
+)
+def test_resize_keeps_the_aspect_and_the_mean(height, width, scaled):
+    assert transforms.short_side(height, width, 64) == scaled
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    small = transforms.resize(frame, *scaled)
+    assert small.shape == (*scaled, 3) and small.mean() == pytest.approx(frame.mean(), abs=4)
+    if height > 500:
+        assert small.std() < frame.std() / 5  # antialiased: noise averages out
+
+
+def test_turn_crop_and_flip_move_pixels_where_they_belong():
+    video = np.zeros((1, 4, 6, 3), np.uint8)
+    video[0, 0, 0] = 255  # top left
+    assert transforms.turn(video, 90)[0, -1, 0, 0] == 255  # counterclockwise: bottom left
+    assert transforms.turn(video, -90)[0, 0, -1, 0] == 255  # clockwise: top right
+    assert transforms.flip(video)[0, 0, -1, 0] == 255
+    assert transforms.crop(video, 4, (0.0, 0.0)).max() == 255 and transforms.crop(video, 4).max() == 0
+    assert transforms.crop(video, 4, (0.999, 0.999)).shape == (1, 4, 4, 3)
+
+
+FRAMES = {'bunny_short.webm': 24, 'test.avi': 164, 'rotated_90.mov': 3, 'newtonscradle.gif': 36, 'cockatoo.mp4': 280}
+
+
+@needs_clips
+def test_sixteen_real_files_open_with_their_true_number_of_frames():
+    videos = {path.name: decode.probe(path) for path in sorted(CLIPS.iterdir())}
+    assert len(videos) == 16
+    for name, frames in FRAMES.items():
+        assert videos[name].frames == frames
+    phone = videos['rotated_90.mov']
+    assert (phone.rotation, phone.width, phone.height) == (270, 320, 568)
+    assert decode.read(phone, [0]).shape == (1, 568, 320, 3)
+
+
+@needs_clips
+@pytest.mark.parametrize('name', ['cockatoo.mp4', 'realshort.mp4', 'bikes.mp4'])
+def test_real_files_read_the_same_from_any_keyframe(name):
+    """cockatoo.mp4 decodes wrongly after a seek unless its first packet has been seen."""
+    video = decode.probe(CLIPS / name)
+    assert len(video.keys) > 1
+    start = int(np.searchsorted(video.pts, video.keys[1]))
+    whole = decode.read(video, np.arange(start + 6), 32, 32)
+    np.testing.assert_array_equal(decode.read(video, np.arange(start + 1, start + 6), 32, 32), whole[start + 1 :])

@@ -1,0 +1,94 @@
+"""The scan is the loop it stands for, and a sample depends on its own noise and key alone."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vdm_jax.diffusion.prediction import to_x0_eps
+from vdm_jax.diffusion.process import DDPM, RectifiedFlow, expand
+from vdm_jax.diffusion.sample_loop import sample
+from vdm_jax.diffusion.samplers import DDIM, Euler
+
+SHAPE = (3, 4, 2, 1, 1)
+COSINE, FLOW = DDPM('cosine'), RectifiedFlow()
+CALM, NOISY = DDIM(steps=6), DDIM(steps=6, eta=1.0)
+
+
+def network(x, t):
+    """Something that bends, mixes frames, and listens to the time."""
+    return jnp.tanh(x + 0.3 * jnp.roll(x, 1, axis=1) + expand(t, x.ndim))
+
+
+def denoiser(process):
+    return lambda x, t: to_x0_eps('v', process, network(x, t), x, t)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def walk(sampler, process, noise, keys=None):
+    return sample(denoiser(process), sampler, process, noise, keys)
+
+
+@pytest.fixture
+def noise(normals):
+    return normals(1, *SHAPE)[0]
+
+
+@pytest.fixture
+def keys():
+    return jax.random.split(jax.random.key(1), SHAPE[0])
+
+
+@pytest.mark.parametrize('sampler, process', [(CALM, COSINE), (NOISY, FLOW), (Euler(steps=6), COSINE)])
+def test_scan_equals_a_python_loop(sampler, process, noise, keys):
+    x, state, times = noise, sampler.init(noise), process.times(sampler.steps)
+    for i in range(sampler.steps):
+        t, s = jnp.full(SHAPE[:1], times[i]), jnp.full(SHAPE[:1], times[i + 1])
+        drawn = np.stack([jax.random.normal(jax.random.fold_in(key, i), SHAPE[1:]) for key in keys])
+        x0, eps = denoiser(process)(x, t)
+        x, state = sampler.step(state, x, x0, eps, t, s, process, drawn)
+    np.testing.assert_allclose(walk(sampler, process, noise, keys), x, atol=1e-5)
+
+
+def test_a_sample_does_not_depend_on_its_batch(noise, keys):
+    whole = walk(NOISY, FLOW, noise, keys)
+    alone = walk(NOISY, FLOW, noise[2:3], keys[2:3])
+    np.testing.assert_allclose(alone[0], whole[2], atol=1e-6)
+
+
+def test_another_key_is_another_sample_of_that_row_only(noise, keys):
+    before = walk(NOISY, FLOW, noise, keys)
+    after = walk(NOISY, FLOW, noise, keys[np.array([0, 0, 2])])
+    changed = np.abs(np.asarray(after) - np.asarray(before)).max(axis=(1, 2, 3, 4)) > 1e-3
+    np.testing.assert_array_equal(changed, [False, True, False])
+
+
+def test_a_time_per_frame_gives_the_same_video(noise):
+    seen = []
+
+    def denoise(x, t):
+        seen.append(t.shape)
+        return denoiser(COSINE)(x, t)
+
+    per_frame = sample(denoise, CALM, COSINE, noise, t_shape=SHAPE[:2])
+    assert seen[0] == SHAPE[:2]
+    np.testing.assert_allclose(per_frame, walk(CALM, COSINE, noise), atol=1e-6)
+
+
+def test_sampling_is_in_float32_whatever_the_network_speaks(noise):
+    heard = []
+
+    def denoise(x, t):
+        heard.append((x.dtype, t.dtype))
+        return tuple(y.astype(jnp.bfloat16) for y in denoiser(FLOW)(x, t))
+
+    assert sample(denoise, CALM, FLOW, noise.astype(jnp.bfloat16)).dtype == jnp.float32
+    assert set(heard) == {(jnp.dtype('float32'), jnp.dtype('float32'))}
+
+
+def test_a_sampler_that_draws_asks_for_a_key_per_example(noise, keys):
+    for given in (None, keys[:2]):
+        with pytest.raises(ValueError, match='3 keys, one an example'):
+            sample(denoiser(FLOW), NOISY, FLOW, noise, given)

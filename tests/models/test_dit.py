@@ -1,0 +1,177 @@
+"""VideoDiT: what it computes, not only its shapes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.models.sizes import flops_per_video
+from vdm_jax.parallel.rules import path_name
+from vdm_jax.train.state import graphdef_of, init_params
+
+SMALL = VideoDiTConfig(width=32, depth=2, heads=2, patch=2, channels=3, classes=5)
+LAYOUTS, POSITIONS = ('interleaved', 'full'), ('sincos', 'rope')
+
+
+def network(config):
+    """The jitted network and parameters of plain noise.
+
+    Not its own initialisation: there gates and head are zero, and everything would look right.
+    """
+    make = lambda rngs: VideoDiT(config, rngs=rngs)
+    graphdef = graphdef_of(make)
+    shapes = jax.eval_shape(lambda: init_params(make, jax.random.key(0)))
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.15, leaf.shape), jnp.float32), shapes)
+    return jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs)), params
+
+
+def video(frames=4, side=8, batch=2, seed=2):
+    return jax.random.normal(jax.random.key(seed), (batch, frames, side, side, 3))
+
+
+T, LABEL = jnp.array([10.0, 700.0]), jnp.array([1, 5])
+
+
+@pytest.mark.parametrize('layout, position', [('interleaved', 'rope'), ('full', 'sincos')])
+def test_scanned_and_sliced_stacks_are_one_network(layout, position):
+    config = dataclasses.replace(SMALL, layout=layout, position=position, qk_norm=True, depth=4)
+    outputs, trees, grads = [], [], []
+    for scan in (True, False):
+        apply, params = network(dataclasses.replace(config, scan=scan))
+        trees.append(jax.tree.map(jnp.shape, params))
+        loss = lambda p, apply=apply: (jnp.square(out := apply(p, video(), T, LABEL)).mean(), out)
+        grad, output = jax.jit(jax.grad(loss, has_aux=True))(params)
+        outputs.append(output), grads.append(grad)
+    assert trees[0] == trees[1]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *grads)
+    for path, grad in jax.tree_util.tree_flatten_with_path(grads[0])[0]:
+        assert np.abs(grad).max() > 0, path_name(path)  # every parameter takes part
+    assert np.std(outputs[0]) > 0.1
+
+
+def test_a_fresh_network_says_zero():
+    apply, _ = network(SMALL)
+    params = jax.jit(lambda: init_params(lambda rngs: VideoDiT(SMALL, rngs=rngs), jax.random.key(0)))()
+    np.testing.assert_array_equal(apply(params, video(), T, LABEL), 0)  # adaLN-zero and a zero head
+    kernels = params['layers']['space']['mlp']['up']['kernel']
+    assert kernels.shape == (1, 32, 128) and abs(kernels.std() / np.sqrt(2 / 160) - 1) < 0.05  # xavier uniform
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_who_sees_whom(layout):
+    """Through one layer, a token is reached by its frame and its location (interleaved), or by all (full)."""
+    depth = {'interleaved': 2, 'full': 1}[layout]
+    apply, params = network(dataclasses.replace(SMALL, layout=layout, depth=depth))
+    reach = jax.grad(lambda x: apply(params, x, T[:1], LABEL[:1])[0, 0, 0, 0, 0])(video(batch=1))[0]
+    assert np.all(np.abs(reach).max((1, 2, 3)) > 0)  # every frame
+    alone, params = network(dataclasses.replace(SMALL, layout='interleaved', depth=2))
+    params['layers']['time']['attention']['out'] = jax.tree.map(
+        jnp.zeros_like, params['layers']['time']['attention']['out']
+    )
+    reach = jax.grad(lambda x: alone(params, x, T[:1], LABEL[:1])[0, 0, 0, 0, 0])(video(batch=1))[0]
+    assert np.abs(reach[0]).max() > 0 and np.abs(reach[1:]).max() == 0  # without time attention, its own frame alone
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_times_per_frame(layout):
+    apply, params = network(dataclasses.replace(SMALL, layout=layout, time_patch=2))
+    per_frame = jnp.broadcast_to(T[:, None], (2, 4))
+    np.testing.assert_allclose(apply(params, video(), T, LABEL), apply(params, video(), per_frame, LABEL), atol=1e-5)
+    other = apply(params, video(), per_frame.at[:, 3].set(0.0), LABEL)
+    assert np.abs(other - apply(params, video(), per_frame, LABEL)).max() > 1e-3
+
+
+@pytest.mark.parametrize('position', POSITIONS)
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_images_and_larger_clips_run(layout, position):
+    apply, params = network(dataclasses.replace(SMALL, layout=layout, position=position))
+    for frames, side in ((1, 8), (7, 8), (4, 12)):
+        x = video(frames, side)
+        assert apply(params, x, T, LABEL).shape == x.shape
+    still = jnp.concatenate([video(1)] * 4, 1)
+    frames = apply(params, still, T, LABEL)
+    assert np.abs(frames[:, 0] - frames[:, 1]).max() > 1e-4 or position == 'rope'  # rotary positions are relative
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_positions_tell_order(layout):
+    """Without positions attention would be a set operation: permuted frames would give permuted outputs."""
+    for position in POSITIONS:
+        apply, params = network(dataclasses.replace(SMALL, layout=layout, position=position))
+        order = jnp.array([2, 0, 3, 1])
+        straight = apply(params, video(), T, LABEL)[:, order]
+        assert np.abs(apply(params, video()[:, order], T, LABEL) - straight).max() > 1e-3, position
+
+
+def test_labels_count_and_null_is_a_class_of_its_own():
+    apply, params = network(SMALL)
+    outputs = [apply(params, video(), T, jnp.full(2, label)) for label in range(6)]
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(outputs, outputs[1:], strict=False))
+    unconditional, params = network(dataclasses.replace(SMALL, classes=0))
+    assert 'label_embed' not in params
+    assert unconditional(params, video(), T, jnp.zeros(2, int)).shape == video().shape
+
+
+def test_learned_variance_doubles_the_channels():
+    apply, params = network(dataclasses.replace(SMALL, learn_variance=True))
+    assert apply(params, video(), T, LABEL).shape == (2, 4, 8, 8, 6)
+
+
+def test_bfloat16_is_close_and_params_stay_float32():
+    apply, params = network(SMALL)
+    half, params_half = network(dataclasses.replace(SMALL, dtype='bfloat16'))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params_half)} == {jnp.dtype('float32')}
+    full, low = apply(params, video(), T, LABEL), half(params, video(), T, LABEL)
+    assert low.dtype == jnp.float32
+    assert 1e-4 < np.abs(full - low).mean() / np.abs(full).mean() < 0.1
+
+
+# Latte's S and XL as the released code counts them for class-conditional UCF-101 (101 classes), learned sigma, patch 2,
+# 4 latent channels (32.48M and 673.68M are its published rounded counts for the unconditional models).
+@pytest.mark.parametrize('size, millions', [('S', 32.48), ('XL', 673.68)])
+def test_sizes_are_the_papers(size, millions):
+    config = VideoDiTConfig(size=size, patch=2, channels=4, classes=0, learn_variance=True)
+    shapes = jax.eval_shape(lambda: init_params(lambda rngs: VideoDiT(config, rngs=rngs), jax.random.key(0)))
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6
+    # the official count holds the fixed position table as well, (256 + 16) x width
+    assert abs(count + 272 * config.sizes.width / 1e6 - millions) < 0.02 * millions
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_counted_flops_are_the_compilers(layout):
+    config = dataclasses.replace(SMALL, layout=layout, width=64, scan=False)
+    apply, params = network(config)
+    compiled = jax.jit(apply).lower(params, video(8, 16, 1), T[:1], LABEL[:1]).compile().cost_analysis()['flops']
+    counted = flops_per_video(config, (8, 16, 16))
+    assert 0.75 < counted / compiled < 1.02  # the compiler also counts norms, softmax and GELU
+
+
+def test_flops_of_latte_xl():
+    config = VideoDiTConfig(size='XL', patch=2, channels=4, learn_variance=True)
+    assert abs(flops_per_video(config, (16, 32, 32)) / 3.726e12 - 1) < 0.01  # 2 x 1863 GMACs
+
+
+@pytest.mark.parametrize(
+    'wrong, said',
+    [
+        ({'heads': 5}, 'config.model.heads'),
+        ({'depth': 3}, 'config.model.depth'),
+        ({'patch': 0}, 'config.model.patch'),
+        ({'width': 30, 'heads': 3}, 'config.model.width'),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        dataclasses.replace(SMALL, **wrong)
+
+
+def test_sides_that_do_not_divide_are_refused():
+    apply, params = network(SMALL)
+    with pytest.raises(ValueError, match='config.model.patch=2'):
+        apply(params, video(side=9), T, LABEL)

@@ -1,0 +1,131 @@
+"""Configs: what overrides mean, and what a user is told who mistypes one."""
+
+import json
+
+import pytest
+
+from vdm_jax.build import Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.config import ConfigDict, differences, override, parse_arg
+from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.video_folder import VideoFolder
+from vdm_jax.diffusion.process import DDPM
+from vdm_jax.diffusion.samplers import DDIM
+from vdm_jax.errors import UserError
+
+BALLS = 'experiments/bouncing_balls.py'
+
+
+def read(*assignments):
+    return experiment_from(override({}, [f'--config.{item}' for item in assignments]))
+
+
+def test_command_line_beats_file_beats_default():
+    file_says = read_experiment(BALLS)
+    assert file_says.optim.name != Experiment().optim.name  # the file speaks
+    assert read_experiment(BALLS, ['--config.optim.name=adamw']).optim.name == 'adamw'
+
+
+@pytest.mark.parametrize(
+    'assignment, found',
+    [
+        ('train.steps=1_000', lambda e: e.train.steps == 1000),
+        ('train.steps=1e3', lambda e: e.train.steps == 1000 and type(e.train.steps) is int),
+        ('optim.learning_rate=1', lambda e: e.optim.learning_rate == 1.0 and type(e.optim.learning_rate) is float),
+        ('optim.clip=none', lambda e: e.optim.clip is None),
+        ('model.scan=true', lambda e: e.model.scan is True),
+        ('model.width=64', lambda e: e.model.width == 64),
+        ('ema.decays=0.9,0.99', lambda e: e.ema.decays == (0.9, 0.99)),
+        ('data.balls=(1, 1)', lambda e: e.data.balls == (1, 1)),
+        ('diffusion.process=ddpm', lambda e: e.diffusion.process == DDPM()),
+        ('diffusion.process.name=ddpm', lambda e: e.diffusion.process == DDPM()),
+        ('sampler.name=ddim', lambda e: e.sampler == DDIM()),
+        ('data.source=synthetic', lambda e: e.data == Synthetic()),
+        ('diffusion.process.shift=3', lambda e: e.diffusion.process.shift == 3.0),
+    ],
+)
+def test_overrides_are_read_by_annotation(assignment, found):
+    assert found(read(assignment))
+
+
+def test_choices_take_keys_of_their_own():
+    e = read('diffusion.process=ddpm', 'diffusion.process.schedule=cosine', 'sampler.name=ddim', 'sampler.eta=0.5')
+    assert e.diffusion.process == DDPM(schedule='cosine') and e.sampler == DDIM(eta=0.5)
+
+
+def test_another_source_on_the_command_line_drops_the_file_s_keys():
+    e = read_experiment(BALLS, ['--config.data.source=video_folder', '--config.data.path=x'])
+    assert isinstance(e.data, VideoFolder) and e.data.path == 'x'
+    with pytest.raises(UserError, match='config.data.gravity'):
+        read_experiment(BALLS, ['--config.data.source=video_folder', '--config.data.gravity=1'])
+
+
+@pytest.mark.parametrize(
+    'assignment, says',
+    [
+        ('train.stepz=3', ('config.train.stepz', "'steps'")),
+        ('trian.steps=3', ('config.trian', "'train'")),
+        ('train.steps=many', ('config.train.steps=many', 'a whole number')),
+        ('train.steps=1.5', ('config.train.steps=1.5', 'a whole number')),
+        ('model.width=wide', ('config.model.width=wide', 'a whole number or none')),  # its default is None
+        ('model.widht=64', ('config.model.widht', "'width'")),
+        ('model.layout=interlaved', ('config.model.layout=interlaved', "'interleaved'")),
+        ('model.scan=maybe', ('config.model.scan=maybe', 'true or false')),
+        ('diffusion.process=ddpn', ('config.diffusion.process', "'ddpm'")),
+        ('diffusion.process.shfit=2', ('config.diffusion.process.shfit', "'shift'")),
+        ('diffusion.process.shift=-1', ('config.diffusion.process.shift', 'above 0')),
+        ('ema.decays=0.9,x', ('config.ema.decays', 'a number')),
+        ('ema.decays=1.5', ('config.ema.decays', '[0, 1)')),
+        ('train=3', ('config.train=3', 'is a group')),
+        ('data.balls=1,2,3', ('config.data.balls', 'want')),
+        ('model.heads=3', ('config.model.heads=3',)),
+        ('train.batch_size=0', ('config.train.batch_size=0',)),
+        ('optim.learning_rate=0', ('config.optim',)),
+    ],
+)
+def test_mistakes_name_the_key_what_was_found_and_what_to_do(assignment, says):
+    with pytest.raises(UserError) as error:
+        read(assignment)
+    message = str(error.value)
+    assert all(part in message for part in says), message
+    assert '\n' not in message
+
+
+def test_resolved_config_is_the_experiment():
+    e = read_experiment(
+        BALLS, ['--config.diffusion.process=ddpm', '--config.sampler.name=ddim', '--config.sampler.eta=1']
+    )
+    resolved = json.loads(json.dumps(experiment_dict(e)))
+    assert experiment_from(resolved) == e
+    assert resolved['diffusion']['process']['name'] == 'ddpm' and resolved['data']['source'] == 'bouncing_balls'
+    assert experiment_from(experiment_dict(Experiment())) == Experiment()
+
+
+def test_differences_are_dotted_keys():
+    a, b = experiment_dict(Experiment()), experiment_dict(read('train.steps=7', 'diffusion.process=ddpm'))
+    found = differences(a, b)
+    assert found['config.train.steps'] == (1000, 7)
+    assert found['config.diffusion.process.name'] == ('rectified_flow', 'ddpm')
+
+
+def test_arguments_of_an_experiment_file():
+    arg = parse_arg('size=S,pixels=64,debug', size='tiny', pixels=16, debug=False)
+    assert (arg.size, arg.pixels, arg.debug) == ('S', 64, True)
+    with pytest.raises(UserError, match="'pixels'"):
+        parse_arg('pixel=3', size='tiny', pixels=16)
+    with pytest.raises(UserError, match='pixels=big'):
+        parse_arg('pixels=big', pixels=16)
+
+
+@pytest.mark.parametrize('text', ['', 'nothing = 1\n'])
+def test_files_that_are_no_experiments(tmp_path, text):
+    path = tmp_path / 'x.py'
+    if text:
+        path.write_text(text)
+    with pytest.raises(UserError, match=str(path)):
+        read_experiment(str(path))
+
+
+def test_config_dict_is_a_tree_of_attributes():
+    config = ConfigDict()
+    config.train = ConfigDict({'steps': 3})
+    assert config.train.steps == 3

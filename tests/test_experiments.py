@@ -1,0 +1,39 @@
+"""Every experiment file builds: config and network (shapes only) are right, and its docstring tells how to run it."""
+
+import ast
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vdm_jax import media
+from vdm_jax.build import Run, read_experiment
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path for path in (ROOT / 'experiments').glob('*.py') if path.name != '__init__.py')
+LARGER = ':size=S,pixels=64,frames=16'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('videos')
+    media.write_gif(folder / 'a.gif', np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize('arg', ['', LARGER])
+@pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
+def test_builds(file, arg, folder):
+    more = [f'--config.data.path={folder}'] if file.stem == 'video_folder' else []
+    run = Run(read_experiment(f'{file}{arg}', more), jax.devices()[:1])
+    params = run.abstract.params
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert count > (3e7 if arg else 1e5)
+    assert run.latent_shape == ((16, 64, 64, 3) if arg else run.source.shape)
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
+def test_docstring_says_how(file):
+    text = ast.get_docstring(ast.parse(file.read_text()))
+    assert all(word in text for word in (f'experiments/{file.name}', 'Hardware', 'Status')), text

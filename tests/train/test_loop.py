@@ -1,0 +1,246 @@
+"""A run from start to end: what is written, what is refused, and that going on is the same as never stopping."""
+
+import dataclasses
+import io
+import itertools
+import json
+import pathlib
+import struct
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from vdm_jax.build import Run, experiment_dict, read_experiment
+from vdm_jax.errors import UserError
+from vdm_jax.train import loop, workdir
+from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
+from vdm_jax.train.ema import first
+
+SMALL = [
+    f'--config.{item}'
+    for item in (
+        'model.depth=2', 'model.width=16', 'model.heads=2', 'model.patch=4', 'model.time_patch=1',
+        'data.frames=3', 'data.pixels=12',
+        'data.size=64', 'train.steps=6', 'train.batch_size=4', 'train.log_every=1', 'train.checkpoint_every=2',
+        'train.sample_every=4', 'train.sample_count=2', 'train.validate_every=3', 'train.validate_batches=1',
+        'sampler.steps=2', 'optim.name=adamw', 'optim.warmup_steps=1', 'checkpoint.keep_last=2', 'ema.decays=0.9,0.5',
+    )
+]  # fmt: skip
+
+
+class FakeStore(pathlib.PurePosixPath):
+    """fake://…: an object store in memory. Whole objects only: no append, no rename, no lock, no folders."""
+
+    objects = {}
+
+    def __str__(self):
+        return 'fake://' + '/'.join(self.parts[1:])
+
+    __fspath__ = __str__
+
+    def exists(self):
+        return self.is_file() or self.is_dir()
+
+    def is_file(self):
+        return str(self) in self.objects
+
+    def is_dir(self):
+        return any(name.startswith(f'{self}/') for name in self.objects)
+
+    def iterdir(self):
+        names = {name.removeprefix(f'{self}/').split('/')[0] for name in self.objects if name.startswith(f'{self}/')}
+        return iter([self / name for name in sorted(names)])
+
+    def mkdir(self, parents=False, exist_ok=False):
+        pass
+
+    def read_bytes(self):
+        return self.objects[str(self)]
+
+    def read_text(self):
+        return self.read_bytes().decode()
+
+    def write_bytes(self, data):
+        self.objects[str(self)] = bytes(data)
+
+    def write_text(self, text):
+        self.write_bytes(text.encode())
+
+    def unlink(self):
+        del self.objects[str(self)]
+
+    def rmtree(self):
+        for name in [name for name in self.objects if name.startswith(f'{self}/')]:
+            del self.objects[name]
+
+
+epath.register_path_cls('fake://')(FakeStore)
+
+
+@pytest.fixture(scope='module')
+def run():
+    return Run(read_experiment('experiments/bouncing_balls.py', SMALL), jax.devices()[:1])
+
+
+@pytest.fixture(scope='module')
+def finished(run, tmp_path_factory):
+    place = tmp_path_factory.mktemp('run')
+    workdir.claim(place, experiment_dict(run.experiment))
+    assert loop.train(run, place)
+    return place
+
+
+def prints(run, place, step=None):
+    with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
+        state, position = checkpoints.restore(run.abstract, step)
+    return {name: fingerprint(getattr(state, name)) for name in ('params', 'ema', 'opt_state')} | position
+
+
+def metrics(place):
+    return [json.loads(line) for line in (epath.Path(place) / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_a_run_directory_holds_what_it_says(run, finished):
+    files = {path.relative_to(finished).as_posix() for path in finished.rglob('*') if path.is_file()}
+    assert {
+        'config.json',
+        'environment.json',
+        'metrics.jsonl',
+        'samples/step_000004.png',
+        'samples/step_000006.png',
+    } <= files
+    assert sorted(path.name for path in (finished / 'checkpoints').iterdir()) == ['4', '6']
+    lines = metrics(finished)
+    assert [line['step'] for line in lines if 'loss' in line] == [1, 2, 3, 4, 5, 6]
+    assert [line['step'] for line in lines if 'validation_loss' in line] == [3, 6]
+    assert {'grad_norm', 'param_norm', 'update_norm', 'waited_for_data'} <= set(lines[0])
+    Image.open(finished / 'samples' / 'step_000006.png').verify()
+    assert json.loads((finished / 'environment.json').read_text())['packages']['jax'] == jax.__version__
+
+
+def test_nothing_compiles_twice(run, finished):
+    assert run.train_step._cache_size() == 1 and run.validation_step._cache_size() == 1
+
+
+def records(path):
+    """The payloads of a TFRecord file."""
+    data = path.read_bytes()
+    while data:
+        (length,) = struct.unpack('<Q', data[:8])
+        yield data[12 : 12 + length]
+        data = data[16 + length :]
+
+
+def test_tensorboard_has_curves_and_moving_pictures(finished):
+    from tensorboardX.proto.event_pb2 import Event
+
+    curves, clips = {}, []
+    for file in sorted((finished / 'tensorboard').iterdir()):
+        for record in records(file):
+            event = Event.FromString(record)
+            for value in event.summary.value:
+                if value.HasField('image'):
+                    clips.append(Image.open(io.BytesIO(value.image.encoded_image_string)))
+                else:
+                    curves.setdefault(value.tag, []).append(event.step)
+    assert curves['loss'] == [1, 2, 3, 4, 5, 6] and curves['validation_loss'] == [3, 6]
+    assert len(clips) == 2 and clips[0].format == 'GIF' and clips[0].size == (24, 12)
+
+
+def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert loop.train(run, 'some/run')
+    assert prints(run, 'some/run') == prints(run, finished) == prints(run, tmp_path / 'some' / 'run')
+
+
+@pytest.mark.parametrize('scheme', ['', 'fake://'])
+def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_path):
+    place = scheme + str(tmp_path)
+    workdir.claim(place, experiment_dict(run.experiment))
+    asked = itertools.count()
+    assert not loop.train(run, place, lambda: next(asked) >= 3)  # asked to stop before the fourth step
+    assert prints(run, place)['step'] == 3
+    workdir.claim(place, experiment_dict(run.experiment))
+    assert loop.train(run, place)
+    assert prints(run, place) == prints(run, finished)
+    loss = lambda place: [(line['step'], line['loss']) for line in metrics(place) if 'loss' in line]
+    assert loss(place) == loss(finished)
+
+
+def test_a_remote_run_directory_is_complete(run, tmp_path):
+    place = epath.Path('fake://bucket/run')
+    workdir.claim(place, experiment_dict(run.experiment))
+    assert loop.train(run, place)
+    names = {name.removeprefix(f'{place}/').split('/')[0] for name in FakeStore.objects if name.startswith(f'{place}/')}
+    assert names == {'config.json', 'environment.json', 'metrics.jsonl', 'tensorboard', 'checkpoints', 'samples'}
+    assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['4', '6']  # the older ones are gone
+    half = FakeStore.objects.pop(f'{place}/checkpoints/6/vdm_jax_committed')  # as if killed while uploading
+    assert prints(run, place)['step'] == 4 and half == b''
+
+
+def test_ema_alone_is_restored(run, finished):
+    with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
+        ema, step = checkpoints.restore_ema(run.abstract)
+        state, _ = checkpoints.restore(run.abstract)
+        with pytest.raises(UserError, match='no checkpoint 5'):
+            checkpoints.restore(run.abstract, 5)
+    assert step == 6 and set(ema) == {'0.9', '0.5'}
+    assert fingerprint(ema) == fingerprint(state.ema) != fingerprint(state.params)
+
+
+def test_the_first_decay_is_the_one_that_is_used(run):
+    averages = {'0.5': 'second', '0.9': 'first'}  # jax sorts the keys of dicts
+    assert first(run.experiment.ema, averages) == 'first'
+
+
+def test_kept_steps():
+    config = CheckpointConfig(keep_last=2, keep_every=4)
+    assert [step for step in range(1, 11) if config.keeps(step, list(range(1, 11)))] == [4, 8, 9, 10]
+
+
+def test_fingerprints_see_one_bit():
+    tree = {'a': np.zeros((3, 2), np.float32), 'b': {'c': np.arange(3)}}
+    other = {'a': tree['a'].copy(), 'b': tree['b']}
+    assert fingerprint(tree) == fingerprint(other)
+    other['a'].view(np.uint32)[1, 1] ^= 1
+    assert fingerprint(tree) != fingerprint(other)
+    assert fingerprint({'a': tree['a']}) != fingerprint({'a': tree['a'].reshape(2, 3)})
+
+
+@pytest.mark.parametrize('change', ['--config.optim.learning_rate=0.5', '--config.data.frames=4', '--config.seed=1'])
+def test_another_experiment_s_run_is_left_alone(run, finished, change):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob('*')}
+    other = read_experiment('experiments/bouncing_balls.py', [*SMALL, change])
+    with pytest.raises(UserError, match=f'{finished}.*{change.split("=")[0][2:]}'):
+        workdir.claim(finished, experiment_dict(other))
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob('*')} == before
+
+
+def test_longer_is_the_same_experiment(run, finished, tmp_path):
+    workdir.claim(tmp_path, experiment_dict(run.experiment))
+    workdir.claim(
+        tmp_path, experiment_dict(read_experiment('experiments/bouncing_balls.py', [*SMALL, '--config.train.steps=9']))
+    )
+
+
+@pytest.mark.multidevice
+def test_noise_and_loss_do_not_depend_on_the_mesh(run):
+    """One step on one device and on four (two ways of splitting the batch and the weights)."""
+    from vdm_jax.data.clips import batch_of
+    from vdm_jax.parallel.mesh import MeshConfig, to_global
+
+    found = []
+    for mesh, devices in ((MeshConfig(), 1), (MeshConfig(data=2, fsdp=2), 4)):
+        other = Run(dataclasses.replace(run.experiment, mesh=mesh), jax.devices()[:devices])
+        with jax.set_mesh(other.mesh):
+            state, scalars = other.train_step(other.create(), to_global(batch_of(other.source, range(4)), other.mesh))
+            state, scalars = other.train_step(state, to_global(batch_of(other.source, range(4, 8)), other.mesh))
+            shardings = {str(leaf.sharding.spec) for leaf in jax.tree.leaves(state.opt_state)}
+        found.append(({name: float(value) for name, value in scalars.items()}, jax.device_get(state.params), shardings))
+    (one, params_one, _), (four, params_four, shardings) = found
+    assert one == pytest.approx(four, rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), params_one, params_four)
+    assert any('fsdp' in spec for spec in shardings)  # the moments are split like the parameters

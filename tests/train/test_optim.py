@@ -1,0 +1,105 @@
+"""Optimizers: Muon on stacked layers is Muon layer by layer; masks go by path."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from optax import contrib
+
+from vdm_jax.train.optim import OptimConfig, make_optimizer, matches, muon_dimensions, schedule
+
+CONFIG = OptimConfig(name='muon', learning_rate=0.1, clip=None, warmup_steps=0)
+
+
+def params(seed, depth=3):
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    return {
+        'layers': {
+            'up': {'kernel': draw(depth, 8, 16), 'bias': draw(depth, 16)},
+            'modulation': {'kernel': draw(depth, 8, 48)},
+            'q_norm': {'scale': draw(depth, 4)},
+        },
+        'patch_embed': {'kernel': draw(12, 8), 'bias': draw(8)},
+        'label_embed': {'table': draw(5, 8)},
+        'head': {'out': {'kernel': draw(8, 12)}},
+    }
+
+
+def run(optimizer, start, steps=3):
+    state, values = optimizer.init(start), start
+    for step in range(steps):
+        updates, state = optimizer.update(jax.tree.map(lambda a, s=step: a * (s + 1) + 0.1, start), state, values)
+        values = optax.apply_updates(values, updates)
+    return values
+
+
+def test_muon_of_a_stack_is_muon_of_each_layer():
+    stacked = params(0)
+    together = run(make_optimizer(CONFIG, 10), stacked)
+    for layer in range(3):
+        single = {'up': {'kernel': stacked['layers']['up']['kernel'][layer]}}
+        alone = run(contrib.muon(0.1, beta=CONFIG.momentum), single)  # 2-D leaves: optax's own idea of a matrix
+        np.testing.assert_allclose(together['layers']['up']['kernel'][layer], alone['up']['kernel'], atol=1e-5)
+
+
+def test_without_dimensions_a_stack_would_get_another_update():
+    kernel = {'kernel': params(0)['layers']['up']['kernel']}
+    told, untold = (
+        run(contrib.muon(0.1, beta=CONFIG.momentum, muon_weight_dimension_numbers=dims), kernel)
+        for dims in (muon_dimensions(CONFIG), None)
+    )
+    assert np.abs(told['kernel'] - untold['kernel']).max() > 1e-2
+
+
+def test_muon_takes_the_matrices_and_adam_the_rest():
+    dims = muon_dimensions(CONFIG)(params(0))
+    assert dims['layers']['up']['kernel'] == contrib.MuonDimensionNumbers(1, 2)
+    assert dims['layers']['up']['bias'] is None and dims['layers']['q_norm']['scale'] is None
+    assert dims['layers']['modulation']['kernel'] is None and dims['patch_embed']['kernel'] is None
+    assert dims['head']['out']['kernel'] is None and dims['label_embed']['table'] is None
+    more = muon_dimensions(dataclasses.replace(CONFIG, adam='(embed|head)'))(params(0))
+    assert more['layers']['modulation']['kernel'] == contrib.MuonDimensionNumbers(1, 2)
+
+
+def test_what_muon_leaves_is_adamw_s():
+    start = params(0)
+    by_muon = run(make_optimizer(CONFIG, 10), start)
+    by_adam = run(optax.adamw(CONFIG.adam_learning_rate, weight_decay=0.0), start)
+    for path in (('layers', 'up', 'bias'), ('layers', 'modulation', 'kernel'), ('head', 'out', 'kernel')):
+        ours, theirs = by_muon, by_adam
+        for part in path:
+            ours, theirs = ours[part], theirs[part]
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['adamw', 'muon'])
+def test_weight_decay_goes_by_path(name):
+    config = dataclasses.replace(CONFIG, name=name, weight_decay=0.5, learning_rate=0.1, adam_learning_rate=0.1)
+    start = params(0)
+    still = jax.tree.map(jnp.zeros_like, start)
+    optimizer = make_optimizer(config, 10)
+    updates, _ = optimizer.update(still, optimizer.init(start), start)
+    decayed = jax.tree.map(lambda u: bool(np.abs(u).max() > 0), updates)
+    assert decayed == matches(start, config.decay)
+    assert not decayed['layers']['up']['bias'] and decayed['layers']['up']['kernel']
+
+
+def test_clipping_bounds_what_adam_sees():
+    config = OptimConfig(clip=1.0, learning_rate=1.0)
+    grads = {'kernel': jnp.full((4, 4), 100.0)}
+    optimizer = make_optimizer(config, 10)
+    _, state = optimizer.update(grads, optimizer.init(grads), grads)
+    first_moment = optax.tree_utils.tree_get(state, 'mu')['kernel']
+    np.testing.assert_allclose(jnp.linalg.norm(first_moment), 0.1, rtol=1e-5)  # (1 - b1) x a gradient of norm 1
+
+
+def test_schedules():
+    cosine = schedule(OptimConfig(schedule='cosine', warmup_steps=10), 2.0, 110)
+    assert cosine(0) == 0 and cosine(5) == 1.0 and cosine(10) == 2.0
+    np.testing.assert_allclose([cosine(60), cosine(110)], [1.0, 0.0], atol=1e-6)
+    constant = schedule(OptimConfig(warmup_steps=0), 2.0, 100)
+    assert constant(0) == constant(99) == 2.0

@@ -1,0 +1,117 @@
+"""Measured speed of an experiment: steps, model FLOP/s, waiting for data, checkpoint stall, compilation, memory."""
+
+import contextlib
+import resource
+import statistics
+import tempfile
+import time
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+from vdm_jax.data.order import Order
+from vdm_jax.data.pipeline import batches
+from vdm_jax.models.sizes import flops_per_video
+from vdm_jax.parallel.mesh import to_global
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.loop import position
+
+
+def measure(run, steps: int | None = None) -> dict:
+    """Trains a few steps in a temporary directory and says what they cost, as JSON values.
+
+    Seconds a step are the median over `steps` steps (20), each timed to the end of its computation. FLOPs are the
+    analytic count (multiply-add = 2, 3x the forward pass, no rematerialisation). `cold` is with an empty compilation
+    cache, `warm` with what the cold start left in it: compile_seconds for the training step alone (compiling, or
+    loading), first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
+    """
+    steps, batch_size = steps or 20, run.experiment.train.batch_size
+    with jax.set_mesh(run.mesh), tempfile.TemporaryDirectory() as directory, own_cache(f'{directory}/cache'):
+        cold, *_ = start(run)
+        warm, stream, program, state = start(run)
+        with stream:
+            seconds, waits = [], []
+            for _ in range(steps):
+                began = time.monotonic()
+                batch = to_global(next(stream), run.mesh)
+                ready = time.monotonic()
+                state, scalars = jax.block_until_ready(program(state, batch))
+                seconds.append(time.monotonic() - began)
+                waits.append(ready - began)
+        stall, written = checkpoint_cost(run, state, directory)
+    step = statistics.median(seconds)
+    flops = 3 * flops_per_video(run.model, run.latent_shape[:3]) * batch_size
+    return {
+        'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        'jax': jax.__version__,
+        'batch_size': batch_size,
+        'steps': steps,
+        'step_seconds': step,
+        'step_seconds_min': min(seconds),
+        'steps_per_second': 1 / step,
+        'videos_per_second': batch_size / step,
+        'model_flops_per_step': flops,
+        'model_flops_per_second': flops / step,
+        'data_wait_share': sum(waits) / sum(seconds),
+        'checkpoint_stall_seconds': stall,
+        'checkpoint_write_seconds': written,
+        'cold': cold,
+        'warm': warm,
+        'peak_host_bytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        'peak_device_bytes': (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use'),
+        'program_temporary_bytes': getattr(program.memory_analysis(), 'temp_size_in_bytes', None),
+        'loss': float(scalars['loss']),
+    }
+
+
+def start(run):
+    """A run's first step, from nothing: what it cost, and batches, compiled step and state to go on with."""
+    jax.clear_caches()
+    began = time.monotonic()
+    state = run.create()
+    stream = batches(run.source, Order(len(run.source), run.experiment.train.batch_size, run.experiment.seed), 0)
+    batch = to_global(next(stream), run.mesh)
+    lowered = run.train_step.lower(state, batch)
+    compiling = time.monotonic()
+    program = lowered.compile()
+    compiled = time.monotonic()
+    state, _ = jax.block_until_ready(program(state, batch))
+    cost = {'compile_seconds': compiled - compiling, 'first_step_seconds': time.monotonic() - began}
+    return cost, stream, program, state
+
+
+@contextlib.contextmanager
+def own_cache(directory: str):
+    """An empty persistent compilation cache of one's own."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update('jax_compilation_cache_dir', directory)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update('jax_compilation_cache_dir', before)
+        compilation_cache.reset_cache()
+
+
+def checkpoint_cost(run, state, directory) -> tuple[float, float]:
+    """Seconds that training stands still for a save, and seconds until it is on disk; the second save is timed."""
+    with Checkpoints(f'{directory}/checkpoints', run.experiment.checkpoint) as checkpoints:
+        checkpoints.save(1, state, position(run, 1))
+        checkpoints.wait()
+        began = time.monotonic()
+        checkpoints.save(2, state, position(run, 2))
+        stall = time.monotonic() - began
+        checkpoints.wait()
+        return stall, time.monotonic() - began
+
+
+def table(found: dict) -> str:
+    """The same as text."""
+    width = max(map(len, found))
+    return '\n'.join(f'{name:{width}}  {_shown(value)}' for name, value in found.items())
+
+
+def _shown(value) -> str:
+    if isinstance(value, dict):
+        return ', '.join(f'{name} {_shown(item)}' for name, item in value.items())
+    return f'{value:.4g}' if isinstance(value, float) else str(value)

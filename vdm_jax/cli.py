@@ -1,0 +1,271 @@
+"""The command line: one table, one line a command.
+
+Exit codes: 0 done, 2 the user's mistake, 3 stopped by a signal after saving, 1 anything else.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from vdm_jax.errors import UserError
+
+
+def train(args, assignments):
+    """train an experiment in a run directory, or go on with the one that is there"""
+    from vdm_jax.build import Run, experiment_dict, read_experiment
+    from vdm_jax.train import loop, workdir
+
+    run = Run(read_experiment(args.config, assignments))
+    run.check()
+    workdir.claim(args.workdir, experiment_dict(run.experiment))
+    with stop_signals() as stopped:
+        return 0 if loop.train(run, args.workdir, lambda: bool(stopped)) else 3
+
+
+def sample(args, assignments):
+    """sample videos from a run's averaged weights, or from a file of weights, or from both side by side"""
+    from vdm_jax import media
+
+    drawn = [draw(args, origin, assignments) for origin in origins(args)]
+    titles = [str(where) for where, *_ in drawn] if len(drawn) > 1 else None
+    names = [f'label {label}' for label in drawn[0][3]] if drawn[0][3] is not None else None
+    stem = '_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn)
+    out = args.out or f'{args.workdir or "."}/samples'
+    for file in media.write_samples(out, stem, [videos for _, _, videos, _ in drawn], names, titles):
+        print(f'  {file}')
+    return 0
+
+
+def draw(args, origin: dict, assignments: list[str]):
+    """Samples of one origin, (where, step, videos, labels or None), with a line printed about them."""
+    import numpy as np
+
+    from vdm_jax.generate import generate_videos
+
+    run, params, step = restored(origin, args, assignments)
+    classes = run.source.num_classes
+    if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
+        raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
+    labels = np.full(args.num, args.label) if args.label is not None else np.arange(args.num) % max(classes, 1)
+    began = time.monotonic()
+    with jax_mesh(run):
+        videos = generate_videos(run.generate, params, labels, args.seed)
+    (where,) = origin.values()
+    print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
+    return f'{where}, step {step}', step, videos, labels if classes else None
+
+
+def evaluate(args, assignments):
+    """score samples of a run, or of a file of weights, under a named protocol"""
+    from vdm_jax.evals import runner
+    from vdm_jax.generate import generate_videos
+
+    (origin,) = origins(args)
+    run, params, step = restored(origin, args, assignments)
+    config, sampler = run.experiment.evaluate, run.experiment.sampler
+    protocol = run.protocol(args.protocol)
+    ask = lambda labels: generate_videos(run.generate, params, labels, config.seed, config.batch_size)
+    about = origin | {'step': step, 'ema': str(run.experiment.ema.decays[0]), 'sampler': str(sampler)}
+    with jax_mesh(run):
+        score, _ = runner.evaluate(protocol, ask, run.source, run.held_out, config, about)
+    path = runner.write(score, args.out or f'{args.workdir or "."}/evals')
+    print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n\n{path}')
+    return 1 if args.require and not score['passed'] else 0
+
+
+def export(args, assignments):
+    """write a run's averaged weights and its config into one safetensors file"""
+    from vdm_jax.build import experiment_dict
+    from vdm_jax.pretrained import weights
+
+    run, params, step = restored({'workdir': args.workdir}, args, assignments)
+    size = weights.save(args.out, params, {'step': step, 'config': experiment_dict(run.experiment)})
+    print(f'{args.out}: step {step}, {size / 1e6:.2f} MB')
+    return 0
+
+
+def inspect(args, assignments):
+    """what a run directory holds: checkpoints, sizes, fingerprints, data position"""
+    from vdm_jax.train.inspect import inspect_run, table
+    from vdm_jax.train.workdir import read_config
+
+    found = inspect_run(run_of(read_config(args.workdir), []), args.workdir, args.step)
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    return 0
+
+
+def benchmark(args, assignments):
+    """measure step time, model FLOP/s, waiting for data, checkpoint stall and compilation"""
+    from vdm_jax.benchmark import measure, table
+    from vdm_jax.build import Run, read_experiment
+
+    run = Run(read_experiment(args.config, assignments))
+    run.check()
+    found = measure(run, args.steps)
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    return 0
+
+
+ORIGIN = ('--workdir', '--weights')
+SAMPLER = ('--steps', '--guidance', '--step')
+
+COMMANDS = {
+    'train': (train, ('--config', '--workdir')),
+    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', '--seed', '--out')),
+    'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--protocol', '--out', '--json', '--require')),
+    'export': (export, ('--workdir', '--step', '--out')),
+    'inspect': (inspect, ('--workdir', '--step', '--json')),
+    'benchmark': (benchmark, ('--config', '--steps', '--json')),
+}
+
+OPTIONS = {
+    '--config': {
+        'required': True,
+        'metavar': 'FILE[:ARGS]',
+        'help': 'experiment file; change keys with --config.a.b=v',
+    },
+    '--workdir': {'metavar': 'DIR', 'help': 'run directory, local or gs://…'},
+    '--weights': {'metavar': 'FILE', 'help': 'weights that export wrote, instead of a run or beside it'},
+    '--num': {'type': int, 'default': 16, 'help': 'how many videos (16)'},
+    '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},
+    '--guidance': {'type': float, 'help': 'classifier-free guidance, 1 = none'},
+    '--label': {'type': int, 'help': 'class of every video; all in turn where not given'},
+    '--seed': {'type': int, 'default': 0, 'help': 'seed of the noise (0)'},
+    '--step': {'type': int, 'help': 'checkpoint; the newest where not given'},
+    '--out': {'metavar': 'DIR', 'help': 'where to write; under WORKDIR where not given'},
+    '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
+    '--json': {'action': 'store_true', 'help': 'print JSON'},
+    '--require': {'action': 'store_true', 'help': 'exit with 1 if the protocol has a bar and the run misses it'},
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code. A UserError is printed as one line."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        if not argv or argv[0] in ('-h', '--help', 'help'):
+            print(usage())
+            return 0
+        name, rest = argv[0], argv[1:]
+        if name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, 1)
+            hint = f'did you mean {near[0]!r}? ' if near else ''
+            raise UserError(f'unknown command {name!r}; {hint}commands: {", ".join(COMMANDS)}')
+        run, options = COMMANDS[name]
+        parser = Parser(prog=f'python -m vdm_jax {name}', description=run.__doc__, allow_abbrev=False)
+        for option in options:
+            parser.add_argument(option, **OPTIONS[option])
+        args, unknown = parser.parse_known_args(rest)
+        if '--weights' not in options and '--workdir' in options and not args.workdir:
+            raise UserError(f'{name}: --workdir=DIR is missing')
+        if name == 'export' and not args.out:
+            raise UserError('export: --out=FILE.safetensors is missing')
+        assignments = [item for item in unknown if item.startswith('--config.')]
+        if strange := [item for item in unknown if item not in assignments]:
+            raise UserError(
+                f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
+            )
+        prepare()
+        return run(args, assignments)
+    except UserError as error:
+        print(f'vdm_jax: {error}', file=sys.stderr)
+        return 2
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are UserErrors."""
+
+    def error(self, message):
+        raise UserError(f'{self.prog}: {message}')
+
+
+def usage() -> str:
+    """The commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f'  {name:{width}}  {run.__doc__}' for name, (run, _) in COMMANDS.items()]
+    return '\n'.join(['usage: python -m vdm_jax COMMAND …   (COMMAND --help for its options)', '', *lines])
+
+
+def prepare() -> None:
+    """Memory, persistent compilation cache and quiet logs, before jax wakes and anything compiles."""
+    import logging
+
+    import jax
+
+    from vdm_jax.parallel.host import computes_on_cpu, keep_freed_memory
+
+    if computes_on_cpu():
+        keep_freed_memory()
+    logging.getLogger('absl').setLevel(logging.ERROR)
+    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update('jax_compilation_cache_dir', str(Path(cache) / 'vdm_jax' / 'xla'))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def origins(args) -> list[dict]:
+    """Where weights come from: {'workdir': DIR}, {'weights': FILE}, or both."""
+    found = [{name: value} for name in ('workdir', 'weights') if (value := getattr(args, name))]
+    if not found:
+        raise UserError('say where the weights are: --workdir=DIR or --weights=FILE')
+    return found
+
+
+def restored(origin: dict, args, assignments: list[str]):
+    """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, step)."""
+    from vdm_jax.pretrained import weights
+    from vdm_jax.train import ema
+    from vdm_jax.train.checkpoint import Checkpoints
+    from vdm_jax.train.workdir import read_config
+
+    flags = {name: getattr(args, name, None) for name in ('steps', 'guidance')}
+    chosen = [f'config.sampler.{name}={value}' for name, value in flags.items() if value is not None]
+    if file := origin.get('weights'):
+        about = weights.about(file)
+        run = run_of(about['config'], assignments + chosen)
+        return run, weights.load(file, run.abstract.params), about['step']
+    run = run_of(read_config(origin['workdir']), assignments + chosen)
+    place = f'{origin["workdir"]}/checkpoints'
+    with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
+        averages, step = checkpoints.restore_ema(run.abstract, args.step)
+    return run, ema.first(run.experiment.ema, averages), step
+
+
+def run_of(config: dict, assignments: list[str]):
+    """The run that a resolved config describes, on the devices of this machine, whatever it was trained on."""
+    import dataclasses
+
+    from vdm_jax.build import Run, experiment_from
+    from vdm_jax.config import override
+    from vdm_jax.parallel.mesh import MeshConfig
+
+    experiment = experiment_from(override(config, assignments))
+    return Run(dataclasses.replace(experiment, mesh=MeshConfig()))
+
+
+def jax_mesh(run):
+    """The run's mesh, entered."""
+    import jax
+
+    return jax.set_mesh(run.mesh)
+
+
+class stop_signals:  # noqa: N801, reads as a verb at its one use
+    """Within it, SIGTERM and Ctrl-C only ask to stop: the list it yields is no longer empty."""
+
+    def __enter__(self):
+        self._asked = []
+        self._old = {
+            s: signal.signal(s, lambda number, _: self._asked.append(number)) for s in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self._asked
+
+    def __exit__(self, *_):
+        for number, handler in self._old.items():
+            signal.signal(number, handler)

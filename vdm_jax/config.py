@@ -1,0 +1,309 @@
+"""Experiment file and command-line overrides -> frozen dataclasses, checked against their annotations.
+
+Precedence: dataclass default < experiment file < command line. An experiment file is a Python program with
+`get_config(arg)` that returns a ConfigDict of groups; running it runs its code. All defaults live in the dataclasses.
+"""
+
+import copy
+import dataclasses
+import difflib
+import importlib.util
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+from vdm_jax.errors import UserError
+
+try:
+    from ml_collections import ConfigDict
+except ImportError:  # images without ml_collections: the same attribute access, which is all that experiment files use
+
+    class ConfigDict(dict):
+        """A dict whose keys are attributes."""
+
+        def __getattr__(self, name):
+            try:
+                return self[name]
+            except KeyError:
+                raise AttributeError(name) from None
+
+        def __setattr__(self, name, value):
+            self[name] = value
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A group that may be one of several dataclasses: the value of `key` picks the class from `table`."""
+
+    key: str
+    table: dict[str, type]
+
+    def name_of(self, value) -> str:
+        return next(name for name, cls in self.table.items() if type(value) is cls)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A value from the command line, to be read according to the annotation of its field."""
+
+    text: str
+
+
+def parse_arg(arg: str | None, **defaults) -> types.SimpleNamespace:
+    """Reads the part of --config=file.py:ARG: 'size=S,pixels=64,debug' against typed defaults.
+
+    Raises:
+      UserError: an unknown name, or a value that is not of the default's type.
+    """
+    values = dict(defaults)
+    for item in filter(None, (arg or '').split(',')):
+        name, has_value, text = item.partition('=')
+        if name not in defaults:
+            raise UserError(f'--config=FILE:{item}: unknown argument {name!r}{_hint(name, defaults)}')
+        kind = type(defaults[name])
+        values[name] = _value(Text(text if has_value else 'true'), kind, f'--config=FILE:{name}', {})
+    return types.SimpleNamespace(**values)
+
+
+def load_experiment(spec: str) -> dict:
+    """Runs get_config of 'path/to/file.py' or 'path/to/file.py:ARG' and returns its groups as nested plain dicts.
+
+    Raises:
+      UserError: no such file, no get_config in it.
+    """
+    path, _, arg = spec.partition(':')
+    if not Path(path).is_file():
+        raise UserError(f'--config={spec}: no file {path}; the experiments of this project are in experiments/')
+    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, 'get_config'):
+        raise UserError(f'--config={spec}: {path} has no get_config(arg)')
+    return _plain(module.get_config(arg or None))
+
+
+def override(groups: dict, assignments: list[str]) -> dict:
+    """Sets 'config.group.key=value' assignments on top of nested dicts; returns a new tree."""
+    groups = copy.deepcopy(groups)
+    for assignment in assignments:
+        name, equals, text = assignment.removeprefix('--').partition('=')
+        parts = name.split('.')
+        if parts[0] != 'config' or len(parts) < 2 or not equals:
+            raise UserError(f'{assignment}: want --config.GROUP.KEY=VALUE')
+        place = groups
+        for part in parts[1:-1]:
+            below = place.get(part)
+            if isinstance(below, (str, Text)):  # the short form of a choice: 'ddpm' for {'name': 'ddpm'}
+                below = {'': below}
+            place[part] = below = {} if below is None else below
+            place = below
+            if not isinstance(place, dict):
+                raise UserError(f'{name}: {part} is a value, not a group')
+        if isinstance(place.get(parts[-1]), dict):  # the name of a choice, whose other keys stay
+            place[parts[-1]][''] = Text(text)
+        else:
+            place[parts[-1]] = Text(text)
+    return groups
+
+
+def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'config'):
+    """Builds the frozen dataclass `cls` from nested dicts, checking every key and value.
+
+    Args:
+      cls: the dataclass; a field whose annotation is in `choices` is built by name from that choice's table.
+      mapping: nested dict of plain values and Text.
+      choices: annotation -> Choice.
+      where: the dotted name of this group, for messages.
+
+    Raises:
+      UserError: an unknown key (with the nearest known one), a value of another type, or a value the class refuses.
+    """
+    if not isinstance(mapping, dict):
+        raise UserError(f'{where}={_shown(mapping)} is a group; set its keys: {", ".join(_fields(cls))}')
+    fields, annotations = _fields(cls), typing.get_type_hints(cls)
+    values = {}
+    for name, value in mapping.items():
+        if name == '':
+            raise UserError(f'{where}={_shown(value)} is a group; set its keys: {", ".join(fields)}')
+        if name not in fields:
+            raise UserError(f'{where}.{name}: no such key{_hint(name, fields)}')
+        values[name] = _value(value, annotations[name], f'{where}.{name}', choices, _default(fields[name]))
+    try:
+        return cls(**values)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error) if str(error).startswith('config.') else f'{where}: {error}') from None
+
+
+def to_dict(value, choices: dict[Any, Choice], annotation=None):
+    """The inverse of `to_dataclass`: nested dicts of JSON values, with every default and every choice's name."""
+    if not dataclasses.is_dataclass(value):
+        return list(value) if isinstance(value, tuple) else value
+    annotations = typing.get_type_hints(type(value))
+    named = {choices[annotation].key: choices[annotation].name_of(value)} if annotation in choices else {}
+    fields = {name: to_dict(getattr(value, name), choices, annotations[name]) for name in _fields(type(value))}
+    return named | fields
+
+
+def differences(a: dict, b: dict, where: str = 'config') -> dict[str, tuple]:
+    """Dotted keys at which two nested dicts differ, with both values."""
+    found = {}
+    for name in {**a, **b}:
+        left, right, key = a.get(name), b.get(name), f'{where}.{name}'
+        if isinstance(left, dict) and isinstance(right, dict):
+            found |= differences(left, right, key)
+        elif left != right:
+            found[key] = (left, right)
+    return found
+
+
+def _value(value, annotation, where: str, choices, default=dataclasses.MISSING):
+    """One value as its annotation wants it."""
+    if annotation in choices:
+        return _chosen(value, choices[annotation], where, choices, default)
+    if dataclasses.is_dataclass(annotation):
+        return to_dataclass(annotation, value, choices, where)
+    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        plain = value.text if isinstance(value, Text) else value
+        if plain not in options:
+            raise UserError(
+                f'{where}={_shown(value)}: want one of {", ".join(map(str, options))}{_hint(plain, options)}'
+            )
+        return plain
+    if origin in (typing.Union, types.UnionType):
+        for option in sorted(options, key=lambda option: option is str):  # a string takes anything: ask it last
+            try:
+                return _value(value, option, where, choices)
+            except UserError:
+                continue
+        raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
+    if origin is tuple:
+        return _tuple(value, options, where, choices, annotation)
+    return _scalar(value, annotation, where)
+
+
+def _chosen(value, choice: Choice, where: str, choices, default):
+    if isinstance(value, (str, Text)):  # short form: the name alone
+        value = {choice.key: value.text if isinstance(value, Text) else value}
+    if not isinstance(value, dict):
+        raise UserError(f'{where}={_shown(value)}: want {choice.key}, one of {", ".join(choice.table)}')
+    value = dict(value)
+    named = value.pop(choice.key, None)
+    name = value.pop('', named)
+    swapped = isinstance(name, Text)
+    name = name.text if swapped else name
+    if name is None:  # not said: the class of the default
+        if default is dataclasses.MISSING:
+            raise UserError(f'{where}.{choice.key}: not set; want one of {", ".join(choice.table)}')
+        name = choice.name_of(default)
+    if name not in choice.table:
+        raise UserError(
+            f'{where}.{choice.key}={name}: want one of {", ".join(choice.table)}{_hint(name, choice.table)}'
+        )
+    if swapped:  # what the file set for its own choice means nothing to the one the command line put in its place
+        value = {
+            key: item
+            for key, item in value.items()
+            if isinstance(item, Text) or _suits(choice.table[name], key, item, choices)
+        }
+    return to_dataclass(choice.table[name], value, choices, where)
+
+
+def _suits(cls: type, name: str, value, choices) -> bool:
+    """Whether `cls` has a field `name` that takes `value`."""
+    try:
+        _value(value, typing.get_type_hints(cls)[name], name, choices)
+    except (KeyError, UserError):
+        return False
+    return name in _fields(cls)
+
+
+def _tuple(value, options, where, choices, annotation):
+    if isinstance(value, Text):
+        items = [Text(item.strip()) for item in value.text.strip('()[] ').split(',') if item.strip()]
+    elif isinstance(value, (list, tuple)):
+        items = list(value)
+    else:
+        raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
+    if options[-1] is Ellipsis:
+        options = (options[0],) * len(items)
+    if len(items) != len(options):
+        raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
+    return tuple(_value(item, option, where, choices) for item, option in zip(items, options, strict=True))
+
+
+def _scalar(value, kind, where: str):
+    wrong = UserError(f'{where}={_shown(value)}: want {_describe(kind)}, found {_found(value)}')
+    if isinstance(value, Text):
+        value = _read(value.text, kind)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is not type(value) and not (kind is types.NoneType and value is None):
+        raise wrong
+    return value
+
+
+def _read(text: str, kind):
+    """Text as `kind`, or as it stands where it is not one (the caller then refuses it)."""
+    lowered = text.strip().lower()
+    if kind is bool:
+        return {'true': True, '1': True, 'false': False, '0': False}.get(lowered, text)
+    if kind is types.NoneType:
+        return None if lowered in ('none', 'null', '') else text
+    if kind in (int, float):
+        try:
+            number = float(lowered)
+            return (
+                int(lowered)
+                if kind is int and '.' not in lowered and 'e' not in lowered
+                else (int(number) if kind is int and number.is_integer() else number)
+            )
+        except ValueError:
+            return text
+    return text
+
+
+def _describe(annotation) -> str:
+    if annotation is types.NoneType:
+        return 'none'
+    options = typing.get_args(annotation)
+    if typing.get_origin(annotation) is tuple:
+        inner = [option for option in options if option is not Ellipsis]
+        return 'a list of ' + ' and '.join(map(_describe, inner)) + ' separated by commas'
+    if options:
+        return ' or '.join(map(_describe, options))
+    return {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}.get(
+        annotation, str(annotation)
+    )
+
+
+def _found(value) -> str:
+    return 'text' if isinstance(value, Text) else {type(None): 'none'}.get(type(value), type(value).__name__)
+
+
+def _shown(value) -> str:
+    return value.text if isinstance(value, Text) else repr(value) if isinstance(value, str) else str(value)
+
+
+def _hint(name, known) -> str:
+    near = difflib.get_close_matches(str(name), list(map(str, known)), 1, 0.5)
+    return f'; did you mean {near[0]!r}?' if near else f'; known: {", ".join(map(str, known))}'
+
+
+def _fields(cls) -> dict[str, dataclasses.Field]:
+    return {field.name: field for field in dataclasses.fields(cls) if field.init}
+
+
+def _default(field: dataclasses.Field):
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def _plain(value):
+    if hasattr(value, 'to_dict'):
+        value = value.to_dict()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,229 @@
+"""A small world made on the fly: coloured balls fall, bounce and pass behind a grey bar.
+
+Length is counted in sides of the (square) picture and time in frames, so one world can be drawn at any `pixels`.
+x runs right, y runs down, and pixel j covers [j, j + 1]: its centre is at j + 0.5.
+Balls fly on exact parabolas, bounce without loss off the floor and the two side walls, never reach the ceiling,
+and pass through each other. At least four fifths of every ball are in view in the first frame and two fifths in the
+last one, so that whoever watches a whole clip can tell how many balls it holds and what became of each.
+Where there is a bar, starts from which some ball passes behind it are preferred.
+"""
+
+import dataclasses
+import itertools
+from typing import Literal
+
+import numpy as np
+
+from vdm_jax.errors import UserError
+
+# Bright on black, at least 30 degrees apart as directions in RGB (and from grey), so that dim edges stay telling.
+PALETTE = np.array(
+    [(255, 30, 30), (0, 230, 60), (30, 60, 255), (255, 230, 0), (255, 0, 255), (0, 240, 255)], dtype=np.uint8
+)
+PALETTE_C111 = (PALETTE + np.float32(0.5))[..., None, None, None]
+GREY = 128  # the bar
+HELD_OUT = 2048  # clips of the test split
+START_GAP = 2.3  # radii between two centres in the first frame (2 = touching)
+END_GAP = 1.2  # radii between two centres in the last frame: at least two thirds of each disc in view
+BAR_WIDTHS = (2.1, 2.6)  # radii; wider than a ball, so that it can hide one whole
+START_CLEAR, END_CLEAR = 0.6, 0.2  # radii from a centre to the bar in the first and last frame: 85%, 60% in view
+START_HEIGHT = 0.4  # lowest start, as a share of the room above the floor: keeps bounces rare and well apart
+CANDIDATES, ROUNDS = 16, 64  # starts tried together, and how often, before the world is called too crowded
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """What is behind one clip. Pixels and frames are the units; T frames, N balls."""
+
+    positions: np.ndarray  # (T, N, 2) centres (x, y)
+    velocities: np.ndarray  # (T, N, 2) pixels per frame
+    colours: np.ndarray  # (N,) index into PALETTE; later balls are drawn over earlier ones
+    radius: float
+    bar: tuple[float, float, float, float] | None  # left, top, right, bottom
+    visible: np.ndarray  # (T, N) share of each disc that is covered neither by the bar nor by another ball
+
+
+@dataclasses.dataclass(frozen=True)
+class BouncingBalls:
+    """config.data of the bouncing balls, and the source itself: clip i is a pure function of (seed, split, i).
+
+    Raises: UserError, naming config.data.KEY, for a world that cannot be drawn.
+    """
+
+    frames: int = 8
+    pixels: int = 16
+    size: int = 20_000  # clips of the training split; the test split always holds HELD_OUT
+    seed: int = 0
+    split: Literal['train', 'test'] = 'train'
+    balls: tuple[int, int] = (1, 2)  # fewest, most
+    radius: float = 0.12  # sides
+    gravity: float = 0.02  # sides per frame^2
+    speed: float = 0.08  # sides per frame: |vx| is 0.3 to 1 times this, |vy| at the start at most this
+    bar: float = 0.2  # share of clips with an occluding bar
+    colours: int = 6  # the first so many of PALETTE
+    label: Literal['count', 'colour'] = 'count'  # number of balls above the fewest, or colour of the first ball
+    threads: int = 4  # of the loader
+    prefetch: int = 16  # clips the loader keeps ready
+
+    def __post_init__(self):
+        for key in ('frames', 'pixels', 'size'):
+            self._check(key, getattr(self, key) >= 1, 'set it to 1 or more')
+        for key in ('threads', 'prefetch'):
+            self._check(key, getattr(self, key) >= 0, 'set it to 0 or more')
+        self._check('seed', 0 <= self.seed < 2**62, 'set it to 0 or more')
+        self._check('split', self.split in ('train', 'test'), "set it to 'train' or 'test'")
+        self._check('label', self.label in ('count', 'colour'), "set it to 'count' or 'colour'")
+        self._check('colours', 1 <= self.colours <= len(PALETTE), f'set it to 1 .. {len(PALETTE)}')
+        ordered = len(self.balls) == 2 and 1 <= self.balls[0] <= self.balls[1]
+        self._check('balls', ordered, 'set it to (fewest, most) with 1 <= fewest <= most')
+        self._check('balls', self.balls[1] <= self.colours, f'each needs one of {self.colours} colours: set fewer')
+        self._check('bar', 0 <= self.bar <= 1, 'set it to a share from 0 to 1')
+        self._check('gravity', 0 < self.gravity < 1, 'set it above 0 and below 1 side per frame^2')
+        self._check('speed', 0 <= self.speed < 1, 'set it to 0 or more and below 1 side per frame')
+        widest = 1 / (4.1 + BAR_WIDTHS[1]) if self.bar else 0.25
+        self._check('radius', 0 < self.radius <= widest, f'set it above 0 and at most {widest:.3f} sides')
+        enough = int(np.ceil(1 / self.radius))
+        self._check('pixels', self.pixels >= enough, f'balls would be under 2 pixels wide: set it to {enough} or more')
+        room = (1 - 2 * self.radius) ** 2 / (START_GAP * self.radius) ** 2
+        self._check('balls', self.balls[1] <= max(1, room / 2), f'at radius {self.radius} they have no room: set fewer')
+
+    def _check(self, key: str, sound: bool, advice: str):
+        if not sound:
+            raise UserError(f'config.data.{key} is {getattr(self, key)!r}: {advice}')
+
+    @property
+    def num_classes(self) -> int:
+        return self.balls[1] - self.balls[0] + 1 if self.label == 'count' else self.colours
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(T, H, W, C) of a clip."""
+        return self.frames, self.pixels, self.pixels, 3
+
+    def __len__(self) -> int:
+        return self.size if self.split == 'train' else HELD_OUT
+
+    def __getitem__(self, i: int) -> dict:
+        """Clip i: 'video' uint8 (T, H, W, 3) and 'label' int32."""
+        start, colours, bar = self._scene(i)
+        positions, _ = fly(start, np.arange(self.frames), self.radius, self.gravity)
+        disc, pillar = self._cover(positions, bar)
+        video_CTHW = np.full((3, self.frames, self.pixels, self.pixels), 0.5, np.float32)  # 0.5: rounds at the end
+        for ball, colour in enumerate(colours):
+            video_CTHW += disc[:, ball] * (PALETTE_C111[colour] - video_CTHW)
+        if bar is not None:
+            video_CTHW += pillar * (np.float32(GREY + 0.5) - video_CTHW)
+        label = len(colours) - self.balls[0] if self.label == 'count' else colours[0]
+        video = np.ascontiguousarray(video_CTHW.astype(np.uint8).transpose(1, 2, 3, 0))
+        return {'video': video, 'label': np.int32(label)}
+
+    def draw(self, i: int, rng: np.random.Generator) -> dict:
+        """What training sees of example i. Nothing is augmented here: rng is not used."""
+        del rng
+        return self[i]
+
+    def truth(self, i: int) -> Truth:
+        """Positions, velocities and what can be seen of the balls of clip i."""
+        start, colours, bar = self._scene(i)
+        positions, velocities = fly(start, np.arange(self.frames), self.radius, self.gravity)
+        disc, pillar = self._cover(positions, bar)
+        open_TNHW = np.broadcast_to(1 - pillar, disc.shape).copy()
+        for ball in range(len(colours)):
+            open_TNHW[:, :ball] *= 1 - disc[:, ball : ball + 1]
+        return Truth(
+            positions=positions * self.pixels,
+            velocities=velocities * self.pixels,
+            colours=colours,
+            radius=self.radius * self.pixels,
+            bar=None if bar is None else (bar[0] * self.pixels, 0.0, bar[1] * self.pixels, float(self.pixels)),
+            visible=(disc * open_TNHW).sum((2, 3)) / disc.sum((2, 3)),
+        )
+
+    def _scene(self, i: int):
+        """Clip i at time 0: start (N, 4) = x, y, vx, vy in sides; colours (N,); (left, right) of the bar or None."""
+        if not 0 <= i < len(self):
+            raise IndexError(f'clip {i} of {len(self)} in the {self.split} split')
+        # Philox is a keyed bijection: other keys are other streams, so the splits share nothing and no state is kept.
+        rng = np.random.Generator(np.random.Philox(key=[2 * self.seed + (self.split == 'test'), i]))
+        count = int(rng.integers(self.balls[0], self.balls[1] + 1))
+        colours = rng.permutation(self.colours)[:count]
+        has_bar, width, place = rng.random(3)
+        bar = None
+        if has_bar < self.bar:
+            width = (BAR_WIDTHS[0] + width * (BAR_WIDTHS[1] - BAR_WIDTHS[0])) * self.radius
+            left = 2.05 * self.radius + place * (1 - 4.1 * self.radius - width)
+            bar = (left, left + width)
+        for pillar in (bar, None):  # where large balls leave no room beside the bar, the clip goes without
+            for _ in range(ROUNDS):
+                start = self._starts(rng.random((5, CANDIDATES, count)), pillar)
+                merit = self._merit(start, pillar)
+                best = int(merit.argmax())
+                if merit[best] > 0:
+                    return start[best], colours, pillar
+        raise UserError(
+            f'config.data.balls is {self.balls}: clip {i} has no room for {count}; set fewer or smaller ones'
+        )
+
+    def _starts(self, uniform, bar):
+        """Uniform numbers (5, K, N) -> candidates (K, N, 4) in sides, clear of the bar, never to touch the ceiling."""
+        room = 1 - 2 * self.radius
+        x = self.radius + room * uniform[0]
+        if bar is not None:
+            left, right = bar[0] - START_CLEAR * self.radius, bar[1] + START_CLEAR * self.radius
+            x = self.radius + uniform[0] * (room - (right - left))
+            x += (x > left) * (right - left)
+        fall = room * (1 - START_HEIGHT) * uniform[1]
+        vx = self.speed * (0.3 + 0.7 * uniform[2]) * np.copysign(1, uniform[4] - 0.5)
+        vy = (2 * uniform[3] - 1) * np.minimum(self.speed, np.sqrt(2 * self.gravity * fall))
+        return np.stack([x, self.radius + fall, vx, vy], -1)
+
+    def _merit(self, start, bar):
+        """Candidates (K, N, 4) -> (K,): 0 for touching at first or hidden at last, else 1, or 2 for passing the bar."""
+        end = fly(start, np.array([self.frames - 1]), self.radius, self.gravity)[0][0]
+        sound, wanted = np.ones(len(start), bool), np.ones(len(start), bool)
+        if bar is not None:
+            middle, half = 0.5 * (bar[0] + bar[1]), 0.5 * (bar[1] - bar[0])
+            sound &= (np.abs(end[..., 0] - middle) >= half + END_CLEAR * self.radius).all(-1)
+            wanted = ((start[..., 0] < middle) != (end[..., 0] < middle)).any(-1)
+        for a, b in itertools.combinations(range(start.shape[1]), 2):
+            for at, gap in ((start, START_GAP), (end, END_GAP)):
+                apart = at[:, a, :2] - at[:, b, :2]
+                sound &= np.hypot(apart[:, 0], apart[:, 1]) >= gap * self.radius
+        return sound * (1 + wanted)
+
+    def _cover(self, positions, bar):
+        """Share of each pixel under each disc, float32 (T, N, H, W), and under the bar, float32 (W,) or 0."""
+        grid = np.arange(self.pixels, dtype=np.float32) + np.float32(0.5)
+        away2 = np.square(grid - (positions * self.pixels).astype(np.float32)[..., None])  # (T, N, 2, pixels)
+        # Anti-aliasing by distance: the edge crosses a pixel as a straight line facing the pixel grid would.
+        disc = np.sqrt(away2[:, :, 0, None, :] + away2[:, :, 1, :, None])
+        np.subtract(np.float32(self.radius * self.pixels + 0.5), disc, out=disc)
+        np.clip(disc, 0, 1, out=disc)
+        if bar is None:
+            return disc, np.float32(0)
+        left, right = bar[0] * self.pixels, bar[1] * self.pixels
+        pillar = np.clip(np.minimum(grid + 0.5, right) - np.maximum(grid - 0.5, left), 0, 1)
+        return disc, pillar.astype(np.float32)
+
+
+def fly(start: np.ndarray, times: np.ndarray, radius: float, gravity: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and velocities at `times` (T,) from start (..., 4) = x, y, vx, vy: two arrays (T, ..., 2).
+
+    Closed form, so nothing drifts: between side walls x is a triangle wave; y repeats the arc from floor to floor.
+    Units: sides and frames, y down.
+    """
+    x0, y0, vx, vy = (start[..., k] for k in range(4))
+    times = np.asarray(times, np.float64).reshape((-1,) + (1,) * x0.ndim)
+    positions = np.empty((len(times),) + x0.shape + (2,))
+    velocities = np.empty_like(positions)
+
+    room = 1 - 2 * radius
+    unfolded = (x0 - radius + vx * times) % (2 * room)
+    positions[..., 0] = 1 - radius - np.abs(unfolded - room)
+    velocities[..., 0] = np.where(unfolded > room, -vx, vx)
+
+    launch = np.sqrt(vy**2 + 2 * gravity * (1 - radius - y0))  # speed at the floor: energy is kept
+    since = ((launch + vy) / gravity + times) % (2 * launch / gravity)  # time since the last bounce
+    positions[..., 1] = 1 - radius - since * (launch - 0.5 * gravity * since)
+    velocities[..., 1] = gravity * since - launch
+    return positions, velocities

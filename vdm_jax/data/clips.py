@@ -1,0 +1,16 @@
+"""Clips of a source, taken together: what validation and evaluation read."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def batch_of(source, indices: Iterable[int]) -> dict[str, np.ndarray]:
+    """source[i] for i in indices: {'video': uint8 (N, T, H, W, C), 'label': int32 (N,)}."""
+    clips = [source[int(i)] for i in indices]
+    return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+
+
+def stack(source, indices: Iterable[int]) -> np.ndarray:
+    """The videos alone: uint8 (N, T, H, W, C)."""
+    return batch_of(source, indices)['video']

@@ -1,0 +1,190 @@
+"""Video files -> frames, with PyAV: what a file holds, and exactly the frames asked for.
+
+Files come from anywhere, so they are opened with a list of allowed formats (a playlist dressed up as an mp4 would open
+other files and addresses), frame sizes are capped before anything is decoded, and so is the work one read may cost.
+"""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+
+from vdm_jax.data.transforms import over_white, resize, turn
+from vdm_jax.errors import UserError
+
+FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif'
+MAX_FRAME_PIXELS = 2**25  # 8K (7680 x 4320) fits
+MAX_FRAMES = 2**20  # in one file: 12 hours at 24 frames/s
+MAX_READ_PIXELS = 2**36  # decoded in one read: 20 minutes of 1080p
+
+
+class BrokenVideoError(Exception):
+    """A file, or a part of it, that does not decode; the message is the reason, without the file's name."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Video:
+    """What a file holds. Frame i is the i-th frame shown (from 0).
+
+    width, height: of the upright picture, in pixels; rotation: degrees the stored picture is turned counterclockwise.
+    times: seconds of each frame from the first, float64 (frames,). fps: frames a second as the container says.
+    pts: the frames' timestamps in the stream's own unit, int64 (frames,), or None where they cannot be relied on (AVI):
+    then frames are counted from the start. keys: timestamps at which decoding may begin.
+    """
+
+    path: str
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    fps: float
+    times: np.ndarray
+    pts: np.ndarray | None
+    keys: np.ndarray | None
+
+    @property
+    def frames(self):
+        return len(self.times)
+
+    @property
+    def seconds(self):
+        """From the start of the first frame to the end of the last."""
+        return float(self.times[-1]) + 1 / self.fps
+
+
+@contextlib.contextmanager
+def opened(path):
+    """(container, its first video stream), open; FFmpeg's complaints inside come out as BrokenVideoError."""
+    try:
+        import av
+    except ImportError:
+        raise UserError("reading video needs PyAV, which is not installed: pip install 'vdm_jax[video]'") from None
+    try:
+        with av.open(str(path), options={'format_whitelist': FORMATS, 'protocol_whitelist': 'file'}) as container:
+            if not container.streams.video:
+                raise BrokenVideoError('no video in it')
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise BrokenVideoError('no decoder for its codec')
+            if stream.width * stream.height > MAX_FRAME_PIXELS:
+                raise BrokenVideoError(
+                    f'{stream.width}x{stream.height} frames are larger than {MAX_FRAME_PIXELS} pixels'
+                )
+            stream.codec_context.thread_count = 1  # the loader runs many files at once; frame threads only add delay
+            yield container, stream
+    except (av.FFmpegError, UnicodeDecodeError, MemoryError) as error:
+        raise BrokenVideoError(getattr(error, 'strerror', None) or str(error) or type(error).__name__) from error
+
+
+def probe(path):
+    """The Video at path, its frames counted by walking through the packets; only the first frame is decoded.
+
+    Raises BrokenVideoError if nothing decodes, or if the file ends before the number of frames (mp4, avi) or the time
+    (webm, mkv) that its header promises; a GIF's promises neither.
+    """
+    first, seen, shown, keys, end = None, 0, [], [], 0.0
+    with opened(path) as (container, stream):
+        for packet in container.demux():
+            if packet.size and packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream is not stream:
+                continue
+            if first is None:
+                first = next(iter(packet.decode()), None)
+            if not packet.size:
+                continue
+            seen += 1
+            if seen > MAX_FRAMES:
+                raise BrokenVideoError(f'more than {MAX_FRAMES} frames')
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+            if keys and _is_shown(packet, stream):
+                shown.append(packet.pts)
+        if first is None or not shown:
+            raise BrokenVideoError('no frame decodes')
+        if seen < (promised := _promised(container, stream)):
+            raise BrokenVideoError(f'cut off: {seen} of {promised} frames')
+        promised = (container.duration or 0) / 1e6  # of the longest stream, sound included
+        if container.format.name.startswith('matroska') and end < 0.95 * promised - 0.5:
+            raise BrokenVideoError(f'cut off: {end:.2f} of {promised:.2f} seconds')
+        fps = float(stream.average_rate or stream.guessed_rate or 25)
+        unit, codec, counted_only = float(stream.time_base), stream.codec_context.name, container.format.name == 'avi'
+    rotation = round(first.rotation / 90) * 90 % 360
+    width, height = (first.width, first.height) if rotation % 180 == 0 else (first.height, first.width)
+
+    if counted_only or None in shown + keys or len(set(shown)) < len(shown):
+        return Video(str(path), codec, width, height, rotation, fps, np.arange(len(shown)) / fps, None, None)
+    pts = np.sort([stamp for stamp in shown if stamp >= keys[0]])  # earlier ones lean on a frame that is missing
+    times = (pts - pts[0]) * unit
+    return Video(str(path), codec, width, height, rotation, fps, times, pts, np.sort(keys))
+
+
+def _promised(container, stream):
+    """The number of packets the header announces, 0 if none (GIF, webm)."""
+    if container.format.name.startswith('mov'):
+        return len(stream.index_entries)  # stream.frames also counts what edit lists have cut away
+    if container.format.name == 'avi':
+        return stream.frames * 49 // 50  # counts dropped frames, which have no packet
+    return 0
+
+
+def _is_shown(packet, stream):
+    """Whether a packet makes a picture: not cut away by an edit list, nor one of VP8's hidden reference frames."""
+    if packet.is_discard:
+        return False
+    return stream.codec_context.name != 'vp8' or bool(bytes(packet)[0] & 0x10)
+
+
+def read(video, indices, height=None, width=None):
+    """The frames with these numbers, uint8 (len(indices), height, width, 3), upright RGB, resized one by one.
+
+    indices may repeat and come in any order. Decoding starts at the last keyframe before the first of them, or at the
+    start of the file if that goes wrong. Raises BrokenVideoError if one of them does not decode.
+    """
+    height, width = height or video.height, width or video.width
+    stored = (height, width) if video.rotation % 180 == 0 else (width, height)
+    wanted, places = np.unique(indices, return_inverse=True)
+    key = None
+    if video.pts is not None:
+        key = video.keys[max(np.searchsorted(video.keys, video.pts[wanted[0]], 'right') - 1, 0)]
+    if key is None or key == video.keys[0]:
+        frames = _collect(video, wanted, stored)
+    else:
+        try:
+            frames = _collect(video, wanted, stored, int(key))
+        except BrokenVideoError:
+            frames = _collect(video, wanted, stored)
+    return turn(np.stack([frames[i] for i in wanted])[places], video.rotation)
+
+
+def _collect(video, wanted, size, key=None):
+    """{number: frame uint8 (*size, 3)} of the wanted numbers, decoding from the keyframe with timestamp `key`."""
+    wanted = set(wanted.tolist())
+    frames = {}
+    numbers = None if video.pts is None else {int(stamp): i for i, stamp in enumerate(video.pts)}
+    budget = MAX_READ_PIXELS
+    with opened(video.path) as (container, stream):
+        if key is not None:
+            next(
+                container.decode(stream), None
+            )  # the first packet can say which encoder's mistakes to allow for (x264 4:4:4)
+            container.seek(key, stream=stream, backward=True)
+        for count, frame in enumerate(container.decode(stream)):
+            budget -= frame.width * frame.height
+            if budget < 0 or frame.width * frame.height > MAX_FRAME_PIXELS:
+                raise BrokenVideoError(f'reading it decodes more than {MAX_READ_PIXELS} pixels or too large a frame')
+            number = count if numbers is None else numbers.get(frame.pts)
+            if frame.is_corrupt and (number in wanted or key is not None):
+                raise BrokenVideoError(f'frame {number} is damaged')
+            if number in wanted:
+                frames[number] = resize(_rgb(frame), *size)
+            if len(frames) == len(wanted):
+                return frames
+    raise BrokenVideoError(f'frame {min(wanted - frames.keys())} of {video.frames} does not decode')
+
+
+def _rgb(frame):
+    """uint8 (H, W, 3); palettes resolved, transparency over white."""
+    if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
+        return over_white(frame.to_ndarray(format='rgba'))
+    return frame.to_ndarray(format='rgb24')

@@ -1,0 +1,89 @@
+"""Which example comes when: a pure function of the step, the same for any number of hosts, threads and restarts."""
+
+import dataclasses
+import functools
+import threading
+
+import numpy as np
+
+from vdm_jax.errors import UserError
+
+# The last word of the Philox counter separates streams that share a seed: nothing drawn here repeats anywhere else.
+_ORDER_STREAM, _CLIP_STREAM = 1, 2
+_LOCK = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """The endless sequence of example ids, cut into global batches of `batch`.
+
+    Position p (counted from 0 over the whole run) lies in epoch p // size; each epoch is its own permutation of all
+    ids, and batches run over the ends of epochs: nothing is dropped. An epoch's permutation takes 8 bytes an id.
+    """
+
+    size: int
+    batch: int
+    seed: int = 0
+    shuffle: bool = True
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise UserError(f'config.data: the source holds {self.size} clips; point it at data that is there')
+        if self.batch < 1:
+            raise UserError(f'config.train.batch_size is {self.batch}; set it to 1 or more')
+
+    def positions(self, step):
+        """The places of a step's batch in the run, int64 (batch,)."""
+        return np.arange(step * self.batch, (step + 1) * self.batch, dtype=np.int64)
+
+    def at(self, positions):
+        """The example ids at these positions, int64 of the same shape."""
+        epochs, places = np.divmod(np.asarray(positions, np.int64), self.size)
+        if not self.shuffle:
+            return places
+        ids = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            ids[here] = permutation(self.size, self.seed, int(epoch))[places[here]]
+        return ids
+
+    def ids(self, step):
+        """The global example ids of a step, int64 (batch,)."""
+        return self.at(self.positions(step))
+
+
+def permutation(size, seed, epoch):
+    """All ids 0 ... size-1 in the order of one epoch, int64 (size,), read-only.
+
+    It sorts raw Philox words, whose values numpy promises for ever; Generator.permutation may change between releases.
+    """
+    with _LOCK:  # otherwise every loader thread would sort the same new epoch
+        return _permutation(size, seed, epoch)
+
+
+@functools.lru_cache(maxsize=3)
+def _permutation(size, seed, epoch):
+    ids = np.argsort(_philox(_ORDER_STREAM, seed, epoch).random_raw(size), kind='stable')
+    ids.flags.writeable = False
+    return ids
+
+
+def clip_generator(seed, position):
+    """The randomness of the clip at one position of the run (start frame, crop, flip): a numpy Generator."""
+    return np.random.Generator(_philox(_CLIP_STREAM, seed, position))
+
+
+def _philox(stream, seed, index):
+    key = np.array([seed % 2**64, index], np.uint64)
+    return np.random.Philox(key=key, counter=np.array([0, 0, 0, stream], np.uint64))
+
+
+def host_block(batch, host, hosts):
+    """The rows of the global batch that a host reads: a contiguous slice, equal for all hosts."""
+    if batch % hosts:
+        raise UserError(
+            f'config.train.batch_size is {batch}, which {hosts} hosts cannot share equally; '
+            f'make it a multiple of {hosts}'
+        )
+    rows = batch // hosts
+    return slice(host * rows, (host + 1) * rows)

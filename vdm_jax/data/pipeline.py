@@ -1,0 +1,100 @@
+"""Step -> this host's batch of clips, decoded and stacked ahead of time by Grain.
+
+The stream is a function of (source, order, step) alone: the id of a clip comes from the order, its randomness from the
+seed and its global position, so neither hosts nor threads nor the step of a restart change one byte of it. There is no
+iterator state to save: the position is the step.
+"""
+
+import weakref
+
+import numpy as np
+
+from vdm_jax.data.order import clip_generator, host_block
+
+
+def batches(source, order, start_step=0, stop_step=None, host=0, hosts=1):
+    """An iterator, and context manager, over this host's batches of steps start_step, ..., stop_step - 1.
+
+    Each batch is a dict of numpy arrays, {'video': uint8 (b, T, H, W, C), 'label': int32 (b,), ...} with
+    b = order.batch / hosts: the rows `host_block(order.batch, host, hosts)` of the global batch. Without stop_step it
+    never ends. About three batches are held in memory: one being drawn, one stacked, one in use.
+    An exception in a clip comes out of `next`. Close it (or leave the `with`) to stop the threads.
+    """
+    if order.size != len(source):
+        raise ValueError(f'the order is over {order.size} clips, the source holds {len(source)}')
+    rows = host_block(order.batch, host, hosts)
+    if getattr(source, 'constant', False):
+        return _Constant(source, rows, None if stop_step is None else stop_step - start_step)
+    return _Loaded(source, order, start_step, stop_step, rows)
+
+
+class _Closing:
+    def __iter__(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+class _Loaded(_Closing):
+    """Grain: clips drawn in source.threads threads, batches stacked one ahead in a thread of their own.
+
+    Grain's `batch` stacks on the thread that asks for it, and its readers refill their buffer only when asked: without
+    the second prefetch the training loop would stack, and wait for the tail of every batch.
+    """
+
+    def __init__(self, source, order, start_step, stop_step, rows):
+        import grain
+
+        b = rows.stop - rows.start
+        steps = max(stop_step - start_step, 0) if stop_step is not None else 2**62 // b
+
+        def clip(k):
+            position = (start_step + k // b) * order.batch + rows.start + k % b
+            return source.draw(int(order.at(position)), clip_generator(order.seed, position))
+
+        self._held = []  # the iterator, until it is closed
+        # Also when this is dropped, or left open at exit, where Grain's own __del__ prints a traceback.
+        self.close = weakref.finalize(self, _shut, self._held)
+        if not steps:  # Grain refuses an empty range
+            return
+        # At least one whole batch of clips is under way while the last one is stacked.
+        read = grain.ReadOptions(num_threads=source.threads, prefetch_buffer_size=max(source.prefetch, b))
+        clips = grain.MapDataset.range(0, steps * b).map(clip).to_iter_dataset(read)
+        stacked = clips.batch(b, drop_remainder=True)
+        self._held.append(iter(grain.experimental.ThreadPrefetchIterDataset(stacked, prefetch_buffer_size=1)))
+        self._held[0].start_prefetch()  # the first batch is read while the model compiles
+
+    def __next__(self):
+        if not self._held:
+            raise StopIteration
+        return next(self._held[0])
+
+
+def _shut(held):
+    while held:
+        held.pop().close()
+
+
+class _Constant(_Closing):
+    """The same batch at every step, without Grain: row r of the global batch is clip r modulo the source's size."""
+
+    def __init__(self, source, rows, steps):
+        clips = [source[r % len(source)] for r in range(rows.start, rows.stop)]
+        self._batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+        for array in self._batch.values():
+            array.flags.writeable = False
+        self._left = steps
+
+    def __next__(self):
+        if self._left is not None:
+            if self._left <= 0:
+                raise StopIteration
+            self._left -= 1
+        return self._batch
+
+    def close(self):
+        self._left = 0

@@ -1,0 +1,33 @@
+"""What every source of clips answers."""
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Source(Protocol):
+    """A frozen dataclass whose fields are the config group config.data, and which is the sequence of clips itself.
+
+    A clip is {'video': uint8 (T, H, W, C), 'label': np.int32 in [0, num_classes)}; every clip has shape `shape`.
+    Besides these, a source may count things (`counters() -> {name: number}`) and name files (`names()`), have a test
+    split (a field `split`), and be `constant`: the same batch at every step.
+    """
+
+    frames: int
+    pixels: int
+    threads: int  # that draw clips
+    prefetch: int  # clips drawn ahead
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> dict:
+        """Clip i as evaluation sees it, the same every time."""
+
+    def draw(self, i: int, rng: np.random.Generator) -> dict:
+        """Clip i as training sees it: start frame, crop and flip drawn from rng."""

@@ -1,0 +1,49 @@
+"""Constant random clips, made once: for measuring a step without a loader, and for tests. Needs numpy alone."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """`size` clips of uniform noise; clip i has the label i modulo `classes`.
+
+    The pipeline hands out one and the same batch at every step (row r is clip r modulo size), made once and read-only,
+    so that a benchmark sees no loader at all.
+    """
+
+    frames: int = 16
+    pixels: int = 32
+    size: int = 8
+    classes: int = 10
+    threads: int = 0
+    prefetch: int = 0
+
+    constant = True  # not a field: tells the pipeline that every batch is the same
+
+    @property
+    def shape(self):
+        return self.frames, self.pixels, self.pixels, 3
+
+    @property
+    def num_classes(self):
+        return self.classes
+
+    @functools.cached_property
+    def videos(self):
+        """All clips, uint8 (size, T, H, W, 3)."""
+        count = self.size * int(np.prod(self.shape))
+        words = np.random.Philox(key=count).random_raw(-(-count // 8))
+        return words.view(np.uint8)[:count].reshape(self.size, *self.shape)
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, i):
+        i = range(self.size)[i]
+        return {'video': self.videos[i], 'label': np.int32(i % self.classes if self.classes else 0)}
+
+    def draw(self, i, rng):
+        return self[i]

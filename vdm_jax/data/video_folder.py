@@ -1,0 +1,290 @@
+"""Any folder of real videos as a source of clips."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import os
+import pathlib
+import threading
+import zlib
+from typing import Literal
+
+import numpy as np
+
+from vdm_jax.data import decode, transforms
+from vdm_jax.errors import UserError
+
+EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.webm', '.mkv', '.gif')
+
+
+def video_files(path):
+    """The videos in a folder and below, as sorted paths relative to it; hidden files and folders are skipped.
+
+    Raises UserError if the folder is missing or holds none.
+    """
+    if not path:
+        raise UserError('config.data.path is empty; set it to a folder of videos')
+    if not os.path.isdir(path):
+        what = 'a file, not a folder' if os.path.exists(path) else 'not there'
+        raise UserError(f'config.data.path={path} is {what}; set it to a folder of videos')
+    found = []
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        names = (name for name in files if not name.startswith('.') and name.lower().endswith(EXTENSIONS))
+        found += [pathlib.Path(folder, name).relative_to(path).as_posix() for name in names]
+    if not found:
+        raise UserError(f'config.data.path={path} holds no video ({", ".join(e[1:] for e in EXTENSIONS)})')
+    return sorted(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFolder:
+    """Clips of `frames` frames, `pixels` square, from the videos in the folder `path` and below.
+
+    A training clip begins at a random frame, or always at the first (`start`), as memorising wants it.
+    The short side is resized to `pixels`, then a square is cut out (`crop`); rotation tags are honoured, pixel aspect
+    ratios ignored, as the loaders behind published numbers do. A clip takes every `stride`-th frame or, with `fps`, the
+    frames nearest in time to a grid of `fps` a second (then every `stride`-th of those).
+    `short`: what happens to a video too short for a clip: its last frame is held, it starts again (loop), or the video
+    is left out (drop). `label`: 0 for all, the number of the file in the sorted folder, or of its first subfolder.
+    `split`: all files, or `held_out` of them by a hash of their name (test), or the others (train).
+
+    A video that does not decode keeps its place and the next one (in the sorted order, round the end) is read instead,
+    so that the order does not hang on what one host could read; the run stops when more than `max_broken` of the files
+    are broken. Both kinds are counted and named. If all videos, resized, fit in `cache_mb` (2**20 bytes), each is
+    decoded whole and kept in memory once it is asked for again; nothing but the speed depends on it.
+    """
+
+    path: str = ''
+    frames: int = 16
+    pixels: int = 64
+    stride: int = 1
+    fps: float | None = None
+    short: Literal['hold', 'loop', 'drop'] = 'hold'
+    start: Literal['random', 'first'] = 'random'
+    crop: Literal['center', 'random'] = 'center'
+    flip: bool = False
+    label: Literal['none', 'index', 'folder'] = 'none'
+    split: Literal['all', 'train', 'test'] = 'all'
+    held_out: float = 0.1
+    max_broken: float = 0.1
+    cache_mb: int = 512
+    threads: int = 4
+    prefetch: int = 16
+
+    def __post_init__(self):
+        object.__setattr__(self, '_tally', _Tally())
+        object.__setattr__(self, '_cache', _Cache())
+
+    def __len__(self):
+        return len(self.index)
+
+    def __getitem__(self, i):
+        """The clip of evaluations: from the first frame, the centre, not mirrored."""
+        return self._clip(range(len(self))[i], None)
+
+    def draw(self, i, rng):
+        """The clip of training: from a random frame, with a random crop, mirrored at random, each where asked for."""
+        return self._clip(i, rng.random(4))  # always four numbers, so that one option does not move another's
+
+    @property
+    def shape(self):
+        return self.frames, self.pixels, self.pixels, 3
+
+    @property
+    def num_classes(self):
+        """Labels run from 0 to this; 0 for label='none'."""
+        return max(self._labels.values()) + 1 if self.label != 'none' else 0
+
+    @functools.cached_property
+    def index(self):
+        """The clips' videos: a list of (name, Video, or None where the file is broken); read once, in threads."""
+        for name in ('frames', 'pixels', 'stride', 'fps'):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f'config.data.{name} is {value}; it must be more than 0')
+        names = [name for name in self._labels if self.split == 'all' or self.split == self._split_of(name)]
+        if not names:
+            raise UserError(f'config.data.split={self.split} leaves no video of {len(self._labels)} in {self.path}')
+        with concurrent.futures.ThreadPoolExecutor(max(self.threads, 1)) as pool:
+            videos = list(pool.map(self._probe, names))
+        index = []
+        self._tally.files = len(names)
+        for name, video in zip(names, videos, strict=True):
+            if isinstance(video, decode.BrokenVideoError):
+                self._broken(name, video)
+            elif (have := clip_indices(video, 0, self.frames, self.stride, self.fps)[1]) < self.frames:
+                self._tally.short[name] = f'{have} of {self.frames} frames'
+                if self.short == 'drop':
+                    continue
+            index.append((name, None if isinstance(video, decode.BrokenVideoError) else video))
+        if not any(video for _, video in index):
+            raise UserError(
+                f'config.data.path={self.path}: no video of {len(names)} is left; '
+                f'{len(self._tally.short)} too short for {self.frames} frames and dropped, broken: '
+                f'{_listed(self._tally.broken)}; lower config.data.frames or stride, or set short=hold'
+            )
+        sizes = [v.frames * 3 * np.prod(transforms.short_side(v.height, v.width, self.pixels)) for _, v in index if v]
+        self._cache.on = sum(map(int, sizes)) <= self.cache_mb * 2**20
+        return index
+
+    def counters(self):
+        """Totals so far: files in this split, broken and short ones, and clips read from or held up by them."""
+        tally = self._tally
+        with tally.lock:
+            return {
+                'videos': tally.files,
+                'broken_videos': len(tally.broken),
+                'short_videos': len(tally.short),
+                'replaced_clips': tally.replaced,
+                'short_clips': tally.padded,
+            }
+
+    def names(self):
+        """Which files, each with the reason: {'broken': ['a.mp4: cut off: 3 of 9 frames'], 'short': [...]}."""
+        with self._tally.lock:
+            kinds = {'broken': self._tally.broken, 'short': self._tally.short}
+            return {kind: [f'{name}: {why}' for name, why in sorted(which.items())] for kind, which in kinds.items()}
+
+    @functools.cached_property
+    def _labels(self):
+        """{name: label} over the whole folder: the same for every split and every treatment of short videos."""
+        names = video_files(self.path)
+        if self.label == 'index':
+            return {name: i for i, name in enumerate(names)}
+        if self.label == 'folder':
+            folders = sorted({name.split('/')[0] for name in names if '/' in name})
+            if stray := [name for name in names if '/' not in name]:
+                raise UserError(f'config.data.label=folder, but {self.path}/{stray[0]} lies in no subfolder; move it')
+            return {name: folders.index(name.split('/')[0]) for name in names}
+        return dict.fromkeys(names, 0)
+
+    def _split_of(self, name):
+        return 'test' if zlib.crc32(name.encode()) / 2**32 < self.held_out else 'train'
+
+    def _probe(self, name):
+        try:
+            return decode.probe(os.path.join(self.path, name))
+        except decode.BrokenVideoError as error:
+            return error
+
+    def _clip(self, i, chance):
+        for attempt in range(len(self.index)):
+            name, video = self.index[(i + attempt) % len(self.index)]
+            if video is None:
+                continue
+            try:
+                clip, padded = self._cut(video, chance)
+            except decode.BrokenVideoError as error:
+                self._broken(name, error)
+                continue
+            with self._tally.lock:
+                self._tally.replaced += attempt > 0
+                self._tally.padded += padded
+            return {'video': clip, 'label': np.int32(self._labels[name])}
+        raise UserError(f'config.data.path={self.path}: no video decodes: {_listed(self._tally.broken)}')
+
+    def _cut(self, video, chance):
+        """(one clip uint8 (T, pixels, pixels, 3), whether it had to be filled up)."""
+        start = 0
+        if chance is not None and self.start == 'random':
+            start = int(chance[0] * clip_starts(video, self.frames, self.stride, self.fps))
+        indices, have = clip_indices(video, start, self.frames, self.stride, self.fps)
+        if have < self.frames:
+            fill = np.arange(self.frames)
+            indices = indices[fill % have if self.short == 'loop' else np.minimum(fill, have - 1)]
+        size = transforms.short_side(video.height, video.width, self.pixels)
+        clip = self._cache.read(video, indices, *size)
+        where = chance[1:3] if chance is not None and self.crop == 'random' else None
+        clip = transforms.crop(clip, self.pixels, where)
+        if chance is not None and self.flip and chance[3] < 0.5:
+            clip = transforms.flip(clip)
+        return np.ascontiguousarray(clip), have < self.frames
+
+    def _broken(self, name, reason):
+        tally = self._tally
+        with tally.lock:
+            tally.broken[name] = str(reason)
+            if len(tally.broken) > self.max_broken * tally.files:
+                raise UserError(
+                    f'config.data.path={self.path}: {len(tally.broken)} of {tally.files} videos are broken, more than '
+                    f'config.data.max_broken={self.max_broken} allows: {_listed(tally.broken)}; '
+                    'mend or remove them, or raise max_broken'
+                )
+
+
+def clip_indices(video, start, count, stride=1, fps=None):
+    """(frame numbers int64 (count,), how many of them the video has) of the clip that begins at frame `start`.
+
+    With fps, frame k of the clip is the frame nearest to k * stride / fps seconds after `start`.
+    """
+    if fps is None:
+        indices = start + stride * np.arange(count)
+        return indices, int(np.sum(indices < video.frames))
+    wanted = video.times[start] + np.arange(count) * (stride / fps)
+    later = np.clip(np.searchsorted(video.times, wanted), 0, video.frames - 1)
+    earlier = np.maximum(later - 1, 0)
+    late = video.times[later] - wanted < wanted - video.times[earlier] - 1e-6  # of two equally near ones the earlier
+    return np.where(late | (later == 0), later, earlier), int(np.sum(wanted < _end(video)))
+
+
+def clip_starts(video, count, stride=1, fps=None):
+    """The number of frames at which a whole clip may begin (at least 1: a short video begins at its first)."""
+    if fps is None:
+        return max(video.frames - stride * (count - 1), 1)
+    return max(int(np.searchsorted(video.times, _end(video) - (count - 1) * (stride / fps))), 1)
+
+
+def _end(video):
+    """Seconds at which the last frame is half over: what lies beyond is no longer nearest to a frame."""
+    return video.times[-1] + 0.5 / video.fps
+
+
+def _listed(which, most=8):
+    lines = [f'{name} ({why})' for name, why in sorted(which.items())]
+    return ', '.join(lines[:most]) + (f' and {len(lines) - most} more' if len(lines) > most else '') or 'none'
+
+
+class _Tally:
+    """What went wrong so far; written by many threads."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.files = self.replaced = self.padded = 0
+        self.broken, self.short = {}, {}
+
+
+class _Cache:
+    """All resized frames of each video that was asked for twice; off if they would not all fit."""
+
+    def __init__(self):
+        self.on = False
+        self._lock = threading.Lock()
+        self._entries = {}
+
+    def read(self, video, indices, height, width):
+        if self.on:
+            with self._lock:
+                entry = self._entries.setdefault(video.path, _Entry())
+            if (frames := entry.whole(video, height, width)) is not None:
+                return frames[indices]
+        return decode.read(video, indices, height, width)
+
+
+class _Entry:
+    """One video of the cache."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._asked, self._frames = 0, None
+
+    def whole(self, video, height, width):
+        """All frames, decoded when asked for the second time; None before, and where the whole does not decode."""
+        with self._lock:
+            self._asked += 1
+            if self._asked == 2:
+                try:
+                    self._frames = decode.read(video, np.arange(video.frames), height, width)
+                except decode.BrokenVideoError:
+                    pass  # a part of it may still decode
+            return self._frames

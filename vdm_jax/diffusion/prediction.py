@@ -1,0 +1,62 @@
+"""What a network may predict, and the way from any of it to (x0, eps).
+
+Every kind is a row (a, b): prediction = a x0 + b eps. Together with x_t = alpha x0 + sigma eps that makes two equations
+for two unknowns, solved once, in to_x0_eps, for all kinds and processes.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from vdm_jax.diffusion.process import Pair, Process, expand
+
+KINDS = ('eps', 'x0', 'v', 'velocity')
+
+SMALLEST = 1e-5  # a determinant below this counts as 0; alpha at the last of cosine's 1000 steps, 5e-5, does not
+
+
+def row(kind: str, process: Process, t: jax.Array) -> Pair:
+    """The coefficients (a, b) of a kind of prediction at t, float32 of t's shape.
+
+    'eps' (Ho et al. 2020, eq. 14), 'x0', 'v' = alpha eps - sigma x0 (Salimans & Ho 2022, section 4 and appendix D), and
+    'velocity' = d x_t / d clock (Lipman et al. 2023, eq. 14), which is eps - x0 for a rectified flow and v for DDPM.
+
+    Raises: ValueError for a kind not in KINDS.
+    """
+    alpha, sigma = process.alpha_sigma(t)
+    match kind:
+        case 'eps':
+            return jnp.zeros_like(alpha), jnp.ones_like(alpha)
+        case 'x0':
+            return jnp.ones_like(alpha), jnp.zeros_like(alpha)
+        case 'v':
+            return -sigma, alpha
+        case 'velocity':
+            return process.rates(t)
+    raise ValueError(f'config.diffusion.prediction is {kind!r}: want one of {KINDS}')
+
+
+def target(kind: str, process: Process, x0: jax.Array, eps: jax.Array, t: jax.Array) -> jax.Array:
+    """What a network of this kind should say: a x0 + b eps, float32 of x0's shape; t is (B,) or (B, T)."""
+    a, b = (expand(c, x0.ndim) for c in row(kind, process, t))
+    return a * x0 + b * eps
+
+
+def to_x0_eps(kind: str, process: Process, prediction: jax.Array, x_t: jax.Array, t: jax.Array) -> Pair:
+    """Solves a x0 + b eps = prediction, alpha x0 + sigma eps = x_t; float32 of x_t's shape; t is (B,) or (B, T).
+
+    Finite everywhere. Where the two rows are parallel ('eps' at alpha = 0, 'x0' at sigma = 0), x_t says nothing of the
+    other unknown, and the shortest solution of the first equation stands: the prediction is kept, the other is 0.
+    """
+    a, b = (expand(c, x_t.ndim) for c in row(kind, process, t))
+    alpha, sigma = (expand(c, x_t.ndim) for c in process.alpha_sigma(t))
+    det = alpha * b - sigma * a
+    solvable = jnp.abs(det) > SMALLEST
+    det = jnp.where(solvable, det, 1)  # before the division, so that gradients stay finite too
+    x0 = jnp.where(solvable, (b * x_t - sigma * prediction) / det, a * prediction)
+    eps = jnp.where(solvable, (alpha * prediction - a * x_t) / det, b * prediction)
+    return x0, eps
+
+
+def convert(prediction: jax.Array, x_t: jax.Array, t: jax.Array, process: Process, source: str, to: str) -> jax.Array:
+    """The prediction of kind `source` said as kind `to`, both of KINDS; float32 of x_t's shape; t is (B,) or (B, T)."""
+    return target(to, process, *to_x0_eps(source, process, prediction, x_t, t), t)

@@ -1,0 +1,74 @@
+"""Runs a protocol: asks for samples, scores them, writes the score with its protocol beside it."""
+
+import hashlib
+import json
+from collections.abc import Callable
+
+import numpy as np
+from etils import epath
+
+from vdm_jax.data.source import Source
+from vdm_jax.evals.protocols import EvaluateConfig, Protocol
+
+
+def evaluate(
+    protocol: Protocol,
+    draw: Callable[[np.ndarray], np.ndarray],
+    source: Source,
+    held_out: Source,
+    config: EvaluateConfig,
+    about: dict,
+) -> tuple[dict, np.ndarray]:
+    """Scores what `draw` makes.
+
+    Args:
+      draw: labels (N,) -> videos uint8 (N, T, H, W, 3).
+      about: what else belongs to the score: step, sampler, …
+
+    Returns:
+      The score, JSON values only, with `passed`: whether every verdict is true; and the videos.
+    """
+    labels = protocol.labels(source, config)
+    videos = draw(labels)
+    score = protocol.score(videos, labels, source, held_out, config)
+    # JSON has no nan
+    known = lambda figures: {name: None if value != value else value for name, value in figures.items()}
+    score['figures'] = {row: known(figures) for row, figures in score['figures'].items()}
+    score |= about | {
+        'samples': len(videos),
+        'seed': config.seed,
+        'clip': list(source.shape),
+        'samples_sha256': hashlib.sha256(np.ascontiguousarray(videos).tobytes()).hexdigest(),
+        'passed': all(score['verdict'].values()),
+    }
+    return score, videos
+
+
+def write(score: dict, directory) -> epath.Path:
+    """Writes the score as NAME_stepN.json into a directory; returns the file."""
+    path = epath.Path(directory) / f'{score["name"]}_step{score["step"]}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(score, indent=2) + '\n')
+    return path
+
+
+def table(score: dict) -> str:
+    """The score as text: a row for each set of clips, a column for each figure, and the verdicts."""
+    rows = score['figures']
+    columns = list(dict.fromkeys(name for figures in rows.values() for name in figures))
+    cells = [['', *columns]]
+    cells += [[name, *(_shown(figures.get(column)) for column in columns)] for name, figures in rows.items()]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = [
+        '  '.join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+    verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score['verdict'].items())
+    head = (
+        f'{score["name"]}: step {score["step"]}, {score["samples"]} samples, {score["sampler"]}, seed {score["seed"]}'
+    )
+    return '\n'.join([head, '', *lines, '', verdict])
+
+
+def _shown(value) -> str:
+    return '-' if value is None else str(value) if isinstance(value, int) else f'{value:.3f}'

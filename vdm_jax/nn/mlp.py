@@ -1,0 +1,27 @@
+"""The feed-forward half of a block."""
+
+import jax
+from flax import nnx
+
+from vdm_jax.nn.linear import Linear, on_cpu
+
+
+def gelu(x):
+    """Tanh-approximated GELU.
+
+    On CPU it is fenced off: fused into its consumers XLA recomputes the tanh in the backward pass several times.
+    """
+    if not on_cpu():
+        return jax.nn.gelu(x, approximate=True)
+    return jax.lax.optimization_barrier(jax.nn.gelu(jax.lax.optimization_barrier(x), approximate=True))
+
+
+class MLP(nnx.Module):
+    """Linear, GELU, Linear: (..., D) -> (..., D) through F hidden units."""
+
+    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
+        self.up = Linear(width, hidden, rngs=rngs)
+        self.down = Linear(hidden, width, rngs=rngs)
+
+    def __call__(self, x):
+        return self.down(gelu(self.up(x)))

@@ -1,0 +1,31 @@
+"""Normalisation in float32, and the shift and scale of adaLN."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+def layer_norm(x, epsilon: float = 1e-6):
+    """LayerNorm over the last dimension without affine parameters (adaLN brings them); float32 inside."""
+    x32 = x.astype(jnp.float32)
+    mean = x32.mean(-1, keepdims=True)
+    centred = x32 - mean
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
+
+
+def modulate(x, shift, scale):
+    """x (1 + scale) + shift (DiT, Peebles & Xie 2023, section 3.2); shift and scale broadcast against x."""
+    return x * (1 + scale) + shift
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square norm over the last dimension with a learned scale (Zhang & Sennrich 2019)."""
+
+    def __init__(self, size: int, *, rngs: nnx.Rngs):
+        self.scale = nnx.Param(jnp.ones((size,), jnp.float32))
+
+    def __call__(self, x):
+        x32 = x.astype(jnp.float32)
+        normed = x32 * jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + 1e-6)
+        return (normed * jnp.expand_dims(self.scale[...], tuple(range(x.ndim - 1)))).astype(x.dtype)

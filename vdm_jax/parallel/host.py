@@ -1,0 +1,28 @@
+"""How the process that hosts the CPU backend keeps its memory."""
+
+import ctypes
+import glob
+import os
+
+
+def computes_on_cpu() -> bool:
+    """Whether jax will compute on the CPU here; found out without waking jax's backends."""
+    platforms = os.environ.get('JAX_PLATFORMS', '')
+    accelerators = any(map(glob.glob, ('/dev/nvidia[0-9]*', '/dev/accel*', '/dev/vfio/[0-9]*')))
+    return platforms == 'cpu' or (not platforms and not accelerators)
+
+
+def keep_freed_memory() -> bool:
+    """Has glibc's malloc keep large freed blocks for the next call instead of handing them back to the kernel.
+
+    XLA's CPU backend allocates a step's temporaries anew at every step, and the kernel zeroes every page of them anew:
+    an eighth of a training step. Call it before jax wakes its backends, as the setting reaches only threads that have
+    not allocated yet; memory once used then stays with the process. True where it took hold (glibc), else harmless.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # malloc.h
+    most = ctypes.c_int(2**31 - 1)
+    return all([mallopt(arena_max, 1), mallopt(mmap_threshold, most), mallopt(trim_threshold, most)])

@@ -1,0 +1,154 @@
+"""Checkpoints: params, EMA, optimizer and data position of one step in one directory. Only this file knows Orbax."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from etils import epath
+from orbax.checkpoint import v1 as ocp
+
+from vdm_jax.errors import UserError
+from vdm_jax.parallel.rules import path_name
+from vdm_jax.train.mirror import copy_below, is_local
+from vdm_jax.train.state import TrainState
+
+NATIVE = ('gs://', 's3://')  # stores that Orbax writes by itself; others go through a local copy
+COMMITTED = 'vdm_jax_committed'
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How many checkpoints stay: the last keep_last, and every one whose step is a multiple of keep_every."""
+
+    keep_last: int = 3
+    keep_every: int | None = None
+
+    def __post_init__(self):
+        if self.keep_last < 1 or (self.keep_every or 1) < 1:
+            raise UserError(
+                f'config.checkpoint: keep_last={self.keep_last} and keep_every={self.keep_every} must be 1 or more'
+            )
+
+    def keeps(self, step: int, steps: list[int]) -> bool:
+        """Whether `step` stays once `steps` are there."""
+        return step in sorted(steps)[-self.keep_last :] or bool(self.keep_every and step % self.keep_every == 0)
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `directory`. Saving is asynchronous; use as a context manager, or close it.
+
+    A step counts only once it is complete: Orbax commits a directory by rename (local) or by a marker (gs, s3); for
+    any other etils.epath store the files are staged locally and copied, and a marker is written last.
+    """
+
+    def __init__(self, directory, config: CheckpointConfig = CheckpointConfig()):  # noqa: B008, frozen
+        # Orbax refuses relative paths
+        self.directory = epath.Path(os.path.abspath(directory) if is_local(directory) else directory)
+        self.config = config
+        self._staged = not (is_local(directory) or str(directory).startswith(NATIVE))
+        self._local = epath.Path(tempfile.mkdtemp(prefix='vdm_jax_') if self._staged else self.directory)
+        policies = ocp.training.preservation_policies
+        keep = [policies.LatestN(config.keep_last)]
+        keep += [policies.EveryNSteps(config.keep_every)] if config.keep_every else []
+        self._orbax = ocp.training.Checkpointer(
+            self._local,
+            preservation_policy=policies.AnyPreservationPolicy(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def steps(self) -> list[int]:
+        """Complete steps, oldest first."""
+        if not self._staged:
+            return sorted(checkpoint.step for checkpoint in self._orbax.checkpoints)
+        if not self.directory.exists():
+            return []
+        return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit() and (p / COMMITTED).exists())
+
+    def latest(self) -> int | None:
+        """The newest complete step, or None."""
+        return max(self.steps(), default=None)
+
+    def save(self, step: int, state: TrainState, position: dict) -> None:
+        """Starts writing a step; returns once the arrays are copied from the devices. A step that is there stays."""
+        if step in self.steps():
+            return
+        items = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state, 'position': position}
+        self._orbax.save_checkpointables_async(step, items, force=True)
+        if self._staged:
+            self._orbax.wait()
+            self._upload(step)
+
+    def restore(self, abstract: TrainState, step: int | None = None) -> tuple[TrainState, dict]:
+        """State and data position of a step (the newest), onto the shardings of `abstract`.
+
+        Raises:
+          UserError: there is no such step.
+        """
+        step = self._fetch(step)
+        items = {'params': abstract.params, 'ema': abstract.ema, 'opt_state': abstract.opt_state, 'position': None}
+        found = self._orbax.load_checkpointables(step, items)
+        number = jax.device_put(np.int32(step), abstract.step.sharding)
+        return TrainState(number, found['params'], found['ema'], found['opt_state']), found['position']
+
+    def restore_ema(self, abstract: TrainState, step: int | None = None) -> tuple[dict, int]:
+        """The averages alone, {decay: params}, and their step; neither params nor optimizer are read."""
+        step = self._fetch(step)
+        return self._orbax.load_checkpointables(step, {'ema': abstract.ema})['ema'], step
+
+    def wait(self) -> None:
+        """Blocks until nothing is being written; an error of an earlier save is raised here."""
+        self._orbax.wait()
+
+    def close(self) -> None:
+        """Waits for what is being written, and cleans up."""
+        self._orbax.close()
+        if self._staged:
+            shutil.rmtree(self._local, ignore_errors=True)
+
+    def _fetch(self, step: int | None) -> int:
+        steps = self.steps()
+        step = max(steps, default=None) if step is None else step
+        if step not in steps:
+            raise UserError(f'{self.directory}: no checkpoint {"" if step is None else step}; found {steps or "none"}')
+        local = self._local / str(step)
+        if self._staged and not local.exists():
+            copy_below(self.directory / str(step), local)
+            (local / COMMITTED).unlink()
+            self._orbax.reload()
+        return step
+
+    def _upload(self, step: int) -> None:
+        target = self.directory / str(step)
+        copy_below(self._local / str(step), target)
+        (target / COMMITTED).write_text('')
+        steps = self.steps()
+        for old in steps:
+            if not self.config.keeps(old, steps):
+                (self.directory / str(old) / COMMITTED).unlink()
+                (self.directory / str(old)).rmtree()
+
+
+def fingerprint(tree) -> str:
+    """sha256 over the names, dtypes, shapes and bytes of every array of a tree, in the order of their names."""
+    digest = hashlib.sha256()
+    leaves = {path_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    for name, array in sorted(leaves.items()):
+        digest.update(f'{name} {array.dtype} {array.shape}\n'.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint_json(value) -> str:
+    """sha256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

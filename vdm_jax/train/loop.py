@@ -1,0 +1,181 @@
+"""The story of a run, top to bottom: restore; then for each step: evaluate, save, next batch, step, log the last."""
+
+import time
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from vdm_jax import media
+from vdm_jax.data.clips import batch_of
+from vdm_jax.data.order import Order, host_block
+from vdm_jax.data.pipeline import batches
+from vdm_jax.errors import UserError
+from vdm_jax.generate import generate_videos
+from vdm_jax.parallel.mesh import to_global
+from vdm_jax.train import ema
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.metrics import Metrics, Progress
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how much at once, and how often something is written. 0 turns a cadence off."""
+
+    steps: int = 1000
+    batch_size: int = 32
+    log_every: int = 10
+    checkpoint_every: int = 200
+    sample_every: int = 0
+    sample_count: int = 4
+    validate_every: int = 0
+    validate_batches: int = 4
+
+    def __post_init__(self):
+        for name in ('steps', 'batch_size', 'log_every'):
+            if getattr(self, name) < 1:
+                raise UserError(f'config.train.{name}={getattr(self, name)}: want 1 or more')
+        for name in ('checkpoint_every', 'sample_every', 'sample_count', 'validate_every', 'validate_batches'):
+            if getattr(self, name) < 0:
+                raise UserError(f'config.train.{name}={getattr(self, name)}: want 0 (off) or more')
+
+
+def train(run, workdir, stop=lambda: False) -> bool:
+    """Trains `run` (a build.Run) in `workdir` until its last step, going on from the newest checkpoint there.
+
+    Args:
+      run: the experiment's objects.
+      workdir: the run directory, any etils.epath.
+      stop: asked before each step; once true the run is saved and left.
+
+    Returns:
+      Whether the last step was reached.
+    """
+    config, workdir = run.experiment.train, epath.Path(workdir)
+    order = Order(len(run.source), config.batch_size, run.experiment.seed)
+    with jax.set_mesh(run.mesh), Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint) as checkpoints:
+        newest = checkpoints.latest()
+        state = run.create() if newest is None else checkpoints.restore(run.abstract, newest)[0]
+        start = newest or 0
+        metrics, progress = Metrics(workdir, start), Progress(config.steps, start, config.batch_size)
+        progress.say(f'{"resuming at" if newest else "starting at"} step {start} of {config.steps} in {workdir}')
+        log = Log(run, metrics, progress, config)
+        log.files(start)
+        try:
+            with batches(run.source, order, start, config.steps, **hosts()) as stream:
+                for step in range(start, config.steps + 1):
+                    done, stopped = step == config.steps, stop()
+                    if step > start and due(step, config.validate_every, done):
+                        log.validation(step, validate(run, state))
+                    if step > start and due(step, config.sample_every, done):
+                        log.samples(step, preview(run, state), workdir)
+                    if (step > start or newest is None) and due(step, config.checkpoint_every, done or stopped):
+                        log.saved(checkpoints, step, state, position(run, step))
+                    if done or stopped:
+                        break
+                    waited = time.monotonic()
+                    batch = next(stream)
+                    waited = time.monotonic() - waited
+                    state, scalars = run.train_step(state, to_global(batch, run.mesh))
+                    log.step(step + 1, scalars, waited)
+            log.flush()
+            checkpoints.wait()
+        finally:
+            metrics.close()
+    return done
+
+
+def due(step: int, every: int, last: bool) -> bool:
+    """Whether something that happens every `every` steps, and at the last one, happens now."""
+    return bool(every) and step > 0 and (last or step % every == 0)
+
+
+def position(run, step: int) -> dict:
+    """Where the data stream stands: with these three numbers the next batch, and every one after it, is given."""
+    return {'step': step, 'seed': run.experiment.seed, 'batch_size': run.experiment.train.batch_size}
+
+
+def validate(run, state) -> float:
+    """Mean loss of the first EMA on held-out clips, with the same noise and times every time."""
+    config = run.experiment.train
+    order = Order(len(run.held_out), config.batch_size, shuffle=False)
+    params, found = ema.first(run.experiment.ema, state.ema), []
+    for index in range(config.validate_batches):
+        batch = batch_of(run.held_out, order.ids(index)[host_block(config.batch_size, **hosts())])
+        found.append(run.validation_step(params, to_global(batch, run.mesh), index))
+    return float(jnp.mean(jnp.stack(found)))
+
+
+def preview(run, state) -> np.ndarray:
+    """A few samples of the first EMA, the same noise every time: uint8 (N, T, H, W, C)."""
+    count = run.experiment.train.sample_count
+    labels = np.arange(count) % max(run.source.num_classes, 1)
+    return generate_videos(run.generate, ema.first(run.experiment.ema, state.ema), labels, run.experiment.seed, count)
+
+
+def hosts() -> dict:
+    """Which of how many processes this one is."""
+    return {'host': jax.process_index(), 'hosts': jax.process_count()}
+
+
+class Log:
+    """Writes what happened, one step late, so that the host never waits for the device."""
+
+    def __init__(self, run, metrics: Metrics, progress: Progress, config: TrainConfig):
+        self._run, self._metrics, self._progress, self._config = run, metrics, progress, config
+        self._last, self._named = None, {}
+        self._waited, self._since = 0.0, time.monotonic()
+
+    def step(self, step: int, scalars: dict, waited: float) -> None:
+        self._waited += waited
+        self.flush()
+        self._last = (step, scalars)
+
+    def flush(self) -> None:
+        """Writes the step before this one; its numbers are on the host by now, or soon."""
+        if self._last is None:
+            return
+        (step, scalars), self._last = self._last, None
+        self._progress.show(step, float(scalars['loss']))
+        if step % self._config.log_every == 0 or step == self._config.steps:
+            values = {name: float(value) for name, value in scalars.items()}
+            if not np.isfinite(values['loss']):
+                self._progress.say(f'step {step}: loss is {values["loss"]}; lower config.optim.learning_rate')
+            now = time.monotonic()
+            values['seconds'] = round(now - self._since, 4)
+            values['waited_for_data'] = round(self._waited, 4)
+            counters = getattr(self._run.source, 'counters', dict)()
+            self._metrics.scalars(step, values | {f'data/{name}': value for name, value in counters.items()})
+            self.files(step)
+            self._since, self._waited = now, 0.0
+
+    def files(self, step: int) -> None:
+        """Names the files that a source could not take as they are, once, on the console and in metrics.jsonl."""
+        for kind, names in getattr(self._run.source, 'names', dict)().items():
+            fresh = [name for name in names if name not in self._named.setdefault(kind, set())]
+            if fresh:
+                self._named[kind].update(fresh)
+                self._metrics.scalars(step, {f'data/{kind}': fresh})
+                self._progress.say(f'data: {len(fresh)} {kind}: {", ".join(fresh)}')
+
+    def validation(self, step: int, loss: float) -> None:
+        self.flush()
+        self._metrics.scalars(step, {'validation_loss': loss})
+        self._progress.say(f'step {step}: validation loss {loss:.4f}')
+
+    def samples(self, step: int, videos: np.ndarray, workdir) -> None:
+        self.flush()
+        strip = workdir / 'samples' / f'step_{step:06d}.png'
+        strip.parent.mkdir(parents=True, exist_ok=True)
+        media.write_strip(strip, videos)
+        grid = media.grid(videos)
+        self._metrics.clip(step, 'samples', media.gif_bytes(grid, 8), grid.shape[1:3])
+
+    def saved(self, checkpoints: Checkpoints, step: int, state, where: dict) -> None:
+        self.flush()
+        began = time.monotonic()
+        checkpoints.save(step, state, where)
+        self._metrics.scalars(step, {'checkpoint_seconds': round(time.monotonic() - began, 4)})
+        self._metrics.flush()

@@ -1,0 +1,65 @@
+"""Files that grow or are written piece by piece, for stores that know neither append nor rename nor lock."""
+
+import shutil
+import tempfile
+
+from etils import epath
+
+
+def is_local(path) -> bool:
+    """Whether a path is on this machine's file system, rather than gs://… or another store."""
+    return '://' not in str(path)
+
+
+def files_below(directory: epath.Path) -> list[epath.Path]:
+    """Every file in a directory and below, sorted (epath itself has no recursive glob)."""
+    found = []
+    for path in sorted(directory.iterdir()):
+        found += files_below(path) if path.is_dir() else [path]
+    return found
+
+
+def copy_below(source: epath.Path, target: epath.Path) -> None:
+    """Copies every file below `source` to the same place below `target`, whole."""
+    for file in files_below(source):
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.read_bytes())
+
+
+class Mirror:
+    """A directory to write into with ordinary files: `local` is the place itself, or a copy of it that `push` uploads.
+
+    Only whole files are ever written to the store, each in one go.
+    """
+
+    def __init__(self, directory):
+        self.directory = epath.Path(directory)
+        self._temporary = None if is_local(directory) else tempfile.mkdtemp(prefix='vdm_jax_')
+        self.local = self.directory if is_local(directory) else epath.Path(self._temporary)
+        self._pushed = {}
+        self.local.mkdir(parents=True, exist_ok=True)
+
+    def fetch(self, name: str) -> None:
+        """Brings one file of the store into `local`, if the store has it."""
+        source = self.directory / name
+        if self._temporary and source.exists():
+            (self.local / name).write_bytes(source.read_bytes())
+
+    def push(self) -> None:
+        """Uploads every file that has changed since the last push."""
+        if not self._temporary:
+            return
+        for file in files_below(self.local):
+            state = (file.stat().length, file.stat().mtime)
+            if self._pushed.get(file) != state:
+                target = self.directory / file.relative_to(self.local)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(file.read_bytes())
+                self._pushed[file] = state
+
+    def close(self) -> None:
+        """Pushes what is left and removes the local copy."""
+        self.push()
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)

@@ -1,0 +1,97 @@
+"""Optimizers: AdamW, and Muon for the matrices of layer-stacked networks; schedules, masks by path and clipping."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import optax
+from optax import contrib
+
+from vdm_jax.parallel.rules import path_name
+
+MATRIX = r'kernel$'
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Which optimizer and how fast.
+
+    learning_rate is the peak after warmup_steps; 'cosine' then falls to zero at the last step, 'constant' stays.
+    With Muon it is the rate of the matrices; all else, and every path that `adam` matches, goes to Adam at
+    adam_learning_rate. Weight decay applies to paths that match `decay`. clip is a bound on the global gradient norm.
+    """
+
+    name: Literal['adamw', 'muon'] = 'adamw'
+    learning_rate: float = 1e-4
+    schedule: Literal['constant', 'cosine'] = 'constant'
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    decay: str = MATRIX
+    b1: float = 0.9
+    b2: float = 0.999
+    clip: float | None = 1.0
+    adam_learning_rate: float = 1e-3
+    adam: str = r'(embed|modulation|head)'
+    momentum: float = 0.95
+
+    def __post_init__(self):
+        if self.learning_rate <= 0 or self.warmup_steps < 0:
+            raise ValueError(
+                f'config.optim: learning_rate={self.learning_rate} must be above 0, warmup_steps 0 or more'
+            )
+
+
+def schedule(config: OptimConfig, peak: float, steps: int) -> optax.Schedule:
+    """Learning rate over `steps` steps: linear warm-up from zero, then constant or cosine to zero."""
+    rest = max(steps - config.warmup_steps, 1)
+    tail = optax.cosine_decay_schedule(peak, rest) if config.schedule == 'cosine' else optax.constant_schedule(peak)
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, config.warmup_steps), tail], [config.warmup_steps])
+
+
+def matches(tree, pattern: str):
+    """A tree of booleans: whether each leaf's path matches the regex."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: bool(re.search(pattern, path_name(path))), tree)
+
+
+def muon_dimensions(config: OptimConfig):
+    """params -> for each leaf its matrix dimensions, or None where Adam has it.
+
+    optax takes only 2-D leaves for matrices unless told: a layer-stacked kernel (layers, in, out) is a matrix in its
+    last two dimensions, one for each layer.
+    """
+
+    def dimensions(path, leaf):
+        name = path_name(path)
+        if leaf.ndim < 2 or not re.search(MATRIX, name) or re.search(config.adam, name):
+            return None
+        return contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
+
+    return lambda params: jax.tree_util.tree_map_with_path(dimensions, params)
+
+
+def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+    """Gradient transformation for a run of `steps` steps.
+
+    AdamW (Loshchilov & Hutter 2019); Muon (Jordan et al. 2024), momentum orthogonalised by five Newton-Schulz steps.
+    """
+    rate = schedule(config, config.learning_rate, steps)
+    mask = lambda params: matches(params, config.decay)
+    adamw = lambda rate: optax.adamw(rate, config.b1, config.b2, weight_decay=config.weight_decay, mask=mask)
+    if config.name == 'adamw':
+        main = adamw(rate)
+    else:
+        dimensions = muon_dimensions(config)
+        muon = contrib.muon(
+            rate,
+            beta=config.momentum,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=mask,
+            muon_weight_dimension_numbers=dimensions,
+        )
+        # optax's muon has an AdamW of its own for the rest, but one that decays biases too: hence the outer partition
+        groups = {'muon': muon, 'adam': adamw(schedule(config, config.adam_learning_rate, steps))}
+        is_none = lambda leaf: leaf is None or isinstance(leaf, contrib.MuonDimensionNumbers)
+        label = lambda leaf: 'adam' if leaf is None else 'muon'
+        main = optax.partition(groups, lambda params: jax.tree.map(label, dimensions(params), is_leaf=is_none))
+    return optax.chain(optax.clip_by_global_norm(config.clip), main) if config.clip else main
