@@ -21,9 +21,11 @@ def get_config(arg=None):
             'pixels': arg.pixels,
             'frames': arg.frames,
             'size': 50_000,
-            'radius': 0.13,
+            'radius': 0.145,
+            'gravity': 0.015,
+            'speed': 0.065,
             'colours': 4,
-            'label': 'colour',
+            'label': 'count',
         }
     )
     config.model = ConfigDict(
@@ -32,15 +34,16 @@ def get_config(arg=None):
             'patch': 4 if arg.pixels <= 32 else 8,
             'time_patch': 4,
             'layout': 'interleaved',
+            'position': 'sincos_rope',
             'qk_norm': True,
         }
     )
     if arg.size == 'tiny':
-        config.model.width, config.model.heads = 144, 2
+        config.model.width, config.model.heads = 144, 4
     # What a ball is and where it goes is decided at high noise: times are drawn from there more often.
     config.diffusion = ConfigDict(
         {
-            'process': {'name': 'rectified_flow', 'time': 'logit_normal', 'mean': 0.8, 'std': 1.3},
+            'process': {'name': 'rectified_flow', 'time': 'logit_normal', 'mean': 1.2, 'std': 1.3},
             'prediction': 'x0',
             'weighting': {'name': 'velocity', 'floor': 0.1},
         }
@@ -49,7 +52,7 @@ def get_config(arg=None):
         {
             'name': 'muon',
             'learning_rate': 0.02,
-            'adam_learning_rate': 3e-3,
+            'adam_learning_rate': 4e-3,
             'b2': 0.95,
             'warmup_steps': 20,
             'schedule': 'cosine',

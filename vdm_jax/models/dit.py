@@ -34,7 +34,7 @@ class VideoDiTConfig:
     patch: int = 2
     time_patch: int = 1
     layout: Literal['interleaved', 'full'] = 'interleaved'
-    position: Literal['sincos', 'rope'] = 'sincos'
+    position: Literal['sincos', 'rope', 'sincos_rope'] = 'sincos'
     qk_norm: bool = False
     learn_variance: bool = False
     channels: int | None = None
@@ -77,10 +77,12 @@ class Positions(NamedTuple):
 def positions_for(config: VideoDiTConfig, frames: int, rows: int, columns: int) -> Positions:
     """Positions for a clip of frames x rows x columns patches; any size, trained or not."""
     size = config.sizes
-    if config.position == 'sincos':
+    space_ND, time_TD, angles = None, None, dict.fromkeys(('space', 'time', 'full'))
+    if 'sincos' in config.position:
         space_ND = position.sincos_space(rows, columns, size.width)
         time_TD = position.sincos(np.arange(frames), size.width)
-        return Positions(space_ND, time_TD, dict.fromkeys(('space', 'time', 'full')))
+    if 'rope' not in config.position:
+        return Positions(space_ND, time_TD, angles)
     head = size.width // size.heads
     t, y, x = (axis.ravel() for axis in np.meshgrid(*map(np.arange, (frames, rows, columns)), indexing='ij'))
     angles = {
@@ -88,7 +90,7 @@ def positions_for(config: VideoDiTConfig, frames: int, rows: int, columns: int) 
         'space': position.rope((y[: rows * columns], x[: rows * columns]), position.split_head(head, 2)),
         'full': position.rope((t, y, x), position.split_head(head, 3)),
     }
-    return Positions(None, None, angles)
+    return Positions(space_ND, time_TD, angles)
 
 
 class Head(nnx.Module):
