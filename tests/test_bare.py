@@ -31,7 +31,17 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_benchmark_runs_without_data_libraries(tmp_path):
+SAMPLE = """
+import jax
+from vdm_jax.build import Run, read_experiment
+from vdm_jax.generate import generate_videos
+run = Run(read_experiment('experiments/bouncing_balls.py', [a for a in sys.argv if a.startswith('--config.')]))
+with jax.set_mesh(run.mesh):
+    print(generate_videos(run.generate, run.create().params, [0, 1], seed=0).shape)
+"""
+
+
+def test_benchmark_and_sampler_run_without_data_libraries(tmp_path):
     sizes = (
         '--config.model.time_patch=1',
         '--config.data.frames=2',
@@ -40,12 +50,15 @@ def test_benchmark_runs_without_data_libraries(tmp_path):
         '--config.model.width=32',
     )
     rest = ('--config.model.heads=2', '--config.train.batch_size=2', '--config.data.source=synthetic', '--steps=2')
+    program = PROGRAM.replace('sys.exit(main(sys.argv[1:]))', 'assert main(sys.argv[1:]) == 0') + SAMPLE
     found = subprocess.run(
-        [sys.executable, '-c', PROGRAM, 'benchmark', '--config=experiments/bouncing_balls.py', '--json', *sizes, *rest],
+        [sys.executable, '-c', program, 'benchmark', '--config=experiments/bouncing_balls.py', '--json', *sizes, *rest],
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {'XDG_CACHE_HOME': str(tmp_path), 'XLA_FLAGS': ''},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
-    numbers = json.loads(found.stdout)
+    *printed, shape = found.stdout.splitlines()
+    numbers = json.loads('\n'.join(printed))
+    assert shape == '(2, 2, 12, 12, 3)'
     assert numbers['steps'] == 2 and numbers['model_flops_per_second'] > 0
     assert 0 <= numbers['data_wait_share'] < 1
     assert numbers['checkpoint_stall_seconds'] <= numbers['checkpoint_write_seconds']

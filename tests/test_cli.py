@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vdm_jax import cli, media
 
 ROOT = Path(__file__).parents[1]
 BALLS = f'--config={ROOT}/experiments/bouncing_balls.py'
 FOLDER = f'--config={ROOT}/experiments/video_folder.py'
+STARTER = ROOT / 'experiments' / 'bouncing_balls.safetensors'
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,38 @@ def mistake(capsys, *argv):
         (['evaluate', '--workdir=W', '--json'], ('W', 'no run there')),
         (['inspect', '--workdir=W'], ('W', 'no run there')),
         (['sample', '--workdir=W', '--num=some'], ('--num',)),
+        (['train', BALLS, f'--workdir={ROOT}/setup.cfg'], ('--workdir', 'setup.cfg')),
+        (['train', f'--config={ROOT}/setup.cfg', '--workdir=W'], ('setup.cfg', 'no Python file')),
+        (['train', BALLS, '--workdir=W', '--config.sampler.name.steps=3'], ('config.sampler.name', 'ddim')),
+        (['train', BALLS, '--workdir=W', '--config.model.depth=0'], ('config.model', 'depth')),
+        (['train', BALLS, '--workdir=W', '--config.model.channels=4'], ('config.model.channels=4',)),
+        (['train', BALLS, '--workdir=W', '--config.optim.learning_rate=nan'], ('config.optim.learning_rate=nan',)),
+        (['train', BALLS, '--workdir=W', '--config.train.sample_count=0'], ('config.train.sample_count=0',)),
+        (
+            [
+                'train',
+                BALLS,
+                '--workdir=W',
+                '--config.mesh.fsdp=8',
+                '--config.model.width=36',
+                '--config.model.heads=2',
+            ],
+            ('fsdp', '36'),
+        ),
+        (
+            ['train', BALLS, '--workdir=W', '--config.diffusion.process=ddpm', '--config.diffusion.process.steps=50'],
+            ('config.sampler.steps is 100', '50'),
+        ),
+        (
+            ['train', BALLS, '--workdir=W', '--config.diffusion.label_dropout=0', '--config.sampler.guidance=2'],
+            ('config.sampler.guidance=2', 'label_dropout'),
+        ),
+        (['train', FOLDER, '--workdir=W', f'--config.data.path={ROOT}', '--config.data.threads=-1'], ('threads',)),
+        (['evaluate', f'--workdir={ROOT}', f'--weights={STARTER}'], ('not both',)),
+        (['evaluate', f'--weights={STARTER}', '--protocol=fvd'], ('--protocol=fvd', 'ball_physics')),
+        (['sample', f'--weights={ROOT}'], ('--weights', 'no such file')),
+        (['sample', f'--weights={ROOT}/setup.cfg'], ('not a safetensors file',)),
+        (['benchmark', BALLS, '--steps=0'], ('--steps=0',)),
     ],
     ids=lambda value: ' '.join(value[:1] + value[2:]).replace('/', '|') if isinstance(value, list) else '',
 )
@@ -94,22 +128,37 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     lines = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
     counted = [line for line in lines if 'loss' in line][-1]
     assert counted['data/broken_videos'] == 1 and counted['data/short_videos'] == 1
+    named = {kind: files for line in lines for kind in ('data/broken', 'data/short') if (files := line.get(kind))}
+    assert 'broken.mp4' in named['data/broken'][0] and '2.mp4' in named['data/short'][0]
 
     assert cli.main(['train', FOLDER, run, f'--config.data.path={clips}', *SMALL, '--config.train.steps=4']) == 0
     assert 'resuming at step 3' in capsys.readouterr().err
 
+    moved = clips.rename(tmp_path / 'moved')  # from the run directory alone
     assert cli.main(['sample', run, '--num=3', f'--out={tmp_path}/out']) == 0
     printed = capsys.readouterr().out
     for ending in ('.mp4', '.gif', '.png'):
         assert f'step_000004{ending}' in printed and (tmp_path / 'out' / f'step_000004{ending}').stat().st_size
     assert 'below 4' in mistake(capsys, 'sample', run, '--label=4')
+    weights = f'--weights={tmp_path}/moved.safetensors'
+    assert cli.main(['export', run, '--ema=0.99', f'--out={tmp_path}/moved.safetensors']) == 0
+    assert 'step 4' in capsys.readouterr().out
+    assert 'averages with decay 0.99' in mistake(capsys, 'sample', run, '--ema=0.5')
+    assert cli.main(['sample', run, weights, '--num=2', '--label=1', f'--out={tmp_path}/out']) == 0
+    with Image.open(tmp_path / 'out' / 'step_000004_beside_step_000004_label1.gif') as both:
+        assert both.n_frames == 4
+    assert cli.main(['inspect', run]) == 0
+    moved.rename(clips)
+    capsys.readouterr()
 
+    assert 'ball_physics' in mistake(capsys, 'evaluate', run, '--protocol=ball_physics')
     assert cli.main(['evaluate', run]) == 0
     assert 'psnr_db' in capsys.readouterr().out
     assert cli.main(['evaluate', run, '--require']) == 1  # three steps memorise nothing
     capsys.readouterr()
     assert cli.main(['inspect', run, '--json']) == 0
-    assert json.loads(capsys.readouterr().out)['data_position'] == {'step': 4, 'seed': 0, 'batch_size': 8}
+    position = json.loads(capsys.readouterr().out)['data_position']
+    assert position.pop('clips').startswith('4 ') and position == {'step': 4, 'seed': 0, 'batch_size': 8}
 
     few = [
         'train',

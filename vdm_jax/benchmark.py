@@ -20,24 +20,29 @@ from vdm_jax.train.loop import position
 def measure(run, steps: int | None = None) -> dict:
     """Trains a few steps in a temporary directory and says what they cost, as JSON values.
 
-    Seconds a step are the median over `steps` steps (20), each timed to the end of its computation. FLOPs are the
-    analytic count (multiply-add = 2, 3x the forward pass, no rematerialisation). `cold` is with an empty compilation
+    Seconds a step are the median over `steps` steps (20), each timed to the end of its computation, with the next batch
+    fetched meanwhile. data_wait_share is the share of that time spent waiting for a batch with no step under way: a
+    fetch counts whole where the step had ended before the batch was there. FLOPs are the analytic count (multiply-add
+    = 2, 3x the forward pass, no rematerialisation). `cold` is with an empty compilation
     cache, `warm` with what the cold start left in it: compile_seconds for the training step alone (compiling, or
     loading), first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
     """
     steps, batch_size = steps or 20, run.experiment.train.batch_size
     with jax.set_mesh(run.mesh), tempfile.TemporaryDirectory() as directory, own_cache(f'{directory}/cache'):
-        cold, *_ = start(run)
+        cold = start(run)[0]
         warm, stream, program, state = start(run)
         with stream:
             seconds, waits = [], []
+            batch = to_global(next(stream), run.mesh)
             for _ in range(steps):
                 began = time.monotonic()
-                batch = to_global(next(stream), run.mesh)
-                ready = time.monotonic()
-                state, scalars = jax.block_until_ready(program(state, batch))
+                state, scalars = program(state, batch)
+                asked = time.monotonic()
+                fetched = next(stream)  # while the device computes, as the training loop does it
+                waits.append(time.monotonic() - asked if scalars['loss'].is_ready() else 0.0)
+                batch = to_global(fetched, run.mesh)
+                jax.block_until_ready(state)
                 seconds.append(time.monotonic() - began)
-                waits.append(ready - began)
         stall, written = checkpoint_cost(run, state, directory)
     step = statistics.median(seconds)
     flops = 3 * flops_per_video(run.model, run.latent_shape[:3]) * batch_size

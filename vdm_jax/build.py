@@ -106,11 +106,13 @@ class Run:
         """The evaluation protocol called `name`, or the source's usual one.
 
         Raises:
-          UserError: no such protocol, or none that is usual for the source.
+          UserError: no such protocol, none that is usual for the source, or one that is for other sources.
         """
         name = name or USUAL_PROTOCOL.get(type(self.source))
         if name not in PROTOCOLS:
             raise UserError(f'--protocol={name}: want one of {", ".join(PROTOCOLS)}')
+        if not isinstance(self.source, PROTOCOLS[name].sources):
+            raise UserError(f'--protocol={name}: it cannot score samples of a {type(self.source).__name__}')
         return PROTOCOLS[name]
 
     @functools.cached_property
@@ -118,9 +120,38 @@ class Run:
         return make_mesh(self.experiment.mesh, self.devices)
 
     def check(self) -> None:
-        """Finds a user's mistakes in data, model and mesh before anything is written or computed."""
+        """Finds a user's mistakes in data, model, sampler and mesh before anything is written or computed."""
         check_batch(self.experiment.train.batch_size, self.mesh)
-        len(self.source), self.model  # noqa: B018, both raise UserErrors
+        if 0 < self.model.classes < self.source.num_classes:
+            raise UserError(
+                f'config.model.classes={self.model.classes}: the source has labels 0 to {self.source.num_classes - 1}'
+            )
+        self.check_sampler()
+        len(self.source), self.abstract  # noqa: B018, both raise UserErrors
+        if self.experiment.train.validate_every:
+            len(self.held_out)
+
+    def check_sampler(self) -> None:
+        """Whether the sampler suits process and network.
+
+        Raises:
+          UserError: more steps than the process has, or guidance without a network that knows what "no label" means.
+        """
+        sampler, diffusion = self.experiment.sampler, self.experiment.diffusion
+        try:
+            diffusion.process.times(sampler.steps)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        if sampler.guidance != 1 and not (self.model.classes and diffusion.label_dropout):
+            raise UserError(
+                f'config.sampler.guidance={sampler.guidance}: the network never learned "no label", as there are '
+                f'{self.model.classes} classes and config.diffusion.label_dropout={diffusion.label_dropout}; set 1'
+            )
+
+    @property
+    def resolved(self) -> dict:
+        """The experiment as JSON values, the network's channels and classes filled in: it needs no data to be built."""
+        return experiment_dict(dataclasses.replace(self.experiment, model=self.model))
 
     @functools.cached_property
     def latent_shape(self) -> tuple[int, int, int, int]:
@@ -143,10 +174,9 @@ class Run:
                     f'config.model.{patch}={getattr(model, patch)} does not divide the {name} of {side} that the '
                     f'network sees; choose another {patch}, or another config.data.{key}'
                 )
-        channels = model.channels or channels
+        if model.channels not in (None, channels):
+            raise UserError(f'config.model.channels={model.channels}: the codec gives {channels}; leave it out')
         classes = self.source.num_classes if model.classes is None else model.classes
-        if classes and classes < self.source.num_classes:
-            raise UserError(f'config.model.classes={classes}: the source has labels 0 to {self.source.num_classes - 1}')
         return dataclasses.replace(model, channels=channels, classes=classes)
 
     def make_model(self, rngs: nnx.Rngs) -> nnx.Module:
@@ -186,5 +216,6 @@ class Run:
     @functools.cached_property
     def generate(self) -> Callable:
         """(params, label_B, keys) -> uint8 videos."""
+        self.check_sampler()
         e = self.experiment
         return make_generate(self.network, e.diffusion, e.codec, e.sampler, self.latent_shape, self.model.classes)

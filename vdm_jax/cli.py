@@ -17,12 +17,11 @@ from vdm_jax.errors import UserError
 
 def train(args, assignments):
     """train an experiment in a run directory, or go on with the one that is there"""
-    from vdm_jax.build import Run, experiment_dict, read_experiment
-    from vdm_jax.train import loop, workdir
+    from vdm_jax.build import Run, read_experiment
+    from vdm_jax.train import loop
 
     run = Run(read_experiment(args.config, assignments))
     run.check()
-    workdir.claim(args.workdir, experiment_dict(run.experiment))
     with stop_signals() as stopped:
         return 0 if loop.train(run, args.workdir, lambda: bool(stopped)) else 3
 
@@ -31,31 +30,39 @@ def sample(args, assignments):
     """sample videos from a run's averaged weights, or from a file of weights, or from both side by side"""
     from vdm_jax import media
 
-    drawn = [draw(args, origin, assignments) for origin in origins(args)]
+    found = [(origin, *restored(origin, args, assignments)) for origin in origins(args)]
+    shapes = {run.source.shape for _, run, *_ in found}
+    if len(shapes) > 1:
+        raise UserError(f'--workdir and --weights make clips of different shapes, {shapes}: sample them one by one')
+    drawn = [draw(args, *each) for each in found]
     titles = [str(where) for where, *_ in drawn] if len(drawn) > 1 else None
     names = [f'label {label}' for label in drawn[0][3]] if drawn[0][3] is not None else None
-    stem = '_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn)
+    asked = [
+        f'{name}{value}'
+        for name in ('steps', 'guidance', 'label', 'seed', 'ema')
+        if (value := getattr(args, name)) != OPTIONS[f'--{name}'].get('default')
+    ]
+    stem = '_'.join(['_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn), *asked])
     out = args.out or f'{args.workdir or "."}/samples'
     for file in media.write_samples(out, stem, [videos for _, _, videos, _ in drawn], names, titles):
         print(f'  {file}')
     return 0
 
 
-def draw(args, origin: dict, assignments: list[str]):
+def draw(args, origin: dict, run, params, about: dict):
     """Samples of one origin, (where, step, videos, labels or None), with a line printed about them."""
     import numpy as np
 
     from vdm_jax.generate import generate_videos
 
-    run, params, step = restored(origin, args, assignments)
-    classes = run.source.num_classes
+    classes = run.model.classes
     if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
         raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
     labels = np.full(args.num, args.label) if args.label is not None else np.arange(args.num) % max(classes, 1)
     began = time.monotonic()
     with jax_mesh(run):
         videos = generate_videos(run.generate, params, labels, args.seed)
-    (where,) = origin.values()
+    (where,), step = origin.values(), about['step']
     print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
     return f'{where}, step {step}', step, videos, labels if classes else None
 
@@ -65,12 +72,14 @@ def evaluate(args, assignments):
     from vdm_jax.evals import runner
     from vdm_jax.generate import generate_videos
 
-    (origin,) = origins(args)
-    run, params, step = restored(origin, args, assignments)
+    origin, *more = origins(args)
+    if more:
+        raise UserError('evaluate: give --workdir or --weights, not both')
+    run, params, about = restored(origin, args, assignments)
     config, sampler = run.experiment.evaluate, run.experiment.sampler
     protocol = run.protocol(args.protocol)
     ask = lambda labels: generate_videos(run.generate, params, labels, config.seed, config.batch_size)
-    about = origin | {'step': step, 'ema': str(run.experiment.ema.decays[0]), 'sampler': str(sampler)}
+    about = origin | about | {'sampler': str(sampler)}
     with jax_mesh(run):
         score, _ = runner.evaluate(protocol, ask, run.source, run.held_out, config, about)
     path = runner.write(score, args.out or f'{args.workdir or "."}/evals')
@@ -80,12 +89,11 @@ def evaluate(args, assignments):
 
 def export(args, assignments):
     """write a run's averaged weights and its config into one safetensors file"""
-    from vdm_jax.build import experiment_dict
     from vdm_jax.pretrained import weights
 
-    run, params, step = restored({'workdir': args.workdir}, args, assignments)
-    size = weights.save(args.out, params, {'step': step, 'config': experiment_dict(run.experiment)})
-    print(f'{args.out}: step {step}, {size / 1e6:.2f} MB')
+    run, params, about = restored({'workdir': args.workdir}, args, assignments)
+    size = weights.save(args.out, params, about | {'config': run.resolved})
+    print(f'{args.out}: step {about["step"]}, {size / 1e6:.2f} MB')
     return 0
 
 
@@ -94,7 +102,7 @@ def inspect(args, assignments):
     from vdm_jax.train.inspect import inspect_run, table
     from vdm_jax.train.workdir import read_config
 
-    found = inspect_run(run_of(read_config(args.workdir), []), args.workdir, args.step)
+    found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
     print(json.dumps(found, indent=2) if args.json else table(found))
     return 0
 
@@ -104,6 +112,8 @@ def benchmark(args, assignments):
     from vdm_jax.benchmark import measure, table
     from vdm_jax.build import Run, read_experiment
 
+    if args.steps is not None and args.steps < 1:
+        raise UserError(f'--steps={args.steps}: want 1 or more')
     run = Run(read_experiment(args.config, assignments))
     run.check()
     found = measure(run, args.steps)
@@ -112,13 +122,13 @@ def benchmark(args, assignments):
 
 
 ORIGIN = ('--workdir', '--weights')
-SAMPLER = ('--steps', '--guidance', '--step')
+SAMPLER = ('--steps', '--guidance', '--step', '--ema')
 
 COMMANDS = {
     'train': (train, ('--config', '--workdir')),
     'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', '--seed', '--out')),
     'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--protocol', '--out', '--json', '--require')),
-    'export': (export, ('--workdir', '--step', '--out')),
+    'export': (export, ('--workdir', '--step', '--ema', '--out')),
     'inspect': (inspect, ('--workdir', '--step', '--json')),
     'benchmark': (benchmark, ('--config', '--steps', '--json')),
 }
@@ -137,6 +147,7 @@ OPTIONS = {
     '--label': {'type': int, 'help': 'class of every video; all in turn where not given'},
     '--seed': {'type': int, 'default': 0, 'help': 'seed of the noise (0)'},
     '--step': {'type': int, 'help': 'checkpoint; the newest where not given'},
+    '--ema': {'type': float, 'help': 'decay of the average to take; the first of the config where not given'},
     '--out': {'metavar': 'DIR', 'help': 'where to write; under WORKDIR where not given'},
     '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
     '--json': {'action': 'store_true', 'help': 'print JSON'},
@@ -218,35 +229,35 @@ def origins(args) -> list[dict]:
 
 
 def restored(origin: dict, args, assignments: list[str]):
-    """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, step)."""
+    """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, {step, ema})."""
     from vdm_jax.pretrained import weights
-    from vdm_jax.train import ema
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import read_config
 
     flags = {name: getattr(args, name, None) for name in ('steps', 'guidance')}
     chosen = [f'config.sampler.{name}={value}' for name, value in flags.items() if value is not None]
     if file := origin.get('weights'):
+        if args.ema and not args.workdir:
+            raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
         about = weights.about(file)
         run = run_of(about['config'], assignments + chosen)
-        return run, weights.load(file, run.abstract.params), about['step']
+        return run, weights.load(file, run.abstract.params), {name: about[name] for name in ('step', 'ema')}
     run = run_of(read_config(origin['workdir']), assignments + chosen)
     place = f'{origin["workdir"]}/checkpoints'
     with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
         averages, step = checkpoints.restore_ema(run.abstract, args.step)
-    return run, ema.first(run.experiment.ema, averages), step
+    decay = args.ema or run.experiment.ema.decays[0]
+    if str(decay) not in averages:
+        raise UserError(f'--ema={decay}: the run keeps averages with decay {", ".join(sorted(averages))}')
+    return run, averages[str(decay)], {'step': step, 'ema': decay}
 
 
 def run_of(config: dict, assignments: list[str]):
     """The run that a resolved config describes, on the devices of this machine, whatever it was trained on."""
-    import dataclasses
-
     from vdm_jax.build import Run, experiment_from
     from vdm_jax.config import override
-    from vdm_jax.parallel.mesh import MeshConfig
 
-    experiment = experiment_from(override(config, assignments))
-    return Run(dataclasses.replace(experiment, mesh=MeshConfig()))
+    return Run(experiment_from(override(config | {'mesh': {}}, assignments)))
 
 
 def jax_mesh(run):

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import difflib
 import importlib.util
+import math
 import types
 import typing
 from pathlib import Path
@@ -75,6 +76,10 @@ def load_experiment(spec: str) -> dict:
     path, _, arg = spec.partition(':')
     if not Path(path).is_file():
         raise UserError(f'--config={spec}: no file {path}; the experiments of this project are in experiments/')
+    if not path.endswith('.py'):
+        raise UserError(
+            f'--config={spec}: {path} is no Python file; the experiments of this project are in experiments/'
+        )
     module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
@@ -193,6 +198,8 @@ def _chosen(value, choice: Choice, where: str, choices, default):
     value = dict(value)
     named = value.pop(choice.key, None)
     name = value.pop('', named)
+    if isinstance(name, dict):
+        raise UserError(f'{where}.{choice.key} is a name, not a group; want one of {", ".join(choice.table)}')
     swapped = isinstance(name, Text)
     name = name.text if swapped else name
     if name is None:  # not said: the class of the default
@@ -242,6 +249,8 @@ def _scalar(value, kind, where: str):
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is not type(value) and not (kind is types.NoneType and value is None):
+        raise wrong
+    if isinstance(value, float) and not math.isfinite(value):
         raise wrong
     return value
 

@@ -88,6 +88,28 @@ def test_sampling_is_in_float32_whatever_the_network_speaks(noise):
     assert set(heard) == {(jnp.dtype('float32'), jnp.dtype('float32'))}
 
 
+def test_clipping_bounds_what_a_small_error_of_eps_does_to_x0(noise):
+    """At the noisy end of the cosine schedule alpha is 5e-5: an eps that is off by 0.004 is an x0 off by 80."""
+    goal, seen = jnp.full(SHAPE, 0.5), []
+
+    def denoise(x, t):
+        jax.debug.callback(lambda x: seen.append(float(np.abs(x).max())), x)
+        alpha, sigma = (expand(c, x.ndim) for c in COSINE.alpha_sigma(t))
+        return to_x0_eps('eps', COSINE, (x - alpha * goal) / sigma + 0.004, x, t)
+
+    for clip, sound in ((None, False), (1.0, True)):
+        seen.clear()
+        sample(denoise, DDIM(steps=20, clip=clip), COSINE, noise).block_until_ready()
+        jax.effects_barrier()
+        assert len(seen) == 20 and (max(seen) < np.abs(noise).max() + 1) == sound, seen
+
+
+def test_a_clip_beyond_all_values_changes_nothing(noise):
+    np.testing.assert_allclose(
+        sample(denoiser(FLOW), DDIM(steps=6, clip=1e6), FLOW, noise), walk(CALM, FLOW, noise), atol=1e-5
+    )
+
+
 def test_a_sampler_that_draws_asks_for_a_key_per_example(noise, keys):
     for given in (None, keys[:2]):
         with pytest.raises(ValueError, match='3 keys, one an example'):

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from vdm_jax.build import read_experiment
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.evals import controls, physics
 from vdm_jax.evals.balls import find
 
 WORLD = BouncingBalls()
+DEMO = read_experiment('experiments/bouncing_balls.py').data
 SIDE, RADIUS, G = 16, WORLD.radius * 16, WORLD.gravity * 16
 T = np.arange(8.0)
 RED, GREEN, BLUE, YELLOW = range(4)
@@ -22,19 +24,24 @@ def videos(world, count):
     return np.stack([world[i]['video'] for i in range(count)])
 
 
-@pytest.fixture(scope='module')
-def real():
-    return videos(dataclasses.replace(WORLD, split='test'), 128)
+@pytest.fixture(scope='module', params=[WORLD, DEMO], ids=['default', 'demo'])
+def world(request):
+    return request.param
 
 
 @pytest.fixture(scope='module')
-def train():
-    return videos(WORLD, 1000)
+def real(world):
+    return videos(dataclasses.replace(world, split='test'), 128)
 
 
 @pytest.fixture(scope='module')
-def real_figures(real, train):
-    return physics.figures(real, WORLD, train)
+def train(world):
+    return videos(world, 1000)
+
+
+@pytest.fixture(scope='module')
+def real_figures(world, real, train):
+    return physics.figures(real, world, train)
 
 
 def test_real_clips_pass_every_verdict(real_figures):
@@ -44,9 +51,9 @@ def test_real_clips_pass_every_verdict(real_figures):
     assert all(physics.judge(real_figures, real_figures).values())
 
 
-def test_other_real_clips_pass_too(real_figures, train):
-    other = videos(dataclasses.replace(WORLD, seed=5), 128)
-    assert all(physics.judge(physics.figures(other, WORLD, train), real_figures).values())
+def test_other_real_clips_pass_too(world, real_figures, train):
+    other = videos(dataclasses.replace(world, seed=5), 128)
+    assert all(physics.judge(physics.figures(other, world, train), real_figures).values())
 
 
 @pytest.mark.parametrize(
@@ -58,20 +65,20 @@ def test_other_real_clips_pass_too(real_figures, train):
         ('copied', {'nearest_train'}),
     ],
 )
-def test_every_control_fails(name, failed, real, train, real_figures):
-    found = physics.figures(controls.make(real, train)[name], WORLD, train)
+def test_every_control_fails(name, failed, world, real, train, real_figures):
+    found = physics.figures(controls.make(real, train)[name], world, train)
     verdict = physics.judge(found, real_figures)
     assert failed <= {key for key, passed in verdict.items() if not passed}
     if name == 'copied':
         assert found['nearest_train'] == 0 and sum(not passed for passed in verdict.values()) == 1
 
 
-def test_slightly_spoilt_clips_are_kept(real, real_figures):
+def test_slightly_spoilt_clips_are_kept(world, real, real_figures):
     soft = real.astype(np.float32)
     for axis in (2, 3):
         soft = 0.8 * soft + 0.1 * np.roll(soft, 1, axis) + 0.1 * np.roll(soft, -1, axis)
     noise = np.random.default_rng(0).normal(0, 8, soft.shape)
-    found = physics.figures(np.clip(soft + noise, 0, 255).round().astype(np.uint8), WORLD)
+    found = physics.figures(np.clip(soft + noise, 0, 255).round().astype(np.uint8), world)
     assert found['kept'] >= 0.95
     assert found['residual_px'] < 0.1
     verdict = physics.judge({**found, 'nearest_train': real_figures['nearest_train']}, real_figures)

@@ -14,7 +14,7 @@ from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.state import graphdef_of, init_params
 
 SMALL = VideoDiTConfig(width=32, depth=2, heads=2, patch=2, channels=3, classes=5)
-LAYOUTS, POSITIONS = ('interleaved', 'full'), ('sincos', 'rope')
+LAYOUTS, POSITIONS = ('interleaved', 'full'), ('sincos', 'rope', 'sincos_rope')
 
 
 def network(config):
@@ -76,6 +76,12 @@ def test_who_sees_whom(layout):
     )
     reach = jax.grad(lambda x: alone(params, x, T[:1], LABEL[:1])[0, 0, 0, 0, 0])(video(batch=1))[0]
     assert np.abs(reach[0]).max() > 0 and np.abs(reach[1:]).max() == 0  # without time attention, its own frame alone
+    still, params = network(dataclasses.replace(SMALL, layout='interleaved', depth=2))
+    params['layers']['space']['attention']['out'] = jax.tree.map(
+        jnp.zeros_like, params['layers']['space']['attention']['out']
+    )
+    reach = np.abs(jax.grad(lambda x: still(params, x, T[:1], LABEL[:1])[0, 0, 0, 0, 0])(video(batch=1))[0]).max((0, 3))
+    assert reach[:2, :2].min() > 0 and reach[2:].max() == reach[:, 2:].max() == 0  # without space, its own patch alone
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
@@ -132,9 +138,8 @@ def test_bfloat16_is_close_and_params_stay_float32():
     assert 1e-4 < np.abs(full - low).mean() / np.abs(full).mean() < 0.1
 
 
-# Latte's S and XL as the released code counts them for class-conditional UCF-101 (101 classes), learned sigma, patch 2,
-# 4 latent channels (32.48M and 673.68M are its published rounded counts for the unconditional models).
-@pytest.mark.parametrize('size, millions', [('S', 32.48), ('XL', 673.68)])
+# Latte's sizes as its code counts them: unconditional, learned sigma, patch 2, 4 latent channels.
+@pytest.mark.parametrize('size, millions', [('S', 32.48), ('B', 129.54), ('L', 456.81), ('XL', 673.68)])
 def test_sizes_are_the_papers(size, millions):
     config = VideoDiTConfig(size=size, patch=2, channels=4, classes=0, learn_variance=True)
     shapes = jax.eval_shape(lambda: init_params(lambda rngs: VideoDiT(config, rngs=rngs), jax.random.key(0)))

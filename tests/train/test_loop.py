@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import struct
+import types
 
 import jax
 import numpy as np
@@ -13,11 +14,16 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from vdm_jax.build import Run, experiment_dict, read_experiment
+from vdm_jax import cli
+from vdm_jax.build import Run, read_experiment
+from vdm_jax.data.clips import batch_of
 from vdm_jax.errors import UserError
+from vdm_jax.generate import generate_videos
+from vdm_jax.parallel.mesh import MeshConfig, to_global
 from vdm_jax.train import loop, workdir
 from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
 from vdm_jax.train.ema import first
+from vdm_jax.train.metrics import Metrics, Progress
 
 SMALL = [
     f'--config.{item}'
@@ -88,7 +94,6 @@ def run():
 @pytest.fixture(scope='module')
 def finished(run, tmp_path_factory):
     place = tmp_path_factory.mktemp('run')
-    workdir.claim(place, experiment_dict(run.experiment))
     assert loop.train(run, place)
     return place
 
@@ -159,24 +164,35 @@ def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatc
 @pytest.mark.parametrize('scheme', ['', 'fake://'])
 def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_path):
     place = scheme + str(tmp_path)
-    workdir.claim(place, experiment_dict(run.experiment))
     asked = itertools.count()
     assert not loop.train(run, place, lambda: next(asked) >= 3)  # asked to stop before the fourth step
     assert prints(run, place)['step'] == 3
-    workdir.claim(place, experiment_dict(run.experiment))
     assert loop.train(run, place)
     assert prints(run, place) == prints(run, finished)
     loss = lambda place: [(line['step'], line['loss']) for line in metrics(place) if 'loss' in line]
     assert loss(place) == loss(finished)
 
 
-def test_a_remote_run_directory_is_complete(run, tmp_path):
+def test_a_stop_is_saved_without_any_cadence_too(run, tmp_path):
+    quiet = dataclasses.replace(run.experiment.train, checkpoint_every=0, sample_every=0, validate_every=0)
+    other = Run(dataclasses.replace(run.experiment, train=quiet), jax.devices()[:1])
+    vars(other).update(train_step=run.train_step, abstract=run.abstract)  # the same program: nothing compiles again
+    asked = itertools.count()
+    assert not loop.train(other, tmp_path, lambda: next(asked) >= 3)
+    assert prints(run, tmp_path)['step'] == 3
+
+
+def test_a_remote_run_directory_is_complete(run, capsys):
     place = epath.Path('fake://bucket/run')
-    workdir.claim(place, experiment_dict(run.experiment))
     assert loop.train(run, place)
     names = {name.removeprefix(f'{place}/').split('/')[0] for name in FakeStore.objects if name.startswith(f'{place}/')}
     assert names == {'config.json', 'environment.json', 'metrics.jsonl', 'tensorboard', 'checkpoints', 'samples'}
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['4', '6']  # the older ones are gone
+    assert cli.main(['inspect', f'--workdir={place}', '--json']) == 0
+    assert json.loads(capsys.readouterr().out)['step'] == 6
+    assert cli.main(['sample', f'--workdir={place}', '--num=2', '--seed=3']) == 0
+    for ending in ('mp4', 'gif', 'png'):
+        assert FakeStore.objects[f'{place}/samples/step_000006_seed3.{ending}']
     half = FakeStore.objects.pop(f'{place}/checkpoints/6/vdm_jax_committed')  # as if killed while uploading
     assert prints(run, place)['step'] == 4 and half == b''
 
@@ -215,23 +231,102 @@ def test_another_experiment_s_run_is_left_alone(run, finished, change):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob('*')}
     other = read_experiment('experiments/bouncing_balls.py', [*SMALL, change])
     with pytest.raises(UserError, match=f'{finished}.*{change.split("=")[0][2:]}'):
-        workdir.claim(finished, experiment_dict(other))
+        loop.train(Run(other, jax.devices()[:1]), finished)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob('*')} == before
 
 
-def test_longer_is_the_same_experiment(run, finished, tmp_path):
-    workdir.claim(tmp_path, experiment_dict(run.experiment))
-    workdir.claim(
-        tmp_path, experiment_dict(read_experiment('experiments/bouncing_balls.py', [*SMALL, '--config.train.steps=9']))
-    )
+def test_a_run_may_get_longer_but_not_shorter_than_it_is(run, finished):
+    longer, shorter = (dict(run.resolved, train=run.resolved['train'] | {'steps': steps}) for steps in (9, 5))
+    workdir.check_workdir(finished, longer)
+    with pytest.raises(UserError, match='config.train.steps=5: .* at step 6 already'):
+        workdir.check_workdir(finished, shorter)
+
+
+def test_what_was_begun_and_never_saved_binds_no_one(run, tmp_path):
+    workdir.write_papers(tmp_path, run.resolved)
+    workdir.check_workdir(tmp_path, dict(run.resolved, seed=7))
+
+
+def test_other_clips_are_another_run(run, finished, tmp_path):
+    """A file more or less in a folder, and the order of the clips is another one: told, not gone on with."""
+    other = Run(dataclasses.replace(run.experiment, data=dataclasses.replace(run.source, size=65)), jax.devices()[:1])
+    vars(other).update(abstract=run.abstract)
+    before = (finished / 'config.json').read_bytes()
+    with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
+        assert loop.begin(run, checkpoints)[1:] == (6, True)
+        with pytest.raises(UserError, match="'clips': '64'.*'clips': '65'"):
+            loop.begin(other, checkpoints)
+    assert (finished / 'config.json').read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_path):
+    broken = lambda state, batch: (state, dict.fromkeys(('loss', 'grad_norm'), jax.numpy.nan))
+    other = Run(run.experiment, jax.devices()[:1])
+    vars(other).update(train_step=broken, abstract=run.abstract)
+    with pytest.raises(UserError, match='step 1: the loss is nan'):
+        loop.train(other, tmp_path)
+    with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
+        assert checkpoints.steps() == []
+
+
+def test_looking_on_removes_nothing(run, finished):
+    """What a reader finds half written may be a save on its way; only the one that trains clears it up."""
+    half = finished / 'checkpoints' / '8.orbax-checkpoint-tmp-0'
+    (half / 'params').mkdir(parents=True)
+    prints(run, finished)
+    assert half.exists()
+    Checkpoints(finished / 'checkpoints', writes=True).close()
+    assert not half.exists()
+
+
+def test_going_on_never_writes_old_metrics_anew(tmp_path):
+    path = tmp_path / 'metrics.jsonl'
+    path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.4}\n{"step": 3, "loss"')
+    for start, left in ((2, [1, 2]), (1, [1])):
+        Metrics(tmp_path, start)  # killed before it wrote anything
+        assert [line['step'] for line in metrics(tmp_path)] == left
+
+
+def test_the_progress_line_says_step_loss_rate_and_time_left(monkeypatch):
+    clock = iter((0.0, 10.0, 20.0))
+    monkeypatch.setattr('vdm_jax.train.metrics.time', types.SimpleNamespace(monotonic=lambda: next(clock)))
+    stream = io.StringIO()
+    progress = Progress(100, 0, 32, stream)
+    for step in (1, 11, 21):
+        progress.show(step, 0.25)
+    last = stream.getvalue().splitlines()[-1]
+    assert 'step 21/100' in last and 'loss 0.2500' in last and '32.0 videos/s' in last and '1:19 left' in last
+
+
+def test_a_machine_without_git_says_no_commit(monkeypatch):
+    assert workdir.environment()['commit'] or not pathlib.Path('.git').exists()
+    monkeypatch.setenv('PATH', '')
+    assert workdir.environment()['commit'] is None
+
+
+def test_the_other_names_of_the_index_train_and_sample_too():
+    """The room-by-room tests hold each; here they meet: DDPM, eps, min-SNR, full attention, bfloat16, variance."""
+    other = [
+        'diffusion.process=ddpm', 'diffusion.process.schedule=cosine', 'diffusion.prediction=eps',
+        'diffusion.weighting=min_snr', 'model.layout=full', 'model.position=rope', 'model.dtype=bfloat16',
+        'model.learn_variance=true', 'sampler=euler', 'sampler.guidance=2', 'sampler.clip=1', 'optim.name=muon',
+        'ema.warmup=false',
+    ]  # fmt: skip
+    other = [*SMALL, *(f'--config.{item}' for item in other)]
+    run = Run(read_experiment('experiments/bouncing_balls.py', other), jax.devices()[:1])
+    with jax.set_mesh(run.mesh):
+        state, found = run.create(), []
+        for _ in range(20):
+            state, scalars = run.train_step(state, to_global(batch_of(run.source, range(4)), run.mesh))
+            found.append(float(scalars['loss']))
+        videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), [0, 1], seed=0)
+    assert min(found[10:]) < 0.9 * found[0] and np.isfinite(found).all()
+    assert videos.shape == (2, 3, 12, 12, 3) and videos.std() > 10
 
 
 @pytest.mark.multidevice
 def test_noise_and_loss_do_not_depend_on_the_mesh(run):
     """One step on one device and on four (two ways of splitting the batch and the weights)."""
-    from vdm_jax.data.clips import batch_of
-    from vdm_jax.parallel.mesh import MeshConfig, to_global
-
     found = []
     for mesh, devices in ((MeshConfig(), 1), (MeshConfig(data=2, fsdp=2), 4)):
         other = Run(dataclasses.replace(run.experiment, mesh=mesh), jax.devices()[:devices])

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 
 
 class Codec(Protocol):
-    """Pixels <-> latents. `channels` of a latent; `latent_shape` of a video of shape (T, H, W, C)."""
-
-    channels: int
+    """Pixels <-> latents. `latent_shape` is that of the latents of a video of shape (T, H, W, C)."""
 
     def latent_shape(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]: ...
 
@@ -21,8 +19,6 @@ class Codec(Protocol):
 @dataclass(frozen=True)
 class Identity:
     """uint8 pixels in [0, 255] <-> float32 "latents" in [-1, 1] of the same shape."""
-
-    channels: int = 3
 
     def latent_shape(self, shape):
         return shape

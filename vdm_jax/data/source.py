@@ -9,8 +9,9 @@ class Source(Protocol):
     """A frozen dataclass whose fields are the config group config.data, and which is the sequence of clips itself.
 
     A clip is {'video': uint8 (T, H, W, C), 'label': np.int32 in [0, num_classes)}; every clip has shape `shape`.
-    Besides these, a source may count things (`counters() -> {name: number}`) and name files (`names()`), have a test
-    split (a field `split`), and be `constant`: the same batch at every step.
+    Besides these, a source may count things (`counters() -> {name: number}`) and name files (`names()`), say what a run
+    that goes on must find again (`identity() -> str`, the number of clips where it does not), have a test split (a
+    field `split`), and be `constant`: the same batch at every step.
     """
 
     frames: int

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import hashlib
 import os
 import pathlib
 import threading
@@ -103,6 +104,9 @@ class VideoFolder:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f'config.data.{name} is {value}; it must be more than 0')
+        for name in ('threads', 'prefetch', 'cache_mb'):
+            if getattr(self, name) < 0:
+                raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
         names = [name for name in self._labels if self.split == 'all' or self.split == self._split_of(name)]
         if not names:
             raise UserError(f'config.data.split={self.split} leaves no video of {len(self._labels)} in {self.path}')
@@ -127,6 +131,11 @@ class VideoFolder:
         sizes = [v.frames * 3 * np.prod(transforms.short_side(v.height, v.width, self.pixels)) for _, v in index if v]
         self._cache.on = sum(map(int, sizes)) <= self.cache_mb * 2**20
         return index
+
+    def identity(self):
+        """What a run that goes on must find again: how many clips, and of which files in which order."""
+        names = '\n'.join(name for name, _ in self.index)
+        return f'{len(self)} {hashlib.sha256(names.encode()).hexdigest()[:16]}'
 
     def counters(self):
         """Totals so far: files in this split, broken and short ones, and clips read from or held up by them."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import Pair, Process
+from vdm_jax.diffusion.process import Pair, Process, expand
 from vdm_jax.diffusion.samplers import Sampler
 
 
@@ -37,6 +37,8 @@ def sample(
         i, t, s = moment
         t, s = jnp.full(t_shape, t), jnp.full(t_shape, s)
         x0, eps = denoise(x, t)
+        if sampler.clip is not None:
+            x0, eps = _clipped(x0, x, t, process, sampler.clip)
         fresh = _noise(keys, i, x.shape[1:]) if sampler.stochastic else None
         return sampler.step(state, x, x0, eps, t, s, process, fresh), None
 
@@ -45,6 +47,13 @@ def sample(
     moments = jnp.arange(sampler.steps), times[:-1], times[1:]
     (x, _), _ = jax.lax.scan(step, (x, sampler.init(x)), moments)
     return x
+
+
+def _clipped(x0: jax.Array, x: jax.Array, t: jax.Array, process: Process, bound: float) -> Pair:
+    """x0 within the bound, and the eps that goes with it and x."""
+    alpha, sigma = (expand(c, x.ndim) for c in process.alpha_sigma(t))
+    x0 = jnp.clip(x0, -bound, bound)
+    return x0, (x - alpha * x0) / sigma
 
 
 def _noise(keys: jax.Array, i: jax.Array, shape: tuple[int, ...]) -> jax.Array:

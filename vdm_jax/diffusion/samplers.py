@@ -15,19 +15,24 @@ class Sampler:
     """What all samplers share; a sampler adds `step`, and `init` where it remembers earlier steps.
 
     steps: how many times the network is asked. guidance: the scale of guidance.guide, 1 = none; whoever asks the
-    network applies it, the sampler only carries it.
+    network applies it, the sampler only carries it. clip: a bound on |x0| at every step, None for none; 1 for pixels in
+    [-1, 1]. An eps network on a schedule whose first alpha is nearly 0 (cosine) needs it, as there a small error of eps
+    is a huge one of x0 (IDDPM's code clips by default).
 
-    Raises: ValueError for steps < 1 or a guidance that is negative or not finite.
+    Raises: ValueError for steps < 1, a guidance that is negative or not finite, or a clip that is not positive.
     """
 
     steps: int = 50
     guidance: float = 1.0
+    clip: float | None = None
 
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f'config.sampler.steps is {self.steps}: want at least 1')
         if not 0 <= self.guidance < math.inf:
             raise ValueError(f'config.sampler.guidance is {self.guidance}: want 0 or more, where 1 is no guidance')
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise ValueError(f'config.sampler.clip is {self.clip}: want a number above 0, or none')
 
     @property
     def stochastic(self) -> bool:

@@ -5,10 +5,12 @@ number of samples and frames.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 from typing import Protocol as Interface
 
 import numpy as np
 
+from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import batch_of, stack
 from vdm_jax.data.source import Source
 from vdm_jax.evals import controls, frames, physics
@@ -31,7 +33,9 @@ class EvaluateConfig:
 
 
 class Protocol(Interface):
-    """One way of scoring a source's samples."""
+    """One way of scoring samples; `sources` are the classes of data whose samples it can score."""
+
+    sources: ClassVar[tuple[type, ...]]
 
     def labels(self, source: Source, config: EvaluateConfig) -> np.ndarray:
         """The label of every video to be sampled, int32 (N,)."""
@@ -43,6 +47,8 @@ class Protocol(Interface):
 @dataclass(frozen=True)
 class BallPhysics:
     """evals/physics.py on bouncing balls: samples beside held-out clips (the ceiling) and controls (the floors)."""
+
+    sources: ClassVar = (BouncingBalls,)
 
     def labels(self, source, config):
         return np.arange(config.samples, dtype=np.int32) % max(source.num_classes, 1)
@@ -72,6 +78,7 @@ class Recall:
     """
 
     threshold_db: float = 20.0
+    sources: ClassVar = (object,)
 
     def labels(self, source, config):
         return np.unique(self.clips(source, config)['label'])

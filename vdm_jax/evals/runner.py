@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -31,8 +32,8 @@ def evaluate(
     labels = protocol.labels(source, config)
     videos = draw(labels)
     score = protocol.score(videos, labels, source, held_out, config)
-    # JSON has no nan
-    known = lambda figures: {name: None if value != value else value for name, value in figures.items()}
+    # JSON has neither nan nor infinity
+    known = lambda figures: {name: value if math.isfinite(value) else None for name, value in figures.items()}
     score['figures'] = {row: known(figures) for row, figures in score['figures'].items()}
     score |= about | {
         'samples': len(videos),
@@ -44,9 +45,18 @@ def evaluate(
     return score, videos
 
 
+RESULTS = ('figures', 'verdict', 'passed', 'samples_sha256')
+
+
 def write(score: dict, directory) -> epath.Path:
-    """Writes the score as NAME_stepN.json into a directory; returns the file."""
-    path = epath.Path(directory) / f'{score["name"]}_step{score["step"]}.json'
+    """Writes the score as NAME_stepN_SETTINGS.json into a directory; returns the file.
+
+    SETTINGS are six digits of the sha256 of all that was set (weights, sampler, seed, …): the same question asked again
+    overwrites its answer, another one does not.
+    """
+    settings = json.dumps({name: value for name, value in score.items() if name not in RESULTS}, sort_keys=True)
+    digits = hashlib.sha256(settings.encode()).hexdigest()[:6]
+    path = epath.Path(directory) / f'{score["name"]}_step{score["step"]}_{digits}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(score, indent=2) + '\n')
     return path

@@ -41,6 +41,13 @@ class Block(nnx.Module):
         return self.attention(x_BTND.reshape(batch, frames * tokens, width), angles).reshape(x_BTND.shape)
 
 
+def add_time(x_BTND, positions, index):
+    """x with the fixed time positions added, where there are any, in the first layer alone."""
+    if positions.time_TD is None:
+        return x_BTND
+    return x_BTND + jnp.where(index == 0, positions.time_TD.astype(x_BTND.dtype), 0)[None, :, None]
+
+
 class Interleaved(nnx.Module):
     """Latte's variant 1 (arXiv 2401.03048): a block over space, then one over time; one layer of the stack is a pair.
 
@@ -55,8 +62,7 @@ class Interleaved(nnx.Module):
 
     def __call__(self, x, c, positions, index):
         x = self.space(x, c, positions.angles['space'])
-        if positions.time_TD is not None:
-            x = x + jnp.where(index == 0, positions.time_TD.astype(x.dtype), 0)[None, :, None]
+        x = add_time(x, positions, index)
         return self.time(x, c, positions.angles['time'])
 
 
@@ -69,8 +75,7 @@ class Full(nnx.Module):
         self.block = Block(config, 'full', rngs=rngs)
 
     def __call__(self, x, c, positions, index):
-        if positions.time_TD is not None:
-            x = x + jnp.where(index == 0, positions.time_TD.astype(x.dtype), 0)[None, :, None]
+        x = add_time(x, positions, index)
         return self.block(x, c, positions.angles['full'])
 
 

@@ -1,6 +1,6 @@
 """VideoDiT: a diffusion transformer over 3-D patches of a video."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Literal, NamedTuple
 
 import jax
@@ -23,7 +23,8 @@ class VideoDiTConfig:
     """What network to build.
 
     size names a row of SIZES; width, depth and heads override it. scan=None scans layers on accelerators and slices
-    them on CPU. channels and classes are filled in from the codec and the source where they are None.
+    them on CPU. learn_variance doubles the head's channels as IDDPM's networks have them; the loss and the samplers
+    here do not use the second half yet. channels and classes are filled in from codec and source where they are None.
     """
 
     size: Literal['tiny', 'S', 'B', 'L', 'XL'] = 'tiny'
@@ -44,6 +45,8 @@ class VideoDiTConfig:
 
     def __post_init__(self):
         size = self.sizes
+        if min(astuple(size)) < 1:
+            raise ValueError(f'config.model: depth, width and heads are {astuple(size)}: all must be 1 or more')
         if size.width % size.heads or (size.width // size.heads) % 2:
             raise ValueError(
                 f'config.model.heads={size.heads} must divide width={size.width} into even head dimensions'
@@ -53,7 +56,7 @@ class VideoDiTConfig:
         if self.patch < 1 or self.time_patch < 1:
             raise ValueError(f'config.model.patch={self.patch}, time_patch={self.time_patch}: both must be 1 or more')
         blocks = LAYOUTS[self.layout].blocks
-        if size.depth < 1 or size.depth % blocks:
+        if size.depth % blocks:
             raise ValueError(
                 f'config.model.depth={size.depth} must be a multiple of {blocks} for layout={self.layout}, '
                 'which has that many blocks a layer'
@@ -63,7 +66,8 @@ class VideoDiTConfig:
     def sizes(self) -> Size:
         """Depth, width and heads with the overrides applied."""
         named = SIZES[self.size]
-        return Size(self.depth or named.depth, self.width or named.width, self.heads or named.heads)
+        chosen = {name: value for name in ('depth', 'width', 'heads') if (value := getattr(self, name)) is not None}
+        return replace(named, **chosen)
 
 
 class Positions(NamedTuple):

@@ -58,7 +58,7 @@ def _read(path):
     from safetensors.numpy import load as deserialize
 
     path = epath.Path(path)
-    if not path.exists():
+    if not path.exists() or path.is_dir():
         raise UserError(f'--weights={path}: no such file')
     data = path.read_bytes()
     try:

@@ -44,9 +44,11 @@ class Checkpoints:
 
     A step counts only once it is complete: Orbax commits a directory by rename (local) or by a marker (gs, s3); for
     any other etils.epath store the files are staged locally and copied, and a marker is written last.
+    With `writes`, what a killed run left half written is removed: for the one that trains, not for those that look on,
+    as what they find half written may be on its way.
     """
 
-    def __init__(self, directory, config: CheckpointConfig = CheckpointConfig()):  # noqa: B008, frozen
+    def __init__(self, directory, config: CheckpointConfig = CheckpointConfig(), *, writes: bool = False):  # noqa: B008
         # Orbax refuses relative paths
         self.directory = epath.Path(os.path.abspath(directory) if is_local(directory) else directory)
         self.config = config
@@ -58,7 +60,7 @@ class Checkpoints:
         self._orbax = ocp.training.Checkpointer(
             self._local,
             preservation_policy=policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=writes,
         )
 
     def __enter__(self):

@@ -18,6 +18,7 @@ from vdm_jax.parallel.mesh import to_global
 from vdm_jax.train import ema
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.metrics import Metrics, Progress
+from vdm_jax.train.workdir import check_workdir, write_papers
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,18 @@ class TrainConfig:
     validate_batches: int = 4
 
     def __post_init__(self):
-        for name in ('steps', 'batch_size', 'log_every'):
+        for name in ('steps', 'batch_size', 'log_every', 'sample_count', 'validate_batches'):
             if getattr(self, name) < 1:
                 raise UserError(f'config.train.{name}={getattr(self, name)}: want 1 or more')
-        for name in ('checkpoint_every', 'sample_every', 'sample_count', 'validate_every', 'validate_batches'):
+        for name in ('checkpoint_every', 'sample_every', 'validate_every'):
             if getattr(self, name) < 0:
                 raise UserError(f'config.train.{name}={getattr(self, name)}: want 0 (off) or more')
 
 
 def train(run, workdir, stop=lambda: False) -> bool:
     """Trains `run` (a build.Run) in `workdir` until its last step, going on from the newest checkpoint there.
+
+    Writes nothing into a directory that holds another run.
 
     Args:
       run: the experiment's objects.
@@ -52,15 +55,19 @@ def train(run, workdir, stop=lambda: False) -> bool:
 
     Returns:
       Whether the last step was reached.
+
+    Raises:
+      UserError: the directory holds another run, or its clips are others now; or the loss is no longer finite.
     """
     config, workdir = run.experiment.train, epath.Path(workdir)
     order = Order(len(run.source), config.batch_size, run.experiment.seed)
-    with jax.set_mesh(run.mesh), Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint) as checkpoints:
-        newest = checkpoints.latest()
-        state = run.create() if newest is None else checkpoints.restore(run.abstract, newest)[0]
-        start = newest or 0
+    check_workdir(workdir, run.resolved)
+    checkpoints = Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True)
+    with jax.set_mesh(run.mesh), checkpoints:
+        state, start, resuming = begin(run, checkpoints)
+        write_papers(workdir, run.resolved)
         metrics, progress = Metrics(workdir, start), Progress(config.steps, start, config.batch_size)
-        progress.say(f'{"resuming at" if newest else "starting at"} step {start} of {config.steps} in {workdir}')
+        progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
         log = Log(run, metrics, progress, config)
         log.files(start)
         try:
@@ -71,7 +78,7 @@ def train(run, workdir, stop=lambda: False) -> bool:
                         log.validation(step, validate(run, state))
                     if step > start and due(step, config.sample_every, done):
                         log.samples(step, preview(run, state), workdir)
-                    if (step > start or newest is None) and due(step, config.checkpoint_every, done or stopped):
+                    if step > start and (stopped or due(step, config.checkpoint_every, done)):
                         log.saved(checkpoints, step, state, position(run, step))
                     if done or stopped:
                         break
@@ -87,14 +94,30 @@ def train(run, workdir, stop=lambda: False) -> bool:
     return done
 
 
+def begin(run, checkpoints: Checkpoints):
+    """(state, its step, whether it comes from a checkpoint): the newest checkpoint's, else a fresh one.
+
+    Raises:
+      UserError: the checkpoint was trained on other clips.
+    """
+    newest = checkpoints.latest()
+    if newest is None:
+        return run.create(), 0, False
+    state, was = checkpoints.restore(run.abstract, newest)
+    if (now := position(run, newest)) != was:
+        raise UserError(f'{checkpoints.directory.parent}: the run stands at {was} in its data, which is {now} now')
+    return state, newest, True
+
+
 def due(step: int, every: int, last: bool) -> bool:
     """Whether something that happens every `every` steps, and at the last one, happens now."""
     return bool(every) and step > 0 and (last or step % every == 0)
 
 
 def position(run, step: int) -> dict:
-    """Where the data stream stands: with these three numbers the next batch, and every one after it, is given."""
-    return {'step': step, 'seed': run.experiment.seed, 'batch_size': run.experiment.train.batch_size}
+    """Where the data stream stands: with these the next batch, and every one after it, is given."""
+    clips = getattr(run.source, 'identity', lambda: str(len(run.source)))()
+    return {'step': step, 'seed': run.experiment.seed, 'batch_size': run.experiment.train.batch_size, 'clips': clips}
 
 
 def validate(run, state) -> float:
@@ -111,7 +134,7 @@ def validate(run, state) -> float:
 def preview(run, state) -> np.ndarray:
     """A few samples of the first EMA, the same noise every time: uint8 (N, T, H, W, C)."""
     count = run.experiment.train.sample_count
-    labels = np.arange(count) % max(run.source.num_classes, 1)
+    labels = np.arange(count) % max(run.model.classes, 1)
     return generate_videos(run.generate, ema.first(run.experiment.ema, state.ema), labels, run.experiment.seed, count)
 
 
@@ -138,11 +161,15 @@ class Log:
         if self._last is None:
             return
         (step, scalars), self._last = self._last, None
-        self._progress.show(step, float(scalars['loss']))
+        loss = float(scalars['loss'])
+        if not np.isfinite(loss):
+            raise UserError(
+                f'step {step}: the loss is {loss}; the checkpoints before it stand. Train in another --workdir with a '
+                'lower config.optim.learning_rate'
+            )
+        self._progress.show(step, loss)
         if step % self._config.log_every == 0 or step == self._config.steps:
             values = {name: float(value) for name, value in scalars.items()}
-            if not np.isfinite(values['loss']):
-                self._progress.say(f'step {step}: loss is {values["loss"]}; lower config.optim.learning_rate')
             now = time.monotonic()
             values['seconds'] = round(now - self._since, 4)
             values['waited_for_data'] = round(self._waited, 4)

@@ -1,6 +1,7 @@
 """Where numbers go: metrics.jsonl and the console always, TensorBoard where tensorboardX is installed."""
 
 import json
+import os
 import sys
 import time
 
@@ -16,9 +17,8 @@ class Metrics:
         self._files = Mirror(workdir)
         self._files.fetch('metrics.jsonl')
         path = self._files.local / 'metrics.jsonl'
-        kept = [line for line in _lines(path) if json.loads(line)['step'] <= start_step]
-        self._jsonl = open(path, 'w')  # noqa: SIM115, closed in close()
-        self._jsonl.writelines(line + '\n' for line in kept)
+        _cut(path, start_step)
+        self._jsonl = open(path, 'a')  # noqa: SIM115, closed in close()
         self._board_files = Mirror(epath.Path(workdir) / 'tensorboard')
         self._board = _board(self._board_files.local, start_step)
 
@@ -55,10 +55,16 @@ class Metrics:
         self._board_files.close()
 
 
-def _lines(path) -> list[str]:
-    """Whole lines only: a killed run may have left half a line."""
-    text = path.read_text() if path.exists() else ''
-    return text.split('\n')[:-1]
+def _cut(path, last_step: int) -> None:
+    """Cuts off what is past `last_step`, or half a line, from where it begins; what stays is never written anew."""
+    if not path.exists():
+        return
+    end = 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        if not line.endswith(b'\n') or json.loads(line)['step'] > last_step:
+            break
+        end += len(line)
+    os.truncate(path, end)
 
 
 def _board(directory, start_step: int):

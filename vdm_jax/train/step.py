@@ -53,7 +53,7 @@ def make_train_step(network, objective, codec, optimizer, ema_config, classes: i
 
     batch is {'video': uint8 (B, T, H, W, C), 'label': int32 (B,)}; scalars are float32 averages over the global batch.
     """
-    key = jax.random.fold_in(jax.random.key(seed), 1)  # 0 made the parameters
+    key = jax.random.fold_in(jax.random.key(seed), 1)
 
     def train_step(state: TrainState, batch):
         keys = example_keys(key, state.step, len(batch['label']))

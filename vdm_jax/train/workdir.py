@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from etils import epath
 
 from vdm_jax.config import differences
 from vdm_jax.errors import UserError
+from vdm_jax.train.mirror import is_local
 
 PACKAGES = (
     'jax',
@@ -24,8 +26,8 @@ PACKAGES = (
     'av',
 )
 
-# Keys that may change between starts of one run: they decide how far it goes, what is written and where it computes,
-# not what is learned.
+# Keys that may change between starts of one run: they decide how far it goes, what is written and where it computes.
+# (How far it goes also moves what is left of a cosine schedule.)
 FREE = tuple(
     f'config.{key}'
     for key in (
@@ -36,13 +38,23 @@ FREE = tuple(
 )  # fmt: skip
 
 
-def claim(workdir, resolved: dict) -> None:
-    """Writes config.json and environment.json, or checks that the run that is there is of the same experiment.
+def check_workdir(workdir, resolved: dict) -> None:
+    """Makes the run directory, or checks that the run that is there is of the same experiment and can go on.
 
     Raises:
-      UserError: workdir holds another experiment's run; nothing is written.
+      UserError: workdir holds another experiment's run, or one that is past the last step, or cannot be written.
     """
     directory = epath.Path(workdir)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--workdir={workdir}: cannot be made ({error.strerror}); choose another') from None
+    if is_local(workdir) and not os.access(directory, os.W_OK):
+        raise UserError(f'--workdir={workdir}: cannot be written; choose another')
+    checkpoints = directory / 'checkpoints'
+    steps = [int(path.name) for path in checkpoints.iterdir() if path.name.isdigit()] if checkpoints.exists() else []
+    if not steps:
+        return
     if (directory / 'config.json').exists():
         found = differences(read_config(workdir), resolved)
         fixed = {key: pair for key, pair in found.items() if not key.startswith(FREE)}
@@ -53,11 +65,21 @@ def claim(workdir, resolved: dict) -> None:
                 f"{workdir} holds another experiment's run: {key} is {old} there and {new} here{more}; "
                 'choose another --workdir'
             )
-    elif (directory / 'checkpoints').exists():
+    else:
         raise UserError(f'{workdir} has checkpoints but no config.json; choose another --workdir')
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / 'config.json').write_text(json.dumps(resolved, indent=2) + '\n')
-    (directory / 'environment.json').write_text(json.dumps(environment(), indent=2) + '\n')
+    if max(steps) > resolved['train']['steps']:
+        raise UserError(
+            f'config.train.steps={resolved["train"]["steps"]}: the run in {workdir} is at step {max(steps)} already; '
+            'ask for more steps, or choose another --workdir'
+        )
+
+
+def write_papers(workdir, resolved: dict) -> None:
+    """Writes config.json and environment.json where they are not there as they should be."""
+    for name, value in (('config.json', resolved), ('environment.json', environment())):
+        path, text = epath.Path(workdir) / name, json.dumps(value, indent=2) + '\n'
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 def read_config(workdir) -> dict:
@@ -77,9 +99,6 @@ def read_config(workdir) -> dict:
 
 def environment() -> dict:
     """Versions, devices and commit, for whoever wants to run it again."""
-    commit = subprocess.run(
-        ['git', 'rev-parse', 'HEAD'], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
     return {
         'python': platform.python_version(),
         'platform': platform.platform(),
@@ -87,8 +106,19 @@ def environment() -> dict:
         'devices': [str(device) for device in jax.devices()],
         'device_kind': jax.devices()[0].device_kind,
         'processes': jax.process_count(),
-        'commit': commit.stdout.strip() or None,
+        'commit': _commit(),
     }
+
+
+def _commit() -> str | None:
+    """The package's own commit; None where there is no git, or the package lies in no checkout of its own."""
+    ask = lambda *what: subprocess.run(
+        ['git', 'rev-parse', *what], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    try:
+        return ask('HEAD') or None if ask('--show-toplevel') == str(Path(__file__).parents[2]) else None
+    except OSError:
+        return None
 
 
 def _version(name: str) -> str | None:

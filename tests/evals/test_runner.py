@@ -1,0 +1,46 @@
+"""A score from labels to JSON: held-out clips pass their protocol, noise does not, a perfect copy is perfect."""
+
+import dataclasses
+import json
+
+import numpy as np
+
+from vdm_jax.build import PROTOCOLS, read_experiment
+from vdm_jax.data.clips import stack
+from vdm_jax.evals import runner
+from vdm_jax.evals.protocols import EvaluateConfig
+
+SOURCE = dataclasses.replace(read_experiment('experiments/bouncing_balls.py').data, size=600)
+CONFIG = EvaluateConfig(samples=96, real=128, train=600)
+ABOUT = {'step': 7, 'sampler': 'Euler(steps=2)'}
+
+
+def score(protocol, draw, config=CONFIG):
+    held_out = dataclasses.replace(SOURCE, split='test')
+    return runner.evaluate(PROTOCOLS[protocol], draw, SOURCE, held_out, config, ABOUT)[0]
+
+
+def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_path):
+    unseen = dataclasses.replace(SOURCE, split='test', seed=1)
+    found = score('ball_physics', lambda labels: stack(unseen, range(len(labels))))
+    assert found['passed'] and found['name'] == 'balls96_8f' and found['figures']['samples']['kept'] == 1.0
+    path = runner.write(found, tmp_path)
+    assert json.loads(path.read_text()) == found and 'MISSED' not in runner.table(found)
+    assert runner.write(found | {'sampler': 'Euler(steps=3)'}, tmp_path) != path == runner.write(found, tmp_path)
+    for row in ('noise', 'frozen', 'shuffled', 'copied'):
+        assert found['figures'][row] != found['figures']['samples']
+
+
+def test_noise_does_not_pass_and_what_was_not_measured_is_null():
+    rng = np.random.default_rng(0)
+    found = score('ball_physics', lambda labels: rng.integers(0, 256, (len(labels), *SOURCE.shape), np.uint8))
+    assert not found['passed'] and found['figures']['samples']['residual_px'] is None
+    assert 'kept MISSED' in runner.table(found)
+
+
+def test_a_perfect_copy_is_recalled():
+    config = dataclasses.replace(CONFIG, real=8)
+    first = {label: i for i, label in reversed([(i, int(SOURCE[i]['label'])) for i in range(8)])}
+    found = score('recall', lambda labels: np.stack([SOURCE[first[int(label)]]['video'] for label in labels]), config)
+    assert found['passed'] and found['name'] == f'recall{SOURCE.num_classes}_8f'
+    json.dumps(found, allow_nan=False)

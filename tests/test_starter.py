@@ -1,0 +1,25 @@
+"""The weights that are shipped: made by the experiment file beside them, small, and fit for the network they name."""
+
+from pathlib import Path
+
+import jax
+
+from vdm_jax import cli
+from vdm_jax.build import Run, read_experiment
+from vdm_jax.config import differences
+from vdm_jax.pretrained import weights
+from vdm_jax.train.workdir import FREE
+
+ROOT = Path(__file__).parents[1]
+STARTER = ROOT / 'experiments' / 'bouncing_balls.safetensors'
+
+
+def test_the_starter_weights_are_those_of_the_experiment_file():
+    assert STARTER.stat().st_size <= 5_000_000
+    about = weights.about(STARTER)
+    resolved = Run(read_experiment(str(ROOT / 'experiments' / 'bouncing_balls.py'))).resolved
+    assert {key for key in differences(about['config'], resolved) if not key.startswith(FREE)} == set()
+    run = cli.run_of(about['config'], [])
+    with jax.set_mesh(run.mesh):
+        params = weights.load(STARTER, run.abstract.params)
+    assert jax.tree.structure(params) == jax.tree.structure(run.abstract.params)
