@@ -6,8 +6,8 @@ RUN    ?= runs/demo
 STARTER ?= experiments/bouncing_balls.safetensors
 # Training steps of the demo; the experiment's own number where not given. CI uses a few.
 DEMO_STEPS ?=
-# --require lets the demo fail where the starter weights miss the protocol's bar.
-DEMO_CHECK ?=
+# The demo fails where the starter weights miss the bar of their protocol.
+DEMO_CHECK ?= --require
 BIN = $(VENV)/bin
 
 .PHONY: demo test test-all lint format clean
@@ -29,7 +29,7 @@ test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(VENV)/ready
-	$(BIN)/python -m pytest -m 'not gpu'
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -m 'not gpu'
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
