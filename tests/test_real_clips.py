@@ -28,4 +28,4 @@ def test_all_sixteen_train_resume_and_sample(tmp_path, monkeypatch, capsys):
     counted = [line for line in lines if 'loss' in line][-1]
     assert (counted['data/videos'], counted['data/broken_videos'], counted['data/short_videos']) == (16, 0, 1)
     assert cli.main(['sample', run, '--num=16', '--steps=2']) == 0
-    assert (tmp_path / 'run' / 'samples' / 'step_000002.mp4').stat().st_size > 1000
+    assert (tmp_path / 'run' / 'samples' / 'step_000002_steps2.mp4').stat().st_size > 1000
