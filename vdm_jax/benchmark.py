@@ -32,17 +32,8 @@ def measure(run, steps: int | None = None) -> dict:
         cold = start(run)[0]
         warm, stream, program, state = start(run)
         with stream:
-            seconds, waits = [], []
-            batch = to_global(next(stream), run.mesh)
-            for _ in range(steps):
-                began = time.monotonic()
-                state, scalars = program(state, batch)
-                asked = time.monotonic()
-                fetched = next(stream)  # while the device computes, as the training loop does it
-                waits.append(time.monotonic() - asked if scalars['loss'].is_ready() else 0.0)
-                batch = to_global(fetched, run.mesh)
-                jax.block_until_ready(state)
-                seconds.append(time.monotonic() - began)
+            batches_on_device = (to_global(batch, run.mesh) for batch in stream)
+            state, scalars, seconds, waits = timed(program, state, batches_on_device, steps)
         stall, written = checkpoint_cost(run, state, directory)
     step = statistics.median(seconds)
     flops = 3 * flops_per_video(run.model, run.latent_shape[:3]) * batch_size
@@ -67,6 +58,21 @@ def measure(run, steps: int | None = None) -> dict:
         'program_temporary_bytes': getattr(program.memory_analysis(), 'temp_size_in_bytes', None),
         'loss': float(scalars['loss']),
     }
+
+
+def timed(program, state, stream, steps: int):
+    """(state, scalars, seconds of each step, seconds of each spent waiting for a batch with no step under way)."""
+    seconds, waits = [], []
+    batch = next(stream)
+    for _ in range(steps):
+        began = time.monotonic()
+        state, scalars = program(state, batch)
+        asked = time.monotonic()
+        batch = next(stream)  # while the device computes, as the training loop does it
+        waits.append(time.monotonic() - asked if scalars['loss'].is_ready() else 0.0)
+        jax.block_until_ready(state)
+        seconds.append(time.monotonic() - began)
+    return state, scalars, seconds, waits
 
 
 def start(run):
