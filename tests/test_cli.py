@@ -148,8 +148,9 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     with Image.open(tmp_path / 'out' / 'step_000004_beside_step_000004_label1.gif') as both:
         assert both.n_frames == 4
     assert cli.main(['inspect', run]) == 0
-    moved.rename(clips)
     capsys.readouterr()
+    assert 'different shapes' in mistake(capsys, 'sample', run, f'--weights={STARTER}')
+    moved.rename(clips)
 
     assert 'ball_physics' in mistake(capsys, 'evaluate', run, '--protocol=ball_physics')
     assert cli.main(['evaluate', run]) == 0

@@ -23,9 +23,9 @@ def measure(run, steps: int | None = None) -> dict:
     Seconds a step are the median over `steps` steps (20), each timed to the end of its computation, with the next batch
     fetched meanwhile. data_wait_share is the share of that time spent waiting for a batch with no step under way: a
     fetch counts whole where the step had ended before the batch was there. FLOPs are the analytic count (multiply-add
-    = 2, 3x the forward pass, no rematerialisation). `cold` is with an empty compilation
-    cache, `warm` with what the cold start left in it: compile_seconds for the training step alone (compiling, or
-    loading), first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
+    = 2, 3x the forward pass, no rematerialisation). `cold` is with an empty compilation cache, `warm` with what the
+    cold start left in it: compile_seconds for the training step alone (compiling, or loading), first_step_seconds from
+    nothing to the end of the first step, everything else compiled on the way too.
     """
     steps, batch_size = steps or 20, run.experiment.train.batch_size
     with jax.set_mesh(run.mesh), tempfile.TemporaryDirectory() as directory, own_cache(f'{directory}/cache'):

@@ -138,7 +138,8 @@ def test_bfloat16_is_close_and_params_stay_float32():
     assert 1e-4 < np.abs(full - low).mean() / np.abs(full).mean() < 0.1
 
 
-# Latte's sizes as its code counts them: unconditional, learned sigma, patch 2, 4 latent channels.
+# Latte's sizes as its code counts them: unconditional, learned sigma, patch 2, 4 latent channels. S and XL are its
+# published rounded counts; B and L are quoted at second hand.
 @pytest.mark.parametrize('size, millions', [('S', 32.48), ('B', 129.54), ('L', 456.81), ('XL', 673.68)])
 def test_sizes_are_the_papers(size, millions):
     config = VideoDiTConfig(size=size, patch=2, channels=4, classes=0, learn_variance=True)

@@ -86,7 +86,11 @@ def test_stopped_and_started_again_is_the_same_run(moment, number, code, undistu
     found = inspect(tmp_path, environment)
     for name in ('step', 'params', 'ema', 'opt_state', 'position'):
         assert found[name] == expected[name], (moment, step, name)
-    assert found['step'] == 40 and {20, 30, 40} <= set(found['checkpoints'])
+    kept = found['checkpoints']
+    if number == signal.SIGKILL:
+        assert kept == expected['checkpoints'] == [20, 30, 40]
+    else:  # the stop saved a step of its own, which is one of the last two if it came after step 30
+        assert found['step'] == 40 and len(kept) == 3 and (kept[0], kept[2]) == (20, 40) and 30 <= kept[1] < 40, kept
     assert losses((tmp_path / 'metrics.jsonl').read_text()) == losses(lines)  # one line a step, none twice
 
 
