@@ -43,7 +43,8 @@ def get_config(arg=None):
     # What a ball is and where it goes is decided at high noise: times are drawn from there more often.
     config.diffusion = ConfigDict(
         {
-            'process': {'name': 'rectified_flow', 'time': 'logit_normal', 'mean': 1.2, 'std': 1.3},
+            'process': 'rectified_flow',
+            'time': {'name': 'logit_normal', 'mean': 1.2, 'std': 1.3},
             'prediction': 'x0',
             'weighting': {'name': 'velocity', 'floor': 0.1},
         }

@@ -39,10 +39,11 @@ def get_config(arg=None):
     )
     config.diffusion = ConfigDict(
         {
-            'process': {'name': 'rectified_flow', 'time': 'logit_normal', 'mean': 0.8, 'std': 1.3},
+            'process': 'rectified_flow',
+            'time': {'name': 'logit_normal', 'mean': 0.8, 'std': 1.3},
             'prediction': 'x0',
             'weighting': 'velocity',
-            'label_dropout': 0.0 if arg.memorise else 0.1,
+            'condition_dropout': 0.0 if arg.memorise else 0.1,
         }
     )
     config.optim = ConfigDict(

@@ -37,7 +37,7 @@ from vdm_jax.build import Run, read_experiment
 from vdm_jax.generate import generate_videos
 run = Run(read_experiment('experiments/bouncing_balls.py', [a for a in sys.argv if a.startswith('--config.')]))
 with jax.set_mesh(run.mesh):
-    print(generate_videos(run.generate, run.create().params, [0, 1], seed=0).shape)
+    print(generate_videos(run.generate, run.create().params, {'label': [0, 1]}, seed=0).shape)
 """
 
 

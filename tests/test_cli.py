@@ -72,8 +72,8 @@ def mistake(capsys, *argv):
             ('config.sampler.steps is 100', '50'),
         ),
         (
-            ['train', BALLS, '--workdir=W', '--config.diffusion.label_dropout=0', '--config.sampler.guidance=2'],
-            ('config.sampler.guidance=2', 'label_dropout'),
+            ['train', BALLS, '--workdir=W', '--config.diffusion.condition_dropout=0', '--config.guidance.scale=2'],
+            ('config.guidance.scale=2', 'condition_dropout'),
         ),
         (['train', FOLDER, '--workdir=W', f'--config.data.path={ROOT}', '--config.data.threads=-1'], ('threads',)),
         (['evaluate', f'--workdir={ROOT}', f'--weights={STARTER}'], ('not both',)),

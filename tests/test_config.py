@@ -8,8 +8,10 @@ from vdm_jax.build import Experiment, experiment_dict, experiment_from, read_exp
 from vdm_jax.config import ConfigDict, differences, override, parse_arg
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
-from vdm_jax.diffusion.process import DDPM
+from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.samplers import DDIM
+from vdm_jax.diffusion.spacing import Shifted
+from vdm_jax.diffusion.training_times import LogitNormal
 from vdm_jax.errors import UserError
 
 BALLS = 'experiments/bouncing_balls.py'
@@ -40,7 +42,10 @@ def test_command_line_beats_file_beats_default():
         ('diffusion.process.name=ddpm', lambda e: e.diffusion.process == DDPM()),
         ('sampler.name=ddim', lambda e: e.sampler == DDIM()),
         ('data.source=synthetic', lambda e: e.data == Synthetic()),
-        ('diffusion.process.shift=3', lambda e: e.diffusion.process.shift == 3.0),
+        ('diffusion.process.path=gvp', lambda e: e.diffusion.process.path == 'gvp'),
+        ('diffusion.time=logit_normal', lambda e: e.diffusion.time == LogitNormal()),
+        ('sampler.spacing=shifted', lambda e: e.sampler.spacing == Shifted()),
+        ('guidance.interval=0.2,0.8', lambda e: e.guidance.interval == (0.2, 0.8)),
     ],
 )
 def test_overrides_are_read_by_annotation(assignment, found):
@@ -71,8 +76,10 @@ def test_another_source_on_the_command_line_drops_the_file_s_keys():
         ('model.layout=interlaved', ('config.model.layout=interlaved', "'interleaved'")),
         ('model.scan=maybe', ('config.model.scan=maybe', 'true or false')),
         ('diffusion.process=ddpn', ('config.diffusion.process', "'ddpm'")),
-        ('diffusion.process.shfit=2', ('config.diffusion.process.shfit', "'shift'")),
-        ('diffusion.process.shift=-1', ('config.diffusion.process.shift', 'above 0')),
+        ('diffusion.process.pth=gvp', ('config.diffusion.process.pth', "'path'")),
+        ('sampler.clip=-1', ('config.sampler.clip', 'above 0')),
+        ('model.windows=5x8', ('config.model.windows=5x8', 'FRAMESxROWSxCOLUMNS')),
+        ('diffusion.variance=learned_range', ('config.diffusion.variance', 'discrete steps')),
         ('ema.decays=0.9,x', ('config.ema.decays', 'a number')),
         ('ema.decays=1.5', ('config.ema.decays', '[0, 1)')),
         ('train=3', ('config.train=3', 'is a group')),

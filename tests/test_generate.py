@@ -1,34 +1,42 @@
 """Sampling: what a video depends on, and what compiles."""
 
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vdm_jax.build import SAMPLERS
 from vdm_jax.codecs.identity import Identity
+from vdm_jax.diffusion.edm import EDM
+from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.objective import Objective
-from vdm_jax.diffusion.process import RectifiedFlow
-from vdm_jax.diffusion.samplers import DDIM, Euler
+from vdm_jax.diffusion.samplers import DDIM, Euler, Heun
+from vdm_jax.diffusion.spacing import Shifted
 from vdm_jax.generate import generate_videos, make_generate
 
 SHAPE, CLASSES = (2, 4, 4, 3), 3
 
 
-def network(params, x_t, t, label):
+def network(params, x_t, t, told):
     """A velocity that pulls towards a colour of the label's own; `CLASSES`, no label, pulls towards grey."""
+    label, t = told['label'], t if t.ndim == 1 else t[:, -1]
     goal = jnp.where(label == CLASSES, 0.0, (label - 1) * 0.5)[:, None, None, None, None] * params
     t = t[:, None, None, None, None] / 1000
     return (x_t - goal) / jnp.maximum(t, 1e-3)
 
 
-def maker(sampler, objective=Objective()):  # noqa: B008, frozen
-    return make_generate(network, objective, Identity(), sampler, SHAPE, CLASSES)
+def maker(sampler, objective=Objective(), guidance=Guidance(), network=network, shape=SHAPE):  # noqa: B008, frozen
+    return make_generate(network, objective, Identity(), sampler, guidance, shape, CLASSES)
+
+
+def labels(*values):
+    return {'label': list(values)}
 
 
 def test_every_label_gets_its_video():
-    videos = generate_videos(maker(Euler(steps=8)), jnp.float32(1), [0, 1, 2], seed=0)
+    videos = generate_videos(maker(Euler(steps=8)), jnp.float32(1), labels(0, 1, 2), seed=0)
     assert videos.dtype == np.uint8 and videos.shape == (3, *SHAPE)
     np.testing.assert_allclose(videos.mean((1, 2, 3, 4)), [63.75, 127.5, 191.25], atol=0.6)
 
@@ -36,41 +44,46 @@ def test_every_label_gets_its_video():
 @pytest.mark.parametrize('sampler', [Euler(steps=3), DDIM(steps=3, eta=1.0)])
 def test_a_video_does_not_depend_on_its_batch(sampler):
     generate = maker(sampler)
-    together = generate_videos(generate, jnp.float32(1), [0, 1, 2, 0, 1], seed=3, batch_size=4)
+    together = generate_videos(generate, jnp.float32(1), labels(0, 1, 2, 0, 1), seed=3, batch_size=4)
     for size in (1, 5):
         np.testing.assert_array_equal(
-            generate_videos(generate, jnp.float32(1), [0, 1, 2, 0, 1], seed=3, batch_size=size), together
+            generate_videos(generate, jnp.float32(1), labels(0, 1, 2, 0, 1), seed=3, batch_size=size), together
         )
-    assert (generate_videos(generate, jnp.float32(1), [0, 1], seed=4) != together[:2]).any() or not sampler.stochastic
+    other = generate_videos(generate, jnp.float32(1), labels(0, 1), seed=4)
+    assert (other != together[:2]).any() or not sampler.stochastic
 
 
 def test_guidance_extrapolates_from_no_label():
     plain, doubled, none = (
-        generate_videos(maker(Euler(steps=8, guidance=g)), jnp.float32(0.5), [2], seed=0).mean() for g in (1, 2, 0)
+        generate_videos(maker(Euler(steps=8), guidance=Guidance(g)), jnp.float32(0.5), labels(2), seed=0).mean()
+        for g in (1.0, 2.0, 0.0)
     )
     assert plain == pytest.approx(127.5 * 1.25, abs=0.6)
     assert doubled == pytest.approx(127.5 * 1.5, abs=0.6) and none == pytest.approx(127.5, abs=0.6)
 
 
-def test_seed_and_labels_do_not_compile_again(monkeypatch):
+@pytest.mark.parametrize('sampler', [make(steps=4) for make in SAMPLERS.values()], ids=lambda s: type(s).__name__)
+def test_seed_labels_and_the_scale_of_guidance_do_not_compile_again(sampler):
     traces = []
     counted = lambda *inputs: traces.append(1) or network(*inputs)
-    generate = make_generate(counted, Objective(), Identity(), Euler(steps=4, guidance=2.0), SHAPE, CLASSES)
-    for seed, labels in ((0, [0, 1]), (1, [2, 2]), (2, [1, 0])):
-        generate_videos(generate, jnp.float32(1), labels, seed, batch_size=2)
-    assert len(traces) == 1
+    generate = maker(sampler, guidance=Guidance(2.0), network=counted)
+    generate_videos(generate, jnp.float32(1), labels(0, 1), 0, batch_size=2)
+    once = len(traces)
+    for seed, asked, scale in ((1, (2, 2), 2.0), (2, (1, 0), 5.5)):
+        generate_videos(functools.partial(generate, scale=scale), jnp.float32(1), labels(*asked), seed, batch_size=2)
+    assert len(traces) == once
 
 
 def test_a_variance_in_the_channels_is_left_aside():
     both = lambda *inputs: jnp.concatenate([network(*inputs), 100 + 0 * inputs[1]], -1)
-    generate = make_generate(both, Objective(), Identity(), Euler(steps=4), SHAPE, CLASSES)
-    expected = generate_videos(maker(Euler(steps=4)), jnp.float32(1), [1], 0)
-    np.testing.assert_array_equal(generate_videos(generate, jnp.float32(1), [1], 0), expected)
+    expected = generate_videos(maker(Euler(steps=4)), jnp.float32(1), labels(1), 0)
+    found = generate_videos(maker(Euler(steps=4), network=both), jnp.float32(1), labels(1), 0)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_images_are_videos_of_one_frame():
-    generate = make_generate(network, Objective(), Identity(), Euler(steps=2), (1, 4, 4, 3), CLASSES)
-    assert generate_videos(generate, jnp.float32(1), [0], 0).shape == (1, 1, 4, 4, 3)
+    generate = maker(Euler(steps=2), shape=(1, 4, 4, 3))
+    assert generate_videos(generate, jnp.float32(1), labels(0), 0).shape == (1, 1, 4, 4, 3)
 
 
 def test_the_identity_codec_comes_back():
@@ -79,13 +92,72 @@ def test_the_identity_codec_comes_back():
     assert float(Identity().encode(pixels).min()) == -1 and float(Identity().encode(pixels).max()) == 1
 
 
-def test_shifted_times_are_used_in_sampling_too():
-    objective = dataclasses.replace(Objective(), process=RectifiedFlow(shift=3.0))
+def watched(seen, answer=network):
+    """The network, and a list of what it is asked: {'x', 't', and what it is told}."""
+
+    def ask(params, x, t, told):
+        jax.debug.callback(lambda **asked: seen.append(jax.tree.map(np.asarray, asked)), x=x, t=t, told=told)
+        return answer(params, x, t, told)
+
+    return ask
+
+
+def test_the_spacing_decides_which_times_are_asked():
     seen = []
-    watched = lambda params, x, t, label: (
-        jax.debug.callback(lambda t: seen.append(float(t[0])), t) or network(params, x, t, label)
-    )
-    generate = make_generate(watched, objective, Identity(), Euler(steps=2), SHAPE, CLASSES)
-    generate_videos(generate, jnp.float32(1), [0], 0)
+    generate = maker(Euler(steps=2, spacing=Shifted(3.0)), network=watched(seen))
+    generate_videos(generate, jnp.float32(1), labels(0), 0, batch_size=1)
     jax.effects_barrier()
-    assert seen == pytest.approx([1000.0, 750.0])
+    assert [float(asked['t'][0]) for asked in seen] == pytest.approx([1000.0, 750.0])
+
+
+def test_a_negative_condition_stands_in_for_no_label():
+    seen = []
+    generate = maker(Euler(steps=1), guidance=Guidance(2.0, negative=1), network=watched(seen))
+    generate_videos(generate, jnp.float32(1), labels(0, 2), 0, batch_size=2)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(seen[0]['told']['label'], [0, 2, 1, 1])
+
+
+def test_outside_the_interval_the_network_is_asked_once():
+    seen = []
+    generate = maker(Euler(steps=4), guidance=Guidance(2.0, interval=(0.4, 0.8)), network=watched(seen))
+    generate_videos(generate, jnp.float32(1), labels(0, 2), 0, batch_size=2)
+    jax.effects_barrier()
+    assert [len(asked['x']) for asked in seen] == [2, 4, 4, 2]  # at t = 1, 0.75, 0.5, 0.25
+
+
+def test_given_frames_stay_as_they_are_and_are_shown_clean_at_time_0():
+    rng, seen = np.random.default_rng(0), []
+    given = rng.integers(0, 256, (2, 1, 4, 4, 3), np.uint8)
+    objective = Objective(context=1)
+    for guidance in (Guidance(), Guidance(2.0, interval=(0.0, 0.9))):
+        seen.clear()
+        generate = maker(DDIM(steps=3, eta=1.0), objective, guidance, watched(seen))
+        videos = generate_videos(generate, jnp.float32(1), labels(0, 2) | {'frames': given}, 0, batch_size=2)
+        jax.effects_barrier()
+        np.testing.assert_array_equal(videos[:, :1], given)
+        for asked in seen:
+            assert asked['t'].shape == asked['x'].shape[:2] and np.all(asked['t'][:, 0] == 0)
+            np.testing.assert_array_equal(asked['x'][:2, :1], Identity().encode(jnp.asarray(given)))
+            assert 'frames' not in asked['told']
+
+
+def test_a_self_conditioned_network_is_shown_its_own_last_x0():
+    seen = []
+    objective = Objective(prediction='x0', self_conditioning=0.5)
+    says = lambda params, x, t, told: 0.5 * told['x0'] + 0.25
+    generate = maker(DDIM(steps=3), objective, network=watched(seen, says))
+    generate_videos(generate, jnp.float32(1), labels(0), 0, batch_size=1)
+    jax.effects_barrier()
+    assert [float(asked['told']['x0'].max()) for asked in seen] == [0, 0.25, 0.375]
+
+
+def test_edm_is_fed_scaled_noise_of_its_largest_sigma():
+    seen = []
+    objective = Objective(EDM(), 'edm')
+    says = lambda params, x, t, told: jnp.zeros_like(x)
+    generate = maker(Heun(steps=2), objective, network=watched(seen, says), shape=(4, 16, 16, 3))
+    generate_videos(generate, jnp.float32(1), labels(0), 0, batch_size=1)
+    jax.effects_barrier()
+    assert seen[0]['x'].std() == pytest.approx(1, abs=0.05)  # c_in x sigma_max x noise
+    assert seen[0]['t'][0] == pytest.approx(np.log(80) / 4, rel=1e-4)

@@ -11,7 +11,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
-from vdm_jax.models.sizes import flops_per_video
+from vdm_jax.models.flops import flops_per_video
 from vdm_jax.parallel.mesh import to_global
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position

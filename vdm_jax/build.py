@@ -7,19 +7,44 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from flax import nnx
 
 from vdm_jax.codecs.identity import Codec, Identity
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
+from vdm_jax.data.clips import batch_of
 from vdm_jax.data.source import Source
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
-from vdm_jax.diffusion.loss import Constant, MinSNR, Velocity, Weighting
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.edm import EDM
+from vdm_jax.diffusion.flow import RectifiedFlow
+from vdm_jax.diffusion.guidance import Guidance
+from vdm_jax.diffusion.loss import (
+    Constant,
+    EDMWeight,
+    FusedMinSNR,
+    MinSNR,
+    Truncated,
+    Velocity,
+    Weighting,
+)
+from vdm_jax.diffusion.multistep import DPMSolverPP2M, DPMSolverPP2MSDE
 from vdm_jax.diffusion.objective import Objective
-from vdm_jax.diffusion.process import DDPM, Process, RectifiedFlow
-from vdm_jax.diffusion.samplers import DDIM, Euler, Sampler
+from vdm_jax.diffusion.process import Process
+from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, Sampler, StochasticHeun
+from vdm_jax.diffusion.spacing import Leading, Linear, LogSNR, Shifted, Spacing, Trailing
+from vdm_jax.diffusion.training_times import (
+    Discrete,
+    LogitNormal,
+    LogNormalSigma,
+    Mode,
+    ShiftedUniform,
+    TimeSampler,
+    Uniform,
+)
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, Protocol, Recall
 from vdm_jax.generate import make_generate
@@ -34,9 +59,39 @@ from vdm_jax.train.step import make_train_step, make_validation_step
 
 MODELS = {'video_dit': VideoDiTConfig}
 NETWORKS = {VideoDiTConfig: VideoDiT}
-PROCESSES = {'ddpm': DDPM, 'rectified_flow': RectifiedFlow}
-WEIGHTINGS = {'constant': Constant, 'min_snr': MinSNR, 'velocity': Velocity}
-SAMPLERS = {'ddim': DDIM, 'euler': Euler}
+PROCESSES = {'ddpm': DDPM, 'edm': EDM, 'rectified_flow': RectifiedFlow}
+TIMES = {
+    'uniform': Uniform,
+    'discrete': Discrete,
+    'logit_normal': LogitNormal,
+    'mode': Mode,
+    'shifted': ShiftedUniform,
+    'log_normal_sigma': LogNormalSigma,
+}
+WEIGHTINGS = {
+    'constant': Constant,
+    'min_snr': MinSNR,
+    'truncated': Truncated,
+    'edm': EDMWeight,
+    'velocity': Velocity,
+    'fused_min_snr': FusedMinSNR,
+}
+SAMPLERS = {
+    'ancestral': Ancestral,
+    'ddim': DDIM,
+    'euler': Euler,
+    'heun': Heun,
+    'stochastic_heun': StochasticHeun,
+    'dpmpp_2m': DPMSolverPP2M,
+    'dpmpp_2m_sde': DPMSolverPP2MSDE,
+}
+SPACINGS = {
+    'trailing': Trailing,
+    'leading': Leading,
+    'linear': Linear,
+    'logsnr': LogSNR,
+    'shifted': Shifted,
+}
 SOURCES = {'bouncing_balls': BouncingBalls, 'video_folder': VideoFolder, 'synthetic': Synthetic}
 CODECS = {'identity': Identity}
 PROTOCOLS = {'ball_physics': BallPhysics(), 'recall': Recall()}
@@ -45,7 +100,9 @@ USUAL_PROTOCOL = {BouncingBalls: 'ball_physics', VideoFolder: 'recall'}
 CHOICES = {
     VideoDiTConfig: Choice('name', MODELS),
     Process: Choice('name', PROCESSES),
+    TimeSampler: Choice('name', TIMES),
     Weighting: Choice('name', WEIGHTINGS),
+    Spacing: Choice('name', SPACINGS),
     Sampler: Choice('name', SAMPLERS),
     Source: Choice('source', SOURCES),
     Codec: Choice('name', CODECS),
@@ -62,6 +119,7 @@ class Experiment:
     codec: Codec = Identity()
     diffusion: Objective = Objective()
     sampler: Sampler = Euler()
+    guidance: Guidance = Guidance()
     train: TrainConfig = TrainConfig()
     optim: OptimConfig = OptimConfig()
     ema: EmaConfig = EmaConfig()
@@ -126,6 +184,7 @@ class Run:
             raise UserError(
                 f'config.model.classes={self.model.classes}: the source has labels 0 to {self.source.num_classes - 1}'
             )
+        self.check_objective()
         self.check_sampler()
         len(self.source), self.abstract  # noqa: B018, both raise UserErrors
         if self.experiment.train.validate_every:
@@ -135,17 +194,52 @@ class Run:
         """Whether the sampler suits process and network.
 
         Raises:
-          UserError: more steps than the process has, or guidance without a network that knows what "no label" means.
+          UserError: more steps than the process has, guidance without a network that knows what "no label" means, or a
+            learned variance that was not learned.
         """
-        sampler, diffusion = self.experiment.sampler, self.experiment.diffusion
+        e, diffusion = self.experiment, self.experiment.diffusion
         try:
-            diffusion.process.times(sampler.steps)
+            e.sampler.spacing.times(diffusion.process, e.sampler.steps)
         except ValueError as error:
             raise UserError(str(error)) from None
-        if sampler.guidance != 1 and not (self.model.classes and diffusion.label_dropout):
+        if e.guidance.scale != 1 and not (self.model.classes and diffusion.condition_dropout):
             raise UserError(
-                f'config.sampler.guidance={sampler.guidance}: the network never learned "no label", as there are '
-                f'{self.model.classes} classes and config.diffusion.label_dropout={diffusion.label_dropout}; set 1'
+                f'config.guidance.scale={e.guidance.scale}: the network never learned "no label", as there are '
+                f'{self.model.classes} classes and config.diffusion.condition_dropout={diffusion.condition_dropout}; '
+                'set 1'
+            )
+        if e.guidance.negative is not None and not 0 <= e.guidance.negative <= self.model.classes:
+            raise UserError(
+                f'config.guidance.negative={e.guidance.negative}: want a class of 0 to {self.model.classes}'
+            )
+        if getattr(e.sampler, 'variance', None) == 'learned' and diffusion.variance != 'learned_range':
+            raise UserError(
+                'config.sampler.variance=learned: the network learned none; train with '
+                'config.diffusion.variance=learned_range, or choose small or large'
+            )
+
+    def check_objective(self) -> None:
+        """Whether what is learned suits network and data.
+
+        Raises:
+          UserError: a part of config.diffusion asks for what config.model or the clips do not have.
+        """
+        diffusion, model = self.experiment.diffusion, self.model
+        pairs = (
+            ('variance', diffusion.variance == 'learned_range', 'learn_variance', model.learn_variance),
+            ('self_conditioning', diffusion.self_conditioning > 0, 'self_condition', model.self_condition),
+        )
+        for ours, asked, theirs, there in pairs:
+            if asked and not there:
+                value = getattr(diffusion, ours)
+                raise UserError(f'config.diffusion.{ours}={value} needs a network with config.model.{theirs}=true')
+        frames = self.latent_shape[0]
+        if diffusion.context >= frames:
+            raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
+        if diffusion.context % model.time_patch:
+            raise UserError(
+                f'config.diffusion.context={diffusion.context}: want a multiple of config.model.time_patch='
+                f'{model.time_patch}, as frames in one patch share their time'
             )
 
     @property
@@ -159,7 +253,7 @@ class Run:
 
     @functools.cached_property
     def model(self) -> VideoDiTConfig:
-        """The model's config with channels and classes filled in.
+        """The model's config with channels, classes and grid filled in.
 
         Raises:
           UserError: the clips do not divide into patches.
@@ -177,16 +271,25 @@ class Run:
         if model.channels not in (None, channels):
             raise UserError(f'config.model.channels={model.channels}: the codec gives {channels}; leave it out')
         classes = self.source.num_classes if model.classes is None else model.classes
-        return dataclasses.replace(model, channels=channels, classes=classes)
+        grid = model.grid or (frames // model.time_patch, height // model.patch, width // model.patch)
+        return dataclasses.replace(model, channels=channels, classes=classes, grid=grid)
+
+    def asks(self, labels) -> dict:
+        """What to ask for videos of these labels: where frames are given, those of held-out clips, and their labels."""
+        count = self.experiment.diffusion.context
+        if not count:
+            return {'label': np.asarray(labels, np.int32)}
+        clips = batch_of(self.held_out, np.arange(len(labels)) % len(self.held_out))
+        return {'label': clips['label'], 'frames': clips['video'][:, :count]}
 
     def make_model(self, rngs: nnx.Rngs) -> nnx.Module:
         return NETWORKS[type(self.model)](self.model, rngs=rngs)
 
     @functools.cached_property
     def network(self) -> Callable:
-        """(params, x_t, t, label) -> prediction, pure."""
+        """(params, x_t, t, conditions, images) -> output, pure."""
         graphdef = graphdef_of(self.make_model)
-        return lambda params, x_t, t, label: nnx.merge(graphdef, params)(x_t, t, label)
+        return lambda params, *inputs: nnx.merge(graphdef, params)(*inputs)
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
@@ -215,7 +318,9 @@ class Run:
 
     @functools.cached_property
     def generate(self) -> Callable:
-        """(params, label_B, keys) -> uint8 videos."""
+        """(params, conditions, keys) -> uint8 videos."""
         self.check_sampler()
-        e = self.experiment
-        return make_generate(self.network, e.diffusion, e.codec, e.sampler, self.latent_shape, self.model.classes)
+        e, model = self.experiment, self.model
+        return make_generate(
+            self.network, e.diffusion, e.codec, e.sampler, e.guidance, self.latent_shape, model.classes
+        )

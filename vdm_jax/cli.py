@@ -61,7 +61,7 @@ def draw(args, origin: dict, run, params, about: dict):
     labels = np.full(args.num, args.label) if args.label is not None else np.arange(args.num) % max(classes, 1)
     began = time.monotonic()
     with jax_mesh(run):
-        videos = generate_videos(run.generate, params, labels, args.seed)
+        videos = generate_videos(run.generate, params, run.asks(labels), args.seed)
     (where,), step = origin.values(), about['step']
     print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
     return f'{where}, step {step}', step, videos, labels if classes else None
@@ -78,8 +78,8 @@ def evaluate(args, assignments):
     run, params, about = restored(origin, args, assignments)
     config, sampler = run.experiment.evaluate, run.experiment.sampler
     protocol = run.protocol(args.protocol)
-    ask = lambda labels: generate_videos(run.generate, params, labels, config.seed, config.batch_size)
-    about = origin | about | {'sampler': str(sampler)}
+    ask = lambda labels: generate_videos(run.generate, params, run.asks(labels), config.seed, config.batch_size)
+    about = origin | about | {'sampler': str(sampler), 'guidance': str(run.experiment.guidance)}
     with jax_mesh(run):
         score, _ = runner.evaluate(protocol, ask, run.source, run.held_out, config, about)
     path = runner.write(score, args.out or f'{args.workdir or "."}/evals')
@@ -123,6 +123,7 @@ def benchmark(args, assignments):
 
 ORIGIN = ('--workdir', '--weights')
 SAMPLER = ('--steps', '--guidance', '--step', '--ema')
+SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale'}
 
 COMMANDS = {
     'train': (train, ('--config', '--workdir')),
@@ -234,8 +235,8 @@ def restored(origin: dict, args, assignments: list[str]):
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import read_config
 
-    flags = {name: getattr(args, name, None) for name in ('steps', 'guidance')}
-    chosen = [f'config.sampler.{name}={value}' for name, value in flags.items() if value is not None]
+    flags = {key: getattr(args, name, None) for name, key in SAMPLER_KEYS.items()}
+    chosen = [f'config.{key}={value}' for key, value in flags.items() if value is not None]
     if file := origin.get('weights'):
         if args.ema and not args.workdir:
             raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')

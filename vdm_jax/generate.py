@@ -1,57 +1,100 @@
 """From noise to videos: where models and diffusion meet at sampling time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.diffusion.guidance import guide
+from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.sample_loop import sample
+from vdm_jax.models.conditions import without
+from vdm_jax.streams import stream
 
 
-def make_generate(network: Callable, objective: Objective, codec, sampler, latent_shape, classes: int) -> Callable:
-    """(params, label_B, keys_B) -> uint8 videos (B, T, H, W, C), jitted.
+def make_generate(
+    network: Callable, objective: Objective, codec, sampler, guidance: Guidance, latent_shape, classes: int
+) -> Callable:
+    """(params, conditions, keys_B, scale=guidance.scale) -> uint8 videos (B, T, H, W, C), jitted.
 
-    Guidance is a traced number: changing it, the keys or the labels does not compile again; a guidance of exactly 1
-    asks the network once a step instead of twice. Sample b depends on keys[b] and label_B[b] alone.
+    conditions: what the network is told, as VideoDiT has it, arrays of B rows; and 'frames', uint8 (B, k, H, W, C), the
+    first frames of each video, where config.diffusion.context = k of them are given.
+    The scale of guidance is a traced number: changing it, the keys or the conditions does not compile again; a scale of
+    exactly 1 asks the network once a step instead of twice. Sample b depends on keys[b] and row b alone.
     """
     process, channels = objective.process, latent_shape[-1]
 
-    def generate(params, label_B, keys, guidance):
-        def denoise(x, t):
-            asked = lambda x, t, label: network(params, x, process.model_time(t), label)[..., :channels]
-            if guidance is None:
-                prediction = asked(x, t, label_B)
+    def generate(params, conditions, keys, scale):
+        told = {name: value for name, value in conditions.items() if name != 'frames'}
+        given = codec.encode(conditions['frames']) if objective.context else None
+
+        def asked(x, t, told, before):
+            if objective.self_conditioning:
+                told = told | {'x0': before}
+            return network(params, process.model_input(x, t), process.model_time(t), told)
+
+        def guided(x, t, t_all, before):
+            twice = lambda a, b: jnp.concatenate([a, b])
+            both = jax.tree.map(twice, told, without(told, classes, label=guidance.negative))
+            output = asked(twice(x, x), twice(t_all, t_all), both, twice(before, before))
+            conditional, unconditional = jnp.split(output, 2)
+            prediction = guidance.apply(conditional[..., :channels], unconditional[..., :channels], scale, t)
+            return jnp.concatenate([prediction, conditional[..., channels:]], -1)
+
+        def denoise(x, t, before):
+            x, t_all = with_given(x, t, given)
+            if scale is None:
+                output = asked(x, t_all, told, before)
+            elif guidance.interval == (0.0, 1.0):
+                output = guided(x, t, t_all, before)
             else:
-                labels = jnp.concatenate([label_B, jnp.full_like(label_B, classes)])
-                both = asked(jnp.concatenate([x, x]), jnp.concatenate([t, t]), labels)
-                prediction = guide(*jnp.split(both, 2), guidance)
-            return objective.denoise(prediction, x, t)
+                low, high = guidance.interval
+                within = jnp.any((low <= t) & (t <= high))
+                alone = lambda: asked(x, t_all, told, before)
+                output = jax.lax.cond(within, lambda: guided(x, t, t_all, before), alone)
+            return objective.denoise(output, x, t_all)
 
         noise_keys, step_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         noise = jax.vmap(lambda key: jax.random.normal(key, latent_shape))(noise_keys)
-        return codec.decode(sample(denoise, sampler, process, noise, step_keys))
+        x = sample(denoise, sampler, process, noise, step_keys)
+        return codec.decode(with_given(x, None, given)[0])
 
-    plain = jax.jit(lambda params, label_B, keys: generate(params, label_B, keys, None))
-    guided = jax.jit(generate)
-    if sampler.guidance == 1:
+    plain = jax.jit(lambda params, conditions, keys: generate(params, conditions, keys, None))
+    with_scale = jax.jit(generate)
+    if guidance.scale == 1:
         return plain
-    return lambda params, label_B, keys: guided(params, label_B, keys, jnp.float32(sampler.guidance))
+
+    def with_guidance(params, conditions, keys, scale=guidance.scale):
+        return with_scale(params, conditions, keys, jnp.float32(scale))
+
+    return with_guidance
 
 
-def generate_videos(generate: Callable, params, labels: Sequence[int], seed: int, batch_size: int = 16) -> np.ndarray:
-    """One video for each label: uint8 (N, T, H, W, C) on the host.
+def with_given(x, t, given):
+    """x (B, T, ...) with the frames that are given put in place of its first, and their times in t: 0, (B,) -> (B,
+    T)."""
+    if given is None:
+        return x, t
+    count = given.shape[1]
+    x = jnp.concatenate([given, x[:, count:]], 1)
+    return x, None if t is None else jnp.where(jnp.arange(x.shape[1]) < count, 0, t[:, None])
 
-    Video i is drawn from fold_in(key(seed), i), so it does not depend on batch_size or on how many are asked for.
+
+def generate_videos(generate: Callable, params, conditions: dict, seed: int, batch_size: int = 16) -> np.ndarray:
+    """One video for each row of the conditions: uint8 (N, T, H, W, C) on the host.
+
+    conditions: arrays or lists of N rows, such as {'label': [0, 1, 2]}.
+    Video i is drawn from the seed's key of samples and i, so it does not depend on batch_size or on how many are asked.
     """
-    labels = np.asarray(labels, np.int32)
-    numbers = np.arange(-(-len(labels) // batch_size) * batch_size)
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.asarray(numbers))
-    padded = labels[numbers % len(labels)]  # a last batch of the same shape, so that nothing compiles again
-    pieces = [
-        np.asarray(generate(params, jnp.asarray(padded[start : start + batch_size]), keys[start : start + batch_size]))
-        for start in range(0, len(numbers), batch_size)
-    ]
-    return np.concatenate(pieces)[: len(labels)]
+    conditions = {name: np.asarray(value) for name, value in conditions.items()}
+    (count,) = {len(value) for value in conditions.values()}
+    numbers = np.arange(-(-count // batch_size) * batch_size)
+    keys = jax.vmap(lambda i: jax.random.fold_in(stream(seed, 'samples'), i))(jnp.asarray(numbers))
+    rows = numbers % count  # a last batch of the same shape, so that nothing compiles again
+    pieces = []
+    for start in range(0, len(numbers), batch_size):
+        here = slice(start, start + batch_size)
+        batch = {name: jnp.asarray(value[rows[here]]) for name, value in conditions.items()}
+        pieces.append(np.asarray(generate(params, batch, keys[here])))
+    return np.concatenate(pieces)[:count]

@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm_jax.diffusion.guidance import guide
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.flow import RectifiedFlow
+from vdm_jax.diffusion.guidance import Guidance, guide, rescaled
 from vdm_jax.diffusion.prediction import KINDS, convert
-from vdm_jax.diffusion.process import DDPM, RectifiedFlow
 
 
 def test_known_scales(normals):
@@ -23,3 +24,39 @@ def test_any_kind_may_be_guided(process, kind, normals):
     x_t, c, u = normals(3, 19, 2, 3)
     as_kind = lambda eps: convert(eps, x_t, t, process, 'eps', kind)
     np.testing.assert_allclose(as_kind(guide(c, u, 4.0)), guide(as_kind(c), as_kind(u), 4.0), rtol=1e-3, atol=1e-3)
+
+
+def test_outside_the_interval_there_is_no_guidance(normals):
+    c, u = normals(2, 5, 2, 3)
+    t = jnp.array([0.1, 0.2, 0.5, 0.8, 0.9])
+    found = Guidance(interval=(0.2, 0.8)).apply(c, u, 3.0, t)
+    for row, scale in enumerate([1, 3, 3, 3, 1]):
+        np.testing.assert_allclose(found[row], guide(c[row], u[row], scale), rtol=1e-6)
+
+
+@pytest.mark.parametrize('schedule', ['constant', 'linear', 'cosine'])
+def test_schedules_grow_towards_the_data_and_keep_the_mean(schedule):
+    t = (jnp.arange(1000) + 0.5) / 1000
+    scales = np.asarray(Guidance(schedule=schedule).scale_at(jnp.float32(4.0), t))
+    np.testing.assert_allclose(scales.mean(), 4, rtol=1e-4)
+    assert schedule == 'constant' or (np.diff(scales) < 0).all()
+    np.testing.assert_array_equal(Guidance(schedule=schedule).scale_at(jnp.float32(1.0), t), 1)
+
+
+def test_rescaling_brings_back_the_spread_of_the_conditional(normals):
+    c, u = normals(2, 3, 4, 5)
+    u = 2 * u
+    guided = guide(c, u, 5.0)
+    spread = lambda x: np.std(x, axis=(1, 2))
+    np.testing.assert_allclose(spread(Guidance(rescale=1.0).apply(c, u, 5.0, jnp.ones(3))), spread(c), rtol=1e-5)
+    half = (spread(c) + spread(guided)) / 2
+    np.testing.assert_allclose(spread(rescaled(guided, c, 0.5)), half, rtol=1e-5)
+    np.testing.assert_array_equal(Guidance().apply(c, u, 5.0, jnp.ones(3)), guided)
+
+
+@pytest.mark.parametrize(
+    'wrong, key', [({'scale': -1.0}, 'scale'), ({'interval': (0.8, 0.2)}, 'interval'), ({'rescale': 2.0}, 'rescale')]
+)
+def test_bad_values_name_their_key(wrong, key):
+    with pytest.raises(ValueError, match=rf'config\.guidance\.{key}'):
+        Guidance(**wrong)

@@ -1,12 +1,23 @@
-"""Weights are the published ones, mean the same for every kind, and the loss is per example."""
+"""Weights are the published ones, mean the same for every kind, and the losses of one network's predictions agree."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm_jax.diffusion.loss import Constant, MinSNR, Velocity, loss_per_example
-from vdm_jax.diffusion.prediction import KINDS, convert, to_x0_eps
-from vdm_jax.diffusion.process import DDPM, RectifiedFlow
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.edm import EDM
+from vdm_jax.diffusion.flow import RectifiedFlow
+from vdm_jax.diffusion.loss import (
+    Constant,
+    EDMWeight,
+    FusedMinSNR,
+    MinSNR,
+    Truncated,
+    Velocity,
+    by_time,
+    loss_per_example,
+)
+from vdm_jax.diffusion.prediction import KINDS, convert, target, to_x0_eps
 
 PROCESSES = [DDPM('cosine'), RectifiedFlow()]
 each_process = pytest.mark.parametrize('process', PROCESSES, ids=str)
@@ -66,6 +77,105 @@ def test_velocity_weight_of_x0_on_a_flow_is_one_over_t_squared_down_to_the_floor
     np.testing.assert_allclose(weight, [1, 4, 100, 100, 100], rtol=1e-5)
 
 
+WEIGHTINGS = [MinSNR(), Truncated(), EDMWeight(), Velocity(floor=1e-3)]
+
+
+@pytest.mark.parametrize('process', [*PROCESSES, RectifiedFlow('gvp'), EDM(sigma_max=5.0)], ids=str)
+@pytest.mark.parametrize('weighting', WEIGHTINGS, ids=str)
+def test_losses_of_one_network_agree_whatever_it_is_said_to_predict(weighting, process, normals):
+    """eps, x0, v, velocity and edm of the same prediction, each against its own target under its own weight."""
+    t = jnp.linspace(0.35, 0.95, 19)
+    x0, eps, said = normals(3, 19, 2, 3)
+    x_t = process.corrupt(x0, eps, t)
+    losses = [
+        loss_per_example(
+            convert(said, x_t, t, process, 'v', kind),
+            target(kind, process, x0, eps, t),
+            weighting.weight(kind, process, t),
+        )
+        for kind in KINDS
+    ]
+    for loss in losses[1:]:
+        np.testing.assert_allclose(loss, losses[0], rtol=5e-3)
+
+
+@pytest.mark.parametrize('process', [*PROCESSES, DDPM(zero_terminal_snr=True), EDM()], ids=str)
+@pytest.mark.parametrize('weighting', [*WEIGHTINGS, FusedMinSNR()], ids=str)
+@pytest.mark.parametrize('kind', ['eps', 'x0', 'v'])
+def test_weights_are_finite_from_no_noise_to_no_signal(weighting, process, kind):
+    weight = weighting.weight(kind, process, jnp.linspace(0, 1, 21).reshape(3, 7))
+    assert weight.shape == (3, 7) and np.all(np.isfinite(weight)) and np.all(weight >= 0)
+
+
+@pytest.mark.parametrize(
+    'weighting, kind, published',
+    [
+        (Truncated(), 'x0', lambda snr, sigma: np.maximum(snr, 1)),
+        (Truncated(), 'eps', lambda snr, sigma: np.maximum(1, 1 / snr)),
+        (MinSNR(), 'v', lambda snr, sigma: np.minimum(snr, 5) / (snr + 1)),
+    ],
+)
+def test_weights_are_the_published_ones(weighting, kind, published):
+    t = jnp.linspace(0.05, 0.95, 19)
+    alpha, sigma = (np.asarray(c, np.float64) for c in DDPM('cosine').alpha_sigma(t))
+    found = weighting.weight(kind, DDPM('cosine'), t)
+    np.testing.assert_allclose(found, published((alpha / sigma) ** 2, sigma), rtol=1e-4)
+
+
+def test_min_snr_of_v_is_0_where_there_is_no_signal():
+    np.testing.assert_allclose(MinSNR().weight('v', DDPM(zero_terminal_snr=True), jnp.ones(1)), 0, atol=1e-9)
+
+
+def test_edm_weighs_its_own_prediction_1_and_x0_as_the_paper_does():
+    process, t = EDM(), jnp.linspace(0.3, 1, 11)
+    sigma = np.asarray(process.clock(t), np.float64)
+    np.testing.assert_allclose(EDMWeight().weight('edm', process, t), 1, rtol=1e-5)
+    np.testing.assert_allclose(EDMWeight().weight('x0', process, t), (sigma**2 + 0.25) / (sigma * 0.5) ** 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize('causal', [True, False])
+def test_fused_min_snr_counts_what_other_frames_carry(causal):
+    """Against Chen et al. 2024, appendix B.2, frame by frame in plain Python."""
+    process, decay, gamma = DDPM('cosine'), 0.9, 5.0
+    t = jnp.array([[0.2, 0.9, 0.5, 0.7, 0.4], [0.8, 0.8, 0.3, 0.1, 1.0]])
+    snr = np.exp(np.asarray(process.logsnr(t), np.float64)) / gamma
+    clipped = np.minimum(snr, 1)
+
+    def carried(row):
+        before, found = None, []
+        for value in row:
+            found.append(0 if before is None else before)
+            before = value if before is None else decay * before + (1 - decay) * value
+        return np.array(found)
+
+    cum = np.stack([carried(row) for row in clipped])
+    if not causal:
+        cum = (cum + np.stack([carried(row[::-1])[::-1] for row in clipped])) / 2
+    fused_clipped = gamma * (1 - (1 - decay * cum) * (1 - clipped))
+    fused = gamma * (1 - (1 - decay * cum) * (1 - snr))
+    weighting = FusedMinSNR(gamma, decay, causal)
+    for kind, want in (
+        ('x0', fused_clipped),
+        ('eps', fused_clipped / fused),
+        ('v', fused_clipped / (fused + 1)),
+    ):
+        np.testing.assert_allclose(weighting.weight(kind, process, t), want, rtol=1e-3, atol=1e-6)
+
+
+def test_fused_min_snr_of_one_frame_is_min_snr():
+    t = jnp.linspace(0.05, 0.95, 7)[:, None]
+    for kind in ('eps', 'x0', 'v'):
+        np.testing.assert_allclose(
+            FusedMinSNR().weight(kind, DDPM('cosine'), t), MinSNR().weight(kind, DDPM('cosine'), t), rtol=1e-3
+        )
+
+
+def test_losses_by_time_are_means_of_what_fell_there():
+    t = jnp.array([0.05, 0.1, 0.100001, 0.95, 1.0])
+    found = by_time(jnp.array([1.0, 3.0, 5.0, 7.0, 9.0]), t)
+    np.testing.assert_allclose(found, [2, 5, *[np.nan] * 7, 8])
+
+
 @each_process
 def test_constant_weighs_every_time_alike(process):
     t = jnp.linspace(0, 1, 6).reshape(2, 3)
@@ -97,3 +207,7 @@ def test_mistakes_are_told():
         MinSNR(0.0)
     with pytest.raises(ValueError, match=r'config\.diffusion\.weighting\.floor'):
         Velocity(0.0)
+    with pytest.raises(ValueError, match=r'config\.diffusion\.weighting\.decay'):
+        FusedMinSNR(decay=1.0)
+    with pytest.raises(ValueError, match="not 'velocity'"):
+        FusedMinSNR().weight('velocity', RectifiedFlow(), jnp.ones((1, 2)))

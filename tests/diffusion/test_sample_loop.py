@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.flow import RectifiedFlow
+from vdm_jax.diffusion.objective import Denoised
 from vdm_jax.diffusion.prediction import to_x0_eps
-from vdm_jax.diffusion.process import DDPM, RectifiedFlow, expand
+from vdm_jax.diffusion.process import expand
 from vdm_jax.diffusion.sample_loop import sample
-from vdm_jax.diffusion.samplers import DDIM, Euler
+from vdm_jax.diffusion.samplers import DDIM, Euler, Heun
 
 SHAPE = (3, 4, 2, 1, 1)
 COSINE, FLOW = DDPM('cosine'), RectifiedFlow()
@@ -23,7 +26,7 @@ def network(x, t):
 
 
 def denoiser(process):
-    return lambda x, t: to_x0_eps('v', process, network(x, t), x, t)
+    return lambda x, t, before=None: Denoised(*to_x0_eps('v', process, network(x, t), x, t))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -43,12 +46,11 @@ def keys():
 
 @pytest.mark.parametrize('sampler, process', [(CALM, COSINE), (NOISY, FLOW), (Euler(steps=6), COSINE)])
 def test_scan_equals_a_python_loop(sampler, process, noise, keys):
-    x, state, times = noise, sampler.init(noise), process.times(sampler.steps)
+    x, state, times = noise, sampler.init(noise), sampler.spacing.times(process, sampler.steps)
     for i in range(sampler.steps):
         t, s = jnp.full(SHAPE[:1], times[i]), jnp.full(SHAPE[:1], times[i + 1])
         drawn = np.stack([jax.random.normal(jax.random.fold_in(key, i), SHAPE[1:]) for key in keys])
-        x0, eps = denoiser(process)(x, t)
-        x, state = sampler.step(state, x, x0, eps, t, s, process, drawn)
+        x, _, state = sampler.step(denoiser(process), state, x, t, s, process, drawn)
     np.testing.assert_allclose(walk(sampler, process, noise, keys), x, atol=1e-5)
 
 
@@ -68,7 +70,7 @@ def test_another_key_is_another_sample_of_that_row_only(noise, keys):
 def test_a_time_per_frame_gives_the_same_video(noise):
     seen = []
 
-    def denoise(x, t):
+    def denoise(x, t, before):
         seen.append(t.shape)
         return denoiser(COSINE)(x, t)
 
@@ -80,9 +82,9 @@ def test_a_time_per_frame_gives_the_same_video(noise):
 def test_sampling_is_in_float32_whatever_the_network_speaks(noise):
     heard = []
 
-    def denoise(x, t):
+    def denoise(x, t, before):
         heard.append((x.dtype, t.dtype))
-        return tuple(y.astype(jnp.bfloat16) for y in denoiser(FLOW)(x, t))
+        return jax.tree.map(lambda y: y.astype(jnp.bfloat16), denoiser(FLOW)(x, t))
 
     assert sample(denoise, CALM, FLOW, noise.astype(jnp.bfloat16)).dtype == jnp.float32
     assert set(heard) == {(jnp.dtype('float32'), jnp.dtype('float32'))}
@@ -92,10 +94,10 @@ def test_clipping_bounds_what_a_small_error_of_eps_does_to_x0(noise):
     """At the noisy end of the cosine schedule alpha is 5e-5: an eps that is off by 0.004 is an x0 off by 80."""
     goal, seen = jnp.full(SHAPE, 0.5), []
 
-    def denoise(x, t):
+    def denoise(x, t, before):
         jax.debug.callback(lambda x: seen.append(float(np.abs(x).max())), x)
         alpha, sigma = (expand(c, x.ndim) for c in COSINE.alpha_sigma(t))
-        return to_x0_eps('eps', COSINE, (x - alpha * goal) / sigma + 0.004, x, t)
+        return Denoised(*to_x0_eps('eps', COSINE, (x - alpha * goal) / sigma + 0.004, x, t))
 
     for clip, sound in ((None, False), (1.0, True)):
         seen.clear()
@@ -114,3 +116,20 @@ def test_a_sampler_that_draws_asks_for_a_key_per_example(noise, keys):
     for given in (None, keys[:2]):
         with pytest.raises(ValueError, match='3 keys, one an example'):
             sample(denoiser(FLOW), NOISY, FLOW, noise, given)
+
+
+def test_a_step_is_shown_what_was_said_at_the_one_before(noise):
+    """`before` is 0 at first, then the last x0 of the step before: for Heun that is its second answer."""
+    seen, said = [], []
+
+    def denoise(x, t, before):
+        jax.debug.callback(lambda before: seen.append(np.asarray(before)), before)
+        answer = denoiser(FLOW)(x, t)
+        jax.debug.callback(lambda x0: said.append(np.asarray(x0)), answer.x0)
+        return answer
+
+    sample(denoise, Heun(steps=3), FLOW, noise).block_until_ready()
+    jax.effects_barrier()
+    np.testing.assert_array_equal(seen[0], 0)
+    for question, answer in ((2, 1), (3, 1), (4, 3), (5, 3)):
+        np.testing.assert_array_equal(seen[question], said[answer])

@@ -1,76 +1,172 @@
-"""Samplers are exact where the answer is known: data N(MEAN, STD^2), whose best denoiser is linear.
+"""Samplers are exact where the answer is known, and their error falls with the order they claim.
 
-The probability-flow path of such data keeps (x - alpha MEAN) / sqrt(alpha^2 STD^2 + sigma^2), so the video that belongs
-to a given noise is known, and a first-order sampler's error must fall as 1 / steps.
+The probability flow of data N(MEAN, STD^2) keeps (x - alpha MEAN) / sqrt(alpha^2 STD^2 + sigma^2), so the video that
+belongs to a noise is known. The reverse stochastic equation is the forward one turned round, so the mean of x_s given
+x_t is known too: it is what a sampler that draws noise leads to where no noise is drawn.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.diffusion.known import MEAN, MODES, SHARES, STD, WIDTH, flow_of, mixture, normal, spread
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.edm import EDM
+from vdm_jax.diffusion.flow import RectifiedFlow
+from vdm_jax.diffusion.multistep import DPMSolverPP2M, DPMSolverPP2MSDE
+from vdm_jax.diffusion.objective import Denoised
 from vdm_jax.diffusion.prediction import to_x0_eps
-from vdm_jax.diffusion.process import DDPM, RectifiedFlow
 from vdm_jax.diffusion.sample_loop import sample
-from vdm_jax.diffusion.samplers import DDIM, Euler
+from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, StochasticHeun
+from vdm_jax.diffusion.spacing import LogSNR
 
-MEAN, STD = 1.5, 0.4
-PROCESSES = [DDPM('cosine'), RectifiedFlow(shift=3.0)]
+FLOW, GVP, COSINE, EDM5 = RectifiedFlow(), RectifiedFlow('gvp'), DDPM('cosine'), EDM(sigma_max=5.0, rho=3.0)
+PROCESSES = [COSINE, FLOW, GVP, EDM5]
 each_process = pytest.mark.parametrize('process', PROCESSES, ids=str)
 
-
-def spread(process, t):
-    alpha, sigma = process.alpha_sigma(t)
-    return alpha, sigma, jnp.sqrt(alpha**2 * STD**2 + sigma**2)
-
-
-def denoiser(process):
-    """(E[x0 | x_t], E[eps | x_t]) for x (B, 1)."""
-
-    def denoise(x, t):
-        alpha, sigma, std = (c[:, None] for c in spread(process, t))
-        off = (x - alpha * MEAN) / std**2
-        return MEAN + alpha * STD**2 * off, sigma * off
-
-    return denoise
+ORDER_1 = [DDIM, Euler]
+ORDER_2 = [Heun, DPMSolverPP2M]
+NOISY = [Ancestral, functools.partial(DDIM, eta=0.5), DPMSolverPP2MSDE, StochasticHeun]
+ALL = [make() for make in ORDER_1 + ORDER_2 + NOISY]
+each_sampler = pytest.mark.parametrize('sampler', ALL, ids=lambda s: f'{type(s).__name__}{getattr(s, "eta", "")}')
 
 
-def walk(sampler, process, x, keys=None):
-    return jax.jit(lambda x, keys: sample(denoiser(process), sampler, process, x, keys))(x, keys)
+def walk(sampler, process, x, keys=None, data=normal):
+    return jax.jit(lambda x, keys: sample(data(process), sampler, process, x, keys))(x, keys)
 
 
-@pytest.mark.parametrize(
-    'make, process',
-    [
-        (DDIM, RectifiedFlow()),
-        (Euler, RectifiedFlow(shift=3.0)),
-        (DDIM, DDPM('cosine')),
-        (Euler, DDPM('cosine')),
-    ],
-)
-def test_deterministic_samplers_follow_the_probability_flow_with_order_1(make, process):
-    x1 = jnp.linspace(-2, 2, 9)[:, None]
-    alpha, _, std = spread(process, jnp.float32(1))
-    exact = MEAN + STD * (x1 - alpha * MEAN) / std
-    steps = np.array([8, 40, 125])
-    errors = [float(jnp.abs(walk(make(steps=int(n)), process, x1) - exact).max()) for n in steps]
-    order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
-    assert 0.8 < order < 1.3, (order, errors)
-    assert errors[-1] < 0.05
+def order(steps, errors):
+    return -np.polyfit(np.log(steps), np.log(errors), 1)[0]
 
 
-@pytest.mark.parametrize('process, eta', [(DDPM('cosine'), 1.0), (RectifiedFlow(), 0.5)])
-def test_noisy_samples_have_the_mean_and_spread_of_the_data(process, eta, normals):
-    (x1,) = normals(1, 20000, 1)
-    keys = jax.random.split(jax.random.key(1), len(x1))
-    x0 = walk(DDIM(steps=100, eta=eta), process, x1, keys)
-    np.testing.assert_allclose([x0.mean(), x0.std()], [MEAN, STD], atol=0.02)
-    correlation = np.corrcoef(np.asarray(x0)[:, 0], np.asarray(x1)[:, 0])[0, 1]
-    assert abs(correlation) < 0.9  # without noise it is 1: the sample would be a function of where it began
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def steps_of(sampler, process, x, times, noise):
+    """The sampler's walk over these times, for noise (steps, B, 1); x at the last."""
+
+    def step(carry, moment):
+        x, state = carry
+        t, s, z = moment
+        t, s = jnp.full(len(x), t), jnp.full(len(x), s)
+        x, _, state = sampler.step(normal(process), state, x, t, s, process, z)
+        return (x, state), None
+
+    return jax.lax.scan(step, (x, sampler.init(x)), (times[:-1], times[1:], noise))[0][0]
+
+
+def evenly(n):
+    return jnp.asarray(np.linspace(FROM, TO, n + 1), jnp.float32)
+
+
+# Away from the ends: there the steps of samplers that count in log SNR do not shrink with their number.
+FROM, TO = 0.9, 0.2
 
 
 @each_process
-def test_eta_1_is_a_draw_from_the_true_posterior(process):
+@pytest.mark.parametrize('make, wanted', [(make, 1) for make in ORDER_1] + [(make, 2) for make in ORDER_2])
+def test_deterministic_samplers_follow_the_probability_flow_at_their_order(make, wanted, process):
+    x = jnp.linspace(-2, 2, 9)[:, None]
+    (alpha_t, _, std_t), (alpha_s, _, std_s) = (spread(process, jnp.float32(time)) for time in (FROM, TO))
+    exact = alpha_s * MEAN + std_s / std_t * (x - alpha_t * MEAN)
+    counts, errors = (16, 32), []
+    for n in counts:
+        end = steps_of(make(steps=n), process, x, evenly(n), jnp.zeros((n, *x.shape)))
+        errors.append(float(jnp.abs(end - exact).max()))
+    assert wanted - 0.1 < order(counts, errors) < wanted + 0.9, (order(counts, errors), errors)
+
+
+@pytest.mark.parametrize('process', PROCESSES, ids=str)
+@pytest.mark.parametrize('make', ORDER_1 + ORDER_2)
+def test_the_whole_walk_ends_where_the_probability_flow_does(make, process):
+    x1 = jnp.linspace(-2, 2, 9)[:, None]
+    exact = flow_of(process, process.start(x1, jnp.float32(1)), 1.0)
+    errors = [float(jnp.abs(walk(make(steps=n), process, x1) - exact).max()) for n in (25, 125)]
+    assert errors[1] < errors[0] / 2.5 and errors[1] < 0.02, errors
+
+
+def test_order_2_is_nearer_than_order_1_for_as_many_questions():
+    x1, process = jnp.linspace(-2, 2, 9)[:, None], RectifiedFlow('gvp')
+    exact = flow_of(process, x1, 1.0)
+    error = lambda sampler: float(jnp.abs(walk(sampler, process, x1) - exact).max())
+    once = error(DDIM(steps=40))
+    assert error(Heun(steps=20)) < once / 2 and error(DPMSolverPP2M(steps=40)) < once / 2
+
+
+def response(sampler, process, times):
+    """How x at the last of the times hangs on (x at the first, the noise of each step), (1 + steps,): all is linear."""
+    n = len(times) - 1
+    x, *impulses = jnp.eye(n + 2)[: n + 1, :, None]  # the last row is the answer to nothing
+    end = steps_of(sampler, process, x, times, jnp.stack(impulses))[:, 0]
+    return np.asarray(end[: n + 1] - end[n + 1], np.float64)
+
+
+@each_process
+@pytest.mark.parametrize(
+    'make, wanted',
+    [(Ancestral, 1), (functools.partial(Ancestral, variance='large'), 1), (functools.partial(DDIM, eta=1.0), 1)]
+    + [(DPMSolverPP2MSDE, 2)],
+)
+def test_noisy_samplers_draw_from_the_reverse_equation_at_their_order(make, wanted, process):
+    """x_s given x_t is normal, with the mean and variance that the forward process gives the pair."""
+    (alpha_t, _, std_t), (alpha_s, _, std_s) = (spread(process, jnp.float32(time)) for time in (FROM, TO))
+    slope = alpha_t / alpha_s * (std_s / std_t) ** 2  # covariance of the two over the variance of x_t
+    variance = std_s**2 - (slope * std_t) ** 2
+    counts, errors = (24, 48), []
+    for n in counts:
+        of_x, *of_noise = response(make(steps=n), process, evenly(n))
+        np.testing.assert_allclose(of_x, slope, atol=2e-5)
+        errors.append(abs(np.square(of_noise).sum() - float(variance)))
+    assert wanted - 0.25 < order(counts, errors) < wanted + 0.5, (order(counts, errors), errors)
+
+
+@each_process
+def test_stochastic_heun_keeps_the_spread_of_every_time_at_order_2(process):
+    (_, _, std_t), (_, _, std_s) = (spread(process, jnp.float32(time)) for time in (FROM, TO))
+    counts, errors = (24, 48), []
+    for n in counts:
+        sampler = StochasticHeun(steps=n, churn=3.0, churn_min=0.0, churn_max=1e9, churn_noise=1.0)
+        of_x, *of_noise = response(sampler, process, evenly(n))
+        errors.append(abs((of_x * std_t) ** 2 + np.square(of_noise).sum() - std_s**2))
+    assert 1.7 < order(counts, errors) < 2.6 and max(of_noise) > 0.05, (order(counts, errors), errors)
+
+
+@pytest.mark.parametrize('process', [COSINE, FLOW], ids=str)
+@pytest.mark.parametrize('make', NOISY)
+def test_noisy_samples_have_the_mean_and_spread_of_the_data(process, make, normals):
+    (x1,) = normals(1, 20000, 1)
+    keys = jax.random.split(jax.random.key(1), len(x1))
+    x0 = walk(make(steps=100, spacing=LogSNR(8.0)), process, x1, keys)
+    np.testing.assert_allclose([x0.mean(), x0.std()], [MEAN, STD], atol=0.03)
+    correlation = np.corrcoef(np.asarray(x0)[:, 0], np.asarray(x1)[:, 0])[0, 1]
+    assert abs(correlation) < 0.97  # without noise it is 1: the sample would be a function of where it began
+
+
+@pytest.mark.parametrize('process', [FLOW, EDM()], ids=str)
+@each_sampler
+def test_both_modes_of_a_mixture_are_found_with_their_weights(process, sampler, normals):
+    (x1,) = normals(1, 4000, 1)
+    sampler = type(sampler)(**vars(sampler) | {'steps': 60, 'spacing': LogSNR(8.0)})
+    x0 = np.asarray(walk(sampler, process, x1, jax.random.split(jax.random.key(2), len(x1)), mixture))[:, 0]
+    for mode, share in zip(MODES, SHARES, strict=True):
+        mine = x0[np.abs(x0 - mode) < 1]
+        assert abs(len(mine) / len(x0) - share) < 0.03
+        np.testing.assert_allclose([mine.mean(), mine.std()], [mode, WIDTH], atol=0.03)
+
+
+@pytest.mark.parametrize('process', [FLOW, EDM()], ids=str)
+@each_sampler
+def test_one_step_leads_to_what_the_network_says_of_noise(process, sampler, normals):
+    """At t = 1 nothing, or next to nothing, of the data is left: the best guess is its mean."""
+    (x1,) = normals(1, 5, 1)
+    sampler = type(sampler)(**vars(sampler) | {'steps': 1})
+    found = walk(sampler, process, x1, jax.random.split(jax.random.key(0), 5))
+    np.testing.assert_allclose(found, np.full((5, 1), MEAN), atol=0.02)
+
+
+@each_process
+def test_eta_1_is_a_draw_from_the_true_posterior_and_so_is_the_ancestral_step(process):
     t, s = jnp.full(19, 0.6), jnp.full(19, 0.5)
     (alpha_t, sigma_t), (alpha_s, sigma_s) = ([float(c[0]) for c in process.alpha_sigma(time)] for time in (t, s))
     x0, x_t = 0.7, 1.3
@@ -80,48 +176,96 @@ def test_eta_1_is_a_draw_from_the_true_posterior(process):
     mean = variance * (alpha_s * x0 / sigma_s**2 + forward * x_t / added)
 
     eps = (x_t - alpha_t * x0) / sigma_t
+    said = Denoised(*(jnp.full((19, 2, 3), value) for value in (x0, eps)))
     for noise in (0.0, 1.0, -2.0):
-        x = [jnp.full((19, 2, 3), value) for value in (x_t, x0, eps)]
-        x_s, _ = DDIM(eta=1.0).step((), *x, t, s, process, jnp.full((19, 2, 3), noise))
-        np.testing.assert_allclose(x_s, mean + np.sqrt(variance) * noise, rtol=1e-3)
+        x, drawn = jnp.full((19, 2, 3), x_t), jnp.full((19, 2, 3), noise)
+        for sampler, wanted in (
+            (DDIM(eta=1.0), variance),
+            (Ancestral(), variance),
+            (Ancestral(variance='large'), added),
+        ):
+            found = sampler.step(lambda x, t: said, (), x, t, s, process, drawn).x
+            np.testing.assert_allclose(found, mean + np.sqrt(wanted) * noise, rtol=1e-3)
+
+
+def test_a_learned_variance_goes_from_small_to_large_in_its_logarithm():
+    t, s, x = jnp.full(3, 0.6), jnp.full(3, 0.5), jnp.ones((3, 2))
+
+    def std(said, variance):
+        denoise = lambda x, t: Denoised(0.3 * x, -0.2 * x, said)
+        step = lambda z: Ancestral(variance=variance).step(denoise, (), x, t, s, COSINE, z * x).x
+        return step(1.0) - step(0.0)
+
+    small, large = std(None, 'small'), std(None, 'large')
+    for said, wanted in ((-1.0, small), (1.0, large), (0.0, jnp.sqrt(small * large))):
+        np.testing.assert_allclose(std(said * x, 'learned'), wanted, rtol=1e-4)
 
 
 @each_process
-@pytest.mark.parametrize('sampler', [DDIM(), DDIM(eta=1.0), Euler()], ids=str)
+@each_sampler
 def test_the_last_step_lands_on_x0(process, sampler, normals):
-    t, s = jnp.full(19, 1e-3), jnp.zeros(19)
+    t, s = jnp.full(19, 1e-3 if process is not EDM5 else 0.05), jnp.zeros(19)
     x0, eps, noise = normals(3, 19, 2, 3)
-    x, _ = sampler.step((), process.corrupt(x0, eps, t), x0, eps, t, s, process, noise)
-    np.testing.assert_allclose(x, x0, atol=2e-4)
+    x = process.corrupt(x0, eps, t)
+    found = sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, t, s, process, noise)
+    np.testing.assert_allclose(found.x, x0, atol=4e-3)
+    np.testing.assert_array_equal(found.x0, x0)
 
 
 def test_euler_on_ddpm_goes_straight_along_v_for_the_angle_between():
-    process, t, s = DDPM('cosine'), jnp.full(19, 0.8), jnp.full(19, 0.5)
-    x, _ = Euler().step((), *(jnp.full((19, 2, 3), value) for value in (1.3, 0.7, -0.4)), t, s, process, None)
+    process, t, s = COSINE, jnp.full(19, 0.8), jnp.full(19, 0.5)
+    said = Denoised(*(jnp.full((19, 2, 3), value) for value in (0.7, -0.4)))
+    x = Euler().step(lambda x, t: said, (), jnp.full((19, 2, 3), 1.3), t, s, process, None).x
     (alpha_t, sigma_t), (alpha_s, sigma_s) = ([float(c[0]) for c in process.alpha_sigma(time)] for time in (t, s))
     turn = np.arccos(alpha_s) - np.arccos(alpha_t)
     np.testing.assert_allclose(x, 1.3 + turn * (alpha_t * -0.4 - sigma_t * 0.7), rtol=1e-5)
 
 
-def test_euler_on_a_flow_is_ddim():
-    process, x1 = RectifiedFlow(shift=2.0), jnp.linspace(-2, 2, 9)[:, None]
-    np.testing.assert_allclose(walk(Euler(steps=10), process, x1), walk(DDIM(steps=10), process, x1), atol=1e-5)
+@pytest.mark.parametrize('process', [FLOW, EDM()], ids=str)
+def test_euler_on_a_flow_and_on_edm_is_ddim(process):
+    x1 = jnp.linspace(-2, 2, 9)[:, None]
+    np.testing.assert_allclose(walk(Euler(steps=10), process, x1), walk(DDIM(steps=10), process, x1), atol=1e-4)
+
+
+def test_churn_adds_as_much_noise_as_the_paper_says():
+    """Karras et al. 2022, algorithm 2, lines 4 to 6: x_hat has sigma_hat = sigma (1 + gamma), S_noise 1."""
+    process, x, asked = EDM(), jnp.ones((40000, 1)), []
+    t, s = (process.time_of(-2 * jnp.log(jnp.full(40000, sigma))) for sigma in (2.0, 1.0))
+
+    def denoise(x, t):
+        asked.append((x, process.clock(t)))
+        return Denoised(0 * x, x / process.clock(t)[:, None])
+
+    sampler = StochasticHeun(steps=10, churn=3.0, churn_noise=1.0)
+    noise = jax.random.normal(jax.random.key(0), x.shape)
+    sampler.step(denoise, (), x, t, s, process, noise)
+    (x_hat, sigma_hat), _ = asked
+    np.testing.assert_allclose(sigma_hat, 2.0 * 1.3, rtol=1e-4)
+    np.testing.assert_allclose([x_hat.mean(), x_hat.std()], [1, np.sqrt(2.6**2 - 2.0**2)], atol=0.02)
+    asked.clear()
+    StochasticHeun(steps=10, churn=3.0, churn_max=1.5).step(denoise, (), x, t, s, process, noise)
+    np.testing.assert_array_equal(asked[0][0], x)  # above churn_max nothing is added
+
+
+def test_without_churn_it_is_heun():
+    x1 = jnp.linspace(-2, 2, 9)[:, None]
+    np.testing.assert_array_equal(walk(StochasticHeun(steps=8, churn=0.0), FLOW, x1), walk(Heun(steps=8), FLOW, x1))
 
 
 @each_process
-@pytest.mark.parametrize('sampler', [DDIM(), DDIM(eta=0.5), Euler()], ids=str)
+@each_sampler
 def test_a_time_per_frame_equals_a_time_per_video_when_constant(process, sampler, normals):
     x, x0, eps, noise = normals(4, 3, 4, 5, 5, 2)
-    per_video = jnp.array([0.9, 0.4, 0.1]), jnp.array([0.8, 0.3, 0.0])
+    per_video = jnp.array([0.8, 0.8, 0.8]), jnp.array([0.5, 0.5, 0.5])
     per_frame = [jnp.broadcast_to(t[:, None], (3, 4)) for t in per_video]
-    got, want = (sampler.step((), x, x0, eps, *times, process, noise)[0] for times in (per_frame, per_video))
-    np.testing.assert_array_equal(got, want)
+    walked = lambda times: sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, *times, process, noise).x
+    np.testing.assert_allclose(walked(per_frame), walked(per_video), rtol=1e-5, atol=1e-6)
 
 
 def test_an_eps_network_may_start_where_there_is_no_signal():
-    process, x1 = RectifiedFlow(), jnp.linspace(-2, 2, 9)[:, None]
+    process, x1 = FLOW, jnp.linspace(-2, 2, 9)[:, None]
     wrong = 1.01  # not quite the noise in x_t, as from a network
-    denoise = lambda x, t: to_x0_eps('eps', process, wrong * denoiser(process)(x, t)[1], x, t)
+    denoise = lambda x, t, before: Denoised(*to_x0_eps('eps', process, wrong * normal(process)(x, t).eps, x, t))
     x0 = sample(denoise, DDIM(steps=10), process, x1)
     assert np.abs(x0).max() < 10
 
@@ -130,8 +274,9 @@ def test_an_eps_network_may_start_where_there_is_no_signal():
     'make, key',
     [
         (lambda: DDIM(steps=0), r'config\.sampler\.steps'),
-        (lambda: Euler(guidance=-1.0), r'config\.sampler\.guidance'),
         (lambda: DDIM(eta=1.5), r'config\.sampler\.eta'),
+        (lambda: Euler(clip=0.0), r'config\.sampler\.clip'),
+        (lambda: StochasticHeun(churn=-1.0), r'config\.sampler\.churn'),
     ],
 )
 def test_bad_values_name_their_key(make, key):

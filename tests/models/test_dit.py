@@ -6,38 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
+from tests.models.small import FIRST, LABEL, SMALL, T, network, video
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
-from vdm_jax.models.sizes import flops_per_video
+from vdm_jax.models.flops import flops_per_video
+from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.parallel.rules import path_name
-from vdm_jax.train.state import graphdef_of, init_params
+from vdm_jax.train.state import init_params
 
-SMALL = VideoDiTConfig(width=32, depth=2, heads=2, patch=2, channels=3, classes=5)
-LAYOUTS, POSITIONS = ('interleaved', 'full'), ('sincos', 'rope', 'sincos_rope')
-
-
-def network(config):
-    """The jitted network and parameters of plain noise.
-
-    Not its own initialisation: there gates and head are zero, and everything would look right.
-    """
-    make = lambda rngs: VideoDiT(config, rngs=rngs)
-    graphdef = graphdef_of(make)
-    shapes = jax.eval_shape(lambda: init_params(make, jax.random.key(0)))
-    rng = np.random.default_rng(1)
-    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.15, leaf.shape), jnp.float32), shapes)
-    return jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs)), params
+POSITIONS = ('sincos', 'learned', 'rope', 'sincos_rope')
+each_layout = pytest.mark.parametrize('layout', LAYOUTS)
 
 
-def video(frames=4, side=8, batch=2, seed=2):
-    return jax.random.normal(jax.random.key(seed), (batch, frames, side, side, 3))
-
-
-T, LABEL = jnp.array([10.0, 700.0]), jnp.array([1, 5])
-
-
-@pytest.mark.parametrize('layout, position', [('interleaved', 'rope'), ('full', 'sincos')])
+@pytest.mark.parametrize(
+    'layout, position',
+    [('interleaved', 'rope'), ('full', 'sincos'), ('late_fusion', 'learned'), ('windows', 'sincos_rope')],
+)
 def test_scanned_and_sliced_stacks_are_one_network(layout, position):
     config = dataclasses.replace(SMALL, layout=layout, position=position, qk_norm=True, depth=4)
     outputs, trees, grads = [], [], []
@@ -63,28 +47,32 @@ def test_a_fresh_network_says_zero():
     assert kernels.shape == (1, 32, 128) and abs(kernels.std() / np.sqrt(2 / 160) - 1) < 0.05  # xavier uniform
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
+@each_layout
 def test_who_sees_whom(layout):
-    """Through one layer, a token is reached by its frame and its location (interleaved), or by all (full)."""
-    depth = {'interleaved': 2, 'full': 1}[layout]
+    """Through one unit the last frame is reached by every frame, in windows by by those of its own."""
+    depth = len(LAYOUTS[layout].unit(SMALL))
     apply, params = network(dataclasses.replace(SMALL, layout=layout, depth=depth))
-    reach = jax.grad(lambda x: apply(params, x, T[:1], LABEL[:1])[0, 0, 0, 0, 0])(video(batch=1))[0]
-    assert np.all(np.abs(reach).max((1, 2, 3)) > 0)  # every frame
+    reach = jax.grad(lambda x: apply(params, x, T[:1], FIRST)[0, -1, 0, 0, 0])(video(batch=1))[0]
+    seen = np.abs(reach).max((1, 2, 3)) > 0
+    np.testing.assert_array_equal(seen, [False] * 3 + [True] if layout == 'windows' else [True] * 4)  # windows of 3
+
+
+def test_each_half_of_a_pair_mixes_its_own_axis():
     alone, params = network(dataclasses.replace(SMALL, layout='interleaved', depth=2))
     params['layers']['time']['attention']['out'] = jax.tree.map(
         jnp.zeros_like, params['layers']['time']['attention']['out']
     )
-    reach = jax.grad(lambda x: alone(params, x, T[:1], LABEL[:1])[0, 0, 0, 0, 0])(video(batch=1))[0]
+    reach = jax.grad(lambda x: alone(params, x, T[:1], FIRST)[0, 0, 0, 0, 0])(video(batch=1))[0]
     assert np.abs(reach[0]).max() > 0 and np.abs(reach[1:]).max() == 0  # without time attention, its own frame alone
     still, params = network(dataclasses.replace(SMALL, layout='interleaved', depth=2))
     params['layers']['space']['attention']['out'] = jax.tree.map(
         jnp.zeros_like, params['layers']['space']['attention']['out']
     )
-    reach = np.abs(jax.grad(lambda x: still(params, x, T[:1], LABEL[:1])[0, 0, 0, 0, 0])(video(batch=1))[0]).max((0, 3))
+    reach = np.abs(jax.grad(lambda x: still(params, x, T[:1], FIRST)[0, 0, 0, 0, 0])(video(batch=1))[0]).max((0, 3))
     assert reach[:2, :2].min() > 0 and reach[2:].max() == reach[:, 2:].max() == 0  # without space, its own patch alone
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
+@each_layout
 def test_times_per_frame(layout):
     apply, params = network(dataclasses.replace(SMALL, layout=layout, time_patch=2))
     per_frame = jnp.broadcast_to(T[:, None], (2, 4))
@@ -93,8 +81,10 @@ def test_times_per_frame(layout):
     assert np.abs(other - apply(params, video(), per_frame, LABEL)).max() > 1e-3
 
 
-@pytest.mark.parametrize('position', POSITIONS)
-@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize(
+    'layout, position',
+    [(layout, 'sincos_rope') for layout in LAYOUTS] + [('interleaved', position) for position in POSITIONS],
+)
 def test_images_and_larger_clips_run(layout, position):
     apply, params = network(dataclasses.replace(SMALL, layout=layout, position=position))
     for frames, side in ((1, 8), (7, 8), (4, 12)):
@@ -102,14 +92,17 @@ def test_images_and_larger_clips_run(layout, position):
         assert apply(params, x, T, LABEL).shape == x.shape
     still = jnp.concatenate([video(1)] * 4, 1)
     frames = apply(params, still, T, LABEL)
-    assert np.abs(frames[:, 0] - frames[:, 1]).max() > 1e-4 or position == 'rope'  # rotary positions are relative
+    told = position == 'rope' or layout == 'windows'  # rotary positions are relative, and so are those in windows
+    assert np.abs(frames[:, 0] - frames[:, 1]).max() > 1e-4 or told
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
+@each_layout
 def test_positions_tell_order(layout):
     """Without positions attention would be a set operation: permuted frames would give permuted outputs."""
-    for position in POSITIONS:
-        apply, params = network(dataclasses.replace(SMALL, layout=layout, position=position))
+    for position in POSITIONS if layout == 'interleaved' else ('sincos', 'rope'):
+        apply, params = network(
+            dataclasses.replace(SMALL, layout=layout, position=position, windows=('4x2x2', '4x4x4'))
+        )
         order = jnp.array([2, 0, 3, 1])
         straight = apply(params, video(), T, LABEL)[:, order]
         assert np.abs(apply(params, video()[:, order], T, LABEL) - straight).max() > 1e-3, position
@@ -117,11 +110,11 @@ def test_positions_tell_order(layout):
 
 def test_labels_count_and_null_is_a_class_of_its_own():
     apply, params = network(SMALL)
-    outputs = [apply(params, video(), T, jnp.full(2, label)) for label in range(6)]
+    outputs = [apply(params, video(), T, {'label': jnp.full(2, label)}) for label in range(6)]
     assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(outputs, outputs[1:], strict=False))
     unconditional, params = network(dataclasses.replace(SMALL, classes=0))
     assert 'label_embed' not in params
-    assert unconditional(params, video(), T, jnp.zeros(2, int)).shape == video().shape
+    assert unconditional(params, video(), T, {'label': jnp.zeros(2, int)}).shape == video().shape
 
 
 def test_learned_variance_doubles_the_channels():
@@ -149,11 +142,11 @@ def test_sizes_are_the_papers(size, millions):
     assert abs(count + 272 * config.sizes.width / 1e6 - millions) < 0.02 * millions
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
+@each_layout
 def test_counted_flops_are_the_compilers(layout):
-    config = dataclasses.replace(SMALL, layout=layout, width=64, scan=False)
+    config = dataclasses.replace(SMALL, layout=layout, width=64, scan=False, windows=('1x4x4', '2x4x4'))
     apply, params = network(config)
-    compiled = jax.jit(apply).lower(params, video(8, 16, 1), T[:1], LABEL[:1]).compile().cost_analysis()['flops']
+    compiled = jax.jit(apply).lower(params, video(8, 16, 1), T[:1], FIRST).compile().cost_analysis()['flops']
     counted = flops_per_video(config, (8, 16, 16))
     assert 0.75 < counted / compiled < 1.02  # the compiler also counts norms, softmax and GELU
 
@@ -170,6 +163,8 @@ def test_flops_of_latte_xl():
         ({'depth': 3}, 'config.model.depth'),
         ({'patch': 0}, 'config.model.patch'),
         ({'width': 30, 'heads': 3}, 'config.model.width'),
+        ({'windows': ('5x8',)}, 'config.model.windows'),
+        ({'lora_rank': 0}, 'config.model.lora_rank'),
     ],
 )
 def test_sizes_that_do_not_go_together_are_refused(wrong, said):

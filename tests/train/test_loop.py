@@ -313,7 +313,7 @@ def test_the_other_names_of_the_index_train_and_sample_too():
     other = [
         'diffusion.process=ddpm', 'diffusion.process.schedule=cosine', 'diffusion.prediction=eps',
         'diffusion.weighting=min_snr', 'model.layout=full', 'model.position=rope', 'model.dtype=bfloat16',
-        'model.learn_variance=true', 'sampler=euler', 'sampler.guidance=2', 'sampler.clip=1', 'optim.name=muon',
+        'model.learn_variance=true', 'sampler=euler', 'guidance.scale=2', 'sampler.clip=1', 'optim.name=muon',
         'ema.warmup=false',
     ]  # fmt: skip
     other = [*SMALL, *(f'--config.{item}' for item in other)]
@@ -323,7 +323,7 @@ def test_the_other_names_of_the_index_train_and_sample_too():
         for _ in range(20):
             state, scalars = run.train_step(state, to_global(batch_of(run.source, range(4)), run.mesh))
             found.append(float(scalars['loss']))
-        videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), [0, 1], seed=0)
+        videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), {'label': [0, 1]}, seed=0)
     assert min(found[10:]) < 0.9 * found[0] and np.isfinite(found).all()
     assert videos.shape == (2, 3, 12, 12, 3) and videos.std() > 10
 

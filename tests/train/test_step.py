@@ -9,17 +9,22 @@ import optax
 
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.diffusion.objective import Objective
+from vdm_jax.streams import STREAMS, stream
 from vdm_jax.train import ema
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.state import TrainState
-from vdm_jax.train.step import example_keys, losses, make_train_step, make_validation_step
+from vdm_jax.train.step import example_keys, example_of, losses, make_train_step, make_validation_step
 
-OBJECTIVE = Objective(label_dropout=0.5)
+OBJECTIVE = Objective(condition_dropout=0.5)
 
 
-def network(params, x_t, t, label):
+def network(params, x_t, t, told, images=0):
     """Predicts one colour for each label, the fourth standing for "no label"."""
-    return jnp.zeros_like(x_t) + params['table'][label][:, None, None, None, None]
+    return jnp.zeros_like(x_t) + jnp.expand_dims(params['table'][told['label']], range(told['label'].ndim, 5))
+
+
+def told(clips, rows=slice(None)):
+    return {'label': clips['label'][rows]}
 
 
 def batch(size, frames=2):
@@ -35,8 +40,8 @@ def test_noise_goes_by_global_row():
     """The first rows of a batch have the same keys, and so the same losses, whatever the batch's size."""
     clips, x0 = batch(8), Identity().encode(batch(8)['video'])
     keys = example_keys(jax.random.key(0), jnp.int32(3), 8)
-    all_rows, t = losses(network, OBJECTIVE, PARAMS, x0, clips['label'], 3, keys)
-    some, _ = losses(network, OBJECTIVE, PARAMS, x0[2:5], clips['label'][2:5], 3, keys[2:5])
+    all_rows, t = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
+    some, _ = losses(network, OBJECTIVE, PARAMS, x0[2:5], told(clips, slice(2, 5)), 3, keys[2:5])
     np.testing.assert_allclose(all_rows[2:5], some, rtol=1e-5)
     assert len(set(np.asarray(t).tolist())) == 8
     other = example_keys(jax.random.key(0), jnp.int32(4), 8)
@@ -47,21 +52,21 @@ def test_labels_are_dropped_at_their_rate():
     clips = batch(64)
     x0 = jnp.zeros((64, 1, 2, 2, 3))
     keys = example_keys(jax.random.key(0), jnp.int32(0), 64)
-    loss, _ = losses(network, OBJECTIVE, PARAMS, x0, clips['label'], 3, keys)
+    loss, _ = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
     assert 0.25 < float((loss > 50).mean()) < 0.75  # the colour of "no label" is far off
-    kept = dataclasses.replace(OBJECTIVE, label_dropout=0.0)
-    assert float(losses(network, kept, PARAMS, x0, clips['label'], 3, keys)[0].max()) < 50
+    kept = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
+    assert float(losses(network, kept, PARAMS, x0, told(clips), 3, keys)[0].max()) < 50
 
 
 def test_a_step_is_sgd_on_the_mean_loss_and_counts():
     clips, config = batch(4), EmaConfig((0.5,), warmup=False)
-    objective = dataclasses.replace(OBJECTIVE, label_dropout=0.0)
+    objective = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
     optimizer = optax.sgd(0.1)
     step = make_train_step(network, objective, Identity(), optimizer, config, 3, seed=0)
     state = TrainState(jnp.int32(0), PARAMS, ema.start(config, PARAMS), optimizer.init(PARAMS))
     after, scalars = jax.jit(step)(state, clips)
-    keys = example_keys(jax.random.fold_in(jax.random.key(0), 1), 0, 4)
-    mean = lambda p: losses(network, objective, p, Identity().encode(clips['video']), clips['label'], 3, keys)[0].mean()
+    keys = example_keys(stream(0, 'training'), 0, 4)
+    mean = lambda p: losses(network, objective, p, Identity().encode(clips['video']), told(clips), 3, keys)[0].mean()
     loss, grad = jax.value_and_grad(mean)(PARAMS)
     np.testing.assert_allclose(scalars['loss'], loss, rtol=1e-6)
     np.testing.assert_allclose(scalars['grad_norm'], optax.tree.norm(grad), rtol=1e-5)
@@ -73,18 +78,123 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
 def test_validation_is_the_same_every_time():
     step = jax.jit(make_validation_step(network, OBJECTIVE, Identity(), 3, seed=0))
     first, again, other = step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 1)
-    np.testing.assert_array_equal(first, again)
-    assert not np.allclose(first, other)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.allclose(first.loss, other.loss)
 
 
 def test_images_train_as_videos_of_one_frame():
     step = jax.jit(make_validation_step(network, OBJECTIVE, Identity(), 3, seed=0))
-    assert step(PARAMS, batch(4, frames=1), 0).shape == (4,)
+    assert step(PARAMS, batch(4, frames=1), 0).loss.shape == (4,)
 
 
 def test_a_variance_in_the_channels_has_no_say_in_this_loss():
     both = lambda *inputs: jnp.concatenate([network(*inputs), 100 + 0 * inputs[1]], -1)
     keys = example_keys(jax.random.key(0), jnp.int32(0), 4)
-    x0, label = Identity().encode(batch(4)['video']), batch(4)['label']
-    plain, wide = (losses(f, OBJECTIVE, PARAMS, x0, label, 3, keys)[0] for f in (network, both))
+    x0 = Identity().encode(batch(4)['video'])
+    plain, wide = (losses(f, OBJECTIVE, PARAMS, x0, told(batch(4)), 3, keys)[0] for f in (network, both))
     np.testing.assert_allclose(plain, wide)
+
+
+def test_streams_of_one_seed_never_meet():
+    keys = {tuple(np.asarray(jax.random.key_data(stream(seed, purpose)))) for seed in (0, 1) for purpose in STREAMS}
+    assert len(keys) == 2 * len(STREAMS)
+
+
+def seen_by(objective, x0, conditions, images=0, key=0):
+    """What the network is asked during one evaluation of the losses: a list of (x_t, t, conditions)."""
+    asked = []
+
+    def watching(params, x_t, t, told, images):
+        asked.append((x_t, t, told, images))
+        return network(params, x_t, t, told)
+
+    found = losses(
+        watching, objective, PARAMS, x0, conditions, 3, jax.random.split(jax.random.key(key), len(x0)), images
+    )
+    return asked, found
+
+
+def test_given_frames_reach_the_network_clean_at_time_0():
+    x0 = Identity().encode(batch(4, frames=5)['video'])
+    objective = dataclasses.replace(OBJECTIVE, context=2)
+    ((x_t, t, _, _),), found = seen_by(objective, x0, told(batch(4)))
+    np.testing.assert_array_equal(x_t[:, :2], x0[:, :2])
+    assert t.shape == (4, 5) and np.all(t[:, :2] == 0) and np.all(t[:, 2:] > 0)
+    np.testing.assert_allclose(found.t * 1000, t[:, 2], rtol=1e-6)
+
+
+def test_self_conditioning_shows_the_first_answer_at_its_rate_and_learns_from_the_second_alone():
+    x0, clips = Identity().encode(batch(64)['video']), batch(64)
+    objective = dataclasses.replace(OBJECTIVE, self_conditioning=0.75, prediction='x0')
+    (first, second), _ = seen_by(objective, x0, told(clips))
+    assert 'x0' not in first[2]
+    shown = np.abs(second[2]['x0']).max((1, 2, 3, 4)) > 0
+    assert 0.6 < shown.mean() < 0.9
+    answer = network(PARAMS, *first[:3])
+    np.testing.assert_allclose(second[2]['x0'][shown], answer[shown], rtol=1e-6)
+
+    def loss(params):  # a network that repeats what it was shown, times a parameter
+        repeat = lambda p, x_t, t, told, images: p * told.get('x0', jnp.ones_like(x_t))
+        return losses(repeat, objective, params, x0, told(clips), 3, example_keys(jax.random.key(0), 0, 64)).loss.mean()
+
+    grad = jax.grad(loss)(jnp.float32(0.5))
+    step = 1e-2  # through the second answer alone: the first one, 0.5, is a constant
+    frozen = lambda p: loss_of_fixed_first(objective, x0, clips, p)
+    np.testing.assert_allclose(grad, (frozen(0.5 + step) - frozen(0.5 - step)) / (2 * step), rtol=1e-2)
+
+
+def loss_of_fixed_first(objective, x0, clips, p):
+    repeat = lambda _, x_t, t, told, images: p * told['x0'] if 'x0' in told else 0.5 * jnp.ones_like(x_t)
+    keys = example_keys(jax.random.key(0), 0, 64)
+    return float(losses(repeat, objective, None, x0, told(clips), 3, keys).loss.mean())
+
+
+def with_images(count):
+    clips = batch(4)
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (4, count, 4, 4, 3), np.uint8)
+    return clips | {'images': jnp.asarray(images), 'image_label': jnp.arange(4 * count).reshape(4, count) % 3}
+
+
+def test_images_add_their_own_loss_at_their_own_weight_and_time():
+    joint = with_images(2)
+    x0, conditions, images = example_of(joint, Identity())
+    assert x0.shape == (4, 4, 4, 4, 3) and images == 2
+    np.testing.assert_array_equal(
+        conditions['label'], np.concatenate([np.stack([joint['label']] * 2, 1), joint['image_label']], 1)
+    )
+    kept = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
+    at = lambda weight: seen_by(dataclasses.replace(kept, image_weight=weight), x0, conditions, images)
+    ((x_t, t, _, asked),), whole = at(1.0)
+    assert asked == 2 and len(np.unique(t[0])) == 3  # one time for the clip's two frames, one for each image
+    none, double = at(0.0)[1].loss, at(2.0)[1].loss
+    np.testing.assert_allclose(double - whole.loss, whole.loss - none, rtol=1e-4)
+    # The clip's part is the clip's loss alone: the colour that the network says against its own velocity.
+    alone = kept.loss(
+        network(None or PARAMS, x_t[:, :2], t, {'label': joint['label']}), x0[:, :2], *clip_noise(x0, x_t, t)
+    )
+    np.testing.assert_allclose(none, alone, rtol=1e-4)
+
+
+def clip_noise(x0, x_t, t):
+    """(eps, x_t, t) of the clip's two frames, eps found from x_t on the straight path."""
+    t = jnp.asarray(t[:, :2]) / 1000
+    eps = (x_t[:, :2] - (1 - t[..., None, None, None]) * x0[:, :2]) / t[..., None, None, None]
+    return eps, x_t[:, :2], t
+
+
+def test_without_images_a_joint_batch_is_the_clip_alone():
+    """k = 0: the same keys, the same noise, the same loss, bit for bit."""
+    step = jax.jit(make_validation_step(network, OBJECTIVE, Identity(), 3, seed=0))
+    plain, joint = step(PARAMS, batch(4), 0), step(PARAMS, with_images(0), 0)
+    np.testing.assert_allclose(plain.loss, joint.loss, rtol=1e-6)
+
+
+def test_scalars_are_left_out_by_themselves():
+    clips = batch(200) | {'fps': jnp.full(200, 8.0)}
+    _, conditions, _ = example_of(clips, Identity())
+    x0 = jnp.zeros((200, 1, 2, 2, 3))
+    ((_, _, said, _),), _ = seen_by(OBJECTIVE, x0, conditions)
+    unknown, dropped = np.isnan(said['fps']), np.asarray(said['label']) == 3
+    assert 0.35 < unknown.mean() < 0.65 and 0.35 < dropped.mean() < 0.65
+    assert abs(np.corrcoef(unknown, dropped)[0, 1]) < 0.25

@@ -1,35 +1,51 @@
-"""How much each time counts, and the squared error of each example."""
+"""How much each time counts, and the squared error of each example. A weighting is one small class."""
 
 import dataclasses
 import math
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from vdm_jax.diffusion.prediction import SMALLEST, row
-from vdm_jax.diffusion.process import Process, expand
+from vdm_jax.diffusion.prediction import row
+from vdm_jax.diffusion.process import SMALLEST, Process, expand
 
 
-class Weighting(Protocol):
-    """How much the squared error of a prediction counts at each time."""
+class Weighting:
+    """How much the squared error of a prediction counts at each time.
+
+    A weighting says in `share` what an error of x0 counts, times sigma^2: that is finite wherever the usual weights
+    are, and for v on a variance-preserving process it is the weight itself. At a given x_t an error of x0 is sigma /
+    det times the error of a prediction a x0 + b eps, det = alpha b - sigma a, hence share / det^2 is its weight.
+    """
+
+    floor = SMALLEST  # of |det|
 
     def weight(self, kind: str, process: Process, t: jax.Array) -> jax.Array:
-        """The weight of the squared error of `kind` at t, float32 of t's shape."""
+        """The weight of the squared error of `kind` at t, (B,) or (B, T); float32 of t's shape, finite in [0, 1]."""
+        a, b = row(kind, process, t)
+        alpha, sigma = (jnp.maximum(c, SMALLEST) for c in process.alpha_sigma(t))  # the limit in place of 0 / 0
+        det = jnp.maximum(jnp.abs(alpha * b - sigma * a), self.floor)
+        return self.share(process, t, alpha, sigma) / det**2
+
+    def share(self, process: Process, t: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
+        """sigma^2 times the weight of the squared error of x0 at t; alpha and sigma are those of t, none of them 0."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
-class Constant:
+class Constant(Weighting):
     """Every time counts the same in the network's own kind of prediction (Ho et al. 2020, eq. 14: L_simple)."""
 
     def weight(self, kind: str, process: Process, t: jax.Array) -> jax.Array:
-        """The weight of the squared error of this kind at t: 1, float32 of t's shape."""
         return jnp.ones_like(t, jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class MinSNR:
+class MinSNR(Weighting):
     """The error of x0 counts min(SNR, gamma), whatever kind the network predicts (Hang et al. 2023, section 3.4).
+
+    For eps that is min(1, gamma / SNR), for v min(SNR, gamma) / (SNR + 1).
 
     Raises: ValueError unless gamma is positive.
     """
@@ -37,29 +53,38 @@ class MinSNR:
     gamma: float = 5.0
 
     def __post_init__(self):
-        if not 0 < self.gamma < math.inf:
-            raise ValueError(f'config.diffusion.weighting.gamma is {self.gamma}: want a number above 0')
+        _check_positive(self, 'gamma')
 
-    def weight(self, kind: str, process: Process, t: jax.Array) -> jax.Array:
-        """The weight of the squared error of this kind at t, float32 of t's shape; finite from SNR 0 to infinity.
-
-        At a given x_t an error of x0 is sigma / det times the error of a x0 + b eps, hence
-        min(alpha^2 / sigma^2, gamma) sigma^2 / det^2: for eps min(1, gamma / SNR), for x0 min(SNR, gamma), for v
-        min(SNR, gamma) / (SNR + 1).
-        """
-        a, b = row(kind, process, t)
-        alpha, sigma = (jnp.maximum(c, SMALLEST) for c in process.alpha_sigma(t))  # the limit in place of 0 / 0
-        return jnp.minimum(alpha**2, self.gamma * sigma**2) / (alpha * b - sigma * a) ** 2
+    def share(self, process, t, alpha, sigma):
+        return jnp.minimum(alpha**2, self.gamma * sigma**2)
 
 
 @dataclasses.dataclass(frozen=True)
-class Velocity:
+class Truncated(Weighting):
+    """The error of x0 counts max(SNR, 1): that of eps, but never less than that of x0 (Salimans & Ho 2022, section
+    4)."""
+
+    def share(self, process, t, alpha, sigma):
+        return jnp.maximum(alpha**2, sigma**2)
+
+
+@dataclasses.dataclass(frozen=True)
+class EDMWeight(Weighting):
+    """The error of x0 counts (sigma^2 + data_std^2) / (sigma data_std)^2, so that of the 'edm' prediction counts 1
+    (Karras et al. 2022, table 1); told for any alpha. data_std is the process's."""
+
+    def share(self, process, t, alpha, sigma):
+        return alpha**2 + (sigma / process.data_std) ** 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Velocity(Weighting):
     """An error counts as it would in the velocity, whatever the network predicts (Li & He 2025: predict x0, weigh v).
 
     An x0 network is then asked for detail at low noise as much as for the whole at high noise. On a flow the weight of
     an x0 error is 1 / t^2; `floor` bounds the time it is taken at from below.
 
-    Raises: ValueError unless floor is positive.
+    Raises: ValueError unless floor is between 0 and 1.
     """
 
     floor: float = 0.05
@@ -68,12 +93,55 @@ class Velocity:
         if not 0 < self.floor < 1:
             raise ValueError(f'config.diffusion.weighting.floor is {self.floor}: want a number between 0 and 1')
 
+    def share(self, process, t, alpha, sigma):
+        (alpha, sigma), (da, db) = process.alpha_sigma(t), process.rates(t)
+        return (alpha * db - sigma * da) ** 2
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedMinSNR(Weighting):
+    """Min-SNR with the signal that other frames carry counted in (Chen et al. 2024, Diffusion Forcing, appendix B.2).
+
+    With S the frame's SNR over gamma, S' = min(S, 1), and C the moving average of S' over the frames before it (with
+    `causal`; over those before and those after, averaged, without), the fused SNR is gamma (1 - (1 - decay C) (1 - S)),
+    its clipped form has S' for S, and the weights are those of MinSNR with both in place of SNR and min(SNR, gamma).
+
+    Raises: ValueError unless gamma is positive and decay in [0, 1); in `weight`, for other kinds than eps, x0 and v,
+    and for a t that is not (B, T).
+    """
+
+    gamma: float = 5.0
+    decay: float = 0.96
+    causal: bool = False
+
+    def __post_init__(self):
+        _check_positive(self, 'gamma')
+        if not 0 <= self.decay < 1:
+            raise ValueError(f'config.diffusion.weighting.decay is {self.decay}: want a number in [0, 1)')
+
     def weight(self, kind: str, process: Process, t: jax.Array) -> jax.Array:
-        """The weight of the squared error of this kind at t, float32 of t's shape: (det of velocity / det)^2."""
-        alpha, sigma = process.alpha_sigma(t)
-        (a, b), (da, db) = row(kind, process, t), process.rates(t)
-        det = jnp.maximum(jnp.abs(alpha * b - sigma * a), self.floor)
-        return ((alpha * db - sigma * da) / det) ** 2
+        if kind not in ('eps', 'x0', 'v'):
+            raise ValueError(f'config.diffusion.weighting: fused_min_snr weighs eps, x0 and v, not {kind!r}')
+        if t.ndim != 2:
+            raise ValueError('config.diffusion.weighting: fused_min_snr needs config.diffusion.per_frame=true')
+        snr = jnp.exp(process.logsnr(t)) / self.gamma
+        clipped = jnp.minimum(snr, 1)
+        before = jnp.asarray(_average_before(t.shape[1], self.decay), jnp.float32)
+        carried = clipped @ before.T
+        if not self.causal:
+            carried = (carried + (clipped[:, ::-1] @ before.T)[:, ::-1]) / 2
+        fused, clipped = (self.gamma * (1 - (1 - self.decay * carried) * (1 - s)) for s in (snr, clipped))
+        return clipped / {'eps': jnp.maximum(fused, 1e-8), 'x0': 1, 'v': fused + 1}[kind]
+
+
+def _average_before(frames: int, decay: float) -> np.ndarray:
+    """(T, T): row t averages frames 0 ... t - 1, begun with the first and then c <- decay c + (1 - decay) s; row 0 is
+    0."""
+    average = np.zeros((frames, frames))
+    for t in range(1, frames):
+        average[t] = decay * average[t - 1] if t > 1 else 0
+        average[t, t - 1] = 1 - decay if t > 1 else 1
+    return average
 
 
 def loss_per_example(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
@@ -87,3 +155,15 @@ def loss_per_example(prediction: jax.Array, target: jax.Array, weight: jax.Array
         raise ValueError(f'the prediction has shape {prediction.shape}, its target {target.shape}: want the same')
     error = prediction.astype(jnp.float32) - target.astype(jnp.float32)
     return jnp.mean(expand(weight, error.ndim) * error**2, axis=range(1, error.ndim))
+
+
+def by_time(loss: jax.Array, t: jax.Array, buckets: int = 10) -> jax.Array:
+    """Mean loss in each of `buckets` equal parts of (0, 1]: (buckets,) float32, nan where no t fell; loss, t: (N,)."""
+    index = jnp.clip(jnp.ceil(t * buckets).astype(jnp.int32) - 1, 0, buckets - 1)
+    here = index[None] == jnp.arange(buckets)[:, None]
+    return jnp.where(here, loss[None], 0).sum(1) / here.sum(1)
+
+
+def _check_positive(weighting, name: str) -> None:
+    if not 0 < getattr(weighting, name) < math.inf:
+        raise ValueError(f'config.diffusion.weighting.{name} is {getattr(weighting, name)}: want a number above 0')

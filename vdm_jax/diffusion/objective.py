@@ -1,34 +1,106 @@
-"""What a network learns: the process, the quantity it predicts, and how errors are weighted."""
+"""What a network learns: the process, the quantity it predicts, at which times, and how errors are weighted."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from vdm_jax.diffusion.loss import Constant, Weighting
-from vdm_jax.diffusion.prediction import to_x0_eps
-from vdm_jax.diffusion.process import Process, RectifiedFlow
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.flow import RectifiedFlow
+from vdm_jax.diffusion.loss import Constant, FusedMinSNR, Weighting, loss_per_example
+from vdm_jax.diffusion.prediction import target, to_x0_eps
+from vdm_jax.diffusion.process import Process
+from vdm_jax.diffusion.training_times import TimeSampler, Uniform
+from vdm_jax.diffusion.variational import bound
+
+
+class Denoised(NamedTuple):
+    """What a network said of x_t: x0 and eps, shaped like x_t; and of the variance of the step from there, in [-1, 1]
+    once learned (posterior.learned_log_variance), None where it does not say."""
+
+    x0: jax.Array
+    eps: jax.Array
+    variance: jax.Array | None = None
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The config group config.diffusion: one process, one prediction, one weighting.
+    """The config group config.diffusion.
 
-    label_dropout is the share of examples whose label is replaced by "no label" in training, which classifier-free
-    guidance needs (Ho & Salimans 2022).
+    variance: 'fixed', or 'learned_range' for a network with config.model.learn_variance, which is then also trained on
+        `vlb_weight` times the variational bound, summed over timesteps (IDDPM's L_hybrid, Nichol & Dhariwal 2021,
+        eq. 16; with their 0.001 and 1000 steps the bound's term at t counts 1, as in the code of DiT and Latte).
+    per_frame: every frame has its own time (Chen et al. 2024, Diffusion Forcing), else a video has one.
+    context: how many of the first frames are given: they stay clean, at t = 0, and count nothing in the loss.
+    condition_dropout: the share of examples whose label and text are replaced by "none" in training, which
+        classifier-free guidance needs (Ho & Salimans 2022).
+    self_conditioning: the share of examples that are shown the network's own first estimate of x0 in training, for a
+        network with config.model.self_condition (Chen et al. 2023, Analog Bits).
+    image_weight: what the mean loss of a clip's images counts beside the clip's own, where the source joins images.
 
-    Raises: ValueError for a label_dropout outside [0, 1].
+    Raises: ValueError for a share outside [0, 1], a negative number, or parts that do not go together.
     """
 
     process: Process = RectifiedFlow()
-    prediction: Literal['eps', 'x0', 'v', 'velocity'] = 'velocity'
+    prediction: Literal['eps', 'x0', 'v', 'velocity', 'edm'] = 'velocity'
     weighting: Weighting = Constant()
-    label_dropout: float = 0.1
+    time: TimeSampler = Uniform()
+    variance: Literal['fixed', 'learned_range'] = 'fixed'
+    vlb_weight: float = 0.001
+    per_frame: bool = False
+    context: int = 0
+    condition_dropout: float = 0.1
+    self_conditioning: float = 0.0
+    image_weight: float = 1.0
 
     def __post_init__(self):
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f'config.diffusion.label_dropout is {self.label_dropout}: want a share between 0 and 1')
+        for name in ('condition_dropout', 'self_conditioning'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'config.diffusion.{name} is {getattr(self, name)}: want a share between 0 and 1')
+        for name in ('context', 'vlb_weight', 'image_weight'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'config.diffusion.{name} is {getattr(self, name)}: want 0 or more')
+        if self.variance == 'learned_range' and not self.process.steps:
+            raise ValueError(
+                'config.diffusion.variance=learned_range: it needs a process of discrete steps, such as ddpm'
+            )
+        if isinstance(self.process, DDPM) and self.process.zero_terminal_snr and self.prediction == 'eps':
+            raise ValueError(
+                'config.diffusion.prediction=eps: with process.zero_terminal_snr=true the last step is all noise, of '
+                'which eps says nothing; choose v or x0 (Lin et al. 2024, section 3.2)'
+            )
+        if isinstance(self.weighting, FusedMinSNR) and not self.per_frame:
+            raise ValueError('config.diffusion.weighting=fused_min_snr: it needs config.diffusion.per_frame=true')
 
-    def denoise(self, prediction: jax.Array, x_t: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """A network's prediction at (x_t, t) as (x0, eps), all shaped like x_t."""
-        return to_x0_eps(self.prediction, self.process, prediction, x_t, t)
+    def draw_times(self, key: jax.Array, frames: int) -> jax.Array:
+        """Training times of one example: scalar, or (T,) where frames differ; 0 for the frames that are given."""
+        t = self.process.snap(self.time.sample(key, (frames,) if self.per_frame else (), self.process))
+        if not self.context:
+            return t
+        return jnp.where(jnp.arange(frames) < self.context, 0, t)
+
+    def denoise(self, output: jax.Array, x_t: jax.Array, t: jax.Array) -> Denoised:
+        """A network's output at (x_t, t), (B, T, ..., C) or with the variance's C channels behind it, told apart."""
+        prediction, variance = self.split(output, x_t.shape[-1])
+        return Denoised(*to_x0_eps(self.prediction, self.process, prediction, x_t, t), variance)
+
+    def split(self, output: jax.Array, channels: int) -> tuple[jax.Array, jax.Array | None]:
+        """(prediction, what is said of the variance or None)."""
+        learned = output[..., channels:] if self.variance == 'learned_range' else None
+        return output[..., :channels], learned
+
+    def loss(self, output: jax.Array, x0: jax.Array, eps: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """The weighted squared error of each example, and what its variance costs: (B,) float32.
+
+        output: the network's at (x_t, t); x0, eps, x_t: (B, T, ..., C); t: (B,) or (B, T).
+        """
+        weight = self.weighting.weight(self.prediction, self.process, t)
+        if self.context:  # only now: the weight of a frame may depend on those before it
+            output, x0, eps, x_t, t, weight = (a[:, self.context :] for a in (output, x0, eps, x_t, t, weight))
+        prediction, variance = self.split(output, x0.shape[-1])
+        loss = loss_per_example(prediction, target(self.prediction, self.process, x0, eps, t), weight)
+        if variance is not None:
+            said_x0 = to_x0_eps(self.prediction, self.process, prediction, x_t, t)[0]
+            loss += self.vlb_weight * self.process.steps * bound(self.process, x0, x_t, t, said_x0, variance)
+        return loss

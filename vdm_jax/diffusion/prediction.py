@@ -7,18 +7,18 @@ for two unknowns, solved once, in to_x0_eps, for all kinds and processes.
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import Pair, Process, expand
+from vdm_jax.diffusion.process import SMALLEST, Pair, Process, expand
 
-KINDS = ('eps', 'x0', 'v', 'velocity')
-
-SMALLEST = 1e-5  # a determinant below this counts as 0; alpha at the last of cosine's 1000 steps, 5e-5, does not
+KINDS = ('eps', 'x0', 'v', 'velocity', 'edm')
 
 
 def row(kind: str, process: Process, t: jax.Array) -> Pair:
     """The coefficients (a, b) of a kind of prediction at t, float32 of t's shape.
 
-    'eps' (Ho et al. 2020, eq. 14), 'x0', 'v' = alpha eps - sigma x0 (Salimans & Ho 2022, section 4 and appendix D), and
-    'velocity' = d x_t / d clock (Lipman et al. 2023, eq. 14), which is eps - x0 for a rectified flow and v for DDPM.
+    'eps' (Ho et al. 2020, eq. 14), 'x0', 'v' = alpha eps - sigma x0 (Salimans & Ho 2022, section 4 and appendix D),
+    'velocity' = d x_t / d clock (Lipman et al. 2023, eq. 14), which is eps - x0 for a rectified flow and v for DDPM,
+    and 'edm', the F of Karras et al. 2022, eq. 7 and 8: of all mixtures of x0 / data_std and eps the one of variance 1
+    that x_t says nothing of; told here for any alpha, where with alpha = 1 it is (x0 - c_skip x_t) / c_out.
 
     Raises: ValueError for a kind not in KINDS.
     """
@@ -32,6 +32,9 @@ def row(kind: str, process: Process, t: jax.Array) -> Pair:
             return -sigma, alpha
         case 'velocity':
             return process.rates(t)
+        case 'edm':
+            norm = process.data_std * jnp.hypot(process.data_std * alpha, sigma)
+            return sigma / norm, -(process.data_std**2) * alpha / norm
     raise ValueError(f'config.diffusion.prediction is {kind!r}: want one of {KINDS}')
 
 

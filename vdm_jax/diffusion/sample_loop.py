@@ -5,22 +5,25 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import Pair, Process, expand
+from vdm_jax.diffusion.process import Process, expand
 from vdm_jax.diffusion.samplers import Sampler
 
 
 def sample(
-    denoise: Callable[[jax.Array, jax.Array], Pair],
+    denoise: Callable,
     sampler: Sampler,
     process: Process,
     noise: jax.Array,
     keys: jax.Array | None = None,
     t_shape: tuple[int, ...] | None = None,
 ) -> jax.Array:
-    """Walks x from t = 1 to t = 0 over process.times(sampler.steps).
+    """Walks x from noise to t = 0 over the times of sampler.spacing.
 
-    denoise: (x, t) -> (x0, eps), each of x's shape; t is float32 of shape t_shape; guidance is its own affair.
-    noise: (B, T, H, W, C), x at t = 1. t_shape: (B,) unless given; (B, T) for a network that takes a time per frame.
+    denoise: (x, t, before) -> objective.Denoised, whose x0 and eps have x's shape; t is float32 of shape t_shape;
+        `before` is the x0 of the step before, of x's shape and 0 at first (for self-conditioning); guidance is its own
+        affair.
+    noise: (B, T, H, W, C), standard normal. t_shape: (B,) unless given; (B, T) for a network that takes a time per
+        frame.
     keys: (B,), one for each example, where the sampler is stochastic; the noise of step i is drawn from
         fold_in(keys[b], i), so that a sample does not depend on the batch it is in.
 
@@ -29,31 +32,33 @@ def sample(
     """
     if sampler.stochastic and (keys is None or len(keys) != len(noise)):
         found = 'none' if keys is None else len(keys)
-        raise ValueError(f'config.sampler draws noise (eta > 0): want {len(noise)} keys, one an example; found {found}')
+        raise ValueError(f'config.sampler draws noise: want {len(noise)} keys, one an example; found {found}')
     t_shape = noise.shape[:1] if t_shape is None else t_shape
 
     def step(carry, moment):
-        x, state = carry
+        x, before, state = carry
         i, t, s = moment
         t, s = jnp.full(t_shape, t), jnp.full(t_shape, s)
-        x0, eps = denoise(x, t)
-        if sampler.clip is not None:
-            x0, eps = _clipped(x0, x, t, process, sampler.clip)
-        fresh = _noise(keys, i, x.shape[1:]) if sampler.stochastic else None
-        return sampler.step(state, x, x0, eps, t, s, process, fresh), None
 
-    x = noise.astype(jnp.float32)
-    times = process.times(sampler.steps)
+        def ask(x, t):
+            said = jax.tree.map(lambda y: y.astype(jnp.float32), denoise(x, t, before))
+            return said if sampler.clip is None else _clipped(said, x, t, process, sampler.clip)
+
+        fresh = _noise(keys, i, x.shape[1:]) if sampler.stochastic else None
+        return tuple(sampler.step(ask, state, x, t, s, process, fresh)), None
+
+    times = sampler.spacing.times(process, sampler.steps)
+    x = process.start(noise.astype(jnp.float32), times[0])
     moments = jnp.arange(sampler.steps), times[:-1], times[1:]
-    (x, _), _ = jax.lax.scan(step, (x, sampler.init(x)), moments)
+    (x, *_), _ = jax.lax.scan(step, (x, jnp.zeros_like(x), sampler.init(x)), moments)
     return x
 
 
-def _clipped(x0: jax.Array, x: jax.Array, t: jax.Array, process: Process, bound: float) -> Pair:
-    """x0 within the bound, and the eps that goes with it and x."""
+def _clipped(said, x: jax.Array, t: jax.Array, process: Process, bound: float):
+    """What was said with x0 within the bound, and the eps that goes with it and x."""
     alpha, sigma = (expand(c, x.ndim) for c in process.alpha_sigma(t))
-    x0 = jnp.clip(x0, -bound, bound)
-    return x0, (x - alpha * x0) / sigma
+    x0 = jnp.clip(said.x0, -bound, bound)
+    return said._replace(x0=x0, eps=(x - alpha * x0) / jnp.maximum(sigma, 1e-12))
 
 
 def _noise(keys: jax.Array, i: jax.Array, shape: tuple[int, ...]) -> jax.Array:

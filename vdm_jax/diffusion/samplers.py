@@ -1,36 +1,45 @@
-"""One step from a time t to a less noisy time s, given what the network says of x_t. A sampler is one small class."""
+"""One step from a time t to a less noisy time s. A sampler is one small class; those with a memory are in
+multistep.py."""
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from vdm_jax.diffusion.posterior import learned_log_variance, posterior_mean, variances
 from vdm_jax.diffusion.process import Process, expand
+from vdm_jax.diffusion.spacing import Spacing, Trailing
+
+
+class Step(NamedTuple):
+    """What a step leads to: x at s; x0, the last that the network said of it on the way; the sampler's memory."""
+
+    x: jax.Array
+    x0: jax.Array
+    state: Any = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampler:
     """What all samplers share; a sampler adds `step`, and `init` where it remembers earlier steps.
 
-    steps: how many times the network is asked. guidance: the scale of guidance.guide, 1 = none; whoever asks the
-    network applies it, the sampler only carries it. clip: a bound on |x0| at every step, None for none; 1 for pixels in
-    [-1, 1]. An eps network on a schedule whose first alpha is nearly 0 (cosine) needs it, as there a small error of eps
-    is a huge one of x0 (IDDPM's code clips by default).
+    steps: of the walk from noise to data. spacing: at which times they begin. clip: a bound on |x0| at every step, None
+    for none; 1 for pixels in [-1, 1]. An eps network on a schedule whose first alpha is nearly 0 (cosine) needs it, as
+    there a small error of eps is a huge one of x0 (IDDPM's code clips by default).
 
-    Raises: ValueError for steps < 1, a guidance that is negative or not finite, or a clip that is not positive.
+    Raises: ValueError for steps < 1, or a clip that is not positive.
     """
 
     steps: int = 50
-    guidance: float = 1.0
+    spacing: Spacing = Trailing()
     clip: float | None = None
 
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f'config.sampler.steps is {self.steps}: want at least 1')
-        if not 0 <= self.guidance < math.inf:
-            raise ValueError(f'config.sampler.guidance is {self.guidance}: want 0 or more, where 1 is no guidance')
         if self.clip is not None and not 0 < self.clip < math.inf:
             raise ValueError(f'config.sampler.clip is {self.clip}: want a number above 0, or none')
 
@@ -40,33 +49,58 @@ class Sampler:
         return False
 
     def init(self, x: jax.Array) -> Any:
-        """The state before the first step at x: a pytree, empty for samplers that remember nothing."""
+        """The memory before the first step at x: a pytree, empty for samplers that remember nothing."""
         return ()
 
     def step(
         self,
+        denoise: Callable,
         state: Any,
         x: jax.Array,
-        x0: jax.Array,
-        eps: jax.Array,
         t: jax.Array,
         s: jax.Array,
         process: Process,
         noise: jax.Array | None,
-    ) -> tuple[jax.Array, Any]:
+    ) -> Step:
         """From x at t to x at s < t.
 
-        x, x0, eps: (B, T, ...), the last two predicted from x at t; t, s: (B,) or (B, T), t > 0; noise: standard
-        normal of x's shape where the sampler is stochastic, else unused. Returns: (x at s in float32, state).
+        denoise: (x, t) -> objective.Denoised, to be asked as often as the sampler's order wants. x: (B, T, ...)
+        float32; t, s: (B,) or (B, T), t > 0; noise: standard normal of x's shape where the sampler is stochastic, else
+        unused.
         """
         raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ancestral(Sampler):
+    """The reverse step of DDPM, a draw from p(x_s | x_t) (Ho et al. 2020, algorithm 2), for any alpha and sigma.
+
+    variance: 'small', that of the posterior q(x_s | x_t, x0); 'large', what was put in between s and t; or 'learned',
+    what the network says of it (config.diffusion.variance=learned_range). No noise is added where s is clean.
+    """
+
+    variance: Literal['small', 'large', 'learned'] = 'small'
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def step(self, denoise, state, x, t, s, process, noise):
+        said = denoise(x, t)
+        small, large = variances(process, t, s)
+        if self.variance == 'learned':
+            std = jnp.exp(0.5 * learned_log_variance(said.variance, small, large))
+        else:
+            std = expand(jnp.sqrt(small if self.variance == 'small' else large), x.ndim)
+        std = jnp.where(expand(s > 0, x.ndim), std, 0)
+        return Step(posterior_mean(process, said.x0, x, t, s) + std * noise, said.x0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DDIM(Sampler):
     """Song et al. 2021, eq. 12 and 16, told for any alpha and sigma.
 
-    eta 0 is deterministic; 1 is the ancestral step, a draw from the posterior q(x_s | x_t, x0) (Ho et al. 2020, eq. 6).
+    eta 0 is deterministic; 1 is the ancestral step with the posterior's variance.
 
     Raises: ValueError for eta outside [0, 1].
     """
@@ -82,25 +116,94 @@ class DDIM(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def step(self, state, x, x0, eps, t, s, process, noise):
-        alpha_t, sigma_t = (expand(c, x.ndim) for c in process.alpha_sigma(t))
+    def step(self, denoise, state, x, t, s, process, noise):
+        x0, eps, _ = denoise(x, t)
         alpha_s, sigma_s = (expand(c, x.ndim) for c in process.alpha_sigma(s))
         if not self.stochastic:
-            return alpha_s * x0 + sigma_s * eps, state
-        added = jnp.maximum(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0)  # variance put in between s and t
-        fresh = self.eta**2 * (sigma_s / sigma_t) ** 2 * added
+            return Step(alpha_s * x0 + sigma_s * eps, x0)
+        fresh = self.eta**2 * expand(variances(process, t, s)[0], x.ndim)
         kept = jnp.maximum(sigma_s**2 - fresh, 0)
-        return alpha_s * x0 + jnp.sqrt(kept) * eps + jnp.sqrt(fresh) * noise, state
+        return Step(alpha_s * x0 + jnp.sqrt(kept) * eps + jnp.sqrt(fresh) * noise, x0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Euler(Sampler):
-    """A straight step along d x / d clock, the process's own velocity (Liu et al. 2023, section 2.1).
+    """A straight step along d x / d clock, the process's own velocity (Liu et al. 2023, section 2.1), of order 1.
 
-    On a rectified flow it is DDIM with eta 0; on DDPM it goes along the angle (Salimans & Ho 2022, appendix D).
+    On a rectified flow it is the usual flow sampler, and DDIM with eta 0; on a variance-preserving process it goes
+    along the angle (Salimans & Ho 2022, appendix D); on EDM along sigma.
     """
 
-    def step(self, state, x, x0, eps, t, s, process, noise):
-        dalpha, dsigma = (expand(c, x.ndim) for c in process.rates(t))
-        dt = expand(process.clock(s) - process.clock(t), x.ndim)
-        return x + dt * (dalpha * x0 + dsigma * eps), state
+    def step(self, denoise, state, x, t, s, process, noise):
+        said = denoise(x, t)
+        return Step(x + _passed(process, t, s, x) * velocity(process, said, t), said.x0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heun(Sampler):
+    """Euler's step, then its velocity averaged with the one where it led (Karras et al. 2022, algorithm 1), of order 2.
+
+    The network is asked twice a step. The last step is Euler's: what is clean has no direction of its own.
+    """
+
+    def step(self, denoise, state, x, t, s, process, noise):
+        said = denoise(x, t)
+        slope, passed = velocity(process, said, t), _passed(process, t, s, x)
+        there = x + passed * slope
+        again = denoise(there, s)
+        last = expand(s == 0, x.ndim)
+        better = x + passed * (slope + velocity(process, again, s)) / 2
+        return Step(jnp.where(last, there, better), jnp.where(last, said.x0, again.x0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StochasticHeun(Heun):
+    """EDM's sampler (Karras et al. 2022, algorithm 2): a little noise is added first, then Heun's step is taken from
+    there.
+
+    churn: S_churn, in all; a step raises sigma / alpha by the factor 1 + min(churn / steps, sqrt(2) - 1), where it is
+    within [churn_min, churn_max], but not above the noise of t = 1. churn_noise: S_noise, the standard deviation of the
+    noise that is added. With churn 0 it is Heun.
+
+    Raises: ValueError for a negative number.
+    """
+
+    churn: float = 40.0
+    churn_min: float = 0.05
+    churn_max: float = 50.0
+    churn_noise: float = 1.003
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ('churn', 'churn_min', 'churn_max', 'churn_noise'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'config.sampler.{name} is {getattr(self, name)}: want 0 or more')
+
+    @property
+    def stochastic(self) -> bool:
+        return self.churn > 0
+
+    def step(self, denoise, state, x, t, s, process, noise):
+        if not self.stochastic:
+            return super().step(denoise, state, x, t, s, process, noise)
+        logsnr = process.logsnr(t)
+        sigma = jnp.exp(-logsnr / 2)
+        churned = (self.churn_min <= sigma) & (sigma <= self.churn_max)
+        factor = 1 + min(self.churn / self.steps, math.sqrt(2) - 1)
+        higher = jnp.maximum(jnp.where(churned, process.time_of(logsnr - 2 * math.log(factor)), t), t)
+        raised = higher > t  # nothing to do where not, and alpha may be 0 there
+        alpha_h, alpha_t = process.alpha_sigma(higher)[0], process.alpha_sigma(t)[0]
+        kept = jnp.where(raised, alpha_h / jnp.where(raised, alpha_t, 1), 1)
+        added = jnp.where(raised, self.churn_noise * jnp.sqrt(variances(process, higher, t)[1]), 0)
+        x = expand(kept, x.ndim) * x + expand(added, x.ndim) * noise
+        return super().step(denoise, state, x, higher, s, process, None)
+
+
+def velocity(process: Process, said, t: jax.Array) -> jax.Array:
+    """d x / d clock at t, of x's shape, from what was said of x there."""
+    dalpha, dsigma = (expand(c, said.x0.ndim) for c in process.rates(t))
+    return dalpha * said.x0 + dsigma * said.eps
+
+
+def _passed(process: Process, t: jax.Array, s: jax.Array, x: jax.Array) -> jax.Array:
+    return expand(process.clock(s) - process.clock(t), x.ndim)

@@ -1,4 +1,8 @@
-"""The two noise schedules of the discrete processes, as tables of alpha_bar."""
+"""The noise schedules of the discrete process, as tables of alpha_bar: SCHEDULES names them.
+
+Each is a function of the number of steps and returns (steps + 1,) float64, alpha_bar at t = i / steps:
+[0] is 1 (clean), [i] is the paper's timestep i - 1.
+"""
 
 import numpy as np
 
@@ -9,7 +13,6 @@ def linear_alpha_bar(steps: int) -> np.ndarray:
     For other numbers of steps the betas are scaled by 1000 / steps, which keeps the last alpha_bar about where it was
     (Nichol & Dhariwal 2021, and their code).
 
-    Returns: (steps + 1,) float64, alpha_bar at t = i / steps; [0] is 1 (clean), [i] is the paper's timestep i - 1.
     Raises: ValueError for steps <= 20, where the scaled betas would reach 1.
     """
     if steps <= 20:
@@ -23,14 +26,38 @@ def linear_alpha_bar(steps: int) -> np.ndarray:
 def cosine_alpha_bar(steps: int) -> np.ndarray:
     """The cosine schedule (Nichol & Dhariwal 2021, eq. 17) with s = 0.008 and betas clipped at 0.999.
 
-    Returns: (steps + 1,) float64, alpha_bar at t = i / steps; [0] is 1 (clean), [i] is the paper's timestep i - 1.
     Raises: ValueError for steps < 1.
     """
+    return _from_curve(steps, lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2)
+
+
+def sigmoid_alpha_bar(steps: int) -> np.ndarray:
+    """The sigmoid schedule (Jabri et al. 2022, arXiv:2212.11972, section 3.3) from -3 to 3, betas clipped at 0.999.
+
+    Raises: ValueError for steps < 1.
+    """
+    sigmoid = lambda z: 1 / (1 + np.exp(-z))
+    return _from_curve(steps, lambda t: (sigmoid(3) - sigmoid(6 * t - 3)) / (sigmoid(3) - sigmoid(-3)))
+
+
+SCHEDULES = {'linear': linear_alpha_bar, 'cosine': cosine_alpha_bar, 'sigmoid': sigmoid_alpha_bar}
+
+
+def zero_terminal_snr(alpha_bar: np.ndarray) -> np.ndarray:
+    """Shifts and scales sqrt(alpha_bar) so that the last is 0 and the first timestep's stays (Lin et al. 2024, alg. 1).
+
+    alpha_bar: (steps + 1,) as above; so is the answer.
+    """
+    alpha = np.sqrt(alpha_bar[1:])
+    alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+    return np.concatenate([alpha_bar[:1], alpha**2])
+
+
+def _from_curve(steps: int, curve) -> np.ndarray:
     if steps < 1:
         raise ValueError(f'config.diffusion.process.steps is {steps}: want at least 1')
-    t = np.linspace(0, 1, steps + 1)
-    curve = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
-    return _alpha_bar(np.minimum(1 - curve[1:] / curve[:-1], 0.999))
+    values = curve(np.linspace(0, 1, steps + 1))
+    return _alpha_bar(np.minimum(1 - values[1:] / values[:-1], 0.999))
 
 
 def _alpha_bar(betas: np.ndarray) -> np.ndarray:

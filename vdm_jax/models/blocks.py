@@ -1,82 +1,60 @@
-"""One transformer block with adaLN-zero, and the layouts that arrange blocks over space and time."""
+"""One transformer block: attention, cross-attention where there is text, and MLP, shifted, scaled and gated by c."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from vdm_jax.nn.attention import Attention
-from vdm_jax.nn.linear import Linear, zeros
+from vdm_jax.nn.arrange import Arrangement, Grid
+from vdm_jax.nn.attention import Attention, CrossAttention
 from vdm_jax.nn.mlp import MLP
+from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.nn.norm import layer_norm, modulate
+from vdm_jax.nn.position import Rotary
+
+
+class Context(NamedTuple):
+    """What all blocks of a network are told beside x. B videos of T + k frames, F is 1 or T + k."""
+
+    grid: Grid
+    c_BFD: jax.Array  # conditioning of each video or frame
+    shared: jax.Array | None  # what the shared part of the modulation made of it, (B, F, chunks D)
+    text_BSD: jax.Array | None
+    text_mask_BS: jax.Array | None
+    time_TD: jax.Array | np.ndarray | None  # fixed or learned positions in time, yet to be added, (T + k, D)
+    rotary: Rotary | None
+    scan: bool
 
 
 class Block(nnx.Module):
-    """adaLN-zero block (DiT, Peebles & Xie 2023): attention and MLP, each shifted, scaled and gated by c.
+    """A DiT block (Peebles & Xie 2023) with one or, for `attentions` = 2, two attentions in a row before the MLP.
 
-    `attend_over` arranges the tokens: 'space' attends inside each frame, 'time' along each location, 'full' over all.
+    Each attention and the MLP are shifted, scaled and gated by their own three chunks of the modulation. With text,
+    cross-attention follows the attentions, neither normalised nor gated (PixArt-alpha, Chen et al. 2023).
     """
 
-    def __init__(self, config, attend_over: str, *, rngs: nnx.Rngs):
+    def __init__(self, config, *, attentions: int = 1, text: bool = True, rngs: nnx.Rngs):
         size = config.sizes
-        self.attend_over = attend_over
-        self.attention = Attention(size.width, size.heads, config.qk_norm, rngs=rngs)
+        sizes = size.width, size.heads, config.qk_norm
+        self.attention = Attention(*sizes, rngs=rngs)
+        self.attention2 = Attention(*sizes, rngs=rngs) if attentions == 2 else None
+        self.cross = CrossAttention(*sizes, rngs=rngs) if text and config.text_width else None
         self.mlp = MLP(size.width, int(size.width * config.mlp_ratio), rngs=rngs)
-        self.modulation = Linear(size.width, 6 * size.width, zeros, rngs=rngs)
+        chunks = 3 * (attentions + 1)
+        self.modulation = MODULATIONS[config.modulation](size.width, chunks, config.lora_rank, rngs=rngs)
 
-    def __call__(self, x_BTND, c_BFD, angles=None):
-        """x (B, T, N, D) and conditioning c (B, 1 or T, D) -> (B, T, N, D)."""
-        modulation = self.modulation(jax.nn.silu(c_BFD))[:, :, None]
-        shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(modulation, 6, -1)
-        x = x_BTND
-        x = x + gate1 * self.mix(modulate(layer_norm(x), shift1, scale1), angles)
-        return x + gate2 * self.mlp(modulate(layer_norm(x), shift2, scale2))
-
-    def mix(self, x_BTND, angles):
-        """Attention over the block's own axis; batch, frames and tokens stay separate dimensions but for 'full'."""
-        if self.attend_over == 'space':
-            return self.attention(x_BTND, angles)
-        if self.attend_over == 'time':
-            return jnp.swapaxes(self.attention(jnp.swapaxes(x_BTND, 1, 2), angles), 1, 2)
-        batch, frames, tokens, width = x_BTND.shape
-        return self.attention(x_BTND.reshape(batch, frames * tokens, width), angles).reshape(x_BTND.shape)
-
-
-def add_time(x_BTND, positions, index):
-    """x with the fixed time positions added, where there are any, in the first layer alone."""
-    if positions.time_TD is None:
-        return x_BTND
-    return x_BTND + jnp.where(index == 0, positions.time_TD.astype(x_BTND.dtype), 0)[None, :, None]
-
-
-class Interleaved(nnx.Module):
-    """Latte's variant 1 (arXiv 2401.03048): a block over space, then one over time; one layer of the stack is a pair.
-
-    Fixed time positions are added once, right before the first block over time, as the official code does.
-    """
-
-    blocks = 2
-
-    def __init__(self, config, *, rngs: nnx.Rngs):
-        self.space = Block(config, 'space', rngs=rngs)
-        self.time = Block(config, 'time', rngs=rngs)
-
-    def __call__(self, x, c, positions, index):
-        x = self.space(x, c, positions.angles['space'])
-        x = add_time(x, positions, index)
-        return self.time(x, c, positions.angles['time'])
-
-
-class Full(nnx.Module):
-    """Full 3-D attention: every token of the clip attends to every other."""
-
-    blocks = 1
-
-    def __init__(self, config, *, rngs: nnx.Rngs):
-        self.block = Block(config, 'full', rngs=rngs)
-
-    def __call__(self, x, c, positions, index):
-        x = add_time(x, positions, index)
-        return self.block(x, c, positions.angles['full'])
-
-
-LAYOUTS = {'interleaved': Interleaved, 'full': Full}
+    def __call__(self, x_BTND, context: Context, *arrangements: tuple[Arrangement, ...]):
+        """x (B, T + k, N, D) -> the same; arrangements: of each attention, several where its heads are split."""
+        x, grid = x_BTND, context.grid
+        modulation = self.modulation(context.c_BFD, context.shared)[:, :, None]
+        chunks = jnp.split(modulation, modulation.shape[-1] // x.shape[-1], -1)
+        attentions = [self.attention, *([self.attention2] if self.attention2 is not None else [])]
+        for attention, arranged in zip(attentions, arrangements, strict=True):
+            shift, scale, gate, *chunks = chunks
+            x = x + gate * attention(modulate(layer_norm(x), shift, scale), arranged, grid, context.rotary)
+        if self.cross is not None:
+            x = x + self.cross(x, context.text_BSD, context.text_mask_BS)
+        shift, scale, gate = chunks
+        return x + gate * self.mlp(modulate(layer_norm(x), shift, scale))

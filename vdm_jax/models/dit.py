@@ -1,18 +1,29 @@
 """VideoDiT: a diffusion transformer over 3-D patches of a video."""
 
+import re
 from dataclasses import astuple, dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vdm_jax.models.blocks import LAYOUTS
+from vdm_jax.models.blocks import Context
+from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.sizes import SIZES, Size
-from vdm_jax.nn import position, stack
-from vdm_jax.nn.embed import LabelEmbedding, TimeEmbedding, patchify, unpatchify
+from vdm_jax.nn import position
+from vdm_jax.nn.arrange import Grid
+from vdm_jax.nn.embed import (
+    CaptionProjection,
+    LabelEmbedding,
+    ScalarEmbedding,
+    TimeEmbedding,
+    patchify,
+    unpatchify,
+)
 from vdm_jax.nn.linear import Linear, on_cpu, zeros
+from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.nn.norm import layer_norm, modulate
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.rules import constrain
@@ -23,23 +34,36 @@ class VideoDiTConfig:
     """What network to build.
 
     size names a row of SIZES; width, depth and heads override it. scan=None scans layers on accelerators and slices
-    them on CPU. learn_variance doubles the head's channels as IDDPM's networks have them; the loss and the samplers
-    here do not use the second half yet. channels and classes are filled in from codec and source where they are None.
+    them on CPU. windows: of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches. lora_rank: of adaln_lora.
+    position: sin-cos or learned positions are added, rotary ones turn queries and keys; rope_interpolate squeezes the
+    rotary positions of clips longer than `grid` into it. learn_variance doubles the head's channels for
+    config.diffusion.variance=learned_range. self_condition: the network is also shown an estimate of x0. scalars:
+    numbers that it is told, by name (docs/data.md), text_width: dimensions of the text embeddings that it looks at.
+    channels, classes and grid, the clip of training in patches (frames, rows, columns), are filled in from codec and
+    source where they are None.
     """
 
-    size: Literal['tiny', 'S', 'B', 'L', 'XL'] = 'tiny'
+    size: Literal[*SIZES] = 'tiny'
     width: int | None = None
     depth: int | None = None
     heads: int | None = None
     mlp_ratio: float = 4.0
     patch: int = 2
     time_patch: int = 1
-    layout: Literal['interleaved', 'full'] = 'interleaved'
-    position: Literal['sincos', 'rope', 'sincos_rope'] = 'sincos'
+    layout: Literal[*LAYOUTS] = 'interleaved'
+    windows: tuple[str, ...] = ('1x16x16', '5x8x8')
+    position: Literal['sincos', 'learned', 'rope', 'sincos_rope', 'learned_rope'] = 'sincos'
+    rope_interpolate: bool = False
     qk_norm: bool = False
+    modulation: Literal[*MODULATIONS] = 'adaln_zero'
+    lora_rank: int = 2
     learn_variance: bool = False
+    self_condition: bool = False
+    scalars: tuple[str, ...] = ()
+    text_width: int | None = None
     channels: int | None = None
     classes: int | None = None
+    grid: tuple[int, int, int] | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     scan: bool | None = None
 
@@ -55,12 +79,19 @@ class VideoDiTConfig:
             raise ValueError(f'config.model.width={size.width} must be a multiple of 4')
         if self.patch < 1 or self.time_patch < 1:
             raise ValueError(f'config.model.patch={self.patch}, time_patch={self.time_patch}: both must be 1 or more')
-        blocks = LAYOUTS[self.layout].blocks
-        if size.depth % blocks:
+        if self.lora_rank < 1:
+            raise ValueError(f'config.model.lora_rank={self.lora_rank}: want 1 or more')
+        if not self.windows or not all(re.fullmatch(r'[1-9]\d*(x[1-9]\d*){2}', window) for window in self.windows):
+            raise ValueError(f'config.model.windows={",".join(self.windows)}: want FRAMESxROWSxCOLUMNS, such as 5x8x8')
+        unit = LAYOUTS[self.layout].unit(self)
+        if size.depth % len(unit):
             raise ValueError(
-                f'config.model.depth={size.depth} must be a multiple of {blocks} for layout={self.layout}, '
+                f'config.model.depth={size.depth} must be a multiple of {len(unit)} for layout={self.layout}, '
                 'which has that many blocks a layer'
             )
+        shares = max(len(shared) for attentions in unit for shared in attentions)
+        if size.heads % shares:
+            raise ValueError(f'config.model.heads={size.heads} must be a multiple of {shares} for layout={self.layout}')
 
     @property
     def sizes(self) -> Size:
@@ -70,42 +101,18 @@ class VideoDiTConfig:
         return replace(named, **chosen)
 
 
-class Positions(NamedTuple):
-    """Fixed positions of a clip's tokens: what is added at the input, at the first time block, and rotary angles."""
-
-    space_ND: np.ndarray | None
-    time_TD: np.ndarray | None
-    angles: dict
-
-
-def positions_for(config: VideoDiTConfig, frames: int, rows: int, columns: int) -> Positions:
-    """Positions for a clip of frames x rows x columns patches; any size, trained or not."""
-    size = config.sizes
-    space_ND, time_TD, angles = None, None, dict.fromkeys(('space', 'time', 'full'))
-    if 'sincos' in config.position:
-        space_ND = position.sincos_space(rows, columns, size.width)
-        time_TD = position.sincos(np.arange(frames), size.width)
-    if 'rope' not in config.position:
-        return Positions(space_ND, time_TD, angles)
-    head = size.width // size.heads
-    t, y, x = (axis.ravel() for axis in np.meshgrid(*map(np.arange, (frames, rows, columns)), indexing='ij'))
-    angles = {
-        'time': position.rope((np.arange(frames),), (head,)),
-        'space': position.rope((y[: rows * columns], x[: rows * columns]), position.split_head(head, 2)),
-        'full': position.rope((t, y, x), position.split_head(head, 3)),
-    }
-    return Positions(space_ND, time_TD, angles)
-
-
 class Head(nnx.Module):
-    """Final adaLN and projection back to patches, zero at the start (DiT)."""
+    """Final adaLN and projection back to patches, zero at the start (DiT; with adaLN-single as PixArt-alpha has it)."""
 
-    def __init__(self, width: int, out: int, *, rngs: nnx.Rngs):
-        self.modulation = Linear(width, 2 * width, zeros, rngs=rngs)
+    def __init__(self, config: VideoDiTConfig, out: int, *, rngs: nnx.Rngs):
+        width = config.sizes.width
+        kind = 'adaln_single' if config.modulation == 'adaln_single' else 'adaln_zero'
+        self.modulation = MODULATIONS[kind](width, 2, config.lora_rank, rngs=rngs)
         self.out = Linear(width, out, zeros, rngs=rngs)
 
     def __call__(self, x_BTND, c_BFD):
-        shift, scale = jnp.split(self.modulation(jax.nn.silu(c_BFD))[:, :, None], 2, -1)
+        modulation = self.modulation(c_BFD, jnp.concatenate([c_BFD, c_BFD], -1))
+        shift, scale = jnp.split(modulation[:, :, None], 2, -1)
         return self.out(modulate(layer_norm(x_BTND), shift, scale))
 
 
@@ -114,45 +121,104 @@ class VideoDiT(nnx.Module):
 
     Call:
       x_BTHWC: noisy video, any float dtype; T, H, W must divide by the patch sizes.
-      t: timestep in the papers' numbering (0..1000), (B,) one for each video or (B, T) one for each frame.
-      label_B: class in [0, classes), `classes` itself meaning "no label"; None leaves labels out altogether.
+      t: time in the process's numbering, (B,) one for each video or (B, T) one for each frame.
+      conditions: what the network is told, a dict of any of
+        label: class in [0, classes), `classes` itself meaning "no label", int32 (B,) or (B, T);
+        each of config.scalars: float32 (B,), nan meaning "not known";
+        text, text_mask: embeddings (B, S, text_width), and bool (B, S), True where there is text, nowhere True for
+        none; x0: the network's own earlier estimate of x0, of x's shape, 0 for none (self_condition). What is left out
+        is none; what the network does not know is not looked at.
+      images: how many of the T frames, the last ones, are images: each is alone in time.
 
     Returns:
       float32 prediction (B, T, H, W, C), or (B, T, H, W, 2C) with learn_variance: the prediction, then the variance
-      interpolation of IDDPM (Nichol & Dhariwal 2021, eq. 15) before its squashing.
+      interpolation of IDDPM (Nichol & Dhariwal 2021, eq. 15), -1 for the least and 1 for the greatest variance.
     """
 
     def __init__(self, config: VideoDiTConfig, *, rngs: nnx.Rngs):
         self.config = config
-        size, patch = config.sizes, config.time_patch * config.patch**2 * config.channels
+        width, patch = config.sizes.width, config.time_patch * config.patch**2 * config.channels
+        self.patch_embed = Linear(patch * (2 if config.self_condition else 1), width, rngs=rngs)
+        self.time_embed = TimeEmbedding(width, rngs=rngs)
+        self.label_embed = LabelEmbedding(config.classes, width, rngs=rngs) if config.classes else None
+        for name in config.scalars:
+            setattr(self, f'{name}_embed', ScalarEmbedding(width, rngs=rngs))
+        self.caption = CaptionProjection(config.text_width, width, rngs=rngs) if config.text_width else None
+        learned = 'learned' in config.position
+        self.positions = position.LearnedPositions(config.grid, width, rngs=rngs) if learned else None
         layout = LAYOUTS[config.layout]
-        self.patch_embed = Linear(patch, size.width, rngs=rngs)
-        self.time_embed = TimeEmbedding(size.width, rngs=rngs)
-        self.label_embed = LabelEmbedding(config.classes, size.width, rngs=rngs) if config.classes else None
-        self.layers = stack.stacked(lambda r: layout(config, rngs=r), size.depth // layout.blocks, rngs)
-        self.head = Head(size.width, patch * (2 if config.learn_variance else 1), rngs=rngs)
+        chunks = 3 * (len(layout.unit(config)[0]) + 1)
+        self.shared = MODULATIONS[config.modulation].shared(width, chunks, rngs=rngs)
+        self.layers = layout(config, rngs=rngs)
+        self.head = Head(config, patch * (2 if config.learn_variance else 1), rngs=rngs)
 
-    def __call__(self, x_BTHWC, t, label_B=None):
-        config, dtype = self.config, jnp.dtype(self.config.dtype)
+    def __call__(self, x_BTHWC, t, conditions=None, images: int = 0):
+        config, conditions, dtype = self.config, conditions or {}, jnp.dtype(self.config.dtype)
         _, frames, height, width, _ = x_BTHWC.shape
-        positions = positions_for(config, frames // config.time_patch, height // config.patch, width // config.patch)
-
+        if images and config.time_patch > 1:
+            raise ValueError(f'config.model.time_patch={config.time_patch}: images are single frames; set it to 1')
+        grid = Grid(frames // config.time_patch - images, height // config.patch, width // config.patch, images)
+        if config.self_condition:
+            x_BTHWC = jnp.concatenate([x_BTHWC, conditions.get('x0', jnp.zeros_like(x_BTHWC))], -1)
         x = self.patch_embed(patchify(x_BTHWC.astype(dtype), config.time_patch, config.patch))
-        if positions.space_ND is not None:
-            x = x + positions.space_ND.astype(dtype)[None, None]
-        c = self.condition(t, label_B, dtype)
-
-        scan = config.scan if config.scan is not None else not on_cpu()
-        x = constrain(x, BATCH, 'sequence')
-        x = stack.apply(self.layers, x, lambda layer, x, index: layer(x, c, positions, index), scan)
+        space_ND, time_TD = self.places(grid)
+        if space_ND is not None:
+            x = x + space_ND.astype(dtype)[None, None]
+        c = self.condition(t, conditions, dtype)
+        text, mask = self.text(conditions, len(x), dtype)
+        context = Context(
+            grid=grid,
+            c_BFD=c,
+            shared=None if self.shared is None else self.shared(jax.nn.silu(c)),
+            text_BSD=text,
+            text_mask_BS=mask,
+            time_TD=time_TD,
+            rotary=self.rotary(grid),
+            scan=config.scan if config.scan is not None else not on_cpu(),
+        )
+        x = self.layers(constrain(x, BATCH, 'sequence'), context)
         x = self.head(x, c)
         return unpatchify(x, (frames, height, width), config.time_patch, config.patch).astype(jnp.float32)
 
-    def condition(self, t, label_B, dtype):
+    def places(self, grid: Grid):
+        """What is added to tokens for where they stand: (space (N, D), time (T, D)), None for each that is not."""
+        if self.positions is not None:
+            return self.positions(grid.moments, grid.rows, grid.columns)
+        if 'sincos' not in self.config.position:
+            return None, None
+        width = self.config.sizes.width
+        return position.sincos_space(grid.rows, grid.columns, width), position.sincos(grid.moments, width)
+
+    def rotary(self, grid: Grid) -> position.Rotary | None:
+        """Rotary positions of the clip's tokens, None where the network has none."""
+        if 'rope' not in self.config.position:
+            return None
+        head_dim = self.config.sizes.width // self.config.sizes.heads
+        if not self.config.rope_interpolate:
+            return position.Rotary(head_dim)
+        return position.Rotary(head_dim, tuple(min(1.0, a / b) for a, b in zip(self.config.grid, grid, strict=False)))
+
+    def condition(self, t, conditions, dtype):
         """The conditioning vector of each video, (B, 1, D), or of each frame of patches, (B, T / time_patch, D)."""
-        c = self.time_embed(t[:, None] if t.ndim == 1 else t, dtype)
-        if t.ndim == 2:  # frames in one patch share the mean of their embeddings
-            c = c.reshape(c.shape[0], -1, self.config.time_patch, c.shape[-1]).mean(2)
-        if self.label_embed is not None and label_B is not None:
-            c = c + self.label_embed(label_B, dtype)[:, None]
+        c = self.per_frame(self.time_embed(t, dtype))
+        if self.label_embed is not None and 'label' in conditions:
+            c = c + self.per_frame(self.label_embed(conditions['label'], dtype))
+        for name in self.config.scalars:
+            value = conditions.get(name, jnp.full(len(t), jnp.nan))
+            c = c + getattr(self, f'{name}_embed')(value, dtype)[:, None]
         return c
+
+    def per_frame(self, embedded):
+        """(B, D) -> (B, 1, D); (B, T, D) -> (B, T / time_patch, D): frames in one patch share their mean."""
+        if embedded.ndim == 2:
+            return embedded[:, None]
+        batch, _, width = embedded.shape
+        return embedded.reshape(batch, -1, self.config.time_patch, width).mean(2)
+
+    def text(self, conditions, batch: int, dtype):
+        """(text (B, S, D), mask (B, S)) for cross-attention; (None, None) for a network that looks at no text."""
+        if self.caption is None:
+            return None, None
+        text = conditions.get('text', np.zeros((batch, 1, self.config.text_width), np.float32))
+        mask = conditions.get('text_mask', np.full(text.shape[:2], 'text' in conditions))
+        return self.caption(jnp.asarray(text), jnp.asarray(mask), dtype)

@@ -1,4 +1,4 @@
-"""Into and out of tokens: 3-D patches, and embeddings of time and class label."""
+"""Into and out of tokens: 3-D patches, and embeddings of time, class label, scalars and captions."""
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,14 @@ def unpatchify(x_BTND, shape, time_patch: int, patch: int):
     return x_BTND.reshape(sizes).transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, frames, height, width, channels)
 
 
+def waves(t, count: int, dtype):
+    """Cosines, then sines, of t (...,) at count / 2 frequencies from 1 down to 1e-4: (..., count) (DiT)."""
+    half = count // 2
+    frequencies = np.exp(-np.log(10_000.0) * np.arange(half) / half).astype(np.float32)
+    angles = t.astype(jnp.float32)[..., None] * np.expand_dims(frequencies, tuple(range(t.ndim)))
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1).astype(dtype)
+
+
 class TimeEmbedding(nnx.Module):
     """Sinusoid of a timestep, then Linear, SiLU, Linear: t (...,) in the papers' 0..1000 -> (..., D) (DiT)."""
 
@@ -45,18 +53,48 @@ class TimeEmbedding(nnx.Module):
         self.down = Linear(width, width, normal_002, rngs=rngs)
 
     def __call__(self, t, dtype):
-        half = self.frequencies // 2
-        frequencies = np.exp(-np.log(10_000.0) * np.arange(half) / half).astype(np.float32)
-        angles = t.astype(jnp.float32)[..., None] * np.expand_dims(frequencies, tuple(range(t.ndim)))
-        waves = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1).astype(dtype)
-        return self.down(jax.nn.silu(self.up(waves)))
+        return self.down(jax.nn.silu(self.up(waves(t, self.frequencies, dtype))))
+
+
+class ScalarEmbedding(TimeEmbedding):
+    """A number such as frames per second, embedded as a timestep of 100 times its value is: (B,) -> (B, D).
+
+    nan stands for "not known" and has a learned vector of its own.
+    """
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        super().__init__(width, rngs=rngs)
+        self.unknown = nnx.Param(normal_002(rngs.params(), (width,), jnp.float32))
+
+    def __call__(self, value_B, dtype):
+        known = ~jnp.isnan(value_B)
+        embedded = super().__call__(100 * jnp.where(known, value_B, 0), dtype)
+        return jnp.where(known[:, None], embedded, self.unknown[...].astype(dtype)[None])
 
 
 class LabelEmbedding(nnx.Module):
-    """A vector for each class and one more, the last, for "no label": label (B,) in [0, classes] -> (B, D)."""
+    """A vector for each class and one more, the last, for "no label": label (...,) in [0, classes] -> (..., D)."""
 
     def __init__(self, classes: int, width: int, *, rngs: nnx.Rngs):
         self.table = nnx.Param(normal_002(rngs.params(), (classes + 1, width), jnp.float32))
 
-    def __call__(self, label_B, dtype):
-        return self.table[...].astype(dtype)[label_B]
+    def __call__(self, label, dtype):
+        return self.table[...].astype(dtype)[label]
+
+
+class CaptionProjection(nnx.Module):
+    """Text embeddings into the network's width: Linear, GELU, Linear (PixArt-alpha, Chen et al. 2023).
+
+    Call: text (B, S, W), mask (B, S) bool -> ((B, S, D), mask). A caption whose mask is nowhere True is "no text":
+    every one of its places then holds the same learned vector, and all are seen.
+    """
+
+    def __init__(self, text_width: int, width: int, *, rngs: nnx.Rngs):
+        self.up = Linear(text_width, width, normal_002, rngs=rngs)
+        self.down = Linear(width, width, normal_002, rngs=rngs)
+        self.none = nnx.Param(jax.random.normal(rngs.params(), (text_width,), jnp.float32) * text_width**-0.5)
+
+    def __call__(self, text_BSW, mask_BS, dtype):
+        some = mask_BS.any(-1, keepdims=True)
+        text = jnp.where(some[..., None], text_BSW.astype(dtype), self.none[...].astype(dtype)[None, None])
+        return self.down(jax.nn.gelu(self.up(text), approximate=True)), mask_BS | ~some

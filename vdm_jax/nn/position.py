@@ -1,9 +1,16 @@
-"""Where a token stands: fixed sin-cos embeddings and axial rotary embeddings, computed from the clip's shape.
+"""Where a token stands: fixed sin-cos embeddings, learned ones, and axial rotary embeddings.
 
-Nothing here is a parameter, so a network runs on more frames or more pixels than it was trained with.
+All but the learned ones are computed from the clip's shape, so that a network runs on more frames or more pixels than
+it was trained with.
 """
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+
+from vdm_jax.nn.linear import normal_002
 
 
 def sincos(positions, width: int, max_period: float = 10_000.0) -> np.ndarray:
@@ -48,3 +55,51 @@ def split_head(head_dim: int, axes: int) -> tuple[int, ...]:
     """Share a head's dimensions among axes in even numbers; what is left over goes to the first axis (time)."""
     share = head_dim // axes // 2 * 2
     return (head_dim - share * (axes - 1),) + (share,) * (axes - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotary:
+    """Rotary positions of heads of `head_dim` dimensions over the axes time, rows and columns.
+
+    interpolate: for each axis the factor that positions are multiplied by: 1, or (trained length) / (length) for clips
+    longer than those of training, whose positions are squeezed into the known range (Chen et al. 2023,
+    arXiv:2306.15595).
+    """
+
+    head_dim: int
+    interpolate: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def angles(self, positions: dict[int, np.ndarray]) -> np.ndarray:
+        """(L, E / 2) for tokens at positions (L,) along some axes, by the axis's number; the head is shared among
+        them."""
+        scaled = [position * self.interpolate[axis] for axis, position in positions.items()]
+        return rope(scaled, split_head(self.head_dim, len(scaled)))
+
+    def within(self) -> 'Rotary':
+        """For windows, which no clip makes larger: nothing is interpolated."""
+        return Rotary(self.head_dim)
+
+
+class LearnedPositions(nnx.Module):
+    """One vector for each place in a frame and one for each frame, up to those of training, N(0, 0.02^2) at the
+    start."""
+
+    def __init__(self, grid: tuple[int, int, int], width: int, *, rngs: nnx.Rngs):
+        frames, rows, columns = grid
+        self.space = nnx.Param(normal_002(rngs.params(), (rows, columns, width), jnp.float32))
+        self.time = nnx.Param(normal_002(rngs.params(), (frames, width), jnp.float32))
+
+    def __call__(self, moments, rows: int, columns: int):
+        """(space (N, D), time (T, D)) for frames at `moments` (T,) of rows x columns patches.
+
+        Raises:
+          ValueError: a side is longer than in training.
+        """
+        known, asked = (*self.time.shape[:1], *self.space.shape[:2]), (int(max(moments)) + 1, rows, columns)
+        if any(a > k for a, k in zip(asked, known, strict=True)):
+            raise ValueError(
+                f'config.model.position=learned: the network knows {known} frames, rows and columns of '
+                f'patches, not {asked}'
+            )
+        space = self.space[...][:rows, :columns].reshape(rows * columns, -1)
+        return space, self.time[...][np.asarray(moments)]

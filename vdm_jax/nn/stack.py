@@ -11,16 +11,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-def stacked(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
-    """`depth` independently initialised layers as one module whose every parameter has a leading axis (depth, ...)."""
-    return nnx.vmap(make)(rngs.split(depth))
+def stacked(make: Callable[..., nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
+    """`depth` independently initialised layers, make(rngs=…), as one module whose every parameter has a leading axis
+    (depth, ...)."""
+    return nnx.vmap(lambda rngs: make(rngs=rngs))(rngs.split(depth))
 
 
-def apply(layers: nnx.Module, x, call: Callable, scan: bool):
+def apply(layers, x, call: Callable, scan: bool):
     """Run x through stacked layers: call(layer, x, index) -> x, for each layer in turn.
 
     Args:
-      layers: what `stacked` made.
+      layers: what `stacked` made, or a tuple of such stacks of one depth; `layer` is then a tuple of their layers.
       x: the carried activation; `call` keeps its shape and dtype.
       call: applies one layer; `index` is its number, an int32 scalar (traced when scanned, a Python int when not).
       scan: True compiles one layer and loops; False slices the stack inside jit (on CPU about twice as fast).

@@ -10,7 +10,7 @@ from vdm_jax.errors import UserError
 # First match wins. Axes are right-aligned: a layer-stacked kernel (layers, in, out) and a single one (in, out) share a
 # row, and so do params/…, ema/…/…, and the moments in opt_state/…, whose paths end alike.
 RULES = (
-    (r'(qkv|up|modulation)/kernel$', ('fsdp', 'tensor')),
+    (r'(qkv|q|kv|up|modulation|shared)/kernel$', ('fsdp', 'tensor')),
     (r'(out|down)/kernel$', ('tensor', 'fsdp')),
     (r'', ()),
 )

@@ -2,7 +2,7 @@
 
 import jax
 
-from vdm_jax.models.sizes import flops_per_video
+from vdm_jax.models.flops import flops_per_video
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint, fingerprint_json
 

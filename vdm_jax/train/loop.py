@@ -12,6 +12,7 @@ from vdm_jax import media
 from vdm_jax.data.clips import batch_of
 from vdm_jax.data.order import Order, host_block
 from vdm_jax.data.pipeline import batches
+from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import UserError
 from vdm_jax.generate import generate_videos
 from vdm_jax.parallel.mesh import to_global
@@ -120,22 +121,28 @@ def position(run, step: int) -> dict:
     return {'step': step, 'seed': run.experiment.seed, 'batch_size': run.experiment.train.batch_size, 'clips': clips}
 
 
-def validate(run, state) -> float:
-    """Mean loss of the first EMA on held-out clips, with the same noise and times every time."""
+def validate(run, state) -> dict[str, float]:
+    """Mean loss of the first EMA on held-out clips, with the same noise and times every time, in all and by time.
+
+    'validation_loss', and 'validation_loss_t/0.1' … for t in (0, 0.1] and so on, where there is any.
+    """
     config = run.experiment.train
     order = Order(len(run.held_out), config.batch_size, shuffle=False)
     params, found = ema.first(run.experiment.ema, state.ema), []
     for index in range(config.validate_batches):
         batch = batch_of(run.held_out, order.ids(index)[host_block(config.batch_size, **hosts())])
         found.append(run.validation_step(params, to_global(batch, run.mesh), index))
-    return float(jnp.mean(jnp.stack(found)))
+    loss, t = (jnp.concatenate(values) for values in zip(*found, strict=True))
+    buckets = {f'validation_loss_t/{(i + 1) / 10}': float(mean) for i, mean in enumerate(by_time(loss, t))}
+    return {'validation_loss': float(loss.mean())} | {name: mean for name, mean in buckets.items() if np.isfinite(mean)}
 
 
 def preview(run, state) -> np.ndarray:
     """A few samples of the first EMA, the same noise every time: uint8 (N, T, H, W, C)."""
     count = run.experiment.train.sample_count
     labels = np.arange(count) % max(run.model.classes, 1)
-    return generate_videos(run.generate, ema.first(run.experiment.ema, state.ema), labels, run.experiment.seed, count)
+    params, seed = ema.first(run.experiment.ema, state.ema), run.experiment.seed
+    return generate_videos(run.generate, params, run.asks(labels), seed, count)
 
 
 def hosts() -> dict:
@@ -187,10 +194,10 @@ class Log:
                 self._metrics.scalars(step, {f'data/{kind}': fresh})
                 self._progress.say(f'data: {len(fresh)} {kind}: {", ".join(fresh)}')
 
-    def validation(self, step: int, loss: float) -> None:
+    def validation(self, step: int, losses: dict[str, float]) -> None:
         self.flush()
-        self._metrics.scalars(step, {'validation_loss': loss})
-        self._progress.say(f'step {step}: validation loss {loss:.4f}')
+        self._metrics.scalars(step, losses)
+        self._progress.say(f'step {step}: validation loss {losses["validation_loss"]:.4f}')
 
     def samples(self, step: int, videos: np.ndarray, workdir) -> None:
         self.flush()

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 
 from vdm_jax.parallel.rules import shardings_for
+from vdm_jax.streams import stream
 from vdm_jax.train import ema
 
 
@@ -49,5 +50,5 @@ def abstract_state(make_model, optimizer, ema_config, mesh) -> TrainState:
 def create_state(make_model, optimizer, ema_config, mesh, seed: int) -> TrainState:
     """Step 0, every leaf born on the devices where it will live."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(make_model, optimizer, ema_config, mesh))
-    init = lambda: init_state(make_model, optimizer, ema_config, jax.random.key(seed))
+    init = lambda: init_state(make_model, optimizer, ema_config, stream(seed, 'parameters'))
     return jax.jit(init, out_shardings=shardings)()

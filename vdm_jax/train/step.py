@@ -2,16 +2,25 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from vdm_jax.diffusion.loss import loss_per_example
 from vdm_jax.diffusion.objective import Objective
-from vdm_jax.diffusion.prediction import target
+from vdm_jax.models.conditions import without
+from vdm_jax.streams import stream
 from vdm_jax.train import ema
 from vdm_jax.train.state import TrainState
+
+
+class Losses(NamedTuple):
+    """Of each example, (B,) float32: what is trained on, and the clip's time (of its last frame, where frames
+    differ)."""
+
+    loss: jax.Array
+    t: jax.Array
 
 
 def example_keys(key, step, batch: int):
@@ -20,47 +29,74 @@ def example_keys(key, step, batch: int):
     return jax.vmap(lambda row: jax.random.fold_in(step_key, row))(jnp.arange(batch))
 
 
-def losses(network: Callable, objective: Objective, params, x0, label_B, classes: int, keys):
-    """The weighted squared error of each example.
+def losses(network: Callable, objective: Objective, params, x0, conditions: dict, classes: int, keys, images: int = 0):
+    """What each example costs.
 
     Args:
-      network: (params, x_t, t in the process's model time, label) -> prediction.
-      x0: clean latents (B, T, H, W, C) float32.
-      label_B: classes as int32; `classes` is "no label".
+      network: (params, x_t, t in the process's numbering, conditions, images) -> output.
+      x0: clean latents (B, T + images, H, W, C) float32; the last `images` are single images.
+      conditions: what the network is told, as VideoDiT has it; `classes` is "no label".
       keys: one a row, (B,).
-
-    Returns:
-      loss_B and the times t_B in (0, 1] it was taken at.
     """
-    process = objective.process
+    process, frames = objective.process, x0.shape[1] - images
 
-    def draw(key, label):
-        t_key, noise_key, drop_key = jax.random.split(key, 3)
-        dropped = jax.random.uniform(drop_key) < objective.label_dropout
-        noise = jax.random.normal(noise_key, x0.shape[1:])
-        return process.sample_t(t_key, ()), noise, jnp.where(dropped, classes, label)
+    def draw(key):
+        t_key, noise_key, drop_key, own_key, scalar_key, image_key = jax.random.split(key, 6)
+        t = objective.draw_times(t_key, frames)
+        if images:
+            alone = process.snap(objective.time.sample(image_key, (images,), process))
+            t = jnp.concatenate([jnp.broadcast_to(t, frames), alone])
+        chance = lambda key: jax.random.uniform(key)
+        return t, jax.random.normal(noise_key, x0.shape[1:]), *map(chance, (drop_key, own_key, scalar_key))
 
-    t_B, eps, label_B = jax.vmap(draw)(keys, label_B)
-    x_t = process.corrupt(x0, eps, t_B)
-    prediction = network(params, x_t, process.model_time(t_B), label_B)[..., : x0.shape[-1]]
-    weight_B = objective.weighting.weight(objective.prediction, process, t_B)
-    goal = target(objective.prediction, process, x0, eps, t_B)
-    return loss_per_example(prediction, goal, weight_B), t_B
+    t, eps, drop_B, own_B, scalar_B = jax.vmap(draw)(keys)
+    told = without(conditions, classes, drop_B < objective.condition_dropout)
+    for name in set(told) - {'label', 'text', 'text_mask'}:  # scalars, which are left out by themselves
+        told[name] = jnp.where(scalar_B < objective.condition_dropout, jnp.nan, told[name])
+    x_t = process.corrupt(x0, eps, t)
+    asked = lambda told: network(params, process.model_input(x_t, t), process.model_time(t), told, images)
+    if objective.self_conditioning:
+        first = jax.lax.stop_gradient(objective.denoise(asked(told), x_t, t).x0)
+        shown = jnp.expand_dims(own_B < objective.self_conditioning, range(1, x0.ndim))
+        told = told | {'x0': jnp.where(shown, first, 0)}
+    output = asked(told)
+    parts = output, x0, eps, x_t, t
+    if not images:
+        return Losses(objective.loss(*parts), t if t.ndim == 1 else t[:, -1])
+    clip_B = objective.loss(*(part[:, :frames] for part in parts))
+    alone = (part[:, frames:].reshape(-1, 1, *part.shape[2:]) for part in parts)
+    image_B = dataclasses.replace(objective, context=0).loss(*alone).reshape(-1, images).mean(1)
+    return Losses(clip_B + objective.image_weight * image_B, t[:, frames - 1])
+
+
+def example_of(batch: dict, codec):
+    """A batch's (clean latents (B, T + k, …), conditions, k): its clips, with the images of the source behind them."""
+    conditions = {name: value for name, value in batch.items() if name not in ('video', 'images', 'image_label')}
+    x0 = codec.encode(batch['video'])
+    if 'images' not in batch:
+        return x0, conditions, 0
+    size, count = batch['images'].shape[:2]
+    images = codec.encode(batch['images'].reshape(-1, 1, *batch['images'].shape[2:]))
+    label = jnp.broadcast_to(batch['label'][:, None], x0.shape[:2])
+    conditions['label'] = jnp.concatenate([label, batch['image_label']], 1)
+    return jnp.concatenate([x0, images.reshape(size, count, *images.shape[2:])], 1), conditions, count
 
 
 def make_train_step(network, objective, codec, optimizer, ema_config, classes: int, seed: int) -> Callable:
     """(state, batch) -> (state, scalars), pure, to be jitted with the state donated and its shardings pinned.
 
-    batch is {'video': uint8 (B, T, H, W, C), 'label': int32 (B,)}; scalars are float32 averages over the global batch.
+    batch is {'video': uint8 (B, T, H, W, C), 'label': int32 (B,)}, with 'images' uint8 (B, k, H, W, C) and
+    'image_label' int32 (B, k) where the source joins images, and whatever else the network is told; scalars are float32
+    averages over the global batch.
     """
-    key = jax.random.fold_in(jax.random.key(seed), 1)
+    key = stream(seed, 'training')
 
     def train_step(state: TrainState, batch):
         keys = example_keys(key, state.step, len(batch['label']))
-        x0 = codec.encode(batch['video'])
+        x0, conditions, images = example_of(batch, codec)
 
         def mean_loss(params):
-            return losses(network, objective, params, x0, batch['label'], classes, keys)[0].mean()
+            return losses(network, objective, params, x0, conditions, classes, keys, images).loss.mean()
 
         loss, grads = jax.value_and_grad(mean_loss)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -78,12 +114,13 @@ def make_train_step(network, objective, codec, optimizer, ema_config, classes: i
 
 
 def make_validation_step(network, objective, codec, classes: int, seed: int) -> Callable:
-    """(params, batch, index) -> losses (B,) on noise and times that are the same every time; labels are kept."""
-    key = jax.random.fold_in(jax.random.key(seed), 2)
-    kept = dataclasses.replace(objective, label_dropout=0.0)
+    """(params, batch, index) -> Losses on noise and times that are the same every time; conditions are kept."""
+    key = stream(seed, 'validation')
+    kept = dataclasses.replace(objective, condition_dropout=0.0)
 
     def validation_step(params, batch, index):
         keys = example_keys(key, index, len(batch['label']))
-        return losses(network, kept, params, codec.encode(batch['video']), batch['label'], classes, keys)[0]
+        x0, conditions, images = example_of(batch, codec)
+        return losses(network, kept, params, x0, conditions, classes, keys, images)
 
     return validation_step

@@ -1,0 +1,92 @@
+"""What is learned, together: times, given frames, the hybrid loss, and mistakes of putting parts together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.flow import RectifiedFlow
+from vdm_jax.diffusion.loss import FusedMinSNR, MinSNR
+from vdm_jax.diffusion.objective import Objective
+from vdm_jax.diffusion.prediction import target
+
+KEY = jax.random.key(0)
+
+
+def test_times_are_one_a_video_or_independent_a_frame():
+    assert Objective().draw_times(KEY, 6).shape == ()
+    many = jax.vmap(lambda key: Objective(per_frame=True).draw_times(key, 6))(jax.random.split(KEY, 2000))
+    assert many.shape == (2000, 6)
+    np.testing.assert_allclose(np.corrcoef(many.T), np.eye(6), atol=0.08)
+    np.testing.assert_allclose(many.mean(0), 0.5, atol=0.03)
+
+
+def test_given_frames_are_clean_and_count_nothing(normals):
+    objective = Objective(context=2)
+    t = objective.draw_times(KEY, 5)[None]
+    assert t.shape == (1, 5) and np.all(t[0, :2] == 0) and np.all(t[0, 2:] == t[0, 2]) and t[0, 2] > 0
+    x0, eps, said = normals(3, 1, 5, 3, 3, 2)
+    x_t = objective.process.corrupt(x0, eps, t)
+    np.testing.assert_array_equal(x_t[:, :2], x0[:, :2])
+    loss = objective.loss(said, x0, eps, x_t, t)
+    np.testing.assert_array_equal(objective.loss(said.at[:, :2].set(9.0), x0, eps, x_t, t), loss)
+    goal = target('velocity', objective.process, x0, eps, t)
+    np.testing.assert_allclose(loss, jnp.square(said - goal)[:, 2:].mean((1, 2, 3, 4)), rtol=1e-5)
+
+
+def test_hybrid_loss_is_the_simple_one_and_the_bound_at_its_weight(normals):
+    x0, eps, said, variance = normals(4, 3, 4, 2, 2, 1)
+    hybrid = Objective(DDPM(), 'eps', variance='learned_range')
+    t = jnp.array([0.2, 0.6, 1.0])
+    x_t = hybrid.process.corrupt(x0, eps, t)
+    both = jnp.concatenate([said, variance], -1)
+    plain = Objective(DDPM(), 'eps').loss(said, x0, eps, x_t, t)
+    once = hybrid.loss(both, x0, eps, x_t, t) - plain
+    assert np.all(once > 0)
+    twice = Objective(DDPM(), 'eps', variance='learned_range', vlb_weight=0.002).loss(both, x0, eps, x_t, t) - plain
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-3)
+    of_said = jax.grad(lambda said: hybrid.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum())(said)
+    np.testing.assert_allclose(of_said, 2 * (said - eps) / (4 * 2 * 2), rtol=1e-4)  # the bound has no say in the mean
+    fixed = Objective(DDPM(), 'eps')  # a network with the channels, trained without: they are left aside
+    np.testing.assert_array_equal(fixed.loss(both, x0, eps, x_t, t), plain)
+    assert fixed.denoise(both, x_t, t).variance is None
+    np.testing.assert_array_equal(hybrid.denoise(both, x_t, t).variance, variance)
+
+
+def test_the_least_hybrid_loss_has_the_true_variance():
+    """For data that is one point the posterior's own variance is right, for white noise the other bound (section
+    3.1)."""
+    process, t = DDPM(steps=10, schedule='cosine'), jnp.full(4096, 0.3)
+    objective = Objective(process, 'eps', variance='learned_range', vlb_weight=1.0)
+    for spread, wanted in ((0.0, -1.0), (1.0, 1.0)):
+        x0 = spread * jax.random.normal(KEY, (4096, 1, 1))
+        eps = jax.random.normal(jax.random.key(1), x0.shape)
+        x_t = process.corrupt(x0, eps, t)
+        alpha, sigma = (c[0] for c in process.alpha_sigma(t))
+        best_eps = sigma * x_t / (alpha**2 * spread**2 + sigma**2)
+
+        shares, outputs = np.linspace(-1.5, 1.5, 13), lambda share, best: jnp.concatenate([best, 0 * best + share], -1)
+        losses = [objective.loss(outputs(share, best_eps), x0, eps, x_t, t).mean() for share in shares]
+        np.testing.assert_allclose(shares[np.argmin(losses)], wanted, atol=0.26)
+
+
+@pytest.mark.parametrize(
+    'make, key',
+    [
+        (lambda: Objective(condition_dropout=2.0), 'condition_dropout'),
+        (lambda: Objective(self_conditioning=-0.1), 'self_conditioning'),
+        (lambda: Objective(context=-1), 'context'),
+        (lambda: Objective(variance='learned_range'), 'variance'),
+        (lambda: Objective(DDPM(zero_terminal_snr=True), 'eps'), 'prediction'),
+        (lambda: Objective(weighting=FusedMinSNR()), 'weighting'),
+    ],
+)
+def test_bad_values_name_their_key(make, key):
+    with pytest.raises(ValueError, match=rf'config\.diffusion\.{key}'):
+        make()
+
+
+def test_what_goes_together_is_taken():
+    Objective(DDPM(zero_terminal_snr=True), 'v', MinSNR())
+    Objective(RectifiedFlow(), 'x0', FusedMinSNR(), per_frame=True)

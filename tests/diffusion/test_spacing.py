@@ -1,0 +1,65 @@
+"""Spacings are the published ones."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.edm import EDM
+from vdm_jax.diffusion.flow import RectifiedFlow
+from vdm_jax.diffusion.spacing import Leading, Linear, LogSNR, Shifted, Trailing
+
+SPACINGS = [Trailing(), Leading(), Linear(), LogSNR(), Shifted()]
+PROCESSES = [DDPM(), DDPM('cosine', zero_terminal_snr=True), RectifiedFlow(), EDM()]
+each_spacing = pytest.mark.parametrize('spacing', SPACINGS, ids=str)
+
+
+@pytest.mark.parametrize('process', PROCESSES, ids=str)
+@each_spacing
+@pytest.mark.parametrize('steps', [1, 2, 7, 50])
+def test_times_fall_to_exactly_0_from_1_but_for_leading(process, spacing, steps):
+    times = np.asarray(spacing.times(process, steps))
+    assert times.shape == (steps + 1,) and times[-1] == 0 and times.dtype == np.float32
+    assert np.all(np.diff(times) < 0)
+    assert times[0] == 1 or isinstance(spacing, Leading)
+
+
+@pytest.mark.parametrize(
+    'spacing, timesteps',
+    [
+        (Leading(), [901, 801, 701, 601, 501, 401, 301, 201, 101, 1]),
+        (Linear(), [1000, 889, 778, 667, 556, 445, 334, 223, 112, 1]),
+        (Trailing(), [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100]),
+    ],
+)
+def test_timesteps_are_those_of_table_2(spacing, timesteps):
+    """Lin et al. 2024, table 2: ten steps of a thousand, which they count from 1."""
+    found = DDPM().model_time(spacing.times(DDPM(), 10)[:-1]) + 1
+    np.testing.assert_allclose(found, timesteps, atol=1e-3)
+
+
+def test_shifted_multiplies_the_odds():
+    u = np.linspace(1, 0, 5)
+    np.testing.assert_allclose(Shifted(1.7).times(RectifiedFlow(), 4), 1.7 * u / (1 + 0.7 * u), rtol=1e-6)
+
+
+@pytest.mark.parametrize('process', [RectifiedFlow('gvp'), EDM()], ids=str)
+def test_logsnr_is_even_in_the_log_signal_to_noise_ratio(process):
+    times = LogSNR(bound=6.0).times(process, 8)
+    steps = np.diff(process.logsnr(times[1:-1]))
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-3)
+    noisy = float(jnp.maximum(process.logsnr(jnp.float32(1)), -6.0))
+    np.testing.assert_allclose(steps[0], (6 - noisy) / 8, rtol=1e-3)
+
+
+def test_too_many_steps_name_the_key():
+    with pytest.raises(ValueError, match=r'config\.sampler\.steps is 101: want 1 ... 100'):
+        Trailing().times(DDPM(steps=100), 101)
+    with pytest.raises(ValueError, match=r'config\.sampler\.steps is 0'):
+        Shifted().times(RectifiedFlow(), 0)
+
+
+@pytest.mark.parametrize('make', [lambda: Shifted(0.0), lambda: LogSNR(-1.0)])
+def test_bad_values_name_their_key(make):
+    with pytest.raises(ValueError, match=r'config\.sampler\.spacing\.'):
+        make()

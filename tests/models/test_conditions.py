@@ -1,0 +1,156 @@
+"""What the network is told: kinds of modulation, scalars, text, its own estimate; each alone and several at once."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models.small import LABEL, SMALL, T, network, video
+from vdm_jax.models.conditions import without
+from vdm_jax.models.sizes import SIZES
+from vdm_jax.nn.modulation import MODULATIONS
+from vdm_jax.nn.position import Rotary
+
+TEXT = jax.random.normal(jax.random.key(3), (2, 5, 12))
+MASK = jnp.array([[True] * 3 + [False] * 2, [True] * 5])
+
+
+def test_lora_is_adaln_zero_of_low_rank():
+    """shared + low rank is one linear map: the same network with adaLN-zero of that map says the same."""
+    lora, params = network(dataclasses.replace(SMALL, modulation='adaln_lora', lora_rank=3))
+    zero, same = network(dataclasses.replace(SMALL, modulation='adaln_zero'))
+    same = same | {name: value for name, value in params.items() if name not in ('shared', 'layers')}
+    for stack, block in params['layers'].items():
+        low, high = block['modulation']['low'], block['modulation']['high']
+        kernel = params['shared']['kernel'][None] + low['kernel'] @ high['kernel']  # one layer of each
+        bias = params['shared']['bias'][None] + (low['bias'][:, None] @ high['kernel'])[:, 0] + high['bias']
+        same['layers'][stack] = block | {'modulation': {'kernel': kernel, 'bias': bias}}
+    np.testing.assert_allclose(lora(params, video(), T, LABEL), zero(same, video(), T, LABEL), atol=1e-4, rtol=1e-4)
+
+
+def test_single_is_one_map_for_all_blocks_and_a_table_in_each():
+    make, width = MODULATIONS['adaln_single'], 8
+    block = make(width, 6, 0, rngs=nnx.Rngs(0))
+    shared = make.shared(width, 6, rngs=nnx.Rngs(1))
+    c = jax.random.normal(jax.random.key(0), (2, 1, width))
+    told = shared(jax.nn.silu(c))
+    np.testing.assert_allclose(block(c, told) - told, jnp.broadcast_to(block.table[...], (2, 1, 48)), atol=1e-6)
+    apply, params = network(dataclasses.replace(SMALL, modulation='adaln_single', depth=4))
+    assert params['layers']['space']['modulation']['table'].shape == (2, 6 * 32)
+    assert params['shared']['kernel'].shape == (32, 6 * 32)
+    assert np.abs(apply(params, video(), T, LABEL) - apply(params, video(), T + 50, LABEL)).max() > 1e-3
+
+
+@pytest.mark.parametrize('kind', MODULATIONS)
+def test_every_parameter_of_a_modulation_learns(kind):
+    apply, params = network(dataclasses.replace(SMALL, modulation=kind))
+    grads = jax.jit(jax.grad(lambda p: jnp.square(apply(p, video(), T, LABEL)).mean()))(params)
+    for leaf in jax.tree.leaves((grads['layers'], grads.get('shared', {}), grads['head'])):
+        assert np.abs(leaf).max() > 0
+
+
+def test_scalars_count_several_at_once_and_unknown_is_a_value_of_its_own():
+    apply, params = network(dataclasses.replace(SMALL, scalars=('fps', 'motion')))
+    told = lambda **scalars: apply(params, video(), T, LABEL | {name: jnp.array(v) for name, v in scalars.items()})
+    both = told(fps=[8.0, 24.0], motion=[0.1, 0.02])
+    nan = float('nan')
+    for other in (
+        told(fps=[8.0, 24.0], motion=[0.1, 0.05]),
+        told(fps=[8.0, 12.0], motion=[0.1, 0.02]),
+        told(fps=[8.0, nan], motion=[0.1, 0.02]),
+    ):
+        assert np.abs(other - both)[0].max() == 0 and np.abs(other - both)[1].max() > 1e-4
+    np.testing.assert_array_equal(told(), told(fps=[nan, nan], motion=[nan, nan]))
+    grads = jax.grad(lambda p: apply(p, video(), T, LABEL).sum())(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_text_is_looked_at_where_the_mask_is_true_and_nowhere_else():
+    apply, params = network(dataclasses.replace(SMALL, text_width=12))
+    told = lambda text, mask: apply(params, video(), T, LABEL | {'text': text, 'text_mask': mask})
+    plain = told(TEXT, MASK)
+    np.testing.assert_array_equal(told(TEXT.at[0, 3:].set(77.0), MASK), plain)
+    assert np.abs(told(TEXT.at[0, 2].set(1.0), MASK) - plain).max() > 1e-3
+    longer = jnp.pad(TEXT, ((0, 0), (0, 4), (0, 0))), jnp.pad(MASK, ((0, 0), (0, 4)))
+    np.testing.assert_allclose(told(*longer), plain, atol=1e-5)
+    reach = jax.grad(lambda text: told(text, MASK).sum())(TEXT)
+    np.testing.assert_array_equal(np.abs(reach).max(-1) > 0, MASK)
+
+
+def test_no_text_is_a_vector_of_its_own_whatever_the_length():
+    apply, params = network(dataclasses.replace(SMALL, text_width=12))
+    left_out = apply(params, video(), T, LABEL)
+    none = apply(params, video(), T, LABEL | {'text': TEXT, 'text_mask': jnp.zeros_like(MASK)})
+    np.testing.assert_allclose(left_out, none, atol=1e-5)
+    grads = jax.grad(lambda p: jnp.square(apply(p, video(), T, LABEL)).sum())(params)
+    assert np.abs(grads['caption']['none']).max() > 0
+
+
+def test_every_frame_looks_at_its_clip_s_own_text():
+    apply, params = network(dataclasses.replace(SMALL, text_width=12))
+    told = lambda text: apply(params, video(), T, LABEL | {'text': text, 'text_mask': MASK})
+    moved = np.abs(told(TEXT.at[1, 0].add(1.0)) - told(TEXT)).max((2, 3, 4))
+    assert np.all(moved[1] > 0) and np.all(moved[0] == 0)
+
+
+def test_a_fresh_network_with_text_says_what_it_says_without():
+    """The output of cross-attention starts at zero, as PixArt's does."""
+    from vdm_jax.models.dit import VideoDiT
+
+    model = VideoDiT(dataclasses.replace(SMALL, text_width=12), rngs=nnx.Rngs(0))
+    assert not np.asarray(model.layers.space.cross.out.kernel[...]).any()
+    assert model.layers.time.cross is None  # as in Latte's text model
+
+
+def test_self_conditioning_shows_an_estimate_of_x0():
+    apply, params = network(dataclasses.replace(SMALL, self_condition=True))
+    plain = apply(params, video(), T, LABEL)
+    np.testing.assert_array_equal(apply(params, video(), T, LABEL | {'x0': jnp.zeros_like(video())}), plain)
+    assert np.abs(apply(params, video(), T, LABEL | {'x0': video(seed=9)}) - plain).max() > 1e-3
+
+
+def test_without_leaves_out_label_and_text_of_some_rows():
+    told = {
+        'label': jnp.array([0, 1, 2]),
+        'fps': jnp.ones(3),
+        'text': jnp.ones((3, 2, 4)),
+        'text_mask': jnp.ones((3, 2), bool),
+    }
+    some = without(told, 5, jnp.array([True, False, True]))
+    np.testing.assert_array_equal(some['label'], [5, 1, 5])
+    np.testing.assert_array_equal(some['text_mask'], [[False] * 2, [True] * 2, [False] * 2])
+    np.testing.assert_array_equal(some['fps'], told['fps'])
+    np.testing.assert_array_equal(without(told, 5, label=3)['label'], [3, 3, 3])
+    per_frame = without({'label': jnp.array([[0, 1], [2, 3]])}, 5, jnp.array([True, False]))
+    np.testing.assert_array_equal(per_frame['label'], [[5, 5], [2, 3]])
+
+
+def test_learned_positions_end_where_training_did():
+    apply, params = network(dataclasses.replace(SMALL, position='learned', grid=(4, 4, 4)))
+    assert apply(params, video(3, 6), T, LABEL).shape == (2, 3, 6, 6, 3)
+    with pytest.raises(ValueError, match='config.model.position=learned'):
+        apply(params, video(5), T, LABEL)
+
+
+def test_interpolated_rotary_positions_of_a_longer_clip_lie_between_the_known_ones():
+    known, squeezed = Rotary(8), Rotary(8, (0.5, 1.0, 1.0))
+    angles = lambda rotary, positions: rotary.angles({0: np.asarray(positions)})
+    np.testing.assert_allclose(angles(squeezed, range(8)), angles(known, np.arange(8) / 2))
+    np.testing.assert_array_equal(angles(squeezed.within(), range(8)), angles(known, range(8)))
+
+
+def test_interpolation_changes_longer_clips_alone():
+    plain = dataclasses.replace(SMALL, position='rope', grid=(4, 4, 4))
+    (apply, params), (other, _) = network(plain), network(dataclasses.replace(plain, rope_interpolate=True))
+    np.testing.assert_array_equal(other(params, video(4), T, LABEL), apply(params, video(4), T, LABEL))
+    assert np.abs(other(params, video(8), T, LABEL) - apply(params, video(8), T, LABEL)).max() > 1e-4
+
+
+def test_presets_with_heads_of_128_dimensions():
+    for name in ('S', 'B', 'L', 'XL'):
+        paper, ours = SIZES[name], SIZES[f'{name}128']
+        assert ours.width // ours.heads == 128
+        assert (ours.depth, ours.width) == (paper.depth, paper.width)

@@ -1,0 +1,119 @@
+"""Layouts: who sees whom, and which of them are one."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.small import FIRST, LABEL, SMALL, T, network, video
+from vdm_jax.models.layouts import LAYOUTS
+
+
+def laid_out(layout, **changes):
+    depth = len(LAYOUTS[layout].unit(dataclasses.replace(SMALL, **changes))) * 2
+    return network(dataclasses.replace(SMALL, layout=layout, depth=depth, position='sincos_rope', **changes))
+
+
+def reach_of(apply, params, frame):
+    """How much each frame of a clip of 4 moves the output of one, (4,)."""
+    grad = jax.jit(jax.grad(lambda x: apply(params, x, T[:1], FIRST)[0, frame].sum()))
+    return np.abs(grad(video(batch=1))[0]).max((1, 2, 3))
+
+
+def test_causal_time_sees_no_later_frame():
+    apply, params = laid_out('causal')
+    for frame in range(4):
+        reach = reach_of(apply, params, frame)
+        assert np.all(reach[: frame + 1] > 0) and np.all(reach[frame + 1 :] == 0)
+    apply, params = laid_out('interleaved')
+    assert np.all(reach_of(apply, params, 0) > 0)  # not so without
+
+
+@pytest.mark.parametrize('size', ['4x4x4', '9x9x9'])
+def test_a_window_as_large_as_the_clip_is_full_attention(size):
+    windows, params = laid_out('windows', windows=(size,))
+    full, params_full = laid_out('full')
+    params_full['layers'] = {'block': params['layers']['window0']}
+    params_full = params_full | {name: params[name] for name in params if name != 'layers'}
+    np.testing.assert_allclose(
+        windows(params, video(), T, LABEL), full(params_full, video(), T, LABEL), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_windows_that_do_not_divide_the_clip_are_cut_short():
+    """Frames 0-1 and frame 2, rows and columns 0-2 and 3: each piece is what it is alone (positions are relative)."""
+    config = dataclasses.replace(SMALL, layout='windows', windows=('2x3x3',), depth=2, position='rope')
+    apply, params = network(config)
+    x = video(frames=3, side=8)  # 4 x 4 patches of 2 pixels
+    whole = apply(params, x, T, LABEL)
+    for frames in (slice(0, 2), slice(2, 3)):
+        for rows in (slice(0, 6), slice(6, 8)):
+            for columns in (slice(0, 6), slice(6, 8)):
+                alone = apply(params, x[:, frames, rows, columns], T, LABEL)
+                np.testing.assert_allclose(whole[:, frames, rows, columns], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_alternating_windows_reach_further_than_each():
+    one, params = laid_out('windows', windows=('2x4x4',))
+    assert np.all(reach_of(one, params, 0)[2:] == 0)
+    two, params = laid_out('windows', windows=('2x4x4', '4x1x1'))
+    assert np.all(reach_of(two, params, 0) > 0)
+
+
+def test_late_fusion_is_interleaved_where_there_is_one_pair_of_blocks():
+    interleaved, params = network(dataclasses.replace(SMALL, depth=2))
+    late, _ = network(dataclasses.replace(SMALL, depth=2, layout='late_fusion'))
+    np.testing.assert_allclose(
+        late(params, video(), T, LABEL), interleaved(params, video(), T, LABEL), atol=1e-5, rtol=1e-5
+    )
+    interleaved, params = network(dataclasses.replace(SMALL, depth=4))
+    late, _ = network(dataclasses.replace(SMALL, depth=4, layout='late_fusion'))
+    assert np.abs(late(params, video(), T, LABEL) - interleaved(params, video(), T, LABEL)).max() > 1e-3
+
+
+def test_sequential_is_a_pair_of_blocks_whose_first_has_no_mlp():
+    """Latte's variant 3 is its variant 1 where the MLP after attention over space is left out."""
+    sequential, params = network(dataclasses.replace(SMALL, depth=1, layout='sequential', position='rope'))
+    interleaved, pair = network(dataclasses.replace(SMALL, depth=2, position='rope'))
+    block = params['layers']['block']
+    width = 32
+    first, second, last = (slice(i * 3 * width, (i + 1) * 3 * width) for i in range(3))
+    cut = lambda *parts: {
+        name: jnp.concatenate([array[..., part] for part in parts], -1) for name, array in block['modulation'].items()
+    }
+    space = {'attention': block['attention'], 'mlp': block['mlp'], 'modulation': cut(first, last)}
+    gate = slice(5 * width, 6 * width)
+    space['modulation'] = jax.tree.map(lambda array: array.at[..., gate].set(0), space['modulation'])
+    time = {'attention': block['attention2'], 'mlp': block['mlp'], 'modulation': cut(second, last)}
+    pair = (
+        pair | {name: params[name] for name in params if name != 'layers'} | {'layers': {'space': space, 'time': time}}
+    )
+    np.testing.assert_allclose(
+        sequential(params, video(), T, LABEL), interleaved(pair, video(), T, LABEL), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    'layout, position', [(layout, 'sincos_rope') for layout in LAYOUTS] + [('interleaved', 'learned')]
+)
+def test_images_behind_a_clip_are_alone_and_leave_it_alone(layout, position):
+    """A clip of 3 frames and 2 images at once: each is what it is by itself, with its own time and label."""
+    config = dataclasses.replace(SMALL, layout=layout, depth=2, position=position, windows=('2x3x3', '4x4x4'))
+    apply, params = network(config)
+    clip, images = video(3), video(2, seed=5)
+    t = jnp.array([[500.0, 500.0, 500.0, 100.0, 900.0], [20.0, 300.0, 800.0, 700.0, 0.0]])
+    label = jnp.array([[1, 1, 1, 4, 5], [2, 2, 2, 0, 3]])
+    joint = apply(params, jnp.concatenate([clip, images], 1), t, {'label': label}, 2)
+    alone = apply(params, clip, t[:, :3], {'label': label[:, :3]}, 0)
+    np.testing.assert_allclose(joint[:, :3], alone, atol=2e-5, rtol=1e-4)
+    for i in range(2):
+        image = apply(params, images[:, i : i + 1], t[:, 3 + i : 4 + i], {'label': label[:, 3 + i : 4 + i]}, 0)
+        np.testing.assert_allclose(joint[:, 3 + i : 4 + i], image, atol=2e-5, rtol=1e-4)
+
+
+def test_images_are_single_frames():
+    apply, params = network(dataclasses.replace(SMALL, time_patch=2))
+    with pytest.raises(ValueError, match='config.model.time_patch=2'):
+        apply(params, video(6), jnp.ones((2, 6)), LABEL, 2)

@@ -1,0 +1,73 @@
+"""The discrete variance-preserving process."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vdm_jax.diffusion.process import Pair, VariancePreserving
+from vdm_jax.diffusion.schedules import SCHEDULES, zero_terminal_snr
+
+
+@dataclasses.dataclass(frozen=True)
+class DDPM(VariancePreserving):
+    """The discrete variance-preserving process of Ho et al. 2020, eq. 4.
+
+    alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar), from a table of steps + 1 entries at t = i / steps; i = 0 is
+    clean, i > 0 is the paper's timestep i - 1. Training visits i > 0 alone; between two entries, where some spacings
+    of a sampler lie, (alpha, sigma) go along the chord, set back on the unit circle.
+    zero_terminal_snr: the table is rescaled so that nothing of the data is left at t = 1 (Lin et al. 2024, alg. 1);
+        an 'eps' network cannot be sampled from there.
+
+    Raises: ValueError for an unknown schedule, or fewer steps than it can take.
+    """
+
+    schedule: Literal['linear', 'cosine', 'sigmoid'] = 'linear'
+    steps: int = 1000
+    zero_terminal_snr: bool = False
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f'config.diffusion.process.schedule is {self.schedule!r}: want one of {", ".join(SCHEDULES)}'
+            )
+        self._table  # noqa: B018, raises for too few steps
+
+    def alpha_sigma(self, t: jax.Array) -> Pair:
+        i = jnp.asarray(t, jnp.float32) * self.steps
+        i = jnp.where(jnp.abs(i - jnp.round(i)) < 1e-3, jnp.round(i), i)  # t = i / steps is exact for no i in float32
+        low = jnp.clip(jnp.floor(i), 0, self.steps - 1).astype(jnp.int32)
+        share = i - low
+        alpha, sigma = ((1 - share) * c[low] + share * c[low + 1] for c in map(jnp.asarray, self._table))
+        between = jnp.hypot(alpha, sigma)
+        entry = (share == 0) | (share == 1)
+        return jnp.where(entry, alpha, alpha / between), jnp.where(entry, sigma, sigma / between)
+
+    def time_of(self, logsnr: jax.Array) -> jax.Array:
+        alpha, sigma = (c.astype(np.float64) for c in self._table)
+        angles = np.arctan2(sigma, alpha)
+        angle = jnp.arctan(jnp.exp(-jnp.asarray(logsnr, jnp.float32) / 2))
+        return jnp.interp(angle, jnp.asarray(angles, jnp.float32), jnp.linspace(0, 1, self.steps + 1))
+
+    def model_time(self, t: jax.Array) -> jax.Array:
+        """The paper's timestep, 0 ... steps - 1, as float; the clean end shares timestep 0."""
+        return jnp.maximum(jnp.asarray(t, jnp.float32) * self.steps - 1, 0)
+
+    def snap(self, t: jax.Array) -> jax.Array:
+        return jnp.ceil(jnp.asarray(t, jnp.float32) * self.steps - 1e-3) / self.steps
+
+    @property
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        return _table(self.schedule, self.steps, self.zero_terminal_snr)
+
+
+@functools.cache
+def _table(schedule: str, steps: int, zero_terminal: bool) -> tuple[np.ndarray, np.ndarray]:
+    """alpha and sigma at t = i / steps, (steps + 1,) float32; numpy, so that the cache never holds a traced value."""
+    alpha_bar = SCHEDULES[schedule](steps)
+    if zero_terminal:
+        alpha_bar = zero_terminal_snr(alpha_bar)
+    return np.sqrt(alpha_bar).astype(np.float32), np.sqrt(1 - alpha_bar).astype(np.float32)

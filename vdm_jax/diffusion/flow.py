@@ -1,0 +1,82 @@
+"""Rectified flow and the other paths of SiT."""
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from vdm_jax.diffusion.process import SMALLEST, Pair, Process
+
+BETA_MIN, BETA_MAX = 0.1, 20.0  # of the VP path
+
+
+@dataclasses.dataclass(frozen=True)
+class RectifiedFlow(Process):
+    """Paths walked in t itself, whose 'velocity' is d x_t / d t (Lipman et al. 2023; Ma et al. 2024, SiT, table 1).
+
+    path: 'linear', x_t = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, eq. 1); 'gvp',
+        cos(pi t / 2) x0 + sin(pi t / 2) eps; 'vp', alpha = exp(-(t^2 (20 - 0.1) + 2 t 0.1) / 4), sigma^2 = 1 - alpha^2.
+    numbering: what the network is fed, 'thousand' for 1000 t (SD3 and its kin), 'sit' for 1 - t, as SiT's time runs
+        from noise at 0 to data at 1.
+
+    Raises: ValueError for an unknown path or numbering.
+    """
+
+    path: Literal['linear', 'gvp', 'vp'] = 'linear'
+    numbering: Literal['thousand', 'sit'] = 'thousand'
+
+    def __post_init__(self):
+        for name, choices in {'path': ('linear', 'gvp', 'vp'), 'numbering': ('thousand', 'sit')}.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f'config.diffusion.process.{name} is {getattr(self, name)!r}: want one of {", ".join(choices)}'
+                )
+
+    def alpha_sigma(self, t: jax.Array) -> Pair:
+        t = jnp.asarray(t, jnp.float32)
+        match self.path:
+            case 'linear':
+                return 1 - t, t
+            case 'gvp':  # sines from both ends, so that both are exactly 0 where they should be
+                return jnp.sin(math.pi / 2 * (1 - t)), jnp.sin(math.pi / 2 * t)
+            case 'vp':
+                log_alpha = _log_alpha(t)
+                return jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2 * log_alpha))
+
+    def time_of(self, logsnr: jax.Array) -> jax.Array:
+        logsnr = jnp.asarray(logsnr, jnp.float32)
+        match self.path:
+            case 'linear':
+                return jax.nn.sigmoid(-logsnr / 2)
+            case 'gvp':
+                return 2 / math.pi * jnp.arctan(jnp.exp(-logsnr / 2))
+            case 'vp':  # log_alpha = -(d t^2 + 2 b t) / 4 = log sigmoid(logsnr) / 2, solved for t
+                b, d = BETA_MIN, BETA_MAX - BETA_MIN
+                c = -2 * jax.nn.log_sigmoid(logsnr)
+                return jnp.minimum(c / (b + jnp.sqrt(b * b + d * c)), 1)
+
+    def clock(self, t: jax.Array) -> jax.Array:
+        """t itself."""
+        return jnp.asarray(t, jnp.float32)
+
+    def rates(self, t: jax.Array) -> Pair:
+        alpha, sigma = self.alpha_sigma(t)
+        match self.path:
+            case 'linear':
+                return -jnp.ones_like(alpha), jnp.ones_like(sigma)
+            case 'gvp':
+                return -math.pi / 2 * sigma, math.pi / 2 * alpha
+            case 'vp':  # sigma' = -alpha alpha' / sigma has no bound at t = 0, where sigma grows as a square root
+                slope = -(jnp.asarray(t, jnp.float32) * (BETA_MAX - BETA_MIN) + BETA_MIN) / 2
+                return slope * alpha, -slope * alpha**2 / jnp.maximum(sigma, SMALLEST)
+
+    def model_time(self, t: jax.Array) -> jax.Array:
+        """1000 t, the range that sinusoidal embeddings were made for, or SiT's 1 - t."""
+        t = jnp.asarray(t, jnp.float32)
+        return 1000 * t if self.numbering == 'thousand' else 1 - t
+
+
+def _log_alpha(t: jax.Array) -> jax.Array:
+    return -(t * t * (BETA_MAX - BETA_MIN) + 2 * t * BETA_MIN) / 4

@@ -1,0 +1,73 @@
+"""Samplers that remember what the network said at the step before: order 2 for one question a step.
+
+They step in h, the gain in half the log signal-to-noise ratio, log(alpha / sigma), and know x0 (data prediction). Where
+h is infinite, at an end of the process, the formulas have finite limits: there a step is of order 1.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vdm_jax.diffusion.process import Process, expand
+from vdm_jax.diffusion.samplers import Sampler, Step
+
+
+class Before(NamedTuple):
+    """The step before: its x0, and how far it went."""
+
+    x0: jax.Array
+    h: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DPMSolverPP2M(Sampler):
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2); first and last step of order 1."""
+
+    def init(self, x):
+        return Before(jnp.zeros_like(x), jnp.full((), jnp.inf))
+
+    def step(self, denoise, state, x, t, s, process, noise):
+        said, h = denoise(x, t), gain(process, t, s)
+        x0 = extrapolated(said.x0, state, h, s)
+        (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
+        kept, told = (expand(c, x.ndim) for c in (sigma_s / sigma_t, -alpha_s * jnp.expm1(-h)))
+        return Step(kept * x + told * x0, said.x0, Before(said.x0, for_all(h, state.h)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DPMSolverPP2MSDE(DPMSolverPP2M):
+    """SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, appendix; the midpoint form): the same walk along the
+    reverse stochastic equation, with the noise that one draw of it has."""
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def step(self, denoise, state, x, t, s, process, noise):
+        said, h = denoise(x, t), gain(process, t, s)
+        x0 = extrapolated(said.x0, state, h, s)
+        (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
+        fresh = -jnp.expm1(-2 * h)
+        kept, told, drawn = (
+            expand(c, x.ndim) for c in (sigma_s / sigma_t * jnp.exp(-h), alpha_s * fresh, sigma_s * jnp.sqrt(fresh))
+        )
+        return Step(kept * x + told * x0 + drawn * noise, said.x0, Before(said.x0, for_all(h, state.h)))
+
+
+def extrapolated(x0: jax.Array, before: Before, h: jax.Array, s: jax.Array) -> jax.Array:
+    """x0 in the middle of the step to s, on the line through the step before's and this one's."""
+    share = jnp.where((s > 0) & jnp.isfinite(h), h / (2 * before.h), 0)
+    return x0 + expand(share, x0.ndim) * (x0 - before.x0)
+
+
+def gain(process: Process, t: jax.Array, s: jax.Array) -> jax.Array:
+    """h = log(alpha_s / sigma_s) - log(alpha_t / sigma_t) of t's shape; inf from where alpha, to where sigma is 0."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
+    return (jnp.log(alpha_s) - jnp.log(sigma_s)) - (jnp.log(alpha_t) - jnp.log(sigma_t))
+
+
+def for_all(value: jax.Array, like: jax.Array) -> jax.Array:
+    """A quantity that is the same in every video and frame, as the scalar that the memory holds."""
+    return value.reshape(-1)[0].reshape(like.shape)

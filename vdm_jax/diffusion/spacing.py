@@ -1,0 +1,102 @@
+"""At which times a sampler stops. A spacing is one small class."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vdm_jax.diffusion.process import Process
+from vdm_jax.diffusion.training_times import shift_times
+
+TIMESTEPS = 1000  # counted by leading and linear where the process has none of its own
+
+
+class Spacing:
+    """What every spacing answers."""
+
+    def times(self, process: Process, steps: int) -> jax.Array:
+        """(steps + 1,) float32, strictly falling to 0 from 1, or from below 1 where the spacing says so.
+
+        Raises: ValueError unless 1 <= steps <= the timesteps of a discrete process.
+        """
+        limit = process.steps or math.inf
+        if not 1 <= steps <= limit:
+            want = f'1 ... {limit}, the steps of the process' if process.steps else 'at least 1'
+            raise ValueError(f'config.sampler.steps is {steps}: want {want}')
+        return jnp.append(jnp.asarray(self.moments(process, steps), jnp.float32), 0.0)
+
+    def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
+        """The first `steps` of the times; 0 comes after them."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Trailing(Spacing):
+    """Even steps back from t = 1, rounded to a discrete process's timesteps (Lin et al. 2024, table 2)."""
+
+    def moments(self, process, steps):
+        t = np.linspace(1, 0, steps + 1)[:-1]
+        return np.round(t * process.steps) / process.steps if process.steps else t
+
+
+@dataclasses.dataclass(frozen=True)
+class Leading(Spacing):
+    """Every (timesteps // steps)-th timestep from the paper's timestep 0 up, as DDIM's code has it (Lin et al., table
+    2).
+
+    The first time is below 1 though sampling starts from pure noise: a known flaw (their section 3.3), kept for numbers
+    that were made with it.
+    """
+
+    def moments(self, process, steps):
+        count = process.steps or max(TIMESTEPS, steps)
+        return (np.arange(steps)[::-1] * (count // steps) + 1) / count
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear(Spacing):
+    """From the last timestep to the paper's timestep 0, both among them, evenly; rounded where time is discrete
+    (Lin et al. 2024, table 2)."""
+
+    def moments(self, process, steps):
+        count = process.steps or max(TIMESTEPS, steps)
+        index = np.linspace(count, 1, steps)
+        return (np.round(index) if process.steps else index) / count
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSNR(Spacing):
+    """Even in the log signal-to-noise ratio (Lu et al. 2022, DPM-Solver, section 4.1), within +-bound at both ends; the
+    first time is 1.
+
+    Raises: ValueError for a bound that is not positive.
+    """
+
+    bound: float = 10.0
+
+    def __post_init__(self):
+        if not 0 < self.bound < math.inf:
+            raise ValueError(f'config.sampler.spacing.bound is {self.bound}: want a number above 0')
+
+    def moments(self, process, steps):
+        noisy, clean = jnp.clip(process.logsnr(jnp.array([1.0, 0.0])), -self.bound, self.bound)
+        return process.time_of(jnp.linspace(noisy, clean, steps + 1)[:-1]).at[0].set(1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted(Spacing):
+    """Even steps with the odds of t multiplied (Esser et al. 2024, eq. 23; Wan's and SD3's `shift`).
+
+    Raises: ValueError for a shift that is not positive.
+    """
+
+    shift: float = 3.0
+
+    def __post_init__(self):
+        if not 0 < self.shift < math.inf:
+            raise ValueError(f'config.sampler.spacing.shift is {self.shift}: want a number above 0')
+
+    def moments(self, process, steps):
+        return shift_times(np.linspace(1, 0, steps + 1)[:-1], self.shift)

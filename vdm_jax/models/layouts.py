@@ -1,0 +1,133 @@
+"""How blocks are arranged over space and time: LAYOUTS names the layouts. A layout is one small class.
+
+A layout says in `unit` what its blocks attend to, in the order in which they come; the unit is repeated through the
+network, so the depth must be a multiple of its length.
+"""
+
+import functools
+
+from flax import nnx
+
+from vdm_jax.models.blocks import Block, Context
+from vdm_jax.nn import stack
+from vdm_jax.nn.arrange import Arrangement, Full, Space, Time, Window
+
+# A block's attentions, one after the other; each has the arrangements that share its heads in equal parts.
+Attentions = tuple[tuple[Arrangement, ...], ...]
+
+
+class Layout(nnx.Module):
+    """A stack for each block of the unit, and the unit applied again and again.
+
+    Positions in time are added once, before the first block that attends over time. Blocks over time alone do not look
+    at a text.
+    """
+
+    names = ('block',)  # of the stacks, one for each block of the unit
+
+    @classmethod
+    def unit(cls, config) -> list[Attentions]:
+        """What each block of the unit attends to; config is a VideoDiTConfig."""
+        raise NotImplementedError
+
+    def __init__(self, config, *, rngs: nnx.Rngs):
+        self.config = config
+        unit = self.unit(config)
+        for name, attentions in zip(self.names, unit, strict=True):
+            text = any(not isinstance(each, Time) for each in sum(attentions, ()))
+            make = functools.partial(Block, config, attentions=len(attentions), text=text)
+            blocks = stack.stacked(make, config.sizes.depth // len(unit), rngs)
+            setattr(self, name, blocks)
+
+    def __call__(self, x_BTND, context: Context):
+        """x (B, T + k, N, D) -> the same."""
+        unit = self.unit(self.config)
+        timed = next(i for i, attentions in enumerate(unit) if sum(attentions, ()) != (Space(),))
+
+        def call(blocks, x, index):
+            for i, (block, attentions) in enumerate(zip(blocks, unit, strict=True)):
+                x = add_time(x, context, index == 0) if i == timed else x
+                x = block(x, context, *attentions)
+            return x
+
+        return stack.apply(self.stacks, x_BTND, call, context.scan)
+
+    @property
+    def stacks(self) -> tuple[nnx.Module, ...]:
+        return tuple(getattr(self, name) for name in self.names)
+
+
+def add_time(x_BTND, context: Context, here=True):
+    """x with positions in time added, where there are any and `here` (which may be traced) is true."""
+    if context.time_TD is None:
+        return x_BTND
+    return x_BTND + (context.time_TD.astype(x_BTND.dtype) * here)[None, :, None]
+
+
+class Interleaved(Layout):
+    """Latte's variant 1 (Ma et al. 2024, arXiv:2401.03048): a block over space, then one over time, and so on.
+
+    Where positions are added and who looks at a text is as in the official code.
+    """
+
+    names = ('space', 'time')
+
+    @classmethod
+    def unit(cls, config):
+        return [((Space(),),), ((Time(),),)]
+
+
+class Causal(Interleaved):
+    """Interleaved, but no frame sees a later one."""
+
+    @classmethod
+    def unit(cls, config):
+        return [((Space(),),), ((Time(causal=True),),)]
+
+
+class LateFusion(Interleaved):
+    """Latte's variant 2: all blocks over space, then all blocks over time."""
+
+    def __call__(self, x_BTND, context):
+        (space,), (time,) = self.unit(self.config)
+        x = stack.apply(self.space, x_BTND, lambda block, x, _: block(x, context, space), context.scan)
+        x = add_time(x, context)
+        return stack.apply(self.time, x, lambda block, x, _: block(x, context, time), context.scan)
+
+
+class Sequential(Layout):
+    """Latte's variant 3: in every block attention over space, then attention over time, then the MLP."""
+
+    @classmethod
+    def unit(cls, config):
+        return [((Space(),), (Time(),))]
+
+
+class FullAttention(Layout):
+    """Full 3-D attention: every token of the clip attends to every other."""
+
+    @classmethod
+    def unit(cls, config):
+        return [((Full(),),)]
+
+
+class Windows(Layout):
+    """Blocks over windows of config.model.windows in turn, such as 1x16x16 and 5x8x8 (W.A.L.T, Gupta et al. 2023)."""
+
+    @property
+    def names(self):
+        return tuple(f'window{i}' for i in range(len(self.config.windows)))
+
+    @classmethod
+    def unit(cls, config):
+        return [((Window(*map(int, window.split('x'))),),) for window in config.windows]
+
+
+LAYOUTS = {
+    'interleaved': Interleaved,
+    'late_fusion': LateFusion,
+    'sequential': Sequential,
+    'full': FullAttention,
+    'causal': Causal,
+    'windows': Windows,
+}

@@ -1,0 +1,72 @@
+"""How conditioning shifts, scales and gates a block: the kinds of adaLN. A kind is one small class.
+
+Each gives `chunks` vectors of width D for a video or frame, from its conditioning c (B, F, D) and, for the kinds that
+share weights between blocks, from what `shared` made of c once for all of them: -> (B, F, chunks D).
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vdm_jax.nn.linear import Linear, normal_002, zeros
+
+
+class Zero(Linear):
+    """adaLN-zero: every block has a linear map of its own, zero at the start (DiT, Peebles & Xie 2023, section 3.2)."""
+
+    def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
+        super().__init__(width, chunks * width, zeros, rngs=rngs)
+
+    def __call__(self, c, shared):
+        return super().__call__(jax.nn.silu(c))
+
+    @staticmethod
+    def shared(width: int, chunks: int, *, rngs: nnx.Rngs):
+        return None
+
+    @staticmethod
+    def flops(width: int, chunks: int, rank: int) -> int:
+        """Of one block, for one conditioning vector."""
+        return 2 * chunks * width * width
+
+
+class Single(nnx.Module):
+    """adaLN-single: one map for all blocks, and a learned table added in each (PixArt-alpha, Chen et al. 2023, sec.
+    2.3)."""
+
+    def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
+        self.table = nnx.Param(jax.random.normal(rngs.params(), (chunks * width,), jnp.float32) * width**-0.5)
+
+    def __call__(self, c, shared):
+        return shared + self.table[...].astype(c.dtype)[None, None]
+
+    @staticmethod
+    def shared(width: int, chunks: int, *, rngs: nnx.Rngs):
+        return Linear(width, chunks * width, normal_002, rngs=rngs)
+
+    @staticmethod
+    def flops(width: int, chunks: int, rank: int) -> int:
+        return 0
+
+
+class LoRA(nnx.Module):
+    """adaLN-LoRA: one map for all blocks, zero at the start, and one of rank r in each (W.A.L.T, Gupta et al. 2023, eq.
+    5)."""
+
+    def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
+        self.low = Linear(width, rank, rngs=rngs)
+        self.high = Linear(rank, chunks * width, zeros, rngs=rngs)
+
+    def __call__(self, c, shared):
+        return shared + self.high(self.low(jax.nn.silu(c)))
+
+    @staticmethod
+    def shared(width: int, chunks: int, *, rngs: nnx.Rngs):
+        return Linear(width, chunks * width, zeros, rngs=rngs)
+
+    @staticmethod
+    def flops(width: int, chunks: int, rank: int) -> int:
+        return 2 * rank * width * (1 + chunks)
+
+
+MODULATIONS = {'adaln_zero': Zero, 'adaln_single': Single, 'adaln_lora': LoRA}
