@@ -22,6 +22,7 @@ from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
 from vdm_jax.diffusion.flow import RectifiedFlow
 from vdm_jax.diffusion.guidance import Guidance
+from vdm_jax.diffusion.logsnr_cosine import LogSNRCosine
 from vdm_jax.diffusion.loss import (
     Constant,
     EDMWeight,
@@ -59,7 +60,7 @@ from vdm_jax.train.step import make_train_step, make_validation_step
 
 MODELS = {'video_dit': VideoDiTConfig}
 NETWORKS = {VideoDiTConfig: VideoDiT}
-PROCESSES = {'ddpm': DDPM, 'edm': EDM, 'rectified_flow': RectifiedFlow}
+PROCESSES = {'ddpm': DDPM, 'logsnr_cosine': LogSNRCosine, 'edm': EDM, 'rectified_flow': RectifiedFlow}
 TIMES = {
     'uniform': Uniform,
     'discrete': Discrete,
