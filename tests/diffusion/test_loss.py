@@ -12,6 +12,7 @@ from vdm_jax.diffusion.loss import (
     EDMWeight,
     FusedMinSNR,
     MinSNR,
+    Sigmoid,
     Truncated,
     Velocity,
     by_time,
@@ -77,7 +78,7 @@ def test_velocity_weight_of_x0_on_a_flow_is_one_over_t_squared_down_to_the_floor
     np.testing.assert_allclose(weight, [1, 4, 100, 100, 100], rtol=1e-5)
 
 
-WEIGHTINGS = [MinSNR(), Truncated(), EDMWeight(), Velocity(floor=1e-3)]
+WEIGHTINGS = [MinSNR(), Truncated(), Sigmoid(), EDMWeight(), Velocity(floor=1e-3)]
 
 
 @pytest.mark.parametrize('process', [*PROCESSES, RectifiedFlow('gvp'), EDM(sigma_max=5.0)], ids=str)
@@ -112,6 +113,8 @@ def test_weights_are_finite_from_no_noise_to_no_signal(weighting, process, kind)
     [
         (Truncated(), 'x0', lambda snr, sigma: np.maximum(snr, 1)),
         (Truncated(), 'eps', lambda snr, sigma: np.maximum(1, 1 / snr)),
+        (Sigmoid(-1.0), 'eps', lambda snr, sigma: 1 / (1 + np.exp(1 + np.log(snr)))),
+        (Sigmoid(2.0), 'x0', lambda snr, sigma: snr / (1 + np.exp(-2 + np.log(snr)))),
         (MinSNR(), 'v', lambda snr, sigma: np.minimum(snr, 5) / (snr + 1)),
     ],
 )
@@ -209,5 +212,7 @@ def test_mistakes_are_told():
         Velocity(0.0)
     with pytest.raises(ValueError, match=r'config\.diffusion\.weighting\.decay'):
         FusedMinSNR(decay=1.0)
+    with pytest.raises(ValueError, match=r'config\.diffusion\.weighting\.bias'):
+        Sigmoid(float('nan'))
     with pytest.raises(ValueError, match="not 'velocity'"):
         FusedMinSNR().weight('velocity', RectifiedFlow(), jnp.ones((1, 2)))

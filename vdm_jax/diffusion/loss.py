@@ -69,6 +69,23 @@ class Truncated(Weighting):
 
 
 @dataclasses.dataclass(frozen=True)
+class Sigmoid(Weighting):
+    """The error of eps counts sigmoid(bias - logsnr) (Hoogeboom et al. 2024, SiD2, section 3.1; DFoT has bias -1).
+
+    Raises: ValueError for a bias that is not finite.
+    """
+
+    bias: float = -1.0
+
+    def __post_init__(self):
+        if not math.isfinite(self.bias):
+            raise ValueError(f'config.diffusion.weighting.bias is {self.bias}: want a finite number')
+
+    def share(self, process, t, alpha, sigma):
+        return alpha**2 * sigma**2 / (sigma**2 + math.exp(-self.bias) * alpha**2)
+
+
+@dataclasses.dataclass(frozen=True)
 class EDMWeight(Weighting):
     """The error of x0 counts (sigma^2 + data_std^2) / (sigma data_std)^2, so that of the 'edm' prediction counts 1
     (Karras et al. 2022, table 1); told for any alpha. data_std is the process's."""
