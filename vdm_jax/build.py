@@ -47,6 +47,7 @@ from vdm_jax.diffusion.training_times import (
     TimeSampler,
     Uniform,
 )
+from vdm_jax.diffusion.unipc import UniPC
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, Protocol, Recall
 from vdm_jax.generate import make_generate
@@ -87,6 +88,7 @@ SAMPLERS = {
     'stochastic_heun': StochasticHeun,
     'dpmpp_2m': DPMSolverPP2M,
     'dpmpp_2m_sde': DPMSolverPP2MSDE,
+    'unipc': UniPC,
 }
 SPACINGS = {
     'trailing': Trailing,

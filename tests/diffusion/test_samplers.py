@@ -22,6 +22,7 @@ from vdm_jax.diffusion.prediction import to_x0_eps
 from vdm_jax.diffusion.sample_loop import sample
 from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, StochasticHeun
 from vdm_jax.diffusion.spacing import LogSNR
+from vdm_jax.diffusion.unipc import UniPC
 
 FLOW, GVP, COSINE, EDM5 = RectifiedFlow(), RectifiedFlow('gvp'), DDPM('cosine'), EDM(sigma_max=5.0, rho=3.0)
 PROCESSES = [COSINE, FLOW, GVP, EDM5]
@@ -29,8 +30,9 @@ each_process = pytest.mark.parametrize('process', PROCESSES, ids=str)
 
 ORDER_1 = [DDIM, Euler]
 ORDER_2 = [Heun, DPMSolverPP2M]
+ORDER_3 = [UniPC]
 NOISY = [Ancestral, functools.partial(DDIM, eta=0.5), DPMSolverPP2MSDE, StochasticHeun]
-ALL = [make() for make in ORDER_1 + ORDER_2 + NOISY]
+ALL = [make() for make in ORDER_1 + ORDER_2 + ORDER_3 + NOISY]
 each_sampler = pytest.mark.parametrize('sampler', ALL, ids=lambda s: f'{type(s).__name__}{getattr(s, "eta", "")}')
 
 
@@ -77,8 +79,24 @@ def test_deterministic_samplers_follow_the_probability_flow_at_their_order(make,
     assert wanted - 0.1 < order(counts, errors) < wanted + 0.9, (order(counts, errors), errors)
 
 
+@pytest.mark.parametrize('process', [FLOW, EDM5], ids=str)
+@pytest.mark.parametrize('make', ORDER_3)
+def test_a_corrected_sampler_gains_an_order(make, process):
+    """The prediction is of order 2; corrected by what the network says where it led, the walk is of order 3."""
+    x = jnp.linspace(-2, 2, 9)[:, None]
+    (alpha_t, _, std_t), (alpha_s, _, std_s) = (spread(process, jnp.float32(time)) for time in (FROM, TO))
+    exact = alpha_s * MEAN + std_s / std_t * (x - alpha_t * MEAN)
+    counts, errors = (32, 64), []
+    for n in counts:
+        end = steps_of(make(steps=n), process, x, evenly(n), jnp.zeros((n, *x.shape)))
+        errors.append(float(jnp.abs(end - exact).max()))
+    second = steps_of(DPMSolverPP2M(steps=64), process, x, evenly(64), jnp.zeros((64, *x.shape)))
+    assert 2.3 < order(counts, errors) < 3.5, (order(counts, errors), errors)
+    assert errors[-1] < float(jnp.abs(second - exact).max())
+
+
 @pytest.mark.parametrize('process', PROCESSES, ids=str)
-@pytest.mark.parametrize('make', ORDER_1 + ORDER_2)
+@pytest.mark.parametrize('make', ORDER_1 + ORDER_2 + ORDER_3)
 def test_the_whole_walk_ends_where_the_probability_flow_does(make, process):
     x1 = jnp.linspace(-2, 2, 9)[:, None]
     exact = flow_of(process, process.start(x1, jnp.float32(1)), 1.0)
