@@ -37,7 +37,7 @@ from vdm_jax.diffusion.multistep import DPMSolverPP2M, DPMSolverPP2MSDE
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.process import Process
 from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, Sampler, StochasticHeun
-from vdm_jax.diffusion.spacing import Leading, Linear, LogSNR, Shifted, Spacing, Trailing
+from vdm_jax.diffusion.spacing import Karras, Leading, Linear, LogSNR, Shifted, Spacing, Trailing
 from vdm_jax.diffusion.training_times import (
     Discrete,
     LogitNormal,
@@ -94,6 +94,7 @@ SPACINGS = {
     'trailing': Trailing,
     'leading': Leading,
     'linear': Linear,
+    'karras': Karras,
     'logsnr': LogSNR,
     'shifted': Shifted,
 }

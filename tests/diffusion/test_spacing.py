@@ -7,9 +7,9 @@ import pytest
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
 from vdm_jax.diffusion.flow import RectifiedFlow
-from vdm_jax.diffusion.spacing import Leading, Linear, LogSNR, Shifted, Trailing
+from vdm_jax.diffusion.spacing import Karras, Leading, Linear, LogSNR, Shifted, Trailing
 
-SPACINGS = [Trailing(), Leading(), Linear(), LogSNR(), Shifted()]
+SPACINGS = [Trailing(), Leading(), Linear(), Karras(), LogSNR(), Shifted()]
 PROCESSES = [DDPM(), DDPM('cosine', zero_terminal_snr=True), RectifiedFlow(), EDM()]
 each_spacing = pytest.mark.parametrize('spacing', SPACINGS, ids=str)
 
@@ -43,6 +43,18 @@ def test_shifted_multiplies_the_odds():
     np.testing.assert_allclose(Shifted(1.7).times(RectifiedFlow(), 4), 1.7 * u / (1 + 0.7 * u), rtol=1e-6)
 
 
+def test_karras_has_the_published_sigmas():
+    """Karras et al. 2022, eq. 5, and with sigma_max = 80 on EDM from the first to the last."""
+    i = np.arange(18) / 17
+    published = (80 ** (1 / 7) + i * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(EDM().clock(Karras().times(EDM(), 18)[:-1]), published, rtol=1e-4)
+    alpha, sigma = DDPM().alpha_sigma(Karras(sigma_min=0.03).times(DDPM(), 18)[:-1])
+    largest = float(sigma[0] / alpha[0])
+    published = np.array(80 ** (1 / 7) * (1 - i) + 0.03 ** (1 / 7) * i) ** 7  # bounded by sigma_max, but for the first
+    np.testing.assert_allclose((sigma / alpha)[1:], published[1:], rtol=2e-2)
+    assert largest == pytest.approx(157.4, rel=1e-2)
+
+
 @pytest.mark.parametrize('process', [RectifiedFlow('gvp'), EDM()], ids=str)
 def test_logsnr_is_even_in_the_log_signal_to_noise_ratio(process):
     times = LogSNR(bound=6.0).times(process, 8)
@@ -59,7 +71,9 @@ def test_too_many_steps_name_the_key():
         Shifted().times(RectifiedFlow(), 0)
 
 
-@pytest.mark.parametrize('make', [lambda: Shifted(0.0), lambda: LogSNR(-1.0)])
+@pytest.mark.parametrize(
+    'make', [lambda: Shifted(0.0), lambda: LogSNR(-1.0), lambda: Karras(sigma_min=90.0), lambda: Karras(rho=0.0)]
+)
 def test_bad_values_name_their_key(make):
     with pytest.raises(ValueError, match=r'config\.sampler\.spacing\.'):
         make()
