@@ -95,6 +95,20 @@ def test_sequential_is_a_pair_of_blocks_whose_first_has_no_mlp():
     )
 
 
+def test_split_heads_are_half_over_space_and_half_over_time():
+    """What enters through the value columns of one half of the heads spreads over its own axis alone."""
+    for half, axis in ((slice(0, 16), 'space'), (slice(16, 32), 'time')):
+        apply, params = network(dataclasses.replace(SMALL, depth=1, layout='split_heads', position='rope'))
+        out = params['layers']['block']['attention']['out']
+        mine = jnp.zeros_like(out['kernel']).at[:, half].set(out['kernel'][:, half])
+        params['layers']['block']['attention']['out'] = out | {'kernel': mine}
+        reach = jax.grad(lambda x: apply(params, x, T[:1], FIRST)[0, 1, 0, 0, 0])(video(batch=1))[0]  # noqa: B023
+        reach = np.abs(reach).max(-1).reshape(4, 4, 2, 4, 2).max((2, 4)) > 0  # frames, rows, columns of patches
+        want = np.zeros((4, 4, 4), bool)
+        want[(1,) if axis == 'space' else (slice(None), 0, 0)] = True
+        np.testing.assert_array_equal(reach, want)
+
+
 @pytest.mark.parametrize(
     'layout, position', [(layout, 'sincos_rope') for layout in LAYOUTS] + [('interleaved', 'learned')]
 )

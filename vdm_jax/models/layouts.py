@@ -103,6 +103,14 @@ class Sequential(Layout):
         return [((Space(),), (Time(),))]
 
 
+class SplitHeads(Layout):
+    """Latte's variant 4: in every block half of the heads attend over space and half over time, and are summed."""
+
+    @classmethod
+    def unit(cls, config):
+        return [((Space(), Time()),)]
+
+
 class FullAttention(Layout):
     """Full 3-D attention: every token of the clip attends to every other."""
 
@@ -127,6 +135,7 @@ LAYOUTS = {
     'interleaved': Interleaved,
     'late_fusion': LateFusion,
     'sequential': Sequential,
+    'split_heads': SplitHeads,
     'full': FullAttention,
     'causal': Causal,
     'windows': Windows,
