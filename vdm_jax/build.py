@@ -15,6 +15,7 @@ from vdm_jax.codecs.identity import Codec, Identity
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import batch_of
+from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.source import Source
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
@@ -98,7 +99,12 @@ SPACINGS = {
     'logsnr': LogSNR,
     'shifted': Shifted,
 }
-SOURCES = {'bouncing_balls': BouncingBalls, 'video_folder': VideoFolder, 'synthetic': Synthetic}
+SOURCES = {
+    'bouncing_balls': BouncingBalls,
+    'moving_mnist': MovingMNIST,
+    'video_folder': VideoFolder,
+    'synthetic': Synthetic,
+}
 CODECS = {'identity': Identity}
 PROTOCOLS = {'ball_physics': BallPhysics(), 'recall': Recall()}
 USUAL_PROTOCOL = {BouncingBalls: 'ball_physics', VideoFolder: 'recall'}

@@ -1,0 +1,228 @@
+"""Moving MNIST, made on the fly from MNIST's digits: a few digits wander over a black square (Srivastava et al. 2015).
+
+Two sets of rules, each that of the code behind published numbers:
+bounce      OpenSTL (Tan et al. 2023, openstl/datasets/dataloader_moving_mnist.py): 28-pixel digits start anywhere, in
+            any direction, and go a tenth of the free room (64 - 28 = 36 pixels, so 3.6) a frame; whoever reaches a
+            border stops on it and comes back mirrored; positions are cut to whole pixels; where digits overlap the
+            brighter pixel shows. The first frame is one step after the start.
+stochastic  SVG (Denton & Fergus 2018, arXiv:1802.07687, data/moving_mnist.py): digits are enlarged to 32 pixels and
+            go a whole number of pixels a frame, -4 to 4 along each axis; whoever leaves the room is put back on its
+            border and goes on with a new random velocity, away from that border; overlaps add up, to white at most.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+from typing import Literal
+
+import numpy as np
+
+from vdm_jax.data import idx
+from vdm_jax.data.order import permutation
+from vdm_jax.errors import UserError
+
+SIDE = {'bounce': 28, 'stochastic': 32}  # pixels of a digit as it is drawn
+STEP = 0.1  # of the free room, a frame
+FASTEST = 4  # pixels a frame along each axis, of stochastic motion
+FILES = {'train': 'train-images-idx3-ubyte', 'test': 't10k-images-idx3-ubyte'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """What is behind one clip of T frames with N digits."""
+
+    digits: np.ndarray  # (N,) which images of their file
+    positions: np.ndarray  # (T, N, 2) x and y of the upper left corner in pixels; drawn at the whole number below
+
+
+@dataclasses.dataclass(frozen=True)
+class MovingMNIST:
+    """config.data of Moving MNIST, and the source itself: clip i is a pure function of (digits, seed, split, i).
+
+    `path` is a folder with MNIST's train-images-idx3-ubyte and t10k-images-idx3-ubyte, or one of them, .gz or not.
+    No digit is in both splits. With both files, training clips show the first file's digits and test clips the
+    second's, as OpenSTL has it; with one file, a fixed permutation of its digits gives four fifths to training and the
+    rest to test. That is another task than the published one, so results carry `digits` in their names.
+
+    Published training draws fresh clips for ever: `size` is as many as OpenSTL's 200 epochs draw, none of them twice.
+    Published test clips are one stored file (from the authors' site); ours are of the same law, not the same clips.
+
+    Raises: UserError, naming config.data.KEY or the file.
+    """
+
+    path: str = ''
+    frames: int = 20
+    pixels: int = 64
+    motion: Literal['bounce', 'stochastic'] = 'bounce'
+    count: int = 2  # digits in a clip, drawn with replacement
+    size: int = 2_000_000  # clips of the training split
+    test_size: int = 10_000
+    seed: int = 0
+    split: Literal['train', 'test'] = 'train'
+    threads: int = 4  # of the loader
+    prefetch: int = 16  # clips the loader keeps ready
+
+    def __post_init__(self):
+        for key, least in {'frames': 1, 'count': 1, 'size': 1, 'test_size': 1, 'threads': 0, 'prefetch': 0}.items():
+            self._check(key, getattr(self, key) >= least, f'set it to {least} or more')
+        self._check('seed', 0 <= self.seed < 2**62, 'set it to 0 or more')
+        self._check('split', self.split in FILES, "set it to 'train' or 'test'")
+        self._check('motion', self.motion in SIDE, "set it to 'bounce' or 'stochastic'")
+        least = SIDE[self.motion] + 2 * FASTEST
+        self._check('pixels', self.pixels >= least, f'digits would have no room: set it to {least} or more')
+
+    def _check(self, key: str, sound: bool, advice: str):
+        if not sound:
+            raise UserError(f'config.data.{key} is {getattr(self, key)!r}: {advice}')
+
+    @property
+    def num_classes(self) -> int:
+        """Clips have no label: what a clip shows is said by its first frames."""
+        return 0
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(T, H, W, 1) of a clip."""
+        return self.frames, self.pixels, self.pixels, 1
+
+    @property
+    def digits(self) -> str:
+        """Which file, and how many of its digits training and test have: 't10k-8000-2000'; '60000-10000' of both."""
+        return self._pool.name
+
+    @property
+    def title(self) -> str:
+        """What results on this source are called."""
+        return f'{"mmnist" if self.motion == "bounce" else "smmnist"}-{self.digits}'
+
+    def identity(self) -> str:
+        """What a run that goes on must find again: how many clips, and of which digits."""
+        return f'{len(self)} {self.digits} {self._pool.sha256}'
+
+    def __len__(self) -> int:
+        self._pool  # noqa: B018, so that missing files are found before a run begins
+        return self.size if self.split == 'train' else self.test_size
+
+    def __getitem__(self, i: int) -> dict:
+        """Clip i: 'video' uint8 (T, H, W, 1) and 'label' 0."""
+        digits, positions = self._scene(i)
+        video_THW = np.zeros(self.shape[:3], np.uint8)
+        side = SIDE[self.motion]
+        for digit, corners in zip(digits, positions.astype(np.int64).transpose(1, 0, 2), strict=True):
+            image = self._pool.images[digit]
+            if self.motion == 'stochastic':
+                image = _enlarged(image, side)
+            for frame, (x, y) in zip(video_THW, corners, strict=True):
+                under = frame[y : y + side, x : x + side]
+                if self.motion == 'bounce':
+                    np.maximum(under, image, out=under)
+                else:
+                    under += np.minimum(image, 255 - under)
+        return {'video': video_THW[..., None], 'label': np.int32(0)}
+
+    def draw(self, i: int, rng: np.random.Generator) -> dict:
+        """What training sees of example i. Nothing is augmented here: rng is not used."""
+        del rng
+        return self[i]
+
+    def truth(self, i: int) -> Truth:
+        """Which digits clip i shows, and where."""
+        return Truth(*self._scene(i))
+
+    def _scene(self, i: int):
+        """Clip i: which digits of the file (N,), and their corners (x, y), (T, N, 2)."""
+        if not 0 <= i < len(self):
+            raise IndexError(f'clip {i} of {len(self)} in the {self.split} split')
+        # Raw Philox words, whose values numpy promises for ever; other keys are other streams, so no state is kept.
+        words = np.random.Philox(key=[2 * self.seed + (self.split == 'test'), i])
+        chance = (words.random_raw(self.count * (5 + 4 * self.frames)) >> 11) * 2.0**-53  # in [0, 1)
+        which, start, turns = np.split(chance.reshape(self.count, -1), (1, 5), axis=1)
+        room = self.pixels - SIDE[self.motion]
+        if self.motion == 'bounce':
+            positions = bounce(start[:, :2], 2 * np.pi * start[:, 2], self.frames) * room
+        else:
+            positions = wander(start, turns.reshape(self.count, self.frames, 2, 2), room)
+        return self._pool.ids[(which[:, 0] * len(self._pool.ids)).astype(np.int64)], positions
+
+    @functools.cached_property
+    def _pool(self):
+        return pool(self.path, self.split)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pool:
+    """The digits that clips of one split are made of."""
+
+    name: str  # [file-]training-test
+    images: np.ndarray  # uint8 (M, 28, 28), of a whole file
+    ids: np.ndarray  # which of them are this split's
+    sha256: str  # the first 16 digits, of all digits of both splits
+
+
+def pool(path: str, split: str) -> Pool:
+    """The digits of a split: one of the two files of the folder `path`, or a part of the only one there.
+
+    Raises:
+      UserError: no folder, neither file in it, or a file that is not what its name says.
+    """
+    if not os.path.isdir(path):
+        what = f'={path} is no folder' if path else ' is empty'
+        raise UserError(f'config.data.path{what}; set it to a folder with {" and ".join(FILES.values())} (or .gz)')
+    found = {which: file for which, name in FILES.items() if (file := idx.find(path, name))}
+    if not found:
+        raise UserError(f'config.data.path={path} holds neither {" nor ".join(FILES.values())}, plain or .gz')
+    files = {which: idx.read_images(file) for which, file in found.items()}
+    digest = hashlib.sha256(b''.join(images.tobytes() for images in files.values())).hexdigest()[:16]
+    if len(files) == 2:
+        images = files[split]
+        return Pool(f'{len(files["train"])}-{len(files["test"])}', images, np.arange(len(images)), digest)
+    ((which, images),) = files.items()
+    if len(images) < 2:
+        raise UserError(f'{found[which]} holds one digit, and training and test share none; use the whole file')
+    order, trained = permutation(len(images), 0, 0), max(len(images) * 4 // 5, 1)
+    name = f'{FILES[which].partition("-")[0]}-{trained}-{len(images) - trained}'
+    return Pool(name, images, order[:trained] if split == 'train' else order[trained:], digest)
+
+
+def bounce(start: np.ndarray, angle: np.ndarray, frames: int) -> np.ndarray:
+    """Corners (T, N, 2) in [0, 1] of the free room, from start (N, 2) in the directions `angle` (N,), in radians.
+
+    As OpenSTL has it, a digit stops on the border it reaches, so that the last step before a turn is a short one.
+    """
+    place, step = start.copy(), STEP * np.stack([np.cos(angle), np.sin(angle)], -1)
+    places = np.empty((frames, *start.shape))
+    for t in range(frames):
+        place += step
+        step = np.where((place <= 0) | (place >= 1), -step, step)
+        places[t] = place = np.clip(place, 0, 1)
+    return places
+
+
+def wander(start: np.ndarray, turns: np.ndarray, room: int) -> np.ndarray:
+    """Corners int64 (T, N, 2) in 0 .. room - 1, from chances in [0, 1): start (N, 4) for place and velocity, turns
+    (N, T, 2, 2), two a border, used where one is hit.
+
+    As SVG has it: y is looked at before x, a digit that leaves through a border is put on it and its velocity is drawn
+    anew, 1 to 4 away from the border and -4 to 4 along it, and it moves after it is drawn.
+    """
+    places = np.empty((turns.shape[1], len(start), 2), np.int64)
+    for n, chance in enumerate(start):
+        place = (chance[:2] * room).astype(np.int64)
+        speed = (chance[2:] * (2 * FASTEST + 1)).astype(np.int64) - FASTEST
+        for t, turn in enumerate(turns[n]):
+            for axis in (1, 0):
+                if low_or_high := int(place[axis] >= room) - int(place[axis] < 0):
+                    away, along = turn[axis]
+                    place[axis] = 0 if low_or_high < 0 else room - 1
+                    speed[axis] = -low_or_high * (1 + int(away * FASTEST))
+                    speed[1 - axis] = int(along * (2 * FASTEST + 1)) - FASTEST
+            places[t, n] = place
+            place += speed
+    return places
+
+
+def _enlarged(image: np.ndarray, side: int) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
