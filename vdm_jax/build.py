@@ -50,7 +50,7 @@ from vdm_jax.diffusion.training_times import (
 )
 from vdm_jax.diffusion.unipc import UniPC
 from vdm_jax.errors import UserError
-from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, Protocol, Recall
+from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Protocol, Recall
 from vdm_jax.generate import make_generate
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.parallel.mesh import MeshConfig, check_batch, make_mesh
@@ -106,8 +106,8 @@ SOURCES = {
     'synthetic': Synthetic,
 }
 CODECS = {'identity': Identity}
-PROTOCOLS = {'ball_physics': BallPhysics(), 'recall': Recall()}
-USUAL_PROTOCOL = {BouncingBalls: 'ball_physics', VideoFolder: 'recall'}
+PROTOCOLS = {'ball_physics': BallPhysics(), 'frame_prediction': FramePrediction(), 'recall': Recall()}
+USUAL_PROTOCOL = {BouncingBalls: 'ball_physics', MovingMNIST: 'frame_prediction', VideoFolder: 'recall'}
 
 CHOICES = {
     VideoDiTConfig: Choice('name', MODELS),

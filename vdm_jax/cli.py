@@ -78,7 +78,7 @@ def evaluate(args, assignments):
     run, params, about = restored(origin, args, assignments)
     config, sampler = run.experiment.evaluate, run.experiment.sampler
     protocol = run.protocol(args.protocol)
-    ask = lambda labels: generate_videos(run.generate, params, run.asks(labels), config.seed, config.batch_size)
+    ask = lambda asks: generate_videos(run.generate, params, asks, config.seed, config.batch_size)
     about = origin | about | {'sampler': str(sampler), 'guidance': str(run.experiment.guidance)}
     with jax_mesh(run):
         score, _ = runner.evaluate(protocol, ask, run.source, run.held_out, config, about)

@@ -1,4 +1,4 @@
-"""A score from labels to JSON: held-out clips pass their protocol, noise does not, a perfect copy is perfect."""
+"""A score from asking to JSON: held-out clips pass their protocol, noise does not, a perfect copy is perfect."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ def score(protocol, draw, config=CONFIG):
 
 def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_path):
     unseen = dataclasses.replace(SOURCE, split='test', seed=1)
-    found = score('ball_physics', lambda labels: stack(unseen, range(len(labels))))
+    found = score('ball_physics', lambda asks: stack(unseen, range(len(asks['label']))))
     assert found['passed'] and found['name'] == 'balls96_8f' and found['figures']['samples']['kept'] == 1.0
     path = runner.write(found, tmp_path)
     assert json.loads(path.read_text()) == found and 'MISSED' not in runner.table(found)
@@ -37,7 +37,7 @@ def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_pa
 
 def test_noise_does_not_pass_and_what_was_not_measured_is_null():
     rng = np.random.default_rng(0)
-    found = score('ball_physics', lambda labels: rng.integers(0, 256, (len(labels), *SOURCE.shape), np.uint8))
+    found = score('ball_physics', lambda asks: rng.integers(0, 256, (len(asks['label']), *SOURCE.shape), np.uint8))
     assert not found['passed'] and found['figures']['samples']['residual_px'] is None
     assert 'kept MISSED' in runner.table(found)
 
@@ -45,6 +45,7 @@ def test_noise_does_not_pass_and_what_was_not_measured_is_null():
 def test_a_perfect_copy_is_recalled():
     config = dataclasses.replace(CONFIG, real=8)
     first = {label: i for i, label in reversed([(i, int(SOURCE[i]['label'])) for i in range(8)])}
-    found = score('recall', lambda labels: np.stack([SOURCE[first[int(label)]]['video'] for label in labels]), config)
+    draw = lambda asks: np.stack([SOURCE[first[int(label)]]['video'] for label in asks['label']])
+    found = score('recall', draw, config)
     assert found['passed'] and found['name'] == f'recall{SOURCE.num_classes}_8f'
     json.dumps(found, allow_nan=False)

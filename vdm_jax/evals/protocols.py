@@ -2,6 +2,9 @@
 
 A score is nothing without its protocol: each one writes its settings beside its figures, and its name carries the
 number of samples and frames.
+
+What is asked for is a dict of arrays with a row for every video wanted: 'label' int32 (N,) always, and 'frames' uint8
+(N, k, H, W, C) where the first k frames are known and the others are to be predicted.
 """
 
 from dataclasses import dataclass
@@ -13,21 +16,27 @@ import numpy as np
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import batch_of, stack
 from vdm_jax.data.source import Source
-from vdm_jax.evals import controls, frames, physics
+from vdm_jax.errors import UserError
+from vdm_jax.evals import controls, frames, physics, prediction
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How many samples are scored, from which seed, against how many held-out (`real`) and training clips."""
+    """How many samples are scored, from which seed, against how many held-out (`real`) and training clips.
+
+    Predictions are asked for all `real` clips, `per_clip` samples each, from their first `context` frames.
+    """
 
     samples: int = 128
     real: int = 256
     train: int = 20_000
+    context: int = 10
+    per_clip: int = 5
     seed: int = 0
     batch_size: int = 32
 
     def __post_init__(self):
-        for name in ('samples', 'real', 'train', 'batch_size'):
+        for name in ('samples', 'real', 'train', 'context', 'per_clip', 'batch_size'):
             if getattr(self, name) < 1:
                 raise ValueError(f'config.evaluate.{name}={getattr(self, name)}: want 1 or more')
 
@@ -37,11 +46,14 @@ class Protocol(Interface):
 
     sources: ClassVar[tuple[type, ...]]
 
-    def labels(self, source: Source, config: EvaluateConfig) -> np.ndarray:
-        """The label of every video to be sampled, int32 (N,)."""
+    def asks(self, source: Source, held_out: Source, config: EvaluateConfig) -> dict[str, np.ndarray]:
+        """What is given of every video to be sampled: 'label', and 'frames' where the first ones are known."""
 
-    def score(self, videos, labels, source: Source, held_out: Source, config: EvaluateConfig) -> dict:
-        """videos uint8 (N, T, H, W, 3) -> {'name', 'figures': {row: {figure: number}}, 'verdict': {name: bool}, …}."""
+    def score(
+        self, videos: np.ndarray, asks: dict, source: Source, held_out: Source, config: EvaluateConfig
+    ) -> dict[str, object]:
+        """videos uint8 (N, T, H, W, C), whole ones, in the order of `asks` ->
+        {'name', 'figures': {row: {figure: number}}, 'verdict': {name: bool}, …}."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +62,10 @@ class BallPhysics:
 
     sources: ClassVar = (BouncingBalls,)
 
-    def labels(self, source, config):
-        return np.arange(config.samples, dtype=np.int32) % max(source.num_classes, 1)
+    def asks(self, source, held_out, config):
+        return {'label': np.arange(config.samples, dtype=np.int32) % max(source.num_classes, 1)}
 
-    def score(self, videos, labels, source, held_out, config):
+    def score(self, videos, asks, source, held_out, config):
         real = stack(held_out, range(min(config.real, len(held_out))))
         train = stack(source, range(min(config.train, len(source))))
         rows = {'samples': videos, 'real': real} | controls.make(real[: len(videos)], train, config.seed)
@@ -80,20 +92,22 @@ class Recall:
     threshold_db: float = 20.0
     sources: ClassVar = (object,)
 
-    def labels(self, source, config):
-        return np.unique(self.clips(source, config)['label'])
+    def asks(self, source, held_out, config):
+        return {'label': np.unique(self.clips(source, config)['label'])}
 
     def clips(self, source, config):
         return batch_of(source, range(min(config.real, len(source))))
 
-    def score(self, videos, labels, source, held_out, config):
+    def score(self, videos, asks, source, held_out, config):
         clips = self.clips(source, config)
-        own = np.array([np.flatnonzero(clips['label'] == label)[0] for label in labels])
+        own = np.array([np.flatnonzero(clips['label'] == label)[0] for label in asks['label']])
         decibels = np.stack(
             [frames.psnr(np.broadcast_to(video, clips['video'].shape), clips['video']) for video in videos]
         )
         found = decibels[np.arange(len(own)), own]
-        figures = {f'label_{label}': {'psnr_db': float(value)} for label, value in zip(labels, found, strict=True)}
+        figures = {
+            f'label_{label}': {'psnr_db': float(value)} for label, value in zip(asks['label'], found, strict=True)
+        }
         return {
             'name': f'recall{len(videos)}_{source.frames}f',
             'figures': {'samples': {'psnr_db': float(found.mean()), 'psnr_min_db': float(found.min())}} | figures,
@@ -103,4 +117,48 @@ class Recall:
             },
             'split': 'train',
             'threshold_db': self.threshold_db,
+        }
+
+
+@dataclass(frozen=True)
+class FramePrediction:
+    """The first `context` frames of held-out clips are known; what is sampled after them is held against the truth.
+
+    Figures are OpenSTL's (evals/prediction.py), which one sample, or the mean of several, of a network that knows the
+    future is open cannot win against one that predicts the mean: best of N says whether the truth is among its samples.
+    The bar is the floor: one sample must be nearer in squared error than the last known frame, held.
+    """
+
+    sources: ClassVar = (object,)
+
+    def asks(self, source, held_out, config):
+        if not config.context < source.frames:
+            raise UserError(
+                f'config.evaluate.context={config.context} leaves nothing to predict of {source.frames} frames: '
+                'lower it, or raise config.data.frames'
+            )
+        clips = self.clips(held_out, config)
+        known = clips['video'][:, : config.context]
+        return {
+            'label': np.repeat(clips['label'], config.per_clip, 0),  # the samples of a clip stand together
+            'frames': np.repeat(known, config.per_clip, 0),
+        }
+
+    def clips(self, held_out, config):
+        return batch_of(held_out, range(min(config.real, len(held_out))))
+
+    def score(self, videos, asks, source, held_out, config):
+        clips, k = self.clips(held_out, config)['video'], config.context
+        true, predicted = clips[:, k:], videos[:, k:]
+        floor = prediction.figures(prediction.copy_last(clips[:, :k], true.shape[1])[:, None], true)['one sample']
+        figures = prediction.figures(predicted.reshape(len(true), config.per_clip, *true.shape[1:]), true)
+        task = getattr(held_out, 'title', type(held_out).__name__.lower())
+        return {
+            'name': f'{task}_{k}to{true.shape[1]}_n{config.per_clip}_{len(true)}',
+            'figures': figures | {'copy last frame': floor},
+            'verdict': {'beats_copy': figures['one sample']['mse'] < floor['mse']},
+            'split': getattr(held_out, 'split', 'all'),
+            'context': k,
+            'per_clip': config.per_clip,
+            'real_clips': len(true),
         }

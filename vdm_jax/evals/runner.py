@@ -14,7 +14,7 @@ from vdm_jax.evals.protocols import EvaluateConfig, Protocol
 
 def evaluate(
     protocol: Protocol,
-    draw: Callable[[np.ndarray], np.ndarray],
+    draw: Callable[[dict[str, np.ndarray]], np.ndarray],
     source: Source,
     held_out: Source,
     config: EvaluateConfig,
@@ -23,15 +23,15 @@ def evaluate(
     """Scores what `draw` makes.
 
     Args:
-      draw: labels (N,) -> videos uint8 (N, T, H, W, 3).
+      draw: {'label': (N,), perhaps 'frames': (N, k, H, W, C)} -> whole videos uint8 (N, T, H, W, C), known frames too.
       about: what else belongs to the score: step, sampler, …
 
     Returns:
       The score, JSON values only, with `passed`: whether every verdict is true; and the videos.
     """
-    labels = protocol.labels(source, config)
-    videos = draw(labels)
-    score = protocol.score(videos, labels, source, held_out, config)
+    asks = protocol.asks(source, held_out, config)
+    videos = draw(asks)
+    score = protocol.score(videos, asks, source, held_out, config)
     # JSON has neither nan nor infinity
     known = lambda figures: {name: value if math.isfinite(value) else None for name, value in figures.items()}
     score['figures'] = {row: known(figures) for row, figures in score['figures'].items()}

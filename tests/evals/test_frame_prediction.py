@@ -1,0 +1,88 @@
+"""Frames to predict: who sees the future is perfect, who holds the last frame is the floor, and names say the task."""
+
+import dataclasses
+import gzip
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from vdm_jax.build import PROTOCOLS, Run, experiment_from
+from vdm_jax.data.clips import stack
+from vdm_jax.data.moving_mnist import MovingMNIST
+from vdm_jax.errors import UserError
+from vdm_jax.evals import runner
+from vdm_jax.evals.protocols import EvaluateConfig
+
+CONFIG = EvaluateConfig(real=6, per_clip=3, context=4)
+ABOUT = {'step': 7, 'sampler': 'Euler(steps=2)'}
+
+
+@pytest.fixture
+def source(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    content = struct.pack('>4I', 2051, *images.shape) + images.tobytes()
+    (tmp_path / 't10k-images-idx3-ubyte.gz').write_bytes(gzip.compress(content))
+    return MovingMNIST(str(tmp_path), pixels=40, frames=10, size=50, test_size=30)
+
+
+def score(source, draw, config=CONFIG):
+    held_out = dataclasses.replace(source, split='test')
+    return runner.evaluate(PROTOCOLS['frame_prediction'], draw, source, held_out, config, ABOUT)[0]
+
+
+def future(source):
+    """The truth, each clip as often as it is asked for."""
+    return np.repeat(stack(dataclasses.replace(source, split='test'), range(6)), 3, axis=0)
+
+
+def test_the_first_frames_of_held_out_clips_are_given_and_only_those(source):
+    asks = PROTOCOLS['frame_prediction'].asks(source, dataclasses.replace(source, split='test'), CONFIG)
+    assert set(asks) == {'label', 'frames'} and asks['label'].tolist() == [0] * 18 and asks['label'].dtype == np.int32
+    np.testing.assert_array_equal(asks['frames'], future(source)[:, :4])
+    assert asks['frames'].dtype == np.uint8
+
+
+def test_who_sees_the_future_is_perfect(source):
+    found = score(source, lambda asks: future(source))
+    assert found['passed'] and found['name'] == 'mmnist-t10k-16-4_4to6_n3_6'
+    assert list(found['figures']) == ['one sample', 'mean of 3', 'best of 3', 'copy last frame']
+    for row in ('one sample', 'mean of 3', 'best of 3'):
+        assert found['figures'][row] == {'mse': 0.0, 'mae': 0.0, 'ssim': pytest.approx(1.0), 'psnr': None}
+    json.dumps(found, allow_nan=False)
+    assert 'beats_copy ok' in runner.table(found)
+    assert (found['split'], found['context'], found['per_clip'], found['real_clips']) == ('test', 4, 3, 6)
+
+
+def test_holding_the_last_known_frame_is_the_floor_and_does_not_pass(source):
+    held = lambda asks: np.concatenate([asks['frames'], np.repeat(asks['frames'][:, -1:], 6, axis=1)], axis=1)
+    found = score(source, held)
+    assert found['figures']['one sample'] == pytest.approx(found['figures']['copy last frame'])
+    assert not found['passed']
+
+
+def test_one_right_guess_of_three_is_found_by_best_of_three_alone(source):
+    guesses = future(source)
+    guesses[0::3, 4:] = 0
+    guesses[1::3, 4:] = 255
+    figures = score(source, lambda asks: guesses)['figures']
+    assert figures['best of 3']['mse'] == 0 < figures['mean of 3']['mse'] < figures['one sample']['mse']
+
+
+def test_known_frames_are_not_scored(source):
+    spoilt = future(source)
+    spoilt[:, :4] = 0
+    assert score(source, lambda asks: spoilt)['figures']['one sample']['mse'] == 0
+
+
+def test_the_name_says_which_motion(source):
+    found = score(dataclasses.replace(source, motion='stochastic'), lambda asks: future(source))
+    assert found['name'] == 'smmnist-t10k-16-4_4to6_n3_6'
+
+
+def test_it_is_moving_mnist_s_usual_protocol_and_needs_frames_to_predict(source):
+    run = Run(experiment_from({'data': {'source': 'moving_mnist', 'path': source.path}}))
+    assert run.protocol() is PROTOCOLS['frame_prediction']
+    with pytest.raises(UserError, match='config.evaluate.context=10'):
+        score(source, lambda asks: future(source), dataclasses.replace(CONFIG, context=10))
