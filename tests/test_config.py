@@ -1,15 +1,16 @@
 """Configs: what overrides mean, and what a user is told who mistypes one."""
 
+import dataclasses
 import json
 
 import pytest
 
 from vdm_jax.build import Experiment, experiment_dict, experiment_from, read_experiment
-from vdm_jax.config import ConfigDict, differences, override, parse_arg
+from vdm_jax.config import Choice, ConfigDict, differences, load_experiment, override, parse_arg, to_dataclass, to_dict
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.diffusion.ddpm import DDPM
-from vdm_jax.diffusion.samplers import DDIM
+from vdm_jax.diffusion.samplers import DDIM, Euler
 from vdm_jax.diffusion.spacing import Shifted
 from vdm_jax.diffusion.training_times import LogitNormal
 from vdm_jax.errors import UserError
@@ -136,3 +137,63 @@ def test_config_dict_is_a_tree_of_attributes():
     config = ConfigDict()
     config.train = ConfigDict({'steps': 3})
     assert config.train.steps == 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    """A group that holds a list of choices."""
+
+    samplers: tuple[DDIM, ...] = ()
+    shares: tuple[float, ...] = ()
+
+
+FLEET = {DDIM: Choice('name', {'ddim': DDIM, 'euler': Euler})}
+
+
+def fleet(groups, *assignments):
+    return to_dataclass(Fleet, override({'fleet': groups}, list(assignments))['fleet'], FLEET, 'config.fleet')
+
+
+def test_a_list_may_hold_groups():
+    two = {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler'], 'shares': [1, 2]}
+    found = fleet(two)
+    assert found == Fleet((DDIM(eta=0.5), Euler()), (1.0, 2.0))
+    resolved = json.loads(json.dumps(to_dict(found, FLEET)))
+    assert resolved['samplers'][1]['name'] == 'euler' and fleet(resolved) == found
+
+
+def test_items_of_a_list_are_changed_by_number():
+    two = {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler']}
+    found = fleet(two, 'config.fleet.samplers.0.steps=7', 'config.fleet.samplers.1.name=ddim')
+    assert found.samplers == (DDIM(eta=0.5, steps=7), DDIM())
+    assert fleet(two, 'config.fleet.samplers.0=euler').samplers == (Euler(), Euler())
+    assert two == {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler']}  # a new tree
+    old, new = to_dict(fleet(two), FLEET), to_dict(fleet(two, 'config.fleet.samplers.0.steps=7'), FLEET)
+    assert list(differences(old, new, 'config.fleet')) == ['config.fleet.samplers.0.steps']
+
+
+@pytest.mark.parametrize(
+    'assignment, says',
+    [
+        ('samplers.2.steps=7', ('samplers is a list of 2', "not '2'")),
+        ('samplers.steps=7', ('samplers is a list of 2', "not 'steps'")),
+        ('samplers.0.stepz=7', ('config.fleet.samplers.0.stepz', "'steps'")),
+        ('samplers.1=eulr', ('config.fleet.samplers.1', "'euler'")),
+        ('samplers.0.eta=-1', ('config.fleet.samplers.0: ', 'eta')),
+        ('shares.0=1', ('config.fleet.shares is a list', 'experiment file')),
+    ],
+)
+def test_mistakes_in_a_list_name_the_item(assignment, says):
+    with pytest.raises(UserError) as error:
+        fleet({'samplers': [{'name': 'ddim'}, 'euler']}, f'config.fleet.{assignment}')
+    assert all(part in str(error.value) for part in says) and '\n' not in str(error.value), error.value
+
+
+def test_lists_of_groups_come_out_of_an_experiment_file(tmp_path):
+    path = tmp_path / 'x.py'
+    path.write_text(
+        'from vdm_jax.config import ConfigDict\n'
+        'def get_config(arg):\n'
+        "    return ConfigDict({'a': {'b': (ConfigDict({'c': (1, 2)}), {'d': 3})}})\n"
+    )
+    assert load_experiment(str(path)) == {'a': {'b': [{'c': [1, 2]}, {'d': 3}]}}

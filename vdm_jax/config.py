@@ -89,7 +89,10 @@ def load_experiment(spec: str) -> dict:
 
 
 def override(groups: dict, assignments: list[str]) -> dict:
-    """Sets 'config.group.key=value' assignments on top of nested dicts; returns a new tree."""
+    """Sets 'config.group.key=value' assignments on top of nested dicts; returns a new tree.
+
+    An item of a list that the experiment file has is named by its number: 'config.data.sources.0.path=DIR'.
+    """
     groups = copy.deepcopy(groups)
     for assignment in assignments:
         name, equals, text = assignment.removeprefix('--').partition('=')
@@ -97,19 +100,30 @@ def override(groups: dict, assignments: list[str]) -> dict:
         if parts[0] != 'config' or len(parts) < 2 or not equals:
             raise UserError(f'{assignment}: want --config.GROUP.KEY=VALUE')
         place = groups
-        for part in parts[1:-1]:
-            below = place.get(part)
+        for above, part in zip(parts, parts[1:-1], strict=False):
+            part = _item(place, part, f'{name}: {above}')
+            below = place[part] if isinstance(place, list) else place.get(part)
             if isinstance(below, (str, Text)):  # the short form of a choice: 'ddpm' for {'name': 'ddpm'}
                 below = {'': below}
             place[part] = below = {} if below is None else below
             place = below
-            if not isinstance(place, dict):
+            if not isinstance(place, (dict, list)):
                 raise UserError(f'{name}: {part} is a value, not a group')
-        if isinstance(place.get(parts[-1]), dict):  # the name of a choice, whose other keys stay
-            place[parts[-1]][''] = Text(text)
+        last = _item(place, parts[-1], f'{name}: {parts[-2]}')
+        if isinstance(below := place[last] if isinstance(place, list) else place.get(last), dict):
+            below[''] = Text(text)  # the name of a choice, whose other keys stay
         else:
-            place[parts[-1]] = Text(text)
+            place[last] = Text(text)
     return groups
+
+
+def _item(place, part: str, what: str):
+    """The key of a group as it stands, or the number of one of a list's items."""
+    if not isinstance(place, list):
+        return part
+    if part.isdigit() and int(part) < len(place):
+        return int(part)
+    raise UserError(f'{what} is a list of {len(place)}; its items are called 0 to {len(place) - 1}, not {part!r}')
 
 
 def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'config'):
@@ -144,8 +158,10 @@ def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'c
 
 def to_dict(value, choices: dict[Any, Choice], annotation=None):
     """The inverse of `to_dataclass`: nested dicts of JSON values, with every default and every choice's name."""
+    if isinstance(value, tuple):
+        return [to_dict(item, choices, kind) for item, kind in zip(value, _kinds(annotation, value), strict=True)]
     if not dataclasses.is_dataclass(value):
-        return list(value) if isinstance(value, tuple) else value
+        return value
     annotations = typing.get_type_hints(type(value))
     named = {choices[annotation].key: choices[annotation].name_of(value)} if annotation in choices else {}
     fields = {name: to_dict(getattr(value, name), choices, annotations[name]) for name in _fields(type(value))}
@@ -153,10 +169,13 @@ def to_dict(value, choices: dict[Any, Choice], annotation=None):
 
 
 def differences(a: dict, b: dict, where: str = 'config') -> dict[str, tuple]:
-    """Dotted keys at which two nested dicts differ, with both values."""
+    """Dotted keys at which two nested dicts differ, with both values; items of lists of groups are numbered."""
     found = {}
     for name in {**a, **b}:
         left, right, key = a.get(name), b.get(name), f'{where}.{name}'
+        if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+            if any(isinstance(item, dict) for item in left + right):
+                left, right = dict(enumerate(left)), dict(enumerate(right))
         if isinstance(left, dict) and isinstance(right, dict):
             found |= differences(left, right, key)
         elif left != right:
@@ -186,7 +205,7 @@ def _value(value, annotation, where: str, choices, default=dataclasses.MISSING):
                 continue
         raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
     if origin is tuple:
-        return _tuple(value, options, where, choices, annotation)
+        return _tuple(value, annotation, where, choices)
     return _scalar(value, annotation, where)
 
 
@@ -196,8 +215,9 @@ def _chosen(value, choice: Choice, where: str, choices, default):
     if not isinstance(value, dict):
         raise UserError(f'{where}={_shown(value)}: want {choice.key}, one of {", ".join(choice.table)}')
     value = dict(value)
-    named = value.pop(choice.key, None)
-    name = value.pop('', named)
+    named, short = value.pop(choice.key, None), value.pop('', None)
+    from_file = isinstance(named, Text) and isinstance(short, str)  # the file's short form, the command line's name
+    name = named if short is None or from_file else short
     if isinstance(name, dict):
         raise UserError(f'{where}.{choice.key} is a name, not a group; want one of {", ".join(choice.table)}')
     swapped = isinstance(name, Text)
@@ -228,18 +248,32 @@ def _suits(cls: type, name: str, value, choices) -> bool:
     return name in _fields(cls)
 
 
-def _tuple(value, options, where, choices, annotation):
+def _tuple(value, annotation, where, choices):
     if isinstance(value, Text):
         items = [Text(item.strip()) for item in value.text.strip('()[] ').split(',') if item.strip()]
     elif isinstance(value, (list, tuple)):
         items = list(value)
+    elif isinstance(value, dict):
+        raise UserError(f'{where} is a list: make it in the experiment file; then {where}.0 is the first of its items')
     else:
         raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
-    if options[-1] is Ellipsis:
-        options = (options[0],) * len(items)
-    if len(items) != len(options):
+    kinds = _kinds(annotation, items)
+    if len(items) != len(kinds):
         raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
-    return tuple(_value(item, option, where, choices) for item, option in zip(items, options, strict=True))
+    found = []
+    for number, (item, kind) in enumerate(zip(items, kinds, strict=True)):
+        place = f'{where}.{number}' if kind in choices else where
+        try:
+            found.append(_value(item, kind, place, choices))
+        except UserError as error:  # an object of a list does not know where in the config it stands
+            raise (error if str(error).startswith(place) else UserError(f'{place}: {error}')) from None
+    return tuple(found)
+
+
+def _kinds(annotation, items) -> tuple:
+    """The annotation of each item of a tuple."""
+    options = typing.get_args(annotation) if typing.get_origin(annotation) is tuple else (None, ...)
+    return (options[0],) * len(items) if options[-1] is Ellipsis else options
 
 
 def _scalar(value, kind, where: str):
@@ -315,4 +349,4 @@ def _plain(value):
         value = value.to_dict()
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

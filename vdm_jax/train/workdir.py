@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def check_workdir(workdir, resolved: dict) -> None:
         return
     if (directory / 'config.json').exists():
         found = differences(read_config(workdir), resolved)
-        fixed = {key: pair for key, pair in found.items() if not key.startswith(FREE)}
+        # What is free of one source is free of each of several.
+        fixed = {key: pair for key, pair in found.items() if not re.sub(r'\.sources\.\d+', '', key).startswith(FREE)}
         if fixed:
             key, (old, new) = next(iter(fixed.items()))
             more = f' (and {len(fixed) - 1} more keys differ)' if len(fixed) > 1 else ''
