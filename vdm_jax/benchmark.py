@@ -9,7 +9,7 @@ import time
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from vdm_jax.data.order import Order
+from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.parallel.mesh import to_global
@@ -80,7 +80,7 @@ def start(run):
     jax.clear_caches()
     began = time.monotonic()
     state = run.create()
-    stream = batches(run.source, Order(len(run.source), run.experiment.train.batch_size, run.experiment.seed), 0)
+    stream = batches(run.source, order_of(run.source, run.experiment.train.batch_size, run.experiment.seed), 0)
     batch = to_global(next(stream), run.mesh)
     lowered = run.train_step.lower(state, batch)
     compiling = time.monotonic()

@@ -16,7 +16,7 @@ from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_d
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import batch_of
 from vdm_jax.data.moving_mnist import MovingMNIST
-from vdm_jax.data.source import Source
+from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.diffusion.ddpm import DDPM
@@ -169,8 +169,7 @@ class Run:
     @functools.cached_property
     def held_out(self) -> Source:
         """The source's test split; the source itself where training takes all of it."""
-        trained = getattr(self.source, 'split', 'all')
-        return dataclasses.replace(self.source, split='test') if trained == 'train' else self.source
+        return held_out_of(self.source)
 
     def protocol(self, name: str | None = None) -> Protocol:
         """The evaluation protocol called `name`, or the source's usual one.

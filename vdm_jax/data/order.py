@@ -9,7 +9,7 @@ import numpy as np
 from vdm_jax.errors import UserError
 
 # The last word of the Philox counter separates streams that share a seed: nothing drawn here repeats anywhere else.
-_ORDER_STREAM, _CLIP_STREAM = 1, 2
+_ORDER_STREAM, _CLIP_STREAM, MIX_STREAM = 1, 2, 3
 _LOCK = threading.Lock()
 
 
@@ -19,12 +19,14 @@ class Order:
 
     Position p (counted from 0 over the whole run) lies in epoch p // size; each epoch is its own permutation of all
     ids, and batches run over the ends of epochs: nothing is dropped. An epoch's permutation takes 8 bytes an id.
+    Orders of one seed and different `stream` have nothing to do with each other.
     """
 
     size: int
     batch: int
     seed: int = 0
     shuffle: bool = True
+    stream: int = 0
 
     def __post_init__(self):
         if self.size < 1:
@@ -44,7 +46,7 @@ class Order:
         ids = np.empty_like(places)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            ids[here] = permutation(self.size, self.seed, int(epoch))[places[here]]
+            ids[here] = permutation(self.size, self.seed, int(epoch), self.stream)[places[here]]
         return ids
 
     def ids(self, step):
@@ -52,30 +54,43 @@ class Order:
         return self.at(self.positions(step))
 
 
-def permutation(size, seed, epoch):
+def order_of(source, batch, seed=0, shuffle=True):
+    """The order in which a source is trained on: its own (a method `order`), or that of all its clips alike."""
+    own = getattr(source, 'order', None)
+    return own(batch, seed, shuffle) if own else Order(len(source), batch, seed, shuffle)
+
+
+def permutation(size, seed, epoch, stream=0):
     """All ids 0 ... size-1 in the order of one epoch, int64 (size,), read-only.
 
     It sorts raw Philox words, whose values numpy promises for ever; Generator.permutation may change between releases.
     """
     with _LOCK:  # otherwise every loader thread would sort the same new epoch
-        return _permutation(size, seed, epoch)
+        return _epochs(size, seed, stream)(epoch)
 
 
-@functools.lru_cache(maxsize=3)
-def _permutation(size, seed, epoch):
-    ids = np.argsort(_philox(_ORDER_STREAM, seed, epoch).random_raw(size), kind='stable')
-    ids.flags.writeable = False
-    return ids
+@functools.lru_cache(maxsize=64)
+def _epochs(size, seed, stream):
+    """epoch -> permutation, the last three kept: of each stream, so that those of a mixture do not push others out."""
+
+    @functools.lru_cache(maxsize=3)
+    def permuted(epoch):
+        ids = np.argsort(philox(_ORDER_STREAM, seed, epoch, stream).random_raw(size), kind='stable')
+        ids.flags.writeable = False
+        return ids
+
+    return permuted
 
 
 def clip_generator(seed, position):
     """The randomness of the clip at one position of the run (start frame, crop, flip): a numpy Generator."""
-    return np.random.Generator(_philox(_CLIP_STREAM, seed, position))
+    return np.random.Generator(philox(_CLIP_STREAM, seed, position))
 
 
-def _philox(stream, seed, index):
+def philox(kind, seed, index, stream=0):
+    """Raw words of their own for each kind, seed, index and stream."""
     key = np.array([seed % 2**64, index], np.uint64)
-    return np.random.Philox(key=key, counter=np.array([0, 0, 0, stream], np.uint64))
+    return np.random.Philox(key=key, counter=np.array([0, 0, stream, kind], np.uint64))
 
 
 def host_block(batch, host, hosts):

@@ -1,5 +1,6 @@
 """What every source of clips answers."""
 
+import dataclasses
 from typing import Protocol
 
 import numpy as np
@@ -10,8 +11,9 @@ class Source(Protocol):
 
     A clip is {'video': uint8 (T, H, W, C), 'label': np.int32 in [0, num_classes)}; every clip has shape `shape`.
     Besides these, a source may count things (`counters() -> {name: number}`) and name files (`names()`), say what a run
-    that goes on must find again (`identity() -> str`, the number of clips where it does not), have a test split (a
-    field `split`), and be `constant`: the same batch at every step.
+    that goes on must find again (`identity() -> str`, the number of clips where it does not) and what results on it are
+    called (`title`), have a test split (a field `split`, or a method `test_split()` that makes it), come in an order of
+    its own (`order(batch, seed, shuffle)`), and be `constant`: the same batch at every step.
     """
 
     frames: int
@@ -32,3 +34,11 @@ class Source(Protocol):
 
     def draw(self, i: int, rng: np.random.Generator) -> dict:
         """Clip i as training sees it: start frame, crop and flip drawn from rng."""
+
+
+def held_out_of(source: Source) -> Source:
+    """The source's test split; the source itself where training takes all of it."""
+    if hasattr(source, 'test_split'):
+        return source.test_split()
+    trained = getattr(source, 'split', 'all')
+    return dataclasses.replace(source, split='test') if trained == 'train' else source

@@ -10,7 +10,7 @@ from etils import epath
 
 from vdm_jax import media
 from vdm_jax.data.clips import batch_of
-from vdm_jax.data.order import Order, host_block
+from vdm_jax.data.order import host_block, order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import UserError
@@ -61,7 +61,7 @@ def train(run, workdir, stop=lambda: False) -> bool:
       UserError: the directory holds another run, or its clips are others now; or the loss is no longer finite.
     """
     config, workdir = run.experiment.train, epath.Path(workdir)
-    order = Order(len(run.source), config.batch_size, run.experiment.seed)
+    order = order_of(run.source, config.batch_size, run.experiment.seed)
     check_workdir(workdir, run.resolved)
     checkpoints = Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True)
     with jax.set_mesh(run.mesh), checkpoints:
@@ -127,7 +127,7 @@ def validate(run, state) -> dict[str, float]:
     'validation_loss', and 'validation_loss_t/0.1' … for t in (0, 0.1] and so on, where there is any.
     """
     config = run.experiment.train
-    order = Order(len(run.held_out), config.batch_size, shuffle=False)
+    order = order_of(run.held_out, config.batch_size, shuffle=False)
     params, found = ema.first(run.experiment.ema, state.ema), []
     for index in range(config.validate_batches):
         batch = batch_of(run.held_out, order.ids(index)[host_block(config.batch_size, **hosts())])
