@@ -15,6 +15,7 @@ from vdm_jax.codecs.identity import Codec, Identity
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import batch_of
+from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.data.synthetic import Synthetic
@@ -101,6 +102,7 @@ SPACINGS = {
 }
 SOURCES = {
     'bouncing_balls': BouncingBalls,
+    'mixture': Mixture,
     'moving_mnist': MovingMNIST,
     'video_folder': VideoFolder,
     'synthetic': Synthetic,

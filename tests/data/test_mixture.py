@@ -1,0 +1,196 @@
+"""Shares are exact, every source runs through whole epochs of its own, and nothing depends on where a run restarts."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from vdm_jax.build import Run, experiment_dict, experiment_from, read_experiment
+from vdm_jax.data.bouncing_balls import BouncingBalls
+from vdm_jax.data.mixed_order import BLOCK, MixedOrder
+from vdm_jax.data.mixture import Mixture
+from vdm_jax.data.order import Order, order_of
+from vdm_jax.data.pipeline import batches
+from vdm_jax.data.source import held_out_of
+from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.errors import UserError
+from vdm_jax.train.workdir import check_workdir
+
+BALLS = BouncingBalls(size=40, frames=2)
+NOISE = Synthetic(frames=2, pixels=16, size=10, classes=3)
+MIXED = Mixture((BALLS, NOISE), weights=(0.7, 0.3))
+
+
+def order(sizes, weights, batch=8, seed=3, **options):
+    return MixedOrder(sum(sizes), batch, seed, sizes=sizes, weights=weights, **options)
+
+
+def test_shares_are_exact_in_every_block():
+    mixed = order((50, 7, 20), (7, 2, 1))
+    for block in (0, 1, 12345):
+        which, _ = mixed.turns(np.arange(block * BLOCK, (block + 1) * BLOCK))
+        assert np.bincount(which).tolist() == [700, 200, 100]
+    ids = mixed.at(np.arange(BLOCK))
+    assert [(ids < 50).sum(), ((ids >= 50) & (ids < 57)).sum(), (ids >= 57).sum()] == [700, 200, 100]
+    assert (mixed.turns(np.arange(BLOCK))[0] != mixed.turns(BLOCK + np.arange(BLOCK))[0]).any()
+
+
+def test_what_rounding_leaves_over_goes_to_the_largest_remainders():
+    assert order((5, 5, 5), (1, 1, 1)).places == (334, 333, 333)
+    assert order((5, 5, 5, 5), (5004, 2503, 2483, 10)).places == (501, 250, 248, 1)
+    assert order((5, 5), (0.57, 0.43)).places == (570, 430)
+
+
+def test_every_source_runs_through_whole_epochs_of_its_own():
+    small, large = 100, 10_000
+    ids = order((small, large), (1, 1)).at(np.arange(2 * large))
+    mine, others = ids[ids < small], ids[ids >= small] - small
+    assert len(mine) == len(others) == large
+    for epoch in mine.reshape(-1, small):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(small))
+    assert len({tuple(epoch) for epoch in mine.reshape(-1, small)}) == large // small
+    np.testing.assert_array_equal(np.sort(others), np.arange(large))
+
+
+def test_sources_of_one_size_are_not_shuffled_alike():
+    ids = order((50, 50), (1, 1)).at(np.arange(BLOCK))
+    assert (ids[ids < 50] != ids[ids >= 50] - 50).mean() > 0.8
+
+
+def test_an_id_is_a_function_of_its_position_alone():
+    whole = np.concatenate([order((30, 70), (0.3, 0.7)).ids(step) for step in range(400)])  # over the ends of blocks
+    again = order((30, 70), (0.3, 0.7))
+    for position in (3199, 0, 1000, 999, 2500):
+        assert again.at(position) == whole[position]
+    np.testing.assert_array_equal(order((30, 70), (3, 7), batch=100).ids(17), whole[1700:1800])  # shares, not sums
+    assert (order((30, 70), (0.3, 0.7), seed=4).ids(0) != whole[:8]).any()
+
+
+def test_the_sequence_is_the_same_for_ever():
+    assert order((4, 6), (1, 2), seed=0).at(np.arange(12)).tolist() == [4, 2, 8, 5, 7, 0, 9, 6, 1, 3, 9, 0]
+
+
+def test_one_source_alone_comes_as_it_would_without_a_mixture():
+    mixed = order_of(Mixture((BALLS,)), 8, seed=5)
+    positions = np.arange(2 * BLOCK)
+    np.testing.assert_array_equal(mixed.at(positions), Order(40, 8, seed=5).at(positions))
+
+
+def test_unshuffled_each_source_comes_as_it_stands_but_all_of_them_do():
+    ids = order_of(MIXED, 8, shuffle=False).at(np.arange(30))
+    assert ids[ids < 40].tolist() == list(range((ids < 40).sum())) and (ids >= 40).any()
+
+
+def test_clips_are_those_of_the_sources_with_classes_apart_shared_or_dropped():
+    assert len(MIXED) == 50 and MIXED.shape == BALLS.shape and (MIXED.frames, MIXED.pixels) == (2, 16)
+    for i, source, own in ((0, BALLS, 0), (39, BALLS, 39), (40, NOISE, 0), (49, NOISE, 9)):
+        np.testing.assert_array_equal(MIXED[i]['video'], source[own]['video'])
+        first = 0 if source is BALLS else BALLS.num_classes
+        for labels, wanted in (('apart', first + source[own]['label']), ('shared', source[own]['label']), ('none', 0)):
+            label = dataclasses.replace(MIXED, labels=labels)[i]['label']
+            assert label == wanted and label.dtype == np.int32
+    numbers = {labels: dataclasses.replace(MIXED, labels=labels).num_classes for labels in ('apart', 'shared', 'none')}
+    assert numbers == {'apart': 2 + 3, 'shared': 3, 'none': 0}
+    unlabelled = dataclasses.replace(NOISE, classes=0)
+    assert Mixture((unlabelled, NOISE)).num_classes == 4 and Mixture((unlabelled, NOISE))[10]['label'] == 1
+    with pytest.raises(IndexError):
+        MIXED[50]
+
+
+def test_the_stream_is_the_same_for_any_hosts_threads_and_restarts():
+    def stream(start=0, threads=4, **hosts):
+        source = dataclasses.replace(MIXED, threads=threads)
+        with batches(source, order_of(source, 8, seed=1), start, 6, **hosts) as found:
+            return list(found)
+
+    whole = stream()
+    halves = [stream(host=host, hosts=2) for host in (0, 1)]
+    joined = [{name: np.concatenate([a[name], b[name]]) for name in a} for a, b in zip(*halves, strict=True)]
+    for found in (joined, stream(threads=0)):
+        for a, b in zip(found, whole, strict=True):
+            np.testing.assert_array_equal(a['video'], b['video'])
+            np.testing.assert_array_equal(a['label'], b['label'])
+    np.testing.assert_array_equal(stream(start=4)[0]['video'], whole[4]['video'])
+    labels = np.concatenate([batch['label'] for batch in whole])
+    assert (labels < 2).any() and (labels >= 2).any()
+
+
+def test_held_out_clips_are_those_of_the_sources_that_hold_some_out():
+    held_out = held_out_of(MIXED)
+    assert held_out.sources == (dataclasses.replace(BALLS, split='test'), NOISE) and held_out.weights == MIXED.weights
+
+
+def test_what_sources_count_and_are_is_told_apart(tmp_path):
+    class Counting(Synthetic):
+        def counters(self):
+            return {'videos': 2}
+
+        def names(self):
+            return {'broken': ['a.mp4: cut off']}
+
+        def identity(self):
+            return '10 abc'
+
+    mixed = Mixture((BALLS, Counting(frames=2, pixels=16)))
+    assert mixed.counters() == {'1/videos': 2} and mixed.names() == {'broken': ['1: a.mp4: cut off']}
+    assert mixed.identity() == '40 + 10 abc'
+
+
+FILE = """
+from vdm_jax.config import ConfigDict
+def get_config(arg):
+    config = ConfigDict()
+    config.data = ConfigDict({
+        'source': 'mixture',
+        'sources': [{'source': 'bouncing_balls', 'frames': 4}, {'source': 'synthetic', 'frames': 4, 'pixels': 16}],
+        'weights': (0.7, 0.3),
+    })
+    return config
+"""
+
+
+def test_a_mixture_is_configured_in_a_file_and_its_items_on_the_command_line(tmp_path):
+    path = tmp_path / 'mixed.py'
+    path.write_text(FILE)
+    experiment = read_experiment(str(path), ['--config.data.sources.0.gravity=0.01', '--config.data.sources.1.size=5'])
+    noise = Synthetic(frames=4, pixels=16, size=5)
+    assert experiment.data == Mixture((BouncingBalls(frames=4, gravity=0.01), noise), (0.7, 0.3))
+    resolved = json.loads(json.dumps(experiment_dict(experiment)))
+    assert experiment_from(resolved) == experiment
+    assert [each['source'] for each in resolved['data']['sources']] == ['bouncing_balls', 'synthetic']
+    run = Run(experiment)
+    assert run.model.classes == 2 + 10 and run.held_out.sources[0].split == 'test'
+
+
+def test_a_run_goes_on_where_the_files_of_a_source_lie_elsewhere_but_not_with_other_weights(tmp_path):
+    def resolved(path, weights):
+        folders = [{'source': 'video_folder', 'path': path}, {'source': 'video_folder', 'path': path}]
+        groups = {'data': {'source': 'mixture', 'sources': folders, 'weights': weights}}
+        return json.loads(json.dumps(experiment_dict(experiment_from(groups))))
+
+    (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
+    (tmp_path / 'config.json').write_text(json.dumps(resolved('here', [1, 2])))
+    check_workdir(tmp_path, resolved('there', [1, 2]))
+    with pytest.raises(UserError, match='config.data.weights'):
+        check_workdir(tmp_path, resolved('here', [1, 3]))
+
+
+@pytest.mark.parametrize(
+    'data, says',
+    [
+        ({}, ('config.data.sources', 'empty')),
+        ({'sources': [{'source': 'synthetic'}, {'source': 'synthetic', 'frames': 8}]}, ('sources.0', 'sources.1')),
+        ({'sources': ['synthetic'], 'weights': [1, 2]}, ('config.data.weights', 'each of 1')),
+        ({'sources': ['synthetic'], 'weights': [0]}, ('config.data.weights', 'above 0')),
+        ({'sources': ['synthetic', {'source': 'mixture', 'sources': ['synthetic']}]}, ('sources.1', 'mixture')),
+        ({'sources': [{'source': 'bouncing_balls', 'speed': 3}]}, ('config.data.sources.0', 'config.data.speed')),
+        ({'sources': [{'source': 'video_folder', 'path': 'nowhere'}]}, ('config.data.sources.0', 'nowhere')),
+        ({'sources': [{'path': 'nowhere'}]}, ('config.data.sources.0.source', 'not set')),
+        ({'sources': ['synthetic', 'synthetic'], 'weights': [1, 1e-5]}, ('config.data.weights', 'thousandth')),
+    ],
+)
+def test_mistakes_name_the_item(data, says):
+    with pytest.raises(UserError) as error:
+        order_of(experiment_from({'data': {'source': 'mixture', **data}}).data, 8)
+    assert all(part in str(error.value) for part in says) and '\n' not in str(error.value), error.value

@@ -1,0 +1,137 @@
+"""Several sources as one, each with its share of every batch's places."""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import numpy as np
+
+from vdm_jax.data.mixed_order import MixedOrder
+from vdm_jax.data.source import Source, held_out_of
+from vdm_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """config.data of a mixture, and the source itself: the clips of `sources`, one source after the other.
+
+    How often each is drawn from is decided by `weights` (in proportion; all alike where there are none) and not by how
+    many clips it has: see MixedOrder. All must make clips of one shape.
+
+    labels: 'apart' gives every source classes of its own, after those of the sources before it (a source without
+    classes is one class: what is learned is which source); 'shared' leaves labels as they are, so that class 3 of one
+    is class 3 of all; 'none' drops them.
+
+    Raises: UserError, naming the items of config.data.sources.
+    """
+
+    sources: tuple[Source, ...] = ()
+    weights: tuple[float, ...] = ()
+    labels: Literal['apart', 'shared', 'none'] = 'apart'
+    threads: int = 4  # of the loader; those of the sources are not used
+    prefetch: int = 16  # clips the loader keeps ready
+
+    def __post_init__(self):
+        if not self.sources:
+            raise UserError('config.data.sources is empty; list at least one source in the experiment file')
+        if self.weights and len(self.weights) != len(self.sources):
+            raise UserError(f'config.data.weights={self.weights}: want one for each of {len(self.sources)} sources')
+        if not all(weight > 0 for weight in self.weights):
+            raise UserError(f'config.data.weights={self.weights}: want numbers above 0; leave out what is not to come')
+        for key in ('threads', 'prefetch'):
+            if getattr(self, key) < 0:
+                raise UserError(f'config.data.{key} is {getattr(self, key)}; set it to 0 or more')
+        for number, source in enumerate(self.sources):
+            if isinstance(source, Mixture):
+                raise UserError(f'config.data.sources.{number} is itself a mixture; list its sources here instead')
+            if source.shape != self.shape:
+                raise UserError(
+                    f'config.data.sources.0 makes clips of {self.shape} (frames, height, width, channels) and '
+                    f'config.data.sources.{number} of {source.shape}: set frames and pixels alike'
+                )
+
+    @property
+    def frames(self) -> int:
+        return self.shape[0]
+
+    @property
+    def pixels(self) -> int:
+        return self.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.sources[0].shape
+
+    @property
+    def num_classes(self) -> int:
+        if self.labels == 'none':
+            return 0
+        return max(source.num_classes for source in self.sources) if self.labels == 'shared' else int(self._classes[-1])
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    def __getitem__(self, i: int) -> dict:
+        """Clip i as evaluation sees it."""
+        return self._clip(range(len(self))[i], lambda source, own: source[own])
+
+    def draw(self, i: int, rng: np.random.Generator) -> dict:
+        """Clip i as training sees it."""
+        return self._clip(i, lambda source, own: source.draw(own, rng))
+
+    def order(self, batch: int, seed: int = 0, shuffle: bool = True) -> MixedOrder:
+        """The order in which the clips are trained on."""
+        return MixedOrder(
+            len(self), batch, seed, shuffle, sizes=self._sizes, weights=self.weights or (1.0,) * len(self.sources)
+        )
+
+    def test_split(self) -> 'Mixture':
+        """The mixture of the sources' test splits, weighted alike."""
+        return dataclasses.replace(self, sources=tuple(held_out_of(source) for source in self.sources))
+
+    def identity(self) -> str:
+        """What a run that goes on must find again: what it is for each source, in turn."""
+        return ' + '.join(
+            self._ask(number, lambda source: str(getattr(source, 'identity', lambda: len(source))()))
+            for number, source in enumerate(self.sources)
+        )
+
+    def counters(self) -> dict:
+        """The sources' own, each under the source's number."""
+        own = [getattr(source, 'counters', dict)() for source in self.sources]
+        return {f'{number}/{name}': value for number, each in enumerate(own) for name, value in each.items()}
+
+    def names(self) -> dict:
+        """The sources' own, each name after the source's number."""
+        found = {}
+        for number, source in enumerate(self.sources):
+            for kind, names in getattr(source, 'names', dict)().items():
+                found.setdefault(kind, []).extend(f'{number}: {name}' for name in names)
+        return found
+
+    def _clip(self, i, take):
+        number = int(np.searchsorted(self._firsts, i, 'right')) - 1
+        clip = self._ask(number, lambda source: take(source, i - int(self._firsts[number])))
+        shift = {'apart': clip['label'] + self._classes[number], 'shared': clip['label'], 'none': 0}
+        return {'video': clip['video'], 'label': np.int32(shift[self.labels])}
+
+    def _ask(self, number, question):
+        """question(source), with the source named where it finds a mistake."""
+        try:
+            return question(self.sources[number])
+        except UserError as error:
+            raise UserError(f'config.data.sources.{number}: {error}') from None
+
+    @functools.cached_property
+    def _sizes(self):
+        return tuple(self._ask(number, len) for number in range(len(self.sources)))
+
+    @functools.cached_property
+    def _firsts(self):
+        """The id of each source's first clip, and the number of all: int64 (sources + 1,)."""
+        return np.cumsum((0, *self._sizes))
+
+    @functools.cached_property
+    def _classes(self):
+        """Each source's first class, and the number of all."""
+        return np.cumsum([0, *(max(source.num_classes, 1) for source in self.sources)])
