@@ -10,7 +10,8 @@ import os
 import numpy as np
 
 from vdm_jax.data import decode
-from vdm_jax.data.video_folder import clip_indices, video_files
+from vdm_jax.data.cut import clip_indices
+from vdm_jax.data.video_folder import video_files
 from vdm_jax.errors import UserError
 
 COLUMNS = ('file', 'codec', 'frames', 'fps', 'size', 'rotation', 'seconds', 'verdict')

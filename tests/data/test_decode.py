@@ -71,6 +71,22 @@ def test_the_frames_read_are_the_frames_asked_for(tmp_path, name):
         np.testing.assert_array_equal(numbers(decode.read(video, list(wanted))), list(wanted))
 
 
+@pytest.mark.parametrize('name', FORMATS)
+def test_bytes_are_read_as_the_file_they_came_from(tmp_path, name):
+    path = encode(tmp_path / name, coded(60), **FORMATS[name])
+    file, content = decode.probe(path), decode.probe(path.read_bytes())
+    assert (content.frames, content.codec) == (file.frames, file.codec)
+    for wanted in ([0, 1, 2], [40, 3, 40]):
+        np.testing.assert_array_equal(decode.read(content, wanted, 16, 32), decode.read(file, wanted, 16, 32))
+    with pytest.raises(decode.BrokenVideoError):
+        decode.probe(path.read_bytes()[:200])
+
+
+def test_bytes_that_are_a_playlist_are_broken():
+    with pytest.raises(decode.BrokenVideoError):
+        decode.probe(PLAYLIST)
+
+
 def test_reading_from_a_keyframe_equals_reading_from_the_start(tmp_path):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (40, 36, 52, 3), np.uint8)
@@ -206,6 +222,12 @@ def test_resize_keeps_the_aspect_and_the_mean(height, width, scaled):
     assert small.shape == (*scaled, 3) and small.mean() == pytest.approx(frame.mean(), abs=4)
     if height > 500:
         assert small.std() < frame.std() / 5  # antialiased: noise averages out
+
+
+def test_grey_frames_are_resized_as_each_channel_of_coloured_ones():
+    frame = np.random.default_rng(0).integers(0, 256, (30, 40, 1), np.uint8)
+    coloured = transforms.resize(np.repeat(frame, 3, axis=2), 12, 16)
+    np.testing.assert_array_equal(transforms.resize(frame, 12, 16), coloured[..., :1])
 
 
 def test_turn_crop_and_flip_move_pixels_where_they_belong():

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from vdm_jax import media
+from vdm_jax.data.cut import clip_indices
 from vdm_jax.data.order import Order, clip_generator
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.video_folder import VideoFolder, clip_indices, video_files
+from vdm_jax.data.video_folder import VideoFolder, video_files
 from vdm_jax.errors import UserError
 
 pytest.importorskip('av')

@@ -1,11 +1,13 @@
 """Video files -> frames, with PyAV: what a file holds, and exactly the frames asked for.
 
-Files come from anywhere, so they are opened with a list of allowed formats (a playlist dressed up as an mp4 would open
-other files and addresses), frame sizes are capped before anything is decoded, and so is the work one read may cost.
+Files, by path or as the bytes in them, come from anywhere, so they are opened with a list of allowed formats (a
+playlist dressed up as an mp4 would open other files and addresses), frame sizes are capped before anything is decoded,
+and so is the work one read may cost.
 """
 
 import contextlib
 import dataclasses
+import io
 
 import numpy as np
 
@@ -32,7 +34,7 @@ class Video:
     then frames are counted from the start. keys: timestamps at which decoding may begin.
     """
 
-    path: str
+    path: str | bytes
     codec: str
     width: int
     height: int
@@ -60,7 +62,8 @@ def opened(path):
     except ImportError:
         raise UserError("reading video needs PyAV, which is not installed: pip install 'vdm_jax[video]'") from None
     try:
-        with av.open(str(path), options={'format_whitelist': FORMATS, 'protocol_whitelist': 'file'}) as container:
+        file = io.BytesIO(path) if isinstance(path, bytes) else str(path)
+        with av.open(file, options={'format_whitelist': FORMATS, 'protocol_whitelist': 'file'}) as container:
             if not container.streams.video:
                 raise BrokenVideoError('no video in it')
             stream = container.streams.video[0]
@@ -79,6 +82,7 @@ def opened(path):
 def probe(path):
     """The Video at path, its frames counted by walking through the packets; only the first frame is decoded.
 
+    path may be the bytes of a file instead, which the Video then keeps.
     Raises BrokenVideoError if nothing decodes, or if the file ends before the number of frames (mp4, avi) or the time
     (webm, mkv) that its header promises; a GIF's promises neither.
     """
@@ -109,14 +113,15 @@ def probe(path):
             raise BrokenVideoError(f'cut off: {end:.2f} of {promised:.2f} seconds')
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         unit, codec, counted_only = float(stream.time_base), stream.codec_context.name, container.format.name == 'avi'
+    path = path if isinstance(path, bytes) else str(path)
     rotation = round(first.rotation / 90) * 90 % 360
     width, height = (first.width, first.height) if rotation % 180 == 0 else (first.height, first.width)
 
     if counted_only or None in shown + keys or len(set(shown)) < len(shown):
-        return Video(str(path), codec, width, height, rotation, fps, np.arange(len(shown)) / fps, None, None)
+        return Video(path, codec, width, height, rotation, fps, np.arange(len(shown)) / fps, None, None)
     pts = np.sort([stamp for stamp in shown if stamp >= keys[0]])  # earlier ones lean on a frame that is missing
     times = (pts - pts[0]) * unit
-    return Video(str(path), codec, width, height, rotation, fps, times, pts, np.sort(keys))
+    return Video(path, codec, width, height, rotation, fps, times, pts, np.sort(keys))
 
 
 def _promised(container, stream):

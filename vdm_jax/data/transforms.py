@@ -10,7 +10,7 @@ def short_side(height, width, pixels):
 
 
 def resize(frame_HWC, height, width):
-    """One uint8 frame to (height, width, 3): bicubic, antialiased when it shrinks.
+    """One uint8 frame, grey or RGB, to (height, width, C): bicubic, antialiased when it shrinks.
 
     Pillow and not the decoder's own scaler: that one writes small RGB frames with half the chroma columns (2 to 4 grey
     levels off at 32 and 64 pixels) and its arithmetic depends on the machine. reducing_gap=3 averages whole blocks
@@ -20,8 +20,9 @@ def resize(frame_HWC, height, width):
         return frame_HWC
     from PIL import Image
 
-    image = Image.fromarray(frame_HWC).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return np.asarray(image)
+    image = Image.fromarray(frame_HWC[..., 0] if frame_HWC.shape[2] == 1 else frame_HWC)
+    image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return np.asarray(image).reshape(height, width, frame_HWC.shape[2])
 
 
 def turn(video_THWC, degrees):

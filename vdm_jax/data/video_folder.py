@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from vdm_jax.data import decode, transforms
+from vdm_jax.data.cut import clip_indices, cut
 from vdm_jax.errors import UserError
 
 EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.webm', '.mkv', '.gif')
@@ -86,7 +87,7 @@ class VideoFolder:
 
     def draw(self, i, rng):
         """The clip of training: from a random frame, with a random crop, mirrored at random, each where asked for."""
-        return self._clip(i, rng.random(4))  # always four numbers, so that one option does not move another's
+        return self._clip(i, rng.random(4))
 
     @property
     def shape(self):
@@ -183,7 +184,7 @@ class VideoFolder:
             if video is None:
                 continue
             try:
-                clip, padded = self._cut(video, chance)
+                clip, padded = cut(self, video, functools.partial(self._cache.read, video), chance)
             except decode.BrokenVideoError as error:
                 self._broken(name, error)
                 continue
@@ -192,23 +193,6 @@ class VideoFolder:
                 self._tally.padded += padded
             return {'video': clip, 'label': np.int32(self._labels[name])}
         raise UserError(f'config.data.path={self.path}: no video decodes: {_listed(self._tally.broken)}')
-
-    def _cut(self, video, chance):
-        """(one clip uint8 (T, pixels, pixels, 3), whether it had to be filled up)."""
-        start = 0
-        if chance is not None and self.start == 'random':
-            start = int(chance[0] * clip_starts(video, self.frames, self.stride, self.fps))
-        indices, have = clip_indices(video, start, self.frames, self.stride, self.fps)
-        if have < self.frames:
-            fill = np.arange(self.frames)
-            indices = indices[fill % have if self.short == 'loop' else np.minimum(fill, have - 1)]
-        size = transforms.short_side(video.height, video.width, self.pixels)
-        clip = self._cache.read(video, indices, *size)
-        where = chance[1:3] if chance is not None and self.crop == 'random' else None
-        clip = transforms.crop(clip, self.pixels, where)
-        if chance is not None and self.flip and chance[3] < 0.5:
-            clip = transforms.flip(clip)
-        return np.ascontiguousarray(clip), have < self.frames
 
     def _broken(self, name, reason):
         tally = self._tally
@@ -220,33 +204,6 @@ class VideoFolder:
                     f'config.data.max_broken={self.max_broken} allows: {_listed(tally.broken)}; '
                     'mend or remove them, or raise max_broken'
                 )
-
-
-def clip_indices(video, start, count, stride=1, fps=None):
-    """(frame numbers int64 (count,), how many of them the video has) of the clip that begins at frame `start`.
-
-    With fps, frame k of the clip is the frame nearest to k * stride / fps seconds after `start`.
-    """
-    if fps is None:
-        indices = start + stride * np.arange(count)
-        return indices, int(np.sum(indices < video.frames))
-    wanted = video.times[start] + np.arange(count) * (stride / fps)
-    later = np.clip(np.searchsorted(video.times, wanted), 0, video.frames - 1)
-    earlier = np.maximum(later - 1, 0)
-    late = video.times[later] - wanted < wanted - video.times[earlier] - 1e-6  # of two equally near ones the earlier
-    return np.where(late | (later == 0), later, earlier), int(np.sum(wanted < _end(video)))
-
-
-def clip_starts(video, count, stride=1, fps=None):
-    """The number of frames at which a whole clip may begin (at least 1: a short video begins at its first)."""
-    if fps is None:
-        return max(video.frames - stride * (count - 1), 1)
-    return max(int(np.searchsorted(video.times, _end(video) - (count - 1) * (stride / fps))), 1)
-
-
-def _end(video):
-    """Seconds at which the last frame is half over: what lies beyond is no longer nearest to a frame."""
-    return video.times[-1] + 0.5 / video.fps
 
 
 def _listed(which, most=8):
