@@ -19,6 +19,7 @@ from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.tfds_source import Tfds
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
@@ -106,6 +107,7 @@ SOURCES = {
     'moving_mnist': MovingMNIST,
     'video_folder': VideoFolder,
     'synthetic': Synthetic,
+    'tfds': Tfds,
 }
 CODECS = {'identity': Identity}
 PROTOCOLS = {'ball_physics': BallPhysics(), 'frame_prediction': FramePrediction(), 'recall': Recall()}

@@ -1,0 +1,263 @@
+"""Sets that TensorFlow Datasets has prepared as ArrayRecord, read without TensorFlow."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import threading
+from typing import Any, Literal
+
+import numpy as np
+
+from vdm_jax.data import decode, transforms
+from vdm_jax.data.cut import cut
+from vdm_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Tfds:
+    """Clips of `frames` frames, `pixels` square, from a prepared set: the folder that holds its dataset_info.json.
+
+    `video` names the feature to read ('a/b' for one inside another). It may be frames, uint8 (T, H, W, C), where T and
+    the size may differ from example to example; a list of images; one image, (H, W, C), which is a video of one frame;
+    or the bytes of a video file (mp4, webm, gif, …), which need PyAV. `channels` must be the data's, 3 for bytes.
+    `label` names a ClassLabel, or nothing.
+
+    `train` and `test` are TFDS's names of splits or slices of them ('train[:90%]', 'validation'); `split` says which of
+    the two is read, or both ('all', which holds nothing out; test='' where the set has one split only).
+    `stride`, `short`, `start`, `crop` and `flip` mean what they mean for a folder of videos.
+
+    Raises: UserError, naming config.data.KEY or the example.
+    """
+
+    path: str = ''
+    frames: int = 16
+    pixels: int = 64
+    channels: int = 3
+    stride: int = 1
+    short: Literal['hold', 'loop'] = 'hold'
+    start: Literal['random', 'first'] = 'random'
+    crop: Literal['center', 'random'] = 'center'
+    flip: bool = False
+    video: str = 'video'
+    label: str | None = None
+    split: Literal['all', 'train', 'test'] = 'train'
+    train: str = 'train'
+    test: str = 'test'
+    threads: int = 4
+    prefetch: int = 16
+
+    fps = None  # not a field: frames in a tensor have no times
+
+    def __post_init__(self):
+        object.__setattr__(self, '_tally', _Tally())
+        for key, least in {'frames': 1, 'pixels': 1, 'stride': 1, 'threads': 0, 'prefetch': 0}.items():
+            if getattr(self, key) < least:
+                raise UserError(f'config.data.{key} is {getattr(self, key)}; set it to {least} or more')
+        if self.channels not in (1, 3):
+            raise UserError(f'config.data.channels is {self.channels}; set it to 1 (grey) or 3')
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.frames, self.pixels, self.pixels, self.channels
+
+    @property
+    def num_classes(self) -> int:
+        return self._feature('label', self.label).num_classes if self.label is not None else 0
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, i: int) -> dict:
+        """The clip of evaluations: from the first frame, the centre, not mirrored."""
+        i = range(len(self))[i]
+        return self._clip(i, self._examples[i], None)
+
+    def draw(self, i: int, rng: np.random.Generator) -> dict:
+        """The clip of training: from a random frame, with a random crop, mirrored at random, each where asked for."""
+        return self._clip(i, self._examples[i], rng.random(4))
+
+    def identity(self) -> str:
+        """What a run that goes on must find again: how many clips, of which set and version, in how many bytes."""
+        info = self._builder.info
+        shards = {name: split.shard_lengths for name, split in info.splits.items()}
+        written = json.dumps([self._slice, shards, int(info.dataset_size)], sort_keys=True)
+        return f'{len(self)} {info.full_name} {hashlib.sha256(written.encode()).hexdigest()[:16]}'
+
+    def counters(self) -> dict[str, int]:
+        """Clips so far that had to be filled up, their videos being too short."""
+        with self._tally.lock:
+            return {'short_clips': self._tally.short}
+
+    def _clip(self, i, example, chance):
+        try:
+            video, read = opened(_inside(example, self.video), self.channels)
+            clip, padded = cut(self, video, read, chance)
+        except UserError:
+            raise
+        except (decode.BrokenVideoError, ValueError) as error:
+            raise UserError(
+                f'config.data.path={self.path}: {self.video!r} of example {i} of {self._slice}: {error}; prepare the '
+                'set again with what it should be, or without it'
+            ) from None
+        with self._tally.lock:
+            self._tally.short += padded
+        # The label alone leaves with the clip: other features may be bytes, whose last zeros numpy's arrays would eat.
+        return {'video': clip, 'label': np.int32(_inside(example, self.label) if self.label is not None else 0)}
+
+    @property
+    def _slice(self):
+        """TFDS's name of what is read."""
+        if self.split == 'test' and not self.test:
+            raise UserError("config.data.test is empty: name a split or a slice, such as 'train[90%:]'")
+        return {'train': self.train, 'test': self.test, 'all': f'{self.train}+{self.test}'.strip('+')}[self.split]
+
+    @functools.cached_property
+    def _builder(self):
+        return builder(self.path)
+
+    @functools.cached_property
+    def _examples(self):
+        """A sequence of dicts; the first one is looked at, so that a mistake is found before a run begins."""
+        for key in ('video', 'label'):
+            self._feature(key, getattr(self, key))
+        splits = ', '.join(f'{name} ({split.num_examples})' for name, split in self._builder.info.splits.items())
+        wanted = self._slice
+        try:
+            examples = self._builder.as_data_source(wanted)
+        except NotImplementedError:
+            raise UserError(
+                f"config.data.path={self.path} is not stored as ArrayRecord; prepare it with file_format='array_record'"
+            ) from None
+        except (ValueError, AssertionError):
+            key = 'test' if self.split == 'test' else 'train'
+            raise UserError(
+                f'config.data.{key}={getattr(self, key)}: there is nothing to read by that name; the set has {splits}'
+            ) from None
+        self._clip(0, examples[0], None)
+        return examples
+
+    def _feature(self, key, name):
+        """The feature that config.data.KEY names; a label must say how many classes there are."""
+        features = self._builder.info.features
+        if name is None:
+            return None
+        try:
+            found = _inside(features, name)
+        except (KeyError, TypeError):
+            raise UserError(
+                f'config.data.{key}={name}: the set has no such feature; it has {", ".join(features)}'
+            ) from None
+        if key == 'label' and not getattr(found, 'num_classes', None):
+            raise UserError(f'config.data.label={name}: it is a {type(found).__name__}, not a ClassLabel; name another')
+        return found
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frames:
+    """A video that is already decoded: uint8 frames (H, W, C), one by one."""
+
+    images: Any
+
+    @property
+    def frames(self):
+        return len(self.images)
+
+    @property
+    def height(self):
+        return self.images[0].shape[0]
+
+    @property
+    def width(self):
+        return self.images[0].shape[1]
+
+    def read(self, indices, height, width):
+        """The frames with these numbers, resized: uint8 (len(indices), height, width, C)."""
+        return np.stack([transforms.resize(self.images[i], height, width) for i in indices])
+
+
+class _Tally:
+    """What many threads count."""
+
+    def __init__(self):
+        self.lock, self.short = threading.Lock(), 0
+
+
+def opened(value, channels: int):
+    """(what is known of a video, how its frames are read) for the value of a feature.
+
+    Raises:
+      BrokenVideoError, ValueError: it does not decode, or is not what can be read.
+    """
+    if isinstance(value, bytes):
+        if channels != 3:
+            raise ValueError(f'video files have 3 channels, config.data.channels is {channels}')
+        video = decode.probe(value)
+        return video, functools.partial(decode.read, video)
+    images = value if isinstance(value, list) else np.asarray(value)
+    if isinstance(images, np.ndarray) and images.ndim < 4:
+        images = images[None]
+    if not len(images):
+        raise ValueError('it has no frame')
+    first = np.asarray(images[0])
+    if first.dtype != np.uint8 or first.ndim != 3 or first.shape[2] != channels or 0 in first.shape:
+        raise ValueError(
+            f'frames are {first.dtype} {first.shape}, want uint8 (height, width, {channels}); see config.data.channels'
+        )
+    video = Frames(images)
+    return video, video.read
+
+
+def builder(path: str):
+    """TFDS's reader of a prepared set.
+
+    features.json says which Python classes decode it, and TFDS imports any that it names: only TFDS's own are let in.
+
+    Raises:
+      UserError: no set in that folder, one that needs TensorFlow, or one with classes of other packages.
+    """
+    import tensorflow_datasets as tfds
+
+    if not path:
+        raise UserError('config.data.path is empty; set it to a prepared set, such as DIR/name/1.0.0')
+    folder = tfds.core.Path(path)
+    try:
+        features = json.loads((folder / 'features.json').read_text())
+    except (OSError, json.JSONDecodeError):
+        raise UserError(
+            f'config.data.path={path} holds no prepared set; set it to the folder of its features.json, such as '
+            'DIR/name/1.0.0'
+        ) from None
+    if strange := sorted(name for name in _classes(features) if not name.startswith('tensorflow_datasets.')):
+        raise UserError(f'config.data.path={path}: features.json names {strange[0]}, which is none of TFDS itself')
+    try:
+        return tfds.builder_from_directory(folder)
+    except ImportError as error:
+        raise UserError(
+            f'config.data.path={path} needs {error.name or "TensorFlow"} to be read (as tfds.features.Video does); '
+            'prepare it with frames as a Tensor, or with the bytes of video files'
+        ) from None
+    except Exception as error:  # TFDS has errors of many kinds for files that are not what they should be
+        raise UserError(f'config.data.path={path} cannot be read: {_line(error)}') from None
+
+
+def _classes(features):
+    """Every Python class that features.json names."""
+    if isinstance(features, dict):
+        for key, value in features.items():
+            if key in ('pythonClassName', 'python_class_name', 'type') and isinstance(value, str):
+                yield value
+            yield from _classes(value)
+    elif isinstance(features, list):
+        for value in features:
+            yield from _classes(value)
+
+
+def _inside(tree, name):
+    for part in name.split('/'):
+        tree = tree[part]
+    return tree
+
+
+def _line(error) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
