@@ -47,11 +47,11 @@ def test_the_first_frames_of_held_out_clips_are_given_and_only_those(source):
 def test_who_sees_the_future_is_perfect(source):
     found = score(source, lambda asks: future(source))
     assert found['passed'] and found['name'] == 'mmnist-t10k-16-4_4to6_n3_6'
-    assert list(found['figures']) == ['one sample', 'mean of 3', 'best of 3', 'copy last frame']
+    assert list(found['figures']) == ['one sample', 'mean of 3', 'best of 3', 'copy last frame', 'mean picture']
     for row in ('one sample', 'mean of 3', 'best of 3'):
         assert found['figures'][row] == {'mse': 0.0, 'mae': 0.0, 'ssim': pytest.approx(1.0), 'psnr': None}
     json.dumps(found, allow_nan=False)
-    assert 'beats_copy ok' in runner.table(found)
+    assert 'beats_copy ok  beats_mean ok' in runner.table(found)
     assert (found['split'], found['context'], found['per_clip'], found['real_clips']) == ('test', 4, 3, 6)
 
 
@@ -60,6 +60,18 @@ def test_holding_the_last_known_frame_is_the_floor_and_does_not_pass(source):
     found = score(source, held)
     assert found['figures']['one sample'] == pytest.approx(found['figures']['copy last frame'])
     assert not found['passed']
+
+
+def test_a_black_screen_does_not_pass(tmp_path):
+    """Where little is lit, black is nearer to the truth than the last known frame is."""
+    images = np.zeros((20, 28, 28), np.uint8)
+    images[:, 10:18, 12:16] = 255
+    content = struct.pack('>4I', 2051, *images.shape) + images.tobytes()
+    (tmp_path / 't10k-images-idx3-ubyte').write_bytes(content)
+    found = score(
+        MovingMNIST(str(tmp_path), frames=10, test_size=30), lambda asks: np.zeros((18, 10, 64, 64, 1), np.uint8)
+    )
+    assert found['verdict'] == {'beats_copy': True, 'beats_mean': False}
 
 
 def test_one_right_guess_of_three_is_found_by_best_of_three_alone(source):

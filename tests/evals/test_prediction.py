@@ -86,8 +86,12 @@ def test_best_is_chosen_for_each_figure_by_that_figure():
     assert found['mae'] == pytest.approx(1.0)  # of the spike: 5.0 against 1
 
 
-def test_the_floor_holds_the_last_known_frame():
-    known = frames(3)
-    held = prediction.copy_last(known, 5)
-    assert held.shape == (3, 5, 16, 20, 1)
-    np.testing.assert_array_equal(held, np.stack([known[:, -1]] * 5, 1))
+def test_the_floors_are_the_last_known_frame_and_the_mean_picture():
+    known = np.zeros((2, 2, 8, 8, 1), np.uint8)
+    known[0, 1], known[1] = 102, 51  # last: 0.4 and 0.2; mean of all: (0 + 0.4 + 0.2 + 0.2) / 4 = 0.2
+    true = np.full((2, 3, 8, 8, 1), 51, np.uint8)
+    found = prediction.floors(known, true)
+    assert list(found) == ['copy last frame', 'mean picture']
+    assert found['copy last frame']['mse'] == pytest.approx(64 * 0.04 / 2)
+    assert found['copy last frame']['mae'] == pytest.approx(64 * 0.2 / 2)
+    assert found['mean picture']['mse'] == 0

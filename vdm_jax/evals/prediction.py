@@ -54,6 +54,7 @@ def ssim(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     return (above / below).mean((-4, -3, -2, -1))
 
 
+FLOORS = ('copy last frame', 'mean picture')
 METRICS = {'mse': mse, 'mae': mae, 'ssim': ssim, 'psnr': psnr}
 
 
@@ -82,9 +83,15 @@ def figures(samples: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]
     }
 
 
-def copy_last(known: np.ndarray, frames: int) -> np.ndarray:
-    """The floor of all prediction: the last of the known frames (clips, k, H, W, C), held for `frames` more."""
-    return np.repeat(known[:, -1:], frames, axis=1)
+def floors(known: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
+    """The figures of what needs no network, from known frames (clips, k, H, W, C) and those after them.
+
+    'copy last frame': the last known frame, held. 'mean picture': one picture for all, the mean of all known frames,
+    which in squared error beats the copy where little of the frame is lit and what is lit moves (digits on black).
+    """
+    held = np.repeat(known[:, -1:], true.shape[1], axis=1)
+    mean = np.broadcast_to(known.mean((0, 1)), true.shape)
+    return {row: figures(still[:, None], true)['one sample'] for row, still in zip(FLOORS, (held, mean), strict=True)}
 
 
 def _difference(predicted, true):

@@ -126,7 +126,8 @@ class FramePrediction:
 
     Figures are OpenSTL's (evals/prediction.py), which one sample, or the mean of several, of a network that knows the
     future is open cannot win against one that predicts the mean: best of N says whether the truth is among its samples.
-    The bar is the floor: one sample must be nearer in squared error than the last known frame, held.
+    The bar is the floors: one sample must be nearer in squared error than the last known frame, held, and than the mean
+    picture.
     """
 
     sources: ClassVar = (object,)
@@ -150,13 +151,16 @@ class FramePrediction:
     def score(self, videos, asks, source, held_out, config):
         clips, k = self.clips(held_out, config)['video'], config.context
         true, predicted = clips[:, k:], videos[:, k:]
-        floor = prediction.figures(prediction.copy_last(clips[:, :k], true.shape[1])[:, None], true)['one sample']
+        copy, mean = (floors := prediction.floors(clips[:, :k], true)).values()
         figures = prediction.figures(predicted.reshape(len(true), config.per_clip, *true.shape[1:]), true)
         task = getattr(held_out, 'title', type(held_out).__name__.lower())
         return {
             'name': f'{task}_{k}to{true.shape[1]}_n{config.per_clip}_{len(true)}',
-            'figures': figures | {'copy last frame': floor},
-            'verdict': {'beats_copy': figures['one sample']['mse'] < floor['mse']},
+            'figures': figures | floors,
+            'verdict': {
+                'beats_copy': figures['one sample']['mse'] < copy['mse'],
+                'beats_mean': figures['one sample']['mse'] < mean['mse'],
+            },
             'split': getattr(held_out, 'split', 'all'),
             'context': k,
             'per_clip': config.per_clip,
