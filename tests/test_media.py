@@ -107,3 +107,13 @@ def test_any_path_of_etils_will_do(tmp_path):
 
     media.write_gif(epath.Path(tmp_path) / 'deep' / 'a.gif', moving_square())
     assert (tmp_path / 'deep' / 'a.gif').exists()
+
+
+def test_grey_videos_are_written_as_coloured_ones_of_three_equal_channels(tmp_path):
+    grey = moving_square()[..., :1]
+    coloured = grey.repeat(3, -1)
+    assert media.gif_bytes(grey) == media.gif_bytes(coloured)
+    for name, videos in (('grey', grey), ('coloured', coloured)):
+        media.write_samples(tmp_path / name, 'x', [videos[None]] * 2, ['a'], ['left', 'right'])
+    for ending in ('gif', 'png'):
+        assert (tmp_path / f'grey/x.{ending}').read_bytes() == (tmp_path / f'coloured/x.{ending}').read_bytes()

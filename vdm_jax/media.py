@@ -1,4 +1,5 @@
-"""Frames -> files: mp4, gif, webp and png strips. Videos are uint8 (T, H, W, 3); an image is a video of one frame.
+"""Frames -> files: mp4, gif, webp and png strips. Videos are uint8 (T, H, W, 3), or (T, H, W, 1) where they are grey;
+an image is a video of one frame.
 
 Files are made in memory or in a local temporary file and handed over whole, so that any path etils.epath knows will do.
 """
@@ -60,7 +61,7 @@ def write_webp(path, video, fps=8, upscale=1):
 
 
 def write_png(path, image_HWC):
-    """One uint8 picture (H, W, 3)."""
+    """One uint8 picture (H, W, 3) or (H, W, 1)."""
     buffer = io.BytesIO()
     _images(image_HWC[None])[0].save(buffer, 'PNG')
     _store(path, buffer.getvalue())
@@ -98,9 +99,9 @@ def grid(videos, columns=None):
 
 def _checked(video):
     video = np.asarray(video)
-    if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3 or 0 in video.shape:
-        raise ValueError(f'a video is uint8 (T, H, W, 3); this is {video.dtype} {video.shape}')
-    return video
+    if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] not in (1, 3) or 0 in video.shape:
+        raise ValueError(f'a video is uint8 (T, H, W, 3) or (T, H, W, 1); this is {video.dtype} {video.shape}')
+    return video.repeat(3, -1) if video.shape[-1] == 1 else video
 
 
 def _upscaled(video, scale):
@@ -160,7 +161,7 @@ def write_samples(directory, stem, sets, labels=None, titles=None, fps=8):
 
     directory = epath.Path(directory)
     scale = max(1, math.ceil(64 / sets[0].shape[2]))
-    panels = [_upscaled(grid(videos), scale) for videos in sets]
+    panels = [_upscaled(_checked(grid(videos)), scale) for videos in sets]
     if titles:
         panels = [_titled(panel, title) for panel, title in zip(panels, titles, strict=True)]
     tiled = np.concatenate(panels, axis=2)
