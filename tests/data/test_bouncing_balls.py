@@ -1,6 +1,7 @@
 """The world keeps its own laws, and a clip is a pure function of (seed, split, index)."""
 
 import dataclasses
+import hashlib
 import itertools
 import time
 
@@ -58,6 +59,8 @@ def test_train_and_test_share_no_clip():
 def test_clips_do_not_change_from_one_version_to_the_next():
     truth = WORLD.truth(7)
     np.testing.assert_allclose(truth.positions[-1], PINNED, atol=1e-6)
+    pixels = hashlib.sha256(b''.join(WORLD[i]['video'].tobytes() for i in range(64)))
+    assert pixels.hexdigest().startswith('d07bf7c4e768a141')
 
 
 def test_the_same_world_at_another_size():

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.evals.balls import find
+from vdm_jax.data.bouncing_balls import PALETTE, BouncingBalls
+from vdm_jax.evals.balls import find, without_grey
 
 WORLD = BouncingBalls(split='test')
 
@@ -37,6 +37,20 @@ def test_a_pale_ball_on_noisy_ground_is_found(paint):
         tracks = find(np.clip(0.8 * clean + noise, 0, 255).astype(np.uint8), world)
         assert tracks.colours.tolist() == [colour]
         np.testing.assert_allclose(tracks.positions, path, atol=0.25)
+
+
+def test_grey_ground_of_any_pattern_is_taken_away(paint):
+    world = dataclasses.replace(WORLD, balls=(1, 1), bar=0.0)
+    path = np.stack([np.linspace(4, 11, 8), np.linspace(3, 12, 8)], -1)[:, None]
+    ground = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 1))
+    for colour in range(world.colours):
+        # However much of a pixel the ball covers, the rest is ground.
+        ball = PALETTE[colour].astype(float)
+        covered = paint(path, [colour], world.radius * 16, 16).max(-1, keepdims=True) / ball.max()
+        video = np.round(covered * ball + (1 - covered) * ground).astype(np.uint8)
+        tracks = find(without_grey(video), world)
+        assert tracks.colours.tolist() == [colour]
+        np.testing.assert_allclose(tracks.positions, path, atol=0.05)
 
 
 def test_nothing_is_found_in_the_dark_nor_in_grey():

@@ -6,11 +6,14 @@ Balls fly on exact parabolas, bounce without loss off the floor and the two side
 and pass through each other. At least four fifths of every ball are in view in the first frame and two fifths in the
 last one, so that whoever watches a whole clip can tell how many balls it holds and what became of each.
 Where there is a bar, starts from which some ball passes behind it are preferred.
+
+A harder world is a subclass in a file of its own, and overrides what it changes: the `width` and `floor` of the room,
+`_settings` (what else is drawn for a clip), `_fly`, `_merit` (which starts it wants), `_backdrop` and `_cover`.
 """
 
 import dataclasses
 import itertools
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -28,7 +31,7 @@ END_GAP = 1.2  # radii between two centres in the last frame: at least two third
 BAR_WIDTHS = (2.1, 2.6)  # radii; wider than a ball, so that it can hide one whole
 START_CLEAR, END_CLEAR = 0.6, 0.2  # radii from a centre to the bar in the first and last frame: 85%, 60% in view
 START_HEIGHT = 0.4  # lowest start, as a share of the room above the floor: keeps bounces rare and well apart
-CANDIDATES, ROUNDS = 16, 64  # starts tried together, and how often, before the world is called too crowded
+ROUNDS = 64  # how often starts are tried before the world is called too crowded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,13 @@ class Truth:
     radius: float
     bar: tuple[float, float, float, float] | None  # left, top, right, bottom
     visible: np.ndarray  # (T, N) share of each disc that is covered neither by the bar nor by another ball
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What stands around the balls of one clip, in sides."""
+
+    bar: tuple[float, float] | None = None  # left, right
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +74,7 @@ class BouncingBalls:
     label: Literal['count', 'colour'] = 'count'  # number of balls above the fewest, or colour of the first ball
     threads: int = 4  # of the loader
     prefetch: int = 16  # clips the loader keeps ready
+    candidates: ClassVar[int] = 16  # starts tried together
 
     def __post_init__(self):
         for key in ('frames', 'pixels', 'size'):
@@ -84,12 +95,22 @@ class BouncingBalls:
         self._check('radius', 0 < self.radius <= widest, f'set it above 0 and at most {widest:.3f} sides')
         enough = int(np.ceil(1 / self.radius))
         self._check('pixels', self.pixels >= enough, f'balls would be under 2 pixels wide: set it to {enough} or more')
-        room = (1 - 2 * self.radius) ** 2 / (START_GAP * self.radius) ** 2
+        room = (self.width - 2 * self.radius) * (self.floor - 2 * self.radius) / (START_GAP * self.radius) ** 2
         self._check('balls', self.balls[1] <= max(1, room / 2), f'at radius {self.radius} they have no room: set fewer')
 
     def _check(self, key: str, sound: bool, advice: str):
         if not sound:
             raise UserError(f'config.data.{key} is {getattr(self, key)!r}: {advice}')
+
+    @property
+    def width(self) -> float:
+        """From one side wall to the other, in sides."""
+        return 1.0
+
+    @property
+    def floor(self) -> float:
+        """How far the floor lies below the ceiling, in sides."""
+        return 1.0
 
     @property
     def num_classes(self) -> int:
@@ -105,13 +126,14 @@ class BouncingBalls:
 
     def __getitem__(self, i: int) -> dict:
         """Clip i: 'video' uint8 (T, H, W, 3) and 'label' int32."""
-        start, colours, bar = self._scene(i)
-        positions, _ = fly(start, np.arange(self.frames), self.radius, self.gravity)
-        disc, pillar = self._cover(positions, bar)
+        start, colours, setting = self._scene(i)
+        positions, _ = self._fly(start, np.arange(self.frames))
+        disc, pillar = self._cover(positions, setting)
         video_CTHW = np.full((3, self.frames, self.pixels, self.pixels), 0.5, np.float32)  # 0.5: rounds at the end
+        video_CTHW += self._backdrop(positions, setting)
         for ball, colour in enumerate(colours):
             video_CTHW += disc[:, ball] * (PALETTE_C111[colour] - video_CTHW)
-        if bar is not None:
+        if setting.bar is not None:
             video_CTHW += pillar * (np.float32(GREY + 0.5) - video_CTHW)
         label = len(colours) - self.balls[0] if self.label == 'count' else colours[0]
         video = np.ascontiguousarray(video_CTHW.astype(np.uint8).transpose(1, 2, 3, 0))
@@ -124,9 +146,10 @@ class BouncingBalls:
 
     def truth(self, i: int) -> Truth:
         """Positions, velocities and what can be seen of the balls of clip i."""
-        start, colours, bar = self._scene(i)
-        positions, velocities = fly(start, np.arange(self.frames), self.radius, self.gravity)
-        disc, pillar = self._cover(positions, bar)
+        start, colours, setting = self._scene(i)
+        positions, velocities = self._fly(start, np.arange(self.frames))
+        disc, pillar = self._cover(positions, setting)
+        bar = setting.bar
         open_TNHW = np.broadcast_to(1 - pillar, disc.shape).copy()
         for ball in range(len(colours)):
             open_TNHW[:, :ball] *= 1 - disc[:, ball : ball + 1]
@@ -140,46 +163,52 @@ class BouncingBalls:
         )
 
     def _scene(self, i: int):
-        """Clip i at time 0: start (N, 4) = x, y, vx, vy in sides; colours (N,); (left, right) of the bar or None."""
+        """Clip i at time 0: start (N, 4) = x, y, vx, vy in sides; colours (N,); its Setting."""
         if not 0 <= i < len(self):
             raise IndexError(f'clip {i} of {len(self)} in the {self.split} split')
         # Philox is a keyed bijection: other keys are other streams, so the splits share nothing and no state is kept.
         rng = np.random.Generator(np.random.Philox(key=[2 * self.seed + (self.split == 'test'), i]))
         count = int(rng.integers(self.balls[0], self.balls[1] + 1))
         colours = rng.permutation(self.colours)[:count]
-        has_bar, width, place = rng.random(3)
-        bar = None
-        if has_bar < self.bar:
-            width = (BAR_WIDTHS[0] + width * (BAR_WIDTHS[1] - BAR_WIDTHS[0])) * self.radius
-            left = 2.05 * self.radius + place * (1 - 4.1 * self.radius - width)
-            bar = (left, left + width)
-        for pillar in (bar, None):  # where large balls leave no room beside the bar, the clip goes without
+        for setting in self._settings(rng):
             for _ in range(ROUNDS):
-                start = self._starts(rng.random((5, CANDIDATES, count)), pillar)
-                merit = self._merit(start, pillar)
+                start = self._starts(rng.random((5, self.candidates, count)), setting)
+                merit = self._merit(start, setting)
                 best = int(merit.argmax())
                 if merit[best] > 0:
-                    return start[best], colours, pillar
+                    return start[best], colours, setting
         raise UserError(
             f'config.data.balls is {self.balls}: clip {i} has no room for {count}; set fewer or smaller ones'
         )
 
-    def _starts(self, uniform, bar):
+    def _settings(self, rng) -> tuple[Setting, ...]:
+        """What may stand around the balls of a clip, drawn from rng, in the order in which they are tried."""
+        has_bar, width, place = rng.random(3)
+        width = (BAR_WIDTHS[0] + width * (BAR_WIDTHS[1] - BAR_WIDTHS[0])) * self.radius
+        left = 2.05 * self.radius + place * (1 - 4.1 * self.radius - width)
+        # Where large balls leave no room beside the bar, the clip goes without.
+        return Setting(bar=(left, left + width) if has_bar < self.bar else None), Setting()
+
+    def _starts(self, uniform, setting):
         """Uniform numbers (5, K, N) -> candidates (K, N, 4) in sides, clear of the bar, never to touch the ceiling."""
-        room = 1 - 2 * self.radius
+        room, height, bar = self.width - 2 * self.radius, self.floor - 2 * self.radius, setting.bar
         x = self.radius + room * uniform[0]
         if bar is not None:
             left, right = bar[0] - START_CLEAR * self.radius, bar[1] + START_CLEAR * self.radius
             x = self.radius + uniform[0] * (room - (right - left))
             x += (x > left) * (right - left)
-        fall = room * (1 - START_HEIGHT) * uniform[1]
+        fall = height * (1 - START_HEIGHT) * uniform[1]
         vx = self.speed * (0.3 + 0.7 * uniform[2]) * np.copysign(1, uniform[4] - 0.5)
         vy = (2 * uniform[3] - 1) * np.minimum(self.speed, np.sqrt(2 * self.gravity * fall))
         return np.stack([x, self.radius + fall, vx, vy], -1)
 
-    def _merit(self, start, bar):
+    def _fly(self, start, times):
+        """Positions and velocities at times (T,) from start (..., N, 4): two arrays (T, ..., N, 2), in sides."""
+        return fly(start, times, self.radius, self.gravity, self.width, self.floor)
+
+    def _merit(self, start, setting):
         """Candidates (K, N, 4) -> (K,): 0 for touching at first or hidden at last, else 1, or 2 for passing the bar."""
-        end = fly(start, np.array([self.frames - 1]), self.radius, self.gravity)[0][0]
+        end, bar = self._fly(start, np.array([self.frames - 1]))[0][0], setting.bar
         sound, wanted = np.ones(len(start), bool), np.ones(len(start), bool)
         if bar is not None:
             middle, half = 0.5 * (bar[0] + bar[1]), 0.5 * (bar[1] - bar[0])
@@ -191,7 +220,11 @@ class BouncingBalls:
                 sound &= np.hypot(apart[:, 0], apart[:, 1]) >= gap * self.radius
         return sound * (1 + wanted)
 
-    def _cover(self, positions, bar):
+    def _backdrop(self, positions, setting):
+        """What the balls are drawn on: grey, 0 to 255, of a shape that broadcasts to (T, H, W)."""
+        return np.float32(0)
+
+    def _cover(self, positions, setting):
         """Share of each pixel under each disc, float32 (T, N, H, W), and under the bar, float32 (W,) or 0."""
         grid = np.arange(self.pixels, dtype=np.float32) + np.float32(0.5)
         away2 = np.square(grid - (positions * self.pixels).astype(np.float32)[..., None])  # (T, N, 2, pixels)
@@ -199,31 +232,33 @@ class BouncingBalls:
         disc = np.sqrt(away2[:, :, 0, None, :] + away2[:, :, 1, :, None])
         np.subtract(np.float32(self.radius * self.pixels + 0.5), disc, out=disc)
         np.clip(disc, 0, 1, out=disc)
-        if bar is None:
+        if setting.bar is None:
             return disc, np.float32(0)
-        left, right = bar[0] * self.pixels, bar[1] * self.pixels
+        left, right = (edge * self.pixels for edge in setting.bar)
         pillar = np.clip(np.minimum(grid + 0.5, right) - np.maximum(grid - 0.5, left), 0, 1)
         return disc, pillar.astype(np.float32)
 
 
-def fly(start: np.ndarray, times: np.ndarray, radius: float, gravity: float) -> tuple[np.ndarray, np.ndarray]:
+def fly(
+    start: np.ndarray, times: np.ndarray, radius: float, gravity: float, width: float = 1.0, floor: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Positions and velocities at `times` (T,) from start (..., 4) = x, y, vx, vy: two arrays (T, ..., 2).
 
-    Closed form, so nothing drifts: between side walls x is a triangle wave; y repeats the arc from floor to floor.
-    Units: sides and frames, y down.
+    Closed form, so nothing drifts: between side walls (x = 0 and `width`) x is a triangle wave; y repeats the arc from
+    floor to floor (y = `floor`). Units: sides and frames, y down.
     """
     x0, y0, vx, vy = (start[..., k] for k in range(4))
     times = np.asarray(times, np.float64).reshape((-1,) + (1,) * x0.ndim)
     positions = np.empty((len(times),) + x0.shape + (2,))
     velocities = np.empty_like(positions)
 
-    room = 1 - 2 * radius
+    room = width - 2 * radius
     unfolded = (x0 - radius + vx * times) % (2 * room)
-    positions[..., 0] = 1 - radius - np.abs(unfolded - room)
+    positions[..., 0] = width - radius - np.abs(unfolded - room)
     velocities[..., 0] = np.where(unfolded > room, -vx, vx)
 
-    launch = np.sqrt(vy**2 + 2 * gravity * (1 - radius - y0))  # speed at the floor: energy is kept
+    launch = np.sqrt(vy**2 + 2 * gravity * (floor - radius - y0))  # speed at the floor: energy is kept
     since = ((launch + vy) / gravity + times) % (2 * launch / gravity)  # time since the last bounce
-    positions[..., 1] = 1 - radius - since * (launch - 0.5 * gravity * since)
+    positions[..., 1] = floor - radius - since * (launch - 0.5 * gravity * since)
     velocities[..., 1] = gravity * since - launch
     return positions, velocities

@@ -53,6 +53,15 @@ def find(video: np.ndarray, world: BouncingBalls) -> Tracks:
     return Tracks(colours, positions, areas, strays, find_bar(video, radius))
 
 
+def without_grey(video: np.ndarray) -> np.ndarray:
+    """Clips uint8 (..., 3) on black instead of grey ground of any pattern: `find` sees the balls alone.
+
+    What is taken is the least of the three values of each pixel. Grey has nothing else, and every ball is least in the
+    same one over its whole disc, so a mix of ball and ground becomes the same mix of ball and black.
+    """
+    return video - video.min(-1, keepdims=True)
+
+
 def find_bar(video: np.ndarray, radius: float) -> tuple[float, float] | None:
     """(left, right) of the widest upright bar that stays grey through the clip, in pixels; None where there is none."""
     still = np.median(video, axis=0)

@@ -23,13 +23,21 @@ LARGEST, STRAYS = 1.6, 0.3  # discs: more colour than this, or this much of it e
 TURN = 0.15  # px past the wall that free flight would be, for a bounce to be seen in a track
 
 
-def figures(videos: np.ndarray, world: BouncingBalls, train: np.ndarray | None = None) -> dict[str, float]:
+def figures(
+    videos: np.ndarray,
+    world: BouncingBalls,
+    train: np.ndarray | None = None,
+    tracks: list[Tracks] | None = None,
+    breaks: list[np.ndarray] | None = None,
+) -> dict[str, float]:
     """All figures of clips, uint8 (N, T, H, W, 3), in the world they should belong to.
 
-    With training clips, uint8 (M, T, H, W, 3), also nearest_train.
+    With training clips, uint8 (M, T, H, W, 3), also nearest_train. A world in which more happens than falling and
+    bouncing hands in its own tracks, one a clip, and where they break off, as `arcs` wants it.
     """
-    tracks = [find(video, world) for video in videos]
-    residuals = [residual for each in tracks for residual in arc_residuals(each, world)]
+    tracks = [find(video, world) for video in videos] if tracks is None else tracks
+    breaks = [None] * len(tracks) if breaks is None else breaks
+    residuals = [found for each, cut in zip(tracks, breaks, strict=True) for found in arc_residuals(each, world, cut)]
     steps = [np.linalg.norm(np.diff(each.positions, axis=0), axis=-1).ravel() for each in tracks]
     starts = [each.positions[each.seen[:, n].argmax(), n] for each in tracks for n in range(len(each.colours))]
     found = {
@@ -97,16 +105,16 @@ def _may_hide(tracks, ball, last, gone, world):
 
 def fastest(world: BouncingBalls) -> float:
     """The highest speed of any ball, in pixels per frame: a fall from the ceiling at full sideways speed."""
-    return world.pixels * float(np.sqrt(world.speed**2 + 2 * world.gravity * (1 - 2 * world.radius)))
+    return world.pixels * float(np.sqrt(world.speed**2 + 2 * world.gravity * (world.floor - 2 * world.radius)))
 
 
-def arc_residuals(tracks: Tracks, world: BouncingBalls) -> list[float]:
+def arc_residuals(tracks: Tracks, world: BouncingBalls, breaks: np.ndarray | None = None) -> list[float]:
     """The residual in pixels of each arc of at least MIN_ARC frames."""
     gravity = world.gravity * world.pixels
     return [
         arc_residual(tracks.positions[begin:end, ball], gravity)
         for ball in range(len(tracks.colours))
-        for begin, end in arcs(tracks, ball, world)
+        for begin, end in arcs(tracks, ball, world, breaks)
         if end - begin >= MIN_ARC
     ]
 
@@ -120,15 +128,18 @@ def arc_residual(positions: np.ndarray, gravity: float) -> float:
     return float(np.sqrt(np.square(straight - line @ fit).sum(1).mean()))
 
 
-def arcs(tracks: Tracks, ball: int, world: BouncingBalls) -> list[tuple[int, int]]:
-    """Spans (begin, end) of frames in which a ball is in view, clear of the bar and of others, and does not bounce."""
+def arcs(tracks: Tracks, ball: int, world: BouncingBalls, breaks: np.ndarray | None = None) -> list[tuple[int, int]]:
+    """Spans (begin, end) of frames in which a ball is in view, clear of the bar and of others, and does not bounce.
+
+    breaks: bool (T - 1, N), where else than at a bounce the free flight of a ball ends between frame t and t + 1.
+    """
     radius, at = world.radius * world.pixels, tracks.positions[:, ball]
     free = tracks.seen[:, ball] & (_gap_to_bar(tracks.bar, at[:, 0]) > radius + 0.7)
     for other in range(len(tracks.colours)):
         if other != ball:
             free &= ~(np.linalg.norm(tracks.positions[:, other] - at, axis=-1) < 2 * radius + 1)
     spans, begin = [], None
-    turns = bounces(at, world)
+    turns = bounces(at, world) if breaks is None else bounces(at, world) | breaks[:, ball]
     for t in range(len(at)):
         if begin is not None and (not free[t] or turns[t - 1]):
             spans.append((begin, t))
@@ -145,10 +156,11 @@ def bounces(positions: np.ndarray, world: BouncingBalls) -> np.ndarray:
     the floor or a side wall, and the ball is inside instead: its velocity changed sign there.
     """
     side, radius = world.pixels, world.radius * world.pixels
+    right, floor = world.width * side, world.floor * side
     x, y = positions.T
     turned = np.zeros(len(positions) - 1, bool)
     # Distance to each wall, and how free flight bends it.
-    for room, bend in (x - radius, 0.0), (side - radius - x, 0.0), (side - radius - y, -world.gravity * side):
+    for room, bend in (x - radius, 0.0), (right - radius - x, 0.0), (floor - radius - y, -world.gravity * side):
         onward = 2 * room[1:-1] - room[:-2] + bend  # expected in frames 2 ..
         back = 2 * room[1:-1] - room[2:] + bend  # expected in frames .. T - 3
         past = np.zeros(len(positions) + 1)  # how far, for each pair of frames, between two zeros

@@ -42,7 +42,7 @@ class EvaluateConfig:
 
 
 class Protocol(Interface):
-    """One way of scoring samples; `sources` are the classes of data whose samples it can score."""
+    """One way of scoring samples; `sources` are the very classes of data whose samples it can score (object: any)."""
 
     sources: ClassVar[tuple[type, ...]]
 
@@ -58,9 +58,23 @@ class Protocol(Interface):
 
 @dataclass(frozen=True)
 class BallPhysics:
-    """evals/physics.py on bouncing balls: samples beside held-out clips (the ceiling) and controls (the floors)."""
+    """evals/physics.py on bouncing balls: samples beside held-out clips (the ceiling) and controls (the floors).
+
+    The protocol of a harder world is a subclass that adds to `figures`, `judge` and `controls`.
+    """
 
     sources: ClassVar = (BouncingBalls,)
+    world: ClassVar = ''  # what a score's name says of the world
+
+    def figures(self, videos, source, train) -> dict[str, float]:
+        return physics.figures(videos, source, train)
+
+    def judge(self, found, real) -> dict[str, bool]:
+        return physics.judge(found, real)
+
+    def controls(self, real, train, held_out, seed) -> dict[str, np.ndarray]:
+        """Sets of clips that must miss, made from held-out clips `real` or drawn from the world `held_out`."""
+        return controls.make(real, train, seed)
 
     def asks(self, source, held_out, config):
         return {'label': np.arange(config.samples, dtype=np.int32) % max(source.num_classes, 1)}
@@ -68,12 +82,13 @@ class BallPhysics:
     def score(self, videos, asks, source, held_out, config):
         real = stack(held_out, range(min(config.real, len(held_out))))
         train = stack(source, range(min(config.train, len(source))))
-        rows = {'samples': videos, 'real': real} | controls.make(real[: len(videos)], train, config.seed)
-        figures = {name: physics.figures(clips, source, train) for name, clips in rows.items()}
+        wrong = self.controls(real[: len(videos)], train, held_out, config.seed)
+        rows = {'samples': videos, 'real': real} | wrong
+        figures = {name: self.figures(clips, source, train) for name, clips in rows.items()}
         return {
-            'name': f'balls{len(videos)}_{source.frames}f',
+            'name': f'balls{len(videos)}_{source.frames}f{self.world}',
             'figures': figures,
-            'verdict': physics.judge(figures['samples'], figures['real']),
+            'verdict': self.judge(figures['samples'], figures['real']),
             'split': 'test',
             'real_clips': len(real),
             'train_clips': len(train),
