@@ -15,6 +15,7 @@ from vdm_jax.codecs.identity import Codec, Identity
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import batch_of
+from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.source import Source, held_out_of
@@ -52,6 +53,7 @@ from vdm_jax.diffusion.training_times import (
 )
 from vdm_jax.diffusion.unipc import UniPC
 from vdm_jax.errors import UserError
+from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Protocol, Recall
 from vdm_jax.generate import make_generate
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
@@ -103,6 +105,7 @@ SPACINGS = {
 }
 SOURCES = {
     'bouncing_balls': BouncingBalls,
+    'colliding_balls': CollidingBalls,
     'mixture': Mixture,
     'moving_mnist': MovingMNIST,
     'video_folder': VideoFolder,
@@ -110,8 +113,18 @@ SOURCES = {
     'tfds': Tfds,
 }
 CODECS = {'identity': Identity}
-PROTOCOLS = {'ball_physics': BallPhysics(), 'frame_prediction': FramePrediction(), 'recall': Recall()}
-USUAL_PROTOCOL = {BouncingBalls: 'ball_physics', MovingMNIST: 'frame_prediction', VideoFolder: 'recall'}
+PROTOCOLS = {
+    'ball_physics': BallPhysics(),
+    'collision_physics': CollisionPhysics(),
+    'frame_prediction': FramePrediction(),
+    'recall': Recall(),
+}
+USUAL_PROTOCOL = {
+    BouncingBalls: 'ball_physics',
+    CollidingBalls: 'collision_physics',
+    MovingMNIST: 'frame_prediction',
+    VideoFolder: 'recall',
+}
 
 CHOICES = {
     VideoDiTConfig: Choice('name', MODELS),
