@@ -18,6 +18,7 @@ from vdm_jax.data.clips import batch_of
 from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
+from vdm_jax.data.shadowed_balls import ShadowedBalls
 from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.tfds_source import Tfds
@@ -55,6 +56,7 @@ from vdm_jax.diffusion.unipc import UniPC
 from vdm_jax.errors import UserError
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Protocol, Recall
+from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.generate import make_generate
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.parallel.mesh import MeshConfig, check_batch, make_mesh
@@ -108,6 +110,7 @@ SOURCES = {
     'colliding_balls': CollidingBalls,
     'mixture': Mixture,
     'moving_mnist': MovingMNIST,
+    'shadowed_balls': ShadowedBalls,
     'video_folder': VideoFolder,
     'synthetic': Synthetic,
     'tfds': Tfds,
@@ -117,12 +120,14 @@ PROTOCOLS = {
     'ball_physics': BallPhysics(),
     'collision_physics': CollisionPhysics(),
     'frame_prediction': FramePrediction(),
+    'shadow_physics': ShadowPhysics(),
     'recall': Recall(),
 }
 USUAL_PROTOCOL = {
     BouncingBalls: 'ball_physics',
     CollidingBalls: 'collision_physics',
     MovingMNIST: 'frame_prediction',
+    ShadowedBalls: 'shadow_physics',
     VideoFolder: 'recall',
 }
 

@@ -1,0 +1,101 @@
+"""Real shadows pass; shadows that are missing, mirrored, late or shaky show by as much as they are."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vdm_jax.data.clips import stack
+from vdm_jax.data.shadowed_balls import ShadowedBalls
+from vdm_jax.evals import shadows
+from vdm_jax.evals.balls import Tracks, find, without_grey
+from vdm_jax.evals.protocols import EvaluateConfig
+
+WORLD = ShadowedBalls(size=64)
+TEST = dataclasses.replace(WORLD, split='test')
+
+
+@pytest.fixture(scope='module')
+def score():
+    unseen = dataclasses.replace(TEST, seed=1)
+    config = EvaluateConfig(samples=16, real=24, train=64)
+    return shadows.ShadowPhysics().score(stack(unseen, range(16)), None, WORLD, TEST, config)
+
+
+def missed(score, row):
+    return {name for name, good in shadows.judge(score['figures'][row], score['figures']['real']).items() if not good}
+
+
+def test_real_clips_pass(score):
+    assert score['name'] == 'balls16_16f_shadow' and all(score['verdict'].values()) and not missed(score, 'real')
+    for row in ('samples', 'real'):
+        found = score['figures'][row]
+        assert found['shadows'] > 100 and found['shadow'] > 0.97 and found['shadow_residual_px'] < 0.15
+        assert found['residual_px'] < 0.05, 'the ground does not disturb the balls'
+
+
+def test_controls_miss(score):
+    assert score['figures']['unlit']['shadow'] == 0
+    for row in ('unlit', 'mirrored', 'shadows_shuffled'):
+        assert missed(score, row) == {'shadow', 'shadow_residual'}
+    assert 'speed' in missed(score, 'frozen') and {'kept', 'residual'} <= missed(score, 'shuffled')
+    assert {'kept', 'shadow', 'shadow_residual'} <= missed(score, 'noise')
+
+
+def exact(truth):
+    """Tracks and shadows as they truly are."""
+    ones = np.ones(truth.positions.shape[:2])
+    return truth.shadows, Tracks(truth.colours, truth.positions, ones, 0 * ones, None)
+
+
+@pytest.mark.parametrize('world', [TEST, dataclasses.replace(TEST, light=0.0, balls=(2, 2))], ids=['moving', 'still'])
+def test_the_light_is_found_from_balls_and_shadows(world):
+    judged = 0
+    for i in range(20):
+        truth = world.truth(i)
+        seen, tracks = exact(truth)
+        offsets = shadows.shadow_offsets(seen, tracks, world)
+        if len(offsets) < 8:  # where shadows overlap through most of a clip, little is known of its light
+            continue
+        judged += 1
+        assert offsets.max() < 0.01
+        x, y, speed = shadows.fit_light(seen, tracks, world)
+        path = np.stack([x + speed * np.arange(world.frames), np.full(world.frames, y)], -1)
+        np.testing.assert_allclose(path, truth.light, atol=0.1)
+    assert judged > 12
+
+
+def test_shadows_are_found_where_they_are():
+    errors = []
+    for i in range(15):
+        truth, video = TEST.truth(i), TEST[i]['video']
+        tracks = find(without_grey(video), TEST)
+        found = shadows.find_shadows(video, TEST)
+        clear = shadows._clear(truth.shadows, truth.widths, tracks, TEST) if len(truth.colours) == 1 else []
+        errors += [np.abs(found[t] - truth.shadows[t, n]).min() for t, n in np.argwhere(clear)]
+    assert len(errors) > 50 and max(errors) < 0.1
+
+
+class Shaky(ShadowedBalls):
+    def _shadows(self, positions, light):
+        centres, widths = super()._shadows(positions, light)
+        shake = np.where(np.arange(len(centres)) % 2, 1, -1) / self.pixels
+        return centres + shake[:, None], widths
+
+
+class EverySecond(ShadowedBalls):
+    def _shadows(self, positions, light):
+        centres, widths = super()._shadows(positions, light)
+        return np.where(np.arange(len(centres))[:, None] % 2, centres, -9), widths
+
+
+def test_shadows_that_shake_by_a_pixel_leave_a_pixel():
+    world = Shaky(**vars(dataclasses.replace(TEST, balls=(1, 1))))
+    found = shadows.figures(stack(world, range(16)), TEST)
+    assert found['shadow_residual_px'] == pytest.approx(1, abs=0.1) and found['shadow'] > 0.9
+
+
+def test_half_of_the_shadows_are_half():
+    world = EverySecond(**vars(dataclasses.replace(TEST, balls=(1, 1))))
+    found = shadows.figures(stack(world, range(16)), TEST)
+    assert found['shadow'] == pytest.approx(0.5, abs=0.05) and found['shadow_residual_px'] < 0.1

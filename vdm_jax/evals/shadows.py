@@ -1,0 +1,204 @@
+"""Do shadows follow balls and light? Figures of clips for the world of shadowed balls, beside those of physics.py.
+
+Balls are found with the grey taken away, shadows as runs of columns in which the ground is too dark, each at its centre
+of darkness. One light a clip, at a height of the world's and moving sideways at constant speed, is fitted by least
+squares: it should cast the shadows that were found from the balls that were found. Under it, every ball in view has a
+shadow to be expected. Where that would touch the edge of the picture, another shadow, or a ball in front of the ground,
+its centre cannot be told and it is left out.
+
+shadows: how many are expected.
+shadow: share of them that are there, within half a radius of where they are expected.
+shadow_residual_px: distance from where one is expected to the nearest that there is in its frame, mean.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from vdm_jax.data.clips import stack
+from vdm_jax.data.shadowed_balls import GROUND, GROUND_GREY, LIGHT_HEIGHTS, LIGHT_PLACES, ShadowedBalls, cast
+from vdm_jax.evals import physics
+from vdm_jax.evals.balls import Tracks, find, without_grey
+from vdm_jax.evals.protocols import BallPhysics
+
+COLOURED = 12  # of 255: pixels with more colour than this are no ground
+DARK = 0.2  # of the ground's grey: a column that misses more than this is in shadow
+NEAR = 0.5  # radii
+STARTS, FITS = 4, 5  # lights to start from; rounds of matching shadows with balls and fitting the light
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlit(ShadowedBalls):
+    """A control: nothing casts a shadow."""
+
+    def _shadows(self, positions, light):
+        centres, widths = super()._shadows(positions, light)
+        return centres - 9, widths
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirrored(ShadowedBalls):
+    """A control: shadows lie where they would in a mirror."""
+
+    def _shadows(self, positions, light):
+        centres, widths = super()._shadows(positions, light)
+        return 1 - centres, widths
+
+
+@dataclasses.dataclass(frozen=True)
+class Late(ShadowedBalls):
+    """A control: shadows are those of other frames, in an order of their own."""
+
+    def _shadows(self, positions, light):
+        order = np.random.default_rng(len(light)).permutation(len(light))
+        centres, widths = super()._shadows(positions, light)
+        return centres[order], widths[order]
+
+
+CONTROLS = {'unlit': Unlit, 'mirrored': Mirrored, 'shadows_shuffled': Late}
+
+
+@dataclasses.dataclass(frozen=True)
+class ShadowPhysics(BallPhysics):
+    """BallPhysics, and where the shadows are."""
+
+    sources = (ShadowedBalls,)
+    world = '_shadow'
+
+    def figures(self, videos, source, train):
+        return figures(videos, source, train)
+
+    def judge(self, found, real):
+        return judge(found, real)
+
+    def controls(self, real, train, held_out, seed):
+        fields = vars(held_out)
+        wrong = {name: stack(world(**fields), range(len(real))) for name, world in CONTROLS.items()}
+        return super().controls(real, train, held_out, seed) | wrong
+
+
+def figures(videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None = None) -> dict[str, float]:
+    """physics.figures of clips, uint8 (N, T, H, W, 3), and those of their shadows; nan where there was none."""
+    tracks = [find(without_grey(video), world) for video in videos]
+    each = zip(videos, tracks, strict=True)
+    offsets = np.concatenate([shadow_offsets(find_shadows(video, world), found, world) for video, found in each])
+    there = offsets[np.isfinite(offsets)]
+    near = NEAR * world.radius * world.pixels
+    return physics.figures(videos, world, train, tracks) | {
+        'shadows': len(offsets),
+        'shadow': float((offsets <= near).mean()) if len(offsets) else float('nan'),
+        'shadow_residual_px': float(there.mean()) if len(there) else float('nan'),
+    }
+
+
+def judge(found: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
+    """physics.judge, and a verdict on the shadows beside those of real clips."""
+    return physics.judge(found, real) | {
+        'shadow': bool(found['shadow'] >= 0.8),
+        'shadow_residual': bool(found['shadow_residual_px'] <= max(3 * real['shadow_residual_px'], 0.5)),
+    }
+
+
+def find_shadows(video: np.ndarray, world: ShadowedBalls) -> np.ndarray:
+    """x of the centres of the shadows of a clip, uint8 (T, H, W, 3): pixels (T, S), inf behind the last of a frame."""
+    ground = video[:, int(np.ceil((1 - GROUND) * world.pixels)) :].astype(np.float32)
+    grey, bare = ground.min(-1), np.ptp(ground, axis=-1) <= COLOURED
+    missing = np.clip(1 - grey / GROUND_GREY, 0, 1) * bare
+    darkness = missing.sum(1) / np.maximum(bare.sum(1), 1)  # of each column (T, W)
+    found = [_runs(row) for row in darkness]
+    most = max(1, *map(len, found))
+    return np.array([row + [np.inf] * (most - len(row)) for row in found])
+
+
+def _runs(darkness):
+    """Centres of the runs of dark columns (W,): their fading edges belong to them as far as they fall."""
+    dark = np.concatenate([[False], darkness > DARK, [False]])
+    centres = []
+    for begin, end in np.flatnonzero(dark[1:] != dark[:-1]).reshape(-1, 2):
+        while begin > 0 and 0 < darkness[begin - 1] < darkness[begin]:
+            begin -= 1
+        while end < len(darkness) and 0 < darkness[end] < darkness[end - 1]:
+            end += 1
+        centres.append(np.average(np.arange(begin, end) + 0.5, weights=darkness[begin:end]))
+    return centres
+
+
+def shadow_offsets(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.ndarray:
+    """Distance in pixels from each expected shadow of a clip to the nearest found in its frame, inf where none is."""
+    if not tracks.seen.any():
+        return np.empty(0)
+    centres, widths = _cast(fit_light(shadows, tracks, world), tracks.positions, world)
+    return _nearest(shadows, centres)[_clear(centres, widths, tracks, world)]
+
+
+def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.ndarray:
+    """The light that best casts the found shadows from the found balls: (3,) x at frame 0, y, speed; pixels, frames.
+
+    With w = 1 / (height of the light above the floor) and u = w * (its place) a ball at (x, h above the floor) casts
+    its shadow at s, where s - x = h (w s - u): linear in w and in the two numbers of u. Which shadow is whose is
+    decided by the light of the round before; the first ones are the best STARTS of a grid.
+    """
+    side, span = world.pixels, world.frames - 1
+    grid = [
+        (side * (place - speed * span / 2), -side * height, side * speed)
+        for place in np.linspace(*LIGHT_PLACES, 5)
+        for height in np.linspace(*LIGHT_HEIGHTS, 3)
+        for speed in np.linspace(-world.light, world.light, 5)
+    ]
+    reach = 2 * world.radius * side
+
+    def misfit(light):
+        # Over all balls: which shadows are clear depends on the light, and no light may choose what it is judged by.
+        offsets = _nearest(shadows, _cast(light, tracks.positions, world)[0])
+        return np.minimum(offsets[tracks.seen], reach).mean()
+
+    lights = [np.array(light) for light in sorted(grid, key=misfit)[:STARTS]]
+    for _ in range(FITS):
+        lights = [_refit(light, shadows, tracks, world, reach) for light in lights]
+    return min(lights, key=misfit)
+
+
+def _refit(light, shadows, tracks, world, reach):
+    """One round: every ball takes the nearest shadow within reach, and the light is fitted to them."""
+    side, floor = world.pixels, world.floor * world.pixels
+    centres, widths = _cast(light, tracks.positions, world)
+    usable = _clear(centres, widths, tracks, world) & (_nearest(shadows, centres) <= reach)
+    if usable.sum() < 4:
+        return light
+    nearest = np.abs(shadows[:, :, None] - centres[:, None]).argmin(1)
+    found = np.take_along_axis(shadows, nearest, axis=1)[usable]
+    x, y = tracks.positions[usable].T
+    h, t = floor - y, np.nonzero(usable)[0].astype(np.float64)
+    weight = 1 / (1 - h / (floor - light[1]))  # from the equation's error to that of s, as the last light has it
+    columns = np.stack([h * found, -h, -h * t], 1) * weight[:, None]
+    w, *_ = np.linalg.lstsq(columns, (found - x) * weight, rcond=None)[0]
+    w = np.clip(w, 1 / (floor + side * LIGHT_HEIGHTS[1]), 1 / (floor + side * LIGHT_HEIGHTS[0]))
+    u = np.linalg.lstsq(columns[:, 1:], (found - x) * weight - columns[:, 0] * w, rcond=None)[0]
+    return np.array([u[0] / w, floor - 1 / w, u[1] / w])
+
+
+def _cast(light, positions, world):
+    """Centres and widths (T, N) in pixels of the shadows of balls at (T, N, 2) in pixels."""
+    x, y, speed = light
+    path = np.stack([x + speed * np.arange(len(positions)), np.full(len(positions), y)], -1)
+    return cast(positions, path, world.radius * world.pixels, world.floor * world.pixels)
+
+
+def _clear(centres, widths, tracks, world):
+    """Which shadows (T, N) lie whole in the picture, apart from others, and with no ball before them."""
+    side, radius = world.pixels, world.radius * world.pixels
+    half = widths / 2
+    clear = tracks.seen & (centres - half > 0) & (centres + half < side)
+    low = tracks.positions[..., 1] + radius > (1 - GROUND) * side - 1
+    for other in range(len(tracks.colours)):
+        covered = low[:, other, None] & (np.abs(tracks.positions[:, other, None, 0] - centres) < half + radius + 1)
+        # A shadow that ought to be out of the picture may still show its edge.
+        overlapped = np.abs(centres[:, other, None] - centres) < half + half[:, other, None] + 2
+        overlapped[:, other] = False
+        clear &= ~covered & ~overlapped
+    return clear & tracks.seen.all(1, keepdims=True)
+
+
+def _nearest(shadows, centres):
+    """Distance (T, N) from centres (T, N) to the nearest shadow of the same frame, inf where none is."""
+    return np.abs(shadows[:, :, None] - centres[:, None]).min(1)
