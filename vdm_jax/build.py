@@ -18,6 +18,7 @@ from vdm_jax.data.clips import batch_of
 from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
+from vdm_jax.data.panned_balls import PannedBalls
 from vdm_jax.data.shadowed_balls import ShadowedBalls
 from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.data.synthetic import Synthetic
@@ -55,6 +56,8 @@ from vdm_jax.diffusion.training_times import (
 from vdm_jax.diffusion.unipc import UniPC
 from vdm_jax.errors import UserError
 from vdm_jax.evals.collisions import CollisionPhysics
+from vdm_jax.evals.pan import PanPhysics
+from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, Protocol, Recall
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Protocol, Recall
 from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.generate import make_generate
@@ -111,6 +114,7 @@ SOURCES = {
     'mixture': Mixture,
     'moving_mnist': MovingMNIST,
     'shadowed_balls': ShadowedBalls,
+    'panned_balls': PannedBalls,
     'video_folder': VideoFolder,
     'synthetic': Synthetic,
     'tfds': Tfds,
@@ -121,6 +125,7 @@ PROTOCOLS = {
     'collision_physics': CollisionPhysics(),
     'frame_prediction': FramePrediction(),
     'shadow_physics': ShadowPhysics(),
+    'pan_physics': PanPhysics(),
     'recall': Recall(),
 }
 USUAL_PROTOCOL = {
@@ -128,6 +133,7 @@ USUAL_PROTOCOL = {
     CollidingBalls: 'collision_physics',
     MovingMNIST: 'frame_prediction',
     ShadowedBalls: 'shadow_physics',
+    PannedBalls: 'pan_physics',
     VideoFolder: 'recall',
 }
 
