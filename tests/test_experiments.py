@@ -9,6 +9,7 @@ import pytest
 
 from vdm_jax import media
 from vdm_jax.build import Run, read_experiment
+from vdm_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / 'experiments').glob('*.py') if path.name != '__init__.py')
@@ -31,6 +32,19 @@ def test_builds(file, arg, folder):
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     assert count > (3e7 if arg else 1e5)
     assert run.latent_shape == ((16, 64, 64, 3) if arg else run.source.shape)
+
+
+@pytest.mark.parametrize('world', ['collide', 'shadow', 'pan'])
+def test_the_bouncing_balls_have_harder_worlds(world):
+    run = Run(read_experiment(f'{ROOT}/experiments/bouncing_balls.py:world={world}'), jax.devices()[:1])
+    assert run.latent_shape == (16, 32, 32, 3) and run.protocol().world == f'_{world}'
+    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params)) > 1e5
+    assert run.held_out.split == 'test' and run.source[0]['video'].shape == run.source.shape
+
+
+def test_a_world_that_is_not_there_is_named():
+    with pytest.raises(UserError, match='world=tilt: want plain or one of collide, shadow, pan'):
+        read_experiment(f'{ROOT}/experiments/bouncing_balls.py:world=tilt')
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)

@@ -18,8 +18,8 @@ SIDE = WORLD.pixels
 @pytest.fixture(scope='module')
 def score():
     unseen = dataclasses.replace(TEST, seed=1)
-    config = EvaluateConfig(samples=24, real=32, train=64)
-    return pan.PanPhysics().score(stack(unseen, range(24)), None, WORLD, TEST, config)
+    config = EvaluateConfig(samples=16, real=24, train=64)
+    return pan.PanPhysics().score(stack(unseen, range(16)), None, WORLD, TEST, config)
 
 
 def missed(score, row):
@@ -27,7 +27,7 @@ def missed(score, row):
 
 
 def test_real_clips_pass(score):
-    assert score['name'] == 'balls24_16f_pan' and all(score['verdict'].values()) and not missed(score, 'real')
+    assert score['name'] == 'balls16_16f_pan' and all(score['verdict'].values()) and not missed(score, 'real')
     for row in ('samples', 'real'):
         found = score['figures'][row]
         assert found['wall'] == 1 and found['pan_residual_px'] < 0.03 and found['kept'] == 1
