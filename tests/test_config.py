@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from vdm_jax.build import Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.build import CHOICES, Experiment, experiment_dict, experiment_from, read_experiment
 from vdm_jax.config import Choice, ConfigDict, differences, load_experiment, override, parse_arg, to_dataclass, to_dict
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
@@ -147,7 +147,7 @@ class Fleet:
     shares: tuple[float, ...] = ()
 
 
-FLEET = {DDIM: Choice('name', {'ddim': DDIM, 'euler': Euler})}
+FLEET = CHOICES | {DDIM: Choice('name', {'ddim': DDIM, 'euler': Euler})}
 
 
 def fleet(groups, *assignments):

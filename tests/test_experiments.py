@@ -14,6 +14,7 @@ from vdm_jax.errors import UserError
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / 'experiments').glob('*.py') if path.name != '__init__.py')
 LARGER = ':size=S,pixels=64,frames=16'
+LARGER_OF = {'moving_mnist': ':size=S,patch=4'}
 
 
 @pytest.fixture(scope='module')
@@ -23,15 +24,22 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('arg', ['', LARGER])
+@pytest.mark.parametrize('arg', ['', 'larger'])
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
 def test_builds(file, arg, folder):
     more = [f'--config.data.path={folder}'] if file.stem == 'video_folder' else []
+    arg = arg and LARGER_OF.get(file.stem, LARGER)
     run = Run(read_experiment(f'{file}{arg}', more), jax.devices()[:1])
     params = run.abstract.params
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     assert count > (3e7 if arg else 1e5)
-    assert run.latent_shape == ((16, 64, 64, 3) if arg else run.source.shape)
+    assert run.latent_shape == ((16, 64, 64, 3) if arg == LARGER else run.source.shape)
+
+
+def test_moving_mnist_has_its_stochastic_form():
+    run = Run(read_experiment(f'{ROOT}/experiments/moving_mnist.py:stochastic'), jax.devices()[:1])
+    assert run.latent_shape == (15, 64, 64, 1) and run.source.motion == 'stochastic'
+    assert run.experiment.diffusion.context == run.experiment.evaluate.context == 5
 
 
 @pytest.mark.parametrize('world', ['collide', 'shadow', 'pan'])

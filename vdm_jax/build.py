@@ -11,11 +11,13 @@ import numpy as np
 import optax
 from flax import nnx
 
+from vdm_jax import checks
 from vdm_jax.codecs.identity import Codec, Identity
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import batch_of
 from vdm_jax.data.colliding_balls import CollidingBalls
+from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.panned_balls import PannedBalls
@@ -57,12 +59,11 @@ from vdm_jax.diffusion.unipc import UniPC
 from vdm_jax.errors import UserError
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.pan import PanPhysics
-from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, Protocol, Recall
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Protocol, Recall
 from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.generate import make_generate
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
-from vdm_jax.parallel.mesh import MeshConfig, check_batch, make_mesh
+from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.loop import TrainConfig
@@ -111,6 +112,7 @@ SPACINGS = {
 SOURCES = {
     'bouncing_balls': BouncingBalls,
     'colliding_balls': CollidingBalls,
+    'joint_images': JointImages,
     'mixture': Mixture,
     'moving_mnist': MovingMNIST,
     'shadowed_balls': ShadowedBalls,
@@ -199,18 +201,29 @@ class Run:
         """The source's test split; the source itself where training takes all of it."""
         return held_out_of(self.source)
 
+    @property
+    def scored(self) -> tuple[Source, Source]:
+        """What samples are held against: the source, or the clips of one that has images beside them; and its test
+        split."""
+        return tuple(getattr(source, 'scored', source) for source in (self.source, self.held_out))
+
     def protocol(self, name: str | None = None) -> Protocol:
         """The evaluation protocol called `name`, or the source's usual one.
 
         Raises:
           UserError: no such protocol, none that is usual for the source, or one that is for other sources.
         """
-        name = name or USUAL_PROTOCOL.get(type(self.source))
+        kind = type(self.scored[0])
+        name = name or USUAL_PROTOCOL.get(kind)
+        if name is None:
+            raise UserError(
+                f'--protocol is missing: none is usual for a {kind.__name__}; one of {", ".join(PROTOCOLS)}'
+            )
         if name not in PROTOCOLS:
             raise UserError(f'--protocol={name}: want one of {", ".join(PROTOCOLS)}')
         # The very class: a subclass is another world, which wants figures of its own.
-        if not {type(self.source), object} & set(PROTOCOLS[name].sources):
-            raise UserError(f'--protocol={name}: it cannot score samples of a {type(self.source).__name__}')
+        if not {kind, object} & set(PROTOCOLS[name].sources):
+            raise UserError(f'--protocol={name}: it cannot score samples of a {kind.__name__}')
         return PROTOCOLS[name]
 
     @functools.cached_property
@@ -219,68 +232,7 @@ class Run:
 
     def check(self) -> None:
         """Finds a user's mistakes in data, model, sampler and mesh before anything is written or computed."""
-        check_batch(self.experiment.train.batch_size, self.mesh)
-        if 0 < self.model.classes < self.source.num_classes:
-            raise UserError(
-                f'config.model.classes={self.model.classes}: the source has labels 0 to {self.source.num_classes - 1}'
-            )
-        self.check_objective()
-        self.check_sampler()
-        len(self.source), self.abstract  # noqa: B018, both raise UserErrors
-        if self.experiment.train.validate_every:
-            len(self.held_out)
-
-    def check_sampler(self) -> None:
-        """Whether the sampler suits process and network.
-
-        Raises:
-          UserError: more steps than the process has, guidance without a network that knows what "no label" means, or a
-            learned variance that was not learned.
-        """
-        e, diffusion = self.experiment, self.experiment.diffusion
-        try:
-            e.sampler.spacing.times(diffusion.process, e.sampler.steps)
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        if e.guidance.scale != 1 and not (self.model.classes and diffusion.condition_dropout):
-            raise UserError(
-                f'config.guidance.scale={e.guidance.scale}: the network never learned "no label", as there are '
-                f'{self.model.classes} classes and config.diffusion.condition_dropout={diffusion.condition_dropout}; '
-                'set 1'
-            )
-        if e.guidance.negative is not None and not 0 <= e.guidance.negative <= self.model.classes:
-            raise UserError(
-                f'config.guidance.negative={e.guidance.negative}: want a class of 0 to {self.model.classes}'
-            )
-        if getattr(e.sampler, 'variance', None) == 'learned' and diffusion.variance != 'learned_range':
-            raise UserError(
-                'config.sampler.variance=learned: the network learned none; train with '
-                'config.diffusion.variance=learned_range, or choose small or large'
-            )
-
-    def check_objective(self) -> None:
-        """Whether what is learned suits network and data.
-
-        Raises:
-          UserError: a part of config.diffusion asks for what config.model or the clips do not have.
-        """
-        diffusion, model = self.experiment.diffusion, self.model
-        pairs = (
-            ('variance', diffusion.variance == 'learned_range', 'learn_variance', model.learn_variance),
-            ('self_conditioning', diffusion.self_conditioning > 0, 'self_condition', model.self_condition),
-        )
-        for ours, asked, theirs, there in pairs:
-            if asked and not there:
-                value = getattr(diffusion, ours)
-                raise UserError(f'config.diffusion.{ours}={value} needs a network with config.model.{theirs}=true')
-        frames = self.latent_shape[0]
-        if diffusion.context >= frames:
-            raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
-        if diffusion.context % model.time_patch:
-            raise UserError(
-                f'config.diffusion.context={diffusion.context}: want a multiple of config.model.time_patch='
-                f'{model.time_patch}, as frames in one patch share their time'
-            )
+        checks.check(self)
 
     @property
     def resolved(self) -> dict:
@@ -314,13 +266,25 @@ class Run:
         grid = model.grid or (frames // model.time_patch, height // model.patch, width // model.patch)
         return dataclasses.replace(model, channels=channels, classes=classes, grid=grid)
 
-    def asks(self, labels) -> dict:
-        """What to ask for videos of these labels: where frames are given, those of held-out clips, and their labels."""
-        count = self.experiment.diffusion.context
-        if not count:
-            return {'label': np.asarray(labels, np.int32)}
-        clips = batch_of(self.held_out, np.arange(len(labels)) % len(self.held_out))
-        return {'label': clips['label'], 'frames': clips['video'][:, :count]}
+    def asks(self, told: dict) -> dict:
+        """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.
+
+        Where none are, they are those of held-out clips, which then bring their own labels.
+
+        Raises:
+          UserError: other frames are given than the network was trained with.
+        """
+        count, told = self.experiment.diffusion.context, dict(told)
+        given = told['frames'].shape[1] if 'frames' in told else 0
+        if given and given != count:
+            raise UserError(
+                f'config.evaluate.context={given}: the network was trained with config.diffusion.context={count} given '
+                'frames; set the same'
+            )
+        if count and not given:
+            clips = batch_of(self.held_out, np.arange(len(told['label'])) % len(self.held_out))
+            told |= {'label': clips['label'], 'frames': clips['video'][:, :count]}
+        return told
 
     def make_model(self, rngs: nnx.Rngs) -> nnx.Module:
         return NETWORKS[type(self.model)](self.model, rngs=rngs)
@@ -359,7 +323,7 @@ class Run:
     @functools.cached_property
     def generate(self) -> Callable:
         """(params, conditions, keys) -> uint8 videos."""
-        self.check_sampler()
+        checks.check_sampler(self)
         e, model = self.experiment, self.model
         return make_generate(
             self.network, e.diffusion, e.codec, e.sampler, e.guidance, self.latent_shape, model.classes

@@ -39,7 +39,7 @@ def sample(args, assignments):
     names = [f'label {label}' for label in drawn[0][3]] if drawn[0][3] is not None else None
     asked = [
         f'{name}{value}'
-        for name in ('steps', 'guidance', 'label', 'seed', 'ema')
+        for name in ('steps', 'guidance', 'label', 'scalars', 'seed', 'ema')
         if (value := getattr(args, name)) != OPTIONS[f'--{name}'].get('default')
     ]
     stem = '_'.join(['_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn), *asked])
@@ -59,9 +59,10 @@ def draw(args, origin: dict, run, params, about: dict):
     if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
         raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
     labels = np.full(args.num, args.label) if args.label is not None else np.arange(args.num) % max(classes, 1)
+    asks = run.asks({'label': labels} | scalars_of(args, run, args.num))
     began = time.monotonic()
     with jax_mesh(run):
-        videos = generate_videos(run.generate, params, run.asks(labels), args.seed)
+        videos = generate_videos(run.generate, params, asks, args.seed)
     (where,), step = origin.values(), about['step']
     print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
     return f'{where}, step {step}', step, videos, labels if classes else None
@@ -78,13 +79,34 @@ def evaluate(args, assignments):
     run, params, about = restored(origin, args, assignments)
     config, sampler = run.experiment.evaluate, run.experiment.sampler
     protocol = run.protocol(args.protocol)
-    ask = lambda asks: generate_videos(run.generate, params, asks, config.seed, config.batch_size)
+
+    def ask(asks):
+        asks = run.asks(asks | scalars_of(args, run, len(asks['label'])))
+        return generate_videos(run.generate, params, asks, config.seed, config.batch_size)
+
     about = origin | about | {'sampler': str(sampler), 'guidance': str(run.experiment.guidance)}
     with jax_mesh(run):
-        score, _ = runner.evaluate(protocol, ask, run.source, run.held_out, config, about)
+        score, _ = runner.evaluate(protocol, ask, *run.scored, config, about)
     path = runner.write(score, args.out or f'{args.workdir or "."}/evals')
     print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n\n{path}')
     return 1 if args.require and not score['passed'] else 0
+
+
+def scalars_of(args, run, count: int) -> dict:
+    """What --scalars=NAME=VALUE,… says, for so many videos: {name: float32 (count,)}."""
+    import numpy as np
+
+    found = {}
+    for item in filter(None, (args.scalars or '').split(',')):
+        name, _, value = item.partition('=')
+        try:
+            number = float(value)
+        except ValueError:
+            raise UserError(f'--scalars={args.scalars}: want NAME=NUMBER,…, found {item}') from None
+        if name not in run.model.scalars:
+            raise UserError(f'--scalars={args.scalars}: the network is told {list(run.model.scalars)} alone')
+        found[name] = np.full(count, number, np.float32)
+    return found
 
 
 def export(args, assignments):
@@ -127,8 +149,8 @@ SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale'}
 
 COMMANDS = {
     'train': (train, ('--config', '--workdir')),
-    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', '--seed', '--out')),
-    'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--protocol', '--out', '--json', '--require')),
+    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', '--scalars', '--seed', '--out')),
+    'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
     'export': (export, ('--workdir', '--step', '--ema', '--out')),
     'inspect': (inspect, ('--workdir', '--step', '--json')),
     'benchmark': (benchmark, ('--config', '--steps', '--json')),
@@ -146,6 +168,10 @@ OPTIONS = {
     '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},
     '--guidance': {'type': float, 'help': 'classifier-free guidance, 1 = none'},
     '--label': {'type': int, 'help': 'class of every video; all in turn where not given'},
+    '--scalars': {
+        'metavar': 'NAME=VALUE,…',
+        'help': 'numbers that the network is told, such as fps=8; unknown where not given',
+    },
     '--seed': {'type': int, 'default': 0, 'help': 'seed of the noise (0)'},
     '--step': {'type': int, 'help': 'checkpoint; the newest where not given'},
     '--ema': {'type': float, 'help': 'decay of the average to take; the first of the config where not given'},

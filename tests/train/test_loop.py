@@ -19,7 +19,6 @@ from vdm_jax import cli
 from vdm_jax.build import Run, read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.errors import UserError
-from vdm_jax.generate import generate_videos
 from vdm_jax.parallel.mesh import MeshConfig, to_global
 from vdm_jax.train import loop, workdir
 from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
@@ -306,26 +305,6 @@ def test_a_machine_without_git_says_no_commit(monkeypatch):
     assert workdir.environment()['commit'] or not pathlib.Path('.git').exists()
     monkeypatch.setenv('PATH', '')
     assert workdir.environment()['commit'] is None
-
-
-def test_the_other_names_of_the_index_train_and_sample_too():
-    """The room-by-room tests hold each; here they meet: DDPM, eps, min-SNR, full attention, bfloat16, variance."""
-    other = [
-        'diffusion.process=ddpm', 'diffusion.process.schedule=cosine', 'diffusion.prediction=eps',
-        'diffusion.weighting=min_snr', 'model.layout=full', 'model.position=rope', 'model.dtype=bfloat16',
-        'model.learn_variance=true', 'sampler=euler', 'guidance.scale=2', 'sampler.clip=1', 'optim.name=muon',
-        'ema.warmup=false',
-    ]  # fmt: skip
-    other = [*SMALL, *(f'--config.{item}' for item in other)]
-    run = Run(read_experiment('experiments/bouncing_balls.py', other), jax.devices()[:1])
-    with jax.set_mesh(run.mesh):
-        state, found = run.create(), []
-        for _ in range(20):
-            state, scalars = run.train_step(state, to_global(batch_of(run.source, range(4)), run.mesh))
-            found.append(float(scalars['loss']))
-        videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), {'label': [0, 1]}, seed=0)
-    assert min(found[10:]) < 0.9 * found[0] and np.isfinite(found).all()
-    assert videos.shape == (2, 3, 12, 12, 3) and videos.std() > 10
 
 
 @pytest.mark.multidevice

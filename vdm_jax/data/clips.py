@@ -4,10 +4,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from vdm_jax.data.scalars import told
 
-def batch_of(source, indices: Iterable[int]) -> dict[str, np.ndarray]:
-    """source[i] for i in indices: {'video': uint8 (N, T, H, W, C), 'label': int32 (N,)}."""
-    clips = [source[int(i)] for i in indices]
+
+def batch_of(source, indices: Iterable[int], scalars=()) -> dict[str, np.ndarray]:
+    """source[i] for i in indices: {'video': uint8 (N, T, H, W, C), 'label': int32 (N,)} and these scalars, float32."""
+    clips = [told(source[int(i)], scalars) for i in indices]
     return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
 
 

@@ -10,22 +10,23 @@ import weakref
 import numpy as np
 
 from vdm_jax.data.order import clip_generator, host_block
+from vdm_jax.data.scalars import told
 
 
-def batches(source, order, start_step=0, stop_step=None, host=0, hosts=1):
+def batches(source, order, start_step=0, stop_step=None, host=0, hosts=1, scalars=()):
     """An iterator, and context manager, over this host's batches of steps start_step, ..., stop_step - 1.
 
-    Each batch is a dict of numpy arrays, {'video': uint8 (b, T, H, W, C), 'label': int32 (b,), ...} with
-    b = order.batch / hosts: the rows `host_block(order.batch, host, hosts)` of the global batch. Without stop_step it
-    never ends. About three batches are held in memory: one being drawn, one stacked, one in use.
-    An exception in a clip comes out of `next`. Close it (or leave the `with`) to stop the threads.
+    Each batch is a dict of numpy arrays, {'video': uint8 (b, T, H, W, C), 'label': int32 (b,), ...} and the asked
+    `scalars`, float32 (b,), by name, with b = order.batch / hosts: the rows `host_block(order.batch, host, hosts)` of
+    the global batch. Without stop_step it never ends. About three batches are held in memory: one being drawn, one
+    stacked, one in use. An exception in a clip comes out of `next`. Close it (or leave the `with`) to stop the threads.
     """
     if order.size != len(source):
         raise ValueError(f'the order is over {order.size} clips, the source holds {len(source)}')
     rows = host_block(order.batch, host, hosts)
     if getattr(source, 'constant', False):
-        return _Constant(source, rows, None if stop_step is None else stop_step - start_step)
-    return _Loaded(source, order, start_step, stop_step, rows)
+        return _Constant(source, rows, None if stop_step is None else stop_step - start_step, scalars)
+    return _Loaded(source, order, start_step, stop_step, rows, scalars)
 
 
 class _Closing:
@@ -46,7 +47,7 @@ class _Loaded(_Closing):
     the second prefetch the training loop would stack, and wait for the tail of every batch.
     """
 
-    def __init__(self, source, order, start_step, stop_step, rows):
+    def __init__(self, source, order, start_step, stop_step, rows, scalars):
         import grain
 
         b = rows.stop - rows.start
@@ -54,7 +55,7 @@ class _Loaded(_Closing):
 
         def clip(k):
             position = (start_step + k // b) * order.batch + rows.start + k % b
-            return source.draw(int(order.at(position)), clip_generator(order.seed, position))
+            return told(source.draw(int(order.at(position)), clip_generator(order.seed, position)), scalars)
 
         self._held = []  # the iterator, until it is closed
         # Also when this is dropped, or left open at exit, where Grain's own __del__ prints a traceback.
@@ -82,8 +83,8 @@ def _shut(held):
 class _Constant(_Closing):
     """The same batch at every step, without Grain: row r of the global batch is clip r modulo the source's size."""
 
-    def __init__(self, source, rows, steps):
-        clips = [source[r % len(source)] for r in range(rows.start, rows.stop)]
+    def __init__(self, source, rows, steps, scalars):
+        clips = [told(source[r % len(source)], scalars) for r in range(rows.start, rows.stop)]
         self._batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
         for array in self._batch.values():
             array.flags.writeable = False

@@ -13,7 +13,9 @@ class Source(Protocol):
     Besides these, a source may count things (`counters() -> {name: number}`) and name files (`names()`), say what a run
     that goes on must find again (`identity() -> str`, the number of clips where it does not) and what results on it are
     called (`title`), have a test split (a field `split`, or a method `test_split()` that makes it), come in an order of
-    its own (`order(batch, seed, shuffle)`), and be `constant`: the same batch at every step.
+    its own (`order(batch, seed, shuffle)`), and be `constant`: the same batch at every step. One that tells numbers of
+    its clips names them in `scalars` and gives them as clip['scalars'], a dict; one with images beside its clips gives
+    'images' uint8 (k, H, W, C) and 'image_label' int32 (k,), and says in `scored` what samples are to be held against.
     """
 
     frames: int

@@ -74,6 +74,8 @@ class VideoFolder:
     threads: int = 4
     prefetch: int = 16
 
+    scalars = ('fps',)  # not a field: what the clips tell of themselves, frames a second
+
     def __post_init__(self):
         object.__setattr__(self, '_tally', _Tally())
         object.__setattr__(self, '_cache', _Cache())
@@ -191,7 +193,8 @@ class VideoFolder:
             with self._tally.lock:
                 self._tally.replaced += attempt > 0
                 self._tally.padded += padded
-            return {'video': clip, 'label': np.int32(self._labels[name])}
+            fps = (self.fps or video.fps) / self.stride
+            return {'video': clip, 'label': np.int32(self._labels[name]), 'scalars': {'fps': fps}}
         raise UserError(f'config.data.path={self.path}: no video decodes: {_listed(self._tally.broken)}')
 
     def _broken(self, name, reason):

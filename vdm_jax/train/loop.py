@@ -72,7 +72,7 @@ def train(run, workdir, stop=lambda: False) -> bool:
         log = Log(run, metrics, progress, config)
         log.files(start)
         try:
-            with batches(run.source, order, start, config.steps, **hosts()) as stream:
+            with batches(run.source, order, start, config.steps, scalars=run.model.scalars, **hosts()) as stream:
                 for step in range(start, config.steps + 1):
                     done, stopped = step == config.steps, stop()
                     if step > start and due(step, config.validate_every, done):
@@ -130,7 +130,8 @@ def validate(run, state) -> dict[str, float]:
     order = order_of(run.held_out, config.batch_size, shuffle=False)
     params, found = ema.first(run.experiment.ema, state.ema), []
     for index in range(config.validate_batches):
-        batch = batch_of(run.held_out, order.ids(index)[host_block(config.batch_size, **hosts())])
+        ids = order.ids(index)[host_block(config.batch_size, **hosts())]
+        batch = batch_of(run.held_out, ids, run.model.scalars)
         found.append(run.validation_step(params, to_global(batch, run.mesh), index))
     loss, t = (jnp.concatenate(values) for values in zip(*found, strict=True))
     buckets = {f'validation_loss_t/{(i + 1) / 10}': float(mean) for i, mean in enumerate(by_time(loss, t))}
@@ -142,7 +143,7 @@ def preview(run, state) -> np.ndarray:
     count = run.experiment.train.sample_count
     labels = np.arange(count) % max(run.model.classes, 1)
     params, seed = ema.first(run.experiment.ema, state.ema), run.experiment.seed
-    return generate_videos(run.generate, params, run.asks(labels), seed, count)
+    return generate_videos(run.generate, params, run.asks({'label': labels}), seed, count)
 
 
 def hosts() -> dict:

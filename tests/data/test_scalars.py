@@ -1,0 +1,50 @@
+"""Numbers told of a clip: measured, or given by the source; none but those that are asked for."""
+
+import numpy as np
+import pytest
+
+from vdm_jax import media
+from vdm_jax.data import scalars
+from vdm_jax.data.clips import batch_of
+from vdm_jax.data.order import Order
+from vdm_jax.data.pipeline import batches
+from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.video_folder import VideoFolder
+from vdm_jax.errors import UserError
+
+
+def test_motion_is_the_mean_change_from_frame_to_frame():
+    video = np.zeros((3, 2, 2, 1), np.uint8)
+    video[1:] = 51
+    assert scalars.motion(video) == pytest.approx(0.1)  # once a fifth of the range, once nothing
+    assert scalars.motion(video[:1]) == 0
+
+
+def test_what_is_asked_for_is_told_and_nothing_else():
+    clip = {'video': np.zeros((2, 1, 1, 1), np.uint8), 'label': np.int32(1), 'scalars': {'fps': 12.0}}
+    assert set(scalars.told(clip, ())) == {'video', 'label'}
+    found = scalars.told(clip, ('fps', 'motion'))
+    assert found['fps'] == 12 and found['motion'] == 0 and found['fps'].dtype == np.float32
+
+
+def test_batches_and_clips_hold_them():
+    source = Synthetic(frames=3, pixels=4, size=3)
+    with batches(source, Order(3, 2), 0, 1, scalars=('motion',)) as stream:
+        assert next(stream)['motion'].shape == (2,)
+    found = batch_of(source, range(3), ('motion',))
+    np.testing.assert_allclose(found['motion'], [scalars.motion(source[i]['video']) for i in range(3)], rtol=1e-6)
+
+
+def test_a_folder_of_videos_tells_frames_a_second(tmp_path):
+    media.write_mp4(tmp_path / 'a.mp4', np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8), fps=8)
+    source = VideoFolder(str(tmp_path), frames=2, pixels=16, stride=2)
+    scalars.check(source, ('fps', 'motion'))
+    with batches(source, Order(1, 2), 0, 1, scalars=('fps',)) as stream:
+        np.testing.assert_allclose(next(stream)['fps'], 4, rtol=1e-3)
+    resampled = VideoFolder(str(tmp_path), frames=2, pixels=16, fps=2.0)
+    assert batch_of(resampled, [0], ('fps',))['fps'][0] == 2
+
+
+def test_what_nobody_knows_is_refused():
+    with pytest.raises(UserError, match=r'config\.model\.scalars=fps: clips of this source tell motion'):
+        scalars.check(Synthetic(), ('fps',))

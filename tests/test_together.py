@@ -1,0 +1,109 @@
+"""Every name of the index in a run: the room-by-room tests hold each, here they meet, train and sample."""
+
+import jax
+import numpy as np
+import pytest
+
+from vdm_jax import build
+from vdm_jax.build import Run, read_experiment
+from vdm_jax.data.clips import batch_of
+from vdm_jax.generate import generate_videos
+from vdm_jax.models.layouts import LAYOUTS
+from vdm_jax.nn.modulation import MODULATIONS
+from vdm_jax.parallel.mesh import to_global
+from vdm_jax.train.ema import first
+
+SMALL = (
+    'data.frames=4', 'data.pixels=12', 'data.size=64', 'model.width=32', 'model.depth=2', 'model.heads=2',
+    'model.time_patch=1', 'train.batch_size=4', 'sampler.steps=4', 'sampler.clip=1', 'optim.learning_rate=0.01',
+    'ema.warmup=false', 'ema.decays=0.5',
+)  # fmt: skip
+
+RUNS = {
+    'iddpm': (
+        'diffusion.process=ddpm', 'diffusion.process.schedule=cosine', 'diffusion.prediction=eps',
+        'diffusion.time=uniform', 'diffusion.weighting=min_snr', 'diffusion.variance=learned_range', 'model.learn_variance=true',
+        'model.layout=full', 'model.position=rope', 'model.dtype=bfloat16', 'model.modulation=adaln_single',
+        'sampler=ancestral', 'sampler.variance=learned', 'sampler.spacing=linear', 'guidance.scale=2',
+    ),
+    'edm': (
+        'diffusion.process=edm', 'diffusion.prediction=edm', 'diffusion.weighting=edm',
+        'diffusion.time=log_normal_sigma', 'model.layout=split_heads', 'model.modulation=adaln_lora', 'sampler=stochastic_heun', 'sampler.spacing=karras',
+    ),
+    'simple diffusion': (
+        'diffusion.process=logsnr_cosine', 'diffusion.process.shift=0.5', 'diffusion.prediction=v',
+        'diffusion.time=discrete', 'diffusion.weighting=sigmoid', 'diffusion.self_conditioning=0.5',
+        'model.self_condition=true', 'model.layout=late_fusion', 'sampler=unipc', 'sampler.spacing=logsnr',
+    ),
+    'sit gvp': (
+        'diffusion.process.path=gvp', 'diffusion.prediction=velocity', 'diffusion.time=mode',
+        'diffusion.weighting=constant', 'model.layout=sequential', 'model.position=learned', 'sampler=heun',
+        'sampler.spacing=shifted', 'guidance.scale=3', 'guidance.interval=0.2,0.9', 'guidance.rescale=0.7',
+        'guidance.schedule=linear', 'guidance.negative=1',
+    ),
+    'sit vp in windows': (
+        'diffusion.process.path=vp', 'diffusion.process.numbering=sit', 'diffusion.prediction=x0',
+        'diffusion.time=shifted', 'diffusion.weighting=truncated', 'model.layout=windows', 'model.windows=1x2x2,3x3x3',
+        'sampler=dpmpp_2m', 'sampler.spacing=trailing',
+    ),
+    'diffusion forcing': (
+        'diffusion.process=ddpm', 'diffusion.process.schedule=sigmoid', 'diffusion.process.zero_terminal_snr=true',
+        'diffusion.prediction=v', 'diffusion.per_frame=true', 'diffusion.weighting=fused_min_snr',
+        'diffusion.weighting.causal=true', 'model.layout=causal', 'sampler=dpmpp_2m_sde', 'diffusion.time=uniform', 'sampler.spacing=leading',
+    ),
+    'given a frame, told its motion': (
+        'diffusion.context=1', 'model.scalars=motion', 'diffusion.weighting=velocity', 'diffusion.time=logit_normal',
+        'model.layout=interleaved', 'sampler=ddim', 'sampler.eta=0.5',
+    ),
+    'flow with euler': ('sampler=euler', 'model.modulation=adaln_zero', 'diffusion.prediction=velocity'),
+}  # fmt: skip
+
+
+def run_of(name):
+    given = [f'--config.{item}' for item in (*SMALL, *RUNS[name])]
+    return Run(read_experiment('experiments/bouncing_balls.py', given), jax.devices()[:1])
+
+
+@pytest.mark.parametrize(
+    'name', [name if name == 'iddpm' else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
+def test_it_trains_and_samples(name):
+    run = run_of(name)
+    run.check()
+    with jax.set_mesh(run.mesh):
+        state, found = run.create(), []
+        for step in range(30):
+            batch = batch_of(run.source, range(4 * (step % 2), 4 * (step % 2) + 4), run.model.scalars)
+            state, scalars = run.train_step(state, to_global(batch, run.mesh))
+            found.append(float(scalars['loss']))
+        asks = run.asks({'label': np.array([0, 1])})
+        videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), asks, seed=0)
+    assert np.isfinite(found).all() and np.mean(found[20:]) < 0.9 * np.mean(found[:3])
+    assert videos.shape == (2, 4, 12, 12, 3) and videos.std() > 5
+
+
+def test_every_name_of_the_index_is_among_them():
+    said = {}
+    for name in RUNS:
+        experiment = build.experiment_dict(run_of(name).experiment)
+        diffusion, sampler, model = experiment['diffusion'], experiment['sampler'], experiment['model']
+        for group, value in {
+            'processes': diffusion['process']['name'],
+            'times': diffusion['time']['name'],
+            'weightings': diffusion['weighting']['name'],
+            'samplers': sampler['name'],
+            'spacings': sampler['spacing']['name'],
+            'layouts': model['layout'],
+            'modulations': model['modulation'],
+        }.items():
+            said.setdefault(group, set()).add(value)
+    for group, table in {
+        'processes': build.PROCESSES,
+        'times': build.TIMES,
+        'weightings': build.WEIGHTINGS,
+        'samplers': build.SAMPLERS,
+        'spacings': build.SPACINGS,
+        'layouts': LAYOUTS,
+        'modulations': MODULATIONS,
+    }.items():
+        assert said[group] == set(table), group

@@ -1,0 +1,77 @@
+"""A user's mistakes that only show where groups of a config meet; each is a UserError that names its keys.
+
+`run` is a build.Run.
+"""
+
+from vdm_jax.data import scalars
+from vdm_jax.errors import UserError
+from vdm_jax.parallel.mesh import check_batch
+
+
+def check(run) -> None:
+    """All of the below, and whether batch, labels, scalars and shapes go together; computes nothing."""
+    check_batch(run.experiment.train.batch_size, run.mesh)
+    if 0 < run.model.classes < run.source.num_classes:
+        raise UserError(
+            f'config.model.classes={run.model.classes}: the source has labels 0 to {run.source.num_classes - 1}'
+        )
+    scalars.check(run.source, run.model.scalars)
+    check_objective(run)
+    check_sampler(run)
+    len(run.source), run.abstract  # noqa: B018, both raise UserErrors
+    if run.experiment.train.validate_every:
+        len(run.held_out)
+
+
+def check_sampler(run) -> None:
+    """Whether the sampler suits process and network.
+
+    Raises:
+      UserError: more steps than the process has, guidance without a network that knows what "no label" means, or a
+        learned variance that was not learned.
+    """
+    e, diffusion = run.experiment, run.experiment.diffusion
+    try:
+        e.sampler.spacing.times(diffusion.process, e.sampler.steps)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if e.guidance.scale != 1 and not (run.model.classes and diffusion.condition_dropout):
+        raise UserError(
+            f'config.guidance.scale={e.guidance.scale}: the network never learned "no label", as there are '
+            f'{run.model.classes} classes and config.diffusion.condition_dropout={diffusion.condition_dropout}; '
+            'set 1'
+        )
+    if e.guidance.negative is not None and not 0 <= e.guidance.negative <= run.model.classes:
+        raise UserError(f'config.guidance.negative={e.guidance.negative}: want a class of 0 to {run.model.classes}')
+    if getattr(e.sampler, 'variance', None) == 'learned' and diffusion.variance != 'learned_range':
+        raise UserError(
+            'config.sampler.variance=learned: the network learned none; train with '
+            'config.diffusion.variance=learned_range, or choose small or large'
+        )
+
+
+def check_objective(run) -> None:
+    """Whether what is learned suits network and data.
+
+    Raises:
+      UserError: a part of config.diffusion asks for what config.model or the clips do not have.
+    """
+    diffusion, model = run.experiment.diffusion, run.model
+    pairs = (
+        ('variance', diffusion.variance == 'learned_range', 'learn_variance', model.learn_variance),
+        ('self_conditioning', diffusion.self_conditioning > 0, 'self_condition', model.self_condition),
+    )
+    for ours, asked, theirs, there in pairs:
+        if asked and not there:
+            value = getattr(diffusion, ours)
+            raise UserError(f'config.diffusion.{ours}={value} needs a network with config.model.{theirs}=true')
+    if getattr(run.source, 'images', None) and model.time_patch > 1:
+        raise UserError(f'config.model.time_patch={model.time_patch}: images are single frames; set it to 1')
+    frames = run.latent_shape[0]
+    if diffusion.context >= frames:
+        raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
+    if diffusion.context % model.time_patch:
+        raise UserError(
+            f'config.diffusion.context={diffusion.context}: want a multiple of config.model.time_patch='
+            f'{model.time_patch}, as frames in one patch share their time'
+        )

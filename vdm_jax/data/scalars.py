@@ -1,0 +1,34 @@
+"""Numbers that a network may be told of a clip, by name: SCALARS measures them, or the source gives them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vdm_jax.errors import UserError
+
+
+def motion(video: np.ndarray) -> float:
+    """Mean absolute difference of neighbouring frames of uint8 (T, H, W, C), 0 to 1; 0 for one frame."""
+    if len(video) < 2:
+        return 0.0
+    return float(np.abs(np.diff(video.astype(np.int16), axis=0)).mean() / 255)
+
+
+SCALARS = {'motion': motion}
+
+
+def told(clip: dict, names: Sequence[str]) -> dict:
+    """The clip with the scalars of these names as float32, and without others that its source gives."""
+    known = clip.get('scalars', {})
+    rest = {name: value for name, value in clip.items() if name != 'scalars'}
+    return rest | {name: np.float32(known[name] if name in known else SCALARS[name](clip['video'])) for name in names}
+
+
+def check(source, names: Sequence[str]) -> None:
+    """Raises: UserError for a name that neither the source gives nor SCALARS measures."""
+    given = (*getattr(source, 'scalars', ()), *SCALARS)
+    for name in names:
+        if name not in given:
+            raise UserError(
+                f'config.model.scalars={name}: clips of this source tell {", ".join(given)}; choose among these'
+            )
