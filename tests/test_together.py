@@ -22,13 +22,15 @@ SMALL = (
 RUNS = {
     'iddpm': (
         'diffusion.process=ddpm', 'diffusion.process.schedule=cosine', 'diffusion.prediction=eps',
-        'diffusion.time=uniform', 'diffusion.weighting=min_snr', 'diffusion.variance=learned_range', 'model.learn_variance=true',
-        'model.layout=full', 'model.position=rope', 'model.dtype=bfloat16', 'model.modulation=adaln_single',
-        'sampler=ancestral', 'sampler.variance=learned', 'sampler.spacing=linear', 'guidance.scale=2',
+        'diffusion.time=uniform', 'diffusion.weighting=min_snr', 'diffusion.variance=learned_range',
+        'model.learn_variance=true', 'model.layout=full', 'model.position=rope', 'model.dtype=bfloat16',
+        'model.modulation=adaln_single', 'sampler=ancestral', 'sampler.variance=learned', 'sampler.spacing=linear',
+        'guidance.scale=2',
     ),
     'edm': (
         'diffusion.process=edm', 'diffusion.prediction=edm', 'diffusion.weighting=edm',
-        'diffusion.time=log_normal_sigma', 'model.layout=split_heads', 'model.modulation=adaln_lora', 'sampler=stochastic_heun', 'sampler.spacing=karras',
+        'diffusion.time=log_normal_sigma', 'model.layout=split_heads', 'model.modulation=adaln_lora',
+        'sampler=stochastic_heun', 'sampler.spacing=karras',
     ),
     'simple diffusion': (
         'diffusion.process=logsnr_cosine', 'diffusion.process.shift=0.5', 'diffusion.prediction=v',
@@ -43,19 +45,22 @@ RUNS = {
     ),
     'sit vp in windows': (
         'diffusion.process.path=vp', 'diffusion.process.numbering=sit', 'diffusion.prediction=x0',
-        'diffusion.time=shifted', 'diffusion.weighting=truncated', 'model.layout=windows', 'model.windows=1x2x2,3x3x3',
-        'sampler=dpmpp_2m', 'sampler.spacing=trailing',
+        'diffusion.time=shifted', 'diffusion.weighting=truncated', 'model.layout=windows',
+        'model.windows=1x2x2,3x3x3', 'sampler=dpmpp_2m', 'sampler.spacing=trailing',
     ),
     'diffusion forcing': (
         'diffusion.process=ddpm', 'diffusion.process.schedule=sigmoid', 'diffusion.process.zero_terminal_snr=true',
         'diffusion.prediction=v', 'diffusion.per_frame=true', 'diffusion.weighting=fused_min_snr',
-        'diffusion.weighting.causal=true', 'model.layout=causal', 'sampler=dpmpp_2m_sde', 'diffusion.time=uniform', 'sampler.spacing=leading',
+        'diffusion.weighting.causal=true', 'model.layout=causal', 'sampler=dpmpp_2m_sde', 'diffusion.time=uniform',
+        'sampler.spacing=leading',
     ),
     'given a frame, told its motion': (
         'diffusion.context=1', 'model.scalars=motion', 'diffusion.weighting=velocity', 'diffusion.time=logit_normal',
         'model.layout=interleaved', 'sampler=ddim', 'sampler.eta=0.5',
     ),
-    'flow with euler': ('sampler=euler', 'model.modulation=adaln_zero', 'diffusion.prediction=velocity'),
+    'flow with euler': (
+        'sampler=euler', 'model.modulation=adaln_zero', 'diffusion.prediction=velocity',
+    ),
 }  # fmt: skip
 
 
