@@ -138,7 +138,7 @@ def test_edm_weighs_its_own_prediction_1_and_x0_as_the_paper_does():
 
 @pytest.mark.parametrize('causal', [True, False])
 def test_fused_min_snr_counts_what_other_frames_carry(causal):
-    """Against Chen et al. 2024, appendix B.2, frame by frame in plain Python."""
+    """Against the formula of Chen et al. 2024, frame by frame in plain Python."""
     process, decay, gamma = DDPM('cosine'), 0.9, 5.0
     t = jnp.array([[0.2, 0.9, 0.5, 0.7, 0.4], [0.8, 0.8, 0.3, 0.1, 1.0]])
     snr = np.exp(np.asarray(process.logsnr(t), np.float64)) / gamma

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.diffusion.known import MEAN, MODES, SHARES, STD, WIDTH, flow_of, mixture, normal, spread
+from tests.marks import rest_slow
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
 from vdm_jax.diffusion.flow import RectifiedFlow
@@ -26,7 +27,7 @@ from vdm_jax.diffusion.unipc import UniPC
 
 FLOW, GVP, COSINE, EDM5 = RectifiedFlow(), RectifiedFlow('gvp'), DDPM('cosine'), EDM(sigma_max=5.0, rho=3.0)
 PROCESSES = [COSINE, FLOW, GVP, EDM5]
-each_process = pytest.mark.parametrize('process', PROCESSES, ids=str)
+each_process = pytest.mark.parametrize('process', rest_slow(PROCESSES, [FLOW, EDM5]), ids=str)
 
 ORDER_1 = [DDIM, Euler]
 ORDER_2 = [Heun, DPMSolverPP2M]
@@ -95,7 +96,7 @@ def test_a_corrected_sampler_gains_an_order(make, process):
     assert errors[-1] < float(jnp.abs(second - exact).max())
 
 
-@pytest.mark.parametrize('process', PROCESSES, ids=str)
+@each_process
 @pytest.mark.parametrize('make', ORDER_1 + ORDER_2 + ORDER_3)
 def test_the_whole_walk_ends_where_the_probability_flow_does(make, process):
     x1 = jnp.linspace(-2, 2, 9)[:, None]
@@ -150,7 +151,7 @@ def test_stochastic_heun_keeps_the_spread_of_every_time_at_order_2(process):
     assert 1.7 < order(counts, errors) < 2.6 and max(of_noise) > 0.05, (order(counts, errors), errors)
 
 
-@pytest.mark.parametrize('process', [COSINE, FLOW], ids=str)
+@pytest.mark.parametrize('process', rest_slow([FLOW, COSINE], 1), ids=str)
 @pytest.mark.parametrize('make', NOISY)
 def test_noisy_samples_have_the_mean_and_spread_of_the_data(process, make, normals):
     (x1,) = normals(1, 20000, 1)
@@ -161,7 +162,7 @@ def test_noisy_samples_have_the_mean_and_spread_of_the_data(process, make, norma
     assert abs(correlation) < 0.97  # without noise it is 1: the sample would be a function of where it began
 
 
-@pytest.mark.parametrize('process', [FLOW, EDM()], ids=str)
+@pytest.mark.parametrize('process', rest_slow([FLOW, EDM()], 1), ids=str)
 @each_sampler
 def test_both_modes_of_a_mixture_are_found_with_their_weights(process, sampler, normals):
     (x1,) = normals(1, 4000, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.marks import rest_slow
 from tests.models.small import LABEL, SMALL, T, network, video
 from vdm_jax.models.conditions import without
 from vdm_jax.models.sizes import SIZES
@@ -44,7 +45,7 @@ def test_single_is_one_map_for_all_blocks_and_a_table_in_each():
     assert np.abs(apply(params, video(), T, LABEL) - apply(params, video(), T + 50, LABEL)).max() > 1e-3
 
 
-@pytest.mark.parametrize('kind', MODULATIONS)
+@pytest.mark.parametrize('kind', rest_slow(MODULATIONS, ['adaln_lora']))
 def test_every_parameter_of_a_modulation_learns(kind):
     apply, params = network(dataclasses.replace(SMALL, modulation=kind))
     grads = jax.jit(jax.grad(lambda p: jnp.square(apply(p, video(), T, LABEL)).mean()))(params)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.marks import rest_slow
 from tests.models.small import FIRST, LABEL, SMALL, T, network, video
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.models.flops import flops_per_video
@@ -15,12 +16,13 @@ from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.state import init_params
 
 POSITIONS = ('sincos', 'learned', 'rope', 'sincos_rope')
-each_layout = pytest.mark.parametrize('layout', LAYOUTS)
+# test_layouts.py shows clips of one frame and times per frame to every layout, so here two stand for all by default.
+each_layout = pytest.mark.parametrize('layout', rest_slow(LAYOUTS, ['interleaved', 'windows']))
 
 
 @pytest.mark.parametrize(
     'layout, position',
-    [('interleaved', 'rope'), ('full', 'sincos'), ('late_fusion', 'learned'), ('windows', 'sincos_rope')],
+    rest_slow([('interleaved', 'rope'), ('full', 'sincos'), ('late_fusion', 'learned'), ('windows', 'sincos_rope')], 1),
 )
 def test_scanned_and_sliced_stacks_are_one_network(layout, position):
     config = dataclasses.replace(SMALL, layout=layout, position=position, qk_norm=True, depth=4)
@@ -83,7 +85,9 @@ def test_times_per_frame(layout):
 
 @pytest.mark.parametrize(
     'layout, position',
-    [(layout, 'sincos_rope') for layout in LAYOUTS] + [('interleaved', position) for position in POSITIONS],
+    rest_slow(
+        [('interleaved', position) for position in POSITIONS] + [(layout, 'sincos_rope') for layout in LAYOUTS], 2
+    ),
 )
 def test_images_and_larger_clips_run(layout, position):
     apply, params = network(dataclasses.replace(SMALL, layout=layout, position=position))
@@ -99,7 +103,7 @@ def test_images_and_larger_clips_run(layout, position):
 @each_layout
 def test_positions_tell_order(layout):
     """Without positions attention would be a set operation: permuted frames would give permuted outputs."""
-    for position in POSITIONS if layout == 'interleaved' else ('sincos', 'rope'):
+    for position in ('sincos', 'rope', 'learned') if layout == 'interleaved' else ('sincos',):
         apply, params = network(
             dataclasses.replace(SMALL, layout=layout, position=position, windows=('4x2x2', '4x4x4'))
         )

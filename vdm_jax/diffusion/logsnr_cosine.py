@@ -13,8 +13,8 @@ from vdm_jax.diffusion.process import Pair, VariancePreserving, check_positive
 class LogSNRCosine(VariancePreserving):
     """logsnr(t) = -2 log tan(a t + b) + 2 log(shift), from logsnr_max at t = 0 to logsnr_min at t = 1 before the shift.
 
-    VDM (Ho et al. 2022, section 3, appendix A: [-20, 20]). shift is the resolution shift of simple diffusion
-    (Hoogeboom et al. 2023, eq. 5): (reference side) / (side), below 1 for videos larger than the reference, which noise
+    VDM (Ho et al. 2022, appendix A: [-20, 20]). shift is the resolution shift of simple diffusion
+    (Hoogeboom et al. 2023): (reference side) / (side), below 1 for videos larger than the reference, which noise
     hides less well; DFoT has 0.125 = 32 / 256. At t = 0 a noise of sigma = exp(-logsnr_max / 2) / shift is left.
 
     Raises: ValueError for a shift that is not positive, or logsnr_min >= logsnr_max.

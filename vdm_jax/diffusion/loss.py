@@ -70,7 +70,7 @@ class Truncated(Weighting):
 
 @dataclasses.dataclass(frozen=True)
 class Sigmoid(Weighting):
-    """The error of eps counts sigmoid(bias - logsnr) (Hoogeboom et al. 2024, SiD2, section 3.1; DFoT has bias -1).
+    """The error of eps counts sigmoid(bias - logsnr) (Hoogeboom et al. 2024, SiD2; DFoT has bias -1).
 
     Raises: ValueError for a bias that is not finite.
     """
@@ -117,7 +117,7 @@ class Velocity(Weighting):
 
 @dataclasses.dataclass(frozen=True)
 class FusedMinSNR(Weighting):
-    """Min-SNR with the signal that other frames carry counted in (Chen et al. 2024, Diffusion Forcing, appendix B.2).
+    """Min-SNR with the signal that other frames carry counted in (Chen et al. 2024, Diffusion Forcing, and its code).
 
     With S the frame's SNR over gamma, S' = min(S, 1), and C the moving average of S' over the frames before it (with
     `causal`; over those before and those after, averaged, without), the fused SNR is gamma (1 - (1 - decay C) (1 - S)),

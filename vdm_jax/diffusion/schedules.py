@@ -32,7 +32,7 @@ def cosine_alpha_bar(steps: int) -> np.ndarray:
 
 
 def sigmoid_alpha_bar(steps: int) -> np.ndarray:
-    """The sigmoid schedule (Jabri et al. 2022, arXiv:2212.11972, section 3.3) from -3 to 3, betas clipped at 0.999.
+    """The sigmoid schedule (Jabri et al. 2022, arXiv:2212.11972) from -3 to 3, betas clipped at 0.999.
 
     Raises: ValueError for steps < 1.
     """

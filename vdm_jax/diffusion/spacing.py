@@ -95,7 +95,7 @@ class Karras(Spacing):
 
 @dataclasses.dataclass(frozen=True)
 class LogSNR(Spacing):
-    """Even in the log signal-to-noise ratio (Lu et al. 2022, DPM-Solver, section 4.1), within +-bound at both ends; the
+    """Even in the log signal-to-noise ratio (Lu et al. 2022, DPM-Solver), within +-bound at both ends; the
     first time is 1.
 
     Raises: ValueError for a bound that is not positive.

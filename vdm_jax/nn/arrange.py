@@ -132,8 +132,7 @@ class Full(Arrangement):
 
 @dataclasses.dataclass(frozen=True)
 class Window(Arrangement):
-    """Windows of frames x rows x columns, side by side from the first token on (W.A.L.T, Gupta et al. 2023, section
-    3.2).
+    """Windows of frames x rows x columns, side by side from the first token on (W.A.L.T, Gupta et al. 2023).
 
     A side that the clip does not fill is cut to the clip's; where windows do not divide it, the last ones are padded
     with tokens that nobody sees.
