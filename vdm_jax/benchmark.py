@@ -11,7 +11,6 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
-from vdm_jax.models.flops import flops_per_video
 from vdm_jax.parallel.mesh import to_global
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
@@ -23,9 +22,10 @@ def measure(run, steps: int | None = None) -> dict:
     Seconds a step are the median over `steps` steps (20), each timed to the end of its computation, with the next batch
     fetched meanwhile. data_wait_share is the share of that time spent waiting for a batch with no step under way: a
     fetch counts whole where the step had ended before the batch was there. FLOPs are the analytic count (multiply-add
-    = 2, 3x the forward pass, no rematerialisation). `cold` is with an empty compilation cache, `warm` with what the
-    cold start left in it: compile_seconds for the training step alone (compiling, or loading), first_step_seconds from
-    nothing to the end of the first step, everything else compiled on the way too.
+    = 2, 3x the forward pass and once more for self-conditioning, no rematerialisation). `cold` is with an empty
+    compilation cache, `warm` with what the cold start left in it: compile_seconds for the training step alone
+    (compiling, or loading), first_step_seconds from nothing to the end of the first step, everything else compiled on
+    the way too.
     """
     steps, batch_size = steps or 20, run.experiment.train.batch_size
     with jax.set_mesh(run.mesh), tempfile.TemporaryDirectory() as directory, own_cache(f'{directory}/cache'):
@@ -36,7 +36,7 @@ def measure(run, steps: int | None = None) -> dict:
             state, scalars, seconds, waits = timed(program, state, batches_on_device, steps)
         stall, written = checkpoint_cost(run, state, directory)
     step = statistics.median(seconds)
-    flops = 3 * flops_per_video(run.model, run.latent_shape[:3]) * batch_size
+    flops = run.step_flops
     return {
         'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
         'jax': jax.__version__,

@@ -63,6 +63,7 @@ from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction
 from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.generate import make_generate
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.models.flops import flops_per_video
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
@@ -285,6 +286,24 @@ class Run:
             clips = batch_of(self.held_out, np.arange(len(told['label'])) % len(self.held_out))
             told |= {'label': clips['label'], 'frames': clips['video'][:, :count]}
         return told
+
+    @property
+    def forward_flops(self) -> float:
+        """Of one forward pass on one clip, with the images behind it."""
+        diffusion, images = self.experiment.diffusion, getattr(self.source, 'count', 0) if self.has_images else 0
+        per_frame = bool(diffusion.per_frame or diffusion.context)
+        return flops_per_video(self.model, self.latent_shape[:3], images, per_frame=per_frame)
+
+    @property
+    def step_flops(self) -> float:
+        """Of one training step: forward, twice as much backward, and once more forward for self-conditioning."""
+        passes = 4 if self.experiment.diffusion.self_conditioning else 3
+        return passes * self.forward_flops * self.experiment.train.batch_size
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are images behind the clips."""
+        return isinstance(self.source, JointImages) and self.source.count > 0
 
     def make_model(self, rngs: nnx.Rngs) -> nnx.Module:
         return NETWORKS[type(self.model)](self.model, rngs=rngs)

@@ -30,16 +30,22 @@ def check_sampler(run) -> None:
       UserError: more steps than the process has, guidance without a network that knows what "no label" means, or a
         learned variance that was not learned.
     """
+    check_positions(run)
     e, diffusion = run.experiment, run.experiment.diffusion
     try:
         e.sampler.spacing.times(diffusion.process, e.sampler.steps)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if e.guidance.scale != 1 and not (run.model.classes and diffusion.condition_dropout):
+    conditioned = run.model.classes or run.model.text_width
+    if e.guidance.scale != 1 and not (conditioned and diffusion.condition_dropout):
         raise UserError(
             f'config.guidance.scale={e.guidance.scale}: the network never learned "no label", as there are '
             f'{run.model.classes} classes and config.diffusion.condition_dropout={diffusion.condition_dropout}; '
             'set 1'
+        )
+    if e.guidance.negative is not None and e.guidance.scale == 1:
+        raise UserError(
+            f'config.guidance.negative={e.guidance.negative}: it counts where config.guidance.scale is not 1'
         )
     if e.guidance.negative is not None and not 0 <= e.guidance.negative <= run.model.classes:
         raise UserError(f'config.guidance.negative={e.guidance.negative}: want a class of 0 to {run.model.classes}')
@@ -47,6 +53,21 @@ def check_sampler(run) -> None:
         raise UserError(
             'config.sampler.variance=learned: the network learned none; train with '
             'config.diffusion.variance=learned_range, or choose small or large'
+        )
+
+
+def check_positions(run) -> None:
+    """Whether the network knows the places of all patches of the clips it is asked for.
+
+    Raises:
+      UserError: it learned the positions of smaller clips.
+    """
+    model, (frames, height, width, _) = run.model, run.latent_shape
+    asked = frames // model.time_patch, height // model.patch, width // model.patch
+    if 'learned' in model.position and any(a > known for a, known in zip(asked, model.grid, strict=True)):
+        raise UserError(
+            f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of patches '
+            f'were learned, and {asked} are asked for; set config.data.frames and pixels no larger than in training'
         )
 
 
@@ -65,8 +86,19 @@ def check_objective(run) -> None:
         if asked and not there:
             value = getattr(diffusion, ours)
             raise UserError(f'config.diffusion.{ours}={value} needs a network with config.model.{theirs}=true')
-    if getattr(run.source, 'images', None) and model.time_patch > 1:
+    if model.self_condition and not diffusion.self_conditioning:
+        raise UserError(
+            'config.model.self_condition=true: set config.diffusion.self_conditioning, the share it learns from'
+        )
+    if run.has_images and model.time_patch > 1:
         raise UserError(f'config.model.time_patch={model.time_patch}: images are single frames; set it to 1')
+    if model.text_width:
+        raise UserError(f'config.model.text_width={model.text_width}: no source gives text yet; set none')
+    if diffusion.per_frame and model.time_patch > 1:
+        raise UserError(
+            f'config.diffusion.per_frame=true: frames in one patch share their time; set config.model.time_patch='
+            f'{model.time_patch} to 1'
+        )
     frames = run.latent_shape[0]
     if diffusion.context >= frames:
         raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')

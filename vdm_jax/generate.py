@@ -20,8 +20,9 @@ def make_generate(
 
     conditions: what the network is told, as VideoDiT has it, arrays of B rows; and 'frames', uint8 (B, k, H, W, C), the
     first frames of each video, where config.diffusion.context = k of them are given.
-    The scale of guidance is a traced number: changing it, the keys or the conditions does not compile again; a scale of
-    exactly 1 asks the network once a step instead of twice. Sample b depends on keys[b] and row b alone.
+    The scale of guidance is a traced number: changing it, the keys or the conditions does not compile again. Where
+    guidance.scale is exactly 1 the network is asked once a step instead of twice, and there is no `scale` to give.
+    Sample b depends on keys[b] and row b alone.
     """
     process, channels = objective.process, latent_shape[-1]
 
@@ -38,9 +39,11 @@ def make_generate(
             twice = lambda a, b: jnp.concatenate([a, b])
             both = jax.tree.map(twice, told, without(told, classes, label=guidance.negative))
             output = asked(twice(x, x), twice(t_all, t_all), both, twice(before, before))
-            conditional, unconditional = jnp.split(output, 2)
+            conditional, unconditional = (half[:, objective.context :] for half in jnp.split(output, 2))
             prediction = guidance.apply(conditional[..., :channels], unconditional[..., :channels], scale, t)
-            return jnp.concatenate([prediction, conditional[..., channels:]], -1)
+            prediction = jnp.concatenate([prediction, conditional[..., channels:]], -1)
+            given_frames = output[: len(x), : objective.context]  # what is given is not guided
+            return jnp.concatenate([given_frames, prediction], 1)
 
         def denoise(x, t, before):
             x, t_all = with_given(x, t, given)

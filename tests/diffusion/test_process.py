@@ -115,7 +115,7 @@ def test_zero_terminal_snr_leaves_nothing_and_keeps_the_first_step():
 
 
 def test_sit_paths_are_the_paper_s():
-    """Ma et al. 2024, table 1, in their time, where 1 is data: GVP is sines, VP has beta from 0.1 to 20."""
+    """As in SiT's code, in its time, where 1 is data: GVP is sines, VP has beta from 0.1 to 20."""
     t = np.array([0.1, 0.5, 0.9])
     alpha, sigma = RectifiedFlow('gvp').alpha_sigma(jnp.asarray(1 - t, jnp.float32))
     np.testing.assert_allclose([alpha, sigma], [np.sin(np.pi / 2 * t), np.cos(np.pi / 2 * t)], atol=1e-6)

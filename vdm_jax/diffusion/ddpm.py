@@ -34,6 +34,8 @@ class DDPM(VariancePreserving):
             raise ValueError(
                 f'config.diffusion.process.schedule is {self.schedule!r}: want one of {", ".join(SCHEDULES)}'
             )
+        if self.zero_terminal_snr and self.steps < 2:
+            raise ValueError(f'config.diffusion.process.steps is {self.steps}: zero_terminal_snr needs at least 2')
         self._table  # noqa: B018, raises for too few steps
 
     def alpha_sigma(self, t: jax.Array) -> Pair:
@@ -57,7 +59,7 @@ class DDPM(VariancePreserving):
         return jnp.maximum(jnp.asarray(t, jnp.float32) * self.steps - 1, 0)
 
     def snap(self, t: jax.Array) -> jax.Array:
-        return jnp.ceil(jnp.asarray(t, jnp.float32) * self.steps - 1e-3) / self.steps
+        return jnp.maximum(jnp.ceil(jnp.asarray(t, jnp.float32) * self.steps - 1e-3), 1) / self.steps
 
     @property
     def _table(self) -> tuple[np.ndarray, np.ndarray]:

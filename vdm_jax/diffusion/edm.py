@@ -23,7 +23,7 @@ class EDM(Process):
     rho: float = 7.0
 
     def __post_init__(self):
-        check_positive(self, 'sigma_max', 'data_std', 'rho')
+        check_positive(self, 'diffusion.process', 'sigma_max', 'data_std', 'rho')
 
     def alpha_sigma(self, t: jax.Array) -> Pair:
         t = jnp.asarray(t, jnp.float32)

@@ -7,19 +7,21 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import SMALLEST, Pair, Process
+from vdm_jax.diffusion.process import Pair, Process
 
 BETA_MIN, BETA_MAX = 0.1, 20.0  # of the VP path
+EARLIEST = 1e-5  # its rates are taken no earlier, as in SiT's training
 
 
 @dataclasses.dataclass(frozen=True)
 class RectifiedFlow(Process):
-    """Paths walked in t itself, whose 'velocity' is d x_t / d t (Lipman et al. 2023; Ma et al. 2024, SiT, table 1).
+    """Paths walked in t itself, whose 'velocity' is d x_t / d t (Lipman et al. 2023; SiT, Ma et al. 2024).
 
     path: 'linear', x_t = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, eq. 1); 'gvp',
         cos(pi t / 2) x0 + sin(pi t / 2) eps; 'vp', alpha = exp(-(t^2 (20 - 0.1) + 2 t 0.1) / 4), sigma^2 = 1 - alpha^2.
-    numbering: what the network is fed, 'thousand' for 1000 t (SD3 and its kin), 'sit' for 1 - t, as SiT's time runs
-        from noise at 0 to data at 1.
+    numbering: what the network is fed, 'thousand' for 1000 t (SD3 and its kin), 'sit' for 1 - t, as in SiT's code,
+    whose
+        time runs from noise at 0 to data at 1 (its velocity is the negative of the one here).
 
     Raises: ValueError for an unknown path or numbering.
     """
@@ -69,11 +71,13 @@ class RectifiedFlow(Process):
             case 'gvp':
                 return -math.pi / 2 * sigma, math.pi / 2 * alpha
             case 'vp':  # sigma' = -alpha alpha' / sigma has no bound at t = 0, where sigma grows as a square root
-                slope = -(jnp.asarray(t, jnp.float32) * (BETA_MAX - BETA_MIN) + BETA_MIN) / 2
-                return slope * alpha, -slope * alpha**2 / jnp.maximum(sigma, SMALLEST)
+                t = jnp.asarray(t, jnp.float32)
+                alpha, sigma = self.alpha_sigma(jnp.maximum(t, EARLIEST))
+                slope = -(t * (BETA_MAX - BETA_MIN) + BETA_MIN) / 2
+                return slope * alpha, -slope * alpha**2 / sigma
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """1000 t, the range that sinusoidal embeddings were made for, or SiT's 1 - t."""
+        """1000 t, the range that sinusoidal embeddings were made for, or 1 - t as in SiT's code."""
         t = jnp.asarray(t, jnp.float32)
         return 1000 * t if self.numbering == 'thousand' else 1 - t
 

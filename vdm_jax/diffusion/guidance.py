@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import expand
+from vdm_jax.diffusion.process import SMALLEST, expand
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,4 +67,4 @@ def guide(conditional: jax.Array, unconditional: jax.Array, scale: float | jax.A
 def rescaled(guided: jax.Array, conditional: jax.Array, share: float) -> jax.Array:
     """`guided` with that share of its excess in standard deviation, over all but the batch, taken away."""
     spread = lambda x: jnp.std(x, axis=range(1, x.ndim), keepdims=True)
-    return guided * (share * spread(conditional) / spread(guided) + 1 - share)
+    return guided * (share * spread(conditional) / jnp.maximum(spread(guided), SMALLEST) + 1 - share)

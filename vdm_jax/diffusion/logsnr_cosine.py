@@ -17,7 +17,7 @@ class LogSNRCosine(VariancePreserving):
     (Hoogeboom et al. 2023): (reference side) / (side), below 1 for videos larger than the reference, which noise
     hides less well; DFoT has 0.125 = 32 / 256. At t = 0 a noise of sigma = exp(-logsnr_max / 2) / shift is left.
 
-    Raises: ValueError for a shift that is not positive, or logsnr_min >= logsnr_max.
+    Raises: ValueError for a shift that is not positive, or a logsnr_min that is not below logsnr_max, both within +-80.
     """
 
     shift: float = 1.0
@@ -25,11 +25,11 @@ class LogSNRCosine(VariancePreserving):
     logsnr_max: float = 20.0
 
     def __post_init__(self):
-        check_positive(self, 'shift')
-        if not self.logsnr_min < self.logsnr_max:
+        check_positive(self, 'diffusion.process', 'shift')
+        if not -80 <= self.logsnr_min < self.logsnr_max <= 80:
             raise ValueError(
                 f'config.diffusion.process.logsnr_min is {self.logsnr_min}: want a number below '
-                f'logsnr_max={self.logsnr_max}'
+                f'logsnr_max={self.logsnr_max}, both within +-80'
             )
 
     def logsnr(self, t: jax.Array) -> jax.Array:

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.diffusion.prediction import row
-from vdm_jax.diffusion.process import SMALLEST, Process, expand
+from vdm_jax.diffusion.process import (
+    SMALLEST,
+    Process,
+    VariancePreserving,
+    check_finite,
+    check_positive,
+    expand,
+)
 
 
 class Weighting:
@@ -22,7 +29,10 @@ class Weighting:
     floor = SMALLEST  # of |det|
 
     def weight(self, kind: str, process: Process, t: jax.Array) -> jax.Array:
-        """The weight of the squared error of `kind` at t, (B,) or (B, T); float32 of t's shape, finite in [0, 1]."""
+        """The weight of the squared error of `kind` at t, (B,) or (B, T); float32 of t's shape.
+
+        Finite at all t in [0, 1], though up to 1e10 where the weight has no bound (truncated for eps without signal).
+        """
         a, b = row(kind, process, t)
         alpha, sigma = (jnp.maximum(c, SMALLEST) for c in process.alpha_sigma(t))  # the limit in place of 0 / 0
         det = jnp.maximum(jnp.abs(alpha * b - sigma * a), self.floor)
@@ -53,7 +63,7 @@ class MinSNR(Weighting):
     gamma: float = 5.0
 
     def __post_init__(self):
-        _check_positive(self, 'gamma')
+        check_positive(self, 'diffusion.weighting', 'gamma')
 
     def share(self, process, t, alpha, sigma):
         return jnp.minimum(alpha**2, self.gamma * sigma**2)
@@ -70,7 +80,8 @@ class Truncated(Weighting):
 
 @dataclasses.dataclass(frozen=True)
 class Sigmoid(Weighting):
-    """The error of eps counts sigmoid(bias - logsnr) (Hoogeboom et al. 2024, SiD2; DFoT has bias -1).
+    """The error of eps counts sigmoid(bias - logsnr) as DFoT has it, with bias -1
+    (Song et al. 2025). Kingma & Gao 2023 multiply by -d logsnr / dt as well, so that the schedule drops out; not here.
 
     Raises: ValueError for a bias that is not finite.
     """
@@ -78,8 +89,7 @@ class Sigmoid(Weighting):
     bias: float = -1.0
 
     def __post_init__(self):
-        if not math.isfinite(self.bias):
-            raise ValueError(f'config.diffusion.weighting.bias is {self.bias}: want a finite number')
+        check_finite(self, 'diffusion.weighting', 'bias')
 
     def share(self, process, t, alpha, sigma):
         return alpha**2 * sigma**2 / (sigma**2 + math.exp(-self.bias) * alpha**2)
@@ -132,13 +142,21 @@ class FusedMinSNR(Weighting):
     causal: bool = False
 
     def __post_init__(self):
-        _check_positive(self, 'gamma')
+        check_positive(self, 'diffusion.weighting', 'gamma')
         if not 0 <= self.decay < 1:
             raise ValueError(f'config.diffusion.weighting.decay is {self.decay}: want a number in [0, 1)')
 
-    def weight(self, kind: str, process: Process, t: jax.Array) -> jax.Array:
+    def check(self, kind: str, process: Process) -> None:
+        """Raises: ValueError for a kind of prediction that the paper has no weight for."""
         if kind not in ('eps', 'x0', 'v'):
             raise ValueError(f'config.diffusion.weighting: fused_min_snr weighs eps, x0 and v, not {kind!r}')
+        if kind == 'v' and not isinstance(process, VariancePreserving):
+            raise ValueError(
+                'config.diffusion.weighting: fused_min_snr weighs v on variance-preserving processes alone'
+            )
+
+    def weight(self, kind: str, process: Process, t: jax.Array) -> jax.Array:
+        self.check(kind, process)
         if t.ndim != 2:
             raise ValueError('config.diffusion.weighting: fused_min_snr needs config.diffusion.per_frame=true')
         snr = jnp.exp(process.logsnr(t)) / self.gamma
@@ -161,26 +179,22 @@ def _average_before(frames: int, decay: float) -> np.ndarray:
     return average
 
 
-def loss_per_example(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
-    """Weighted squared error, averaged over all but the batch.
+def loss_per_frame(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
+    """Weighted squared error, averaged over all but batch and frames.
 
     prediction, target: (B, T, ...), of any float type; weight: (B,) or (B, T).
-    Returns: (B,) float32.
+    Returns: (B, T) float32.
     Raises: ValueError where prediction and target differ in shape (a learned variance not split off, for one).
     """
     if prediction.shape != target.shape:
         raise ValueError(f'the prediction has shape {prediction.shape}, its target {target.shape}: want the same')
     error = prediction.astype(jnp.float32) - target.astype(jnp.float32)
-    return jnp.mean(expand(weight, error.ndim) * error**2, axis=range(1, error.ndim))
+    return jnp.mean(expand(weight, error.ndim) * error**2, axis=range(2, error.ndim))
 
 
 def by_time(loss: jax.Array, t: jax.Array, buckets: int = 10) -> jax.Array:
     """Mean loss in each of `buckets` equal parts of (0, 1]: (buckets,) float32, nan where no t fell; loss, t: (N,)."""
-    index = jnp.clip(jnp.ceil(t * buckets).astype(jnp.int32) - 1, 0, buckets - 1)
+    # A little less than t, as 0.7 x 10 is more than 7 in float32.
+    index = jnp.clip(jnp.ceil(t * buckets - 1e-4).astype(jnp.int32) - 1, 0, buckets - 1)
     here = index[None] == jnp.arange(buckets)[:, None]
     return jnp.where(here, loss[None], 0).sum(1) / here.sum(1)
-
-
-def _check_positive(weighting, name: str) -> None:
-    if not 0 < getattr(weighting, name) < math.inf:
-        raise ValueError(f'config.diffusion.weighting.{name} is {getattr(weighting, name)}: want a number above 0')

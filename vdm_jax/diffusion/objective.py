@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.flow import RectifiedFlow
-from vdm_jax.diffusion.loss import Constant, FusedMinSNR, Weighting, loss_per_example
+from vdm_jax.diffusion.loss import Constant, FusedMinSNR, Weighting, loss_per_frame
 from vdm_jax.diffusion.prediction import target, to_x0_eps
 from vdm_jax.diffusion.process import Process
 from vdm_jax.diffusion.training_times import TimeSampler, Uniform
@@ -70,8 +70,10 @@ class Objective:
                 'config.diffusion.prediction=eps: with process.zero_terminal_snr=true the last step is all noise, of '
                 'which eps says nothing; choose v or x0 (Lin et al. 2024, section 3.2)'
             )
-        if isinstance(self.weighting, FusedMinSNR) and not self.per_frame:
-            raise ValueError('config.diffusion.weighting=fused_min_snr: it needs config.diffusion.per_frame=true')
+        if isinstance(self.weighting, FusedMinSNR):
+            self.weighting.check(self.prediction, self.process)
+            if not self.per_frame:
+                raise ValueError('config.diffusion.weighting=fused_min_snr: it needs config.diffusion.per_frame=true')
 
     def draw_times(self, key: jax.Array, frames: int) -> jax.Array:
         """Training times of one example: scalar, or (T,) where frames differ; 0 for the frames that are given."""
@@ -91,7 +93,7 @@ class Objective:
         return output[..., :channels], learned
 
     def loss(self, output: jax.Array, x0: jax.Array, eps: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
-        """The weighted squared error of each example, and what its variance costs: (B,) float32.
+        """The weighted squared error of each frame that is not given, and what its variance costs: (B, T) float32.
 
         output: the network's at (x_t, t); x0, eps, x_t: (B, T, ..., C); t: (B,) or (B, T).
         """
@@ -99,7 +101,7 @@ class Objective:
         if self.context:  # only now: the weight of a frame may depend on those before it
             output, x0, eps, x_t, t, weight = (a[:, self.context :] for a in (output, x0, eps, x_t, t, weight))
         prediction, variance = self.split(output, x0.shape[-1])
-        loss = loss_per_example(prediction, target(self.prediction, self.process, x0, eps, t), weight)
+        loss = loss_per_frame(prediction, target(self.prediction, self.process, x0, eps, t), weight)
         if variance is not None:
             said_x0 = to_x0_eps(self.prediction, self.process, prediction, x_t, t)[0]
             loss += self.vlb_weight * self.process.steps * bound(self.process, x0, x_t, t, said_x0, variance)

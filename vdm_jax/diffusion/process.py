@@ -4,6 +4,8 @@ t is float in [0, 1], 1 = noise, of any shape; answers are float32 of t's shape.
 process's t maps to the time its papers use.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -87,9 +89,17 @@ def expand(t: jax.Array, ndim: int) -> jax.Array:
     return jnp.expand_dims(t, range(t.ndim, ndim))
 
 
-def check_positive(process: Process, *names: str) -> None:
-    """Raises: ValueError naming the config key of a field that is not a finite number above 0."""
+def check_positive(owner, group: str, *names: str) -> None:
+    """Raises: ValueError naming the config key of a field of `owner`, config.`group`, that is no finite number above
+    0."""
     for name in names:
-        value = getattr(process, name)
+        value = getattr(owner, name)
         if not 0 < value < float('inf'):
-            raise ValueError(f'config.diffusion.process.{name} is {value}: want a number above 0')
+            raise ValueError(f'config.{group}.{name} is {value}: want a number above 0')
+
+
+def check_finite(owner, group: str, *names: str) -> None:
+    """Raises: ValueError naming the config key of a field of `owner`, config.`group`, that is not finite."""
+    for name in names:
+        if not math.isfinite(getattr(owner, name)):
+            raise ValueError(f'config.{group}.{name} is {getattr(owner, name)}: want a finite number')

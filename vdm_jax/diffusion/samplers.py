@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from vdm_jax.diffusion.posterior import learned_log_variance, posterior_mean, variances
-from vdm_jax.diffusion.process import Process, expand
+from vdm_jax.diffusion.prediction import target
+from vdm_jax.diffusion.process import Process, check_positive, expand
 from vdm_jax.diffusion.spacing import Spacing, Trailing
 
 
@@ -40,8 +41,8 @@ class Sampler:
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f'config.sampler.steps is {self.steps}: want at least 1')
-        if self.clip is not None and not 0 < self.clip < math.inf:
-            raise ValueError(f'config.sampler.clip is {self.clip}: want a number above 0, or none')
+        if self.clip is not None:
+            check_positive(self, 'sampler', 'clip')
 
     @property
     def stochastic(self) -> bool:
@@ -136,7 +137,7 @@ class Euler(Sampler):
 
     def step(self, denoise, state, x, t, s, process, noise):
         said = denoise(x, t)
-        return Step(x + _passed(process, t, s, x) * velocity(process, said, t), said.x0)
+        return Step(x + _passed(process, t, s, x) * _velocity(process, said, t), said.x0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,11 +149,11 @@ class Heun(Sampler):
 
     def step(self, denoise, state, x, t, s, process, noise):
         said = denoise(x, t)
-        slope, passed = velocity(process, said, t), _passed(process, t, s, x)
+        slope, passed = _velocity(process, said, t), _passed(process, t, s, x)
         there = x + passed * slope
         again = denoise(there, s)
         last = expand(s == 0, x.ndim)
-        better = x + passed * (slope + velocity(process, again, s)) / 2
+        better = x + passed * (slope + _velocity(process, again, s)) / 2
         return Step(jnp.where(last, there, better), jnp.where(last, said.x0, again.x0))
 
 
@@ -199,11 +200,9 @@ class StochasticHeun(Heun):
         return super().step(denoise, state, x, higher, s, process, None)
 
 
-def velocity(process: Process, said, t: jax.Array) -> jax.Array:
-    """d x / d clock at t, of x's shape, from what was said of x there."""
-    dalpha, dsigma = (expand(c, said.x0.ndim) for c in process.rates(t))
-    return dalpha * said.x0 + dsigma * said.eps
-
-
 def _passed(process: Process, t: jax.Array, s: jax.Array, x: jax.Array) -> jax.Array:
     return expand(process.clock(s) - process.clock(t), x.ndim)
+
+
+def _velocity(process: Process, said, t: jax.Array) -> jax.Array:
+    return target('velocity', process, said.x0, said.eps, t)

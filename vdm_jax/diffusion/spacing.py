@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.diffusion.process import Process
+from vdm_jax.diffusion.process import Process, check_positive
 from vdm_jax.diffusion.training_times import shift_times
 
 TIMESTEPS = 1000  # counted by leading and linear where the process has none of its own
@@ -19,13 +19,16 @@ class Spacing:
     def times(self, process: Process, steps: int) -> jax.Array:
         """(steps + 1,) float32, strictly falling to 0 from 1, or from below 1 where the spacing says so.
 
-        Raises: ValueError unless 1 <= steps <= the timesteps of a discrete process.
+        Raises: ValueError unless 1 <= steps <= the timesteps of a discrete process, or where the times do not fall.
         """
         limit = process.steps or math.inf
         if not 1 <= steps <= limit:
             want = f'1 ... {limit}, the steps of the process' if process.steps else 'at least 1'
             raise ValueError(f'config.sampler.steps is {steps}: want {want}')
-        return jnp.append(jnp.asarray(self.moments(process, steps), jnp.float32), 0.0)
+        times = jnp.append(jnp.asarray(self.moments(process, steps), jnp.float32), 0.0)
+        if not isinstance(times, jax.core.Tracer) and not np.all(np.diff(times) < 0):
+            raise ValueError(f'config.sampler.spacing: {self} does not fall with {steps} steps on {process}')
+        return times
 
     def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
         """The first `steps` of the times; 0 comes after them."""
@@ -84,8 +87,7 @@ class Karras(Spacing):
                 f'config.sampler.spacing.sigma_min is {self.sigma_min}: want a number above 0 and below '
                 f'sigma_max={self.sigma_max}'
             )
-        if not 0 < self.rho < math.inf:
-            raise ValueError(f'config.sampler.spacing.rho is {self.rho}: want a number above 0')
+        check_positive(self, 'sampler.spacing', 'rho')
 
     def moments(self, process, steps):
         largest = jnp.minimum(jnp.exp(-process.logsnr(jnp.float32(1)) / 2), self.sigma_max)
@@ -104,8 +106,7 @@ class LogSNR(Spacing):
     bound: float = 10.0
 
     def __post_init__(self):
-        if not 0 < self.bound < math.inf:
-            raise ValueError(f'config.sampler.spacing.bound is {self.bound}: want a number above 0')
+        check_positive(self, 'sampler.spacing', 'bound')
 
     def moments(self, process, steps):
         noisy, clean = jnp.clip(process.logsnr(jnp.array([1.0, 0.0])), -self.bound, self.bound)
@@ -122,8 +123,7 @@ class Shifted(Spacing):
     shift: float = 3.0
 
     def __post_init__(self):
-        if not 0 < self.shift < math.inf:
-            raise ValueError(f'config.sampler.spacing.shift is {self.shift}: want a number above 0')
+        check_positive(self, 'sampler.spacing', 'shift')
 
     def moments(self, process, steps):
         return shift_times(np.linspace(1, 0, steps + 1)[:-1], self.shift)

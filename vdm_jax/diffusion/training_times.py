@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import Process
+from vdm_jax.diffusion.process import Process, check_finite, check_positive
 
 
 class TimeSampler:
@@ -56,7 +56,8 @@ class LogitNormal(TimeSampler):
     std: float = 1.0
 
     def __post_init__(self):
-        _check_normal(self)
+        check_finite(self, 'diffusion.time', 'mean')
+        check_positive(self, 'diffusion.time', 'std')
 
     def sample(self, key, shape, process):
         return jax.nn.sigmoid(self.mean + self.std * jax.random.normal(key, shape))
@@ -95,8 +96,7 @@ class ShiftedUniform(TimeSampler):
     shift: float = 3.0
 
     def __post_init__(self):
-        if not 0 < self.shift < math.inf:
-            raise ValueError(f'config.diffusion.time.shift is {self.shift}: want a number above 0')
+        check_positive(self, 'diffusion.time', 'shift')
 
     def sample(self, key, shape, process):
         return shift_times(1 - jax.random.uniform(key, shape), self.shift)
@@ -113,7 +113,8 @@ class LogNormalSigma(TimeSampler):
     std: float = 1.2
 
     def __post_init__(self):
-        _check_normal(self)
+        check_finite(self, 'diffusion.time', 'mean')
+        check_positive(self, 'diffusion.time', 'std')
 
     def sample(self, key, shape, process):
         t = process.time_of(-2 * (self.mean + self.std * jax.random.normal(key, shape)))
@@ -124,10 +125,3 @@ def shift_times(t: jax.Array, shift: float) -> jax.Array:
     """The odds of t in [0, 1] multiplied by shift; 0 and 1 are kept exactly."""
     signal, noise = 1 - t, shift * t
     return noise / (signal + noise)
-
-
-def _check_normal(sampler) -> None:
-    if not math.isfinite(sampler.mean):
-        raise ValueError(f'config.diffusion.time.mean is {sampler.mean}: want a finite number')
-    if not 0 < sampler.std < math.inf:
-        raise ValueError(f'config.diffusion.time.std is {sampler.std}: want a number above 0')

@@ -24,7 +24,7 @@ class Memory(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UniPC(Sampler):
-    """UniPC-2 with B(h) = e^h - 1 (Zhao et al. 2023, data prediction).
+    """UniPC-2 in its B2 form, with data prediction: B(h) = e^-h - 1 (Zhao et al. 2023).
 
     What the network says at t first corrects the step that led there (UniC, order 3, of order 2 after the first step),
     and then predicts the next (UniP, order 2; of order 1 at first and at last).

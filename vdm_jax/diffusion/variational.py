@@ -12,7 +12,7 @@ BIN = 1 / 255  # half of a pixel value's width, where pixels are in [-1, 1]
 def bound(
     process: Process, x0: jax.Array, x_t: jax.Array, t: jax.Array, said_x0: jax.Array, said_variance: jax.Array
 ) -> jax.Array:
-    """The term of the bound at t, in bits per dimension, averaged over all but the batch: (B,) float32.
+    """The term of the bound at t, in bits per dimension, averaged over all but batch and frames: (B, T) float32.
 
     KL(q(x_s | x_t, x0) || p(x_s | x_t)) with s one timestep below t; at the paper's timestep 0, where s is clean, the
     negative log likelihood of x0 as one of 256 values in [-1, 1] (Ho et al. 2020, eq. 13).
@@ -31,7 +31,7 @@ def bound(
     kl = 0.5 * (log_variance - true_log + jnp.exp(true_log - log_variance) + difference * jnp.exp(-log_variance) - 1)
     decoder = -log_likelihood(x0, mean, 0.5 * log_variance)
     term = jnp.where(expand(s > 0, x0.ndim), kl, decoder)
-    return jnp.mean(term, axis=range(1, term.ndim)) / jnp.log(2.0)
+    return jnp.mean(term, axis=range(2, term.ndim)) / jnp.log(2.0)
 
 
 def log_likelihood(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:

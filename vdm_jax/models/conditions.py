@@ -15,6 +15,7 @@ def without(conditions: dict, classes: int, dropped_B=True, label: int | None = 
     if 'label' in none:
         absent = classes if label is None else label
         none['label'] = jnp.where(each(none['label']), absent, none['label'])
-    if 'text_mask' in none:
-        none['text_mask'] = none['text_mask'] & ~each(none['text_mask'])
+    if 'text' in none:
+        mask = none.get('text_mask', jnp.ones(none['text'].shape[:2], bool))
+        none['text_mask'] = mask & ~each(mask)
     return none

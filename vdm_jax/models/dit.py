@@ -124,7 +124,7 @@ class VideoDiT(nnx.Module):
       t: time in the process's numbering, (B,) one for each video or (B, T) one for each frame.
       conditions: what the network is told, a dict of any of
         label: class in [0, classes), `classes` itself meaning "no label", int32 (B,) or (B, T);
-        each of config.scalars: float32 (B,), nan meaning "not known";
+        each of config.scalars: float32 (B,), nan meaning "not known", as it is for images;
         text, text_mask: embeddings (B, S, text_width), and bool (B, S), True where there is text, nowhere True for
         none; x0: the network's own earlier estimate of x0, of x's shape, 0 for none (self_condition). What is left out
         is none; what the network does not know is not looked at.
@@ -157,6 +157,10 @@ class VideoDiT(nnx.Module):
         _, frames, height, width, _ = x_BTHWC.shape
         if images and config.time_patch > 1:
             raise ValueError(f'config.model.time_patch={config.time_patch}: images are single frames; set it to 1')
+        if images and config.text_width:
+            raise ValueError(
+                f'config.model.text_width={config.text_width}: images behind a clip have no text of their own'
+            )
         grid = Grid(frames // config.time_patch - images, height // config.patch, width // config.patch, images)
         if config.self_condition:
             x_BTHWC = jnp.concatenate([x_BTHWC, conditions.get('x0', jnp.zeros_like(x_BTHWC))], -1)
@@ -164,7 +168,7 @@ class VideoDiT(nnx.Module):
         space_ND, time_TD = self.places(grid)
         if space_ND is not None:
             x = x + space_ND.astype(dtype)[None, None]
-        c = self.condition(t, conditions, dtype)
+        c = self.condition(t, conditions, grid.frames, images, dtype)
         text, mask = self.text(conditions, len(x), dtype)
         context = Context(
             grid=grid,
@@ -198,14 +202,16 @@ class VideoDiT(nnx.Module):
             return position.Rotary(head_dim)
         return position.Rotary(head_dim, tuple(min(1.0, a / b) for a, b in zip(self.config.grid, grid, strict=False)))
 
-    def condition(self, t, conditions, dtype):
+    def condition(self, t, conditions, frames: int, images: int, dtype):
         """The conditioning vector of each video, (B, 1, D), or of each frame of patches, (B, T / time_patch, D)."""
         c = self.per_frame(self.time_embed(t, dtype))
         if self.label_embed is not None and 'label' in conditions:
             c = c + self.per_frame(self.label_embed(conditions['label'], dtype))
         for name in self.config.scalars:
             value = conditions.get(name, jnp.full(len(t), jnp.nan))
-            c = c + getattr(self, f'{name}_embed')(value, dtype)[:, None]
+            if images:  # what a clip is like says nothing of the images behind it
+                value = jnp.where(jnp.arange(images + frames) < frames, value[:, None], jnp.nan)
+            c = c + self.per_frame(getattr(self, f'{name}_embed')(value, dtype))
         return c
 
     def per_frame(self, embedded):

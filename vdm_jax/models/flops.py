@@ -1,41 +1,43 @@
 """What a network costs to run."""
 
-from vdm_jax.models.layouts import LAYOUTS
+from vdm_jax.models.layouts import LAYOUTS, looks_at_text
 from vdm_jax.nn.arrange import Grid
 from vdm_jax.nn.modulation import MODULATIONS
 
 
-def flops_per_video(config, shape, images: int = 0, text_tokens: int = 0) -> float:
+def flops_per_video(config, shape, images: int = 0, text_tokens: int = 0, per_frame: bool = False) -> float:
     """Floating-point operations of one forward pass on one video of shape (T, H, W); a multiply-add counts as 2.
 
     Matrix products only: per block 8 D^2 n for the projections of an attention, 4 n c D for attention over sequences of
-    c tokens, 4 r D^2 n for an MLP of ratio r, and what the modulation's conditioning vector costs; plus
+    c tokens, 4 r D^2 n for an MLP of ratio r, and what the modulation of each conditioning vector costs; plus
     cross-attention, patch embedding, the embeddings of time, scalars and text, and head. Norms, softmax, GELU and
-    positions are left out, as is usual for MFU. A training step is 3x this.
+    positions are left out, as is usual for MFU. A training step is 3x this, 4x with self-conditioning.
 
     Args:
       config: a VideoDiTConfig with channels set.
       shape: (T, H, W) of what the network sees (latents, not pixels, where there is a codec).
       images: how many stand behind the clip's frames.
       text_tokens: length of the text sequence.
+      per_frame: whether every frame has a conditioning vector of its own, as it does with images.
     """
     size, (frames, height, width) = config.sizes, shape
     grid = Grid(frames // config.time_patch, height // config.patch, width // config.patch, images)
     d, n = size.width, (grid.frames + images) * grid.rows * grid.columns
-    unit = LAYOUTS[config.layout].unit(config)
-    modulation = MODULATIONS[config.modulation]
+    vectors = grid.frames + images if per_frame or images else 1
+    unit, modulation = LAYOUTS[config.layout].unit(config), MODULATIONS[config.modulation]
     blocks = 0.0
     for attentions in unit:
         context = sum(sum(each.length(grid) for each in shared) / len(shared) for shared in attentions)
         blocks += 8 * d * d * n * len(attentions) + 4 * n * context * d + 4 * config.mlp_ratio * d * d * n
-        blocks += modulation.flops(d, 3 * (len(attentions) + 1), config.lora_rank)
-        if text_tokens and config.text_width:
+        blocks += vectors * modulation.flops(d, 3 * (len(attentions) + 1), config.lora_rank)
+        if text_tokens and looks_at_text(attentions):
             blocks += 4 * d * d * (n + text_tokens) + 4 * n * text_tokens * d
     patch = config.time_patch * config.patch**2 * config.channels
     embedding = 2 * n * patch * d * (2 if config.self_condition else 1)
-    embedding += (1 + len(config.scalars)) * 2 * (256 * d + d * d)
+    embedding += vectors * (1 + len(config.scalars)) * 2 * (256 * d + d * d)
     embedding += 2 * text_tokens * ((config.text_width or 0) + d) * d
     if config.modulation != 'adaln_zero':
-        embedding += 2 * 3 * (len(unit[0]) + 1) * d * d
-    head = 2 * n * d * patch * (2 if config.learn_variance else 1) + modulation.flops(d, 2, config.lora_rank)
+        embedding += vectors * 2 * 3 * (len(unit[0]) + 1) * d * d
+    of_head = 0 if config.modulation == 'adaln_single' else 4 * d * d
+    head = 2 * n * d * patch * (2 if config.learn_variance else 1) + vectors * of_head
     return float(size.depth / len(unit) * blocks + embedding + head)

@@ -34,8 +34,7 @@ class Layout(nnx.Module):
         self.config = config
         unit = self.unit(config)
         for name, attentions in zip(self.names, unit, strict=True):
-            text = any(not isinstance(each, Time) for each in sum(attentions, ()))
-            make = functools.partial(Block, config, attentions=len(attentions), text=text)
+            make = functools.partial(Block, config, attentions=len(attentions), text=looks_at_text(attentions))
             blocks = stack.stacked(make, config.sizes.depth // len(unit), rngs)
             setattr(self, name, blocks)
 
@@ -55,6 +54,11 @@ class Layout(nnx.Module):
     @property
     def stacks(self) -> tuple[nnx.Module, ...]:
         return tuple(getattr(self, name) for name in self.names)
+
+
+def looks_at_text(attentions: Attentions) -> bool:
+    """Whether a block does, where there is text: not those over time alone."""
+    return any(not isinstance(each, Time) for each in sum(attentions, ()))
 
 
 def add_time(x_BTND, context: Context, here=True):

@@ -105,9 +105,7 @@ class Time(Arrangement):
 
 @dataclasses.dataclass(frozen=True)
 class Full(Arrangement):
-    """All tokens of a clip together, over space and time; causal: a frame sees all of itself and none after it."""
-
-    causal: bool = False
+    """All tokens of a clip together, over space and time."""
 
     def split(self, x, grid):
         batch, frames, tokens, heads, dim = x.shape
@@ -118,7 +116,7 @@ class Full(Arrangement):
         return jnp.swapaxes(x, 1, 2).reshape(batch, -1, grid.rows * grid.columns, heads, dim)
 
     def mask(self, grid):
-        sees, tokens = grid.sees(self.causal), grid.rows * grid.columns
+        sees, tokens = grid.sees(causal=False), grid.rows * grid.columns
         return None if sees is None else sees.repeat(tokens, 0).repeat(tokens, 1)
 
     def angles(self, grid, rotary):

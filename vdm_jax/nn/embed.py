@@ -57,7 +57,7 @@ class TimeEmbedding(nnx.Module):
 
 
 class ScalarEmbedding(TimeEmbedding):
-    """A number such as frames per second, embedded as a timestep of 100 times its value is: (B,) -> (B, D).
+    """A number such as frames per second, embedded as a timestep of 100 times its value is: (...,) -> (..., D).
 
     nan stands for "not known" and has a learned vector of its own.
     """
@@ -66,10 +66,11 @@ class ScalarEmbedding(TimeEmbedding):
         super().__init__(width, rngs=rngs)
         self.unknown = nnx.Param(normal_002(rngs.params(), (width,), jnp.float32))
 
-    def __call__(self, value_B, dtype):
-        known = ~jnp.isnan(value_B)
-        embedded = super().__call__(100 * jnp.where(known, value_B, 0), dtype)
-        return jnp.where(known[:, None], embedded, self.unknown[...].astype(dtype)[None])
+    def __call__(self, value, dtype):
+        known = ~jnp.isnan(value)
+        embedded = super().__call__(100 * jnp.where(known, value, 0), dtype)
+        unknown = jnp.expand_dims(self.unknown[...].astype(dtype), range(value.ndim))
+        return jnp.where(known[..., None], embedded, unknown)
 
 
 class LabelEmbedding(nnx.Module):

@@ -2,7 +2,6 @@
 
 import jax
 
-from vdm_jax.models.flops import flops_per_video
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint, fingerprint_json
 
@@ -27,7 +26,7 @@ def inspect_run(run, workdir, step: int | None = None) -> dict:
         'position': fingerprint_json(position),
         'data_position': position,
         'parameter_count': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        'forward_flops_per_video': flops_per_video(run.model, run.latent_shape[:3]),
+        'forward_flops_per_video': run.forward_flops,
         'shapes': {name: list(shape) for name, shape in shapes.items()},
     }
 

@@ -133,8 +133,9 @@ def validate(run, state) -> dict[str, float]:
         ids = order.ids(index)[host_block(config.batch_size, **hosts())]
         batch = batch_of(run.held_out, ids, run.model.scalars)
         found.append(run.validation_step(params, to_global(batch, run.mesh), index))
-    loss, t = (jnp.concatenate(values) for values in zip(*found, strict=True))
-    buckets = {f'validation_loss_t/{(i + 1) / 10}': float(mean) for i, mean in enumerate(by_time(loss, t))}
+    loss, by_frame, t = (jnp.concatenate(values) for values in zip(*found, strict=True))
+    means = by_time(by_frame.ravel(), t.ravel())
+    buckets = {f'validation_loss_t/{(i + 1) / 10}': float(mean) for i, mean in enumerate(means)}
     return {'validation_loss': float(loss.mean())} | {name: mean for name, mean in buckets.items() if np.isfinite(mean)}
 
 

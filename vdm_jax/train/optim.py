@@ -32,7 +32,7 @@ class OptimConfig:
     b2: float = 0.999
     clip: float | None = 1.0
     adam_learning_rate: float = 1e-3
-    adam: str = r'(embed|modulation|head)'
+    adam: str = r'(embed|modulation|shared|caption|head)'
     momentum: float = 0.95
 
     def __post_init__(self):

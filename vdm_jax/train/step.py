@@ -16,10 +16,11 @@ from vdm_jax.train.state import TrainState
 
 
 class Losses(NamedTuple):
-    """Of each example, (B,) float32: what is trained on, and the clip's time (of its last frame, where frames
-    differ)."""
+    """What is trained on, (B,) float32, and of each frame of the clips that is not given its own loss and time, (B,
+    T)."""
 
     loss: jax.Array
+    by_frame: jax.Array
     t: jax.Array
 
 
@@ -51,7 +52,7 @@ def losses(network: Callable, objective: Objective, params, x0, conditions: dict
 
     t, eps, drop_B, own_B, scalar_B = jax.vmap(draw)(keys)
     told = without(conditions, classes, drop_B < objective.condition_dropout)
-    for name in set(told) - {'label', 'text', 'text_mask'}:  # scalars, which are left out by themselves
+    for name in sorted(set(told) - {'label', 'text', 'text_mask'}):  # scalars, which are left out by themselves
         told[name] = jnp.where(scalar_B < objective.condition_dropout, jnp.nan, told[name])
     x_t = process.corrupt(x0, eps, t)
     asked = lambda told: network(params, process.model_input(x_t, t), process.model_time(t), told, images)
@@ -61,12 +62,14 @@ def losses(network: Callable, objective: Objective, params, x0, conditions: dict
         told = told | {'x0': jnp.where(shown, first, 0)}
     output = asked(told)
     parts = output, x0, eps, x_t, t
-    if not images:
-        return Losses(objective.loss(*parts), t if t.ndim == 1 else t[:, -1])
-    clip_B = objective.loss(*(part[:, :frames] for part in parts))
-    alone = (part[:, frames:].reshape(-1, 1, *part.shape[2:]) for part in parts)
-    image_B = dataclasses.replace(objective, context=0).loss(*alone).reshape(-1, images).mean(1)
-    return Losses(clip_B + objective.image_weight * image_B, t[:, frames - 1])
+    by_frame = objective.loss(*(part if part.ndim == 1 else part[:, :frames] for part in parts))
+    loss = by_frame.mean(1)
+    if images:  # each by itself, at its own time: t is (B, T + images)
+        alone = (part[:, frames:].reshape(-1, 1, *part.shape[2:]) for part in parts)
+        of_images = dataclasses.replace(objective, context=0).loss(*alone)
+        loss += objective.image_weight * of_images.reshape(-1, images).mean(1)
+    t = t[:, None] if t.ndim == 1 else t[:, objective.context : frames]
+    return Losses(loss, by_frame, jnp.broadcast_to(t, by_frame.shape))
 
 
 def example_of(batch: dict, codec):
