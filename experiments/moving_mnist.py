@@ -55,5 +55,5 @@ def get_config(arg=None):
     config.train = ConfigDict({'steps': arg.steps, 'batch_size': 8, 'checkpoint_every': 500})
     config.ema = ConfigDict({'decays': (0.99, 0.999)})
     config.sampler = ConfigDict({'name': 'ddim', 'steps': 30, 'eta': 0.0})
-    config.evaluate = ConfigDict({'real': 256, 'context': context, 'per_clip': 5})
+    config.evaluate = ConfigDict({'real': 128, 'context': context, 'per_clip': 5})
     return config

@@ -41,16 +41,22 @@ def test_every_label_gets_its_video():
     np.testing.assert_allclose(videos.mean((1, 2, 3, 4)), [63.75, 127.5, 191.25], atol=0.6)
 
 
+def bending(params, x_t, t, told):
+    """A velocity that hangs on x and on the label, so that a video keeps something of the noise it came from."""
+    return jnp.tanh(x_t) * params + jnp.expand_dims(told['label'] * 0.1, range(1, 5))
+
+
 @pytest.mark.parametrize('sampler', [Euler(steps=3), DDIM(steps=3, eta=1.0)])
-def test_a_video_does_not_depend_on_its_batch(sampler):
-    generate = maker(sampler)
+def test_a_video_depends_on_its_seed_and_number_and_not_on_its_batch(sampler):
+    generate = maker(sampler, network=bending)
     together = generate_videos(generate, jnp.float32(1), labels(0, 1, 2, 0, 1), seed=3, batch_size=4)
     for size in (1, 5):
-        np.testing.assert_array_equal(
-            generate_videos(generate, jnp.float32(1), labels(0, 1, 2, 0, 1), seed=3, batch_size=size), together
-        )
+        alone = generate_videos(generate, jnp.float32(1), labels(0, 1, 2, 0, 1), seed=3, batch_size=size)
+        # One value in a thousand may fall on the other side of a half, as other shapes are other programs.
+        assert np.abs(alone.astype(int) - together).max() <= 1 and (alone != together).mean() < 1e-2
     other = generate_videos(generate, jnp.float32(1), labels(0, 1), seed=4)
-    assert (other != together[:2]).any() or not sampler.stochastic
+    far = lambda a, b: np.abs(a.astype(int) - b).mean()
+    assert far(other[0], together[0]) > 10 and far(together[0], together[3]) > 10  # 0 and 3 have one label
 
 
 def test_guidance_extrapolates_from_no_label():

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from flax import nnx
 
@@ -15,7 +14,7 @@ from vdm_jax import checks
 from vdm_jax.codecs.identity import Codec, Identity
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.data.clips import batch_of
+from vdm_jax.data.clips import first_frames
 from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
@@ -203,6 +202,11 @@ class Run:
         return held_out_of(self.source)
 
     @property
+    def clips(self) -> str:
+        """Which clips the source holds: a run that goes on, or is scored, must find the same."""
+        return getattr(self.source, 'identity', lambda: str(len(self.source)))()
+
+    @property
     def scored(self) -> tuple[Source, Source]:
         """What samples are held against: the source, or the clips of one that has images beside them; and its test
         split."""
@@ -270,27 +274,28 @@ class Run:
     def asks(self, told: dict) -> dict:
         """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.
 
-        Where none are, they are those of held-out clips, which then bring their own labels.
+        Where none are, they are those of held-out clips: of the asked labels, one after the other, in a network with
+        classes.
 
         Raises:
-          UserError: other frames are given than the network was trained with.
+          UserError: other frames are given than the network was trained with, or no held-out clip has a label.
         """
         count, told = self.experiment.diffusion.context, dict(told)
         given = told['frames'].shape[1] if 'frames' in told else 0
         if given and given != count:
             raise UserError(
                 f'config.evaluate.context={given}: the network was trained with config.diffusion.context={count} given '
-                'frames; set the same'
+                'frames; ' + ('set the same' if count else 'it cannot go on from any')
             )
         if count and not given:
-            clips = batch_of(self.held_out, np.arange(len(told['label'])) % len(self.held_out))
-            told |= {'label': clips['label'], 'frames': clips['video'][:, :count]}
+            labels = told['label'] if self.model.classes else [None] * len(told['label'])
+            told['frames'] = first_frames(self.held_out, labels, count)
         return told
 
     @property
     def forward_flops(self) -> float:
         """Of one forward pass on one clip, with the images behind it."""
-        diffusion, images = self.experiment.diffusion, getattr(self.source, 'count', 0) if self.has_images else 0
+        diffusion, images = self.experiment.diffusion, self.source.count if self.has_images else 0
         per_frame = bool(diffusion.per_frame or diffusion.context)
         return flops_per_video(self.model, self.latent_shape[:3], images, per_frame=per_frame)
 

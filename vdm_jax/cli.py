@@ -65,7 +65,7 @@ def draw(args, origin: dict, run, params, about: dict):
         videos = generate_videos(run.generate, params, asks, args.seed)
     (where,), step = origin.values(), about['step']
     print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
-    return f'{where}, step {step}', step, videos, labels if classes else None
+    return f'{where}, step {step}', step, videos, asks['label'] if classes else None
 
 
 def evaluate(args, assignments):
@@ -79,12 +79,17 @@ def evaluate(args, assignments):
     run, params, about = restored(origin, args, assignments)
     config, sampler = run.experiment.evaluate, run.experiment.sampler
     protocol = run.protocol(args.protocol)
+    if 'clips' in about and run.clips != about['clips']:
+        raise UserError(
+            f'config.data: the network was trained on {about["clips"]}; found {run.clips}: point it at the same'
+        )
 
     def ask(asks):
         asks = run.asks(asks | scalars_of(args, run, len(asks['label'])))
         return generate_videos(run.generate, params, asks, config.seed, config.batch_size)
 
     about = origin | about | {'sampler': str(sampler), 'guidance': str(run.experiment.guidance)}
+    about |= {'scalars': args.scalars, 'data': run.resolved['data']}
     with jax_mesh(run):
         score, _ = runner.evaluate(protocol, ask, *run.scored, config, about)
     path = runner.write(score, args.out or f'{args.workdir or "."}/evals')
@@ -256,7 +261,8 @@ def origins(args) -> list[dict]:
 
 
 def restored(origin: dict, args, assignments: list[str]):
-    """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, {step, ema})."""
+    """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, {step, ema,
+    clips})."""
     from vdm_jax.pretrained import weights
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import read_config
@@ -268,15 +274,17 @@ def restored(origin: dict, args, assignments: list[str]):
             raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
         about = weights.about(file)
         run = run_of(about['config'], assignments + chosen)
-        return run, weights.load(file, run.abstract.params), {name: about[name] for name in ('step', 'ema')}
+        found = {name: about[name] for name in ('step', 'ema', 'clips') if name in about}
+        return run, weights.load(file, run.abstract.params), found
     run = run_of(read_config(origin['workdir']), assignments + chosen)
     place = f'{origin["workdir"]}/checkpoints'
     with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
         averages, step = checkpoints.restore_ema(run.abstract, args.step)
+        clips = checkpoints.position(step)['clips']
     decay = args.ema or run.experiment.ema.decays[0]
     if str(decay) not in averages:
         raise UserError(f'--ema={decay}: the run keeps averages with decay {", ".join(sorted(averages))}')
-    return run, averages[str(decay)], {'step': step, 'ema': decay}
+    return run, averages[str(decay)], {'step': step, 'ema': decay, 'clips': clips}
 
 
 def run_of(config: dict, assignments: list[str]):

@@ -60,3 +60,8 @@ def test_rescaling_brings_back_the_spread_of_the_conditional(normals):
 def test_bad_values_name_their_key(wrong, key):
     with pytest.raises(ValueError, match=rf'config\.guidance\.{key}'):
         Guidance(**wrong)
+
+
+def test_rescaling_a_constant_prediction_is_finite():
+    still = jnp.zeros((1, 2, 3))
+    np.testing.assert_array_equal(Guidance(rescale=0.7).apply(still, still, 2.0, jnp.ones(1)), still)

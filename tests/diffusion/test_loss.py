@@ -16,7 +16,7 @@ from vdm_jax.diffusion.loss import (
     Truncated,
     Velocity,
     by_time,
-    loss_per_example,
+    loss_per_frame,
 )
 from vdm_jax.diffusion.prediction import KINDS, convert, target, to_x0_eps
 
@@ -89,7 +89,7 @@ def test_losses_of_one_network_agree_whatever_it_is_said_to_predict(weighting, p
     x0, eps, said = normals(3, 19, 2, 3)
     x_t = process.corrupt(x0, eps, t)
     losses = [
-        loss_per_example(
+        loss_per_frame(
             convert(said, x_t, t, process, 'v', kind),
             target(kind, process, x0, eps, t),
             weighting.weight(kind, process, t),
@@ -101,8 +101,11 @@ def test_losses_of_one_network_agree_whatever_it_is_said_to_predict(weighting, p
 
 
 @pytest.mark.parametrize('process', [*PROCESSES, DDPM(zero_terminal_snr=True), EDM()], ids=str)
-@pytest.mark.parametrize('weighting', [*WEIGHTINGS, FusedMinSNR()], ids=str)
-@pytest.mark.parametrize('kind', ['eps', 'x0', 'v'])
+@pytest.mark.parametrize(
+    'weighting, kind',
+    [(weighting, kind) for weighting in WEIGHTINGS for kind in KINDS] + [(FusedMinSNR(), 'eps'), (FusedMinSNR(), 'x0')],
+    ids=str,
+)
 def test_weights_are_finite_from_no_noise_to_no_signal(weighting, process, kind):
     weight = weighting.weight(kind, process, jnp.linspace(0, 1, 21).reshape(3, 7))
     assert weight.shape == (3, 7) and np.all(np.isfinite(weight)) and np.all(weight >= 0)
@@ -174,9 +177,11 @@ def test_fused_min_snr_of_one_frame_is_min_snr():
 
 
 def test_losses_by_time_are_means_of_what_fell_there():
-    t = jnp.array([0.05, 0.1, 0.100001, 0.95, 1.0])
+    t = jnp.array([0.05, 0.1, 0.101, 0.95, 1.0])
     found = by_time(jnp.array([1.0, 3.0, 5.0, 7.0, 9.0]), t)
     np.testing.assert_allclose(found, [2, 5, *[np.nan] * 7, 8])
+    grid = jnp.arange(1, 1001) / 1000  # every timestep in its tenth, those at the edges in the one below
+    np.testing.assert_allclose(by_time(grid, grid), (np.arange(10) + 0.5) / 10 + 0.0005, rtol=1e-5)
 
 
 @each_process
@@ -185,27 +190,27 @@ def test_constant_weighs_every_time_alike(process):
     np.testing.assert_array_equal(Constant().weight('eps', process, t), np.ones((2, 3)))
 
 
-def test_loss_is_the_weighted_mean_of_each_example_alone(normals):
+def test_loss_is_the_weighted_mean_of_each_frame_alone(normals):
     prediction, target = normals(2, 3, 4, 5, 5, 2)
     weight = jnp.array([1.0, 2.0, 0.0])
-    want = np.asarray(weight) * np.mean((np.asarray(prediction) - np.asarray(target)) ** 2, axis=(1, 2, 3, 4))
-    loss = loss_per_example(prediction, target, weight)
+    want = np.asarray(weight)[:, None] * np.mean((np.asarray(prediction) - np.asarray(target)) ** 2, axis=(2, 3, 4))
+    loss = loss_per_frame(prediction, target, weight)
     np.testing.assert_allclose(loss, want, rtol=1e-5)
-    np.testing.assert_allclose(loss_per_example(prediction[::-1], target[::-1], weight[::-1]), loss[::-1], rtol=1e-6)
+    np.testing.assert_allclose(loss_per_frame(prediction[::-1], target[::-1], weight[::-1]), loss[::-1], rtol=1e-6)
     per_frame = jnp.broadcast_to(weight[:, None], (3, 4))
-    np.testing.assert_allclose(loss_per_example(prediction, target, per_frame), loss, rtol=1e-6)
+    np.testing.assert_allclose(loss_per_frame(prediction, target, per_frame), loss, rtol=1e-6)
 
 
 def test_loss_of_bfloat16_is_taken_in_float32():
-    prediction, target = jnp.full((1, 4096), 1, jnp.bfloat16), jnp.zeros((1, 4096), jnp.bfloat16)
-    loss = loss_per_example(prediction, target, jnp.full(1, 1 + 2**-12))
+    prediction, target = jnp.full((1, 1, 4096), 1, jnp.bfloat16), jnp.zeros((1, 1, 4096), jnp.bfloat16)
+    loss = loss_per_frame(prediction, target, jnp.full(1, 1 + 2**-12))
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, 1 + 2**-12, rtol=1e-6)
 
 
 def test_mistakes_are_told():
     with pytest.raises(ValueError, match='shape'):
-        loss_per_example(jnp.ones((2, 4, 2)), jnp.ones((2, 4, 1)), jnp.ones(2))
+        loss_per_frame(jnp.ones((2, 4, 2)), jnp.ones((2, 4, 1)), jnp.ones(2))
     with pytest.raises(ValueError, match=r'config\.diffusion\.weighting\.gamma'):
         MinSNR(0.0)
     with pytest.raises(ValueError, match=r'config\.diffusion\.weighting\.floor'):
@@ -214,5 +219,7 @@ def test_mistakes_are_told():
         FusedMinSNR(decay=1.0)
     with pytest.raises(ValueError, match=r'config\.diffusion\.weighting\.bias'):
         Sigmoid(float('nan'))
+    with pytest.raises(ValueError, match='variance-preserving'):
+        FusedMinSNR().weight('v', RectifiedFlow(), jnp.ones((1, 2)))
     with pytest.raises(ValueError, match="not 'velocity'"):
         FusedMinSNR().weight('velocity', RectifiedFlow(), jnp.ones((1, 2)))

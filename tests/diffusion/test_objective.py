@@ -32,7 +32,7 @@ def test_given_frames_are_clean_and_count_nothing(normals):
     loss = objective.loss(said, x0, eps, x_t, t)
     np.testing.assert_array_equal(objective.loss(said.at[:, :2].set(9.0), x0, eps, x_t, t), loss)
     goal = target('velocity', objective.process, x0, eps, t)
-    np.testing.assert_allclose(loss, jnp.square(said - goal)[:, 2:].mean((1, 2, 3, 4)), rtol=1e-5)
+    np.testing.assert_allclose(loss, jnp.square(said - goal)[:, 2:].mean((2, 3, 4)), rtol=1e-5)
 
 
 def test_hybrid_loss_is_the_simple_one_and_the_bound_at_its_weight(normals):
@@ -47,7 +47,7 @@ def test_hybrid_loss_is_the_simple_one_and_the_bound_at_its_weight(normals):
     twice = Objective(DDPM(), 'eps', variance='learned_range', vlb_weight=0.002).loss(both, x0, eps, x_t, t) - plain
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-3)
     of_said = jax.grad(lambda said: hybrid.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum())(said)
-    np.testing.assert_allclose(of_said, 2 * (said - eps) / (4 * 2 * 2), rtol=1e-4)  # the bound has no say in the mean
+    np.testing.assert_allclose(of_said, 2 * (said - eps) / (2 * 2), rtol=1e-4)  # the bound has no say in the mean
     fixed = Objective(DDPM(), 'eps')  # a network with the channels, trained without: they are left aside
     np.testing.assert_array_equal(fixed.loss(both, x0, eps, x_t, t), plain)
     assert fixed.denoise(both, x_t, t).variance is None
@@ -79,7 +79,8 @@ def test_the_least_hybrid_loss_has_the_true_variance():
         (lambda: Objective(context=-1), 'context'),
         (lambda: Objective(variance='learned_range'), 'variance'),
         (lambda: Objective(DDPM(zero_terminal_snr=True), 'eps'), 'prediction'),
-        (lambda: Objective(weighting=FusedMinSNR()), 'weighting'),
+        (lambda: Objective(prediction='x0', weighting=FusedMinSNR()), 'weighting'),
+        (lambda: Objective(weighting=FusedMinSNR(), per_frame=True), 'weighting'),
     ],
 )
 def test_bad_values_name_their_key(make, key):
@@ -90,3 +91,15 @@ def test_bad_values_name_their_key(make, key):
 def test_what_goes_together_is_taken():
     Objective(DDPM(zero_terminal_snr=True), 'v', MinSNR())
     Objective(RectifiedFlow(), 'x0', FusedMinSNR(), per_frame=True)
+
+
+def test_the_least_draw_is_the_first_timestep_and_its_loss_is_finite(normals):
+    """A uniform draw may be next to nothing; t = 0 would be no timestep at all."""
+    objective = Objective(DDPM(), 'eps', variance='learned_range')
+    t = objective.process.snap(jnp.array([2.0**-23, 1e-38, 0.0005, 0.001]))
+    np.testing.assert_allclose(t, 0.001, rtol=1e-6)
+    x0, eps, said, variance = normals(4, 4, 2, 3, 3, 1)
+    x_t = objective.process.corrupt(x0, eps, t)
+    loss = lambda said: objective.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum()
+    value, grad = jax.value_and_grad(loss)(said)
+    assert np.isfinite(value) and np.all(np.isfinite(grad))

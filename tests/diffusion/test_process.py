@@ -200,6 +200,8 @@ def test_expand_fills_up_on_the_right():
         (lambda: RectifiedFlow(numbering='edm'), r'config\.diffusion\.process\.numbering'),
         (lambda: EDM(sigma_max=0.0), r'config\.diffusion\.process\.sigma_max'),
         (lambda: LogSNRCosine(logsnr_min=30.0), r'config\.diffusion\.process\.logsnr_min'),
+        (lambda: LogSNRCosine(logsnr_min=-1500.0), r'config\.diffusion\.process\.logsnr_min'),
+        (lambda: DDPM('cosine', 1, zero_terminal_snr=True), r'config\.diffusion\.process\.steps'),
         (lambda: LogSNRCosine(shift=0.0), r'config\.diffusion\.process\.shift'),
     ],
 )

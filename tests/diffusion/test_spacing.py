@@ -71,6 +71,11 @@ def test_too_many_steps_name_the_key():
         Shifted().times(RectifiedFlow(), 0)
 
 
+def test_times_that_do_not_fall_are_refused():
+    with pytest.raises(ValueError, match=r'config\.sampler\.spacing: Karras'):
+        Karras(sigma_min=10.0).times(EDM(sigma_max=5.0), 4)
+
+
 @pytest.mark.parametrize(
     'make', [lambda: Shifted(0.0), lambda: LogSNR(-1.0), lambda: Karras(sigma_min=90.0), lambda: Karras(rho=0.0)]
 )

@@ -46,7 +46,7 @@ def test_bound_is_the_divergence_of_two_normals(normals):
     model = np.exp(0.6 * np.log(large) + 0.4 * np.log(small))
     apart = np.square(posterior_mean(PROCESS, x0 - said, 0 * x_t, t, t - 0.001))
     kl = 0.5 * (np.log(model / small) + small / model + apart / model - 1)
-    np.testing.assert_allclose(found, kl.mean((1, 2)) / np.log(2), rtol=2e-3)
+    np.testing.assert_allclose(found, kl.mean(2) / np.log(2), rtol=2e-3, atol=5e-8)
 
 
 def test_bound_of_the_truth_is_0_with_the_posterior_s_own_variance_and_grows_with_another(normals):
@@ -76,7 +76,7 @@ def test_the_first_timestep_is_scored_by_likelihood():
     sure = bound(PROCESS, x0, x0, t, x0, jnp.full_like(x0, -1.0))
     small = variances(PROCESS, jnp.array([0.002]), jnp.array([0.001]))[0]  # that of the timestep after, as in the code
     want = -log_likelihood(x0, x0, jnp.full_like(x0, 0.5 * float(jnp.log(small[0])))) / np.log(2)
-    np.testing.assert_allclose(sure, want[:, 0, 0], rtol=1e-2)
+    np.testing.assert_allclose(sure, want[..., 0], rtol=1e-2)
 
 
 def test_learned_variance_is_a_mixture_of_logarithms():

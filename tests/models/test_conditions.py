@@ -12,6 +12,7 @@ from tests.marks import rest_slow
 from tests.models.small import LABEL, SMALL, T, network, video
 from vdm_jax.models.conditions import without
 from vdm_jax.models.sizes import SIZES
+from vdm_jax.nn.attention import CrossAttention
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.nn.position import Rotary
 
@@ -67,6 +68,31 @@ def test_scalars_count_several_at_once_and_unknown_is_a_value_of_its_own():
     np.testing.assert_array_equal(told(), told(fps=[nan, nan], motion=[nan, nan]))
     grads = jax.grad(lambda p: apply(p, video(), T, LABEL).sum())(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_images_behind_a_clip_know_none_of_its_scalars():
+    apply, params = network(dataclasses.replace(SMALL, scalars=('motion',)))
+    x, t = video(5), jnp.full((2, 5), 300.0)
+    told = lambda *motion: apply(params, x, t, LABEL | {'motion': jnp.array(motion)}, 2)
+    moved = np.abs(told(0.1, 0.2) - told(0.5, 0.6)).max((0, 2, 3, 4))
+    assert np.all(moved[:3] > 1e-4) and np.all(moved[3:] == 0)
+
+
+def test_cross_attention_is_softmax_attention_over_the_text():
+    """Against the definition, token by token."""
+    layer = CrossAttention(8, 2, False, rngs=nnx.Rngs(0))
+    layer.out.kernel[...] = jax.random.normal(jax.random.key(1), (8, 8))
+    x, y = (jax.random.normal(jax.random.key(i), shape) for i, shape in ((2, (1, 2, 3, 8)), (3, (1, 4, 8))))
+    mask = np.array([[True, False, True, True]])
+    q, kv = np.asarray(layer.q(x)), np.asarray(layer.kv(y))
+    want = np.zeros((1, 2, 3, 8))
+    for frame in range(2):
+        for token in range(3):
+            for head in (slice(0, 4), slice(4, 8)):
+                keys, values = kv[0, mask[0], :8][:, head], kv[0, mask[0], 8:][:, head]
+                share = np.exp(keys @ q[0, frame, token, head] / 2)
+                want[0, frame, token, head] = share / share.sum() @ values
+    np.testing.assert_allclose(layer(x, y, jnp.asarray(mask)), layer.out(jnp.asarray(want, jnp.float32)), atol=1e-5)
 
 
 def test_text_is_looked_at_where_the_mask_is_true_and_nowhere_else():
@@ -125,6 +151,8 @@ def test_without_leaves_out_label_and_text_of_some_rows():
     np.testing.assert_array_equal(some['text_mask'], [[False] * 2, [True] * 2, [False] * 2])
     np.testing.assert_array_equal(some['fps'], told['fps'])
     np.testing.assert_array_equal(without(told, 5, label=3)['label'], [3, 3, 3])
+    unmasked = without({'text': jnp.ones((2, 3, 4))}, 0, jnp.array([True, False]))
+    np.testing.assert_array_equal(unmasked['text_mask'], [[False] * 3, [True] * 3])
     per_frame = without({'label': jnp.array([[0, 1], [2, 3]])}, 5, jnp.array([True, False]))
     np.testing.assert_array_equal(per_frame['label'], [[5, 5], [2, 3]])
 

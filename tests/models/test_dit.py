@@ -155,6 +155,27 @@ def test_counted_flops_are_the_compilers(layout):
     assert 0.75 < counted / compiled < 1.02  # the compiler also counts norms, softmax and GELU
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'changes, images, text, per_frame',
+    [
+        ({'modulation': 'adaln_single'}, 0, 0, False),
+        ({'modulation': 'adaln_lora'}, 0, 0, True),
+        ({'text_width': 64}, 0, 96, False),
+        ({}, 3, 0, True),
+        ({'self_condition': True, 'learn_variance': True}, 0, 0, False),
+    ],
+)
+def test_counted_flops_of_conditions_and_images_are_the_compilers(changes, images, text, per_frame):
+    config = dataclasses.replace(SMALL, width=64, scan=False, **changes)
+    apply, params = network(config)
+    told = FIRST | ({'text': jnp.ones((1, text, 64)), 'text_mask': jnp.ones((1, text), bool)} if text else {})
+    t = jnp.ones((1, 8 + images)) if per_frame else T[:1]
+    lowered = jax.jit(apply, static_argnums=4).lower(params, video(8 + images, 16, 1), t, told, images)
+    counted = flops_per_video(config, (8, 16, 16), images, text, per_frame)
+    assert 0.75 < counted / lowered.compile().cost_analysis()['flops'] < 1.02
+
+
 def test_flops_of_latte_xl():
     config = VideoDiTConfig(size='XL', patch=2, channels=4, learn_variance=True)
     assert abs(flops_per_video(config, (16, 32, 32)) / 3.726e12 - 1) < 0.01  # 2 x 1863 GMACs

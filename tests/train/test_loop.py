@@ -16,7 +16,8 @@ from etils import epath
 from PIL import Image
 
 from vdm_jax import cli
-from vdm_jax.build import Run, read_experiment
+from vdm_jax.build import Run, experiment_dict, experiment_from, read_experiment
+from vdm_jax.config import override
 from vdm_jax.data.clips import batch_of
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import MeshConfig, to_global
@@ -120,7 +121,12 @@ def test_a_run_directory_holds_what_it_says(run, finished):
     assert sorted(path.name for path in (finished / 'checkpoints').iterdir()) == ['4', '6']
     lines = metrics(finished)
     assert [line['step'] for line in lines if 'loss' in line] == [1, 2, 3, 4, 5, 6]
-    assert [line['step'] for line in lines if 'validation_loss' in line] == [3, 6]
+    held_out = [line for line in lines if 'validation_loss' in line]
+    assert [line['step'] for line in held_out] == [3, 6]
+    for line in held_out:  # and by the time of each frame: every frame lies in one of ten parts
+        parts = {name: value for name, value in line.items() if name.startswith('validation_loss_t/')}
+        assert parts and min(parts.values()) <= line['validation_loss'] <= max(parts.values())
+        assert set(parts) <= {f'validation_loss_t/{(i + 1) / 10}' for i in range(10)}
     assert {'grad_norm', 'param_norm', 'update_norm', 'waited_for_data'} <= set(lines[0])
     Image.open(finished / 'samples' / 'step_000006.png').verify()
     assert json.loads((finished / 'environment.json').read_text())['packages']['jax'] == jax.__version__
@@ -307,12 +313,25 @@ def test_a_machine_without_git_says_no_commit(monkeypatch):
     assert workdir.environment()['commit'] is None
 
 
+IMAGES_IN_WINDOWS = [
+    '--config.model.layout=windows', '--config.model.windows=2x2x2,3x3x3',
+    '--config.model.modulation=adaln_lora', '--config.diffusion.per_frame=true',
+]  # fmt: skip
+
+
 @pytest.mark.multidevice
-def test_noise_and_loss_do_not_depend_on_the_mesh(run):
+@pytest.mark.parametrize('more', [[], pytest.param(IMAGES_IN_WINDOWS, marks=pytest.mark.slow)], ids=['plain', 'images'])
+def test_noise_and_loss_do_not_depend_on_the_mesh(run, more):
     """One step on one device and on four (two ways of splitting the batch and the weights)."""
     found = []
+    experiment = run.experiment
+    if more:
+        groups = experiment_dict(experiment)
+        balls = groups['data']
+        groups['data'] = {'source': 'joint_images', 'clips': balls, 'images': balls, 'count': 2}
+        experiment = experiment_from(override(groups, more))
     for mesh, devices in ((MeshConfig(), 1), (MeshConfig(data=2, fsdp=2), 4)):
-        other = Run(dataclasses.replace(run.experiment, mesh=mesh), jax.devices()[:devices])
+        other = Run(dataclasses.replace(experiment, mesh=mesh), jax.devices()[:devices])
         with jax.set_mesh(other.mesh):
             state, scalars = other.train_step(other.create(), to_global(batch_of(other.source, range(4)), other.mesh))
             state, scalars = other.train_step(state, to_global(batch_of(other.source, range(4, 8)), other.mesh))

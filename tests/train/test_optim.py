@@ -1,6 +1,7 @@
 """Optimizers: Muon on stacked layers is Muon layer by layer; masks go by path."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,12 @@ import optax
 import pytest
 from optax import contrib
 
+from tests.models.small import SMALL
+from vdm_jax.models.dit import VideoDiT
+from vdm_jax.nn.modulation import MODULATIONS
+from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.optim import OptimConfig, make_optimizer, matches, muon_dimensions, schedule
+from vdm_jax.train.state import init_params
 
 CONFIG = OptimConfig(name='muon', learning_rate=0.1, clip=None, warmup_steps=0)
 
@@ -103,3 +109,16 @@ def test_schedules():
     np.testing.assert_allclose([cosine(60), cosine(110)], [1.0, 0.0], atol=1e-6)
     constant = schedule(OptimConfig(warmup_steps=0), 2.0, 100)
     assert constant(0) == constant(99) == 2.0
+
+
+@pytest.mark.parametrize('kind', MODULATIONS)
+def test_muon_leaves_what_conditions_a_network_to_adam(kind):
+    """Modulation, shared or not, embeddings and captions; attention and MLP are Muon's."""
+    config = dataclasses.replace(SMALL, modulation=kind, scalars=('fps',), text_width=12)
+    shapes = jax.eval_shape(lambda: init_params(lambda rngs: VideoDiT(config, rngs=rngs), jax.random.key(0)))
+    dimensions = muon_dimensions(CONFIG)(shapes)
+    is_matrix = lambda leaf: leaf is None or not isinstance(leaf, dict)
+    for path, found in jax.tree_util.tree_flatten_with_path(dimensions, is_leaf=is_matrix)[0]:
+        name = path_name(path)
+        matrix = name.endswith('kernel') and re.search('attention|cross|mlp', name)
+        assert (found is not None) == bool(matrix), name

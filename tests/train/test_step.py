@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tests.models.small import SMALL
+from tests.models.small import network as network_of
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.streams import STREAMS, stream
@@ -40,10 +42,10 @@ def test_noise_goes_by_global_row():
     """The first rows of a batch have the same keys, and so the same losses, whatever the batch's size."""
     clips, x0 = batch(8), Identity().encode(batch(8)['video'])
     keys = example_keys(jax.random.key(0), jnp.int32(3), 8)
-    all_rows, t = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
-    some, _ = losses(network, OBJECTIVE, PARAMS, x0[2:5], told(clips, slice(2, 5)), 3, keys[2:5])
+    all_rows, _, t = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
+    some, *_ = losses(network, OBJECTIVE, PARAMS, x0[2:5], told(clips, slice(2, 5)), 3, keys[2:5])
     np.testing.assert_allclose(all_rows[2:5], some, rtol=1e-5)
-    assert len(set(np.asarray(t).tolist())) == 8
+    assert len(set(np.asarray(t[:, 0]).tolist())) == 8
     other = example_keys(jax.random.key(0), jnp.int32(4), 8)
     assert not (jax.random.key_data(keys) == jax.random.key_data(other)).any(-1).all()
 
@@ -52,7 +54,7 @@ def test_labels_are_dropped_at_their_rate():
     clips = batch(64)
     x0 = jnp.zeros((64, 1, 2, 2, 3))
     keys = example_keys(jax.random.key(0), jnp.int32(0), 64)
-    loss, _ = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
+    loss, *_ = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
     assert 0.25 < float((loss > 50).mean()) < 0.75  # the colour of "no label" is far off
     kept = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
     assert float(losses(network, kept, PARAMS, x0, told(clips), 3, keys)[0].max()) < 50
@@ -120,7 +122,8 @@ def test_given_frames_reach_the_network_clean_at_time_0():
     ((x_t, t, _, _),), found = seen_by(objective, x0, told(batch(4)))
     np.testing.assert_array_equal(x_t[:, :2], x0[:, :2])
     assert t.shape == (4, 5) and np.all(t[:, :2] == 0) and np.all(t[:, 2:] > 0)
-    np.testing.assert_allclose(found.t * 1000, t[:, 2], rtol=1e-6)
+    np.testing.assert_allclose(found.t * 1000, t[:, 2:], rtol=1e-6)
+    np.testing.assert_allclose(found.by_frame.mean(1), found.loss, rtol=1e-6)
 
 
 def test_self_conditioning_shows_the_first_answer_at_its_rate_and_learns_from_the_second_alone():
@@ -173,7 +176,7 @@ def test_images_add_their_own_loss_at_their_own_weight_and_time():
     alone = kept.loss(
         network(None or PARAMS, x_t[:, :2], t, {'label': joint['label']}), x0[:, :2], *clip_noise(x0, x_t, t)
     )
-    np.testing.assert_allclose(none, alone, rtol=1e-4)
+    np.testing.assert_allclose(none, alone.mean(1), rtol=1e-4)
 
 
 def clip_noise(x0, x_t, t):
@@ -184,10 +187,28 @@ def clip_noise(x0, x_t, t):
 
 
 def test_without_images_a_joint_batch_is_the_clip_alone():
-    """k = 0: the same keys, the same noise, the same loss, bit for bit."""
-    step = jax.jit(make_validation_step(network, OBJECTIVE, Identity(), 3, seed=0))
-    plain, joint = step(PARAMS, batch(4), 0), step(PARAMS, with_images(0), 0)
-    np.testing.assert_allclose(plain.loss, joint.loss, rtol=1e-6)
+    """k = 0: the same keys, the same noise, the same loss and gradient of a whole network."""
+    model = dataclasses.replace(SMALL, scalars=('motion',))
+    apply, params = network_of(model)
+    objective = dataclasses.replace(OBJECTIVE, self_conditioning=0.0)
+
+    def loss(params, batch):
+        x0, conditions, images = example_of(batch | {'motion': jnp.full(4, 0.1)}, Identity())
+        keys = example_keys(jax.random.key(0), 0, 4)
+        return losses(apply, objective, params, x0, conditions, 5, keys, images).loss.mean()
+
+    plain, joint = (jax.value_and_grad(loss)(params, clips) for clips in (batch(4), with_images(0)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), plain, joint)
+
+
+def test_losses_by_frame_go_by_the_time_of_each():
+    """A network whose error is known at every time: its losses by frame are that error at each frame's own time."""
+    x0 = jnp.zeros((32, 3, 2, 2, 3))
+    objective = Objective(prediction='x0', per_frame=True, condition_dropout=0.0)
+    wrong = lambda params, x_t, t, told, images: jnp.zeros_like(x_t) + t[..., None, None, None] / 1000
+    found = losses(wrong, objective, None, x0, {'label': jnp.zeros(32, int)}, 3, example_keys(jax.random.key(0), 0, 32))
+    assert found.t.shape == (32, 3) and len(np.unique(found.t)) == 96
+    np.testing.assert_allclose(found.by_frame, found.t**2, rtol=1e-5)
 
 
 def test_scalars_are_left_out_by_themselves():

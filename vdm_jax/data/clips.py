@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from vdm_jax.data.scalars import told
+from vdm_jax.errors import UserError
 
 
 def batch_of(source, indices: Iterable[int], scalars=()) -> dict[str, np.ndarray]:
@@ -16,3 +17,21 @@ def batch_of(source, indices: Iterable[int], scalars=()) -> dict[str, np.ndarray
 def stack(source, indices: Iterable[int]) -> np.ndarray:
     """The videos alone: uint8 (N, T, H, W, C)."""
     return batch_of(source, indices)['video']
+
+
+def first_frames(source, labels: Iterable, count: int, among: int = 256) -> np.ndarray:
+    """The first `count` frames of clips with these labels, uint8 (N, count, H, W, C); None is any label.
+
+    Of each label the first clip, then the next, and round again, among the source's first `among`.
+
+    Raises: UserError for a label that none of them has.
+    """
+    clips = batch_of(source, range(min(len(source), among)))
+    chosen, turns = [], {}
+    for label in labels:
+        fit = np.arange(len(clips['label'])) if label is None else np.flatnonzero(clips['label'] == label)
+        if not len(fit):
+            raise UserError(f'--label={label}: none of the first {len(clips["label"])} held-out clips has it')
+        turn = turns[label] = turns.get(label, -1) + 1
+        chosen.append(fit[turn % len(fit)])
+    return clips['video'][chosen, :count]

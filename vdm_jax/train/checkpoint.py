@@ -108,6 +108,10 @@ class Checkpoints:
         step = self._fetch(step)
         return self._orbax.load_checkpointables(step, {'ema': abstract.ema})['ema'], step
 
+    def position(self, step: int | None = None) -> dict:
+        """The data position of a step (the newest) alone."""
+        return self._orbax.load_checkpointables(self._fetch(step), {'position': None})['position']
+
     def wait(self) -> None:
         """Blocks until nothing is being written; an error of an earlier save is raised here."""
         self._orbax.wait()

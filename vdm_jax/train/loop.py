@@ -117,8 +117,8 @@ def due(step: int, every: int, last: bool) -> bool:
 
 def position(run, step: int) -> dict:
     """Where the data stream stands: with these the next batch, and every one after it, is given."""
-    clips = getattr(run.source, 'identity', lambda: str(len(run.source)))()
-    return {'step': step, 'seed': run.experiment.seed, 'batch_size': run.experiment.train.batch_size, 'clips': clips}
+    batch_size = run.experiment.train.batch_size
+    return {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
 
 
 def validate(run, state) -> dict[str, float]:
