@@ -75,8 +75,7 @@ def make_generate(
 
 
 def with_given(x, t, given):
-    """x (B, T, ...) with the frames that are given put in place of its first, and their times in t: 0, (B,) -> (B,
-    T)."""
+    """x (B, T, ...) with its first frames replaced by those that are given, and t (B,) -> (B, T) with 0 for them."""
     if given is None:
         return x, t
     count = given.shape[1]

@@ -71,8 +71,7 @@ class MinSNR(Weighting):
 
 @dataclasses.dataclass(frozen=True)
 class Truncated(Weighting):
-    """The error of x0 counts max(SNR, 1): that of eps, but never less than that of x0 (Salimans & Ho 2022, section
-    4)."""
+    """The error of x0 counts max(SNR, 1): as in eps, but never less than 1 (Salimans & Ho 2022, section 4)."""
 
     def share(self, process, t, alpha, sigma):
         return jnp.maximum(alpha**2, sigma**2)
@@ -80,8 +79,9 @@ class Truncated(Weighting):
 
 @dataclasses.dataclass(frozen=True)
 class Sigmoid(Weighting):
-    """The error of eps counts sigmoid(bias - logsnr) as DFoT has it, with bias -1
-    (Song et al. 2025). Kingma & Gao 2023 multiply by -d logsnr / dt as well, so that the schedule drops out; not here.
+    """The error of eps counts sigmoid(bias - logsnr), as DFoT has it (Song et al. 2025).
+
+    Kingma & Gao 2023 multiply by -d logsnr / dt as well, so that the schedule drops out; not here.
 
     Raises: ValueError for a bias that is not finite.
     """
@@ -170,8 +170,7 @@ class FusedMinSNR(Weighting):
 
 
 def _average_before(frames: int, decay: float) -> np.ndarray:
-    """(T, T): row t averages frames 0 ... t - 1, begun with the first and then c <- decay c + (1 - decay) s; row 0 is
-    0."""
+    """(T, T): row t averages the frames before t, begun with the first and then c <- decay c + (1 - decay) s."""
     average = np.zeros((frames, frames))
     for t in range(1, frames):
         average[t] = decay * average[t - 1] if t > 1 else 0

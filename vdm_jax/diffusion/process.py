@@ -90,8 +90,7 @@ def expand(t: jax.Array, ndim: int) -> jax.Array:
 
 
 def check_positive(owner, group: str, *names: str) -> None:
-    """Raises: ValueError naming the config key of a field of `owner`, config.`group`, that is no finite number above
-    0."""
+    """Raises: ValueError naming the key of a field of `owner`, config.`group`, that is not finite and above 0."""
     for name in names:
         value = getattr(owner, name)
         if not 0 < value < float('inf'):
@@ -99,7 +98,7 @@ def check_positive(owner, group: str, *names: str) -> None:
 
 
 def check_finite(owner, group: str, *names: str) -> None:
-    """Raises: ValueError naming the config key of a field of `owner`, config.`group`, that is not finite."""
+    """Raises: ValueError naming the key of a field of `owner`, config.`group`, that is not finite."""
     for name in names:
         if not math.isfinite(getattr(owner, name)):
             raise ValueError(f'config.{group}.{name} is {getattr(owner, name)}: want a finite number')

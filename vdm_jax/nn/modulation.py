@@ -31,8 +31,7 @@ class Zero(Linear):
 
 
 class Single(nnx.Module):
-    """adaLN-single: one map for all blocks, and a learned table added in each (PixArt-alpha, Chen et al.
-    2023)."""
+    """adaLN-single: one map for all blocks, and a learned table added in each (PixArt-alpha, Chen et al. 2023)."""
 
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
         self.table = nnx.Param(jax.random.normal(rngs.params(), (chunks * width,), jnp.float32) * width**-0.5)
@@ -50,8 +49,7 @@ class Single(nnx.Module):
 
 
 class LoRA(nnx.Module):
-    """adaLN-LoRA: one map for all blocks, zero at the start, and one of rank r in each (W.A.L.T, Gupta et al.
-    2023)."""
+    """adaLN-LoRA: one map for all blocks, 0 at first, and a low-rank one in each (W.A.L.T, Gupta et al. 2023)."""
 
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
         self.low = Linear(width, rank, rngs=rngs)

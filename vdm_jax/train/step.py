@@ -16,8 +16,7 @@ from vdm_jax.train.state import TrainState
 
 
 class Losses(NamedTuple):
-    """What is trained on, (B,) float32, and of each frame of the clips that is not given its own loss and time, (B,
-    T)."""
+    """What is trained on, (B,) float32; and loss and time of each frame of the clips that is not given, (B, T)."""
 
     loss: jax.Array
     by_frame: jax.Array
@@ -47,8 +46,8 @@ def losses(network: Callable, objective: Objective, params, x0, conditions: dict
         if images:
             alone = process.snap(objective.time.sample(image_key, (images,), process))
             t = jnp.concatenate([jnp.broadcast_to(t, frames), alone])
-        chance = lambda key: jax.random.uniform(key)
-        return t, jax.random.normal(noise_key, x0.shape[1:]), *map(chance, (drop_key, own_key, scalar_key))
+        chances = map(jax.random.uniform, (drop_key, own_key, scalar_key))
+        return t, jax.random.normal(noise_key, x0.shape[1:]), *chances
 
     t, eps, drop_B, own_B, scalar_B = jax.vmap(draw)(keys)
     told = without(conditions, classes, drop_B < objective.condition_dropout)
