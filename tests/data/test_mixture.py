@@ -116,9 +116,28 @@ def test_the_stream_is_the_same_for_any_hosts_threads_and_restarts():
     assert (labels < 2).any() and (labels >= 2).any()
 
 
-def test_held_out_clips_are_those_of_the_sources_that_hold_some_out():
-    held_out = held_out_of(MIXED)
-    assert held_out.sources == (dataclasses.replace(BALLS, split='test'), NOISE) and held_out.weights == MIXED.weights
+def test_held_out_clips_are_those_of_the_sources_that_hold_some_out_and_no_others():
+    colours = dataclasses.replace(BALLS, label='colour')
+    mixed = Mixture((NOISE, BALLS, NOISE, colours), weights=(0.4, 0.3, 0.2, 0.1))
+    held_out = held_out_of(mixed)
+    tests = tuple(dataclasses.replace(source, split='test') for source in (BALLS, colours))
+    assert held_out.sources == tests and held_out.weights == (0.3, 0.1) and held_out_of(held_out) is held_out
+    assert len(held_out) == sum(map(len, tests)) and held_out_of(Mixture((BALLS, NOISE))).weights == ()
+
+
+def test_held_out_labels_are_those_that_were_trained_on():
+    mixed = Mixture((NOISE, BALLS))
+    for labels, first in (('apart', NOISE.num_classes), ('shared', 0), ('none', 0)):
+        held_out = held_out_of(dataclasses.replace(mixed, labels=labels))
+        own = 0 if labels == 'none' else held_out.sources[0][3]['label']
+        assert held_out[3]['label'] == first + own
+        assert held_out.num_classes == dataclasses.replace(mixed, labels=labels).num_classes
+        assert dataclasses.replace(held_out, threads=1)[3]['label'] == first + own
+
+
+def test_where_no_source_holds_any_out_the_mixture_is_all_there_is():
+    mixed = Mixture((NOISE, NOISE))
+    assert held_out_of(mixed) is mixed
 
 
 def test_what_sources_count_and_are_is_told_apart(tmp_path):

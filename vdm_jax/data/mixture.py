@@ -86,25 +86,33 @@ class Mixture:
         )
 
     def test_split(self) -> 'Mixture':
-        """The mixture of the sources' test splits, weighted alike."""
-        return dataclasses.replace(self, sources=tuple(held_out_of(source) for source in self.sources))
+        """The mixture of the test splits of those sources that have one, weighted alike; all of it where none has."""
+        splits = [held_out_of(source) for source in self.sources]
+        numbers = tuple(number for number, split in enumerate(splits) if split is not self.sources[number])
+        if not numbers:
+            return self
+        pick = lambda items: tuple(items[number] for number in numbers) if items else ()
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields |= {'sources': pick(splits), 'weights': pick(self.weights)}
+        return HeldOut(**fields, whole=self, numbers=numbers)
 
     def identity(self) -> str:
         """What a run that goes on must find again: what it is for each source, in turn."""
         return ' + '.join(
             self._ask(number, lambda source: str(getattr(source, 'identity', lambda: len(source))()))
-            for number, source in enumerate(self.sources)
+            for number in range(len(self.sources))
         )
 
     def counters(self) -> dict:
         """The sources' own, each under the source's number."""
         own = [getattr(source, 'counters', dict)() for source in self.sources]
-        return {f'{number}/{name}': value for number, each in enumerate(own) for name, value in each.items()}
+        each = zip(self._numbers, own, strict=True)
+        return {f'{number}/{name}': value for number, counted in each for name, value in counted.items()}
 
     def names(self) -> dict:
         """The sources' own, each name after the source's number."""
         found = {}
-        for number, source in enumerate(self.sources):
+        for number, source in zip(self._numbers, self.sources, strict=True):
             for kind, names in getattr(source, 'names', dict)().items():
                 found.setdefault(kind, []).extend(f'{number}: {name}' for name in names)
         return found
@@ -120,7 +128,12 @@ class Mixture:
         try:
             return question(self.sources[number])
         except UserError as error:
-            raise UserError(f'config.data.sources.{number}: {error}') from None
+            raise UserError(f'config.data.sources.{self._numbers[number]}: {error}') from None
+
+    @property
+    def _numbers(self):
+        """Each source's number in the config."""
+        return range(len(self.sources))
 
     @functools.cached_property
     def _sizes(self):
@@ -135,3 +148,26 @@ class Mixture:
     def _classes(self):
         """Each source's first class, and the number of all."""
         return np.cumsum([0, *(max(source.num_classes, 1) for source in self.sources)])
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut(Mixture):
+    """What a mixture holds out: the test splits of the sources of `whole` with these `numbers`, and its labels."""
+
+    whole: Mixture | None = None
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        return self.whole.num_classes
+
+    def test_split(self) -> 'HeldOut':
+        return self
+
+    @property
+    def _numbers(self):
+        return self.numbers
+
+    @functools.cached_property
+    def _classes(self):
+        return self.whole._classes[list(self.numbers)]
