@@ -31,13 +31,16 @@ def test_real_clips_pass(score):
     for row in ('samples', 'real'):
         found = score['figures'][row]
         assert found['shadows'] > 100 and found['shadow'] > 0.97 and found['shadow_residual_px'] < 0.15
+        assert found['light_px'] == pytest.approx(0.65 * WORLD.light * WORLD.pixels, rel=0.2)
         assert found['residual_px'] < 0.05, 'the ground does not disturb the balls'
 
 
 def test_controls_miss(score):
     assert score['figures']['unlit']['shadow'] == 0
     for row in ('unlit', 'mirrored', 'shadows_shuffled'):
-        assert missed(score, row) == {'shadow', 'shadow_residual'}
+        assert {'shadow', 'shadow_residual'} <= missed(score, row) <= {'shadow', 'shadow_residual', 'light'}
+    assert 'shadow_residual' in missed(score, 'beneath'), 'shadows that follow the balls alone'
+    assert missed(score, 'resting') == {'light'} and score['figures']['resting']['light_px'] < 0.1
     assert 'speed' in missed(score, 'frozen') and {'kept', 'residual'} <= missed(score, 'shuffled')
     assert {'kept', 'shadow', 'shadow_residual'} <= missed(score, 'noise')
 

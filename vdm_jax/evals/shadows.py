@@ -9,6 +9,8 @@ its centre cannot be told and it is left out.
 shadows: how many are expected.
 shadow: share of them that are there, within half a radius of where they are expected.
 shadow_residual_px: distance from where one is expected to the nearest that there is in its frame, mean.
+light_px: how fast the light moves sideways, left or right; pixels per frame, mean over the clips in which at least TOLD
+shadows are there. (Where none moves, shadows may follow balls well and know nothing of the light.)
 """
 
 import dataclasses
@@ -16,7 +18,7 @@ import dataclasses
 import numpy as np
 
 from vdm_jax.data.clips import stack
-from vdm_jax.data.shadowed_balls import GROUND, GROUND_GREY, LIGHT_HEIGHTS, LIGHT_PLACES, ShadowedBalls, cast
+from vdm_jax.data.shadowed_balls import GROUND, GROUND_GREY, LIGHT_HEIGHTS, LIGHT_PLACES, Lit, ShadowedBalls, cast
 from vdm_jax.evals import physics
 from vdm_jax.evals.balls import Tracks, find, without_grey
 from vdm_jax.evals.protocols import BallPhysics
@@ -24,6 +26,7 @@ from vdm_jax.evals.protocols import BallPhysics
 COLOURED = 12  # of 255: pixels with more colour than this are no ground
 DARK = 0.2  # of the ground's grey: a column that misses more than this is in shadow
 NEAR = 0.5  # radii
+TOLD = 8  # shadows that tell a light
 STARTS, FITS = 4, 5  # lights to start from; rounds of matching shadows with balls and fitting the light
 
 
@@ -55,7 +58,24 @@ class Late(ShadowedBalls):
         return centres[order], widths[order]
 
 
-CONTROLS = {'unlit': Unlit, 'mirrored': Mirrored, 'shadows_shuffled': Late}
+@dataclasses.dataclass(frozen=True)
+class Beneath(ShadowedBalls):
+    """A control: every shadow lies straight beneath its ball and is as wide."""
+
+    def _shadows(self, positions, light):
+        return positions[..., 0], np.full(positions.shape[:-1], 2 * self.radius)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resting(ShadowedBalls):
+    """A control: one light at rest, the same in every clip."""
+
+    def _settings(self, rng):
+        light = Lit(x=0.5, y=-sum(LIGHT_HEIGHTS) / 2, speed=0.0)
+        return light, light
+
+
+CONTROLS = {'unlit': Unlit, 'mirrored': Mirrored, 'shadows_shuffled': Late, 'beneath': Beneath, 'resting': Resting}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +101,16 @@ def figures(videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None =
     """physics.figures of clips, uint8 (N, T, H, W, 3), and those of their shadows; nan where there was none."""
     tracks = [find(without_grey(video), world) for video in videos]
     each = zip(videos, tracks, strict=True)
-    offsets = np.concatenate([shadow_offsets(find_shadows(video, world), found, world) for video, found in each])
-    there = offsets[np.isfinite(offsets)]
+    lights = [_light_and_offsets(find_shadows(video, world), found, world) for video, found in each]
     near = NEAR * world.radius * world.pixels
+    told = np.abs([speed for speed, found in lights if (found <= near).sum() >= TOLD])
+    offsets = np.concatenate([found for _, found in lights])
+    there = offsets[np.isfinite(offsets)]
     return physics.figures(videos, world, train, tracks) | {
         'shadows': len(offsets),
         'shadow': float((offsets <= near).mean()) if len(offsets) else float('nan'),
         'shadow_residual_px': float(there.mean()) if len(there) else float('nan'),
+        'light_px': float(told.mean()) if len(told) else float('nan'),
     }
 
 
@@ -95,7 +118,8 @@ def judge(found: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
     """physics.judge, and a verdict on the shadows beside those of real clips."""
     return physics.judge(found, real) | {
         'shadow': bool(found['shadow'] >= 0.8),
-        'shadow_residual': bool(found['shadow_residual_px'] <= max(3 * real['shadow_residual_px'], 0.5)),
+        'shadow_residual': bool(found['shadow_residual_px'] <= max(3 * real['shadow_residual_px'], 0.1)),
+        'light': bool(abs(found['light_px'] - real['light_px']) <= 0.3 * real['light_px']),
     }
 
 
@@ -125,10 +149,16 @@ def _runs(darkness):
 
 def shadow_offsets(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.ndarray:
     """Distance in pixels from each expected shadow of a clip to the nearest found in its frame, inf where none is."""
+    return _light_and_offsets(shadows, tracks, world)[1]
+
+
+def _light_and_offsets(shadows, tracks, world):
+    """Speed of the fitted light, and shadow_offsets."""
     if not tracks.seen.any():
-        return np.empty(0)
-    centres, widths = _cast(fit_light(shadows, tracks, world), tracks.positions, world)
-    return _nearest(shadows, centres)[_clear(centres, widths, tracks, world)]
+        return np.nan, np.empty(0)
+    light = fit_light(shadows, tracks, world)
+    centres, widths = _cast(light, tracks.positions, world)
+    return light[2], _nearest(shadows, centres)[_clear(centres, widths, tracks, world)]
 
 
 def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.ndarray:
