@@ -13,6 +13,8 @@ from vdm_jax.data import decode, transforms
 from vdm_jax.data.cut import cut
 from vdm_jax.errors import UserError
 
+APART = "set config.data.train='train[:90%]' and config.data.test='train[90%:]'"
+
 
 @dataclasses.dataclass(frozen=True)
 class Tfds:
@@ -24,7 +26,8 @@ class Tfds:
     `label` names a ClassLabel, or nothing.
 
     `train` and `test` are TFDS's names of splits or slices of them ('train[:90%]', 'validation'); `split` says which of
-    the two is read, or both ('all', which holds nothing out; test='' where the set has one split only).
+    the two is read, or both ('all', which holds nothing out; test='' where the set has one split only). They may share
+    no example.
     `stride`, `short`, `start`, `crop` and `flip` mean what they mean for a folder of videos.
 
     Raises: UserError, naming config.data.KEY or the example.
@@ -109,7 +112,7 @@ class Tfds:
     def _slice(self):
         """TFDS's name of what is read."""
         if self.split == 'test' and not self.test:
-            raise UserError("config.data.test is empty: name a split or a slice, such as 'train[90%:]'")
+            raise UserError(f'config.data.test is empty: name a split; in a set with one only, {APART}')
         return {'train': self.train, 'test': self.test, 'all': f'{self.train}+{self.test}'.strip('+')}[self.split]
 
     @functools.cached_property
@@ -134,8 +137,36 @@ class Tfds:
             raise UserError(
                 f'config.data.{key}={getattr(self, key)}: there is nothing to read by that name; the set has {splits}'
             ) from None
+        if self.split != 'train' and self.test:
+            self._check_apart(splits)
         self._clip(0, examples[0], None)
         return examples
+
+    def _check_apart(self, splits):
+        """Training's slice and that of the test must share no example, or what was trained on would be held out."""
+        train, test = self._ranges('train', splits), self._ranges('test', splits)
+        if any(a.start < b.stop and b.start < a.stop for name, a in train for other, b in test if name == other):
+            raise UserError(
+                f'config.data.train={self.train} and config.data.test={self.test} share examples; {APART}, or take '
+                f'another split; the set has {splits}'
+            )
+
+    def _ranges(self, key, splits):
+        """[(split, numbers of its examples)] of the slices that config.data.KEY names."""
+        import tensorflow_datasets as tfds
+
+        found = self._builder.info.splits
+        try:
+            slices = tfds.core.ReadInstruction.from_spec(getattr(self, key)).to_absolute(found)
+        except ValueError:
+            raise UserError(
+                f'config.data.{key}={getattr(self, key)}: there is nothing to read by that name; the set has {splits}'
+            ) from None
+        sizes = [found[each.splitname].num_examples for each in slices]
+        return [
+            (each.splitname, range(each.from_ or 0, size if each.to is None else each.to))
+            for each, size in zip(slices, sizes, strict=True)
+        ]
 
     def _feature(self, key, name):
         """The feature that config.data.KEY names; a label must say how many classes there are."""
