@@ -88,6 +88,7 @@ def test_another_source_on_the_command_line_drops_the_file_s_keys():
         ('model.heads=3', ('config.model.heads=3',)),
         ('train.batch_size=0', ('config.train.batch_size=0',)),
         ('optim.learning_rate=0', ('config.optim',)),
+        ('data.source=joint_images', ('config.data.clips: not set',)),
     ],
 )
 def test_mistakes_name_the_key_what_was_found_and_what_to_do(assignment, says):

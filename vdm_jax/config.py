@@ -147,7 +147,16 @@ def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'c
             raise UserError(f'{where}={_shown(value)} is a group; set its keys: {", ".join(fields)}')
         if name not in fields:
             raise UserError(f'{where}.{name}: no such key{_hint(name, fields)}')
-        values[name] = _value(value, annotations[name], f'{where}.{name}', choices, _default(fields[name]))
+        kind, place = annotations[name], f'{where}.{name}'
+        try:
+            values[name] = _value(value, kind, place, choices, _default(fields[name]))
+        except UserError as error:
+            if kind in choices and cls in choices[kind].table.values():  # one of its own kind
+                raise _placed(error, place) from None
+            raise
+    for name in fields:
+        if name not in values and _default(fields[name]) is dataclasses.MISSING:
+            raise UserError(f'{where}.{name}: not set')
     try:
         return cls(**values)
     except UserError:
@@ -265,9 +274,14 @@ def _tuple(value, annotation, where, choices):
         place = f'{where}.{number}' if kind in choices else where
         try:
             found.append(_value(item, kind, place, choices))
-        except UserError as error:  # an object of a list does not know where in the config it stands
-            raise (error if str(error).startswith(place) else UserError(f'{place}: {error}')) from None
+        except UserError as error:
+            raise _placed(error, place) from None
     return tuple(found)
+
+
+def _placed(error: UserError, place: str) -> UserError:
+    """The same error, with its place: an object of a list, or inside another one, does not know where it stands."""
+    return error if str(error).startswith(place) else UserError(f'{place}: {error}')
 
 
 def _kinds(annotation, items) -> tuple:

@@ -59,7 +59,8 @@ def check_workdir(workdir, resolved: dict) -> None:
     if (directory / 'config.json').exists():
         found = differences(read_config(workdir), resolved)
         # What is free of one source is free of each of several.
-        fixed = {key: pair for key, pair in found.items() if not re.sub(r'\.sources\.\d+', '', key).startswith(FREE)}
+        plain = lambda key: re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
+        fixed = {key: pair for key, pair in found.items() if not plain(key).startswith(FREE)}
         if fixed:
             key, (old, new) = next(iter(fixed.items()))
             more = f' (and {len(fixed) - 1} more keys differ)' if len(fixed) > 1 else ''
