@@ -1,6 +1,8 @@
 """Images beside clips: which, from where, and that the clips are as they were."""
 
 import dataclasses
+import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,11 +10,14 @@ import pytest
 from vdm_jax.build import experiment_dict, experiment_from
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.joint_images import JointImages
+from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order import Order, order_of
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.scalars import check
 from vdm_jax.data.source import held_out_of
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.errors import UserError
+from vdm_jax.train.workdir import check_workdir
 
 CLIPS, IMAGES = BouncingBalls(frames=3, pixels=12, size=20), Synthetic(frames=2, pixels=12, size=5, classes=7)
 JOINT = JointImages(CLIPS, IMAGES, 3)
@@ -75,6 +80,103 @@ def test_it_is_a_config_like_any_other():
     assert experiment.data == JOINT
     assert experiment_from(experiment_dict(experiment)) == experiment
     assert held_out_of(JOINT).clips.split == 'test'
+
+
+def test_a_side_without_classes_has_no_label_beside_one_with_classes():
+    unlabelled = dataclasses.replace(IMAGES, classes=0)
+    joint = JointImages(CLIPS, unlabelled, 2)
+    assert CLIPS.num_classes == 2 == joint.num_classes
+    for item in (joint[3], joint.draw(3, np.random.default_rng(0))):
+        assert item['image_label'].tolist() == [2, 2] and item['label'] == CLIPS[3]['label']
+    joint = JointImages(dataclasses.replace(unlabelled, frames=3), IMAGES, 2)
+    for item in (joint[3], joint.draw(3, np.random.default_rng(0))):
+        assert item['label'] == 7 and item['label'].dtype == np.int32 and (item['image_label'] < 7).all()
+    neither = JointImages(dataclasses.replace(unlabelled, frames=3), unlabelled, 1)[0]
+    assert neither['label'] == 0 == neither['image_label'][0]
+
+
+def test_what_would_be_lost_is_refused():
+    mixed = Mixture((IMAGES, IMAGES), (3, 1))
+    for images in (mixed, JOINT):
+        with pytest.raises(UserError, match=r'config\.data\.images is a .* lost'):
+            JointImages(CLIPS, images)
+    with pytest.raises(UserError, match=r'config\.data\.clips has images'):
+        JointImages(JOINT, IMAGES)
+    with pytest.raises(UserError, match=r'config\.data\.sources\.1 has images'):
+        Mixture((CLIPS, JOINT))
+    clips = Mixture((CLIPS, CLIPS), (3, 1))
+    assert order_of(JointImages(clips, IMAGES), 4, 1) == order_of(clips, 4, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Told(Synthetic):
+    """Clips that tell numbers of themselves."""
+
+    scalars: ClassVar = ('fps', 'zoom')
+
+    def draw(self, i, rng):
+        return super().draw(i, rng) | {'scalars': {'fps': 8.0, 'zoom': float(i)}}
+
+    def __getitem__(self, i):
+        return super().__getitem__(i) | {'scalars': {'fps': 8.0, 'zoom': float(i)}}
+
+
+class Framed(Told):
+    scalars = ('fps',)
+
+
+def test_what_clips_tell_of_themselves_is_told_of_joint_and_mixed_ones():
+    told, framed = Told(frames=2, pixels=12, size=5), Framed(frames=2, pixels=12, size=5)
+    for source, names in ((JointImages(told, IMAGES), ('fps', 'zoom')), (Mixture((told, framed)), ('fps',))):
+        check(source, names)
+        assert source.scalars == names
+        for clip in (source[1], source.draw(1, np.random.default_rng(0))):
+            assert clip['scalars'] == {name: {'fps': 8.0, 'zoom': 1.0}[name] for name in names}
+    assert Mixture((told, IMAGES)).scalars == () == JOINT.scalars and 'scalars' not in Mixture((told, IMAGES))[0]
+    with batches(Mixture((told, framed)), order_of(Mixture((told, framed)), 4), 0, 1, scalars=('fps',)) as stream:
+        assert next(stream)['fps'].tolist() == [8.0] * 4
+
+
+BALLS = {'source': 'bouncing_balls', 'frames': 3, 'pixels': 12}
+
+
+@pytest.mark.parametrize(
+    'data, says',
+    [
+        ({'images': BALLS}, 'config.data.clips: not set'),
+        ({'clips': BALLS}, 'config.data.images: not set'),
+        ({'clips': BALLS | {'frames': 0}, 'images': BALLS}, 'config.data.clips: config.data.frames'),
+        ({'clips': BALLS, 'images': BALLS | {'gravity': -1.0}}, 'config.data.images: config.data.gravity'),
+        ({'clips': BALLS | {'frams': 3}, 'images': BALLS}, 'config.data.clips.frams: no such key'),
+        (
+            {'clips': BALLS, 'images': {'source': 'video_folder', 'pixels': 12, 'path': 'nowhere', 'label': 'index'}},
+            'config.data.images: config.data.path=nowhere',
+        ),
+        (
+            {'clips': {'source': 'video_folder', 'pixels': 12, 'path': 'nowhere'}, 'images': BALLS},
+            'config.data.clips: config.data.path=nowhere',
+        ),
+    ],
+)
+def test_mistakes_name_the_part(data, says):
+    with pytest.raises(UserError) as error:
+        source = experiment_from({'data': {'source': 'joint_images', **data}}).data
+        order_of(source, 4)
+        source.num_classes  # noqa: B018
+    assert str(error.value).startswith(says), error.value
+
+
+def test_a_run_goes_on_where_the_files_of_a_part_lie_elsewhere(tmp_path):
+    def resolved(path, frames=16):
+        folder = {'source': 'video_folder', 'path': path, 'frames': frames}
+        groups = {'data': {'source': 'joint_images', 'clips': folder, 'images': folder}}
+        return json.loads(json.dumps(experiment_dict(experiment_from(groups))))
+
+    (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
+    (tmp_path / 'config.json').write_text(json.dumps(resolved('here')))
+    check_workdir(tmp_path, resolved('there'))
+    with pytest.raises(UserError, match=r'config\.data\.clips\.frames'):
+        check_workdir(tmp_path, resolved('there', 8))
 
 
 def test_other_sizes_are_refused():

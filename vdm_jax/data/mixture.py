@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from vdm_jax.data.mixed_order import MixedOrder
-from vdm_jax.data.source import Source, held_out_of
+from vdm_jax.data.source import Source, ask, held_out_of
 from vdm_jax.errors import UserError
 
 
@@ -44,6 +44,11 @@ class Mixture:
         for number, source in enumerate(self.sources):
             if isinstance(source, Mixture):
                 raise UserError(f'config.data.sources.{number} is itself a mixture; list its sources here instead')
+            if hasattr(source, 'scored'):
+                raise UserError(
+                    f'config.data.sources.{number} has images beside its clips, which a mixture has not; '
+                    'make the mixture config.data.clips of joint_images instead'
+                )
             if source.shape != self.shape:
                 raise UserError(
                     f'config.data.sources.0 makes clips of {self.shape} (frames, height, width, channels) and '
@@ -66,7 +71,13 @@ class Mixture:
     def num_classes(self) -> int:
         if self.labels == 'none':
             return 0
-        return max(source.num_classes for source in self.sources) if self.labels == 'shared' else int(self._classes[-1])
+        return max(self._own_classes) if self.labels == 'shared' else int(self._classes[-1])
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """What the clips of every source tell of themselves."""
+        first, *others = [getattr(source, 'scalars', ()) for source in self.sources]
+        return tuple(name for name in first if all(name in told for told in others))
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -121,14 +132,12 @@ class Mixture:
         number = int(np.searchsorted(self._firsts, i, 'right')) - 1
         clip = self._ask(number, lambda source: take(source, i - int(self._firsts[number])))
         shift = {'apart': clip['label'] + self._classes[number], 'shared': clip['label'], 'none': 0}
-        return {'video': clip['video'], 'label': np.int32(shift[self.labels])}
+        told = {'scalars': {name: clip['scalars'][name] for name in self.scalars}} if self.scalars else {}
+        return {'video': clip['video'], 'label': np.int32(shift[self.labels])} | told
 
     def _ask(self, number, question):
         """question(source), with the source named where it finds a mistake."""
-        try:
-            return question(self.sources[number])
-        except UserError as error:
-            raise UserError(f'config.data.sources.{self._numbers[number]}: {error}') from None
+        return ask(f'config.data.sources.{self._numbers[number]}', lambda: question(self.sources[number]))
 
     @property
     def _numbers(self):
@@ -147,7 +156,11 @@ class Mixture:
     @functools.cached_property
     def _classes(self):
         """Each source's first class, and the number of all."""
-        return np.cumsum([0, *(max(source.num_classes, 1) for source in self.sources)])
+        return np.cumsum([0, *(max(classes, 1) for classes in self._own_classes)])
+
+    @functools.cached_property
+    def _own_classes(self):
+        return tuple(self._ask(number, lambda source: source.num_classes) for number in range(len(self.sources)))
 
 
 @dataclasses.dataclass(frozen=True)

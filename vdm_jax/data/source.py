@@ -1,9 +1,12 @@
 """What every source of clips answers."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+
+from vdm_jax.errors import UserError
 
 
 class Source(Protocol):
@@ -44,3 +47,11 @@ def held_out_of(source: Source) -> Source:
         return source.test_split()
     trained = getattr(source, 'split', 'all')
     return dataclasses.replace(source, split='test') if trained == 'train' else source
+
+
+def ask(where: str, question: Callable):
+    """question(), of a source among others: a mistake that it finds is said to be at `where`, a key of the config."""
+    try:
+        return question()
+    except UserError as error:
+        raise UserError(f'{where}: {error}') from None
