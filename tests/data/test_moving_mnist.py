@@ -132,6 +132,7 @@ def test_one_file_gives_four_fifths_of_its_digits_to_training_and_the_rest_to_te
     assert source.digits == held_out.digits == 't10k-40-10'
     assert source.title == 'mmnist-t10k-40-10'
     assert dataclasses.replace(source, motion='stochastic').title == 'smmnist-t10k-40-10'
+    assert dataclasses.replace(source, count=3, pixels=48).title == 'mmnist-t10k-40-10-3digits-48px'
     assert (len(source), len(held_out)) == (300, 100)
 
 

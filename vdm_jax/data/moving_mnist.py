@@ -93,8 +93,10 @@ class MovingMNIST:
 
     @property
     def title(self) -> str:
-        """What results on this source are called."""
-        return f'{"mmnist" if self.motion == "bounce" else "smmnist"}-{self.digits}'
+        """What results on this source are called; it says count and pixels where they are not 2 and 64."""
+        count = f'-{self.count}digits' if self.count != 2 else ''
+        side = f'-{self.pixels}px' if self.pixels != 64 else ''
+        return f'{"mmnist" if self.motion == "bounce" else "smmnist"}-{self.digits}{count}{side}'
 
     def identity(self) -> str:
         """What a run that goes on must find again: how many clips, and of which digits."""
