@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from vdm_jax.build import PROTOCOLS, Run, experiment_from
+from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import stack
+from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
+from vdm_jax.data.source import held_out_of
+from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.protocols import EvaluateConfig
@@ -46,7 +50,7 @@ def test_the_first_frames_of_held_out_clips_are_given_and_only_those(source):
 
 def test_who_sees_the_future_is_perfect(source):
     found = score(source, lambda asks: future(source))
-    assert found['passed'] and found['name'] == 'mmnist-t10k-16-4_4to6_n3_6'
+    assert found['passed'] and found['name'] == 'mmnist-t10k-16-4-40px_4to6_n3_6'
     assert list(found['figures']) == ['one sample', 'mean of 3', 'best of 3', 'copy last frame', 'mean picture']
     for row in ('one sample', 'mean of 3', 'best of 3'):
         assert found['figures'][row] == {'mse': 0.0, 'mae': 0.0, 'ssim': pytest.approx(1.0), 'psnr': None}
@@ -74,6 +78,41 @@ def test_a_black_screen_does_not_pass(tmp_path):
     assert found['verdict'] == {'beats_copy': True, 'beats_mean': False}
 
 
+def test_the_mean_picture_with_a_little_of_the_last_frame_does_not_pass(source):
+    def blend(asks):
+        mean, last = asks['frames'].mean((0, 1)), asks['frames'][:, -1:]
+        ahead = np.rint(0.9 * mean + 0.1 * np.repeat(last, 6, axis=1)).astype(np.uint8)
+        return np.concatenate([asks['frames'], ahead], axis=1)
+
+    found = score(source, blend)
+    floors = [found['figures'][row]['mse'] for row in ('copy last frame', 'mean picture')]
+    assert found['figures']['one sample']['mse'] < min(floors), 'nearer than both, without a network'
+    assert found['verdict'] == {'beats_copy': True, 'beats_mean': False}
+
+
+def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
+    balls = BouncingBalls(frames=6, pixels=16, size=40)
+    mixed = Mixture((balls, dataclasses.replace(balls, seed=1)), (1, 2))
+    held_out = held_out_of(mixed)
+    config = EvaluateConfig(real=30, per_clip=1, context=2)
+    asks = PROTOCOLS['frame_prediction'].asks(mixed, held_out, config)
+    known = {held_out[i]['video'][:2].tobytes(): i for i in range(len(held_out))}
+    ids = np.array([known[clip.tobytes()] for clip in asks['frames']])
+    first = (ids < len(held_out.sources[0])).sum()
+    assert len(set(ids)) == 30 and 4 <= first <= 16
+    clips = stack(held_out, ids)
+    found = runner.evaluate(PROTOCOLS['frame_prediction'], lambda _: clips, mixed, held_out, config, ABOUT)[0]
+    assert found['passed'] and found['name'] == 'mixture_2to4_n1_30' and found['split'] == 'test'
+
+
+def test_a_score_on_clips_of_training_says_so():
+    for source in (noise := Synthetic(frames=4, pixels=8, size=5), Mixture((noise, noise))):
+        held_out, config = held_out_of(source), EvaluateConfig(real=5, per_clip=1, context=2)
+        draw = lambda asks: np.zeros((5, *noise.shape), np.uint8)
+        found = runner.evaluate(PROTOCOLS['frame_prediction'], draw, source, held_out, config, ABOUT)[0]
+        assert found['name'] == f'{type(source).__name__.lower()}-train_2to2_n1_5' and found['split'] == 'all'
+
+
 def test_one_right_guess_of_three_is_found_by_best_of_three_alone(source):
     guesses = future(source)
     guesses[0::3, 4:] = 0
@@ -90,7 +129,7 @@ def test_known_frames_are_not_scored(source):
 
 def test_the_name_says_which_motion(source):
     found = score(dataclasses.replace(source, motion='stochastic'), lambda asks: future(source))
-    assert found['name'] == 'smmnist-t10k-16-4_4to6_n3_6'
+    assert found['name'] == 'smmnist-t10k-16-4-40px_4to6_n3_6'
 
 
 def test_it_is_moving_mnist_s_usual_protocol_and_needs_frames_to_predict(source):

@@ -14,6 +14,7 @@ from vdm_jax.data.bouncing_balls import GREY, PALETTE, BouncingBalls
 FAINT = 0.2  # of full colour: darker pixels are ground, until a ball is found around them
 DARK = 0.04  # of full colour: darker pixels are ground even there
 PRESENT = 0.5  # discs: a colour that reaches this area in some frame is a ball of the clip
+COLOURED = 12  # of 255: pixels with more colour than this are no grey ground
 SEEN = 0.25  # discs: a ball of the clip with this area in a frame is seen in it
 
 
@@ -60,6 +61,11 @@ def without_grey(video: np.ndarray) -> np.ndarray:
     same one over its whole disc, so a mix of ball and ground becomes the same mix of ball and black.
     """
     return video - video.min(-1, keepdims=True)
+
+
+def is_grey(video: np.ndarray) -> np.ndarray:
+    """Which pixels of uint8 or float (..., 3), 0 to 255, are of the ground, not of a ball: (...) bool."""
+    return np.ptp(video, axis=-1) <= COLOURED
 
 
 def find_bar(video: np.ndarray, radius: float) -> tuple[float, float] | None:

@@ -20,7 +20,6 @@ import itertools
 
 import numpy as np
 
-from vdm_jax.data.clips import stack
 from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.balls import Tracks, find
@@ -58,24 +57,6 @@ class Meeting:
         given = ((self.before[0] - self.before[1]) @ self.normal) * self.normal
         elastic = self.before + np.stack([-given, given])
         return float(np.sqrt(np.square(self.after - elastic).sum(1).mean()))
-
-
-@dataclasses.dataclass(frozen=True)
-class CollisionPhysics(BallPhysics):
-    """BallPhysics, and what two balls do to each other."""
-
-    sources = (CollidingBalls,)
-    world = '_collide'
-
-    def figures(self, videos, source, train):
-        return figures(videos, source, train)
-
-    def judge(self, found, real):
-        return judge(found, real)
-
-    def controls(self, real, train, held_out, seed):
-        ghosts = dataclasses.replace(held_out, collide=False)
-        return super().controls(real, train, held_out, seed) | {'through': stack(ghosts, range(len(real)))}
 
 
 def figures(videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None = None) -> dict[str, float]:
@@ -181,3 +162,14 @@ def _room(positions, world):
     side, radius = world.pixels, world.radius * world.pixels
     x, y = positions.T
     return np.min([x - radius, world.width * side - radius - x, world.floor * side - radius - y])
+
+
+@dataclasses.dataclass(frozen=True)
+class CollisionPhysics(BallPhysics):
+    """BallPhysics, and what two balls do to each other."""
+
+    sources = (CollidingBalls,)
+    world = '_collide'
+    figures = staticmethod(figures)
+    judge = staticmethod(judge)
+    wrong = {'through': lambda **fields: CollidingBalls(**fields | {'collide': False})}

@@ -13,13 +13,11 @@ import dataclasses
 
 import numpy as np
 
-from vdm_jax.data.clips import stack
 from vdm_jax.data.panned_balls import PannedBalls
 from vdm_jax.evals import physics
-from vdm_jax.evals.balls import find, without_grey
+from vdm_jax.evals.balls import find, is_grey, without_grey
 from vdm_jax.evals.protocols import BallPhysics
 
-COLOURED = 12  # of 255: pixels with more colour than this are no wall
 LIKE = 0.9  # correlation
 COARSE, FINE = 4, 64  # places in a pixel, in two rounds
 SHOWN = 0.5  # of the columns must show some wall
@@ -41,28 +39,6 @@ class ShuffledWall(PannedBalls):
     def _backdrop(self, positions, setting):
         order = np.random.default_rng(self.frames).permutation(self.frames)
         return super()._backdrop(positions, setting)[order]
-
-
-CONTROLS = {'wall_held': HeldWall, 'wall_shuffled': ShuffledWall}
-
-
-@dataclasses.dataclass(frozen=True)
-class PanPhysics(BallPhysics):
-    """BallPhysics in the room, and how the camera moves in it."""
-
-    sources = (PannedBalls,)
-    world = '_pan'
-
-    def figures(self, videos, source, train):
-        return figures(videos, source, train)
-
-    def judge(self, found, real):
-        return judge(found, real)
-
-    def controls(self, real, train, held_out, seed):
-        fields = vars(held_out)
-        wrong = {name: stack(world(**fields), range(len(real))) for name, world in CONTROLS.items()}
-        return super().controls(real, train, held_out, seed) | wrong
 
 
 def figures(videos: np.ndarray, world: PannedBalls, train: np.ndarray | None = None) -> dict[str, float]:
@@ -95,7 +71,7 @@ def find_camera(video: np.ndarray, world: PannedBalls) -> tuple[np.ndarray, np.n
 
     Two arrays (T,): x in pixels, nan where no place is like the wall at all, and the correlation there, -1 to 1.
     """
-    grey, bare = video.min(-1).astype(np.float64), np.ptp(video, axis=-1) <= COLOURED
+    grey, bare = video.min(-1).astype(np.float64), is_grey(video)
     free = bare.sum(1)
     columns = (grey * bare).sum(1) / np.maximum(free, 1)
     reach = world.width - 1
@@ -133,3 +109,14 @@ def _line(camera):
     line = np.stack([np.ones(len(times)), times], 1)
     fit, *_ = np.linalg.lstsq(line, camera[times], rcond=None)
     return fit[1], np.sqrt(np.square(camera[times] - line @ fit).mean())
+
+
+@dataclasses.dataclass(frozen=True)
+class PanPhysics(BallPhysics):
+    """BallPhysics in the room, and how the camera moves in it."""
+
+    sources = (PannedBalls,)
+    world = '_pan'
+    figures = staticmethod(figures)
+    judge = staticmethod(judge)
+    wrong = {'wall_held': HeldWall, 'wall_shuffled': ShuffledWall}

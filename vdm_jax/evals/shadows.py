@@ -17,13 +17,11 @@ import dataclasses
 
 import numpy as np
 
-from vdm_jax.data.clips import stack
 from vdm_jax.data.shadowed_balls import GROUND, GROUND_GREY, LIGHT_HEIGHTS, LIGHT_PLACES, Lit, ShadowedBalls, cast
 from vdm_jax.evals import physics
-from vdm_jax.evals.balls import Tracks, find, without_grey
+from vdm_jax.evals.balls import Tracks, find, is_grey, without_grey
 from vdm_jax.evals.protocols import BallPhysics
 
-COLOURED = 12  # of 255: pixels with more colour than this are no ground
 DARK = 0.2  # of the ground's grey: a column that misses more than this is in shadow
 NEAR = 0.5  # radii
 TOLD = 8  # shadows that tell a light
@@ -75,28 +73,6 @@ class Resting(ShadowedBalls):
         return light, light
 
 
-CONTROLS = {'unlit': Unlit, 'mirrored': Mirrored, 'shadows_shuffled': Late, 'beneath': Beneath, 'resting': Resting}
-
-
-@dataclasses.dataclass(frozen=True)
-class ShadowPhysics(BallPhysics):
-    """BallPhysics, and where the shadows are."""
-
-    sources = (ShadowedBalls,)
-    world = '_shadow'
-
-    def figures(self, videos, source, train):
-        return figures(videos, source, train)
-
-    def judge(self, found, real):
-        return judge(found, real)
-
-    def controls(self, real, train, held_out, seed):
-        fields = vars(held_out)
-        wrong = {name: stack(world(**fields), range(len(real))) for name, world in CONTROLS.items()}
-        return super().controls(real, train, held_out, seed) | wrong
-
-
 def figures(videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None = None) -> dict[str, float]:
     """physics.figures of clips, uint8 (N, T, H, W, 3), and those of their shadows; nan where there was none."""
     tracks = [find(without_grey(video), world) for video in videos]
@@ -126,7 +102,7 @@ def judge(found: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
 def find_shadows(video: np.ndarray, world: ShadowedBalls) -> np.ndarray:
     """x of the centres of the shadows of a clip, uint8 (T, H, W, 3): pixels (T, S), inf behind the last of a frame."""
     ground = video[:, int(np.ceil((1 - GROUND) * world.pixels)) :].astype(np.float32)
-    grey, bare = ground.min(-1), np.ptp(ground, axis=-1) <= COLOURED
+    grey, bare = ground.min(-1), is_grey(ground)
     missing = np.clip(1 - grey / GROUND_GREY, 0, 1) * bare
     darkness = missing.sum(1) / np.maximum(bare.sum(1), 1)  # of each column (T, W)
     found = [_runs(row) for row in darkness]
@@ -232,3 +208,14 @@ def _clear(centres, widths, tracks, world):
 def _nearest(shadows, centres):
     """Distance (T, N) from centres (T, N) to the nearest shadow of the same frame, inf where none is."""
     return np.abs(shadows[:, :, None] - centres[:, None]).min(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShadowPhysics(BallPhysics):
+    """BallPhysics, and where the shadows are."""
+
+    sources = (ShadowedBalls,)
+    world = '_shadow'
+    figures = staticmethod(figures)
+    judge = staticmethod(judge)
+    wrong = {'unlit': Unlit, 'mirrored': Mirrored, 'shadows_shuffled': Late, 'beneath': Beneath, 'resting': Resting}
