@@ -7,6 +7,7 @@ import pytest
 from vdm_jax import build
 from vdm_jax.build import Run, read_experiment
 from vdm_jax.data.clips import batch_of
+from vdm_jax.errors import UserError
 from vdm_jax.generate import generate_videos
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.modulation import MODULATIONS
@@ -112,3 +113,18 @@ def test_every_name_of_the_index_is_among_them():
         'modulations': MODULATIONS,
     }.items():
         assert said[group] == set(table), group
+
+
+def test_clips_without_classes_beside_images_with_some_are_asked_for_without_label():
+    parts = {
+        'clips': {'source': 'video_folder', 'path': 'not read', 'frames': 4, 'pixels': 12},
+        'images': {'source': 'synthetic', 'frames': 1, 'pixels': 12, 'classes': 7},
+    }
+    data = {'source': 'joint_images', 'count': 2} | parts
+    run = Run(build.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2}}), jax.devices()[:1])
+    np.testing.assert_array_equal(run.asks({'label': np.array([0, 3])})['label'], [7, 7])
+    more = Run(
+        build.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2, 'classes': 9}}), jax.devices()[:1]
+    )
+    with pytest.raises(UserError, match='config.model.classes=9: clips and images have 7 together'):
+        more.check()

@@ -15,6 +15,11 @@ def check(run) -> None:
         raise UserError(
             f'config.model.classes={run.model.classes}: the source has labels 0 to {run.source.num_classes - 1}'
         )
+    if run.has_images and run.model.classes not in (0, run.source.num_classes):
+        raise UserError(
+            f'config.model.classes={run.model.classes}: clips and images have {run.source.num_classes} together, and what '
+            'has no label is told the one after them; leave it out'
+        )
     scalars.check(run.source, run.model.scalars)
     check_objective(run)
     check_sampler(run)
