@@ -17,8 +17,8 @@ def check(run) -> None:
         )
     if run.has_images and run.model.classes not in (0, run.source.num_classes):
         raise UserError(
-            f'config.model.classes={run.model.classes}: clips and images have {run.source.num_classes} together, and what '
-            'has no label is told the one after them; leave it out'
+            f'config.model.classes={run.model.classes}: clips and images have {run.source.num_classes} together, and '
+            'what has no label is told the one after them; leave it out'
         )
     scalars.check(run.source, run.model.scalars)
     check_objective(run)
