@@ -288,11 +288,13 @@ class Run:
                 f'config.evaluate.context={given}: the network was trained with config.diffusion.context={count} given '
                 'frames; ' + ('set the same' if count else 'it cannot go on from any')
             )
-        classes = self.model.classes and self.scored[0].num_classes
+        if not (self.has_images or count):
+            return told
+        classes = self.model.classes and self.scored[0].num_classes  # not of images beside clips without classes
         if count and not given:
             labels = told['label'] if classes else [None] * len(told['label'])
             told['frames'] = first_frames(self.held_out, labels, count)
-        if self.has_images and not classes:  # classes, if any, are those of the images
+        if self.has_images and not classes:
             told['label'] = np.full_like(told['label'], self.model.classes)
         return told
 
