@@ -123,6 +123,7 @@ def test_every_frame_looks_at_its_clip_s_own_text():
     assert np.all(moved[1] > 0) and np.all(moved[0] == 0)
 
 
+@pytest.mark.slow
 def test_a_fresh_network_with_text_says_what_it_says_without():
     """The output of cross-attention starts at zero, as PixArt's does."""
     from vdm_jax.models.dit import VideoDiT
@@ -171,6 +172,7 @@ def test_interpolated_rotary_positions_of_a_longer_clip_lie_between_the_known_on
     np.testing.assert_array_equal(angles(squeezed.within(), range(8)), angles(known, range(8)))
 
 
+@pytest.mark.slow
 def test_interpolation_changes_longer_clips_alone():
     plain = dataclasses.replace(SMALL, position='rope', grid=(4, 4, 4))
     (apply, params), (other, _) = network(plain), network(dataclasses.replace(plain, rope_interpolate=True))

@@ -16,8 +16,8 @@ from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.state import init_params
 
 POSITIONS = ('sincos', 'learned', 'rope', 'sincos_rope')
-# test_layouts.py shows clips of one frame and times per frame to every layout, so here two stand for all by default.
-each_layout = pytest.mark.parametrize('layout', rest_slow(LAYOUTS, ['interleaved', 'windows']))
+# test_layouts.py shows clips of one frame and times per frame to every layout, so here one stands for all by default.
+each_layout = pytest.mark.parametrize('layout', rest_slow(LAYOUTS, ['interleaved']))
 
 
 @pytest.mark.parametrize(

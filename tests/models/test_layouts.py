@@ -54,6 +54,7 @@ def test_windows_that_do_not_divide_the_clip_are_cut_short():
         np.testing.assert_allclose(whole[:, *piece], alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_alternating_windows_reach_further_than_each():
     one, params = laid_out('windows', windows=('2x4x4',))
     assert np.all(reach_of(one, params)(0)[2:] == 0)
