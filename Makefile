@@ -29,7 +29,7 @@ test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(VENV)/ready
-	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -m 'not gpu'
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 -m 'not gpu'
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
