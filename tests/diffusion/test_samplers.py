@@ -106,7 +106,7 @@ def test_the_whole_walk_ends_where_the_probability_flow_does(make, process):
     x1 = jnp.linspace(-2, 2, 9)[:, None]
     exact = flow_of(process, process.start(x1, jnp.float32(1)), 1.0)
     errors = [float(jnp.abs(walk(make(steps=n), process, x1) - exact).max()) for n in (25, 125)]
-    assert errors[1] < errors[0] / 2.5 and errors[1] < 0.02, errors
+    assert errors[1] < errors[0] / 2.5 and errors[1] < (0.05 if make in ORDER_1 else 0.02), errors
 
 
 def test_order_2_is_nearer_than_order_1_for_as_many_questions():
@@ -232,7 +232,7 @@ def test_a_learned_variance_goes_from_small_to_large_in_its_logarithm():
 @each_process
 @each_sampler
 def test_the_last_step_lands_on_x0(process, sampler, normals):
-    t, s = jnp.full(19, 1e-3 if process is not EDM5 else 0.05), jnp.zeros(19)
+    t, s = jnp.full(19, {EDM5: 0.05, VP: 1e-5}.get(process, 1e-3)), jnp.zeros(19)  # VP's sigma is a square root of t
     x0, eps, noise = normals(3, 19, 2, 3)
     x = process.corrupt(x0, eps, t)
     found = sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, t, s, process, noise)

@@ -57,7 +57,8 @@ class Ours:
         config = VideoDiTConfig(**shape, scan=scan)
         make = lambda rngs: VideoDiT(config, rngs=rngs)
         graphdef = graphdef_of(make)
-        *self.inputs, self.target = (jnp.asarray(array) for array in data or inputs())
+        x, t, label, self.target = (jnp.asarray(array) for array in data or inputs())
+        self.inputs = x, t, {'label': label}
         shapes = jax.eval_shape(lambda: init_params(make, jax.random.key(0)))
         rng = np.random.default_rng(1)
         noise = lambda leaf: jnp.asarray(rng.normal(0, 0.7 * shape['width'] ** -0.5, leaf.shape), jnp.float32)
