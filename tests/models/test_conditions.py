@@ -107,6 +107,7 @@ def test_text_is_looked_at_where_the_mask_is_true_and_nowhere_else():
     np.testing.assert_array_equal(np.abs(reach).max(-1) > 0, MASK)
 
 
+@pytest.mark.slow
 def test_no_text_is_a_vector_of_its_own_whatever_the_length():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
     left_out = apply(params, video(), T, LABEL)
