@@ -95,6 +95,7 @@ def test_cross_attention_is_softmax_attention_over_the_text():
     np.testing.assert_allclose(layer(x, y, jnp.asarray(mask)), layer.out(jnp.asarray(want, jnp.float32)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_text_is_looked_at_where_the_mask_is_true_and_nowhere_else():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
     told = lambda text, mask: apply(params, video(), T, LABEL | {'text': text, 'text_mask': mask})
@@ -117,6 +118,7 @@ def test_no_text_is_a_vector_of_its_own_whatever_the_length():
     assert np.abs(grads['caption']['none']).max() > 0
 
 
+@pytest.mark.slow
 def test_every_frame_looks_at_its_clip_s_own_text():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
     told = lambda text: apply(params, video(), T, LABEL | {'text': text, 'text_mask': MASK})

@@ -186,6 +186,7 @@ def clip_noise(x0, x_t, t):
     return eps, x_t[:, :2], t
 
 
+@pytest.mark.slow
 def test_without_images_a_joint_batch_is_the_clip_alone():
     """k = 0: the same keys, the same noise, the same loss and gradient of a whole network."""
     model = dataclasses.replace(SMALL, scalars=('motion',))
