@@ -213,6 +213,7 @@ def test_losses_by_frame_go_by_the_time_of_each():
     np.testing.assert_allclose(found.by_frame, found.t**2, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_scalars_are_left_out_by_themselves():
     clips = batch(200) | {'fps': jnp.full(200, 8.0)}
     _, conditions, _ = example_of(clips, Identity())
