@@ -26,10 +26,10 @@ demo: $(VENV)/ready
 	$(BIN)/python -m vdm_jax evaluate --weights=$(STARTER) --out=$(RUN)/evals $(DEMO_CHECK)
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 test-all: $(VENV)/ready
-	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not gpu'
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 -m 'not gpu'
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -13,8 +13,6 @@ from vdm_jax.evals import collisions
 from vdm_jax.evals.balls import find
 from vdm_jax.evals.protocols import EvaluateConfig
 
-pytestmark = pytest.mark.xdist_group('collisions')
-
 WORLD = CollidingBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')
 SIDE, RADIUS, G = WORLD.pixels, WORLD.radius * WORLD.pixels, WORLD.gravity * WORLD.pixels

@@ -10,8 +10,6 @@ from vdm_jax.data.panned_balls import PannedBalls
 from vdm_jax.evals import pan
 from vdm_jax.evals.protocols import EvaluateConfig
 
-pytestmark = pytest.mark.xdist_group('pan')
-
 WORLD = PannedBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')
 SIDE = WORLD.pixels

@@ -10,8 +10,6 @@ from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.evals import controls, physics
 from vdm_jax.evals.balls import find
 
-pytestmark = pytest.mark.xdist_group('physics')
-
 WORLD = BouncingBalls()
 DEMO = read_experiment('experiments/bouncing_balls.py').data
 SIDE, RADIUS, G = 16, WORLD.radius * 16, WORLD.gravity * 16

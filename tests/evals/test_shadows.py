@@ -11,8 +11,6 @@ from vdm_jax.evals import shadows
 from vdm_jax.evals.balls import Tracks, find, without_grey
 from vdm_jax.evals.protocols import EvaluateConfig
 
-pytestmark = pytest.mark.xdist_group('shadows')
-
 WORLD = ShadowedBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group('kill')
-
 ROOT = Path(__file__).parents[2]
 SMALL = (
     '--config.train.steps=40', '--config.train.batch_size=4', '--config.train.checkpoint_every=10',

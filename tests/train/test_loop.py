@@ -26,8 +26,6 @@ from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
 from vdm_jax.train.ema import first
 from vdm_jax.train.metrics import Metrics, Progress
 
-pytestmark = pytest.mark.xdist_group('loop')
-
 SMALL = [
     f'--config.{item}'
     for item in (
