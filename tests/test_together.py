@@ -70,8 +70,9 @@ def run_of(name):
     return Run(read_experiment('experiments/bouncing_balls.py', given), jax.devices()[:1])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', RUNS)
+@pytest.mark.parametrize(
+    'name', [name if name == 'iddpm' else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
 def test_it_trains_and_samples(name):
     run = run_of(name)
     run.check()

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.marks import rest_slow
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
 from vdm_jax.diffusion.flow import RectifiedFlow
@@ -101,7 +100,7 @@ def test_losses_of_one_network_agree_whatever_it_is_said_to_predict(weighting, p
         np.testing.assert_allclose(loss, losses[0], rtol=5e-3)
 
 
-@pytest.mark.parametrize('process', rest_slow([DDPM(zero_terminal_snr=True), EDM(), *PROCESSES], 2), ids=str)
+@pytest.mark.parametrize('process', [*PROCESSES, DDPM(zero_terminal_snr=True), EDM()], ids=str)
 @pytest.mark.parametrize(
     'weighting, kind',
     [(weighting, kind) for weighting in WEIGHTINGS for kind in KINDS] + [(FusedMinSNR(), 'eps'), (FusedMinSNR(), 'x0')],

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.marks import rest_slow
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
 from vdm_jax.diffusion.flow import RectifiedFlow
@@ -29,7 +28,7 @@ def drawn(sampler, process=FLOW, key=0):
     return np.asarray(process.snap(sampler.sample(jax.random.key(key), MANY, process)))
 
 
-@pytest.mark.parametrize('process', rest_slow([FLOW, DDPM('cosine', 50), EDM()], 2), ids=str)
+@pytest.mark.parametrize('process', [FLOW, DDPM('cosine', 50), EDM()], ids=str)
 @pytest.mark.parametrize('sampler', SAMPLERS, ids=str)
 def test_times_are_in_range_and_depend_on_the_key(process, sampler):
     t = drawn(sampler, process)

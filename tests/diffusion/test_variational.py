@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.posterior import learned_log_variance, posterior_mean, variances
@@ -87,7 +86,6 @@ def test_learned_variance_is_a_mixture_of_logarithms():
         np.testing.assert_allclose(found, want, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_time_per_frame_equals_a_time_per_video_when_constant(normals):
     x0, x_t, said, share = normals(4, 2, 4, 3)
     t = jnp.array([0.3, 0.001])

@@ -95,7 +95,6 @@ def test_cross_attention_is_softmax_attention_over_the_text():
     np.testing.assert_allclose(layer(x, y, jnp.asarray(mask)), layer.out(jnp.asarray(want, jnp.float32)), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_text_is_looked_at_where_the_mask_is_true_and_nowhere_else():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
     told = lambda text, mask: apply(params, video(), T, LABEL | {'text': text, 'text_mask': mask})
@@ -108,7 +107,6 @@ def test_text_is_looked_at_where_the_mask_is_true_and_nowhere_else():
     np.testing.assert_array_equal(np.abs(reach).max(-1) > 0, MASK)
 
 
-@pytest.mark.slow
 def test_no_text_is_a_vector_of_its_own_whatever_the_length():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
     left_out = apply(params, video(), T, LABEL)
@@ -118,7 +116,6 @@ def test_no_text_is_a_vector_of_its_own_whatever_the_length():
     assert np.abs(grads['caption']['none']).max() > 0
 
 
-@pytest.mark.slow
 def test_every_frame_looks_at_its_clip_s_own_text():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
     told = lambda text: apply(params, video(), T, LABEL | {'text': text, 'text_mask': MASK})

@@ -59,7 +59,6 @@ def test_who_sees_whom(layout):
     np.testing.assert_array_equal(seen, [False] * 3 + [True] if layout == 'windows' else [True] * 4)  # windows of 3
 
 
-@pytest.mark.slow
 def test_each_half_of_a_pair_mixes_its_own_axis():
     alone, params = network(dataclasses.replace(SMALL, layout='interleaved', depth=2))
     params['layers']['time']['attention']['out'] = jax.tree.map(

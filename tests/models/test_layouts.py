@@ -62,7 +62,6 @@ def test_alternating_windows_reach_further_than_each():
     assert np.all(reach_of(two, params)(0) > 0)
 
 
-@pytest.mark.slow
 def test_late_fusion_is_interleaved_where_there_is_one_pair_of_blocks():
     interleaved, params = network(dataclasses.replace(SMALL, depth=2))
     late, _ = network(dataclasses.replace(SMALL, depth=2, layout='late_fusion'))
@@ -114,7 +113,7 @@ def test_split_heads_are_half_over_space_and_half_over_time():
     'layout, position',
     rest_slow(
         [(layout, 'sincos_rope') for layout in LAYOUTS] + [('interleaved', 'learned')],
-        [('interleaved', 'sincos_rope')],
+        [(layout, 'sincos_rope') for layout in ('interleaved', 'full', 'causal', 'windows')],
     ),
 )
 def test_images_behind_a_clip_are_alone_and_leave_it_alone(layout, position):

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from tests.models.small import SMALL
 from tests.models.small import network as network_of
@@ -187,7 +186,6 @@ def clip_noise(x0, x_t, t):
     return eps, x_t[:, :2], t
 
 
-@pytest.mark.slow
 def test_without_images_a_joint_batch_is_the_clip_alone():
     """k = 0: the same keys, the same noise, the same loss and gradient of a whole network."""
     model = dataclasses.replace(SMALL, scalars=('motion',))
@@ -213,7 +211,6 @@ def test_losses_by_frame_go_by_the_time_of_each():
     np.testing.assert_allclose(found.by_frame, found.t**2, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_scalars_are_left_out_by_themselves():
     clips = batch(200) | {'fps': jnp.full(200, 8.0)}
     _, conditions, _ = example_of(clips, Identity())
