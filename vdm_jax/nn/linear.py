@@ -1,9 +1,9 @@
 """A dense layer that follows the dtype of its input and is flattened to 2-D where that is free."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vdm_jax.parallel.mesh import platform
 from vdm_jax.parallel.rules import is_split
 
 xavier = nnx.initializers.xavier_uniform()
@@ -28,5 +28,5 @@ class Linear(nnx.Module):
 
 
 def on_cpu() -> bool:
-    """Whether the default backend is the CPU; decided once at trace time."""
-    return jax.default_backend() == 'cpu'
+    """Whether it is compiled for the CPU; decided once at trace time."""
+    return platform() == 'cpu'

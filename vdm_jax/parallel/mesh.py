@@ -1,20 +1,29 @@
 """The device mesh: made in one place, with Auto axes, and how a host's batch becomes a global array on it."""
 
+import math
 from dataclasses import dataclass
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vdm_jax.errors import UserError
 
-AXES = ('data', 'fsdp', 'sequence', 'tensor')
-BATCH = ('data', 'fsdp')  # the axes that the batch dimension is split over
+AXES = ('slices', 'data', 'fsdp', 'sequence', 'tensor')  # slowest network first
+BATCH = ('slices', 'data', 'fsdp')  # the axes that the batch dimension is split over
 
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; one of them may be -1: all devices that the others leave."""
+    """Devices along each mesh axis; one of them may be -1: all devices that the others leave.
 
+    slices: whole copies of the rest of the mesh, joined by the slower network (several TPU slices, GPU nodes). slices
+    and data split the batch and replicate parameters; fsdp splits both; sequence splits a clip's frames or tokens;
+    tensor splits heads and hidden units.
+    """
+
+    slices: int = 1
     data: int = -1
     fsdp: int = 1
     sequence: int = 1
@@ -25,41 +34,83 @@ class MeshConfig:
         if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
             raise UserError(f'config.mesh: sizes {sizes} of {AXES} must be 1 or more, and at most one of them -1')
 
+    def sizes(self, devices: int) -> tuple[int, ...]:
+        """Devices along each axis of AXES, for so many in all.
+
+        Raises:
+          UserError: the sizes do not multiply to the number of devices.
+        """
+        sizes = [getattr(self, axis) for axis in AXES]
+        rest = math.prod(size for size in sizes if size != -1)
+        sizes = tuple(devices // rest if size == -1 else size for size in sizes)
+        if math.prod(sizes) != devices:
+            shape = {axis: size for axis, size in zip(AXES, sizes, strict=True) if size != 1}
+            raise UserError(
+                f'config.mesh: {shape} takes {math.prod(sizes)} devices, found {devices}; set one axis to -1 to fill up'
+            )
+        return sizes
+
 
 def make_mesh(config: MeshConfig, devices=None) -> jax.sharding.Mesh:
-    """The mesh over all devices (a mesh of one device is still a mesh).
+    """The mesh over all devices (a mesh of one device is still a mesh), axes laid along the faster networks.
 
     Raises:
-      UserError: the sizes do not multiply to the number of devices.
+      UserError: the sizes do not multiply to the number of devices, or slices is not what the devices say.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = [getattr(config, axis) for axis in AXES]
-    rest = 1
-    for size in sizes:
-        rest *= size if size != -1 else 1
-    sizes = [len(devices) // rest if size == -1 else size for size in sizes]
-    total = 1
-    for size in sizes:
-        total *= size
-    if total != len(devices):
-        shape = dict(zip(AXES, sizes, strict=True))
-        raise UserError(
-            f'config.mesh: {shape} takes {total} devices, found {len(devices)}; set one axis to -1 to fill up'
-        )
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    sizes = config.sizes(len(devices))
+    if sizes[0] == 1:
+        placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    else:
+        within = [
+            mesh_utils.create_device_mesh(sizes[1:], part, allow_split_physical_axes=True)
+            for part in slices_of(devices, sizes[0])
+        ]
+        placed = np.stack(within)
+    return jax.sharding.Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def slices_of(devices, count: int) -> list[list]:
+    """The devices of each of `count` slices: as they say themselves (TPU slices), else by host, or in equal runs.
+
+    Raises:
+      UserError: the devices lie in another number of slices.
+    """
+    for attribute in ('slice_index', 'process_index'):
+        of = lambda device: getattr(device, attribute, None) or 0  # noqa: B023, used at once
+        groups = [[device for device in devices if of(device) == index] for index in sorted(set(map(of, devices)))]
+        if attribute == 'slice_index' and len(groups) > 1 and len(groups) != count:
+            raise UserError(f'config.mesh.slices={count}: the devices lie in {len(groups)} slices; set it to that')
+        if len(groups) == count and len({len(group) for group in groups}) == 1:
+            return groups
+    size = len(devices) // count
+    return [list(devices[i : i + size]) for i in range(0, len(devices), size)]
+
+
+def platform() -> str:
+    """'cpu', 'gpu' or 'tpu': where the mesh in context is, which may not be there at all; else jax's default."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    if device is None:
+        return jax.default_backend()
+    return 'gpu' if device.platform in ('cuda', 'rocm') else device.platform
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Leading dimension over (data, fsdp), everything else whole."""
+    """Leading dimension over the batch axes, everything else whole."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
+def batch_ways(mesh: jax.sharding.Mesh) -> int:
+    """Into how many parts a batch is split."""
+    return math.prod(mesh.shape[axis] for axis in BATCH)
+
+
 def check_batch(batch_size: int, mesh: jax.sharding.Mesh) -> None:
-    """Raises UserError unless the global batch divides over the data and fsdp axes."""
-    ways = mesh.shape['data'] * mesh.shape['fsdp']
+    """Raises UserError unless the global batch divides over the batch axes."""
+    ways = batch_ways(mesh)
     if batch_size % ways:
         raise UserError(
-            f'config.train.batch_size={batch_size} does not divide over {ways} devices (mesh axes data x fsdp)'
+            f'config.train.batch_size={batch_size} does not divide over {ways} devices (mesh axes {" x ".join(BATCH)})'
         )
 
 
