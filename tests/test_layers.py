@@ -27,7 +27,7 @@ MAY = {
     'train.step': ('diffusion', 'parallel', 'codecs', 'models', 'streams'),
     'train.loop': ('data', 'diffusion', 'evals', 'generate', 'media', 'parallel'),
     'benchmark': ('data', 'models', 'parallel', 'train'),
-    'checks': ('data', 'parallel'),
+    'checks': ('data', 'models', 'parallel'),
     'build': (
         'checks',
         'codecs',

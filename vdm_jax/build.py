@@ -269,7 +269,7 @@ class Run:
         if model.channels not in (None, channels):
             raise UserError(f'config.model.channels={model.channels}: the codec gives {channels}; leave it out')
         classes = self.source.num_classes if model.classes is None else model.classes
-        grid = model.grid or (frames // model.time_patch, height // model.patch, width // model.patch)
+        grid = model.grid or model.grid_of(self.latent_shape)
         return dataclasses.replace(model, channels=channels, classes=classes, grid=grid)
 
     def asks(self, told: dict) -> dict:

@@ -5,12 +5,15 @@
 
 from vdm_jax.data import scalars
 from vdm_jax.errors import UserError
+from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.parallel.mesh import check_batch
+from vdm_jax.parallel.rules import nearest
 
 
 def check(run) -> None:
     """All of the below, and whether batch, labels, scalars and shapes go together; computes nothing."""
     check_batch(run.experiment.train.batch_size, run.mesh)
+    check_mesh(run)
     if 0 < run.model.classes < run.source.num_classes:
         raise UserError(
             f'config.model.classes={run.model.classes}: the source has labels 0 to {run.source.num_classes - 1}'
@@ -26,6 +29,37 @@ def check(run) -> None:
     len(run.source), run.abstract  # noqa: B018, both raise UserErrors
     if run.experiment.train.validate_every:
         len(run.held_out)
+
+
+def check_mesh(run) -> None:
+    """Whether the mesh splits the network where it can be split.
+
+    Raises:
+      UserError: frames, places or heads do not divide; with the nearest mesh that works.
+    """
+    model, mesh = run.model, run.mesh
+    (frames, rows, columns), heads = model.grid_of(run.latent_shape), model.sizes.heads
+    units = [each for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions for each in shared]
+    heads //= max(len(shared) for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions)
+    moves = any(each.kind == 'time' for each in units)
+    frames += run.source.count if run.has_images else 0
+    by_heads = [each for each in units if ('sequence', 'tensor') in each.axes_for(model.attention)]
+    wanted = {
+        'tensor': {'heads': heads},
+        'sequence': {'frames of patches': frames}
+        | ({'patches of a frame': rows * columns} if moves else {})
+        | ({'heads on each part of config.mesh.tensor': heads // mesh.shape['tensor'] or 1} if by_heads else {}),
+    }
+    for axis, sizes in wanted.items():
+        for what, size in sizes.items():
+            if size % mesh.shape[axis]:
+                hint = nearest(mesh, axis, sizes.values())
+                ring = (
+                    '; or config.model.attention.sequence=ring' if 'config' in what and model.layout == 'full' else ''
+                )
+                raise UserError(
+                    f'config.mesh.{axis}={mesh.shape[axis]} does not divide the {size} {what}; {hint}{ring}'
+                )
 
 
 def check_sampler(run) -> None:
@@ -67,8 +101,8 @@ def check_positions(run) -> None:
     Raises:
       UserError: it learned the positions of smaller clips.
     """
-    model, (frames, height, width, _) = run.model, run.latent_shape
-    asked = frames // model.time_patch, height // model.patch, width // model.patch
+    model = run.model
+    asked = model.grid_of(run.latent_shape)
     if 'learned' in model.position and any(a > known for a, known in zip(asked, model.grid, strict=True)):
         raise UserError(
             f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of patches '

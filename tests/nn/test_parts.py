@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vdm_jax.nn import position
-from vdm_jax.nn.attention import attend, rotate
+from vdm_jax.nn.attend import attend
+from vdm_jax.nn.attention import rotate
 from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.mlp import gelu
 from vdm_jax.nn.norm import layer_norm

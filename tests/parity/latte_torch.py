@@ -10,7 +10,7 @@ from torch.nn import functional
 
 def fused_attention(x, qkv, out, heads):
     """Self-attention (S, L, D) -> (S, L, D) through PyTorch's fused kernel."""
-    q, k, v = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv(x).unflatten(-1, (heads, 3, -1)).permute(3, 0, 2, 1, 4)
     return out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 

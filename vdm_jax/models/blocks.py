@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vdm_jax.nn.arrange import Arrangement, Grid
+from vdm_jax.nn.arrange import Arrangement, Grid, home_of
+from vdm_jax.nn.attend import AttentionConfig
 from vdm_jax.nn.attention import Attention, CrossAttention
 from vdm_jax.nn.mlp import MLP
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.nn.norm import layer_norm, modulate
 from vdm_jax.nn.position import Rotary
+from vdm_jax.parallel.mesh import BATCH
+from vdm_jax.parallel.verbs import constrain
 
 
 class Context(NamedTuple):
@@ -25,14 +28,17 @@ class Context(NamedTuple):
     text_mask_BS: jax.Array | None
     time_TD: jax.Array | np.ndarray | None  # fixed or learned positions in time, yet to be added, (T + k, D)
     rotary: Rotary | None
+    attention: AttentionConfig
     scan: bool
+    remat: str
 
 
 class Block(nnx.Module):
     """A DiT block (Peebles & Xie 2023) with one or, for `attentions` = 2, two attentions in a row before the MLP.
 
     Each attention and the MLP are shifted, scaled and gated by their own three chunks of the modulation. With text,
-    cross-attention follows the attentions, neither normalised nor gated (PixArt-alpha, Chen et al. 2023).
+    cross-attention follows the attentions, neither normalised nor gated (PixArt-alpha, Chen et al. 2023). On a mesh x
+    moves to where each attention needs it, and stays there.
     """
 
     def __init__(self, config, *, attentions: int = 1, text: bool = True, rngs: nnx.Rngs):
@@ -48,13 +54,18 @@ class Block(nnx.Module):
     def __call__(self, x_BTND, context: Context, *arrangements: tuple[Arrangement, ...]):
         """x (B, T + k, N, D) -> the same; arrangements: of each attention, several where its heads are split."""
         x, grid = x_BTND, context.grid
-        modulation = self.modulation(context.c_BFD, context.shared)[:, :, None]
+        # Whole on every device, however its weights are split: it is small, and what it touches is not.
+        modulation = constrain(self.modulation(context.c_BFD, context.shared), BATCH)[:, :, None]
         chunks = jnp.split(modulation, modulation.shape[-1] // x.shape[-1], -1)
         attentions = [self.attention, *([self.attention2] if self.attention2 is not None else [])]
         for attention, arranged in zip(attentions, arrangements, strict=True):
             shift, scale, gate, *chunks = chunks
-            x = x + gate * attention(modulate(layer_norm(x), shift, scale), arranged, grid, context.rotary)
+            here = home_of(arranged)
+            y = constrain(modulate(layer_norm(constrain(x, *here)), shift, scale), *here)
+            y = constrain(attention(y, arranged, grid, context.rotary, context.attention), *here)
+            x = constrain(x + gate * y, *here)
         if self.cross is not None:
             x = x + self.cross(x, context.text_BSD, context.text_mask_BS)
         shift, scale, gate = chunks
-        return x + gate * self.mlp(modulate(layer_norm(x), shift, scale))
+        y = constrain(modulate(layer_norm(x), shift, scale), *here)
+        return constrain(x + gate * constrain(self.mlp(y), *here), *here)

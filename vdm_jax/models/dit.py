@@ -13,7 +13,8 @@ from vdm_jax.models.blocks import Context
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.sizes import SIZES, Size
 from vdm_jax.nn import position
-from vdm_jax.nn.arrange import Grid
+from vdm_jax.nn.arrange import Arrangement, Grid
+from vdm_jax.nn.attend import AttentionConfig
 from vdm_jax.nn.embed import (
     CaptionProjection,
     LabelEmbedding,
@@ -25,16 +26,18 @@ from vdm_jax.nn.embed import (
 from vdm_jax.nn.linear import Linear, on_cpu, zeros
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.nn.norm import layer_norm, modulate
+from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.rules import constrain
+from vdm_jax.parallel.verbs import constrain
 
 
 @dataclass(frozen=True)
 class VideoDiTConfig:
-    """What network to build.
+    """What network to build, and how it is computed (attention, remat, scan), which changes no weight.
 
-    size names a row of SIZES; width, depth and heads override it. scan=None scans layers on accelerators and slices
-    them on CPU. windows: of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches. lora_rank: of adaln_lora.
+    size names a row of SIZES; width, depth and heads override it. remat: what is kept for the backward pass, none (all
+    of it), dots, attention, full or offload (nn/remat.py). scan=None scans layers on accelerators and slices them on
+    CPU. windows: of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches. lora_rank: of adaln_lora.
     position: sin-cos or learned positions are added, rotary ones turn queries and keys; rope_interpolate squeezes the
     rotary positions of clips longer than `grid` into it. learn_variance doubles the head's channels for
     config.diffusion.variance=learned_range. self_condition: the network is also shown an estimate of x0. scalars:
@@ -65,6 +68,8 @@ class VideoDiTConfig:
     classes: int | None = None
     grid: tuple[int, int, int] | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
+    attention: AttentionConfig = AttentionConfig()  # noqa: RUF009, frozen
+    remat: Literal[*POLICIES] = 'none'
     scan: bool | None = None
 
     def __post_init__(self):
@@ -100,6 +105,10 @@ class VideoDiTConfig:
         chosen = {name: value for name in ('depth', 'width', 'heads') if (value := getattr(self, name)) is not None}
         return replace(named, **chosen)
 
+    def grid_of(self, shape) -> tuple[int, int, int]:
+        """Frames, rows and columns of patches of a clip of shape (T, H, W, …)."""
+        return shape[0] // self.time_patch, shape[1] // self.patch, shape[2] // self.patch
+
 
 class Head(nnx.Module):
     """Final adaLN and projection back to patches, zero at the start (DiT; with adaLN-single as PixArt-alpha has it)."""
@@ -111,7 +120,7 @@ class Head(nnx.Module):
         self.out = Linear(width, out, zeros, rngs=rngs)
 
     def __call__(self, x_BTND, c_BFD):
-        modulation = self.modulation(c_BFD, jnp.concatenate([c_BFD, c_BFD], -1))
+        modulation = constrain(self.modulation(c_BFD, jnp.concatenate([c_BFD, c_BFD], -1)), BATCH)
         shift, scale = jnp.split(modulation[:, :, None], 2, -1)
         return self.out(modulate(layer_norm(x_BTND), shift, scale))
 
@@ -164,6 +173,7 @@ class VideoDiT(nnx.Module):
         grid = Grid(frames // config.time_patch - images, height // config.patch, width // config.patch, images)
         if config.self_condition:
             x_BTHWC = jnp.concatenate([x_BTHWC, conditions.get('x0', jnp.zeros_like(x_BTHWC))], -1)
+        x_BTHWC = constrain(x_BTHWC, *Arrangement.home)
         x = self.patch_embed(patchify(x_BTHWC.astype(dtype), config.time_patch, config.patch))
         space_ND, time_TD = self.places(grid)
         if space_ND is not None:
@@ -178,10 +188,12 @@ class VideoDiT(nnx.Module):
             text_mask_BS=mask,
             time_TD=time_TD,
             rotary=self.rotary(grid),
+            attention=config.attention,
             scan=config.scan if config.scan is not None else not on_cpu(),
+            remat=config.remat,
         )
-        x = self.layers(constrain(x, BATCH, 'sequence'), context)
-        x = self.head(x, c)
+        x = self.layers(constrain(x, *Arrangement.home), context)
+        x = constrain(self.head(x, c), *Arrangement.home)
         return unpatchify(x, (frames, height, width), config.time_patch, config.patch).astype(jnp.float32)
 
     def places(self, grid: Grid):

@@ -11,6 +11,7 @@ from flax import nnx
 from vdm_jax.models.blocks import Block, Context
 from vdm_jax.nn import stack
 from vdm_jax.nn.arrange import Arrangement, Full, Space, Time, Window
+from vdm_jax.parallel.verbs import constrain
 
 # A block's attentions, one after the other; each has the arrangements that share its heads in equal parts.
 Attentions = tuple[tuple[Arrangement, ...], ...]
@@ -47,9 +48,9 @@ class Layout(nnx.Module):
             for i, (block, attentions) in enumerate(zip(blocks, unit, strict=True)):
                 x = add_time(x, context, index == 0) if i == timed else x
                 x = block(x, context, *attentions)
-            return x
+            return constrain(x, *Arrangement.home)  # where the next unit, and the head, take it up
 
-        return stack.apply(self.stacks, x_BTND, call, context.scan)
+        return stack.apply(self.stacks, x_BTND, call, context.scan, context.remat)
 
     @property
     def stacks(self) -> tuple[nnx.Module, ...]:
@@ -94,9 +95,11 @@ class LateFusion(Interleaved):
 
     def __call__(self, x_BTND, context):
         (space,), (time,) = self.unit(self.config)
-        x = stack.apply(self.space, x_BTND, lambda block, x, _: block(x, context, space), context.scan)
-        x = add_time(x, context)
-        return stack.apply(self.time, x, lambda block, x, _: block(x, context, time), context.scan)
+        how = context.scan, context.remat
+        x = stack.apply(self.space, x_BTND, lambda block, x, _: block(x, context, space), *how)
+        x = constrain(add_time(x, context), *Time.home)
+        x = stack.apply(self.time, x, lambda block, x, _: block(x, context, time), *how)
+        return constrain(x, *Arrangement.home)
 
 
 class Sequential(Layout):

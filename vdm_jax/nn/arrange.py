@@ -5,12 +5,14 @@ A clip of T frames may have k images behind it: further frames, of which each is
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from vdm_jax.nn.attend import AttentionConfig
 from vdm_jax.nn.position import Rotary
+from vdm_jax.parallel.mesh import BATCH
 
 
 class Grid(NamedTuple):
@@ -40,7 +42,19 @@ class Grid(NamedTuple):
 
 
 class Arrangement:
-    """What every arrangement answers."""
+    """What every arrangement answers, and where its tokens lie on a mesh.
+
+    home: mesh axes of (B, T + k, N) outside attention. axes: those of what `split` gives, within it: what attends to
+    each other is never apart. Where the two agree, attention needs no communication. kind: whose backend it takes.
+    """
+
+    kind: ClassVar[str] = 'full'
+    home: ClassVar[tuple] = (BATCH, 'sequence', None)
+    axes: ClassVar[tuple]
+
+    def axes_for(self, config: AttentionConfig) -> tuple:
+        """The axes, as config.sequence has them."""
+        return self.axes
 
     def split(self, x, grid: Grid):
         """(B, T + k, N, K, E) -> (..., K, L, E)."""
@@ -63,9 +77,18 @@ class Arrangement:
         raise NotImplementedError
 
 
+def home_of(arrangements: tuple[Arrangement, ...]) -> tuple:
+    """Where tokens lie whose heads are arranged so: the one home of all, or that of frames, if they have several."""
+    homes = {arrangement.home for arrangement in arrangements}
+    return homes.pop() if len(homes) == 1 else Arrangement.home
+
+
 @dataclasses.dataclass(frozen=True)
 class Space(Arrangement):
-    """Each frame by itself."""
+    """Each frame by itself; the sequence axis splits the frames."""
+
+    kind: ClassVar = 'space'
+    axes: ClassVar = (BATCH, 'sequence', 'tensor')
 
     def split(self, x, grid):
         return jnp.swapaxes(x, 2, 3)
@@ -83,8 +106,11 @@ class Space(Arrangement):
 
 @dataclasses.dataclass(frozen=True)
 class Time(Arrangement):
-    """Each location by itself, over the frames; causal: a frame sees none after it."""
+    """Each location by itself, over the frames; causal: a frame sees none after it. The sequence axis splits places."""
 
+    kind: ClassVar = 'time'
+    home: ClassVar = (BATCH, None, 'sequence')
+    axes: ClassVar = (BATCH, 'sequence', 'tensor')
     causal: bool = False
 
     def split(self, x, grid):
@@ -105,7 +131,16 @@ class Time(Arrangement):
 
 @dataclasses.dataclass(frozen=True)
 class Full(Arrangement):
-    """All tokens of a clip together, over space and time."""
+    """All tokens of a clip together, over space and time.
+
+    The sequence axis splits the frames; while they attend it splits the heads (Ulysses, Jacobs et al. 2023), or still
+    the frames, whose keys and values then go round in a ring (Liu et al. 2023).
+    """
+
+    axes: ClassVar = (BATCH, ('sequence', 'tensor'))
+
+    def axes_for(self, config):
+        return (BATCH, 'tensor', 'sequence') if config.sequence == 'ring' else self.axes
 
     def split(self, x, grid):
         batch, frames, tokens, heads, dim = x.shape
@@ -133,9 +168,10 @@ class Window(Arrangement):
     """Windows of frames x rows x columns, side by side from the first token on (W.A.L.T, Gupta et al. 2023).
 
     A side that the clip does not fill is cut to the clip's; where windows do not divide it, the last ones are padded
-    with tokens that nobody sees.
+    with tokens that nobody sees. The sequence axis splits as in `Full`.
     """
 
+    axes: ClassVar = (BATCH, None, None, None, ('sequence', 'tensor'))
     frames: int
     rows: int
     columns: int

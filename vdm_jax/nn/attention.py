@@ -1,27 +1,15 @@
 """Multi-head attention over a clip's tokens, in one or several arrangements, and over a text."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vdm_jax.nn.arrange import Arrangement, Grid
+from vdm_jax.nn.arrange import Arrangement, Grid, home_of
+from vdm_jax.nn.attend import AttentionConfig, attend, plain
 from vdm_jax.nn.linear import Linear, xavier, zeros
 from vdm_jax.nn.norm import RMSNorm
 from vdm_jax.nn.position import Rotary
-
-UNSEEN = -1e30  # a score that leaves nothing after the softmax, and no nan where a row sees nobody
-
-
-def attend(q, k, v, mask=None):
-    """Softmax attention (Vaswani et al. 2017): q (..., K, L, E), k, v (..., K, S, E) -> (..., K, L, E).
-
-    mask: bool, broadcast from the right against (..., K, L, S), True where L may look at S. Softmax is in float32.
-    """
-    scores = jnp.matmul(q * q.shape[-1] ** -0.5, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32)
-    if mask is not None:
-        scores = jnp.where(jnp.expand_dims(mask, range(scores.ndim - mask.ndim)), scores, UNSEEN)
-    return jnp.matmul(jax.nn.softmax(scores, axis=-1).astype(v.dtype), v)
+from vdm_jax.parallel.verbs import constrain
 
 
 def rotate(x, angles):
@@ -35,7 +23,8 @@ class Attention(nnx.Module):
     """Self-attention with a fused qkv projection, optional qk-norm (RMS, per head) and rotary positions.
 
     Several arrangements share the heads in equal parts, the first ones to the first; their outputs, each through its
-    own rows of the output projection, are summed.
+    own rows of the output projection, are summed. The columns of qkv go by head, then q, k, v, so that a mesh splits
+    them between heads.
 
     Call: x (B, T, N, D) -> (B, T, N, D).
     """
@@ -47,21 +36,27 @@ class Attention(nnx.Module):
         self.q_norm = RMSNorm(width // heads, rngs=rngs) if qk_norm else None
         self.k_norm = RMSNorm(width // heads, rngs=rngs) if qk_norm else None
 
-    def __call__(self, x, arrangements: tuple[Arrangement, ...], grid: Grid, rotary: Rotary | None = None):
+    def __call__(
+        self, x, arrangements: tuple[Arrangement, ...], grid: Grid, rotary: Rotary | None = None,
+        config: AttentionConfig = AttentionConfig(),  # noqa: B008, frozen
+    ):  # fmt: skip
         *lead, width = x.shape
-        qkv = self.qkv(x).reshape(*lead, 3, self.heads, width // self.heads)
-        q, k, v = (qkv[..., i, :, :] for i in range(3))  # each (B, T, N, K, E)
+        home = *home_of(arrangements), 'tensor'
+        qkv = constrain(self.qkv(x).reshape(*lead, self.heads, 3, width // self.heads), *home)
+        q, k, v = (qkv[..., i, :] for i in range(3))  # each (B, T, N, K, E)
         if self.q_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         share, mixed = self.heads // len(arrangements), []
         for i, arrangement in enumerate(arrangements):
             mine = [y[..., i * share : (i + 1) * share, :] for y in (q, k, v)]
-            q_i, k_i, v_i = (arrangement.split(y, grid) for y in mine)
+            axes = arrangement.axes_for(config)
+            q_i, k_i, v_i = (constrain(arrangement.split(y, grid), *axes) for y in mine)
             if rotary is not None:
                 angles = arrangement.angles(grid, rotary)
                 q_i, k_i = rotate(q_i, angles), rotate(k_i, angles)
-            mixed.append(arrangement.join(attend(q_i, k_i, v_i, arrangement.mask(grid)), grid))
-        mixed = mixed[0] if len(mixed) == 1 else jnp.concatenate(mixed, -2)
+            one = attend(q_i, k_i, v_i, arrangement.mask(grid), axes, getattr(config, arrangement.kind), config)
+            mixed.append(arrangement.join(constrain(one, *axes), grid))
+        mixed = constrain(mixed[0] if len(mixed) == 1 else jnp.concatenate(mixed, -2), *home)
         return self.out(mixed.reshape(*lead, width))
 
 
@@ -83,10 +78,10 @@ class CrossAttention(nnx.Module):
         *lead, width = x_BTND.shape
         batch, length, _ = y_BSD.shape
         q = self.q(x_BTND).reshape(*lead, self.heads, -1)
-        kv = self.kv(y_BSD).reshape(batch, 1, length, 2, self.heads, -1)  # 1: the same for every frame
-        k, v = kv[..., 0, :, :], kv[..., 1, :, :]
+        kv = self.kv(y_BSD).reshape(batch, 1, length, self.heads, 2, width // self.heads)  # 1: the same for every frame
+        k, v = kv[..., 0, :], kv[..., 1, :]
         if self.q_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (jnp.swapaxes(y, -2, -3) for y in (q, k, v))
-        mixed = attend(q, k, v, mask_BS[:, None, None, None, :])
+        mixed = plain(q, k, v, mask_BS[:, None, None, None, :])
         return self.out(jnp.swapaxes(mixed, -2, -3).reshape(*lead, width))

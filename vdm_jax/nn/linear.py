@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.parallel.mesh import platform
-from vdm_jax.parallel.rules import is_split
+from vdm_jax.parallel.verbs import is_split
 
 xavier = nnx.initializers.xavier_uniform()
 zeros = nnx.initializers.zeros_init()

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vdm_jax.nn.remat import rematerialised
+
 
 def stacked(make: Callable[..., nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
     """`depth` independently initialised layers, make(rngs=…), as one module whose every parameter has a leading axis
@@ -17,7 +19,7 @@ def stacked(make: Callable[..., nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.
     return nnx.vmap(lambda rngs: make(rngs=rngs))(rngs.split(depth))
 
 
-def apply(layers, x, call: Callable, scan: bool):
+def apply(layers, x, call: Callable, scan: bool, remat: str = 'none'):
     """Run x through stacked layers: call(layer, x, index) -> x, for each layer in turn.
 
     Args:
@@ -25,7 +27,9 @@ def apply(layers, x, call: Callable, scan: bool):
       x: the carried activation; `call` keeps its shape and dtype.
       call: applies one layer; `index` is its number, an int32 scalar (traced when scanned, a Python int when not).
       scan: True compiles one layer and loops; False slices the stack inside jit (on CPU about twice as fast).
+      remat: what of a layer is kept for the backward pass, a name of nn.remat.POLICIES.
     """
+    call = rematerialised(call, remat)
     depth = jax.tree.leaves(layers)[0].shape[0]
     if scan:
         body = lambda x, layer_index: (call(layer_index[0], x, layer_index[1]), None)

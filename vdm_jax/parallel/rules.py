@@ -1,5 +1,6 @@
 """One table for sharding: (path regex -> mesh axes of the last dimensions); it serves params, EMA and moments alike."""
 
+import math
 import re
 
 import jax
@@ -10,10 +11,16 @@ from vdm_jax.errors import UserError
 # First match wins. Axes are right-aligned: a layer-stacked kernel (layers, in, out) and a single one (in, out) share a
 # row, and so do params/…, ema/…/…, and the moments in opt_state/…, whose paths end alike.
 RULES = (
-    (r'(qkv|q|kv|up|modulation|shared)/kernel$', ('fsdp', 'tensor')),
-    (r'(out|down)/kernel$', ('tensor', 'fsdp')),
+    (r'/(qkv|q|kv)/kernel$', ('fsdp', 'tensor')),  # whole heads
+    (r'/(attention2?|cross)/out/kernel$', ('tensor', 'fsdp')),
+    (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
+    (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
+    (r'/(qkv|q|kv|mlp/up)/bias$', ('tensor',)),
+    (r'(modulation|shared)/kernel$', ('fsdp', 'tensor')),
+    (r'(embed|caption)/(up|down)/kernel$', (None, 'fsdp')),
     (r'', ()),
 )
+LARGE = 2**20  # elements: what is worth splitting
 
 
 def path_name(path) -> str:
@@ -21,15 +28,20 @@ def path_name(path) -> str:
     return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
-def spec_for(name: str, ndim: int) -> PartitionSpec:
-    """Mesh axes of each dimension of the array called `name`, by the first rule that matches."""
-    axes = next(axes for pattern, axes in RULES if re.search(pattern, name))
-    if ndim < len(axes):
-        return PartitionSpec()
-    return PartitionSpec(*(None,) * (ndim - len(axes)), *axes)
+def axes_for(name: str, ndim: int, rules=RULES) -> tuple:
+    """Mesh axes of each dimension of the array called `name`, by the first rule that matches.
+
+    Raises:
+      ValueError: the rule puts two dimensions on one axis.
+    """
+    pattern, axes = next(rule for rule in rules if re.search(rule[0], name))
+    named = [axis for axis in axes if axis]
+    if len(set(named)) < len(named):
+        raise ValueError(f'the rule {pattern!r} puts two dimensions of {name} on one axis: {axes}')
+    return () if ndim < len(axes) else (None,) * (ndim - len(axes)) + tuple(axes)
 
 
-def shardings_for(shapes, mesh: Mesh):
+def shardings_for(shapes, mesh: Mesh, rules=RULES):
     """A NamedSharding for every leaf of a tree of shapes.
 
     Raises:
@@ -37,23 +49,55 @@ def shardings_for(shapes, mesh: Mesh):
     """
 
     def sharding(path, leaf):
-        name, spec = path_name(path), spec_for(path_name(path), len(leaf.shape))
-        for size, axis in zip(leaf.shape, spec, strict=False):
+        name = path_name(path)
+        axes = axes_for(name, len(leaf.shape), rules)
+        for number, (size, axis) in enumerate(zip(leaf.shape, axes, strict=False)):
             if axis and size % mesh.shape[axis]:
-                raise UserError(f'config.mesh.{axis}={mesh.shape[axis]} does not divide {name} of shape {leaf.shape}')
-        return NamedSharding(mesh, spec)
+                raise UserError(
+                    f'config.mesh.{axis}={mesh.shape[axis]} does not divide dimension {number} of {name}, which is '
+                    f'{tuple(leaf.shape)}; {nearest(mesh, axis, split_on(axis, shapes, rules))}'
+                )
+        return NamedSharding(mesh, PartitionSpec(*axes))
 
     return jax.tree_util.tree_map_with_path(sharding, shapes)
 
 
-def constrain(x, *axes):
-    """Pin the leading dimensions of an activation to mesh axes; nothing happens where no mesh is set."""
-    if jax.sharding.get_abstract_mesh().empty:
-        return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*axes))
+def split_on(axis: str, shapes, rules=RULES) -> list[int]:
+    """The sizes of all dimensions that the table puts on a mesh axis."""
+    found = set()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
+        axes = axes_for(path_name(path), len(leaf.shape), rules)
+        found |= {size for size, each in zip(leaf.shape, axes, strict=False) if each == axis}
+    return sorted(found)
 
 
-def is_split() -> bool:
-    """Whether the mesh in context has more than one device, so that merging leading dimensions could mean a gather."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return not mesh.empty and mesh.size > 1
+def nearest(mesh: Mesh, axis: str, sizes) -> str:
+    """What to say of the mesh nearest to this one, with `axis` dividing all of `sizes`; data takes up the rest."""
+    free, largest = mesh.shape[axis] * mesh.shape['data'], math.gcd(*sizes)
+    works = [size for size in range(1, free + 1) if free % size == 0 and largest % size == 0]
+    best = min(works, key=lambda size: (abs(math.log(size / mesh.shape[axis])), size))
+    return f'the nearest mesh that works: --config.mesh.{axis}={best} --config.mesh.data={free // best}'
+
+
+def unmatched(shapes, rules=RULES) -> list[str]:
+    """The patterns of the table that no array of the tree goes by (the last row, for what is left, aside)."""
+    names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]]
+    first = {next(pattern for pattern, _ in rules if re.search(pattern, name)) for name in names}
+    return [pattern for pattern, _ in rules if pattern and pattern not in first]
+
+
+def replicated(abstract, at_least: int = LARGE) -> list[str]:
+    """'name (shape)' of the arrays, with shardings, of so many elements that every device holds whole.
+
+    None on a mesh whose fsdp and tensor axes split nothing.
+    """
+    found = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(abstract)[0]:
+        mesh = leaf.sharding.mesh
+        if (
+            leaf.size >= at_least
+            and leaf.sharding.is_fully_replicated
+            and mesh.shape['fsdp'] * mesh.shape['tensor'] > 1
+        ):
+            found.append(f'{path_name(path)} {tuple(leaf.shape)}')
+    return found

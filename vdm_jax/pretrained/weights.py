@@ -9,7 +9,7 @@ from etils import epath
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.rules import path_name
 
-FORMAT = 'vdm_jax weights 1'
+FORMAT = 'vdm_jax weights 2'  # 1: columns of qkv by q, k, v, then head
 
 
 def save(path, params: dict, about: dict) -> int:
@@ -67,6 +67,9 @@ def _read(path):
         metadata = header.get('__metadata__', {})
     except (safetensors.SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f'--weights={path}: not a safetensors file ({error})') from None
-    if metadata.get('format') != FORMAT:
+    found = metadata.get('format', '')
+    if found != FORMAT and found.startswith(FORMAT[:-1]):
+        raise UserError(f'--weights={path}: {found!r} was written by another version, this one reads {FORMAT!r}')
+    if found != FORMAT:
         raise UserError(f'--weights={path}: not written by python -m vdm_jax export')
     return arrays, json.loads(metadata['about'])

@@ -1,0 +1,58 @@
+"""The mesh: sizes, what does not multiply, and whole slices side by side on the slower network."""
+
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from vdm_jax.errors import UserError
+from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_ways, make_mesh, platform, slices_of
+
+
+def test_the_rest_goes_to_the_axis_that_is_minus_one():
+    assert MeshConfig(fsdp=2, tensor=2).sizes(8) == (1, 2, 2, 1, 2)
+    mesh = make_mesh(MeshConfig(slices=2, fsdp=2, sequence=2), jax.devices()[:8])
+    assert mesh.axis_names == AXES and dict(mesh.shape) == {
+        'slices': 2, 'data': 1, 'fsdp': 2, 'sequence': 2, 'tensor': 1,
+    }  # fmt: skip
+    assert batch_ways(mesh) == 4
+
+
+@pytest.mark.parametrize('sizes', [{'data': 3}, {'data': 1}, {'fsdp': 16}, {'data': 2, 'fsdp': 8}])
+def test_sizes_that_do_not_multiply_to_the_devices_are_refused(sizes):
+    with pytest.raises(UserError, match=r'config\.mesh.*found 8'):
+        make_mesh(MeshConfig(**sizes), jax.devices()[:8])
+
+
+def device(number, **attributes):
+    return SimpleNamespace(id=number, **attributes)
+
+
+def test_slices_go_by_what_devices_say_then_by_host_then_in_equal_runs():
+    ids = lambda groups: [[each.id for each in group] for group in groups]
+    mixed = [device(i, slice_index=i % 2, process_index=i // 2) for i in range(8)]
+    assert ids(slices_of(mixed, 2)) == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    hosts = [device(i, slice_index=0, process_index=i % 4) for i in range(8)]
+    assert ids(slices_of(hosts, 4)) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert ids(slices_of([device(i) for i in range(8)], 2)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_another_number_of_slices_than_the_devices_lie_in_is_refused():
+    with pytest.raises(UserError, match='lie in 4 slices'):
+        slices_of([device(i, slice_index=i // 2) for i in range(8)], 2)
+
+
+def test_a_slice_holds_a_whole_copy_of_the_rest_of_the_mesh():
+    mesh = make_mesh(MeshConfig(slices=2, fsdp=4), jax.devices()[:8])
+    halves = [{each.id for each in half.ravel()} for half in mesh.devices]
+    first = {each.id for each in jax.devices()[:4]}
+    assert halves == [first, {each.id for each in jax.devices()[4:8]}]
+
+
+def test_the_platform_is_that_of_the_mesh_in_context():
+    assert platform() == 'cpu'
+    with jax.set_mesh(make_mesh(MeshConfig(), jax.devices()[:2])):
+        assert platform() == 'cpu'
+    absent = jax.sharding.AbstractDevice(device_kind='TPU v5', num_cores=1, platform='tpu')
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((2,), ('data',), abstract_device=absent)):
+        assert platform() == 'tpu'

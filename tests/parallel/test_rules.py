@@ -1,0 +1,106 @@
+"""The table of shardings: what it gives params, EMA and moments, and what it says of a mesh that does not work."""
+
+import re
+
+import jax
+import pytest
+
+from vdm_jax.build import Run, experiment_from
+from vdm_jax.errors import UserError
+from vdm_jax.parallel.mesh import MeshConfig, make_mesh
+from vdm_jax.parallel.rules import RULES, axes_for, path_name, replicated, shardings_for, unmatched
+
+
+def run_on(mesh, devices=8, optimizer='adamw', **model):
+    groups = {
+        'data': {'source': 'synthetic', 'frames': 8, 'pixels': 16, 'classes': 3},
+        'model': {'depth': 2, 'width': 64, 'heads': 8, 'patch': 4} | model,
+        'train': {'batch_size': 8}, 'optim': {'name': optimizer}, 'mesh': mesh,
+    }  # fmt: skip
+    return Run(experiment_from(groups), jax.devices()[:devices])
+
+
+def specs(tree):
+    return {path_name(path): leaf.sharding.spec for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+@pytest.mark.parametrize('optimizer', ['adamw', 'muon'])
+def test_averages_and_moments_lie_where_their_parameters_do(optimizer):
+    run = run_on({'fsdp': 2, 'tensor': 2}, optimizer=optimizer)
+    params, ema, moments = (specs(getattr(run.abstract, name)) for name in ('params', 'ema', 'opt_state'))
+    split = {name: spec for name, spec in params.items() if any(spec)}
+    assert len(split) > 10
+    for name, spec in split.items():
+        twins = [other for path, other in (ema | moments).items() if path.endswith(name)]
+        assert len(twins) >= 2 and set(twins) == {spec}, name
+
+
+def test_a_rule_that_puts_two_dimensions_on_one_axis_is_refused():
+    with pytest.raises(ValueError, match=r"'kernel\$' puts two dimensions of a/kernel on one axis"):
+        axes_for('a/kernel', 2, ((r'kernel$', ('fsdp', 'fsdp')), (r'', ())))
+
+
+def test_the_house_table_has_no_such_rule():
+    for pattern, axes in RULES:
+        named = [axis for axis in axes if axis]
+        assert len(named) == len(set(named)), pattern
+
+
+def test_a_mesh_that_does_not_divide_is_named_with_array_dimension_and_one_that_works():
+    run = run_on({'fsdp': 8, 'data': 1}, width=36, heads=2)
+    with pytest.raises(UserError) as error:
+        shardings_for(run.abstract, run.mesh)
+    said = re.match(
+        r'config\.mesh\.fsdp=8 does not divide dimension (\d) of (\S+), which is \(([\d, ]+)\); the nearest mesh that '
+        r'works: --config\.mesh\.fsdp=(\d+) --config\.mesh\.data=(\d+)$',
+        str(error.value),
+    )
+    assert int(said[3].split(', ')[int(said[1])]) % 8 and 'kernel' in said[2]
+    run_on({'fsdp': int(said[4]), 'data': int(said[5])}, width=36, heads=2).check()
+
+
+def test_rules_that_match_nothing_are_told():
+    run = run_on({})
+    assert unmatched(run.abstract) == []
+    assert unmatched(run.abstract, ((r'nothing/like/this$', ()), *RULES)) == ['nothing/like/this$']
+    assert unmatched({'a': 1.0}) == [pattern for pattern, _ in RULES if pattern]
+
+
+def test_large_arrays_that_every_device_holds_whole_are_told():
+    run = run_on({'fsdp': 8, 'data': 1})
+    assert replicated(run.abstract.params) == []
+    found = replicated(run.abstract.params, at_least=1000)
+    assert found and all('kernel' in name and 'layers' not in name for name in found)
+    mesh = make_mesh(MeshConfig(fsdp=8, data=1), jax.devices()[:8])
+    kernel = {'fresh': {'weights': jax.ShapeDtypeStruct((2048, 1024), 'float32')}}
+    placed = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        kernel, shardings_for(kernel, mesh),
+    )  # fmt: skip
+    assert replicated(placed) == ['fresh/weights (2048, 1024)']
+    assert replicated(run_on({}).abstract.params, at_least=1) == []  # nothing is meant to be split
+
+
+@pytest.mark.parametrize(
+    'mesh, layout, attention, said',
+    [
+        ({'tensor': 8, 'data': 1}, 'interleaved', {}, 'config.mesh.tensor=8 does not divide the 4 heads'),
+        ({'sequence': 8, 'data': 1}, 'interleaved', {}, 'config.mesh.sequence=8 does not divide the 4 frames'),
+        ({'sequence': 4, 'tensor': 2, 'data': 1}, 'full', {}, 'config.model.attention.sequence=ring'),
+        ({'sequence': 4, 'tensor': 2, 'data': 1}, 'full', {'sequence': 'ring'}, None),
+        ({'tensor': 4}, 'split_heads', {}, 'does not divide the 2 heads'),
+    ],
+)
+def test_heads_and_tokens_that_do_not_divide_are_told(mesh, layout, attention, said):
+    groups = {
+        'data': {'source': 'synthetic', 'frames': 4, 'pixels': 16},
+        'model': {'depth': 2, 'width': 64, 'heads': 4, 'patch': 4, 'layout': layout, 'attention': attention},
+        'train': {'batch_size': 8}, 'mesh': mesh,
+    }  # fmt: skip
+    run = Run(experiment_from(groups), jax.devices()[:8])
+    if said is None:
+        run.check()
+    else:
+        with pytest.raises(UserError) as error:
+            run.check()
+        assert said in str(error.value)

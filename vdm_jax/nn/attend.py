@@ -1,0 +1,156 @@
+"""Softmax attention behind one call: BACKENDS names the ways to compute it, all of which give what `plain` gives.
+
+q (..., K, L, E) and k, v (..., K, S, E) -> (..., K, L, E). mask: bool, broadcast from the right against (..., K, L, S),
+True where L may look at S, or None. axes: the mesh axes of (..., K), so that what attends to each other lies on one
+device; or of (..., K, L), L in parts on the mesh's sequence axis.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from vdm_jax.nn.ring import RING, ring
+from vdm_jax.parallel.mesh import platform
+from vdm_jax.parallel.verbs import local, ways
+
+UNSEEN = -1e30  # a score that leaves nothing after the softmax, and no nan where a row sees nobody
+OUTPUT = 'attention'  # what rematerialisation calls outputs of attention, and the logsumexp that goes with them
+LANES = 128  # of a TPU: heads are padded to a multiple of these, and blocks are a multiple of these
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """How attention is computed; what it computes is the same for all.
+
+    space, time, full: the backend over one frame's tokens, over one location's frames, and over several frames' tokens
+    (full attention, windows). auto: cudnn on GPU and splash on TPU where they take the shapes and the sequence has
+    `flash_from` tokens or more, else xla, whose batched matmuls suit 16 frames better than any kernel. block_q and
+    block_kv: at most so many tokens in a block of splash (multiples of 128). sequence: how full attention and windows
+    are split over the mesh's sequence axis: by heads (ulysses) or by tokens, whose keys and values go round (ring).
+    """
+
+    space: Literal['auto', 'xla', 'cudnn', 'splash'] = 'auto'
+    time: Literal['auto', 'xla', 'cudnn', 'splash'] = 'auto'
+    full: Literal['auto', 'xla', 'cudnn', 'splash'] = 'auto'
+    flash_from: int = 128
+    block_q: int = 512
+    block_kv: int = 512
+    sequence: Literal['ulysses', 'ring'] = 'ulysses'
+
+    def __post_init__(self):
+        for name in ('block_q', 'block_kv'):
+            if getattr(self, name) < LANES or getattr(self, name) % LANES:
+                raise ValueError(f'config.model.attention.{name}={getattr(self, name)}: want a multiple of {LANES}')
+
+
+def attend(q, k, v, mask=None, axes=(), backend: str = 'auto', config: AttentionConfig = AttentionConfig()):  # noqa: B008
+    """Softmax attention (Vaswani et al. 2017) by the backend of that name, or by the one that suits the shapes.
+
+    Raises:
+      ValueError: the backend does not take these shapes.
+    """
+    if RING in axes[-1:] and ways(RING) > 1:
+        return checkpoint_name(ring(q, k, v, mask, axes), OUTPUT)
+    if backend == 'auto':
+        backend = suited(q, k, mask, config)
+    elif reason := refusal(backend, q, k, mask):
+        raise ValueError(f'config.model.attention: {backend} {reason}; choose auto or xla')
+    return checkpoint_name(BACKENDS[backend](q, k, v, mask, axes, config), OUTPUT)
+
+
+def suited(q, k, mask, config: AttentionConfig) -> str:
+    """The backend that `auto` takes here."""
+    flash = {'gpu': 'cudnn', 'tpu': 'splash'}.get(platform())
+    if flash is None or min(q.shape[-2], k.shape[-2]) < config.flash_from or refusal(flash, q, k, mask):
+        return 'xla'
+    return flash
+
+
+def refusal(backend: str, q, k, mask) -> str | None:
+    """Why a backend cannot compute this, None where it can."""
+    if backend == 'xla':
+        return None
+    if mask is not None and (not isinstance(mask, np.ndarray) or mask.ndim != 2):
+        return 'takes only masks that are the same for all sequences'
+    if backend == 'cudnn':
+        if q.dtype not in (jnp.bfloat16, jnp.float16):
+            return f'computes in bfloat16 or float16, not in {q.dtype} (config.model.dtype)'
+        if q.shape[-1] % 8 or q.shape[-1] > 256:
+            return f'takes heads of up to 256 dimensions, a multiple of 8, not of {q.shape[-1]}'
+        if mask is not None and (q.shape[-2] % 2 or k.shape[-2] % 2):
+            return 'takes masks for even lengths alone'
+    return None
+
+
+def plain(q, k, v, mask=None, axes=(), config=None):
+    """The definition, left to XLA. Softmax is in float32."""
+    scores = jnp.matmul(q * q.shape[-1] ** -0.5, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32)
+    if mask is not None:
+        scores = jnp.where(jnp.expand_dims(mask, range(scores.ndim - mask.ndim)), scores, UNSEEN)
+    return jnp.matmul(jax.nn.softmax(scores, axis=-1).astype(v.dtype), v)
+
+
+def cudnn(q, k, v, mask, axes, config):
+    """cuDNN's fused attention, on each device's part."""
+
+    def fused(*qkv):
+        lead = qkv[0].shape[:-3]
+        q, k, v = (jnp.swapaxes(y.reshape(-1, *y.shape[-3:]), 1, 2) for y in qkv)  # (b, L, K, E)
+        shown = None if mask is None else jnp.asarray(mask)[None, None]
+        out = jnp.swapaxes(jax.nn.dot_product_attention(q, k, v, mask=shown, implementation='cudnn'), 1, 2)
+        return out.reshape(*lead, *out.shape[1:])
+
+    return local(fused, (axes, axes, axes), axes)(q, k, v)
+
+
+def splash(q, k, v, mask, axes, config, interpret: bool = False):
+    """The Pallas kernel for TPUs that comes with jax (splash attention), on each device's part.
+
+    Heads and sequences are padded to whole lanes; padding sees itself alone.
+    """
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    pad = lambda y: jnp.pad(y, [(0, 0)] * (y.ndim - 2) + [(0, -y.shape[-2] % LANES), (0, -y.shape[-1] % LANES)])
+    (length, dim), size = q.shape[-2:], k.shape[-2]
+    q, k, v = pad(q * dim**-0.5), pad(k), pad(v)
+    shape = q.shape[-2], k.shape[-2]
+    if mask is None:
+        seen = masks.FullMask(shape)
+    else:  # padding sees padding, so that no row is empty
+        grown = np.eye(*shape, dtype=bool)
+        grown[:length, :size] = mask
+        seen = masks.NumpyMask(grown)
+    ids = None
+    if shape != (length, size) and mask is None:
+        ids = kernel.SegmentIds(*(jnp.asarray(np.arange(n) >= m, jnp.int32) for n, m in ((shape[0], length), (shape[1], size))))
+    block_q, block_kv = block(shape[0], config.block_q), block(shape[1], config.block_kv)
+    sizes = kernel.BlockSizes(
+        block_q=block_q, block_kv=block_kv, block_kv_compute=block_kv, block_q_dkv=block_q, block_kv_dkv=block_kv,
+        block_kv_dkv_compute=block_kv, block_q_dq=block_q, block_kv_dq=block_kv,
+    )  # fmt: skip
+
+    def fused(*qkv):
+        lead = qkv[0].shape[:-3]
+        q, k, v = (y.reshape(-1, *y.shape[-3:]) for y in qkv)
+        heads = masks.MultiHeadMask([seen] * q.shape[1])
+        attention = kernel.make_splash_mha(
+            heads, block_sizes=sizes, head_shards=1, q_seq_shards=1, residual_checkpoint_name=OUTPUT,
+            interpret=interpret,
+        )  # fmt: skip
+        out = jax.vmap(lambda q, k, v: attention(q, k, v, segment_ids=ids))(q, k, v)
+        return out.reshape(*lead, *out.shape[1:])
+
+    return local(fused, (axes, axes, axes), axes)(q, k, v)[..., :length, :dim]
+
+
+def block(length: int, most: int) -> int:
+    """The largest block of at most `most` tokens, in whole lanes, that divides a padded length."""
+    return max(size for size in range(LANES, min(most, length) + 1, LANES) if length % size == 0)
+
+
+BACKENDS = {'xla': plain, 'cudnn': cudnn, 'splash': splash}

@@ -1,0 +1,53 @@
+"""Rematerialisation: what a layer keeps for its backward pass, which computes the rest anew. POLICIES has the kinds."""
+
+from collections.abc import Callable
+
+import jax
+from jax.ad_checkpoint import checkpoint_name
+
+from vdm_jax.nn.attend import OUTPUT
+
+INPUT = 'layer'  # what a layer is given
+KERNELS = ('dot_product_attention_fwd_wrapper',)  # fused kernels whose outputs carry no name, cuDNN's
+
+
+def _kernels(primitive, *_, **__):
+    return primitive.name in KERNELS
+
+
+_save = jax.checkpoint_policies
+_attention = _save.save_from_both_policies(_save.save_only_these_names(OUTPUT), _kernels)
+POLICIES = {
+    'none': None,  # everything is kept
+    'dots': _save.save_from_both_policies(_save.dots_with_no_batch_dims_saveable, _attention),
+    'attention': _attention,
+    'full': _save.nothing_saveable,
+    'offload': _save.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[INPUT, OUTPUT],
+        offload_src='device',
+        offload_dst='pinned_host',
+    ),
+}
+
+
+def rematerialised(call: Callable, name: str) -> Callable:
+    """`call` (layer, x, index) -> x, keeping only what the policy of that name keeps.
+
+    none: everything. dots: layer inputs, outputs of projections and of attention, not the scores (costs least time).
+    attention: layer inputs and outputs of attention, with what its kernel needs to go back. full: layer inputs alone.
+    offload: layer inputs and outputs of attention, in the host's memory.
+    """
+    if name == 'none':
+        return call
+
+    def named(layer, x, index):
+        return call(layer, checkpoint_name(x, INPUT), index)
+
+    # A Python int stays one: layouts ask whether it is 0.
+    def layer_of(layer, x, index):
+        if isinstance(index, int):
+            return jax.checkpoint(lambda layer, x: named(layer, x, index), policy=POLICIES[name])(layer, x)
+        return jax.checkpoint(named, policy=POLICIES[name], prevent_cse=False)(layer, x, index)
+
+    return layer_of

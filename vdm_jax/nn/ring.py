@@ -1,0 +1,52 @@
+"""Attention over a sequence that lies in parts on several devices: keys and values go round, queries stay."""
+
+import jax
+import jax.numpy as jnp
+
+from vdm_jax.parallel.verbs import local, ways
+
+RING = 'sequence'  # the mesh axis that goes round
+
+
+def ring(q, k, v, mask, axes):
+    """Ring attention (Liu et al. 2023, arXiv:2310.01889): what nn.attend.plain gives, with no device seeing all keys.
+
+    Args:
+      q, k, v: (..., K, L, E), L split over the ring.
+      mask: bool (L, L), True where row may look at column, every row at itself; or None.
+      axes: mesh axes of q, up to L.
+
+    The softmax is made block by block in float32 (Milakov & Gimelshein 2018); the backward pass makes the scores anew.
+    """
+    devices = ways(RING)
+    forth = [(i, (i - 1) % devices) for i in range(devices)]  # after i turns device d holds the part of d + i
+
+    def on_one(q, k, v):
+        index, length = jax.lax.axis_index(RING), q.shape[-2]
+        q = q * q.shape[-1] ** -0.5
+
+        @jax.checkpoint
+        def see(carry, k, v, part):
+            out, norm, top = carry
+            scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32)
+            if mask is not None:
+                corner = index * length, (index + part) % devices * length
+                seen = jax.lax.dynamic_slice(jnp.asarray(mask), corner, (length, length))
+                scores = jnp.where(jnp.expand_dims(seen, range(scores.ndim - 2)), scores, -1e30)
+            higher = jnp.maximum(top, scores.max(-1))
+            share, before = jnp.exp(scores - higher[..., None]), jnp.exp(top - higher)
+            fresh = jnp.matmul(share.astype(v.dtype), v, preferred_element_type=jnp.float32)
+            return out * before[..., None] + fresh, norm * before + share.sum(-1), higher
+
+        def turn(carry, part):
+            k, v, seen = carry
+            k, v = (jax.lax.ppermute(y, RING, forth) for y in (k, v))
+            return (k, v, see(seen, k, v, part)), None
+
+        rows = q.shape[:-1]
+        nothing = jnp.zeros(q.shape, jnp.float32), jnp.zeros(rows, jnp.float32), jnp.full(rows, -jnp.inf)
+        start = k, v, see(nothing, k, v, 0)  # its own part first: every row sees itself
+        (_, _, (out, norm, _)), _ = jax.lax.scan(turn, start, jnp.arange(1, devices))
+        return (out / norm[..., None]).astype(v.dtype)
+
+    return local(on_one, (axes, axes, axes), axes)(q, k, v)
