@@ -36,13 +36,15 @@ def make_generate(
             return network(params, process.model_input(x, t), process.model_time(t), told)
 
         def guided(x, t, t_all, before):
-            twice = lambda a, b: jnp.concatenate([a, b])
+            # Side by side, row for row: one half behind the other would move rows between devices.
+            twice = lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
             both = jax.tree.map(twice, told, without(told, classes, label=guidance.negative))
             output = asked(twice(x, x), twice(t_all, t_all), both, twice(before, before))
-            conditional, unconditional = (half[:, objective.context :] for half in jnp.split(output, 2))
+            output = output.reshape(-1, 2, *output.shape[1:])
+            conditional, unconditional = (output[:, i, objective.context :] for i in range(2))
             prediction = guidance.apply(conditional[..., :channels], unconditional[..., :channels], scale, t)
             prediction = jnp.concatenate([prediction, conditional[..., channels:]], -1)
-            given_frames = output[: len(x), : objective.context]  # what is given is not guided
+            given_frames = output[:, 0, : objective.context]  # what is given is not guided
             return jnp.concatenate([given_frames, prediction], 1)
 
         def denoise(x, t, before):

@@ -28,7 +28,9 @@ GROUPS = {
 
 def value_and_grad(sizes, groups=GROUPS):
     """(loss, gradients by path) of one step's batch on the mesh of these sizes, from parameters of plain noise."""
-    run = Run(experiment_from(groups | {'mesh': dict(zip(AXES, sizes, strict=True))}), jax.devices()[: math.prod(sizes)])
+    run = Run(
+        experiment_from(groups | {'mesh': dict(zip(AXES, sizes, strict=True))}), jax.devices()[: math.prod(sizes)]
+    )
     rng = np.random.default_rng(0)
     noise = lambda leaf: jax.device_put(rng.normal(0, 0.1, leaf.shape).astype(np.float32), leaf.sharding)
     batch = {
@@ -57,7 +59,8 @@ def test_there_are_twenty_products():
 
 @pytest.mark.multidevice
 @pytest.mark.parametrize(
-    'sizes', [pytest.param(s, marks=[] if s in DEFAULT else pytest.mark.slow, id='x'.join(map(str, s))) for s in PRODUCTS]
+    'sizes',
+    [pytest.param(s, marks=[] if s in DEFAULT else pytest.mark.slow, id='x'.join(map(str, s))) for s in PRODUCTS],
 )
 def test_loss_and_gradients_are_those_of_one_device(sizes, alone):
     loss, grads = value_and_grad(sizes)

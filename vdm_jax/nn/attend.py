@@ -127,7 +127,9 @@ def splash(q, k, v, mask, axes, config, interpret: bool = False):
         seen = masks.NumpyMask(grown)
     ids = None
     if shape != (length, size) and mask is None:
-        ids = kernel.SegmentIds(*(jnp.asarray(np.arange(n) >= m, jnp.int32) for n, m in ((shape[0], length), (shape[1], size))))
+        ids = kernel.SegmentIds(
+            *(jnp.asarray(np.arange(n) >= m, jnp.int32) for n, m in ((shape[0], length), (shape[1], size)))
+        )
     block_q, block_kv = block(shape[0], config.block_q), block(shape[1], config.block_kv)
     sizes = kernel.BlockSizes(
         block_q=block_q, block_kv=block_kv, block_kv_compute=block_kv, block_q_dkv=block_q, block_kv_dkv=block_kv,

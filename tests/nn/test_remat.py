@@ -1,0 +1,46 @@
+"""Rematerialisation: the same gradients from fewer kept values."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.small import LABEL, SMALL, T, network, video
+from vdm_jax.nn.remat import POLICIES
+
+DEEP = dataclasses.replace(SMALL, depth=4)
+
+
+def gradients(policy, scan):
+    """(gradients, bytes that the backward pass is handed beside the parameters)."""
+    apply, params = network(dataclasses.replace(DEEP, remat=policy, scan=scan))
+    loss = lambda params: jnp.square(apply(params, video(), T, LABEL, 0)).mean()
+    kept = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+    return jax.jit(jax.grad(loss))(params), size
+
+
+@pytest.fixture(scope='module')
+def kept():
+    return gradients('none', scan=True)
+
+
+@pytest.mark.parametrize('scan', [True, False], ids=['scanned', 'unrolled'])
+@pytest.mark.parametrize('policy', [name for name in POLICIES if name != 'none'])
+def test_gradients_are_the_same_and_less_is_kept(policy, scan, kept):
+    grads, size = gradients(policy, scan)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, kept[0])
+    assert size < kept[1]
+
+
+def test_policies_keep_less_and_less(kept):
+    sizes = {policy: gradients(policy, scan=True)[1] for policy in ('dots', 'attention', 'full')}
+    assert kept[1] > sizes['dots'] > sizes['attention'] > sizes['full']
+
+
+def test_offloading_keeps_in_host_memory():
+    apply, params = network(dataclasses.replace(DEEP, remat='offload', scan=True))
+    loss = lambda params: jnp.square(apply(params, video(), T, LABEL, 0)).mean()
+    assert '<host>' in str(jax.make_jaxpr(jax.grad(loss))(params))  # the memory space of arrays in a program

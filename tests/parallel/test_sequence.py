@@ -1,0 +1,121 @@
+"""Sequence parallelism: what is communicated, read from the compiled programs, and that nothing else changes."""
+
+import collections
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.parallel.test_products import GROUPS, value_and_grad
+from vdm_jax.build import Run, experiment_from
+from vdm_jax.parallel.mesh import batch_sharding, to_global
+
+COLLECTIVE = re.compile(r' (all-to-all|all-gather|all-reduce|reduce-scatter|collective-permute)(?:-start)?\(')
+DEPTH = 4  # blocks: two pairs
+
+
+def small(mesh, batch=8, **model):
+    groups = {
+        'data': {'source': 'synthetic', 'frames': 8, 'pixels': 16, 'classes': 3},
+        'model': {'depth': DEPTH, 'width': 64, 'heads': 8, 'patch': 4, 'scan': False} | model,
+        'train': {'batch_size': batch}, 'sampler': {'steps': 3}, 'guidance': {'scale': 2.0}, 'mesh': mesh,
+    }  # fmt: skip
+    return Run(experiment_from(groups), jax.devices()[:8])
+
+
+def collectives(compiled):
+    """How often each kind stands in a program; loops count once."""
+    return collections.Counter(COLLECTIVE.findall(compiled.as_text()))
+
+
+def batch_of(run, count=8):
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (count, *run.source.shape), np.uint8)
+    return to_global({'video': video, 'label': np.arange(count, dtype=np.int32) % 3}, run.mesh)
+
+
+def forward(run):
+    told = {name: batch_of(run)[name] for name in ('label',)}
+    x = jax.device_put(np.zeros((8, *run.latent_shape), np.float32), batch_sharding(run.mesh))
+    network = jax.jit(lambda params, x, t, told: run.network(params, x, t, told, 0))
+    return network.lower(run.abstract.params, x, jnp.zeros(8), told).compile()
+
+
+def training(run):
+    return run.train_step.lower(run.abstract, batch_of(run)).compile()
+
+
+def sampling(run):
+    keys = jax.device_put(jax.random.split(jax.random.key(0), 8), batch_sharding(run.mesh))
+    told = {'label': batch_of(run)['label']}
+    return jax.jit(run.generate).lower(run.abstract.params, told, keys).compile()
+
+
+@pytest.mark.multidevice
+@pytest.mark.parametrize('mesh', [{'sequence': 4}, pytest.param({'sequence': 8, 'data': 1}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('program, a_pair', [(forward, 2), (training, 4), (sampling, 2)])
+def test_a_pair_of_blocks_takes_two_all_to_alls_and_no_all_gather(program, a_pair, mesh):
+    run = small(mesh)
+    with jax.set_mesh(run.mesh):
+        found = collectives(program(run))
+    assert found['all-to-all'] == a_pair * DEPTH // 2
+    assert found['all-gather'] == found['collective-permute'] == found['reduce-scatter'] == 0
+
+
+@pytest.mark.multidevice
+@pytest.mark.parametrize(
+    'layout, forward_count, training_count',
+    [('sequential', 2 * DEPTH, 4 * DEPTH), pytest.param('late_fusion', 2, 4, marks=pytest.mark.slow)],
+)
+def test_other_factorised_layouts_move_as_seldom(layout, forward_count, training_count):
+    run = small({'sequence': 4}, layout=layout)
+    with jax.set_mesh(run.mesh):
+        found = collectives(forward(run)), collectives(training(run))
+    assert [each['all-to-all'] for each in found] == [forward_count, training_count]
+    assert not any(each['all-gather'] for each in found)
+
+
+@pytest.mark.multidevice
+def test_tensor_parallelism_reduces_twice_a_block_and_gathers_no_activation():
+    """Megatron's count (Shoeybi et al. 2019): once after attention, once after the MLP; the modulation is small."""
+    run = small({'tensor': 4})
+    with jax.set_mesh(run.mesh):
+        text = forward(run).as_text()
+    lines = [line for line in text.splitlines() if COLLECTIVE.search(line)]
+    gathered = [re.search(r'= \w+\[([\d,]+)\]', line)[1] for line in lines if ' all-gather' in line]
+    assert collections.Counter(COLLECTIVE.findall(text))['all-reduce'] == 2 * DEPTH
+    assert all(np.prod([int(n) for n in shape.split(',')]) <= 4 * 6 * 64 for shape in gathered)  # (B / 2, 1, 6 D)
+
+
+@pytest.mark.multidevice
+def test_a_ring_passes_keys_and_values_on_and_gathers_nothing():
+    run = small({'sequence': 4}, layout='full', attention={'sequence': 'ring'})
+    with jax.set_mesh(run.mesh):
+        found = collectives(forward(run))
+    assert found['collective-permute'] == 2 * DEPTH and found['all-gather'] == found['all-to-all'] == 0
+
+
+@pytest.mark.multidevice
+@pytest.mark.parametrize(
+    'layout, sequence',
+    [
+        ('full', 'ulysses'),
+        ('full', 'ring'),
+        *(
+            pytest.param(layout, sequence, marks=pytest.mark.slow)
+            for layout, sequence in [
+                ('windows', 'ulysses'), ('windows', 'ring'), ('split_heads', 'ulysses'), ('sequential', 'ulysses'),
+                ('late_fusion', 'ulysses'), ('causal', 'ulysses'),
+            ]
+        ),
+    ],
+)  # fmt: skip
+def test_every_layout_gives_on_a_split_sequence_what_it_gives_on_one_device(layout, sequence):
+    more = {'layout': layout, 'windows': ['1x4x4', '5x3x3'], 'attention': {'sequence': sequence}}
+    groups = GROUPS | {'model': GROUPS['model'] | more}
+    (loss, grads), (whole, expected) = value_and_grad((1, 1, 4, 2), groups), value_and_grad((1, 1, 1, 1), groups)
+    np.testing.assert_allclose(loss, whole, rtol=1e-5)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * max(largest, 1)), grads, expected)
