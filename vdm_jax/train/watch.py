@@ -1,0 +1,74 @@
+"""What a run says of its machine: compilations, the high-water mark of memory, and a window of the profiler."""
+
+import resource
+from dataclasses import dataclass
+
+import jax
+from etils import epath
+
+from vdm_jax.errors import UserError
+from vdm_jax.train.mirror import Mirror
+
+COMPILED = '/jax/core/compile/backend_compile_duration'
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """A window of jax.profiler: `steps` steps from step `start` on (0: none), written into WORKDIR/profile for xprof.
+
+    Take a step well after the first, which compiles.
+    """
+
+    start: int = 0
+    steps: int = 3
+
+    def __post_init__(self):
+        if self.start < 0 or self.steps < 1:
+            raise UserError(f'config.profile: start={self.start} must be 0 (off) or more, steps={self.steps} 1 or more')
+
+
+class Watch:
+    """Counts programs compiled (or loaded from the cache) while it is open, and knows the most memory in use so far."""
+
+    def __enter__(self):
+        self.compilations = 0
+        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        return self
+
+    def __exit__(self, *_):
+        jax.monitoring.unregister_event_duration_listener(self._heard)
+
+    def _heard(self, event: str, *_, **__) -> None:
+        self.compilations += event == COMPILED
+
+    def readings(self) -> dict[str, int]:
+        """compilations; and in bytes memory_peak of the fullest local device, or of this process on the CPU."""
+        peaks = [stats['peak_bytes_in_use'] for device in jax.local_devices() if (stats := device.memory_stats())]
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {'compilations': self.compilations, 'memory_peak': max(peaks, default=own)}
+
+
+class Window:
+    """Has jax's profiler trace the steps of a ProfileConfig: `step` before each one, with the state it starts from."""
+
+    def __init__(self, config: ProfileConfig, workdir):
+        self._config, self._directory, self._files = config, epath.Path(workdir) / 'profile', None
+
+    def step(self, number: int, state) -> None:
+        """Starts or ends the trace where that is due; what was computed before does not run into it, nor out of it."""
+        first = self._config.start
+        if first and number == first:
+            jax.block_until_ready(state)
+            self._files = Mirror(self._directory)
+            jax.profiler.start_trace(str(self._files.local))
+        if number == first + self._config.steps:
+            self.close(state)
+
+    def close(self, state=None) -> None:
+        """Ends a trace that is under way."""
+        if self._files is None:
+            return
+        jax.block_until_ready(state)
+        jax.profiler.stop_trace()
+        self._files.close()
+        self._files = None
