@@ -67,6 +67,13 @@ class FakeStore(pathlib.PurePosixPath):
     def read_bytes(self):
         return self.objects[str(self)]
 
+    def open(self, mode):
+        assert mode == 'rb'
+        try:
+            return io.BytesIO(self.read_bytes())
+        except KeyError:
+            raise FileNotFoundError(str(self)) from None
+
     def read_text(self):
         return self.read_bytes().decode()
 
