@@ -5,12 +5,11 @@
 
 from vdm_jax.data import scalars
 from vdm_jax.errors import UserError
-from vdm_jax.parallel.mesh import check_batch
 
 
 def check(run) -> None:
-    """All of the below, and whether batch, labels, scalars and shapes go together; computes nothing."""
-    check_batch(run.experiment.train.batch_size, run.mesh)
+    """All of the below, and whether labels, scalars, shapes and mesh go together; computes nothing."""
+    run.mesh  # noqa: B018, raises UserErrors
     if 0 < run.model.classes < run.source.num_classes:
         raise UserError(
             f'config.model.classes={run.model.classes}: the source has labels 0 to {run.source.num_classes - 1}'

@@ -126,7 +126,7 @@ def test_commands_tell_and_leave_damage_as_it_is(run, place, capsys):
     assert found['step'] == 2 and found['checkpoints'] == [2, 4]
     assert found['integrity']['2'] == 'intact' and found['integrity']['4'].startswith('damaged: ')
     fail = [f'--workdir={place}', '--config.checkpoint.fallback=fail']
-    config = ['--config=experiments/bouncing_balls.py', *SMALL, '--config.mesh.data=4', '--config.mesh.sequence=2']
+    config = ['--config=experiments/bouncing_balls.py', *SMALL]
     for argv in (['sample', *fail], ['sample', f'--workdir={place}', '--step=4'], ['train', *config, *fail]):
         assert cli.main(argv) == 2
         captured = capsys.readouterr()

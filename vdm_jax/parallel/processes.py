@@ -1,6 +1,7 @@
 """Several processes that run one program: which of them speaks and writes, and how they come to one mind."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 
@@ -9,6 +10,36 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vdm_jax.errors import UserError
+
+NAMED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
+SHUTDOWN_SECONDS = 60  # that a process which is done waits for the others
+
+
+def start(asked: bool, stoppable: bool) -> None:
+    """Joins the processes of one run, before anything else wakes jax; nothing happens where there is only one.
+
+    They are found through the environment: three variables, of which jax itself reads the first alone, or, if `asked`,
+    whatever jax knows how to detect (Cloud TPU, Slurm, Open MPI, Kubernetes). With `stoppable` SIGTERM no longer ends
+    the process, but is what parallel/stop.py tells.
+
+    Raises:
+      UserError: some of the three are missing, or nothing was detected.
+    """
+    said = {name: os.environ[name] for name in NAMED if name in os.environ}
+    if not (said or asked):
+        return
+    if not asked and len(said) < len(NAMED):
+        missing = ', '.join(name for name in NAMED if name not in said)
+        raise UserError(f'{", ".join(said)} is set, {missing} is not: set all three, or say --distributed')
+    jax.config.update('jax_enable_preemption_service', stoppable)
+    try:
+        numbers = {'num_processes': said.get(NAMED[1]), 'process_id': said.get(NAMED[2])}
+        numbers = {name: None if value is None else int(value) for name, value in numbers.items()}
+        jax.distributed.initialize(said.get(NAMED[0]), **numbers, shutdown_timeout_seconds=SHUTDOWN_SECONDS)
+    except ValueError as error:
+        raise UserError(
+            f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
+        ) from None
 
 
 def first() -> bool:
