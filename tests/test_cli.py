@@ -40,7 +40,6 @@ def mistake(capsys, *argv):
         (['train', BALLS, '--workdir=W', '--config.train.stepz=3'], ('config.train.stepz', "'steps'")),
         (['train', BALLS, '--workdir=W', '--config.model.width=wide'], ('config.model.width=wide',)),
         (['train', BALLS, '--workdir=W', '--config.data.pixels=18'], ('config.model.patch', '18')),
-        (['train', BALLS, '--workdir=W', '--config.train.batch_size=3', '--config.mesh.data=8'], ('batch_size=3',)),
         (['train', BALLS, '--workdir=W', '--config.mesh.fsdp=3', '--config.mesh.data=1'], ('config.mesh', '8')),
         (['train', FOLDER, '--workdir=W'], ('config.data.path',)),
         (['train', FOLDER, '--workdir=W', '--config.data.path=/nowhere'], ('config.data.path=/nowhere',)),

@@ -20,7 +20,7 @@ MAY = {
     'nn': ('parallel',),
     'models': ('nn', 'parallel'),
     'codecs': ('nn', 'parallel'),
-    'evals': ('data',),
+    'evals': ('data', 'parallel'),
     'generate': ('models', 'diffusion', 'parallel', 'codecs', 'streams'),
     'pretrained': ('models', 'codecs', 'parallel'),
     'train': ('config', 'diffusion', 'parallel', 'models.flops', 'streams'),

@@ -11,7 +11,6 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
-from vdm_jax.parallel.mesh import to_global
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
 
@@ -32,7 +31,7 @@ def measure(run, steps: int | None = None) -> dict:
         cold = start(run)[0]
         warm, stream, program, state = start(run)
         with stream:
-            batches_on_device = (to_global(batch, run.mesh) for batch in stream)
+            batches_on_device = map(run.to_global, stream)
             state, scalars, seconds, waits = timed(program, state, batches_on_device, steps)
         stall, written = checkpoint_cost(run, state, directory)
     step = statistics.median(seconds)
@@ -81,8 +80,8 @@ def start(run):
     began = time.monotonic()
     state = run.create()
     order = order_of(run.source, run.experiment.train.batch_size, run.experiment.seed)
-    stream = batches(run.source, order, scalars=run.model.scalars)
-    batch = to_global(next(stream), run.mesh)
+    stream = batches(run.source, order, rows=run.rows, scalars=run.model.scalars)
+    batch = run.to_global(next(stream))
     lowered = run.train_step.lower(state, batch)
     compiling = time.monotonic()
     program = lowered.compile()

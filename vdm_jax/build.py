@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vdm_jax import checks
 from vdm_jax.codecs.identity import Codec, Identity
@@ -64,7 +65,7 @@ from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.generate import make_generate
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.models.flops import flops_per_video
-from vdm_jax.parallel.mesh import MeshConfig, make_mesh
+from vdm_jax.parallel.mesh import MeshConfig, make_mesh, padded, rows_here, to_global
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.loop import TrainConfig
@@ -236,6 +237,21 @@ class Run:
     def mesh(self) -> jax.sharding.Mesh:
         return make_mesh(self.experiment.mesh, self.devices)
 
+    @functools.cached_property
+    def batch_rows(self) -> int:
+        """Rows of a batch as the devices hold it: what batch_size lacks is filled up, and counts for nothing."""
+        train = self.experiment.train
+        return padded(train.batch_size, self.mesh, train.accumulate)
+
+    @functools.cached_property
+    def rows(self) -> np.ndarray:
+        """The rows of a global batch that this process reads; the batch is filled up with its first ones."""
+        return rows_here(self.batch_rows, self.mesh) % self.experiment.train.batch_size
+
+    def to_global(self, batch: dict) -> dict:
+        """A batch of `rows` as global arrays, filled up, split over the devices."""
+        return to_global(batch, self.mesh, self.batch_rows)
+
     def check(self) -> None:
         """Finds a user's mistakes in data, model, sampler and mesh before anything is written or computed."""
         checks.check(self)
@@ -342,13 +358,22 @@ class Run:
     def train_step(self) -> Callable:
         """The jitted training step: state donated, shardings pinned."""
         e, shardings = self.experiment, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
-        step = make_train_step(self.network, e.diffusion, e.codec, self.optimizer, e.ema, self.model.classes, e.seed)
-        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+        step = make_train_step(
+            self.network, e.diffusion, e.codec, self.optimizer, e.ema, self.model.classes, e.seed,
+            e.train.batch_size, e.train.accumulate,
+        )  # fmt: skip
+        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.everywhere))
 
     @functools.cached_property
     def validation_step(self) -> Callable:
         e = self.experiment
-        return jax.jit(make_validation_step(self.network, e.diffusion, e.codec, self.model.classes, e.seed))
+        step = make_validation_step(self.network, e.diffusion, e.codec, self.model.classes, e.seed)
+        return jax.jit(step, out_shardings=self.everywhere)
+
+    @property
+    def everywhere(self) -> NamedSharding:
+        """Whole on every device, so that every process can read it."""
+        return NamedSharding(self.mesh, PartitionSpec())
 
     @functools.cached_property
     def generate(self) -> Callable:

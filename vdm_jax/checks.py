@@ -6,13 +6,11 @@
 from vdm_jax.data import scalars
 from vdm_jax.errors import UserError
 from vdm_jax.models.layouts import LAYOUTS
-from vdm_jax.parallel.mesh import check_batch
 from vdm_jax.parallel.rules import nearest
 
 
 def check(run) -> None:
-    """All of the below, and whether batch, labels, scalars and shapes go together; computes nothing."""
-    check_batch(run.experiment.train.batch_size, run.mesh)
+    """All of the below, and whether labels, scalars, shapes and mesh go together; computes nothing."""
     check_mesh(run)
     if 0 < run.model.classes < run.source.num_classes:
         raise UserError(

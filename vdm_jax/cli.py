@@ -7,7 +7,6 @@ import argparse
 import difflib
 import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -18,17 +17,19 @@ from vdm_jax.errors import UserError
 def train(args, assignments):
     """train an experiment in a run directory, or go on with the one that is there"""
     from vdm_jax.build import Run, read_experiment
+    from vdm_jax.parallel import processes, stop
     from vdm_jax.train import loop
 
     run = Run(read_experiment(args.config, assignments))
-    run.check()
-    with stop_signals() as stopped:
-        return 0 if loop.train(run, args.workdir, lambda: bool(stopped)) else 3
+    processes.together(run.check)
+    with stop.asked() as asked:
+        return 0 if loop.train(run, args.workdir, asked) else 3
 
 
 def sample(args, assignments):
     """sample videos from a run's averaged weights, or from a file of weights, or from both side by side"""
     from vdm_jax import media
+    from vdm_jax.parallel import processes
 
     found = [(origin, *restored(origin, args, assignments)) for origin in origins(args)]
     shapes = {run.source.shape for _, run, *_ in found}
@@ -44,7 +45,9 @@ def sample(args, assignments):
     ]
     stem = '_'.join(['_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn), *asked])
     out = args.out or f'{args.workdir or "."}/samples'
-    for file in media.write_samples(out, stem, [videos for _, _, videos, _ in drawn], names, titles):
+    clips = [videos for _, _, videos, _ in drawn]
+    write = lambda: [str(file) for file in media.write_samples(out, stem, clips, names, titles)]
+    for file in processes.by_first(write):
         print(f'  {file}')
     return 0
 
@@ -72,6 +75,7 @@ def evaluate(args, assignments):
     """score samples of a run, or of a file of weights, under a named protocol"""
     from vdm_jax.evals import runner
     from vdm_jax.generate import generate_videos
+    from vdm_jax.parallel import processes
 
     origin, *more = origins(args)
     if more:
@@ -92,7 +96,7 @@ def evaluate(args, assignments):
     about |= {'scalars': args.scalars, 'data': run.resolved['data']}
     with jax_mesh(run):
         score, _ = runner.evaluate(protocol, ask, *run.scored, config, about)
-    path = runner.write(score, args.out or f'{args.workdir or "."}/evals')
+    path = processes.by_first(lambda: str(runner.write(score, args.out or f'{args.workdir or "."}/evals')))
     print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n\n{path}')
     return 1 if args.require and not score['passed'] else 0
 
@@ -161,6 +165,8 @@ COMMANDS = {
     'benchmark': (benchmark, ('--config', '--steps', '--json')),
 }
 
+ON_SEVERAL = ('train', 'sample', 'evaluate')  # processes, each of which is given the same command
+
 OPTIONS = {
     '--config': {
         'required': True,
@@ -183,6 +189,7 @@ OPTIONS = {
     '--out': {'metavar': 'DIR', 'help': 'where to write; under WORKDIR where not given'},
     '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
     '--json': {'action': 'store_true', 'help': 'print JSON'},
+    '--distributed': {'action': 'store_true', 'help': 'one of several processes: jax finds out which (docs/launch.md)'},
     '--require': {'action': 'store_true', 'help': 'exit with 1 if the protocol has a bar and the run misses it'},
 }
 
@@ -201,6 +208,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f'unknown command {name!r}; {hint}commands: {", ".join(COMMANDS)}')
         run, options = COMMANDS[name]
         parser = Parser(prog=f'python -m vdm_jax {name}', description=run.__doc__, allow_abbrev=False)
+        options = (*options, '--distributed') if name in ON_SEVERAL else options
         for option in options:
             parser.add_argument(option, **OPTIONS[option])
         args, unknown = parser.parse_known_args(rest)
@@ -214,6 +222,8 @@ def main(argv: list[str] | None = None) -> int:
                 f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
             )
         prepare()
+        if name in ON_SEVERAL:
+            start_processes(args.distributed, name == 'train')
         return run(args, assignments)
     except UserError as error:
         print(f'vdm_jax: {error}', file=sys.stderr)
@@ -250,6 +260,15 @@ def prepare() -> None:
         jax.config.update('jax_compilation_cache_dir', str(Path(cache) / 'vdm_jax' / 'xla'))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def start_processes(asked: bool, stoppable: bool) -> None:
+    """Joins the other processes, if there are any; all but the first one are silent from here on, errors aside."""
+    from vdm_jax.parallel import processes
+
+    processes.start(asked, stoppable)
+    if not processes.first():
+        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, for as long as the process lives
 
 
 def origins(args) -> list[dict]:
@@ -300,18 +319,3 @@ def jax_mesh(run):
     import jax
 
     return jax.set_mesh(run.mesh)
-
-
-class stop_signals:  # noqa: N801, reads as a verb at its one use
-    """Within it, SIGTERM and Ctrl-C only ask to stop: the list it yields is no longer empty."""
-
-    def __enter__(self):
-        self._asked = []
-        self._old = {
-            s: signal.signal(s, lambda number, _: self._asked.append(number)) for s in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self._asked
-
-    def __exit__(self, *_):
-        for number, handler in self._old.items():
-            signal.signal(number, handler)

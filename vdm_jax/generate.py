@@ -10,6 +10,8 @@ from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.sample_loop import sample
 from vdm_jax.models.conditions import without
+from vdm_jax.parallel.mesh import padded, rows_here, to_global
+from vdm_jax.parallel.processes import whole
 from vdm_jax.streams import stream
 
 
@@ -90,15 +92,26 @@ def generate_videos(generate: Callable, params, conditions: dict, seed: int, bat
 
     conditions: arrays or lists of N rows, such as {'label': [0, 1, 2]}.
     Video i is drawn from the seed's key of samples and i, so it does not depend on batch_size or on how many are asked.
+    Within a mesh a batch is split over its devices, and batch_size raised to a multiple of them; where several
+    processes run, all call this with the same, and get all videos.
     """
     conditions = {name: np.asarray(value) for name, value in conditions.items()}
     (count,) = {len(value) for value in conditions.values()}
+    mesh = jax.sharding.get_mesh()
+    if not mesh.empty:
+        batch_size = padded(batch_size, mesh)
     numbers = np.arange(-(-count // batch_size) * batch_size)
     keys = jax.vmap(lambda i: jax.random.fold_in(stream(seed, 'samples'), i))(jnp.asarray(numbers))
-    rows = numbers % count  # a last batch of the same shape, so that nothing compiles again
+    rows = {name: value[numbers % count] for name, value in conditions.items()}  # a last batch of the same shape, so
+    rows['keys'] = np.asarray(jax.random.key_data(keys))  # that nothing compiles again
     pieces = []
     for start in range(0, len(numbers), batch_size):
-        here = slice(start, start + batch_size)
-        batch = {name: jnp.asarray(value[rows[here]]) for name, value in conditions.items()}
-        pieces.append(np.asarray(generate(params, batch, keys[here])))
+        batch = {name: value[start : start + batch_size] for name, value in rows.items()}
+        if mesh.empty:
+            batch = {name: jnp.asarray(value) for name, value in batch.items()}
+        else:
+            here = rows_here(batch_size, mesh)
+            batch = to_global({name: value[here] for name, value in batch.items()}, mesh, batch_size)
+        keys = jax.random.wrap_key_data(batch.pop('keys'))
+        pieces.append(whole(generate(params, batch, keys)))
     return np.concatenate(pieces)[:count]

@@ -99,13 +99,13 @@ def test_clips_are_those_of_the_sources_with_classes_apart_shared_or_dropped():
 
 
 def test_the_stream_is_the_same_for_any_hosts_threads_and_restarts():
-    def stream(start=0, threads=4, **hosts):
+    def stream(start=0, threads=4, rows=None):
         source = dataclasses.replace(MIXED, threads=threads)
-        with batches(source, order_of(source, 8, seed=1), start, 6, **hosts) as found:
+        with batches(source, order_of(source, 8, seed=1), start, 6, rows) as found:
             return list(found)
 
     whole = stream()
-    halves = [stream(host=host, hosts=2) for host in (0, 1)]
+    halves = [stream(rows=rows) for rows in (range(4), range(4, 8))]
     joined = [{name: np.concatenate([a[name], b[name]]) for name in a} for a, b in zip(*halves, strict=True)]
     for found in (joined, stream(threads=0)):
         for a, b in zip(found, whole, strict=True):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vdm_jax.data.order import Order, clip_generator, host_block, permutation
+from vdm_jax.data.order import Order, clip_generator, permutation
 from vdm_jax.errors import UserError
 
 
@@ -45,12 +45,7 @@ def test_clip_randomness_differs_by_seed_and_position():
     assert clip_generator(1, 7).random() == clip_generator(1, 7).random()
 
 
-def test_hosts_take_contiguous_blocks_that_make_up_the_batch():
-    rows = np.arange(12)
-    assert np.concatenate([rows[host_block(12, host, 4)] for host in range(4)]).tolist() == rows.tolist()
-
-
-@pytest.mark.parametrize('mistake', [lambda: host_block(10, 0, 4), lambda: Order(0, 4), lambda: Order(4, 0)])
+@pytest.mark.parametrize('mistake', [lambda: Order(0, 4), lambda: Order(4, 0)])
 def test_mistakes_name_the_key(mistake):
     with pytest.raises(UserError, match='config'):
         mistake()

@@ -67,6 +67,13 @@ class FakeStore(pathlib.PurePosixPath):
     def read_bytes(self):
         return self.objects[str(self)]
 
+    def open(self, mode):
+        assert mode == 'rb'
+        try:
+            return io.BytesIO(self.read_bytes())
+        except KeyError:
+            raise FileNotFoundError(str(self)) from None
+
     def read_text(self):
         return self.read_bytes().decode()
 
@@ -171,7 +178,7 @@ def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatc
 def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_path):
     place = scheme + str(tmp_path)
     asked = itertools.count()
-    assert not loop.train(run, place, lambda: next(asked) >= 3)  # asked to stop before the fourth step
+    assert not loop.train(run, place, lambda step: next(asked) >= 3)  # asked to stop before the fourth step
     assert prints(run, place)['step'] == 3
     assert loop.train(run, place)
     assert prints(run, place) == prints(run, finished)
@@ -184,7 +191,7 @@ def test_a_stop_is_saved_without_any_cadence_too(run, tmp_path):
     other = Run(dataclasses.replace(run.experiment, train=quiet), jax.devices()[:1])
     vars(other).update(train_step=run.train_step, abstract=run.abstract)  # the same program: nothing compiles again
     asked = itertools.count()
-    assert not loop.train(other, tmp_path, lambda: next(asked) >= 3)
+    assert not loop.train(other, tmp_path, lambda step: next(asked) >= 3)
     assert prints(run, tmp_path)['step'] == 3
 
 

@@ -91,14 +91,3 @@ def philox(kind, seed, index, stream=0):
     """Raw words of their own for each kind, seed, index and stream."""
     key = np.array([seed % 2**64, index], np.uint64)
     return np.random.Philox(key=key, counter=np.array([0, 0, stream, kind], np.uint64))
-
-
-def host_block(batch, host, hosts):
-    """The rows of the global batch that a host reads: a contiguous slice, equal for all hosts."""
-    if batch % hosts:
-        raise UserError(
-            f'config.train.batch_size is {batch}, which {hosts} hosts cannot share equally; '
-            f'make it a multiple of {hosts}'
-        )
-    rows = batch // hosts
-    return slice(host * rows, (host + 1) * rows)

@@ -9,21 +9,22 @@ import weakref
 
 import numpy as np
 
-from vdm_jax.data.order import clip_generator, host_block
+from vdm_jax.data.order import clip_generator
 from vdm_jax.data.scalars import told
 
 
-def batches(source, order, start_step=0, stop_step=None, host=0, hosts=1, scalars=()):
+def batches(source, order, start_step=0, stop_step=None, rows=None, scalars=()):
     """An iterator, and context manager, over this host's batches of steps start_step, ..., stop_step - 1.
 
     Each batch is a dict of numpy arrays, {'video': uint8 (b, T, H, W, C), 'label': int32 (b,), ...} and the asked
-    `scalars`, float32 (b,), by name, with b = order.batch / hosts: the rows `host_block(order.batch, host, hosts)` of
-    the global batch. Without stop_step it never ends. About three batches are held in memory: one being drawn, one
-    stacked, one in use. An exception in a clip comes out of `next`. Close it (or leave the `with`) to stop the threads.
+    `scalars`, float32 (b,), by name: the b `rows` of the global batch, in any order and as often as they are named, or
+    all order.batch of them. Without stop_step it never ends. About three batches are held in memory: one being drawn,
+    one stacked, one in use. An exception in a clip comes out of `next`. Close it (or leave the `with`) to stop the
+    threads.
     """
     if order.size != len(source):
         raise ValueError(f'the order is over {order.size} clips, the source holds {len(source)}')
-    rows = host_block(order.batch, host, hosts)
+    rows = np.arange(order.batch) if rows is None else np.asarray(rows)
     if getattr(source, 'constant', False):
         return _Constant(source, rows, None if stop_step is None else stop_step - start_step, scalars)
     return _Loaded(source, order, start_step, stop_step, rows, scalars)
@@ -50,11 +51,11 @@ class _Loaded(_Closing):
     def __init__(self, source, order, start_step, stop_step, rows, scalars):
         import grain
 
-        b = rows.stop - rows.start
+        b = len(rows)
         steps = max(stop_step - start_step, 0) if stop_step is not None else 2**62 // b
 
         def clip(k):
-            position = (start_step + k // b) * order.batch + rows.start + k % b
+            position = (start_step + k // b) * order.batch + int(rows[k % b])
             return told(source.draw(int(order.at(position)), clip_generator(order.seed, position)), scalars)
 
         self._held = []  # the iterator, until it is closed
@@ -84,7 +85,7 @@ class _Constant(_Closing):
     """The same batch at every step, without Grain: row r of the global batch is clip r modulo the source's size."""
 
     def __init__(self, source, rows, steps, scalars):
-        clips = [told(source[r % len(source)], scalars) for r in range(rows.start, rows.stop)]
+        clips = [told(source[r % len(source)], scalars) for r in rows.tolist()]
         self._batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
         for array in self._batch.values():
             array.flags.writeable = False

@@ -10,6 +10,7 @@ from etils import epath
 
 from vdm_jax.data.source import Source
 from vdm_jax.evals.protocols import EvaluateConfig, Protocol
+from vdm_jax.parallel import processes
 
 
 def evaluate(
@@ -20,7 +21,7 @@ def evaluate(
     config: EvaluateConfig,
     about: dict,
 ) -> tuple[dict, np.ndarray]:
-    """Scores what `draw` makes.
+    """Scores what `draw` makes. Where several processes run all have to call it; the first one judges.
 
     Args:
       draw: {'label': (N,), perhaps 'frames': (N, k, H, W, C)} -> whole videos uint8 (N, T, H, W, C), known frames too.
@@ -31,7 +32,7 @@ def evaluate(
     """
     asks = protocol.asks(source, held_out, config)
     videos = draw(asks)
-    score = protocol.score(videos, asks, source, held_out, config)
+    score = processes.by_first(lambda: protocol.score(videos, asks, source, held_out, config))
     # JSON has neither nan nor infinity
     known = lambda figures: {name: value if math.isfinite(value) else None for name, value in figures.items()}
     score['figures'] = {row: known(figures) for row, figures in score['figures'].items()}

@@ -105,16 +105,33 @@ def batch_ways(mesh: jax.sharding.Mesh) -> int:
     return math.prod(mesh.shape[axis] for axis in BATCH)
 
 
-def check_batch(batch_size: int, mesh: jax.sharding.Mesh) -> None:
-    """Raises UserError unless the global batch divides over the batch axes."""
-    ways = batch_ways(mesh)
-    if batch_size % ways:
-        raise UserError(
-            f'config.train.batch_size={batch_size} does not divide over {ways} devices (mesh axes {" x ".join(BATCH)})'
-        )
+def padded(batch_size: int, mesh: jax.sharding.Mesh, parts: int = 1) -> int:
+    """Rows of a batch on the mesh: batch_size, filled up so that every device has as many rows in each of `parts`."""
+    step = batch_ways(mesh) * parts
+    return -(-batch_size // step) * step
 
 
-def to_global(batch: dict, mesh: jax.sharding.Mesh) -> dict:
-    """This host's numpy batch, leaves (b, ...), as global arrays (B, ...) split over the batch axes."""
+def rows_here(size: int, mesh: jax.sharding.Mesh) -> np.ndarray:
+    """Which of the `size` rows of a global batch lie on this process's devices, ascending.
+
+    They need not be one run of rows, and other processes may hold the same ones (where an axis that splits no batch
+    crosses processes).
+    """
+    slices = batch_sharding(mesh).addressable_devices_indices_map((size,)).values()
+    return np.unique(np.concatenate([np.arange(size)[index] for index in slices]))
+
+
+def to_global(batch: dict, mesh: jax.sharding.Mesh, size: int | None = None) -> dict:
+    """This process's numpy batch, its `rows_here` of `size` rows (all of them), as global arrays (size, ...)."""
     sharding = batch_sharding(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+    size = len(next(iter(batch.values()))) if size is None else size
+    here = rows_here(size, mesh)
+
+    def place(array):
+        def part(index):
+            start, stop, _ = index[0].indices(size)
+            return array[slice(*np.searchsorted(here, (start, stop)))]
+
+        return jax.make_array_from_callback((size, *array.shape[1:]), sharding, part)
+
+    return {name: place(array) for name, array in batch.items()}

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import numpy as np
@@ -13,7 +15,9 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from vdm_jax.errors import UserError
+from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
+from vdm_jax.train import manifest
 from vdm_jax.train.mirror import copy_below, is_local
 from vdm_jax.train.state import TrainState
 
@@ -23,10 +27,14 @@ COMMITTED = 'vdm_jax_committed'
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """How many checkpoints stay: the last keep_last, and every one whose step is a multiple of keep_every."""
+    """How many checkpoints stay: the last keep_last, and every one whose step is a multiple of keep_every.
+
+    fallback: what a run does whose newest checkpoint is damaged: go on from the one before it, or fail.
+    """
 
     keep_last: int = 3
     keep_every: int | None = None
+    fallback: Literal['previous', 'fail'] = 'previous'
 
     def __post_init__(self):
         if self.keep_last < 1 or (self.keep_every or 1) < 1:
@@ -44,15 +52,28 @@ class Checkpoints:
 
     A step counts only once it is complete: Orbax commits a directory by rename (local) or by a marker (gs, s3); for
     any other etils.epath store the files are staged locally and copied, and a marker is written last.
-    With `writes`, what a killed run left half written is removed: for the one that trains, not for those that look on,
-    as what they find half written may be on its way.
+    After that, in a thread, each process writes the sha256 of the files that it wrote (train/manifest.py), and nothing
+    is restored that is not as it was written. A run killed in between leaves a step whose bits nobody knows: it is
+    restored, and said to be unverified; hashing it then would vouch for what it has become.
+
+    With `writes`, what a killed run left half written is removed, and a damaged step set aside when another one is
+    taken: for the one that trains, not for those that look on, as what they find half written may be on its way.
+    Where several processes run, all of them call every method but `steps`.
     """
 
     def __init__(self, directory, config: CheckpointConfig = CheckpointConfig(), *, writes: bool = False):  # noqa: B008
         # Orbax refuses relative paths
         self.directory = epath.Path(os.path.abspath(directory) if is_local(directory) else directory)
         self.config = config
+        self._writes = writes
         self._staged = not (is_local(directory) or str(directory).startswith(NATIVE))
+        if self._staged and jax.process_count() > 1:
+            raise UserError(
+                f'{directory}: several processes write to a shared file system, {" or ".join(NATIVE)} alone'
+            )
+        self._behind = ThreadPoolExecutor(1, 'manifest')
+        self._manifest: Future | None = None
+        self._found: dict[int, manifest.Integrity] = {}
         self._local = epath.Path(tempfile.mkdtemp(prefix='vdm_jax_') if self._staged else self.directory)
         policies = ocp.training.preservation_policies
         keep = [policies.LatestN(config.keep_last)]
@@ -78,24 +99,64 @@ class Checkpoints:
         return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit() and (p / COMMITTED).exists())
 
     def latest(self) -> int | None:
-        """The newest complete step, or None."""
-        return max(self.steps(), default=None)
+        """The newest complete step that is not damaged, or None where there is no step at all.
+
+        Damaged ones that are newer are named, and set aside by the one that trains.
+
+        Raises:
+          UserError: every step is damaged; or the newest, with config.checkpoint.fallback=fail.
+        """
+        damaged = []
+        for step in reversed(processes.by_first(self.steps)):
+            found = self.integrity(step)
+            if found.verdict != 'damaged':
+                if found.verdict == 'unverified' and self._writes:
+                    processes.say(f'checkpoint {step} is {found}')
+                break
+            damaged.append(f'{self.directory / str(step)} is {found}')
+            if self.config.fallback == 'fail':
+                raise UserError(f'{damaged[0]}; config.checkpoint.fallback=previous takes the one before it')
+        else:
+            if damaged:
+                raise UserError(
+                    f'every checkpoint is damaged, such as {damaged[0]}; bring one back from a copy, or start anew '
+                    'elsewhere'
+                )
+            return None
+        for why in damaged:
+            processes.say(f'{why}; taking step {step}')
+        if damaged and self._writes:
+            processes.by_first(lambda: self._set_aside(step))
+            self._orbax.reload()
+        return step
+
+    def integrity(self, step: int) -> manifest.Integrity:
+        """Whether a step's files are as they were written; the processes share them out."""
+        if step not in self._found:
+            hosts = jax.process_index(), jax.process_count()
+            said = processes.gather(json.dumps(manifest.check(self.directory / str(step), *hosts)))
+            # 'damaged' < 'intact' < 'unverified', and what is unverified is so for every process
+            self._found[step] = min(manifest.Integrity(*json.loads(each)) for each in said)
+        return self._found[step]
 
     def save(self, step: int, state: TrainState, position: dict) -> None:
         """Starts writing a step; returns once the arrays are copied from the devices. A step that is there stays."""
+        self._finish()
         if step in self.steps():
             return
         items = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state, 'position': position}
-        self._orbax.save_checkpointables_async(step, items, force=True)
+        written = self._orbax.save_checkpointables_async(step, items, force=True)
+        self._found.pop(step, None)
+        self._manifest = self._behind.submit(self._vouch, step, written)
         if self._staged:
-            self._orbax.wait()
+            self._finish()
             self._upload(step)
 
     def restore(self, abstract: TrainState, step: int | None = None) -> tuple[TrainState, dict]:
-        """State and data position of a step (the newest), onto the shardings of `abstract`.
+        """State and data position of a step (`latest`), onto the shardings of `abstract`.
 
         Raises:
-          UserError: there is no such step.
+          UserError: there is no such step, or it is damaged.
         """
         step = self._fetch(step)
         items = {'params': abstract.params, 'ema': abstract.ema, 'opt_state': abstract.opt_state, 'position': None}
@@ -109,24 +170,56 @@ class Checkpoints:
         return self._orbax.load_checkpointables(step, {'ema': abstract.ema})['ema'], step
 
     def position(self, step: int | None = None) -> dict:
-        """The data position of a step (the newest) alone."""
+        """The data position of a step (`latest`) alone."""
         return self._orbax.load_checkpointables(self._fetch(step), {'position': None})['position']
 
     def wait(self) -> None:
-        """Blocks until nothing is being written; an error of an earlier save is raised here."""
+        """Blocks until nothing is being written; an error of an earlier save is raised here, or in the next one."""
+        self._finish()
         self._orbax.wait()
 
     def close(self) -> None:
         """Waits for what is being written, and cleans up."""
-        self._orbax.close()
-        if self._staged:
-            shutil.rmtree(self._local, ignore_errors=True)
+        try:
+            self._finish()
+        finally:
+            self._behind.shutdown()
+            self._orbax.close()
+            if self._staged:
+                shutil.rmtree(self._local, ignore_errors=True)
+
+    def _finish(self) -> None:
+        """Waits until the last save is written and vouched for."""
+        done, self._manifest = self._manifest, None
+        if done:
+            done.result()
+
+    def _vouch(self, step: int, written) -> None:
+        written.result()
+        manifest.write(self._local / str(step), jax.process_index(), jax.process_count())
+
+    def _set_aside(self, last: int) -> None:
+        """Renames the steps after `last`, file by file where a store knows no rename; Orbax does not see them then."""
+        for step in [step for step in self.steps() if step > last]:
+            source, target, number = self.directory / str(step), self.directory / f'{step}.damaged', 1
+            while target.exists():
+                number += 1
+                target = self.directory / f'{step}.damaged{number}'
+            if is_local(source):
+                source.rename(target)
+            else:
+                copy_below(source, target)
+                source.rmtree()
 
     def _fetch(self, step: int | None) -> int:
-        steps = self.steps()
-        step = max(steps, default=None) if step is None else step
-        if step not in steps:
-            raise UserError(f'{self.directory}: no checkpoint {"" if step is None else step}; found {steps or "none"}')
+        """The step to read, known to be there and not damaged; brought here from a store that Orbax does not know."""
+        if step is None:
+            step = self.latest()
+        if step is None or step not in (steps := processes.by_first(self.steps)):
+            there = 'none' if step is None else steps or 'none'
+            raise UserError(f'{self.directory}: no checkpoint {"" if step is None else step}; found {there}')
+        if (found := self.integrity(step)).verdict == 'damaged':
+            raise UserError(f'{self.directory / str(step)} is {found}; choose another step of {steps}')
         local = self._local / str(step)
         if self._staged and not local.exists():
             copy_below(self.directory / str(step), local)

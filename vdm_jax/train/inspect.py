@@ -7,18 +7,20 @@ from vdm_jax.train.checkpoint import Checkpoints, fingerprint, fingerprint_json
 
 
 def inspect_run(run, workdir, step: int | None = None) -> dict:
-    """Checkpoints, the parameters' tree, and sha256 fingerprints of everything a step is made of, as JSON values.
+    """Checkpoints and whether they are intact, the parameters' tree, and sha256 fingerprints of everything
+    a step is made of, as JSON values.
 
     Raises:
       UserError: no checkpoint there, or not that one.
     """
     with jax.set_mesh(run.mesh), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
-        steps = checkpoints.steps()
+        integrity = {step: checkpoints.integrity(step) for step in checkpoints.steps()}
         state, position = checkpoints.restore(run.abstract, step)
     shapes = {path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]}
     return {
         'workdir': str(workdir),
-        'checkpoints': steps,
+        'checkpoints': list(integrity),
+        'integrity': {str(step): str(found) for step, found in integrity.items()},
         'step': int(state.step),
         'params': fingerprint(state.params),
         'ema': fingerprint(state.ema),
@@ -35,6 +37,7 @@ def table(found: dict) -> str:
     """The same as text."""
     lines = [
         f'{found["workdir"]}: step {found["step"]}; checkpoints {", ".join(map(str, found["checkpoints"]))}',
+        *(f'  checkpoint {step}: {integrity}' for step, integrity in found['integrity'].items()),
         f'{found["parameter_count"]:,} parameters; {found["forward_flops_per_video"]:.3g} FLOPs a forward pass a video',
         *(f'{name:9} sha256 {found[name]}' for name in ('params', 'ema', 'opt_state', 'position')),
         f'data position {found["data_position"]}',

@@ -4,30 +4,33 @@ import time
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
 from vdm_jax import media
 from vdm_jax.data.clips import batch_of
-from vdm_jax.data.order import host_block, order_of
+from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import UserError
 from vdm_jax.generate import generate_videos
-from vdm_jax.parallel.mesh import to_global
+from vdm_jax.parallel import processes
 from vdm_jax.train import ema
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.metrics import Metrics, Progress
+from vdm_jax.train.metrics import Metrics, Progress, Silence
 from vdm_jax.train.workdir import check_workdir, write_papers
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long, how much at once, and how often something is written. 0 turns a cadence off."""
+    """How long, how much at once, and how often something is written. 0 turns a cadence off.
+
+    accumulate: parts that a batch is worked through in, one after the other: less memory, and nothing else changes.
+    """
 
     steps: int = 1000
     batch_size: int = 32
+    accumulate: int = 1
     log_every: int = 10
     checkpoint_every: int = 200
     sample_every: int = 0
@@ -36,7 +39,7 @@ class TrainConfig:
     validate_batches: int = 4
 
     def __post_init__(self):
-        for name in ('steps', 'batch_size', 'log_every', 'sample_count', 'validate_batches'):
+        for name in ('steps', 'batch_size', 'accumulate', 'log_every', 'sample_count', 'validate_batches'):
             if getattr(self, name) < 1:
                 raise UserError(f'config.train.{name}={getattr(self, name)}: want 1 or more')
         for name in ('checkpoint_every', 'sample_every', 'validate_every'):
@@ -44,15 +47,16 @@ class TrainConfig:
                 raise UserError(f'config.train.{name}={getattr(self, name)}: want 0 (off) or more')
 
 
-def train(run, workdir, stop=lambda: False) -> bool:
+def train(run, workdir, stop=lambda step: False) -> bool:
     """Trains `run` (a build.Run) in `workdir` until its last step, going on from the newest checkpoint there.
 
-    Writes nothing into a directory that holds another run.
+    Writes nothing into a directory that holds another run. Where several processes run, all call this, and the first
+    one alone writes (but for checkpoints, of which each writes what it holds) and speaks.
 
     Args:
       run: the experiment's objects.
       workdir: the run directory, any etils.epath.
-      stop: asked before each step; once true the run is saved and left.
+      stop: asked before each step, with its number; once true (on all processes) the run is saved and left.
 
     Returns:
       Whether the last step was reached.
@@ -62,19 +66,19 @@ def train(run, workdir, stop=lambda: False) -> bool:
     """
     config, workdir = run.experiment.train, epath.Path(workdir)
     order = order_of(run.source, config.batch_size, run.experiment.seed)
-    check_workdir(workdir, run.resolved)
+    processes.by_first(lambda: check_workdir(workdir, run.resolved))
     checkpoints = Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True)
     with jax.set_mesh(run.mesh), checkpoints:
         state, start, resuming = begin(run, checkpoints)
-        write_papers(workdir, run.resolved)
-        metrics, progress = Metrics(workdir, start), Progress(config.steps, start, config.batch_size)
+        processes.by_first(lambda: write_papers(workdir, run.resolved))
+        metrics, progress = outlets(run, workdir, start)
         progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
         log = Log(run, metrics, progress, config)
         log.files(start)
         try:
-            with batches(run.source, order, start, config.steps, scalars=run.model.scalars, **hosts()) as stream:
+            with batches(run.source, order, start, config.steps, run.rows, run.model.scalars) as stream:
                 for step in range(start, config.steps + 1):
-                    done, stopped = step == config.steps, stop()
+                    done, stopped = step == config.steps, stop(step)
                     if step > start and due(step, config.validate_every, done):
                         log.validation(step, validate(run, state))
                     if step > start and due(step, config.sample_every, done):
@@ -86,13 +90,21 @@ def train(run, workdir, stop=lambda: False) -> bool:
                     waited = time.monotonic()
                     batch = next(stream)
                     waited = time.monotonic() - waited
-                    state, scalars = run.train_step(state, to_global(batch, run.mesh))
+                    state, scalars = run.train_step(state, run.to_global(batch))
                     log.step(step + 1, scalars, waited)
             log.flush()
             checkpoints.wait()
         finally:
             metrics.close()
     return done
+
+
+def outlets(run, workdir, start: int):
+    """Where numbers and words go: nowhere but from the first process."""
+    if not processes.first():
+        return Silence(), Silence()
+    config = run.experiment.train
+    return Metrics(workdir, start), Progress(config.steps, start, config.batch_size)
 
 
 def begin(run, checkpoints: Checkpoints):
@@ -124,16 +136,21 @@ def position(run, step: int) -> dict:
 def validate(run, state) -> dict[str, float]:
     """Mean loss of the first EMA on held-out clips, with the same noise and times every time, in all and by time.
 
+    Every clip counts as often as every other: where validate_batches go round all of them and some more, those are left
+    out.
+
     'validation_loss', and 'validation_loss_t/0.1' … for t in (0, 0.1] and so on, where there is any.
     """
     config = run.experiment.train
     order = order_of(run.held_out, config.batch_size, shuffle=False)
+    count = config.validate_batches * config.batch_size
+    count -= count % order.size if count > order.size else 0
     params, found = ema.first(run.experiment.ema, state.ema), []
-    for index in range(config.validate_batches):
-        ids = order.ids(index)[host_block(config.batch_size, **hosts())]
-        batch = batch_of(run.held_out, ids, run.model.scalars)
-        found.append(run.validation_step(params, to_global(batch, run.mesh), index))
-    loss, by_frame, t = (jnp.concatenate(values) for values in zip(*found, strict=True))
+    for index in range(-(-count // config.batch_size)):
+        batch = batch_of(run.held_out, order.ids(index)[run.rows], run.model.scalars)
+        found.append(run.validation_step(params, run.to_global(batch), index))
+    real = [jax.tree.map(lambda rows: np.asarray(rows)[: config.batch_size], each) for each in found]
+    loss, by_frame, t = (np.concatenate(values)[:count] for values in zip(*real, strict=True))
     means = by_time(by_frame.ravel(), t.ravel())
     buckets = {f'validation_loss_t/{(i + 1) / 10}': float(mean) for i, mean in enumerate(means)}
     return {'validation_loss': float(loss.mean())} | {name: mean for name, mean in buckets.items() if np.isfinite(mean)}
@@ -145,11 +162,6 @@ def preview(run, state) -> np.ndarray:
     labels = np.arange(count) % max(run.model.classes, 1)
     params, seed = ema.first(run.experiment.ema, state.ema), run.experiment.seed
     return generate_videos(run.generate, params, run.asks({'label': labels}), seed, count)
-
-
-def hosts() -> dict:
-    """Which of how many processes this one is."""
-    return {'host': jax.process_index(), 'hosts': jax.process_count()}
 
 
 class Log:
@@ -203,6 +215,8 @@ class Log:
 
     def samples(self, step: int, videos: np.ndarray, workdir) -> None:
         self.flush()
+        if not processes.first():
+            return
         strip = workdir / 'samples' / f'step_{step:06d}.png'
         strip.parent.mkdir(parents=True, exist_ok=True)
         media.write_strip(strip, videos)

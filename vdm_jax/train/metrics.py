@@ -75,6 +75,13 @@ def _board(directory, start_step: int):
     return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
 
 
+class Silence:
+    """Metrics and Progress of a process that says and writes nothing: whatever it is told is gone."""
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
 class Progress:
     """The live line of a run: step, loss, videos/s, time left; rewritten on a terminal, else printed now and then."""
 

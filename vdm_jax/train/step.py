@@ -10,6 +10,8 @@ import optax
 
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.models.conditions import without
+from vdm_jax.parallel.mesh import BATCH
+from vdm_jax.parallel.verbs import constrain
 from vdm_jax.streams import stream
 from vdm_jax.train import ema
 from vdm_jax.train.state import TrainState
@@ -84,23 +86,30 @@ def example_of(batch: dict, codec):
     return jnp.concatenate([x0, images.reshape(size, count, *images.shape[2:])], 1), conditions, count
 
 
-def make_train_step(network, objective, codec, optimizer, ema_config, classes: int, seed: int) -> Callable:
+def make_train_step(
+    network, objective, codec, optimizer, ema_config, classes: int, seed: int, batch_size=None, accumulate: int = 1
+) -> Callable:
     """(state, batch) -> (state, scalars), pure, to be jitted with the state donated and its shardings pinned.
 
     batch is {'video': uint8 (B, T, H, W, C), 'label': int32 (B,)}, with 'images' uint8 (B, k, H, W, C) and
     'image_label' int32 (B, k) where the source joins images, and whatever else the network is told; scalars are float32
-    averages over the global batch.
+    averages over the global batch: over its first batch_size rows (all), as those behind them only fill up the devices.
+    With `accumulate` it is worked through in so many parts, one after the other, and their gradients are added up.
     """
     key = stream(seed, 'training')
 
     def train_step(state: TrainState, batch):
-        keys = example_keys(key, state.step, len(batch['label']))
-        x0, conditions, images = example_of(batch, codec)
+        rows = len(batch['label'])
+        count = batch_size or rows
 
-        def mean_loss(params):
-            return losses(network, objective, params, x0, conditions, classes, keys, images).loss.mean()
+        @jax.value_and_grad
+        def share_of_loss(params, batch, keys, counts):
+            x0, conditions, images = example_of(batch, codec)
+            loss = losses(network, objective, params, x0, conditions, classes, keys, images).loss
+            return jnp.where(counts, loss, 0).sum() / count
 
-        loss, grads = jax.value_and_grad(mean_loss)(state.params)
+        examples = batch, example_keys(key, state.step, rows), jnp.arange(rows) < count
+        loss, grads = added_up(lambda part: share_of_loss(state.params, *part), examples, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         scalars = {
@@ -113,6 +122,21 @@ def make_train_step(network, objective, codec, optimizer, ema_config, classes: i
         return TrainState(state.step + 1, params, averages, opt_state), scalars
 
     return train_step
+
+
+def added_up(share: Callable, examples, parts: int):
+    """The sum of share(part) over the parts of a tree of examples, leaves (B, ...).
+
+    Part i has the rows i, i + parts, i + 2 parts, ..., so that on a mesh each device keeps its own rows.
+    """
+    if parts == 1:
+        return share(examples)
+    cut = lambda leaf: constrain(leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), None, BATCH)
+    examples = jax.tree.map(cut, examples)
+    total = jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(share, jax.tree.map(lambda x: x[0], examples))
+    )
+    return jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, share(part)), None), total, examples)[0]
 
 
 def make_validation_step(network, objective, codec, classes: int, seed: int) -> Callable:

@@ -1,0 +1,76 @@
+"""How a batch lies on a mesh and is worked through: filled up, in parts, split; the step is the same."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+
+from tests.marks import rest_slow
+from tests.train.test_loop import SMALL
+from vdm_jax.build import Run, experiment_dict, experiment_from, read_experiment
+from vdm_jax.data.clips import batch_of
+from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
+
+# So small that one long sum of float32 numbers is still right to 1e-6.
+SMALLER = (*SMALL, '--config.data.frames=2', '--config.data.pixels=8', '--config.model.layout=full')
+
+
+def run_of(batch_size, mesh=None, accumulate=1, images=0):
+    experiment = read_experiment('experiments/bouncing_balls.py', list(SMALLER))
+    if images:
+        groups = experiment_dict(experiment)
+        groups['data'] = {'source': 'joint_images', 'clips': groups['data'], 'images': groups['data'], 'count': images}
+        experiment = experiment_from(groups)
+    train = dataclasses.replace(experiment.train, batch_size=batch_size, accumulate=accumulate)
+    return Run(
+        dataclasses.replace(experiment, train=train, mesh=mesh or MeshConfig()), jax.devices()[: mesh and 8 or 1]
+    )
+
+
+@pytest.mark.parametrize('batch_size, ways, parts, size', [(8, 4, 1, 8), (3, 8, 1, 8), (9, 4, 1, 12), (8, 2, 3, 12)])
+def test_a_batch_is_filled_up_to_what_divides(batch_size, ways, parts, size):
+    mesh = make_mesh(MeshConfig(data=ways), jax.devices()[:ways])
+    assert padded(batch_size, mesh, parts) == size
+
+
+def test_a_batch_comes_back_whole_from_any_order_of_devices():
+    devices = np.array(jax.devices())[[3, 1, 7, 5, 0, 2, 6, 4]].reshape(1, 2, 2, 1, 2)
+    mesh = Mesh(devices, AXES)
+    rows = np.random.default_rng(0).normal(size=(12, 3))
+    found = to_global({'rows': rows[rows_here(12, mesh)]}, mesh)['rows']
+    np.testing.assert_array_equal(found, rows.astype(np.float32))
+    assert found.sharding.is_equivalent_to(batch_sharding(mesh), 2)
+    assert [shard.data.shape for shard in found.addressable_shards] == [(3, 3)] * 8
+
+
+def gradients(run):
+    """Scalars and parameters after a step of plain gradient descent, which shows the gradients as they are."""
+    vars(run)['optimizer'] = optax.sgd(1.0)
+    with jax.set_mesh(run.mesh):
+        state = run.create()
+        batch = batch_of(run.source, run.rows)
+        state, scalars = run.train_step(state, run.to_global(batch))
+    return {name: float(value) for name, value in scalars.items()}, jax.device_get(state.params)
+
+
+WAYS = {
+    'images, filled up on 8 devices in 2 parts': (6, MeshConfig(data=2, fsdp=4), 2, 2),
+    'in 3 parts': (6, None, 3, 0),
+    'images, in 2 parts': (6, None, 2, 2),
+    'filled up, in 4 parts': (6, None, 4, 0),
+    'filled up on 8 devices': (6, MeshConfig(data=4, fsdp=2), 1, 0),
+}
+PLAINEST = {}
+
+
+@pytest.mark.parametrize('way', rest_slow(WAYS, 1))
+def test_the_step_is_that_of_the_whole_batch_on_one_device(way):
+    batch_size, mesh, accumulate, images = WAYS[way]
+    if images not in PLAINEST:
+        PLAINEST[images] = gradients(run_of(batch_size, images=images))
+    (scalars, params), (expected, wanted) = gradients(run_of(batch_size, mesh, accumulate, images)), PLAINEST[images]
+    assert scalars == pytest.approx(expected, rel=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, wanted)

@@ -1,0 +1,150 @@
+"""What becomes of a checkpoint whose bits are not those that were written."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import pytest
+
+from tests.train.test_loop import SMALL
+from vdm_jax import cli
+from vdm_jax.build import Run, read_experiment
+from vdm_jax.errors import UserError
+from vdm_jax.train import loop, manifest
+from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
+from vdm_jax.train.workdir import write_papers
+
+FAIL = CheckpointConfig(fallback='fail')
+
+
+@pytest.fixture(scope='module')
+def run():
+    return Run(read_experiment('experiments/bouncing_balls.py', SMALL), jax.devices()[:1])
+
+
+@pytest.fixture(scope='module')
+def written(run, tmp_path_factory):
+    """A run directory with steps 2 and 4, and the state that both hold."""
+    place = tmp_path_factory.mktemp('written')
+    state = run.create()
+    write_papers(place, run.resolved)
+    with Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
+        for step in (2, 4):
+            numbered = dataclasses.replace(state, step=state.step + step)
+            checkpoints.save(step, numbered, loop.position(run, step))
+    return place, fingerprint(state.params)
+
+
+@pytest.fixture
+def place(written, tmp_path):
+    shutil.copytree(written[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def data_file(place, step):
+    """The largest file of a step: an array's bytes."""
+    return max((place / 'checkpoints' / str(step)).rglob('*'), key=lambda path: path.stat().st_size)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def spoil_manifest(path):
+    (file,) = next(p for p in path.parents if p.name.isdigit()).glob('manifest_*')
+    file.write_text(file.read_text().replace('"sha256": "', '"sha256": "0', 1))
+
+
+DAMAGE = {
+    flip: 'other bits',
+    truncate: r'has \d+ bytes of \d+',
+    lambda path: path.unlink(): 'is missing',
+    spoil_manifest: 'manifest_0_of_1.json is not as it was written',
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGE, ids=['a bit flipped', 'truncated', 'deleted', 'manifest'])
+def test_a_damaged_step_is_named_set_aside_and_the_one_before_it_taken(damage, run, written, place, capsys):
+    damage(path := data_file(place, 4))
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as looking:
+        assert looking.latest() == 2 and looking.steps() == [2, 4]  # one that looks on leaves it where it is
+        with pytest.raises(UserError, match=f'4 is damaged: .*{DAMAGE[damage]}'):
+            looking.restore(run.abstract, 4)
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', FAIL, writes=True) as strict:
+        with pytest.raises(UserError, match='checkpoints/4 is damaged.*fallback=previous'):
+            loop.begin(run, strict)
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
+        capsys.readouterr()
+        state, step, resuming = loop.begin(run, checkpoints)
+        assert resuming and step == int(state.step) == 2 and fingerprint(state.params) == written[1]
+        said = capsys.readouterr().err
+        assert 'checkpoints/4 is damaged' in said and (path.name in said or damage is spoil_manifest)
+        assert checkpoints.steps() == [2]
+        checkpoints.save(4, dataclasses.replace(state, step=state.step + 2), loop.position(run, 4))  # its name is free
+        checkpoints.wait()
+        assert checkpoints.steps() == [2, 4] and checkpoints.integrity(4).verdict == 'intact'
+    assert (place / 'checkpoints' / '4.damaged').is_dir()
+
+
+def test_orbax_itself_restores_flipped_bits_without_a_word(run, written, place, monkeypatch):
+    """Why there are manifests at all; if this fails they may have become superfluous."""
+    flip(data_file(place, 4))
+    monkeypatch.setattr(manifest, 'check', lambda *_: manifest.Integrity('intact'))
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
+        found = checkpoints.restore(run.abstract, 4)[0]
+        sound = checkpoints.restore(run.abstract, 2)[0]
+    prints = lambda state: [fingerprint(part) for part in (state.params, state.ema, state.opt_state)]
+    assert prints(found) != prints(sound)
+
+
+def test_where_all_are_damaged_nothing_starts_anew(run, place):
+    for step in (2, 4):
+        truncate(data_file(place, step))
+    with pytest.raises(UserError, match='every checkpoint is damaged, such as .*/4 is damaged'):
+        loop.train(run, place)
+    assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['2', '4']
+
+
+def test_a_step_without_its_manifest_is_restored_and_said_to_be_unverified(run, written, place, capsys):
+    (place / 'checkpoints' / '4' / 'manifest_0_of_1.json').unlink()  # as if killed right after the commit
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
+        assert checkpoints.latest() == 4 and 'checkpoint 4 is unverified' in capsys.readouterr().err
+        assert fingerprint(checkpoints.restore(run.abstract)[0].params) == written[1]
+
+
+def test_commands_tell_and_leave_damage_as_it_is(run, place, capsys):
+    flip(data_file(place, 4))
+    assert cli.main(['inspect', f'--workdir={place}', '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['step'] == 2 and found['checkpoints'] == [2, 4]
+    assert found['integrity']['2'] == 'intact' and found['integrity']['4'].startswith('damaged: ')
+    fail = [f'--workdir={place}', '--config.checkpoint.fallback=fail']
+    config = ['--config=experiments/bouncing_balls.py', *SMALL]
+    for argv in (['sample', *fail], ['sample', f'--workdir={place}', '--step=4'], ['train', *config, *fail]):
+        assert cli.main(argv) == 2
+        captured = capsys.readouterr()
+        assert captured.err.count('\n') == 1 and '4 is damaged' in captured.err
+    assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['2', '4']
+
+
+def test_manifests_of_several_processes_make_up_the_step(tmp_path):
+    files = ('_METADATA', 'params/d/abc', 'params/ocdbt.process_0/d/x', 'params/ocdbt.process_1/d/y')
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert [manifest.owner(name, 2) for name in files] == [0, 0, 0, 1]
+    assert manifest.owner('params/array_metadatas/process_1', 2) == 1
+    manifest.write(tmp_path, 0, 2)
+    assert manifest.check(tmp_path).why == '1 of 2 manifests'
+    manifest.write(tmp_path, 1, 2)
+    verdicts = lambda hosts: [manifest.check(tmp_path, host, hosts).verdict for host in range(hosts)]
+    assert [verdicts(hosts) for hosts in (1, 3)] == [['intact'], ['intact'] * 3]
+    flip(tmp_path / files[3])
+    assert verdicts(1) == ['damaged'] and sorted(verdicts(3)) == ['damaged', 'intact', 'intact']

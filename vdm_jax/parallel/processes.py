@@ -1,0 +1,106 @@
+"""Several processes that run one program: which of them speaks and writes, and how they come to one mind."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from vdm_jax.errors import UserError
+
+NAMED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
+SHUTDOWN_SECONDS = 60  # that a process which is done waits for the others
+
+
+def start(asked: bool, stoppable: bool) -> None:
+    """Joins the processes of one run, before anything else wakes jax; nothing happens where there is only one.
+
+    They are found through the environment: three variables, of which jax itself reads the first alone, or, if `asked`,
+    whatever jax knows how to detect (Cloud TPU, Slurm, Open MPI, Kubernetes). With `stoppable` SIGTERM no longer ends
+    the process, but is what parallel/stop.py tells.
+
+    Raises:
+      UserError: some of the three are missing, or nothing was detected.
+    """
+    said = {name: os.environ[name] for name in NAMED if name in os.environ}
+    if not (said or asked):
+        return
+    if not asked and len(said) < len(NAMED):
+        missing = ', '.join(name for name in NAMED if name not in said)
+        raise UserError(f'{", ".join(said)} is set, {missing} is not: set all three, or say --distributed')
+    jax.config.update('jax_enable_preemption_service', stoppable)
+    try:
+        numbers = {'num_processes': said.get(NAMED[1]), 'process_id': said.get(NAMED[2])}
+        numbers = {name: None if value is None else int(value) for name, value in numbers.items()}
+        jax.distributed.initialize(said.get(NAMED[0]), **numbers, shutdown_timeout_seconds=SHUTDOWN_SECONDS)
+    except ValueError as error:
+        raise UserError(
+            f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
+        ) from None
+
+
+def first() -> bool:
+    """Whether this is process 0: the one that writes logs, configs and samples, and speaks."""
+    return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """A line on the console, of process 0 alone."""
+    if first():
+        print(text, file=sys.stderr, flush=True)
+
+
+def gather(text: str) -> list[str]:
+    """What each process says, in their order, on every process; all have to call it."""
+    if jax.process_count() == 1:
+        return [text]
+    data = np.frombuffer(text.encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.int32(len(data)))
+    rows = multihost_utils.process_allgather(np.pad(data, (0, 1 + sizes.max() - len(data))))  # never of no bytes
+    return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
+
+
+def by_first(action: Callable):
+    """action() on process 0 alone: its value, as JSON brings it back, or its error, on every process.
+
+    So what is read from a disk that others may be slower to see, and what is written once, is the same for all; and
+    none goes on before it is done.
+    """
+    if jax.process_count() == 1:
+        return action()
+    said, error = None, None
+    if first():
+        try:
+            said = [True, action()]
+        except Exception as caught:
+            said, error = [isinstance(caught, UserError), None, str(caught)], caught
+    good, value, *why = json.loads(gather(json.dumps(said))[0])
+    if error:
+        raise error
+    if why:
+        raise UserError(*why) if good else RuntimeError(f'process 0: {why[0]}')
+    return value
+
+
+def together(action: Callable):
+    """action() on every process; a UserError of one of them is raised on all, so that none waits for it in vain."""
+    value, mistake = None, ''
+    try:
+        value = action()
+    except UserError as error:
+        mistake = str(error)
+    said = gather(mistake)
+    for process, why in enumerate(said):
+        if why:
+            raise UserError(why if len(set(said)) == 1 else f'process {process}: {why}')
+    return value
+
+
+def whole(array: jax.Array) -> np.ndarray:
+    """All of a global array, on every process; all have to call it."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    return multihost_utils.process_allgather(array, tiled=True)

@@ -1,0 +1,111 @@
+"""The size and sha256 of every file of a checkpoint, beside them: Orbax itself restores flipped bits without a word.
+
+manifest_I_of_N.json lies in the step's own directory, so that it goes where the step goes; process I of N wrote it, for
+the files that are its own. Any number of processes can check it later.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+from etils import epath
+
+from vdm_jax.train.mirror import files_below, is_local
+
+NAME = re.compile(r'manifest_(\d+)_of_(\d+)\.json')
+MARKERS = ('vdm_jax_committed', 'commit_success.txt')  # of whole directories, which come and go as they are copied
+BLOCK = 2**22  # bytes read at once; hashing them frees the GIL
+
+
+class Integrity(NamedTuple):
+    """intact: every file is as it was written. unverified: no damage found, but not every file has a known sha256."""
+
+    verdict: Literal['intact', 'unverified', 'damaged']
+    why: str = ''
+
+    def __str__(self):
+        return ': '.join(filter(None, self))
+
+
+def write(directory: epath.Path, host: int = 0, hosts: int = 1) -> None:
+    """Hashes what process `host` of `hosts` wrote into a complete step, and writes it down."""
+    files = {name: digest(path) for name, path in files_of(directory) if owner(name, hosts) == host}
+    text = json.dumps({'files': files, 'sha256': _sha256_of(files)}, indent=1)
+    path = directory / f'manifest_{host}_of_{hosts}.json'
+    if is_local(path):  # a process killed here leaves no half of it
+        half = path.with_suffix('.half')
+        half.write_text(text)
+        os.replace(half, path)
+    else:
+        path.write_text(text)
+
+
+def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
+    """Holds the share of process `host` of `hosts` of a step's files against its manifests."""
+    found = {path.name: NAME.fullmatch(path.name) for path in sorted(directory.iterdir()) if not path.is_dir()}
+    manifests = {name: match for name, match in found.items() if match}
+    if not manifests:
+        return Integrity('unverified', 'no manifest, as of a run that was killed before it wrote one')
+    files = {}
+    for name in manifests:
+        try:
+            said = json.loads((directory / name).read_bytes())
+            if said['sha256'] != _sha256_of(said['files']):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            return Integrity('damaged', f'{name} is not as it was written')
+        files |= said['files']
+    largest_first = sorted(files, key=lambda name: (-files[name][0], name))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        compare = functools.partial(_compare, directory, files)
+        for damage in pool.map(compare, largest_first[host::hosts]):
+            if damage:
+                pool.shutdown(cancel_futures=True)
+                return Integrity('damaged', damage)
+    wrote = {int(match[2]) for match in manifests.values()}
+    if wrote != {len(manifests)}:
+        return Integrity('unverified', f'{len(manifests)} of {max(wrote)} manifests')
+    return Integrity('intact')
+
+
+def files_of(directory: epath.Path) -> list[tuple[str, epath.Path]]:
+    """(name below the directory, path) of each file that a manifest speaks of."""
+    named = [(path.relative_to(directory).as_posix(), path) for path in files_below(directory)]
+    return [(name, path) for name, path in named if path.name not in MARKERS and not name.startswith('manifest_')]
+
+
+def owner(name: str, hosts: int) -> int:
+    """The process that wrote a file: Orbax keeps what each writes apart and has process 0 write the rest."""
+    own = re.search(r'(?:^|[/.])process_(\d+)(?:/|$)', name)
+    return int(own[1]) % hosts if own else 0
+
+
+def digest(path: epath.Path) -> list:
+    """[bytes, sha256] of a file."""
+    size, sha256 = 0, hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(BLOCK):
+            size += len(block)
+            sha256.update(block)
+    return [size, sha256.hexdigest()]
+
+
+def _compare(directory, files: dict, name: str) -> str:
+    """What is wrong with a file, or nothing."""
+    try:
+        size, sha256 = digest(directory / name)
+    except (FileNotFoundError, NotADirectoryError):
+        return f'{name} is missing'
+    except OSError as error:
+        return f'{name} cannot be read ({error})'
+    if size != files[name][0]:
+        return f'{name} has {size} bytes of {files[name][0]}'
+    return '' if sha256 == files[name][1] else f'{name} has other bits than were written (sha256)'
+
+
+def _sha256_of(files: dict) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
