@@ -72,6 +72,7 @@ from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.optim import OptimConfig, make_optimizer
 from vdm_jax.train.state import abstract_state, create_state, graphdef_of
 from vdm_jax.train.step import make_train_step, make_validation_step
+from vdm_jax.train.watch import ProfileConfig
 
 MODELS = {'video_dit': VideoDiTConfig}
 NETWORKS = {VideoDiTConfig: VideoDiT}
@@ -170,6 +171,7 @@ class Experiment:
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    profile: ProfileConfig = ProfileConfig()
 
 
 def read_experiment(spec: str, assignments: list[str] = ()) -> Experiment:

@@ -8,7 +8,7 @@ import pytest
 from vdm_jax.build import Run, experiment_from
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
-from vdm_jax.parallel.rules import RULES, axes_for, path_name, replicated, shardings_for, unmatched
+from vdm_jax.parallel.rules import RULES, axes_for, notes, path_name, replicated, shardings_for, unmatched
 
 
 def run_on(mesh, devices=8, optimizer='adamw', **model):
@@ -79,6 +79,7 @@ def test_large_arrays_that_every_device_holds_whole_are_told():
     )  # fmt: skip
     assert replicated(placed) == ['fresh/weights (2048, 1024)']
     assert replicated(run_on({}).abstract.params, at_least=1) == []  # nothing is meant to be split
+    assert notes(run.abstract) == [] and 'fresh/weights (2048, 1024)' in notes(placed)[-1]
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,9 @@ def replicated(abstract, at_least: int = LARGE) -> list[str]:
         ):
             found.append(f'{path_name(path)} {tuple(leaf.shape)}')
     return found
+
+
+def notes(abstract) -> list[str]:
+    """What a user should know of how a state lies on its mesh, a line each; none where all is as the table means."""
+    idle = [f'sharding: no array goes by the rule {pattern!r}' for pattern in unmatched(abstract)]
+    return idle + [f'sharding: every device holds all of {name}' for name in replicated(abstract)]

@@ -15,9 +15,11 @@ from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import UserError
 from vdm_jax.generate import generate_videos
 from vdm_jax.parallel import processes
+from vdm_jax.parallel.rules import notes
 from vdm_jax.train import ema
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.metrics import Metrics, Progress, Silence
+from vdm_jax.train.watch import Watch, Window
 from vdm_jax.train.workdir import check_workdir, write_papers
 
 
@@ -68,12 +70,14 @@ def train(run, workdir, stop=lambda step: False) -> bool:
     order = order_of(run.source, config.batch_size, run.experiment.seed)
     processes.by_first(lambda: check_workdir(workdir, run.resolved))
     checkpoints = Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True)
-    with jax.set_mesh(run.mesh), checkpoints:
+    with jax.set_mesh(run.mesh), checkpoints, Watch() as watch, Window(run.experiment.profile, workdir) as window:
         state, start, resuming = begin(run, checkpoints)
         processes.by_first(lambda: write_papers(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start)
         progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
-        log = Log(run, metrics, progress, config)
+        for note in notes(run.abstract):
+            progress.say(note)
+        log = Log(run, metrics, progress, watch)
         log.files(start)
         try:
             with batches(run.source, order, start, config.steps, run.rows, run.model.scalars) as stream:
@@ -90,6 +94,7 @@ def train(run, workdir, stop=lambda step: False) -> bool:
                     waited = time.monotonic()
                     batch = next(stream)
                     waited = time.monotonic() - waited
+                    window.at(step, state)
                     state, scalars = run.train_step(state, run.to_global(batch))
                     log.step(step + 1, scalars, waited)
             log.flush()
@@ -167,8 +172,9 @@ def preview(run, state) -> np.ndarray:
 class Log:
     """Writes what happened, one step late, so that the host never waits for the device."""
 
-    def __init__(self, run, metrics: Metrics, progress: Progress, config: TrainConfig):
-        self._run, self._metrics, self._progress, self._config = run, metrics, progress, config
+    def __init__(self, run, metrics: Metrics, progress: Progress, watch: Watch):
+        self._run, self._metrics, self._progress, self._watch = run, metrics, progress, watch
+        self._config = run.experiment.train
         self._last, self._named = None, {}
         self._waited, self._since = 0.0, time.monotonic()
 
@@ -194,6 +200,7 @@ class Log:
             now = time.monotonic()
             values['seconds'] = round(now - self._since, 4)
             values['waited_for_data'] = round(self._waited, 4)
+            values |= self._watch.readings()
             counters = getattr(self._run.source, 'counters', dict)()
             self._metrics.scalars(step, values | {f'data/{name}': value for name, value in counters.items()})
             self.files(step)

@@ -7,6 +7,7 @@ import jax
 from etils import epath
 
 from vdm_jax.errors import UserError
+from vdm_jax.parallel import processes
 from vdm_jax.train.mirror import Mirror
 
 COMPILED = '/jax/core/compile/backend_compile_duration'
@@ -49,23 +50,28 @@ class Watch:
 
 
 class Window:
-    """Has jax's profiler trace the steps of a ProfileConfig: `step` before each one, with the state it starts from."""
+    """Has jax's profiler trace the steps of a ProfileConfig, on the first process; xprof and TensorBoard open it."""
 
     def __init__(self, config: ProfileConfig, workdir):
         self._config, self._directory, self._files = config, epath.Path(workdir) / 'profile', None
 
-    def step(self, number: int, state) -> None:
-        """Starts or ends the trace where that is due; what was computed before does not run into it, nor out of it."""
-        first = self._config.start
-        if first and number == first:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._end(None)
+
+    def at(self, step: int, state) -> None:
+        """Called before each step with what it starts from: what was computed before does not run into the trace."""
+        first, last = self._config.start, self._config.start + self._config.steps
+        if first and step == first and processes.first():
             jax.block_until_ready(state)
             self._files = Mirror(self._directory)
             jax.profiler.start_trace(str(self._files.local))
-        if number == first + self._config.steps:
-            self.close(state)
+        if step == last:
+            self._end(state)
 
-    def close(self, state=None) -> None:
-        """Ends a trace that is under way."""
+    def _end(self, state) -> None:
         if self._files is None:
             return
         jax.block_until_ready(state)

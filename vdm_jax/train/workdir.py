@@ -33,8 +33,8 @@ FREE = tuple(
     f'config.{key}'
     for key in (
         'train.steps', 'train.log_every', 'train.checkpoint_every', 'train.sample', 'train.validate', 'checkpoint.',
-        'evaluate.', 'sampler.', 'guidance.', 'mesh.', 'model.scan', 'model.remat', 'model.attention.', 'data.path',
-        'data.threads', 'data.prefetch', 'data.cache_mb', 'data.max_broken',
+        'evaluate.', 'profile.', 'sampler.', 'guidance.', 'mesh.', 'model.scan', 'model.remat', 'model.attention.',
+        'train.accumulate', 'data.path', 'data.threads', 'data.prefetch', 'data.cache_mb', 'data.max_broken',
     )
 )  # fmt: skip
 
