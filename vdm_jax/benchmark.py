@@ -1,6 +1,7 @@
 """Measured speed of an experiment: steps, model FLOP/s, waiting for data, checkpoint stall, compilation, memory."""
 
 import contextlib
+import itertools
 import resource
 import statistics
 import tempfile
@@ -20,7 +21,9 @@ def measure(run, steps: int | None = None) -> dict:
 
     Seconds a step are the median over `steps` steps (20), each timed to the end of its computation, with the next batch
     fetched meanwhile. data_wait_share is the share of that time spent waiting for a batch with no step under way: a
-    fetch counts whole where the step had ended before the batch was there. FLOPs are the analytic count (multiply-add
+    fetch counts whole where the step had ended before the batch was there. synthetic_step_seconds is the median of as
+    many steps, in turns with the others, on one batch that stays where it is: what the loader costs in all is
+    real_over_synthetic. FLOPs are the analytic count (multiply-add
     = 2, 3x the forward pass and once more for self-conditioning, no rematerialisation). `cold` is with an empty
     compilation cache, `warm` with what the cold start left in it: compile_seconds for the training step alone
     (compiling, or loading), first_step_seconds from nothing to the end of the first step, everything else compiled on
@@ -31,8 +34,7 @@ def measure(run, steps: int | None = None) -> dict:
         cold = start(run)[0]
         warm, stream, program, state = start(run)
         with stream:
-            batches_on_device = map(run.to_global, stream)
-            state, scalars, seconds, waits = timed(program, state, batches_on_device, steps)
+            state, scalars, seconds, waits, constant = in_turns(program, state, map(run.to_global, stream), steps)
         stall, written = checkpoint_cost(run, state, directory)
     step = statistics.median(seconds)
     flops = run.step_flops
@@ -48,6 +50,8 @@ def measure(run, steps: int | None = None) -> dict:
         'model_flops_per_step': flops,
         'model_flops_per_second': flops / step,
         'data_wait_share': sum(waits) / sum(seconds),
+        'synthetic_step_seconds': statistics.median(constant),
+        'real_over_synthetic': step / statistics.median(constant),
         'checkpoint_stall_seconds': stall,
         'checkpoint_write_seconds': written,
         'cold': cold,
@@ -59,9 +63,21 @@ def measure(run, steps: int | None = None) -> dict:
     }
 
 
+def in_turns(program, state, stream, steps: int, turns: int = 4):
+    """`timed` over the stream, and the seconds of as many steps with one of its batches, in turns."""
+    seconds, waits, constant, scalars, batch = [], [], [], None, next(stream)
+    for turn in range(turns):
+        count = len(range(turn, steps, turns))
+        state, fresh, took, waited = timed(program, state, stream, count)
+        scalars = fresh or scalars  # none of a turn without a step
+        state, _, held, _ = timed(program, state, itertools.repeat(batch), count)
+        seconds, waits, constant = seconds + took, waits + waited, constant + held
+    return state, scalars, seconds, waits, constant
+
+
 def timed(program, state, stream, steps: int):
     """(state, scalars, seconds of each step, seconds of each spent waiting for a batch with no step under way)."""
-    seconds, waits = [], []
+    seconds, waits, scalars = [], [], None
     batch = next(stream)
     for _ in range(steps):
         began = time.monotonic()
