@@ -1,7 +1,7 @@
 """One process of a run of several: the command line itself, with each batch noted down and time between the steps.
 
-python -m tests.train.one_of_several SEEN SECONDS ARGUMENTS…: writes a line [step, row, sha256 of the clip] into SEEN for
-each row that this process reads.
+python -m tests.train.one_of_several SEEN SECONDS ARGUMENTS…: writes a line [step, row, sha256 of the clip] into
+SEEN for each row that this process reads.
 """
 
 import hashlib

@@ -74,3 +74,34 @@ def test_the_step_is_that_of_the_whole_batch_on_one_device(way):
     (scalars, params), (expected, wanted) = gradients(run_of(batch_size, mesh, accumulate, images)), PLAINEST[images]
     assert scalars == pytest.approx(expected, rel=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, wanted)
+
+
+def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_bit(tmp_path):
+    """8 -> 4 -> 1 -> 8 devices, each reading what the one before it wrote."""
+    meshes = (MeshConfig(data=2, fsdp=4), MeshConfig(fsdp=2, tensor=2), MeshConfig(), MeshConfig(data=2, fsdp=4))
+    prints = lambda state: {name: fingerprint(getattr(state, name)) for name in ('params', 'ema', 'opt_state')}
+    runs = {}
+    for number, (mesh, count) in enumerate(zip(meshes, (8, 4, 1, 8), strict=True)):
+        if mesh not in runs:
+            runs[mesh] = Run(dataclasses.replace(run_of(8).experiment, mesh=mesh), jax.devices()[:count])
+        run = runs[mesh]
+        with jax.set_mesh(run.mesh), Checkpoints(tmp_path / 'checkpoints', writes=True) as checkpoints:
+            if not number:
+                state = stepped(run, run.create())
+                expected = prints(state)
+            else:
+                state, _ = checkpoints.restore(run.abstract)
+                assert prints(state) == expected
+            shardings = jax.tree.map(lambda leaf: leaf.sharding, run.abstract)
+            assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings
+            checkpoints.save(number + 1, state, loop.position(run, number + 1))
+    with jax.set_mesh(run.mesh):
+        for _ in range(2):
+            before, state = state, stepped(run, state)
+            assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
+    assert run.train_step._cache_size() == 1  # from a fresh state, from its own and from a restored one
+
+
+def stepped(run, state):
+    """The state after one more step."""
+    return run.train_step(state, run.to_global(batch_of(run.source, run.rows)))[0]

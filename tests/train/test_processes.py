@@ -1,0 +1,211 @@
+"""Several real processes on one machine: the run they make is that of one process, stopped and gone on with or not."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.train.one_of_several import noting
+from vdm_jax import cli
+from vdm_jax.build import Run, read_experiment
+from vdm_jax.train import loop
+from vdm_jax.train.checkpoint import Checkpoints
+
+ROOT = Path(__file__).parents[2]
+BALLS = 'experiments/bouncing_balls.py'
+# A batch that neither two nor four processes divide; Adam makes as much of a rounding error near zero as of a gradient,
+# hence its small steps.
+SMALL = [
+    f'--config.{item}'
+    for item in (
+        'model.depth=2', 'model.width=16', 'model.heads=2', 'model.patch=4', 'model.time_patch=1', 'data.frames=2',
+        'data.pixels=8', 'data.size=64', 'train.batch_size=3', 'train.log_every=1', 'train.checkpoint_every=40',
+        'train.sample_every=4', 'train.sample_count=3', 'train.validate_every=4', 'train.validate_batches=2',
+        'sampler.steps=2', 'optim.name=adamw', 'optim.warmup_steps=1', 'optim.learning_rate=1e-4',
+        'train.steps=40', 'ema.decays=0.9',
+    )
+]  # fmt: skip
+ENDURANCE = 240  # seconds after which a process that should have ended is killed
+
+
+class Processes:
+    """`count` processes with one command line; use as a context manager, which kills what is left."""
+
+    def __init__(self, count, place, *argv, seconds=0.0):
+        with socket.socket() as free:
+            free.bind(('localhost', 0))
+            port = free.getsockname()[1]
+        self.seen = [place / f'seen_{len(list(place.glob("seen_*")))}_{i}' for i in range(count)]
+        self._all = []
+        for i, seen in enumerate(self.seen):
+            environment = os.environ | {
+                'JAX_COORDINATOR_ADDRESS': f'localhost:{port}', 'JAX_NUM_PROCESSES': str(count),
+                'JAX_PROCESS_ID': str(i), 'XDG_CACHE_HOME': str(place / 'cache'),
+                'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('device_count=8', 'device_count=1'),
+            }  # fmt: skip
+            command = [sys.executable, '-m', 'tests.train.one_of_several', seen, str(seconds), *argv]
+            pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+            self._all.append(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self._all:
+            process.kill()
+            process.wait()
+
+    def stop(self, number, metrics, step):
+        """SIGTERM to one of them, once that step is logged."""
+        deadline = time.monotonic() + ENDURANCE
+        while not (metrics.exists() and f'{{"step": {step}, ' in metrics.read_text()):
+            assert time.monotonic() < deadline and self._all[number].poll() is None, self.ends()
+            time.sleep(0.02)
+        self._all[number].send_signal(signal.SIGTERM)
+
+    def ends(self):
+        """[(exit code, stdout, stderr)] of each."""
+        found = []
+        for process in self._all:
+            out, err = process.communicate(timeout=ENDURANCE)
+            found.append((process.returncode, out, err))
+        return found
+
+
+def rows(files):
+    """{(step, row): sha256 of the clip}; whoever reads a row finds the same."""
+    found = {}
+    for file in files:
+        for step, row, sha256 in map(json.loads, file.read_text().splitlines()):
+            assert found.setdefault((step, row), sha256) == sha256
+    return found
+
+
+def lines(place, name):
+    found = [json.loads(line) for line in (place / 'metrics.jsonl').read_text().splitlines()]
+    return {line['step']: line[name] for line in found if name in line}
+
+
+def params(run, place):
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
+        state, _ = checkpoints.restore(run.abstract)
+    return jax.device_get(state.params)
+
+
+@pytest.fixture(scope='module')
+def run():
+    return Run(read_experiment(BALLS, SMALL), jax.devices()[:1])
+
+
+def alone(run, place, seen):
+    """One process, in this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, 'batches', noting(loop.batches, seen, 0.0))
+        assert loop.train(run, place)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(run, tmp_path_factory):
+    """A run of one process from beginning to end: (its directory, the rows it saw)."""
+    place = tmp_path_factory.mktemp('undisturbed')
+    alone(run, place / 'run', place / 'seen')
+    return place / 'run', rows([place / 'seen'])
+
+
+def same(run, place, seen, undisturbed):
+    """Whether a run saw, learned and wrote what the undisturbed one did."""
+    other, expected = undisturbed
+    assert rows(seen) == expected
+    assert lines(place, 'loss') == pytest.approx(lines(other, 'loss'), rel=1e-5)
+    assert lines(place, 'validation_loss') == pytest.approx(lines(other, 'validation_loss'), rel=1e-5)
+    pictures = [np.asarray(Image.open(where / 'samples' / 'step_000004.png'), int) for where in (place, other)]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params(run, place), params(run, other))
+
+
+def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, undisturbed, tmp_path):
+    place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    with Processes(2, tmp_path, *argv, seconds=0.05) as both:
+        both.stop(1, place / 'metrics.jsonl', 5)
+        ends = both.ends()
+    assert [code for code, *_ in ends] == [3, 3], ends
+    assert 'starting at step 0' in ends[0][2] and 'step' not in ends[1][2]  # one speaks
+    (step,) = (int(path.name) for path in (place / 'checkpoints').iterdir())
+    assert sorted(lines(place, 'loss')) == list(range(1, step + 1))  # and one writes
+    assert {path.name for path in (place / 'checkpoints' / str(step)).glob('manifest*')} == {
+        'manifest_0_of_2.json', 'manifest_1_of_2.json'
+    }  # fmt: skip
+    read = [{row for at, row, _ in map(json.loads, file.read_text().splitlines())} for file in both.seen]
+    assert read == [{0, 1}, {2, 0}]  # each reads its share; the batch of three is filled up with its first row
+    assert max(at for at, _ in rows(both.seen)) == step - 1 and 5 <= step < 40
+    alone(run, place, tmp_path / 'seen')
+    same(run, place, [*both.seen, tmp_path / 'seen'], undisturbed)
+
+
+@pytest.mark.slow
+def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
+    """Stopped twice, each time by a signal to another process; two sample and score what one samples and scores."""
+    place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    seen = []
+    for count, number, step in ((4, 0, 5), (2, 1, 12)):
+        with Processes(count, tmp_path, *argv, seconds=0.05) as several:
+            several.stop(number, place / 'metrics.jsonl', step)
+            assert [code for code, *_ in several.ends()] == [3] * count
+            seen += several.seen
+    alone(run, place, tmp_path / 'seen')
+    same(run, place, [*seen, tmp_path / 'seen'], undisturbed)
+
+    score = ('evaluate', f'--workdir={place}', '--protocol=recall', '--config.evaluate.real=8')
+    clips = ('sample', f'--workdir={place}', '--num=3')
+    for name, argv in (('scores', score), ('clips', clips)):
+        with Processes(2, tmp_path, *argv, f'--out={tmp_path}/{name}_of_two') as both:
+            ends = both.ends()
+        assert [code for code, *_ in ends] == [0, 0] and 'recall' not in ends[1][1] and 'videos' not in ends[1][1], ends
+        assert cli.main([*argv, f'--out={tmp_path}/{name}_of_one']) == 0
+    figures, other = (
+        json.loads(next((tmp_path / f'scores_of_{count}').iterdir()).read_text())['figures']['samples']
+        for count in ('one', 'two')
+    )
+    assert figures == pytest.approx(other, rel=1e-3)
+    pictures = [
+        np.asarray(Image.open(next((tmp_path / f'clips_of_{count}').glob('*.png'))), int) for count in ('one', 'two')
+    ]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+def damaged(place):
+    """Flips a bit in the largest file of the newest step."""
+    newest = max((place / 'checkpoints').iterdir(), key=lambda path: int(path.name))
+    file = max(newest.rglob('*'), key=lambda path: path.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.slow
+def test_mistakes_and_damage_are_told_by_all_of_several(run, undisturbed, tmp_path):
+    """Nobody waits for one that has left: exit code 2 on each process, within a minute."""
+    shutil.copytree(undisturbed[0], place := tmp_path / 'run')
+    damaged(place)
+    argv = ('train', f'--config={BALLS}', f'--workdir={place}', *SMALL)
+    for more, says in (
+        (['--config.seed=3'], "another experiment's run"),
+        (['--config.checkpoint.fallback=fail'], '40 is damaged'),
+        ([], 'every checkpoint is damaged'),
+        (['--config.mesh.data=5'], 'takes 5 devices, found 2'),
+    ):
+        began = time.monotonic()
+        with Processes(2, tmp_path, *argv, *more) as both:
+            ends = both.ends()
+        assert [code for code, *_ in ends] == [2, 2] and all(says in err for _, _, err in ends), ends
+        assert time.monotonic() - began < 60
