@@ -1,6 +1,8 @@
 """Attention backends against the definition, forward and backward, with masks; and which one `auto` takes."""
 
+import collections
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 
 from vdm_jax.nn.arrange import Full, Grid, Space, Time
 from vdm_jax.nn.attend import AttentionConfig, attend, cudnn, plain, refusal, splash, suited
+from vdm_jax.nn.remat import rematerialised
 from vdm_jax.parallel.mesh import BATCH, MeshConfig, make_mesh
 
 GRID = Grid(4, 8, 8, images=2)
@@ -117,3 +120,43 @@ def test_a_backend_that_cannot_is_refused_by_name():
 @pytest.mark.parametrize('arrangement, kind', [(Space(), 'space'), (Time(), 'time'), (Full(), 'full')])
 def test_each_axis_has_a_backend_of_its_own(arrangement, kind):
     assert arrangement.kind == kind and hasattr(AttentionConfig(), kind)
+
+
+@pytest.fixture
+def as_if_on_gpu(monkeypatch):
+    """What asks the machine for its cuDNN and its card says yes, so that programs can be lowered for CUDA anywhere."""
+    kernels = pytest.importorskip('jax._src.cudnn.fused_attention_stablehlo')
+    for name, answer in (('check_cudnn_version', 91000), ('check_compute_capability', True)):
+        monkeypatch.setattr(kernels, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(kernels, 'check_is_flash_attention', lambda *_, **__: None)
+
+
+@pytest.mark.parametrize('mask', MASKS)
+def test_cudnn_lowers_to_one_kernel_forth_and_one_back(mask, as_if_on_gpu):
+    inputs, mask = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16), MASKS[mask](256)
+    loss = lambda *inputs: cudnn(*inputs, mask, (), None).astype(jnp.float32).sum()
+    lowered = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*inputs).lower(lowering_platforms=('cuda',))
+    found = collections.Counter(re.findall(r'@(__cudnn\$\w+)', lowered.as_text()))
+    assert len(found) == 2 and sum(found.values()) == 2 and any(name.endswith('Backward') for name in found)
+    assert jax.eval_shape(lambda *inputs: cudnn(*inputs, mask, (), None), *inputs).shape == inputs[0].shape
+
+
+def primitives(jaxpr):
+    """The names of all operations of a program, however deep."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, 'eqns')):
+            if hasattr(value, 'eqns'):
+                yield from primitives(getattr(value, 'jaxpr', value))
+
+
+@pytest.mark.parametrize(('policy', 'forth'), [('none', 1), ('attention', 1), ('dots', 1), ('full', 2)])
+def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu):
+    """Its logsumexp has to be kept with its output: without it the backward pass runs the kernel anew."""
+    inputs = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16)
+    layer = lambda scale, x, index: jnp.sin(attend(x * scale, *inputs[1:], backend='cudnn'))
+    call = rematerialised(layer, policy)
+    loss = lambda scale: call(scale, inputs[0], 0).astype(jnp.float32).sum()
+    found = collections.Counter(primitives(jax.make_jaxpr(jax.grad(loss))(jnp.bfloat16(1.5)).jaxpr))
+    kernels = {name: count for name, count in found.items() if name.startswith('dot_product_attention')}
+    assert sorted(kernels.values()) == sorted([forth, 1]) and sum('bwd' in name for name in kernels) == 1

@@ -59,7 +59,8 @@ def attend(q, k, v, mask=None, axes=(), backend: str = 'auto', config: Attention
         backend = suited(q, k, mask, config)
     elif reason := refusal(backend, q, k, mask):
         raise ValueError(f'config.model.attention: {backend} {reason}; choose auto or xla')
-    return checkpoint_name(BACKENDS[backend](q, k, v, mask, axes, config), OUTPUT)
+    out = BACKENDS[backend](q, k, v, mask, axes, config)
+    return checkpoint_name(out, OUTPUT) if backend == 'xla' else out  # kernels name what they give back themselves
 
 
 def suited(q, k, mask, config: AttentionConfig) -> str:

@@ -8,7 +8,7 @@ from jax.ad_checkpoint import checkpoint_name
 from vdm_jax.nn.attend import OUTPUT
 
 INPUT = 'layer'  # what a layer is given
-KERNELS = ('dot_product_attention_fwd_wrapper',)  # fused kernels whose outputs carry no name, cuDNN's
+KERNELS = ('dot_product_attention_fwd_wrapper',)  # fused kernels whose outputs can carry no name, cuDNN's
 
 
 def _kernels(primitive, *_, **__):
@@ -36,7 +36,7 @@ def rematerialised(call: Callable, name: str) -> Callable:
 
     none: everything. dots: layer inputs, outputs of projections and of attention, not the scores (costs least time).
     attention: layer inputs and outputs of attention, with what its kernel needs to go back. full: layer inputs alone.
-    offload: layer inputs and outputs of attention, in the host's memory.
+    offload: layer inputs and outputs of attention (but cuDNN's, which is computed anew), in the host's memory.
     """
     if name == 'none':
         return call
