@@ -13,6 +13,8 @@ from tests.train.test_loop import SMALL
 from vdm_jax.build import Run, experiment_dict, experiment_from, read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
+from vdm_jax.train import loop
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
 
 # So small that one long sum of float32 numbers is still right to 1e-6.
 SMALLER = (*SMALL, '--config.data.frames=2', '--config.data.pixels=8', '--config.model.layout=full')
