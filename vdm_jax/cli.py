@@ -226,8 +226,12 @@ def main(argv: list[str] | None = None) -> int:
             start_processes(args.distributed, name == 'train')
         return run(args, assignments)
     except UserError as error:
-        print(f'vdm_jax: {error}', file=sys.stderr)
+        print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
+        leaving(2)
         return 2
+    except Exception:
+        leaving(1)
+        raise
 
 
 class Parser(argparse.ArgumentParser):
@@ -269,6 +273,14 @@ def start_processes(asked: bool, stoppable: bool) -> None:
     processes.start(asked, stoppable)
     if not processes.first():
         sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, for as long as the process lives
+
+
+def leaving(code: int) -> None:
+    """Tells the other processes, where there are some, that this one ends with an error."""
+    if 'jax' in sys.modules:
+        from vdm_jax.parallel import processes
+
+        processes.failed(code)
 
 
 def origins(args) -> list[dict]:

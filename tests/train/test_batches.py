@@ -1,6 +1,7 @@
 """How a batch lies on a mesh and is worked through: filled up, in parts, split; the step is the same."""
 
 import dataclasses
+import types
 
 import jax
 import numpy as np
@@ -13,6 +14,9 @@ from tests.train.test_loop import SMALL
 from vdm_jax.build import Run, experiment_dict, experiment_from, read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
+from vdm_jax.train import loop
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.step import Losses
 
 # So small that one long sum of float32 numbers is still right to 1e-6.
 SMALLER = (*SMALL, '--config.data.frames=2', '--config.data.pixels=8', '--config.model.layout=full')
@@ -105,3 +109,30 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
 def stepped(run, state):
     """The state after one more step."""
     return run.train_step(state, run.to_global(batch_of(run.source, run.rows)))[0]
+
+
+@pytest.mark.parametrize('size, batches, each', [(5, 2, 1), (5, 1, 0.8), (4, 2, 2), (3, 4, 5)])
+def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, batches, each):
+    """Batches of four, filled up to eight rows; `each` is how often a clip counts, a part of them below 1."""
+    seen = []
+
+    def step(params, batch, index):
+        seen.extend(batch['label'][:4].tolist())
+        loss = np.where(np.arange(8) < 4, batch['label'], 1000).astype(np.float32)  # what fills up must not count
+        return Losses(loss, loss[:, None], np.ones((8, 1), np.float32))
+
+    clip = lambda i: {'video': np.zeros((1, 1, 1, 3), np.uint8), 'label': np.int32(i)}
+    run = types.SimpleNamespace(
+        experiment=types.SimpleNamespace(
+            train=loop.TrainConfig(batch_size=4, validate_batches=batches), ema=types.SimpleNamespace(decays=(0.5,))
+        ),
+        held_out=[clip(i) for i in range(size)],
+        model=types.SimpleNamespace(scalars=()),
+        rows=np.arange(8) % 4,
+        to_global=lambda batch: batch,
+        validation_step=step,
+    )
+    found = loop.validate(run, types.SimpleNamespace(ema={'0.5': None}))['validation_loss']
+    count = int(size * each)
+    assert found == pytest.approx(np.mean([i % size for i in range(count)]))
+    assert len(seen) == -(-count // 4) * 4

@@ -183,6 +183,22 @@ def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
+def test_one_process_of_several_has_to_be_told_all_of_it(monkeypatch, capsys):
+    monkeypatch.setenv('JAX_NUM_PROCESSES', '2')
+    assert cli.main(['train', f'--config={BALLS}', '--workdir=W']) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and 'JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID is not' in said
+
+
+@pytest.mark.slow
+def test_where_jax_detects_nothing_it_says_what_to_set(tmp_path):
+    found = subprocess.run(
+        [sys.executable, '-m', 'vdm_jax', 'train', f'--config={BALLS}', f'--workdir={tmp_path}/run', '--distributed'],
+        cwd=ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu'}, capture_output=True, text=True, timeout=ENDURANCE,
+    )  # fmt: skip
+    assert found.returncode == 2 and found.stderr.count('\n') == 1 and 'JAX_PROCESS_ID' in found.stderr, found
+
+
 def damaged(place):
     """Flips a bit in the largest file of the newest step."""
     newest = max((place / 'checkpoints').iterdir(), key=lambda path: int(path.name))

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 import jax
@@ -13,6 +14,7 @@ from vdm_jax.errors import UserError
 
 NAMED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
 SHUTDOWN_SECONDS = 60  # that a process which is done waits for the others
+PATIENCE_SECONDS = 10  # the same, of one that failed
 
 
 def start(asked: bool, stoppable: bool) -> None:
@@ -40,6 +42,18 @@ def start(asked: bool, stoppable: bool) -> None:
         raise UserError(
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
         ) from None
+
+
+def failed(code: int) -> None:
+    """Called by a process that is about to end with an error: with that exit code, though the others may not come.
+
+    At its end jax waits for all of them; where one alone has failed they are in the middle of a step and would wait for
+    it in turn, and all be aborted in the end. So it waits a little, for those that fail alike, and goes.
+    """
+    if jax.distributed.is_initialized():
+        timer = threading.Timer(PATIENCE_SECONDS, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
 
 
 def first() -> bool:
