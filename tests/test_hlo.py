@@ -37,7 +37,7 @@ ENTRY %main (x: f32[8]) -> f32[8] {
   %loop = (s32[], f32[8]{0}) while(%state), condition=%condition, body=%body
   ROOT %out = f32[8]{0} get-tuple-element(%loop), index=1
 }
-"""
+"""  # noqa: E501
 ASYNC = """HloModule async
 
 %started (p: bf16[2,8]) -> (bf16[2,8], bf16[8,8]) {
@@ -64,7 +64,7 @@ ENTRY %main (x: bf16[2,8], y: f32[4], z: f32[4]) -> bf16[8,8] {
   %alone = f32[4]{0} all-reduce(%y), channel_id=10, replica_groups={{0},{1},{2},{3}}, to_apply=%add
   ROOT %out = bf16[8,8]{1,0} copy(%middle)
 }
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,8 @@ ENTRY %main (x: bf16[2,8], y: f32[4], z: f32[4]) -> bf16[8,8] {
         ("replica_groups=mesh['a'=2,'b'=4] {'a'}, dimensions={0}", [[0, 4], [1, 5], [2, 6], [3, 7]]),
         ("replica_groups=mesh['a'=2,'b'=2,'c'=2] {'a','c'}", [[0, 1, 4, 5], [2, 3, 6, 7]]),
         ("replica_groups=mesh['a'=8] {'a':(2)2}", [[0, 2], [1, 3], [4, 6], [5, 7]]),
+        ("replica_groups=mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}", [[0, 1], [2, 3], [4, 5], [6, 7]]),
+        ("replica_groups=mesh['a'=2,'b'=2], device_ids=(3,2,1,0) {'b'}", [[3, 2], [1, 0]]),
         ('dimensions={0}', None),
     ],
 )

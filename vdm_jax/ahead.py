@@ -146,8 +146,8 @@ def roofline(topology: Topology, flops: float, moved: float, collectives: list[C
     """The least seconds of each part: compute at the peak, HBM traffic at its bandwidth, and collectives.
 
     `overlapped` are collectives that the compiler starts and ends apart, so that the chip may compute meanwhile;
-    `exposed` ones it left in one piece: the chip waits for them. Each sends at the speed of all links at once, or of the
-    network between slices.
+    `exposed` ones it left in one piece: the chip waits for them. Each sends at the speed of all links at once, or of
+    the network between slices.
     """
     chip, waits = topology.chip, {True: 0.0, False: 0.0}
     for one in collectives:
@@ -164,9 +164,7 @@ def roofline(topology: Topology, flops: float, moved: float, collectives: list[C
 def needed(memory) -> int:
     """Bytes that a device must have at once, from the compiler's analysis; results in donated places count once."""
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return (
-        memory.argument_size_in_bytes + results + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
-    )
+    return memory.argument_size_in_bytes + results + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
 
 
 def refused(message: str) -> int:

@@ -218,7 +218,10 @@ OPTIONS = {
     '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
     '--topology': {'metavar': 'NAME', 'help': "machine, v5p:4x4x4 or cpu:8; the experiment's own where not given"},
     '--slices': {'type': int, 'default': 1, 'help': 'how many of them, joined by the slower network (1)'},
-    '--search': {'action': 'store_true', 'help': 'look for the mesh and rematerialisation that fit, 6 compiles at most'},
+    '--search': {
+        'action': 'store_true',
+        'help': 'look for the mesh and rematerialisation that fit, 6 compiles at most',
+    },
     '--json': {'action': 'store_true', 'help': 'print JSON'},
     '--require': {'action': 'store_true', 'help': 'exit with 1 if the protocol has a bar and the run misses it'},
 }

@@ -86,7 +86,7 @@ def _begun(inner: Computation) -> list[tuple[Instruction, bool]]:
 def _collective(inside: Computation, made: Instruction, times: float, devices: int, overlapped: bool = False):
     if made.op == 'send' and (kind := made.attribute('_xla_megascale_transfer_type')):
         name, size = made.attribute('_xla_host_transfer_rendezvous'), made.result[0].bytes
-        return Collective(name, KIND_OF.get(kind, kind.lower().replace("_", "-")), size, 1, times, (), True, True)
+        return Collective(name, KIND_OF.get(kind, kind.lower().replace('_', '-')), size, 1, times, (), True, True)
     kind = made.op.removesuffix('-start')
     if kind not in KINDS:
         return None
@@ -110,9 +110,12 @@ def groups_of(text: str) -> list[list[int]] | None:
     """The groups of replica_groups=… or source_target_pairs=… in an instruction's text, None where there are none.
 
     Three forms: {{0,1},{2,3}}; [2,4]<=[4,2]T(1,0), the numbers reshaped and transposed; mesh['a'=2,'b'=4] {'b'}, the
-    groups along the named axes.
+    groups along the named axes, with the devices of the mesh, device_ids=([4,2]T(1,0)), behind it where they are not in
+    order.
     """
-    found = re.search(r'(?:replica_groups|source_target_pairs)=(\{\{.*?\}\}|\{\}|\[[^ ]*|mesh\[.*?\][^{]*\{[^}]*\})', text)
+    found = re.search(
+        r'(?:replica_groups|source_target_pairs)=(\{\{.*?\}\}|\{\}|\[[^ ]*|mesh\[.*?\][^{]*\{[^}]*\})', text
+    )
     if not found:
         return None
     said = found[1]
@@ -146,10 +149,9 @@ def _along(said: str, axes: dict[str, int], along) -> list[list[int]]:
         chosen.append(len(sides) + 1)
         sides += [before, part, size // before // part]
     devices = list(range(math.prod(sides)))
-    if ordered := re.search(r'\]\s*\(?(\[[\d,]+\](?:T\([\d,]+\))?)', said.partition('{')[0]):
-        devices = sum(_iota(f'[1,{len(devices)}]<={ordered[1]}'), [])
-    elif ordered := re.search(r'device_ids=\(([\d,]+)\)', said):
-        devices = _numbers(ordered[1])
+    if ordered := re.search(r'device_ids=\((\[[\d,]+\](?:T\([\d,]+\))?|[\d,]+)\)', said):
+        listed = not ordered[1].startswith('[')
+        devices = _numbers(ordered[1]) if listed else sum(_iota(f'[1,{len(devices)}]<={ordered[1]}'), [])
     others = [i for i in range(len(sides)) if i not in chosen]
     flat = _transposed(devices, sides, [*others, *chosen])
     size = math.prod(sides[i] for i in chosen)

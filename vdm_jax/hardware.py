@@ -1,7 +1,7 @@
 """Machines to plan for: TPU chips, the slices of them that exist, and virtual CPU devices.
 
-Figures are those of Google's pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e, read in November 2026), for one chip;
-memory is what the compiler of libtpu 0.0.42 has to give, which is what it refuses by. v4's network is from memory.
+Figures are for one chip, from Google's pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; November 2026); memory is
+what the compiler of libtpu 0.0.42 has to give, which is what it refuses by. All of v4's but memory are from memory.
 """
 
 import importlib.util
@@ -29,9 +29,9 @@ def _cubes() -> tuple[str, ...]:
 class Chip:
     """A kind of chip.
 
-    memory: bytes of HBM. flops: bfloat16 FLOP/s at most. bandwidth: bytes/s of HBM. links: bytes/s that leave it over all
-    of its links to other chips (ICI). network: bytes/s between slices. named_cores: what the cloud's names of slices
-    count a chip as (v5p:4x4x4 is v5p-128). shapes: slices that there are, in chips.
+    memory: bytes of HBM. flops: bfloat16 FLOP/s at most. bandwidth: bytes/s of HBM. links: bytes/s that leave it over
+    all of its links to other chips (ICI). network: bytes/s between slices. named_cores: what the cloud's names of
+    slices count a chip as (v5p:4x4x4 is v5p-128). shapes: slices that there are, in chips.
     """
 
     cloud_name: str

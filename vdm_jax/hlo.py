@@ -155,9 +155,7 @@ def trip_count(module: Module, computation: Computation, loop: Instruction) -> i
         inner = module.computations[compare.called[0]]
         wrapped = inner.instructions[inner.root]
         order = [int(inner.instructions[name].arguments) for name in wrapped.operands]
-        compare = Instruction(
-            compare.name, wrapped.op, (), tuple(compare.operands[i] for i in order), '', wrapped.rest
-        )
+        compare = Instruction(compare.name, wrapped.op, (), tuple(compare.operands[i] for i in order), '', wrapped.rest)
     counter, limit = (condition.instructions[name] for name in compare.operands)
     if compare.op != 'compare' or counter.op != 'get-tuple-element' or limit.op != 'constant':
         raise ValueError(f'{loop.name}: its condition is no "counter < limit"')

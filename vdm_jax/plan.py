@@ -96,9 +96,8 @@ def tries(experiment: Experiment, topology: Topology) -> list[list[str]]:
     """What a search compiles, in this order, as overrides.
 
     First the experiment as it stands; then with weights, moments and averages split over as many chips as the width and
-    the batch axes allow, which costs no computation; then with that mesh and one more rematerialisation policy after the
-    other, in the order of their list, which goes from least recomputed to most. One compile of COMPILES is kept for
-    sampling.
+    the batch axes allow, which costs no computation; then with that mesh and one rematerialisation policy after the
+    other, in the order of their list, from least recomputed to most. One compile of COMPILES is kept for sampling.
     """
     model, mesh = experiment.model, experiment.mesh
     sizes = dict(zip(('slices', 'data', 'fsdp'), mesh.sizes(topology.chips * topology.slices), strict=False))
@@ -166,7 +165,8 @@ def _described(program: str, found: dict):
     if found['compiler_seconds']:
         yield f'  compiler            {found["compiler_seconds"]:.4g} s'
     for kind, moved in (found['collectives'] or {}).items():
-        yield f'  {kind:18}  {moved["count"]} times, {moved["bytes"] / 1e6:.4g} MB per chip{per_step(moved["bytes"] / 1e6)}'
+        size = moved['bytes'] / 1e6
+        yield f'  {kind:18}  {moved["count"]} times, {size:.4g} MB per chip{per_step(size)}'
     for wrong in found['crossing']:
         yield f'  CROSSES SLICES      {wrong}'
     yield f'  compiled in         {found["compile_seconds"]:.0f} s'
@@ -201,7 +201,10 @@ def write_rows(found: list[str], out: str) -> None:
     text = Path(out).read_text() if Path(out).is_file() else ''
     if BEGIN not in text or END not in text:
         raise UserError(f'--out={out}: no lines {BEGIN} and {END} in it')
-    head = ['| experiment | topology | batch | memory per chip | least step | predicted MFU, at most |', '|' + ' --- |' * 6]
+    head = [
+        '| experiment | topology | batch | memory per chip | least step | predicted MFU, at most |',
+        '|' + ' --- |' * 6,
+    ]
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
     Path(out).write_text('\n'.join([before + BEGIN, '', *head, *found, '', after]))
 
