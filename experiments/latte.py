@@ -2,9 +2,10 @@
 
     python -m vdm_jax plan --config=experiments/latte.py:dataset=ucf101,size=XL --topology=v5p:4x4x4
     python -m vdm_jax train --config=experiments/latte.py:dataset=ucf101,size=XL --workdir=RUN
-    python -m vdm_jax train --config=experiments/latte.py:size=S,batch=2,steps=10 --workdir=RUN     # a laptop, minutes
+    python -m vdm_jax train --config=experiments/latte.py:size=S,batch=2,steps=10 --workdir=RUN     # on a laptop
 
-dataset=ucf101 (101 classes, guidance 7), sky, taichi or ffs (no classes); size=S, B, L or XL.
+dataset=ucf101 (101 classes, guidance 7), sky, taichi or ffs (no classes); size=S, B, L or XL; fsdp=16 splits weights,
+moments and average over 16 chips, 1 keeps them whole on each; it must divide the width and the number of chips.
 The network, the objective and the optimizer are those of the paper's code (Vchitect/Latte): patches of 2, interleaved
 blocks, DDPM of 1,000 linear steps, learned variance, AdamW 1e-4 constant, EMA 0.9999, 250 ancestral steps.
 Not theirs: bfloat16 compute, 256 clips a step where they have 40 (:batch=40 for 8 chips, :steps=1000000 for their
@@ -14,10 +15,8 @@ There is no codec yet: the latents are synthetic noise of the right shape and nu
 run of this size; what it trains is nothing, and its samples are no videos.
 
 Topology: v5p:4x4x4
-Hardware: 64 chips of TPU v5p for XL, whose weights, moments and average are split over all of them; on other machines
-config.mesh.fsdp must divide the width (--config.mesh.data=-1 --config.mesh.fsdp=16 for 256 chips).
-docs/plans.md has the memory and the least time of a step. 156,250 steps of 256 clips are as many clips as the paper's:
-5.6 hours at that least time, 11 hours at half of the chips' peak.
+Hardware: 64 chips of TPU v5p for XL; docs/plans.md has its memory and the least time of a step, there and on other
+slices. 156,250 steps of 256 clips are as many clips as the paper's: 9.6 hours at that least time.
 Expected: FVD of 2,048 videos 478 (UCF-101), 59.8 (SkyTimelapse), 34.0 (FaceForensics), 159.6 (Taichi-HD), as cited by
 others from the paper's tables, the last two from memory.
 Status: untested.

@@ -1,7 +1,7 @@
 """Machines to plan for: TPU chips, the slices of them that exist, and virtual CPU devices.
 
-Figures are for one chip, from Google's pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; November 2026); memory is
-what the compiler of libtpu 0.0.42 has to give, which is what it refuses by. All of v4's but memory are from memory.
+Figures are for one chip, from Google's pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; November 2026), but
+memory, which is what the compiler of libtpu 0.0.42 refuses by, and v4's links and network, which are from memory.
 """
 
 import importlib.util
@@ -45,7 +45,7 @@ class Chip:
 
 
 CHIPS = {
-    'v4': Chip('v4', 2, int(30.75 * GIB), 275e12, 1228e9, 300e9, 6.25e9, _cubes()),
+    'v4': Chip('v4', 2, int(30.75 * GIB), 275e12, 1200e9, 300e9, 6.25e9, _cubes()),
     'v5e': Chip('v5litepod', 1, int(15.75 * GIB), 197e12, 819e9, 200e9, 3.125e9, FLAT),
     'v5p': Chip('v5p', 2, int(95.74 * GIB), 459e12, 2765e9, 600e9, 6.25e9, _cubes()),
     'v6e': Chip('v6e', 1, int(31.25 * GIB), 918e12, 1640e9, 448e9, 12.5e9, FLAT),
