@@ -10,7 +10,7 @@ DEMO_STEPS ?=
 DEMO_CHECK ?= --require
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo plans test test-all lint format clean
 
 $(VENV)/ready: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -24,6 +24,11 @@ demo: $(VENV)/ready
 	$(BIN)/python -m vdm_jax sample --workdir=$(RUN) --weights=$(STARTER) --num=16
 	$(BIN)/python -m vdm_jax evaluate --workdir=$(RUN)
 	$(BIN)/python -m vdm_jax evaluate --weights=$(STARTER) --out=$(RUN)/evals $(DEMO_CHECK)
+
+# The table of docs/plans.md; needs the TPU's compiler, which comes with the extra: pip install '.[tpu]'
+plans: $(VENV)/ready
+	$(BIN)/python -m pip install -qq --editable '.[tpu]'
+	$(BIN)/python -m vdm_jax plans --out=docs/plans.md
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2

@@ -7,6 +7,7 @@ DIR holds MNIST's IDX files. With both train-images-idx3-ubyte and t10k-images-i
 task's; with t10k alone 8,000 of its digits train and the other 2,000 test, which the names of results say.
 Stochastic Moving MNIST, 5 to 10 frames: :stochastic. Larger: :size=S,patch=4 on one GPU (not yet run on one).
 
+Topology: cpu:1
 Hardware: 2 CPU cores for the default; :steps=5000 took 56 minutes on one core, and evaluation 12 minutes on two.
 Expected: after 5,000 steps MSE 207 for one sample and 133 for the mean of five, where the last frame held has 284 and
 the mean picture 151. Published regressors have 15 to 35 (OpenSTL, 200 to 2,000 epochs of 10,000 clips); this is not

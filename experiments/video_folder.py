@@ -8,6 +8,7 @@ Memorising four clips (8 frames of 32x32), each from its first frame:
     python -m vdm_jax train --config=experiments/video_folder.py:memorise --config.data.path=DIR --workdir=RUN
     python -m vdm_jax evaluate --workdir=RUN     # PSNR of each sample against the clip of its label
 
+Topology: cpu:1 --config.model.classes=4
 Hardware: 2 CPU cores; minutes and PSNR are in experiments/README.md.
 Larger, on one GPU: :size=S,pixels=64,frames=16 (not yet run on one).
 Status: measured.

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from vdm_jax import media
+from vdm_jax import hardware, media, plan
 from vdm_jax.build import Run, read_experiment
 from vdm_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / 'experiments').glob('*.py') if path.name != '__init__.py')
 LARGER = ':size=S,pixels=64,frames=16'
-LARGER_OF = {'moving_mnist': ':size=S,patch=4'}
+LARGER_OF = {'moving_mnist': ':size=S,patch=4', 'latte': ':size=S'}
 
 
 @pytest.fixture(scope='module')
@@ -53,6 +53,42 @@ def test_the_bouncing_balls_have_harder_worlds(world):
 def test_a_world_that_is_not_there_is_named():
     with pytest.raises(UserError, match='world=tilt: want plain or one of collide, shadow, pan'):
         read_experiment(f'{ROOT}/experiments/bouncing_balls.py:world=tilt')
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
+def test_names_a_machine_and_has_its_row_in_the_plans(file, monkeypatch):
+    """The row is that of the experiment as it is now: its machine and its batch."""
+    monkeypatch.setattr(
+        hardware.importlib.util, 'find_spec', lambda name: name
+    )  # the name is checked, nothing compiled
+    name, assignments = plan.target_of(str(file))
+    hardware.read_topology(name)
+    batch = read_experiment(str(file), assignments).train.batch_size
+    text = (ROOT / 'docs' / 'plans.md').read_text()
+    rows = text[text.index(plan.BEGIN) : text.index(plan.END)].splitlines()
+    assert sum(row.startswith(f'| `{file.name}` | {name} | {batch} | ') for row in rows) == 1
+
+
+@pytest.mark.parametrize('dataset', ['ucf101', 'sky', 'taichi', 'ffs'])
+def test_latte_sees_sixteen_frames_of_latents_and_the_data_sets_classes(dataset):
+    run = Run(read_experiment(f'{ROOT}/experiments/latte.py:dataset={dataset}'), jax.devices()[:1])
+    assert run.latent_shape == (16, 32, 32, 4) == run.source[0]['video'].shape
+    assert run.model.classes == (101 if dataset == 'ucf101' else 0)
+    assert (run.experiment.guidance.scale == 1) == (run.model.classes == 0)
+    run.check()
+
+
+@pytest.mark.parametrize(('size', 'millions'), [('S', 32.48), ('XL', 673.68)])
+def test_latte_has_as_many_parameters_as_published(size, millions):
+    run = Run(read_experiment(f'{ROOT}/experiments/latte.py:size={size},dataset=ffs'), jax.devices()[:1])
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params))
+    assert count / 1e6 == pytest.approx(millions, rel=0.005)
+
+
+@pytest.mark.parametrize('arg', ['dataset=kinetics', 'size=tiny'])
+def test_latte_names_what_it_has(arg):
+    with pytest.raises(UserError, match=arg.partition('=')[0]):
+        read_experiment(f'{ROOT}/experiments/latte.py:{arg}')
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)

@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 the user's mistake, 3 stopped by a signal after saving, 1 
 
 import argparse
 import difflib
+import functools
 import json
 import os
 import sys
@@ -152,6 +153,37 @@ def benchmark(args, assignments):
     return 0
 
 
+def plan(args, assignments):
+    """memory, least time and collectives of training and sampling on a machine that need not be there"""
+    from vdm_jax import plan
+    from vdm_jax.hardware import read_topology
+
+    say = lambda text: print(text, file=sys.stderr if args.json else sys.stdout)
+    name, needed = (args.topology, []) if args.topology else plan.target_of(args.config)
+    topology = read_topology(name, args.slices)
+    work = functools.partial(plan.search, say=say) if args.search else plan.plan
+    found = work(args.config, [*needed, *assignments], topology)
+    print(plan.as_json(found) if args.json else plan.table(found, topology))
+    crossing = [f'{program}: {wrong}' for program, report in found.items() for wrong in report['crossing']]
+    if crossing and args.json:
+        print('\n'.join(f'crosses slices: {wrong}' for wrong in crossing), file=sys.stderr)
+    return 1 if crossing else 0
+
+
+def plans(args, assignments):
+    """the table of docs/plans.md: every experiment on the machine it names"""
+    from vdm_jax import plan
+
+    files = sorted(file for file in Path('experiments').glob('*.py') if file.name != '__init__.py')
+    if not files or assignments:
+        raise UserError('plans: takes no --config…, and wants to be run where experiments/ is')
+    found = plan.rows(files, lambda text: print(text, file=sys.stderr))
+    print('\n'.join(found))
+    if args.out:
+        plan.write_rows(found, args.out)
+    return 0
+
+
 ORIGIN = ('--workdir', '--weights')
 SAMPLER = ('--steps', '--guidance', '--step', '--ema')
 SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale'}
@@ -163,6 +195,8 @@ COMMANDS = {
     'export': (export, ('--workdir', '--step', '--ema', '--out')),
     'inspect': (inspect, ('--workdir', '--step', '--json')),
     'benchmark': (benchmark, ('--config', '--steps', '--json')),
+    'plan': (plan, ('--config', '--topology', '--slices', '--search', '--json')),
+    'plans': (plans, ('--out',)),
 }
 
 ON_SEVERAL = ('train', 'sample', 'evaluate')  # processes, each of which is given the same command
@@ -188,6 +222,12 @@ OPTIONS = {
     '--ema': {'type': float, 'help': 'decay of the average to take; the first of the config where not given'},
     '--out': {'metavar': 'DIR', 'help': 'where to write; under WORKDIR where not given'},
     '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
+    '--topology': {'metavar': 'NAME', 'help': "machine, v5p:4x4x4 or cpu:8; the experiment's own where not given"},
+    '--slices': {'type': int, 'default': 1, 'help': 'how many of them, joined by the slower network (1)'},
+    '--search': {
+        'action': 'store_true',
+        'help': 'look for the mesh and rematerialisation that fit, 6 compiles at most',
+    },
     '--json': {'action': 'store_true', 'help': 'print JSON'},
     '--distributed': {'action': 'store_true', 'help': 'one of several processes: jax finds out which (docs/launch.md)'},
     '--require': {'action': 'store_true', 'help': 'exit with 1 if the protocol has a bar and the run misses it'},

@@ -8,7 +8,10 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Synthetic:
-    """`size` clips of uniform noise; clip i has the label i modulo `classes`.
+    """`size` clips of uniform noise with `channels` channels; clip i has the label i modulo `classes`.
+
+    With the sides and channels of a codec's latents it stands for clips that are encoded already, as far as shapes and
+    speed go; what is learned from it means nothing.
 
     The pipeline hands out one and the same batch at every step (row r is clip r modulo size), made once and read-only,
     so that a benchmark sees no loader at all.
@@ -16,6 +19,7 @@ class Synthetic:
 
     frames: int = 16
     pixels: int = 32
+    channels: int = 3
     size: int = 8
     classes: int = 10
     threads: int = 0
@@ -25,7 +29,7 @@ class Synthetic:
 
     @property
     def shape(self):
-        return self.frames, self.pixels, self.pixels, 3
+        return self.frames, self.pixels, self.pixels, self.channels
 
     @property
     def num_classes(self):
@@ -33,7 +37,7 @@ class Synthetic:
 
     @functools.cached_property
     def videos(self):
-        """All clips, uint8 (size, T, H, W, 3)."""
+        """All clips, uint8 (size, T, H, W, C)."""
         count = self.size * int(np.prod(self.shape))
         words = np.random.Philox(key=count).random_raw(-(-count // 8))
         return words.view(np.uint8)[:count].reshape(self.size, *self.shape)

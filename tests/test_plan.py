@@ -1,0 +1,333 @@
+"""What `plan` says is true: a network costs the same however it is compiled; what exists, and what is refused."""
+
+import dataclasses
+import functools
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from vdm_jax import ahead, build, cli, hardware, plan
+from vdm_jax.build import Run, read_experiment
+from vdm_jax.data.clips import batch_of
+from vdm_jax.errors import UserError
+from vdm_jax.parallel.mesh import to_global
+
+CPU = hardware.Topology('cpu:8', None, 8)
+SMALL = {
+    'data': {'source': 'synthetic', 'frames': 2, 'pixels': 8, 'classes': 3},
+    'model': {'width': 32, 'heads': 2, 'depth': 2},
+    'sampler': {'name': 'euler', 'steps': 5},
+    'guidance': {'scale': 2.0},
+    'train': {'batch_size': 8},
+    'evaluate': {'batch_size': 8},
+    'optim': {'clip': None},
+}
+
+
+def small(**groups):
+    """A run on 8 virtual devices; groups as those of SMALL, on top of them."""
+    merged = SMALL | {name: SMALL.get(name, {}) | group for name, group in groups.items()}
+    return Run(build.experiment_from(merged), jax.devices()[:8])
+
+
+def reports(run, topology=CPU, programs=plan.PROGRAMS):
+    run.abstract, run.train_step, run.generate  # noqa: B018, before the mesh, as in ahead.main
+    return {program: ahead.report(run, topology, program) for program in programs}
+
+
+def assert_agree(looped, written, uncounted=()):
+    """FLOPs, bytes of collectives and, but for the kinds `uncounted`, their counts, within 2%."""
+    for program, report in looped.items():
+        other = written[program]
+        assert report['flops_per_chip'] == pytest.approx(other['flops_per_chip'], rel=0.02)
+        assert report['collectives'].keys() == other['collectives'].keys()
+        for kind, moved in report['collectives'].items():
+            same = other['collectives'][kind]
+            assert moved['bytes'] == pytest.approx(same['bytes'], rel=0.02), (program, kind)
+            assert kind in uncounted or moved['count'] == pytest.approx(same['count'], rel=0.02), (program, kind)
+
+
+@functools.cache
+def stack(depth, scan):
+    return reports(small(model={'depth': depth, 'scan': scan}))
+
+
+@pytest.mark.multidevice
+@pytest.mark.parametrize('depth', [2, 4])
+def test_layers_in_a_loop_cost_what_layers_written_out_do(depth):
+    """FLOPs, counts and bytes of collectives, those in the loops of layers and of the sampler included.
+
+    With weights whole on each device: where they are split, layers in a loop truly gather them again going backward.
+    """
+    looped, written = stack(depth, True), stack(depth, False)
+    assert looped['train']['collectives']['all-reduce']['count'] > 10
+    assert_agree(looped, written)
+
+
+@pytest.mark.multidevice
+def test_the_report_has_its_keys_and_the_parts_of_memory_make_the_whole():
+    found = stack(2, True)
+    for program, report in json.loads(plan.as_json(found)).items():
+        assert tuple(report) == plan.KEYS and report['topology'] == 'cpu:8' and report['chips'] == 8
+        parts = report['bytes_per_chip']
+        assert parts['total'] == sum(size for name, size in parts.items() if name != 'total')
+        assert report['fits'] and report['chip_bytes'] > parts['total'] > 0
+        assert report['compiler_seconds'] is report['roofline_seconds'] is report['predicted_mfu'] is None, program
+    assert '5 sampler steps in all' in plan.table(found, CPU)
+
+
+@pytest.mark.multidevice
+def test_memory_is_what_each_device_holds():
+    run = small(mesh={'data': 2, 'fsdp': 4})
+    state = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.abstract)
+    for part in (state.params, state.ema, state.opt_state):
+        held = sum(leaf.addressable_shards[3].data.nbytes for leaf in jax.tree.leaves(part))
+        assert ahead.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
+
+
+def test_shapes_of_a_batch_are_those_of_real_ones():
+    groups = [
+        {},
+        {'data': {'source': 'bouncing_balls', 'frames': 4, 'pixels': 12}, 'model': {'scalars': ('motion',)}},
+        {
+            'data': {
+                'source': 'joint_images',
+                'count': 2,
+                'clips': SMALL['data'],
+                'images': SMALL['data'] | {'frames': 1},
+            }
+        },
+    ]
+    for group in groups:
+        run = Run(build.experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
+        real = to_global(batch_of(run.source, range(8), run.model.scalars), run.mesh)
+        expected = ahead.batch_of(run)
+        assert real.keys() == expected.keys()
+        for name, shape in expected.items():
+            assert (real[name].shape, real[name].dtype) == (shape.shape, shape.dtype), name
+            assert real[name].sharding.is_equivalent_to(shape.sharding, real[name].ndim)
+
+
+@pytest.mark.parametrize(
+    ('groups', 'passes'),
+    [
+        ({'guidance': {'scale': 1.0}}, 5),
+        ({}, 10),
+        ({'sampler': {'name': 'heun'}}, 20),
+        ({'sampler': {'name': 'dpmpp_2m'}, 'guidance': {'interval': (0.3, 0.7)}}, 7),  # of 1, .8, .6, .4, .2
+    ],
+)
+def test_sampling_counts_every_question_to_the_network(groups, passes):
+    assert ahead.passes_of(small(**groups)) == passes
+
+
+@pytest.mark.multidevice
+def test_over_two_slices_training_sends_reductions_alone():
+    slices = dataclasses.replace(CPU, chips=4, slices=2)
+    report = reports(small(mesh={'slices': 2, 'fsdp': 2, 'data': -1}), slices, ('train',))['train']
+    assert report['crossing'] == [] and report['mesh']['slices'] == 2
+    assert 'all-gather' in report['collectives']  # of weights, within a slice
+
+
+def test_what_else_crosses_slices_is_named():
+    one = ahead.Collective('all-gather.7', 'all-gather', 1024, 1, 3.0, ((0, 4), (1, 5)), False)
+    within = dataclasses.replace(one, groups=((0, 1), (4, 5)))
+    sum_ = dataclasses.replace(one, kind='all-reduce')
+    assert ahead.crossing([one, within, sum_], 2, 8) == ['all-gather all-gather.7: 3 times 1024 bytes']
+    assert ahead.crossing([one], 1, 8) == []
+
+
+@pytest.mark.parametrize(
+    ('message', 'size'),
+    [
+        (
+            'RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (384.00G) '
+            'exceeds available HBM (95.74G).',
+            384 * 2**30,
+        ),
+        (
+            'RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm. Exceeds hbm '
+            'capacity by 4.75G.',
+            int(20.5 * 2**30),
+        ),
+    ],
+)
+def test_a_refusal_says_how_much_was_asked_for(message, size):
+    assert ahead.refused(message) == size
+
+
+def test_a_refusal_of_something_else_is_handed_on():
+    with pytest.raises(UserError, match='the compiler refused the program: INTERNAL: mosaic'):
+        ahead.refused('INTERNAL: mosaic')
+
+
+@pytest.mark.parametrize(
+    ('name', 'chips', 'cloud'),
+    [
+        ('v4:2x2x1', 4, 'v4-8'),
+        ('v5p:4x4x4', 64, 'v5p-128'),
+        ('v5e:16x16', 256, 'v5litepod-256'),
+        ('v6e:1x1', 1, 'v6e-1'),
+    ],
+)
+def test_slices_that_exist(name, chips, cloud, monkeypatch):
+    monkeypatch.setattr(hardware.importlib.util, 'find_spec', lambda name: name)
+    topology = hardware.read_topology(name)
+    assert (topology.chips, topology.cloud_name) == (chips, cloud)
+    assert all(hardware._chips(shape) <= 512 for chip in hardware.CHIPS.values() for shape in chip.shapes)
+
+
+@pytest.mark.parametrize(
+    ('name', 'says'),
+    [
+        ('v5p:3x3x3', 'the nearest are v5p:2x2x4 (16 chips), v5p:2x4x4 (32 chips), v5p:4x4x4 (64 chips)'),
+        ('v5e:16x32', 'v5e:16x16 (256 chips)'),
+        ('v5p:8x4x4', 'v5p:4x4x8 (128 chips)'),
+        ('v5e:big', 'those of v5e: 1x1, 2x2'),
+        ('v7:2x2', 'want one of v4, v5e, v5p, v6e'),
+        ('cpu:0', 'cpu:1 to cpu:512'),
+    ],
+)
+def test_machines_that_do_not_exist_are_refused(name, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        hardware.read_topology(name)
+
+
+def test_without_the_tpu_compiler_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(hardware.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match=re.escape("pip install 'vdm_jax[tpu]'")):
+        hardware.read_topology('v5e:2x2')
+
+
+def test_a_search_first_splits_the_state_and_ends_within_six_compiles():
+    experiment = read_experiment('experiments/latte.py', ['--config.mesh.slices=2'])
+    found = plan.tries(experiment, dataclasses.replace(CPU, chips=16, slices=2))
+    assert found[:2] == [[], ['--config.mesh.fsdp=16', '--config.mesh.data=-1']]
+    assert len(found) < plan.COMPILES
+    as_it_is = read_experiment('experiments/latte.py:fsdp=16')
+    assert plan.tries(as_it_is, dataclasses.replace(CPU, chips=16))[0] == []
+
+
+EXPERIMENT = """'''An experiment.
+
+Topology: cpu:2 --config.model.depth=2
+'''
+
+def get_config(arg=None):
+    {first}
+    from vdm_jax.config import ConfigDict
+    return ConfigDict({groups!r})
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    def write(first='', **groups):
+        file = tmp_path / 'experiment.py'
+        file.write_text(EXPERIMENT.format(first=first, groups=SMALL | groups))
+        return f'--config={file}'
+
+    return write
+
+
+@pytest.mark.multidevice
+def test_the_command_plans_for_the_machine_that_the_experiment_names(experiment, capsys):
+    assert cli.main(['plan', experiment(), '--json', '--config.train.batch_size=4']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert tuple(found) == ('train', 'sample') and found['train']['mesh']['data'] == 2
+    assert found['train']['flops_per_chip'] == small(train={'batch_size': 4}).step_flops / 2
+
+
+def test_a_compiler_that_dies_is_the_users_line(experiment, capsys):
+    assert cli.main(['plan', experiment('__import__("os").abort()'), '--topology=cpu:2']) == 2
+    captured = capsys.readouterr()
+    assert captured.out == '' and captured.err.count('\n') == 1
+    assert 'cpu:2: the compiler died of SIGABRT' in captured.err
+
+
+@pytest.mark.parametrize(
+    ('argv', 'says'),
+    [
+        (['--topology=v5p:3x3x3'], 'the nearest are'),
+        (['--topology=cpu:3'], 'batch_size=8 does not divide over 3 devices'),
+        (['--topology=cpu:8', '--slices=3'], '--slices=3'),
+        (['--topology=cpu:2', '--config.sampler.name=ancestra'], 'config.sampler.name'),
+    ],
+)
+def test_a_mistake_is_one_line(experiment, capsys, argv, says):
+    assert cli.main(['plan', experiment(), *argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == '' and captured.err.count('\n') == 1 and says in captured.err
+
+
+needs_tpu_compiler = pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason='libtpu is not installed')
+TINY = (
+    '--config.model.width=128',
+    '--config.model.heads=2',
+    '--config.model.depth=2',
+    '--config.data.pixels=8',
+    '--config.data.frames=4',
+    '--config.sampler.steps=5',
+    '--config.evaluate.batch_size=8',
+)
+
+
+def on_tpu(topology, *more, slices=1, programs=plan.PROGRAMS, arg='size=S,batch=8'):
+    return plan.plan(f'experiments/latte.py:{arg}', more, hardware.read_topology(topology, slices), programs)
+
+
+@pytest.mark.slow
+@needs_tpu_compiler
+@pytest.mark.parametrize('depth', [2, 4])
+def test_on_tpu_layers_in_a_loop_cost_what_layers_written_out_do(depth):
+    """But for the count of all-reduces: the TPU compiler takes those of gradients out of the loop, where one stands for
+    all layers; their bytes are the same."""
+    more = [*TINY, f'--config.model.depth={depth}']
+    looped, written = (on_tpu('v5e:2x2', *more, f'--config.model.scan={scan}') for scan in ('true', 'false'))
+    assert_agree(looped, written, uncounted=('all-reduce',))
+    assert (looped['train']['collectives'] == written['train']['collectives']) == (depth == 2)
+    for report in looped.values():
+        assert report['roofline_seconds'] > 0 and 0 < report['predicted_mfu'] <= 1
+    assert looped['sample']['compiler_seconds'] is None  # the sampler's loop
+
+
+@pytest.mark.slow
+@needs_tpu_compiler
+@pytest.mark.parametrize('topology', ['v4:2x2x1', 'v5p:2x2x1', 'v5e:1x1', 'v6e:2x2'])
+def test_every_kind_of_chip_compiles_with_one_device_a_chip(topology):
+    report = on_tpu(topology, *TINY, programs=('train',))['train']
+    assert report['fits'] and report['devices'] == report['chips'] and report['predicted_mfu'] > 0
+
+
+@pytest.mark.slow
+@needs_tpu_compiler
+@pytest.mark.parametrize('kind', hardware.CHIPS)
+def test_every_slice_of_the_table_is_one_that_the_compiler_knows(kind):
+    program = (
+        'import os, sys; from vdm_jax.hardware import CHIPS, read_topology\n'
+        'for shape in CHIPS[sys.argv[1]].shapes:\n'
+        '    topology = read_topology(f"{sys.argv[1]}:{shape}"); os.environ.update(topology.environment)\n'
+        '    assert len(topology.devices()) == topology.chips, shape\n'
+    )
+    subprocess.run([sys.executable, '-c', program, kind], check=True)
+
+
+@pytest.mark.slow
+@needs_tpu_compiler
+def test_over_two_tpu_slices_training_sends_reductions_alone():
+    report = on_tpu('v5e:2x2', *TINY, slices=2, programs=('train',), arg='size=S,batch=8,fsdp=2')['train']
+    assert report['chips'] == 8 and report['crossing'] == []
+
+
+@pytest.mark.slow
+@needs_tpu_compiler
+def test_a_program_too_large_for_a_tpu_is_refused_with_figures():
+    report = on_tpu('v5e:1x1', '--config.model.depth=4', programs=('train',), arg='size=XL,batch=16')['train']
+    assert not report['fits'] and report['bytes_per_chip']['total'] > report['chip_bytes']
+    assert report['collectives'] is report['roofline_seconds'] is None and report['flops_per_chip'] > 0

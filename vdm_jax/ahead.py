@@ -1,0 +1,230 @@
+"""A run's training and sampling step, compiled ahead of time for devices that need not be there, and what they cost.
+
+Runs in a process of its own (`python -m vdm_jax.ahead REQUEST OUT`): the devices must be told before jax wakes, and a
+sharding that the compiler does not expect can abort it. plan.py starts it.
+"""
+
+import json
+import re
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vdm_jax import checks
+from vdm_jax.build import Run, read_experiment
+from vdm_jax.collectives import REDUCTIONS, Collective, collectives_of, summary
+from vdm_jax.errors import UserError
+from vdm_jax.hardware import Topology, read_topology
+from vdm_jax.hlo import parse
+from vdm_jax.parallel.mesh import AXES, batch_sharding, padded
+from vdm_jax.traffic import memory_bytes
+
+UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
+
+
+def batch_of(run) -> dict:
+    """Shapes of the global batch that a training step takes; no data is read."""
+    size, (frames, *picture) = run.batch_rows, run.source.shape
+    shapes = {'video': ((frames, *picture), np.uint8), 'label': ((), np.int32)}
+    if run.has_images:
+        count = run.source.count
+        shapes |= {'images': ((count, *picture), np.uint8), 'image_label': ((count,), np.int32)}
+    shapes |= {name: ((), np.float32) for name in run.model.scalars}
+    where = batch_sharding(run.mesh)
+    return {name: jax.ShapeDtypeStruct((size, *shape), kind, sharding=where) for name, (shape, kind) in shapes.items()}
+
+
+def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
+    """Shapes of the conditions and keys of config.evaluate.batch_size videos, which come as they do from `sample`."""
+    count, context = padded(run.experiment.evaluate.batch_size, run.mesh), run.experiment.diffusion.context
+    where = batch_sharding(run.mesh)
+    asks = {'label': jax.ShapeDtypeStruct((count,), np.int32, sharding=where)}
+    if context:
+        asks['frames'] = jax.ShapeDtypeStruct((count, context, *run.source.shape[1:]), np.uint8, sharding=where)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
+    return asks, jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=where)
+
+
+def passes_of(run) -> float:
+    """How often the network is run on one video while it is sampled: by step, question and guidance."""
+    sampler, guidance, process = run.experiment.sampler, run.experiment.guidance, run.experiment.diffusion.process
+    asked = []
+
+    def denoise(x, t):
+        asked.append(t)
+        return run.experiment.diffusion.denoise(output, x, t)
+
+    x = jnp.zeros((1, 1, 1, 1, 1))
+    output = jnp.zeros((1, 1, 1, 1, 2 if run.model.learn_variance else 1))
+    one = jnp.ones(1)
+    jax.eval_shape(lambda: sampler.step(denoise, sampler.init(x), x, one, one / 2, process, x))
+    times = np.asarray(sampler.spacing.times(process, sampler.steps))[:-1]
+    low, high = guidance.interval
+    twice = (guidance.scale != 1) & (low <= times) & (times <= high)
+    return float(len(asked) * (1 + twice).sum())
+
+
+def shard_bytes(tree) -> int:
+    """Bytes that each device holds of a tree of shapes with shardings."""
+    return sum(
+        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+    )
+
+
+def lowered(run, program: str):
+    """(the program, lowered; bytes on each device of params, optimizer and ema; FLOPs in all)."""
+    state = run.abstract
+    if program == 'train':
+        held = {'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema}
+        with jax.set_mesh(run.mesh):
+            return run.train_step.lower(state, batch_of(run)), held, run.step_flops
+    average = state.ema[str(run.experiment.ema.decays[0])]
+    flops = passes_of(run) * run.forward_flops * run.experiment.evaluate.batch_size
+    asks, keys = asks_of(run)
+    with jax.set_mesh(run.mesh):
+        program = jax.jit(lambda params, asks, keys: run.generate(params, asks, keys)).lower(average, asks, keys)
+    return program, {'params': {}, 'optimizer': {}, 'ema': average}, flops
+
+
+def report(run, topology: Topology, program: str) -> dict:
+    """What one program costs: the keys of plan.KEYS, with `crossing` and `steps` beside them.
+
+    bytes_per_chip: params, optimizer and ema from their shapes and shardings alone; temporaries is the rest of what the
+    compiler needs at once: its temporaries, batch and results, padding and the program itself. What is donated counts
+    once. Where the compiler refuses, the total is what it asked for, and what it would have said is None.
+    """
+    per_chip = run.mesh.size // (topology.chips * topology.slices)
+    step, held, flops = lowered(run, program)
+    parts = {name: per_chip * shard_bytes(tree) for name, tree in held.items()}
+    began = time.monotonic()
+    try:
+        compiled, asked = step.compile(), None
+    except jax.errors.JaxRuntimeError as error:
+        compiled, asked = None, refused(str(error))
+    seconds = time.monotonic() - began
+    total = per_chip * (asked if compiled is None else needed(compiled.memory_analysis()))
+    parts |= {'temporaries': total - sum(parts.values()), 'total': total}
+    found = {
+        'topology': topology.name,
+        'chips': topology.chips * topology.slices,
+        'mesh': {axis: run.mesh.shape[axis] for axis in AXES},
+        'fits': compiled is not None and total <= topology.memory,
+        'chip_bytes': topology.memory,
+        'bytes_per_chip': parts,
+        'flops_per_chip': flops / (topology.chips * topology.slices),
+        'compiler_seconds': None,
+        'roofline_seconds': None,
+        'predicted_mfu': None,
+        'collectives': None,
+        'compile_seconds': seconds,
+        'devices': run.mesh.size,
+        'steps': 1 if program == 'train' else run.experiment.sampler.steps,
+        'batch': run.experiment.train.batch_size if program == 'train' else run.experiment.evaluate.batch_size,
+        'parts': None,
+        'crossing': [],
+    }
+    if compiled is None:
+        return found
+    module = parse(compiled.as_text())
+    collectives = collectives_of(module, run.mesh.size)
+    found['collectives'] = summary(collectives)
+    found['compiler_seconds'] = compiler_seconds(compiled, module)
+    found['crossing'] = crossing(collectives, topology.slices, run.mesh.size)
+    if topology.chip:
+        moved = per_chip * memory_bytes(module)
+        found['parts'] = parts = roofline(topology, found['flops_per_chip'], moved, collectives)
+        seconds = max(parts['compute'], parts['memory'], parts['overlapped']) + parts['exposed']
+        found['roofline_seconds'] = seconds
+        found['predicted_mfu'] = found['flops_per_chip'] / topology.chip.flops / seconds
+    return found
+
+
+def roofline(topology: Topology, flops: float, moved: float, collectives: list[Collective]) -> dict[str, float]:
+    """The least seconds of each part: compute at the peak, HBM traffic at its bandwidth, and collectives.
+
+    `overlapped` are collectives that the compiler starts and ends apart, so that the chip may compute meanwhile;
+    `exposed` ones it left in one piece: the chip waits for them. Each sends at the speed of all links at once, or of
+    the network between slices.
+    """
+    chip, waits = topology.chip, {True: 0.0, False: 0.0}
+    for one in collectives:
+        crosses = topology.slices > 1 and one.crosses(topology.slices, topology.chips * topology.slices)
+        waits[one.overlapped] += one.times * one.sent / (chip.network if crosses else chip.links)
+    return {
+        'compute': flops / chip.flops,
+        'memory': moved / chip.bandwidth,
+        'overlapped': waits[True],
+        'exposed': waits[False],
+    }
+
+
+def needed(memory) -> int:
+    """Bytes that a device must have at once, from the compiler's analysis; results in donated places count once."""
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return memory.argument_size_in_bytes + results + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+
+
+def refused(message: str) -> int:
+    """Bytes that the compiler asked for, from its refusal.
+
+    Raises:
+      UserError: it refused something else.
+    """
+    number = r'\(?([\d.]+)([KMGT]?)i?B?\)?'
+    for pattern in (rf'Used {number} of', rf'HLO temporaries {number} exceeds', rf'[Tt]otal hbm usage >= {number}'):
+        if 'RESOURCE_EXHAUSTED' in message and (found := re.search(pattern, message)):
+            return int(float(found[1]) * UNITS[found[2]])
+    first = ' '.join(message.split())[:400]
+    raise UserError(f'config.mesh: the compiler refused the program: {first}')
+
+
+def compiler_seconds(compiled, module) -> float | None:
+    """The compiler's own estimate of a run's seconds; None where it cannot be used: it counts a loop's body once and
+    nothing of a kernel, and writes numbers below zero for what it does not know."""
+    seconds = (compiled.cost_analysis() or {}).get('optimal_seconds')
+    ops = {(one.op, one.attribute('custom_call_target')) for _, one, _ in module.runs()}
+    blind = any(op == 'while' or target == 'tpu_custom_call' for op, target in ops)
+    return None if seconds is None or seconds <= 0 or blind else seconds
+
+
+def crossing(collectives: list[Collective], slices: int, devices: int) -> list[str]:
+    """The collectives that go between slices and are no reduction, with what they move."""
+    if slices == 1:
+        return []
+    wrong = [one for one in collectives if one.kind not in REDUCTIONS and one.crosses(slices, devices)]
+    return [f'{one.kind} {one.name}: {one.times:g} times {one.bytes} bytes' for one in wrong]
+
+
+def main(request: str, out: str) -> int:
+    """Compiles what `request` (JSON) asks for; a line of JSON in `out` for each program, or for a user's mistake."""
+    asked, lines = json.loads(request), Path(out)
+    jax.config.update('jax_enable_compilation_cache', False)  # seconds of compiling, not of loading
+
+    def say(**line):
+        with lines.open('a') as file:
+            file.write(json.dumps(line) + '\n')
+
+    try:
+        topology = read_topology(asked['topology'], asked['slices'])
+        run = Run(read_experiment(asked['config'], asked['assignments']), topology.devices())
+        checks.check_mesh(run)
+        checks.check_objective(run)
+        # Made outside of the mesh, as they compute a key, and its devices may not be there.
+        run.abstract, run.train_step, run.generate  # noqa: B018
+        say(experiment={'batch': run.experiment.train.batch_size, 'mesh': asdict(run.experiment.mesh)})
+        for program in asked['programs']:
+            say(program=program)
+            say(**{program: report(run, topology, program)})
+    except UserError as error:
+        say(error=str(error))
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))

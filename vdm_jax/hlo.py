@@ -1,0 +1,199 @@
+"""A compiled module's text: its instructions, how often each runs, and the bytes that it moves.
+
+The compiler's own cost analysis counts the body of a loop once, so everything here is counted by walking from the entry
+through the loops, each times its trip count. jax's `compiled.as_text()` is all that is read.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+BITS = {'pred': 8, 'token': 0, 'opaque': 0, 'bf16': 16, 's4': 4, 'u4': 4, 'c64': 64, 'c128': 128}
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of a shape: its bytes on a device without padding, and whether it lies in the main memory (HBM)."""
+
+    bytes: int
+    main: bool
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """`result` arrays flat; `operands` and `called` are names; `rest` is everything behind the operands."""
+
+    name: str
+    op: str
+    result: tuple[Array, ...]
+    operands: tuple[str, ...]
+    arguments: str
+    rest: str
+
+    @functools.cached_property
+    def called(self) -> tuple[str, ...]:
+        named = re.findall(r'(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.\-]+)', self.rest)
+        branches = re.search(r'branch_computations=\{([^}]*)\}', self.rest)
+        return (*named, *(re.findall(r'[\w.\-]+', branches[1]) if branches else ()))
+
+    def attribute(self, name: str) -> str | None:
+        """The value of `name=value`, without its quotes or percent sign, behind the operands."""
+        found = re.search(rf'\b{name}=["%]?([\w.\-]+)', self.rest)
+        return found and found[1]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A computation's instructions by name, in order."""
+
+    name: str
+    instructions: dict[str, Instruction]
+    root: str
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module's computations by name, and which of them is run."""
+
+    computations: dict[str, Computation]
+    entry: str
+
+    def runs(self) -> Iterator[tuple[Computation, Instruction, float]]:
+        """Every instruction outside of fusions with how often a device runs it.
+
+        Of a conditional's branches the longest text is taken to run each time: what is counted is at most too much.
+        """
+        yield from self._runs(self.computations[self.entry], 1.0)
+
+    def _runs(self, computation: Computation, times: float):
+        for instruction in computation.instructions.values():
+            yield computation, instruction, times
+            inner, called = times, instruction.called
+            if instruction.op == 'while':
+                inner *= trip_count(self, computation, instruction)
+            elif instruction.op == 'conditional':
+                called = (max(called, key=lambda name: len(self.computations[name].instructions)),)
+            elif instruction.op not in ('call', 'async-start'):
+                continue
+            for name in called:
+                yield from self._runs(self.computations[name], inner)
+
+
+def parse(text: str) -> Module:
+    """The module that `compiled.as_text()` wrote."""
+    computations, entry, open_ = {}, None, None
+    for line in text.splitlines():
+        if open_ is None:
+            if line.endswith('{') and (head := re.match(r'(ENTRY )?%?([\w.\-]+) ?\(', line)):
+                open_, instructions, root = head[2], {}, None
+                entry = head[2] if head[1] else entry
+        elif line.startswith('}'):
+            computations[open_] = Computation(open_, instructions, root)
+            open_ = None
+        elif ' = ' in line:
+            instruction = _instruction(line)
+            instructions[instruction.name] = instruction
+            if line.lstrip().startswith('ROOT '):
+                root = instruction.name
+    return Module(computations, entry)
+
+
+def _instruction(line: str) -> Instruction:
+    name, _, rest = re.sub(r'/\*.*?\*/', '', line).strip().removeprefix('ROOT ').partition(' = ')
+    end = _closing(rest, 0) + 1 if rest.startswith('(') else rest.index(' ')
+    shape, rest = rest[:end], rest[end:].lstrip()
+    opening = rest.index('(')
+    closing = _closing(rest, opening)
+    arguments = rest[opening + 1 : closing]
+    operands = tuple(re.findall(r'%([\w.\-]+)', arguments))
+    return Instruction(name.lstrip('%'), rest[:opening], arrays(shape), operands, arguments, rest[closing + 1 :])
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the bracket that opens at `start` closes."""
+    depth = 0
+    for at in range(start, len(text)):
+        depth += (text[at] == '(') - (text[at] == ')')
+        if not depth:
+            return at
+    raise ValueError(f'no closing bracket in {text[:80]}')
+
+
+def arrays(shape: str) -> tuple[Array, ...]:
+    """The arrays of a shape such as 'bf16[8,128]{1,0:T(8,128)S(1)}' or a tuple of such, flat.
+
+    S(n) is a memory space other than the main one (on TPU 1 is VMEM, 5 the host).
+    """
+    found = re.findall(r'\b([a-z]\w*)\[([\d,<= ]*)\](\{[^}]*\})?', shape)
+    return tuple(Array(_bits(kind) * _elements(sides) // 8, 'S(' not in layout) for kind, sides, layout in found)
+
+
+def _bits(kind: str) -> int:
+    if kind in BITS:
+        return BITS[kind]
+    width = re.match(r'[a-z]+(\d+)', kind)
+    return int(width[1]) if width else 0
+
+
+def _elements(sides: str) -> int:
+    return math.prod(int(side) for side in re.findall(r'\d+', sides))
+
+
+def trip_count(module: Module, computation: Computation, loop: Instruction) -> int:
+    """How often a while loop runs: as the compiler notes it, else from its condition `counter < limit`.
+
+    Raises:
+      ValueError: the loop is of another form.
+    """
+    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
+        return int(known[1])
+    condition, body = (module.computations[loop.attribute(name)] for name in ('condition', 'body'))
+    compare = condition.instructions[condition.root]
+    if compare.op == 'fusion':  # the compare wrapped, its operands are the fusion's
+        inner = module.computations[compare.called[0]]
+        wrapped = inner.instructions[inner.root]
+        order = [int(inner.instructions[name].arguments) for name in wrapped.operands]
+        compare = Instruction(compare.name, wrapped.op, (), tuple(compare.operands[i] for i in order), '', wrapped.rest)
+    counter, limit = (condition.instructions[name] for name in compare.operands)
+    if compare.op != 'compare' or counter.op != 'get-tuple-element' or limit.op != 'constant':
+        raise ValueError(f'{loop.name}: its condition is no "counter < limit"')
+    index, last = int(re.search(r'index=(\d+)', counter.rest)[1]), int(limit.arguments)
+    start = _constant(computation, _element(computation, loop.operands[0], index))
+    step = _step(module, body, index)
+    if start is None or not step:
+        raise ValueError(f'{loop.name}: start or step of its counter is not a constant')
+    reach = last - start + (compare.attribute('direction') == 'LE')
+    return max(0, -(-reach // step))
+
+
+def _element(computation: Computation, name: str, index: int) -> str | None:
+    """The name of what a tuple holds at `index`."""
+    made = computation.instructions[name]
+    return made.operands[index] if made.op == 'tuple' else None
+
+
+def _constant(computation: Computation, name: str | None) -> int | None:
+    """The number that an instruction holds, through copies."""
+    while name in computation.instructions:
+        made = computation.instructions[name]
+        if made.op == 'constant' and re.fullmatch(r'-?\d+', made.arguments):
+            return int(made.arguments)
+        if made.op not in ('copy', 'bitcast', 'convert', 'copy-done', 'copy-start'):
+            return None
+        name = made.operands[0]
+    return None
+
+
+def _step(module: Module, body: Computation, index: int) -> int | None:
+    """By how much a loop's counter, element `index` of its tuple, grows."""
+    made = body.instructions.get(_element(body, body.root, index) or '')
+    while made is not None and made.op in ('copy', 'bitcast'):
+        made = body.instructions[made.operands[0]]
+    if made is not None and made.op == 'fusion':
+        inner = module.computations[made.called[0]]
+        made, body = inner.instructions[inner.root], inner
+    if made is None or made.op != 'add':
+        return None
+    return next((number for name in made.operands if (number := _constant(body, name)) is not None), None)
