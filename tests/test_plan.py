@@ -255,7 +255,7 @@ def test_a_compiler_that_dies_is_the_users_line(experiment, capsys):
     ('argv', 'says'),
     [
         (['--topology=v5p:3x3x3'], 'the nearest are'),
-        (['--topology=cpu:3'], 'batch_size=8 does not divide over 3 devices'),
+        (['--topology=cpu:3', '--config.mesh.tensor=3'], 'config.mesh.tensor=3 does not divide'),
         (['--topology=cpu:8', '--slices=3'], '--slices=3'),
         (['--topology=cpu:2', '--config.sampler.name=ancestra'], 'config.sampler.name'),
     ],

@@ -65,6 +65,7 @@ from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.generate import make_generate
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.models.flops import flops_per_video
+from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh, padded, rows_here, to_global
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
@@ -340,8 +341,8 @@ class Run:
     @functools.cached_property
     def network(self) -> Callable:
         """(params, x_t, t, conditions, images) -> output, pure."""
-        graphdef = graphdef_of(self.make_model)
-        return lambda params, *inputs: nnx.merge(graphdef, params)(*inputs)
+        graphdef, dtype = graphdef_of(self.make_model), self.model.dtype
+        return lambda params, *inputs: nnx.merge(graphdef, gather(params, dtype, but='layers'))(*inputs)
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:

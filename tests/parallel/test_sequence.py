@@ -90,6 +90,31 @@ def test_tensor_parallelism_reduces_twice_a_block_and_gathers_no_activation():
 
 
 @pytest.mark.multidevice
+def test_fsdp_gathers_each_weight_where_it_is_used_and_no_activation():
+    run = small({'slices': 2, 'fsdp': 2})
+    with jax.set_mesh(run.mesh):
+        text = forward(run).as_text()
+    lines = [line for line in text.splitlines() if COLLECTIVE.search(line)]
+    assert {COLLECTIVE.search(line)[1] for line in lines} == {'all-gather'}
+    gathered = collections.Counter(re.search(r'= \w+\[([\d,]+)\]', line)[1] for line in lines)
+    assert gathered['64,192'] == gathered['64,256'] == gathered['64,384'] == DEPTH  # qkv, up, modulation
+    weights = {','.join(map(str, leaf.shape[-2:])) for leaf in jax.tree.leaves(run.abstract.params)}
+    assert set(gathered) <= weights
+
+
+@pytest.mark.multidevice
+def test_what_was_gathered_is_not_kept_for_the_backward_pass():
+    """It is handed the weights as they are stored, in float32, and gathers them anew, in bfloat16."""
+    run = small({'fsdp': 4}, dtype='bfloat16')
+    x, t = jnp.zeros((8, *run.latent_shape)), jnp.zeros(8)
+    with jax.set_mesh(run.mesh):
+        back = lambda params: jax.vjp(lambda params: run.network(params, x, t, {}, 0), params)[1]
+        kept = jax.eval_shape(back, run.abstract.params)
+    kinds = {leaf.dtype.name for leaf in jax.tree.leaves(kept) if leaf.shape == (64, 192)}
+    assert kinds == {'float32'}
+
+
+@pytest.mark.multidevice
 def test_a_ring_passes_keys_and_values_on_and_gathers_nothing():
     run = small({'sequence': 4}, layout='full', attention={'sequence': 'ring'})
     with jax.set_mesh(run.mesh):

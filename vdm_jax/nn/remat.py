@@ -6,6 +6,8 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from vdm_jax.nn.attend import OUTPUT
+from vdm_jax.parallel.gather import GATHERED
+from vdm_jax.parallel.verbs import ways
 
 INPUT = 'layer'  # what a layer is given
 KERNELS = ('dot_product_attention_fwd_wrapper',)  # fused kernels whose outputs can carry no name, cuDNN's
@@ -18,7 +20,7 @@ def _kernels(primitive, *_, **__):
 _save = jax.checkpoint_policies
 _attention = _save.save_from_both_policies(_save.save_only_these_names(OUTPUT), _kernels)
 POLICIES = {
-    'none': None,  # everything is kept
+    'none': _save.save_anything_except_these_names(GATHERED),
     'dots': _save.save_from_both_policies(_save.dots_with_no_batch_dims_saveable, _attention),
     'attention': _attention,
     'full': _save.nothing_saveable,
@@ -34,11 +36,12 @@ POLICIES = {
 def rematerialised(call: Callable, name: str) -> Callable:
     """`call` (layer, x, index) -> x, keeping only what the policy of that name keeps.
 
-    none: everything. dots: layer inputs, outputs of projections and of attention, not the scores (costs least time).
-    attention: layer inputs and outputs of attention, with what its kernel needs to go back. full: layer inputs alone.
-    offload: layer inputs and outputs of attention (but cuDNN's, which is computed anew), in the host's memory.
+    none: everything but weights that were gathered. dots: layer inputs, outputs of projections and of attention, not
+    the scores (costs least time). attention: layer inputs and outputs of attention, with what its kernel needs to go
+    back. full: layer inputs alone. offload: layer inputs and outputs of attention (not cuDNN's, which is computed
+    anew), in the host's memory.
     """
-    if name == 'none':
+    if name == 'none' and ways('fsdp') == 1:
         return call
 
     def named(layer, x, index):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.nn.remat import rematerialised
+from vdm_jax.parallel.gather import gather
 
 
 def stacked(make: Callable[..., nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
@@ -29,14 +30,14 @@ def apply(layers, x, call: Callable, scan: bool, remat: str = 'none'):
       scan: True compiles one layer and loops; False slices the stack inside jit (on CPU about twice as fast).
       remat: what of a layer is kept for the backward pass, a name of nn.remat.POLICIES.
     """
-    call = rematerialised(call, remat)
+    step = rematerialised(lambda layer, x, index: call(gather(layer, x.dtype), x, index), remat)
     depth = jax.tree.leaves(layers)[0].shape[0]
     if scan:
-        body = lambda x, layer_index: (call(layer_index[0], x, layer_index[1]), None)
+        body = lambda x, layer_index: (step(layer_index[0], x, layer_index[1]), None)
         return jax.lax.scan(body, x, (layers, jnp.arange(depth)))[0]
     # lax.split, not indexing: its gradient is one concatenation instead of `depth` additions of padded arrays
     columns, structure = jax.tree.flatten(layers)
     columns = [jax.lax.split(column, (1,) * depth) for column in columns]
     for index in range(depth):
-        x = call(jax.tree.unflatten(structure, [jnp.squeeze(column[index], 0) for column in columns]), x, index)
+        x = step(jax.tree.unflatten(structure, [jnp.squeeze(column[index], 0) for column in columns]), x, index)
     return x
