@@ -17,10 +17,16 @@ def _kernels(primitive, *_, **__):
     return primitive.name in KERNELS
 
 
+def _all_but_gathered(primitive, *arrays, **params):
+    """Whatever parallel/gather.py makes of a weight, which alone of all in a layer has two dimensions, is not kept."""
+    made = primitive.name in ('convert_element_type', 'sharding_constraint') and arrays[0].ndim == 2
+    return not (made or params.get('name') == GATHERED)
+
+
 _save = jax.checkpoint_policies
 _attention = _save.save_from_both_policies(_save.save_only_these_names(OUTPUT), _kernels)
 POLICIES = {
-    'none': _save.save_anything_except_these_names(GATHERED),
+    'none': _all_but_gathered,
     'dots': _save.save_from_both_policies(_save.dots_with_no_batch_dims_saveable, _attention),
     'attention': _attention,
     'full': _save.nothing_saveable,
