@@ -154,14 +154,19 @@ def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, u
 
 @pytest.mark.slow
 def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
-    """Stopped twice, each time by a signal to another process; two sample and score what one samples and scores."""
+    """Stopped twice, each time by a signal to another process; two sample and score what one samples and scores.
+
+    The four split the weights too; the two split the heads, so that both read all rows.
+    """
     place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
     seen = []
-    for count, number, step in ((4, 0, 5), (2, 1, 12)):
-        with Processes(count, tmp_path, *argv, seconds=0.05) as several:
+    for count, number, step, mesh in ((4, 0, 5, 'fsdp=2'), (2, 1, 12, 'tensor=2')):
+        with Processes(count, tmp_path, *argv, f'--config.mesh.{mesh}', seconds=0.05) as several:
             several.stop(number, place / 'metrics.jsonl', step)
             assert [code for code, *_ in several.ends()] == [3] * count
             seen += several.seen
+        read = [{row for _, row in rows([file])} for file in several.seen]
+        assert read == ([{0}, {1}, {2}, {0}] if count == 4 else [{0, 1, 2}] * 2)
     alone(run, place, tmp_path / 'seen')
     same(run, place, [*seen, tmp_path / 'seen'], undisturbed)
 

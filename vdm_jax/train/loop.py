@@ -73,6 +73,8 @@ def train(run, workdir, stop=lambda step: False) -> bool:
         processes.by_first(lambda: write_papers(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start)
         progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
+        if run.batch_rows > config.batch_size:
+            progress.say(f'the {config.batch_size} clips of a batch take the room of {run.batch_rows} on the devices')
         log = Log(run, metrics, progress, config)
         log.files(start)
         try:

@@ -32,9 +32,9 @@ PACKAGES = (
 FREE = tuple(
     f'config.{key}'
     for key in (
-        'train.steps', 'train.log_every', 'train.checkpoint_every', 'train.sample', 'train.validate', 'checkpoint.',
-        'evaluate.', 'sampler.', 'guidance.', 'mesh.', 'model.scan', 'data.path', 'data.threads', 'data.prefetch', 
-        'data.cache_mb', 'data.max_broken',
+        'train.steps', 'train.accumulate', 'train.log_every', 'train.checkpoint_every', 'train.sample',
+        'train.validate', 'checkpoint.', 'evaluate.', 'sampler.', 'guidance.', 'mesh.', 'model.scan', 'data.path',
+        'data.threads', 'data.prefetch', 'data.cache_mb', 'data.max_broken',
     )
 )  # fmt: skip
 
