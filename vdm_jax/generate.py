@@ -102,16 +102,13 @@ def generate_videos(generate: Callable, params, conditions: dict, seed: int, bat
         batch_size = padded(batch_size, mesh)
     numbers = np.arange(-(-count // batch_size) * batch_size)
     keys = jax.vmap(lambda i: jax.random.fold_in(stream(seed, 'samples'), i))(jnp.asarray(numbers))
-    rows = {name: value[numbers % count] for name, value in conditions.items()}  # a last batch of the same shape, so
-    rows['keys'] = np.asarray(jax.random.key_data(keys))  # that nothing compiles again
+    asked = conditions | {'key': np.asarray(jax.random.key_data(keys))}
+    here = np.arange(batch_size) if mesh.empty else rows_here(batch_size, mesh)
     pieces = []
-    for start in range(0, len(numbers), batch_size):
-        batch = {name: value[start : start + batch_size] for name, value in rows.items()}
-        if mesh.empty:
-            batch = {name: jnp.asarray(value) for name, value in batch.items()}
-        else:
-            here = rows_here(batch_size, mesh)
-            batch = to_global({name: value[here] for name, value in batch.items()}, mesh, batch_size)
-        keys = jax.random.wrap_key_data(batch.pop('keys'))
+    for start in range(0, len(numbers), batch_size):  # a last batch of the same shape, so that nothing compiles again
+        rows = start + here
+        batch = {name: value[rows if name == 'key' else rows % count] for name, value in asked.items()}
+        batch = jax.tree.map(jnp.asarray, batch) if mesh.empty else to_global(batch, mesh, batch_size)
+        keys = jax.random.wrap_key_data(batch.pop('key'))
         pieces.append(whole(generate(params, batch, keys)))
     return np.concatenate(pieces)[:count]

@@ -1,15 +1,17 @@
 """One process of a run of several: the command line itself, with each batch noted down and time between the steps.
 
 python -m tests.train.one_of_several SEEN SECONDS ARGUMENTS…: writes a line [step, row, sha256 of the clip] into
-SEEN for each row that this process reads.
+SEEN for each row that this process reads. With FAILS_AT=step in the environment there is no batch for that step.
 """
 
 import hashlib
 import json
+import os
 import sys
 import time
 
 from vdm_jax import cli
+from vdm_jax.errors import UserError
 from vdm_jax.train import loop
 
 
@@ -29,6 +31,8 @@ def noting(batches, seen, seconds):
 
         def __next__(self):
             time.sleep(seconds)
+            if str(self._step) == os.environ.get('FAILS_AT'):
+                raise UserError('its disk is gone')
             batch = next(self._inner)
             with open(seen, 'a') as file:
                 for row, clip in zip(self._rows.tolist(), batch['video'], strict=True):

@@ -16,7 +16,7 @@ from vdm_jax.data.clips import batch_of
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint
-from vdm_jax.train.step import Losses
+from vdm_jax.train.step import Losses, added_up
 
 # So small that one long sum of float32 numbers is still right to 1e-6.
 SMALLER = (*SMALL, '--config.data.frames=2', '--config.data.pixels=8', '--config.model.layout=full')
@@ -136,3 +136,15 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
     count = int(size * each)
     assert found == pytest.approx(np.mean([i % size for i in range(count)]))
     assert len(seen) == -(-count // 4) * 4
+
+
+def test_a_batch_in_parts_moves_nothing_between_devices():
+    mesh = make_mesh(MeshConfig(data=4, fsdp=2), jax.devices())
+    share = lambda rows: (rows**2).sum(0).sum()
+    with jax.set_mesh(mesh):
+        step = jax.jit(lambda rows: added_up(share, rows, 3), in_shardings=batch_sharding(mesh))
+        program = step.lower(jax.ShapeDtypeStruct((24, 4), np.float32)).compile().as_text()
+        rows = np.arange(96, dtype=np.float32).reshape(24, 4)
+        assert step(rows) == (rows**2).sum()
+    assert 'all-reduce' in program  # of the sums; and of the rows themselves
+    assert not any(moved in program for moved in ('all-gather', 'all-to-all', 'collective-permute'))

@@ -119,6 +119,14 @@ def test_a_step_without_its_manifest_is_restored_and_said_to_be_unverified(run, 
         assert fingerprint(checkpoints.restore(run.abstract)[0].params) == written[1]
 
 
+def test_a_step_without_its_manifest_that_cannot_be_read_is_named(run, place):
+    (place / 'checkpoints' / '4' / 'manifest_0_of_1.json').unlink()
+    data_file(place, 4).write_bytes(b'')  # as after a loss of power
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
+        with pytest.raises(UserError, match='checkpoints/4 is unverified.*cannot be read .*rename it'):
+            loop.begin(run, checkpoints)
+
+
 def test_commands_tell_and_leave_damage_as_it_is(run, place, capsys):
     flip(data_file(place, 4))
     assert cli.main(['inspect', f'--workdir={place}', '--json']) == 0

@@ -28,11 +28,11 @@ BALLS = 'experiments/bouncing_balls.py'
 SMALL = [
     f'--config.{item}'
     for item in (
-        'model.depth=2', 'model.width=16', 'model.heads=2', 'model.patch=4', 'model.time_patch=1', 'data.frames=2',
-        'data.pixels=8', 'data.size=64', 'train.batch_size=3', 'train.log_every=1', 'train.checkpoint_every=40',
-        'train.sample_every=4', 'train.sample_count=3', 'train.validate_every=4', 'train.validate_batches=2',
-        'sampler.steps=2', 'optim.name=adamw', 'optim.warmup_steps=1', 'optim.learning_rate=1e-4',
-        'train.steps=40', 'ema.decays=0.9',
+        'model.depth=1', 'model.layout=full', 'model.width=16', 'model.heads=2', 'model.patch=4', 'model.time_patch=1',
+        'data.frames=2', 'data.pixels=8', 'data.size=64', 'train.batch_size=3', 'train.log_every=1', 'train.steps=40',
+        'train.checkpoint_every=40', 'train.sample_every=4', 'train.sample_count=3', 'train.validate_every=4',
+        'train.validate_batches=2', 'sampler.steps=2', 'optim.name=adamw', 'optim.warmup_steps=1',
+        'optim.learning_rate=1e-4', 'ema.decays=0.9',
     )
 ]  # fmt: skip
 ENDURANCE = 240  # seconds after which a process that should have ended is killed
@@ -41,7 +41,7 @@ ENDURANCE = 240  # seconds after which a process that should have ended is kille
 class Processes:
     """`count` processes with one command line; use as a context manager, which kills what is left."""
 
-    def __init__(self, count, place, *argv, seconds=0.0):
+    def __init__(self, count, place, *argv, seconds=0.0, fails=None):
         with socket.socket() as free:
             free.bind(('localhost', 0))
             port = free.getsockname()[1]
@@ -53,6 +53,8 @@ class Processes:
                 'JAX_PROCESS_ID': str(i), 'XDG_CACHE_HOME': str(place / 'cache'),
                 'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('device_count=8', 'device_count=1'),
             }  # fmt: skip
+            if i == fails:
+                environment['FAILS_AT'] = '5'
             command = [sys.executable, '-m', 'tests.train.one_of_several', seen, str(seconds), *argv]
             pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
             self._all.append(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes))
@@ -65,13 +67,13 @@ class Processes:
             process.kill()
             process.wait()
 
-    def stop(self, number, metrics, step):
-        """SIGTERM to one of them, once that step is logged."""
+    def stop(self, number, metrics, step, how=signal.SIGTERM):
+        """A signal to one of them, once that step is logged."""
         deadline = time.monotonic() + ENDURANCE
         while not (metrics.exists() and f'{{"step": {step}, ' in metrics.read_text()):
             assert time.monotonic() < deadline and self._all[number].poll() is None, self.ends()
             time.sleep(0.02)
-        self._all[number].send_signal(signal.SIGTERM)
+        self._all[number].send_signal(how)
 
     def ends(self):
         """[(exit code, stdout, stderr)] of each."""
@@ -154,14 +156,19 @@ def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, u
 
 @pytest.mark.slow
 def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
-    """Stopped twice, each time by a signal to another process; two sample and score what one samples and scores."""
+    """Stopped twice, each time by a signal to another process; two sample and score what one samples and scores.
+
+    The four split the weights too; the two split the heads, so that both read all rows.
+    """
     place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
     seen = []
-    for count, number, step in ((4, 0, 5), (2, 1, 12)):
-        with Processes(count, tmp_path, *argv, seconds=0.05) as several:
-            several.stop(number, place / 'metrics.jsonl', step)
+    for count, number, step, mesh, how in ((4, 0, 5, 'fsdp=2', signal.SIGTERM), (2, 1, 12, 'tensor=2', signal.SIGINT)):
+        with Processes(count, tmp_path, *argv, f'--config.mesh.{mesh}', seconds=0.05) as several:
+            several.stop(number, place / 'metrics.jsonl', step, how)
             assert [code for code, *_ in several.ends()] == [3] * count
             seen += several.seen
+        read = [{row for _, row in rows([file])} for file in several.seen]
+        assert read == ([{0}, {1}, {2}, {0}] if count == 4 else [{0, 1, 2}] * 2)
     alone(run, place, tmp_path / 'seen')
     same(run, place, [*seen, tmp_path / 'seen'], undisturbed)
 
@@ -225,3 +232,13 @@ def test_mistakes_and_damage_are_told_by_all_of_several(run, undisturbed, tmp_pa
             ends = both.ends()
         assert [code for code, *_ in ends] == [2, 2] and all(says in err for _, _, err in ends), ends
         assert time.monotonic() - began < 60
+
+
+@pytest.mark.slow
+def test_one_that_fails_alone_takes_the_others_with_it(tmp_path):
+    began = time.monotonic()
+    argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    with Processes(2, tmp_path, *argv, fails=1) as both:
+        ends = both.ends()
+    assert ends[1][0] == 2 and ends[1][2].count('its disk is gone') == 1 and ends[0][0] not in (0, 2, 3), ends
+    assert time.monotonic() - began < 120

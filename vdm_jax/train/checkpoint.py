@@ -160,18 +160,18 @@ class Checkpoints:
         """
         step = self._fetch(step)
         items = {'params': abstract.params, 'ema': abstract.ema, 'opt_state': abstract.opt_state, 'position': None}
-        found = self._orbax.load_checkpointables(step, items)
+        found = self._load(step, items)
         number = jax.device_put(np.int32(step), abstract.step.sharding)
         return TrainState(number, found['params'], found['ema'], found['opt_state']), found['position']
 
     def restore_ema(self, abstract: TrainState, step: int | None = None) -> tuple[dict, int]:
         """The averages alone, {decay: params}, and their step; neither params nor optimizer are read."""
         step = self._fetch(step)
-        return self._orbax.load_checkpointables(step, {'ema': abstract.ema})['ema'], step
+        return self._load(step, {'ema': abstract.ema})['ema'], step
 
     def position(self, step: int | None = None) -> dict:
         """The data position of a step (`latest`) alone."""
-        return self._orbax.load_checkpointables(self._fetch(step), {'position': None})['position']
+        return self._load(self._fetch(step), {'position': None})['position']
 
     def wait(self) -> None:
         """Blocks until nothing is being written; an error of an earlier save is raised here, or in the next one."""
@@ -187,6 +187,18 @@ class Checkpoints:
             self._orbax.close()
             if self._staged:
                 shutil.rmtree(self._local, ignore_errors=True)
+
+    def _load(self, step: int, items: dict) -> dict:
+        try:
+            return self._orbax.load_checkpointables(step, items)
+        except Exception as error:
+            if (found := self.integrity(step)).verdict == 'intact':
+                raise
+            why = str(error).strip().split('\n')[0][:200]
+            raise UserError(
+                f'{self.directory / str(step)} is {found}; and it cannot be read ({why}): rename it, and the one '
+                'before it is taken'
+            ) from error
 
     def _finish(self) -> None:
         """Waits until the last save is written and vouched for."""

@@ -75,7 +75,8 @@ def train(run, workdir, stop=lambda step: False) -> bool:
         processes.by_first(lambda: write_papers(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start)
         progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
-        for note in notes(run.abstract):
+        filled = f'the {config.batch_size} clips of a batch take the room of {run.batch_rows} on the devices'
+        for note in [filled] * (run.batch_rows > config.batch_size) + notes(run.abstract):
             progress.say(note)
         log = Log(run, metrics, progress, watch)
         log.files(start)

@@ -32,9 +32,10 @@ PACKAGES = (
 FREE = tuple(
     f'config.{key}'
     for key in (
-        'train.steps', 'train.log_every', 'train.checkpoint_every', 'train.sample', 'train.validate', 'checkpoint.',
-        'evaluate.', 'profile.', 'sampler.', 'guidance.', 'mesh.', 'model.scan', 'model.remat', 'model.attention.',
-        'train.accumulate', 'data.path', 'data.threads', 'data.prefetch', 'data.cache_mb', 'data.max_broken',
+        'train.steps', 'train.accumulate', 'train.log_every', 'train.checkpoint_every', 'train.sample',
+        'train.validate', 'checkpoint.', 'evaluate.', 'profile.', 'sampler.', 'guidance.', 'mesh.', 'model.scan',
+        'model.remat', 'model.attention.', 'data.path', 'data.threads', 'data.prefetch', 'data.cache_mb',
+        'data.max_broken',
     )
 )  # fmt: skip
 
