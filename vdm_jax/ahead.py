@@ -96,16 +96,15 @@ def report(run, topology: Topology, program: str) -> dict:
     compiler needs at once: its temporaries, batch and results, padding and the program itself. What is donated counts
     once. Where the compiler refuses, the total is what it asked for, and what it would have said is None.
     """
-    per_chip = run.mesh.size // (topology.chips * topology.slices)
     step, held, flops = lowered(run, program)
-    parts = {name: per_chip * shard_bytes(tree) for name, tree in held.items()}
+    parts = {name: shard_bytes(tree) for name, tree in held.items()}
     began = time.monotonic()
     try:
         compiled, asked = step.compile(), None
     except jax.errors.JaxRuntimeError as error:
         compiled, asked = None, refused(str(error))
     seconds = time.monotonic() - began
-    total = per_chip * (asked if compiled is None else needed(compiled.memory_analysis(), bool(topology.chip)))
+    total = asked if compiled is None else needed(compiled.memory_analysis(), bool(topology.chip))
     parts |= {'temporaries': total - sum(parts.values()), 'total': total}
     found = {
         'topology': topology.name,
@@ -136,7 +135,7 @@ def report(run, topology: Topology, program: str) -> dict:
     found['guesses'] = module.guesses()
     found['crossing'] = crossing(collectives, topology.slices, run.mesh.size)
     if topology.chip:
-        moved = per_chip * memory_bytes(module)
+        moved = memory_bytes(module)
         found['parts'] = parts = roofline(topology, found['flops_per_chip'], moved, collectives)
         seconds = max(parts['compute'], parts['memory'], parts['overlapped']) + parts['exposed']
         found['roofline_seconds'] = seconds
