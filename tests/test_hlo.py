@@ -97,6 +97,13 @@ def test_a_loop_of_which_the_compiler_says_nothing_is_counted_from_its_condition
     assert summary([found]) == {'all-reduce': {'count': 5, 'bytes': 160}}
 
 
+def test_a_loop_whose_length_is_not_known_counts_once_and_is_said():
+    module = parse(LOOP.replace('add(%counter, %two)', 'multiply(%counter, %two)'))
+    assert [one.times for one in collectives_of(module, 4)] == [1]
+    assert module.guesses() == ['1 loops of unknown length counted once']
+    assert parse(LOOP).guesses() == []
+
+
 def test_what_starts_and_ends_apart_counts_once_and_what_moves_nothing_not_at_all():
     found = collectives_of(parse(ASYNC), 4)
     assert all(one.overlapped for one in found)

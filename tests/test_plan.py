@@ -214,6 +214,27 @@ def test_a_search_first_splits_the_state_and_ends_within_six_compiles():
     assert plan.tries(as_it_is, dataclasses.replace(CPU, chips=16))[0] == []
 
 
+@pytest.mark.parametrize('fitting', [0, 1, None])
+def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatch, fitting):
+    topology, said, asked = dataclasses.replace(CPU, chips=16), [], []
+    todo = plan.tries(read_experiment('experiments/latte.py'), topology)
+
+    def compiled(spec, assignments, topology, programs):
+        asked.append((assignments, programs))
+        bytes_, fits = {'total': 3 * 2**30}, fitting is not None and assignments == todo[fitting]
+        return {program: {'fits': fits, 'bytes_per_chip': bytes_, 'chip_bytes': 2**30} for program in programs}
+
+    monkeypatch.setattr(plan, 'plan', compiled)
+    found = plan.search('experiments/latte.py', [], topology, said.append)
+    tried = todo if fitting is None else todo[: fitting + 1]
+    assert asked[: len(tried)] == [(each, ('train',)) for each in tried]
+    assert asked[len(tried) :] == ([] if fitting is None else [(todo[fitting], ('sample',))])
+    assert len(asked) <= plan.COMPILES and ('sample' in found) == (fitting is not None)
+    assert (
+        'as it stands' in said[0] and '--config.mesh.fsdp=16' in said[0]
+    )  # the order is said before anything is tried
+
+
 EXPERIMENT = """'''An experiment.
 
 Topology: cpu:2 --config.model.depth=2

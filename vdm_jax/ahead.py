@@ -92,22 +92,21 @@ def lowered(run, program: str):
 
 
 def report(run, topology: Topology, program: str) -> dict:
-    """What one program costs: the keys of plan.KEYS, with `crossing` and `steps` beside them.
+    """What one program costs: the keys of plan.KEYS, and more that the table shows.
 
     bytes_per_chip: params, optimizer and ema from their shapes and shardings alone; temporaries is the rest of what the
     compiler needs at once: its temporaries, batch and results, padding and the program itself. What is donated counts
     once. Where the compiler refuses, the total is what it asked for, and what it would have said is None.
     """
-    per_chip = run.mesh.size // (topology.chips * topology.slices)
     step, held, flops = lowered(run, program)
-    parts = {name: per_chip * shard_bytes(tree) for name, tree in held.items()}
+    parts = {name: shard_bytes(tree) for name, tree in held.items()}
     began = time.monotonic()
     try:
         compiled, asked = step.compile(), None
     except jax.errors.JaxRuntimeError as error:
         compiled, asked = None, refused(str(error))
     seconds = time.monotonic() - began
-    total = per_chip * (asked if compiled is None else needed(compiled.memory_analysis()))
+    total = asked if compiled is None else needed(compiled.memory_analysis(), bool(topology.chip))
     parts |= {'temporaries': total - sum(parts.values()), 'total': total}
     found = {
         'topology': topology.name,
@@ -127,6 +126,7 @@ def report(run, topology: Topology, program: str) -> dict:
         'batch': run.experiment.train.batch_size if program == 'train' else run.experiment.evaluate.batch_size,
         'parts': None,
         'crossing': [],
+        'guesses': [],
     }
     if compiled is None:
         return found
@@ -134,9 +134,10 @@ def report(run, topology: Topology, program: str) -> dict:
     collectives = collectives_of(module, run.mesh.size)
     found['collectives'] = summary(collectives)
     found['compiler_seconds'] = compiler_seconds(compiled, module)
+    found['guesses'] = module.guesses()
     found['crossing'] = crossing(collectives, topology.slices, run.mesh.size)
     if topology.chip:
-        moved = per_chip * memory_bytes(module)
+        moved = memory_bytes(module)
         found['parts'] = parts = roofline(topology, found['flops_per_chip'], moved, collectives)
         seconds = max(parts['compute'], parts['memory'], parts['overlapped']) + parts['exposed']
         found['roofline_seconds'] = seconds
@@ -163,21 +164,24 @@ def roofline(topology: Topology, flops: float, moved: float, collectives: list[C
     }
 
 
-def needed(memory) -> int:
-    """Bytes that a device must have at once, from the compiler's analysis; results in donated places count once."""
+def needed(memory, has_peak: bool) -> int:
+    """Bytes that a device must have at once, from the compiler's analysis: its peak, or where that is not to be had
+    (the CPU's leaves temporaries out) arguments, results that take no donated place, and temporaries; and the program
+    itself."""
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return memory.argument_size_in_bytes + results + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    whole = memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
+    return (memory.peak_memory_in_bytes if has_peak else whole) + memory.generated_code_size_in_bytes
 
 
 def refused(message: str) -> int:
-    """Bytes that the compiler asked for, from its refusal.
+    """Bytes that a device would have needed at once, from the compiler's refusal. (It says temporaries, and means
+    arguments and results too.)
 
     Raises:
       UserError: it refused something else.
     """
-    number = r'\(?([\d.]+)([KMGT]?)i?B?\)?'
-    for pattern in (rf'Used {number} of', rf'HLO temporaries {number} exceeds', rf'[Tt]otal hbm usage >= {number}'):
-        if 'RESOURCE_EXHAUSTED' in message and (found := re.search(pattern, message)):
+    if 'RESOURCE_EXHAUSTED' in message:
+        if found := re.search(r'(?:Used|HLO temporaries) \(?([\d.]+)([KMGT]?)', message):
             return int(float(found[1]) * UNITS[found[2]])
     first = ' '.join(message.split())[:400]
     raise UserError(f'config.mesh: the compiler refused the program: {first}')

@@ -90,7 +90,7 @@ class Topology:
         }
 
     def devices(self) -> list:
-        """The devices, which need not be there; in a process started with `environment`."""
+        """The devices, one a chip, which need not be there; in a process started with `environment`."""
         import jax
         from jax.experimental.topologies import get_topology_desc
 

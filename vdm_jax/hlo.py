@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-BITS = {'pred': 8, 'token': 0, 'opaque': 0, 'bf16': 16, 's4': 4, 'u4': 4, 'c64': 64, 'c128': 128}
-
 
 @dataclass(frozen=True)
 class Array:
@@ -63,16 +61,26 @@ class Module:
     def runs(self) -> Iterator[tuple[Computation, Instruction, float]]:
         """Every instruction outside of fusions with how often a device runs it.
 
-        Of a conditional's branches the longest text is taken to run each time: what is counted is at most too much.
+        Of a conditional's branches the longest is taken to run each time, and a loop of unknown length to run once;
+        `guesses` says how many there are of either.
         """
         yield from self._runs(self.computations[self.entry], 1.0)
+
+    def guesses(self) -> list[str]:
+        """What had to be guessed of how often something runs, as text."""
+        loops = [(where, made) for where, made, _ in self.runs() if made.op == 'while']
+        unknown = sum(trip_count(self, where, made) is None for where, made in loops)
+        branching = sum(made.op == 'conditional' for _, made, _ in self.runs())
+        said = f'{unknown} loops of unknown length counted once', f'{branching} conditionals counted by their longest'
+        return [text for text, count in zip(said, (unknown, branching), strict=True) if count]
 
     def _runs(self, computation: Computation, times: float):
         for instruction in computation.instructions.values():
             yield computation, instruction, times
             inner, called = times, instruction.called
             if instruction.op == 'while':
-                inner *= trip_count(self, computation, instruction)
+                count = trip_count(self, computation, instruction)
+                inner *= 1 if count is None else count
             elif instruction.op == 'conditional':
                 called = (max(called, key=lambda name: len(self.computations[name].instructions)),)
             elif instruction.op not in ('call', 'async-start'):
@@ -131,41 +139,36 @@ def arrays(shape: str) -> tuple[Array, ...]:
 
 
 def _bits(kind: str) -> int:
-    if kind in BITS:
-        return BITS[kind]
+    """Of one number: 16 of 'bf16', 8 of 'f8e4m3fn' and 'pred', 0 of a token."""
     width = re.match(r'[a-z]+(\d+)', kind)
-    return int(width[1]) if width else 0
+    return int(width[1]) if width else 8 * (kind == 'pred')
 
 
 def _elements(sides: str) -> int:
     return math.prod(int(side) for side in re.findall(r'\d+', sides))
 
 
-def trip_count(module: Module, computation: Computation, loop: Instruction) -> int:
-    """How often a while loop runs: as the compiler notes it, else from its condition `counter < limit`.
-
-    Raises:
-      ValueError: the loop is of another form.
-    """
+def trip_count(module: Module, computation: Computation, loop: Instruction) -> int | None:
+    """How often a while loop runs: as the compiler notes it, else from its condition `counter < limit`; None for a loop
+    of another form."""
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
         return int(known[1])
     condition, body = (module.computations[loop.attribute(name)] for name in ('condition', 'body'))
-    compare = condition.instructions[condition.root]
-    if compare.op == 'fusion':  # the compare wrapped, its operands are the fusion's
-        inner = module.computations[compare.called[0]]
-        wrapped = inner.instructions[inner.root]
-        order = [int(inner.instructions[name].arguments) for name in wrapped.operands]
-        compare = Instruction(compare.name, wrapped.op, (), tuple(compare.operands[i] for i in order), '', wrapped.rest)
-    counter, limit = (condition.instructions[name] for name in compare.operands)
-    if compare.op != 'compare' or counter.op != 'get-tuple-element' or limit.op != 'constant':
-        raise ValueError(f'{loop.name}: its condition is no "counter < limit"')
-    index, last = int(re.search(r'index=(\d+)', counter.rest)[1]), int(limit.arguments)
+    compare, names = condition.instructions[condition.root], None
+    if compare.op == 'fusion':  # the compare is wrapped: its operands are the fusion's
+        inner, names = module.computations[compare.called[0]], compare.operands
+        compare = inner.instructions[inner.root]
+        parameters = [inner.instructions[name] for name in compare.operands]
+        names = [names[int(one.arguments)] if one.op == 'parameter' else None for one in parameters]
+    counter, limit = (condition.instructions.get(name) for name in names or compare.operands)
+    if compare.op != 'compare' or None in (counter, limit) or counter.op != 'get-tuple-element':
+        return None
+    index, last = int(re.search(r'index=(\d+)', counter.rest)[1]), _constant(condition, limit.name)
     start = _constant(computation, _element(computation, loop.operands[0], index))
     step = _step(module, body, index)
-    if start is None or not step:
-        raise ValueError(f'{loop.name}: start or step of its counter is not a constant')
-    reach = last - start + (compare.attribute('direction') == 'LE')
-    return max(0, -(-reach // step))
+    if start is None or last is None or not step or compare.attribute('direction') not in ('LT', 'LE'):
+        return None
+    return max(0, -(-(last - start + (compare.attribute('direction') == 'LE')) // step))
 
 
 def _element(computation: Computation, name: str, index: int) -> str | None:
