@@ -123,14 +123,19 @@ def begin(run, checkpoints: Checkpoints):
     if newest is None:
         return run.create(), 0, False
     state, was = checkpoints.restore(run.abstract, newest)
-    if (now := position(run, newest)) != was:
-        raise UserError(f'{checkpoints.directory.parent}: the run stands at {was} in its data, which is {now} now')
+    processes.together(lambda: check_position(checkpoints.directory.parent, was, position(run, newest)))
     return state, newest, True
 
 
 def due(step: int, every: int, last: bool) -> bool:
     """Whether something that happens every `every` steps, and at the last one, happens now."""
     return bool(every) and step > 0 and (last or step % every == 0)
+
+
+def check_position(workdir, was: dict, now: dict) -> None:
+    """Whether the data goes on where the run left it."""
+    if now != was:
+        raise UserError(f'{workdir}: the run stands at {was} in its data, which is {now} now')
 
 
 def position(run, step: int) -> dict:
