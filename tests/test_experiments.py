@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from vdm_jax import hardware, media, plan
-from vdm_jax.build import Run, read_experiment
+from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
+from vdm_jax.run import Run
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / 'experiments').glob('*.py') if path.name != '__init__.py')

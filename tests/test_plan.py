@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from vdm_jax import ahead, build, cli, hardware, plan
-from vdm_jax.build import Run, read_experiment
+from vdm_jax.build import read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import to_global
+from vdm_jax.run import Run
 
 CPU = hardware.Topology('cpu:8', None, 8)
 SMALL = {

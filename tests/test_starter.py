@@ -5,9 +5,10 @@ from pathlib import Path
 import jax
 
 from vdm_jax import cli
-from vdm_jax.build import Run, read_experiment
+from vdm_jax.build import read_experiment
 from vdm_jax.config import differences
 from vdm_jax.pretrained import weights
+from vdm_jax.run import Run
 from vdm_jax.train.workdir import FREE
 
 ROOT = Path(__file__).parents[1]

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from vdm_jax import build
-from vdm_jax.build import Run, read_experiment
+from vdm_jax.build import read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.errors import UserError
 from vdm_jax.generate import generate_videos
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.parallel.mesh import to_global
+from vdm_jax.run import Run
 from vdm_jax.train.ema import first
 
 SMALL = (

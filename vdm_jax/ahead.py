@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax import checks
-from vdm_jax.build import Run, read_experiment
+from vdm_jax.build import read_experiment
 from vdm_jax.collectives import REDUCTIONS, Collective, collectives_of, summary
 from vdm_jax.errors import UserError
 from vdm_jax.hardware import Topology, read_topology
 from vdm_jax.hlo import parse
 from vdm_jax.parallel.mesh import AXES, batch_sharding, padded
+from vdm_jax.run import Run
 from vdm_jax.traffic import memory_bytes
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}

@@ -1,29 +1,17 @@
-"""THE INDEX: every name a config can say, and how a checked config becomes the objects of a run."""
+"""THE INDEX: every name a config can say, and the experiment that a checked config is."""
 
-import dataclasses
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import jax
-import numpy as np
-import optax
-from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
-
-from vdm_jax import checks
 from vdm_jax.codecs.identity import Codec, Identity
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.data.clips import first_frames
 from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.panned_balls import PannedBalls
 from vdm_jax.data.shadowed_balls import ShadowedBalls
-from vdm_jax.data.source import Source, held_out_of
+from vdm_jax.data.source import Source
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.tfds_source import Tfds
 from vdm_jax.data.video_folder import VideoFolder
@@ -57,22 +45,16 @@ from vdm_jax.diffusion.training_times import (
     Uniform,
 )
 from vdm_jax.diffusion.unipc import UniPC
-from vdm_jax.errors import UserError
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.pan import PanPhysics
-from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Protocol, Recall
+from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
 from vdm_jax.evals.shadows import ShadowPhysics
-from vdm_jax.generate import make_generate
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
-from vdm_jax.models.flops import flops_per_video
-from vdm_jax.parallel.gather import gather
-from vdm_jax.parallel.mesh import MeshConfig, make_mesh, padded, rows_here, to_global
+from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.loop import TrainConfig
-from vdm_jax.train.optim import OptimConfig, make_optimizer
-from vdm_jax.train.state import abstract_state, create_state, graphdef_of
-from vdm_jax.train.step import make_train_step, make_validation_step
+from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.watch import ProfileConfig
 
 MODELS = {'video_dit': VideoDiTConfig}
@@ -188,201 +170,3 @@ def experiment_from(groups: dict) -> Experiment:
 def experiment_dict(experiment: Experiment) -> dict:
     """Nested dicts of JSON values that `experiment_from` takes back."""
     return to_dict(experiment, CHOICES)
-
-
-@dataclass(frozen=True)
-class Run:
-    """An experiment's objects; what costs something is made when first asked for."""
-
-    experiment: Experiment
-    devices: Any = field(default=None, compare=False)
-
-    @functools.cached_property
-    def source(self) -> Source:
-        return self.experiment.data
-
-    @functools.cached_property
-    def held_out(self) -> Source:
-        """The source's test split; the source itself where training takes all of it."""
-        return held_out_of(self.source)
-
-    @property
-    def clips(self) -> str:
-        """Which clips the source holds: a run that goes on, or is scored, must find the same."""
-        return getattr(self.source, 'identity', lambda: str(len(self.source)))()
-
-    @property
-    def scored(self) -> tuple[Source, Source]:
-        """What samples are held against: the source, or the clips of one that has images beside them; and its test
-        split."""
-        return tuple(getattr(source, 'scored', source) for source in (self.source, self.held_out))
-
-    def protocol(self, name: str | None = None) -> Protocol:
-        """The evaluation protocol called `name`, or the source's usual one.
-
-        Raises:
-          UserError: no such protocol, none that is usual for the source, or one that is for other sources.
-        """
-        kind = type(self.scored[0])
-        name = name or USUAL_PROTOCOL.get(kind)
-        if name is None:
-            raise UserError(
-                f'--protocol is missing: none is usual for a {kind.__name__}; one of {", ".join(PROTOCOLS)}'
-            )
-        if name not in PROTOCOLS:
-            raise UserError(f'--protocol={name}: want one of {", ".join(PROTOCOLS)}')
-        # The very class: a subclass is another world, which wants figures of its own.
-        if not {kind, object} & set(PROTOCOLS[name].sources):
-            raise UserError(f'--protocol={name}: it cannot score samples of a {kind.__name__}')
-        return PROTOCOLS[name]
-
-    @functools.cached_property
-    def mesh(self) -> jax.sharding.Mesh:
-        return make_mesh(self.experiment.mesh, self.devices)
-
-    @functools.cached_property
-    def batch_rows(self) -> int:
-        """Rows of a batch as the devices hold it: what batch_size lacks is filled up, and counts for nothing."""
-        train = self.experiment.train
-        return padded(train.batch_size, self.mesh, train.accumulate)
-
-    @functools.cached_property
-    def rows(self) -> np.ndarray:
-        """The rows of a global batch that this process reads; the batch is filled up with its first ones."""
-        return rows_here(self.batch_rows, self.mesh) % self.experiment.train.batch_size
-
-    def to_global(self, batch: dict) -> dict:
-        """A batch of `rows` as global arrays, filled up, split over the devices."""
-        return to_global(batch, self.mesh, self.batch_rows)
-
-    def check(self) -> None:
-        """Finds a user's mistakes in data, model, sampler and mesh before anything is written or computed."""
-        checks.check(self)
-
-    @property
-    def resolved(self) -> dict:
-        """The experiment as JSON values, the network's channels and classes filled in: it needs no data to be built."""
-        return experiment_dict(dataclasses.replace(self.experiment, model=self.model))
-
-    @functools.cached_property
-    def latent_shape(self) -> tuple[int, int, int, int]:
-        return self.experiment.codec.latent_shape(self.source.shape)
-
-    @functools.cached_property
-    def model(self) -> VideoDiTConfig:
-        """The model's config with channels, classes and grid filled in.
-
-        Raises:
-          UserError: the clips do not divide into patches.
-        """
-        model = self.experiment.model
-        frames, height, width, channels = self.latent_shape
-        sides = {'frames': (frames, 'time_patch'), 'height': (height, 'patch'), 'width': (width, 'patch')}
-        for name, (side, patch) in sides.items():
-            if side % getattr(model, patch):
-                key = 'frames' if name == 'frames' else 'pixels'
-                raise UserError(
-                    f'config.model.{patch}={getattr(model, patch)} does not divide the {name} of {side} that the '
-                    f'network sees; choose another {patch}, or another config.data.{key}'
-                )
-        if model.channels not in (None, channels):
-            raise UserError(f'config.model.channels={model.channels}: the codec gives {channels}; leave it out')
-        classes = self.source.num_classes if model.classes is None else model.classes
-        grid = model.grid or model.grid_of(self.latent_shape)
-        return dataclasses.replace(model, channels=channels, classes=classes, grid=grid)
-
-    def asks(self, told: dict) -> dict:
-        """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.
-
-        Where none are, they are those of held-out clips: of the asked labels, one after the other, in a network with
-        classes.
-
-        Raises:
-          UserError: other frames are given than the network was trained with, or no held-out clip has a label.
-        """
-        count, told = self.experiment.diffusion.context, dict(told)
-        given = told['frames'].shape[1] if 'frames' in told else 0
-        if given and given != count:
-            raise UserError(
-                f'config.evaluate.context={given}: the network was trained with config.diffusion.context={count} given '
-                'frames; ' + ('set the same' if count else 'it cannot go on from any')
-            )
-        if not (self.has_images or count):
-            return told
-        classes = self.model.classes and self.scored[0].num_classes  # not of images beside clips without classes
-        if count and not given:
-            labels = told['label'] if classes else [None] * len(told['label'])
-            told['frames'] = first_frames(self.held_out, labels, count)
-        if self.has_images and not classes:
-            told['label'] = np.full_like(told['label'], self.model.classes)
-        return told
-
-    @property
-    def forward_flops(self) -> float:
-        """Of one forward pass on one clip, with the images behind it."""
-        diffusion, images = self.experiment.diffusion, self.source.count if self.has_images else 0
-        per_frame = bool(diffusion.per_frame or diffusion.context)
-        return flops_per_video(self.model, self.latent_shape[:3], images, per_frame=per_frame)
-
-    @property
-    def step_flops(self) -> float:
-        """Of one training step: forward, twice as much backward, and once more forward for self-conditioning."""
-        passes = 4 if self.experiment.diffusion.self_conditioning else 3
-        return passes * self.forward_flops * self.experiment.train.batch_size
-
-    @property
-    def has_images(self) -> bool:
-        """Whether there are images behind the clips."""
-        return isinstance(self.source, JointImages) and self.source.count > 0
-
-    def make_model(self, rngs: nnx.Rngs) -> nnx.Module:
-        return NETWORKS[type(self.model)](self.model, rngs=rngs)
-
-    @functools.cached_property
-    def network(self) -> Callable:
-        """(params, x_t, t, conditions, images) -> output, pure."""
-        graphdef, dtype = graphdef_of(self.make_model), self.model.dtype
-        return lambda params, *inputs: nnx.merge(graphdef, gather(params, dtype, but='layers'))(*inputs)
-
-    @functools.cached_property
-    def optimizer(self) -> optax.GradientTransformation:
-        return make_optimizer(self.experiment.optim, self.experiment.train.steps)
-
-    @functools.cached_property
-    def abstract(self):
-        """The state's shapes and shardings."""
-        return abstract_state(self.make_model, self.optimizer, self.experiment.ema, self.mesh)
-
-    def create(self):
-        """A fresh state at step 0."""
-        return create_state(self.make_model, self.optimizer, self.experiment.ema, self.mesh, self.experiment.seed)
-
-    @functools.cached_property
-    def train_step(self) -> Callable:
-        """The jitted training step: state donated, shardings pinned."""
-        e, shardings = self.experiment, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
-        step = make_train_step(
-            self.network, e.diffusion, e.codec, self.optimizer, e.ema, self.model.classes, e.seed,
-            e.train.batch_size, e.train.accumulate,
-        )  # fmt: skip
-        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.everywhere))
-
-    @functools.cached_property
-    def validation_step(self) -> Callable:
-        e = self.experiment
-        step = make_validation_step(self.network, e.diffusion, e.codec, self.model.classes, e.seed)
-        return jax.jit(step, out_shardings=self.everywhere)
-
-    @property
-    def everywhere(self) -> NamedSharding:
-        """Whole on every device, so that every process can read it."""
-        return NamedSharding(self.mesh, PartitionSpec())
-
-    @functools.cached_property
-    def generate(self) -> Callable:
-        """(params, conditions, keys) -> uint8 videos."""
-        checks.check_sampler(self)
-        e, model = self.experiment, self.model
-        return make_generate(
-            self.network, e.diffusion, e.codec, e.sampler, e.guidance, self.latent_shape, model.classes
-        )

@@ -1,6 +1,6 @@
 """A user's mistakes that only show where groups of a config meet; each is a UserError that names its keys.
 
-`run` is a build.Run.
+`run` is a run.Run.
 """
 
 from vdm_jax.data import scalars

@@ -17,8 +17,9 @@ from vdm_jax.errors import UserError
 
 def train(args, assignments):
     """train an experiment in a run directory, or go on with the one that is there"""
-    from vdm_jax.build import Run, read_experiment
+    from vdm_jax.build import read_experiment
     from vdm_jax.parallel import processes, stop
+    from vdm_jax.run import Run
     from vdm_jax.train import loop
 
     run = Run(read_experiment(args.config, assignments))
@@ -142,7 +143,8 @@ def inspect(args, assignments):
 def benchmark(args, assignments):
     """measure step time, model FLOP/s, waiting for data, checkpoint stall and compilation"""
     from vdm_jax.benchmark import measure, table
-    from vdm_jax.build import Run, read_experiment
+    from vdm_jax.build import read_experiment
+    from vdm_jax.run import Run
 
     if args.steps is not None and args.steps < 1:
         raise UserError(f'--steps={args.steps}: want 1 or more')
@@ -360,8 +362,9 @@ def restored(origin: dict, args, assignments: list[str]):
 
 def run_of(config: dict, assignments: list[str]):
     """The run that a resolved config describes, on the devices of this machine, whatever it was trained on."""
-    from vdm_jax.build import Run, experiment_from
+    from vdm_jax.build import experiment_from
     from vdm_jax.config import override
+    from vdm_jax.run import Run
 
     return Run(experiment_from(override(config | {'mesh': {}}, assignments)))
 

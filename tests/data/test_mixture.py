@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from vdm_jax.build import Run, experiment_dict, experiment_from, read_experiment
+from vdm_jax.build import experiment_dict, experiment_from, read_experiment
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.mixed_order import BLOCK, MixedOrder
 from vdm_jax.data.mixture import Mixture
@@ -15,6 +15,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.data.source import held_out_of
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.errors import UserError
+from vdm_jax.run import Run
 from vdm_jax.train.workdir import check_workdir
 
 BALLS = BouncingBalls(size=40, frames=2)

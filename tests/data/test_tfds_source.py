@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from vdm_jax import media
-from vdm_jax.build import Run, experiment_dict, experiment_from
+from vdm_jax.build import experiment_dict, experiment_from
 from vdm_jax.data.order import clip_generator, order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.source import held_out_of
 from vdm_jax.data.tfds_source import Tfds
 from vdm_jax.errors import UserError
+from vdm_jax.run import Run
 
 tfds = pytest.importorskip('tensorflow_datasets')
 

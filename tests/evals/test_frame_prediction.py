@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from vdm_jax.build import PROTOCOLS, Run, experiment_from
+from vdm_jax.build import PROTOCOLS, experiment_from
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import stack
 from vdm_jax.data.mixture import Mixture
@@ -18,6 +18,7 @@ from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.protocols import EvaluateConfig
+from vdm_jax.run import Run
 
 CONFIG = EvaluateConfig(real=6, per_clip=3, context=4)
 ABOUT = {'step': 7, 'sampler': 'Euler(steps=2)'}

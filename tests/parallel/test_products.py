@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm_jax.build import Run, experiment_from
+from vdm_jax.build import experiment_from
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.parallel.mesh import to_global
+from vdm_jax.run import Run
 from vdm_jax.train.step import example_keys, example_of, losses
 
 AXES = 'data', 'fsdp', 'sequence', 'tensor'

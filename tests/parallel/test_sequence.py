@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.parallel.test_products import GROUPS, value_and_grad
-from vdm_jax.build import Run, experiment_from
+from vdm_jax.build import experiment_from
 from vdm_jax.parallel.mesh import batch_sharding, to_global
+from vdm_jax.run import Run
 
 COLLECTIVE = re.compile(r' (all-to-all|all-gather|all-reduce|reduce-scatter|collective-permute)(?:-start)?\(')
 DEPTH = 4  # blocks: two pairs

@@ -11,9 +11,10 @@ from jax.sharding import Mesh
 
 from tests.marks import rest_slow
 from tests.train.test_loop import SMALL
-from vdm_jax.build import Run, experiment_dict, experiment_from, read_experiment
+from vdm_jax.build import experiment_dict, experiment_from, read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
+from vdm_jax.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint
 from vdm_jax.train.step import Losses, added_up

@@ -9,8 +9,9 @@ import pytest
 
 from tests.train.test_loop import SMALL
 from vdm_jax import cli
-from vdm_jax.build import Run, read_experiment
+from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
+from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest
 from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
 from vdm_jax.train.workdir import write_papers

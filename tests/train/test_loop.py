@@ -16,11 +16,12 @@ from etils import epath
 from PIL import Image
 
 from vdm_jax import cli
-from vdm_jax.build import Run, experiment_dict, experiment_from, read_experiment
+from vdm_jax.build import experiment_dict, experiment_from, read_experiment
 from vdm_jax.config import override
 from vdm_jax.data.clips import batch_of
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import MeshConfig, to_global
+from vdm_jax.run import Run
 from vdm_jax.train import loop, workdir
 from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
 from vdm_jax.train.ema import first

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm_jax.build import Run, experiment_from
+from vdm_jax.build import experiment_from
+from vdm_jax.run import Run
 
 
 def run_in(dtype):

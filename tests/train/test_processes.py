@@ -17,7 +17,8 @@ from PIL import Image
 
 from tests.train.one_of_several import noting
 from vdm_jax import cli
-from vdm_jax.build import Run, read_experiment
+from vdm_jax.build import read_experiment
+from vdm_jax.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
 

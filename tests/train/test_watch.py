@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vdm_jax.build import Run, experiment_from
+from vdm_jax.build import experiment_from
 from vdm_jax.errors import UserError
+from vdm_jax.run import Run
 from vdm_jax.train.loop import train
 from vdm_jax.train.watch import ProfileConfig, Watch
 

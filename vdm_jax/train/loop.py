@@ -50,7 +50,7 @@ class TrainConfig:
 
 
 def train(run, workdir, stop=lambda step: False) -> bool:
-    """Trains `run` (a build.Run) in `workdir` until its last step, going on from the newest checkpoint there.
+    """Trains `run` (a run.Run) in `workdir` until its last step, going on from the newest checkpoint there.
 
     Writes nothing into a directory that holds another run. Where several processes run, all call this, and the first
     one alone writes (but for checkpoints, of which each writes what it holds) and speaks.
