@@ -13,8 +13,7 @@ from jax.experimental import multihost_utils
 from vdm_jax.errors import UserError
 
 NAMED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
-SHUTDOWN_SECONDS = 60  # that a process which is done waits for the others
-PATIENCE_SECONDS = 10  # the same, of one that failed
+PATIENCE_SECONDS = 10  # that a process which failed waits for the others; one that is done waits for minutes
 
 
 def start(asked: bool, stoppable: bool) -> None:
@@ -37,7 +36,7 @@ def start(asked: bool, stoppable: bool) -> None:
     try:
         numbers = {'num_processes': said.get(NAMED[1]), 'process_id': said.get(NAMED[2])}
         numbers = {name: None if value is None else int(value) for name, value in numbers.items()}
-        jax.distributed.initialize(said.get(NAMED[0]), **numbers, shutdown_timeout_seconds=SHUTDOWN_SECONDS)
+        jax.distributed.initialize(said.get(NAMED[0]), **numbers)
     except ValueError as error:
         raise UserError(
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
