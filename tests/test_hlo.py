@@ -113,6 +113,15 @@ def test_what_starts_and_ends_apart_counts_once_and_what_moves_nothing_not_at_al
     }
 
 
+def test_what_a_kernel_says_of_itself_over_several_lines_ends_nothing():
+    said = (
+        '%next = s32[] add(%counter, %two), frontend_attributes={kernel_metadata={\n"a":"{\\"b\\": 1}"\n}}, metadata={}'
+    )
+    module = parse(LOOP.replace('%next = s32[] add(%counter, %two)', said))
+    assert len(module.computations['body'].instructions) == 7 and module.guesses() == []
+    assert [one.times for one in collectives_of(module, 4)] == [5]
+
+
 def test_groups_that_hold_devices_of_two_slices_cross():
     (within,) = collectives_of(parse(LOOP), 4)
     assert not within.crosses(2, 4)

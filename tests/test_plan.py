@@ -56,19 +56,28 @@ def assert_agree(looped, written, uncounted=()):
 
 @functools.cache
 def stack(depth, scan):
-    return reports(small(model={'depth': depth, 'scan': scan}))
+    return reports(small(model={'depth': depth, 'scan': scan}, mesh={'data': 2, 'sequence': 2, 'tensor': 2}))
 
 
 @pytest.mark.multidevice
 @pytest.mark.parametrize('depth', [2, 4])
 def test_layers_in_a_loop_cost_what_layers_written_out_do(depth):
-    """FLOPs, counts and bytes of collectives, those in the loops of layers and of the sampler included.
-
-    With weights whole on each device: where they are split, layers in a loop truly gather them again going backward.
-    """
+    """FLOPs, counts and bytes of collectives, those in the loops of layers and of the sampler included."""
     looped, written = stack(depth, True), stack(depth, False)
-    assert looped['train']['collectives']['all-reduce']['count'] > 10
+    assert {'all-reduce', 'all-gather', 'all-to-all'} <= looped['train']['collectives'].keys()
+    assert looped['sample']['collectives']['all-to-all']['count'] == 2 * (depth // 2) * 5  # two a pair, at every step
     assert_agree(looped, written)
+
+
+@pytest.mark.slow
+@pytest.mark.multidevice
+@pytest.mark.parametrize('depth', [2, 4])
+def test_with_split_weights_too_but_for_sampling_where_layers_written_out_keep_what_they_gathered(depth):
+    fsdp = {'data': 2, 'fsdp': 4}
+    looped, written = (reports(small(model={'depth': depth, 'scan': scan}, mesh=fsdp)) for scan in (True, False))
+    assert_agree({'train': looped['train']}, {'train': written['train']})
+    gathered = [found['sample']['collectives']['all-gather']['bytes'] for found in (looped, written)]
+    assert gathered[0] > gathered[1] if depth > 2 else gathered[0] == gathered[1]
 
 
 @pytest.mark.multidevice

@@ -91,25 +91,26 @@ class Module:
 
 def parse(text: str) -> Module:
     """The module that `compiled.as_text()` wrote."""
-    computations, entry, open_ = {}, None, None
+    computations, entry, name, lines = {}, None, None, []
     for line in text.splitlines():
-        if open_ is None:
+        if name is None:
             if line.endswith('{') and (head := re.match(r'(ENTRY )?%?([\w.\-]+) ?\(', line)):
-                open_, instructions, root = head[2], {}, None
-                entry = head[2] if head[1] else entry
-        elif line.startswith('}'):
-            computations[open_] = Computation(open_, instructions, root)
-            open_ = None
-        elif ' = ' in line:
-            instruction = _instruction(line)
-            instructions[instruction.name] = instruction
-            if line.lstrip().startswith('ROOT '):
-                root = instruction.name
+                name, lines = head[2], []
+                entry = name if head[1] else entry
+        elif line.startswith('  '):
+            lines.append(line.strip())
+        elif re.match(r'\}($|, \w)', line):
+            root = next(_instruction(line).name for line in lines if line.startswith('ROOT '))
+            instructions = map(_instruction, lines)
+            computations[name] = Computation(name, {one.name: one for one in instructions}, root)
+            name = None
+        else:  # what a kernel says of itself has lines of its own, which are not indented
+            lines[-1] += line
     return Module(computations, entry)
 
 
 def _instruction(line: str) -> Instruction:
-    name, _, rest = re.sub(r'/\*.*?\*/', '', line).strip().removeprefix('ROOT ').partition(' = ')
+    name, _, rest = re.sub(r'/\*.*?\*/', '', line).removeprefix('ROOT ').partition(' = ')
     end = _closing(rest, 0) + 1 if rest.startswith('(') else rest.index(' ')
     shape, rest = rest[:end], rest[end:].lstrip()
     opening = rest.index('(')
