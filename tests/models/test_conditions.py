@@ -88,10 +88,11 @@ def test_cross_attention_is_softmax_attention_over_the_text():
     want = np.zeros((1, 2, 3, 8))
     for frame in range(2):
         for token in range(3):
-            for head in (slice(0, 4), slice(4, 8)):
-                keys, values = kv[0, mask[0], :8][:, head], kv[0, mask[0], 8:][:, head]
-                share = np.exp(keys @ q[0, frame, token, head] / 2)
-                want[0, frame, token, head] = share / share.sum() @ values
+            for head in range(2):  # the columns of kv go by head, then keys, values
+                keys, values = np.split(kv[0, mask[0], 8 * head : 8 * head + 8], 2, -1)
+                own = slice(4 * head, 4 * head + 4)
+                share = np.exp(keys @ q[0, frame, token, own] / 2)
+                want[0, frame, token, own] = share / share.sum() @ values
     np.testing.assert_allclose(layer(x, y, jnp.asarray(mask)), layer.out(jnp.asarray(want, jnp.float32)), atol=1e-5)
 
 
