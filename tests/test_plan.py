@@ -338,6 +338,16 @@ def test_every_kind_of_chip_compiles_with_one_device_a_chip(topology):
 
 @pytest.mark.slow
 @needs_tpu_compiler
+def test_pallas_kernels_compile_in_the_training_and_the_sampling_step():
+    """A frame of 256 patches is long enough for one: each space block runs it once forward, two others going back."""
+    found = on_tpu('v5e:2x2', '--config.model.depth=4', '--config.sampler.steps=5', '--config.evaluate.batch_size=8')
+    assert set(found['train']['kernels'].values()) == {2} and len(found['train']['kernels']) == 3
+    assert list(found['sample']['kernels'].values()) == [2 * 5]
+    assert found['train']['compiler_seconds'] is None  # which knows nothing of kernels
+
+
+@pytest.mark.slow
+@needs_tpu_compiler
 @pytest.mark.parametrize('kind', hardware.CHIPS)
 def test_every_slice_of_the_table_is_one_that_the_compiler_knows(kind):
     program = (

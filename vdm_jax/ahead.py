@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -126,6 +127,7 @@ def report(run, topology: Topology, program: str) -> dict:
         'steps': 1 if program == 'train' else run.experiment.sampler.steps,
         'batch': run.experiment.train.batch_size if program == 'train' else run.experiment.evaluate.batch_size,
         'parts': None,
+        'kernels': {},
         'crossing': [],
         'guesses': [],
     }
@@ -135,6 +137,7 @@ def report(run, topology: Topology, program: str) -> dict:
     collectives = collectives_of(module, run.mesh.size)
     found['collectives'] = summary(collectives)
     found['compiler_seconds'] = compiler_seconds(compiled, module)
+    found['kernels'] = kernels_of(module)
     found['guesses'] = module.guesses()
     found['crossing'] = crossing(collectives, topology.slices, run.mesh.size)
     if topology.chip:
@@ -188,12 +191,20 @@ def refused(message: str) -> int:
     raise UserError(f'config.mesh: the compiler refused the program: {first}')
 
 
+def kernels_of(module) -> dict[str, int]:
+    """{name: how often it runs} of the Pallas kernels in a module compiled for TPU."""
+    found = Counter()
+    for _, made, times in module.runs():
+        if made.attribute('custom_call_target') == 'tpu_custom_call':
+            found[re.sub(r'[.\d]+$', '', made.name)] += round(times)
+    return dict(found)
+
+
 def compiler_seconds(compiled, module) -> float | None:
     """The compiler's own estimate of a run's seconds; None where it cannot be used: it counts a loop's body once and
     nothing of a kernel, and writes numbers below zero for what it does not know."""
     seconds = (compiled.cost_analysis() or {}).get('optimal_seconds')
-    ops = {(one.op, one.attribute('custom_call_target')) for _, one, _ in module.runs()}
-    blind = any(op == 'while' or target == 'tpu_custom_call' for op, target in ops)
+    blind = kernels_of(module) or any(made.op == 'while' for _, made, _ in module.runs())
     return None if seconds is None or seconds <= 0 or blind else seconds
 
 

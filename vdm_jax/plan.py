@@ -167,6 +167,8 @@ def _described(program: str, found: dict):
     for kind, moved in (found['collectives'] or {}).items():
         size = moved['bytes'] / 1e6
         yield f'  {kind:18}  {moved["count"]} times, {size:.4g} MB per chip{per_step(size)}'
+    for name, times in found['kernels'].items():
+        yield f'  kernel              {name}, {times} times'
     for guess in found['guesses']:
         yield f'  guessed             {guess}'
     for wrong in found['crossing']:
