@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from vdm_jax import hardware, media, plan
+from vdm_jax import media
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
+from vdm_jax.parallel import hardware
+from vdm_jax.planning import ask, docs
 from vdm_jax.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -59,14 +61,12 @@ def test_a_world_that_is_not_there_is_named():
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
 def test_names_a_machine_and_has_its_row_in_the_plans(file, monkeypatch):
     """The row is that of the experiment as it is now: its machine and its batch."""
-    monkeypatch.setattr(
-        hardware.importlib.util, 'find_spec', lambda name: name
-    )  # the name is checked, nothing compiled
-    name, assignments = plan.target_of(str(file))
+    monkeypatch.setattr(hardware.importlib.util, 'find_spec', lambda name: name)  # nothing is compiled
+    name, assignments = ask.target_of(str(file))
     hardware.read_topology(name)
     batch = read_experiment(str(file), assignments).train.batch_size
     text = (ROOT / 'docs' / 'plans.md').read_text()
-    rows = text[text.index(plan.BEGIN) : text.index(plan.END)].splitlines()
+    rows = text[text.index(docs.BEGIN) : text.index(docs.END)].splitlines()
     assert sum(row.startswith(f'| `{file.name}` | {name} | {batch} | ') for row in rows) == 1
 
 

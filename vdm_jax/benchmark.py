@@ -12,6 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
+from vdm_jax.parallel.hardware import peak_flops
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
 
@@ -24,7 +25,8 @@ def measure(run, steps: int | None = None) -> dict:
     fetch counts whole where the step had ended before the batch was there. synthetic_step_seconds is the median of as
     many steps, in turns with the others, on one batch that stays where it is: what the loader costs in all is
     real_over_synthetic. FLOPs are the analytic count (multiply-add
-    = 2, 3x the forward pass and once more for self-conditioning, no rematerialisation). `cold` is with an empty
+    = 2, 3x the forward pass and once more for self-conditioning, no rematerialisation), and mfu their share of the
+    devices' bfloat16 peak, None where that is not known. `cold` is with an empty
     compilation cache, `warm` with what the cold start left in it: compile_seconds for the training step alone
     (compiling, or loading), first_step_seconds from nothing to the end of the first step, everything else compiled on
     the way too.
@@ -49,6 +51,7 @@ def measure(run, steps: int | None = None) -> dict:
         'videos_per_second': batch_size / step,
         'model_flops_per_step': flops,
         'model_flops_per_second': flops / step,
+        'mfu': flops / step / jax.device_count() / peak if (peak := peak_flops(jax.devices()[0].device_kind)) else None,
         'data_wait_share': sum(waits) / sum(seconds),
         'synthetic_step_seconds': statistics.median(constant),
         'real_over_synthetic': step / statistics.median(constant),

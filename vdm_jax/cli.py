@@ -157,15 +157,15 @@ def benchmark(args, assignments):
 
 def plan(args, assignments):
     """memory, least time and collectives of training and sampling on a machine that need not be there"""
-    from vdm_jax import plan
-    from vdm_jax.hardware import read_topology
+    from vdm_jax.parallel.hardware import read_topology
+    from vdm_jax.planning import ask, search, show
 
     say = lambda text: print(text, file=sys.stderr if args.json else sys.stdout)
-    name, needed = (args.topology, []) if args.topology else plan.target_of(args.config)
+    name, needed = (args.topology, []) if args.topology else ask.target_of(args.config)
     topology = read_topology(name, args.slices)
-    work = functools.partial(plan.search, say=say) if args.search else plan.plan
+    work = functools.partial(search.search, say=say) if args.search else ask.plan
     found = work(args.config, [*needed, *assignments], topology)
-    print(plan.as_json(found) if args.json else plan.table(found, topology))
+    print(show.as_json(found) if args.json else show.table(found, topology))
     crossing = [f'{program}: {wrong}' for program, report in found.items() for wrong in report['crossing']]
     if crossing and args.json:
         print('\n'.join(f'crosses slices: {wrong}' for wrong in crossing), file=sys.stderr)
@@ -174,15 +174,15 @@ def plan(args, assignments):
 
 def plans(args, assignments):
     """the table of docs/plans.md: every experiment on the machine it names"""
-    from vdm_jax import plan
+    from vdm_jax.planning import docs
 
     files = sorted(file for file in Path('experiments').glob('*.py') if file.name != '__init__.py')
     if not files or assignments:
         raise UserError('plans: takes no --config…, and wants to be run where experiments/ is')
-    found = plan.rows(files, lambda text: print(text, file=sys.stderr))
+    found = docs.rows(files, lambda text: print(text, file=sys.stderr))
     print('\n'.join(found))
     if args.out:
-        plan.write_rows(found, args.out)
+        docs.write_rows(found, args.out)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Machines to plan for: TPU chips, the slices of them that exist, and virtual CPU devices.
+"""Machines: TPU chips, the slices of them that exist, virtual CPU devices, and the peaks of what jax finds.
 
 Figures are for one chip, from Google's pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; November 2026), but
 memory, which is what the compiler of libtpu 0.0.42 refuses by, and v4's links and network, which are from memory.
@@ -50,6 +50,25 @@ CHIPS = {
     'v5p': Chip('v5p', 2, int(95.74 * GIB), 459e12, 2765e9, 600e9, 6.25e9, _cubes()),
     'v6e': Chip('v6e', 1, int(31.25 * GIB), 918e12, 1640e9, 448e9, 12.5e9, FLAT),
 }
+
+
+# bfloat16 FLOP/s of one device, dense, by how jax calls it (the beginning of its device_kind); makers' data sheets.
+PEAKS = {
+    'TPU v4': CHIPS['v4'].flops,
+    'TPU v5 lite': CHIPS['v5e'].flops,
+    'TPU v5': CHIPS['v5p'].flops,
+    'TPU v6 lite': CHIPS['v6e'].flops,
+    'NVIDIA A100': 312e12,
+    'NVIDIA H100 PCIe': 756e12,
+    'NVIDIA H100': 989e12,
+    'NVIDIA H200': 989e12,
+    'NVIDIA B200': 2250e12,
+}
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """bfloat16 FLOP/s of a device at most, None where they are not known (CPUs)."""
+    return next((peak for name, peak in PEAKS.items() if device_kind.startswith(name)), None)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from vdm_jax import ahead, build, cli, hardware, plan
+from vdm_jax import build, cli
 from vdm_jax.build import read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.errors import UserError
+from vdm_jax.parallel import hardware
 from vdm_jax.parallel.mesh import to_global
+from vdm_jax.planning import ahead, ask, search, show
 from vdm_jax.run import Run
 
 CPU = hardware.Topology('cpu:8', None, 8)
@@ -37,7 +39,7 @@ def small(**groups):
     return Run(build.experiment_from(merged), jax.devices()[:8])
 
 
-def reports(run, topology=CPU, programs=plan.PROGRAMS):
+def reports(run, topology=CPU, programs=ask.PROGRAMS):
     run.abstract, run.train_step, run.generate  # noqa: B018, before the mesh, as in ahead.main
     return {program: ahead.report(run, topology, program) for program in programs}
 
@@ -83,13 +85,13 @@ def test_with_split_weights_too_but_for_sampling_where_layers_written_out_keep_w
 @pytest.mark.multidevice
 def test_the_report_has_its_keys_and_the_parts_of_memory_make_the_whole():
     found = stack(2, True)
-    for program, report in json.loads(plan.as_json(found)).items():
-        assert tuple(report) == plan.KEYS and report['topology'] == 'cpu:8' and report['chips'] == 8
+    for program, report in json.loads(show.as_json(found)).items():
+        assert tuple(report) == show.KEYS and report['topology'] == 'cpu:8' and report['chips'] == 8
         parts = report['bytes_per_chip']
         assert parts['total'] == sum(size for name, size in parts.items() if name != 'total')
         assert report['fits'] and report['chip_bytes'] > parts['total'] > 0
         assert report['compiler_seconds'] is report['roofline_seconds'] is report['predicted_mfu'] is None, program
-    assert '5 sampler steps in all' in plan.table(found, CPU)
+    assert '5 sampler steps in all' in show.table(found, CPU)
 
 
 @pytest.mark.multidevice
@@ -217,32 +219,30 @@ def test_without_the_tpu_compiler_it_says_what_to_install(monkeypatch):
 
 def test_a_search_first_splits_the_state_and_ends_within_six_compiles():
     experiment = read_experiment('experiments/latte.py', ['--config.mesh.slices=2'])
-    found = plan.tries(experiment, dataclasses.replace(CPU, chips=16, slices=2))
+    found = search.tries(experiment, dataclasses.replace(CPU, chips=16, slices=2))
     assert found[:2] == [[], ['--config.mesh.fsdp=16', '--config.mesh.data=-1']]
-    assert len(found) < plan.COMPILES
+    assert len(found) < search.COMPILES
     as_it_is = read_experiment('experiments/latte.py:fsdp=16')
-    assert plan.tries(as_it_is, dataclasses.replace(CPU, chips=16))[0] == []
+    assert search.tries(as_it_is, dataclasses.replace(CPU, chips=16))[0] == []
 
 
 @pytest.mark.parametrize('fitting', [0, 1, None])
 def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatch, fitting):
     topology, said, asked = dataclasses.replace(CPU, chips=16), [], []
-    todo = plan.tries(read_experiment('experiments/latte.py'), topology)
+    todo = search.tries(read_experiment('experiments/latte.py'), topology)
 
     def compiled(spec, assignments, topology, programs):
         asked.append((assignments, programs))
         bytes_, fits = {'total': 3 * 2**30}, fitting is not None and assignments == todo[fitting]
         return {program: {'fits': fits, 'bytes_per_chip': bytes_, 'chip_bytes': 2**30} for program in programs}
 
-    monkeypatch.setattr(plan, 'plan', compiled)
-    found = plan.search('experiments/latte.py', [], topology, said.append)
+    monkeypatch.setattr(search, 'plan', compiled)
+    found = search.search('experiments/latte.py', [], topology, said.append)
     tried = todo if fitting is None else todo[: fitting + 1]
     assert asked[: len(tried)] == [(each, ('train',)) for each in tried]
     assert asked[len(tried) :] == ([] if fitting is None else [(todo[fitting], ('sample',))])
-    assert len(asked) <= plan.COMPILES and ('sample' in found) == (fitting is not None)
-    assert (
-        'as it stands' in said[0] and '--config.mesh.fsdp=16' in said[0]
-    )  # the order is said before anything is tried
+    assert len(asked) <= search.COMPILES and ('sample' in found) == (fitting is not None)
+    assert 'as it stands' in said[0] and '--config.mesh.fsdp=16' in said[0]  # the order, before anything is tried
 
 
 EXPERIMENT = """'''An experiment.
@@ -309,8 +309,8 @@ TINY = (
 )
 
 
-def on_tpu(topology, *more, slices=1, programs=plan.PROGRAMS, arg='size=S,batch=8'):
-    return plan.plan(f'experiments/latte.py:{arg}', more, hardware.read_topology(topology, slices), programs)
+def on_tpu(topology, *more, slices=1, programs=ask.PROGRAMS, arg='size=S,batch=8'):
+    return ask.plan(f'experiments/latte.py:{arg}', more, hardware.read_topology(topology, slices), programs)
 
 
 @pytest.mark.slow
@@ -351,7 +351,7 @@ def test_pallas_kernels_compile_in_the_training_and_the_sampling_step():
 @pytest.mark.parametrize('kind', hardware.CHIPS)
 def test_every_slice_of_the_table_is_one_that_the_compiler_knows(kind):
     program = (
-        'import os, sys; from vdm_jax.hardware import CHIPS, read_topology\n'
+        'import os, sys; from vdm_jax.parallel.hardware import CHIPS, read_topology\n'
         'for shape in CHIPS[sys.argv[1]].shapes:\n'
         '    topology = read_topology(f"{sys.argv[1]}:{shape}"); os.environ.update(topology.environment)\n'
         '    assert len(topology.devices()) == topology.chips, shape\n'

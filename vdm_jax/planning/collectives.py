@@ -5,7 +5,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from vdm_jax.hlo import Computation, Instruction, Module
+from vdm_jax.planning.hlo import Computation, Instruction, Module
 
 KINDS = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'ragged-all-to-all', 'collective-permute')
 KIND_OF = {'ONE_TO_ONE': 'collective-permute'}  # of TPU's transfers between slices

@@ -1,6 +1,6 @@
 """How many bytes a compiled module moves between a device and its main memory."""
 
-from vdm_jax.hlo import Array, Computation, Instruction, Module
+from vdm_jax.planning.hlo import Array, Computation, Instruction, Module
 
 FREE = {
     'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'partition-id', 'replica-id',

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from vdm_jax.collectives import collectives_of, groups_of, summary
-from vdm_jax.hlo import parse, trip_count
-from vdm_jax.traffic import memory_bytes
+from vdm_jax.planning.collectives import collectives_of, groups_of, summary
+from vdm_jax.planning.hlo import parse, trip_count
+from vdm_jax.planning.traffic import memory_bytes
 
 LOOP = """HloModule loop
 

@@ -1,7 +1,7 @@
 """A run's training and sampling step, compiled ahead of time for devices that need not be there, and what they cost.
 
-Runs in a process of its own (`python -m vdm_jax.ahead REQUEST OUT`): the devices must be told before jax wakes, and a
-sharding that the compiler does not expect can abort it. plan.py starts it.
+Runs in a process of its own, `python -m vdm_jax.planning.ahead REQUEST OUT`, which ask.py starts: the devices must be
+told before jax wakes, and a sharding that the compiler does not expect can abort it.
 """
 
 import json
@@ -18,13 +18,13 @@ import numpy as np
 
 from vdm_jax import checks
 from vdm_jax.build import read_experiment
-from vdm_jax.collectives import REDUCTIONS, Collective, collectives_of, summary
 from vdm_jax.errors import UserError
-from vdm_jax.hardware import Topology, read_topology
-from vdm_jax.hlo import parse
+from vdm_jax.parallel.hardware import Topology, read_topology
 from vdm_jax.parallel.mesh import AXES, batch_sharding, padded
+from vdm_jax.planning.collectives import REDUCTIONS, Collective, collectives_of, summary
+from vdm_jax.planning.hlo import parse
+from vdm_jax.planning.traffic import memory_bytes
 from vdm_jax.run import Run
-from vdm_jax.traffic import memory_bytes
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 
@@ -79,28 +79,32 @@ def shard_bytes(tree) -> int:
 
 
 def lowered(run, program: str):
-    """(the program, lowered; bytes on each device of params, optimizer and ema; FLOPs in all)."""
+    """(the program, lowered; bytes on each device of params, optimizer and ema; videos, and FLOPs for them in all).
+
+    Videos are those that the program works on: a batch filled up to what the devices divide counts whole.
+    """
     state = run.abstract
     if program == 'train':
         held = {'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema}
         with jax.set_mesh(run.mesh):
-            return run.train_step.lower(state, batch_of(run)), held, run.step_flops
+            step = run.train_step.lower(state, batch_of(run))
+        return step, held, run.batch_rows, run.step_flops / run.experiment.train.batch_size * run.batch_rows
     average = state.ema[str(run.experiment.ema.decays[0])]
-    flops = passes_of(run) * run.forward_flops * run.experiment.evaluate.batch_size
     asks, keys = asks_of(run)
     with jax.set_mesh(run.mesh):
         program = jax.jit(lambda params, asks, keys: run.generate(params, asks, keys)).lower(average, asks, keys)
-    return program, {'params': {}, 'optimizer': {}, 'ema': average}, flops
+    flops = passes_of(run) * run.forward_flops * len(keys)
+    return program, {'params': {}, 'optimizer': {}, 'ema': average}, len(keys), flops
 
 
 def report(run, topology: Topology, program: str) -> dict:
-    """What one program costs: the keys of plan.KEYS, and more that the table shows.
+    """What one program costs: the keys of show.KEYS, and more that the table shows.
 
     bytes_per_chip: params, optimizer and ema from their shapes and shardings alone; temporaries is the rest of what the
     compiler needs at once: its temporaries, batch and results, padding and the program itself. What is donated counts
     once. Where the compiler refuses, the total is what it asked for, and what it would have said is None.
     """
-    step, held, flops = lowered(run, program)
+    step, held, videos, flops = lowered(run, program)
     parts = {name: shard_bytes(tree) for name, tree in held.items()}
     began = time.monotonic()
     try:
@@ -125,7 +129,7 @@ def report(run, topology: Topology, program: str) -> dict:
         'compile_seconds': seconds,
         'devices': run.mesh.size,
         'steps': 1 if program == 'train' else run.experiment.sampler.steps,
-        'batch': run.experiment.train.batch_size if program == 'train' else run.experiment.evaluate.batch_size,
+        'batch': videos,
         'parts': None,
         'kernels': {},
         'crossing': [],

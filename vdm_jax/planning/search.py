@@ -1,0 +1,43 @@
+"""Looking for a mesh and a rematerialisation policy with which an experiment fits a machine."""
+
+import math
+import typing
+from collections.abc import Callable
+
+from vdm_jax.build import Experiment, read_experiment
+from vdm_jax.parallel.hardware import Topology
+from vdm_jax.planning.ask import plan
+from vdm_jax.planning.show import fit
+
+COMPILES = 6  # of a search, the last one for sampling
+
+
+def tries(experiment: Experiment, topology: Topology) -> list[list[str]]:
+    """What a search compiles, in this order, as overrides.
+
+    First the experiment as it stands; then with weights, moments and averages split over as many chips as the width and
+    the batch axes allow, which costs no computation; then with that mesh and one rematerialisation policy after the
+    other, in the order of their list, from least recomputed to most. One compile of COMPILES is kept for sampling.
+    """
+    model, mesh = experiment.model, experiment.mesh
+    sizes = dict(zip(('slices', 'data', 'fsdp'), mesh.sizes(topology.chips * topology.slices), strict=False))
+    widest = math.gcd(sizes['data'] * sizes['fsdp'], model.sizes.width)
+    wide = [] if widest == sizes['fsdp'] else [f'--config.mesh.fsdp={widest}', '--config.mesh.data=-1']
+    policies = list(typing.get_args(typing.get_type_hints(type(model)).get('remat')))
+    later = policies[policies.index(model.remat) + 1 :] if policies else []
+    found = [[], wide, *([*wide, f'--config.model.remat={policy}'] for policy in later)]
+    return [each for i, each in enumerate(found) if each not in found[:i]][: COMPILES - 1]
+
+
+def search(spec: str, assignments: list[str], topology: Topology, say: Callable[[str], None]) -> dict[str, dict]:
+    """The reports of the first of `tries` that fits, or of the last one; `say` takes lines of progress."""
+    slices = [f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else []
+    todo = tries(read_experiment(spec, [*assignments, *slices]), topology)
+    shown = [' '.join(each) or 'as it stands' for each in todo]
+    say('\n'.join(['search, in this order until one fits:', *(f'  {i + 1}. {each}' for i, each in enumerate(shown))]))
+    for each, name in zip(todo, shown, strict=True):
+        found = plan(spec, [*assignments, *each], topology, ('train',))
+        say(f'{name}: {fit(found["train"])}')
+        if found['train']['fits']:
+            return found | plan(spec, [*assignments, *each], topology, ('sample',))
+    return found
