@@ -46,8 +46,7 @@ def plan(spec: str, assignments: list[str], topology: Topology, programs=PROGRAM
     Raises:
       UserError: a mistake in the experiment, or a program that the compiler died of.
     """
-    slices = [f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else []
-    request = {'config': spec, 'assignments': [*assignments, *slices], 'topology': topology.name}
+    request = {'config': spec, 'assignments': _with_slices(assignments, topology), 'topology': topology.name}
     request |= {'slices': topology.slices, 'programs': programs}
     here = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH'))))
     with tempfile.TemporaryDirectory() as place:
@@ -64,6 +63,10 @@ def plan(spec: str, assignments: list[str], topology: Topology, programs=PROGRAM
     if done.returncode:
         raise RuntimeError(f'{" ".join(command[:3])} failed:\n{done.stderr[-4000:]}')
     return {program: found[program] for program in programs}
+
+
+def _with_slices(assignments: list[str], topology: Topology) -> list[str]:
+    return [*assignments, f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else assignments
 
 
 def death(done: subprocess.CompletedProcess, found: dict, topology: Topology) -> str:
@@ -111,8 +114,7 @@ def tries(experiment: Experiment, topology: Topology) -> list[list[str]]:
 
 def search(spec: str, assignments: list[str], topology: Topology, say: Callable[[str], None]) -> dict[str, dict]:
     """The reports of the first of `tries` that fits, or of the last one; `say` takes lines of progress."""
-    slices = [f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else []
-    todo = tries(read_experiment(spec, [*assignments, *slices]), topology)
+    todo = tries(read_experiment(spec, _with_slices(assignments, topology)), topology)
     shown = [' '.join(each) or 'as it stands' for each in todo]
     say('\n'.join(['search, in this order until one fits:', *(f'  {i + 1}. {each}' for i, each in enumerate(shown))]))
     for each, name in zip(todo, shown, strict=True):
