@@ -12,7 +12,7 @@ from vdm_jax.nn.attend import AttentionConfig
 from vdm_jax.nn.attention import Attention, CrossAttention
 from vdm_jax.nn.mlp import MLP
 from vdm_jax.nn.modulation import MODULATIONS
-from vdm_jax.nn.norm import layer_norm, modulate
+from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.position import Rotary
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
@@ -61,11 +61,11 @@ class Block(nnx.Module):
         for attention, arranged in zip(attentions, arrangements, strict=True):
             shift, scale, gate, *chunks = chunks
             here = home_of(arranged)
-            y = constrain(modulate(layer_norm(constrain(x, *here)), shift, scale), *here)
+            y = constrain(adaptive_norm(constrain(x, *here), shift, scale), *here)
             y = constrain(attention(y, arranged, grid, context.rotary, context.attention), *here)
             x = constrain(x + gate * y, *here)
         if self.cross is not None:
             x = x + self.cross(x, context.text_BSD, context.text_mask_BS)
         shift, scale, gate = chunks
-        y = constrain(modulate(layer_norm(x), shift, scale), *here)
+        y = constrain(adaptive_norm(x, shift, scale), *here)
         return constrain(x + gate * constrain(self.mlp(y), *here), *here)

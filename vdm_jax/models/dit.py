@@ -25,7 +25,7 @@ from vdm_jax.nn.embed import (
 )
 from vdm_jax.nn.linear import Linear, on_cpu, zeros
 from vdm_jax.nn.modulation import MODULATIONS
-from vdm_jax.nn.norm import layer_norm, modulate
+from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
@@ -122,7 +122,7 @@ class Head(nnx.Module):
     def __call__(self, x_BTND, c_BFD):
         modulation = constrain(self.modulation(c_BFD, jnp.concatenate([c_BFD, c_BFD], -1)), BATCH)
         shift, scale = jnp.split(modulation[:, :, None], 2, -1)
-        return self.out(modulate(layer_norm(x_BTND), shift, scale))
+        return self.out(adaptive_norm(x_BTND, shift, scale))
 
 
 class VideoDiT(nnx.Module):

@@ -1,18 +1,22 @@
 """The feed-forward half of a block."""
 
+import functools
+
 import jax
 from flax import nnx
 
 from vdm_jax.nn.linear import Linear, on_cpu
+from vdm_jax.nn.norm import recomputed
 
 
 def gelu(x):
     """Tanh-approximated GELU.
 
-    On CPU it is fenced off: fused into its consumers XLA recomputes the tanh in the backward pass several times.
+    Accelerators keep x alone for the backward pass, of all that is in between. On CPU it is fenced off: fused into its
+    consumers XLA recomputes the tanh in the backward pass several times.
     """
     if not on_cpu():
-        return jax.nn.gelu(x, approximate=True)
+        return recomputed(functools.partial(jax.nn.gelu, approximate=True))(x)
     return jax.lax.optimization_barrier(jax.nn.gelu(jax.lax.optimization_barrier(x), approximate=True))
 
 

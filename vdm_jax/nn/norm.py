@@ -1,8 +1,12 @@
 """Normalisation in float32, and the shift and scale of adaLN."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from vdm_jax.nn.linear import on_cpu
 
 
 def layer_norm(x, epsilon: float = 1e-6):
@@ -17,6 +21,17 @@ def layer_norm(x, epsilon: float = 1e-6):
 def modulate(x, shift, scale):
     """x (1 + scale) + shift (DiT, Peebles & Xie 2023, section 3.2); shift and scale broadcast against x."""
     return x * (1 + scale) + shift
+
+
+def recomputed(function: Callable) -> Callable:
+    """`function`, of which the backward pass keeps the arguments alone: for what costs less than its memory traffic."""
+    return jax.checkpoint(function, prevent_cse=False)
+
+
+def adaptive_norm(x, shift, scale):
+    """modulate(layer_norm(x), shift, scale); accelerators make it anew in the backward pass."""
+    made = lambda x, shift, scale: modulate(layer_norm(x), shift, scale)
+    return (made if on_cpu() else recomputed(made))(x, shift, scale)
 
 
 class RMSNorm(nnx.Module):

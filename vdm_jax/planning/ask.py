@@ -22,8 +22,7 @@ def plan(spec: str, assignments: list[str], topology: Topology, programs=PROGRAM
     Raises:
       UserError: a mistake in the experiment, or a program that the compiler died of.
     """
-    slices = [f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else []
-    request = {'config': spec, 'assignments': [*assignments, *slices], 'topology': topology.name}
+    request = {'config': spec, 'assignments': with_slices(assignments, topology), 'topology': topology.name}
     request |= {'slices': topology.slices, 'programs': programs}
     here = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH'))))
     with tempfile.TemporaryDirectory() as place:
@@ -40,6 +39,11 @@ def plan(spec: str, assignments: list[str], topology: Topology, programs=PROGRAM
     if done.returncode:
         raise RuntimeError(f'{" ".join(command[:3])} failed:\n{done.stderr[-4000:]}')
     return {program: found[program] for program in programs}
+
+
+def with_slices(assignments: list[str], topology: Topology) -> list[str]:
+    """The overrides, with the machine's slices in them."""
+    return [*assignments, f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else assignments
 
 
 def death(done: subprocess.CompletedProcess, found: dict, topology: Topology) -> str:

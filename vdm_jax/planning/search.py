@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from vdm_jax.build import Experiment, read_experiment
 from vdm_jax.parallel.hardware import Topology
-from vdm_jax.planning.ask import plan
+from vdm_jax.planning.ask import plan, with_slices
 from vdm_jax.planning.show import fit
 
 COMPILES = 6  # of a search, the last one for sampling
@@ -31,8 +31,7 @@ def tries(experiment: Experiment, topology: Topology) -> list[list[str]]:
 
 def search(spec: str, assignments: list[str], topology: Topology, say: Callable[[str], None]) -> dict[str, dict]:
     """The reports of the first of `tries` that fits, or of the last one; `say` takes lines of progress."""
-    slices = [f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else []
-    todo = tries(read_experiment(spec, [*assignments, *slices]), topology)
+    todo = tries(read_experiment(spec, with_slices(assignments, topology)), topology)
     shown = [' '.join(each) or 'as it stands' for each in todo]
     say('\n'.join(['search, in this order until one fits:', *(f'  {i + 1}. {each}' for i, each in enumerate(shown))]))
     for each, name in zip(todo, shown, strict=True):
