@@ -9,6 +9,7 @@ import pytest
 
 from tests.models.small import LABEL, SMALL, T, network, video
 from vdm_jax.nn.remat import POLICIES
+from vdm_jax.parallel.mesh import AXES
 
 DEEP = dataclasses.replace(SMALL, depth=4)
 
@@ -44,3 +45,22 @@ def test_offloading_keeps_in_host_memory():
     apply, params = network(dataclasses.replace(DEEP, remat='offload', scan=True))
     loss = lambda params: jnp.square(apply(params, video(), T, LABEL, 0)).mean()
     assert '<host>' in str(jax.make_jaxpr(jax.grad(loss))(params))  # the memory space of arrays in a program
+
+
+@pytest.mark.parametrize('mesh', [{'data': 1}, {'fsdp': 2}], ids=['alone', 'gathered'])
+def test_accelerators_keep_less_of_what_is_cheap_to_make_anew(mesh):
+    """The insides of normalisation and GELU; also where gathered weights have a policy of their own."""
+
+    def kept(platform):
+        device = jax.sharding.AbstractDevice(device_kind=platform, num_cores=1, platform=platform)
+        sizes = tuple({axis: mesh.get(axis, 1) for axis in AXES}.values())
+        config = dataclasses.replace(DEEP, scan=True)
+        with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh(sizes, AXES, abstract_device=device)):
+            apply, params = network(config)
+            loss = lambda params: jnp.square(apply(params, video(), T, LABEL, 0)).mean()
+            leaves = jax.tree.leaves(jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params))
+        wide = (2, 2, 4, 16, 4 * 32)  # of a layer's MLP: pairs, videos, frames, tokens, hidden units
+        return sum(leaf.shape == wide for leaf in leaves), sum(leaf.size for leaf in leaves)
+
+    (few, less), (many, more) = kept('tpu'), kept('cpu')
+    assert few <= 4 < many and less < 0.7 * more  # before and after GELU, of a block over space and one over time
