@@ -27,7 +27,7 @@ MAY = {
     'train.step': ('diffusion', 'parallel', 'codecs', 'models', 'streams'),
     'train.loop': ('data', 'diffusion', 'evals', 'generate', 'media', 'parallel'),
     'benchmark': ('data', 'models', 'parallel', 'train'),
-    'checks': ('data', 'models', 'parallel'),
+    'checks': ('data', 'models', 'nn', 'parallel'),
     'build': ('codecs', 'config', 'data', 'diffusion', 'evals', 'models', 'parallel', 'train'),
     'run': ('build', 'checks', 'data', 'evals', 'generate', 'models', 'parallel', 'train'),
     'planning': ('build', 'checks', 'parallel', 'run'),

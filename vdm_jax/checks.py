@@ -3,15 +3,20 @@
 `run` is a run.Run.
 """
 
+import jax
+
 from vdm_jax.data import scalars
 from vdm_jax.errors import UserError
 from vdm_jax.models.layouts import LAYOUTS
+from vdm_jax.nn.arrange import Grid
+from vdm_jax.nn.attend import refusal
 from vdm_jax.parallel.rules import nearest
 
 
 def check(run) -> None:
     """All of the below, and whether labels, scalars, shapes and mesh go together; computes nothing."""
     check_mesh(run)
+    check_attention(run)
     if 0 < run.model.classes < run.source.num_classes:
         raise UserError(
             f'config.model.classes={run.model.classes}: the source has labels 0 to {run.source.num_classes - 1}'
@@ -40,11 +45,11 @@ def check_mesh(run) -> None:
     units = [each for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions for each in shared]
     heads //= max(len(shared) for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions)
     moves = any(each.kind == 'time' for each in units)
-    frames += run.source.count if run.has_images else 0
     by_heads = [each for each in units if ('sequence', 'tensor') in each.axes_for(model.attention)]
     wanted = {
         'tensor': {'heads': heads},
         'sequence': {'frames of patches': frames}
+        | ({'frames of patches with the images behind': frames + run.source.count} if run.has_images else {})
         | ({'patches of a frame': rows * columns} if moves else {})
         | ({'heads on each part of config.mesh.tensor': heads // mesh.shape['tensor'] or 1} if by_heads else {}),
     }
@@ -58,6 +63,22 @@ def check_mesh(run) -> None:
                 raise UserError(
                     f'config.mesh.{axis}={mesh.shape[axis]} does not divide the {size} {what}; {hint}{ring}'
                 )
+
+
+def check_attention(run) -> None:
+    """Whether the attention backends that are asked for by name can compute what the network asks of them.
+
+    Raises:
+      UserError: one cannot, with the reason.
+    """
+    model, grid = run.model, Grid(*run.model.grid_of(run.latent_shape), run.source.count if run.has_images else 0)
+    for each in {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}:
+        backend, size = getattr(model.attention, each.kind), model.sizes
+        shape = size.heads, each.length(grid), size.width // size.heads
+        with jax.sharding.use_abstract_mesh(run.mesh.abstract_mesh):
+            reason = refusal(backend, *[jax.ShapeDtypeStruct(shape, model.dtype)] * 2, each.mask(grid))
+        if backend != 'auto' and reason:
+            raise UserError(f'config.model.attention.{each.kind}={backend}: {backend} {reason}; choose auto or xla')
 
 
 def check_sampler(run) -> None:

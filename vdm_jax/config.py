@@ -82,7 +82,10 @@ def load_experiment(spec: str) -> dict:
         )
     module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f'--config={spec}: {path}, line {error.lineno}, is no Python: {error.msg}') from None
     if not hasattr(module, 'get_config'):
         raise UserError(f'--config={spec}: {path} has no get_config(arg)')
     return _plain(module.get_config(arg or None))

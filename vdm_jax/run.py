@@ -159,7 +159,15 @@ class Run:
     @property
     def forward_flops(self) -> float:
         """Of one forward pass on one clip, with the images behind it."""
-        diffusion, images = self.experiment.diffusion, self.source.count if self.has_images else 0
+        return self._flops(self.source.count if self.has_images else 0)
+
+    @property
+    def sampling_flops(self) -> float:
+        """Of one forward pass on one video that is sampled, behind which are no images."""
+        return self._flops(0)
+
+    def _flops(self, images: int) -> float:
+        diffusion = self.experiment.diffusion
         per_frame = bool(diffusion.per_frame or diffusion.context)
         return flops_per_video(self.model, self.latent_shape[:3], images, per_frame=per_frame)
 

@@ -1,6 +1,7 @@
 """Attention backends against the definition, forward and backward, with masks; and which one `auto` takes."""
 
 import collections
+import dataclasses
 import functools
 import re
 
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm_jax.nn.arrange import Full, Grid, Space, Time
-from vdm_jax.nn.attend import AttentionConfig, attend, cudnn, plain, refusal, splash, suited
+from tests.models.small import LABEL, SMALL, T, network, video
+from vdm_jax.nn import attend as attend_module
+from vdm_jax.nn.arrange import Full, Grid
+from vdm_jax.nn.attend import BACKENDS, AttentionConfig, attend, cudnn, plain, refusal, splash, suited
 from vdm_jax.nn.remat import rematerialised
-from vdm_jax.parallel.mesh import BATCH, MeshConfig, make_mesh
+from vdm_jax.parallel.mesh import AXES, BATCH, MeshConfig, make_mesh
 
 GRID = Grid(4, 8, 8, images=2)
 MASKS = {
@@ -82,10 +85,10 @@ def test_kernels_run_on_each_devices_part():
         same(both_ways(here, inputs), expected, 2e-5)
 
 
-def on(platform):
+def on(platform, kind=None):
     """A mesh of a platform that is not here."""
-    device = jax.sharding.AbstractDevice(device_kind=platform, num_cores=1, platform=platform)
-    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ('data',), abstract_device=device))
+    device = jax.sharding.AbstractDevice(device_kind=kind or platform, num_cores=1, platform=platform)
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,) * len(AXES), AXES, abstract_device=device))
 
 
 @pytest.mark.parametrize(
@@ -109,17 +112,33 @@ def test_auto_takes_what_suits_platform_and_shapes(platform, length, dtype, mask
 
 def test_a_backend_that_cannot_is_refused_by_name():
     q, k, v = qkv(256)
-    with pytest.raises(ValueError, match='cudnn computes in bfloat16 or float16, not in float32'):
+    with pytest.raises(ValueError, match='cudnn runs on NVIDIA GPUs alone, and this is for cpu'):
         attend(q, k, v, backend='cudnn')
-    q, k, v = qkv(256, 12, dtype=jnp.bfloat16)
-    assert 'multiple of 8' in refusal('cudnn', q, k, None)
-    with pytest.raises(ValueError, match='only masks that are the same for all sequences'):
+    with on('cuda'):
+        assert 'computes in bfloat16 or float16, not in float32' in refusal('cudnn', q, k, None)
+        q, k, v = qkv(256, 12, dtype=jnp.bfloat16)
+        assert 'multiple of 8' in refusal('cudnn', q, k, None)
+        q, k, v = qkv(256, 160, dtype=jnp.bfloat16)
+        assert 'up to 128' in refusal('cudnn', q, k, None) and suited(q, k, None, AttentionConfig()) == 'xla'
+    with on('cuda', 'NVIDIA H200'):
+        assert refusal('cudnn', q, k, None) is None
+    with on('rocm'):
+        assert suited(*qkv(256, 64, dtype=jnp.bfloat16)[:2], None, AttentionConfig()) == 'xla'
+    with on('tpu'), pytest.raises(ValueError, match='only masks that are the same for all sequences'):
         attend(q, k, v, np.ones((2, 1, 256, 256), bool), backend='splash')
 
 
-@pytest.mark.parametrize('arrangement, kind', [(Space(), 'space'), (Time(), 'time'), (Full(), 'full')])
-def test_each_axis_has_a_backend_of_its_own(arrangement, kind):
-    assert arrangement.kind == kind and hasattr(AttentionConfig(), kind)
+def test_each_axis_takes_the_backend_that_is_set_for_it(monkeypatch):
+    """Two attentions, over space and over time: each is computed by its own."""
+    asked = []
+    for name in ('cudnn', 'splash'):
+        take = lambda q, k, v, mask, axes, config, name=name: asked.append((name, q.shape[-2])) or plain(q, k, v, mask)
+        monkeypatch.setitem(BACKENDS, name, take)
+    monkeypatch.setattr(attend_module, 'refusal', lambda *_: None)
+    config = dataclasses.replace(SMALL, attention=AttentionConfig(space='cudnn', time='splash', full='xla'))
+    apply, params = network(config)
+    apply(params, video(), T, LABEL, 0)
+    assert asked == [('cudnn', 16), ('splash', 4)]  # 4 x 4 patches, 4 frames
 
 
 @pytest.fixture
@@ -129,6 +148,8 @@ def as_if_on_gpu(monkeypatch):
     for name, answer in (('check_cudnn_version', 91000), ('check_compute_capability', True)):
         monkeypatch.setattr(kernels, name, lambda *_, answer=answer: answer)
     monkeypatch.setattr(kernels, 'check_is_flash_attention', lambda *_, **__: None)
+    with on('cuda'):
+        yield
 
 
 @pytest.mark.parametrize('mask', MASKS)

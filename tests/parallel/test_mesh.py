@@ -1,5 +1,6 @@
 """The mesh: sizes, what does not multiply, and whole slices side by side on the slower network."""
 
+import re
 from types import SimpleNamespace
 
 import jax
@@ -18,10 +19,15 @@ def test_the_rest_goes_to_the_axis_that_is_minus_one():
     assert batch_ways(mesh) == 4
 
 
-@pytest.mark.parametrize('sizes', [{'data': 3}, {'data': 1}, {'fsdp': 16}, {'data': 2, 'fsdp': 8}])
-def test_sizes_that_do_not_multiply_to_the_devices_are_refused(sizes):
-    with pytest.raises(UserError, match=r'config\.mesh.*found 8'):
+@pytest.mark.parametrize(
+    'sizes', [{'data': 3}, {'fsdp': 16}, {'fsdp': 3}, {'data': 2, 'fsdp': 8}, {'data': 1}, {'fsdp': 2, 'tensor': 3}]
+)
+def test_sizes_that_do_not_make_up_the_devices_are_refused_with_a_mesh_that_does(sizes):
+    with pytest.raises(UserError, match=r'does not make up the 8 devices found') as error:
         make_mesh(MeshConfig(**sizes), jax.devices()[:8])
+    changed = dict(re.findall(r'--config\.mesh\.(\w+)=(\d+)', str(error.value)))
+    assert len(changed) == 1
+    make_mesh(MeshConfig(**sizes | {axis: int(size) for axis, size in changed.items()}), jax.devices()[:8])
 
 
 def device(number, **attributes):
@@ -37,9 +43,10 @@ def test_slices_go_by_what_devices_say_then_by_host_then_in_equal_runs():
     assert ids(slices_of([device(i) for i in range(8)], 2)) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_another_number_of_slices_than_the_devices_lie_in_is_refused():
+@pytest.mark.parametrize('slices', [1, 2])
+def test_another_number_of_slices_than_the_devices_lie_in_is_refused(slices):
     with pytest.raises(UserError, match='lie in 4 slices'):
-        slices_of([device(i, slice_index=i // 2) for i in range(8)], 2)
+        make_mesh(MeshConfig(slices=slices), [device(i, slice_index=i // 2) for i in range(8)])
 
 
 def test_a_slice_holds_a_whole_copy_of_the_rest_of_the_mesh():

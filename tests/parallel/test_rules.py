@@ -91,6 +91,8 @@ def test_large_arrays_that_every_device_holds_whole_are_told():
         ({'sequence': 4, 'tensor': 2, 'data': 1}, 'full', {}, 'config.model.attention.sequence=ring'),
         ({'sequence': 4, 'tensor': 2, 'data': 1}, 'full', {'sequence': 'ring'}, None),
         ({'tensor': 4}, 'split_heads', {}, 'does not divide the 2 heads'),
+        ({}, 'interleaved', {'space': 'cudnn'}, 'config.model.attention.space=cudnn: cudnn runs on NVIDIA GPUs alone'),
+        ({}, 'windows', {'full': 'splash'}, 'config.model.attention.full=splash: splash runs on TPUs alone'),
     ],
 )
 def test_heads_and_tokens_that_do_not_divide_are_told(mesh, layout, attention, said):
@@ -106,3 +108,14 @@ def test_heads_and_tokens_that_do_not_divide_are_told(mesh, layout, attention, s
         with pytest.raises(UserError) as error:
             run.check()
         assert said in str(error.value)
+
+
+def test_images_behind_clips_divide_by_themselves_too():
+    """4 frames and 4 images train on 8 parts of a sequence, but samples have no images."""
+    source = {'source': 'synthetic', 'frames': 4, 'pixels': 16}
+    groups = {
+        'data': {'source': 'joint_images', 'clips': source, 'images': source, 'count': 4},
+        'model': {'depth': 2, 'width': 64, 'heads': 4, 'patch': 4}, 'mesh': {'sequence': 8, 'data': 1},
+    }  # fmt: skip
+    with pytest.raises(UserError, match='does not divide the 4 frames of patches'):
+        Run(experiment_from(groups), jax.devices()[:8]).check()

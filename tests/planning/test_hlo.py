@@ -113,6 +113,28 @@ def test_what_starts_and_ends_apart_counts_once_and_what_moves_nothing_not_at_al
     }
 
 
+SCATTERED = """HloModule scattered
+
+%all-reduce-scatter.1 (p: bf16[256,512]) -> bf16[64,512] {
+  %p = bf16[256,512]{1,0} parameter(0)
+  %sum = bf16[256,512]{1,0} all-reduce(%p), channel_id=3, replica_groups={{0,1,2,3}}, to_apply=%add
+  %own = s32[] constant(0)
+  ROOT %part = bf16[64,512]{1,0} dynamic-slice(%sum, %own, %own), dynamic_slice_sizes={64,512}
+}
+
+ENTRY %main (x: bf16[256,512]) -> bf16[64,512] {
+  %x = bf16[256,512]{1,0} parameter(0)
+  ROOT %out = bf16[64,512]{1,0} fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1, backend_config={"emitter":"AllReduceScatterFusion"}
+}
+"""  # noqa: E501
+
+
+def test_an_all_reduce_of_which_each_keeps_a_part_is_a_reduce_scatter():
+    (one,) = collectives_of(parse(SCATTERED), 4)
+    assert summary([one]) == {'reduce-scatter': {'count': 1, 'bytes': 64 * 512 * 2}}
+    assert one.sent == 3 * 64 * 512 * 2
+
+
 def test_what_a_kernel_says_of_itself_over_several_lines_ends_nothing():
     said = (
         '%next = s32[] add(%counter, %two), frontend_attributes={kernel_metadata={\n"a":"{\\"b\\": 1}"\n}}, metadata={}'

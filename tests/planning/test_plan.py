@@ -140,9 +140,11 @@ def test_sampling_counts_every_question_to_the_network(groups, passes):
 
 
 @pytest.mark.multidevice
-def test_over_two_slices_training_sends_reductions_alone():
+@pytest.mark.parametrize('more', ['data', 'sequence', 'tensor'])
+def test_over_two_slices_training_sends_reductions_alone(more):
     slices = dataclasses.replace(CPU, chips=4, slices=2)
-    report = reports(small(mesh={'slices': 2, 'fsdp': 2, 'data': -1}), slices, ('train',))['train']
+    mesh = {'data': 1} | {'slices': 2, 'fsdp': 2, more: 2}
+    report = reports(small(mesh=mesh), slices, ('train',))['train']
     assert report['crossing'] == [] and report['mesh']['slices'] == 2
     assert 'all-gather' in report['collectives']  # of weights, within a slice
 
@@ -220,7 +222,7 @@ def test_without_the_tpu_compiler_it_says_what_to_install(monkeypatch):
 def test_a_search_first_splits_the_state_and_ends_within_six_compiles():
     experiment = read_experiment('experiments/latte.py', ['--config.mesh.slices=2'])
     found = search.tries(experiment, dataclasses.replace(CPU, chips=16, slices=2))
-    assert found[:2] == [[], ['--config.mesh.fsdp=16', '--config.mesh.data=-1']]
+    assert found[:2] == [[], ['--config.mesh.fsdp=16', '--config.mesh.data=1']]
     assert len(found) < search.COMPILES
     as_it_is = read_experiment('experiments/latte.py:fsdp=16')
     assert search.tries(as_it_is, dataclasses.replace(CPU, chips=16))[0] == []

@@ -4,7 +4,6 @@ import re
 from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -24,7 +23,7 @@ from vdm_jax.nn.embed import (
     unpatchify,
 )
 from vdm_jax.nn.linear import Linear, on_cpu, zeros
-from vdm_jax.nn.modulation import MODULATIONS
+from vdm_jax.nn.modulation import MODULATIONS, activated
 from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
@@ -183,7 +182,7 @@ class VideoDiT(nnx.Module):
         context = Context(
             grid=grid,
             c_BFD=c,
-            shared=None if self.shared is None else self.shared(jax.nn.silu(c)),
+            shared=None if self.shared is None else self.shared(activated(c)),
             text_BSD=text,
             text_mask_BS=mask,
             time_TD=time_TD,

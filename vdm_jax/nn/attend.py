@@ -5,6 +5,7 @@ True where L may look at S, or None. axes: the mesh axes of (..., K), so that wh
 device; or of (..., K, L), L in parts on the mesh's sequence axis.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from vdm_jax.nn.ring import RING, ring
-from vdm_jax.parallel.mesh import platform
+from vdm_jax.nn.ring import RING, UNSEEN, ring
+from vdm_jax.parallel.mesh import device_kind, platform
 from vdm_jax.parallel.verbs import local, ways
 
-UNSEEN = -1e30  # a score that leaves nothing after the softmax, and no nan where a row sees nobody
 OUTPUT = 'attention'  # what rematerialisation calls outputs of attention, and the logsumexp that goes with them
 LANES = 128  # of a TPU: heads are padded to a multiple of these, and blocks are a multiple of these
 
@@ -30,7 +30,8 @@ class AttentionConfig:
     (full attention, windows). auto: cudnn on GPU and splash on TPU where they take the shapes and the sequence has
     `flash_from` tokens or more, else xla, whose batched matmuls suit 16 frames better than any kernel. block_q and
     block_kv: at most so many tokens in a block of splash (multiples of 128). sequence: how full attention and windows
-    are split over the mesh's sequence axis: by heads (ulysses) or by tokens, whose keys and values go round (ring).
+    are split over the mesh's sequence axis: by heads (ulysses), or full attention by tokens, whose keys and values go
+    round (ring, which has no backend but its own).
     """
 
     space: Literal['auto', 'xla', 'cudnn', 'splash'] = 'auto'
@@ -73,15 +74,18 @@ def suited(q, k, mask, config: AttentionConfig) -> str:
 
 def refusal(backend: str, q, k, mask) -> str | None:
     """Why a backend cannot compute this, None where it can."""
-    if backend == 'xla':
+    if backend in ('auto', 'xla'):
         return None
+    if platform() != (home := {'cudnn': 'gpu', 'splash': 'tpu'}[backend]):
+        return f'runs on {"NVIDIA GPUs" if home == "gpu" else "TPUs"} alone, and this is for {platform()}'
     if mask is not None and (not isinstance(mask, np.ndarray) or mask.ndim != 2):
         return 'takes only masks that are the same for all sequences'
     if backend == 'cudnn':
         if q.dtype not in (jnp.bfloat16, jnp.float16):
             return f'computes in bfloat16 or float16, not in {q.dtype} (config.model.dtype)'
-        if q.shape[-1] % 8 or q.shape[-1] > 256:
-            return f'takes heads of up to 256 dimensions, a multiple of 8, not of {q.shape[-1]}'
+        most = 256 if re.search(r'[HB]\d00', device_kind()) else 128  # Hopper and later
+        if q.shape[-1] % 8 or q.shape[-1] > most:
+            return f'takes heads of up to {most} dimensions, a multiple of 8, not of {q.shape[-1]}'
         if mask is not None and (q.shape[-2] % 2 or k.shape[-2] % 2):
             return 'takes masks for even lengths alone'
     return None

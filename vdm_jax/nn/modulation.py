@@ -9,6 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.nn.linear import Linear, normal_002, zeros
+from vdm_jax.parallel.mesh import BATCH
+from vdm_jax.parallel.verbs import constrain
+
+
+def activated(c):
+    """SiLU of the conditioning, each video's where the video is: its gradient moves between no devices."""
+    return constrain(jax.nn.silu(c), BATCH)
 
 
 class Zero(Linear):
@@ -18,7 +25,7 @@ class Zero(Linear):
         super().__init__(width, chunks * width, zeros, rngs=rngs)
 
     def __call__(self, c, shared):
-        return super().__call__(jax.nn.silu(c))
+        return super().__call__(activated(c))
 
     @staticmethod
     def shared(width: int, chunks: int, *, rngs: nnx.Rngs):
@@ -56,7 +63,7 @@ class LoRA(nnx.Module):
         self.high = Linear(rank, chunks * width, zeros, rngs=rngs)
 
     def __call__(self, c, shared):
-        return shared + self.high(self.low(jax.nn.silu(c)))
+        return shared + self.high(self.low(activated(c)))
 
     @staticmethod
     def shared(width: int, chunks: int, *, rngs: nnx.Rngs):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from vdm_jax.parallel.verbs import local, ways
 
 RING = 'sequence'  # the mesh axis that goes round
+UNSEEN = -1e30  # a score that leaves nothing after the softmax, and no nan where a row sees nobody
 
 
 def ring(q, k, v, mask, axes):
@@ -32,7 +33,7 @@ def ring(q, k, v, mask, axes):
             if mask is not None:
                 corner = index * length, (index + part) % devices * length
                 seen = jax.lax.dynamic_slice(jnp.asarray(mask), corner, (length, length))
-                scores = jnp.where(jnp.expand_dims(seen, range(scores.ndim - 2)), scores, -1e30)
+                scores = jnp.where(jnp.expand_dims(seen, range(scores.ndim - 2)), scores, UNSEEN)
             higher = jnp.maximum(top, scores.max(-1))
             share, before = jnp.exp(scores - higher[..., None]), jnp.exp(top - higher)
             fresh = jnp.matmul(share.astype(v.dtype), v, preferred_element_type=jnp.float32)

@@ -44,11 +44,25 @@ class MeshConfig:
         rest = math.prod(size for size in sizes if size != -1)
         sizes = tuple(devices // rest if size == -1 else size for size in sizes)
         if math.prod(sizes) != devices:
-            shape = {axis: size for axis, size in zip(AXES, sizes, strict=True) if size != 1}
+            said = {axis: size for axis in AXES if (size := getattr(self, axis)) != 1}
             raise UserError(
-                f'config.mesh: {shape} takes {math.prod(sizes)} devices, found {devices}; set one axis to -1 to fill up'
+                f'config.mesh: {said} does not make up the {devices} devices found; {self._nearest(devices)}'
             )
         return sizes
+
+    def _nearest(self, devices: int) -> str:
+        """The mesh with one axis changed least that takes so many devices."""
+        sizes, tries = {axis: getattr(self, axis) for axis in AXES}, []
+        for axis, size in sizes.items():
+            rest = math.prod(other for name, other in sizes.items() if name != axis and other != -1)
+            for other in range(1, devices + 1) if size != -1 else ():
+                fills = -1 in sizes.values() and devices % (rest * other) == 0
+                if fills or rest * other == devices:
+                    tries.append((size == 1, abs(math.log(other / size)), other, axis))
+        if not tries:
+            return 'set one axis to -1 to fill up'
+        *_, other, axis = min(tries)
+        return f'the nearest mesh that works: --config.mesh.{axis}={other}'
 
 
 def make_mesh(config: MeshConfig, devices=None) -> jax.sharding.Mesh:
@@ -59,6 +73,9 @@ def make_mesh(config: MeshConfig, devices=None) -> jax.sharding.Mesh:
     """
     devices = jax.devices() if devices is None else devices
     sizes = config.sizes(len(devices))
+    lie = len({getattr(device, 'slice_index', None) for device in devices})
+    if lie not in (1, sizes[0]):
+        raise UserError(f'config.mesh.slices={sizes[0]}: the devices lie in {lie} slices; set it to that')
     if sizes[0] == 1:
         placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     else:
@@ -71,16 +88,10 @@ def make_mesh(config: MeshConfig, devices=None) -> jax.sharding.Mesh:
 
 
 def slices_of(devices, count: int) -> list[list]:
-    """The devices of each of `count` slices: as they say themselves (TPU slices), else by host, or in equal runs.
-
-    Raises:
-      UserError: the devices lie in another number of slices.
-    """
+    """The devices of each of `count` slices: as they say themselves (TPU slices), else by host, or in equal runs."""
     for attribute in ('slice_index', 'process_index'):
         of = lambda device: getattr(device, attribute, None) or 0  # noqa: B023, used at once
         groups = [[device for device in devices if of(device) == index] for index in sorted(set(map(of, devices)))]
-        if attribute == 'slice_index' and len(groups) > 1 and len(groups) != count:
-            raise UserError(f'config.mesh.slices={count}: the devices lie in {len(groups)} slices; set it to that')
         if len(groups) == count and len({len(group) for group in groups}) == 1:
             return groups
     size = len(devices) // count
@@ -88,11 +99,16 @@ def slices_of(devices, count: int) -> list[list]:
 
 
 def platform() -> str:
-    """'cpu', 'gpu' or 'tpu': where the mesh in context is, which may not be there at all; else jax's default."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    if device is None:
-        return jax.default_backend()
-    return 'gpu' if device.platform in ('cuda', 'rocm') else device.platform
+    """'cpu', 'gpu' (NVIDIA's), 'rocm' or 'tpu': where the mesh in context is, though it be not there; else jax's own."""
+    device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+    if device.platform in ('gpu', 'cuda'):
+        return 'rocm' if device.device_kind.startswith(('AMD', 'Radeon')) else 'gpu'
+    return device.platform
+
+
+def device_kind() -> str:
+    """What jax calls those devices, such as 'NVIDIA H200'."""
+    return (jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]).device_kind
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:

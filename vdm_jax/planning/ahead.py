@@ -79,22 +79,21 @@ def shard_bytes(tree) -> int:
 
 
 def lowered(run, program: str):
-    """(the program, lowered; bytes on each device of params, optimizer and ema; videos, and FLOPs for them in all).
-
-    Videos are those that the program works on: a batch filled up to what the devices divide counts whole.
-    """
+    """(the program, lowered; bytes on each device of params, optimizer and ema; videos that are asked for, and FLOPs of
+    those; videos that the program works on, with those that fill up the devices)."""
     state = run.abstract
     if program == 'train':
         held = {'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema}
         with jax.set_mesh(run.mesh):
             step = run.train_step.lower(state, batch_of(run))
-        return step, held, run.batch_rows, run.step_flops / run.experiment.train.batch_size * run.batch_rows
+        return step, held, run.experiment.train.batch_size, run.step_flops, run.batch_rows
     average = state.ema[str(run.experiment.ema.decays[0])]
     asks, keys = asks_of(run)
     with jax.set_mesh(run.mesh):
         program = jax.jit(lambda params, asks, keys: run.generate(params, asks, keys)).lower(average, asks, keys)
-    flops = passes_of(run) * run.forward_flops * len(keys)
-    return program, {'params': {}, 'optimizer': {}, 'ema': average}, len(keys), flops
+    videos = run.experiment.evaluate.batch_size
+    flops = passes_of(run) * run.sampling_flops * videos
+    return program, {'params': {}, 'optimizer': {}, 'ema': average}, videos, flops, len(keys)
 
 
 def report(run, topology: Topology, program: str) -> dict:
@@ -104,7 +103,7 @@ def report(run, topology: Topology, program: str) -> dict:
     compiler needs at once: its temporaries, batch and results, padding and the program itself. What is donated counts
     once. Where the compiler refuses, the total is what it asked for, and what it would have said is None.
     """
-    step, held, videos, flops = lowered(run, program)
+    step, held, videos, flops, rows = lowered(run, program)
     parts = {name: shard_bytes(tree) for name, tree in held.items()}
     began = time.monotonic()
     try:
@@ -130,6 +129,7 @@ def report(run, topology: Topology, program: str) -> dict:
         'devices': run.mesh.size,
         'steps': 1 if program == 'train' else run.experiment.sampler.steps,
         'batch': videos,
+        'rows': rows,
         'parts': None,
         'kernels': {},
         'crossing': [],
@@ -146,7 +146,7 @@ def report(run, topology: Topology, program: str) -> dict:
     found['crossing'] = crossing(collectives, topology.slices, run.mesh.size)
     if topology.chip:
         moved = memory_bytes(module)
-        found['parts'] = parts = roofline(topology, found['flops_per_chip'], moved, collectives)
+        found['parts'] = parts = roofline(topology, found['flops_per_chip'] * rows / videos, moved, collectives)
         seconds = max(parts['compute'], parts['memory'], parts['overlapped']) + parts['exposed']
         found['roofline_seconds'] = seconds
         found['predicted_mfu'] = found['flops_per_chip'] / topology.chip.flops / seconds
@@ -192,6 +192,8 @@ def refused(message: str) -> int:
         if found := re.search(r'(?:Used|HLO temporaries) \(?([\d.]+)([KMGT]?)', message):
             return int(float(found[1]) * UNITS[found[2]])
     first = ' '.join(message.split())[:400]
+    if 'vmem' in message.lower():
+        raise UserError(f'config.model.attention.block_q, block_kv: the kernel is too large for the chip: {first}')
     raise UserError(f'config.mesh: the compiler refused the program: {first}')
 
 
@@ -232,7 +234,10 @@ def main(request: str, out: str) -> int:
     try:
         topology = read_topology(asked['topology'], asked['slices'])
         run = Run(read_experiment(asked['config'], asked['assignments']), topology.devices())
+        if run.mesh.shape['slices'] != topology.slices:
+            raise UserError(f'config.mesh.slices={run.mesh.shape["slices"]}: say it as --slices')
         checks.check_mesh(run)
+        checks.check_attention(run)
         checks.check_objective(run)
         # Made outside of the mesh, as they compute a key, and its devices may not be there.
         run.abstract, run.train_step, run.generate  # noqa: B018

@@ -65,7 +65,10 @@ def target_of(spec: str) -> tuple[str, list[str]]:
       UserError: the file has no such line.
     """
     file = spec.partition(':')[0]
-    text = ast.get_docstring(ast.parse(Path(file).read_text())) if Path(file).is_file() else None
+    try:
+        text = ast.get_docstring(ast.parse(Path(file).read_text())) if Path(file).is_file() else None
+    except SyntaxError as error:
+        raise UserError(f'--config={spec}: {file}, line {error.lineno}, is no Python: {error.msg}') from None
     line = re.search(r'^Topology: (\S+)(.*)$', text or '', flags=re.M)
     if not line:
         raise UserError(f'--topology=NAME is missing, and {file} has no line "Topology: NAME" in its docstring')

@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vdm_jax.planning.hlo import Computation, Instruction, Module
 
@@ -55,7 +55,9 @@ def collectives_of(module: Module, devices: int) -> list[Collective]:
     for computation, made, times in module.runs():
         if made.op == 'fusion':
             inner = module.computations[made.called[0]]
-            found += [_collective(inner, one, times, devices, started) for one, started in _begun(inner)]
+            begun = [_collective(inner, one, times, devices, started) for one, started in _begun(inner)]
+            scattered = 'AllReduceScatterFusion' in made.rest or inner.name.startswith('all-reduce-scatter')
+            found += [_scattered(one, made) if scattered and one else one for one in begun]
         else:
             found.append(_collective(computation, made, times, devices))
     return [one for one in found if one is not None and one.times]
@@ -81,6 +83,12 @@ def _begun(inner: Computation) -> list[tuple[Instruction, bool]]:
     started = 'AsyncCollectiveStart' in calls
     begun = [one for one in inner.instructions.values() if one.op in KINDS]
     return [(one, started) for one in begun if started or 'async_collective_fusion_config' not in one.rest]
+
+
+def _scattered(one: Collective, fusion: Instruction) -> Collective:
+    """What the TPU compiler writes as an all-reduce and a slice of it, in one fusion, and runs as a reduce-scatter."""
+    size = sum(array.bytes for array in fusion.result)
+    return replace(one, kind='reduce-scatter', bytes=size, arrays=len(fusion.result))
 
 
 def _collective(inside: Computation, made: Instruction, times: float, devices: int, overlapped: bool = False):

@@ -5,6 +5,7 @@ import typing
 from collections.abc import Callable
 
 from vdm_jax.build import Experiment, read_experiment
+from vdm_jax.errors import UserError
 from vdm_jax.parallel.hardware import Topology
 from vdm_jax.planning.ask import plan, with_slices
 from vdm_jax.planning.show import fit
@@ -17,12 +18,14 @@ def tries(experiment: Experiment, topology: Topology) -> list[list[str]]:
 
     First the experiment as it stands; then with weights, moments and averages split over as many chips as the width and
     the batch axes allow, which costs no computation; then with that mesh and one rematerialisation policy after the
-    other, in the order of their list, from least recomputed to most. One compile of COMPILES is kept for sampling.
+    other, in the order of their list, from least recomputed to most, as far as COMPILES goes, of which one is kept for
+    sampling.
     """
     model, mesh = experiment.model, experiment.mesh
     sizes = dict(zip(('slices', 'data', 'fsdp'), mesh.sizes(topology.chips * topology.slices), strict=False))
     widest = math.gcd(sizes['data'] * sizes['fsdp'], model.sizes.width)
-    wide = [] if widest == sizes['fsdp'] else [f'--config.mesh.fsdp={widest}', '--config.mesh.data=-1']
+    rest = sizes['data'] * sizes['fsdp'] // widest
+    wide = [] if widest == sizes['fsdp'] else [f'--config.mesh.fsdp={widest}', f'--config.mesh.data={rest}']
     policies = list(typing.get_args(typing.get_type_hints(type(model)).get('remat')))
     later = policies[policies.index(model.remat) + 1 :] if policies else []
     found = [[], wide, *([*wide, f'--config.model.remat={policy}'] for policy in later)]
@@ -32,10 +35,17 @@ def tries(experiment: Experiment, topology: Topology) -> list[list[str]]:
 def search(spec: str, assignments: list[str], topology: Topology, say: Callable[[str], None]) -> dict[str, dict]:
     """The reports of the first of `tries` that fits, or of the last one; `say` takes lines of progress."""
     todo = tries(read_experiment(spec, with_slices(assignments, topology)), topology)
+    found = {}
     shown = [' '.join(each) or 'as it stands' for each in todo]
     say('\n'.join(['search, in this order until one fits:', *(f'  {i + 1}. {each}' for i, each in enumerate(shown))]))
     for each, name in zip(todo, shown, strict=True):
-        found = plan(spec, [*assignments, *each], topology, ('train',))
+        try:
+            found = plan(spec, [*assignments, *each], topology, ('train',))
+        except UserError as error:  # of this mesh, or a compiler that died of it
+            say(f'{name}: {error}')
+            if each == todo[-1] and not found:
+                raise
+            continue
         say(f'{name}: {fit(found["train"])}')
         if found['train']['fits']:
             return found | plan(spec, [*assignments, *each], topology, ('sample',))

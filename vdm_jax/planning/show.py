@@ -29,7 +29,7 @@ def table(found: dict[str, dict], topology: Topology) -> str:
     report = next(iter(found.values()))
     mesh = ', '.join(f'{axis}={size}' for axis, size in report['mesh'].items() if size > 1) or 'one device'
     slices = f'{topology.slices} slices of ' if topology.slices > 1 else ''
-    name = f'{topology.name} ({topology.cloud_name})' if topology.chip else topology.name
+    name = f'{topology.name} ({topology.cloud_name})' if topology.chip else f'cpu:{topology.chips}'
     lines = [f'{slices}{name}: {report["chips"]} chips, {report["devices"]} devices; mesh {mesh}']
     for program, report in found.items():
         lines += ['', *_described(program, report)]
@@ -39,7 +39,10 @@ def table(found: dict[str, dict], topology: Topology) -> str:
 def _described(program: str, found: dict):
     parts, steps = found['bytes_per_chip'], found['steps']
     per_step = lambda value: f' ({value / steps:.4g} a sampler step)' if program == 'sample' else ''
-    what = f'{found["batch"]} videos' + (f', {steps} sampler steps in all' if program == 'sample' else ' a step')
+    filled = f' (the devices work on {found["rows"]})' if found['rows'] > found['batch'] else ''
+    what = f'{found["batch"]} videos{filled}' + (
+        f', {steps} sampler steps in all' if program == 'sample' else ' a step'
+    )
     held = ', '.join(f'{name} {gib(size)}' for name, size in parts.items() if name != 'total')
     yield f'{program}: {what}'
     yield f'  memory per chip     {gib(parts["total"])} GiB: {held}; {fit(found)}'
