@@ -21,10 +21,12 @@ def train(args, assignments):
     from vdm_jax.parallel import processes, stop
     from vdm_jax.run import Run
     from vdm_jax.train import loop
+    from vdm_jax.train.alike import check_alike
 
-    run = Run(read_experiment(args.config, assignments))
-    processes.together(run.check)
     with stop.asked() as asked:
+        run = processes.together(lambda: Run(read_experiment(args.config, assignments)))
+        check_alike(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
+        processes.together(run.check)
         return 0 if loop.train(run, args.workdir, asked) else 3
 
 
@@ -263,9 +265,11 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(
                 f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
             )
+        for option in ('workdir', 'out'):
+            check_store(f'--{option}', getattr(args, option, None))
         prepare()
         if name in ON_SEVERAL:
-            start_processes(args.distributed, name == 'train')
+            start_processes(args.distributed)
         return run(args, assignments)
     except UserError as error:
         print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
@@ -273,6 +277,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except Exception:
         leaving(1)
+        raise
+    except KeyboardInterrupt:
+        leaving(130)
         raise
 
 
@@ -308,11 +315,11 @@ def prepare() -> None:
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
-def start_processes(asked: bool, stoppable: bool) -> None:
+def start_processes(asked: bool) -> None:
     """Joins the other processes, if there are any; all but the first one are silent from here on, errors aside."""
     from vdm_jax.parallel import processes
 
-    processes.start(asked, stoppable)
+    processes.start(asked)
     if not processes.first():
         sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, for as long as the process lives
 
@@ -323,6 +330,29 @@ def leaving(code: int) -> None:
         from vdm_jax.parallel import processes
 
         processes.failed(code)
+
+
+def check_store(option: str, path: str | None) -> None:
+    """Whether there is what it takes to reach a path such as gs://….
+
+    Raises:
+      UserError: the store's package is missing, or nobody knows such stores.
+    """
+    if '://' not in (path or ''):
+        return
+    from etils import epath
+
+    try:
+        epath.Path(path).exists()
+    except ImportError as error:
+        raise UserError(f"{option}={path}: {error}; for gs:// pip install 'vdm_jax[gcs]'") from None
+    except KeyError as error:
+        raise UserError(f'{option}={path}: no store is known as {error}; a directory or gs://… is') from None
+
+
+def said(args) -> dict:
+    """The options of a command by name, but how its config and its other processes are found."""
+    return {f'--{name}': value for name, value in vars(args).items() if name not in ('config', 'distributed')}
 
 
 def origins(args) -> list[dict]:
@@ -336,7 +366,9 @@ def origins(args) -> list[dict]:
 def restored(origin: dict, args, assignments: list[str]):
     """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, {step, ema,
     clips})."""
+    from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
+    from vdm_jax.train.alike import check_alike
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import read_config
 
@@ -345,11 +377,13 @@ def restored(origin: dict, args, assignments: list[str]):
     if file := origin.get('weights'):
         if args.ema and not args.workdir:
             raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
-        about = weights.about(file)
-        run = run_of(about['config'], assignments + chosen)
+        about = together(lambda: weights.about(file))
+        run = together(lambda: run_of(about['config'], assignments + chosen))
+        check_alike(lambda: {'config': run.resolved} | said(args))
         found = {name: about[name] for name in ('step', 'ema', 'clips') if name in about}
-        return run, weights.load(file, run.abstract.params), found
-    run = run_of(read_config(origin['workdir']), assignments + chosen)
+        return run, together(lambda: weights.load(file, run.abstract.params)), found
+    run = together(lambda: run_of(read_config(origin['workdir']), assignments + chosen))
+    check_alike(lambda: {'config': run.resolved} | said(args))
     place = f'{origin["workdir"]}/checkpoints'
     with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
         averages, step = checkpoints.restore_ema(run.abstract, args.step)

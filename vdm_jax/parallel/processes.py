@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -16,15 +17,14 @@ NAMED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
 PATIENCE_SECONDS = 10  # that a process which failed waits for the others; one that is done waits for minutes
 
 
-def start(asked: bool, stoppable: bool) -> None:
+def start(asked: bool) -> None:
     """Joins the processes of one run, before anything else wakes jax; nothing happens where there is only one.
 
     They are found through the environment: three variables, of which jax itself reads the first alone, or, if `asked`,
-    whatever jax knows how to detect (Cloud TPU, Slurm, Open MPI, Kubernetes). With `stoppable` SIGTERM no longer ends
-    the process, but is what parallel/stop.py tells.
+    whatever jax knows how to detect (Cloud TPU, Slurm, Open MPI, Kubernetes).
 
     Raises:
-      UserError: some of the three are missing, or nothing was detected.
+      UserError: some of the three are missing or not what they should be, or nothing was detected.
     """
     said = {name: os.environ[name] for name in NAMED if name in os.environ}
     if not (said or asked):
@@ -32,15 +32,35 @@ def start(asked: bool, stoppable: bool) -> None:
     if not asked and len(said) < len(NAMED):
         missing = ', '.join(name for name in NAMED if name not in said)
         raise UserError(f'{", ".join(said)} is set, {missing} is not: set all three, or say --distributed')
-    jax.config.update('jax_enable_preemption_service', stoppable)
+    check_named(said)
+    jax.config.update('jax_enable_preemption_service', False)  # it would catch SIGTERM: parallel/stop.py does
     try:
-        numbers = {'num_processes': said.get(NAMED[1]), 'process_id': said.get(NAMED[2])}
-        numbers = {name: None if value is None else int(value) for name, value in numbers.items()}
-        jax.distributed.initialize(said.get(NAMED[0]), **numbers)
+        numbers = [int(said[name]) if name in said else None for name in NAMED[1:]]
+        jax.distributed.initialize(said.get(NAMED[0]), *numbers)
     except ValueError as error:
         raise UserError(
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
         ) from None
+    gather('')  # now all are there; whoever is late from here on is waited for, however long it reads its data
+
+
+def check_named(said: dict[str, str]) -> None:
+    """Whether the variables that are set are what jax can take.
+
+    Raises:
+      UserError: naming the variable.
+    """
+    wants = {
+        NAMED[0]: (r'.*[^:]:\d+', 'HOST:PORT of process 0'),
+        NAMED[1]: (r'[1-9]\d*', 'how many processes there are'),
+    }
+    wants[NAMED[2]] = (r'\d+', 'a number from 0 on, another one for each process')
+    for name, value in said.items():
+        pattern, what = wants[name]
+        if not re.fullmatch(pattern, value):
+            raise UserError(f'{name}={value}: want {what}')
+    if {*NAMED[1:]} <= {*said} and int(said[NAMED[2]]) >= int(said[NAMED[1]]):
+        raise UserError(f'{NAMED[2]}={said[NAMED[2]]}: want less than {NAMED[1]}={said[NAMED[1]]}')
 
 
 def failed(code: int) -> None:

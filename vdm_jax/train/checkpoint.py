@@ -21,7 +21,7 @@ from vdm_jax.train import manifest
 from vdm_jax.train.mirror import copy_below, is_local
 from vdm_jax.train.state import TrainState
 
-NATIVE = ('gs://', 's3://')  # stores that Orbax writes by itself; others go through a local copy
+NATIVE = ('gs://',)  # stores that Orbax writes by itself; it would rename in others, which go through a local copy
 COMMITTED = 'vdm_jax_committed'
 
 
@@ -50,7 +50,7 @@ class CheckpointConfig:
 class Checkpoints:
     """The checkpoints of one run, in `directory`. Saving is asynchronous; use as a context manager, or close it.
 
-    A step counts only once it is complete: Orbax commits a directory by rename (local) or by a marker (gs, s3); for
+    A step counts only once it is complete: Orbax commits a directory by rename (local) or by a marker (gs); for
     any other etils.epath store the files are staged locally and copied, and a marker is written last.
     After that, in a thread, each process writes the sha256 of the files that it wrote (train/manifest.py), and nothing
     is restored that is not as it was written. A run killed in between leaves a step whose bits nobody knows: it is
@@ -69,7 +69,7 @@ class Checkpoints:
         self._staged = not (is_local(directory) or str(directory).startswith(NATIVE))
         if self._staged and jax.process_count() > 1:
             raise UserError(
-                f'{directory}: several processes write to a shared file system, {" or ".join(NATIVE)} alone'
+                f'{directory}: several processes write to a shared file system or {" or ".join(NATIVE)} alone'
             )
         self._behind = ThreadPoolExecutor(1, 'manifest')
         self._manifest: Future | None = None
@@ -142,7 +142,7 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, position: dict) -> None:
         """Starts writing a step; returns once the arrays are copied from the devices. A step that is there stays."""
         self._finish()
-        if step in self.steps():
+        if processes.by_first(lambda: step in self.steps()):
             return
         items = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state, 'position': position}
         written = self._orbax.save_checkpointables_async(step, items, force=True)
@@ -189,16 +189,21 @@ class Checkpoints:
                 shutil.rmtree(self._local, ignore_errors=True)
 
     def _load(self, step: int, items: dict) -> dict:
-        try:
-            return self._orbax.load_checkpointables(step, items)
-        except Exception as error:
-            if (found := self.integrity(step)).verdict == 'intact':
-                raise
-            why = str(error).strip().split('\n')[0][:200]
-            raise UserError(
-                f'{self.directory / str(step)} is {found}; and it cannot be read ({why}): rename it, and the one '
-                'before it is taken'
-            ) from error
+        found = self.integrity(step)
+
+        def read():
+            try:
+                return self._orbax.load_checkpointables(step, items)
+            except (OSError, ValueError) as error:  # what reading raises
+                if found.verdict == 'intact':
+                    raise
+                why = str(error).strip().split('\n')[0][:200]
+                raise UserError(
+                    f'{self.directory / str(step)} is {found}; and it cannot be read ({why}): rename it, and the one '
+                    'before it is taken'
+                ) from error
+
+        return processes.together(read)
 
     def _finish(self) -> None:
         """Waits until the last save is written and vouched for."""

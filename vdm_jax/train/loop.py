@@ -84,9 +84,10 @@ def train(run, workdir, stop=lambda step: False) -> bool:
             with batches(run.source, order, start, config.steps, run.rows, run.model.scalars) as stream:
                 for step in range(start, config.steps + 1):
                     done, stopped = step == config.steps, stop(step)
-                    if step > start and due(step, config.validate_every, done):
+                    looks = step > start and (done or not stopped)  # one that is to stop has the time to save alone
+                    if looks and due(step, config.validate_every, done):
                         log.validation(step, validate(run, state))
-                    if step > start and due(step, config.sample_every, done):
+                    if looks and due(step, config.sample_every, done):
                         log.samples(step, preview(run, state), workdir)
                     if step > start and (stopped or due(step, config.checkpoint_every, done)):
                         log.saved(checkpoints, step, state, position(run, step))
