@@ -139,6 +139,8 @@ def inspect(args, assignments):
 
     found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
     print(json.dumps(found, indent=2) if args.json else table(found))
+    if 'mistake' in found:
+        raise UserError(found['mistake'])
     return 0
 
 
