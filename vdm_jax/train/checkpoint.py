@@ -201,10 +201,11 @@ class Checkpoints:
         def read():
             try:
                 return self._orbax.load_checkpointables(step, items)
-            except (OSError, ValueError) as error:  # what reading raises
-                if found.verdict == 'intact':
+            except Exception as error:
+                cause = root_of(error)
+                if found.verdict == 'intact' or not isinstance(cause, (OSError, ValueError)):
                     raise
-                why = str(error).strip().split('\n')[0][:200]
+                why = str(cause).strip().split('\n')[0][:200]
                 raise UserError(
                     f'{self.directory / str(step)} is {found}; and it cannot be read ({why}): rename it, and the one '
                     'before it is taken'
@@ -269,6 +270,13 @@ class Checkpoints:
             if not self.config.keeps(old, steps):
                 (self.directory / str(old) / COMMITTED).unlink()
                 (self.directory / str(old)).rmtree()
+
+
+def root_of(error: BaseException) -> BaseException:
+    """What an error comes from in the end: Orbax calls whatever is raised while it reads an incompatible handler."""
+    while error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def fingerprint(tree) -> str:
