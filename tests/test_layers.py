@@ -34,6 +34,7 @@ MAY = {
     'cli': (
         'benchmark',
         'build',
+        'checks',
         'config',
         'evals',
         'generate',

@@ -21,10 +21,12 @@ def train(args, assignments):
     from vdm_jax.parallel import processes, stop
     from vdm_jax.run import Run
     from vdm_jax.train import loop
+    from vdm_jax.train.alike import check_alike
 
-    run = Run(read_experiment(args.config, assignments))
-    processes.together(run.check)
     with stop.asked() as asked:
+        run = processes.together(lambda: Run(read_experiment(args.config, assignments)))
+        check_alike(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
+        processes.together(run.check)
         return 0 if loop.train(run, args.workdir, asked) else 3
 
 
@@ -137,6 +139,8 @@ def inspect(args, assignments):
 
     found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
     print(json.dumps(found, indent=2) if args.json else table(found))
+    if 'mistake' in found:
+        raise UserError(found['mistake'])
     return 0
 
 
@@ -263,16 +267,17 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(
                 f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
             )
+        check_stores(args)
         prepare()
         if name in ON_SEVERAL:
-            start_processes(args.distributed, name == 'train')
+            start_processes(args.distributed)
         return run(args, assignments)
     except UserError as error:
         print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
         leaving(2)
         return 2
-    except Exception:
-        leaving(1)
+    except (Exception, KeyboardInterrupt) as error:
+        leaving(130 if isinstance(error, KeyboardInterrupt) else 1)
         raise
 
 
@@ -308,11 +313,11 @@ def prepare() -> None:
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
-def start_processes(asked: bool, stoppable: bool) -> None:
+def start_processes(asked: bool) -> None:
     """Joins the other processes, if there are any; all but the first one are silent from here on, errors aside."""
     from vdm_jax.parallel import processes
 
-    processes.start(asked, stoppable)
+    processes.start(asked)
     if not processes.first():
         sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, for as long as the process lives
 
@@ -323,6 +328,19 @@ def leaving(code: int) -> None:
         from vdm_jax.parallel import processes
 
         processes.failed(code)
+
+
+def check_stores(args) -> None:
+    """Whether the run directory, and where files are written, can be reached at all."""
+    from vdm_jax.train.mirror import check_store
+
+    for name in ('workdir', 'out'):
+        check_store(f'--{name}', getattr(args, name, None) or '.')
+
+
+def said(args) -> dict:
+    """The options of a command by name, but how its config and its other processes are found."""
+    return {f'--{name}': value for name, value in vars(args).items() if name not in ('config', 'distributed')}
 
 
 def origins(args) -> list[dict]:
@@ -336,7 +354,9 @@ def origins(args) -> list[dict]:
 def restored(origin: dict, args, assignments: list[str]):
     """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, {step, ema,
     clips})."""
+    from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
+    from vdm_jax.train.alike import check_alike
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import read_config
 
@@ -345,11 +365,13 @@ def restored(origin: dict, args, assignments: list[str]):
     if file := origin.get('weights'):
         if args.ema and not args.workdir:
             raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
-        about = weights.about(file)
-        run = run_of(about['config'], assignments + chosen)
+        about = together(lambda: weights.about(file))
+        run = together(lambda: sampling_run(about['config'], assignments + chosen))
+        check_alike(lambda: {'config': run.resolved} | said(args))
         found = {name: about[name] for name in ('step', 'ema', 'clips') if name in about}
-        return run, weights.load(file, run.abstract.params), found
-    run = run_of(read_config(origin['workdir']), assignments + chosen)
+        return run, together(lambda: weights.load(file, run.abstract.params)), found
+    run = together(lambda: sampling_run(read_config(origin['workdir']), assignments + chosen))
+    check_alike(lambda: {'config': run.resolved} | said(args))
     place = f'{origin["workdir"]}/checkpoints'
     with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
         averages, step = checkpoints.restore_ema(run.abstract, args.step)
@@ -358,6 +380,16 @@ def restored(origin: dict, args, assignments: list[str]):
     if str(decay) not in averages:
         raise UserError(f'--ema={decay}: the run keeps averages with decay {", ".join(sorted(averages))}')
     return run, averages[str(decay)], {'step': step, 'ema': decay, 'clips': clips}
+
+
+def sampling_run(config: dict, assignments: list[str]):
+    """The same, once its mesh and its attention are known to suit this machine."""
+    from vdm_jax import checks
+
+    run = run_of(config, assignments)
+    checks.check_mesh(run)
+    checks.check_attention(run)
+    return run
 
 
 def run_of(config: dict, assignments: list[str]):

@@ -40,9 +40,12 @@ ENDURANCE = 240  # seconds after which a process that should have ended is kille
 
 
 class Processes:
-    """`count` processes with one command line; use as a context manager, which kills what is left."""
+    """`count` processes with one command line; use as a context manager, which kills what is left.
 
-    def __init__(self, count, place, *argv, seconds=0.0, fails=None):
+    told, options: what one of them alone finds in its environment, and is given on its command line; {number: …}.
+    """
+
+    def __init__(self, count, place, *argv, seconds=0.0, told=None, options=None):
         with socket.socket() as free:
             free.bind(('localhost', 0))
             port = free.getsockname()[1]
@@ -54,9 +57,9 @@ class Processes:
                 'JAX_PROCESS_ID': str(i), 'XDG_CACHE_HOME': str(place / 'cache'),
                 'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('device_count=8', 'device_count=1'),
             }  # fmt: skip
-            if i == fails:
-                environment['FAILS_AT'] = '5'
+            environment |= (told or {}).get(i, {})
             command = [sys.executable, '-m', 'tests.train.one_of_several', seen, str(seconds), *argv]
+            command += (options or {}).get(i, [])
             pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
             self._all.append(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes))
 
@@ -125,21 +128,25 @@ def undisturbed(run, tmp_path_factory):
     return place / 'run', rows([place / 'seen'])
 
 
-def same(run, place, seen, undisturbed):
-    """Whether a run saw, learned and wrote what the undisturbed one did."""
+def same(run, place, seen, undisturbed, stops):
+    """Whether a run saw, learned and wrote what the undisturbed one did; it did not validate where it was stopped."""
     other, expected = undisturbed
     assert rows(seen) == expected
     assert lines(place, 'loss') == pytest.approx(lines(other, 'loss'), rel=1e-5)
-    assert lines(place, 'validation_loss') == pytest.approx(lines(other, 'validation_loss'), rel=1e-5)
+    validated = {step: loss for step, loss in lines(other, 'validation_loss').items() if step not in stops}
+    assert lines(place, 'validation_loss') == pytest.approx(validated, rel=1e-5)
     pictures = [np.asarray(Image.open(where / 'samples' / 'step_000004.png'), int) for where in (place, other)]
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params(run, place), params(run, other))
 
 
 def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, undisturbed, tmp_path):
+    """The signal comes as Orbax ends a save, for which it asks jax's own service for being stopped about an old step,
+    and the other process is a step behind."""
     place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
-    with Processes(2, tmp_path, *argv, seconds=0.05) as both:
-        both.stop(1, place / 'metrics.jsonl', 5)
+    late = {0: {'SIGTERM_AT': 'committed'}, 1: {'LATE_AT': '7'}}
+    often = ('--config.train.checkpoint_every=5', '--config.checkpoint.keep_last=1')
+    with Processes(2, tmp_path, *argv, *often, seconds=0.2, told=late) as both:
         ends = both.ends()
     assert [code for code, *_ in ends] == [3, 3], ends
     assert 'starting at step 0' in ends[0][2] and 'step' not in ends[1][2]  # one speaks
@@ -152,7 +159,17 @@ def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, u
     assert read == [{0, 1}, {2, 0}]  # each reads its share; the batch of three is filled up with its first row
     assert max(at for at, _ in rows(both.seen)) == step - 1 and 5 <= step < 40
     alone(run, place, tmp_path / 'seen')
-    same(run, place, [*both.seen, tmp_path / 'seen'], undisturbed)
+    same(run, place, [*both.seen, tmp_path / 'seen'], undisturbed, [step])
+
+
+@pytest.mark.slow
+def test_a_signal_while_they_restore_stops_them_where_they_stand(undisturbed, tmp_path):
+    shutil.copytree(undisturbed[0], place := tmp_path / 'run')
+    argv = ('train', f'--config={BALLS}', f'--workdir={place}', *SMALL, '--config.train.steps=400')
+    with Processes(2, tmp_path, *argv, seconds=0.2, told={1: {'SIGTERM_AT': 'restoring'}}) as both:
+        ends = both.ends()
+    assert [code for code, *_ in ends] == [3, 3] and 'resuming at step 40' in ends[0][2], ends
+    assert [path.name for path in (place / 'checkpoints').iterdir()] == ['40']
 
 
 @pytest.mark.slow
@@ -162,16 +179,17 @@ def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
     The four split the weights too; the two split the heads, so that both read all rows.
     """
     place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
-    seen = []
+    seen, stops = [], []
     for count, number, step, mesh, how in ((4, 0, 5, 'fsdp=2', signal.SIGTERM), (2, 1, 12, 'tensor=2', signal.SIGINT)):
-        with Processes(count, tmp_path, *argv, f'--config.mesh.{mesh}', seconds=0.05) as several:
+        with Processes(count, tmp_path, *argv, f'--config.mesh.{mesh}', seconds=0.2) as several:
             several.stop(number, place / 'metrics.jsonl', step, how)
             assert [code for code, *_ in several.ends()] == [3] * count
             seen += several.seen
+            stops.append(max(int(path.name) for path in (place / 'checkpoints').iterdir()))
         read = [{row for _, row in rows([file])} for file in several.seen]
         assert read == ([{0}, {1}, {2}, {0}] if count == 4 else [{0, 1, 2}] * 2)
     alone(run, place, tmp_path / 'seen')
-    same(run, place, [*seen, tmp_path / 'seen'], undisturbed)
+    same(run, place, [*seen, tmp_path / 'seen'], undisturbed, stops)
 
     score = ('evaluate', f'--workdir={place}', '--protocol=recall', '--config.evaluate.real=8')
     clips = ('sample', f'--workdir={place}', '--num=3')
@@ -196,6 +214,24 @@ def test_one_process_of_several_has_to_be_told_all_of_it(monkeypatch, capsys):
     assert cli.main(['train', f'--config={BALLS}', '--workdir=W']) == 2
     said = capsys.readouterr().err
     assert said.count('\n') == 1 and 'JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID is not' in said
+
+
+@pytest.mark.parametrize(
+    'name, value, says',
+    [
+        ('JAX_COORDINATOR_ADDRESS', 'localhost', 'HOST:PORT'),
+        ('JAX_NUM_PROCESSES', 'two', 'how many'),
+        ('JAX_PROCESS_ID', 'first', 'from 0 on'),
+        ('JAX_PROCESS_ID', '2', 'less than JAX_NUM_PROCESSES=2'),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named(name, value, says, monkeypatch, capsys):
+    given = {'JAX_COORDINATOR_ADDRESS': 'localhost:1', 'JAX_NUM_PROCESSES': '2', 'JAX_PROCESS_ID': '0'} | {name: value}
+    for variable, setting in given.items():
+        monkeypatch.setenv(variable, setting)
+    assert cli.main(['train', f'--config={BALLS}', '--workdir=W']) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and f'{name}={value}: want ' in said and says in said
 
 
 @pytest.mark.slow
@@ -236,10 +272,59 @@ def test_mistakes_and_damage_are_told_by_all_of_several(run, undisturbed, tmp_pa
 
 
 @pytest.mark.slow
+def test_a_mistake_of_one_alone_is_told_by_all_of_several(tmp_path):
+    argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    for wrong, says in (
+        ('--config.seed=3', 'config.seed is 0 for process 0 and 3 for process 1'),
+        ('--config.train.nonsense=3', 'process 1: '),
+        (f'--workdir={tmp_path}/other', '--workdir is '),
+    ):
+        began = time.monotonic()
+        with Processes(2, tmp_path, *argv, options={1: [wrong]}) as both:
+            ends = both.ends()
+        assert [code for code, *_ in ends] == [2, 2] and all(says in err for _, _, err in ends), ends
+        assert time.monotonic() - began < 60 and not (tmp_path / 'run').exists()
+
+
+@pytest.mark.slow
+def test_two_set_a_damaged_step_aside_and_name_one_they_cannot_read(undisturbed, tmp_path):
+    shutil.copytree(undisturbed[0], place := tmp_path / 'run')
+    longer = [*SMALL, '--config.train.steps=44']
+    assert loop.train(Run(read_experiment(BALLS, longer), jax.devices()[:1]), place)
+    damaged(place)
+    argv = ('train', f'--config={BALLS}', f'--workdir={place}', *longer)
+    with Processes(2, tmp_path, *argv) as both:
+        ends = both.ends()
+    assert [code for code, *_ in ends] == [0, 0] and 'resuming at step 40' in ends[0][2], ends
+    found = sorted(path.name for path in (place / 'checkpoints').iterdir())
+    assert found == ['40', '44', '44.damaged']
+    with jax.set_mesh(jax.make_mesh((1,), ('x',))), Checkpoints(place / 'checkpoints') as checkpoints:
+        assert checkpoints.integrity(44).verdict == 'intact'
+
+    for manifest in (place / 'checkpoints' / '44').glob('manifest*'):
+        manifest.unlink()
+    for file in (place / 'checkpoints' / '44').rglob('d/*'):
+        file.write_bytes(b'')
+    with Processes(2, tmp_path, *argv) as both:
+        ends = both.ends()
+    assert [code for code, *_ in ends] == [2, 2] and all('cannot be read' in err for _, _, err in ends), ends
+
+
+@pytest.mark.slow
+def test_two_that_sample_end_on_ctrl_c(undisturbed, tmp_path):
+    """Both, though only one is told."""
+    argv = ('sample', f'--workdir={undisturbed[0]}', '--num=64', '--steps=900', f'--out={tmp_path}/clips')
+    with Processes(2, tmp_path, *argv, told={1: {'SIGINT_AFTER': '1'}}) as both:
+        began, ends = time.monotonic(), both.ends()
+    assert ends[1][0] == 130 and 'KeyboardInterrupt' in ends[1][2] and ends[0][0] != 0, ends
+    assert time.monotonic() - began < 120
+
+
+@pytest.mark.slow
 def test_one_that_fails_alone_takes_the_others_with_it(tmp_path):
     began = time.monotonic()
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
-    with Processes(2, tmp_path, *argv, fails=1) as both:
+    with Processes(2, tmp_path, *argv, told={1: {'FAILS_AT': '5'}}) as both:
         ends = both.ends()
     assert ends[1][0] == 2 and ends[1][2].count('its disk is gone') == 1 and ends[0][0] not in (0, 2, 3), ends
     assert time.monotonic() - began < 120

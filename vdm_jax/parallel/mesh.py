@@ -99,7 +99,7 @@ def slices_of(devices, count: int) -> list[list]:
 
 
 def platform() -> str:
-    """'cpu', 'gpu' (NVIDIA's), 'rocm' or 'tpu': where the mesh in context is, though it be not there; else jax's own."""
+    """'cpu', 'gpu' (NVIDIA's), 'rocm' or 'tpu': where the mesh in context is, though it be absent; else jax's own."""
     device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
     if device.platform in ('gpu', 'cuda'):
         return 'rocm' if device.device_kind.startswith(('AMD', 'Radeon')) else 'gpu'

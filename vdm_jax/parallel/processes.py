@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -12,19 +13,24 @@ from jax.experimental import multihost_utils
 
 from vdm_jax.errors import UserError
 
-NAMED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
+# The variables that say which process of how many this is: what each looks like, in two ways.
+NAMED = {
+    'JAX_COORDINATOR_ADDRESS': (r'.*[^:]:\d+', 'HOST:PORT of process 0'),
+    'JAX_NUM_PROCESSES': (r'[1-9]\d*', 'how many processes there are'),
+    'JAX_PROCESS_ID': (r'\d+', 'a number from 0 on, another one for each process'),
+}
+ADDRESS, COUNT, NUMBER = NAMED
 PATIENCE_SECONDS = 10  # that a process which failed waits for the others; one that is done waits for minutes
 
 
-def start(asked: bool, stoppable: bool) -> None:
+def start(asked: bool) -> None:
     """Joins the processes of one run, before anything else wakes jax; nothing happens where there is only one.
 
     They are found through the environment: three variables, of which jax itself reads the first alone, or, if `asked`,
-    whatever jax knows how to detect (Cloud TPU, Slurm, Open MPI, Kubernetes). With `stoppable` SIGTERM no longer ends
-    the process, but is what parallel/stop.py tells.
+    whatever jax knows how to detect (Cloud TPU, Slurm, Open MPI, Kubernetes).
 
     Raises:
-      UserError: some of the three are missing, or nothing was detected.
+      UserError: some of the three are missing or not what they should be, or nothing was detected.
     """
     said = {name: os.environ[name] for name in NAMED if name in os.environ}
     if not (said or asked):
@@ -32,15 +38,30 @@ def start(asked: bool, stoppable: bool) -> None:
     if not asked and len(said) < len(NAMED):
         missing = ', '.join(name for name in NAMED if name not in said)
         raise UserError(f'{", ".join(said)} is set, {missing} is not: set all three, or say --distributed')
-    jax.config.update('jax_enable_preemption_service', stoppable)
+    check_named(said)
+    jax.config.update('jax_enable_preemption_service', False)  # it would catch SIGTERM: parallel/stop.py does
     try:
-        numbers = {'num_processes': said.get(NAMED[1]), 'process_id': said.get(NAMED[2])}
-        numbers = {name: None if value is None else int(value) for name, value in numbers.items()}
-        jax.distributed.initialize(said.get(NAMED[0]), **numbers)
+        numbers = [int(said[name]) if name in said else None for name in (COUNT, NUMBER)]
+        jax.distributed.initialize(said.get(ADDRESS), *numbers)
     except ValueError as error:
         raise UserError(
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
         ) from None
+    gather('')  # now all are there; whoever is late from here on is waited for, however long it reads its data
+
+
+def check_named(said: dict[str, str]) -> None:
+    """Whether the variables that are set are what jax can take.
+
+    Raises:
+      UserError: naming the variable.
+    """
+    for name, value in said.items():
+        pattern, what = NAMED[name]
+        if not re.fullmatch(pattern, value):
+            raise UserError(f'{name}={value}: want {what}')
+    if {COUNT, NUMBER} <= {*said} and int(said[NUMBER]) >= int(said[COUNT]):
+        raise UserError(f'{NUMBER}={said[NUMBER]}: want less than {COUNT}={said[COUNT]}')
 
 
 def failed(code: int) -> None:
@@ -64,6 +85,12 @@ def say(text: str) -> None:
     """A line on the console, of process 0 alone."""
     if first():
         print(text, file=sys.stderr, flush=True)
+
+
+def say_own(text: str) -> None:
+    """A line on the console of any process but 0, which says whose it is."""
+    if not first():
+        print(f'process {jax.process_index()}: {text}', file=sys.stderr, flush=True)
 
 
 def gather(text: str) -> list[str]:

@@ -1,32 +1,59 @@
-"""Being stopped: a signal asks all processes of a run to save the same step and leave."""
+"""Being stopped: a signal to any process of a run asks all of them to save the same step and leave."""
 
 import contextlib
-import os
+import functools
 import signal
 
 import jax
-from jax.experimental import multihost_utils
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 @contextlib.contextmanager
 def asked():
     """Within it, SIGTERM and Ctrl-C only ask to stop; yields step -> whether to stop before that step.
 
-    One process has a handler of its own. Several have jax's, in C++, for SIGTERM to any of them: jax then agrees on a
-    step that none has begun, for which all have to ask at every step. There a Python handler for SIGTERM would take its
-    place, so only Ctrl-C has one, which turns it into the other.
+    A signal counts from here on, whatever the process is at. Enter it in the main thread.
     """
-    several, seen = jax.distributed.is_initialized(), []
-
-    def note(number, _):
-        seen.append(number)
-        if several:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    numbers = (signal.SIGINT,) if several else (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, note) for number in numbers}
+    seen = []
+    note = lambda number, _: seen.append(number)
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield multihost_utils.reached_preemption_sync_point if several else lambda step: bool(seen)
+        yield Agreement(lambda: bool(seen)) if jax.process_count() > 1 else lambda step: bool(seen)
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # A handler that C code had installed is None to Python, which cannot bring it back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class Agreement:
+    """The same answer for all processes, each of which asks at every step, within the same mesh.
+
+    jax has a service for this too (reached_preemption_sync_point). It is not used: it loses a signal that comes before
+    its first call, and Orbax calls it with the step that was saved, which sets back what jax agrees on.
+    """
+
+    def __init__(self, here):
+        self._here, self._last = here, None
+
+    def __call__(self, step: int) -> bool:
+        """Whether any process was to stop when all of them asked before, so that none waits for the step under way.
+
+        The first answer is for the first question, when no step is under way yet.
+        """
+        found = anywhere(self._here(), jax.sharding.get_mesh())
+        last, self._last = found if self._last is None else self._last, found
+        return bool(last)
+
+
+def anywhere(flag: bool, mesh: jax.sharding.Mesh) -> jax.Array:
+    """Whether the flag of any process is set: () bool, whole on every device, soon. All processes have to call it."""
+    split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    flags = jax.make_array_from_callback((mesh.size,), split, lambda index: np.full(mesh.size, flag)[index])
+    return _any(mesh)(flags)
+
+
+@functools.cache
+def _any(mesh):
+    return jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -21,8 +22,9 @@ from vdm_jax.train import manifest
 from vdm_jax.train.mirror import copy_below, is_local
 from vdm_jax.train.state import TrainState
 
-NATIVE = ('gs://', 's3://')  # stores that Orbax writes by itself; others go through a local copy
+NATIVE = ('gs://',)  # stores that Orbax writes by itself; it would rename in others, which go through a local copy
 COMMITTED = 'vdm_jax_committed'
+REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take to be gone
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class CheckpointConfig:
 class Checkpoints:
     """The checkpoints of one run, in `directory`. Saving is asynchronous; use as a context manager, or close it.
 
-    A step counts only once it is complete: Orbax commits a directory by rename (local) or by a marker (gs, s3); for
+    A step counts only once it is complete: Orbax commits a directory by rename (local) or by a marker (gs); for
     any other etils.epath store the files are staged locally and copied, and a marker is written last.
     After that, in a thread, each process writes the sha256 of the files that it wrote (train/manifest.py), and nothing
     is restored that is not as it was written. A run killed in between leaves a step whose bits nobody knows: it is
@@ -69,7 +71,7 @@ class Checkpoints:
         self._staged = not (is_local(directory) or str(directory).startswith(NATIVE))
         if self._staged and jax.process_count() > 1:
             raise UserError(
-                f'{directory}: several processes write to a shared file system, {" or ".join(NATIVE)} alone'
+                f'{directory}: several processes write to a shared file system or {" or ".join(NATIVE)} alone'
             )
         self._behind = ThreadPoolExecutor(1, 'manifest')
         self._manifest: Future | None = None
@@ -109,6 +111,8 @@ class Checkpoints:
         damaged = []
         for step in reversed(processes.by_first(self.steps)):
             found = self.integrity(step)
+            if found.verdict == 'gone':
+                continue
             if found.verdict != 'damaged':
                 if found.verdict == 'unverified' and self._writes:
                     processes.say(f'checkpoint {step} is {found}')
@@ -136,13 +140,16 @@ class Checkpoints:
             hosts = jax.process_index(), jax.process_count()
             said = processes.gather(json.dumps(manifest.check(self.directory / str(step), *hosts)))
             # 'damaged' < 'intact' < 'unverified', and what is unverified is so for every process
-            self._found[step] = min(manifest.Integrity(*json.loads(each)) for each in said)
+            found = min(manifest.Integrity(*json.loads(each)) for each in said)
+            if found.verdict != 'intact' and not self._writes and processes.by_first(lambda: self._goes(step)):
+                found = manifest.Integrity('gone')
+            self._found[step] = found
         return self._found[step]
 
     def save(self, step: int, state: TrainState, position: dict) -> None:
         """Starts writing a step; returns once the arrays are copied from the devices. A step that is there stays."""
         self._finish()
-        if step in self.steps():
+        if processes.by_first(lambda: step in self.steps()):
             return
         items = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state, 'position': position}
         written = self._orbax.save_checkpointables_async(step, items, force=True)
@@ -189,16 +196,22 @@ class Checkpoints:
                 shutil.rmtree(self._local, ignore_errors=True)
 
     def _load(self, step: int, items: dict) -> dict:
-        try:
-            return self._orbax.load_checkpointables(step, items)
-        except Exception as error:
-            if (found := self.integrity(step)).verdict == 'intact':
-                raise
-            why = str(error).strip().split('\n')[0][:200]
-            raise UserError(
-                f'{self.directory / str(step)} is {found}; and it cannot be read ({why}): rename it, and the one '
-                'before it is taken'
-            ) from error
+        found = self.integrity(step)
+
+        def read():
+            try:
+                return self._orbax.load_checkpointables(step, items)
+            except Exception as error:
+                cause = root_of(error)
+                if found.verdict == 'intact' or not isinstance(cause, (OSError, ValueError)):
+                    raise
+                why = str(cause).strip().split('\n')[0][:200]
+                raise UserError(
+                    f'{self.directory / str(step)} is {found}; and it cannot be read ({why}): rename it, and the one '
+                    'before it is taken'
+                ) from error
+
+        return processes.together(read)
 
     def _finish(self) -> None:
         """Waits until the last save is written and vouched for."""
@@ -209,6 +222,13 @@ class Checkpoints:
     def _vouch(self, step: int, written) -> None:
         written.result()
         manifest.write(self._local / str(step), jax.process_index(), jax.process_count())
+
+    def _goes(self, step: int) -> bool:
+        """Whether a step that one looks on, and that lacks files, was being removed by the run that writes."""
+        until = time.monotonic() + REMOVAL_SECONDS
+        while (there := (self.directory / str(step)).exists()) and time.monotonic() < until:
+            time.sleep(REMOVAL_SECONDS / 10)
+        return not there
 
     def _set_aside(self, last: int) -> None:
         """Renames the steps after `last`, file by file where a store knows no rename; Orbax does not see them then."""
@@ -232,6 +252,8 @@ class Checkpoints:
             raise UserError(f'{self.directory}: no checkpoint {"" if step is None else step}; found {there}')
         if (found := self.integrity(step)).verdict == 'damaged':
             raise UserError(f'{self.directory / str(step)} is {found}; choose another step of {steps}')
+        if found.verdict == 'gone':
+            raise UserError(f'{self.directory / str(step)} was removed just now; ask for another step')
         local = self._local / str(step)
         if self._staged and not local.exists():
             copy_below(self.directory / str(step), local)
@@ -248,6 +270,13 @@ class Checkpoints:
             if not self.config.keeps(old, steps):
                 (self.directory / str(old) / COMMITTED).unlink()
                 (self.directory / str(old)).rmtree()
+
+
+def root_of(error: BaseException) -> BaseException:
+    """What an error comes from in the end: Orbax calls whatever is raised while it reads an incompatible handler."""
+    while error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def fingerprint(tree) -> str:
