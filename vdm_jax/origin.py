@@ -1,0 +1,75 @@
+"""Where the weights come from that are sampled, scored or exported: a run directory, or a file."""
+
+from vdm_jax.errors import UserError
+
+SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale'}
+
+
+def origins(args) -> list[dict]:
+    """Where weights come from: {'workdir': DIR}, {'weights': FILE}, or both."""
+    found = [{name: value} for name in ('workdir', 'weights') if (value := getattr(args, name))]
+    if not found:
+        raise UserError('say where the weights are: --workdir=DIR or --weights=FILE')
+    return found
+
+
+def restored(origin: dict, args, assignments: list[str]):
+    """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, {step, ema,
+    clips})."""
+    from vdm_jax.parallel.processes import together
+    from vdm_jax.pretrained import weights
+    from vdm_jax.train.alike import check_alike
+    from vdm_jax.train.checkpoint import Checkpoints
+    from vdm_jax.train.workdir import read_config
+
+    flags = {key: getattr(args, name, None) for name, key in SAMPLER_KEYS.items()}
+    chosen = [f'config.{key}={value}' for key, value in flags.items() if value is not None]
+    if file := origin.get('weights'):
+        if args.ema and not args.workdir:
+            raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
+        about = together(lambda: weights.about(file))
+        run = together(lambda: sampling_run(about['config'], assignments + chosen))
+        check_alike(lambda: {'config': run.resolved} | said(args))
+        found = {name: about[name] for name in ('step', 'ema', 'clips') if name in about}
+        return run, together(lambda: weights.load(file, run.abstract.params)), found
+    run = together(lambda: sampling_run(read_config(origin['workdir']), assignments + chosen))
+    check_alike(lambda: {'config': run.resolved} | said(args))
+    place = f'{origin["workdir"]}/checkpoints'
+    with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
+        averages, step = checkpoints.restore_ema(run.abstract, args.step)
+        clips = checkpoints.position(step)['clips']
+    decay = args.ema or run.experiment.ema.decays[0]
+    if str(decay) not in averages:
+        raise UserError(f'--ema={decay}: the run keeps averages with decay {", ".join(sorted(averages))}')
+    return run, averages[str(decay)], {'step': step, 'ema': decay, 'clips': clips}
+
+
+def sampling_run(config: dict, assignments: list[str]):
+    """The same, once its mesh and its attention are known to suit this machine."""
+    from vdm_jax import checks
+
+    run = run_of(config, assignments)
+    checks.check_mesh(run)
+    checks.check_attention(run)
+    return run
+
+
+def run_of(config: dict, assignments: list[str]):
+    """The run that a resolved config describes, on the devices of this machine, whatever it was trained on."""
+    from vdm_jax.build import experiment_from
+    from vdm_jax.config import override
+    from vdm_jax.run import Run
+
+    return Run(experiment_from(override(config | {'mesh': {}}, assignments)))
+
+
+def jax_mesh(run):
+    """The run's mesh, entered."""
+    import jax
+
+    return jax.set_mesh(run.mesh)
+
+
+def said(args) -> dict:
+    """The options of a command by name, but how its config and its other processes are found."""
+    return {f'--{name}': value for name, value in vars(args).items() if name not in ('config', 'distributed')}
