@@ -80,6 +80,7 @@ def mistake(capsys, *argv):
         (['sample', f'--weights={ROOT}'], ('--weights', 'no such file')),
         (['sample', f'--weights={ROOT}/setup.cfg'], ('not a safetensors file',)),
         (['benchmark', BALLS, '--steps=0'], ('--steps=0',)),
+        (['train', BALLS, '--workdir=foo://bucket/run'], ('--workdir=foo://bucket/run', 'no store')),
     ],
     ids=lambda value: ' '.join(value[:1] + value[2:]).replace('/', '|') if isinstance(value, list) else '',
 )
@@ -88,6 +89,19 @@ def test_mistakes_are_one_line(argv, says, capsys, monkeypatch, tmp_path):
     said = mistake(capsys, *argv)
     assert all(part in said for part in says), said
     assert not (tmp_path / 'W').exists()  # nothing was written
+
+
+@pytest.mark.parametrize('name', ['train', 'sample', 'inspect'])
+def test_a_bucket_without_its_package_is_a_mistake_of_one_line(name, capsys, monkeypatch):
+    import fsspec
+
+    def filesystem(*_, **__):
+        raise ImportError('Please install gcsfs to access Google Storage')
+
+    monkeypatch.setattr(fsspec, 'filesystem', filesystem)
+    config = [BALLS] if name == 'train' else []
+    said = mistake(capsys, name, *config, '--workdir=gs://bucket/run')
+    assert "pip install 'vdm_jax[gcs]'" in said
 
 
 def test_usage_names_every_command(capsys):

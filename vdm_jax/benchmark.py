@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import resource
 import statistics
 import tempfile
 import time
@@ -13,6 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.parallel.hardware import peak_flops
+from vdm_jax.parallel.host import peak_memory
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
 
@@ -59,7 +59,7 @@ def measure(run, steps: int | None = None) -> dict:
         'checkpoint_write_seconds': written,
         'cold': cold,
         'warm': warm,
-        'peak_host_bytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        'peak_host_bytes': peak_memory(),
         'peak_device_bytes': (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use'),
         'program_temporary_bytes': getattr(program.memory_analysis(), 'temp_size_in_bytes', None),
         'loss': float(scalars['loss']),

@@ -139,6 +139,8 @@ def inspect(args, assignments):
 
     found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
     print(json.dumps(found, indent=2) if args.json else table(found))
+    if 'mistake' in found:
+        raise UserError(found['mistake'])
     return 0
 
 
@@ -265,8 +267,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(
                 f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
             )
-        for option in ('workdir', 'out'):
-            check_store(f'--{option}', getattr(args, option, None))
+        check_stores(args)
         prepare()
         if name in ON_SEVERAL:
             start_processes(args.distributed)
@@ -332,22 +333,12 @@ def leaving(code: int) -> None:
         processes.failed(code)
 
 
-def check_store(option: str, path: str | None) -> None:
-    """Whether there is what it takes to reach a path such as gs://….
+def check_stores(args) -> None:
+    """Whether the run directory, and where files are written, can be reached at all."""
+    from vdm_jax.train.mirror import check_store
 
-    Raises:
-      UserError: the store's package is missing, or nobody knows such stores.
-    """
-    if '://' not in (path or ''):
-        return
-    from etils import epath
-
-    try:
-        epath.Path(path).exists()
-    except ImportError as error:
-        raise UserError(f"{option}={path}: {error}; for gs:// pip install 'vdm_jax[gcs]'") from None
-    except KeyError as error:
-        raise UserError(f'{option}={path}: no store is known as {error}; a directory or gs://… is') from None
+    for name in ('workdir', 'out'):
+        check_store(f'--{name}', getattr(args, name, None) or '.')
 
 
 def said(args) -> dict:

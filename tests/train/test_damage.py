@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import threading
 
 import jax
 import pytest
@@ -14,6 +15,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest
 from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
+from vdm_jax.train.inspect import inspect_run
 from vdm_jax.train.workdir import write_papers
 
 FAIL = CheckpointConfig(fallback='fail')
@@ -126,6 +128,61 @@ def test_a_step_without_its_manifest_that_cannot_be_read_is_named(run, place):
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         with pytest.raises(UserError, match='checkpoints/4 is unverified.*cannot be read .*rename it'):
             loop.begin(run, checkpoints)
+
+
+def test_only_what_reading_raises_makes_a_step_unreadable(run, place, monkeypatch):
+    (place / 'checkpoints' / '4' / 'manifest_0_of_1.json').unlink()
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
+
+        def load(*_):
+            raise KeyError('as Orbax says it') from RuntimeError('out of memory')
+
+        monkeypatch.setattr(checkpoints._orbax, 'load_checkpointables', load)
+        with pytest.raises(KeyError):
+            checkpoints.restore(run.abstract, 4)
+
+
+@pytest.mark.parametrize('steps, more', [((2, 4), []), ((4,), ['--config.checkpoint.fallback=fail'])])
+def test_inspect_tells_of_all_steps_where_none_can_be_taken(steps, more, place, capsys):
+    for step in steps:
+        flip(data_file(place, step))
+    assert cli.main(['inspect', f'--workdir={place}', '--json', *more]) == 2
+    said = capsys.readouterr()
+    verdicts = {int(step): verdict for step, verdict in json.loads(said.out)['integrity'].items()}
+    assert [step for step, verdict in verdicts.items() if verdict.startswith('damaged: ')] == list(steps)
+    assert sorted(verdicts) == [2, 4] and said.err.count('\n') == 1 and 'damaged' in said.err
+    assert cli.main(['inspect', f'--workdir={place}', *more]) == 2
+    assert 'checkpoint 4: damaged: ' in capsys.readouterr().out
+
+
+def test_a_step_that_retention_removes_meanwhile_is_not_judged(run, place, monkeypatch):
+    """Gone before it is looked at, or while it is, and so is half of it."""
+    check = manifest.check
+
+    def slow(directory, *hosts):
+        if directory.name == '2':
+            data_file(place, 2).unlink()
+            threading.Timer(0.1, shutil.rmtree, [directory]).start()
+        return check(directory, *hosts)
+
+    monkeypatch.setattr(manifest, 'check', slow)
+    found = inspect_run(run, place)
+    assert found['integrity'] == {'4': 'intact'} and found['checkpoints'] == [4]
+    with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
+        assert checkpoints.steps() == [4]
+        shutil.rmtree(place / 'checkpoints' / '4')
+        assert checkpoints.steps() == [4] and checkpoints.latest() is None
+        with pytest.raises(UserError, match='removed just now'):
+            checkpoints.restore(run.abstract, 4)
+
+
+def test_several_processes_keep_their_checkpoints_where_orbax_commits_by_itself(monkeypatch):
+    """Orbax would commit a step in s3 by rename, which moves nothing at once there."""
+    with Checkpoints('s3://bucket/run/checkpoints') as checkpoints:
+        assert checkpoints._staged
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    with pytest.raises(UserError, match='several processes write to a shared file system or gs:// alone'):
+        Checkpoints('s3://bucket/run/checkpoints')
 
 
 def test_commands_tell_and_leave_damage_as_it_is(run, place, capsys):

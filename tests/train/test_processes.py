@@ -214,6 +214,24 @@ def test_one_process_of_several_has_to_be_told_all_of_it(monkeypatch, capsys):
     assert said.count('\n') == 1 and 'JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID is not' in said
 
 
+@pytest.mark.parametrize(
+    'name, value, says',
+    [
+        ('JAX_COORDINATOR_ADDRESS', 'localhost', 'HOST:PORT'),
+        ('JAX_NUM_PROCESSES', 'two', 'how many'),
+        ('JAX_PROCESS_ID', 'first', 'from 0 on'),
+        ('JAX_PROCESS_ID', '2', 'less than JAX_NUM_PROCESSES=2'),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named(name, value, says, monkeypatch, capsys):
+    given = {'JAX_COORDINATOR_ADDRESS': 'localhost:1', 'JAX_NUM_PROCESSES': '2', 'JAX_PROCESS_ID': '0'} | {name: value}
+    for variable, setting in given.items():
+        monkeypatch.setenv(variable, setting)
+    assert cli.main(['train', f'--config={BALLS}', '--workdir=W']) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and f'{name}={value}: want ' in said and says in said
+
+
 @pytest.mark.slow
 def test_where_jax_detects_nothing_it_says_what_to_set(tmp_path):
     found = subprocess.run(

@@ -1,8 +1,10 @@
-"""How the process that hosts the CPU backend keeps its memory."""
+"""The memory of the process that hosts the CPU backend: how it is kept, and the most of it so far."""
 
 import ctypes
 import glob
 import os
+import resource
+import sys
 
 
 def computes_on_cpu() -> bool:
@@ -26,3 +28,9 @@ def keep_freed_memory() -> bool:
     trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # malloc.h
     most = ctypes.c_int(2**31 - 1)
     return all([mallopt(arena_max, 1), mallopt(mmap_threshold, most), mallopt(trim_threshold, most)])
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had in memory so far."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == 'darwin' else most * 1024  # getrusage(2): kilobytes, but bytes on macOS

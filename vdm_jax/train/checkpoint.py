@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +24,7 @@ from vdm_jax.train.state import TrainState
 
 NATIVE = ('gs://',)  # stores that Orbax writes by itself; it would rename in others, which go through a local copy
 COMMITTED = 'vdm_jax_committed'
+REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take to be gone
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Checkpoints:
         damaged = []
         for step in reversed(processes.by_first(self.steps)):
             found = self.integrity(step)
+            if found.verdict == 'gone':
+                continue
             if found.verdict != 'damaged':
                 if found.verdict == 'unverified' and self._writes:
                     processes.say(f'checkpoint {step} is {found}')
@@ -136,7 +140,10 @@ class Checkpoints:
             hosts = jax.process_index(), jax.process_count()
             said = processes.gather(json.dumps(manifest.check(self.directory / str(step), *hosts)))
             # 'damaged' < 'intact' < 'unverified', and what is unverified is so for every process
-            self._found[step] = min(manifest.Integrity(*json.loads(each)) for each in said)
+            found = min(manifest.Integrity(*json.loads(each)) for each in said)
+            if found.verdict == 'damaged' and not self._writes and processes.by_first(lambda: self._goes(step)):
+                found = manifest.Integrity('gone')
+            self._found[step] = found
         return self._found[step]
 
     def save(self, step: int, state: TrainState, position: dict) -> None:
@@ -194,10 +201,11 @@ class Checkpoints:
         def read():
             try:
                 return self._orbax.load_checkpointables(step, items)
-            except (OSError, ValueError) as error:  # what reading raises
-                if found.verdict == 'intact':
+            except Exception as error:
+                cause = root_of(error)
+                if found.verdict == 'intact' or not isinstance(cause, (OSError, ValueError)):
                     raise
-                why = str(error).strip().split('\n')[0][:200]
+                why = str(cause).strip().split('\n')[0][:200]
                 raise UserError(
                     f'{self.directory / str(step)} is {found}; and it cannot be read ({why}): rename it, and the one '
                     'before it is taken'
@@ -214,6 +222,13 @@ class Checkpoints:
     def _vouch(self, step: int, written) -> None:
         written.result()
         manifest.write(self._local / str(step), jax.process_index(), jax.process_count())
+
+    def _goes(self, step: int) -> bool:
+        """Whether a step that one looks on, and that lacks files, was being removed by the run that writes."""
+        until = time.monotonic() + REMOVAL_SECONDS
+        while (there := (self.directory / str(step)).exists()) and time.monotonic() < until:
+            time.sleep(REMOVAL_SECONDS / 10)
+        return not there
 
     def _set_aside(self, last: int) -> None:
         """Renames the steps after `last`, file by file where a store knows no rename; Orbax does not see them then."""
@@ -237,6 +252,8 @@ class Checkpoints:
             raise UserError(f'{self.directory}: no checkpoint {"" if step is None else step}; found {there}')
         if (found := self.integrity(step)).verdict == 'damaged':
             raise UserError(f'{self.directory / str(step)} is {found}; choose another step of {steps}')
+        if found.verdict == 'gone':
+            raise UserError(f'{self.directory / str(step)} was removed just now; ask for another step')
         local = self._local / str(step)
         if self._staged and not local.exists():
             copy_below(self.directory / str(step), local)
@@ -253,6 +270,13 @@ class Checkpoints:
             if not self.config.keeps(old, steps):
                 (self.directory / str(old) / COMMITTED).unlink()
                 (self.directory / str(old)).rmtree()
+
+
+def root_of(error: BaseException) -> BaseException:
+    """What an error comes from in the end: Orbax calls whatever is raised while it reads an incompatible handler."""
+    while error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def fingerprint(tree) -> str:

@@ -22,9 +22,10 @@ BLOCK = 2**22  # bytes read at once; hashing them frees the GIL
 
 
 class Integrity(NamedTuple):
-    """intact: every file is as it was written. unverified: no damage found, but not every file has a known sha256."""
+    """intact: every file is as it was written. unverified: no damage found, but not every file has a known sha256.
+    gone: the step is not there any more."""
 
-    verdict: Literal['intact', 'unverified', 'damaged']
+    verdict: Literal['intact', 'unverified', 'damaged', 'gone']
     why: str = ''
 
     def __str__(self):
@@ -46,7 +47,10 @@ def write(directory: epath.Path, host: int = 0, hosts: int = 1) -> None:
 
 def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
     """Holds the share of process `host` of `hosts` of a step's files against its manifests."""
-    found = {path.name: NAME.fullmatch(path.name) for path in sorted(directory.iterdir()) if not path.is_dir()}
+    try:
+        found = {path.name: NAME.fullmatch(path.name) for path in sorted(directory.iterdir()) if not path.is_dir()}
+    except FileNotFoundError:
+        return Integrity('damaged', 'it is missing')
     manifests = {name: match for name, match in found.items() if match}
     if not manifests:
         return Integrity('unverified', 'no manifest, as of a run that was killed before it wrote one')
@@ -56,6 +60,8 @@ def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
             said = json.loads((directory / name).read_bytes())
             if said['sha256'] != _sha256_of(said['files']):
                 raise ValueError
+        except FileNotFoundError:
+            return Integrity('damaged', f'{name} is missing')
         except (ValueError, KeyError, TypeError):
             return Integrity('damaged', f'{name} is not as it was written')
         files |= said['files']

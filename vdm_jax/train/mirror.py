@@ -5,10 +5,28 @@ import tempfile
 
 from etils import epath
 
+from vdm_jax.errors import UserError
+
 
 def is_local(path) -> bool:
     """Whether a path is on this machine's file system, rather than gs://… or another store."""
     return '://' not in str(path)
+
+
+def check_store(option: str, place: str) -> None:
+    """Whether there is what it takes to reach a place such as gs://…, which a command line's option names.
+
+    Raises:
+      UserError: the store's package is missing, or nobody knows such stores.
+    """
+    if is_local(place):
+        return
+    try:
+        epath.Path(place).exists()
+    except ImportError as error:
+        raise UserError(f"{option}={place}: {error}; for gs:// pip install 'vdm_jax[gcs]'") from None
+    except KeyError as error:
+        raise UserError(f'{option}={place}: no store is known as {error}; a directory or gs://… is') from None
 
 
 def files_below(directory: epath.Path) -> list[epath.Path]:

@@ -1,6 +1,5 @@
 """What a run says of its machine: compilations, the high-water mark of memory, and a window of the profiler."""
 
-import resource
 from dataclasses import dataclass
 
 import jax
@@ -8,6 +7,7 @@ from etils import epath
 
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
+from vdm_jax.parallel.host import peak_memory
 from vdm_jax.train.mirror import Mirror
 
 COMPILED = '/jax/core/compile/backend_compile_duration'
@@ -45,8 +45,7 @@ class Watch:
     def readings(self) -> dict[str, int]:
         """compilations; and in bytes memory_peak of the fullest local device, or of this process on the CPU."""
         peaks = [stats['peak_bytes_in_use'] for device in jax.local_devices() if (stats := device.memory_stats())]
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {'compilations': self.compilations, 'memory_peak': max(peaks, default=own)}
+        return {'compilations': self.compilations, 'memory_peak': max(peaks, default=peak_memory())}
 
 
 class Window:
@@ -54,6 +53,7 @@ class Window:
 
     def __init__(self, config: ProfileConfig, workdir):
         self._config, self._directory, self._files = config, epath.Path(workdir) / 'profile', None
+        self._to_come = config.start > 0
 
     def __enter__(self):
         return self
@@ -62,12 +62,19 @@ class Window:
         self._end(None)
 
     def at(self, step: int, state) -> None:
-        """Called before each step with what it starts from: what was computed before does not run into the trace."""
+        """Called before each step with what it starts from: what was computed before does not run into the trace.
+
+        A run that goes on within the window traces what is left of it.
+        """
         first, last = self._config.start, self._config.start + self._config.steps
-        if first and step == first and processes.first():
-            jax.block_until_ready(state)
-            self._files = Mirror(self._directory)
-            jax.profiler.start_trace(str(self._files.local))
+        if self._to_come and step >= first:
+            self._to_come = False
+            if step >= last:
+                processes.say(f'config.profile: steps {first} to {last - 1} are past, nothing is traced')
+            elif processes.first():
+                jax.block_until_ready(state)
+                self._files = Mirror(self._directory)
+                jax.profiler.start_trace(str(self._files.local))
         if step == last:
             self._end(state)
 
