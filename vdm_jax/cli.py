@@ -276,11 +276,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
         leaving(2)
         return 2
-    except Exception:
-        leaving(1)
-        raise
-    except KeyboardInterrupt:
-        leaving(130)
+    except (Exception, KeyboardInterrupt) as error:
+        leaving(130 if isinstance(error, KeyboardInterrupt) else 1)
         raise
 
 

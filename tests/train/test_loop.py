@@ -304,6 +304,26 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
         assert [line['step'] for line in metrics(tmp_path)] == left
 
 
+def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
+    source = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
+    log = loop.Log(
+        types.SimpleNamespace(source=source, experiment=run.experiment), loop.Silence(), loop.Silence(), None
+    )
+    monkeypatch.setattr(jax, 'process_index', lambda: 1)
+    log.files(1), log.files(2)
+    assert capsys.readouterr().err == 'process 1: data: 1 broken: a.mp4\n'
+
+
+def test_what_is_due_at_a_stop_is_left_for_the_save(run, tmp_path):
+    """Unless it is the last step, there is time for nothing else."""
+    assert not loop.train(run, tmp_path, stop=lambda step: step == 3)
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert not any('validation_loss' in line for line in lines) and (tmp_path / 'checkpoints' / '3').exists()
+    assert loop.train(run, tmp_path, stop=lambda step: step == 6)
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert [line['step'] for line in lines if 'validation_loss' in line] == [6]
+
+
 def test_the_progress_line_says_step_loss_rate_and_time_left(monkeypatch):
     clock = iter((0.0, 10.0, 20.0))
     monkeypatch.setattr('vdm_jax.train.metrics.time', types.SimpleNamespace(monotonic=lambda: next(clock)))

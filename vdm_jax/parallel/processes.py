@@ -13,7 +13,13 @@ from jax.experimental import multihost_utils
 
 from vdm_jax.errors import UserError
 
-NAMED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
+# The variables that say which process of how many this is: what each looks like, in two ways.
+NAMED = {
+    'JAX_COORDINATOR_ADDRESS': (r'.*[^:]:\d+', 'HOST:PORT of process 0'),
+    'JAX_NUM_PROCESSES': (r'[1-9]\d*', 'how many processes there are'),
+    'JAX_PROCESS_ID': (r'\d+', 'a number from 0 on, another one for each process'),
+}
+ADDRESS, COUNT, NUMBER = NAMED
 PATIENCE_SECONDS = 10  # that a process which failed waits for the others; one that is done waits for minutes
 
 
@@ -35,8 +41,8 @@ def start(asked: bool) -> None:
     check_named(said)
     jax.config.update('jax_enable_preemption_service', False)  # it would catch SIGTERM: parallel/stop.py does
     try:
-        numbers = [int(said[name]) if name in said else None for name in NAMED[1:]]
-        jax.distributed.initialize(said.get(NAMED[0]), *numbers)
+        numbers = [int(said[name]) if name in said else None for name in (COUNT, NUMBER)]
+        jax.distributed.initialize(said.get(ADDRESS), *numbers)
     except ValueError as error:
         raise UserError(
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
@@ -50,17 +56,12 @@ def check_named(said: dict[str, str]) -> None:
     Raises:
       UserError: naming the variable.
     """
-    wants = {
-        NAMED[0]: (r'.*[^:]:\d+', 'HOST:PORT of process 0'),
-        NAMED[1]: (r'[1-9]\d*', 'how many processes there are'),
-    }
-    wants[NAMED[2]] = (r'\d+', 'a number from 0 on, another one for each process')
     for name, value in said.items():
-        pattern, what = wants[name]
+        pattern, what = NAMED[name]
         if not re.fullmatch(pattern, value):
             raise UserError(f'{name}={value}: want {what}')
-    if {*NAMED[1:]} <= {*said} and int(said[NAMED[2]]) >= int(said[NAMED[1]]):
-        raise UserError(f'{NAMED[2]}={said[NAMED[2]]}: want less than {NAMED[1]}={said[NAMED[1]]}')
+    if {COUNT, NUMBER} <= {*said} and int(said[NUMBER]) >= int(said[COUNT]):
+        raise UserError(f'{NUMBER}={said[NUMBER]}: want less than {COUNT}={said[COUNT]}')
 
 
 def failed(code: int) -> None:
@@ -84,6 +85,12 @@ def say(text: str) -> None:
     """A line on the console, of process 0 alone."""
     if first():
         print(text, file=sys.stderr, flush=True)
+
+
+def say_own(text: str) -> None:
+    """A line on the console of any process but 0, which says whose it is."""
+    if not first():
+        print(f'process {jax.process_index()}: {text}', file=sys.stderr, flush=True)
 
 
 def gather(text: str) -> list[str]:

@@ -148,8 +148,8 @@ def position(run, step: int) -> dict:
 def validate(run, state) -> dict[str, float]:
     """Mean loss of the first EMA on held-out clips, with the same noise and times every time, in all and by time.
 
-    Every clip counts as often as every other: where validate_batches go round all of them and some more, those are left
-    out.
+    Every clip counts as often as every other (those of a mixture by its weights, so some may come twice and others not
+    at all): where validate_batches go round all of them and some more, those are left out.
 
     'validation_loss', and 'validation_loss_t/0.1' … for t in (0, 0.1] and so on, where there is any.
     """
@@ -214,13 +214,18 @@ class Log:
             self._since, self._waited = now, 0.0
 
     def files(self, step: int) -> None:
-        """Names the files that a source could not take as they are, once, on the console and in metrics.jsonl."""
+        """Names the files that a source could not take as they are, once, on the console and in metrics.jsonl.
+
+        Each process meets other files, and names its own; those of process 0 alone are in metrics.jsonl.
+        """
         for kind, names in getattr(self._run.source, 'names', dict)().items():
             fresh = [name for name in names if name not in self._named.setdefault(kind, set())]
             if fresh:
                 self._named[kind].update(fresh)
                 self._metrics.scalars(step, {f'data/{kind}': fresh})
-                self._progress.say(f'data: {len(fresh)} {kind}: {", ".join(fresh)}')
+                line = f'data: {len(fresh)} {kind}: {", ".join(fresh)}'
+                self._progress.say(line)
+                processes.say_own(line)
 
     def validation(self, step: int, losses: dict[str, float]) -> None:
         self.flush()
