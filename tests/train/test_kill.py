@@ -13,10 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
-    '--config.train.steps=40', '--config.train.batch_size=4', '--config.train.checkpoint_every=10',
+    '--config.train.steps=80', '--config.train.batch_size=4', '--config.train.checkpoint_every=20',
     '--config.model.depth=2', '--config.model.width=32', '--config.model.heads=2', '--config.data.frames=4',
     '--config.optim.warmup_steps=4', '--config.ema.decays=0.9,0.99', '--config.checkpoint.keep_last=2',
-    '--config.checkpoint.keep_every=20', '--config.train.log_every=1',
+    '--config.checkpoint.keep_every=40', '--config.train.log_every=1',
 )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def reached(workdir, step):
 @pytest.mark.parametrize(
     'moment, number, code',
     [
-        ('after the checkpoint of step 20', signal.SIGKILL, -signal.SIGKILL),
+        ('after the checkpoint of step 40', signal.SIGKILL, -signal.SIGKILL),
         ('at random', signal.SIGKILL, -signal.SIGKILL),
         ('at random', signal.SIGTERM, 3),
     ],
@@ -75,7 +75,7 @@ def test_stopped_and_started_again_is_the_same_run(moment, number, code, undistu
     step = random.randint(1, 30)
     process = train(tmp_path, environment, process_group=0)
     deadline = time.monotonic() + 120
-    while not (reached(tmp_path, step) if moment == 'at random' else (tmp_path / 'checkpoints' / '20').exists()):
+    while not (reached(tmp_path, step) if moment == 'at random' else (tmp_path / 'checkpoints' / '40').exists()):
         assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()
         time.sleep(0.002)
     os.killpg(process.pid, number)
@@ -88,9 +88,9 @@ def test_stopped_and_started_again_is_the_same_run(moment, number, code, undistu
         assert found[name] == expected[name], (moment, step, name)
     kept = found['checkpoints']
     if number == signal.SIGKILL:
-        assert kept == expected['checkpoints'] == [20, 30, 40]
-    else:  # the stop saved a step of its own, which is one of the last two if it came after step 30
-        assert found['step'] == 40 and len(kept) == 3 and (kept[0], kept[2]) == (20, 40) and 30 <= kept[1] < 40, kept
+        assert kept == expected['checkpoints'] == [40, 60, 80]
+    else:  # the stop saved a step of its own, which is one of the last two if it came after step 60
+        assert found['step'] == 80 and len(kept) == 3 and (kept[0], kept[2]) == (40, 80) and 60 <= kept[1] < 80, kept
     assert losses((tmp_path / 'metrics.jsonl').read_text()) == losses(lines)  # one line a step, none twice
 
 

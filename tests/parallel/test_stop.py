@@ -1,0 +1,49 @@
+"""A signal only asks, and everyone gets the same answer; the real processes are in tests/train/test_processes.py."""
+
+import os
+import signal
+
+import jax
+import pytest
+
+from vdm_jax.parallel import stop
+from vdm_jax.parallel.mesh import MeshConfig, make_mesh
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_question_counts(number):
+    before = signal.getsignal(number)
+    with stop.asked() as asked:
+        assert not asked(7)
+        os.kill(os.getpid(), number)
+        assert asked(8) and asked(9)
+    with stop.asked() as asked:
+        os.kill(os.getpid(), number)
+        assert asked(7)
+    assert signal.getsignal(number) is before
+
+
+def test_a_handler_that_c_code_had_installed_is_left_for_the_usual_one(monkeypatch):
+    given = []
+    monkeypatch.setattr(stop.signal, 'signal', lambda number, handler: given.append((number, handler)))  # returns None
+    with stop.asked():
+        pass
+    assert given[2:] == [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.SIG_DFL)]
+
+
+def test_several_are_answered_at_once_first_and_one_question_late_after_that():
+    flags = iter([False, False, True, False])
+    with jax.set_mesh(make_mesh(MeshConfig(data=4, fsdp=2))):
+        asked = stop.Agreement(lambda: next(flags))
+        assert [asked(step) for step in range(5, 9)] == [False, False, False, True]
+        assert stop.Agreement(lambda: True)(5)
+
+
+def test_one_that_was_told_is_enough(monkeypatch):
+    """Each device's element is its own process's flag."""
+    mesh = make_mesh(MeshConfig())
+    inner = jax.make_array_from_callback
+    one = lambda shape, sharding, _: inner(shape, sharding, lambda index: (jax.numpy.arange(mesh.size) == 5)[index])
+    monkeypatch.setattr(jax, 'make_array_from_callback', one)
+    found = stop.anywhere(False, mesh)
+    assert bool(found) and found.shape == () and found.sharding.is_fully_replicated
