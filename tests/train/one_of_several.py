@@ -1,9 +1,12 @@
 """One process of a run of several: the command line itself, with each batch noted down and time between the steps.
 
 python -m tests.train.one_of_several SEEN SECONDS ARGUMENTS…: writes a line [step, row, sha256 of the clip] into
-SEEN for each row that this process reads. With FAILS_AT=step in the environment there is no batch for that step; with
-SIGTERM_AT=restoring or committed the process sends itself one when it begins to restore, or has committed a step; with
-SIGINT_AFTER=seconds it gets a Ctrl-C so long after the first clips are asked for.
+SEEN for each row that this process reads. In the environment:
+  FAILS_AT=step: there is no batch for that step.
+  LATE_AT=step: the batch of that step comes late.
+  SIGTERM_AT=restoring: the process sends itself one when it begins to restore; or committed: process 0 when
+    Orbax is done with a save, which is late.
+  SIGINT_AFTER=seconds: it gets a Ctrl-C so long after the first clips are asked for.
 """
 
 import hashlib
@@ -14,10 +17,14 @@ import sys
 import threading
 import time
 
+from jax.experimental import multihost_utils
+
 from vdm_jax import cli, generate
 from vdm_jax.errors import UserError
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
+
+LATE_SECONDS = 2
 
 
 def noting(batches, seen, seconds):
@@ -35,7 +42,7 @@ def noting(batches, seen, seconds):
             self._inner.__exit__(*exc)
 
         def __next__(self):
-            time.sleep(seconds)
+            time.sleep(2 * LATE_SECONDS if str(self._step) == os.environ.get('LATE_AT') else seconds)
             if str(self._step) == os.environ.get('FAILS_AT'):
                 raise UserError('its disk is gone')
             batch = next(self._inner)
@@ -48,23 +55,31 @@ def noting(batches, seen, seconds):
     return Watched
 
 
-def stop_at(moment):
-    """Has this process get a SIGTERM when it is there."""
-    restore, vouch = Checkpoints.restore, Checkpoints._vouch
-    stop = lambda: os.kill(os.getpid(), signal.SIGTERM)
+def stop_while_restoring():
+    """Has this process get a SIGTERM when it begins to restore."""
+    restore = Checkpoints.restore
 
     def restoring(*args):
-        stop()
+        os.kill(os.getpid(), signal.SIGTERM)
         return restore(*args)
 
-    def committed(*args):
-        vouch(*args)
-        stop()
+    Checkpoints.restore = restoring
 
-    if moment == 'restoring':
-        Checkpoints.restore = restoring
-    else:
-        Checkpoints._vouch = committed
+
+def stop_late_after_a_commit():
+    """Has Orbax finish a save while a later step is under way, and this process get a SIGTERM right then."""
+    inner = multihost_utils.reached_preemption_sync_point
+
+    def finishing(step):
+        if threading.current_thread() is threading.main_thread():
+            return inner(step)
+        time.sleep(LATE_SECONDS)
+        try:
+            return inner(step)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    multihost_utils.reached_preemption_sync_point = finishing
 
 
 def interrupt_after(seconds):
@@ -80,8 +95,10 @@ def interrupt_after(seconds):
 
 if __name__ == '__main__':
     loop.batches = noting(loop.batches, sys.argv[1], float(sys.argv[2]))
-    if 'SIGTERM_AT' in os.environ:
-        stop_at(os.environ['SIGTERM_AT'])
+    if os.environ.get('SIGTERM_AT') == 'restoring':
+        stop_while_restoring()
+    if os.environ.get('SIGTERM_AT') == 'committed':
+        stop_late_after_a_commit()
     if 'SIGINT_AFTER' in os.environ:
         interrupt_after(float(os.environ['SIGINT_AFTER']))
     sys.exit(cli.main(sys.argv[3:]))

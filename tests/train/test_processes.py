@@ -141,10 +141,12 @@ def same(run, place, seen, undisturbed, stops):
 
 
 def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, undisturbed, tmp_path):
-    """The signal comes right after a commit, at which Orbax calls jax's own service for being stopped."""
+    """The signal comes as Orbax ends a save, for which it asks jax's own service for being stopped about an old step,
+    and the other process is a step behind."""
     place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    late = {0: {'SIGTERM_AT': 'committed'}, 1: {'LATE_AT': '7'}}
     often = ('--config.train.checkpoint_every=5', '--config.checkpoint.keep_last=1')
-    with Processes(2, tmp_path, *argv, *often, seconds=0.2, told={1: {'SIGTERM_AT': 'committed'}}) as both:
+    with Processes(2, tmp_path, *argv, *often, seconds=0.2, told=late) as both:
         ends = both.ends()
     assert [code for code, *_ in ends] == [3, 3], ends
     assert 'starting at step 0' in ends[0][2] and 'step' not in ends[1][2]  # one speaks
