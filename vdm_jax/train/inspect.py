@@ -44,7 +44,8 @@ def inspect_run(run, workdir, step: int | None = None) -> dict:
 
 def table(found: dict) -> str:
     """The same as text."""
-    head = f'{found["workdir"]}: step {found.get("step")}; checkpoints {", ".join(map(str, found["checkpoints"]))}'
+    taken = f'step {found["step"]}' if 'step' in found else 'no step can be taken'
+    head = f'{found["workdir"]}: {taken}; checkpoints {", ".join(map(str, found["checkpoints"]))}'
     verdicts = [f'  checkpoint {step}: {integrity}' for step, integrity in found['integrity'].items()]
     if 'mistake' in found:
         return '\n'.join([head, *verdicts])
