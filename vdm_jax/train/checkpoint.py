@@ -141,7 +141,7 @@ class Checkpoints:
             said = processes.gather(json.dumps(manifest.check(self.directory / str(step), *hosts)))
             # 'damaged' < 'intact' < 'unverified', and what is unverified is so for every process
             found = min(manifest.Integrity(*json.loads(each)) for each in said)
-            if found.verdict == 'damaged' and not self._writes and processes.by_first(lambda: self._goes(step)):
+            if found.verdict != 'intact' and not self._writes and processes.by_first(lambda: self._goes(step)):
                 found = manifest.Integrity('gone')
             self._found[step] = found
         return self._found[step]
