@@ -4,13 +4,14 @@
 """
 
 import jax
+from flax import nnx
 
 from vdm_jax.data import scalars
 from vdm_jax.errors import UserError
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.arrange import Grid
 from vdm_jax.nn.attend import refusal
-from vdm_jax.parallel.rules import nearest
+from vdm_jax.parallel.rules import nearest, split_on
 
 
 def check(run) -> None:
@@ -56,7 +57,11 @@ def check_mesh(run) -> None:
     for axis, sizes in wanted.items():
         for what, size in sizes.items():
             if size % mesh.shape[axis]:
-                hint = nearest(mesh, axis, sizes.values())
+                shapes = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(run.make_model(nnx.Rngs(0)))))
+                known = [*sizes.values(), *split_on(axis, shapes)]
+                if axis == 'tensor' and by_heads and heads % mesh.shape['sequence'] == 0:
+                    known.append(heads // mesh.shape['sequence'])
+                hint = nearest(mesh, axis, known)
                 ring = (
                     '; or config.model.attention.sequence=ring' if 'config' in what and model.layout == 'full' else ''
                 )

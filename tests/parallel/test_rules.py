@@ -119,3 +119,20 @@ def test_images_behind_clips_divide_by_themselves_too():
     }  # fmt: skip
     with pytest.raises(UserError, match='does not divide the 4 frames of patches'):
         Run(experiment_from(groups), jax.devices()[:8]).check()
+
+
+@pytest.mark.parametrize(
+    'mesh, model',
+    [
+        ({'tensor': 4, 'sequence': 2, 'data': 1}, {'layout': 'full', 'heads': 6, 'width': 48}),
+        ({'tensor': 4}, {'heads': 6, 'width': 24, 'mlp_ratio': 0.55}),  # 13 hidden units
+        ({'sequence': 4, 'data': 2}, {'heads': 4, 'width': 48, 'patch': 8}),  # 4 patches a frame, 2 frames
+    ],
+)
+def test_the_mesh_that_is_named_works(mesh, model):
+    groups = {'data': {'source': 'synthetic', 'frames': 2, 'pixels': 16}, 'model': {'depth': 2, 'patch': 4} | model}
+    with pytest.raises(UserError) as error:
+        Run(experiment_from(groups | {'mesh': mesh}), jax.devices()[:8]).check()
+    named = re.findall(r'--config\.mesh\.(\w+)=(\d+)', str(error.value))
+    mended = mesh | {axis: int(size) for axis, size in named}
+    Run(experiment_from(groups | {'mesh': mended}), jax.devices()[:8]).check()

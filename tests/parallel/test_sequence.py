@@ -80,14 +80,27 @@ def test_other_factorised_layouts_move_as_seldom(layout, forward_count, training
 
 @pytest.mark.multidevice
 def test_tensor_parallelism_reduces_twice_a_block_and_gathers_no_activation():
-    """Megatron's count (Shoeybi et al. 2019): once after attention, once after the MLP; the modulation is small."""
+    """Megatron's count (Shoeybi et al. 2019): once after attention, once after the MLP, and as often back; the
+    modulation, which is gathered, is small."""
     run = small({'tensor': 4})
     with jax.set_mesh(run.mesh):
-        text = forward(run).as_text()
-    lines = [line for line in text.splitlines() if COLLECTIVE.search(line)]
-    gathered = [re.search(r'= \w+\[([\d,]+)\]', line)[1] for line in lines if ' all-gather' in line]
-    assert collections.Counter(COLLECTIVE.findall(text))['all-reduce'] == 2 * DEPTH
-    assert all(np.prod([int(n) for n in shape.split(',')]) <= 4 * 6 * 64 for shape in gathered)  # (B / 2, 1, 6 D)
+        texts = forward(run).as_text(), training(run).as_text()
+    for text, times in zip(texts, (2, 4), strict=True):
+        lines = [line for line in text.splitlines() if COLLECTIVE.search(line)]
+        reduced = [
+            line for line in lines if ' all-reduce' in line and '[4,8,16,64]' in line.partition(' all-reduce')[0]
+        ]
+        gathered = [re.search(r'= \w+\[([\d,]+)\]', line)[1] for line in lines if ' all-gather' in line]
+        assert len(reduced) == times * DEPTH
+        assert all(np.prod([int(n) for n in shape.split(',')]) < 4 * 8 * 16 * 64 for shape in gathered)
+
+
+@pytest.mark.multidevice
+def test_ulysses_moves_queries_keys_and_values_at_once_and_the_output_back():
+    run = small({'sequence': 4}, layout='full')
+    with jax.set_mesh(run.mesh):
+        found = collectives(forward(run))
+    assert found['all-to-all'] == 2 * DEPTH and found['all-gather'] == 0
 
 
 @pytest.mark.multidevice

@@ -45,9 +45,11 @@ def reports(run, topology=CPU, programs=ask.PROGRAMS):
 
 
 def assert_agree(looped, written, uncounted=()):
-    """FLOPs, bytes of collectives and, but for the kinds `uncounted`, their counts, within 2%."""
+    """FLOPs, memory traffic, bytes of collectives and, but for the kinds `uncounted`, their counts, within 2%."""
     for program, report in looped.items():
         other = written[program]
+        if report['parts']:
+            assert report['parts']['memory'] == pytest.approx(other['parts']['memory'], rel=0.02), program
         assert report['flops_per_chip'] == pytest.approx(other['flops_per_chip'], rel=0.02)
         assert report['collectives'].keys() == other['collectives'].keys()
         for kind, moved in report['collectives'].items():
