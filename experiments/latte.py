@@ -16,7 +16,7 @@ run of this size; what it trains is nothing, and its samples are no videos.
 
 Topology: v5p:4x4x4
 Hardware: 64 chips of TPU v5p for XL; docs/plans.md has its memory and the least time of a step, there and on other
-slices. 156,250 steps of 256 clips are as many clips as the paper's: 7.3 hours at that least time.
+slices. 156,250 steps of 256 clips are as many clips as the paper's: 6.5 hours at that least time.
 Expected: FVD of 2,048 videos 478 (UCF-101), 59.8 (SkyTimelapse), 34.0 (FaceForensics), 159.6 (Taichi-HD), as cited by
 others from the paper's tables, the last two from memory.
 Status: untested.
