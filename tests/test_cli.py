@@ -189,3 +189,12 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
 def test_python_m_vdm_jax_exits_with_2():
     found = subprocess.run([sys.executable, '-m', 'vdm_jax', 'nonsense'], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 2 and 'Traceback' not in found.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake():
+    """As `inspect | head` is: what is printed goes into a pipe that nobody reads to its end."""
+    program = 'import sys; from vdm_jax import cli; cli.usage = lambda: "line\\n" * 100_000; sys.exit(cli.main([]))'
+    shown = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert shown.stdout.readline() == b'line\n'
+    shown.stdout.close()
+    assert shown.wait(60) == 0 and shown.stderr.read() == b''

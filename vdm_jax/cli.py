@@ -271,7 +271,12 @@ def main(argv: list[str] | None = None) -> int:
         prepare()
         if name in ON_SEVERAL:
             start_processes(args.distributed)
-        return run(args, assignments)
+        code = run(args, assignments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads it has seen enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
         leaving(2)
