@@ -262,7 +262,7 @@ def test_mistakes_and_damage_are_told_by_all_of_several(run, undisturbed, tmp_pa
         (['--config.seed=3'], "another experiment's run"),
         (['--config.checkpoint.fallback=fail'], '40 is damaged'),
         ([], 'every checkpoint is damaged'),
-        (['--config.mesh.data=5'], 'takes 5 devices, found 2'),
+        (['--config.mesh.data=5'], 'does not make up the 2 devices found'),
     ):
         began = time.monotonic()
         with Processes(2, tmp_path, *argv, *more) as both:
