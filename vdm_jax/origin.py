@@ -44,16 +44,6 @@ def restored(origin: dict, args, assignments: list[str]):
     return run, averages[str(decay)], {'step': step, 'ema': decay, 'clips': clips}
 
 
-def sampling_run(config: dict, assignments: list[str]):
-    """The same, once its mesh and its attention are known to suit this machine."""
-    from vdm_jax import checks
-
-    run = run_of(config, assignments)
-    checks.check_mesh(run)
-    checks.check_attention(run)
-    return run
-
-
 def run_of(config: dict, assignments: list[str]):
     """The run that a resolved config describes, on the devices of this machine, whatever it was trained on."""
     from vdm_jax.build import experiment_from
@@ -61,6 +51,16 @@ def run_of(config: dict, assignments: list[str]):
     from vdm_jax.run import Run
 
     return Run(experiment_from(override(config | {'mesh': {}}, assignments)))
+
+
+def sampling_run(config: dict, assignments: list[str]):
+    """`run_of`, once its mesh and its attention are known to suit this machine."""
+    from vdm_jax import checks
+
+    run = run_of(config, assignments)
+    checks.check_mesh(run)
+    checks.check_attention(run)
+    return run
 
 
 def jax_mesh(run):
