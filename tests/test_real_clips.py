@@ -29,3 +29,15 @@ def test_all_sixteen_train_resume_and_sample(tmp_path, monkeypatch, capsys):
     assert (counted['data/videos'], counted['data/broken_videos'], counted['data/short_videos']) == (16, 0, 1)
     assert cli.main(['sample', run, '--num=16', '--steps=2']) == 0
     assert (tmp_path / 'run' / 'samples' / 'step_000002_steps2.mp4').stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_drawing_and_placing_them_costs_a_step_at_most_two_hundredths(tmp_path, monkeypatch, capsys):
+    """The bar of docs/performance.md. Machines are noisy: the best of three benchmarks counts."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    options = [f'--config={ROOT}/experiments/video_folder.py', f'--config.data.path={CLIPS}', '--steps=40', '--json']
+    ratios = []
+    while len(ratios) < 3 and min(ratios, default=2.0) > 1.02:
+        assert cli.main(['benchmark', *options]) == 0
+        ratios.append(json.loads(capsys.readouterr().out)['real_over_synthetic'])
+    assert min(ratios) <= 1.02, ratios

@@ -72,7 +72,7 @@ class BouncingBalls:
     bar: float = 0.2  # share of clips with an occluding bar
     colours: int = 6  # the first so many of PALETTE
     label: Literal['count', 'colour'] = 'count'  # number of balls above the fewest, or colour of the first ball
-    threads: int = 4  # of the loader
+    threads: int = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
     prefetch: int = 16  # clips the loader keeps ready
     candidates: ClassVar[int] = 16  # starts tried together
 

@@ -60,7 +60,7 @@ class MovingMNIST:
     test_size: int = 10_000
     seed: int = 0
     split: Literal['train', 'test'] = 'train'
-    threads: int = 4  # of the loader
+    threads: int = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
     prefetch: int = 16  # clips the loader keeps ready
 
     def __post_init__(self):
