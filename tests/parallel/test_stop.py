@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 
 import jax
 import pytest
@@ -21,6 +24,22 @@ def test_a_signal_before_the_first_question_counts(number):
         os.kill(os.getpid(), number)
         assert asked(7)
     assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_ends_at_once_and_the_first_says_so():
+    code = """
+        import os, signal
+        from vdm_jax.parallel import stop
+        with stop.asked() as asked:
+            for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), number)
+            print(asked(1), flush=True)
+            os.kill(os.getpid(), signal.SIGINT)
+            print('still here')
+    """
+    ended = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGINT, 'True\n')
+    assert 'Ctrl-C once more' in ended.stderr
 
 
 def test_a_handler_that_c_code_had_installed_is_left_for_the_usual_one(monkeypatch):

@@ -191,12 +191,14 @@ def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
     alone(run, place, tmp_path / 'seen')
     same(run, place, [*seen, tmp_path / 'seen'], undisturbed, stops)
 
-    score = ('evaluate', f'--workdir={place}', '--protocol=recall', '--config.evaluate.real=8')
+    score = ('evaluate', f'--workdir={place}', '--protocol=recall', '--config.evaluate.real=8', '--json')
     clips = ('sample', f'--workdir={place}', '--num=3')
     for name, argv in (('scores', score), ('clips', clips)):
         with Processes(2, tmp_path, *argv, f'--out={tmp_path}/{name}_of_two') as both:
             ends = both.ends()
-        assert [code for code, *_ in ends] == [0, 0] and 'recall' not in ends[1][1] and 'videos' not in ends[1][1], ends
+        assert [code for code, *_ in ends] == [0, 0] and ends[1][1] == '', ends
+        said = ends[0][1]
+        assert said.startswith('3 videos') if name == 'clips' else json.loads(said)['name'] == 'recall2_2f', ends
         assert cli.main([*argv, f'--out={tmp_path}/{name}_of_one']) == 0
     figures, other = (
         json.loads(next((tmp_path / f'scores_of_{count}').iterdir()).read_text())['figures']['samples']

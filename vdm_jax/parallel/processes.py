@@ -39,6 +39,7 @@ def start(asked: bool) -> None:
         missing = ', '.join(name for name in NAMED if name not in said)
         raise UserError(f'{", ".join(said)} is set, {missing} is not: set all three, or say --distributed')
     check_named(said)
+    own_stdout()
     jax.config.update('jax_enable_preemption_service', False)  # it would catch SIGTERM: parallel/stop.py does
     try:
         numbers = [int(said[name]) if name in said else None for name in (COUNT, NUMBER)]
@@ -48,6 +49,14 @@ def start(asked: bool) -> None:
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
         ) from None
     gather('')  # now all are there; whoever is late from here on is waited for, however long it reads its data
+
+
+def own_stdout() -> None:
+    """Keeps standard output for what Python prints: what C++ libraries print there (Gloo does) goes to stderr."""
+    sys.stdout.flush()
+    ours = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(ours, 'w')
 
 
 def check_named(said: dict[str, str]) -> None:

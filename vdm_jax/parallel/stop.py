@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import signal
 
 import jax
@@ -14,10 +15,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 def asked():
     """Within it, SIGTERM and Ctrl-C only ask to stop; yields step -> whether to stop before that step.
 
-    A signal counts from here on, whatever the process is at. Enter it in the main thread.
+    A signal counts from here on, whatever the process is at. A second Ctrl-C ends the process at once, as kill -9 does.
+    Enter it in the main thread.
     """
     seen = []
-    note = lambda number, _: seen.append(number)
+
+    def note(number, _):
+        seen.append(number)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            os.write(2, b'\nsaves and stops after this step; Ctrl-C once more ends at once, without saving\n')
+
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield Agreement(lambda: bool(seen)) if jax.process_count() > 1 else lambda step: bool(seen)
