@@ -315,7 +315,7 @@ def test_two_set_a_damaged_step_aside_and_name_one_they_cannot_read(undisturbed,
 @pytest.mark.slow
 def test_two_that_sample_end_on_ctrl_c(undisturbed, tmp_path):
     """Both, though only one is told."""
-    argv = ('sample', f'--workdir={undisturbed[0]}', '--num=64', '--steps=900', f'--out={tmp_path}/clips')
+    argv = ('sample', f'--workdir={undisturbed[0]}', '--num=2000', '--steps=900', f'--out={tmp_path}/clips')
     with Processes(2, tmp_path, *argv, told={1: {'SIGINT_AFTER': '1'}}) as both:
         began, ends = time.monotonic(), both.ends()
     assert ends[1][0] == 130 and 'KeyboardInterrupt' in ends[1][2] and ends[0][0] != 0, ends
