@@ -270,7 +270,9 @@ def main(argv: list[str] | None = None) -> int:
         check_stores(args)
         prepare()
         if name in ON_SEVERAL:
-            start_processes(args.distributed)
+            from vdm_jax.parallel import processes
+
+            processes.start(args.distributed)
         code = run(args, assignments)
         sys.stdout.flush()
         return code
@@ -316,15 +318,6 @@ def prepare() -> None:
         jax.config.update('jax_compilation_cache_dir', str(Path(cache) / 'vdm_jax' / 'xla'))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-
-
-def start_processes(asked: bool) -> None:
-    """Joins the other processes, if there are any; all but the first one are silent from here on, errors aside."""
-    from vdm_jax.parallel import processes
-
-    processes.start(asked)
-    if not processes.first():
-        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, for as long as the process lives
 
 
 def leaving(code: int) -> None:

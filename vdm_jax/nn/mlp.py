@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from vdm_jax.nn.linear import Linear, on_cpu
-from vdm_jax.nn.norm import recomputed
+from vdm_jax.nn.remat import recomputed
 
 
 def gelu(x):

@@ -1,12 +1,11 @@
 """Normalisation in float32, and the shift and scale of adaLN."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.nn.linear import on_cpu
+from vdm_jax.nn.remat import recomputed
 
 
 def layer_norm(x, epsilon: float = 1e-6):
@@ -21,16 +20,6 @@ def layer_norm(x, epsilon: float = 1e-6):
 def modulate(x, shift, scale):
     """x (1 + scale) + shift (DiT, Peebles & Xie 2023, section 3.2); shift and scale broadcast against x."""
     return x * (1 + scale) + shift
-
-
-def recomputed(function: Callable) -> Callable:
-    """`function`, of which the backward pass keeps the arguments alone: for what costs less than its memory traffic.
-
-    Not by jax.checkpoint, whose insides the policy of one around it would keep.
-    """
-    made = jax.custom_vjp(lambda *args: function(*args))
-    made.defvjp(lambda *args: (function(*args), args), lambda args, grad: jax.vjp(function, *args)[1](grad))
-    return made
 
 
 def adaptive_norm(x, shift, scale):

@@ -26,6 +26,8 @@ PATIENCE_SECONDS = 10  # that a process which failed waits for the others; one t
 def start(asked: bool) -> None:
     """Joins the processes of one run, before anything else wakes jax; nothing happens where there is only one.
 
+    From here on standard output is the first one's alone, and holds what Python prints.
+
     They are found through the environment: three variables, of which jax itself reads the first alone, or, if `asked`,
     whatever jax knows how to detect (Cloud TPU, Slurm, Open MPI, Kubernetes).
 
@@ -39,7 +41,7 @@ def start(asked: bool) -> None:
         missing = ', '.join(name for name in NAMED if name not in said)
         raise UserError(f'{", ".join(said)} is set, {missing} is not: set all three, or say --distributed')
     check_named(said)
-    own_stdout()
+    keep_stdout()
     jax.config.update('jax_enable_preemption_service', False)  # it would catch SIGTERM: parallel/stop.py does
     try:
         numbers = [int(said[name]) if name in said else None for name in (COUNT, NUMBER)]
@@ -48,10 +50,12 @@ def start(asked: bool) -> None:
         raise UserError(
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
         ) from None
+    if not first():
+        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, for as long as the process lives
     gather('')  # now all are there; whoever is late from here on is waited for, however long it reads its data
 
 
-def own_stdout() -> None:
+def keep_stdout() -> None:
     """Keeps standard output for what Python prints: what C++ libraries print there (Gloo does) goes to stderr."""
     sys.stdout.flush()
     ours = os.dup(1)
