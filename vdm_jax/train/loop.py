@@ -96,8 +96,8 @@ def train(run, workdir, stop=lambda step: False) -> bool:
                     waited = time.monotonic()
                     batch = next(stream)
                     waited = time.monotonic() - waited
-                    window.at(step, state)
-                    state, scalars = run.train_step(state, run.to_global(batch))
+                    with window.at(step, state):
+                        state, scalars = run.train_step(state, run.to_global(batch))
                     log.step(step + 1, scalars, waited)
             log.flush()
             checkpoints.wait()

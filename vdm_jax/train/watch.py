@@ -61,10 +61,11 @@ class Window:
     def __exit__(self, *_):
         self._end(None)
 
-    def at(self, step: int, state) -> None:
+    def at(self, step: int, state) -> jax.profiler.StepTraceAnnotation:
         """Called before each step with what it starts from: what was computed before does not run into the trace.
 
-        A run that goes on within the window traces what is left of it.
+        A run that goes on within the window traces what is left of it. The step is to be run within what is returned,
+        by which xprof knows it for a step.
         """
         first, last = self._config.start, self._config.start + self._config.steps
         if self._to_come and step >= first:
@@ -77,6 +78,7 @@ class Window:
                 jax.profiler.start_trace(str(self._files.local))
         if step == last:
             self._end(state)
+        return jax.profiler.StepTraceAnnotation('train', step_num=step)
 
     def _end(self, state) -> None:
         if self._files is None:
