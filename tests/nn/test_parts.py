@@ -1,13 +1,17 @@
 """The parts of a network against what they are by definition."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from vdm_jax.nn import position
 from vdm_jax.nn.attend import attend
 from vdm_jax.nn.attention import rotate
+from vdm_jax.nn.conv import Conv, GroupNorm
 from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.mlp import gelu
 from vdm_jax.nn.norm import layer_norm
@@ -73,3 +77,25 @@ def test_fenced_gelu_is_gelu():
     x = jnp.linspace(-4, 4, 101)
     np.testing.assert_allclose(gelu(x), jax.nn.gelu(x, approximate=True), atol=1e-6)
     np.testing.assert_allclose(jax.vmap(jax.grad(gelu))(x), jax.vmap(jax.grad(jax.nn.gelu))(x), atol=1e-6)
+
+
+@pytest.mark.parametrize('kernel', [(3, 3), (3, 1, 1), (1, 3, 5)])
+def test_a_convolution_is_a_sum_over_shifted_places(kernel):
+    conv = Conv(2, 3, kernel, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (2, 4, 5, 6, 2))
+    sides = (1,) * (3 - len(kernel)) + kernel
+    padded = np.pad(x, [(0, 0), *((side // 2, side // 2) for side in sides), (0, 0)])
+    weights = np.array(conv.kernel[...]).reshape(*sides, 2, 3)
+    expected = sum(
+        padded[:, i : i + 4, j : j + 5, k : k + 6] @ weights[i, j, k]
+        for i, j, k in itertools.product(*map(range, sides))
+    )
+    np.testing.assert_allclose(conv(x), expected, atol=1e-5)
+
+
+def test_group_norm_makes_each_group_of_each_frame_normal():
+    norm = GroupNorm(6, groups=2, rngs=nnx.Rngs(0))
+    x = 3 + 2 * jax.random.normal(jax.random.key(1), (2, 3, 4, 5, 6))
+    y = np.array(norm(x)).reshape(2, 3, 4, 5, 2, 3)
+    np.testing.assert_allclose(y.mean((2, 3, 5)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std((2, 3, 5)), 1, atol=1e-5)
