@@ -22,7 +22,7 @@ MAY = {
     'codecs': ('nn', 'parallel'),
     'evals': ('data', 'parallel'),
     'generate': ('models', 'diffusion', 'parallel', 'codecs', 'streams'),
-    'pretrained': ('models', 'codecs', 'parallel'),
+    'pretrained': ('models', 'codecs', 'diffusion', 'nn', 'parallel'),
     'train': ('config', 'diffusion', 'parallel', 'models.flops', 'streams'),
     'train.step': ('diffusion', 'parallel', 'codecs', 'models', 'streams'),
     'train.loop': ('data', 'diffusion', 'evals', 'generate', 'media', 'parallel'),
