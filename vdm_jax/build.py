@@ -42,6 +42,7 @@ from vdm_jax.diffusion.training_times import (
     LogitNormal,
     LogNormalSigma,
     Mode,
+    Noise,
     ShiftedUniform,
     TimeSampler,
     Uniform,
@@ -51,6 +52,8 @@ from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
 from vdm_jax.evals.shadows import ShadowPhysics
+from vdm_jax.models.config import NetworkConfig
+from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.train.checkpoint import CheckpointConfig
@@ -59,8 +62,8 @@ from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.watch import ProfileConfig
 
-MODELS = {'video_dit': VideoDiTConfig}
-NETWORKS = {VideoDiTConfig: VideoDiT}
+MODELS = {'video_dit': VideoDiTConfig, 'conv_lstm': ConvLSTMConfig}
+NETWORKS = {VideoDiTConfig: VideoDiT, ConvLSTMConfig: ConvLSTM}
 PROCESSES = {'ddpm': DDPM, 'logsnr_cosine': LogSNRCosine, 'edm': EDM, 'rectified_flow': RectifiedFlow}
 TIMES = {
     'uniform': Uniform,
@@ -69,6 +72,7 @@ TIMES = {
     'mode': Mode,
     'shifted': ShiftedUniform,
     'log_normal_sigma': LogNormalSigma,
+    'noise': Noise,
 }
 WEIGHTINGS = {
     'constant': Constant,
@@ -128,7 +132,7 @@ USUAL_PROTOCOL = {
 }
 
 CHOICES = {
-    VideoDiTConfig: Choice('name', MODELS),
+    NetworkConfig: Choice('name', MODELS),
     Process: Choice('name', PROCESSES),
     TimeSampler: Choice('name', TIMES),
     Weighting: Choice('name', WEIGHTINGS),
@@ -145,7 +149,7 @@ class Experiment:
 
     seed: int = 0
     data: Source = BouncingBalls()  # noqa: RUF009, frozen
-    model: VideoDiTConfig = VideoDiTConfig()
+    model: NetworkConfig = VideoDiTConfig()
     codec: Codec = Identity()
     diffusion: Objective = Objective()
     reconstruction: Reconstruction = Reconstruction()
