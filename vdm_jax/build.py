@@ -52,9 +52,9 @@ from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
 from vdm_jax.evals.shadows import ShadowPhysics
-from vdm_jax.models.config import NetworkConfig
 from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig

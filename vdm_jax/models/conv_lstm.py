@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.errors import UserError
-from vdm_jax.models.config import NetworkConfig
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import Conv
 from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.linear import Linear
