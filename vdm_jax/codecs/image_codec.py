@@ -23,12 +23,14 @@ SLICE = 8  # frames at a time where nothing is said: enough to fill an accelerat
 class ImageVAECodec:
     """uint8 video (B, T, H, W, C) <-> float32 latents (B, T, H / f, W / f, latents), scaled to about unit variance.
 
-    path: the file of its weights. scale: what latents are multiplied by. sample: encode draws from the posterior, else
-    takes its mean. slice_frames: frames that a device encodes or decodes at a time, 0: all; which changes nothing,
-    save that the temporal decoder sees no further than its slice, as with diffusers' decode_chunk_size; None: 8, and
-    all in the temporal decoder. tile: side in latents of the tiles that larger frames are cut into, 0: none;
-    neighbours share `overlap` latents or more, over which they are blended. Tiles change what is computed: a group
-    norm and the attention in the middle see their tile alone. dtype: of activations and products.
+    path: where its weights lie. scale: what latents are multiplied by. sample: encode draws from the posterior where it
+    is given keys, else takes its mean. dtype: of activations and products.
+    slice_frames: frames that a device encodes or decodes at a time, 0: all. It changes no result, save that the
+    temporal decoder sees no further than its slice, as with diffusers' decode_chunk_size. None: 8, but all at once in
+    the temporal decoder.
+    tile: side in latents of the tiles that larger frames are cut into, 0: none; neighbours share `overlap` latents or
+    more, over which they are blended. It changes results: group norms and the attention in the middle see their tile
+    alone.
     """
 
     path: str | None = None
@@ -69,11 +71,9 @@ class ImageVAECodec:
         return jax.eval_shape(make)
 
     def encode(self, weights, video_BTHWC, keys_B=None):
-        """uint8 video -> latents; keys_B: a key for each row, where the config says sample."""
-        if not self.sample:
+        """uint8 video, or float32 in [-1, 1] -> latents; keys_B: a key for each row, to draw by."""
+        if keys_B is None or not self.sample:
             return self._encode(weights, video_BTHWC, lambda mean, logvar: self.scale * mean)
-        if keys_B is None:
-            raise ValueError('config.codec.sample=True: encode needs a key for each row')
         mean, logvar = self.moments(weights, video_BTHWC)
         noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(keys_B)
         return self.scale * (mean + jnp.exp(0.5 * logvar) * noise)
