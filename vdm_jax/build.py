@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from vdm_jax.codecs.identity import Codec, Identity
+from vdm_jax.codecs.codec import Codec
+from vdm_jax.codecs.identity import Identity
+from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.colliding_balls import CollidingBalls
@@ -146,6 +148,7 @@ class Experiment:
     model: VideoDiTConfig = VideoDiTConfig()
     codec: Codec = Identity()
     diffusion: Objective = Objective()
+    reconstruction: Reconstruction = Reconstruction()
     sampler: Sampler = Euler()
     guidance: Guidance = Guidance()
     train: TrainConfig = TrainConfig()

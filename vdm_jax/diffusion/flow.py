@@ -19,9 +19,9 @@ class RectifiedFlow(Process):
 
     path: 'linear', x_t = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, eq. 1); 'gvp',
         cos(pi t / 2) x0 + sin(pi t / 2) eps; 'vp', alpha = exp(-(t^2 (20 - 0.1) + 2 t 0.1) / 4), sigma^2 = 1 - alpha^2.
-    numbering: what the network is fed, 'thousand' for 1000 t (SD3 and its kin), 'sit' for 1 - t, as in SiT's code,
-    whose
-        time runs from noise at 0 to data at 1 (its velocity is the negative of the one here).
+    numbering: whose time it is. 'thousand': the network is fed 1000 t (SD3 and its kin). 'sit': it is fed 1 - t, as in
+        SiT's code, whose time runs from noise at 0 to data at 1; so does the clock then, and the velocity is
+        d x_t / d (1 - t), SiT's own, the negative of the other's.
 
     Raises: ValueError for an unknown path or numbering.
     """
@@ -60,10 +60,16 @@ class RectifiedFlow(Process):
                 return jnp.minimum(c / (b + jnp.sqrt(b * b + d * c)), 1)
 
     def clock(self, t: jax.Array) -> jax.Array:
-        """t itself."""
-        return jnp.asarray(t, jnp.float32)
+        """t itself, or SiT's 1 - t."""
+        t = jnp.asarray(t, jnp.float32)
+        return t if self.numbering == 'thousand' else 1 - t
 
     def rates(self, t: jax.Array) -> Pair:
+        da, ds = self._slopes(t)
+        return (da, ds) if self.numbering == 'thousand' else (-da, -ds)
+
+    def _slopes(self, t: jax.Array) -> Pair:
+        """d alpha / d t and d sigma / d t."""
         alpha, sigma = self.alpha_sigma(t)
         match self.path:
             case 'linear':

@@ -36,7 +36,7 @@ class Process:
         raise NotImplementedError
 
     def clock(self, t: jax.Array) -> jax.Array:
-        """The time in which the path from noise to data is walked; grows with t."""
+        """The time in which the path between data and noise is walked; grows with t, or falls all the way."""
         raise NotImplementedError
 
     def rates(self, t: jax.Array) -> Pair:

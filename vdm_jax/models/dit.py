@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from vdm_jax.errors import UserError
 from vdm_jax.models.blocks import Context
+from vdm_jax.models.config import NetworkConfig
+from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.sizes import SIZES, Size
 from vdm_jax.nn import position
@@ -31,14 +34,15 @@ from vdm_jax.parallel.verbs import constrain
 
 
 @dataclass(frozen=True)
-class VideoDiTConfig:
+class VideoDiTConfig(NetworkConfig):
     """What network to build, and how it is computed (attention, remat, scan), which changes no weight.
 
     size names a row of SIZES; width, depth and heads override it. remat: what is kept for the backward pass, none (all
     of it), dots, attention, full or offload (nn/remat.py). scan=None scans layers on accelerators and slices them on
     CPU. windows: of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches. lora_rank: of adaln_lora.
-    position: sin-cos or learned positions are added, rotary ones turn queries and keys; rope_interpolate squeezes the
-    rotary positions of clips longer than `grid` into it. learn_variance doubles the head's channels for
+    position: sin-cos or learned positions are added, rotary ones turn queries and keys; position_span: the length that
+    sin-cos positions give to rows and columns, however many there are (None counts patches); rope_interpolate squeezes
+    the rotary positions of clips longer than `grid` into it. learn_variance doubles the head's channels for
     config.diffusion.variance=learned_range. self_condition: the network is also shown an estimate of x0. scalars:
     numbers that it is told, by name (docs/data.md), text_width: dimensions of the text embeddings that it looks at.
     channels, classes and grid, the clip of training in patches (frames, rows, columns), are filled in from codec and
@@ -55,6 +59,7 @@ class VideoDiTConfig:
     layout: Literal[*LAYOUTS] = 'interleaved'
     windows: tuple[str, ...] = ('1x16x16', '5x8x8')
     position: Literal['sincos', 'learned', 'rope', 'sincos_rope', 'learned_rope'] = 'sincos'
+    position_span: float | None = None
     rope_interpolate: bool = False
     qk_norm: bool = False
     modulation: Literal[*MODULATIONS] = 'adaln_zero'
@@ -83,6 +88,8 @@ class VideoDiTConfig:
             raise ValueError(f'config.model.width={size.width} must be a multiple of 4')
         if self.patch < 1 or self.time_patch < 1:
             raise ValueError(f'config.model.patch={self.patch}, time_patch={self.time_patch}: both must be 1 or more')
+        if self.position_span is not None and self.position_span <= 0:
+            raise ValueError(f'config.model.position_span={self.position_span}: want a length above 0, or none')
         if self.lora_rank < 1:
             raise ValueError(f'config.model.lora_rank={self.lora_rank}: want 1 or more')
         if not self.windows or not all(re.fullmatch(r'[1-9]\d*(x[1-9]\d*){2}', window) for window in self.windows):
@@ -107,6 +114,23 @@ class VideoDiTConfig:
     def grid_of(self, shape) -> tuple[int, int, int]:
         """Frames, rows and columns of patches of a clip of shape (T, H, W, …)."""
         return shape[0] // self.time_patch, shape[1] // self.patch, shape[2] // self.patch
+
+    def fitted(self, shape, classes):
+        frames, height, width, channels = shape
+        sides = {'frames': (frames, 'time_patch'), 'height': (height, 'patch'), 'width': (width, 'patch')}
+        for name, (side, patch) in sides.items():
+            if side % getattr(self, patch):
+                key = 'frames' if name == 'frames' else 'pixels'
+                raise UserError(
+                    f'config.model.{patch}={getattr(self, patch)} does not divide the {name} of {side} that the '
+                    f'network sees; choose another {patch}, or another config.data.{key}'
+                )
+        if self.channels not in (None, channels):
+            raise UserError(f'config.model.channels={self.channels}: the codec gives {channels}; leave it out')
+        return replace(self, channels=channels, classes=classes, grid=self.grid or self.grid_of(shape))
+
+    def flops(self, shape, images=0, per_frame=False):
+        return flops_per_video(self, shape, images, per_frame=per_frame)
 
 
 class Head(nnx.Module):
@@ -201,8 +225,8 @@ class VideoDiT(nnx.Module):
             return self.positions(grid.moments, grid.rows, grid.columns)
         if 'sincos' not in self.config.position:
             return None, None
-        width = self.config.sizes.width
-        return position.sincos_space(grid.rows, grid.columns, width), position.sincos(grid.moments, width)
+        width, span = self.config.sizes.width, self.config.position_span
+        return position.sincos_space(grid.rows, grid.columns, width, span), position.sincos(grid.moments, width)
 
     def rotary(self, grid: Grid) -> position.Rotary | None:
         """Rotary positions of the clip's tokens, None where the network has none."""

@@ -42,7 +42,7 @@ class Layout(nnx.Module):
     def __call__(self, x_BTND, context: Context):
         """x (B, T + k, N, D) -> the same."""
         unit = self.unit(self.config)
-        timed = next(i for i, attentions in enumerate(unit) if sum(attentions, ()) != (Space(),))
+        timed = next((i for i, attentions in enumerate(unit) if sum(attentions, ()) != (Space(),)), None)
 
         def call(blocks, x, index):
             for i, (block, attentions) in enumerate(zip(blocks, unit, strict=True)):
@@ -80,6 +80,14 @@ class Interleaved(Layout):
     @classmethod
     def unit(cls, config):
         return [((Space(),),), ((Time(),),)]
+
+
+class Frames(Layout):
+    """Every frame by itself, without positions in time: an image transformer (DiT, Peebles & Xie 2023)."""
+
+    @classmethod
+    def unit(cls, config):
+        return [((Space(),),)]
 
 
 class Causal(Interleaved):
@@ -145,5 +153,6 @@ LAYOUTS = {
     'split_heads': SplitHeads,
     'full': FullAttention,
     'causal': Causal,
+    'frames': Frames,
     'windows': Windows,
 }

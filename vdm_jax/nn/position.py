@@ -15,22 +15,24 @@ from vdm_jax.nn.linear import normal_002
 
 def sincos(positions, width: int, max_period: float = 10_000.0) -> np.ndarray:
     """Sin-cos embedding of 1-D positions: (P,) -> (P, width), sines first (Vaswani et al. 2017, as in MAE and DiT)."""
-    frequencies = max_period ** (-np.arange(width // 2, dtype=np.float64) / (width / 2))
+    frequencies = 1 / max_period ** (np.arange(width // 2, dtype=np.float64) / (width / 2))
     angles = np.asarray(positions, np.float64)[:, None] * frequencies[None]
     return np.concatenate([np.sin(angles), np.cos(angles)], -1).astype(np.float32)
 
 
-def sincos_space(rows: int, columns: int, width: int) -> np.ndarray:
+def sincos_space(rows: int, columns: int, width: int, span: float | None = None) -> np.ndarray:
     """Sin-cos embedding of a grid of patches: (rows * columns, width).
 
-    The first half of the width codes the column and the second the row, as the official DiT and Latte do.
+    The first half of the width codes the column and the second the row, as the official DiT and Latte do. span: the
+    length that either side is given, however many patches it has (PixArt-alpha, Chen et al. 2023); None counts patches.
 
     Raises:
       ValueError: width is not a multiple of 4.
     """
     if width % 4:
         raise ValueError(f'sin-cos positions need a width that is a multiple of 4, found {width}')
-    row, column = (grid.ravel() for grid in np.meshgrid(np.arange(rows), np.arange(columns), indexing='ij'))
+    places = (np.arange(side) * (1 if span is None else span / side) for side in (rows, columns))
+    row, column = (grid.ravel() for grid in np.meshgrid(*places, indexing='ij'))
     return np.concatenate([sincos(column, width // 2), sincos(row, width // 2)], -1)
 
 

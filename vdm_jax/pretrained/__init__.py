@@ -1,0 +1,59 @@
+"""Other people's weights: one small file a source, a table of names, a report of what was found.
+
+    model = vdm_jax.pretrained.load('latte', 'ucf101.pt')
+    eps_and_variance = model(x_BTHWC, timesteps_B, label=labels_B)
+
+SOURCES names what is known. A source is a module that answers: config_of(arrays, about, heads), the network that
+tensors are of; rows(config), its table of names; fixed(config), tensors that are computed; FREE, parameters of ours
+that no checkpoint knows, with the reason; objective(config), what a network was trained on; and KIND, the class of the
+object to use, made of (source, config, params, report).
+"""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from vdm_jax.errors import UserError
+from vdm_jax.pretrained import dit, files, latte, latte_t2v, sit
+from vdm_jax.pretrained.table import take, tree_of
+
+SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'sit': sit}
+
+
+def load(
+    source: str,
+    checkpoint: str | Mapping[str, np.ndarray],
+    about: Mapping | None = None,
+    *,
+    entry: str | None = None,
+    heads: int | None = None,
+    allow_missing: bool = False,
+):
+    """A network or codec with the weights of a checkpoint, in float32: an object of the source's KIND.
+
+    Args:
+      source: a name of SOURCES.
+      checkpoint: a file or directory that files.read takes, or its tensors by name, numpy arrays.
+      about: the network's config.json, where the tensors are given themselves.
+      entry: which network of a trainer's checkpoint, 'ema' (taken where there is one) or 'model'.
+      heads: of attention, where neither the sizes of the tensors nor `about` tell.
+      allow_missing: let what is missing, or of another shape, start fresh.
+
+    Raises:
+      UserError: another source's checkpoint; a tensor is missing or differs, and that was not allowed.
+    """
+    if source not in SOURCES:
+        raise UserError(f'--source={source}: want one of {", ".join(SOURCES)}')
+    module = SOURCES[source]
+    if isinstance(checkpoint, Mapping):
+        arrays, about = checkpoint, about or {}
+    else:
+        arrays, beside = files.read(checkpoint, entry)
+        about = beside if about is None else about
+    config = module.config_of(arrays, about, heads)
+    fresh = lambda: module.KIND.init(config)
+    shapes = jax.eval_shape(fresh)
+    found, report = take(module.rows(config), arrays, shapes, module.fixed(config), module.FREE)
+    report.check(allow_missing)
+    return module.KIND(module, config, tree_of(found, shapes, fresh if allow_missing else None), report)

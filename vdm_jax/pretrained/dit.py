@@ -1,0 +1,125 @@
+"""DiT (Peebles & Xie 2023): checkpoints of facebookresearch/DiT, and the names that SiT and Latte took over from it."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.objective import Objective
+from vdm_jax.errors import UserError
+from vdm_jax.models.dit import VideoDiTConfig
+from vdm_jax.models.sizes import SIZES
+from vdm_jax.nn import position
+from vdm_jax.pretrained.network import Network
+from vdm_jax.pretrained.table import LINEAR, SAME, Row, by_head, patches, row
+
+FREE: Mapping[str, str] = {}
+KIND = Network
+
+
+def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> VideoDiTConfig:
+    """The network that these tensors are of, in float32.
+
+    heads: where width and depth are of none of the papers' sizes, which alone say how many there are.
+
+    Raises:
+      UserError: the tensors are of another kind of network, or the heads are not known.
+    """
+    return measured(arrays, heads, layout='frames', grid=(1, *square(arrays, 'pos_embed')))
+
+
+def rows(config: VideoDiTConfig) -> list[Row]:
+    """The table of names."""
+    return around(config) + blocks('layers/block', config, range(config.sizes.depth))
+
+
+def fixed(config: VideoDiTConfig) -> dict[str, np.ndarray]:
+    """Tensors that are computed: positions."""
+    return {'pos_embed': position.sincos_space(*config.grid[1:], config.sizes.width)[None]}
+
+
+def objective(config: VideoDiTConfig) -> Objective:
+    """What it was trained on: 1,000 linear steps, eps, and the learned variance of IDDPM; labels dropped in 0.1."""
+    variance = 'learned_range' if config.learn_variance else 'fixed'
+    return Objective(DDPM(), 'eps', variance=variance, condition_dropout=0.1 if config.classes else 0.0)
+
+
+def square(arrays: Mapping[str, np.ndarray], name: str) -> tuple[int, int]:
+    """Rows and columns of the patches of a square frame, as many as positions are stored for."""
+    side = round(wanted(arrays, name).shape[1] ** 0.5)
+    return side, side
+
+
+def wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """The tensor called `name`.
+
+    Raises:
+      UserError: there is none.
+    """
+    if name not in arrays:
+        raise UserError(
+            f'the checkpoint has no {name}: it is of another network; has {", ".join(sorted(arrays)[:4])} …'
+        )
+    return arrays[name]
+
+
+def measured(arrays: Mapping[str, np.ndarray], heads: int | None, **more) -> VideoDiTConfig:
+    """A config of the sizes that the tensors have; `more` is what they do not tell."""
+    width, channels, patch, _ = wanted(arrays, 'x_embedder.proj.weight').shape
+    numbers = {int(name.split('.')[1]) for name in arrays if name.startswith('blocks.')}
+    depth, hidden = len(numbers), wanted(arrays, 'blocks.0.mlp.fc1.weight').shape[0]
+    size = next((name for name, size in SIZES.items() if (size.depth, size.width) == (depth, width)), None)
+    if size is None and heads is None:
+        raise UserError(f'{depth} blocks of width {width} are none of {", ".join(SIZES)}: say --heads=N')
+    out = wanted(arrays, 'final_layer.linear.weight').shape[0] // (patch * patch * channels)
+    own = {} if size else {'depth': depth, 'width': width}
+    return VideoDiTConfig(
+        size=size or 'tiny',
+        heads=heads,
+        mlp_ratio=hidden / width,
+        patch=patch,
+        learn_variance=out == 2,
+        channels=channels,
+        classes=len(arrays['y_embedder.embedding_table.weight']) - 1 if _has_labels(arrays) else 0,
+        **own,
+        **more,
+    )
+
+
+def around(config: VideoDiTConfig) -> list[Row]:
+    """The rows of what stands before and behind the blocks."""
+    labels = [row('label_embed/table', 'y_embedder.embedding_table.weight', SAME)] if config.classes else []
+    return [
+        row('patch_embed/kernel', 'x_embedder.proj.weight', patches(config.patch, config.channels)),
+        row('patch_embed/bias', 'x_embedder.proj.bias', SAME),
+        *dense('time_embed/up', 't_embedder.mlp.0'),
+        *dense('time_embed/down', 't_embedder.mlp.2'),
+        *labels,
+        *dense('head/modulation', 'final_layer.adaLN_modulation.1'),
+        *dense('head/out', 'final_layer.linear'),
+    ]
+
+
+def blocks(ours: str, config: VideoDiTConfig, numbers: Iterable[int]) -> list[Row]:
+    """The rows of the stack `ours`, whose blocks have these numbers."""
+    numbers, qkv = tuple(numbers), by_head(config.sizes.heads, 3)
+    return [
+        row(f'{ours}/attention/qkv/kernel', 'blocks.{}.attn.qkv.weight', qkv, numbers),
+        row(f'{ours}/attention/qkv/bias', 'blocks.{}.attn.qkv.bias', qkv, numbers),
+        *dense(f'{ours}/attention/out', 'blocks.{}.attn.proj', numbers),
+        *dense(f'{ours}/mlp/up', 'blocks.{}.mlp.fc1', numbers),
+        *dense(f'{ours}/mlp/down', 'blocks.{}.mlp.fc2', numbers),
+        *dense(f'{ours}/modulation', 'blocks.{}.adaLN_modulation.1', numbers),
+    ]
+
+
+def dense(ours: str, theirs: str, numbers: Iterable[int] | None = None) -> list[Row]:
+    """The rows of a linear layer."""
+    return [
+        row(f'{ours}/kernel', f'{theirs}.weight', LINEAR, numbers),
+        row(f'{ours}/bias', f'{theirs}.bias', SAME, numbers),
+    ]
+
+
+def _has_labels(arrays: Mapping[str, np.ndarray]) -> bool:
+    return 'y_embedder.embedding_table.weight' in arrays

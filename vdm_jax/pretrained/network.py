@@ -1,0 +1,76 @@
+"""Other people's networks as they were: called with their own times, answering what they answer."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vdm_jax.diffusion.objective import Denoised, Objective
+from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.pretrained.report import Report
+from vdm_jax.pretrained.table import give
+
+
+@dataclass(frozen=True)
+class Network:
+    """A denoising network with other people's weights.
+
+    config: of our VideoDiT. params: its parameters, a tree of float32 arrays. report: what became of the checkpoint.
+    """
+
+    source: ModuleType = field(repr=False)
+    config: VideoDiTConfig
+    params: dict = field(repr=False)
+    report: Report
+
+    def __call__(self, x_BTHWC, t_B, **conditions) -> jax.Array:
+        """What the source's own network answers, float32 (B, T, H, W, C), or (B, T, H, W, 2C) with learned variance.
+
+        x: noisy latents (B, T, H, W, C), one frame for an image. t: the source's own, (B,): timesteps 0 ... 999 for
+        DiT and Latte, SiT's t in [0, 1], 1 for data. conditions: label int (B,), where `classes` means "no label", as
+        it does for a network with classes that is told none; text (B, S, W), text_mask (B, S).
+        """
+        conditions = {name: jnp.asarray(value) for name, value in conditions.items() if value is not None}
+        if self.config.classes and 'label' not in conditions:
+            conditions['label'] = jnp.full(len(x_BTHWC), self.config.classes, jnp.int32)
+        return self._call(self.params, jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32), conditions)
+
+    def denoise(self, x_BTHWC, t_B, **conditions) -> Denoised:
+        """What it says of x_t = alpha x0 + sigma eps at the house's t, (B,) in (0, 1] with 1 = noise: (x0, eps,
+        variance).
+
+        The one adapter between a source's conventions and ours: it is asked at process.model_time(t), 1000 t - 1 for
+        DDPM's timesteps and 1 - t for SiT, and its output is a x0 + b eps of `objective`'s prediction (eps: a = 0,
+        b = 1; SiT's velocity: a = 1, b = -1), solved for x0 and eps together with x_t.
+        """
+        process = self.objective.process
+        x, t = jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32)
+        output = self(process.model_input(x, t), process.model_time(t), **conditions)
+        return self.objective.denoise(output, x, t)
+
+    @functools.cached_property
+    def objective(self) -> Objective:
+        """Process and prediction that the network was trained for."""
+        return self.source.objective(self.config)
+
+    def export(self, params: dict | None = None) -> dict[str, np.ndarray]:
+        """Parameters (its own) as the source's tensors, by its names; positions that it computes among them."""
+        return give(
+            self.source.rows(self.config), self.params if params is None else params, self.source.fixed(self.config)
+        )
+
+    @functools.cached_property
+    def _call(self) -> Callable:
+        graphdef = nnx.graphdef(nnx.eval_shape(lambda: VideoDiT(self.config, rngs=nnx.Rngs(0))))
+        kept = self.config.channels if self.objective.variance == 'fixed' else None  # SiT's head has DiT's channels
+        return jax.jit(lambda params, x, t, conditions: nnx.merge(graphdef, params)(x, t, conditions)[..., :kept])
+
+    @staticmethod
+    def init(config: VideoDiTConfig) -> dict:
+        """Fresh parameters."""
+        return nnx.to_pure_dict(nnx.state(VideoDiT(config, rngs=nnx.Rngs(0)), nnx.Param))
