@@ -49,6 +49,22 @@ class CausalConv(nnx.Module):
         return self.conv(past.extend(x_BTHWC, self.front, self.keep))
 
 
+class Up(nnx.Module):
+    """Each frame, row and column into as many as `stride` says, by a convolution and depth to space.
+
+    Of the frames that the first of a clip becomes only the last stays, so that 1 + n frames become 1 + s n (MAGVIT-v2,
+    Yu et al. 2023, section 3.2).
+    """
+
+    def __init__(self, size_in: int, size_out: int, stride: tuple[int, int, int], *, rngs: nnx.Rngs):
+        self.time, self.space, _ = stride
+        self.conv = CausalConv(size_in, size_out * self.time * self.space**2, rngs=rngs)
+
+    def __call__(self, x_BTHWC, past: Past):
+        x_BTHWC = depth_to_space(self.conv(x_BTHWC, past), self.time, self.space)
+        return x_BTHWC[:, self.time - 1 :] if past.begins else x_BTHWC
+
+
 def space_to_depth(x_BTHWC, space: int):
     """Squares of space x space pixels into channels: (B, T, H, W, C) -> (B, T, H / space, W / space, space^2 C)."""
     batch, frames, height, width, _ = x_BTHWC.shape
