@@ -42,7 +42,9 @@ def test_what_chunks_hold_does_not_grow_with_the_clip():
     def temporary(codec, frames):
         z = jax.ShapeDtypeStruct((1, frames, 8, 8, 2), jnp.float32)
         memory = jax.jit(codec.decode).lower(codec.abstract(), z).compile().memory_analysis()
-        return memory.temp_size_in_bytes - memory.output_size_in_bytes  # the results of the scan, before they are joined
+        return (
+            memory.temp_size_in_bytes - memory.output_size_in_bytes
+        )  # the results of the scan, before they are joined
 
     assert temporary(codec, 65) <= 1.1 * temporary(codec, 9)
     assert temporary(codec, 65) < 0.5 * temporary(CODEC, 33)
