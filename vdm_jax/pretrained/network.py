@@ -38,7 +38,7 @@ class Network:
         conditions = {name: jnp.asarray(value) for name, value in conditions.items() if value is not None}
         if self.config.classes and 'label' not in conditions:
             conditions['label'] = jnp.full(len(x_BTHWC), self.config.classes, jnp.int32)
-        return self._call(self.params, jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32), conditions)
+        return self.apply(self.params, jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32), conditions)
 
     def denoise(self, x_BTHWC, t_B, **conditions) -> Denoised:
         """What it says of x_t = alpha x0 + sigma eps at the house's t, (B,) in (0, 1] with 1 = noise: (x0, eps,
@@ -65,7 +65,8 @@ class Network:
         )
 
     @functools.cached_property
-    def _call(self) -> Callable:
+    def apply(self) -> Callable:
+        """(params, x, t in the source's own numbering, dict of conditions) -> its output; pure and jitted."""
         graphdef = nnx.graphdef(nnx.eval_shape(lambda: VideoDiT(self.config, rngs=nnx.Rngs(0))))
         kept = self.config.channels if self.objective.variance == 'fixed' else None  # SiT's head has DiT's channels
         return jax.jit(lambda params, x, t, conditions: nnx.merge(graphdef, params)(x, t, conditions)[..., :kept])
