@@ -25,6 +25,7 @@ from vdm_jax.train.optim import OptimConfig, make_optimizer
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures' / 'networks.npz'
 FORWARD, LOSS, GRADIENT = 1e-4, 1e-5, 1e-3  # what may differ: every number, the loss, and `gradient_error`
 PROBES = 8  # random directions, along which a kept gradient is known
+STRIDE = 3  # one output of so many is kept
 TEXT = 6  # tokens
 HEADS = 'final_layer.linear', 'proj_out'
 ADAMW = OptimConfig(learning_rate=1e-4, weight_decay=0.0, clip=None)  # as DiT, SiT and Latte train
@@ -214,8 +215,8 @@ def batch(case: Case, turn: int = 0) -> Batch:
 
 
 def load(case: Case, arrays: Mapping[str, np.ndarray] | None = None) -> Network:
-    """Our network with the tensors (the case's own weights)."""
-    arrays = weights(case) if arrays is None else arrays
+    """Our network with the tensors (the case's own weights, and what is computed)."""
+    arrays = weights(case) | case.module.fixed(case.config) if arrays is None else arrays
     return pretrained.load(case.source, arrays, case.about, heads=case.config.heads)
 
 
