@@ -94,8 +94,8 @@ def test_images_are_videos_of_one_frame():
 
 def test_the_identity_codec_comes_back():
     pixels = jnp.arange(256, dtype=jnp.uint8).reshape(1, 1, 16, 16, 1)
-    np.testing.assert_array_equal(Identity().decode(Identity().encode(pixels)), pixels)
-    assert float(Identity().encode(pixels).min()) == -1 and float(Identity().encode(pixels).max()) == 1
+    np.testing.assert_array_equal(Identity().decode({}, Identity().encode({}, pixels)), pixels)
+    assert float(Identity().encode({}, pixels).min()) == -1 and float(Identity().encode({}, pixels).max()) == 1
 
 
 def watched(seen, answer=network):
@@ -146,7 +146,7 @@ def test_given_frames_stay_as_they_are_and_are_shown_clean_at_time_0():
             assert asked['t'].shape == asked['x'].shape[:2] and np.all(asked['t'][:, 0] == 0)
             shown = np.asarray(asked['x'][:, :1]).reshape(2, -1, 1, 4, 4, 3)  # each row once, or twice with guidance
             np.testing.assert_allclose(
-                shown, np.repeat(Identity().encode(given)[:, None], shown.shape[1], 1), atol=1e-6
+                shown, np.repeat(Identity().encode({}, given)[:, None], shown.shape[1], 1), atol=1e-6
             )
             assert 'frames' not in asked['told']
 

@@ -1,6 +1,7 @@
 """Measured speed of an experiment: steps, model FLOP/s, waiting for data, checkpoint stall, compilation, memory."""
 
 import contextlib
+import functools
 import itertools
 import statistics
 import tempfile
@@ -60,7 +61,7 @@ def measure(run, steps: int | None = None) -> dict:
         'warm': warm,
         'peak_host_bytes': peak_memory(),
         'peak_device_bytes': (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use'),
-        'program_temporary_bytes': getattr(program.memory_analysis(), 'temp_size_in_bytes', None),
+        'program_temporary_bytes': getattr(program.func.memory_analysis(), 'temp_size_in_bytes', None),
         'loss': float(scalars['loss']),
     }
 
@@ -100,9 +101,9 @@ def start(run):
     order = order_of(run.source, run.experiment.train.batch_size, run.experiment.seed)
     stream = batches(run.source, order, rows=run.rows, scalars=run.model.scalars)
     batch = run.to_global(next(stream))
-    lowered = run.train_step.lower(state, batch)
+    lowered = run.train_step.lower(state, batch, frozen=run.frozen)
     compiling = time.monotonic()
-    program = lowered.compile()
+    program = functools.partial(lowered.compile(), frozen=run.frozen)
     compiled = time.monotonic()
     state, _ = jax.block_until_ready(program(state, batch))
     cost = {'compile_seconds': compiled - compiling, 'first_step_seconds': time.monotonic() - began}

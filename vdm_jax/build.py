@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from vdm_jax.codecs.identity import Codec, Identity
+from vdm_jax.codecs.codec import Codec
+from vdm_jax.codecs.identity import Identity
+from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.colliding_balls import CollidingBalls
@@ -40,6 +42,7 @@ from vdm_jax.diffusion.training_times import (
     LogitNormal,
     LogNormalSigma,
     Mode,
+    Noise,
     ShiftedUniform,
     TimeSampler,
     Uniform,
@@ -49,7 +52,9 @@ from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
 from vdm_jax.evals.shadows import ShadowPhysics
+from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
@@ -57,8 +62,8 @@ from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.watch import ProfileConfig
 
-MODELS = {'video_dit': VideoDiTConfig}
-NETWORKS = {VideoDiTConfig: VideoDiT}
+MODELS = {'video_dit': VideoDiTConfig, 'conv_lstm': ConvLSTMConfig}
+NETWORKS = {VideoDiTConfig: VideoDiT, ConvLSTMConfig: ConvLSTM}
 PROCESSES = {'ddpm': DDPM, 'logsnr_cosine': LogSNRCosine, 'edm': EDM, 'rectified_flow': RectifiedFlow}
 TIMES = {
     'uniform': Uniform,
@@ -67,6 +72,7 @@ TIMES = {
     'mode': Mode,
     'shifted': ShiftedUniform,
     'log_normal_sigma': LogNormalSigma,
+    'noise': Noise,
 }
 WEIGHTINGS = {
     'constant': Constant,
@@ -126,7 +132,7 @@ USUAL_PROTOCOL = {
 }
 
 CHOICES = {
-    VideoDiTConfig: Choice('name', MODELS),
+    NetworkConfig: Choice('name', MODELS),
     Process: Choice('name', PROCESSES),
     TimeSampler: Choice('name', TIMES),
     Weighting: Choice('name', WEIGHTINGS),
@@ -143,9 +149,10 @@ class Experiment:
 
     seed: int = 0
     data: Source = BouncingBalls()  # noqa: RUF009, frozen
-    model: VideoDiTConfig = VideoDiTConfig()
+    model: NetworkConfig = VideoDiTConfig()
     codec: Codec = Identity()
     diffusion: Objective = Objective()
+    reconstruction: Reconstruction = Reconstruction()
     sampler: Sampler = Euler()
     guidance: Guidance = Guidance()
     train: TrainConfig = TrainConfig()

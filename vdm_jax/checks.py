@@ -18,6 +18,8 @@ def check(run) -> None:
     """All of the below, and whether labels, scalars, shapes and mesh go together; computes nothing."""
     check_mesh(run)
     check_attention(run)
+    if run.model.autoencodes and run.latent_shape != run.source.shape:
+        raise UserError('config.codec: an autoencoder learns from pixels; leave the codec out')
     if 0 < run.model.classes < run.source.num_classes:
         raise UserError(
             f'config.model.classes={run.model.classes}: the source has labels 0 to {run.source.num_classes - 1}'
@@ -42,6 +44,11 @@ def check_mesh(run) -> None:
       UserError: frames, places or heads do not divide; with the nearest mesh that works.
     """
     model, mesh = run.model, run.mesh
+    if model.layout is None:
+        for axis in ('sequence', 'tensor'):
+            if mesh.shape[axis] > 1:
+                raise UserError(f'config.mesh.{axis}={mesh.shape[axis]}: this network is not split on it; set 1')
+        return
     (frames, rows, columns), heads = model.grid_of(run.latent_shape), model.sizes.heads
     units = [each for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions for each in shared]
     heads //= max(len(shared) for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions)
@@ -76,6 +83,8 @@ def check_attention(run) -> None:
     Raises:
       UserError: one cannot, with the reason.
     """
+    if run.model.layout is None:
+        return
     model, grid = run.model, Grid(*run.model.grid_of(run.latent_shape), run.source.count if run.has_images else 0)
     for each in {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}:
         backend, size = getattr(model.attention, each.kind), model.sizes
@@ -93,6 +102,8 @@ def check_sampler(run) -> None:
       UserError: more steps than the process has, guidance without a network that knows what "no label" means, or a
         learned variance that was not learned.
     """
+    if run.model.autoencodes:
+        return
     check_positions(run)
     e, diffusion = run.experiment, run.experiment.diffusion
     try:
@@ -126,8 +137,10 @@ def check_positions(run) -> None:
       UserError: it learned the positions of smaller clips.
     """
     model = run.model
+    if 'learned' not in model.position:
+        return
     asked = model.grid_of(run.latent_shape)
-    if 'learned' in model.position and any(a > known for a, known in zip(asked, model.grid, strict=True)):
+    if any(a > known for a, known in zip(asked, model.grid, strict=True)):
         raise UserError(
             f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of patches '
             f'were learned, and {asked} are asked for; set config.data.frames and pixels no larger than in training'
@@ -141,6 +154,8 @@ def check_objective(run) -> None:
       UserError: a part of config.diffusion asks for what config.model or the clips do not have.
     """
     diffusion, model = run.experiment.diffusion, run.model
+    if model.autoencodes:
+        return
     pairs = (
         ('variance', diffusion.variance == 'learned_range', 'learn_variance', model.learn_variance),
         ('self_conditioning', diffusion.self_conditioning > 0, 'self_condition', model.self_condition),

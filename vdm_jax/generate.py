@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vdm_jax.codecs.pixels import from_bytes, to_bytes
 from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.sample_loop import sample
@@ -18,19 +19,20 @@ from vdm_jax.streams import stream
 def make_generate(
     network: Callable, objective: Objective, codec, sampler, guidance: Guidance, latent_shape, classes: int
 ) -> Callable:
-    """(params, conditions, keys_B, scale=guidance.scale) -> uint8 videos (B, T, H, W, C), jitted.
+    """(params, conditions, keys_B, scale=guidance.scale, frozen={}) -> uint8 videos (B, T, H, W, C), jitted.
 
     conditions: what the network is told, as VideoDiT has it, arrays of B rows; and 'frames', uint8 (B, k, H, W, C), the
     first frames of each video, where config.diffusion.context = k of them are given.
     The scale of guidance is a traced number: changing it, the keys or the conditions does not compile again. Where
     guidance.scale is exactly 1 the network is asked once a step instead of twice, and there is no `scale` to give.
-    Sample b depends on keys[b] and row b alone.
+    Sample b depends on keys[b] and row b alone. frozen: {'codec': its weights}, nothing for one without.
     """
     process, channels = objective.process, latent_shape[-1]
 
-    def generate(params, conditions, keys, scale):
+    def generate(params, conditions, keys, scale, frozen):
+        weights = frozen.get('codec', {})
         told = {name: value for name, value in conditions.items() if name != 'frames'}
-        given = codec.encode(conditions['frames']) if objective.context else None
+        given = codec.encode(weights, conditions['frames']) if objective.context else None
 
         def asked(x, t, told, before):
             if objective.self_conditioning:
@@ -65,17 +67,29 @@ def make_generate(
         noise_keys, step_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         noise = jax.vmap(lambda key: jax.random.normal(key, latent_shape))(noise_keys)
         x = sample(denoise, sampler, process, noise, step_keys)
-        return codec.decode(with_given(x, None, given)[0])
+        return codec.decode(weights, with_given(x, None, given)[0])
 
-    plain = jax.jit(lambda params, conditions, keys: generate(params, conditions, keys, None))
+    plain = jax.jit(lambda params, conditions, keys, frozen={}: generate(params, conditions, keys, None, frozen))
     with_scale = jax.jit(generate)
     if guidance.scale == 1:
         return plain
 
-    def with_guidance(params, conditions, keys, scale=guidance.scale):
-        return with_scale(params, conditions, keys, jnp.float32(scale))
+    def with_guidance(params, conditions, keys, scale=guidance.scale, frozen={}):  # noqa: B006, never written to
+        return with_scale(params, conditions, keys, jnp.float32(scale), frozen)
 
     return with_guidance
+
+
+def make_reconstruct(merged: Callable) -> Callable:
+    """(params, {'frames': uint8 (B, T, H, W, C), …}, keys_B, frozen={}) -> the same videos as an autoencoder gives them
+    back, jitted; latents are means, so the keys say nothing. merged: params -> the autoencoder."""
+
+    def reconstruct(params, conditions, keys, frozen={}):  # noqa: B006, never written to
+        autoencoder = merged(params)
+        mean, _ = autoencoder.moments(from_bytes(conditions['frames']))
+        return to_bytes(autoencoder.decode(mean))
+
+    return jax.jit(reconstruct)
 
 
 def with_given(x, t, given):

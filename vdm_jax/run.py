@@ -12,21 +12,22 @@ import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vdm_jax import checks
+from vdm_jax import checks, frozen
 from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
 from vdm_jax.data.clips import first_frames
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import Protocol
-from vdm_jax.generate import make_generate
-from vdm_jax.models.dit import VideoDiTConfig
-from vdm_jax.models.flops import flops_per_video
+from vdm_jax.generate import make_generate, make_reconstruct
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
+from vdm_jax.train.denoise import Denoising
 from vdm_jax.train.optim import make_optimizer
+from vdm_jax.train.reconstruct import Reconstructing
 from vdm_jax.train.state import abstract_state, create_state, graphdef_of
-from vdm_jax.train.step import make_train_step, make_validation_step
+from vdm_jax.train.step import Learning, make_train_step, make_validation_step
 
 
 @dataclass(frozen=True)
@@ -108,27 +109,29 @@ class Run:
         return self.experiment.codec.latent_shape(self.source.shape)
 
     @functools.cached_property
-    def model(self) -> VideoDiTConfig:
+    def model(self) -> NetworkConfig:
         """The model's config with channels, classes and grid filled in.
 
         Raises:
           UserError: the clips do not divide into patches.
         """
         model = self.experiment.model
-        frames, height, width, channels = self.latent_shape
-        sides = {'frames': (frames, 'time_patch'), 'height': (height, 'patch'), 'width': (width, 'patch')}
-        for name, (side, patch) in sides.items():
-            if side % getattr(model, patch):
-                key = 'frames' if name == 'frames' else 'pixels'
-                raise UserError(
-                    f'config.model.{patch}={getattr(model, patch)} does not divide the {name} of {side} that the '
-                    f'network sees; choose another {patch}, or another config.data.{key}'
-                )
-        if model.channels not in (None, channels):
-            raise UserError(f'config.model.channels={model.channels}: the codec gives {channels}; leave it out')
+        # A finished run's config has its classes: its data need not be there any more.
         classes = self.source.num_classes if model.classes is None else model.classes
-        grid = model.grid or model.grid_of(self.latent_shape)
-        return dataclasses.replace(model, channels=channels, classes=classes, grid=grid)
+        return model.fitted(self.latent_shape, classes)
+
+    @functools.cached_property
+    def given_frames(self) -> int:
+        """How many frames of a video the network is given: all of them where it is an autoencoder."""
+        frames, *picture = self.source.shape
+        if self.model.autoencodes:
+            return frames
+        context, codec = self.experiment.diffusion.context, self.experiment.codec
+        return (
+            next((k for k in range(context, frames) if codec.latent_shape((k, *picture))[0] == context), 0)
+            if context
+            else 0
+        )
 
     def asks(self, told: dict) -> dict:
         """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.
@@ -139,7 +142,7 @@ class Run:
         Raises:
           UserError: other frames are given than the network was trained with, or no held-out clip has a label.
         """
-        count, told = self.experiment.diffusion.context, dict(told)
+        told, count = dict(told), self.given_frames
         given = told['frames'].shape[1] if 'frames' in told else 0
         if given and given != count:
             raise UserError(
@@ -169,7 +172,7 @@ class Run:
     def _flops(self, images: int) -> float:
         diffusion = self.experiment.diffusion
         per_frame = bool(diffusion.per_frame or diffusion.context)
-        return flops_per_video(self.model, self.latent_shape[:3], images, per_frame=per_frame)
+        return self.model.flops(self.latent_shape[:3], images, per_frame)
 
     @property
     def step_flops(self) -> float:
@@ -186,10 +189,16 @@ class Run:
         return NETWORKS[type(self.model)](self.model, rngs=rngs)
 
     @functools.cached_property
+    def merged(self) -> Callable:
+        """params -> the network with them, pure."""
+        graphdef, dtype = graphdef_of(self.make_model), self.model.dtype
+        return lambda params: nnx.merge(graphdef, gather(params, dtype, but='layers'))
+
+    @property
     def network(self) -> Callable:
         """(params, x_t, t, conditions, images) -> output, pure."""
-        graphdef, dtype = graphdef_of(self.make_model), self.model.dtype
-        return lambda params, *inputs: nnx.merge(graphdef, gather(params, dtype, but='layers'))(*inputs)
+        merged = self.merged
+        return lambda params, *inputs: merged(params)(*inputs)
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
@@ -205,20 +214,42 @@ class Run:
         return create_state(self.make_model, self.optimizer, self.experiment.ema, self.mesh, self.experiment.seed)
 
     @functools.cached_property
+    def abstract_frozen(self) -> dict:
+        """Shapes and shardings of the weights that are used and not learned, by what they are for; {} for none."""
+        shapes = {'codec': self.experiment.codec.abstract()} | self.learning.abstract_frozen
+        where = self.everywhere
+        place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+        return {name: jax.tree.map(place, tree) for name, tree in shapes.items() if tree}
+
+    @functools.cached_property
+    def frozen(self) -> dict:
+        """Those weights, on the devices.
+
+        Raises:
+          UserError: the config does not say where they lie, or they are not there.
+        """
+        return frozen.load(self)
+
+    @functools.cached_property
+    def learning(self) -> Learning:
+        """What is learned from a batch."""
+        e = self.experiment
+        if self.model.autoencodes:
+            return Reconstructing(self.merged, e.reconstruction)
+        return Denoising(self.network, e.diffusion, e.codec, self.model.classes)
+
+    @functools.cached_property
     def train_step(self) -> Callable:
         """The jitted training step: state donated, shardings pinned."""
-        e, shardings = self.experiment, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+        train, shardings = self.experiment.train, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
         step = make_train_step(
-            self.network, e.diffusion, e.codec, self.optimizer, e.ema, self.model.classes, e.seed,
-            e.train.batch_size, e.train.accumulate,
-        )  # fmt: skip
+            self.learning, self.optimizer, self.experiment.ema, self.experiment.seed, train.batch_size, train.accumulate
+        )
         return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.everywhere))
 
     @functools.cached_property
     def validation_step(self) -> Callable:
-        e = self.experiment
-        step = make_validation_step(self.network, e.diffusion, e.codec, self.model.classes, e.seed)
-        return jax.jit(step, out_shardings=self.everywhere)
+        return jax.jit(make_validation_step(self.learning, self.experiment.seed), out_shardings=self.everywhere)
 
     @property
     def everywhere(self) -> NamedSharding:
@@ -226,10 +257,17 @@ class Run:
         return NamedSharding(self.mesh, PartitionSpec())
 
     @functools.cached_property
-    def generate(self) -> Callable:
-        """(params, conditions, keys) -> uint8 videos."""
-        checks.check_sampler(self)
+    def generator(self) -> Callable:
+        """(params, conditions, keys, frozen={}) -> uint8 videos, nothing loaded."""
         e, model = self.experiment, self.model
+        if model.autoencodes:
+            return make_reconstruct(self.merged)
+        checks.check_sampler(self)
         return make_generate(
             self.network, e.diffusion, e.codec, e.sampler, e.guidance, self.latent_shape, model.classes
         )
+
+    @property
+    def generate(self) -> Callable:
+        """(params, conditions, keys) -> uint8 videos."""
+        return functools.partial(self.generator, frozen=self.frozen) if self.abstract_frozen else self.generator

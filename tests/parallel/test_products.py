@@ -12,7 +12,8 @@ from vdm_jax.build import experiment_from
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.parallel.mesh import to_global
 from vdm_jax.run import Run
-from vdm_jax.train.step import example_keys, example_of, losses
+from vdm_jax.train.denoise import example_of, losses
+from vdm_jax.train.step import example_keys
 
 AXES = 'data', 'fsdp', 'sequence', 'tensor'
 PRODUCTS = [sizes for sizes in itertools.product((1, 2, 4, 8), repeat=4) if math.prod(sizes) == 8]
@@ -40,8 +41,8 @@ def value_and_grad(sizes, groups=GROUPS):
     }  # fmt: skip
 
     def loss(params, batch):
-        x0, conditions, images = example_of(batch, Identity())
         keys = example_keys(jax.random.key(1), 0, 8)
+        x0, conditions, images = example_of(batch, Identity(), {}, keys)
         return losses(run.network, run.experiment.diffusion, params, x0, conditions, 3, keys, images).loss.mean()
 
     with jax.set_mesh(run.mesh):

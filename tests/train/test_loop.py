@@ -274,7 +274,7 @@ def test_other_clips_are_another_run(run, finished, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_path):
-    broken = lambda state, batch: (state, dict.fromkeys(('loss', 'grad_norm'), jax.numpy.nan))
+    broken = lambda state, batch, frozen: (state, dict.fromkeys(('loss', 'grad_norm'), jax.numpy.nan))
     other = Run(run.experiment, jax.devices()[:1])
     vars(other).update(train_step=broken, abstract=run.abstract)
     with pytest.raises(UserError, match='step 1: the loss is nan'):

@@ -13,9 +13,10 @@ from vdm_jax.codecs.identity import Identity
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.streams import STREAMS, stream
 from vdm_jax.train import ema
+from vdm_jax.train.denoise import Denoising, example_of, losses
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.state import TrainState
-from vdm_jax.train.step import example_keys, example_of, losses, make_train_step, make_validation_step
+from vdm_jax.train.step import example_keys, make_train_step, make_validation_step
 
 OBJECTIVE = Objective(condition_dropout=0.5)
 
@@ -40,9 +41,9 @@ PARAMS = {'table': jnp.array([0.1, 0.2, 0.3, 9.0])}
 
 def test_noise_goes_by_global_row():
     """The first rows of a batch have the same keys, and so the same losses, whatever the batch's size."""
-    clips, x0 = batch(8), Identity().encode(batch(8)['video'])
+    clips, x0 = batch(8), Identity().encode({}, batch(8)['video'])
     keys = example_keys(jax.random.key(0), jnp.int32(3), 8)
-    all_rows, _, t = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
+    all_rows, _, t, _ = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
     some, *_ = losses(network, OBJECTIVE, PARAMS, x0[2:5], told(clips, slice(2, 5)), 3, keys[2:5])
     np.testing.assert_allclose(all_rows[2:5], some, rtol=1e-5)
     assert len(set(np.asarray(t[:, 0]).tolist())) == 8
@@ -64,11 +65,13 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
     clips, config = batch(4), EmaConfig((0.5,), warmup=False)
     objective = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
     optimizer = optax.sgd(0.1)
-    step = make_train_step(network, objective, Identity(), optimizer, config, 3, seed=0)
+    step = make_train_step(Denoising(network, objective, Identity(), 3), optimizer, config, seed=0)
     state = TrainState(jnp.int32(0), PARAMS, ema.start(config, PARAMS), optimizer.init(PARAMS))
     after, scalars = jax.jit(step)(state, clips)
     keys = example_keys(stream(0, 'training'), 0, 4)
-    mean = lambda p: losses(network, objective, p, Identity().encode(clips['video']), told(clips), 3, keys)[0].mean()
+    mean = lambda p: losses(network, objective, p, Identity().encode({}, clips['video']), told(clips), 3, keys)[
+        0
+    ].mean()
     loss, grad = jax.value_and_grad(mean)(PARAMS)
     np.testing.assert_allclose(scalars['loss'], loss, rtol=1e-6)
     np.testing.assert_allclose(scalars['grad_norm'], optax.tree.norm(grad), rtol=1e-5)
@@ -78,21 +81,21 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
 
 
 def test_validation_is_the_same_every_time():
-    step = jax.jit(make_validation_step(network, OBJECTIVE, Identity(), 3, seed=0))
+    step = jax.jit(make_validation_step(Denoising(network, OBJECTIVE, Identity(), 3), seed=0))
     first, again, other = step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 1)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.allclose(first.loss, other.loss)
 
 
 def test_images_train_as_videos_of_one_frame():
-    step = jax.jit(make_validation_step(network, OBJECTIVE, Identity(), 3, seed=0))
+    step = jax.jit(make_validation_step(Denoising(network, OBJECTIVE, Identity(), 3), seed=0))
     assert step(PARAMS, batch(4, frames=1), 0).loss.shape == (4,)
 
 
 def test_a_variance_in_the_channels_has_no_say_in_this_loss():
     both = lambda *inputs: jnp.concatenate([network(*inputs), 100 + 0 * inputs[1]], -1)
     keys = example_keys(jax.random.key(0), jnp.int32(0), 4)
-    x0 = Identity().encode(batch(4)['video'])
+    x0 = Identity().encode({}, batch(4)['video'])
     plain, wide = (losses(f, OBJECTIVE, PARAMS, x0, told(batch(4)), 3, keys)[0] for f in (network, both))
     np.testing.assert_allclose(plain, wide)
 
@@ -117,7 +120,7 @@ def seen_by(objective, x0, conditions, images=0, key=0):
 
 
 def test_given_frames_reach_the_network_clean_at_time_0():
-    x0 = Identity().encode(batch(4, frames=5)['video'])
+    x0 = Identity().encode({}, batch(4, frames=5)['video'])
     objective = dataclasses.replace(OBJECTIVE, context=2)
     ((x_t, t, _, _),), found = seen_by(objective, x0, told(batch(4)))
     np.testing.assert_array_equal(x_t[:, :2], x0[:, :2])
@@ -127,7 +130,7 @@ def test_given_frames_reach_the_network_clean_at_time_0():
 
 
 def test_self_conditioning_shows_the_first_answer_at_its_rate_and_learns_from_the_second_alone():
-    x0, clips = Identity().encode(batch(64)['video']), batch(64)
+    x0, clips = Identity().encode({}, batch(64)['video']), batch(64)
     objective = dataclasses.replace(OBJECTIVE, self_conditioning=0.75, prediction='x0')
     (first, second), _ = seen_by(objective, x0, told(clips))
     assert 'x0' not in first[2]
@@ -161,7 +164,7 @@ def with_images(count):
 
 def test_images_add_their_own_loss_at_their_own_weight_and_time():
     joint = with_images(2)
-    x0, conditions, images = example_of(joint, Identity())
+    x0, conditions, images = example_of(joint, Identity(), {}, example_keys(jax.random.key(0), 0, 4))
     assert x0.shape == (4, 4, 4, 4, 3) and images == 2
     np.testing.assert_array_equal(
         conditions['label'], np.concatenate([np.stack([joint['label']] * 2, 1), joint['image_label']], 1)
@@ -193,8 +196,8 @@ def test_without_images_a_joint_batch_is_the_clip_alone():
     objective = dataclasses.replace(OBJECTIVE, self_conditioning=0.0)
 
     def loss(params, batch):
-        x0, conditions, images = example_of(batch | {'motion': jnp.full(4, 0.1)}, Identity())
         keys = example_keys(jax.random.key(0), 0, 4)
+        x0, conditions, images = example_of(batch | {'motion': jnp.full(4, 0.1)}, Identity(), {}, keys)
         return losses(apply, objective, params, x0, conditions, 5, keys, images).loss.mean()
 
     plain, joint = (jax.value_and_grad(loss)(params, clips) for clips in (batch(4), with_images(0)))
@@ -213,7 +216,7 @@ def test_losses_by_frame_go_by_the_time_of_each():
 
 def test_scalars_are_left_out_by_themselves():
     clips = batch(200) | {'fps': jnp.full(200, 8.0)}
-    _, conditions, _ = example_of(clips, Identity())
+    _, conditions, _ = example_of(clips, Identity(), {}, example_keys(jax.random.key(0), 0, 200))
     x0 = jnp.zeros((200, 1, 2, 2, 3))
     ((_, _, said, _),), _ = seen_by(OBJECTIVE, x0, conditions)
     unknown, dropped = np.isnan(said['fps']), np.asarray(said['label']) == 3

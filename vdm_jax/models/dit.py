@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from vdm_jax.errors import UserError
 from vdm_jax.models.blocks import Context
+from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.sizes import SIZES, Size
 from vdm_jax.nn import position
 from vdm_jax.nn.arrange import Arrangement, Grid
 from vdm_jax.nn.attend import AttentionConfig
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.embed import (
     CaptionProjection,
     LabelEmbedding,
@@ -31,7 +34,7 @@ from vdm_jax.parallel.verbs import constrain
 
 
 @dataclass(frozen=True)
-class VideoDiTConfig:
+class VideoDiTConfig(NetworkConfig):
     """What network to build, and how it is computed (attention, remat, scan), which changes no weight.
 
     size names a row of SIZES; width, depth and heads override it. remat: what is kept for the backward pass, none (all
@@ -111,6 +114,23 @@ class VideoDiTConfig:
     def grid_of(self, shape) -> tuple[int, int, int]:
         """Frames, rows and columns of patches of a clip of shape (T, H, W, …)."""
         return shape[0] // self.time_patch, shape[1] // self.patch, shape[2] // self.patch
+
+    def fitted(self, shape, classes):
+        frames, height, width, channels = shape
+        sides = {'frames': (frames, 'time_patch'), 'height': (height, 'patch'), 'width': (width, 'patch')}
+        for name, (side, patch) in sides.items():
+            if side % getattr(self, patch):
+                key = 'frames' if name == 'frames' else 'pixels'
+                raise UserError(
+                    f'config.model.{patch}={getattr(self, patch)} does not divide the {name} of {side} that the '
+                    f'network sees; choose another {patch}, or another config.data.{key}'
+                )
+        if self.channels not in (None, channels):
+            raise UserError(f'config.model.channels={self.channels}: the codec gives {channels}; leave it out')
+        return replace(self, channels=channels, classes=classes, grid=self.grid or self.grid_of(shape))
+
+    def flops(self, shape, images=0, per_frame=False):
+        return flops_per_video(self, shape, images, per_frame=per_frame)
 
 
 class Head(nnx.Module):

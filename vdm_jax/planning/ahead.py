@@ -85,12 +85,13 @@ def lowered(run, program: str):
     if program == 'train':
         held = {'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema}
         with jax.set_mesh(run.mesh):
-            step = run.train_step.lower(state, batch_of(run))
+            step = run.train_step.lower(state, batch_of(run), run.abstract_frozen)
         return step, held, run.experiment.train.batch_size, run.step_flops, run.batch_rows
     average = state.ema[str(run.experiment.ema.decays[0])]
     asks, keys = asks_of(run)
     with jax.set_mesh(run.mesh):
-        program = jax.jit(lambda params, asks, keys: run.generate(params, asks, keys)).lower(average, asks, keys)
+        generate = lambda params, asks, keys, frozen: run.generator(params, asks, keys, frozen=frozen)
+        program = jax.jit(generate).lower(average, asks, keys, run.abstract_frozen)
     videos = run.experiment.evaluate.batch_size
     flops = passes_of(run) * run.sampling_flops * videos
     return program, {'params': {}, 'optimizer': {}, 'ema': average}, videos, flops, len(keys)
@@ -240,7 +241,7 @@ def main(request: str, out: str) -> int:
         checks.check_attention(run)
         checks.check_objective(run)
         # Made outside of the mesh, as they compute a key, and its devices may not be there.
-        run.abstract, run.train_step, run.generate  # noqa: B018
+        run.abstract, run.train_step, run.generator  # noqa: B018
         say(experiment={'batch': run.experiment.train.batch_size, 'mesh': asdict(run.experiment.mesh)})
         for program in asked['programs']:
             say(program=program)

@@ -6,7 +6,8 @@
 SOURCES names what is known. A source is a module that answers: config_of(arrays, about, heads), the network that
 tensors are of; rows(config), its table of names; fixed(config), tensors that are computed; FREE, parameters of ours
 that no checkpoint knows, with the reason; objective(config), what a network was trained on; and KIND, the class of the
-object to use, made of (source, config, params, report).
+object to use, made of (source, config, params, report). Where names have changed over time, renamed(arrays) gives the
+tensors by the latest.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,10 @@ import jax
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import dit, files, latte, latte_t2v, sit
+from vdm_jax.pretrained import dit, files, latte, latte_t2v, sd_vae, sit
 from vdm_jax.pretrained.table import take, tree_of
 
-SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'sit': sit}
+SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'sd_vae': sd_vae, 'sit': sit}
 
 
 def load(
@@ -51,6 +52,7 @@ def load(
     else:
         arrays, beside = files.read(checkpoint, entry)
         about = beside if about is None else about
+    arrays = getattr(module, 'renamed', dict)(arrays)
     config = module.config_of(arrays, about, heads)
     fresh = lambda: module.KIND.init(config)
     shapes = jax.eval_shape(fresh)

@@ -17,7 +17,7 @@ from vdm_jax.generate import generate_videos
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import notes
 from vdm_jax.train import ema
-from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
 from vdm_jax.train.metrics import Metrics, Progress, Silence
 from vdm_jax.train.watch import Watch, Window
 from vdm_jax.train.workdir import check_workdir, write_papers
@@ -97,7 +97,7 @@ def train(run, workdir, stop=lambda step: False) -> bool:
                     batch = next(stream)
                     waited = time.monotonic() - waited
                     with window.at(step, state):
-                        state, scalars = run.train_step(state, run.to_global(batch))
+                        state, scalars = run.train_step(state, run.to_global(batch), run.frozen)
                     log.step(step + 1, scalars, waited)
             log.flush()
             checkpoints.wait()
@@ -142,7 +142,8 @@ def check_position(workdir, was: dict, now: dict) -> None:
 def position(run, step: int) -> dict:
     """Where the data stream stands: with these the next batch, and every one after it, is given."""
     batch_size = run.experiment.train.batch_size
-    return {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
+    where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
+    return where | ({'codec': fingerprint(run.frozen['codec'])} if 'codec' in run.frozen else {})
 
 
 def validate(run, state) -> dict[str, float]:
@@ -160,12 +161,16 @@ def validate(run, state) -> dict[str, float]:
     params, found = ema.first(run.experiment.ema, state.ema), []
     for index in range(-(-count // config.batch_size)):
         batch = batch_of(run.held_out, order.ids(index)[run.rows], run.model.scalars)
-        found.append(run.validation_step(params, run.to_global(batch), index))
+        found.append(run.validation_step(params, run.to_global(batch), index, run.frozen))
     real = [jax.tree.map(lambda rows: np.asarray(rows)[: config.batch_size], each) for each in found]
-    loss, by_frame, t = (np.concatenate(values)[:count] for values in zip(*real, strict=True))
-    means = by_time(by_frame.ravel(), t.ravel())
-    buckets = {f'validation_loss_t/{(i + 1) / 10}': float(mean) for i, mean in enumerate(means)}
-    return {'validation_loss': float(loss.mean())} | {name: mean for name, mean in buckets.items() if np.isfinite(mean)}
+    loss = np.concatenate([each.loss for each in real])[:count]
+    means = {name: np.concatenate([each.parts[name] for each in real])[:count].mean() for name in real[0].parts}
+    found = {'validation_loss': loss.mean()} | {f'validation_{name}': mean for name, mean in means.items()}
+    if real[0].t is not None:
+        by_frame, t = (np.concatenate([getattr(each, name) for each in real])[:count] for name in ('by_frame', 't'))
+        means = by_time(by_frame.ravel(), t.ravel())
+        found |= {f'validation_loss_t/{(i + 1) / 10}': mean for i, mean in enumerate(means) if np.isfinite(mean)}
+    return {name: float(value) for name, value in found.items()}
 
 
 def preview(run, state) -> np.ndarray:

@@ -1,0 +1,27 @@
+"""What every codec answers."""
+
+from typing import Protocol
+
+
+class Codec(Protocol):
+    """Pixels <-> latents, by weights that are frozen: a frozen dataclass, the config group config.codec.
+
+    Its weights travel beside it, as whatever else a step takes: `abstract` has their shapes, {} for a codec without
+    any; where they lie is said by a field `path` (frozen.py reads it).
+    """
+
+    def latent_shape(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """That of the latents of a video of shape (T, H, W, C).
+
+        Raises:
+          UserError: the codec does not take such videos.
+        """
+
+    def abstract(self) -> dict:
+        """A tree of jax.ShapeDtypeStruct."""
+
+    def encode(self, weights: dict, video_BTHWC, keys_B=None):
+        """uint8 pixels -> float32 latents; keys where they are drawn from a distribution, its mean where not given."""
+
+    def decode(self, weights: dict, latents_BTHWC):
+        """float32 latents -> uint8 pixels."""

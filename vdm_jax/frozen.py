@@ -1,0 +1,69 @@
+"""Weights that a run uses and does not learn, such as its codec's: from a run directory or a file of weights."""
+
+import dataclasses
+import functools
+
+import jax
+from etils import epath
+
+from vdm_jax.build import experiment_from
+from vdm_jax.errors import UserError
+from vdm_jax.parallel import processes
+
+
+def load(run) -> dict:
+    """{what for: weights}, as run.abstract_frozen has them, whole on every device of the run's mesh.
+
+    Raises:
+      UserError: the config does not say where they lie, nothing is there, or it is of another network.
+    """
+    groups = {'codec': run.experiment.codec, 'lpips': run.experiment.reconstruction}
+    read = {'codec': codec_weights, 'lpips': lpips_weights}
+    found = {}
+    for name, shapes in run.abstract_frozen.items():
+        tree = processes.together(functools.partial(read[name], run, groups[name], shapes))
+        found[name] = jax.tree.map(lambda leaf, shape: jax.device_put(leaf, shape.sharding), tree, shapes)
+    return found
+
+
+def codec_weights(run, codec, shapes: dict) -> dict:
+    """Those that config.codec.path names: a run directory of an autoencoder, or what `export` made of one."""
+    from vdm_jax.pretrained import weights
+    from vdm_jax.train.workdir import read_config
+
+    made_by = lambda config: dataclasses.replace(run, experiment=experiment_from(config | {'mesh': {}}))
+    path = codec.path
+    if path is None:
+        raise UserError(
+            'config.codec.path is not set: it names the run directory of an autoencoder, trained or made by '
+            'python -m vdm_jax convert, or a file that export made of one'
+        )
+    if epath.Path(path).is_dir():
+        maker = made_by(read_config(path))
+        check_same(codec, maker.model, path)
+        return ema_of(maker, path)
+    check_same(codec, made_by(weights.about(path)['config']).model, path)
+    return weights.load(path, shapes)
+
+
+def check_same(codec, model, path) -> None:
+    """Whether the weights at `path` are of the codec's network."""
+    if type(model) is not type(codec.model) or model != codec.model:
+        raise UserError(f'config.codec.path={path}: holds {model}, and config.codec.model is {codec.model}')
+
+
+def ema_of(run, path) -> dict:
+    """The averaged weights of a run's newest checkpoint."""
+    from vdm_jax.train import ema
+    from vdm_jax.train.checkpoint import Checkpoints
+
+    with jax.set_mesh(run.mesh), Checkpoints(f'{path}/checkpoints', run.experiment.checkpoint) as checkpoints:
+        averages, _ = checkpoints.restore_ema(run.abstract)
+    return jax.device_get(ema.first(run.experiment.ema, averages))
+
+
+def lpips_weights(run, reconstruction, shapes: dict) -> dict:
+    """Those that config.reconstruction.lpips_path names."""
+    from vdm_jax import pretrained
+
+    return pretrained.load('lpips', reconstruction.lpips_path).params

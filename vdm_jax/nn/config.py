@@ -1,0 +1,30 @@
+"""What every network's config answers, and what it is where a network has no such thing."""
+
+from typing import ClassVar
+
+
+class NetworkConfig:
+    """A frozen dataclass, the config group config.model. `fitted` fills in what data and codec decide."""
+
+    autoencodes: ClassVar = False  # whether it learns to give back what it is shown
+    layout: ClassVar = None  # of a transformer's blocks
+    classes: ClassVar = 0  # of labels; None: the source's
+    scalars: ClassVar = ()
+    learn_variance: ClassVar = False
+    self_condition: ClassVar = False
+    text_width: ClassVar = None
+    time_patch: ClassVar = 1
+    position: ClassVar = 'none'
+    dtype: ClassVar = 'float32'
+
+    def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'NetworkConfig':
+        """The config for latents of `shape` (T, H, W, C) with so many classes.
+
+        Raises:
+          UserError: the network does not take such clips.
+        """
+        raise NotImplementedError
+
+    def flops(self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False) -> float:
+        """Floating-point operations of one forward pass on one video of shape (T, H, W), `images` behind it."""
+        raise NotImplementedError
