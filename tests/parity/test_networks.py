@@ -33,7 +33,7 @@ def measured():
 
 def row_of(case):
     _, frames, height, width = case.clip
-    shape = f'{frames}x{height}x{width}' if frames > 1 else f'{height}x{width}'
+    shape = f'{frames} frames of {height}x{width}' if frames > 1 else f'{height}x{width}'
     return {'source': case.source, 'configuration': f'{case.name}, on {shape}'}
 
 
@@ -96,11 +96,11 @@ def test_training_goes_where_the_official_one_goes(case):
     clear = {name: each > 100 * 1e-8 for name, each in least.items()}  # of AdamW's eps: below, rounding takes the step
     joined = lambda tensors: np.concatenate([tensors[name][clear[name]] for name in want])
     assert joined(clear).size > 0.5 * sum(map(np.size, want.values()))
-    assert np.abs(joined(want) - joined(start)).mean() > 2 * ADAMW.learning_rate
+    assert np.abs(joined(want) - joined(start)).mean() > ADAMW.learning_rate
     assert np.abs(joined(mine) - joined(want)).max() < 0.01 * ADAMW.learning_rate
 
 
-@pytest.mark.parametrize('name', ['dit, patch 2, 3 blocks', 'latte, classes, 5 frames'])
+@pytest.mark.parametrize('name', ['dit, patch 2, 3 blocks', 'latte, classes'])
 def test_a_label_that_is_left_out_is_the_official_one(name):
     """Their trainer puts the null class in place of a label at random; here in the first example, by force."""
     case = BY_KEY[name]
