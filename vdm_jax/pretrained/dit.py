@@ -28,6 +28,8 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     Raises:
       UserError: the tensors are of another kind of network, or the heads are not known.
     """
+    if 'temp_embed' in arrays:
+        raise UserError('the checkpoint has temp_embed, positions in time: say --source=latte')
     return measured(arrays, heads, layout='frames', grid=(1, *square(arrays, 'pos_embed')))
 
 
