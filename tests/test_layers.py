@@ -28,6 +28,7 @@ MAY = {
     'train.denoise': ('diffusion', 'parallel', 'codecs', 'models', 'streams'),
     'train.reconstruct': ('diffusion', 'parallel', 'codecs', 'models', 'streams'),
     'train.loop': ('data', 'diffusion', 'evals', 'generate', 'media', 'parallel'),
+    'convert': ('build', 'codecs', 'config', 'data', 'diffusion', 'pretrained', 'run', 'train'),
     'benchmark': ('data', 'models', 'parallel', 'train'),
     'checks': ('data', 'models', 'nn', 'parallel'),
     'build': ('codecs', 'config', 'data', 'diffusion', 'evals', 'models', 'nn.config', 'parallel', 'train'),
@@ -47,6 +48,7 @@ MAY = {
     ),
     'planning': ('build', 'checks', 'parallel', 'run'),
     'cli': (
+        'convert',
         'benchmark',
         'build',
         'config',

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from vdm_jax.codecs.codec import Codec
 from vdm_jax.codecs.identity import Identity
+from vdm_jax.codecs.image_codec import ImageVAECodec
+from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
 from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
@@ -62,8 +64,8 @@ from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.watch import ProfileConfig
 
-MODELS = {'video_dit': VideoDiTConfig, 'conv_lstm': ConvLSTMConfig}
-NETWORKS = {VideoDiTConfig: VideoDiT, ConvLSTMConfig: ConvLSTM}
+MODELS = {'video_dit': VideoDiTConfig, 'conv_lstm': ConvLSTMConfig, 'image_vae': ImageVAEConfig}
+NETWORKS = {VideoDiTConfig: VideoDiT, ConvLSTMConfig: ConvLSTM, ImageVAEConfig: ImageVAE}
 PROCESSES = {'ddpm': DDPM, 'logsnr_cosine': LogSNRCosine, 'edm': EDM, 'rectified_flow': RectifiedFlow}
 TIMES = {
     'uniform': Uniform,
@@ -113,7 +115,7 @@ SOURCES = {
     'synthetic': Synthetic,
     'tfds': Tfds,
 }
-CODECS = {'identity': Identity}
+CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec}
 PROTOCOLS = {
     'ball_physics': BallPhysics(),
     'collision_physics': CollisionPhysics(),

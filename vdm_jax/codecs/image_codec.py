@@ -56,14 +56,7 @@ class ImageVAECodec:
         Raises:
           UserError: the frames are not what the network takes.
         """
-        frames, height, width, channels = shape
-        factor = self.model.factor
-        if height % factor or width % factor or channels != self.model.in_channels:
-            raise UserError(
-                f'config.codec: takes frames of {self.model.in_channels} channels whose sides {factor} divides, found '
-                f'{height}x{width} and {channels} channels; change config.data.pixels'
-            )
-        return frames, height // factor, width // factor, self.model.latent_channels
+        return self.model.latent_shape(shape)
 
     def abstract(self) -> dict:
         """Shapes and dtypes of the weights."""

@@ -1,24 +1,30 @@
 """The image VAE of latent diffusion (Rombach et al. 2022): Stable Diffusion's network, and Stable Video Diffusion's."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.codecs.image_decoder import Decoder
 from vdm_jax.codecs.image_encoder import Encoder
 from vdm_jax.errors import UserError
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import Conv
+from vdm_jax.nn.count import counted_flops
 
 
 @dataclass(frozen=True)
-class ImageVAEConfig:
+class ImageVAEConfig(NetworkConfig):
     """Diffusers' AutoencoderKL, in its words; the defaults are Stable Diffusion's, 83,653,863 parameters.
 
     block_out_channels: of every level, each half as large as the one before. norm_num_groups: of every group norm.
     use_quant_conv, use_post_quant_conv: 1x1 convolutions of the moments and of the latents. temporal: the decoder of
     diffusers' AutoencoderKLTemporalDecoder, which mixes frames and has no second 1x1 convolution.
     """
+
+    autoencodes: ClassVar = True
 
     in_channels: int = 3
     out_channels: int = 3
@@ -47,6 +53,28 @@ class ImageVAEConfig:
     def factor(self) -> int:
         """Pixels along a side of one latent."""
         return 2 ** (len(self.block_out_channels) - 1)
+
+    def latent_shape(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """Of the latents of a video of shape (T, H, W, C).
+
+        Raises:
+          UserError: the frames are not what the network takes.
+        """
+        frames, height, width, channels = shape
+        if height % self.factor or width % self.factor or channels != self.in_channels:
+            raise UserError(
+                f'config.codec: takes frames of {self.in_channels} channels whose sides {self.factor} divides, found '
+                f'{height}x{width} and {channels} channels; change config.data.pixels'
+            )
+        return frames, height // self.factor, width // self.factor, self.latent_channels
+
+    def fitted(self, shape, classes):
+        self.latent_shape(shape)
+        return self
+
+    def flops(self, shape, images=0, per_frame=False):
+        x = jax.ShapeDtypeStruct((1, shape[0] + images, *shape[1:], self.in_channels), jnp.float32)
+        return counted_flops(lambda x: (vae := ImageVAE(self, rngs=nnx.Rngs(0))).decode(vae.moments(x)[0]), x)
 
 
 class ImageVAE(nnx.Module):
