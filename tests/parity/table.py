@@ -1,6 +1,6 @@
 """The table of docs/baselines.md, from what the parity tests measured.
 
-    python tests/parity/table.py DIR [--out=docs/baselines.md]
+    python -m tests.parity.table DIR [--out=docs/baselines.md]
 
 Each file of parity tests leaves DIR/NAME.json, a list of rows {source, configuration, forward, gradient, sampler}: the
 greatest errors, None or left out where there is nothing of the kind. Rows stand for what this run compared: what was
@@ -8,10 +8,13 @@ skipped, for want of a checkout, is not in the table, and the script says which 
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import pathlib
 import sys
+
+from tests.parity import official
 
 COLUMNS = ('forward', 'gradient', 'sampler')
 BEGIN, END = '<!-- parity: begin, made by make parity -->', '<!-- parity: end -->'
@@ -39,6 +42,15 @@ def table(rows: list[dict]) -> str:
         cells = [row['source'], row['configuration'], *(number(row.get(column)) for column in COLUMNS)]
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+def versions() -> str:
+    """What was compared with."""
+    named = [f'{name} {importlib.metadata.version(name).split("+")[0]}' for name in ('torch', 'diffusers', 'jax')]
+    for variable, (repository, _) in official.CHECKOUTS.items():
+        if os.environ.get(variable):
+            named.append(f'{repository} at {official.commit_of(official.checkout(variable))[:7]}')
+    return f'Measured on {", ".join(named)}.'
 
 
 def sources(text: str) -> set[str]:
@@ -72,7 +84,7 @@ def main() -> None:
     rows = read(arguments.folder)
     if not rows:
         sys.exit(f'{arguments.folder} holds no rows: nothing was compared, and the table stays as it is')
-    made = table(rows)
+    made = f'{table(rows)}\n\n{versions()}'
     print(made)
     if arguments.out:
         page = pathlib.Path(arguments.out)
