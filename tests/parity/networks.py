@@ -241,9 +241,7 @@ def learner(case: Case, model: Network) -> Callable:
         return objective.loss(output, x0, eps, x_t, t).mean()
 
     found = jax.jit(jax.value_and_grad(loss))
-    return lambda params, shown: found(
-        params, shown.x, shown.eps, house_time(case, shown.times), shown.conditions
-    )
+    return lambda params, shown: found(params, shown.x, shown.eps, house_time(case, shown.times), shown.conditions)
 
 
 def loss_and_gradients(case: Case, model: Network, shown: Batch) -> tuple[float, dict[str, np.ndarray]]:

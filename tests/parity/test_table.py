@@ -1,4 +1,4 @@
-"""The table of docs/baselines.md: rows by source, empty cells where nothing was measured, and the page around it kept."""
+"""The table of docs/baselines.md: rows by source, empty where nothing was measured, and the page around it kept."""
 
 import json
 import pathlib
