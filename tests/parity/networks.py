@@ -23,7 +23,9 @@ from vdm_jax.pretrained.table import give
 from vdm_jax.train.optim import OptimConfig, make_optimizer
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures' / 'networks.npz'
-FORWARD, LOSS, GRADIENT = 1e-4, 1e-5, 1e-3  # what may differ: every number, the loss, and `gradient_error`
+# What may differ: every number, the loss, and `gradient_error`. An exact GELU in place of the approximate one makes 5e-5
+# and 4e-4 of difference, rounding 1e-5 and 1e-5.
+FORWARD, LOSS, GRADIENT = 3e-5, 1e-5, 1e-4
 PROBES = 8  # random directions, along which a kept gradient is known
 STRIDE = 3  # one output of so many is kept
 TEXT = 6  # tokens
@@ -230,17 +232,17 @@ def house_time(case: Case, times: np.ndarray) -> np.ndarray:
     return np.float32(1 - times if case.source == 'sit' else (times + 1) / 1000)
 
 
+def training_loss(model: Network, params: dict, x0, eps, t, conditions: dict):
+    """The mean loss of training at the house's t, (B,)."""
+    objective = model.objective
+    x_t = objective.process.corrupt(x0, eps, t)
+    shown, time = objective.process.model_input(x_t, t), objective.process.model_time(t)
+    return objective.loss(model.apply(params, shown, time, conditions), x0, eps, x_t, t).mean()
+
+
 def learner(case: Case, model: Network) -> Callable:
     """(params, batch) -> (training loss, its gradient), jitted."""
-
-    def loss(params, x0, eps, t, conditions):
-        objective = model.objective
-        x_t = objective.process.corrupt(x0, eps, t)
-        shown, time = objective.process.model_input(x_t, t), objective.process.model_time(t)
-        output = model.apply(params, shown, time, conditions)
-        return objective.loss(output, x0, eps, x_t, t).mean()
-
-    found = jax.jit(jax.value_and_grad(loss))
+    found = jax.jit(jax.value_and_grad(functools.partial(training_loss, model)))
     return lambda params, shown: found(params, shown.x, shown.eps, house_time(case, shown.times), shown.conditions)
 
 
@@ -269,10 +271,10 @@ def floors(sizes: Mapping[str, float]) -> dict[str, float]:
     """What the error of each gradient is measured by: its norm, or 1e-6 of the norm of all where that is larger.
 
     A key's bias has no gradient under softmax. Where it is a tensor by itself (latte_t2v) both sides have rounding
-    alone, about 1e-9 of the whole, and the share is 1e-5.
+    alone, about 1e-9 of the whole, and the share is 1e-4.
     """
     whole = np.linalg.norm(list(sizes.values()))
-    share = lambda name: 1e-5 if name.endswith('to_k.bias') else 1e-6
+    share = lambda name: 1e-4 if name.endswith('to_k.bias') else 1e-6
     return {name: max(size, share(name) * whole) for name, size in sizes.items()}
 
 
