@@ -70,7 +70,7 @@ def test_the_gradients_rule_sees_a_wrong_tensor():
     kept = {name: networks.probed(name, array) for name, array in right.items()}
     error = lambda wrong: networks.probed_error(right | wrong, kept, networks.norms(right))
     assert error({}) < 1e-6
-    assert error({'zero': 1.3 * right['zero']}) < GRADIENT  # within what rounding may do to it
+    assert error({'zero': 1.03 * right['zero']}) < GRADIENT  # within what rounding may do to it
     assert error({'a': right['a'].T.reshape(4, 5)}) > GRADIENT
     for name in ('a', 'b'):
         assert error({name: 1.01 * right[name]}) > GRADIENT
