@@ -19,18 +19,21 @@ class RectifiedFlow(Process):
 
     path: 'linear', x_t = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, eq. 1); 'gvp',
         cos(pi t / 2) x0 + sin(pi t / 2) eps; 'vp', alpha = exp(-(t^2 (20 - 0.1) + 2 t 0.1) / 4), sigma^2 = 1 - alpha^2.
-    numbering: what the network is fed, 'thousand' for 1000 t (SD3 and its kin), 'sit' for 1 - t, as in SiT's code,
-    whose
-        time runs from noise at 0 to data at 1 (its velocity is the negative of the one here).
+    numbering: what the network is fed, 'thousand' for 1000 t (SD3 and its kin); 'thousand_floor' for that without its
+        fraction (Wan's code; diffusers' DPM-Solver++ and UniPC with flow sigmas); 'sit' for 1 - t, as in SiT's code,
+        whose time runs from noise at 0 to data at 1 (its velocity is the negative of the one here).
 
     Raises: ValueError for an unknown path or numbering.
     """
 
     path: Literal['linear', 'gvp', 'vp'] = 'linear'
-    numbering: Literal['thousand', 'sit'] = 'thousand'
+    numbering: Literal['thousand', 'thousand_floor', 'sit'] = 'thousand'
 
     def __post_init__(self):
-        for name, choices in {'path': ('linear', 'gvp', 'vp'), 'numbering': ('thousand', 'sit')}.items():
+        for name, choices in {
+            'path': ('linear', 'gvp', 'vp'),
+            'numbering': ('thousand', 'thousand_floor', 'sit'),
+        }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f'config.diffusion.process.{name} is {getattr(self, name)!r}: want one of {", ".join(choices)}'
@@ -79,7 +82,13 @@ class RectifiedFlow(Process):
     def model_time(self, t: jax.Array) -> jax.Array:
         """1000 t, the range that sinusoidal embeddings were made for, or 1 - t as in SiT's code."""
         t = jnp.asarray(t, jnp.float32)
-        return 1000 * t if self.numbering == 'thousand' else 1 - t
+        match self.numbering:
+            case 'thousand':
+                return 1000 * t
+            case 'thousand_floor':
+                return jnp.floor(1000 * t)
+            case 'sit':
+                return 1 - t
 
 
 def _log_alpha(t: jax.Array) -> jax.Array:
