@@ -114,8 +114,10 @@ def _ddim_over_all(steps):
     """Of DDIM's linspace diffusers keeps only this: with fewer steps than timesteps it goes elsewhere than it asks."""
     betas = {'beta_start': 0.1 / steps, 'beta_end': 20 / steps, 'num_train_timesteps': steps}
     config = LINEAR | betas | {'clip_sample': False, 'timestep_spacing': 'linspace'}
-    sampler = DDIM(steps=steps, spacing=PLAIN['linspace'])
-    yield Case('DDIM eta 0', 'linspace of all timesteps', 'DDIMScheduler', config, sampler, DDPM(steps=steps))
+    for eta in (0.0, 0.6):
+        made = DDIM(steps=steps, spacing=PLAIN['linspace'], eta=eta), DDPM(steps=steps)
+        name, asked = f'DDIM eta {eta:g}', {'eta': eta}
+        yield Case(name, 'linspace of all timesteps', 'DDIMScheduler', config, *made, asked=asked)
 
 
 def _multistep(steps):

@@ -20,8 +20,8 @@ class RectifiedFlow(Process):
     path: 'linear', x_t = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, eq. 1); 'gvp',
         cos(pi t / 2) x0 + sin(pi t / 2) eps; 'vp', alpha = exp(-(t^2 (20 - 0.1) + 2 t 0.1) / 4), sigma^2 = 1 - alpha^2.
     numbering: what the network is fed, 'thousand' for 1000 t (SD3 and its kin); 'thousand_floor' for that without its
-        fraction (Wan's code; diffusers' DPM-Solver++ and UniPC with flow sigmas); 'sit' for 1 - t, as in SiT's code,
-        whose time runs from noise at 0 to data at 1 (its velocity is the negative of the one here).
+        fraction (diffusers' DPM-Solver++ and UniPC with flow sigmas, which sample Wan there); 'sit' for 1 - t, as in
+        SiT's code, whose time runs from noise at 0 to data at 1 (its velocity is the negative of the one here).
 
     Raises: ValueError for an unknown path or numbering.
     """
@@ -80,7 +80,7 @@ class RectifiedFlow(Process):
                 return slope * alpha, -slope * alpha**2 / sigma
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """1000 t, the range that sinusoidal embeddings were made for, or 1 - t as in SiT's code."""
+        """1000 t, the range that sinusoidal embeddings were made for, whole or not; or 1 - t as in SiT's code."""
         t = jnp.asarray(t, jnp.float32)
         match self.numbering:
             case 'thousand':

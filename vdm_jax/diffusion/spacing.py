@@ -18,7 +18,7 @@ class Spacing:
     """What every spacing answers."""
 
     def times(self, process: Process, steps: int) -> jax.Array:
-        """(steps + 1,) float32, strictly falling to `end`, 0 of most, from 1, or from below 1 where the spacing says so.
+        """(steps + 1,) float32, strictly falling from 1, or from below 1 where the spacing says so, to `end`, mostly 0.
 
         Raises: ValueError unless 1 <= steps <= the timesteps of a discrete process, or where the times do not fall.
         """
@@ -154,7 +154,7 @@ class Shifted(Spacing):
     """Even steps with the odds of t multiplied (Esser et al. 2024, eq. 23; Wan's and SD3's `shift`).
 
     start, stop: where the even times begin and end before they are shifted; stop None is 0, which comes after them.
-        SD3's code stops at its smallest sigma, shift / (999 + shift), which so is shifted twice.
+        SD3's code stops at its smallest sigma, shift / (999 + shift), which so is shifted twice, as in diffusers.
 
     Raises: ValueError for a shift that is not positive, or unless 0 <= stop < start <= 1.
     """
