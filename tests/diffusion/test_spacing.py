@@ -123,6 +123,8 @@ def test_too_many_steps_name_the_key():
 def test_times_that_do_not_fall_are_refused():
     with pytest.raises(ValueError, match=r'config\.sampler\.spacing: Karras'):
         Karras(sigma_min=10.0).times(EDM(sigma_max=5.0), 4)
+    with pytest.raises(ValueError, match=r'config\.sampler\.spacing: Leading.* does not fall from 1 or less'):
+        Leading(offset=1).times(DDPM(), 1000)
 
 
 @pytest.mark.parametrize(

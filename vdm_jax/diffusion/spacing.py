@@ -27,8 +27,10 @@ class Spacing:
             want = f'1 ... {limit}, the steps of the process' if process.steps else 'at least 1'
             raise ValueError(f'config.sampler.steps is {steps}: want {want}')
         times = jnp.append(jnp.asarray(self.moments(process, steps), jnp.float32), jnp.float32(self.end(process)))
-        if not isinstance(times, jax.core.Tracer) and not np.all(np.diff(times) < 0):
-            raise ValueError(f'config.sampler.spacing: {self} does not fall with {steps} steps on {process}')
+        if not isinstance(times, jax.core.Tracer) and not (times[0] <= 1 and np.all(np.diff(times) < 0)):
+            raise ValueError(
+                f'config.sampler.spacing: {self} does not fall from 1 or less with {steps} steps on {process}'
+            )
         return times
 
     def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
