@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from vdm_jax.codecs.codec import Codec
 from vdm_jax.codecs.identity import Identity
+from vdm_jax.codecs.image_codec import ImageVAECodec
+from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
 from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
@@ -42,6 +44,7 @@ from vdm_jax.diffusion.training_times import (
     LogitNormal,
     LogNormalSigma,
     Mode,
+    Noise,
     ShiftedUniform,
     TimeSampler,
     Uniform,
@@ -51,7 +54,9 @@ from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
 from vdm_jax.evals.shadows import ShadowPhysics
+from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
@@ -59,8 +64,8 @@ from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.watch import ProfileConfig
 
-MODELS = {'video_dit': VideoDiTConfig}
-NETWORKS = {VideoDiTConfig: VideoDiT}
+MODELS = {'video_dit': VideoDiTConfig, 'conv_lstm': ConvLSTMConfig, 'image_vae': ImageVAEConfig}
+NETWORKS = {VideoDiTConfig: VideoDiT, ConvLSTMConfig: ConvLSTM, ImageVAEConfig: ImageVAE}
 PROCESSES = {'ddpm': DDPM, 'logsnr_cosine': LogSNRCosine, 'edm': EDM, 'rectified_flow': RectifiedFlow}
 TIMES = {
     'uniform': Uniform,
@@ -69,6 +74,7 @@ TIMES = {
     'mode': Mode,
     'shifted': ShiftedUniform,
     'log_normal_sigma': LogNormalSigma,
+    'noise': Noise,
 }
 WEIGHTINGS = {
     'constant': Constant,
@@ -109,7 +115,7 @@ SOURCES = {
     'synthetic': Synthetic,
     'tfds': Tfds,
 }
-CODECS = {'identity': Identity}
+CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec}
 PROTOCOLS = {
     'ball_physics': BallPhysics(),
     'collision_physics': CollisionPhysics(),
@@ -128,7 +134,7 @@ USUAL_PROTOCOL = {
 }
 
 CHOICES = {
-    VideoDiTConfig: Choice('name', MODELS),
+    NetworkConfig: Choice('name', MODELS),
     Process: Choice('name', PROCESSES),
     TimeSampler: Choice('name', TIMES),
     Weighting: Choice('name', WEIGHTINGS),
@@ -145,7 +151,7 @@ class Experiment:
 
     seed: int = 0
     data: Source = BouncingBalls()  # noqa: RUF009, frozen
-    model: VideoDiTConfig = VideoDiTConfig()
+    model: NetworkConfig = VideoDiTConfig()
     codec: Codec = Identity()
     diffusion: Objective = Objective()
     reconstruction: Reconstruction = Reconstruction()

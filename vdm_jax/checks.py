@@ -102,6 +102,8 @@ def check_sampler(run) -> None:
       UserError: more steps than the process has, guidance without a network that knows what "no label" means, or a
         learned variance that was not learned.
     """
+    if run.model.autoencodes:
+        return
     check_positions(run)
     e, diffusion = run.experiment, run.experiment.diffusion
     try:
@@ -135,8 +137,10 @@ def check_positions(run) -> None:
       UserError: it learned the positions of smaller clips.
     """
     model = run.model
+    if 'learned' not in model.position:
+        return
     asked = model.grid_of(run.latent_shape)
-    if 'learned' in model.position and any(a > known for a, known in zip(asked, model.grid, strict=True)):
+    if any(a > known for a, known in zip(asked, model.grid, strict=True)):
         raise UserError(
             f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of patches '
             f'were learned, and {asked} are asked for; set config.data.frames and pixels no larger than in training'

@@ -18,17 +18,27 @@ from vdm_jax.origin import jax_mesh, origins, restored, run_of, said
 
 def train(args, assignments):
     """train an experiment in a run directory, or go on with the one that is there"""
-    from vdm_jax.build import read_experiment
     from vdm_jax.parallel import processes, stop
     from vdm_jax.run import Run
     from vdm_jax.train import loop
     from vdm_jax.train.alike import check_alike
 
     with stop.asked() as asked:
-        run = processes.together(lambda: Run(read_experiment(args.config, assignments)))
+        run = processes.together(lambda: Run(asked_experiment(args, assignments)))
         check_alike(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
         processes.together(run.check)
         return 0 if loop.train(run, args.workdir, asked) else 3
+
+
+def asked_experiment(args, assignments):
+    """That of --config, or where it is not given that of the run directory."""
+    from vdm_jax.build import experiment_from, read_experiment
+    from vdm_jax.config import override
+    from vdm_jax.train.workdir import read_config
+
+    if args.config:
+        return read_experiment(args.config, assignments)
+    return experiment_from(override(read_config(args.workdir), assignments))
 
 
 def sample(args, assignments):
@@ -133,6 +143,17 @@ def export(args, assignments):
     return 0
 
 
+def convert(args, assignments):
+    """turn other people's weights into a run directory, which sample, evaluate and train take up"""
+    from vdm_jax import convert
+
+    opened = convert.load(args)
+    print(opened.report)
+    run = convert.convert(opened, args.out, args.config, assignments)
+    print(f'{args.out}: step 0 of {type(run.model).__name__}, {args.source}')
+    return 0
+
+
 def inspect(args, assignments):
     """what a run directory holds: checkpoints, sizes, fingerprints, data position"""
     from vdm_jax.train.inspect import inspect_run, table
@@ -199,21 +220,38 @@ COMMANDS = {
     'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', '--scalars', '--seed', '--out')),
     'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
     'export': (export, ('--workdir', '--step', '--ema', '--out')),
+    'convert': (
+        convert,
+        ('--source', '--checkpoint', '--out', '--config', '--entry', '--heads', '--allow-missing'),
+    ),
     'inspect': (inspect, ('--workdir', '--step', '--json')),
     'benchmark': (benchmark, ('--config', '--steps', '--json')),
     'plan': (plan, ('--config', '--topology', '--slices', '--search', '--json')),
     'plans': (plans, ('--out',)),
 }
 
+NEEDED = {
+    'train': ('--workdir',),
+    'export': ('--workdir', '--out'),
+    'convert': ('--source', '--checkpoint', '--out'),
+    'inspect': ('--workdir',),
+    'benchmark': ('--config',),
+    'plan': ('--config',),
+}
+
 ON_SEVERAL = ('train', 'sample', 'evaluate')  # processes, each of which is given the same command
 
 OPTIONS = {
     '--config': {
-        'required': True,
         'metavar': 'FILE[:ARGS]',
         'help': 'experiment file; change keys with --config.a.b=v',
     },
     '--workdir': {'metavar': 'DIR', 'help': 'run directory, local or gs://…'},
+    '--source': {'metavar': 'NAME', 'help': 'whose weights: dit, sit, latte, latte_t2v, sd_vae (docs/baselines.md)'},
+    '--checkpoint': {'metavar': 'FILE', 'help': 'safetensors, a directory of diffusers, or .pt with the extra convert'},
+    '--entry': {'metavar': 'NAME', 'help': "which network of a trainer's .pt: ema, taken where there is one, or model"},
+    '--heads': {'type': int, 'help': 'of attention, where the sizes are none of the published ones'},
+    '--allow-missing': {'action': 'store_true', 'help': 'let what is missing or of another shape start fresh'},
     '--weights': {'metavar': 'FILE', 'help': 'weights that export wrote, instead of a run or beside it'},
     '--num': {'type': int, 'default': 16, 'help': 'how many videos (16)'},
     '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},
@@ -258,10 +296,9 @@ def main(argv: list[str] | None = None) -> int:
         for option in options:
             parser.add_argument(option, **OPTIONS[option])
         args, unknown = parser.parse_known_args(rest)
-        if '--weights' not in options and '--workdir' in options and not args.workdir:
-            raise UserError(f'{name}: --workdir=DIR is missing')
-        if name == 'export' and not args.out:
-            raise UserError('export: --out=FILE.safetensors is missing')
+        for option in NEEDED.get(name, ()):
+            if not getattr(args, option.strip('-')):
+                raise UserError(f'{name}: {option}={OPTIONS[option]["metavar"]} is missing')
         assignments = [item for item in unknown if item.startswith('--config.')]
         if strange := [item for item in unknown if item not in assignments]:
             raise UserError(

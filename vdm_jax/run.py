@@ -20,7 +20,7 @@ from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import Protocol
 from vdm_jax.generate import make_generate, make_reconstruct
-from vdm_jax.models.config import NetworkConfig
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
 from vdm_jax.train.denoise import Denoising

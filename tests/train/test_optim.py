@@ -14,7 +14,7 @@ from tests.models.small import SMALL
 from vdm_jax.models.dit import VideoDiT
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.parallel.rules import path_name
-from vdm_jax.train.optim import OptimConfig, make_optimizer, matches, muon_dimensions, schedule
+from vdm_jax.train.optim import OptimConfig, clipped, make_optimizer, matches, muon_dimensions, schedule
 from vdm_jax.train.state import init_params
 
 CONFIG = OptimConfig(name='muon', learning_rate=0.1, clip=None, warmup_steps=0)
@@ -122,3 +122,33 @@ def test_muon_leaves_what_conditions_a_network_to_adam(kind):
         name = path_name(path)
         matrix = name.endswith('kernel') and re.search('attention|cross|mlp', name)
         assert (found is not None) == bool(matrix), name
+
+
+def updates_of(config, gradients):
+    """What the optimizer makes of a list of gradients of one number, step by step."""
+    optimizer, params = make_optimizer(config, 10), {'w': jnp.float32(0)}
+    state, found = optimizer.init(params), []
+    for gradient in gradients:
+        update, state = jax.jit(optimizer.update)({'w': jnp.float32(gradient)}, state, params)
+        found.append(float(update['w']))
+    return found
+
+
+def test_clipping_begins_where_it_is_told():
+    late, seen = clipped(0.1, 2), []
+    state = late.init({'w': jnp.float32(0)})
+    for _ in range(4):
+        update, state = late.update({'w': jnp.float32(5)}, state)
+        seen.append(float(update['w']))
+    np.testing.assert_allclose(seen, [5, 5, 0.1, 0.1], rtol=1e-6)
+    bounded = lambda start: updates_of(OptimConfig(clip=0.1, clip_from=start), [0.05, 5.0, 5.0])
+    never = updates_of(OptimConfig(clip=None), [0.05, 5.0, 5.0])
+    assert bounded(3) == never and bounded(1) != never  # Adam sees the bound where gradients differ in size
+
+
+def test_the_first_update_may_wait_for_the_second_step():
+    config = OptimConfig(learning_rate=0.1, clip=None)
+    joined = dataclasses.replace(config, join_first=True)
+    waited = updates_of(joined, [1.0, 2.0, -1.0])
+    assert waited[0] == 0
+    np.testing.assert_allclose(waited[1:], updates_of(config, [3.0, -1.0]), rtol=1e-6)

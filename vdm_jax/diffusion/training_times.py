@@ -103,6 +103,15 @@ class ShiftedUniform(TimeSampler):
 
 
 @dataclasses.dataclass(frozen=True)
+class Noise(TimeSampler):
+    """Always 1, where nothing of the data is left: a network that predicts x0 is then a regressor, and samples in one
+    step."""
+
+    def sample(self, key, shape, process):
+        return jnp.ones(shape)
+
+
+@dataclasses.dataclass(frozen=True)
 class LogNormalSigma(TimeSampler):
     """log(sigma / alpha) ~ N(mean, std^2), whatever the process: EDM's training noise (Karras et al. 2022, table 1).
 

@@ -10,13 +10,13 @@ from flax import nnx
 
 from vdm_jax.errors import UserError
 from vdm_jax.models.blocks import Context
-from vdm_jax.models.config import NetworkConfig
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.sizes import SIZES, Size
 from vdm_jax.nn import position
 from vdm_jax.nn.arrange import Arrangement, Grid
 from vdm_jax.nn.attend import AttentionConfig
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.embed import (
     CaptionProjection,
     LabelEmbedding,

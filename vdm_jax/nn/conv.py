@@ -60,22 +60,28 @@ def by_taps(x, kernel, stride, padding):
 
 
 class GroupNorm(nnx.Module):
-    """Mean 0 and variance 1 over the rows, columns and channels of a group, each frame by itself, then scale and bias
-    (Wu & He 2018): (..., H, W, C) -> the same; float32 inside."""
+    """Mean 0 and variance 1 over the places and the channels of a group, then scale and bias (Wu & He 2018).
 
-    def __init__(self, channels: int, groups: int = 32, epsilon: float = 1e-6, *, rngs: nnx.Rngs):
+    (..., *places, C) -> the same; float32 inside. places: how many dimensions are normed together, 2 (rows and columns,
+    each frame by itself) or 3 (frames as well).
+    """
+
+    def __init__(self, channels: int, groups: int = 32, epsilon: float = 1e-6, places: int = 2, *, rngs: nnx.Rngs):
         if channels % groups:
             raise ValueError(f'{channels} channels do not divide into {groups} groups')
-        self.groups, self.epsilon = groups, epsilon
+        self.groups, self.epsilon, self.places = groups, epsilon, places
         self.scale = nnx.Param(jnp.ones((channels,), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
 
     def __call__(self, x):
-        *lead, height, width, channels = x.shape
-        x32 = x.astype(jnp.float32).reshape(*lead, height, width, self.groups, -1)
-        axes = (-4, -3, -1)
-        centred = x32 - x32.mean(axes, keepdims=True)
-        variance = jnp.square(centred).mean(axes, keepdims=True)
-        normed = (centred * jax.lax.rsqrt(variance + self.epsilon)).reshape(x.shape)
+        x32 = x.astype(jnp.float32)
+        centred = x32 - self._mean(x32)
+        normed = centred * jax.lax.rsqrt(self._mean(jnp.square(centred)) + self.epsilon)
         scale, bias = (jnp.expand_dims(each[...], range(x.ndim - 1)) for each in (self.scale, self.bias))
         return (normed * scale + bias).astype(x.dtype)
+
+    def _mean(self, x):
+        """Of each channel's group. The places come first: a TPU would pad the few channels of a group to 128 lanes."""
+        mean = x.mean(range(-self.places - 1, -1), keepdims=True)
+        grouped = mean.reshape(*mean.shape[:-1], self.groups, -1).mean(-1)
+        return jnp.repeat(grouped, x.shape[-1] // self.groups, -1)

@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import dit, files, latte, latte_t2v, lpips, sit
+from vdm_jax.pretrained import dit, files, latte, latte_t2v, lpips, sd_vae, sit
 from vdm_jax.pretrained.table import take, tree_of
 
-SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'lpips': lpips, 'sit': sit}
+SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'lpips': lpips, 'sd_vae': sd_vae, 'sit': sit}
 
 
 def load(

@@ -171,6 +171,10 @@ class Checkpoints:
         number = jax.device_put(np.int32(step), abstract.step.sharding)
         return TrainState(number, found['params'], found['ema'], found['opt_state']), found['position']
 
+    def restore_params(self, abstract: TrainState, step: int) -> dict:
+        """The parameters alone."""
+        return self._load(self._fetch(step), {'params': abstract.params})['params']
+
     def restore_ema(self, abstract: TrainState, step: int | None = None) -> tuple[dict, int]:
         """The averages alone, {decay: params}, and their step; neither params nor optimizer are read."""
         step = self._fetch(step)

@@ -1,5 +1,6 @@
 """The story of a run, top to bottom: restore; then for each step: evaluate, save, next batch, step, log the last."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -123,6 +124,10 @@ def begin(run, checkpoints: Checkpoints):
     newest = checkpoints.latest()
     if newest is None:
         return run.create(), 0, False
+    if newest == 0:  # weights to begin with, no run to go on with: data, optimizer and averages are this one's
+        params = checkpoints.restore_params(run.abstract, newest)
+        averages = ema.start(run.experiment.ema, params)
+        return dataclasses.replace(run.create(), params=params, ema=averages), 0, False
     state, was = checkpoints.restore(run.abstract, newest)
     processes.together(lambda: check_position(checkpoints.directory.parent, was, position(run, newest)))
     return state, newest, True

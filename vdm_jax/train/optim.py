@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
@@ -19,7 +20,9 @@ class OptimConfig:
 
     learning_rate is the peak after warmup_steps; 'cosine' then falls to zero at the last step, 'constant' stays.
     With Muon it is the rate of the matrices; all else, and every path that `adam` matches, goes to Adam at
-    adam_learning_rate. Weight decay applies to paths that match `decay`. clip is a bound on the global gradient norm.
+    adam_learning_rate. Weight decay applies to paths that match `decay`. clip is a bound on the global gradient norm,
+    from the update numbered clip_from on (0 is the first). join_first: the first step's gradients wait and are added to
+    the second's, as in trainers whose step 0 goes backward without stepping; that takes memory for one more gradient.
     """
 
     name: Literal['adamw', 'muon'] = 'adamw'
@@ -31,6 +34,8 @@ class OptimConfig:
     b1: float = 0.9
     b2: float = 0.999
     clip: float | None = 1.0
+    clip_from: int = 0
+    join_first: bool = False
     adam_learning_rate: float = 1e-3
     adam: str = r'(embed|modulation|shared|caption|head)'
     momentum: float = 0.95
@@ -40,6 +45,8 @@ class OptimConfig:
             raise ValueError(
                 f'config.optim: learning_rate={self.learning_rate} must be above 0, warmup_steps 0 or more'
             )
+        if self.clip_from < 0:
+            raise ValueError(f'config.optim.clip_from={self.clip_from}: want 0 or more')
 
 
 def schedule(config: OptimConfig, peak: float, steps: int) -> optax.Schedule:
@@ -94,4 +101,44 @@ def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformat
         is_none = lambda leaf: leaf is None or isinstance(leaf, contrib.MuonDimensionNumbers)
         label = lambda leaf: 'adam' if leaf is None else 'muon'
         main = optax.partition(groups, lambda params: jax.tree.map(label, dimensions(params), is_leaf=is_none))
-    return optax.chain(optax.clip_by_global_norm(config.clip), main) if config.clip else main
+    chain = optax.chain(clipped(config.clip, config.clip_from), main) if config.clip else main
+    return joined_first(chain) if config.join_first else chain
+
+
+def clipped(bound: float, start: int) -> optax.GradientTransformation:
+    """The global norm bounded, from update `start` on."""
+    always = optax.clip_by_global_norm(bound)
+    if not start:
+        return always
+
+    def update(grads, count, params=None):
+        bounded, _ = always.update(grads, always.init(grads))
+        return jax.tree.map(lambda a, b: jnp.where(count < start, a, b), grads, bounded), count + 1
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
+
+
+class Joined(NamedTuple):
+    """Of `joined_first`: updates asked for, the gradients that wait, and the state of what they are meant for."""
+
+    count: jax.Array
+    waiting: optax.Updates
+    inner: optax.OptState
+
+
+def joined_first(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`inner`, whose first update is of the gradients of the first two steps, added up; the first step changes
+    nothing."""
+
+    def init(params):
+        return Joined(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params), inner.init(params))
+
+    def update(grads, state, params=None):
+        first = state.count == 0
+        updates, after = inner.update(jax.tree.map(jnp.add, grads, state.waiting), state.inner, params)
+        pick = lambda a, b: jax.tree.map(lambda a, b: jnp.where(first, a, b), a, b)
+        waiting = jax.tree.map(lambda grad: jnp.where(first, grad, 0), grads)
+        updates = jax.tree.map(lambda update: jnp.where(first, 0, update), updates)
+        return updates, Joined(state.count + 1, waiting, pick(state.inner, after))
+
+    return optax.GradientTransformation(init, update)

@@ -40,8 +40,14 @@ FREE = tuple(
 )  # fmt: skip
 
 
+# What must stay in a run that has weights and has not taken a step, as `convert` makes them.
+NETWORK = ('config.model',)
+
+
 def check_workdir(workdir, resolved: dict) -> None:
     """Makes the run directory, or checks that the run that is there is of the same experiment and can go on.
+
+    At step 0 it is of the same network: its weights are a beginning, of whatever is to be learned.
 
     Raises:
       UserError: workdir holds another experiment's run, or one that is past the last step, or cannot be written.
@@ -61,7 +67,8 @@ def check_workdir(workdir, resolved: dict) -> None:
         found = differences(read_config(workdir), resolved)
         # What is free of one source is free of each of several.
         plain = lambda key: re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
-        fixed = {key: pair for key, pair in found.items() if not plain(key).startswith(FREE)}
+        kept = NETWORK if max(steps) == 0 else ('config.',)
+        fixed = {key: pair for key, pair in found.items() if key.startswith(kept) and not plain(key).startswith(FREE)}
         if fixed:
             key, (old, new) = next(iter(fixed.items()))
             more = f' (and {len(fixed) - 1} more keys differ)' if len(fixed) > 1 else ''

@@ -1,0 +1,34 @@
+"""Writes fixtures/image_vae.npz: what diffusers' autoencoders answer. Needs torch and diffusers; weights and inputs are
+not in it, as both come by seed. Run as `python -m tests.parity.make_image_vae`."""
+
+import json
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+
+from tests.parity.image_vae_cases import CASES, STORED, inputs, tensors
+from tests.parity.image_vae_torch import answers, network, shapes
+
+FILE = Path(__file__).parent / 'fixtures' / 'image_vae.npz'
+
+
+def main():
+    torch.manual_seed(0)
+    kept = {'versions': json.dumps({module.__name__: module.__version__ for module in (torch, diffusers, np)})}
+    for name in STORED:
+        config, shape = CASES[name]
+        net = network(config)
+        drawn = tensors(shapes(net))
+        kept[f'{name}/shapes'] = json.dumps(shapes(net))
+        kept[f'{name}/drawn'] = np.array([array.sum() for array in drawn.values()], np.float32)
+        found = answers(net, drawn, *inputs(config, shape))
+        kept |= {f'{name}/{what}': array for what, array in found.items()}
+    FILE.parent.mkdir(exist_ok=True)
+    np.savez_compressed(FILE, **kept)
+    print(FILE, FILE.stat().st_size, 'bytes', kept['versions'])
+
+
+if __name__ == '__main__':
+    main()

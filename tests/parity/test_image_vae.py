@@ -1,0 +1,103 @@
+"""The image VAE is diffusers' AutoencoderKL and AutoencoderKLTemporalDecoder: as stored, and live (marker parity)."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.parity.image_vae_cases import CASES, STORED, about, inputs, tensors
+from vdm_jax import pretrained
+from vdm_jax.codecs.image_codec import ImageVAECodec
+
+FIXTURE = Path(__file__).parent / 'fixtures' / 'image_vae.npz'
+TOLERANCE = 1e-4
+
+
+def ours(config, drawn, video, z) -> dict[str, np.ndarray]:
+    """What our network answers with diffusers' tensors, all frames at once."""
+    model = pretrained.load('sd_vae', drawn, about(config))
+    assert model.config == ImageVAECodec(model=config, scale=0.25)
+    codec = dataclasses.replace(model.config, scale=1.0, slice_frames=0)
+    mean, logvar = jax.jit(codec.moments)(model.params, video)
+    return {'mean': mean, 'logvar': logvar, 'pixels': jax.jit(codec.pixels)(model.params, z)}
+
+
+def apart(found: dict, expected: dict) -> float:
+    """The largest error, where all of them say something."""
+    assert all(np.std(each) > 0.2 for each in expected.values())
+    return max(float(np.abs(found[name] - expected[name]).max()) for name in expected)
+
+
+@pytest.mark.parametrize('name', STORED)
+def test_it_answers_what_diffusers_answered(name):
+    (config, shape), stored = CASES[name], np.load(FIXTURE)
+    drawn = tensors(json.loads(str(stored[f'{name}/shapes'])))
+    sums = np.array([array.sum() for array in drawn.values()])
+    np.testing.assert_allclose(sums, stored[f'{name}/drawn'], atol=1e-4, err_msg='numpy draws other numbers than then')
+    expected = {what: stored[f'{name}/{what}'] for what in ('mean', 'logvar', 'pixels')}
+    assert apart(ours(config, drawn, *inputs(config, shape)), expected) < TOLERANCE
+
+
+@pytest.fixture(scope='module')
+def table():
+    """Rows of the parity table; written when all are there, where VDM_JAX_PARITY_OUT names a directory."""
+    rows = []
+    yield rows
+    if folder := os.environ.get('VDM_JAX_PARITY_OUT'):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / 'image_vae.json').write_text(json.dumps(rows, indent=1))
+
+
+@pytest.fixture
+def theirs():
+    pytest.importorskip('diffusers', reason='diffusers is not installed: pip install torch diffusers')
+    from tests.parity import image_vae_torch
+
+    return image_vae_torch
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('name', CASES)
+def test_it_answers_what_diffusers_answers(name, theirs, table):
+    config, shape = CASES[name]
+    net = theirs.network(config)
+    drawn, given = tensors(theirs.shapes(net)), inputs(config, shape)
+    error = apart(ours(config, drawn, *given), theirs.answers(net, drawn, *given))
+    print(f'{name}: {error:.1e}')
+    table.append({'source': 'sd_vae', 'configuration': name, 'forward': error, 'gradient': None, 'sampler': None})
+    assert error < TOLERANCE
+
+
+@pytest.mark.parity
+def test_slices_of_the_temporal_decoder_are_diffusers_chunks(theirs):
+    """decode_chunk_size of its pipeline: each chunk is decoded as a clip of its own, the last one shorter."""
+    config, shape = CASES['temporal']
+    net, (video, z) = theirs.network(config), inputs(config, shape)
+    drawn = tensors(theirs.shapes(net))
+    model = pretrained.load('sd_vae', drawn, about(config))
+    codec = dataclasses.replace(model.config, scale=1.0, slice_frames=2)
+    chunks = [theirs.answers(net, drawn, video[:, i : i + 2], z[:, i : i + 2])['pixels'] for i in (0, 2, 4)]
+    found = jax.jit(codec.pixels)(model.params, z)
+    np.testing.assert_allclose(found, np.concatenate(chunks, 1), atol=TOLERANCE)
+
+
+@pytest.mark.parity
+def test_tiles_are_diffusers_tiles_where_those_are_whole(theirs):
+    """Its tiles have one size more, a cut one at the end; what none of that touches is compared."""
+    config = CASES['kl'][0]
+    net, (video, z) = theirs.network(config), inputs(config, (1, 1, 56, 32))  # latents 28 x 16
+    drawn = tensors(theirs.shapes(net))
+    net.enable_tiling()
+    net.tile_sample_min_size, net.tile_latent_min_size, net.tile_overlap_factor = 32, 16, 0.25
+    expected = theirs.answers(net, drawn, video, z)
+    model = pretrained.load('sd_vae', drawn, about(config))
+    codec = dataclasses.replace(model.config, scale=1.0, tile=16, overlap=4)
+    pixels, (mean, _) = jax.jit(codec.pixels)(model.params, z), jax.jit(codec.moments)(model.params, video)
+    np.testing.assert_allclose(pixels[:, :, :48, :24], expected['pixels'][:, :, :48, :24], atol=TOLERANCE)
+    np.testing.assert_allclose(mean[:, :, :24, :12], expected['mean'][:, :, :24, :12], atol=TOLERANCE)
+    whole = jax.jit(dataclasses.replace(codec, tile=0).pixels)(model.params, z)
+    assert np.abs(pixels - whole)[:, :, :48, :24].max() > 0.01

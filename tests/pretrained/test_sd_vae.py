@@ -1,0 +1,90 @@
+"""Diffusers' image autoencoders through the door: names of today and of old, what they say of the network, and back."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tests.parity.image_vae_cases import CASES, about, tensors
+from tests.parity.test_image_vae import FIXTURE
+from vdm_jax import pretrained
+from vdm_jax.codecs.image_codec import ImageVAECodec
+from vdm_jax.errors import UserError
+from vdm_jax.pretrained import files, sd_vae
+
+PUBLISHED = {'to_q': 'query', 'to_k': 'key', 'to_v': 'value', 'to_out.0': 'proj_attn'}
+
+
+def stored(name) -> dict[str, np.ndarray]:
+    """A case's tensors, by the names that diffusers gives them."""
+    return tensors(json.loads(str(np.load(FIXTURE)[f'{name}/shapes'])))
+
+
+def load(name, arrays, **more):
+    return pretrained.load('sd_vae', arrays, about(CASES[name][0]) | more)
+
+
+@pytest.mark.parametrize('name', ['kl', 'temporal'])
+def test_every_tensor_is_used_and_comes_back_bit_for_bit(name, tmp_path):
+    arrays = stored(name)
+    model = load(name, arrays)
+    assert model.config == ImageVAECodec(model=CASES[name][0], scale=0.25)
+    assert set(model.report.used) == arrays.keys() and not model.report.unused
+    files.write(tmp_path / 'diffusion_pytorch_model.safetensors', model.export())
+    (tmp_path / 'config.json').write_text(json.dumps(about(CASES[name][0])))
+    again = pretrained.load('sd_vae', tmp_path)
+    assert again.config == model.config
+    jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
+    back = again.export()
+    assert back.keys() == arrays.keys() and all((back[key] == arrays[key]).all() for key in arrays)
+
+
+def test_the_names_of_the_published_files_are_known():
+    arrays = stored('kl')
+
+    def old(name):
+        for new, other in PUBLISHED.items():
+            name = name.replace(f'.{new}.', f'.{other}.')
+        return name
+
+    model = load('kl', {old(name): array for name, array in arrays.items()})
+    assert sum(old(name) != name for name in arrays) == 16
+    jax.tree.map(np.testing.assert_array_equal, model.params, load('kl', arrays).params)
+
+
+def test_it_encodes_and_decodes():
+    model = load('kl', stored('kl'))
+    video = np.random.default_rng(0).integers(0, 256, (1, 2, 12, 20, 3), np.uint8)
+    latents = model.encode(video)
+    assert latents.shape == (1, 2, 6, 10, 4) and latents.dtype == np.float32
+    decoded = model.decode(latents)
+    assert decoded.shape == video.shape and decoded.dtype == np.uint8 and np.std(decoded) > 10
+
+
+def test_another_network_is_refused_by_what_tells_it():
+    arrays = stored('kl')
+    with pytest.raises(UserError, match=r"has no encoder.down_blocks.0.* not diffusers' AutoencoderKL; has x"):
+        load('kl', {'x': np.zeros(1)})
+    with pytest.raises(UserError, match=r'config.json: shift_factor=0.1: the image VAE has None alone'):
+        load('kl', arrays, shift_factor=0.1)
+    with pytest.raises(UserError, match=r"down_block_types=\['AttnDownEncoderBlock2D'\]"):
+        load('kl', arrays, down_block_types=['AttnDownEncoderBlock2D'])
+    with pytest.raises(UserError, match=r'missing: encoder.mid_block.resnets.1.conv1.bias'):
+        load('kl', {name: array for name, array in arrays.items() if 'encoder.mid_block.resnets.1.conv1.b' not in name})
+    with pytest.raises(UserError, match=r'norm_num_groups=3 does not divide 8'):
+        load('kl', arrays, norm_num_groups=3)
+
+
+def test_what_diffusers_does_not_run_is_reported_as_unused():
+    arrays = stored('temporal') | {'decoder.mid_block.resnets.2.time_mixer.mix_factor': np.zeros(1)}
+    assert load('temporal', arrays).report.unused == ('decoder.mid_block.resnets.2.time_mixer.mix_factor',)
+
+
+def test_every_row_is_a_tensor_of_stable_diffusions_shape():
+    """Of the full size, whose names are those of the published file, its old attention aside."""
+    rows = {each.theirs[0]: each.ours for each in sd_vae.rows(ImageVAECodec())}
+    assert len(rows) == 248
+    assert rows['decoder.up_blocks.2.resnets.0.conv_shortcut.weight'] == 'decoder/levels/2/0/shortcut/kernel'
+    assert rows['encoder.down_blocks.2.downsamplers.0.conv.bias'] == 'encoder/levels/2/2/conv/bias'
+    assert rows['decoder.mid_block.attentions.0.to_out.0.weight'] == 'decoder/middle/1/project/kernel'

@@ -1,0 +1,120 @@
+"""The image VAE as a frozen codec: videos <-> latents, in slices and tiles, on each device's own rows."""
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
+from vdm_jax.codecs.pixels import from_bytes, to_bytes
+from vdm_jax.codecs.slices import by_clip, by_frame
+from vdm_jax.codecs.tiles import tiled
+from vdm_jax.errors import UserError
+from vdm_jax.parallel.mesh import BATCH
+from vdm_jax.parallel.verbs import local, ways
+
+SLICE = 8  # frames at a time where nothing is said: enough to fill an accelerator
+
+
+@dataclass(frozen=True)
+class ImageVAECodec:
+    """uint8 video (B, T, H, W, C) <-> float32 latents (B, T, H / f, W / f, latents), scaled to about unit variance.
+
+    path: where its weights lie. scale: what latents are multiplied by. sample: encode draws from the posterior where it
+    is given keys, else takes its mean. dtype: of activations and products.
+    slice_frames: frames that a device encodes or decodes at a time, 0: all. It changes no result, save that the
+    temporal decoder sees no further than its slice, as with diffusers' decode_chunk_size. None: 8, but all at once in
+    the temporal decoder.
+    tile: side in latents of the tiles that larger frames are cut into, 0: none; neighbours share `overlap` latents or
+    more, over which they are blended. It changes results: group norms and the attention in the middle see their tile
+    alone.
+    """
+
+    path: str | None = None
+    model: ImageVAEConfig = ImageVAEConfig()
+    scale: float = 0.18215
+    sample: bool = False
+    slice_frames: int | None = None
+    tile: int = 0
+    overlap: int = 8
+    dtype: Literal['float32', 'bfloat16'] = 'float32'
+
+    def __post_init__(self):
+        if self.slice_frames is not None and self.slice_frames < 0:
+            raise UserError(f'config.codec.slice_frames={self.slice_frames}: want 0 (all) or more')
+        if self.tile < 0 or (self.tile and not 0 <= self.overlap < self.tile):
+            raise UserError(
+                f'config.codec.tile={self.tile}, overlap={self.overlap}: want 0 <= overlap < tile, or tile=0 for none'
+            )
+
+    def latent_shape(self, shape):
+        """(T, H, W, C) of a video -> that of its latents.
+
+        Raises:
+          UserError: the frames are not what the network takes.
+        """
+        return self.model.latent_shape(shape)
+
+    def abstract(self) -> dict:
+        """Shapes and dtypes of the weights."""
+        make = lambda: nnx.to_pure_dict(nnx.state(ImageVAE(self.model, rngs=nnx.Rngs(0)), nnx.Param))
+        return jax.eval_shape(make)
+
+    def encode(self, weights, video_BTHWC, keys_B=None):
+        """uint8 video, or float32 in [-1, 1] -> latents; keys_B: a key for each row, to draw by."""
+        if keys_B is None or not self.sample:
+            return self._encode(weights, video_BTHWC, lambda mean, logvar: self.scale * mean)
+        mean, logvar = self.moments(weights, video_BTHWC)
+        noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(keys_B)
+        return self.scale * (mean + jnp.exp(0.5 * logvar) * noise)
+
+    def decode(self, weights, latents_BTHWC):
+        """Latents -> uint8 video."""
+        return self._decode(weights, latents_BTHWC, to_bytes)
+
+    def moments(self, weights, video_BTHWC):
+        """Mean and log variance of the latents before they are scaled; video: uint8, or float32 in [-1, 1]."""
+        both = self._encode(weights, video_BTHWC, lambda *moments: jnp.concatenate(moments, -1))
+        return jnp.split(both, 2, -1)
+
+    def pixels(self, weights, latents_BTHWC):
+        """Latents -> float32 video, about [-1, 1]; neither rounded nor cut off."""
+        return self._decode(weights, latents_BTHWC, lambda video: video)
+
+    def _encode(self, weights, video_BTHWC, finish):
+        self.latent_shape(video_BTHWC.shape[1:])
+
+        def call(network, x):
+            x = from_bytes(x) if x.dtype == jnp.uint8 else x
+            return finish(*network.moments(x.astype(self.dtype)))
+
+        sizes, count = (self.model.factor, 1), SLICE if self.slice_frames is None else self.slice_frames
+        each = lambda network, x: tiled(functools.partial(call, network), x, self.tile, self.overlap, sizes)
+        return self._run(each, by_frame, count, weights, video_BTHWC)
+
+    def _decode(self, weights, latents_BTHWC, finish):
+        call = lambda network, z: network.decode((z / self.scale).astype(self.dtype))
+        sizes, mixes = (1, self.model.factor), self.model.temporal
+        count = (0 if mixes else SLICE) if self.slice_frames is None else self.slice_frames
+        each = lambda network, z: finish(tiled(functools.partial(call, network), z, self.tile, self.overlap, sizes))
+        return self._run(each, by_clip if mixes else by_frame, count, weights, latents_BTHWC)
+
+    def _run(self, call, walk, count, weights, x_BTHWC):
+        """call(network, x) on each device's own rows, and frames of its own where they do not mix and the mesh splits
+        a clip's frames, so that nothing is gathered; there on `count` frames at a time."""
+
+        def here(weights, x):
+            return walk(functools.partial(call, nnx.merge(graphdef(self.model), weights)), x, count)
+
+        wanted = (BATCH,) if walk is by_clip else (BATCH, 'sequence')
+        axes = tuple(axis if x_BTHWC.shape[i] % ways(axis) == 0 else None for i, axis in enumerate(wanted))
+        return local(here, ((), axes), axes)(weights, x_BTHWC)
+
+
+@functools.cache
+def graphdef(config: ImageVAEConfig) -> nnx.GraphDef:
+    """The network without its weights."""
+    return nnx.graphdef(nnx.eval_shape(lambda: ImageVAE(config, rngs=nnx.Rngs(0))))

@@ -1,0 +1,99 @@
+"""The image VAE of latent diffusion (Rombach et al. 2022): Stable Diffusion's network, and Stable Video Diffusion's."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vdm_jax.codecs.image_decoder import Decoder
+from vdm_jax.codecs.image_encoder import Encoder
+from vdm_jax.errors import UserError
+from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.conv import Conv
+from vdm_jax.nn.count import counted_flops
+
+
+@dataclass(frozen=True)
+class ImageVAEConfig(NetworkConfig):
+    """Diffusers' AutoencoderKL, in its words; the defaults are Stable Diffusion's, 83,653,863 parameters.
+
+    block_out_channels: of every level, each half as large as the one before. norm_num_groups: of every group norm.
+    use_quant_conv, use_post_quant_conv: 1x1 convolutions of the moments and of the latents. temporal: the decoder of
+    diffusers' AutoencoderKLTemporalDecoder, which mixes frames and has no second 1x1 convolution.
+    """
+
+    autoencodes: ClassVar = True
+
+    in_channels: int = 3
+    out_channels: int = 3
+    latent_channels: int = 4
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    norm_num_groups: int = 32
+    mid_block_add_attention: bool = True
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    temporal: bool = False
+
+    def __post_init__(self):
+        if not self.block_out_channels or self.layers_per_block < 1:
+            raise UserError('config.codec.model: want one level and one layer at least')
+        for channels in self.block_out_channels:
+            if channels % self.norm_num_groups:
+                raise UserError(
+                    f'config.codec.model.norm_num_groups={self.norm_num_groups} does not divide {channels} of '
+                    f'block_out_channels={self.block_out_channels}'
+                )
+        if self.temporal and not self.mid_block_add_attention:
+            raise UserError('config.codec.model.mid_block_add_attention=False: the temporal decoder always has it')
+
+    @property
+    def factor(self) -> int:
+        """Pixels along a side of one latent."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+    def latent_shape(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """Of the latents of a video of shape (T, H, W, C).
+
+        Raises:
+          UserError: the frames are not what the network takes.
+        """
+        frames, height, width, channels = shape
+        if height % self.factor or width % self.factor or channels != self.in_channels:
+            raise UserError(
+                f'config.codec: takes frames of {self.in_channels} channels whose sides {self.factor} divides, found '
+                f'{height}x{width} and {channels} channels; change config.data.pixels'
+            )
+        return frames, height // self.factor, width // self.factor, self.latent_channels
+
+    def fitted(self, shape, classes):
+        self.latent_shape(shape)
+        return self
+
+    def flops(self, shape, images=0, per_frame=False):
+        x = jax.ShapeDtypeStruct((1, shape[0] + images, *shape[1:], self.in_channels), jnp.float32)
+        return counted_flops(lambda x: (vae := ImageVAE(self, rngs=nnx.Rngs(0))).decode(vae.moments(x)[0]), x)
+
+
+class ImageVAE(nnx.Module):
+    """Encoder and decoder of frames; every frame by itself, but for the temporal decoder."""
+
+    def __init__(self, config: ImageVAEConfig, *, rngs: nnx.Rngs):
+        latents = config.latent_channels
+        self.encoder = Encoder(config, rngs=rngs)
+        self.decoder = Decoder(config, rngs=rngs)
+        self.quant = Conv(2 * latents, 2 * latents, (1, 1), rngs=rngs) if config.use_quant_conv else None
+        has_post = config.use_post_quant_conv and not config.temporal
+        self.post_quant = Conv(latents, latents, (1, 1), rngs=rngs) if has_post else None
+
+    def moments(self, x_BTHWC):
+        """Mean and log variance of the posterior, each (B, T, H / f, W / f, latents) float32, of pixels in [-1, 1]."""
+        y = self.encoder(x_BTHWC)
+        mean, logvar = jnp.split((y if self.quant is None else self.quant(y)).astype(jnp.float32), 2, -1)
+        return mean, jnp.clip(logvar, -30, 20)
+
+    def decode(self, z_BTHWC):
+        """Pixels, about [-1, 1], (B, T, h f, w f, C) float32, of latents that are not scaled."""
+        return self.decoder(z_BTHWC if self.post_quant is None else self.post_quant(z_BTHWC)).astype(jnp.float32)

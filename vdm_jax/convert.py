@@ -1,0 +1,106 @@
+"""Other people's weights as a run directory: what sample, evaluate and train take up as if it had been trained here."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from vdm_jax import pretrained
+from vdm_jax.build import Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.codecs.image_codec import ImageVAECodec
+from vdm_jax.config import differences, override
+from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.samplers import Ancestral, Euler
+from vdm_jax.diffusion.spacing import Linear
+from vdm_jax.errors import UserError
+from vdm_jax.pretrained.network import Network
+from vdm_jax.run import Run
+from vdm_jax.train import ema
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.loop import position
+from vdm_jax.train.optim import OptimConfig
+from vdm_jax.train.workdir import check_workdir, write_papers
+
+# How a network is computed, and which clips it has seen: no weight hangs on these.
+COMPUTING = (
+    'config.model.attention',
+    'config.model.remat',
+    'config.model.scan',
+    'config.model.dtype',
+    'config.model.grid',
+)
+
+
+def convert(opened, out, spec: str | None = None, assignments: list[str] = ()) -> Run:
+    """Writes step 0 of a run whose parameters and averages are those of `opened`, what pretrained.load gave.
+
+    spec: the experiment that it is to be a run of, so that `train --config=SPEC --workdir=OUT` goes on from here; where
+    not given, one of the source's own objective and sampler on noise of the right shape. assignments go on top.
+
+    Raises:
+      UserError: the experiment's network is not that of the checkpoint, or `out` holds a run already.
+    """
+    if spec:
+        experiment = read_experiment(spec, list(assignments))
+    else:
+        experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
+    run = Run(experiment)
+    check_same(opened, run.model)
+    check_workdir(out, run.resolved)
+    with jax.set_mesh(run.mesh), Checkpoints(f'{out}/checkpoints', experiment.checkpoint, writes=True) as checkpoints:
+        if checkpoints.steps():
+            raise UserError(f'--out={out}: holds a run already; choose another directory')
+        state, shardings = run.create(), jax.tree.map(lambda leaf: leaf.sharding, run.abstract.params)
+        params = jax.tree.map(lambda array, where: jax.device_put(np.asarray(array), where), opened.params, shardings)
+        state = dataclasses.replace(state, params=params, ema=ema.start(experiment.ema, params))
+        write_papers(out, run.resolved)
+        checkpoints.save(0, state, position(run, 0))
+        checkpoints.wait()
+    return run
+
+
+def usual(opened) -> Experiment:
+    """An experiment for a checkpoint alone: its network and objective, the sampler of its papers, clips of noise."""
+    optim = OptimConfig(learning_rate=1e-4, clip=None)  # that of DiT, SiT and Latte
+    if not isinstance(opened, Network):
+        model = opened.config.model
+        pixels = max(256, model.factor)
+        data = Synthetic(frames=1, pixels=pixels, channels=model.in_channels, size=1, classes=0)
+        return Experiment(data=data, model=model, optim=optim)
+    model, objective = opened.config, opened.objective
+    frames, rows, _ = model.grid
+    data = Synthetic(frames * model.time_patch, rows * model.patch, model.channels, classes=model.classes)
+    if isinstance(objective.process, DDPM):
+        learned = objective.variance == 'learned_range'
+        sampler = Ancestral(steps=250, spacing=Linear(), variance='learned' if learned else 'small')
+    else:
+        sampler = Euler(steps=250)
+    return Experiment(data=data, model=model, diffusion=objective, sampler=sampler, optim=optim)
+
+
+def check_same(opened, model) -> None:
+    """Whether an experiment's network has the checkpoint's parameters."""
+    theirs = opened.config.model if isinstance(opened.config, ImageVAECodec) else opened.config
+    if type(theirs) is not type(model):
+        raise UserError(
+            f'config.model: the checkpoint is of a {type(theirs).__name__}, not of a {type(model).__name__}'
+        )
+    found = differences(as_dict(model), as_dict(theirs), 'config.model')
+    found = {key: pair for key, pair in found.items() if not key.startswith(COMPUTING)}
+    if found:
+        key, (ours, checkpoint) = next(iter(found.items()))
+        raise UserError(f'{key}={ours}: the checkpoint has {checkpoint}')
+
+
+def as_dict(model) -> dict:
+    """A network's config with its sizes spelt out, which a name and numbers can say alike."""
+    sizes = dataclasses.asdict(model.sizes) if hasattr(model, 'sizes') else {}
+    return dataclasses.asdict(model) | sizes | {'size': None}
+
+
+def load(args) -> object:
+    """What pretrained.load makes of the options of `convert`."""
+    return pretrained.load(
+        args.source, args.checkpoint, entry=args.entry, heads=args.heads, allow_missing=args.allow_missing
+    )

@@ -1,0 +1,112 @@
+"""ConvLSTM (Shi et al. 2015): a recurrent regressor of frames, the opponent of networks that sample them."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vdm_jax.errors import UserError
+from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.conv import Conv
+from vdm_jax.nn.embed import patchify, unpatchify
+from vdm_jax.nn.linear import Linear
+from vdm_jax.parallel.mesh import BATCH
+from vdm_jax.parallel.verbs import constrain
+
+
+@dataclass(frozen=True)
+class ConvLSTMConfig(NetworkConfig):
+    """`layers` cells of `hidden` channels with kernels of `kernel` x `kernel` over patches of `patch` x `patch` pixels.
+
+    The defaults are those of ConvLSTM-S in OpenSTL (Tan et al. 2023): 11.7 million weights that are used (the 15.0
+    million that are published count convolutions that its code makes and never calls).
+    """
+
+    layers: int = 4
+    hidden: int = 128
+    kernel: int = 5
+    patch: int = 4
+    channels: int | None = None
+    dtype: Literal['float32', 'bfloat16'] = 'float32'
+
+    def __post_init__(self):
+        for name in ('layers', 'hidden', 'kernel', 'patch'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'config.model.{name}={getattr(self, name)}: want 1 or more')
+
+    def fitted(self, shape, classes):
+        _, height, width, channels = shape
+        if height % self.patch or width % self.patch:
+            raise UserError(f'config.model.patch={self.patch} does not divide frames of {height}x{width}')
+        return replace(self, channels=channels)
+
+    def flops(self, shape, images=0, per_frame=False):
+        frames, height, width = shape
+        places, d = height * width // self.patch**2, self.hidden
+        widths = [self.patch**2 * self.channels] + [d] * (self.layers - 1)
+        cells = sum(2 * self.kernel**2 * (size + d) * 4 * d for size in widths)
+        return float((frames - 1) * places * (cells + 2 * d * widths[0]))
+
+
+class Cell(nnx.Module):
+    """One step of a convolutional LSTM: x (B, H, W, I), memory (h, c) (B, H, W, D) each -> the memory after it."""
+
+    def __init__(self, size_in: int, config: ConvLSTMConfig, *, rngs: nnx.Rngs):
+        self.gates = Conv(size_in + config.hidden, 4 * config.hidden, (config.kernel,) * 2, rngs=rngs)
+
+    def __call__(self, x, memory):
+        h, c = memory
+        enter, forget, new, out = jnp.split(self.gates(jnp.concatenate([x, h], -1)), 4, -1)
+        c = jax.nn.sigmoid(forget) * c + jax.nn.sigmoid(enter) * jnp.tanh(new)
+        return jax.nn.sigmoid(out) * jnp.tanh(c), c
+
+
+class ConvLSTM(nnx.Module):
+    """Every frame from those before it. Called as VideoDiT is, so that it trains and predicts by the same code.
+
+    Frames whose time t (B, T) is 0 are seen; in place of any other the network sees its own prediction of it, and not
+    the noise that x holds there: with config.diffusion.prediction=x0 it is a regressor, whose sampler takes one step.
+    Conditions are not looked at. The first frame, which has none before it, is predicted as 0.
+    """
+
+    def __init__(self, config: ConvLSTMConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        size = config.patch**2 * config.channels
+        self.cells = nnx.List(
+            [Cell(size if i == 0 else config.hidden, config, rngs=rngs) for i in range(config.layers)]
+        )
+        self.out = Linear(config.hidden, size, rngs=rngs)
+
+    def __call__(self, x_BTHWC, t_BT, conditions=None, images: int = 0):
+        """(B, T, H, W, C), t (B, T) -> float32 frames of x's shape, each predicted from those before it.
+
+        Raises:
+          UserError: no frame is given, or images stand behind the clip.
+        """
+        if t_BT.ndim < 2 or images:
+            raise UserError('config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context')
+        config, (batch, frames, height, width, _) = self.config, x_BTHWC.shape
+        rows, columns = height // config.patch, width // config.patch
+        tokens = patchify(x_BTHWC.astype(config.dtype), 1, config.patch).reshape(batch, frames, rows, columns, -1)
+        none = jnp.zeros((batch, rows, columns, config.hidden), config.dtype)
+
+        def step(carry, moment):
+            memory, said = carry
+            token, time = moment
+            x = constrain(jnp.where(jnp.expand_dims(time == 0, (1, 2, 3)), token, said), BATCH)
+            after = []
+            for cell, before in zip(self.cells, memory, strict=True):
+                after.append(cell(x, before))
+                x = after[-1][0]
+            said = self.out(x)
+            return (tuple(after), said), said
+
+        start = ((none, none),) * config.layers, jnp.zeros_like(tokens[:, 0])
+        moments = jnp.moveaxis(tokens[:, :-1], 1, 0), t_BT[:, :-1].T
+        _, said = jax.lax.scan(step, start, moments)
+        said = jnp.concatenate([jnp.zeros_like(said[:1]), said]).swapaxes(0, 1)
+        return unpatchify(
+            said.reshape(batch, frames, rows * columns, -1), (frames, height, width), 1, config.patch
+        ).astype(jnp.float32)
