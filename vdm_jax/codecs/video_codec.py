@@ -66,10 +66,18 @@ class VideoVAECodec:
 
     def encode(self, weights, video_BTHWC, keys_B=None):
         """uint8 video -> normalised latents; keys_B: a key for each row, to draw by."""
+        return self.normalised(self.moments(weights, video_BTHWC), keys_B)
+
+    def moments(self, weights, video_BTHWC):
+        """uint8 video -> means and log variances of its latents side by side, (B, T', H', W', 2 latent)."""
         self.latent_shape(video_BTHWC.shape[1:])
         network = self._network(weights)
         moments = lambda x, past: jnp.concatenate(network.moments(from_bytes(x), past), -1)
-        mean, logvar = jnp.split(chunked(moments, video_BTHWC, self.chunk, self.model.time), 2, -1)
+        return chunked(moments, video_BTHWC, self.chunk, self.model.time)
+
+    def normalised(self, moments, keys_B=None):
+        """Latents of such moments, drawn by the keys or means, as the network takes them."""
+        mean, logvar = jnp.split(moments, 2, -1)
         z = draw(mean, logvar, keys_B) if self.sample and keys_B is not None else mean
         shift, scale = self._moments_of_latents
         return (z - shift) / scale

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.errors import UserError
-from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.causal import CausalConv, Down, Past, Up, depth_to_space, space_to_depth
 from vdm_jax.nn.chain import Chain
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import GroupNorm
 from vdm_jax.nn.linear import Linear
 from vdm_jax.parallel.mesh import BATCH
