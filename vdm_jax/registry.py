@@ -16,13 +16,11 @@ from vdm_jax.errors import UserError
 
 FIELDS = ('Paper', 'Table', 'Topology', 'Hardware', 'Expected', 'Status')
 STATUSES = {
-    'reproduced': 'trained here by the command of the file; the published number came out, under the published protocol',
-    'weights-parity': 'checkpoints in the format of the official code load, and the network then gives what that code '
-    'gives; its training is not compared',
-    'loss-parity': "as weights-parity, and the training loss and every tensor's gradient are those of the official code "
-    'too; nothing is trained',
-    'untested': 'the published recipe as far as it is known, with what is left out; it builds and plans, nothing of it '
-    'was run',
+    'reproduced': 'trained here by the command of the file; the published number came out, under its protocol',
+    'weights-parity': 'checkpoints of the official code load, and the network gives what that code gives; shown with '
+    'random weights, no published ones were at hand; its training is not compared',
+    'loss-parity': "as weights-parity, and the training loss and every tensor's gradient are the official code's too",
+    'untested': 'the published recipe as far as it is known, with what is left out; it builds and plans, no more',
     'measured': 'a world of our own, or a task without a recipe to follow; the numbers were measured by this file',
 }
 BEGIN, END = '<!-- rows of `python -m vdm_jax baselines` -->', '<!-- end of rows -->'
@@ -68,7 +66,7 @@ def fields(text: str) -> dict[str, str]:
             name = None
         elif name:
             found[name].append(line.strip())
-    return {name: ' '.join(lines) for name, lines in found.items()}
+    return {name: ' '.join(lines).removesuffix('.') for name, lines in found.items()}
 
 
 def read(file: str | Path) -> Baseline:
@@ -81,7 +79,8 @@ def read(file: str | Path) -> Baseline:
     said = fields(text)
     missing = [field for field in FIELDS if not said.get(field)]
     lines = [line.strip() for line in text.splitlines() if line.startswith(' ')]
-    commands = [re.split(r'\s{2,}#', line)[0] for line in lines if line.startswith('python -m vdm_jax ')]
+    said_so = [line for line in lines if line.startswith('python -m vdm_jax ')]
+    commands = [' '.join(re.split(r'\s{2,}#', line)[0].split()) for line in said_so]
     if not any(f'experiments/{name}' in command for command in commands):
         missing.append(f'an indented line python -m vdm_jax … experiments/{name}')
     if missing:
@@ -119,7 +118,7 @@ def table(found: list[Baseline]) -> str:
     lines = [('experiment', 'status', 'paper and table', 'published, or measured here')]
     lines.append(tuple('-' * width for width in widths))
     for each in found:
-        paper = each.paper + ('' if each.table == 'none' else f' {each.table}')
+        paper = each.paper + ('' if each.table == 'none' else f'; {each.table}')
         cells = zip((each.file, each.status, paper, each.expected), widths, strict=True)
         wrapped = [textwrap.wrap(cell, width) for cell, width in cells]
         height = max(map(len, wrapped))
