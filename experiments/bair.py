@@ -14,8 +14,8 @@ the best of 100, FVD may count the given frames or not.
 
 Paper: none; the data are Ebert et al. 2017 (arXiv:1710.05268).
 Table: none.
-Topology: v5e:2x2
-Hardware: 4 chips of TPU v5e, in docs/plans.md, never run.
+Topology: v5p:2x2x1
+Hardware: 4 chips of TPU v5p, in docs/plans.md, never run.
 Expected: no number of ours. FVD of 100 samples for each of 256 clips, by others: 1 to 15 MAGVIT 62, VDM 66.9, MCVD
 89.5; 2 to 14 FAR-B 99.3, MCVD 87.8, ExtDM 81.6; 2 to 28 FAR-B 144.3, MCVD 119.0, ExtDM 102.8.
 Status: untested.

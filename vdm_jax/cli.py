@@ -216,12 +216,12 @@ def baselines(args, assignments):
     """the experiments that are there: paper, what is published, and how far each is proved here"""
     from dataclasses import asdict
 
-    from vdm_jax import pages, registry
+    from vdm_jax import registry
 
     found = [registry.read(file) for file in registry.files()]
     print(json.dumps([asdict(each) for each in found], indent=2) if args.json else registry.table(found))
     if args.out:
-        pages.replace(args.out, registry.BEGIN, registry.END, registry.markdown(found))
+        registry.write(args.out, found)
     return 0
 
 

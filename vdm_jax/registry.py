@@ -24,6 +24,7 @@ STATUSES = {
     'measured': 'a world of our own, or a task without a recipe to follow; the numbers were measured by this file',
 }
 BEGIN, END = '<!-- rows of `python -m vdm_jax baselines` -->', '<!-- end of rows -->'
+BRIEF = '<!-- rows of `python -m vdm_jax baselines`, in brief -->'
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,30 @@ def files(folder: str | Path = 'experiments') -> list[Path]:
     return found
 
 
-def markdown(found: list[Baseline]) -> list[str]:
+def markdown(found: list[Baseline], brief: bool = False) -> list[str]:
     """The lines of the table as pages have it."""
-    head = ('experiment', 'paper', 'table', 'what is published, or was measured here', 'hardware', 'status')
     status = lambda each: f'**{each.status}**' + (f': {each.note}' if each.note else '')
-    rows = [(f'`{each.file}`', each.paper, each.table, each.expected, each.hardware, status(each)) for each in found]
-    return pages.table(head, rows)
+    columns = {
+        'experiment': lambda each: f'`{each.file}`',
+        'paper': lambda each: each.paper,
+        'table': lambda each: each.table,
+        'published, or measured here': lambda each: each.expected,
+        'hardware': lambda each: each.hardware,
+        'status': status,
+    }
+    if brief:
+        columns = {name: columns[name] for name in ('experiment', 'paper')} | {'status': lambda each: each.status}
+    return pages.table(tuple(columns), [tuple(cell(each) for cell in columns.values()) for each in found])
+
+
+def write(page: str, found: list[Baseline]) -> None:
+    """Puts the table where the file `page` has its old one, brief where its mark says so.
+
+    Raises:
+      UserError: the file has no place for it.
+    """
+    brief = Path(page).is_file() and BRIEF in Path(page).read_text()
+    pages.replace(page, BRIEF if brief else BEGIN, END, markdown(found, brief))
 
 
 def table(found: list[Baseline]) -> str:
