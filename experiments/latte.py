@@ -21,9 +21,10 @@ Theirs, from the code and configs of Vchitect/Latte: the network, DDPM of 1,000 
 AdamW 1e-4 constant, clipping at 0.1 from a late step on, a step 0 that does not step, EMA 0.9999 without warm-up,
 seed 3407, 250 ancestral steps. Ours: bfloat16 products where they have float32 with TF32; 256 clips a step where they
 have 40 (:batch=40 for 8 chips, 32 with images, and :steps=1000000 for their length), so that clipping begins after as
-many clips as theirs; frames exactly 3 apart, where theirs spread 16 over 48. With images: each has a time of its own,
-where theirs have their clip's, and passes through the blocks over time by itself, where theirs go around them.
-Variants 2 to 4 have the depth of variant 1; how deep the paper's are is not in its code.
+many clips as theirs; frames exactly 3 apart and resized bicubically, where theirs spread 16 over 48 and are resized
+bilinearly; a video shorter than that holds its last frame, where theirs takes frames that are closer. With images:
+each has a time of its own, where theirs have their clip's, and passes through the blocks over time by itself, where
+theirs go around them. Variants 2 to 4 have the depth of variant 1; how deep the paper's are is not in its code.
 
 Paper: Latte (Ma et al. 2024, arXiv:2401.03048).
 Table: its comparison on four data sets, as cited by others.

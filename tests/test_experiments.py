@@ -157,7 +157,7 @@ def test_latte_clips_from_the_step_of_its_configs_on(arg, first):
     assert optim.clip == pytest.approx(0.15 if 'images' in arg else 0.1)
 
 
-@pytest.mark.parametrize('variant, layout', enumerate(['interleaved', 'late_fusion', 'sequential', 'split_heads'], 1))
+@pytest.mark.parametrize('variant, layout', [*enumerate(['interleaved', 'late_fusion', 'sequential', 'split_heads'], 1)])
 def test_latte_has_four_variants(variant, layout):
     assert read_experiment(f'{ROOT}/experiments/latte.py:variant={variant}').model.layout == layout
 
