@@ -9,14 +9,21 @@ DEMO_STEPS ?=
 # The demo fails where the starter weights miss the bar of their protocol.
 DEMO_CHECK ?= --require
 BIN = $(VENV)/bin
+# The environment that has PyTorch, diffusers and what the official code imports, for `make parity` alone.
+PARITY ?= .venv-parity
 
-.PHONY: demo plans test test-all lint format clean
+.PHONY: demo plans parity test test-all lint format clean
+
+SETUP = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")' \
+	&& $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq --upgrade pip \
+	&& $(@D)/bin/python -m pip install -qq --editable
 
 $(VENV)/ready: setup.cfg pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[video,dev]'
+	$(SETUP) '.[video,dev]'
+	touch $@
+
+$(PARITY)/ready: setup.cfg pyproject.toml
+	$(SETUP) '.[parity]'
 	touch $@
 
 demo: $(VENV)/ready
@@ -29,6 +36,13 @@ demo: $(VENV)/ready
 plans: $(VENV)/ready
 	$(BIN)/python -m pip install -qq --editable '.[tpu]'
 	$(BIN)/python -m vdm_jax plans --out=docs/plans.md
+
+# The table of docs/baselines.md, from comparisons with the official code, whose checkouts DIT_CHECKOUT, SIT_CHECKOUT and
+# LATTE_CHECKOUT name; those of a checkout that is not named are skipped, and are not in the table.
+parity: $(PARITY)/ready
+	rm -rf $(PARITY)/measured
+	VDM_JAX_PARITY_OUT=$(PARITY)/measured $(PARITY)/bin/python -m pytest -m parity tests/parity tests/pretrained
+	$(PARITY)/bin/python -m tests.parity.table $(PARITY)/measured --out=docs/baselines.md
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2
@@ -43,4 +57,4 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) $(PARITY) runs build *.egg-info

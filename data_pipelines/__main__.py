@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from data_pipelines import inspect_folder
+from data_pipelines import cache_latents, inspect_folder
 from vdm_jax.errors import UserError
 
 COMMANDS = {
     'inspect': inspect_folder,  # what a folder of videos holds
+    'cache-latents': cache_latents,  # latents of every clip of an experiment's source
 }
 
 
@@ -20,7 +21,11 @@ def main(arguments=None):
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    parsed = parser.parse_args(arguments)
+    parsed, more = parser.parse_known_args(arguments)
+    takes = [item for item in more if item.startswith('--config.')] if hasattr(parsed, 'config') else []
+    if strange := [item for item in more if item not in takes]:
+        parser.error(f'unrecognized arguments: {" ".join(strange)}')
+    parsed.assignments = takes
     try:
         parsed.run(parsed)
     except UserError as error:

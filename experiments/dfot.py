@@ -2,9 +2,13 @@
 
     python -m vdm_jax train --config=experiments/dfot.py --workdir=RUN
     python -m vdm_jax sample --workdir=RUN --config.diffusion.context=2     # 5 given frames are 2 of latents
+    python -m vdm_jax train --config=experiments/dfot.py:data=videos --config.data.path=DIR \
+        --config.codec.path=VAE --workdir=RUN
 
-size=S, B, L or XL. The latents are synthetic noise of the right shape: the paper's video VAE is not here, and one of
-our own (video_vae.py) would take its place as config.codec. So it plans and times a run, and trains nothing.
+size=S, B, L or XL. data=latents, the default, is synthetic noise of the latents' shape: it plans and times a run, and
+trains nothing. data=videos reads a folder of videos. The paper's video VAE is not here: VAE is the run directory of
+one of our own, with 16 channels. It wants config.codec.mean and std, of each channel of its latents, which the
+paper's code normalises too.
 
 Theirs, from the paper and its configs: a noise level for each frame, full attention over space and time, rotary
 positions in three axes, patches of 1, 1,000 cosine steps, v, fused min-SNR weights (gamma 5, decay 0.96, before and
@@ -25,9 +29,14 @@ from vdm_jax.config import ConfigDict, parse_arg
 
 
 def get_config(arg=None):
-    arg = parse_arg(arg, size=('XL', 'L', 'B', 'S'), batch=192, steps=640_000, fsdp=1)
+    arg = parse_arg(arg, size=('XL', 'L', 'B', 'S'), data=('latents', 'videos'), batch=192, steps=640_000, fsdp=1)
+    videos = arg.data == 'videos'
     config = ConfigDict()
-    config.data = ConfigDict({'source': 'synthetic', 'frames': 5, 'pixels': 16, 'channels': 16, 'classes': 0})
+    if videos:
+        config.data = ConfigDict({'source': 'video_folder', 'frames': 17, 'pixels': 128})
+        config.codec = ConfigDict({'name': 'video_vae', 'model': {'latent': 16, 'time': 4, 'space': 8}, 'sample': True})
+    else:
+        config.data = ConfigDict({'source': 'synthetic', 'frames': 5, 'pixels': 16, 'channels': 16, 'classes': 0})
     config.model = ConfigDict(
         {
             'size': arg.size,
@@ -53,5 +62,5 @@ def get_config(arg=None):
     config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 10_000})
     config.ema = ConfigDict({'decays': (0.9999,)})
     config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
-    config.evaluate = ConfigDict({'batch_size': 64, 'context': 2})
+    config.evaluate = ConfigDict({'batch_size': 64, 'context': 5 if videos else 2})
     return config

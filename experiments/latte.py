@@ -14,8 +14,8 @@ single images beside each clip, as their *_img configs do. fsdp=16 splits weight
 data=latents, the default, is synthetic noise of the latents' shape and number of classes: it plans and times a run,
 and what it trains is nothing. data=videos reads a folder of videos (for ucf101 with a folder a class; Sky Time-lapse
 comes as folders of frames, to be made videos of first) and needs the image VAE: VAE is a run directory made by
-`convert --source=sd_vae`. With images=8 the folder is named twice, config.data.clips.path and
-config.data.images.path.
+`convert --source=sd_vae`. Latents are made as clips come, or once and read from a cache (--config.latents=DIR,
+docs/data.md). With images=8 the folder is named twice, config.data.clips.path and config.data.images.path.
 
 Theirs, from the code and configs of Vchitect/Latte: the network, DDPM of 1,000 linear steps with learned variance,
 AdamW 1e-4 constant, clipping at 0.1 from a late step on, a step 0 that does not step, EMA 0.9999 without warm-up,

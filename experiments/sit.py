@@ -19,8 +19,8 @@ Topology: v5p:2x2x4
 Hardware: 16 chips of TPU v5p for XL, in docs/plans.md, never run.
 Expected: FID-50K by ADM's evaluator: XL/2 after 7M steps with guidance 1.5 and their stochastic sampler 2.06 (2.15
 when sampled on TPU).
-Status: weights-parity: network and conversion are the official code's, on random weights (docs/baselines.md); nothing
-is trained.
+Status: loss-parity: network, conversion, loss and gradients are the official code's, on random weights
+(docs/baselines.md); nothing is trained.
 """
 
 from vdm_jax.config import ConfigDict, parse_arg

@@ -11,7 +11,7 @@ from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import hardware
 from vdm_jax.planning import ask, docs
-from vdm_jax.planning.ahead import batch_of
+from vdm_jax.planning.ahead import asks_of, batch_of
 from vdm_jax.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -23,8 +23,8 @@ LARGER_OF = {  # what there is beside the default
     'dit': ':size=B,patch=4,data=images',
     'sit': ':size=B,patch=8,sampler=euler,data=images',
     'vdm': ':dataset=bair,size=S',
-    'walt': ':dataset=k600',
-    'dfot': ':size=B',
+    'walt': ':dataset=k600,data=videos',
+    'dfot': ':size=B,data=videos',
     'far': ':size=XL,conditional',
     'bair': ':given=2,frames=30,size=B,patch=8',
 }
@@ -128,9 +128,11 @@ def test_networks_have_as_many_parameters_as_published(spec, millions):
         pytest.param('vdm.py:dataset=k600,data=synthetic', marks=pytest.mark.slow),
         pytest.param('walt.py', marks=pytest.mark.slow),
         'walt.py:dataset=k600',
+        pytest.param('walt.py:dataset=k600,data=videos', marks=pytest.mark.slow),
+        pytest.param('dfot.py:data=videos', marks=pytest.mark.slow),
     ],
 )
-def test_a_baselines_parts_go_together_and_its_training_step_is_one_program(spec):
+def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
     """Without its data, which are not here: nothing is computed."""
     run = Run(read_experiment(f'{ROOT}/experiments/{spec}', ['--config.model.scan=true']), jax.devices()[:1])
     checks.check_mesh(run)
@@ -138,7 +140,9 @@ def test_a_baselines_parts_go_together_and_its_training_step_is_one_program(spec
     checks.check_sampler(run)
     with jax.set_mesh(run.mesh):
         _, scalars = jax.eval_shape(run.train_step, run.abstract, batch_of(run), run.abstract_frozen)
-    assert scalars['loss'].shape == ()
+        (average,), frozen = run.abstract.ema.values(), run.abstract_frozen
+        videos = jax.eval_shape(lambda *told: run.generator(*told, frozen=frozen), average, *asks_of(run))
+    assert scalars['loss'].shape == () and videos.shape[1:] == run.source.shape
 
 
 @pytest.mark.parametrize(
@@ -157,9 +161,22 @@ def test_latte_clips_from_the_step_of_its_configs_on(arg, first):
     assert optim.clip == pytest.approx(0.15 if 'images' in arg else 0.1)
 
 
-@pytest.mark.parametrize('variant, layout', [*enumerate(['interleaved', 'late_fusion', 'sequential', 'split_heads'], 1)])
+@pytest.mark.parametrize(
+    'variant, layout', [*enumerate(['interleaved', 'late_fusion', 'sequential', 'split_heads'], 1)]
+)
 def test_latte_has_four_variants(variant, layout):
     assert read_experiment(f'{ROOT}/experiments/latte.py:variant={variant}').model.layout == layout
+
+
+@pytest.mark.parametrize('name', ['walt', 'dfot'])
+def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
+    """Two given frames of latents are five of a video."""
+    runs = [
+        Run(read_experiment(f'{ROOT}/experiments/{name}.py:data={data}', ['--config.diffusion.context=2']))
+        for data in ('latents', 'videos')
+    ]
+    assert runs[0].latent_shape == runs[1].latent_shape
+    assert [run.given_frames for run in runs] == [2, 5]
 
 
 def test_images_beside_clips_weigh_as_frames_do():

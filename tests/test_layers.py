@@ -19,7 +19,7 @@ MAY = {
     'media': (),
     'nn': ('parallel',),
     'models': ('nn', 'parallel'),
-    'codecs': ('nn', 'parallel'),
+    'codecs': ('models.config', 'nn', 'parallel'),
     'evals': ('data', 'parallel'),
     'generate': ('models', 'diffusion', 'parallel', 'codecs', 'streams'),
     'pretrained': ('models', 'codecs', 'diffusion', 'nn', 'parallel'),

@@ -99,7 +99,7 @@ def start(run):
     began = time.monotonic()
     state = run.create()
     order = order_of(run.source, run.experiment.train.batch_size, run.experiment.seed)
-    stream = batches(run.source, order, rows=run.rows, scalars=run.model.scalars)
+    stream = batches(run.training_source, order, rows=run.rows, scalars=run.model.scalars)
     batch = run.to_global(next(stream))
     lowered = run.train_step.lower(state, batch, frozen=run.frozen)
     compiling = time.monotonic()

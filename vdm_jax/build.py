@@ -7,6 +7,8 @@ from vdm_jax.codecs.identity import Identity
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
 from vdm_jax.codecs.reconstruction import Reconstruction
+from vdm_jax.codecs.video_codec import VideoVAECodec
+from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.colliding_balls import CollidingBalls
@@ -53,6 +55,7 @@ from vdm_jax.diffusion.unipc import UniPC
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
+from vdm_jax.evals.reconstructed import Reconstructed
 from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
@@ -64,8 +67,18 @@ from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.watch import ProfileConfig
 
-MODELS = {'video_dit': VideoDiTConfig, 'conv_lstm': ConvLSTMConfig, 'image_vae': ImageVAEConfig}
-NETWORKS = {VideoDiTConfig: VideoDiT, ConvLSTMConfig: ConvLSTM, ImageVAEConfig: ImageVAE}
+MODELS = {
+    'video_dit': VideoDiTConfig,
+    'conv_lstm': ConvLSTMConfig,
+    'image_vae': ImageVAEConfig,
+    'video_vae': VideoVAEConfig,
+}
+NETWORKS = {
+    VideoDiTConfig: VideoDiT,
+    ConvLSTMConfig: ConvLSTM,
+    ImageVAEConfig: ImageVAE,
+    VideoVAEConfig: VideoVAE,
+}
 PROCESSES = {'ddpm': DDPM, 'logsnr_cosine': LogSNRCosine, 'edm': EDM, 'rectified_flow': RectifiedFlow}
 TIMES = {
     'uniform': Uniform,
@@ -115,7 +128,7 @@ SOURCES = {
     'synthetic': Synthetic,
     'tfds': Tfds,
 }
-CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec}
+CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec, 'video_vae': VideoVAECodec}
 PROTOCOLS = {
     'ball_physics': BallPhysics(),
     'collision_physics': CollisionPhysics(),
@@ -123,6 +136,7 @@ PROTOCOLS = {
     'shadow_physics': ShadowPhysics(),
     'pan_physics': PanPhysics(),
     'recall': Recall(),
+    'reconstruction': Reconstructed(),
 }
 USUAL_PROTOCOL = {
     BouncingBalls: 'ball_physics',
@@ -147,9 +161,13 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything an experiment file can say, group by group."""
+    """Everything an experiment file can say, group by group.
+
+    latents: a directory of the clips' latents, made beforehand; None: they are encoded as they come.
+    """
 
     seed: int = 0
+    latents: str | None = None
     data: Source = BouncingBalls()  # noqa: RUF009, frozen
     model: NetworkConfig = VideoDiTConfig()
     codec: Codec = Identity()

@@ -155,11 +155,18 @@ def convert(args, assignments):
 
 
 def inspect(args, assignments):
-    """what a run directory holds: checkpoints, sizes, fingerprints, data position"""
-    from vdm_jax.train.inspect import inspect_run, table
+    """what a run directory, or an experiment's network, is: checkpoints, fingerprints, data position, sizes"""
+    from vdm_jax.build import read_experiment
+    from vdm_jax.run import Run
+    from vdm_jax.train.inspect import inspect_network, inspect_run, table
     from vdm_jax.train.workdir import read_config
 
-    found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
+    if args.config:
+        found = inspect_network(Run(read_experiment(args.config, assignments)))
+    elif args.workdir:
+        found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
+    else:
+        raise UserError('inspect: say what: --workdir=DIR, or --config=FILE')
     print(json.dumps(found, indent=2) if args.json else table(found))
     if 'mistake' in found:
         raise UserError(found['mistake'])
@@ -237,7 +244,7 @@ COMMANDS = {
         convert,
         ('--source', '--checkpoint', '--out', '--config', '--entry', '--heads', '--allow-missing'),
     ),
-    'inspect': (inspect, ('--workdir', '--step', '--json')),
+    'inspect': (inspect, ('--workdir', '--config', '--step', '--json')),
     'benchmark': (benchmark, ('--config', '--steps', '--json')),
     'plan': (plan, ('--config', '--topology', '--slices', '--search', '--json')),
     'plans': (plans, ('--out',)),
@@ -248,7 +255,6 @@ NEEDED = {
     'train': ('--workdir',),
     'export': ('--workdir', '--out'),
     'convert': ('--source', '--checkpoint', '--out'),
-    'inspect': ('--workdir',),
     'benchmark': ('--config',),
     'plan': ('--config',),
 }

@@ -14,8 +14,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vdm_jax import checks, frozen
 from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
-from vdm_jax.data.clips import first_frames
+from vdm_jax.data.clips import first_frames, stack
 from vdm_jax.data.joint_images import JointImages
+from vdm_jax.data.latents import Latents
 from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import Protocol
@@ -23,6 +24,7 @@ from vdm_jax.generate import make_generate, make_reconstruct
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
+from vdm_jax.train.checkpoint import fingerprint
 from vdm_jax.train.denoise import Denoising
 from vdm_jax.train.optim import make_optimizer
 from vdm_jax.train.reconstruct import Reconstructing
@@ -40,6 +42,24 @@ class Run:
     @functools.cached_property
     def source(self) -> Source:
         return self.experiment.data
+
+    @functools.cached_property
+    def training_source(self) -> Source:
+        """Where the batches of training come from: the source, or the cached latents of its clips.
+
+        Raises:
+          UserError: the latents are of another codec or of other clips.
+        """
+        latents = self.experiment.latents
+        if latents is None:
+            return self.source
+        if 'codec' not in self.abstract_frozen or self.has_images:
+            raise UserError(
+                f'config.latents={latents}: wants a codec with weights, and clips without images beside them'
+            )
+        found = Latents(latents, self.source)
+        found.check(fingerprint(self.frozen['codec']))
+        return found
 
     @functools.cached_property
     def held_out(self) -> Source:
@@ -64,7 +84,7 @@ class Run:
           UserError: no such protocol, none that is usual for the source, or one that is for other sources.
         """
         kind = type(self.scored[0])
-        name = name or USUAL_PROTOCOL.get(kind)
+        name = name or ('reconstruction' if self.model.autoencodes else USUAL_PROTOCOL.get(kind))
         if name is None:
             raise UserError(
                 f'--protocol is missing: none is usual for a {kind.__name__}; one of {", ".join(PROTOCOLS)}'
@@ -72,6 +92,8 @@ class Run:
         if name not in PROTOCOLS:
             raise UserError(f'--protocol={name}: want one of {", ".join(PROTOCOLS)}')
         # The very class: a subclass is another world, which wants figures of its own.
+        if (name == 'reconstruction') != self.model.autoencodes:
+            raise UserError(f'--protocol={name}: an autoencoder is scored by reconstruction, and nothing else is')
         if not {kind, object} & set(PROTOCOLS[name].sources):
             raise UserError(f'--protocol={name}: it cannot score samples of a {kind.__name__}')
         return PROTOCOLS[name]
@@ -127,11 +149,14 @@ class Run:
         if self.model.autoencodes:
             return frames
         context, codec = self.experiment.diffusion.context, self.experiment.codec
-        return (
-            next((k for k in range(context, frames) if codec.latent_shape((k, *picture))[0] == context), 0)
-            if context
-            else 0
-        )
+
+        def latents(count):
+            try:
+                return codec.latent_shape((count, *picture))[0]
+            except UserError:  # a video's codec does not take every number of frames
+                return 0
+
+        return next((k for k in range(context, frames) if latents(k) == context), 0) if context else 0
 
     def asks(self, told: dict) -> dict:
         """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.
@@ -149,6 +174,9 @@ class Run:
                 f'config.evaluate.context={given}: the network was trained with config.diffusion.context={count} given '
                 'frames; ' + ('set the same' if count else 'it cannot go on from any')
             )
+        if self.model.autoencodes:
+            clips = np.arange(len(told['label'])) % len(self.held_out)
+            return told if given else told | {'frames': stack(self.held_out, clips)}
         if not (self.has_images or count):
             return told
         classes = self.model.classes and self.scored[0].num_classes  # not of images beside clips without classes

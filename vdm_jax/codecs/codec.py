@@ -23,5 +23,12 @@ class Codec(Protocol):
     def encode(self, weights: dict, video_BTHWC, keys_B=None):
         """uint8 pixels -> float32 latents; keys where they are drawn from a distribution, its mean where not given."""
 
+    def moments(self, weights: dict, video_BTHWC):
+        """uint8 pixels -> means and log variances of the latents, side by side in the last dimension, before they are
+        normalised: what a cache keeps. Only of codecs with weights, as is `normalised`."""
+
+    def normalised(self, moments, keys_B=None):
+        """The latents of such moments: `encode` is this of `moments`."""
+
     def decode(self, weights: dict, latents_BTHWC):
         """float32 latents -> uint8 pixels."""

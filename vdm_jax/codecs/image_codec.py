@@ -10,6 +10,7 @@ from flax import nnx
 
 from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
 from vdm_jax.codecs.pixels import from_bytes, to_bytes
+from vdm_jax.codecs.posterior import draw
 from vdm_jax.codecs.slices import by_clip, by_frame
 from vdm_jax.codecs.tiles import tiled
 from vdm_jax.errors import UserError
@@ -60,25 +61,25 @@ class ImageVAECodec:
 
     def abstract(self) -> dict:
         """Shapes and dtypes of the weights."""
-        make = lambda: nnx.to_pure_dict(nnx.state(ImageVAE(self.model, rngs=nnx.Rngs(0)), nnx.Param))
-        return jax.eval_shape(make)
+        return jax.tree.map(lambda leaf: leaf, parts_of(self.model)[1])
 
     def encode(self, weights, video_BTHWC, keys_B=None):
         """uint8 video, or float32 in [-1, 1] -> latents; keys_B: a key for each row, to draw by."""
-        if keys_B is None or not self.sample:
-            return self._encode(weights, video_BTHWC, lambda mean, logvar: self.scale * mean)
-        mean, logvar = self.moments(weights, video_BTHWC)
-        noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(keys_B)
-        return self.scale * (mean + jnp.exp(0.5 * logvar) * noise)
+        return self.normalised(self.moments(weights, video_BTHWC), keys_B)
 
     def decode(self, weights, latents_BTHWC):
         """Latents -> uint8 video."""
         return self._decode(weights, latents_BTHWC, to_bytes)
 
     def moments(self, weights, video_BTHWC):
-        """Mean and log variance of the latents before they are scaled; video: uint8, or float32 in [-1, 1]."""
-        both = self._encode(weights, video_BTHWC, lambda *moments: jnp.concatenate(moments, -1))
-        return jnp.split(both, 2, -1)
+        """Means and log variances of the latents side by side, (B, T, h, w, 2C), before they are scaled; video: uint8,
+        or float32 in [-1, 1]."""
+        return self._encode(weights, video_BTHWC, lambda *moments: jnp.concatenate(moments, -1))
+
+    def normalised(self, moments, keys_B=None):
+        """Latents of such moments: drawn by the keys where `sample` says so, else means; scaled."""
+        mean, logvar = jnp.split(moments, 2, -1)
+        return self.scale * (draw(mean, logvar, keys_B) if self.sample and keys_B is not None else mean)
 
     def pixels(self, weights, latents_BTHWC):
         """Latents -> float32 video, about [-1, 1]; neither rounded nor cut off."""
@@ -107,7 +108,7 @@ class ImageVAECodec:
         a clip's frames, so that nothing is gathered; there on `count` frames at a time."""
 
         def here(weights, x):
-            return walk(functools.partial(call, nnx.merge(graphdef(self.model), weights)), x, count)
+            return walk(functools.partial(call, nnx.merge(parts_of(self.model)[0], weights)), x, count)
 
         wanted = (BATCH,) if walk is by_clip else (BATCH, 'sequence')
         axes = tuple(axis if x_BTHWC.shape[i] % ways(axis) == 0 else None for i, axis in enumerate(wanted))
@@ -115,6 +116,7 @@ class ImageVAECodec:
 
 
 @functools.cache
-def graphdef(config: ImageVAEConfig) -> nnx.GraphDef:
-    """The network without its weights."""
-    return nnx.graphdef(nnx.eval_shape(lambda: ImageVAE(config, rngs=nnx.Rngs(0))))
+def parts_of(config: ImageVAEConfig) -> tuple[nnx.GraphDef, dict]:
+    """The network without its weights, and their shapes."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: ImageVAE(config, rngs=nnx.Rngs(0))))
+    return graphdef, nnx.to_pure_dict(state)

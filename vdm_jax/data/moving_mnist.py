@@ -26,6 +26,7 @@ SIDE = {'bounce': 28, 'stochastic': 32}  # pixels of a digit as it is drawn
 STEP = 0.1  # of the free room, a frame
 FASTEST = 4  # pixels a frame along each axis, of stochastic motion
 FILES = {'train': 'train-images-idx3-ubyte', 'test': 't10k-images-idx3-ubyte'}
+SPLIT = 't10k-8000-2000'  # of all of the test file's digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +94,16 @@ class MovingMNIST:
 
     @property
     def title(self) -> str:
-        """What results on this source are called; it says count and pixels where they are not 2 and 64."""
+        """What results on this source are called; it says count and pixels where they are not 2 and 64.
+
+        Made from t10k alone, the digits of training and test are both from the file that the published task tests with:
+        hence a name of its own for that split.
+        """
         count = f'-{self.count}digits' if self.count != 2 else ''
         side = f'-{self.pixels}px' if self.pixels != 64 else ''
-        return f'{"mmnist" if self.motion == "bounce" else "smmnist"}-{self.digits}{count}{side}'
+        task = 'mmnist' if self.motion == 'bounce' else 'smmnist'
+        split = f'openstl_{task}_t10k_split' if self.digits == SPLIT else f'{task}-{self.digits}'
+        return f'{split}{count}{side}'
 
     def identity(self) -> str:
         """What a run that goes on must find again: how many clips, and of which digits."""

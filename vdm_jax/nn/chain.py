@@ -6,15 +6,15 @@ from flax import nnx
 
 
 class Chain(nnx.Module):
-    """x -> last(… first(x)). Modules are stored under their numbers as names, '0', '1', …: a list's would be integers,
-    which not every format of checkpoints gives back as such."""
+    """x -> last(… first(x)), each given `context` as well. Modules are stored under their numbers as names, '0', '1',
+    …: a list's would be integers, which not every format of checkpoints gives back as such."""
 
     def __init__(self, modules: Sequence[nnx.Module]):
         self.count = len(modules)
         for number, module in enumerate(modules):
             setattr(self, str(number), module)
 
-    def __call__(self, x):
+    def __call__(self, x, *context):
         for number in range(self.count):
-            x = getattr(self, str(number))(x)
+            x = getattr(self, str(number))(x, *context)
         return x

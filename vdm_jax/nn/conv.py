@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vdm_jax.nn.linear import on_cpu
+
 # The channels of a kernel come last, so its fans are those of a dense layer over a patch.
 scaled = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
@@ -24,16 +26,37 @@ class Conv(nnx.Module):
 
     def __call__(self, x):
         rank = len(self.stride)
-        lead, places = x.shape[: -rank - 1], 'THW'[-rank:]
-        y = jax.lax.conv_general_dilated(
-            x.reshape(-1, *x.shape[-rank - 1 :]),
-            self.kernel[...].astype(x.dtype),
-            self.stride,
-            self.padding,
-            dimension_numbers=(f'N{places}C', f'{places}IO', f'N{places}C'),
-        )
+        lead, kernel = x.shape[: -rank - 1], self.kernel[...].astype(x.dtype)
+        x = x.reshape(-1, *x.shape[-rank - 1 :])
+        padding = self.padding
+        if isinstance(padding, str):
+            padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], self.stride, padding)
+        y = (by_taps if rank == 3 and on_cpu() else convolve)(x, kernel, self.stride, padding)
         y = y + jnp.expand_dims(self.bias[...].astype(x.dtype), range(y.ndim - 1))
         return y.reshape(*lead, *y.shape[1:])
+
+
+def convolve(x, kernel, stride, padding):
+    """(N, *places, I), (*sides, I, O) -> (N, *places', O) in one call of XLA."""
+    places = 'THW'[3 - len(stride) :]
+    return jax.lax.conv_general_dilated(
+        x, kernel, stride, padding, dimension_numbers=(f'N{places}C', f'{places}IO', f'N{places}C')
+    )
+
+
+def by_taps(x, kernel, stride, padding):
+    """The same for frames, rows and columns, as a sum over the kernel's frames of convolutions of single frames.
+
+    XLA's CPU backend has fast routines for two dimensions alone: forward and back this takes a third to a half of the
+    time of `convolve`.
+    """
+    x = jnp.pad(x, ((0, 0), padding[0], *((0, 0),) * 3))
+    count, frames, *frame = x.shape
+    last, y = frames - len(kernel), 0
+    for tap, weights in enumerate(kernel):
+        seen = x[:, tap : tap + last + 1 : stride[0]]
+        y += convolve(seen.reshape(-1, *frame), weights, stride[1:], padding[1:])
+    return y.reshape(count, last // stride[0] + 1, *y.shape[1:])
 
 
 class GroupNorm(nnx.Module):

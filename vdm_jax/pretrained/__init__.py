@@ -5,9 +5,9 @@
 
 SOURCES names what is known. A source is a module that answers: config_of(arrays, about, heads), the network that
 tensors are of; rows(config), its table of names; fixed(config), tensors that are computed; FREE, parameters of ours
-that no checkpoint knows, with the reason; objective(config), what a network was trained on; and KIND, the class of the
-object to use, made of (source, config, params, report). Where names have changed over time, renamed(arrays) gives the
-tensors by the latest.
+that no checkpoint knows, with the reason; and KIND, the class of the object to use, made of (source, config, params,
+report), whose init(config) makes fresh parameters, always the same. Of a denoising network, objective(config) is what
+it was trained on. Where names have changed over time, renamed(arrays) gives the tensors by the latest.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import dit, files, latte, latte_t2v, sd_vae, sit
+from vdm_jax.pretrained import dit, files, latte, latte_t2v, lpips, sd_vae, sit
 from vdm_jax.pretrained.table import take, tree_of
 
-SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'sd_vae': sd_vae, 'sit': sit}
+SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'lpips': lpips, 'sd_vae': sd_vae, 'sit': sit}
 
 
 def load(
@@ -53,9 +53,13 @@ def load(
         arrays, beside = files.read(checkpoint, entry)
         about = beside if about is None else about
     arrays = getattr(module, 'renamed', dict)(arrays)
-    config = module.config_of(arrays, about, heads)
+    try:
+        config = module.config_of(arrays, about, heads)
+    except ValueError as error:  # sizes that no such network has; a UserError says it better, and is one
+        raise UserError(f'--source={source}: {error}') from None
     fresh = lambda: module.KIND.init(config)
     shapes = jax.eval_shape(fresh)
     found, report = take(module.rows(config), arrays, shapes, module.fixed(config), module.FREE)
     report.check(allow_missing)
-    return module.KIND(module, config, tree_of(found, shapes, fresh if allow_missing else None), report)
+    params = jax.device_put(tree_of(found, shapes, fresh if allow_missing else None))
+    return module.KIND(module, config, params, report)

@@ -1,5 +1,7 @@
 """DiT (Peebles & Xie 2023): checkpoints of facebookresearch/DiT, and the names that SiT and Latte took over from it."""
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -15,6 +17,7 @@ from vdm_jax.pretrained.table import LINEAR, SAME, Row, by_head, patches, row
 
 FREE: Mapping[str, str] = {}
 KIND = Network
+PAPERS = ('S', 'B', 'L', 'XL')  # of SIZES
 
 
 def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> VideoDiTConfig:
@@ -25,6 +28,8 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     Raises:
       UserError: the tensors are of another kind of network, or the heads are not known.
     """
+    if 'temp_embed' in arrays:
+        raise UserError('the checkpoint has temp_embed, positions in time: say --source=latte')
     return measured(arrays, heads, layout='frames', grid=(1, *square(arrays, 'pos_embed')))
 
 
@@ -66,17 +71,18 @@ def wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 def measured(arrays: Mapping[str, np.ndarray], heads: int | None, **more) -> VideoDiTConfig:
     """A config of the sizes that the tensors have; `more` is what they do not tell."""
     width, channels, patch, _ = wanted(arrays, 'x_embedder.proj.weight').shape
-    numbers = {int(name.split('.')[1]) for name in arrays if name.startswith('blocks.')}
-    depth, hidden = len(numbers), wanted(arrays, 'blocks.0.mlp.fc1.weight').shape[0]
-    size = next((name for name, size in SIZES.items() if (size.depth, size.width) == (depth, width)), None)
+    numbers = (re.match(r'blocks\.(\d+)\.', name) for name in arrays)
+    depth = 1 + max((int(number[1]) for number in numbers if number), default=0)
+    hidden = len(wanted(arrays, 'blocks.0.mlp.fc1.weight'))
+    size = next((name for name in PAPERS if (SIZES[name].depth, SIZES[name].width) == (depth, width)), None)
     if size is None and heads is None:
-        raise UserError(f'{depth} blocks of width {width} are none of {", ".join(SIZES)}: say --heads=N')
+        raise UserError(f'{depth} blocks of width {width} are none of {", ".join(PAPERS)}: say --heads=N')
     out = wanted(arrays, 'final_layer.linear.weight').shape[0] // (patch * patch * channels)
     own = {} if size else {'depth': depth, 'width': width}
     return VideoDiTConfig(
         size=size or 'tiny',
         heads=heads,
-        mlp_ratio=hidden / width,
+        mlp_ratio=ratio(hidden, width),
         patch=patch,
         learn_variance=out == 2,
         channels=channels,
@@ -84,6 +90,12 @@ def measured(arrays: Mapping[str, np.ndarray], heads: int | None, **more) -> Vid
         **own,
         **more,
     )
+
+
+def ratio(hidden: int, width: int) -> float:
+    """The mlp_ratio of which a network of this width makes so many hidden units, int(ratio width), rounding and all."""
+    exact = hidden / width
+    return exact if int(width * exact) == hidden else math.nextafter(exact, math.inf)
 
 
 def around(config: VideoDiTConfig) -> list[Row]:

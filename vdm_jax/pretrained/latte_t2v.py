@@ -8,13 +8,32 @@ from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.errors import UserError
 from vdm_jax.models.dit import VideoDiTConfig
-from vdm_jax.pretrained.dit import dense, wanted
+from vdm_jax.pretrained.dit import dense, ratio, wanted
 from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.table import SAME, Row, by_head, patches, reshaped, row, split_by_head
 
 FREE = {'caption/none': 'a vector for "no text"; this network is shown the embedding of an empty prompt instead'}
-KIND = Network
 SAMPLE_SIZE, FRAMES = 64, 16  # of LatteTransformer3DModel, where no config.json says otherwise
+# What our network has for granted, as config.json calls it.
+GRANTED = {
+    'norm_type': 'ada_norm_single', 'activation_fn': 'gelu-approximate', 'norm_eps': 1e-6,
+    'norm_elementwise_affine': False, 'attention_bias': True,
+}  # fmt: skip
+
+
+class TextNetwork(Network):
+    """A Network that is always told a text, and of a clip: diffusers leaves out the position in time of a single
+    frame."""
+
+    def __call__(self, x_BTHWC, t_B, label=None, text=None, text_mask=None):
+        if text is None:
+            raise UserError('latte_t2v: wants text (B, S, W); where there is none, the embedding of an empty prompt')
+        if x_BTHWC.shape[1] == 1:
+            raise UserError('latte_t2v: wants clips of 2 frames or more, found one frame')
+        return super().__call__(x_BTHWC, t_B, label, text, text_mask)
+
+
+KIND = TextNetwork
 
 
 def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> VideoDiTConfig:
@@ -26,7 +45,7 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     heads = about.get('num_attention_heads', heads)
     if heads is None:
         raise UserError('no config.json beside the checkpoint says how many heads there are: say --heads=N')
-    for name, want in {'norm_type': 'ada_norm_single', 'activation_fn': 'gelu-approximate', 'norm_eps': 1e-6}.items():
+    for name, want in GRANTED.items():
         if about.get(name, want) != want:
             raise UserError(f'config.json: {name}={about[name]!r} is not what this network is built for, {want!r}')
     width, channels, patch, _ = wanted(arrays, 'pos_embed.proj.weight').shape
@@ -38,7 +57,7 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
         depth=2 * pairs,
         width=width,
         heads=heads,
-        mlp_ratio=hidden / width,
+        mlp_ratio=ratio(hidden, width),
         patch=patch,
         layout='interleaved',
         position_span=side // patch / max(side // 64, 1),

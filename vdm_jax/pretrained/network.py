@@ -28,21 +28,22 @@ class Network:
     params: dict = field(repr=False)
     report: Report
 
-    def __call__(self, x_BTHWC, t_B, **conditions) -> jax.Array:
+    def __call__(self, x_BTHWC, t_B, label=None, text=None, text_mask=None) -> jax.Array:
         """What the source's own network answers, float32 (B, T, H, W, C), or (B, T, H, W, 2C) with learned variance.
 
         x: noisy latents (B, T, H, W, C), one frame for an image. t: the source's own, (B,): timesteps 0 ... 999 for
-        DiT and Latte, SiT's t in [0, 1], 1 for data. conditions: label int (B,), where `classes` means "no label", as
-        it does for a network with classes that is told none; text (B, S, W), text_mask (B, S).
+        DiT and Latte, SiT's t in [0, 1], 1 for data. label: int (B,), where `classes` means "no label", as it does for
+        a network with classes that is told none; text (B, S, W), text_mask (B, S), True where there is text.
         """
+        conditions = {'label': label, 'text': text, 'text_mask': text_mask}
         conditions = {name: jnp.asarray(value) for name, value in conditions.items() if value is not None}
         if self.config.classes and 'label' not in conditions:
             conditions['label'] = jnp.full(len(x_BTHWC), self.config.classes, jnp.int32)
-        return self._call(self.params, jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32), conditions)
+        return self.apply(self.params, jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32), conditions)
 
     def denoise(self, x_BTHWC, t_B, **conditions) -> Denoised:
         """What it says of x_t = alpha x0 + sigma eps at the house's t, (B,) in (0, 1] with 1 = noise: (x0, eps,
-        variance).
+        variance); conditions as it is called with.
 
         The one adapter between a source's conventions and ours: it is asked at process.model_time(t), 1000 t - 1 for
         DDPM's timesteps and 1 - t for SiT, and its output is a x0 + b eps of `objective`'s prediction (eps: a = 0,
@@ -65,7 +66,8 @@ class Network:
         )
 
     @functools.cached_property
-    def _call(self) -> Callable:
+    def apply(self) -> Callable:
+        """(params, x, t in the source's own numbering, dict of conditions) -> its output; pure and jitted."""
         graphdef = nnx.graphdef(nnx.eval_shape(lambda: VideoDiT(self.config, rngs=nnx.Rngs(0))))
         kept = self.config.channels if self.objective.variance == 'fixed' else None  # SiT's head has DiT's channels
         return jax.jit(lambda params, x, t, conditions: nnx.merge(graphdef, params)(x, t, conditions)[..., :kept])

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.errors import UserError
@@ -105,7 +106,7 @@ def take(
     Args:
       shapes: tree of our parameters' shapes.
       fixed: tensors that are no parameters in ours but computed, such as positions, by their name: what the checkpoint
-        has of them must be the same to 1e-5.
+        has of them must be the same, to 1e-5 or as its precision has it.
       free: our parameters that nothing in a checkpoint stands for, each with the reason; they are 0.
 
     Raises:
@@ -123,22 +124,40 @@ def take(
             used += [name for name in names if name in arrays]
             continue
         used += names
-        layers = [each.kind.there(*(np.asarray(arrays[name]) for name in layer)) for layer in each.names]
-        array = layers[0] if each.layers is None else np.stack(layers) if len({x.shape for x in layers}) == 1 else None
-        shape = None if array is None else array.shape
-        if shape != wanted[each.ours]:
-            differing.append(f'{names[0]}: {each.ours} wants {wanted[each.ours]}, found {shape}')
+        array = _made(each, arrays)
+        if array is None or array.shape != wanted[each.ours]:
+            theirs = ' and '.join(sorted({str(np.shape(arrays[name])) for name in names}))
+            differing.append(f'{names[0]} is {theirs}, from which {each.ours} {wanted[each.ours]} does not come')
             continue
         found[each.ours] = np.ascontiguousarray(array, np.float32)
     for name, value in fixed.items():
         if name in arrays:
             used.append(name)
-            there = np.asarray(arrays[name])
-            if there.shape != value.shape or np.abs(there - value).max() > 1e-5:
-                differing.append(f'{name}: is not what this network computes, of shape {value.shape}')
+            if not _same(np.asarray(arrays[name]), value):
+                differing.append(f'{name} is not what this network computes, of shape {value.shape}')
     found |= {name: np.zeros(wanted[name], np.float32) for name in free}
     unused = sorted(arrays.keys() - set(used))
     return found, Report(tuple(used), tuple(unused), tuple(missing), tuple(differing), dict(free))
+
+
+def _made(each: Row, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The parameter of a row, of whatever shape it turns out; None where the tensors do not fit the row or each
+    other."""
+    try:
+        layers = [each.kind.there(*(np.asarray(arrays[name]) for name in layer)) for layer in each.names]
+        return layers[0] if each.layers is None else np.stack(layers)
+    except ValueError:  # numpy's, for shapes
+        return None
+
+
+def _same(there: np.ndarray, value: np.ndarray) -> bool:
+    """Whether a tensor is this one, rounded to float16 or bfloat16 if all of it looks so."""
+    if there.shape != value.shape:
+        return False
+    there = there.astype(np.float32)
+    half = {jnp.bfloat16: 2**-8, np.float16: 2**-10}  # what two roundings of a number below 1 can be apart
+    within = [step for dtype, step in half.items() if (there.astype(dtype).astype(np.float32) == there).all()]
+    return np.abs(there - value).max(initial=0) <= max(within, default=1e-5)
 
 
 def give(rows: list[Row], params: dict, fixed: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:

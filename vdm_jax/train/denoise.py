@@ -12,6 +12,7 @@ from vdm_jax.diffusion.objective import Objective
 from vdm_jax.models.conditions import without
 from vdm_jax.train.step import Losses
 
+PICTURES = 'video', 'moments', 'images', 'image_label'  # of a batch; all else is what the network is told
 ENCODING = 7  # folded into an example's key, for what its codec draws
 
 
@@ -84,9 +85,10 @@ def example_of(batch: dict, codec, weights: dict, keys):
 
     weights: the codec's. keys: one a row, for a codec that draws latents.
     """
-    conditions = {name: value for name, value in batch.items() if name not in ('video', 'images', 'image_label')}
+    conditions = {name: value for name, value in batch.items() if name not in PICTURES}
     keys, image_keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, ENCODING)), out_axes=1)(keys)
-    x0 = codec.encode(weights, batch['video'], keys)
+    cached = 'moments' in batch
+    x0 = codec.normalised(batch['moments'], keys) if cached else codec.encode(weights, batch['video'], keys)
     if 'images' not in batch:
         return x0, conditions, 0
     size, count = batch['images'].shape[:2]

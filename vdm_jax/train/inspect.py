@@ -28,7 +28,6 @@ def inspect_run(run, workdir, step: int | None = None) -> dict:
             if not integrity:
                 raise
             return there | {'mistake': str(error)}
-    shapes = {path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]}
     return there | {
         'step': int(state.step),
         'params': fingerprint(state.params),
@@ -36,14 +35,25 @@ def inspect_run(run, workdir, step: int | None = None) -> dict:
         'opt_state': fingerprint(state.opt_state),
         'position': fingerprint_json(position),
         'data_position': position,
-        'parameter_count': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        **inspect_network(run),
+    }
+
+
+def inspect_network(run) -> dict:
+    """What a run's network is, trained or not: its parameters and what a forward pass costs, as JSON values."""
+    leaves = jax.tree_util.tree_flatten_with_path(run.abstract.params)[0]
+    return {
+        'parameter_count': sum(leaf.size for _, leaf in leaves),
         'forward_flops_per_video': run.forward_flops,
-        'shapes': {name: list(shape) for name, shape in shapes.items()},
+        'shapes': {path_name(path): list(leaf.shape) for path, leaf in leaves},
     }
 
 
 def table(found: dict) -> str:
     """The same as text."""
+    network = network_lines(found) if 'shapes' in found else []
+    if 'workdir' not in found:
+        return '\n'.join(network)
     taken = f'step {found["step"]}' if 'step' in found else 'no step can be taken'
     head = f'{found["workdir"]}: {taken}; checkpoints {", ".join(map(str, found["checkpoints"]))}'
     verdicts = [f'  checkpoint {step}: {integrity}' for step, integrity in found['integrity'].items()]
@@ -52,10 +62,18 @@ def table(found: dict) -> str:
     lines = [
         head,
         *verdicts,
-        f'{found["parameter_count"]:,} parameters; {found["forward_flops_per_video"]:.3g} FLOPs a forward pass a video',
         *(f'{name:9} sha256 {found[name]}' for name in ('params', 'ema', 'opt_state', 'position')),
         f'data position {found["data_position"]}',
+        *network,
+    ]
+    return '\n'.join(lines)
+
+
+def network_lines(found: dict) -> list[str]:
+    """Parameters, cost and shapes; a multiply-accumulate (MAC) is two operations."""
+    flops = found['forward_flops_per_video']
+    return [
+        f'{found["parameter_count"]:,} parameters; {flops:.4g} FLOPs ({flops / 2e9:.4g} GMACs) a forward pass a video',
         '',
         *(f'  {name:48} {"x".join(map(str, shape))}' for name, shape in found['shapes'].items()),
     ]
-    return '\n'.join(lines)

@@ -77,12 +77,13 @@ def train(run, workdir, stop=lambda step: False) -> bool:
         metrics, progress = outlets(run, workdir, start)
         progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
         filled = f'the {config.batch_size} clips of a batch take the room of {run.batch_rows} on the devices'
-        for note in [filled] * (run.batch_rows > config.batch_size) + notes(run.abstract):
+        sharding = notes(run.abstract) if run.model.layout else []  # the table is a transformer's
+        for note in [filled] * (run.batch_rows > config.batch_size) + sharding:
             progress.say(note)
         log = Log(run, metrics, progress, watch)
         log.files(start)
         try:
-            with batches(run.source, order, start, config.steps, run.rows, run.model.scalars) as stream:
+            with batches(run.training_source, order, start, config.steps, run.rows, run.model.scalars) as stream:
                 for step in range(start, config.steps + 1):
                     done, stopped = step == config.steps, stop(step)
                     looks = step > start and (done or not stopped)  # one that is to stop has the time to save alone

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from vdm_jax.codecs.pixels import from_bytes
+from vdm_jax.codecs.posterior import draw
 from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.train.step import Losses
 
@@ -39,11 +39,8 @@ class Reconstructing:
     def _losses(self, params, x, keys, frozen) -> Losses:
         autoencoder = self.merged(params)
         mean, logvar = autoencoder.moments(x)
-        z = mean
-        if self.sample:
-            noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(keys)
-            z = mean + jnp.exp(0.5 * logvar) * noise
-        return Losses(*self.reconstruction(x, autoencoder.decode(z), mean, logvar, frozen.get('lpips', {})))
+        z = draw(mean, logvar, keys) if self.sample else mean
+        return Losses(*self.reconstruction(x, autoencoder.decode(z), mean, logvar, frozen.get('lpips')))
 
     def validating(self):
         """The same decoding means."""

@@ -1,0 +1,43 @@
+"""LPIPS: a distance, 0 for the same, of pictures each by itself."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.codecs.small_video import pixels
+from tests.codecs.test_reconstruction import small_lpips
+from vdm_jax.codecs import lpips
+
+
+@pytest.fixture(scope='module')
+def distance():
+    weights = small_lpips()
+    return jax.jit(lambda x, y: lpips.distance(weights, x, y))
+
+
+X, Y = pixels(frames=2, height=16, width=24), pixels(frames=2, height=16, width=24, seed=5)
+
+
+def test_it_is_a_distance_of_each_picture(distance):
+    found = distance(X, Y)
+    assert found.shape == (2, 2) and np.all(found > 0.001)
+    np.testing.assert_allclose(distance(Y, X), found, rtol=1e-5)
+    np.testing.assert_array_equal(distance(X, X), 0)
+    mixed = np.concatenate([X[:, :1], Y[:, 1:]], 1)
+    np.testing.assert_array_equal(distance(X, mixed)[:, 0], 0)
+    np.testing.assert_allclose(distance(X, mixed)[:, 1], found[:, 1], rtol=1e-5)
+
+
+def test_grey_is_three_times_the_same(distance):
+    x, y = X[..., :1], Y[..., :1]
+    np.testing.assert_allclose(distance(x, y), distance(np.repeat(x, 3, -1), np.repeat(y, 3, -1)), rtol=1e-5)
+
+
+def test_its_gradient_is_finite_where_pictures_are_the_same():
+    grad = jax.jit(jax.grad(lambda x: lpips.distance(small_lpips(), x, X).sum()))(X)
+    assert np.all(np.isfinite(grad))
+
+
+def test_pictures_without_deep_features_are_refused():
+    with pytest.raises(ValueError, match='16x16 pixels or more, not 8x16'):
+        lpips.distance(small_lpips(), X[:, :, :8, :16], Y[:, :, :8, :16])

@@ -1,0 +1,101 @@
+"""What an autoencoder is trained on: errors, divergence and LPIPS add up by their weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.codecs.small_video import network, pixels
+from vdm_jax.codecs import lpips
+from vdm_jax.codecs.posterior import divergence, draw
+from vdm_jax.codecs.reconstruction import Reconstruction
+from vdm_jax.errors import UserError
+
+X, Y = pixels(), pixels(seed=5)
+PICTURES = pixels(frames=5, height=16, width=16, batch=1)
+MEAN = np.random.default_rng(0).standard_normal((2, 3, 2, 3, 2), np.float32)
+LOGVAR = np.random.default_rng(1).standard_normal((2, 3, 2, 3, 2), np.float32)
+
+
+def test_the_divergence_is_the_expected_difference_of_log_densities():
+    mean, logvar = jnp.array([0.0, 1.0, -2.0]), jnp.array([0.0, -1.0, 0.7])
+    np.testing.assert_allclose(divergence(mean, logvar)[0], 0, atol=1e-7)
+    wide = lambda a: jnp.broadcast_to(a, (40_000, 3))
+    z = draw(wide(mean), wide(logvar), jax.random.split(jax.random.key(0), 40_000))
+    log_density = lambda z, mean, logvar: -0.5 * (logvar + (z - mean) ** 2 / jnp.exp(logvar))
+    apart = log_density(z, wide(mean), wide(logvar)) - log_density(z, 0, 0)
+    np.testing.assert_allclose(apart.mean(0), divergence(mean, logvar), atol=0.03)
+
+
+@pytest.mark.parametrize(
+    'kind, error', [('l1', np.abs), ('l2', np.square), ('charbonnier', lambda e: np.sqrt(e**2 + 1e-6))]
+)
+def test_the_error_is_a_mean_over_pixel_values(kind, error):
+    found = Reconstruction(kind=kind, kl_weight=0.0)(X, Y, MEAN, LOGVAR)
+    np.testing.assert_allclose(found.loss, error(Y - X).mean((1, 2, 3, 4)), rtol=1e-5)
+    np.testing.assert_allclose(found.by_frame, error(Y - X).mean((2, 3, 4)), rtol=1e-5)
+    assert found.t is None
+
+
+def test_the_divergence_counts_for_each_pixel_value():
+    """A beta-VAE: (sum of errors + weight * sum of divergences) / number of pixel values."""
+    plain, found = (Reconstruction(kl_weight=weight)(X, Y, MEAN, LOGVAR) for weight in (0.0, 0.25))
+    nats = np.asarray(divergence(MEAN, LOGVAR)).sum((1, 2, 3, 4))
+    np.testing.assert_allclose(found.loss - plain.loss, 0.25 * nats / X[0].size, rtol=1e-4)
+    np.testing.assert_allclose(found.parts['kl'], nats / MEAN[0].size, rtol=1e-5)
+
+
+def test_psnr_is_that_of_bytes_and_cuts_off():
+    y = np.clip(X + 0.1, -1, 1)
+    expected = 10 * np.log10(255**2 / np.square((y - X) * 127.5).mean((1, 2, 3, 4)))
+    beyond = np.where(y >= 1, 3, y)
+    for given in (y, beyond):
+        found = Reconstruction()(X, given, MEAN, LOGVAR).parts['psnr']
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.all(np.isfinite(Reconstruction()(X, X, MEAN, LOGVAR).parts['psnr']))
+
+
+def small_lpips():
+    rng = np.random.default_rng(0)
+    shapes = lpips.abstract((4, 4, 8, 8, 8))
+    return jax.tree.map(lambda leaf: 0.3 * np.abs(rng.standard_normal(leaf.shape, np.float32)), shapes)
+
+
+def test_lpips_is_added_by_its_weight():
+    x, y = pixels(frames=2, height=16, width=16), pixels(frames=2, height=16, width=16, seed=5)
+    given, weights = (x, y, MEAN[:, :1], LOGVAR[:, :1]), small_lpips()
+    plain = Reconstruction()(*given)
+    found = Reconstruction(lpips_weight=2.0, lpips_path='lpips.safetensors')(*given, weights)
+    looks = lpips.distance(weights, x, y).mean(1)
+    np.testing.assert_allclose(found.loss - plain.loss, 2 * looks, rtol=1e-3)
+    np.testing.assert_allclose(found.parts['lpips'], looks, rtol=1e-6)
+    assert np.all(looks > 0.001)
+
+
+def test_weights_of_lpips_are_asked_for_only_where_they_count():
+    assert Reconstruction().abstract_frozen == {}
+    shapes = Reconstruction(lpips_weight=1.0, lpips_path='x').abstract_frozen['lpips']
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 14_714_688 + 1472  # VGG-16's convolutions, and lines
+    with pytest.raises(UserError, match='lpips_weight=1.0: set lpips_path'):
+        Reconstruction(lpips_weight=1.0)
+    with pytest.raises(UserError, match='kl_weight=-1'):
+        Reconstruction(kl_weight=-1)
+
+
+@pytest.mark.parametrize('still', [False, True])
+def test_gradients_are_finite_and_reach_every_weight(still):
+    """Of a clip that a perfect decoder would give back, too, and of one colour, whose features have no length."""
+    x = np.zeros_like(PICTURES) if still else PICTURES
+    graphdef, state = nnx.split(network())
+    loss, weights = Reconstruction(kl_weight=0.01, lpips_weight=1.0, lpips_path='x'), small_lpips()
+
+    def cost(state, keys):
+        autoencoder = nnx.merge(graphdef, state)
+        mean, logvar = autoencoder.moments(x)
+        return loss(x, autoencoder.decode(draw(mean, logvar, keys)), mean, logvar, weights).loss.mean()
+
+    grads = jax.jit(jax.grad(cost))(state, jax.random.split(jax.random.key(0), 1))
+    for path, grad in jax.tree_util.tree_flatten_with_path(grads)[0]:
+        assert np.all(np.isfinite(grad)), path
+        assert still or np.abs(grad).max() > 0, path

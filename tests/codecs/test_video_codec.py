@@ -1,0 +1,153 @@
+"""The video VAE as a frozen codec: chunks change nothing, latents are normalised, rows stay on their devices."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from tests.codecs.small_video import SMALL, latents, network, pixels, video, weights
+from tests.marks import rest_slow
+from tests.parallel.test_sequence import collectives
+from vdm_jax.codecs.chunks import chunked
+from vdm_jax.codecs.pixels import to_bytes
+from vdm_jax.codecs.video_codec import VideoVAECodec, statistics
+from vdm_jax.codecs.video_vae import VideoVAEConfig
+from vdm_jax.errors import UserError
+from vdm_jax.nn.causal import Past
+from vdm_jax.parallel.mesh import MeshConfig, batch_sharding, make_mesh
+
+CODEC = VideoVAECodec(model=SMALL)
+
+
+@pytest.mark.parametrize('count', rest_slow([1, 2, 3, 5], [2]))
+def test_chunks_are_the_whole(count):
+    """Of 5 groups of frames; some are left over by 2 and 3, and by 5 there is one chunk."""
+    z, x = latents(frames=6, batch=1), pixels(frames=21, batch=1)
+    decode = lambda count: jax.jit(lambda z: chunked(network().decode, z, count))(z)
+    encode = lambda count: jax.jit(lambda x: chunked(lambda *a: network().moments(*a)[0], x, count, 4))(x)
+    for call in (decode, encode):
+        whole = call(0)
+        assert np.std(whole) > 0.1
+        np.testing.assert_allclose(call(count), whole, atol=1e-5)
+
+
+def test_what_chunks_hold_does_not_grow_with_the_clip():
+    """Memory beside arguments and results, from the compiler: for eight times the frames the same, and less than
+    decoding half of them at once takes."""
+    codec = dataclasses.replace(CODEC, chunk=2)
+
+    def temporary(codec, frames):
+        z = jax.ShapeDtypeStruct((1, frames, 8, 8, 2), jnp.float32)
+        memory = jax.jit(codec.decode).lower(codec.abstract(), z).compile().memory_analysis()
+        return (
+            memory.temp_size_in_bytes - memory.output_size_in_bytes
+        )  # the results of the scan, before they are joined
+
+    assert temporary(codec, 65) <= 1.1 * temporary(codec, 9)
+    assert temporary(codec, 65) < 0.5 * temporary(CODEC, 33)
+
+
+def test_latents_are_normalised_and_come_back():
+    mean, std = (0.5, -1.0), (2.0, 0.25)
+    codec, clips = dataclasses.replace(CODEC, mean=mean, std=std), video()
+    plain, normalised = (jax.jit(each.encode)(weights(), clips) for each in (CODEC, codec))
+    np.testing.assert_allclose(normalised, (np.asarray(plain) - mean) / std, atol=1e-5)
+    a, b = jax.jit(CODEC.decode)(weights(), plain), jax.jit(codec.decode)(weights(), normalised)
+    assert a.dtype == jnp.uint8 and a.shape == clips.shape and np.std(a) > 10
+    assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
+
+
+def test_statistics_make_latents_normal():
+    z = np.asarray(jax.jit(CODEC.encode)(weights(), video(batch=4)))
+    mean, std = statistics(z)
+    codec = dataclasses.replace(CODEC, mean=mean, std=std)
+    normal = np.asarray(jax.jit(codec.encode)(weights(), video(batch=4)))
+    np.testing.assert_allclose(normal.mean((0, 1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(normal.std((0, 1, 2, 3)), 1, atol=1e-4)
+
+
+def test_what_it_decodes_is_what_the_network_decodes_as_bytes():
+    z = latents()
+    np.testing.assert_array_equal(jax.jit(CODEC.decode)(weights(), z), to_bytes(jax.jit(network().decode)(z)))
+
+
+def test_latents_are_drawn_by_the_key_of_their_row_where_asked_for():
+    codec, clips = dataclasses.replace(CODEC, sample=True), np.repeat(video(batch=1), 3, 0)
+    keys = jax.random.split(jax.random.key(0), 3)[np.array([0, 1, 1])]
+    encode = jax.jit(codec.encode)
+    drawn, mean = encode(weights(), clips, keys), encode(weights(), clips)
+    np.testing.assert_array_equal(drawn[1], drawn[2])
+    assert not np.allclose(drawn[0], drawn[1]) and not np.allclose(drawn, mean)
+    np.testing.assert_array_equal(jax.jit(CODEC.encode)(weights(), clips, keys), mean)
+
+
+def test_draws_have_the_moments_of_the_posterior():
+    codec, clips = dataclasses.replace(CODEC, sample=True), np.repeat(video(batch=1, height=4, width=4), 1000, 0)
+    mean, logvar = jax.jit(network().moments)(clips[:1].astype(np.float32) / 127.5 - 1)
+    encode = jax.jit(lambda keys: codec.encode(weights(), clips, keys))
+    drawn = np.asarray(encode(jax.random.split(jax.random.key(0), len(clips))))
+    std = np.exp(0.5 * np.asarray(logvar[0]))
+    np.testing.assert_allclose((drawn.mean(0) - mean[0]) / std, 0, atol=0.15)
+    np.testing.assert_allclose(drawn.std(0) / std, 1, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    'changed, says',
+    [
+        ({'mean': (0.0,)}, r'config.codec.mean has 1 numbers: .* 2 channels'),
+        ({'std': (1.0, 0.0)}, r'config.codec.std=\(1.0, 0.0\): all must be above 0'),
+        ({'chunk': -1}, 'config.codec.chunk=-1'),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(changed, says):
+    with pytest.raises(UserError, match=says):
+        dataclasses.replace(CODEC, **changed)
+
+
+def test_clips_that_do_not_fit_are_named():
+    assert CODEC.latent_shape((9, 8, 12, 3)) == (3, 2, 3, 2)
+    with pytest.raises(UserError, match='config.data.frames=8'):
+        CODEC.encode(weights(), video(frames=8))
+    with pytest.raises(UserError, match='in_channels=3: the clips have 1'):
+        CODEC.latent_shape((9, 8, 12, 1))
+
+
+def test_pixels_are_rgb_unless_told():
+    assert VideoVAECodec().model == VideoVAEConfig(in_channels=3)
+
+
+@pytest.mark.multidevice
+@pytest.mark.parametrize('method', ['encode', 'decode'])
+def test_rows_lie_each_on_its_device_and_nothing_is_gathered(method):
+    codec = dataclasses.replace(CODEC, sample=True, chunk=2)
+    arguments = [latents(frames=6, batch=8)]
+    if method == 'encode':
+        arguments = [video(frames=21, batch=8), jax.random.split(jax.random.key(0), 8)]
+    mesh = make_mesh(MeshConfig(slices=2, fsdp=2), jax.devices()[:8])
+    placed = [jax.device_put(each, batch_sharding(mesh)) for each in arguments]
+    whole = jax.device_put(weights(), NamedSharding(mesh, PartitionSpec()))
+    call = jax.jit(getattr(codec, method))
+    with jax.set_mesh(mesh):
+        program = call.lower(whole, *placed).compile()
+        found = program(whole, *placed)
+    assert not collectives(program) and found.sharding.shard_shape(found.shape)[0] == 1
+    expected = np.asarray(call(weights(), *arguments))
+    np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=1 if method == 'decode' else 1e-5)
+
+
+def test_as_much_is_kept_as_the_layers_look_back():
+    """And a beginning keeps what a continuation takes and keeps itself."""
+
+    def both(z):
+        past = Past()
+        network().decode(z[:, :1], past)
+        again = Past(tuple(past.kept))
+        network().decode(z[:, 1:], again)
+        return past.kept, again.kept
+
+    kept, again = jax.eval_shape(both, latents())
+    assert [each.shape for each in again] == [each.shape for each in kept]
+    assert len(kept) == 1 + 3 * 2 + 2 + 1 and {each.shape[1] for each in kept} == {2}  # in, three levels, two Ups, out

@@ -1,0 +1,98 @@
+"""The table of docs/baselines.md, from what the parity tests measured.
+
+    python -m tests.parity.table DIR [--out=docs/baselines.md]
+
+Each file of parity tests leaves DIR/NAME.json, a list of rows {source, configuration, forward, gradient, sampler}: the
+greatest errors, None or left out where there is nothing of the kind. Rows stand for what this run compared: what was
+skipped, for want of a checkout, is not in the table, and the script says which sources it misses.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import sys
+
+from tests.parity import official
+
+COLUMNS = ('forward', 'gradient', 'sampler')
+BEGIN, END = '<!-- parity: begin, made by make parity -->', '<!-- parity: end -->'
+
+
+def write(name: str, rows: list[dict]) -> None:
+    """Leaves the rows of one file of tests where VDM_JAX_PARITY_OUT says, if it says so."""
+    if folder := os.environ.get('VDM_JAX_PARITY_OUT'):
+        path = pathlib.Path(folder) / f'{name}.json'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(rows, indent=1))
+
+
+def read(folder) -> list[dict]:
+    """The rows of all files, by source, in the order in which they were written."""
+    rows = [row for file in sorted(pathlib.Path(folder).glob('*.json')) for row in json.loads(file.read_text())]
+    return sorted(rows, key=lambda row: row['source'])
+
+
+def table(rows: list[dict]) -> str:
+    """The rows in Markdown."""
+    number = lambda value: '' if value is None else f'{value:.0e}'
+    lines = ['| source | configuration | forward | gradient | sampler |', '| --- | --- | --- | --- | --- |']
+    for row in rows:
+        cells = [row['source'], row['configuration'], *(number(row.get(column)) for column in COLUMNS)]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def versions() -> str:
+    """What was compared with."""
+    named = [f'{name} {importlib.metadata.version(name).split("+")[0]}' for name in ('torch', 'diffusers', 'jax')]
+    for variable, (repository, _) in official.CHECKOUTS.items():
+        if os.environ.get(variable):
+            named.append(f'{repository} at {official.commit_of(official.checkout(variable))[:7]}')
+    return f'Measured on {", ".join(named)}.'
+
+
+def sources(text: str) -> set[str]:
+    """Those that a table has rows of."""
+    cells = [line.split('|')[1].strip() for line in text.splitlines() if line.startswith('|')]
+    return set(cells[2:])
+
+
+def replace(page: str, made: str) -> str:
+    """The page with this table between its marks.
+
+    Raises:
+      ValueError: it has no marks.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise ValueError(f'want one {BEGIN} and one {END}')
+    before, rest = page.split(BEGIN)
+    return f'{before}{BEGIN}\n\n{made}\n\n{END}{rest.split(END)[1]}'
+
+
+def kept(page: str) -> str:
+    """The table between the marks of a page."""
+    return page.split(BEGIN)[1].split(END)[0].strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder')
+    parser.add_argument('--out', metavar='FILE')
+    arguments = parser.parse_args()
+    rows = read(arguments.folder)
+    if not rows:
+        sys.exit(f'{arguments.folder} holds no rows: nothing was compared, and the table stays as it is')
+    made = f'{table(rows)}\n\n{versions()}'
+    print(made)
+    if arguments.out:
+        page = pathlib.Path(arguments.out)
+        text = page.read_text()
+        if missed := sources(kept(text)) - sources(made):
+            print(f'not compared this time, and out of the table: {", ".join(sorted(missed))}', file=sys.stderr)
+        page.write_text(replace(text, made))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,223 @@
+"""Through the door: what a checkpoint says of its network, what is refused, and what the object answers."""
+
+import dataclasses
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.parity import networks
+from vdm_jax import pretrained
+from vdm_jax.diffusion.objective import Objective
+from vdm_jax.errors import UserError
+from vdm_jax.pretrained import SOURCES, files
+from vdm_jax.pretrained.network import Network
+
+DIT, SIT, LATTE, PLAIN, TEXT = (case for case in networks.CASES if case.kept)
+DENOISERS = [DIT, SIT, LATTE, PLAIN, TEXT]
+key = lambda case: case.key
+
+
+def tensors(case, **changed):
+    """A checkpoint of the case, with positions; None takes a tensor out."""
+    arrays = networks.weights(case) | case.module.fixed(case.config) | changed
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def equal(a, b):
+    assert a.keys() == b.keys()
+    for name, array in a.items():
+        np.testing.assert_array_equal(array, b[name])
+        assert array.dtype == b[name].dtype
+
+
+@pytest.mark.parametrize('name', SOURCES)
+def test_every_source_answers_what_is_asked_of_it(name):
+    module = SOURCES[name]
+    arguments = lambda function: list(inspect.signature(function).parameters)
+    assert arguments(module.config_of) == ['arrays', 'about', 'heads']
+    assert arguments(module.rows) == arguments(module.fixed) == arguments(module.KIND.init) == ['config']
+    assert all(isinstance(why, str) for why in module.FREE.values())
+    assert [field.name for field in dataclasses.fields(module.KIND)] == ['source', 'config', 'params', 'report']
+    assert callable(module.KIND.export)
+    assert issubclass(module.KIND, Network) == hasattr(module, 'objective')
+    assert module.__doc__.strip()
+
+
+@pytest.mark.parametrize('case', DENOISERS, ids=key)
+def test_a_checkpoint_tells_its_network_and_goes_back_bit_for_bit(case, tmp_path):
+    arrays = tensors(case)
+    model = networks.load(case, arrays)
+    assert model.config == case.config
+    assert sorted(model.report.used) == sorted(arrays) and not model.report.unused
+    assert all(isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(model.params))
+    assert isinstance(model.objective, Objective)
+    equal(model.export(), arrays)
+    files.write(tmp_path / 'w.safetensors', model.export())
+    again = pretrained.load(case.source, tmp_path / 'w.safetensors', case.about, heads=case.config.heads)
+    assert again.config == model.config
+    equal(again.export(), arrays)
+
+
+def test_a_published_size_tells_its_heads():
+    case = networks.BY_KEY['dit, S/2']
+    model = pretrained.load('dit', tensors(case))
+    assert model.config == case.config and model.config.sizes.heads == 6
+
+
+@pytest.mark.parametrize('width, hidden', [(28, 61), (44, 49), (48, 128), (1152, 3072)])
+def test_a_network_has_the_hidden_units_of_its_checkpoint(width, hidden):
+    assert int(width * pretrained.dit.ratio(hidden, width)) == hidden
+
+
+@pytest.mark.parametrize('depth, width', [(2, 48), (6, 128)])
+def test_of_other_sizes_the_heads_are_asked_for(depth, width):
+    """Also where the width and depth are those of a preset of ours."""
+    config = dataclasses.replace(DIT.config, depth=depth, width=width)
+    arrays = tensors(dataclasses.replace(DIT, config=config))
+    with pytest.raises(UserError, match=rf'{depth} blocks of width {width} are none of S, B, L, XL: say --heads=N'):
+        pretrained.load('dit', arrays)
+    with pytest.raises(UserError, match=r'--source=dit: config.model.heads=7 must divide width'):
+        pretrained.load('dit', arrays, heads=7)
+
+
+def test_text_networks_are_told_their_heads_by_config_json():
+    arrays = tensors(TEXT)
+    with pytest.raises(UserError, match=r'no config.json .* say --heads=N'):
+        pretrained.load('latte_t2v', arrays)
+    for changed in ({'norm_type': 'ada_norm'}, {'norm_elementwise_affine': True}, {'activation_fn': 'geglu'}):
+        name, value = next(iter(changed.items()))
+        with pytest.raises(UserError, match=rf'config.json: {name}={value!r} is not what this network is built for'):
+            pretrained.load('latte_t2v', arrays, TEXT.about | changed)
+
+
+@pytest.mark.parametrize(
+    'source, case, says',
+    [
+        ('latte', DIT, 'has no temp_embed: it is of another network; has blocks.0'),
+        ('dit', LATTE, 'has temp_embed, positions in time: say --source=latte'),
+        ('sit', LATTE, 'has temp_embed'),
+        ('dit', TEXT, 'has no pos_embed'),
+        ('latte_t2v', LATTE, 'no config.json|has no pos_embed.proj.weight'),
+    ],
+)
+def test_another_sources_checkpoint_is_refused(source, case, says):
+    with pytest.raises(UserError, match=says):
+        pretrained.load(source, tensors(case), heads=4)
+
+
+def test_what_is_no_source_is_refused():
+    with pytest.raises(UserError, match=r'--source=imagen: want one of dit, latte, latte_t2v'):
+        pretrained.load('imagen', {})
+    text = {'text_embedding_projection.1.weight': np.zeros((1, 1), np.float32)}
+    with pytest.raises(UserError, match='Latte with pooled text'):
+        pretrained.load('latte', tensors(LATTE, **text), heads=4)
+
+
+def test_more_tensors_are_reported_and_harmless():
+    model = networks.load(DIT, tensors(DIT, extra=np.zeros(3, np.float32)))
+    assert model.report.unused == ('extra',)
+
+
+def test_what_is_missing_is_refused_or_starts_fresh_and_always_the_same():
+    bias, kernel = 'blocks.1.mlp.fc1.bias', 'final_layer.linear.weight'
+    arrays = tensors(DIT, **{bias: None, kernel: np.zeros((5, 5), np.float32)})
+    with pytest.raises(UserError, match=rf'differs: {kernel} is|missing: {bias}; .*--allow-missing'):
+        pretrained.load('dit', arrays, heads=4)
+    arrays = tensors(DIT, **{bias: None, 't_embedder.mlp.0.weight': None})
+    with pytest.raises(UserError, match=rf'missing: t_embedder.mlp.0.weight; missing: {bias}; with --allow-missing'):
+        pretrained.load('dit', arrays, heads=4)
+    model, again = (pretrained.load('dit', arrays, heads=4, allow_missing=True) for _ in range(2))
+    assert model.report.missing == ('t_embedder.mlp.0.weight', bias)
+    equal(model.export(), again.export())
+    fresh, whole = Network.init(model.config), networks.load(DIT).params
+    np.testing.assert_array_equal(model.params['time_embed']['up']['kernel'], fresh['time_embed']['up']['kernel'])
+    np.testing.assert_array_equal(model.params['layers']['block']['mlp']['up']['bias'], 0)  # of all layers: stacked
+    np.testing.assert_array_equal(model.params['time_embed']['down']['kernel'], whole['time_embed']['down']['kernel'])
+
+
+def test_a_block_that_is_missing_is_named():
+    arrays = {name: array for name, array in tensors(DIT).items() if not name.startswith('blocks.1.')}
+    with pytest.raises(UserError, match=r'missing: blocks\.1\.'):
+        pretrained.load('dit', arrays, heads=4)
+
+
+@pytest.mark.parametrize('case, name', [(DIT, 'pos_embed'), (LATTE, 'pos_embed'), (LATTE, 'temp_embed')])
+def test_positions_that_are_others_are_refused(case, name):
+    other = case.module.fixed(case.config)[name].copy()
+    other[0, 1] += 0.01
+    with pytest.raises(UserError, match=f'differs: {name} is not what this network computes'):
+        networks.load(case, tensors(case, **{name: other}))
+    model = pretrained.load(case.source, tensors(case, **{name: other}), heads=4, allow_missing=True)
+    assert len(model.report.differing) == 1
+    np.testing.assert_array_equal(model.export()[name], case.module.fixed(case.config)[name])
+
+
+@pytest.mark.parametrize('dtype', [np.float16, jnp.bfloat16])
+def test_a_checkpoint_in_half_precision_is_loaded_in_float32(dtype):
+    arrays = {name: array.astype(dtype) for name, array in tensors(LATTE).items()}
+    back = networks.load(LATTE, arrays).export()
+    for name, array in arrays.items():
+        if name not in LATTE.module.fixed(LATTE.config):
+            np.testing.assert_array_equal(back[name], array.astype(np.float32))
+
+
+@pytest.fixture(scope='module')
+def models():
+    return {case.key: networks.load(case) for case in (DIT, SIT, LATTE)}
+
+
+def test_no_label_is_the_class_after_the_last(models):
+    model, shown = models[LATTE.key], networks.batch(LATTE)
+    none = np.full(3, LATTE.config.classes)
+    told, untold = (model(shown.x, shown.times, label=label) for label in (none, None))
+    np.testing.assert_array_equal(told, untold)
+    assert np.abs(told - model(shown.x, shown.times, label=shown.conditions['label'])).max() > 0.01
+
+
+def test_the_answer_is_float32_with_the_learned_variance_where_there_is_one(models):
+    for case, channels in ((DIT, 8), (LATTE, 8), (SIT, 4)):
+        shown = networks.batch(case)
+        output = models[case.key](shown.x, shown.times, **shown.conditions)
+        assert output.shape == (*case.clip, channels) and output.dtype == jnp.float32
+
+
+def test_unknown_conditions_are_refused(models):
+    shown = networks.batch(DIT)
+    with pytest.raises(TypeError, match='labels'):
+        models[DIT.key](shown.x, shown.times, labels=shown.conditions['label'])
+
+
+def test_text_networks_want_text_and_clips():
+    model, shown = networks.load(TEXT), networks.batch(TEXT)
+    with pytest.raises(UserError, match='wants text'):
+        model(shown.x, shown.times)
+    with pytest.raises(UserError, match='found one frame'):
+        model(shown.x[:, :1], shown.times, **shown.conditions)
+
+
+@pytest.mark.parametrize('case', [DIT, LATTE], ids=key)
+def test_the_adapter_solves_eps_for_x0_at_the_timestep_below(case, models):
+    """Timestep i is t = (i + 1) / 1000; x0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
+    model, shown, timesteps = models[case.key], networks.batch(case), np.array([0, 500, 999])
+    output = np.asarray(model(shown.x, timesteps, **shown.conditions))
+    said = model.denoise(shown.x, (timesteps + 1) / 1000, **shown.conditions)
+    alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[timesteps].reshape(-1, 1, 1, 1, 1)
+    eps, variance = output[..., :4], output[..., 4:]
+    x0 = (shown.x - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar)
+    np.testing.assert_allclose(said.eps, eps, atol=2e-5)
+    np.testing.assert_array_equal(said.variance, variance)
+    np.testing.assert_allclose(said.x0, x0, atol=1e-5, rtol=1e-3)
+
+
+def test_the_adapter_solves_sits_velocity_for_x0_and_eps(models):
+    """SiT's time is s = 1 - t and x_s = s x0 + (1 - s) eps, v = x0 - eps: x0 = x + t v, eps = x - (1 - t) v."""
+    model, shown, t = models[SIT.key], networks.batch(SIT), np.float32([0.25, 0.5, 1.0])
+    v = np.asarray(model(shown.x, 1 - t, **shown.conditions))
+    said = model.denoise(shown.x, t, **shown.conditions)
+    assert said.variance is None
+    t = t.reshape(-1, 1, 1, 1, 1)
+    np.testing.assert_allclose(said.x0, shown.x + t * v, atol=1e-5)
+    np.testing.assert_allclose(said.eps, shown.x - (1 - t) * v, atol=1e-5)

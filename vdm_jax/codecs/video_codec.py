@@ -1,0 +1,110 @@
+"""The causal video VAE as a frozen codec: videos <-> latents of about unit variance, in chunks of frames."""
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vdm_jax.codecs.chunks import chunked
+from vdm_jax.codecs.pixels import from_bytes, to_bytes
+from vdm_jax.codecs.posterior import draw
+from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
+from vdm_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class VideoVAECodec:
+    """uint8 video (B, T, H, W, C), T = 1 + time n <-> float32 latents (B, 1 + n, H / space, W / space, latent).
+
+    path: where its weights lie, the run directory of a video VAE or a file of weights. model: its config.model; pixels
+    have 3 channels where in_channels is not set. sample: encode draws from the posterior where it is given keys, else
+    takes its mean. mean, std: of each channel of the latents, which are normalised by them (`statistics` measures them;
+    W.A.L.T's FVD on UCF-101 is 60.7 with and 67.9 without); None: 0 and 1. chunk: latent frames that are encoded or
+    decoded at a time, 0: all. It bounds memory and changes no result.
+    """
+
+    path: str | None = None
+    model: VideoVAEConfig = VideoVAEConfig()  # noqa: RUF009, frozen
+    sample: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    chunk: int = 0
+
+    def __post_init__(self):
+        if self.model.in_channels is None:
+            object.__setattr__(self, 'model', dataclasses.replace(self.model, in_channels=3))
+        for name in ('mean', 'std'):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.model.latent:
+                raise UserError(
+                    f'config.codec.{name} has {len(values)} numbers: want one for each of the {self.model.latent} '
+                    'channels of a latent (config.codec.model.latent)'
+                )
+        if self.std is not None and min(self.std) <= 0:
+            raise UserError(f'config.codec.std={self.std}: all must be above 0')
+        if self.chunk < 0:
+            raise UserError(f'config.codec.chunk={self.chunk}: want 0 (all at once) or more')
+
+    def latent_shape(self, shape):
+        """(T, H, W, C) of a video -> that of its latents.
+
+        Raises:
+          UserError: frames, sides or channels are not what the network takes.
+        """
+        if shape[-1] != self.model.in_channels:
+            raise UserError(
+                f'config.codec.model.in_channels={self.model.in_channels}: the clips have {shape[-1]} channels'
+            )
+        return self.model.latent_shape(shape)
+
+    def abstract(self) -> dict:
+        """Shapes and dtypes of the weights."""
+        return nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: VideoVAE(self.model, rngs=nnx.Rngs(0))), nnx.Param))
+
+    def encode(self, weights, video_BTHWC, keys_B=None):
+        """uint8 video -> normalised latents; keys_B: a key for each row, to draw by."""
+        return self.normalised(self.moments(weights, video_BTHWC), keys_B)
+
+    def moments(self, weights, video_BTHWC):
+        """uint8 video -> means and log variances of its latents side by side, (B, T', H', W', 2 latent)."""
+        self.latent_shape(video_BTHWC.shape[1:])
+        network = self._network(weights)
+        moments = lambda x, past: jnp.concatenate(network.moments(from_bytes(x), past), -1)
+        return chunked(moments, video_BTHWC, self.chunk, self.model.time)
+
+    def normalised(self, moments, keys_B=None):
+        """Latents of such moments, drawn by the keys or means, as the network takes them."""
+        mean, logvar = jnp.split(moments, 2, -1)
+        z = draw(mean, logvar, keys_B) if self.sample and keys_B is not None else mean
+        shift, scale = self._moments_of_latents
+        return (z - shift) / scale
+
+    def decode(self, weights, latents_BTHWC):
+        """Normalised latents -> uint8 video."""
+        network, (shift, scale) = self._network(weights), self._moments_of_latents
+        return chunked(lambda z, past: to_bytes(network.decode(z * scale + shift, past)), latents_BTHWC, self.chunk)
+
+    def _network(self, weights) -> VideoVAE:
+        return nnx.merge(_graphdef(self.model), weights)
+
+    @property
+    def _moments_of_latents(self):
+        """Their mean and standard deviation, (1, 1, 1, 1, latent) each."""
+        values = self.mean or (0.0,) * self.model.latent, self.std or (1.0,) * self.model.latent
+        return np.asarray(values, np.float32)[:, None, None, None, None]
+
+
+@functools.cache
+def _graphdef(config: VideoVAEConfig) -> nnx.GraphDef:
+    """The network without its weights."""
+    return nnx.graphdef(nnx.eval_shape(lambda: VideoVAE(config, rngs=nnx.Rngs(0))))
+
+
+def statistics(latents_BTHWC) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) of each channel of latents that are not normalised: what VideoVAECodec takes under these names."""
+    latents = np.asarray(latents_BTHWC, np.float64)
+    over = tuple(range(latents.ndim - 1))
+    return tuple(map(float, latents.mean(over))), tuple(map(float, latents.std(over)))

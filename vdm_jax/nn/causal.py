@@ -1,0 +1,79 @@
+"""Convolutions over time that never look ahead, so that a clip can be worked through in chunks of frames."""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from vdm_jax.nn.conv import Conv
+from vdm_jax.nn.embed import patchify, unpatchify
+
+
+class Past:
+    """What the layers of a causal network saw last of the frames before, for one call of the network.
+
+    Past() is the beginning of a clip. After the call `kept` holds the frames that Past(kept) hands to the same layers,
+    in the same order, when the network is called with the frames that follow: the outputs are those of one call with
+    all of them.
+    """
+
+    def __init__(self, kept: tuple | None = None):
+        self.begins = kept is None
+        self.kept = []
+        self._before = iter(kept or ())
+
+    def extend(self, x_BTHWC, front: int, keep: int):
+        """The frames with `front` frames before them at the beginning of a clip, which are copies of its first; later
+        with those kept. `keep` of them all, the last ones, are kept.
+
+        Copies, not zeros: a clip that stands still then has the same features in every frame, an image's.
+        """
+        before = jnp.repeat(x_BTHWC[:, :1], front, 1) if self.begins else next(self._before)
+        x_BTHWC = jnp.concatenate([before, x_BTHWC], 1)
+        self.kept.append(x_BTHWC[:, x_BTHWC.shape[1] - keep :])
+        return x_BTHWC
+
+
+class CausalConv(nnx.Module):
+    """y = conv(x) + b over frames, rows and columns, of which a frame sees those before it and itself.
+
+    sides: of the kernel, odd in rows and columns. stride (s, r, r): of 1 + s n frames it makes 1 + n, the first of the
+    first alone, and of H rows H / r (rounded up).
+    """
+
+    def __init__(self, size_in: int, size_out: int, sides=(3, 3, 3), stride=(1, 1, 1), *, rngs: nnx.Rngs):
+        frames, *sides_of_frame = sides
+        self.front, self.keep = frames - 1, frames - stride[0]
+        padding = ((0, 0), *((side // 2, side // 2) for side in sides_of_frame))
+        self.conv = Conv(size_in, size_out, sides, stride, padding, rngs=rngs)
+
+    def __call__(self, x_BTHWC, past: Past):
+        return self.conv(past.extend(x_BTHWC, self.front, self.keep))
+
+
+class Up(nnx.Module):
+    """Each frame, row and column into as many as `stride` says, by a convolution and depth to space.
+
+    Of the frames that the first of a clip becomes only the last stays, so that 1 + n frames become 1 + s n (MAGVIT-v2,
+    Yu et al. 2023, section 3.2).
+    """
+
+    def __init__(self, size_in: int, size_out: int, stride: tuple[int, int, int], *, rngs: nnx.Rngs):
+        self.time, self.space, _ = stride
+        self.conv = CausalConv(size_in, size_out * self.time * self.space**2, rngs=rngs)
+
+    def __call__(self, x_BTHWC, past: Past):
+        x_BTHWC = depth_to_space(self.conv(x_BTHWC, past), self.time, self.space)
+        return x_BTHWC[:, self.time - 1 :] if past.begins else x_BTHWC
+
+
+def space_to_depth(x_BTHWC, space: int):
+    """Squares of space x space pixels into channels: (B, T, H, W, C) -> (B, T, H / space, W / space, space^2 C)."""
+    batch, frames, height, width, _ = x_BTHWC.shape
+    return patchify(x_BTHWC, 1, space).reshape(batch, frames, height // space, width // space, -1)
+
+
+def depth_to_space(x_BTHWC, time: int, space: int):
+    """Channels out to `time` frames of space x space pixels for each place: (B, T, H, W, time space^2 C) ->
+    (B, T time, H space, W space, C)."""
+    batch, frames, height, width, channels = x_BTHWC.shape
+    tokens = x_BTHWC.reshape(batch, frames, height * width, channels)
+    return unpatchify(tokens, (frames * time, height * space, width * space), time, space)
