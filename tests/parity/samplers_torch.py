@@ -7,14 +7,14 @@ import diffusers
 import numpy as np
 import torch
 
-from tests.parity.samplers import MODES, SHAPE, SHARES, WIDTH, Case, drawn, start
+from tests.parity.samplers import MODES, SHARES, WIDTH, Case, drawn, start
 from vdm_jax.diffusion.ddpm import DDPM
 
 KINDS = {'eps': 'epsilon', 'v': 'v_prediction', 'x0': 'sample', 'velocity': 'flow_prediction'}
 
 
 def theirs(case: Case) -> np.ndarray:
-    """Where their walk ends: (predictions, 2, *SHAPE)."""
+    """Where their walk ends: (predictions, 2, T, H, W, C)."""
     return np.stack([_walk(case, kind) for kind in case.predictions])
 
 
@@ -34,7 +34,7 @@ def _walk(case: Case, kind: str) -> np.ndarray:
         for t in scheduler.timesteps:
             output = _said(case, kind, scaled(x, t), t.float())
             x = scheduler.step(output, t, x, **case.asked).prev_sample
-    if 'init_noise_sigma' in dir(scheduler) and case.scheduler.startswith(('Euler', 'Heun')):
+    if case.scheduler.startswith(('Euler', 'Heun')):
         x = x / (scheduler.sigmas[-1] ** 2 + 1) ** 0.5  # they walk x / alpha
     return x.movedim(1, -1).numpy()
 
@@ -91,6 +91,3 @@ def _path(u, path):
         return torch.cos(angle), torch.sin(angle)
     log_alpha_bar = -(0.1 * u + 9.95 * u**2)
     return torch.exp(log_alpha_bar / 2), torch.sqrt(-torch.expm1(log_alpha_bar))
-
-
-assert SHAPE[-1] == 2  # the channels that learned_range doubles
