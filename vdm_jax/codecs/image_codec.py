@@ -17,7 +17,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import local, ways
 
-SLICE = 8  # frames at a time where nothing is said: enough to fill an accelerator
+SLICE = 8  # frames at a time where nothing is said
 
 
 @dataclass(frozen=True)
@@ -92,25 +92,25 @@ class ImageVAECodec:
             x = from_bytes(x) if x.dtype == jnp.uint8 else x
             return finish(*network.moments(x.astype(self.dtype)))
 
-        sizes, count = (self.model.factor, 1), SLICE if self.slice_frames is None else self.slice_frames
+        sizes = self.model.factor, 1
         each = lambda network, x: tiled(functools.partial(call, network), x, self.tile, self.overlap, sizes)
-        return self._run(each, by_frame, count, weights, video_BTHWC)
+        return self._run(each, weights, video_BTHWC)
 
     def _decode(self, weights, latents_BTHWC, finish):
+        sizes = 1, self.model.factor
         call = lambda network, z: network.decode((z / self.scale).astype(self.dtype))
-        sizes, mixes = (1, self.model.factor), self.model.temporal
-        count = (0 if mixes else SLICE) if self.slice_frames is None else self.slice_frames
         each = lambda network, z: finish(tiled(functools.partial(call, network), z, self.tile, self.overlap, sizes))
-        return self._run(each, by_clip if mixes else by_frame, count, weights, latents_BTHWC)
+        return self._run(each, weights, latents_BTHWC, self.model.temporal)
 
-    def _run(self, call, walk, count, weights, x_BTHWC):
-        """call(network, x) on each device's own rows, and frames of its own where they do not mix and the mesh splits
-        a clip's frames, so that nothing is gathered; there on `count` frames at a time."""
+    def _run(self, call, weights, x_BTHWC, mixes: bool = False):
+        """call(network, x) in slices, on each device's own rows, and on frames of its own where `call` does not mix
+        them and the mesh splits a clip's frames, so that nothing is gathered."""
+        walk, usual, wanted = (by_clip, 0, (BATCH,)) if mixes else (by_frame, SLICE, (BATCH, 'sequence'))
+        count = usual if self.slice_frames is None else self.slice_frames
 
         def here(weights, x):
             return walk(functools.partial(call, nnx.merge(parts_of(self.model)[0], weights)), x, count)
 
-        wanted = (BATCH,) if walk is by_clip else (BATCH, 'sequence')
         axes = tuple(axis if x_BTHWC.shape[i] % ways(axis) == 0 else None for i, axis in enumerate(wanted))
         return local(here, ((), axes), axes)(weights, x_BTHWC)
 
