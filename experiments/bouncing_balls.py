@@ -3,11 +3,14 @@
     python -m vdm_jax train --config=experiments/bouncing_balls.py --workdir=RUN
     python -m vdm_jax evaluate --workdir=RUN
 
+Larger worlds, on one GPU: :size=S,pixels=64,frames=16 (not yet run on one).
+Harder worlds, 16 frames of 32x32 pixels: :world=collide, :world=shadow, :world=pan (not yet trained).
+
+Paper: none.
+Table: none.
 Topology: cpu:1
 Hardware: 2 CPU cores, 2 to 4 minutes; the starter weights beside this file took 73 on one core (:steps=26000).
 Expected: kept 0.86, residual 0.15 px (balls128_8f) from the starter weights; figures in experiments/README.md.
-Larger worlds, on one GPU: :size=S,pixels=64,frames=16 (not yet run on one).
-Harder worlds, 16 frames of 32x32 pixels: :world=collide, :world=shadow, :world=pan (not yet trained).
 Status: measured; the starter weights reach the protocol's bar, the default 1,200 steps do not.
 """
 

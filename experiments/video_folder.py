@@ -8,9 +8,13 @@ Memorising four clips (8 frames of 32x32), each from its first frame:
     python -m vdm_jax train --config=experiments/video_folder.py:memorise --config.data.path=DIR --workdir=RUN
     python -m vdm_jax evaluate --workdir=RUN     # PSNR of each sample against the clip of its label
 
-Topology: cpu:1 --config.model.classes=4
-Hardware: 2 CPU cores; minutes and PSNR are in experiments/README.md.
 Larger, on one GPU: :size=S,pixels=64,frames=16 (not yet run on one).
+
+Paper: none.
+Table: none.
+Topology: cpu:1 --config.model.classes=4
+Hardware: 2 CPU cores, 3 min 17 s for 1,200 steps of memorising.
+Expected: PSNR of the worst of four clips 40.0 to 45.5 dB over three seeds (recall4_8f).
 Status: measured.
 """
 

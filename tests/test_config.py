@@ -125,6 +125,16 @@ def test_arguments_of_an_experiment_file():
         parse_arg('pixels=big', pixels=16)
 
 
+def test_arguments_of_an_experiment_file_may_have_a_list_to_choose_from():
+    known = {'size': ('XL', 'S'), 'patch': (2, 4)}
+    assert vars(parse_arg(None, **known)) == {'size': 'XL', 'patch': 2}
+    assert vars(parse_arg('patch=4,size=S', **known)) == {'size': 'S', 'patch': 4}
+    with pytest.raises(UserError, match='patch=3: want one of 2, 4'):
+        parse_arg('patch=3', **known)
+    with pytest.raises(UserError, match='patch=two: want a whole number'):
+        parse_arg('patch=two', **known)
+
+
 @pytest.mark.parametrize('text', ['', 'nothing = 1\n'])
 def test_files_that_are_no_experiments(tmp_path, text):
     path = tmp_path / 'x.py'

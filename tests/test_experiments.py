@@ -1,23 +1,33 @@
 """Every experiment file builds: config and network (shapes only) are right, and its docstring tells how to run it."""
 
-import ast
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from vdm_jax import media
+from vdm_jax import checks, media, pages, registry
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import hardware
 from vdm_jax.planning import ask, docs
+from vdm_jax.planning.ahead import asks_of, batch_of
 from vdm_jax.run import Run
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path for path in (ROOT / 'experiments').glob('*.py') if path.name != '__init__.py')
+FILES = registry.files(ROOT / 'experiments')
 LARGER = ':size=S,pixels=64,frames=16'
-LARGER_OF = {'moving_mnist': ':size=S,patch=4', 'latte': ':size=S'}
+LARGER_OF = {  # what there is beside the default
+    'moving_mnist': ':size=S,patch=4',
+    'latte': ':size=S',
+    'dit': ':size=B,patch=4,data=images',
+    'sit': ':size=B,patch=8,sampler=euler,data=images',
+    'vdm': ':dataset=bair,size=S',
+    'walt': ':dataset=k600,data=videos',
+    'dfot': ':size=B,data=videos',
+    'far': ':size=XL,conditional',
+    'bair': ':given=2,frames=30,size=B,patch=8',
+}
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +46,9 @@ def test_builds(file, arg, folder):
     params = run.abstract.params
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     assert count > (3e7 if arg else 1e5)
-    assert run.latent_shape == ((16, 64, 64, 3) if arg == LARGER else run.source.shape)
+    assert run.latent_shape == (
+        (16, 64, 64, 3) if arg == LARGER else run.experiment.codec.latent_shape(run.source.shape)
+    )
 
 
 def test_moving_mnist_has_its_stochastic_form():
@@ -65,8 +77,7 @@ def test_names_a_machine_and_has_its_row_in_the_plans(file, monkeypatch):
     name, assignments = ask.target_of(str(file))
     hardware.read_topology(name)
     batch = read_experiment(str(file), assignments).train.batch_size
-    text = (ROOT / 'docs' / 'plans.md').read_text()
-    rows = text[text.index(docs.BEGIN) : text.index(docs.END)].splitlines()
+    rows = pages.between(ROOT / 'docs' / 'plans.md', docs.BEGIN, docs.END)
     assert sum(row.startswith(f'| `{file.name}` | {name} | {batch} | ') for row in rows) == 1
 
 
@@ -79,20 +90,102 @@ def test_latte_sees_sixteen_frames_of_latents_and_the_data_sets_classes(dataset)
     run.check()
 
 
-@pytest.mark.parametrize(('size', 'millions'), [('S', 32.48), ('XL', 673.68)])
-def test_latte_has_as_many_parameters_as_published(size, millions):
-    run = Run(read_experiment(f'{ROOT}/experiments/latte.py:size={size},dataset=ffs'), jax.devices()[:1])
+@pytest.mark.parametrize(
+    ('spec', 'millions'),
+    [
+        ('latte.py:dataset=ffs', 673.68),
+        ('latte.py:size=S,dataset=ffs', 32.48),
+        ('dit.py', 675),
+        ('sit.py', 675),
+        ('walt.py', 460),
+        ('walt.py:dataset=k600', 313),
+        ('dfot.py', 673),
+        ('far.py', 457),
+        ('far.py:dataset=bair,size=B', 130),
+    ],
+)
+def test_networks_have_as_many_parameters_as_published(spec, millions):
+    run = Run(read_experiment(f'{ROOT}/experiments/{spec}'), jax.devices()[:1])
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params))
     assert count / 1e6 == pytest.approx(millions, rel=0.005)
 
 
-@pytest.mark.parametrize('arg', ['dataset=kinetics', 'size=tiny'])
+@pytest.mark.parametrize(
+    'spec',
+    [
+        'bair.py',
+        'dfot.py',
+        'dit.py',
+        'far.py:conditional',
+        'latte.py:images=8,data=videos',
+        'sit.py',
+        'vdm.py',
+        pytest.param('dit.py:data=images', marks=pytest.mark.slow),
+        pytest.param('far.py:dataset=bair,size=M', marks=pytest.mark.slow),
+        pytest.param('latte.py:variant=2,patch=8', marks=pytest.mark.slow),
+        pytest.param('latte.py:variant=3,patch=4', marks=pytest.mark.slow),
+        pytest.param('latte.py:variant=4,images=8', marks=pytest.mark.slow),
+        pytest.param('vdm.py:dataset=k600,data=synthetic', marks=pytest.mark.slow),
+        pytest.param('walt.py', marks=pytest.mark.slow),
+        'walt.py:dataset=k600',
+        pytest.param('walt.py:dataset=k600,data=videos', marks=pytest.mark.slow),
+        pytest.param('dfot.py:data=videos', marks=pytest.mark.slow),
+    ],
+)
+def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
+    """Without its data, which are not here: nothing is computed."""
+    run = Run(read_experiment(f'{ROOT}/experiments/{spec}', ['--config.model.scan=true']), jax.devices()[:1])
+    checks.check_mesh(run)
+    checks.check_objective(run)
+    checks.check_sampler(run)
+    with jax.set_mesh(run.mesh):
+        _, scalars = jax.eval_shape(run.train_step, run.abstract, batch_of(run), run.abstract_frozen)
+        (average,), frozen = run.abstract.ema.values(), run.abstract_frozen
+        videos = jax.eval_shape(lambda *told: run.generator(*told, frozen=frozen), average, *asks_of(run))
+    assert scalars['loss'].shape == () and videos.shape[1:] == run.source.shape
+
+
+@pytest.mark.parametrize(
+    ('arg', 'first'),
+    [
+        ('dataset=ucf101,batch=40', 99_999),
+        ('dataset=taichi,batch=40', 499_999),
+        ('dataset=sky,batch=32,images=8', 19_999),
+        ('dataset=sky,batch=80', 9_999),
+    ],
+)
+def test_latte_clips_from_the_step_of_its_configs_on(arg, first):
+    """Their step k is our update k - 1, as step 0 updates nothing; another batch has seen as many clips by then."""
+    optim = read_experiment(f'{ROOT}/experiments/latte.py:{arg}').optim
+    assert optim.clip_from == first and optim.join_first
+    assert optim.clip == pytest.approx(0.15 if 'images' in arg else 0.1)
+
+
+@pytest.mark.parametrize(
+    'variant, layout', [*enumerate(['interleaved', 'late_fusion', 'sequential', 'split_heads'], 1)]
+)
+def test_latte_has_four_variants(variant, layout):
+    assert read_experiment(f'{ROOT}/experiments/latte.py:variant={variant}').model.layout == layout
+
+
+@pytest.mark.parametrize('name', ['walt', 'dfot'])
+def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
+    """Two given frames of latents are five of a video."""
+    runs = [
+        Run(read_experiment(f'{ROOT}/experiments/{name}.py:data={data}', ['--config.diffusion.context=2']))
+        for data in ('latents', 'videos')
+    ]
+    assert runs[0].latent_shape == runs[1].latent_shape
+    assert [run.given_frames for run in runs] == [2, 5]
+
+
+def test_images_beside_clips_weigh_as_frames_do():
+    for spec in ('latte.py:images=8', 'vdm.py'):
+        experiment = read_experiment(f'{ROOT}/experiments/{spec}')
+        assert experiment.data.count == 8 and experiment.diffusion.image_weight == 8 / 16
+
+
+@pytest.mark.parametrize('arg', ['dataset=kinetics', 'size=tiny', 'patch=3', 'variant=5', 'data=images'])
 def test_latte_names_what_it_has(arg):
     with pytest.raises(UserError, match=arg.partition('=')[0]):
         read_experiment(f'{ROOT}/experiments/latte.py:{arg}')
-
-
-@pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
-def test_docstring_says_how(file):
-    text = ast.get_docstring(ast.parse(file.read_text()))
-    assert all(word in text for word in (f'experiments/{file.name}', 'Hardware', 'Status')), text

@@ -61,7 +61,12 @@ RUNS = {
         'model.layout=interleaved', 'sampler=ddim', 'sampler.eta=0.5',
     ),
     'flow with euler': (
-        'sampler=euler', 'model.modulation=adaln_zero', 'diffusion.prediction=velocity',
+        'sampler=euler', 'model.modulation=adaln_zero', 'diffusion.prediction=velocity', 'sampler.spacing=drop_last',
+        'sampler.spacing.of=shifted', 'sampler.spacing.of.stop=0.001',
+    ),
+    'as stable diffusion is sampled': (
+        'diffusion.process=ddpm', 'diffusion.prediction=v', 'sampler=ddim', 'sampler.spacing=stop_at_first',
+        'sampler.spacing.of=leading', 'sampler.spacing.of.offset=1',
     ),
 }  # fmt: skip
 

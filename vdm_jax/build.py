@@ -40,7 +40,17 @@ from vdm_jax.diffusion.multistep import DPMSolverPP2M, DPMSolverPP2MSDE
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.process import Process
 from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, Sampler, StochasticHeun
-from vdm_jax.diffusion.spacing import Karras, Leading, Linear, LogSNR, Shifted, Spacing, Trailing
+from vdm_jax.diffusion.spacing import (
+    DropLast,
+    Karras,
+    Leading,
+    Linear,
+    LogSNR,
+    Shifted,
+    Spacing,
+    StopAtFirst,
+    Trailing,
+)
 from vdm_jax.diffusion.training_times import (
     Discrete,
     LogitNormal,
@@ -115,6 +125,8 @@ SPACINGS = {
     'karras': Karras,
     'logsnr': LogSNR,
     'shifted': Shifted,
+    'drop_last': DropLast,
+    'stop_at_first': StopAtFirst,
 }
 SOURCES = {
     'bouncing_balls': BouncingBalls,

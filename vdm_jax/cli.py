@@ -207,15 +207,28 @@ def plan(args, assignments):
 
 def plans(args, assignments):
     """the table of docs/plans.md: every experiment on the machine it names"""
+    from vdm_jax import pages, registry
     from vdm_jax.planning import docs
 
-    files = sorted(file for file in Path('experiments').glob('*.py') if file.name != '__init__.py')
-    if not files or assignments:
-        raise UserError('plans: takes no --config…, and wants to be run where experiments/ is')
-    found = docs.rows(files, lambda text: print(text, file=sys.stderr))
+    if assignments:
+        raise UserError('plans: takes no --config…')
+    found = docs.table(registry.files(), lambda text: print(text, file=sys.stderr))
     print('\n'.join(found))
     if args.out:
-        docs.write_rows(found, args.out)
+        pages.replace(args.out, docs.BEGIN, docs.END, found)
+    return 0
+
+
+def baselines(args, assignments):
+    """the experiments that are there: paper, what is published, and how far each is proved here"""
+    from dataclasses import asdict
+
+    from vdm_jax import registry
+
+    found = [registry.read(file) for file in registry.files()]
+    print(json.dumps([asdict(each) for each in found], indent=2) if args.json else registry.table(found))
+    if args.out:
+        registry.write(args.out, found)
     return 0
 
 
@@ -235,6 +248,7 @@ COMMANDS = {
     'benchmark': (benchmark, ('--config', '--steps', '--json')),
     'plan': (plan, ('--config', '--topology', '--slices', '--search', '--json')),
     'plans': (plans, ('--out',)),
+    'baselines': (baselines, ('--out', '--json')),
 }
 
 NEEDED = {

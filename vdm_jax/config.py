@@ -54,9 +54,13 @@ class Text:
 def parse_arg(arg: str | None, **defaults) -> types.SimpleNamespace:
     """Reads the part of --config=file.py:ARG: 'size=S,pixels=64,debug' against typed defaults.
 
+    A tuple has the values that there are, the first of them the default.
+
     Raises:
-      UserError: an unknown name, or a value that is not of the default's type.
+      UserError: an unknown name, a value that is not of the default's type, or none of those that there are.
     """
+    choices = {name: value for name, value in defaults.items() if isinstance(value, tuple)}
+    defaults = defaults | {name: known[0] for name, known in choices.items()}
     values = dict(defaults)
     for item in filter(None, (arg or '').split(',')):
         name, has_value, text = item.partition('=')
@@ -64,6 +68,8 @@ def parse_arg(arg: str | None, **defaults) -> types.SimpleNamespace:
             raise UserError(f'--config=FILE:{item}: unknown argument {name!r}{_hint(name, defaults)}')
         kind = type(defaults[name])
         values[name] = _value(Text(text if has_value else 'true'), kind, f'--config=FILE:{name}', {})
+        if name in choices and values[name] not in choices[name]:
+            raise UserError(f'--config=FILE:{item}: want one of {", ".join(map(str, choices[name]))}')
     return types.SimpleNamespace(**values)
 
 

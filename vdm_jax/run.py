@@ -149,11 +149,14 @@ class Run:
         if self.model.autoencodes:
             return frames
         context, codec = self.experiment.diffusion.context, self.experiment.codec
-        return (
-            next((k for k in range(context, frames) if codec.latent_shape((k, *picture))[0] == context), 0)
-            if context
-            else 0
-        )
+
+        def latents(count):
+            try:
+                return codec.latent_shape((count, *picture))[0]
+            except UserError:  # a video's codec does not take every number of frames
+                return 0
+
+        return next((k for k in range(context, frames) if latents(k) == context), 0) if context else 0
 
     def asks(self, told: dict) -> dict:
         """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.

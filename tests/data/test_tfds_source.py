@@ -95,6 +95,42 @@ def prepared(tmp_path_factory):
     return str(builder.data_dir)
 
 
+class Robot(tfds.core.GeneratorBasedBuilder):
+    """Made as TFDS makes bair_robot_pushing_small: an example is a sequence of dicts, one a frame."""
+
+    VERSION = tfds.core.Version('2.0.0')
+    code_path = None
+
+    def __init__(self, pictures, **options):
+        self.pictures = pictures
+        super().__init__(**options)
+
+    def _info(self):
+        frame = {
+            'image_main': tfds.features.Image(shape=(24, 32, 3)),
+            'action': tfds.features.Tensor(shape=(4,), dtype=np.float32),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.Sequence(frame, length=3))
+
+    def _split_generators(self, dl_manager):
+        return {'train': self._generate_examples(range(2)), 'test': self._generate_examples(range(2, 3))}
+
+    def _generate_examples(self, numbers):
+        for i in numbers:
+            yield i, [{'image_main': picture, 'action': np.full(4, i, np.float32)} for picture in self.pictures]
+
+
+def test_a_set_whose_examples_are_sequences_of_frames_is_read(tmp_path):
+    pictures = [str(tmp_path / f'{i}.png') for i in range(3)]
+    for i, picture in enumerate(pictures):
+        media.write_png(picture, frames(10 * i, 1)[0])
+    builder = Robot(pictures, data_dir=str(tmp_path), file_format='array_record')
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    clips = Tfds(path=str(builder.data_dir), video='image_main', frames=3, pixels=24)
+    assert len(clips) == 2 and len(held_out_of(clips)) == 1
+    assert numbers(clips[1]['video']) == [0, 100, 200]
+
+
 def source(prepared, **fields):
     return Tfds(**{'path': prepared, 'frames': 4, 'pixels': 24, **fields})
 

@@ -35,6 +35,32 @@ def test_given_frames_are_clean_and_count_nothing(normals):
     np.testing.assert_allclose(loss, jnp.square(said - goal)[:, 2:].mean((2, 3, 4)), rtol=1e-5)
 
 
+def test_frames_are_given_by_chance_and_the_mean_is_over_the_others(normals):
+    objective = Objective(per_frame=True, clean_context=0.3)
+    many = jax.vmap(lambda key: objective.draw_times(key, 6))(jax.random.split(KEY, 2000))
+    np.testing.assert_allclose((many == 0).mean(0), 0.3, atol=0.04)
+    usual = jax.vmap(lambda key: Objective(per_frame=True).draw_times(key, 6))(jax.random.split(KEY, 2000))
+    np.testing.assert_array_equal(many[many > 0], usual[many > 0])  # the chance moves no other draw
+    t = jnp.array([[0.0, 0.4, 0.9, 0.0], [0.2, 0.3, 0.5, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    x0, eps, said = normals(3, 3, 4, 2, 2, 1)
+    x_t = objective.process.corrupt(x0, eps, t)
+    loss = objective.loss(said, x0, eps, x_t, t)
+    plain = Objective(per_frame=True).loss(said, x0, eps, x_t, t)
+    np.testing.assert_allclose(loss.mean(1), [plain[0, 1:3].mean(), plain[1].mean(), 0], rtol=1e-5)
+    grad = jax.grad(lambda said: objective.loss(said, x0, eps, x_t, t).sum())(said)
+    assert np.all(grad[t == 0] == 0) and np.all(grad[t > 0] != 0)
+
+
+def test_given_frames_leave_a_hybrid_loss_and_its_gradient_finite(normals):
+    objective = Objective(DDPM(), 'eps', variance='learned_range', per_frame=True, clean_context=0.5)
+    x0, eps, said, variance = normals(4, 1, 3, 2, 2, 1)
+    t = jnp.array([[0.0, 0.5, 0.0]])
+    x_t = objective.process.corrupt(x0, eps, t)
+    loss = lambda said: objective.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum()
+    value, grad = jax.jit(jax.value_and_grad(loss))(said)
+    assert value > 0 and np.all(np.isfinite(grad)) and np.all(grad[0, ::2] == 0)
+
+
 def test_hybrid_loss_is_the_simple_one_and_the_bound_at_its_weight(normals):
     x0, eps, said, variance = normals(4, 3, 4, 2, 2, 1)
     hybrid = Objective(DDPM(), 'eps', variance='learned_range')
@@ -79,6 +105,8 @@ def test_the_least_hybrid_loss_has_the_true_variance(spread, wanted):
         (lambda: Objective(condition_dropout=2.0), 'condition_dropout'),
         (lambda: Objective(self_conditioning=-0.1), 'self_conditioning'),
         (lambda: Objective(context=-1), 'context'),
+        (lambda: Objective(per_frame=True, clean_context=1.5), 'clean_context'),
+        (lambda: Objective(clean_context=0.1), 'clean_context'),
         (lambda: Objective(variance='learned_range'), 'variance'),
         (lambda: Objective(DDPM(zero_terminal_snr=True), 'eps'), 'prediction'),
         (lambda: Objective(prediction='x0', weighting=FusedMinSNR()), 'weighting'),

@@ -177,6 +177,13 @@ def test_the_documented_table_of_times_is_what_networks_are_fed():
     assert seen == set(INDEX.values())  # every process has a row
 
 
+def test_between_timesteps_the_network_may_be_fed_whole_ones():
+    t = jnp.array([1.0, 0.8432, 0.0014])
+    np.testing.assert_allclose(DDPM().model_time(t), [999, 842.2, 0.4], atol=1e-3)
+    np.testing.assert_array_equal(DDPM(numbering='rounded').model_time(t), [999, 842, 0])
+    np.testing.assert_array_equal(RectifiedFlow(numbering='thousand_floor').model_time(t), [1000, 843, 1])
+
+
 def test_model_time_of_every_timestep_is_exact():
     every = jnp.arange(1, 1001) / 1000
     np.testing.assert_allclose(DDPM().model_time(every), np.arange(1000), atol=1e-4)

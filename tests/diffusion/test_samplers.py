@@ -18,13 +18,13 @@ from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
 from vdm_jax.diffusion.flow import RectifiedFlow
 from vdm_jax.diffusion.logsnr_cosine import LogSNRCosine
-from vdm_jax.diffusion.multistep import DPMSolverPP2M, DPMSolverPP2MSDE
+from vdm_jax.diffusion.multistep import Before, DPMSolverPP2M, DPMSolverPP2MSDE
 from vdm_jax.diffusion.objective import Denoised
 from vdm_jax.diffusion.prediction import to_x0_eps
 from vdm_jax.diffusion.process import VariancePreserving
 from vdm_jax.diffusion.sample_loop import sample
 from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, StochasticHeun
-from vdm_jax.diffusion.spacing import LogSNR
+from vdm_jax.diffusion.spacing import LogSNR, StopAtFirst
 from vdm_jax.diffusion.unipc import UniPC
 
 FLOW, GVP, COSINE, EDM5 = RectifiedFlow(), RectifiedFlow('gvp'), DDPM('cosine'), EDM(sigma_max=5.0, rho=3.0)
@@ -71,7 +71,10 @@ FROM, TO = 0.9, 0.2
 
 
 @each_process
-@pytest.mark.parametrize('make, wanted', [(make, 1) for make in ORDER_1] + [(make, 2) for make in ORDER_2])
+@pytest.mark.parametrize(
+    'make, wanted',
+    [(make, 1) for make in ORDER_1] + [(make, 2) for make in [*ORDER_2, functools.partial(Heun, clock='sigma')]],
+)
 def test_deterministic_samplers_follow_the_probability_flow_at_their_order(make, wanted, process):
     x = jnp.linspace(-2, 2, 9)[:, None]
     (alpha_t, _, std_t), (alpha_s, _, std_s) = (spread(process, jnp.float32(time)) for time in (FROM, TO))
@@ -253,6 +256,35 @@ def test_euler_on_ddpm_goes_straight_along_v_for_the_angle_between():
 def test_euler_on_a_flow_and_on_edm_is_ddim(process):
     x1 = jnp.linspace(-2, 2, 9)[:, None]
     np.testing.assert_allclose(walk(Euler(steps=10), process, x1), walk(DDIM(steps=10), process, x1), atol=1e-4)
+
+
+@pytest.mark.parametrize('process', [FLOW, COSINE, ZERO], ids=str)
+def test_euler_in_sigma_is_ddim_on_any_process(process):
+    x1 = jnp.linspace(-2, 2, 9)[:, None]
+    along = walk(Euler(steps=10, clock='sigma'), process, x1)
+    np.testing.assert_allclose(along, walk(DDIM(steps=10), process, x1), atol=1e-6)
+
+
+def test_a_walk_may_begin_without_the_variance_of_the_data():
+    process, t, noise = DDPM(), jnp.float32(0.3), jnp.linspace(-2, 2, 9)[:, None]
+    np.testing.assert_array_equal(Euler().begin(process, noise, t), noise)
+    sigma = process.alpha_sigma(t)[1]
+    np.testing.assert_allclose(Heun(start='sigma').begin(process, noise, t), sigma * noise, rtol=1e-6)
+
+
+def test_the_last_step_may_forget_the_one_before_where_noise_is_left(normals):
+    """At clean data it always does, as there what was said is all."""
+    x, x0, eps, before = normals(4, 3, 4)
+    process, t = DDPM(), jnp.full(3, 0.2)
+    for lower, end, forgets in ((False, 0.0, True), (False, 0.001, False), (True, 0.001, True)):
+        sampler = DPMSolverPP2M(spacing=StopAtFirst(), lower_order_final=lower)
+        ends = [
+            sampler.step(
+                lambda x, t: Denoised(x0, eps), Before(told, jnp.ones(())), x, t, jnp.full(3, end), process, None
+            )
+            for told in (before, x0)
+        ]
+        assert (np.abs(ends[0].x - ends[1].x).max() < 1e-6) == forgets
 
 
 def test_churn_adds_as_much_noise_as_the_paper_says():

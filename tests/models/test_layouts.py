@@ -23,12 +23,14 @@ def reach_of(apply, params):
     return lambda frame: np.abs(grad(video(batch=1), frame)[0]).max((1, 2, 3))
 
 
-def test_causal_time_sees_no_later_frame():
-    apply, params = laid_out('causal')
+@pytest.mark.parametrize('layout', ['causal', 'full_causal'])
+def test_causal_layouts_see_no_later_frame(layout):
+    apply, params = laid_out(layout)
     reach = reach_of(apply, params)
     for frame in range(4):
         assert np.all(reach(frame)[: frame + 1] > 0) and np.all(reach(frame)[frame + 1 :] == 0)
-    assert np.all(reach_of(*laid_out('interleaved'))(0) > 0)  # not so without
+    free = {'causal': 'interleaved', 'full_causal': 'full'}[layout]
+    assert np.all(reach_of(*laid_out(free))(0) > 0)  # not so without
 
 
 @pytest.mark.parametrize('size', rest_slow(['9x9x9', '4x4x4'], 1))

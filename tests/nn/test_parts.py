@@ -93,9 +93,12 @@ def test_a_convolution_is_a_sum_over_shifted_places(kernel):
     np.testing.assert_allclose(conv(x), expected, atol=1e-5)
 
 
-def test_group_norm_makes_each_group_of_each_frame_normal():
-    norm = GroupNorm(6, groups=2, rngs=nnx.Rngs(0))
-    x = 3 + 2 * jax.random.normal(jax.random.key(1), (2, 3, 4, 5, 6))
+@pytest.mark.parametrize('places, axes', [(2, (2, 3, 5)), (3, (1, 2, 3, 5))])
+def test_group_norm_makes_each_group_normal_of_each_frame_or_clip(places, axes):
+    norm = GroupNorm(6, groups=2, places=places, rngs=nnx.Rngs(0))
+    x = jnp.arange(3.0)[None, :, None, None, None] + 2 * jax.random.normal(jax.random.key(1), (2, 3, 4, 5, 6))
     y = np.array(norm(x)).reshape(2, 3, 4, 5, 2, 3)
-    np.testing.assert_allclose(y.mean((2, 3, 5)), 0, atol=1e-5)
-    np.testing.assert_allclose(y.std((2, 3, 5)), 1, atol=1e-5)
+    np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axes), 1, atol=1e-5)
+    norm.scale[...], norm.bias[...] = jnp.arange(6.0), jnp.ones(6)
+    np.testing.assert_allclose(norm(x), 1 + y.reshape(x.shape) * np.arange(6), atol=1e-5)

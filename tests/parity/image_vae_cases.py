@@ -34,6 +34,8 @@ CASES = {
         ImageVAEConfig(block_out_channels=(32, 32), layers_per_block=3, use_post_quant_conv=False, temporal=True),
         (1, 4, 6, 10),
     ),
+    'Stable Diffusion, full size': (ImageVAEConfig(), (1, 1, 64, 96)),
+    'Stable Video Diffusion, full size': (ImageVAEConfig(use_post_quant_conv=False, temporal=True), (1, 3, 64, 96)),
 }  # fmt: skip
 STORED = 'kl', 'temporal'  # fixtures of the default suite
 

@@ -61,8 +61,7 @@ class ImageVAECodec:
 
     def abstract(self) -> dict:
         """Shapes and dtypes of the weights."""
-        make = lambda: nnx.to_pure_dict(nnx.state(ImageVAE(self.model, rngs=nnx.Rngs(0)), nnx.Param))
-        return jax.eval_shape(make)
+        return jax.tree.map(lambda leaf: leaf, parts_of(self.model)[1])
 
     def encode(self, weights, video_BTHWC, keys_B=None):
         """uint8 video, or float32 in [-1, 1] -> latents; keys_B: a key for each row, to draw by."""
@@ -109,7 +108,7 @@ class ImageVAECodec:
         a clip's frames, so that nothing is gathered; there on `count` frames at a time."""
 
         def here(weights, x):
-            return walk(functools.partial(call, nnx.merge(graphdef(self.model), weights)), x, count)
+            return walk(functools.partial(call, nnx.merge(parts_of(self.model)[0], weights)), x, count)
 
         wanted = (BATCH,) if walk is by_clip else (BATCH, 'sequence')
         axes = tuple(axis if x_BTHWC.shape[i] % ways(axis) == 0 else None for i, axis in enumerate(wanted))
@@ -117,6 +116,7 @@ class ImageVAECodec:
 
 
 @functools.cache
-def graphdef(config: ImageVAEConfig) -> nnx.GraphDef:
-    """The network without its weights."""
-    return nnx.graphdef(nnx.eval_shape(lambda: ImageVAE(config, rngs=nnx.Rngs(0))))
+def parts_of(config: ImageVAEConfig) -> tuple[nnx.GraphDef, dict]:
+    """The network without its weights, and their shapes."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: ImageVAE(config, rngs=nnx.Rngs(0))))
+    return graphdef, nnx.to_pure_dict(state)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.errors import UserError
-from vdm_jax.nn.causal import CausalConv, Past, Up, depth_to_space, space_to_depth
+from vdm_jax.nn.causal import CausalConv, Down, Past, Up, depth_to_space, space_to_depth
 from vdm_jax.nn.chain import Chain
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import GroupNorm
@@ -132,14 +132,14 @@ class Encoder(nnx.Module):
         parts = []
         for level, width in enumerate(widths):
             if level:
-                parts.append(CausalConv(widths[level - 1], width, stride=config.strides[level - 1], rngs=rngs))
+                parts.append(Down(widths[level - 1], width, config.strides[level - 1], rngs=rngs))
             parts += [Residual(width, config.groups, rngs=rngs) for _ in range(config.blocks)]
         self.down = Chain(parts)
         self.norm_out = GroupNorm(widths[-1], config.groups, rngs=rngs)
         self.out = Linear(widths[-1], 2 * config.latent, rngs=rngs)
 
     def __call__(self, x_BTHWC, past: Past):
-        x = self.down(self.conv_in(space_to_depth(x_BTHWC, self.patch), past), past)
+        x = self.down(self.conv_in(space_to_depth(x_BTHWC, 1, self.patch), past), past)
         return self.out(jax.nn.silu(self.norm_out(x)))
 
 

@@ -21,6 +21,8 @@ class DDPM(VariancePreserving):
     of a sampler lie, (alpha, sigma) go along the chord, set back on the unit circle.
     zero_terminal_snr: the table is rescaled so that nothing of the data is left at t = 1 (Lin et al. 2024, alg. 1);
         an 'eps' network cannot be sampled from there.
+    numbering: what the network is fed between two entries: the timestep with its fraction, or 'rounded' to a whole one,
+        for a network that knows no others (diffusers' DPM-Solver++ and UniPC with Karras' sigmas).
 
     Raises: ValueError for an unknown schedule, or fewer steps than it can take.
     """
@@ -28,6 +30,7 @@ class DDPM(VariancePreserving):
     schedule: Literal['linear', 'cosine', 'sigmoid'] = 'linear'
     steps: int = 1000
     zero_terminal_snr: bool = False
+    numbering: Literal['exact', 'rounded'] = 'exact'
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
@@ -56,7 +59,8 @@ class DDPM(VariancePreserving):
 
     def model_time(self, t: jax.Array) -> jax.Array:
         """The paper's timestep, 0 ... steps - 1, as float; the clean end shares timestep 0."""
-        return jnp.maximum(jnp.asarray(t, jnp.float32) * self.steps - 1, 0)
+        timestep = jnp.maximum(jnp.asarray(t, jnp.float32) * self.steps - 1, 0)
+        return jnp.round(timestep) if self.numbering == 'rounded' else timestep
 
     def snap(self, t: jax.Array) -> jax.Array:
         return jnp.maximum(jnp.ceil(jnp.asarray(t, jnp.float32) * self.steps - 1e-3), 1) / self.steps

@@ -19,18 +19,22 @@ class RectifiedFlow(Process):
 
     path: 'linear', x_t = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, eq. 1); 'gvp',
         cos(pi t / 2) x0 + sin(pi t / 2) eps; 'vp', alpha = exp(-(t^2 (20 - 0.1) + 2 t 0.1) / 4), sigma^2 = 1 - alpha^2.
-    numbering: whose time it is. 'thousand': the network is fed 1000 t (SD3 and its kin). 'sit': it is fed 1 - t, as in
-        SiT's code, whose time runs from noise at 0 to data at 1; so does the clock then, and the velocity is
-        d x_t / d (1 - t), SiT's own, the negative of the other's.
+    numbering: whose time it is. 'thousand': the network is fed 1000 t (SD3 and its kin); 'thousand_floor': that without
+        its fraction (diffusers' DPM-Solver++ and UniPC with flow sigmas, which sample Wan there). 'sit': it is fed
+        1 - t, as in SiT's code, whose time runs from noise at 0 to data at 1; so does the clock then, and the velocity
+        is d x_t / d (1 - t), SiT's own, the negative of the other's.
 
     Raises: ValueError for an unknown path or numbering.
     """
 
     path: Literal['linear', 'gvp', 'vp'] = 'linear'
-    numbering: Literal['thousand', 'sit'] = 'thousand'
+    numbering: Literal['thousand', 'thousand_floor', 'sit'] = 'thousand'
 
     def __post_init__(self):
-        for name, choices in {'path': ('linear', 'gvp', 'vp'), 'numbering': ('thousand', 'sit')}.items():
+        for name, choices in {
+            'path': ('linear', 'gvp', 'vp'),
+            'numbering': ('thousand', 'thousand_floor', 'sit'),
+        }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f'config.diffusion.process.{name} is {getattr(self, name)!r}: want one of {", ".join(choices)}'
@@ -62,11 +66,11 @@ class RectifiedFlow(Process):
     def clock(self, t: jax.Array) -> jax.Array:
         """t itself, or SiT's 1 - t."""
         t = jnp.asarray(t, jnp.float32)
-        return t if self.numbering == 'thousand' else 1 - t
+        return 1 - t if self.numbering == 'sit' else t
 
     def rates(self, t: jax.Array) -> Pair:
         da, ds = self._slopes(t)
-        return (da, ds) if self.numbering == 'thousand' else (-da, -ds)
+        return (-da, -ds) if self.numbering == 'sit' else (da, ds)
 
     def _slopes(self, t: jax.Array) -> Pair:
         """d alpha / d t and d sigma / d t."""
@@ -83,9 +87,15 @@ class RectifiedFlow(Process):
                 return slope * alpha, -slope * alpha**2 / sigma
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """1000 t, the range that sinusoidal embeddings were made for, or 1 - t as in SiT's code."""
+        """1000 t, the range that sinusoidal embeddings were made for, whole or not; or 1 - t as in SiT's code."""
         t = jnp.asarray(t, jnp.float32)
-        return 1000 * t if self.numbering == 'thousand' else 1 - t
+        match self.numbering:
+            case 'thousand':
+                return 1000 * t
+            case 'thousand_floor':
+                return jnp.floor(1000 * t)
+            case 'sit':
+                return 1 - t
 
 
 def _log_alpha(t: jax.Array) -> jax.Array:

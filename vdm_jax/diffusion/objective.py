@@ -33,6 +33,8 @@ class Objective:
         eq. 16; with their 0.001 and 1000 steps the bound's term at t counts 1, as in the code of DiT and Latte).
     per_frame: every frame has its own time (Chen et al. 2024, Diffusion Forcing), else a video has one.
     context: how many of the first frames are given: they stay clean, at t = 0, and count nothing in the loss.
+    clean_context: the chance of each frame, with a time of its own, to be given as well: it is clean, at t = 0, and
+        the mean loss of its video is over the other frames (Gu et al. 2025, FAR; their network is fed -1 there).
     condition_dropout: the share of examples whose label and text are replaced by "none" in training, which
         classifier-free guidance needs (Ho & Salimans 2022).
     self_conditioning: the share of examples that are shown the network's own first estimate of x0 in training, for a
@@ -50,12 +52,13 @@ class Objective:
     vlb_weight: float = 0.001
     per_frame: bool = False
     context: int = 0
+    clean_context: float = 0.0
     condition_dropout: float = 0.1
     self_conditioning: float = 0.0
     image_weight: float = 1.0
 
     def __post_init__(self):
-        for name in ('condition_dropout', 'self_conditioning'):
+        for name in ('clean_context', 'condition_dropout', 'self_conditioning'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'config.diffusion.{name} is {getattr(self, name)}: want a share between 0 and 1')
         for name in ('context', 'vlb_weight', 'image_weight'):
@@ -70,6 +73,8 @@ class Objective:
                 'config.diffusion.prediction=eps: with process.zero_terminal_snr=true the last step is all noise, of '
                 'which eps says nothing; choose v or x0 (Lin et al. 2024, section 3.2)'
             )
+        if self.clean_context and not self.per_frame:
+            raise ValueError('config.diffusion.clean_context: it needs config.diffusion.per_frame=true')
         if isinstance(self.weighting, FusedMinSNR):
             self.weighting.check(self.prediction, self.process)
             if not self.per_frame:
@@ -78,6 +83,9 @@ class Objective:
     def draw_times(self, key: jax.Array, frames: int) -> jax.Array:
         """Training times of one example: scalar, or (T,) where frames differ; 0 for the frames that are given."""
         t = self.process.snap(self.time.sample(key, (frames,) if self.per_frame else (), self.process))
+        if self.clean_context:
+            given = jax.random.bernoulli(jax.random.fold_in(key, 1), self.clean_context, (frames,))
+            t = jnp.where(given, 0, t)
         if not self.context:
             return t
         return jnp.where(jnp.arange(frames) < self.context, 0, t)
@@ -95,14 +103,21 @@ class Objective:
     def loss(self, output: jax.Array, x0: jax.Array, eps: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
         """The weighted squared error of each frame that is not given, and what its variance costs: (B, T) float32.
 
+        With clean_context frames at t = 0 have 0, and the others so much more that the mean over all frames is theirs.
         output: the network's at (x_t, t); x0, eps, x_t: (B, T, ..., C); t: (B,) or (B, T).
         """
         weight = self.weighting.weight(self.prediction, self.process, t)
         if self.context:  # only now: the weight of a frame may depend on those before it
             output, x0, eps, x_t, t, weight = (a[:, self.context :] for a in (output, x0, eps, x_t, t, weight))
+        if self.clean_context:
+            noisy = t > 0
+            t = jnp.where(noisy, t, 1)  # what does not count is to be finite as well
         prediction, variance = self.split(output, x0.shape[-1])
         loss = loss_per_frame(prediction, target(self.prediction, self.process, x0, eps, t), weight)
         if variance is not None:
             said_x0 = to_x0_eps(self.prediction, self.process, prediction, x_t, t)[0]
             loss += self.vlb_weight * self.process.steps * bound(self.process, x0, x_t, t, said_x0, variance)
+        if self.clean_context:
+            share = noisy.mean(1, keepdims=True, dtype=jnp.float32)
+            loss = jnp.where(noisy, loss, 0) / jnp.where(share > 0, share, 1)
         return loss

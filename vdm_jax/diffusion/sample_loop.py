@@ -17,7 +17,7 @@ def sample(
     keys: jax.Array | None = None,
     t_shape: tuple[int, ...] | None = None,
 ) -> jax.Array:
-    """Walks x from noise to t = 0 over the times of sampler.spacing.
+    """Walks x from noise to data over the times of sampler.spacing.
 
     denoise: (x, t, before) -> objective.Denoised, whose x0 and eps have x's shape; t is float32 of shape t_shape;
         `before` is the x0 of the step before, of x's shape and 0 at first (for self-conditioning); guidance is its own
@@ -27,7 +27,7 @@ def sample(
     keys: (B,), one for each example, where the sampler is stochastic; the noise of step i is drawn from
         fold_in(keys[b], i), so that a sample does not depend on the batch it is in.
 
-    Returns: (B, T, H, W, C) float32, x at t = 0.
+    Returns: (B, T, H, W, C) float32, x at the last time, t = 0 unless the spacing ends before.
     Raises: ValueError for a stochastic sampler without a key for each example.
     """
     if sampler.stochastic and (keys is None or len(keys) != len(noise)):
@@ -48,7 +48,7 @@ def sample(
         return tuple(sampler.step(ask, state, x, t, s, process, fresh)), None
 
     times = sampler.spacing.times(process, sampler.steps)
-    x = process.start(noise.astype(jnp.float32), times[0])
+    x = sampler.begin(process, noise.astype(jnp.float32), times[0])
     moments = jnp.arange(sampler.steps), times[:-1], times[1:]
     (x, *_), _ = jax.lax.scan(step, (x, jnp.zeros_like(x), sampler.init(x)), moments)
     return x

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from vdm_jax.diffusion.posterior import learned_log_variance, posterior_mean, variances
 from vdm_jax.diffusion.prediction import target
-from vdm_jax.diffusion.process import Process, check_positive, expand
+from vdm_jax.diffusion.process import SMALLEST, Process, check_positive, expand
 from vdm_jax.diffusion.spacing import Spacing, Trailing
 
 
@@ -48,6 +48,10 @@ class Sampler:
     def stochastic(self) -> bool:
         """Whether `step` needs noise."""
         return False
+
+    def begin(self, process: Process, noise: jax.Array, t: jax.Array) -> jax.Array:
+        """x at the first of the times, from standard normal noise (B, T, ...)."""
+        return process.start(noise, t)
 
     def init(self, x: jax.Array) -> Any:
         """The memory before the first step at x: a pytree, empty for samplers that remember nothing."""
@@ -133,15 +137,43 @@ class Euler(Sampler):
 
     On a rectified flow it is the usual flow sampler, and DDIM with eta 0; on a variance-preserving process it goes
     along the angle (Salimans & Ho 2022, appendix D); on EDM along sigma.
+    clock: 'process' for that; 'sigma' walks x / alpha straight in sigma / alpha, along eps, whatever the process, as
+        k-diffusion and the Euler and Heun of diffusers do: DDIM with eta 0 for Euler, another walk for Heun.
+    start: where it begins, 'process' at its own x of variance 1; 'sigma' at sigma times the noise, without the data's
+        share of the variance, as they do too (diffusers not with its spacing 'leading').
     """
+
+    clock: Literal['process', 'sigma'] = 'process'
+    start: Literal['process', 'sigma'] = 'process'
+
+    def begin(self, process, noise, t):
+        return process.start(noise, t) if self.start == 'process' else process.alpha_sigma(t)[1] * noise
 
     def step(self, denoise, state, x, t, s, process, noise):
         said = denoise(x, t)
-        return Step(x + _passed(process, t, s, x) * _velocity(process, said, t), said.x0)
+        return Step(self._straight(process, said, x, t, s), said.x0)
+
+    def _straight(self, process: Process, said, x: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:
+        """x at s, from x at t with what was said there."""
+        if self.clock == 'process':
+            return x + self._passed(process, t, s, x.ndim) * self._slope(process, said, t)
+        alpha, sigma = (expand(c, x.ndim) for c in process.alpha_sigma(s))
+        return alpha * said.x0 + sigma * said.eps  # the same, and finite where alpha is 0 at t
+
+    def _slope(self, process: Process, said, t: jax.Array) -> jax.Array:
+        return said.eps if self.clock == 'sigma' else target('velocity', process, said.x0, said.eps, t)
+
+    def _passed(self, process: Process, t: jax.Array, s: jax.Array, ndim: int) -> jax.Array:
+        """How far x at s moves with the slope."""
+        if self.clock == 'process':
+            return expand(process.clock(s) - process.clock(t), ndim)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
+        finite = alpha_t > SMALLEST  # the step from a sigma / alpha without bound has no second order
+        return expand(jnp.where(finite, sigma_s - alpha_s * sigma_t / jnp.where(finite, alpha_t, 1), 0), ndim)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Heun(Sampler):
+class Heun(Euler):
     """Euler's step, then its velocity averaged with the one where it led (Karras et al. 2022, algorithm 1), of order 2.
 
     The network is asked twice a step. The last step is Euler's: what is clean has no direction of its own.
@@ -149,11 +181,11 @@ class Heun(Sampler):
 
     def step(self, denoise, state, x, t, s, process, noise):
         said = denoise(x, t)
-        slope, passed = _velocity(process, said, t), _passed(process, t, s, x)
-        there = x + passed * slope
+        there = self._straight(process, said, x, t, s)
         again = denoise(there, s)
+        turned = self._slope(process, again, s) - self._slope(process, said, t)
+        better = there + self._passed(process, t, s, x.ndim) * turned / 2
         last = expand(s == 0, x.ndim)
-        better = x + passed * (slope + _velocity(process, again, s)) / 2
         return Step(jnp.where(last, there, better), jnp.where(last, said.x0, again.x0))
 
 
@@ -198,11 +230,3 @@ class StochasticHeun(Heun):
         added = jnp.where(raised, self.churn_noise * jnp.sqrt(variances(process, higher, t)[1]), 0)
         x = expand(kept, x.ndim) * x + expand(added, x.ndim) * noise
         return super().step(denoise, state, x, higher, s, process, None)
-
-
-def _passed(process: Process, t: jax.Array, s: jax.Array, x: jax.Array) -> jax.Array:
-    return expand(process.clock(s) - process.clock(t), x.ndim)
-
-
-def _velocity(process: Process, said, t: jax.Array) -> jax.Array:
-    return target('velocity', process, said.x0, said.eps, t)

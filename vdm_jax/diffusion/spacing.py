@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ class Spacing:
     """What every spacing answers."""
 
     def times(self, process: Process, steps: int) -> jax.Array:
-        """(steps + 1,) float32, strictly falling to 0 from 1, or from below 1 where the spacing says so.
+        """(steps + 1,) float32, strictly falling from 1, or from below 1 where the spacing says so, to `end`, mostly 0.
 
         Raises: ValueError unless 1 <= steps <= the timesteps of a discrete process, or where the times do not fall.
         """
@@ -25,14 +26,20 @@ class Spacing:
         if not 1 <= steps <= limit:
             want = f'1 ... {limit}, the steps of the process' if process.steps else 'at least 1'
             raise ValueError(f'config.sampler.steps is {steps}: want {want}')
-        times = jnp.append(jnp.asarray(self.moments(process, steps), jnp.float32), 0.0)
-        if not isinstance(times, jax.core.Tracer) and not np.all(np.diff(times) < 0):
-            raise ValueError(f'config.sampler.spacing: {self} does not fall with {steps} steps on {process}')
+        times = jnp.append(jnp.asarray(self.moments(process, steps), jnp.float32), jnp.float32(self.end(process)))
+        if not isinstance(times, jax.core.Tracer) and not (times[0] <= 1 and np.all(np.diff(times) < 0)):
+            raise ValueError(
+                f'config.sampler.spacing: {self} does not fall from 1 or less with {steps} steps on {process}'
+            )
         return times
 
     def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
-        """The first `steps` of the times; 0 comes after them."""
+        """The first `steps` of the times; the end comes after them."""
         raise NotImplementedError
+
+    def end(self, process: Process) -> float:
+        """The last of the times."""
+        return 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +47,10 @@ class Trailing(Spacing):
     """Even steps back from t = 1, rounded to a discrete process's timesteps (Lin et al. 2024, table 2)."""
 
     def moments(self, process, steps):
-        t = np.linspace(1, 0, steps + 1)[:-1]
-        return np.round(t * process.steps) / process.steps if process.steps else t
+        if not process.steps:
+            return np.linspace(1, 0, steps + 1)[:-1]
+        # The table's own formula, as at halves another one rounds elsewhere; some counts make it one too long.
+        return np.round(np.arange(process.steps, 0, -process.steps / steps))[:steps] / process.steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,23 +59,41 @@ class Leading(Spacing):
     2).
 
     The first time is below 1 though sampling starts from pure noise: a known flaw (their section 3.3), kept for numbers
-    that were made with it.
+    that were made with it. offset: added to every timestep; Stable Diffusion was sampled with 1.
+
+    Raises: ValueError for a negative offset.
     """
+
+    offset: int = 0
+
+    def __post_init__(self):
+        if self.offset < 0:
+            raise ValueError(f'config.sampler.spacing.offset is {self.offset}: want 0 or more')
 
     def moments(self, process, steps):
         count = process.steps or max(TIMESTEPS, steps)
-        return (np.arange(steps)[::-1] * (count // steps) + 1) / count
+        return (np.arange(steps)[::-1] * (count // steps) + 1 + self.offset) / count
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear(Spacing):
     """From the last timestep to the paper's timestep 0, both among them, evenly; rounded where time is discrete
-    (Lin et al. 2024, table 2)."""
+    (Lin et al. 2024, table 2).
+
+    rounding: halves go to the even timestep, counted from 'one', as the table counts, or from 'zero', as diffusers
+        does (five steps of a thousand pass 499.5); 'none' stops between timesteps, as its Euler and Heun do.
+    """
+
+    rounding: Literal['one', 'zero', 'none'] = 'one'
 
     def moments(self, process, steps):
         count = process.steps or max(TIMESTEPS, steps)
-        index = np.linspace(count, 1, steps)
-        return (np.round(index) if process.steps else index) / count
+        first = 0 if self.rounding == 'zero' else 1
+        last = count - 1 + first
+        index = np.linspace(first, last, steps)[::-1] if steps > 1 else np.array([last])
+        if process.steps and self.rounding != 'none':
+            index = np.round(index)
+        return (index + 1 - first) / count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,15 +101,21 @@ class Karras(Spacing):
     """Even in (sigma / alpha)^(1 / rho), from the process's largest, bounded by sigma_max, to sigma_min
     (Karras et al. 2022, eq. 5). Where sigma_max is less than the process's own, t = 1 takes its place.
 
-    Raises: ValueError unless 0 < sigma_min < sigma_max and rho is positive.
+    sigma_min, sigma_max: None is the process's own, of the first timestep and of t = 1, as in diffusers.
+    from_noise: False starts at sigma_max itself, below t = 1.
+
+    Raises: ValueError unless 0 < sigma_min < sigma_max and rho is positive, or where a process without timesteps is to
+        have a sigma_min of its own.
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
+    sigma_min: float | None = 0.002
+    sigma_max: float | None = 80.0
     rho: float = 7.0
+    from_noise: bool = True
 
     def __post_init__(self):
-        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+        low, high = self.sigma_min, math.inf if self.sigma_max is None else self.sigma_max
+        if low is not None and not 0 < low < high or self.sigma_max is not None and not 0 < high < math.inf:
             raise ValueError(
                 f'config.sampler.spacing.sigma_min is {self.sigma_min}: want a number above 0 and below '
                 f'sigma_max={self.sigma_max}'
@@ -90,9 +123,14 @@ class Karras(Spacing):
         check_positive(self, 'sampler.spacing', 'rho')
 
     def moments(self, process, steps):
-        largest = jnp.minimum(jnp.exp(-process.logsnr(jnp.float32(1)) / 2), self.sigma_max)
-        roots = jnp.linspace(largest ** (1 / self.rho), self.sigma_min ** (1 / self.rho), steps)
-        return process.time_of(-2 * self.rho * jnp.log(roots)).at[0].set(1.0)
+        if self.sigma_min is None and not process.steps:
+            raise ValueError('config.sampler.spacing.sigma_min is None: want a number, as the process has no timesteps')
+        sigma_at = lambda t: jnp.exp(-process.logsnr(jnp.float32(t)) / 2)
+        smallest = sigma_at(1 / process.steps) if self.sigma_min is None else self.sigma_min
+        largest = jnp.minimum(sigma_at(1), math.inf if self.sigma_max is None else self.sigma_max)
+        roots = jnp.linspace(largest ** (1 / self.rho), smallest ** (1 / self.rho), steps)
+        times = process.time_of(-2 * self.rho * jnp.log(roots))
+        return times.at[0].set(1.0) if self.from_noise else times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +155,60 @@ class LogSNR(Spacing):
 class Shifted(Spacing):
     """Even steps with the odds of t multiplied (Esser et al. 2024, eq. 23; Wan's and SD3's `shift`).
 
-    Raises: ValueError for a shift that is not positive.
+    start, stop: where the even times begin and end before they are shifted; stop None is 0, which comes after them.
+        SD3's code stops at its smallest sigma, shift / (999 + shift), which so is shifted twice, as in diffusers.
+
+    Raises: ValueError for a shift that is not positive, or unless 0 <= stop < start <= 1.
     """
 
     shift: float = 3.0
+    start: float = 1.0
+    stop: float | None = None
 
     def __post_init__(self):
         check_positive(self, 'sampler.spacing', 'shift')
+        if not 0 <= (self.stop or 0) < self.start <= 1:
+            raise ValueError(f'config.sampler.spacing.stop is {self.stop}: want 0 <= stop < start={self.start} <= 1')
 
     def moments(self, process, steps):
-        return shift_times(np.linspace(1, 0, steps + 1)[:-1], self.shift)
+        if self.stop is None:
+            return shift_times(np.linspace(self.start, 0, steps + 1)[:-1], self.shift)
+        return shift_times(np.linspace(self.start, self.stop, steps), self.shift)
+
+
+@dataclasses.dataclass(frozen=True)
+class DropLast(Spacing):
+    """Another spacing with one time more, the last of which is left out: from the one before, the walk goes to the end.
+
+    So diffusers' DPM-Solver and UniPC schedulers have 'leading' and 'linspace' (here linear), whose last time is the
+    paper's timestep 0: a step from there would hardly change anything.
+    """
+
+    of: Spacing = Linear()
+
+    def moments(self, process, steps):
+        return self.of.moments(process, steps + 1)[:-1]
+
+    def end(self, process):
+        return self.of.end(process)
+
+
+@dataclasses.dataclass(frozen=True)
+class StopAtFirst(Spacing):
+    """Another spacing that ends at the paper's timestep 0 instead of at clean data, whose little noise stays.
+
+    What diffusers calls final_sigmas_type='sigma_min', and DDIM with set_alpha_to_one=False, which made the numbers of
+    Stable Diffusion.
+
+    Raises: ValueError for a process without timesteps, or where the other spacing itself stops at timestep 0.
+    """
+
+    of: Spacing = Trailing()
+
+    def moments(self, process, steps):
+        return self.of.moments(process, steps)
+
+    def end(self, process):
+        if not process.steps:
+            raise ValueError('config.sampler.spacing.name is stop_at_first: the process has no timesteps to stop at')
+        return 1 / process.steps

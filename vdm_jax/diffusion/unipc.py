@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.multistep import Before, extrapolated, for_all, gain
+from vdm_jax.diffusion.multistep import Before, Multistep, extrapolated, for_all, gain
 from vdm_jax.diffusion.process import Process, expand
-from vdm_jax.diffusion.samplers import Sampler, Step
+from vdm_jax.diffusion.samplers import Step
 
 
 class Memory(NamedTuple):
@@ -23,7 +23,7 @@ class Memory(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class UniPC(Sampler):
+class UniPC(Multistep):
     """UniPC-2 in its B2 form, with data prediction: B(h) = e^-h - 1 (Zhao et al. 2023).
 
     What the network says at t first corrects the step that led there (UniC, order 3, of order 2 after the first step),
@@ -41,7 +41,7 @@ class UniPC(Sampler):
         x = jnp.where(started, _corrected(process, state, was, t, said.x0), x)
         h, last_h = gain(process, t, s), gain(process, was, t)
         last_h = jnp.where(started, last_h, jnp.inf)
-        x0 = extrapolated(said.x0, Before(state.x0, last_h), h, s)
+        x0 = extrapolated(said.x0, Before(state.x0, last_h), h, self.last(process, s))
         (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
         kept, told = (expand(c, x.ndim) for c in (sigma_s / sigma_t, -alpha_s * jnp.expm1(-h)))
         memory = Memory(x, said.x0, state.x0, for_all(last_h, state.older_h), for_all(t, state.t), state.count + 1)

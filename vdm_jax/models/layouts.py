@@ -134,6 +134,14 @@ class FullAttention(Layout):
         return [((Full(),),)]
 
 
+class FullCausal(Layout):
+    """Full attention, but no frame sees a later one (FAR, Gu et al. 2025)."""
+
+    @classmethod
+    def unit(cls, config):
+        return [((Full(causal=True),),)]
+
+
 class Windows(Layout):
     """Blocks over windows of config.model.windows in turn, such as 1x16x16 and 5x8x8 (W.A.L.T, Gupta et al. 2023)."""
 
@@ -153,6 +161,7 @@ LAYOUTS = {
     'split_heads': SplitHeads,
     'full': FullAttention,
     'causal': Causal,
+    'full_causal': FullCausal,
     'frames': Frames,
     'windows': Windows,
 }

@@ -131,13 +131,14 @@ class Time(Arrangement):
 
 @dataclasses.dataclass(frozen=True)
 class Full(Arrangement):
-    """All tokens of a clip together, over space and time.
+    """All tokens of a clip together, over space and time; causal: a frame's tokens see none of a later frame.
 
     The sequence axis splits the frames; while they attend it splits the heads (Ulysses, Jacobs et al. 2023), or still
     the frames, whose keys and values then go round in a ring (Liu et al. 2023).
     """
 
     axes: ClassVar = (BATCH, ('sequence', 'tensor'))
+    causal: bool = False
 
     def axes_for(self, config):
         return (BATCH, 'tensor', 'sequence') if config.sequence == 'ring' else self.axes
@@ -151,7 +152,7 @@ class Full(Arrangement):
         return jnp.swapaxes(x, 1, 2).reshape(batch, -1, grid.rows * grid.columns, heads, dim)
 
     def mask(self, grid):
-        sees, tokens = grid.sees(causal=False), grid.rows * grid.columns
+        sees, tokens = grid.sees(self.causal), grid.rows * grid.columns
         return None if sees is None else sees.repeat(tokens, 0).repeat(tokens, 1)
 
     def angles(self, grid, rotary):

@@ -49,8 +49,27 @@ class CausalConv(nnx.Module):
         return self.conv(past.extend(x_BTHWC, self.front, self.keep))
 
 
+class Down(nnx.Module):
+    """Frames, rows and columns to one of as many as `stride` says: by a convolution with stride, and beside it space to
+    depth whose channels are averaged in groups, a way around that costs nothing to learn (DC-AE, Chen et al. 2024).
+
+    1 + s n frames become 1 + n: the first is of the first alone, as if it had stood still.
+    """
+
+    def __init__(self, size_in: int, size_out: int, stride: tuple[int, int, int], *, rngs: nnx.Rngs):
+        self.size, (self.time, self.space, _) = size_out, stride
+        self.conv = CausalConv(size_in, size_out, stride=stride, rngs=rngs)
+
+    def __call__(self, x_BTHWC, past: Past):
+        y = self.conv(x_BTHWC, past)
+        if past.begins:
+            x_BTHWC = jnp.concatenate([jnp.repeat(x_BTHWC[:, :1], self.time - 1, 1), x_BTHWC], 1)
+        return y + resized(space_to_depth(x_BTHWC, self.time, self.space), self.size)
+
+
 class Up(nnx.Module):
-    """Each frame, row and column into as many as `stride` says, by a convolution and depth to space.
+    """Each frame, row and column into as many as `stride` says: by a convolution and depth to space, and beside it the
+    channels as they are, repeated (DC-AE).
 
     Of the frames that the first of a clip becomes only the last stays, so that 1 + n frames become 1 + s n (MAGVIT-v2,
     Yu et al. 2023, section 3.2).
@@ -58,22 +77,31 @@ class Up(nnx.Module):
 
     def __init__(self, size_in: int, size_out: int, stride: tuple[int, int, int], *, rngs: nnx.Rngs):
         self.time, self.space, _ = stride
-        self.conv = CausalConv(size_in, size_out * self.time * self.space**2, rngs=rngs)
+        self.size = size_out * self.time * self.space**2
+        self.conv = CausalConv(size_in, self.size, rngs=rngs)
 
     def __call__(self, x_BTHWC, past: Past):
-        x_BTHWC = depth_to_space(self.conv(x_BTHWC, past), self.time, self.space)
-        return x_BTHWC[:, self.time - 1 :] if past.begins else x_BTHWC
+        y = depth_to_space(self.conv(x_BTHWC, past) + resized(x_BTHWC, self.size), self.time, self.space)
+        return y[:, self.time - 1 :] if past.begins else y
 
 
-def space_to_depth(x_BTHWC, space: int):
-    """Squares of space x space pixels into channels: (B, T, H, W, C) -> (B, T, H / space, W / space, space^2 C)."""
+def resized(x, size: int):
+    """(..., C) -> (..., size): means of neighbouring channels, or each channel several times; one divides the other."""
+    channels = x.shape[-1]
+    if size > channels:
+        return jnp.repeat(x, size // channels, -1)
+    return x.reshape(*x.shape[:-1], size, channels // size).mean(-1)
+
+
+def space_to_depth(x_BTHWC, time: int, space: int):
+    """`time` frames of space x space pixels into channels: (B, T, H, W, C) -> (B, T / time, H / space, W / space,
+    time space^2 C)."""
     batch, frames, height, width, _ = x_BTHWC.shape
-    return patchify(x_BTHWC, 1, space).reshape(batch, frames, height // space, width // space, -1)
+    return patchify(x_BTHWC, time, space).reshape(batch, frames // time, height // space, width // space, -1)
 
 
 def depth_to_space(x_BTHWC, time: int, space: int):
-    """Channels out to `time` frames of space x space pixels for each place: (B, T, H, W, time space^2 C) ->
-    (B, T time, H space, W space, C)."""
+    """The inverse: (B, T, H, W, time space^2 C) -> (B, T time, H space, W space, C)."""
     batch, frames, height, width, channels = x_BTHWC.shape
     tokens = x_BTHWC.reshape(batch, frames, height * width, channels)
     return unpatchify(tokens, (frames * time, height * space, width * space), time, space)

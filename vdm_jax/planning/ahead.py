@@ -43,11 +43,11 @@ def batch_of(run) -> dict:
 
 def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
     """Shapes of the conditions and keys of config.evaluate.batch_size videos, which come as they do from `sample`."""
-    count, context = padded(run.experiment.evaluate.batch_size, run.mesh), run.experiment.diffusion.context
+    count, given = padded(run.experiment.evaluate.batch_size, run.mesh), run.given_frames
     where = batch_sharding(run.mesh)
     asks = {'label': jax.ShapeDtypeStruct((count,), np.int32, sharding=where)}
-    if context:
-        asks['frames'] = jax.ShapeDtypeStruct((count, context, *run.source.shape[1:]), np.uint8, sharding=where)
+    if given:
+        asks['frames'] = jax.ShapeDtypeStruct((count, given, *run.source.shape[1:]), np.uint8, sharding=where)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
     return asks, jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=where)
 

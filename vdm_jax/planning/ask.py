@@ -1,6 +1,5 @@
 """Asking for a plan: the real programs are compiled in a process of their own (ahead.py), which may die of it."""
 
-import ast
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.hardware import Topology
+from vdm_jax.registry import docstring
 
 PROGRAMS = ('train', 'sample')
 
@@ -65,11 +65,8 @@ def target_of(spec: str) -> tuple[str, list[str]]:
       UserError: the file has no such line.
     """
     file = spec.partition(':')[0]
-    try:
-        text = ast.get_docstring(ast.parse(Path(file).read_text())) if Path(file).is_file() else None
-    except SyntaxError as error:
-        raise UserError(f'--config={spec}: {file}, line {error.lineno}, is no Python: {error.msg}') from None
-    line = re.search(r'^Topology: (\S+)(.*)$', text or '', flags=re.M)
+    text = docstring(file) if Path(file).is_file() else ''
+    line = re.search(r'^Topology: (\S+)(.*)$', text, flags=re.M)
     if not line:
         raise UserError(f'--topology=NAME is missing, and {file} has no line "Topology: NAME" in its docstring')
     return line[1], line[2].split()

@@ -33,8 +33,9 @@ class Denoising:
     abstract_frozen: ClassVar = {}
 
     def validating(self):
-        """The same with no condition dropped."""
-        return dataclasses.replace(self, objective=dataclasses.replace(self.objective, condition_dropout=0.0))
+        """The same with no condition dropped, and no frame given by chance."""
+        certain = dataclasses.replace(self.objective, condition_dropout=0.0, clean_context=0.0)
+        return dataclasses.replace(self, objective=certain)
 
 
 def losses(network: Callable, objective: Objective, params, x0, conditions: dict, classes: int, keys, images: int = 0):

@@ -1,0 +1,66 @@
+"""Diffusion Forcing Transformer on Kinetics-600: 17 frames of 128x128 pixels as latents of 5x16x16x16.
+
+    python -m vdm_jax train --config=experiments/dfot.py --workdir=RUN
+    python -m vdm_jax sample --workdir=RUN --config.diffusion.context=2     # 5 given frames are 2 of latents
+    python -m vdm_jax train --config=experiments/dfot.py:data=videos --config.data.path=DIR \
+        --config.codec.path=VAE --workdir=RUN
+
+size=S, B, L or XL. data=latents, the default, is synthetic noise of the latents' shape: it plans and times a run, and
+trains nothing. data=videos reads a folder of videos. The paper's video VAE is not here: VAE is the run directory of
+one of our own, with 16 channels. It wants config.codec.mean and std, of each channel of its latents, which the
+paper's code normalises too.
+
+Theirs, from the paper and its configs: a noise level for each frame, full attention over space and time, rotary
+positions in three axes, patches of 1, 1,000 cosine steps, v, fused min-SNR weights (gamma 5, decay 0.96, before and
+after alike), AdamW 2e-4 with b2 0.99, no decay, 10,000 steps of warm-up and clipping at 1, 192 clips a step, EMA
+0.9999, DDIM of 50 steps. Ours: bfloat16 where they have float16; the EMA's warm-up; no bound of 20 on the noise.
+Sampling from given frames holds them at t = 0, their conditional sampling; history guidance (weighing several noise
+levels of the history) and rolling out longer videos are not here yet.
+
+Paper: Diffusion Forcing Transformer (Song et al. 2025, arXiv:2502.06764).
+Table: its Kinetics-600 comparison, recipe in 2 and appendix C.
+Topology: v5p:2x4x4
+Hardware: 32 chips of TPU v5p, in docs/plans.md, never run (the paper: 12 H100, about 5 days).
+Expected: FVD of 50,000 videos, Kinetics-600 5 to 11 at 128 px, XL: 4.3 (the paper's VAE).
+Status: untested.
+"""
+
+from vdm_jax.config import ConfigDict, parse_arg
+
+
+def get_config(arg=None):
+    arg = parse_arg(arg, size=('XL', 'L', 'B', 'S'), data=('latents', 'videos'), batch=192, steps=640_000, fsdp=1)
+    videos = arg.data == 'videos'
+    config = ConfigDict()
+    if videos:
+        config.data = ConfigDict({'source': 'video_folder', 'frames': 17, 'pixels': 128})
+        config.codec = ConfigDict({'name': 'video_vae', 'model': {'latent': 16, 'time': 4, 'space': 8}, 'sample': True})
+    else:
+        config.data = ConfigDict({'source': 'synthetic', 'frames': 5, 'pixels': 16, 'channels': 16, 'classes': 0})
+    config.model = ConfigDict(
+        {
+            'size': arg.size,
+            'patch': 1,
+            'layout': 'full',
+            'position': 'rope',
+            'classes': 0,
+            'dtype': 'bfloat16',
+        }
+    )
+    config.diffusion = ConfigDict(
+        {
+            'process': {'name': 'ddpm', 'schedule': 'cosine', 'steps': 1000},
+            'prediction': 'v',
+            'per_frame': True,
+            # Min-SNR by the frame's own noise alone forgets what its neighbours show of it.
+            'weighting': {'name': 'fused_min_snr', 'gamma': 5.0, 'decay': 0.96, 'causal': False},
+            'condition_dropout': 0.0,  # there is no condition but frames
+        }
+    )
+    config.sampler = ConfigDict({'name': 'ddim', 'steps': 50, 'eta': 0.0})
+    config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 2e-4, 'b2': 0.99, 'warmup_steps': 10_000, 'clip': 1.0})
+    config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 10_000})
+    config.ema = ConfigDict({'decays': (0.9999,)})
+    config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
+    config.evaluate = ConfigDict({'batch_size': 64, 'context': 5 if videos else 2})
+    return config

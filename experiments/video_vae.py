@@ -1,0 +1,54 @@
+"""A causal video VAE of our own, on the bouncing balls or a folder of videos: the codec of latent_video.py.
+
+    python -m vdm_jax train --config=experiments/video_vae.py --workdir=runs/vae
+    python -m vdm_jax evaluate --workdir=runs/vae     # PSNR, SSIM and errors of held-out clips given back
+    python -m vdm_jax sample --workdir=runs/vae       # held-out clips as it gives them back
+
+Clips of 1 + 4n frames become 1 + n latent frames, the first frame alone, and nothing looks ahead (MAGVIT-v2, W.A.L.T).
+The default is the small world of the balls at 32x32 pixels, 4x4 of them to a latent. Real videos: :data=folder with
+--config.data.path=DIR. As the papers have it, 17 frames of 128x128 to 5x16x16 latents: :size=paper,data=folder, on a
+GPU or a TPU (not yet run on one).
+
+Paper: none; the architecture follows MAGVIT-v2 (Yu et al. 2023), arXiv:2310.05737, section 3.2
+Table: none
+Topology: cpu:1
+Hardware: 1 CPU core for the default; minutes and PSNR are in experiments/README.md.
+Expected: reconstruction256_9f above the mean picture; what was measured is in experiments/README.md.
+Status: measured
+"""
+
+from vdm_jax.config import ConfigDict, parse_arg
+from vdm_jax.errors import UserError
+
+# Of config.model here and of config.codec.model in latent_video.py, which must be the same.
+MODELS = {
+    'balls': {'channels': (32, 48, 64), 'patch': 4, 'blocks': 1, 'groups': 8, 'latent': 8, 'space': 4, 'time': 4},
+    'paper': {'channels': (128, 256, 256, 512), 'blocks': 2, 'latent': 8, 'space': 8, 'time': 4, 'dtype': 'bfloat16'},
+}
+
+
+def get_config(arg=None):
+    arg = parse_arg(arg, size='balls', data='balls', steps=12_000)
+    if arg.size not in MODELS or arg.data not in ('balls', 'folder'):
+        raise UserError(
+            f'--config=FILE:size={arg.size},data={arg.data}: want {" or ".join(MODELS)}, and balls or folder'
+        )
+    config = ConfigDict()
+    if arg.data == 'balls':
+        config.data = ConfigDict({'source': 'bouncing_balls', 'frames': 9, 'pixels': 32})
+    else:
+        frames, pixels = (17, 128) if arg.size == 'paper' else (9, 32)
+        config.data = ConfigDict({'source': 'video_folder', 'frames': frames, 'pixels': pixels, 'flip': True})
+    config.model = ConfigDict({'name': 'video_vae', **MODELS[arg.size]})
+    # Squared errors: the balls are small before a black ground, where absolute ones are content with black alone.
+    config.reconstruction = ConfigDict({'kind': 'l2', 'kl_weight': 1e-5})
+    config.optim = ConfigDict(
+        {'name': 'adamw', 'learning_rate': 2e-3, 'b2': 0.99, 'warmup_steps': 200, 'schedule': 'cosine', 'clip': 1.0}
+    )
+    config.train = ConfigDict(
+        {'steps': arg.steps, 'batch_size': 8 if arg.size == 'balls' else 64, 'checkpoint_every': 500}
+        | {'validate_every': 500, 'sample_every': 2000}
+    )
+    config.ema = ConfigDict({'decays': (0.999,)})
+    config.evaluate = ConfigDict({'real': 256})
+    return config

@@ -1,0 +1,94 @@
+"""W.A.L.T on UCF-101 and Kinetics-600: 17 frames of 128x128 pixels as latents of 5x16x16x8.
+
+    python -m vdm_jax train --config=experiments/walt.py --workdir=RUN
+    python -m vdm_jax train --config=experiments/walt.py:dataset=k600 --workdir=RUN
+    python -m vdm_jax train --config=experiments/walt.py:data=videos --config.data.path=DIR \
+        --config.codec.path=VAE --workdir=RUN
+
+dataset=ucf101 (101 classes; size=XL unless told, or L) or k600 (5 frames given, which are 2 of latents; size=L).
+data=latents, the default, is synthetic noise of the latents' shape: it plans and times a run, and trains nothing.
+data=videos reads a folder of videos (for ucf101 with a folder a class). W.A.L.T's causal tokenizer is not public: VAE
+is the run directory of one of our own, of the same shape and not of the same quality. It wants config.codec.mean and
+std, of each channel of its latents: FVD on UCF-101 is 60.7 with and 67.9 without (the paper's ablation).
+
+Theirs, from the paper: blocks over windows of 1x16x16 and 5x8x8 latents in turn, patches of 1, adaLN-LoRA of rank 2,
+qk-norm, 1,000 linear steps rescaled to zero terminal SNR, v, self-conditioning in 0.9 of the examples, DDIM of 50
+steps, no guidance, AdamW 5e-4 with a cosine, batch and steps. Ours: bfloat16 products; learned positions that are
+added, and none relative; the EMA's decay; no warm-up; clipping at 1; given frames that are clean at t = 0, where
+theirs stand beside the noisy ones in the channels; steps of k600, which are 360 of its epochs as we count them.
+
+Paper: W.A.L.T (Gupta et al. 2023, arXiv:2312.06662).
+Table: its comparison on both sets, recipe in 8.
+Topology: v5p:2x4x4
+Hardware: 32 chips of TPU v5p for XL, in docs/plans.md, never run.
+Expected: FVD at 128 px: UCF-101 with classes, no guidance: XL 36, L 46; Kinetics-600 5 to 11: L 3.3 (the paper's own
+tokenizer).
+Status: untested.
+"""
+
+from vdm_jax.config import ConfigDict, parse_arg
+
+CLASSES = {'ucf101': 101, 'k600': 0}
+SIZE = {'ucf101': 'XL', 'k600': 'L'}
+BATCH = {'ucf101': 256, 'k600': 512}
+STEPS = {'ucf101': 60_000, 'k600': 360 * 390_000 // 512}  # epochs of about 390,000 videos
+CONTEXT = {'ucf101': 0, 'k600': 2}  # frames of latents
+
+
+def get_config(arg=None):
+    arg = parse_arg(
+        arg,
+        dataset=tuple(CLASSES),
+        size=('', 'XL', 'L', 'B', 'S'),  # the paper's unless told
+        data=('latents', 'videos'),
+        batch=0,
+        steps=0,
+        fsdp=1,
+    )
+    dataset, videos = arg.dataset, arg.data == 'videos'
+    config = ConfigDict()
+    if videos:
+        label = 'folder' if CLASSES[dataset] else 'none'
+        config.data = ConfigDict({'source': 'video_folder', 'frames': 17, 'pixels': 128, 'label': label})
+        config.codec = ConfigDict({'name': 'video_vae', 'model': {'latent': 8, 'time': 4, 'space': 8}, 'sample': True})
+    else:
+        config.data = ConfigDict(
+            {'source': 'synthetic', 'frames': 5, 'pixels': 16, 'channels': 8, 'classes': CLASSES[dataset]}
+        )
+    config.model = ConfigDict(
+        {
+            'size': arg.size or SIZE[dataset],
+            'patch': 1,
+            'layout': 'windows',
+            'windows': ('1x16x16', '5x8x8'),
+            'position': 'learned',
+            'qk_norm': True,
+            'modulation': 'adaln_lora',
+            'lora_rank': 2,
+            'self_condition': True,
+            'classes': CLASSES[dataset],
+            'dtype': 'bfloat16',
+        }
+    )
+    config.diffusion = ConfigDict(
+        {
+            # Without this the last step still shows a little of the video, which sampling does not have to show.
+            'process': {'name': 'ddpm', 'schedule': 'linear', 'steps': 1000, 'zero_terminal_snr': True},
+            'prediction': 'v',
+            'self_conditioning': 0.9,
+            'context': CONTEXT[dataset],
+            'condition_dropout': 0.0,  # nothing is guided
+        }
+    )
+    # Trailing: a walk that does not begin at t = 1 would begin from noise that the network never saw alone.
+    config.sampler = ConfigDict({'name': 'ddim', 'steps': 50, 'spacing': 'trailing'})
+    config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 5e-4, 'schedule': 'cosine'})
+    config.train = ConfigDict(
+        {'steps': arg.steps or STEPS[dataset], 'batch_size': arg.batch or BATCH[dataset], 'checkpoint_every': 5000}
+    )
+    config.ema = ConfigDict({'decays': (0.9999,)})
+    config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
+    config.evaluate = ConfigDict({'batch_size': 64})
+    if CONTEXT[dataset]:
+        config.evaluate.context = 5 if videos else CONTEXT[dataset]
+    return config
