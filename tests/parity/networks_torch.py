@@ -19,8 +19,7 @@ class Theirs:
     def __init__(self, case: Case):
         self.case, self.net = case, built(case)
         state, tensors = self.net.state_dict(), weights(case)
-        computed = state.keys() - {name for name, _ in trainable(self.net)}
-        assert tensors.keys() == state.keys() - computed
+        assert tensors.keys() == dict(trainable(self.net)).keys()
         self.net.load_state_dict(state | {name: torch.from_numpy(array) for name, array in tensors.items()})
         self.net.eval()  # only label dropout differs, and that is random
 
