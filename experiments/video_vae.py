@@ -13,8 +13,8 @@ Paper: none; the architecture follows MAGVIT-v2 (Yu et al. 2023), arXiv:2310.057
 Table: none
 Topology: cpu:1
 Hardware: 1 CPU core for the default; minutes and PSNR are in experiments/README.md.
-Expected: reconstruction256_9f above the mean picture; what was measured is in experiments/README.md.
-Status: measured
+Expected: no number yet; reconstruction256_9f, PSNR of held-out clips given back.
+Status: untested
 """
 
 from vdm_jax.config import ConfigDict, parse_arg
