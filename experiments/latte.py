@@ -22,9 +22,9 @@ AdamW 1e-4 constant, clipping at 0.1 from a late step on, a step 0 that does not
 seed 3407, 250 ancestral steps. Ours: bfloat16 products where they have float32 with TF32; 256 clips a step where they
 have 40 (:batch=40 for 8 chips, 32 with images, and :steps=1000000 for their length), so that clipping begins after as
 many clips as theirs; frames exactly 3 apart and resized bicubically, where theirs spread 16 over 48 and are resized
-bilinearly; a video shorter than that holds its last frame, where theirs takes frames that are closer. With images:
-each has a time of its own, where theirs have their clip's, and passes through the blocks over time by itself, where
-theirs go around them. Variants 2 to 4 have the depth of variant 1; how deep the paper's are is not in its code.
+bilinearly; a video shorter than that holds its last frame, where theirs takes frames that are closer. Images have
+their clip's time and go around the blocks over time, as theirs do. Variants 2 to 4 have the depth of variant 1; how
+deep the paper's are is not in its code.
 
 Paper: Latte (Ma et al. 2024, arXiv:2401.03048).
 Table: its comparison on four data sets, as cited by others.
@@ -74,6 +74,7 @@ def get_config(arg=None):
             'size': arg.size,
             'patch': arg.patch,
             'layout': LAYOUTS[arg.variant],
+            'images': 'aside',  # theirs do not enter the blocks over time
             'learn_variance': True,
             'classes': classes,  # said here, it builds and plans without the videos
             'dtype': 'bfloat16',
@@ -86,6 +87,7 @@ def get_config(arg=None):
             'variance': 'learned_range',
             'condition_dropout': 0.1,
             'image_weight': arg.images / FRAMES,  # theirs is the mean over frames and images alike
+            'image_time': 'clip',
         }
     )
     config.sampler = ConfigDict({'name': 'ancestral', 'steps': 250, 'spacing': 'linear', 'variance': 'learned'})

@@ -29,6 +29,7 @@ COMPUTING = (
     'config.model.scan',
     'config.model.dtype',
     'config.model.grid',
+    'config.model.images',
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.marks import rest_slow
 from tests.models.small import FIRST, LABEL, SMALL, T, network, video
+from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
 
 
@@ -131,6 +132,21 @@ def test_images_behind_a_clip_are_alone_and_leave_it_alone(layout, position):
     for i in range(2):
         image = apply(params, images[:, i : i + 1], t[:, 3 + i : 4 + i], {'label': label[:, 3 + i : 4 + i]}, 0)
         np.testing.assert_allclose(joint[:, 3 + i : 4 + i], image, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('layout', ['interleaved', 'late_fusion'])
+def test_images_that_stand_aside_meet_no_block_over_time(layout):
+    """What those blocks have learned, and where in time they would put an image, says nothing of images then."""
+    config = dataclasses.replace(SMALL, layout=layout, images='aside')
+    apply, params = network(config)
+    x, t = jnp.concatenate([video(3), video(2, seed=5)], 1), jnp.array([10.0, 700.0])
+    joint = apply(params, x, t, LABEL, 2)
+    other = params | {'layers': params['layers'] | {'time': jax.tree.map(lambda w: 2 * w, params['layers']['time'])}}
+    changed = np.abs(apply(other, x, t, LABEL, 2) - joint).max((0, 2, 3, 4)) > 1e-3
+    np.testing.assert_array_equal(changed, [True] * 3 + [False] * 2)
+    np.testing.assert_allclose(joint[:, :3], apply(params, x[:, :3], t, LABEL, 0), atol=2e-5)
+    alone = flops_per_video(dataclasses.replace(config, images='alone'), (3, 8, 8), images=2)
+    assert flops_per_video(config, (3, 8, 8)) < flops_per_video(config, (3, 8, 8), images=2) < alone
 
 
 def test_images_are_single_frames():

@@ -80,7 +80,7 @@ def _images(patch, side, channels=4, **more):
 
 def _clips(frames, patch, side, **more):
     grid = frames, side // patch, side // patch
-    return VideoDiTConfig(patch=patch, layout='interleaved', channels=4, grid=grid, **more)
+    return VideoDiTConfig(patch=patch, layout='interleaved', images='aside', channels=4, grid=grid, **more)
 
 
 def _texts(frames, sample_size, width, heads, depth, **more):

@@ -1,10 +1,13 @@
 """Networks and training losses are the official ones, number for number: compared live with the official code."""
 
+import dataclasses
 import itertools
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 pytest.importorskip('torch', reason='PyTorch is not installed: make parity')
 pytest.importorskip('diffusers', reason='diffusers is not installed: make parity')
@@ -15,6 +18,8 @@ from tests.parity import networks, official, table
 from tests.parity.networks import ADAMW, BY_KEY, CASES, FORWARD, GRADIENT, LOSS
 from tests.parity.networks_torch import Theirs, trainable
 from vdm_jax.models.conditions import without
+from vdm_jax.models.dit import VideoDiT
+from vdm_jax.train.state import graphdef_of
 
 pytestmark = pytest.mark.parity
 
@@ -139,3 +144,35 @@ def test_every_published_size_has_as_many_parameters(variable, file, kind, frame
             net = getattr(module, f'{kind}_{size}_{patch}')()
         count = sum(each.numel() for _, each in trainable(net))
         assert networks.parameter_count(networks.published(size, patch, frames)) == count
+
+
+@pytest.mark.parametrize('classes', [0, 5])
+def test_images_behind_a_clip_are_those_of_the_official_joint_training(classes, measured):
+    """Latte's LatteIMG: images, each with a label of its own, do not enter the blocks over time."""
+    frames, images, kind = 4, 3, official.module('LATTE_CHECKOUT', 'models/latte_img.py').Latte
+    config = dataclasses.replace(BY_KEY['latte, classes'].config, grid=(frames, 4, 4), classes=classes)
+    name = f'{images} images behind, classes {classes}'
+    case = networks.Case('latte', name, config, (2, frames, 8, 8))
+    ours = networks.load(case)
+    net = kind(
+        input_size=8, patch_size=2, hidden_size=48, depth=2, num_heads=4, num_frames=frames,
+        extras=2 if classes else 1, num_classes=classes or 1,
+    )  # fmt: skip
+    state, tensors = net.state_dict(), networks.weights(case)
+    net.load_state_dict(state | {name: torch.from_numpy(array) for name, array in tensors.items()})
+    net.train(bool(classes))  # labels of images are looked at in training alone, and none is dropped here
+    if classes:
+        net.y_embedder.token_drop = lambda labels, force_drop_ids=None: labels
+    x = networks.drawn((2, frames + images, 8, 8, 4), case.key)
+    times, label, image_label = np.array([0, 999]), np.array([1, 4]), np.array([[0, 2, 3], [4, 1, 1]])
+    told = {'y': torch.from_numpy(label), 'y_image': torch.from_numpy(image_label)} if classes else {}
+    with torch.no_grad():
+        want = net(torch.from_numpy(x).movedim(-1, 2), torch.from_numpy(times), use_image_num=images, **told)
+    want = want.movedim(2, -1).numpy()
+    said = {'label': np.concatenate([np.repeat(label[:, None], frames, 1), image_label], 1)} if classes else {}
+    graphdef = graphdef_of(lambda rngs: VideoDiT(ours.config, rngs=rngs))
+    found = jax.jit(lambda x, t: nnx.merge(graphdef, ours.params)(x, t, said, images))(x, np.float32(times))
+    apart = np.abs(found - want).max()
+    measured(case, forward=float(apart))
+    assert np.std(want) > 0.2
+    assert apart < FORWARD

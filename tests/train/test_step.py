@@ -222,3 +222,14 @@ def test_scalars_are_left_out_by_themselves():
     unknown, dropped = np.isnan(said['fps']), np.asarray(said['label']) == 3
     assert 0.35 < unknown.mean() < 0.65 and 0.35 < dropped.mean() < 0.65
     assert abs(np.corrcoef(unknown, dropped)[0, 1]) < 0.25
+
+
+def test_images_have_times_of_their_own_or_their_clips():
+    x0, told_ = jnp.zeros((6, 5, 2, 2, 3)), {'label': jnp.zeros((6, 5), jnp.int32)}
+    times = {}
+    for image_time in ('own', 'clip'):
+        objective = dataclasses.replace(OBJECTIVE, image_time=image_time)
+        ((_, times[image_time], _, _),), _ = seen_by(objective, x0, told_, images=2)
+    assert times['own'].shape == times['clip'].shape == (6, 5)
+    assert (times['clip'] == times['clip'][:, :1]).all() and (times['own'][:, 3:] != times['own'][:, :1]).all()
+    np.testing.assert_array_equal(times['own'][:, :3], times['clip'][:, :3])

@@ -40,6 +40,7 @@ class Objective:
     self_conditioning: the share of examples that are shown the network's own first estimate of x0 in training, for a
         network with config.model.self_condition (Chen et al. 2023, Analog Bits).
     image_weight: what the mean loss of a clip's images counts beside the clip's own, where the source joins images.
+    image_time: whether each image has a time of its own, or its clip's (Latte's code).
 
     Raises: ValueError for a share outside [0, 1], a negative number, or parts that do not go together.
     """
@@ -56,6 +57,7 @@ class Objective:
     condition_dropout: float = 0.1
     self_conditioning: float = 0.0
     image_weight: float = 1.0
+    image_time: Literal['own', 'clip'] = 'own'
 
     def __post_init__(self):
         for name in ('clean_context', 'condition_dropout', 'self_conditioning'):
@@ -64,6 +66,8 @@ class Objective:
         for name in ('context', 'vlb_weight', 'image_weight'):
             if getattr(self, name) < 0:
                 raise ValueError(f'config.diffusion.{name} is {getattr(self, name)}: want 0 or more')
+        if self.image_time == 'clip' and (self.per_frame or self.context):
+            raise ValueError('config.diffusion.image_time=clip: the frames of a clip have times of their own; set own')
         if self.variance == 'learned_range' and not self.process.steps:
             raise ValueError(
                 'config.diffusion.variance=learned_range: it needs a process of discrete steps, such as ddpm'

@@ -45,6 +45,8 @@ class VideoDiTConfig(NetworkConfig):
     the rotary positions of clips longer than `grid` into it. learn_variance doubles the head's channels for
     config.diffusion.variance=learned_range. self_condition: the network is also shown an estimate of x0. scalars:
     numbers that it is told, by name (docs/data.md), text_width: dimensions of the text embeddings that it looks at.
+    images: what those behind a clip do in blocks over time, each attends to itself (alone, VDM's mask), or they pass by
+    and have no position in time (aside, as in Latte's code).
     channels, classes and grid, the clip of training in patches (frames, rows, columns), are filled in from codec and
     source where they are None.
     """
@@ -68,6 +70,7 @@ class VideoDiTConfig(NetworkConfig):
     self_condition: bool = False
     scalars: tuple[str, ...] = ()
     text_width: int | None = None
+    images: Literal['alone', 'aside'] = 'alone'
     channels: int | None = None
     classes: int | None = None
     grid: tuple[int, int, int] | None = None
@@ -199,6 +202,8 @@ class VideoDiT(nnx.Module):
         x_BTHWC = constrain(x_BTHWC, *Arrangement.home)
         x = self.patch_embed(patchify(x_BTHWC.astype(dtype), config.time_patch, config.patch))
         space_ND, time_TD = self.places(grid)
+        if images and config.images == 'aside' and time_TD is not None:
+            time_TD = time_TD * (np.arange(len(time_TD)) < grid.frames)[:, None]
         if space_ND is not None:
             x = x + space_ND.astype(dtype)[None, None]
         c = self.condition(t, conditions, grid.frames, images, dtype)

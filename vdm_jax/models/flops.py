@@ -1,6 +1,6 @@
 """What a network costs to run."""
 
-from vdm_jax.models.layouts import LAYOUTS, looks_at_text
+from vdm_jax.models.layouts import LAYOUTS, looks_at_text, only_over_time
 from vdm_jax.nn.arrange import Grid
 from vdm_jax.nn.modulation import MODULATIONS
 
@@ -22,17 +22,19 @@ def flops_per_video(config, shape, images: int = 0, text_tokens: int = 0, per_fr
     """
     size, (frames, height, width) = config.sizes, shape
     grid = Grid(frames // config.time_patch, height // config.patch, width // config.patch, images)
-    d, n = size.width, (grid.frames + images) * grid.rows * grid.columns
+    d, tokens = size.width, lambda grid: (grid.frames + grid.images) * grid.rows * grid.columns
     vectors = grid.frames + images if per_frame or images else 1
     unit, modulation = LAYOUTS[config.layout].unit(config), MODULATIONS[config.modulation]
     blocks = 0.0
     for attentions in unit:
-        context = sum(sum(each.length(grid) for each in shared) / len(shared) for shared in attentions)
+        here = grid._replace(images=0) if config.images == 'aside' and only_over_time(attentions) else grid
+        n = tokens(here)
+        context = sum(sum(each.length(here) for each in shared) / len(shared) for shared in attentions)
         blocks += 8 * d * d * n * len(attentions) + 4 * n * context * d + 4 * config.mlp_ratio * d * d * n
         blocks += vectors * modulation.flops(d, 3 * (len(attentions) + 1), config.lora_rank)
         if text_tokens and looks_at_text(attentions):
             blocks += 4 * d * d * (n + text_tokens) + 4 * n * text_tokens * d
-    patch = config.time_patch * config.patch**2 * config.channels
+    n, patch = tokens(grid), config.time_patch * config.patch**2 * config.channels
     embedding = 2 * n * patch * d * (2 if config.self_condition else 1)
     embedding += vectors * (1 + len(config.scalars)) * 2 * (256 * d + d * d)
     embedding += 2 * text_tokens * ((config.text_width or 0) + d) * d

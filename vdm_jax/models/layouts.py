@@ -6,6 +6,7 @@ network, so the depth must be a multiple of its length.
 
 import functools
 
+import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.models.blocks import Block, Context
@@ -47,7 +48,7 @@ class Layout(nnx.Module):
         def call(blocks, x, index):
             for i, (block, attentions) in enumerate(zip(blocks, unit, strict=True)):
                 x = add_time(x, context, index == 0) if i == timed else x
-                x = block(x, context, *attentions)
+                x = through(block, x, context, attentions, self.config.images)
             return constrain(x, *Arrangement.home)  # where the next unit, and the head, take it up
 
         return stack.apply(self.stacks, x_BTND, call, context.scan, context.remat)
@@ -57,9 +58,27 @@ class Layout(nnx.Module):
         return tuple(getattr(self, name) for name in self.names)
 
 
+def through(block: Block, x_BTND, context: Context, attentions: Attentions, images: str):
+    """x through a block; where images stand aside and the block is over time alone, through the clip's frames only."""
+    grid = context.grid
+    if images == 'alone' or not grid.images or not only_over_time(attentions):
+        return block(x_BTND, context, *attentions)
+    x, first = constrain(x_BTND, *Time.home), slice(0, grid.frames)
+    of_frames = lambda c: c if c is None or c.shape[1] == 1 else c[:, first]
+    told = context._replace(
+        grid=grid._replace(images=0), c_BFD=of_frames(context.c_BFD), shared=of_frames(context.shared)
+    )
+    return constrain(jnp.concatenate([block(x[:, first], told, *attentions), x[:, grid.frames :]], 1), *Time.home)
+
+
 def looks_at_text(attentions: Attentions) -> bool:
     """Whether a block does, where there is text: not those over time alone."""
-    return any(not isinstance(each, Time) for each in sum(attentions, ()))
+    return not only_over_time(attentions)
+
+
+def only_over_time(attentions: Attentions) -> bool:
+    """Whether all that a block attends to is over time."""
+    return all(isinstance(each, Time) for each in sum(attentions, ()))
 
 
 def add_time(x_BTND, context: Context, here=True):
@@ -106,7 +125,8 @@ class LateFusion(Interleaved):
         how = context.scan, context.remat
         x = stack.apply(self.space, x_BTND, lambda block, x, _: block(x, context, space), *how)
         x = constrain(add_time(x, context), *Time.home)
-        x = stack.apply(self.time, x, lambda block, x, _: block(x, context, time), *how)
+        over_time = lambda block, x, _: through(block, x, context, (time,), self.config.images)
+        x = stack.apply(self.time, x, over_time, *how)
         return constrain(x, *Arrangement.home)
 
 

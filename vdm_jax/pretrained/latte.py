@@ -23,7 +23,8 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     if text := [name for name in arrays if name.startswith('text_embedding_projection')]:
         raise UserError(f'the checkpoint has {text[0]}: Latte with pooled text (extras=78) is not read')
     frames = dit.wanted(arrays, 'temp_embed').shape[1]
-    return dit.measured(arrays, heads, layout='interleaved', grid=(frames, *dit.square(arrays, 'pos_embed')))
+    grid = frames, *dit.square(arrays, 'pos_embed')
+    return dit.measured(arrays, heads, layout='interleaved', images='aside', grid=grid)
 
 
 def rows(config: VideoDiTConfig) -> list[Row]:

@@ -53,7 +53,8 @@ def losses(network: Callable, objective: Objective, params, x0, conditions: dict
         t_key, noise_key, drop_key, own_key, scalar_key, image_key = jax.random.split(key, 6)
         t = objective.draw_times(t_key, frames)
         if images:
-            alone = process.snap(objective.time.sample(image_key, (images,), process))
+            own = lambda: process.snap(objective.time.sample(image_key, (images,), process))
+            alone = own() if objective.image_time == 'own' else jnp.broadcast_to(t, images)
             t = jnp.concatenate([jnp.broadcast_to(t, frames), alone])
         chances = map(jax.random.uniform, (drop_key, own_key, scalar_key))
         return t, jax.random.normal(noise_key, x0.shape[1:]), *chances
