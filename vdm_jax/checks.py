@@ -156,8 +156,8 @@ def check_pictures(run) -> None:
     channels = run.source.shape[-1]
     if channels not in (1, 3):
         raise UserError(
-            f'config.data: its clips have {channels} channels: latents, and no config.codec makes videos of them; train '
-            'on videos, with a codec'
+            f'config.data: its clips have {channels} channels: latents, and no config.codec makes videos of them; '
+            'train on videos, with a codec'
         )
 
 
