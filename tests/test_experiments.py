@@ -179,6 +179,13 @@ def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
     assert [run.given_frames for run in runs] == [2, 5]
 
 
+def test_what_stands_for_latents_is_no_video():
+    run = Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S'), jax.devices()[:1])
+    with pytest.raises(UserError, match='4 channels.*config.codec'):
+        checks.check_pictures(run)
+    checks.check_pictures(Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S,data=videos'), jax.devices()[:1]))
+
+
 def test_images_beside_clips_weigh_as_frames_do():
     for spec in ('latte.py:images=8', 'vdm.py'):
         experiment = read_experiment(f'{ROOT}/experiments/{spec}')

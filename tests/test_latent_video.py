@@ -61,6 +61,13 @@ def test_a_network_on_its_latents_makes_videos(trained, tmp_path):
     assert media.read_mp4(mp4).shape[0] == 5 if hasattr(media, 'read_mp4') else mp4.stat().st_size > 500
 
 
+def test_it_goes_on_from_the_frames_that_so_many_latents_are_of(trained, tmp_path):
+    """Two latents are five frames: of 2, 3 and 4 the codec makes none."""
+    more = ['--config.data.frames=9', '--config.diffusion.context=2', '--num=2', f'--out={tmp_path}']
+    assert cli.main(['sample', f'--workdir={trained}', *more]) == 0
+    assert list(tmp_path.glob('*.gif'))
+
+
 def test_cached_latents_train_as_the_clips_do(place, trained):
     from data_pipelines.__main__ import main
 

@@ -50,6 +50,7 @@ MAY = {
     'registry': ('pages',),
     'planning': ('build', 'checks', 'pages', 'parallel', 'registry', 'run'),
     'cli': (
+        'checks',
         'convert',
         'benchmark',
         'build',

@@ -147,6 +147,20 @@ def check_positions(run) -> None:
         )
 
 
+def check_pictures(run) -> None:
+    """Whether the clips are pictures, which can be written as videos.
+
+    Raises:
+      UserError: they are latents that no codec decodes.
+    """
+    channels = run.source.shape[-1]
+    if channels not in (1, 3):
+        raise UserError(
+            f'config.data: its clips have {channels} channels: latents, and no config.codec makes videos of them; '
+            'train on videos, with a codec'
+        )
+
+
 def check_objective(run) -> None:
     """Whether what is learned suits network and data.
 

@@ -71,8 +71,10 @@ def draw(args, origin: dict, run, params, about: dict):
     """Samples of one origin, (where, step, videos, labels or None), with a line printed about them."""
     import numpy as np
 
+    from vdm_jax.checks import check_pictures
     from vdm_jax.generate import generate_videos
 
+    check_pictures(run)
     classes = run.model.classes
     if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
         raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
