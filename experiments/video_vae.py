@@ -18,21 +18,16 @@ Status: untested
 """
 
 from vdm_jax.config import ConfigDict, parse_arg
-from vdm_jax.errors import UserError
 
 # Of config.model here and of config.codec.model in latent_video.py, which must be the same.
 MODELS = {
-    'balls': {'channels': (32, 48, 64), 'patch': 4, 'blocks': 1, 'groups': 8, 'latent': 8, 'space': 4, 'time': 4},
+    'balls': {'channels': (32, 64, 128), 'patch': 4, 'blocks': 1, 'groups': 8, 'latent': 8, 'space': 4, 'time': 4},
     'paper': {'channels': (128, 256, 256, 512), 'blocks': 2, 'latent': 8, 'space': 8, 'time': 4, 'dtype': 'bfloat16'},
 }
 
 
 def get_config(arg=None):
-    arg = parse_arg(arg, size='balls', data='balls', steps=12_000)
-    if arg.size not in MODELS or arg.data not in ('balls', 'folder'):
-        raise UserError(
-            f'--config=FILE:size={arg.size},data={arg.data}: want {" or ".join(MODELS)}, and balls or folder'
-        )
+    arg = parse_arg(arg, size=tuple(MODELS), data=('balls', 'folder'), steps=12_000)
     config = ConfigDict()
     if arg.data == 'balls':
         config.data = ConfigDict({'source': 'bouncing_balls', 'frames': 9, 'pixels': 32})

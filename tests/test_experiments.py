@@ -27,6 +27,8 @@ LARGER_OF = {  # what there is beside the default
     'dfot': ':size=B,data=videos',
     'far': ':size=XL,conditional',
     'bair': ':given=2,frames=30,size=B,patch=8',
+    'video_vae': ':size=paper,data=folder',
+    'latent_video': ':size=S',
 }
 
 
