@@ -7,8 +7,8 @@
 
 size=S, B, L or XL. data=latents, the default, is synthetic noise of the latents' shape: it plans and times a run, and
 trains nothing. data=videos reads a folder of videos. The paper's video VAE is not here: VAE is the run directory of
-one of our own, with 16 channels. It wants config.codec.mean and std, of each channel of its latents, which the
-paper's code normalises too.
+one of our own (video_vae.py:size=paper,data=folder with --config.model.latent=16). It wants config.codec.mean and
+std, of each channel of its latents, which the paper's code normalises too.
 
 Theirs, from the paper and its configs: a noise level for each frame, full attention over space and time, rotary
 positions in three axes, patches of 1, 1,000 cosine steps, v, fused min-SNR weights (gamma 5, decay 0.96, before and
@@ -34,7 +34,8 @@ def get_config(arg=None):
     config = ConfigDict()
     if videos:
         config.data = ConfigDict({'source': 'video_folder', 'frames': 17, 'pixels': 128})
-        config.codec = ConfigDict({'name': 'video_vae', 'model': {'latent': 16, 'time': 4, 'space': 8}, 'sample': True})
+        vae = {'latent': 16, 'time': 4, 'space': 8, 'dtype': 'bfloat16'}  # as video_vae.py makes it
+        config.codec = ConfigDict({'name': 'video_vae', 'model': vae, 'sample': True})
     else:
         config.data = ConfigDict({'source': 'synthetic', 'frames': 5, 'pixels': 16, 'channels': 16, 'classes': 0})
     config.model = ConfigDict(

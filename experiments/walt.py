@@ -8,8 +8,9 @@
 dataset=ucf101 (101 classes; size=XL unless told, or L) or k600 (5 frames given, which are 2 of latents; size=L).
 data=latents, the default, is synthetic noise of the latents' shape: it plans and times a run, and trains nothing.
 data=videos reads a folder of videos (for ucf101 with a folder a class). W.A.L.T's causal tokenizer is not public: VAE
-is the run directory of one of our own, of the same shape and not of the same quality. It wants config.codec.mean and
-std, of each channel of its latents: FVD on UCF-101 is 60.7 with and 67.9 without (the paper's ablation).
+is the run directory of one of our own (video_vae.py:size=paper,data=folder), of the same shape; its quality is not
+known. It wants config.codec.mean and std, of each channel of its latents: FVD on UCF-101 is 60.7 with and 67.9
+without (the paper's ablation).
 
 Theirs, from the paper: blocks over windows of 1x16x16 and 5x8x8 latents in turn, patches of 1, adaLN-LoRA of rank 2,
 qk-norm, 1,000 linear steps rescaled to zero terminal SNR, v, self-conditioning in 0.9 of the examples, DDIM of 50
@@ -50,7 +51,8 @@ def get_config(arg=None):
     if videos:
         label = 'folder' if CLASSES[dataset] else 'none'
         config.data = ConfigDict({'source': 'video_folder', 'frames': 17, 'pixels': 128, 'label': label})
-        config.codec = ConfigDict({'name': 'video_vae', 'model': {'latent': 8, 'time': 4, 'space': 8}, 'sample': True})
+        vae = {'latent': 8, 'time': 4, 'space': 8, 'dtype': 'bfloat16'}  # as video_vae.py:size=paper makes it
+        config.codec = ConfigDict({'name': 'video_vae', 'model': vae, 'sample': True})
     else:
         config.data = ConfigDict(
             {'source': 'synthetic', 'frames': 5, 'pixels': 16, 'channels': 8, 'classes': CLASSES[dataset]}

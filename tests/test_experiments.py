@@ -179,6 +179,11 @@ def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
     ]
     assert runs[0].latent_shape == runs[1].latent_shape
     assert [run.given_frames for run in runs] == [2, 5]
+    codec = runs[1].experiment.codec.model
+    vae = read_experiment(
+        f'{ROOT}/experiments/video_vae.py:size=paper,data=folder', [f'--config.model.latent={codec.latent}']
+    )
+    assert codec == Run(vae).model
 
 
 def test_what_stands_for_latents_is_no_video():

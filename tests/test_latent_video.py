@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from vdm_jax import cli, media
+from vdm_jax import cli
 from vdm_jax.build import experiment_from
+from vdm_jax.data import decode
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 
@@ -58,7 +59,8 @@ def trained(place):
 def test_a_network_on_its_latents_makes_videos(trained, tmp_path):
     assert cli.main(['sample', f'--workdir={trained}', '--num=2', f'--out={tmp_path}']) == 0
     (mp4,) = tmp_path.glob('*.mp4')
-    assert media.read_mp4(mp4).shape[0] == 5 if hasattr(media, 'read_mp4') else mp4.stat().st_size > 500
+    video = decode.probe(str(mp4))
+    assert video.frames == 5 and min(video.height, video.width) >= 64
 
 
 def test_it_goes_on_from_the_frames_that_so_many_latents_are_of(trained, tmp_path):

@@ -86,7 +86,7 @@ def read(file: str | Path) -> Baseline:
         missing.append(f'an indented line python -m vdm_jax … experiments/{name}')
     if missing:
         raise UserError(f'{file}: its docstring lacks {", ".join(missing)}')
-    status, _, note = re.fullmatch(r'([\w-]+)(\W*)(.*)', said['Status']).groups()
+    status, _, note = re.fullmatch(r'([\w-]*)(\W*)(.*)', said['Status']).groups()
     if status not in STATUSES:
         raise UserError(f'{file}: Status: {status}: want one of {", ".join(STATUSES)}')
     named = {field.lower(): said[field] for field in FIELDS if field != 'Status'}
