@@ -68,6 +68,13 @@ RUNS = {
         'diffusion.process=ddpm', 'diffusion.prediction=v', 'sampler=ddim', 'sampler.spacing=stop_at_first',
         'sampler.spacing.of=leading', 'sampler.spacing.of.offset=1',
     ),
+    'regressor of frames': (
+        'diffusion.context=1', 'diffusion.time=noise', 'diffusion.prediction=x0', 'model.layout=full_causal',
+        'model.position=rope', 'sampler=euler', 'sampler.steps=1',
+    ),
+    'images alone': (
+        'diffusion.process.numbering=sit', 'diffusion.prediction=velocity', 'model.layout=frames', 'sampler=heun',
+    ),
 }  # fmt: skip
 
 

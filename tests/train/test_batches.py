@@ -117,7 +117,7 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
     """Batches of four, filled up to eight rows; `each` is how often a clip counts, a part of them below 1."""
     seen = []
 
-    def step(params, batch, index):
+    def step(params, batch, index, frozen):
         seen.extend(batch['label'][:4].tolist())
         loss = np.where(np.arange(8) < 4, batch['label'], 1000).astype(np.float32)  # what fills up must not count
         return Losses(loss, loss[:, None], np.ones((8, 1), np.float32))
@@ -132,6 +132,7 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
         rows=np.arange(8) % 4,
         to_global=lambda batch: batch,
         validation_step=step,
+        frozen={},
     )
     found = loop.validate(run, types.SimpleNamespace(ema={'0.5': None}))['validation_loss']
     count = int(size * each)
