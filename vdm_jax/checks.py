@@ -32,7 +32,7 @@ def check(run) -> None:
     scalars.check(run.source, run.model.scalars)
     check_objective(run)
     check_sampler(run)
-    len(run.source), run.abstract  # noqa: B018, both raise UserErrors
+    len(run.source), run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
     if run.experiment.train.validate_every:
         len(run.held_out)
 
