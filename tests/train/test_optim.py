@@ -152,3 +152,15 @@ def test_the_first_update_may_wait_for_the_second_step():
     waited = updates_of(joined, [1.0, 2.0, -1.0])
     assert waited[0] == 0
     np.testing.assert_allclose(waited[1:], updates_of(config, [3.0, -1.0]), rtol=1e-6)
+
+
+def test_muon_takes_a_convolution_for_one_matrix():
+    kernel, grad = (np.random.default_rng(i).normal(size=(3, 2, 2, 4, 6)).astype(np.float32) for i in range(2))
+    found = []
+    for shape in ((3, 2, 2, 4, 6), (48, 6)):
+        params, grads = ({'conv': {'kernel': jnp.asarray(each.reshape(shape))}} for each in (kernel, grad))
+        optimizer = make_optimizer(CONFIG, 10)
+        updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
+        found.append(np.asarray(updates['conv']['kernel']).reshape(48, 6))
+    np.testing.assert_allclose(*found, atol=1e-6)
+    assert np.linalg.matrix_rank(found[0], tol=1e-3) == 6

@@ -65,14 +65,16 @@ def muon_dimensions(config: OptimConfig):
     """params -> for each leaf its matrix dimensions, or None where Adam has it.
 
     optax takes only 2-D leaves for matrices unless told: a layer-stacked kernel (layers, in, out) is a matrix in its
-    last two dimensions, one for each layer.
+    last two dimensions, one for each layer; a convolution's (rows, columns, in, out), or one over time too, is one
+    matrix from all that it looks at (Jordan et al. 2024).
     """
 
     def dimensions(path, leaf):
         name = path_name(path)
         if leaf.ndim < 2 or not re.search(MATRIX, name) or re.search(config.adam, name):
             return None
-        return contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
+        looked_at = tuple(range(leaf.ndim - 1)) if leaf.ndim > 3 else leaf.ndim - 2
+        return contrib.MuonDimensionNumbers(looked_at, leaf.ndim - 1)
 
     return lambda params: jax.tree_util.tree_map_with_path(dimensions, params)
 
