@@ -1,5 +1,6 @@
 """A causal 3-D variational autoencoder of images and videos in one."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -11,12 +12,13 @@ from vdm_jax.errors import UserError
 from vdm_jax.nn.causal import CausalConv, Down, Past, Up, depth_to_space, space_to_depth
 from vdm_jax.nn.chain import Chain
 from vdm_jax.nn.config import NetworkConfig
-from vdm_jax.nn.conv import GroupNorm
-from vdm_jax.nn.linear import Linear
+from vdm_jax.nn.conv import GroupNorm, scaled
+from vdm_jax.nn.linear import Linear, zeros
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
 
 LOGVAR = -30.0, 20.0  # where a latent's log variance is cut off, so that it stays finite
+START = -6.0  # and about what it is at first: noise as large as the latents would have to be unlearned
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,13 @@ class VideoVAEConfig(NetworkConfig):
                 f'config.model.channels={self.channels}: time={self.time}, space={self.space} and patch={self.patch} '
                 f'take {needed} levels'
             )
+        for narrow, wide, stride in zip(self.channels, self.channels[1:], self.strides, strict=False):
+            small, large = sorted((narrow * math.prod(stride), wide))
+            if large % small:
+                raise UserError(
+                    f'config.model.channels={self.channels}: the level of {wide} has places of {math.prod(stride)} '
+                    f'times {narrow} channels: one of {small} and {large} must divide the other'
+                )
 
     @property
     def strides(self) -> tuple[tuple[int, int, int], ...]:
@@ -112,11 +121,11 @@ def _halvings(power_of_two: int) -> int:
 
 
 class Residual(nnx.Module):
-    """x + conv(silu(norm(conv(silu(norm(x)))))) (He et al. 2016); nothing but the convolutions mixes frames."""
+    """x + conv(silu(norm(conv(silu(norm(x)))))) (He et al. 2016), x alone at the start; norms are of single frames."""
 
     def __init__(self, width: int, groups: int, *, rngs: nnx.Rngs):
         self.norm1, self.norm2 = (GroupNorm(width, groups, rngs=rngs) for _ in range(2))
-        self.conv1, self.conv2 = (CausalConv(width, width, rngs=rngs) for _ in range(2))
+        self.conv1, self.conv2 = (CausalConv(width, width, init=init, rngs=rngs) for init in (scaled, zeros))
 
     def __call__(self, x, past: Past):
         y = self.conv1(jax.nn.silu(self.norm1(x)), past)
@@ -135,12 +144,12 @@ class Encoder(nnx.Module):
                 parts.append(Down(widths[level - 1], width, config.strides[level - 1], rngs=rngs))
             parts += [Residual(width, config.groups, rngs=rngs) for _ in range(config.blocks)]
         self.down = Chain(parts)
-        self.norm_out = GroupNorm(widths[-1], config.groups, rngs=rngs)
         self.out = Linear(widths[-1], 2 * config.latent, rngs=rngs)
+        self.out.bias = nnx.Param(jnp.repeat(jnp.array([0.0, START]), config.latent))
 
     def __call__(self, x_BTHWC, past: Past):
         x = self.down(self.conv_in(space_to_depth(x_BTHWC, 1, self.patch), past), past)
-        return self.out(jax.nn.silu(self.norm_out(x)))
+        return self.out(x)
 
 
 class Decoder(nnx.Module):
@@ -155,12 +164,11 @@ class Decoder(nnx.Module):
                 parts.append(Up(widths[level - 1], width, config.strides[-level], rngs=rngs))
             parts += [Residual(width, config.groups, rngs=rngs) for _ in range(config.blocks)]
         self.up = Chain(parts)
-        self.norm_out = GroupNorm(widths[-1], config.groups, rngs=rngs)
         self.conv_out = CausalConv(widths[-1], config.in_channels * config.patch**2, rngs=rngs)
 
     def __call__(self, z_BTHWC, past: Past):
         x = self.up(self.conv_in(z_BTHWC, past), past)
-        return depth_to_space(self.conv_out(jax.nn.silu(self.norm_out(x)), past), 1, self.patch)
+        return depth_to_space(self.conv_out(x, past), 1, self.patch)
 
 
 class VideoVAE(nnx.Module):
@@ -168,6 +176,8 @@ class VideoVAE(nnx.Module):
 
     The first frame has a latent frame of its own, each `time` frames after it one more, and nothing looks ahead: an
     image is a clip of one frame, encoded and decoded as the first frame of any clip is.
+    Not theirs: the ways around every shrinking and growing (DC-AE), and no norm before the last layers of encoder and
+    decoder, which on small pictures hides how bright they are. The balls are learned several times faster so.
     """
 
     def __init__(self, config: VideoVAEConfig, *, rngs: nnx.Rngs):

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from vdm_jax.nn.conv import Conv
+from vdm_jax.nn.conv import Conv, scaled
 from vdm_jax.nn.embed import patchify, unpatchify
 
 
@@ -39,11 +39,11 @@ class CausalConv(nnx.Module):
     first alone, and of H rows H / r (rounded up).
     """
 
-    def __init__(self, size_in: int, size_out: int, sides=(3, 3, 3), stride=(1, 1, 1), *, rngs: nnx.Rngs):
+    def __init__(self, size_in: int, size_out: int, sides=(3, 3, 3), stride=(1, 1, 1), init=scaled, *, rngs: nnx.Rngs):
         frames, *sides_of_frame = sides
         self.front, self.keep = frames - 1, frames - stride[0]
         padding = ((0, 0), *((side // 2, side // 2) for side in sides_of_frame))
-        self.conv = Conv(size_in, size_out, sides, stride, padding, rngs=rngs)
+        self.conv = Conv(size_in, size_out, sides, stride, padding, init, rngs=rngs)
 
     def __call__(self, x_BTHWC, past: Past):
         return self.conv(past.extend(x_BTHWC, self.front, self.keep))
