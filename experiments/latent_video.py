@@ -23,7 +23,7 @@ Status: untested
 from vdm_jax.config import ConfigDict, parse_arg
 
 # The autoencoder of video_vae.py's default, and where its latents lie.
-VAE = {'channels': (32, 64, 128), 'patch': 4, 'blocks': 1, 'groups': 8, 'latent': 8, 'space': 4, 'time': 4}
+VAE = {'channels': (32, 32, 64), 'patch': 4, 'blocks': 1, 'groups': 8, 'latent': 8, 'space': 4, 'time': 4}
 
 
 def get_config(arg=None):

@@ -21,13 +21,13 @@ from vdm_jax.config import ConfigDict, parse_arg
 
 # Of config.model here and of config.codec.model in latent_video.py, which must be the same.
 MODELS = {
-    'balls': {'channels': (32, 64, 128), 'patch': 4, 'blocks': 1, 'groups': 8, 'latent': 8, 'space': 4, 'time': 4},
+    'balls': {'channels': (32, 32, 64), 'patch': 4, 'blocks': 1, 'groups': 8, 'latent': 8, 'space': 4, 'time': 4},
     'paper': {'channels': (128, 256, 256, 512), 'blocks': 2, 'latent': 8, 'space': 8, 'time': 4, 'dtype': 'bfloat16'},
 }
 
 
 def get_config(arg=None):
-    arg = parse_arg(arg, size=tuple(MODELS), data=('balls', 'folder'), steps=12_000)
+    arg = parse_arg(arg, size=tuple(MODELS), data=('balls', 'folder'), steps=5000)
     config = ConfigDict()
     if arg.data == 'balls':
         config.data = ConfigDict({'source': 'bouncing_balls', 'frames': 9, 'pixels': 32})
@@ -37,8 +37,10 @@ def get_config(arg=None):
     config.model = ConfigDict({'name': 'video_vae', **MODELS[arg.size]})
     # Squared errors: the balls are small before a black ground, where absolute ones are content with black alone.
     config.reconstruction = ConfigDict({'kind': 'l2', 'kl_weight': 1e-5})
+    # Muon, each convolution one matrix: 27.1 dB after 500 steps, where Adam had 22 to 25 after 800.
     config.optim = ConfigDict(
-        {'name': 'adamw', 'learning_rate': 2e-3, 'b2': 0.99, 'warmup_steps': 200, 'schedule': 'cosine', 'clip': 1.0}
+        {'name': 'muon', 'learning_rate': 0.01, 'adam_learning_rate': 1e-3, 'b2': 0.95, 'warmup_steps': 100}
+        | {'schedule': 'cosine', 'clip': 1.0}
     )
     config.train = ConfigDict(
         {'steps': arg.steps, 'batch_size': 8 if arg.size == 'balls' else 64, 'checkpoint_every': 500}
