@@ -11,7 +11,7 @@ from flax import nnx
 from vdm_jax.nn import position
 from vdm_jax.nn.attend import attend
 from vdm_jax.nn.attention import rotate
-from vdm_jax.nn.conv import Conv, GroupNorm
+from vdm_jax.nn.conv import Conv, GroupNorm, by_taps, convolve
 from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.mlp import gelu
 from vdm_jax.nn.norm import layer_norm
@@ -91,6 +91,24 @@ def test_a_convolution_is_a_sum_over_shifted_places(kernel):
         for i, j, k in itertools.product(*map(range, sides))
     )
     np.testing.assert_allclose(conv(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('stride', [(1, 1, 1), (2, 2, 2), (2, 1, 3)])
+def test_by_taps_is_the_convolution_of_accelerators(stride):
+    """And so are its gradients."""
+    x, kernel = (
+        jax.random.normal(jax.random.key(0), (2, 5, 6, 7, 3)),
+        jax.random.normal(jax.random.key(1), (3, 3, 2, 3, 4)),
+    )
+    padding = ((2, 0), (1, 1), (0, 1))
+    found, expected = (
+        jax.vjp(lambda x, kernel, call=call: call(x, kernel, stride, padding), x, kernel)
+        for call in (by_taps, convolve)
+    )
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
+    weights = jax.random.normal(jax.random.key(2), expected[0].shape)
+    for one, other in zip(found[1](weights), expected[1](weights), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.parametrize('places, axes', [(2, (2, 3, 5)), (3, (1, 2, 3, 5))])
