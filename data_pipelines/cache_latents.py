@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from vdm_jax.build import read_experiment
+from vdm_jax.codecs.video_codec import statistics
 from vdm_jax.data.clips import batch_of
 from vdm_jax.data.latents import ABOUT, ARRAY
 from vdm_jax.errors import UserError
@@ -21,6 +22,7 @@ from vdm_jax.run import Run
 from vdm_jax.train.checkpoint import fingerprint
 
 SAVED = 50  # batches between two notes of how far it is
+MEASURED = 4096  # clips, the first ones, that mean and standard deviation are of
 
 
 def add_arguments(parser):
@@ -35,7 +37,11 @@ def run(arguments):
     if 'codec' not in experiment.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
     count = cache(experiment, Path(arguments.out), arguments.batch)
-    print(f'{arguments.out}: moments of {count} clips, {(Path(arguments.out) / ARRAY).stat().st_size / 1e6:.1f} MB')
+    array = Path(arguments.out) / ARRAY
+    print(f'{arguments.out}: moments of {count} clips, {array.stat().st_size / 1e6:.1f} MB')
+    means, _ = np.split(np.load(array, mmap_mode='r')[:MEASURED], 2, -1)
+    for name, values in zip(('mean', 'std'), statistics(means), strict=True):
+        print(f'  {name} of their channels: ({", ".join(f"{value:.4g}" for value in values)})')
 
 
 def cache(run, out: Path, batch: int) -> int:

@@ -33,6 +33,11 @@ def get_config(arg=None):
         raise UserError(f'--config=FILE:regressor={arg.regressor}: want one of {", ".join(REGRESSORS)}')
     context, frames = (5, 15) if arg.stochastic else (10, 20)
     config = ConfigDict()
+    if arg.regressor == 'none':
+        time, weighting = {'name': 'logit_normal', 'mean': 1.0, 'std': 1.3}, {'name': 'velocity', 'floor': 0.1}
+        sampler, samples = {'name': 'ddim', 'steps': 30, 'eta': 0.0}, 10
+    else:  # of x0 from noise alone: the mean of all futures
+        time, weighting, sampler, samples = 'noise', 'constant', {'name': 'euler', 'steps': 1}, 1
     config.data = ConfigDict(
         {'source': 'moving_mnist', 'frames': frames, 'motion': 'stochastic' if arg.stochastic else 'bounce'}
     )
@@ -49,9 +54,9 @@ def get_config(arg=None):
     config.diffusion = ConfigDict(
         {
             'process': 'rectified_flow',
-            'time': {'name': 'logit_normal', 'mean': 1.0, 'std': 1.3},
+            'time': time,
             'prediction': 'x0',
-            'weighting': {'name': 'velocity', 'floor': 0.1},
+            'weighting': weighting,
             'context': context,
         }
     )
@@ -67,12 +72,8 @@ def get_config(arg=None):
     )
     config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 500})
     config.ema = ConfigDict({'decays': (0.99, 0.999)})
-    config.sampler = ConfigDict({'name': 'ddim', 'steps': 30, 'eta': 0.0})
-    config.evaluate = ConfigDict({'real': 256, 'context': context, 'per_clip': 10})
-    if arg.regressor != 'none':  # of x0 from noise alone: the mean of all futures
-        config.diffusion.update({'time': 'noise', 'weighting': 'constant'})
-        config.sampler = ConfigDict({'name': 'euler', 'steps': 1})
-        config.evaluate.per_clip = 1
+    config.sampler = ConfigDict(sampler)
+    config.evaluate = ConfigDict({'real': 256, 'context': context, 'per_clip': samples})
     if arg.regressor == 'conv_lstm':
         config.model = ConfigDict({'name': 'conv_lstm'})
         config.optim = ConfigDict(

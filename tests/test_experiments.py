@@ -59,6 +59,14 @@ def test_moving_mnist_has_its_stochastic_form():
     assert run.experiment.diffusion.context == run.experiment.evaluate.context == 5
 
 
+@pytest.mark.parametrize(('regressor', 'millions'), [('same', 1.897), ('conv_lstm', 11.68)])
+def test_moving_mnist_has_regressors_to_beat(regressor, millions):
+    run = Run(read_experiment(f'{ROOT}/experiments/moving_mnist.py:regressor={regressor}'), jax.devices()[:1])
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params))
+    assert count / 1e6 == pytest.approx(millions, rel=0.02)
+    assert run.experiment.sampler.steps == run.experiment.evaluate.per_clip == 1
+
+
 @pytest.mark.parametrize('world', ['collide', 'shadow', 'pan'])
 def test_the_bouncing_balls_have_harder_worlds(world):
     run = Run(read_experiment(f'{ROOT}/experiments/bouncing_balls.py:world={world}'), jax.devices()[:1])
@@ -190,6 +198,9 @@ def test_what_stands_for_latents_is_no_video():
     run = Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S'), jax.devices()[:1])
     with pytest.raises(UserError, match='4 channels.*config.codec'):
         checks.check_pictures(run)
+    looking = read_experiment(f'{ROOT}/experiments/latte.py:size=S', ['--config.train.sample_every=10'])
+    with pytest.raises(UserError, match='4 channels.*config.codec'):
+        Run(looking, jax.devices()[:1]).check()
     checks.check_pictures(Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S,data=videos'), jax.devices()[:1]))
 
 

@@ -1,6 +1,7 @@
 """Latent video with nothing but what is here: an autoencoder, a network on its latents, videos."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -48,6 +49,7 @@ def test_an_autoencoder_trains_and_says_how_near_it_comes(place, capsys):
     assert cli.main(['evaluate', f'--workdir={place}/vae', '--json']) == 0
     score = json.loads(capsys.readouterr().out)
     assert score['name'] == 'reconstruction4_5f' and set(score['figures']) == {'reconstructed', 'mean picture'}
+    assert 'sampler' not in score  # nothing was sampled
     assert cli.main(['evaluate', f'--workdir={place}/vae', '--protocol=ball_physics']) == 2
 
 
@@ -82,6 +84,13 @@ def cached(place):
     before = (place / 'cache' / 'moments.npy').read_bytes()
     assert cache(place) == 0 and (place / 'cache' / 'moments.npy').read_bytes() == before
     return f'--config.latents={place}/cache'
+
+
+def test_what_to_normalise_latents_by_is_printed(place, cached, capsys):
+    assert cache(place) == 0
+    mean = np.load(place / 'cache' / 'moments.npy').mean((0, 1, 2, 3))
+    printed = re.search(r'mean of their channels: \((.*)\)\n  std of their channels: \(', capsys.readouterr().out)
+    np.testing.assert_allclose([float(value) for value in printed[1].split(', ')], mean[: len(mean) // 2], rtol=1e-3)
 
 
 def test_cached_latents_train_as_the_clips_do(place, trained, cached):

@@ -35,6 +35,8 @@ def check(run) -> None:
     len(run.source), run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
     if run.experiment.train.validate_every:
         len(run.held_out)
+    if run.experiment.train.sample_every:
+        check_pictures(run)
 
 
 def check_mesh(run) -> None:

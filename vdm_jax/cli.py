@@ -98,8 +98,7 @@ def evaluate(args, assignments):
     if more:
         raise UserError('evaluate: give --workdir or --weights, not both')
     run, params, about = restored(origin, args, assignments)
-    config, sampler = run.experiment.evaluate, run.experiment.sampler
-    protocol = run.protocol(args.protocol)
+    config, protocol = run.experiment.evaluate, run.protocol(args.protocol)
     if 'clips' in about and run.clips != about['clips']:
         raise UserError(
             f'config.data: the network was trained on {about["clips"]}; found {run.clips}: point it at the same'
@@ -109,7 +108,8 @@ def evaluate(args, assignments):
         asks = run.asks(asks | scalars_of(args, run, len(asks['label'])))
         return generate_videos(run.generate, params, asks, config.seed, config.batch_size)
 
-    about = origin | about | {'sampler': str(sampler), 'guidance': str(run.experiment.guidance)}
+    how = {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
+    about = origin | about | ({} if run.model.autoencodes else how)
     about |= {'scalars': args.scalars, 'data': run.resolved['data']}
     with jax_mesh(run):
         score, _ = runner.evaluate(protocol, ask, *run.scored, config, about)

@@ -75,10 +75,9 @@ def table(score: dict) -> str:
         for row in cells
     ]
     verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score['verdict'].items())
-    head = (
-        f'{score["name"]}: step {score["step"]}, {score["samples"]} samples, {score["sampler"]}, seed {score["seed"]}'
-    )
-    return '\n'.join([head, '', *lines, '', verdict])
+    sampler = [score['sampler']] if 'sampler' in score else []
+    head = ', '.join([f'step {score["step"]}, {score["samples"]} samples', *sampler, f'seed {score["seed"]}'])
+    return '\n'.join([f'{score["name"]}: {head}', '', *lines, '', verdict])
 
 
 def _shown(value) -> str:
