@@ -11,6 +11,9 @@ DEMO_CHECK ?= --require
 BIN = $(VENV)/bin
 # The environment that has PyTorch, diffusers and what the official code imports, for `make parity` alone.
 PARITY ?= .venv-parity
+# What DiT, SiT and Latte take their patches and MLPs from. Its torchvision is not asked for (tests/parity/official.py does
+# without): builds of it and of torch that do not belong together break diffusers.
+TIMM = 1.0.31
 
 .PHONY: demo plans parity test test-all lint format clean
 
@@ -24,6 +27,7 @@ $(VENV)/ready: setup.cfg pyproject.toml
 
 $(PARITY)/ready: setup.cfg pyproject.toml
 	$(SETUP) '.[parity]'
+	$(@D)/bin/python -m pip install -qq --no-deps timm==$(TIMM)
 	touch $@
 
 demo: $(VENV)/ready
