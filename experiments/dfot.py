@@ -4,6 +4,7 @@
     python -m vdm_jax train --config=experiments/dfot.py:data=videos --config.data.path=DIR \
         --config.codec.path=VAE --workdir=RUN
     python -m vdm_jax sample --workdir=RUN --config.diffusion.context=2     # 5 given frames are 2 of latents
+    python -m vdm_jax evaluate --workdir=RUN --config.diffusion.context=2
 
 size=S, B, L or XL. data=latents, the default, is synthetic noise of the latents' shape: it plans and times a run, and
 trains nothing. data=videos reads a folder of videos. The paper's video VAE is not here: VAE is the run directory of

@@ -3,6 +3,7 @@
     python -m vdm_jax train --config=experiments/far.py --workdir=RUN
     python -m vdm_jax train --config=experiments/far.py:size=XL,conditional --workdir=RUN
     python -m vdm_jax train --config=experiments/far.py:dataset=bair,size=B --workdir=RUN
+    python -m vdm_jax evaluate --workdir=RUN --config.diffusion.context=2     # bair: 2 frames given, as it is published
 
 dataset=ucf101 (16 frames of 128 or 256 pixels) or bair (30 frames of 64); size=B, M, L or XL; conditional: with
 UCF-101's 101 classes, guidance 2. The latents are synthetic noise of the right shape: the paper's image codec (DC-AE,
@@ -76,5 +77,7 @@ def get_config(arg=None):
     )
     config.ema = ConfigDict({'decays': (0.9999,)})
     config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
-    config.evaluate = ConfigDict({'batch_size': 64, 'context': 2})
+    config.evaluate = ConfigDict({'batch_size': 64})
+    if arg.dataset == 'bair':
+        config.evaluate.context = 2
     return config

@@ -60,6 +60,26 @@ def test_it_is_fine_tuned_on_other_clips_with_another_optimizer(converted, tmp_p
     assert 'config.optim.name' in capsys.readouterr().err
 
 
+def test_other_averages_start_from_the_same_weights(converted, tmp_path):
+    """Step 0 has the checkpoint's averages whatever decays the run is to have, and can be looked at meanwhile."""
+    workdir = tmp_path / 'run'
+    shutil.copytree(converted, workdir)
+    more = ['--config.ema.decays=(0.5,)', '--config.model.dtype=bfloat16', '--config.train.steps=1']
+    assert cli.main(['train', f'--workdir={workdir}', *more]) == 0
+    found = []
+    for name, run in {'a': workdir, 'b': converted}.items():
+        assert cli.main(['export', f'--workdir={run}', '--step=0', f'--out={tmp_path}/{name}.safetensors']) == 0
+        found.append(files.read(tmp_path / f'{name}.safetensors')[0])
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+def test_what_fails_leaves_no_run(checkpoint, tmp_path, capsys):
+    ask = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={tmp_path}/run']
+    codec = ['--config.codec.name=sd_vae', f'--config.codec.path={tmp_path}/none']
+    data = ['--config.data.channels=3', '--config.data.pixels=64', '--config.model.channels=4']
+    assert cli.main([*ask, *codec, *data]) == 2 and not (tmp_path / 'run' / 'config.json').exists()
+
+
 def test_its_network_stays(converted, capsys):
     assert cli.main(['train', f'--workdir={converted}', '--config.model.mlp_ratio=2']) == 2
     assert 'config.model.mlp_ratio' in capsys.readouterr().err
@@ -72,6 +92,7 @@ def test_its_network_stays(converted, capsys):
         (['--out={new}', '--config.model.depth=4'], ('config.model.depth=4', '2')),
         (['--out={new}', '--source=dit'], ('temp_embed',)),
         (['--out={new}', '--source=flux'], ('--source=flux', 'latte')),
+        (['--out={new}', '--source=lpips'], ('--source=lpips: nothing that trains or samples',)),
         ([], ('--out=DIR is missing',)),
     ],
 )

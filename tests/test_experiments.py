@@ -67,6 +67,13 @@ def test_moving_mnist_has_regressors_to_beat(regressor, millions):
     assert run.experiment.sampler.steps == run.experiment.evaluate.per_clip == 1
 
 
+@pytest.mark.parametrize('process', ['{"name": "rectified_flow", "numbering": "sit"}', 'ddpm', 'logsnr_cosine'])
+def test_a_regressor_that_could_not_tell_given_frames_is_refused(process):
+    spec = f'{ROOT}/experiments/moving_mnist.py:regressor=conv_lstm'
+    with pytest.raises(UserError, match='takes frames of time 0 for given'):
+        checks.check_objective(Run(read_experiment(spec, [f'--config.diffusion.process={process}']), jax.devices()[:1]))
+
+
 @pytest.mark.parametrize('world', ['collide', 'shadow', 'pan'])
 def test_the_bouncing_balls_have_harder_worlds(world):
     run = Run(read_experiment(f'{ROOT}/experiments/bouncing_balls.py:world={world}'), jax.devices()[:1])

@@ -184,6 +184,13 @@ def check_objective(run) -> None:
         raise UserError(
             'config.model.self_condition=true: set config.diffusion.self_conditioning, the share it learns from'
         )
+    if model.given_at_zero:
+        clean, noisy = (float(diffusion.process.model_time(t)) for t in (0.0, 1e-3))
+        if clean != 0 or noisy == 0:
+            raise UserError(
+                f'config.diffusion.process: the network takes frames of time 0 for given ones, and here clean frames '
+                f'are at {clean:g} and almost clean ones at {noisy:g}; take rectified_flow with numbering=thousand'
+            )
     if run.has_images and model.time_patch > 1:
         raise UserError(f'config.model.time_patch={model.time_patch}: images are single frames; set it to 1')
     if model.text_width:

@@ -8,29 +8,20 @@ import numpy as np
 from vdm_jax import pretrained
 from vdm_jax.build import Experiment, experiment_dict, experiment_from, read_experiment
 from vdm_jax.codecs.image_codec import ImageVAECodec
-from vdm_jax.config import differences, override
+from vdm_jax.config import override
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.samplers import Ancestral, Euler
 from vdm_jax.diffusion.spacing import Linear
 from vdm_jax.errors import UserError
 from vdm_jax.pretrained.network import Network
+from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.run import Run
 from vdm_jax.train import ema
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
 from vdm_jax.train.optim import OptimConfig
-from vdm_jax.train.workdir import check_workdir, write_papers
-
-# How a network is computed, and which clips it has seen: no weight hangs on these.
-COMPUTING = (
-    'config.model.attention',
-    'config.model.remat',
-    'config.model.scan',
-    'config.model.dtype',
-    'config.model.grid',
-    'config.model.images',
-)
+from vdm_jax.train.workdir import check_workdir, unlike, write_papers
 
 
 def convert(opened, out, spec: str | None = None, assignments: list[str] = ()) -> Run:
@@ -49,6 +40,7 @@ def convert(opened, out, spec: str | None = None, assignments: list[str] = ()) -
     run = Run(experiment)
     check_same(opened, run.model)
     check_workdir(out, run.resolved)
+    where = position(run, 0)  # with the codec's weights read: what fails does so before anything is written
     with jax.set_mesh(run.mesh), Checkpoints(f'{out}/checkpoints', experiment.checkpoint, writes=True) as checkpoints:
         if checkpoints.steps():
             raise UserError(f'--out={out}: holds a run already; choose another directory')
@@ -56,7 +48,7 @@ def convert(opened, out, spec: str | None = None, assignments: list[str] = ()) -
         params = jax.tree.map(lambda array, where: jax.device_put(np.asarray(array), where), opened.params, shardings)
         state = dataclasses.replace(state, params=params, ema=ema.start(experiment.ema, params))
         write_papers(out, run.resolved)
-        checkpoints.save(0, state, position(run, 0))
+        checkpoints.save(0, state, where)
         checkpoints.wait()
     return run
 
@@ -87,9 +79,7 @@ def check_same(opened, model) -> None:
         raise UserError(
             f'config.model: the checkpoint is of a {type(theirs).__name__}, not of a {type(model).__name__}'
         )
-    found = differences(as_dict(model), as_dict(theirs), 'config.model')
-    found = {key: pair for key, pair in found.items() if not key.startswith(COMPUTING)}
-    if found:
+    if found := unlike(as_dict(model), as_dict(theirs)):
         key, (ours, checkpoint) = next(iter(found.items()))
         raise UserError(f'{key}={ours}: the checkpoint has {checkpoint}')
 
@@ -101,7 +91,15 @@ def as_dict(model) -> dict:
 
 
 def load(args) -> object:
-    """What pretrained.load makes of the options of `convert`."""
+    """What pretrained.load makes of the options of `convert`.
+
+    Raises:
+      UserError: the source is nothing that runs; or what pretrained.load raises.
+    """
+    if args.source in pretrained.SOURCES and not issubclass(
+        pretrained.SOURCES[args.source].KIND, (Network, Autoencoder)
+    ):
+        raise UserError(f'--source={args.source}: nothing that trains or samples; runs read its file as it is')
     return pretrained.load(
         args.source, args.checkpoint, entry=args.entry, heads=args.heads, allow_missing=args.allow_missing
     )

@@ -9,6 +9,7 @@ from etils import epath
 from vdm_jax.build import experiment_from
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
+from vdm_jax.train import workdir
 
 
 def load(run) -> dict:
@@ -29,7 +30,6 @@ def load(run) -> dict:
 def codec_weights(run, codec, shapes: dict) -> dict:
     """Those that config.codec.path names: a run directory of an autoencoder, or what `export` made of one."""
     from vdm_jax.pretrained import weights
-    from vdm_jax.train.workdir import read_config
 
     made_by = lambda config: dataclasses.replace(run, experiment=experiment_from(config | {'mesh': {}}))
     path = codec.path
@@ -39,7 +39,7 @@ def codec_weights(run, codec, shapes: dict) -> dict:
             'python -m vdm_jax convert, or a file that export made of one'
         )
     if epath.Path(path).is_dir():
-        maker = made_by(read_config(path))
+        maker = made_by(workdir.read_config(path))
         check_same(codec, maker.model, path)
         return ema_of(maker, path)
     check_same(codec, made_by(weights.about(path)['config']).model, path)
@@ -48,8 +48,12 @@ def codec_weights(run, codec, shapes: dict) -> dict:
 
 def check_same(codec, model, path) -> None:
     """Whether the weights at `path` are of the codec's network."""
-    if type(model) is not type(codec.model) or model != codec.model:
-        raise UserError(f'config.codec.path={path}: holds {model}, and config.codec.model is {codec.model}')
+    if type(model) is not type(codec.model):
+        raise UserError(f'config.codec.path={path}: holds a {type(model).__name__}, not a {type(codec.model).__name__}')
+    found = workdir.unlike(*map(dataclasses.asdict, (codec.model, model)), where='config.codec.model')
+    if found:
+        key, (ours, theirs) = next(iter(found.items()))
+        raise UserError(f'{key}={ours}: the weights of config.codec.path={path} have {theirs}')
 
 
 def ema_of(run, path) -> dict:

@@ -165,14 +165,20 @@ class Run:
         classes.
 
         Raises:
-          UserError: other frames are given than the network was trained with, or no held-out clip has a label.
+          UserError: other frames are given than the network was trained with, no held-out clip has a label, or a network
+            that wants a text is given none.
         """
+        if self.model.text_width and 'text' not in told:
+            raise UserError(
+                f'config.model.text_width={self.model.text_width}: the network wants a text, and no source gives one '
+                "yet; from Python, vdm_jax.generate takes embeddings as the condition 'text'"
+            )
         told, count = dict(told), self.given_frames
         given = told['frames'].shape[1] if 'frames' in told else 0
         if given and given != count:
             raise UserError(
                 f'config.evaluate.context={given}: the network was trained with config.diffusion.context={count} given '
-                'frames; ' + ('set the same' if count else 'it cannot go on from any')
+                'frames; set the same' + ('' if count else ', which a network with a time for each frame can sample')
             )
         if self.model.autoencodes:
             clips = np.arange(len(told['label'])) % len(self.held_out)
@@ -298,4 +304,6 @@ class Run:
     @property
     def generate(self) -> Callable:
         """(params, conditions, keys) -> uint8 videos."""
-        return functools.partial(self.generator, frozen=self.frozen) if self.abstract_frozen else self.generator
+        if 'codec' not in self.abstract_frozen:
+            return self.generator
+        return functools.partial(self.generator, frozen={'codec': self.frozen['codec']})

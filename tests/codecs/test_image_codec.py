@@ -80,7 +80,7 @@ def test_pixels_are_read_and_written_as_bytes(weights):
 
 def test_the_scale_is_taken_off_again(weights):
     z = latents()
-    other = dataclasses.replace(WHOLE, scale=2.0)
+    other = dataclasses.replace(WHOLE, model=dataclasses.replace(SMALL, scaling_factor=2.0))
     np.testing.assert_allclose(
         run(other, 'pixels', weights, 2.0 * z), run(WHOLE, 'pixels', weights, 0.18215 * z), atol=1e-5, rtol=1e-5
     )

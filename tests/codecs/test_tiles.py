@@ -74,7 +74,8 @@ def test_convolutions_in_tiles_are_the_whole_but_for_the_ramps_ends():
 def test_decoding_in_tiles_is_the_whole_to_20_db_and_overlap_is_what_does_it():
     """Norms and attention see their tile alone: on latents alike everywhere the signal is 20 dB above what that
     changes, for weights of noise; without overlap the borders show, at 12 dB."""
-    weights, whole = noise(SMALL), ImageVAECodec(model=SMALL, scale=1.0, slice_frames=0)
+    weights, model = noise(SMALL), dataclasses.replace(SMALL, scaling_factor=1.0)
+    whole = ImageVAECodec(model=model, slice_frames=0)
     z = latents(frames=1, height=40, width=24, batch=1)
     expected = np.asarray(jax.jit(whole.pixels)(weights, z))
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from vdm_jax.codecs.image_vae import ImageVAEConfig
 
-STABLE = ImageVAEConfig(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4)
+STABLE = ImageVAEConfig(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, scaling_factor=0.25)
 ODD = ImageVAEConfig(
     in_channels=1, out_channels=2, latent_channels=3, block_out_channels=(8, 24, 16), layers_per_block=3,
     norm_num_groups=8,
@@ -42,7 +42,7 @@ STORED = 'kl', 'temporal'  # fixtures of the default suite
 
 def about(config: ImageVAEConfig) -> dict:
     """What diffusers' config.json says of it, as far as the tensors do not."""
-    return {'norm_num_groups': config.norm_num_groups, 'scaling_factor': 0.25}
+    return {'norm_num_groups': config.norm_num_groups, 'scaling_factor': config.scaling_factor}
 
 
 def tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:

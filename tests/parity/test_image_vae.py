@@ -20,8 +20,9 @@ TOLERANCE = 1e-4
 def ours(config, drawn, video, z) -> dict[str, np.ndarray]:
     """What our network answers with diffusers' tensors, all frames at once."""
     model = pretrained.load('sd_vae', drawn, about(config))
-    assert model.config == ImageVAECodec(model=config, scale=0.25)
-    codec = dataclasses.replace(model.config, scale=1.0, slice_frames=0)
+    assert model.config == ImageVAECodec(model=config)
+    unscaled = dataclasses.replace(config, scaling_factor=1.0)
+    codec = ImageVAECodec(model=unscaled, slice_frames=0)
     mean, logvar = np.split(jax.jit(codec.moments)(model.params, video), 2, -1)
     return {'mean': mean, 'logvar': logvar, 'pixels': jax.jit(codec.pixels)(model.params, z)}
 

@@ -22,10 +22,11 @@ SLICE = 8  # frames at a time where nothing is said
 
 @dataclass(frozen=True)
 class ImageVAECodec:
-    """uint8 video (B, T, H, W, C) <-> float32 latents (B, T, H / f, W / f, latents), scaled to about unit variance.
+    """uint8 video (B, T, H, W, C) <-> float32 latents (B, T, H / f, W / f, latents), scaled by
+    model.scaling_factor to about unit variance.
 
-    path: where its weights lie. scale: what latents are multiplied by. sample: encode draws from the posterior where it
-    is given keys, else takes its mean. dtype: of activations and products.
+    path: where its weights lie. sample: encode draws from the posterior where it is given keys, else takes its mean.
+    dtype: of activations and products.
     slice_frames: frames that a device encodes or decodes at a time, 0: all. It changes no result, save that the
     temporal decoder sees no further than its slice, as with diffusers' decode_chunk_size. None: 8, but all at once in
     the temporal decoder.
@@ -36,7 +37,6 @@ class ImageVAECodec:
 
     path: str | None = None
     model: ImageVAEConfig = ImageVAEConfig()
-    scale: float = 0.18215
     sample: bool = False
     slice_frames: int | None = None
     tile: int = 0
@@ -79,7 +79,7 @@ class ImageVAECodec:
     def normalised(self, moments, keys_B=None):
         """Latents of such moments: drawn by the keys where `sample` says so, else means; scaled."""
         mean, logvar = jnp.split(moments, 2, -1)
-        return self.scale * (draw(mean, logvar, keys_B) if self.sample and keys_B is not None else mean)
+        return self.model.scaling_factor * (draw(mean, logvar, keys_B) if self.sample and keys_B is not None else mean)
 
     def pixels(self, weights, latents_BTHWC):
         """Latents -> float32 video, about [-1, 1]; neither rounded nor cut off."""
@@ -98,7 +98,7 @@ class ImageVAECodec:
 
     def _decode(self, weights, latents_BTHWC, finish):
         sizes = 1, self.model.factor
-        call = lambda network, z: network.decode((z / self.scale).astype(self.dtype))
+        call = lambda network, z: network.decode((z / self.model.scaling_factor).astype(self.dtype))
         each = lambda network, z: finish(tiled(functools.partial(call, network), z, self.tile, self.overlap, sizes))
         return self._run(each, weights, latents_BTHWC, self.model.temporal)
 

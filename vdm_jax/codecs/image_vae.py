@@ -20,8 +20,9 @@ class ImageVAEConfig(NetworkConfig):
     """Diffusers' AutoencoderKL, in its words; the defaults are Stable Diffusion's, 83,653,863 parameters.
 
     block_out_channels: of every level, each half as large as the one before. norm_num_groups: of every group norm.
-    use_quant_conv, use_post_quant_conv: 1x1 convolutions of the moments and of the latents. temporal: the decoder of
-    diffusers' AutoencoderKLTemporalDecoder, which mixes frames and has no second 1x1 convolution.
+    use_quant_conv, use_post_quant_conv: 1x1 convolutions of the moments and of the latents. scaling_factor: what its
+    latents are multiplied by for other networks. temporal: the decoder of diffusers' AutoencoderKLTemporalDecoder,
+    which mixes frames and has no second 1x1 convolution.
     """
 
     autoencodes: ClassVar = True
@@ -35,6 +36,7 @@ class ImageVAEConfig(NetworkConfig):
     mid_block_add_attention: bool = True
     use_quant_conv: bool = True
     use_post_quant_conv: bool = True
+    scaling_factor: float = 0.18215
     temporal: bool = False
 
     def __post_init__(self):

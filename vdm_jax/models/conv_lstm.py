@@ -1,7 +1,7 @@
 """ConvLSTM (Shi et al. 2015): a recurrent regressor of frames, the opponent of networks that sample them."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ class ConvLSTMConfig(NetworkConfig):
     million that are published count convolutions that its code makes and never calls).
     """
 
+    given_at_zero: ClassVar = True
     layers: int = 4
     hidden: int = 128
     kernel: int = 5

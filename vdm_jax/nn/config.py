@@ -14,6 +14,7 @@ class NetworkConfig:
     self_condition: ClassVar = False
     text_width: ClassVar = None
     time_patch: ClassVar = 1
+    given_at_zero: ClassVar = False  # whether it takes frames for given where their time is 0, and nowhere else
     position: ClassVar = 'none'
     dtype: ClassVar = 'float32'
 

@@ -89,9 +89,10 @@ def lowered(run, program: str):
         return step, held, run.experiment.train.batch_size, run.step_flops, run.batch_rows
     average = state.ema[str(run.experiment.ema.decays[0])]
     asks, keys = asks_of(run)
+    codec = {name: tree for name, tree in run.abstract_frozen.items() if name == 'codec'}
     with jax.set_mesh(run.mesh):
         generate = lambda params, asks, keys, frozen: run.generator(params, asks, keys, frozen=frozen)
-        program = jax.jit(generate).lower(average, asks, keys, run.abstract_frozen)
+        program = jax.jit(generate).lower(average, asks, keys, codec)
     videos = run.experiment.evaluate.batch_size
     flops = passes_of(run) * run.sampling_flops * videos
     return program, {'params': {}, 'optimizer': {}, 'ema': average}, videos, flops, len(keys)

@@ -51,7 +51,7 @@ GRANTED = {
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """A codec with other people's weights. config: the codec, as config.codec takes it; its slices, tiles and scale are
+    """A codec with other people's weights. config: the codec, as config.codec takes it; its slices and tiles are
     changed by dataclasses.replace. params: its weights. report: what became of the checkpoint."""
 
     source: ModuleType = field(repr=False)
@@ -142,9 +142,10 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
         mid_block_add_attention='encoder.mid_block.attentions.0.group_norm.weight' in arrays,
         use_quant_conv='quant_conv.weight' in arrays,
         use_post_quant_conv='post_quant_conv.weight' in arrays,
+        scaling_factor=about.get('scaling_factor', ImageVAEConfig.scaling_factor),
         temporal='decoder.time_conv_out.weight' in arrays,
     )
-    return ImageVAECodec(model=model, scale=about.get('scaling_factor', ImageVAECodec.scale))
+    return ImageVAECodec(model=model)
 
 
 def _count(arrays: Mapping[str, np.ndarray], pattern: str) -> int:

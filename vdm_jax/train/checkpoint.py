@@ -178,6 +178,8 @@ class Checkpoints:
     def restore_ema(self, abstract: TrainState, step: int | None = None) -> tuple[dict, int]:
         """The averages alone, {decay: params}, and their step; neither params nor optimizer are read."""
         step = self._fetch(step)
+        if step == 0:  # weights to begin with: every average is of them alone, whatever the decays
+            return dict.fromkeys(abstract.ema, self.restore_params(abstract, step)), step
         return self._load(step, {'ema': abstract.ema})['ema'], step
 
     def position(self, step: int | None = None) -> dict:

@@ -40,8 +40,16 @@ FREE = tuple(
 )  # fmt: skip
 
 
-# What must stay in a run that has weights and has not taken a step, as `convert` makes them.
-NETWORK = ('config.model',)
+# How a network is computed, and which clips it has seen: no weight hangs on these.
+COMPUTING = ('attention', 'remat', 'scan', 'dtype', 'grid', 'images')
+
+
+def unlike(ours: dict, theirs: dict, where: str = 'config.model') -> dict[str, tuple]:
+    """Dotted keys at which two configs of a network differ in more than COMPUTING, with both values: the weights of one
+    are not the other's. The places of learned positions are weights."""
+    weightless = set(COMPUTING) - ({'grid'} if 'learned' in ours.get('position', '') else set())
+    keep = lambda model: {key: value for key, value in model.items() if key not in weightless}
+    return differences(keep(ours), keep(theirs), where)
 
 
 def check_workdir(workdir, resolved: dict) -> None:
@@ -64,11 +72,13 @@ def check_workdir(workdir, resolved: dict) -> None:
     if not steps:
         return
     if (directory / 'config.json').exists():
-        found = differences(read_config(workdir), resolved)
+        there = read_config(workdir)
+        found = differences(there, resolved)
+        if max(steps) == 0:
+            found = unlike(there['model'], resolved['model'])
         # What is free of one source is free of each of several.
         plain = lambda key: re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
-        kept = NETWORK if max(steps) == 0 else ('config.',)
-        fixed = {key: pair for key, pair in found.items() if key.startswith(kept) and not plain(key).startswith(FREE)}
+        fixed = {key: pair for key, pair in found.items() if not plain(key).startswith(FREE)}
         if fixed:
             key, (old, new) = next(iter(fixed.items()))
             more = f' (and {len(fixed) - 1} more keys differ)' if len(fixed) > 1 else ''
