@@ -127,6 +127,9 @@ def test_weights_that_are_not_there_or_of_another_network_are_named(place):
     groups = {'data': DATA, 'codec': {'name': 'video_vae', 'model': VAE}, 'model': {'size': 'tiny', 'patch': 1}}
     with pytest.raises(UserError, match=r'config\.codec\.path is not set'):
         Run(experiment_from(groups)).frozen  # noqa: B018
+    groups['codec']['path'] = f'{place}/none'
+    with pytest.raises(UserError, match=r'config\.codec\.path=.*none: nothing there'):
+        Run(experiment_from(groups)).frozen  # noqa: B018
     groups['codec'] = {'name': 'video_vae', 'model': VAE | {'latent': 2}, 'path': f'{place}/vae'}
-    with pytest.raises(UserError, match=r'config\.codec\.path=.*latent=4'):
+    with pytest.raises(UserError, match=r'config\.codec\.model\.latent=2: the weights of .*have 4'):
         Run(experiment_from(groups)).frozen  # noqa: B018

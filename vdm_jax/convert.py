@@ -96,9 +96,8 @@ def load(args) -> object:
     Raises:
       UserError: the source is nothing that runs; or what pretrained.load raises.
     """
-    if args.source in pretrained.SOURCES and not issubclass(
-        pretrained.SOURCES[args.source].KIND, (Network, Autoencoder)
-    ):
+    source = pretrained.SOURCES.get(args.source)
+    if source and not issubclass(source.KIND, (Network, Autoencoder)):
         raise UserError(f'--source={args.source}: nothing that trains or samples; runs read its file as it is')
     return pretrained.load(
         args.source, args.checkpoint, entry=args.entry, heads=args.heads, allow_missing=args.allow_missing

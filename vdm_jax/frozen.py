@@ -38,12 +38,19 @@ def codec_weights(run, codec, shapes: dict) -> dict:
             'config.codec.path is not set: it names the run directory of an autoencoder, trained or made by '
             'python -m vdm_jax convert, or a file that export made of one'
         )
+    check_there('codec.path', path)
     if epath.Path(path).is_dir():
         maker = made_by(workdir.read_config(path))
         check_same(codec, maker.model, path)
         return ema_of(maker, path)
     check_same(codec, made_by(weights.about(path)['config']).model, path)
     return weights.load(path, shapes)
+
+
+def check_there(key: str, path) -> None:
+    """Whether there is anything at a path."""
+    if not epath.Path(path).exists():
+        raise UserError(f'config.{key}={path}: nothing there')
 
 
 def check_same(codec, model, path) -> None:
@@ -70,4 +77,5 @@ def lpips_weights(run, reconstruction, shapes: dict) -> dict:
     """Those that config.reconstruction.lpips_path names."""
     from vdm_jax import pretrained
 
+    check_there('reconstruction.lpips_path', reconstruction.lpips_path)
     return pretrained.load('lpips', reconstruction.lpips_path).params

@@ -165,8 +165,8 @@ class Run:
         classes.
 
         Raises:
-          UserError: other frames are given than the network was trained with, no held-out clip has a label, or a network
-            that wants a text is given none.
+          UserError: other frames are given than the network was trained with, no held-out clip has a label, or there is
+            no text for a network that wants one.
         """
         if self.model.text_width and 'text' not in told:
             raise UserError(
