@@ -24,8 +24,8 @@ have 40 (:batch=40 for 8 chips, 32 with images, and :steps=1000000 for their len
 many clips as theirs; frames exactly 3 apart and resized bicubically, where theirs spread 16 over 48 and are resized
 bilinearly; a video shorter than that holds its last frame, where theirs takes frames that are closer; a clip's label is
 dropped together with those of its images, where theirs have one coin for each of the two. Images have their clip's
-time and go around the blocks over time, as theirs do. Variants 2 to 4 have the depth of variant 1; how
-deep the paper's are is not in its code.
+time and go around the blocks over time, as theirs do. Variants 2 to 4 have the depth of variant 1; how deep the
+paper's are is not in its code.
 
 Paper: Latte (Ma et al. 2024, arXiv:2401.03048).
 Table: its comparison on four data sets, as cited by others.

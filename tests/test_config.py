@@ -84,11 +84,11 @@ def test_a_whole_number_of_a_few_is_set_on_the_command_line():
     assert (found.model.patch, found.model.space) == (2, 8)
 
 
-@pytest.mark.parametrize('assignment', ['model.size=middle', 'sampler.name=rk45', 'model.layout=interlaved'])
-def test_what_there_is_to_choose_from_is_said_once(assignment):
-    with pytest.raises(UserError, match='want one of') as error:
+@pytest.mark.parametrize('assignment, option', [('model.size=middle', 'tiny'), ('sampler.name=rk45', 'euler')])
+def test_what_there_is_to_choose_from_is_said_once(assignment, option):
+    with pytest.raises(UserError) as error:
         read(assignment)
-    assert 'known' not in str(error.value) and str(error.value).count(', S, ' if 'size' in assignment else 'euler') < 2
+    assert str(error.value).count(option) == 1
 
 
 def test_choices_take_keys_of_their_own():

@@ -164,7 +164,7 @@ def inspect(args, assignments):
     from vdm_jax.train.workdir import read_config
 
     if args.config and (args.workdir or args.step is not None):
-        raise UserError('inspect: --config=FILE is of no run; leave --workdir and --step out, or --config')
+        raise UserError('inspect: --config=FILE is of no run; leave it out, or --workdir and --step')
     if args.config:
         found = inspect_network(Run(read_experiment(args.config, assignments)))
     elif args.workdir:

@@ -220,7 +220,7 @@ def _value(value, annotation, where: str, choices, default=dataclasses.MISSING):
             plain = _read(value.text, type(option)) if isinstance(value, Text) else value
             if type(plain) is type(option) and plain == option:
                 return plain
-        raise UserError(f'{where}={_shown(value)}: {_one_of(options, _shown(value))}')
+        raise UserError(f'{where}={_shown(value)}: {_one_of(options, getattr(value, "text", value))}')
     if origin in (typing.Union, types.UnionType):
         for option in sorted(options, key=lambda option: option is str):  # a string takes anything: ask it last
             try:
