@@ -7,8 +7,10 @@
 
 Latents are encoded as clips come, or read from a cache, which trains the same:
 
-    python -m data_pipelines cache-latents --config=… --config.codec.path=runs/vae --out=LATENTS
-    python -m vdm_jax train --config=… --config.codec.path=runs/vae --config.latents=LATENTS --workdir=runs/latent
+    python -m data_pipelines cache-latents --config=experiments/latent_video.py --config.codec.path=runs/vae \
+        --out=LATENTS
+    python -m vdm_jax train --config=experiments/latent_video.py --config.codec.path=runs/vae \
+        --config.latents=LATENTS --workdir=runs/latent
 
 Real videos: :data=folder with --config.data.path=DIR, and a VAE trained on them.
 

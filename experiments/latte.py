@@ -22,9 +22,10 @@ AdamW 1e-4 constant, clipping at 0.1 from a late step on, a step 0 that does not
 seed 3407, 250 ancestral steps. Ours: bfloat16 products where they have float32 with TF32; 256 clips a step where they
 have 40 (:batch=40 for 8 chips, 32 with images, and :steps=1000000 for their length), so that clipping begins after as
 many clips as theirs; frames exactly 3 apart and resized bicubically, where theirs spread 16 over 48 and are resized
-bilinearly; a video shorter than that holds its last frame, where theirs takes frames that are closer. Images have
-their clip's time and go around the blocks over time, as theirs do. Variants 2 to 4 have the depth of variant 1; how
-deep the paper's are is not in its code.
+bilinearly; a video shorter than that holds its last frame, where theirs takes frames that are closer; a clip's label is
+dropped together with those of its images, where theirs have one coin for each of the two. Images have their clip's
+time and go around the blocks over time, as theirs do. Variants 2 to 4 have the depth of variant 1; how deep the
+paper's are is not in its code.
 
 Paper: Latte (Ma et al. 2024, arXiv:2401.03048).
 Table: its comparison on four data sets, as cited by others.
@@ -39,6 +40,7 @@ Status: loss-parity: network, conversion, loss and gradients of variant 1 are th
 """
 
 from vdm_jax.config import ConfigDict, parse_arg
+from vdm_jax.errors import UserError
 
 CLASSES = {'ucf101': 101, 'sky': 0, 'taichi': 0, 'ffs': 0}
 CLIP_FROM = {'ucf101': 100_000, 'sky': 20_000, 'taichi': 500_000, 'ffs': 20_000}  # steps of their batch
@@ -59,6 +61,8 @@ def get_config(arg=None):
         steps=156_250,
         fsdp=1,
     )
+    if arg.batch < 1:
+        raise UserError(f'--config=FILE:batch={arg.batch}: want 1 or more')
     classes, official_batch = CLASSES[arg.dataset], 32 if arg.images else 40
     config = ConfigDict()
     config.seed = 3407
@@ -99,7 +103,7 @@ def get_config(arg=None):
             # Our loss is the clip's mean plus that of the images: larger by this than theirs, the mean over both.
             'clip': 0.1 * (1 + arg.images / FRAMES),
             # As many clips have been seen by then as in theirs. Their step 1 is our update 0: see join_first.
-            'clip_from': CLIP_FROM[arg.dataset] * official_batch // arg.batch - 1,
+            'clip_from': max(0, CLIP_FROM[arg.dataset] * official_batch // arg.batch - 1),
             'join_first': True,  # their step 0 goes backward without stepping, and its gradients stay for step 1
         }
     )

@@ -24,13 +24,13 @@ Status: measured
 from vdm_jax.config import ConfigDict, parse_arg
 from vdm_jax.errors import UserError
 
-REGRESSORS = ('none', 'same', 'conv_lstm')
-
 
 def get_config(arg=None):
-    arg = parse_arg(arg, size='tiny', patch=8, steps=6000, batch=8, stochastic=False, regressor='none')
-    if arg.regressor not in REGRESSORS:
-        raise UserError(f'--config=FILE:regressor={arg.regressor}: want one of {", ".join(REGRESSORS)}')
+    arg = parse_arg(
+        arg, size='tiny', patch=8, steps=6000, batch=8, stochastic=False, regressor=('none', 'same', 'conv_lstm')
+    )
+    if arg.regressor == 'conv_lstm' and (arg.size, arg.patch) != ('tiny', 8):
+        raise UserError('--config=FILE:regressor=conv_lstm: it has one size and no patches; leave size and patch out')
     context, frames = (5, 15) if arg.stochastic else (10, 20)
     config = ConfigDict()
     if arg.regressor == 'none':

@@ -83,7 +83,7 @@ def get_config(arg=None):
             'prediction': recipe.prediction,
             'context': recipe.context,
             'condition_dropout': 0.0,  # there is no condition
-            'image_weight': arg.images / FRAMES,
+            'image_weight': arg.images / (FRAMES - recipe.context),  # given frames do not count
         }
     )
     # At log-SNR -20 an error of eps is one of x0 e^10 times as large: x0 is kept to what pixels can be.

@@ -40,7 +40,7 @@ def get_config(arg=None):
     arg = parse_arg(
         arg,
         dataset=tuple(CLASSES),
-        size=('', 'XL', 'L', 'B', 'S'),  # the paper's unless told
+        size=('paper', 'XL', 'L', 'B', 'S'),
         data=('latents', 'videos'),
         batch=0,
         steps=0,
@@ -59,7 +59,7 @@ def get_config(arg=None):
         )
     config.model = ConfigDict(
         {
-            'size': arg.size or SIZE[dataset],
+            'size': SIZE[dataset] if arg.size == 'paper' else arg.size,
             'patch': 1,
             'layout': 'windows',
             'windows': ('1x16x16', '5x8x8'),

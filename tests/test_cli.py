@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdm_jax import cli, media
+from vdm_jax import cli, media, places
+from vdm_jax.build import experiment_dict, read_experiment
 
 ROOT = Path(__file__).parents[1]
 BALLS = f'--config={ROOT}/experiments/bouncing_balls.py'
@@ -81,6 +82,27 @@ def mistake(capsys, *argv):
         (['sample', f'--weights={ROOT}/setup.cfg'], ('not a safetensors file',)),
         (['benchmark', BALLS, '--steps=0'], ('--steps=0',)),
         (['train', BALLS, '--workdir=foo://bucket/run'], ('--workdir=foo://bucket/run', 'no store')),
+        (['export', '--workdir=W', f'--out={ROOT}/docs'], (f'--out={ROOT}/docs: is a directory', 'name a file')),
+        (['export', '--workdir=W', '--out=/proc/no/such.safetensors'], ('--out=/proc/no', '/proc cannot be written')),
+        (['sample', '--workdir=W', f'--out={ROOT}/setup.cfg'], ('--out=', 'setup.cfg is a file; name a directory')),
+        (
+            ['sample', '--workdir=W', f'--out={ROOT}/setup.cfg/deep'],
+            (
+                '--out=',
+                'setup.cfg is a file',
+            ),
+        ),
+        (['evaluate', f'--weights={STARTER}', '--out=/proc/no'], ('--out=/proc/no', '/proc cannot be written')),
+        (['evaluate', '--workdir=/proc'], ('--out=/proc/evals', '/proc cannot be written')),
+        (['convert', '--source=dit', '--checkpoint=C', f'--out={ROOT}/setup.cfg'], ('setup.cfg is a file',)),
+        (['baselines', f'--out={ROOT}/docs'], ('is a directory; name a file',)),
+        (['plans', f'--out={ROOT}/setup.cfg'], ('setup.cfg: no lines <!--',)),
+        (['plan', '--config=experiments/nope.py'], ('--config=experiments/nope.py: no file experiments/nope.py',)),
+        (['plan', '--config=experiments/nope.py:size=S'], ('no file experiments/nope.py;',)),
+        (['baselines', '--config.a.b=1'], ('baselines: takes no --config.a.b=1',)),
+        (['plans', '--config.a.b=1'], ('plans: takes no --config.a.b=1',)),
+        (['inspect', BALLS, '--workdir=W'], ('inspect: --config=FILE is of no run', '--workdir')),
+        (['inspect', BALLS, '--step=0'], ('inspect: --config=FILE is of no run', '--step')),
     ],
     ids=lambda value: ' '.join(value[:1] + value[2:]).replace('/', '|') if isinstance(value, list) else '',
 )
@@ -102,6 +124,36 @@ def test_a_bucket_without_its_package_is_a_mistake_of_one_line(name, capsys, mon
     config = [BALLS] if name == 'train' else []
     said = mistake(capsys, name, *config, '--workdir=gs://bucket/run')
     assert "pip install 'vdm_jax[gcs]'" in said
+
+
+def test_a_run_without_checkpoints_says_so(capsys, tmp_path):
+    (tmp_path / 'config.json').write_text(json.dumps(experiment_dict(read_experiment(BALLS.partition('=')[2]))))
+    assert mistake(capsys, 'sample', f'--workdir={tmp_path}').endswith('checkpoints: no checkpoint yet\n')
+
+
+def test_where_is_written_is_tried_without_a_trace(tmp_path):
+    old = tmp_path / 'old.safetensors'
+    old.write_bytes(b'weights')
+    for file, place in ((True, old), (True, tmp_path / 'a' / 'new'), (False, tmp_path), (False, tmp_path / 'a' / 'b')):
+        places.try_writing(str(place), file)
+    assert list(tmp_path.iterdir()) == [old] and old.read_bytes() == b'weights'
+
+
+@pytest.mark.parametrize(
+    'name, says',
+    [
+        ('sample', '--out DIR where to write; WORKDIR/samples where not given'),
+        ('evaluate', '--out DIR where to write; WORKDIR/evals where not given'),
+        ('export', '--out FILE safetensors file'),
+        ('convert', '--out DIR run directory'),
+        ('plans', '--out FILE Markdown page'),
+        ('baselines', '--out FILE Markdown page'),
+    ],
+)
+def test_help_says_what_out_is_to_the_command(name, says, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, '--help'])
+    assert says in ' '.join(capsys.readouterr().out.split())
 
 
 def test_usage_names_every_command(capsys):

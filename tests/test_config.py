@@ -2,11 +2,22 @@
 
 import dataclasses
 import json
+from typing import Literal
 
 import pytest
 
 from vdm_jax.build import CHOICES, Experiment, experiment_dict, experiment_from, read_experiment
-from vdm_jax.config import Choice, ConfigDict, differences, load_experiment, override, parse_arg, to_dataclass, to_dict
+from vdm_jax.config import (
+    Choice,
+    ConfigDict,
+    Text,
+    differences,
+    load_experiment,
+    override,
+    parse_arg,
+    to_dataclass,
+    to_dict,
+)
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.diffusion.ddpm import DDPM
@@ -51,6 +62,33 @@ def test_command_line_beats_file_beats_default():
 )
 def test_overrides_are_read_by_annotation(assignment, found):
     assert found(read(assignment))
+
+
+@pytest.mark.parametrize('text, found', [('4', 4), ('4.0', 4), ('auto', 'auto'), ('true', True)])
+def test_each_option_of_a_literal_is_read_by_its_own_type(text, found):
+    @dataclasses.dataclass(frozen=True)
+    class Patched:
+        patch: Literal[1, 2, 4, 'auto', True] = 2
+
+    build = lambda value: to_dataclass(Patched, {'patch': value}, {})
+    read_back = build(Text(text)).patch
+    assert read_back == found and type(read_back) is type(found)
+    assert build(found) == build(Text(text))  # of a file, and of the command line
+    for wrong in (Text('3'), '4', 4.0):
+        with pytest.raises(UserError, match='patch=.*: want one of 1, 2, 4, auto, True'):
+            build(wrong)
+
+
+def test_a_whole_number_of_a_few_is_set_on_the_command_line():
+    found = read_experiment('experiments/video_vae.py', ['--config.model.patch=2', '--config.model.space=8'])
+    assert (found.model.patch, found.model.space) == (2, 8)
+
+
+@pytest.mark.parametrize('assignment, option', [('model.size=middle', 'tiny'), ('sampler.name=rk45', 'euler')])
+def test_what_there_is_to_choose_from_is_said_once(assignment, option):
+    with pytest.raises(UserError) as error:
+        read(assignment)
+    assert str(error.value).count(option) == 1
 
 
 def test_choices_take_keys_of_their_own():

@@ -1,8 +1,10 @@
 """Every experiment file builds: config and network (shapes only) are right, and its docstring tells how to run it."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from vdm_jax.parallel import hardware
 from vdm_jax.planning import ask, docs
 from vdm_jax.planning.ahead import asks_of, batch_of
 from vdm_jax.run import Run
+from vdm_jax.train.denoise import losses
 
 ROOT = Path(__file__).parents[1]
 FILES = registry.files(ROOT / 'experiments')
@@ -72,6 +75,41 @@ def test_a_regressor_that_could_not_tell_given_frames_is_refused(process):
     spec = f'{ROOT}/experiments/moving_mnist.py:regressor=conv_lstm'
     with pytest.raises(UserError, match='takes frames of time 0 for given'):
         checks.check_objective(Run(read_experiment(spec, [f'--config.diffusion.process.{process}']), jax.devices()[:1]))
+
+
+@pytest.mark.parametrize('arg', ['size=S', 'patch=4', 'size=B,patch=8'])
+def test_the_convolutional_regressor_is_of_one_size(arg):
+    with pytest.raises(UserError, match='regressor=conv_lstm: .*leave size and patch out'):
+        read_experiment(f'{ROOT}/experiments/moving_mnist.py:regressor=conv_lstm,{arg}')
+
+
+@pytest.mark.parametrize(
+    'spec, says',
+    [
+        ('moving_mnist.py:regressor=lstm', 'regressor=lstm: want one of none, same, conv_lstm'),
+        ('walt.py:size=M', 'size=M: want one of paper, XL, L, B, S'),
+        ('latte.py:batch=0', 'FILE:batch=0: want 1 or more'),
+        ('latte.py:batch=-1', 'FILE:batch=-1: want 1 or more'),
+        ('video_folder.py:frames=0', 'config.data.frames is 0'),
+        ('dit.py:batch=0', 'config.train.batch_size=0'),
+    ],
+)
+def test_an_argument_that_cannot_be_is_named(spec, says):
+    with pytest.raises(UserError, match=says):
+        read_experiment(f'{ROOT}/experiments/{spec}')
+
+
+@pytest.mark.parametrize('frames', ['frames=0', 'frames=-1', 'pixels=0'])
+def test_noise_has_frames_and_pixels(frames):
+    with pytest.raises(UserError, match=f'config.data.{frames[:6]} is'):
+        read_experiment(f'{ROOT}/experiments/dit.py', [f'--config.data.{frames}'])
+
+
+@pytest.mark.parametrize('spec', ['vdm.py', 'latte.py:images=8,data=videos,dataset=sky'])
+def test_images_beside_clips_without_a_folder_are_found_before_training(spec, folder):
+    asked = [f'--config.data.clips.path={folder}', '--config.model.size=S', '--config.model.scan=true']
+    with pytest.raises(UserError, match=r'^config\.data\.images\.path is empty'):
+        Run(read_experiment(f'{ROOT}/experiments/{spec}', asked), jax.devices()[:1]).check()
 
 
 @pytest.mark.parametrize('world', ['collide', 'shadow', 'pan'])
@@ -169,6 +207,7 @@ def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
         ('dataset=taichi,batch=40', 499_999),
         ('dataset=sky,batch=32,images=8', 19_999),
         ('dataset=sky,batch=80', 9_999),
+        ('dataset=sky,batch=1000000', 0),
     ],
 )
 def test_latte_clips_from_the_step_of_its_configs_on(arg, first):
@@ -203,7 +242,9 @@ def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
 
 def test_what_stands_for_latents_is_no_video():
     run = Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S'), jax.devices()[:1])
-    with pytest.raises(UserError, match='4 channels.*config.codec'):
+    with pytest.raises(
+        UserError, match=r'4 channels.*config.codec.*convert: --config\.codec\.name=sd_vae --config\.codec\.path='
+    ):
         checks.check_pictures(run)
     looking = read_experiment(f'{ROOT}/experiments/latte.py:size=S', ['--config.train.sample_every=10'])
     with pytest.raises(UserError, match='4 channels.*config.codec'):
@@ -211,10 +252,25 @@ def test_what_stands_for_latents_is_no_video():
     checks.check_pictures(Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S,data=videos'), jax.devices()[:1]))
 
 
-def test_images_beside_clips_weigh_as_frames_do():
-    for spec in ('latte.py:images=8', 'vdm.py'):
-        experiment = read_experiment(f'{ROOT}/experiments/{spec}')
-        assert experiment.data.count == 8 and experiment.diffusion.image_weight == 8 / 16
+@pytest.mark.parametrize(
+    'spec, given',
+    [('vdm.py', 0), ('vdm.py:dataset=bair,images=3', 1), ('vdm.py:dataset=k600', 5), ('latte.py:images=8', 0)],
+)
+def test_images_beside_clips_weigh_as_frames_do(spec, given):
+    """The curvature of the loss in what the network says of each frame and each image: 0 for given frames."""
+    experiment = read_experiment(f'{ROOT}/experiments/{spec}')
+    objective, count = experiment.diffusion, experiment.data.count
+    objective = dataclasses.replace(objective, variance='fixed')  # what is asked of the variance is another term
+    x0 = jax.random.normal(jax.random.key(0), (1, 16 + count, 2, 2, 1))
+
+    def loss(said):
+        network = lambda params, x, t, told, images: x + said[None, :, None, None, None]
+        return losses(network, objective, None, x0, {}, 0, jax.random.split(jax.random.key(1), 1), count).loss.sum()
+
+    slope = jax.jit(jax.grad(loss))
+    weights = slope(jnp.ones(16 + count)) - slope(jnp.zeros(16 + count))
+    np.testing.assert_allclose(weights[:given], 0, atol=1e-6)
+    np.testing.assert_allclose(weights[given:], 2 / (16 - given), rtol=1e-4)
 
 
 @pytest.mark.parametrize('arg', ['dataset=kinetics', 'size=tiny', 'patch=3', 'variant=5', 'data=images'])

@@ -47,8 +47,9 @@ MAY = {
         'train',
     ),
     'pages': (),
+    'places': ('train',),
     'registry': ('pages',),
-    'planning': ('build', 'checks', 'pages', 'parallel', 'registry', 'run'),
+    'planning': ('build', 'checks', 'config', 'pages', 'parallel', 'registry', 'run'),
     'cli': (
         'checks',
         'convert',
@@ -61,6 +62,7 @@ MAY = {
         'origin',
         'pages',
         'parallel',
+        'places',
         'planning',
         'pretrained',
         'registry',

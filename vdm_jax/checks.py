@@ -32,7 +32,7 @@ def check(run) -> None:
     scalars.check(run.source, run.model.scalars)
     check_objective(run)
     check_sampler(run)
-    len(run.source), run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
+    len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
     if run.experiment.train.validate_every:
         len(run.held_out)
     if run.experiment.train.sample_every:
@@ -159,7 +159,8 @@ def check_pictures(run) -> None:
     if channels not in (1, 3):
         raise UserError(
             f'config.data: its clips have {channels} channels: latents, and no config.codec makes videos of them; '
-            'train on videos, with a codec'
+            'train on videos, with a codec, or give one to convert: --config.codec.name=sd_vae --config.codec.path=RUN '
+            '--config.data.pixels=256 --config.data.channels=3'
         )
 
 

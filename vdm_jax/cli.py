@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from vdm_jax import places
 from vdm_jax.errors import UserError
 from vdm_jax.origin import jax_mesh, origins, restored, run_of, said
 
@@ -59,9 +60,8 @@ def sample(args, assignments):
         if (value := getattr(args, name)) != OPTIONS[f'--{name}'].get('default')
     ]
     stem = '_'.join(['_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn), *asked])
-    out = args.out or f'{args.workdir or "."}/samples'
     clips = [videos for _, _, videos, _ in drawn]
-    write = lambda: [str(file) for file in media.write_samples(out, stem, clips, names, titles)]
+    write = lambda: [str(file) for file in media.write_samples(args.out, stem, clips, names, titles)]
     for file in processes.by_first(write):
         print(f'  {file}')
     return 0
@@ -113,7 +113,7 @@ def evaluate(args, assignments):
     about |= {'scalars': args.scalars, 'data': run.resolved['data']}
     with jax_mesh(run):
         score, _ = runner.evaluate(protocol, ask, *run.scored, config, about)
-    path = processes.by_first(lambda: str(runner.write(score, args.out or f'{args.workdir or "."}/evals')))
+    path = processes.by_first(lambda: str(runner.write(score, args.out)))
     print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n\n{path}')
     return 1 if args.require and not score['passed'] else 0
 
@@ -163,6 +163,8 @@ def inspect(args, assignments):
     from vdm_jax.train.inspect import inspect_network, inspect_run, table
     from vdm_jax.train.workdir import read_config
 
+    if args.config and (args.workdir or args.step is not None):
+        raise UserError('inspect: --config=FILE is of no run; leave it out, or --workdir and --step')
     if args.config:
         found = inspect_network(Run(read_experiment(args.config, assignments)))
     elif args.workdir:
@@ -212,8 +214,8 @@ def plans(args, assignments):
     from vdm_jax import pages, registry
     from vdm_jax.planning import docs
 
-    if assignments:
-        raise UserError('plans: takes no --config…')
+    if args.out:
+        pages.between(args.out, docs.BEGIN, docs.END)  # before the work: it says where they are missing
     found = docs.table(registry.files(), lambda text: print(text, file=sys.stderr))
     print('\n'.join(found))
     if args.out:
@@ -286,7 +288,6 @@ OPTIONS = {
     '--seed': {'type': int, 'default': 0, 'help': 'seed of the noise (0)'},
     '--step': {'type': int, 'help': 'checkpoint; the newest where not given'},
     '--ema': {'type': float, 'help': 'decay of the average to take; the first of the config where not given'},
-    '--out': {'metavar': 'DIR', 'help': 'where to write; under WORKDIR where not given'},
     '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
     '--topology': {'metavar': 'NAME', 'help': "machine, v5p:4x4x4 or cpu:8; the experiment's own where not given"},
     '--slices': {'type': int, 'default': 1, 'help': 'how many of them, joined by the slower network (1)'},
@@ -315,18 +316,21 @@ def main(argv: list[str] | None = None) -> int:
         run, options = COMMANDS[name]
         parser = Parser(prog=f'python -m vdm_jax {name}', description=run.__doc__, allow_abbrev=False)
         options = (*options, '--distributed') if name in ON_SEVERAL else options
+        known = OPTIONS | {'--out': places.OUT.get(name)}
         for option in options:
-            parser.add_argument(option, **OPTIONS[option])
+            parser.add_argument(option, **known[option])
         args, unknown = parser.parse_known_args(rest)
         for option in NEEDED.get(name, ()):
             if not getattr(args, option.strip('-')):
-                raise UserError(f'{name}: {option}={OPTIONS[option]["metavar"]} is missing')
+                raise UserError(f'{name}: {option}={known[option]["metavar"]} is missing')
         assignments = [item for item in unknown if item.startswith('--config.')]
         if strange := [item for item in unknown if item not in assignments]:
             raise UserError(
                 f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
             )
-        check_stores(args)
+        if assignments and not {'--config', '--workdir'} & {*options}:
+            raise UserError(f'{name}: takes no {assignments[0]}')
+        places.check(name, args)
         prepare()
         if name in ON_SEVERAL:
             from vdm_jax.parallel import processes
@@ -385,11 +389,3 @@ def leaving(code: int) -> None:
         from vdm_jax.parallel import processes
 
         processes.failed(code)
-
-
-def check_stores(args) -> None:
-    """Whether the run directory, and where files are written, can be reached at all."""
-    from vdm_jax.train.mirror import check_store
-
-    for name in ('workdir', 'out'):
-        check_store(f'--{name}', getattr(args, name, None) or '.')

@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, placed
 
 try:
     from ml_collections import ConfigDict
@@ -73,19 +73,26 @@ def parse_arg(arg: str | None, **defaults) -> types.SimpleNamespace:
     return types.SimpleNamespace(**values)
 
 
+def file_of(spec: str) -> str:
+    """'path/to/file.py' of 'path/to/file.py:ARG'.
+
+    Raises:
+      UserError: no such file, or it is no Python.
+    """
+    path = spec.partition(':')[0]
+    if not Path(path).is_file() or not path.endswith('.py'):
+        what = f'{path} is no Python file' if Path(path).is_file() else f'no file {path}'
+        raise UserError(f'--config={spec}: {what}; the experiments of this project are in experiments/')
+    return path
+
+
 def load_experiment(spec: str) -> dict:
     """Runs get_config of 'path/to/file.py' or 'path/to/file.py:ARG' and returns its groups as nested plain dicts.
 
     Raises:
       UserError: no such file, no get_config in it.
     """
-    path, _, arg = spec.partition(':')
-    if not Path(path).is_file():
-        raise UserError(f'--config={spec}: no file {path}; the experiments of this project are in experiments/')
-    if not path.endswith('.py'):
-        raise UserError(
-            f'--config={spec}: {path} is no Python file; the experiments of this project are in experiments/'
-        )
+    path, arg = file_of(spec), spec.partition(':')[2]
     module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = importlib.util.module_from_spec(module_spec)
     try:
@@ -161,7 +168,7 @@ def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'c
             values[name] = _value(value, kind, place, choices, _default(fields[name]))
         except UserError as error:
             if kind in choices and cls in choices[kind].table.values():  # one of its own kind
-                raise _placed(error, place) from None
+                raise placed(error, place) from None
             raise
     for name in fields:
         if name not in values and _default(fields[name]) is dataclasses.MISSING:
@@ -209,12 +216,11 @@ def _value(value, annotation, where: str, choices, default=dataclasses.MISSING):
         return to_dataclass(annotation, value, choices, where)
     origin, options = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
-        plain = value.text if isinstance(value, Text) else value
-        if plain not in options:
-            raise UserError(
-                f'{where}={_shown(value)}: want one of {", ".join(map(str, options))}{_hint(plain, options)}'
-            )
-        return plain
+        for option in options:
+            plain = _read(value.text, type(option)) if isinstance(value, Text) else value
+            if type(plain) is type(option) and plain == option:
+                return plain
+        raise UserError(f'{where}={_shown(value)}: {_one_of(options, getattr(value, "text", value))}')
     if origin in (typing.Union, types.UnionType):
         for option in sorted(options, key=lambda option: option is str):  # a string takes anything: ask it last
             try:
@@ -245,9 +251,7 @@ def _chosen(value, choice: Choice, where: str, choices, default):
             raise UserError(f'{where}.{choice.key}: not set; want one of {", ".join(choice.table)}')
         name = choice.name_of(default)
     if name not in choice.table:
-        raise UserError(
-            f'{where}.{choice.key}={name}: want one of {", ".join(choice.table)}{_hint(name, choice.table)}'
-        )
+        raise UserError(f'{where}.{choice.key}={name}: {_one_of(choice.table, name)}')
     if swapped:  # what the file set for its own choice means nothing to the one the command line put in its place
         value = {
             key: item
@@ -284,13 +288,8 @@ def _tuple(value, annotation, where, choices):
         try:
             found.append(_value(item, kind, place, choices))
         except UserError as error:
-            raise _placed(error, place) from None
+            raise placed(error, place) from None
     return tuple(found)
-
-
-def _placed(error: UserError, place: str) -> UserError:
-    """The same error, with its place: an object of a list, or inside another one, does not know where it stands."""
-    return error if str(error).startswith(place) else UserError(f'{place}: {error}')
 
 
 def _kinds(annotation, items) -> tuple:
@@ -355,8 +354,16 @@ def _shown(value) -> str:
 
 
 def _hint(name, known) -> str:
+    return _near(name, known) or f'; known: {", ".join(map(str, known))}'
+
+
+def _one_of(known, name) -> str:
+    return f'want one of {", ".join(map(str, known))}{_near(name, known)}'
+
+
+def _near(name, known) -> str:
     near = difflib.get_close_matches(str(name), list(map(str, known)), 1, 0.5)
-    return f'; did you mean {near[0]!r}?' if near else f'; known: {", ".join(map(str, known))}'
+    return f'; did you mean {near[0]!r}?' if near else ''
 
 
 def _fields(cls) -> dict[str, dataclasses.Field]:

@@ -20,7 +20,8 @@ STATUSES = {
     'weights-parity': 'checkpoints of the official code load, and the network gives what that code gives; shown with '
     'random weights, no published ones were at hand; its training is not compared',
     'loss-parity': "as weights-parity, and the training loss and every tensor's gradient are the official code's too",
-    'untested': 'the published recipe as far as it is known, with what is left out; it builds and plans, no more',
+    'untested': 'a published recipe as far as it is known, with what is left out, or one of our own; it builds '
+    'and plans, no more',
     'measured': 'a world of our own, or a task without a recipe to follow; the numbers were measured by this file',
 }
 BEGIN, END = '<!-- rows of `python -m vdm_jax baselines` -->', '<!-- end of rows -->'

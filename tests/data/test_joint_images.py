@@ -145,16 +145,16 @@ BALLS = {'source': 'bouncing_balls', 'frames': 3, 'pixels': 12}
     [
         ({'images': BALLS}, 'config.data.clips: not set'),
         ({'clips': BALLS}, 'config.data.images: not set'),
-        ({'clips': BALLS | {'frames': 0}, 'images': BALLS}, 'config.data.clips: config.data.frames'),
-        ({'clips': BALLS, 'images': BALLS | {'gravity': -1.0}}, 'config.data.images: config.data.gravity'),
+        ({'clips': BALLS | {'frames': 0}, 'images': BALLS}, 'config.data.clips.frames'),
+        ({'clips': BALLS, 'images': BALLS | {'gravity': -1.0}}, 'config.data.images.gravity'),
         ({'clips': BALLS | {'frams': 3}, 'images': BALLS}, 'config.data.clips.frams: no such key'),
         (
             {'clips': BALLS, 'images': {'source': 'video_folder', 'pixels': 12, 'path': 'nowhere', 'label': 'index'}},
-            'config.data.images: config.data.path=nowhere',
+            'config.data.images.path=nowhere',
         ),
         (
             {'clips': {'source': 'video_folder', 'pixels': 12, 'path': 'nowhere'}, 'images': BALLS},
-            'config.data.clips: config.data.path=nowhere',
+            'config.data.clips.path=nowhere',
         ),
     ],
 )

@@ -130,7 +130,10 @@ def test_a_report_names_what_is_unused_missing_and_different():
     assert text.startswith('8 tensors used, 1 unused, 1 missing, 2 differing')
     for line in ('unused   extra', 'missing  blocks.2.bias', 'differs  first.weight', 'ours     none: no checkpoint'):
         assert f'  {line}' in text
-    with pytest.raises(UserError, match=r'missing: blocks.2.bias; differs: first.weight.*with --allow-missing'):
+    with pytest.raises(
+        UserError,
+        match=r'missing: blocks.2.bias; differs: first.weight.*with --allow-missing.*positions, stays its own',
+    ):
         report.check()
     assert report.check(allow_missing=True) is report
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, placed
 
 
 class Source(Protocol):
@@ -54,4 +54,4 @@ def ask(where: str, question: Callable):
     try:
         return question()
     except UserError as error:
-        raise UserError(f'{where}: {error}') from None
+        raise placed(error, where) from None

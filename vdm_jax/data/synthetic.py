@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 
+from vdm_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Synthetic:
@@ -26,6 +28,11 @@ class Synthetic:
     prefetch: int = 0
 
     constant = True  # not a field: tells the pipeline that every batch is the same
+
+    def __post_init__(self):
+        for key in ('frames', 'pixels', 'channels', 'size'):
+            if getattr(self, key) < 1:
+                raise UserError(f'config.data.{key} is {getattr(self, key)}: set it to 1 or more')
 
     @property
     def shape(self):

@@ -77,6 +77,13 @@ class VideoFolder:
     scalars = ('fps',)  # not a field: what the clips tell of themselves, frames a second
 
     def __post_init__(self):
+        for name in ('frames', 'pixels', 'stride', 'fps'):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f'config.data.{name} is {value}; it must be more than 0')
+        for name in ('threads', 'prefetch', 'cache_mb'):
+            if getattr(self, name) < 0:
+                raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
         object.__setattr__(self, '_tally', _Tally())
         object.__setattr__(self, '_cache', _Cache())
 
@@ -103,13 +110,6 @@ class VideoFolder:
     @functools.cached_property
     def index(self):
         """The clips' videos: a list of (name, Video, or None where the file is broken); read once, in threads."""
-        for name in ('frames', 'pixels', 'stride', 'fps'):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f'config.data.{name} is {value}; it must be more than 0')
-        for name in ('threads', 'prefetch', 'cache_mb'):
-            if getattr(self, name) < 0:
-                raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
         names = [name for name in self._labels if self.split == 'all' or self.split == self._split_of(name)]
         if not names:
             raise UserError(f'config.data.split={self.split} leaves no video of {len(self._labels)} in {self.path}')

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from vdm_jax.config import file_of
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.hardware import Topology
 from vdm_jax.registry import docstring
@@ -62,11 +63,10 @@ def target_of(spec: str) -> tuple[str, list[str]]:
     'Topology: v5p:4x4x4' with overrides behind the name where planning needs some.
 
     Raises:
-      UserError: the file has no such line.
+      UserError: no such file, or it has no such line.
     """
-    file = spec.partition(':')[0]
-    text = docstring(file) if Path(file).is_file() else ''
-    line = re.search(r'^Topology: (\S+)(.*)$', text, flags=re.M)
+    file = file_of(spec)
+    line = re.search(r'^Topology: (\S+)(.*)$', docstring(file), flags=re.M)
     if not line:
         raise UserError(f'--topology=NAME is missing, and {file} has no line "Topology: NAME" in its docstring')
     return line[1], line[2].split()

@@ -29,7 +29,8 @@ class Report:
             more = f', and {len(wrong) - 3} more' if len(wrong) > 3 else ''
             raise UserError(
                 f'the checkpoint is not of this network: {"; ".join(wrong[:3])}{more}; with --allow-missing these '
-                'parameters start fresh'
+                'parameters start fresh, and what this network computes, as '
+                'positions, stays its own, so that it answers otherwise'
             )
         return self
 

@@ -254,8 +254,8 @@ class Checkpoints:
         if step is None:
             step = self.latest()
         if step is None or step not in (steps := processes.by_first(self.steps)):
-            there = 'none' if step is None else steps or 'none'
-            raise UserError(f'{self.directory}: no checkpoint {"" if step is None else step}; found {there}')
+            what = 'no checkpoint yet' if step is None else f'no checkpoint {step}; found {steps or "none"}'
+            raise UserError(f'{self.directory}: {what}')
         if (found := self.integrity(step)).verdict == 'damaged':
             raise UserError(f'{self.directory / str(step)} is {found}; choose another step of {steps}')
         if found.verdict == 'gone':

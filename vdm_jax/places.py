@@ -1,0 +1,55 @@
+"""Where commands write: what --out is to each of them, and whether it can be written, found out before the work."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from vdm_jax.errors import UserError
+
+PAGE = {'metavar': 'FILE', 'help': 'Markdown page to write the table into as well, between its marks'}
+OUT = {
+    'sample': {'metavar': 'DIR', 'help': 'where to write; WORKDIR/samples where not given'},
+    'evaluate': {'metavar': 'DIR', 'help': 'where to write; WORKDIR/evals where not given'},
+    'export': {'metavar': 'FILE', 'help': 'safetensors file to write'},
+    'convert': {'metavar': 'DIR', 'help': 'run directory to make'},
+    'plans': PAGE,
+    'baselines': PAGE,
+}
+UNDER = {'sample': 'samples', 'evaluate': 'evals'}  # the run directory, where --out is not given
+
+
+def check(name: str, args) -> None:
+    """Whether the run directory can be reached at all, and what the command `name` writes be written; fills in --out.
+
+    Raises:
+      UserError: they cannot; names the option.
+    """
+    from vdm_jax.train.mirror import check_store, is_local
+
+    if name in UNDER:
+        args.out = args.out or f'{args.workdir or "."}/{UNDER[name]}'
+    for option in ('workdir', 'out'):
+        check_store(f'--{option}', getattr(args, option, None) or '.')
+    if name in OUT and args.out and is_local(args.out):
+        try_writing(args.out, OUT[name]['metavar'] == 'FILE')
+
+
+def try_writing(place: str, file: bool) -> None:
+    """Whether a directory, or a file, can be written on this machine, made first where it is not there; tries it where
+    the path ends today, and leaves nothing behind.
+
+    Raises:
+      UserError: it cannot.
+    """
+    path = there = Path(place).absolute()
+    while not os.path.exists(there):  # False where one may not look
+        there = there.parent
+    if file and path.is_dir():
+        raise UserError(f'--out={place}: is a directory; name a file')
+    if not there.is_dir() and not (file and there == path):
+        raise UserError(f'--out={place}: {there} is a file; name a directory')
+    try:
+        with tempfile.TemporaryFile(dir=there) if there.is_dir() else there.open('ab'):
+            pass
+    except OSError as error:
+        raise UserError(f'--out={place}: {there} cannot be written ({error.strerror})') from None
