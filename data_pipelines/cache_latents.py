@@ -15,11 +15,11 @@ import numpy as np
 from vdm_jax.build import read_experiment
 from vdm_jax.codecs.video_codec import statistics
 from vdm_jax.data.clips import batch_of
-from vdm_jax.data.latents import ABOUT, ARRAY
+from vdm_jax.data.latents import ABOUT, ARRAY, agree
+from vdm_jax.data.scalars import given
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import padded, to_global
 from vdm_jax.run import Run
-from vdm_jax.train.checkpoint import fingerprint
 
 SAVED = 50  # batches between two notes of how far it is
 MEASURED = 4096  # clips, the first ones, that mean and standard deviation are of
@@ -48,17 +48,25 @@ def cache(run, out: Path, batch: int) -> int:
     """Encodes what is not there yet; returns the number of clips.
 
     Raises:
-      UserError: the directory holds latents of another codec or of other clips.
+      UserError: the directory holds latents of another codec or of other clips, or such as tell other scalars.
     """
     codec, weights, source = run.experiment.codec, run.frozen['codec'], run.source
     frames, height, width, channels = run.latent_shape
-    about = {'codec': fingerprint(weights), 'clips': run.clips, 'count': len(source), 'done': 0, 'labels': []}
+    names = given(source)
+    about = {
+        'made': run.encoding,
+        'count': len(source),
+        'done': 0,
+        'labels': [],
+        'scalars': {name: [] for name in names},
+    }
     out.mkdir(parents=True, exist_ok=True)
     if (out / ABOUT).exists():
         there = json.loads((out / ABOUT).read_text())
-        if wrong := [key for key in ('codec', 'clips', 'count') if there[key] != about[key]]:
-            key = wrong[0]
-            raise UserError(f'--out={out}: holds latents of {key} {there[key]}, not {about[key]}; choose another')
+        what = lambda about: (
+            about.get('made', {}) | {'count': about['count'], 'scalars': list(about.get('scalars', ()))}
+        )
+        agree(f'--out={out}', what(there), what(about))
         about = there
     shape = (len(source), frames, height, width, 2 * channels)
     mode = 'r+' if about['done'] else 'w+'
@@ -69,11 +77,13 @@ def cache(run, out: Path, batch: int) -> int:
         size = padded(batch, run.mesh)
         for number, start in enumerate(range(about['done'], len(source), size)):
             rows = np.arange(start, min(start + size, len(source)))
-            clips = batch_of(source, rows)
+            clips = batch_of(source, rows, names)
             filled = {'video': clips['video'][np.arange(size) % len(rows)]}
             found = np.asarray(encode(weights, to_global(filled, run.mesh, size)['video']))
             array[rows] = found[: len(rows)]
             about['labels'] += clips['label'].tolist()
+            for name in names:
+                about['scalars'][name] += clips[name].tolist()
             about['done'] = int(rows[-1]) + 1
             if number % SAVED == SAVED - 1 or about['done'] == len(source):
                 array.flush()
