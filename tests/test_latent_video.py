@@ -12,6 +12,7 @@ from vdm_jax import cli, media
 from vdm_jax import run as runs
 from vdm_jax.build import experiment_from
 from vdm_jax.data import decode
+from vdm_jax.data.latents import agree
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import UserError
@@ -177,6 +178,17 @@ def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, cached):
     vars(other)['frozen'] = run.frozen  # the same weights
     with pytest.raises(UserError, match=r'with config\.codec\.model\.dtype float32, and this run has bfloat16'):
         other.training_source  # noqa: B018
+
+
+@pytest.mark.parametrize('name', ['bouncing_balls', 'mixture'])
+def test_latents_of_clips_that_are_cut_otherwise_are_refused(name, place):
+    """The same number of them; how many threads draw them may change."""
+    balls = DATA | {'threads': 1}
+    data = lambda **more: balls | more if name == 'bouncing_balls' else {'source': name, 'sources': [balls | more]}
+    run = latent_run(place, data=data())
+    assert latent_run(place, data=data(threads=2)).encoding == run.encoding
+    with pytest.raises(UserError, match=r'cache: made with config\.data.*label count, and this run has colour'):
+        agree('cache', run.encoding, latent_run(place, data=data(label='colour')).encoding)
 
 
 def test_weights_are_hashed_once(place, cached, monkeypatch):

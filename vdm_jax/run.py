@@ -14,10 +14,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vdm_jax import checks, frozen
 from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
-from vdm_jax.codecs.codec import encoding
+from vdm_jax.codecs.codec import AFTER
+from vdm_jax.config import flat
 from vdm_jax.data.clips import first_frames, stack
 from vdm_jax.data.joint_images import JointImages
-from vdm_jax.data.latents import Latents
+from vdm_jax.data.latents import MOVABLE, Latents
 from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import Protocol
@@ -65,7 +66,10 @@ class Run:
     @property
     def encoding(self) -> dict:
         """Clips, config and weights that the latents of the source's clips are made with, as JSON values by name."""
-        return {'clips': self.clips} | encoding(self.experiment.codec) | {'weights': self.codec_fingerprint}
+        e, after = self.experiment, [f'config.codec.{name}' for name in AFTER]
+        data = {k: v for k, v in flat(e.data, 'config.data').items() if k.rpartition('.')[2] not in MOVABLE}
+        codec = {k: v for k, v in flat(e.codec, 'config.codec').items() if k not in after}
+        return {'clips': self.clips} | data | codec | {'weights': self.codec_fingerprint}
 
     @functools.cached_property
     def codec_fingerprint(self) -> str | None:

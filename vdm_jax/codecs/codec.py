@@ -1,7 +1,6 @@
 """What every codec answers."""
 
-import dataclasses
-from typing import Any, Protocol
+from typing import Protocol
 
 # Fields of codecs that their moments do not hang on: where weights lie, what becomes of moments, and how much is worked
 # on at a time.
@@ -37,15 +36,3 @@ class Codec(Protocol):
 
     def decode(self, weights: dict, latents_BTHWC):
         """float32 latents -> uint8 pixels."""
-
-
-def encoding(codec: Codec) -> dict[str, Any]:
-    """All of config.codec that moments hang on, by its keys, as JSON values."""
-    found = {'config.codec': type(codec).__name__}
-    for name in (field.name for field in dataclasses.fields(codec) if field.name not in AFTER):
-        value = getattr(codec, name)
-        parts = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else {}
-        found |= {f'config.codec.{name}.{part}': each for part, each in parts.items()} or {
-            f'config.codec.{name}': value
-        }
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}

@@ -12,6 +12,8 @@ from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 
 ARRAY, ABOUT = 'moments.npy', 'about.json'
+# Fields of sources that change no clip: where files lie, and how they are read.
+MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken'
 
 
 @dataclasses.dataclass(frozen=True)
