@@ -48,25 +48,16 @@ def cache(run, out: Path, batch: int) -> int:
     """Encodes what is not there yet; returns the number of clips.
 
     Raises:
-      UserError: the directory holds latents of another codec or of other clips, or such as tell other scalars.
+      UserError: the directory holds latents of another codec or of other clips.
     """
     codec, weights, source = run.experiment.codec, run.frozen['codec'], run.source
     frames, height, width, channels = run.latent_shape
-    names = given(source)
-    about = {
-        'made': run.encoding,
-        'count': len(source),
-        'done': 0,
-        'labels': [],
-        'scalars': {name: [] for name in names},
-    }
+    about = {'made': run.encoding, 'count': len(source), 'done': 0, 'labels': []}
+    about['scalars'] = {name: [] for name in given(source)}
     out.mkdir(parents=True, exist_ok=True)
     if (out / ABOUT).exists():
         there = json.loads((out / ABOUT).read_text())
-        what = lambda about: (
-            about.get('made', {}) | {'count': about['count'], 'scalars': list(about.get('scalars', ()))}
-        )
-        agree(f'--out={out}', what(there), what(about))
+        agree(f'--out={out}', there.get('made', {}), about['made'])
         about = there
     shape = (len(source), frames, height, width, 2 * channels)
     mode = 'r+' if about['done'] else 'w+'
@@ -77,13 +68,13 @@ def cache(run, out: Path, batch: int) -> int:
         size = padded(batch, run.mesh)
         for number, start in enumerate(range(about['done'], len(source), size)):
             rows = np.arange(start, min(start + size, len(source)))
-            clips = batch_of(source, rows, names)
+            clips = batch_of(source, rows, about['scalars'])
             filled = {'video': clips['video'][np.arange(size) % len(rows)]}
             found = np.asarray(encode(weights, to_global(filled, run.mesh, size)['video']))
             array[rows] = found[: len(rows)]
             about['labels'] += clips['label'].tolist()
-            for name in names:
-                about['scalars'][name] += clips[name].tolist()
+            for name, values in about['scalars'].items():
+                values += clips[name].tolist()
             about['done'] = int(rows[-1]) + 1
             if number % SAVED == SAVED - 1 or about['done'] == len(source):
                 array.flush()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import __main__ as data_pipelines
+from data_pipelines import cache_latents
 from data_pipelines.cache_latents import cache as make
 from vdm_jax import cli, media
 from vdm_jax import run as runs
@@ -160,6 +161,27 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
     for key, values in seen.items():
         assert found[key].dtype == values.dtype
         np.testing.assert_array_equal(found[key], values)
+
+
+def test_killed_it_goes_on_where_it_was(place, cached, tmp_path, monkeypatch):
+    read, asked = cache_latents.batch_of, []
+
+    def killed_at_the_second(source, rows, *names):
+        asked.append(rows.tolist())
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return read(source, rows, *names)
+
+    monkeypatch.setattr(cache_latents, 'SAVED', 1)
+    monkeypatch.setattr(cache_latents, 'batch_of', killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        make(latent_run(place), tmp_path, 8)
+    with pytest.raises(UserError, match='8 of 12 clips'):
+        latent_run(place, latents=str(tmp_path)).training_source  # noqa: B018
+    assert make(latent_run(place), tmp_path, 8) == 12
+    assert asked[1:] == [[8, 9, 10, 11]] * 2
+    for name in ('moments.npy', 'about.json'):
+        assert (tmp_path / name).read_bytes() == (place / 'cache' / name).read_bytes()
 
 
 def test_a_scalar_that_was_not_stored_is_refused_before_training(place, cached):
