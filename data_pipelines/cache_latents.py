@@ -15,11 +15,11 @@ import numpy as np
 from vdm_jax.build import read_experiment
 from vdm_jax.codecs.video_codec import statistics
 from vdm_jax.data.clips import batch_of
-from vdm_jax.data.latents import ABOUT, ARRAY
+from vdm_jax.data.latents import ABOUT, ARRAY, agree
+from vdm_jax.data.scalars import given
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import padded, to_global
 from vdm_jax.run import Run
-from vdm_jax.train.checkpoint import fingerprint
 
 SAVED = 50  # batches between two notes of how far it is
 MEASURED = 4096  # clips, the first ones, that mean and standard deviation are of
@@ -52,13 +52,12 @@ def cache(run, out: Path, batch: int) -> int:
     """
     codec, weights, source = run.experiment.codec, run.frozen['codec'], run.source
     frames, height, width, channels = run.latent_shape
-    about = {'codec': fingerprint(weights), 'clips': run.clips, 'count': len(source), 'done': 0, 'labels': []}
+    about = {'made': run.encoding, 'count': len(source), 'done': 0, 'labels': []}
+    about['scalars'] = {name: [] for name in given(source)}
     out.mkdir(parents=True, exist_ok=True)
     if (out / ABOUT).exists():
         there = json.loads((out / ABOUT).read_text())
-        if wrong := [key for key in ('codec', 'clips', 'count') if there[key] != about[key]]:
-            key = wrong[0]
-            raise UserError(f'--out={out}: holds latents of {key} {there[key]}, not {about[key]}; choose another')
+        agree(f'--out={out}', there.get('made', {}), about['made'])
         about = there
     shape = (len(source), frames, height, width, 2 * channels)
     mode = 'r+' if about['done'] else 'w+'
@@ -69,11 +68,13 @@ def cache(run, out: Path, batch: int) -> int:
         size = padded(batch, run.mesh)
         for number, start in enumerate(range(about['done'], len(source), size)):
             rows = np.arange(start, min(start + size, len(source)))
-            clips = batch_of(source, rows)
+            clips = batch_of(source, rows, about['scalars'])
             filled = {'video': clips['video'][np.arange(size) % len(rows)]}
             found = np.asarray(encode(weights, to_global(filled, run.mesh, size)['video']))
             array[rows] = found[: len(rows)]
             about['labels'] += clips['label'].tolist()
+            for name, values in about['scalars'].items():
+                values += clips[name].tolist()
             about['done'] = int(rows[-1]) + 1
             if number % SAVED == SAVED - 1 or about['done'] == len(source):
                 array.flush()

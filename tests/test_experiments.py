@@ -240,6 +240,16 @@ def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
     assert codec == Run(vae).model
 
 
+@pytest.mark.parametrize('data', ['balls', 'folder'])
+def test_the_autoencoder_that_latent_video_wants_is_the_one_that_video_vae_trains(data, folder):
+    more = [f'--config.data.path={folder}'] if data == 'folder' else []
+    latent, vae = (
+        Run(read_experiment(f'{ROOT}/experiments/{name}.py:data={data}', more), jax.devices()[:1])
+        for name in ('latent_video', 'video_vae')
+    )
+    assert latent.experiment.codec.model == vae.model and latent.source.shape == vae.source.shape
+
+
 def test_what_stands_for_latents_is_no_video():
     run = Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S'), jax.devices()[:1])
     with pytest.raises(

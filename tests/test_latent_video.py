@@ -1,17 +1,26 @@
 """Latent video with nothing but what is here: an autoencoder, a network on its latents, videos."""
 
+import hashlib
 import json
 import re
+import types
 
 import numpy as np
 import pytest
 
 from data_pipelines import __main__ as data_pipelines
-from vdm_jax import cli
+from data_pipelines import cache_latents
+from data_pipelines.cache_latents import cache as make
+from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
 from vdm_jax.data import decode
+from vdm_jax.data.latents import agree
+from vdm_jax.data.order import order_of
+from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
+from vdm_jax.train import checkpoint
+from vdm_jax.train.loop import position
 
 VAE = {'channels': (8, 8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
 DATA = {'source': 'bouncing_balls', 'frames': 5, 'pixels': 16, 'size': 12}
@@ -31,7 +40,7 @@ def place(tmp_path_factory):
     train = {'steps': 2, 'batch_size': 4, 'log_every': 1, 'validate_every': 2, 'validate_batches': 1}
     vae = {'data': DATA, 'model': {'name': 'video_vae', **VAE}, 'train': train, 'evaluate': {'real': 4}}
     codec = {'name': 'video_vae', 'path': f'{place}/vae', 'sample': True, 'model': VAE}
-    network = {'depth': 2, 'width': 16, 'heads': 2, 'patch': 1}
+    network = {'depth': 2, 'width': 16, 'heads': 2, 'patch': 1, 'scalars': ('motion',)}
     latent = {'data': DATA, 'codec': codec, 'model': network, 'train': train, 'sampler': {'steps': 2}}
     (place / 'vae.py').write_text(FILE.replace('{groups}', repr(vae)))
     (place / 'latent.py').write_text(FILE.replace('{groups}', repr(latent)))
@@ -112,15 +121,107 @@ def test_another_codec_and_other_clips_are_refused(place, trained, cached, capsy
     assert 'codec' in capsys.readouterr().err
     assert cli.main([*ask, f'--workdir={place}/new', cached]) == 2
     said = capsys.readouterr().err
-    assert (
-        said.startswith('vdm_jax: config.latents')
-        and len([word for word in said.split() if len(word.strip(',')) == 64]) == 2
-    )
+    assert said.startswith('vdm_jax: config.latents') and len(re.findall(r'\b[0-9a-f]{64}\b', said)) == 2
     assert (
         cli.main(['train', f'--config={place}/latent.py', f'--workdir={place}/new', cached, '--config.data.size=13'])
         == 2
     )
-    assert 'made of clips 12' in capsys.readouterr().err
+    assert 'made with clips 12' in capsys.readouterr().err
+
+
+def latent_run(place, **changes):
+    groups = {'data': DATA, 'codec': {'name': 'video_vae', 'model': VAE, 'path': f'{place}/vae'}}
+    groups['model'] = {'depth': 2, 'width': 16, 'heads': 2, 'patch': 1}
+    return Run(experiment_from(groups | {'train': {'batch_size': 3}} | changes))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(3):
+        video = np.random.default_rng(number).integers(0, 256, (5, 16, 16, 3), np.uint8)
+        media.write_gif(tmp_path / 'clips' / f'{number}.gif', video, fps=10 + 10 * number)
+    return tmp_path / 'clips'
+
+
+@pytest.mark.parametrize('name', ['a folder of videos', 'one constant batch'])
+def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder, tmp_path):
+    shape = {'frames': 5, 'pixels': 16}
+    kinds = {
+        'a folder of videos': ({'source': 'video_folder', 'path': str(folder), 'start': 'first'}, ('fps', 'motion')),
+        'one constant batch': ({'source': 'synthetic', 'size': 2}, ('motion',)),
+    }
+    data, scalars = kinds[name]
+    clips = latent_run(place, data=data | shape)
+    make(clips, tmp_path / 'cache', 2)
+    cached = latent_run(place, data=data | shape, latents=f'{tmp_path}/cache')
+    order = order_of(clips.source, 3)
+    drawn = lambda source: next(iter(batches(source, order, 0, 1, scalars=scalars)))
+    seen, found = drawn(clips.training_source), drawn(cached.training_source)
+    moments = clips.experiment.codec.moments(clips.frozen['codec'], seen.pop('video'))
+    np.testing.assert_allclose(found.pop('moments'), moments, atol=1e-5)
+    assert set(found) == set(seen) == {'label', *scalars} and np.ptp(seen[scalars[0]]) > 0
+    for key, values in seen.items():
+        assert found[key].dtype == values.dtype
+        np.testing.assert_array_equal(found[key], values)
+
+
+def test_killed_it_goes_on_where_it_was(place, cached, tmp_path, monkeypatch):
+    read, asked = cache_latents.batch_of, []
+
+    def killed_at_the_second(source, rows, *names):
+        asked.append(rows.tolist())
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return read(source, rows, *names)
+
+    monkeypatch.setattr(cache_latents, 'SAVED', 1)
+    monkeypatch.setattr(cache_latents, 'batch_of', killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        make(latent_run(place), tmp_path, 8)
+    with pytest.raises(UserError, match='8 of 12 clips'):
+        latent_run(place, latents=str(tmp_path)).training_source  # noqa: B018
+    assert make(latent_run(place), tmp_path, 8) == 12
+    assert asked[1:] == [[8, 9, 10, 11]] * 2
+    for name in ('moments.npy', 'about.json'):
+        assert (tmp_path / name).read_bytes() == (place / 'cache' / name).read_bytes()
+
+
+def test_a_scalar_that_was_not_stored_is_refused_before_training(place, cached):
+    run = latent_run(place, latents=f'{place}/cache')
+    with pytest.raises(UserError, match=r'config\.latents=.*: they tell motion .*config\.model\.scalars wants fps'):
+        run.training_source.check(run.encoding, ('fps',))
+
+
+def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, cached):
+    """How much is worked on at a time, and what is done to moments, may change."""
+    codec = {'name': 'video_vae', 'model': VAE, 'path': f'{place}/vae'}
+    free = {'sample': True, 'chunk': 1, 'mean': (0.5,) * 4, 'std': (2.0,) * 4}
+    run = latent_run(place, latents=f'{place}/cache', codec=codec | free)
+    assert run.training_source
+    other = latent_run(place, latents=f'{place}/cache', codec=codec | {'model': VAE | {'dtype': 'bfloat16'}})
+    vars(other)['frozen'] = run.frozen  # the same weights
+    with pytest.raises(UserError, match=r'with config\.codec\.model\.dtype float32, and this run has bfloat16'):
+        other.training_source  # noqa: B018
+
+
+@pytest.mark.parametrize('name', ['bouncing_balls', 'mixture'])
+def test_latents_of_clips_that_are_cut_otherwise_are_refused(name, place):
+    """The same number of them; how many threads draw them may change."""
+    balls = DATA | {'threads': 1}
+    data = lambda **more: balls | more if name == 'bouncing_balls' else {'source': name, 'sources': [balls | more]}
+    run = latent_run(place, data=data())
+    assert latent_run(place, data=data(threads=2)).encoding == run.encoding
+    with pytest.raises(UserError, match=r'cache: made with config\.data.*label count, and this run has colour'):
+        agree('cache', run.encoding, latent_run(place, data=data(label='colour')).encoding)
+
+
+def test_weights_are_hashed_once(place, cached, monkeypatch):
+    run, hashed = latent_run(place, latents=f'{place}/cache'), []
+    assert run.frozen  # hashing what is read is not what is counted
+    counting = types.SimpleNamespace(sha256=lambda *data: hashed.append(data) or hashlib.sha256(*data))
+    monkeypatch.setattr(checkpoint, 'hashlib', counting)
+    assert run.training_source and len({position(run, step)['codec'] for step in range(3)}) == 1
+    assert len(hashed) == 1
 
 
 def test_weights_that_are_not_there_or_of_another_network_are_named(place):

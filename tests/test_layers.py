@@ -37,6 +37,7 @@ MAY = {
         'build',
         'checks',
         'codecs',
+        'config',
         'nn.config',
         'data',
         'frozen',

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import difflib
 import importlib.util
+import json
 import math
 import types
 import typing
@@ -191,6 +192,19 @@ def to_dict(value, choices: dict[Any, Choice], annotation=None):
     named = {choices[annotation].key: choices[annotation].name_of(value)} if annotation in choices else {}
     fields = {name: to_dict(getattr(value, name), choices, annotations[name]) for name in _fields(type(value))}
     return named | fields
+
+
+def flat(value, key: str) -> dict[str, Any]:
+    """A frozen group as {dotted key: JSON value}, with the class of each group at its own key; items of lists of groups
+    are numbered."""
+    if dataclasses.is_dataclass(value):
+        parts = {name: getattr(value, name) for name in _fields(type(value))}
+        own = {key: type(value).__name__}
+    elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+        parts, own = dict(enumerate(value)), {}
+    else:
+        return {key: json.loads(json.dumps(value))}
+    return own | {k: v for name, part in parts.items() for k, v in flat(part, f'{key}.{name}').items()}
 
 
 def differences(a: dict, b: dict, where: str = 'config') -> dict[str, tuple]:

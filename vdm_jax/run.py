@@ -14,9 +14,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vdm_jax import checks, frozen
 from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
+from vdm_jax.codecs.codec import AFTER
+from vdm_jax.config import flat
 from vdm_jax.data.clips import first_frames, stack
 from vdm_jax.data.joint_images import JointImages
-from vdm_jax.data.latents import Latents
+from vdm_jax.data.latents import MOVABLE, Latents
 from vdm_jax.data.source import Source, held_out_of
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import Protocol
@@ -48,7 +50,7 @@ class Run:
         """Where the batches of training come from: the source, or the cached latents of its clips.
 
         Raises:
-          UserError: the latents are of another codec or of other clips.
+          UserError: the latents are of another codec or of other clips, or do not tell what the network is told.
         """
         latents = self.experiment.latents
         if latents is None:
@@ -58,8 +60,21 @@ class Run:
                 f'config.latents={latents}: wants a codec with weights, and clips without images beside them'
             )
         found = Latents(latents, self.source)
-        found.check(fingerprint(self.frozen['codec']))
+        found.check(self.encoding, self.model.scalars)
         return found
+
+    @property
+    def encoding(self) -> dict:
+        """Clips, config and weights that the latents of the source's clips are made with, as JSON values by name."""
+        e, after = self.experiment, [f'config.codec.{name}' for name in AFTER]
+        data = {k: v for k, v in flat(e.data, 'config.data').items() if k.rpartition('.')[2] not in MOVABLE}
+        codec = {k: v for k, v in flat(e.codec, 'config.codec').items() if k not in after}
+        return {'clips': self.clips} | data | codec | {'weights': self.codec_fingerprint}
+
+    @functools.cached_property
+    def codec_fingerprint(self) -> str | None:
+        """sha256 of the codec's weights, None where it has none; hashed once, as that takes its time."""
+        return fingerprint(self.frozen['codec']) if 'codec' in self.abstract_frozen else None
 
     @functools.cached_property
     def held_out(self) -> Source:

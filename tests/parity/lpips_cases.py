@@ -7,6 +7,11 @@ SIZES = ((16, 16), (24, 40))
 DEPTHS = 2, 2, 3, 3, 3
 
 
+def configuration(widths) -> str:
+    """What a row of the table calls a VGG of these widths."""
+    return f'vgg {widths[0]} to {widths[-1]}'
+
+
 def tensors(widths, seed=0) -> dict[str, np.ndarray]:
     """By the published names, of sizes that keep the features of every level alive."""
     rng, found, before, number = np.random.default_rng(seed), {}, 3, 0

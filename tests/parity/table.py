@@ -15,8 +15,9 @@ import pathlib
 import sys
 
 from tests.parity import official
+from vdm_jax import pages
 
-COLUMNS = ('forward', 'gradient', 'sampler')
+COLUMNS = ('source', 'configuration', 'forward', 'gradient', 'sampler')
 BEGIN, END = '<!-- parity: begin, made by make parity -->', '<!-- parity: end -->'
 
 
@@ -34,14 +35,10 @@ def read(folder) -> list[dict]:
     return sorted(rows, key=lambda row: row['source'])
 
 
-def table(rows: list[dict]) -> str:
-    """The rows in Markdown."""
-    number = lambda value: '' if value is None else f'{value:.0e}'
-    lines = ['| source | configuration | forward | gradient | sampler |', '| --- | --- | --- | --- | --- |']
-    for row in rows:
-        cells = [row['source'], row['configuration'], *(number(row.get(column)) for column in COLUMNS)]
-        lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines)
+def table(rows: list[dict]) -> list[str]:
+    """The rows in Markdown, line by line."""
+    shown = lambda value: '' if value is None else value if isinstance(value, str) else f'{value:.0e}'
+    return pages.table(COLUMNS, [tuple(shown(row.get(column)) for column in COLUMNS) for row in rows])
 
 
 def versions() -> str:
@@ -53,27 +50,10 @@ def versions() -> str:
     return f'Measured on {", ".join(named)}.'
 
 
-def sources(text: str) -> set[str]:
+def sources(lines: list[str]) -> set[str]:
     """Those that a table has rows of."""
-    cells = [line.split('|')[1].strip() for line in text.splitlines() if line.startswith('|')]
+    cells = [line.split('|')[1].strip() for line in lines if line.startswith('|')]
     return set(cells[2:])
-
-
-def replace(page: str, made: str) -> str:
-    """The page with this table between its marks.
-
-    Raises:
-      ValueError: it has no marks.
-    """
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        raise ValueError(f'want one {BEGIN} and one {END}')
-    before, rest = page.split(BEGIN)
-    return f'{before}{BEGIN}\n\n{made}\n\n{END}{rest.split(END)[1]}'
-
-
-def kept(page: str) -> str:
-    """The table between the marks of a page."""
-    return page.split(BEGIN)[1].split(END)[0].strip()
 
 
 def main() -> None:
@@ -84,14 +64,12 @@ def main() -> None:
     rows = read(arguments.folder)
     if not rows:
         sys.exit(f'{arguments.folder} holds no rows: nothing was compared, and the table stays as it is')
-    made = f'{table(rows)}\n\n{versions()}'
-    print(made)
+    made = [*table(rows), '', versions()]
+    print('\n'.join(made))
     if arguments.out:
-        page = pathlib.Path(arguments.out)
-        text = page.read_text()
-        if missed := sources(kept(text)) - sources(made):
+        if missed := sources(pages.between(arguments.out, BEGIN, END)) - sources(made):
             print(f'not compared this time, and out of the table: {", ".join(sorted(missed))}', file=sys.stderr)
-        page.write_text(replace(text, made))
+        pages.replace(arguments.out, BEGIN, END, made)
 
 
 if __name__ == '__main__':

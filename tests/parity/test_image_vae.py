@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from tests.parity import table
 from tests.parity.image_vae_cases import CASES, STORED, about, inputs, tensors
 from vdm_jax import pretrained
 from vdm_jax.codecs.image_codec import ImageVAECodec
@@ -44,13 +44,11 @@ def test_it_answers_what_diffusers_answered(name):
 
 
 @pytest.fixture(scope='module')
-def table():
-    """Rows of the parity table; written when all are there, where VDM_JAX_PARITY_OUT names a directory."""
+def measured():
+    """Rows of the table; written when all are there."""
     rows = []
     yield rows
-    if folder := os.environ.get('VDM_JAX_PARITY_OUT'):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / 'image_vae.json').write_text(json.dumps(rows, indent=1))
+    table.write('image_vae', rows)
 
 
 @pytest.fixture
@@ -63,13 +61,13 @@ def theirs():
 
 @pytest.mark.parity
 @pytest.mark.parametrize('name', CASES)
-def test_it_answers_what_diffusers_answers(name, theirs, table):
+def test_it_answers_what_diffusers_answers(name, theirs, measured):
     config, shape = CASES[name]
     net = theirs.network(config)
     drawn, given = tensors(theirs.shapes(net)), inputs(config, shape)
     error = apart(ours(config, drawn, *given), theirs.answers(net, drawn, *given))
     print(f'{name}: {error:.1e}')
-    table.append({'source': 'sd_vae', 'configuration': name, 'forward': error, 'gradient': None, 'sampler': None})
+    measured.append({'source': 'sd_vae', 'configuration': name, 'forward': error})
     assert error < TOLERANCE
 
 

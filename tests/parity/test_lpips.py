@@ -1,14 +1,13 @@
 """LPIPS is the one of PyTorch: as stored, for a narrow VGG, and live with VGG-16's own widths (marker parity)."""
 
-import json
-import os
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from tests.parity.lpips_cases import NARROW, SIZES, pictures, tensors
+from tests.parity import table
+from tests.parity.lpips_cases import NARROW, SIZES, configuration, pictures, tensors
 from vdm_jax import pretrained
 from vdm_jax.codecs import lpips
 from vdm_jax.errors import UserError
@@ -50,11 +49,8 @@ def test_it_is_what_pytorch_says(widths):
     drawn, (x, y) = tensors(widths), pictures((32, 24))
     forward, gradient = apart(both(drawn, x, y), distances(drawn, x, y, grad=True))
     print(f'{widths}: {forward:.1e}, gradient {gradient:.1e}')
-    if folder := os.environ.get('VDM_JAX_PARITY_OUT'):
-        row = {'source': 'lpips', 'configuration': f'vgg {widths[0]} to {widths[-1]}', 'forward': forward}
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        file = Path(folder) / f'lpips_{widths[0]}.json'
-        file.write_text(json.dumps([row | {'gradient': gradient, 'sampler': None}], indent=1))
+    row = {'source': 'lpips', 'configuration': configuration(widths), 'forward': forward, 'gradient': gradient}
+    table.write(f'lpips_{widths[0]}', [row])
     assert max(forward, gradient) < 1e-4
 
 

@@ -1,14 +1,8 @@
-"""Our samplers beside the schedulers of the diffusers that is installed, and where these leave their papers.
-
-Where VDM_JAX_PARITY_OUT names a directory, the largest errors are written there as samplers.json.
-"""
+"""Our samplers beside the schedulers of the diffusers that is installed, and where these leave their papers."""
 
 import dataclasses
 import functools
-import json
-import os
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +13,7 @@ pytest.importorskip('diffusers', reason='diffusers is not installed: pip install
 import diffusers
 import torch
 
+from tests.parity import table
 from tests.parity.samplers import CASES, LINEAR, PLAIN, TOLERANCE, Case, errors, ours, stored
 from tests.parity.samplers_torch import theirs
 from vdm_jax.diffusion.ddpm import DDPM
@@ -37,8 +32,7 @@ def live() -> dict[str, np.ndarray]:
 
 def test_final_samples_are_those_of_diffusers():
     rows = errors(live(), f'diffusers {version("diffusers")}')
-    if out := os.environ.get('VDM_JAX_PARITY_OUT'):
-        (Path(out) / 'samplers.json').write_text(json.dumps(rows, indent=2) + '\n')
+    table.write('samplers', rows)
     far = [row for row in rows if not row['sampler'] <= TOLERANCE]
     assert rows and not far, far
 

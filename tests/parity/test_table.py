@@ -1,11 +1,14 @@
-"""The table of docs/baselines.md: rows by source, empty where nothing was measured, and the page around it kept."""
+"""The table of docs/baselines.md: rows by source, empty where nothing was measured, one of everything compared."""
 
 import json
 import pathlib
+import re
 
 import pytest
 
-from tests.parity import table
+from tests.parity import image_vae_cases, lpips_cases, networks, samplers, table
+from vdm_jax import pages
+from vdm_jax.codecs import lpips
 
 PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'baselines.md'
 ROWS = [
@@ -26,21 +29,13 @@ def test_rows_are_written_read_and_sorted_by_source(tmp_path, monkeypatch):
     table.write('networks', ROWS[:1])
     table.write('more', ROWS[1:])
     assert len(list((tmp_path / 'out').iterdir())) == 2
-    assert table.table(table.read(tmp_path / 'out')) == MADE
-    assert table.sources(MADE) == {'dit', 'sit'}
+    made = table.table(table.read(tmp_path / 'out'))
+    assert made == MADE.splitlines() and table.sources(made) == {'dit', 'sit'}
 
 
-def test_the_page_around_the_table_stays():
-    page = f'# Title\n\n{table.BEGIN}\n\nold\n\n{table.END}\n\nrest\n'
-    assert table.replace(page, MADE) == page.replace('old', MADE)
-    assert table.kept(table.replace(page, MADE)) == MADE
-    with pytest.raises(ValueError, match='want one'):
-        table.replace('# Title\n', MADE)
-
-
-def test_what_was_not_compared_is_said(tmp_path, monkeypatch, capsys):
+def test_what_was_not_compared_is_said_and_the_page_around_the_table_stays(tmp_path, monkeypatch, capsys):
     page = tmp_path / 'page.md'
-    page.write_text(f'{table.BEGIN}\n\n{MADE}\n\n{table.END}\n')
+    page.write_text(f'# Title\n\n{table.BEGIN}\n\n{MADE}\n\n{table.END}\n\nrest\n')
     monkeypatch.setattr(table, 'versions', lambda: 'Measured here.')
     (tmp_path / 'out').mkdir()
     monkeypatch.setattr('sys.argv', ['table', str(tmp_path / 'out'), f'--out={page}'])
@@ -50,12 +45,20 @@ def test_what_was_not_compared_is_said(tmp_path, monkeypatch, capsys):
     (tmp_path / 'out' / 'networks.json').write_text(json.dumps(ROWS[1:]))
     table.main()
     assert 'not compared this time, and out of the table: sit' in capsys.readouterr().err
-    assert '| sit |' not in page.read_text() and 'Measured here.' in page.read_text()
+    kept = '\n'.join(MADE.splitlines()[:-1])
+    assert page.read_text() == f'# Title\n\n{table.BEGIN}\n\n{kept}\n\nMeasured here.\n\n{table.END}\n\nrest\n'
 
 
-def test_the_docs_have_a_row_of_every_network_that_is_compared():
-    from tests.parity import networks
+COMPARED = {  # beginnings of rows, each up to the end of a cell or of a name
+    'networks': [f'| {case.source} | {case.name}, on ' for case in networks.CASES],
+    'image VAEs': [f'| sd_vae | {name} |' for name in image_vae_cases.CASES],
+    'LPIPS': [f'| lpips | {lpips_cases.configuration(widths)} |' for widths in (lpips_cases.NARROW, lpips.WIDTHS)],
+    'samplers': [f'| diffusers | {name} |' for name in sorted({case.configuration for case in samplers.CASES})],
+}
 
-    made = table.kept(PAGE.read_text())
-    for case in networks.CASES:
-        assert any(line.startswith(f'| {case.source} | {case.name}, on ') for line in made.splitlines()), case.key
+
+@pytest.mark.parametrize('what', COMPARED)
+def test_the_docs_have_a_row_of_all_that_is_compared(what):
+    version = re.compile(r'(?<=^\| diffusers) [^ |]+')
+    lines = [version.sub('', line) for line in pages.between(PAGE, table.BEGIN, table.END)]
+    assert not [start for start in COMPARED[what] if not any(line.startswith(start) for line in lines)]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 
 ARRAY, ABOUT = 'moments.npy', 'about.json'
+# Fields of sources that change no clip: where files lie, and how they are read.
+MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken'
 
 
 @dataclasses.dataclass(frozen=True)
 class Latents:
     """`source` with the moments of its clips' latents read from the directory `path`, instead of the clips, where a
-    clip is drawn for training: {'moments': float32 (T', H', W', 2C), 'label'}: means, then log variances.
+    clip is drawn for training: {'moments': float32 (T', H', W', 2C), 'label', 'scalars'}: means, then log variances.
 
     `python -m data_pipelines cache-latents` made them, of every clip as evaluation sees it: what a source draws at
     random (where a clip begins, mirroring) was drawn once. All else is the source's own.
@@ -37,23 +40,27 @@ class Latents:
         return self.source[i]
 
     def draw(self, i, rng):
-        return {'moments': np.array(self._moments[i]), 'label': np.int32(self._labels[i])}
+        scalars = {name: values[i] for name, values in self._scalars.items()}
+        return {'moments': np.array(self._moments[i]), 'label': np.int32(self._labels[i]), 'scalars': scalars}
 
-    def check(self, codec: str) -> None:
-        """Whether these are the source's clips, as a codec with weights of this sha256 encodes them.
+    def check(self, made: dict, scalars: Sequence[str] = ()) -> None:
+        """Whether these were made with all that `made` says (Run.encoding), and tell these scalars of their clips.
 
         Raises:
-          UserError: they are not.
+          UserError: they were not, or do not.
         """
-        about = self.about
-        clips = getattr(self.source, 'identity', lambda: str(len(self.source)))()
-        for what, found, wanted in (('codec', about['codec'], codec), ('clips', about['clips'], clips)):
-            if found != wanted:
-                raise UserError(f'config.latents={self.path}: made of {what} {found}, and this run has {wanted}')
+        where, about = f'config.latents={self.path}', self.about
+        agree(where, about.get('made', {}), made)
+        for name in scalars:
+            if name not in about['scalars']:
+                raise UserError(
+                    f'{where}: they tell {", ".join(about["scalars"])} of their clips, and config.model.scalars wants '
+                    f'{name}; leave it out or make them anew'
+                )
 
     @functools.cached_property
     def about(self) -> dict:
-        """What the latents are of: sha256 of the codec's weights, and the clips.
+        """What they were `made` with, `labels` and `scalars` of their clips, and how many are `done` of what `count`.
 
         Raises:
           UserError: there are none, or they are not all there.
@@ -76,3 +83,18 @@ class Latents:
     @functools.cached_property
     def _labels(self) -> np.ndarray:
         return np.asarray(self.about['labels'], np.int32)
+
+    @functools.cached_property
+    def _scalars(self) -> dict[str, np.ndarray]:
+        return {name: np.asarray(values, np.float32) for name, values in self.about['scalars'].items()}
+
+
+def agree(where: str, there: dict, here: dict) -> None:
+    """Whether latents were made with what is `here`: {what: JSON value}.
+
+    Raises:
+      UserError: something is another one `there`.
+    """
+    for what, wanted in here.items():
+        if (found := there.get(what)) != wanted:
+            raise UserError(f'{where}: made with {what} {found}, and this run has {wanted}; name another directory')

@@ -26,7 +26,7 @@ def batches(source, order, start_step=0, stop_step=None, rows=None, scalars=()):
         raise ValueError(f'the order is over {order.size} clips, the source holds {len(source)}')
     rows = np.arange(order.batch) if rows is None else np.asarray(rows)
     if getattr(source, 'constant', False):
-        return _Constant(source, rows, None if stop_step is None else stop_step - start_step, scalars)
+        return _Constant(source, order, rows, None if stop_step is None else stop_step - start_step, scalars)
     return _Loaded(source, order, start_step, stop_step, rows, scalars)
 
 
@@ -84,8 +84,9 @@ def _shut(held):
 class _Constant(_Closing):
     """The same batch at every step, without Grain: row r of the global batch is clip r modulo the source's size."""
 
-    def __init__(self, source, rows, steps, scalars):
-        clips = [told(source[r % len(source)], scalars) for r in rows.tolist()]
+    def __init__(self, source, order, rows, steps, scalars):
+        draw = lambda row: source.draw(row % len(source), clip_generator(order.seed, row))
+        clips = [told(draw(row), scalars) for row in rows.tolist()]
         self._batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
         for array in self._batch.values():
             array.flags.writeable = False

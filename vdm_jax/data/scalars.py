@@ -24,11 +24,16 @@ def told(clip: dict, names: Sequence[str]) -> dict:
     return rest | {name: np.float32(known[name] if name in known else SCALARS[name](clip['video'])) for name in names}
 
 
+def given(source) -> tuple[str, ...]:
+    """All that clips of this source can tell."""
+    return (*getattr(source, 'scalars', ()), *SCALARS)
+
+
 def check(source, names: Sequence[str]) -> None:
     """Raises: UserError for a name that neither the source gives nor SCALARS measures."""
-    given = (*getattr(source, 'scalars', ()), *SCALARS)
+    known = given(source)
     for name in names:
-        if name not in given:
+        if name not in known:
             raise UserError(
-                f'config.model.scalars={name}: clips of this source tell {", ".join(given)}; choose among these'
+                f'config.model.scalars={name}: clips of this source tell {", ".join(known)}; choose among these'
             )

@@ -13,6 +13,7 @@ from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.models.sizes import SIZES
 from vdm_jax.nn import position
 from vdm_jax.pretrained.network import Network
+from vdm_jax.pretrained.report import demand
 from vdm_jax.pretrained.table import LINEAR, SAME, Row, by_head, patches, row
 
 FREE: Mapping[str, str] = {}
@@ -61,10 +62,7 @@ def wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     Raises:
       UserError: there is none.
     """
-    if name not in arrays:
-        raise UserError(
-            f'the checkpoint has no {name}: it is of another network; has {", ".join(sorted(arrays)[:4])} …'
-        )
+    demand([name], arrays)
     return arrays[name]
 
 

@@ -10,6 +10,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.pretrained.dit import dense, ratio, wanted
 from vdm_jax.pretrained.network import Network
+from vdm_jax.pretrained.report import demand_granted
 from vdm_jax.pretrained.table import SAME, Row, by_head, patches, reshaped, row, split_by_head
 
 FREE = {'caption/none': 'a vector for "no text"; this network is shown the embedding of an empty prompt instead'}
@@ -45,9 +46,7 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     heads = about.get('num_attention_heads', heads)
     if heads is None:
         raise UserError('no config.json beside the checkpoint says how many heads there are: say --heads=N')
-    for name, want in GRANTED.items():
-        if about.get(name, want) != want:
-            raise UserError(f'config.json: {name}={about[name]!r} is not what this network is built for, {want!r}')
+    demand_granted(GRANTED, about)
     width, channels, patch, _ = wanted(arrays, 'pos_embed.proj.weight').shape
     pairs = len({name.split('.')[1] for name in arrays if name.startswith('transformer_blocks.')})
     hidden = wanted(arrays, 'transformer_blocks.0.ff.net.0.proj.weight').shape[0]

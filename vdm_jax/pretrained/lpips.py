@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.codecs import lpips
-from vdm_jax.errors import UserError
-from vdm_jax.pretrained.report import Report
+from vdm_jax.pretrained.report import Report, demand
 from vdm_jax.pretrained.table import CONV, SAME, Kind, Row, give, row
 
 FREE: Mapping[str, str] = {}
@@ -68,11 +67,8 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
       UserError: the tensors are of another network.
     """
     lines = [f'lin{level}.model.1.weight' for level in range(len(lpips.WIDTHS))]
-    if lacking := [name for name in (*lines, 'features.28.weight') if name not in arrays]:
-        raise UserError(
-            f'the checkpoint has no {lacking[0]}: it is not LPIPS with VGG-16; has '
-            f'{", ".join(sorted(arrays)[:4])} … (vdm_jax/pretrained/lpips.py says how to make the file)'
-        )
+    hint = ' (vdm_jax/pretrained/lpips.py says how to make the file)'
+    demand((*lines, 'features.28.weight'), arrays, 'it is not LPIPS with VGG-16', hint)
     return tuple(arrays[name].shape[1] for name in lines)
 
 

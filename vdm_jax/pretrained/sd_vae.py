@@ -17,9 +17,8 @@ from flax import nnx
 
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
-from vdm_jax.errors import UserError
 from vdm_jax.parallel.rules import path_name
-from vdm_jax.pretrained.report import Report
+from vdm_jax.pretrained.report import Report, demand, demand_granted
 from vdm_jax.pretrained.table import CONV, LINEAR, SAME, Row, give, row
 
 # Beginnings of our names and of theirs, the first that fits, then what may follow.
@@ -120,18 +119,11 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     Raises:
       UserError: they are of another network, or of one that ImageVAE is not.
     """
-    for key, value in GRANTED.items():
-        said = about.get(key, value)
-        if any(each != value for each in (said if isinstance(said, list | tuple) else [said])):
-            raise UserError(f'config.json: {key}={said}: the image VAE has {value} alone')
+    demand_granted(GRANTED, about)
     levels = _count(arrays, r'encoder\.down_blocks\.(\d+)\.')
     first = [f'encoder.down_blocks.{i}.resnets.0.conv1.weight' for i in range(max(levels, 1))]
     ends = 'encoder.conv_in.weight', 'decoder.conv_in.weight', 'decoder.conv_out.weight'
-    if lacking := [name for name in (*first, *ends) if name not in arrays]:
-        raise UserError(
-            f"the checkpoint has no {lacking[0]}: it is not diffusers' AutoencoderKL; has "
-            f'{", ".join(sorted(arrays)[:4])} …'
-        )
+    demand((*first, *ends), arrays, "it is not diffusers' AutoencoderKL")
     model = ImageVAEConfig(
         in_channels=arrays['encoder.conv_in.weight'].shape[1],
         out_channels=len(arrays['decoder.conv_out.weight']),

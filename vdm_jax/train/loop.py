@@ -18,7 +18,7 @@ from vdm_jax.generate import generate_videos
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import notes
 from vdm_jax.train import ema
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.metrics import Metrics, Progress, Silence
 from vdm_jax.train.watch import Watch, Window
 from vdm_jax.train.workdir import check_workdir, write_papers
@@ -149,7 +149,7 @@ def position(run, step: int) -> dict:
     """Where the data stream stands: with these the next batch, and every one after it, is given."""
     batch_size = run.experiment.train.batch_size
     where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
-    return where | ({'codec': fingerprint(run.frozen['codec'])} if 'codec' in run.frozen else {})
+    return where | ({'codec': run.codec_fingerprint} if run.codec_fingerprint else {})
 
 
 def validate(run, state) -> dict[str, float]:

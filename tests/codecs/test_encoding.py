@@ -1,0 +1,43 @@
+"""What a cache of latents is held by: all of a codec's config that its moments hang on, and nothing else."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tests.codecs.small import SMALL, noise, video
+from vdm_jax.build import CODECS, Experiment
+from vdm_jax.codecs.codec import AFTER
+from vdm_jax.codecs.image_codec import ImageVAECodec
+from vdm_jax.models.dit import VideoDiTConfig
+from vdm_jax.run import Run
+
+CODEC = ImageVAECodec(model=SMALL, overlap=2)
+
+
+def encoding(codec, weights):
+    run = Run(Experiment(codec=codec, model=VideoDiTConfig(patch=1)))
+    vars(run)['frozen'] = {'codec': weights}
+    return run.encoding
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [{'path': 'elsewhere', 'sample': True, 'scale': 2.0, 'slice_frames': 1}, {'tile': 4}, {'dtype': 'bfloat16'}],
+)
+def test_it_names_what_changes_moments(changes):
+    other, weights, clip = dataclasses.replace(CODEC, **changes), noise(SMALL), video(frames=2, batch=1)
+    moments = [np.asarray(jax.jit(codec.moments)(weights, clip)) for codec in (CODEC, other)]
+    here, there = (encoding(codec, weights) for codec in (CODEC, other))
+    differing = {key for key, value in here.items() if there[key] != value}
+    assert (np.abs(moments[0] - moments[1]).max() < 1e-5) == (not differing)
+    assert differing == {f'config.codec.{name}' for name in changes if name not in AFTER}
+
+
+def test_it_is_the_same_read_back():
+    found = encoding(CODEC, noise(SMALL))
+    assert json.loads(json.dumps(found)) == found
+    assert found['config.codec.model.block_out_channels'] == [8, 16] and found['config.codec'] == 'ImageVAECodec'
+    assert set(AFTER) <= {field.name for codec in CODECS.values() for field in dataclasses.fields(codec)}
