@@ -14,6 +14,7 @@ import numpy as np
 
 from vdm_jax.codecs import lpips
 from vdm_jax.errors import UserError
+from vdm_jax.pretrained.clues import wanted
 from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.table import CONV, SAME, Kind, Row, give, row
 
@@ -33,7 +34,11 @@ class Perceptual:
     report: Report
 
     def __call__(self, x, y) -> jax.Array:
-        """Distances (...) of pictures (..., H, W, C) in [-1, 1]."""
+        """Distances (...) of pictures (..., H, W, C) in [-1, 1].
+
+        Raises:
+          UserError: as codecs.lpips.distance does.
+        """
         return jax.jit(lpips.distance)(self.params, jnp.asarray(x), jnp.asarray(y))
 
     def export(self, params: dict | None = None) -> dict[str, np.ndarray]:
@@ -62,7 +67,7 @@ def renamed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> tuple[int, ...]:
-    """Channels of each level.
+    """Channels of each level. There are no heads, and `about` says nothing of it.
 
     Raises:
       UserError: the tensors are of another network.
@@ -73,7 +78,7 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
             f'the checkpoint has no {lacking[0]}: it is not LPIPS with VGG-16; has '
             f'{", ".join(sorted(arrays)[:4])} … (vdm_jax/pretrained/lpips.py says how to make the file)'
         )
-    return tuple(arrays[name].shape[1] for name in lines)
+    return tuple(wanted(arrays, name, 4).shape[1] for name in lines)
 
 
 def rows(config: tuple[int, ...]) -> list[Row]:
