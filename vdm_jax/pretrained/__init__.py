@@ -54,7 +54,7 @@ def load(
         raise UserError(f'checkpoint={checkpoint!r:.80}: want a file, a directory, or tensors by their names')
     if not isinstance(about, Mapping | None):
         raise UserError(f'about={about!r:.80}: want what a config.json holds, values by their names')
-    if not isinstance(heads, int | None):
+    if not isinstance(heads, int | np.integer | None):
         raise UserError(f'heads={heads!r}: want an integer')
     module = SOURCES[source]
     if isinstance(checkpoint, Mapping):
