@@ -1,5 +1,7 @@
 """LPIPS: a distance, 0 for the same, of pictures each by itself."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from tests.codecs.small_video import pixels
 from tests.codecs.test_reconstruction import small_lpips
 from vdm_jax.codecs import lpips
+from vdm_jax.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -38,6 +41,17 @@ def test_its_gradient_is_finite_where_pictures_are_the_same():
     assert np.all(np.isfinite(grad))
 
 
-def test_pictures_without_deep_features_are_refused():
-    with pytest.raises(ValueError, match='16x16 pixels or more, not 8x16'):
-        lpips.distance(small_lpips(), X[:, :, :8, :16], Y[:, :, :8, :16])
+@pytest.mark.parametrize(
+    'x, y',
+    [
+        (X[:, :, :8, :16], Y[:, :, :8, :16]),  # without deep features
+        (X[..., :1], Y),
+        (X, Y[:1]),
+        (X[..., :2], Y[..., :2]),
+        (X[0, 0, 0], Y[0, 0, 0]),
+        (X.astype(np.uint8), Y.astype(np.uint8)),
+    ],
+)
+def test_other_pictures_are_refused(x, y):
+    with pytest.raises(UserError, match='LPIPS .* 16x16 pixels or more; found .*' + re.escape(str(y.shape))):
+        lpips.distance(small_lpips(), x, y)

@@ -86,5 +86,7 @@ def test_other_networks_are_named():
     del drawn['lin3.model.1.weight']
     with pytest.raises(UserError, match=r'no lin3.model.1.weight: it is not LPIPS with VGG-16'):
         pretrained.load('lpips', drawn)
+    with pytest.raises(UserError, match=r'lin0.model.1.weight has the shape \(4,\): want 4 dimensions'):
+        pretrained.load('lpips', tensors(NARROW) | {'lin0.model.1.weight': np.zeros(4, np.float32)})
     with pytest.raises(UserError, match=r'scaling_layer.shift'):
         pretrained.load('lpips', tensors(NARROW) | {'scaling_layer.shift': np.zeros((1, 3, 1, 1), np.float32)})

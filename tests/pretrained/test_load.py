@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -63,8 +64,12 @@ def test_a_checkpoint_tells_its_network_and_goes_back_bit_for_bit(case, tmp_path
 
 def test_a_published_size_tells_its_heads():
     case = networks.BY_KEY['dit, S/2']
-    model = pretrained.load('dit', tensors(case))
-    assert model.config == case.config and model.config.sizes.heads == 6
+    arrays = tensors(case)
+    for heads in (None, 6):
+        model = pretrained.load('dit', arrays, heads=heads)
+        assert model.config == case.config and model.config.sizes.heads == 6
+    with pytest.raises(UserError, match=r'--heads=3: 12 blocks of width 384 are S, of 6; leave it out'):
+        pretrained.load('dit', arrays, heads=3)
 
 
 @pytest.mark.parametrize('width, hidden', [(28, 61), (44, 49), (48, 128), (1152, 3072)])
@@ -91,6 +96,37 @@ def test_text_networks_are_told_their_heads_by_config_json():
         name, value = next(iter(changed.items()))
         with pytest.raises(UserError, match=rf'config.json: {name}={value!r} is not what this network is built for'):
             pretrained.load('latte_t2v', arrays, TEXT.about | changed)
+    with pytest.raises(UserError, match='--heads=3: config.json has num_attention_heads=4; leave it out'):
+        pretrained.load('latte_t2v', arrays, TEXT.about, heads=3)
+
+
+@pytest.mark.parametrize(
+    'name, value',
+    [('sample_size', None), ('video_length', None), ('video_length', 0), ('video_length', True)]
+    + [('num_attention_heads', value) for value in (None, '4', 4.0, [4])],
+)
+def test_text_networks_are_told_sizes_that_are_integers(name, value):
+    with pytest.raises(UserError, match=rf'config.json: {name}={re.escape(repr(value))}: want an integer above 0'):
+        pretrained.load('latte_t2v', tensors(TEXT), TEXT.about | {name: value})
+
+
+@pytest.mark.parametrize(
+    'case, name, shape',
+    [
+        (DIT, 'pos_embed', (16,)),
+        (DIT, 'x_embedder.proj.weight', (48, 16)),
+        (DIT, 'x_embedder.proj.weight', (48, 0, 2, 2)),
+        (DIT, 'blocks.0.mlp.fc1.weight', ()),
+        (DIT, 'y_embedder.embedding_table.weight', (0, 48)),
+        (LATTE, 'temp_embed', (5,)),
+        (TEXT, 'pos_embed.proj.weight', (48, 16)),
+        (TEXT, 'caption_projection.linear_1.weight', (48,)),
+    ],
+)
+def test_a_tensor_of_another_rank_is_named(case, name, shape):
+    arrays = tensors(case, **{name: np.zeros(shape, np.float32)})
+    with pytest.raises(UserError, match=rf'{name} has the shape {re.escape(str(shape))}: want \d dimensions'):
+        networks.load(case, arrays)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +136,12 @@ def test_text_networks_are_told_their_heads_by_config_json():
         ('dit', LATTE, 'has temp_embed, positions in time: say --source=latte'),
         ('sit', LATTE, 'has temp_embed'),
         ('dit', TEXT, 'has no pos_embed'),
-        ('latte_t2v', LATTE, 'no config.json|has no pos_embed.proj.weight'),
+        ('latte_t2v', LATTE, 'has no pos_embed.proj.weight'),
     ],
 )
 def test_another_sources_checkpoint_is_refused(source, case, says):
     with pytest.raises(UserError, match=says):
-        pretrained.load(source, tensors(case), heads=4)
+        pretrained.load(source, tensors(case))
 
 
 def test_what_is_no_source_is_refused():
@@ -114,6 +150,21 @@ def test_what_is_no_source_is_refused():
     text = {'text_embedding_projection.1.weight': np.zeros((1, 1), np.float32)}
     with pytest.raises(UserError, match='Latte with pooled text'):
         pretrained.load('latte', tensors(LATTE, **text), heads=4)
+
+
+@pytest.mark.parametrize(
+    'arguments, more, says',
+    [
+        ((None,), {}, 'checkpoint=None: want a file'),
+        ((3,), {}, 'checkpoint=3: want a file'),
+        (({},), {}, '--source=dit: the checkpoint holds no tensors'),
+        (({'x': np.zeros(1)}, [1]), {}, r'about=\[1\]: want what a config.json holds'),
+        (({'x': np.zeros(1)},), {'heads': '4'}, "heads='4': want an integer"),
+    ],
+)
+def test_an_argument_that_is_of_no_use_is_refused(arguments, more, says):
+    with pytest.raises(UserError, match=says):
+        pretrained.load('dit', *arguments, **more)
 
 
 def test_more_tensors_are_reported_and_harmless():
@@ -166,7 +217,7 @@ def test_a_checkpoint_in_half_precision_is_loaded_in_float32(dtype):
 
 @pytest.fixture(scope='module')
 def models():
-    return {case.key: networks.load(case) for case in (DIT, SIT, LATTE)}
+    return {case.key: networks.load(case) for case in DENOISERS}
 
 
 def test_no_label_is_the_class_after_the_last(models):
@@ -190,8 +241,47 @@ def test_unknown_conditions_are_refused(models):
         models[DIT.key](shown.x, shown.times, labels=shown.conditions['label'])
 
 
-def test_text_networks_want_text_and_clips():
-    model, shown = networks.load(TEXT), networks.batch(TEXT)
+WRONG = [
+    (DIT, {'x': np.zeros((1, 8, 8, 4))}, r'x: want \(B, T, H, W, 4\), H and W multiples of 2, found \(1, 8, 8, 4\)'),
+    (DIT, {'x': np.zeros((3, 1, 8, 8, 3))}, r'x: want .* found \(3, 1, 8, 8, 3\)'),
+    (DIT, {'x': np.zeros((3, 1, 8, 7, 4))}, r'x: want .* found \(3, 1, 8, 7, 4\)'),
+    (DIT, {'t': 0.5}, r't: want one for each of 3 videos, \(3,\), found \(\)'),
+    (SIT, {'t': np.full(2, 0.5)}, r't: want .*found \(2,\)'),
+    (DIT, {'label': 1}, r'label: want integer \(3,\), found int\d* \(\)'),
+    (DIT, {'label': np.zeros(3)}, r'label: want integer \(3,\), found float64 \(3,\)'),
+    (DIT, {'label': np.zeros(2, int)}, r'label: want integer \(3,\), found int\d* \(2,\)'),
+    (DIT, {'label': [0, 8, 1]}, 'label: want 0 to 7, the last for none, found 0 to 8'),
+    (LATTE, {'label': jnp.array([0, -1, 1])}, 'label: want 0 to 5, the last for none, found -1 to 1'),
+    (PLAIN, {'label': np.zeros(3, int)}, 'label: leave it out, this network is told nothing but the time'),
+    (LATTE, {'text': np.zeros((3, 6, 20))}, 'text: leave it out, this network is told label'),
+    (LATTE, {'text_mask': np.ones((3, 6), bool)}, 'text_mask: leave it out'),
+    (TEXT, {'text': np.zeros((3, 6, 21))}, r'text: want floating \(3, 6, 20\), found float64 \(3, 6, 21\)'),
+    (TEXT, {'text': np.zeros((6, 20))}, r'text: want floating \(3, .*, 20\), found float64 \(6, 20\)'),
+    (TEXT, {'text_mask': np.ones((3, 5), bool)}, r'text_mask: want bool.* \(3, \d\), found bool \(3, 5\)'),
+]
+
+
+@pytest.mark.parametrize('case, changed, says', WRONG, ids=[f'{key(case)}, {[*given]}' for case, given, _ in WRONG])
+def test_arrays_that_a_network_does_not_take_are_named(models, case, changed, says):
+    shown, model = networks.batch(case), models[case.key]
+    given = {'x': shown.x, 't': np.full(3, 0.5)} | shown.conditions | changed
+    x, t = given.pop('x'), given.pop('t')
+    for call in (model, model.denoise):
+        with pytest.raises(UserError, match=says):
+            call(x, t, **given)
+
+
+def test_of_labels_that_are_traced_the_shape_alone_is_looked_at(models):
+    shown, model = networks.batch(DIT), models[DIT.key]
+    label = shown.conditions['label']
+    traced = jax.jit(lambda label: model(shown.x, shown.times, label=label))
+    np.testing.assert_allclose(traced(label), model(shown.x, shown.times, label=label), atol=1e-5)
+    with pytest.raises(UserError, match='label: want integer'):
+        traced(label[:2])
+
+
+def test_text_networks_want_text_and_clips(models):
+    model, shown = models[TEXT.key], networks.batch(TEXT)
     with pytest.raises(UserError, match='wants text'):
         model(shown.x, shown.times)
     with pytest.raises(UserError, match='found one frame'):

@@ -1,5 +1,6 @@
 """Diffusers' image autoencoders through the door: names of today and of old, what they say of the network, and back."""
 
+import dataclasses
 import json
 
 import jax
@@ -60,6 +61,54 @@ def test_it_encodes_and_decodes():
     assert latents.shape == (1, 2, 6, 10, 4) and latents.dtype == np.float32
     decoded = model.decode(latents)
     assert decoded.shape == video.shape and decoded.dtype == np.uint8 and np.std(decoded) > 10
+
+
+def test_latents_are_drawn_where_the_codec_says_so():
+    model = load('kl', stored('kl'))
+    drawing = dataclasses.replace(model, config=dataclasses.replace(model.config, sample=True))
+    video = np.random.default_rng(0).integers(0, 256, (1, 2, 12, 20, 3), np.uint8)
+    keys = jax.random.split(jax.random.key(0), 1)
+    mean = model.encode(video)
+    np.testing.assert_array_equal(model.encode(video, keys), mean)
+    np.testing.assert_array_equal(drawing.encode(video), mean)
+    assert np.abs(drawing.encode(video, keys) - mean).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    'call, shape, dtype, says',
+    [
+        ('encode', (2, 12, 20, 3), np.uint8, r'takes a video \(B, T, H, W, 3\), found \(2, 12, 20, 3\)'),
+        ('encode', (1, 2, 12, 20, 4), np.uint8, r'takes a video \(B, T, H, W, 3\), found'),
+        ('encode', (1, 2, 12, 20, 3), np.int32, r'in uint8, or in floats in \[-1, 1\], not int32'),
+        ('encode', (1, 2, 12, 20, 3), bool, r'not bool'),
+        ('decode', (2, 6, 10, 4), np.float32, r'takes latents \(B, T, H, W, 4\), found \(2, 6, 10, 4\)'),
+        ('decode', (1, 2, 6, 10, 3), np.float32, r'takes latents \(B, T, H, W, 4\), found'),
+    ],
+)
+def test_arrays_that_it_does_not_take_are_refused(call, shape, dtype, says):
+    with pytest.raises(UserError, match=says):
+        getattr(load('kl', stored('kl')), call)(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    'name, value',
+    [('norm_num_groups', None), ('norm_num_groups', 'four'), ('norm_num_groups', 0), ('norm_num_groups', 4.0)]
+    + [('scaling_factor', value) for value in ('x', None, 0, float('inf'), float('nan'))],
+)
+def test_a_config_that_says_no_number_is_refused(name, value):
+    with pytest.raises(UserError, match=rf'config.json: {name}={value!r}: want an? (integer|number) above 0'):
+        load('kl', stored('kl'), **{name: value})
+
+
+@pytest.mark.parametrize('name', ['encoder.conv_in.weight', 'decoder.conv_out.weight'])
+def test_a_tensor_of_another_rank_is_named(name):
+    with pytest.raises(UserError, match=rf'{name} has the shape \(8,\): want 4 dimensions'):
+        load('kl', stored('kl') | {name: np.zeros(8, np.float32)})
+
+
+def test_heads_are_no_matter_of_its_own():
+    with pytest.raises(UserError, match='--heads=3: the attention of the image VAE has one'):
+        pretrained.load('sd_vae', stored('kl'), heads=3)
 
 
 def test_another_network_is_refused_by_what_tells_it():

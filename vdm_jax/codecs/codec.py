@@ -4,7 +4,7 @@ from typing import Protocol
 
 # Fields of codecs that their moments do not hang on: where weights lie, what becomes of moments, and how much is worked
 # on at a time.
-AFTER = 'path', 'sample', 'scale', 'mean', 'std', 'chunk', 'slice_frames'
+AFTER = 'path', 'sample', 'mean', 'std', 'chunk', 'slice_frames'
 
 
 class Codec(Protocol):

@@ -25,6 +25,9 @@ class ImageVAECodec:
     """uint8 video (B, T, H, W, C) <-> float32 latents (B, T, H / f, W / f, latents), scaled by
     model.scaling_factor to about unit variance.
 
+    Raises (encode, moments, decode, pixels):
+      UserError: arrays of another shape, or a video that is neither uint8 nor floats.
+
     path: where its weights lie. sample: encode draws from the posterior where it is given keys, else takes its mean.
     dtype: of activations and products.
     slice_frames: frames that a device encodes or decodes at a time, 0: all. It changes no result, save that the
@@ -64,7 +67,8 @@ class ImageVAECodec:
         return jax.tree.map(lambda leaf: leaf, parts_of(self.model)[1])
 
     def encode(self, weights, video_BTHWC, keys_B=None):
-        """uint8 video, or float32 in [-1, 1] -> latents; keys_B: a key for each row, to draw by."""
+        """uint8 video, or floats in [-1, 1] -> latents; keys_B: a key for each row, to draw by where `sample` says so,
+        else not looked at."""
         return self.normalised(self.moments(weights, video_BTHWC), keys_B)
 
     def decode(self, weights, latents_BTHWC):
@@ -73,7 +77,7 @@ class ImageVAECodec:
 
     def moments(self, weights, video_BTHWC):
         """Means and log variances of the latents side by side, (B, T, h, w, 2C), before they are scaled; video: uint8,
-        or float32 in [-1, 1]."""
+        or floats in [-1, 1]."""
         return self._encode(weights, video_BTHWC, lambda *moments: jnp.concatenate(moments, -1))
 
     def normalised(self, moments, keys_B=None):
@@ -86,6 +90,10 @@ class ImageVAECodec:
         return self._decode(weights, latents_BTHWC, lambda video: video)
 
     def _encode(self, weights, video_BTHWC, finish):
+        dtype = video_BTHWC.dtype
+        _check('a video', video_BTHWC, self.model.in_channels)
+        if dtype != jnp.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+            raise UserError(f'the image VAE takes a video in uint8, or in floats in [-1, 1], not {dtype}')
         self.latent_shape(video_BTHWC.shape[1:])
 
         def call(network, x):
@@ -97,6 +105,7 @@ class ImageVAECodec:
         return self._run(each, weights, video_BTHWC)
 
     def _decode(self, weights, latents_BTHWC, finish):
+        _check('latents', latents_BTHWC, self.model.latent_channels)
         sizes = 1, self.model.factor
         call = lambda network, z: network.decode((z / self.model.scaling_factor).astype(self.dtype))
         each = lambda network, z: finish(tiled(functools.partial(call, network), z, self.tile, self.overlap, sizes))
@@ -113,6 +122,12 @@ class ImageVAECodec:
 
         axes = tuple(axis if x_BTHWC.shape[i] % ways(axis) == 0 else None for i, axis in enumerate(wanted))
         return local(here, ((), axes), axes)(weights, x_BTHWC)
+
+
+def _check(what: str, x_BTHWC, channels: int):
+    """UserError unless it has five dimensions, the last of so many channels."""
+    if x_BTHWC.ndim != 5 or x_BTHWC.shape[-1] != channels:
+        raise UserError(f'the image VAE takes {what} (B, T, H, W, {channels}), found {x_BTHWC.shape}')
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vdm_jax.errors import UserError
 from vdm_jax.nn.conv import convolve
 
 WIDTHS = 64, 128, 256, 512, 512  # channels of each level of VGG-16 (Simonyan & Zisserman 2015)
@@ -51,16 +52,21 @@ def expanded(values):
 
 
 def distance(weights: dict, x, y):
-    """LPIPS of each picture: x and y (..., H, W, C) in [-1, 1] -> (...) float32, 0 where they are the same.
+    """LPIPS of each picture: x and y (..., H, W, C), floats in [-1, 1] -> (...) float32, 0 where they are the same.
 
-    C is 3, or 1 for grey; sides are 16 pixels or more.
+    C is 3, or 1 for grey, which stands for three alike; sides are 16 pixels or more: of smaller pictures the deepest
+    features are those of nothing.
 
     Raises:
-      ValueError: pictures are smaller, and the deepest features of nothing.
+      UserError: they are not two such arrays of one shape.
     """
+    floats = all(jnp.issubdtype(each.dtype, jnp.floating) for each in (x, y))
+    if not floats or x.shape != y.shape or x.ndim < 3 or x.shape[-1] not in (1, 3) or min(x.shape[-3:-1]) < 16:
+        raise UserError(
+            'LPIPS (config.reconstruction.lpips_weight) takes floats in [-1, 1] of one shape (..., H, W, 3), or 1 for '
+            f'grey, of 16x16 pixels or more; found {x.dtype} {x.shape} and {y.dtype} {y.shape}'
+        )
     *lead, height, width, channels = x.shape
-    if min(height, width) < 16:
-        raise ValueError(f'config.reconstruction.lpips_weight: LPIPS takes 16x16 pixels or more, not {height}x{width}')
     pictures = jnp.concatenate([each.reshape(-1, height, width, channels) for each in (x, y)])
     pictures = jnp.broadcast_to(pictures.astype(jnp.float32), (*pictures.shape[:-1], 3))
     total = 0

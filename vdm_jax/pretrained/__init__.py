@@ -1,6 +1,8 @@
 """Other people's weights: one small file a source, a table of names, a report of what was found.
 
-    model = vdm_jax.pretrained.load('latte', 'ucf101.pt')
+    from vdm_jax import pretrained
+
+    model = pretrained.load('latte', 'ucf101.pt')
     eps_and_variance = model(x_BTHWC, timesteps_B, label=labels_B)
 
 SOURCES names what is known. A source is a module that answers: config_of(arrays, about, heads), the network that
@@ -10,6 +12,7 @@ report), whose init(config) makes fresh parameters, always the same. Of a denois
 it was trained on. Where names have changed over time, renamed(arrays) gives the tensors by the latest.
 """
 
+import os
 from collections.abc import Mapping
 
 import jax
@@ -24,7 +27,7 @@ SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'lpips': lpips, '
 
 def load(
     source: str,
-    checkpoint: str | Mapping[str, np.ndarray],
+    checkpoint: str | os.PathLike | Mapping[str, np.ndarray],
     about: Mapping | None = None,
     *,
     entry: str | None = None,
@@ -38,14 +41,21 @@ def load(
       checkpoint: a file or directory that files.read takes, or its tensors by name, numpy arrays.
       about: the network's config.json, where the tensors are given themselves.
       entry: which network of a trainer's checkpoint, 'ema' (taken where there is one) or 'model'.
-      heads: of attention, where neither the sizes of the tensors nor `about` tell.
+      heads: of attention, where neither the sizes of the tensors nor `about` tell; refused where they say otherwise.
       allow_missing: let what is missing, or of another shape, start fresh.
 
     Raises:
-      UserError: another source's checkpoint; a tensor is missing or differs, and that was not allowed.
+      UserError: another source's checkpoint; a tensor is missing or differs, and that was not allowed; an argument is
+        of no use.
     """
     if source not in SOURCES:
         raise UserError(f'--source={source}: want one of {", ".join(SOURCES)}')
+    if not isinstance(checkpoint, str | os.PathLike | Mapping):
+        raise UserError(f'checkpoint={checkpoint!r:.80}: want a file, a directory, or tensors by their names')
+    if not isinstance(about, Mapping | None):
+        raise UserError(f'about={about!r:.80}: want what a config.json holds, values by their names')
+    if not isinstance(heads, int | np.integer | None):
+        raise UserError(f'heads={heads!r}: want an integer')
     module = SOURCES[source]
     if isinstance(checkpoint, Mapping):
         arrays, about = checkpoint, about or {}
@@ -53,6 +63,8 @@ def load(
         arrays, beside = files.read(checkpoint, entry)
         about = beside if about is None else about
     arrays = getattr(module, 'renamed', dict)(arrays)
+    if not arrays:
+        raise UserError(f'--source={source}: the checkpoint holds no tensors')
     try:
         config = module.config_of(arrays, about, heads)
     except ValueError as error:  # sizes that no such network has; a UserError says it better, and is one

@@ -12,13 +12,14 @@ from vdm_jax.errors import UserError
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.models.sizes import SIZES
 from vdm_jax.nn import position
+from vdm_jax.pretrained.clues import wanted
 from vdm_jax.pretrained.network import Network
-from vdm_jax.pretrained.report import demand
 from vdm_jax.pretrained.table import LINEAR, SAME, Row, by_head, patches, row
 
 FREE: Mapping[str, str] = {}
 KIND = Network
 PAPERS = ('S', 'B', 'L', 'XL')  # of SIZES
+LABELS = 'y_embedder.embedding_table.weight'
 
 
 def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> VideoDiTConfig:
@@ -27,7 +28,7 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     heads: where width and depth are of none of the papers' sizes, which alone say how many there are.
 
     Raises:
-      UserError: the tensors are of another kind of network, or the heads are not known.
+      UserError: the tensors are of another kind of network, or the heads are not known, or not the size's.
     """
     if 'temp_embed' in arrays:
         raise UserError('the checkpoint has temp_embed, positions in time: say --source=latte')
@@ -52,39 +53,33 @@ def objective(config: VideoDiTConfig) -> Objective:
 
 def square(arrays: Mapping[str, np.ndarray], name: str) -> tuple[int, int]:
     """Rows and columns of the patches of a square frame, as many as positions are stored for."""
-    side = round(wanted(arrays, name).shape[1] ** 0.5)
+    side = round(wanted(arrays, name, 3).shape[1] ** 0.5)
     return side, side
-
-
-def wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """The tensor called `name`.
-
-    Raises:
-      UserError: there is none.
-    """
-    demand([name], arrays)
-    return arrays[name]
 
 
 def measured(arrays: Mapping[str, np.ndarray], heads: int | None, **more) -> VideoDiTConfig:
     """A config of the sizes that the tensors have; `more` is what they do not tell."""
-    width, channels, patch, _ = wanted(arrays, 'x_embedder.proj.weight').shape
+    width, channels, patch, _ = wanted(arrays, 'x_embedder.proj.weight', 4).shape
     numbers = (re.match(r'blocks\.(\d+)\.', name) for name in arrays)
     depth = 1 + max((int(number[1]) for number in numbers if number), default=0)
-    hidden = len(wanted(arrays, 'blocks.0.mlp.fc1.weight'))
+    hidden = len(wanted(arrays, 'blocks.0.mlp.fc1.weight', 2))
     size = next((name for name in PAPERS if (SIZES[name].depth, SIZES[name].width) == (depth, width)), None)
     if size is None and heads is None:
         raise UserError(f'{depth} blocks of width {width} are none of {", ".join(PAPERS)}: say --heads=N')
-    out = wanted(arrays, 'final_layer.linear.weight').shape[0] // (patch * patch * channels)
+    if size and heads not in (None, SIZES[size].heads):
+        raise UserError(
+            f'--heads={heads}: {depth} blocks of width {width} are {size}, of {SIZES[size].heads}; leave it out'
+        )
+    out = wanted(arrays, 'final_layer.linear.weight', 2).shape[0] // (patch * patch * channels)
     own = {} if size else {'depth': depth, 'width': width}
     return VideoDiTConfig(
         size=size or 'tiny',
-        heads=heads,
+        heads=None if size else heads,
         mlp_ratio=ratio(hidden, width),
         patch=patch,
         learn_variance=out == 2,
         channels=channels,
-        classes=len(arrays['y_embedder.embedding_table.weight']) - 1 if _has_labels(arrays) else 0,
+        classes=len(wanted(arrays, LABELS, 2)) - 1 if LABELS in arrays else 0,
         **own,
         **more,
     )
@@ -98,7 +93,7 @@ def ratio(hidden: int, width: int) -> float:
 
 def around(config: VideoDiTConfig) -> list[Row]:
     """The rows of what stands before and behind the blocks."""
-    labels = [row('label_embed/table', 'y_embedder.embedding_table.weight', SAME)] if config.classes else []
+    labels = [row('label_embed/table', LABELS, SAME)] if config.classes else []
     return [
         row('patch_embed/kernel', 'x_embedder.proj.weight', patches(config.patch, config.channels)),
         row('patch_embed/bias', 'x_embedder.proj.bias', SAME),
@@ -129,7 +124,3 @@ def dense(ours: str, theirs: str, numbers: Iterable[int] | None = None) -> list[
         row(f'{ours}/kernel', f'{theirs}.weight', LINEAR, numbers),
         row(f'{ours}/bias', f'{theirs}.bias', SAME, numbers),
     ]
-
-
-def _has_labels(arrays: Mapping[str, np.ndarray]) -> bool:
-    return 'y_embedder.embedding_table.weight' in arrays

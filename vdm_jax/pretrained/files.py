@@ -84,7 +84,9 @@ def _json(path: Path) -> dict:
         found = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f'{path} is not JSON ({error})') from None
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise UserError(f'{path} holds no values by their names')
+    return found
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -122,10 +124,9 @@ def _torch(path: Path, entry: str | None) -> dict[str, np.ndarray]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             found = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # anything, for a damaged file
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f'--checkpoint={path}: holds more than weights, or is damaged, and is not read ({why})'
-        ) from None
+        name = re.search(r'GLOBAL (\S+)', str(error))  # PyTorch's own advice is to run what is inside
+        why = f'more than weights ({name[1]})' if name else 'more than weights, or is damaged,'
+        raise UserError(f'--checkpoint={path}: holds {why} and is not read') from None
     if not isinstance(found, dict):
         raise UserError(f'--checkpoint={path}: holds a {type(found).__name__}, not tensors by name')
     nested = [str(name) for name, value in found.items() if isinstance(value, dict)]

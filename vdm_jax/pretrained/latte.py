@@ -8,6 +8,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.nn import position
 from vdm_jax.pretrained import dit
+from vdm_jax.pretrained.clues import wanted
 from vdm_jax.pretrained.dit import FREE, KIND, objective
 from vdm_jax.pretrained.table import Row
 
@@ -22,7 +23,7 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     """
     if text := [name for name in arrays if name.startswith('text_embedding_projection')]:
         raise UserError(f'the checkpoint has {text[0]}: Latte with pooled text (extras=78) is not read')
-    frames = dit.wanted(arrays, 'temp_embed').shape[1]
+    frames = wanted(arrays, 'temp_embed', 3).shape[1]
     grid = frames, *dit.square(arrays, 'pos_embed')
     return dit.measured(arrays, heads, layout='interleaved', images='aside', grid=grid)
 

@@ -8,9 +8,9 @@ from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.errors import UserError
 from vdm_jax.models.dit import VideoDiTConfig
-from vdm_jax.pretrained.dit import dense, ratio, wanted
+from vdm_jax.pretrained.clues import demand_granted, number, wanted
+from vdm_jax.pretrained.dit import dense, ratio
 from vdm_jax.pretrained.network import Network
-from vdm_jax.pretrained.report import demand_granted
 from vdm_jax.pretrained.table import SAME, Row, by_head, patches, reshaped, row, split_by_head
 
 FREE = {'caption/none': 'a vector for "no text"; this network is shown the embedding of an empty prompt instead'}
@@ -29,7 +29,7 @@ class TextNetwork(Network):
     def __call__(self, x_BTHWC, t_B, label=None, text=None, text_mask=None):
         if text is None:
             raise UserError('latte_t2v: wants text (B, S, W); where there is none, the embedding of an empty prompt')
-        if x_BTHWC.shape[1] == 1:
+        if np.shape(x_BTHWC)[1:2] == (1,):
             raise UserError('latte_t2v: wants clips of 2 frames or more, found one frame')
         return super().__call__(x_BTHWC, t_B, label, text, text_mask)
 
@@ -41,31 +41,34 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     """The network that these tensors are of; `about` is diffusers' config.json.
 
     Raises:
-      UserError: the tensors are of another network, or neither config.json nor `heads` says how many heads there are.
+      UserError: the tensors are of another network, neither config.json nor `heads` says how many heads there are, or
+        they contradict each other, or config.json says what is no number.
     """
-    heads = about.get('num_attention_heads', heads)
-    if heads is None:
+    width, channels, patch, _ = wanted(arrays, 'pos_embed.proj.weight', 4).shape
+    stated = number(about, 'num_attention_heads', heads)
+    if stated is None:
         raise UserError('no config.json beside the checkpoint says how many heads there are: say --heads=N')
+    if heads not in (None, stated):
+        raise UserError(f'--heads={heads}: config.json has num_attention_heads={stated}; leave it out')
     demand_granted(GRANTED, about)
-    width, channels, patch, _ = wanted(arrays, 'pos_embed.proj.weight').shape
     pairs = len({name.split('.')[1] for name in arrays if name.startswith('transformer_blocks.')})
-    hidden = wanted(arrays, 'transformer_blocks.0.ff.net.0.proj.weight').shape[0]
-    out = wanted(arrays, 'proj_out.weight').shape[0] // (patch * patch * channels)
-    side = about.get('sample_size', SAMPLE_SIZE)
+    hidden = wanted(arrays, 'transformer_blocks.0.ff.net.0.proj.weight', 2).shape[0]
+    out = wanted(arrays, 'proj_out.weight', 2).shape[0] // (patch * patch * channels)
+    side = number(about, 'sample_size', SAMPLE_SIZE)
     return VideoDiTConfig(
         depth=2 * pairs,
         width=width,
-        heads=heads,
+        heads=stated,
         mlp_ratio=ratio(hidden, width),
         patch=patch,
         layout='interleaved',
         position_span=side // patch / max(side // 64, 1),
         modulation='adaln_single',
         learn_variance=out == 2,
-        text_width=wanted(arrays, 'caption_projection.linear_1.weight').shape[1],
+        text_width=wanted(arrays, 'caption_projection.linear_1.weight', 2).shape[1],
         channels=channels,
         classes=0,
-        grid=(about.get('video_length', FRAMES), side // patch, side // patch),
+        grid=(number(about, 'video_length', FRAMES), side // patch, side // patch),
     )
 
 

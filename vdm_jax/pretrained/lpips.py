@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.codecs import lpips
-from vdm_jax.pretrained.report import Report, demand
+from vdm_jax.pretrained.clues import demand, wanted
+from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.table import CONV, SAME, Kind, Row, give, row
 
 FREE: Mapping[str, str] = {}
@@ -32,7 +33,11 @@ class Perceptual:
     report: Report
 
     def __call__(self, x, y) -> jax.Array:
-        """Distances (...) of pictures (..., H, W, C) in [-1, 1]."""
+        """Distances (...) of pictures (..., H, W, C) in [-1, 1].
+
+        Raises:
+          UserError: as codecs.lpips.distance does.
+        """
         return jax.jit(lpips.distance)(self.params, jnp.asarray(x), jnp.asarray(y))
 
     def export(self, params: dict | None = None) -> dict[str, np.ndarray]:
@@ -61,7 +66,7 @@ def renamed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> tuple[int, ...]:
-    """Channels of each level.
+    """Channels of each level. There are no heads, and `about` says nothing of it.
 
     Raises:
       UserError: the tensors are of another network.
@@ -69,7 +74,7 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     lines = [f'lin{level}.model.1.weight' for level in range(len(lpips.WIDTHS))]
     hint = ' (vdm_jax/pretrained/lpips.py says how to make the file)'
     demand((*lines, 'features.28.weight'), arrays, 'it is not LPIPS with VGG-16', hint)
-    return tuple(arrays[name].shape[1] for name in lines)
+    return tuple(wanted(arrays, name, 4).shape[1] for name in lines)
 
 
 def rows(config: tuple[int, ...]) -> list[Row]:

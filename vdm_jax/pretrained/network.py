@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from vdm_jax.diffusion.objective import Denoised, Objective
+from vdm_jax.errors import UserError
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.table import give
@@ -33,13 +34,17 @@ class Network:
 
         x: noisy latents (B, T, H, W, C), one frame for an image. t: the source's own, (B,): timesteps 0 ... 999 for
         DiT and Latte, SiT's t in [0, 1], 1 for data. label: int (B,), where `classes` means "no label", as it does for
-        a network with classes that is told none; text (B, S, W), text_mask (B, S), True where there is text.
+        a network with classes that is told none; text (B, S, W), text_mask bool (B, S), True where there is text.
+
+        Raises:
+          UserError: an array of another shape or dtype, a label beyond `classes` (unless it is traced), or a condition
+            that the network does not have.
         """
-        conditions = {'label': label, 'text': text, 'text_mask': text_mask}
-        conditions = {name: jnp.asarray(value) for name, value in conditions.items() if value is not None}
+        given = {'label': label, 'text': text, 'text_mask': text_mask}
+        x, t, conditions = checked(self.config, x_BTHWC, t_B, given)
         if self.config.classes and 'label' not in conditions:
-            conditions['label'] = jnp.full(len(x_BTHWC), self.config.classes, jnp.int32)
-        return self.apply(self.params, jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32), conditions)
+            conditions['label'] = jnp.full(len(x), self.config.classes, jnp.int32)
+        return self.apply(self.params, x, t, conditions)
 
     def denoise(self, x_BTHWC, t_B, **conditions) -> Denoised:
         """What it says of x_t = alpha x0 + sigma eps at the house's t, (B,) in (0, 1] with 1 = noise: (x0, eps,
@@ -48,9 +53,12 @@ class Network:
         The one adapter between a source's conventions and ours: it is asked at process.model_time(t), 1000 t - 1 for
         DDPM's timesteps and 1 - t for SiT, and its output is a x0 + b eps of `objective`'s prediction (eps: a = 0,
         b = 1; SiT's velocity: a = 1, b = -1), solved for x0 and eps together with x_t.
+
+        Raises:
+          UserError: as it does when called.
         """
         process = self.objective.process
-        x, t = jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32)
+        x, t, _ = checked(self.config, x_BTHWC, t_B, {})
         output = self(process.model_input(x, t), process.model_time(t), **conditions)
         return self.objective.denoise(output, x, t)
 
@@ -76,3 +84,38 @@ class Network:
     def init(config: VideoDiTConfig) -> dict:
         """Fresh parameters."""
         return nnx.to_pure_dict(nnx.state(VideoDiT(config, rngs=nnx.Rngs(0)), nnx.Param))
+
+
+def checked(config: VideoDiTConfig, x_BTHWC, t_B, conditions: dict) -> tuple[jax.Array, jax.Array, dict]:
+    """(x, t, conditions) as the network takes them: x and t in float32, conditions without those that are None.
+
+    Raises:
+      UserError: as Network does when called.
+    """
+    x, t = jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32)
+    given = lambda value: value if isinstance(value, jax.Array) else np.asarray(value)
+    conditions = {name: given(value) for name, value in conditions.items() if value is not None}
+    sides, patch = x.shape[2:4], config.patch
+    if x.ndim != 5 or x.shape[-1] != config.channels or any(side % patch for side in sides):
+        raise UserError(f'x: want (B, T, H, W, {config.channels}), H and W multiples of {patch}, found {x.shape}')
+    batch, text = len(x), conditions.get('text')
+    tokens = text.shape[1] if text is not None and text.ndim == 3 else 'S'
+    want = {'label': ((batch,), jnp.integer)} if config.classes else {}
+    if config.text_width:
+        want['text'] = (batch, tokens, config.text_width), jnp.floating
+        want['text_mask'] = (batch, tokens), jnp.bool_
+    if t.shape != (batch,):
+        raise UserError(f't: want one for each of {batch} videos, ({batch},), found {t.shape}')
+    for name, value in conditions.items():
+        if name not in want:
+            raise UserError(
+                f'{name}: leave it out, this network is told {" and ".join(want) or "nothing but the time"}'
+            )
+        shape, kind = want[name]
+        if value.shape != shape or not jnp.issubdtype(value.dtype, kind):
+            raise UserError(f'{name}: want {kind.__name__} {shape}, found {value.dtype} {value.shape}')
+    label = conditions.get('label')
+    traced = label is None or isinstance(label, jax.core.Tracer)  # of which numbers nothing can be said
+    if not traced and ((label < 0) | (label > config.classes)).any():
+        raise UserError(f'label: want 0 to {config.classes}, the last for none, found {label.min()} to {label.max()}')
+    return x, t, {name: jnp.asarray(value) for name, value in conditions.items()}

@@ -1,6 +1,6 @@
-"""What is to be said of a checkpoint: what it lacks, what it is not, and what became of its tensors."""
+"""What became of a checkpoint's tensors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vdm_jax.errors import UserError
@@ -42,19 +42,3 @@ class Report:
         lines += [f'  differs  {line}' for line in self.differing]
         lines += [f'  ours     {name}: {why}' for name, why in self.free.items()]
         return '\n'.join(lines)
-
-
-def demand(names: Iterable[str], arrays: Mapping, verdict: str = 'it is of another network', hint: str = '') -> None:
-    """Raises: UserError for the first of these names that no tensor has, with what that says of the checkpoint."""
-    for name in names:
-        if name not in arrays:
-            raise UserError(f'the checkpoint has no {name}: {verdict}; has {", ".join(sorted(arrays)[:4])} …{hint}')
-
-
-def demand_granted(granted: Mapping, about: Mapping) -> None:
-    """Raises: UserError where config.json, `about`, has another value, or one in a list, than what our network has for
-    granted."""
-    for name, want in granted.items():
-        said = about.get(name, want)
-        if any(each != want for each in (said if isinstance(said, list | tuple) else [said])):
-            raise UserError(f'config.json: {name}={said!r} is not what this network is built for, {want!r}')

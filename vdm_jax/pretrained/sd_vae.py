@@ -17,8 +17,10 @@ from flax import nnx
 
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
+from vdm_jax.errors import UserError
 from vdm_jax.parallel.rules import path_name
-from vdm_jax.pretrained.report import Report, demand, demand_granted
+from vdm_jax.pretrained.clues import demand, demand_granted, number, wanted
+from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.table import CONV, LINEAR, SAME, Row, give, row
 
 # Beginnings of our names and of theirs, the first that fits, then what may follow.
@@ -50,8 +52,12 @@ GRANTED = {
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """A codec with other people's weights. config: the codec, as config.codec takes it; its slices and tiles are
-    changed by dataclasses.replace. params: its weights. report: what became of the checkpoint."""
+    """A codec with other people's weights. config: the codec, as config.codec takes it. params: its weights. report:
+    what became of the checkpoint.
+
+    Slices, tiles, and whether latents are drawn, are changed by dataclasses.replace, of the codec and of this:
+    replace(vae, config=replace(vae.config, sample=True)).
+    """
 
     source: ModuleType = field(repr=False)
     config: ImageVAECodec
@@ -59,11 +65,22 @@ class Autoencoder:
     report: Report
 
     def encode(self, video_BTHWC, keys_B=None) -> jax.Array:
-        """uint8 video, or float32 in [-1, 1] -> scaled latents (B, T, h, w, C) float32."""
+        """uint8 video (B, T, H, W, C), or floats in [-1, 1] -> scaled latents (B, T, h, w, C) float32.
+
+        keys_B: with config.sample a key for each row, by which latents are drawn; else they are not looked at, and
+        latents are means, as they are without keys.
+
+        Raises:
+          UserError: the video is of another shape or dtype.
+        """
         return self._encode(self.params, video_BTHWC, keys_B)
 
     def decode(self, latents_BTHWC) -> jax.Array:
-        """Scaled latents -> uint8 video."""
+        """Scaled latents (B, T, h, w, C) -> uint8 video.
+
+        Raises:
+          UserError: the latents are of another shape.
+        """
         return self._decode(self.params, latents_BTHWC)
 
     def export(self, params: dict | None = None) -> dict[str, np.ndarray]:
@@ -117,24 +134,26 @@ def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | Non
     scale. heads: one, always.
 
     Raises:
-      UserError: they are of another network, or of one that ImageVAE is not.
+      UserError: they are of another network, or of one that ImageVAE is not, or `about` says what is no number.
     """
+    if heads not in (None, 1):
+        raise UserError(f'--heads={heads}: the attention of the image VAE has one; leave it out')
     demand_granted(GRANTED, about)
     levels = _count(arrays, r'encoder\.down_blocks\.(\d+)\.')
     first = [f'encoder.down_blocks.{i}.resnets.0.conv1.weight' for i in range(max(levels, 1))]
     ends = 'encoder.conv_in.weight', 'decoder.conv_in.weight', 'decoder.conv_out.weight'
     demand((*first, *ends), arrays, "it is not diffusers' AutoencoderKL")
     model = ImageVAEConfig(
-        in_channels=arrays['encoder.conv_in.weight'].shape[1],
-        out_channels=len(arrays['decoder.conv_out.weight']),
-        latent_channels=arrays['decoder.conv_in.weight'].shape[1],
-        block_out_channels=tuple(len(arrays[name]) for name in first),
+        in_channels=wanted(arrays, 'encoder.conv_in.weight', 4).shape[1],
+        out_channels=len(wanted(arrays, 'decoder.conv_out.weight', 4)),
+        latent_channels=wanted(arrays, 'decoder.conv_in.weight', 4).shape[1],
+        block_out_channels=tuple(len(wanted(arrays, name, 4)) for name in first),
         layers_per_block=_count(arrays, r'encoder\.down_blocks\.0\.resnets\.(\d+)\.'),
-        norm_num_groups=about.get('norm_num_groups', 32),
+        norm_num_groups=number(about, 'norm_num_groups', 32),
         mid_block_add_attention='encoder.mid_block.attentions.0.group_norm.weight' in arrays,
         use_quant_conv='quant_conv.weight' in arrays,
         use_post_quant_conv='post_quant_conv.weight' in arrays,
-        scaling_factor=about.get('scaling_factor', ImageVAEConfig.scaling_factor),
+        scaling_factor=number(about, 'scaling_factor', ImageVAEConfig.scaling_factor, float),
         temporal='decoder.time_conv_out.weight' in arrays,
     )
     return ImageVAECodec(model=model)
