@@ -17,12 +17,16 @@ FIXTURE = Path(__file__).parent / 'fixtures' / 'image_vae.npz'
 TOLERANCE = 1e-4
 
 
+def unscaled(config, **more) -> ImageVAECodec:
+    """A codec whose latents are diffusers' own."""
+    return ImageVAECodec(model=dataclasses.replace(config, scaling_factor=1.0), **more)
+
+
 def ours(config, drawn, video, z) -> dict[str, np.ndarray]:
     """What our network answers with diffusers' tensors, all frames at once."""
     model = pretrained.load('sd_vae', drawn, about(config))
     assert model.config == ImageVAECodec(model=config)
-    unscaled = dataclasses.replace(config, scaling_factor=1.0)
-    codec = ImageVAECodec(model=unscaled, slice_frames=0)
+    codec = unscaled(config, slice_frames=0)
     mean, logvar = np.split(jax.jit(codec.moments)(model.params, video), 2, -1)
     return {'mean': mean, 'logvar': logvar, 'pixels': jax.jit(codec.pixels)(model.params, z)}
 
@@ -78,7 +82,7 @@ def test_slices_of_the_temporal_decoder_are_diffusers_chunks(theirs):
     net, (video, z) = theirs.network(config), inputs(config, shape)
     drawn = tensors(theirs.shapes(net))
     model = pretrained.load('sd_vae', drawn, about(config))
-    codec = dataclasses.replace(model.config, scale=1.0, slice_frames=2)
+    codec = unscaled(config, slice_frames=2)
     chunks = [theirs.answers(net, drawn, video[:, i : i + 2], z[:, i : i + 2])['pixels'] for i in (0, 2, 4)]
     found = jax.jit(codec.pixels)(model.params, z)
     np.testing.assert_allclose(found, np.concatenate(chunks, 1), atol=TOLERANCE)
@@ -94,7 +98,7 @@ def test_tiles_are_diffusers_tiles_where_those_are_whole(theirs):
     net.tile_sample_min_size, net.tile_latent_min_size, net.tile_overlap_factor = 32, 16, 0.25
     expected = theirs.answers(net, drawn, video, z)
     model = pretrained.load('sd_vae', drawn, about(config))
-    codec = dataclasses.replace(model.config, scale=1.0, tile=16, overlap=4)
+    codec = unscaled(config, tile=16, overlap=4)
     pixels = jax.jit(codec.pixels)(model.params, z)
     mean, _ = np.split(jax.jit(codec.moments)(model.params, video), 2, -1)
     np.testing.assert_allclose(pixels[:, :, :48, :24], expected['pixels'][:, :, :48, :24], atol=TOLERANCE)
