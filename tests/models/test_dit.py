@@ -51,12 +51,13 @@ def test_a_fresh_network_says_zero():
 
 @each_layout
 def test_who_sees_whom(layout):
-    """Through one unit the last frame is reached by every frame, in windows by by those of its own."""
+    """Through one unit the last frame is reached by every frame, in windows by those of its own, alone by itself."""
     depth = len(LAYOUTS[layout].unit(SMALL))
     apply, params = network(dataclasses.replace(SMALL, layout=layout, depth=depth))
     reach = jax.grad(lambda x: apply(params, x, T[:1], FIRST)[0, -1, 0, 0, 0])(video(batch=1))[0]
     seen = np.abs(reach).max((1, 2, 3)) > 0
-    np.testing.assert_array_equal(seen, [False] * 3 + [True] if layout == 'windows' else [True] * 4)  # windows of 3
+    itself = layout in ('windows', 'frames')  # windows of 3
+    np.testing.assert_array_equal(seen, [False] * 3 + [True] if itself else [True] * 4)
 
 
 def test_each_half_of_a_pair_mixes_its_own_axis():
@@ -96,20 +97,23 @@ def test_images_and_larger_clips_run(layout, position):
         assert apply(params, x, T, LABEL).shape == x.shape
     still = jnp.concatenate([video(1)] * 4, 1)
     frames = apply(params, still, T, LABEL)
-    told = position == 'rope' or layout == 'windows'  # rotary positions are relative, and so are those in windows
-    assert np.abs(frames[:, 0] - frames[:, 1]).max() > 1e-4 or told
+    # Rotary positions are relative, and so are those in windows; frames by themselves have none in time.
+    alike = position == 'rope' or layout in ('windows', 'frames')
+    assert np.abs(frames[:, 0] - frames[:, 1]).max() > 1e-4 or alike
 
 
 @each_layout
 def test_positions_tell_order(layout):
-    """Without positions attention would be a set operation: permuted frames would give permuted outputs."""
+    """Without positions attention would be a set operation: permuted frames would give permuted outputs, as they do
+    where every frame stands by itself."""
     for position in ('sincos', 'rope', 'learned') if layout == 'interleaved' else ('sincos',):
         apply, params = network(
             dataclasses.replace(SMALL, layout=layout, position=position, windows=('4x2x2', '4x4x4'))
         )
         order = jnp.array([2, 0, 3, 1])
         straight = apply(params, video(), T, LABEL)[:, order]
-        assert np.abs(apply(params, video()[:, order], T, LABEL) - straight).max() > 1e-3, position
+        told = np.abs(apply(params, video()[:, order], T, LABEL) - straight).max() > 1e-3
+        assert told == (layout != 'frames'), position
 
 
 def test_labels_count_and_null_is_a_class_of_its_own():
