@@ -97,9 +97,9 @@ def test_images_and_larger_clips_run(layout, position):
         assert apply(params, x, T, LABEL).shape == x.shape
     still = jnp.concatenate([video(1)] * 4, 1)
     frames = apply(params, still, T, LABEL)
-    # Rotary positions are relative, and so are those in windows; frames by themselves have none in time.
-    alike = position == 'rope' or layout in ('windows', 'frames')
-    assert np.abs(frames[:, 0] - frames[:, 1]).max() > 1e-4 or alike
+    told = position == 'rope' or layout == 'windows'  # rotary positions are relative, and so are those in windows
+    apart = np.abs(frames[:, 0] - frames[:, 1]).max()
+    assert apart == 0 if layout == 'frames' else apart > 1e-4 or told  # a frame by itself has no place in time
 
 
 @each_layout

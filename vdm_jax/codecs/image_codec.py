@@ -69,7 +69,9 @@ class ImageVAECodec:
     def encode(self, weights, video_BTHWC, keys_B=None):
         """uint8 video, or floats in [-1, 1] -> latents; keys_B: a key for each row, to draw by where `sample` says so,
         else not looked at."""
-        return self.normalised(self.moments(weights, video_BTHWC), keys_B)
+        if self.sample and keys_B is not None:
+            return self.normalised(self.moments(weights, video_BTHWC), keys_B)
+        return self._encode(weights, video_BTHWC, lambda mean, _: self.model.scaling_factor * mean)
 
     def decode(self, weights, latents_BTHWC):
         """Latents -> uint8 video."""

@@ -52,8 +52,8 @@ def expanded(values):
 
 
 def distance(weights: dict, x, y):
-    """LPIPS of each picture: x and y (..., H, W, C), floats in [-1, 1] -> (...) float32, but for
-    rounding 0 where they are the same.
+    """LPIPS of each picture: x and y (..., H, W, C), floats in [-1, 1] -> (...) float32, 0 where they are
+    the same (but for rounding, where a compiler fuses products with differences).
 
     C is 3, or 1 for grey, which stands for three alike; sides are 16 pixels or more: of smaller pictures the deepest
     features are those of nothing.
