@@ -76,7 +76,10 @@ MAY = {
     'streams': (),
     '': (),
 }
-STRANGERS = {'diffusion': {'jax', 'numpy'}, 'data': {'numpy', 'grain', 'av', 'PIL', 'tensorflow_datasets'}}
+STRANGERS = {
+    'diffusion': {'jax', 'numpy'},
+    'data': {'numpy', 'grain', 'av', 'PIL', 'tensorflow_datasets', 'array_record', 'msgpack', 'pyarrow'},
+}
 FORBIDDEN = {'torch', 'tensorflow'}
 READS_TORCH = 'pretrained.files'  # PyTorch's own checkpoints, with the extra that brings it
 

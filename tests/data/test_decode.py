@@ -265,3 +265,14 @@ def test_real_files_read_the_same_from_any_keyframe(name):
     start = int(np.searchsorted(video.pts, video.keys[1]))
     whole = decode.read(video, np.arange(start + 6), 32, 32)
     np.testing.assert_array_equal(decode.read(video, np.arange(start + 1, start + 6), 32, 32), whole[start + 1 :])
+
+
+def test_a_stream_gives_every_frame_once_from_any_first_one(tmp_path):
+    path = tmp_path / 'clip.mp4'
+    encode(path, coded(30))
+    video = decode.probe(path)
+    for first, stop in ((0, None), (7, 19), (29, 30)):
+        found = list(decode.stream(video, first, stop))
+        wanted = np.arange(first, 30 if stop is None else stop)
+        assert [number for number, _ in found] == wanted.tolist()
+        np.testing.assert_array_equal(np.stack([frame for _, frame in found]), decode.read(video, wanted))

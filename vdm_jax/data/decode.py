@@ -149,25 +149,47 @@ def read(video, indices, height=None, width=None):
     height, width = height or video.height, width or video.width
     stored = (height, width) if video.rotation % 180 == 0 else (width, height)
     wanted, places = np.unique(indices, return_inverse=True)
-    key = None
-    if video.pts is not None:
-        key = video.keys[max(np.searchsorted(video.keys, video.pts[wanted[0]], 'right') - 1, 0)]
-    if key is None or key == video.keys[0]:
+    key = _key_before(video, wanted[0])
+    if key is None:
         frames = _collect(video, wanted, stored)
     else:
         try:
-            frames = _collect(video, wanted, stored, int(key))
+            frames = _collect(video, wanted, stored, key)
         except BrokenVideoError:
             frames = _collect(video, wanted, stored)
     return turn(np.stack([frames[i] for i in wanted])[places], video.rotation)
 
 
-def _collect(video, wanted, size, key=None):
-    """{number: frame uint8 (*size, 3)} of the wanted numbers, decoding from the keyframe with timestamp `key`."""
-    wanted = set(wanted.tolist())
-    frames = {}
+def stream(video, first=0, stop=None):
+    """Yields (number, frame uint8 (height, width, 3) upright RGB) for first <= number < stop, one frame held at a time.
+
+    Decoding starts at the last keyframe before `first`. Raises BrokenVideoError where one of them does not decode.
+    """
+    stop = video.frames if stop is None else stop
+    due = first
+    for number, frame in _decoded(video, _key_before(video, first)):
+        if number is None or number < due:
+            continue
+        if number > due or frame.is_corrupt:
+            raise BrokenVideoError(f'frame {due} is damaged')
+        yield number, np.ascontiguousarray(turn(_rgb(frame)[None], video.rotation)[0])
+        due += 1
+        if due >= stop:
+            return
+    raise BrokenVideoError(f'frame {due} of {video.frames} does not decode')
+
+
+def _key_before(video, number):
+    """The timestamp of the last keyframe at or before a frame, None for the start of the file."""
+    if video.pts is None:
+        return None
+    key = video.keys[max(np.searchsorted(video.keys, video.pts[number], 'right') - 1, 0)]
+    return None if key == video.keys[0] else int(key)
+
+
+def _decoded(video, key=None, budget=None):
+    """Yields (number or None, PyAV's frame) from the keyframe with timestamp `key` on; at most `budget` pixels."""
     numbers = None if video.pts is None else {int(stamp): i for i, stamp in enumerate(video.pts)}
-    budget = MAX_READ_PIXELS
     with opened(video.path) as (container, stream):
         if key is not None:
             next(
@@ -175,16 +197,24 @@ def _collect(video, wanted, size, key=None):
             )  # the first packet can say which encoder's mistakes to allow for (x264 4:4:4)
             container.seek(key, stream=stream, backward=True)
         for count, frame in enumerate(container.decode(stream)):
-            budget -= frame.width * frame.height
-            if budget < 0 or frame.width * frame.height > MAX_FRAME_PIXELS:
-                raise BrokenVideoError(f'reading it decodes more than {MAX_READ_PIXELS} pixels or too large a frame')
-            number = count if numbers is None else numbers.get(frame.pts)
-            if frame.is_corrupt and (number in wanted or key is not None):
-                raise BrokenVideoError(f'frame {number} is damaged')
-            if number in wanted:
-                frames[number] = resize(_rgb(frame), *size)
-            if len(frames) == len(wanted):
-                return frames
+            if frame.width * frame.height > MAX_FRAME_PIXELS:
+                raise BrokenVideoError(f'{frame.width}x{frame.height} frames are larger than {MAX_FRAME_PIXELS} pixels')
+            if budget is not None and (budget := budget - frame.width * frame.height) < 0:
+                raise BrokenVideoError(f'reading it decodes more than {MAX_READ_PIXELS} pixels')
+            yield count if numbers is None else numbers.get(frame.pts), frame
+
+
+def _collect(video, wanted, size, key=None):
+    """{number: frame uint8 (*size, 3)} of the wanted numbers, decoding from the keyframe with timestamp `key`."""
+    wanted = set(wanted.tolist())
+    frames = {}
+    for number, frame in _decoded(video, key, MAX_READ_PIXELS):
+        if frame.is_corrupt and (number in wanted or key is not None):
+            raise BrokenVideoError(f'frame {number} is damaged')
+        if number in wanted:
+            frames[number] = resize(_rgb(frame), *size)
+        if len(frames) == len(wanted):
+            return frames
     raise BrokenVideoError(f'frame {min(wanted - frames.keys())} of {video.frames} does not decode')
 
 
