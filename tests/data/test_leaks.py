@@ -44,7 +44,7 @@ SOURCES = {
 def test_a_hundred_epochs_leak_nothing(tmp_path, source):
     """Resident memory within 2% after the first twenty epochs, and as many files open."""
     pytest.importorskip('av')
-    for i in range(8):
+    for i in range(32):
         encode(tmp_path / f'{i}.mp4', coded(24, 64, 96))
     root = pathlib.Path(__file__).parents[2]
     code = WATCH.replace('{source}', SOURCES[source])
