@@ -145,7 +145,7 @@ def test_what_is_no_video_is_broken(tmp_path, content):
     encode(tmp_path / 'good.mp4', coded(3))
     path = tmp_path / 'bad.mp4'
     path.write_bytes(content)
-    with pytest.raises(decode.BrokenVideoError, match='Invalid data'):
+    with pytest.raises(decode.BrokenVideoError, match='Invalid data|an empty file'):
         decode.probe(path)
 
 

@@ -129,6 +129,8 @@ def _file(path):
     about = os.stat(path)
     if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
         raise BrokenVideoError('a folder' if stat.S_ISDIR(about.st_mode) else 'no ordinary file')
+    if not about.st_size:
+        raise BrokenVideoError('an empty file')
     try:
         name = str(path).encode().decode()
     except UnicodeEncodeError:  # a name that is not UTF-8, which PyAV cannot pass on
