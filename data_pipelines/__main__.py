@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from data_pipelines import cache_latents, inspect_folder
+from data_pipelines import cache_latents, inspect_folder, verify
 from vdm_jax.errors import UserError
 
 COMMANDS = {
-    'inspect': inspect_folder,  # what a folder of videos holds
+    'inspect': inspect_folder,  # what a folder of videos, or a set of records, holds
+    'verify': verify,  # whether a set of records is undamaged
     'cache-latents': cache_latents,  # latents of every clip of an experiment's source
 }
 
@@ -27,11 +28,10 @@ def main(arguments=None):
         parser.error(f'unrecognized arguments: {" ".join(strange)}')
     parsed.assignments = takes
     try:
-        parsed.run(parsed)
+        return parsed.run(parsed) or 0
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == '__main__':
