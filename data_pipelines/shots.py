@@ -104,7 +104,8 @@ class Cuts:
         self._flash, self._times = config.flash_seconds, times
         self._recent = collections.deque(maxlen=self._lag + 2)  # (number, picture) of the last distinct frames
         self._fed = 0
-        self._cuts = []  # (number, the pictures before and after)
+        self._cuts = []
+        self._sides = None  # the pictures before and after the last of them
 
     def add(self, number, small):
         """Takes the next frame, uint8 (H, W, 3)."""
@@ -122,7 +123,7 @@ class Cuts:
         if self._recent:
             for _ in range(self._lag):
                 self._feed(*self._recent[-1])
-        return [number for number, _, _ in self._cuts]
+        return self._cuts
 
     def _feed(self, number, small):
         self._recent.append((number, small))
@@ -134,13 +135,15 @@ class Cuts:
 
     def _note(self, number, before, after):
         """One more cut; with the one before it, it may be a flash."""
-        if self._cuts:
-            start, old, flash = self._cuts[-1]
-            brief = self._times[number] - self._times[start] <= self._flash
+        if self._sides:
+            brief = self._times[number] - self._times[self._cuts[-1]] <= self._flash
+            old, flash = self._sides
             if brief and 2 * _apart(old, after) < min(_apart(old, flash), _apart(before, after)):
                 self._cuts.pop()
+                self._sides = None
                 return
-        self._cuts.append((number, before, after))
+        self._cuts.append(number)
+        self._sides = before, after
 
 
 class Fades:
