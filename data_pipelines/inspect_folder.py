@@ -12,7 +12,7 @@ import os
 import numpy as np
 
 from data_pipelines import inspect_set
-from data_pipelines.manifest import MANIFEST
+from data_pipelines.assemble import MANIFEST
 from vdm_jax.data import decode
 from vdm_jax.data.cut import clip_indices
 from vdm_jax.data.video_folder import video_files

@@ -9,6 +9,7 @@ import os
 
 import numpy as np
 
+from data_pipelines.inputs import INPUTS
 from data_pipelines.manifest import read_manifest
 from data_pipelines.sheet import Cell, write_sheet
 from vdm_jax.data import decode
@@ -135,7 +136,7 @@ def cells(records: RecordSet, count: int) -> list[Cell]:
 def _inputs(folder):
     from pyarrow import ArrowException, parquet
 
-    path = os.path.join(folder, 'inputs.parquet')
+    path = os.path.join(folder, INPUTS)
     try:
         return parquet.read_table(path, memory_map=False)
     except (OSError, ArrowException) as error:
