@@ -28,6 +28,8 @@ def run(folder: str, as_json: bool, sheet: str | None, clips: int) -> None:
     if sheet:
         write_sheet(sheet, cells(RecordSet(folder), clips), [f'{folder}: {_totals(found)}', *_fates(found)])
     print(json.dumps(found) if as_json else '\n'.join(lines(found)))
+    if sheet and not as_json:
+        print(f'\n{sheet}: contact sheet of {min(clips, found["clips"])} clips')
 
 
 def describe(folder: str) -> dict:
@@ -92,7 +94,6 @@ def lines(found: dict) -> list[str]:
     spread = f'; {words[0]} to {words[2]} words, the middle one {words[1]:g}' if words else ''
     timed = f', {captions["timed"]} with times' if captions['timed'] else ''
     rows = [
-        ('', _totals(found)),
         *(line.split('  ', 1) for line in _fates(found)),
         *(('' if i else 'broken', name) for i, name in enumerate(_some(found['broken']))),
         ('captions', f'{captions["clips_with"]} clips with, {captions["clips_without"]} without{spread}{timed}'),
@@ -100,7 +101,7 @@ def lines(found: dict) -> list[str]:
         ('fps', _counts(found['fps'])),
         *([('label', _counts(found['labels']))] if found['labels'] else []),
     ]
-    text = [found['folder']] + [f'  {name:9} {value}'[:100] for name, value in rows]
+    text = [f'{found["folder"]}: {_totals(found)}'] + [f'  {name:9} {value}'[:100] for name, value in rows]
     text += ['', f'  {"":14} {"least":>8} {"":{BINS}} {"most":>8} {"middle":>8}  clips']
     for name, score in found['scores'].items():
         middle = '' if score['middle'] is None else _short(score['middle'])
@@ -117,8 +118,9 @@ def cells(records: RecordSet, count: int) -> list[Cell]:
     found = []
     for i in np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)):
         record = records[int(i)]
-        about = f'{record.frames / record.fps:.2f} s   {record.width}x{record.height}   {record.fps:.4g} fps'
-        about += ''.join(f'   {name} {_short(record.scores[name])}' for name in ('motion',) if name in record.scores)
+        about = f'{record.frames / record.fps:.2f} s, {record.width}x{record.height}, {record.fps:.4g} fps'
+        about += f', motion {_short(record.scores["motion"])}' if 'motion' in record.scores else ''
+        about += '' if record.latents is None else f', latents {record.latents.shape}'
         frames = []
         if record.latents is None:
             video = decode.probe(record.video)

@@ -116,7 +116,7 @@ def _reasons():
             raise
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
         if isinstance(error, av.ArgumentError):  # what FFmpeg says to both
-            reason = f'{reason}: not one of {FORMATS.replace(",", ", ")}, or frames beyond the limit'
+            reason = f'{reason}: a kind of file that is not read, or frames beyond the limit'
         raise BrokenVideoError(reason) from error
 
 
@@ -270,8 +270,8 @@ def _whole(frames):
                 yield from ready()
                 graph = av.filter.Graph()
                 source = graph.add_buffer(None, *kind, time_base=frame.time_base)
-                graph.link_nodes(source, graph.add('bwdif', 'mode=send_frame:deint=interlaced'), graph.add('buffersink'))
-                graph.configure()
+                bwdif = graph.add('bwdif', 'mode=send_frame:deint=interlaced')
+                graph.link_nodes(source, bwdif, graph.add('buffersink')).configure()
             numbers.append(number)
             graph.push(frame)
             yield from ready()
