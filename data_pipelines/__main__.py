@@ -23,8 +23,6 @@ def main(arguments=None):
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors='backslashreplace')  # names of files need not be text
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     own = arguments.index('--') if '--' in arguments else len(arguments)
     parsed, more = parser.parse_known_args(arguments[:own])

@@ -9,10 +9,9 @@ import concurrent.futures
 import json
 import os
 
-import numpy as np
-
 from data_pipelines import inspect_set
 from data_pipelines.assemble import MANIFEST
+from data_pipelines.manifest import printable
 from vdm_jax.data import decode
 from vdm_jax.data.cut import clip_indices
 from vdm_jax.data.video_folder import video_files
@@ -72,13 +71,15 @@ def run(arguments):
 def describe(folder, name, frames, stride, fps, every_frame):
     """One file as a dict with the keys COLUMNS, `reason` and `bytes`; a broken one has None where nothing is known."""
     path = os.path.join(folder, name)
-    row = dict.fromkeys(COLUMNS) | {'file': name, 'reason': None, 'bytes': os.stat(path).st_size}
+    size = os.stat(path).st_size if os.path.exists(path) else 0  # a link may lead nowhere
+    row = dict.fromkeys(COLUMNS) | {'file': name, 'reason': None, 'bytes': size}
     try:
         video = decode.probe(path)
         row |= {'codec': video.codec, 'frames': video.frames, 'fps': round(video.fps, 3)}
         row |= {'size': [video.width, video.height], 'rotation': video.rotation, 'seconds': round(video.seconds, 3)}
         if every_frame:
-            decode.read(video, np.arange(video.frames), 1, 1)
+            for _ in decode.stream(video):
+                pass
     except decode.BrokenVideoError as error:
         return row | {'verdict': 'broken', 'reason': str(error)}
     have = clip_indices(video, 0, frames, stride, fps)[1]
@@ -115,4 +116,4 @@ def _cell(row, column):
         return f'{value}: {row["reason"]}'
     if column == 'size':
         return '{}x{}'.format(*value)
-    return f'{value:.2f}' if isinstance(value, float) else str(value)
+    return f'{value:.2f}' if isinstance(value, float) else printable(str(value))

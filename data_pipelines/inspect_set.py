@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from data_pipelines.inputs import INPUTS
-from data_pipelines.manifest import read_manifest
+from data_pipelines.manifest import printable, read_manifest
 from data_pipelines.sheet import Cell, write_sheet
 from vdm_jax.data import decode
 from vdm_jax.data.record_set import SCORE, RecordSet
@@ -101,7 +101,7 @@ def lines(found: dict) -> list[str]:
         ('fps', _counts(found['fps'])),
         *([('label', _counts(found['labels']))] if found['labels'] else []),
     ]
-    text = [f'{found["folder"]}: {_totals(found)}'] + [f'  {name:9} {value}'[:100] for name, value in rows]
+    text = [f'{found["folder"]}: {_totals(found)}'] + [f'  {name:9} {printable(value)}'[:100] for name, value in rows]
     text += ['', f'  {"":14} {"least":>8} {"":{BINS}} {"most":>8} {"middle":>8}  clips']
     for name, score in found['scores'].items():
         middle = '' if score['middle'] is None else _short(score['middle'])

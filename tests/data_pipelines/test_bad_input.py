@@ -1,6 +1,7 @@
 """Files that somebody's folder holds, or that somebody planted there: each decodes or is broken for a reason."""
 
 import collections
+import json
 import os
 import pathlib
 import re
@@ -18,6 +19,7 @@ av = pytest.importorskip('av')
 from tests.data.test_decode import CLIPS, coded, encode, needs_clips, numbers  # noqa: E402, they want PyAV
 from tests.data_pipelines import bad_videos  # noqa: E402
 
+NO_TEXT = os.fsdecode(b'caf\xe9.mp4')  # which the table writes otherwise
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -178,3 +180,44 @@ def test_1000_damaged_clips_decode_or_are_broken_and_always_in_the_same_way():
     assert fates['broken'] > 300 and fates['decoded'] > 200
     again = flipped(files, 300, 1, 3000)
     assert {case: found[case] for case in again} == again
+
+
+def test_a_build_of_all_of_them_accounts_for_each_and_keeps_the_good_ones(tmp_path, capsys):
+    pytest.importorskip('pebble')
+    from pyarrow import parquet
+
+    from data_pipelines.__main__ import main
+
+    source, out = tmp_path / 'source', tmp_path / 'set'
+    source.mkdir()
+    bad = bad_videos.broken(source) | bad_videos.not_files(source)
+    good = [f'{i}.mp4' for i in range(2)]
+    for i, name in enumerate(good):
+        encode(source / name, np.roll(coded(16), i, 0), gop=8)
+    strange = set(bad_videos.sound(source)) - bad.keys() - set(good)
+    del bad['folder.mp4']  # which is no file, but a place where files may be
+    recipe = ['--recipe.clips.min_seconds=0.1']
+    assert main(['build', f'--source={source}', f'--out={out}', '--workers=2', *recipe]) == 0
+    rows = [row for row in parquet.read_table(out / 'inputs.parquet').to_pylist() if row['key'] is None]
+    fates = {row['input']: row['fate'] for row in rows}
+    assert len(rows) == len(fates) == len(bad) + len(good) + len(strange)
+    assert [name for name in bad if fates[name] != 'broken'] == []
+    assert [name for name in strange - {NO_TEXT} if fates[name] == 'broken'] == []
+    assert {fates[name] for name in good} == {'kept'}
+    assert all(row['detail'] for row in rows if row['fate'] == 'broken')
+    manifest = json.loads((out / 'manifest.json').read_text())
+    assert manifest['inputs'] == {fate: list(fates.values()).count(fate) for fate in ('kept', 'dropped', 'broken')}
+    capsys.readouterr()
+    assert main(['verify', str(out)]) == 0 and main(['inspect', str(out)]) == 0
+    assert not any(line.startswith('break') for line in capsys.readouterr().out.splitlines())
+
+
+def test_inspect_has_a_line_for_each_of_them(tmp_path, capsys):
+    from data_pipelines.__main__ import main
+
+    bad = bad_videos.broken(tmp_path) | bad_videos.not_files(tmp_path)
+    sound = set(bad_videos.sound(tmp_path)) - bad.keys()
+    assert main(['inspect', str(tmp_path), '--frames=4']) == 0
+    *lines, _, totals = capsys.readouterr().out.splitlines()
+    assert totals.startswith(f'{len(bad) - 1 + len(sound)} files: {len(sound)} ok, 0 short, {len(bad) - 1} broken')
+    assert len(lines) == len(bad) + len(sound)  # and a head, but none of folder.mp4

@@ -132,12 +132,12 @@ def _file(path):
     if not about.st_size:
         raise BrokenVideoError('an empty file')
     try:
-        name = str(path).encode().decode()
+        str(path).encode()
     except UnicodeEncodeError:  # a name that is not UTF-8, which PyAV cannot pass on
         with open(path, 'rb') as file:
             yield file
     else:
-        yield f'file:{name}'
+        yield f'file:{path}'
 
 
 def probe(path, limits=Limits()):  # noqa: B008, frozen
