@@ -3,12 +3,13 @@
 import argparse
 import sys
 
-from data_pipelines import cache_latents, inspect_folder
+from data_pipelines import cache_latents, cache_text, inspect_folder
 from vdm_jax.errors import UserError
 
 COMMANDS = {
     'inspect': inspect_folder,  # what a folder of videos holds
     'cache-latents': cache_latents,  # latents of every clip of an experiment's source
+    'cache-text': cache_text,  # embeddings of every caption of a set
 }
 
 
