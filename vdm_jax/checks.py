@@ -3,6 +3,8 @@
 `run` is a run.Run.
 """
 
+import itertools
+
 import jax
 from flax import nnx
 
@@ -53,7 +55,13 @@ def check_mesh(run) -> None:
             if mesh.shape[axis] > 1:
                 raise UserError(f'config.mesh.{axis}={mesh.shape[axis]}: this network is not split on it; set 1')
         return
-    (frames, rows, columns), heads = model.grid_of(run.latent_shape), model.sizes.heads
+    for shape in run.latent_shapes:
+        _check_split(run, *model.grid_of(shape))
+
+
+def _check_split(run, frames: int, rows: int, columns: int) -> None:
+    """The same for clips of so many patches."""
+    model, mesh, heads = run.model, run.mesh, run.model.sizes.heads
     units = [each for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions for each in shared]
     heads //= max(len(shared) for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions)
     moves = any(each.kind == 'time' for each in units)
@@ -89,8 +97,10 @@ def check_attention(run) -> None:
     """
     if run.model.layout is None:
         return
-    model, grid = run.model, Grid(*run.model.grid_of(run.latent_shape), run.source.count if run.has_images else 0)
-    for each in {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}:
+    model, images = run.model, run.source.count if run.has_images else 0
+    grids = [Grid(*model.grid_of(shape), images) for shape in run.latent_shapes]
+    parts = {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}
+    for grid, each in itertools.product(grids, parts):
         backend, size = getattr(model.attention, each.kind), model.sizes
         shape = size.heads, each.length(grid), size.width // size.heads
         with jax.sharding.use_abstract_mesh(run.mesh.abstract_mesh):
@@ -143,12 +153,13 @@ def check_positions(run) -> None:
     model = run.model
     if 'learned' not in model.position:
         return
-    asked = model.grid_of(run.latent_shape)
-    if any(a > known for a, known in zip(asked, model.grid, strict=True)):
-        raise UserError(
-            f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of patches '
-            f'were learned, and {asked} are asked for; set config.data.frames and pixels no larger than in training'
-        )
+    for asked in map(model.grid_of, run.latent_shapes):
+        if any(a > known for a, known in zip(asked, model.grid, strict=True)):
+            raise UserError(
+                f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of '
+                f'patches are learned, and {asked} are asked for; set config.data.frames and pixels no larger than in '
+                'training, or name the largest bucket first'
+            )
 
 
 def check_pictures(run) -> None:
@@ -190,27 +201,30 @@ def check_text(run) -> None:
 
 
 def check_latents(run) -> None:
-    """Whether latents that the source holds are those of the run's codec.
+    """Whether latents that the source holds are those of the run's codec, of clips as the run wants them.
 
     Raises:
-      UserError: there is no codec, or one with other weights, or they are of another shape.
+      UserError: there is no codec, or one with other weights, or they are of other shapes.
     """
-    made_by = getattr(run.source, 'codec', '')
+    made_by, shapes = getattr(run.source, 'latents', ('', {}))
     if not made_by:
         return
-    if made_by != run.codec_fingerprint:
-        raise UserError(
-            f'config.codec: its weights are {run.codec_fingerprint or "none"}, and the latents of '
-            f'config.data.path={run.source.path} were made with {made_by}; name that codec, or make them anew'
-        )
-    *sizes, channels = run.latent_shape
-    if run.source.moments_shape != (*sizes, 2 * channels):
-        raise UserError(
-            f'config.data.path={run.source.path}: moments of latents are {run.source.moments_shape}, this codec makes '
-            f'{(*sizes, 2 * channels)}'
-        )
     if run.experiment.latents:
         raise UserError(f'config.latents={run.experiment.latents}: the records are latents already; leave it out')
+    if made_by != run.codec_fingerprint:
+        raise UserError(
+            f'config.codec: its weights are {run.codec_fingerprint or "none"}, and the latents of config.data were '
+            f'made with {made_by}; name that codec in config.codec.path, or make them anew'
+        )
+    wanted = {
+        shape[:3]: (*latents[:3], 2 * latents[3]) for shape, latents in zip(run.shapes, run.latent_shapes, strict=True)
+    }
+    for clip, latents in shapes.items():
+        if latents != wanted.get(clip):
+            raise UserError(
+                f'config.data: it holds latents {latents} (moments) of clips {clip} (frames, height, width), and this '
+                f'run wants {" or ".join(f"{ours} of {theirs}" for theirs, ours in wanted.items())}'
+            )
 
 
 def check_objective(run) -> None:
@@ -248,7 +262,7 @@ def check_objective(run) -> None:
             f'config.diffusion.per_frame=true: frames in one patch share their time; set config.model.time_patch='
             f'{model.time_patch} to 1'
         )
-    frames = run.latent_shape[0]
+    frames = min(shape[0] for shape in run.latent_shapes)
     if diffusion.context >= frames:
         raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
     if diffusion.context % model.time_patch:

@@ -20,15 +20,15 @@ def stack(source, indices: Iterable[int]) -> np.ndarray:
 
 
 def captioned(source, count: int, among: int = 256) -> dict[str, np.ndarray]:
-    """`count` clips that have a text: {'video': uint8 (count, T, H, W, C), 'text': (count, S, D), 'text_mask'}; the first
-    of the source's first `among`, and round again.
+    """`count` clips that have a text: {'video': uint8 (count, T, H, W, C), 'text': (count, S, D), 'text_mask'}; the
+    first ones of the source's first `among`, and round again.
 
     Raises: UserError where none of them has one.
     """
     found = []
-    for i in range(min(len(source), among) if getattr(source, 'text_cache', None) else 0):
+    for i in range(min(len(source), among)):
         clip = source[i]
-        found += [clip] if clip['text_mask'].any() else []
+        found += [clip] if clip.get('text_mask', np.False_).any() else []
         if len(found) == count:
             break
     if not found:

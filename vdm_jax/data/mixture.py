@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from vdm_jax.data.mixed_order import MixedOrder
-from vdm_jax.data.source import Source, ask, held_out_of
+from vdm_jax.data.source import Source, ask, extents, held_out_of
+from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.errors import UserError
 
 
@@ -79,6 +80,23 @@ class Mixture:
         first, *others = [getattr(source, 'scalars', ()) for source in self.sources]
         return tuple(name for name in first if all(name in told for told in others))
 
+    @functools.cached_property
+    def text_cache(self) -> TextCache | None:
+        """The embeddings of a source whose clips have text, None where none has; all are of one encoder."""
+        caches = [getattr(source, 'text_cache', None) for source in self.sources]
+        self._one('the encoder of texts', [cache.fingerprint if cache else '' for cache in caches])
+        return next(filter(None, caches), None)
+
+    @property
+    def latents(self) -> tuple[str, dict]:
+        """(sha256 of the codec that made the latents, their shapes by those of the clips), as Records have it."""
+        found = [
+            self._ask(number, lambda source: getattr(source, 'latents', ('', {})))
+            for number in range(len(self.sources))
+        ]
+        self._one('the codec of latents', [codec or 'none' for codec, _ in found])
+        return found[0][0], {clip: shape for _, shapes in found for clip, shape in shapes.items()}
+
     def __len__(self) -> int:
         return int(self._firsts[-1])
 
@@ -86,15 +104,28 @@ class Mixture:
         """Clip i as evaluation sees it."""
         return self._clip(range(len(self))[i], lambda source, own: source[own])
 
-    def draw(self, i: int, rng: np.random.Generator) -> dict:
+    def draw(self, i: int, rng: np.random.Generator, *shape) -> dict:
         """Clip i as training sees it."""
-        return self._clip(i, lambda source, own: source.draw(own, rng))
+        return self._clip(i, lambda source, own: source.draw(own, rng, *shape))
+
+    def clip(self, i: int, shape: tuple[int, int, int]) -> dict:
+        """Clip i as evaluation sees it, of (T, H, W)."""
+        return self._clip(i, lambda source, own: source.clip(own, shape))
+
+    def extents(self) -> np.ndarray:
+        """What each clip has of frames, height and width: int64 (N, 3)."""
+        return np.concatenate([self._ask(number, extents) for number in range(len(self.sources))])
 
     def order(self, batch: int, seed: int = 0, shuffle: bool = True) -> MixedOrder:
         """The order in which the clips are trained on."""
-        return MixedOrder(
-            len(self), batch, seed, shuffle, sizes=self._sizes, weights=self.weights or (1.0,) * len(self.sources)
-        )
+        return MixedOrder(len(self), batch, seed, shuffle, sizes=self._sizes, weights=self._shares)
+
+    def among(self, ids: np.ndarray) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Of some of the clips (ids, ascending): how many each source has, and the sources' shares of all that is
+        drawn, where every clip is drawn as often as in the whole mixture. Sources without any are left out."""
+        counts = np.diff(np.searchsorted(ids, self._firsts))
+        shares = np.array(self._shares) / sum(self._shares) * counts / self._sizes
+        return tuple(counts[counts > 0].tolist()), tuple(shares[counts > 0].tolist())
 
     def test_split(self) -> 'Mixture':
         """The mixture of the test splits of those sources that have one, weighted alike; all of it where none has."""
@@ -133,7 +164,9 @@ class Mixture:
         clip = self._ask(number, lambda source: take(source, i - int(self._firsts[number])))
         shift = {'apart': clip['label'] + self._classes[number], 'shared': clip['label'], 'none': 0}
         told = {'scalars': {name: clip['scalars'][name] for name in self.scalars}} if self.scalars else {}
-        return {'video': clip['video'], 'label': np.int32(shift[self.labels])} | told
+        text = no_text(self.text_cache.shape) if self.text_cache else {}
+        taken = {name: clip[name] for name in ('video', 'moments', *text) if name in clip}
+        return text | taken | {'label': np.int32(shift[self.labels])} | told
 
     def _ask(self, number, question):
         """question(source), with the source named where it finds a mistake."""
@@ -143,6 +176,16 @@ class Mixture:
     def _numbers(self):
         """Each source's number in the config."""
         return range(len(self.sources))
+
+    @property
+    def _shares(self):
+        return self.weights or (1.0,) * len(self.sources)
+
+    def _one(self, what: str, found: list[str]) -> None:
+        """Raises: UserError where the sources found several, '' of one that has none."""
+        if len(kinds := {value: number for number, value in zip(self._numbers, found, strict=True) if value}) > 1:
+            (a, first), (b, second), *_ = kinds.items()
+            raise UserError(f'config.data.sources: {what} is {a} of item {first} and {b} of item {second}; take one')
 
     @functools.cached_property
     def _sizes(self):

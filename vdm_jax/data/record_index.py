@@ -78,30 +78,27 @@ def check_captions(source, index: np.ndarray) -> None:
         )
 
 
-def latents_of(source, index: np.ndarray) -> tuple[str, tuple[int, ...] | None]:
-    """(sha256 of the codec that made the latents of these records, the shape (T', H', W', 2C) of each); ('', None) of
-    videos.
+def latents_of(source, index: np.ndarray) -> tuple[str, dict[tuple, tuple]]:
+    """(sha256 of the codec that made the latents of these records, {(T, H, W) of their clips: (T', H', W', 2C)}); ('',
+    {}) of videos.
 
-    Raises: UserError for latents beside videos, of several codecs or shapes, or of other clips than the source makes.
+    Raises: UserError for latents beside videos, of several codecs, or of clips that are to be cut otherwise now.
     """
-    where, column = f'config.data.path={source.path}', lambda name: source.records.column(name)[index]
-    shapes = {None if shape is None else tuple(map(int, shape)) for shape in column('latents')}
-    if shapes == {None}:
-        return '', None
-    codecs = sorted(set(column('codec')))
-    for kind, found in (('shapes', sorted(map(str, shapes))), ('codecs', codecs)):
-        if len(found) > 1:
-            raise UserError(f'{where}: latents of {len(found)} {kind}, {found[0]} and {found[1]}; make them with one')
+    column = lambda name: source.records.column(name)[index]
+    latents = column('latents')
+    if all(shape is None for shape in latents):
+        return '', {}
+    codecs = sorted({'' if shape is None else sha for shape, sha in zip(latents, column('codec'), strict=True)})
+    if len(codecs) > 1:
+        raise UserError(
+            f'config.data.path={source.path}: records of two codecs, {codecs[0] or "none (videos)"} and {codecs[1]}; '
+            'make all latents with one'
+        )
     for key, usual in {'stride': 1, 'fps': None, 'clips': 1}.items():
         if getattr(source, key) != usual:
             raise UserError(
                 f'config.data.{key}={getattr(source, key)}: latents are of clips that were cut before; leave it '
                 f'{"none" if usual is None else usual}'
             )
-    for key, ours in (('frames', 'frames'), ('height', 'pixels'), ('width', 'pixels')):
-        wrong = column(key)[column(key) != getattr(source, ours)]
-        if len(wrong):
-            raise UserError(
-                f'config.data.{ours}={getattr(source, ours)}: {where} holds latents of clips of {key} {wrong[0]}'
-            )
-    return codecs[0], shapes.pop()
+    clips = zip(*(column(name).tolist() for name in ('frames', 'height', 'width')), strict=True)
+    return codecs[0], {clip: tuple(map(int, shape)) for clip, shape in zip(clips, latents, strict=True)}

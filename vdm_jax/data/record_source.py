@@ -35,8 +35,8 @@ class Records:
     no text.
 
     A record that does not decode keeps its place and the next one is read instead; the run stops when more than
-    `max_broken` of them are broken. Records of latents (all of them, or none) are given whole, as 'moments' float32
-    (T', H', W', 2C) in place of 'video', and must be of clips of `frames` and `pixels`.
+    `max_broken` of them are broken. Latents (of all records, or of none) are given whole, as 'moments' float32
+    (T', H', W', 2C) in place of 'video'.
     """
 
     path: str = ''
@@ -74,12 +74,20 @@ class Records:
         return len(self.index) * self.clips
 
     def __getitem__(self, i: int) -> dict:
-        """The clip of evaluations: the centre, not mirrored."""
-        return self._clip(range(len(self))[i], None)
+        return self.clip(i)
 
-    def draw(self, i: int, rng: np.random.Generator) -> dict:
+    def clip(self, i: int, shape: tuple[int, int, int] | None = None) -> dict:
+        """The clip of evaluations: the centre, not mirrored; of another `shape` (T, H, W)."""
+        return self._clip(range(len(self))[i], None, shape)
+
+    def draw(self, i: int, rng: np.random.Generator, shape: tuple[int, int, int] | None = None) -> dict:
         """The clip of training: from a random frame, with a random crop, mirrored at random, each where asked for."""
-        return self._clip(i, rng)
+        return self._clip(i, rng, shape)
+
+    def extents(self) -> np.ndarray:
+        """What each clip has of frames (at stride and fps), height and width: int64 (N, 3)."""
+        sizes = record_index.lengths(self), *map(self.records.column, ('height', 'width'))
+        return np.stack(sizes, 1)[self.index].astype(np.int64).repeat(self.clips, 0)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -100,15 +108,11 @@ class Records:
         """The embeddings of its captions, None for clips without text."""
         return TextCache(self.text) if self.text else None
 
-    @property
-    def codec(self) -> str:
-        """sha256 of the codec's weights that made its latents, '' of videos."""
-        return self._latents[0]
-
-    @property
-    def moments_shape(self) -> tuple[int, ...] | None:
-        """(T', H', W', 2C) of its latents, None of videos."""
-        return self._latents[1]
+    @functools.cached_property
+    def latents(self) -> tuple[str, dict[tuple, tuple]]:
+        """(sha256 of the codec's weights that made its latents, {(T, H, W) of its clips: (T', H', W', 2C)}); ('', {})
+        of videos."""
+        return record_index.latents_of(self, self.index)
 
     @functools.cached_property
     def records(self) -> RecordSet:
@@ -121,7 +125,6 @@ class Records:
     def index(self) -> np.ndarray:
         """The numbers of the records that are taken, ascending."""
         index, self._tally.known = record_index.choose(self)
-        record_index.latents_of(self, index)
         if self.text_cache:
             record_index.check_captions(self, index)
         return index
@@ -141,7 +144,7 @@ class Records:
         """Which records are broken, each with the reason."""
         return {'broken': self._tally.broken_lines()}
 
-    def _clip(self, i, rng):
+    def _clip(self, i, rng, shape):
         chance = None if rng is None else rng.random(4)
         for attempt in range(len(self.index)):
             number = int(self.index[(i // self.clips + attempt) % len(self.index)])
@@ -153,7 +156,7 @@ class Records:
                 self._broken(number, str(error).removeprefix(f'{self.records.where}: '))
                 continue
             try:
-                picture, window, padded = self._picture(number, record, i % self.clips, chance)
+                picture, window, padded = self._picture(number, record, i % self.clips, chance, shape)
             except decode.BrokenVideoError as error:
                 self._broken(number, f'record {number} ({record.key}): {error}')
                 continue
@@ -164,7 +167,7 @@ class Records:
             return picture | told | self._text(record, window, rng)
         raise UserError(f'config.data.path={self.path}: no record can be read: {self._tally.listed()}')
 
-    def _picture(self, number: int, record: Record, part: int, chance):
+    def _picture(self, number: int, record: Record, part: int, chance, shape):
         """({'video'} or {'moments'}, the seconds of the record from which to which it is of, whether it was filled up);
         the clip begins in the given part of `clips`."""
         if record.latents is not None:
@@ -179,7 +182,7 @@ class Records:
         if chance is not None:
             within, rest = chance[0] if self.start == 'random' else within, chance[1:]
         how = self._how[chance is not None]
-        clip, padded = cut(how, video, read, ((part + within) / self.clips, *rest))
+        clip, padded = cut(how, video, read, ((part + within) / self.clips, *rest), shape)
         times = video.times[taken[0]]
         return {'video': clip}, (float(times.min()), float(times.max()) + 1 / video.fps), padded
 
@@ -199,10 +202,6 @@ class Records:
     @functools.cached_property
     def _labels(self):
         return record_index.labels_of(self)
-
-    @functools.cached_property
-    def _latents(self):
-        return record_index.latents_of(self, self.index)
 
     def _broken(self, number, reason):
         count = self._tally.broken(number, reason)

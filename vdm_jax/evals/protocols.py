@@ -22,7 +22,6 @@ from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 from vdm_jax.evals import controls, frames, physics, prediction
 
-
 TEXT = 'text', 'text_mask'
 
 
