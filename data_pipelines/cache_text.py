@@ -131,7 +131,8 @@ def cache(texts: list[str], encoder: TextEncoder, out: Path, dtype: str = 'float
 def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, dtype: str) -> None:
     """Encodes these texts into one part."""
     embeddings, mask = encoder.encode(texts)
-    tokens = embeddings[mask].astype(dtype)
+    with np.errstate(over='ignore'):
+        tokens = embeddings[mask].astype(dtype)
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
     entries = np.zeros(len(texts), text_cache.ENTRY)

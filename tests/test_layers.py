@@ -33,7 +33,7 @@ MAY = {
     'benchmark': ('data', 'models', 'parallel', 'train'),
     'checks': ('data', 'models', 'nn', 'parallel'),
     'build': ('codecs', 'config', 'data', 'diffusion', 'evals', 'models', 'nn.config', 'parallel', 'text', 'train'),
-    'asked': ('generate',),
+    'asking': ('generate',),
     'frozen': ('build', 'parallel', 'pretrained', 'train'),
     'run': (
         'build',
@@ -54,7 +54,7 @@ MAY = {
     'registry': ('pages',),
     'planning': ('build', 'checks', 'config', 'pages', 'parallel', 'registry', 'run'),
     'cli': (
-        'asked',
+        'asking',
         'checks',
         'convert',
         'benchmark',

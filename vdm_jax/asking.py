@@ -58,6 +58,5 @@ def texts_of(args, run, count: int, about: dict) -> dict:
 
 
 def digits(args) -> str:
-    """Six digits of what is said in texts, for names of files; '' where nothing is."""
-    said = [args.prompt or [], args.negative]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:6] if any(said) else ''
+    """Six digits of what is said in texts, for names of files."""
+    return hashlib.sha256(json.dumps([args.prompt, args.negative]).encode()).hexdigest()[:6]

@@ -44,8 +44,8 @@ def asked_experiment(args, assignments):
 
 def sample(args, assignments):
     """sample videos from a run's averaged weights, or from a file of weights, or from both side by side"""
-    from vdm_jax import asked as asked_for
     from vdm_jax import media
+    from vdm_jax.asking import digits
     from vdm_jax.parallel import processes
 
     found = [(origin, *restored(origin, args, assignments)) for origin in origins(args)]
@@ -57,7 +57,7 @@ def sample(args, assignments):
     names = drawn[0][3]
     said = {name: getattr(args, name) for name in ('steps', 'guidance', 'label', 'scalars', 'seed', 'ema')}
     asked = [f'{name}{value}' for name, value in said.items() if value != OPTIONS[f'--{name}'].get('default')]
-    asked += [f'text{digits}'] if (digits := asked_for.digits(args)) else []
+    asked += [f'text{digits(args)}'] if args.prompt or args.negative else []
     stem = '_'.join(['_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn), *asked])
     clips = [videos for _, _, videos, _ in drawn]
     write = lambda: [str(file) for file in media.write_samples(args.out, stem, clips, names, titles)]
@@ -68,11 +68,9 @@ def sample(args, assignments):
 
 def draw(args, origin: dict, run, params, about: dict):
     """Samples of one origin, (where, step, videos, a name of each or None), with a line printed about them."""
-    import textwrap
-
     import numpy as np
 
-    from vdm_jax.asked import scalars_of, texts_of
+    from vdm_jax.asking import scalars_of, texts_of
     from vdm_jax.checks import check_pictures
     from vdm_jax.generate import generate_videos
 
@@ -89,13 +87,13 @@ def draw(args, origin: dict, run, params, about: dict):
     print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
     names = [f'label {label}' for label in asks['label']] if classes else None
     if args.prompt:
-        names = [textwrap.shorten(args.prompt[i % len(args.prompt)], 40) for i in range(args.num)]
+        names = [args.prompt[i % len(args.prompt)][:40] for i in range(args.num)]
     return f'{where}, step {step}', step, videos, names
 
 
 def evaluate(args, assignments):
     """score samples of a run, or of a file of weights, under a named protocol"""
-    from vdm_jax.asked import scalars_of
+    from vdm_jax.asking import scalars_of
     from vdm_jax.evals import runner
     from vdm_jax.generate import generate_videos
     from vdm_jax.parallel import processes
@@ -105,11 +103,9 @@ def evaluate(args, assignments):
         raise UserError('evaluate: give --workdir or --weights, not both')
     run, params, about = restored(origin, args, assignments)
     config, protocol = run.experiment.evaluate, run.protocol(args.protocol)
-    for name, found in (('clips', run.clips), ('text', run.text_fingerprint)):
-        if about.get(name, found) != found:
-            raise UserError(
-                f'config.data: the network was trained on {about[name]}; found {found}: point it at the same'
-            )
+    for name, found in {'clips': run.clips, 'text': run.text_fingerprint}.items():
+        if (was := about.get(name, found)) != found:
+            raise UserError(f'config.data: the network was trained on {was}; found {found}: point it at the same')
 
     def ask(asks):
         asks = run.asks(asks | scalars_of(args, run, len(asks['label'])))
@@ -227,14 +223,12 @@ def baselines(args, assignments):
 
 
 ORIGIN = ('--workdir', '--weights')
+TEXTS = ('--prompt', '--negative')
 SAMPLER = ('--steps', '--guidance', '--step', '--ema')
 
 COMMANDS = {
     'train': (train, ('--config', '--workdir')),
-    'sample': (
-        sample,
-        (*ORIGIN, *SAMPLER, '--num', '--label', '--prompt', '--negative', '--scalars', '--seed', '--out'),
-    ),
+    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', *TEXTS, '--scalars', '--seed', '--out')),
     'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
     'export': (export, ('--workdir', '--step', '--ema', '--out')),
     'convert': (
@@ -274,11 +268,7 @@ OPTIONS = {
     '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},
     '--guidance': {'type': float, 'help': 'classifier-free guidance, 1 = none'},
     '--label': {'type': int, 'help': 'class of every video; all in turn where not given'},
-    '--prompt': {
-        'action': 'append',
-        'metavar': 'TEXT',
-        'help': 'what is to be seen; several times, for videos in turn',
-    },
+    '--prompt': {'action': 'append', 'metavar': 'TEXT', 'help': 'what is to be seen; may be given several times'},
     '--negative': {'metavar': 'TEXT', 'help': 'what is not to be seen, where there is guidance'},
     '--scalars': {
         'metavar': 'NAME=VALUE,…',

@@ -17,7 +17,7 @@ def choose(source) -> tuple[np.ndarray, dict[str, int]]:
     meets = filters.parse(source.filters).keep(filters.Columns(source.records))
     mine = in_split(source)
     short = meets & mine & (lengths(source) < source.frames)
-    taken = meets & mine & ~(short if source.short == 'drop' else False)
+    taken = meets & mine & (~short if source.short == 'drop' else True)
     if not taken.any():
         raise UserError(
             f'config.data.path={source.path}: none of {len(taken)} records is left: config.data.filters keep '
@@ -68,8 +68,9 @@ def labels_of(source) -> np.ndarray:
 def check_captions(source, index: np.ndarray) -> None:
     """Whether each caption of these records has an embedding.
 
-    Raises: UserError where one has not.
+    Raises: UserError where one has not, or there are none at all.
     """
+    source.text_cache.about  # noqa: B018, that they are there
     missing = source.text_cache.missing(each.text for i in index for each in source.records.captions(i))
     if missing:
         raise UserError(

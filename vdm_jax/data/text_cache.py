@@ -67,7 +67,9 @@ class TextCache:
         """sha256 of the encoder that made them."""
         return self.about['fingerprint']
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Of texts. (There is no len: an empty cache is not false.)"""
         return len(self._keys)
 
     def __contains__(self, text: str) -> bool:
