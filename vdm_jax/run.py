@@ -74,7 +74,7 @@ class Run:
     def drawing(self) -> dict:
         """What of config.data decides which clips come and how they are cut, by its dotted keys."""
         found = flat(self.experiment.data, 'config.data')
-        return {key: value for key, value in found.items() if key.rpartition('.')[2] not in MOVABLE}
+        return {key: value for key, value in found.items() if not {*key.split('.')} & {*MOVABLE}}
 
     @functools.cached_property
     def codec_fingerprint(self) -> str | None:
