@@ -26,7 +26,9 @@ MANIFEST = 'manifest.json'
 FORMAT = 1
 
 
-def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, done=lambda records: None) -> dict:
+def assemble(
+    out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, done=lambda records: None
+) -> dict:
     """Makes the set in `out` of the parts in `folder`, which are used up; returns the manifest. done: called with the
     number of records after each shard.
 

@@ -19,11 +19,15 @@ from vdm_jax.errors import UserError
 
 
 def add_arguments(parser):
-    parser.add_argument('--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .jsonl, .parquet')
+    parser.add_argument(
+        '--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .jsonl, .parquet'
+    )
     parser.add_argument('--out', required=True, metavar='DIR', help='where the set goes')
     parser.add_argument('--recipe', metavar='FILE', help='TOML; --recipe.GROUP.KEY=VALUE changes one of its values')
     parser.add_argument('--root', metavar='DIR', help="what a list's paths are relative to (default: its own folder)")
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes (default: all cores; 0: this one)')
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='processes (default: all cores; 0: this one)'
+    )
     parser.add_argument(
         '--runner', choices=('local', 'beam'), default='local', help='beam: Apache Beam, its own options after --'
     )

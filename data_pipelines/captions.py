@@ -23,7 +23,14 @@ zoom pan tilt orbit circle accelerate slow speed stop start begin reach grab gra
 wrestle fight wag graze gallop trot
 """.split()
 IRREGULAR = {
-    **{'go': 'went gone', 'come': 'came', 'run': 'ran', 'swim': 'swam swum', 'fly': 'flew flown', 'ride': 'rode ridden'},
+    **{
+        'go': 'went gone',
+        'come': 'came',
+        'run': 'ran',
+        'swim': 'swam swum',
+        'fly': 'flew flown',
+        'ride': 'rode ridden',
+    },
     **{'drive': 'drove driven', 'leave': 'left', 'spin': 'spun', 'swing': 'swung', 'shake': 'shook shaken'},
     **{'rise': 'rose risen', 'fall': 'fell fallen', 'sink': 'sank sunk', 'slide': 'slid', 'throw': 'threw thrown'},
     **{'catch': 'caught', 'hit': 'hit', 'strike': 'struck', 'shoot': 'shot', 'blow': 'blew blown', 'burst': 'burst'},

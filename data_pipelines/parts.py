@@ -1,6 +1,6 @@
 """What is known of one input, on disk between the two phases of a build: a file that is there is whole.
 
-    its records' bytes, one after the other | an index, msgpack | length of the index, 8 bytes | MAGIC
+its records' bytes, one after the other | an index, msgpack | length of the index, 8 bytes | MAGIC
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """A recipe: all that decides what a build makes of its source, from a TOML file and the command line.
 
-    [clips]
-    seconds = 4
-    fps = 16
+[clips]
+seconds = 4
+fps = 16
 """
 
 import dataclasses

@@ -9,6 +9,7 @@ import pytest
 from tests.data.small_set import frame_numbers, mp4, record, write_set
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.captions import caption_of
+from vdm_jax.data.decode import Limits
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
@@ -141,6 +142,11 @@ def test_a_broken_record_is_named_and_the_next_one_is_read(tmp_path):
         source(place, max_broken=0.3)[1]
 
 
+def test_a_record_that_asks_for_too_much_is_broken(place):
+    with pytest.raises(UserError, match=r'record 0 \(a\): 40x24 frames are larger than 100 pixels'):
+        source(place, limits=Limits(frame_pixels=100))[0]
+
+
 def test_a_damaged_shard_names_its_records(tmp_path):
     place = write_set(tmp_path / 'set', [record('a'), record('b')], shards=1)
     shard = tmp_path / 'set' / shard_name(0, 1)
@@ -248,7 +254,7 @@ def test_a_caption_is_told_where_it_holds_for_half_of_the_clip(window, first, al
 
 
 def test_timelines_are_kept_until_they_are_full():
-    data, kept = mp4(20), Timelines(most=1500)
+    data, kept = mp4(20), Timelines(Limits(), most=1500)
     first = kept.video(0, data)
     assert kept.video(0, data).path == data and kept.video(0, data).times is first.times
     assert kept.video(1, data).times is not kept.video(1, data).times  # no room

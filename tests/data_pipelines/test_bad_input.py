@@ -1,7 +1,4 @@
-import os
 import re
-import subprocess
-import sys
 import time
 
 import numpy as np

@@ -270,7 +270,9 @@ def _whole(frames):
                 yield from ready()
                 graph = av.filter.Graph()
                 source = graph.add_buffer(None, *kind, time_base=frame.time_base)
-                graph.link_nodes(source, graph.add('bwdif', 'mode=send_frame:deint=interlaced'), graph.add('buffersink'))
+                graph.link_nodes(
+                    source, graph.add('bwdif', 'mode=send_frame:deint=interlaced'), graph.add('buffersink')
+                )
                 graph.configure()
             numbers.append(number)
             graph.push(frame)

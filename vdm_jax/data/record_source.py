@@ -34,9 +34,9 @@ class Records:
     one of the captions that hold for at least half of it, by their weights, in evaluation the first; without one it has
     no text.
 
-    A record that does not decode keeps its place and the next one is read instead; the run stops when more than
-    `max_broken` of them are broken. Latents (of all records, or of none) are given whole, as 'moments' float32
-    (T', H', W', 2C) in place of 'video'.
+    A record that does not decode, or asks for more than `limits`, keeps its place and the next one is read instead; the
+    run stops when more than `max_broken` of them are broken. Latents (of all records, or of none) are given whole, as
+    'moments' float32 (T', H', W', 2C) in place of 'video'.
     """
 
     path: str = ''
@@ -55,6 +55,7 @@ class Records:
     split: Literal['all', 'train', 'test'] = 'all'
     held_out: float = 0.1
     max_broken: float = 0.1
+    limits: decode.Limits = decode.Limits()  # noqa: RUF009, frozen
     threads: int = 4
     prefetch: int = 16
 
@@ -68,7 +69,7 @@ class Records:
                 raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
         filters.parse(self.filters)
         object.__setattr__(self, '_tally', Tally())
-        object.__setattr__(self, '_timelines', Timelines())
+        object.__setattr__(self, '_timelines', Timelines(self.limits))
 
     def __len__(self) -> int:
         return len(self.index) * self.clips
