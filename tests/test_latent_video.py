@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from data_pipelines import __main__ as data_pipelines
-from data_pipelines import cache_latents
 from data_pipelines.cache_latents import cache as make
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
 from vdm_jax.data import decode
-from vdm_jax.data.latents import agree
+from vdm_jax.data.latent_set import agree
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import UserError
@@ -24,6 +23,7 @@ from vdm_jax.train.loop import position
 
 VAE = {'channels': (8, 8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
 DATA = {'source': 'bouncing_balls', 'frames': 5, 'pixels': 16, 'size': 12}
+MOMENTS = 'moments-00000-of-00001.npy'
 FILE = """
 from vdm_jax.config import ConfigDict
 
@@ -90,14 +90,14 @@ def cache(place):
 def cached(place):
     """The latents of the clips; asked for again, nothing is done."""
     assert cache(place) == 0
-    before = (place / 'cache' / 'moments.npy').read_bytes()
-    assert cache(place) == 0 and (place / 'cache' / 'moments.npy').read_bytes() == before
+    before = (place / 'cache' / MOMENTS).read_bytes()
+    assert cache(place) == 0 and (place / 'cache' / MOMENTS).read_bytes() == before
     return f'--config.latents={place}/cache'
 
 
 def test_what_to_normalise_latents_by_is_printed(place, cached, capsys):
     assert cache(place) == 0
-    mean = np.load(place / 'cache' / 'moments.npy').mean((0, 1, 2, 3))
+    mean = np.load(place / 'cache' / MOMENTS).mean((0, 1, 2, 3, 4))
     printed = re.search(r'mean of their channels: \((.*)\)\n  std of their channels: \(', capsys.readouterr().out)
     np.testing.assert_allclose([float(value) for value in printed[1].split(', ')], mean[: len(mean) // 2], rtol=1e-3)
 
@@ -163,27 +163,6 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
     for key, values in seen.items():
         assert found[key].dtype == values.dtype
         np.testing.assert_array_equal(found[key], values)
-
-
-def test_killed_it_goes_on_where_it_was(place, cached, tmp_path, monkeypatch):
-    read, asked = cache_latents.batch_of, []
-
-    def killed_at_the_second(source, rows, *names):
-        asked.append(rows.tolist())
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        return read(source, rows, *names)
-
-    monkeypatch.setattr(cache_latents, 'SAVED', 1)
-    monkeypatch.setattr(cache_latents, 'batch_of', killed_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        make(latent_run(place), tmp_path, 8)
-    with pytest.raises(UserError, match='8 of 12 clips'):
-        latent_run(place, latents=str(tmp_path)).training_source  # noqa: B018
-    assert make(latent_run(place), tmp_path, 8) == 12
-    assert asked[1:] == [[8, 9, 10, 11]] * 2
-    for name in ('moments.npy', 'about.json'):
-        assert (tmp_path / name).read_bytes() == (place / 'cache' / name).read_bytes()
 
 
 def test_a_scalar_that_was_not_stored_is_refused_before_training(place, cached):

@@ -9,7 +9,7 @@ import numpy as np
 from vdm_jax.errors import UserError
 
 # The last word of the Philox counter separates streams that share a seed: nothing drawn here repeats anywhere else.
-_ORDER_STREAM, _CLIP_STREAM, MIX_STREAM = 1, 2, 3
+_ORDER_STREAM, _CLIP_STREAM, MIX_STREAM, VIEW_STREAM = 1, 2, 3, 4
 _LOCK = threading.Lock()
 
 

@@ -19,6 +19,9 @@ class Source(Protocol):
     its own (`order(batch, seed, shuffle)`), and be `constant`: the same batch at every step. One that tells numbers of
     its clips names them in `scalars` and gives them as clip['scalars'], a dict; one with images beside its clips gives
     'images' uint8 (k, H, W, C) and 'image_label' int32 (k,), and says in `scored` what samples are to be held against.
+    One that tells more of its clips than can be kept with their latents (a caption, another one each time) gives
+    clip['drawn'], float64 (drawn,), which is kept, and from that alone `told_of(drawn, rng) -> dict` of arrays. One
+    that gives whole batches has `gather(ids, positions, seed, scalars) -> dict`.
     """
 
     frames: int
