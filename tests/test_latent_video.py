@@ -2,8 +2,15 @@
 
 import hashlib
 import json
+import os
+import random
 import re
+import socket
+import subprocess
+import sys
+import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +28,7 @@ from vdm_jax.run import Run
 from vdm_jax.train import checkpoint
 from vdm_jax.train.loop import position
 
+ROOT = Path(__file__).parents[1]
 VAE = {'channels': (8, 8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
 DATA = {'source': 'bouncing_balls', 'frames': 5, 'pixels': 16, 'size': 12}
 MOMENTS = 'moments-00000-of-00001.npy'
@@ -163,6 +171,79 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
     for key, values in seen.items():
         assert found[key].dtype == values.dtype
         np.testing.assert_array_equal(found[key], values)
+
+
+def start(place, out, number=0, count=1, port=0, *more):
+    """A process that makes latents, one of `count`."""
+    environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'} | {'XDG_CACHE_HOME': f'{place}/xla'}
+    if count > 1:
+        names = 'JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'
+        environment |= dict(zip(names, (f'localhost:{port}', str(count), str(number)), strict=True))
+    argv = [sys.executable, '-m', 'data_pipelines', 'cache-latents', f'--config={place}/latent.py']
+    argv += [f'--out={place}/{out}', '--batch=2', '--views=2', '--parts=4', *more]
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    return subprocess.Popen(argv, cwd=ROOT, env=environment, text=True, **pipes)
+
+
+def several(place, out, count, more=()):
+    """So many processes, of which the last one is given `more`."""
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    return [start(place, out, i, count, port, *(more if i == count - 1 else ())) for i in range(count)]
+
+
+def ends(processes):
+    """[(exit code, stdout, stderr)] of each."""
+    said = [process.communicate(timeout=240) for process in processes]
+    return [(process.returncode, *each) for process, each in zip(processes, said, strict=True)]
+
+
+def same_latents(directory, other):
+    """Moments may differ by a rounding, as programs for other devices are others."""
+    names = [sorted(path.name for path in where.iterdir()) for where in (directory, other)]
+    assert names[0] == names[1]
+    for name in names[0]:
+        if name.startswith('moments'):
+            np.testing.assert_allclose(np.load(directory / name), np.load(other / name), atol=1e-5)
+        else:
+            assert (directory / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.fixture(scope='module')
+def of_one(place):
+    """Two views of each clip, made by one process."""
+    make(latent_run(place), place / 'of_one', 2, views=2, parts=4)
+    return place / 'of_one'
+
+
+def test_two_processes_make_what_one_makes(place, of_one):
+    """Each its own parts; one speaks."""
+    (code, said, _), (other, *silent) = found = ends(several(place, 'of_two', 2))
+    assert (code, other) == (0, 0), found
+    assert 'moments of 12 clips in 2 views' in said and not silent[0] and 'views of clips left' not in silent[1]
+    same_latents(place / 'of_two', of_one)
+
+
+@pytest.mark.slow
+def test_killed_with_nine_at_random_moments_on_two_then_one_then_three(place, of_one):
+    for kill in range(10):
+        processes, until = several(place, 'killed', (2, 1, 3)[kill % 3]), time.monotonic() + random.uniform(2, 12)
+        while time.monotonic() < until and any(process.poll() is None for process in processes):
+            time.sleep(0.01)
+        for process in processes:
+            process.kill()
+        ends(processes)
+    ((code, *said),) = ends(several(place, 'killed', 1))
+    assert code == 0, said
+    same_latents(place / 'killed', of_one)
+
+
+@pytest.mark.slow
+def test_a_mistake_of_one_process_alone_is_told_by_both(place):
+    found = ends(several(place, 'mistaken', 2, ['--config.data.size=11']))
+    assert all(code == 2 and 'process 1: made with clips 11, and this run has 12' in err for code, _, err in found)
+    assert not (place / 'mistaken').exists()
 
 
 def test_a_scalar_that_was_not_stored_is_refused_before_training(place, cached):

@@ -4,18 +4,11 @@ import dataclasses
 import itertools
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from data_pipelines import __main__ as data_pipelines
 from data_pipelines import cache_latents
 from vdm_jax.build import experiment_from
 from vdm_jax.data import latent_set
@@ -25,8 +18,6 @@ from vdm_jax.data.order import VIEW_STREAM, Order, clip_generator, philox
 from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,102 +261,3 @@ def test_no_file_is_opened_twice_and_none_stays_open(tmp_path):
     assert max(opened) <= 7
     del latents, stream
     assert count() == before
-
-
-FILE = """
-from vdm_jax.config import ConfigDict
-
-
-def get_config(arg=None):
-    return ConfigDict({'data': {'source': 'bouncing_balls', 'frames': 5, 'pixels': 16, 'size': 22},
-                       'codec': {'name': 'video_vae', 'path': CODEC, 'model': VAE},
-                       'model': {'depth': 2, 'width': 16, 'heads': 2, 'patch': 1}, 'seed': 1})
-"""
-VAE = {'channels': (8, 8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
-
-
-@pytest.fixture(scope='module')
-def place(tmp_path_factory):
-    """An experiment file, and the latents that one process makes."""
-    from vdm_jax import cli
-
-    place = tmp_path_factory.mktemp('latents')
-    vae = f"'model': {{'name': 'video_vae', **{VAE!r}}}, 'train': {{'steps': 1, 'batch_size': 2}}"
-    text = FILE.replace("'codec': {'name': 'video_vae', 'path': CODEC, 'model': VAE},", '')
-    before, _, after = text.partition("'model'")
-    after = after[after.index('}, ') + 2 :]
-    (place / 'vae.py').write_text(f'{before}{vae},{after}')
-    (place / 'latent.py').write_text(FILE.replace('CODEC', repr(f'{place}/vae')).replace('VAE', repr(VAE)))
-    assert cli.main(['train', f'--config={place}/vae.py', f'--workdir={place}/vae']) == 0
-    assert data_pipelines.main([*command(place, 'alone'), '--parts=4']) == 0
-    return place
-
-
-def command(place, out, *more):
-    return ['cache-latents', f'--config={place}/latent.py', f'--out={place}/{out}', '--batch=2', '--views=2', *more]
-
-
-def start(place, out, number=0, count=1, port=0, *more):
-    """A process of its own, one of `count`."""
-    environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'} | {'XDG_CACHE_HOME': f'{place}/cache'}
-    if count > 1:
-        names = 'JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'
-        environment |= dict(zip(names, (f'localhost:{port}', str(count), str(number)), strict=True))
-    argv = [sys.executable, '-m', 'data_pipelines', *command(place, out, *more)]
-    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
-    return subprocess.Popen(argv, cwd=ROOT, env=environment, text=True, **pipes)
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        return free.getsockname()[1]
-
-
-def close(directory, other):
-    """The same files; moments may differ by a rounding, as other programs may be compiled for other devices."""
-    ours, theirs = files(directory), files(other)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        if name.startswith('moments'):
-            np.testing.assert_allclose(np.load(directory / name), np.load(other / name), atol=1e-5)
-        else:
-            assert ours[name] == theirs[name], name
-
-
-def test_two_processes_make_what_one_makes(place):
-    """Each its own parts; one speaks."""
-    port = free_port()
-    both = [start(place, 'both', number, 2, port, '--parts=4') for number in range(2)]
-    ends = [process.communicate(timeout=240) for process in both]
-    assert [process.returncode for process in both] == [0, 0], ends
-    assert 'moments of 22 clips in 2 views' in ends[0][0] and not ends[1][0] and 'views of clips left' not in ends[1][1]
-    close(place / 'both', place / 'alone')
-
-
-@pytest.mark.slow
-def test_killed_with_nine_at_random_moments_on_two_then_one_then_three(place):
-    """Whoever is left ends; started again, on another number of machines, it goes on."""
-    rng = np.random.default_rng()
-    for kill in range(10):
-        port, count = free_port(), (2, 1, 3)[kill % 3]
-        several = [start(place, 'killed', i, count, port, '--parts=4') for i in range(count)]
-        until = time.monotonic() + rng.uniform(2, 12)
-        while time.monotonic() < until and any(process.poll() is None for process in several):
-            time.sleep(0.01)
-        for process in several:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-    last = start(place, 'killed', 0, 1, 0, '--parts=4')
-    said = last.communicate(timeout=240)
-    assert last.returncode == 0, said
-    close(place / 'killed', place / 'alone')
-
-
-def test_a_mistake_of_one_process_alone_is_told_by_both(place):
-    port = free_port()
-    both = [start(place, 'mistaken', number, 2, port, *['--config.data.size=21'] * number) for number in range(2)]
-    ends = [process.communicate(timeout=240) for process in both]
-    assert [process.returncode for process in both] == [2, 2], ends
-    assert all('process 1: made with clips 21, and this run has 22' in err for _, err in ends), ends
-    assert not (place / 'mistaken').exists()
