@@ -134,7 +134,7 @@ def test_training_draws_a_view_a_time_and_is_told_the_rest(tmp_path):
             seen.add((view, clip['text'][2]))
     assert seen == set(itertools.product(range(3), (0, 1)))  # all views, all captions
     for rows in ([0, 1], [3, 2, 2]):  # of another host
-        with batches(latents, order, 5, 7, np.array(rows), ('shade',)) as stream:
+        with batches(latents, order, 5, 7, (rows,), ('shade',)) as stream:
             for step, batch in enumerate(stream, 5):
                 for name, values in batch.items():
                     np.testing.assert_array_equal(values, whole[step][name][rows])

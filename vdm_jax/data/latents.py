@@ -12,7 +12,7 @@ from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 
 # Fields of sources that change no clip: where files lie, how they are read, and what is told beside clips.
-MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'text'
+MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'limits', 'text'
 
 
 @dataclasses.dataclass(frozen=True)

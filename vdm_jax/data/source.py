@@ -22,6 +22,9 @@ class Source(Protocol):
     One that tells more of its clips than can be kept with their latents (a caption, another one each time) gives
     clip['drawn'], float64 (drawn,), which is kept, and from that alone `told_of(drawn, rng) -> dict` of arrays. One
     that gives whole batches has `gather(ids, positions, seed, scalars) -> dict`.
+    One whose clips can be cut in several shapes says what each has to offer (`extents() -> int64 (N, 3)`: frames,
+    height, width), and gives it as (T, H, W) in `clip(i, shape)` and `draw(i, rng, shape)`: `bucketed` asks for it, and
+    then has all its `shapes`, with `batch_sizes(batch)` of each, and `notes()`, lines to say when a run starts.
     """
 
     frames: int
@@ -44,12 +47,36 @@ class Source(Protocol):
         """Clip i as training sees it: start frame, crop and flip drawn from rng."""
 
 
+def shapes_of(source: Source) -> tuple[tuple[int, int, int, int], ...]:
+    """(T, H, W, C) of every bucket of its clips; the first is that of samples."""
+    return getattr(source, 'shapes', (source.shape,))
+
+
+def batch_sizes_of(source: Source, batch: int) -> tuple[int, ...]:
+    """Clips of a batch of every bucket, where they are `batch` unless a bucket says otherwise."""
+    return getattr(source, 'batch_sizes', lambda batch: (batch,))(batch)
+
+
 def held_out_of(source: Source) -> Source:
     """The source's test split; the source itself where training takes all of it."""
     if hasattr(source, 'test_split'):
         return source.test_split()
     trained = getattr(source, 'split', 'all')
     return dataclasses.replace(source, split='test') if trained == 'train' else source
+
+
+def extents(source: Source) -> np.ndarray:
+    """What each clip has of frames, height and width, int64 (N, 3).
+
+    Raises:
+      UserError: clips of such a source come in one shape.
+    """
+    if not hasattr(source, 'extents'):
+        raise UserError(
+            f'config.data: clips of a {type(source).__name__} come in one shape, and buckets ask for several; take '
+            'records or video_folder'
+        )
+    return source.extents()
 
 
 def ask(where: str, question: Callable):
