@@ -3,8 +3,10 @@
 import json
 import os
 
-from data_pipelines.assemble import FORMAT, MANIFEST
 from vdm_jax.errors import UserError
+
+MANIFEST = 'manifest.json'  # written last: a directory that has it is finished
+FORMAT = 1
 
 
 def read_manifest(directory: str) -> dict:
@@ -26,8 +28,3 @@ def read_manifest(directory: str) -> dict:
     if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
         raise UserError(f'{path} is no manifest of format {FORMAT}; build the set anew with this version')
     return manifest
-
-
-def printable(text: str) -> str:
-    """A name on one line of a terminal, whatever characters a file was called by."""
-    return ''.join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
