@@ -3,8 +3,10 @@
 import json
 import os
 
-from data_pipelines.assemble import FORMAT, MANIFEST
 from vdm_jax.errors import UserError
+
+MANIFEST = 'manifest.json'  # written last: a directory that has it is finished
+FORMAT = 1
 
 
 def read_manifest(directory: str) -> dict:
