@@ -10,8 +10,7 @@ import json
 import os
 
 from data_pipelines import inspect_set
-from data_pipelines.assemble import MANIFEST
-from data_pipelines.manifest import printable
+from data_pipelines.manifest import MANIFEST, printable
 from vdm_jax.data import decode
 from vdm_jax.data.cut import clip_indices
 from vdm_jax.data.video_folder import video_files

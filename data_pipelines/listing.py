@@ -210,10 +210,10 @@ def located(root: str, name: str) -> str:
 
 
 def _below(root, name):
-    """A path of a list as a name: relative to the root where it lies below it, with / between folders."""
+    """A path of a list as a name: relative to the root, with / between folders; as it is written where it leads out."""
     root = os.path.abspath(root)
-    path = os.path.normpath(os.path.join(root, name))
-    return os.path.relpath(path, root).replace(os.sep, '/')
+    path = os.path.relpath(os.path.join(root, name), root)
+    return name if path.split(os.sep)[0] == os.pardir else path.replace(os.sep, '/')
 
 
 def _name(inside, name):

@@ -6,8 +6,8 @@ import json
 import av
 import numpy as np
 
-from data_pipelines.assemble import FORMAT, MANIFEST
 from data_pipelines.inputs import INPUTS, write_inputs
+from data_pipelines.manifest import FORMAT, MANIFEST
 from tests.data.test_decode import coded, encode
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.data.records import Caption, Record

@@ -80,14 +80,16 @@ def test_a_flash_is_no_cut(length):
     video = scene(0, 40)
     video[20 : 20 + length] = 250
     assert cuts(video) == []
-    assert cuts(video, Shots(flash_seconds=0)) == [20, 20 + length]
+    assert cuts(video, Shots('content', flash_seconds=0)) == [20, 20 + length]
 
 
-def test_many_flashes_are_no_cuts():
+@pytest.mark.parametrize('detector', ['adaptive', 'content', 'hash', 'histogram'])
+@pytest.mark.parametrize('period', [3, 4, 8])
+def test_a_strobe_light_is_no_cut(detector, period):
     video = scene(0, 60)
-    for at in range(10, 50, 8):
+    for at in range(10, 50, period):
         video[at : at + 2] = 250
-    assert cuts(video) == []
+    assert cuts(video, Shots(detector)) == []
 
 
 def test_a_dropped_black_frame_is_no_cut():
@@ -103,7 +105,7 @@ def test_a_short_shot_that_is_followed_by_another_one_is_no_flash():
 def test_how_long_a_flash_may_be_is_told_in_seconds():
     video = scene(0, 40)
     video[20:24] = 250
-    assert cuts(video, fps=5) == [20, 24]
+    assert cuts(video, Shots('content'), fps=5) == [20, 24]
 
 
 @pytest.mark.parametrize('speed', [4, 10])
