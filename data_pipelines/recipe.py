@@ -6,11 +6,17 @@ fps = 16
 """
 
 import dataclasses
+import functools
 import tomllib
+from collections.abc import Iterable
 
+from data_pipelines import scores
 from data_pipelines.clips import Clips
+from data_pipelines.duplicates import Duplicates
+from data_pipelines.shots import Shots
 from vdm_jax.config import override, to_dataclass, to_dict
-from vdm_jax.data import decode, filters
+from vdm_jax.data import decode
+from vdm_jax.data.filters import FACTS, Filters, parse
 from vdm_jax.errors import UserError
 
 
@@ -38,14 +44,28 @@ class Recipe:
     """filters: conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.filters). split: only the
     inputs that a list says to be of it; '': all of them."""
 
+    shots: Shots = Shots()
     clips: Clips = Clips()
-    filters: tuple[str, ...] = ()
+    filters: tuple[str, ...] = scores.FILTERS
+    duplicates: Duplicates = Duplicates()
     limits: Limits = Limits()
     shards: Shards = Shards()
     split: str = ''
 
     def __post_init__(self):
-        filters.parse(self.filters, 'recipe.filters')
+        self.conditions  # noqa: B018, a mistake in one of them is one now
+
+    @functools.cached_property
+    def conditions(self) -> Filters:
+        return parse(self.filters, 'recipe.filters')
+
+    def check(self, listed: Iterable[str]) -> None:
+        """Raises: UserError for a filter on what there is not; listed: names of scores that the source gives."""
+        if taken := sorted(set(listed) & set(scores.SCORES)):
+            raise UserError(
+                f'--source: {taken[0]} is a score that is measured here; give that of the source another name'
+            )
+        self.conditions.check([*FACTS, *scores.SCORES, *listed])
 
     def as_dict(self) -> dict:
         """Nested plain values, every default among them."""

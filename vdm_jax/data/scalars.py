@@ -20,7 +20,7 @@ SCALARS = {'motion': motion}
 def told(clip: dict, names: Sequence[str]) -> dict:
     """The clip with the scalars of these names as float32, and without others that its source gives."""
     known = clip.get('scalars', {})
-    rest = {name: value for name, value in clip.items() if name != 'scalars'}
+    rest = {name: value for name, value in clip.items() if name not in ('scalars', 'drawn')}
     return rest | {name: np.float32(known[name] if name in known else SCALARS[name](clip['video'])) for name in names}
 
 
