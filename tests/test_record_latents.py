@@ -6,17 +6,23 @@ import jax
 import numpy as np
 import pytest
 
-from tests.data.small_set import write_set
+from data_pipelines.cache_latents import cache
+from data_pipelines.cache_text import cache as cache_text
+from data_pipelines.cache_text import texts_of
+from tests.data.small_set import record, write_set
 from vdm_jax.build import experiment_from
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.clips import batch_of
 from vdm_jax.data.mixture import Mixture
+from vdm_jax.data.order import order_of
+from vdm_jax.data.pipeline import batches
 from vdm_jax.data.record_source import Records
-from vdm_jax.data.records import Record
+from vdm_jax.data.records import Caption, Record
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import EvaluateConfig
 from vdm_jax.pretrained import weights
 from vdm_jax.run import Run
+from vdm_jax.text.hashing import Hashing
 
 VAE = {'channels': (4, 4, 8), 'patch': 2, 'blocks': 1, 'groups': 2, 'latent': 2}
 CLIPS = {'source': 'bouncing_balls', 'frames': 5, 'pixels': 16, 'size': 3}
@@ -104,3 +110,29 @@ def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
     model = dataclasses.replace(run.experiment.model, scalars=('motion',))
     with pytest.raises(UserError, match='config.model.scalars=motion: clips of this source tell fps; choose'):
         Run(dataclasses.replace(run.experiment, model=model), DEVICES).check()
+
+
+def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tmp_path):
+    """Those that hold for each clip, one of them drawn, the same as without a cache; made before there were texts."""
+    told = [(Caption('early', 1.0, 0.0, 0.5), Caption('late', 1.0, 0.5, 2.0)), (), (Caption('a'), Caption('b c'))]
+    videos = [record(f'{i}', 16, 60 * i, captions=captions) for i, captions in enumerate(told)]
+    data = records(place, label='none', start='first') | {'path': write_set(tmp_path / 'set', videos, shards=1)}
+    cache(run_of(place, data), tmp_path / 'latents', 3)
+    cache_text(texts_of([data['path']])[0], Hashing(8, 2), tmp_path / 'texts')
+    run = run_of(place, data | {'text': f'{tmp_path}/texts'})
+    cached = Run(dataclasses.replace(run.experiment, latents=f'{tmp_path}/latents'), DEVICES)
+    drawn = []
+    for each in (run, cached):
+        order = order_of(each.source, 3, seed=1)
+        with batches(each.training_source, order, stop_step=8) as stream:
+            drawn.append([(batch['text'], batch['text_mask']) for batch in stream])
+    np.testing.assert_array_equal(*(np.concatenate([text for text, _ in each]) for each in drawn))
+    lengths = {int(count) for _, mask in drawn[1] for count in mask.sum(1)}
+    assert lengths == {0, 1, 2}
+    mixed = Mixture((cached.source, dataclasses.replace(cached.source, text=None)))
+    assert mixed.drawn == 4 and len(mixed[4]['drawn']) == 4
+    rng = lambda: np.random.default_rng(2)
+    for i in (0, 2, 5):
+        clip = mixed.draw(i, rng())
+        again = mixed.told_of(clip['drawn'], rng())
+        np.testing.assert_array_equal(again['text'], clip['text'])

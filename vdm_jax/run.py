@@ -55,9 +55,9 @@ class Run:
         latents = self.experiment.latents
         if latents is None:
             return self.source
-        if 'codec' not in self.abstract_frozen or self.has_images or self.text_fingerprint:
+        if 'codec' not in self.abstract_frozen or self.has_images:
             raise UserError(
-                f'config.latents={latents}: wants a codec with weights, and clips without images or text beside them'
+                f'config.latents={latents}: wants a codec with weights, and clips without images beside them'
             )
         found = Latents(latents, self.source)
         found.check(self.encoding, self.model.scalars)
