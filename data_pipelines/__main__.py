@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from data_pipelines import build, cache_latents, inspect_folder, verify
+from data_pipelines import build, cache_latents, cache_text, inspect_folder, verify
 from vdm_jax.errors import UserError
 
 COMMANDS = {
@@ -11,6 +11,7 @@ COMMANDS = {
     'inspect': inspect_folder,  # what a folder of videos, or a set of records, holds
     'verify': verify,  # whether a set of records is undamaged
     'cache-latents': cache_latents,  # latents of every clip of an experiment's source
+    'cache-text': cache_text,  # embeddings of every caption of a set
 }
 
 

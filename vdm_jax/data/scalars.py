@@ -26,7 +26,7 @@ def told(clip: dict, names: Sequence[str]) -> dict:
 
 def given(source) -> tuple[str, ...]:
     """All that clips of this source can tell."""
-    return (*getattr(source, 'scalars', ()), *SCALARS)
+    return tuple(dict.fromkeys((*getattr(source, 'scalars', ()), *SCALARS)))
 
 
 def check(source, names: Sequence[str]) -> None:
