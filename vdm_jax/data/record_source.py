@@ -102,7 +102,7 @@ class Records:
     @property
     def scalars(self) -> tuple[str, ...]:
         """What the clips tell of themselves."""
-        return ('fps', *self.records.scores)
+        return tuple(dict.fromkeys(('fps', *self.records.scores)))
 
     @functools.cached_property
     def text_cache(self) -> TextCache | None:
