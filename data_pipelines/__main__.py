@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from data_pipelines import cache_latents, inspect_folder
+from data_pipelines import build, cache_latents, inspect_folder
 from vdm_jax.errors import UserError
 
 COMMANDS = {
+    'build': build,  # videos with captions, labels or nothing -> a set of records
     'inspect': inspect_folder,  # what a folder of videos holds
     'cache-latents': cache_latents,  # latents of every clip of an experiment's source
 }
@@ -21,17 +22,19 @@ def main(arguments=None):
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    parsed, more = parser.parse_known_args(arguments)
-    takes = [item for item in more if item.startswith('--config.')] if hasattr(parsed, 'config') else []
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    own = arguments.index('--') if '--' in arguments else len(arguments)
+    parsed, more = parser.parse_known_args(arguments[:own])
+    groups = [f'--{group}.' for group in ('config', 'recipe') if hasattr(parsed, group)]
+    takes = [item for item in more if item.startswith(tuple(groups))]
     if strange := [item for item in more if item not in takes]:
         parser.error(f'unrecognized arguments: {" ".join(strange)}')
-    parsed.assignments = takes
+    parsed.assignments, parsed.engine = takes, arguments[own + 1 :]  # after --: of what a command runs on
     try:
-        parsed.run(parsed)
+        return parsed.run(parsed) or 0
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == '__main__':

@@ -105,8 +105,8 @@ def load_experiment(spec: str) -> dict:
     return _plain(module.get_config(arg or None))
 
 
-def override(groups: dict, assignments: list[str]) -> dict:
-    """Sets 'config.group.key=value' assignments on top of nested dicts; returns a new tree.
+def override(groups: dict, assignments: list[str], root: str = 'config') -> dict:
+    """Sets 'config.group.key=value' assignments (`root` is the first word) on top of nested dicts; returns a new tree.
 
     An item of a list that the experiment file has is named by its number: 'config.data.sources.0.path=DIR'.
     """
@@ -114,8 +114,8 @@ def override(groups: dict, assignments: list[str]) -> dict:
     for assignment in assignments:
         name, equals, text = assignment.removeprefix('--').partition('=')
         parts = name.split('.')
-        if parts[0] != 'config' or len(parts) < 2 or not equals:
-            raise UserError(f'{assignment}: want --config.GROUP.KEY=VALUE')
+        if parts[0] != root or len(parts) < 2 or not equals:
+            raise UserError(f'{assignment}: want --{root}.GROUP.KEY=VALUE')
         place = groups
         for above, part in zip(parts, parts[1:-1], strict=False):
             part = _item(place, part, f'{name}: {above}')

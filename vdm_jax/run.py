@@ -67,7 +67,7 @@ class Run:
     def encoding(self) -> dict:
         """Clips, config and weights that the latents of the source's clips are made with, as JSON values by name."""
         e, after = self.experiment, [f'config.codec.{name}' for name in AFTER]
-        data = {k: v for k, v in flat(e.data, 'config.data').items() if k.rpartition('.')[2] not in MOVABLE}
+        data = {k: v for k, v in flat(e.data, 'config.data').items() if not {*k.split('.')} & {*MOVABLE}}
         codec = {k: v for k, v in flat(e.codec, 'config.codec').items() if k not in after}
         return {'clips': self.clips} | data | codec | {'weights': self.codec_fingerprint}
 

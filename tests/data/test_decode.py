@@ -188,15 +188,25 @@ def test_damaged_files_never_fail_in_another_way(tmp_path):
                 assert str(error)
 
 
-def test_too_large_frames_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
-    path = encode(tmp_path / 'a.mp4', coded(3))
-    video = decode.probe(path)
-    monkeypatch.setattr(decode, 'MAX_READ_PIXELS', 64 * 32 * 2)
-    with pytest.raises(decode.BrokenVideoError, match='decodes more than'):
+def test_a_file_that_asks_for_more_than_the_limits_is_broken(tmp_path):
+    path = encode(tmp_path / 'a.mp4', coded(30))
+    for limits, message in (
+        ({'frame_pixels': 64 * 32 - 1}, '64x32 frames are larger than 2047 pixels'),
+        ({'frames': 29}, 'more than 29 frames'),
+        ({'seconds': 1.1}, '1 seconds are more than 1'),
+    ):
+        with pytest.raises(decode.BrokenVideoError, match=message):
+            decode.probe(path, decode.Limits(**limits))
+    exact = decode.Limits(frame_pixels=64 * 32, frames=30, seconds=1.2, read_pixels=64 * 32 * 2)
+    video = decode.probe(path, exact)
+    assert decode.read(video, [1]).shape == (1, 32, 64, 3)
+    with pytest.raises(decode.BrokenVideoError, match='decodes more than 4096 pixels'):
         decode.read(video, [2])
-    monkeypatch.setattr(decode, 'MAX_FRAME_PIXELS', 64)
-    with pytest.raises(decode.BrokenVideoError, match='64x32 frames are larger'):
-        decode.probe(path)
+
+
+def test_limits_are_more_than_nothing():
+    with pytest.raises(ValueError, match='frames is 0'):
+        decode.Limits(frames=0)
 
 
 def test_transparency_is_laid_over_white(tmp_path):

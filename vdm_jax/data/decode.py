@@ -1,13 +1,16 @@
 """Video files -> frames, with PyAV: what a file holds, and exactly the frames asked for.
 
 Files, by path or as the bytes in them, come from anywhere, so they are opened with a list of allowed formats (a
-playlist dressed up as an mp4 would open other files and addresses), frame sizes are capped before anything is decoded,
-and so is the work one read may cost.
+playlist dressed up as an mp4 would open other files and addresses), names are never read as addresses or options, and
+what a file may ask for has `Limits`. Whatever is wrong with one comes out as BrokenVideoError.
 """
 
 import contextlib
 import dataclasses
+import errno
 import io
+import os
+import stat
 
 import numpy as np
 
@@ -15,13 +18,34 @@ from vdm_jax.data.transforms import over_white, resize, turn
 from vdm_jax.errors import UserError
 
 FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif'
-MAX_FRAME_PIXELS = 2**25  # 8K (7680 x 4320) fits
-MAX_FRAMES = 2**20  # in one file: 12 hours at 24 frames/s
-MAX_READ_PIXELS = 2**36  # decoded in one read: 20 minutes of 1080p
+COVER = 1024  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC: the picture on the cover of a song
 
 
 class BrokenVideoError(Exception):
     """A file, or a part of it, that does not decode; the message is the reason, without the file's name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a file may ask for; one that asks for more is broken.
+
+    frame_pixels: width times height of a frame. frames, seconds: in one file. read_pixels: decoded in one `read`.
+    """
+
+    frame_pixels: int = 2**25  # 8K (7680 x 4320) fits
+    frames: int = 2**20  # 12 hours at 24 frames/s
+    seconds: float = 86400.0
+    read_pixels: int = 2**36  # 20 minutes of 1080p
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f'{field.name} is {getattr(self, field.name)}; it must be more than 0')
+
+    def check_size(self, width, height):
+        """Raises BrokenVideoError for frames that are too large."""
+        if width * height > self.frame_pixels:
+            raise BrokenVideoError(f'{width}x{height} frames are larger than {self.frame_pixels} pixels')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +55,8 @@ class Video:
     width, height: of the upright picture, in pixels; rotation: degrees the stored picture is turned counterclockwise.
     times: seconds of each frame from the first, float64 (frames,). fps: frames a second as the container says.
     pts: the frames' timestamps in the stream's own unit, int64 (frames,), or None where they cannot be relied on (AVI):
-    then frames are counted from the start. keys: timestamps at which decoding may begin.
+    then frames are counted from the start. keys: timestamps at which decoding may begin. limits: those it was probed
+    with, which hold for reading it too.
     """
 
     path: str | bytes
@@ -43,6 +68,7 @@ class Video:
     times: np.ndarray
     pts: np.ndarray | None
     keys: np.ndarray | None
+    limits: Limits = Limits()  # noqa: RUF009, frozen
 
     @property
     def frames(self):
@@ -55,39 +81,67 @@ class Video:
 
 
 @contextlib.contextmanager
-def opened(path):
-    """(container, its first video stream), open; FFmpeg's complaints inside come out as BrokenVideoError."""
+def opened(path, limits=Limits()):  # noqa: B008, frozen
+    """(container, its first video stream), open; whatever goes wrong inside comes out as BrokenVideoError."""
     try:
         import av
     except ImportError:
         raise UserError("reading video needs PyAV, which is not installed: pip install 'vdm_jax[video]'") from None
+    most = {'max_pixels': str(limits.frame_pixels)}  # decoders ask before they allocate
+    options = {'format_whitelist': FORMATS, 'protocol_whitelist': 'file', **most}
+    with _reasons(), _file(path) as file, av.open(file, options=options) as container:
+        streams = [stream for stream in container.streams.video if not stream.disposition & COVER]
+        if not streams:
+            raise BrokenVideoError('no video in it')
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise BrokenVideoError('no decoder for its codec')
+        limits.check_size(stream.width, stream.height)
+        stream.codec_context.options = most
+        stream.codec_context.thread_count = 1  # the loader runs many files at once; frame threads only add delay
+        yield container, stream
+
+
+@contextlib.contextmanager
+def _reasons():
+    """What FFmpeg and PyAV complain of, as BrokenVideoError."""
+    import av
+
     try:
-        file = io.BytesIO(path) if isinstance(path, bytes) else str(path)
-        with av.open(file, options={'format_whitelist': FORMATS, 'protocol_whitelist': 'file'}) as container:
-            if not container.streams.video:
-                raise BrokenVideoError('no video in it')
-            stream = container.streams.video[0]
-            if stream.codec_context is None:
-                raise BrokenVideoError('no decoder for its codec')
-            if stream.width * stream.height > MAX_FRAME_PIXELS:
-                raise BrokenVideoError(
-                    f'{stream.width}x{stream.height} frames are larger than {MAX_FRAME_PIXELS} pixels'
-                )
-            stream.codec_context.thread_count = 1  # the loader runs many files at once; frame threads only add delay
-            yield container, stream
-    except (av.FFmpegError, UnicodeDecodeError, MemoryError) as error:
+        yield
+    except (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError) as error:
+        if getattr(error, 'errno', None) in (errno.EMFILE, errno.ENFILE):  # too many open: no fault of the file
+            raise
         raise BrokenVideoError(getattr(error, 'strerror', None) or str(error) or type(error).__name__) from error
 
 
-def probe(path):
+@contextlib.contextmanager
+def _file(path):
+    """What PyAV is to open: never a name that FFmpeg could take for an address or for more than one file."""
+    if isinstance(path, bytes):
+        yield io.BytesIO(path)
+        return
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+        raise BrokenVideoError('a folder' if stat.S_ISDIR(about.st_mode) else 'no ordinary file')
+    try:
+        name = str(path).encode().decode()
+    except UnicodeEncodeError:  # a name that is not UTF-8, which PyAV cannot pass on
+        with open(path, 'rb') as file:
+            yield file
+    else:
+        yield f'file:{name}'
+
+
+def probe(path, limits=Limits()):  # noqa: B008, frozen
     """The Video at path, its frames counted by walking through the packets; only the first frame is decoded.
 
     path may be the bytes of a file instead, which the Video then keeps.
-    Raises BrokenVideoError if nothing decodes, or if the file ends before the number of frames (mp4, avi) or the time
-    (webm, mkv) that its header promises; a GIF's promises neither.
+    Raises BrokenVideoError if nothing decodes, if it asks for more than `limits`, or if the file ends before the number
+    of frames (mp4, avi) or the time (webm, mkv) that its header promises; a GIF's promises neither.
     """
     first, seen, shown, keys, end = None, 0, [], [], 0.0
-    with opened(path) as (container, stream):
+    with opened(path, limits) as (container, stream):
         for packet in container.demux():
             if packet.size and packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
@@ -98,8 +152,8 @@ def probe(path):
             if not packet.size:
                 continue
             seen += 1
-            if seen > MAX_FRAMES:
-                raise BrokenVideoError(f'more than {MAX_FRAMES} frames')
+            if seen > limits.frames:
+                raise BrokenVideoError(f'more than {limits.frames} frames')
             if packet.is_keyframe:
                 keys.append(packet.pts)
             if keys and _is_shown(packet, stream):
@@ -114,14 +168,19 @@ def probe(path):
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         unit, codec, counted_only = float(stream.time_base), stream.codec_context.name, container.format.name == 'avi'
     path = path if isinstance(path, bytes) else str(path)
+    limits.check_size(first.width, first.height)
     rotation = round(first.rotation / 90) * 90 % 360
     width, height = (first.width, first.height) if rotation % 180 == 0 else (first.height, first.width)
 
     if counted_only or None in shown + keys or len(set(shown)) < len(shown):
-        return Video(path, codec, width, height, rotation, fps, np.arange(len(shown)) / fps, None, None)
-    pts = np.sort([stamp for stamp in shown if stamp >= keys[0]])  # earlier ones lean on a frame that is missing
-    times = (pts - pts[0]) * unit
-    return Video(path, codec, width, height, rotation, fps, times, pts, np.sort(keys))
+        times, pts, keys = np.arange(len(shown)) / fps, None, None
+    else:
+        pts = np.sort([stamp for stamp in shown if stamp >= keys[0]])  # earlier ones lean on a frame that is missing
+        times, keys = (pts - pts[0]) * unit, np.sort(keys)
+    video = Video(path, codec, width, height, rotation, fps, times, pts, keys, limits)
+    if not 0 < video.seconds <= limits.seconds:
+        raise BrokenVideoError(f'{video.seconds:.0f} seconds are more than {limits.seconds:.0f}')
+    return video
 
 
 def _promised(container, stream):
@@ -190,17 +249,16 @@ def _key_before(video, number):
 def _decoded(video, key=None, budget=None):
     """Yields (number or None, PyAV's frame) from the keyframe with timestamp `key` on; at most `budget` pixels."""
     numbers = None if video.pts is None else {int(stamp): i for i, stamp in enumerate(video.pts)}
-    with opened(video.path) as (container, stream):
+    with opened(video.path, video.limits) as (container, stream):
         if key is not None:
             next(
                 container.decode(stream), None
             )  # the first packet can say which encoder's mistakes to allow for (x264 4:4:4)
             container.seek(key, stream=stream, backward=True)
         for count, frame in enumerate(container.decode(stream)):
-            if frame.width * frame.height > MAX_FRAME_PIXELS:
-                raise BrokenVideoError(f'{frame.width}x{frame.height} frames are larger than {MAX_FRAME_PIXELS} pixels')
+            video.limits.check_size(frame.width, frame.height)
             if budget is not None and (budget := budget - frame.width * frame.height) < 0:
-                raise BrokenVideoError(f'reading it decodes more than {MAX_READ_PIXELS} pixels')
+                raise BrokenVideoError(f'reading it decodes more than {video.limits.read_pixels} pixels')
             yield count if numbers is None else numbers.get(frame.pts), frame
 
 
@@ -208,7 +266,7 @@ def _collect(video, wanted, size, key=None):
     """{number: frame uint8 (*size, 3)} of the wanted numbers, decoding from the keyframe with timestamp `key`."""
     wanted = set(wanted.tolist())
     frames = {}
-    for number, frame in _decoded(video, key, MAX_READ_PIXELS):
+    for number, frame in _decoded(video, key, video.limits.read_pixels):
         if frame.is_corrupt and (number in wanted or key is not None):
             raise BrokenVideoError(f'frame {number} is damaged')
         if number in wanted:

@@ -13,7 +13,7 @@ from vdm_jax.errors import UserError
 
 ARRAY, ABOUT = 'moments.npy', 'about.json'
 # Fields of sources that change no clip: where files lie, and how they are read.
-MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken'
+MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'limits'
 
 
 @dataclasses.dataclass(frozen=True)

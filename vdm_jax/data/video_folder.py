@@ -53,8 +53,9 @@ class VideoFolder:
 
     A video that does not decode keeps its place and the next one (in the sorted order, round the end) is read instead,
     so that the order does not hang on what one host could read; the run stops when more than `max_broken` of the files
-    are broken. Both kinds are counted and named. If all videos, resized, fit in `cache_mb` (2**20 bytes), each is
-    decoded whole and kept in memory once it is asked for again; nothing but the speed depends on it.
+    are broken, as are those that ask for more than `limits`. Both kinds are counted and named. If all videos, resized,
+    fit in `cache_mb` (2**20 bytes), each is decoded whole and kept in memory once it is asked for again; nothing but
+    the speed depends on it.
     """
 
     path: str = ''
@@ -70,6 +71,7 @@ class VideoFolder:
     split: Literal['all', 'train', 'test'] = 'all'
     held_out: float = 0.1
     max_broken: float = 0.1
+    limits: decode.Limits = decode.Limits()  # noqa: RUF009, frozen
     cache_mb: int = 512
     threads: int = 4
     prefetch: int = 16
@@ -176,7 +178,7 @@ class VideoFolder:
 
     def _probe(self, name):
         try:
-            return decode.probe(os.path.join(self.path, name))
+            return decode.probe(os.path.join(self.path, name), self.limits)
         except decode.BrokenVideoError as error:
             return error
 

@@ -1,0 +1,147 @@
+"""Parts -> shards, tables and manifest: all that looks at more than one input, in the order of the listing.
+
+    DIR/work/plan      what goes where; there once every input has its part
+    DIR/work/rows-K    the table's rows of shard K; there once the shard is
+    DIR/manifest.json  comes last: a directory that has it is finished
+
+Each step may be cut off anywhere and is done again; parts go as soon as their records are in a shard, so that the disk
+holds one copy and a shard.
+"""
+
+import collections
+import hashlib
+import json
+import os
+
+import msgpack
+
+from data_pipelines import parts
+from data_pipelines.inputs import INPUTS, write_inputs
+from data_pipelines.listing import Listing, digest
+from data_pipelines.recipe import Recipe
+from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
+from vdm_jax.errors import UserError
+
+MANIFEST = 'manifest.json'
+FORMAT = 1
+
+
+def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, done=lambda records: None) -> dict:
+    """Makes the set in `out` of the parts in `folder`, which are used up; returns the manifest. done: called with the
+    number of records after each shard.
+
+    Raises: UserError where a part was damaged since it was written.
+    """
+    plan_file = os.path.join(folder, 'plan')
+    if not os.path.exists(plan_file):
+        store(plan_file, msgpack.packb(_plan(folder, listing, recipe)))
+    with open(plan_file, 'rb') as file:
+        plan = msgpack.unpackb(file.read())
+    shards, rows = plan['shards'], []
+    last = {name: number for number, shard in enumerate(shards) for name, _ in shard}
+    for name in plan['names']:
+        if name not in last:
+            _remove(parts.path_of(folder, name))
+    for number, shard in enumerate(shards):
+        rows += _shard(out, folder, shard, number, len(shards))
+        for name, _ in shard:
+            if last[name] == number:
+                _remove(parts.path_of(folder, name))
+        done(sum(len(places) for _, places in shard))
+    for name, write, table in ((TABLE, write_table, rows), (INPUTS, write_inputs, plan['rows'])):
+        new = os.path.join(folder, 'table.new')
+        write(new, table)
+        os.replace(new, os.path.join(out, name))
+    manifest = {
+        'format': FORMAT,
+        **plan['counts'],
+        'ignored_files': dict(listing.ignored),
+        'unused_columns': list(listing.unused),
+        'frames': sum(row['frames'] for row in rows),
+        'seconds': round(sum(row['frames'] / row['fps'] for row in rows), 3),
+        'recipe': recipe.as_dict(),
+        'versions': versions,
+        'shards': [_file(out, shard_name(k, len(shards))) for k in range(len(shards))],
+        'tables': [_file(out, TABLE), _file(out, INPUTS)],
+    }
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + '\n'
+    store(os.path.join(out, MANIFEST), text.encode(), os.path.join(folder, 'manifest.new'))
+    return manifest
+
+
+def _plan(folder, listing, recipe):
+    """{shards: [[[name, [[place, size], ...]], ...], ...], rows: of INPUTS, counts, names}."""
+    rows, picked = [], []
+    clips, uncaptioned = collections.Counter(), 0
+    fates, reasons = collections.Counter(), {'inputs': collections.Counter(), 'clips': collections.Counter()}
+    for item in listing.items:
+        found = parts.index(parts.path_of(folder, item.name))
+        if found is None:
+            raise UserError(f'{folder}: the part of {item.name} was damaged; remove the directory and build anew')
+        whole, dropped = found['input'], [clip for clip in found['clips'] if 'place' not in clip]
+        kept = [clip for clip in found['clips'] if 'place' in clip]
+        rows.append({'input': item.name, 'listed': digest(item), 'clips': len(kept), **whole})
+        rows += [{'input': item.name, 'fate': 'dropped', **clip} for clip in dropped]
+        if kept:
+            picked.append([item.name, [[clip['place'], clip['size']] for clip in kept]])
+        fates[whole['fate']] += 1
+        reasons['inputs'].update([whole['reason']] if whole['reason'] else [])
+        reasons['clips'].update(clip['reason'] for clip in dropped)
+        clips['kept'] += len(kept)
+        clips['dropped'] += len(dropped)
+        uncaptioned += sum(not clip['captions'] for clip in kept)
+    counts = {
+        'inputs': {fate: fates[fate] for fate in ('kept', 'dropped', 'broken')},
+        'clips': {fate: clips[fate] for fate in ('kept', 'dropped')} | {'without_caption': uncaptioned},
+        'reasons': {kind: dict(sorted(which.items())) for kind, which in reasons.items()},
+    }
+    names = [item.name for item in listing.items]
+    return {'shards': _shards(picked, recipe.shards.megabytes * 1e6), 'rows': rows, 'counts': counts, 'names': names}
+
+
+def _shards(picked, most):
+    """The records, in order, in shards of at most so many bytes, but a record at least."""
+    shards, size = [], most + 1
+    for name, places in picked:
+        for place in places:
+            if size + place[1] > most:
+                shards.append([])
+                size = 0
+            size += place[1]
+            if not shards[-1] or shards[-1][-1][0] != name:
+                shards[-1].append([name, []])
+            shards[-1][-1][1].append(place)
+    return shards
+
+
+def _shard(out, folder, shard, number, count):
+    """Writes one shard where it is not there yet; returns its rows."""
+    path, known = os.path.join(out, shard_name(number, count)), os.path.join(folder, f'rows-{number}')
+    if not os.path.exists(path):
+        new = os.path.join(folder, 'shard.new')
+        records = (r for name, places in shard for r in parts.records(parts.path_of(folder, name), places))
+        store(known, msgpack.packb(write_shard(new, records, number)))
+        os.replace(new, path)
+    with open(known, 'rb') as file:
+        return msgpack.unpackb(file.read())
+
+
+def store(path: str, content: bytes, new: str | None = None) -> None:
+    """Writes a file that is there whole or not at all; new: where it is made."""
+    new = new or f'{path}.new'
+    with open(new, 'wb') as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
+
+
+def _file(out, name):
+    path = os.path.join(out, name)
+    with open(path, 'rb') as file:
+        return {'name': name, 'bytes': os.path.getsize(path), 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
+
+
+def _remove(path):
+    if os.path.exists(path):
+        os.remove(path)

@@ -1,0 +1,118 @@
+"""What is being built in a directory, so that a build that goes on, or is asked for again, is the same one."""
+
+import fcntl
+import json
+import os
+import platform
+from importlib import metadata
+
+from data_pipelines import parts
+from data_pipelines.assemble import MANIFEST, store
+from data_pipelines.inputs import INPUTS
+from data_pipelines.listing import Listing, digest
+from data_pipelines.recipe import Recipe
+from vdm_jax import __version__
+from vdm_jax.config import differences
+from vdm_jax.errors import UserError
+
+WORK = 'work'  # the folder in DIR that is there while the build is not finished
+STATE = 'build.json'  # in it
+PACKAGES = (
+    'numpy',
+    'av',
+    'pillow',
+    'opencv-python-headless',
+    'scenedetect-headless',
+    'imagehash',
+    'msgpack',
+    'array_record',
+    'pyarrow',
+)
+
+
+def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict] | None:
+    """(the folder to work in, the versions that make the set), or None where the set is finished already.
+
+    Raises: UserError for a directory that holds something else, or was begun with another recipe, source or versions.
+    """
+    about = {'recipe': recipe.as_dict(), 'versions': versions(), 'listed': {i.name: digest(i) for i in listing.items}}
+    folder, manifest = os.path.join(out, WORK), os.path.join(out, MANIFEST)
+    if os.path.exists(manifest):
+        finished = about | {'recipe': _read(manifest, out)['recipe'], 'listed': _listed(out)}
+        _compare(out, finished, about)
+        return None
+    state = os.path.join(folder, STATE)
+    if os.path.exists(state):
+        _compare(out, _read(state, out), about)
+    elif strange := sorted(set(os.listdir(out)) - {WORK} if os.path.isdir(out) else ()):
+        raise UserError(f'--out={out} holds {strange[0]}, which is no build that was begun; name an empty directory')
+    for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones
+        os.makedirs(os.path.join(folder, name), exist_ok=True)
+    store(state, json.dumps(about, ensure_ascii=False).encode())
+    return folder, about['versions']
+
+
+def lock(folder: str):
+    """An open file that keeps other builds out of the folder, until it is closed or its process ends.
+
+    Raises: UserError where another one is at work.
+    """
+    file = open(os.path.join(folder, 'lock'), 'w')  # noqa: SIM115, open for as long as the build runs
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(f'--out={os.path.dirname(folder)}: another build is at work there; wait for it') from None
+    except OSError:  # a file system without locks
+        pass
+    return file
+
+
+def versions() -> dict[str, str]:
+    """Of everything that has a say in what comes out."""
+    found = {'vdm_jax': __version__, 'python': platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # another build of it (opencv-python), or not needed by the recipe
+            continue
+    return found
+
+
+def _compare(out, old, new):
+    what = None
+    if changed := differences(old['recipe'], new['recipe'], 'recipe'):
+        key, (before, now) = next(iter(changed.items()))
+        what = f'{key} was {before}, now it is {now}'
+    elif changed := differences(old['versions'], new['versions'], 'version of'):
+        key, (before, now) = next(iter(changed.items()))
+        what = f'{key.replace(".", " ", 1)} was {before}, now it is {now}'
+    elif old['listed'] != new['listed']:
+        name = min(n for n in old['listed'] | new['listed'] if old['listed'].get(n) != new['listed'].get(n))
+        if name not in new['listed']:
+            what = f'{name} is no longer in the source'
+        elif name not in old['listed']:
+            what = f'{name} was not in the source'
+        else:
+            what = f'{name} has another size, captions, label, scores or times than it had'
+    if what:
+        raise UserError(f'--out={out} was begun with something else: {what}; name another directory, or remove it')
+
+
+def _listed(out):
+    from pyarrow import ArrowException, parquet
+
+    try:
+        table = parquet.read_table(os.path.join(out, INPUTS), columns=['input', 'listed'])
+    except (OSError, ArrowException) as error:
+        raise UserError(f'--out={out}: {INPUTS} cannot be read: {str(error).splitlines()[0]}') from None
+    rows = zip(table['input'].to_pylist(), table['listed'].to_pylist(), strict=True)
+    return {name: code for name, code in rows if code is not None}
+
+
+def _read(path, out):
+    try:
+        with open(path, encoding='utf-8') as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f'--out={out}: {os.path.basename(path)} cannot be read: {error}') from None

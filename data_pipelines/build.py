@@ -1,0 +1,119 @@
+"""videos with captions, labels or nothing -> a set of records: cut into shots, scored, filtered, encoded, accounted for
+
+Killed anywhere and started again it goes on; the result is the same to the byte, for any number of workers.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+
+from data_pipelines import begun, parts, pool
+from data_pipelines.assemble import MANIFEST, assemble
+from data_pipelines.listing import listed
+from data_pipelines.recipe import read_recipe
+from vdm_jax import places
+from vdm_jax.errors import UserError
+
+
+def add_arguments(parser):
+    parser.add_argument('--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .jsonl, .parquet')
+    parser.add_argument('--out', required=True, metavar='DIR', help='where the set goes')
+    parser.add_argument('--recipe', metavar='FILE', help='TOML; --recipe.GROUP.KEY=VALUE changes one of its values')
+    parser.add_argument('--root', metavar='DIR', help="what a list's paths are relative to (default: its own folder)")
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes (default: all cores; 0: this one)')
+    parser.add_argument(
+        '--runner', choices=('local', 'beam'), default='local', help='beam: Apache Beam, its own options after --'
+    )
+
+
+def run(arguments) -> int:
+    """Builds the set, or goes on with it; returns the exit code: 3 where it was interrupted.
+
+    Raises: UserError for anything that is the user's to mend.
+    """
+    if arguments.workers < 0:
+        raise UserError(f'--workers={arguments.workers}: want 0 or more')
+    if arguments.engine and arguments.runner != 'beam':
+        raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
+    recipe = read_recipe(arguments.recipe, arguments.assignments)
+    out = os.path.normpath(arguments.out)
+    places.try_writing(out, False)
+    listing = listed(arguments.source, arguments.root)
+    begin = begun.begin(out, listing, recipe)
+    if begin is None:
+        shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
+        with open(os.path.join(out, MANIFEST), encoding='utf-8') as file:
+            print(f'{summary(out, json.load(file))}\nit was built before; nothing was done')
+        return 0
+    folder, versions = begin
+    try:
+        with begun.lock(folder):
+            _make_parts(arguments, listing.items, recipe, folder)
+            with _bar('records', None) as bar:
+                manifest = assemble(out, folder, listing, recipe, versions, bar.update)
+    except KeyboardInterrupt:
+        print(f'\nstopped; the same command goes on with {out}', file=sys.stderr)
+        return 3
+    except OSError as error:
+        raise UserError(f'--out={out}: {error.strerror or error}; mend that, and the same command goes on') from None
+    _clear(folder)
+    print(summary(out, manifest))
+    if not manifest['clips']['kept']:
+        raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
+    return 0
+
+
+def _make_parts(arguments, items, recipe, folder):
+    """Sees to a part for every input, unless what goes where is decided already."""
+    if os.path.exists(os.path.join(folder, 'plan')):
+        return
+    missing = [item for item in items if parts.index(parts.path_of(folder, item.name)) is None]
+    with _bar('videos', len(items), len(items) - len(missing)) as bar:
+        if arguments.runner == 'beam':
+            from data_pipelines import beam_runner
+
+            beam_runner.run(missing, recipe, folder, arguments.engine)
+            bar.update(len(missing))
+        else:
+            pool.run(missing, recipe, folder, arguments.workers, lambda item: bar.update())
+
+
+def _bar(unit, total, done=0):
+    """A progress bar with the time left; in a log a line now and then."""
+    from tqdm import tqdm
+
+    every = 0.2 if sys.stderr.isatty() else 10.0
+    return tqdm(total=total, initial=done, unit=f' {unit}', mininterval=every, maxinterval=every, file=sys.stderr)
+
+
+def _clear(folder):
+    """Removes the folder, in which a worker of a build killed before may just be about to end."""
+    for _ in range(10):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder)
+            return
+        time.sleep(0.2)
+    shutil.rmtree(folder)
+
+
+def summary(out: str, manifest: dict) -> str:
+    """A few lines on what was kept, what was not, and why."""
+    inputs, clips = manifest['inputs'], manifest['clips']
+    size = sum(shard['bytes'] for shard in manifest['shards']) / 1e6
+    total = sum(inputs.values())
+    lines = [
+        f'{out}: {clips["kept"]} clips of {inputs["kept"]} of {total} inputs, {manifest["frames"]} frames, '
+        f'{manifest["seconds"]:.1f} s, in {len(manifest["shards"])} shards, {size:.1f} MB',
+        f'  without a caption: {clips["without_caption"]} clips',
+    ]
+    for kind, title in (('inputs', 'inputs not kept'), ('clips', 'clips not kept')):
+        if reasons := manifest['reasons'][kind]:
+            lines.append(f'  {title}: ' + ', '.join(f'{count} {reason}' for reason, count in reasons.items()))
+    if ignored := manifest['ignored_files']:
+        lines.append('  files that are no videos: ' + ', '.join(f'{n} {ending}' for ending, n in ignored.items()))
+    if manifest['unused_columns']:
+        lines.append(f'  columns not used: {", ".join(manifest["unused_columns"])}')
+    return '\n'.join(lines)

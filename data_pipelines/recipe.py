@@ -1,0 +1,69 @@
+"""A recipe: all that decides what a build makes of its source, from a TOML file and the command line.
+
+    [clips]
+    seconds = 4
+    fps = 16
+"""
+
+import dataclasses
+import tomllib
+
+from data_pipelines.clips import Clips
+from vdm_jax.config import override, to_dataclass, to_dict
+from vdm_jax.data import decode, filters
+from vdm_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits(decode.Limits):
+    """What one file may ask for: one that asks for more is broken. As vdm_jax.data.decode has them, and `time`: seconds
+    of work on it, from its start to the last of its clips."""
+
+    time: float = 3600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """megabytes: 10**6 bytes of records in a shard, about; a larger record has one to itself."""
+
+    megabytes: float = 256.0
+
+    def __post_init__(self):
+        if self.megabytes <= 0:
+            raise UserError(f'recipe.shards.megabytes is {self.megabytes}; it must be more than 0')
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """filters: conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.filters). split: only the
+    inputs that a list says to be of it; '': all of them."""
+
+    clips: Clips = Clips()
+    filters: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    shards: Shards = Shards()
+    split: str = ''
+
+    def __post_init__(self):
+        filters.parse(self.filters, 'recipe.filters')
+
+    def as_dict(self) -> dict:
+        """Nested plain values, every default among them."""
+        return to_dict(self, {})
+
+
+def read_recipe(path: str | None = None, assignments: list[str] = ()) -> Recipe:
+    """The recipe of a TOML file (None: the defaults) with '--recipe.group.key=value' on top.
+
+    Raises: UserError, naming the file or the key.
+    """
+    groups = {}
+    if path is not None:
+        try:
+            with open(path, 'rb') as file:
+                groups = tomllib.load(file)
+        except OSError as error:
+            raise UserError(f'--recipe={path}: {error.strerror}') from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f'--recipe={path} is no TOML: {error}') from None
+    return to_dataclass(Recipe, override(groups, list(assignments), 'recipe'), {}, 'recipe')
