@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 
-from data_pipelines import begun, parts, pool
+from data_pipelines import begun, datasets, parts, pool
 from data_pipelines.assemble import MANIFEST, assemble
 from data_pipelines.listing import listed
 from data_pipelines.recipe import read_recipe
@@ -19,11 +19,17 @@ from vdm_jax.errors import UserError
 
 
 def add_arguments(parser):
-    parser.add_argument('--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .jsonl, .parquet')
+    parser.add_argument(
+        '--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .jsonl, .parquet'
+    )
     parser.add_argument('--out', required=True, metavar='DIR', help='where the set goes')
+    parser.add_argument('--dataset', metavar='NAME', help=f'the folder is laid out as {", ".join(datasets.DATASETS)}')
+    parser.add_argument('--split', metavar='NAME', help='of --dataset: train, test, ...')
     parser.add_argument('--recipe', metavar='FILE', help='TOML; --recipe.GROUP.KEY=VALUE changes one of its values')
     parser.add_argument('--root', metavar='DIR', help="what a list's paths are relative to (default: its own folder)")
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes (default: all cores; 0: this one)')
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='processes (default: all cores; 0: this one)'
+    )
     parser.add_argument(
         '--runner', choices=('local', 'beam'), default='local', help='beam: Apache Beam, its own options after --'
     )
@@ -41,7 +47,7 @@ def run(arguments) -> int:
     recipe = read_recipe(arguments.recipe, arguments.assignments)
     out = os.path.normpath(arguments.out)
     places.try_writing(out, False)
-    listing = listed(arguments.source, arguments.root)
+    listing = _listing(arguments)
     begin = begun.begin(out, listing, recipe)
     if begin is None:
         shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
@@ -64,6 +70,18 @@ def run(arguments) -> int:
     if not manifest['clips']['kept']:
         raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
     return 0
+
+
+def _listing(arguments):
+    if arguments.dataset is None:
+        if arguments.split is not None:
+            raise UserError(f'--split={arguments.split} is for --dataset; a list has the column split, --recipe.split')
+        return listed(arguments.source, arguments.root)
+    if arguments.root is not None:
+        raise UserError(f'--root={arguments.root}: is for lists, not for --dataset')
+    listing = datasets.listed(arguments.dataset, arguments.source, arguments.split or '')
+    print(datasets.summary(listing.items), file=sys.stderr)
+    return listing
 
 
 def _make_parts(arguments, items, recipe, folder):

@@ -93,7 +93,7 @@ def paired(root, wanted: Mapping[str, Mapping], found: Iterable[str], elsewhere:
     found = set(found)
     for name, fields in wanted.items():
         yield item(root, name, split=split, problem='' if name in found else missing(list_), **fields)
-    for name in found - wanted.keys() - set(elsewhere):
+    for name in sorted(found - wanted.keys() - set(elsewhere)):
         yield item(root, name, split=split, problem=NOT_LISTED)
 
 

@@ -1,13 +1,15 @@
-"""Videos that are no video files: pictures in a folder, a row of an array, an example of a set that TFDS prepared.
+"""What the frames of an Item are: a video file, or `Item.pictures`, frames that are in none.
 
-Each says how many frames it has (`len`), how many a second (`fps`), where it lies (`path`) and yields them one by one
-(`frames(first)`); `probe` and `stream` then do for it what those of vdm_jax/data/decode.py do for a file. All are plain
-frozen dataclasses of names and numbers, so that they travel to workers; all raise BrokenVideoError for what they read.
+Those are pictures in a folder, a video in an array, an example of a set that TFDS prepared; a set may bring its own.
+Each is a frozen dataclass of plain values, so that it travels to workers, with `path` (where it lies), `fps`, a length
+and `frames(first)`, which yields them from that number on. `probe` and `stream` are those of vdm_jax/data/decode.py for
+either kind. Whatever is wrong comes out as BrokenVideoError.
 """
 
 import dataclasses
 import functools
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from vdm_jax.errors import UserError
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP')  # no other decoder of Pillow's sees a file, whatever its name
+CHUNK = 2**20  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +34,9 @@ class Images:
     def __len__(self):
         return len(self.names)
 
-    def frames(self, first=0):
+    def frames(self, first=0, limits=decode.Limits()):  # noqa: B008, frozen
         for name in self.names[first:]:
-            yield picture(os.path.join(self.path, name))
+            yield picture(os.path.join(self.path, name), limits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +48,10 @@ class Column:
     fps: float
 
     def __len__(self):
-        return len(self._array)
+        return len(npy(self.path))
 
     def frames(self, first=0):
-        yield from self._array[first:, self.number]
-
-    @property
-    def _array(self):
-        return npy(self.path)
+        yield from npy(self.path)[first:, self.number]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,33 +68,37 @@ class Example:
         return len(self._images)
 
     def frames(self, first=0):
-        yield from map(np.asarray, self._images[first:])
+        yield from self._images[first:]
 
     @property
     def _images(self):
         try:
-            value = prepared(self.path, self.split)[self.number][self.feature]
-        except (RuntimeError, ValueError, KeyError, OSError) as error:
+            return prepared(self.path, self.split)[self.number][self.feature]
+        except (RuntimeError, ValueError, KeyError, IndexError, OSError) as error:
             raise BrokenVideoError(f'{self.feature} of example {self.number}: {error}') from None
-        value = value if isinstance(value, list) else np.asarray(value)
-        return value if isinstance(value, list) or value.ndim == 4 else value[None]
 
 
-def probe(pictures) -> decode.Video:
-    """What is known of them without reading more than the first."""
-    count = len(pictures)
-    if not 0 < count <= decode.MAX_FRAMES:
-        raise BrokenVideoError(f'{count} frames, want 1 to {decode.MAX_FRAMES}')
-    height, width, _ = _rgb(next(iter(pictures.frames()))).shape
-    times = np.arange(count) / pictures.fps
-    return decode.Video(pictures.path, 'pictures', width, height, 0, pictures.fps, times, None, None)
+def probe(item, limits=decode.Limits()) -> decode.Video:  # noqa: B008, frozen
+    """What is known of an Item's frames; of `pictures` only the first is read, and they are the Video's `path`."""
+    if item.pictures is None:
+        return decode.probe(item.path, limits)
+    count, fps = len(item.pictures), item.pictures.fps
+    if not 0 < count <= limits.frames:
+        raise BrokenVideoError(f'more than {limits.frames} frames' if count else 'it has no frame')
+    if count / fps > limits.seconds:
+        raise BrokenVideoError(f'{count / fps:.0f} seconds are more than {limits.seconds:g}')
+    height, width = next(_rgb(item.pictures, 0, limits)).shape[:2]
+    times = np.arange(count) / fps
+    return decode.Video(item.pictures, 'pictures', width, height, 0, fps, times, None, None, limits)
 
 
-def stream(pictures, video, first=0, stop=None):
+def stream(video, first=0, stop=None) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (number, frame uint8 (height, width, 3)) for first <= number < stop, one frame held at a time."""
-    stop = video.frames if stop is None else stop
-    for number, frame in zip(range(first, stop), pictures.frames(first), strict=False):
-        frame = _rgb(frame)
+    if isinstance(video.path, str | bytes):
+        yield from decode.stream(video, first, stop)
+        return
+    numbers = range(first, video.frames if stop is None else stop)
+    for number, frame in zip(numbers, _rgb(video.path, first, video.limits), strict=False):
         if frame.shape[:2] != (video.height, video.width):
             raise BrokenVideoError(
                 f'frame {number} is {frame.shape[1]}x{frame.shape[0]}, the first {video.width}x{video.height}'
@@ -103,32 +106,48 @@ def stream(pictures, video, first=0, stop=None):
         yield number, frame
 
 
-def picture(path) -> np.ndarray:
+def content(item) -> Iterator[bytes]:
+    """The bytes that an Item is: of its file, of its pictures' files one after the other, or of its frames."""
+    if item.pictures is not None and not isinstance(item.pictures, Images):
+        for frame in item.pictures.frames():
+            yield np.ascontiguousarray(frame).tobytes()
+        return
+    names = [''] if item.pictures is None else item.pictures.names
+    for name in names:
+        with open(os.path.join(item.path, name) if name else item.path, 'rb') as file:
+            while part := file.read(CHUNK):
+                yield part
+
+
+def identity(pictures) -> dict:
+    """Plain values that are others for other pictures, wherever they lie: files by name and size."""
+    about = dataclasses.asdict(pictures) | {'path': None}
+    if isinstance(pictures, Images):
+        about['sizes'] = [_size(os.path.join(pictures.path, name)) for name in pictures.names]
+    return about
+
+
+def picture(path, limits=decode.Limits()) -> np.ndarray:  # noqa: B008, frozen
     """One picture as uint8 (H, W, 3), upright, transparency over white."""
     from PIL import Image, ImageOps
 
+    name = os.path.basename(path)
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > decode.MAX_FRAME_PIXELS:
-                raise BrokenVideoError(
-                    f'{os.path.basename(path)}: {image.width}x{image.height} is larger than '
-                    f'{decode.MAX_FRAME_PIXELS} pixels'
-                )
+            limits.check_size(image.width, image.height)
             if image.mode[0] in 'IF':
-                raise BrokenVideoError(f'{os.path.basename(path)} has more than 8 bits a channel')
+                raise BrokenVideoError('more than 8 bits a channel')
             image = ImageOps.exif_transpose(image)
             if image.has_transparency_data:
                 return over_white(np.asarray(image.convert('RGBA')))
             return np.asarray(image.convert('RGB'))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BrokenVideoError(f'{os.path.basename(path)}: {str(error) or type(error).__name__}') from None
+    except (BrokenVideoError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        raise BrokenVideoError(f'{name}: {reason}') from None
 
 
 def npy(path) -> np.ndarray:
-    """The array at path, (frames, videos, height, width) uint8, mapped and not read.
-
-    Raises: BrokenVideoError for what is no such array (nor are Python objects in one).
-    """
+    """The array at path, (frames, videos, height, width) uint8, mapped and not read; with Python objects it is none."""
     try:
         array = np.load(path, mmap_mode='r', allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -161,9 +180,20 @@ def prepared(path, split):
         ) from None
 
 
-def _rgb(frame):
-    frame = np.asarray(frame)
-    frame = frame[..., None] if frame.ndim == 2 else frame
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (1, 3) or 0 in frame.shape:
-        raise BrokenVideoError(f'a frame is {frame.dtype} {frame.shape}, want uint8 (height, width, 1 or 3)')
-    return np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
+def _rgb(pictures, first, limits):
+    """The frames from number `first` on, each checked and made uint8 (H, W, 3)."""
+    frames = pictures.frames(first, limits) if isinstance(pictures, Images) else pictures.frames(first)
+    for frame in frames:
+        frame = np.asarray(frame)
+        frame = frame[..., None] if frame.ndim == 2 else frame
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (1, 3) or 0 in frame.shape:
+            raise BrokenVideoError(f'a frame is {frame.dtype} {frame.shape}, want uint8 (height, width, 1 or 3)')
+        limits.check_size(frame.shape[1], frame.shape[0])
+        yield np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
+
+
+def _size(path):
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None

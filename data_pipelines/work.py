@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from data_pipelines import pictures
 from data_pipelines.clips import Clips, Span, spans
 from data_pipelines.encode import Encoder
 from data_pipelines.listing import Item
@@ -89,22 +90,24 @@ def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
             yield Input('dropped', reason, f'none kept of {reasons.total()} clips: {counts}', **about)
 
 
-class _BrokenError(Exception):
+class _BrokenError(decode.BrokenVideoError):
     """_BrokenError(reason, detail)."""
 
 
 def _file(item):
     try:
-        with open(item.path, 'rb') as file:
-            found = hashlib.file_digest(file, 'sha256').hexdigest()
-            return {'bytes': file.tell(), 'sha256': found}
+        size, found = 0, hashlib.sha256()
+        for part in pictures.content(item):
+            size += len(part)
+            found.update(part)
+        return {'bytes': size, 'sha256': found.hexdigest()}
     except OSError as error:
         raise _BrokenError('unreadable', error.strerror) from None
 
 
 def _clips(item, recipe):
-    video = decode.probe(item.path, recipe.limits)
-    first, stop = _window(item, video)
+    video = pictures.probe(item, recipe.limits)
+    first, stop = frames_between(item, video)
     shots = [(first, stop)]
     found = spans(video, shots, recipe.clips)
     keys = {id(span): f'{item.name}#{number}' for number, span in enumerate(found)}
@@ -117,7 +120,7 @@ def _clips(item, recipe):
             yield _clip(item, recipe, span, next(frames), place)
 
 
-def _window(item, video):
+def frames_between(item, video):
     """The frames (first, stop) of the item's window."""
     times = np.append(video.times, video.seconds)
     half = 0.5 / video.fps
@@ -145,7 +148,7 @@ def _streams(video, wanted: list[Span]):
         if stream is None or span.first - at > NEAR:
             if stream is not None:
                 stream.close()
-            stream, at = decode.stream(video, span.first, wanted[-1].stop), span.first
+            stream, at = pictures.stream(video, span.first, wanted[-1].stop), span.first
         yield itertools.islice(stream, span.first - at, span.stop - at)
         at = span.stop
 

@@ -10,6 +10,7 @@ not (there are no fast ones without another library); sizes of all pictures are.
 import dataclasses
 import os
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -50,12 +51,12 @@ class Trajectory:
         return frames
 
 
-def examples(path) -> list[tuple[int, int]]:
-    """(offset, size) of every example of a TFRecord file; only lengths are read.
+def examples(path) -> Iterator[tuple[int, int]]:
+    """Yields (offset, size) of every example of a TFRecord file; only lengths are read.
 
     Raises: BrokenVideoError where a length's checksum is wrong or the file ends early.
     """
-    found, end = [], os.path.getsize(path)
+    end = os.path.getsize(path)
     with open(path, 'rb') as file:
         while head := file.read(12):
             at = file.tell()
@@ -63,10 +64,9 @@ def examples(path) -> list[tuple[int, int]]:
             if len(head) < 12 or masked_crc(head[:8]) != struct.unpack('<I', head[8:])[0]:
                 raise BrokenVideoError(f'no TFRecord at byte {at - len(head)}')
             if at + size + 4 > end:
-                raise BrokenVideoError(f'cut off: example {len(found)} ends at byte {at + size + 4} of {end}')
-            found.append((at, size))
+                raise BrokenVideoError(f'cut off: the example at byte {at} ends at byte {at + size + 4} of {end}')
+            yield at, size
             file.seek(size + 4, os.SEEK_CUR)
-    return found
 
 
 def features(example) -> dict[str, memoryview]:

@@ -50,7 +50,7 @@ def items(root, split):
         wanted, elsewhere = listed[part], listed['train' if part == 'test' else 'test']
         list_ = f'{part}list{number}.txt'
     labels = {name: i for i, name in enumerate(names)}
-    wanted = {name: {'label': labels[_class(name)], 'label_name': _class(name)} for name in wanted}
+    wanted = {name: {'label': labels[_class(name)], 'label_name': _class(name)} for name in sorted(wanted)}
     return list(layout.paired(root, wanted, found, elsewhere, list_, split))
 
 
