@@ -1,13 +1,15 @@
 """Sets that are a table of captions beside videos: WebVid, OpenVid-1M, Panda-70M, InternVid.
 
 Its columns say which of them a table is (TABLES). The table (CSV, JSON lines, parquet) is the one in ROOT, ROOT/data or
-ROOT/data/train whose name holds the split, or the only one; --source may also be the table itself. Videos lie in
-ROOT/videos, ROOT/video or ROOT, and below. A part of a longer video is an Item with start and end.
+ROOT/data/train whose name says the split (..._train.csv, ..._validation.csv); one that says none is train. --source may
+also be the table itself. Videos lie in ROOT/videos, ROOT/video or ROOT, and below. A part of a longer video is an Item
+with start and end.
 """
 
 import ast
 import dataclasses
 import os
+import re
 
 from data_pipelines import layout
 from data_pipelines.fields import Problem, as_number, captions_of, given, seconds, text_of
@@ -108,11 +110,17 @@ def _table_of(root, split):
         for name in sorted(os.listdir(os.path.join(root, place)))
         if name.lower().endswith(ENDINGS) and not name.startswith('.')
     ]
-    meant = [path for path in tables if split in os.path.basename(path)] or tables
+    meant = [path for path in tables if split in ('all', _split_of(path))]
     if len(meant) != 1:
         names = ', '.join(os.path.relpath(path, root) for path in meant) or 'none'
         raise UserError(f'--source={root}: want one table ({", ".join(ENDINGS)}) for {split}, found {names}; name it')
     return meant[0]
+
+
+def _split_of(path):
+    """Which split a table's name says it is of: train where it says none."""
+    words = re.split('[^a-z]+', os.path.basename(path).lower())
+    return next((split for split in ('train', 'val', 'test') if any(word.startswith(split) for word in words)), 'train')
 
 
 def _kind(path, row):

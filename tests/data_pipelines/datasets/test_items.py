@@ -334,6 +334,8 @@ def test_parts_of_long_videos_are_inputs_of_their_own(tmp_path):
     write(intern, **{'InternVid.jsonl': '\n'.join(map(json.dumps, rows)), 'xyz.mp4': 'x'})
     items = listed('webvid', intern)
     assert usable(items) == ['xyz.mp4#19.019-21', 'xyz.mp4#30-31']
+    with pytest.raises(UserError, match='want one table .* for val, found none'):
+        listed('webvid', intern, 'val')  # never what is trained on
     assert items['xyz.mp4#30-31'].scores == {'aesthetic_score': 4.29}
 
 
