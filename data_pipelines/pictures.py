@@ -112,9 +112,11 @@ def content(item) -> Iterator[bytes]:
         for frame in item.pictures.frames():
             yield np.ascontiguousarray(frame).tobytes()
         return
-    names = [''] if item.pictures is None else item.pictures.names
-    for name in names:
-        with open(os.path.join(item.path, name) if name else item.path, 'rb') as file:
+    paths = [item.path]
+    if item.pictures is not None:
+        paths = [os.path.join(item.pictures.path, name) for name in item.pictures.names]
+    for path in paths:
+        with open(path, 'rb') as file:
             while part := file.read(CHUNK):
                 yield part
 
