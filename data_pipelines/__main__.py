@@ -3,12 +3,13 @@
 import argparse
 import sys
 
-from data_pipelines import build, cache_latents, inspect_folder, prepare_tfds
+from data_pipelines import build, cache_latents, inspect_folder, prepare_tfds, verify
 from vdm_jax.errors import UserError
 
 COMMANDS = {
     'build': build,  # videos with captions, labels or nothing -> a set of records
-    'inspect': inspect_folder,  # what a folder of videos holds
+    'inspect': inspect_folder,  # what a folder of videos, or a set of records, holds
+    'verify': verify,  # whether a set of records is undamaged
     'tfds': prepare_tfds,  # a published set -> a set that TFDS prepares
     'cache-latents': cache_latents,  # latents of every clip of an experiment's source
 }

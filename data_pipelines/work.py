@@ -132,12 +132,11 @@ def frames_between(item, video):
 
 
 def _why(span, config: Clips):
-    seconds = span.end - span.start
-    return {
-        'too_short': f'{seconds:.3f} s of {config.min_seconds:g}',
-        'low_fps': f'{len(np.unique(span.numbers))} frames where {config.fps:g} a second are {len(span.numbers)}',
-        'not_taken': f'{config.most} clips were taken of its video',
-    }[span.reason]
+    if span.reason == 'too_short':
+        return f'{span.end - span.start:.3f} s of {config.min_seconds:g}'
+    if span.reason == 'low_fps':
+        return f'{len(np.unique(span.numbers))} frames where {config.fps:g} a second are {len(span.numbers)}'
+    return f'{config.most} clips were taken of its video'
 
 
 def _streams(video, wanted: list[Span]):

@@ -27,10 +27,18 @@ def measure(run, steps: int | None = None) -> dict:
     many steps, in turns with the others, on one batch that stays where it is: what the loader costs in all is
     real_over_synthetic. FLOPs are the analytic count (multiply-add = 2, 3x the forward pass and once more for
     self-conditioning, no rematerialisation), and mfu their share of the devices' bfloat16 peak, None where that is not
-    known. `cold` is with an empty compilation cache, `warm` with what the cold start left in it: compile_seconds for
+    known. Where the source has buckets, each is measured by itself: {'buckets': {name: what is said here}}. `cold` is
+    with an empty compilation cache, `warm` with what the cold start left in it: compile_seconds for
     the training step alone (compiling, or loading), first_step_seconds from nothing to the end of the first step,
     everything else compiled on the way too.
     """
+    if len(run.batch_sizes) > 1:
+        return {
+            'buckets': {
+                str(run.source.kinds[bucket]): measure(run.alone(bucket), steps)
+                for bucket in range(len(run.batch_sizes))
+            }
+        }
     steps, batch_size = steps or 20, run.experiment.train.batch_size
     with jax.set_mesh(run.mesh), tempfile.TemporaryDirectory() as directory, own_cache(f'{directory}/cache'):
         cold = start(run)[0]

@@ -11,6 +11,7 @@ from vdm_jax.codecs.video_codec import VideoVAECodec
 from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
 from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
+from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
@@ -130,6 +131,7 @@ SPACINGS = {
 }
 SOURCES = {
     'bouncing_balls': BouncingBalls,
+    'bucketed': Bucketed,
     'colliding_balls': CollidingBalls,
     'joint_images': JointImages,
     'mixture': Mixture,

@@ -3,6 +3,8 @@
 `run` is a run.Run.
 """
 
+import itertools
+
 import jax
 from flax import nnx
 
@@ -51,7 +53,13 @@ def check_mesh(run) -> None:
             if mesh.shape[axis] > 1:
                 raise UserError(f'config.mesh.{axis}={mesh.shape[axis]}: this network is not split on it; set 1')
         return
-    (frames, rows, columns), heads = model.grid_of(run.latent_shape), model.sizes.heads
+    for shape in run.latent_shapes:
+        _check_split(run, *model.grid_of(shape))
+
+
+def _check_split(run, frames: int, rows: int, columns: int) -> None:
+    """The same for clips of so many patches."""
+    model, mesh, heads = run.model, run.mesh, run.model.sizes.heads
     units = [each for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions for each in shared]
     heads //= max(len(shared) for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions)
     moves = any(each.kind == 'time' for each in units)
@@ -87,8 +95,10 @@ def check_attention(run) -> None:
     """
     if run.model.layout is None:
         return
-    model, grid = run.model, Grid(*run.model.grid_of(run.latent_shape), run.source.count if run.has_images else 0)
-    for each in {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}:
+    model, images = run.model, run.source.count if run.has_images else 0
+    grids = [Grid(*model.grid_of(shape), images) for shape in run.latent_shapes]
+    parts = {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}
+    for grid, each in itertools.product(grids, parts):
         backend, size = getattr(model.attention, each.kind), model.sizes
         shape = size.heads, each.length(grid), size.width // size.heads
         with jax.sharding.use_abstract_mesh(run.mesh.abstract_mesh):
@@ -141,12 +151,13 @@ def check_positions(run) -> None:
     model = run.model
     if 'learned' not in model.position:
         return
-    asked = model.grid_of(run.latent_shape)
-    if any(a > known for a, known in zip(asked, model.grid, strict=True)):
-        raise UserError(
-            f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of patches '
-            f'were learned, and {asked} are asked for; set config.data.frames and pixels no larger than in training'
-        )
+    for asked in map(model.grid_of, run.latent_shapes):
+        if any(a > known for a, known in zip(asked, model.grid, strict=True)):
+            raise UserError(
+                f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of '
+                f'patches are learned, and {asked} are asked for; set config.data.frames and pixels no larger than in '
+                'training, or name the largest bucket first'
+            )
 
 
 def check_pictures(run) -> None:
@@ -201,7 +212,7 @@ def check_objective(run) -> None:
             f'config.diffusion.per_frame=true: frames in one patch share their time; set config.model.time_patch='
             f'{model.time_patch} to 1'
         )
-    frames = run.latent_shape[0]
+    frames = min(shape[0] for shape in run.latent_shapes)
     if diffusion.context >= frames:
         raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
     if diffusion.context % model.time_patch:

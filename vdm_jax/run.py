@@ -19,7 +19,7 @@ from vdm_jax.config import flat
 from vdm_jax.data.clips import first_frames, stack
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.latents import MOVABLE, Latents
-from vdm_jax.data.source import Source, held_out_of
+from vdm_jax.data.source import Source, batch_sizes_of, held_out_of, shapes_of
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import Protocol
 from vdm_jax.generate import make_generate, make_reconstruct
@@ -66,10 +66,15 @@ class Run:
     @property
     def encoding(self) -> dict:
         """Clips, config and weights that the latents of the source's clips are made with, as JSON values by name."""
-        e, after = self.experiment, [f'config.codec.{name}' for name in AFTER]
-        data = {k: v for k, v in flat(e.data, 'config.data').items() if not {*k.split('.')} & {*MOVABLE}}
-        codec = {k: v for k, v in flat(e.codec, 'config.codec').items() if k not in after}
-        return {'clips': self.clips} | data | codec | {'weights': self.codec_fingerprint}
+        after = [f'config.codec.{name}' for name in AFTER]
+        codec = {k: v for k, v in flat(self.experiment.codec, 'config.codec').items() if k not in after}
+        return {'clips': self.clips} | self.drawing | codec | {'weights': self.codec_fingerprint}
+
+    @property
+    def drawing(self) -> dict:
+        """What of config.data decides which clips come and how they are cut, by its dotted keys."""
+        found = flat(self.experiment.data, 'config.data')
+        return {key: value for key, value in found.items() if not {*key.split('.')} & {*MOVABLE}}
 
     @functools.cached_property
     def codec_fingerprint(self) -> str | None:
@@ -91,6 +96,18 @@ class Run:
         """What samples are held against: the source, or the clips of one that has images beside them; and its test
         split."""
         return tuple(getattr(source, 'scored', source) for source in (self.source, self.held_out))
+
+    def alone(self, bucket: int) -> 'Run':
+        """The run with one of its source's buckets alone."""
+        e = self.experiment
+        data = dataclasses.replace(self.source, only=bucket)
+        train = dataclasses.replace(e.train, batch_size=self.batch_sizes[bucket])
+        return Run(dataclasses.replace(e, data=data, train=train), self.devices)
+
+    @property
+    def shown(self) -> Source:
+        """Held-out clips that samples may begin with: all of the shape of samples."""
+        return self.held_out if self.has_images else self.scored[1]
 
     def protocol(self, name: str | None = None) -> Protocol:
         """The evaluation protocol called `name`, or the source's usual one.
@@ -117,20 +134,31 @@ class Run:
     def mesh(self) -> jax.sharding.Mesh:
         return make_mesh(self.experiment.mesh, self.devices)
 
-    @functools.cached_property
-    def batch_rows(self) -> int:
-        """Rows of a batch as the devices hold it: what batch_size lacks is filled up, and counts for nothing."""
-        train = self.experiment.train
-        return padded(train.batch_size, self.mesh, train.accumulate)
+    @property
+    def shapes(self) -> tuple[tuple[int, int, int, int], ...]:
+        """(T, H, W, C) of the clips of each of the source's buckets; the first is that of samples."""
+        return shapes_of(self.source)
 
     @functools.cached_property
-    def rows(self) -> np.ndarray:
-        """The rows of a global batch that this process reads; the batch is filled up with its first ones."""
-        return rows_here(self.batch_rows, self.mesh) % self.experiment.train.batch_size
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Clips of a batch, of each of the source's buckets."""
+        return batch_sizes_of(self.source, self.experiment.train.batch_size)
 
-    def to_global(self, batch: dict) -> dict:
+    @functools.cached_property
+    def batch_rows(self) -> tuple[int, ...]:
+        """Rows of a bucket's batch as the devices hold it: what its size lacks is filled up, and counts for nothing."""
+        return tuple(padded(size, self.mesh, self.experiment.train.accumulate) for size in self.batch_sizes)
+
+    @functools.cached_property
+    def rows(self) -> tuple[np.ndarray, ...]:
+        """The rows of a bucket's global batch that this process reads; a batch is filled up with its first ones."""
+        return tuple(
+            rows_here(rows, self.mesh) % size for rows, size in zip(self.batch_rows, self.batch_sizes, strict=True)
+        )
+
+    def to_global(self, batch: dict, bucket: int = 0) -> dict:
         """A batch of `rows` as global arrays, filled up, split over the devices."""
-        return to_global(batch, self.mesh, self.batch_rows)
+        return to_global(batch, self.mesh, self.batch_rows[bucket])
 
     def check(self) -> None:
         """Finds a user's mistakes in data, model, sampler and mesh before anything is written or computed."""
@@ -141,9 +169,15 @@ class Run:
         """The experiment as JSON values, the network's channels and classes filled in: it needs no data to be built."""
         return experiment_dict(dataclasses.replace(self.experiment, model=self.model))
 
-    @functools.cached_property
+    @property
     def latent_shape(self) -> tuple[int, int, int, int]:
-        return self.experiment.codec.latent_shape(self.source.shape)
+        """(T, H, W, C) of what the network sees of the clips that samples are like."""
+        return self.latent_shapes[0]
+
+    @functools.cached_property
+    def latent_shapes(self) -> tuple[tuple[int, int, int, int], ...]:
+        """The same of every bucket of the source's."""
+        return tuple(map(self.experiment.codec.latent_shape, self.shapes))
 
     @functools.cached_property
     def model(self) -> NetworkConfig:
@@ -155,7 +189,8 @@ class Run:
         model = self.experiment.model
         # A finished run's config has its classes: its data need not be there any more.
         classes = self.source.num_classes if model.classes is None else model.classes
-        return model.fitted(self.latent_shape, classes)
+        fitted, *_ = [model.fitted(shape, classes) for shape in self.latent_shapes]
+        return fitted
 
     @functools.cached_property
     def given_frames(self) -> int:
@@ -196,17 +231,23 @@ class Run:
                 'frames; set the same' + ('' if count else ', which a network with a time for each frame can sample')
             )
         if self.model.autoencodes:
-            clips = np.arange(len(told['label'])) % len(self.held_out)
-            return told if given else told | {'frames': stack(self.held_out, clips)}
+            clips = np.arange(len(told['label'])) % len(self.shown)
+            return told if given else told | {'frames': stack(self.shown, clips)}
         if not (self.has_images or count):
             return told
         classes = self.model.classes and self.scored[0].num_classes  # not of images beside clips without classes
         if count and not given:
             labels = told['label'] if classes else [None] * len(told['label'])
-            told['frames'] = first_frames(self.held_out, labels, count)
+            told['frames'] = first_frames(self.shown, labels, count)
         if self.has_images and not classes:
             told['label'] = np.full_like(told['label'], self.model.classes)
         return told
+
+    @functools.cached_property
+    def largest(self) -> int:
+        """The bucket whose batches have most pixels: the one that must fit."""
+        pixels = [np.prod(shape) * rows for shape, rows in zip(self.shapes, self.batch_rows, strict=True)]
+        return int(np.argmax(pixels))
 
     @property
     def forward_flops(self) -> float:
@@ -218,16 +259,18 @@ class Run:
         """Of one forward pass on one video that is sampled, behind which are no images."""
         return self._flops(0)
 
-    def _flops(self, images: int) -> float:
+    def _flops(self, images: int, bucket: int = 0) -> float:
         diffusion = self.experiment.diffusion
         per_frame = bool(diffusion.per_frame or diffusion.context)
-        return self.model.flops(self.latent_shape[:3], images, per_frame)
+        return self.model.flops(self.latent_shapes[bucket][:3], images, per_frame)
 
     @property
     def step_flops(self) -> float:
-        """Of one training step: forward, twice as much backward, and once more forward for self-conditioning."""
+        """Of one training step (on the bucket with most pixels): forward, twice as much backward, and once more forward
+        for self-conditioning."""
         passes = 4 if self.experiment.diffusion.self_conditioning else 3
-        return passes * self.forward_flops * self.experiment.train.batch_size
+        images = self.source.count if self.has_images else 0
+        return passes * self._flops(images, self.largest) * self.batch_sizes[self.largest]
 
     @property
     def has_images(self) -> bool:
@@ -287,14 +330,21 @@ class Run:
             return Reconstructing(self.merged, e.reconstruction)
         return Denoising(self.network, e.diffusion, e.codec, self.model.classes)
 
-    @functools.cached_property
+    @property
     def train_step(self) -> Callable:
-        """The jitted training step: state donated, shardings pinned."""
-        train, shardings = self.experiment.train, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
-        step = make_train_step(
-            self.learning, self.optimizer, self.experiment.ema, self.experiment.seed, train.batch_size, train.accumulate
-        )
-        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.everywhere))
+        """The jitted training step of the first bucket."""
+        return self.train_steps[0]
+
+    @functools.cached_property
+    def train_steps(self) -> tuple[Callable, ...]:
+        """The jitted training step of each bucket: state donated, shardings pinned."""
+        e, shardings = self.experiment, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+
+        def jitted(size):
+            step = make_train_step(self.learning, self.optimizer, e.ema, e.seed, size, e.train.accumulate)
+            return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.everywhere))
+
+        return tuple(map(jitted, self.batch_sizes))
 
     @functools.cached_property
     def validation_step(self) -> Callable:

@@ -73,6 +73,7 @@ def items(root, split):
         stem = _stem(os.path.relpath(os.path.join(root, name), os.path.join(root, where)))
         stems[stem] = name
         stems.setdefault(os.path.basename(stem), name)
+        stems.setdefault(_stem(name), name)
     items, used, table, about = [], set(), None, os.path.basename(path)
     for place, row in rows_of(path):
         try:

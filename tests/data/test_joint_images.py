@@ -59,7 +59,7 @@ def test_batches_do_not_depend_on_hosts_and_none_is_none():
         whole = next(stream)
     halves = []
     for rows in ([0, 1], [2, 3]):
-        with batches(JOINT, order, 0, 2, rows) as stream:
+        with batches(JOINT, order, 0, 2, [rows]) as stream:
             halves.append(next(stream))
     assert whole['images'].shape == (4, 3, 12, 12, 3) and whole['image_label'].shape == (4, 3)
     for name in whole:

@@ -102,7 +102,7 @@ def test_clips_are_those_of_the_sources_with_classes_apart_shared_or_dropped():
 def test_the_stream_is_the_same_for_any_hosts_threads_and_restarts():
     def stream(start=0, threads=4, rows=None):
         source = dataclasses.replace(MIXED, threads=threads)
-        with batches(source, order_of(source, 8, seed=1), start, 6, rows) as found:
+        with batches(source, order_of(source, 8, seed=1), start, 6, rows and [rows]) as found:
             return list(found)
 
     whole = stream()

@@ -38,7 +38,7 @@ class Numbers:
 
 
 def stream(source, order, start=0, stop=8, rows=None):
-    with batches(source, order, start, stop, rows) as iterator:
+    with batches(source, order, start, stop, rows and [rows]) as iterator:
         return list(iterator)
 
 

@@ -32,7 +32,7 @@ def noting(batches, seen, seconds):
 
     class Watched:
         def __init__(self, source, order, start, stop, rows, scalars):
-            self._inner, self._step, self._rows = batches(source, order, start, stop, rows, scalars), start, rows
+            self._inner, self._step, self._rows = batches(source, order, start, stop, rows, scalars), start, rows[0]
 
         def __enter__(self):
             self._inner.__enter__()

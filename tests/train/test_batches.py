@@ -56,7 +56,7 @@ def gradients(run):
     vars(run)['optimizer'] = optax.sgd(1.0)
     with jax.set_mesh(run.mesh):
         state = run.create()
-        batch = batch_of(run.source, run.rows)
+        batch = batch_of(run.source, run.rows[0])
         state, scalars = run.train_step(state, run.to_global(batch))
     return {name: float(value) for name, value in scalars.items()}, jax.device_get(state.params)
 
@@ -109,7 +109,7 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
 
 def stepped(run, state):
     """The state after one more step."""
-    return run.train_step(state, run.to_global(batch_of(run.source, run.rows)))[0]
+    return run.train_step(state, run.to_global(batch_of(run.source, run.rows[0])))[0]
 
 
 @pytest.mark.parametrize('size, batches, each', [(5, 2, 1), (5, 1, 0.8), (4, 2, 2), (3, 4, 5)])
@@ -129,8 +129,8 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
         ),
         held_out=[clip(i) for i in range(size)],
         model=types.SimpleNamespace(scalars=()),
-        rows=np.arange(8) % 4,
-        to_global=lambda batch: batch,
+        rows=[np.arange(8) % 4],
+        to_global=lambda batch, bucket: batch,
         validation_step=step,
         frozen={},
     )

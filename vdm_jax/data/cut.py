@@ -1,12 +1,12 @@
-"""From a whole video to one clip of it: which frames, which square, mirrored or not."""
+"""From a whole video to one clip of it: which frames, which part of the picture, mirrored or not."""
 
 import numpy as np
 
 from vdm_jax.data import transforms
 
 
-def cut(how, video, read, chance=None):
-    """(one clip uint8 (T, pixels, pixels, C), whether it had to be filled up).
+def cut(how, video, read, chance=None, shape=None):
+    """(one clip uint8 (T, H, W, C), whether it had to be filled up).
 
     Args:
       how: the source, whose fields frames, pixels, stride, fps, short, start, crop and flip say what is wanted.
@@ -15,19 +15,21 @@ def cut(how, video, read, chance=None):
       chance: four numbers in [0, 1) for a training clip's start, place (down, right) and mirroring, each used only
         where `how` asks for it, so that one option does not move another's; None for the clip of evaluations: from the
         first frame, the centre, not mirrored.
+      shape: (T, H, W) of the clip; None: how.frames of how.pixels square.
     """
+    frames, *picture = shape or (how.frames, how.pixels, how.pixels)
     start = 0
     if chance is not None and how.start == 'random':
-        start = int(chance[0] * clip_starts(video, how.frames, how.stride, how.fps))
-    indices, have = clip_indices(video, start, how.frames, how.stride, how.fps)
-    if have < how.frames:
-        fill = np.arange(how.frames)
+        start = int(chance[0] * clip_starts(video, frames, how.stride, how.fps))
+    indices, have = clip_indices(video, start, frames, how.stride, how.fps)
+    if have < frames:
+        fill = np.arange(frames)
         indices = indices[fill % have if how.short == 'loop' else np.minimum(fill, have - 1)]
-    clip = read(indices, *transforms.short_side(video.height, video.width, how.pixels))
-    clip = transforms.crop(clip, how.pixels, chance[1:3] if chance is not None and how.crop == 'random' else None)
+    clip = read(indices, *transforms.cover(video.height, video.width, *picture))
+    clip = transforms.crop(clip, *picture, chance[1:3] if chance is not None and how.crop == 'random' else None)
     if chance is not None and how.flip and chance[3] < 0.5:
         clip = transforms.flip(clip)
-    return np.ascontiguousarray(clip), have < how.frames
+    return np.ascontiguousarray(clip), have < frames
 
 
 def clip_indices(video, start, count, stride=1, fps=None):
@@ -50,6 +52,13 @@ def clip_starts(video, count, stride=1, fps=None):
     if fps is None:
         return max(video.frames - stride * (count - 1), 1)
     return max(int(np.searchsorted(video.times, _end(video) - (count - 1) * (stride / fps))), 1)
+
+
+def clip_length(video, stride=1, fps=None):
+    """The number of frames of the longest clip that needs no filling up."""
+    if fps is None:
+        return -(-video.frames // stride)
+    return int(np.ceil((_end(video) - video.times[0]) * fps / stride - 1e-6))
 
 
 def _end(video):

@@ -5,6 +5,7 @@ playlist dressed up as an mp4 would open other files and addresses), names are n
 what a file may ask for has `Limits`. Whatever is wrong with one comes out as BrokenVideoError.
 """
 
+import collections
 import contextlib
 import dataclasses
 import errno
@@ -56,7 +57,7 @@ class Video:
     times: seconds of each frame from the first, float64 (frames,). fps: frames a second as the container says.
     pts: the frames' timestamps in the stream's own unit, int64 (frames,), or None where they cannot be relied on (AVI):
     then frames are counted from the start. keys: timestamps at which decoding may begin. limits: those it was probed
-    with, which hold for reading it too.
+    with, which hold for reading it too. interlaced: whether the lines of its first frame belong to two moments.
     """
 
     path: str | bytes
@@ -69,6 +70,7 @@ class Video:
     pts: np.ndarray | None
     keys: np.ndarray | None
     limits: Limits = Limits()  # noqa: RUF009, frozen
+    interlaced: bool = False
 
     @property
     def frames(self):
@@ -112,7 +114,10 @@ def _reasons():
     except (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError) as error:
         if getattr(error, 'errno', None) in (errno.EMFILE, errno.ENFILE):  # too many open: no fault of the file
             raise
-        raise BrokenVideoError(getattr(error, 'strerror', None) or str(error) or type(error).__name__) from error
+        reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+        if isinstance(error, av.ArgumentError):  # what FFmpeg says to both
+            reason = f'{reason}: not one of {FORMATS.replace(",", ", ")}, or frames beyond the limit'
+        raise BrokenVideoError(reason) from error
 
 
 @contextlib.contextmanager
@@ -124,6 +129,8 @@ def _file(path):
     about = os.stat(path)
     if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
         raise BrokenVideoError('a folder' if stat.S_ISDIR(about.st_mode) else 'no ordinary file')
+    if not about.st_size:
+        raise BrokenVideoError('an empty file')
     try:
         name = str(path).encode().decode()
     except UnicodeEncodeError:  # a name that is not UTF-8, which PyAV cannot pass on
@@ -177,9 +184,9 @@ def probe(path, limits=Limits()):  # noqa: B008, frozen
     else:
         pts = np.sort([stamp for stamp in shown if stamp >= keys[0]])  # earlier ones lean on a frame that is missing
         times, keys = (pts - pts[0]) * unit, np.sort(keys)
-    video = Video(path, codec, width, height, rotation, fps, times, pts, keys, limits)
+    video = Video(path, codec, width, height, rotation, fps, times, pts, keys, limits, first.interlaced_frame)
     if not 0 < video.seconds <= limits.seconds:
-        raise BrokenVideoError(f'{video.seconds:.0f} seconds are more than {limits.seconds:.0f}')
+        raise BrokenVideoError(f'{video.seconds:.1f} seconds are more than {limits.seconds:.1f}')
     return video
 
 
@@ -188,7 +195,8 @@ def _promised(container, stream):
     if container.format.name.startswith('mov'):
         return len(stream.index_entries)  # stream.frames also counts what edit lists have cut away
     if container.format.name == 'avi':
-        return stream.frames * 49 // 50  # counts dropped frames, which have no packet
+        written = stream.frames < 2**30  # what FFmpeg's writer leaves there where it cannot go back
+        return stream.frames * 49 // 50 if written else 0  # counts dropped frames, which have no packet
     return 0
 
 
@@ -206,7 +214,7 @@ def read(video, indices, height=None, width=None):
     start of the file if that goes wrong. Raises BrokenVideoError if one of them does not decode.
     """
     height, width = height or video.height, width or video.width
-    stored = (height, width) if video.rotation % 180 == 0 else (width, height)
+    stored = _stored(video, height, width)
     wanted, places = np.unique(indices, return_inverse=True)
     key = _key_before(video, wanted[0])
     if key is None:
@@ -219,23 +227,61 @@ def read(video, indices, height=None, width=None):
     return turn(np.stack([frames[i] for i in wanted])[places], video.rotation)
 
 
-def stream(video, first=0, stop=None):
-    """Yields (number, frame uint8 (height, width, 3) upright RGB) for first <= number < stop, one frame held at a time.
+def stream(video, first=0, stop=None, deinterlace=False):
+    """Yields (number, frame uint8 (height, width, 3) upright RGB) for first <= number < stop, a few frames held at a
+    time. Decoding starts at the last keyframe before `first`.
 
-    Decoding starts at the last keyframe before `first`. Raises BrokenVideoError where one of them does not decode.
+    deinterlace: frames of an interlaced video are made whole (FFmpeg's bwdif, with the frames around each); any other
+    video is left as it is. Raises BrokenVideoError where a frame does not decode.
     """
     stop = video.frames if stop is None else stop
+    stored = _stored(video, video.height, video.width)  # the first frame's; a later one may have another size
+    frames = _decoded(video, _key_before(video, first))
     due = first
-    for number, frame in _decoded(video, _key_before(video, first)):
+    for number, frame in _whole(frames) if deinterlace and video.interlaced else frames:
         if number is None or number < due:
             continue
         if number > due or frame.is_corrupt:
             raise BrokenVideoError(f'frame {due} is damaged')
-        yield number, np.ascontiguousarray(turn(_rgb(frame)[None], video.rotation)[0])
+        yield number, np.ascontiguousarray(turn(resize(_rgb(frame), *stored)[None], video.rotation)[0])
         due += 1
         if due >= stop:
             return
     raise BrokenVideoError(f'frame {due} of {video.frames} does not decode')
+
+
+def _whole(frames):
+    """The (number, frame) of an interlaced video, each frame with lines of one moment only; it comes one behind."""
+    import av
+
+    graph, kind, numbers = None, None, collections.deque()
+
+    def ready():
+        with contextlib.suppress(av.BlockingIOError, av.EOFError):
+            while graph is not None:
+                made = graph.vpull()
+                yield numbers.popleft(), made
+
+    with _reasons():
+        for number, frame in frames:
+            if kind != (kind := (frame.width, frame.height, frame.format.name)):
+                if graph is not None:
+                    graph.push(None)
+                yield from ready()
+                graph = av.filter.Graph()
+                source = graph.add_buffer(None, *kind, time_base=frame.time_base)
+                graph.link_nodes(source, graph.add('bwdif', 'mode=send_frame:deint=interlaced'), graph.add('buffersink'))
+                graph.configure()
+            numbers.append(number)
+            graph.push(frame)
+            yield from ready()
+        graph.push(None)
+        yield from ready()
+
+
+def _stored(video, height, width):
+    """(height, width) of the upright picture as they lie in the file."""
+    return (height, width) if video.rotation % 180 == 0 else (width, height)
 
 
 def _key_before(video, number):
@@ -278,6 +324,7 @@ def _collect(video, wanted, size, key=None):
 
 def _rgb(frame):
     """uint8 (H, W, 3); palettes resolved, transparency over white."""
-    if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
-        return over_white(frame.to_ndarray(format='rgba'))
-    return frame.to_ndarray(format='rgb24')
+    clear = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    with _reasons():
+        pixels = frame.to_ndarray(format='rgba' if clear else 'rgb24')
+    return over_white(pixels) if clear else pixels

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from vdm_jax.data.mixed_order import MixedOrder
-from vdm_jax.data.source import Source, ask, held_out_of
+from vdm_jax.data.source import Source, ask, extents, held_out_of
 from vdm_jax.errors import UserError
 
 
@@ -86,15 +86,28 @@ class Mixture:
         """Clip i as evaluation sees it."""
         return self._clip(range(len(self))[i], lambda source, own: source[own])
 
-    def draw(self, i: int, rng: np.random.Generator) -> dict:
+    def draw(self, i: int, rng: np.random.Generator, *shape) -> dict:
         """Clip i as training sees it."""
-        return self._clip(i, lambda source, own: source.draw(own, rng))
+        return self._clip(i, lambda source, own: source.draw(own, rng, *shape))
+
+    def clip(self, i: int, shape: tuple[int, int, int]) -> dict:
+        """Clip i as evaluation sees it, of (T, H, W)."""
+        return self._clip(i, lambda source, own: source.clip(own, shape))
+
+    def extents(self) -> np.ndarray:
+        """What each clip has of frames, height and width: int64 (N, 3)."""
+        return np.concatenate([self._ask(number, extents) for number in range(len(self.sources))])
 
     def order(self, batch: int, seed: int = 0, shuffle: bool = True) -> MixedOrder:
         """The order in which the clips are trained on."""
-        return MixedOrder(
-            len(self), batch, seed, shuffle, sizes=self._sizes, weights=self.weights or (1.0,) * len(self.sources)
-        )
+        return MixedOrder(len(self), batch, seed, shuffle, sizes=self._sizes, weights=self._shares)
+
+    def among(self, ids: np.ndarray) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Of some of the clips (ids, ascending): how many each source has, and the sources' shares of all that is
+        drawn, where every clip is drawn as often as in the whole mixture. Sources without any are left out."""
+        counts = np.diff(np.searchsorted(ids, self._firsts))
+        shares = np.array(self._shares) / sum(self._shares) * counts / self._sizes
+        return tuple(counts[counts > 0].tolist()), tuple(shares[counts > 0].tolist())
 
     def test_split(self) -> 'Mixture':
         """The mixture of the test splits of those sources that have one, weighted alike; all of it where none has."""
@@ -143,6 +156,10 @@ class Mixture:
     def _numbers(self):
         """Each source's number in the config."""
         return range(len(self.sources))
+
+    @property
+    def _shares(self):
+        return self.weights or (1.0,) * len(self.sources)
 
     @functools.cached_property
     def _sizes(self):

@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import threading
+from typing import ClassVar
 
 import numpy as np
 
 from vdm_jax.errors import UserError
 
 # The last word of the Philox counter separates streams that share a seed: nothing drawn here repeats anywhere else.
-_ORDER_STREAM, _CLIP_STREAM, MIX_STREAM = 1, 2, 3
+_ORDER_STREAM, _CLIP_STREAM, MIX_STREAM, BUCKET_STREAM = 1, 2, 3, 4
 _LOCK = threading.Lock()
 
 
@@ -33,6 +34,28 @@ class Order:
             raise UserError(f'config.data: the source holds {self.size} clips; point it at data that is there')
         if self.batch < 1:
             raise UserError(f'config.train.batch_size is {self.batch}; set it to 1 or more')
+
+    # What a loader asks of any order: the batches of its buckets (this one has one), the steps in a block, which bucket
+    # each step of a block is of, and what is drawn for a row of a step.
+    block: ClassVar[int] = 1
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        return (self.batch,)
+
+    def buckets(self, block):
+        """Which bucket each step of a block takes, int64 (self.block,)."""
+        del block
+        return np.zeros(1, np.int64)
+
+    def bucket(self, step) -> int:
+        """The bucket of a step."""
+        return int(self.buckets(step // self.block)[step % self.block])
+
+    def place(self, step, row) -> tuple[int, int]:
+        """(example id, place in the run that no other example has) of one row of a step."""
+        position = step * self.batch + row
+        return int(self.at(position)), position
 
     def positions(self, step):
         """The places of a step's batch in the run, int64 (batch,)."""

@@ -5,6 +5,7 @@ seed and its global position, so neither hosts nor threads nor the step of a res
 iterator state to save: the position is the step.
 """
 
+import functools
 import weakref
 
 import numpy as np
@@ -17,17 +18,49 @@ def batches(source, order, start_step=0, stop_step=None, rows=None, scalars=()):
     """An iterator, and context manager, over this host's batches of steps start_step, ..., stop_step - 1.
 
     Each batch is a dict of numpy arrays, {'video': uint8 (b, T, H, W, C), 'label': int32 (b,), ...} and the asked
-    `scalars`, float32 (b,), by name: the b `rows` of the global batch, in any order and as often as they are named, or
-    all order.batch of them. Without stop_step it never ends. About three batches are held in memory: one being drawn,
-    one stacked, one in use. An exception in a clip comes out of `next`. Close it (or leave the `with`) to stop the
-    threads.
+    `scalars`, float32 (b,), by name. rows: which rows of the global batch, in any order and as often as they are named,
+    for each of the order's buckets (a tuple of sequences); None: all of them. Without stop_step it never ends. About
+    three batches are held in memory: one being drawn, one stacked, one in use. An exception in a clip comes out of
+    `next`. Close it (or leave the `with`) to stop the threads.
     """
     if order.size != len(source):
         raise ValueError(f'the order is over {order.size} clips, the source holds {len(source)}')
-    rows = np.arange(order.batch) if rows is None else np.asarray(rows)
+    rows = [np.arange(batch) for batch in order.batches] if rows is None else [np.asarray(each) for each in rows]
     if getattr(source, 'constant', False):
-        return _Constant(source, order, rows, None if stop_step is None else stop_step - start_step, scalars)
+        return _Constant(source, order, rows[0], None if stop_step is None else stop_step - start_step, scalars)
     return _Loaded(source, order, start_step, stop_step, rows, scalars)
+
+
+class Walk:
+    """This host's clips one after the other, from a step on: clip k is `place(k)` = (step, row of the global batch).
+
+    Every block of an order's steps has each bucket as often as the others, so no step has to be counted up to.
+    """
+
+    def __init__(self, order, rows, start_step: int):
+        self._order, self._rows = order, rows
+        self._sizes = np.array([len(each) for each in rows])
+        self._in_block = int(self._sizes[order.buckets(0)].sum())
+        self._ends = functools.lru_cache(maxsize=4)(lambda block: np.cumsum(self._sizes[order.buckets(block)]))
+        self._first = 0
+        self._first = self.clips(start_step)
+
+    def size(self, step: int) -> int:
+        """This host's rows of a step."""
+        return int(self._sizes[self._order.bucket(step)])
+
+    def clips(self, step: int) -> int:
+        """How many clips come before a step."""
+        block, within = divmod(step, self._order.block)
+        return block * self._in_block + (int(self._ends(block)[within - 1]) if within else 0) - self._first
+
+    def place(self, k: int) -> tuple[int, int]:
+        block, rest = divmod(self._first + k, self._in_block)
+        ends = self._ends(block)
+        within = int(np.searchsorted(ends, rest, 'right'))
+        step = block * self._order.block + within
+        row = rest - (int(ends[within - 1]) if within else 0)
+        return step, int(self._rows[self._order.bucket(step)][row])
 
 
 class _Closing:
@@ -44,19 +77,21 @@ class _Closing:
 class _Loaded(_Closing):
     """Grain: clips drawn in source.threads threads, batches stacked one ahead in a thread of their own.
 
-    Grain's `batch` stacks on the thread that asks for it, and its readers refill their buffer only when asked: without
-    the second prefetch the training loop would stack, and wait for the tail of every batch.
+    Batches are stacked on the thread that asks for them, and Grain's readers refill their buffer only when asked:
+    without the second prefetch the training loop would stack, and wait for the tail of every batch.
     """
 
     def __init__(self, source, order, start_step, stop_step, rows, scalars):
         import grain
 
-        b = len(rows)
-        steps = max(stop_step - start_step, 0) if stop_step is not None else 2**62 // b
+        from vdm_jax.data.stacked import Stacked
+
+        walk = Walk(order, rows, start_step)
+        steps = max(stop_step - start_step, 0) if stop_step is not None else 2**40
 
         def clip(k):
-            position = (start_step + k // b) * order.batch + int(rows[k % b])
-            return told(source.draw(int(order.at(position)), clip_generator(order.seed, position)), scalars)
+            i, position = order.place(*walk.place(k))
+            return told(source.draw(i, clip_generator(order.seed, position)), scalars)
 
         self._held = []  # the iterator, until it is closed
         # Also when this is dropped, or left open at exit, where Grain's own __del__ prints a traceback.
@@ -64,9 +99,10 @@ class _Loaded(_Closing):
         if not steps:  # Grain refuses an empty range
             return
         # At least one whole batch of clips is under way while the last one is stacked.
-        read = grain.ReadOptions(num_threads=source.threads, prefetch_buffer_size=max(source.prefetch, b))
-        clips = grain.MapDataset.range(0, steps * b).map(clip).to_iter_dataset(read)
-        stacked = clips.batch(b, drop_remainder=True)
+        most = max(map(len, rows))
+        read = grain.ReadOptions(num_threads=source.threads, prefetch_buffer_size=max(source.prefetch, most))
+        clips = grain.MapDataset.range(0, walk.clips(start_step + steps)).map(clip).to_iter_dataset(read)
+        stacked = Stacked(clips, lambda number: walk.size(start_step + number), steps)
         self._held.append(iter(grain.experimental.ThreadPrefetchIterDataset(stacked, prefetch_buffer_size=1)))
         self._held[0].start_prefetch()  # the first batch is read while the model compiles
 

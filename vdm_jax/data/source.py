@@ -19,6 +19,9 @@ class Source(Protocol):
     its own (`order(batch, seed, shuffle)`), and be `constant`: the same batch at every step. One that tells numbers of
     its clips names them in `scalars` and gives them as clip['scalars'], a dict; one with images beside its clips gives
     'images' uint8 (k, H, W, C) and 'image_label' int32 (k,), and says in `scored` what samples are to be held against.
+    One whose clips can be cut in several shapes says what each has to offer (`extents() -> int64 (N, 3)`: frames,
+    height, width), and gives it as (T, H, W) in `clip(i, shape)` and `draw(i, rng, shape)`: `bucketed` asks for it, and
+    then has all its `shapes`, with `batch_sizes(batch)` of each, and `notes()`, lines to say when a run starts.
     """
 
     frames: int
@@ -41,12 +44,36 @@ class Source(Protocol):
         """Clip i as training sees it: start frame, crop and flip drawn from rng."""
 
 
+def shapes_of(source: Source) -> tuple[tuple[int, int, int, int], ...]:
+    """(T, H, W, C) of every bucket of its clips; the first is that of samples."""
+    return getattr(source, 'shapes', (source.shape,))
+
+
+def batch_sizes_of(source: Source, batch: int) -> tuple[int, ...]:
+    """Clips of a batch of every bucket, where they are `batch` unless a bucket says otherwise."""
+    return getattr(source, 'batch_sizes', lambda batch: (batch,))(batch)
+
+
 def held_out_of(source: Source) -> Source:
     """The source's test split; the source itself where training takes all of it."""
     if hasattr(source, 'test_split'):
         return source.test_split()
     trained = getattr(source, 'split', 'all')
     return dataclasses.replace(source, split='test') if trained == 'train' else source
+
+
+def extents(source: Source) -> np.ndarray:
+    """What each clip has of frames, height and width, int64 (N, 3).
+
+    Raises:
+      UserError: clips of such a source come in one shape.
+    """
+    if not hasattr(source, 'extents'):
+        raise UserError(
+            f'config.data: clips of a {type(source).__name__} come in one shape, and buckets ask for several; take '
+            'records or video_folder'
+        )
+    return source.extents()
 
 
 def ask(where: str, question: Callable):

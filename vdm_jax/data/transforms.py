@@ -3,10 +3,10 @@
 import numpy as np
 
 
-def short_side(height, width, pixels):
-    """(height, width) with the short side scaled to `pixels` and the aspect kept (rounded)."""
-    scale = pixels / min(height, width)
-    return max(pixels, round(height * scale)), max(pixels, round(width * scale))
+def cover(height, width, rows, columns):
+    """(height, width) scaled, the aspect kept (rounded), to just cover `rows` x `columns` pixels."""
+    scale = max(rows / height, columns / width)
+    return max(rows, round(height * scale)), max(columns, round(width * scale))
 
 
 def resize(frame_HWC, height, width):
@@ -30,11 +30,11 @@ def turn(video_THWC, degrees):
     return np.rot90(video_THWC, round(degrees / 90) % 4, axes=(1, 2))
 
 
-def crop(video_THWC, pixels, where=None):
-    """A square of `pixels` from the video: its centre, or where = (down, right), both in [0, 1)."""
-    spare = video_THWC.shape[1] - pixels, video_THWC.shape[2] - pixels
+def crop(video_THWC, rows, columns, where=None):
+    """rows x columns pixels from the video: its centre, or where = (down, right), both in [0, 1)."""
+    spare = video_THWC.shape[1] - rows, video_THWC.shape[2] - columns
     y, x = (s // 2 for s in spare) if where is None else (int(u * (s + 1)) for u, s in zip(where, spare, strict=True))
-    return video_THWC[:, y : y + pixels, x : x + pixels]
+    return video_THWC[:, y : y + rows, x : x + columns]
 
 
 def flip(video_THWC):

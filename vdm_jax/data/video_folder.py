@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from vdm_jax.data import decode, transforms
-from vdm_jax.data.cut import clip_indices, cut
+from vdm_jax.data.cut import clip_indices, clip_length, cut
 from vdm_jax.errors import UserError
 
 EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.webm', '.mkv', '.gif')
@@ -93,12 +93,23 @@ class VideoFolder:
         return len(self.index)
 
     def __getitem__(self, i):
-        """The clip of evaluations: from the first frame, the centre, not mirrored."""
-        return self._clip(range(len(self))[i], None)
+        return self.clip(i)
 
-    def draw(self, i, rng):
+    def clip(self, i, shape=None):
+        """The clip of evaluations: from the first frame, the centre, not mirrored; of another `shape` (T, H, W)."""
+        return self._clip(range(len(self))[i], None, shape)
+
+    def draw(self, i, rng, shape=None):
         """The clip of training: from a random frame, with a random crop, mirrored at random, each where asked for."""
-        return self._clip(i, rng.random(4))
+        return self._clip(i, rng.random(4), shape)
+
+    def extents(self):
+        """What each video has of frames (at stride and fps), height and width: int64 (N, 3), 0 of a broken one."""
+        found = np.zeros((len(self.index), 3), np.int64)
+        for row, (_, video) in zip(found, self.index, strict=True):
+            if video is not None:
+                row[:] = clip_length(video, self.stride, self.fps), video.height, video.width
+        return found
 
     @property
     def shape(self):
@@ -133,7 +144,8 @@ class VideoFolder:
                 f'{len(self._tally.short)} too short for {self.frames} frames and dropped, broken: '
                 f'{_listed(self._tally.broken)}; lower config.data.frames or stride, or set short=hold'
             )
-        sizes = [v.frames * 3 * np.prod(transforms.short_side(v.height, v.width, self.pixels)) for _, v in index if v]
+        covers = lambda video: transforms.cover(video.height, video.width, self.pixels, self.pixels)
+        sizes = [video.frames * 3 * np.prod(covers(video)) for _, video in index if video]
         self._cache.on = sum(map(int, sizes)) <= self.cache_mb * 2**20
         return index
 
@@ -182,13 +194,15 @@ class VideoFolder:
         except decode.BrokenVideoError as error:
             return error
 
-    def _clip(self, i, chance):
+    def _clip(self, i, chance, shape):
         for attempt in range(len(self.index)):
             name, video = self.index[(i + attempt) % len(self.index)]
             if video is None:
                 continue
             try:
-                clip, padded = cut(self, video, functools.partial(self._cache.read, video), chance)
+                # What is kept in memory is of one size: that of self.pixels.
+                read = functools.partial(decode.read if shape else self._cache.read, video)
+                clip, padded = cut(self, video, read, chance, shape)
             except decode.BrokenVideoError as error:
                 self._broken(name, error)
                 continue

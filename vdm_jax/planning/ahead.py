@@ -30,8 +30,8 @@ UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 
 
 def batch_of(run) -> dict:
-    """Shapes of the global batch that a training step takes; no data is read."""
-    size, (frames, *picture) = run.batch_rows, run.source.shape
+    """Shapes of the global batch that a training step takes, of the bucket with most pixels; no data is read."""
+    size, (frames, *picture) = run.batch_rows[run.largest], run.shapes[run.largest]
     shapes = {'video': ((frames, *picture), np.uint8), 'label': ((), np.int32)}
     if run.has_images:
         count = run.source.count
@@ -85,8 +85,8 @@ def lowered(run, program: str):
     if program == 'train':
         held = {'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema}
         with jax.set_mesh(run.mesh):
-            step = run.train_step.lower(state, batch_of(run), run.abstract_frozen)
-        return step, held, run.experiment.train.batch_size, run.step_flops, run.batch_rows
+            step = run.train_steps[run.largest].lower(state, batch_of(run), run.abstract_frozen)
+        return step, held, run.batch_sizes[run.largest], run.step_flops, run.batch_rows[run.largest]
     average = state.ema[str(run.experiment.ema.decays[0])]
     asks, keys = asks_of(run)
     codec = {name: tree for name, tree in run.abstract_frozen.items() if name == 'codec'}
@@ -242,8 +242,8 @@ def main(request: str, out: str) -> int:
         checks.check_attention(run)
         checks.check_objective(run)
         # Made outside of the mesh, as they compute a key, and its devices may not be there.
-        run.abstract, run.train_step, run.generator  # noqa: B018
-        say(experiment={'batch': run.experiment.train.batch_size, 'mesh': asdict(run.experiment.mesh)})
+        run.abstract, run.train_steps, run.generator  # noqa: B018
+        say(experiment={'batch': run.batch_sizes[run.largest], 'mesh': asdict(run.experiment.mesh)})
         for program in asked['programs']:
             say(program=program)
             say(**{program: report(run, topology, program)})

@@ -76,9 +76,11 @@ def train(run, workdir, stop=lambda step: False) -> bool:
         processes.by_first(lambda: write_papers(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start)
         progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
-        filled = f'the {config.batch_size} clips of a batch take the room of {run.batch_rows} on the devices'
+        for size, rows in zip(run.batch_sizes, run.batch_rows, strict=True):
+            if rows > size:
+                progress.say(f'the {size} clips of a batch take the room of {rows} on the devices')
         sharding = notes(run.abstract) if run.model.layout else []  # the table is a transformer's
-        for note in [filled] * (run.batch_rows > config.batch_size) + sharding:
+        for note in sharding + getattr(run.source, 'notes', list)():
             progress.say(note)
         log = Log(run, metrics, progress, watch)
         log.files(start)
@@ -98,8 +100,9 @@ def train(run, workdir, stop=lambda step: False) -> bool:
                     waited = time.monotonic()
                     batch = next(stream)
                     waited = time.monotonic() - waited
+                    bucket = order.bucket(step)
                     with window.at(step, state):
-                        state, scalars = run.train_step(state, run.to_global(batch), run.frozen)
+                        state, scalars = run.train_steps[bucket](state, run.to_global(batch, bucket), run.frozen)
                     log.step(step + 1, scalars, waited)
             log.flush()
             checkpoints.wait()
@@ -112,8 +115,9 @@ def outlets(run, workdir, start: int):
     """Where numbers and words go: nowhere but from the first process."""
     if not processes.first():
         return Silence(), Silence()
-    config = run.experiment.train
-    return Metrics(workdir, start), Progress(config.steps, start, config.batch_size)
+    order = order_of(run.source, run.experiment.train.batch_size)
+    a_step = float(np.mean([order.batches[bucket] for bucket in order.buckets(0)]))
+    return Metrics(workdir, start), Progress(run.experiment.train.steps, start, a_step)
 
 
 def begin(run, checkpoints: Checkpoints):
@@ -141,14 +145,19 @@ def due(step: int, every: int, last: bool) -> bool:
 
 def check_position(workdir, was: dict, now: dict) -> None:
     """Whether the data goes on where the run left it."""
-    if now != was:
-        raise UserError(f'{workdir}: the run stands at {was} in its data, which is {now} now')
+    flat = lambda where: {k: v for k, v in where.items() if k != 'data'} | where.get('data', {})
+    was, now = flat(was), flat(now)
+    if found := [f'{key} was {value} and is {now.get(key)} now' for key, value in was.items() if now.get(key) != value]:
+        raise UserError(
+            f'{workdir}: the run at step {was["step"]} cannot go on, as its data differ: {"; ".join(found)}'
+        )
 
 
 def position(run, step: int) -> dict:
     """Where the data stream stands: with these the next batch, and every one after it, is given."""
     batch_size = run.experiment.train.batch_size
     where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
+    where |= {'data': run.drawing}
     return where | ({'codec': run.codec_fingerprint} if run.codec_fingerprint else {})
 
 
@@ -162,19 +171,25 @@ def validate(run, state) -> dict[str, float]:
     """
     config = run.experiment.train
     order = order_of(run.held_out, config.batch_size, shuffle=False)
-    count = config.validate_batches * config.batch_size
+    buckets = [order.bucket(index) for index in range(config.validate_batches)]
+    count = sum(order.batches[bucket] for bucket in buckets)
     count -= count % order.size if count > order.size else 0
-    params, found = ema.first(run.experiment.ema, state.ema), []
-    for index in range(-(-count // config.batch_size)):
-        batch = batch_of(run.held_out, order.ids(index)[run.rows], run.model.scalars)
-        found.append(run.validation_step(params, run.to_global(batch), index, run.frozen))
-    real = [jax.tree.map(lambda rows: np.asarray(rows)[: config.batch_size], each) for each in found]
+    params, found, left = ema.first(run.experiment.ema, state.ema), [], count
+    for index, bucket in enumerate(buckets):
+        if left <= 0:
+            break
+        left -= order.batches[bucket]
+        batch = batch_of(run.held_out, order.ids(index)[run.rows[bucket]], run.model.scalars)
+        found.append(run.validation_step(params, run.to_global(batch, bucket), index, run.frozen))
+    sizes = [order.batches[bucket] for bucket in buckets]
+    real = [jax.tree.map(lambda rows, n=n: np.asarray(rows)[:n], each) for n, each in zip(sizes, found, strict=False)]
     loss = np.concatenate([each.loss for each in real])[:count]
     means = {name: np.concatenate([each.parts[name] for each in real])[:count].mean() for name in real[0].parts}
     found = {'validation_loss': loss.mean()} | {f'validation_{name}': mean for name, mean in means.items()}
     if real[0].t is not None:
-        by_frame, t = (np.concatenate([getattr(each, name) for each in real])[:count] for name in ('by_frame', 't'))
-        means = by_time(by_frame.ravel(), t.ravel())
+        # Clips of other buckets have other numbers of frames.
+        rows = lambda name: [row for each in real for row in getattr(each, name)][:count]
+        means = by_time(np.concatenate(rows('by_frame')), np.concatenate(rows('t')))
         found |= {f'validation_loss_t/{(i + 1) / 10}': mean for i, mean in enumerate(means) if np.isfinite(mean)}
     return {name: float(value) for name, value in found.items()}
 

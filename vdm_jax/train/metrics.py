@@ -85,7 +85,7 @@ class Silence:
 class Progress:
     """The live line of a run: step, loss, videos/s, time left; rewritten on a terminal, else printed now and then."""
 
-    def __init__(self, steps: int, start_step: int, batch: int, stream=None):
+    def __init__(self, steps: int, start_step: int, batch: float, stream=None):
         self._steps, self._start, self._batch = steps, start_step, batch
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()

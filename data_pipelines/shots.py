@@ -1,0 +1,173 @@
+"""Where the shots of a video begin and end: PySceneDetect's detectors over a stream of frames, held one at a time.
+
+Hard cuts and fades through black are found; dissolves are not (the library has no detector of them).
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+
+from data_pipelines.extras import need
+from vdm_jax.errors import UserError
+
+SAME = 0.5  # levels of 255 by which a frame may differ from the one before and count as the same one shown twice
+
+
+@dataclasses.dataclass(frozen=True)
+class Shots:
+    """How shots are told apart.
+
+    detector: of hard cuts. `adaptive` compares a frame's change in hue, saturation and brightness with that of its
+    neighbours, so that fast motion is no cut; `content` takes the change alone, `hash` a perceptual hash, `histogram`
+    that of brightness; `none` finds no cuts.
+    threshold: of that detector, in its own unit (adaptive: times the neighbours' change; content: levels of 255; hash
+    and histogram: 0 to 1); none: the library's default. least_change: of `adaptive`, the levels of 255 that a frame
+    must change by to begin a shot.
+    fades: whether a black stretch ends a shot and is one of its own. fade_level: the mean of R, G and B, 0 to 255,
+    below which a frame is black to this.
+    flash_seconds: a picture that goes for no longer than this and comes back (a flash, a dropped frame) is no cut.
+    width: pixels that frames are shrunk to before they are compared: few, so that noise and fine detail on the move
+    count for little.
+    """
+
+    detector: Literal['adaptive', 'content', 'hash', 'histogram', 'none'] = 'adaptive'
+    threshold: float | None = None
+    least_change: float = 15.0
+    fades: bool = True
+    fade_level: int = 12
+    flash_seconds: float = 0.2
+    width: int = 64
+
+    def __post_init__(self):
+        if self.width < 8:
+            raise UserError(f'recipe.shots.width is {self.width}; want at least 8 pixels')
+        for name in ('threshold', 'least_change', 'fade_level', 'flash_seconds'):
+            if (value := getattr(self, name)) is not None and value < 0:
+                raise UserError(f'recipe.shots.{name} is {value}; want 0 or more')
+
+
+def find(frames: Iterable[tuple[int, np.ndarray]], times: np.ndarray, config: Shots) -> list[tuple[int, int]]:
+    """The shots as (first, stop) frame numbers: without gaps, from the first frame that came to the last.
+
+    frames: (number, uint8 (H, W, 3) RGB), numbers rising by one, as vdm_jax.data.decode.stream yields them. times:
+    seconds of each frame by its number. No shot is left out for being short: those are for limits on clips to drop.
+    Raises: UserError where the libraries are not installed.
+    """
+    hard = Cuts(config, times) if config.detector != 'none' else None
+    fades = Fades(config, times) if config.fades else None
+    first = number = None
+    for number, frame in frames:
+        first = number if first is None else first
+        if hard or fades:
+            small = shrink(frame, config.width)
+            for detector in filter(None, (hard, fades)):
+                detector.add(number, small)
+    if first is None:
+        return []
+    cuts = hard.finish() if hard else []
+    black = fades.finish(number + 1) if fades else []
+    for begin, end in black:  # beside it hue jumps, which black has none of
+        since, until = times[begin] - config.flash_seconds, times[min(end, number)] + config.flash_seconds
+        cuts = [cut for cut in cuts if not since <= times[cut] <= until]
+    inner = {edge for edge in (*cuts, *(edge for stretch in black for edge in stretch)) if first < edge <= number}
+    edges = [first, *sorted(inner), number + 1]
+    return list(zip(edges, edges[1:], strict=False))
+
+
+def shrink(frame: np.ndarray, width: int) -> np.ndarray:
+    """The frame as uint8 BGR, the channel order of OpenCV, at most so many pixels wide."""
+    cv2 = need('cv2')
+    height, across = frame.shape[:2]
+    if across > width:
+        frame = cv2.resize(frame, (width, max(1, round(height * width / across))), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(frame[..., ::-1])
+
+
+class Cuts:
+    """Hard cuts, in the order of the frames. Frames shown twice (24 frames a second told as 30) are passed over:
+    between two of them lies no change, and beside none every motion looks like a cut."""
+
+    def __init__(self, config, times):
+        detectors = need('scenedetect.detectors')
+        given = {} if config.threshold is None else {'threshold': config.threshold}
+        if config.detector == 'adaptive':
+            given = {'adaptive_threshold': config.threshold} if given else {}
+            made = detectors.AdaptiveDetector(min_scene_len=0, min_content_val=config.least_change, **given)
+        else:
+            kind = {'content': 'ContentDetector', 'hash': 'HashDetector', 'histogram': 'HistogramDetector'}
+            made = getattr(detectors, kind[config.detector])(min_scene_len=0, **given)
+        self._detector = made
+        self._lag = made.event_buffer_length  # distinct frames after which a cut is told
+        self._flash, self._times = config.flash_seconds, times
+        self._recent = collections.deque(maxlen=self._lag + 2)  # (number, picture) of the last distinct frames
+        self._fed = 0
+        self._cuts = []  # (number, the pictures before and after)
+
+    def add(self, number, small):
+        """Takes the next frame, uint8 (H, W, 3)."""
+        if self._recent and _apart(self._recent[-1][1], small) < SAME:
+            return
+        if (
+            not self._recent
+        ):  # held still before and after, so that a cut beside the ends is found (a false one costs little)
+            for _ in range(self._lag):
+                self._feed(number, small)
+        self._feed(number, small)
+
+    def finish(self):
+        """The numbers of the first frames of shots, without flashes."""
+        if self._recent:
+            for _ in range(self._lag):
+                self._feed(*self._recent[-1])
+        return [number for number, _, _ in self._cuts]
+
+    def _feed(self, number, small):
+        self._recent.append((number, small))
+        told = self._detector.process_frame(_timecode(self._fed), small)
+        self._fed += 1
+        for place in {cut.frame_num - self._fed for cut in told}:  # -1 is the frame just fed
+            before, after = self._recent[place - 1], self._recent[place]
+            self._note(after[0], before[1], after[1])
+
+    def _note(self, number, before, after):
+        """One more cut; with the one before it, it may be a flash."""
+        if self._cuts:
+            start, old, flash = self._cuts[-1]
+            brief = self._times[number] - self._times[start] <= self._flash
+            if brief and 2 * _apart(old, after) < min(_apart(old, flash), _apart(before, after)):
+                self._cuts.pop()
+                return
+        self._cuts.append((number, before, after))
+
+
+class Fades:
+    """Black stretches as (first, stop) frame numbers."""
+
+    def __init__(self, config, times):
+        # a cut is where it becomes black; the frame at which it is told is the first that is not
+        kind = need('scenedetect.detectors').ThresholdDetector
+        self._detector = kind(config.fade_level, min_scene_len=0, fade_bias=-1.0, add_final_scene=True)
+        self._flash, self._times = config.flash_seconds, times
+        self._found = []
+
+    def add(self, number, small):
+        for cut in self._detector.process_frame(_timecode(number), small):
+            if self._times[number] - self._times[cut.frame_num] > self._flash:
+                self._found.append((cut.frame_num, number))
+
+    def finish(self, stop):
+        return self._found + [(cut.frame_num, stop) for cut in self._detector.post_process(_timecode(stop - 1))]
+
+
+def _timecode(number):
+    """PySceneDetect's name of a frame; it is asked for frame numbers only, so the rate stands for nothing."""
+    return need('scenedetect').FrameTimecode(number, fps=25.0)
+
+
+def _apart(one, other):
+    """Mean absolute difference of two pictures, in levels of 255."""
+    cv2 = need('cv2')
+    return cv2.norm(one, other, cv2.NORM_L1) / one.size

@@ -1,0 +1,54 @@
+"""A hundred epochs over a small set leave nothing behind: memory and open files stay where they were."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.data.test_decode import coded, encode
+
+WATCH = """
+import os, sys
+from vdm_jax.data.order import order_of
+from vdm_jax.data.pipeline import batches
+from vdm_jax.data.video_folder import VideoFolder
+
+def resident():
+    return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+source = {source}
+order = order_of(source, 4, seed=1)
+epoch = len(source) // 4
+with batches(source, order) as stream:
+    seen = []
+    for number in range(100):
+        for _ in range(epoch):
+            next(stream)
+        seen.append((resident(), len(os.listdir('/proc/self/fd'))))
+memory, files = zip(*seen)
+early, late = max(memory[20:40]), max(memory[80:])
+print(early, late, max(files[20:40]), max(files[80:]))
+"""
+
+SOURCES = {
+    'a folder, decoded anew each time': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48, cache_mb=0)',
+    'a folder, kept in memory': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48)',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='no /proc to read memory from')
+@pytest.mark.parametrize('source', SOURCES)
+def test_a_hundred_epochs_leak_nothing(tmp_path, source):
+    """Resident memory within 2% after the first twenty epochs, and as many files open."""
+    pytest.importorskip('av')
+    for i in range(32):
+        encode(tmp_path / f'{i}.mp4', coded(24, 64, 96))
+    root = pathlib.Path(__file__).parents[2]
+    code = WATCH.replace('{source}', SOURCES[source])
+    done = subprocess.run([sys.executable, '-c', code, tmp_path], cwd=root, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    early, late, files, files_late = map(int, done.stdout.split())
+    assert late <= 1.02 * early and files_late <= files, done.stdout

@@ -1,0 +1,71 @@
+"""Small sets of records as a build leaves them, written without one."""
+
+import hashlib
+import json
+
+import av
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from tests.data.test_decode import coded, encode
+from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
+from vdm_jax.data.records import Caption, Record
+
+assert av  # tests.data.test_decode wants it too
+
+DROPPED = (
+    ('a.mp4', 'a.mp4#9', 2.0, 2.1, 'dropped', 'too_short', '0.100 s of 1', None),
+    ('a.mp4', 'a.mp4#10', 3.0, 5.0, 'dropped', 'duplicate', 'of a.mp4#0', 0.3),
+    ('b.mp4', 'b.mp4#9', 0.0, 2.0, 'dropped', 'motion>=0.1', 'motion is 0.001', 0.001),
+    ('bad.mp4', None, None, None, 'broken', 'broken', 'no video in it', None),
+    ('still.mp4', None, None, None, 'dropped', 'motion>=0.1', 'none kept of 1 clips', None),
+)
+
+
+def records(folder, count=12, frames=6):
+    """Clips of 6 frames of 64x32 at 25 a second, each with other numbers in it, every fourth without a caption."""
+    for i in range(count):
+        path = encode(folder / 'clip.mp4', np.roll(coded(frames), i, 0), gop=3)
+        captions = (Caption(f'the bars of clip {i} move to the left, one after the other'),) if i % 4 else ()
+        scores = {'motion': 0.1 + i / 20, 'sharpness': float(100 * i % 7)} | ({'aesthetic': 5.0} if i == 3 else {})
+        yield Record(
+            f'{"ab"[i % 2]}.mp4#{i // 2}', frames, 32, 64, 25.0, path.read_bytes(), captions=captions, scores=scores
+        )
+        path.unlink()
+
+
+def write_set(folder, made=None, shards=2):
+    """The set of these records in a new directory; returns it."""
+    folder.mkdir()
+    made = list(records(folder)) if made is None else made
+    rows, each = [], -(-len(made) // shards)
+    for k in range(shards):
+        rows += write_shard(folder / shard_name(k, shards), made[k * each : (k + 1) * each], k)
+    write_table(folder / TABLE, rows)
+    names = 'input', 'key', 'start', 'end', 'fate', 'reason', 'detail', 'score/motion'
+    kept = [(name, None, None, None, 'kept', '', '', None) for name in ('a.mp4', 'b.mp4')]
+    columns = zip(*kept, *DROPPED, strict=True)
+    parquet.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), folder / 'inputs.parquet')
+    manifest = {
+        'format': 1,
+        'inputs': {'kept': 2, 'dropped': 1, 'broken': 1},
+        'clips': {'kept': len(made), 'dropped': 3, 'without_caption': sum(not record.captions for record in made)},
+        'reasons': {
+            'inputs': {'broken': 1, 'motion>=0.1': 1},
+            'clips': {'duplicate': 1, 'motion>=0.1': 1, 'too_short': 1},
+        },
+        'frames': sum(record.frames for record in made),
+        'seconds': round(sum(record.frames / record.fps for record in made), 3),
+        'recipe': {},
+        'versions': {},
+        'shards': [_file(folder / shard_name(k, shards)) for k in range(shards)],
+        'tables': [_file(folder / TABLE), _file(folder / 'inputs.parquet')],
+    }
+    (folder / 'manifest.json').write_text(json.dumps(manifest))
+    return folder
+
+
+def _file(path):
+    content = path.read_bytes()
+    return {'name': path.name, 'bytes': len(content), 'sha256': hashlib.sha256(content).hexdigest()}

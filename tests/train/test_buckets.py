@@ -1,0 +1,131 @@
+"""Training on buckets: one program each, going on is never stopping, and other buckets are another run."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tests.data.test_decode import coded, encode
+from vdm_jax import cli
+from vdm_jax.build import experiment_from
+from vdm_jax.config import override
+from vdm_jax.errors import UserError
+from vdm_jax.planning.ahead import batch_of
+from vdm_jax.run import Run
+from vdm_jax.train import loop
+
+ITEMS = [
+    f'--config.{item}'
+    for item in (
+        'model.depth=2', 'model.width=16', 'model.heads=2', 'model.patch=4', 'model.time_patch=1',
+        'train.steps=6', 'train.batch_size=2', 'train.log_every=1', 'train.checkpoint_every=3', 'train.sample_every=6',
+        'train.sample_count=2', 'train.validate_every=6', 'train.validate_batches=6', 'sampler.steps=2',
+        'optim.name=adamw', 'optim.warmup_steps=1', 'ema.decays=0.9',
+    )
+]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    pytest.importorskip('av')
+    path = tmp_path_factory.mktemp('videos')
+    for i in range(4):
+        encode(path / f'wide{i}.mp4', coded(8, 32, 64))
+        encode(path / f'square{i}.mp4', coded(4, 48, 48))
+    return path
+
+
+def make(folder, items=(), devices=1, buckets=('4x8x16@3', '2x8x8')):
+    groups = {
+        'data': {
+            'source': 'bucketed',
+            'clips': {'source': 'video_folder', 'path': str(folder), 'frames': 1},
+            'buckets': buckets,
+        }
+    }
+    return Run(experiment_from(override(groups, ITEMS + list(items))), jax.devices()[:devices])
+
+
+@pytest.fixture(scope='module')
+def finished(folder, tmp_path_factory):
+    run, path = make(folder, buckets=('8x8x16@3', '2x8x8')), tmp_path_factory.mktemp('run')
+    assert loop.train(run, path)
+    return run, path
+
+
+def lines(path):
+    return [json.loads(line) for line in (path / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished):
+    run, path = finished
+    assert [step._cache_size() for step in run.train_steps] == [1, 1]
+    assert run.latent_shapes == ((8, 8, 16, 3), (2, 8, 8, 3)) and run.batch_sizes == (3, 2)
+    found = lines(path)
+    assert all(np.isfinite(line['loss']) for line in found if 'loss' in line)
+    assert any('validation_loss' in line for line in found)
+    assert next(path.glob('samples/*.png')).stat().st_size > 100
+
+
+def test_going_on_is_never_having_stopped(finished, folder, tmp_path):
+    run, whole = finished
+    again = make(folder, buckets=('8x8x16@3', '2x8x8'))
+    vars(again).update(train_steps=run.train_steps, abstract=run.abstract)  # the same programs: nothing compiles again
+    assert not loop.train(again, tmp_path, stop=lambda step: step == 2)
+    assert loop.train(again, tmp_path)
+    losses = lambda path: [line['loss'] for line in lines(path) if 'loss' in line]
+    assert losses(tmp_path) == losses(whole)
+
+
+def test_other_buckets_do_not_go_on(finished, folder):
+    _, path = finished
+    other = make(folder, ['--config.train.steps=9'], buckets=('8x8x16@3', '2x8x8@4'))
+    with pytest.raises(UserError, match='config.data.buckets'):
+        loop.train(other, path)
+    # Were the config alike and the clips not, the position would tell.
+    was, now = loop.position(finished[0], 6), loop.position(other, 6)
+    with pytest.raises(
+        UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
+    ):
+        loop.check_position(path, was, now)
+
+
+@pytest.mark.slow
+def test_a_step_on_many_devices_is_that_of_one(finished, folder):
+    """Batches of 3 and 2 clips, filled up on 4 devices."""
+    run = finished[0]
+    many = make(folder, devices=4, buckets=('8x8x16@3', '2x8x8'))
+    for bucket in (0, 1):
+        results = []
+        for each in (run, many):
+            rng = np.random.default_rng(bucket)
+            video = rng.integers(0, 256, (each.batch_sizes[bucket], *each.shapes[bucket]), np.uint8)
+            batch = {'video': video[each.rows[bucket]], 'label': np.zeros(len(each.rows[bucket]), np.int32)}
+            with jax.set_mesh(each.mesh):
+                _, scalars = each.train_steps[bucket](each.create(), each.to_global(batch, bucket))
+            results.append(float(scalars['loss']))
+        assert results[1] == pytest.approx(results[0], rel=1e-5)
+
+
+def test_a_plan_is_made_for_the_bucket_with_most_pixels(folder):
+    run = make(folder, buckets=('2x8x8@64', '8x8x16@3'))
+    assert run.largest == 0 and batch_of(run)['video'].shape == (64, 2, 8, 8, 3)
+    assert batch_of(make(folder, buckets=('2x8x8@2', '8x8x16@3')))['video'].shape == (3, 8, 8, 16, 3)
+
+
+def test_a_bucket_that_does_not_divide_into_patches_is_named_before_anything_is_written(folder, tmp_path, capsys):
+    file = tmp_path / 'experiment.py'
+    clips = {'source': 'video_folder', 'path': str(folder)}
+    data = {'source': 'bucketed', 'clips': clips, 'buckets': ('8x8x16@3', '2x10x8')}
+    file.write_text(f'def get_config(arg=None):\n    return {{"data": {data!r}}}\n')
+    assert cli.main(['train', f'--config={file}', f'--workdir={tmp_path}/run', *ITEMS]) == 2
+    assert 'does not divide the height of 10' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
+def test_one_bucket_alone_trains_as_the_largest_does(finished):
+    run = finished[0].alone(1)
+    assert run.batch_sizes == (2,) and run.shapes == ((2, 8, 8, 3),)
+    assert dataclasses.replace(run.source, only=None) == finished[0].source
