@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from data_pipelines import pictures
+from data_pipelines import stills
 from data_pipelines.fields import Problem
 from data_pipelines.listing import Item, printable
 from data_pipelines.lists import csv_rows
@@ -77,7 +77,7 @@ def is_video(name) -> bool:
 
 
 def is_picture(name) -> bool:
-    return name.lower().endswith(pictures.EXTENSIONS)
+    return name.lower().endswith(stills.EXTENSIONS)
 
 
 def item(root, name, **fields) -> Item:
@@ -121,8 +121,8 @@ def clips(root, where, split, fps: float | Callable[[str], float]) -> list[Item]
     for name, names in inside.items():
         names = tuple(sorted(names, key=lambda each: (_number(each), each)))
         rate = fps(name) if callable(fps) else fps
-        video = pictures.Images(os.path.join(root, name), names, rate)
-        items.append(item(root, name, split=split, scores={'missing_frames': _missing(names)}, pictures=video))
+        video = stills.Images(os.path.join(root, name), names, rate)
+        items.append(item(root, name, split=split, scores={'missing_frames': _missing(names)}, stills=video))
     return items
 
 

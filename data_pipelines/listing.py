@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from data_pipelines.fields import KNOWN, PATH, Problem, as_number, captions_of, described, from_json, given
 from data_pipelines.lists import ENDINGS, rows_of
-from data_pipelines.pictures import identity
+from data_pipelines.stills import identity
 from vdm_jax.data.records import Caption
 from vdm_jax.data.video_folder import EXTENSIONS
 from vdm_jax.errors import UserError
@@ -31,7 +31,7 @@ class Item:
     unique. path: where to open it. captions: with times in seconds of the file. label, label_name: class number and
     what it is called. scores: by name, taken as they come (aesthetic, clip). start, end: seconds of the file that count,
     None for its ends. split: such as 'train'. problem: 'reason: detail' where it cannot be used, else ''.
-    pictures: what the frames are where they are in no video file (data_pipelines/pictures.py), else None.
+    stills: what the frames are where they are in no video file (data_pipelines/stills.py), else None.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Item:
     end: float | None = None
     split: str = ''
     problem: str = ''
-    pictures: object | None = None
+    stills: object | None = None
 
     @property
     def source(self) -> str:
@@ -92,11 +92,11 @@ def in_order(items: Iterable[Item]) -> tuple[Item, ...]:
 def digest(item: Item) -> str:
     """16 hex digits of all that an item says, and of the size of its file: another listing has another."""
     try:
-        size = os.stat(item.path).st_size if item.path and not item.problem and item.pictures is None else None
+        size = os.stat(item.path).st_size if item.path and not item.problem and item.stills is None else None
     except OSError:
         size = None
-    about = None if item.pictures is None else identity(item.pictures)
-    fields = vars(item) | {'captions': [dataclasses.astuple(each) for each in item.captions], 'pictures': about}
+    about = None if item.stills is None else identity(item.stills)
+    fields = vars(item) | {'captions': [dataclasses.astuple(each) for each in item.captions], 'stills': about}
     fields |= {'path': None, 'size': size}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 

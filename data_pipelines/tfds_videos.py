@@ -1,4 +1,4 @@
-"""A set of videos that TFDS prepares, as it is on disk, built and read without TensorFlow: a builder a set, in its folder.
+"""Sets of videos as TFDS prepares them, built and read without TensorFlow: a builder a set, in its folder.
 
     from data_pipelines.ucf101.builder import Builder
     Builder(source=ROOT, data_dir=DIR).download_and_prepare()      # nothing is downloaded
@@ -11,7 +11,7 @@ import os
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines import pictures
+from data_pipelines import stills
 from data_pipelines.clips import Clips
 from data_pipelines.datasets import DATASETS, listed
 from data_pipelines.encode import Encoder
@@ -93,27 +93,27 @@ class Videos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield item.name, example
 
     def _file(self, item):
-        video = pictures.probe(item)
-        if item.pictures is None and item.start is None and item.end is None:
-            return b''.join(pictures.content(item))
+        video = stills.probe(item)
+        if item.stills is None and item.start is None and item.end is None:
+            return b''.join(stills.content(item))
         first, stop = frames_between(item, video)
         times = np.append(video.times, video.seconds)[first : stop + 1] - video.times[first]
         height, width, config = video.height // 2 * 2, video.width // 2 * 2, Clips()
         encoder = Encoder(height, width, config.crf, config.gop)
-        for i, (_, frame) in enumerate(pictures.stream(video, first, stop)):
+        for i, (_, frame) in enumerate(stills.stream(video, first, stop)):
             encoder.add(frame[:height, :width], times[i], times[i + 1])
         return encoder.finish()
 
     def _frames(self, item):
-        video = pictures.probe(item)
-        return np.stack([frame[..., : self.channels] for _, frame in pictures.stream(video)])
+        video = stills.probe(item)
+        return np.stack([frame[..., : self.channels] for _, frame in stills.stream(video)])
 
     def _picture(self, item):
         """The file as it is where every reader makes the same of it, else a PNG: not of CMYK, nor of one turned."""
         from PIL import Image
 
-        path = os.path.join(item.pictures.path, item.pictures.names[0])
-        frame = pictures.picture(path)
-        with Image.open(path, formats=pictures.FORMATS) as image:
+        path = os.path.join(item.stills.path, item.stills.names[0])
+        frame = stills.picture(path)
+        with Image.open(path, formats=stills.FORMATS) as image:
             plain = image.mode == 'RGB' and image.format in ('JPEG', 'PNG') and image.getexif().get(0x0112, 1) == 1
         return path if plain else Image.fromarray(frame)

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipelines import pictures
+from data_pipelines import stills
 from data_pipelines.clips import Clips, Span, spans
 from data_pipelines.encode import Encoder
 from data_pipelines.listing import Item
 from data_pipelines.recipe import Recipe
 from vdm_jax.data import decode, filters
 from vdm_jax.data.records import Caption, Record
-from vdm_jax.data.transforms import resize, short_side
+from vdm_jax.data.transforms import cover, resize
 from vdm_jax.errors import UserError
 
 NEAR = 250  # frames: two clips closer than this are read in one go rather than from a keyframe of their own
@@ -97,7 +97,7 @@ class _BrokenError(decode.BrokenVideoError):
 def _file(item):
     try:
         size, found = 0, hashlib.sha256()
-        for part in pictures.content(item):
+        for part in stills.content(item):
             size += len(part)
             found.update(part)
         return {'bytes': size, 'sha256': found.hexdigest()}
@@ -106,7 +106,7 @@ def _file(item):
 
 
 def _clips(item, recipe):
-    video = pictures.probe(item, recipe.limits)
+    video = stills.probe(item, recipe.limits)
     first, stop = frames_between(item, video)
     shots = [(first, stop)]
     found = spans(video, shots, recipe.clips)
@@ -147,7 +147,7 @@ def _streams(video, wanted: list[Span]):
         if stream is None or span.first - at > NEAR:
             if stream is not None:
                 stream.close()
-            stream, at = pictures.stream(video, span.first, wanted[-1].stop), span.first
+            stream, at = stills.stream(video, span.first, wanted[-1].stop), span.first
         yield itertools.islice(stream, span.first - at, span.stop - at)
         at = span.stop
 
@@ -192,7 +192,7 @@ def _clip(item, recipe, span, frames, place):
 def _stored(frame, config):
     """The frame as it is to be stored: shrunk, then without the last row or column where there is an odd number."""
     if config.pixels is not None and min(frame.shape[:2]) > config.pixels:
-        frame = resize(frame, *short_side(*frame.shape[:2], config.pixels))
+        frame = resize(frame, *cover(*frame.shape[:2], config.pixels, config.pixels))
     height, width = frame.shape[:2]
     return frame[: height - height % 2, : width - width % 2]
 

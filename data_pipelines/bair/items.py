@@ -8,7 +8,7 @@ and either without TensorFlow. The main camera is taken, as in published numbers
 
 import os
 
-from data_pipelines import layout, pictures
+from data_pipelines import layout, stills
 from data_pipelines.bair.trajectory import Trajectory, examples
 from data_pipelines.listing import Item
 
@@ -37,10 +37,10 @@ def items(root, split):
 
 
 def _prepared(folder, part):
-    count = len(pictures.prepared(folder, part))
+    count = len(stills.prepared(folder, part))
     for i in range(count):
-        video = pictures.Example(folder, part, i, CAMERA, FPS)
-        yield Item(name=f'{part}/{i:05}', path=folder, split=part, pictures=video)
+        video = stills.Example(folder, part, i, CAMERA, FPS)
+        yield Item(name=f'{part}/{i:05}', path=folder, split=part, stills=video)
 
 
 def _raw(root, part):
@@ -53,6 +53,6 @@ def _raw(root, part):
         try:
             for i, (offset, size) in enumerate(examples(path)):
                 video = Trajectory(path, offset, size, CAMERA, FPS)
-                yield Item(name=f'{name}:{i:03}', path=path, split=part, pictures=video)
-        except pictures.BrokenVideoError as error:
+                yield Item(name=f'{name}:{i:03}', path=path, split=part, stills=video)
+        except stills.BrokenVideoError as error:
             yield layout.item(root, name, split=part, problem=f'broken: {error}')

@@ -10,7 +10,7 @@ numbers of the development kit. label_name: the words of the kit or of LOC_synse
 import os
 import re
 
-from data_pipelines import layout, pictures
+from data_pipelines import layout, stills
 from vdm_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test')
@@ -57,8 +57,8 @@ def items(root, split):
                 found.append(layout.item(root, name, split=split, problem='not_listed: its class is not known'))
                 continue
             fields = {'label': labels[synset], 'label_name': words.get(synset, synset)}
-        video = pictures.Images(os.path.join(root, folder), (file,), FPS)
-        found.append(layout.item(root, name, split=split, pictures=video, **fields))
+        video = stills.Images(os.path.join(root, folder), (file,), FPS)
+        found.append(layout.item(root, name, split=split, stills=video, **fields))
     if split != 'test':
         there = {item.label for item in found}
         empty = [synset for synset, i in labels.items() if i not in there]

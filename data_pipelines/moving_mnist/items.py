@@ -3,7 +3,7 @@
 There is no published training set: `config.data.source=moving_mnist` draws one from MNIST's digits.
 """
 
-from data_pipelines import layout, pictures
+from data_pipelines import layout, stills
 from data_pipelines.listing import Item
 from vdm_jax.errors import UserError
 
@@ -20,10 +20,9 @@ def items(root, split):
     """An Item a video. Raises UserError where the file is missing or is not that array."""
     path = layout.file(root, FILE)
     try:
-        count = pictures.npy(path).shape[1]
-    except pictures.BrokenVideoError as error:
+        count = stills.npy(path).shape[1]
+    except stills.BrokenVideoError as error:
         raise UserError(f'{path}: {error}') from None
     return [
-        Item(name=f'{FILE}:{i:05}', path=path, split=split, pictures=pictures.Column(path, i, FPS))
-        for i in range(count)
+        Item(name=f'{FILE}:{i:05}', path=path, split=split, stills=stills.Column(path, i, FPS)) for i in range(count)
     ]

@@ -66,8 +66,8 @@ def test_labels_of_classes_and_captions_of_tables_are_in_the_records(tmp_path):
     raw = tmp_path / 'raw'
     (raw / 'train').mkdir(parents=True)
     (raw / 'annotations').mkdir()
-    rows = ['label,youtube_id,time_start,time_end,split', 'waving,abcdefghijk,1,11,train', 'archery,bbcdefghijk,1,11,train']
-    (raw / 'annotations' / 'train.csv').write_text('\n'.join([*rows, 'archery,gone_fghijk,1,11,train']))
+    rows = ['waving,abcdefghijk,1,11,train', 'archery,bbcdefghijk,1,11,train', 'archery,gone_fghijk,1,11,train']
+    (raw / 'annotations' / 'train.csv').write_text('\n'.join(['label,youtube_id,time_start,time_end,split', *rows]))
     for name in ('abcdefghijk', 'bbcdefghijk'):
         video = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
         media.write_mp4(raw / 'train' / f'{name}_000001_000011.mp4', video, fps=10)
@@ -96,7 +96,8 @@ def test_bair_is_read_as_tfds_prepares_it_without_tensorflow(tmp_path):
 
         def _info(self):
             image = tfds.features.Image(shape=(64, 64, 3))
-            frame = {'image_main': image, 'image_aux1': image, 'action': tfds.features.Tensor(shape=(4,), dtype=np.float32)}
+            action = tfds.features.Tensor(shape=(4,), dtype=np.float32)
+            frame = {'image_main': image, 'image_aux1': image, 'action': action}
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.Sequence(frame, length=30))
 
         def _split_generators(self, dl_manager):
@@ -105,7 +106,8 @@ def test_bair_is_read_as_tfds_prepares_it_without_tensorflow(tmp_path):
         def _generate_examples(self):
             for i in range(2):
                 shown = pictures if i else pictures[::-1]
-                yield i, [{'image_main': a, 'image_aux1': pictures[0], 'action': np.zeros(4, np.float32)} for a in shown]
+                fixed = {'image_aux1': pictures[0], 'action': np.zeros(4, np.float32)}
+                yield i, [{'image_main': picture, **fixed} for picture in shown]
 
     builder = BairRobotPushingSmall(data_dir=str(tmp_path / 'raw'), file_format='array_record')
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
@@ -120,10 +122,11 @@ def test_a_set_built_twice_is_the_same_and_one_whose_pictures_changed_is_not_gon
     folder = tmp_path / 'raw' / 'sky_train' / 'day'
     paint(folder, 25)
     built(tmp_path, 'skytimelapse', 'train')
-    manifest = (tmp_path / 'out_train' / 'manifest.json').read_text()
+    manifest = tmp_path / 'out_train' / 'manifest.json'
+    before = json.loads(manifest.read_text())['shards']
     (tmp_path / 'out_train').rename(tmp_path / 'before')
     built(tmp_path, 'skytimelapse', 'train')
-    assert json.loads(manifest)['shards'] == json.loads((tmp_path / 'out_train' / 'manifest.json').read_text())['shards']
+    assert json.loads(manifest.read_text())['shards'] == before
     Image.effect_noise((32, 24), 50).convert('RGB').save(folder / 'frame_3.png')
     arguments = ['--dataset=skytimelapse', f'--source={tmp_path / "raw"}', '--split=train']
     assert main(['build', *arguments, f'--out={tmp_path / "out_train"}', '--workers=0']) == 2

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import datasets, pictures
+from data_pipelines import datasets, stills
 from data_pipelines.bair.trajectory import masked_crc
 from data_pipelines.listing import digest
-from vdm_jax.data import decode
 from vdm_jax.data.records import Caption
 from vdm_jax.errors import UserError
 
@@ -46,8 +45,8 @@ def problems(items):
 
 
 def reds(item):
-    video = pictures.probe(item)
-    return [int(frame[0, 0, 0]) for _, frame in pictures.stream(video)]
+    video = stills.probe(item)
+    return [int(frame[0, 0, 0]) for _, frame in stills.stream(video)]
 
 
 # UCF-101
@@ -108,7 +107,7 @@ def test_skytimelapse_is_one_video_a_folder_with_its_pictures_in_the_order_of_th
     write(tmp_path, **{'sky_train/day/day_1/Thumbs.db': 'x', 'sky_train/day/.hidden': 'x'})
     items = listed('skytimelapse', tmp_path)
     item = items['sky_train/day/day_1']
-    assert reds(item) == [0, 1, 2, 3] and item.pictures.fps == 25 and item.split == 'train'
+    assert reds(item) == [0, 1, 2, 3] and item.stills.fps == 25 and item.split == 'train'
     assert item.scores == {'missing_frames': 7.0}  # 3 to 8, and 11
     assert problems(items) == {'sky_train/day/day_1/Thumbs.db': 'no_video'}
     assert {item.split for item in listed('skytimelapse', tmp_path, 'all').values() if not item.problem} == {
@@ -160,7 +159,7 @@ ZjN0,0,128,168-99-488-419,25.0,640,480,test
 
 
 def test_taichi_clips_are_files_or_folders_checked_against_the_table(tmp_path):
-    paint(tmp_path, *(f'train/aAwb#000000#000128.mp4/{i:07}.png' for i in range(3)), 'test/ZjN0#000000#000128.mp4/0.png')
+    paint(tmp_path, *(f'train/aAwb#000000#000128.mp4/{i:07}.png' for i in range(3)))
     write(tmp_path, **{'train/u6rJ#000080#000300.mp4': 'x', 'train/else#000000#000001.mp4': 'x'})
     assert len(usable(listed('taichi', tmp_path))) == 3  # nothing says what should be there
     write(tmp_path, **{'taichi-metadata.csv': METADATA})
@@ -171,7 +170,7 @@ def test_taichi_clips_are_files_or_folders_checked_against_the_table(tmp_path):
         'train/else#000000#000001.mp4': 'not_listed',
     }
     item = items['train/aAwb#000000#000128.mp4']
-    assert item.pictures.fps == 25 and reds(item) == [0, 1, 2]
+    assert item.stills.fps == 25 and reds(item) == [0, 1, 2]
     write(tmp_path, **{'taichi-metadata.csv': METADATA.replace('fps', 'rate')})
     with pytest.raises(UserError, match='taichi-metadata.csv has no column fps'):
         listed('taichi', tmp_path)

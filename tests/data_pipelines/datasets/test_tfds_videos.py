@@ -47,7 +47,8 @@ def test_ucf101_is_prepared_with_its_files_and_classes(tmp_path, capsys):
     (raw / 'UCF-101' / 'Hammering' / 'v_Hammering_g03_c01.mp4').write_bytes(b'no video')
     for part, groups in (('train', (2, 3, 4)), ('test', (1,))):
         names = [f'Hammering/v_Hammering_g0{group}_c01.mp4' for group in groups]
-        (lists / f'{part}list01.txt').write_text('\n'.join([*names, f'HammerThrow/v_HammerThrow_g0{groups[0]}_c01.mp4']))
+        names.append(f'HammerThrow/v_HammerThrow_g0{groups[0]}_c01.mp4')
+        (lists / f'{part}list01.txt').write_text('\n'.join(names))
 
     path, said = prepared(tmp_path, 'ucf101', capsys)
     assert '2 in train, 2 in test' in said and 'left out: 2' in said

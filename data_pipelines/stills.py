@@ -1,9 +1,9 @@
-"""What the frames of an Item are: a video file, or `Item.pictures`, frames that are in none.
+"""What the frames of an Item are: a video file, or `Item.stills`, frames that are in none.
 
-Those are pictures in a folder, a video in an array, an example of a set that TFDS prepared; a set may bring its own.
-Each is a frozen dataclass of plain values, so that it travels to workers, with `path` (where it lies), `fps`, a length
+Stills are pictures in a folder, a video in an array, an example of a set that TFDS prepared; a set may bring its own.
+They are a frozen dataclass of plain values, so that it travels to workers, with `path` (where it lies), `fps`, a length
 and `frames(first)`, which yields them from that number on. `probe` and `stream` are those of vdm_jax/data/decode.py for
-either kind. Whatever is wrong comes out as BrokenVideoError.
+files and stills alike. Whatever is wrong comes out as BrokenVideoError.
 """
 
 import dataclasses
@@ -79,17 +79,17 @@ class Example:
 
 
 def probe(item, limits=decode.Limits()) -> decode.Video:  # noqa: B008, frozen
-    """What is known of an Item's frames; of `pictures` only the first is read, and they are the Video's `path`."""
-    if item.pictures is None:
+    """What is known of an Item's frames; of stills only the first is read, and they are the Video's `path`."""
+    if item.stills is None:
         return decode.probe(item.path, limits)
-    count, fps = len(item.pictures), item.pictures.fps
+    count, fps = len(item.stills), item.stills.fps
     if not 0 < count <= limits.frames:
         raise BrokenVideoError(f'more than {limits.frames} frames' if count else 'it has no frame')
     if count / fps > limits.seconds:
         raise BrokenVideoError(f'{count / fps:.0f} seconds are more than {limits.seconds:g}')
-    height, width = next(_rgb(item.pictures, 0, limits)).shape[:2]
+    height, width = next(_rgb(item.stills, 0, limits)).shape[:2]
     times = np.arange(count) / fps
-    return decode.Video(item.pictures, 'pictures', width, height, 0, fps, times, None, None, limits)
+    return decode.Video(item.stills, 'stills', width, height, 0, fps, times, None, None, limits)
 
 
 def stream(video, first=0, stop=None) -> Iterator[tuple[int, np.ndarray]]:
@@ -108,24 +108,24 @@ def stream(video, first=0, stop=None) -> Iterator[tuple[int, np.ndarray]]:
 
 def content(item) -> Iterator[bytes]:
     """The bytes that an Item is: of its file, of its pictures' files one after the other, or of its frames."""
-    if item.pictures is not None and not isinstance(item.pictures, Images):
-        for frame in item.pictures.frames():
+    if item.stills is not None and not isinstance(item.stills, Images):
+        for frame in item.stills.frames():
             yield np.ascontiguousarray(frame).tobytes()
         return
     paths = [item.path]
-    if item.pictures is not None:
-        paths = [os.path.join(item.pictures.path, name) for name in item.pictures.names]
+    if item.stills is not None:
+        paths = [os.path.join(item.stills.path, name) for name in item.stills.names]
     for path in paths:
         with open(path, 'rb') as file:
             while part := file.read(CHUNK):
                 yield part
 
 
-def identity(pictures) -> dict:
+def identity(stills) -> dict:
     """Plain values that are others for other pictures, wherever they lie: files by name and size."""
-    about = dataclasses.asdict(pictures) | {'path': None}
-    if isinstance(pictures, Images):
-        about['sizes'] = [_size(os.path.join(pictures.path, name)) for name in pictures.names]
+    about = dataclasses.asdict(stills) | {'path': None}
+    if isinstance(stills, Images):
+        about['sizes'] = [_size(os.path.join(stills.path, name)) for name in stills.names]
     return about
 
 
@@ -182,9 +182,9 @@ def prepared(path, split):
         ) from None
 
 
-def _rgb(pictures, first, limits):
+def _rgb(stills, first, limits):
     """The frames from number `first` on, each checked and made uint8 (H, W, 3)."""
-    frames = pictures.frames(first, limits) if isinstance(pictures, Images) else pictures.frames(first)
+    frames = stills.frames(first, limits) if isinstance(stills, Images) else stills.frames(first)
     for frame in frames:
         frame = np.asarray(frame)
         frame = frame[..., None] if frame.ndim == 2 else frame
