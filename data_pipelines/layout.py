@@ -41,7 +41,8 @@ def file(root, *names) -> str:
 def files(root, where='') -> list[str]:
     """Every file in root/where and below, sorted, as paths relative to root with / between folders.
 
-    Raises: UserError for a folder that cannot be read.
+    Links to folders are not followed, but are among them, with a / at the end. Raises: UserError for a folder that
+    cannot be read.
     """
 
     def unreadable(error):
@@ -50,8 +51,9 @@ def files(root, where='') -> list[str]:
     found = []
     for place, folders, names in os.walk(os.path.join(root, where), onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith('.')]
-        inside = Path(place).relative_to(root)
-        found += [(inside / name).as_posix() for name in names if not name.startswith('.')]
+        inside = os.path.relpath(place, root).replace(os.sep, '/') + '/'
+        links = [f'{name}/' for name in folders if os.path.islink(os.path.join(place, name))]
+        found += [inside.removeprefix('./') + name for name in names + links if not name.startswith('.')]
     return sorted(found)
 
 
@@ -94,7 +96,7 @@ def paired(root, wanted: Mapping[str, Mapping], found: Iterable[str], elsewhere:
     for name, fields in wanted.items():
         yield item(root, name, split=split, problem='' if name in found else missing(list_), **fields)
     for name in sorted(found - wanted.keys() - set(elsewhere)):
-        yield item(root, name, split=split, problem=NOT_LISTED)
+        yield item(root, name, split=split, problem=_link(name) or NOT_LISTED)
 
 
 def missing(list_) -> str:
@@ -102,6 +104,14 @@ def missing(list_) -> str:
 
 
 NOT_LISTED = 'not_listed: no list of the set names it'
+
+
+def no_video(name) -> str:
+    return _link(name) or 'no_video: nor is it a picture'
+
+
+def _link(name):
+    return 'link: to a folder; links are not followed' if name.endswith('/') else ''
 
 
 def clips(root, where, split, fps: float | Callable[[str], float]) -> list[Item]:
@@ -116,7 +126,7 @@ def clips(root, where, split, fps: float | Callable[[str], float]) -> list[Item]
         if is_picture(name):
             inside.setdefault(os.path.dirname(name), []).append(os.path.basename(name))
         else:
-            problem = '' if is_video(name) else 'no_video: nor is it a picture'
+            problem = '' if is_video(name) else no_video(name)
             items.append(item(root, name, split=split, problem=problem))
     for name, names in inside.items():
         names = tuple(sorted(names, key=lambda each: (_number(each), each)))

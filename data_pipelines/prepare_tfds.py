@@ -34,6 +34,8 @@ def run(arguments):
     counts = ', '.join(f'{split.num_examples} in {name}' for name, split in builder.info.splits.items())
     print(f'{builder.data_dir}: {counts}')
     print(f'  features: {", ".join(builder.info.features)}')
+    for part, reason in builder.absent.items():
+        print(f'  no {part}: {reason}')
     if builder.left_out:
         print(f'  left out: {len(builder.left_out)}, as metadata.json there says; the first of them:')
         for name, reason in list(builder.left_out.items())[:NAMED]:

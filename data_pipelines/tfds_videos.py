@@ -23,9 +23,11 @@ from vdm_jax.errors import UserError
 class Videos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """An example for every Item: video, key (its name), label where the set has classes, caption where it has those.
 
-    parts: the splits it makes, by default every one of `splits` that lies in the folder `source`. stored: what `video`
-    is. file: the bytes of a video file, the set's own, or an mp4 made of its pictures or of the part of a file that is
-    meant; frames: uint8 (T, H, W, channels), for sets whose frames are small; picture: one, uint8 (H, W, 3).
+    parts: the splits it makes, by default every one of `splits` that lies in the folder `source`; `absent` says why the
+    others do not.
+    stored: what `video` is. file: the bytes of a video file, the set's own, or an mp4 made of its pictures or of the
+    part of a file that is meant; frames: uint8 (T, H, W, channels), for sets whose frames are small; picture: one,
+    uint8 (H, W, 3).
 
     What cannot be used is left out; metadata.json of the prepared set names it with the reason, and so does `left_out`.
 
@@ -42,16 +44,16 @@ class Videos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     captions: bool = False
 
     def __init__(self, *, source, parts=None, file_format='array_record', **options):
-        self.items, reasons = {}, []
+        self.items, self.absent = {}, {}
         for part in parts or self.splits:
             try:
                 self.items[part] = listed(self.dataset, str(source), part).items
             except UserError as error:
                 if parts:
                     raise
-                reasons.append(str(error))
+                self.absent[part] = str(error)
         if not self.items:
-            raise UserError('; '.join(dict.fromkeys(reasons)))
+            raise UserError('; '.join(dict.fromkeys(self.absent.values())))
         self.classes = DATASETS[self.dataset].classes(str(source))
         self.left_out = tfds.core.MetadataDict()
         super().__init__(file_format=file_format, **options)

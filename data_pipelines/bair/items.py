@@ -48,7 +48,7 @@ def _raw(root, part):
     for name in layout.files(root, where):
         path = os.path.join(root, name)
         if not name.endswith('.tfrecords'):
-            yield layout.item(root, name, split=part, problem='no_video: it is no .tfrecords')
+            yield layout.item(root, name, split=part, problem=layout.no_video(name))
             continue
         try:
             for i, (offset, size) in enumerate(examples(path)):

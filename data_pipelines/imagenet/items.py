@@ -45,7 +45,7 @@ def items(root, split):
     truth, found = None, []
     for name in layout.files(root, where):
         if not layout.is_picture(name):
-            found.append(layout.item(root, name, split=split, problem='no_video: nor is it a picture'))
+            found.append(layout.item(root, name, split=split, problem=layout.no_video(name)))
             continue
         folder, file = os.path.split(name)
         fields = {}

@@ -105,11 +105,12 @@ def test_skytimelapse_is_one_video_a_folder_with_its_pictures_in_the_order_of_th
     paint(tmp_path, *names)
     paint(tmp_path, 'sky_test/night/night_1/a_1.png')
     write(tmp_path, **{'sky_train/day/day_1/Thumbs.db': 'x', 'sky_train/day/.hidden': 'x'})
+    (tmp_path / 'sky_train' / 'linked').symlink_to(tmp_path / 'sky_test')
     items = listed('skytimelapse', tmp_path)
     item = items['sky_train/day/day_1']
     assert reds(item) == [0, 1, 2, 3] and item.stills.fps == 25 and item.split == 'train'
     assert item.scores == {'missing_frames': 7.0}  # 3 to 8, and 11
-    assert problems(items) == {'sky_train/day/day_1/Thumbs.db': 'no_video'}
+    assert problems(items) == {'sky_train/day/day_1/Thumbs.db': 'no_video', 'sky_train/linked/': 'link'}
     assert {item.split for item in listed('skytimelapse', tmp_path, 'all').values() if not item.problem} == {
         'train',
         'test',

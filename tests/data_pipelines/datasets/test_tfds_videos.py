@@ -98,7 +98,8 @@ def test_webvid_parts_of_videos_and_pictures_are_made_mp4s(tmp_path, capsys):
     media.write_mp4(raw / 'xyz.mp4', moving(20, 40, 33, 47), fps=10)
     row = {'YoutubeID': 'xyz', 'Start_timestamp': '00:00:01', 'End_timestamp': '00:00:02', 'Caption': 'Wörter'}
     (raw / 'list.jsonl').write_text(json.dumps(row))
-    path, _ = prepared(tmp_path, 'webvid', capsys)
+    path, said = prepared(tmp_path, 'webvid', capsys)
+    assert '1 in train' in said and 'no val: ' in said and 'no test: ' in said
     source = Tfds(path=str(path), frames=10, pixels=32, test='', start='first')
     np.testing.assert_allclose(levels(source[0]), 20 + 4 * np.arange(10, 20), atol=3)
     import tensorflow_datasets as tfds
