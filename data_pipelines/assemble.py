@@ -9,6 +9,7 @@ holds one copy and a shard.
 """
 
 import collections
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,17 +17,19 @@ import os
 import msgpack
 
 from data_pipelines import parts
+from data_pipelines.duplicates import stand_ins
 from data_pipelines.inputs import INPUTS, write_inputs
 from data_pipelines.listing import Listing, digest
+from data_pipelines.manifest import FORMAT, MANIFEST
 from data_pipelines.recipe import Recipe
+from data_pipelines.work import none_kept
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.errors import UserError
 
-MANIFEST = 'manifest.json'
-FORMAT = 1
 
-
-def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, done=lambda records: None) -> dict:
+def assemble(
+    out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, done=lambda records: None
+) -> dict:
     """Makes the set in `out` of the parts in `folder`, which are used up; returns the manifest. done: called with the
     number of records after each shard.
 
@@ -71,15 +74,20 @@ def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: 
 
 def _plan(folder, listing, recipe):
     """{shards: [[[name, [[place, size], ...]], ...], ...], rows: of INPUTS, counts, names}."""
-    rows, picked = [], []
-    clips, uncaptioned = collections.Counter(), 0
+    found = {item.name: parts.index(parts.path_of(folder, item.name)) for item in listing.items}
+    if damaged := [name for name, part in found.items() if part is None]:
+        raise UserError(f'{folder}: the part of {damaged[0]} was damaged; remove the directory and build anew')
+    _drop_duplicates([clip for part in found.values() for clip in part['clips'] if not clip['reason']], recipe)
+    rows, picked, clips, uncaptioned = [], [], collections.Counter(), 0
     fates, reasons = collections.Counter(), {'inputs': collections.Counter(), 'clips': collections.Counter()}
     for item in listing.items:
-        found = parts.index(parts.path_of(folder, item.name))
-        if found is None:
-            raise UserError(f'{folder}: the part of {item.name} was damaged; remove the directory and build anew')
-        whole, dropped = found['input'], [clip for clip in found['clips'] if 'place' not in clip]
-        kept = [clip for clip in found['clips'] if 'place' in clip]
+        part = found[item.name]
+        dropped, kept = ([clip for clip in part['clips'] if bool(clip['reason']) is gone] for gone in (True, False))
+        whole = part['input']
+        if whole['fate'] == 'kept' and not kept:
+            whole |= dataclasses.asdict(none_kept(clip['reason'] for clip in dropped)) | {
+                name: whole[name] for name in ('bytes', 'sha256')
+            }
         rows.append({'input': item.name, 'listed': digest(item), 'clips': len(kept), **whole})
         rows += [{'input': item.name, 'fate': 'dropped', **clip} for clip in dropped]
         if kept:
@@ -87,8 +95,7 @@ def _plan(folder, listing, recipe):
         fates[whole['fate']] += 1
         reasons['inputs'].update([whole['reason']] if whole['reason'] else [])
         reasons['clips'].update(clip['reason'] for clip in dropped)
-        clips['kept'] += len(kept)
-        clips['dropped'] += len(dropped)
+        clips.update(kept=len(kept), dropped=len(dropped))
         uncaptioned += sum(not clip['captions'] for clip in kept)
     counts = {
         'inputs': {fate: fates[fate] for fate in ('kept', 'dropped', 'broken')},
@@ -97,6 +104,16 @@ def _plan(folder, listing, recipe):
     }
     names = [item.name for item in listing.items]
     return {'shards': _shards(picked, recipe.shards.megabytes * 1e6), 'rows': rows, 'counts': counts, 'names': names}
+
+
+def _drop_duplicates(clips, recipe):
+    """Gives those that show the same as another one the reason `duplicate`."""
+    if not recipe.duplicates.drop:
+        return
+    columns = ([clip[name] for clip in clips] for name in ('key', 'pixels', 'seconds', 'hashes'))
+    for clip, number in zip(clips, stand_ins(*columns, recipe.duplicates), strict=True):
+        if (kept := clips[number]) is not clip:
+            clip |= {'reason': 'duplicate', 'detail': f'of {kept["key"]}'}
 
 
 def _shards(picked, most):

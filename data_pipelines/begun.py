@@ -7,9 +7,10 @@ import platform
 from importlib import metadata
 
 from data_pipelines import parts
-from data_pipelines.assemble import MANIFEST, store
+from data_pipelines.assemble import store
 from data_pipelines.inputs import INPUTS
 from data_pipelines.listing import Listing, digest
+from data_pipelines.manifest import MANIFEST, read_manifest
 from data_pipelines.recipe import Recipe
 from vdm_jax import __version__
 from vdm_jax.config import differences
@@ -38,7 +39,7 @@ def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict] | None
     about = {'recipe': recipe.as_dict(), 'versions': versions(), 'listed': {i.name: digest(i) for i in listing.items}}
     folder, manifest = os.path.join(out, WORK), os.path.join(out, MANIFEST)
     if os.path.exists(manifest):
-        finished = about | {'recipe': _read(manifest, out)['recipe'], 'listed': _listed(out)}
+        finished = about | {'recipe': read_manifest(out)['recipe'], 'listed': _listed(out)}
         _compare(out, finished, about)
         return None
     state = os.path.join(folder, STATE)

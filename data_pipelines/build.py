@@ -4,15 +4,15 @@ Killed anywhere and started again it goes on; the result is the same to the byte
 """
 
 import contextlib
-import json
 import os
 import shutil
 import sys
 import time
 
 from data_pipelines import begun, datasets, parts, pool
-from data_pipelines.assemble import MANIFEST, assemble
+from data_pipelines.assemble import assemble
 from data_pipelines.listing import listed
+from data_pipelines.manifest import read_manifest
 from data_pipelines.recipe import read_recipe
 from vdm_jax import places
 from vdm_jax.errors import UserError
@@ -44,15 +44,15 @@ def run(arguments) -> int:
         raise UserError(f'--workers={arguments.workers}: want 0 or more')
     if arguments.engine and arguments.runner != 'beam':
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
-    recipe = read_recipe(arguments.recipe, arguments.assignments)
+    recipe = read_recipe(arguments.recipe, arguments.assignments, datasets.recipe_of(arguments.dataset))
     out = os.path.normpath(arguments.out)
     places.try_writing(out, False)
     listing = _listing(arguments)
+    recipe.check({name for item in listing.items for name in item.scores})
     begin = begun.begin(out, listing, recipe)
     if begin is None:
         shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
-        with open(os.path.join(out, MANIFEST), encoding='utf-8') as file:
-            print(f'{summary(out, json.load(file))}\nit was built before; nothing was done')
+        print(f'{summary(out, read_manifest(out))}\nit was built before; nothing was done')
         return 0
     folder, versions = begin
     try:

@@ -30,7 +30,20 @@ DATASETS = {
     'ucf101': ucf101,
     'webvid': webvid,  # and the other tables of captions that it knows
 }
+RAW = ('webvid',)  # to be curated; the others are what published numbers are for
+AS_PUBLISHED = {
+    'shots': {'detector': 'none', 'fades': False},
+    'clips': {'seconds': None, 'min_seconds': 0.0},
+    'filters': (),
+    'duplicates': {'drop': False},
+}
 NAMED = 3  # examples of each problem
+
+
+def recipe_of(dataset: str | None) -> dict:
+    """What a recipe for the set says where the user's says nothing: nothing is cut, filtered or dropped of a set that
+    published numbers are for."""
+    return {} if dataset is None or dataset in RAW else AS_PUBLISHED
 
 
 def listed(dataset: str, source: str, split: str) -> Listing:

@@ -1,6 +1,6 @@
 """Frames -> the bytes of an mp4 (H.264), one frame at a time: equal frames make equal bytes.
 
-One thread, no date, no B-frames: the first frame shown is the first stored, and times are as given, rounded to 1/90000 s.
+One thread, no date, no B-frames: the first frame shown is the first stored. Times are as given, rounded to 1/90000 s.
 """
 
 import io
@@ -10,8 +10,8 @@ import numpy as np
 
 UNIT = 90_000  # ticks a second; whole numbers for 24, 25, 30, 50, 60 and, within 3 microseconds, 24000/1001
 PRESET = 'veryfast'  # half the time of `medium` for 5% more bytes, measured on real clips
-# Without it x264 takes what is fastest on the machine, with other bytes on another one, and with bytes that hang on what
-# lies in memory that it does not clear (x264 165, mbtree): two runs on the same machine differed.
+# Without it x264 takes what is fastest on the machine, which makes other bytes on another one, and bytes that hang on
+# what lies in memory it does not clear (x264 165, mbtree): two runs on one machine differed.
 EXACT = 'cpu-independent=1'
 
 

@@ -1,7 +1,7 @@
 """What a row of a list, or a file beside a video, says of it: captions, label, window of time, scores.
 
 A row is a mapping of names to plain values, as CSV (texts alone), JSON and parquet give them. What cannot be used is a
-Problem with a short reason, so that it ends in the manifest.
+ProblemError with a short reason, so that it ends in the manifest.
 """
 
 import json
@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from vdm_jax.data.filters import FACTS
 from vdm_jax.data.records import Caption
 
 PATH = 'path', 'file', 'video'
@@ -17,8 +18,8 @@ KNOWN = (*PATH, *CAPTION, 'captions', 'label', 'label_name', 'start', 'end', 'sp
 MISSING = '', 'nan', 'null', 'none', 'n/a', 'na'  # what lists write where they know nothing
 
 
-class Problem(Exception):
-    """Why a row or a file cannot be used: Problem(reason, detail), the reason a short slug that is counted."""
+class ProblemError(Exception):
+    """Why a row or a file cannot be used: ProblemError(reason, detail), the reason a short slug that is counted."""
 
     def __str__(self):
         return ': '.join(self.args)
@@ -29,17 +30,17 @@ def described(row: Mapping[str, Any], numeric=None) -> dict[str, Any]:
 
     numeric: the columns that are scores; None: every number in the row, as of a JSON file beside a video.
 
-    Raises: Problem.
+    Raises: ProblemError.
     """
     label, name = given(row.get('label')), text_of(row.get('label_name'), 'label_name')
     if label is not None:
         label = number(label, 'label')
         if label != int(label) or label < 0:
-            raise Problem('bad_label', f'label is {row["label"]!r}; a label is a whole number from 0 on')
+            raise ProblemError('bad_label', f'label is {row["label"]!r}; a label is a whole number from 0 on')
         label = int(label)
     start, end = (seconds(given(row.get(key)), key) for key in ('start', 'end'))
     if end is not None and end <= (start or 0):
-        raise Problem('bad_times', f'it ends at {end:g} s, before it starts')
+        raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
     return {
         'captions': tuple(caption for key in (*CAPTION, 'captions') for caption in captions_of(row.get(key), key)),
         'label': label,
@@ -54,7 +55,7 @@ def described(row: Mapping[str, Any], numeric=None) -> dict[str, Any]:
 def captions_of(value, key: str = 'captions') -> tuple[Caption, ...]:
     """Captions of a text, a mapping {text, weight, start, end}, or a list of such. Empty texts are none.
 
-    A text in `captions` that begins with [ or { is JSON, for CSV has no lists. Raises: Problem.
+    A text in `captions` that begins with [ or { is JSON, for CSV has no lists. Raises: ProblemError.
     """
     if isinstance(value, str) and key == 'captions' and value.lstrip()[:1] in ('[', '{'):
         value = from_json(value, 'captions')
@@ -67,20 +68,22 @@ def captions_of(value, key: str = 'captions') -> tuple[Caption, ...]:
         return _weighted(value, key)
     if isinstance(value, list | tuple):
         return tuple(caption for item in value for caption in captions_of(item, 'text'))
-    raise Problem('bad_caption', f'{key} is {_short(value)}; want text, or {{text, weight, start, end}}, or a list')
+    raise ProblemError(
+        'bad_caption', f'{key} is {_short(value)}; want text, or {{text, weight, start, end}}, or a list'
+    )
 
 
 def _weighted(value, key):
     if strange := set(value) - {'text', 'caption', 'weight', 'start', 'end'}:
-        raise Problem('bad_caption', f'{key} has {sorted(strange)[0]!r}; known: text, weight, start, end')
+        raise ProblemError('bad_caption', f'{key} has {sorted(strange)[0]!r}; known: text, weight, start, end')
     text = text_of(value.get('text', value.get('caption')), key)
     weight = given(value.get('weight'))
     weight = 1.0 if weight is None else number(weight, 'weight', 'bad_caption')
     if weight <= 0:
-        raise Problem('bad_caption', f'{key} has the weight {weight:g}; want more than 0')
+        raise ProblemError('bad_caption', f'{key} has the weight {weight:g}; want more than 0')
     start, end = (seconds(given(value.get(name)), name) for name in ('start', 'end'))
     if end is not None and end <= (start or 0):
-        raise Problem('bad_caption', f'{key} has one that ends at {end:g} s, before it starts')
+        raise ProblemError('bad_caption', f'{key} has one that ends at {end:g} s, before it starts')
     return (Caption(text, weight, start, end),) if text else ()
 
 
@@ -90,8 +93,8 @@ def scores_of(row, numeric=None) -> dict[str, float]:
     if isinstance(nested, str):
         nested = from_json(nested, 'scores')
     if nested is not None and not isinstance(nested, Mapping):
-        raise Problem('bad_score', f'scores is {_short(nested)}; want {{name: number}}')
-    names = [name for name in row if name not in KNOWN] if numeric is None else numeric
+        raise ProblemError('bad_score', f'scores is {_short(nested)}; want {{name: number}}')
+    names = [name for name in row if name not in (*KNOWN, *FACTS)] if numeric is None else numeric
     found = {name: as_number(given(row.get(name))) for name in names}
     for name, value in (nested or {}).items():
         value = given(value)
@@ -119,45 +122,46 @@ def as_number(value) -> float | None:
 
 
 def number(value, key, reason='') -> float:
-    """Raises: Problem."""
+    """Raises: ProblemError."""
     found = as_number(value)
     if found is None:
-        raise Problem(reason or f'bad_{key}', f'{key} is {_short(value)}, no number')
+        raise ProblemError(reason or f'bad_{key}', f'{key} is {_short(value)}, no number')
     return found
 
 
 def seconds(value, key) -> float | None:
-    """Seconds of a number or of H:MM:SS.s. Raises: Problem."""
+    """Seconds of a number or of H:MM:SS.s. Raises: ProblemError."""
     if value is None:
         return None
     parts = value.split(':') if isinstance(value, str) else [value]
     found = [as_number(part) for part in parts]
     if len(parts) > 3 or None in found or min(found) < 0:
-        raise Problem('bad_times', f'{key} is {_short(value)}; want seconds or H:MM:SS')
+        raise ProblemError('bad_times', f'{key} is {_short(value)}; want seconds or H:MM:SS')
     return float(sum(part * 60**power for power, part in enumerate(reversed(found))))
 
 
 def text_of(value, key) -> str:
-    """A text without spaces around it, '' for none. Raises: Problem for what is no text, or none that UTF-8 can hold."""
+    """A text without spaces around it, '' for none. Raises: ProblemError for no text, or none that UTF-8
+    can hold."""
     if value is None or isinstance(value, float) and math.isnan(value):
         return ''
     if isinstance(value, bool | int | float):
         value = str(value)
     if not isinstance(value, str):
-        raise Problem(f'bad_{key}', f'{key} is {_short(value)}; want text')
+        raise ProblemError(f'bad_{key}', f'{key} is {_short(value)}; want text')
     try:
         value.encode()
     except UnicodeEncodeError:  # bytes that were no UTF-8, kept by surrogateescape; or half a character in JSON
-        raise Problem('encoding', f'{key} is no UTF-8: {_short(value)}; save it as UTF-8') from None
+        raise ProblemError('encoding', f'{key} is no UTF-8: {_short(value)}; save it as UTF-8') from None
     return value.strip()
 
 
 def from_json(text: str, what: str):
-    """Raises: Problem, for what is no JSON."""
+    """Raises: ProblemError, for what is no JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Problem('bad_json', f'{what} is no JSON: {str(error) or type(error).__name__}') from None
+        raise ProblemError('bad_json', f'{what} is no JSON: {str(error) or type(error).__name__}') from None
 
 
 def _short(value) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from data_pipelines import stills
-from data_pipelines.fields import Problem
+from data_pipelines.fields import ProblemError
 from data_pipelines.listing import Item, printable
 from data_pipelines.lists import csv_rows
 from vdm_jax.data.video_folder import EXTENSIONS
@@ -57,7 +57,7 @@ def files(root, where='') -> list[str]:
     return sorted(found)
 
 
-def rows(path, columns: Iterable[str]) -> Iterator[tuple[str, dict | Problem]]:
+def rows(path, columns: Iterable[str]) -> Iterator[tuple[str, dict | ProblemError]]:
     """Yields (where, {column: text} or what is wrong) for a CSV with a header. Raises UserError: it lacks a column."""
     for where, row in csv_rows(path):
         if isinstance(row, dict) and (missing := [name for name in columns if name not in row]):

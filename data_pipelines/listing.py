@@ -11,9 +11,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 
-from data_pipelines.fields import KNOWN, PATH, Problem, as_number, captions_of, described, from_json, given
+from data_pipelines.fields import KNOWN, PATH, ProblemError, as_number, captions_of, described, from_json, given
 from data_pipelines.lists import ENDINGS, rows_of
 from data_pipelines.stills import identity
+from vdm_jax.data.filters import FACTS
 from vdm_jax.data.records import Caption
 from vdm_jax.data.video_folder import EXTENSIONS
 from vdm_jax.errors import UserError
@@ -29,8 +30,8 @@ class Item:
 
     name: its path below the source, as listed, with / between folders, and the window's times where there is one;
     unique. path: where to open it. captions: with times in seconds of the file. label, label_name: class number and
-    what it is called. scores: by name, taken as they come (aesthetic, clip). start, end: seconds of the file that count,
-    None for its ends. split: such as 'train'. problem: 'reason: detail' where it cannot be used, else ''.
+    what it is called. scores: by name, taken as they come (aesthetic, clip). start, end: the seconds of the file that
+    count, None for its ends. split: such as 'train'. problem: 'reason: detail' where it cannot be used, else ''.
     stills: what the frames are where they are in no video file (data_pipelines/stills.py), else None.
     """
 
@@ -144,11 +145,11 @@ def _video(source, inside, name, sides):
             if side.endswith('.txt'):
                 found = {'captions': captions_of(text.splitlines(), 'text')}
             elif not isinstance(row := from_json(text, side), dict):
-                raise Problem('bad_json', f'{side} is no {{captions, label, ...}}')
+                raise ProblemError('bad_json', f'{side} is no {{captions, label, ...}}')
             else:
                 found = described(row)
             item = dataclasses.replace(item, **found | {'captions': item.captions + found['captions']})
-    except Problem as problem:
+    except ProblemError as problem:
         return dataclasses.replace(item, problem=str(problem))
     return dataclasses.replace(item, name=item.name + window(item.start, item.end))
 
@@ -157,11 +158,11 @@ def _side(path, name):
     with open(path, 'rb') as file:
         content = file.read(SIDE_BYTES + 1)
     if len(content) > SIDE_BYTES:
-        raise Problem('caption_file', f'{name} is larger than {SIDE_BYTES} bytes')
+        raise ProblemError('caption_file', f'{name} is larger than {SIDE_BYTES} bytes')
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
-        raise Problem('encoding', f'{name} is no UTF-8 (byte {error.start}); save it as UTF-8') from None
+        raise ProblemError('encoding', f'{name} is no UTF-8 (byte {error.start}); save it as UTF-8') from None
 
 
 def _list(source, root):
@@ -169,10 +170,10 @@ def _list(source, root):
         raise UserError(f'--root={root} is no folder')
     names, numeric = set(), {}
     for _, row in rows_of(source):
-        if isinstance(row, Problem):
+        if isinstance(row, ProblemError):
             continue
         names |= row.keys()
-        for name in row.keys() - KNOWN:
+        for name in row.keys() - {*KNOWN, *FACTS}:
             if (value := given(row[name])) is not None:
                 numeric[name] = numeric.get(name, True) and as_number(value) is not None
     key = next((name for name in PATH if name in names), None)
@@ -183,16 +184,16 @@ def _list(source, root):
     for place, row in rows_of(source):
         item = Item(f'{os.path.basename(source)} {place}', '')
         try:
-            if isinstance(row, Problem):
+            if isinstance(row, ProblemError):
                 raise row
             value = given(row.get(key))
             if value is None:
-                raise Problem('no_path', f'{place} has no {key}')
+                raise ProblemError('no_path', f'{place} has no {key}')
             value = _readable(value, key)
             item = Item(printable(_below(root, value)), '')
             item = dataclasses.replace(item, path=located(root, value), **described(row, scores))
             item = dataclasses.replace(item, name=item.name + window(item.start, item.end))
-        except Problem as problem:
+        except ProblemError as problem:
             item = dataclasses.replace(item, problem=str(problem))
         items.append(item)
     return Listing(tuple(items), unused=tuple(sorted(names - set(scores) - set(KNOWN))))
@@ -200,28 +201,28 @@ def _list(source, root):
 
 def _readable(value, key):
     if not isinstance(value, str) or '\0' in value:
-        raise Problem('no_path', f'{key} is {ascii(value)}')
+        raise ProblemError('no_path', f'{key} is {ascii(value)}')
     return value
 
 
 def located(root: str, name: str) -> str:
-    """Where the file `name` below `root` lies. Raises: Problem where it is not there, no file, or outside the root."""
+    """Where the file `name` below `root` lies. Raises: ProblemError where it is not there, no file, or outside."""
     path = os.path.normpath(os.path.join(os.path.abspath(root), name))
     real, below = os.path.realpath(path), os.path.realpath(root)
     if os.path.commonpath([real, below]) != below:
-        raise Problem('outside', 'it lies outside of the folder of --source, or of that of --root')
+        raise ProblemError('outside', 'it lies outside of the folder of --source, or of that of --root')
     if not os.path.exists(path):
-        raise Problem('missing', 'no such file')
+        raise ProblemError('missing', 'no such file')
     if not os.path.isfile(path):
-        raise Problem('no_file', 'it is no ordinary file')
+        raise ProblemError('no_file', 'it is no ordinary file')
     return path
 
 
 def _below(root, name):
-    """A path of a list as a name: relative to the root where it lies below it, with / between folders."""
+    """A path of a list as a name: relative to the root, with / between folders; as it is written where it leads out."""
     root = os.path.abspath(root)
-    path = os.path.normpath(os.path.join(root, name))
-    return os.path.relpath(path, root).replace(os.sep, '/')
+    path = os.path.relpath(os.path.join(root, name), root)
+    return name if path.split(os.sep)[0] == os.pardir else path.replace(os.sep, '/')
 
 
 def _name(inside, name):

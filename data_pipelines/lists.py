@@ -3,13 +3,13 @@
 import csv
 from collections.abc import Iterator
 
-from data_pipelines.fields import KNOWN, Problem, from_json
+from data_pipelines.fields import KNOWN, ProblemError, from_json
 from vdm_jax.errors import UserError
 
 ENDINGS = '.csv', '.jsonl', '.parquet'
 
 
-def rows_of(path: str) -> Iterator[tuple[str, dict | Problem]]:
+def rows_of(path: str) -> Iterator[tuple[str, dict | ProblemError]]:
     """Yields (where, {column: value} or what is wrong with the row). Known columns are found in any case.
 
     Raises: UserError for a file without a header or that is no parquet.
@@ -43,14 +43,14 @@ def csv_rows(path):
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                yield f'line {first}', Problem('bad_row', f'lines {first} to {reader.line_num}: {error}')
+                yield f'line {first}', ProblemError('bad_row', f'lines {first} to {reader.line_num}: {error}')
                 continue
             if row is None:
                 return
             if not row:  # an empty line
                 continue
             if len(row) != len(columns):
-                yield f'line {first}', Problem('columns', f'line {first} has {len(row)} columns of {len(columns)}')
+                yield f'line {first}', ProblemError('columns', f'line {first} has {len(row)} columns of {len(columns)}')
                 continue
             yield f'line {first}', dict(zip(columns, row, strict=True))
 
@@ -64,10 +64,10 @@ def _jsonl(path):
             try:
                 row = from_json(line.decode('utf-8-sig'), where)
                 if not isinstance(row, dict):
-                    raise Problem('bad_json', f'{where} is no {{path, caption, ...}}')
+                    raise ProblemError('bad_json', f'{where} is no {{path, caption, ...}}')
             except UnicodeDecodeError:
-                row = Problem('encoding', f'{where} is no UTF-8; save it as UTF-8')
-            except Problem as problem:
+                row = ProblemError('encoding', f'{where} is no UTF-8; save it as UTF-8')
+            except ProblemError as problem:
                 row = problem
             yield where, row
 

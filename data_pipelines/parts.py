@@ -1,6 +1,6 @@
 """What is known of one input, on disk between the two phases of a build: a file that is there is whole.
 
-    its records' bytes, one after the other | an index, msgpack | length of the index, 8 bytes | MAGIC
+its records' bytes, one after the other | an index, msgpack | length of the index, 8 bytes | MAGIC
 """
 
 import contextlib
@@ -47,8 +47,9 @@ def _write(file, outcomes):
         row = {name: getattr(outcome, name) for name in ('key', 'start', 'end', 'reason', 'detail', 'hashes')}
         row['scores'] = {name: float(outcome.scores[name]) for name in sorted(outcome.scores)}
         if outcome.record is not None:
-            data = to_bytes(outcome.record)
-            row |= {'place': file.tell(), 'size': len(data), 'captions': len(outcome.record.captions)}
+            record, data = outcome.record, to_bytes(outcome.record)
+            row |= {'place': file.tell(), 'size': len(data), 'captions': len(record.captions)}
+            row |= {'pixels': record.height * record.width, 'seconds': record.frames / record.fps}
             file.write(data)
         clips.append(row)
     if whole['fate'] == 'broken':
@@ -61,7 +62,7 @@ def _write(file, outcomes):
 
 def index(path: str) -> dict | None:
     """{'input': the fields of Input, 'clips': [{key, start, end, reason, detail, hashes, scores}]} of a part, in a kept
-    clip also {place, size, captions} of its record; None where there is no whole part."""
+    clip also {place, size, captions, pixels, seconds} of its record; None where there is no whole part."""
     try:
         with open(path, 'rb') as file:
             file.seek(-16, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Inputs -> parts on this machine, in worker processes that may hang or crash: the input is then broken, the rest goes on."""
+"""Inputs -> parts on this machine, in worker processes that may hang or crash: the input is then broken."""
 
 import concurrent.futures
 import multiprocessing

@@ -1,16 +1,22 @@
 """A recipe: all that decides what a build makes of its source, from a TOML file and the command line.
 
-    [clips]
-    seconds = 4
-    fps = 16
+[clips]
+seconds = 4
+fps = 16
 """
 
 import dataclasses
+import functools
 import tomllib
+from collections.abc import Iterable, Mapping
 
+from data_pipelines import scores
 from data_pipelines.clips import Clips
+from data_pipelines.duplicates import Duplicates
+from data_pipelines.shots import Shots
 from vdm_jax.config import override, to_dataclass, to_dict
-from vdm_jax.data import decode, filters
+from vdm_jax.data import decode
+from vdm_jax.data.filters import FACTS, Filters, parse
 from vdm_jax.errors import UserError
 
 
@@ -38,22 +44,36 @@ class Recipe:
     """filters: conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.filters). split: only the
     inputs that a list says to be of it; '': all of them."""
 
+    shots: Shots = Shots()
     clips: Clips = Clips()
-    filters: tuple[str, ...] = ()
+    filters: tuple[str, ...] = scores.FILTERS
+    duplicates: Duplicates = Duplicates()
     limits: Limits = Limits()
     shards: Shards = Shards()
     split: str = ''
 
     def __post_init__(self):
-        filters.parse(self.filters, 'recipe.filters')
+        self.conditions  # noqa: B018, a mistake in one of them is one now
+
+    @functools.cached_property
+    def conditions(self) -> Filters:
+        return parse(self.filters, 'recipe.filters')
+
+    def check(self, listed: Iterable[str]) -> None:
+        """Raises: UserError for a filter on what there is not; listed: names of scores that the source gives."""
+        if taken := sorted(set(listed) & set(scores.SCORES)):
+            raise UserError(
+                f'--source: {taken[0]} is a score that is measured here; give that of the source another name'
+            )
+        self.conditions.check([*FACTS, *scores.SCORES, *listed])
 
     def as_dict(self) -> dict:
         """Nested plain values, every default among them."""
         return to_dict(self, {})
 
 
-def read_recipe(path: str | None = None, assignments: list[str] = ()) -> Recipe:
-    """The recipe of a TOML file (None: the defaults) with '--recipe.group.key=value' on top.
+def read_recipe(path: str | None = None, assignments: list[str] = (), base: Mapping | None = None) -> Recipe:
+    """The recipe of a TOML file (None: the defaults) with '--recipe.group.key=value' on top; base: what both change.
 
     Raises: UserError, naming the file or the key.
     """
@@ -66,4 +86,6 @@ def read_recipe(path: str | None = None, assignments: list[str] = ()) -> Recipe:
             raise UserError(f'--recipe={path}: {error.strerror}') from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f'--recipe={path} is no TOML: {error}') from None
+    for name, group in (base or {}).items():
+        groups[name] = group | groups.get(name, {}) if isinstance(group, Mapping) else groups.get(name, group)
     return to_dataclass(Recipe, override(groups, list(assignments), 'recipe'), {}, 'recipe')

@@ -80,6 +80,7 @@ class Videos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {part: self._generate_examples(part) for part in self.items}
 
     def _generate_examples(self, part):
+        count = 0
         for item in self.items[part]:
             try:
                 if item.problem:
@@ -93,6 +94,10 @@ class Videos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             if self.captions:
                 example['caption'] = max(item.captions, key=lambda each: each.weight).text if item.captions else ''
             yield item.name, example
+            count += 1
+        if not count:  # TFDS makes no empty splits
+            name, reason = next(iter(self.left_out.items()))
+            raise UserError(f'{self.dataset} has nothing for {part} that can be used; {name}: {reason}')
 
     def _file(self, item):
         video = stills.probe(item)

@@ -7,11 +7,12 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from data_pipelines import stills
+from data_pipelines import scores, shots, stills
+from data_pipelines.bars import Bars
 from data_pipelines.clips import Clips, Span, spans
 from data_pipelines.encode import Encoder
 from data_pipelines.listing import Item
@@ -56,11 +57,11 @@ class Input:
 
 
 def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
-    """Yields the clips of an input in the order of time, then its Input. A broken one has no clips, whatever came before.
+    """Yields the clips of an input in the order of time, then its Input. A broken one has none, whatever came before.
 
     Raises: UserError where a library is missing.
     """
-    about, reasons, kept = {}, collections.Counter(), 0
+    about, reasons, kept = {}, [], 0
     try:
         if item.problem:
             reason, _, detail = item.problem.partition(': ')
@@ -71,7 +72,7 @@ def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
         about = _file(item)
         for clip in _clips(item, recipe):
             kept += clip.record is not None
-            reasons.update([clip.reason] if clip.reason else [])
+            reasons += [clip.reason] if clip.reason else []
             yield clip
     except UserError:
         raise
@@ -85,9 +86,15 @@ def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
         if kept:
             yield Input('kept', **about)
         else:
-            reason = min(reasons, key=lambda reason: (-reasons[reason], reason))
-            counts = ', '.join(f'{count} {reason}' for reason, count in sorted(reasons.items()))
-            yield Input('dropped', reason, f'none kept of {reasons.total()} clips: {counts}', **about)
+            yield dataclasses.replace(none_kept(reasons), **about)
+
+
+def none_kept(reasons: Iterable[str]) -> Input:
+    """An input all of whose clips were dropped, for these reasons: its own is that of most of them."""
+    counts = collections.Counter(reasons)
+    reason = min(counts, key=lambda reason: (-counts[reason], reason))
+    each = ', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))
+    return Input('dropped', reason, f'none kept of {counts.total()} clips: {each}')
 
 
 class _BrokenError(decode.BrokenVideoError):
@@ -107,17 +114,24 @@ def _file(item):
 
 def _clips(item, recipe):
     video = stills.probe(item, recipe.limits)
-    first, stop = frames_between(item, video)
-    shots = [(first, stop)]
-    found = spans(video, shots, recipe.clips)
-    keys = {id(span): f'{item.name}#{number}' for number, span in enumerate(found)}
+    bars = Bars(video.times) if recipe.clips.crop_black else None
+    found = spans(video, _shots(video, *frames_between(item, video), recipe, bars), recipe.clips)
     frames = _streams(video, [span for span in found if not span.reason])
-    for span in found:
-        place = {'key': keys[id(span)], 'start': round(span.start, 6), 'end': round(span.end, 6)}
+    for number, span in enumerate(found):
+        place = {'key': f'{item.name}#{number}', 'start': round(span.start, 6), 'end': round(span.end, 6)}
         if span.reason:
             yield Clip(**place, reason=span.reason, detail=_why(span, recipe.clips))
         else:
-            yield _clip(item, recipe, span, next(frames), place)
+            box = bars.box(span.first, span.stop) if bars else None
+            yield _clip(item, recipe, span, next(frames), box, place)
+
+
+def _shots(video, first, stop, recipe, bars):
+    """(first, stop) of each shot; `bars` sees the frames on the way."""
+    if bars is None and recipe.shots.detector == 'none' and not recipe.shots.fades:
+        return [(first, stop)]
+    frames = stills.stream(video, first, stop)
+    return shots.find(bars.watch(frames) if bars else frames, video.times, recipe.shots)
 
 
 def frames_between(item, video):
@@ -140,35 +154,41 @@ def _why(span, config: Clips):
 
 
 def _streams(video, wanted: list[Span]):
-    """The frames of one span after the other; each has to be used up before the next. All are read in one go where they
-    lie near each other: finding a place in a long file costs more than a few frames."""
+    """The frames of one span after the other, gone once the next is asked for. All are read in one go where they lie
+    near each other: finding a place in a long file costs more than a few frames."""
     stream, at = None, 0
     for span in wanted:
         if stream is None or span.first - at > NEAR:
             if stream is not None:
                 stream.close()
             stream, at = stills.stream(video, span.first, wanted[-1].stop), span.first
-        yield itertools.islice(stream, span.first - at, span.stop - at)
+        frames = itertools.islice(stream, span.first - at, span.stop - at)
+        yield frames
+        collections.deque(frames, maxlen=0)  # those that nobody wanted
         at = span.stop
 
 
-def _clip(item, recipe, span, frames, place):
+def _clip(item, recipe, span, frames, box, place):
     config, encoder, count = recipe.clips, None, 0
+    measure = scores.Measure(float(span.times[-1]))
     for number, frame in frames:
-        if number != span.numbers[count]:
+        if count == len(span.numbers) or number != span.numbers[count]:
             continue
-        frame = _stored(frame, config)
-        height, width = frame.shape[:2]
-        if min(height, width) < 2:
-            return Clip(**place, reason='too_small', detail=f'{width}x{height} pixels')
-        encoder = encoder or Encoder(height, width, config.crf, config.gop)
+        frame = _stored(frame, box, config.pixels)
+        if encoder is None:
+            height, width = frame.shape[:2]
+            if min(height, width) < 2:
+                return Clip(**place, reason='too_small', detail=f'{width}x{height} pixels')
+            encoder = Encoder(height, width, config.crf, config.gop)
+        elif frame.shape[:2] != (height, width):
+            raise decode.BrokenVideoError(f'frame {number} has another size than those before it')
         while count < len(span.numbers) and span.numbers[count] == number:
             encoder.add(frame, span.times[count], span.times[count + 1])
+            measure.add(frame, float(span.times[count]))
             count += 1
-        if count == len(span.numbers):
-            break
-    scores = dict(item.scores)
     captions = captions_within(item.captions, span.start, span.end)
+    measured, hashes = measure.finish()
+    measured |= scores.of_captions(captions) | item.scores
     record = Record(
         frames=count,
         height=height,
@@ -179,27 +199,32 @@ def _clip(item, recipe, span, frames, place):
         captions=captions,
         label=item.label,
         label_name=item.label_name,
-        scores=scores,
+        scores=measured,
         **place,
     )
     facts = {name: getattr(record, name) for name in filters.FACTS if hasattr(record, name)}
-    facts |= scores | {'seconds': count / record.fps, 'captions': len(captions)}
-    if failed := filters.parse(recipe.filters, 'recipe.filters').first_failing(facts):
-        return Clip(**place, scores=scores, reason=failed, detail='')
-    return Clip(**place, scores=scores, record=record)
+    facts |= measured | {'seconds': count / record.fps, 'captions': len(captions)}
+    if failed := recipe.conditions.first_failing(facts):
+        name = next(condition.name for condition in recipe.conditions.conditions if condition.text == failed)
+        detail = f'{name} is {facts[name]}' if facts.get(name) is not None else f'it has no {name}'
+        return Clip(**place, scores=measured, reason=failed, detail=detail)
+    return Clip(**place, scores=measured, record=record, hashes=hashes)
 
 
-def _stored(frame, config):
-    """The frame as it is to be stored: shrunk, then without the last row or column where there is an odd number."""
-    if config.pixels is not None and min(frame.shape[:2]) > config.pixels:
-        frame = resize(frame, *cover(*frame.shape[:2], config.pixels, config.pixels))
+def _stored(frame, box, pixels):
+    """The frame as it is stored: cut to a box (top, bottom, left, right), shrunk to a short side of `pixels`, then
+    without the last row or column where there is an odd number."""
+    if box is not None:
+        frame = frame[box[0] : box[1], box[2] : box[3]]
+    if pixels is not None and min(frame.shape[:2]) > pixels:
+        frame = resize(frame, *cover(*frame.shape[:2], pixels, pixels))
     height, width = frame.shape[:2]
     return frame[: height - height % 2, : width - width % 2]
 
 
 def captions_within(captions: tuple[Caption, ...], start: float, end: float) -> tuple[Caption, ...]:
-    """The captions of a file that are true of a clip of it, start and end in seconds of the file; in seconds of the clip
-    where they were timed, None where they reach its ends."""
+    """The captions of a file that are true of a clip of it, second `start` to `end`; timed ones in seconds of the clip,
+    None where they reach its ends."""
     found = []
     for caption in captions:
         begins = start if caption.start is None else max(caption.start, start)

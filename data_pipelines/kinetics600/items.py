@@ -7,7 +7,7 @@ The clips are cut already; time_start and time_end count from the start of the Y
 import os
 
 from data_pipelines import layout
-from data_pipelines.fields import Problem
+from data_pipelines.fields import ProblemError
 from data_pipelines.listing import Item
 
 SPLITS = ('train', 'val', 'test')
@@ -36,15 +36,15 @@ def items(root, split):
     wanted, items = {}, []
     for place, row in layout.rows(path, COLUMNS):
         try:
-            if isinstance(row, Problem):
+            if isinstance(row, ProblemError):
                 raise row
             stem = f'{row["youtube_id"]}_{int(row["time_start"]):06}_{int(row["time_end"]):06}'
             name = stems.get(stem) or stems.get(row['youtube_id']) or f'{where}/{stem}.mp4'
             if name in wanted:
-                raise Problem('listed_twice', f'an earlier row of {list_} has it')
+                raise ProblemError('listed_twice', f'an earlier row of {list_} has it')
         except ValueError as error:
             items.append(Item(f'{list_} {place}', '', split=split, problem=f'bad_row: {error}'))
-        except Problem as problem:
+        except ProblemError as problem:
             items.append(Item(f'{list_} {place}', '', split=split, problem=str(problem)))
         else:
             label = row.get('label', '').strip()

@@ -6,7 +6,7 @@ import dataclasses
 import os
 
 from data_pipelines import layout
-from data_pipelines.fields import Problem
+from data_pipelines.fields import ProblemError
 from vdm_jax.errors import UserError
 
 SPLITS = ('train', 'test', 'all')
@@ -57,7 +57,7 @@ def _rates(root, part):
     rates = {}
     for place, row in layout.rows(path, COLUMNS):
         try:
-            if isinstance(row, Problem):
+            if isinstance(row, ProblemError):
                 raise ValueError(row)
             first, last, fps = int(row['start']), int(row['end']), float(row['fps'])
         except ValueError as error:

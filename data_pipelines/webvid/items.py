@@ -12,7 +12,7 @@ import os
 import re
 
 from data_pipelines import layout
-from data_pipelines.fields import Problem, as_number, captions_of, given, seconds, text_of
+from data_pipelines.fields import ProblemError, as_number, captions_of, given, seconds, text_of
 from data_pipelines.listing import Item, printable, window
 from data_pipelines.lists import ENDINGS, rows_of
 from vdm_jax.data.video_folder import EXTENSIONS
@@ -77,12 +77,12 @@ def items(root, split):
     items, used, table, about = [], set(), None, os.path.basename(path)
     for place, row in rows_of(path):
         try:
-            if isinstance(row, Problem):
+            if isinstance(row, ProblemError):
                 raise row
             table = table or _kind(path, row)
             video, folder = text_of(given(row[table.video]), table.video), text_of(row.get(table.folder), table.folder)
             if not video:
-                raise Problem('no_path', f'{place} has no {table.video}')
+                raise ProblemError('no_path', f'{place} has no {table.video}')
             name = stems.get(os.path.join(folder, _stem(video)))
             used.add(name)
             for fields in _parts(table, row):
@@ -91,7 +91,7 @@ def items(root, split):
                 named = printable(at) + window(fields['start'], fields['end'])
                 path_ = os.path.join(root, at) if name else ''
                 items.append(Item(**{'name': named, 'path': path_, 'split': split, 'problem': lost} | fields))
-        except Problem as problem:
+        except ProblemError as problem:
             items.append(Item(f'{about} {place}', '', split=split, problem=str(problem)))
     if table is None:
         raise UserError(f'{path} holds no row that can be read')
@@ -137,24 +137,24 @@ def _stem(name):
 
 
 def _parts(table, row):
-    """The fields of an Item of each part of a video that a row names. Raises: Problem."""
+    """The fields of an Item of each part of a video that a row names. Raises: ProblemError."""
     rows = [row]
     if table.windows:
         columns = {name: _listed(row.get(name), name) for name in (table.windows, table.caption)}
         columns |= {name: _listed(row[name], name) for name in table.scores if given(row.get(name)) is not None}
         if len({len(values) for values in columns.values()}) != 1:
             counts = ', '.join(f'{len(values)} in {name}' for name, values in columns.items())
-            raise Problem('bad_row', f'lists of different lengths: {counts}')
+            raise ProblemError('bad_row', f'lists of different lengths: {counts}')
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     for each in rows:
         start, end = each.get(table.start), each.get(table.end)
         if table.windows:
             if not isinstance(each[table.windows], list | tuple) or len(each[table.windows]) != 2:
-                raise Problem('bad_times', f'{table.windows} holds {each[table.windows]!r}, want [start, end]')
+                raise ProblemError('bad_times', f'{table.windows} holds {each[table.windows]!r}, want [start, end]')
             start, end = each[table.windows]
         start, end = seconds(given(start), 'start'), seconds(given(end), 'end')
         if end is not None and end <= (start or 0):
-            raise Problem('bad_times', f'it ends at {end:g} s, before it starts')
+            raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
         scores = {name: as_number(given(each.get(name))) for name in table.scores}
         yield {
             'captions': captions_of(each[table.caption], 'caption'),
@@ -170,7 +170,7 @@ def _listed(value, name):
         try:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
-            raise Problem('bad_row', f'{name} is no list') from None
+            raise ProblemError('bad_row', f'{name} is no list') from None
     if not isinstance(value, list | tuple):
-        raise Problem('bad_row', f'{name} is no list')
+        raise ProblemError('bad_row', f'{name} is no list')
     return value

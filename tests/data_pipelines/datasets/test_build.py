@@ -47,7 +47,7 @@ def test_folders_of_pictures_become_records_and_what_is_wrong_with_one_is_told(t
     paint(raw / 'day_4', 26)
     Image.new('RGB', (16, 16)).save(raw / 'day_4' / 'frame_7.png')
     (raw / 'day_1' / 'Thumbs.db').write_text('x')
-    records, fates = built(tmp_path, 'skytimelapse', 'train', '--recipe.clips.seconds=none')
+    records, fates = built(tmp_path, 'skytimelapse', 'train')
     assert '4 inputs; 1 no_video (sky_train/day/day_1/Thumbs.db)' in capsys.readouterr().err
     assert fates == {
         'sky_train/day/day_1': ('kept', ''),
@@ -116,6 +116,21 @@ def test_bair_is_read_as_tfds_prepares_it_without_tensorflow(tmp_path):
     found = sorted(levels(records[i]) for i in range(2))
     rising = list(20 + 4 * np.arange(30))
     np.testing.assert_allclose(found, [rising, rising[::-1]], atol=2)
+
+
+def test_published_sets_are_kept_whole_unless_a_recipe_says_otherwise(tmp_path):
+    for i in range(2):  # the same clip, still, and with a cut
+        folder = tmp_path / 'raw' / 'sky_train' / f'clip_{i}'
+        folder.mkdir(parents=True)
+        for j in range(20):
+            Image.new('RGB', (32, 24), (20, 20, 20) if j < 10 else (220, 20, 20)).save(folder / f'{j}.png')
+    records, _ = built(tmp_path, 'skytimelapse', 'train')
+    assert [records[i].frames for i in range(len(records))] == [20, 20]
+    recipe = tmp_path / 'recipe.toml'
+    recipe.write_text('[clips]\nseconds = 0.4\n')
+    (tmp_path / 'out_train').rename(tmp_path / 'before')
+    records, _ = built(tmp_path, 'skytimelapse', 'train', f'--recipe={recipe}')
+    assert [records[i].frames for i in range(len(records))] == [10] * 4
 
 
 def test_a_set_built_twice_is_the_same_and_one_whose_pictures_changed_is_not_gone_on_with(tmp_path, capsys):

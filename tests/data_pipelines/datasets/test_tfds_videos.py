@@ -111,5 +111,9 @@ def test_webvid_parts_of_videos_and_pictures_are_made_mp4s(tmp_path, capsys):
 def test_a_folder_that_is_not_laid_out_so_is_refused_in_a_line(tmp_path, capsys):
     assert main(['tfds', '--dataset=bair', f'--source={tmp_path}', f'--out={tmp_path / "out"}']) == 2
     assert 'holds no softmotion30_44k/train/ or train/' in capsys.readouterr().err
+    (tmp_path / 'list.csv').write_text('video,caption\na.mp4,A.\n')
+    (tmp_path / 'a.mp4').write_bytes(b'no video')
+    assert main(['tfds', '--dataset=webvid', f'--source={tmp_path}', f'--out={tmp_path / "out"}']) == 2
+    assert 'webvid has nothing for train that can be used; train: a.mp4: ' in capsys.readouterr().err
     assert main(['tfds', '--dataset=no', f'--source={tmp_path}', f'--out={tmp_path / "out"}']) == 2
     assert 'known: bair, faceforensics' in capsys.readouterr().err
