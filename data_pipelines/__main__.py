@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from data_pipelines import build, cache_latents, inspect_folder, prepare_tfds, verify
+from data_pipelines import build, cache_latents, cache_text, inspect_folder, prepare_tfds, verify
 from vdm_jax.errors import UserError
 
 COMMANDS = {
@@ -12,6 +12,7 @@ COMMANDS = {
     'verify': verify,  # whether a set of records is undamaged
     'tfds': prepare_tfds,  # a published set -> a set that TFDS prepares
     'cache-latents': cache_latents,  # latents of every clip of an experiment's source
+    'cache-text': cache_text,  # embeddings of every caption of a set
 }
 
 

@@ -58,8 +58,8 @@ def run(arguments) -> int:
     try:
         with begun.lock(folder):
             _make_parts(arguments, listing.items, recipe, folder)
-            with _bar('records', None) as bar:
-                manifest = assemble(out, folder, listing, recipe, versions, bar.update)
+            with _bar('records', 0) as bar:
+                manifest = assemble(out, folder, listing, recipe, versions, bar)
     except KeyboardInterrupt:
         print(f'\nstopped; the same command goes on with {out}', file=sys.stderr)
         return 3

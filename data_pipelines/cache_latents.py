@@ -1,10 +1,15 @@
 """Latents of every clip of an experiment's source, encoded once: `python -m data_pipelines cache-latents`.
 
-Killed and started again it goes on where it was. Moments are stored, float32, so that what a codec draws is drawn in
-training, and a run learns the same from them as from the clips.
+Killed anywhere and started again, on as many machines or others, it goes on where it was. Moments are kept, so that
+what a codec draws is drawn in training. View 0 of a clip is the one that evaluation sees; the others are drawn as
+training draws them, from the experiment's seed.
 """
 
+import concurrent.futures
+import dataclasses
 import json
+import math
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,76 +18,187 @@ import jax
 import numpy as np
 
 from vdm_jax.build import read_experiment
+from vdm_jax.cli import prepare
 from vdm_jax.codecs.video_codec import statistics
-from vdm_jax.data.clips import batch_of
-from vdm_jax.data.latents import ABOUT, ARRAY, agree
-from vdm_jax.data.scalars import given
+from vdm_jax.data import latent_set
+from vdm_jax.data.latent_set import LatentSet, PartWriter, part_file, told_dtype
+from vdm_jax.data.order import VIEW_STREAM, philox
+from vdm_jax.data.scalars import given, told
 from vdm_jax.errors import UserError
-from vdm_jax.parallel.mesh import padded, to_global
+from vdm_jax.parallel import processes
+from vdm_jax.parallel.mesh import MeshConfig, padded, to_global
 from vdm_jax.run import Run
 
-SAVED = 50  # batches between two notes of how far it is
+SAVED = 50  # batches between two notes of how far a part is
+PART_BYTES = 2**32  # of moments, about, in a part
 MEASURED = 4096  # clips, the first ones, that mean and standard deviation are of
 
 
 def add_arguments(parser):
     parser.add_argument('--config', required=True, metavar='FILE[:ARGS]', help='experiment; --config.a.b=v as ever')
     parser.add_argument('--out', required=True, metavar='DIR', help='where the latents go: config.latents of a run')
-    parser.add_argument('--batch', type=int, default=64, help='clips at a time (default 64)')
+    parser.add_argument('--batch', type=int, default=64, help='clips at a time, on each machine (default 64)')
+    parser.add_argument('--views', type=int, default=1, help='of each clip: as evaluated, and as drawn (default 1)')
+    parser.add_argument('--dtype', choices=('float32', 'float16'), default='float32', help='of moments on disk')
+    parser.add_argument('--parts', type=int, help='files of moments (default: as many as machines, of 4 GiB at most)')
+    parser.add_argument('--distributed', action='store_true', help='several machines: let jax find the others')
 
 
 def run(arguments):
     """Encodes the clips of an experiment. Raises UserError where it has no codec with weights."""
-    experiment = Run(read_experiment(arguments.config, arguments.assignments))
-    if 'codec' not in experiment.abstract_frozen:
+    prepare()
+    processes.start(arguments.distributed)
+    try:
+        made(arguments)
+    except BaseException as error:
+        processes.failed(2 if isinstance(error, UserError) else 1)
+        raise
+
+
+def made(arguments):
+    out = Path(arguments.out)
+    experiment = read_experiment(arguments.config, arguments.assignments)
+    # Each process encodes clips of its own on its own devices, and waits for no other.
+    here = Run(dataclasses.replace(experiment, mesh=MeshConfig()), jax.local_devices())
+    if 'codec' not in here.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
-    count = cache(experiment, Path(arguments.out), arguments.batch)
-    array = Path(arguments.out) / ARRAY
-    print(f'{arguments.out}: moments of {count} clips, {array.stat().st_size / 1e6:.1f} MB')
-    means, _ = np.split(np.load(array, mmap_mode='r')[:MEASURED], 2, -1)
+    cache(here, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
+    there = LatentSet(str(out), f'--out={out}')
+    about = there.about
+    size = sum((out / part_file('moments', number, about['parts'])).stat().st_size for number in range(about['parts']))
+    views = f' in {about["views"]} views' * (about['views'] > 1)
+    print(f'{out}: moments of {about["count"]} clips{views}, {size / 1e6:.1f} MB')
+    ids = np.array_split(np.arange(min(about['count'], MEASURED)), 64)
+    means = (np.split(there.moments(few, 0 * few), 2, -1)[0] for few in ids if len(few))
     for name, values in zip(('mean', 'std'), statistics(means), strict=True):
         print(f'  {name} of their channels: ({", ".join(f"{value:.4g}" for value in values)})')
 
 
-def cache(run, out: Path, batch: int) -> int:
-    """Encodes what is not there yet; returns the number of clips.
+def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', parts: int | None = None) -> None:
+    """Encodes what is not there yet, in this process the parts that are its own; done when all processes are.
 
     Raises:
-      UserError: the directory holds latents of another codec or of other clips.
+      UserError: a number is not 1 or more, the directory holds latents of another codec, of other clips, or made
+        otherwise, or there is no room for them.
     """
-    codec, weights, source = run.experiment.codec, run.frozen['codec'], run.source
-    frames, height, width, channels = run.latent_shape
-    about = {'made': run.encoding, 'count': len(source), 'done': 0, 'labels': []}
-    about['scalars'] = {name: [] for name in given(source)}
+    for name, value in (('batch', batch), ('views', views), ('parts', parts)):
+        if value is not None and value < 1:
+            raise UserError(f'--{name}={value}: want 1 or more')
+    same(run.encoding)
+    about = processes.by_first(lambda: begun(run, out, views, dtype, parts))
+    ours = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
+    moments = jax.jit(run.experiment.codec.moments)
+    with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.source.threads, 1)) as pool:
+        size, weights = padded(batch, run.mesh), run.frozen['codec']
+        encode = lambda video: moments(weights, to_global({'video': video}, run.mesh, size)['video'])
+        progress = Progress()
+        writers = [guarded(out, lambda number=number: PartWriter(out, about, int(number))) for number in ours]
+        progress.left = sum(writer.total - writer.done for writer in writers)
+        for writer in writers:
+            fill(writer, run.source, about, size, encode, pool, progress)
+    while latent_set.all_done(out, about) < about['count'] * about['views']:  # however long the others take
+        time.sleep(1)
+    processes.gather('')
+
+
+def same(made: dict) -> None:
+    """Whether all processes are about to make the same latents."""
+    said = [json.loads(each) for each in processes.gather(json.dumps(made))]
+    for number, other in enumerate(said):
+        latent_set.agree(f'process {number}', other, said[0])
+
+
+def begun(run, out: Path, views: int, dtype: str, parts: int | None) -> dict:
+    """about.json of the directory, written now if nothing is there yet."""
+    where, made, seed = f'--out={out}', run.encoding, run.experiment.seed if views > 1 else None
+    there = latent_set.read_about(out, where)
+    if there:
+        latent_set.agree(where, there['made'], made)
+        asked = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or there['parts']}
+        for name, value in asked.items():
+            found = there[name.lstrip('-').removeprefix('config.')]
+            if found != value:
+                raise UserError(f'{where}: begun with {name}={found}, and asked for {value}; name another directory')
+        return there
+    *grid, channels = run.latent_shape
+    size = len(run.source) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
-    if (out / ABOUT).exists():
-        there = json.loads((out / ABOUT).read_text())
-        agree(f'--out={out}', there.get('made', {}), about['made'])
-        about = there
-    shape = (len(source), frames, height, width, 2 * channels)
-    mode = 'r+' if about['done'] else 'w+'
-    array = np.lib.format.open_memmap(out / ARRAY, mode, np.float32, shape)
-    encode = jax.jit(lambda weights, video: codec.moments(weights, video))
-    began, since = time.monotonic(), about['done']
-    with jax.set_mesh(run.mesh):
-        size = padded(batch, run.mesh)
-        for number, start in enumerate(range(about['done'], len(source), size)):
-            rows = np.arange(start, min(start + size, len(source)))
-            clips = batch_of(source, rows, about['scalars'])
-            filled = {'video': clips['video'][np.arange(size) % len(rows)]}
-            found = np.asarray(encode(weights, to_global(filled, run.mesh, size)['video']))
-            array[rows] = found[: len(rows)]
-            about['labels'] += clips['label'].tolist()
-            for name, values in about['scalars'].items():
-                values += clips[name].tolist()
-            about['done'] = int(rows[-1]) + 1
-            if number % SAVED == SAVED - 1 or about['done'] == len(source):
-                array.flush()
-                (out / f'{ABOUT}.new').write_text(json.dumps(about))
-                (out / f'{ABOUT}.new').replace(out / ABOUT)
-                rate = (about['done'] - since) / (time.monotonic() - began)
-                left = (len(source) - about['done']) / rate
-                line = f'{about["done"]} of {len(source)} clips, {rate:.0f} a second, {left:.0f} s left'
-                print(f'\r{line}', end='', file=sys.stderr)
-    print(file=sys.stderr)
-    return len(source)
+    if size > (free := shutil.disk_usage(out).free):
+        raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
+    about = {'version': latent_set.VERSION, 'made': made, 'count': len(run.source), 'views': views, 'dtype': dtype}
+    about |= {'shape': [*grid, 2 * channels], 'scalars': list(given(run.source)), 'seed': seed}
+    about |= {'drawn': getattr(run.source, 'drawn', 0)}
+    about |= {'parts': min(parts or max(jax.process_count(), -(-size // PART_BYTES)), len(run.source))}
+    latent_set.write_whole(out / latent_set.ABOUT, json.dumps(about, indent=1))
+    return about
+
+
+def fill(writer: PartWriter, source, about: dict, size: int, encode, pool, progress) -> None:
+    """Encodes what a part lacks, `size` views at a time; the next ones are read meanwhile.
+
+    Raises: UserError where moments are not finite, or too large for the dtype.
+    """
+    wanted = range(writer.first + writer.done, writer.first + writer.total)
+    read = lambda pairs: [pool.submit(view_of, source, about, pair) for pair in pairs]
+    ahead = read(wanted[:size])
+    for number, start in enumerate(range(0, len(wanted), size)):
+        clips = [each.result() for each in ahead]
+        video = np.stack([clips[row % len(clips)]['video'] for row in range(size)])
+        found = encode(video)
+        ahead = read(wanted[start + size : start + 2 * size])
+        with np.errstate(over='ignore'):
+            moments = np.asarray(found)[: len(clips)].astype(about['dtype'])
+        for pair, each in zip(wanted[start:], moments, strict=False):
+            if not np.isfinite(each).all():
+                raise UserError(
+                    f'--dtype={about["dtype"]}: the latents of clip {pair // about["views"]} are not finite in it; '
+                    + ('take float32' if about['dtype'] == 'float16' else 'look at the codec that config.codec names')
+                )
+        guarded(writer.path, lambda: writer.write(moments=moments, told=rows_of(clips, about)))  # noqa: B023, at once
+        progress.add(len(clips))
+        if number % SAVED == SAVED - 1 or writer.done == writer.total:
+            guarded(writer.path, writer.note)
+            progress.show()
+    writer.close()
+
+
+def view_of(source, about: dict, pair: int) -> dict:
+    """View `pair` % views of clip `pair` // views, with all that is kept of it."""
+    clip, view = divmod(pair, about['views'])
+    if not view:
+        found = source[clip]
+    else:
+        found = source.draw(clip, np.random.Generator(philox(VIEW_STREAM, about['seed'], clip, view)))
+    return told(found, about['scalars']) | {'drawn': found.get('drawn')}
+
+
+def rows_of(clips: list[dict], about: dict) -> np.ndarray:
+    """What clips tell, (N,) with the fields label, each scalar and drawn."""
+    rows = np.zeros(len(clips), told_dtype(about))
+    for name in rows.dtype.names:
+        rows[name] = [clip[name] for clip in clips]
+    return rows
+
+
+def guarded(where, action):
+    """action(), where a disk that is full or gone is the user's to mend."""
+    try:
+        return action()
+    except OSError as error:
+        raise UserError(f'--out={where}: {error}; the same command goes on where it stopped') from None
+
+
+class Progress:
+    """How far the first process is, on the console."""
+
+    def __init__(self):
+        self.left, self._made, self._began = 0, 0, time.monotonic()
+
+    def add(self, count: int) -> None:
+        self._made, self.left = self._made + count, self.left - count
+
+    def show(self) -> None:
+        if processes.first():
+            rate = self._made / (time.monotonic() - self._began)
+            line = f'{self.left} views of clips left, {rate:.0f} a second, {self.left / rate:.0f} s'
+            print(f'\r{line:70}', end='' if self.left else '\n', file=sys.stderr, flush=True)

@@ -10,33 +10,27 @@ import unicodedata
 # of those after the bar, which are nouns in their plain form, only `raining` and `rained` count, not `rain` or `rains`.
 VERBS, NOUNS = """
 move go come walk run jog sprint march stroll wander stride hike climb crawl creep sneak tiptoe stumble limp
-jump leap hop skip bounce vault dive swim float drift sail row paddle surf fly soar glide hover flap flutter
+jump leap hop skip bounce vault dive swim float drift sail paddle surf fly soar glide hover flap flutter
 ride drive cycle skate ski sled race chase follow pass enter leave arrive depart approach return travel roam
 turn rotate spin twist twirl swirl whirl revolve roll flip tumble swing sway wobble shake tremble vibrate shiver
 rise fall drop descend ascend slide slip skid push pull drag lift raise lower carry throw toss hurl catch
 hit kick punch strike slap dribble shoot launch pour spill splash drip flow stream gush sprinkle
 blow burn blaze flicker sparkle explode burst erupt collapse crumble crash collide smash shatter break
-rip open shut lock unlock unfold wrap unwrap tie untie cut chop slice peel stir mix whisk knead
+rip open shut lock unlock unfold wrap unwrap untie cut chop slice peel stir mix whisk knead
 grow shrink expand contract swell blossom wither melt freeze thaw boil evaporate dissolve fade appear disappear
 vanish emerge change transform become spread scatter gather assemble dance wave nod stretch bend kneel crouch
 hug kiss shrug wink blink chew eat drink lick bite sip smile laugh cry yell shout sing clap play knit sew
 wipe sweep scrub wash dig stack load unload fill unpack zoom tilt circle accelerate start begin reach grab grasp
 snatch give take wrestle fight wag graze gallop trot
 | rain snow fire land hand place form pan rock sink spray flash crack tear fold cross trip bow brush plant water pack
-bloom swallow orbit track slow stop steam smoke tap bat type empty put
+bloom swallow orbit row tie track slow stop steam smoke tap bat type empty put
 """.split('|')
-IRREGULAR = {
-    **{'go': 'went gone', 'come': 'came', 'run': 'ran', 'swim': 'swam swum', 'fly': 'flew flown', 'ride': 'rode ridden'},
-    **{'drive': 'drove driven', 'leave': 'left', 'spin': 'spun', 'swing': 'swung', 'shake': 'shook shaken'},
-    **{'rise': 'risen', 'fall': 'fell fallen', 'sink': 'sank sunk', 'slide': 'slid', 'throw': 'threw thrown'},
-    **{'catch': 'caught', 'hit': 'hit', 'strike': 'struck', 'shoot': 'shot', 'blow': 'blew blown', 'burst': 'burst'},
-    **{'break': 'broke broken', 'tear': 'tore torn', 'grow': 'grew grown', 'shrink': 'shrank shrunk'},
-    **{'freeze': 'froze frozen', 'become': 'became', 'spread': 'spread', 'bend': 'bent', 'kneel': 'knelt'},
-    **{'creep': 'crept', 'leap': 'leapt', 'dive': 'dove', 'eat': 'ate eaten', 'drink': 'drank drunk', 'bite': 'bit'},
-    **{'sing': 'sang sung', 'sweep': 'swept', 'dig': 'dug'},
-    **{'begin': 'began begun', 'give': 'gave given', 'take': 'took taken'},
-    **{'cut': 'cut', 'shut': 'shut', 'fight': 'fought', 'stride': 'strode', 'swell': 'swollen', 'tie': 'tying', 'untie': 'untying', 'sew': 'sewn'},
-}
+IRREGULAR = """
+went gone came ran swam swum flew flown rode ridden drove driven spun swung shook shaken risen fell fallen sank sunk
+slid threw thrown caught struck shot blew blown broke broken tore torn grew grown shrank shrunk froze frozen became bent
+knelt crept leapt ate eaten drank drunk bit sang sung swept dug began begun gave given took taken fought strode swollen
+tying untying sewn
+""".split()
 VOWELS = 'aeiou'
 
 
@@ -68,7 +62,7 @@ def _is_letter(sign):
 def _forms() -> frozenset[str]:
     """All forms of the verbs: walk, walks, walked, walking; run, runs, running, ran; but of rain raining and rained."""
     plain = {form for verb in VERBS.split() for form in (*_present(verb), *_others(verb))}
-    return frozenset(plain | {form for verb in NOUNS.split() for form in _others(verb)})
+    return frozenset(plain.union(IRREGULAR, *(_others(verb) for verb in NOUNS.split())))
 
 
 def _present(verb):
@@ -80,7 +74,6 @@ def _present(verb):
 
 
 def _others(verb):
-    yield from IRREGULAR.get(verb, '').split()
     if verb.endswith('y') and verb[-2] not in VOWELS:
         yield from (verb[:-1] + 'ied', verb + 'ing')
         return

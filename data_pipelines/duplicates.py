@@ -23,8 +23,8 @@ BUCKET = 64  # clips of a bucket that each of it is compared with
 
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
-    """drop: of the clips that show the same thing, all but one. distance: the share of the bits of their hashes in which
-    two may differ; 0.4 to 0.6 is that of clips that have nothing to do with each other."""
+    """drop: of the clips that show the same thing, all but one. distance: the share of the bits of their hashes in
+    which two may differ; clips that have nothing to do with each other differ in 0.4 to 0.6 of them."""
 
     drop: bool = True
     distance: float = 0.08
@@ -98,19 +98,18 @@ def stand_ins(
 
 
 def _pairs(rows, distance):
-    """[(i, j)] with i < j of all rows (uint64 (N, W)) within the distance, by j, then i."""
+    """(i, j) with i < j of all rows (uint64 (N, W)) within the distance, by j, then i."""
     bits = 64 * rows.shape[1]
     limit = int(distance * bits + 1e-9)
     places = bits // BAND
     hit = np.prod((bits - limit - np.arange(BAND)) / (bits - np.arange(BAND)))  # all of a band's bits among the equal
     rounds = max(1, int(np.ceil(np.log(MISSED) / (places * np.log1p(-hit))))) if hit < 1 else 1
-    found = [np.zeros((0, 2), np.int64)]
+    pairs = np.zeros(0, np.uint64)
     for number in range(rounds):
         permuted = np.argsort(np.random.Philox(key=number).random_raw(bits), kind='stable')
-        for band in permuted[: places * BAND].reshape(places, BAND):
-            found.append(_bucketed(rows, _key(rows, band), limit))
-    pairs = np.unique(np.concatenate(found)[:, ::-1], axis=0)[:, ::-1]
-    return pairs.tolist()
+        bands = permuted[: places * BAND].reshape(places, BAND)
+        pairs = np.unique(np.concatenate([pairs, *(_bucketed(rows, _key(rows, band), limit) for band in bands)]))
+    return zip((pairs & np.uint64(2**32 - 1)).tolist(), (pairs >> np.uint64(32)).tolist(), strict=True)
 
 
 def _key(rows, band):
@@ -122,16 +121,16 @@ def _key(rows, band):
 
 
 def _bucketed(rows, keys, limit):
-    """Pairs (i, j), i < j, within `limit` bits of each other, of rows with equal keys: int64 (M, 2)."""
+    """The pairs i < j within `limit` bits of each other of rows with equal keys, as j * 2**32 + i: uint64 (M,)."""
     order = np.argsort(keys, kind='stable')
     begins = np.flatnonzero(np.r_[True, np.diff(keys[order]) != 0])
     begin = np.repeat(begins, np.diff(np.r_[begins, len(order)]))
-    found, at = [np.zeros((0, 2), np.int64)], np.arange(len(order))
+    found, at = [np.zeros(0, np.uint64)], np.arange(len(order))
     for step in range(BUCKET):
         at = at[begin[at] + step < at]
         if not len(at):
             break
         one, other = order[begin[at] + step], order[at]
-        apart = np.bitwise_count(rows[one] ^ rows[other]).sum(1)
-        found.append(np.stack([one, other], 1)[apart <= limit])
+        near = np.bitwise_count(rows[one] ^ rows[other]).sum(1) <= limit
+        found.append(other[near].astype(np.uint64) << np.uint64(32) | one[near].astype(np.uint64))
     return np.concatenate(found)

@@ -32,7 +32,10 @@ class Encoder:
         stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
         context = stream.codec_context
         context.gop_size, context.thread_count, context.time_base = gop, 1, Fraction(1, UNIT)
-        context.flags |= av.codec.context.Flags.bitexact
+        flags = (
+            av.codec.context.Flags
+        )  # frame_duration: how long the last frame is shown is told by it, not by the rate
+        context.flags |= flags.bitexact | flags.frame_duration
 
     def add(self, frame: np.ndarray, start: float, end: float) -> None:
         """The next frame, uint8 (height, width, 3) RGB, and the seconds at which it begins and ends to be shown."""

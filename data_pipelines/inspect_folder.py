@@ -1,50 +1,65 @@
-"""What a folder of videos holds: each file's codec, frames, rate, size, rotation, length and verdict, and the totals.
+"""What a folder of videos holds, file by file, or what a set of records does.
 
-Every frame is decoded (`--fast` reads headers and packets only), so that damage in the middle of a file is found too.
+A directory with a manifest.json is a set: see inspect_set.py. Of a folder: each file's codec, frames, rate, size,
+rotation, length and verdict, and the totals. Every frame is decoded (`--fast` reads headers and packets only), so that
+damage in the middle of a file is found too.
 """
 
 import concurrent.futures
 import json
 import os
 
-import numpy as np
-
+from data_pipelines import inspect_set
+from data_pipelines.manifest import MANIFEST, printable
 from vdm_jax.data import decode
 from vdm_jax.data.cut import clip_indices
 from vdm_jax.data.video_folder import video_files
 from vdm_jax.errors import UserError
 
 COLUMNS = ('file', 'codec', 'frames', 'fps', 'size', 'rotation', 'seconds', 'verdict')
+VIDEOS, RECORDS = ('frames', 'stride', 'fps', 'fast', 'threads'), ('sheet', 'clips')  # options of the one or the other
 
 
 def add_arguments(parser):
-    parser.add_argument('folder', metavar='DIR', help='searched with all its subfolders')
-    parser.add_argument('--frames', type=int, default=16, help='frames of a clip: fewer is `short` (default 16)')
-    parser.add_argument('--stride', type=int, default=1, help='of the clip, as config.data.stride (default 1)')
-    parser.add_argument('--fps', type=float, help='of the clip, as config.data.fps (default: that of each file)')
-    parser.add_argument('--fast', action='store_true', help='do not decode every frame')
-    parser.add_argument('--threads', type=int, default=os.cpu_count(), help='files read at once (default: all cores)')
-    parser.add_argument('--json', action='store_true', help='JSON instead of a table')
+    parser.add_argument('folder', metavar='DIR', help='videos, searched with all subfolders, or a set of records')
+    parser.add_argument('--json', action='store_true', help='JSON instead of text')
+    videos = parser.add_argument_group('of videos')
+    videos.add_argument('--frames', type=int, help='frames of a clip: fewer is `short` (default 16)')
+    videos.add_argument('--stride', type=int, help='of the clip, as config.data.stride (default 1)')
+    videos.add_argument('--fps', type=float, help='of the clip, as config.data.fps (default: that of each file)')
+    videos.add_argument('--fast', action='store_true', default=None, help='do not decode every frame')
+    videos.add_argument('--threads', type=int, help='files read at once (default: all cores)')
+    records = parser.add_argument_group('of a set of records')
+    records.add_argument('--sheet', metavar='FILE.png', help='write a contact sheet there')
+    records.add_argument('--clips', type=int, help='on the sheet, spread evenly over the set (default 24)')
 
 
 def run(arguments):
-    """Prints the table or the JSON. Raises UserError for a missing folder or one without videos."""
-    for name in ('frames', 'stride', 'fps', 'threads'):
+    """Prints the table or the JSON. Raises UserError for a missing folder, one without videos, or a strange option."""
+    folder = arguments.folder
+    is_set = os.path.exists(os.path.join(folder, MANIFEST))
+    kind, others = ('a set of records', VIDEOS) if is_set else ('no set of records', RECORDS)
+    for name in (*VIDEOS, *RECORDS):
         value = getattr(arguments, name)
-        if value is not None and value <= 0:
+        if value is not None and name in others:
+            raise UserError(f'--{name}: {folder} is {kind}; leave it out')
+        if value is not None and name != 'sheet' and value <= 0:
             raise UserError(f'--{name} is {value}; it must be more than 0')
+    if is_set:
+        return inspect_set.run(folder, arguments.json, arguments.sheet, arguments.clips or 24)
     try:
-        names = video_files(arguments.folder)
+        names = video_files(folder)
     except UserError as error:
         raise UserError(str(error).replace('config.data.path=', '')) from None
+    frames, stride = arguments.frames or 16, arguments.stride or 1
 
     def row(name):
-        return describe(arguments.folder, name, arguments.frames, arguments.stride, arguments.fps, not arguments.fast)
+        return describe(folder, name, frames, stride, arguments.fps, not arguments.fast)
 
-    with concurrent.futures.ThreadPoolExecutor(arguments.threads) as pool:
+    with concurrent.futures.ThreadPoolExecutor(arguments.threads or os.cpu_count()) as pool:
         rows = list(pool.map(row, names))
     totals = summary(rows)
-    print(json.dumps({'folder': arguments.folder, 'files': rows, 'totals': totals}) if arguments.json else table(rows))
+    print(json.dumps({'folder': folder, 'files': rows, 'totals': totals}) if arguments.json else table(rows))
     if not arguments.json:
         print(
             f'\n{totals["files"]} files: {totals["ok"]} ok, {totals["short"]} short, {totals["broken"]} broken; '
@@ -55,13 +70,15 @@ def run(arguments):
 def describe(folder, name, frames, stride, fps, every_frame):
     """One file as a dict with the keys COLUMNS, `reason` and `bytes`; a broken one has None where nothing is known."""
     path = os.path.join(folder, name)
-    row = dict.fromkeys(COLUMNS) | {'file': name, 'reason': None, 'bytes': os.stat(path).st_size}
+    size = os.stat(path).st_size if os.path.exists(path) else 0  # a link may lead nowhere
+    row = dict.fromkeys(COLUMNS) | {'file': name, 'reason': None, 'bytes': size}
     try:
         video = decode.probe(path)
         row |= {'codec': video.codec, 'frames': video.frames, 'fps': round(video.fps, 3)}
         row |= {'size': [video.width, video.height], 'rotation': video.rotation, 'seconds': round(video.seconds, 3)}
         if every_frame:
-            decode.read(video, np.arange(video.frames), 1, 1)
+            for _ in decode.stream(video):
+                pass
     except decode.BrokenVideoError as error:
         return row | {'verdict': 'broken', 'reason': str(error)}
     have = clip_indices(video, 0, frames, stride, fps)[1]
@@ -98,4 +115,4 @@ def _cell(row, column):
         return f'{value}: {row["reason"]}'
     if column == 'size':
         return '{}x{}'.format(*value)
-    return f'{value:.2f}' if isinstance(value, float) else str(value)
+    return f'{value:.2f}' if isinstance(value, float) else printable(str(value))

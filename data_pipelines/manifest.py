@@ -28,3 +28,8 @@ def read_manifest(directory: str) -> dict:
     if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
         raise UserError(f'{path} is no manifest of format {FORMAT}; build the set anew with this version')
     return manifest
+
+
+def printable(text: str) -> str:
+    """A name on one line of a terminal, whatever characters a file was called by."""
+    return ''.join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

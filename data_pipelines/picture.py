@@ -26,12 +26,12 @@ class Picture:
         self._spreads.append(spread[0, 0])
         self._black += np.count_nonzero(small <= BLACK) >= BLACK_SHARE * small.size
 
-    def look(self, luma: np.ndarray):
+    def look(self, whole: np.ndarray):
         """One of the frames to look at closely: its luma, uint8 (H, W), as large as it is."""
         cv2 = need('cv2')
-        pixels = cv2.Laplacian(sized(luma, SHARP_SIDE), cv2.CV_32F)
+        pixels = cv2.Laplacian(sized(whole, SHARP_SIDE), cv2.CV_32F)
         self._sharp.append(float(cv2.meanStdDev(pixels)[1][0, 0]) ** 2)
-        self._bars.add(luma)
+        self._bars.add(whole)
 
     def finish(self) -> dict[str, float]:
         """Its scores."""
@@ -53,41 +53,47 @@ class Bars:
         self.shape = None
         self._rows = self._columns = None
 
-    def add(self, luma: np.ndarray):
+    def add(self, whole: np.ndarray):
         """A picture's luma, uint8 (H, W)."""
-        rows, columns = _lines(luma, 1), _lines(luma, 0)
+        rows, columns = _lines(whole, 1), _lines(whole, 0)
         if self.shape is None:
-            self.shape, self._rows, self._columns = luma.shape, rows, columns
+            self.shape, self._rows, self._columns = whole.shape, rows, columns
         self._rows, self._columns = self._rows | rows, self._columns | columns
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """(top, bottom, left, right) of the picture inside, so that it is frame[top:bottom, left:right]; all of it where
-        everything is black."""
+        """(top, bottom, left, right) of the picture inside, so that it is frame[top:bottom, left:right]; all of it
+        where everything is black."""
         rows, columns = np.flatnonzero(self._rows), np.flatnonzero(self._columns)
         if not len(rows) or not len(columns):
             return 0, self.shape[0], 0, self.shape[1]
         return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def _lines(luma, axis):
+def luma(frame: np.ndarray) -> np.ndarray:
+    """The luma of a frame, uint8 (H, W, 3) RGB -> (H, W)."""
+    cv2 = need('cv2')
+    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+
+
+def _lines(whole, axis):
     """Which rows (axis 1) or columns (0) belong to a picture rather than to a bar, bool."""
     cv2 = need('cv2')
-    count = luma.shape[axis]
-    mean = cv2.reduce(luma, axis, cv2.REDUCE_SUM, dtype=cv2.CV_64F).ravel() / count
-    square = cv2.reduce(luma, axis, cv2.REDUCE_SUM2, dtype=cv2.CV_64F).ravel() / count
+    count = whole.shape[axis]
+    mean = cv2.reduce(whole, axis, cv2.REDUCE_SUM, dtype=cv2.CV_64F).ravel() / count
+    square = cv2.reduce(whole, axis, cv2.REDUCE_SUM2, dtype=cv2.CV_64F).ravel() / count
     return (mean > BAR_LEVEL) | (square - mean**2 > BAR_SPREAD**2)
 
 
-def sized(luma: np.ndarray, side: int) -> np.ndarray:
+def sized(picture: np.ndarray, side: int) -> np.ndarray:
     """The picture with a short side of so many pixels, whatever it had."""
     cv2 = need('cv2')
-    whole = min(luma.shape) // (2 * side)
+    whole = min(picture.shape) // (2 * side)
     if whole > 1:  # by a whole number first, which takes a fraction of the time
-        height, width = (length // whole for length in luma.shape)
-        luma = cv2.resize(luma[: height * whole, : width * whole], (width, height), interpolation=cv2.INTER_AREA)
-    scale = side / min(luma.shape)
+        height, width = (length // whole for length in picture.shape)
+        picture = cv2.resize(picture[: height * whole, : width * whole], (width, height), interpolation=cv2.INTER_AREA)
+    scale = side / min(picture.shape)
     if scale == 1:
-        return luma
-    height, width = (max(side, round(length * scale)) for length in luma.shape)
-    return cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        return picture
+    height, width = (max(side, round(length * scale)) for length in picture.shape)
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

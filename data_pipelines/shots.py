@@ -35,7 +35,7 @@ class Shots:
 
     detector: Literal['adaptive', 'content', 'hash', 'histogram', 'none'] = 'adaptive'
     threshold: float | None = None
-    least_change: float = 15.0
+    least_change: float = 12.0
     fades: bool = True
     fade_level: int = 12
     flash_seconds: float = 0.2
@@ -87,8 +87,8 @@ def shrink(frame: np.ndarray, width: int) -> np.ndarray:
 
 
 class Cuts:
-    """Hard cuts, in the order of the frames. Frames shown twice (24 frames a second told as 30) are passed over:
-    between two of them lies no change, and beside none every motion looks like a cut."""
+    """Hard cuts, in the order of the frames. Two kinds of frames are passed over: those shown twice (24 frames a second
+    told as 30), since beside a change of nothing every motion looks like a cut, and flashes."""
 
     def __init__(self, config, times):
         detectors = need('scenedetect.detectors')
@@ -99,48 +99,59 @@ class Cuts:
         else:
             kind = {'content': 'ContentDetector', 'hash': 'HashDetector', 'histogram': 'HistogramDetector'}
             made = getattr(detectors, kind[config.detector])(min_scene_len=0, **given)
-        self._detector = made
-        self._lag = made.event_buffer_length  # distinct frames after which a cut is told
-        self._flash, self._times = config.flash_seconds, times
-        self._recent = collections.deque(maxlen=self._lag + 2)  # (number, picture) of the last distinct frames
+        self._detector, self._times = made, times
+        self._lag = made.event_buffer_length  # frames after which a cut is told
+        self._flash = config.flash_seconds
+        self._held = collections.deque()  # (number, picture), for as long as a flash may last
+        self._after = set()  # the first frames after flashes, which begin no shot
         self._fed = 0
-        self._cuts = []  # (number, the pictures before and after)
+        self._numbers = collections.deque(maxlen=self._lag + 1)  # of the last frames that the detector was fed
+        self._cuts = []
 
     def add(self, number, small):
         """Takes the next frame, uint8 (H, W, 3)."""
-        if self._recent and _apart(self._recent[-1][1], small) < SAME:
+        held = self._held
+        if count := self._flashed(number, small):
+            self._after.add(number)
+            for _ in range(count):
+                held.pop()
+        if held and _apart(held[-1][1], small) < SAME:
             return
-        if (
-            not self._recent
-        ):  # held still before and after, so that a cut beside the ends is found (a false one costs little)
-            for _ in range(self._lag):
-                self._feed(number, small)
-        self._feed(number, small)
+        held.append((number, small))
+        while len(held) > 1 and self._times[number] - self._times[held[1][0]] >= self._flash:
+            self._feed(*held.popleft())
 
     def finish(self):
-        """The numbers of the first frames of shots, without flashes."""
-        if self._recent:
-            for _ in range(self._lag):
-                self._feed(*self._recent[-1])
-        return [number for number, _, _ in self._cuts]
+        """The numbers of the first frames of shots."""
+        for number, small in self._held:
+            self._feed(number, small)
+        for _ in range(self._lag if self._held else 0):
+            self._feed(*self._held[-1])
+        return self._cuts
+
+    def _flashed(self, number, small):
+        """How many of the frames before this one were a flash: much changes from the frame before them to them, and
+        from them to this one, but little from the frame before them to this one."""
+        back = _apart(self._held[-1][1], small) if len(self._held) > 1 else 0
+        for count in range(1, len(self._held)):
+            (_, before), (since, first) = self._held[-count - 1], self._held[-count]
+            if self._times[number] - self._times[since] > self._flash:
+                break
+            if 3 * _apart(before, small) < 2 * min(back, _apart(before, first)):
+                return count
+        return 0
 
     def _feed(self, number, small):
-        self._recent.append((number, small))
-        told = self._detector.process_frame(_timecode(self._fed), small)
-        self._fed += 1
-        for place in {cut.frame_num - self._fed for cut in told}:  # -1 is the frame just fed
-            before, after = self._recent[place - 1], self._recent[place]
-            self._note(after[0], before[1], after[1])
+        if not self._numbers:  # held still before and after, so that a cut beside the ends is found
+            for _ in range(self._lag):
+                self._told(number, small)
+        self._told(number, small)
 
-    def _note(self, number, before, after):
-        """One more cut; with the one before it, it may be a flash."""
-        if self._cuts:
-            start, old, flash = self._cuts[-1]
-            brief = self._times[number] - self._times[start] <= self._flash
-            if brief and 2 * _apart(old, after) < min(_apart(old, flash), _apart(before, after)):
-                self._cuts.pop()
-                return
-        self._cuts.append((number, before, after))
+    def _told(self, number, small):
+        self._numbers.append(number)
+        found = self._detector.process_frame(_timecode(self._fed), small)
+        self._fed += 1
+        self._cuts += sorted({self._numbers[cut.frame_num - self._fed] for cut in found} - self._after)
 
 
 class Fades:

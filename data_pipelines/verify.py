@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from data_pipelines.manifest import read_manifest
+from data_pipelines.manifest import printable, read_manifest
 from vdm_jax.data import decode
 from vdm_jax.data.record_set import TABLE, RecordSet, shard_name
 from vdm_jax.data.records import BadRecordError, from_bytes
@@ -78,7 +78,7 @@ def run(arguments) -> int:
         print(json.dumps(found | {'problems': [dataclasses.asdict(problem) for problem in problems]}))
     else:
         for problem in problems[:SHOWN]:
-            print(problem)
+            print(printable(str(problem)))
         if len(problems) > SHOWN:
             print(f'and {len(problems) - SHOWN} more, which --json lists')
         verdict = f'{len(problems)} problems' if problems else 'all decode' if decoding else 'all hashes are right'

@@ -2,19 +2,25 @@
 
 import hashlib
 import json
+import os
+import random
 import re
+import socket
+import subprocess
+import sys
+import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_pipelines import __main__ as data_pipelines
-from data_pipelines import cache_latents
 from data_pipelines.cache_latents import cache as make
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
 from vdm_jax.data import decode
-from vdm_jax.data.latents import agree
+from vdm_jax.data.latent_set import agree
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import UserError
@@ -22,8 +28,10 @@ from vdm_jax.run import Run
 from vdm_jax.train import checkpoint
 from vdm_jax.train.loop import position
 
+ROOT = Path(__file__).parents[1]
 VAE = {'channels': (8, 8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
 DATA = {'source': 'bouncing_balls', 'frames': 5, 'pixels': 16, 'size': 12}
+MOMENTS = 'moments-00000-of-00001.npy'
 FILE = """
 from vdm_jax.config import ConfigDict
 
@@ -90,14 +98,14 @@ def cache(place):
 def cached(place):
     """The latents of the clips; asked for again, nothing is done."""
     assert cache(place) == 0
-    before = (place / 'cache' / 'moments.npy').read_bytes()
-    assert cache(place) == 0 and (place / 'cache' / 'moments.npy').read_bytes() == before
+    before = (place / 'cache' / MOMENTS).read_bytes()
+    assert cache(place) == 0 and (place / 'cache' / MOMENTS).read_bytes() == before
     return f'--config.latents={place}/cache'
 
 
 def test_what_to_normalise_latents_by_is_printed(place, cached, capsys):
     assert cache(place) == 0
-    mean = np.load(place / 'cache' / 'moments.npy').mean((0, 1, 2, 3))
+    mean = np.load(place / 'cache' / MOMENTS).mean((0, 1, 2, 3, 4))
     printed = re.search(r'mean of their channels: \((.*)\)\n  std of their channels: \(', capsys.readouterr().out)
     np.testing.assert_allclose([float(value) for value in printed[1].split(', ')], mean[: len(mean) // 2], rtol=1e-3)
 
@@ -165,25 +173,77 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
         np.testing.assert_array_equal(found[key], values)
 
 
-def test_killed_it_goes_on_where_it_was(place, cached, tmp_path, monkeypatch):
-    read, asked = cache_latents.batch_of, []
+def start(place, out, number=0, count=1, port=0, *more):
+    """A process that makes latents, one of `count`."""
+    environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'} | {'XDG_CACHE_HOME': f'{place}/xla'}
+    if count > 1:
+        names = 'JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'
+        environment |= dict(zip(names, (f'localhost:{port}', str(count), str(number)), strict=True))
+    argv = [sys.executable, '-m', 'data_pipelines', 'cache-latents', f'--config={place}/latent.py']
+    argv += [f'--out={place}/{out}', '--batch=2', '--views=2', '--parts=4', *more]
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    return subprocess.Popen(argv, cwd=ROOT, env=environment, text=True, **pipes)
 
-    def killed_at_the_second(source, rows, *names):
-        asked.append(rows.tolist())
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        return read(source, rows, *names)
 
-    monkeypatch.setattr(cache_latents, 'SAVED', 1)
-    monkeypatch.setattr(cache_latents, 'batch_of', killed_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        make(latent_run(place), tmp_path, 8)
-    with pytest.raises(UserError, match='8 of 12 clips'):
-        latent_run(place, latents=str(tmp_path)).training_source  # noqa: B018
-    assert make(latent_run(place), tmp_path, 8) == 12
-    assert asked[1:] == [[8, 9, 10, 11]] * 2
-    for name in ('moments.npy', 'about.json'):
-        assert (tmp_path / name).read_bytes() == (place / 'cache' / name).read_bytes()
+def several(place, out, count, more=()):
+    """So many processes, of which the last one is given `more`."""
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    return [start(place, out, i, count, port, *(more if i == count - 1 else ())) for i in range(count)]
+
+
+def ends(processes):
+    """[(exit code, stdout, stderr)] of each."""
+    said = [process.communicate(timeout=240) for process in processes]
+    return [(process.returncode, *each) for process, each in zip(processes, said, strict=True)]
+
+
+def same_latents(directory, other):
+    """Moments may differ by a rounding, as programs for other devices are others."""
+    names = [sorted(path.name for path in where.iterdir()) for where in (directory, other)]
+    assert names[0] == names[1]
+    for name in names[0]:
+        if name.startswith('moments'):
+            np.testing.assert_allclose(np.load(directory / name), np.load(other / name), atol=1e-5)
+        else:
+            assert (directory / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.fixture(scope='module')
+def of_one(place):
+    """Two views of each clip, made by one process."""
+    make(latent_run(place), place / 'of_one', 2, views=2, parts=4)
+    return place / 'of_one'
+
+
+def test_two_processes_make_what_one_makes(place, of_one):
+    """Each its own parts; one speaks."""
+    (code, said, _), (other, *silent) = found = ends(several(place, 'of_two', 2))
+    assert (code, other) == (0, 0), found
+    assert 'moments of 12 clips in 2 views' in said and not silent[0] and 'views of clips left' not in silent[1]
+    same_latents(place / 'of_two', of_one)
+
+
+@pytest.mark.slow
+def test_killed_with_nine_at_random_moments_on_two_then_one_then_three(place, of_one):
+    for kill in range(10):
+        processes, until = several(place, 'killed', (2, 1, 3)[kill % 3]), time.monotonic() + random.uniform(2, 12)
+        while time.monotonic() < until and any(process.poll() is None for process in processes):
+            time.sleep(0.01)
+        for process in processes:
+            process.kill()
+        ends(processes)
+    ((code, *said),) = ends(several(place, 'killed', 1))
+    assert code == 0, said
+    same_latents(place / 'killed', of_one)
+
+
+@pytest.mark.slow
+def test_a_mistake_of_one_process_alone_is_told_by_both(place):
+    found = ends(several(place, 'mistaken', 2, ['--config.data.size=11']))
+    assert all(code == 2 and 'process 1: made with clips 11, and this run has 12' in err for code, _, err in found)
+    assert not (place / 'mistaken').exists()
 
 
 def test_a_scalar_that_was_not_stored_is_refused_before_training(place, cached):

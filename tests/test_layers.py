@@ -20,6 +20,7 @@ MAY = {
     'nn': ('parallel',),
     'models': ('nn', 'parallel'),
     'codecs': ('nn', 'parallel'),
+    'text': ('nn', 'parallel'),
     'evals': ('data', 'parallel'),
     'generate': ('models', 'diffusion', 'parallel', 'codecs', 'streams'),
     'pretrained': ('models', 'codecs', 'diffusion', 'nn', 'parallel'),
@@ -31,7 +32,8 @@ MAY = {
     'convert': ('build', 'codecs', 'config', 'data', 'diffusion', 'pretrained', 'run', 'train'),
     'benchmark': ('data', 'models', 'parallel', 'train'),
     'checks': ('data', 'models', 'nn', 'parallel'),
-    'build': ('codecs', 'config', 'data', 'diffusion', 'evals', 'models', 'nn.config', 'parallel', 'train'),
+    'build': ('codecs', 'config', 'data', 'diffusion', 'evals', 'models', 'nn.config', 'parallel', 'text', 'train'),
+    'asking': ('generate',),
     'frozen': ('build', 'parallel', 'pretrained', 'train'),
     'run': (
         'build',
@@ -52,6 +54,7 @@ MAY = {
     'registry': ('pages',),
     'planning': ('build', 'checks', 'config', 'pages', 'parallel', 'registry', 'run'),
     'cli': (
+        'asking',
         'checks',
         'convert',
         'benchmark',

@@ -17,6 +17,7 @@ from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.panned_balls import PannedBalls
+from vdm_jax.data.record_source import Records
 from vdm_jax.data.shadowed_balls import ShadowedBalls
 from vdm_jax.data.source import Source
 from vdm_jax.data.synthetic import Synthetic
@@ -72,6 +73,9 @@ from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.mesh import MeshConfig
+from vdm_jax.text.encoder import NoText, TextEncoder
+from vdm_jax.text.hashing import Hashing
+from vdm_jax.text.stored import Stored
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.loop import TrainConfig
@@ -138,11 +142,13 @@ SOURCES = {
     'moving_mnist': MovingMNIST,
     'shadowed_balls': ShadowedBalls,
     'panned_balls': PannedBalls,
+    'records': Records,
     'video_folder': VideoFolder,
     'synthetic': Synthetic,
     'tfds': Tfds,
 }
 CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec, 'video_vae': VideoVAECodec}
+TEXT_ENCODERS = {'none': NoText, 'hashing': Hashing, 'stored': Stored}
 PROTOCOLS = {
     'ball_physics': BallPhysics(),
     'collision_physics': CollisionPhysics(),
@@ -158,6 +164,7 @@ USUAL_PROTOCOL = {
     MovingMNIST: 'frame_prediction',
     ShadowedBalls: 'shadow_physics',
     PannedBalls: 'pan_physics',
+    Records: 'recall',
     VideoFolder: 'recall',
 }
 
@@ -170,6 +177,7 @@ CHOICES = {
     Sampler: Choice('name', SAMPLERS),
     Source: Choice('source', SOURCES),
     Codec: Choice('name', CODECS),
+    TextEncoder: Choice('name', TEXT_ENCODERS),
 }
 
 
@@ -177,7 +185,8 @@ CHOICES = {
 class Experiment:
     """Everything an experiment file can say, group by group.
 
-    latents: a directory of the clips' latents, made beforehand; None: they are encoded as they come.
+    latents: a directory of the clips' latents, made beforehand; None: they are encoded as they come. text: what prompts
+    are encoded with when sampling, and captions by cache-text; training reads those of config.data.text.
     """
 
     seed: int = 0
@@ -185,6 +194,7 @@ class Experiment:
     data: Source = BouncingBalls()  # noqa: RUF009, frozen
     model: NetworkConfig = VideoDiTConfig()
     codec: Codec = Identity()
+    text: TextEncoder = NoText()
     diffusion: Objective = Objective()
     reconstruction: Reconstruction = Reconstruction()
     sampler: Sampler = Euler()

@@ -33,7 +33,9 @@ def check(run) -> None:
         )
     scalars.check(run.source, run.model.scalars)
     check_objective(run)
+    check_text(run)
     check_sampler(run)
+    check_latents(run)
     len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
     if run.experiment.train.validate_every:
         len(run.held_out)
@@ -175,6 +177,56 @@ def check_pictures(run) -> None:
         )
 
 
+def check_text(run) -> None:
+    """Whether the network looks at the text that the clips have, and prompts are encoded as they were.
+
+    Raises:
+      UserError: one has no text, or of another width, or of another encoder than config.text.
+    """
+    width, encoder, cache = run.model.text_width, run.experiment.text, getattr(run.source, 'text_cache', None)
+    if width and not cache:
+        raise UserError(
+            f'config.model.text_width={width}: the clips have no text; set config.data.text to embeddings of the '
+            'captions of config.data.source=records (python -m data_pipelines cache-text), or text_width=none'
+        )
+    if not cache:
+        return
+    if cache.shape[1] != width:
+        raise UserError(f'config.model.text_width={width}: the embeddings of {cache.path} have width {cache.shape[1]}')
+    if encoder.width and encoder.fingerprint != cache.fingerprint:
+        raise UserError(
+            f'config.text: prompts would be encoded by {encoder} ({encoder.fingerprint}), and the captions in '
+            f'config.data.text={cache.path} were by {cache.about["encoder"]} ({cache.fingerprint}); set the same'
+        )
+
+
+def check_latents(run) -> None:
+    """Whether latents that the source holds are those of the run's codec, of clips as the run wants them.
+
+    Raises:
+      UserError: there is no codec, or one with other weights, or they are of other shapes.
+    """
+    made_by, shapes = getattr(run.source, 'latents', ('', {}))
+    if not made_by:
+        return
+    if run.experiment.latents:
+        raise UserError(f'config.latents={run.experiment.latents}: the records are latents already; leave it out')
+    if made_by != run.codec_fingerprint:
+        raise UserError(
+            f'config.codec: its weights are {run.codec_fingerprint or "none"}, and the latents of config.data were '
+            f'made with {made_by}; name that codec in config.codec.path, or make them anew'
+        )
+    wanted = {
+        shape[:3]: (*latents[:3], 2 * latents[3]) for shape, latents in zip(run.shapes, run.latent_shapes, strict=True)
+    }
+    for clip, latents in shapes.items():
+        if latents != wanted.get(clip):
+            raise UserError(
+                f'config.data: it holds latents {latents} (moments) of clips {clip} (frames, height, width), and this '
+                f'run wants {" or ".join(f"{ours} of {theirs}" for theirs, ours in wanted.items())}'
+            )
+
+
 def check_objective(run) -> None:
     """Whether what is learned suits network and data.
 
@@ -205,8 +257,6 @@ def check_objective(run) -> None:
             )
     if run.has_images and model.time_patch > 1:
         raise UserError(f'config.model.time_patch={model.time_patch}: images are single frames; set it to 1')
-    if model.text_width:
-        raise UserError(f'config.model.text_width={model.text_width}: no source gives text yet; set none')
     if diffusion.per_frame and model.time_patch > 1:
         raise UserError(
             f'config.diffusion.per_frame=true: frames in one patch share their time; set config.model.time_patch='

@@ -45,6 +45,7 @@ def asked_experiment(args, assignments):
 def sample(args, assignments):
     """sample videos from a run's averaged weights, or from a file of weights, or from both side by side"""
     from vdm_jax import media
+    from vdm_jax.asking import digits
     from vdm_jax.parallel import processes
 
     found = [(origin, *restored(origin, args, assignments)) for origin in origins(args)]
@@ -53,12 +54,10 @@ def sample(args, assignments):
         raise UserError(f'--workdir and --weights make clips of different shapes, {shapes}: sample them one by one')
     drawn = [draw(args, *each) for each in found]
     titles = [str(where) for where, *_ in drawn] if len(drawn) > 1 else None
-    names = [f'label {label}' for label in drawn[0][3]] if drawn[0][3] is not None else None
-    asked = [
-        f'{name}{value}'
-        for name in ('steps', 'guidance', 'label', 'scalars', 'seed', 'ema')
-        if (value := getattr(args, name)) != OPTIONS[f'--{name}'].get('default')
-    ]
+    names = drawn[0][3]
+    said = {name: getattr(args, name) for name in ('steps', 'guidance', 'label', 'scalars', 'seed', 'ema')}
+    asked = [f'{name}{value}' for name, value in said.items() if value != OPTIONS[f'--{name}'].get('default')]
+    asked += [f'text{digits(args)}'] if args.prompt or args.negative else []
     stem = '_'.join(['_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn), *asked])
     clips = [videos for _, _, videos, _ in drawn]
     write = lambda: [str(file) for file in media.write_samples(args.out, stem, clips, names, titles)]
@@ -68,9 +67,10 @@ def sample(args, assignments):
 
 
 def draw(args, origin: dict, run, params, about: dict):
-    """Samples of one origin, (where, step, videos, labels or None), with a line printed about them."""
+    """Samples of one origin, (where, step, videos, a name of each or None), with a line printed about them."""
     import numpy as np
 
+    from vdm_jax.asking import scalars_of, texts_of
     from vdm_jax.checks import check_pictures
     from vdm_jax.generate import generate_videos
 
@@ -79,17 +79,21 @@ def draw(args, origin: dict, run, params, about: dict):
     if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
         raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
     labels = np.full(args.num, args.label) if args.label is not None else np.arange(args.num) % max(classes, 1)
-    asks = run.asks({'label': labels} | scalars_of(args, run, args.num))
+    asks = run.asks({'label': labels} | scalars_of(args, run, args.num) | texts_of(args, run, args.num, about))
     began = time.monotonic()
     with jax_mesh(run):
         videos = generate_videos(run.generate, params, asks, args.seed)
     (where,), step = origin.values(), about['step']
     print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
-    return f'{where}, step {step}', step, videos, asks['label'] if classes else None
+    names = [f'label {label}' for label in asks['label']] if classes else None
+    if args.prompt:
+        names = [args.prompt[i % len(args.prompt)][:40] for i in range(args.num)]
+    return f'{where}, step {step}', step, videos, names
 
 
 def evaluate(args, assignments):
     """score samples of a run, or of a file of weights, under a named protocol"""
+    from vdm_jax.asking import scalars_of
     from vdm_jax.evals import runner
     from vdm_jax.generate import generate_videos
     from vdm_jax.parallel import processes
@@ -99,10 +103,9 @@ def evaluate(args, assignments):
         raise UserError('evaluate: give --workdir or --weights, not both')
     run, params, about = restored(origin, args, assignments)
     config, protocol = run.experiment.evaluate, run.protocol(args.protocol)
-    if 'clips' in about and run.clips != about['clips']:
-        raise UserError(
-            f'config.data: the network was trained on {about["clips"]}; found {run.clips}: point it at the same'
-        )
+    for name, found in {'clips': run.clips, 'text': run.text_fingerprint}.items():
+        if (was := about.get(name, found)) != found:
+            raise UserError(f'config.data: the network was trained on {was}; found {found}: point it at the same')
 
     def ask(asks):
         asks = run.asks(asks | scalars_of(args, run, len(asks['label'])))
@@ -116,23 +119,6 @@ def evaluate(args, assignments):
     path = processes.by_first(lambda: str(runner.write(score, args.out)))
     print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n\n{path}')
     return 1 if args.require and not score['passed'] else 0
-
-
-def scalars_of(args, run, count: int) -> dict:
-    """What --scalars=NAME=VALUE,… says, for so many videos: {name: float32 (count,)}."""
-    import numpy as np
-
-    found = {}
-    for item in filter(None, (args.scalars or '').split(',')):
-        name, _, value = item.partition('=')
-        try:
-            number = float(value)
-        except ValueError:
-            raise UserError(f'--scalars={args.scalars}: want NAME=NUMBER,…, found {item}') from None
-        if name not in run.model.scalars:
-            raise UserError(f'--scalars={args.scalars}: the network is told {list(run.model.scalars)} alone')
-        found[name] = np.full(count, number, np.float32)
-    return found
 
 
 def export(args, assignments):
@@ -237,11 +223,12 @@ def baselines(args, assignments):
 
 
 ORIGIN = ('--workdir', '--weights')
+TEXTS = ('--prompt', '--negative')
 SAMPLER = ('--steps', '--guidance', '--step', '--ema')
 
 COMMANDS = {
     'train': (train, ('--config', '--workdir')),
-    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', '--scalars', '--seed', '--out')),
+    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', *TEXTS, '--scalars', '--seed', '--out')),
     'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
     'export': (export, ('--workdir', '--step', '--ema', '--out')),
     'convert': (
@@ -281,6 +268,8 @@ OPTIONS = {
     '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},
     '--guidance': {'type': float, 'help': 'classifier-free guidance, 1 = none'},
     '--label': {'type': int, 'help': 'class of every video; all in turn where not given'},
+    '--prompt': {'action': 'append', 'metavar': 'TEXT', 'help': 'what is to be seen; may be given several times'},
+    '--negative': {'metavar': 'TEXT', 'help': 'what is not to be seen, where there is guidance'},
     '--scalars': {
         'metavar': 'NAME=VALUE,…',
         'help': 'numbers that the network is told, such as fps=8; unknown where not given',

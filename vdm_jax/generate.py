@@ -15,6 +15,8 @@ from vdm_jax.parallel.mesh import padded, rows_here, to_global
 from vdm_jax.parallel.processes import whole
 from vdm_jax.streams import stream
 
+NEGATIVE = {'negative': 'text', 'negative_mask': 'text_mask'}
+
 
 def make_generate(
     network: Callable, objective: Objective, codec, sampler, guidance: Guidance, latent_shape, classes: int
@@ -22,7 +24,8 @@ def make_generate(
     """(params, conditions, keys_B, scale=guidance.scale, frozen={}) -> uint8 videos (B, T, H, W, C), jitted.
 
     conditions: what the network is told, as VideoDiT has it, arrays of B rows; and 'frames', uint8 (B, k, H, W, C), the
-    first frames of each video, where config.diffusion.context = k of them are given.
+    first frames of each video, where config.diffusion.context = k of them are given; and 'negative' and 'negative_mask'
+    where it is guided away from a text, in place of none.
     The scale of guidance is a traced number: changing it, the keys or the conditions does not compile again. Where
     guidance.scale is exactly 1 the network is asked once a step instead of twice, and there is no `scale` to give.
     Sample b depends on keys[b] and row b alone. frozen: {'codec': its weights}, nothing for one without.
@@ -31,7 +34,7 @@ def make_generate(
 
     def generate(params, conditions, keys, scale, frozen):
         weights = frozen.get('codec', {})
-        told = {name: value for name, value in conditions.items() if name != 'frames'}
+        told = {name: value for name, value in conditions.items() if name not in ('frames', *NEGATIVE)}
         given = codec.encode(weights, conditions['frames']) if objective.context else None
 
         def asked(x, t, told, before):
@@ -42,7 +45,9 @@ def make_generate(
         def guided(x, t, t_all, before):
             # Side by side, row for row: one half behind the other would move rows between devices.
             twice = lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
-            both = jax.tree.map(twice, told, without(told, classes, label=guidance.negative))
+            against = without(told, classes, label=guidance.negative)
+            against |= {NEGATIVE[name]: conditions[name] for name in NEGATIVE if name in conditions}
+            both = jax.tree.map(twice, told, against)
             output = asked(twice(x, x), twice(t_all, t_all), both, twice(before, before))
             output = output.reshape(-1, 2, *output.shape[1:])
             conditional, unconditional = (output[:, i, objective.context :] for i in range(2))

@@ -2,6 +2,7 @@
 
 from vdm_jax.errors import UserError
 
+OF_DATA = 'clips', 'text'  # what a checkpoint's position says of them
 SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale'}
 
 
@@ -15,7 +16,7 @@ def origins(args) -> list[dict]:
 
 def restored(origin: dict, args, assignments: list[str]):
     """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, {step, ema,
-    clips})."""
+    clips, and text, the encoder of its captions, where there is one})."""
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
     from vdm_jax.train.alike import check_alike
@@ -30,18 +31,19 @@ def restored(origin: dict, args, assignments: list[str]):
         about = together(lambda: weights.about(file))
         run = together(lambda: sampling_run(about['config'], assignments + chosen))
         check_alike(lambda: {'config': run.resolved} | said(args))
-        found = {name: about[name] for name in ('step', 'ema', 'clips') if name in about}
+        found = {name: about[name] for name in ('step', 'ema', *OF_DATA) if name in about}
         return run, together(lambda: weights.load(file, run.abstract.params)), found
     run = together(lambda: sampling_run(read_config(origin['workdir']), assignments + chosen))
     check_alike(lambda: {'config': run.resolved} | said(args))
     place = f'{origin["workdir"]}/checkpoints'
     with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
         averages, step = checkpoints.restore_ema(run.abstract, args.step)
-        clips = checkpoints.position(step)['clips']
+        where = checkpoints.position(step)
     decay = args.ema or run.experiment.ema.decays[0]
     if str(decay) not in averages:
         raise UserError(f'--ema={decay}: the run keeps averages with decay {", ".join(sorted(averages))}')
-    return run, averages[str(decay)], {'step': step, 'ema': decay, 'clips': clips}
+    found = {name: where[name] for name in OF_DATA if name in where}
+    return run, averages[str(decay)], {'step': step, 'ema': decay} | found
 
 
 def run_of(config: dict, assignments: list[str]):

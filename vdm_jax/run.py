@@ -16,7 +16,7 @@ from vdm_jax import checks, frozen
 from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
 from vdm_jax.codecs.codec import AFTER
 from vdm_jax.config import flat
-from vdm_jax.data.clips import first_frames, stack
+from vdm_jax.data.clips import captioned, first_frames, stack
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.latents import MOVABLE, Latents
 from vdm_jax.data.source import Source, batch_sizes_of, held_out_of, shapes_of
@@ -55,9 +55,9 @@ class Run:
         latents = self.experiment.latents
         if latents is None:
             return self.source
-        if 'codec' not in self.abstract_frozen or self.has_images:
+        if 'codec' not in self.abstract_frozen or self.has_images or self.text_fingerprint:
             raise UserError(
-                f'config.latents={latents}: wants a codec with weights, and clips without images beside them'
+                f'config.latents={latents}: wants a codec with weights, and clips without images or text beside them'
             )
         found = Latents(latents, self.source)
         found.check(self.encoding, self.model.scalars)
@@ -85,6 +85,20 @@ class Run:
     def held_out(self) -> Source:
         """The source's test split; the source itself where training takes all of it."""
         return held_out_of(self.source)
+
+    @functools.cached_property
+    def text_shape(self) -> tuple[int, int] | None:
+        """(S, D) of the texts that the network is told, where it looks at text and they are known."""
+        if not self.model.text_width:
+            return None
+        cache, length = getattr(self.source, 'text_cache', None), self.experiment.text.length
+        return cache.shape if cache else (length, self.model.text_width) if length else None
+
+    @property
+    def text_fingerprint(self) -> str | None:
+        """sha256 of the encoder that made the texts of the clips, None where they have none."""
+        cache = getattr(self.source, 'text_cache', None)
+        return cache.fingerprint if cache else None
 
     @property
     def clips(self) -> str:
@@ -212,18 +226,18 @@ class Run:
         """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.
 
         Where none are, they are those of held-out clips: of the asked labels, one after the other, in a network with
-        classes.
+        classes. Where a network that looks at text is told none, it is told those of held-out clips that have one.
 
         Raises:
           UserError: other frames are given than the network was trained with, no held-out clip has a label, or there is
             no text for a network that wants one.
         """
-        if self.model.text_width and 'text' not in told:
-            raise UserError(
-                f'config.model.text_width={self.model.text_width}: the network wants a text, and no source gives one '
-                "yet; from Python, vdm_jax.generate takes embeddings as the condition 'text'"
-            )
         told, count = dict(told), self.given_frames
+        if self.model.text_width and 'text' not in told:
+            clips = captioned(self.shown, len(told['label']))
+            told |= {name: clips[name] for name in ('text', 'text_mask')}
+            if count and 'frames' not in told:
+                told['frames'] = clips['video'][:, :count]
         given = told['frames'].shape[1] if 'frames' in told else 0
         if given and given != count:
             raise UserError(
@@ -262,7 +276,8 @@ class Run:
     def _flops(self, images: int, bucket: int = 0) -> float:
         diffusion = self.experiment.diffusion
         per_frame = bool(diffusion.per_frame or diffusion.context)
-        return self.model.flops(self.latent_shapes[bucket][:3], images, per_frame)
+        text = {'text_tokens': self.text_shape[0]} if self.text_shape else {}
+        return self.model.flops(self.latent_shapes[bucket][:3], images, per_frame, **text)
 
     @property
     def step_flops(self) -> float:

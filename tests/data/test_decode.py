@@ -193,7 +193,7 @@ def test_a_file_that_asks_for_more_than_the_limits_is_broken(tmp_path):
     for limits, message in (
         ({'frame_pixels': 64 * 32 - 1}, '64x32 frames are larger than 2047 pixels'),
         ({'frames': 29}, 'more than 29 frames'),
-        ({'seconds': 1.1}, '1 seconds are more than 1'),
+        ({'seconds': 1.1}, '1.2 seconds are more than 1.1'),
     ):
         with pytest.raises(decode.BrokenVideoError, match=message):
             decode.probe(path, decode.Limits(**limits))

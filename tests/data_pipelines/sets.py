@@ -5,21 +5,23 @@ import json
 
 import av
 import numpy as np
-import pyarrow as pa
-from pyarrow import parquet
 
+from data_pipelines.inputs import INPUTS, write_inputs
+from data_pipelines.manifest import FORMAT, MANIFEST
 from tests.data.test_decode import coded, encode
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.data.records import Caption, Record
 
 assert av  # tests.data.test_decode wants it too
 
-DROPPED = (
-    ('a.mp4', 'a.mp4#9', 2.0, 2.1, 'dropped', 'too_short', '0.100 s of 1', None),
-    ('a.mp4', 'a.mp4#10', 3.0, 5.0, 'dropped', 'duplicate', 'of a.mp4#0', 0.3),
-    ('b.mp4', 'b.mp4#9', 0.0, 2.0, 'dropped', 'motion>=0.1', 'motion is 0.001', 0.001),
-    ('bad.mp4', None, None, None, 'broken', 'broken', 'no video in it', None),
-    ('still.mp4', None, None, None, 'dropped', 'motion>=0.1', 'none kept of 1 clips', None),
+INPUTS_ROWS = (
+    {'input': 'a.mp4', 'fate': 'kept', 'reason': '', 'detail': '', 'clips': 6},
+    {'input': 'a.mp4', 'fate': 'dropped', 'key': 'a.mp4#9', 'start': 2.0, 'end': 2.1, 'reason': 'too_short'},
+    {'input': 'a.mp4', 'fate': 'dropped', 'key': 'a.mp4#10', 'reason': 'duplicate', 'scores': {'motion': 0.3}},
+    {'input': 'b.mp4', 'fate': 'kept', 'reason': '', 'detail': '', 'clips': 6},
+    {'input': 'b.mp4', 'fate': 'dropped', 'key': 'b.mp4#9', 'reason': 'motion>=0.1', 'scores': {'motion': 0.0}},
+    {'input': 'bad.mp4', 'fate': 'broken', 'reason': 'broken', 'detail': 'no video in it', 'clips': 0},
+    {'input': 'still.mp4', 'fate': 'dropped', 'reason': 'motion>=0.1', 'detail': 'none kept of 1 clips', 'clips': 0},
 )
 
 
@@ -39,16 +41,13 @@ def write_set(folder, made=None, shards=2):
     """The set of these records in a new directory; returns it."""
     folder.mkdir()
     made = list(records(folder)) if made is None else made
-    rows, each = [], -(-len(made) // shards)
+    rows, each = [], -(-len(made) // max(shards, 1))
     for k in range(shards):
         rows += write_shard(folder / shard_name(k, shards), made[k * each : (k + 1) * each], k)
     write_table(folder / TABLE, rows)
-    names = 'input', 'key', 'start', 'end', 'fate', 'reason', 'detail', 'score/motion'
-    kept = [(name, None, None, None, 'kept', '', '', None) for name in ('a.mp4', 'b.mp4')]
-    columns = zip(*kept, *DROPPED, strict=True)
-    parquet.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), folder / 'inputs.parquet')
+    write_inputs(folder / INPUTS, INPUTS_ROWS)
     manifest = {
-        'format': 1,
+        'format': FORMAT,
         'inputs': {'kept': 2, 'dropped': 1, 'broken': 1},
         'clips': {'kept': len(made), 'dropped': 3, 'without_caption': sum(not record.captions for record in made)},
         'reasons': {
@@ -60,9 +59,9 @@ def write_set(folder, made=None, shards=2):
         'recipe': {},
         'versions': {},
         'shards': [_file(folder / shard_name(k, shards)) for k in range(shards)],
-        'tables': [_file(folder / TABLE), _file(folder / 'inputs.parquet')],
+        'tables': [_file(folder / TABLE), _file(folder / INPUTS)],
     }
-    (folder / 'manifest.json').write_text(json.dumps(manifest))
+    (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder
 
 

@@ -103,8 +103,14 @@ def _graphdef(config: VideoVAEConfig) -> nnx.GraphDef:
     return nnx.graphdef(nnx.eval_shape(lambda: VideoVAE(config, rngs=nnx.Rngs(0))))
 
 
-def statistics(latents_BTHWC) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) of each channel of latents that are not normalised: what VideoVAECodec takes under these names."""
-    latents = np.asarray(latents_BTHWC, np.float64)
-    over = tuple(range(latents.ndim - 1))
-    return tuple(map(float, latents.mean(over))), tuple(map(float, latents.std(over)))
+def statistics(latents) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) of each channel of latents that are not normalised: what VideoVAECodec takes under these names.
+
+    latents: arrays (..., C), one after the other.
+    """
+    count, sums, squares = 0, 0.0, 0.0
+    for each in latents:
+        rows = np.asarray(each, np.float64).reshape(-1, np.shape(each)[-1])
+        count, sums, squares = count + len(rows), sums + rows.sum(0), squares + np.square(rows).sum(0)
+    mean = sums / count
+    return tuple(map(float, mean)), tuple(map(float, np.sqrt(np.maximum(squares / count - mean**2, 0))))

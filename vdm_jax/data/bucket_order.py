@@ -47,13 +47,12 @@ class BucketOrder:
     def bucket(self, step) -> int:
         return int(turns(step, self.places, BUCKET_STREAM, self.seed)[0])
 
-    def place(self, step, row) -> tuple[int, int]:
-        """(example id, place in the run that no other example has) of one row of a step."""
+    def place(self, step, row):
+        """(example id, place in the run that no other example has) of one row of a step, or of many: int64."""
         bucket, turn = map(int, turns(step, self.places, BUCKET_STREAM, self.seed))
-        order = self.orders[bucket]
-        id_ = self.members[bucket][int(order.at(turn * order.batch + row))]
-        return int(id_), step * max(self.batches) + row
+        order, row = self.orders[bucket], np.asarray(row, np.int64)
+        return self.members[bucket][order.at(turn * order.batch + row)], step * max(self.batches) + row
 
     def ids(self, step):
         """The example ids of a step, int64 (batch of its bucket,)."""
-        return np.array([self.place(step, row)[0] for row in range(self.batches[self.bucket(step)])], np.int64)
+        return self.place(step, np.arange(self.batches[self.bucket(step)]))[0]

@@ -185,6 +185,14 @@ class Bucketed:
         return getattr(self.clips, 'scalars', ())
 
     @property
+    def text_cache(self):
+        return getattr(self.clips, 'text_cache', None)
+
+    @property
+    def latents(self) -> tuple[str, dict]:
+        return self._ask(lambda source: getattr(source, 'latents', ('', {})))
+
+    @property
     def scored(self) -> 'Bucketed':
         """What samples are scored against: the clips of the first bucket."""
         return dataclasses.replace(self, only=self.only or 0)

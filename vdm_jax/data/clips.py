@@ -19,6 +19,24 @@ def stack(source, indices: Iterable[int]) -> np.ndarray:
     return batch_of(source, indices)['video']
 
 
+def captioned(source, count: int, among: int = 256) -> dict[str, np.ndarray]:
+    """`count` clips that have a text: {'video': uint8 (count, T, H, W, C), 'text': (count, S, D), 'text_mask'}; the
+    first ones of the source's first `among`, and round again.
+
+    Raises: UserError where none of them has one.
+    """
+    found = []
+    for i in range(min(len(source), among)):
+        clip = source[i]
+        found += [clip] if clip.get('text_mask', np.False_).any() else []
+        if len(found) == count:
+            break
+    if not found:
+        raise UserError('config.data: no held-out clip has a text to sample; say one: --prompt=TEXT')
+    names = [name for name in ('video', 'text', 'text_mask') if name in found[0]]
+    return {name: np.stack([found[k % len(found)][name] for k in range(count)]) for name in names}
+
+
 def first_frames(source, labels: Iterable, count: int, among: int = 256) -> np.ndarray:
     """The first `count` frames of clips with these labels, uint8 (N, count, H, W, C); None is any label.
 

@@ -91,7 +91,7 @@ def opened(path, limits=Limits()):  # noqa: B008, frozen
         raise UserError("reading video needs PyAV, which is not installed: pip install 'vdm_jax[video]'") from None
     most = {'max_pixels': str(limits.frame_pixels)}  # decoders ask before they allocate
     options = {'format_whitelist': FORMATS, 'protocol_whitelist': 'file', **most}
-    with _reasons(), _file(path) as file, av.open(file, options=options) as container:
+    with _reasons(), _file(path) as file, av.open(file, options=options, metadata_errors='replace') as container:
         streams = [stream for stream in container.streams.video if not stream.disposition & COVER]
         if not streams:
             raise BrokenVideoError('no video in it')
@@ -116,7 +116,7 @@ def _reasons():
             raise
         reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
         if isinstance(error, av.ArgumentError):  # what FFmpeg says to both
-            reason = f'{reason}: not one of {FORMATS.replace(",", ", ")}, or frames beyond the limit'
+            reason = f'{reason}: a kind of file that is not read, or frames beyond the limit'
         raise BrokenVideoError(reason) from error
 
 
@@ -132,12 +132,12 @@ def _file(path):
     if not about.st_size:
         raise BrokenVideoError('an empty file')
     try:
-        name = str(path).encode().decode()
+        str(path).encode()
     except UnicodeEncodeError:  # a name that is not UTF-8, which PyAV cannot pass on
         with open(path, 'rb') as file:
             yield file
     else:
-        yield f'file:{name}'
+        yield f'file:{path}'
 
 
 def probe(path, limits=Limits()):  # noqa: B008, frozen
@@ -270,8 +270,8 @@ def _whole(frames):
                 yield from ready()
                 graph = av.filter.Graph()
                 source = graph.add_buffer(None, *kind, time_base=frame.time_base)
-                graph.link_nodes(source, graph.add('bwdif', 'mode=send_frame:deint=interlaced'), graph.add('buffersink'))
-                graph.configure()
+                bwdif = graph.add('bwdif', 'mode=send_frame:deint=interlaced')
+                graph.link_nodes(source, bwdif, graph.add('buffersink')).configure()
             numbers.append(number)
             graph.push(frame)
             yield from ready()

@@ -2,27 +2,27 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from vdm_jax.data.latent_set import LatentSet, agree
+from vdm_jax.data.order import clip_generator
 from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 
-ARRAY, ABOUT = 'moments.npy', 'about.json'
-# Fields of sources that change no clip: where files lie, and how they are read.
-MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'limits'
+# Fields of sources that change no clip: where files lie, how they are read, and what is told beside clips.
+MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'limits', 'text'
 
 
 @dataclasses.dataclass(frozen=True)
 class Latents:
-    """`source` with the moments of its clips' latents read from the directory `path`, instead of the clips, where a
-    clip is drawn for training: {'moments': float32 (T', H', W', 2C), 'label', 'scalars'}: means, then log variances.
+    """`source` with the moments of its clips' latents read from the directory `path`, instead of the clips, where clips
+    are drawn for training: {'moments': float16 or float32 (T', H', W', 2C), 'label', 'scalars'}: means, then log
+    variances; and what the source tells of a clip as it was drawn (Source.told_of).
 
-    `python -m data_pipelines cache-latents` made them, of every clip as evaluation sees it: what a source draws at
-    random (where a clip begins, mirroring) was drawn once. All else is the source's own.
+    `python -m data_pipelines cache-latents` made them, in one view or more of every clip, of which one is drawn. All
+    else is the source's own.
     """
 
     path: str
@@ -40,8 +40,24 @@ class Latents:
         return self.source[i]
 
     def draw(self, i, rng):
-        scalars = {name: values[i] for name, values in self._scalars.items()}
-        return {'moments': np.array(self._moments[i]), 'label': np.int32(self._labels[i]), 'scalars': scalars}
+        batch = self._batch([i], [rng], self._set.about['scalars'])
+        scalars = {name: batch.pop(name)[0] for name in self._set.about['scalars']}
+        return {name: values[0] for name, values in batch.items()} | {'scalars': scalars}
+
+    def gather(self, ids, positions, seed: int, scalars: Sequence[str] = ()) -> dict:
+        """A whole batch: for each of `ids` what `draw` gives at that of `positions` in the run, and these scalars."""
+        return self._batch(ids, [clip_generator(seed, int(position)) for position in positions], scalars)
+
+    def _batch(self, ids, generators, scalars):
+        ids, views = np.asarray(ids), np.zeros(len(ids), np.int64)
+        if self._set.views > 1:
+            views = np.array([int(rng.random() * self._set.views) for rng in generators])
+        told = self._set.told(ids, views)
+        batch = {'moments': self._set.moments(ids, views), 'label': np.ascontiguousarray(told['label'])}
+        if tell := getattr(self.source, 'told_of', None):
+            more = [tell(drawn, rng) for drawn, rng in zip(told['drawn'], generators, strict=True)]
+            batch |= {name: np.stack([each[name] for each in more]) for name in more[0]}
+        return batch | {name: np.ascontiguousarray(told[name]) for name in scalars}
 
     def check(self, made: dict, scalars: Sequence[str] = ()) -> None:
         """Whether these were made with all that `made` says (Run.encoding), and tell these scalars of their clips.
@@ -49,52 +65,15 @@ class Latents:
         Raises:
           UserError: they were not, or do not.
         """
-        where, about = f'config.latents={self.path}', self.about
-        agree(where, about.get('made', {}), made)
+        about = self._set.about
+        agree(self._set.where, about['made'], made)
         for name in scalars:
             if name not in about['scalars']:
                 raise UserError(
-                    f'{where}: they tell {", ".join(about["scalars"])} of their clips, and config.model.scalars wants '
-                    f'{name}; leave it out or make them anew'
+                    f'{self._set.where}: they tell {", ".join(about["scalars"])} of their clips, and '
+                    f'config.model.scalars wants {name}; leave it out or make them anew'
                 )
 
     @functools.cached_property
-    def about(self) -> dict:
-        """What they were `made` with, `labels` and `scalars` of their clips, and how many are `done` of what `count`.
-
-        Raises:
-          UserError: there are none, or they are not all there.
-        """
-        try:
-            about = json.loads((Path(self.path) / ABOUT).read_text())
-        except (OSError, json.JSONDecodeError):
-            raise UserError(
-                f'config.latents={self.path}: no latents there; make them with python -m data_pipelines cache-latents'
-            ) from None
-        if about['done'] < about['count']:
-            raise UserError(f'config.latents={self.path}: {about["done"]} of {about["count"]} clips; let it go on')
-        return about
-
-    @functools.cached_property
-    def _moments(self) -> np.ndarray:
-        self.about  # noqa: B018, that they are there
-        return np.load(Path(self.path) / ARRAY, mmap_mode='r')
-
-    @functools.cached_property
-    def _labels(self) -> np.ndarray:
-        return np.asarray(self.about['labels'], np.int32)
-
-    @functools.cached_property
-    def _scalars(self) -> dict[str, np.ndarray]:
-        return {name: np.asarray(values, np.float32) for name, values in self.about['scalars'].items()}
-
-
-def agree(where: str, there: dict, here: dict) -> None:
-    """Whether latents were made with what is `here`: {what: JSON value}.
-
-    Raises:
-      UserError: something is another one `there`.
-    """
-    for what, wanted in here.items():
-        if (found := there.get(what)) != wanted:
-            raise UserError(f'{where}: made with {what} {found}, and this run has {wanted}; name another directory')
+    def _set(self) -> LatentSet:
+        return LatentSet(self.path, f'config.latents={self.path}')

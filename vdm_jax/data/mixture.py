@@ -8,6 +8,7 @@ import numpy as np
 
 from vdm_jax.data.mixed_order import MixedOrder
 from vdm_jax.data.source import Source, ask, extents, held_out_of
+from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.errors import UserError
 
 
@@ -79,6 +80,23 @@ class Mixture:
         first, *others = [getattr(source, 'scalars', ()) for source in self.sources]
         return tuple(name for name in first if all(name in told for told in others))
 
+    @functools.cached_property
+    def text_cache(self) -> TextCache | None:
+        """The embeddings of a source whose clips have text, None where none has; all are of one encoder."""
+        caches = [getattr(source, 'text_cache', None) for source in self.sources]
+        self._one('the encoder of texts', [cache.fingerprint if cache else '' for cache in caches])
+        return next(filter(None, caches), None)
+
+    @property
+    def latents(self) -> tuple[str, dict]:
+        """(sha256 of the codec that made the latents, their shapes by those of the clips), as Records have it."""
+        found = [
+            self._ask(number, lambda source: getattr(source, 'latents', ('', {})))
+            for number in range(len(self.sources))
+        ]
+        self._one('the codec of latents', [codec or 'none' for codec, _ in found])
+        return found[0][0], {clip: shape for _, shapes in found for clip, shape in shapes.items()}
+
     def __len__(self) -> int:
         return int(self._firsts[-1])
 
@@ -146,7 +164,9 @@ class Mixture:
         clip = self._ask(number, lambda source: take(source, i - int(self._firsts[number])))
         shift = {'apart': clip['label'] + self._classes[number], 'shared': clip['label'], 'none': 0}
         told = {'scalars': {name: clip['scalars'][name] for name in self.scalars}} if self.scalars else {}
-        return {'video': clip['video'], 'label': np.int32(shift[self.labels])} | told
+        text = no_text(self.text_cache.shape) if self.text_cache else {}
+        taken = {name: clip[name] for name in ('video', 'moments', *text) if name in clip}
+        return text | taken | {'label': np.int32(shift[self.labels])} | told
 
     def _ask(self, number, question):
         """question(source), with the source named where it finds a mistake."""
@@ -160,6 +180,12 @@ class Mixture:
     @property
     def _shares(self):
         return self.weights or (1.0,) * len(self.sources)
+
+    def _one(self, what: str, found: list[str]) -> None:
+        """Raises: UserError where the sources found several, '' of one that has none."""
+        if len(kinds := {value: number for number, value in zip(self._numbers, found, strict=True) if value}) > 1:
+            (a, first), (b, second), *_ = kinds.items()
+            raise UserError(f'config.data.sources: {what} is {a} of item {first} and {b} of item {second}; take one')
 
     @functools.cached_property
     def _sizes(self):

@@ -10,7 +10,7 @@ import numpy as np
 from vdm_jax.errors import UserError
 
 # The last word of the Philox counter separates streams that share a seed: nothing drawn here repeats anywhere else.
-_ORDER_STREAM, _CLIP_STREAM, MIX_STREAM, BUCKET_STREAM = 1, 2, 3, 4
+_ORDER_STREAM, _CLIP_STREAM, MIX_STREAM, BUCKET_STREAM, VIEW_STREAM = 1, 2, 3, 4, 5
 _LOCK = threading.Lock()
 
 
@@ -52,10 +52,10 @@ class Order:
         """The bucket of a step."""
         return int(self.buckets(step // self.block)[step % self.block])
 
-    def place(self, step, row) -> tuple[int, int]:
-        """(example id, place in the run that no other example has) of one row of a step."""
-        position = step * self.batch + row
-        return int(self.at(position)), position
+    def place(self, step, row):
+        """(example id, place in the run that no other example has) of one row of a step, or of many: int64."""
+        position = step * self.batch + np.asarray(row, np.int64)
+        return self.at(position), position
 
     def positions(self, step):
         """The places of a step's batch in the run, int64 (batch,)."""

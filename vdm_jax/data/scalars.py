@@ -20,13 +20,13 @@ SCALARS = {'motion': motion}
 def told(clip: dict, names: Sequence[str]) -> dict:
     """The clip with the scalars of these names as float32, and without others that its source gives."""
     known = clip.get('scalars', {})
-    rest = {name: value for name, value in clip.items() if name != 'scalars'}
+    rest = {name: value for name, value in clip.items() if name not in ('scalars', 'drawn')}
     return rest | {name: np.float32(known[name] if name in known else SCALARS[name](clip['video'])) for name in names}
 
 
 def given(source) -> tuple[str, ...]:
     """All that clips of this source can tell."""
-    return (*getattr(source, 'scalars', ()), *SCALARS)
+    return tuple(dict.fromkeys((*getattr(source, 'scalars', ()), *SCALARS)))
 
 
 def check(source, names: Sequence[str]) -> None:

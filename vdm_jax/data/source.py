@@ -19,6 +19,11 @@ class Source(Protocol):
     its own (`order(batch, seed, shuffle)`), and be `constant`: the same batch at every step. One that tells numbers of
     its clips names them in `scalars` and gives them as clip['scalars'], a dict; one with images beside its clips gives
     'images' uint8 (k, H, W, C) and 'image_label' int32 (k,), and says in `scored` what samples are to be held against.
+    One whose clips have text gives 'text' float32 (S, D) and 'text_mask' bool (S,), and says in `text_cache` which; one
+    that has latents gives 'moments' float32 (T', H', W', 2C) in place of 'video', and says in `latents` of which codec.
+    One that tells more of its clips than can be kept with their latents (a caption, another one each time) gives
+    clip['drawn'], float64 (drawn,), which is kept, and from that alone `told_of(drawn, rng) -> dict` of arrays. One
+    that gives whole batches has `gather(ids, positions, seed, scalars) -> dict`.
     One whose clips can be cut in several shapes says what each has to offer (`extents() -> int64 (N, 3)`: frames,
     height, width), and gives it as (T, H, W) in `clip(i, shape)` and `draw(i, rng, shape)`: `bucketed` asks for it, and
     then has all its `shapes`, with `batch_sizes(batch)` of each, and `notes()`, lines to say when a run starts.

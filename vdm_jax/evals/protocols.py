@@ -4,7 +4,8 @@ A score is nothing without its protocol: each one writes its settings beside its
 number of samples and frames.
 
 What is asked for is a dict of arrays with a row for every video wanted: 'label' int32 (N,) always, and 'frames' uint8
-(N, k, H, W, C) where the first k frames are known and the others are to be predicted.
+(N, k, H, W, C) where the first k frames are known and the others are to be predicted; 'text' and 'text_mask' of the
+same clips, where those have a text.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from vdm_jax.data.order import order_of
 from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 from vdm_jax.evals import controls, frames, physics, prediction
+
+TEXT = 'text', 'text_mask'
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ class Recall:
     sources: ClassVar = (object,)
 
     def asks(self, source, held_out, config):
-        return {'label': np.unique(self.clips(source, config)['label'])}
+        clips = self.clips(source, config)
+        labels, first = np.unique(clips['label'], return_index=True)
+        return {'label': labels} | {name: clips[name][first] for name in TEXT if name in clips}
 
     def clips(self, source, config):
         return batch_of(source, range(min(config.real, len(source))))
@@ -157,11 +162,9 @@ class FramePrediction:
                 'lower it, or raise config.data.frames'
             )
         clips = self.clips(held_out, config)
-        known = clips['video'][:, : config.context]
-        return {
-            'label': np.repeat(clips['label'], config.per_clip, 0),  # the samples of a clip stand together
-            'frames': np.repeat(known, config.per_clip, 0),
-        }
+        told = {name: clips[name] for name in ('label', *TEXT) if name in clips}
+        told['frames'] = clips['video'][:, : config.context]
+        return {name: np.repeat(each, config.per_clip, 0) for name, each in told.items()}  # those of a clip together
 
     def clips(self, held_out, config):
         return batch_of(held_out, order_of(held_out, min(config.real, len(held_out)), shuffle=False).ids(0))

@@ -132,8 +132,8 @@ class VideoDiTConfig(NetworkConfig):
             raise UserError(f'config.model.channels={self.channels}: the codec gives {channels}; leave it out')
         return replace(self, channels=channels, classes=classes, grid=self.grid or self.grid_of(shape))
 
-    def flops(self, shape, images=0, per_frame=False):
-        return flops_per_video(self, shape, images, per_frame=per_frame)
+    def flops(self, shape, images=0, per_frame=False, text_tokens=0):
+        return flops_per_video(self, shape, images, text_tokens, per_frame)
 
 
 class Head(nnx.Module):

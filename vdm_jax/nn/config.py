@@ -26,6 +26,7 @@ class NetworkConfig:
         """
         raise NotImplementedError
 
-    def flops(self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False) -> float:
-        """Floating-point operations of one forward pass on one video of shape (T, H, W), `images` behind it."""
+    def flops(self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, **text: int) -> float:
+        """Floating-point operations of one forward pass on one video of shape (T, H, W), `images` behind it; of a
+        network that looks at text, `text_tokens` are its length."""
         raise NotImplementedError

@@ -36,9 +36,15 @@ def batch_of(run) -> dict:
     if run.has_images:
         count = run.source.count
         shapes |= {'images': ((count, *picture), np.uint8), 'image_label': ((count,), np.int32)}
-    shapes |= {name: ((), np.float32) for name in run.model.scalars}
+    shapes |= {name: ((), np.float32) for name in run.model.scalars} | text_of(run)
     where = batch_sharding(run.mesh)
     return {name: jax.ShapeDtypeStruct((size, *shape), kind, sharding=where) for name, (shape, kind) in shapes.items()}
+
+
+def text_of(run) -> dict:
+    """{name: (shape, kind)} of a row of the texts that the network is told."""
+    shape = run.text_shape
+    return {'text': (shape, np.float32), 'text_mask': (shape[:1], np.bool_)} if shape else {}
 
 
 def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
@@ -48,6 +54,8 @@ def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
     asks = {'label': jax.ShapeDtypeStruct((count,), np.int32, sharding=where)}
     if given:
         asks['frames'] = jax.ShapeDtypeStruct((count, given, *run.source.shape[1:]), np.uint8, sharding=where)
+    for name, (shape, kind) in text_of(run).items():
+        asks[name] = jax.ShapeDtypeStruct((count, *shape), kind, sharding=where)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
     return asks, jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=where)
 

@@ -88,8 +88,10 @@ def example_of(batch: dict, codec, weights: dict, keys):
     """
     conditions = {name: value for name, value in batch.items() if name not in PICTURES}
     keys, image_keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, ENCODING)), out_axes=1)(keys)
-    cached = 'moments' in batch
-    x0 = codec.normalised(batch['moments'], keys) if cached else codec.encode(weights, batch['video'], keys)
+    if 'moments' in batch:
+        x0 = codec.normalised(batch['moments'].astype(jnp.float32), keys)  # a cache may hold float16
+    else:
+        x0 = codec.encode(weights, batch['video'], keys)
     if 'images' not in batch:
         return x0, conditions, 0
     size, count = batch['images'].shape[:2]

@@ -158,7 +158,8 @@ def position(run, step: int) -> dict:
     batch_size = run.experiment.train.batch_size
     where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
     where |= {'data': run.drawing}
-    return where | ({'codec': run.codec_fingerprint} if run.codec_fingerprint else {})
+    made = {'codec': run.codec_fingerprint, 'text': run.text_fingerprint}
+    return where | {name: fingerprint for name, fingerprint in made.items() if fingerprint}
 
 
 def validate(run, state) -> dict[str, float]:

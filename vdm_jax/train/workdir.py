@@ -35,7 +35,7 @@ FREE = tuple(
         'train.steps', 'train.accumulate', 'train.log_every', 'train.checkpoint_every', 'train.sample',
         'train.validate', 'checkpoint.', 'evaluate.', 'profile.', 'sampler.', 'guidance.', 'mesh.', 'model.scan',
         'model.remat', 'model.attention.', 'data.path', 'data.threads', 'data.prefetch', 'data.cache_mb',
-        'data.max_broken', 'data.limits', 'codec.path', 'latents',
+        'data.max_broken', 'data.limits', 'data.text', 'codec.path', 'latents', 'text',
     )
 )  # fmt: skip
 

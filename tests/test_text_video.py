@@ -1,0 +1,204 @@
+"""Text-conditioned video from records with captions: trained, sampled by prompts, scored."""
+
+import dataclasses
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from data_pipelines import __main__ as data_pipelines
+from tests.data.small_set import record, write_set
+from vdm_jax import cli
+from vdm_jax.asking import texts_of
+from vdm_jax.build import read_experiment
+from vdm_jax.data.mixture import Mixture
+from vdm_jax.data.records import Caption
+from vdm_jax.errors import UserError
+from vdm_jax.generate import generate_videos
+from vdm_jax.models.conditions import without
+from vdm_jax.planning.ahead import asks_of, batch_of
+from vdm_jax.run import Run
+from vdm_jax.train.loop import check_position, position
+from vdm_jax.train.workdir import check_workdir
+
+pytest.importorskip('av')
+
+FILE = """
+from vdm_jax.config import ConfigDict
+
+
+def get_config(arg=None):
+    return ConfigDict({groups})
+"""
+WIDTH = 12
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """An experiment file, a set of records of which one has no caption, and the embeddings of the others'."""
+    place = tmp_path_factory.mktemp('text')
+    told = [('it gets brighter', 'light grows'), ('a flash',), (), ('the end is dark',)]
+    records = [
+        record(f'{i}', 12, 60 * i, captions=tuple(map(Caption, texts)), scores={'motion': 0.1 * i})
+        for i, texts in enumerate(told)
+    ]
+    write_set(place / 'set', records, shards=1)
+    data = {'source': 'records', 'path': f'{place}/set', 'text': f'{place}/texts', 'frames': 4, 'pixels': 8}
+    network = {'depth': 2, 'width': 16, 'heads': 2, 'patch': 4, 'text_width': WIDTH}
+    train = {'steps': 3, 'batch_size': 4, 'log_every': 1, 'sample_every': 3, 'sample_count': 2}
+    groups = {
+        'data': data,
+        'model': network,
+        'text': {'name': 'hashing', 'width': WIDTH, 'length': 5},
+        'diffusion': {'condition_dropout': 0.3},
+        'train': train | {'validate_every': 3, 'validate_batches': 1},
+        'sampler': {'steps': 2},
+        'guidance': {'scale': 2.0},
+        'evaluate': {'real': 4, 'context': 2, 'per_clip': 1, 'batch_size': 8},
+    }
+    (place / 'experiment.py').write_text(FILE.replace('{groups}', repr(groups)))
+    assert data_pipelines.main(['cache-text', f'--config={place}/experiment.py', f'--out={place}/texts']) == 0
+    return place
+
+
+@pytest.fixture(scope='module')
+def trained(place):
+    assert cli.main(['train', f'--config={place}/experiment.py', f'--workdir={place}/run']) == 0
+    return place / 'run'
+
+
+def run_of(place, *more):
+    return Run(read_experiment(f'{place}/experiment.py', list(more)), jax.devices()[:1])
+
+
+def stirred(run):
+    """Weights of which none is zero, as some are at first, so that what the network is told reaches its output."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), run.abstract.params)
+
+
+def test_it_trains(trained):
+    lines = [json.loads(line) for line in (trained / 'metrics.jsonl').read_text().splitlines()]
+    found = [line['loss'] for line in lines if 'loss' in line]
+    assert len(found) == 3 and np.isfinite(found).all()
+    assert any(np.isfinite(line.get('validation_loss', np.nan)) for line in lines)
+    without_text = [line['data/clips_without_text'] for line in lines if 'data/clips_without_text' in line]
+    assert without_text[-1] >= 1
+    assert list((trained / 'samples').iterdir())
+
+
+def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
+    run = run_of(place)
+    run.check()
+    clip = run.source[0]
+    assert clip['text'].shape == (5, WIDTH) and clip['text'].dtype == np.float32
+    assert [int(run.source[i]['text_mask'].sum()) for i in range(4)] == [3, 2, 0, 4]
+    drawn = {run.source.draw(0, np.random.default_rng(seed))['text_mask'].sum() for seed in range(20)}
+    assert drawn == {2, 3}  # both captions
+    shapes = {name: shape.shape for name, shape in batch_of(run).items()}
+    assert shapes['text'] == (4, 5, WIDTH) and shapes['text_mask'] == (4, 5)
+    assert asks_of(run)[0]['text'].shape == (8, 5, WIDTH)
+    blind = run_of(place, '--config.model.text_width=none', '--config.data.text=none')
+    assert run.forward_flops > blind.forward_flops
+
+
+def test_a_clip_without_caption_is_one_whose_text_is_dropped(place):
+    """Both train the unconditional branch; a text that is there says something else."""
+    run = run_of(place)
+    params, network = stirred(run), jax.jit(run.network)
+    x, t = jax.random.normal(jax.random.key(0), (1, *run.latent_shape)), np.full(1, 500.0, np.float32)
+    told = lambda clip: {name: clip[name][None] for name in ('text', 'text_mask')}
+    said, unsaid = told(run.source[0]), told(run.source[2])
+    output = network(params, x, t, unsaid)
+    np.testing.assert_array_equal(output, network(params, x, t, without(said, run.model.classes)))
+    assert np.abs(output - network(params, x, t, said)).max() > 1e-3
+
+
+def test_prompts_make_videos(trained, tmp_path, capsys):
+    command = ['sample', f'--workdir={trained}', '--num=3', f'--out={tmp_path}']
+    assert cli.main([*command, '--prompt=light grows', '--prompt=the end']) == 0
+    assert cli.main(command) == 0  # those of held-out clips
+    assert len(list(tmp_path.glob('*.png'))) == 2 and list(tmp_path.glob('*text*.gif'))
+    assert cli.main([*command, '--prompt=', '--negative=a flash']) == 0
+    for more, message in (
+        (['--prompt=x', '--config.text=none'], 'config.text=none: no encoder for texts'),
+        (['--prompt=x', '--config.text.length=4'], 'and the network learned from texts of width 12 by an encoder '),
+        (['--negative=x', '--guidance=1'], '--negative=x: it counts where --guidance is not 1'),
+    ):
+        assert cli.main([*command, *more]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_what_is_said_decides_what_is_seen(place):
+    run = run_of(place)
+    params = stirred(run)
+
+    def videos(prompts, negative=None):
+        args = types.SimpleNamespace(prompt=prompts, negative=negative)
+        return generate_videos(run.generate, params, {'label': np.zeros(2, int)} | texts_of(args, run, 2, {}), seed=0)
+
+    light, both = videos(['light grows']), videos(['light grows', 'the end'])
+    np.testing.assert_array_equal(light[0], both[0])
+    assert (light[1] != both[1]).any()
+    np.testing.assert_array_equal(videos(['light grows'], ''), light)  # away from no text, as ever
+    assert (videos(['light grows'], 'a flash') != light).any()
+    assert (videos(['']) != light).any()
+
+
+def test_evaluations_ask_by_the_texts_of_the_clips(place, trained):
+    run = run_of(place)
+    asks = run.asks({'label': np.zeros(5, int)})
+    masks = np.stack([run.source[i]['text_mask'] for i in (0, 1, 3)])
+    np.testing.assert_array_equal(asks['text_mask'], masks[[0, 1, 2, 0, 1]])  # clips with a caption, in turn
+    predicted = run.protocol('frame_prediction').asks(run.source, run.held_out, run.experiment.evaluate)
+    assert predicted['text'].shape == (4, 5, WIDTH)
+    recalled = run.protocol('recall').asks(run.source, run.held_out, run.experiment.evaluate)
+    assert recalled['text'].shape == (1, 5, WIDTH)
+    assert cli.main(['evaluate', f'--workdir={trained}', f'--out={place}/evals', '--json']) == 0
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        (['--config.data.text=none'], 'config.model.text_width=12: the clips have no text'),
+        (['--config.model.text_width=none'], 'config.model.text_width=None: the embeddings of .* have width 12'),
+        (['--config.model.text_width=16'], 'config.model.text_width=16: the embeddings of .* have width 12'),
+        (['--config.text.length=6'], r'config.text: prompts would be encoded by Hashing.*length=6\) \(.*, and the cap'),
+        (['--config.data.source=synthetic'], 'config.model.text_width=12: the clips have no text'),
+    ],
+)
+def test_texts_network_and_encoder_must_agree(place, more, message):
+    with pytest.raises(UserError, match=message):
+        run_of(place, *more).check()
+
+
+def test_a_run_goes_on_with_the_texts_of_its_own_encoder_alone(place, trained, tmp_path, capsys):
+    for name, length in (('moved', 5), ('other', 6)):
+        command = ['cache-text', f'--records={place}/set', f'--out={tmp_path}/{name}']
+        assert data_pipelines.main([*command, f'--encoder=hashing:width={WIDTH},length={length}']) == 0
+    moved = run_of(place, f'--config.data.text={tmp_path}/moved')
+    check_workdir(trained, moved.resolved)
+    check_position(trained, position(run_of(place), 3), position(moved, 3))
+    again = ['train', f'--config={place}/experiment.py', f'--workdir={trained}', '--config.train.steps=4']
+    assert cli.main([*again, f'--config.data.text={tmp_path}/other', '--config.text=none']) == 2
+    assert 'cannot go on, as its data differ: text was' in capsys.readouterr().err
+
+
+def test_a_mixture_tells_no_text_where_a_source_has_none(place, tmp_path):
+    run = run_of(place)
+    mute = dataclasses.replace(run.source, text=None)
+    both = Mixture((mute, run.source))
+    mixed = Run(dataclasses.replace(run.experiment, data=both), jax.devices()[:1])
+    mixed.check()
+    assert not both[0]['text_mask'].any() and both[4]['text_mask'].any() and both[0]['text'].shape == (5, WIDTH)
+    other = ['cache-text', f'--records={place}/set', f'--out={tmp_path}/other', '--encoder=hashing:width=8']
+    assert data_pipelines.main(other) == 0
+    with pytest.raises(UserError, match='config.data.sources: the encoder of texts is .* of item 0 and .* of item 1'):
+        Mixture((run.source, dataclasses.replace(run.source, text=f'{tmp_path}/other'))).text_cache  # noqa: B018
+
+
+def test_prompts_need_no_data(trained, tmp_path):
+    gone = ['--config.data.path=/nowhere', '--config.data.text=/nowhere']
+    assert cli.main(['sample', f'--workdir={trained}', '--num=1', f'--out={tmp_path}', '--prompt=a flash', *gone]) == 0
