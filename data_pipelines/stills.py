@@ -116,6 +116,7 @@ def content(item) -> Iterator[bytes]:
     if item.stills is not None:
         paths = [os.path.join(item.stills.path, name) for name in item.stills.names]
     for path in paths:
+        _check_is_file(path)
         with open(path, 'rb') as file:
             while part := file.read(CHUNK):
                 yield part
@@ -135,6 +136,7 @@ def picture(path, limits=decode.Limits()) -> np.ndarray:  # noqa: B008, frozen
 
     name = os.path.basename(path)
     try:
+        _check_is_file(path)
         with Image.open(path, formats=FORMATS) as image:
             limits.check_size(image.width, image.height)
             if image.mode[0] in 'IF':
@@ -192,6 +194,12 @@ def _rgb(stills, first, limits):
             raise BrokenVideoError(f'a frame is {frame.dtype} {frame.shape}, want uint8 (height, width, 1 or 3)')
         limits.check_size(frame.shape[1], frame.shape[0])
         yield np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
+
+
+def _check_is_file(path):
+    """A pipe would be waited for."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise BrokenVideoError('no ordinary file')
 
 
 def _size(path):

@@ -4,10 +4,11 @@ and annotations/{train,val,test}.txt or .csv with the columns label, youtube_id,
 The clips are cut already; time_start and time_end count from the start of the YouTube video and are part of the name.
 """
 
+import contextlib
 import os
 
 from data_pipelines import layout
-from data_pipelines.fields import ProblemError
+from data_pipelines.fields import ProblemError, text_of
 from data_pipelines.listing import Item
 
 SPLITS = ('train', 'val', 'test')
@@ -18,8 +19,11 @@ COLUMNS = ('youtube_id', 'time_start', 'time_end')
 def classes(root) -> tuple[str, ...]:
     """Every label of the lists that are there, sorted: the numbers do not hang on the split."""
     lists = [path for split in SPLITS if (path := _list(root, split))]
-    rows = (row for path in lists for _, row in layout.rows(path, COLUMNS) if isinstance(row, dict))
-    return tuple(sorted({label for row in rows if (label := row.get('label', '').strip())}))
+    labels = set()
+    for row in (row for path in lists for _, row in layout.rows(path, COLUMNS)):
+        with contextlib.suppress(ProblemError):  # `items` tells of it
+            labels.add(_label(row))
+    return tuple(sorted(labels - {''}))
 
 
 def items(root, split):
@@ -36,8 +40,7 @@ def items(root, split):
     wanted, items = {}, []
     for place, row in layout.rows(path, COLUMNS):
         try:
-            if isinstance(row, ProblemError):
-                raise row
+            label = _label(row)
             stem = f'{row["youtube_id"]}_{int(row["time_start"]):06}_{int(row["time_end"]):06}'
             name = stems.get(stem) or stems.get(row['youtube_id']) or f'{where}/{stem}.mp4'
             if name in wanted:
@@ -47,9 +50,15 @@ def items(root, split):
         except ProblemError as problem:
             items.append(Item(f'{list_} {place}', '', split=split, problem=str(problem)))
         else:
-            label = row.get('label', '').strip()
             wanted[name] = {'label': labels.get(label), 'label_name': label}
     return items + list(layout.paired(root, wanted, found, (), list_, split))
+
+
+def _label(row):
+    """The label of a row, '' for none. Raises: ProblemError, also for a row that is one."""
+    if isinstance(row, ProblemError):
+        raise row
+    return text_of(row.get('label'), 'label')
 
 
 def _candidates(split):

@@ -1,6 +1,7 @@
 """From a set as it is published to records: labels, captions, splits and what could not be used."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -47,14 +48,17 @@ def test_folders_of_pictures_become_records_and_what_is_wrong_with_one_is_told(t
     paint(raw / 'day_4', 26)
     Image.new('RGB', (16, 16)).save(raw / 'day_4' / 'frame_7.png')
     (raw / 'day_1' / 'Thumbs.db').write_text('x')
+    paint(raw / 'day_5', 2)
+    os.mkfifo(raw / 'day_5' / 'frame_2.png')
     records, fates = built(tmp_path, 'skytimelapse', 'train')
-    assert '4 inputs; 1 no_video (sky_train/day/day_1/Thumbs.db)' in capsys.readouterr().err
+    assert '5 inputs; 1 no_video (sky_train/day/day_1/Thumbs.db)' in capsys.readouterr().err
     assert fates == {
         'sky_train/day/day_1': ('kept', ''),
         'sky_train/day/day_1/Thumbs.db': ('broken', 'no_video'),
         'sky_train/day/day_2': ('kept', ''),
         'sky_train/day/day_3': ('broken', 'broken'),
         'sky_train/day/day_4': ('broken', 'broken'),
+        'sky_train/day/day_5': ('broken', 'broken'),  # and is not waited for
     }
     first, second = records[0], records[1]
     assert (first.source, first.frames, first.fps, first.height, first.width) == ('sky_train/day/day_1', 30, 25, 24, 32)

@@ -145,6 +145,7 @@ def test_faceforensics_originals_alone_are_taken_in_each_of_its_layouts(tmp_path
     paint(third, 'a_1_b_1/000000.png', 'a_1_b_1/000001.png', 'c_1_d_1/000000.png')
     items = listed('faceforensics', third)
     assert list(items) == ['a_1_b_1', 'c_1_d_1'] and reds(items['a_1_b_1']) == [0, 1]
+    assert listed('faceforensics', third, 'all').keys() == items.keys()
 
     fourth = tmp_path / 'fourth'
     write(fourth, **{'train/videos/a_1_b_1.mp4': 'x'})
@@ -260,6 +261,9 @@ def test_kinetics600_clips_are_found_by_their_name_in_one_folder_or_in_one_a_cla
         'train/stray.mp4': 'not_listed',
     }
     assert usable(listed('kinetics600', tmp_path, 'val')) == ['val/--nQbRBEz2s.mp4']
+    (tmp_path / 'annotations' / 'train.csv').write_bytes(K600.format('train').encode().replace(b'air d', b'\xe4ir d'))
+    items = listed('kinetics600', tmp_path)
+    assert items['annotations/train.csv line 2'].problem.startswith('encoding') and len(usable(items)) == 1
     with pytest.raises(UserError, match='holds no annotations/test.txt or annotations/test.csv'):
         listed('kinetics600', tmp_path, 'test')
 
