@@ -10,6 +10,7 @@ COMMANDS = {  # the module of each, imported when it is named: some wake jax, ot
     'build': 'build',  # videos with captions, labels or nothing -> a set of records
     'inspect': 'inspect_folder',  # what a folder of videos, or a set of records, holds
     'verify': 'verify',  # whether a set of records is undamaged
+    'tfds': 'prepare_tfds',  # a published set -> a set that TFDS prepares
     'cache-latents': 'cache_latents',  # latents of every clip of an experiment's source
     'cache-text': 'cache_text',  # embeddings of every caption of a set
 }

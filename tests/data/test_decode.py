@@ -96,6 +96,30 @@ def test_reading_from_a_keyframe_equals_reading_from_the_start(tmp_path):
     np.testing.assert_array_equal(decode.read(video, np.arange(25, 30), 20, 30), whole[25:30])
 
 
+@pytest.mark.parametrize(
+    'params',
+    [
+        'bframes=3:b-pyramid=normal:ref=4',
+        'bframes=8:b-pyramid=strict:open-gop=1:keyint=20',
+        'bframes=3:tff=1:ref=3',
+        'bframes=2:weightb=1:direct=temporal',
+    ],
+)
+def test_frames_that_no_other_leans_on_are_left_out_before_the_first_that_is_wanted(tmp_path, params):
+    """It changes no byte; frames of the noise move, so that all kinds of frames are used."""
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 256, (48, 64, 3), np.uint8)
+    noise = np.stack([np.roll(still, 2 * i, 1) + rng.integers(0, 9, still.shape, np.uint8) for i in range(60)])
+    video = decode.probe(encode(tmp_path / 'noise.mp4', noise, gop=60, **{'x264-params': params}))
+    whole = decode.read(video, np.arange(60))
+    for first in (1, 2, 3, 5, 8, 19, 22, 31, 47, 58):
+        wanted = np.arange(first, min(first + 3, 60))
+        np.testing.assert_array_equal(decode.read(video, wanted), whole[wanted])
+        (_, frame), *_ = decode.stream(video, first, first + 1)
+        np.testing.assert_array_equal(frame, whole[first])
+    assert 10 < sum(1 for _ in decode._decoded(video, None, 58)) < 45
+
+
 def test_uneven_timestamps_are_read_as_they_are(tmp_path):
     times = np.array([0, 40, 200, 240, 900, 940])
     video = decode.probe(encode(tmp_path / 'uneven.mkv', coded(6), times=times))
@@ -276,6 +300,17 @@ def test_real_files_read_the_same_from_any_keyframe(name):
     start = int(np.searchsorted(video.pts, video.keys[1]))
     whole = decode.read(video, np.arange(start + 6), 32, 32)
     np.testing.assert_array_equal(decode.read(video, np.arange(start + 1, start + 6), 32, 32), whole[start + 1 :])
+
+
+@needs_clips
+@pytest.mark.slow
+def test_real_files_read_the_same_from_any_frame():
+    for path in sorted(CLIPS.iterdir()):
+        video = decode.probe(path)
+        whole = decode.read(video, np.arange(video.frames), 32, 32)
+        for first in np.random.default_rng(0).integers(0, video.frames, 8):
+            wanted = np.arange(first, min(first + 16, video.frames))
+            np.testing.assert_array_equal(decode.read(video, wanted, 32, 32), whole[wanted], err_msg=path.name)
 
 
 def test_a_stream_gives_every_frame_once_from_any_first_one(tmp_path):

@@ -236,9 +236,10 @@ def stream(video, first=0, stop=None, deinterlace=False):
     """
     stop = video.frames if stop is None else stop
     stored = _stored(video, video.height, video.width)  # the first frame's; a later one may have another size
-    frames = _decoded(video, _key_before(video, first))
+    whole = deinterlace and video.interlaced  # which looks at the frame before, too
+    frames = _decoded(video, _key_before(video, first), 0 if whole else first)
     due = first
-    for number, frame in _whole(frames) if deinterlace and video.interlaced else frames:
+    for number, frame in _whole(frames) if whole else frames:
         if number is None or number < due:
             continue
         if number > due or frame.is_corrupt:
@@ -292,27 +293,46 @@ def _key_before(video, number):
     return None if key == video.keys[0] else int(key)
 
 
-def _decoded(video, key=None, budget=None):
-    """Yields (number or None, PyAV's frame) from the keyframe with timestamp `key` on; at most `budget` pixels."""
-    numbers = None if video.pts is None else {int(stamp): i for i, stamp in enumerate(video.pts)}
+def _decoded(video, key=None, due=0, budget=None):
+    """Yields (number or None, PyAV's frame) from the keyframe with timestamp `key` on; at most `budget` pixels.
+
+    Before frame number `due` those may be missing that no other frame leans on: they are not decoded.
+    """
+    before = video.pts[due] if video.codec == 'h264' and video.pts is not None else None
     with opened(video.path, video.limits) as (container, stream):
+        context = stream.codec_context
         if key is not None:
-            next(
-                container.decode(stream), None
-            )  # the first packet can say which encoder's mistakes to allow for (x264 4:4:4)
+            # The first packet can say which encoder's mistakes to allow for (x264 4:4:4): read it, decode no picture.
+            context.skip_frame = 'ALL'
+            next(container.demux(stream)).decode()
+            context.skip_frame = 'DEFAULT'
             container.seek(key, stream=stream, backward=True)
-        for count, frame in enumerate(container.decode(stream)):
-            video.limits.check_size(frame.width, frame.height)
-            if budget is not None and (budget := budget - frame.width * frame.height) < 0:
-                raise BrokenVideoError(f'reading it decodes more than {video.limits.read_pixels} pixels')
-            yield count if numbers is None else numbers.get(frame.pts), frame
+        count = 0
+        for packet in container.demux(stream):
+            if before is not None:
+                early = packet.pts is not None and packet.pts < before
+                context.skip_frame = 'NONREF' if early else 'DEFAULT'
+            for frame in packet.decode():
+                video.limits.check_size(frame.width, frame.height)
+                if budget is not None and (budget := budget - frame.width * frame.height) < 0:
+                    raise BrokenVideoError(f'reading it decodes more than {video.limits.read_pixels} pixels')
+                yield count if video.pts is None else _number(video, frame.pts), frame
+                count += 1
+
+
+def _number(video, stamp):
+    """Of the frame with this timestamp, None where there is none."""
+    if stamp is None:
+        return None
+    number = int(np.searchsorted(video.pts, stamp))
+    return number if number < len(video.pts) and video.pts[number] == stamp else None
 
 
 def _collect(video, wanted, size, key=None):
     """{number: frame uint8 (*size, 3)} of the wanted numbers, decoding from the keyframe with timestamp `key`."""
     wanted = set(wanted.tolist())
     frames = {}
-    for number, frame in _decoded(video, key, video.limits.read_pixels):
+    for number, frame in _decoded(video, key, min(wanted), video.limits.read_pixels):
         if frame.is_corrupt and (number in wanted or key is not None):
             raise BrokenVideoError(f'frame {number} is damaged')
         if number in wanted:
