@@ -39,8 +39,8 @@ def source(sets, threads=2):
 
 
 def stream(sets, start, stop, hosts=1, threads=2):
-    """The global batches of these steps, as so many hosts read them: each its part of a batch that is filled up with its
-    own first rows until all have as many."""
+    """The global batches of these steps, as so many hosts read them: each its part of a batch, which is filled up with
+    its own first rows until all have as many."""
     found = []
     for host in range(hosts):
         own = source(sets, threads)
