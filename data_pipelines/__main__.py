@@ -1,17 +1,18 @@
 """python -m data_pipelines COMMAND ...: see `--help`. Exit code 2 and one line on stderr for the user's mistakes."""
 
 import argparse
+import importlib
 import sys
 
-from data_pipelines import build, cache_latents, cache_text, inspect_folder, verify
 from vdm_jax.errors import UserError
 
-COMMANDS = {
-    'build': build,  # videos with captions, labels or nothing -> a set of records
-    'inspect': inspect_folder,  # what a folder of videos, or a set of records, holds
-    'verify': verify,  # whether a set of records is undamaged
-    'cache-latents': cache_latents,  # latents of every clip of an experiment's source
-    'cache-text': cache_text,  # embeddings of every caption of a set
+COMMANDS = {  # the module of each, imported when it is named: some wake jax, others start at once
+    'build': 'build',  # videos with captions, labels or nothing -> a set of records
+    'inspect': 'inspect_folder',  # what a folder of videos, or a set of records, holds
+    'verify': 'verify',  # whether a set of records is undamaged
+    'tfds': 'prepare_tfds',  # a published set -> a set that TFDS prepares
+    'cache-latents': 'cache_latents',  # latents of every clip of an experiment's source
+    'cache-text': 'cache_text',  # embeddings of every caption of a set
 }
 
 
@@ -19,12 +20,13 @@ def main(arguments=None):
     """Runs one command; returns the exit code."""
     parser = argparse.ArgumentParser(prog='python -m data_pipelines', description='Raw videos -> training data.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for name, module in COMMANDS.items():
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for name in COMMANDS.keys() & arguments[:1] or COMMANDS:
+        module = importlib.import_module(f'data_pipelines.{COMMANDS[name]}')
         summary = module.__doc__.splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     own = arguments.index('--') if '--' in arguments else len(arguments)
     parsed, more = parser.parse_known_args(arguments[:own])
     groups = [f'--{group}.' for group in ('config', 'recipe') if hasattr(parsed, group)]

@@ -27,11 +27,9 @@ from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.errors import UserError
 
 
-def assemble(
-    out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, done=lambda records: None
-) -> dict:
-    """Makes the set in `out` of the parts in `folder`, which are used up; returns the manifest. done: called with the
-    number of records after each shard.
+def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, bar) -> dict:
+    """Makes the set in `out` of the parts in `folder`, which are used up; returns the manifest. bar: of progress in
+    records, as tqdm has them.
 
     Raises: UserError where a part was damaged since it was written.
     """
@@ -45,12 +43,13 @@ def assemble(
     for name in plan['names']:
         if name not in last:
             _remove(parts.path_of(folder, name))
+    bar.reset(sum(len(places) for shard in shards for _, places in shard))
     for number, shard in enumerate(shards):
         rows += _shard(out, folder, shard, number, len(shards))
         for name, _ in shard:
             if last[name] == number:
                 _remove(parts.path_of(folder, name))
-        done(sum(len(places) for _, places in shard))
+        bar.update(sum(len(places) for _, places in shard))
     for name, write, table in ((TABLE, write_table, rows), (INPUTS, write_inputs, plan['rows'])):
         new = os.path.join(folder, 'table.new')
         write(new, table)

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 
-from data_pipelines import begun, parts, pool
+from data_pipelines import begun, datasets, parts, pool
 from data_pipelines.assemble import assemble
 from data_pipelines.listing import listed
 from data_pipelines.manifest import read_manifest
@@ -23,6 +23,8 @@ def add_arguments(parser):
         '--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .jsonl, .parquet'
     )
     parser.add_argument('--out', required=True, metavar='DIR', help='where the set goes')
+    parser.add_argument('--dataset', metavar='NAME', help=f'the folder is laid out as {", ".join(datasets.DATASETS)}')
+    parser.add_argument('--split', metavar='NAME', help='of --dataset: train, test, ...')
     parser.add_argument('--recipe', metavar='FILE', help='TOML; --recipe.GROUP.KEY=VALUE changes one of its values')
     parser.add_argument('--root', metavar='DIR', help="what a list's paths are relative to (default: its own folder)")
     parser.add_argument(
@@ -42,10 +44,10 @@ def run(arguments) -> int:
         raise UserError(f'--workers={arguments.workers}: want 0 or more')
     if arguments.engine and arguments.runner != 'beam':
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
-    recipe = read_recipe(arguments.recipe, arguments.assignments)
+    recipe = read_recipe(arguments.recipe, arguments.assignments, datasets.recipe_of(arguments.dataset))
     out = os.path.normpath(arguments.out)
     places.try_writing(out, False)
-    listing = listed(arguments.source, arguments.root)
+    listing = _listing(arguments)
     recipe.check({name for item in listing.items for name in item.scores})
     begin = begun.begin(out, listing, recipe)
     if begin is None:
@@ -56,8 +58,8 @@ def run(arguments) -> int:
     try:
         with begun.lock(folder):
             _make_parts(arguments, listing.items, recipe, folder)
-            with _bar('records', None) as bar:
-                manifest = assemble(out, folder, listing, recipe, versions, bar.update)
+            with _bar('records', 0) as bar:
+                manifest = assemble(out, folder, listing, recipe, versions, bar)
     except KeyboardInterrupt:
         print(f'\nstopped; the same command goes on with {out}', file=sys.stderr)
         return 3
@@ -68,6 +70,18 @@ def run(arguments) -> int:
     if not manifest['clips']['kept']:
         raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
     return 0
+
+
+def _listing(arguments):
+    if arguments.dataset is None:
+        if arguments.split is not None:
+            raise UserError(f'--split={arguments.split} is for --dataset; a list has the column split, --recipe.split')
+        return listed(arguments.source, arguments.root)
+    if arguments.root is not None:
+        raise UserError(f'--root={arguments.root}: is for lists, not for --dataset')
+    listing = datasets.listed(arguments.dataset, arguments.source, arguments.split or '')
+    print(datasets.summary(listing.items), file=sys.stderr)
+    return listing
 
 
 def _make_parts(arguments, items, recipe, folder):

@@ -72,8 +72,8 @@ def stand_ins(
     """For each clip the number of the one that is kept in its place, its own where it is kept itself: int64 (N,).
 
     Kept is the one with the most pixels a frame, as what is lost cannot be had back; then the longest, then the first
-    by name. Every clip that goes is within the distance of the one kept for it (no chains), and no two kept ones are.
-    A clip without hashes is kept.
+    by name. Every clip that goes is within the distance of the one kept for it (no chains); of two that are kept, none
+    that were compared are. A clip without hashes is kept.
 
     Clips are compared where BAND bits of their hashes agree in one of many fixed random places, so that the work grows
     with the clips and not with their square: a pair is always found that differs in fewer bits than there are disjoint

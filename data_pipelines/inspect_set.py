@@ -18,7 +18,7 @@ from vdm_jax.errors import UserError
 
 BINS = 40  # of a histogram
 BARS = ' ▁▂▃▄▅▆▇█'
-LISTED = 8  # broken inputs, sizes and labels printed; --json has all
+LISTED = 8  # broken inputs printed; --json has all
 FRAMES = 4  # of a clip on the sheet
 
 
@@ -102,14 +102,14 @@ def lines(found: dict) -> list[str]:
         *([('label', _counts(found['labels']))] if found['labels'] else []),
     ]
     text = [f'{found["folder"]}: {_totals(found)}'] + [f'  {name:9} {printable(value)}'[:100] for name, value in rows]
-    text += ['', f'  {"":14} {"least":>8} {"":{BINS}} {"most":>8} {"middle":>8}  clips']
+    text += ['', f'  {"":16} {"least":>8} {"":{BINS}} {"most":>8} {"middle":>8}  clips']
     for name, score in found['scores'].items():
         middle = '' if score['middle'] is None else _short(score['middle'])
         for which, ends in (('kept', (_short(score['least']), _short(score['most']), middle)), ('dropped', ('',) * 3)):
             if (total := sum(score[which])) or which == 'kept':
-                name_ = name[:14] if which == 'kept' else ''
+                name_ = name[:16] if which == 'kept' else ''
                 label = f'{total}' if which == 'kept' else f'{total} dropped'
-                text.append(f'  {name_:14} {ends[0]:>8} {_bars(score[which])} {ends[1]:>8} {ends[2]:>8}  {label}')
+                text.append(f'  {name_:16} {ends[0]:>8} {_bars(score[which])} {ends[1]:>8} {ends[2]:>8}  {label}')
     return text
 
 
@@ -172,7 +172,14 @@ def _some(names):
 
 
 def _counts(counted):
-    return ', '.join(_some([f'{name} ({count})' for name, count in counted.items()]))
+    """As many of them, with their counts, as a line takes."""
+    shown, left = '', len(counted)
+    for name, count in counted.items():
+        longer = f'{shown}, {name} ({count})'.removeprefix(', ')
+        if len(longer) > 75:
+            return f'{shown} and {left} more'
+        shown, left = longer, left - 1
+    return shown
 
 
 def _short(value):

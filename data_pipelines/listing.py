@@ -9,10 +9,11 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from data_pipelines.fields import KNOWN, PATH, ProblemError, as_number, captions_of, described, from_json, given
 from data_pipelines.lists import ENDINGS, rows_of
+from data_pipelines.stills import identity
 from vdm_jax.data.filters import FACTS
 from vdm_jax.data.records import Caption
 from vdm_jax.data.video_folder import EXTENSIONS
@@ -31,6 +32,7 @@ class Item:
     unique. path: where to open it. captions: with times in seconds of the file. label, label_name: class number and
     what it is called. scores: by name, taken as they come (aesthetic, clip). start, end: the seconds of the file that
     count, None for its ends. split: such as 'train'. problem: 'reason: detail' where it cannot be used, else ''.
+    stills: what the frames are where they are in no video file (data_pipelines/stills.py), else None.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Item:
     end: float | None = None
     split: str = ''
     problem: str = ''
+    stills: object | None = None
 
     @property
     def source(self) -> str:
@@ -79,17 +82,23 @@ def listed(source: str, root: str | None = None) -> Listing:
     if not listing.items:
         kinds = ', '.join(ending[1:] for ending in EXTENSIONS)
         raise UserError(f'--source={source} holds no video' + (f' ({kinds})' if os.path.isdir(source) else ''))
-    items = sorted(_named(listing.items), key=lambda item: item.name)
-    return dataclasses.replace(listing, items=tuple(_numbered(items)))
+    return dataclasses.replace(listing, items=in_order(listing.items))
+
+
+def in_order(items: Iterable[Item]) -> tuple[Item, ...]:
+    """The items sorted by name; of those with one name the later ones cannot be used."""
+    return tuple(_numbered(sorted(_named(items), key=lambda item: item.name)))
 
 
 def digest(item: Item) -> str:
     """16 hex digits of all that an item says, and of the size of its file: another listing has another."""
     try:
-        size = os.stat(item.path).st_size if item.path and not item.problem else None
+        size = os.stat(item.path).st_size if item.path and not item.problem and item.stills is None else None
     except OSError:
         size = None
-    fields = dataclasses.asdict(item) | {'path': None, 'size': size}
+    about = None if item.stills is None else identity(item.stills)
+    fields = vars(item) | {'captions': [dataclasses.astuple(each) for each in item.captions], 'stills': about}
+    fields |= {'path': None, 'size': size}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -104,7 +113,7 @@ def _folder(source):
     items, ignored = [], collections.Counter()
 
     def unreadable(error):
-        name = _printable(os.path.relpath(error.filename, source))
+        name = printable(os.path.relpath(error.filename, source))
         items.append(Item(f'{name}/', '', problem=f'unreadable: {error.strerror}'))
 
     for folder, folders, files in os.walk(source, onerror=unreadable):
@@ -123,7 +132,7 @@ def _folder(source):
             items.append(_video(source, inside, name, sides))
             beside.update(sides)
         ignored.update(os.path.splitext(name)[1].lower() or 'no ending' for name in files - videos - beside)
-    return Listing(tuple(items), {_printable(ending): count for ending, count in sorted(ignored.items()) if count})
+    return Listing(tuple(items), {printable(ending): count for ending, count in sorted(ignored.items()) if count})
 
 
 def _video(source, inside, name, sides):
@@ -181,7 +190,7 @@ def _list(source, root):
             if value is None:
                 raise ProblemError('no_path', f'{place} has no {key}')
             value = _readable(value, key)
-            item = Item(_printable(_below(root, value)), '')
+            item = Item(printable(_below(root, value)), '')
             item = dataclasses.replace(item, path=located(root, value), **described(row, scores))
             item = dataclasses.replace(item, name=item.name + window(item.start, item.end))
         except ProblemError as problem:
@@ -217,10 +226,10 @@ def _below(root, name):
 
 
 def _name(inside, name):
-    return _printable(name if inside == '.' else f'{inside}/{name}'.replace(os.sep, '/'))
+    return printable(name if inside == '.' else f'{inside}/{name}'.replace(os.sep, '/'))
 
 
-def _printable(name):
+def printable(name):
     """A file name as a text that UTF-8 can hold."""
     return os.fsencode(name).decode('utf-8', 'backslashreplace')
 

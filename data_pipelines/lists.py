@@ -14,7 +14,7 @@ def rows_of(path: str) -> Iterator[tuple[str, dict | ProblemError]]:
 
     Raises: UserError for a file without a header or that is no parquet.
     """
-    kinds = {'.csv': _csv, '.jsonl': _jsonl, '.parquet': _parquet}
+    kinds = {'.csv': csv_rows, '.jsonl': _jsonl, '.parquet': _parquet}
     for where, row in kinds[next(ending for ending in ENDINGS if path.lower().endswith(ending))](path):
         if isinstance(row, dict):
             row = {_column(name): value for name, value in row.items()}
@@ -26,7 +26,7 @@ def _column(name):
     return plain.lower() if plain.lower() in KNOWN else plain
 
 
-def _csv(path):
+def csv_rows(path):
     # what is no UTF-8 stays recognisable, so that one wrong row does not spoil the others
     with open(path, encoding='utf-8-sig', errors='surrogateescape', newline='') as file:
         reader = csv.reader(file, strict=True)

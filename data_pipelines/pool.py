@@ -20,7 +20,14 @@ def make(item: Item, recipe: Recipe, folder: str) -> None:
     parts.write(parts.path_of(folder, item.name), work(item, recipe))
 
 
-def run(items: Iterable[Item], recipe: Recipe, folder: str, workers: int, done: Callable[[Item], None]) -> None:
+def run(
+    items: Iterable[Item],
+    recipe: Recipe,
+    folder: str,
+    workers: int,
+    done: Callable[[Item], None],
+    make: Callable = make,
+) -> None:
     """Makes the parts of all items, calling `done` after each; 0 workers: in this process, without its protection."""
     if not workers:
         for item in items:
@@ -30,7 +37,7 @@ def run(items: Iterable[Item], recipe: Recipe, folder: str, workers: int, done: 
     pool, waiting = opened(workers), {}
     try:
         for item in items:
-            waiting[schedule(pool, item, recipe, folder)] = item
+            waiting[schedule(pool, item, recipe, folder, make)] = item
             if len(waiting) >= AHEAD * workers:
                 _collect(waiting, recipe, folder, done)
         while waiting:
@@ -47,7 +54,7 @@ def opened(workers: int):
     return need('pebble').ProcessPool(workers, context=context, initializer=_end_with_parent)
 
 
-def schedule(pool, item, recipe, folder) -> concurrent.futures.Future:
+def schedule(pool, item, recipe, folder, make: Callable = make) -> concurrent.futures.Future:
     """Begins the work on an item; `settle` waits for it."""
     return pool.schedule(make, (item, recipe, folder), timeout=recipe.limits.time)
 

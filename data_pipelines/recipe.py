@@ -8,7 +8,7 @@ fps = 16
 import dataclasses
 import functools
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from data_pipelines import scores
 from data_pipelines.clips import Clips
@@ -72,8 +72,8 @@ class Recipe:
         return to_dict(self, {})
 
 
-def read_recipe(path: str | None = None, assignments: list[str] = ()) -> Recipe:
-    """The recipe of a TOML file (None: the defaults) with '--recipe.group.key=value' on top.
+def read_recipe(path: str | None = None, assignments: list[str] = (), base: Mapping | None = None) -> Recipe:
+    """The recipe of a TOML file (None: the defaults) with '--recipe.group.key=value' on top; base: what both change.
 
     Raises: UserError, naming the file or the key.
     """
@@ -86,4 +86,8 @@ def read_recipe(path: str | None = None, assignments: list[str] = ()) -> Recipe:
             raise UserError(f'--recipe={path}: {error.strerror}') from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f'--recipe={path} is no TOML: {error}') from None
+    for name, below in (base or {}).items():
+        own = groups.setdefault(name, below)
+        if isinstance(own, Mapping) and isinstance(below, Mapping):
+            groups[name] = {**below, **own}
     return to_dataclass(Recipe, override(groups, list(assignments), 'recipe'), {}, 'recipe')

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from data_pipelines import scores, shots
+from data_pipelines import scores, shots, stills
 from data_pipelines.bars import Bars
 from data_pipelines.clips import Clips, Span, spans
 from data_pipelines.encode import Encoder
@@ -97,23 +97,25 @@ def none_kept(reasons: Iterable[str]) -> Input:
     return Input('dropped', reason, f'none kept of {counts.total()} clips: {each}')
 
 
-class _BrokenError(Exception):
+class _BrokenError(decode.BrokenVideoError):
     """_BrokenError(reason, detail)."""
 
 
 def _file(item):
     try:
-        with open(item.path, 'rb') as file:
-            found = hashlib.file_digest(file, 'sha256').hexdigest()
-            return {'bytes': file.tell(), 'sha256': found}
+        size, found = 0, hashlib.sha256()
+        for part in stills.content(item):
+            size += len(part)
+            found.update(part)
+        return {'bytes': size, 'sha256': found.hexdigest()}
     except OSError as error:
         raise _BrokenError('unreadable', error.strerror) from None
 
 
 def _clips(item, recipe):
-    video = decode.probe(item.path, recipe.limits)
+    video = stills.probe(item, recipe.limits)
     bars = Bars(video.times) if recipe.clips.crop_black else None
-    found = spans(video, _shots(video, *_window(item, video), recipe, bars), recipe.clips)
+    found = spans(video, _shots(video, *frames_between(item, video), recipe, bars), recipe.clips)
     frames = _streams(video, [span for span in found if not span.reason])
     for number, span in enumerate(found):
         place = {'key': f'{item.name}#{number}', 'start': round(span.start, 6), 'end': round(span.end, 6)}
@@ -128,11 +130,11 @@ def _shots(video, first, stop, recipe, bars):
     """(first, stop) of each shot; `bars` sees the frames on the way."""
     if bars is None and recipe.shots.detector == 'none' and not recipe.shots.fades:
         return [(first, stop)]
-    frames = decode.stream(video, first, stop)
+    frames = stills.stream(video, first, stop)
     return shots.find(bars.watch(frames) if bars else frames, video.times, recipe.shots)
 
 
-def _window(item, video):
+def frames_between(item, video):
     """The frames (first, stop) of the item's window."""
     times = np.append(video.times, video.seconds)
     half = 0.5 / video.fps
@@ -159,7 +161,7 @@ def _streams(video, wanted: list[Span]):
         if stream is None or span.first - at > NEAR:
             if stream is not None:
                 stream.close()
-            stream, at = decode.stream(video, span.first, wanted[-1].stop), span.first
+            stream, at = stills.stream(video, span.first, wanted[-1].stop), span.first
         frames = itertools.islice(stream, span.first - at, span.stop - at)
         yield frames
         collections.deque(frames, maxlen=0)  # those that nobody wanted

@@ -1,4 +1,5 @@
-"""Any folder of real videos; each file is a class of its own, so that a small folder can be memorised clip by clip.
+"""Any folder of real videos, or a set of records made of one; each file of a folder is a class of its own, so that a
+small folder can be memorised clip by clip.
 
     python -m vdm_jax train --config=experiments/video_folder.py --config.data.path=DIR --workdir=RUN
     python -m vdm_jax sample --workdir=RUN
@@ -7,6 +8,18 @@ Memorising four clips (8 frames of 32x32), each from its first frame:
 
     python -m vdm_jax train --config=experiments/video_folder.py:memorise --config.data.path=DIR --workdir=RUN
     python -m vdm_jax evaluate --workdir=RUN     # PSNR of each sample against the clip of its label
+
+From records, chosen by their scores, and told their captions where text=WIDTH is said (here as an encoder without
+weights hashes their words, which knows no meanings; embeddings of an encoder of your own: docs/data.md):
+
+    python -m data_pipelines build --source=DIR --out=SET
+    python -m vdm_jax train --config=experiments/video_folder.py:records --config.data.path=SET \
+        --config.data.filters='motion>=0.02' --workdir=RUN
+
+    python -m data_pipelines cache-text --records=SET --encoder=hashing:width=64 --out=TEXTS
+    python -m vdm_jax train --config=experiments/video_folder.py:records,text=64 --config.data.path=SET \
+        --config.data.text=TEXTS --workdir=RUN
+    python -m vdm_jax sample --workdir=RUN --prompt='a dog runs over the grass' --guidance=3
 
 Larger, on one GPU: :size=S,pixels=64,frames=16 (not yet run on one).
 
@@ -22,15 +35,15 @@ from vdm_jax.config import ConfigDict, parse_arg
 
 
 def get_config(arg=None):
-    arg = parse_arg(arg, size='tiny', pixels=32, frames=8, memorise=False)
+    arg = parse_arg(arg, size='tiny', pixels=32, frames=8, memorise=False, records=False, text=0)
     config = ConfigDict()
     config.data = ConfigDict(
         {
-            'source': 'video_folder',
+            'source': 'records' if arg.records else 'video_folder',
             'pixels': arg.pixels,
             'frames': arg.frames,
             'stride': 2,
-            'label': 'index',
+            'label': 'none' if arg.records and not arg.memorise else 'index',
             'start': 'first' if arg.memorise else 'random',
         }
     )
@@ -42,6 +55,9 @@ def get_config(arg=None):
             'qk_norm': True,
         }
     )
+    if arg.text:
+        config.model.text_width = arg.text
+        config.text = ConfigDict({'name': 'hashing', 'width': arg.text})
     config.diffusion = ConfigDict(
         {
             'process': 'rectified_flow',

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.data.small_set import record, write_set
 from vdm_jax import checks, media, pages, registry
 from vdm_jax.build import read_experiment
+from vdm_jax.data.records import Caption
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import hardware
 from vdm_jax.planning import ask, docs
@@ -55,6 +57,16 @@ def test_builds(file, arg, folder):
     assert run.latent_shape == (
         (16, 64, 64, 3) if arg == LARGER else run.experiment.codec.latent_shape(run.source.shape)
     )
+
+
+def test_video_folder_reads_records_too_and_tells_their_captions(tmp_path):
+    path = write_set(tmp_path / 'set', [record(str(i), captions=(Caption('a ball'),)) for i in range(3)], 1)
+    build = lambda arg: read_experiment(f'experiments/video_folder.py:{arg}', [f'--config.data.path={path}'])
+    run = Run(build('records'), jax.devices()[:1])
+    assert len(run.source) == 3 and run.model.classes == 0 and run.source[0]['video'].shape == (8, 32, 32, 3)
+    assert Run(build('records,memorise'), jax.devices()[:1]).model.classes == 3
+    told = Run(build('records,text=24'), jax.devices()[:1])
+    assert told.model.text_width == told.experiment.text.width == 24
 
 
 def test_moving_mnist_has_its_stochastic_form():

@@ -16,7 +16,7 @@ from vdm_jax import checks, frozen
 from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
 from vdm_jax.codecs.codec import AFTER
 from vdm_jax.config import flat
-from vdm_jax.data.clips import captioned, first_frames, stack
+from vdm_jax.data.clips import captioned, first_frames, stack, videos_of
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.latents import MOVABLE, Latents
 from vdm_jax.data.source import Source, batch_sizes_of, held_out_of, shapes_of
@@ -55,9 +55,9 @@ class Run:
         latents = self.experiment.latents
         if latents is None:
             return self.source
-        if 'codec' not in self.abstract_frozen or self.has_images or self.text_fingerprint:
+        if 'codec' not in self.abstract_frozen or self.has_images:
             raise UserError(
-                f'config.latents={latents}: wants a codec with weights, and clips without images or text beside them'
+                f'config.latents={latents}: wants a codec with weights, and clips without images beside them'
             )
         found = Latents(latents, self.source)
         found.check(self.encoding, self.model.scalars)
@@ -237,7 +237,7 @@ class Run:
             clips = captioned(self.shown, len(told['label']))
             told |= {name: clips[name] for name in ('text', 'text_mask')}
             if count and 'frames' not in told:
-                told['frames'] = clips['video'][:, :count]
+                told['frames'] = videos_of(clips)[:, :count]
         given = told['frames'].shape[1] if 'frames' in told else 0
         if given and given != count:
             raise UserError(

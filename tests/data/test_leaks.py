@@ -7,12 +7,14 @@ import sys
 
 import pytest
 
+from tests.data.small_set import record, write_set
 from tests.data.test_decode import coded, encode
 
 WATCH = """
 import os, sys
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.record_source import Records
 from vdm_jax.data.video_folder import VideoFolder
 
 def resident():
@@ -35,6 +37,7 @@ print(early, late, max(files[20:40]), max(files[80:]))
 SOURCES = {
     'a folder, decoded anew each time': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48, cache_mb=0)',
     'a folder, kept in memory': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48)',
+    'records': 'Records(path=sys.argv[1] + "/set", frames=8, pixels=24)',
 }
 
 
@@ -46,6 +49,7 @@ def test_a_hundred_epochs_leak_nothing(tmp_path, source):
     pytest.importorskip('av')
     for i in range(32):
         encode(tmp_path / f'{i}.mp4', coded(24, 64, 96))
+    write_set(tmp_path / 'set', [record(str(i), 24, i) for i in range(32)])
     root = pathlib.Path(__file__).parents[2]
     code = WATCH.replace('{source}', SOURCES[source])
     done = subprocess.run([sys.executable, '-c', code, tmp_path], cwd=root, capture_output=True, text=True, timeout=600)

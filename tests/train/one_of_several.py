@@ -32,7 +32,8 @@ def noting(batches, seen, seconds):
 
     class Watched:
         def __init__(self, source, order, start, stop, rows, scalars):
-            self._inner, self._step, self._rows = batches(source, order, start, stop, rows, scalars), start, rows[0]
+            self._inner, self._step = batches(source, order, start, stop, rows, scalars), start
+            self._rows = lambda step: rows[order.bucket(step)].tolist()
 
         def __enter__(self):
             self._inner.__enter__()
@@ -47,7 +48,7 @@ def noting(batches, seen, seconds):
                 raise UserError('its disk is gone')
             batch = next(self._inner)
             with open(seen, 'a') as file:
-                for row, clip in zip(self._rows.tolist(), batch['video'], strict=True):
+                for row, clip in zip(self._rows(self._step), batch['video'], strict=True):
                     file.write(json.dumps([self._step, row, hashlib.sha256(clip.tobytes()).hexdigest()]) + '\n')
             self._step += 1
             return batch

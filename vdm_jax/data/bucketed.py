@@ -189,6 +189,14 @@ class Bucketed:
         return getattr(self.clips, 'text_cache', None)
 
     @property
+    def drawn(self) -> int:
+        return getattr(self.clips, 'drawn', 0)
+
+    @property
+    def told_of(self):
+        return getattr(self.clips, 'told_of', None)
+
+    @property
     def latents(self) -> tuple[str, dict]:
         return self._ask(lambda source: getattr(source, 'latents', ('', {})))
 

@@ -15,8 +15,23 @@ def batch_of(source, indices: Iterable[int], scalars=()) -> dict[str, np.ndarray
 
 
 def stack(source, indices: Iterable[int]) -> np.ndarray:
-    """The videos alone: uint8 (N, T, H, W, C)."""
-    return batch_of(source, indices)['video']
+    """The videos alone: uint8 (N, T, H, W, C).
+
+    Raises: UserError for clips that are latents.
+    """
+    return videos_of(batch_of(source, indices))
+
+
+def videos_of(clips: dict) -> np.ndarray:
+    """Those of a batch.
+
+    Raises: UserError for clips that are latents.
+    """
+    if 'video' not in clips:
+        raise UserError(
+            'config.data: its clips are latents, and their pictures are asked for; name the clips themselves'
+        )
+    return clips['video']
 
 
 def captioned(source, count: int, among: int = 256) -> dict[str, np.ndarray]:
@@ -52,4 +67,4 @@ def first_frames(source, labels: Iterable, count: int, among: int = 256) -> np.n
             raise UserError(f'--label={label}: none of the first {len(clips["label"])} held-out clips has it')
         turn = turns[label] = turns.get(label, -1) + 1
         chosen.append(fit[turn % len(fit)])
-    return clips['video'][chosen, :count]
+    return videos_of(clips)[chosen, :count]

@@ -87,6 +87,23 @@ class Mixture:
         self._one('the encoder of texts', [cache.fingerprint if cache else '' for cache in caches])
         return next(filter(None, caches), None)
 
+    @functools.cached_property
+    def drawn(self) -> int:
+        """Numbers that what `told_of` tells of a clip hangs on: its source's number, and the source's own."""
+        most = max(getattr(source, 'drawn', 0) for source in self.sources)
+        return 1 + most if most else 0
+
+    @property
+    def told_of(self):
+        """What a source tells of a clip with these clip['drawn'], by a generator; None where none tells anything."""
+        return self._told_of if self.drawn else None
+
+    def _told_of(self, drawn, rng):
+        source = self.sources[int(drawn[0])]
+        own = getattr(source, 'drawn', 0)
+        text = no_text(self.text_cache.shape) if self.text_cache else {}
+        return text | (source.told_of(drawn[1 : 1 + own], rng) if own else {})
+
     @property
     def latents(self) -> tuple[str, dict]:
         """(sha256 of the codec that made the latents, their shapes by those of the clips), as Records have it."""
@@ -166,6 +183,9 @@ class Mixture:
         told = {'scalars': {name: clip['scalars'][name] for name in self.scalars}} if self.scalars else {}
         text = no_text(self.text_cache.shape) if self.text_cache else {}
         taken = {name: clip[name] for name in ('video', 'moments', *text) if name in clip}
+        if self.drawn:
+            own = clip.get('drawn', ())
+            told['drawn'] = np.array([number, *own, *[0.0] * (self.drawn - 1 - len(own))])
         return text | taken | {'label': np.int32(shift[self.labels])} | told
 
     def _ask(self, number, question):

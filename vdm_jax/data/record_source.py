@@ -102,7 +102,7 @@ class Records:
     @property
     def scalars(self) -> tuple[str, ...]:
         """What the clips tell of themselves."""
-        return ('fps', *self.records.scores)
+        return tuple(dict.fromkeys(('fps', *self.records.scores)))
 
     @functools.cached_property
     def text_cache(self) -> TextCache | None:
@@ -129,6 +129,13 @@ class Records:
         if self.text_cache:
             record_index.check_captions(self, index)
         return index
+
+    drawn = 3  # numbers that the text of a clip hangs on: of its record, and the seconds where it begins and ends
+
+    def told_of(self, drawn: np.ndarray, rng: np.random.Generator) -> dict:
+        """The text of a clip with these clip['drawn']: that of `draw` with such an rng."""
+        rng.random(4)  # how the clip is cut
+        return self._text(drawn, rng)
 
     def identity(self) -> str:
         """What a run that goes on must find again: how many clips, and of which records."""
@@ -162,10 +169,11 @@ class Records:
                 self._broken(number, f'record {number} ({record.key}): {error}')
                 continue
             self._tally.add(replaced_clips=attempt > 0, short_clips=padded)
+            drawn = np.array([number, *window])
             scalars = {name: record.scores.get(name, np.nan) for name in self.records.scores}
             scalars |= {'fps': (self.fps or record.fps) / self.stride}
             told = {'label': np.int32(self._labels[number]), 'scalars': scalars}
-            return picture | told | self._text(record, window, rng)
+            return picture | told | self._text(drawn, rng) | {'drawn': drawn}
         raise UserError(f'config.data.path={self.path}: no record can be read: {self._tally.listed()}')
 
     def _picture(self, number: int, record: Record, part: int, chance, shape):
@@ -187,10 +195,11 @@ class Records:
         times = video.times[taken[0]]
         return {'video': clip}, (float(times.min()), float(times.max()) + 1 / video.fps), padded
 
-    def _text(self, record: Record, window, rng) -> dict:
+    def _text(self, drawn, rng) -> dict:
         if not self.text_cache:
             return {}
-        caption = caption_of(record.captions, window, rng)
+        number, *window = drawn.tolist()
+        caption = caption_of(self.records.captions(int(number)), window, rng)
         self._tally.add(clips_without_text=caption is None)
         return no_text(self.text_cache.shape) if caption is None else self.text_cache[caption.text]
 

@@ -25,8 +25,9 @@ def told(clip: dict, names: Sequence[str]) -> dict:
 
 
 def given(source) -> tuple[str, ...]:
-    """All that clips of this source can tell."""
-    return tuple(dict.fromkeys((*getattr(source, 'scalars', ()), *SCALARS)))
+    """All that clips of this source can tell: nothing is measured of latents."""
+    measured = () if getattr(source, 'latents', ('',))[0] else SCALARS
+    return tuple(dict.fromkeys((*getattr(source, 'scalars', ()), *measured)))
 
 
 def check(source, names: Sequence[str]) -> None:

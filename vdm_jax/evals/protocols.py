@@ -16,7 +16,7 @@ from typing import Protocol as Interface
 import numpy as np
 
 from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.data.clips import batch_of, stack
+from vdm_jax.data.clips import batch_of, stack, videos_of
 from vdm_jax.data.order import order_of
 from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
@@ -117,10 +117,9 @@ class Recall:
 
     def score(self, videos, asks, source, held_out, config):
         clips = self.clips(source, config)
+        real = videos_of(clips)
         own = np.array([np.flatnonzero(clips['label'] == label)[0] for label in asks['label']])
-        decibels = np.stack(
-            [frames.psnr(np.broadcast_to(video, clips['video'].shape), clips['video']) for video in videos]
-        )
+        decibels = np.stack([frames.psnr(np.broadcast_to(video, real.shape), real) for video in videos])
         found = decibels[np.arange(len(own)), own]
         figures = {
             f'label_{label}': {'psnr_db': float(value)} for label, value in zip(asks['label'], found, strict=True)
@@ -163,14 +162,14 @@ class FramePrediction:
             )
         clips = self.clips(held_out, config)
         told = {name: clips[name] for name in ('label', *TEXT) if name in clips}
-        told['frames'] = clips['video'][:, : config.context]
+        told['frames'] = videos_of(clips)[:, : config.context]
         return {name: np.repeat(each, config.per_clip, 0) for name, each in told.items()}  # those of a clip together
 
     def clips(self, held_out, config):
         return batch_of(held_out, order_of(held_out, min(config.real, len(held_out)), shuffle=False).ids(0))
 
     def score(self, videos, asks, source, held_out, config):
-        clips, k = self.clips(held_out, config)['video'], config.context
+        clips, k = videos_of(self.clips(held_out, config)), config.context
         true, predicted = clips[:, k:], videos[:, k:]
         copy, mean = (floors := prediction.floors(clips[:, :k], true)).values()
         figures = prediction.figures(predicted.reshape(len(true), config.per_clip, *true.shape[1:]), true)

@@ -1,0 +1,1 @@
+"""BAIR robot pushing: README.md says what it is and how it lies on disk."""

@@ -1,0 +1,1 @@
+"""FaceForensics: README.md says what it is and how it lies on disk."""

@@ -1,0 +1,1 @@
+"""ImageNet: README.md says what it is and how it lies on disk."""

@@ -1,0 +1,1 @@
+"""Kinetics-600: README.md says what it is and how it lies on disk."""

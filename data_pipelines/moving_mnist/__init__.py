@@ -1,0 +1,1 @@
+"""Moving MNIST: README.md says what it is and how it lies on disk."""

@@ -1,0 +1,1 @@
+"""SkyTimelapse: README.md says what it is and how it lies on disk."""

@@ -1,0 +1,1 @@
+"""UCF-101: README.md says what it is and how it lies on disk."""

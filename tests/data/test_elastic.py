@@ -1,0 +1,94 @@
+"""Two sets of records, filtered, mixed and in buckets: one stream, whoever reads it and wherever it is entered."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.data.small_set import mp4, record, write_set
+from vdm_jax.data.bucketed import Bucketed
+from vdm_jax.data.mixture import Mixture
+from vdm_jax.data.order import order_of
+from vdm_jax.data.pipeline import batches
+from vdm_jax.data.record_source import Records
+from vdm_jax.data.records import Caption
+
+pytest.importorskip('av')
+
+
+@pytest.fixture(scope='module')
+def sets(tmp_path_factory):
+    """Videos of two lengths and scores, and images."""
+    path, names = tmp_path_factory.mktemp('sets'), 'abcdefghij'
+    videos = [
+        record(name, 9 + 4 * (i % 2), tint=20 * i, scores={'motion': i / 10}, captions=(Caption(name),))
+        for i, name in enumerate(names)
+    ]
+    images = [dataclasses.replace(record(f'i{i}', 1, 9 * i), video=mp4(1, 9 * i, 24), width=24) for i in range(6)]
+    return write_set(path / 'videos', videos, 3), write_set(path / 'images', images, 1)
+
+
+def source(sets, threads=2):
+    videos, images = sets
+    parts = (
+        Records(path=videos, filters=('motion>=0.2',), clips=2, crop='random', flip=True),
+        Records(path=images, flip=True),
+    )
+    mixture = Mixture(parts, (0.8, 0.2), 'none', threads=threads, prefetch=4)
+    return Bucketed(mixture, ('12x16x24@3', '8x16x24@4', '1x16x16@2'))
+
+
+def stream(sets, start, stop, hosts=1, threads=2):
+    """The global batches of these steps, as so many hosts read them: each its part of a batch, which is filled up with
+    its own first rows until all have as many."""
+    found = []
+    for host in range(hosts):
+        own = source(sets, threads)
+        order = order_of(own, 4, seed=7)
+        rows = [np.arange(-(-batch // hosts) * hosts).reshape(hosts, -1)[host] % batch for batch in order.batches]
+        with batches(own, order, start, stop, rows, ('fps', 'motion')) as steps:
+            found.append(list(steps))
+    sizes = [order.batches[order.bucket(step)] for step in range(start, stop)]
+    return [
+        {name: np.concatenate([part[name] for part in parts])[:size] for name in parts[0]}
+        for size, parts in zip(sizes, zip(*found, strict=True), strict=True)
+    ]
+
+
+@pytest.fixture(scope='module')
+def whole(sets):
+    return stream(sets, 0, 24)
+
+
+def test_all_three_buckets_come_and_filtered_records_do_not(sets, whole):
+    assert {batch['video'].shape for batch in whole} == {(3, 12, 16, 24, 3), (4, 8, 16, 24, 3), (2, 1, 16, 16, 3)}
+    own = source(sets)
+    assert len(own) == 2 * 8 + 6 and own.notes()[-1].startswith('in no bucket: 0 of 22')
+
+
+@pytest.mark.parametrize('start, hosts, threads', [(0, 2, 0), (0, 3, 4), (0, 4, 1), (9, 1, 5), (10, 3, 2)])
+def test_the_stream_is_the_same_element_for_element(sets, whole, start, hosts, threads):
+    for found, wanted in zip(stream(sets, start, 24, hosts, threads), whole[start:], strict=True):
+        assert found.keys() == wanted.keys()
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, wanted[name])
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda own: dataclasses.replace(own, buckets=own.buckets[:2]),
+        lambda own: mixed(own, filters=('motion>=0.3',)),
+        lambda own: mixed(own, clips=3),
+    ],
+    ids=['buckets', 'filters', 'clips'],
+)
+def test_another_choice_is_another_identity(sets, change):
+    own = source(sets)
+    assert own.identity() == source(sets, threads=9).identity() != change(own).identity()
+
+
+def mixed(own, **fields):
+    first, *rest = own.clips.sources
+    parts = (dataclasses.replace(first, **fields), *rest)
+    return dataclasses.replace(own, clips=dataclasses.replace(own.clips, sources=parts))

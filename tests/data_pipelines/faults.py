@@ -1,0 +1,27 @@
+"""What can befall a worker, in place of data_pipelines.pool.make."""
+
+import os
+import time
+from pathlib import Path
+
+from data_pipelines import pool
+
+
+def sometimes(item, recipe, folder):
+    """Hangs, dies, or fails as the name of the item says; else does the work."""
+    if 'hangs' in item.name:
+        time.sleep(1000)
+    if 'dies' in item.name:
+        os.kill(os.getpid(), 11)
+    if 'exits' in item.name:
+        os._exit(3)
+    if 'fails' in item.name:
+        raise RuntimeError('no fault of the item')
+    pool.make(item, recipe, folder)
+
+
+def endless(item, recipe, folder):
+    """Notes who works, then goes on for ever."""
+    Path(folder, item.name).write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.1)

@@ -1,0 +1,138 @@
+"""Records of latents: they train a network as the clips that they are of, by the codec that made them alone."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from data_pipelines.cache_latents import cache
+from data_pipelines.cache_text import cache as cache_text
+from data_pipelines.cache_text import texts_of
+from tests.data.small_set import record, write_set
+from vdm_jax.build import experiment_from
+from vdm_jax.data.bucketed import Bucketed
+from vdm_jax.data.clips import batch_of
+from vdm_jax.data.mixture import Mixture
+from vdm_jax.data.order import order_of
+from vdm_jax.data.pipeline import batches
+from vdm_jax.data.record_source import Records
+from vdm_jax.data.records import Caption, Record
+from vdm_jax.errors import UserError
+from vdm_jax.evals.protocols import EvaluateConfig
+from vdm_jax.pretrained import weights
+from vdm_jax.run import Run
+from vdm_jax.text.hashing import Hashing
+
+VAE = {'channels': (4, 4, 8), 'patch': 2, 'blocks': 1, 'groups': 2, 'latent': 2}
+CLIPS = {'source': 'bouncing_balls', 'frames': 5, 'pixels': 16, 'size': 3}
+DEVICES = jax.devices()[:1]
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """An autoencoder's weights, nothing learned, and a set of the latents that they make of three clips."""
+    place = tmp_path_factory.mktemp('latents')
+    vae = Run(experiment_from({'data': CLIPS, 'model': {'name': 'video_vae', **VAE}}), DEVICES)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), vae.abstract.params)
+    weights.save(place / 'vae.safetensors', params, {'step': 0, 'config': vae.resolved})
+    codec = run_of(place, CLIPS)
+    clips = batch_of(codec.source, range(3))
+    moments = np.asarray(codec.experiment.codec.moments(codec.frozen['codec'], clips['video']))
+    about = {'frames': 5, 'height': 16, 'width': 16, 'fps': 8.0, 'codec': codec.codec_fingerprint}
+    records = [
+        Record(f'{i}', latents=each, label=int(label), **about)
+        for i, (each, label) in enumerate(zip(moments, clips['label'], strict=True))
+    ]
+    write_set(place / 'set', records, shards=1)
+    write_set(place / 'others', [dataclasses.replace(each, codec='ab12') for each in records], shards=1)
+    return place
+
+
+def run_of(place, data):
+    codec = {'name': 'video_vae', 'path': f'{place}/vae.safetensors', 'sample': True, 'model': VAE}
+    model = {'depth': 2, 'width': 16, 'heads': 2, 'patch': 1, 'classes': 2}
+    return Run(experiment_from({'data': data, 'codec': codec, 'model': model, 'train': {'batch_size': 3}}), DEVICES)
+
+
+def records(place, name='set', **fields):
+    return {'source': 'records', 'path': f'{place}/{name}', 'frames': 5, 'pixels': 16, 'label': 'label', **fields}
+
+
+def test_they_train_as_their_clips_do(place):
+    clips, latents = run_of(place, CLIPS), run_of(place, records(place))
+    latents.check()
+    params = clips.create().params
+    losses = [
+        run.validation_step(params, run.to_global(batch_of(run.source, range(3))), 0, run.frozen).loss
+        for run in (clips, latents)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_a_changed_codec_is_refused_with_both_hashes(place):
+    run = run_of(place, records(place, 'others'))
+    with pytest.raises(UserError) as error:
+        run.check()
+    assert f'config.codec: its weights are {run.codec_fingerprint}, and the latents' in str(error.value)
+    assert 'were made with ab12' in str(error.value)
+    pixels = Run(dataclasses.replace(run.experiment, codec=experiment_from({}).codec), DEVICES)
+    with pytest.raises(UserError, match='config.codec: its weights are none, and the latents of config.data were made'):
+        pixels.check()
+
+
+def test_latents_of_other_clips_are_refused(place):
+    with pytest.raises(
+        UserError, match=r'holds latents \(2, 2, 2, 4\) .*of clips \(5, 16, 16\) .* wants .*\(9, 16, 16'
+    ):
+        run_of(place, records(place, frames=9)).check()
+
+
+def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
+    run = run_of(place, records(place))
+    source, others = run.source, Records(f'{place}/others', frames=5, pixels=16)
+    for data in (Bucketed(source, ('5x16x16@3',)), Mixture((source, source), labels='shared')):
+        mixed = Run(dataclasses.replace(run.experiment, data=data), DEVICES)
+        mixed.check()
+        assert mixed.source[0]['moments'].shape == (2, 2, 2, 4) and 'video' not in mixed.source[0]
+    with pytest.raises(UserError, match='config.data.sources: the codec of latents is .* of item 0 and ab12 of item 1'):
+        Mixture((source, others)).latents  # noqa: B018
+
+
+def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
+    run = run_of(place, records(place))
+    config = EvaluateConfig(context=2)
+    for protocol in ('frame_prediction', 'recall'):
+        with pytest.raises(UserError, match='config.data: its clips are latents, and their pictures are asked for'):
+            asks = run.protocol(protocol).asks(run.source, run.held_out, config)
+            run.protocol(protocol).score(np.zeros((1, 5, 16, 16, 3), np.uint8), asks, run.source, run.held_out, config)
+    model = dataclasses.replace(run.experiment.model, scalars=('motion',))
+    with pytest.raises(UserError, match='config.model.scalars=motion: clips of this source tell fps; choose'):
+        Run(dataclasses.replace(run.experiment, model=model), DEVICES).check()
+
+
+def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tmp_path):
+    """Those that hold for each clip, one of them drawn, the same as without a cache; made before there were texts."""
+    told = [(Caption('early', 1.0, 0.0, 0.5), Caption('late', 1.0, 0.5, 2.0)), (), (Caption('a'), Caption('b c'))]
+    videos = [record(f'{i}', 16, 60 * i, captions=captions) for i, captions in enumerate(told)]
+    data = records(place, label='none', start='first') | {'path': write_set(tmp_path / 'set', videos, shards=1)}
+    cache(run_of(place, data), tmp_path / 'latents', 3)
+    cache_text(texts_of([data['path']])[0], Hashing(8, 2), tmp_path / 'texts')
+    run = run_of(place, data | {'text': f'{tmp_path}/texts'})
+    cached = Run(dataclasses.replace(run.experiment, latents=f'{tmp_path}/latents'), DEVICES)
+    drawn = []
+    for each in (run, cached):
+        order = order_of(each.source, 3, seed=1)
+        with batches(each.training_source, order, stop_step=8) as stream:
+            drawn.append([(batch['text'], batch['text_mask']) for batch in stream])
+    np.testing.assert_array_equal(*(np.concatenate([text for text, _ in each]) for each in drawn))
+    lengths = {int(count) for _, mask in drawn[1] for count in mask.sum(1)}
+    assert lengths == {0, 1, 2}
+    mixed = Mixture((cached.source, dataclasses.replace(cached.source, text=None)))
+    assert mixed.drawn == 4 and len(mixed[4]['drawn']) == 4
+    rng = lambda: np.random.default_rng(2)
+    for i in (0, 2, 5):
+        clip = mixed.draw(i, rng())
+        again = mixed.told_of(clip['drawn'], rng())
+        np.testing.assert_array_equal(again['text'], clip['text'])
