@@ -54,9 +54,9 @@ def run(arguments) -> int:
         shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
         print(f'{summary(out, read_manifest(out))}\nit was built before; nothing was done')
         return 0
-    folder, versions = begin
+    folder, versions, lock = begin
     try:
-        with begun.lock(folder):
+        with lock:
             _make_parts(arguments, listing.items, recipe, folder)
             with _bar('records', 0) as bar:
                 manifest = assemble(out, folder, listing, recipe, versions, bar)

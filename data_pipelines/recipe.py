@@ -22,10 +22,14 @@ from vdm_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Limits(decode.Limits):
-    """What one file may ask for: one that asks for more is broken. As vdm_jax.data.decode has them, and `time`: seconds
-    of work on it, from its start to the last of its clips."""
+    """What one file may ask for: one that asks for more is broken. As vdm_jax.data.decode has them, and
+
+    time: seconds of work on it, from its start to the last of its clips. memory: bytes of its worker's process, which
+    has 0.3 GB before it begins (Linux; elsewhere it is not held to it).
+    """
 
     time: float = 3600.0
+    memory: int = 2**32  # 8K takes 2.7 GB
 
 
 @dataclasses.dataclass(frozen=True)
