@@ -52,6 +52,8 @@ def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict, TextIO
     os.makedirs(folder, exist_ok=True)
     with contextlib.ExitStack() as until_here:
         locked = until_here.enter_context(lock(folder))  # before a look at what another one may be about to write
+        if os.path.exists(manifest):  # of a build that has ended just now
+            return begin(out, listing, recipe)
         if os.path.exists(state):
             _compare(out, _read(state, out), about)
         for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones

@@ -47,15 +47,17 @@ def run(arguments) -> int:
     recipe = read_recipe(arguments.recipe, arguments.assignments, datasets.recipe_of(arguments.dataset))
     out = os.path.normpath(arguments.out)
     places.try_writing(out, False)
+    if os.path.isdir(arguments.source) and _within(out, arguments.source):
+        raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
     listing = _listing(arguments)
     recipe.check({name for item in listing.items for name in item.scores})
-    begin = begun.begin(out, listing, recipe)
-    if begin is None:
-        shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
-        print(f'{summary(out, read_manifest(out))}\nit was built before; nothing was done')
-        return 0
-    folder, versions, lock = begin
     try:
+        begin = begun.begin(out, listing, recipe)
+        if begin is None:
+            shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
+            print(f'{summary(out, read_manifest(out))}\nit was built before; nothing was done')
+            return 0
+        folder, versions, lock = begin
         with lock:
             _make_parts(arguments, listing.items, recipe, folder)
             with _bar('records', 0) as bar:
@@ -70,6 +72,11 @@ def run(arguments) -> int:
     if not manifest['clips']['kept']:
         raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
     return 0
+
+
+def _within(path, folder):
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath([path, folder]) == folder
 
 
 def _listing(arguments):

@@ -10,6 +10,8 @@ import functools
 import tomllib
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from data_pipelines import scores
 from data_pipelines.clips import Clips
 from data_pipelines.duplicates import Duplicates
@@ -18,6 +20,9 @@ from vdm_jax.config import override, to_dataclass, to_dict
 from vdm_jax.data import decode
 from vdm_jax.data.filters import FACTS, Filters, parse
 from vdm_jax.errors import UserError
+
+LEAST_MEMORY = 2**29
+TEXTS = 'label_name', 'source'  # among FACTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,11 @@ class Limits(decode.Limits):
 
     time: float = 3600.0
     memory: int = 2**32  # 8K takes 2.7 GB
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.memory < LEAST_MEMORY:
+            raise UserError(f'recipe.limits.memory is {self.memory}; a worker takes {LEAST_MEMORY} before long')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +74,14 @@ class Recipe:
         return parse(self.filters, 'recipe.filters')
 
     def check(self, listed: Iterable[str]) -> None:
-        """Raises: UserError for a filter on what there is not; listed: names of scores that the source gives."""
+        """Raises: UserError for a filter on what there is not, or is of another kind; listed: names of scores that the
+        source gives."""
         if taken := sorted(set(listed) & set(scores.SCORES)):
             raise UserError(
                 f'--source: {taken[0]} is a score that is measured here; give that of the source another name'
             )
-        self.conditions.check([*FACTS, *scores.SCORES, *listed])
+        nothing = {name: np.zeros(1) for name in (*FACTS, *scores.SCORES, *listed)}
+        self.conditions.keep(nothing | {name: np.array([''], object) for name in TEXTS})
 
     def as_dict(self) -> dict:
         """Nested plain values, every default among them."""

@@ -11,7 +11,7 @@ pytest.importorskip('pebble')
 
 from data_pipelines import parts, pool  # noqa: E402, want the libraries above
 from data_pipelines.listing import Item  # noqa: E402
-from data_pipelines.recipe import Recipe, read_recipe  # noqa: E402
+from data_pipelines.recipe import Limits, Recipe, read_recipe  # noqa: E402
 from tests.data_pipelines import bad_videos, faults  # noqa: E402
 
 
@@ -45,9 +45,10 @@ def test_a_worker_is_held_to_its_memory(folder):
     path = Path(folder, 'claims.mp4')
     bad_videos.claiming(path, 40_000_000)  # an index of 1.4 GB
     items = [Item('claims', str(path)), Item('next', '', problem='missing: no such file')]
-    pool.run(items, read_recipe(assignments=['--recipe.limits.memory=500_000_000']), folder, 1, print, faults.measured)
+    recipe = Recipe(limits=Limits(memory=2**29))
+    pool.run(items, recipe, folder, 1, lambda item: None, faults.measured)
     fates = [parts.index(parts.path_of(folder, item.name))['input']['fate'] for item in items]
-    assert fates == ['broken', 'broken'] and int(Path(folder, 'claims').read_text()) < 500_000_000
+    assert fates == ['broken', 'broken'] and int(Path(folder, 'claims').read_text()) < 2**29
 
 
 def test_what_is_no_fault_of_an_item_ends_the_build(folder):
