@@ -45,11 +45,11 @@ def run(arguments) -> int:
     if arguments.engine and arguments.runner != 'beam':
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
     recipe = read_recipe(arguments.recipe, arguments.assignments, datasets.recipe_of(arguments.dataset))
+    places.try_writing(arguments.out, False)
     out = os.path.normpath(arguments.out)
-    places.try_writing(out, False)
+    listing = _listing(arguments)
     if os.path.isdir(arguments.source) and _within(out, arguments.source):
         raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
-    listing = _listing(arguments)
     recipe.check({name for item in listing.items for name in item.scores})
     try:
         begin = begun.begin(out, listing, recipe)

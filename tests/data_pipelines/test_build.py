@@ -303,6 +303,12 @@ def test_a_full_disk_under_a_shard_is_told_in_a_line_and_gone_on_from(built, sou
     assert build(source, tmp_path / 'set') == 0 and content(tmp_path / 'set') == content(built)
 
 
+def test_a_set_in_a_store_is_refused(source, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert build(source, 'gs://bucket/set') == 2
+    assert '--out=gs://bucket/set: is not on this machine' in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_a_set_inside_of_its_source_is_refused(source, capsys):
     assert build(source, source / 'set') == 2
     assert 'of which it would be a part' in capsys.readouterr().err and not (source / 'set').exists()
