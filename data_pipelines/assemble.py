@@ -28,9 +28,9 @@ from vdm_jax.data.records import BadRecordError
 from vdm_jax.errors import UserError
 
 
-def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, bar) -> dict:
-    """Makes the set in `out` of the parts in `folder`, which are used up; returns the manifest. bar: of progress in
-    records, as tqdm has them.
+def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, bar) -> None:
+    """Makes the set in `out` of the parts in `folder`, which are used up. bar: of progress in records, as tqdm has
+    them.
 
     Raises: UserError where a part was damaged since it was written.
     """
@@ -69,7 +69,6 @@ def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: 
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + '\n'
     store(os.path.join(out, MANIFEST), text.encode(), os.path.join(folder, 'manifest.new'))
-    return manifest
 
 
 def _plan(folder, listing, recipe):

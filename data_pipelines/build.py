@@ -65,8 +65,9 @@ def run(arguments) -> int:
         raise UserError(f'--out={out}: {error.strerror or error}; mend that, and the same command goes on') from None
     _clear(os.path.join(out, begun.WORK))
     manifest = read_manifest(out)
-    print(summary(out, manifest) + ('\nit was built before; nothing was done' if begin is None else ''))
+    print(summary(out, manifest))
     if begin is None:
+        print('it was built before; nothing was done')
         return 0
     if not manifest['clips']['kept']:
         raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
