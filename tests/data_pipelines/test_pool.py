@@ -43,7 +43,7 @@ def test_what_hangs_or_kills_its_worker_is_broken_and_the_rest_goes_on(folder):
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='limits of memory hold on Linux')
 def test_a_worker_is_held_to_its_memory(folder):
     path = Path(folder, 'claims.mp4')
-    bad_videos.claiming(path, 40_000_000)  # an index of 1.4 GB
+    bad_videos.claiming(path, 40_000_000)  # whose index takes 3 GB
     items = [Item('claims', str(path)), Item('next', '', problem='missing: no such file')]
     recipe = Recipe(limits=Limits(memory=2**29))
     pool.run(items, recipe, folder, 1, lambda item: None, faults.measured)
