@@ -72,7 +72,7 @@ def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about
 
 
 def _plan(folder, items, recipe, listed):
-    """{shards: [[[name, [[place, size, sha256], ...]], ...], ...], rows: of INPUTS, counts, names}."""
+    """{shards: [[[name, [[place, size, digest], ...]], ...], ...], rows: of INPUTS, counts, names}."""
     found = {item.name: parts.index(parts.path_of(folder, item.name)) for item in items}
     for name, part in found.items():
         if part is None:
@@ -91,7 +91,7 @@ def _plan(folder, items, recipe, listed):
         rows.append({'input': item.name, 'listed': listed[item.name], 'clips': len(kept), **whole})
         rows += [{'input': item.name, 'fate': 'dropped', **clip} for clip in dropped]
         if kept:
-            picked.append([item.name, [[clip['place'], clip['size'], clip['sha256']] for clip in kept]])
+            picked.append([item.name, [[clip['place'], clip['size'], clip['digest']] for clip in kept]])
         fates[whole['fate']] += 1
         reasons['inputs'].update([whole['reason']] if whole['reason'] else [])
         reasons['clips'].update(clip['reason'] for clip in dropped)

@@ -49,7 +49,7 @@ def _write(file, outcomes):
         row['scores'] = {name: float(outcome.scores[name]) for name in sorted(outcome.scores)}
         if outcome.record is not None:
             record, data = outcome.record, to_bytes(outcome.record)
-            row |= {'place': file.tell(), 'size': len(data), 'sha256': hashlib.sha256(data).digest()}
+            row |= {'place': file.tell(), 'size': len(data), 'digest': hashlib.sha256(data).digest()}
             row |= {'captions': len(record.captions)}
             row |= {'pixels': record.height * record.width, 'seconds': record.frames / record.fps}
             file.write(data)
@@ -64,7 +64,7 @@ def _write(file, outcomes):
 
 def index(path: str) -> dict | None:
     """{'input': the fields of Input, 'clips': [{key, start, end, reason, detail, hashes, scores}]} of a part, in a kept
-    clip also {place, size, sha256, captions, pixels, seconds} of its record; None where there is no whole part."""
+    clip also {place, size, digest, captions, pixels, seconds} of its record; None where there is no whole part."""
     try:
         with open(path, 'rb') as file:
             file.seek(-16, os.SEEK_END)
@@ -78,7 +78,7 @@ def index(path: str) -> dict | None:
 
 
 def records(path: str, places: Iterable[tuple[int, int, bytes]]) -> Iterator[Record]:
-    """The records at these (place, size, sha256) of a part. Raises: UserError where one is not what was written."""
+    """The records at these (place, size, sha256 digest) of a part. Raises: UserError where one is not what was written."""
     with open(path, 'rb') as file:
         for place, size, digest in places:
             file.seek(place)
