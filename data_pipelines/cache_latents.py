@@ -7,6 +7,7 @@ training draws them, from the experiment's seed.
 
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import math
 import shutil
@@ -21,7 +22,7 @@ from vdm_jax.build import read_experiment
 from vdm_jax.cli import prepare
 from vdm_jax.codecs.video_codec import statistics
 from vdm_jax.data import latent_set
-from vdm_jax.data.latent_set import LatentSet, PartWriter, part_file, told_dtype
+from vdm_jax.data.latent_set import LatentSet, PartWriter, bucket_directory, part_file, told_dtype
 from vdm_jax.data.order import VIEW_STREAM, philox
 from vdm_jax.data.scalars import given, told
 from vdm_jax.errors import UserError
@@ -63,6 +64,13 @@ def made(arguments):
     if 'codec' not in here.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
     cache(here, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
+    if processes.first():
+        for _, directory, _ in pieces(here, out):
+            report(directory)
+
+
+def report(out: Path) -> None:
+    """Says what there is, and what to normalise it by."""
     there = LatentSet(str(out), f'--out={out}')
     about = there.about
     size = sum((out / part_file('moments', number, about['parts'])).stat().st_size for number in range(about['parts']))
@@ -79,26 +87,39 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
 
     Raises:
       UserError: a number is not 1 or more, the directory holds latents of another codec, of other clips, or made
-        otherwise, or there is no room for them.
+        otherwise, there is no room for them, or the clips are latents already.
     """
     for name, value in (('batch', batch), ('views', views), ('parts', parts)):
         if value is not None and value < 1:
             raise UserError(f'--{name}={value}: want 1 or more')
+    if getattr(run.source, 'moments_shape', None):
+        raise UserError('config.data: its clips are latents already; train on them as they are')
     same(run.encoding)
-    about = processes.by_first(lambda: begun(run, out, views, dtype, parts))
-    ours = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
     moments = jax.jit(run.experiment.codec.moments)
     with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.source.threads, 1)) as pool:
         size, weights = padded(batch, run.mesh), run.frozen['codec']
         encode = lambda video: moments(weights, to_global({'video': video}, run.mesh, size)['video'])
-        progress = Progress()
-        writers = [guarded(out, lambda number=number: PartWriter(out, about, int(number))) for number in ours]
-        progress.left = sum(writer.total - writer.done for writer in writers)
-        for writer in writers:
-            fill(writer, run.source, about, size, encode, pool, progress)
-    while latent_set.all_done(out, about) < about['count'] * about['views']:  # however long the others take
-        time.sleep(1)
+        for source, directory, shape in pieces(run, out):
+            begin = functools.partial(begun, run, source, shape, directory, views, dtype, parts)
+            about = processes.by_first(begin)
+            ours = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
+            writers = [guarded(directory, functools.partial(PartWriter, directory, about, int(n))) for n in ours]
+            progress = Progress(sum(writer.total - writer.done for writer in writers))
+            for writer in writers:
+                fill(writer, source, about, size, encode, pool, progress)
+            while latent_set.all_done(directory, about) < about['count'] * about['views']:  # however long others take
+                time.sleep(1)
     processes.gather('')
+
+
+def pieces(run, out: Path) -> list:
+    """(clips of one shape, where their latents go, the shape of those): of each bucket that has clips."""
+    source = run.source
+    if not hasattr(source, 'within'):
+        return [(source, out, run.latent_shape)]
+    numbers = range(len(run.latent_shapes)) if source.only is None else [source.only]
+    each = [(source.alone(number), bucket_directory(out, source, number)) for number in numbers]
+    return [(*piece, shape) for piece, shape in zip(each, run.latent_shapes, strict=True) if len(piece[0])]
 
 
 def same(made: dict) -> None:
@@ -108,7 +129,7 @@ def same(made: dict) -> None:
         latent_set.agree(f'process {number}', other, said[0])
 
 
-def begun(run, out: Path, views: int, dtype: str, parts: int | None) -> dict:
+def begun(run, source, shape, out: Path, views: int, dtype: str, parts: int | None) -> dict:
     """about.json of the directory, written now if nothing is there yet."""
     where, made, seed = f'--out={out}', run.encoding, run.experiment.seed if views > 1 else None
     there = latent_set.read_about(out, where)
@@ -120,15 +141,15 @@ def begun(run, out: Path, views: int, dtype: str, parts: int | None) -> dict:
             if found != value:
                 raise UserError(f'{where}: begun with {name}={found}, and asked for {value}; name another directory')
         return there
-    *grid, channels = run.latent_shape
-    size = len(run.source) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
+    *grid, channels = shape
+    size = len(source) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
     if size > (free := shutil.disk_usage(out).free):
         raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
-    about = {'version': latent_set.VERSION, 'made': made, 'count': len(run.source), 'views': views, 'dtype': dtype}
-    about |= {'shape': [*grid, 2 * channels], 'scalars': list(given(run.source)), 'seed': seed}
-    about |= {'drawn': getattr(run.source, 'drawn', 0)}
-    about |= {'parts': min(parts or max(jax.process_count(), -(-size // PART_BYTES)), len(run.source))}
+    about = {'version': latent_set.VERSION, 'made': made, 'count': len(source), 'views': views, 'dtype': dtype}
+    about |= {'shape': [*grid, 2 * channels], 'scalars': list(given(source)), 'seed': seed}
+    about |= {'drawn': getattr(source, 'drawn', 0)}
+    about |= {'parts': min(parts or max(jax.process_count(), -(-size // PART_BYTES)), len(source))}
     latent_set.write_whole(out / latent_set.ABOUT, json.dumps(about, indent=1))
     return about
 
@@ -191,8 +212,8 @@ def guarded(where, action):
 class Progress:
     """How far the first process is, on the console."""
 
-    def __init__(self):
-        self.left, self._made, self._began = 0, 0, time.monotonic()
+    def __init__(self, left: int):
+        self.left, self._made, self._began = left, 0, time.monotonic()
 
     def add(self, count: int) -> None:
         self._made, self.left = self._made + count, self.left - count

@@ -86,6 +86,8 @@ def read_recipe(path: str | None = None, assignments: list[str] = (), base: Mapp
             raise UserError(f'--recipe={path}: {error.strerror}') from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f'--recipe={path} is no TOML: {error}') from None
-    for name, group in (base or {}).items():
-        groups[name] = group | groups.get(name, {}) if isinstance(group, Mapping) else groups.get(name, group)
+    for name, below in (base or {}).items():
+        own = groups.setdefault(name, below)
+        if isinstance(own, Mapping) and isinstance(below, Mapping):
+            groups[name] = {**below, **own}
     return to_dataclass(Recipe, override(groups, list(assignments), 'recipe'), {}, 'recipe')

@@ -10,6 +10,7 @@ import time
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from vdm_jax.data import rates
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.parallel.hardware import peak_flops
@@ -25,12 +26,12 @@ def measure(run, steps: int | None = None) -> dict:
     fetched meanwhile. data_wait_share is the share of that time spent waiting for a batch with no step under way: a
     fetch counts whole where the step had ended before the batch was there. synthetic_step_seconds is the median of as
     many steps, in turns with the others, on one batch that stays where it is: what the loader costs in all is
-    real_over_synthetic. FLOPs are the analytic count (multiply-add = 2, 3x the forward pass and once more for
-    self-conditioning, no rematerialisation), and mfu their share of the devices' bfloat16 peak, None where that is not
-    known. Where the source has buckets, each is measured by itself: {'buckets': {name: what is said here}}. `cold` is
-    with an empty compilation cache, `warm` with what the cold start left in it: compile_seconds for
-    the training step alone (compiling, or loading), first_step_seconds from nothing to the end of the first step,
-    everything else compiled on the way too.
+    real_over_synthetic. How fast clips come with no step beside them is what data/rates.py says. FLOPs are the analytic
+    count (multiply-add = 2, 3x the forward pass and once more for self-conditioning, no rematerialisation), and mfu
+    their share of the devices' bfloat16 peak, None where that is not known. Where the source has buckets, each is
+    measured by itself: {'buckets': {name: what is said here}}. `cold` is with an empty compilation cache, `warm` with
+    what the cold start left in it: compile_seconds for the training step alone (compiling, or loading),
+    first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
     """
     if len(run.batch_sizes) > 1:
         return {
@@ -63,6 +64,7 @@ def measure(run, steps: int | None = None) -> dict:
         'data_wait_share': sum(waits) / sum(seconds),
         'synthetic_step_seconds': statistics.median(constant),
         'real_over_synthetic': step / statistics.median(constant),
+        **rates.measure(run.training_source, run.experiment.seed),
         'checkpoint_stall_seconds': stall,
         'checkpoint_write_seconds': written,
         'cold': cold,

@@ -68,7 +68,8 @@ class Run:
         """Clips, config and weights that the latents of the source's clips are made with, as JSON values by name."""
         after = [f'config.codec.{name}' for name in AFTER]
         codec = {k: v for k, v in flat(self.experiment.codec, 'config.codec').items() if k not in after}
-        return {'clips': self.clips} | self.drawing | codec | {'weights': self.codec_fingerprint}
+        clips = {key: value for key, value in self.drawing.items() if not key.endswith('.only')}  # a bucket, or all
+        return {'clips': self.clips} | clips | codec | {'weights': self.codec_fingerprint}
 
     @property
     def drawing(self) -> dict:
@@ -114,7 +115,7 @@ class Run:
     def alone(self, bucket: int) -> 'Run':
         """The run with one of its source's buckets alone."""
         e = self.experiment
-        data = dataclasses.replace(self.source, only=bucket)
+        data = self.source.alone(bucket)
         train = dataclasses.replace(e.train, batch_size=self.batch_sizes[bucket])
         return Run(dataclasses.replace(e, data=data, train=train), self.devices)
 

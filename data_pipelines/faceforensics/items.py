@@ -33,7 +33,7 @@ def items(root, split):
     if split != 'all' and not parts and split != 'train':
         raise UserError(f'--split={split}: {root} has no {split}/; without such folders everything is train')
     found = []
-    for part in ([split] if split in parts else parts or ['']):
+    for part in [split] if split in parts else parts or ['']:
         inside = next((name for name in ('original', 'videos') if os.path.isdir(os.path.join(root, part, name))), '')
         found += layout.clips(root, os.path.join(part, inside), part or 'train', FPS)
     return found

@@ -101,6 +101,23 @@ class Bucketed:
         """Which clips of `clips` these are: int64 (len(self),), ascending."""
         return np.flatnonzero(self.bucket_of >= 0 if self.only is None else self.bucket_of == self.only)
 
+    def alone(self, bucket: int) -> 'Bucketed':
+        """The clips of one bucket."""
+        return dataclasses.replace(self, only=bucket)
+
+    def within(self, ids) -> tuple[np.ndarray, np.ndarray]:
+        """(the bucket of each of these clips, its number in that bucket `alone`), int64 each."""
+        clips = self.ids[np.asarray(ids)]
+        return self.bucket_of[clips], self._ranks[clips]
+
+    @functools.cached_property
+    def _ranks(self):
+        ranks = np.zeros_like(self.bucket_of)
+        for number in range(len(self.kinds)):
+            mine = self.bucket_of == number
+            ranks[mine] = np.arange(mine.sum())
+        return ranks
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -203,7 +220,7 @@ class Bucketed:
     @property
     def scored(self) -> 'Bucketed':
         """What samples are scored against: the clips of the first bucket."""
-        return dataclasses.replace(self, only=self.only or 0)
+        return self.alone(self.only or 0)
 
     def test_split(self) -> 'Bucketed':
         held_out = held_out_of(self.clips)

@@ -217,7 +217,7 @@ def read(video, indices, height=None, width=None):
     height, width = height or video.height, width or video.width
     stored = _stored(video, height, width)
     wanted, places = np.unique(indices, return_inverse=True)
-    key = _key_before(video, wanted[0])
+    key = key_before(video, wanted[0])
     if key is None:
         frames = _collect(video, wanted, stored)
     else:
@@ -238,7 +238,7 @@ def stream(video, first=0, stop=None, deinterlace=False):
     stop = video.frames if stop is None else stop
     stored = _stored(video, video.height, video.width)  # the first frame's; a later one may have another size
     whole = deinterlace and video.interlaced  # which looks at the frame before, too
-    frames = _decoded(video, _key_before(video, first), 0 if whole else first)
+    frames = _decoded(video, key_before(video, first), 0 if whole else first)
     due = first
     for number, frame in _whole(frames) if whole else frames:
         if number is None or number < due:
@@ -286,7 +286,7 @@ def _stored(video, height, width):
     return (height, width) if video.rotation % 180 == 0 else (width, height)
 
 
-def _key_before(video, number):
+def key_before(video, number):
     """The timestamp of the last keyframe at or before a frame, None for the start of the file."""
     if video.pts is None:
         return None

@@ -6,7 +6,8 @@
                                       source has it, drawn float64 (k,)
     DIR/done-00000-of-00004           how many of its clips and views, one after the other, are there
 
-View 0 of a clip is the one that evaluation sees, the others were drawn as training draws them.
+View 0 of a clip is the one that evaluation sees, the others were drawn as training draws them. A source in buckets has
+such a directory for each of them, DIR/bucket-00000 and so on.
 """
 
 import dataclasses
@@ -28,6 +29,11 @@ ABOUT = 'about.json'
 def part_file(kind: str, number: int, parts: int) -> str:
     """The name of one part's file: kind is moments, told or done."""
     return f'{kind}-{number:05}-of-{parts:05}' + ('' if kind == 'done' else '.npy')
+
+
+def bucket_directory(directory, source, bucket: int) -> Path:
+    """Where the latents of one bucket of a source are."""
+    return Path(directory) / f'bucket-{bucket:05}' if hasattr(source, 'within') else Path(directory)
 
 
 def bounds(count: int, parts: int) -> np.ndarray:

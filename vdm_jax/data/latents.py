@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vdm_jax.data.latent_set import LatentSet, agree
+from vdm_jax.data.latent_set import LatentSet, agree, bucket_directory
 from vdm_jax.data.order import clip_generator
 from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
@@ -40,20 +40,23 @@ class Latents:
         return self.source[i]
 
     def draw(self, i, rng):
-        batch = self._batch([i], [rng], self._set.about['scalars'])
-        scalars = {name: batch.pop(name)[0] for name in self._set.about['scalars']}
+        names = self._set(int(self._within([i])[0][0])).about['scalars']
+        batch = self._batch([i], [rng], names)
+        scalars = {name: batch.pop(name)[0] for name in names}
         return {name: values[0] for name, values in batch.items()} | {'scalars': scalars}
 
     def gather(self, ids, positions, seed: int, scalars: Sequence[str] = ()) -> dict:
-        """A whole batch: for each of `ids` what `draw` gives at that of `positions` in the run, and these scalars."""
+        """A whole batch, of one bucket: for each of `ids` what `draw` gives at that of `positions` in the run, with
+        these scalars."""
         return self._batch(ids, [clip_generator(seed, int(position)) for position in positions], scalars)
 
     def _batch(self, ids, generators, scalars):
-        ids, views = np.asarray(ids), np.zeros(len(ids), np.int64)
-        if self._set.views > 1:
-            views = np.array([int(rng.random() * self._set.views) for rng in generators])
-        told = self._set.told(ids, views)
-        batch = {'moments': self._set.moments(ids, views), 'label': np.ascontiguousarray(told['label'])}
+        buckets, ids = self._within(ids)
+        there, views = self._set(int(buckets[0])), np.zeros(len(ids), np.int64)
+        if there.views > 1:
+            views = np.array([int(rng.random() * there.views) for rng in generators])
+        told = there.told(ids, views)
+        batch = {'moments': there.moments(ids, views), 'label': np.ascontiguousarray(told['label'])}
         if tell := getattr(self.source, 'told_of', None):
             more = [tell(drawn, rng) for drawn, rng in zip(told['drawn'], generators, strict=True)]
             batch |= {name: np.stack([each[name] for each in more]) for name in more[0]}
@@ -65,15 +68,29 @@ class Latents:
         Raises:
           UserError: they were not, or do not.
         """
-        about = self._set.about
-        agree(self._set.where, about['made'], made)
-        for name in scalars:
-            if name not in about['scalars']:
-                raise UserError(
-                    f'{self._set.where}: they tell {", ".join(about["scalars"])} of their clips, and '
-                    f'config.model.scalars wants {name}; leave it out or make them anew'
-                )
+        for bucket in np.unique(self._within(np.arange(len(self)))[0]):
+            there = self._set(int(bucket))
+            agree(there.where, there.about['made'], made)
+            for name in scalars:
+                if name not in there.about['scalars']:
+                    raise UserError(
+                        f'{there.where}: they tell {", ".join(there.about["scalars"])} of their clips, and '
+                        f'config.model.scalars wants {name}; leave it out or make them anew'
+                    )
+            if getattr(self.source, 'told_of', None) and there.about['drawn'] != self.source.drawn:
+                raise UserError(f'{there.where}: they do not say what captions hang on; make them anew')
+
+    def _within(self, ids):
+        """(the bucket of each clip, its number there)."""
+        ids = np.asarray(ids, np.int64)
+        return self.source.within(ids) if hasattr(self.source, 'within') else (np.zeros_like(ids), ids)
+
+    def _set(self, bucket: int) -> LatentSet:
+        if bucket not in self._sets:
+            path = bucket_directory(self.path, self.source, bucket)
+            self._sets[bucket] = LatentSet(str(path), f'config.latents={path}')
+        return self._sets[bucket]
 
     @functools.cached_property
-    def _set(self) -> LatentSet:
-        return LatentSet(self.path, f'config.latents={self.path}')
+    def _sets(self) -> dict[int, LatentSet]:
+        return {}

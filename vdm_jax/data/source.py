@@ -26,7 +26,8 @@ class Source(Protocol):
     that gives whole batches has `gather(ids, positions, seed, scalars) -> dict`.
     One whose clips can be cut in several shapes says what each has to offer (`extents() -> int64 (N, 3)`: frames,
     height, width), and gives it as (T, H, W) in `clip(i, shape)` and `draw(i, rng, shape)`: `bucketed` asks for it, and
-    then has all its `shapes`, with `batch_sizes(batch)` of each, and `notes()`, lines to say when a run starts.
+    then has all its `shapes`, with `batch_sizes(batch)` of each, and `notes()`, lines to say when a run starts; and
+    `alone(bucket)`, a source of the clips of one, of which `within(ids)` tells the numbers there.
     """
 
     frames: int
