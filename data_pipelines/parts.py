@@ -78,7 +78,7 @@ def index(path: str) -> dict | None:
 
 
 def records(path: str, places: Iterable[tuple[int, int, bytes]]) -> Iterator[Record]:
-    """The records at these (place, size, sha256 digest) of a part. Raises: UserError where one is not what was written."""
+    """The records at these (place, size, sha256) of a part. Raises: UserError where one is not what was written."""
     with open(path, 'rb') as file:
         for place, size, digest in places:
             file.seek(place)
