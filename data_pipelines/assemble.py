@@ -25,6 +25,8 @@ from data_pipelines.manifest import FORMAT, MANIFEST
 from data_pipelines.recipe import Recipe
 from data_pipelines.work import none_kept
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
+from vdm_jax.data.records import BadRecordError
+from vdm_jax.errors import UserError
 
 
 def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about: dict, bar) -> dict:
@@ -53,7 +55,7 @@ def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about
     for name, write, table in ((TABLE, write_table, rows), (INPUTS, write_inputs, plan['rows'])):
         new = os.path.join(folder, 'table.new')
         write(new, table)
-        os.replace(new, os.path.join(out, name))
+        _put(new, os.path.join(out, name))
     manifest = {
         'format': FORMAT,
         **plan['counts'],
@@ -137,10 +139,14 @@ def _shard(out, folder, shard, number, count):
     if not os.path.exists(path):
         new = os.path.join(folder, 'shard.new')
         records = (r for name, places in shard for r in parts.records(parts.path_of(folder, name), places))
-        store(known, msgpack.packb(write_shard(new, records, number)))
-        with open(new, 'rb') as file:  # the parts go next
-            os.fsync(file.fileno())
-        os.replace(new, path)
+        try:
+            rows = write_shard(new, records, number)
+        except BadRecordError as error:
+            raise UserError(f'{folder}: a part was damaged ({error}); remove the directory and build anew') from None
+        except RuntimeError as error:  # so ArrayRecord tells of a full disk
+            raise OSError(str(error).splitlines()[0]) from None
+        store(known, msgpack.packb(rows))
+        _put(new, path)
     with open(known, 'rb') as file:
         return msgpack.unpackb(file.read())
 
@@ -150,7 +156,12 @@ def store(path: str, content: bytes, new: str | None = None) -> None:
     new = new or f'{path}.new'
     with open(new, 'wb') as file:
         file.write(content)
-        file.flush()
+    _put(new, path)
+
+
+def _put(new, path):
+    """Gives a finished file its name once it is on the disk: what it was made of is removed after this."""
+    with open(new, 'rb') as file:
         os.fsync(file.fileno())
     os.replace(new, path)
 

@@ -27,10 +27,11 @@ def run(items: Sequence[Item], recipe: Recipe, folder: str, options: Sequence[st
         """Hands each item to a process of its own, which may hang or crash without harm to Beam's worker."""
 
         def setup(self):
-            self.pool = pool.opened(1)
+            self.pool = pool.opened(1, recipe)
 
         def process(self, item):
-            pool.settle(pool.schedule(self.pool, item, recipe, folder), item, recipe, folder)
+            future = pool.schedule(self.pool, item, recipe, folder)
+            pool.settle(self.pool, future, item, recipe, folder)
 
         def teardown(self):
             self.pool.stop()

@@ -1,10 +1,12 @@
 """What is being built in a directory, so that a build that goes on, or is asked for again, is the same one."""
 
+import contextlib
 import fcntl
 import json
 import os
 import platform
 from importlib import metadata
+from typing import TextIO
 
 from data_pipelines import parts
 from data_pipelines.assemble import store
@@ -31,11 +33,12 @@ PACKAGES = (
 )
 
 
-def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict] | None:
-    """(the folder to work in, what the set was begun with: {recipe, versions, listed: the digest of each item by name,
-    ignored_files, unused_columns}), or None where it is finished already.
+def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict, TextIO] | None:
+    """(the folder to work in; what the set was begun with: {recipe, versions, listed: the digest of each item by name,
+    ignored_files, unused_columns}; the lock on the folder, which is to be closed), or None where the set is finished.
 
-    Raises: UserError for a directory that holds something else, or was begun with another recipe, source or versions.
+    Raises: UserError for a directory that holds something else, was begun with another recipe, source or versions, or
+    where another build is at work.
     """
     about = {'recipe': recipe.as_dict(), 'versions': versions(), 'listed': {i.name: digest(i) for i in listing.items}}
     about |= {'ignored_files': dict(listing.ignored), 'unused_columns': list(listing.unused)}
@@ -45,18 +48,26 @@ def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict] | None
         _compare(out, finished, about)
         return None
     state = os.path.join(folder, STATE)
-    if os.path.exists(state):
-        _compare(out, begun := _read(state, out), about)
-        return folder, begun
-    if strange := sorted(set(os.listdir(out)) - {WORK} if os.path.isdir(out) else ()):
+    if not os.path.exists(state) and (strange := sorted(set(os.listdir(out)) - {WORK} if os.path.isdir(out) else ())):
         raise UserError(f'--out={out} holds {strange[0]}, which is no build that was begun; name an empty directory')
-    for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones
-        os.makedirs(os.path.join(folder, name), exist_ok=True)
-    store(state, json.dumps(about, ensure_ascii=False).encode())
-    return folder, about
+    os.makedirs(folder, exist_ok=True)
+    with contextlib.ExitStack() as until_here:
+        locked = until_here.enter_context(lock(folder))  # before a look at what another one may be about to write
+        if os.path.exists(manifest):  # of a build that has ended just now
+            return begin(out, listing, recipe)
+        if os.path.exists(state):
+            there = _read(state, out)
+            _compare(out, there, about)
+            about = there
+        else:
+            for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones
+                os.makedirs(os.path.join(folder, name), exist_ok=True)
+            store(state, json.dumps(about, ensure_ascii=False).encode())
+        until_here.pop_all()
+    return folder, about, locked
 
 
-def lock(folder: str):
+def lock(folder: str) -> TextIO:
     """An open file that keeps other builds out of the folder, until it is closed or its process ends.
 
     Raises: UserError where another one is at work.

@@ -45,18 +45,20 @@ def run(arguments) -> int:
     if arguments.engine and arguments.runner != 'beam':
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
     recipe = read_recipe(arguments.recipe, arguments.assignments, datasets.recipe_of(arguments.dataset))
+    places.try_writing(arguments.out, False)
     out = os.path.normpath(arguments.out)
-    places.try_writing(out, False)
     listing = _listing(arguments)
+    if os.path.isdir(arguments.source) and _within(out, arguments.source):
+        raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
     recipe.check({name for item in listing.items for name in item.scores})
-    begin = begun.begin(out, listing, recipe)
-    if begin is None:
-        shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
-        print(f'{summary(out, read_manifest(out))}\nit was built before; nothing was done')
-        return 0
-    folder, about = begin
     try:
-        with begun.lock(folder):
+        begin = begun.begin(out, listing, recipe)
+        if begin is None:
+            shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
+            print(f'{summary(out, read_manifest(out))}\nit was built before; nothing was done')
+            return 0
+        folder, about, lock = begin
+        with lock:
             _make_parts(arguments, listing.items, recipe, folder)
             manifest = assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
     except KeyboardInterrupt:
@@ -69,6 +71,11 @@ def run(arguments) -> int:
     if not manifest['clips']['kept']:
         raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
     return 0
+
+
+def _within(path, folder):
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath([path, folder]) == folder
 
 
 def _listing(arguments):

@@ -18,6 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from vdm_jax import places
 from vdm_jax.build import read_experiment
 from vdm_jax.cli import prepare
 from vdm_jax.codecs.video_codec import statistics
@@ -57,6 +58,7 @@ def run(arguments):
 
 
 def made(arguments):
+    places.try_writing(arguments.out, False)
     out = Path(arguments.out)
     experiment = read_experiment(arguments.config, arguments.assignments)
     # Each process encodes clips of its own on its own devices, and waits for no other.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vdm_jax import places
 from vdm_jax.build import CHOICES, experiment_from, read_experiment
 from vdm_jax.config import override, to_dict
 from vdm_jax.data import text_cache
@@ -49,8 +50,12 @@ def run(arguments):
     if encoder is None or not encoder.width:
         raise UserError('--encoder=NAME is missing: what encodes the texts, such as --encoder=hashing')
     share = share_of(arguments.share)
+    places.try_writing(arguments.out, False)
     texts, captions = texts_of(sets)
-    new = cache(texts, encoder, Path(arguments.out), arguments.dtype, share)
+    try:
+        new = cache(texts, encoder, Path(arguments.out), arguments.dtype, share)
+    except OSError as error:
+        raise UserError(f'--out={arguments.out}: {error}; the same command goes on where it stopped') from None
     size = sum(file.stat().st_size for file in Path(arguments.out).glob('*.npy'))
     print(
         f'{arguments.out}: embeddings of {len(texts)} texts ({new} new) of {captions} captions, at most '

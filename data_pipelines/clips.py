@@ -39,6 +39,9 @@ class Clips:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f'recipe.clips.{name} is {value}; it must be more than 0')
+        for name, most in (('fps', 1000), ('gop', 2**31 - 1)):
+            if (value := getattr(self, name)) is not None and value > most:
+                raise UserError(f'recipe.clips.{name} is {value}; it must be at most {most}')
         if self.pixels is not None and self.pixels % 2:
             raise UserError(f'recipe.clips.pixels is {self.pixels}; it must be even, as H.264 stores it')
         if self.min_seconds < 0 or self.seconds is not None and self.min_seconds > self.seconds:

@@ -15,6 +15,7 @@ from vdm_jax.data.records import Caption
 PATH = 'path', 'file', 'video'
 CAPTION = 'caption', 'text'
 KNOWN = (*PATH, *CAPTION, 'captions', 'label', 'label_name', 'start', 'end', 'split', 'scores')
+LABELS = 2**31  # that there can be
 MISSING = '', 'nan', 'null', 'none', 'n/a', 'na'  # what lists write where they know nothing
 
 
@@ -35,8 +36,8 @@ def described(row: Mapping[str, Any], numeric=None) -> dict[str, Any]:
     label, name = given(row.get('label')), text_of(row.get('label_name'), 'label_name')
     if label is not None:
         label = number(label, 'label')
-        if label != int(label) or label < 0:
-            raise ProblemError('bad_label', f'label is {row["label"]!r}; a label is a whole number from 0 on')
+        if label != int(label) or not 0 <= label < LABELS:
+            raise ProblemError('bad_label', f'label is {_short(row["label"])}; a label is a whole number from 0 on')
         label = int(label)
     start, end = (seconds(given(row.get(key)), key) for key in ('start', 'end'))
     if end is not None and end <= (start or 0):

@@ -1,8 +1,10 @@
 """Inputs -> parts on this machine, in worker processes that may hang or crash: the input is then broken."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterable
 
@@ -34,24 +36,24 @@ def run(
             make(item, recipe, folder)
             done(item)
         return
-    pool, waiting = opened(workers), {}
+    pool, waiting = opened(workers, recipe), {}
     try:
         for item in items:
             waiting[schedule(pool, item, recipe, folder, make)] = item
             if len(waiting) >= AHEAD * workers:
-                _collect(waiting, recipe, folder, done)
+                _collect(pool, waiting, recipe, folder, done, make)
         while waiting:
-            _collect(waiting, recipe, folder, done)
+            _collect(pool, waiting, recipe, folder, done, make)
         pool.close()
     finally:
         pool.stop()
         pool.join()
 
 
-def opened(workers: int):
-    """A pool of worker processes, each of which ends with this one, however that ends."""
+def opened(workers: int, recipe: Recipe):
+    """A pool of worker processes, each of which ends with this one, however that ends, and has so much memory."""
     context = multiprocessing.get_context('spawn')
-    return need('pebble').ProcessPool(workers, context=context, initializer=_end_with_parent)
+    return need('pebble').ProcessPool(workers, context=context, initializer=_begin, initargs=[recipe.limits.memory])
 
 
 def schedule(pool, item, recipe, folder, make: Callable = make) -> concurrent.futures.Future:
@@ -59,28 +61,39 @@ def schedule(pool, item, recipe, folder, make: Callable = make) -> concurrent.fu
     return pool.schedule(make, (item, recipe, folder), timeout=recipe.limits.time)
 
 
-def settle(future, item, recipe, folder) -> None:
-    """Sees to it that the item has a part, whatever became of its worker. Raises: what is no fault of the item."""
+def settle(pool, future, item, recipe, folder, make: Callable = make) -> None:
+    """Sees to it that the item has a part, whatever became of its worker.
+
+    Where one died it is tried once more, for it may have been killed from outside, or for memory that others took.
+    Raises: what is no fault of the item.
+    """
     try:
-        future.result()
+        try:
+            return future.result()
+        except need('pebble').ProcessExpired:
+            return schedule(pool, item, recipe, folder, make).result()
     except concurrent.futures.TimeoutError:
-        limit = f'more than recipe.limits.time={recipe.limits.time:g} seconds of work'
-        parts.write(parts.path_of(folder, item.name), [Input('broken', 'timeout', limit)])
+        why = 'timeout', f'more than recipe.limits.time={recipe.limits.time:g} seconds of work'
     except need('pebble').ProcessExpired as error:
-        detail = f'its worker died with exit code {error.exitcode}'
-        parts.write(parts.path_of(folder, item.name), [Input('broken', 'crashed', detail)])
+        why = 'crashed', f'its worker died twice, with exit code {error.exitcode}'
+    parts.write(parts.path_of(folder, item.name), [Input('broken', *why)])
 
 
-def _collect(waiting, recipe, folder, done):
+def _collect(pool, waiting, recipe, folder, done, make):
     ready, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
     for future in ready:
         item = waiting.pop(future)
-        settle(future, item, recipe, folder)
+        settle(pool, future, item, recipe, folder, make)
         done(item)
 
 
-def _end_with_parent():
-    """Lets no worker outlive a killed build, for it would write into the directory of the next one."""
+def _begin(memory):
+    """Lets no worker outlive a killed build, for it would write into the directory of the next one; nor take more than
+    `memory` bytes, which a file of a few can claim."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    with contextlib.suppress(OSError, ValueError):  # systems that know no such limit
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
     def watch():
         multiprocessing.parent_process().join()

@@ -4,6 +4,7 @@ import importlib
 import os
 
 from data_pipelines.datasets import DATASETS
+from vdm_jax import places
 from vdm_jax.errors import UserError
 
 NAMED = 10
@@ -25,6 +26,7 @@ def run(arguments):
 
     if arguments.dataset not in DATASETS:
         raise UserError(f'--dataset={arguments.dataset}; known: {", ".join(DATASETS)}')
+    places.try_writing(arguments.out, False)
     module = importlib.import_module(f'data_pipelines.{arguments.dataset}.builder')
     builder = module.Builder(source=arguments.source, parts=arguments.split, data_dir=arguments.out)
     if os.path.isdir(builder.data_dir):

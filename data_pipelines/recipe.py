@@ -10,6 +10,8 @@ import functools
 import tomllib
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from data_pipelines import scores
 from data_pipelines.clips import Clips
 from data_pipelines.duplicates import Duplicates
@@ -19,13 +21,25 @@ from vdm_jax.data import decode
 from vdm_jax.data.filters import FACTS, Filters, parse
 from vdm_jax.errors import UserError
 
+LEAST_MEMORY = 2**29
+TEXTS = 'label_name', 'source'  # among FACTS
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits(decode.Limits):
-    """What one file may ask for: one that asks for more is broken. As vdm_jax.data.decode has them, and `time`: seconds
-    of work on it, from its start to the last of its clips."""
+    """What one file may ask for: one that asks for more is broken. As vdm_jax.data.decode has them, and
+
+    time: seconds of work on it, from its start to the last of its clips. memory: bytes of its worker's process, which
+    has 0.3 GB before it begins (Linux; elsewhere it is not held to it).
+    """
 
     time: float = 3600.0
+    memory: int = 2**32  # 8K takes 2.7 GB
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.memory < LEAST_MEMORY:
+            raise UserError(f'recipe.limits.memory is {self.memory}; a worker takes {LEAST_MEMORY} before long')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +74,14 @@ class Recipe:
         return parse(self.filters, 'recipe.filters')
 
     def check(self, listed: Iterable[str]) -> None:
-        """Raises: UserError for a filter on what there is not; listed: names of scores that the source gives."""
+        """Raises: UserError for a filter on what there is not, or is of another kind; listed: names of scores that the
+        source gives."""
         if taken := sorted(set(listed) & set(scores.SCORES)):
             raise UserError(
                 f'--source: {taken[0]} is a score that is measured here; give that of the source another name'
             )
-        self.conditions.check([*FACTS, *scores.SCORES, *listed])
+        nothing = {name: np.zeros(1) for name in (*FACTS, *scores.SCORES, *listed)}
+        self.conditions.keep(nothing | {name: np.array([''], object) for name in TEXTS})
 
     def as_dict(self) -> dict:
         """Nested plain values, every default among them."""

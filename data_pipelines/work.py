@@ -5,8 +5,10 @@ It depends on the item and the recipe alone, keeps one frame at a time, and neve
 
 import collections
 import dataclasses
+import errno
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -59,7 +61,7 @@ class Input:
 def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
     """Yields the clips of an input in the order of time, then its Input. A broken one has none, whatever came before.
 
-    Raises: UserError where a library is missing.
+    Raises: UserError where a library is missing; OSError where too many files are open.
     """
     about, reasons, kept = {}, [], 0
     try:
@@ -76,12 +78,8 @@ def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
             yield clip
     except UserError:
         raise
-    except _BrokenError as error:
-        yield Input('broken', *error.args, **about)
-    except decode.BrokenVideoError as error:
-        yield Input('broken', 'broken', str(error), **about)
     except Exception as error:  # whatever a file can provoke in the libraries beneath: the others go on
-        yield Input('broken', 'error', f'{type(error).__name__}: {error}', **about)
+        yield Input('broken', *_why_broken(error, recipe), **about)
     else:
         if kept:
             yield Input('kept', **about)
@@ -99,6 +97,22 @@ def none_kept(reasons: Iterable[str]) -> Input:
 
 class _BrokenError(decode.BrokenVideoError):
     """_BrokenError(reason, detail)."""
+
+
+def _why_broken(error, recipe):
+    """(reason, detail). Raises: OSError where this process, not the file, is to blame."""
+    cause = error
+    while cause is not None:
+        if getattr(cause, 'errno', None) in (errno.EMFILE, errno.ENFILE):
+            raise OSError(cause.errno, os.strerror(cause.errno))
+        if isinstance(cause, MemoryError):
+            return 'memory', f'it takes more than recipe.limits.memory={recipe.limits.memory} bytes, or than there are'
+        cause = cause.__context__
+    if isinstance(error, _BrokenError):
+        return error.args
+    if isinstance(error, decode.BrokenVideoError):
+        return 'broken', str(error)
+    return 'error', f'{type(error).__name__}: {error}'
 
 
 def _file(item):

@@ -41,6 +41,8 @@ def try_writing(place: str, file: bool) -> None:
     Raises:
       UserError: it cannot.
     """
+    if '://' in str(place):
+        raise UserError(f'--out={place}: is not on this machine; mount the store that it is in')
     path = there = Path(place).absolute()
     while not os.path.exists(there):  # False where one may not look
         there = there.parent

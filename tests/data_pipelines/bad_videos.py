@@ -60,6 +60,15 @@ def broken(folder):
     }
 
 
+def claiming(path, samples):
+    """Writes 2 kB of an mp4 whose header speaks of so many frames, of a byte each."""
+    content = bytearray(encode(path, coded(12)).read_bytes())
+    struct.pack_into('>II', content, content.index(b'stsz') + 8, 1, samples)
+    struct.pack_into('>I', content, content.index(b'stts') + 12, samples)
+    struct.pack_into('>III', content, content.index(b'stsc') + 12, 1, samples, 1)
+    path.write_bytes(content)
+
+
 def not_files(folder):
     """Makes what has a video's name and is no file; returns {name: a pattern of the reason}."""
     (folder / 'folder.mp4').mkdir()

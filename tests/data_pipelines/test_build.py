@@ -285,6 +285,35 @@ def test_a_build_that_keeps_nothing_says_so(source, tmp_path, capsys):
     assert 'no clip was kept' in capsys.readouterr().err and manifest(tmp_path / 'set')['clips']['kept'] == 0
 
 
+def test_a_full_disk_under_a_shard_is_told_in_a_line_and_gone_on_from(built, source, tmp_path, capsys, monkeypatch):
+    class Full:
+        def __init__(self, path, options):
+            Path(path).write_bytes(b'half')
+
+        def write(self, data):
+            pass
+
+        def close(self):
+            raise RuntimeError('write() failed: No space left on device\nat byte 4')
+
+    with monkeypatch.context() as patched:
+        patched.setattr('array_record.python.array_record_module.ArrayRecordWriter', Full)
+        assert build(source, tmp_path / 'set') == 2
+    assert 'No space left on device; mend that, and the same command goes on' in capsys.readouterr().err
+    assert build(source, tmp_path / 'set') == 0 and content(tmp_path / 'set') == content(built)
+
+
+def test_a_set_in_a_store_is_refused(source, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert build(source, 'gs://bucket/set') == 2
+    assert '--out=gs://bucket/set: is not on this machine' in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_set_inside_of_its_source_is_refused(source, capsys):
+    assert build(source, source / 'set') == 2
+    assert 'of which it would be a part' in capsys.readouterr().err and not (source / 'set').exists()
+
+
 def test_options_of_beam_are_for_beam(source, tmp_path, capsys):
     assert build(source, tmp_path / 'set', '--', '--direct_num_workers=2') == 2
     assert '--runner=beam' in capsys.readouterr().err

@@ -115,6 +115,19 @@ def test_mistakes_are_named(place, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_the_users_to_mend(place, tmp_path, capsys, monkeypatch):
+    def full(path, write):
+        raise OSError(28, 'No space left on device')
+
+    command = ['cache-text', f'--records={place}', '--encoder=hashing']
+    (tmp_path / 'file').touch()
+    assert data_pipelines.main([*command, f'--out={tmp_path}/file/out']) == 2
+    assert 'file is a file; name a directory' in capsys.readouterr().err
+    monkeypatch.setattr(cache_text, 'replace', full)
+    assert data_pipelines.main([*command, f'--out={tmp_path}/out']) == 2
+    assert 'No space left on device; the same command goes on' in capsys.readouterr().err
+
+
 def test_a_set_that_has_grown_must_be_gone_over_again(place, tmp_path):
     cache(['a ball falls'], ENCODER, tmp_path / 'text')
     with pytest.raises(UserError, match=r"no embedding of 2 captions of .*, such as 'it bounces'; run .*cache-text"):

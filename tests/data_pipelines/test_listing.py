@@ -91,6 +91,7 @@ def test_files_beside_a_video_say_what_is_in_it(folder):
         ('a.json', b'{"caption": "\\ud800"}', 'encoding'),
         ('a.json', b'{"label": "cat"}', 'bad_label'),
         ('a.json', b'{"label": 1.5}', 'bad_label'),
+        ('a.json', b'{"label": 99999999999999999999}', 'bad_label'),
         ('a.json', b'{"scores": {"clip": "high"}}', 'bad_score'),
         ('a.json', b'{"start": 5, "end": 5}', 'bad_times'),
         ('a.json', b'{"end": Infinity}', 'bad_times'),

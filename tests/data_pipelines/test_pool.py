@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,8 @@ pytest.importorskip('pebble')
 
 from data_pipelines import parts, pool  # noqa: E402, want the libraries above
 from data_pipelines.listing import Item  # noqa: E402
-from data_pipelines.recipe import Recipe, read_recipe  # noqa: E402
-from tests.data_pipelines import faults  # noqa: E402
+from data_pipelines.recipe import Limits, Recipe, read_recipe  # noqa: E402
+from tests.data_pipelines import bad_videos, faults  # noqa: E402
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def folder(tmp_path):
 
 
 def test_what_hangs_or_kills_its_worker_is_broken_and_the_rest_goes_on(folder):
-    names = ['a', 'dies', 'b', 'hangs', 'c', 'exits', 'd']
+    names = ['a', 'dies', 'b', 'hangs', 'c', 'killed once', 'd']
     items, done = [Item(name, '', problem='missing: no such file') for name in names], []
     recipe = read_recipe(assignments=['--recipe.limits.time=3'])
     pool.run(items, recipe, folder, 2, done.append, faults.sometimes)
@@ -32,11 +33,22 @@ def test_what_hangs_or_kills_its_worker_is_broken_and_the_rest_goes_on(folder):
         **dict.fromkeys('abcd', 'missing'),
         'dies': 'crashed',
         'hangs': 'timeout',
-        'exits': 'crashed',
+        'killed once': 'missing',  # the reason that the work on it gives
     }
     assert {whole['fate'] for whole in found.values()} == {'broken'}
-    assert found['dies']['detail'] == 'its worker died with exit code -11'
+    assert found['dies']['detail'] == 'its worker died twice, with exit code -11'
     assert found['hangs']['detail'] == 'more than recipe.limits.time=3 seconds of work'
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='limits of memory hold on Linux')
+def test_a_worker_is_held_to_its_memory(folder):
+    path = Path(folder, 'claims.mp4')
+    bad_videos.claiming(path, 40_000_000)  # an index of 1.4 GB
+    items = [Item('claims', str(path)), Item('next', '', problem='missing: no such file')]
+    recipe = Recipe(limits=Limits(memory=2**29))
+    pool.run(items, recipe, folder, 1, lambda item: None, faults.measured)
+    fates = [parts.index(parts.path_of(folder, item.name))['input']['fate'] for item in items]
+    assert fates == ['broken', 'broken'] and int(Path(folder, 'claims').read_text()) < 2**29
 
 
 def test_what_is_no_fault_of_an_item_ends_the_build(folder):

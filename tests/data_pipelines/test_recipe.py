@@ -34,7 +34,10 @@ def test_what_a_recipe_is_written_down_as_is_the_recipe():
         ('--recipe.clips.pixels=255', 'recipe.clips.pixels is 255; it must be even'),
         ('--recipe.clips.min_seconds=11', 'recipe.clips.min_seconds'),
         ('--recipe.clips.crf=52', 'recipe.clips.crf'),
+        ('--recipe.clips.fps=1e9', 'recipe.clips.fps'),
+        ('--recipe.clips.gop=1e12', 'recipe.clips.gop'),
         ('--recipe.limits.time=0', 'recipe.limits'),
+        ('--recipe.limits.memory=1000', 'recipe.limits.memory'),
         ('--recipe.shards.megabytes=0', 'recipe.shards.megabytes'),
         ('--recipe.duplicates.distance=2', 'recipe.duplicates.distance'),
         ('--recipe.filters=motion=1', 'recipe.filters'),
@@ -51,6 +54,9 @@ def test_filters_ask_for_what_there_is():
     read_recipe(assignments=['--recipe.filters=aesthetic>=5,seconds>=1,sharpness>=2']).check({'aesthetic'})
     with pytest.raises(UserError, match=r"recipe.filters: aestetic>=5.*did you mean 'aesthetic'"):
         read_recipe(assignments=['--recipe.filters=aestetic>=5']).check({'aesthetic'})
+    for wrong in ('motion>=fast', 'motion>=nan', 'source>=a'):
+        with pytest.raises(UserError, match=f'recipe.filters: {wrong}: '):
+            read_recipe(assignments=[f'--recipe.filters={wrong}']).check(())
     with pytest.raises(UserError, match='motion is a score that is measured here'):
         Recipe().check({'motion'})
 

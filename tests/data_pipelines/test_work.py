@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 
 import numpy as np
 import pytest
@@ -49,6 +50,27 @@ def test_a_thin_dark_edge_stays(tmp_path):
     frames[:, :, :2] = 0
     (clip,), _ = worked(put(tmp_path, encoded(frames)), '--recipe.clips.crop_black=true')
     assert (clip.record.height, clip.record.width) == (64, 112)
+
+
+def failing(item, monkeypatch, cause):
+    def probe(*arguments):
+        try:
+            raise cause
+        except Exception as error:
+            raise decode.BrokenVideoError('it does not open') from error
+
+    monkeypatch.setattr(decode, 'probe', probe)
+    return worked(item)
+
+
+def test_too_many_open_files_are_no_fault_of_an_input_and_too_little_memory_has_its_own_reason(tmp_path, monkeypatch):
+    item = put(tmp_path, encoded(moving(5)))
+    with pytest.raises(OSError, match='Too many open files'):
+        failing(item, monkeypatch, OSError(errno.EMFILE, 'open'))
+    _, whole = failing(item, monkeypatch, MemoryError())
+    assert (whole.fate, whole.reason) == ('broken', 'memory') and 'recipe.limits.memory=' in whole.detail
+    _, whole = failing(item, monkeypatch, OSError(errno.EIO, 'read'))
+    assert (whole.fate, whole.reason, whole.detail) == ('broken', 'broken', 'it does not open')
 
 
 def test_a_dark_picture_is_not_taken_for_bars(tmp_path):
