@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 from vdm_jax.errors import UserError
@@ -35,7 +36,12 @@ def main(arguments=None):
         parser.error(f'unrecognized arguments: {" ".join(strange)}')
     parsed.assignments, parsed.engine = takes, arguments[own + 1 :]  # after --: of what a command runs on
     try:
-        return parsed.run(parsed) or 0
+        code = parsed.run(parsed) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads it has seen enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

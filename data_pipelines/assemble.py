@@ -29,9 +29,9 @@ from vdm_jax.data.records import BadRecordError
 from vdm_jax.errors import UserError
 
 
-def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about: dict, bar) -> dict:
-    """Makes the set in `out` of the parts in `folder`, which are used up; returns the manifest. about: as
-    begun.begin has it. bar: makes a bar of progress (tqdm) for so many records.
+def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about: dict, bar) -> None:
+    """Makes the set in `out` of the parts in `folder`, which are used up. about: as begun.begin has it. bar: makes a bar
+    of progress (tqdm) for so many records.
 
     Raises: UserError where a part was damaged since it was written.
     """
@@ -70,7 +70,6 @@ def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + '\n'
     store(os.path.join(out, MANIFEST), text.encode(), os.path.join(folder, 'manifest.new'))
-    return manifest
 
 
 def _plan(folder, items, recipe, listed):

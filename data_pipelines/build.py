@@ -3,7 +3,6 @@
 Killed anywhere and started again it goes on; the result is the same to the byte, for any number of workers.
 """
 
-import contextlib
 import os
 import shutil
 import sys
@@ -53,21 +52,22 @@ def run(arguments) -> int:
     recipe.check({name for item in listing.items for name in item.scores})
     try:
         begin = begun.begin(out, listing, recipe)
-        if begin is None:
-            shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
-            print(f'{summary(out, read_manifest(out))}\nit was built before; nothing was done')
-            return 0
-        folder, about, lock = begin
-        with lock:
-            _make_parts(arguments, listing.items, recipe, folder)
-            manifest = assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
+        if begin is not None:
+            folder, about, lock = begin
+            with lock:
+                _make_parts(arguments, listing.items, recipe, folder)
+                assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
     except KeyboardInterrupt:
         print(f'\nstopped; the same command goes on with {out}', file=sys.stderr)
         return 3
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror or error}; mend that, and the same command goes on') from None
-    _clear(folder)
+    _clear(os.path.join(out, begun.WORK))
+    manifest = read_manifest(out)
     print(summary(out, manifest))
+    if begin is None:
+        print('it was built before; nothing was done')
+        return 0
     if not manifest['clips']['kept']:
         raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
     return 0
@@ -128,11 +128,10 @@ class _Lines:
 def _clear(folder):
     """Removes the folder, in which a worker of a build killed before may just be about to end."""
     for _ in range(10):
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
             return
         time.sleep(0.2)
-    shutil.rmtree(folder)
 
 
 def summary(out: str, manifest: dict) -> str:

@@ -141,7 +141,7 @@ def _video(source, inside, name, sides):
     try:
         item = dataclasses.replace(item, path=located(source, os.path.join(inside, name)))
         for side in sides:
-            text = _side(located(source, os.path.join(inside, side)), side)
+            text = _side(source, inside, side)
             if side.endswith('.txt'):
                 found = {'captions': captions_of(text.splitlines(), 'text')}
             elif not isinstance(row := from_json(text, side), dict):
@@ -154,9 +154,14 @@ def _video(source, inside, name, sides):
     return dataclasses.replace(item, name=item.name + window(item.start, item.end))
 
 
-def _side(path, name):
-    with open(path, 'rb') as file:
-        content = file.read(SIDE_BYTES + 1)
+def _side(source, inside, name):
+    try:
+        with open(located(source, os.path.join(inside, name)), 'rb') as file:
+            content = file.read(SIDE_BYTES + 1)
+    except ProblemError as problem:
+        raise ProblemError(problem.args[0], f'{name}: {problem.args[1]}') from None
+    except OSError as error:
+        raise ProblemError('caption_file', f'{name}: {error.strerror}') from None
     if len(content) > SIDE_BYTES:
         raise ProblemError('caption_file', f'{name} is larger than {SIDE_BYTES} bytes')
     try:

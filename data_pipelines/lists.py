@@ -12,13 +12,16 @@ ENDINGS = '.csv', '.jsonl', '.parquet'
 def rows_of(path: str) -> Iterator[tuple[str, dict | ProblemError]]:
     """Yields (where, {column: value} or what is wrong with the row). Known columns are found in any case.
 
-    Raises: UserError for a file without a header or that is no parquet.
+    Raises: UserError for a file that cannot be read, is without a header or no parquet.
     """
     kinds = {'.csv': csv_rows, '.jsonl': _jsonl, '.parquet': _parquet}
-    for where, row in kinds[next(ending for ending in ENDINGS if path.lower().endswith(ending))](path):
-        if isinstance(row, dict):
-            row = {_column(name): value for name, value in row.items()}
-        yield where, row
+    try:
+        for where, row in kinds[next(ending for ending in ENDINGS if path.lower().endswith(ending))](path):
+            if isinstance(row, dict):
+                row = {_column(name): value for name, value in row.items()}
+            yield where, row
+    except OSError as error:
+        raise UserError(f'--source={path} cannot be read: {str(error.strerror or error).splitlines()[0]}') from None
 
 
 def _column(name):
@@ -82,5 +85,5 @@ def _parquet(path):
                 for row in batch.to_pylist():
                     number += 1
                     yield f'row {number}', row
-    except (OSError, ArrowException) as error:
+    except ArrowException as error:
         raise UserError(f'--source={path} cannot be read: {str(error).splitlines()[0]}') from None

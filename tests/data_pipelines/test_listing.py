@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import sys
@@ -109,6 +110,7 @@ def test_links_and_what_is_no_file_are_rows_with_a_reason(folder, tmp_path):
     (folder / 'inside.mp4').symlink_to(folder / 'a.mp4')
     (folder / 'outside.mp4').symlink_to(tmp_path / 'elsewhere' / 'secret.mp4')
     (folder / 'b.txt').symlink_to(tmp_path / 'elsewhere' / 'secret.txt')
+    os.mkfifo(folder / 'sub' / 'c.txt')
     (folder / 'broken.mp4').symlink_to(folder / 'gone.mp4')
     (folder / 'linked').symlink_to(tmp_path / 'elsewhere')
     os.mkfifo(folder / 'pipe.mp4')
@@ -120,7 +122,7 @@ def test_links_and_what_is_no_file_are_rows_with_a_reason(folder, tmp_path):
         'linked/': 'link',
         'outside.mp4': 'outside',
         'pipe.mp4': 'no_file',
-        'sub/c.mp4': '',
+        'sub/c.mp4': 'no_file',
     }
 
 
@@ -263,6 +265,24 @@ def test_a_source_that_is_none_is_refused(tmp_path, name, content, message):
     with pytest.raises(UserError, match='--source=') as error:
         listed(str(tmp_path / name))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['list.csv', 'list.jsonl'])
+def test_files_that_may_not_be_read_are_told_of(folder, monkeypatch, name):
+    put(folder, 'a.mp4', 'b.mp4')
+    for each in ('b.txt', name):
+        (folder / each).touch()
+
+    def refused(path, *more, **how):
+        raise PermissionError(errno.EACCES, 'Permission denied', path)
+
+    monkeypatch.setattr('builtins.open', refused)  # for root may read everything
+    found = items(folder)['b.mp4']
+    with pytest.raises(UserError) as error:
+        listed(str(folder / name))
+    monkeypatch.undo()
+    assert found.problem == 'caption_file: b.txt: Permission denied'
+    assert str(error.value) == f'--source={folder / name} cannot be read: Permission denied'
 
 
 def test_a_missing_source_and_an_empty_folder_are_refused(tmp_path):
