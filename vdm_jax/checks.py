@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 
 from vdm_jax.data import scalars
+from vdm_jax.data.order import order_of
 from vdm_jax.errors import UserError
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.arrange import Grid
@@ -38,9 +39,11 @@ def check(run) -> None:
     check_latents(run)
     len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
     if run.experiment.train.validate_every:
-        len(run.held_out)
+        order_of(run.held_out, run.experiment.train.batch_size)
     if run.experiment.train.sample_every:
         check_pictures(run)
+        if run.given_frames or run.model.text_width:
+            run.shown  # noqa: B018, that there are such clips
 
 
 def check_mesh(run) -> None:
