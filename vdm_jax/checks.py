@@ -33,6 +33,7 @@ def check(run) -> None:
             'what has no label is told the one after them; leave it out'
         )
     scalars.check(run.source, run.model.scalars)
+    check_beside(run)
     check_objective(run)
     check_text(run)
     check_sampler(run)
@@ -178,6 +179,23 @@ def check_pictures(run) -> None:
             'train on videos, with a codec, or give one to convert: --config.codec.name=sd_vae --config.codec.path=RUN '
             '--config.data.pixels=256 --config.data.channels=3'
         )
+
+
+def check_beside(run) -> None:
+    """Whether images can stand beside the clips.
+
+    Raises:
+      UserError: the clips have text or are latents, as the images do not and are not.
+    """
+    if not hasattr(run.source, 'images'):
+        return
+    if getattr(run.source.clips, 'text_cache', None):
+        raise UserError(
+            'config.data.clips: they have text, and images beside them have none; take a mixture of both sets in '
+            'source=bucketed, with a bucket of one frame'
+        )
+    if getattr(run.source.clips, 'latents', ('',))[0]:
+        raise UserError('config.data.clips: they are latents, and images beside them are not; name the videos')
 
 
 def check_text(run) -> None:
