@@ -165,8 +165,9 @@ def position(run, step: int) -> dict:
 def validate(run, state) -> dict[str, float]:
     """Mean loss of the first EMA on held-out clips, with the same noise and times every time, in all and by time.
 
-    Every clip counts as often as every other (those of a mixture by its weights, so some may come twice and others not
-    at all): where validate_batches go round all of them and some more, those are left out.
+    Every clip counts as often as every other (those of a mixture by its weights, of buckets as their batches come, so
+    some may come twice and others not at all): where validate_batches go round all of them and some more, those are
+    left out.
 
     'validation_loss', and 'validation_loss_t/0.1' … for t in (0, 0.1] and so on, where there is any.
     """
