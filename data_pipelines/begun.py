@@ -32,11 +32,13 @@ PACKAGES = (
 
 
 def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict] | None:
-    """(the folder to work in, the versions that make the set), or None where the set is finished already.
+    """(the folder to work in, what the set was begun with: {recipe, versions, listed: the digest of each item by name,
+    ignored_files, unused_columns}), or None where it is finished already.
 
     Raises: UserError for a directory that holds something else, or was begun with another recipe, source or versions.
     """
     about = {'recipe': recipe.as_dict(), 'versions': versions(), 'listed': {i.name: digest(i) for i in listing.items}}
+    about |= {'ignored_files': dict(listing.ignored), 'unused_columns': list(listing.unused)}
     folder, manifest = os.path.join(out, WORK), os.path.join(out, MANIFEST)
     if os.path.exists(manifest):
         finished = about | {'recipe': read_manifest(out)['recipe'], 'listed': _listed(out)}
@@ -44,13 +46,14 @@ def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict] | None
         return None
     state = os.path.join(folder, STATE)
     if os.path.exists(state):
-        _compare(out, _read(state, out), about)
-    elif strange := sorted(set(os.listdir(out)) - {WORK} if os.path.isdir(out) else ()):
+        _compare(out, begun := _read(state, out), about)
+        return folder, begun
+    if strange := sorted(set(os.listdir(out)) - {WORK} if os.path.isdir(out) else ()):
         raise UserError(f'--out={out} holds {strange[0]}, which is no build that was begun; name an empty directory')
     for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones
         os.makedirs(os.path.join(folder, name), exist_ok=True)
     store(state, json.dumps(about, ensure_ascii=False).encode())
-    return folder, about['versions']
+    return folder, about
 
 
 def lock(folder: str):

@@ -54,12 +54,11 @@ def run(arguments) -> int:
         shutil.rmtree(os.path.join(out, begun.WORK), ignore_errors=True)
         print(f'{summary(out, read_manifest(out))}\nit was built before; nothing was done')
         return 0
-    folder, versions = begin
+    folder, about = begin
     try:
         with begun.lock(folder):
             _make_parts(arguments, listing.items, recipe, folder)
-            with _bar('records', 0) as bar:
-                manifest = assemble(out, folder, listing, recipe, versions, bar)
+            manifest = assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
     except KeyboardInterrupt:
         print(f'\nstopped; the same command goes on with {out}', file=sys.stderr)
         return 3
@@ -103,8 +102,20 @@ def _bar(unit, total, done=0):
     """A progress bar with the time left; in a log a line now and then."""
     from tqdm import tqdm
 
-    every = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, initial=done, unit=f' {unit}', mininterval=every, maxinterval=every, file=sys.stderr)
+    live = sys.stderr.isatty()
+    every = 0.2 if live else 10.0
+    file = sys.stderr if live else _Lines()
+    return tqdm(total=total, initial=done, unit=f' {unit}', mininterval=every, maxinterval=every, file=file)
+
+
+class _Lines:
+    """A log: what would be written over itself on a terminal has a line each time."""
+
+    def write(self, text):
+        sys.stderr.write(text.strip('\r\n') + '\n' if text.strip() else '')
+
+    def flush(self):
+        sys.stderr.flush()
 
 
 def _clear(folder):

@@ -19,8 +19,9 @@ class Clips:
     fps: frames a second, those nearest in time to a grid; none: every frame at its own time. A video with too few
     frames for it is dropped as low_fps, since a frame shown twice teaches stillness.
     pixels: the short side is shrunk to this many, the aspect kept; none: as it is. crop_black: black bars at the edges
-    are cut away. crf: of x264, 0 (lossless) to 51; gop: the most frames from one keyframe to the next, what reading
-    from the middle costs.
+    are cut away. deinterlace: frames of an interlaced video are made whole.
+    crf: of x264, 0 (lossless) to 51. gop: the most frames from one keyframe to the next, which is what reading from the
+    middle costs.
     """
 
     seconds: float | None = 10.0
@@ -29,6 +30,7 @@ class Clips:
     fps: float | None = None
     pixels: int | None = None
     crop_black: bool = False
+    deinterlace: bool = True
     crf: int = 18
     gop: int = 12
 

@@ -21,10 +21,11 @@ class Encoder:
     def __init__(self, height: int, width: int, crf: int, gop: int):
         """height, width: of the frames, even."""
         import av
-        from av.video.reformatter import Interpolation
+        from av.video.reformatter import Interpolation, VideoReformatter
 
         # without these two what a frame becomes hangs on the machine's vector instructions
         self._how = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+        self._reformatter = VideoReformatter()  # one for all frames: making one takes longer than what it does
         self._av, self._file = av, io.BytesIO()
         self._container = av.open(self._file, 'w', format='mp4', options={'fflags': '+bitexact'})
         options = {'crf': str(crf), 'preset': PRESET, 'bf': '0', 'threads': '1', 'x264-params': EXACT}
@@ -40,7 +41,7 @@ class Encoder:
     def add(self, frame: np.ndarray, start: float, end: float) -> None:
         """The next frame, uint8 (height, width, 3) RGB, and the seconds at which it begins and ends to be shown."""
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
-        picture = picture.reformat(format='yuv420p', interpolation=self._how)
+        picture = self._reformatter.reformat(picture, format='yuv420p', interpolation=self._how, threads=1)
         picture.pts, picture.time_base = round(start * UNIT), Fraction(1, UNIT)
         picture.duration = round(end * UNIT) - picture.pts
         self._container.mux(self._stream.encode(picture))

@@ -92,10 +92,10 @@ def probe(item, limits=decode.Limits()) -> decode.Video:  # noqa: B008, frozen
     return decode.Video(item.stills, 'stills', width, height, 0, fps, times, None, None, limits)
 
 
-def stream(video, first=0, stop=None) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields (number, frame uint8 (height, width, 3)) for first <= number < stop, one frame held at a time."""
+def stream(video, first=0, stop=None, deinterlace=False) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (number, frame uint8 (height, width, 3)) for first <= number < stop, as `decode.stream` does."""
     if isinstance(video.path, str | bytes):
-        yield from decode.stream(video, first, stop)
+        yield from decode.stream(video, first, stop, deinterlace)
         return
     numbers = range(first, video.frames if stop is None else stop)
     for number, frame in zip(numbers, _rgb(video.path, first, video.limits), strict=False):

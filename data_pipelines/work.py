@@ -116,7 +116,7 @@ def _clips(item, recipe):
     video = stills.probe(item, recipe.limits)
     bars = Bars(video.times) if recipe.clips.crop_black else None
     found = spans(video, _shots(video, *frames_between(item, video), recipe, bars), recipe.clips)
-    frames = _streams(video, [span for span in found if not span.reason])
+    frames = _streams(video, [span for span in found if not span.reason], recipe.clips.deinterlace)
     for number, span in enumerate(found):
         place = {'key': f'{item.name}#{number}', 'start': round(span.start, 6), 'end': round(span.end, 6)}
         if span.reason:
@@ -153,7 +153,7 @@ def _why(span, config: Clips):
     return f'{config.most} clips were taken of its video'
 
 
-def _streams(video, wanted: list[Span]):
+def _streams(video, wanted: list[Span], deinterlace: bool):
     """The frames of one span after the other, gone once the next is asked for. All are read in one go where they lie
     near each other: finding a place in a long file costs more than a few frames."""
     stream, at = None, 0
@@ -161,7 +161,7 @@ def _streams(video, wanted: list[Span]):
         if stream is None or span.first - at > NEAR:
             if stream is not None:
                 stream.close()
-            stream, at = stills.stream(video, span.first, wanted[-1].stop), span.first
+            stream, at = stills.stream(video, span.first, wanted[-1].stop, deinterlace), span.first
         frames = itertools.islice(stream, span.first - at, span.stop - at)
         yield frames
         collections.deque(frames, maxlen=0)  # those that nobody wanted

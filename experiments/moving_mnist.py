@@ -16,8 +16,8 @@ Table: model zoo, Moving MNIST, 200 epochs
 Topology: cpu:1
 Hardware: 1 CPU core; :steps=5000 takes 63 minutes of one.
 Expected: MSE 121.9 of the mean of ten samples with :steps=5000, where the regressor of the same network has 89.1,
-ConvLSTM-S 151.7 after as long and the last frame held 283.6 (openstl_mmnist_t10k_split_10to10_n10_256). Published, on other clips: 22.06 (PredRNN++) to 35.15
-after 200 epochs of 10,000 clips.
+ConvLSTM-S 151.7 after as long and the last frame held 283.6 (openstl_mmnist_t10k_split_10to10_n10_256). Published, on
+other clips: 22.06 (PredRNN++) to 35.15 after 200 epochs of 10,000 clips.
 Status: measured
 """
 

@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import stat
+import threading
 
 import numpy as np
 
@@ -346,5 +347,12 @@ def _rgb(frame):
     """uint8 (H, W, 3); palettes resolved, transparency over white."""
     clear = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     with _reasons():
-        pixels = frame.to_ndarray(format='rgba' if clear else 'rgb24')
+        if not hasattr(_own, 'converter'):
+            from av.video.reformatter import VideoReformatter
+
+            _own.converter = VideoReformatter()
+        pixels = _own.converter.reformat(frame, format='rgba' if clear else 'rgb24', threads=1).to_ndarray()
     return over_white(pixels) if clear else pixels
+
+
+_own = threading.local()  # a thread's converter of colours: to make one takes longer than to use it on a small frame

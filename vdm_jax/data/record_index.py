@@ -48,21 +48,21 @@ def lengths(source) -> np.ndarray:
 
 
 def labels_of(source) -> np.ndarray:
-    """The label of each record of the whole set, int64 (N,).
+    """The label of each record of the whole set, int64 (N,), -1 for none.
 
-    Raises: UserError where some have none.
+    Raises: UserError where some that are taken have none.
     """
     if source.label == 'index':
         return np.arange(len(source.records))
     if source.label == 'none':
         return np.zeros(len(source.records), np.int64)
-    labels = source.records.column('label').astype(np.float64)
-    if lacking := int(np.isnan(labels).sum()):
+    labels = np.nan_to_num(source.records.column('label').astype(np.float64), nan=-1).astype(np.int64)
+    if lacking := int((labels[source.index] < 0).sum()):
         raise UserError(
-            f'config.data.label=label: {lacking} of {len(labels)} records in {source.path} have none; build the set '
-            'with labels, or set none'
+            f'config.data.label=label: {lacking} of {len(source.index)} records in {source.path} have none; leave them '
+            'out with config.data.filters=label>=0, or set label=none'
         )
-    return labels.astype(np.int64)
+    return labels
 
 
 def check_captions(source, index: np.ndarray) -> None:

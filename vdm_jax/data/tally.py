@@ -16,7 +16,8 @@ class Tally:
 
     def add(self, **counts: int) -> None:
         with self._lock:
-            self._counts.update(counts)
+            for name, count in counts.items():
+                self._counts[name] += count
 
     def broken(self, item, reason: str) -> int:
         """Notes that an item is broken; returns how many are by now."""

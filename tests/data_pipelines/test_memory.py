@@ -1,0 +1,52 @@
+import io
+import subprocess
+import sys
+
+import pytest
+
+av = pytest.importorskip('av')
+pytest.importorskip('cv2')
+
+from tests.data_pipelines.videos import encoded, moving  # noqa: E402, wants the libraries above
+
+PEAK = """
+import resource, sys
+from data_pipelines import parts
+from data_pipelines.listing import Item
+from data_pipelines.recipe import read_recipe
+from data_pipelines.work import work
+item = Item('film.mp4', sys.argv[1])
+parts.write(sys.argv[1] + '.part', work(item, read_recipe(assignments=['--recipe.filters='])))
+found = parts.index(sys.argv[1] + '.part')
+assert found['input']['fate'] == 'kept', found['input']
+print(len(found['clips']), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def film(path, times):
+    """The same 20 s of 160x120 so many times over: {path: 500 * times frames}."""
+    content = encoded(moving(500, 120, 160))
+    with av.open(str(path), 'w') as out:
+        for turn in range(times):
+            with av.open(io.BytesIO(content)) as part:
+                stream = out.streams.video[0] if turn else out.add_stream_from_template(part.streams.video[0])
+                for packet in part.demux(video=0):
+                    if packet.size:
+                        packet.pts += turn * 20 * 90_000
+                        packet.dts = packet.pts
+                        packet.stream = stream
+                        out.mux(packet)
+    return path
+
+
+@pytest.mark.slow
+def test_a_long_film_takes_hardly_more_memory_than_a_short_one(tmp_path):
+    """13 minutes, 1.2 GB of pixels; what grows is a few numbers a frame."""
+    peaks = []
+    for times in (2, 40):
+        path = film(tmp_path / f'{times}.mp4', times)
+        said = subprocess.check_output([sys.executable, '-c', PEAK, str(path)], text=True)
+        clips, peak = map(int, said.split())
+        assert clips == 2 * times
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] + 40, peaks
