@@ -23,7 +23,6 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 
-
 ROOT = Path(__file__).parents[2]
 
 
