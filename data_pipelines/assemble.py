@@ -30,8 +30,8 @@ from vdm_jax.errors import UserError
 
 
 def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about: dict, bar) -> None:
-    """Makes the set in `out` of the parts in `folder`, which are used up. about: as begun.begin has it. bar: makes a bar
-    of progress (tqdm) for so many records.
+    """Makes the set in `out` of the parts in `folder`, which are used up. about: as begun.begin has it. bar: makes a
+    bar of progress (tqdm) for so many records.
 
     Raises: UserError where a part was damaged since it was written.
     """
