@@ -13,13 +13,14 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 
 import msgpack
 
 from data_pipelines import parts
 from data_pipelines.duplicates import stand_ins
 from data_pipelines.inputs import INPUTS, write_inputs
-from data_pipelines.listing import Listing, digest
+from data_pipelines.listing import Item
 from data_pipelines.manifest import FORMAT, MANIFEST
 from data_pipelines.recipe import Recipe
 from data_pipelines.work import none_kept
@@ -28,15 +29,15 @@ from vdm_jax.data.records import BadRecordError
 from vdm_jax.errors import UserError
 
 
-def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: dict, bar) -> None:
-    """Makes the set in `out` of the parts in `folder`, which are used up. bar: of progress in records, as tqdm has
-    them.
+def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about: dict, bar) -> None:
+    """Makes the set in `out` of the parts in `folder`, which are used up. about: as begun.begin has it. bar: makes a
+    bar of progress (tqdm) for so many records.
 
     Raises: UserError where a part was damaged since it was written.
     """
     plan_file = os.path.join(folder, 'plan')
     if not os.path.exists(plan_file):
-        store(plan_file, msgpack.packb(_plan(folder, listing, recipe)))
+        store(plan_file, msgpack.packb(_plan(folder, items, recipe, about['listed'])))
     with open(plan_file, 'rb') as file:
         plan = msgpack.unpackb(file.read())
     shards, rows = plan['shards'], []
@@ -44,13 +45,13 @@ def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: 
     for name in plan['names']:
         if name not in last:
             _remove(parts.path_of(folder, name))
-    bar.reset(sum(len(places) for shard in shards for _, places in shard))
-    for number, shard in enumerate(shards):
-        rows += _shard(out, folder, shard, number, len(shards))
-        for name, _ in shard:
-            if last[name] == number:
-                _remove(parts.path_of(folder, name))
-        bar.update(sum(len(places) for _, places in shard))
+    with bar(sum(len(places) for shard in shards for _, places in shard)) as progress:
+        for number, shard in enumerate(shards):
+            rows += _shard(out, folder, shard, number, len(shards))
+            for name, _ in shard:
+                if last[name] == number:
+                    _remove(parts.path_of(folder, name))
+            progress.update(sum(len(places) for _, places in shard))
     for name, write, table in ((TABLE, write_table, rows), (INPUTS, write_inputs, plan['rows'])):
         new = os.path.join(folder, 'table.new')
         write(new, table)
@@ -58,12 +59,12 @@ def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: 
     manifest = {
         'format': FORMAT,
         **plan['counts'],
-        'ignored_files': dict(listing.ignored),
-        'unused_columns': list(listing.unused),
+        'ignored_files': about['ignored_files'],
+        'unused_columns': about['unused_columns'],
         'frames': sum(row['frames'] for row in rows),
         'seconds': round(sum(row['frames'] / row['fps'] for row in rows), 3),
         'recipe': recipe.as_dict(),
-        'versions': versions,
+        'versions': about['versions'],
         'shards': [_file(out, shard_name(k, len(shards))) for k in range(len(shards))],
         'tables': [_file(out, TABLE), _file(out, INPUTS)],
     }
@@ -71,15 +72,16 @@ def assemble(out: str, folder: str, listing: Listing, recipe: Recipe, versions: 
     store(os.path.join(out, MANIFEST), text.encode(), os.path.join(folder, 'manifest.new'))
 
 
-def _plan(folder, listing, recipe):
-    """{shards: [[[name, [[place, size], ...]], ...], ...], rows: of INPUTS, counts, names}."""
-    found = {item.name: parts.index(parts.path_of(folder, item.name)) for item in listing.items}
-    if damaged := [name for name, part in found.items() if part is None]:
-        raise UserError(f'{folder}: the part of {damaged[0]} was damaged; remove the directory and build anew')
+def _plan(folder, items, recipe, listed):
+    """{shards: [[[name, [[place, size, digest], ...]], ...], ...], rows: of INPUTS, counts, names}."""
+    found = {item.name: parts.index(parts.path_of(folder, item.name)) for item in items}
+    for name, part in found.items():
+        if part is None:
+            raise parts.damaged(parts.path_of(folder, name))
     _drop_duplicates([clip for part in found.values() for clip in part['clips'] if not clip['reason']], recipe)
     rows, picked, clips, uncaptioned = [], [], collections.Counter(), 0
     fates, reasons = collections.Counter(), {'inputs': collections.Counter(), 'clips': collections.Counter()}
-    for item in listing.items:
+    for item in items:
         part = found[item.name]
         dropped, kept = ([clip for clip in part['clips'] if bool(clip['reason']) is gone] for gone in (True, False))
         whole = part['input']
@@ -87,10 +89,10 @@ def _plan(folder, listing, recipe):
             whole |= dataclasses.asdict(none_kept(clip['reason'] for clip in dropped)) | {
                 name: whole[name] for name in ('bytes', 'sha256')
             }
-        rows.append({'input': item.name, 'listed': digest(item), 'clips': len(kept), **whole})
+        rows.append({'input': item.name, 'listed': listed[item.name], 'clips': len(kept), **whole})
         rows += [{'input': item.name, 'fate': 'dropped', **clip} for clip in dropped]
         if kept:
-            picked.append([item.name, [[clip['place'], clip['size']] for clip in kept]])
+            picked.append([item.name, [[clip['place'], clip['size'], clip['digest']] for clip in kept]])
         fates[whole['fate']] += 1
         reasons['inputs'].update([whole['reason']] if whole['reason'] else [])
         reasons['clips'].update(clip['reason'] for clip in dropped)
@@ -101,7 +103,7 @@ def _plan(folder, listing, recipe):
         'clips': {fate: clips[fate] for fate in ('kept', 'dropped')} | {'without_caption': uncaptioned},
         'reasons': {kind: dict(sorted(which.items())) for kind, which in reasons.items()},
     }
-    names = [item.name for item in listing.items]
+    names = [item.name for item in items]
     return {'shards': _shards(picked, recipe.shards.megabytes * 1e6), 'rows': rows, 'counts': counts, 'names': names}
 
 

@@ -9,6 +9,7 @@ from data_pipelines.extras import need
 
 EVERY = 0.25  # seconds from one picture that is looked at to the next
 LEAST = 0.5  # of height and width: what would leave less is a dark picture, not one with bars
+THIN = 0.02  # of height or width: bars that take less together are the edge of a scan, and stay
 
 
 class Bars:
@@ -36,6 +37,10 @@ class Bars:
         top, left = boxes[:, (0, 2)].min(0).tolist()
         bottom, right = boxes[:, (1, 3)].max(0).tolist()
         height, width = self._shape
+        if bottom - top > (1 - THIN) * height:
+            top, bottom = 0, height
+        if right - left > (1 - THIN) * width:
+            left, right = 0, width
         whole = (bottom - top, right - left) == self._shape
         small = bottom - top < LEAST * height or right - left < LEAST * width
         return None if whole or small else (top, bottom, left, right)

@@ -34,13 +34,14 @@ PACKAGES = (
 
 
 def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict, TextIO] | None:
-    """(the folder to work in, the versions that make the set, the lock on the folder, which is to be closed), or None
-    where the set is finished already.
+    """(the folder to work in; what the set was begun with: {recipe, versions, listed: the digest of each item by name,
+    ignored_files, unused_columns}; the lock on the folder, which is to be closed), or None where the set is finished.
 
     Raises: UserError for a directory that holds something else, was begun with another recipe, source or versions, or
     where another build is at work.
     """
     about = {'recipe': recipe.as_dict(), 'versions': versions(), 'listed': {i.name: digest(i) for i in listing.items}}
+    about |= {'ignored_files': dict(listing.ignored), 'unused_columns': list(listing.unused)}
     folder, manifest = os.path.join(out, WORK), os.path.join(out, MANIFEST)
     if os.path.exists(manifest):
         finished = about | {'recipe': read_manifest(out)['recipe'], 'listed': _listed(out)}
@@ -55,12 +56,15 @@ def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict, TextIO
         if os.path.exists(manifest):  # of a build that has ended just now
             return begin(out, listing, recipe)
         if os.path.exists(state):
-            _compare(out, _read(state, out), about)
-        for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones
-            os.makedirs(os.path.join(folder, name), exist_ok=True)
-        store(state, json.dumps(about, ensure_ascii=False).encode())
+            there = _read(state, out)
+            _compare(out, there, about)
+            about = there
+        else:
+            for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones
+                os.makedirs(os.path.join(folder, name), exist_ok=True)
+            store(state, json.dumps(about, ensure_ascii=False).encode())
         until_here.pop_all()
-    return folder, about['versions'], locked
+    return folder, about, locked
 
 
 def lock(folder: str) -> TextIO:

@@ -53,11 +53,10 @@ def run(arguments) -> int:
     try:
         begin = begun.begin(out, listing, recipe)
         if begin is not None:
-            folder, versions, lock = begin
+            folder, about, lock = begin
             with lock:
                 _make_parts(arguments, listing.items, recipe, folder)
-                with _bar('records', 0) as bar:
-                    assemble(out, folder, listing, recipe, versions, bar)
+                assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
     except KeyboardInterrupt:
         print(f'\nstopped; the same command goes on with {out}', file=sys.stderr)
         return 3
@@ -110,8 +109,20 @@ def _bar(unit, total, done=0):
     """A progress bar with the time left; in a log a line now and then."""
     from tqdm import tqdm
 
-    every = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, initial=done, unit=f' {unit}', mininterval=every, maxinterval=every, file=sys.stderr)
+    live = sys.stderr.isatty()
+    every = 0.2 if live else 10.0
+    file = sys.stderr if live else _Lines()
+    return tqdm(total=total, initial=done, unit=f' {unit}', mininterval=every, maxinterval=every, file=file)
+
+
+class _Lines:
+    """A log: what would be written over itself on a terminal has a line each time."""
+
+    def write(self, text):
+        sys.stderr.write(text.strip('\r\n') + '\n' if text.strip() else '')
+
+    def flush(self):
+        sys.stderr.flush()
 
 
 def _clear(folder):

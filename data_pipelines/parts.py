@@ -12,6 +12,7 @@ import msgpack
 
 from data_pipelines.work import Clip, Input
 from vdm_jax.data.records import Record, from_bytes, to_bytes
+from vdm_jax.errors import UserError
 
 MAGIC = b'vdmpart1'
 FOLDERS = [f'{number:02x}' for number in range(256)]
@@ -48,7 +49,8 @@ def _write(file, outcomes):
         row['scores'] = {name: float(outcome.scores[name]) for name in sorted(outcome.scores)}
         if outcome.record is not None:
             record, data = outcome.record, to_bytes(outcome.record)
-            row |= {'place': file.tell(), 'size': len(data), 'captions': len(record.captions)}
+            row |= {'place': file.tell(), 'size': len(data), 'digest': hashlib.sha256(data).digest()}
+            row |= {'captions': len(record.captions)}
             row |= {'pixels': record.height * record.width, 'seconds': record.frames / record.fps}
             file.write(data)
         clips.append(row)
@@ -62,7 +64,7 @@ def _write(file, outcomes):
 
 def index(path: str) -> dict | None:
     """{'input': the fields of Input, 'clips': [{key, start, end, reason, detail, hashes, scores}]} of a part, in a kept
-    clip also {place, size, captions, pixels, seconds} of its record; None where there is no whole part."""
+    clip also {place, size, digest, captions, pixels, seconds} of its record; None where there is no whole part."""
     try:
         with open(path, 'rb') as file:
             file.seek(-16, os.SEEK_END)
@@ -75,9 +77,16 @@ def index(path: str) -> dict | None:
         return None
 
 
-def records(path: str, places: Iterable[tuple[int, int]]) -> Iterator[Record]:
-    """The records at these (place, size) of a part."""
+def records(path: str, places: Iterable[tuple[int, int, bytes]]) -> Iterator[Record]:
+    """The records at these (place, size, sha256) of a part. Raises: UserError where one is not what was written."""
     with open(path, 'rb') as file:
-        for place, size in places:
+        for place, size, digest in places:
             file.seek(place)
-            yield from_bytes(file.read(size))
+            data = file.read(size)
+            if hashlib.sha256(data).digest() != digest:
+                raise damaged(path)
+            yield from_bytes(data)
+
+
+def damaged(path: str) -> UserError:
+    return UserError(f'{path} was damaged since it was written; remove the directory of the set and build it anew')

@@ -224,7 +224,10 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(['inspect', run, '--json']) == 0
     position = json.loads(capsys.readouterr().out)['data_position']
-    assert position.pop('clips').startswith('4 ') and position == {'step': 4, 'seed': 0, 'batch_size': 8}
+    cut, told = position.pop('data'), position.pop('clips')
+    assert told.startswith('4 ') and position == {'step': 4, 'seed': 0, 'batch_size': 8}
+    assert cut['config.data'] == 'VideoFolder' and cut['config.data.frames'] == 4
+    assert 'config.data.path' not in cut and 'config.data.threads' not in cut  # the folder may move
 
     few = [
         'train',

@@ -46,10 +46,11 @@ def place(tmp_path_factory):
     """Two experiment files, and the run of an autoencoder."""
     place = tmp_path_factory.mktemp('latent')
     train = {'steps': 2, 'batch_size': 4, 'log_every': 1, 'validate_every': 2, 'validate_batches': 1}
-    vae = {'data': DATA, 'model': {'name': 'video_vae', **VAE}, 'train': train, 'evaluate': {'real': 4}}
+    learn = {'train': train, 'optim': {'name': 'adamw'}, 'ema': {'decays': (0.99,)}}
+    vae = {'data': DATA, 'model': {'name': 'video_vae', **VAE}, 'evaluate': {'real': 4}, **learn}
     codec = {'name': 'video_vae', 'path': f'{place}/vae', 'sample': True, 'model': VAE}
-    network = {'depth': 2, 'width': 16, 'heads': 2, 'patch': 1, 'scalars': ('motion',)}
-    latent = {'data': DATA, 'codec': codec, 'model': network, 'train': train, 'sampler': {'steps': 2}}
+    network = {'depth': 1, 'layout': 'full', 'width': 16, 'heads': 2, 'patch': 1, 'scalars': ('motion',)}
+    latent = {'data': DATA, 'codec': codec, 'model': network, 'sampler': {'steps': 2}, **learn}
     (place / 'vae.py').write_text(FILE.replace('{groups}', repr(vae)))
     (place / 'latent.py').write_text(FILE.replace('{groups}', repr(latent)))
     assert cli.main(['train', f'--config={place}/vae.py', f'--workdir={place}/vae']) == 0
@@ -121,7 +122,13 @@ def test_cached_latents_train_as_the_clips_do(place, trained, cached):
 
 
 def test_another_codec_and_other_clips_are_refused(place, trained, cached, capsys):
-    other = ['train', f'--config={place}/vae.py', f'--workdir={place}/vae2', '--config.seed=1']
+    other = [
+        'train',
+        f'--config={place}/vae.py',
+        f'--workdir={place}/vae2',
+        '--config.seed=1',
+        '--config.train.steps=1',
+    ]
     assert cli.main(other) == 0
     capsys.readouterr()
     ask = ['train', f'--config={place}/latent.py', f'--config.codec.path={place}/vae2']

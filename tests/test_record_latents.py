@@ -13,6 +13,7 @@ from tests.data.small_set import record, write_set
 from vdm_jax.build import experiment_from
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.clips import batch_of
+from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
@@ -96,6 +97,9 @@ def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
         mixed = Run(dataclasses.replace(run.experiment, data=data), DEVICES)
         mixed.check()
         assert mixed.source[0]['moments'].shape == (2, 2, 2, 4) and 'video' not in mixed.source[0]
+    beside = JointImages(source, dataclasses.replace(source, frames=1))
+    with pytest.raises(UserError, match='config.data.clips: they are latents, and images beside them are not'):
+        Run(dataclasses.replace(run.experiment, data=beside), DEVICES).check()
     with pytest.raises(UserError, match='config.data.sources: the codec of latents is .* of item 0 and ab12 of item 1'):
         Mixture((source, others)).latents  # noqa: B018
 

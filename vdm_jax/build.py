@@ -160,6 +160,7 @@ PROTOCOLS = {
 }
 USUAL_PROTOCOL = {
     BouncingBalls: 'ball_physics',
+    Bucketed: 'recall',
     CollidingBalls: 'collision_physics',
     MovingMNIST: 'frame_prediction',
     ShadowedBalls: 'shadow_physics',

@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 
 from vdm_jax.data import scalars
+from vdm_jax.data.order import order_of
 from vdm_jax.errors import UserError
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.arrange import Grid
@@ -32,15 +33,18 @@ def check(run) -> None:
             'what has no label is told the one after them; leave it out'
         )
     scalars.check(run.source, run.model.scalars)
+    check_beside(run)
     check_objective(run)
     check_text(run)
     check_sampler(run)
     check_latents(run)
     len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
     if run.experiment.train.validate_every:
-        len(run.held_out)
+        order_of(run.held_out, run.experiment.train.batch_size)
     if run.experiment.train.sample_every:
         check_pictures(run)
+        if run.given_frames or run.model.text_width:
+            run.shown  # noqa: B018, that there are such clips
 
 
 def check_mesh(run) -> None:
@@ -175,6 +179,23 @@ def check_pictures(run) -> None:
             'train on videos, with a codec, or give one to convert: --config.codec.name=sd_vae --config.codec.path=RUN '
             '--config.data.pixels=256 --config.data.channels=3'
         )
+
+
+def check_beside(run) -> None:
+    """Whether images can stand beside the clips.
+
+    Raises:
+      UserError: the clips have text or are latents, as the images do not and are not.
+    """
+    if not hasattr(run.source, 'images'):
+        return
+    if getattr(run.source.clips, 'text_cache', None):
+        raise UserError(
+            'config.data.clips: they have text, and images beside them have none; take a mixture of both sets in '
+            'source=bucketed, with a bucket of one frame'
+        )
+    if getattr(run.source.clips, 'latents', ('',))[0]:
+        raise UserError('config.data.clips: they are latents, and images beside them are not; name the videos')
 
 
 def check_text(run) -> None:

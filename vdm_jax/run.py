@@ -19,6 +19,7 @@ from vdm_jax.config import flat
 from vdm_jax.data.clips import captioned, first_frames, stack, videos_of
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.latents import MOVABLE, Latents
+from vdm_jax.data.order import order_of
 from vdm_jax.data.source import Source, batch_sizes_of, held_out_of, shapes_of
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import Protocol
@@ -121,8 +122,14 @@ class Run:
 
     @property
     def shown(self) -> Source:
-        """Held-out clips that samples may begin with: all of the shape of samples."""
-        return self.held_out if self.has_images else self.scored[1]
+        """Held-out clips that samples may begin with: all of the shape of samples.
+
+        Raises:
+          UserError: there are none, as may be of a source in buckets.
+        """
+        found = self.held_out if self.has_images else self.scored[1]
+        order_of(found, 1)
+        return found
 
     def protocol(self, name: str | None = None) -> Protocol:
         """The evaluation protocol called `name`, or the source's usual one.

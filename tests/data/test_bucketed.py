@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from vdm_jax.data.bucketed import Bucketed, assign, read_bucket
+from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixed_order import BLOCK
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.record_source import Records
 from vdm_jax.data.source import held_out_of
+from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.errors import UserError
 
 
@@ -188,6 +191,45 @@ def test_buckets_of_what_is_held_out_may_be_empty():
     order = order_of(held_out, 5, shuffle=False)
     assert {order.bucket(step) for step in range(BLOCK)} == {0, 1}
     assert {len(order.ids(step)) for step in range(20)} == {4, 6}
+
+
+def test_what_is_held_out_and_in_no_bucket_is_said_to_be_so():
+    class Split(Clips):
+        def extents(self):
+            return super().extents() if self.split == 'train' else np.ones((2, 3), np.int64)
+
+    held_out = held_out_of(Bucketed(Split(), ('16x8x8@4',), 'drop'))
+    for source in (held_out, held_out.scored):
+        with pytest.raises(UserError, match='config.data.buckets=16x8x8@4: no held-out clip is there; hold out more'):
+            order_of(source, 5)
+
+
+def test_sources_that_buckets_do_not_go_with_are_refused_with_what_to_do():
+    flat = type('Flat', (Clips,), {})()
+    for make, message in (
+        (lambda: Bucketed(BUCKETS), 'config.data.clips is in buckets itself'),
+        (
+            lambda: Mixture((BUCKETS, BUCKETS)),
+            'config.data.sources.0 is in buckets; make the mixture config.data.clips',
+        ),
+        (lambda: JointImages(BUCKETS, flat), 'config.data.clips is in buckets, .* give bucketed a mixture'),
+        (lambda: Bucketed(JointImages(flat, flat)), 'a JointImages, whose clips are of one shape; .* take a mixture'),
+        (
+            lambda: Bucketed(VideoFolder(short='drop')),
+            'config.data.clips: short=drop of a VideoFolder .* set config.da',
+        ),
+        (lambda: Bucketed(Mixture((Records(short='drop'),))), 'config.data.clips: short=drop of a Records'),
+    ):
+        with pytest.raises(UserError, match=message):
+            make()
+
+
+def test_what_the_source_calls_short_is_not_counted():
+    class Counting(Clips):
+        def counters(self):
+            return {'0/short_records': 9, 'short_videos': 8, 'short_clips': 7}
+
+    assert Bucketed(Counting()).counters() == {'short_clips': 7}
 
 
 def test_other_buckets_are_another_identity():

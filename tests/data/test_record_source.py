@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.data.small_set import frame_numbers, mp4, record, write_set
+from vdm_jax.data import decode
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.captions import caption_of
-from vdm_jax.data.decode import Limits
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
@@ -142,9 +142,28 @@ def test_a_broken_record_is_named_and_the_next_one_is_read(tmp_path):
         source(place, max_broken=0.3)[1]
 
 
+def test_a_record_damaged_in_one_place_is_read_elsewhere_whatever_was_read_before(tmp_path, monkeypatch):
+    """Otherwise the stream would hang on which threads and hosts had met the damage, and when."""
+    place = write_set(tmp_path / 'set', [record('a', 20, 9), record('b', 20, 99)], shards=1)
+    whole = decode.read
+
+    def read(video, indices, height, width):
+        if video.path == damaged and np.max(indices) >= 10:
+            raise decode.BrokenVideoError('frame 10 is damaged')
+        return whole(video, indices, height, width)
+
+    monkeypatch.setattr(decode, 'read', read)
+    clips = source(place, clips=2, max_broken=0.5)
+    damaged = clips.records[0].video
+    before = clips[0]['video']
+    np.testing.assert_array_equal(clips[1]['video'], clips[3]['video'])  # the other record's
+    np.testing.assert_array_equal(clips[0]['video'], before)
+    assert clips.counters()['broken_records'] == clips.counters()['replaced_clips'] == 1
+
+
 def test_a_record_that_asks_for_too_much_is_broken(place):
     with pytest.raises(UserError, match=r'record 0 \(a\): 40x24 frames are larger than 100 pixels'):
-        source(place, limits=Limits(frame_pixels=100))[0]
+        source(place, limits=decode.Limits(frame_pixels=100))[0]
 
 
 def test_a_damaged_shard_names_its_records(tmp_path):
@@ -255,7 +274,7 @@ def test_a_caption_is_told_where_it_holds_for_half_of_the_clip(window, first, al
 
 
 def test_timelines_are_kept_until_they_are_full():
-    data, kept = mp4(20), Timelines(Limits(), most=1500)
+    data, kept = mp4(20), Timelines(decode.Limits(), most=1500)
     first = kept.video(0, data)
     assert kept.video(0, data).path == data and kept.video(0, data).times is first.times
     assert kept.video(1, data).times is not kept.video(1, data).times  # no room

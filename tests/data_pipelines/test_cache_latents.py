@@ -4,6 +4,9 @@ import dataclasses
 import itertools
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,6 +22,8 @@ from vdm_jax.data.order import VIEW_STREAM, Order, clip_generator, philox
 from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,3 +304,16 @@ def test_no_file_is_opened_twice_and_none_stays_open(tmp_path):
     assert max(opened) <= 7
     del latents, stream
     assert count() == before
+
+
+def test_left_open_it_ends_with_the_program_and_says_nothing(tmp_path):
+    cache_latents.cache(run_of(Clips(captions=False)), tmp_path, batch=4)
+    code = f"""
+from vdm_jax.data.latents import Latents
+from vdm_jax.data.order import Order
+from vdm_jax.data.pipeline import batches
+stream = batches(Latents({str(tmp_path)!r}, range(7)), Order(7, 4))
+next(stream)
+"""
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, '')

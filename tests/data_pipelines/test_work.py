@@ -45,6 +45,13 @@ def test_black_bars_are_cut_away_where_they_are_to_be(tmp_path):
     assert found.min(axis=(1, 2, 3)).max() < found.mean() < found.max()
 
 
+def test_a_thin_dark_edge_stays(tmp_path):
+    frames = moving(20, 64, 112)
+    frames[:, :, :2] = 0
+    (clip,), _ = worked(put(tmp_path, encoded(frames)), '--recipe.clips.crop_black=true')
+    assert (clip.record.height, clip.record.width) == (64, 112)
+
+
 def failing(item, monkeypatch, cause):
     def probe(*arguments):
         try:

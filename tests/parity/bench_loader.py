@@ -9,15 +9,17 @@ shown to be equal. Latents: moments of 16x32x32 latents of 4 channels (524 kB a 
 in batches of 32, from the cache of vdm_jax and, in a DataLoader, item by item from one memory-mapped .npy file, from a
 file a clip, and from ArrayRecord; from the first batch on, so that starting workers does not count.
 
-Each side has a process of its own, pinned to the same CPUs; they take turns. Compare ratios: medians of what each turn
-gives.
+Each side has a process of its own, pinned to the same CPUs; they take turns. Compare ratios, medians of what each turn
+gives; beside other load, those of CPU time.
 """
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
 import pathlib
+import resource
 import statistics
 import sys
 import tempfile
@@ -221,7 +223,15 @@ def work(pipe, name, arguments, cpus):
     pipe.send(None)
     while order := pipe.recv():
         method, *turn = order
-        pipe.send(getattr(side, method)(*turn))
+        before, result = cpu_seconds(), getattr(side, method)(*turn)
+        gc.collect()  # PyTorch's workers end with their loader
+        pipe.send((result, cpu_seconds() - before))
+
+
+def cpu_seconds():
+    """Of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 class Worker:
@@ -245,7 +255,7 @@ class Worker:
 
 
 def in_turns(sides, rounds):
-    """{side: its rates}; the first turn is a warm-up."""
+    """{side: [(its rate, CPU seconds)]}; the first turn is a warm-up."""
     found = {name: [] for name in sides}
     for turn in range(-1, rounds):
         for name in list(sides)[:: 1 if turn % 2 else -1]:
@@ -254,11 +264,14 @@ def in_turns(sides, rounds):
     return {name: each[1:] for name, each in found.items()}
 
 
-def compared(rates, ours):
-    """Medians of clips a second, and of ours over each other side turn by turn."""
-    table = {name: {'clips_per_second': statistics.median(each)} for name, each in rates.items()}
-    for name, each in rates.items():
-        table[name][f'{ours} over it'] = statistics.median(a / b for a, b in zip(rates[ours], each, strict=True))
+def compared(turns, ours):
+    """Medians of clips a second, and of ours over each other side turn by turn: in clips a second, and the other's CPU
+    time over ours."""
+    table = {name: {'clips_per_second': statistics.median(rate for rate, _ in each)} for name, each in turns.items()}
+    for name, each in turns.items():
+        pairs = list(zip(turns[ours], each, strict=True))
+        table[name]['ours over it'] = statistics.median(a / b for (a, _), (b, _) in pairs)
+        table[name]['its CPU over ours'] = statistics.median(b / a for (_, a), (_, b) in pairs)
     return table
 
 

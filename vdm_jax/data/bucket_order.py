@@ -1,6 +1,7 @@
 """Which bucket, and which of its examples, comes when: a pure function of the step."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -31,11 +32,11 @@ class BucketOrder:
     def size(self) -> int:
         return sum(map(len, self.members))
 
-    @property
+    @functools.cached_property
     def batches(self) -> tuple[int, ...]:
         return tuple(order.batch if order else 0 for order in self.orders)
 
-    @property
+    @functools.cached_property
     def places(self) -> tuple[int, ...]:
         """How many of a block's steps each bucket has."""
         return apportion(self.shares, least=1)

@@ -76,11 +76,19 @@ class Bucketed:
         for number, shape in enumerate(shapes):
             if shape in shapes[:number]:
                 raise UserError(f'config.data.buckets={",".join(self.buckets)}: {self.buckets[number]} is there twice')
+        if isinstance(self.clips, Bucketed):
+            raise UserError('config.data.clips is in buckets itself; name the source of its clips')
         if hasattr(self.clips, 'scored'):
             raise UserError(
                 f'config.data.clips is a {type(self.clips).__name__}, whose clips are of one shape; for images beside '
                 'videos take a mixture with a set of single frames, and a bucket of one frame'
             )
+        for source in getattr(self.clips, 'sources', (self.clips,)):
+            if getattr(source, 'short', '') == 'drop':
+                raise UserError(
+                    f'config.data.clips: short=drop of a {type(source).__name__} leaves out what is shorter than its '
+                    'own frames, whatever the buckets; leave it out there, and set config.data.short=drop'
+                )
 
     @functools.cached_property
     def kinds(self) -> tuple[Bucket, ...]:
@@ -139,6 +147,11 @@ class Bucketed:
         Raises:
           UserError: a bucket has fewer clips than its batch.
         """
+        if not len(self):
+            what, mend = ('held-out clip', 'hold out more, or ') if self.lenient else ('clip', '')
+            raise UserError(
+                f'config.data.buckets={",".join(map(str, self._kinds))}: no {what} is there; {mend}change them'
+            )
         if self.only is not None:
             return self._order_among(np.arange(len(self)), batch, seed, shuffle, self.only)[0]
         orders, members, shares = [], [], []
@@ -174,8 +187,7 @@ class Bucketed:
     @property
     def shapes(self) -> tuple[tuple[int, int, int, int], ...]:
         """(T, H, W, C) of the clips of each bucket."""
-        kinds = self.kinds if self.only is None else self.kinds[self.only :][:1]
-        return tuple((*kind.shape, self.clips.shape[3]) for kind in kinds)
+        return tuple((*kind.shape, self.clips.shape[3]) for kind in self._kinds)
 
     @property
     def frames(self) -> int:
@@ -244,13 +256,19 @@ class Bucketed:
         lines.append(f'in no bucket: {int((of < 0).sum())} of {len(of)} clips ({broken} of them broken)')
         return lines
 
+    # What the source calls short is shorter than frames of its own, which nothing is cut to here.
     def counters(self) -> dict:
-        return getattr(self.clips, 'counters', dict)()
+        found = getattr(self.clips, 'counters', dict)()
+        return {name: n for name, n in found.items() if name.split('/')[-1] not in ('short_videos', 'short_records')}
 
     def names(self) -> dict:
-        """The files that the source could not take as they are; how short a clip is, its bucket knows."""
+        """The files that the source could not take as they are."""
         found = getattr(self.clips, 'names', dict)()
         return {kind: names for kind, names in found.items() if kind != 'short'}
+
+    @property
+    def _kinds(self):
+        return self.kinds if self.only is None else (self.kinds[self.only],)
 
     def _ask(self, question):
         return ask('config.data.clips', lambda: question(self.clips))

@@ -35,6 +35,11 @@ class JointImages:
         if hasattr(self.images, 'order'):
             kind = type(self.images).__name__
             raise UserError(f'config.data.images is a {kind}, whose weights or images would be lost; name one source')
+        if hasattr(self.clips, 'alone'):
+            raise UserError(
+                'config.data.clips is in buckets, whose clips are of several shapes; for images beside them give '
+                'bucketed a mixture with a set of single frames, and a bucket of one frame'
+            )
         if hasattr(self.clips, 'scored'):
             raise UserError('config.data.clips has images beside its clips already; name the source of its clips')
         clip, image = self.clips.shape[1:], self.images.shape[1:]

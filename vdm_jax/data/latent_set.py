@@ -16,6 +16,7 @@ import io
 import json
 import os
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,4 @@ class _File:
 
     def __init__(self, name):
         self.number = os.open(name, os.O_RDONLY)
-
-    def __del__(self):
-        os.close(self.number)
+        weakref.finalize(self, os.close, self.number)

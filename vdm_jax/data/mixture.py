@@ -45,6 +45,10 @@ class Mixture:
         for number, source in enumerate(self.sources):
             if isinstance(source, Mixture):
                 raise UserError(f'config.data.sources.{number} is itself a mixture; list its sources here instead')
+            if hasattr(source, 'alone'):
+                raise UserError(
+                    f'config.data.sources.{number} is in buckets; make the mixture config.data.clips of bucketed'
+                )
             if hasattr(source, 'scored'):
                 raise UserError(
                     f'config.data.sources.{number} has images beside its clips, which a mixture has not; '

@@ -146,7 +146,9 @@ class Records:
     def counters(self) -> dict[str, int]:
         """Records that are taken, were filtered out, are short; and so far broken ones, clips read in place of those,
         clips filled up, and clips without text."""
-        return self._tally.counters('replaced_clips', 'short_clips', *(['clips_without_text'] if self.text else []))
+        return self._tally.counters(
+            'broken_records', 'replaced_clips', 'short_clips', *(['clips_without_text'] if self.text else [])
+        )
 
     def names(self) -> dict[str, list[str]]:
         """Which records are broken, each with the reason."""
@@ -156,8 +158,6 @@ class Records:
         chance = None if rng is None else rng.random(4)
         for attempt in range(len(self.index)):
             number = int(self.index[(i // self.clips + attempt) % len(self.index)])
-            if self._tally.is_broken(number):
-                continue
             try:
                 record = self.records[number]
             except UserError as error:  # it names the record

@@ -20,19 +20,19 @@ class Tally:
                 self._counts[name] += count
 
     def broken(self, item, reason: str) -> int:
-        """Notes that an item is broken; returns how many are by now."""
+        """Notes that an item is broken; returns how many are by now. The reason names the item."""
         with self._lock:
             self._broken[item] = reason
             return len(self._broken)
 
-    def is_broken(self, item) -> bool:
-        return item in self._broken
-
-    def counters(self, *names: str) -> dict[str, int]:
-        """What is known, how many are broken, and the counts of these names."""
+    def counts(self, *names: str) -> dict[str, int]:
+        """What was counted under these names."""
         with self._lock:
-            counted = {name: int(self._counts[name]) for name in names}
-            return {**self.known, 'broken_records': len(self._broken), **counted}
+            return {name: int(self._counts[name]) for name in names}
+
+    def counters(self, broken: str, *names: str) -> dict[str, int]:
+        """What is known, how many are broken, under the name `broken`, and the counts of these names."""
+        return {**self.known, broken: len(self._broken), **self.counts(*names)}
 
     def broken_lines(self) -> list[str]:
         """The reasons, in the order of the items."""

@@ -4,13 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import json
-import threading
 from typing import Any, Literal
 
 import numpy as np
 
 from vdm_jax.data import decode, transforms
 from vdm_jax.data.cut import cut
+from vdm_jax.data.tally import Tally
 from vdm_jax.errors import UserError
 
 APART = "set config.data.train='train[:90%]' and config.data.test='train[90%:]'"
@@ -53,7 +53,7 @@ class Tfds:
     fps = None  # not a field: frames in a tensor have no times
 
     def __post_init__(self):
-        object.__setattr__(self, '_tally', _Tally())
+        object.__setattr__(self, '_tally', Tally())
         for key, least in {'frames': 1, 'pixels': 1, 'stride': 1, 'threads': 0, 'prefetch': 0}.items():
             if getattr(self, key) < least:
                 raise UserError(f'config.data.{key} is {getattr(self, key)}; set it to {least} or more')
@@ -89,8 +89,7 @@ class Tfds:
 
     def counters(self) -> dict[str, int]:
         """Clips so far that had to be filled up, their videos being too short."""
-        with self._tally.lock:
-            return {'short_clips': self._tally.short}
+        return self._tally.counts('short_clips')
 
     def _clip(self, i, example, chance):
         try:
@@ -103,8 +102,7 @@ class Tfds:
                 f'config.data.path={self.path}: {self.video!r} of example {i} of {self._slice}: {error}; prepare the '
                 'set again with what it should be, or without it'
             ) from None
-        with self._tally.lock:
-            self._tally.short += padded
+        self._tally.add(short_clips=padded)
         # The label alone leaves with the clip: other features may be bytes, whose last zeros numpy's arrays would eat.
         return {'video': clip, 'label': np.int32(_inside(example, self.label) if self.label is not None else 0)}
 
@@ -205,13 +203,6 @@ class Frames:
     def read(self, indices, height, width):
         """The frames with these numbers, resized: uint8 (len(indices), height, width, C)."""
         return np.stack([transforms.resize(self.images[i], height, width) for i in indices])
-
-
-class _Tally:
-    """What many threads count."""
-
-    def __init__(self):
-        self.lock, self.short = threading.Lock(), 0
 
 
 def opened(value, channels: int):

@@ -14,6 +14,7 @@ import numpy as np
 
 from vdm_jax.data import decode, transforms
 from vdm_jax.data.cut import clip_indices, clip_length, cut
+from vdm_jax.data.tally import Tally
 from vdm_jax.errors import UserError
 
 EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.webm', '.mkv', '.gif')
@@ -86,8 +87,9 @@ class VideoFolder:
         for name in ('threads', 'prefetch', 'cache_mb'):
             if getattr(self, name) < 0:
                 raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
-        object.__setattr__(self, '_tally', _Tally())
+        object.__setattr__(self, '_tally', Tally())
         object.__setattr__(self, '_cache', _Cache())
+        object.__setattr__(self, '_short', {})
 
     def __len__(self):
         return len(self.index)
@@ -128,21 +130,23 @@ class VideoFolder:
             raise UserError(f'config.data.split={self.split} leaves no video of {len(self._labels)} in {self.path}')
         with concurrent.futures.ThreadPoolExecutor(max(self.threads, 1)) as pool:
             videos = list(pool.map(self._probe, names))
-        index = []
-        self._tally.files = len(names)
+        index, short = [], {}
+        self._tally.known = {'videos': len(names)}
         for name, video in zip(names, videos, strict=True):
             if isinstance(video, decode.BrokenVideoError):
                 self._broken(name, video)
             elif (have := clip_indices(video, 0, self.frames, self.stride, self.fps)[1]) < self.frames:
-                self._tally.short[name] = f'{have} of {self.frames} frames'
+                short[name] = f'{name}: {have} of {self.frames} frames'
                 if self.short == 'drop':
                     continue
             index.append((name, None if isinstance(video, decode.BrokenVideoError) else video))
+        self._tally.known |= {'short_videos': len(short)}
+        self._short.update(short)
         if not any(video for _, video in index):
             raise UserError(
                 f'config.data.path={self.path}: no video of {len(names)} is left; '
-                f'{len(self._tally.short)} too short for {self.frames} frames and dropped, broken: '
-                f'{_listed(self._tally.broken)}; lower config.data.frames or stride, or set short=hold'
+                f'{len(short)} too short for {self.frames} frames and dropped, broken: '
+                f'{self._tally.listed()}; lower config.data.frames or stride, or set short=hold'
             )
         covers = lambda video: transforms.cover(video.height, video.width, self.pixels, self.pixels)
         sizes = [video.frames * 3 * np.prod(covers(video)) for _, video in index if video]
@@ -156,21 +160,11 @@ class VideoFolder:
 
     def counters(self):
         """Totals so far: files in this split, broken and short ones, and clips read from or held up by them."""
-        tally = self._tally
-        with tally.lock:
-            return {
-                'videos': tally.files,
-                'broken_videos': len(tally.broken),
-                'short_videos': len(tally.short),
-                'replaced_clips': tally.replaced,
-                'short_clips': tally.padded,
-            }
+        return {'videos': 0, 'short_videos': 0} | self._tally.counters('broken_videos', 'replaced_clips', 'short_clips')
 
     def names(self):
         """Which files, each with the reason: {'broken': ['a.mp4: cut off: 3 of 9 frames'], 'short': [...]}."""
-        with self._tally.lock:
-            kinds = {'broken': self._tally.broken, 'short': self._tally.short}
-            return {kind: [f'{name}: {why}' for name, why in sorted(which.items())] for kind, which in kinds.items()}
+        return {'broken': self._tally.broken_lines(), 'short': list(self._short.values())}
 
     @functools.cached_property
     def _labels(self):
@@ -206,37 +200,19 @@ class VideoFolder:
             except decode.BrokenVideoError as error:
                 self._broken(name, error)
                 continue
-            with self._tally.lock:
-                self._tally.replaced += attempt > 0
-                self._tally.padded += padded
+            self._tally.add(replaced_clips=attempt > 0, short_clips=padded)
             fps = (self.fps or video.fps) / self.stride
             return {'video': clip, 'label': np.int32(self._labels[name]), 'scalars': {'fps': fps}}
-        raise UserError(f'config.data.path={self.path}: no video decodes: {_listed(self._tally.broken)}')
+        raise UserError(f'config.data.path={self.path}: no video decodes: {self._tally.listed()}')
 
     def _broken(self, name, reason):
-        tally = self._tally
-        with tally.lock:
-            tally.broken[name] = str(reason)
-            if len(tally.broken) > self.max_broken * tally.files:
-                raise UserError(
-                    f'config.data.path={self.path}: {len(tally.broken)} of {tally.files} videos are broken, more than '
-                    f'config.data.max_broken={self.max_broken} allows: {_listed(tally.broken)}; '
-                    'mend or remove them, or raise max_broken'
-                )
-
-
-def _listed(which, most=8):
-    lines = [f'{name} ({why})' for name, why in sorted(which.items())]
-    return ', '.join(lines[:most]) + (f' and {len(lines) - most} more' if len(lines) > most else '') or 'none'
-
-
-class _Tally:
-    """What went wrong so far; written by many threads."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.files = self.replaced = self.padded = 0
-        self.broken, self.short = {}, {}
+        count, files = self._tally.broken(name, f'{name}: {reason}'), self._tally.known['videos']
+        if count > self.max_broken * files:
+            raise UserError(
+                f'config.data.path={self.path}: {count} of {files} videos are broken, more than '
+                f'config.data.max_broken={self.max_broken} allows: {self._tally.listed()}; mend or remove them, or '
+                'raise max_broken'
+            )
 
 
 class _Cache:

@@ -74,7 +74,7 @@ def train(run, workdir, stop=lambda step: False) -> bool:
     with jax.set_mesh(run.mesh), checkpoints, Watch() as watch, Window(run.experiment.profile, workdir) as window:
         state, start, resuming = begin(run, checkpoints)
         processes.by_first(lambda: write_papers(workdir, run.resolved))
-        metrics, progress = outlets(run, workdir, start)
+        metrics, progress = outlets(run, workdir, start, order)
         progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
         for size, rows in zip(run.batch_sizes, run.batch_rows, strict=True):
             if rows > size:
@@ -111,11 +111,10 @@ def train(run, workdir, stop=lambda step: False) -> bool:
     return done
 
 
-def outlets(run, workdir, start: int):
+def outlets(run, workdir, start: int, order):
     """Where numbers and words go: nowhere but from the first process."""
     if not processes.first():
         return Silence(), Silence()
-    order = order_of(run.source, run.experiment.train.batch_size)
     a_step = float(np.mean([order.batches[bucket] for bucket in order.buckets(0)]))
     return Metrics(workdir, start), Progress(run.experiment.train.steps, start, a_step)
 
@@ -165,8 +164,9 @@ def position(run, step: int) -> dict:
 def validate(run, state) -> dict[str, float]:
     """Mean loss of the first EMA on held-out clips, with the same noise and times every time, in all and by time.
 
-    Every clip counts as often as every other (those of a mixture by its weights, so some may come twice and others not
-    at all): where validate_batches go round all of them and some more, those are left out.
+    Every clip counts as often as every other (those of a mixture by its weights, of buckets as their batches come, so
+    some may come twice and others not at all): where validate_batches go round all of them and some more, those are
+    left out.
 
     'validation_loss', and 'validation_loss_t/0.1' … for t in (0, 0.1] and so on, where there is any.
     """
