@@ -196,7 +196,7 @@ def test_a_video_that_breaks_while_it_is_read_is_replaced_the_same_way_in_any_st
     found, counters = labels(threads=4)
     assert counters['broken_videos'] == 1 and 0 < counters['replaced_clips'] < 8
     assert found == labels(threads=1)[0] == labels(cache_mb=0)[0]
-    with pytest.raises(UserError, match=r'1 of 6.*2.mp4 \(frame 10 is damaged\)'):
+    with pytest.raises(UserError, match=r'1 of 6.*2.mp4: frame 10 is damaged;'):
         with batches(source(str(tmp_path), max_broken=0.0), Order(6, 12, seed=0), 0, 4) as stream:
             list(stream)
 
