@@ -14,7 +14,7 @@ def choose(source) -> tuple[np.ndarray, dict[str, int]]:
 
     Raises: UserError where none is left.
     """
-    meets = filters.parse(source.filters).keep(filters.Columns(source.records))
+    meets = meeting(source)
     mine = in_split(source)
     short = meets & mine & (lengths(source) < source.frames)
     taken = meets & mine & (~short if source.short == 'drop' else True)
@@ -26,6 +26,11 @@ def choose(source) -> tuple[np.ndarray, dict[str, int]]:
         )
     counts = {'records': taken, 'filtered_records': mine & ~meets, 'short_records': short}
     return np.flatnonzero(taken), {name: int(which.sum()) for name, which in counts.items()}
+
+
+def meeting(source) -> np.ndarray:
+    """Which records of the whole set meet the filters, bool (N,)."""
+    return filters.parse(source.filters).keep(filters.Columns(source.records))
 
 
 def in_split(source) -> np.ndarray:
@@ -48,12 +53,14 @@ def lengths(source) -> np.ndarray:
 
 
 def labels_of(source) -> np.ndarray:
-    """The label of each record of the whole set, int64 (N,), -1 for none.
+    """The label of each record of the whole set, int64 (N,), -1 for none; an index is that among those which meet the
+    filters, of whatever split.
 
     Raises: UserError where some that are taken have none.
     """
     if source.label == 'index':
-        return np.arange(len(source.records))
+        meets = meeting(source)
+        return np.where(meets, np.cumsum(meets) - 1, -1)
     if source.label == 'none':
         return np.zeros(len(source.records), np.int64)
     labels = np.nan_to_num(source.records.column('label').astype(np.float64), nan=-1).astype(np.int64)
