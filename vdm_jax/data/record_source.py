@@ -29,7 +29,8 @@ class Records:
     A training clip begins at a `start` that is random, first or center, and so does that of evaluation, where random is
     first. Each record is there `clips` times, each time with a part of its own of the places where a clip may begin.
     stride, fps, short, crop and flip are those of video_folder. label: 0 for all, the record's own, or its number among
-    those that meet the filters. Clips tell their frames a second, and the scores of their records (nan where one has none).
+    those that meet the filters. Clips tell their frames a second, and the scores of their records (nan where one has
+    none).
     text: a directory that cache-text made, with an embedding of every caption; none: clips have no text. A clip is told
     one of the captions that hold for at least half of it, by their weights, in evaluation the first; without one it has
     no text.
