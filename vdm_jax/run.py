@@ -20,7 +20,7 @@ from vdm_jax.data.clips import captioned, first_frames, stack, videos_of
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.latents import MOVABLE, Latents
 from vdm_jax.data.order import order_of
-from vdm_jax.data.source import Source, batch_sizes_of, held_out_of, shapes_of
+from vdm_jax.data.source import Source, batch_sizes_of, held_out_of, identity_of, shapes_of
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import Protocol
 from vdm_jax.generate import make_generate, make_reconstruct
@@ -105,7 +105,7 @@ class Run:
     @property
     def clips(self) -> str:
         """Which clips the source holds: a run that goes on, or is scored, must find the same."""
-        return getattr(self.source, 'identity', lambda: str(len(self.source)))()
+        return identity_of(self.source)
 
     @property
     def scored(self) -> tuple[Source, Source]:

@@ -11,7 +11,7 @@ import numpy as np
 from vdm_jax.data.bucket_order import BucketOrder
 from vdm_jax.data.mixed_order import MixedOrder
 from vdm_jax.data.order import Order
-from vdm_jax.data.source import Source, ask, extents, held_out_of
+from vdm_jax.data.source import Source, ask, extents, held_out_of, identity_of
 from vdm_jax.errors import UserError
 
 STREAMS = 2**16  # orders of a bucket: more than a mixture has sources
@@ -240,7 +240,7 @@ class Bucketed:
 
     def identity(self) -> str:
         """What a run that goes on must find again: the clips, and which bucket each is in."""
-        inner = self._ask(lambda source: str(getattr(source, 'identity', lambda: len(source))()))
+        inner = self._ask(identity_of)
         table = hashlib.sha256(np.ascontiguousarray(self.bucket_of, '<i8').tobytes()).hexdigest()[:16]
         return f'{inner} in {len(self.kinds)} buckets {table}'
 

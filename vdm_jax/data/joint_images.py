@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from vdm_jax.data.order import order_of
-from vdm_jax.data.source import Source, ask, held_out_of
+from vdm_jax.data.source import Source, ask, held_out_of, identity_of
 from vdm_jax.errors import UserError
 
 
@@ -121,8 +121,7 @@ class JointImages:
 
     def identity(self) -> str:
         """Both sources' identities."""
-        own = lambda source: str(getattr(source, 'identity', lambda: len(source))())
-        return ' with images of '.join(self._ask(part, own) for part in ('clips', 'images'))
+        return ' with images of '.join(self._ask(part, identity_of) for part in ('clips', 'images'))
 
     def counters(self) -> dict:
         """What both sources count, that of the images under image_…."""

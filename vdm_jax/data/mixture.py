@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from vdm_jax.data.mixed_order import MixedOrder
-from vdm_jax.data.source import Source, ask, extents, held_out_of
+from vdm_jax.data.source import Source, ask, extents, held_out_of, identity_of
 from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.errors import UserError
 
@@ -161,10 +161,7 @@ class Mixture:
 
     def identity(self) -> str:
         """What a run that goes on must find again: what it is for each source, in turn."""
-        return ' + '.join(
-            self._ask(number, lambda source: str(getattr(source, 'identity', lambda: len(source))()))
-            for number in range(len(self.sources))
-        )
+        return ' + '.join(self._ask(number, identity_of) for number in range(len(self.sources)))
 
     def counters(self) -> dict:
         """The sources' own, each under the source's number."""

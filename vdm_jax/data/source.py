@@ -60,6 +60,11 @@ def batch_sizes_of(source: Source, batch: int) -> tuple[int, ...]:
     return getattr(source, 'batch_sizes', lambda batch: (batch,))(batch)
 
 
+def identity_of(source: Source) -> str:
+    """What a run that goes on must find again: what the source says of itself, or how many clips it holds."""
+    return getattr(source, 'identity', lambda: str(len(source)))()
+
+
 def held_out_of(source: Source) -> Source:
     """The source's test split; the source itself where training takes all of it."""
     if hasattr(source, 'test_split'):
