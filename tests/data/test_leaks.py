@@ -11,13 +11,16 @@ from tests.data.small_set import record, write_set
 from tests.data.test_decode import coded, encode
 
 WATCH = """
-import os, sys
+import ctypes, os, sys
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.record_source import Records
 from vdm_jax.data.video_folder import VideoFolder
 
+give_back = getattr(ctypes.CDLL(None), 'malloc_trim', int)
+
 def resident():
+    give_back(0)
     return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 source = {source}
@@ -37,7 +40,8 @@ print(early, late, max(files[20:40]), max(files[80:]))
 SOURCES = {
     'a folder, decoded anew each time': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48, cache_mb=0)',
     'a folder, kept in memory': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48)',
-    'records': 'Records(path=sys.argv[1] + "/set", frames=8, pixels=24)',
+    'records, decoded anew each time': 'Records(path=sys.argv[1] + "/set", frames=8, pixels=24, cache_mb=0)',
+    'records, kept in memory': 'Records(path=sys.argv[1] + "/set", frames=8, pixels=24)',
 }
 
 
@@ -45,7 +49,11 @@ SOURCES = {
 @pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='no /proc to read memory from')
 @pytest.mark.parametrize('source', SOURCES)
 def test_a_hundred_epochs_leak_nothing(tmp_path, source):
-    """Resident memory within 2% after the first twenty epochs, and as many files open."""
+    """Resident memory within 2% after the first twenty epochs, and as many files open.
+
+    glibc keeps what threads have freed, for some hundred epochs more and more of it (of 12 MB in use up to 80), then no
+    more: it is asked to give that back first, and what stays is in use.
+    """
     pytest.importorskip('av')
     for i in range(32):
         encode(tmp_path / f'{i}.mp4', coded(24, 64, 96))

@@ -64,6 +64,19 @@ def test_a_record_gives_the_clip_that_its_file_gives(place, tmp_path):
         np.testing.assert_array_equal(*drawn)
 
 
+@pytest.mark.parametrize(('fields', 'decoded'), [({}, 8), ({'cache_mb': 0}, 24)])
+def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, monkeypatch):
+    """Six clips of each of four records: a first one, all frames, and no more; the clips are the same."""
+    read, calls = decode.read, []
+    monkeypatch.setattr(decode, 'read', lambda *args: calls.append(1) or read(*args))
+    kept, fresh = source(place, crop='random', flip=True, **fields), source(place, crop='random', flip=True, cache_mb=0)
+    rngs = lambda: (np.random.default_rng(seed) for seed in range(24))
+    drawn = [kept.draw(i % 4, rng)['video'] for i, rng in enumerate(rngs())]
+    assert len(calls) == decoded
+    for i, rng in enumerate(rngs()):
+        np.testing.assert_array_equal(drawn[i], fresh.draw(i % 4, rng)['video'])
+
+
 @pytest.mark.parametrize(
     ('fields', 'taken'),
     [

@@ -10,6 +10,7 @@ import numpy as np
 from vdm_jax.data import decode, filters, record_index
 from vdm_jax.data.captions import caption_of
 from vdm_jax.data.cut import cut
+from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.records import Record
 from vdm_jax.data.tally import Tally
@@ -37,7 +38,8 @@ class Records:
 
     A record that does not decode, or asks for more than `limits`, keeps its place and the next one is read instead; the
     run stops when more than `max_broken` of them are broken. Latents (of all records, or of none) are given whole, as
-    'moments' float32 (T', H', W', 2C) in place of 'video'.
+    'moments' float32 (T', H', W', 2C) in place of 'video'. If all videos, resized, fit in `cache_mb` (2**20 bytes), each
+    is decoded whole and kept in memory once it is asked for again; nothing but the speed depends on it.
     """
 
     path: str = ''
@@ -57,6 +59,7 @@ class Records:
     held_out: float = 0.1
     max_broken: float = 0.1
     limits: decode.Limits = decode.Limits()  # noqa: RUF009, frozen
+    cache_mb: int = 512
     threads: int = 4
     prefetch: int = 16
 
@@ -65,7 +68,7 @@ class Records:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f'config.data.{name} is {value}; it must be more than 0')
-        for name in ('threads', 'prefetch'):
+        for name in ('threads', 'prefetch', 'cache_mb'):
             if getattr(self, name) < 0:
                 raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
         filters.parse(self.filters)
@@ -186,7 +189,9 @@ class Records:
 
         def read(indices, height, width):
             taken.append(indices)
-            return decode.read(video, indices, height, width)
+            if shape:  # what is kept in memory is of one size: that of self.pixels
+                return decode.read(video, indices, height, width)
+            return self._cache.read(number, video, indices, height, width)
 
         within, rest = {'center': 0.5}.get(self.start, 0.0), (0.0, 0.0, 1.0)
         if chance is not None:
@@ -203,6 +208,11 @@ class Records:
         caption = caption_of(self.records.captions(int(number)), window, rng)
         self._tally.add(clips_without_text=caption is None)
         return no_text(self.text_cache.shape) if caption is None else self.text_cache[caption.text]
+
+    @functools.cached_property
+    def _cache(self):
+        sizes = (self.records.column(name)[self.index].tolist() for name in ('frames', 'height', 'width'))
+        return FrameCache(zip(*sizes, strict=True), self.pixels, self.cache_mb * 2**20)
 
     @functools.cached_property
     def _how(self):

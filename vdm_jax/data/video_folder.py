@@ -6,14 +6,14 @@ import functools
 import hashlib
 import os
 import pathlib
-import threading
 import zlib
 from typing import Literal
 
 import numpy as np
 
-from vdm_jax.data import decode, transforms
+from vdm_jax.data import decode
 from vdm_jax.data.cut import clip_indices, clip_length, cut
+from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.tally import Tally
 from vdm_jax.errors import UserError
 
@@ -88,7 +88,6 @@ class VideoFolder:
             if getattr(self, name) < 0:
                 raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
         object.__setattr__(self, '_tally', Tally())
-        object.__setattr__(self, '_cache', _Cache())
         object.__setattr__(self, '_short', {})
 
     def __len__(self):
@@ -148,10 +147,12 @@ class VideoFolder:
                 f'{len(short)} too short for {self.frames} frames and dropped, broken: '
                 f'{self._tally.listed()}; lower config.data.frames or stride, or set short=hold'
             )
-        covers = lambda video: transforms.cover(video.height, video.width, self.pixels, self.pixels)
-        sizes = [video.frames * 3 * np.prod(covers(video)) for _, video in index if video]
-        self._cache.on = sum(map(int, sizes)) <= self.cache_mb * 2**20
         return index
+
+    @functools.cached_property
+    def _cache(self):
+        sizes = ((video.frames, video.height, video.width) for _, video in self.index if video)
+        return FrameCache(sizes, self.pixels, self.cache_mb * 2**20)
 
     def identity(self):
         """What a run that goes on must find again: how many clips, and of which files in which order."""
@@ -195,8 +196,8 @@ class VideoFolder:
                 continue
             try:
                 # What is kept in memory is of one size: that of self.pixels.
-                read = functools.partial(decode.read if shape else self._cache.read, video)
-                clip, padded = cut(self, video, read, chance, shape)
+                read = decode.read if shape else functools.partial(self._cache.read, name)
+                clip, padded = cut(self, video, functools.partial(read, video), chance, shape)
             except decode.BrokenVideoError as error:
                 self._broken(name, error)
                 continue
@@ -213,39 +214,3 @@ class VideoFolder:
                 f'config.data.max_broken={self.max_broken} allows: {self._tally.listed()}; mend or remove them, or '
                 'raise max_broken'
             )
-
-
-class _Cache:
-    """All resized frames of each video that was asked for twice; off if they would not all fit."""
-
-    def __init__(self):
-        self.on = False
-        self._lock = threading.Lock()
-        self._entries = {}
-
-    def read(self, video, indices, height, width):
-        if self.on:
-            with self._lock:
-                entry = self._entries.setdefault(video.path, _Entry())
-            if (frames := entry.whole(video, height, width)) is not None:
-                return frames[indices]
-        return decode.read(video, indices, height, width)
-
-
-class _Entry:
-    """One video of the cache."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._asked, self._frames = 0, None
-
-    def whole(self, video, height, width):
-        """All frames, decoded when asked for the second time; None before, and where the whole does not decode."""
-        with self._lock:
-            self._asked += 1
-            if self._asked == 2:
-                try:
-                    self._frames = decode.read(video, np.arange(video.frames), height, width)
-                except decode.BrokenVideoError:
-                    pass  # a part of it may still decode
-            return self._frames

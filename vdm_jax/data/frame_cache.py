@@ -1,0 +1,50 @@
+"""The frames of a small set of videos, kept in memory once they have been decoded and resized."""
+
+import threading
+from collections.abc import Hashable, Iterable
+
+import numpy as np
+
+from vdm_jax.data import decode, transforms
+
+
+class FrameCache:
+    """All resized frames of each video that was asked for twice; of none where they would not all fit.
+
+    videos: (frames, height, width) of each; most: bytes that all their frames may take, resized to cover `pixels`
+    square, the one size that is asked for.
+    """
+
+    def __init__(self, videos: Iterable[tuple[int, int, int]], pixels: int, most: int):
+        covers = (int(frames) * 3 * np.prod(transforms.cover(*size, pixels, pixels)) for frames, *size in videos)
+        self._on = sum(map(int, covers)) <= most
+        self._lock = threading.Lock()
+        self._entries = {}
+
+    def read(self, key: Hashable, video: decode.Video, indices: np.ndarray, height: int, width: int) -> np.ndarray:
+        """What decode.read(video, indices, height, width) gives; `key` names the video."""
+        if self._on:
+            with self._lock:
+                entry = self._entries.setdefault(key, _Entry())
+            if (frames := entry.whole(video, height, width)) is not None:
+                return frames[indices]
+        return decode.read(video, indices, height, width)
+
+
+class _Entry:
+    """One video of the cache."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._asked, self._frames = 0, None
+
+    def whole(self, video, height, width):
+        """All frames, decoded when asked for the second time; None before, and where the whole does not decode."""
+        with self._lock:
+            self._asked += 1
+            if self._asked == 2:
+                try:
+                    self._frames = decode.read(video, np.arange(video.frames), height, width)
+                except decode.BrokenVideoError:
+                    pass  # a part of it may still decode
+            return self._frames
