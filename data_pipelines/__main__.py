@@ -1,4 +1,7 @@
-"""python -m data_pipelines COMMAND ...: see `--help`. Exit code 2 and one line on stderr for the user's mistakes."""
+"""python -m data_pipelines COMMAND ...: see `--help`. Exit code 2 and one line on stderr for the user's mistakes.
+
+Stopped by Ctrl-C: 3 of a command that goes on where it was when it is started again, 130 of another one.
+"""
 
 import argparse
 import importlib
@@ -15,6 +18,7 @@ COMMANDS = {  # the module of each, imported when it is named: some wake jax, ot
     'cache-latents': 'cache_latents',  # latents of every clip of an experiment's source
     'cache-text': 'cache_text',  # embeddings of every caption of a set
 }
+GO_ON = 'build', 'cache-latents', 'cache-text'
 
 
 def main(arguments=None):
@@ -45,6 +49,10 @@ def main(arguments=None):
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        goes_on = parsed.command in GO_ON
+        print(f'\nstopped{"; the same command goes on" if goes_on else ""}', file=sys.stderr)
+        return 3 if goes_on else 130
 
 
 if __name__ == '__main__':

@@ -57,9 +57,6 @@ def run(arguments) -> int:
             with lock:
                 _make_parts(arguments, listing.items, recipe, folder)
                 assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
-    except KeyboardInterrupt:
-        print(f'\nstopped; the same command goes on with {out}', file=sys.stderr)
-        return 3
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror or error}; mend that, and the same command goes on') from None
     _clear(os.path.join(out, begun.WORK))

@@ -13,6 +13,7 @@ from vdm_jax import checks, media, pages, registry
 from vdm_jax.build import read_experiment
 from vdm_jax.data.records import Caption
 from vdm_jax.errors import UserError
+from vdm_jax.given import given_frames
 from vdm_jax.parallel import hardware
 from vdm_jax.planning import ask, docs
 from vdm_jax.planning.ahead import asks_of, batch_of
@@ -244,7 +245,7 @@ def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
         for data in ('latents', 'videos')
     ]
     assert runs[0].latent_shape == runs[1].latent_shape
-    assert [run.given_frames for run in runs] == [2, 5]
+    assert [given_frames(run) for run in runs] == [2, 5]
     codec = runs[1].experiment.codec.model
     vae = read_experiment(
         f'{ROOT}/experiments/video_vae.py:size=paper,data=folder', [f'--config.model.latent={codec.latent}']

@@ -18,6 +18,7 @@ from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.records import Caption
 from vdm_jax.errors import UserError
 from vdm_jax.generate import generate_videos
+from vdm_jax.given import asks
 from vdm_jax.models.conditions import without
 from vdm_jax.planning.ahead import asks_of, batch_of
 from vdm_jax.run import Run
@@ -156,9 +157,9 @@ def test_what_is_said_decides_what_is_seen(place):
 
 def test_evaluations_ask_by_the_texts_of_the_clips(place):
     run = run_of(place)
-    asks = run.asks({'label': np.zeros(5, int)})
+    asked = asks(run, {'label': np.zeros(5, int)})
     masks = np.stack([run.source[i]['text_mask'] for i in (0, 1, 3)])
-    np.testing.assert_array_equal(asks['text_mask'], masks[[0, 1, 2, 0, 1]])  # clips with a caption, in turn
+    np.testing.assert_array_equal(asked['text_mask'], masks[[0, 1, 2, 0, 1]])  # clips with a caption, in turn
     predicted = run.protocol('frame_prediction').asks(run.source, run.held_out, run.experiment.evaluate)
     assert predicted['text'].shape == (4, 5, WIDTH)
     recalled = run.protocol('recall').asks(run.source, run.held_out, run.experiment.evaluate)

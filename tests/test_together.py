@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from vdm_jax import build
+from vdm_jax import build, given
 from vdm_jax.build import read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.errors import UserError
@@ -95,7 +95,7 @@ def test_it_trains_and_samples(name):
             batch = batch_of(run.source, range(4 * (step % 2), 4 * (step % 2) + 4), run.model.scalars)
             state, scalars = run.train_step(state, to_global(batch, run.mesh))
             found.append(float(scalars['loss']))
-        asks = run.asks({'label': np.array([0, 1])})
+        asks = given.asks(run, {'label': np.array([0, 1])})
         videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), asks, seed=0)
     assert np.isfinite(found).all() and np.mean(found[20:]) < 0.9 * np.mean(found[:3])
     assert videos.shape == (2, 4, 12, 12, 3) and videos.std() > 5
@@ -135,7 +135,7 @@ def test_clips_without_classes_beside_images_with_some_are_asked_for_without_lab
     }
     data = {'source': 'joint_images', 'count': 2} | parts
     run = Run(build.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2}}), jax.devices()[:1])
-    np.testing.assert_array_equal(run.asks({'label': np.array([0, 3])})['label'], [7, 7])
+    np.testing.assert_array_equal(given.asks(run, {'label': np.array([0, 3])})['label'], [7, 7])
     more = Run(
         build.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2, 'classes': 9}}), jax.devices()[:1]
     )

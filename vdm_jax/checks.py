@@ -11,6 +11,7 @@ from flax import nnx
 from vdm_jax.data import scalars
 from vdm_jax.data.order import order_of
 from vdm_jax.errors import UserError
+from vdm_jax.given import given_frames
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.arrange import Grid
 from vdm_jax.nn.attend import refusal
@@ -43,7 +44,7 @@ def check(run) -> None:
         order_of(run.held_out, run.experiment.train.batch_size)
     if run.experiment.train.sample_every:
         check_pictures(run)
-        if run.given_frames or run.model.text_width:
+        if given_frames(run) or run.model.text_width:
             run.shown  # noqa: B018, that there are such clips
 
 

@@ -70,6 +70,7 @@ def draw(args, origin: dict, run, params, about: dict):
     """Samples of one origin, (where, step, videos, a name of each or None), with a line printed about them."""
     import numpy as np
 
+    from vdm_jax import given
     from vdm_jax.asking import scalars_of, texts_of
     from vdm_jax.checks import check_pictures
     from vdm_jax.generate import generate_videos
@@ -79,7 +80,7 @@ def draw(args, origin: dict, run, params, about: dict):
     if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
         raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
     labels = np.full(args.num, args.label) if args.label is not None else np.arange(args.num) % max(classes, 1)
-    asks = run.asks({'label': labels} | scalars_of(args, run, args.num) | texts_of(args, run, args.num, about))
+    asks = given.asks(run, {'label': labels} | scalars_of(args, run, args.num) | texts_of(args, run, args.num, about))
     began = time.monotonic()
     with jax_mesh(run):
         videos = generate_videos(run.generate, params, asks, args.seed)
@@ -95,6 +96,7 @@ def draw(args, origin: dict, run, params, about: dict):
 
 def evaluate(args, assignments):
     """score samples of a run, or of a file of weights, under a named protocol"""
+    from vdm_jax import given
     from vdm_jax.asking import scalars_of
     from vdm_jax.evals import runner
     from vdm_jax.generate import generate_videos
@@ -110,7 +112,7 @@ def evaluate(args, assignments):
             raise UserError(f'config.data: the network was trained on {was}; found {found}: point it at the same')
 
     def ask(asks):
-        asks = run.asks(asks | scalars_of(args, run, len(asks['label'])))
+        asks = given.asks(run, asks | scalars_of(args, run, len(asks['label'])))
         return generate_videos(run.generate, params, asks, config.seed, config.batch_size)
 
     how = {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}

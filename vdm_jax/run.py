@@ -16,7 +16,6 @@ from vdm_jax import checks, frozen
 from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
 from vdm_jax.codecs.codec import AFTER
 from vdm_jax.config import flat
-from vdm_jax.data.clips import captioned, first_frames, stack, videos_of
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.latents import MOVABLE, Latents
 from vdm_jax.data.order import order_of
@@ -213,57 +212,6 @@ class Run:
         classes = self.source.num_classes if model.classes is None else model.classes
         fitted, *_ = [model.fitted(shape, classes) for shape in self.latent_shapes]
         return fitted
-
-    @functools.cached_property
-    def given_frames(self) -> int:
-        """How many frames of a video the network is given: all of them where it is an autoencoder."""
-        frames, *picture = self.source.shape
-        if self.model.autoencodes:
-            return frames
-        context, codec = self.experiment.diffusion.context, self.experiment.codec
-
-        def latents(count):
-            try:
-                return codec.latent_shape((count, *picture))[0]
-            except UserError:  # a video's codec does not take every number of frames
-                return 0
-
-        return next((k for k in range(context, frames) if latents(k) == context), 0) if context else 0
-
-    def asks(self, told: dict) -> dict:
-        """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.
-
-        Where none are, they are those of held-out clips: of the asked labels, one after the other, in a network with
-        classes. Where a network that looks at text is told none, it is told those of held-out clips that have one.
-
-        Raises:
-          UserError: other frames are given than the network was trained with, no held-out clip has a label, or there is
-            no text for a network that wants one.
-        """
-        told, count = dict(told), self.given_frames
-        if self.model.text_width and 'text' not in told:
-            clips = captioned(self.shown, len(told['label']))
-            told |= {name: clips[name] for name in ('text', 'text_mask')}
-            if count and 'frames' not in told:
-                told['frames'] = videos_of(clips)[:, :count]
-        given = told['frames'].shape[1] if 'frames' in told else 0
-        if given and given != count:
-            raise UserError(
-                f'config.evaluate.context={given}: the network was trained with config.diffusion.context={count} given '
-                'frames; set the same' + ('' if count else ', which a network with a time for each frame can sample')
-            )
-        if self.model.autoencodes:
-            clips = np.arange(len(told['label'])) % len(self.shown)
-            return told if given else told | {'frames': stack(self.shown, clips)}
-        if not (self.has_images or count):
-            return told
-        classes = self.model.classes and self.scored[0].num_classes  # not of images beside clips without classes
-        if count and not given:
-            labels = told['label'] if classes else [None] * len(told['label'])
-            told['frames'] = first_frames(self.shown, labels, count)
-        if self.has_images and not classes:
-            told['label'] = np.full_like(told['label'], self.model.classes)
-        return told
 
     @functools.cached_property
     def largest(self) -> int:

@@ -13,10 +13,10 @@ SIDE, FPS = 24, 10
 
 
 def mp4(count: int, tint: int = 0, width: int = 40) -> bytes:
-    """A video whose frame i has brightness 4 i on the left, and the tint on the right."""
+    """A video whose frame i has brightness 4 i on the left, and the tint on the right, also of its centre."""
     video = np.zeros((count, SIDE, width, 3), np.uint8)
     video += (4 * np.arange(count, dtype=np.uint8))[:, None, None, None]
-    video[:, :, 32:] = tint
+    video[:, :, 24:] = tint
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'video.mp4')
         media.write_mp4(path, video, FPS)

@@ -38,8 +38,9 @@ class Records:
 
     A record that does not decode, or asks for more than `limits`, keeps its place and the next one is read instead; the
     run stops when more than `max_broken` of them are broken. Latents (of all records, or of none) are given whole, as
-    'moments' float32 (T', H', W', 2C) in place of 'video'. If all videos, resized, fit in `cache_mb` (2**20 bytes), each
-    is decoded whole and kept in memory once it is asked for again; nothing but the speed depends on it.
+    'moments' float32 (T', H', W', 2C) in place of 'video'. If all videos that are taken, resized, fit in `cache_mb`
+    (2**20 bytes), each is decoded whole and kept in memory once it is asked for again; nothing but the speed depends on
+    it.
     """
 
     path: str = ''

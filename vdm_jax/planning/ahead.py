@@ -19,6 +19,7 @@ import numpy as np
 from vdm_jax import checks
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
+from vdm_jax.given import given_frames
 from vdm_jax.parallel.hardware import Topology, read_topology
 from vdm_jax.parallel.mesh import AXES, batch_sharding, padded
 from vdm_jax.planning.collectives import REDUCTIONS, Collective, collectives_of, summary
@@ -49,7 +50,7 @@ def text_of(run) -> dict:
 
 def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
     """Shapes of the conditions and keys of config.evaluate.batch_size videos, which come as they do from `sample`."""
-    count, given = padded(run.experiment.evaluate.batch_size, run.mesh), run.given_frames
+    count, given = padded(run.experiment.evaluate.batch_size, run.mesh), given_frames(run)
     where = batch_sharding(run.mesh)
     asks = {'label': jax.ShapeDtypeStruct((count,), np.int32, sharding=where)}
     if given:

@@ -15,6 +15,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import UserError
 from vdm_jax.generate import generate_videos
+from vdm_jax.given import asks
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import notes
 from vdm_jax.train import ema
@@ -200,7 +201,7 @@ def preview(run, state) -> np.ndarray:
     count = run.experiment.train.sample_count
     labels = np.arange(count) % max(run.model.classes, 1)
     params, seed = ema.first(run.experiment.ema, state.ema), run.experiment.seed
-    return generate_videos(run.generate, params, run.asks({'label': labels}), seed, count)
+    return generate_videos(run.generate, params, asks(run, {'label': labels}), seed, count)
 
 
 class Log:
