@@ -86,6 +86,7 @@ def stop_late_after_a_commit():
 def interrupt_after(seconds):
     """Has this process get a SIGINT a while after it began to make clips."""
     inner = generate.generate_videos
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell gives its background jobs none
 
     def generate_videos(*args):
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
