@@ -7,6 +7,7 @@ from data_pipelines.extras import need
 STEP = 0.1  # seconds, at least, between two pictures that optical flow is taken between: 7 to 10 a second
 STEPS = 5  # so many at least in a clip shorter than that, frames allowing
 STILL = 1.0  # levels of 255: the mean change of an 8th by an 8th of the picture below which nothing changed there
+NARROW = 32  # pixels of the short side, below which optical flow cannot be taken
 FREEZE = 0.25  # seconds that a picture has to stand still for; animation that holds drawings stays below
 
 
@@ -35,7 +36,7 @@ class Motion:
         self._last = small
         if self._seen is not None and seconds - self._seen[0] < self._step:
             return False
-        if self._seen is not None:
+        if self._seen is not None and min(small.shape) >= NARROW:
             flow = self._flow.calc(self._seen[1], small, None)
             flow = flow / (min(small.shape) * (seconds - self._seen[0]))
             self._speeds.append(float(np.hypot(flow[..., 0], flow[..., 1]).mean()))

@@ -4,6 +4,7 @@ import numpy as np
 
 from data_pipelines.extras import need
 
+LONG = 2**14  # pixels of a side, of which OpenCV takes 2**15 - 2 at most
 SHARP_SIDE = 256  # pixels of the short side at which sharpness is measured
 BLACK = 25  # of 255: a pixel no brighter is black, and a frame with 98% of such is (FFmpeg's blackdetect: 10%, 98%)
 BLACK_SHARE = 0.98
@@ -86,14 +87,14 @@ def _lines(whole, axis):
 
 
 def sized(picture: np.ndarray, side: int) -> np.ndarray:
-    """The picture with a short side of so many pixels, whatever it had."""
+    """The picture with a short side of so many pixels, whatever it had; of fewer where its long one would pass LONG."""
     cv2 = need('cv2')
     whole = min(picture.shape) // (2 * side)
     if whole > 1:  # by a whole number first, which takes a fraction of the time
         height, width = (length // whole for length in picture.shape)
         picture = cv2.resize(picture[: height * whole, : width * whole], (width, height), interpolation=cv2.INTER_AREA)
-    scale = side / min(picture.shape)
+    scale = min(side / min(picture.shape), LONG / max(picture.shape))
     if scale == 1:
         return picture
-    height, width = (max(side, round(length * scale)) for length in picture.shape)
+    height, width = (max(1, round(length * scale)) for length in picture.shape)
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

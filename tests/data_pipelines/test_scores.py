@@ -196,6 +196,13 @@ def test_two_frames_have_motion_and_a_short_clip_is_looked_at_closely():
     assert {'motion', 'shake'} <= set(measured(panned(12, 0.3, 60), 60))
 
 
+@pytest.mark.parametrize(('height', 'width'), [(2, 4000), (4000, 2), (1, 1), (2, 300)])
+def test_a_sliver_of_a_picture_is_measured_and_has_motion_where_flow_can_be_taken(height, width):
+    found = measured(np.random.default_rng(0).integers(0, 256, (10, height, width, 3), np.uint8))
+    assert found['brightness'] == pytest.approx(0.5, abs=0.2) and found['repeated'] == 0
+    assert ('motion' in found) == (max(height, width) < 4000)
+
+
 def test_the_table_names_all_scores_and_no_others():
     found = measured(panned(20, 0.3)) | scores.of_captions([Caption('a dog runs')])
     assert set(found) == set(scores.SCORES)
