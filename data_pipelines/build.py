@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 
-from data_pipelines import begun, datasets, parts, pool
+from data_pipelines import begun, datasets, extras, parts, pool
 from data_pipelines.assemble import assemble
 from data_pipelines.listing import listed
 from data_pipelines.manifest import read_manifest
@@ -35,7 +35,7 @@ def add_arguments(parser):
 
 
 def run(arguments) -> int:
-    """Builds the set, or goes on with it; returns the exit code: 3 where it was interrupted.
+    """Builds the set, or goes on with it; returns the exit code.
 
     Raises: UserError for anything that is the user's to mend.
     """
@@ -43,6 +43,7 @@ def run(arguments) -> int:
         raise UserError(f'--workers={arguments.workers}: want 0 or more')
     if arguments.engine and arguments.runner != 'beam':
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
+    extras.check()  # before anything is written, versions of theirs among it
     recipe = read_recipe(arguments.recipe, arguments.assignments, datasets.recipe_of(arguments.dataset))
     places.try_writing(arguments.out, False)
     out = os.path.normpath(arguments.out)

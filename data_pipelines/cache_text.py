@@ -56,9 +56,10 @@ def run(arguments):
         new = cache(texts, encoder, Path(arguments.out), arguments.dtype, share)
     except OSError as error:
         raise UserError(f'--out={arguments.out}: {error}; the same command goes on where it stopped') from None
+    there = len(texts) - len(text_cache.TextCache(arguments.out, '--out').missing(texts))
     size = sum(file.stat().st_size for file in Path(arguments.out).glob('*.npy'))
     print(
-        f'{arguments.out}: embeddings of {len(texts)} texts ({new} new) of {captions} captions, at most '
+        f'{arguments.out}: embeddings of {there} of {len(texts)} texts ({new} new) of {captions} captions, at most '
         f'{encoder.length} places of {encoder.width}, {size / 1e6:.1f} MB'
     )
 

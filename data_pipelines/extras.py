@@ -5,12 +5,19 @@ import importlib
 from vdm_jax.errors import UserError
 
 PACKAGES = {
+    'av': 'PyAV',
     'cv2': 'opencv-python-headless',
     'scenedetect': 'scenedetect-headless',
     'scenedetect.detectors': 'scenedetect-headless',
     'imagehash': 'imagehash',
     'pebble': 'pebble',
 }
+
+
+def check() -> None:
+    """Raises UserError where one of them is not installed."""
+    for module in PACKAGES:
+        need(module)
 
 
 def need(module: str):

@@ -155,6 +155,15 @@ def test_what_is_said_decides_what_is_seen(place):
     assert (videos(['']) != light).any()
 
 
+def test_clips_without_labels_are_recalled_only_where_that_is_asked_for(place):
+    run = run_of(place)
+    assert run.protocol('recall').sources and run_of(place, '--config.data.label=index').protocol() == run.protocol(
+        'recall'
+    )
+    with pytest.raises(UserError, match='--protocol is missing: none is usual for a Records without labels; one of '):
+        run.protocol()
+
+
 def test_evaluations_ask_by_the_texts_of_the_clips(place):
     run = run_of(place)
     asked = asks(run, {'label': np.zeros(5, int)})

@@ -87,7 +87,7 @@ def draw(args, origin: dict, run, params, about: dict):
     (where,), step = origin.values(), about['step']
     print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
     if run.model.text_width and not args.prompt:
-        print('  told the captions of held-out clips; --prompt=TEXT says what else')
+        print('  told captions of the clips; --prompt=TEXT says what else')
     names = [f'label {label}' for label in asks['label']] if classes else None
     if args.prompt:
         names = [args.prompt[i % len(args.prompt)][:40] for i in range(args.num)]

@@ -136,11 +136,14 @@ class Run:
         Raises:
           UserError: no such protocol, none that is usual for the source, or one that is for other sources.
         """
-        kind = type(self.scored[0])
-        name = name or ('reconstruction' if self.model.autoencodes else USUAL_PROTOCOL.get(kind))
+        kind, lacking = type(self.scored[0]), ''
+        if name is None:
+            name = 'reconstruction' if self.model.autoencodes else USUAL_PROTOCOL.get(kind)
+            if name == 'recall' and not self.source.num_classes and len(self.source) > 1:
+                name, lacking = None, ' without labels'
         if name is None:
             raise UserError(
-                f'--protocol is missing: none is usual for a {kind.__name__}; one of {", ".join(PROTOCOLS)}'
+                f'--protocol is missing: none is usual for a {kind.__name__}{lacking}; one of {", ".join(PROTOCOLS)}'
             )
         if name not in PROTOCOLS:
             raise UserError(f'--protocol={name}: want one of {", ".join(PROTOCOLS)}')

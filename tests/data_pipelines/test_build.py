@@ -221,6 +221,13 @@ def test_a_finished_set_is_left_alone(built, source, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in built.iterdir()} == before
 
 
+@pytest.mark.parametrize('library', ['av', 'pebble'])
+def test_a_library_that_is_missing_is_said_before_anything_is_written(source, tmp_path, capsys, monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    assert build(source, tmp_path / 'set') == 2
+    assert "pip install 'vdm_jax[curate]'" in capsys.readouterr().err and not (tmp_path / 'set').exists()
+
+
 def test_another_recipe_source_or_version_is_refused_with_the_difference(built, source, tmp_path, capsys, monkeypatch):
     copy = tmp_path / 'source'
     copy.mkdir()

@@ -35,7 +35,7 @@ def test_each_distinct_text_is_embedded_once(place, tmp_path, capsys):
     out = tmp_path / 'out'
     command = ['cache-text', f'--records={place}', '--encoder=hashing:width=16,length=6', f'--out={out}']
     assert data_pipelines.main(command) == 0
-    assert 'embeddings of 3 texts (3 new) of 5 captions, at most 6 places of 16' in capsys.readouterr().out
+    assert 'embeddings of 3 of 3 texts (3 new) of 5 captions, at most 6 places of 16' in capsys.readouterr().out
     found, (wanted, mask) = TextCache(str(out)), ENCODER.encode(CAPTIONS[0] + CAPTIONS[3])
     assert found.count == 3 and found.shape == (6, 16) and found.fingerprint == ENCODER.fingerprint
     for text, embedding, own in zip(CAPTIONS[0] + CAPTIONS[3], wanted, mask, strict=True):
