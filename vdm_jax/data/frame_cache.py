@@ -1,5 +1,7 @@
 """The frames of a small set of videos, kept in memory once they have been decoded and resized."""
 
+import itertools
+import math
 import threading
 from collections.abc import Hashable, Iterable
 
@@ -16,8 +18,8 @@ class FrameCache:
     """
 
     def __init__(self, videos: Iterable[tuple[int, int, int]], pixels: int, most: int):
-        covers = (int(frames) * 3 * np.prod(transforms.cover(*size, pixels, pixels)) for frames, *size in videos)
-        self._on = sum(map(int, covers)) <= most
+        sizes = (frames * 3 * math.prod(transforms.cover(*size, pixels, pixels)) for frames, *size in videos)
+        self._on = all(total <= most for total in itertools.accumulate(sizes))  # looks no further than that
         self._lock = threading.Lock()
         self._entries = {}
 
