@@ -135,8 +135,11 @@ def test_prompts_make_videos(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_it_is_scored(trained, tmp_path):
-    assert cli.main(['evaluate', f'--workdir={trained}', f'--out={tmp_path}', '--json']) == 0
+def test_it_is_scored_as_asked(trained, tmp_path, capsys):
+    argv = ['evaluate', f'--workdir={trained}', f'--out={tmp_path}', '--json']
+    assert cli.main(argv) == 2
+    assert 'none is usual for a Records without labels; one of frame_prediction, recall\n' in capsys.readouterr().err
+    assert cli.main([*argv, '--protocol=recall']) == 0
 
 
 def test_what_is_said_decides_what_is_seen(place):

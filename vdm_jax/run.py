@@ -142,8 +142,10 @@ class Run:
             if name == 'recall' and not self.source.num_classes and len(self.source) > 1:
                 name, lacking = None, ' without labels'
         if name is None:
+            takes = lambda each: each != 'reconstruction' and {kind, object} & {*PROTOCOLS[each].sources}
+            fitting = filter(takes, PROTOCOLS)
             raise UserError(
-                f'--protocol is missing: none is usual for a {kind.__name__}{lacking}; one of {", ".join(PROTOCOLS)}'
+                f'--protocol is missing: none is usual for a {kind.__name__}{lacking}; one of {", ".join(fitting)}'
             )
         if name not in PROTOCOLS:
             raise UserError(f'--protocol={name}: want one of {", ".join(PROTOCOLS)}')
