@@ -25,8 +25,6 @@ from data_pipelines.manifest import FORMAT, MANIFEST
 from data_pipelines.recipe import Recipe
 from data_pipelines.work import none_kept
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
-from vdm_jax.data.records import BadRecordError
-from vdm_jax.errors import UserError
 
 
 def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about: dict, bar) -> None:
@@ -140,8 +138,6 @@ def _shard(out, folder, shard, number, count):
         records = (r for name, places in shard for r in parts.records(parts.path_of(folder, name), places))
         try:
             rows = write_shard(new, records, number)
-        except BadRecordError as error:
-            raise UserError(f'{folder}: a part was damaged ({error}); remove the directory and build anew') from None
         except RuntimeError as error:  # so ArrayRecord tells of a full disk
             raise OSError(str(error).splitlines()[0]) from None
         store(known, msgpack.packb(rows))

@@ -75,6 +75,9 @@ def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, mon
     assert len(calls) == decoded
     for i, rng in enumerate(rngs()):
         np.testing.assert_array_equal(drawn[i], fresh.draw(i % 4, rng)['video'])
+    other = [clips.draw(1, np.random.default_rng(1), (4, 16, 36))['video'] for clips in (kept, fresh)]
+    assert other[0].shape == (4, 16, 36, 3)
+    np.testing.assert_array_equal(*other)
 
 
 @pytest.mark.parametrize(

@@ -14,23 +14,27 @@ class FrameCache:
     """All resized frames of each video that was asked for twice; of none where they would not all fit.
 
     videos: (frames, height, width) of each; most: bytes that all their frames may take, resized to cover `pixels`
-    square, the one size that is asked for.
+    square, the one size that is kept.
     """
 
     def __init__(self, videos: Iterable[tuple[int, int, int]], pixels: int, most: int):
-        sizes = (frames * 3 * math.prod(transforms.cover(*size, pixels, pixels)) for frames, *size in videos)
+        self._pixels = pixels
+        sizes = (frames * 3 * math.prod(self._size(*size)) for frames, *size in videos)
         self._on = all(total <= most for total in itertools.accumulate(sizes))  # looks no further than that
         self._lock = threading.Lock()
         self._entries = {}
 
     def read(self, key: Hashable, video: decode.Video, indices: np.ndarray, height: int, width: int) -> np.ndarray:
         """What decode.read(video, indices, height, width) gives; `key` names the video."""
-        if self._on:
+        if self._on and (height, width) == self._size(video.height, video.width):
             with self._lock:
                 entry = self._entries.setdefault(key, _Entry())
             if (frames := entry.whole(video, height, width)) is not None:
                 return frames[indices]
         return decode.read(video, indices, height, width)
+
+    def _size(self, height, width):
+        return transforms.cover(height, width, self._pixels, self._pixels)
 
 
 class _Entry:

@@ -190,8 +190,6 @@ class Records:
 
         def read(indices, height, width):
             taken.append(indices)
-            if shape:  # what is kept in memory is of one size: that of self.pixels
-                return decode.read(video, indices, height, width)
             return self._cache.read(number, video, indices, height, width)
 
         within, rest = {'center': 0.5}.get(self.start, 0.0), (0.0, 0.0, 1.0)

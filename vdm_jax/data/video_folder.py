@@ -196,8 +196,8 @@ class VideoFolder:
                 continue
             try:
                 # What is kept in memory is of one size: that of self.pixels.
-                read = decode.read if shape else functools.partial(self._cache.read, name)
-                clip, padded = cut(self, video, functools.partial(read, video), chance, shape)
+                read = functools.partial(self._cache.read, name, video)
+                clip, padded = cut(self, video, read, chance, shape)
             except decode.BrokenVideoError as error:
                 self._broken(name, error)
                 continue
