@@ -92,7 +92,8 @@ def opened(path, limits=Limits()):  # noqa: B008, frozen
         raise UserError("reading video needs PyAV, which is not installed: pip install 'vdm_jax[video]'") from None
     most = {'max_pixels': str(limits.frame_pixels)}  # decoders ask before they allocate
     options = {'format_whitelist': FORMATS, 'protocol_whitelist': 'file', **most}
-    with _reasons(), _file(path) as file, av.open(file, options=options, metadata_errors='replace') as container:
+    lenient = {'metadata_errors': 'replace'} if int(av.__version__.split('.')[0]) < 19 else {}  # titles that are no text
+    with _reasons(), _file(path) as file, av.open(file, options=options, **lenient) as container:
         streams = [stream for stream in container.streams.video if not stream.disposition & COVER]
         if not streams:
             raise BrokenVideoError('no video in it')
