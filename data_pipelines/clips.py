@@ -1,6 +1,7 @@
 """Which frames of a video become clips: pieces of a wanted length, each inside one shot."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,7 @@ class Clips:
     dropped as too_short below. most: clips of one video, taken evenly over it; the others are dropped as not_taken.
     fps: frames a second, those nearest in time to a grid; none: every frame at its own time. A video with too few
     frames for it is dropped as low_fps, since a frame shown twice teaches stillness.
+    pixel_aspect: pixels that are not square are made so, or stay as they are stored, and the clip's file says so.
     pixels: the short side is shrunk to this many, the aspect kept; none: as it is. crop_black: black bars at the edges
     are cut away. deinterlace: frames of an interlaced video are made whole.
     crf: of x264, 0 (lossless) to 51. gop: the most frames from one keyframe to the next, which is what reading from the
@@ -28,6 +30,7 @@ class Clips:
     min_seconds: float = 1.0
     most: int | None = None
     fps: float | None = None
+    pixel_aspect: Literal['square', 'stored'] = 'square'
     pixels: int | None = None
     crop_black: bool = False
     deinterlace: bool = True
@@ -52,7 +55,7 @@ class Clips:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Span:
-    """One piece of a video: the frames first <= number < stop, from second `start` to `end` of it.
+    """One piece of a video: the frames first <= number < stop, from second `start` to `end` of its file.
 
     numbers: those to store, int64 (T,), rising; a number may come twice. times: when each is shown, seconds from the
     first, float64 (T + 1,), the last that at which the clip ends. reason: why it is dropped, '' where it is not.
@@ -73,7 +76,7 @@ class Span:
 
 
 def spans(video, shots, config: Clips) -> list[Span]:
-    """The clips of a video (vdm_jax.data.decode.Video), those to drop among them, in the order of time.
+    """The clips of a video (vdm_jax.data.video.decode.Video), those to drop among them, in the order of time.
 
     shots: (first, stop) frame numbers.
     """
@@ -107,7 +110,7 @@ def _span(video, first, stop, config):
         times = np.arange(count + 1) / config.fps
     few = len(np.unique(numbers)) < REPEATED * len(numbers)
     reason = 'too_short' if not long_enough else 'low_fps' if few else ''
-    return Span(first, stop, start, end, numbers, times, reason)
+    return Span(first, stop, video.start + start, video.start + end, numbers, times, reason)
 
 
 def _nearest(times, wanted) -> int:

@@ -18,8 +18,8 @@ EXACT = 'cpu-independent=1'
 class Encoder:
     """`add` each frame, then `finish`. crf: quality, 0 to 51; gop: frames from one keyframe to the next at most."""
 
-    def __init__(self, height: int, width: int, crf: int, gop: int):
-        """height, width: of the frames, even."""
+    def __init__(self, height: int, width: int, crf: int, gop: int, pixel_aspect: float = 1.0):
+        """height, width: of the frames, even. pixel_aspect: width over height of a pixel."""
         import av
         from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -32,6 +32,8 @@ class Encoder:
         stream = self._stream = self._container.add_stream('libx264', rate=25, options=options)  # the rate says nothing
         stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
         context = stream.codec_context
+        if pixel_aspect != 1:  # players then show it as the file that it was cut from
+            context.sample_aspect_ratio = Fraction(pixel_aspect).limit_denominator(1000)
         context.gop_size, context.thread_count, context.time_base = gop, 1, Fraction(1, UNIT)
         flags = (
             av.codec.context.Flags

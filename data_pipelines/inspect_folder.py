@@ -11,12 +11,15 @@ import os
 
 from data_pipelines import inspect_set
 from data_pipelines.manifest import MANIFEST, printable
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 from vdm_jax.data.cut import clip_indices
 from vdm_jax.data.video_folder import video_files
 from vdm_jax.errors import UserError
 
 COLUMNS = ('file', 'codec', 'frames', 'fps', 'size', 'rotation', 'seconds', 'verdict')
+# In --json alone: whether it is mirrored before it is turned, width over height of its pixels, seconds of the file at
+# which its first frame is shown, the number of the stream that is read, and how many videos there are.
+DETAILS = ('mirrored', 'pixel_aspect', 'start', 'stream', 'video_streams')
 VIDEOS, RECORDS = ('frames', 'stride', 'fps', 'fast', 'threads'), ('sheet', 'clips')  # options of the one or the other
 
 
@@ -68,14 +71,18 @@ def run(arguments):
 
 
 def describe(folder, name, frames, stride, fps, every_frame):
-    """One file as a dict with the keys COLUMNS, `reason` and `bytes`; a broken one has None where nothing is known."""
+    """One file as a dict with the keys COLUMNS, DETAILS, `reason` and `bytes`; None where nothing is known."""
     path = os.path.join(folder, name)
     size = os.stat(path).st_size if os.path.exists(path) else 0  # a link may lead nowhere
-    row = dict.fromkeys(COLUMNS) | {'file': name, 'reason': None, 'bytes': size}
+    row = dict.fromkeys((*COLUMNS, *DETAILS)) | {'file': name, 'reason': None, 'bytes': size}
     try:
         video = decode.probe(path)
         row |= {'codec': video.codec, 'frames': video.frames, 'fps': round(video.fps, 3)}
-        row |= {'size': [video.width, video.height], 'rotation': video.rotation, 'seconds': round(video.seconds, 3)}
+        row |= {'size': [video.width, video.height], 'seconds': round(video.seconds, 3)}
+        index = video.index
+        row |= {'rotation': index.orientation.rotation, 'mirrored': index.orientation.mirrored}
+        row |= {'pixel_aspect': video.pixel_aspect, 'start': round(video.start, 3)}
+        row |= {'stream': index.stream, 'video_streams': index.streams}
         if every_frame:
             for _ in decode.stream(video):
                 pass
@@ -84,7 +91,14 @@ def describe(folder, name, frames, stride, fps, every_frame):
     have = clip_indices(video, 0, frames, stride, fps)[1]
     if have < frames:
         return row | {'verdict': 'short', 'reason': f'{have} of {frames} frames'}
-    return row | {'verdict': 'ok'}
+    return row | {'verdict': 'ok', 'reason': _choice(row)}
+
+
+def _choice(row):
+    """Which video of a file is read, None where it has one."""
+    if row['video_streams'] == 1:
+        return None
+    return f'stream {row["stream"]} of {row["video_streams"]} videos in it'
 
 
 def summary(rows):
@@ -113,6 +127,8 @@ def _cell(row, column):
         return '-'
     if column == 'verdict' and row['reason']:
         return f'{value}: {row["reason"]}'
+    if column == 'rotation' and row['mirrored']:
+        return f'{value} mirrored'
     if column == 'size':
         return '{}x{}'.format(*value)
     return f'{value:.2f}' if isinstance(value, float) else printable(str(value))

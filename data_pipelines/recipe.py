@@ -17,7 +17,7 @@ from data_pipelines.clips import Clips
 from data_pipelines.duplicates import Duplicates
 from data_pipelines.shots import Shots
 from vdm_jax.config import override, to_dataclass, to_dict
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 from vdm_jax.data.filters import FACTS, Filters, parse
 from vdm_jax.errors import UserError
 
@@ -27,7 +27,7 @@ TEXTS = 'label_name', 'source'  # among FACTS
 
 @dataclasses.dataclass(frozen=True)
 class Limits(decode.Limits):
-    """What one file may ask for: one that asks for more is broken. As vdm_jax.data.decode has them, and
+    """What one file may ask for: one that asks for more is broken. As vdm_jax.data.video.limits has them, and
 
     time: seconds of work on it, from its start to the last of its clips. memory: bytes of its worker's process, which
     has 0.3 GB before it begins (Linux; elsewhere it is not held to it).

@@ -2,7 +2,7 @@
 
 Stills are pictures in a folder, a video in an array, an example of a set that TFDS prepared; a set may bring its own.
 They are a frozen dataclass of plain values, so that it travels to workers, with `path` (where it lies), `fps`, a length
-and `frames(first)`, which yields them from that number on. `probe` and `stream` are those of vdm_jax/data/decode.py for
+and `frames(first)`, which yields them from that number on. `probe` and `stream` are those of vdm_jax/data/video/decode.py for
 files and stills alike. Whatever is wrong comes out as BrokenVideoError.
 """
 
@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vdm_jax.data import decode
-from vdm_jax.data.decode import BrokenVideoError
+from vdm_jax.data.video import decode
+from vdm_jax.data.video.index import Index
+from vdm_jax.data.video.limits import BrokenVideoError
 from vdm_jax.data.transforms import over_white
 from vdm_jax.errors import UserError
 
@@ -78,18 +79,21 @@ class Example:
             raise BrokenVideoError(f'{self.feature} of example {self.number}: {error}') from None
 
 
-def probe(item, limits=decode.Limits()) -> decode.Video:  # noqa: B008, frozen
-    """What is known of an Item's frames; of stills only the first is read, and they are the Video's `path`."""
+def probe(item, limits=decode.Limits(), square=True) -> decode.Video:  # noqa: B008, frozen
+    """What is known of an Item's frames; of stills only the first is read, and they are the Video's `path`.
+
+    square: whether pixels of a video file that are not square are made so.
+    """
     if item.stills is None:
-        return decode.probe(item.path, limits)
+        return decode.probe(item.path, limits, square)
     count, fps = len(item.stills), item.stills.fps
     if not 0 < count <= limits.frames:
         raise BrokenVideoError(f'more than {limits.frames} frames' if count else 'it has no frame')
     if count / fps > limits.seconds:
         raise BrokenVideoError(f'{count / fps:.0f} seconds are more than {limits.seconds:g}')
     height, width = next(_rgb(item.stills, 0, limits)).shape[:2]
-    times = np.arange(count) / fps
-    return decode.Video(item.stills, 'stills', width, height, 0, fps, times, None, None, limits)
+    index = Index('stills', 'stills', height, width, fps, 1 / fps, np.arange(count), count)
+    return decode.Video(item.stills, index, limits)
 
 
 def stream(video, first=0, stop=None, deinterlace=False) -> Iterator[tuple[int, np.ndarray]]:

@@ -19,7 +19,8 @@ from data_pipelines.clips import Clips, Span, spans
 from data_pipelines.encode import Encoder
 from data_pipelines.listing import Item
 from data_pipelines.recipe import Recipe
-from vdm_jax.data import decode, filters
+from vdm_jax.data import filters
+from vdm_jax.data.video import decode
 from vdm_jax.data.records import Caption, Record
 from vdm_jax.data.transforms import cover, resize
 from vdm_jax.errors import UserError
@@ -127,7 +128,7 @@ def _file(item):
 
 
 def _clips(item, recipe):
-    video = stills.probe(item, recipe.limits)
+    video = stills.probe(item, recipe.limits, recipe.clips.pixel_aspect == 'square')
     bars = Bars(video.times) if recipe.clips.crop_black else None
     found = spans(video, _shots(video, *frames_between(item, video), recipe, bars), recipe.clips)
     frames = _streams(video, [span for span in found if not span.reason], recipe.clips.deinterlace)
@@ -137,7 +138,7 @@ def _clips(item, recipe):
             yield Clip(**place, reason=span.reason, detail=_why(span, recipe.clips))
         else:
             box = bars.box(span.first, span.stop) if bars else None
-            yield _clip(item, recipe, span, next(frames), box, place)
+            yield _clip(item, recipe, video, span, next(frames), box, place)
 
 
 def _shots(video, first, stop, recipe, bars):
@@ -149,13 +150,15 @@ def _shots(video, first, stop, recipe, bars):
 
 
 def frames_between(item, video):
-    """The frames (first, stop) of the item's window."""
-    times = np.append(video.times, video.seconds)
+    """The frames (first, stop) of the item's window, which is told in seconds of the file."""
+    times = video.start + np.append(video.times, video.seconds)
     half = 0.5 / video.fps
     first = int(np.searchsorted(times, (item.start or 0) - half))
     stop = int(np.searchsorted(times[:-1], item.end - half)) if item.end is not None else video.frames
+    if item.end is not None and item.end - half <= times[0] - 2 * half:
+        raise _BrokenError('bad_times', f'it is to end at {item.end:g} s, and its video begins at {times[0]:.3f} s')
     if first >= video.frames:
-        raise _BrokenError('bad_times', f'it is to start at {item.start:g} s, and ends at {video.seconds:.3f} s')
+        raise _BrokenError('bad_times', f'it is to start at {item.start:g} s, and ends at {times[-1]:.3f} s')
     return first, max(stop, first + 1)
 
 
@@ -182,7 +185,7 @@ def _streams(video, wanted: list[Span], deinterlace: bool):
         at = span.stop
 
 
-def _clip(item, recipe, span, frames, box, place):
+def _clip(item, recipe, video, span, frames, box, place):
     config, encoder, count = recipe.clips, None, 0
     measure = scores.Measure(float(span.times[-1]))
     for number, frame in frames:
@@ -193,7 +196,8 @@ def _clip(item, recipe, span, frames, box, place):
             height, width = frame.shape[:2]
             if min(height, width) < 2:
                 return Clip(**place, reason='too_small', detail=f'{width}x{height} pixels')
-            encoder = Encoder(height, width, config.crf, config.gop)
+            aspect = 1.0 if video.square else video.pixel_aspect
+            encoder = Encoder(height, width, config.crf, config.gop, aspect)
         elif frame.shape[:2] != (height, width):
             raise decode.BrokenVideoError(f'frame {number} has another size than those before it')
         while count < len(span.numbers) and span.numbers[count] == number:
@@ -214,6 +218,7 @@ def _clip(item, recipe, span, frames, box, place):
         label=item.label,
         label_name=item.label_name,
         scores=measured,
+        pixel_aspect=video.pixel_aspect,
         **place,
     )
     facts = {name: getattr(record, name) for name in filters.FACTS if hasattr(record, name)}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vdm_jax import media
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 Image = pytest.importorskip('PIL.Image')

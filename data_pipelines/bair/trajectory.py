@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vdm_jax.data.decode import BrokenVideoError
+from vdm_jax.data.video.limits import BrokenVideoError
 
 SHAPE = (64, 64, 3)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vdm_jax import media
-from vdm_jax.data import decode, transforms
+from vdm_jax.data import transforms
+from vdm_jax.data.video import decode
 
 av = pytest.importorskip('av')
 

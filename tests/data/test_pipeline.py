@@ -139,7 +139,7 @@ def test_synthetic_needs_neither_grain_nor_av_nor_jax():
 import sys
 for name in ('grain', 'av', 'PIL', 'jax', 'tensorflow_datasets', 'absl', 'ml_collections', 'etils'):
     sys.modules[name] = None
-import vdm_jax.data.decode, vdm_jax.data.video_folder, vdm_jax.data.transforms, vdm_jax.media
+import vdm_jax.data.video.decode, vdm_jax.data.video_folder, vdm_jax.data.transforms, vdm_jax.media
 from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.synthetic import Synthetic

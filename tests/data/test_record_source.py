@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.data.small_set import frame_numbers, mp4, record, write_set
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.captions import caption_of
 from vdm_jax.data.mixture import Mixture

@@ -174,7 +174,7 @@ def test_too_many_broken_videos_stop_the_run_and_are_named(damaged):
 
 
 def test_a_video_that_breaks_while_it_is_read_is_replaced_the_same_way_in_any_stream(folder, tmp_path, monkeypatch):
-    from vdm_jax.data import decode
+    from vdm_jax.data.video import decode
 
     for i in range(6):
         write(tmp_path / f'{i}.mp4', 12, tint=30 * i)

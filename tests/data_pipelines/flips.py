@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 
 KINDS = 'head', 'tail', 'anywhere', 'cut'
 ENDS = 4096  # bytes at either end of a file, where its header is

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 
 av = pytest.importorskip('av')
 

@@ -10,7 +10,7 @@ from data_pipelines import duplicates
 from data_pipelines.duplicates import BYTES, MOMENTS, Duplicates, Hashes, stand_ins
 from data_pipelines.picture import luma, sized
 from data_pipelines.scores import SIDE
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 cv2 = pytest.importorskip('cv2')

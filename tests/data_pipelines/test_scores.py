@@ -10,7 +10,8 @@ import pytest
 from data_pipelines import scores
 from data_pipelines.captions import of_caption
 from data_pipelines.picture import Bars, luma
-from vdm_jax.data import decode, filters
+from vdm_jax.data import filters
+from vdm_jax.data.video import decode
 from vdm_jax.data.records import Caption
 from vdm_jax.errors import UserError
 

@@ -9,7 +9,7 @@ import pytest
 
 from data_pipelines import extras, shots
 from data_pipelines.shots import Shots
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 for needed in ('cv2', 'scenedetect', 'av'):

@@ -71,12 +71,12 @@ class Videos:
 
     def check(self):
         """Whether all three read the same."""
-        from vdm_jax.data import decode
+        from vdm_jax.data.video import decode
 
         for read in self.reads(0)[::7]:
-            size = (read.height, read.width) if read.video.rotation % 180 == 0 else (read.width, read.height)
-            ours = decode.turn(decode.read(read.video, read.numbers, *size), -read.video.rotation)
-            np.testing.assert_array_equal(read.frames(), ours)
+            orientation = read.video.index.orientation
+            ours = decode.read(read.video, read.numbers, *orientation.stored(read.height, read.width))
+            np.testing.assert_array_equal(orientation.apply(read.frames()), ours)
 
 
 class Clips:

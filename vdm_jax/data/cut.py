@@ -63,4 +63,4 @@ def clip_length(video, stride=1, fps=None):
 
 def _end(video):
     """Seconds at which the last frame is half over: what lies beyond is no longer nearest to a frame."""
-    return video.times[-1] + 0.5 / video.fps
+    return (video.times[-1] + video.seconds) / 2

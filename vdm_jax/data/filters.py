@@ -36,6 +36,7 @@ FACTS = (  # what is known of every clip
     'source',  # the file it was cut from
     'start',  # second of that file
     'end',
+    'pixel_aspect',  # of that file's pixels, width over height
 )
 MISSING = '|missing'
 _CONDITION = re.compile(r'\s*([\w./ -]*?[\w.]+)\s*(>=|<=|==|!=|>|<)\s*(.*?)\s*')

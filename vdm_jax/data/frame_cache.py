@@ -7,7 +7,8 @@ from collections.abc import Hashable, Iterable
 
 import numpy as np
 
-from vdm_jax.data import decode, transforms
+from vdm_jax.data import transforms
+from vdm_jax.data.video import decode
 
 
 class FrameCache:

@@ -9,7 +9,7 @@ from unittest import mock
 
 import numpy as np
 
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 from vdm_jax.data.order import clip_generator, order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.transforms import resize
@@ -32,16 +32,17 @@ class Read:
         """uint8 (T, height, width, 3), as one writes it with PyAV: seek, decode, convert, scale, stack."""
         import av
 
-        video, found = self.video, {}
-        wanted = {int(video.pts[i]) if video.pts is not None else int(i) for i in self.numbers}
-        key = decode.key_before(video, self.numbers.min())
+        video, index, found = self.video, self.video.index, {}
+        has_times = len(index.keys) and not len(index.digests)  # that tell which frame is which
+        wanted = set((index.pts[self.numbers] if has_times else self.numbers).tolist())
         with av.open(io.BytesIO(video.path) if isinstance(video.path, bytes) else video.path) as container:
-            stream = container.streams.video[0]
+            stream = container.streams.video[index.stream if has_times else 0]
             stream.codec_context.thread_count = 1
-            if key is not None:
-                container.seek(key, stream=stream)
+            key = index.key_before(self.numbers.min()) if has_times else 0
+            if key:
+                container.seek(int(index.key_stamps[key]), stream=stream)
             for number, frame in enumerate(container.decode(stream)):
-                place = frame.pts if video.pts is not None else number
+                place = frame.pts if has_times else number
                 if place in wanted:
                     found[place] = resize(frame.to_ndarray(format='rgb24'), self.height, self.width)
                 if len(found) == len(wanted):
@@ -92,8 +93,8 @@ def reads(source, order, start: int, stop: int) -> list[Read]:
 
     def note(video, indices, height=None, width=None):
         height, width = height or video.height, width or video.width
-        upright = video.rotation % 180 == 0
-        found.append(Read(video, np.unique(indices), *((height, width) if upright else (width, height))))
+        size = video.index.orientation.stored(height, width)
+        found.append(Read(video, np.unique(indices), *size))
         return np.zeros((len(indices), height, width, 3), np.uint8)
 
     if hasattr(source, 'gather'):

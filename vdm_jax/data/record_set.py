@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from vdm_jax.data.records import BadRecordError, Caption, Record, from_bytes, to_bytes
+from vdm_jax.data.records import USUAL, BadRecordError, Caption, Record, from_bytes, to_bytes
 from vdm_jax.errors import UserError
 
 TABLE = 'records.parquet'
@@ -57,6 +57,7 @@ COLUMNS = {
     'captions': 'string',  # JSON: a list of [text, weight, start, end]
     'label': 'int64',
     'label_name': 'string',
+    'pixel_aspect': 'double',
 }  # and 'score/NAME' of each score, double, null where a record has none
 
 
@@ -108,6 +109,7 @@ class RecordSet:
     @functools.cached_property
     def table(self):
         """The table, a pyarrow.Table with the columns COLUMNS and 'score/NAME' of each score."""
+        import pyarrow as pa
         from pyarrow import ArrowException, parquet
 
         try:
@@ -118,8 +120,11 @@ class RecordSet:
             ) from None
         except (OSError, ArrowException) as error:
             raise UserError(f'{self._where}: {TABLE} cannot be read: {_line(error)}; build the set anew') from None
-        if missing := [name for name in COLUMNS if name not in table.column_names]:
+        if missing := [name for name in COLUMNS if name not in (*table.column_names, *USUAL)]:
             raise UserError(f'{self._where}: {TABLE} has no column {missing[0]}; build the set anew')
+        for name, usual in USUAL.items():  # of sets that an earlier version built
+            if name not in table.column_names:
+                table = table.append_column(name, pa.array([usual] * table.num_rows))
         return table
 
     def column(self, name: str) -> np.ndarray:

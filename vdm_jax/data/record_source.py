@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from vdm_jax.data import decode, filters, record_index
+from vdm_jax.data import filters, record_index
+from vdm_jax.data.video import decode
 from vdm_jax.data.captions import caption_of
 from vdm_jax.data.cut import cut
 from vdm_jax.data.frame_cache import FrameCache

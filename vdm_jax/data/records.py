@@ -42,6 +42,8 @@ class Record:
     mean where the rate varies; timestamps are the video's own).
     source: the file it was cut from, as it was listed; start, end: seconds of that file. captions: none where nothing
     is known. label, label_name: class number and what it is called, None and '' for none. scores: by name, finite.
+    pixel_aspect: width over height of a pixel of that file, as it is shown; the clip's own are square unless its video
+    file says otherwise.
     """
 
     key: str
@@ -59,6 +61,7 @@ class Record:
     label: int | None = None
     label_name: str = ''
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    pixel_aspect: float = 1.0
 
     def __post_init__(self):
         for name, kinds in KINDS.items():
@@ -71,6 +74,8 @@ class Record:
             raise BadRecordError(f'{self.frames} frames of {self.height}x{self.width}')
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise BadRecordError(f'{self.fps} frames a second')
+        if not (math.isfinite(self.pixel_aspect) and self.pixel_aspect > 0):
+            raise BadRecordError(f'pixels of {self.pixel_aspect} to 1')
         if bool(self.video) == (self.latents is not None):
             raise BadRecordError('it wants either a video or latents')
         if self.latents is not None and (self.latents.ndim != 4 or self.latents.dtype.name not in ARRAYS):
@@ -96,12 +101,17 @@ KINDS = {
     'label': (int, type(None)),
     'label_name': str,
     'scores': Mapping,
+    'pixel_aspect': (int, float),
 }
+USUAL = {'pixel_aspect': 1.0}  # fields of later versions, left out where they say nothing: old records are read as before
 
 
 def to_bytes(record: Record) -> bytes:
     """The record as bytes: the same ones for the same record, whatever order its scores came in."""
     fields = {name: getattr(record, name) for name in KINDS}
+    for name, usual in USUAL.items():
+        if fields[name] == usual:
+            del fields[name]
     fields['captions'] = [dataclasses.astuple(caption) for caption in record.captions]
     fields['scores'] = {name: float(record.scores[name]) for name in sorted(record.scores)}
     if record.latents is not None:
@@ -123,6 +133,7 @@ def from_bytes(data: bytes) -> Record:
         raise BadRecordError(f'no msgpack: {error or type(error).__name__}') from None
     if not isinstance(fields, dict) or fields.pop('version', None) != VERSION:
         raise BadRecordError(f'no record of version {VERSION}')
+    fields = USUAL | fields
     if set(fields) != set(KINDS):
         raise BadRecordError(f'its fields are not those of a record: {", ".join(sorted(set(fields) ^ set(KINDS)))}')
     try:

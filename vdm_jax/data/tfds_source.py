@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vdm_jax.data import decode, transforms
+from vdm_jax.data import transforms
+from vdm_jax.data.video import decode
 from vdm_jax.data.cut import cut
 from vdm_jax.data.tally import Tally
 from vdm_jax.errors import UserError
@@ -28,7 +29,7 @@ class Tfds:
     `train` and `test` are TFDS's names of splits or slices of them ('train[:90%]', 'validation'); `split` says which of
     the two is read, or both ('all', which holds nothing out; test='' where the set has one split only). They may share
     no example.
-    `stride`, `short`, `start`, `crop` and `flip` mean what they mean for a folder of videos.
+    `stride`, `short`, `start`, `crop`, `flip` and `pixel_aspect` mean what they mean for a folder of videos.
 
     Raises: UserError, naming config.data.KEY or the example.
     """
@@ -42,6 +43,7 @@ class Tfds:
     start: Literal['random', 'first'] = 'random'
     crop: Literal['center', 'random'] = 'center'
     flip: bool = False
+    pixel_aspect: Literal['square', 'stored'] = 'square'
     video: str = 'video'
     label: str | None = None
     split: Literal['all', 'train', 'test'] = 'train'
@@ -93,7 +95,7 @@ class Tfds:
 
     def _clip(self, i, example, chance):
         try:
-            video, read = opened(_inside(example, self.video), self.channels)
+            video, read = opened(_inside(example, self.video), self.channels, self.pixel_aspect == 'square')
             clip, padded = cut(self, video, read, chance)
         except UserError:
             raise
@@ -205,8 +207,10 @@ class Frames:
         return np.stack([transforms.resize(self.images[i], height, width) for i in indices])
 
 
-def opened(value, channels: int):
+def opened(value, channels: int, square: bool = True):
     """(what is known of a video, how its frames are read) for the value of a feature.
+
+    square: whether pixels of a video file that are not square are made so.
 
     Raises:
       BrokenVideoError, ValueError: it does not decode, or is not what can be read.
@@ -214,7 +218,7 @@ def opened(value, channels: int):
     if isinstance(value, bytes):
         if channels != 3:
             raise ValueError(f'video files have 3 channels, config.data.channels is {channels}')
-        video = decode.probe(value)
+        video = decode.probe(value, square=square)
         return video, functools.partial(decode.read, video)
     images = value if isinstance(value, list) else np.asarray(value)
     if isinstance(images, np.ndarray) and images.ndim < 4:

@@ -1,9 +1,12 @@
-"""What is known of videos that are held as bytes, kept so that each is walked through once."""
+"""What is known of videos that are held as bytes, kept so that each is walked through once.
+
+They are read as they are stored: what their pixels are was decided when the set was built.
+"""
 
 import dataclasses
 import threading
 
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 
 
 class Timelines:
@@ -17,8 +20,8 @@ class Timelines:
         kept = self._kept.get(number)
         if kept is not None:
             return dataclasses.replace(kept, path=data)
-        video = decode.probe(data, self._limits)
-        size = 1000 + sum(array.nbytes for array in (video.times, video.pts, video.keys) if array is not None)
+        video = decode.probe(data, self._limits, square=False)
+        size = 2000 + video.index.nbytes
         with self._lock:
             if number not in self._kept and size <= self._most:
                 self._most -= size

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from vdm_jax.data import decode
+from vdm_jax.data.video import decode
 from vdm_jax.data.cut import clip_indices, clip_length, cut
 from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.tally import Tally
@@ -45,8 +45,9 @@ class VideoFolder:
     """Clips of `frames` frames, `pixels` square, from the videos in the folder `path` and below.
 
     A training clip begins at a random frame, or always at the first (`start`), as memorising wants it.
-    The short side is resized to `pixels`, then a square is cut out (`crop`); rotation tags are honoured, pixel aspect
-    ratios ignored, as the loaders behind published numbers do. A clip takes every `stride`-th frame or, with `fps`, the
+    The short side is resized to `pixels`, then a square is cut out (`crop`), upright as players show it. `pixel_aspect`:
+    pixels that are not square are made so, or taken as they are stored, as the loaders behind published numbers do. A
+    clip takes every `stride`-th frame or, with `fps`, the
     frames nearest in time to a grid of `fps` a second (then every `stride`-th of those).
     `short`: what happens to a video too short for a clip: its last frame is held, it starts again (loop), or the video
     is left out (drop). `label`: 0 for all, the number of the file in the sorted folder, or of its first subfolder.
@@ -68,6 +69,7 @@ class VideoFolder:
     start: Literal['random', 'first'] = 'random'
     crop: Literal['center', 'random'] = 'center'
     flip: bool = False
+    pixel_aspect: Literal['square', 'stored'] = 'square'
     label: Literal['none', 'index', 'folder'] = 'none'
     split: Literal['all', 'train', 'test'] = 'all'
     held_out: float = 0.1
@@ -185,7 +187,7 @@ class VideoFolder:
 
     def _probe(self, name):
         try:
-            return decode.probe(os.path.join(self.path, name), self.limits)
+            return decode.probe(os.path.join(self.path, name), self.limits, self.pixel_aspect == 'square')
         except decode.BrokenVideoError as error:
             return error
 

@@ -40,6 +40,9 @@ FREE = tuple(
 )  # fmt: skip
 
 
+# Keys of a source that came later, with what was done before there was a choice.
+LATER_KEYS = {'video_folder': {'pixel_aspect': 'stored'}, 'tfds': {'pixel_aspect': 'stored'}}
+
 # How a network is computed, and which clips it has seen: no weight hangs on these.
 COMPUTING = ('attention', 'remat', 'scan', 'dtype', 'grid', 'images')
 
@@ -113,9 +116,19 @@ def read_config(workdir) -> dict:
     if not path.exists():
         raise UserError(f'--workdir={workdir}: no run there (no config.json); train one with python -m vdm_jax train')
     try:
-        return json.loads(path.read_text())
+        return _with_later_keys(json.loads(path.read_text()))
     except json.JSONDecodeError as error:
         raise UserError(f'{path} is not JSON ({error}); it is written by train and not meant to be edited') from None
+
+
+def _with_later_keys(config):
+    """The config of a run, with the keys that its version did not know yet at what that version did."""
+    if isinstance(config, list):
+        return [_with_later_keys(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    later = LATER_KEYS.get(config.get('source'), {})
+    return later | {key: _with_later_keys(value) for key, value in config.items()}
 
 
 def environment() -> dict:

@@ -1,0 +1,78 @@
+"""Animated pictures (GIF, WebP, APNG), read with Pillow, frame after frame.
+
+FFmpeg's own reader of GIF takes files without control blocks for a single picture, and it reads no animated WebP.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+from vdm_jax.data.transforms import over_white
+from vdm_jax.data.video.limits import BrokenVideoError, Limits
+
+FORMATS = 'GIF', 'WEBP', 'PNG'  # Pillow's names
+CONTAINERS = 'gif', 'webp', 'apng'
+HEAD = 32  # bytes that tell what a file is
+USUAL = 100  # milliseconds that browsers show a frame for which is to be shown for
+SHORTEST = 10  # or less
+
+
+def is_animation(head: bytes) -> bool:
+    """Whether a file that begins with these bytes (HEAD of them) is a picture."""
+    return head[:4] == b'GIF8' or head[:4] == b'RIFF' and head[8:12] == b'WEBP' or head[:8] == b'\x89PNG\r\n\x1a\n'
+
+
+def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields (frame uint8 (H, W, 3) with transparency over white, milliseconds it is shown).
+
+    A file that is cut off has the frames that are left, for it promises no number. Raises BrokenVideoError where there
+    is none, or they are larger or more than `limits`.
+    """
+    from PIL import Image
+
+    count = 0
+    try:
+        _check_canvas(path, limits)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of sizes, which limits are for
+            image = Image.open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS)
+        with image:
+            limits.check_size(*image.size)
+            while True:
+                limits.check_frames(count + 1)
+                image.seek(count)
+                pixels = over_white(np.asarray(image.convert('RGBA')))
+                duration = image.info.get('duration') or 0
+                yield pixels, round(duration) if duration > SHORTEST else USUAL
+                count += 1
+    except EOFError:
+        if count:
+            return
+        raise BrokenVideoError('no frame decodes') from None
+    except (OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, Image.DecompressionBombError) as error:
+        if count and not isinstance(error, MemoryError):
+            return
+        raise BrokenVideoError(getattr(error, 'strerror', None) or str(error) or type(error).__name__) from error
+
+
+def codec_of(path: str | bytes) -> str:
+    """gif, webp or apng."""
+    head = head_of(path)
+    return 'gif' if head[:3] == b'GIF' else 'webp' if head[:4] == b'RIFF' else 'apng'
+
+
+def head_of(path: str | bytes) -> bytes:
+    """The first bytes of a file."""
+    if isinstance(path, bytes):
+        return path[:HEAD]
+    with open(path, 'rb') as file:
+        return file.read(HEAD)
+
+
+def _check_canvas(path, limits):
+    """Of a WebP, whose decoder takes the memory of its canvas when it is opened."""
+    head = head_of(path)
+    if head[12:16] == b'VP8X':
+        limits.check_size(*(int.from_bytes(head[at : at + 3], 'little') + 1 for at in (24, 27)))

@@ -1,0 +1,46 @@
+"""What a video file may ask for, and the one error of files that do not decode."""
+
+import dataclasses
+
+
+class BrokenVideoError(Exception):
+    """A file, or a part of it, that does not decode; the message is the reason, without the file's name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a file may ask for; one that asks for more is broken.
+
+    Attributes:
+      frame_pixels: width times height of a frame.
+      frames: in one file.
+      seconds: in one file.
+      read_pixels: decoded in one `read`.
+      index_pixels: decoded once to find out what a file holds, where its packets do not tell.
+    """
+
+    frame_pixels: int = 2**25  # 8K (7680 x 4320) fits
+    frames: int = 2**20  # 12 hours at 24 frames/s
+    seconds: float = 86400.0
+    read_pixels: int = 2**36  # 20 minutes of 1080p
+    index_pixels: int = 2**40  # 5 hours of 1080p
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f'{field.name} is {getattr(self, field.name)}; it must be more than 0')
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raises BrokenVideoError for frames that are too large."""
+        if width * height > self.frame_pixels:
+            raise BrokenVideoError(f'{width}x{height} frames are larger than {self.frame_pixels} pixels')
+
+    def check_frames(self, frames: int) -> None:
+        """Raises BrokenVideoError for more frames than a file may have."""
+        if frames > self.frames:
+            raise BrokenVideoError(f'more than {self.frames} frames')
+
+    def check_seconds(self, seconds: float) -> None:
+        """Raises BrokenVideoError for a file that lasts longer than it may, or not at all."""
+        if not 0 < seconds <= self.seconds:
+            raise BrokenVideoError(f'{seconds:.1f} seconds are more than {self.seconds:.1f}')

@@ -1,0 +1,67 @@
+"""Indexes of files kept on disk, so that each is made once: $XDG_CACHE_HOME/vdm_jax/indexes (default ~/.cache).
+
+An index is known by what its file is (size, time, a hash of its head and tail), wherever it lies, and by the versions
+that made it. The folder may be removed at any time.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+
+import numpy as np
+
+from vdm_jax.data.video.index import Index
+from vdm_jax.data.video.picture import Orientation
+
+VERSION = 1  # of what is kept, and of how indexes are made
+ENDS = 2**16  # bytes of the head and of the tail
+
+
+def load(path: str) -> Index | None:
+    """The index of a file, None where it is not kept, or cannot be read."""
+    try:
+        with np.load(_place(path), allow_pickle=False) as arrays:
+            fields = json.loads(str(arrays['fields']))
+            fields['crop'] = tuple(fields['crop'])
+            fields['orientation'] = Orientation(**fields['orientation'])
+            return Index(**fields, **{name: arrays[name] for name in arrays.files if name != 'fields'})
+    except Exception:  # noqa: BLE001, whatever became of it: it is made again
+        return None
+
+
+def save(path: str, index: Index) -> None:
+    """Keeps the index of a file, where there is room for it."""
+    fields, arrays = {}, {}
+    for field in dataclasses.fields(index):
+        value = getattr(index, field.name)
+        (arrays if isinstance(value, np.ndarray) else fields)[field.name] = value
+    fields['orientation'] = dataclasses.asdict(index.orientation)
+    new = None
+    try:
+        place = _place(path)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(place), suffix='.new', delete=False) as file:
+            new = file.name
+            np.savez_compressed(file, fields=np.array(json.dumps(fields)), **arrays)
+        os.replace(new, place)
+    except OSError:  # a disk that is full, or not ours: it is made again next time
+        if new is not None and os.path.exists(new):
+            os.remove(new)
+
+
+def _place(path):
+    """Where the index of a file is kept."""
+    import av
+
+    about = os.stat(path)
+    known = hashlib.sha256(repr((VERSION, av.library_versions, about.st_size, about.st_mtime_ns)).encode())
+    with open(path, 'rb') as file:
+        known.update(file.read(ENDS))
+        if about.st_size > ENDS:
+            file.seek(max(about.st_size - ENDS, ENDS))
+            known.update(file.read(ENDS))
+    name = known.hexdigest()[:40]
+    home = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
+    return os.path.join(home, 'vdm_jax', 'indexes', name[:2], f'{name[2:]}.npz')
