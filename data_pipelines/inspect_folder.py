@@ -80,7 +80,7 @@ def describe(folder, name, frames, stride, fps, every_frame):
         row |= {'codec': video.codec, 'frames': video.frames, 'fps': round(video.fps, 3)}
         row |= {'size': [video.width, video.height], 'seconds': round(video.seconds, 3)}
         index = video.index
-        row |= {'rotation': index.orientation.rotation, 'mirrored': index.orientation.mirrored}
+        row |= {'rotation': video.rotation, 'mirrored': index.orientation.mirrored}
         row |= {'pixel_aspect': video.pixel_aspect, 'start': round(video.start, 3)}
         row |= {'stream': index.stream, 'video_streams': index.streams}
         if every_frame:

@@ -22,7 +22,20 @@ from vdm_jax.data.records import BadRecordError, from_bytes
 from vdm_jax.errors import UserError
 
 AT_ONCE = 64  # records read from a shard in one call, by one thread
-SAME = 'key', 'frames', 'height', 'width', 'fps', 'codec', 'source', 'start', 'end', 'label', 'label_name', 'pixel_aspect'
+SAME = (
+    'key',
+    'frames',
+    'height',
+    'width',
+    'fps',
+    'codec',
+    'source',
+    'start',
+    'end',
+    'label',
+    'label_name',
+    'pixel_aspect',
+)
 SHOWN = 20  # problems printed; --json has all
 
 

@@ -67,7 +67,7 @@ def test_stride_and_fps_choose_the_frames(folder):
 
 
 def test_fps_takes_the_frame_nearest_in_time():
-    uneven = dataclasses.make_dataclass('V', ['times', 'fps', 'frames'])(np.array([0, 0.1, 0.5, 0.6, 1.0]), 5, 5)
+    uneven = dataclasses.make_dataclass('V', ['times', 'seconds', 'frames'])(np.array([0, 0.1, 0.5, 0.6, 1.0]), 1.2, 5)
     indices, have = clip_indices(uneven, 0, 8, fps=5)  # 0, 0.2, 0.4, 0.6, 0.8, 1.0, then beyond the end
     assert indices[:have].tolist() == [0, 1, 2, 3, 3, 4]
     assert clip_indices(uneven, 1, 3, fps=2)[0].tolist() == [1, 3, 4]

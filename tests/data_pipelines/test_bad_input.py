@@ -78,7 +78,7 @@ def test_a_playlist_is_no_video_under_any_name(tmp_path, kind, suffix):
 def test_a_file_nobody_may_read_is_broken(tmp_path):
     path = encode(tmp_path / 'mine.mp4', coded(3))
     path.chmod(0)
-    code = 'import os, sys, av; from vdm_jax.data import decode\n'
+    code = 'import os, sys, av; from vdm_jax.data.video import decode\n'
     code += 'if os.geteuid() == 0: os.setegid(65534); os.seteuid(65534)\n'
     code += 'try: decode.probe(sys.argv[1])\nexcept decode.BrokenVideoError as error: print(error)'
     done = subprocess.run([sys.executable, '-c', code, str(path)], capture_output=True, text=True, cwd=ROOT)
@@ -87,7 +87,7 @@ def test_a_file_nobody_may_read_is_broken(tmp_path):
 
 def test_too_many_open_files_are_not_the_fault_of_a_file(tmp_path):
     path = encode(tmp_path / 'good.mp4', coded(3))
-    code = 'import resource, sys; from vdm_jax.data import decode; decode.probe(sys.argv[1])\n'
+    code = 'import resource, sys; from vdm_jax.data.video import decode; decode.probe(sys.argv[1])\n'
     code += 'resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); decode.probe(sys.argv[1])'
     done = subprocess.run([sys.executable, '-c', code, str(path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and 'Too many open files' in done.stderr and 'BrokenVideoError' not in done.stderr

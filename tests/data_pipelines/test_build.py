@@ -23,7 +23,7 @@ from data_pipelines.scores import FILTERS  # noqa: E402
 from tests.data.test_decode import CLIPS, needs_clips  # noqa: E402
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
 from vdm_jax import media  # noqa: E402
-from vdm_jax.data import decode  # noqa: E402
+from vdm_jax.data.video import decode  # noqa: E402
 from vdm_jax.data.record_set import RecordSet  # noqa: E402
 from vdm_jax.data.records import Caption  # noqa: E402
 

@@ -8,7 +8,7 @@ from data_pipelines.clips import Clips, spans
 
 def video(times, fps=25.0):
     times = np.asarray(times, float)
-    return types.SimpleNamespace(times=times, fps=fps, frames=len(times), seconds=float(times[-1]) + 1 / fps)
+    return types.SimpleNamespace(times=times, fps=fps, frames=len(times), start=0.0, seconds=float(times[-1]) + 1 / fps)
 
 
 def cut(of, shots=None, **config):

@@ -13,7 +13,7 @@ from data_pipelines.recipe import read_recipe  # noqa: E402
 from data_pipelines.work import captions_within, work  # noqa: E402
 from tests.data.test_decode import coded, encode, numbers  # noqa: E402
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
-from vdm_jax.data import decode  # noqa: E402
+from vdm_jax.data.video import decode  # noqa: E402
 from vdm_jax.data.records import Caption  # noqa: E402
 
 PLAIN = '--recipe.filters=', '--recipe.clips.min_seconds=0.2'
@@ -152,7 +152,7 @@ def test_of_a_file_damaged_in_the_middle_nothing_is_kept(tmp_path, looking):
     item = put(tmp_path, bytes(content))
     recipe = read_recipe(assignments=[*PLAIN, '--recipe.clips.seconds=1', *looking])
     *clips, whole = work(item, recipe)
-    assert (whole.fate, whole.reason) == ('broken', 'broken') and 'frame' in whole.detail
+    assert (whole.fate, whole.reason) == ('broken', 'broken') and 's is damaged' in whole.detail
     assert len(clips) == (1 if looking else 0)  # known too late where nobody looked first
     parts.write(str(tmp_path / 'part'), work(item, recipe))
     assert parts.index(str(tmp_path / 'part'))['clips'] == []

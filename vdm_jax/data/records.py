@@ -103,7 +103,9 @@ KINDS = {
     'scores': Mapping,
     'pixel_aspect': (int, float),
 }
-USUAL = {'pixel_aspect': 1.0}  # fields of later versions, left out where they say nothing: old records are read as before
+USUAL = {
+    'pixel_aspect': 1.0
+}  # fields of later versions, left out where they say nothing: old records are read as before
 
 
 def to_bytes(record: Record) -> bytes:

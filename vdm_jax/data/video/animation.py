@@ -10,17 +10,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from vdm_jax.data.transforms import over_white
+from vdm_jax.data.video.container import head_of
 from vdm_jax.data.video.limits import BrokenVideoError, Limits
 
 FORMATS = 'GIF', 'WEBP', 'PNG'  # Pillow's names
 CONTAINERS = 'gif', 'webp', 'apng'
-HEAD = 32  # bytes that tell what a file is
 USUAL = 100  # milliseconds that browsers show a frame for which is to be shown for
 SHORTEST = 10  # or less
 
 
 def is_animation(head: bytes) -> bool:
-    """Whether a file that begins with these bytes (HEAD of them) is a picture."""
+    """Whether a file that begins so (container.HEAD bytes) is a picture."""
     return head[:4] == b'GIF8' or head[:4] == b'RIFF' and head[8:12] == b'WEBP' or head[:8] == b'\x89PNG\r\n\x1a\n'
 
 
@@ -34,7 +34,7 @@ def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]
 
     count = 0
     try:
-        _check_canvas(path, limits)
+        _check_canvas(head_of(path), limits)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of sizes, which limits are for
             image = Image.open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS)
@@ -57,22 +57,14 @@ def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]
         raise BrokenVideoError(getattr(error, 'strerror', None) or str(error) or type(error).__name__) from error
 
 
-def codec_of(path: str | bytes) -> str:
-    """gif, webp or apng."""
-    head = head_of(path)
+def codec_of(head: bytes) -> str:
+    """gif, webp or apng, of a file that begins so."""
     return 'gif' if head[:3] == b'GIF' else 'webp' if head[:4] == b'RIFF' else 'apng'
 
 
-def head_of(path: str | bytes) -> bytes:
-    """The first bytes of a file."""
-    if isinstance(path, bytes):
-        return path[:HEAD]
-    with open(path, 'rb') as file:
-        return file.read(HEAD)
-
-
-def _check_canvas(path, limits):
-    """Of a WebP, whose decoder takes the memory of its canvas when it is opened."""
-    head = head_of(path)
+def _check_canvas(head, limits):
+    """Of a GIF, which Pillow has an opinion on, and of a WebP, whose decoder takes its memory when it is opened."""
+    if head[:3] == b'GIF':
+        limits.check_size(*(int.from_bytes(head[at : at + 2], 'little') for at in (6, 8)))
     if head[12:16] == b'VP8X':
         limits.check_size(*(int.from_bytes(head[at : at + 3], 'little') + 1 for at in (24, 27)))

@@ -18,6 +18,8 @@ FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,a
 # Pictures that are no video, FFmpeg's AV_DISPOSITION_*: of a cover, a still, thumbnails on the way.
 NO_VIDEO = 0x400 | 0x100000 | 0x800
 DEFAULT = 1  # AV_DISPOSITION_DEFAULT
+HEAD = 32  # bytes
+TOO_MANY_OPEN = errno.EMFILE, errno.ENFILE  # no fault of the file
 
 
 @contextlib.contextmanager
@@ -35,7 +37,9 @@ def open_video(
         raise UserError("reading video needs PyAV, which is not installed: pip install 'vdm_jax[video]'") from None
     most = {'max_pixels': str(limits.frame_pixels)}  # decoders ask before they allocate
     options = {'format_whitelist': FORMATS, 'protocol_whitelist': 'file', **most}
-    lenient = {'metadata_errors': 'replace'} if int(av.__version__.split('.')[0]) < 19 else {}  # titles that are no text
+    lenient = (
+        {'metadata_errors': 'replace'} if int(av.__version__.split('.')[0]) < 19 else {}
+    )  # titles that are no text
     with reasons(), _file(path) as file:
         try:
             container = av.open(file, options=options, **lenient)
@@ -50,7 +54,7 @@ def open_video(
             try:
                 yield container, stream
             except av.ArgumentError:  # what decoders answer to frames beyond max_pixels
-                raise BrokenVideoError(f'frames are larger than {limits.frame_pixels} pixels') from None
+                raise BrokenVideoError(f'frames beyond the limit of {limits.frame_pixels} pixels') from None
 
 
 def video_streams(container) -> list:
@@ -78,7 +82,7 @@ def reasons() -> Iterator[None]:
     try:
         yield
     except (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError) as error:
-        if getattr(error, 'errno', None) in (errno.EMFILE, errno.ENFILE):  # too many open: no fault of the file
+        if getattr(error, 'errno', None) in TOO_MANY_OPEN:
             raise
         raise BrokenVideoError(getattr(error, 'strerror', None) or str(error) or type(error).__name__) from error
 
@@ -98,15 +102,22 @@ def _file(path):
         yield f'file:{path}'
 
 
-def check_file(path: str | bytes) -> None:
-    """Raises BrokenVideoError for what is no file with something in it; bytes always are."""
+def head_of(path: str | bytes) -> bytes:
+    """The first bytes of a file, HEAD at most, which tell what it is.
+
+    Raises BrokenVideoError for what is no file with something in it that may be read.
+    """
     if isinstance(path, bytes):
-        return
+        return path[:HEAD]
     try:
         about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            raise BrokenVideoError('a folder' if stat.S_ISDIR(about.st_mode) else 'no ordinary file')
+        if not about.st_size:
+            raise BrokenVideoError('an empty file')
+        with open(path, 'rb') as file:
+            return file.read(HEAD)
     except OSError as error:
+        if error.errno in TOO_MANY_OPEN:
+            raise
         raise BrokenVideoError(error.strerror) from None
-    if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
-        raise BrokenVideoError('a folder' if stat.S_ISDIR(about.st_mode) else 'no ordinary file')
-    if not about.st_size:
-        raise BrokenVideoError('an empty file')

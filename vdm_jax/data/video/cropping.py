@@ -28,8 +28,10 @@ def cropping(path: str | bytes, container: str, number: int, height: int, width:
     look = _matroska if container.startswith('matroska') else _mp4 if container.startswith('mov') else None
     if look is None:
         return NOTHING
-    with io.BytesIO(path) if isinstance(path, bytes) else open(path, 'rb') as file:
-        found = list(look(file, height, width))
+    found = []
+    with contextlib.suppress(OSError, ValueError, OverflowError, struct.error):  # of a header that is damaged
+        with io.BytesIO(path) if isinstance(path, bytes) else open(path, 'rb') as file:
+            found = list(look(file, height, width))
     crop = found[number] if number < len(found) else NOTHING
     top, bottom, left, right = crop
     fits = min(crop) >= 0 and top + bottom < height and left + right < width

@@ -75,6 +75,16 @@ class Video:
         return self._shape[1]
 
     @property
+    def rotation(self) -> int:
+        """Degrees counterclockwise that the stored picture is turned by to be shown."""
+        return self.index.orientation.rotation
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether the lines of a frame may belong to two moments."""
+        return self.index.interlaced
+
+    @property
     def pixel_aspect(self) -> float:
         """Width over height of a pixel of the file, as it is shown."""
         aspect = self.index.pixel_aspect

@@ -13,7 +13,6 @@ import numpy as np
 from vdm_jax.data.video.picture import Orientation
 
 
-
 def _nothing():
     return np.zeros(0, np.int64)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vdm_jax.data.video import animation, store
-from vdm_jax.data.video.container import check_file, open_video, video_streams
+from vdm_jax.data.video.container import head_of, open_video, video_streams
 from vdm_jax.data.video.cropping import cropping
 from vdm_jax.data.video.from_decoding import decode_frames
 from vdm_jax.data.video.from_packets import Walk
@@ -22,10 +22,10 @@ def index_of(path: str | bytes, limits: Limits) -> Index:
     Raises BrokenVideoError if nothing decodes, if it asks for more than `limits`, or if the file ends before the number
     of frames (mp4, avi) or the time (webm, mkv, flv, wmv) that its header promises; other formats promise neither.
     """
-    check_file(path)
+    head = head_of(path)
     index = None if isinstance(path, bytes) else store.load(path)
     if index is None:
-        index = _animation(path, limits) if animation.is_animation(animation.head_of(path)) else _video(path, limits)
+        index = _animation(path, head, limits) if animation.is_animation(head) else _video(path, limits)
         if not isinstance(path, bytes):
             store.save(path, index)
     limits.check_frames(index.frames)
@@ -33,14 +33,14 @@ def index_of(path: str | bytes, limits: Limits) -> Index:
     return index
 
 
-def _animation(path, limits):
+def _animation(path, head, limits):
     durations, shape = [], None
     for frame, milliseconds in animation.frames(path, limits):
         shape = shape or frame.shape
         durations.append(milliseconds)
     ends = np.cumsum(durations, dtype=np.int64)
     fps = 1000 * len(ends) / float(ends[-1])
-    codec = animation.codec_of(path)
+    codec = animation.codec_of(head)
     return Index(codec, codec, *shape[:2], fps, 0.001, ends - durations, int(ends[-1]))
 
 

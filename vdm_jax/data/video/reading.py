@@ -152,7 +152,9 @@ class _Numbers:
         number = int(self._first[packet])
         if packet in self._last:  # a packet with several frames
             later = np.flatnonzero(self._packets == packet)
-            number = int(later[later > self._last[packet]].min(initial=-1)) if (later > self._last[packet]).any() else -1
+            number = (
+                int(later[later > self._last[packet]].min(initial=-1)) if (later > self._last[packet]).any() else -1
+            )
         self._last[packet] = number
         return number
 

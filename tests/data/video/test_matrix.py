@@ -1,0 +1,24 @@
+"""Every codec, container and history of the matrix, against a whole decode by the ffmpeg program."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip('av')
+
+from tests.data.video import matrix  # noqa: E402, it wants PyAV
+
+
+@pytest.fixture(scope='session')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('matrix')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('ffmpeg') is None, reason='the ffmpeg program is not there')
+@pytest.mark.parametrize('case', matrix.cases(), ids=lambda case: case.name)
+def test_a_file_is_read_as_ffmpeg_decodes_it_from_anywhere(folder, case):
+    result = matrix.check(matrix.make(case, folder))
+    assert result.frames > 30 and not result.wrong
+    assert np.isnan(result.off) or result.off < 1e-6
