@@ -11,8 +11,8 @@ import os
 
 from data_pipelines import inspect_set
 from data_pipelines.manifest import MANIFEST, printable
-from vdm_jax.data.video import decode
 from vdm_jax.data.cut import clip_indices
+from vdm_jax.data.video import decode
 from vdm_jax.data.video_folder import video_files
 from vdm_jax.errors import UserError
 

@@ -12,8 +12,8 @@ import numpy as np
 from data_pipelines.inputs import INPUTS
 from data_pipelines.manifest import printable, read_manifest
 from data_pipelines.sheet import Cell, write_sheet
-from vdm_jax.data.video import decode
 from vdm_jax.data.record_set import SCORE, RecordSet
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 BINS = 40  # of a histogram

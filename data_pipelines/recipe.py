@@ -17,8 +17,8 @@ from data_pipelines.clips import Clips
 from data_pipelines.duplicates import Duplicates
 from data_pipelines.shots import Shots
 from vdm_jax.config import override, to_dataclass, to_dict
-from vdm_jax.data.video import decode
 from vdm_jax.data.filters import FACTS, Filters, parse
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 LEAST_MEMORY = 2**29

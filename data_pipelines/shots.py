@@ -52,8 +52,8 @@ class Shots:
 def find(frames: Iterable[tuple[int, np.ndarray]], times: np.ndarray, config: Shots) -> list[tuple[int, int]]:
     """The shots as (first, stop) frame numbers: without gaps, from the first frame that came to the last.
 
-    frames: (number, uint8 (H, W, 3) RGB), numbers rising by one, as vdm_jax.data.video.decode.stream yields them. times:
-    seconds of each frame by its number. No shot is left out for being short: those are for limits on clips to drop.
+    frames: (number, uint8 (H, W, 3) RGB), numbers rising by one, as decode.stream yields them. times: seconds of each
+    frame by its number. No shot is left out for being short: those are for limits on clips to drop.
     Raises: UserError where the libraries are not installed.
     """
     hard = Cuts(config, times) if config.detector != 'none' else None

@@ -2,8 +2,8 @@
 
 Stills are pictures in a folder, a video in an array, an example of a set that TFDS prepared; a set may bring its own.
 They are a frozen dataclass of plain values, so that it travels to workers, with `path` (where it lies), `fps`, a length
-and `frames(first)`, which yields them from that number on. `probe` and `stream` are those of vdm_jax/data/video/decode.py for
-files and stills alike. Whatever is wrong comes out as BrokenVideoError.
+and `frames(first)`, which yields them from that number on. `probe` and `stream` are those of
+vdm_jax/data/video/decode.py for files and stills alike. Whatever is wrong comes out as BrokenVideoError.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vdm_jax.data.transforms import over_white
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.index import Index
 from vdm_jax.data.video.limits import BrokenVideoError
-from vdm_jax.data.transforms import over_white
 from vdm_jax.errors import UserError
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')

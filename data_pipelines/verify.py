@@ -16,9 +16,9 @@ import sys
 import numpy as np
 
 from data_pipelines.manifest import printable, read_manifest
-from vdm_jax.data.video import decode
 from vdm_jax.data.record_set import TABLE, RecordSet, shard_name
 from vdm_jax.data.records import BadRecordError, from_bytes
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 AT_ONCE = 64  # records read from a shard in one call, by one thread

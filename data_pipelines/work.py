@@ -20,9 +20,9 @@ from data_pipelines.encode import Encoder
 from data_pipelines.listing import Item
 from data_pipelines.recipe import Recipe
 from vdm_jax.data import filters
-from vdm_jax.data.video import decode
 from vdm_jax.data.records import Caption, Record
 from vdm_jax.data.transforms import cover, resize
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 NEAR = 250  # frames: two clips closer than this are read in one go rather than from a keyframe of their own

@@ -19,10 +19,10 @@ from data_pipelines import __main__ as data_pipelines
 from data_pipelines.cache_latents import cache as make
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
-from vdm_jax.data.video import decode
 from vdm_jax.data.latent_set import agree
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import checkpoint

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.data.small_set import frame_numbers, mp4, record, write_set
-from vdm_jax.data.video import decode
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.captions import caption_of
 from vdm_jax.data.mixture import Mixture
@@ -18,6 +17,7 @@ from vdm_jax.data.record_source import Records
 from vdm_jax.data.records import Caption
 from vdm_jax.data.source import held_out_of
 from vdm_jax.data.timelines import Timelines
+from vdm_jax.data.video import decode
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.errors import UserError
 

@@ -23,9 +23,9 @@ from data_pipelines.scores import FILTERS  # noqa: E402
 from tests.data.test_decode import CLIPS, needs_clips  # noqa: E402
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
 from vdm_jax import media  # noqa: E402
-from vdm_jax.data.video import decode  # noqa: E402
 from vdm_jax.data.record_set import RecordSet  # noqa: E402
 from vdm_jax.data.records import Caption  # noqa: E402
+from vdm_jax.data.video import decode  # noqa: E402
 
 RECIPE = '--recipe.clips.seconds=1', '--recipe.clips.min_seconds=0.3', '--recipe.shards.megabytes=0.03'
 

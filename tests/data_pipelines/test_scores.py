@@ -11,8 +11,8 @@ from data_pipelines import scores
 from data_pipelines.captions import of_caption
 from data_pipelines.picture import Bars, luma
 from vdm_jax.data import filters
-from vdm_jax.data.video import decode
 from vdm_jax.data.records import Caption
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 cv2 = pytest.importorskip('cv2')

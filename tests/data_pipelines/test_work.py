@@ -13,8 +13,8 @@ from data_pipelines.recipe import read_recipe  # noqa: E402
 from data_pipelines.work import captions_within, work  # noqa: E402
 from tests.data.test_decode import coded, encode, numbers  # noqa: E402
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
-from vdm_jax.data.video import decode  # noqa: E402
 from vdm_jax.data.records import Caption  # noqa: E402
+from vdm_jax.data.video import decode  # noqa: E402
 
 PLAIN = '--recipe.filters=', '--recipe.clips.min_seconds=0.2'
 NO_CUTS = '--recipe.shots.detector=none', '--recipe.shots.fades=false'

@@ -9,10 +9,10 @@ from unittest import mock
 
 import numpy as np
 
-from vdm_jax.data.video import decode
 from vdm_jax.data.order import clip_generator, order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.transforms import resize
+from vdm_jax.data.video import decode
 
 BATCH, CLIPS = 8, 32  # at once; at least so many in a turn
 SHORT = 0.5  # seconds; no turn takes less

@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 
 from vdm_jax.data import filters, record_index
-from vdm_jax.data.video import decode
 from vdm_jax.data.captions import caption_of
 from vdm_jax.data.cut import cut
 from vdm_jax.data.frame_cache import FrameCache
@@ -17,6 +16,7 @@ from vdm_jax.data.records import Record
 from vdm_jax.data.tally import Tally
 from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.data.timelines import Timelines
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 

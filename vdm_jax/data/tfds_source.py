@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from vdm_jax.data import transforms
-from vdm_jax.data.video import decode
 from vdm_jax.data.cut import cut
 from vdm_jax.data.tally import Tally
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 APART = "set config.data.train='train[:90%]' and config.data.test='train[90%:]'"

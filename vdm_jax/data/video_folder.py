@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from vdm_jax.data.video import decode
 from vdm_jax.data.cut import clip_indices, clip_length, cut
 from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.tally import Tally
+from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.webm', '.mkv', '.gif')
@@ -45,10 +45,10 @@ class VideoFolder:
     """Clips of `frames` frames, `pixels` square, from the videos in the folder `path` and below.
 
     A training clip begins at a random frame, or always at the first (`start`), as memorising wants it.
-    The short side is resized to `pixels`, then a square is cut out (`crop`), upright as players show it. `pixel_aspect`:
-    pixels that are not square are made so, or taken as they are stored, as the loaders behind published numbers do. A
-    clip takes every `stride`-th frame or, with `fps`, the
-    frames nearest in time to a grid of `fps` a second (then every `stride`-th of those).
+    The short side is resized to `pixels`, then a square is cut out (`crop`), upright as players show it.
+    `pixel_aspect`: pixels that are not square are made so, or taken as they are stored, as the loaders behind published
+    numbers do. A clip takes every `stride`-th frame or, with `fps`, the frames nearest in time to a grid of `fps` a
+    second (then every `stride`-th of those).
     `short`: what happens to a video too short for a clip: its last frame is held, it starts again (loop), or the video
     is left out (drop). `label`: 0 for all, the number of the file in the sorted folder, or of its first subfolder.
     `split`: all files, or `held_out` of them by a hash of their name (test), or the others (train).

@@ -85,7 +85,8 @@ HISTORIES = {
 }
 ANCESTORS = {  # codec and order of what goes through them
     ('H.264', 'B-pyramid'): tuple(HISTORIES),
-    ('H.264', 'open GOP'): tuple(HISTORIES)[:6],
+    # Cut to ts it has no parameter sets, which FFmpeg writes at IDR pictures alone: nothing plays it.
+    ('H.264', 'open GOP'): tuple(each for each in tuple(HISTORIES)[:6] if each != 'cut to ts'),
     ('HEVC', 'open GOP'): ('cut to mkv', 'cut to mp4 (edit list)', 'cut to ts', 'negative start', 'late video'),
     ('AV1 (libaom)', 'B-pyramid'): ('cut to mkv', 'cut to mp4 (edit list)', 'negative start', 'late video'),
     ('VP9', 'closed GOP'): ('cut to mkv', 'late video'),

@@ -12,8 +12,8 @@ from pyarrow import parquet
 from data_pipelines import datasets
 from data_pipelines.__main__ import main
 from vdm_jax import media
-from vdm_jax.data.video import decode
 from vdm_jax.data.record_set import RecordSet
+from vdm_jax.data.video import decode
 
 pytest.importorskip('av')
 

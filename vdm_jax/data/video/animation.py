@@ -25,7 +25,7 @@ def is_animation(head: bytes) -> bool:
 
 
 def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields (frame uint8 (H, W, 3) with transparency over white, milliseconds it is shown).
+    """Yields (frame uint8 (H, W, 3) with transparency over white, microseconds it is shown).
 
     A file that is cut off has the frames that are left, for it promises no number. Raises BrokenVideoError where there
     is none, or they are larger or more than `limits`.
@@ -45,7 +45,7 @@ def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]
                 image.seek(count)
                 pixels = over_white(np.asarray(image.convert('RGBA')))
                 duration = image.info.get('duration') or 0
-                yield pixels, round(duration) if duration > SHORTEST else USUAL
+                yield pixels, round(1000 * (duration if duration > SHORTEST else USUAL))
                 count += 1
     except EOFError:
         if count:

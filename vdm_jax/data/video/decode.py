@@ -12,11 +12,11 @@ import numpy as np
 from vdm_jax.data.transforms import resize
 from vdm_jax.data.video import animation
 from vdm_jax.data.video.deinterlace import deinterlaced
+from vdm_jax.data.video.from_decoding import no_picture
 from vdm_jax.data.video.index import Index
 from vdm_jax.data.video.limits import BrokenVideoError, Limits
 from vdm_jax.data.video.picture import rgb
 from vdm_jax.data.video.probe import index_of
-from vdm_jax.data.video.from_decoding import no_picture
 from vdm_jax.data.video.reading import frames_of
 
 

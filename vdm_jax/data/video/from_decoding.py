@@ -20,12 +20,14 @@ class Decoded:
 
     Attributes:
       packet: number of the packet that it was coded in.
+      given_at: number of the packet with which the decoder gave it; None after the last.
       digest: 32 bits of its samples.
       is_key: whether decoding may begin at it, as the decoder says.
       interlaced: whether its lines belong to two moments.
     """
 
     packet: int
+    given_at: int | None
     digest: int
     is_key: bool
     interlaced: bool
@@ -40,7 +42,10 @@ def decode_frames(container, stream, packets: Sequence[Packet], limits: Limits, 
     """
     decoded = _decode_all(container, stream, packets, limits)
     numbers, unit = [each.packet for each in decoded], float(stream.time_base)
-    stamps = [packets[number].pts for number in numbers], [packets[number].dts for number in numbers]
+    if container.format.name == 'avi':
+        stamps = (_given_at(decoded, packets),) * 2
+    else:
+        stamps = [packets[number].pts for number in numbers], [packets[number].dts for number in numbers]
     known = [packets[number].stamp for number in numbers if packets[number].stamp is not None]
     longest = round(JUMP / unit) if container.format.name.startswith(RECORDINGS) else None
     return Frames(
@@ -51,6 +56,14 @@ def decode_frames(container, stream, packets: Sequence[Packet], limits: Limits, 
         any_order=stream.codec_context.name == 'h264',
         interlaced=any(each.interlaced for each in decoded),
     )
+
+
+def _given_at(decoded, packets):
+    """The times of an AVI, which has decode times alone, and shows a frame when the decoder gives it; the first one at
+    that of the first packet."""
+    stamps = [None if each.given_at is None else packets[each.given_at].dts for each in decoded]
+    delay = (stamps[0] or 0) - (packets[0].dts or 0)
+    return [None if stamp is None else stamp - delay for stamp in stamps]
 
 
 def _decode_all(container, stream, packets, limits) -> list[Decoded]:
@@ -82,7 +95,7 @@ def _decode_all(container, stream, packets, limits) -> list[Decoded]:
             if budget < 0:
                 raise BrokenVideoError(f'to find its frames takes decoding more than {limits.index_pixels} pixels')
             if not frame.is_corrupt:
-                found.append(Decoded(frame.pts, digest_of(frame), frame.key_frame, frame.interlaced_frame))
+                found.append(Decoded(frame.pts, frame.dts, digest_of(frame), frame.key_frame, frame.interlaced_frame))
             elif found:
                 failed = damaged_picture(seconds(frame.pts))
     if failed is not None and not is_recording:

@@ -35,13 +35,13 @@ def index_of(path: str | bytes, limits: Limits) -> Index:
 
 def _animation(path, head, limits):
     durations, shape = [], None
-    for frame, milliseconds in animation.frames(path, limits):
+    for frame, microseconds in animation.frames(path, limits):
         shape = shape or frame.shape
-        durations.append(milliseconds)
+        durations.append(microseconds)
     ends = np.cumsum(durations, dtype=np.int64)
-    fps = 1000 * len(ends) / float(ends[-1])
+    fps = 1e6 * len(ends) / float(ends[-1])
     codec = animation.codec_of(head)
-    return Index(codec, codec, *shape[:2], fps, 0.001, ends - durations, int(ends[-1]))
+    return Index(codec, codec, *shape[:2], fps, 1e-6, ends - durations, int(ends[-1]))
 
 
 def _video(path, limits):
