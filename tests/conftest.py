@@ -17,5 +17,17 @@ os.environ.setdefault(
 )
 
 import jax
+import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def indexes_of_their_own(tmp_path_factory):
+    """Indexes of videos are made anew in every run of the tests."""
+    from vdm_jax.data.video import store
+
+    place = str(tmp_path_factory.mktemp('indexes'))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store, 'folder', lambda: place)
+        yield

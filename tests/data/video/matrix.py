@@ -222,6 +222,8 @@ def reference(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     unit = re.search(r'#tb 0: (\d+)/(\d+)', text)
     rows = [line.split(',') for line in text.splitlines() if not line.startswith('#')]
     stamps = np.array([int(row[2]) for row in rows]) * int(unit[1]) / int(unit[2])
+    if path.suffix == '.mp4':  # what an edit list cuts away lies before 0; FFmpeg 5 shows it where it is AV1
+        rows, stamps = [row for row, stamp in zip(rows, stamps, strict=True) if stamp >= 0], stamps[stamps >= 0]
     return [row[-1].strip() for row in rows], stamps
 
 

@@ -142,14 +142,18 @@ def mark_of(packet) -> int:
     return (packet.pos or 0) << 24 ^ packet.size
 
 
-def rate(frames: int, span: float, seconds: float, said: float) -> float:
-    """Frames a second: what the file says where that agrees with its times to half a frame, else their mean.
+def rate(pts: np.ndarray, end: int, unit: float, said: float = 0.0) -> float:
+    """Frames a second: what the file says where that agrees with its times to half a frame; that of its steps where
+    these are even; else the mean, up to the end of the last frame.
 
-    span: seconds from the first frame to the last. seconds: to the end of the last.
+    pts, end, unit: as an index has them. said: what the file says, 0 for nothing.
     """
+    frames, span = len(pts), float(pts[-1] - pts[0]) * unit
     if said > 0 and abs(span * said - (frames - 1)) <= 0.5:
         return said
-    return frames / seconds
+    if frames > 1 and np.ptp(np.diff(pts)) <= 1:
+        return (frames - 1) / span
+    return frames / (float(end - pts[0]) * unit)
 
 
 def usual_step(stamps: np.ndarray, said: float, unit: float) -> int:

@@ -58,10 +58,10 @@ class Orientation:
 
 def display_matrix(frame) -> bytes:
     """The display matrix of a PyAV frame, b'' where it has none."""
-    for each in frame.side_data:
-        if each.type.name == 'DISPLAYMATRIX':
-            return bytes(each)
-    return b''
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    return b'' if matrix is None else bytes(matrix)
 
 
 def rgb(frame, crop: tuple[int, int, int, int] = (0, 0, 0, 0)) -> np.ndarray:

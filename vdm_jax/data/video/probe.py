@@ -39,7 +39,7 @@ def _animation(path, head, limits):
         shape = shape or frame.shape
         durations.append(microseconds)
     ends = np.cumsum(durations, dtype=np.int64)
-    fps = 1e6 * len(ends) / float(ends[-1])
+    fps = rate(ends - durations, int(ends[-1]), 1e-6)
     codec = animation.codec_of(head)
     return Index(codec, codec, *shape[:2], fps, 1e-6, ends - durations, int(ends[-1]))
 
@@ -58,13 +58,12 @@ def _video(path, limits):
     crop = cropping(path, container, numbers.index(number), first.height, first.width)
     matrix = display_matrix(first)
     end = int(frames.pts[-1]) + _last_duration(packets, frames, usual_step(frames.pts, said, unit))
-    span, seconds = (float(ticks - frames.pts[0]) * unit for ticks in (frames.pts[-1], end))
     return Index(
         **about,
         streams=len(numbers),
         height=first.height - crop[0] - crop[1],
         width=first.width - crop[2] - crop[3],
-        fps=rate(len(frames.pts), span, seconds, said),
+        fps=rate(frames.pts, end, unit, said),
         pts=frames.pts,
         end=end,
         crop=crop,

@@ -51,6 +51,12 @@ def save(path: str, index: Index) -> None:
             os.remove(new)
 
 
+def folder() -> str:
+    """Where indexes are kept."""
+    home = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
+    return os.path.join(home, 'vdm_jax', 'indexes')
+
+
 def _place(path):
     """Where the index of a file is kept."""
     import av
@@ -63,5 +69,4 @@ def _place(path):
             file.seek(max(about.st_size - ENDS, ENDS))
             known.update(file.read(ENDS))
     name = known.hexdigest()[:40]
-    home = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
-    return os.path.join(home, 'vdm_jax', 'indexes', name[:2], f'{name[2:]}.npz')
+    return os.path.join(folder(), name[:2], f'{name[2:]}.npz')

@@ -18,7 +18,7 @@ def rising(stamps: Sequence[int | None], others: Sequence[int | None], step: int
     taken where a presentation time is missing. step: between two frames, usually.
     """
     step = max(int(step), 1)
-    known = stamps if None not in stamps else others
+    known = others if None in stamps and None not in others else stamps
     if None in known:
         known = _filled(known, step)
     times = np.array(known, np.int64)

@@ -4,18 +4,18 @@ HEAD = 64  # bytes of a unit that are looked at; the fields that are read lie in
 
 
 class Bits:
-    """Bits of some bytes, from the first on, most significant first."""
+    """Bits of some bytes, from the first on, most significant first; `left`: how many are still to be read."""
 
     def __init__(self, data: bytes):
         self._value = int.from_bytes(data)
-        self._left = 8 * len(data)
+        self.left = 8 * len(data)
 
     def read(self, count: int) -> int:
         """The next `count` bits as a number. Raises: ValueError where there are not so many."""
-        if count > self._left:
+        if count > self.left:
             raise ValueError('the header is cut off')
-        self._left -= count
-        return (self._value >> self._left) & ((1 << count) - 1)
+        self.left -= count
+        return (self._value >> self.left) & ((1 << count) - 1)
 
     def golomb(self) -> int:
         """The next number in the unsigned Exp-Golomb code, ue(v) of H.264, section 9.1."""

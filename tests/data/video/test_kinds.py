@@ -1,0 +1,628 @@
+"""Kinds of real users' videos that are easily misread, each made here as its users make it."""
+
+import itertools
+import json
+import os
+import pathlib
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from vdm_jax.data.video import animation, decode, store
+from vdm_jax.data.video.picture import Orientation
+from vdm_jax.data.video.times import rising
+
+av = pytest.importorskip('av')
+
+from tests.data.test_decode import coded, encode, numbers  # noqa: E402, they want PyAV
+from tests.data.video import files  # noqa: E402
+
+PYRAMID = {'x264-params': 'bframes=3:b-pyramid=normal:ref=4:scenecut=0', 'gop': 20}
+OPEN = {'codec': 'libx265', 'x265-params': 'log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1:scenecut=0'}
+
+
+OPEN_264 = {'x264-params': 'open-gop=1:keyint=12:min-keyint=12:bframes=3:scenecut=0'}
+
+
+def moving(count, height=48, width=64):
+    """Bars that tell a frame's number, over noise that moves, so that all kinds of prediction are used."""
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 90, (height // 2, width, 3), np.uint8)
+    noise = np.stack([np.roll(still, 2 * i, 1) for i in range(count)])
+    return np.concatenate([coded(count, height - height // 2, width), noise], 1)
+
+
+def told(video):
+    """The numbers that frames of `moving` carry."""
+    return numbers(video[:, : video.shape[1] // 2]).tolist()
+
+
+def check_reads(video, windows=12):
+    """That every window, read by itself or streamed, is that of the whole; returns the whole."""
+    whole = decode.read(video, range(video.frames))
+    rng = np.random.default_rng(1)
+    firsts = {0, video.frames - 1, *rng.integers(0, video.frames, windows).tolist()}
+    for first in sorted(firsts | {int(key) for key in video.index.key_frames if key < video.frames}):
+        wanted = np.arange(first, min(first + 3, video.frames))
+        np.testing.assert_array_equal(decode.read(video, wanted), whole[wanted], err_msg=f'from {first}')
+        (_, frame), *_ = decode.stream(video, first, first + 1)
+        np.testing.assert_array_equal(frame, whole[first])
+    return whole
+
+
+def decoded_for(monkeypatch, video, wanted):
+    """How many frames are decoded to read some."""
+    count = []
+    with monkeypatch.context() as patched:
+        patched.setattr(decode.Limits, 'check_size', lambda *_: count.append(1))
+        decode.read(video, wanted)
+    return len(count)
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'mkv'])
+def test_av1_is_read_from_the_middle(tmp_path, monkeypatch, suffix):
+    path = encode(
+        tmp_path / f'a.{suffix}', moving(60, 64, 64), 'libsvtav1', gop=10, preset='12', **{'svtav1-params': 'lp=1'}
+    )
+    video = decode.probe(path)
+    assert video.codec == 'av1' and len(video.index.keys) > 3 and not len(video.index.digests)
+    assert told(check_reads(video)) == list(range(60))
+    assert decoded_for(monkeypatch, video, [55]) < 20
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'mkv', 'mov'])
+@pytest.mark.parametrize('codec', ['libx264', 'libx265', 'mpeg4'])
+def test_times_that_are_decode_times_shuffle_no_frames(tmp_path, codec, suffix):
+    options = {
+        'libx264': PYRAMID,
+        'libx265': {'x265-params': 'log-level=none:bframes=3:b-pyramid=1'},
+        'mpeg4': {'bf': '2'},
+    }
+    path = encode(tmp_path / 'a.mp4', moving(40), codec, **options[codec])
+    video = decode.probe(files.as_decode_times(path, tmp_path / f'b.{suffix}'))
+    assert len(video.index.digests) and told(check_reads(video)) == list(range(40))
+    np.testing.assert_allclose(np.diff(video.times), 0.04, atol=2e-3)
+
+
+def test_an_mp4_without_composition_times_is_read_in_the_order_of_the_decoder(tmp_path):
+    path = files.patch(encode(tmp_path / 'a.mp4', moving(40), **PYRAMID), b'ctts', b'free')
+    found = told(check_reads(decode.probe(path)))
+    assert found == sorted(found) and len(found) >= 38  # its edit list cuts the first two away
+
+
+@pytest.mark.parametrize(('options', 'suffix'), [(OPEN, 'mkv'), (OPEN, 'ts'), (OPEN_264, 'mkv')])
+def test_leading_frames_of_an_open_gop_that_was_cut_are_not_missed(tmp_path, options, suffix):
+    """As ffmpeg -ss TIME -c copy writes it: from a key on, what is shown before it with times below 0."""
+    path, began = encode(tmp_path / 'a.mkv', moving(60), **options), []
+
+    def cut(number, packet):
+        began.extend([packet.pts] if packet.is_keyframe and number and not began else [])
+        if not began:
+            return False
+        packet.pts -= began[0]
+        packet.dts = packet.dts - began[0] if packet.dts is not None else None
+
+    video = decode.probe(files.remux(path, tmp_path / f'b.{suffix}', cut, {'avoid_negative_ts': 'disabled'}))
+    found = told(check_reads(video))
+    assert found == list(range(found[0], 60)) and 12 <= found[0] <= 24
+
+
+def test_fields_in_packets_of_their_own_are_one_frame(tmp_path):
+    luma = np.arange(30) * 6 + 30
+    video = decode.probe(files.field_pictures(tmp_path / 'a.mp4', luma))
+    assert (video.frames, video.fps, video.seconds) == (30, 25.0, pytest.approx(1.2))
+    assert video.interlaced and len(video.index.digests)
+    grey = check_reads(video)[:, :2, 0, 0].astype(float)
+    np.testing.assert_allclose(np.diff(grey, axis=0), 6 * 255 / 219, atol=1.1)
+    np.testing.assert_allclose(grey[:, 1] - grey[:, 0], 5 * 255 / 219, atol=1.1)
+
+
+TURNS = list(itertools.product((False, True), repeat=3))
+
+
+@pytest.mark.parametrize(('transpose', 'flip_rows', 'flip_columns'), TURNS)
+@pytest.mark.parametrize('suffix', ['mp4', 'mov'])
+def test_pictures_are_turned_and_mirrored_by_the_whole_display_matrix(
+    tmp_path, transpose, flip_rows, flip_columns, suffix
+):
+    """Each corner has a colour, and the picture is what the matrix makes of it."""
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:16, :32], picture[:16, 32:], picture[16:, :32] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    x, y = (-1 if flip_columns else 1), (-1 if flip_rows else 1)
+    a, b, c, d = (0, y, x, 0) if transpose else (x, 0, 0, y)
+    one = 1 << 16
+    matrix = [a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30]
+    with av.open(str(tmp_path / f'a.{suffix}'), 'w') as container:
+        stream = container.add_stream('libx264', rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+        stream.set_display_matrix(matrix)
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+        container.mux(stream.encode())
+    video = decode.probe(tmp_path / f'a.{suffix}')
+    points = np.array([[4, 4], [4, 60], [28, 4], [28, 60]])
+    shown = points @ np.array([[d, b], [c, a]]).T  # (y', x') of (y, x)
+    shown = np.where(shown < 0, shown + [video.height, video.width], shown)
+    frame = decode.read(video, [1])[0]
+    assert frame.shape == ((64, 32, 3) if transpose else (32, 64, 3))
+    for (row, column), (y, x) in zip(points, shown, strict=True):
+        assert np.abs(frame[y, x].astype(int) - picture[row, column]).max() < 40
+    mirrored = frame[:, ::-1] if video.index.orientation.mirrored else frame
+    assert video.index.orientation == Orientation(transpose, flip_rows, flip_columns) and mirrored.shape == frame.shape
+
+
+def test_rotation_and_mirroring_of_an_orientation_say_the_same_as_it_does():
+    picture = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
+    for parts in TURNS:
+        orientation = Orientation(*parts)
+        first = picture[:, :, ::-1] if orientation.mirrored else picture
+        np.testing.assert_array_equal(np.rot90(first, orientation.rotation // 90, (1, 2)), orientation.apply(picture))
+
+
+@pytest.mark.parametrize(('count', 'first', 'gap'), [(40, 10, 10), (300, 100, 6)])
+def test_dropped_frames_of_an_avi_take_their_time(tmp_path, count, first, gap):
+    times = np.arange(count) + np.where(np.arange(count) >= first, gap, 0)
+    path = tmp_path / 'a.avi'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('mpeg4', rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+        for pixels, at in zip(coded(count), times, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
+            frame.pts, frame.time_base = int(at), Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    video = decode.probe(path)
+    np.testing.assert_allclose(video.times, times / 10)
+    assert video.seconds == pytest.approx((count + gap) / 10)
+    assert numbers(check_reads(video)).tolist() == [i % 256 for i in range(count)]
+
+
+def late(path, start, count=40, codec='libx264'):
+    """A video that begins `start` seconds after the sound of its file."""
+    with av.open(str(path), 'w') as container:
+        stream, sound = container.add_stream(codec, rate=10), container.add_stream('pcm_s16le', rate=8000)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+        for i in range(int(start + count / 10) + 1):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format='s16', layout='mono')
+            frame.sample_rate, frame.pts = 8000, 8000 * i
+            container.mux(sound.encode(frame))
+        for i, pixels in enumerate(coded(count)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
+            frame.pts, frame.time_base = i + round(10 * start), Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize('suffix', ['mkv', 'mov'])
+def test_windows_are_in_the_time_of_the_file_where_the_video_begins_late(tmp_path, suffix):
+    from data_pipelines.listing import Item
+    from data_pipelines.recipe import read_recipe
+    from data_pipelines.work import Clip, work
+
+    pytest.importorskip('scenedetect')
+    path = late(tmp_path / f'a.{suffix}', 2.0)
+    assert decode.probe(path).start == pytest.approx(2.0, abs=2e-3)
+    recipe = read_recipe(
+        assignments=['--recipe.shots.detector=none', '--recipe.shots.fades=false', '--recipe.filters=']
+    )
+    clip, whole = work(Item('a', str(path), start=4.0, end=5.5), recipe)
+    assert isinstance(clip, Clip) and whole.fate == 'kept'
+    assert (clip.record.start, clip.record.end) == (pytest.approx(4.0, abs=2e-3), pytest.approx(5.5, abs=2e-3))
+    assert numbers(decode.read(decode.probe(clip.record.video), range(15))).tolist() == list(range(20, 35))
+    (whole,) = work(Item('a', str(path), start=0.0, end=1.5), recipe)
+    assert (whole.fate, whole.reason) == ('broken', 'bad_times') and 'begins at 2.0' in whole.detail
+
+
+@pytest.mark.parametrize('codec', ['libx264', 'mpeg4'])
+def test_keys_that_are_none_give_no_other_picture(tmp_path, codec):
+    """Where the table of sync samples is gone, every packet counts as one."""
+    options = PYRAMID if codec == 'libx264' else {'gop': 20}
+    path = encode(tmp_path / 'a.mp4', moving(60), codec, **options)
+    video = decode.probe(files.patch(path, b'stss', b'free'))
+    assert told(check_reads(video, 20)) == list(range(60))
+
+
+def test_intra_refresh_has_one_key_alone(tmp_path):
+    params = {'x264-params': 'intra-refresh=1:keyint=15:bframes=0', 'gop': 15}
+    video = decode.probe(encode(tmp_path / 'a.mp4', moving(60), **params))
+    assert told(check_reads(video, 20)) == list(range(60))
+
+
+def without_hints(extradata):
+    """The extradata of an x264 file of high profile, whose parameter set no longer says how frames are reordered."""
+    from vdm_jax.data.video.headers.bits import Bits, unescape
+
+    length = int.from_bytes(extradata[6:8])
+    data = unescape(extradata[8 : 8 + length])
+    bits = Bits(data[4:])
+    for kind in 'g' + 'ggg11' + 'gggg1gg' + '11':  # up to whether a part of the picture is cropped
+        bits.golomb() if kind == 'g' else bits.read(1)
+    if bits.read(1):
+        for _ in range(4):
+            bits.golomb()
+    assert bits.read(1)  # there was something
+    written = files.BitWriter()
+    kept = 8 * len(data[1:]) - bits.left - 1
+    written.put(int.from_bytes(data[1:]) >> (8 * len(data[1:]) - kept), kept)
+    written.put(0, 1)
+    unit = written.unit(data[0])
+    return extradata[:6] + len(unit).to_bytes(2) + unit + extradata[8 + length :]
+
+
+def test_a_depth_of_reordering_that_is_not_said_loses_no_frame(tmp_path):
+    """In Matroska, which has no decode times: sixteen frames without B frames, then a pyramid of them."""
+    path = tmp_path / 'a.mkv'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(
+            'libx264', rate=25, options={'x264-params': 'bframes=7:b-pyramid=normal:b-adapt=0'}
+        )
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        for i, pixels in enumerate(moving(49)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
+            frame.pict_type = av.video.frame.PictureType.P if 0 < i < 17 else av.video.frame.PictureType.NONE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        extradata = without_hints(container.streams.video[0].codec_context.extradata)
+    silent = files.remux(path, tmp_path / 'b.mkv', keep=extradata)
+    with av.open(str(silent)) as container:
+        assert sum(1 for _ in container.decode(video=0)) < 49  # as it comes, FFmpeg loses some
+    assert told(check_reads(decode.probe(silent))) == list(range(49))
+
+
+def test_one_doubled_time_leaves_the_others_as_they_are(tmp_path):
+    times = np.concatenate([np.arange(10) * 100, 5000 + np.arange(20) * 100])
+    path = encode(tmp_path / 'a.mkv', coded(30), times=times)
+
+    def double(number, packet):
+        if number == 20:
+            packet.pts = packet.dts = 5900
+
+    path = encode(tmp_path / 'a.mkv', coded(30), times=times, bf='0')
+    video = decode.probe(files.remux(path, tmp_path / 'b.mkv', double))
+    assert video.frames == 30 and (np.diff(video.times) > 0).all()
+    np.testing.assert_allclose(np.delete(video.times, 20), np.delete(times, 20) / 1000, atol=0.06)
+    assert numbers(check_reads(video)).tolist() == list(range(30))
+
+
+@pytest.mark.parametrize('suffix', ['mkv', 'mp4', 'mov'])
+def test_the_main_video_is_read_not_a_preview(tmp_path, suffix):
+    """The flagged one in Matroska, the larger one where both count as the default; never a cover."""
+    path = tmp_path / f'a.{suffix}'
+    with av.open(str(path), 'w') as container:
+        sizes = {'preview': (16, 32, 3), 'main': (32, 64, 20)}
+        streams = {}
+        for name, (height, width, _) in sizes.items():
+            stream = streams[name] = container.add_stream('libx264', rate=10)
+            stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
+        flag = av.stream.Disposition.default
+        streams['preview'].disposition = av.stream.Disposition(0) if suffix == 'mkv' else flag
+        streams['main'].disposition = flag
+        for name, (height, width, count) in sizes.items():
+            for pixels in coded(count, height, width):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
+                container.mux(streams[name].encode(frame))
+            container.mux(streams[name].encode())
+    video = decode.probe(path)
+    assert (video.frames, video.height, video.width) == (20, 32, 64)
+    assert (video.index.stream, video.index.streams) == (1, 2)
+    assert numbers(check_reads(video)).tolist() == list(range(20))
+
+
+def test_the_rate_is_that_of_the_times(tmp_path):
+    """As a browser records: no rate in the file, frames when there was time for one."""
+    times = np.cumsum(np.random.default_rng(0).integers(16, 101, 120))
+    times -= times[0]
+    video = decode.probe(encode(tmp_path / 'a.webm', coded(120), 'libvpx', fps=1000, times=times))
+    assert video.fps == pytest.approx(119 / (times[-1] / 1000), rel=0.02)
+    even = decode.probe(encode(tmp_path / 'b.mkv', coded(24), fps=Fraction(24000, 1001)))
+    assert even.fps == pytest.approx(24000 / 1001, rel=1e-6)  # not what milliseconds make of it
+
+
+def test_the_last_frame_lasts_as_long_as_the_file_says(tmp_path):
+    from PIL import Image
+
+    frames = [Image.fromarray(picture) for picture in moving(4)]
+    frames[0].save(tmp_path / 'a.gif', save_all=True, append_images=frames[1:], duration=[200, 200, 200, 3000])
+    assert decode.probe(tmp_path / 'a.gif').seconds == pytest.approx(3.6)
+    for suffix in ('mp4', 'mkv'):
+        path = tmp_path / f'a.{suffix}'
+        with av.open(str(path), 'w') as container:
+            stream = container.add_stream('libx264', rate=10, options={'bf': '0'})
+            stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+            packets = [packet for pixels in coded(10) for packet in stream.encode(_frame(pixels))] + stream.encode()
+            packets[-1].duration = round(4 / packets[-1].time_base)
+            for packet in packets:
+                container.mux(packet)
+        video = decode.probe(path)
+        assert video.frames == 10 and video.seconds == pytest.approx(4.9, abs=0.01)
+        assert video.fps == pytest.approx(10)
+
+
+def _frame(pixels):
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
+
+
+def comb(count):
+    """Two moments in the lines of each frame: a bar that moves."""
+    frames = np.zeros((count, 48, 64, 3), np.uint8)
+    for i in range(count):
+        for field in (0, 1):
+            x = (2 * i + field) * 3 % 56
+            frames[i, field::2, x : x + 8] = 255
+    return frames
+
+
+def test_interlaced_frames_are_made_whole_wherever_they_are(tmp_path):
+    """A programme of two recordings, the first progressive."""
+    parts = []
+    for name, pictures, options in (('p', coded(12, 48), {}), ('i', comb(12), {'flags': '+ildct+ilme', 'top': '1'})):
+        path = encode(tmp_path / f'{name}.mpg', pictures, 'mpeg2video', gop=6, qscale='2', **options)
+        parts.append(path.read_bytes())
+    (tmp_path / 'a.mpg').write_bytes(b''.join(parts))
+    video = decode.probe(tmp_path / 'a.mpg')
+    plain = np.stack([frame for _, frame in decode.stream(video)])
+    whole = np.stack([frame for _, frame in decode.stream(video, deinterlace=True)])
+    teeth = lambda frames: np.abs(np.diff(frames.astype(float), axis=1)).mean((1, 2, 3))
+    assert video.interlaced and len(plain) == 23  # where they meet a decoder loses one
+    np.testing.assert_array_equal(whole[:11], plain[:11])
+    assert teeth(plain[12:22]).min() > 15 and teeth(whole[12:22]).max() < 2
+    for first in range(0, 23, 5):
+        (_, frame), *_ = decode.stream(video, first, first + 1, True)
+        np.testing.assert_array_equal(frame, whole[first])
+
+
+def test_a_gif_delay_of_a_hundredth_counts_as_a_tenth(tmp_path):
+    from PIL import Image
+
+    frames = [Image.fromarray(picture) for picture in moving(6)]
+    for name, delays, seconds in (('a', 10, 0.6), ('b', 20, 0.12), ('c', [10, 50, 10, 50, 0, 50], 0.45)):
+        frames[0].save(tmp_path / f'{name}.gif', save_all=True, append_images=frames[1:], duration=delays)
+        video = decode.probe(tmp_path / f'{name}.gif')
+        assert video.frames == 6 and video.seconds == pytest.approx(seconds)
+
+
+def test_a_gif_without_control_blocks_keeps_its_frames(tmp_path):
+    from PIL import Image
+
+    frames = [Image.fromarray(picture) for picture in moving(4)]
+    frames[0].save(tmp_path / 'a.gif', save_all=True, append_images=frames[1:], duration=100)
+    content = (tmp_path / 'a.gif').read_bytes()
+    parts = content.split(b'\x21\xf9\x04')
+    (tmp_path / 'a.gif').write_bytes(parts[0] + b''.join(part[5:] for part in parts[1:]))
+    video = decode.probe(tmp_path / 'a.gif')
+    assert len(parts) == 5 and (video.frames, video.seconds) == (4, pytest.approx(0.4))
+    assert told(decode.read(video, range(4))) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize('pix_fmt', ['gray', 'gray10le', 'gray16le'])
+@pytest.mark.parametrize('limited', [True, False])
+def test_grey_of_limited_range_is_stretched(tmp_path, pix_fmt, limited):
+    bits = {'gray': 8, 'gray10le': 10, 'gray16le': 16}[pix_fmt]
+    levels = np.array([16, 20, 126, 219, 235])
+    grey = np.repeat(np.repeat(levels[None], 32, 0), 8, 1) << (bits - 8)
+    with av.open(str(tmp_path / 'a.mkv'), 'w') as container:
+        stream = container.add_stream('ffv1', rate=5)
+        stream.width, stream.height, stream.pix_fmt = 40, 32, pix_fmt
+        stream.codec_context.color_range = 1 if limited else 2
+        frame = av.VideoFrame.from_ndarray(grey.astype(np.uint8 if bits == 8 else np.uint16), format=pix_fmt)
+        frame.color_range = 1 if limited else 2
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (picture,) = decode.read(decode.probe(tmp_path / 'a.mkv'), [0])
+    wanted = (levels - 16) * 255 / 219 if limited else levels
+    np.testing.assert_allclose(picture[5, 4::8], np.repeat(wanted[:, None], 3, 1), atol=1)
+
+
+@pytest.mark.parametrize('suffix', ['mkv', 'mp4'])
+def test_what_the_file_says_is_not_shown_is_cropped(tmp_path, suffix):
+    path = encode(tmp_path / f'a.{suffix}', moving(12, 48, 64))
+    whole = decode.read(decode.probe(path), range(12))
+    if suffix == 'mkv':
+        files.with_pixel_crop(path, 4, 2, 8, 0)
+    else:  # a clean aperture, whose centre lies 4 to the right and 1 below that of the picture
+        size = [value for pair in ((56, 1), (42, 1), (4, 1), (1, 1)) for value in pair]
+        clap = np.array(size, '>u4').tobytes()
+        box = (8 + len(clap)).to_bytes(4) + b'clap' + clap
+        files.with_box(path, [b'moov', b'trak', b'mdia', b'minf', b'stbl', b'stsd', b'avc1'], box)
+    video = decode.probe(path)
+    assert (video.height, video.width, video.index.crop) == (42, 56, (4, 2, 8, 0))
+    np.testing.assert_array_equal(check_reads(video), whole[:, 4:46, 8:])
+    if int(av.__version__.split('.')[0]) >= 19:  # which tells of it, too
+        with av.open(str(path)) as container:
+            told_crop = container.streams.video[0].codec_context.coded_side_data['frame_cropping']
+        assert tuple(np.frombuffer(told_crop, np.uint32)) == video.index.crop
+
+
+def wide(path, aspect, size=(48, 60), codec='libx264', matrix=None):
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = size
+        stream.pix_fmt = 'yuv420p'
+        stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        if matrix:
+            stream.set_display_matrix(matrix)
+        for pixels in coded(12, *size[:1], 64)[:, :, : size[1]]:
+            container.mux(stream.encode(_frame(pixels)))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'mkv'])
+@pytest.mark.parametrize(('aspect', 'width'), [((64, 45), 85), ((8, 9), 53), ((1, 1), 60)])
+def test_pixels_that_are_not_square_are_made_so(tmp_path, suffix, aspect, width):
+    path = wide(tmp_path / f'a.{suffix}', aspect)
+    square, stored = decode.probe(path), decode.probe(path, square=False)
+    assert (square.height, square.width) == (48, width) and (stored.height, stored.width) == (48, 60)
+    assert square.pixel_aspect == stored.pixel_aspect == pytest.approx(aspect[0] / aspect[1])
+    assert decode.read(square, [3]).shape == (1, 48, width, 3)
+    ((_, frame), *_) = decode.stream(square, 3, 4)
+    np.testing.assert_array_equal(frame, decode.read(square, [3])[0])
+
+
+def test_pixels_of_a_picture_on_its_side_are_wide_where_it_is_high(tmp_path):
+    quarter = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]
+    video = decode.probe(wide(tmp_path / 'a.mp4', (3, 2), matrix=quarter))
+    assert (video.height, video.width, video.pixel_aspect) == (90, 48, pytest.approx(2 / 3))
+
+
+def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
+    from data_pipelines.listing import Item
+    from data_pipelines.recipe import read_recipe
+    from data_pipelines.work import work
+    from vdm_jax.data.records import from_bytes, to_bytes
+    from vdm_jax.data.video_folder import VideoFolder
+
+    pytest.importorskip('scenedetect')
+    path = wide(tmp_path / 'a.mp4', (3, 2))
+    for how, width in (('square', 90), ('stored', 60)):
+        assert VideoFolder(str(tmp_path), pixel_aspect=how).extents().tolist() == [[12, 48, width]]
+        recipe = read_recipe(assignments=[f'--recipe.clips.pixel_aspect={how}', '--recipe.filters='])
+        clip, _ = work(Item('a', str(path)), recipe)
+        assert (clip.record.width, clip.record.pixel_aspect) == (width, 1.5)
+        assert from_bytes(to_bytes(clip.record)).pixel_aspect == 1.5
+        assert decode.probe(clip.record.video).width == 90  # players show both alike
+        assert decode.probe(clip.record.video, square=False).width == width
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('a.ts', {}),
+        ('a.m2ts', {}),
+        ('a.flv', {}),
+        ('a.3gp', {}),
+        ('a.wmv', {'codec': 'wmv2'}),
+        ('a.mpg', {'codec': 'mpeg2video', 'bf': '2'}),
+        ('ts_named.mp4', {'format': 'mpegts'}),
+    ],
+)
+def test_other_containers_are_read_like_the_others(tmp_path, name, options):
+    suffix = {'mpegts': '.ts'}.get(options.get('format'), pathlib.Path(name).suffix)
+    path = encode(tmp_path / f'made{suffix}', moving(40), **{k: v for k, v in options.items() if k != 'format'})
+    path = path.rename(tmp_path / name)
+    video = decode.probe(path)
+    assert told(check_reads(video)) == list(range(40)) and video.fps == pytest.approx(25, rel=0.01)
+
+
+@pytest.mark.parametrize(('suffix', 'codec'), [('gif', 'gif'), ('webp', 'webp'), ('png', 'apng')])
+def test_animated_pictures_are_videos(tmp_path, suffix, codec):
+    from PIL import Image
+
+    frames = [Image.fromarray(picture) for picture in moving(9)]
+    options = {'lossless': True} if suffix == 'webp' else {}
+    frames[0].save(tmp_path / f'a.{suffix}', save_all=True, append_images=frames[1:], duration=50, **options)
+    path = (tmp_path / f'a.{suffix}').rename(tmp_path / f'a.{codec}')
+    video = decode.probe(path)
+    assert (video.codec, video.frames, video.fps, video.seconds) == (codec, 9, pytest.approx(20), pytest.approx(0.45))
+    assert told(check_reads(video)) == list(range(9))
+    assert told(decode.read(decode.probe(path.read_bytes()), [7, 2])) == [7, 2]
+
+
+def test_a_recording_that_stops_anywhere_keeps_what_is_whole(tmp_path):
+    path = encode(tmp_path / 'a.ts', moving(60), gop=12)
+    content = path.read_bytes()
+    for start, stop in ((0, len(content) * 2 // 3), (len(content) // 3, len(content))):
+        path.write_bytes(content[start:stop])
+        found = told(check_reads(decode.probe(path)))
+        assert found == list(range(found[0], found[0] + len(found))) and len(found) > 20
+    path.write_bytes(content * 2)  # its clock begins anew
+    video = decode.probe(path)
+    assert video.frames == 120 and (np.diff(video.times) > 0).all() and video.seconds < 10
+
+
+def test_messages_say_what_is_the_case(tmp_path):
+    whole = encode(tmp_path / 'a.mp4', np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), np.uint8))
+    content = bytearray(whole.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
+    whole.write_bytes(content)
+    with pytest.raises(decode.BrokenVideoError, match=r'(picture|no picture) .*\d\.\d\d s'):
+        for _ in decode.stream(decode.probe(whole)):
+            pass
+    with pytest.raises(decode.BrokenVideoError, match='a kind of file that is not read'):
+        decode.probe(encode(tmp_path / 'a.mp4', coded(4)).rename(tmp_path / 'b').read_bytes()[:0] or _wav())
+    with pytest.raises(decode.BrokenVideoError, match='larger than 2047 pixels'):
+        decode.probe(encode(tmp_path / 'c.mp4', coded(4)), decode.Limits(frame_pixels=2047))
+
+
+def _wav():
+    import io
+    import wave
+
+    content = io.BytesIO()
+    with wave.open(content, 'wb') as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16000))
+    return content.getvalue()
+
+
+def test_an_index_is_made_once_and_anew_when_the_file_changes(tmp_path, monkeypatch):
+    made, make = [], decode.index_of.__globals__['_video']
+    monkeypatch.setattr('vdm_jax.data.video.probe._video', lambda *arguments: made.append(1) or make(*arguments))
+    path = encode(tmp_path / 'a.avi', moving(30), 'mpeg4', gop=10)
+    first, again = decode.probe(path), decode.probe(path)
+    assert len(made) == 1
+    for name, value in vars(first.index).items():
+        np.testing.assert_array_equal(getattr(again.index, name), value)
+    np.testing.assert_array_equal(check_reads(again), decode.read(first, range(30)))
+    path.rename(tmp_path / 'b.avi')
+    decode.probe(tmp_path / 'b.avi')
+    assert len(made) == 1  # wherever it lies
+    content, before = bytearray((tmp_path / 'b.avi').read_bytes()), (tmp_path / 'b.avi').stat()
+    content[-1] ^= 1
+    (tmp_path / 'b.avi').write_bytes(content)
+    os.utime(tmp_path / 'b.avi', ns=(before.st_atime_ns, before.st_mtime_ns))
+    decode.probe(tmp_path / 'b.avi')
+    assert len(made) == 2  # of the same size and time
+    for kept in pathlib.Path(store.folder()).rglob('*.npz'):
+        kept.write_bytes(b'damaged')
+    assert decode.probe(tmp_path / 'b.avi').frames == 30 and len(made) == 3
+
+
+def test_every_command_has_the_same_verdict(tmp_path, capsys):
+    """Of files that packets tell wrong: inspect, build, train and verify."""
+    from data_pipelines.__main__ import main
+    from vdm_jax.data.video_folder import VideoFolder
+
+    pytest.importorskip('scenedetect')
+    folder = tmp_path / 'videos'
+    folder.mkdir()
+    source = encode(tmp_path / 'a.mp4', moving(60), **PYRAMID)
+    files.as_decode_times(source, folder / 'order.mp4')
+    files.patch(encode(folder / 'sync.mp4', moving(60), 'mpeg4'), b'stss', b'free')
+    encode(folder / 'av1.mkv', moving(60, 64, 64), 'libsvtav1', gop=10, preset='12')
+    encode(folder / 'refresh.mp4', moving(60), **{'x264-params': 'intra-refresh=1:keyint=15'})
+    assert main(['inspect', str(folder), '--json']) == 0
+    rows = json.loads(capsys.readouterr().out)['files']
+    assert {row['verdict'] for row in rows} == {'ok'} and len(rows) == 4
+    made = VideoFolder(str(folder), frames=8, pixels=32)
+    assert made.extents()[:, 0].tolist() == [60] * 4 and made.counters()['broken_videos'] == 0
+    build = ['build', f'--source={folder}', f'--out={tmp_path / "set"}', '--workers=0', '--recipe.filters=']
+    build += ['--recipe.shots.detector=none', '--recipe.duplicates.drop=false', '--recipe.clips.seconds=1']
+    assert main(build) == 0 and '8 clips of 4 of 4 inputs' in capsys.readouterr().out
+    assert main(['verify', str(tmp_path / 'set')]) == 0
+
+
+def test_times_rise_whatever_the_file_says():
+    check = lambda *arguments: rising(*arguments).tolist()
+    assert check([0, 10, 20], [0, 0, 0], 10) == [0, 10, 20]
+    assert check([0, 30, 10, 20], [0] * 4, 10) == [0, 10, 20, 30]  # those of coding
+    assert check([0, 10, 10, 30], [0] * 4, 10) == [0, 10, 20, 30]  # one comes twice
+    assert check([0, 10, 10], [0] * 3, 10) == [0, 10, 15]
+    assert check([None] * 3, [None] * 3, 10) == [0, 10, 20]
+    assert check([None, 5, None, 25, None], [None] * 5, 10) == [-5, 5, 15, 25, 35]
+    assert check([*range(0, 400, 10)] * 2, [0] * 80, 10) == [*range(0, 400, 10), *range(400, 800, 10)]  # it began anew
+    assert rising([0, 10, 5000, 5010], [0] * 4, 10, 1000).tolist() == [0, 10, 20, 30]  # a clock that was set
+    assert check([7] * 5, [0] * 5, 1) == [7, 8, 9, 10, 11]
+
+
+def test_a_picture_that_claims_too_much_is_not_opened(tmp_path):
+    header = b'RIFF' + (100).to_bytes(4, 'little') + b'WEBPVP8X' + (10).to_bytes(4, 'little') + b'\x02\0\0\0'
+    (tmp_path / 'a.webp').write_bytes(header + (16383).to_bytes(3, 'little') * 2 + bytes(70))
+    with pytest.raises(decode.BrokenVideoError, match='16384x16384 frames are larger'):
+        decode.probe(tmp_path / 'a.webp')
+    assert animation.is_animation(b'GIF89a') and not animation.is_animation(b'RIFF....AVI ')
