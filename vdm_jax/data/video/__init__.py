@@ -1,0 +1,1 @@
+"""Video files: what they hold, and exactly the frames asked for."""
