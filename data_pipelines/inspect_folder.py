@@ -10,6 +10,8 @@ import json
 import os
 
 from data_pipelines import inspect_set
+from data_pipelines.fields import ProblemError
+from data_pipelines.locate import FOLLOW, located
 from data_pipelines.manifest import MANIFEST, printable
 from vdm_jax.data import decode
 from vdm_jax.data.cut import clip_indices
@@ -66,8 +68,9 @@ def run(arguments):
     with concurrent.futures.ThreadPoolExecutor(arguments.threads or os.cpu_count()) as pool:
         rows = list(pool.map(row, found.videos))
     totals = summary(rows)
+    links_out = 0 if arguments.follow_links else sum(_leads_out(folder, name) for name in found.videos)
     if arguments.json:
-        more = {'captions': found.beside(), 'passed_over': found.passed_over()}
+        more = {'captions': found.beside(), 'passed_over': found.passed_over(), 'links_out': links_out}
         print(json.dumps({'folder': folder, 'files': rows, 'totals': totals} | more))
         return
     print(table(rows))
@@ -78,6 +81,17 @@ def run(arguments):
     for title, counts in (('beside videos', found.beside()), ('passed over', found.passed_over())):
         if counts:
             print(f'{title}: {printable(in_words(counts))}')
+    if links_out:
+        print(f'links out of the folder: {links_out}, which build takes with {FOLLOW}')
+
+
+def _leads_out(folder, name):
+    """Whether a file is one that build leaves where it is: behind a link out of the folder."""
+    try:
+        located(folder, name)
+    except ProblemError as problem:
+        return problem.args[0] == 'link'
+    return False
 
 
 def describe(folder, name, frames, stride, fps, every_frame):
