@@ -85,15 +85,20 @@ def _within(path, folder):
 
 def _listing(arguments):
     if arguments.dataset is not None:
-        for name in ('root', 'scores', 'follow_links'):
-            if getattr(arguments, name):
-                raise UserError(f'--{name.replace("_", "-")}: is for lists and folders of videos, not for --dataset')
+        if arguments.root is not None:
+            raise UserError(f'--root={arguments.root}: is for lists, not for --dataset')
+        if arguments.scores is not None:
+            raise UserError(f'--scores={arguments.scores}: is for lists and folders of videos, not for --dataset')
+        if arguments.follow_links:
+            raise UserError(f'{FOLLOW}: is for lists and folders of videos, not for --dataset')
         listing = datasets.listed(arguments.dataset, arguments.source, arguments.split or '')
         print(datasets.summary(listing.items), file=sys.stderr)
         return listing
     if arguments.split is not None:
         raise UserError(f'--split={arguments.split} is for --dataset; a list has the column split, --recipe.split')
-    scores = None if arguments.scores is None else [name for name in arguments.scores.split(',') if name]
+    scores = (
+        None if arguments.scores is None else [name.strip() for name in arguments.scores.split(',') if name.strip()]
+    )
     listing = listed(arguments.source, arguments.root, arguments.follow_links, scores)
     problems = [item for item in listing.items if item.problem]
     if len(problems) == len(listing.items):

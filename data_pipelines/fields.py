@@ -56,7 +56,9 @@ def described(row: Mapping[str, Any], scores: Iterable[str] | None = None) -> di
     if end is not None and end <= (start or 0):
         raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
     return {
-        'captions': distinct(caption for key in (*CAPTION, 'captions') for caption in captions_of(row.get(key), key)),
+        'captions': unique_captions(
+            caption for key in (*CAPTION, 'captions') for caption in captions_of(row.get(key), key)
+        ),
         'label': label,
         'label_name': name,
         'scores': scores_of(row, scores),
@@ -87,7 +89,7 @@ def captions_of(value, key: str = 'captions') -> tuple[Caption, ...]:
     )
 
 
-def distinct(captions: Iterable[Caption]) -> tuple[Caption, ...]:
+def unique_captions(captions: Iterable[Caption]) -> tuple[Caption, ...]:
     """The captions without those that say what an earlier one says of the same seconds."""
     found = {}
     for caption in captions:
@@ -95,7 +97,7 @@ def distinct(captions: Iterable[Caption]) -> tuple[Caption, ...]:
     return tuple(found.values())
 
 
-def lines_of(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     """The lines of a text, which end at \\n or \\r\\n alone: other white space, U+2028 too, is part of one."""
     return [line.removesuffix('\r') for line in text.split('\n')]
 

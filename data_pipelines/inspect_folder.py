@@ -15,7 +15,7 @@ from data_pipelines.locate import FOLLOW, located
 from data_pipelines.manifest import MANIFEST, printable
 from vdm_jax.data import decode
 from vdm_jax.data.cut import clip_indices
-from vdm_jax.data.video.files import in_words
+from vdm_jax.data.video.files import describe_counts
 from vdm_jax.data.video_folder import look_for_videos
 from vdm_jax.errors import UserError
 
@@ -70,7 +70,7 @@ def run(arguments):
     totals = summary(rows)
     links_out = 0 if arguments.follow_links else sum(_leads_out(folder, name) for name in found.videos)
     if arguments.json:
-        more = {'captions': found.beside(), 'passed_over': found.passed_over(), 'links_out': links_out}
+        more = {'captions': found.side_counts(), 'passed_over': found.passed_over_counts(), 'links_out': links_out}
         print(json.dumps({'folder': folder, 'files': rows, 'totals': totals} | more))
         return
     print(table(rows))
@@ -78,9 +78,9 @@ def run(arguments):
         f'\n{totals["files"]} files: {totals["ok"]} ok, {totals["short"]} short, {totals["broken"]} broken; '
         f'{totals["frames"]} frames, {totals["seconds"]:.1f} s, {totals["bytes"] / 1e6:.1f} MB'
     )
-    for title, counts in (('beside videos', found.beside()), ('passed over', found.passed_over())):
+    for title, counts in (('beside videos', found.side_counts()), ('passed over', found.passed_over_counts())):
         if counts:
-            print(f'{title}: {printable(in_words(counts))}')
+            print(f'{title}: {printable(describe_counts(counts))}')
     if links_out:
         print(f'links out of the folder: {links_out}, which build takes with {FOLLOW}')
 

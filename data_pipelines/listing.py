@@ -17,16 +17,16 @@ from data_pipelines.fields import (
     ProblemError,
     captions_of,
     described,
-    distinct,
     from_json,
     given,
     is_score,
-    lines_of,
     may_be_score,
+    split_lines,
+    unique_captions,
 )
 from data_pipelines.lists import ENDINGS, TEXTS, rows_of
-from data_pipelines.locate import LINKED_FOLDER, LISTED_ALREADY, as_stored, located
-from data_pipelines.merge import merged, of_captions
+from data_pipelines.locate import LINKED_FOLDER, LISTED_ALREADY, located, stored_name
+from data_pipelines.merge import is_caption_problem, merge_rows
 from data_pipelines.stills import identity
 from vdm_jax.data.filters import FACTS
 from vdm_jax.data.records import Caption
@@ -103,12 +103,12 @@ def listed(
         raise UserError(f'--source={source} is no folder, and no list: those end in {", ".join(ENDINGS)}')
     if not listing.items:
         raise UserError(f'--source={source} holds no video')
-    return dataclasses.replace(listing, items=in_order(merged(listing.items)))
+    return dataclasses.replace(listing, items=in_order(merge_rows(listing.items)))
 
 
 def in_order(items: Iterable[Item]) -> tuple[Item, ...]:
     """The items sorted by name; of those with one name the later ones cannot be used."""
-    usable_first = sorted(items, key=of_captions)
+    usable_first = sorted(items, key=is_caption_problem)
     return tuple(_numbered(sorted(_named(usable_first), key=lambda item: item.name)))
 
 
@@ -189,13 +189,13 @@ def _video(source, name, sides, follow_links, scores):
         for side in sides:
             text = _side(source, side, follow_links)
             if side.endswith('.txt'):
-                found = {'captions': captions_of(lines_of(text), 'text')}
+                found = {'captions': captions_of(split_lines(text), 'text')}
             elif not isinstance(row := from_json(text, os.path.basename(side)), dict):
                 raise ProblemError('bad_json', f'{os.path.basename(side)} is no {{captions, label, ...}}')
             else:
                 fields |= row.keys()
                 found = described(row, scores)
-            item = dataclasses.replace(item, **found | {'captions': distinct(item.captions + found['captions'])})
+            item = dataclasses.replace(item, **found | {'captions': unique_captions(item.captions + found['captions'])})
     except ProblemError as problem:
         return dataclasses.replace(item, problem=str(problem)), fields
     return dataclasses.replace(item, name=item.name + window(item.start, item.end)), fields
@@ -249,7 +249,7 @@ def _list(source, root, follow_links, scores):
             value = given(row.get(key))
             if value is None:
                 raise ProblemError('no_path', f'{place} has no {key}')
-            value = as_stored(root, _readable(value, key))
+            value = stored_name(root, _readable(value, key))
             item = Item(printable(_below(root, value)), '')
             item = dataclasses.replace(item, path=located(root, value, follow_links), **described(row, scores))
             item = dataclasses.replace(item, name=item.name + window(item.start, item.end))

@@ -38,7 +38,7 @@ def located(root: str, name: str, follow_links: bool = False) -> str:
     return path
 
 
-def as_stored(root: str, name: str) -> str:
+def stored_name(root: str, name: str) -> str:
     """The name as its file has it, where that is there in another Unicode normal form alone: é may be one character or
     two, and systems differ in which they store. The name itself where the file is there, or nowhere."""
     if name.isascii() or os.path.lexists(os.path.join(root, name)):
@@ -46,20 +46,24 @@ def as_stored(root: str, name: str) -> str:
     found = os.path.abspath(root) if not os.path.isabs(name) else os.sep
     for part in os.path.normpath(name).split(os.sep):
         if part and not os.path.lexists(os.path.join(found, part)):
-            part = _by_form(found).get(unicodedata.normalize('NFC', part))
+            part = _names(found).get(unicodedata.normalize('NFC', part))
             if part is None:
                 return name
         found = os.path.join(found, part)
     return found if os.path.isabs(name) else os.path.relpath(found, os.path.abspath(root))
 
 
-@functools.lru_cache(maxsize=64)
-def _by_form(folder):
+def _names(folder):
     """{name in form C: name} of all that lies in a folder."""
     try:
-        return {unicodedata.normalize('NFC', name): name for name in sorted(os.listdir(folder), reverse=True)}
+        return _names_at(folder, os.stat(folder).st_mtime_ns)
     except OSError:
         return {}
+
+
+@functools.lru_cache(maxsize=64)
+def _names_at(folder, _):
+    return {unicodedata.normalize('NFC', name): name for name in sorted(os.listdir(folder), reverse=True)}
 
 
 def _broken_link(path):

@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Iterable
 
-from data_pipelines.fields import distinct
+from data_pipelines.fields import unique_captions
 
 # problems of a row that leave the other rows of its video as they are
 CAPTIONS_ALONE = 'bad_caption', 'bad_json', 'encoding'
 
 
-def merged(items: Iterable) -> list:
+def merge_rows(items: Iterable) -> list:
     """The Items with those of one name made one, with the captions of all.
 
     A row that says something else of its video than an earlier one cannot be used, nor one behind a row that cannot.
@@ -17,7 +17,7 @@ def merged(items: Iterable) -> list:
     first, found = {}, []
     for item in items:
         at = first.get(item.name)
-        if of_captions(item):  # a row whose caption cannot be read costs that caption alone
+        if is_caption_problem(item):  # a row whose caption cannot be read costs that caption alone
             found.append(item)
         elif at is None:
             first[item.name] = len(found)
@@ -32,7 +32,7 @@ def merged(items: Iterable) -> list:
     return found
 
 
-def of_captions(item) -> bool:
+def is_caption_problem(item) -> bool:
     """Whether only the caption of a row cannot be used."""
     return item.problem.partition(':')[0] in CAPTIONS_ALONE
 
@@ -54,7 +54,7 @@ def _difference(first, item):
 
 def _both(first, item):
     """One Item of two rows that agree."""
-    given = {name: getattr(first, name) or getattr(item, name) for name in ('label_name', 'split')}
-    given['label'] = item.label if first.label is None else first.label
-    given['scores'] = dict(sorted({**item.scores, **first.scores}.items()))
-    return dataclasses.replace(first, captions=distinct(first.captions + item.captions), **given)
+    fields = {name: getattr(first, name) or getattr(item, name) for name in ('label_name', 'split')}
+    fields['label'] = item.label if first.label is None else first.label
+    fields['scores'] = dict(sorted({**item.scores, **first.scores}.items()))
+    return dataclasses.replace(first, captions=unique_captions(first.captions + item.captions), **fields)

@@ -14,7 +14,7 @@ from vdm_jax.data import decode
 from vdm_jax.data.cut import clip_indices, clip_length, cut
 from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.tally import Tally
-from vdm_jax.data.video.files import EXTENSIONS, Folder, in_words, look
+from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
 from vdm_jax.errors import UserError
 
 
@@ -41,7 +41,7 @@ def look_for_videos(path, follow_links=False) -> Folder:
 
 def no_video(found: Folder) -> str:
     """That a folder holds none, which endings videos have, and what lies there instead."""
-    passed_over = in_words(found.passed_over())
+    passed_over = describe_counts(found.passed_over_counts())
     instead = f'; passed over: {passed_over}' if passed_over else ''
     return f'holds no video ({", ".join(ending[1:] for ending in EXTENSIONS)}){instead}'
 
@@ -175,7 +175,7 @@ class VideoFolder:
 
     def notes(self):
         """What of the folder is no video, files with captions among it: a line, none where there is nothing else."""
-        passed_over = in_words(self._folder.passed_over(captions=True))
+        passed_over = describe_counts(self._folder.passed_over_counts(captions=True))
         return [f'passed over in {self.path}: {passed_over}'] if passed_over else []
 
     @functools.cached_property

@@ -7,7 +7,7 @@ import pytest
 
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.video.files import in_words, look
+from vdm_jax.data.video.files import describe_counts, look
 from vdm_jax.data.video_folder import VideoFolder, video_files
 from vdm_jax.errors import UserError
 
@@ -29,7 +29,7 @@ def webp(kind, animated=False):
 def test_videos_of_every_kind_are_read_whatever_the_case_of_their_names(tmp_path, ending):
     put(tmp_path, f'a.{ending}', f'sub/B.{ending.upper()}', f'c.{ending}.part', 'd.png', 'e.srt')
     assert video_files(str(tmp_path)) == [f'a.{ending}', f'sub/B.{ending.upper()}']
-    assert look(str(tmp_path)).passed_over() == {'.part': 1, '.png': 1, '.srt': 1}
+    assert look(str(tmp_path)).passed_over_counts() == {'.part': 1, '.png': 1, '.srt': 1}
 
 
 def test_a_webp_that_says_it_is_one_picture_is_a_thumbnail_and_no_video(tmp_path):
@@ -49,9 +49,12 @@ def test_all_that_is_passed_over_is_counted(tmp_path):
     found = look(str(tmp_path))
     assert found.videos == ('a.mp4', 'sub/b.mp4') and found.links == ('linked',)
     assert found.sides == {'a.mp4': ('a.txt',), 'sub/b.mp4': ('sub/b.json',)}
-    assert found.beside() == {'.json': 1, '.txt': 1}
-    assert in_words(found.passed_over()) == '2 .txt, 2 hidden, 1 linked folder, 1 no ending'
-    assert in_words(found.passed_over(captions=True)) == '1 .json, 3 .txt, 2 hidden, 1 linked folder, 1 no ending'
+    assert found.side_counts() == {'.json': 1, '.txt': 1}
+    assert describe_counts(found.passed_over_counts()) == '2 .txt, 2 hidden, 1 linked folder, 1 no ending'
+    assert (
+        describe_counts(found.passed_over_counts(captions=True))
+        == '1 .json, 3 .txt, 2 hidden, 1 linked folder, 1 no ending'
+    )
 
 
 def test_a_folder_that_cannot_be_read_is_counted(tmp_path, monkeypatch):
@@ -66,7 +69,7 @@ def test_a_folder_that_cannot_be_read_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'scandir', refused)  # for root may read everything
     found = look(str(tmp_path))
     assert found.videos == ('a.mp4',) and found.unreadable == {'mine': 'Permission denied'}
-    assert found.passed_over() == {'unreadable folder': 1}
+    assert found.passed_over_counts() == {'unreadable folder': 1}
 
 
 def test_files_beside_a_video_are_found_in_either_unicode_form(tmp_path):

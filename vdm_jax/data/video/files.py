@@ -33,17 +33,17 @@ class Folder:
     links: tuple[str, ...]
     unreadable: Mapping[str, str]
 
-    def beside(self) -> dict[str, int]:
+    def side_counts(self) -> dict[str, int]:
         """How many files lie beside videos and say what is in them, by ending."""
         files = {file for own in self.sides.values() for file in own}
         return _sorted(collections.Counter(_ending(file) for file in files))
 
-    def passed_over(self, captions: bool = False) -> dict[str, int]:
+    def passed_over_counts(self, captions: bool = False) -> dict[str, int]:
         """How much of each kind is no video; captions: with the files beside videos."""
         counts = collections.Counter(self.others)
         counts.update({LINKED: len(self.links), UNREADABLE: len(self.unreadable)})
         if captions:
-            counts.update(self.beside())
+            counts.update(self.side_counts())
         return _sorted(counts)
 
 
@@ -57,13 +57,13 @@ def look(root: str, follow_links: bool = False) -> Folder:
     for place, files, hidden in _walk(root, follow_links, links, unreadable):
         mine = [name for name in files if name.lower().endswith(EXTENSIONS)]
         still = {name for name in mine if is_still(os.path.join(root, place, name))}
-        by_form = {unicodedata.normalize('NFC', name): name for name in files}
+        by_form = {unicodedata.normalize('NFC', name): name for name in files} | {name: name for name in files}
         beside = set()
         for name in mine:
             if name in still:
                 continue
             videos.append(place + name)
-            if own := _beside(name, files, by_form):
+            if own := _beside(name, by_form):
                 sides[place + name] = tuple(place + each for each in own)
                 beside.update(own)
         others[HIDDEN] += hidden
@@ -130,7 +130,7 @@ def is_still(path: str) -> bool:
     return head[12:16] in (b'VP8 ', b'VP8L') or head[12:16] == b'VP8X' and not head[20] & 2  # of which 2 is animation
 
 
-def in_words(counts: Mapping[str, int]) -> str:
+def describe_counts(counts: Mapping[str, int]) -> str:
     """Such as '2 .srt, 1 hidden, 3 linked folders'."""
     words = []
     for kind, count in counts.items():
@@ -139,11 +139,11 @@ def in_words(counts: Mapping[str, int]) -> str:
     return ', '.join(words)
 
 
-def _beside(name, files, by_form):
+def _beside(name, by_form):
     """The files of SIDES that belong to a video, whichever Unicode normal form their names have."""
     stem = os.path.splitext(name)[0]
     wanted = [stem + ending for ending in SIDES]
-    found = (side if side in files else by_form.get(unicodedata.normalize('NFC', side)) for side in wanted)
+    found = (by_form.get(side) or by_form.get(unicodedata.normalize('NFC', side)) for side in wanted)
     return [side for side in found if side is not None]
 
 
