@@ -12,7 +12,8 @@ CAPTIONS_ALONE = 'bad_caption', 'bad_json', 'encoding'
 def merge_rows(items: Iterable) -> list:
     """The Items with those of one name made one, with the captions of all.
 
-    A row that says something else of its video than an earlier one cannot be used, nor one behind a row that cannot.
+    A row that says something else of its video than an earlier one cannot be used, nor one behind a row that cannot;
+    one that cannot for the same reason is no other input.
     """
     first, found = {}, []
     for item in items:
@@ -22,6 +23,8 @@ def merge_rows(items: Iterable) -> list:
         elif at is None:
             first[item.name] = len(found)
             found.append(item)
+        elif item.problem and item.problem == found[at].problem:
+            continue  # each row of a video that is not there says so
         elif item.problem or found[at].problem:
             again = 'listed_twice: an earlier row of this video cannot be used; mend that one'
             found.append(dataclasses.replace(item, problem=item.problem or again))

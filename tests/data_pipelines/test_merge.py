@@ -75,3 +75,8 @@ def test_rows_after_one_that_says_nonsense_of_the_video_wait_for_it_to_be_mended
         'a.mp4': 'bad_label',
         'a.mp4 (2)': 'listed_twice',
     }
+
+
+def test_a_video_that_is_not_there_is_missing_once_however_many_rows_it_has(tmp_path):
+    found = items(tmp_path, *({'path': 'gone.mp4', 'caption': f'{i}'} for i in range(20)), {'caption': 'one'})
+    assert {name: item.problem for name, item in found.items()} == {'a.mp4': '', 'gone.mp4': 'missing: no such file'}
