@@ -67,7 +67,7 @@ def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about
         'tables': [_file(out, TABLE), _file(out, INPUTS)],
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + '\n'
-    store(os.path.join(out, MANIFEST), text.encode(), os.path.join(folder, 'manifest.new'))
+    store(os.path.join(out, MANIFEST), text.encode(), os.path.join(folder, 'manifest.new'), about['began'])
 
 
 def _plan(folder, items, recipe, listed):
@@ -146,11 +146,13 @@ def _shard(out, folder, shard, number, count):
         return msgpack.unpackb(file.read())
 
 
-def store(path: str, content: bytes, new: str | None = None) -> None:
-    """Writes a file that is there whole or not at all; new: where it is made."""
+def store(path: str, content: bytes, new: str | None = None, when: float | None = None) -> None:
+    """Writes a file that is there whole or not at all; new: where it is made; when: the time that it bears."""
     new = new or f'{path}.new'
     with open(new, 'wb') as file:
         file.write(content)
+    if when is not None:
+        os.utime(new, (when, when))
     _put(new, path)
 
 

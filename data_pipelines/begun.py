@@ -8,10 +8,10 @@ import platform
 from importlib import metadata
 from typing import TextIO
 
-from data_pipelines import parts
+from data_pipelines import changes, parts
 from data_pipelines.assemble import store
 from data_pipelines.inputs import INPUTS
-from data_pipelines.listing import Listing, digest
+from data_pipelines.listing import Listing
 from data_pipelines.manifest import MANIFEST, read_manifest
 from data_pipelines.recipe import Recipe
 from vdm_jax import __version__
@@ -35,17 +35,19 @@ PACKAGES = (
 
 def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict, TextIO] | None:
     """(the folder to work in; what the set was begun with: {recipe, versions, listed: the digest of each item by name,
-    ignored_files, unused_columns}; the lock on the folder, which is to be closed), or None where the set is finished.
+    ignored_files, unused_columns}, and `began`, when; the lock on the folder, which is to be closed), or None where the
+    set is finished.
 
     Raises: UserError for a directory that holds something else, was begun with another recipe, source or versions, or
     where another build is at work.
     """
-    about = {'recipe': recipe.as_dict(), 'versions': versions(), 'listed': {i.name: digest(i) for i in listing.items}}
+    about = {'recipe': recipe.as_dict(), 'versions': versions(), 'listed': changes.digests(listing.items)}
     about |= {'ignored_files': dict(listing.ignored), 'unused_columns': list(listing.unused)}
     folder, manifest = os.path.join(out, WORK), os.path.join(out, MANIFEST)
     if os.path.exists(manifest):
-        finished = about | {'recipe': read_manifest(out)['recipe'], 'listed': _listed(out)}
-        _compare(out, finished, about)
+        listed, read = _finished(out, manifest)
+        finished = about | {'recipe': read_manifest(out)['recipe'], 'listed': listed}
+        _compare(out, finished, about, listing.items, read)
         return None
     state = os.path.join(folder, STATE)
     if not os.path.exists(state) and (strange := sorted(set(os.listdir(out)) - {WORK} if os.path.isdir(out) else ())):
@@ -57,12 +59,13 @@ def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict, TextIO
             return begin(out, listing, recipe)
         if os.path.exists(state):
             there = _read(state, out)
-            _compare(out, there, about)
+            _compare(out, there, about, listing.items, _read_so_far(folder, listing.items))
             about = there
         else:
             for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones
                 os.makedirs(os.path.join(folder, name), exist_ok=True)
             store(state, json.dumps(about, ensure_ascii=False).encode())
+        about['began'] = os.stat(state).st_mtime
         until_here.pop_all()
     return folder, about, locked
 
@@ -94,7 +97,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _compare(out, old, new):
+def _compare(out, old, new, items, read):
     what = None
     if changed := differences(old['recipe'], new['recipe'], 'recipe'):
         key, (before, now) = next(iter(changed.items()))
@@ -102,27 +105,35 @@ def _compare(out, old, new):
     elif changed := differences(old['versions'], new['versions'], 'version of'):
         key, (before, now) = next(iter(changed.items()))
         what = f'{key.replace(".", " ", 1)} was {before}, now it is {now}'
-    elif old['listed'] != new['listed']:
-        name = min(n for n in old['listed'] | new['listed'] if old['listed'].get(n) != new['listed'].get(n))
-        if name not in new['listed']:
-            what = f'{name} is no longer in the source'
-        elif name not in old['listed']:
-            what = f'{name} was not in the source'
-        else:
-            what = f'{name} has another size, captions, label, scores or times than it had'
+    else:
+        what = changes.difference(items, old['listed'], new['listed'], read)
     if what:
         raise UserError(f'--out={out} was begun with something else: {what}; name another directory, or remove it')
 
 
-def _listed(out):
+def _finished(out, manifest):
+    """({name: digest} of all inputs, {name: (sha256, when)} of those that were read) of a finished set."""
     from pyarrow import ArrowException, parquet
 
     try:
-        table = parquet.read_table(os.path.join(out, INPUTS), columns=['input', 'listed'])
+        table = parquet.read_table(os.path.join(out, INPUTS), columns=['input', 'listed', 'sha256'])
     except (OSError, ArrowException) as error:
         raise UserError(f'--out={out}: {INPUTS} cannot be read: {str(error).splitlines()[0]}') from None
-    rows = zip(table['input'].to_pylist(), table['listed'].to_pylist(), strict=True)
-    return {name: code for name, code in rows if code is not None}
+    rows = [row for row in table.to_pylist() if row['listed'] is not None]
+    began = os.stat(manifest).st_mtime  # assemble.py gives it the time at which the build began
+    read = {row['input']: (row['sha256'], began) for row in rows if row['sha256'] is not None}
+    return {row['input']: row['listed'] for row in rows}, read
+
+
+def _read_so_far(folder, items):
+    """{name: (sha256, when)} of the inputs that have a part."""
+    found = {}
+    for item in items:
+        path = parts.path_of(folder, item.name)
+        part = parts.index(path)
+        if part is not None and part['input']['sha256'] is not None:
+            found[item.name] = part['input']['sha256'], os.stat(path).st_mtime
+    return found
 
 
 def _read(path, out):

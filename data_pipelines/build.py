@@ -11,6 +11,7 @@ import time
 from data_pipelines import begun, datasets, extras, parts, pool
 from data_pipelines.assemble import assemble
 from data_pipelines.listing import listed
+from data_pipelines.locate import FOLLOW
 from data_pipelines.manifest import read_manifest
 from data_pipelines.recipe import read_recipe
 from vdm_jax import places
@@ -19,13 +20,19 @@ from vdm_jax.errors import UserError
 
 def add_arguments(parser):
     parser.add_argument(
-        '--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .jsonl, .parquet'
+        '--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .tsv, .jsonl, .parquet'
     )
     parser.add_argument('--out', required=True, metavar='DIR', help='where the set goes')
     parser.add_argument('--dataset', metavar='NAME', help=f'the folder is laid out as {", ".join(datasets.DATASETS)}')
     parser.add_argument('--split', metavar='NAME', help='of --dataset: train, test, ...')
     parser.add_argument('--recipe', metavar='FILE', help='TOML; --recipe.GROUP.KEY=VALUE changes one of its values')
     parser.add_argument('--root', metavar='DIR', help="what a list's paths are relative to (default: its own folder)")
+    parser.add_argument(
+        '--follow-links', action='store_true', help='also out of the source, and into folders that are links'
+    )
+    parser.add_argument(
+        '--scores', metavar='NAME,…', help='columns that are scores (default: those of numbers that name nothing)'
+    )
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(), help='processes (default: all cores; 0: this one)'
     )
@@ -50,7 +57,7 @@ def run(arguments) -> int:
     listing = _listing(arguments)
     if os.path.isdir(arguments.source) and _within(out, arguments.source):
         raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
-    recipe.check({name for item in listing.items for name in item.scores})
+    recipe.check({name for item in listing.items for name in item.scores}, listing.unused)
     try:
         begin = begun.begin(out, listing, recipe)
         if begin is not None:
@@ -77,14 +84,31 @@ def _within(path, folder):
 
 
 def _listing(arguments):
-    if arguments.dataset is None:
-        if arguments.split is not None:
-            raise UserError(f'--split={arguments.split} is for --dataset; a list has the column split, --recipe.split')
-        return listed(arguments.source, arguments.root)
-    if arguments.root is not None:
-        raise UserError(f'--root={arguments.root}: is for lists, not for --dataset')
-    listing = datasets.listed(arguments.dataset, arguments.source, arguments.split or '')
-    print(datasets.summary(listing.items), file=sys.stderr)
+    if arguments.dataset is not None:
+        if arguments.root is not None:
+            raise UserError(f'--root={arguments.root}: is for lists, not for --dataset')
+        if arguments.scores is not None:
+            raise UserError(f'--scores={arguments.scores}: is for lists and folders of videos, not for --dataset')
+        if arguments.follow_links:
+            raise UserError(f'{FOLLOW}: is for lists and folders of videos, not for --dataset')
+        listing = datasets.listed(arguments.dataset, arguments.source, arguments.split or '')
+        print(datasets.summary(listing.items), file=sys.stderr)
+        return listing
+    if arguments.split is not None:
+        raise UserError(f'--split={arguments.split} is for --dataset; a list has the column split, --recipe.split')
+    scores = (
+        None if arguments.scores is None else [name.strip() for name in arguments.scores.split(',') if name.strip()]
+    )
+    listing = listed(arguments.source, arguments.root, arguments.follow_links, scores)
+    problems = [item for item in listing.items if item.problem]
+    if len(problems) == len(listing.items):
+        raise UserError(
+            f'--source={arguments.source} holds nothing that can be used: {datasets.summary(problems)}; '
+            f'{problems[0].name}: {problems[0].problem}'
+        )
+    if problems:
+        links = any(item.problem.startswith('link:') for item in problems) and not arguments.follow_links
+        print(datasets.summary(listing.items) + (f'; {FOLLOW} takes links' if links else ''), file=sys.stderr)
     return listing
 
 

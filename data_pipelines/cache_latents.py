@@ -65,6 +65,9 @@ def made(arguments):
     here = Run(dataclasses.replace(experiment, mesh=MeshConfig()), jax.local_devices())
     if 'codec' not in here.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
+    if processes.first():
+        for note in getattr(here.source, 'notes', list)():
+            print(note, file=sys.stderr)
     cache(here, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
     if processes.first():
         for _, directory, _ in pieces(here, out):

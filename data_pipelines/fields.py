@@ -4,19 +4,31 @@ A row is a mapping of names to plain values, as CSV (texts alone), JSON and parq
 ProblemError with a short reason, so that it ends in the manifest.
 """
 
+import decimal
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vdm_jax.data.filters import FACTS
 from vdm_jax.data.records import Caption
 
-PATH = 'path', 'file', 'video'
+PATH = 'path', 'file', 'video', 'file_name', 'filename', 'file_path', 'filepath', 'video_path', 'videopath'
 CAPTION = 'caption', 'text'
 KNOWN = (*PATH, *CAPTION, 'captions', 'label', 'label_name', 'start', 'end', 'split', 'scores')
 LABELS = 2**31  # that there can be
-MISSING = '', 'nan', 'null', 'none', 'n/a', 'na'  # what lists write where they know nothing
+MISSING = '', 'nan', 'null', 'none', 'n/a', 'na', '<na>', '#n/a'  # what lists write where they know nothing
+EXACT = 2**53  # whole numbers beyond this are no longer told apart as scores, so they are names of something
+# A number as programs write it: 0.31, -5, 1e-05. Not 007, 1e5 or 1_000, which are names that look like one.
+PLAIN = re.compile(r'[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-][0-9]+)?')
+# Columns that tell rows apart and measure nothing, in any case: id, videoID, clip_id, key, index; pandas' unnamed one.
+IDENTIFIER = re.compile(
+    r'(.*[^a-z0-9])?(id|ids|key|uid|uuid|guid)|index|idx|row|[adpw]?hash|md5|sha1|sha256'
+    r'|(video|clip|image|youtube|yt|vid|sample|item|frame|shot|scene|segment|user|file|row|caption|text|sentence|sen)'
+    r'[ _]?(id|index|idx|hash|number|num)'
+    r'|unnamed: [0-9]+|__index_level_[0-9]+__|'
+)
 
 
 class ProblemError(Exception):
@@ -26,10 +38,11 @@ class ProblemError(Exception):
         return ': '.join(self.args)
 
 
-def described(row: Mapping[str, Any], numeric=None) -> dict[str, Any]:
+def described(row: Mapping[str, Any], scores: Iterable[str] | None = None) -> dict[str, Any]:
     """The fields of an Item that a row gives: captions, label, label_name, scores, start, end, split.
 
-    numeric: the columns that are scores; None: every number in the row, as of a JSON file beside a video.
+    scores: the columns that are scores; None: those that are by themselves (`is_score`), as of a JSON file beside a
+    video.
 
     Raises: ProblemError.
     """
@@ -43,10 +56,12 @@ def described(row: Mapping[str, Any], numeric=None) -> dict[str, Any]:
     if end is not None and end <= (start or 0):
         raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
     return {
-        'captions': tuple(caption for key in (*CAPTION, 'captions') for caption in captions_of(row.get(key), key)),
+        'captions': unique_captions(
+            caption for key in (*CAPTION, 'captions') for caption in captions_of(row.get(key), key)
+        ),
         'label': label,
         'label_name': name,
-        'scores': scores_of(row, numeric),
+        'scores': scores_of(row, scores),
         'start': start,
         'end': end,
         'split': text_of(row.get('split'), 'split'),
@@ -54,17 +69,17 @@ def described(row: Mapping[str, Any], numeric=None) -> dict[str, Any]:
 
 
 def captions_of(value, key: str = 'captions') -> tuple[Caption, ...]:
-    """Captions of a text, a mapping {text, weight, start, end}, or a list of such. Empty texts are none.
+    """Captions of a text, a mapping {text, weight, start, end}, or a list of such. Empty texts are none, nor is what
+    stands for nothing (MISSING, in any case): nobody describes a video as None.
 
     A text in `captions` that begins with [ or { is JSON, for CSV has no lists. Raises: ProblemError.
     """
     if isinstance(value, str) and key == 'captions' and value.lstrip()[:1] in ('[', '{'):
         value = from_json(value, 'captions')
-    if value is None or isinstance(value, float) and math.isnan(value):
+    if given(value) is None:
         return ()
     if isinstance(value, str):
-        text = text_of(value, key)
-        return (Caption(text),) if text else ()
+        return (Caption(text_of(value, key)),)
     if isinstance(value, Mapping):
         return _weighted(value, key)
     if isinstance(value, list | tuple):
@@ -74,10 +89,23 @@ def captions_of(value, key: str = 'captions') -> tuple[Caption, ...]:
     )
 
 
+def unique_captions(captions: Iterable[Caption]) -> tuple[Caption, ...]:
+    """The captions without those that say what an earlier one says of the same seconds."""
+    found = {}
+    for caption in captions:
+        found.setdefault((caption.text, caption.start, caption.end), caption)
+    return tuple(found.values())
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a text, which end at \\n or \\r\\n alone: other white space, U+2028 too, is part of one."""
+    return [line.removesuffix('\r') for line in text.split('\n')]
+
+
 def _weighted(value, key):
     if strange := set(value) - {'text', 'caption', 'weight', 'start', 'end'}:
         raise ProblemError('bad_caption', f'{key} has {sorted(strange)[0]!r}; known: text, weight, start, end')
-    text = text_of(value.get('text', value.get('caption')), key)
+    text = text_of(given(value.get('text', value.get('caption'))), key)
     weight = given(value.get('weight'))
     weight = 1.0 if weight is None else number(weight, 'weight', 'bad_caption')
     if weight <= 0:
@@ -88,19 +116,45 @@ def _weighted(value, key):
     return (Caption(text, weight, start, end),) if text else ()
 
 
-def scores_of(row, numeric=None) -> dict[str, float]:
-    """The finite numbers in the columns `numeric` (None: all but those that mean something else) and under `scores`."""
+def scores_of(row, columns: Iterable[str] | None = None) -> dict[str, float]:
+    """The numbers in these columns, texts that are one included (None: in those that are scores by themselves), and
+    those under `scores`. Raises: ProblemError for one that is none."""
     nested = given(row.get('scores'))
     if isinstance(nested, str):
         nested = from_json(nested, 'scores')
     if nested is not None and not isinstance(nested, Mapping):
         raise ProblemError('bad_score', f'scores is {_short(nested)}; want {{name: number}}')
-    names = [name for name in row if name not in (*KNOWN, *FACTS)] if numeric is None else numeric
-    found = {name: as_number(given(row.get(name))) for name in names}
-    for name, value in (nested or {}).items():
+    if columns is None:
+        columns = [name for name, value in row.items() if may_be_score(name) and is_score(given(value))]
+    values = [(name, name, row.get(name)) for name in columns]
+    values += [(name, f'scores.{name}', value) for name, value in (nested or {}).items()]
+    found = {}
+    for name, key, value in values:
         value = given(value)
-        found[name] = None if value is None else number(value, f'scores.{name}', 'bad_score')
-    return {text_of(name, 'scores'): value for name, value in sorted(found.items()) if value is not None}
+        if value is not None:
+            found[text_of(name, 'scores')] = number(value, key, 'bad_score')
+    return dict(sorted(found.items()))
+
+
+def may_be_score(name: str) -> bool:
+    """Whether a column of this name may be a score, where nobody says so: it has no other meaning and names nothing."""
+    return name not in (*KNOWN, *FACTS) and not IDENTIFIER.fullmatch(name.strip().lower())
+
+
+def is_score(value, texts: bool = False) -> bool:
+    """Whether a value is a number that measures something.
+
+    texts: of a list that has texts alone, as CSV: of these the ones that are written as programs write numbers.
+    Elsewhere a text is none, whatever it looks like.
+    """
+    if isinstance(value, str) and not (texts and PLAIN.fullmatch(value)):
+        return False
+    found = as_number(value)
+    return found is not None and not (abs(found) > EXACT and _is_whole(value))
+
+
+def _is_whole(value):
+    return isinstance(value, int) or isinstance(value, str) and value.lstrip('+-').isdigit()
 
 
 def given(value):
@@ -113,7 +167,7 @@ def given(value):
 
 def as_number(value) -> float | None:
     """The value as a finite number, None where it is none; true and false are none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | decimal.Decimal | str):
         return None
     try:
         found = float(value)

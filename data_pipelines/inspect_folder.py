@@ -10,17 +10,21 @@ import json
 import os
 
 from data_pipelines import inspect_set
+from data_pipelines.fields import ProblemError
+from data_pipelines.locate import FOLLOW, located
 from data_pipelines.manifest import MANIFEST, printable
 from vdm_jax.data.cut import clip_indices
 from vdm_jax.data.video import decode
-from vdm_jax.data.video_folder import video_files
+from vdm_jax.data.video.files import describe_counts
+from vdm_jax.data.video_folder import look_for_videos
 from vdm_jax.errors import UserError
 
 COLUMNS = ('file', 'codec', 'frames', 'fps', 'size', 'rotation', 'seconds', 'verdict')
 # In --json alone: whether it is mirrored before it is turned, width over height of its pixels, seconds of the file at
 # which its first frame is shown, the number of the stream that is read, and how many videos there are.
 DETAILS = ('mirrored', 'pixel_aspect', 'start', 'stream', 'video_streams')
-VIDEOS, RECORDS = ('frames', 'stride', 'fps', 'fast', 'threads'), ('sheet', 'clips')  # options of the one or the other
+# Options of the one or the other.
+VIDEOS, RECORDS = ('frames', 'stride', 'fps', 'fast', 'threads', 'follow_links'), ('sheet', 'clips')
 
 
 def add_arguments(parser):
@@ -32,6 +36,9 @@ def add_arguments(parser):
     videos.add_argument('--fps', type=float, help='of the clip, as config.data.fps (default: that of each file)')
     videos.add_argument('--fast', action='store_true', default=None, help='do not decode every frame')
     videos.add_argument('--threads', type=int, help='files read at once (default: all cores)')
+    videos.add_argument(
+        '--follow-links', action='store_true', default=None, help='into folders that are links, as build does with it'
+    )
     records = parser.add_argument_group('of a set of records')
     records.add_argument('--sheet', metavar='FILE.png', help='write a contact sheet there')
     records.add_argument('--clips', type=int, help='on the sheet, spread evenly over the set (default 24)')
@@ -45,13 +52,13 @@ def run(arguments):
     for name in (*VIDEOS, *RECORDS):
         value = getattr(arguments, name)
         if value is not None and name in others:
-            raise UserError(f'--{name}: {folder} is {kind}; leave it out')
+            raise UserError(f'--{name.replace("_", "-")}: {folder} is {kind}; leave it out')
         if value is not None and name != 'sheet' and value <= 0:
             raise UserError(f'--{name} is {value}; it must be more than 0')
     if is_set:
         return inspect_set.run(folder, arguments.json, arguments.sheet, arguments.clips or 24)
     try:
-        names = video_files(folder)
+        found = look_for_videos(folder, bool(arguments.follow_links))
     except UserError as error:
         raise UserError(str(error).replace('config.data.path=', '')) from None
     frames, stride = arguments.frames or 16, arguments.stride or 1
@@ -60,14 +67,32 @@ def run(arguments):
         return describe(folder, name, frames, stride, arguments.fps, not arguments.fast)
 
     with concurrent.futures.ThreadPoolExecutor(arguments.threads or os.cpu_count()) as pool:
-        rows = list(pool.map(row, names))
+        rows = list(pool.map(row, found.videos))
     totals = summary(rows)
-    print(json.dumps({'folder': folder, 'files': rows, 'totals': totals}) if arguments.json else table(rows))
-    if not arguments.json:
-        print(
-            f'\n{totals["files"]} files: {totals["ok"]} ok, {totals["short"]} short, {totals["broken"]} broken; '
-            f'{totals["frames"]} frames, {totals["seconds"]:.1f} s, {totals["bytes"] / 1e6:.1f} MB'
-        )
+    links_out = 0 if arguments.follow_links else sum(_leads_out(folder, name) for name in found.videos)
+    if arguments.json:
+        more = {'captions': found.side_counts(), 'passed_over': found.passed_over_counts(), 'links_out': links_out}
+        print(json.dumps({'folder': folder, 'files': rows, 'totals': totals} | more))
+        return
+    print(table(rows))
+    print(
+        f'\n{totals["files"]} files: {totals["ok"]} ok, {totals["short"]} short, {totals["broken"]} broken; '
+        f'{totals["frames"]} frames, {totals["seconds"]:.1f} s, {totals["bytes"] / 1e6:.1f} MB'
+    )
+    for title, counts in (('beside videos', found.side_counts()), ('passed over', found.passed_over_counts())):
+        if counts:
+            print(f'{title}: {printable(describe_counts(counts))}')
+    if links_out:
+        print(f'links out of the folder: {links_out}, which build takes with {FOLLOW}')
+
+
+def _leads_out(folder, name):
+    """Whether a file is one that build leaves where it is: behind a link out of the folder."""
+    try:
+        located(folder, name)
+    except ProblemError as problem:
+        return problem.args[0] == 'link'
+    return False
 
 
 def describe(folder, name, frames, stride, fps, every_frame):

@@ -61,6 +61,8 @@ def describe(folder: str) -> dict:
             for row in inputs.select(['input', 'fate', 'reason', 'detail']).to_pylist()
             if row['fate'] == 'broken'
         ],
+        'ignored_files': manifest.get('ignored_files', {}),
+        'unused_columns': manifest.get('unused_columns', []),
         'captions': {
             'clips_with': sum(map(bool, captions)),
             'clips_without': sum(not clip for clip in captions),
@@ -100,6 +102,8 @@ def lines(found: dict) -> list[str]:
         ('size', _counts(found['sizes'])),
         ('fps', _counts(found['fps'])),
         *([('label', _counts(found['labels']))] if found['labels'] else []),
+        *([('no videos', _counts(found['ignored_files']))] if found['ignored_files'] else []),
+        *([('not used', f'columns {", ".join(found["unused_columns"])}')] if found['unused_columns'] else []),
     ]
     text = [f'{found["folder"]}: {_totals(found)}'] + [f'  {name:9} {printable(value)}'[:100] for name, value in rows]
     text += ['', f'  {"":16} {"least":>8} {"":{BINS}} {"most":>8} {"middle":>8}  clips']

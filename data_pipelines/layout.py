@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from data_pipelines import stills
-from data_pipelines.fields import ProblemError
+from data_pipelines.fields import ProblemError, split_lines
 from data_pipelines.listing import Item, printable
 from data_pipelines.lists import csv_rows
-from vdm_jax.data.video_folder import EXTENSIONS
+from vdm_jax.data.video.files import EXTENSIONS
 from vdm_jax.errors import UserError
 
 
@@ -71,11 +71,12 @@ def lines(path) -> list[str]:
         text = Path(path).read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is no UTF-8 (byte {error.start}); save it as UTF-8') from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in split_lines(text) if line.strip()]
 
 
 def is_video(name) -> bool:
-    return name.lower().endswith(EXTENSIONS)
+    """Whether a file is a video by its name. A .webp in a published set is a picture."""
+    return name.lower().endswith(EXTENSIONS) and not is_picture(name)
 
 
 def is_picture(name) -> bool:

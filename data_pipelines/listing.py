@@ -4,24 +4,38 @@ Nothing is left out in silence: a row or file that cannot be used is an Item wit
 are counted.
 """
 
-import collections
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 
-from data_pipelines.fields import KNOWN, PATH, ProblemError, as_number, captions_of, described, from_json, given
-from data_pipelines.lists import ENDINGS, rows_of
+from data_pipelines.fields import (
+    KNOWN,
+    PATH,
+    ProblemError,
+    captions_of,
+    described,
+    from_json,
+    given,
+    is_score,
+    may_be_score,
+    split_lines,
+    unique_captions,
+)
+from data_pipelines.lists import ENDINGS, TEXTS, rows_of
+from data_pipelines.locate import LINKED_FOLDER, LISTED_ALREADY, located, stored_name
+from data_pipelines.merge import is_caption_problem, merge_rows
 from data_pipelines.stills import identity
 from vdm_jax.data.filters import FACTS
 from vdm_jax.data.records import Caption
-from vdm_jax.data.video_folder import EXTENSIONS
+from vdm_jax.data.video.files import look
+from vdm_jax.data.video_folder import no_video
 from vdm_jax.errors import UserError
 
-SIDE = '.json', '.txt'  # files beside a video, of its name, that say what is in it
-SIDE_BYTES = 2**20  # the most that one may hold
-HIDDEN = 'hidden'
+SIDE_BYTES = 2**20  # the most that a file beside a video may hold
+EDGE = 2**16  # bytes at either end of a file that a digest knows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,43 +77,80 @@ class Listing:
     unused: tuple[str, ...] = ()
 
 
-def listed(source: str, root: str | None = None) -> Listing:
+def listed(
+    source: str, root: str | None = None, follow_links: bool = False, scores: Sequence[str] | None = None
+) -> Listing:
     """The videos of a folder and below, with the captions in NAME.txt (one a line) and NAME.json beside them; or those
-    of a list (.csv, .jsonl, .parquet), whose paths are taken from `root`, by default the list's own folder.
+    of a list (.csv, .tsv, .jsonl, .parquet), whose paths are taken from `root`, by default the list's own folder.
 
-    Raises: UserError for a source that is not there, is no list, or holds nothing.
+    follow_links: also through links that lead out of the folder, and into folders that are links. scores: the columns
+    (of JSON files the fields) that are scores; None: those that hold numbers and name nothing.
+
+    Raises: UserError for a source that is not there, is no list, or holds nothing, and a score that is no column.
     """
+    if strange := next((name for name in scores or () if name in (*KNOWN, *FACTS)), None):
+        raise UserError(f'--scores: {strange} has another meaning; give the column another name')
     if os.path.isdir(source):
         if root is not None:
             raise UserError(f'--root={root}: is for lists; --source={source} is a folder')
-        listing = _folder(source)
+        listing = _folder(source, follow_links, scores)
     elif not os.path.exists(source):
         raise UserError(f'--source={source} is not there; name a folder of videos or a list of them')
     elif source.lower().endswith(ENDINGS):
-        listing = _list(source, os.path.dirname(os.path.abspath(source)) if root is None else root)
+        root = os.path.dirname(os.path.abspath(source)) if root is None else root
+        listing = _list(source, root, follow_links, scores)
     else:
         raise UserError(f'--source={source} is no folder, and no list: those end in {", ".join(ENDINGS)}')
     if not listing.items:
-        kinds = ', '.join(ending[1:] for ending in EXTENSIONS)
-        raise UserError(f'--source={source} holds no video' + (f' ({kinds})' if os.path.isdir(source) else ''))
-    return dataclasses.replace(listing, items=in_order(listing.items))
+        raise UserError(f'--source={source} holds no video')
+    return dataclasses.replace(listing, items=in_order(merge_rows(listing.items)))
 
 
 def in_order(items: Iterable[Item]) -> tuple[Item, ...]:
     """The items sorted by name; of those with one name the later ones cannot be used."""
-    return tuple(_numbered(sorted(_named(items), key=lambda item: item.name)))
+    usable_first = sorted(items, key=is_caption_problem)
+    return tuple(_numbered(sorted(_named(usable_first), key=lambda item: item.name)))
 
 
 def digest(item: Item) -> str:
-    """16 hex digits of all that an item says, and of the size of its file: another listing has another."""
-    try:
-        size = os.stat(item.path).st_size if item.path and not item.problem and item.stills is None else None
-    except OSError:
-        size = None
+    """16 hex digits, eight of all that an item says and eight of its file's size, head and tail: another listing, and
+    another file, have others."""
     about = None if item.stills is None else identity(item.stills)
-    fields = vars(item) | {'captions': [dataclasses.astuple(each) for each in item.captions], 'stills': about}
-    fields |= {'path': None, 'size': size}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+    edges = _edges(item.path) if item.path and not item.problem and item.stills is None else None
+    return _code(_said(item) | {'stills': None})[:8] + _code([about, edges])[:8]
+
+
+def former_digest(item: Item) -> str:
+    """As sets that were built before have it: of all that an item says, and of the size of its file."""
+    about = None if item.stills is None else identity(item.stills)
+    size = None
+    if item.path and not item.problem and item.stills is None and os.path.exists(item.path):
+        size = os.stat(item.path).st_size
+    return _code(_said(item) | {'stills': about, 'size': size})[:16]
+
+
+def _said(item):
+    return vars(item) | {'captions': [dataclasses.astuple(each) for each in item.captions], 'path': None}
+
+
+def _code(plain):
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _edges(path):
+    """[size, sha256 of the first EDGE bytes and the last], None for what is no file that can be read."""
+    try:
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+            return None
+        with open(path, 'rb') as file:
+            found = hashlib.sha256(file.read(EDGE))
+            if about.st_size > EDGE:
+                file.seek(max(about.st_size - EDGE, EDGE))
+                found.update(file.read(EDGE))
+        return [about.st_size, found.hexdigest()]
+    except OSError:
+        return None
 
 
 def window(start: float | None, end: float | None) -> str:
@@ -109,54 +160,51 @@ def window(start: float | None, end: float | None) -> str:
     return '#' + '-'.join('' if each is None else f'{each:.3f}'.rstrip('0').rstrip('.') for each in (start, end))
 
 
-def _folder(source):
-    items, ignored = [], collections.Counter()
-
-    def unreadable(error):
-        name = printable(os.path.relpath(error.filename, source))
-        items.append(Item(f'{name}/', '', problem=f'unreadable: {error.strerror}'))
-
-    for folder, folders, files in os.walk(source, onerror=unreadable):
-        inside = os.path.relpath(folder, source)
-        ignored[HIDDEN] += sum(name.startswith('.') for name in folders + files)
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        for name in folders:
-            if os.path.islink(os.path.join(folder, name)):  # os.walk does not follow it
-                items.append(Item(_name(inside, name) + '/', '', problem='link: to a folder; links are not followed'))
-        files = {name for name in files if not name.startswith('.')}
-        videos = {name for name in files if name.lower().endswith(EXTENSIONS)}
-        beside = set()
-        for name in videos:
-            stem = os.path.splitext(name)[0]
-            sides = [stem + ending for ending in SIDE if stem + ending in files]
-            items.append(_video(source, inside, name, sides))
-            beside.update(sides)
-        ignored.update(os.path.splitext(name)[1].lower() or 'no ending' for name in files - videos - beside)
-    return Listing(tuple(items), {printable(ending): count for ending, count in sorted(ignored.items()) if count})
+def _folder(source, follow_links, scores):
+    found = look(source, follow_links)
+    items = [Item(f'{printable(name)}/', '', problem=f'unreadable: {why}') for name, why in found.unreadable.items()]
+    problem = LISTED_ALREADY if follow_links else LINKED_FOLDER
+    items += [Item(f'{printable(name)}/', '', problem=problem) for name in found.links]
+    fields = set()
+    for name in found.videos:
+        item, names = _video(source, name, found.sides.get(name, ()), follow_links, scores)
+        items.append(item)
+        fields |= names
+    if lost := [name for name in scores or () if name not in fields]:
+        raise UserError(
+            f'--scores: no .json beside a video has {lost[0]!r}; found: {", ".join(sorted(fields)) or "none"}'
+        )
+    if not items:
+        raise UserError(f'--source={source} {no_video(found)}')
+    used = {name for item in items for name in item.scores}.union(KNOWN, scores or ())
+    ignored = {printable(ending): count for ending, count in found.others.items()}
+    return Listing(tuple(items), ignored, tuple(sorted(printable(name) for name in fields - used)))
 
 
-def _video(source, inside, name, sides):
-    """The Item of one video of a folder."""
-    item = Item(_name(inside, name), '')
+def _video(source, name, sides, follow_links, scores):
+    """(the Item of one video of a folder, the names of the fields that JSON beside it has)."""
+    item, fields = Item(printable(name), ''), set()
     try:
-        item = dataclasses.replace(item, path=located(source, os.path.join(inside, name)))
+        item = dataclasses.replace(item, path=located(source, name, follow_links))
         for side in sides:
-            text = _side(source, inside, side)
+            text = _side(source, side, follow_links)
             if side.endswith('.txt'):
-                found = {'captions': captions_of(text.splitlines(), 'text')}
-            elif not isinstance(row := from_json(text, side), dict):
-                raise ProblemError('bad_json', f'{side} is no {{captions, label, ...}}')
+                found = {'captions': captions_of(split_lines(text), 'text')}
+            elif not isinstance(row := from_json(text, os.path.basename(side)), dict):
+                raise ProblemError('bad_json', f'{os.path.basename(side)} is no {{captions, label, ...}}')
             else:
-                found = described(row)
-            item = dataclasses.replace(item, **found | {'captions': item.captions + found['captions']})
+                fields |= row.keys()
+                found = described(row, scores)
+            item = dataclasses.replace(item, **found | {'captions': unique_captions(item.captions + found['captions'])})
     except ProblemError as problem:
-        return dataclasses.replace(item, problem=str(problem))
-    return dataclasses.replace(item, name=item.name + window(item.start, item.end))
+        return dataclasses.replace(item, problem=str(problem)), fields
+    return dataclasses.replace(item, name=item.name + window(item.start, item.end)), fields
 
 
-def _side(source, inside, name):
+def _side(source, path, follow_links):
+    name = os.path.basename(path)
     try:
-        with open(located(source, os.path.join(inside, name)), 'rb') as file:
+        with open(located(source, path, follow_links), 'rb') as file:
             content = file.read(SIDE_BYTES + 1)
     except ProblemError as problem:
         raise ProblemError(problem.args[0], f'{name}: {problem.args[1]}') from None
@@ -170,21 +218,28 @@ def _side(source, inside, name):
         raise ProblemError('encoding', f'{name} is no UTF-8 (byte {error.start}); save it as UTF-8') from None
 
 
-def _list(source, root):
+def _list(source, root, follow_links, scores):
     if not os.path.isdir(root):
         raise UserError(f'--root={root} is no folder')
     names, numeric = set(), {}
+    texts = source.lower().endswith(TEXTS)
     for _, row in rows_of(source):
         if isinstance(row, ProblemError):
             continue
         names |= row.keys()
-        for name in row.keys() - {*KNOWN, *FACTS}:
+        for name in row:
             if (value := given(row[name])) is not None:
-                numeric[name] = numeric.get(name, True) and as_number(value) is not None
+                numeric[name] = numeric.get(name, may_be_score(name)) and is_score(value, texts)
     key = next((name for name in PATH if name in names), None)
     if names and key is None:
-        raise UserError(f'--source={source} has no column {" or ".join(PATH)}; found: {", ".join(sorted(names))}')
-    scores = sorted(name for name, holds in numeric.items() if holds)
+        raise UserError(
+            f'--source={source} has no column {" or ".join(PATH[:3])}; found: {", ".join(sorted(names))}; '
+            f'call the one with the paths of the videos {PATH[0]}'
+        )
+    if lost := [name for name in scores or () if name not in names]:
+        raise UserError(f'--scores: --source={source} has no column {lost[0]!r}; found: {", ".join(sorted(names))}')
+    if scores is None:
+        scores = sorted(name for name, holds in numeric.items() if holds)
     items = []
     for place, row in rows_of(source):
         item = Item(f'{os.path.basename(source)} {place}', '')
@@ -194,14 +249,15 @@ def _list(source, root):
             value = given(row.get(key))
             if value is None:
                 raise ProblemError('no_path', f'{place} has no {key}')
-            value = _readable(value, key)
+            value = stored_name(root, _readable(value, key))
             item = Item(printable(_below(root, value)), '')
-            item = dataclasses.replace(item, path=located(root, value), **described(row, scores))
+            item = dataclasses.replace(item, path=located(root, value, follow_links), **described(row, scores))
             item = dataclasses.replace(item, name=item.name + window(item.start, item.end))
         except ProblemError as problem:
             item = dataclasses.replace(item, problem=str(problem))
         items.append(item)
-    return Listing(tuple(items), unused=tuple(sorted(names - set(scores) - set(KNOWN))))
+    used = set(KNOWN) - set(PATH) | {key, *scores}
+    return Listing(tuple(items), unused=tuple(sorted(names - used)))
 
 
 def _readable(value, key):
@@ -210,28 +266,11 @@ def _readable(value, key):
     return value
 
 
-def located(root: str, name: str) -> str:
-    """Where the file `name` below `root` lies. Raises: ProblemError where it is not there, no file, or outside."""
-    path = os.path.normpath(os.path.join(os.path.abspath(root), name))
-    real, below = os.path.realpath(path), os.path.realpath(root)
-    if os.path.commonpath([real, below]) != below:
-        raise ProblemError('outside', 'it lies outside of the folder of --source, or of that of --root')
-    if not os.path.exists(path):
-        raise ProblemError('missing', 'no such file')
-    if not os.path.isfile(path):
-        raise ProblemError('no_file', 'it is no ordinary file')
-    return path
-
-
 def _below(root, name):
     """A path of a list as a name: relative to the root, with / between folders; as it is written where it leads out."""
     root = os.path.abspath(root)
     path = os.path.relpath(os.path.join(root, name), root)
     return name if path.split(os.sep)[0] == os.pardir else path.replace(os.sep, '/')
-
-
-def _name(inside, name):
-    return printable(name if inside == '.' else f'{inside}/{name}'.replace(os.sep, '/'))
 
 
 def printable(name):

@@ -1,12 +1,17 @@
-"""The rows of a list of videos: CSV (UTF-8, a header), JSON lines, parquet. Read as often as asked, a row at a time."""
+"""The rows of a list of videos: CSV (with a header), JSON lines, parquet. Read as often as asked, a row at a time."""
 
+import codecs
 import csv
 from collections.abc import Iterator
 
-from data_pipelines.fields import KNOWN, ProblemError, from_json
+from data_pipelines.fields import KNOWN, PATH, ProblemError, from_json
 from vdm_jax.errors import UserError
 
-ENDINGS = '.csv', '.jsonl', '.parquet'
+ENDINGS = '.csv', '.jsonl', '.parquet', '.tsv'
+TEXTS = '.csv', '.tsv'  # those that have texts alone
+SIGNS = ',', '\t', ';', '|'  # between columns
+WIDE = {codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32'}  # begins as UTF-16 does, so comes first
+WIDE |= {codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 
 
 def rows_of(path: str) -> Iterator[tuple[str, dict | ProblemError]]:
@@ -14,7 +19,7 @@ def rows_of(path: str) -> Iterator[tuple[str, dict | ProblemError]]:
 
     Raises: UserError for a file that cannot be read, is without a header or no parquet.
     """
-    kinds = {'.csv': csv_rows, '.jsonl': _jsonl, '.parquet': _parquet}
+    kinds = {'.csv': csv_rows, '.tsv': csv_rows, '.jsonl': _jsonl, '.parquet': _parquet}
     try:
         for where, row in kinds[next(ending for ending in ENDINGS if path.lower().endswith(ending))](path):
             if isinstance(row, dict):
@@ -22,6 +27,8 @@ def rows_of(path: str) -> Iterator[tuple[str, dict | ProblemError]]:
             yield where, row
     except OSError as error:
         raise UserError(f'--source={path} cannot be read: {str(error.strerror or error).splitlines()[0]}') from None
+    except UnicodeError as error:  # of UTF-16: other files are read row by row
+        raise UserError(f'--source={path} is cut off or damaged: {error}; save it as UTF-8') from None
 
 
 def _column(name):
@@ -30,9 +37,13 @@ def _column(name):
 
 
 def csv_rows(path):
-    # what is no UTF-8 stays recognisable, so that one wrong row does not spoil the others
-    with open(path, encoding='utf-8-sig', errors='surrogateescape', newline='') as file:
-        reader = csv.reader(file, strict=True)
+    """The rows of a CSV in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, as spreadsheets save it. Columns are
+    parted by commas, tabs or semicolons: what makes one of the header's names that of a path."""
+    encoding, errors = _encoding(path)
+    with open(path, encoding=encoding, errors=errors, newline='') as file:
+        sign = _sign(file.readline(), ',' if not path.lower().endswith('.tsv') else '\t')
+        file.seek(0)
+        reader = csv.reader(file, strict=True, delimiter=sign)
         try:
             header = next(reader, [])
         except csv.Error as error:
@@ -56,6 +67,33 @@ def csv_rows(path):
                 yield f'line {first}', ProblemError('columns', f'line {first} has {len(row)} columns of {len(columns)}')
                 continue
             yield f'line {first}', dict(zip(columns, row, strict=True))
+
+
+def _encoding(path):
+    """(encoding, what becomes of bytes that are none of it)."""
+    with open(path, 'rb') as file:
+        head = file.read(512)
+    for mark, encoding in WIDE.items():
+        if head.startswith(mark):
+            return encoding, 'surrogatepass'
+    if b'\0' in head:
+        raise UserError(
+            f'--source={path}: it has bytes of 0, as UTF-16 without a byte order mark has; save it as UTF-8'
+        )
+    # what is no UTF-8 stays recognisable, so that one wrong row does not spoil the others
+    return 'utf-8-sig', 'surrogateescape'
+
+
+def _sign(header, usual):
+    """What parts the columns: of a header in which nothing makes a name of a path the usual sign."""
+    for sign in (usual, *SIGNS):
+        try:
+            columns = next(csv.reader([header], strict=True, delimiter=sign), [])
+        except csv.Error:
+            continue
+        if any(_column(name) in PATH for name in columns):
+            return sign
+    return usual
 
 
 def _jsonl(path):

@@ -73,13 +73,20 @@ class Recipe:
     def conditions(self) -> Filters:
         return parse(self.filters, 'recipe.filters')
 
-    def check(self, listed: Iterable[str]) -> None:
+    def check(self, listed: Iterable[str], unused: Iterable[str] = ()) -> None:
         """Raises: UserError for a filter on what there is not, or is of another kind; listed: names of scores that the
-        source gives."""
+        source gives; unused: its other columns."""
         if taken := sorted(set(listed) & set(scores.SCORES)):
             raise UserError(
                 f'--source: {taken[0]} is a score that is measured here; give that of the source another name'
             )
+        unknown = set(unused) - {*FACTS, *scores.SCORES, *listed}
+        for condition in self.conditions.conditions:
+            if condition.name in unknown:
+                raise UserError(
+                    f'recipe.filters: {condition.text}: {condition.name} of --source is not taken as a score, for it '
+                    f'names something or holds more than plain numbers; --scores={condition.name} takes it'
+                )
         nothing = {name: np.zeros(1) for name in (*FACTS, *scores.SCORES, *listed)}
         self.conditions.keep(nothing | {name: np.array([''], object) for name in TEXTS})
 

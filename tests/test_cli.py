@@ -172,6 +172,7 @@ def clips(tmp_path_factory):
             folder / f'{number}.mp4', np.repeat(rng.integers(0, 256, (frames, 4, 4, 3), np.uint8), 8, 1).repeat(8, 2)
         )
     (folder / 'broken.mp4').write_bytes(b'nothing')
+    (folder / '0.txt').write_text('a caption, which training on a folder does not read')
     return folder
 
 
@@ -190,6 +191,7 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     assert cli.main(['train', FOLDER, run, f'--config.data.path={clips}', *SMALL]) == 0
     said = capsys.readouterr().err
     assert 'broken.mp4' in said and '2.mp4' in said  # named, the broken one and the short one
+    assert f'passed over in {clips}: 1 .txt' in said
     lines = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
     counted = [line for line in lines if 'loss' in line][-1]
     assert counted['data/broken_videos'] == 1 and counted['data/short_videos'] == 1

@@ -15,7 +15,7 @@ from data_pipelines import layout
 from data_pipelines.fields import ProblemError, as_number, captions_of, given, seconds, text_of
 from data_pipelines.listing import Item, printable, window
 from data_pipelines.lists import ENDINGS, rows_of
-from vdm_jax.data.video_folder import EXTENSIONS
+from vdm_jax.data.video.files import EXTENSIONS
 from vdm_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test', 'all')

@@ -164,8 +164,12 @@ def test_the_report_says_what_became_of_every_clip():
             found[:2] = 0
             return found
 
+        def notes(self):
+            return ['passed over in DIR: 1 .srt']
+
     notes = Bucketed(Broken(), ('16x8x8@4', '8x32x32')).notes()
     assert notes == [
+        'passed over in DIR: 1 .srt',
         'bucket 16x8x8@4: 14 clips, 0 of them padded, 0 enlarged',
         'bucket 8x32x32: 44 clips, 15 of them padded, 44 enlarged',
         'in no bucket: 2 of 60 clips (2 of them broken)',

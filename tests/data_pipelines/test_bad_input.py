@@ -218,6 +218,7 @@ def test_inspect_has_a_line_for_each_of_them(tmp_path, capsys):
     bad = bad_videos.broken(tmp_path) | bad_videos.not_files(tmp_path)
     sound = set(bad_videos.sound(tmp_path)) - bad.keys()
     assert main(['inspect', str(tmp_path), '--frames=4']) == 0
-    *lines, _, totals = capsys.readouterr().out.splitlines()
+    *lines, _, totals, passed_over = capsys.readouterr().out.splitlines()
+    assert passed_over.startswith('passed over: ') and passed_over.endswith(' hidden')
     assert totals.startswith(f'{len(bad) - 1 + len(sound)} files: {len(sound)} ok, 0 short, {len(bad) - 1} broken')
     assert len(lines) == len(bad) + len(sound)  # and a head, but none of folder.mp4

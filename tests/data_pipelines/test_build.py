@@ -310,6 +310,33 @@ def test_a_full_disk_under_a_shard_is_told_in_a_line_and_gone_on_from(built, sou
     assert build(source, tmp_path / 'set') == 0 and content(tmp_path / 'set') == content(built)
 
 
+def test_links_out_of_the_source_are_built_where_that_is_asked_for(source, tmp_path, capsys):
+    """As in a cache of Hugging Face's, where names are links to blobs."""
+    blobs, snapshot = tmp_path / 'blobs', tmp_path / 'snapshots' / 'main'
+    blobs.mkdir(), snapshot.mkdir(parents=True)
+    for number, name in enumerate(('odd.gif', 'short.mp4')):
+        (blobs / f'{number}').write_bytes((source / name).read_bytes())
+        (snapshot / name).symlink_to(f'../../blobs/{number}')
+    assert build(snapshot, tmp_path / 'set') == 2
+    said = capsys.readouterr().err
+    assert 'holds nothing that can be used: 0 inputs; 2 link (odd.gif, short.mp4)' in said
+    assert f'to {os.path.realpath(blobs)}/0; --follow-links takes it' in said and not (tmp_path / 'set').exists()
+    assert build(snapshot, tmp_path / 'set', '--follow-links') == 0
+    assert '1 clips of 1 of 2 inputs' in capsys.readouterr().out
+    assert [record.source for record in RecordSet(str(tmp_path / 'set'))] == ['odd.gif']
+    (snapshot / 'own.mp4').write_bytes((source / 'short.mp4').read_bytes())
+    (snapshot / 'gone.mp4').symlink_to('../../blobs/gone')
+    assert build(snapshot, tmp_path / 'other') == 2
+    said = capsys.readouterr().err
+    assert '1 inputs; 1 broken_link (gone.mp4); 2 link (odd.gif, short.mp4); --follow-links takes links' in said
+
+
+@pytest.mark.parametrize('option', ['--follow-links', '--scores=clip'])
+def test_options_of_folders_and_lists_are_not_for_published_sets(source, tmp_path, capsys, option):
+    assert build(source, tmp_path / 'set', '--dataset=ucf101', '--split=train', option) == 2
+    assert f'{option}: is for lists and folders of videos, not for --dataset' in capsys.readouterr().err
+
+
 def test_a_set_in_a_store_is_refused(source, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert build(source, 'gs://bucket/set') == 2

@@ -61,6 +61,37 @@ def test_the_table_has_a_line_a_file_and_totals(folder, capsys):
     assert lines[-1].startswith('4 files: 2 ok, 0 short, 2 broken; 24 frames, 2.4 s')
 
 
+def test_what_is_passed_over_is_named(folder, capsys):
+    """The table's files and totals are those of the videos alone."""
+    (folder / 'elsewhere').mkdir()
+    noise = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), np.uint8)
+    media.write_gif(folder / 'elsewhere' / 'a.gif', noise, 10)
+    (folder / 'videos').mkdir()
+    for name in ('good.mp4', 'cut.mp4'):
+        (folder / name).rename(folder / 'videos' / name)
+    for name in ('good.txt', 'a.ogv', 'b.ogv', '.hidden.mp4'):
+        (folder / 'videos' / name).write_text('a caption')
+    (folder / 'videos' / 'linked').symlink_to(folder / 'elsewhere')
+    (folder / 'videos' / 'blob.gif').symlink_to(folder / 'elsewhere' / 'a.gif')
+    place = str(folder / 'videos')
+    assert main(['inspect', place, '--fast']) == 0
+    totals, *more = capsys.readouterr().out.splitlines()[-4:]
+    assert totals.startswith('3 files: 2 ok, 0 short, 1 broken')
+    assert more == [
+        'beside videos: 1 .txt',
+        'passed over: 2 .ogv, 1 hidden, 1 linked folder',
+        'links out of the folder: 1, which build takes with --follow-links',
+    ]
+    assert main(['inspect', place, '--fast', '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['captions'] == {'.txt': 1}
+    assert found['passed_over'] == {'.ogv': 2, 'hidden': 1, 'linked folder': 1} and found['links_out'] == 1
+    assert main(['inspect', place, '--fast', '--json', '--follow-links']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row['file'] for row in found['files']] == ['blob.gif', 'cut.mp4', 'good.mp4', 'linked/a.gif']
+    assert found['passed_over'] == {'.ogv': 2, 'hidden': 1}
+
+
 def test_damage_in_the_middle_is_found_by_decoding(folder, capsys):
     content = bytearray((folder / 'good.mp4').read_bytes())
     for at in range(len(content) // 2, len(content) - 2000):

@@ -67,6 +67,17 @@ def test_the_text_fits_in_100_columns_and_has_a_bar_a_score(folder, capsys):
     assert lines[motion + 1].count('█') == 2 and lines[motion + 1].endswith('  2 dropped')
 
 
+def test_what_the_build_passed_over_is_named(folder, tmp_path, capsys):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((tmp_path / 'manifest.json').read_text())
+    manifest |= {'ignored_files': {'.srt': 2, 'hidden': 1}, 'unused_columns': ['key', 'similarity']}
+    (tmp_path / 'manifest.json').write_text(json.dumps(manifest))
+    assert main(['inspect', str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert '  no videos .srt (2), hidden (1)' in lines and '  not used  columns key, similarity' in lines
+
+
 def test_the_contact_sheet_shows_frames_of_clips_from_all_over_the_set(folder, tmp_path, capsys):
     from PIL import Image
 

@@ -104,7 +104,7 @@ def test_a_file_beside_a_video_that_cannot_be_used_is_the_reason_of_its_row(fold
     assert reasons(items(folder)) == {'a.mp4': reason, 'b.mp4': ''}
 
 
-def test_links_and_what_is_no_file_are_rows_with_a_reason(folder, tmp_path):
+def test_links_that_lead_out_that_are_broken_and_what_is_no_file_are_told_apart(folder, tmp_path):
     put(tmp_path, 'elsewhere/secret.mp4', 'elsewhere/secret.txt')
     put(folder, 'a.mp4', 'b.mp4', 'sub/c.mp4')
     (folder / 'inside.mp4').symlink_to(folder / 'a.mp4')
@@ -112,18 +112,85 @@ def test_links_and_what_is_no_file_are_rows_with_a_reason(folder, tmp_path):
     (folder / 'b.txt').symlink_to(tmp_path / 'elsewhere' / 'secret.txt')
     os.mkfifo(folder / 'sub' / 'c.txt')
     (folder / 'broken.mp4').symlink_to(folder / 'gone.mp4')
+    (folder / 'broken_outside.mp4').symlink_to(tmp_path / 'gone.mp4')
+    (folder / 'circle.mp4').symlink_to(folder / 'circle.mp4')
     (folder / 'linked').symlink_to(tmp_path / 'elsewhere')
     os.mkfifo(folder / 'pipe.mp4')
-    assert reasons(items(folder)) == {
+    found = items(folder)
+    assert reasons(found) == {
         'a.mp4': '',
-        'b.mp4': 'outside',
-        'broken.mp4': 'missing',
+        'b.mp4': 'link',
+        'broken.mp4': 'broken_link',
+        'broken_outside.mp4': 'broken_link',
+        'circle.mp4': 'broken_link',
         'inside.mp4': '',
         'linked/': 'link',
-        'outside.mp4': 'outside',
+        'outside.mp4': 'link',
         'pipe.mp4': 'no_file',
         'sub/c.mp4': 'no_file',
     }
+    secret = os.path.realpath(tmp_path / 'elsewhere' / 'secret')
+    for name, detail in {
+        'outside.mp4': f'to {secret}.mp4; --follow-links takes it',
+        'b.mp4': f'b.txt: a link leads out of the folder of --source, or of that of --root, to {secret}.txt',
+        'linked/': 'to a folder; --follow-links goes into it',
+        'broken.mp4': f'it is a link to {folder}/gone.mp4, which is not there',
+        'circle.mp4': 'in a circle',
+    }.items():
+        assert detail in found[name].problem
+
+
+def cache(place, files):
+    """A snapshot as Hugging Face's cache has it: each name is a link to a blob, which is called by its hash."""
+    (place / 'blobs').mkdir(parents=True)
+    for number, (name, content) in enumerate(files.items()):
+        (place / 'blobs' / f'{number:040x}').write_bytes(content)
+        link = place / 'snapshots' / 'main' / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        up = '../' * (2 + name.count('/'))
+        link.symlink_to(f'{up}blobs/{number:040x}')
+    return place / 'snapshots' / 'main'
+
+
+def test_links_out_of_the_folder_are_followed_where_asked_for(tmp_path):
+    """Files beside videos and the paths of lists among them; a name that leads out by itself is none of them."""
+    files = {'a.mp4': b'video', 'sub/b.webm': b'video', 'a.txt': b'a dog', 'sub/b.json': b'{"captions": ["a cat"]}'}
+    files |= {'list.csv': b'path,caption\na.mp4,one\nsub/b.webm,two\n../../blobs/' + b'0' * 40 + b',three\n'}
+    snapshot = cache(tmp_path, files)
+    assert reasons(items(snapshot)) == {'a.mp4': 'link', 'sub/b.webm': 'link'}
+    found = items(snapshot, follow_links=True)
+    assert {name: [each.text for each in item.captions] for name, item in found.items()} == {
+        'a.mp4': ['a dog'],
+        'sub/b.webm': ['a cat'],
+    }
+    assert found['a.mp4'].path == str(snapshot / 'a.mp4') and not any(reasons(found).values())
+    root = str(snapshot)
+    named = reasons(items(snapshot / 'list.csv', root=root, follow_links=True))
+    assert list(named.values()) == ['outside', '', ''] and list(named)[1:] == ['a.mp4', 'sub/b.webm']
+    assert set(reasons(items(snapshot / 'list.csv', root=root)).values()) == {'outside', 'link'}
+
+
+def test_folders_that_are_links_are_entered_once_where_asked_for(folder, tmp_path):
+    put(tmp_path, 'elsewhere/deep/x.mp4', 'elsewhere/y.mp4')
+    put(folder, 'a.mp4', 'sub/b.mp4')
+    (folder / 'again').symlink_to(tmp_path / 'elsewhere')
+    (folder / 'linked').symlink_to(tmp_path / 'elsewhere')
+    (folder / 'own').symlink_to(folder / 'sub')
+    (folder / 'sub' / 'up').symlink_to(folder)
+    (tmp_path / 'elsewhere' / 'deep' / 'back').symlink_to(tmp_path / 'elsewhere')
+    assert set(reasons(items(folder))) == {'a.mp4', 'again/', 'linked/', 'own/', 'sub/b.mp4', 'sub/up/'}
+    found = items(folder, follow_links=True)
+    assert reasons(found) == {
+        'a.mp4': '',
+        'again/deep/back/': 'link',
+        'again/deep/x.mp4': '',
+        'again/y.mp4': '',
+        'linked/': 'link',
+        'own/': 'link',
+        'sub/b.mp4': '',
+        'sub/up/': 'link',
+    }
+    assert 'listed already' in found['linked/'].problem
 
 
 @pytest.mark.skipif(sys.platform == 'darwin', reason='file names there are always UTF-8')

@@ -1,10 +1,11 @@
 import dataclasses
 import errno
+import io
 
 import numpy as np
 import pytest
 
-pytest.importorskip('av')
+av = pytest.importorskip('av')
 pytest.importorskip('cv2')
 
 from data_pipelines import parts  # noqa: E402, want the libraries above
@@ -147,8 +148,12 @@ def test_inputs_of_another_split_are_dropped(tmp_path):
 
 @pytest.mark.parametrize('looking', [(), NO_CUTS])
 def test_of_a_file_damaged_in_the_middle_nothing_is_kept(tmp_path, looking):
+    """Inside a packet, whose headers say nothing of it."""
     content = bytearray(encoded(moving(100), gop=5))
-    content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+    with av.open(io.BytesIO(content)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    at, size = packets[50]
+    content[at + size // 4 : at + size] = bytes(size - size // 4)
     item = put(tmp_path, bytes(content))
     recipe = read_recipe(assignments=[*PLAIN, '--recipe.clips.seconds=1', *looking])
     *clips, whole = work(item, recipe)

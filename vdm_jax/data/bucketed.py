@@ -245,8 +245,8 @@ class Bucketed:
         return f'{inner} in {len(self.kinds)} buckets {table}'
 
     def notes(self) -> list[str]:
-        """What became of the clips, bucket by bucket: a line each."""
-        lines, of = [], self.bucket_of
+        """What the source has to say, and what became of its clips, bucket by bucket: a line each."""
+        lines, of = list(getattr(self.clips, 'notes', list)()), self.bucket_of
         for number, kind in enumerate(self.kinds):
             mine = self.extents[of == number]
             padded = int((mine[:, 0] < kind.frames).sum())

@@ -132,3 +132,7 @@ class JointImages:
         """The files that either could not take as they are."""
         found = getattr(self.clips, 'names', dict)()
         return found | {f'image_{kind}': names for kind, names in getattr(self.images, 'names', dict)().items()}
+
+    def notes(self) -> list[str]:
+        """Lines that both sources have to say when a run starts."""
+        return [*getattr(self.clips, 'notes', list)(), *getattr(self.images, 'notes', list)()]

@@ -177,6 +177,11 @@ class Mixture:
                 found.setdefault(kind, []).extend(f'{number}: {name}' for name in names)
         return found
 
+    def notes(self) -> list[str]:
+        """Lines that the sources have to say when a run starts, each after the source's number."""
+        lines = zip(self._numbers, (getattr(source, 'notes', list)() for source in self.sources), strict=True)
+        return [f'{number}: {line}' for number, own in lines for line in own]
+
     def _clip(self, i, take):
         number = int(np.searchsorted(self._firsts, i, 'right')) - 1
         clip = self._ask(number, lambda source: take(source, i - int(self._firsts[number])))

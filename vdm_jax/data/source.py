@@ -13,12 +13,13 @@ class Source(Protocol):
     """A frozen dataclass whose fields are the config group config.data, and which is the sequence of clips itself.
 
     A clip is {'video': uint8 (T, H, W, C), 'label': np.int32 in [0, num_classes)}; every clip has shape `shape`.
-    Besides these, a source may count things (`counters() -> {name: number}`) and name files (`names()`), say what a run
-    that goes on must find again (`identity() -> str`, the number of clips where it does not) and what results on it are
-    called (`title`), have a test split (a field `split`, or a method `test_split()` that makes it), come in an order of
-    its own (`order(batch, seed, shuffle)`), and be `constant`: the same batch at every step. One that tells numbers of
-    its clips names them in `scalars` and gives them as clip['scalars'], a dict; one with images beside its clips gives
-    'images' uint8 (k, H, W, C) and 'image_label' int32 (k,), and says in `scored` what samples are to be held against.
+    Besides these, a source may count things (`counters() -> {name: number}`) and name files (`names()`), have lines to
+    say when a run starts (`notes()`), say what a run that goes on must find again (`identity() -> str`, the number of
+    clips where it does not) and what results on it are called (`title`), have a test split (a field `split`, or a
+    method `test_split()` that makes it), come in an order of its own (`order(batch, seed, shuffle)`), and be
+    `constant`: the same batch at every step. One that tells numbers of its clips names them in `scalars` and gives them
+    as clip['scalars'], a dict; one with images beside its clips gives 'images' uint8 (k, H, W, C) and 'image_label'
+    int32 (k,), and says in `scored` what samples are to be held against.
     One whose clips have text gives 'text' float32 (S, D) and 'text_mask' bool (S,), and says in `text_cache` which; one
     that has latents gives 'moments' float32 (T', H', W', 2C) in place of 'video', and says in `latents` of which codec.
     One that tells more of its clips than can be kept with their latents (a caption, another one each time) gives
@@ -26,8 +27,8 @@ class Source(Protocol):
     that gives whole batches has `gather(ids, positions, seed, scalars) -> dict`.
     One whose clips can be cut in several shapes says what each has to offer (`extents() -> int64 (N, 3)`: frames,
     height, width), and gives it as (T, H, W) in `clip(i, shape)` and `draw(i, rng, shape)`: `bucketed` asks for it, and
-    then has all its `shapes`, with `batch_sizes(batch)` of each, and `notes()`, lines to say when a run starts; and
-    `alone(bucket)`, a source of the clips of one, of which `within(ids)` tells the numbers there.
+    then has all its `shapes`, with `batch_sizes(batch)` of each; and `alone(bucket)`, a source of the clips of one, of
+    which `within(ids)` tells the numbers there.
     """
 
     frames: int

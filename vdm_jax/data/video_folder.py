@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import pathlib
 import zlib
 from typing import Literal
 
@@ -15,9 +14,8 @@ from vdm_jax.data.cut import clip_indices, clip_length, cut
 from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
+from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
 from vdm_jax.errors import UserError
-
-EXTENSIONS = ('.mp4', '.m4v', '.mov', '.avi', '.webm', '.mkv', '.gif')
 
 
 def video_files(path):
@@ -25,19 +23,27 @@ def video_files(path):
 
     Raises UserError if the folder is missing or holds none.
     """
+    return list(look_for_videos(path).videos)
+
+
+def look_for_videos(path, follow_links=False) -> Folder:
+    """What lies in a folder that is to hold videos. Raises UserError if it is missing or holds none."""
     if not path:
         raise UserError('config.data.path is empty; set it to a folder of videos')
     if not os.path.isdir(path):
         what = 'a file, not a folder' if os.path.exists(path) else 'not there'
         raise UserError(f'config.data.path={path} is {what}; set it to a folder of videos')
-    found = []
-    for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        names = (name for name in files if not name.startswith('.') and name.lower().endswith(EXTENSIONS))
-        found += [pathlib.Path(folder, name).relative_to(path).as_posix() for name in names]
-    if not found:
-        raise UserError(f'config.data.path={path} holds no video ({", ".join(e[1:] for e in EXTENSIONS)})')
-    return sorted(found)
+    found = look(path, follow_links)
+    if not found.videos:
+        raise UserError(f'config.data.path={path} {no_video(found)}')
+    return found
+
+
+def no_video(found: Folder) -> str:
+    """That a folder holds none, which endings videos have, and what lies there instead."""
+    passed_over = describe_counts(found.passed_over_counts())
+    instead = f'; passed over: {passed_over}' if passed_over else ''
+    return f'holds no video ({", ".join(ending[1:] for ending in EXTENSIONS)}){instead}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,10 +175,19 @@ class VideoFolder:
         """Which files, each with the reason: {'broken': ['a.mp4: cut off: 3 of 9 frames'], 'short': [...]}."""
         return {'broken': self._tally.broken_lines(), 'short': list(self._short.values())}
 
+    def notes(self):
+        """What of the folder is no video, files with captions among it: a line, none where there is nothing else."""
+        passed_over = describe_counts(self._folder.passed_over_counts(captions=True))
+        return [f'passed over in {self.path}: {passed_over}'] if passed_over else []
+
+    @functools.cached_property
+    def _folder(self):
+        return look_for_videos(self.path)
+
     @functools.cached_property
     def _labels(self):
         """{name: label} over the whole folder: the same for every split and every treatment of short videos."""
-        names = video_files(self.path)
+        names = self._folder.videos
         if self.label == 'index':
             return {name: i for i, name in enumerate(names)}
         if self.label == 'folder':

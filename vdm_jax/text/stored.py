@@ -69,8 +69,8 @@ class Stored:
     def _rows(self) -> dict[str, int]:
         """{text: its number}, the first of equal ones."""
         try:
-            written = Path(self.texts).read_text(encoding='utf-8')
-            texts = json.loads(written) if self.texts.endswith('.json') else written.splitlines()
+            written = Path(self.texts).read_bytes().decode('utf-8-sig')
+            texts = json.loads(written) if self.texts.endswith('.json') else _lines(written)
         except (OSError, ValueError) as error:  # also what is no JSON, or no UTF-8
             raise UserError(f'config.text.texts={self.texts} cannot be read: {error}') from None
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -122,3 +122,9 @@ class Stored:
 
 def _is_float(dtype) -> bool:
     return dtype.kind == 'f' or dtype.name == 'bfloat16'
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a file, each of which ends at \\n or \\r\\n: captions may hold other white space, U+2028 too."""
+    lines = [line.removesuffix('\r') for line in text.split('\n')]
+    return lines if lines[-1] else lines[:-1]
