@@ -1,12 +1,14 @@
 """Videos of many codecs, containers and histories, and whether each is read as the ffmpeg program decodes it.
 
-`python -m tests.data.video.matrix` makes them all in a temporary folder and prints the table of docs/data.md. The
-pictures are drawn by ffmpeg's own test sources.
+`python -m tests.data.video.matrix` makes them all in a temporary folder and prints the table of docs/data.md; with
+`--store` it writes the dozen of them that the default tests read, small, and what ffmpeg makes of them, into `stored/`.
+The pictures are drawn by ffmpeg's own test sources.
 """
 
 import dataclasses
 import hashlib
 import itertools
+import json
 import pathlib
 import re
 import shutil
@@ -23,6 +25,7 @@ from vdm_jax.data.video.reading import frames_of
 
 FRAMES, RATE = 90, 30
 PICTURES = f'testsrc2=size=96x64:rate={RATE}:duration={FRAMES / RATE},noise=alls=6:allf=t'
+SMALL = f'testsrc2=size=64x64:rate={RATE}:duration=1.5'
 SOUND = f'sine=frequency=300:duration={FRAMES / RATE}'
 
 # Codec: (how it is encoded, containers that take it).
@@ -109,6 +112,24 @@ class Case:
         return re.sub(r'\W+', '_', f'{self.codec} {self.order} {self.history}').strip('_').lower() + f'.{self.suffix}'
 
 
+STORED = (
+    Case('AV1 (libaom)', 'B-pyramid', 'mp4'),
+    Case('AV1 (SVT)', 'closed GOP', 'mkv'),
+    Case('VP9', 'variable rate', 'mkv'),
+    Case('MPEG-4', 'closed GOP', 'avi'),
+    Case('MPEG-2', 'open GOP', 'ts'),
+    Case('VP8', 'closed GOP', 'webm'),
+    Case('H.264', 'interlaced', 'mp4'),
+    Case('H.264', 'intra refresh', 'mkv'),
+    Case('H.264', 'open GOP', 'mp4'),
+    Case('H.264', 'B-pyramid', 'mp4', 'cut to mp4 (edit list)'),
+    Case('H.264', 'B-pyramid', 'mp4', 'remux through AVI to mp4'),
+    Case('H.264', 'B-pyramid', 'flv', 'remux to flv'),
+    Case('HEVC', 'open GOP', 'mkv', 'cut to mkv'),
+    Case('HEVC', 'B-pyramid', 'mp4'),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
     """What came of one file.
@@ -141,21 +162,20 @@ def cases() -> list[Case]:
     return plain + ordered + histories
 
 
-def make(case: Case, folder: pathlib.Path) -> pathlib.Path:
+def make(case: Case, folder: pathlib.Path, pictures: str = PICTURES) -> pathlib.Path:
     """Makes the file of a case; its ancestors are made once."""
     path = folder / case.name
     if path.exists():
         return path
     if not case.history:
         encoder = ORDERS[case.order][case.codec] if case.order in ORDERS else CODECS[case.codec][0]
-        pictures = f'{PICTURES},{UNEVEN}' if case.order == 'variable rate' else PICTURES
+        pictures = f'{pictures},{UNEVEN}' if case.order == 'variable rate' else pictures
         timing = ['-fps_mode', 'passthrough', '-enc_time_base', '1/1000'] if case.order == 'variable rate' else []
         formats = [] if case.codec in ('ProRes', 'FFV1', 'GIF', 'Motion JPEG') else ['-pix_fmt', 'yuv420p']
         ffmpeg('-f', 'lavfi', '-i', pictures, *timing, '-c:v', *encoder.split(), *formats, path)
         return path
-    source = make(
-        dataclasses.replace(case, history='', suffix='mkv' if case.codec in ('MPEG-2', 'VP9') else 'mp4'), folder
-    )
+    ancestor = dataclasses.replace(case, history='', suffix='mkv' if case.codec in ('MPEG-2', 'VP9') else 'mp4')
+    source = make(ancestor, folder, pictures)
     suffixes, command = HISTORIES[case.history]
     for suffix in suffixes.split():
         result = path if suffix == suffixes.split()[-1] else path.with_suffix(f'.by.{suffix}')
@@ -165,9 +185,8 @@ def make(case: Case, folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def check(path: pathlib.Path, seed: int = 0) -> Result:
-    """Holds a file, read whole and from its middle, against a whole decode by ffmpeg."""
-    hashes, times = reference(path)
+def check(path: pathlib.Path, hashes: list[str], times: np.ndarray, seed: int = 0) -> Result:
+    """Holds a file, read whole and from its middle, against what a whole decode gives: hashes and times of frames."""
     try:
         video = decode.probe(path)
     except BrokenVideoError as error:
@@ -182,7 +201,8 @@ def check(path: pathlib.Path, seed: int = 0) -> Result:
     if index == 'pictures':
         return Result(len(hashes), index, ', '.join(wrong), off)
     whole = [digest for _, digest in hashed(video, range(video.frames))]
-    wrong += [f'frame {i} differs' for i in range(min(len(whole), len(hashes))) if whole[i] != hashes[i]][:1]
+    pairs = enumerate(zip(whole, hashes, strict=False))
+    wrong += [f'frame {i} differs' for i, (ours, theirs) in pairs if not ours.startswith(theirs)][:1]
     rng = np.random.default_rng(seed)
     edges = itertools.chain.from_iterable((key - 1, key, key + 1) for key in video.index.key_frames.tolist())
     firsts = {first for first in (*edges, *rng.integers(0, video.frames, 6).tolist()) if 0 <= first < video.frames}
@@ -232,14 +252,32 @@ def ffmpeg(*arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
 
 
+def store(target: pathlib.Path) -> None:
+    """Writes the files of STORED, and index.json: of each frame the first 12 digits of its md5, and its time."""
+    target.mkdir(exist_ok=True)
+    index = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for case in STORED:
+            path = make(case, pathlib.Path(folder), SMALL)
+            hashes, times = reference(path)
+            index[case.name] = {'hashes': [digest[:12] for digest in hashes], 'times': times.round(6).tolist()}
+            shutil.copy(path, target / case.name)
+    text = ',\n'.join(f'{json.dumps(name)}: {json.dumps(about)}' for name, about in index.items())
+    (target / 'index.json').write_text('{' + text + '}\n')
+
+
 def main() -> int:
     """Prints the table; 1 where anything is wrong."""
+    if sys.argv[1:] == ['--store']:
+        store(pathlib.Path(__file__).parent / 'stored')
+        return 0
     wrong = 0
     print('| codec | pictures | file | frames | index | times off by | read as ffmpeg decodes it |')
     print('| --- | --- | --- | --- | --- | --- | --- |')
     with tempfile.TemporaryDirectory() as folder:
         for case in cases():
-            result = check(make(case, pathlib.Path(folder)))
+            path = make(case, pathlib.Path(folder))
+            result = check(path, *reference(path))
             wrong += bool(result.wrong)
             file = f'{case.suffix}, {case.history}' if case.history else case.suffix
             verdict = result.wrong or 'yes'
