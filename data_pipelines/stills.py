@@ -15,8 +15,8 @@ import numpy as np
 
 from vdm_jax.data.transforms import over_white
 from vdm_jax.data.video import decode
+from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.index import Index
-from vdm_jax.data.video.limits import BrokenVideoError
 from vdm_jax.errors import UserError
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')

@@ -16,7 +16,7 @@ from data_pipelines.clips import Clips
 from data_pipelines.datasets import DATASETS, listed
 from data_pipelines.encode import Encoder
 from data_pipelines.work import frames_between
-from vdm_jax.data.video.limits import BrokenVideoError
+from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.errors import UserError
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vdm_jax.data.video.limits import BrokenVideoError
+from vdm_jax.data.video.broken import BrokenVideoError
 
 SHAPE = (64, 64, 3)
 

@@ -19,9 +19,9 @@ import tempfile
 import numpy as np
 
 from vdm_jax.data.video import decode
-from vdm_jax.data.video.limits import BrokenVideoError
+from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.picture import _rows
-from vdm_jax.data.video.reading import frames_of
+from vdm_jax.data.video.reading import decode_numbers
 
 FRAMES, RATE = 90, 30
 PICTURES = f'testsrc2=size=96x64:rate={RATE}:duration={FRAMES / RATE},noise=alls=6:allf=t'
@@ -215,7 +215,7 @@ def check(path: pathlib.Path, hashes: list[str], times: np.ndarray, seed: int = 
 
 def hashed(video, numbers):
     """Yields (number, md5 of the decoded samples) of some frames, as ffmpeg's framemd5 has it."""
-    for number, frame in frames_of(video, numbers):
+    for number, frame in decode_numbers(video, numbers):
         found = hashlib.md5()
         for at, plane in enumerate(frame.planes):
             own = [component for component in frame.format.components if component.plane == at]

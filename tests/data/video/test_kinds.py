@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vdm_jax.data.video import animation, decode, store
+from vdm_jax.data.video import animation, decode, probe, store
 from vdm_jax.data.video.picture import Orientation
-from vdm_jax.data.video.times import rising
+from vdm_jax.data.video.times import mend_timestamps
 
 av = pytest.importorskip('av')
 
@@ -561,8 +561,8 @@ def _wav():
 
 
 def test_an_index_is_made_once_and_anew_when_the_file_changes(tmp_path, monkeypatch):
-    made, make = [], decode.index_of.__globals__['_video']
-    monkeypatch.setattr('vdm_jax.data.video.probe._video', lambda *arguments: made.append(1) or make(*arguments))
+    made, make = [], probe._index_video
+    monkeypatch.setattr('vdm_jax.data.video.probe._index_video', lambda *arguments: made.append(1) or make(*arguments))
     path = encode(tmp_path / 'a.avi', moving(30), 'mpeg4', gop=10)
     first, again = decode.probe(path), decode.probe(path)
     assert len(made) == 1
@@ -608,7 +608,7 @@ def test_every_command_has_the_same_verdict(tmp_path, capsys):
 
 
 def test_times_rise_whatever_the_file_says():
-    check = lambda *arguments: rising(*arguments).tolist()
+    check = lambda *arguments: mend_timestamps(*arguments).tolist()
     assert check([0, 10, 20], [0, 0, 0], 10) == [0, 10, 20]
     assert check([0, 30, 10, 20], [0] * 4, 10) == [0, 10, 20, 30]  # those of coding
     assert check([0, 10, 10, 30], [0] * 4, 10) == [0, 10, 20, 30]  # one comes twice
@@ -616,7 +616,7 @@ def test_times_rise_whatever_the_file_says():
     assert check([None] * 3, [None] * 3, 10) == [0, 10, 20]
     assert check([None, 5, None, 25, None], [None] * 5, 10) == [-5, 5, 15, 25, 35]
     assert check([*range(0, 400, 10)] * 2, [0] * 80, 10) == [*range(0, 400, 10), *range(400, 800, 10)]  # it began anew
-    assert rising([0, 10, 5000, 5010], [0] * 4, 10, 1000).tolist() == [0, 10, 20, 30]  # a clock that was set
+    assert mend_timestamps([0, 10, 5000, 5010], [0] * 4, 10, 1000).tolist() == [0, 10, 20, 30]  # a clock that was set
     assert check([7] * 5, [0] * 5, 1) == [7, 8, 9, 10, 11]
 
 

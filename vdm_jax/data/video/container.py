@@ -11,7 +11,8 @@ import os
 import stat
 from collections.abc import Iterator
 
-from vdm_jax.data.video.limits import BrokenVideoError, Limits
+from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.limits import Limits
 from vdm_jax.errors import UserError
 
 FORMATS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf'

@@ -19,7 +19,7 @@ CROPS = 0x54BB, 0x54AA, 0x54CC, 0x54DD  # at the top, bottom, left, right
 VIDEO_TRACK = 1
 
 
-def cropping(path: str | bytes, container: str, number: int, height: int, width: int) -> Crop:
+def crop_of(path: str | bytes, container: str, number: int, height: int, width: int) -> Crop:
     """The crop of a file's video track, NOTHING where it has none, or one that leaves nothing.
 
     container: FFmpeg's name of the format. number: of the track among the videos of the file. height, width: of the

@@ -11,13 +11,13 @@ import numpy as np
 
 from vdm_jax.data.transforms import resize
 from vdm_jax.data.video import animation
-from vdm_jax.data.video.deinterlace import deinterlaced
-from vdm_jax.data.video.from_decoding import no_picture
+from vdm_jax.data.video.broken import BrokenVideoError, no_picture
+from vdm_jax.data.video.deinterlace import deinterlace_frames
 from vdm_jax.data.video.index import Index
-from vdm_jax.data.video.limits import BrokenVideoError, Limits
+from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.picture import rgb
 from vdm_jax.data.video.probe import index_of
-from vdm_jax.data.video.reading import frames_of
+from vdm_jax.data.video.reading import decode_numbers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,17 +139,17 @@ def stream(
 def _pictures(video, numbers, deinterlace, most=None):
     """Yields (number, uint8 (H, W, 3) RGB as it is stored) of frames with rising numbers; `most` pixels are decoded."""
     if isinstance(video.path, str | bytes) and video.index.container in animation.CONTAINERS:
-        yield from _animated(video, numbers, most)
+        yield from _read_animation(video, numbers, most)
         return
-    whole = deinterlace and video.index.interlaced and len(numbers) > 0
-    wanted = range(max(numbers[0] - 1, 0), numbers[-1] + 1) if whole else numbers  # it looks at the frame before, too
-    frames = frames_of(video, wanted, most)
-    for number, frame in deinterlaced(frames) if whole else frames:
+    filters = deinterlace and video.index.interlaced and len(numbers) > 0
+    wanted = range(max(numbers[0] - 1, 0), numbers[-1] + 1) if filters else numbers  # it looks at the frame before, too
+    frames = decode_numbers(video, wanted, most)
+    for number, frame in deinterlace_frames(frames) if filters else frames:
         if number >= numbers[0]:
             yield number, rgb(frame, video.index.crop)
 
 
-def _animated(video, numbers, most):
+def _read_animation(video, numbers, most):
     left = iter(numbers)
     due = next(left, None)
     for number, (picture, _) in enumerate(animation.frames(video.path, video.limits)):

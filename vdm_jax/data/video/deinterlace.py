@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from vdm_jax.data.video.container import reasons
 
 
-def deinterlaced(frames: Iterable[tuple]) -> Iterator[tuple]:
+def deinterlace_frames(frames: Iterable[tuple]) -> Iterator[tuple]:
     """The (number, PyAV frame) pairs with interlaced frames replaced by FFmpeg's bwdif, which looks at the frame before
     and after each; any other is left as it is. They come one behind."""
     import av

@@ -3,7 +3,8 @@
 import numpy as np
 
 from vdm_jax.data.video.headers import Picture, reader_of
-from vdm_jax.data.video.index import Frames, Packet, mark_of
+from vdm_jax.data.video.index import Frames
+from vdm_jax.data.video.packets import Packet, mark_of
 
 CONTAINERS = 'mov', 'matroska'  # whose times are those at which frames are shown
 

@@ -111,53 +111,22 @@ class Frames:
     interlaced: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Packet:
-    """One packet of a stream as its container describes it, times in ticks.
-
-    Attributes:
-      pts: when its frame is shown, None where the container does not say.
-      dts: when it is to be decoded, None where the container does not say.
-      duration: how long its frame is shown, 0 where the container does not say.
-      mark: a number to know it by, wherever reading began.
-      is_key: whether the container says that decoding may begin at it.
-      is_discarded: whether an edit list cuts its frame away.
-    """
-
-    pts: int | None
-    dts: int | None
-    duration: int
-    mark: int
-    is_key: bool
-    is_discarded: bool
-
-    @property
-    def stamp(self) -> int | None:
-        """When it is shown, or where that is not said, decoded."""
-        return self.dts if self.pts is None else self.pts
-
-
-def mark_of(packet) -> int:
-    """A number to know a packet by, wherever reading began: of where it lies in the file, and its size."""
-    return (packet.pos or 0) << 24 ^ packet.size
-
-
-def rate(pts: np.ndarray, end: int, unit: float, said: float = 0.0) -> float:
+def frame_rate(pts: np.ndarray, end: int, unit: float, nominal: float = 0.0) -> float:
     """Frames a second: what the file says where that agrees with its times to half a frame; that of its steps where
     these are even; else the mean, up to the end of the last frame.
 
-    pts, end, unit: as an index has them. said: what the file says, 0 for nothing.
+    pts, end, unit: as an index has them. nominal: what the file says, 0 for nothing.
     """
     frames, span = len(pts), float(pts[-1] - pts[0]) * unit
-    if said > 0 and abs(span * said - (frames - 1)) <= 0.5:
-        return said
+    if nominal > 0 and abs(span * nominal - (frames - 1)) <= 0.5:
+        return nominal
     if frames > 1 and np.ptp(np.diff(pts)) <= 1:
         return (frames - 1) / span
     return frames / (float(end - pts[0]) * unit)
 
 
-def usual_step(stamps: np.ndarray, said: float, unit: float) -> int:
-    """Ticks from one frame to the next: the middle one of a file's, or as it says."""
+def usual_step(stamps: np.ndarray, nominal: float, unit: float) -> int:
+    """Ticks from one frame to the next: the middle one of a file's, or as its nominal rate says."""
     steps = np.diff(stamps)
     steps = steps[steps > 0]
-    return int(np.median(steps)) if len(steps) else max(round(1 / (said * unit)), 1)
+    return int(np.median(steps)) if len(steps) else max(round(1 / (nominal * unit)), 1)

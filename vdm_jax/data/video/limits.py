@@ -1,10 +1,8 @@
-"""What a video file may ask for, and the one error of files that do not decode."""
+"""What a video file may ask for."""
 
 import dataclasses
 
-
-class BrokenVideoError(Exception):
-    """A file, or a part of it, that does not decode; the message is the reason, without the file's name."""
+from vdm_jax.data.video.broken import BrokenVideoError
 
 
 @dataclasses.dataclass(frozen=True)

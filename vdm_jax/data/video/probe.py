@@ -3,17 +3,19 @@
 import numpy as np
 
 from vdm_jax.data.video import animation, store
+from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.container import head_of, open_video, video_streams
-from vdm_jax.data.video.cropping import cropping
+from vdm_jax.data.video.cropping import crop_of
 from vdm_jax.data.video.from_decoding import decode_frames
 from vdm_jax.data.video.from_packets import Walk
-from vdm_jax.data.video.index import Index, rate, usual_step
-from vdm_jax.data.video.limits import BrokenVideoError, Limits
+from vdm_jax.data.video.index import Index, frame_rate, usual_step
+from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.picture import Orientation, display_matrix
 
-USUAL_RATE = 25.0  # where a file says nothing, and has one frame
-ASPECT = 16.0  # pixels wider or higher than this many to one are a mistake
+DEFAULT_RATE = 25.0  # where a file says nothing, and has one frame
+WIDEST = 16.0  # pixels wider or higher than this many to one are a mistake
 TIMED = 'matroska', 'flv', 'asf'  # formats whose header tells how long the whole is, and no number of frames
+UNKNOWN_COUNT = 2**30  # frames, or more: what FFmpeg writes into an AVI where it cannot go back
 
 
 def index_of(path: str | bytes, limits: Limits) -> Index:
@@ -25,7 +27,7 @@ def index_of(path: str | bytes, limits: Limits) -> Index:
     head = head_of(path)
     index = None if isinstance(path, bytes) else store.load(path)
     if index is None:
-        index = _animation(path, head, limits) if animation.is_animation(head) else _video(path, limits)
+        index = _index_animation(path, head, limits) if animation.is_animation(head) else _index_video(path, limits)
         if not isinstance(path, bytes):
             store.save(path, index)
     limits.check_frames(index.frames)
@@ -33,45 +35,46 @@ def index_of(path: str | bytes, limits: Limits) -> Index:
     return index
 
 
-def _animation(path, head, limits):
+def _index_animation(path, head, limits):
     durations, shape = [], None
     for frame, microseconds in animation.frames(path, limits):
         shape = shape or frame.shape
         durations.append(microseconds)
     ends = np.cumsum(durations, dtype=np.int64)
-    fps = rate(ends - durations, int(ends[-1]), 1e-6)
+    pts, end, unit = ends - durations, int(ends[-1]), 1e-6
     codec = animation.codec_of(head)
-    return Index(codec, codec, *shape[:2], fps, 1e-6, ends - durations, int(ends[-1]))
+    return Index(codec, codec, shape[0], shape[1], frame_rate(pts, end, unit), unit, pts, end)
 
 
-def _video(path, limits):
+def _index_video(path, limits):
     with open_video(path, limits) as (container, stream):
         packets, first, frames = _walk(container, stream, limits)
-        said = float(stream.average_rate or stream.guessed_rate or USUAL_RATE)
-        about = _about(container, stream, said)
-        numbers = [each.index for each in video_streams(container)]
-        began = (container.start_time or 0) / 1e6
-    number, unit, container = (about[name] for name in ('stream', 'unit', 'container'))
+        nominal_rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
+        streams = [each.index for each in video_streams(container)]
+        origin = (container.start_time or 0) / 1e6
+        facts = _facts(container, stream)
+    number, unit, format_name = facts['stream'], facts['unit'], facts['container']
     if frames is None:
-        with open_video(path, limits, number, any_order=True) as (whole, stream):
-            frames = decode_frames(whole, stream, packets, limits, said)
-    crop = cropping(path, container, numbers.index(number), first.height, first.width)
+        with open_video(path, limits, number, any_order=True) as (container, stream):
+            frames = decode_frames(container, stream, packets, limits, nominal_rate)
+
+    top, bottom, left, right = crop = crop_of(path, format_name, streams.index(number), first.height, first.width)
     matrix = display_matrix(first)
-    end = int(frames.pts[-1]) + _last_duration(packets, frames, usual_step(frames.pts, said, unit))
+    end = int(frames.pts[-1]) + _last_duration(packets, frames, usual_step(frames.pts, nominal_rate, unit))
     return Index(
-        **about,
-        streams=len(numbers),
-        height=first.height - crop[0] - crop[1],
-        width=first.width - crop[2] - crop[3],
-        fps=rate(frames.pts, end, unit, said),
+        **facts,
+        streams=len(streams),
+        height=first.height - top - bottom,
+        width=first.width - left - right,
+        fps=frame_rate(frames.pts, end, unit, nominal_rate),
         pts=frames.pts,
         end=end,
         crop=crop,
         orientation=Orientation.of_matrix(matrix) if matrix else Orientation(),
-        start=_start(float(frames.pts[0]) * unit - began),
+        start=_without_rounding(float(frames.pts[0]) * unit - origin),
         packets=np.array(frames.packets, np.int32),
         keys=np.array(frames.keys, np.int64),
-        key_stamps=np.array([_seek_stamp(packets[k], container) for k in frames.keys], np.int64),
+        key_stamps=np.array([_seek_stamp(packets[k], format_name) for k in frames.keys], np.int64),
         key_marks=np.array([packets[k].mark for k in frames.keys], np.int64),
         digests=np.array(frames.digests, np.uint32),
         any_order=frames.any_order,
@@ -79,7 +82,7 @@ def _video(path, limits):
     )
 
 
-def _about(container, stream, said):
+def _facts(container, stream):
     """The fields of an index that are the file's own words."""
     context = stream.codec_context
     aspect = float(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1)
@@ -88,13 +91,13 @@ def _about(container, stream, said):
         'container': container.format.name,
         'unit': float(stream.time_base),
         'stream': stream.index,
-        'pixel_aspect': aspect if 1 / ASPECT <= aspect <= ASPECT else 1.0,
+        'pixel_aspect': aspect if 1 / WIDEST <= aspect <= WIDEST else 1.0,
     }
 
 
 def _walk(container, stream, limits):
-    """(its packets, the first good frame, Frames where the packets suffice to know them, else None)."""
-    walk, promised = Walk(container, stream), _promised(container, stream)
+    """(the packets, the first good frame, Frames where the packets suffice to know them, else None)."""
+    walk, promised = Walk(container, stream), _promised_packets(container, stream)
     first, end = None, 0.0
     for packet in container.demux():
         if packet.size and packet.pts is not None:
@@ -123,12 +126,12 @@ def _first_frame(stream, packet):
     return next((frame for frame in frames if not frame.is_corrupt), None)
 
 
-def _promised(container, stream):
+def _promised_packets(container, stream):
     """The number of packets that the header announces, 0 if none."""
     if container.format.name.startswith('mov'):
         return len(stream.index_entries)  # stream.frames also counts what edit lists have cut away
-    if container.format.name == 'avi' and not stream.index_entries:  # whose index, at its end, may be cut off
-        return stream.frames * 49 // 50 if stream.frames < 2**30 else 0  # what FFmpeg leaves where it cannot go back
+    if container.format.name == 'avi' and not stream.index_entries and stream.frames < UNKNOWN_COUNT:
+        return stream.frames * 49 // 50  # there is no index, which stands at its end, so that may be cut off
     return 0
 
 
@@ -147,17 +150,17 @@ def _check_complete(container, packets, end, promised):
 def _last_duration(packets, frames, step):
     """Ticks that the last frame is shown: to the end of the packet that is over last, a step where none says."""
     last = max((packets[k].stamp for k in frames.packets if packets[k].stamp is not None), default=0)
-    there = [packet for packet in packets if packet.stamp is not None and not packet.is_discarded]
-    ends = [packet.stamp + packet.duration for packet in there if packet.duration > 0]
-    return max((over - last for over in ends if over > last), default=step)
+    timed = [packet for packet in packets if packet.stamp is not None and not packet.is_discarded]
+    ends = [packet.stamp + packet.duration for packet in timed if packet.duration > 0]
+    return max((end - last for end in ends if end > last), default=step)
 
 
-def _seek_stamp(packet, container):
+def _seek_stamp(packet, format_name):
     """The time to seek a packet by: Matroska's index is of the times at which frames are shown."""
-    stamps = (packet.pts, packet.dts) if container.startswith('matroska') else (packet.dts, packet.pts)
+    stamps = (packet.pts, packet.dts) if format_name.startswith('matroska') else (packet.dts, packet.pts)
     return next((stamp for stamp in stamps if stamp is not None), 0)
 
 
-def _start(seconds):
-    """Seconds from the start of a file to its first frame, without what rounding leaves."""
+def _without_rounding(seconds):
+    """Seconds, 0 where they are what rounding leaves of it."""
     return 0.0 if abs(seconds) < 1e-5 else seconds

@@ -5,34 +5,34 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from vdm_jax.data.video.broken import BrokenVideoError, damaged_picture, no_picture
 from vdm_jax.data.video.container import open_video
-from vdm_jax.data.video.from_decoding import damaged_picture, no_picture, numbered
-from vdm_jax.data.video.index import mark_of
-from vdm_jax.data.video.limits import BrokenVideoError
+from vdm_jax.data.video.packets import mark_of, number_packets
 from vdm_jax.data.video.picture import digest_of
 
-BACK = 0, 1, 4  # keys before the one that is sought, where its place is not met
+EARLIER_KEYS = 0, 1, 4  # how many keys before the wanted one are sought, where seeking leads beyond it
 
 
-class UnsoughtError(BrokenVideoError):
-    """A key whose place in the file cannot be gone to."""
+class SeekError(BrokenVideoError):
+    """A key whose place in the file is not met by seeking."""
 
 
-def frames_of(video, numbers: Sequence[int], most: int | None = None) -> Iterator[tuple]:
-    """Yields (number, PyAV frame) for each of the rising numbers; at most `most` pixels are decoded at a time.
+def decode_numbers(video, numbers: Sequence[int], most: int | None = None) -> Iterator[tuple]:
+    """Yields (number, PyAV frame) for each of the rising numbers; at most `most` pixels are decoded in one go.
 
     Raises BrokenVideoError where one of them does not decode.
     """
     done = 0
-    position = video.index.key_before(numbers[0]) if len(numbers) else 0
-    ways = [(position, True), (position, False), (0, False)] if position else [(0, False)]
+    key = video.index.key_before(numbers[0]) if len(numbers) else 0
+    # Seeking to the key, passing over what lies before it, and decoding all from the start: each gives the same.
+    ways = [(key, True), (key, False), (0, False)] if key else [(0, False)]
     while ways and done < len(numbers):
         way = ways.pop(0)
         try:
-            for pair in _pass(video, numbers[done:], *way, most):
+            for pair in _decode_from(video, numbers[done:], *way, most):
                 yield pair
                 done += 1
-        except UnsoughtError:
+        except SeekError:
             continue
         except BrokenVideoError:
             if way == (0, False):
@@ -40,70 +40,85 @@ def frames_of(video, numbers: Sequence[int], most: int | None = None) -> Iterato
             ways = [(0, False)]
 
 
-def _pass(video, numbers, position, seek, most):
-    """Yields (number, frame) of the rising numbers, decoding from a key on; every other way of reading them gives the
-    same. position: of the key in index.keys. seek: whether to go to its place, or to pass over the packets before."""
+def _decode_from(video, numbers, key, seeks, most):
+    """Yields (number, frame) of the rising numbers.
+
+    key: at which of index.keys decoding begins. seeks: whether by going to its place, or by passing over the packets
+    before it.
+    """
     index, due = video.index, 0
-    number_of, begin = _Numbers(index), position > 0
+    number_frames = _FrameNumbers(index)
     with open_video(video.path, video.limits, index.stream, index.any_order) as (container, stream):
-        context = stream.codec_context
-        if begin:
-            packets = (_sought if seek else _passed)(container, stream, index, position)
+        if key:
+            packets = (_seek_packets if seeks else _skip_packets)(container, stream, index, key)
         else:
-            packets = numbered(container.demux(stream))
-        early = _early_packets(index, position, numbers[0])
-        for packet_number, packet in packets:
-            if early:
-                context.skip_frame = 'NONREF' if packet_number in early else 'DEFAULT'
-            for frame in context.decode(packet):
-                video.limits.check_size(frame.width, frame.height)
-                if most is not None and (most := most - frame.width * frame.height) < 0:
-                    raise BrokenVideoError(f'reading it decodes more than {video.limits.read_pixels} pixels')
-                number = number_of(frame.pts)
-                is_due = number == numbers[due]
-                if frame.is_corrupt and (is_due or begin):
-                    raise damaged_picture(_seconds(index, numbers[due]))
-                if number > numbers[due]:
-                    raise no_picture(_seconds(index, numbers[due]))
-                if not is_due:
-                    continue
-                if begin and len(index.digests) and digest_of(frame) != index.digests[number]:
-                    raise BrokenVideoError(f'decoding from a key gives another picture for frame {number}')
-                yield number, frame
-                due += 1
-                if due == len(numbers):
-                    return
+            packets = number_packets(container.demux(stream))
+        for frame in _decode(stream.codec_context, packets, _early_packets(index, key, numbers[0]), not key):
+            video.limits.check_size(frame.width, frame.height)
+            if most is not None and (most := most - frame.width * frame.height) < 0:
+                raise BrokenVideoError(f'reading it decodes more than {video.limits.read_pixels} pixels')
+            number, wanted = number_frames(frame.pts), numbers[due]
+            if frame.is_corrupt and (number == wanted or key):
+                raise damaged_picture(_seconds(index, wanted))
+            if number > wanted:
+                raise no_picture(_seconds(index, wanted))
+            if number < wanted:
+                continue
+            if key and len(index.digests) and digest_of(frame) != index.digests[number]:
+                raise BrokenVideoError(f'decoding from a key gives another picture for frame {number}')
+            yield number, frame
+            due += 1
+            if due == len(numbers):
+                return
         raise no_picture(_seconds(index, numbers[due]))
 
 
-def _sought(container, stream, index, position):
-    """Yields (number, packet) from a key on, from its place in the file."""
+def _decode(context, packets, early, is_start):
+    """Yields the frames of (number, packet) pairs. early: numbers of packets whose frame may be left out. is_start:
+    whether they are the first of their file, which may lean on what is not there."""
     import av
 
-    known, target = _known(index), int(index.keys[position])
-    _see_first(container.demux(stream), stream, index)
-    for back in BACK:
+    for number, packet in packets:
+        if early:
+            context.skip_frame = 'NONREF' if number in early else 'DEFAULT'
         try:
-            container.seek(int(index.key_stamps[max(position - back, 0)]), stream=stream)
+            frames = context.decode(packet)
+        except av.InvalidDataError:
+            if not is_start:
+                raise
+            continue
+        is_start = is_start and not frames
+        yield from frames
+
+
+def _seek_packets(container, stream, index, key):
+    """Yields (number, packet) from a key on, found by its place in the file."""
+    import av
+
+    key_numbers, target = _numbers_by_mark(index), int(index.keys[key])
+    _show_first_packet(container.demux(stream), stream, index)
+    for back in EARLIER_KEYS:
+        try:
+            container.seek(int(index.key_stamps[max(key - back, 0)]), stream=stream)
             packets = container.demux(stream)
-            packet = next(packet for packet in packets if packet.size and known.get(mark_of(packet)) is not None)
+            packet = next(packet for packet in packets if packet.size and mark_of(packet) in key_numbers)
         except (av.FFmpegError, StopIteration):
             break
-        number = known[mark_of(packet)]
+        number = key_numbers[mark_of(packet)]
         if number <= target:
-            yield from _from(target, numbered(itertools.chain([packet], packets), number))
+            yield from _drop_before(target, number_packets(itertools.chain([packet], packets), number))
             return
-    raise UnsoughtError('a key is not where it was')
+    raise SeekError('a key is not where it was')
 
 
-def _passed(container, stream, index, position):
-    """Yields (number, packet) from a key on; those before are passed over."""
+def _skip_packets(container, stream, index, key):
+    """Yields (number, packet) from a key on; those before are read, and not decoded."""
     packets = container.demux(stream)
-    first = _see_first(packets, stream, index)
-    yield from _from(int(index.keys[position]), numbered(itertools.chain(first, packets)))
+    first = _show_first_packet(packets, stream, index)
+    yield from _drop_before(int(index.keys[key]), number_packets(itertools.chain(first, packets)))
 
 
-def _see_first(packets, stream, index):
+def _show_first_packet(packets, stream, index):
     """[the first packet], of H.264 shown to the decoder: it can say which encoder's mistakes to allow for (x264 4:4:4).
     No picture of it is decoded."""
     if index.codec != 'h264':
@@ -115,33 +130,32 @@ def _see_first(packets, stream, index):
     return [packet]
 
 
-def _known(index):
-    """{mark: number} of the keys; None where several have it."""
-    known = {}
-    for mark, number in zip(index.key_marks.tolist(), index.keys.tolist(), strict=True):
-        known[mark] = None if mark in known else number
-    return known
+def _numbers_by_mark(index):
+    """{mark: number of the packet} of the keys that no other has the mark of."""
+    marks, firsts, counts = np.unique(index.key_marks, return_index=True, return_counts=True)
+    single = counts == 1
+    return dict(zip(marks[single].tolist(), index.keys[firsts[single]].tolist(), strict=True))
 
 
-def _from(target, packets):
+def _drop_before(target, packets):
     for number, packet in packets:
         if number >= target:
             yield number, packet
 
 
-def _early_packets(index, position, first):
+def _early_packets(index, key, first):
     """Packets of H.264 before frame number `first` that may stay undecoded where no other frame leans on them; none
     where it takes decoding to know what a packet holds."""
     if index.codec != 'h264' or len(index.digests):
         return set()
-    return set(index.packets[index.key_frames[position] : first].tolist())
+    return set(index.packets[index.key_frames[key] : first].tolist())
 
 
-class _Numbers:
-    """Frames by the packet that they were coded in, as they come from a decoder."""
+class _FrameNumbers:
+    """Numbers of frames as they leave a decoder, by the packet that each was coded in."""
 
     def __init__(self, index):
-        self._packets, self._last = index.packets, {}
+        self._packets, self._latest = index.packets, {}
         self._first = np.full(int(index.packets.max()) + 1, -1)
         self._first[index.packets[::-1]] = np.arange(index.frames)[::-1]
 
@@ -150,12 +164,11 @@ class _Numbers:
         if packet is None or not 0 <= packet < len(self._first):
             return -1
         number = int(self._first[packet])
-        if packet in self._last:  # a packet with several frames
+        if packet in self._latest:  # it has several
             later = np.flatnonzero(self._packets == packet)
-            number = (
-                int(later[later > self._last[packet]].min(initial=-1)) if (later > self._last[packet]).any() else -1
-            )
-        self._last[packet] = number
+            later = later[later > self._latest[packet]]
+            number = int(later[0]) if len(later) else -1
+        self._latest[packet] = number
         return number
 
 
