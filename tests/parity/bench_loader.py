@@ -75,7 +75,7 @@ class Videos:
 
         for read in self.reads(0)[::7]:
             orientation = read.video.index.orientation
-            ours = decode.read(read.video, read.numbers, *orientation.stored(read.height, read.width))
+            ours = decode.read(read.video, read.numbers, *orientation.stored_size(read.height, read.width))
             np.testing.assert_array_equal(orientation.apply(read.frames()), ours)
 
 

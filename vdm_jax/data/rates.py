@@ -93,7 +93,7 @@ def reads(source, order, start: int, stop: int) -> list[Read]:
 
     def note(video, indices, height=None, width=None):
         height, width = height or video.height, width or video.width
-        size = video.index.orientation.stored(height, width)
+        size = video.index.orientation.stored_size(height, width)
         found.append(Read(video, np.unique(indices), *size))
         return np.zeros((len(indices), height, width, 3), np.uint8)
 

@@ -28,11 +28,11 @@ def crop_of(path: str | bytes, container: str, number: int, height: int, width: 
     look = _matroska if container.startswith('matroska') else _mp4 if container.startswith('mov') else None
     if look is None:
         return NOTHING
-    found = []
+    crops = []
     with contextlib.suppress(OSError, ValueError, OverflowError, struct.error):  # of a header that is damaged
         with io.BytesIO(path) if isinstance(path, bytes) else open(path, 'rb') as file:
-            found = list(look(file, height, width))
-    crop = found[number] if number < len(found) else NOTHING
+            crops = list(look(file, height, width))
+    crop = crops[number] if number < len(crops) else NOTHING
     top, bottom, left, right = crop
     fits = min(crop) >= 0 and top + bottom < height and left + right < width
     return crop if fits else NOTHING

@@ -93,7 +93,7 @@ class Video:
     @property
     def _shape(self):
         width = self.index.width * (self.index.pixel_aspect if self.square else 1)
-        return self.index.orientation.stored(self.index.height, max(round(width), 1))
+        return self.index.orientation.stored_size(self.index.height, max(round(width), 1))
 
 
 def probe(path: str | bytes, limits: Limits = Limits(), square: bool = True) -> Video:  # noqa: B008, frozen
@@ -114,7 +114,7 @@ def read(video: Video, indices: Iterable[int], height: int | None = None, width:
     more than limits.read_pixels.
     """
     orientation = video.index.orientation
-    size = orientation.stored(height or video.height, width or video.width)
+    size = orientation.stored_size(height or video.height, width or video.width)
     wanted, places = np.unique(indices, return_inverse=True)
     pictures = _pictures(video, wanted, False, video.limits.read_pixels)
     return orientation.apply(np.stack([resize(picture, *size) for _, picture in pictures])[places])
@@ -130,7 +130,7 @@ def stream(
     does not decode.
     """
     orientation = video.index.orientation
-    size = orientation.stored(video.height, video.width)  # the first frame's; a later one may have another size
+    size = orientation.stored_size(video.height, video.width)  # the first frame's; a later one may have another size
     numbers = range(first, video.frames if stop is None else stop)
     for number, picture in _pictures(video, numbers, deinterlace):
         yield number, np.ascontiguousarray(orientation.apply(resize(picture, *size)))

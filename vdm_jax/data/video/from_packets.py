@@ -51,12 +51,12 @@ class Walk:
         if (np.diff(stamps[coded]) <= 0).any():
             return False
         discarded = np.array([packet.is_discarded for packet in packets])[coded]
-        kept = np.flatnonzero(~discarded)  # an edit list may cut off both ends, and take nothing out of the middle
-        return len(kept) > 0 and kept[-1] - kept[0] + 1 == len(kept) and bool(self._shown())
+        left = np.flatnonzero(~discarded)  # an edit list may cut off both ends, and take nothing out of the middle
+        return len(left) > 0 and left[-1] - left[0] + 1 == len(left) and bool(self._shown_packets())
 
     def frames(self) -> Frames:
         """What the packets say, where that `suffices`."""
-        shown = self._shown()
+        shown = self._shown_packets()
         return Frames(
             packets=shown,
             pts=np.array([self.packets[k].pts for k in shown], np.int64),
@@ -66,7 +66,7 @@ class Walk:
             interlaced=self._reader.may_be_interlaced,
         )
 
-    def _shown(self):
+    def _shown_packets(self):
         """The packets of the frames, in the order in which they are shown."""
         pairs = enumerate(zip(self.packets, self._pictures, strict=True))
         shown = [k for k, (packet, picture) in pairs if picture.shown and not packet.is_discarded]

@@ -51,7 +51,7 @@ class Orientation:
             video = video[..., ::-1, :, :]
         return video[..., ::-1, :] if self.flip_columns else video
 
-    def stored(self, height: int, width: int) -> tuple[int, int]:
+    def stored_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the stored picture that is shown as `height` x `width`; the same the other way round."""
         return (width, height) if self.transpose else (height, width)
 
@@ -94,15 +94,15 @@ def _stretched_grey(frame):
 
 def digest_of(frame) -> int:
     """32 bits of what was decoded, the same for the same samples."""
-    planes, components, found = frame.planes, frame.format.components, 0
+    planes, components, digest = frame.planes, frame.format.components, 0
     for number, plane in enumerate(planes):
         if len(planes) == 1:
             size = -(-frame.width * frame.format.padded_bits_per_pixel // 8)
         else:
             own = [component for component in components if component.plane == number]
             size = plane.width * sum(-(-component.bits // 8) for component in own)
-        found = zlib.crc32(np.ascontiguousarray(_rows(plane, size)), found)
-    return found
+        digest = zlib.crc32(np.ascontiguousarray(_rows(plane, size)), digest)
+    return digest
 
 
 def _rows(plane, size):

@@ -41,14 +41,14 @@ def _frames(packet):
     start = len(packet) - 2 - count * size
     if start < 0 or packet[start] != marker:
         return [packet]
-    found, at = [], 0
+    frames, at = [], 0
     for number in range(count):
         place = start + 1 + number * size
         length = int.from_bytes(packet[place : place + size], 'little')
         if length:
-            found.append(packet[at : at + length])
+            frames.append(packet[at : at + length])
         at += length
-    return found
+    return frames
 
 
 def _frame(bits):
