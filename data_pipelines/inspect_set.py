@@ -128,8 +128,8 @@ def cells(records: RecordSet, count: int) -> list[Cell]:
         frames = []
         if record.latents is None:
             video = decode.probe(record.video)
-            height = min(record.height, 180)
-            width = max(round(record.width * height / record.height), 1)
+            height = min(video.height, 180)
+            width = max(round(video.width * height / video.height), 1)
             frames = list(
                 decode.read(video, np.linspace(0, video.frames - 1, FRAMES).round().astype(int), height, width)
             )

@@ -174,7 +174,7 @@ def _record(data, row, decoding) -> str:
     if record.latents is not None:
         return '' if np.isfinite(record.latents).all() else 'its latents are not finite'
     try:
-        video = decode.probe(record.video)
+        video = decode.probe(record.video, square=False)
         if (video.frames, video.height, video.width) != (record.frames, record.height, record.width):
             return f'it holds {_shape(video)}, and its record says {_shape(record)}'
         for _ in decode.stream(video):

@@ -235,6 +235,13 @@ def test_a_file_that_asks_for_more_than_the_limits_is_broken(tmp_path):
         decode.read(video, [2])
 
 
+def test_a_file_that_takes_more_decoding_than_the_limits_is_broken(tmp_path):
+    path = encode(tmp_path / 'a.avi', coded(30), 'mpeg4')  # of which packets do not tell enough
+    with pytest.raises(decode.BrokenVideoError, match='takes decoding more than 61439 pixels'):
+        decode.probe(path, decode.Limits(index_pixels=64 * 32 * 30 - 1))
+    assert decode.probe(path, decode.Limits(index_pixels=64 * 32 * 30)).frames == 30
+
+
 def test_limits_are_more_than_nothing():
     with pytest.raises(ValueError, match='frames is 0'):
         decode.Limits(frames=0)

@@ -487,6 +487,24 @@ def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
         assert decode.probe(clip.record.video, square=False).width == width
 
 
+def test_a_set_of_stored_pixels_is_as_it_was_built(tmp_path, capsys):
+    from data_pipelines.__main__ import main
+    from vdm_jax.data.record_source import Records
+
+    pytest.importorskip('scenedetect')
+    (tmp_path / 'videos').mkdir()
+    wide(tmp_path / 'videos' / 'a.mp4', (3, 2))
+    for how, width in (('square', 90), ('stored', 60)):
+        place = tmp_path / how
+        build = ['build', f'--source={tmp_path / "videos"}', f'--out={place}', '--workers=0', '--recipe.filters=']
+        assert main([*build, f'--recipe.clips.pixel_aspect={how}']) == 0
+        assert main(['verify', str(place)]) == 0
+        assert main(['inspect', str(place), f'--sheet={tmp_path / "sheet.png"}']) == 0
+        records = Records(str(place), frames=8, pixels=48, filters=('pixel_aspect==1.5',))
+        assert records.extents().tolist() == [[12, 48, width]]
+        assert records.clip(0, (8, 48, width))['video'].shape == (8, 48, width, 3)
+
+
 @pytest.mark.parametrize(
     ('name', 'options'),
     [

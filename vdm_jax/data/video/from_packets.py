@@ -48,7 +48,7 @@ class Walk:
             return False
         stamps = np.array([packet.pts for packet in packets])
         coded = sorted(range(len(packets)), key=lambda k: pictures[k].order or (0, k))
-        if (np.diff(stamps[coded]) <= 0).any():
+        if coded[0] != 0 or (np.diff(stamps[coded]) <= 0).any():  # what is shown before the first key may lean on more
             return False
         discarded = np.array([packet.is_discarded for packet in packets])[coded]
         left = np.flatnonzero(~discarded)  # an edit list may cut off both ends, and take nothing out of the middle
