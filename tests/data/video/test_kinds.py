@@ -160,6 +160,27 @@ def test_rotation_and_mirroring_of_an_orientation_say_the_same_as_it_does():
         np.testing.assert_array_equal(np.rot90(first, orientation.rotation // 90, (1, 2)), orientation.apply(picture))
 
 
+def test_frames_with_exif_are_turned_all_the_same(tmp_path):
+    """As cameras write Motion JPEG; PyAV 18 knows no such side data."""
+    from PIL import Image
+
+    picture = Image.fromarray(moving(1)[0])
+    exif = Image.Exif()
+    exif[0x010F] = 'maker'
+    picture.save(tmp_path / 'a.jpg', exif=exif)
+    template = encode(tmp_path / 'a.mov', moving(3), 'mjpeg', pix_fmt='yuvj420p')
+    content = (tmp_path / 'a.jpg').read_bytes()
+    with av.open(str(template)) as old, av.open(str(tmp_path / 'b.mov'), 'w') as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for i in range(3):
+            packet = av.Packet(content)
+            packet.pts = packet.dts = i
+            packet.time_base, packet.is_keyframe, packet.stream = Fraction(1, 25), True, stream
+            new.mux(packet)
+    video = decode.probe(tmp_path / 'b.mov')
+    assert video.index.orientation == Orientation() and told(check_reads(video)) == [0, 0, 0]
+
+
 @pytest.mark.parametrize(('count', 'first', 'gap'), [(40, 10, 10), (300, 100, 6)])
 def test_dropped_frames_of_an_avi_take_their_time(tmp_path, count, first, gap):
     times = np.arange(count) + np.where(np.arange(count) >= first, gap, 0)

@@ -54,7 +54,9 @@ def open_video(
             context.thread_count = 1  # the loader runs many files at once; frame threads only add delay
             try:
                 yield container, stream
-            except av.ArgumentError:  # what decoders answer to frames beyond max_pixels
+            except av.ArgumentError as error:  # also what decoders answer to max_pixels, and forget their size over it
+                if 0 < context.width * context.height <= limits.frame_pixels:
+                    raise BrokenVideoError(f'its decoder refuses it: {error.strerror}') from None
                 raise BrokenVideoError(f'frames beyond the limit of {limits.frame_pixels} pixels') from None
 
 

@@ -53,11 +53,21 @@ def decode_frames(container, stream, packets: Sequence[Packet], limits: Limits, 
     return Frames(
         packets=numbers,
         pts=mend_timestamps(pts, dts, usual_step(np.sort(stamps), nominal_rate, unit), longest),
-        keys=sorted({0, *(frame.packet for frame in frames if frame.is_key)}),
+        keys=_keys(frames, packets),
         digests=[frame.digest for frame in frames],
         any_order=stream.codec_context.name == 'h264',
         interlaced=any(frame.is_interlaced for frame in frames),
     )
+
+
+def _keys(frames, packets):
+    """The packets at which decoding may begin as the decoder says; as the container does where that one says nothing.
+
+    What is read from one is held against the digests, so that a wrong one costs time alone.
+    """
+    keys = [frame.packet for frame in frames if frame.is_key]
+    keys = keys or [frame.packet for frame in frames if packets[frame.packet].is_key]
+    return sorted({0, *keys})
 
 
 def _output_times(frames, packets):

@@ -56,12 +56,24 @@ class Orientation:
         return (width, height) if self.transpose else (height, width)
 
 
-def display_matrix(frame) -> bytes:
-    """The display matrix of a PyAV frame, b'' where it has none."""
+# Counterclockwise, without mirroring.
+QUARTER_TURNS = (
+    Orientation(),
+    Orientation(transpose=True, flip_rows=True),
+    Orientation(flip_rows=True, flip_columns=True),
+    Orientation(transpose=True, flip_columns=True),
+)
+
+
+def orientation_of(frame) -> Orientation:
+    """How a PyAV frame is to be shown, by its display matrix."""
     from av.sidedata.sidedata import Type
 
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    return b'' if matrix is None else bytes(matrix)
+    try:
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # it has data of a kind that this PyAV does not know, such as Exif, and shows none
+        return QUARTER_TURNS[round(frame.rotation / 90) % 4]
+    return Orientation() if matrix is None else Orientation.of_matrix(bytes(matrix))
 
 
 def rgb(frame, crop: tuple[int, int, int, int] = (0, 0, 0, 0)) -> np.ndarray:

@@ -10,7 +10,7 @@ from vdm_jax.data.video.from_decoding import decode_frames
 from vdm_jax.data.video.from_packets import Walk
 from vdm_jax.data.video.index import Index, frame_rate, usual_step
 from vdm_jax.data.video.limits import Limits
-from vdm_jax.data.video.picture import Orientation, display_matrix
+from vdm_jax.data.video.picture import orientation_of
 
 DEFAULT_RATE = 25.0  # where a file says nothing, and has one frame
 WIDEST = 16.0  # pixels wider or higher than this many to one are a mistake
@@ -59,7 +59,6 @@ def _index_video(path, limits):
             frames = decode_frames(container, stream, packets, limits, nominal_rate)
 
     top, bottom, left, right = crop = crop_of(path, format_name, streams.index(number), first.height, first.width)
-    matrix = display_matrix(first)
     end = int(frames.pts[-1]) + _last_duration(packets, frames, usual_step(frames.pts, nominal_rate, unit))
     return Index(
         **facts,
@@ -70,7 +69,7 @@ def _index_video(path, limits):
         pts=frames.pts,
         end=end,
         crop=crop,
-        orientation=Orientation.of_matrix(matrix) if matrix else Orientation(),
+        orientation=orientation_of(first),
         start=_without_rounding(float(frames.pts[0]) * unit - origin),
         packets=np.array(frames.packets, np.int32),
         keys=np.array(frames.keys, np.int64),
