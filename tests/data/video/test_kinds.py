@@ -174,7 +174,7 @@ def test_frames_with_exif_are_turned_all_the_same(tmp_path):
         stream = new.add_stream_from_template(old.streams.video[0])
         for i in range(3):
             packet = av.Packet(content)
-            packet.pts = packet.dts = i
+            packet.pts, packet.dts, packet.duration = i, i, 1
             packet.time_base, packet.is_keyframe, packet.stream = Fraction(1, 25), True, stream
             new.mux(packet)
     video = decode.probe(tmp_path / 'b.mov')
