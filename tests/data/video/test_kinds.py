@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -269,6 +270,22 @@ def without_hints(extradata):
     written.put(int.from_bytes(data[1:]) >> (8 * len(data[1:]) - kept), kept)
     written.put(0, 1)
     unit = written.unit(data[0])
+    return extradata[:6] + len(unit).to_bytes(2) + unit + extradata[8 + length :]
+
+
+def with_reorder_depth(extradata, depth):
+    """The extradata of an x264 file, whose parameter set says that so many frames are held back; it says 2."""
+    length = int.from_bytes(extradata[6:8])
+    bits = ''.join(f'{byte:08b}' for byte in extradata[8 : 8 + length])
+    # four ones, log2 of the largest vectors (two equal numbers), frames held back (2), frames buffered, the end
+    (found,) = re.finditer(r'1111(0001[01]{3}|001[01]{2})\1(011)0*1[01]*$', bits)
+    written = files.BitWriter()
+    kept = bits[8 : found.start(2)]
+    written.put(int(kept, 2), len(kept))
+    written.golomb(depth)
+    rest = bits[found.end(2) :].rstrip('0')[:-1]
+    written.put(int(rest, 2), len(rest))
+    unit = written.unit(extradata[8])
     return extradata[:6] + len(unit).to_bytes(2) + unit + extradata[8 + length :]
 
 
@@ -570,6 +587,86 @@ def test_a_recording_that_stops_anywhere_keeps_what_is_whole(tmp_path):
     path.write_bytes(content * 2)  # its clock begins anew
     video = decode.probe(path)
     assert video.frames == 120 and (np.diff(video.times) > 0).all() and video.seconds < 10
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'left'),
+    [
+        ('a.avi', {'codec': 'mpeg4', 'bf': '2'}, 0.67),
+        ('a.flv', {}, 0.67),
+        ('a.wmv', {'codec': 'wmv2'}, 0.67),
+        ('a.mkv', {}, 0.67),
+        ('fast.mp4', {}, 0.67),
+        ('fast.mp4', {}, 0.999),  # in its last packet
+        ('fast.mov', {'codec': 'mjpeg', 'pix_fmt': 'yuvj420p'}, 0.999),
+    ],
+)
+def test_a_file_that_was_cut_off_is_broken_and_says_so(tmp_path, name, options, left):
+    path = encode(tmp_path / f'made.{name.split(".")[1]}', moving(60), **options)
+    if name.startswith('fast'):  # its header comes first
+        path = files.remux(path, tmp_path / name, options={'movflags': 'faststart'})
+    assert decode.probe(path).frames == 60
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content))])
+    with pytest.raises(decode.BrokenVideoError, match='cut off'):
+        decode.probe(path)
+
+
+def test_a_long_last_frame_does_not_make_an_flv_cut_off(tmp_path):
+    path = encode(tmp_path / 'a.flv', coded(20), 'flv')
+    content = path.read_bytes()
+    at = content.index(b'duration') + 9
+    path.write_bytes(content[:at] + np.array(100.0, '>f8').tobytes() + content[at + 8 :])
+    assert decode.probe(path).frames == 20
+
+
+def test_animations_ask_for_no_more_than_the_limits(tmp_path):
+    """A frame that reaches over the canvas is cut at it; many large ones cost no file of a few bytes."""
+    from PIL import Image
+
+    Image.new('P', (4, 4), 1).save(tmp_path / 'one.gif')
+    content = (tmp_path / 'one.gif').read_bytes()
+    pixels = content[content.rindex(b'\x2c\0\0\0\0') + 10 : -1]
+    frame = lambda x, y: b'\x2c' + np.array([x, y, 4, 4], '<u2').tobytes() + b'\0' + pixels
+    head = b'GIF89a' + np.array([16, 16], '<u2').tobytes() + b'\x80\0\0' + b'\xff\0\0\0\0\xff'
+    (tmp_path / 'over.gif').write_bytes(head + frame(0, 0) + frame(14, 14) + b'\x3b')
+    video = decode.probe(tmp_path / 'over.gif')
+    assert (video.frames, video.height, video.width) == (2, 16, 16)
+    assert decode.read(video, [0, 1]).shape == (2, 16, 16, 3)
+    (tmp_path / 'far.gif').write_bytes(head + frame(0, 0) + frame(9000, 9000) + b'\x3b')
+    with pytest.raises(decode.BrokenVideoError, match='larger than 10000 pixels'):
+        decode.probe(tmp_path / 'far.gif', decode.Limits(frame_pixels=10000))
+    (tmp_path / 'many.gif').write_bytes(head + frame(0, 0) * 30 + b'\x3b')
+    with pytest.raises(decode.BrokenVideoError, match='takes decoding more than 5000 pixels'):
+        decode.probe(tmp_path / 'many.gif', decode.Limits(index_pixels=5000))
+
+
+def test_an_apng_is_its_animation_and_says_where_it_is_cut_off(tmp_path):
+    from PIL import Image
+
+    frames = [Image.fromarray(picture) for picture in moving(6)]
+    path = tmp_path / 'a.apng'
+    for first, count in ((False, 6), (True, 5)):  # the first one a still, for those who know no animation
+        frames[0].save(path, 'PNG', save_all=True, append_images=frames[1:], duration=50, default_image=first)
+        video = decode.probe(path)
+        assert told(check_reads(video)) == list(range(6 - count, 6))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(decode.BrokenVideoError, match='cut off: . of 5 frames|frame . is damaged'):
+        decode.probe(path)
+
+
+def test_a_depth_of_reordering_that_is_told_too_small_is_the_decoders_affair(tmp_path):
+    """Frames that the decoder then leaves out are none."""
+    path = encode(tmp_path / 'a.mkv', moving(49), gop=60, **{'x264-params': 'bframes=3:b-pyramid=normal:b-adapt=0'})
+    with av.open(str(path)) as container:
+        extradata = container.streams.video[0].codec_context.extradata
+    less = files.remux(path, tmp_path / 'b.mkv', keep=with_reorder_depth(extradata, 1))
+    with av.open(str(less)) as container:
+        count = sum(1 for _ in container.decode(video=0))
+    video = decode.probe(less)
+    found = told(check_reads(video))
+    assert video.frames == count and found == sorted(found) and len(video.index.digests)
 
 
 def test_messages_say_what_is_the_case(tmp_path):

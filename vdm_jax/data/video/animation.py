@@ -28,44 +28,52 @@ def is_animation(head: bytes) -> bool:
 def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]]:
     """Yields (frame uint8 (H, W, 3) with transparency over white, microseconds it is shown).
 
-    A file that is cut off has the frames that are left, for it promises no number. Raises BrokenVideoError where there
-    is none, or they are larger or more than `limits`.
+    A GIF that is cut off has the frames that are left, for it promises no number. Raises BrokenVideoError where there
+    is none, where one is damaged or missing, or they are larger or more than `limits`.
     """
     from PIL import Image
 
     count = 0
     try:
-        _check_canvas(head_of(path), limits)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of sizes, which limits are for
-            image = Image.open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS)
-        with image:
-            limits.check_size(*image.size)
+        with _open(path, limits) as image:
+            width, height = image.size
+            first = int(bool(image.info.get('default_image')))  # of an APNG, for those who know none
+            promised = getattr(image, 'n_frames', 1) - first if image.format == 'PNG' else 0
             while True:
+                image.seek(first + count)
+                limits.check_size(*image.size)  # one that reaches over the canvas makes it grow
                 limits.check_frames(count + 1)
-                image.seek(count)
-                pixels = over_white(np.asarray(image.convert('RGBA')))
+                pixels = over_white(np.asarray(image.convert('RGBA'))[:height, :width])
                 duration = image.info.get('duration') or 0
                 yield pixels, round(1000 * (duration if duration > SHORTEST else USUAL))
                 count += 1
     except EOFError:
-        if count:
-            return
-        raise BrokenVideoError('no frame decodes') from None
+        if not count:
+            raise BrokenVideoError('no frame decodes') from None
     except (OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, Image.DecompressionBombError) as error:
-        if count and not isinstance(error, MemoryError):
-            return
-        raise BrokenVideoError(getattr(error, 'strerror', None) or str(error) or type(error).__name__) from error
+        is_cut_gif = count and codec_of(head_of(path)) == 'gif' and 'truncated' in str(error)
+        if not is_cut_gif:
+            reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+            raise BrokenVideoError(f'frame {count} is damaged: {reason}' if count else reason) from error
+        promised = 0
+    if count < promised:
+        raise BrokenVideoError(f'cut off: {count} of {promised} frames')
+
+
+def _open(path, limits):
+    """Pillow's picture, its canvas within limits."""
+    from PIL import Image
+
+    head = head_of(path)
+    if head[:3] == b'GIF':  # of which Pillow has an opinion of its own
+        limits.check_size(*(int.from_bytes(head[at : at + 2], 'little') for at in (6, 8)))
+    if head[12:16] == b'VP8X':  # whose decoder takes its memory when it is opened
+        limits.check_size(*(int.from_bytes(head[at : at + 3], 'little') + 1 for at in (24, 27)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of sizes, which limits are for
+        return Image.open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS)
 
 
 def codec_of(head: bytes) -> str:
     """gif, webp or apng, of a file that begins so."""
     return 'gif' if head[:3] == b'GIF' else 'webp' if head[:4] == b'RIFF' else 'apng'
-
-
-def _check_canvas(head, limits):
-    """Of a GIF, which Pillow has an opinion on, and of a WebP, whose decoder takes its memory when it is opened."""
-    if head[:3] == b'GIF':
-        limits.check_size(*(int.from_bytes(head[at : at + 2], 'little') for at in (6, 8)))
-    if head[12:16] == b'VP8X':
-        limits.check_size(*(int.from_bytes(head[at : at + 3], 'little') + 1 for at in (24, 27)))

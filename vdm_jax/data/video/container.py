@@ -113,6 +113,8 @@ def head_of(path: str | bytes) -> bytes:
     if isinstance(path, bytes):
         return path[:HEAD]
     try:
+        if '\0' in path:
+            raise BrokenVideoError('no such file')
         about = os.stat(path)
         if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
             raise BrokenVideoError('a folder' if stat.S_ISDIR(about.st_mode) else 'no ordinary file')

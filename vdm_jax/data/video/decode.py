@@ -116,6 +116,8 @@ def read(video: Video, indices: Iterable[int], height: int | None = None, width:
     orientation = video.index.orientation
     size = orientation.stored_size(height or video.height, width or video.width)
     wanted, places = np.unique(indices, return_inverse=True)
+    if not len(wanted):
+        return np.zeros((0, height or video.height, width or video.width, 3), np.uint8)
     pictures = _pictures(video, wanted, False, video.limits.read_pixels)
     return orientation.apply(np.stack([resize(picture, *size) for _, picture in pictures])[places])
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from vdm_jax.data.video.broken import BrokenVideoError, damaged_picture, no_picture
+from vdm_jax.data.video.complete import RECORDINGS
 from vdm_jax.data.video.index import Frames, usual_step
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.packets import Packet, number_packets
 from vdm_jax.data.video.picture import digest_of
 from vdm_jax.data.video.times import mend_timestamps
 
-RECORDINGS = 'mpegts', 'mpeg', 'mpegvideo'  # formats of recordings, which stop wherever they do
 JUMP = 10.0  # seconds; in a recording no frame is shown so long: its clock was set, or something is missing
 
 
@@ -105,7 +105,7 @@ def _decode_all(container, stream, packets, limits) -> list[DecodedFrame]:
             limits.check_size(frame.width, frame.height)
             budget -= frame.width * frame.height
             if budget < 0:
-                raise BrokenVideoError(f'to know its frames takes decoding more than {limits.index_pixels} pixels')
+                raise too_much_to_index(limits)
             if frame.is_corrupt:
                 failure = damaged_picture(seconds(frame.pts)) if frames else None
                 continue
@@ -117,3 +117,8 @@ def _decode_all(container, stream, packets, limits) -> list[DecodedFrame]:
         raise BrokenVideoError('no frame decodes')
     limits.check_frames(len(frames))
     return frames
+
+
+def too_much_to_index(limits: Limits) -> BrokenVideoError:
+    """For a file whose frames only decoding can tell, and which are too many."""
+    return BrokenVideoError(f'to know its frames takes decoding more than {limits.index_pixels} pixels')

@@ -26,7 +26,7 @@ class Walk:
         """The next packet, not empty."""
         pts = packet.pts if self._has_pts else None
         about = pts, packet.dts, packet.duration or 0, mark_of(packet), packet.is_keyframe, packet.is_discard
-        self.packets.append(Packet(*about))
+        self.packets.append(Packet(*about, packet.is_corrupt))
         if self._pictures is None:
             return
         try:
@@ -38,9 +38,11 @@ class Walk:
         else:
             self._pictures.append(picture)
 
-    @property
-    def suffices(self) -> bool:
-        """Whether the decoder will give just the pictures shown, in the order of their times."""
+    def suffices(self, reorder_depth: int) -> bool:
+        """Whether the decoder will give just the pictures shown, in the order of their times.
+
+        reorder_depth: how many frames it holds back to put them in order.
+        """
         packets, pictures = self.packets, self._pictures
         if not pictures or not pictures[0].key or any(packet.pts is None for packet in packets):
             return False
@@ -49,6 +51,8 @@ class Walk:
         stamps = np.array([packet.pts for packet in packets])
         coded = sorted(range(len(packets)), key=lambda k: pictures[k].order or (0, k))
         if coded[0] != 0 or (np.diff(stamps[coded]) <= 0).any():  # what is shown before the first key may lean on more
+            return False
+        if self._reader.reorders and (np.array(coded) - np.arange(len(coded))).max() > reorder_depth:
             return False
         discarded = np.array([packet.is_discarded for packet in packets])[coded]
         left = np.flatnonzero(~discarded)  # an edit list may cut off both ends, and take nothing out of the middle

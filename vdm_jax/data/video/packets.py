@@ -15,6 +15,7 @@ class Packet:
       mark: a number to know it by, wherever reading began.
       is_key: whether the container says that decoding may begin at it.
       is_discarded: whether an edit list cuts its frame away.
+      is_partial: whether the file has a part of it alone.
     """
 
     pts: int | None
@@ -23,6 +24,7 @@ class Packet:
     mark: int
     is_key: bool
     is_discarded: bool
+    is_partial: bool = False
 
     @property
     def stamp(self) -> int | None:

@@ -4,9 +4,10 @@ import numpy as np
 
 from vdm_jax.data.video import animation, store
 from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.complete import check_complete, promised_packets
 from vdm_jax.data.video.container import head_of, open_video, video_streams
 from vdm_jax.data.video.cropping import crop_of
-from vdm_jax.data.video.from_decoding import decode_frames
+from vdm_jax.data.video.from_decoding import decode_frames, too_much_to_index
 from vdm_jax.data.video.from_packets import Walk
 from vdm_jax.data.video.index import Index, frame_rate, usual_step
 from vdm_jax.data.video.limits import Limits
@@ -14,15 +15,13 @@ from vdm_jax.data.video.picture import orientation_of
 
 DEFAULT_RATE = 25.0  # where a file says nothing, and has one frame
 WIDEST = 16.0  # pixels wider or higher than this many to one are a mistake
-TIMED = 'matroska', 'flv', 'asf'  # formats whose header tells how long the whole is, and no number of frames
-UNKNOWN_COUNT = 2**30  # frames, or more: what FFmpeg writes into an AVI where it cannot go back
 
 
 def index_of(path: str | bytes, limits: Limits) -> Index:
     """The index of a file, or of the bytes in one; that of a file is kept on disk.
 
-    Raises BrokenVideoError if nothing decodes, if it asks for more than `limits`, or if the file ends before the number
-    of frames (mp4, avi) or the time (webm, mkv, flv, wmv) that its header promises; other formats promise neither.
+    Raises BrokenVideoError if nothing decodes, if it asks for more than `limits`, or if the file ends before its header
+    says (`complete.py`).
     """
     head = head_of(path)
     index = None if isinstance(path, bytes) else store.load(path)
@@ -36,10 +35,13 @@ def index_of(path: str | bytes, limits: Limits) -> Index:
 
 
 def _index_animation(path, head, limits):
-    durations, shape = [], None
+    durations, shape, budget = [], None, limits.index_pixels
     for frame, microseconds in animation.frames(path, limits):
         shape = shape or frame.shape
         durations.append(microseconds)
+        budget -= shape[0] * shape[1]
+        if budget < 0:
+            raise too_much_to_index(limits)
     ends = np.cumsum(durations, dtype=np.int64)
     pts, end, unit = ends - durations, int(ends[-1]), 1e-6
     codec = animation.codec_of(head)
@@ -47,8 +49,8 @@ def _index_animation(path, head, limits):
 
 
 def _index_video(path, limits):
-    with open_video(path, limits) as (container, stream):
-        packets, first, frames = _walk(container, stream, limits)
+    with open_video(path, limits, any_order=True) as (container, stream):
+        packets, first, frames = _walk(path, container, stream, limits)
         nominal_rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
         streams = [each.index for each in video_streams(container)]
         origin = (container.start_time or 0) / 1e6
@@ -94,9 +96,9 @@ def _facts(container, stream):
     }
 
 
-def _walk(container, stream, limits):
+def _walk(path, container, stream, limits):
     """(the packets, the first good frame, Frames where the packets suffice to know them, else None)."""
-    walk, promised = Walk(container, stream), _promised_packets(container, stream)
+    walk, promised = Walk(container, stream), promised_packets(container, stream)
     first, end = None, 0.0
     for packet in container.demux():
         if packet.size and packet.pts is not None:
@@ -110,8 +112,8 @@ def _walk(container, stream, limits):
     if first is None:
         raise BrokenVideoError('no frame decodes')
     limits.check_size(first.width, first.height)
-    _check_complete(container, walk.packets, end, promised)
-    return walk.packets, first, walk.frames() if walk.suffices else None
+    check_complete(path, container, stream, walk.packets, end, promised)
+    return walk.packets, first, walk.frames() if walk.suffices(stream.codec_context.reorder_depth) else None
 
 
 def _first_frame(stream, packet):
@@ -123,27 +125,6 @@ def _first_frame(stream, packet):
     except av.InvalidDataError:  # it may lean on what comes before the file's beginning
         return None
     return next((frame for frame in frames if not frame.is_corrupt), None)
-
-
-def _promised_packets(container, stream):
-    """The number of packets that the header announces, 0 if none."""
-    if container.format.name.startswith('mov'):
-        return len(stream.index_entries)  # stream.frames also counts what edit lists have cut away
-    if container.format.name == 'avi' and not stream.index_entries and stream.frames < UNKNOWN_COUNT:
-        return stream.frames * 49 // 50  # there is no index, which stands at its end, so that may be cut off
-    return 0
-
-
-def _check_complete(container, packets, end, promised):
-    """Raises BrokenVideoError for a file that ends before its header says."""
-    count = len(packets)
-    if container.format.name == 'avi':  # a dropped frame has no packet there, and takes its time
-        count = max(count, 1 + max(packet.dts or 0 for packet in packets))
-    if count < promised:
-        raise BrokenVideoError(f'cut off: {count} of {promised} frames')
-    seconds = (container.duration or 0) / 1e6  # of the longest stream, sound included
-    if container.format.name.startswith(TIMED) and end < 0.95 * seconds - 0.5:
-        raise BrokenVideoError(f'cut off: {end:.2f} of {seconds:.2f} seconds')
 
 
 def _last_duration(packets, frames, step):
