@@ -144,10 +144,11 @@ def _pictures(video, numbers, deinterlace, most=None):
         yield from _read_animation(video, numbers, most)
         return
     filters = deinterlace and video.index.interlaced and len(numbers) > 0
-    wanted = range(max(numbers[0] - 1, 0), numbers[-1] + 1) if filters else numbers  # it looks at the frame before, too
+    # The filter also looks at the frame before, and at the one after.
+    wanted = range(max(numbers[0] - 1, 0), min(numbers[-1] + 2, video.frames)) if filters else numbers
     frames = decode_numbers(video, wanted, most)
     for number, frame in deinterlace_frames(frames) if filters else frames:
-        if number >= numbers[0]:
+        if numbers[0] <= number <= numbers[-1]:
             yield number, rgb(frame, video.index.crop)
 
 

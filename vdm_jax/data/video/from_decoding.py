@@ -7,6 +7,7 @@ import numpy as np
 
 from vdm_jax.data.video.broken import BrokenVideoError, damaged_picture, no_picture
 from vdm_jax.data.video.complete import RECORDINGS
+from vdm_jax.data.video.headers import READERS
 from vdm_jax.data.video.index import Frames, usual_step
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.packets import Packet, number_packets
@@ -53,20 +54,22 @@ def decode_frames(container, stream, packets: Sequence[Packet], limits: Limits, 
     return Frames(
         packets=numbers,
         pts=mend_timestamps(pts, dts, usual_step(np.sort(stamps), nominal_rate, unit), longest),
-        keys=_keys(frames, packets),
+        keys=_keys(frames, packets, stream.codec_context.codec.canonical_name),
         digests=[frame.digest for frame in frames],
         any_order=stream.codec_context.name == 'h264',
         interlaced=any(frame.is_interlaced for frame in frames),
     )
 
 
-def _keys(frames, packets):
-    """The packets at which decoding may begin as the decoder says; as the container does where that one says nothing.
+def _keys(frames, packets, codec):
+    """The packets at which decoding may begin as the decoder says; as the container does where the decoder is one of
+    those that say it of no frame, or of the first alone.
 
     What is read from one is held against the digests, so that a wrong one costs time alone.
     """
     keys = [frame.packet for frame in frames if frame.is_key]
-    keys = keys or [frame.packet for frame in frames if packets[frame.packet].is_key]
+    if len(keys) < 2 and codec not in READERS:
+        keys = [frame.packet for frame in frames if packets[frame.packet].is_key]
     return sorted({0, *keys})
 
 

@@ -57,12 +57,19 @@ def folder() -> str:
     return os.path.join(home, 'vdm_jax', 'indexes')
 
 
+def _library_versions():
+    """Of what decodes; None without PyAV, which animated pictures do not need."""
+    try:
+        import av
+    except ImportError:
+        return None
+    return av.library_versions
+
+
 def _place(path):
     """Where the index of a file is kept."""
-    import av
-
     about = os.stat(path)
-    known = hashlib.sha256(repr((VERSION, av.library_versions, about.st_size, about.st_mtime_ns)).encode())
+    known = hashlib.sha256(repr((VERSION, _library_versions(), about.st_size, about.st_mtime_ns)).encode())
     with open(path, 'rb') as file:
         known.update(file.read(ENDS))
         if about.st_size > ENDS:

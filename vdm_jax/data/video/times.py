@@ -22,10 +22,16 @@ def mend_timestamps(
     step = max(int(step), 1)
     known = dts if None in pts and None not in dts else pts
     times = np.array(_fill_gaps(known, step) if None in known else known, np.int64)
-    order = np.argsort(times, kind='stable')
-    if np.abs(order - np.arange(len(times))).max() <= REORDER_LIMIT:
-        times = times[order]
+    if _is_order_of_coding(times):
+        times = np.sort(times)
     return _spread_ties(_close_jumps(times, step, longest), step)
+
+
+def _is_order_of_coding(times):
+    """Whether times that fall are those of frames in another order, and not of a clock that began anew."""
+    order = np.argsort(times, kind='stable')
+    is_local = np.abs(order - np.arange(len(times))).max() <= REORDER_LIMIT
+    return is_local and 4 * np.count_nonzero(np.diff(times[order]) == 0) < len(times)
 
 
 def _fill_gaps(stamps, step):

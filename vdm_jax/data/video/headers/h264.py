@@ -38,6 +38,7 @@ class Reader:
             raise ValueError('not one sequence parameter set')
         (self._sequence,) = sequences
         self._counts = OrderCount(self._sequence.order_bits or 1)
+        self._frame_num = 0  # of the last picture that others lean on
         self.reorders = self._sequence.order_bits > 0
         self.may_be_interlaced = not self._sequence.frames_only
 
@@ -57,12 +58,17 @@ class Reader:
         return picture
 
     def _picture(self, unit):
-        """Of its first slice, section 7.3.3; None for a field."""
+        """Of its first slice, section 7.3.3; None for a field, and where pictures before it are missing."""
         sequence, idr = self._sequence, unit[0] & 31 == IDR
         bits = Bits(unescape(unit)[1:])
         for _ in range(3):  # first macroblock, type, picture parameter set
             bits.golomb()
-        bits.read(2 * sequence.separate_planes + sequence.frame_num_bits)
+        bits.read(2 * sequence.separate_planes)
+        frame_num, is_reference = bits.read(sequence.frame_num_bits), bool(unit[0] & 96)
+        if not idr and frame_num != (self._frame_num + 1) % (1 << sequence.frame_num_bits):
+            return None
+        if is_reference:
+            self._frame_num = frame_num
         if not sequence.frames_only and bits.read(1):
             return None
         if idr:
@@ -70,7 +76,6 @@ class Reader:
             self._counts.begin()
         if not sequence.order_bits:
             return Picture(key=idr)
-        is_reference = bool(unit[0] & 96)
         return Picture(key=idr, order=self._counts.of(bits.read(sequence.order_bits), is_reference))
 
 
