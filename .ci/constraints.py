@@ -1,7 +1,7 @@
-"""Makes .ci/constraints.txt, and with it the table of docs/launch.md and that of vdm_jax/versions.py: make constraints
+"""Makes .ci/constraints.txt, and of it the tables of docs/launch.md and vdm_jax/versions.py: make constraints
 
-For each Python of setup.cfg's classifiers that is here, pip says what it would install of vdm_jax[video,dev] today. For one
-that is not here the old lines stay. Other Pythons have no lines: there pip takes what it finds.
+For each Python of setup.cfg's classifiers that is here, pip says what it would install of vdm_jax[video,dev] today.
+The lines of a Python that is not here stay as they are. Other Pythons have none: there pip takes what it finds.
 """
 
 import configparser
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / '.ci' / 'constraints.txt'
 PAGE, BEGIN, END = ROOT / 'docs' / 'launch.md', '<!-- versions of `make constraints` -->', '<!-- end of versions -->'
 TABLE = ROOT / 'vdm_jax' / 'versions.py'
-HEAD = '# The versions that the tests passed with, made by `make constraints`; `make demo` and `make test` install by them.\n'
+HEAD = '# What the tests passed with; `make demo` and `make test` install by it. Made by `make constraints`.\n'
 # What builds the packages that have no wheel, and what installs all of them, may break a fresh machine as well.
 TOOLS = ('pip', 'setuptools')
 
@@ -77,7 +77,7 @@ def read(text: str, versions: list[str]) -> Pins:
 
 
 def write(pins: Pins, versions: list[str]) -> str:
-    """The text of a constraints file: packages by name, one line for neighbouring Pythons that have the same version."""
+    """The text of a constraints file: packages by name, a line for all Pythons in a row that have the same version."""
     after = lambda python: f'3.{int(python.partition(".")[2]) + 1}'
     lines = []
     for name in sorted(pins):

@@ -340,8 +340,8 @@ def main(argv: list[str] | None = None) -> int:
         leaving(2)
         return 2
     except (Exception, KeyboardInterrupt) as error:
-        versions.warn_of_newer(error)
         leaving(130 if isinstance(error, KeyboardInterrupt) else 1)
+        versions.warn_of_newer(error)
         raise
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import inspect
+import itertools
 import linecache
 import re
 import sys
@@ -57,8 +58,8 @@ def newer_dependencies(error: BaseException | None) -> dict[str, str]:
     """{name: installed version} of the dependencies that are newer than tested and in which the error arose.
 
     A function that was removed or has other arguments than before fails as a TypeError, an AttributeError or an
-    ImportError. It arose in the packages that our code had called when it was raised, or in that whose function a failing
-    line calls: one that is not written in Python, or refuses its arguments, is in no traceback.
+    ImportError. It arose in the packages that our code was calling when it was raised, as the traceback has them, and
+    in those of the call that failed: a function that is not written in Python, or refuses its arguments, has no frame.
     """
     modules = set()
     while error is not None:
@@ -86,7 +87,8 @@ def _numbers(version: str) -> list[int]:
 def _modules(error: Exception) -> Iterator[str]:
     """The modules of the frames below our own innermost one, of what the failing line calls, and of what is missing."""
     steps = list(traceback.walk_tb(error.__traceback__))
-    modules = [frame.f_globals.get('__name__', '') for frame, _ in steps]
+    # A frame of Cython has no globals; its function is called by the module's name too.
+    modules = [frame.f_globals.get('__name__', frame.f_code.co_name) for frame, _ in steps]
     own = [index for index, module in enumerate(modules) if module.partition('.')[0] in OWN]
     yield from modules[own[-1] + 1 if own else 0 :]
     if isinstance(error, ImportError) and error.name:
@@ -98,18 +100,18 @@ def _modules(error: Exception) -> Iterator[str]:
 
 
 def _callees(tb) -> Iterator[str]:
-    """The modules of the objects on the way to the function that the innermost frame was calling: jax, of jax.lax.scan()."""
+    """The modules of the objects on the way to what the innermost frame was calling: of jax.lax.scan() jax, jax.lax."""
     while tb.tb_next:
         tb = tb.tb_next
     code = tb.tb_frame.f_code
-    begin, end, *columns = list(code.co_positions())[tb.tb_lasti // 2]
+    positions = next(itertools.islice(code.co_positions(), max(tb.tb_lasti, 0) // 2, None), None)
     try:
         tree = ast.parse(''.join(linecache.getlines(code.co_filename, tb.tb_frame.f_globals)))
     except SyntaxError:
         return
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and [node.col_offset, node.end_col_offset] == columns:
-            if (node.lineno, node.end_lineno) == (begin, end):
+        if isinstance(node, ast.Call):
+            if (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset) == positions:
                 yield from _owners(node.func, tb.tb_frame.f_globals | tb.tb_frame.f_locals)
 
 
@@ -132,7 +134,7 @@ def _owners(node: ast.expr, names: dict) -> Iterator[str]:
 
 
 def _modules_of(value) -> tuple[str, str]:
-    """Of a module its name; of anything else the modules that it and its class are of (of a jitted function: ours, jax)."""
+    """The name of a module; else the modules of itself and of its class (of a jitted function: our own, and jax's)."""
     if inspect.ismodule(value):
         return value.__name__, ''
     return str(getattr(value, '__module__', '')), type(value).__module__
