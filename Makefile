@@ -9,7 +9,7 @@ DEMO_STEPS ?=
 # The demo fails where the starter weights miss the bar of their protocol.
 DEMO_CHECK ?= --require
 BIN = $(VENV)/bin
-# What the tests passed with (docs/launch.md), so that no new release of a dependency breaks a fresh machine.
+# What the tests passed with (docs/launch.md): every environment but the next is made BY it, so that no new release of a dependency breaks a fresh machine.
 CONSTRAINTS = .ci/constraints.txt
 # The environment that pip fills with the newest releases instead, for `make test-newest` alone; made anew each time.
 NEWEST = .venv-newest
@@ -31,7 +31,14 @@ $(VENV)/ready: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(SETUP) '.[video,dev]'
 	touch $@
 
-$(PARITY)/ready: setup.cfg pyproject.toml
+.PHONY: $(NEWEST)/ready
+$(NEWEST)/ready: BY =
+$(NEWEST)/ready: BUILD_BY =
+$(NEWEST)/ready:
+	rm -rf $(NEWEST)
+	$(SETUP) '.[video,dev]'
+
+$(PARITY)/ready: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(SETUP) '.[parity]'
 	$(@D)/bin/python -m pip install -qq --no-deps timm==$(TIMM)
 	touch $@
@@ -44,7 +51,7 @@ demo: $(VENV)/ready
 
 # The table of docs/plans.md; needs the TPU's compiler, which comes with the extra: pip install '.[tpu]'
 plans: $(VENV)/ready
-	$(BIN)/python -m pip install -qq --editable '.[tpu]'
+	$(BIN)/python -m pip install -qq $(BY) --editable '.[tpu]'
 	$(BIN)/python -m vdm_jax plans --out=docs/plans.md
 
 # The table of docs/baselines.md, from comparisons with the official code, whose checkouts DIT_CHECKOUT, SIT_CHECKOUT and
@@ -57,15 +64,11 @@ parity: $(PARITY)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2
 
+test-newest: $(NEWEST)/ready
+	$(NEWEST)/bin/python -m pytest -n 2
+
 test-all: $(VENV)/ready
 	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 -m 'not gpu'
-
-test-newest: BY =
-test-newest: BUILD_BY =
-test-newest:
-	rm -rf $(NEWEST)
-	$(SETUP) '.[video,dev]'
-	$(NEWEST)/bin/python -m pytest -n 2
 
 # For each Python of setup.cfg that is here; then run the tests on them.
 constraints: $(VENV)/ready
