@@ -21,8 +21,8 @@ TIMM = 1.0.31
 
 .PHONY: demo plans parity test test-all test-newest constraints lint format clean
 
-CHECKED = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")'
-SETUP = $(CHECKED) && $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq $(BY) --upgrade pip \
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")'
+SETUP = $(CHECK_PYTHON) && $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq $(BY) --upgrade pip \
 	&& $(@D)/bin/python -m pip install -qq $(BY) $(BUILD_BY) --editable
 BY = --constraint $(CONSTRAINTS)
 BUILD_BY = --build-constraint $(CONSTRAINTS)

@@ -59,9 +59,9 @@ def resolve(python: str) -> dict[str, str]:
         environment = os.environ | {'PIP_CONSTRAINT': os.devnull}
         subprocess.run([*pip, '--upgrade', 'pip'], check=True, env=environment)
         dry = ['--dry-run', '--ignore-installed', '--report=-', '.[video,dev]', *TOOLS]
-        said = subprocess.run([*pip, *dry], check=True, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    found = [package['metadata'] for package in json.loads(said.stdout)['install']]
-    return {canonicalize_name(each['name']): each['version'] for each in found if each['name'] != 'vdm_jax'}
+        report = subprocess.run([*pip, *dry], check=True, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    packages = [package['metadata'] for package in json.loads(report.stdout)['install']]
+    return {canonicalize_name(each['name']): each['version'] for each in packages if each['name'] != 'vdm_jax'}
 
 
 def read(text: str, versions: list[str]) -> Pins:
@@ -117,19 +117,20 @@ def code_table(text: str, versions: dict[str, str]) -> str:
 def main() -> int:
     """Writes all three. Raises: CalledProcessError where pip finds no versions that fit together."""
     versions = pythons()
-    listed = subprocess.run(['bash', ROOT / '.ci' / 'pythons'], check=True, stdout=subprocess.PIPE, text=True).stdout
-    here = dict(line.split(maxsplit=1) for line in listed.splitlines())
+    listing = subprocess.run(['bash', ROOT / '.ci' / 'pythons'], check=True, stdout=subprocess.PIPE, text=True).stdout
+    here = dict(line.split(maxsplit=1) for line in listing.splitlines())
     old = read(CONSTRAINTS.read_text() if CONSTRAINTS.exists() else '', versions)
     pins = {}
     for python in versions:
         if python in here:
-            found = resolve(here[python])
+            resolved = resolve(here[python])
         else:
-            found = {name: on[python] for name, on in old.items() if python in on}
+            resolved = {name: on[python] for name, on in old.items() if python in on}
         print(
-            f'Python {python}: {f"{len(found)} packages" if python in here else "not here, its lines stay"}', flush=True
+            f'Python {python}: {f"{len(resolved)} packages" if python in here else "not here, its lines stay"}',
+            flush=True,
         )
-        for name, version in found.items():
+        for name, version in resolved.items():
             pins.setdefault(name, {})[python] = version
     CONSTRAINTS.write_text(write(pins, versions))
     pages.replace(str(PAGE), BEGIN, END, docs_table(pins, versions))

@@ -30,17 +30,21 @@ PYTHONS = constraints.pythons()
 PINS = constraints.read(TEXT, PYTHONS)
 
 
-def asked(*extras):
+def requirements(*extras):
     """The requirements of setup.cfg and of some of its extras."""
     options = constraints.setup_cfg()
     texts = [options['options']['install_requires'], *(options['options.extras_require'][extra] for extra in extras)]
-    found = [Requirement(line) for text in texts for line in text.splitlines() if line.strip()]
-    return [each for each in found if each.name != 'vdm_jax']
+    items = [Requirement(line) for text in texts for line in text.splitlines() if line.strip()]
+    return [each for each in items if each.name != 'vdm_jax']
 
 
 @pytest.mark.parametrize('python', PYTHONS)
 def test_what_setup_cfg_asks_for_is_pinned_on_every_python(python):
-    wanted = [*asked('video', 'dev', 'curate', 'beam'), *map(Requirement, constraints.TOOLS), Requirement('jaxlib')]
+    wanted = [
+        *requirements('video', 'dev', 'curate', 'beam'),
+        *map(Requirement, constraints.TOOLS),
+        Requirement('jaxlib'),
+    ]
     assert len(wanted) > 25
     for each in wanted:
         assert each.specifier.contains(PINS[canonicalize_name(each.name)][python]), each
@@ -75,8 +79,8 @@ def test_a_python_that_is_not_here_keeps_its_lines(monkeypatch, tmp_path):
         monkeypatch.setattr(constraints, name, copy)
     newer = {name: on[PYTHONS[-1]] for name, on in PINS.items() if PYTHONS[-1] in on} | {'jax': '99.1'}
     monkeypatch.setattr(constraints, 'resolve', lambda python: newer)
-    listed = subprocess.CompletedProcess([], 0, f'3.10 /old\n{PYTHONS[-1]} /new\n')
-    monkeypatch.setattr(constraints.subprocess, 'run', lambda *_, **__: listed)
+    listing = subprocess.CompletedProcess([], 0, f'3.10 /old\n{PYTHONS[-1]} /new\n')
+    monkeypatch.setattr(constraints.subprocess, 'run', lambda *_, **__: listing)
     constraints.main()
     assert constraints.read(constraints.CONSTRAINTS.read_text(), PYTHONS) == PINS | {
         'jax': PINS['jax'] | {PYTHONS[-1]: '99.1'}
@@ -86,10 +90,10 @@ def test_a_python_that_is_not_here_keeps_its_lines(monkeypatch, tmp_path):
 
 
 def test_docs_and_code_say_what_is_pinned():
-    said = pages.between(str(constraints.PAGE), constraints.BEGIN, constraints.END)
-    assert said == constraints.docs_table(PINS, PYTHONS)
+    table = pages.between(str(constraints.PAGE), constraints.BEGIN, constraints.END)
+    assert table == constraints.docs_table(PINS, PYTHONS)
     assert versions.NEWEST_TESTED == constraints.newest(PINS, PYTHONS)
-    assert {each.name for each in asked('video', 'curate', 'beam')} == versions.NEWEST_TESTED.keys()
+    assert {each.name for each in requirements('video', 'curate', 'beam')} == versions.NEWEST_TESTED.keys()
     for python in PYTHONS:
         assert all(
             versions._numbers(PINS[canonicalize_name(name)][python]) <= versions._numbers(newest)
@@ -100,15 +104,15 @@ def test_docs_and_code_say_what_is_pinned():
 def test_what_is_imported_is_what_setup_cfg_asks_for():
     """So an environment without the tools of development runs everything."""
     modules = {'orbax-checkpoint': 'orbax', 'pillow': 'PIL', 'opencv-python-headless': 'cv2'}
-    names = {each.name for each in asked('video', 'curate', 'beam', 'convert')}
+    names = {each.name for each in requirements('video', 'curate', 'beam', 'convert')}
     known = {modules.get(name, name.removesuffix('-headless').replace('-', '_')) for name in names}
     known |= {'vdm_jax', 'data_pipelines', 'experiments', 'scipy'}  # scipy comes with jax
     known |= set(sys.stdlib_module_names)
     files = [file for room in ('vdm_jax', 'data_pipelines', 'experiments') for file in (ROOT / room).rglob('*.py')]
     assert len(files) > 200
-    found = {module.partition('.')[0]: file for file in files for module, _ in imports(file)}
-    assert {'jax', 'av', 'apache_beam'} <= found.keys()
-    assert not {module: file for module, file in found.items() if module not in known}
+    users = {module.partition('.')[0]: file for file in files for module, _ in imports(file)}
+    assert {'jax', 'av', 'apache_beam'} <= users.keys()
+    assert not {module: file for module, file in users.items() if module not in known}
 
 
 FAKE = '''
@@ -142,7 +146,7 @@ def reader(tmp_path, monkeypatch):
     del sys.modules['fake_reader']
 
 
-def owned(code, tmp_path, **names):
+def function_of_ours(code, tmp_path, **names):
     """A function `run` of a file of ours, with that body."""
     file = tmp_path / 'owned.py'
     file.write_text('def run():\n' + ''.join(f'    {line}\n' for line in code.splitlines()))
@@ -153,7 +157,7 @@ def owned(code, tmp_path, **names):
 
 def main_runs(code, tmp_path, monkeypatch, reader):
     """A command that does that; returns its error."""
-    run = owned(code, tmp_path, fake_reader=reader)
+    run = function_of_ours(code, tmp_path, fake_reader=reader)
     monkeypatch.setitem(cli.COMMANDS, 'baselines', (lambda *_: run(), ('--out',)))
     with pytest.raises(Exception) as caught:  # noqa: B017, the traceback is Python's own
         cli.main(['baselines'])
@@ -182,9 +186,9 @@ FAILS_ELSEWHERE = {
 @pytest.mark.parametrize('code', FAILS_INSIDE.values(), ids=FAILS_INSIDE)
 def test_a_newer_dependency_that_fails_is_named_once_before_the_traceback(code, reader, tmp_path, capsys, monkeypatch):
     main_runs(code, tmp_path, monkeypatch, reader)
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1
-    assert 'vdm_fake 2.1 (tested up to 2.0.5)' in said and "pip install 'vdm_fake<=2.0.5'" in said
+    printed = capsys.readouterr().err
+    assert printed.count('\n') == 1
+    assert 'vdm_fake 2.1 (tested up to 2.0.5)' in printed and "pip install 'vdm_fake<=2.0.5'" in printed
 
 
 @pytest.mark.parametrize('code', FAILS_ELSEWHERE.values(), ids=FAILS_ELSEWHERE)
@@ -196,7 +200,7 @@ def test_a_newer_dependency_that_does_not_fail_is_not_named(code, reader, tmp_pa
 @pytest.mark.parametrize('tested', ['2.1', '2.1.1', '2.10', '10'])
 def test_a_dependency_as_old_as_tested_is_not_named(tested, reader, tmp_path, monkeypatch):
     monkeypatch.setitem(versions.NEWEST_TESTED, 'vdm_fake', tested)
-    run = owned("fake_reader.read('a')", tmp_path, fake_reader=reader)
+    run = function_of_ours("fake_reader.read('a')", tmp_path, fake_reader=reader)
     with pytest.raises(TypeError) as caught:
         run()
     assert versions.newer_dependencies(caught.value) == {}
@@ -208,9 +212,9 @@ def test_functions_that_are_not_of_python_are_found_out(name, tmp_path, monkeypa
     jax, av = pytest.importorskip('jax'), pytest.importorskip('av')
     monkeypatch.setitem(versions.NEWEST_TESTED, name, '0.0.1')
     code = {'av': "av.open('a', no_such_argument=1)", 'jax': 'step(1, 2)'}[name]
-    step = jax.jit(owned('pass', tmp_path))
+    step = jax.jit(function_of_ours('pass', tmp_path))
     with pytest.raises(TypeError) as caught:
-        owned(code, tmp_path, av=av, step=step)()
+        function_of_ours(code, tmp_path, av=av, step=step)()
     assert versions.newer_dependencies(caught.value).keys() == {name}
 
 
