@@ -9,23 +9,36 @@ DEMO_STEPS ?=
 # The demo fails where the starter weights miss the bar of their protocol.
 DEMO_CHECK ?= --require
 BIN = $(VENV)/bin
+# What the tests passed with (docs/launch.md): every environment but the next is made BY it, so that no new release of a dependency breaks a fresh machine.
+CONSTRAINTS = .ci/constraints.txt
+# The environment that pip fills with the newest releases instead, for `make test-newest` alone; made anew each time.
+NEWEST = .venv-newest
 # The environment that has PyTorch, diffusers and what the official code imports, for `make parity` alone.
 PARITY ?= .venv-parity
 # What DiT, SiT and Latte take their patches and MLPs from. Its torchvision is not asked for (tests/parity/official.py does
 # without): builds of it and of torch that do not belong together break diffusers.
 TIMM = 1.0.31
 
-.PHONY: demo plans parity test test-all lint format clean
+.PHONY: demo plans parity test test-all test-newest constraints lint format clean
 
-SETUP = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")' \
-	&& $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq --upgrade pip \
-	&& $(@D)/bin/python -m pip install -qq --editable
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")'
+SETUP = $(CHECK_PYTHON) && $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq $(BY) --upgrade pip \
+	&& $(@D)/bin/python -m pip install -qq $(BY) $(BUILD_BY) --editable
+BY = --constraint $(CONSTRAINTS)
+BUILD_BY = --build-constraint $(CONSTRAINTS)
 
-$(VENV)/ready: setup.cfg pyproject.toml
+$(VENV)/ready: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(SETUP) '.[video,dev]'
 	touch $@
 
-$(PARITY)/ready: setup.cfg pyproject.toml
+.PHONY: $(NEWEST)/ready
+$(NEWEST)/ready: BY =
+$(NEWEST)/ready: BUILD_BY =
+$(NEWEST)/ready:
+	rm -rf $(NEWEST)
+	$(SETUP) '.[video,dev]'
+
+$(PARITY)/ready: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(SETUP) '.[parity]'
 	$(@D)/bin/python -m pip install -qq --no-deps timm==$(TIMM)
 	touch $@
@@ -38,7 +51,7 @@ demo: $(VENV)/ready
 
 # The table of docs/plans.md; needs the TPU's compiler, which comes with the extra: pip install '.[tpu]'
 plans: $(VENV)/ready
-	$(BIN)/python -m pip install -qq --editable '.[tpu]'
+	$(BIN)/python -m pip install -qq $(BY) --editable '.[tpu]'
 	$(BIN)/python -m vdm_jax plans --out=docs/plans.md
 
 # The table of docs/baselines.md, from comparisons with the official code, whose checkouts DIT_CHECKOUT, SIT_CHECKOUT and
@@ -51,8 +64,15 @@ parity: $(PARITY)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2
 
+test-newest: $(NEWEST)/ready
+	$(NEWEST)/bin/python -m pytest -n 2
+
 test-all: $(VENV)/ready
 	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 -m 'not gpu'
+
+# For each Python of setup.cfg that is here; then run the tests on them.
+constraints: $(VENV)/ready
+	$(BIN)/python .ci/constraints.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -61,4 +81,4 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(PARITY) runs build *.egg-info
+	rm -rf $(VENV) $(NEWEST) $(PARITY) runs build *.egg-info

@@ -9,6 +9,7 @@ import os
 import sys
 
 from vdm_jax.errors import UserError
+from vdm_jax.versions import warn_of_newer
 
 COMMANDS = {  # the module of each, imported when it is named: some wake jax, others start at once
     'build': 'build',  # videos with captions, labels or nothing -> a set of records
@@ -56,4 +57,8 @@ def main(arguments=None):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Exception as error:
+        warn_of_newer(error)
+        raise

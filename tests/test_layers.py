@@ -74,11 +74,13 @@ MAY = {
         'registry',
         'run',
         'train',
+        'versions',
     ),
     'origin': ('build', 'checks', 'config', 'parallel', 'pretrained', 'run', 'train'),
     '__main__': ('cli',),
     'errors': (),
     'streams': (),
+    'versions': (),
     '': (),
 }
 STRANGERS = {

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from vdm_jax import places
+from vdm_jax import places, versions
 from vdm_jax.errors import UserError
 from vdm_jax.origin import jax_mesh, origins, restored, run_of, said
 
@@ -341,6 +341,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except (Exception, KeyboardInterrupt) as error:
         leaving(130 if isinstance(error, KeyboardInterrupt) else 1)
+        versions.warn_of_newer(error)
         raise
 
 

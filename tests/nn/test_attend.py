@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.absent import absent
 from tests.models.small import LABEL, SMALL, T, network, video
 from vdm_jax.nn import attend as attend_module
 from vdm_jax.nn.arrange import Full, Grid
 from vdm_jax.nn.attend import BACKENDS, AttentionConfig, attend, cudnn, plain, refusal, splash, suited
 from vdm_jax.nn.remat import rematerialised
-from vdm_jax.parallel.mesh import AXES, BATCH, MeshConfig, make_mesh
+from vdm_jax.parallel.mesh import BATCH, MeshConfig, make_mesh
 
 GRID = Grid(4, 8, 8, images=2)
 MASKS = {
@@ -85,12 +86,6 @@ def test_kernels_run_on_each_devices_part():
         same(both_ways(here, inputs), expected, 2e-5)
 
 
-def on(platform, kind=None):
-    """A mesh of a platform that is not here."""
-    device = jax.sharding.AbstractDevice(device_kind=kind or platform, num_cores=1, platform=platform)
-    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,) * len(AXES), AXES, abstract_device=device))
-
-
 @pytest.mark.parametrize(
     'platform, length, dtype, mask, expected',
     [
@@ -106,7 +101,7 @@ def on(platform, kind=None):
 )
 def test_auto_takes_what_suits_platform_and_shapes(platform, length, dtype, mask, expected):
     q, k, _ = qkv(length, 72, dtype=dtype)
-    with on(platform):
+    with absent(platform):
         assert suited(q, k, mask, AttentionConfig()) == expected
 
 
@@ -114,17 +109,16 @@ def test_a_backend_that_cannot_is_refused_by_name():
     q, k, v = qkv(256)
     with pytest.raises(ValueError, match='cudnn runs on NVIDIA GPUs alone, and this is for cpu'):
         attend(q, k, v, backend='cudnn')
-    with on('cuda'):
+    odd, usual, wide = ([*qkv(256, dim, dtype=jnp.bfloat16)[:2], None] for dim in (12, 64, 160))
+    with absent('cuda'):
         assert 'computes in bfloat16 or float16, not in float32' in refusal('cudnn', q, k, None)
-        q, k, v = qkv(256, 12, dtype=jnp.bfloat16)
-        assert 'multiple of 8' in refusal('cudnn', q, k, None)
-        q, k, v = qkv(256, 160, dtype=jnp.bfloat16)
-        assert 'up to 128' in refusal('cudnn', q, k, None) and suited(q, k, None, AttentionConfig()) == 'xla'
-    with on('cuda', 'NVIDIA H200'):
-        assert refusal('cudnn', q, k, None) is None
-    with on('rocm'):
-        assert suited(*qkv(256, 64, dtype=jnp.bfloat16)[:2], None, AttentionConfig()) == 'xla'
-    with on('tpu'), pytest.raises(ValueError, match='only masks that are the same for all sequences'):
+        assert 'multiple of 8' in refusal('cudnn', *odd)
+        assert 'up to 128' in refusal('cudnn', *wide) and suited(*wide, AttentionConfig()) == 'xla'
+    with absent('cuda', 'NVIDIA H200'):
+        assert refusal('cudnn', *wide) is None
+    with absent('rocm'):
+        assert suited(*usual, AttentionConfig()) == 'xla'
+    with absent('tpu'), pytest.raises(ValueError, match='only masks that are the same for all sequences'):
         attend(q, k, v, np.ones((2, 1, 256, 256), bool), backend='splash')
 
 
@@ -148,18 +142,18 @@ def as_if_on_gpu(monkeypatch):
     for name, answer in (('check_cudnn_version', 91000), ('check_compute_capability', True)):
         monkeypatch.setattr(kernels, name, lambda *_, answer=answer: answer)
     monkeypatch.setattr(kernels, 'check_is_flash_attention', lambda *_, **__: None)
-    with on('cuda'):
-        yield
 
 
 @pytest.mark.parametrize('mask', MASKS)
 def test_cudnn_lowers_to_one_kernel_forth_and_one_back(mask, as_if_on_gpu):
     inputs, mask = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16), MASKS[mask](256)
     loss = lambda *inputs: cudnn(*inputs, mask, (), None).astype(jnp.float32).sum()
-    lowered = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*inputs).lower(lowering_platforms=('cuda',))
+    with absent('cuda'):
+        lowered = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*inputs).lower(lowering_platforms=('cuda',))
+        output = jax.eval_shape(lambda *inputs: cudnn(*inputs, mask, (), None), *inputs)
     found = collections.Counter(re.findall(r'@(__cudnn\$\w+)', lowered.as_text()))
     assert len(found) == 2 and sum(found.values()) == 2 and any(name.endswith('Backward') for name in found)
-    assert jax.eval_shape(lambda *inputs: cudnn(*inputs, mask, (), None), *inputs).shape == inputs[0].shape
+    assert output.shape == inputs[0].shape
 
 
 def primitives(jaxpr):
@@ -174,10 +168,12 @@ def primitives(jaxpr):
 @pytest.mark.parametrize(('policy', 'forth'), [('none', 1), ('attention', 1), ('dots', 1), ('full', 2)])
 def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu):
     """Its logsumexp has to be kept with its output: without it the backward pass runs the kernel anew."""
-    inputs = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16)
+    inputs, scale = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16), jnp.bfloat16(1.5)
     layer = lambda scale, x, index: jnp.sin(attend(x * scale, *inputs[1:], backend='cudnn'))
     call = rematerialised(layer, policy)
     loss = lambda scale: call(scale, inputs[0], 0).astype(jnp.float32).sum()
-    found = collections.Counter(primitives(jax.make_jaxpr(jax.grad(loss))(jnp.bfloat16(1.5)).jaxpr))
+    with absent('cuda'):
+        program = jax.make_jaxpr(jax.grad(loss))(scale)
+    found = collections.Counter(primitives(program.jaxpr))
     kernels = {name: count for name, count in found.items() if name.startswith('dot_product_attention')}
     assert sorted(kernels.values()) == sorted([forth, 1]) and sum('bwd' in name for name in kernels) == 1

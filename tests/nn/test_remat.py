@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.absent import absent
 from tests.models.small import LABEL, SMALL, T, network, video
 from vdm_jax.nn.remat import POLICIES
-from vdm_jax.parallel.mesh import AXES
 
 DEEP = dataclasses.replace(SMALL, depth=4)
 
@@ -52,12 +52,10 @@ def test_accelerators_keep_less_of_what_is_cheap_to_make_anew(mesh):
     """The insides of normalisation and GELU; also where gathered weights have a policy of their own."""
 
     def kept(platform):
-        device = jax.sharding.AbstractDevice(device_kind=platform, num_cores=1, platform=platform)
-        sizes = tuple({axis: mesh.get(axis, 1) for axis in AXES}.values())
-        config = dataclasses.replace(DEEP, scan=True)
-        with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh(sizes, AXES, abstract_device=device)):
-            apply, params = network(config)
-            loss = lambda params: jnp.square(apply(params, video(), T, LABEL, 0)).mean()
+        apply, params = network(dataclasses.replace(DEEP, scan=True))
+        x = video()
+        loss = lambda params: jnp.square(apply(params, x, T, LABEL, 0)).mean()
+        with absent(platform, **mesh):
             leaves = jax.tree.leaves(jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params))
         wide = (2, 2, 4, 16, 4 * 32)  # of a layer's MLP: pairs, videos, frames, tokens, hidden units
         return sum(leaf.shape == wide for leaf in leaves), sum(leaf.size for leaf in leaves)

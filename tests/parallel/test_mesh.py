@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
+from tests.absent import absent
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_ways, make_mesh, platform, slices_of
 
@@ -60,6 +61,5 @@ def test_the_platform_is_that_of_the_mesh_in_context():
     assert platform() == 'cpu'
     with jax.set_mesh(make_mesh(MeshConfig(), jax.devices()[:2])):
         assert platform() == 'cpu'
-    absent = jax.sharding.AbstractDevice(device_kind='TPU v5', num_cores=1, platform='tpu')
-    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((2,), ('data',), abstract_device=absent)):
+    with absent('tpu', 'TPU v5', data=2):
         assert platform() == 'tpu'
