@@ -10,6 +10,8 @@ from vdm_jax.data.video.headers.picture import Picture
 
 READERS = {'h264': h264.Reader, 'hevc': hevc.Reader, 'av1': av1.Reader, 'vp8': vpx.Vp8Reader, 'vp9': vpx.Vp9Reader}
 
+FIELDS = 'mjpeg', 'mjpegb'  # codecs of pictures alone that may have a field in each packet
+
 
 class IntraReader:
     """Codecs that code every picture by itself: a packet is a picture, and a key."""
@@ -26,7 +28,7 @@ def reader_of(codec: str, intra_only: bool, extradata: bytes):
 
     codec: FFmpeg's name of the format, such as 'h264'. intra_only: whether the codec has key pictures alone.
     """
-    if intra_only:
+    if intra_only and codec not in FIELDS:
         return IntraReader()
     if codec not in READERS:
         return None
