@@ -48,3 +48,14 @@ def units(packet: memoryview, length_size: int):
             raise ValueError('a unit is longer than its packet')
         yield packet[at : at + length]
         at += length
+
+
+def parameter_sets(record: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    """(the next `count` parameter sets of a decoder configuration record, where they end); each stands behind its
+    length, of two bytes."""
+    sets = []
+    for _ in range(count):
+        length = int.from_bytes(record[at : at + 2])
+        sets.append(bytes(record[at + 2 : at + 2 + length]))
+        at += 2 + length
+    return sets, at

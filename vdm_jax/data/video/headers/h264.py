@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from vdm_jax.data.video.headers.bits import HEAD, Bits, unescape, units
+from vdm_jax.data.video.headers.bits import HEAD, Bits, parameter_sets, unescape, units
 from vdm_jax.data.video.headers.order import OrderCount
 from vdm_jax.data.video.headers.picture import Picture
 
@@ -83,15 +83,9 @@ def _configuration(extradata):
     """(bytes of a unit's length, the parameter sets)."""
     if extradata[0] != 1:
         raise ValueError('no AVCDecoderConfigurationRecord')
-    sets, at = set(), 5
-    for mask in (31, 255):  # sequence, then picture parameter sets
-        count = extradata[at] & mask
-        at += 1
-        for _ in range(count):
-            length = int.from_bytes(extradata[at : at + 2])
-            sets.add(bytes(extradata[at + 2 : at + 2 + length]))
-            at += 2 + length
-    return (extradata[4] & 3) + 1, sets
+    sequences, at = parameter_sets(extradata, 6, extradata[5] & 31)
+    pictures, _ = parameter_sets(extradata, at + 1, extradata[at])
+    return (extradata[4] & 3) + 1, {*sequences, *pictures}
 
 
 def _sequence(unit):

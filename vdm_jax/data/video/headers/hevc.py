@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from vdm_jax.data.video.headers.bits import HEAD, Bits, unescape, units
+from vdm_jax.data.video.headers.bits import HEAD, Bits, parameter_sets, unescape, units
 from vdm_jax.data.video.headers.order import OrderCount
 from vdm_jax.data.video.headers.picture import Picture
 
@@ -96,13 +96,9 @@ def _configuration(extradata):
     if extradata[0] != 1:
         raise ValueError('no HEVCDecoderConfigurationRecord')
     sets, at = set(), 23
-    for _ in range(extradata[22]):
-        count = int.from_bytes(extradata[at + 1 : at + 3])
-        at += 3
-        for _ in range(count):
-            length = int.from_bytes(extradata[at : at + 2])
-            sets.add(bytes(extradata[at + 2 : at + 2 + length]))
-            at += 2 + length
+    for _ in range(extradata[22]):  # kinds of them
+        more, at = parameter_sets(extradata, at + 3, int.from_bytes(extradata[at + 1 : at + 3]))
+        sets.update(more)
     return (extradata[21] & 3) + 1, sets
 
 
