@@ -13,13 +13,15 @@ from data_pipelines.assemble import store
 from data_pipelines.inputs import INPUTS
 from data_pipelines.listing import Listing
 from data_pipelines.manifest import MANIFEST, read_manifest
-from data_pipelines.recipe import Recipe
+from data_pipelines.recipe import Limits, Recipe
 from vdm_jax import __version__
 from vdm_jax.config import differences
 from vdm_jax.errors import UserError
 
 WORK = 'work'  # the folder in DIR that is there while the build is not finished
 STATE = 'build.json'  # in it
+# Keys of recipes that came later, with what was done before there was a choice.
+LATER_KEYS = {'clips': {'pixel_aspect': 'stored'}, 'limits': {'index_pixels': Limits().index_pixels}}
 PACKAGES = (
     'numpy',
     'av',
@@ -99,7 +101,8 @@ def versions() -> dict[str, str]:
 
 def _compare(out, old, new, items, read):
     what = None
-    if changed := differences(old['recipe'], new['recipe'], 'recipe'):
+    recipe = old['recipe'] | {group: keys | old['recipe'].get(group, {}) for group, keys in LATER_KEYS.items()}
+    if changed := differences(recipe, new['recipe'], 'recipe'):
         key, (before, now) = next(iter(changed.items()))
         what = f'{key} was {before}, now it is {now}'
     elif changed := differences(old['versions'], new['versions'], 'version of'):

@@ -58,6 +58,8 @@ def test_the_order_of_scores_does_not_change_the_bytes():
         {'frames': 0},
         {'fps': 0.0},
         {'fps': float('nan')},
+        {'pixel_aspect': 0.0},
+        {'pixel_aspect': float('inf')},
         {'video': b''},
         {'latents': LATENTS},
         {'video': b'', 'latents': LATENTS.astype(np.int64)},
@@ -108,6 +110,21 @@ def test_a_set_gives_its_records_in_the_order_of_its_table(written):
     np.testing.assert_array_equal(found.column('score/motion'), [np.nan, 0.125, 0.25, 0.375, 0.5])
     assert found.scores == ('motion',)
     assert found.column('key').tolist() == list('01234')
+
+
+def test_records_and_tables_of_before_are_read(written):
+    """They say nothing of pixels, nor do the bytes of records whose pixels were square."""
+    from pyarrow import parquet
+
+    path, records = written
+    assert b'pixel_aspect' not in to_bytes(CLIP)
+    wide = dataclasses.replace(CLIP, pixel_aspect=1.5)
+    same(from_bytes(to_bytes(wide)), wide)
+    table = parquet.read_table(path / TABLE)
+    parquet.write_table(table.drop_columns(['pixel_aspect']), path / TABLE)
+    found = RecordSet(str(path))
+    same(found[3], records[3])
+    np.testing.assert_array_equal(found.column('pixel_aspect'), np.ones(5))
 
 
 def test_the_same_records_make_the_same_files(written, tmp_path_factory):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import pathlib
 
@@ -233,3 +234,14 @@ def test_all_sixteen_real_clips_load_and_none_is_broken():
     spread = batch['video'].astype(float).std((1, 2, 3, 4))
     assert spread.min() > 5
     assert clips.names() == {'broken': [], 'short': ['rotated_90.mov: 3 of 8 frames']}
+
+
+def test_a_run_of_before_goes_on_with_stored_pixels(tmp_path):
+    """Its config says nothing of them; sources of other sources are no exception."""
+    from vdm_jax.train.workdir import read_config
+
+    data = {'source': 'video_folder', 'path': 'videos'}
+    (tmp_path / 'config.json').write_text(json.dumps({'data': {'source': 'mixture', 'sources': [data, data]}}))
+    assert [each['pixel_aspect'] for each in read_config(tmp_path)['data']['sources']] == ['stored'] * 2
+    (tmp_path / 'config.json').write_text(json.dumps({'data': data | {'pixel_aspect': 'square'}}))
+    assert read_config(tmp_path)['data']['pixel_aspect'] == 'square'

@@ -1,5 +1,6 @@
 """Whether a source is still what a set was made of: bytes decide, and times say where to look."""
 
+import json
 import os
 import shutil
 import struct
@@ -166,3 +167,16 @@ def test_pictures_that_changed_at_equal_size_are_seen(tmp_path):
 def test_a_pipe_under_the_name_of_a_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'a.mp4')
     assert len(digest(Item('a.mp4', str(tmp_path / 'a.mp4')))) == 16
+
+
+def test_a_recipe_of_before_is_one_of_stored_pixels(place, capsys):
+    manifest = place / 'set' / 'manifest.json'
+    about, times = json.loads(manifest.read_text()), os.stat(manifest)
+    del about['recipe']['clips']['pixel_aspect'], about['recipe']['limits']['index_pixels']
+    manifest.write_text(json.dumps(about))
+    os.utime(manifest, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert build(place / 'source', place / 'set') == 2
+    assert 'recipe.clips.pixel_aspect was stored, now it is square' in capsys.readouterr().err
+    again = ['build', f'--source={place / "source"}', f'--out={place / "set"}', *RECIPE]
+    assert main([*again, '--recipe.clips.pixel_aspect=stored']) == 0
+    assert 'nothing was done' in capsys.readouterr().out
