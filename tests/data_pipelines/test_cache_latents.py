@@ -317,3 +317,11 @@ next(stream)
 """
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_latents_of_before_are_those_of_stored_pixels():
+    """What they were made with says nothing of pixels."""
+    before = {'clips': '3 ab', 'config.data.frames': 8, 'weights': 'cd'}
+    latent_set.agree('DIR', before, before | {'config.data.pixel_aspect': 'stored'})
+    with pytest.raises(UserError, match='made with config.data.pixel_aspect stored, and this run has square'):
+        latent_set.agree('DIR', before, before | {'config.data.pixel_aspect': 'square'})

@@ -91,6 +91,7 @@ def agree(where: str, there: dict, here: dict) -> None:
     Raises:
       UserError: something is another one `there`; both hashes are named where it is the codec.
     """
+    there = {what: 'stored' for what in here if what.endswith('.pixel_aspect')} | there  # those of before say nothing
     differ = [what for what in {**here, **there} if there.get(what) != here.get(what)]
     if not differ:
         return
