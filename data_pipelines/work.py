@@ -24,6 +24,7 @@ from vdm_jax.data.records import Caption, Record
 from vdm_jax.data.transforms import cover, resize
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
+from vdm_jax.versions import newer_dependencies, warn_of_newer
 
 NEAR = 250  # frames: two clips closer than this are read in one go rather than from a keyframe of their own
 
@@ -80,6 +81,9 @@ def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
     except UserError:
         raise
     except Exception as error:  # whatever a file can provoke in the libraries beneath: the others go on
+        if newer_dependencies(error):  # no fault of the file
+            warn_of_newer(error)
+            raise
         yield Input('broken', *_why_broken(error, recipe), **about)
     else:
         if kept:

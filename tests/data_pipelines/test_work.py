@@ -192,3 +192,16 @@ def test_what_a_library_makes_of_a_file_is_a_reason_too(tmp_path, monkeypatch):
     _, whole = worked(put(tmp_path, encoded(moving(5))))
     assert (whole.fate, whole.reason, whole.detail) == ('broken', 'error', 'RuntimeError: tables turned')
     assert len(whole.sha256) == 64 and whole.bytes > 0
+
+
+def test_a_library_newer_than_tested_that_fails_is_no_fault_of_a_file(tmp_path, monkeypatch, capsys):
+    from vdm_jax import versions
+
+    item = put(tmp_path, encoded(moving(8)))
+    monkeypatch.setattr('data_pipelines.stills.probe', lambda *_: av.open('a.mp4', no_such_option=True))
+    *_, whole = work(item, read_recipe(assignments=PLAIN))
+    assert whole.reason == 'error' and 'TypeError' in whole.detail
+    monkeypatch.setitem(versions.NEWEST_TESTED, 'av', '1.0')
+    with pytest.raises(TypeError):
+        list(work(item, read_recipe(assignments=PLAIN)))
+    assert 'newer than tested: av' in capsys.readouterr().err
