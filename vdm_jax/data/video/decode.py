@@ -155,13 +155,14 @@ def _pictures(video, numbers, deinterlace, most=None):
 def _read_animation(video, numbers, most):
     left = iter(numbers)
     due = next(left, None)
+    if due is None:
+        return
     for number, (picture, _) in enumerate(animation.frames(video.path, video.limits)):
-        if due is None:
-            return
         if most is not None and (most := most - picture.shape[0] * picture.shape[1]) < 0:
             raise BrokenVideoError(f'reading it decodes more than {video.limits.read_pixels} pixels')
         if number == due:
             yield number, picture
             due = next(left, None)
-    if due is not None:
-        raise no_picture(float(video.times[due]))
+            if due is None:
+                return
+    raise no_picture(float(video.times[due]))
