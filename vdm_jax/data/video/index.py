@@ -7,6 +7,7 @@ frame that is read from its middle is held against what that gave.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -87,10 +88,10 @@ class Index:
 
     def key_before(self, frame: int) -> int:
         """The last of `keys` from which a frame can be decoded, by its place among them."""
-        first_frames = self.key_frames
-        return int(np.flatnonzero(first_frames <= frame)[-1]) if (first_frames <= frame).any() else 0
+        earlier = np.flatnonzero(self.key_frames <= frame)
+        return int(earlier[-1]) if len(earlier) else 0
 
-    @property
+    @functools.cached_property
     def key_frames(self) -> np.ndarray:
         """Of each key the number of the frame in its packet, int64 (keys,); one that shows none is never reached."""
         order = np.argsort(self.packets, kind='stable')
