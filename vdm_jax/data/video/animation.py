@@ -4,6 +4,7 @@ FFmpeg's own reader of GIF takes files without control blocks for a single pictu
 """
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 
@@ -16,6 +17,8 @@ from vdm_jax.data.video.limits import Limits
 
 FORMATS = 'GIF', 'WEBP', 'PNG'  # Pillow's names
 CONTAINERS = 'gif', 'webp', 'apng'
+# What Pillow raises for files that are damaged.
+DAMAGE = OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, LookupError, TypeError, struct.error
 USUAL = 100  # milliseconds that browsers show a frame for which is to be shown for
 SHORTEST = 10  # or less
 
@@ -50,8 +53,11 @@ def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]
     except EOFError:
         if not count:
             raise BrokenVideoError('no frame decodes') from None
-    except (OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, Image.DecompressionBombError) as error:
-        is_cut_gif = count and codec_of(head_of(path)) == 'gif' and 'truncated' in str(error)
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        is_at_end = isinstance(error, LookupError) or 'truncated' in str(
+            error
+        )  # Pillow reads on where there is nothing
+        is_cut_gif = count and codec_of(head_of(path)) == 'gif' and is_at_end
         if not is_cut_gif:
             reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
             raise BrokenVideoError(f'frame {count} is damaged: {reason}' if count else reason) from error
