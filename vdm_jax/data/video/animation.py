@@ -18,7 +18,7 @@ from vdm_jax.data.video.limits import Limits
 FORMATS = 'GIF', 'WEBP', 'PNG'  # Pillow's names
 CONTAINERS = 'gif', 'webp', 'apng'
 # What Pillow raises for files that are damaged.
-DAMAGE = OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, LookupError, TypeError, struct.error
+DAMAGE = OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, LookupError, struct.error
 USUAL = 100  # milliseconds that browsers show a frame for which is to be shown for
 SHORTEST = 10  # or less
 
