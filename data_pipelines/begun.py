@@ -47,7 +47,7 @@ def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict, TextIO
     about |= {'ignored_files': dict(listing.ignored), 'unused_columns': list(listing.unused)}
     folder, manifest = os.path.join(out, WORK), os.path.join(out, MANIFEST)
     if os.path.exists(manifest):
-        listed, read = _finished(out, manifest)
+        listed, read = _read_finished(out, manifest)
         finished = about | {'recipe': read_manifest(out)['recipe'], 'listed': listed}
         _compare(out, finished, about, listing.items, read)
         return None
@@ -61,7 +61,7 @@ def begin(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict, TextIO
             return begin(out, listing, recipe)
         if os.path.exists(state):
             there = _read(state, out)
-            _compare(out, there, about, listing.items, _read_so_far(folder, listing.items))
+            _compare(out, there, about, listing.items, _read_parts(folder, listing.items))
             about = there
         else:
             for name in parts.FOLDERS:  # made here alone, so that a worker left over from before makes no new ones
@@ -114,7 +114,7 @@ def _compare(out, old, new, items, read):
         raise UserError(f'--out={out} was begun with something else: {what}; name another directory, or remove it')
 
 
-def _finished(out, manifest):
+def _read_finished(out, manifest):
     """({name: digest} of all inputs, {name: (sha256, when)} of those that were read) of a finished set."""
     from pyarrow import ArrowException, parquet
 
@@ -128,15 +128,15 @@ def _finished(out, manifest):
     return {row['input']: row['listed'] for row in rows}, read
 
 
-def _read_so_far(folder, items):
+def _read_parts(folder, items):
     """{name: (sha256, when)} of the inputs that have a part."""
-    found = {}
+    read = {}
     for item in items:
         path = parts.path_of(folder, item.name)
         part = parts.index(path)
         if part is not None and part['input']['sha256'] is not None:
-            found[item.name] = part['input']['sha256'], os.stat(path).st_mtime
-    return found
+            read[item.name] = part['input']['sha256'], os.stat(path).st_mtime
+    return read
 
 
 def _read(path, out):

@@ -24,9 +24,17 @@ class Walk:
 
     def add(self, packet) -> None:
         """The next packet, not empty."""
-        pts = packet.pts if self._has_pts else None
-        about = pts, packet.dts, packet.duration or 0, mark_of(packet), packet.is_keyframe, packet.is_discard
-        self.packets.append(Packet(*about, packet.is_corrupt))
+        self.packets.append(
+            Packet(
+                pts=packet.pts if self._has_pts else None,
+                dts=packet.dts,
+                duration=packet.duration or 0,
+                mark=mark_of(packet),
+                is_key=packet.is_keyframe,
+                is_discarded=packet.is_discard,
+                is_partial=packet.is_corrupt,
+            )
+        )
         if self._pictures is None:
             return
         try:
