@@ -620,6 +620,23 @@ def test_a_long_last_frame_does_not_make_an_flv_cut_off(tmp_path):
     assert decode.probe(path).frames == 20
 
 
+def test_times_before_zero_in_an_flv_are_no_days(tmp_path):
+    """Writers have no sign to put there; what comes after 0 is read as 24 days later."""
+    path = encode(tmp_path / 'a.flv', coded(20), 'flv')
+    content, at, number = bytearray(path.read_bytes()), 13, 0
+    while at < len(content):
+        size = int.from_bytes(content[at + 1 : at + 4])
+        if content[at] == 9:
+            stamp = int.from_bytes(content[at + 4 : at + 7]) - 300
+            content[at + 4 : at + 8] = (stamp & 0xFFFFFF).to_bytes(3) + (stamp >> 24 & 0x7F).to_bytes(1)
+            number += 1
+        at += 11 + size + 4
+    path.write_bytes(content)
+    video = decode.probe(path)
+    assert number == video.frames == 20 and numbers(check_reads(video)).tolist() == list(range(20))
+    np.testing.assert_allclose(video.times, np.arange(20) * 0.04, atol=1e-6)
+
+
 def test_animations_ask_for_no_more_than_the_limits(tmp_path):
     """A frame that reaches over the canvas is cut at it; many large ones cost no file of a few bytes."""
     from PIL import Image

@@ -3,8 +3,11 @@
 import collections
 import contextlib
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
 from vdm_jax.data.video.container import reasons
+
+TICK = Fraction(1, 1000)  # seconds; any will do, for frames are told apart by their order
 
 
 def deinterlace_frames(frames: Iterable[tuple]) -> Iterator[tuple]:
@@ -27,7 +30,7 @@ def deinterlace_frames(frames: Iterable[tuple]) -> Iterator[tuple]:
                 if graph is not None:
                     graph.push(None)
                 yield from ready()
-                graph = _graph(*kind, frame.time_base)
+                graph = _graph(*kind)
             waiting.append((number, frame))
             graph.push(frame)
             yield from ready()
@@ -36,11 +39,11 @@ def deinterlace_frames(frames: Iterable[tuple]) -> Iterator[tuple]:
         yield from ready()
 
 
-def _graph(width, height, pixel_format, time_base):
+def _graph(width, height, pixel_format):
     import av
 
     graph = av.filter.Graph()
-    source = graph.add_buffer(None, width, height, pixel_format, time_base=time_base)
+    source = graph.add_buffer(None, width, height, pixel_format, time_base=TICK)
     bwdif = graph.add('bwdif', 'mode=send_frame:deint=interlaced')
     graph.link_nodes(source, bwdif, graph.add('buffersink')).configure()
     return graph

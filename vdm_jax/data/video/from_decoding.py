@@ -14,7 +14,9 @@ from vdm_jax.data.video.packets import Packet, number_packets
 from vdm_jax.data.video.picture import digest_of
 from vdm_jax.data.video.times import mend_timestamps
 
-JUMP = 10.0  # seconds; in a recording no frame is shown so long: its clock was set, or something is missing
+# Seconds that no frame is shown, as the ffmpeg program has it.
+RECORDED_JUMP = 10.0  # in a recording: its clock was set, or something is missing
+ANY_JUMP = 108000.0  # in any file: the time is a mistake, such as a negative one of FLV, which has no signs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,10 +52,10 @@ def decode_frames(container, stream, packets: Sequence[Packet], limits: Limits, 
     else:
         pts, dts = [packets[number].pts for number in numbers], [packets[number].dts for number in numbers]
     stamps = [packets[number].stamp for number in numbers if packets[number].stamp is not None]
-    longest = round(JUMP / unit) if container.format.name.startswith(RECORDINGS) else None
+    longest = RECORDED_JUMP if container.format.name.startswith(RECORDINGS) else ANY_JUMP
     return Frames(
         packets=numbers,
-        pts=mend_timestamps(pts, dts, usual_step(np.sort(stamps), nominal_rate, unit), longest),
+        pts=mend_timestamps(pts, dts, usual_step(np.sort(stamps), nominal_rate, unit), round(longest / unit)),
         keys=_keys(frames, packets, stream.codec_context.codec.canonical_name),
         digests=[frame.digest for frame in frames],
         any_order=stream.codec_context.name == 'h264',

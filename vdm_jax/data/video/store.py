@@ -15,7 +15,7 @@ import numpy as np
 from vdm_jax.data.video.index import Index
 from vdm_jax.data.video.picture import Orientation
 
-VERSION = 1  # of what is kept, and of how indexes are made
+VERSION = 2  # of what is kept, and of how indexes are made
 ENDS = 2**16  # bytes of the head and of the tail
 
 
