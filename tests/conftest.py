@@ -1,7 +1,8 @@
 """House rules of every test: broadcasting between ranks must be written out; eight virtual CPU devices.
 
-Most of a test's time is compilation, so programs are compiled with as little optimisation as XLA has, which halves it.
-`make test-all` sets XLA_FLAGS itself and so tests what users run, as do the tests that start a command of their own.
+Most of a test's time is compilation, so programs are compiled with as little optimisation as XLA has, which halves it;
+those of the commands that tests start, too (`one_device.py`). `make test-all` sets XLA_FLAGS itself and so tests what
+users run.
 """
 
 import os

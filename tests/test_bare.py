@@ -1,10 +1,11 @@
 """Model, step, sampler and synthetic benchmark run where the data and config libraries are not installed."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests import one_device
 
 ROOT = Path(__file__).parents[1]
 ABSENT = ('grain', 'tensorflow_datasets', 'array_record', 'av', 'absl', 'ml_collections', 'PIL', 'tensorboardX')
@@ -54,7 +55,7 @@ def test_benchmark_and_sampler_run_without_data_libraries(tmp_path):
     program = PROGRAM.replace('sys.exit(main(sys.argv[1:]))', 'assert main(sys.argv[1:]) == 0') + SAMPLE
     found = subprocess.run(
         [sys.executable, '-c', program, 'benchmark', '--config=experiments/bouncing_balls.py', '--json', *sizes, *rest],
-        cwd=ROOT, capture_output=True, text=True, env=os.environ | {'XDG_CACHE_HOME': str(tmp_path), 'XLA_FLAGS': ''},
+        cwd=ROOT, capture_output=True, text=True, env=one_device.environment(tmp_path),
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     *printed, shape = found.stdout.splitlines()

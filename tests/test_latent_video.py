@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import re
 import socket
@@ -17,6 +16,7 @@ import pytest
 
 from data_pipelines import __main__ as data_pipelines
 from data_pipelines.cache_latents import cache as make
+from tests import one_device
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
 from vdm_jax.data.latent_set import agree
@@ -183,7 +183,7 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
 
 def start(place, out, number=0, count=1, port=0, *more):
     """A process that makes latents, one of `count`."""
-    environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'} | {'XDG_CACHE_HOME': f'{place}/xla'}
+    environment = one_device.environment(f'{place}/xla')
     if count > 1:
         names = 'JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'
         environment |= dict(zip(names, (f'localhost:{port}', str(count), str(number)), strict=True))

@@ -25,7 +25,7 @@ def folder(tmp_path):
 def test_what_hangs_or_kills_its_worker_is_broken_and_the_rest_goes_on(folder):
     names = ['a', 'dies', 'b', 'hangs', 'c', 'killed once', 'd']
     items, done = [Item(name, '', problem='missing: no such file') for name in names], []
-    recipe = read_recipe(assignments=['--recipe.limits.time=3'])
+    recipe = read_recipe(assignments=['--recipe.limits.time=8'])
     pool.run(items, recipe, folder, 2, done.append, faults.sometimes)
     assert sorted(item.name for item in done) == sorted(names)
     found = {name: parts.index(parts.path_of(folder, name))['input'] for name in names}
@@ -37,7 +37,7 @@ def test_what_hangs_or_kills_its_worker_is_broken_and_the_rest_goes_on(folder):
     }
     assert {whole['fate'] for whole in found.values()} == {'broken'}
     assert found['dies']['detail'] == 'its worker died twice, with exit code -11'
-    assert found['hangs']['detail'] == 'more than recipe.limits.time=3 seconds of work'
+    assert found['hangs']['detail'] == 'more than recipe.limits.time=8 seconds of work'
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='limits of memory hold on Linux')

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import one_device
+
 ROOT = Path(__file__).parents[2]
 SMALL = (
     '--config.train.steps=80', '--config.train.batch_size=4', '--config.train.checkpoint_every=20',
@@ -27,8 +29,7 @@ def command(name, *options):
 @pytest.fixture(scope='module')
 def environment(tmp_path_factory):
     """One process sees one device; the compilation cache is this test's own."""
-    cache = tmp_path_factory.mktemp('cache')
-    return {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'} | {'XDG_CACHE_HOME': str(cache)}
+    return one_device.environment(tmp_path_factory.mktemp('cache'))
 
 
 def train(workdir, environment, **kwargs):

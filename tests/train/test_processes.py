@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import one_device
 from tests.train.one_of_several import noting
 from vdm_jax import cli
 from vdm_jax.build import read_experiment
@@ -52,10 +53,9 @@ class Processes:
         self.seen = [place / f'seen_{len(list(place.glob("seen_*")))}_{i}' for i in range(count)]
         self._all = []
         for i, seen in enumerate(self.seen):
-            environment = os.environ | {
+            environment = one_device.environment(place / 'cache') | {
                 'JAX_COORDINATOR_ADDRESS': f'localhost:{port}', 'JAX_NUM_PROCESSES': str(count),
-                'JAX_PROCESS_ID': str(i), 'XDG_CACHE_HOME': str(place / 'cache'),
-                'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('device_count=8', 'device_count=1'),
+                'JAX_PROCESS_ID': str(i),
             }  # fmt: skip
             environment |= (told or {}).get(i, {})
             command = [sys.executable, '-m', 'tests.train.one_of_several', seen, str(seconds), *argv]
