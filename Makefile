@@ -9,6 +9,8 @@ DEMO_STEPS ?=
 # The demo fails where the starter weights miss the bar of their protocol.
 DEMO_CHECK ?= --require
 BIN = $(VENV)/bin
+# Two processes; the tests of a file are run by one of them, so that what they share is made and compiled once.
+PARALLEL = -n 2 --dist loadfile
 # What the tests passed with (docs/launch.md): every environment but the next is made BY it, so that no new release of a dependency breaks a fresh machine.
 CONSTRAINTS = .ci/constraints.txt
 # The environment that pip fills with the newest releases instead, for `make test-newest` alone; made anew each time.
@@ -62,13 +64,13 @@ parity: $(PARITY)/ready
 	$(PARITY)/bin/python -m tests.parity.table $(PARITY)/measured --out=docs/baselines.md
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-newest: $(NEWEST)/ready
-	$(NEWEST)/bin/python -m pytest -n 2
+	$(NEWEST)/bin/python -m pytest $(PARALLEL)
 
 test-all: $(VENV)/ready
-	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -n 2 -m 'not gpu'
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest $(PARALLEL) -m 'not gpu'
 
 # For each Python of setup.cfg that is here; then run the tests on them.
 constraints: $(VENV)/ready
