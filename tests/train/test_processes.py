@@ -37,7 +37,7 @@ SMALL = [
         'optim.learning_rate=1e-4', 'ema.decays=0.9',
     )
 ]  # fmt: skip
-ENDURANCE = 600  # seconds after which a process that should have ended is killed
+ENDURANCE = 240  # seconds after which a process that should have ended is killed
 
 
 class Processes:

@@ -637,6 +637,21 @@ def test_times_before_zero_in_an_flv_are_no_days(tmp_path):
     np.testing.assert_allclose(video.times, np.arange(20) * 0.04, atol=1e-6)
 
 
+@pytest.mark.parametrize(('suffix', 'hours', 'seconds'), [('mkv', 40, 0.8), ('mp4', 40, 0.8), ('mov', 20, 72000.8)])
+def test_a_time_days_later_is_a_mistake(tmp_path, suffix, hours, seconds):
+    """Hours later it is not: pictures of a day may be a video."""
+    path = encode(tmp_path / f'a.{suffix}', coded(20), bf='0')
+
+    def delay(number, packet):
+        if number >= 10:
+            packet.pts += round(hours * 3600 / packet.time_base)
+            packet.dts = packet.pts
+
+    video = decode.probe(files.remux(path, tmp_path / f'b.{suffix}', delay))
+    assert video.seconds == pytest.approx(seconds, abs=0.01)
+    assert numbers(check_reads(video)).tolist() == list(range(20)) and (np.diff(video.times) > 0).all()
+
+
 def test_animations_ask_for_no_more_than_the_limits(tmp_path):
     """A frame that reaches over the canvas is cut at it; many large ones cost no file of a few bytes."""
     from PIL import Image
@@ -761,7 +776,7 @@ def test_every_command_has_the_same_verdict(tmp_path, capsys):
 
 
 def test_times_rise_whatever_the_file_says():
-    check = lambda *arguments: mend_timestamps(*arguments).tolist()
+    check = lambda *arguments: mend_timestamps(*arguments, longest=1000).tolist()
     assert check([0, 10, 20], [0, 0, 0], 10) == [0, 10, 20]
     assert check([0, 30, 10, 20], [0] * 4, 10) == [0, 10, 20, 30]  # those of coding
     assert check([0, 10, 10, 30], [0] * 4, 10) == [0, 10, 20, 30]  # one comes twice
@@ -769,7 +784,7 @@ def test_times_rise_whatever_the_file_says():
     assert check([None] * 3, [None] * 3, 10) == [0, 10, 20]
     assert check([None, 5, None, 25, None], [None] * 5, 10) == [-5, 5, 15, 25, 35]
     assert check([*range(0, 400, 10)] * 2, [0] * 80, 10) == [*range(0, 400, 10), *range(400, 800, 10)]  # it began anew
-    assert mend_timestamps([0, 10, 5000, 5010], [0] * 4, 10, 1000).tolist() == [0, 10, 20, 30]  # a clock that was set
+    assert check([0, 10, 5000, 5010], [0] * 4, 10) == [0, 10, 20, 30]  # a clock that was set
     assert check([*range(0, 100, 10)] * 2, [0] * 20, 10) == [*range(0, 200, 10)]  # two short recordings
     assert check([7] * 5, [0] * 5, 1) == [7, 8, 9, 10, 11]
 

@@ -54,9 +54,8 @@ def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]
         if not count:
             raise BrokenVideoError('no frame decodes') from None
     except (*DAMAGE, Image.DecompressionBombError) as error:
-        is_at_end = isinstance(error, LookupError) or 'truncated' in str(
-            error
-        )  # Pillow reads on where there is nothing
+        # Pillow reads on where there is nothing.
+        is_at_end = isinstance(error, LookupError) or 'truncated' in str(error)
         is_cut_gif = count and codec_of(head_of(path)) == 'gif' and is_at_end
         if not is_cut_gif:
             reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__

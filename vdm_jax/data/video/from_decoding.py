@@ -12,11 +12,7 @@ from vdm_jax.data.video.index import Frames, usual_step
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.packets import Packet, number_packets
 from vdm_jax.data.video.picture import digest_of
-from vdm_jax.data.video.times import mend_timestamps
-
-# Seconds that no frame is shown, as the ffmpeg program has it.
-RECORDED_JUMP = 10.0  # in a recording: its clock was set, or something is missing
-ANY_JUMP = 108000.0  # in any file: the time is a mistake, such as a negative one of FLV, which has no signs
+from vdm_jax.data.video.times import ANY_JUMP, RECORDED_JUMP, mend_timestamps
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import numpy as np
 from vdm_jax.data.video.headers import Picture, reader_of
 from vdm_jax.data.video.index import Frames
 from vdm_jax.data.video.packets import Packet, mark_of
+from vdm_jax.data.video.times import ANY_JUMP
 
 CONTAINERS = 'mov', 'matroska'  # whose times are those at which frames are shown
 
@@ -16,6 +17,7 @@ class Walk:
         context = stream.codec_context
         codec = context.codec
         self.packets: list[Packet] = []
+        self._longest = ANY_JUMP / float(stream.time_base)  # ticks that a frame may be shown
         self._pictures: list[Picture] | None = None
         self._has_pts = container.format.name != 'avi'  # which stores none; FFmpeg guesses
         if container.format.name.startswith(CONTAINERS):
@@ -58,7 +60,10 @@ class Walk:
             return False
         stamps = np.array([packet.pts for packet in packets])
         coded = sorted(range(len(packets)), key=lambda k: pictures[k].order or (0, k))
-        if coded[0] != 0 or (np.diff(stamps[coded]) <= 0).any():  # what is shown before the first key may lean on more
+        if coded[0] != 0:  # what is shown before the first key may lean on more
+            return False
+        steps = np.diff(stamps[coded])
+        if (steps <= 0).any() or (steps > self._longest).any():
             return False
         if self._reader.reorders and (np.array(coded) - np.arange(len(coded))).max() > reorder_depth:
             return False

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 REORDER_LIMIT = 16  # frames; by no more do decoders show one later than others that were coded after it
+# Seconds that no frame is shown, as the ffmpeg program has it.
+RECORDED_JUMP = 10.0  # in a recording: its clock was set, or something is missing
+ANY_JUMP = 108000.0  # in any file: the time is a mistake, such as a negative one of FLV, which has no signs
 
 
-def mend_timestamps(
-    pts: Sequence[int | None], dts: Sequence[int | None], step: int, longest: int | None = None
-) -> np.ndarray:
+def mend_timestamps(pts: Sequence[int | None], dts: Sequence[int | None], step: int, longest: int) -> np.ndarray:
     """A timestamp for each frame, int64 (frames,), each larger than the one before.
 
     They are as the file has them where these rise. Times that stand for the order of coding are sorted; a time that
@@ -49,7 +50,7 @@ def _fill_gaps(stamps, step):
 
 def _close_jumps(times, step, longest):
     steps = np.diff(times)
-    jumps = steps < 0 if longest is None else (steps < 0) | (steps > longest)
+    jumps = (steps < 0) | (steps > longest)
     return times[0] + np.concatenate([[0], np.cumsum(np.where(jumps, step, steps))])
 
 
