@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from vdm_jax import cli
+from vdm_jax import origin
 from vdm_jax.build import read_experiment
 from vdm_jax.config import differences
 from vdm_jax.pretrained import weights
@@ -20,9 +20,9 @@ def test_the_starter_weights_are_those_of_the_experiment_file():
     about = weights.about(STARTER)
     resolved = Run(read_experiment(str(ROOT / 'experiments' / 'bouncing_balls.py'))).resolved
     assert {
-        key for key in differences(cli.run_of(about['config'], []).resolved, resolved) if not key.startswith(FREE)
+        key for key in differences(origin.run_of(about['config'], []).resolved, resolved) if not key.startswith(FREE)
     } == set()
-    run = cli.run_of(about['config'], [])
+    run = origin.run_of(about['config'], [])
     with jax.set_mesh(run.mesh):
         params = weights.load(STARTER, run.abstract.params)
     assert jax.tree.structure(params) == jax.tree.structure(run.abstract.params)

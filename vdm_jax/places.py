@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from vdm_jax.errors import UserError
+from vdm_jax.files import is_local
 
 PAGE = {'metavar': 'FILE', 'help': 'Markdown page to write the table into as well, between its marks'}
 OUT = {
@@ -24,7 +25,7 @@ def check(name: str, args) -> None:
     Raises:
       UserError: they cannot; names the option.
     """
-    from vdm_jax.train.mirror import check_store, is_local
+    from vdm_jax.train.mirror import check_store
 
     if name in UNDER:
         args.out = args.out or f'{args.workdir or "."}/{UNDER[name]}'

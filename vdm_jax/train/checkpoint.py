@@ -16,10 +16,11 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from vdm_jax.errors import UserError
+from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train import manifest
-from vdm_jax.train.mirror import copy_below, is_local
+from vdm_jax.train.mirror import copy_below
 from vdm_jax.train.state import TrainState
 
 NATIVE = ('gs://',)  # stores that Orbax writes by itself; it would rename in others, which go through a local copy

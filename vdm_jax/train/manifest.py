@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 from etils import epath
 
-from vdm_jax.train.mirror import files_below, is_local
+from vdm_jax.files import is_local
+from vdm_jax.train.mirror import files_below
 
 NAME = re.compile(r'manifest_(\d+)_of_(\d+)\.json')
 MARKERS = ('vdm_jax_committed', 'commit_success.txt')  # of whole directories, which come and go as they are copied

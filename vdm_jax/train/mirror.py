@@ -6,11 +6,7 @@ import tempfile
 from etils import epath
 
 from vdm_jax.errors import UserError
-
-
-def is_local(path) -> bool:
-    """Whether a path is on this machine's file system, rather than gs://… or another store."""
-    return '://' not in str(path)
+from vdm_jax.files import is_local
 
 
 def check_store(option: str, place: str) -> None:

@@ -13,7 +13,7 @@ from etils import epath
 
 from vdm_jax.config import differences
 from vdm_jax.errors import UserError
-from vdm_jax.train.mirror import is_local
+from vdm_jax.files import is_local
 
 PACKAGES = (
     'jax',

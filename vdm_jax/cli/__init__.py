@@ -1,0 +1,140 @@
+"""The command line: one table, one line a command.
+
+Exit codes: 0 done, 2 the user's mistake, 3 stopped by a signal after saving, 1 anything else.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from pathlib import Path
+
+from vdm_jax import places, versions
+from vdm_jax.cli.evaluate import evaluate
+from vdm_jax.cli.options import OPTIONS
+from vdm_jax.cli.plan import baselines, plan, plans
+from vdm_jax.cli.runs import benchmark, inspect, train
+from vdm_jax.cli.sample import sample
+from vdm_jax.cli.weights import convert, export
+from vdm_jax.errors import UserError
+
+ORIGIN = ('--workdir', '--weights')
+TEXTS = ('--prompt', '--negative')
+SAMPLER = ('--steps', '--guidance', '--step', '--ema')
+
+COMMANDS = {
+    'train': (train, ('--config', '--workdir')),
+    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', *TEXTS, '--scalars', '--seed', '--out')),
+    'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
+    'export': (export, ('--workdir', '--step', '--ema', '--out')),
+    'convert': (
+        convert,
+        ('--source', '--checkpoint', '--out', '--config', '--entry', '--heads', '--allow-missing'),
+    ),
+    'inspect': (inspect, ('--workdir', '--config', '--step', '--json')),
+    'benchmark': (benchmark, ('--config', '--steps', '--json')),
+    'plan': (plan, ('--config', '--topology', '--slices', '--search', '--json')),
+    'plans': (plans, ('--out',)),
+    'baselines': (baselines, ('--out', '--json')),
+}
+
+NEEDED = {
+    'train': ('--workdir',),
+    'export': ('--workdir', '--out'),
+    'convert': ('--source', '--checkpoint', '--out'),
+    'benchmark': ('--config',),
+    'plan': ('--config',),
+}
+
+ON_SEVERAL = ('train', 'sample', 'evaluate')  # processes, each of which is given the same command
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code. A UserError is printed as one line."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        if not argv or argv[0] in ('-h', '--help', 'help'):
+            print(usage())
+            return 0
+        name, rest = argv[0], argv[1:]
+        if name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, 1)
+            hint = f'did you mean {near[0]!r}? ' if near else ''
+            raise UserError(f'unknown command {name!r}; {hint}commands: {", ".join(COMMANDS)}')
+        run, options = COMMANDS[name]
+        parser = Parser(prog=f'python -m vdm_jax {name}', description=run.__doc__, allow_abbrev=False)
+        options = (*options, '--distributed') if name in ON_SEVERAL else options
+        known = OPTIONS | {'--out': places.OUT.get(name)}
+        for option in options:
+            parser.add_argument(option, **known[option])
+        args, unknown = parser.parse_known_args(rest)
+        for option in NEEDED.get(name, ()):
+            if not getattr(args, option.strip('-')):
+                raise UserError(f'{name}: {option}={known[option]["metavar"]} is missing')
+        assignments = [item for item in unknown if item.startswith('--config.')]
+        if strange := [item for item in unknown if item not in assignments]:
+            raise UserError(
+                f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
+            )
+        if assignments and not {'--config', '--workdir'} & {*options}:
+            raise UserError(f'{name}: takes no {assignments[0]}')
+        places.check(name, args)
+        prepare()
+        if name in ON_SEVERAL:
+            from vdm_jax.parallel import processes
+
+            processes.start(args.distributed)
+        code = run(args, assignments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads it has seen enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except UserError as error:
+        print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
+        leaving(2)
+        return 2
+    except (Exception, KeyboardInterrupt) as error:
+        leaving(130 if isinstance(error, KeyboardInterrupt) else 1)
+        versions.warn_of_newer(error)
+        raise
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are UserErrors."""
+
+    def error(self, message):
+        raise UserError(f'{self.prog}: {message}')
+
+
+def usage() -> str:
+    """The commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f'  {name:{width}}  {run.__doc__}' for name, (run, _) in COMMANDS.items()]
+    return '\n'.join(['usage: python -m vdm_jax COMMAND …   (COMMAND --help for its options)', '', *lines])
+
+
+def prepare() -> None:
+    """Memory, persistent compilation cache and quiet logs, before jax wakes and anything compiles."""
+    import logging
+
+    import jax
+
+    from vdm_jax.parallel.host import computes_on_cpu, keep_freed_memory
+
+    if computes_on_cpu():
+        keep_freed_memory()
+    logging.getLogger('absl').setLevel(logging.ERROR)
+    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update('jax_compilation_cache_dir', str(Path(cache) / 'vdm_jax' / 'xla'))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def leaving(code: int) -> None:
+    """Tells the other processes, where there are some, that this one ends with an error."""
+    if 'jax' in sys.modules:
+        from vdm_jax.parallel import processes
+
+        processes.failed(code)

@@ -1,0 +1,38 @@
+"""Every option of the command line, once."""
+
+OPTIONS = {
+    '--config': {
+        'metavar': 'FILE[:ARGS]',
+        'help': 'experiment file; change keys with --config.a.b=v',
+    },
+    '--workdir': {'metavar': 'DIR', 'help': 'run directory, local or gs://…'},
+    '--source': {'metavar': 'NAME', 'help': 'whose weights: dit, sit, latte, latte_t2v, sd_vae (docs/baselines.md)'},
+    '--checkpoint': {'metavar': 'FILE', 'help': 'safetensors, a directory of diffusers, or .pt with the extra convert'},
+    '--entry': {'metavar': 'NAME', 'help': "which network of a trainer's .pt: ema, taken where there is one, or model"},
+    '--heads': {'type': int, 'help': 'of attention, where the sizes are none of the published ones'},
+    '--allow-missing': {'action': 'store_true', 'help': 'let what is missing or of another shape start fresh'},
+    '--weights': {'metavar': 'FILE', 'help': 'weights that export wrote, instead of a run or beside it'},
+    '--num': {'type': int, 'default': 16, 'help': 'how many videos (16)'},
+    '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},
+    '--guidance': {'type': float, 'help': 'classifier-free guidance, 1 = none'},
+    '--label': {'type': int, 'help': 'class of every video; all in turn where not given'},
+    '--prompt': {'action': 'append', 'metavar': 'TEXT', 'help': 'what is to be seen; may be given several times'},
+    '--negative': {'metavar': 'TEXT', 'help': 'what is not to be seen, where there is guidance'},
+    '--scalars': {
+        'metavar': 'NAME=VALUE,…',
+        'help': 'numbers that the network is told, such as fps=8; unknown where not given',
+    },
+    '--seed': {'type': int, 'default': 0, 'help': 'seed of the noise (0)'},
+    '--step': {'type': int, 'help': 'checkpoint; the newest where not given'},
+    '--ema': {'type': float, 'help': 'decay of the average to take; the first of the config where not given'},
+    '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
+    '--topology': {'metavar': 'NAME', 'help': "machine, v5p:4x4x4 or cpu:8; the experiment's own where not given"},
+    '--slices': {'type': int, 'default': 1, 'help': 'how many of them, joined by the slower network (1)'},
+    '--search': {
+        'action': 'store_true',
+        'help': 'look for the mesh and rematerialisation that fit, 6 compiles at most',
+    },
+    '--json': {'action': 'store_true', 'help': 'print JSON'},
+    '--distributed': {'action': 'store_true', 'help': 'one of several processes: jax finds out which (docs/launch.md)'},
+    '--require': {'action': 'store_true', 'help': 'exit with 1 if the protocol has a bar and the run misses it'},
+}

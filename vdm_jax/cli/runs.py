@@ -1,0 +1,67 @@
+"""Commands on runs: train, inspect, benchmark."""
+
+import json
+
+from vdm_jax.errors import UserError
+from vdm_jax.origin import run_of, said
+
+
+def train(args, assignments):
+    """train an experiment in a run directory, or go on with the one that is there"""
+    from vdm_jax.parallel import processes, stop
+    from vdm_jax.run import Run
+    from vdm_jax.train import loop
+    from vdm_jax.train.alike import check_alike
+
+    with stop.asked() as asked:
+        run = processes.together(lambda: Run(asked_experiment(args, assignments)))
+        check_alike(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
+        processes.together(run.check)
+        return 0 if loop.train(run, args.workdir, asked) else 3
+
+
+def asked_experiment(args, assignments):
+    """That of --config, or where it is not given that of the run directory."""
+    from vdm_jax.build import experiment_from, read_experiment
+    from vdm_jax.config import override
+    from vdm_jax.train.workdir import read_config
+
+    if args.config:
+        return read_experiment(args.config, assignments)
+    return experiment_from(override(read_config(args.workdir), assignments))
+
+
+def inspect(args, assignments):
+    """what a run directory, or an experiment's network, is: checkpoints, fingerprints, data position, sizes"""
+    from vdm_jax.build import read_experiment
+    from vdm_jax.run import Run
+    from vdm_jax.train.inspect import inspect_network, inspect_run, table
+    from vdm_jax.train.workdir import read_config
+
+    if args.config and (args.workdir or args.step is not None):
+        raise UserError('inspect: --config=FILE is of no run; leave it out, or --workdir and --step')
+    if args.config:
+        found = inspect_network(Run(read_experiment(args.config, assignments)))
+    elif args.workdir:
+        found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
+    else:
+        raise UserError('inspect: say what: --workdir=DIR, or --config=FILE')
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    if 'mistake' in found:
+        raise UserError(found['mistake'])
+    return 0
+
+
+def benchmark(args, assignments):
+    """measure step time, model FLOP/s, waiting for data, checkpoint stall and compilation"""
+    from vdm_jax.benchmark import measure, table
+    from vdm_jax.build import read_experiment
+    from vdm_jax.run import Run
+
+    if args.steps is not None and args.steps < 1:
+        raise UserError(f'--steps={args.steps}: want 1 or more')
+    run = Run(read_experiment(args.config, assignments))
+    run.check()
+    found = measure(run, args.steps)
+    print(json.dumps(found, indent=2) if args.json else table(found))
+    return 0

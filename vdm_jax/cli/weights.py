@@ -1,0 +1,24 @@
+"""Commands on weights: export ours, convert those of others."""
+
+from vdm_jax.origin import restored
+
+
+def export(args, assignments):
+    """write a run's averaged weights and its config into one safetensors file"""
+    from vdm_jax.pretrained import weights
+
+    run, params, about = restored({'workdir': args.workdir}, args, assignments)
+    size = weights.save(args.out, params, about | {'config': run.resolved})
+    print(f'{args.out}: step {about["step"]}, {size / 1e6:.2f} MB')
+    return 0
+
+
+def convert(args, assignments):
+    """turn other people's weights into a run directory, which sample, evaluate and train take up"""
+    from vdm_jax import convert
+
+    opened = convert.load(args)
+    print(opened.report)
+    run = convert.convert(opened, args.out, args.config, assignments)
+    print(f'{args.out}: step 0 of {type(run.model).__name__}, {args.source}')
+    return 0

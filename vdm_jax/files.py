@@ -1,0 +1,173 @@
+"""Whole files: put in place in one go, and read only where they are regular, small enough and what they say they are.
+
+A file that is written here is the old one or the new one, whatever happens: a full disk, a kill, a power cut.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import threading
+from typing import Any
+
+from vdm_jax.errors import UserError
+
+SMALL = 2**26  # bytes of the largest file of JSON that is read
+SHA256 = 'sha256'
+
+
+def is_local(path) -> bool:
+    """Whether a path is on this machine's file system, rather than gs://… or another store."""
+    return '://' not in str(path)
+
+
+def write_whole(path, content: bytes | str) -> None:
+    """Writes a file beside `path`, flushes it to the disk and puts it in place.
+
+    In a store, which knows no rename, it is one new object. The directory is made where it is not there.
+
+    Raises:
+      OSError: it cannot be written; what was there before stands.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    if not is_local(path):
+        from etils import epath
+
+        epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        epath.Path(path).write_bytes(content)
+        return
+    place = os.path.realpath(path)  # a link stays a link
+    directory, name = os.path.split(place)
+    os.makedirs(directory, exist_ok=True)
+    if os.path.exists(place) and not os.path.isfile(place):  # such as /dev/stdout, which is no file to replace
+        with open(place, 'wb') as file:
+            file.write(content)
+        return
+    half = os.path.join(directory, f'.{name}.{os.getpid()}-{threading.get_ident()}.half')
+    try:
+        with open(half, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(half, place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(half)
+        raise
+    flush_directory(directory)
+
+
+def flush_directory(directory) -> None:
+    """Makes a rename in a directory outlast a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_regular(path, limit: int | None = None, called: str | None = None) -> int:
+    """The size in bytes of a file that can be read to its end.
+
+    Args:
+      limit: bytes that it may have at most; None for any number.
+      called: what messages call it, such as '--weights=FILE'; the path where not given.
+
+    Raises:
+      UserError: nothing is there, or no regular file (a directory, a device, a pipe), or it is too large.
+    """
+    called = called or str(path)
+    if is_local(path):
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError) as error:
+            why = 'no such file' if isinstance(error, FileNotFoundError) else getattr(error, 'strerror', error)
+            raise UserError(f'{called}: {why}') from None
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f'{called}: no regular file')
+        size = status.st_size
+    else:
+        size = _size_in_store(path, called)
+    if limit is not None and size > limit:
+        raise UserError(f'{called}: has {size:,} bytes, and at most {limit:,} are read')
+    return size
+
+
+def _size_in_store(path, called: str) -> int:
+    from etils import epath
+
+    try:
+        if not epath.Path(path).exists() or epath.Path(path).is_dir():
+            raise UserError(f'{called}: no such file')
+        return epath.Path(path).stat().length
+    except ImportError as error:
+        raise UserError(f"{called}: {error}; for gs:// pip install 'vdm_jax[gcs]'") from None
+    except (KeyError, NotImplementedError, ValueError):
+        raise UserError(f'{called}: no store is known by that name; a path or gs://… is') from None
+
+
+def read_whole(path, limit: int | None = None, called: str | None = None) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; see check_regular.
+
+    Raises:
+      UserError: it is none, or cannot be read.
+    """
+    check_regular(path, limit, called)
+    try:
+        if is_local(path):
+            with open(path, 'rb') as file:
+                return file.read()
+        from etils import epath
+
+        return epath.Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f'{called or path}: cannot be read ({error.strerror or error})') from None
+
+
+def parse_json(text: bytes | str, called: str) -> Any:
+    """The value that JSON stands for.
+
+    Raises:
+      UserError: it is none: not UTF-8, cut short, nested too deep, a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        why = 'nested too deep' if isinstance(error, RecursionError) else str(error).split('\n')[0][:200]
+        raise UserError(f'{called} is not JSON ({why})') from None
+
+
+def read_json(path, limit: int = SMALL, called: str | None = None) -> Any:
+    """The value of a file of JSON.
+
+    Raises:
+      UserError: see read_whole and parse_json.
+    """
+    return parse_json(read_whole(path, limit, called), called or str(path))
+
+
+def digest_json(value) -> str:
+    """sha256 of a JSON value, however its text is laid out."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(values: dict) -> dict:
+    """JSON values by name with their own sha256 beside them."""
+    return {**values, SHA256: digest_json(values)}
+
+
+def unsealed(values, called: str) -> dict:
+    """The same without it, known to be as they were written; those of a file that has none are taken as they are.
+
+    Raises:
+      UserError: they are other values than were written, or none by name.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f'{called} holds no values by their names')
+    values = dict(values)
+    written = values.pop(SHA256, None)
+    if written is not None and written != digest_json(values):
+        raise UserError(f'{called} is damaged: its values are not those that were written (sha256)')
+    return values
