@@ -21,7 +21,7 @@ from vdm_jax.train import ema
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
 from vdm_jax.train.optim import OptimConfig
-from vdm_jax.train.workdir import check_workdir, unlike, write_papers
+from vdm_jax.train.workdir import check_workdir, make_workdir, unlike, write_papers
 
 
 def convert(opened, out, spec: str | None = None, assignments: list[str] = ()) -> Run:
@@ -39,6 +39,7 @@ def convert(opened, out, spec: str | None = None, assignments: list[str] = ()) -
         experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
     run = Run(experiment)
     check_same(opened, run.model)
+    make_workdir(out)
     check_workdir(out, run.resolved)
     where = position(run, 0)  # with the codec's weights read: what fails does so before anything is written
     with jax.set_mesh(run.mesh), Checkpoints(f'{out}/checkpoints', experiment.checkpoint, writes=True) as checkpoints:

@@ -317,7 +317,8 @@ class Run:
         e, shardings = self.experiment, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
 
         def jitted(size):
-            step = make_train_step(self.learning, self.optimizer, e.ema, e.seed, size, e.train.accumulate)
+            skips = e.train.nonfinite == 'skip'
+            step = make_train_step(self.learning, self.optimizer, e.ema, e.seed, size, e.train.accumulate, skips)
             return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.everywhere))
 
         return tuple(map(jitted, self.batch_sizes))

@@ -25,6 +25,7 @@ from vdm_jax.run import Run
 from vdm_jax.train import loop, workdir
 from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
 from vdm_jax.train.ema import first
+from vdm_jax.train.finite import NORMS
 from vdm_jax.train.metrics import Metrics, Progress
 
 SMALL = [
@@ -64,6 +65,9 @@ class FakeStore(pathlib.PurePosixPath):
 
     def mkdir(self, parents=False, exist_ok=False):
         pass
+
+    def stat(self):
+        return types.SimpleNamespace(length=len(self.read_bytes()), is_directory=False)
 
     def read_bytes(self):
         return self.objects[str(self)]
@@ -207,8 +211,10 @@ def test_a_remote_run_directory_is_complete(run, capsys):
     assert cli.main(['sample', f'--workdir={place}', '--num=2', '--seed=3']) == 0
     for ending in ('mp4', 'gif', 'png'):
         assert FakeStore.objects[f'{place}/samples/step_000006_seed3.{ending}']
-    half = FakeStore.objects.pop(f'{place}/checkpoints/6/vdm_jax_committed')  # as if killed while uploading
-    assert prints(run, place)['step'] == 4 and half == b''
+    marker = f'{place}/checkpoints/6/vdm_jax_committed'
+    assert FakeStore.objects.pop(marker) == b'' and prints(run, place)['step'] == 6  # as if copied: it is whole
+    del FakeStore.objects[max(FakeStore.objects, key=lambda name: '/6/' in name and len(FakeStore.objects[name]))]
+    assert prints(run, place)['step'] == 4  # as if killed while uploading
 
 
 def test_ema_alone_is_restored(run, finished):
@@ -267,7 +273,7 @@ def test_other_clips_are_another_run(run, finished, tmp_path):
     vars(other).update(abstract=run.abstract)
     before = (finished / 'config.json').read_bytes()
     with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
-        assert loop.begin(run, checkpoints)[1:] == (6, True)
+        assert loop.begin(run, checkpoints)[1:] == (6, 0)
         with pytest.raises(
             UserError, match='its data differ: clips was 64 and is 65 now; config.data.size was 64 and is 65 now'
         ):
@@ -276,10 +282,11 @@ def test_other_clips_are_another_run(run, finished, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_path):
-    broken = lambda state, batch, frozen: (state, dict.fromkeys(('loss', 'grad_norm'), jax.numpy.nan))
+    scalars = dict.fromkeys(NORMS, jax.numpy.nan) | {'finite': False}
+    broken = lambda state, batch, frozen: (state, scalars)
     other = Run(run.experiment, jax.devices()[:1])
     vars(other).update(train_steps=[broken], abstract=run.abstract)
-    with pytest.raises(UserError, match='step 1: the loss is nan'):
+    with pytest.raises(UserError, match='step 1: loss is nan'):
         loop.train(other, tmp_path)
     with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         assert checkpoints.steps() == []
@@ -308,9 +315,8 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
 
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
     source = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
-    log = loop.Log(
-        types.SimpleNamespace(source=source, experiment=run.experiment), loop.Silence(), loop.Silence(), None
-    )
+    about = types.SimpleNamespace(source=source, experiment=run.experiment)
+    log = loop.Log(about, loop.Silence(), loop.Silence(), None, None)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     log.files(1), log.files(2)
     assert capsys.readouterr().err == 'process 1: data: 1 broken: a.mp4\n'

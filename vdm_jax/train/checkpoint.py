@@ -25,6 +25,7 @@ from vdm_jax.train.state import TrainState
 
 NATIVE = ('gs://',)  # stores that Orbax writes by itself; it would rename in others, which go through a local copy
 COMMITTED = 'vdm_jax_committed'
+NATIVE_COMMITTED = 'commit_success.txt'  # Orbax's own
 REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take to be gone
 
 
@@ -77,6 +78,7 @@ class Checkpoints:
         self._behind = ThreadPoolExecutor(1, 'manifest')
         self._manifest: Future | None = None
         self._found: dict[int, manifest.Integrity] = {}
+        self._adopted: set[int] = set()
         self._local = epath.Path(tempfile.mkdtemp(prefix='vdm_jax_') if self._staged else self.directory)
         policies = ocp.training.preservation_policies
         keep = [policies.LatestN(config.keep_last)]
@@ -86,6 +88,7 @@ class Checkpoints:
             preservation_policy=policies.AnyPreservationPolicy(keep),
             cleanup_tmp_directories=writes,
         )
+        self._unusable = self._adopt()
 
     def __enter__(self):
         return self
@@ -97,9 +100,8 @@ class Checkpoints:
         """Complete steps, oldest first."""
         if not self._staged:
             return sorted(checkpoint.step for checkpoint in self._orbax.checkpoints)
-        if not self.directory.exists():
-            return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit() and (p / COMMITTED).exists())
+        is_complete = lambda step: step in self._adopted or (self.directory / str(step) / COMMITTED).exists()
+        return [step for step in manifest.steps_of(self.directory) if is_complete(step)]
 
     def latest(self) -> int | None:
         """The newest complete step that is not damaged, or None where there is no step at all.
@@ -109,7 +111,7 @@ class Checkpoints:
         Raises:
           UserError: every step is damaged; or the newest, with config.checkpoint.fallback=fail.
         """
-        damaged = []
+        damaged, unusable = [], self._unusable
         for step in reversed(processes.by_first(self.steps)):
             found = self.integrity(step)
             if found.verdict == 'gone':
@@ -122,18 +124,25 @@ class Checkpoints:
             if self.config.fallback == 'fail':
                 raise UserError(f'{damaged[0]}; config.checkpoint.fallback=previous takes the one before it')
         else:
-            if damaged:
+            if damaged or unusable:
+                which = 'every checkpoint is damaged' if damaged else 'no checkpoint can be used'
                 raise UserError(
-                    f'every checkpoint is damaged, such as {damaged[0]}; bring one back from a copy, or start anew '
+                    f'{which}, such as {[*damaged, *unusable.values()][0]}; bring one back from a copy, or start anew '
                     'elsewhere'
                 )
             return None
-        for why in damaged:
+        for why in [*damaged, *unusable.values()]:
             processes.say(f'{why}; taking step {step}')
-        if damaged and self._writes:
-            processes.by_first(lambda: self._set_aside(step))
+        if self._writes and (damaged or unusable):
+            newer = lambda: [later for later in self.steps() if later > step]
+            processes.by_first(lambda: self._set_aside([*newer(), *unusable]))
+            self._unusable = {}
             self._orbax.reload()
         return step
+
+    def condemn(self, step: int, why: str) -> None:
+        """Has a step count as damaged from here on, whatever its bits: `latest` takes the one before it."""
+        self._found[step] = manifest.Integrity('damaged', why)
 
     def integrity(self, step: int) -> manifest.Integrity:
         """Whether a step's files are as they were written; the processes share them out."""
@@ -237,9 +246,40 @@ class Checkpoints:
             time.sleep(REMOVAL_SECONDS / 10)
         return not there
 
-    def _set_aside(self, last: int) -> None:
-        """Renames the steps after `last`, file by file where a store knows no rename; Orbax does not see them then."""
-        for step in [step for step in self.steps() if step > last]:
+    def _adopt(self) -> dict[int, str]:
+        """Takes up the steps in a store that lack its marker, as of a run that was copied there, but are whole.
+
+        Returns: what is wrong with each of the others, by step.
+        """
+        unusable = {}
+        for step in processes.by_first(self._unmarked):
+            found = self.integrity(step)
+            if found.verdict == 'intact':
+                self._adopted.add(step)
+                if self._writes:
+                    processes.by_first(lambda step=step: self._mark(step))
+            elif found.verdict != 'gone':
+                unusable[step] = f'{self.directory / str(step)} is not complete: {found.why}'
+        return unusable
+
+    def _unmarked(self) -> list[int]:
+        """Steps in a store that have no marker there."""
+        if is_local(self.directory):
+            return []
+        complete = self.steps()
+        return [step for step in manifest.steps_of(self.directory) if step not in complete]
+
+    def _mark(self, step: int) -> None:
+        """Says of a step in a store that it is complete, as the store's own steps do."""
+        if self._staged:
+            (self.directory / str(step) / COMMITTED).write_text('')
+            return
+        (self.directory / str(step) / NATIVE_COMMITTED).write_text(f'{step} was copied here, and is complete\n')
+        self._orbax.reload()
+
+    def _set_aside(self, steps: list[int]) -> None:
+        """Renames steps, file by file where a store knows no rename; Orbax does not see them then."""
+        for step in steps:
             source, target, number = self.directory / str(step), self.directory / f'{step}.damaged', 1
             while target.exists():
                 number += 1
@@ -256,6 +296,7 @@ class Checkpoints:
             step = self.latest()
         if step is None or step not in (steps := processes.by_first(self.steps)):
             what = 'no checkpoint yet' if step is None else f'no checkpoint {step}; found {steps or "none"}'
+            what = self._unusable.get(step, what)
             raise UserError(f'{self.directory}: {what}')
         if (found := self.integrity(step)).verdict == 'damaged':
             raise UserError(f'{self.directory / str(step)} is {found}; choose another step of {steps}')
@@ -264,7 +305,8 @@ class Checkpoints:
         local = self._local / str(step)
         if self._staged and not local.exists():
             copy_below(self.directory / str(step), local)
-            (local / COMMITTED).unlink()
+            if (local / COMMITTED).exists():
+                (local / COMMITTED).unlink()
             self._orbax.reload()
         return step
 
@@ -275,7 +317,9 @@ class Checkpoints:
         steps = self.steps()
         for old in steps:
             if not self.config.keeps(old, steps):
-                (self.directory / str(old) / COMMITTED).unlink()
+                if (marker := self.directory / str(old) / COMMITTED).exists():
+                    marker.unlink()
+                self._adopted.discard(old)
                 (self.directory / str(old)).rmtree()
 
 

@@ -1,8 +1,10 @@
 """The story of a run, top to bottom: restore; then for each step: evaluate, save, next batch, step, log the last."""
 
+import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import numpy as np
@@ -18,18 +20,24 @@ from vdm_jax.generate import generate_videos
 from vdm_jax.given import asks
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import notes
-from vdm_jax.train import ema
+from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.finite import Budget, NonFiniteError, advise, all_finite
 from vdm_jax.train.metrics import Metrics, Progress, Silence
 from vdm_jax.train.watch import Watch, Window
-from vdm_jax.train.workdir import check_workdir, write_papers
+from vdm_jax.train.workdir import check_workdir, make_workdir, write_papers
+
+SKIPPED = 'skipped_updates'  # because they were not finite: in the metrics, and in a checkpoint's position
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How long, how much at once, and how often something is written. 0 turns a cadence off.
+    """How long, how much at once, and how often something is written. 0 turns a cadence off; the last step is saved all
+    the same.
 
     accumulate: parts that a batch is worked through in, one after the other: less memory, and nothing else changes.
+    nonfinite: what becomes of an update whose loss or norms are not finite: the run stops before it is saved, or the
+    update is left out, up to nonfinite_budget of them in a run.
     """
 
     steps: int = 1000
@@ -41,12 +49,14 @@ class TrainConfig:
     sample_count: int = 4
     validate_every: int = 0
     validate_batches: int = 4
+    nonfinite: Literal['stop', 'skip'] = 'stop'
+    nonfinite_budget: int = 100
 
     def __post_init__(self):
         for name in ('steps', 'batch_size', 'accumulate', 'log_every', 'sample_count', 'validate_batches'):
             if getattr(self, name) < 1:
                 raise UserError(f'config.train.{name}={getattr(self, name)}: want 1 or more')
-        for name in ('checkpoint_every', 'sample_every', 'validate_every'):
+        for name in ('checkpoint_every', 'sample_every', 'validate_every', 'nonfinite_budget'):
             if getattr(self, name) < 0:
                 raise UserError(f'config.train.{name}={getattr(self, name)}: want 0 (off) or more')
 
@@ -66,24 +76,23 @@ def train(run, workdir, stop=lambda step: False) -> bool:
       Whether the last step was reached.
 
     Raises:
-      UserError: the directory holds another run, or its clips are others now; or the loss is no longer finite.
+      UserError: the directory holds another run, or one that is at work, or its clips are others now; or an update is
+        no longer finite, or the directory is gone.
     """
     config, workdir = run.experiment.train, epath.Path(workdir)
     order = order_of(run.source, config.batch_size, run.experiment.seed)
-    processes.by_first(lambda: check_workdir(workdir, run.resolved))
-    checkpoints = Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True)
-    with jax.set_mesh(run.mesh), checkpoints, Watch() as watch, Window(run.experiment.profile, workdir) as window:
-        state, start, resuming = begin(run, checkpoints)
+    with contextlib.ExitStack() as stack:
+        directory_lock = enter(stack, workdir, run.resolved)
+        stack.enter_context(jax.set_mesh(run.mesh))
+        checkpoints = stack.enter_context(Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True))
+        watch = stack.enter_context(Watch())
+        window = stack.enter_context(Window(run.experiment.profile, workdir))
+        state, start, skipped = begin(run, checkpoints)
         processes.by_first(lambda: write_papers(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start, order)
-        progress.say(f'{"resuming" if resuming else "starting"} at step {start} of {config.steps} in {workdir}')
-        for size, rows in zip(run.batch_sizes, run.batch_rows, strict=True):
-            if rows > size:
-                progress.say(f'the {size} clips of a batch take the room of {rows} on the devices')
-        sharding = notes(run.abstract) if run.model.layout else []  # the table is a transformer's
-        for note in sharding + getattr(run.source, 'notes', list)():
-            progress.say(note)
-        log = Log(run, metrics, progress, watch)
+        announce(run, progress, start, workdir)
+        budget = Budget(config.nonfinite == 'skip', config.nonfinite_budget, skipped)
+        log = Log(run, metrics, progress, watch, budget)
         log.files(start)
         try:
             with batches(run.training_source, order, start, config.steps, run.rows, run.model.scalars) as stream:
@@ -94,8 +103,10 @@ def train(run, workdir, stop=lambda step: False) -> bool:
                         log.validation(step, validate(run, state))
                     if looks and due(step, config.sample_every, done):
                         log.samples(step, preview(run, state), workdir)
-                    if step > start and (stopped or due(step, config.checkpoint_every, done)):
-                        log.saved(checkpoints, step, state, position(run, step))
+                    if step > start and (stopped or done or due(step, config.checkpoint_every, done)):
+                        processes.by_first(directory_lock.check)
+                        log.flush()  # it asks whether the last update is finite
+                        log.saved(checkpoints, step, state, position(run, step, budget.count))
                     if done or stopped:
                         break
                     waited = time.monotonic()
@@ -107,6 +118,10 @@ def train(run, workdir, stop=lambda step: False) -> bool:
                     log.step(step + 1, scalars, waited)
             log.flush()
             checkpoints.wait()
+        except NonFiniteError as error:
+            checkpoints.wait()
+            saved = max(checkpoints.steps(), default=None)
+            raise advise(error, workdir, saved, run.experiment.optim.learning_rate) from None
         finally:
             metrics.close()
     return done
@@ -120,22 +135,61 @@ def outlets(run, workdir, start: int, order):
     return Metrics(workdir, start), Progress(run.experiment.train.steps, start, a_step)
 
 
-def begin(run, checkpoints: Checkpoints):
-    """(state, its step, whether it comes from a checkpoint): the newest checkpoint's, else a fresh one.
+def announce(run, progress: Progress, start: int, workdir) -> None:
+    """Says where a run stands, and what of its mesh and data is worth knowing."""
+    progress.say(f'{"resuming" if start else "starting"} at step {start} of {run.experiment.train.steps} in {workdir}')
+    for size, rows in zip(run.batch_sizes, run.batch_rows, strict=True):
+        if rows > size:
+            progress.say(f'the {size} clips of a batch take the room of {rows} on the devices')
+    sharding = notes(run.abstract) if run.model.layout else []  # the table is a transformer's
+    for note in sharding + getattr(run.source, 'notes', list)():
+        progress.say(note)
+
+
+def enter(stack: contextlib.ExitStack, workdir, resolved: dict) -> lock.Lock:
+    """The lock of a run directory, made and held until `stack` ends, by the first process for all of them.
 
     Raises:
-      UserError: the checkpoint was trained on other clips.
+      UserError: the directory cannot be made, or holds another run, or one that is at work.
     """
-    newest = checkpoints.latest()
-    if newest is None:
-        return run.create(), 0, False
-    if newest == 0:  # weights to begin with, no run to go on with: data, optimizer and averages are this one's
-        params = checkpoints.restore_params(run.abstract, newest)
+    held = lock.Lock()
+
+    def hold():
+        nonlocal held
+        make_workdir(workdir)
+        check_workdir(workdir, resolved)  # a directory of others is not touched
+        held = stack.enter_context(lock.hold(workdir))
+        check_workdir(workdir, resolved)  # of one that ended just now, too
+
+    processes.by_first(hold)
+    return held
+
+
+def begin(run, checkpoints: Checkpoints):
+    """(state, its step, updates left out so far): those of the newest checkpoint that is finite, else a fresh one.
+
+    Raises:
+      UserError: the checkpoint was trained on other clips; or there are checkpoints, and none can be used.
+    """
+    while (newest := checkpoints.latest()) is not None:
+        state, skipped = restore(run, checkpoints, newest)
+        if all_finite((state.params, state.ema, state.opt_state)):
+            return state, newest, skipped
+        checkpoints.condemn(newest, 'it holds numbers that are not finite')
+    return run.create(), 0, 0
+
+
+def restore(run, checkpoints: Checkpoints, step: int):
+    """(state, updates left out so far) of a checkpoint. Step 0 is weights to begin with, no run to go on with: data,
+    optimizer and averages are this one's."""
+    if step == 0:
+        params = checkpoints.restore_params(run.abstract, step)
         averages = ema.start(run.experiment.ema, params)
-        return dataclasses.replace(run.create(), params=params, ema=averages), 0, False
-    state, was = checkpoints.restore(run.abstract, newest)
-    processes.together(lambda: check_position(checkpoints.directory.parent, was, position(run, newest)))
-    return state, newest, True
+        return dataclasses.replace(run.create(), params=params, ema=averages), 0
+    state, was = checkpoints.restore(run.abstract, step)
+    skipped = was.pop(SKIPPED, 0)
+    processes.together(lambda: check_position(checkpoints.directory.parent, was, position(run, step)))
+    return state, skipped
 
 
 def due(step: int, every: int, last: bool) -> bool:
@@ -153,12 +207,13 @@ def check_position(workdir, was: dict, now: dict) -> None:
         )
 
 
-def position(run, step: int) -> dict:
-    """Where the data stream stands: with these the next batch, and every one after it, is given."""
+def position(run, step: int, skipped: int = 0) -> dict:
+    """Where the data stream stands: with these the next batch, and every one after it, is given; and how many updates
+    were left out so far, where any were."""
     batch_size = run.experiment.train.batch_size
     where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
     where |= {'data': run.drawing}
-    made = {'codec': run.codec_fingerprint, 'text': run.text_fingerprint}
+    made = {'codec': run.codec_fingerprint, 'text': run.text_fingerprint, SKIPPED: skipped}
     return where | {name: fingerprint for name, fingerprint in made.items() if fingerprint}
 
 
@@ -207,8 +262,9 @@ def preview(run, state) -> np.ndarray:
 class Log:
     """Writes what happened, one step late, so that the host never waits for the device."""
 
-    def __init__(self, run, metrics: Metrics, progress: Progress, watch: Watch):
+    def __init__(self, run, metrics: Metrics, progress: Progress, watch: Watch, budget: Budget):
         self._run, self._metrics, self._progress, self._watch = run, metrics, progress, watch
+        self._budget = budget
         self._config = run.experiment.train
         self._last, self._named = None, {}
         self._waited, self._since = 0.0, time.monotonic()
@@ -219,19 +275,20 @@ class Log:
         self._last = (step, scalars)
 
     def flush(self) -> None:
-        """Writes the step before this one; its numbers are on the host by now, or soon."""
+        """Writes the step before this one; its numbers are on the host by now, or soon.
+
+        Raises:
+          NonFiniteError: its update was not finite, and is one too many.
+        """
         if self._last is None:
             return
         (step, scalars), self._last = self._last, None
-        loss = float(scalars['loss'])
-        if not np.isfinite(loss):
-            raise UserError(
-                f'step {step}: the loss is {loss}; the checkpoints before it stand. Train in another --workdir with a '
-                'lower config.optim.learning_rate'
-            )
-        self._progress.show(step, loss)
+        if not self._budget.take(step, scalars):
+            self._progress.say(f'step {step}: the update is not finite and left out, the {self._budget.count}. so far')
+        self._progress.show(step, float(scalars['loss']))
         if step % self._config.log_every == 0 or step == self._config.steps:
-            values = {name: float(value) for name, value in scalars.items()}
+            values = {name: float(value) for name, value in scalars.items() if name != 'finite'}
+            values |= {SKIPPED: self._budget.count} if self._config.nonfinite == 'skip' else {}
             now = time.monotonic()
             values['seconds'] = round(now - self._since, 4)
             values['waited_for_data'] = round(self._waited, 4)

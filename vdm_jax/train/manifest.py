@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 from etils import epath
 
-from vdm_jax.files import is_local
+from vdm_jax.errors import UserError
+from vdm_jax.files import check_regular, read_json, write_whole
 from vdm_jax.train.mirror import files_below
 
 NAME = re.compile(r'manifest_(\d+)_of_(\d+)\.json')
@@ -37,13 +38,7 @@ def write(directory: epath.Path, host: int = 0, hosts: int = 1) -> None:
     """Hashes what process `host` of `hosts` wrote into a complete step, and writes it down."""
     files = {name: digest(path) for name, path in files_of(directory) if owner(name, hosts) == host}
     text = json.dumps({'files': files, 'sha256': _sha256_of(files)}, indent=1)
-    path = directory / f'manifest_{host}_of_{hosts}.json'
-    if is_local(path):  # a process killed here leaves no half of it
-        half = path.with_suffix('.half')
-        half.write_text(text)
-        os.replace(half, path)
-    else:
-        path.write_text(text)
+    write_whole(directory / f'manifest_{host}_of_{hosts}.json', text)
 
 
 def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
@@ -58,14 +53,9 @@ def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
     files = {}
     for name in manifests:
         try:
-            said = json.loads((directory / name).read_bytes())
-            if said['sha256'] != _sha256_of(said['files']):
-                raise ValueError
-        except FileNotFoundError:
-            return Integrity('damaged', f'{name} is missing')
-        except (ValueError, KeyError, TypeError):
-            return Integrity('damaged', f'{name} is not as it was written')
-        files |= said['files']
+            files |= read(directory / name)
+        except UserError as error:
+            return Integrity('damaged', str(error))
     largest_first = sorted(files, key=lambda name: (-files[name][0], name))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         compare = functools.partial(_compare, directory, files)
@@ -77,6 +67,49 @@ def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
     if wrote != {len(manifests)}:
         return Integrity('unverified', f'{len(manifests)} of {max(wrote)} manifests')
     return Integrity('intact')
+
+
+def read(path: epath.Path) -> dict[str, list]:
+    """The files that a manifest speaks of: {name below its directory: [bytes, sha256]}.
+
+    Raises:
+      UserError: it is gone, or not as it was written, or speaks of files that are not of its own step.
+    """
+    if not path.exists():
+        raise UserError(f'{path.name} is missing')
+    try:
+        values = read_json(path)
+        files = values['files']
+        intact = isinstance(files, dict) and values['sha256'] == _sha256_of(files)
+    except (UserError, KeyError, TypeError, RecursionError):
+        intact = False
+    if not intact:
+        raise UserError(f'{path.name} is not as it was written')
+    for name, entry in files.items():
+        if not (is_below(name) and is_entry(entry)):
+            raise UserError(f'{path.name} speaks of {name!r:.80}, which is no file of this step')
+    return files
+
+
+def is_below(name: str) -> bool:
+    """Whether a file's name stays below the directory that it is looked for in."""
+    parts = name.split('/')
+    return '\0' not in name and '\\' not in name and not {'', '.', '..'} & {*parts}
+
+
+def is_entry(entry) -> bool:
+    """Whether this is [bytes, sha256]."""
+    if not isinstance(entry, list) or len(entry) != 2:
+        return False
+    size, sha256 = entry
+    return type(size) is int and size >= 0 and isinstance(sha256, str)
+
+
+def steps_of(directory: epath.Path) -> list[int]:
+    """The steps that a directory of checkpoints has directories of, complete or not, oldest first."""
+    if not directory.exists():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if re.fullmatch('0|[1-9][0-9]{0,17}', path.name))
 
 
 def files_of(directory: epath.Path) -> list[tuple[str, epath.Path]]:
@@ -103,14 +136,20 @@ def digest(path: epath.Path) -> list:
 
 def _compare(directory, files: dict, name: str) -> str:
     """What is wrong with a file, or nothing."""
+    path = directory / name
     try:
-        size, sha256 = digest(directory / name)
-    except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
+            return f'{name} is missing'
+        size = check_regular(path, called=name)
+        if size != files[name][0]:
+            return f'{name} has {size} bytes of {files[name][0]}'
+        _, sha256 = digest(path)
+    except FileNotFoundError:
         return f'{name} is missing'
+    except UserError as error:
+        return str(error)
     except OSError as error:
         return f'{name} cannot be read ({error})'
-    if size != files[name][0]:
-        return f'{name} has {size} bytes of {files[name][0]}'
     return '' if sha256 == files[name][1] else f'{name} has other bits than were written (sha256)'
 
 

@@ -11,6 +11,7 @@ from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
 from vdm_jax.streams import stream
 from vdm_jax.train import ema
+from vdm_jax.train.finite import is_finite, keep_if_finite
 from vdm_jax.train.state import TrainState
 
 
@@ -49,13 +50,20 @@ def example_keys(key, step, batch: int):
 
 
 def make_train_step(
-    learning: Learning, optimizer, ema_config, seed: int, batch_size: int | None = None, accumulate: int = 1
+    learning: Learning,
+    optimizer,
+    ema_config,
+    seed: int,
+    batch_size: int | None = None,
+    accumulate: int = 1,
+    skip_nonfinite: bool = False,
 ) -> Callable:
     """(state, batch, frozen={}) -> (state, scalars), pure, to be jitted: state donated, its shardings pinned.
 
     batch is {'video': uint8 (B, T, H, W, C), 'label': int32 (B,)}, with 'images' uint8 (B, k, H, W, C) and
     'image_label' int32 (B, k) where the source joins images, and whatever else the network is told; scalars are float32
     averages over the global batch: over its first batch_size rows (all), as those behind them only fill up the devices.
+    'finite' is whether the update was; with `skip_nonfinite` one that was not changes nothing but the step.
     With `accumulate` it is worked through in so many parts, one after the other, and their gradients are added up.
     """
     key = stream(seed, 'training')
@@ -82,7 +90,11 @@ def make_train_step(
             'param_norm': optax.tree.norm(params),
         }
         averages = ema.update(ema_config, state.ema, params, state.step)
-        return TrainState(state.step + 1, params, averages, opt_state), scalars
+        scalars['finite'] = is_finite(scalars)
+        learned = params, averages, opt_state
+        if skip_nonfinite:
+            learned = keep_if_finite(scalars['finite'], learned, (state.params, state.ema, state.opt_state))
+        return TrainState(state.step + 1, *learned), scalars
 
     return train_step
 

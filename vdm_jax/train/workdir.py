@@ -13,7 +13,8 @@ from etils import epath
 
 from vdm_jax.config import differences
 from vdm_jax.errors import UserError
-from vdm_jax.files import is_local
+from vdm_jax.files import is_local, read_json, sealed, unsealed, write_whole
+from vdm_jax.train.manifest import steps_of
 
 PACKAGES = (
     'jax',
@@ -33,8 +34,8 @@ FREE = tuple(
     f'config.{key}'
     for key in (
         'train.steps', 'train.accumulate', 'train.log_every', 'train.checkpoint_every', 'train.sample',
-        'train.validate', 'checkpoint.', 'evaluate.', 'profile.', 'sampler.', 'guidance.', 'mesh.', 'model.scan',
-        'model.remat', 'model.attention.', 'data.path', 'data.threads', 'data.prefetch', 'data.cache_mb',
+        'train.validate', 'train.nonfinite', 'checkpoint.', 'evaluate.', 'profile.', 'sampler.', 'guidance.', 'mesh.',
+        'model.scan', 'model.remat', 'model.attention.', 'data.path', 'data.threads', 'data.prefetch', 'data.cache_mb',
         'data.max_broken', 'data.limits', 'data.text', 'codec.path', 'latents', 'text',
     )
 )  # fmt: skip
@@ -55,13 +56,11 @@ def unlike(ours: dict, theirs: dict, where: str = 'config.model') -> dict[str, t
     return differences(keep(ours), keep(theirs), where)
 
 
-def check_workdir(workdir, resolved: dict) -> None:
-    """Makes the run directory, or checks that the run that is there is of the same experiment and can go on.
-
-    At step 0 it is of the same network: its weights are a beginning, of whatever is to be learned.
+def make_workdir(workdir) -> None:
+    """Makes the run directory where it is not there.
 
     Raises:
-      UserError: workdir holds another experiment's run, or one that is past the last step, or cannot be written.
+      UserError: it cannot be made or written.
     """
     directory = epath.Path(workdir)
     try:
@@ -70,55 +69,82 @@ def check_workdir(workdir, resolved: dict) -> None:
         raise UserError(f'--workdir={workdir}: cannot be made ({error.strerror}); choose another') from None
     if is_local(workdir) and not os.access(directory, os.W_OK):
         raise UserError(f'--workdir={workdir}: cannot be written; choose another')
-    checkpoints = directory / 'checkpoints'
-    steps = [int(path.name) for path in checkpoints.iterdir() if path.name.isdigit()] if checkpoints.exists() else []
-    if not steps:
+
+
+def check_workdir(workdir, resolved: dict) -> None:
+    """Whether the run that is in a directory, if there is one, is of the same experiment and can go on.
+
+    At step 0 it is of the same network: its weights are a beginning, of whatever is to be learned.
+
+    Raises:
+      UserError: workdir holds another experiment's run or its metrics, or a run that is past the last step, or one
+        whose checkpoints are gone.
+    """
+    directory = epath.Path(workdir)
+    steps = steps_of(directory / 'checkpoints')
+    metrics = directory / 'metrics.jsonl'
+    lines = metrics.read_bytes() if not steps and metrics.exists() else b''
+    if not steps and not lines:
         return
-    if (directory / 'config.json').exists():
-        there = read_config(workdir)
-        found = differences(there, resolved)
-        if max(steps) == 0:
-            found = unlike(there['model'], resolved['model'])
-        # What is free of one source is free of each of several.
-        plain = lambda key: re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
-        fixed = {key: pair for key, pair in found.items() if not plain(key).startswith(FREE)}
-        if fixed:
-            key, (old, new) = next(iter(fixed.items()))
-            more = f' (and {len(fixed) - 1} more keys differ)' if len(fixed) > 1 else ''
-            raise UserError(
-                f"{workdir} holds another experiment's run: {key} is {old} there and {new} here{more}; "
-                'choose another --workdir'
-            )
-    else:
-        raise UserError(f'{workdir} has checkpoints but no config.json; choose another --workdir')
-    if max(steps) > resolved['train']['steps']:
+    if not (directory / 'config.json').exists():
+        what = 'checkpoints' if steps else 'the metrics.jsonl of a run'
+        raise UserError(f'{workdir} has {what} but no config.json; choose another --workdir')
+    check_alike(workdir, resolved, begins=bool(steps) and max(steps) == 0)
+    if b'checkpoint_seconds' in lines:
+        raise UserError(
+            f'{workdir}: its metrics.jsonl is of a run that saved checkpoints, and there are none; bring checkpoints/ '
+            'back from a copy, or choose another --workdir'
+        )
+    if steps and max(steps) > resolved['train']['steps']:
         raise UserError(
             f'config.train.steps={resolved["train"]["steps"]}: the run in {workdir} is at step {max(steps)} already; '
             'ask for more steps, or choose another --workdir'
         )
 
 
+def check_alike(workdir, resolved: dict, begins: bool) -> None:
+    """Whether the run in a directory is of this experiment; where it only `begins` there, of this network.
+
+    Raises:
+      UserError: it is another one; names the first key.
+    """
+    there = read_config(workdir)
+    found = unlike(there['model'], resolved['model']) if begins else differences(there, resolved)
+    # What is free of one source is free of each of several.
+    plain = lambda key: re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
+    fixed = {key: pair for key, pair in found.items() if not plain(key).startswith(FREE)}
+    if not fixed:
+        return
+    key, (old, new) = next(iter(fixed.items()))
+    more = f' (and {len(fixed) - 1} more keys differ)' if len(fixed) > 1 else ''
+    raise UserError(
+        f"{workdir} holds another experiment's run: {key} is {old} there and {new} here{more}; choose another --workdir"
+    )
+
+
 def write_papers(workdir, resolved: dict) -> None:
     """Writes config.json and environment.json where they are not there as they should be."""
-    for name, value in (('config.json', resolved), ('environment.json', environment())):
-        path, text = epath.Path(workdir) / name, json.dumps(value, indent=2) + '\n'
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+    for name, value in (('config.json', sealed(resolved)), ('environment.json', environment())):
+        path = epath.Path(workdir) / name
+        content = (json.dumps(value, indent=2) + '\n').encode()
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
 
 
 def read_config(workdir) -> dict:
     """The resolved config of a run.
 
     Raises:
-      UserError: workdir holds no run.
+      UserError: workdir holds no run, or its config.json is not what train wrote.
     """
     path = epath.Path(workdir) / 'config.json'
     if not path.exists():
         raise UserError(f'--workdir={workdir}: no run there (no config.json); train one with python -m vdm_jax train')
     try:
-        return _with_later_keys(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
-        raise UserError(f'{path} is not JSON ({error}); it is written by train and not meant to be edited') from None
+        return _with_later_keys(unsealed(read_json(path), str(path)))
+    except UserError as error:
+        advice = 'it is written by train and not meant to be edited: bring it back from a copy'
+        raise UserError(f'{error}; {advice}') from None
 
 
 def _with_later_keys(config):
