@@ -1,14 +1,16 @@
 """Other people's weights become a run that sample and train take up."""
 
+import dataclasses
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from vdm_jax import cli, pretrained
+from vdm_jax import cli, convert, pretrained
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.pretrained import files
+from vdm_jax.pretrained.fit import by_path, fit
 from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.report import Report
 from vdm_jax.train.checkpoint import fingerprint
@@ -101,3 +103,47 @@ def test_mistakes_are_named(more, said, converted, checkpoint, tmp_path, capsys)
     found = cli.main(['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', *SMALL, *more])
     printed = capsys.readouterr()
     assert found == 2 and all(part in printed.err for part in said), printed.err
+
+
+def params_of(workdir, tmp_path):
+    assert cli.main(['export', f'--workdir={workdir}', f'--out={tmp_path}/w.safetensors']) == 0
+    return files.read(tmp_path / 'w.safetensors')[0]
+
+
+@pytest.mark.parametrize('classes', [5, 0])
+def test_a_table_of_another_length_starts_fresh_where_that_is_allowed(classes, checkpoint, tmp_path, capsys):
+    ask = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={tmp_path}/run', *SMALL]
+    assert cli.main([*ask, f'--config.model.classes={classes}']) == 2
+    said = capsys.readouterr().err
+    assert f'config.model.classes={classes}: the checkpoint has 3' in said
+    assert 'with --allow-missing label_embed/table would start fresh' in said
+    opened = pretrained.load('latte', checkpoint[0], heads=2)
+    model = dataclasses.replace(CONFIG, classes=classes)
+    lost = convert.check_same(opened, model, allow_missing=True)
+    abstract = jax.eval_shape(lambda: Network.init(model))
+    zeros = lambda: jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+    params, report = fit(by_path(opened.params), abstract, zeros, True, 'the checkpoint', lost)
+    assert 'label_embed/table' in str(report) and len(report.used) == len(by_path(opened.params)) - 1
+    for name, array in by_path(params).items():
+        there = 0 if name == 'label_embed/table' else by_path(opened.params)[name]
+        np.testing.assert_array_equal(array, there)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('classes', [5, 0])
+def test_a_run_with_a_fresh_table_is_written_and_says_so(classes, converted, checkpoint, tmp_path, capsys):
+    ask = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={tmp_path}/run', *SMALL]
+    assert cli.main([*ask, f'--config.model.classes={classes}', '--allow-missing']) == 0
+    of_table = 'differs  label_embed/table is (4, 32), the network wants (6, 32)' if classes else 'unused   label_embed'
+    assert of_table in capsys.readouterr().out
+    found, before = params_of(tmp_path / 'run', tmp_path), params_of(converted, tmp_path)
+    fresh = found.pop('label_embed/table', np.zeros((1, 32)))
+    assert fresh.shape == (classes + 1, 32) and before.pop('label_embed/table').shape == (4, 32)
+    jax.tree.map(np.testing.assert_array_equal, found, before)
+
+
+def test_keys_that_give_the_same_parameters_another_meaning_are_refused_all_the_same(checkpoint, tmp_path, capsys):
+    ask = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={tmp_path}/run', *SMALL]
+    assert cli.main([*ask, '--allow-missing', '--config.model.heads=4', '--config.model.classes=5']) == 2
+    assert 'config.model.heads=4: the checkpoint has 2' in capsys.readouterr().err
+    assert not (tmp_path / 'run' / 'config.json').exists()

@@ -3,10 +3,9 @@
 import dataclasses
 
 import jax
-import numpy as np
 
 from vdm_jax import pretrained
-from vdm_jax.build import Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.build import NETWORKS, Experiment, experiment_dict, experiment_from, read_experiment
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.config import override
 from vdm_jax.data.synthetic import Synthetic
@@ -14,21 +13,28 @@ from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.samplers import Ancestral, Euler
 from vdm_jax.diffusion.spacing import Linear
 from vdm_jax.errors import UserError
+from vdm_jax.pretrained.fit import by_path, fit, resized_by
 from vdm_jax.pretrained.network import Network
+from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.run import Run
 from vdm_jax.train import ema
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
 from vdm_jax.train.optim import OptimConfig
+from vdm_jax.train.state import init_params
 from vdm_jax.train.workdir import check_workdir, make_workdir, unlike, write_papers
 
 
-def convert(opened, out, spec: str | None = None, assignments: list[str] = ()) -> Run:
+def convert(
+    opened, out, spec: str | None = None, assignments: list[str] = (), allow_missing: bool = False
+) -> tuple[Run, Report]:
     """Writes step 0 of a run whose parameters and averages are those of `opened`, what pretrained.load gave.
 
     spec: the experiment that it is to be a run of, so that `train --config=SPEC --workdir=OUT` goes on from here; where
     not given, one of the source's own objective and sampler on noise of the right shape. assignments go on top.
+    allow_missing: let parameters that the experiment's network has in another shape, as a table of other classes, start
+    fresh; the report names them.
 
     Raises:
       UserError: the experiment's network is not that of the checkpoint, or `out` holds a run already.
@@ -38,20 +44,22 @@ def convert(opened, out, spec: str | None = None, assignments: list[str] = ()) -
     else:
         experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
     run = Run(experiment)
-    check_same(opened, run.model)
+    lost = check_same(opened, run.model, allow_missing)
     make_workdir(out)
     check_workdir(out, run.resolved)
     where = position(run, 0)  # with the codec's weights read: what fails does so before anything is written
     with jax.set_mesh(run.mesh), Checkpoints(f'{out}/checkpoints', experiment.checkpoint, writes=True) as checkpoints:
         if checkpoints.steps():
             raise UserError(f'--out={out}: holds a run already; choose another directory')
-        state, shardings = run.create(), jax.tree.map(lambda leaf: leaf.sharding, run.abstract.params)
-        params = jax.tree.map(lambda array, where: jax.device_put(np.asarray(array), where), opened.params, shardings)
+        state = run.create()
+        params, report = fit(
+            by_path(opened.params), run.abstract.params, lambda: state.params, allow_missing, 'the checkpoint', lost
+        )
         state = dataclasses.replace(state, params=params, ema=ema.start(experiment.ema, params))
         write_papers(out, run.resolved)
         checkpoints.save(0, state, where)
         checkpoints.wait()
-    return run
+    return run, report
 
 
 def usual(opened) -> Experiment:
@@ -73,16 +81,46 @@ def usual(opened) -> Experiment:
     return Experiment(data=data, model=model, diffusion=objective, sampler=sampler, optim=optim)
 
 
-def check_same(opened, model) -> None:
-    """Whether an experiment's network has the checkpoint's parameters."""
+def check_same(opened, model, allow_missing: bool = False) -> set[str]:
+    """Whether an experiment's network has the checkpoint's parameters; paths of those that have another shape in it,
+    where they may.
+
+    Raises:
+      UserError: the networks differ, in more than shapes of parameters where those may be missing.
+    """
     theirs = opened.config.model if isinstance(opened.config, ImageVAECodec) else opened.config
     if type(theirs) is not type(model):
         raise UserError(
             f'config.model: the checkpoint is of a {type(theirs).__name__}, not of a {type(model).__name__}'
         )
-    if found := unlike(as_dict(model), as_dict(theirs)):
-        key, (ours, checkpoint) = next(iter(found.items()))
-        raise UserError(f'{key}={ours}: the checkpoint has {checkpoint}')
+    differing = unlike(as_dict(model), as_dict(theirs))
+    if allow_missing:
+        return resized_by(model, fields_of(differing), shapes_of, 'the checkpoint')
+    if differing:
+        key, (ours, checkpoint) = next(iter(differing.items()))
+        raise UserError(f'{key}={ours}: the checkpoint has {checkpoint}{advice(model, differing)}')
+    return set()
+
+
+def advice(model, differing: dict) -> str:
+    """What --allow-missing would do about keys in which a network differs from the checkpoint's; '' for nothing."""
+    try:
+        lost = resized_by(model, fields_of(differing), shapes_of, 'the checkpoint')
+    except UserError:
+        return ''
+    return f'; with --allow-missing {", ".join(sorted(lost)[:2])}{" …" if len(lost) > 2 else ""} would start fresh'
+
+
+def fields_of(differing: dict[str, tuple]) -> dict[str, tuple]:
+    """Keys config.model.FIELD by their fields."""
+    return {key.removeprefix('config.model.'): values for key, values in differing.items()}
+
+
+def shapes_of(model) -> dict[str, tuple[int, ...]]:
+    """Shapes of a network's parameters by their paths; nothing is allocated."""
+    make_model = lambda rngs: NETWORKS[type(model)](model, rngs=rngs)
+    tree = jax.eval_shape(lambda: init_params(make_model, jax.random.key(0)))
+    return {name: leaf.shape for name, leaf in by_path(tree).items()}
 
 
 def as_dict(model) -> dict:

@@ -19,6 +19,8 @@ def convert(args, assignments):
 
     opened = convert.load(args)
     print(opened.report)
-    run = convert.convert(opened, args.out, args.config, assignments)
+    run, report = convert.convert(opened, args.out, args.config, assignments, args.allow_missing)
+    if report.missing or report.differing or report.unused:
+        print(f'of the parameters of config.model {report}')
     print(f'{args.out}: step 0 of {type(run.model).__name__}, {args.source}')
     return 0
