@@ -44,7 +44,7 @@ def convert(
     else:
         experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
     run = Run(experiment)
-    lost = check_same(opened, run.model, allow_missing)
+    lost = check_same(model_of(opened), run.model, allow_missing)
     make_workdir(out)
     check_workdir(out, run.resolved)
     where = position(run, 0)  # with the codec's weights read: what fails does so before anything is written
@@ -81,24 +81,26 @@ def usual(opened) -> Experiment:
     return Experiment(data=data, model=model, diffusion=objective, sampler=sampler, optim=optim)
 
 
-def check_same(opened, model, allow_missing: bool = False) -> set[str]:
-    """Whether an experiment's network has the checkpoint's parameters; paths of those that have another shape in it,
-    where they may.
+def model_of(opened):
+    """The config of the network that pretrained.load opened."""
+    return opened.config.model if isinstance(opened.config, ImageVAECodec) else opened.config
+
+
+def check_same(theirs, model, allow_missing: bool = False, called: str = 'the checkpoint') -> set[str]:
+    """Whether an experiment's network has the parameters of another, `theirs`; paths of those that have another shape
+    in it, where they may.
 
     Raises:
       UserError: the networks differ, in more than shapes of parameters where those may be missing.
     """
-    theirs = opened.config.model if isinstance(opened.config, ImageVAECodec) else opened.config
     if type(theirs) is not type(model):
-        raise UserError(
-            f'config.model: the checkpoint is of a {type(theirs).__name__}, not of a {type(model).__name__}'
-        )
+        raise UserError(f'config.model: {called} is of a {type(theirs).__name__}, not of a {type(model).__name__}')
     differing = unlike(as_dict(model), as_dict(theirs))
     if allow_missing:
-        return resized_by(model, fields_of(differing), shapes_of, 'the checkpoint')
+        return resized_by(model, fields_of(differing), shapes_of, called)
     if differing:
         key, (ours, checkpoint) = next(iter(differing.items()))
-        raise UserError(f'{key}={ours}: the checkpoint has {checkpoint}{advice(model, differing)}')
+        raise UserError(f'{key}={ours}: {called} has {checkpoint}{advice(model, differing)}')
     return set()
 
 

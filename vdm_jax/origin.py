@@ -74,4 +74,5 @@ def jax_mesh(run):
 
 def said(args) -> dict:
     """The options of a command by name, but how its config and its other processes are found."""
-    return {f'--{name}': value for name, value in vars(args).items() if name not in ('config', 'distributed')}
+    own = 'config', 'distributed', 'ends_process'
+    return {f'--{name}': value for name, value in vars(args).items() if name not in own}

@@ -23,7 +23,7 @@ TEXTS = ('--prompt', '--negative')
 SAMPLER = ('--steps', '--guidance', '--step', '--ema')
 
 COMMANDS = {
-    'train': (train, ('--config', '--workdir')),
+    'train': (train, ('--config', '--workdir', '--from', '--step', '--ema', '--allow-missing')),
     'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', *TEXTS, '--scalars', '--seed', '--out')),
     'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
     'export': (export, ('--workdir', '--step', '--ema', '--out')),
@@ -50,7 +50,11 @@ ON_SEVERAL = ('train', 'sample', 'evaluate')  # processes, each of which is give
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns the exit code. A UserError is printed as one line."""
+    """Runs one command; returns the exit code. A UserError is printed as one line.
+
+    argv: None for those of this process, which then ends with the command.
+    """
+    ends_process = argv is None
     argv = sys.argv[1:] if argv is None else argv
     try:
         if not argv or argv[0] in ('-h', '--help', 'help'):
@@ -67,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         known = OPTIONS | {'--out': places.OUT.get(name)}
         for option in options:
             parser.add_argument(option, **known[option])
-        args, unknown = parser.parse_known_args(rest)
+        args, unknown = parser.parse_known_args(rest, argparse.Namespace(ends_process=ends_process))
         for option in NEEDED.get(name, ()):
             if not getattr(args, option.strip('-')):
                 raise UserError(f'{name}: {option}={known[option]["metavar"]} is missing')

@@ -6,6 +6,11 @@ OPTIONS = {
         'help': 'experiment file; change keys with --config.a.b=v',
     },
     '--workdir': {'metavar': 'DIR', 'help': 'run directory, local or gs://…'},
+    '--from': {
+        'metavar': 'RUN|FILE',
+        'dest': 'origin',
+        'help': 'run directory, or weights that export wrote, whose averages the run begins with at step 0',
+    },
     '--source': {'metavar': 'NAME', 'help': 'whose weights: dit, sit, latte, latte_t2v, sd_vae (docs/baselines.md)'},
     '--checkpoint': {'metavar': 'FILE', 'help': 'safetensors, a directory of diffusers, or .pt with the extra convert'},
     '--entry': {'metavar': 'NAME', 'help': "which network of a trainer's .pt: ema, taken where there is one, or model"},

@@ -1,5 +1,6 @@
 """Commands on runs: train, inspect, benchmark."""
 
+import functools
 import json
 
 from vdm_jax.errors import UserError
@@ -8,27 +9,36 @@ from vdm_jax.origin import run_of, said
 
 def train(args, assignments):
     """train an experiment in a run directory, or go on with the one that is there"""
+    from vdm_jax import warm_start
     from vdm_jax.parallel import processes, stop
     from vdm_jax.run import Run
     from vdm_jax.train import loop
     from vdm_jax.train.alike import check_alike
 
+    warm_start.check_options(args)
     with stop.asked() as asked:
         run = processes.together(lambda: Run(asked_experiment(args, assignments)))
         check_alike(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
         processes.together(run.check)
-        return 0 if loop.train(run, args.workdir, asked) else 3
+        weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
+        done = loop.train(run, args.workdir, asked, weights)
+        if args.ends_process:
+            stop.ignore()
+        return 0 if done else 3
 
 
 def asked_experiment(args, assignments):
-    """That of --config, or where it is not given that of the run directory."""
+    """That of --config; where it is not given that of the run directory, or, where no run is there, that of --from."""
+    from vdm_jax import warm_start
     from vdm_jax.build import experiment_from, read_experiment
     from vdm_jax.config import override
-    from vdm_jax.train.workdir import read_config
+    from vdm_jax.train.workdir import has_config, read_config
 
     if args.config:
         return read_experiment(args.config, assignments)
-    return experiment_from(override(read_config(args.workdir), assignments))
+    begins = args.origin and not has_config(args.workdir)
+    groups = warm_start.read_config(args.origin) if begins else read_config(args.workdir)
+    return experiment_from(override(groups, assignments))
 
 
 def inspect(args, assignments):

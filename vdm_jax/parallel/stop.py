@@ -31,8 +31,17 @@ def asked():
         yield Agreement(lambda: bool(seen)) if jax.process_count() > 1 else lambda step: bool(seen)
     finally:
         for number, handler in before.items():
+            if signal.getsignal(number) == signal.SIG_IGN:  # `ignore` has been called
+                continue
             # A handler that C code had installed is None to Python, which cannot bring it back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def ignore() -> None:
+    """Has SIGTERM and Ctrl-C do nothing from here on: of a process that is on its way out, with what it had to save
+    saved, so that its exit code says so."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Agreement:

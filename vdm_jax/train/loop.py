@@ -61,7 +61,7 @@ class TrainConfig:
                 raise UserError(f'config.train.{name}={getattr(self, name)}: want 0 (off) or more')
 
 
-def train(run, workdir, stop=lambda step: False) -> bool:
+def train(run, workdir, stop=lambda step: False, weights=None) -> bool:
     """Trains `run` (a run.Run) in `workdir` until its last step, going on from the newest checkpoint there.
 
     Writes nothing into a directory that holds another run. Where several processes run, all call this, and the first
@@ -71,6 +71,8 @@ def train(run, workdir, stop=lambda step: False) -> bool:
       run: the experiment's objects.
       workdir: the run directory, any etils.epath.
       stop: asked before each step, with its number; once true (on all processes) the run is saved and left.
+      weights: () -> (parameters to begin with, where they come from), called where nothing is saved yet; they are saved
+        as step 0, so that the run goes on without them.
 
     Returns:
       Whether the last step was reached.
@@ -87,7 +89,7 @@ def train(run, workdir, stop=lambda step: False) -> bool:
         checkpoints = stack.enter_context(Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True))
         watch = stack.enter_context(Watch())
         window = stack.enter_context(Window(run.experiment.profile, workdir))
-        state, start, skipped = begin(run, checkpoints)
+        state, start, skipped = begin(run, checkpoints, weights)
         processes.by_first(lambda: write_papers(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start, order)
         announce(run, progress, start, workdir)
@@ -165,8 +167,9 @@ def enter(stack: contextlib.ExitStack, workdir, resolved: dict) -> lock.Lock:
     return held
 
 
-def begin(run, checkpoints: Checkpoints):
-    """(state, its step, updates left out so far): those of the newest checkpoint that is finite, else a fresh one.
+def begin(run, checkpoints: Checkpoints, weights=None):
+    """(state, its step, updates left out so far): those of the newest checkpoint that is finite, else a fresh one, with
+    `weights` where there are some.
 
     Raises:
       UserError: the checkpoint was trained on other clips; or there are checkpoints, and none can be used.
@@ -176,16 +179,24 @@ def begin(run, checkpoints: Checkpoints):
         if all_finite((state.params, state.ema, state.opt_state)):
             return state, newest, skipped
         checkpoints.condemn(newest, 'it holds numbers that are not finite')
-    return run.create(), 0, 0
+    if weights is None:
+        return run.create(), 0, 0
+    params, origin = weights()
+    state = start_with(run, params)
+    checkpoints.save(0, state, position(run, 0) | {'from': origin})
+    return state, 0, 0
+
+
+def start_with(run, params):
+    """Step 0 of a run with these parameters: averages and optimizer are its own."""
+    return dataclasses.replace(run.create(), params=params, ema=ema.start(run.experiment.ema, params))
 
 
 def restore(run, checkpoints: Checkpoints, step: int):
     """(state, updates left out so far) of a checkpoint. Step 0 is weights to begin with, no run to go on with: data,
     optimizer and averages are this one's."""
     if step == 0:
-        params = checkpoints.restore_params(run.abstract, step)
-        averages = ema.start(run.experiment.ema, params)
-        return dataclasses.replace(run.create(), params=params, ema=averages), 0
+        return start_with(run, checkpoints.restore_params(run.abstract, step)), 0
     state, was = checkpoints.restore(run.abstract, step)
     skipped = was.pop(SKIPPED, 0)
     processes.together(lambda: check_position(checkpoints.directory.parent, was, position(run, step)))

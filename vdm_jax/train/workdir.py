@@ -86,7 +86,7 @@ def check_workdir(workdir, resolved: dict) -> None:
     lines = metrics.read_bytes() if not steps and metrics.exists() else b''
     if not steps and not lines:
         return
-    if not (directory / 'config.json').exists():
+    if not has_config(workdir):
         what = 'checkpoints' if steps else 'the metrics.jsonl of a run'
         raise UserError(f'{workdir} has {what} but no config.json; choose another --workdir')
     check_alike(workdir, resolved, begins=bool(steps) and max(steps) == 0)
@@ -131,6 +131,11 @@ def write_papers(workdir, resolved: dict) -> None:
             write_whole(path, content)
 
 
+def has_config(workdir) -> bool:
+    """Whether a directory holds a run's config.json."""
+    return (epath.Path(workdir) / 'config.json').exists()
+
+
 def read_config(workdir) -> dict:
     """The resolved config of a run.
 
@@ -138,7 +143,7 @@ def read_config(workdir) -> dict:
       UserError: workdir holds no run, or its config.json is not what train wrote.
     """
     path = epath.Path(workdir) / 'config.json'
-    if not path.exists():
+    if not has_config(workdir):
         raise UserError(f'--workdir={workdir}: no run there (no config.json); train one with python -m vdm_jax train')
     try:
         return _with_later_keys(unsealed(read_json(path), str(path)))
