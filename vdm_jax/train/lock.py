@@ -64,6 +64,19 @@ class Lock:
     def close(self) -> None:
         """Lets others in."""
 
+    @contextlib.contextmanager
+    def explain(self) -> Iterator[None]:
+        """Within it, what fails because the lock is no longer ours says so.
+
+        Raises:
+          UserError: see `check`.
+        """
+        try:
+            yield
+        except Exception:
+            self.check()
+            raise
+
 
 class FileLock(Lock):
     """flock on a file, with who holds it inside, for messages."""

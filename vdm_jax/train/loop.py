@@ -162,6 +162,7 @@ def enter(stack: contextlib.ExitStack, workdir, resolved: dict) -> lock.Lock:
         check_workdir(workdir, resolved)  # a directory of others is not touched
         held = stack.enter_context(lock.hold(workdir))
         check_workdir(workdir, resolved)  # of one that ended just now, too
+        stack.enter_context(held.explain())
 
     processes.by_first(hold)
     return held
