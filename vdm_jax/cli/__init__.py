@@ -121,6 +121,7 @@ def usage() -> str:
 def prepare() -> None:
     """Memory, persistent compilation cache and quiet logs, before jax wakes and anything compiles."""
     import logging
+    import warnings
 
     import jax
 
@@ -129,6 +130,7 @@ def prepare() -> None:
     if computes_on_cpu():
         keep_freed_memory()
     logging.getLogger('absl').setLevel(logging.ERROR)
+    warnings.filterwarnings('ignore', 'coroutine .* was never awaited')  # Orbax, of a checkpoint that does not fit
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update('jax_compilation_cache_dir', str(Path(cache) / 'vdm_jax' / 'xla'))

@@ -140,15 +140,17 @@ def by_first(action: Callable):
 
 def together(action: Callable):
     """action() on every process; a UserError of one of them is raised on all, so that none waits for it in vain."""
-    value, mistake = None, ''
+    value, mistake = None, None
     try:
         value = action()
     except UserError as error:
-        mistake = str(error)
-    said = gather(mistake)
+        mistake = error
+    said = gather(str(mistake or ''))
+    if mistake and len(set(said)) == 1:
+        raise mistake
     for process, why in enumerate(said):
         if why:
-            raise UserError(why if len(set(said)) == 1 else f'process {process}: {why}')
+            raise UserError(f'process {process}: {why}')
     return value
 
 

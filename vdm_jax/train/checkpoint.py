@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from vdm_jax.errors import UserError
+from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
@@ -219,6 +219,8 @@ class Checkpoints:
                 return self._orbax.load_checkpointables(step, items)
             except Exception as error:
                 cause = root_of(error)
+                if misfit := self._misfit(step, items):
+                    raise MisfitError(f'{self.directory / str(step)}: {misfit}') from None
                 if found.verdict == 'intact' or not isinstance(cause, (OSError, ValueError)):
                     raise
                 why = str(cause).strip().split('\n')[0][:200]
@@ -228,6 +230,20 @@ class Checkpoints:
                 ) from error
 
         return processes.together(read)
+
+    def _misfit(self, step: int, items: dict) -> str:
+        """The first array that a step has in another shape than is wanted, or has not; '' for none."""
+        try:
+            there = self._orbax.checkpointables_metadata(step).metadata
+        except Exception:  # what is damaged has no shapes: whoever asks knows more
+            return ''
+        for item, wanted in items.items():
+            ours, theirs = shapes_in(wanted), shapes_in(there.get(item))
+            for name in sorted(ours.keys() | theirs.keys()):
+                if ours.get(name) != theirs.get(name):
+                    has, wants = (f'of shape {each[name]}' if name in each else 'not there' for each in (theirs, ours))
+                    return f'{item} {name} is {has} in the checkpoint, and {wants} in the config'
+        return ''
 
     def _finish(self) -> None:
         """Waits until the last save is written and vouched for."""
@@ -321,6 +337,12 @@ class Checkpoints:
                     marker.unlink()
                 self._adopted.discard(old)
                 (self.directory / str(old)).rmtree()
+
+
+def shapes_in(tree) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a tree, or of what says of them, by their paths."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {path_name(path): tuple(leaf.shape) for path, leaf in leaves if getattr(leaf, 'shape', None) is not None}
 
 
 def root_of(error: BaseException) -> BaseException:

@@ -2,9 +2,10 @@
 
 import jax
 
-from vdm_jax.errors import UserError
+from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint, fingerprint_json
+from vdm_jax.train.workdir import check_network, name_keys, read_config
 
 
 def inspect_run(run, workdir, step: int | None = None) -> dict:
@@ -14,6 +15,8 @@ def inspect_run(run, workdir, step: int | None = None) -> dict:
     Raises:
       UserError: no checkpoint there at all.
     """
+    config = read_config(workdir)
+    check_network(config, run.resolved, str(workdir))
     with jax.set_mesh(run.mesh), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
         integrity = {step: checkpoints.integrity(step) for step in checkpoints.steps()}
         integrity = {step: found for step, found in integrity.items() if found.verdict != 'gone'}
@@ -23,7 +26,10 @@ def inspect_run(run, workdir, step: int | None = None) -> dict:
             'integrity': {str(step): str(found) for step, found in integrity.items()},
         }
         try:
-            state, position = checkpoints.restore(run.abstract, step)
+            with name_keys(config, run.resolved):
+                state, position = checkpoints.restore(run.abstract, step)
+        except MisfitError:
+            raise
         except UserError as error:
             if not integrity:
                 raise

@@ -1,5 +1,6 @@
 """A run directory's own papers: config.json, environment.json, and whose run it is."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -12,7 +13,7 @@ import jax
 from etils import epath
 
 from vdm_jax.config import differences
-from vdm_jax.errors import UserError
+from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.files import is_local, read_json, sealed, unsealed, write_whole
 from vdm_jax.train.manifest import steps_of
 
@@ -46,6 +47,9 @@ LATER_KEYS = {'video_folder': {'pixel_aspect': 'stored'}, 'tfds': {'pixel_aspect
 
 # How a network is computed, and which clips it has seen: no weight hangs on these.
 COMPUTING = ('attention', 'remat', 'scan', 'dtype', 'grid', 'images')
+
+# What may be another in sampling than in training, though it has a say in what comes out: it is for other sizes.
+VARYING = ('rope_interpolate', 'position_span')
 
 
 def unlike(ours: dict, theirs: dict, where: str = 'config.model') -> dict[str, tuple]:
@@ -120,6 +124,44 @@ def check_alike(workdir, resolved: dict, begins: bool) -> None:
     raise UserError(
         f"{workdir} holds another experiment's run: {key} is {old} there and {new} here{more}; choose another --workdir"
     )
+
+
+def check_network(there: dict, resolved: dict, called: str) -> None:
+    """Whether weights are used in the network that they were trained in.
+
+    Args:
+      there: the resolved config of the run that they are of.
+      resolved: the one that they are to be used in.
+      called: what messages call the weights.
+
+    Raises:
+      UserError: a key of config.model is another one; names it, and what it is there.
+    """
+    ours = {key: value for key, value in resolved['model'].items() if key in there['model']}  # others came later
+    changed = unlike(ours, there['model'])
+    for name in VARYING:
+        changed.pop(f'config.model.{name}', None)
+    if changed:
+        key, (new, old) = next(iter(changed.items()))
+        raise UserError(f'{key}={new}: {called} has {old}; leave it out')
+
+
+@contextlib.contextmanager
+def name_keys(there: dict, resolved: dict):
+    """Within it, a checkpoint whose arrays do not fit a config is a mistake that names the key.
+
+    Args: as check_network has them.
+
+    Raises:
+      MisfitError: the checkpoint is of other averages or another optimizer than `resolved` has.
+    """
+    try:
+        yield
+    except MisfitError as error:
+        for group in ('ema', 'optim', 'model'):
+            for key, (old, new) in differences(there.get(group, {}), resolved[group], f'config.{group}').items():
+                raise MisfitError(f'{key}={new}: the checkpoint has {old} ({error})') from None
+        raise
 
 
 def write_papers(workdir, resolved: dict) -> None:
