@@ -175,13 +175,13 @@ class Lease(Lock):
           UserError: somebody does: it is renewed.
         """
         there = self._read()
-        if not there or is_dead(there):
+        if 'token' not in there or is_dead(there):  # a file's lock, copied into the store with its directory, is none
             return
         until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
             time.sleep(RENEW_SECONDS / 10)
             now = self._read()
-            if not now:
+            if 'token' not in now:
                 return
             if now != there:
                 raise refusal(self._path.parent, now)

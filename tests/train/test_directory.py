@@ -1,0 +1,238 @@
+"""Whose a run directory is, what of it can be used, and what a foreign one can make us read."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import shutil
+
+import jax
+import jax.numpy as jnp
+import pytest
+from etils import epath
+
+from tests.train.test_loop import SMALL, FakeStore, metrics, prints
+from vdm_jax import cli
+from vdm_jax.build import read_experiment
+from vdm_jax.errors import UserError
+from vdm_jax.files import sealed
+from vdm_jax.run import Run
+from vdm_jax.train import loop, manifest, workdir
+from vdm_jax.train.checkpoint import Checkpoints
+
+
+@pytest.fixture(scope='module')
+def run():
+    """A run whose fresh state is made once, which looks at nothing on its way."""
+    experiment = read_experiment('experiments/bouncing_balls.py', SMALL)
+    quiet = dataclasses.replace(experiment.train, sample_every=0, validate_every=0)
+    run = Run(dataclasses.replace(experiment, train=quiet), jax.devices()[:1])
+    fresh = run.create()
+    vars(run).update(create=lambda: jax.tree.map(jnp.copy, fresh))
+    return run
+
+
+@pytest.fixture(scope='module')
+def finished(run, tmp_path_factory):
+    place = tmp_path_factory.mktemp('run')
+    assert loop.train(run, place)
+    return place
+
+
+@pytest.fixture
+def place(finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def like(run, **train):
+    """The run with other numbers in config.train, which compiles nothing anew."""
+    experiment = dataclasses.replace(run.experiment, train=dataclasses.replace(run.experiment.train, **train))
+    other = Run(experiment, jax.devices()[:1])
+    vars(other).update(train_steps=run.train_steps, abstract=run.abstract, create=run.create)
+    return other
+
+
+def test_the_last_step_is_saved_without_any_cadence(run, finished, tmp_path):
+    assert loop.train(like(run, checkpoint_every=0), tmp_path)
+    assert prints(run, tmp_path) == prints(run, finished)
+    other = dict(run.resolved, seed=7)
+    with pytest.raises(UserError, match=r'config\.seed is \d+ there and 7 here'):
+        workdir.check_workdir(tmp_path, other)
+
+
+@pytest.mark.parametrize('lost', ['checkpoints', 'checkpoints and config.json', 'config.json'])
+def test_metrics_of_a_run_are_never_cut_by_another(lost, run, place):
+    before = (place / 'metrics.jsonl').read_bytes()
+    if 'checkpoints' in lost:
+        shutil.rmtree(place / 'checkpoints')
+    if 'config.json' in lost:
+        (place / 'config.json').unlink()
+    with pytest.raises(UserError, match='choose another --workdir'):
+        loop.train(run, place)
+    assert (place / 'metrics.jsonl').read_bytes() == before
+
+
+def test_a_run_that_saved_nothing_yet_starts_again(run, finished, tmp_path):
+    """Its process was killed before the first checkpoint: nothing is lost that cannot be made again."""
+    lines = (finished / 'metrics.jsonl').read_text().splitlines(keepends=True)
+    (tmp_path / 'metrics.jsonl').write_text(lines[0])
+    shutil.copy(finished / 'config.json', tmp_path)
+    asked = itertools.count()
+    assert not loop.train(run, tmp_path, lambda step: next(asked) >= 2)
+    assert [line['step'] for line in metrics(tmp_path) if 'loss' in line] == [1, 2]
+
+
+def copied_to_store(source, place):
+    for path in source.rglob('*'):
+        if path.is_file():
+            FakeStore.objects[f'{place}/{path.relative_to(source).as_posix()}'] = path.read_bytes()
+
+
+def test_a_run_that_was_copied_into_a_store_goes_on_there(run, finished, tmp_path):
+    """Case 8: file by file, so without the marker that a store's own steps have."""
+    place = epath.Path(f'fake://{tmp_path}')
+    copied_to_store(finished, place)
+    before = metrics(place)
+    assert prints(run, place) == prints(run, finished)  # for one that looks on, which writes nothing
+    assert not (place / 'checkpoints' / '6' / 'vdm_jax_committed').exists()
+    longer = like(run, steps=7)
+    assert loop.train(longer, place) and prints(run, place)['step'] == 7
+    assert metrics(place)[: len(before)] == before
+    assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['6', '7']
+
+
+def test_steps_of_a_store_that_cannot_be_used_are_named_and_never_written_over(run, finished, tmp_path, capsys):
+    place = epath.Path(f'fake://{tmp_path}')
+    copied_to_store(finished, place)
+    spoilt = [name for name in FakeStore.objects if name.startswith(f'{place}/checkpoints/') and '/params/' in name]
+    newer = [name for name in spoilt if '/checkpoints/6/' in name]
+    for name in newer:
+        del FakeStore.objects[name]
+    assert loop.train(run, place)
+    assert f'{place}/checkpoints/6 is not complete: ' in capsys.readouterr().err
+    assert {'4', '6', '6.damaged'} == {path.name for path in (place / 'checkpoints').iterdir()}
+    for name in [name for name in FakeStore.objects if '/params/' in name and name.startswith(f'{place}/')]:
+        del FakeStore.objects[name]
+    for name in [name for name in FakeStore.objects if name.endswith('vdm_jax_committed')]:
+        del FakeStore.objects[name]
+    before = dict(FakeStore.objects)
+    with pytest.raises(UserError, match='no checkpoint can be used, such as .* is not complete: .* is missing'):
+        loop.train(run, place)
+    assert FakeStore.objects == before
+
+
+DAMAGE = {
+    'a bit of a value': lambda text: text.replace(b'"frames": 3', b'"frames": 2'),
+    'a bit of a key': lambda text: text.replace(b'"frames"', b'"framet"'),
+    'a bit of the digest': lambda text: text.replace(b'"sha256": "', b'"sha256": "0', 1),
+    'a bit of its name': lambda text: text.replace(b'"sha256"', b'"sha257"'),
+    'no UTF-8': lambda text: text.replace(b'a', b'\xe1', 1),
+    'cut short': lambda text: text[:-20],
+    'empty': lambda text: b'',
+    'no object': lambda text: b'[1, 2]',
+    'nested too deep': lambda text: b'[' * 100_000,
+    'an endless number': lambda text: b'{"seed": ' + b'9' * 10_000 + b'}',
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_a_config_that_is_not_as_it_was_written_is_one_line(damage, place, capsys):
+    """M5: each of its commands, and whatever became of it."""
+    path = place / 'config.json'
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    assert cli.main(['inspect', f'--workdir={place}']) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and ('config' in said)
+
+
+def test_no_bit_of_a_config_is_lost_unseen(place):
+    path = place / 'config.json'
+    data, config = path.read_bytes(), workdir.read_config(place)
+    for position in range(0, len(data), 97):
+        for bit in (0, 3, 7):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                found = workdir.read_config(place)
+            except UserError:
+                continue
+            assert found == config or set(found) - set(config), (position, bit)  # an unknown key is refused later
+
+
+def reseal(place, step, files):
+    (path,) = (place / 'checkpoints' / str(step)).glob('manifest_*')
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({'files': files, 'sha256': digest}))
+
+
+FOREIGN = [
+    {'../../../../../../etc/passwd': [1, 'x']},
+    {'/dev/zero': [1, 'x']},
+    {'params/../../x': [1, 'x']},
+    {'..': [1, 'x']},
+    {'': [1, 'x']},
+    {'a\0b': [1, 'x']},
+    {'params': [1, 'x']},
+    {'device': [10**9, 'x']},
+    {'pipe': [10, 'x']},
+    {'params': [-1, 'x']},
+    {'params': ['1', 'x']},
+    {'params': [1, 2, 3]},
+    {'params': {'a': 1}},
+    {'params': None},
+    ['params'],
+    'params',
+    None,
+    7,
+]
+
+
+@pytest.mark.parametrize('files', FOREIGN, ids=lambda files: str(files)[:30])
+def test_a_manifest_speaks_of_regular_files_of_its_own_step_alone(files, place):
+    """M4: whoever wrote it, it makes us read nothing else, and no kind of value is a traceback."""
+    step = place / 'checkpoints' / '6'
+    os.symlink('/dev/zero', step / 'device')
+    os.mkfifo(step / 'pipe')
+    reseal(place, 6, files)
+    found = manifest.check(epath.Path(step))
+    assert found.verdict == 'damaged' and 'passwd' not in found.why.replace("'../../../../../../etc/passwd'", '')
+    with Checkpoints(place / 'checkpoints') as checkpoints:
+        assert checkpoints.latest() == 4
+
+
+@pytest.mark.parametrize(
+    'change, there',
+    [
+        ('model.width=32', 16),
+        ('model.heads=1', 2),
+        ('model.layout=full', 'interleaved'),
+        ('optim.name=muon', 'adamw'),
+        ('ema.decays=0.7', '[0.9, 0.5]'),
+    ],
+)
+def test_an_override_that_does_not_fit_a_checkpoint_names_its_key(change, there, place, capsys):
+    """M2: what it changes the shape, the meaning or the existence of."""
+    assert cli.main(['inspect', f'--workdir={place}', f'--config.{change}']) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f'vdm_jax: config.{change.split("=")[0]}=') and f'has {there}' in said
+    assert said.count('\n') == 1
+
+
+def test_a_full_disk_leaves_the_old_config(run, place, monkeypatch):
+    """H2: a key that may change is written beside, and nothing is lost where that fails."""
+    before = (place / 'config.json').read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, 'fsync', full)
+        with pytest.raises(OSError, match='No space'):
+            workdir.write_papers(place, dict(run.resolved, seed=5))
+    assert (place / 'config.json').read_bytes() == before
+    assert not list(place.glob('.*half'))
+    workdir.write_papers(place, dict(run.resolved, seed=5))
+    assert json.loads((place / 'config.json').read_text()) == sealed(dict(run.resolved, seed=5))
