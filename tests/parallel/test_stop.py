@@ -42,6 +42,25 @@ def test_a_second_ctrl_c_ends_at_once_and_the_first_says_so():
     assert 'Ctrl-C once more' in ended.stderr
 
 
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_process_on_its_way_out_ends_with_its_own_code_whatever_comes(number):
+    """L2: the code of a stop that is saved is 3, though the supervisor lost its patience."""
+    code = f"""
+        import atexit, os, signal, sys
+        from vdm_jax.parallel import stop
+        again = lambda: os.kill(os.getpid(), {int(number)})
+        atexit.register(again)
+        with stop.asked() as asked:
+            again()
+            stop.ignore()
+            again()
+        again()
+        sys.exit(3)
+    """
+    ended = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3, ended.stderr
+
+
 def test_a_handler_that_c_code_had_installed_is_left_for_the_usual_one(monkeypatch):
     given = []
     monkeypatch.setattr(stop.signal, 'signal', lambda number, handler: given.append((number, handler)))  # returns None

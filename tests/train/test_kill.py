@@ -80,6 +80,9 @@ def test_stopped_and_started_again_is_the_same_run(moment, number, code, undistu
         assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()
         time.sleep(0.002)
     os.killpg(process.pid, number)
+    while number == signal.SIGTERM and process.poll() is None:  # whoever is impatient says it again, to the very end
+        process.send_signal(number)
+        time.sleep(0.002)
     assert process.wait() == code, (moment, step, process.stderr.read())
 
     again = train(tmp_path, environment)

@@ -330,3 +330,17 @@ def test_one_that_fails_alone_takes_the_others_with_it(tmp_path):
         ends = both.ends()
     assert ends[1][0] == 2 and ends[1][2].count('its disk is gone') == 1 and ends[0][0] not in (0, 2, 3), ends
     assert time.monotonic() - began < 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGSTOP], ids=['killed', 'hanging'])
+@pytest.mark.parametrize('number', [0, 1])
+def test_what_becomes_of_two_of_which_one_is_gone(number, how, tmp_path):
+    """L8: the other one ends within minutes, with a code that has a supervisor start again (docs/launch.md)."""
+    argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL, '--config.train.steps=4000')
+    with Processes(2, tmp_path, *argv) as both:
+        both.stop(number, tmp_path / 'run' / 'metrics.jsonl', 5, how)
+        began, other = time.monotonic(), both._all[1 - number]
+        code = other.wait(timeout=ENDURANCE)
+        print(f'process {number} {how.name}: the other one ended with {code} after {time.monotonic() - began:.1f} s')
+    assert code in (1, -signal.SIGABRT)
