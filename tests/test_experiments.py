@@ -209,8 +209,8 @@ def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
     with jax.set_mesh(run.mesh):
         _, scalars = jax.eval_shape(run.train_step, run.abstract, batch_of(run), run.abstract_frozen)
         (average,), frozen = run.abstract.ema.values(), run.abstract_frozen
-        videos = jax.eval_shape(lambda *told: run.generator(*told, frozen=frozen), average, *asks_of(run))
-    assert scalars['loss'].shape == () and videos.shape[1:] == run.source.shape
+        videos, finite = jax.eval_shape(lambda *told: run.generator(*told, frozen=frozen), average, *asks_of(run))
+    assert scalars['loss'].shape == () and videos.shape[1:] == run.source.shape and finite.shape == videos.shape[:1]
 
 
 @pytest.mark.parametrize(

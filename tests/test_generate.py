@@ -1,5 +1,6 @@
 """Sampling: what a video depends on, and what compiles."""
 
+import dataclasses
 import functools
 
 import jax
@@ -14,7 +15,8 @@ from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.samplers import DDIM, Euler, Heun
 from vdm_jax.diffusion.spacing import Shifted
-from vdm_jax.generate import generate_videos, make_generate
+from vdm_jax.errors import NotFinite
+from vdm_jax.generate import generate_batches, generate_videos, make_generate
 
 SHAPE, CLASSES = (2, 4, 4, 3), 3
 
@@ -170,3 +172,65 @@ def test_edm_is_fed_scaled_noise_of_its_largest_sigma():
     jax.effects_barrier()
     assert seen[0]['x'].std() == pytest.approx(1, abs=0.05)  # c_in x sigma_max x noise
     assert seen[0]['t'][0] == pytest.approx(np.log(80) / 4, rel=1e-4)
+
+
+def test_one_video_costs_the_work_of_one_and_a_batch_holds_no_more_than_asked_for():
+    seen = []
+    generate = maker(Euler(steps=2), network=watched(seen))
+    for count, batch_size, rows in ((1, 16, 1), (17, 16, 9), (6, 4, 3)):
+        seen.clear()
+        videos = generate_videos(generate, jnp.float32(1), labels(*[0] * count), 0, batch_size)
+        jax.effects_barrier()
+        assert len(videos) == count and {len(asked['x']) for asked in seen} == {rows}
+        assert len(seen) == 2 * -(-count // rows)  # steps of each batch
+
+
+def test_batches_come_one_by_one_in_order_and_ask_for_their_own_rows_alone():
+    asked_for, seen = [], []
+    conditions = lambda rows: asked_for.append(rows.tolist()) or {'label': rows % CLASSES}
+    generate = maker(Euler(steps=2), network=watched(seen, bending))
+    stream = generate_batches(generate, jnp.float32(1), conditions, seed=3, batch_size=2, count=5)
+    first = next(stream)
+    jax.effects_barrier()
+    assert len(seen) == 2 and asked_for == [[0, 1]]  # nothing of the next batch
+    rest = list(stream)
+    assert asked_for == [[0, 1], [2, 3], [4, 0]] and [batch.numbers.tolist() for batch in rest] == [[2, 3], [4]]
+    expected = generate_videos(generate, jnp.float32(1), labels(0, 1, 2, 0, 1), seed=3, batch_size=2)
+    np.testing.assert_array_equal(np.concatenate([batch.videos for batch in (first, *rest)]), expected)
+
+
+def breaking(params, x_t, t, told):
+    """A network that answers label 1 with one nan, and label 2 with infinity."""
+    answer, label = network(params, x_t, t, told), told['label'][:, None, None, None, None]
+    answer = answer.at[:, 0, 0, 0, 0].set(jnp.where(told['label'] == 1, jnp.nan, answer[:, 0, 0, 0, 0]))
+    return jnp.where(label == 2, jnp.inf, answer)
+
+
+def test_videos_that_are_not_finite_are_named_and_not_shown_as_black():
+    generate = maker(Euler(steps=2), network=breaking)
+    with pytest.raises(NotFinite, match=r'^3 of 6 videos are not finite .* number 1 to 2, 4\.') as caught:
+        generate_videos(generate, jnp.float32(1), labels(0, 1, 2, 0, 1, 0), seed=0, batch_size=4)
+    assert caught.value.numbers == (1, 2, 4)
+    batches = list(generate_batches(generate, jnp.float32(1), labels(0, 1, 2), seed=0, batch_size=2))
+    assert [batch.finite.tolist() for batch in batches] == [[True, False], [False]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Blind(Identity):
+    """A codec that makes nan of the brightest latents, and black of latents that are nan."""
+
+    def decode_checked(self, weights, latents):
+        bright = jnp.where(latents.mean((1, 2, 3, 4), keepdims=True) > 0.3, jnp.nan, latents)
+        return super().decode_checked(weights, jnp.where(jnp.isnan(latents), 0, bright))
+
+
+def test_latents_before_a_codec_and_pixels_behind_it_are_both_looked_at():
+    generate = make_generate(broken_for_0, Objective(), Blind(), Euler(steps=2), Guidance(), SHAPE, CLASSES)
+    with pytest.raises(NotFinite) as caught:
+        generate_videos(generate, jnp.float32(1), labels(0, 1, 2), seed=0)
+    assert caught.value.numbers == (0, 2)
+
+
+def broken_for_0(params, x_t, t, told):
+    label = jnp.expand_dims(told['label'], range(1, 5))
+    return jnp.where(label == 0, jnp.nan, network(params, x_t, t, told))

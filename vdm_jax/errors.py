@@ -1,4 +1,6 @@
-"""The one exception for a user's mistake: the command line prints it as one line and exits with code 2."""
+"""What the command line prints as one line and not as a traceback: a user's mistake (exit code 2), a failure (1)."""
+
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -7,6 +9,40 @@ class UserError(ValueError):
 
 class MisfitError(UserError):
     """A checkpoint's arrays are not those that the config wants; the message says which."""
+
+
+class Failure(RuntimeError):  # noqa: N818, as the command line calls it
+    """What went wrong though the command is right: numbers that are not finite, a full disk. Says what to do."""
+
+
+class NotFinite(Failure):
+    """Videos that cannot be shown: nan or infinity is in them, or in the latents that they are decoded from.
+
+    Attributes:
+      numbers: which of the videos, counted from 0.
+      count: how many were asked for.
+    """
+
+    def __init__(self, numbers: Iterable[int], count: int):
+        self.numbers = tuple(sorted(int(number) for number in numbers))
+        self.count = count
+        super().__init__(
+            f'{len(self.numbers)} of {count} videos are not finite (nan or infinity): number {runs_of(self.numbers)}. '
+            'The weights have diverged, a codec is another one than in training, or config.model.dtype overflows: try '
+            'an earlier --step, or --config.model.dtype=float32'
+        )
+
+
+def runs_of(numbers: Iterable[int], shown: int = 8) -> str:
+    """Ascending whole numbers as text, neighbours taken together: '0 to 3, 7'; `shown` such runs at most."""
+    runs = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    texts = [f'{first}' if first == last else f'{first} to {last}' for first, last in runs]
+    return ', '.join(texts[:shown]) + (f', … {runs[-1][1]}' if len(texts) > shown else '')
 
 
 def placed(error: UserError, place: str) -> UserError:

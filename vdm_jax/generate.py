@@ -1,15 +1,17 @@
 """From noise to videos: where models and diffusion meet at sampling time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.codecs.pixels import from_bytes, to_bytes
+from vdm_jax.codecs.pixels import flagged, from_bytes, unflagged
 from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.sample_loop import sample
+from vdm_jax.errors import NotFinite
 from vdm_jax.models.conditions import without
 from vdm_jax.parallel.mesh import padded, rows_here, to_global
 from vdm_jax.parallel.processes import whole
@@ -21,7 +23,8 @@ NEGATIVE = {'negative': 'text', 'negative_mask': 'text_mask'}
 def make_generate(
     network: Callable, objective: Objective, codec, sampler, guidance: Guidance, latent_shape, classes: int
 ) -> Callable:
-    """(params, conditions, keys_B, scale=guidance.scale, frozen={}) -> uint8 videos (B, T, H, W, C), jitted.
+    """(params, conditions, keys_B, scale=guidance.scale, frozen={}) -> uint8 videos (B, T, H, W, C) and whether each is
+    finite, bool (B,), in its latents and in the pixels that they are decoded to; jitted.
 
     conditions: what the network is told, as VideoDiT has it, arrays of B rows; and 'frames', uint8 (B, k, H, W, C), the
     first frames of each video, where config.diffusion.context = k of them are given; and 'negative' and 'negative_mask'
@@ -71,8 +74,9 @@ def make_generate(
 
         noise_keys, step_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         noise = jax.vmap(lambda key: jax.random.normal(key, latent_shape))(noise_keys)
-        x = sample(denoise, sampler, process, noise, step_keys)
-        return codec.decode(weights, with_given(x, None, given)[0])
+        x, _ = with_given(sample(denoise, sampler, process, noise, step_keys), None, given)
+        videos, finite = codec.decode_checked(weights, x)
+        return videos, finite & is_finite(x)
 
     plain = jax.jit(lambda params, conditions, keys, frozen={}: generate(params, conditions, keys, None, frozen))
     with_scale = jax.jit(generate)
@@ -87,14 +91,21 @@ def make_generate(
 
 def make_reconstruct(merged: Callable) -> Callable:
     """(params, {'frames': uint8 (B, T, H, W, C), …}, keys_B, frozen={}) -> the same videos as an autoencoder gives them
-    back, jitted; latents are means, so the keys say nothing. merged: params -> the autoencoder."""
+    back, and whether each is finite, jitted; latents are means, so the keys say nothing. merged: params -> the
+    autoencoder."""
 
     def reconstruct(params, conditions, keys, frozen={}):  # noqa: B006, never written to
         autoencoder = merged(params)
         mean, _ = autoencoder.moments(from_bytes(conditions['frames']))
-        return to_bytes(autoencoder.decode(mean))
+        videos, finite = unflagged(flagged(autoencoder.decode(mean)))
+        return videos, finite & is_finite(mean)
 
     return jax.jit(reconstruct)
+
+
+def is_finite(x):
+    """Whether all numbers of each row are, bool (B,)."""
+    return jnp.isfinite(x).all(range(1, x.ndim))
 
 
 def with_given(x, t, given):
@@ -106,28 +117,73 @@ def with_given(x, t, given):
     return x, None if t is None else jnp.where(jnp.arange(x.shape[1]) < count, 0, t[:, None])
 
 
+class Batch(NamedTuple):
+    """Videos that were made together.
+
+    Attributes:
+      numbers: which of those asked for, ascending, (n,).
+      videos: uint8 (n, T, H, W, C).
+      finite: whether each is; one that is not shows nothing, bool (n,).
+    """
+
+    numbers: np.ndarray
+    videos: np.ndarray
+    finite: np.ndarray
+
+
+def generate_batches(
+    generate: Callable, params, conditions: dict | Callable, seed: int, batch_size: int = 16, count: int | None = None
+) -> Iterator[Batch]:
+    """`generate_videos`, a batch at a time and in order, so that memory does not grow with their number.
+
+    Args:
+      conditions: arrays or lists of N rows; or rows (n,) -> arrays of these rows, of videos 0 to `count` - 1, which is
+        called with those of a batch that this process makes.
+    """
+    if not callable(conditions):
+        arrays = {name: np.asarray(value) for name, value in conditions.items()}
+        (count,) = {len(value) for value in arrays.values()}
+        conditions = lambda rows: {name: value[rows] for name, value in arrays.items()}
+    mesh = jax.sharding.get_mesh()
+    size = rows_of_batch(count, batch_size, mesh)
+    here = np.arange(size) if mesh.empty else rows_here(size, mesh)
+    key_of = jax.vmap(lambda number: jax.random.fold_in(stream(seed, 'samples'), number))
+    for start in range(0, count, size):  # a last batch of the same shape, so that nothing compiles again
+        numbers = start + here
+        keys = np.asarray(jax.random.key_data(key_of(jnp.asarray(numbers))))
+        batch = conditions(numbers % count) | {'key': keys}
+        batch = jax.tree.map(jnp.asarray, batch) if mesh.empty else to_global(batch, mesh, size)
+        keys = jax.random.wrap_key_data(batch.pop('key'))
+        videos, finite = map(whole, generate(params, batch, keys))
+        stop = min(start + size, count)
+        yield Batch(np.arange(start, stop), videos[: stop - start], finite[: stop - start])
+
+
+def rows_of_batch(count: int, batch_size: int, mesh) -> int:
+    """Rows of each batch of `count` videos: `batch_size` at most, no more than are needed for as many batches, and
+    rounded up to the devices of the mesh alone."""
+    batches = -(-count // batch_size)
+    rows = -(-count // batches)
+    return rows if mesh.empty else padded(rows, mesh)
+
+
 def generate_videos(generate: Callable, params, conditions: dict, seed: int, batch_size: int = 16) -> np.ndarray:
     """One video for each row of the conditions: uint8 (N, T, H, W, C) on the host.
 
-    conditions: arrays or lists of N rows, such as {'label': [0, 1, 2]}.
-    Video i is drawn from the seed's key of samples and i, so it does not depend on batch_size or on how many are asked.
-    Within a mesh a batch is split over its devices, and batch_size raised to a multiple of them; where several
-    processes run, all call this with the same, and get all videos.
+    Args:
+      generate: what make_generate made.
+      conditions: arrays or lists of N rows, such as {'label': [0, 1, 2]}.
+      batch_size: videos that are made at once at most. Video i is drawn from the seed's key of samples and i, so it
+        does not depend on batch_size or on how many are asked for.
+
+    Within a mesh a batch is split over its devices, and filled up to a multiple of them; where several processes run,
+    all call this with the same, and get all videos.
+
+    Raises:
+      NotFinite: some have numbers that are not; its `numbers` says which.
     """
-    conditions = {name: np.asarray(value) for name, value in conditions.items()}
-    (count,) = {len(value) for value in conditions.values()}
-    mesh = jax.sharding.get_mesh()
-    if not mesh.empty:
-        batch_size = padded(batch_size, mesh)
-    numbers = np.arange(-(-count // batch_size) * batch_size)
-    keys = jax.vmap(lambda i: jax.random.fold_in(stream(seed, 'samples'), i))(jnp.asarray(numbers))
-    asked = conditions | {'key': np.asarray(jax.random.key_data(keys))}
-    here = np.arange(batch_size) if mesh.empty else rows_here(batch_size, mesh)
-    pieces = []
-    for start in range(0, len(numbers), batch_size):  # a last batch of the same shape, so that nothing compiles again
-        rows = start + here
-        batch = {name: value[rows if name == 'key' else rows % count] for name, value in asked.items()}
-        batch = jax.tree.map(jnp.asarray, batch) if mesh.empty else to_global(batch, mesh, batch_size)
-        keys = jax.random.wrap_key_data(batch.pop('key'))
-        pieces.append(whole(generate(params, batch, keys)))
-    return np.concatenate(pieces)[:count]
+    batches = list(generate_batches(generate, params, conditions, seed, batch_size))
+    finite = np.concatenate([batch.finite for batch in batches])
+    if not finite.all():
+        raise NotFinite(np.flatnonzero(~finite), len(finite))
+    return np.concatenate([batch.videos for batch in batches])

@@ -16,7 +16,7 @@ from vdm_jax.cli.plan import baselines, plan, plans
 from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
-from vdm_jax.errors import UserError
+from vdm_jax.errors import Failure, UserError
 
 ORIGIN = ('--workdir', '--weights')
 TEXTS = ('--prompt', '--negative')
@@ -98,6 +98,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
         leaving(2)
         return 2
+    except Failure as error:
+        print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
+        leaving(1)
+        return 1
     except (Exception, KeyboardInterrupt) as error:
         leaving(130 if isinstance(error, KeyboardInterrupt) else 1)
         versions.warn_of_newer(error)

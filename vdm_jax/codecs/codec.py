@@ -36,3 +36,6 @@ class Codec(Protocol):
 
     def decode(self, weights: dict, latents_BTHWC):
         """float32 latents -> uint8 pixels."""
+
+    def decode_checked(self, weights: dict, latents_BTHWC):
+        """The same, and whether the pixels of each row were finite before they were rounded, bool (B,)."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vdm_jax.codecs.pixels import from_bytes, to_bytes
+from vdm_jax.codecs.pixels import flagged, from_bytes, to_bytes, unflagged
 
 
 @dataclass(frozen=True)
@@ -20,3 +20,6 @@ class Identity:
 
     def decode(self, weights, latents_BTHWC):
         return to_bytes(latents_BTHWC)
+
+    def decode_checked(self, weights, latents_BTHWC):
+        return unflagged(flagged(latents_BTHWC))

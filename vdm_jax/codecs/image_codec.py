@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
-from vdm_jax.codecs.pixels import from_bytes, to_bytes
+from vdm_jax.codecs.pixels import flagged, from_bytes, to_bytes, unflagged
 from vdm_jax.codecs.posterior import draw
 from vdm_jax.codecs.slices import by_clip, by_frame
 from vdm_jax.codecs.tiles import tiled
@@ -76,6 +76,10 @@ class ImageVAECodec:
     def decode(self, weights, latents_BTHWC):
         """Latents -> uint8 video."""
         return self._decode(weights, latents_BTHWC, to_bytes)
+
+    def decode_checked(self, weights, latents_BTHWC):
+        """The same, and whether the pixels of each row were finite, bool (B,)."""
+        return unflagged(self._decode(weights, latents_BTHWC, flagged))
 
     def moments(self, weights, video_BTHWC):
         """Means and log variances of the latents side by side, (B, T, h, w, 2C), before they are scaled; video: uint8,

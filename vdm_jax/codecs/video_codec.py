@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from vdm_jax.codecs.chunks import chunked
-from vdm_jax.codecs.pixels import from_bytes, to_bytes
+from vdm_jax.codecs.pixels import flagged, from_bytes, to_bytes, unflagged
 from vdm_jax.codecs.posterior import draw
 from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
 from vdm_jax.errors import UserError
@@ -84,8 +84,15 @@ class VideoVAECodec:
 
     def decode(self, weights, latents_BTHWC):
         """Normalised latents -> uint8 video."""
+        return self._decode(weights, latents_BTHWC, to_bytes)
+
+    def decode_checked(self, weights, latents_BTHWC):
+        """The same, and whether the pixels of each row were finite, bool (B,)."""
+        return unflagged(self._decode(weights, latents_BTHWC, flagged))
+
+    def _decode(self, weights, latents_BTHWC, finish):
         network, (shift, scale) = self._network(weights), self._moments_of_latents
-        return chunked(lambda z, past: to_bytes(network.decode(z * scale + shift, past)), latents_BTHWC, self.chunk)
+        return chunked(lambda z, past: finish(network.decode(z * scale + shift, past)), latents_BTHWC, self.chunk)
 
     def _network(self, weights) -> VideoVAE:
         return nnx.merge(_graphdef(self.model), weights)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vdm_jax.errors import UserError
+from vdm_jax.errors import Failure, UserError
 
 # The variables that say which process of how many this is: what each looks like, in two ways.
 NAMED = {
@@ -127,15 +127,23 @@ def by_first(action: Callable):
     said, error = None, None
     if first():
         try:
-            said = [True, action()]
+            said = ['', action()]
         except Exception as caught:
-            said, error = [isinstance(caught, UserError), None, str(caught)], caught
-    good, value, *why = json.loads(gather(json.dumps(said))[0])
+            said, error = [kind_of(caught), None, str(caught)], caught
+    kind, value, *why = json.loads(gather(json.dumps(said))[0])
     if error:
         raise error
     if why:
-        raise UserError(*why) if good else RuntimeError(f'process 0: {why[0]}')
+        raise KINDS[kind](*why) if kind in KINDS else RuntimeError(f'process 0: {why[0]}')
     return value
+
+
+KINDS = {'mistake': UserError, 'failure': Failure}
+
+
+def kind_of(error: Exception) -> str:
+    """The name in KINDS of what an error is on the other processes, '' for any other."""
+    return next((name for name, kind in KINDS.items() if isinstance(error, kind)), '')
 
 
 def together(action: Callable):
