@@ -4,6 +4,7 @@ A file that is written here is the old one or the new one, whatever happens: a f
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from vdm_jax.errors import UserError
 
 SMALL = 2**26  # bytes of the largest file of JSON that is read
 SHA256 = 'sha256'
+# Of a disk that takes no more: no mistake of anybody's in a command, and no fault of ours.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG)
 
 
 def is_local(path) -> bool:

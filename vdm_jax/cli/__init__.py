@@ -17,6 +17,7 @@ from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
 from vdm_jax.errors import Failure, UserError
+from vdm_jax.files import DISK_ERRORS
 
 ORIGIN = ('--workdir', '--weights')
 TEXTS = ('--prompt', '--negative')
@@ -102,6 +103,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
         leaving(1)
         return 1
+    except OSError as error:
+        leaving(1)
+        if error.errno not in DISK_ERRORS:
+            versions.warn_of_newer(error)
+            raise
+        where = f'{error.filename}: ' if error.filename else ''
+        advice = 'what was written before stands; mend that, and give the same command again'
+        print(f'vdm_jax: {where}{error.strerror}; {advice}', file=sys.stderr, flush=True)
+        return 1
     except (Exception, KeyboardInterrupt) as error:
         leaving(130 if isinstance(error, KeyboardInterrupt) else 1)
         versions.warn_of_newer(error)
@@ -133,7 +143,7 @@ def prepare() -> None:
 
     if computes_on_cpu():
         keep_freed_memory()
-    logging.getLogger('absl').setLevel(logging.ERROR)
+    logging.getLogger('absl').setLevel(logging.CRITICAL)  # Orbax logs the errors of its threads and raises them too
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited')  # Orbax, of a checkpoint that does not fit
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     if not jax.config.jax_compilation_cache_dir:

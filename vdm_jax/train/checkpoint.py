@@ -1,11 +1,13 @@
 """Checkpoints: params, EMA, optimizer and data position of one step in one directory. Only this file knows Orbax."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +18,7 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from vdm_jax.errors import MisfitError, UserError
-from vdm_jax.files import is_local
+from vdm_jax.files import DISK_ERRORS, is_local
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train import manifest
@@ -158,6 +160,10 @@ class Checkpoints:
 
     def save(self, step: int, state: TrainState, position: dict) -> None:
         """Starts writing a step; returns once the arrays are copied from the devices. A step that is there stays."""
+        with plain_disk_errors(self.directory):
+            self._save(step, state, position)
+
+    def _save(self, step: int, state: TrainState, position: dict) -> None:
         self._finish()
         if processes.by_first(lambda: step in self.steps()):
             return
@@ -198,18 +204,20 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Blocks until nothing is being written; an error of an earlier save is raised here, or in the next one."""
-        self._finish()
-        self._orbax.wait()
+        with plain_disk_errors(self.directory):
+            self._finish()
+            self._orbax.wait()
 
     def close(self) -> None:
         """Waits for what is being written, and cleans up."""
-        try:
-            self._finish()
-        finally:
-            self._behind.shutdown()
-            self._orbax.close()
-            if self._staged:
-                shutil.rmtree(self._local, ignore_errors=True)
+        with plain_disk_errors(self.directory):
+            try:
+                self._finish()
+            finally:
+                self._behind.shutdown()
+                self._orbax.close()
+                if self._staged:
+                    shutil.rmtree(self._local, ignore_errors=True)
 
     def _load(self, step: int, items: dict) -> dict:
         found = self.integrity(step)
@@ -337,6 +345,18 @@ class Checkpoints:
                     marker.unlink()
                 self._adopted.discard(old)
                 (self.directory / str(old)).rmtree()
+
+
+@contextlib.contextmanager
+def plain_disk_errors(directory) -> Iterator[None]:
+    """Within it, what Orbax and TensorStore say of a disk that takes no more is an OSError of that directory."""
+    try:
+        yield
+    except Exception as error:
+        for number in DISK_ERRORS:
+            if os.strerror(number) in str(root_of(error)):
+                raise OSError(number, os.strerror(number), str(directory)) from None
+        raise
 
 
 def shapes_in(tree) -> dict[str, tuple[int, ...]]:

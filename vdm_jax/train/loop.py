@@ -15,7 +15,7 @@ from vdm_jax.data.clips import batch_of
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.diffusion.loss import by_time
-from vdm_jax.errors import UserError
+from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.generate import generate_videos
 from vdm_jax.given import asks
 from vdm_jax.parallel import processes
@@ -103,12 +103,13 @@ def train(run, workdir, stop=lambda step: False, weights=None) -> bool:
                     looks = step > start and (done or not stopped)  # one that is to stop has the time to save alone
                     if looks and due(step, config.validate_every, done):
                         log.validation(step, validate(run, state))
-                    if looks and due(step, config.sample_every, done):
-                        log.samples(step, preview(run, state), workdir)
-                    if step > start and (stopped or done or due(step, config.checkpoint_every, done)):
+                    shown = not (looks and due(step, config.sample_every, done)) or log.samples(step, state, workdir)
+                    if step > start and (stopped or done or not shown or due(step, config.checkpoint_every, done)):
                         processes.by_first(directory_lock.check)
                         log.flush()  # it asks whether the last update is finite
                         log.saved(checkpoints, step, state, position(run, step, budget.count))
+                    if not shown:
+                        raise Failure(f'step {step}, which is saved: {log.failure}')
                     if done or stopped:
                         break
                     waited = time.monotonic()
@@ -277,6 +278,7 @@ class Log:
     def __init__(self, run, metrics: Metrics, progress: Progress, watch: Watch, budget: Budget):
         self._run, self._metrics, self._progress, self._watch = run, metrics, progress, watch
         self._budget = budget
+        self.failure: NotFinite | None = None
         self._config = run.experiment.train
         self._last, self._named = None, {}
         self._waited, self._since = 0.0, time.monotonic()
@@ -329,10 +331,19 @@ class Log:
         self._metrics.scalars(step, losses)
         self._progress.say(f'step {step}: validation loss {losses["validation_loss"]:.4f}')
 
-    def samples(self, step: int, videos: np.ndarray, workdir) -> None:
+    def samples(self, step: int, state, workdir) -> bool:
+        """Draws and writes the samples of a step; whether all of them are finite, else `failure` says which are not."""
         self.flush()
-        if not processes.first():
-            return
+        try:
+            videos = preview(self._run, state)
+        except NotFinite as error:
+            self.failure = error
+            return False
+        if processes.first():
+            self._write(step, videos, workdir)
+        return True
+
+    def _write(self, step: int, videos: np.ndarray, workdir) -> None:
         strip = workdir / 'samples' / f'step_{step:06d}.png'
         strip.parent.mkdir(parents=True, exist_ok=True)
         media.write_strip(strip, videos)
