@@ -6,16 +6,15 @@ Precedence: dataclass default < experiment file < command line. An experiment fi
 
 import copy
 import dataclasses
-import difflib
 import importlib.util
 import json
-import math
 import types
 import typing
 from pathlib import Path
 from typing import Any, Literal
 
 from vdm_jax.errors import UserError, placed
+from vdm_jax.values import Text, describe, one_of, read_scalar, read_text, show, suggest
 
 try:
     from ml_collections import ConfigDict
@@ -45,13 +44,6 @@ class Choice:
         return next(name for name, cls in self.table.items() if type(value) is cls)
 
 
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """A value from the command line, to be read according to the annotation of its field."""
-
-    text: str
-
-
 def parse_arg(arg: str | None, **defaults) -> types.SimpleNamespace:
     """Reads the part of --config=file.py:ARG: 'size=S,pixels=64,debug' against typed defaults.
 
@@ -66,7 +58,7 @@ def parse_arg(arg: str | None, **defaults) -> types.SimpleNamespace:
     for item in filter(None, (arg or '').split(',')):
         name, has_value, text = item.partition('=')
         if name not in defaults:
-            raise UserError(f'--config=FILE:{item}: unknown argument {name!r}{_hint(name, defaults)}')
+            raise UserError(f'--config=FILE:{item}: unknown argument {name!r}{suggest(name, defaults)}')
         kind = type(defaults[name])
         values[name] = _value(Text(text if has_value else 'true'), kind, f'--config=FILE:{name}', {})
         if name in choices and values[name] not in choices[name]:
@@ -156,14 +148,14 @@ def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'c
       UserError: an unknown key (with the nearest known one), a value of another type, or a value the class refuses.
     """
     if not isinstance(mapping, dict):
-        raise UserError(f'{where}={_shown(mapping)} is a group; set its keys: {", ".join(_fields(cls))}')
+        raise UserError(f'{where}={show(mapping)} is a group; set its keys: {", ".join(_fields(cls))}')
     fields, annotations = _fields(cls), typing.get_type_hints(cls)
     values = {}
     for name, value in mapping.items():
         if name == '':
-            raise UserError(f'{where}={_shown(value)} is a group; set its keys: {", ".join(fields)}')
+            raise UserError(f'{where}={show(value)} is a group; set its keys: {", ".join(fields)}')
         if name not in fields:
-            raise UserError(f'{where}.{name}: no such key{_hint(name, fields)}')
+            raise UserError(f'{where}.{name}: no such key{suggest(name, fields)}')
         kind, place = annotations[name], f'{where}.{name}'
         try:
             values[name] = _value(value, kind, place, choices, _default(fields[name]))
@@ -231,27 +223,27 @@ def _value(value, annotation, where: str, choices, default=dataclasses.MISSING):
     origin, options = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         for option in options:
-            plain = _read(value.text, type(option)) if isinstance(value, Text) else value
+            plain = read_text(value.text, type(option)) if isinstance(value, Text) else value
             if type(plain) is type(option) and plain == option:
                 return plain
-        raise UserError(f'{where}={_shown(value)}: {_one_of(options, getattr(value, "text", value))}')
+        raise UserError(f'{where}={show(value)}: {one_of(options, getattr(value, "text", value))}')
     if origin in (typing.Union, types.UnionType):
         for option in sorted(options, key=lambda option: option is str):  # a string takes anything: ask it last
             try:
                 return _value(value, option, where, choices)
             except UserError:
                 continue
-        raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
+        raise UserError(f'{where}={show(value)}: want {describe(annotation)}')
     if origin is tuple:
         return _tuple(value, annotation, where, choices)
-    return _scalar(value, annotation, where)
+    return read_scalar(value, annotation, where)
 
 
 def _chosen(value, choice: Choice, where: str, choices, default):
     if isinstance(value, (str, Text)):  # short form: the name alone
         value = {choice.key: value.text if isinstance(value, Text) else value}
     if not isinstance(value, dict):
-        raise UserError(f'{where}={_shown(value)}: want {choice.key}, one of {", ".join(choice.table)}')
+        raise UserError(f'{where}={show(value)}: want {choice.key}, one of {", ".join(choice.table)}')
     value = dict(value)
     named, short = value.pop(choice.key, None), value.pop('', None)
     from_file = isinstance(named, Text) and isinstance(short, str)  # the file's short form, the command line's name
@@ -265,7 +257,7 @@ def _chosen(value, choice: Choice, where: str, choices, default):
             raise UserError(f'{where}.{choice.key}: not set; want one of {", ".join(choice.table)}')
         name = choice.name_of(default)
     if name not in choice.table:
-        raise UserError(f'{where}.{choice.key}={name}: {_one_of(choice.table, name)}')
+        raise UserError(f'{where}.{choice.key}={name}: {one_of(choice.table, name)}')
     if swapped:  # what the file set for its own choice means nothing to the one the command line put in its place
         value = {
             key: item
@@ -292,10 +284,10 @@ def _tuple(value, annotation, where, choices):
     elif isinstance(value, dict):
         raise UserError(f'{where} is a list: make it in the experiment file; then {where}.0 is the first of its items')
     else:
-        raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
+        raise UserError(f'{where}={show(value)}: want {describe(annotation)}')
     kinds = _kinds(annotation, items)
     if len(items) != len(kinds):
-        raise UserError(f'{where}={_shown(value)}: want {_describe(annotation)}')
+        raise UserError(f'{where}={show(value)}: want {describe(annotation)}')
     found = []
     for number, (item, kind) in enumerate(zip(items, kinds, strict=True)):
         place = f'{where}.{number}' if kind in choices else where
@@ -310,74 +302,6 @@ def _kinds(annotation, items) -> tuple:
     """The annotation of each item of a tuple."""
     options = typing.get_args(annotation) if typing.get_origin(annotation) is tuple else (None, ...)
     return (options[0],) * len(items) if options[-1] is Ellipsis else options
-
-
-def _scalar(value, kind, where: str):
-    wrong = UserError(f'{where}={_shown(value)}: want {_describe(kind)}, found {_found(value)}')
-    if isinstance(value, Text):
-        value = _read(value.text, kind)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is not type(value) and not (kind is types.NoneType and value is None):
-        raise wrong
-    if isinstance(value, float) and not math.isfinite(value):
-        raise wrong
-    return value
-
-
-def _read(text: str, kind):
-    """Text as `kind`, or as it stands where it is not one (the caller then refuses it)."""
-    lowered = text.strip().lower()
-    if kind is bool:
-        return {'true': True, '1': True, 'false': False, '0': False}.get(lowered, text)
-    if kind is types.NoneType:
-        return None if lowered in ('none', 'null', '') else text
-    if kind in (int, float):
-        try:
-            number = float(lowered)
-            return (
-                int(lowered)
-                if kind is int and '.' not in lowered and 'e' not in lowered
-                else (int(number) if kind is int and number.is_integer() else number)
-            )
-        except ValueError:
-            return text
-    return text
-
-
-def _describe(annotation) -> str:
-    if annotation is types.NoneType:
-        return 'none'
-    options = typing.get_args(annotation)
-    if typing.get_origin(annotation) is tuple:
-        inner = [option for option in options if option is not Ellipsis]
-        return 'a list of ' + ' and '.join(map(_describe, inner)) + ' separated by commas'
-    if options:
-        return ' or '.join(map(_describe, options))
-    return {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}.get(
-        annotation, str(annotation)
-    )
-
-
-def _found(value) -> str:
-    return 'text' if isinstance(value, Text) else {type(None): 'none'}.get(type(value), type(value).__name__)
-
-
-def _shown(value) -> str:
-    return value.text if isinstance(value, Text) else repr(value) if isinstance(value, str) else str(value)
-
-
-def _hint(name, known) -> str:
-    return _near(name, known) or f'; known: {", ".join(map(str, known))}'
-
-
-def _one_of(known, name) -> str:
-    return f'want one of {", ".join(map(str, known))}{_near(name, known)}'
-
-
-def _near(name, known) -> str:
-    near = difflib.get_close_matches(str(name), list(map(str, known)), 1, 0.5)
-    return f'; did you mean {near[0]!r}?' if near else ''
 
 
 def _fields(cls) -> dict[str, dataclasses.Field]:
