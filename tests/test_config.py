@@ -120,7 +120,7 @@ def test_another_source_on_the_command_line_drops_the_file_s_keys():
         ('model.windows=5x8', ('config.model.windows=5x8', 'FRAMESxROWSxCOLUMNS')),
         ('diffusion.variance=learned_range', ('config.diffusion.variance', 'discrete steps')),
         ('ema.decays=0.9,x', ('config.ema.decays', 'a number')),
-        ('ema.decays=1.5', ('config.ema.decays', '[0, 1)')),
+        ('ema.decays=1.5', ('config.ema.decays', 'from 0 to 0.9999999')),
         ('train=3', ('config.train=3', 'is a group')),
         ('data.balls=1,2,3', ('config.data.balls', 'want')),
         ('model.heads=3', ('config.model.heads=3',)),
@@ -228,7 +228,7 @@ def test_items_of_a_list_are_changed_by_number():
         ('samplers.steps=7', ('samplers is a list of 2', "not 'steps'")),
         ('samplers.0.stepz=7', ('config.fleet.samplers.0.stepz', "'steps'")),
         ('samplers.1=eulr', ('config.fleet.samplers.1', "'euler'")),
-        ('samplers.0.eta=-1', ('config.fleet.samplers.0: ', 'eta')),
+        ('samplers.0.eta=-1', ('config.fleet.samplers.0.eta=', 'from 0 to 1')),
         ('shares.0=1', ('config.fleet.shares is a list', 'experiment file')),
     ],
 )

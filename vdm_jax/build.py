@@ -73,6 +73,7 @@ from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.mesh import MeshConfig
+from vdm_jax.ranges import Ranged, Seed
 from vdm_jax.text.encoder import NoText, TextEncoder
 from vdm_jax.text.hashing import Hashing
 from vdm_jax.text.stored import Stored
@@ -183,14 +184,14 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Ranged, where='config'):
     """Everything an experiment file can say, group by group.
 
     latents: a directory of the clips' latents, made beforehand; None: they are encoded as they come. text: what prompts
     are encoded with when sampling, and captions by cache-text; training reads those of config.data.text.
     """
 
-    seed: int = 0
+    seed: Seed = 0
     latents: str | None = None
     data: Source = BouncingBalls()  # noqa: RUF009, frozen
     model: NetworkConfig = VideoDiTConfig()

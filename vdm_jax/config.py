@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vdm_jax.errors import UserError, placed
+from vdm_jax.ranges import RangeError
 from vdm_jax.values import Text, describe, one_of, read_scalar, read_text, show, suggest
 
 try:
@@ -168,6 +169,8 @@ def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'c
             raise UserError(f'{where}.{name}: not set')
     try:
         return cls(**values)
+    except RangeError as error:
+        raise (error.at(where) if error.owner is cls else error) from None
     except UserError:
         raise
     except ValueError as error:

@@ -2,9 +2,18 @@
 
 import jax
 
+from vdm_jax.errors import UserError
+from vdm_jax.ranges import Seed, refusal
+
 STREAMS = ('parameters', 'training', 'validation', 'samples')
 
 
 def stream(seed: int, purpose: str):
-    """The key of one of STREAMS in a run of this seed."""
+    """The key of one of STREAMS in a run of this seed.
+
+    Raises:
+      UserError: jax does not tell this seed from others.
+    """
+    if reason := refusal(Seed, seed):
+        raise UserError(f'seed={seed}: {reason}')
     return jax.random.fold_in(jax.random.key(seed), STREAMS.index(purpose))

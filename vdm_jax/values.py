@@ -26,7 +26,10 @@ def read_scalar(value, kind, where: str):
     if isinstance(value, Text):
         value = read_text(value.text, kind)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise wrong from None
     if kind is not type(value) and not (kind is types.NoneType and value is None):
         raise wrong
     if isinstance(value, float) and not math.isfinite(value):

@@ -164,7 +164,7 @@ def test_the_palette_is_well_separated():
     ],
 )  # fmt: skip
 def test_a_world_that_cannot_be_is_refused_by_name(change):
-    with pytest.raises(UserError, match=f'config.data.{next(iter(change))} is '):
+    with pytest.raises(UserError, match=f'config.data.{next(iter(change))}='):
         BouncingBalls(**change)
 
 

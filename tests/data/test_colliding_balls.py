@@ -159,5 +159,5 @@ def test_without_collisions_the_same_starts_pass_through():
 
 
 def test_a_bar_is_refused():
-    with pytest.raises(UserError, match='config.data.bar is 0.2'):
+    with pytest.raises(UserError, match='config.data.bar=0.2'):
         CollidingBalls(bar=0.2)

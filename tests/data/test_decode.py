@@ -243,7 +243,7 @@ def test_a_file_that_takes_more_decoding_than_the_limits_is_broken(tmp_path):
 
 
 def test_limits_are_more_than_nothing():
-    with pytest.raises(ValueError, match='frames is 0'):
+    with pytest.raises(ValueError, match='frames=0'):
         decode.Limits(frames=0)
 
 

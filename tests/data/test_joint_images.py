@@ -182,5 +182,5 @@ def test_a_run_goes_on_where_the_files_of_a_part_lie_elsewhere(tmp_path):
 def test_other_sizes_are_refused():
     with pytest.raises(UserError, match=r'config\.data\.images: height, width and channels are \(8, 8, 3\)'):
         JointImages(CLIPS, Synthetic(pixels=8))
-    with pytest.raises(UserError, match=r'config\.data\.count is -1'):
+    with pytest.raises(UserError, match=r'config\.data\.count=-1'):
         JointImages(CLIPS, IMAGES, -1)

@@ -102,5 +102,5 @@ def test_three_balls_have_room_and_a_camera_may_rest():
 
 @pytest.mark.parametrize(('key', 'value'), [('bar', 0.2), ('pan', -0.1), ('pan', 0.5)])
 def test_what_cannot_be_is_refused(key, value):
-    with pytest.raises(UserError, match=f'config.data.{key} is {value}'):
+    with pytest.raises(UserError, match=f'config.data.{key}={value}'):
         PannedBalls(**{key: value})

@@ -94,5 +94,5 @@ def test_three_balls_have_room():
 
 @pytest.mark.parametrize(('key', 'value'), [('bar', 0.2), ('light', -0.1), ('light', 1.0)])
 def test_what_cannot_be_is_refused(key, value):
-    with pytest.raises(UserError, match=f'config.data.{key} is {value}'):
+    with pytest.raises(UserError, match=f'config.data.{key}={value}'):
         ShadowedBalls(**{key: value})

@@ -268,8 +268,8 @@ def test_a_run_s_config_round_trip(prepared):
         ({'video': 'floats'}, ("'floats' of example 0", 'float32', 'uint8')),
         ({'channels': 1}, ("'video' of example 0", 'config.data.channels')),
         ({'video': 'number'}, ("'number' of example 0", 'uint8')),
-        ({'channels': 4}, ('config.data.channels is 4',)),
-        ({'stride': 0}, ('config.data.stride is 0',)),
+        ({'channels': 4}, ('config.data.channels= 4',)),
+        ({'stride': 0}, ('config.data.stride=0',)),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_key(prepared, fields, says):

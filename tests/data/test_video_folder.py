@@ -212,7 +212,7 @@ def test_mistakes_name_the_key_and_what_was_found(folder, tmp_path):
         with pytest.raises(UserError, match=message):
             len(VideoFolder(path=path))
     for fields in ({'frames': 0}, {'pixels': -1}, {'stride': 0}, {'fps': 0.0}):
-        with pytest.raises(UserError, match=f'config.data.{next(iter(fields))} is'):
+        with pytest.raises(UserError, match=f'config.data.{next(iter(fields))}='):
             len(source(folder, **fields))
     write(tmp_path / 'loose.mp4', 3)
     with pytest.raises(UserError, match='loose.mp4 lies in no subfolder'):

@@ -59,7 +59,7 @@ def test_noise_only_grows(table, steps):
 
 
 def test_too_few_steps_name_the_key():
-    with pytest.raises(ValueError, match=r'config\.diffusion\.process\.steps is 20'):
+    with pytest.raises(ValueError, match=r'config\.diffusion\.process\.steps=20'):
         linear_alpha_bar(20)
-    with pytest.raises(ValueError, match=r'config\.diffusion\.process\.steps is 0'):
+    with pytest.raises(ValueError, match=r'config\.diffusion\.process\.steps=0'):
         cosine_alpha_bar(0)

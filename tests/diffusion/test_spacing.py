@@ -114,9 +114,9 @@ def test_logsnr_is_even_in_the_log_signal_to_noise_ratio(process):
 
 
 def test_too_many_steps_name_the_key():
-    with pytest.raises(ValueError, match=r'config\.sampler\.steps is 101: want 1 ... 100'):
+    with pytest.raises(ValueError, match=r'config\.sampler\.steps=101: want 1 to 100'):
         Trailing().times(DDPM(steps=100), 101)
-    with pytest.raises(ValueError, match=r'config\.sampler\.steps is 0'):
+    with pytest.raises(ValueError, match=r'config\.sampler\.steps=0'):
         Shifted().times(RectifiedFlow(), 0)
 
 

@@ -110,7 +110,7 @@ def test_the_config_group_names_its_encoders(stored):
     assert experiment_from({'text': {'name': 'hashing', 'width': 8}}).text == Hashing(8)
     with pytest.raises(UserError, match='config.text.name=t5: want one of none, hashing, stored'):
         experiment_from({'text': 't5'})
-    with pytest.raises(UserError, match='config.text.width is 0'):
+    with pytest.raises(UserError, match='config.text.width=0'):
         experiment_from({'text': {'name': 'hashing', 'width': 0}})
     with pytest.raises(UserError, match='config.text=none: no encoder for texts'):
         NoText().encode(['a'])

@@ -78,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
                 raise UserError(f'{name}: {option}={known[option]["metavar"]} is missing')
         assignments = [item for item in unknown if item.startswith('--config.')]
         if strange := [item for item in unknown if item not in assignments]:
+            before = unknown[: unknown.index(strange[0])][-1:]
+            if before and '=' not in before[0]:
+                raise UserError(f'{name}: {before[0]} {strange[0]}: write it with =, {before[0]}={strange[0]}')
             raise UserError(
                 f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
             )

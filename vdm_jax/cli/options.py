@@ -1,5 +1,18 @@
 """Every option of the command line, once."""
 
+import argparse
+
+from vdm_jax.ranges import Seed, refusal
+
+
+def seed(text: str) -> int:
+    """The seed that a text says, for argparse."""
+    number = int(text)
+    if reason := refusal(Seed, number):
+        raise argparse.ArgumentTypeError(reason)
+    return number
+
+
 OPTIONS = {
     '--config': {
         'metavar': 'FILE[:ARGS]',
@@ -27,7 +40,7 @@ OPTIONS = {
         'metavar': 'NAME=VALUE,…',
         'help': 'numbers that the network is told, such as fps=8; unknown where not given',
     },
-    '--seed': {'type': int, 'default': 0, 'help': 'seed of the noise (0)'},
+    '--seed': {'type': seed, 'default': 0, 'help': 'seed of the noise (0)'},
     '--step': {'type': int, 'help': 'checkpoint; the newest where not given'},
     '--ema': {'type': float, 'help': 'decay of the average to take; the first of the config where not given'},
     '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},

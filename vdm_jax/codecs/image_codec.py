@@ -16,12 +16,13 @@ from vdm_jax.codecs.tiles import tiled
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import local, ways
+from vdm_jax.ranges import Ranged, Whole
 
 SLICE = 8  # frames at a time where nothing is said
 
 
 @dataclass(frozen=True)
-class ImageVAECodec:
+class ImageVAECodec(Ranged, where='config.codec'):
     """uint8 video (B, T, H, W, C) <-> float32 latents (B, T, H / f, W / f, latents), scaled by
     model.scaling_factor to about unit variance.
 
@@ -41,17 +42,16 @@ class ImageVAECodec:
     path: str | None = None
     model: ImageVAEConfig = ImageVAEConfig()
     sample: bool = False
-    slice_frames: int | None = None
-    tile: int = 0
-    overlap: int = 8
+    slice_frames: Whole | None = None
+    tile: Whole = 0
+    overlap: Whole = 8
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
     def __post_init__(self):
-        if self.slice_frames is not None and self.slice_frames < 0:
-            raise UserError(f'config.codec.slice_frames={self.slice_frames}: want 0 (all) or more')
-        if self.tile < 0 or (self.tile and not 0 <= self.overlap < self.tile):
+        super().__post_init__()
+        if self.tile and self.overlap >= self.tile:
             raise UserError(
-                f'config.codec.tile={self.tile}, overlap={self.overlap}: want 0 <= overlap < tile, or tile=0 for none'
+                f'config.codec.tile={self.tile}, overlap={self.overlap}: want overlap < tile, or tile=0 for none'
             )
 
     def latent_shape(self, shape):

@@ -1,7 +1,7 @@
 """The image VAE of latent diffusion (Rombach et al. 2022): Stable Diffusion's network, and Stable Video Diffusion's."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,11 @@ from vdm_jax.errors import UserError
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import Conv
 from vdm_jax.nn.count import counted_flops
+from vdm_jax.ranges import Above0, Between, NotEmpty, Side
 
 
 @dataclass(frozen=True)
-class ImageVAEConfig(NetworkConfig):
+class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
     """Diffusers' AutoencoderKL, in its words; the defaults are Stable Diffusion's, 83,653,863 parameters.
 
     block_out_channels: of every level, each half as large as the one before. norm_num_groups: of every group norm.
@@ -27,21 +28,20 @@ class ImageVAEConfig(NetworkConfig):
 
     autoencodes: ClassVar = True
 
-    in_channels: int = 3
-    out_channels: int = 3
-    latent_channels: int = 4
-    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
-    layers_per_block: int = 2
-    norm_num_groups: int = 32
+    in_channels: Side = 3
+    out_channels: Side = 3
+    latent_channels: Side = 4
+    block_out_channels: Annotated[tuple[Side, ...], NotEmpty()] = (128, 256, 512, 512)
+    layers_per_block: Annotated[int, Between(1, 1024)] = 2
+    norm_num_groups: Side = 32
     mid_block_add_attention: bool = True
     use_quant_conv: bool = True
     use_post_quant_conv: bool = True
-    scaling_factor: float = 0.18215
+    scaling_factor: Annotated[float, Above0()] = 0.18215
     temporal: bool = False
 
     def __post_init__(self):
-        if not self.block_out_channels or self.layers_per_block < 1:
-            raise UserError('config.codec.model: want one level and one layer at least')
+        super().__post_init__()
         for channels in self.block_out_channels:
             if channels % self.norm_num_groups:
                 raise UserError(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from vdm_jax.codecs import lpips as perceptual
 from vdm_jax.codecs.posterior import divergence
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Ranged, Weight
 
 SOFTNESS = 1e-3  # below which Charbonnier's error is quadratic
 
@@ -24,7 +25,7 @@ class Costs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class Reconstruction(Ranged, where='config.reconstruction'):
     """The config group config.reconstruction: error + kl_weight * divergence + lpips_weight * LPIPS.
 
     kind: of the error of a pixel value in [-1, 1], whose mean is taken: l1, l2, or charbonnier, sqrt(error^2 + 1e-6),
@@ -34,16 +35,12 @@ class Reconstruction:
     """
 
     kind: Literal['l1', 'l2', 'charbonnier'] = 'l1'
-    kl_weight: float = 1e-6
-    lpips_weight: float = 0.0
+    kl_weight: Weight = 1e-6
+    lpips_weight: Weight = 0.0
     lpips_path: str | None = None
 
     def __post_init__(self):
-        if min(self.kl_weight, self.lpips_weight) < 0:
-            raise UserError(
-                f'config.reconstruction: kl_weight={self.kl_weight} and lpips_weight={self.lpips_weight} must be 0 or '
-                'more'
-            )
+        super().__post_init__()
         if self.lpips_weight and self.lpips_path is None:
             raise UserError(
                 f'config.reconstruction.lpips_weight={self.lpips_weight}: set lpips_path to the weights of LPIPS, or '

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +14,11 @@ from vdm_jax.codecs.pixels import flagged, from_bytes, to_bytes, unflagged
 from vdm_jax.codecs.posterior import draw
 from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Above0, Between, Ranged, Whole
 
 
 @dataclass(frozen=True)
-class VideoVAECodec:
+class VideoVAECodec(Ranged, where='config.codec'):
     """uint8 video (B, T, H, W, C), T = 1 + time n <-> float32 latents (B, 1 + n, H / space, W / space, latent).
 
     path: where its weights lie, the run directory of a video VAE or a file of weights. model: its config.model; pixels
@@ -29,11 +31,12 @@ class VideoVAECodec:
     path: str | None = None
     model: VideoVAEConfig = VideoVAEConfig()  # noqa: RUF009, frozen
     sample: bool = False
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    chunk: int = 0
+    mean: tuple[Annotated[float, Between(-1e6, 1e6)], ...] | None = None
+    std: tuple[Annotated[float, Above0()], ...] | None = None
+    chunk: Whole = 0
 
     def __post_init__(self):
+        super().__post_init__()
         if self.model.in_channels is None:
             object.__setattr__(self, 'model', dataclasses.replace(self.model, in_channels=3))
         for name in ('mean', 'std'):
@@ -43,10 +46,6 @@ class VideoVAECodec:
                     f'config.codec.{name} has {len(values)} numbers: want one for each of the {self.model.latent} '
                     'channels of a latent (config.codec.model.latent)'
                 )
-        if self.std is not None and min(self.std) <= 0:
-            raise UserError(f'config.codec.std={self.std}: all must be above 0')
-        if self.chunk < 0:
-            raise UserError(f'config.codec.chunk={self.chunk}: want 0 (all at once) or more')
 
     def latent_shape(self, shape):
         """(T, H, W, C) of a video -> that of its latents.

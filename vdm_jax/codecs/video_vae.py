@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from vdm_jax.nn.conv import GroupNorm, scaled
 from vdm_jax.nn.linear import Linear, zeros
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
+from vdm_jax.ranges import Between, Side
 
 LOGVAR = -30.0, 20.0  # where a latent's log variance is cut off, so that it stays finite
 START = -6.0  # and about what it is at first: noise as large as the latents would have to be unlearned
@@ -33,20 +34,19 @@ class VideoVAEConfig(NetworkConfig):
     """
 
     autoencodes: ClassVar = True
-    channels: tuple[int, ...] = (128, 256, 256, 512)
-    blocks: int = 2
-    latent: int = 8
+    channels: tuple[Side, ...] = (128, 256, 256, 512)
+    blocks: Annotated[int, Between(1, 1024)] = 2
+    latent: Side = 8
     time: Literal[1, 2, 4] = 4
     space: Literal[2, 4, 8] = 8
     patch: Literal[1, 2, 4, 8] = 1
-    groups: int = 32
-    in_channels: int | None = None
+    groups: Side = 32
+    in_channels: Side | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
     def __post_init__(self):
-        if self.blocks < 1 or self.latent < 1:
-            raise UserError(f'config.model: blocks={self.blocks} and latent={self.latent} must be 1 or more')
-        if self.groups < 1 or any(width < 1 or width % self.groups for width in self.channels):
+        super().__post_init__()
+        if any(width % self.groups for width in self.channels):
             raise UserError(f'config.model.groups={self.groups} must divide each of channels={self.channels}')
         if self.patch > self.space:
             raise UserError(f'config.model.patch={self.patch}: want {self.space} or less, as space={self.space}')

@@ -13,17 +13,19 @@ A harder world is a subclass in a file of its own, and overrides what it changes
 
 import dataclasses
 import itertools
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Above0, Ahead, Ascending, Between, Clips, Frames, Pixels, Ranged, Share, Threads, show
 
 # Bright on black, at least 30 degrees apart as directions in RGB (and from grey), so that dim edges stay telling.
 PALETTE = np.array(
     [(255, 30, 30), (0, 230, 60), (30, 60, 255), (255, 230, 0), (255, 0, 255), (0, 240, 255)], dtype=np.uint8
 )
 PALETTE_C111 = (PALETTE + np.float32(0.5))[..., None, None, None]
+Colours = Annotated[int, Between(1, len(PALETTE))]
 GREY = 128  # the bar
 HELD_OUT = 2048  # clips of the test split
 START_GAP = 2.3  # radii between two centres in the first frame (2 = touching)
@@ -32,6 +34,10 @@ BAR_WIDTHS = (2.1, 2.6)  # radii; wider than a ball, so that it can hide one who
 START_CLEAR, END_CLEAR = 0.6, 0.2  # radii from a centre to the bar in the first and last frame: 85%, 60% in view
 START_HEIGHT = 0.4  # lowest start, as a share of the room above the floor: keeps bounces rare and well apart
 ROUNDS = 64  # how often starts are tried before the world is called too crowded
+
+Gravity = Annotated[float, Above0(1e-9, 1, below=True)]  # sides per frame^2
+Speed = Annotated[float, Between(0, 1, below=True)]  # sides per frame
+WorldSeed = Annotated[int, Between(0, 2**62 - 1)]  # with the split it makes one word of 64 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,45 +60,33 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
-class BouncingBalls:
+class BouncingBalls(Ranged, where='config.data'):
     """config.data of the bouncing balls, and the source itself: clip i is a pure function of (seed, split, i).
 
     Raises: UserError, naming config.data.KEY, for a world that cannot be drawn.
     """
 
-    frames: int = 8
-    pixels: int = 16
-    size: int = 20_000  # clips of the training split; the test split always holds HELD_OUT
-    seed: int = 0
+    frames: Frames = 8
+    pixels: Pixels = 16
+    size: Clips = 20_000  # clips of the training split; the test split always holds HELD_OUT
+    seed: WorldSeed = 0
     split: Literal['train', 'test'] = 'train'
-    balls: tuple[int, int] = (1, 2)  # fewest, most
-    radius: float = 0.12  # sides
-    gravity: float = 0.02  # sides per frame^2
-    speed: float = 0.08  # sides per frame: |vx| is 0.3 to 1 times this, |vy| at the start at most this
-    bar: float = 0.2  # share of clips with an occluding bar
-    colours: int = 6  # the first so many of PALETTE
+    balls: Annotated[tuple[Colours, Colours], Ascending()] = (1, 2)  # fewest, most
+    radius: Annotated[float, Above0(1e-4, 0.25)] = 0.12  # sides
+    gravity: Gravity = 0.02  # sides per frame^2
+    speed: Speed = 0.08  # sides per frame: |vx| is 0.3 to 1 times this, |vy| at the start at most this
+    bar: Share = 0.2  # share of clips with an occluding bar
+    colours: Colours = 6  # the first so many of PALETTE
     label: Literal['count', 'colour'] = 'count'  # number of balls above the fewest, or colour of the first ball
-    threads: int = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
-    prefetch: int = 16  # clips the loader keeps ready
+    threads: Threads = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
+    prefetch: Ahead = 16  # clips the loader keeps ready
     candidates: ClassVar[int] = 16  # starts tried together
 
     def __post_init__(self):
-        for key in ('frames', 'pixels', 'size'):
-            self._check(key, getattr(self, key) >= 1, 'set it to 1 or more')
-        for key in ('threads', 'prefetch'):
-            self._check(key, getattr(self, key) >= 0, 'set it to 0 or more')
-        self._check('seed', 0 <= self.seed < 2**62, 'set it to 0 or more')
-        self._check('split', self.split in ('train', 'test'), "set it to 'train' or 'test'")
-        self._check('label', self.label in ('count', 'colour'), "set it to 'count' or 'colour'")
-        self._check('colours', 1 <= self.colours <= len(PALETTE), f'set it to 1 .. {len(PALETTE)}')
-        ordered = len(self.balls) == 2 and 1 <= self.balls[0] <= self.balls[1]
-        self._check('balls', ordered, 'set it to (fewest, most) with 1 <= fewest <= most')
+        super().__post_init__()
         self._check('balls', self.balls[1] <= self.colours, f'each needs one of {self.colours} colours: set fewer')
-        self._check('bar', 0 <= self.bar <= 1, 'set it to a share from 0 to 1')
-        self._check('gravity', 0 < self.gravity < 1, 'set it above 0 and below 1 side per frame^2')
-        self._check('speed', 0 <= self.speed < 1, 'set it to 0 or more and below 1 side per frame')
-        widest = 1 / (4.1 + BAR_WIDTHS[1]) if self.bar else 0.25
-        self._check('radius', 0 < self.radius <= widest, f'set it above 0 and at most {widest:.3f} sides')
+        widest = 1 / (4.1 + BAR_WIDTHS[1])
+        self._check('radius', not self.bar or self.radius <= widest, f'beside a bar want {widest:.3f} sides or less')
         enough = int(np.ceil(1 / self.radius))
         self._check('pixels', self.pixels >= enough, f'balls would be under 2 pixels wide: set it to {enough} or more')
         room = (self.width - 2 * self.radius) * (self.floor - 2 * self.radius) / (START_GAP * self.radius) ** 2
@@ -100,7 +94,7 @@ class BouncingBalls:
 
     def _check(self, key: str, sound: bool, advice: str):
         if not sound:
-            raise UserError(f'config.data.{key} is {getattr(self, key)!r}: {advice}')
+            raise UserError(f'config.data.{key}={show(getattr(self, key))}: {advice}')
 
     @property
     def width(self) -> float:
@@ -178,7 +172,7 @@ class BouncingBalls:
                 if merit[best] > 0:
                     return start[best], colours, setting
         raise UserError(
-            f'config.data.balls is {self.balls}: clip {i} has no room for {count}; set fewer or smaller ones'
+            f'config.data.balls={show(self.balls)}: clip {i} has no room for {count}; set fewer or smaller ones'
         )
 
     def _settings(self, rng) -> tuple[Setting, ...]:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -13,18 +13,19 @@ from vdm_jax.data.mixed_order import MixedOrder
 from vdm_jax.data.order import Order
 from vdm_jax.data.source import Source, ask, extents, held_out_of, identity_of
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Batch, Distinct, Frames, NotEmpty, Pixels, Ranged, RangeError, Whole
 
 STREAMS = 2**16  # orders of a bucket: more than a mixture has sources
 
 
 @dataclasses.dataclass(frozen=True)
-class Bucket:
+class Bucket(Ranged, where='config.data.buckets'):
     """Clips of so many frames, rows and columns of pixels, `batch` at a time (None: config.train.batch_size)."""
 
-    frames: int
-    height: int
-    width: int
-    batch: int | None = None
+    frames: Frames
+    height: Pixels
+    width: Pixels
+    batch: Batch | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -38,16 +39,19 @@ def read_bucket(text: str) -> Bucket:
     """The bucket of 'FRAMESxHEIGHTxWIDTH' or 'FRAMESxHEIGHTxWIDTH@BATCH'.
 
     Raises:
-      UserError: it is written otherwise.
+      UserError: it is written otherwise, or a number is out of its range.
     """
-    found = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)x([1-9]\d*)(?:@([1-9]\d*))?', text)
+    found = re.fullmatch(r'(\d{1,9})x(\d{1,9})x(\d{1,9})(?:@(\d{1,9}))?', text)
     if not found:
         raise UserError(f'config.data.buckets={text}: want FRAMESxHEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH@BATCH')
-    return Bucket(*(int(part) if part else None for part in found.groups()))
+    try:
+        return Bucket(*(int(part) if part else None for part in found.groups()))
+    except RangeError as error:
+        raise UserError(f'config.data.buckets={text}: {error.mistake}') from None
 
 
 @dataclasses.dataclass(frozen=True)
-class Bucketed:
+class Bucketed(Ranged, where='config.data'):
     """The clips of `clips` (records, a folder of videos, a mixture of these), each in one of `buckets`.
 
     A clip goes to the bucket with the most frames that it can fill (at its source's stride and fps); among these to the
@@ -63,15 +67,16 @@ class Bucketed:
     """
 
     clips: Source
-    buckets: tuple[str, ...] = ('16x64x64',)
+    buckets: Annotated[tuple[str, ...], NotEmpty(), Distinct()] = ('16x64x64',)
     short: Literal['hold', 'drop'] = 'hold'
-    only: int | None = None  # the number of one bucket, all others left out
+    only: Whole | None = None  # the number of one bucket, all others left out
 
     lenient = False  # whether buckets without a full batch are passed over, as where little is held out
 
     def __post_init__(self):
-        if not self.buckets:
-            raise UserError('config.data.buckets is empty; name one or more, such as 16x64x64,8x64x96')
+        super().__post_init__()
+        if self.only is not None and self.only >= len(self.buckets):
+            raise UserError(f'config.data.only={self.only}: the buckets are called 0 to {len(self.buckets) - 1}')
         shapes = [bucket.shape for bucket in map(read_bucket, self.buckets)]
         for number, shape in enumerate(shapes):
             if shape in shapes[:number]:

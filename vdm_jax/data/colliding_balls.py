@@ -13,11 +13,12 @@ Choosing starts takes most of the 3 ms that a clip takes on one core.
 import dataclasses
 import itertools
 import math
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from vdm_jax.data.bouncing_balls import START_GAP, BouncingBalls, Truth, fly
+from vdm_jax.data.bouncing_balls import START_GAP, BouncingBalls, Colours, Gravity, Speed, Truth, fly
+from vdm_jax.ranges import Ascending, Frames, Pixels, Share
 
 CLEAR = 3.5  # frames before and after a collision, for its velocities to be seen
 SQUARE = 0.7  # of two radii: passing through each other, balls that collide squarely would come closer than this
@@ -49,12 +50,12 @@ class CollidingBalls(BouncingBalls):
     Raises: UserError, naming config.data.KEY, for a world that cannot be drawn.
     """
 
-    frames: int = 16
-    pixels: int = 32
-    balls: tuple[int, int] = (2, 3)
-    gravity: float = 0.006  # sides per frame^2
-    speed: float = 0.05  # sides per frame, as in BouncingBalls
-    bar: float = 0.0  # stays 0
+    frames: Frames = 16
+    pixels: Pixels = 32
+    balls: Annotated[tuple[Colours, Colours], Ascending()] = (2, 3)
+    gravity: Gravity = 0.006  # sides per frame^2
+    speed: Speed = 0.05  # sides per frame, as in BouncingBalls
+    bar: Share = 0.0  # stays 0
     collide: bool = True  # false: the same starts, but balls pass through each other; a control
     candidates: ClassVar[int] = 48
 

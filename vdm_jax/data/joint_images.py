@@ -2,16 +2,18 @@
 
 import dataclasses
 import functools
+from typing import Annotated
 
 import numpy as np
 
 from vdm_jax.data.order import order_of
 from vdm_jax.data.source import Source, ask, held_out_of, identity_of
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Between, Ranged
 
 
 @dataclasses.dataclass(frozen=True)
-class JointImages:
+class JointImages(Ranged, where='config.data'):
     """Every clip of `clips` with `count` images drawn from `images`, a source of its own (VDM, Ho et al. 2022, sec.
     4.2).
 
@@ -21,17 +23,16 @@ class JointImages:
     Scalars are those of the clips. In evaluation a clip's images are always the same. config.diffusion.image_weight
     says what they count.
 
-    Raises: UserError for a negative count, images of another height, width or number of channels than the clips, a
+    Raises: UserError for images of another height, width or number of channels than the clips, a
     source of images with an order of its own (a mixture), which would be lost, or clips that have images already.
     """
 
     clips: Source
     images: Source
-    count: int = 8
+    count: Annotated[int, Between(0, 1024)] = 8
 
     def __post_init__(self):
-        if self.count < 0:
-            raise UserError(f'config.data.count is {self.count}: set it to 0 or more')
+        super().__post_init__()
         if hasattr(self.images, 'order'):
             kind = type(self.images).__name__
             raise UserError(f'config.data.images is a {kind}, whose weights or images would be lost; name one source')

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -10,10 +10,11 @@ from vdm_jax.data.mixed_order import MixedOrder
 from vdm_jax.data.source import Source, ask, extents, held_out_of, identity_of
 from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Above0, Ahead, NotEmpty, Ranged, Threads
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixture:
+class Mixture(Ranged, where='config.data'):
     """config.data of a mixture, and the source itself: the clips of `sources`, one source after the other.
 
     How often each is drawn from is decided by `weights` (in proportion; all alike where there are none) and not by how
@@ -26,22 +27,16 @@ class Mixture:
     Raises: UserError, naming the items of config.data.sources.
     """
 
-    sources: tuple[Source, ...] = ()
-    weights: tuple[float, ...] = ()
+    sources: Annotated[tuple[Source, ...], NotEmpty()] = ()
+    weights: tuple[Annotated[float, Above0(1e-9, 1e9)], ...] = ()
     labels: Literal['apart', 'shared', 'none'] = 'apart'
-    threads: int = 4  # of the loader; those of the sources are not used
-    prefetch: int = 16  # clips the loader keeps ready
+    threads: Threads = 4  # of the loader; those of the sources are not used
+    prefetch: Ahead = 16  # clips the loader keeps ready
 
     def __post_init__(self):
-        if not self.sources:
-            raise UserError('config.data.sources is empty; list at least one source in the experiment file')
+        super().__post_init__()
         if self.weights and len(self.weights) != len(self.sources):
             raise UserError(f'config.data.weights={self.weights}: want one for each of {len(self.sources)} sources')
-        if not all(weight > 0 for weight in self.weights):
-            raise UserError(f'config.data.weights={self.weights}: want numbers above 0; leave out what is not to come')
-        for key in ('threads', 'prefetch'):
-            if getattr(self, key) < 0:
-                raise UserError(f'config.data.{key} is {getattr(self, key)}; set it to 0 or more')
         for number, source in enumerate(self.sources):
             if isinstance(source, Mixture):
                 raise UserError(f'config.data.sources.{number} is itself a mixture; list its sources here instead')

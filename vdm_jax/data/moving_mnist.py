@@ -14,13 +14,14 @@ import dataclasses
 import functools
 import hashlib
 import os
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from vdm_jax.data import idx
 from vdm_jax.data.order import permutation
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Ahead, Between, Clips, Frames, Pixels, Ranged, Threads
 
 SIDE = {'bounce': 28, 'stochastic': 32}  # pixels of a digit as it is drawn
 STEP = 0.1  # of the free room, a frame
@@ -38,7 +39,7 @@ class Truth:
 
 
 @dataclasses.dataclass(frozen=True)
-class MovingMNIST:
+class MovingMNIST(Ranged, where='config.data'):
     """config.data of Moving MNIST, and the source itself: clip i is a pure function of (digits, seed, split, i).
 
     `path` is a folder with MNIST's train-images-idx3-ubyte and t10k-images-idx3-ubyte, or one of them, .gz or not.
@@ -53,29 +54,22 @@ class MovingMNIST:
     """
 
     path: str = ''
-    frames: int = 20
-    pixels: int = 64
+    frames: Frames = 20
+    pixels: Pixels = 64
     motion: Literal['bounce', 'stochastic'] = 'bounce'
-    count: int = 2  # digits in a clip, drawn with replacement
-    size: int = 2_000_000  # clips of the training split
-    test_size: int = 10_000
-    seed: int = 0
+    count: Annotated[int, Between(1, 1000)] = 2  # digits in a clip, drawn with replacement
+    size: Clips = 2_000_000  # clips of the training split
+    test_size: Clips = 10_000
+    seed: Annotated[int, Between(0, 2**62 - 1)] = 0  # with the split it makes one word of 64 bits
     split: Literal['train', 'test'] = 'train'
-    threads: int = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
-    prefetch: int = 16  # clips the loader keeps ready
+    threads: Threads = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
+    prefetch: Ahead = 16  # clips the loader keeps ready
 
     def __post_init__(self):
-        for key, least in {'frames': 1, 'count': 1, 'size': 1, 'test_size': 1, 'threads': 0, 'prefetch': 0}.items():
-            self._check(key, getattr(self, key) >= least, f'set it to {least} or more')
-        self._check('seed', 0 <= self.seed < 2**62, 'set it to 0 or more')
-        self._check('split', self.split in FILES, "set it to 'train' or 'test'")
-        self._check('motion', self.motion in SIDE, "set it to 'bounce' or 'stochastic'")
+        super().__post_init__()
         least = SIDE[self.motion] + 2 * FASTEST
-        self._check('pixels', self.pixels >= least, f'digits would have no room: set it to {least} or more')
-
-    def _check(self, key: str, sound: bool, advice: str):
-        if not sound:
-            raise UserError(f'config.data.{key} is {getattr(self, key)!r}: {advice}')
+        if self.pixels < least:
+            raise UserError(f'config.data.pixels={self.pixels}: digits would have no room: want {least} or more')
 
     @property
     def num_classes(self) -> int:

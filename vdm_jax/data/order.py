@@ -83,6 +83,13 @@ def order_of(source, batch, seed=0, shuffle=True):
     return own(batch, seed, shuffle) if own else Order(len(source), batch, seed, shuffle)
 
 
+def clips_before(order, step: int) -> int:
+    """How many clips come before a step; every block of an order's steps has each bucket as often as the others."""
+    block, within = divmod(step, order.block)
+    sizes = np.array(order.batches)
+    return block * int(sizes[order.buckets(0)].sum()) + int(sizes[order.buckets(block)[:within]].sum())
+
+
 def permutation(size, seed, epoch, stream=0):
     """All ids 0 ... size-1 in the order of one epoch, int64 (size,), read-only.
 

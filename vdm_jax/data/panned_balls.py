@@ -10,11 +10,12 @@ bounces off a side wall. Half of the cameras set out from a side wall or arrive 
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from vdm_jax.data.bouncing_balls import BouncingBalls, Setting, Truth
+from vdm_jax.data.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth
+from vdm_jax.ranges import Between, Frames, Pixels, Share
 
 STRIPES = (0.08, 0.16)  # sides
 GREYS = (0, 28, 56, 84)  # no two neighbours alike
@@ -52,18 +53,19 @@ class PannedBalls(BouncingBalls):
     Raises: UserError, naming config.data.KEY, for a world that cannot be drawn.
     """
 
-    frames: int = 16
-    pixels: int = 32
-    gravity: float = 0.006  # sides per frame^2
-    speed: float = 0.05  # sides per frame, as in BouncingBalls
-    bar: float = 0.0  # stays 0
-    pan: float = 0.04  # sides per frame: the camera moves at most this fast, and at least 0.3 times
+    frames: Frames = 16
+    pixels: Pixels = 32
+    gravity: Gravity = 0.006  # sides per frame^2
+    speed: Speed = 0.05  # sides per frame, as in BouncingBalls
+    bar: Share = 0.0  # stays 0
+    pan: Annotated[float, Between(0, 0.5, below=True)] = (
+        0.04  # sides per frame, at most, and at least 0.3 times; 0: at rest
+    )
     candidates: ClassVar[int] = 64
 
     def __post_init__(self):
-        self._check('bar', self.bar == 0, 'no bar stands in a room that is panned: set it to 0')
-        self._check('pan', 0 <= self.pan < 0.5, 'set it to 0 (a camera at rest) or more and below 0.5 sides per frame')
         super().__post_init__()
+        self._check('bar', self.bar == 0, 'no bar stands in a room that is panned: set it to 0')
 
     @property
     def width(self) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.data.timelines import Timelines
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Ahead, Between, Fps, Frames, Mebibytes, Pixels, Ranged, Share, Stride, Threads
 
 
 @dataclasses.dataclass(frozen=True)
-class Records:
+class Records(Ranged, where='config.data'):
     """Clips of `frames` frames, `pixels` square, from the records in the directory `path` (data/record_set.py).
 
     filters: conditions on what is known of the records (data/filters.py), all of which they must meet. split: all of
@@ -45,12 +46,12 @@ class Records:
     """
 
     path: str = ''
-    frames: int = 16
-    pixels: int = 64
+    frames: Frames = 16
+    pixels: Pixels = 64
     filters: tuple[str, ...] = ()
-    stride: int = 1
-    fps: float | None = None
-    clips: int = 1
+    stride: Stride = 1
+    fps: Fps | None = None
+    clips: Annotated[int, Between(1, 10_000)] = 1
     short: Literal['hold', 'loop', 'drop'] = 'hold'
     start: Literal['random', 'first', 'center'] = 'random'
     crop: Literal['center', 'random'] = 'center'
@@ -58,21 +59,15 @@ class Records:
     label: Literal['none', 'label', 'index'] = 'none'
     text: str | None = None
     split: Literal['all', 'train', 'test'] = 'all'
-    held_out: float = 0.1
-    max_broken: float = 0.1
+    held_out: Share = 0.1
+    max_broken: Share = 0.1
     limits: decode.Limits = decode.Limits()  # noqa: RUF009, frozen
-    cache_mb: int = 512
-    threads: int = 4
-    prefetch: int = 16
+    cache_mb: Mebibytes = 512
+    threads: Threads = 4
+    prefetch: Ahead = 16
 
     def __post_init__(self):
-        for name in ('frames', 'pixels', 'stride', 'fps', 'clips'):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f'config.data.{name} is {value}; it must be more than 0')
-        for name in ('threads', 'prefetch', 'cache_mb'):
-            if getattr(self, name) < 0:
-                raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
+        super().__post_init__()
         filters.parse(self.filters)
         object.__setattr__(self, '_tally', Tally())
         object.__setattr__(self, '_timelines', Timelines(self.limits))

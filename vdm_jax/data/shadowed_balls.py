@@ -15,7 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.bouncing_balls import BouncingBalls, Setting, Truth
+from vdm_jax.data.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth
+from vdm_jax.ranges import Frames, Pixels, Share
 
 GROUND = 0.18  # sides
 GROUND_GREY, SHADE = 112, 0.8  # grey of the lit ground, and how much of it the middle of a shadow takes away
@@ -53,18 +54,17 @@ class ShadowedBalls(BouncingBalls):
     Raises: UserError, naming config.data.KEY, for a world that cannot be drawn.
     """
 
-    frames: int = 16
-    pixels: int = 32
-    gravity: float = 0.006  # sides per frame^2
-    speed: float = 0.05  # sides per frame, as in BouncingBalls
-    bar: float = 0.0  # stays 0
-    light: float = 0.05  # sides per frame: the light moves sideways at most this fast, and at least 0.3 times
+    frames: Frames = 16
+    pixels: Pixels = 32
+    gravity: Gravity = 0.006  # sides per frame^2
+    speed: Speed = 0.05  # sides per frame, as in BouncingBalls
+    bar: Share = 0.0  # stays 0
+    light: Speed = 0.05  # sides per frame: the light moves sideways at most this fast, and at least 0.3 times
     candidates: ClassVar[int] = 64
 
     def __post_init__(self):
         super().__post_init__()
         self._check('bar', self.bar == 0, 'a bar would need a shadow of its own: set it to 0')
-        self._check('light', 0 <= self.light < 1, 'set it to 0 (a light at rest) or more and below 1 side per frame')
 
     @property
     def floor(self) -> float:

@@ -5,11 +5,11 @@ import functools
 
 import numpy as np
 
-from vdm_jax.errors import UserError
+from vdm_jax.ranges import Ahead, Batch, Classes, Frames, Pixels, Ranged, Side, Threads
 
 
 @dataclasses.dataclass(frozen=True)
-class Synthetic:
+class Synthetic(Ranged, where='config.data'):
     """`size` clips of uniform noise with `channels` channels; clip i has the label i modulo `classes`.
 
     With the sides and channels of a codec's latents it stands for clips that are encoded already, as far as shapes and
@@ -19,20 +19,15 @@ class Synthetic:
     so that a benchmark sees no loader at all.
     """
 
-    frames: int = 16
-    pixels: int = 32
-    channels: int = 3
-    size: int = 8
-    classes: int = 10
-    threads: int = 0
-    prefetch: int = 0
+    frames: Frames = 16
+    pixels: Pixels = 32
+    channels: Side = 3
+    size: Batch = 8
+    classes: Classes = 10
+    threads: Threads = 0
+    prefetch: Ahead = 0
 
     constant = True  # not a field: tells the pipeline that every batch is the same
-
-    def __post_init__(self):
-        for key in ('frames', 'pixels', 'channels', 'size'):
-            if getattr(self, key) < 1:
-                raise UserError(f'config.data.{key} is {getattr(self, key)}: set it to 1 or more')
 
     @property
     def shape(self):

@@ -13,12 +13,13 @@ from vdm_jax.data.cut import cut
 from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Ahead, Frames, Pixels, Ranged, Stride, Threads
 
 APART = "set config.data.train='train[:90%]' and config.data.test='train[90%:]'"
 
 
 @dataclasses.dataclass(frozen=True)
-class Tfds:
+class Tfds(Ranged, where='config.data'):
     """Clips of `frames` frames, `pixels` square, from a prepared set: the folder that holds its dataset_info.json.
 
     `video` names the feature to read ('a/b' for one inside another). It may be frames, uint8 (T, H, W, C), where T and
@@ -35,10 +36,10 @@ class Tfds:
     """
 
     path: str = ''
-    frames: int = 16
-    pixels: int = 64
-    channels: int = 3
-    stride: int = 1
+    frames: Frames = 16
+    pixels: Pixels = 64
+    channels: Literal[1, 3] = 3
+    stride: Stride = 1
     short: Literal['hold', 'loop'] = 'hold'
     start: Literal['random', 'first'] = 'random'
     crop: Literal['center', 'random'] = 'center'
@@ -49,18 +50,14 @@ class Tfds:
     split: Literal['all', 'train', 'test'] = 'train'
     train: str = 'train'
     test: str = 'test'
-    threads: int = 4
-    prefetch: int = 16
+    threads: Threads = 4
+    prefetch: Ahead = 16
 
     fps = None  # not a field: frames in a tensor have no times
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, '_tally', Tally())
-        for key, least in {'frames': 1, 'pixels': 1, 'stride': 1, 'threads': 0, 'prefetch': 0}.items():
-            if getattr(self, key) < least:
-                raise UserError(f'config.data.{key} is {getattr(self, key)}; set it to {least} or more')
-        if self.channels not in (1, 3):
-            raise UserError(f'config.data.channels is {self.channels}; set it to 1 (grey) or 3')
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -16,6 +16,7 @@ from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Ahead, Fps, Frames, Mebibytes, Pixels, Ranged, Share, Stride, Threads
 
 
 def video_files(path):
@@ -47,7 +48,7 @@ def no_video(found: Folder) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoFolder:
+class VideoFolder(Ranged, where='config.data'):
     """Clips of `frames` frames, `pixels` square, from the videos in the folder `path` and below.
 
     A training clip begins at a random frame, or always at the first (`start`), as memorising wants it.
@@ -67,10 +68,10 @@ class VideoFolder:
     """
 
     path: str = ''
-    frames: int = 16
-    pixels: int = 64
-    stride: int = 1
-    fps: float | None = None
+    frames: Frames = 16
+    pixels: Pixels = 64
+    stride: Stride = 1
+    fps: Fps | None = None
     short: Literal['hold', 'loop', 'drop'] = 'hold'
     start: Literal['random', 'first'] = 'random'
     crop: Literal['center', 'random'] = 'center'
@@ -78,23 +79,17 @@ class VideoFolder:
     pixel_aspect: Literal['square', 'stored'] = 'square'
     label: Literal['none', 'index', 'folder'] = 'none'
     split: Literal['all', 'train', 'test'] = 'all'
-    held_out: float = 0.1
-    max_broken: float = 0.1
+    held_out: Share = 0.1
+    max_broken: Share = 0.1
     limits: decode.Limits = decode.Limits()  # noqa: RUF009, frozen
-    cache_mb: int = 512
-    threads: int = 4
-    prefetch: int = 16
+    cache_mb: Mebibytes = 512
+    threads: Threads = 4
+    prefetch: Ahead = 16
 
     scalars = ('fps',)  # not a field: what the clips tell of themselves, frames a second
 
     def __post_init__(self):
-        for name in ('frames', 'pixels', 'stride', 'fps'):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f'config.data.{name} is {value}; it must be more than 0')
-        for name in ('threads', 'prefetch', 'cache_mb'):
-            if getattr(self, name) < 0:
-                raise UserError(f'config.data.{name} is {getattr(self, name)}; it must be 0 or more')
+        super().__post_init__()
         object.__setattr__(self, '_tally', Tally())
         object.__setattr__(self, '_short', {})
 

@@ -1,11 +1,13 @@
 """The variance-exploding process of EDM, with its preconditioning."""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import SMALLEST, Pair, Process, check_positive, expand
+from vdm_jax.diffusion.process import SMALLEST, Pair, Process, expand
+from vdm_jax.ranges import Above0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,16 +16,11 @@ class EDM(Process):
 
     Together with prediction='edm', whose network F gives D = c_skip x_t + c_out F, weighting='edm' and
     time='log_normal_sigma' it is the paper's training; c_in and c_noise are `model_input` and `model_time`.
-
-    Raises: ValueError for a number that is not positive.
     """
 
-    sigma_max: float = 80.0
-    data_std: float = 0.5
-    rho: float = 7.0
-
-    def __post_init__(self):
-        check_positive(self, 'diffusion.process', 'sigma_max', 'data_std', 'rho')
+    sigma_max: Annotated[float, Above0(0.01, 1e5)] = 80.0
+    data_std: Annotated[float, Above0(1e-3, 1000)] = 0.5
+    rho: Annotated[float, Above0(0.1, 12)] = 7.0  # above, sigma is 0 in float32 at small t
 
     def alpha_sigma(self, t: jax.Array) -> Pair:
         t = jnp.asarray(t, jnp.float32)

@@ -23,22 +23,10 @@ class RectifiedFlow(Process):
         its fraction (diffusers' DPM-Solver++ and UniPC with flow sigmas, which sample Wan there). 'sit': it is fed
         1 - t, as in SiT's code, whose time runs from noise at 0 to data at 1; so does the clock then, and the velocity
         is d x_t / d (1 - t), SiT's own, the negative of the other's.
-
-    Raises: ValueError for an unknown path or numbering.
     """
 
     path: Literal['linear', 'gvp', 'vp'] = 'linear'
     numbering: Literal['thousand', 'thousand_floor', 'sit'] = 'thousand'
-
-    def __post_init__(self):
-        for name, choices in {
-            'path': ('linear', 'gvp', 'vp'),
-            'numbering': ('thousand', 'thousand_floor', 'sit'),
-        }.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f'config.diffusion.process.{name} is {getattr(self, name)!r}: want one of {", ".join(choices)}'
-                )
 
     def alpha_sigma(self, t: jax.Array) -> Pair:
         t = jnp.asarray(t, jnp.float32)

@@ -2,16 +2,17 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 
 from vdm_jax.diffusion.process import SMALLEST, expand
+from vdm_jax.ranges import Ascending, Between, Ranged, Share, Whole
 
 
 @dataclasses.dataclass(frozen=True)
-class Guidance:
+class Guidance(Ranged, where='config.guidance'):
     """The config group config.guidance.
 
     scale: of `guide`; 1 is none. interval: the times t, lowest and highest, within which there is guidance, none
@@ -20,25 +21,13 @@ class Guidance:
         deviation of the conditional one (Lin et al. 2024, eq. 15 and 16; they take 0.7). schedule: how scale - 1 runs
         over t with mean 1: constant, or growing towards the data as 2 (1 - t) or 1 + cos(pi t) (Wang et al. 2024,
         arXiv:2404.13040). negative: the class to guide away from, in place of "no label".
-
-    Raises: ValueError for a scale that is negative or not finite, an interval not within [0, 1], or a rescale not in
-    it.
     """
 
-    scale: float = 1.0
-    interval: tuple[float, float] = (0.0, 1.0)
-    rescale: float = 0.0
+    scale: Annotated[float, Between(0, 1000)] = 1.0
+    interval: Annotated[tuple[Share, Share], Ascending()] = (0.0, 1.0)
+    rescale: Share = 0.0
     schedule: Literal['constant', 'linear', 'cosine'] = 'constant'
-    negative: int | None = None
-
-    def __post_init__(self):
-        if not 0 <= self.scale < math.inf:
-            raise ValueError(f'config.guidance.scale is {self.scale}: want 0 or more, where 1 is no guidance')
-        low, high = self.interval
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f'config.guidance.interval is {self.interval}: want 0 <= low <= high <= 1')
-        if not 0 <= self.rescale <= 1:
-            raise ValueError(f'config.guidance.rescale is {self.rescale}: want a share between 0 and 1')
+    negative: Whole | None = None
 
     def scale_at(self, scale: jax.Array, t: jax.Array) -> jax.Array:
         """The scale at t, of t's shape, where `scale` is the whole; 1 outside the interval."""

@@ -2,11 +2,15 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import Pair, VariancePreserving, check_positive
+from vdm_jax.diffusion.process import Pair, VariancePreserving
+from vdm_jax.ranges import Above0, Between
+
+End = Annotated[float, Between(-40, 40)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,19 +21,19 @@ class LogSNRCosine(VariancePreserving):
     (Hoogeboom et al. 2023): (reference side) / (side), below 1 for videos larger than the reference, which noise
     hides less well; DFoT has 0.125 = 32 / 256. At t = 0 a noise of sigma = exp(-logsnr_max / 2) / shift is left.
 
-    Raises: ValueError for a shift that is not positive, or a logsnr_min that is not below logsnr_max, both within +-80.
+    Raises: ValueError for a logsnr_min that is not at least 1 below logsnr_max.
     """
 
-    shift: float = 1.0
-    logsnr_min: float = -20.0
-    logsnr_max: float = 20.0
+    shift: Annotated[float, Above0(1e-3, 1000)] = 1.0
+    logsnr_min: End = -20.0
+    logsnr_max: End = 20.0
 
     def __post_init__(self):
-        check_positive(self, 'diffusion.process', 'shift')
-        if not -80 <= self.logsnr_min < self.logsnr_max <= 80:
+        super().__post_init__()
+        if self.logsnr_max - self.logsnr_min < 1:
             raise ValueError(
-                f'config.diffusion.process.logsnr_min is {self.logsnr_min}: want a number below '
-                f'logsnr_max={self.logsnr_max}, both within +-80'
+                f'config.diffusion.process.logsnr_min={self.logsnr_min}: want it at least 1 below '
+                f'logsnr_max={self.logsnr_max}'
             )
 
     def logsnr(self, t: jax.Array) -> jax.Array:

@@ -2,23 +2,20 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.diffusion.prediction import row
-from vdm_jax.diffusion.process import (
-    SMALLEST,
-    Process,
-    VariancePreserving,
-    check_finite,
-    check_positive,
-    expand,
-)
+from vdm_jax.diffusion.process import SMALLEST, Process, VariancePreserving, expand
+from vdm_jax.ranges import Above0, Between, Ranged
+
+Gamma = Annotated[float, Above0(high=1e9)]
 
 
-class Weighting:
+class Weighting(Ranged, where='config.diffusion.weighting'):
     """How much the squared error of a prediction counts at each time.
 
     A weighting says in `share` what an error of x0 counts, times sigma^2: that is finite wherever the usual weights
@@ -56,14 +53,9 @@ class MinSNR(Weighting):
     """The error of x0 counts min(SNR, gamma), whatever kind the network predicts (Hang et al. 2023, section 3.4).
 
     For eps that is min(1, gamma / SNR), for v min(SNR, gamma) / (SNR + 1).
-
-    Raises: ValueError unless gamma is positive.
     """
 
-    gamma: float = 5.0
-
-    def __post_init__(self):
-        check_positive(self, 'diffusion.weighting', 'gamma')
+    gamma: Gamma = 5.0
 
     def share(self, process, t, alpha, sigma):
         return jnp.minimum(alpha**2, self.gamma * sigma**2)
@@ -82,14 +74,9 @@ class Sigmoid(Weighting):
     """The error of eps counts sigmoid(bias - logsnr), as DFoT has it (Song et al. 2025).
 
     Kingma & Gao 2023 multiply by -d logsnr / dt as well, so that the schedule drops out; not here.
-
-    Raises: ValueError for a bias that is not finite.
     """
 
-    bias: float = -1.0
-
-    def __post_init__(self):
-        check_finite(self, 'diffusion.weighting', 'bias')
+    bias: Annotated[float, Between(-40, 40)] = -1.0
 
     def share(self, process, t, alpha, sigma):
         return alpha**2 * sigma**2 / (sigma**2 + math.exp(-self.bias) * alpha**2)
@@ -110,15 +97,9 @@ class Velocity(Weighting):
 
     An x0 network is then asked for detail at low noise as much as for the whole at high noise. On a flow the weight of
     an x0 error is 1 / t^2; `floor` bounds the time it is taken at from below.
-
-    Raises: ValueError unless floor is between 0 and 1.
     """
 
-    floor: float = 0.05
-
-    def __post_init__(self):
-        if not 0 < self.floor < 1:
-            raise ValueError(f'config.diffusion.weighting.floor is {self.floor}: want a number between 0 and 1')
+    floor: Annotated[float, Between(SMALLEST, 1, below=True)] = 0.05
 
     def share(self, process, t, alpha, sigma):
         (alpha, sigma), (da, db) = process.alpha_sigma(t), process.rates(t)
@@ -133,18 +114,12 @@ class FusedMinSNR(Weighting):
     `causal`; over those before and those after, averaged, without), the fused SNR is gamma (1 - (1 - decay C) (1 - S)),
     its clipped form has S' for S, and the weights are those of MinSNR with both in place of SNR and min(SNR, gamma).
 
-    Raises: ValueError unless gamma is positive and decay in [0, 1); in `weight`, for other kinds than eps, x0 and v,
-    and for a t that is not (B, T).
+    Raises (weight): ValueError for other kinds than eps, x0 and v, and for a t that is not (B, T).
     """
 
-    gamma: float = 5.0
-    decay: float = 0.96
+    gamma: Gamma = 5.0
+    decay: Annotated[float, Between(0, 1, below=True)] = 0.96
     causal: bool = False
-
-    def __post_init__(self):
-        check_positive(self, 'diffusion.weighting', 'gamma')
-        if not 0 <= self.decay < 1:
-            raise ValueError(f'config.diffusion.weighting.decay is {self.decay}: want a number in [0, 1)')
 
     def check(self, kind: str, process: Process) -> None:
         """Raises: ValueError for a kind of prediction that the paper has no weight for."""

@@ -13,6 +13,7 @@ from vdm_jax.diffusion.prediction import target, to_x0_eps
 from vdm_jax.diffusion.process import Process
 from vdm_jax.diffusion.training_times import TimeSampler, Uniform
 from vdm_jax.diffusion.variational import bound
+from vdm_jax.ranges import Ranged, Share, Weight, Whole
 
 
 class Denoised(NamedTuple):
@@ -25,7 +26,7 @@ class Denoised(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(Ranged, where='config.diffusion'):
     """The config group config.diffusion.
 
     variance: 'fixed', or 'learned_range' for a network with config.model.learn_variance, which is then also trained on
@@ -42,7 +43,7 @@ class Objective:
     image_weight: what the mean loss of a clip's images counts beside the clip's own, where the source joins images.
     image_time: whether each image has a time of its own, or its clip's (Latte's code).
 
-    Raises: ValueError for a share outside [0, 1], a negative number, or parts that do not go together.
+    Raises: ValueError for parts that do not go together.
     """
 
     process: Process = RectifiedFlow()
@@ -50,22 +51,17 @@ class Objective:
     weighting: Weighting = Constant()
     time: TimeSampler = Uniform()
     variance: Literal['fixed', 'learned_range'] = 'fixed'
-    vlb_weight: float = 0.001
+    vlb_weight: Weight = 0.001
     per_frame: bool = False
-    context: int = 0
-    clean_context: float = 0.0
-    condition_dropout: float = 0.1
-    self_conditioning: float = 0.0
-    image_weight: float = 1.0
+    context: Whole = 0
+    clean_context: Share = 0.0
+    condition_dropout: Share = 0.1
+    self_conditioning: Share = 0.0
+    image_weight: Weight = 1.0
     image_time: Literal['own', 'clip'] = 'own'
 
     def __post_init__(self):
-        for name in ('clean_context', 'condition_dropout', 'self_conditioning'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f'config.diffusion.{name} is {getattr(self, name)}: want a share between 0 and 1')
-        for name in ('context', 'vlb_weight', 'image_weight'):
-            if getattr(self, name) < 0:
-                raise ValueError(f'config.diffusion.{name} is {getattr(self, name)}: want 0 or more')
+        super().__post_init__()
         if self.image_time == 'clip' and (self.per_frame or self.context):
             raise ValueError('config.diffusion.image_time=clip: the frames of a clip have times of their own; set own')
         if self.variance == 'learned_range' and not self.process.steps:

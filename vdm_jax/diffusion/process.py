@@ -4,17 +4,17 @@ t is float in [0, 1], 1 = noise, of any shape; answers are float32 of t's shape.
 process's t maps to the time its papers use.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
+
+from vdm_jax.ranges import Ranged
 
 Pair = tuple[jax.Array, jax.Array]
 
 SMALLEST = 1e-5  # alpha or sigma below this counts as 0; alpha at the last of cosine's 1000 steps, 5e-5, does not
 
 
-class Process:
+class Process(Ranged, where='config.diffusion.process'):
     """What every process answers; one that adds `alpha_sigma`, `time_of`, `clock`, `rates` and `model_time` is whole.
 
     steps: the number of discrete timesteps, None where time is continuous. data_std: the standard deviation of the data
@@ -87,18 +87,3 @@ class VariancePreserving(Process):
 def expand(t: jax.Array, ndim: int) -> jax.Array:
     """Gives t (B,) or (B, T) trailing dimensions of 1 up to rank ndim, so that it meets x (B, T, ...) from the left."""
     return jnp.expand_dims(t, range(t.ndim, ndim))
-
-
-def check_positive(owner, group: str, *names: str) -> None:
-    """Raises: ValueError naming the key of a field of `owner`, config.`group`, that is not finite and above 0."""
-    for name in names:
-        value = getattr(owner, name)
-        if not 0 < value < float('inf'):
-            raise ValueError(f'config.{group}.{name} is {value}: want a number above 0')
-
-
-def check_finite(owner, group: str, *names: str) -> None:
-    """Raises: ValueError naming the key of a field of `owner`, config.`group`, that is not finite."""
-    for name in names:
-        if not math.isfinite(getattr(owner, name)):
-            raise ValueError(f'config.{group}.{name} is {getattr(owner, name)}: want a finite number')

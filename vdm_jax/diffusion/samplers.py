@@ -4,15 +4,16 @@ multistep.py."""
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from vdm_jax.diffusion.posterior import learned_log_variance, posterior_mean, variances
 from vdm_jax.diffusion.prediction import target
-from vdm_jax.diffusion.process import SMALLEST, Process, check_positive, expand
+from vdm_jax.diffusion.process import SMALLEST, Process, expand
 from vdm_jax.diffusion.spacing import Spacing, Trailing
+from vdm_jax.ranges import Above0, AtLeast, Between, Ranged, Share
 
 
 class Step(NamedTuple):
@@ -24,25 +25,17 @@ class Step(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sampler:
+class Sampler(Ranged, where='config.sampler'):
     """What all samplers share; a sampler adds `step`, and `init` where it remembers earlier steps.
 
     steps: of the walk from noise to data. spacing: at which times they begin. clip: a bound on |x0| at every step, None
     for none; 1 for pixels in [-1, 1]. An eps network on a schedule whose first alpha is nearly 0 (cosine) needs it, as
     there a small error of eps is a huge one of x0 (IDDPM's code clips by default).
-
-    Raises: ValueError for steps < 1, or a clip that is not positive.
     """
 
-    steps: int = 50
+    steps: Annotated[int, Between(1, 100_000)] = 50
     spacing: Spacing = Trailing()
-    clip: float | None = None
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f'config.sampler.steps is {self.steps}: want at least 1')
-        if self.clip is not None:
-            check_positive(self, 'sampler', 'clip')
+    clip: Annotated[float, Above0(high=1e9)] | None = None
 
     @property
     def stochastic(self) -> bool:
@@ -106,16 +99,9 @@ class DDIM(Sampler):
     """Song et al. 2021, eq. 12 and 16, told for any alpha and sigma.
 
     eta 0 is deterministic; 1 is the ancestral step with the posterior's variance.
-
-    Raises: ValueError for eta outside [0, 1].
     """
 
-    eta: float = 0.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f'config.sampler.eta is {self.eta}: want a number in [0, 1]')
+    eta: Share = 0.0
 
     @property
     def stochastic(self) -> bool:
@@ -197,20 +183,12 @@ class StochasticHeun(Heun):
     churn: S_churn, in all; a step raises sigma / alpha by the factor 1 + min(churn / steps, sqrt(2) - 1), where it is
     within [churn_min, churn_max], but not above the noise of t = 1. churn_noise: S_noise, the standard deviation of the
     noise that is added. With churn 0 it is Heun.
-
-    Raises: ValueError for a negative number.
     """
 
-    churn: float = 40.0
-    churn_min: float = 0.05
-    churn_max: float = 50.0
-    churn_noise: float = 1.003
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ('churn', 'churn_min', 'churn_max', 'churn_noise'):
-            if getattr(self, name) < 0:
-                raise ValueError(f'config.sampler.{name} is {getattr(self, name)}: want 0 or more')
+    churn: Annotated[float, AtLeast(0, 1e9)] = 40.0
+    churn_min: Annotated[float, AtLeast(0, 1e9)] = 0.05
+    churn_max: Annotated[float, AtLeast(0, 1e9)] = 50.0
+    churn_noise: Annotated[float, Between(0, 10)] = 1.003
 
     @property
     def stochastic(self) -> bool:

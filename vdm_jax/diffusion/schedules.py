@@ -17,7 +17,7 @@ def linear_alpha_bar(steps: int) -> np.ndarray:
     """
     if steps <= 20:
         raise ValueError(
-            f'config.diffusion.process.steps is {steps}: the linear schedule needs more than 20 steps, '
+            f'config.diffusion.process.steps={steps}: the linear schedule needs more than 20 steps, '
             "since its betas grow as 1 / steps and must stay below 1; raise it or choose schedule = 'cosine'"
         )
     return _alpha_bar(np.linspace(1e-4, 0.02, steps) * (1000 / steps))
@@ -55,7 +55,7 @@ def zero_terminal_snr(alpha_bar: np.ndarray) -> np.ndarray:
 
 def _from_curve(steps: int, curve) -> np.ndarray:
     if steps < 1:
-        raise ValueError(f'config.diffusion.process.steps is {steps}: want at least 1')
+        raise ValueError(f'config.diffusion.process.steps={steps}: want 1 or more')
     values = curve(np.linspace(0, 1, steps + 1))
     return _alpha_bar(np.minimum(1 - values[1:] / values[:-1], 0.999))
 

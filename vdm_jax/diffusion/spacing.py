@@ -2,19 +2,20 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.diffusion.process import Process, check_positive
-from vdm_jax.diffusion.training_times import shift_times
+from vdm_jax.diffusion.process import Process
+from vdm_jax.diffusion.training_times import Shift, shift_times
+from vdm_jax.ranges import Above0, Ranged, Share, Whole
 
 TIMESTEPS = 1000  # counted by leading and linear where the process has none of its own
 
 
-class Spacing:
+class Spacing(Ranged, where='config.sampler.spacing'):
     """What every spacing answers."""
 
     def times(self, process: Process, steps: int) -> jax.Array:
@@ -24,8 +25,8 @@ class Spacing:
         """
         limit = process.steps or math.inf
         if not 1 <= steps <= limit:
-            want = f'1 ... {limit}, the steps of the process' if process.steps else 'at least 1'
-            raise ValueError(f'config.sampler.steps is {steps}: want {want}')
+            want = f'1 to {limit}, the steps of the process' if process.steps else '1 or more'
+            raise ValueError(f'config.sampler.steps={steps}: want {want}')
         times = jnp.append(jnp.asarray(self.moments(process, steps), jnp.float32), jnp.float32(self.end(process)))
         if not isinstance(times, jax.core.Tracer) and not (times[0] <= 1 and np.all(np.diff(times) < 0)):
             raise ValueError(
@@ -60,15 +61,9 @@ class Leading(Spacing):
 
     The first time is below 1 though sampling starts from pure noise: a known flaw (their section 3.3), kept for numbers
     that were made with it. offset: added to every timestep; Stable Diffusion was sampled with 1.
-
-    Raises: ValueError for a negative offset.
     """
 
-    offset: int = 0
-
-    def __post_init__(self):
-        if self.offset < 0:
-            raise ValueError(f'config.sampler.spacing.offset is {self.offset}: want 0 or more')
+    offset: Whole = 0
 
     def moments(self, process, steps):
         count = process.steps or max(TIMESTEPS, steps)
@@ -104,23 +99,21 @@ class Karras(Spacing):
     sigma_min, sigma_max: None is the process's own, of the first timestep and of t = 1, as in diffusers.
     from_noise: False starts at sigma_max itself, below t = 1.
 
-    Raises: ValueError unless 0 < sigma_min < sigma_max and rho is positive, or where a process without timesteps is to
-        have a sigma_min of its own.
+    Raises: ValueError unless sigma_min < sigma_max, or where a process without timesteps is to have a sigma_min of its
+        own.
     """
 
-    sigma_min: float | None = 0.002
-    sigma_max: float | None = 80.0
-    rho: float = 7.0
+    sigma_min: Annotated[float, Above0(high=1e9)] | None = 0.002
+    sigma_max: Annotated[float, Above0(high=1e9)] | None = 80.0
+    rho: Annotated[float, Above0(0.1, 1000)] = 7.0
     from_noise: bool = True
 
     def __post_init__(self):
-        low, high = self.sigma_min, math.inf if self.sigma_max is None else self.sigma_max
-        if low is not None and not 0 < low < high or self.sigma_max is not None and not 0 < high < math.inf:
+        super().__post_init__()
+        if None not in (self.sigma_min, self.sigma_max) and self.sigma_min >= self.sigma_max:
             raise ValueError(
-                f'config.sampler.spacing.sigma_min is {self.sigma_min}: want a number above 0 and below '
-                f'sigma_max={self.sigma_max}'
+                f'config.sampler.spacing.sigma_min={self.sigma_min}: want a number below sigma_max={self.sigma_max}'
             )
-        check_positive(self, 'sampler.spacing', 'rho')
 
     def moments(self, process, steps):
         if self.sigma_min is None and not process.steps:
@@ -137,14 +130,9 @@ class Karras(Spacing):
 class LogSNR(Spacing):
     """Even in the log signal-to-noise ratio (Lu et al. 2022, DPM-Solver), within +-bound at both ends; the
     first time is 1.
-
-    Raises: ValueError for a bound that is not positive.
     """
 
-    bound: float = 10.0
-
-    def __post_init__(self):
-        check_positive(self, 'sampler.spacing', 'bound')
+    bound: Annotated[float, Above0(high=1e9)] = 10.0
 
     def moments(self, process, steps):
         noisy, clean = jnp.clip(process.logsnr(jnp.array([1.0, 0.0])), -self.bound, self.bound)
@@ -158,17 +146,17 @@ class Shifted(Spacing):
     start, stop: where the even times begin and end before they are shifted; stop None is 0, which comes after them.
         SD3's code stops at its smallest sigma, shift / (999 + shift), which so is shifted twice, as in diffusers.
 
-    Raises: ValueError for a shift that is not positive, or unless 0 <= stop < start <= 1.
+    Raises: ValueError unless stop < start.
     """
 
-    shift: float = 3.0
-    start: float = 1.0
-    stop: float | None = None
+    shift: Shift = 3.0
+    start: Share = 1.0
+    stop: Share | None = None
 
     def __post_init__(self):
-        check_positive(self, 'sampler.spacing', 'shift')
-        if not 0 <= (self.stop or 0) < self.start <= 1:
-            raise ValueError(f'config.sampler.spacing.stop is {self.stop}: want 0 <= stop < start={self.start} <= 1')
+        super().__post_init__()
+        if not (self.stop or 0) < self.start:
+            raise ValueError(f'config.sampler.spacing.stop={self.stop}: want stop < start={self.start}')
 
     def moments(self, process, steps):
         if self.stop is None:

@@ -5,14 +5,20 @@ Every t is in (0, 1], 1 = noise.
 
 import dataclasses
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.process import Process, check_finite, check_positive
+from vdm_jax.diffusion.process import Process
+from vdm_jax.ranges import Above0, Between, Ranged
+
+Location = Annotated[float, Between(-20, 20)]  # of a distribution of logarithms, and how wide it is
+Width = Annotated[float, Above0(1e-6, 20)]
+Shift = Annotated[float, Above0(1e-3, 1000)]  # what odds are multiplied by
 
 
-class TimeSampler:
+class TimeSampler(Ranged, where='config.diffusion.time'):
     """What every time sampler answers."""
 
     def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
@@ -30,16 +36,9 @@ class Uniform(TimeSampler):
 
 @dataclasses.dataclass(frozen=True)
 class Discrete(TimeSampler):
-    """Uniform over k / steps, k = 1 ... steps, for a continuous process that is to know these times alone.
+    """Uniform over k / steps, k = 1 ... steps, for a continuous process that is to know these times alone."""
 
-    Raises: ValueError for steps < 1.
-    """
-
-    steps: int = 1000
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f'config.diffusion.time.steps is {self.steps}: want at least 1')
+    steps: Annotated[int, Between(1, 2**24)] = 1000  # float32 counts no further
 
     def sample(self, key, shape, process):
         return jax.random.randint(key, shape, 1, self.steps + 1).astype(jnp.float32) / self.steps
@@ -47,37 +46,21 @@ class Discrete(TimeSampler):
 
 @dataclasses.dataclass(frozen=True)
 class LogitNormal(TimeSampler):
-    """sigmoid(N(mean, std^2)) (Esser et al. 2024, eq. 19). A shift of s (eq. 23) is log(s) added to the mean.
+    """sigmoid(N(mean, std^2)) (Esser et al. 2024, eq. 19). A shift of s (eq. 23) is log(s) added to the mean."""
 
-    Raises: ValueError for a mean that is not finite or a std that is not positive.
-    """
-
-    mean: float = 0.0
-    std: float = 1.0
-
-    def __post_init__(self):
-        check_finite(self, 'diffusion.time', 'mean')
-        check_positive(self, 'diffusion.time', 'std')
+    mean: Location = 0.0
+    std: Width = 1.0
 
     def sample(self, key, shape, process):
-        return jax.nn.sigmoid(self.mean + self.std * jax.random.normal(key, shape))
+        t = jax.nn.sigmoid(self.mean + self.std * jax.random.normal(key, shape))
+        return jnp.clip(t, jnp.finfo(jnp.float32).tiny, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Mode(TimeSampler):
-    """1 - u - scale (cos^2(pi u / 2) - 1 + u), u uniform: more of the middle for scale > 0 (Esser et al. 2024, eq. 20).
+    """1 - u - scale (cos^2(pi u / 2) - 1 + u), u uniform; scale > 0: more of the middle (Esser et al. 2024, eq. 20)."""
 
-    Raises: ValueError for a scale outside [-1, 2 / (pi - 2)], where this would leave [0, 1].
-    """
-
-    scale: float = 1.29
-
-    def __post_init__(self):
-        if not -1 <= self.scale <= 2 / (math.pi - 2):
-            raise ValueError(
-                f'config.diffusion.time.scale is {self.scale}: want -1 ... {2 / (math.pi - 2):.4f}, '
-                'where t stays in [0, 1]'
-            )
+    scale: Annotated[float, Between(-1, 2 / (math.pi - 2))] = 1.29  # beyond, t would leave [0, 1]
 
     def sample(self, key, shape, process):
         u = jax.random.uniform(key, shape)
@@ -89,14 +72,9 @@ class Mode(TimeSampler):
 class ShiftedUniform(TimeSampler):
     """Uniform times with their odds multiplied, s u / (1 + (s - 1) u): above 1, more noise, as larger videos want it
     (Esser et al. 2024, eq. 23). The same shift belongs into config.sampler.spacing.
-
-    Raises: ValueError for a shift that is not positive.
     """
 
-    shift: float = 3.0
-
-    def __post_init__(self):
-        check_positive(self, 'diffusion.time', 'shift')
+    shift: Shift = 3.0
 
     def sample(self, key, shape, process):
         return shift_times(1 - jax.random.uniform(key, shape), self.shift)
@@ -113,17 +91,10 @@ class Noise(TimeSampler):
 
 @dataclasses.dataclass(frozen=True)
 class LogNormalSigma(TimeSampler):
-    """log(sigma / alpha) ~ N(mean, std^2), whatever the process: EDM's training noise (Karras et al. 2022, table 1).
+    """log(sigma / alpha) ~ N(mean, std^2), whatever the process: EDM's training noise (Karras et al. 2022, table 1)."""
 
-    Raises: ValueError for a mean that is not finite or a std that is not positive.
-    """
-
-    mean: float = -1.2
-    std: float = 1.2
-
-    def __post_init__(self):
-        check_finite(self, 'diffusion.time', 'mean')
-        check_positive(self, 'diffusion.time', 'std')
+    mean: Location = -1.2
+    std: Width = 1.2
 
     def sample(self, key, shape, process):
         t = process.time_of(-2 * (self.mean + self.std * jax.random.normal(key, shape)))

@@ -10,7 +10,7 @@ same clips, where those have a text.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from typing import Protocol as Interface
 
 import numpy as np
@@ -21,29 +21,25 @@ from vdm_jax.data.order import order_of
 from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 from vdm_jax.evals import controls, frames, physics, prediction
+from vdm_jax.ranges import Batch, Between, Frames, Ranged, Seed
 
 TEXT = 'text', 'text_mask'
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Ranged, where='config.evaluate'):
     """How many samples are scored, from which seed, against how many held-out (`real`) and training clips.
 
     Predictions are asked for all `real` clips, `per_clip` samples each, from their first `context` frames.
     """
 
-    samples: int = 128
-    real: int = 256
-    train: int = 20_000
-    context: int = 10
-    per_clip: int = 5
-    seed: int = 0
-    batch_size: int = 32
-
-    def __post_init__(self):
-        for name in ('samples', 'real', 'train', 'context', 'per_clip', 'batch_size'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'config.evaluate.{name}={getattr(self, name)}: want 1 or more')
+    samples: Batch = 128
+    real: Batch = 256
+    train: Batch = 20_000
+    context: Frames = 10
+    per_clip: Annotated[int, Between(1, 1000)] = 5
+    seed: Seed = 0
+    batch_size: Batch = 32
 
 
 class Protocol(Interface):

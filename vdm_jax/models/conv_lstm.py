@@ -1,7 +1,7 @@
 """ConvLSTM (Shi et al. 2015): a recurrent regressor of frames, the opponent of networks that sample them."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
+from vdm_jax.ranges import Between, Side
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,12 @@ class ConvLSTMConfig(NetworkConfig):
     """
 
     given_at_zero: ClassVar = True
-    layers: int = 4
-    hidden: int = 128
-    kernel: int = 5
-    patch: int = 4
-    channels: int | None = None
+    layers: Annotated[int, Between(1, 1024)] = 4
+    hidden: Side = 128
+    kernel: Annotated[int, Between(1, 1024)] = 5
+    patch: Side = 4
+    channels: Side | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
-
-    def __post_init__(self):
-        for name in ('layers', 'hidden', 'kernel', 'patch'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'config.model.{name}={getattr(self, name)}: want 1 or more')
 
     def fitted(self, shape, classes):
         _, height, width, channels = shape

@@ -1,8 +1,8 @@
 """VideoDiT: a diffusion transformer over 3-D patches of a video."""
 
 import re
-from dataclasses import astuple, dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +31,7 @@ from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
+from vdm_jax.ranges import Above0, Between, Classes, Distinct, MultipleOf, NotEmpty, Side
 
 
 @dataclass(frozen=True)
@@ -52,50 +53,43 @@ class VideoDiTConfig(NetworkConfig):
     """
 
     size: Literal[*SIZES] = 'tiny'
-    width: int | None = None
-    depth: int | None = None
-    heads: int | None = None
-    mlp_ratio: float = 4.0
-    patch: int = 2
-    time_patch: int = 1
+    width: Annotated[Side, MultipleOf(4)] | None = None
+    depth: Annotated[int, Between(1, 1024)] | None = None
+    heads: Side | None = None
+    mlp_ratio: Annotated[float, Above0(0.01, 100)] = 4.0
+    patch: Side = 2
+    time_patch: Side = 1
     layout: Literal[*LAYOUTS] = 'interleaved'
-    windows: tuple[str, ...] = ('1x16x16', '5x8x8')
+    windows: Annotated[tuple[str, ...], NotEmpty()] = ('1x16x16', '5x8x8')
     position: Literal['sincos', 'learned', 'rope', 'sincos_rope', 'learned_rope'] = 'sincos'
-    position_span: float | None = None
+    position_span: Annotated[float, Above0()] | None = None
     rope_interpolate: bool = False
     qk_norm: bool = False
     modulation: Literal[*MODULATIONS] = 'adaln_zero'
-    lora_rank: int = 2
+    lora_rank: Side = 2
     learn_variance: bool = False
     self_condition: bool = False
-    scalars: tuple[str, ...] = ()
-    text_width: int | None = None
+    scalars: Annotated[tuple[str, ...], Distinct()] = ()
+    text_width: Side | None = None
     images: Literal['alone', 'aside'] = 'alone'
-    channels: int | None = None
-    classes: int | None = None
-    grid: tuple[int, int, int] | None = None
+    channels: Side | None = None
+    classes: Classes | None = None
+    grid: tuple[Side, Side, Side] | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     attention: AttentionConfig = AttentionConfig()  # noqa: RUF009, frozen
     remat: Literal[*POLICIES] = 'none'
     scan: bool | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         size = self.sizes
-        if min(astuple(size)) < 1:
-            raise ValueError(f'config.model: depth, width and heads are {astuple(size)}: all must be 1 or more')
         if size.width % size.heads or (size.width // size.heads) % 2:
             raise ValueError(
                 f'config.model.heads={size.heads} must divide width={size.width} into even head dimensions'
             )
-        if size.width % 4:
-            raise ValueError(f'config.model.width={size.width} must be a multiple of 4')
-        if self.patch < 1 or self.time_patch < 1:
-            raise ValueError(f'config.model.patch={self.patch}, time_patch={self.time_patch}: both must be 1 or more')
-        if self.position_span is not None and self.position_span <= 0:
-            raise ValueError(f'config.model.position_span={self.position_span}: want a length above 0, or none')
-        if self.lora_rank < 1:
-            raise ValueError(f'config.model.lora_rank={self.lora_rank}: want 1 or more')
-        if not self.windows or not all(re.fullmatch(r'[1-9]\d*(x[1-9]\d*){2}', window) for window in self.windows):
+        if int(size.width * self.mlp_ratio) < 1:
+            raise ValueError(f'config.model.mlp_ratio={self.mlp_ratio}: of width={size.width} nothing is left')
+        if not all(re.fullmatch(r'[1-9]\d*(x[1-9]\d*){2}', window) for window in self.windows):
             raise ValueError(f'config.model.windows={",".join(self.windows)}: want FRAMESxROWSxCOLUMNS, such as 5x8x8')
         unit = LAYOUTS[self.layout].unit(self)
         if size.depth % len(unit):

@@ -7,7 +7,7 @@ device; or of (..., K, L), L in parts on the mesh's sequence axis.
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,15 @@ from jax.ad_checkpoint import checkpoint_name
 from vdm_jax.nn.ring import RING, UNSEEN, ring
 from vdm_jax.parallel.mesh import device_kind, platform
 from vdm_jax.parallel.verbs import local, ways
+from vdm_jax.ranges import Between, MultipleOf, Ranged, Whole
 
 OUTPUT = 'attention'  # what rematerialisation calls outputs of attention, and the logsumexp that goes with them
 LANES = 128  # of a TPU: heads are padded to a multiple of these, and blocks are a multiple of these
+Block = Annotated[int, Between(LANES, 2**16), MultipleOf(LANES)]
 
 
 @dataclass(frozen=True)
-class AttentionConfig:
+class AttentionConfig(Ranged, where='config.model.attention'):
     """How attention is computed; what it computes is the same for all.
 
     space, time, full: the backend over one frame's tokens, over one location's frames, and over several frames' tokens
@@ -37,15 +39,10 @@ class AttentionConfig:
     space: Literal['auto', 'xla', 'cudnn', 'splash'] = 'auto'
     time: Literal['auto', 'xla', 'cudnn', 'splash'] = 'auto'
     full: Literal['auto', 'xla', 'cudnn', 'splash'] = 'auto'
-    flash_from: int = 128
-    block_q: int = 512
-    block_kv: int = 512
+    flash_from: Whole = 128
+    block_q: Block = 512
+    block_kv: Block = 512
     sequence: Literal['ulysses', 'ring'] = 'ulysses'
-
-    def __post_init__(self):
-        for name in ('block_q', 'block_kv'):
-            if getattr(self, name) < LANES or getattr(self, name) % LANES:
-                raise ValueError(f'config.model.attention.{name}={getattr(self, name)}: want a multiple of {LANES}')
 
 
 def attend(q, k, v, mask=None, axes=(), backend: str = 'auto', config: AttentionConfig = AttentionConfig()):  # noqa: B008

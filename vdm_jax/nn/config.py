@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
+from vdm_jax.ranges import Ranged
 
-class NetworkConfig:
+
+class NetworkConfig(Ranged, where='config.model'):
     """A frozen dataclass, the config group config.model. `fitted` fills in what data and codec decide."""
 
     autoencodes: ClassVar = False  # whether it learns to give back what it is shown

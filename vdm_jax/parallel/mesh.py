@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -9,13 +10,15 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Between, Ranged
 
 AXES = ('slices', 'data', 'fsdp', 'sequence', 'tensor')  # slowest network first
 BATCH = ('slices', 'data', 'fsdp')  # the axes that the batch dimension is split over
+Ways = Literal[-1] | Annotated[int, Between(1, 2**20)]
 
 
 @dataclass(frozen=True)
-class MeshConfig:
+class MeshConfig(Ranged, where='config.mesh'):
     """Devices along each mesh axis; one of them may be -1: all devices that the others leave.
 
     slices: whole copies of the rest of the mesh, joined by the slower network (several TPU slices, GPU nodes). slices
@@ -23,16 +26,17 @@ class MeshConfig:
     tensor splits heads and hidden units.
     """
 
-    slices: int = 1
-    data: int = -1
-    fsdp: int = 1
-    sequence: int = 1
-    tensor: int = 1
+    slices: Ways = 1
+    data: Ways = -1
+    fsdp: Ways = 1
+    sequence: Ways = 1
+    tensor: Ways = 1
 
     def __post_init__(self):
+        super().__post_init__()
         sizes = [getattr(self, axis) for axis in AXES]
-        if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-            raise UserError(f'config.mesh: sizes {sizes} of {AXES} must be 1 or more, and at most one of them -1')
+        if sizes.count(-1) > 1:
+            raise UserError(f'config.mesh: sizes {sizes} of {AXES}: at most one of them may be -1')
 
     def sizes(self, devices: int) -> tuple[int, ...]:
         """Devices along each axis of AXES, for so many in all.

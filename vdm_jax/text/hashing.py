@@ -4,31 +4,25 @@ import dataclasses
 import functools
 import hashlib
 import re
+from typing import Annotated
 
 import numpy as np
 
-from vdm_jax.errors import UserError
+from vdm_jax.ranges import Between, Ranged, Side
 
 TOKEN = re.compile(r'\w+|[^\w\s]')
 SHARE = 0.5  # of a place's number in its embedding, against what stands there
 
 
 @dataclasses.dataclass(frozen=True)
-class Hashing:
+class Hashing(Ranged, where='config.text'):
     """Words and signs in a row, in small letters; each is the sum of random signs (feature hashing, Weinberger et al.
     2009) of itself and of its pieces of three letters (as in fastText, Bojanowski et al. 2017), so that forms of a word
     are near, plus those of its place; of length 1. Words behind the first `length` are left out.
-
-    Raises: UserError for a width or length below 1.
     """
 
-    width: int = 64
-    length: int = 32
-
-    def __post_init__(self):
-        for name in ('width', 'length'):
-            if getattr(self, name) < 1:
-                raise UserError(f'config.text.{name} is {getattr(self, name)}; set it to 1 or more')
+    width: Side = 64
+    length: Annotated[int, Between(1, 4096)] = 32
 
     @property
     def fingerprint(self):

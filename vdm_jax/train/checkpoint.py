@@ -21,6 +21,7 @@ from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.files import DISK_ERRORS, is_local
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
+from vdm_jax.ranges import Count, Ranged
 from vdm_jax.train import manifest
 from vdm_jax.train.mirror import copy_below
 from vdm_jax.train.state import TrainState
@@ -32,21 +33,15 @@ REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take
 
 
 @dataclass(frozen=True)
-class CheckpointConfig:
+class CheckpointConfig(Ranged, where='config.checkpoint'):
     """How many checkpoints stay: the last keep_last, and every one whose step is a multiple of keep_every.
 
     fallback: what a run does whose newest checkpoint is damaged: go on from the one before it, or fail.
     """
 
-    keep_last: int = 3
-    keep_every: int | None = None
+    keep_last: Count = 3
+    keep_every: Count | None = None
     fallback: Literal['previous', 'fail'] = 'previous'
-
-    def __post_init__(self):
-        if self.keep_last < 1 or (self.keep_every or 1) < 1:
-            raise UserError(
-                f'config.checkpoint: keep_last={self.keep_last} and keep_every={self.keep_every} must be 1 or more'
-            )
 
     def keeps(self, step: int, steps: list[int]) -> bool:
         """Whether `step` stays once `steps` are there."""

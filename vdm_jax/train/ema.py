@@ -1,25 +1,24 @@
 """Exponential moving averages of the parameters: several decays at once, with warm-up."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
+from vdm_jax.ranges import Decay, Distinct, NotEmpty, Ranged
+
 
 @dataclass(frozen=True)
-class EmaConfig:
+class EmaConfig(Ranged, where='config.ema'):
     """Decays to keep; the first is the one that sampling and evaluation use.
 
     With warm-up the decay at step n is min(decay, (1 + n) / (10 + n)), so that a short run does not average in its
     random start (0.9999 still holds 37% of it after 10,000 steps otherwise).
     """
 
-    decays: tuple[float, ...] = (0.9999,)
+    decays: Annotated[tuple[Decay, ...], NotEmpty(), Distinct()] = (0.9999,)
     warmup: bool = True
-
-    def __post_init__(self):
-        if not self.decays or not all(0 <= decay < 1 for decay in self.decays):
-            raise ValueError(f'config.ema.decays={self.decays}: give one or more numbers in [0, 1)')
 
 
 def start(config: EmaConfig, params) -> dict:

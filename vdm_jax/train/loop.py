@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from etils import epath
 
 from vdm_jax import media
 from vdm_jax.data.clips import batch_of
-from vdm_jax.data.order import order_of
+from vdm_jax.data.order import clips_before, order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import Failure, NotFinite, UserError
@@ -20,6 +20,7 @@ from vdm_jax.generate import generate_videos
 from vdm_jax.given import asks
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import notes
+from vdm_jax.ranges import Batch, Between, Count, Ranged, Whole
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.finite import Budget, NonFiniteError, advise, all_finite
@@ -31,7 +32,7 @@ SKIPPED = 'skipped_updates'  # because they were not finite: in the metrics, and
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Ranged, where='config.train'):
     """How long, how much at once, and how often something is written. 0 turns a cadence off; the last step is saved all
     the same.
 
@@ -40,25 +41,25 @@ class TrainConfig:
     update is left out, up to nonfinite_budget of them in a run.
     """
 
-    steps: int = 1000
-    batch_size: int = 32
-    accumulate: int = 1
-    log_every: int = 10
-    checkpoint_every: int = 200
-    sample_every: int = 0
-    sample_count: int = 4
-    validate_every: int = 0
-    validate_batches: int = 4
+    steps: Count = 1000
+    batch_size: Batch = 32
+    accumulate: Batch = 1
+    log_every: Count = 10
+    checkpoint_every: Whole = 200
+    sample_every: Whole = 0
+    sample_count: Annotated[int, Between(1, 4096)] = 4
+    validate_every: Whole = 0
+    validate_batches: Annotated[int, Between(1, 10**6)] = 4
     nonfinite: Literal['stop', 'skip'] = 'stop'
-    nonfinite_budget: int = 100
+    nonfinite_budget: Whole = 100
 
     def __post_init__(self):
-        for name in ('steps', 'batch_size', 'accumulate', 'log_every', 'sample_count', 'validate_batches'):
-            if getattr(self, name) < 1:
-                raise UserError(f'config.train.{name}={getattr(self, name)}: want 1 or more')
-        for name in ('checkpoint_every', 'sample_every', 'validate_every', 'nonfinite_budget'):
-            if getattr(self, name) < 0:
-                raise UserError(f'config.train.{name}={getattr(self, name)}: want 0 (off) or more')
+        super().__post_init__()
+        if self.accumulate > self.batch_size:
+            raise UserError(
+                f'config.train.accumulate={self.accumulate}: want no more parts than the clips of a batch, '
+                f'config.train.batch_size={self.batch_size}'
+            )
 
 
 def train(run, workdir, stop=lambda step: False, weights=None) -> bool:
@@ -241,18 +242,19 @@ def validate(run, state) -> dict[str, float]:
     """
     config = run.experiment.train
     order = order_of(run.held_out, config.batch_size, shuffle=False)
-    buckets = [order.bucket(index) for index in range(config.validate_batches)]
-    count = sum(order.batches[bucket] for bucket in buckets)
+    count = clips_before(order, config.validate_batches)
     count -= count % order.size if count > order.size else 0
-    params, found, left = ema.first(run.experiment.ema, state.ema), [], count
-    for index, bucket in enumerate(buckets):
+    params, left = ema.first(run.experiment.ema, state.ema), count
+    found, sizes = [], []
+    for index in range(config.validate_batches):
         if left <= 0:
             break
-        left -= order.batches[bucket]
+        bucket = order.bucket(index)
+        sizes.append(order.batches[bucket])
+        left -= sizes[-1]
         batch = batch_of(run.held_out, order.ids(index)[run.rows[bucket]], run.model.scalars)
         found.append(run.validation_step(params, run.to_global(batch, bucket), index, run.frozen))
-    sizes = [order.batches[bucket] for bucket in buckets]
-    real = [jax.tree.map(lambda rows, n=n: np.asarray(rows)[:n], each) for n, each in zip(sizes, found, strict=False)]
+    real = [jax.tree.map(lambda rows, n=n: np.asarray(rows)[:n], each) for n, each in zip(sizes, found, strict=True)]
     loss = np.concatenate([each.loss for each in real])[:count]
     means = {name: np.concatenate([each.parts[name] for each in real])[:count].mean() for name in real[0].parts}
     found = {'validation_loss': loss.mean()} | {f'validation_{name}': mean for name, mean in means.items()}

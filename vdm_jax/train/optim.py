@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,43 +10,39 @@ import optax
 from optax import contrib
 
 from vdm_jax.parallel.rules import path_name
+from vdm_jax.ranges import Above0, AtLeast, Decay, Ranged, Regex, Weight, Whole
 
 MATRIX = r'kernel$'
+# Whatever float32 computes with: what makes a run diverge is found in training.
+Rate = Annotated[float, Above0(1e-30, 1e30)]
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(Ranged, where='config.optim'):
     """Which optimizer and how fast.
 
     learning_rate is the peak after warmup_steps; 'cosine' then falls to zero at the last step, 'constant' stays.
     With Muon it is the rate of the matrices; all else, and every path that `adam` matches, goes to Adam at
-    adam_learning_rate. Weight decay applies to paths that match `decay`. clip is a bound on the global gradient norm,
-    from the update numbered clip_from on (0 is the first). join_first: the first step's gradients wait and are added to
-    the second's, as in trainers whose step 0 goes backward without stepping; that takes memory for one more gradient.
+    adam_learning_rate. Weight decay applies to paths that match `decay`. clip is a bound on the global gradient norm, 0
+    or none for no bound, from the update numbered clip_from on (0 is the first). join_first: the first step's gradients
+    wait and are added to the second's, as in trainers whose step 0 goes backward without stepping; that takes memory
+    for one more gradient.
     """
 
     name: Literal['adamw', 'muon'] = 'adamw'
-    learning_rate: float = 1e-4
+    learning_rate: Rate = 1e-4
     schedule: Literal['constant', 'cosine'] = 'constant'
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    decay: str = MATRIX
-    b1: float = 0.9
-    b2: float = 0.999
-    clip: float | None = 1.0
-    clip_from: int = 0
+    warmup_steps: Whole = 0
+    weight_decay: Weight = 0.0
+    decay: Annotated[str, Regex()] = MATRIX
+    b1: Decay = 0.9
+    b2: Decay = 0.999
+    clip: Annotated[float, AtLeast(0, 1e30)] | None = 1.0
+    clip_from: Whole = 0
     join_first: bool = False
-    adam_learning_rate: float = 1e-3
-    adam: str = r'(embed|modulation|shared|caption|head)'
-    momentum: float = 0.95
-
-    def __post_init__(self):
-        if self.learning_rate <= 0 or self.warmup_steps < 0:
-            raise ValueError(
-                f'config.optim: learning_rate={self.learning_rate} must be above 0, warmup_steps 0 or more'
-            )
-        if self.clip_from < 0:
-            raise ValueError(f'config.optim.clip_from={self.clip_from}: want 0 or more')
+    adam_learning_rate: Rate = 1e-3
+    adam: Annotated[str, Regex()] = r'(embed|modulation|shared|caption|head)'
+    momentum: Decay = 0.95
 
 
 def schedule(config: OptimConfig, peak: float, steps: int) -> optax.Schedule:

@@ -1,31 +1,28 @@
 """What a run says of its machine: compilations, the high-water mark of memory, and a window of the profiler."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 from etils import epath
 
-from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.host import peak_memory
+from vdm_jax.ranges import Between, Ranged, Whole
 from vdm_jax.train.mirror import Mirror
 
 COMPILED = '/jax/core/compile/backend_compile_duration'
 
 
 @dataclass(frozen=True)
-class ProfileConfig:
+class ProfileConfig(Ranged, where='config.profile'):
     """A window of jax.profiler: `steps` steps from step `start` on (0: none), written into WORKDIR/profile for xprof.
 
     Take a step well after the first, which compiles.
     """
 
-    start: int = 0
-    steps: int = 3
-
-    def __post_init__(self):
-        if self.start < 0 or self.steps < 1:
-            raise UserError(f'config.profile: start={self.start} must be 0 (off) or more, steps={self.steps} 1 or more')
+    start: Whole = 0
+    steps: Annotated[int, Between(1, 10_000)] = 3
 
 
 class Watch:

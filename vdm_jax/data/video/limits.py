@@ -1,12 +1,16 @@
 """What a video file may ask for."""
 
 import dataclasses
+from typing import Annotated
 
 from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.ranges import Above0, AtLeast, Ranged
+
+Most = Annotated[int, AtLeast(1, 2**62)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class Limits(Ranged, where='config.data.limits'):
     """What a file may ask for; one that asks for more is broken.
 
     Attributes:
@@ -17,16 +21,11 @@ class Limits:
       index_pixels: decoded once to find out what a file holds, where its packets do not tell.
     """
 
-    frame_pixels: int = 2**25  # 8K (7680 x 4320) fits
-    frames: int = 2**20  # 12 hours at 24 frames/s
-    seconds: float = 86400.0
-    read_pixels: int = 2**36  # 20 minutes of 1080p
-    index_pixels: int = 2**40  # 5 hours of 1080p
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f'{field.name} is {getattr(self, field.name)}; it must be more than 0')
+    frame_pixels: Most = 2**25  # 8K (7680 x 4320) fits
+    frames: Most = 2**20  # 12 hours at 24 frames/s
+    seconds: Annotated[float, Above0(high=1e12)] = 86400.0
+    read_pixels: Most = 2**36  # 20 minutes of 1080p
+    index_pixels: Most = 2**40  # 5 hours of 1080p
 
     def check_size(self, width: int, height: int) -> None:
         """Raises BrokenVideoError for frames that are too large."""
