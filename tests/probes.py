@@ -5,11 +5,11 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from vdm_jax.build import NETWORKS, Experiment
+from vdm_jax.build import Experiment
 from vdm_jax.data.cut import clip_indices, clip_starts
 from vdm_jax.data.order import order_of
+from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.diffusion.loss import FusedMinSNR
 from vdm_jax.streams import STREAMS, stream
 from vdm_jax.train import ema
@@ -45,7 +45,7 @@ def data(experiment):
         assert starts >= 1 and 1 <= have <= count and (indices >= 0).all()
         return
     made = not hasattr(source, 'path') and not hasattr(source, 'buckets')
-    if made and np.prod(source.shape) <= SMALL:
+    if made and np.prod(source.shape) * (len(source) if isinstance(source, Synthetic) else 1) <= SMALL:
         clip = source[0]
         assert clip['video'].shape == source.shape and clip['video'].dtype == np.uint8
     if made and len(source) <= SMALL:
@@ -53,9 +53,7 @@ def data(experiment):
 
 
 def model(experiment):
-    config = experiment.model.fitted(experiment.codec.latent_shape(experiment.data.shape), experiment.data.num_classes)
-    if max(config.classes or 0, *(config.grid or (0,)) if config.layout else (0,)) < 1000:
-        nnx.eval_shape(lambda: NETWORKS[type(config)](config, rngs=nnx.Rngs(0)))
+    experiment.model.fitted(experiment.codec.latent_shape(experiment.data.shape), experiment.data.num_classes)
 
 
 def codec(experiment):
@@ -116,9 +114,8 @@ def optim(experiment):
     optimizer = make_optimizer(experiment.optim, experiment.train.steps)
     update = jax.jit(optimizer.update) if experiment.optim.name == 'muon' else optimizer.update
     state, grads = optimizer.init(params), jax.tree.map(lambda leaf: leaf / 3, params)
-    for _ in range(2):
-        updates, state = update(grads, state, params)
-    finite(*jax.tree.leaves(updates))
+    updates, state = update(grads, state, params)
+    finite(*jax.tree.leaves((updates, state)))
 
 
 def averages(experiment):

@@ -36,7 +36,7 @@ BESIDE = {
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One of a group `cls` at the dotted `key`; `groups`: what an experiment file must say for the group to be there."""
+    """One of a group `cls` at the dotted `key`, which is there where an experiment file says `groups`."""
 
     key: str
     cls: type

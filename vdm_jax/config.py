@@ -6,6 +6,7 @@ Precedence: dataclass default < experiment file < command line. An experiment fi
 
 import copy
 import dataclasses
+import functools
 import importlib.util
 import json
 import types
@@ -150,7 +151,7 @@ def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'c
     """
     if not isinstance(mapping, dict):
         raise UserError(f'{where}={show(mapping)} is a group; set its keys: {", ".join(_fields(cls))}')
-    fields, annotations = _fields(cls), typing.get_type_hints(cls)
+    fields, annotations = _fields(cls), _annotations(cls)
     values = {}
     for name, value in mapping.items():
         if name == '':
@@ -183,7 +184,7 @@ def to_dict(value, choices: dict[Any, Choice], annotation=None):
         return [to_dict(item, choices, kind) for item, kind in zip(value, _kinds(annotation, value), strict=True)]
     if not dataclasses.is_dataclass(value):
         return value
-    annotations = typing.get_type_hints(type(value))
+    annotations = _annotations(type(value))
     named = {choices[annotation].key: choices[annotation].name_of(value)} if annotation in choices else {}
     fields = {name: to_dict(getattr(value, name), choices, annotations[name]) for name in _fields(type(value))}
     return named | fields
@@ -273,7 +274,7 @@ def _chosen(value, choice: Choice, where: str, choices, default):
 def _suits(cls: type, name: str, value, choices) -> bool:
     """Whether `cls` has a field `name` that takes `value`."""
     try:
-        _value(value, typing.get_type_hints(cls)[name], name, choices)
+        _value(value, _annotations(cls)[name], name, choices)
     except (KeyError, UserError):
         return False
     return name in _fields(cls)
@@ -305,6 +306,12 @@ def _kinds(annotation, items) -> tuple:
     """The annotation of each item of a tuple."""
     options = typing.get_args(annotation) if typing.get_origin(annotation) is tuple else (None, ...)
     return (options[0],) * len(items) if options[-1] is Ellipsis else options
+
+
+@functools.cache
+def _annotations(cls) -> dict[str, Any]:
+    """What each field holds, without its range."""
+    return typing.get_type_hints(cls)
 
 
 def _fields(cls) -> dict[str, dataclasses.Field]:

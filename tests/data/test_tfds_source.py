@@ -268,7 +268,7 @@ def test_a_run_s_config_round_trip(prepared):
         ({'video': 'floats'}, ("'floats' of example 0", 'float32', 'uint8')),
         ({'channels': 1}, ("'video' of example 0", 'config.data.channels')),
         ({'video': 'number'}, ("'number' of example 0", 'uint8')),
-        ({'channels': 4}, ('config.data.channels= 4',)),
+        ({'channels': 4}, ('config.data.channels=4',)),
         ({'stride': 0}, ('config.data.stride=0',)),
     ],
 )

@@ -2,10 +2,14 @@
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
+from vdm_jax.errors import UserError
 from vdm_jax.ranges import Ahead, Batch, Classes, Frames, Pixels, Ranged, Side, Threads
+
+MOST = 64  # GiB of clips, all of which are made at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +32,12 @@ class Synthetic(Ranged, where='config.data'):
     prefetch: Ahead = 0
 
     constant = True  # not a field: tells the pipeline that every batch is the same
+
+    def __post_init__(self):
+        super().__post_init__()
+        gibibytes = self.size * math.prod(self.shape) / 2**30
+        if gibibytes > MOST:
+            raise UserError(f'config.data.size={self.size}: such clips take {gibibytes:.0f} GiB; want {MOST} or less')
 
     @property
     def shape(self):

@@ -89,7 +89,7 @@ class VideoDiTConfig(NetworkConfig):
             )
         if int(size.width * self.mlp_ratio) < 1:
             raise ValueError(f'config.model.mlp_ratio={self.mlp_ratio}: of width={size.width} nothing is left')
-        if not all(re.fullmatch(r'[1-9]\d*(x[1-9]\d*){2}', window) for window in self.windows):
+        if not all(re.fullmatch(r'[1-9]\d{0,8}(x[1-9]\d{0,8}){2}', window) for window in self.windows):
             raise ValueError(f'config.model.windows={",".join(self.windows)}: want FRAMESxROWSxCOLUMNS, such as 5x8x8')
         unit = LAYOUTS[self.layout].unit(self)
         if size.depth % len(unit):
