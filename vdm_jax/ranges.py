@@ -176,8 +176,7 @@ def refusal(annotation, value) -> str | None:
     origin, options = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         kind, *rules = options
-        reasons = (refusal(kind, value), *(rule.refusal(value) for rule in rules if refusal(kind, value) is None))
-        return next(filter(None, reasons), None)
+        return refusal(kind, value) or next(filter(None, (rule.refusal(value) for rule in rules)), None)
     if origin in (typing.Union, types.UnionType):
         if value is None and types.NoneType in options:
             return None
