@@ -220,6 +220,11 @@ def show(value) -> str:
         text = value if value.isprintable() else repr(value)
     else:
         text = str(value)
+    return shorten(text)
+
+
+def shorten(text: str) -> str:
+    """A text as it fits into a message."""
     return text if len(text) <= SHOWN else f'{text[:SHOWN]}… ({len(text)} characters)'
 
 

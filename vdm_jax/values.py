@@ -7,6 +7,7 @@ import types
 import typing
 
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import shorten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,8 @@ def read_scalar(value, kind, where: str):
     Raises:
       UserError: it is of another kind, or no finite number.
     """
-    wrong = UserError(f'{where}={show(value)}: want {describe(kind)}, found {kind_of(value)}')
+    found = '' if isinstance(value, Text) else f', found {kind_of(value)}'
+    wrong = UserError(f'{where}={show(value)}: want {describe(kind)}{found}')
     if isinstance(value, Text):
         value = read_text(value.text, kind)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -79,12 +81,12 @@ def describe(annotation) -> str:
 
 def kind_of(value) -> str:
     """Of which kind a value is, in words."""
-    return 'text' if isinstance(value, Text) else {type(None): 'none'}.get(type(value), type(value).__name__)
+    return 'none' if value is None else type(value).__name__
 
 
 def show(value) -> str:
     """A value as a user would write it."""
-    return value.text if isinstance(value, Text) else repr(value) if isinstance(value, str) else str(value)
+    return shorten(value.text if isinstance(value, Text) else repr(value) if isinstance(value, str) else str(value))
 
 
 def suggest(name, known) -> str:
