@@ -218,6 +218,8 @@ def show(value) -> str:
         text = ','.join(map(show, value)) or '()'
     elif isinstance(value, str):
         text = value if value.isprintable() else repr(value)
+    elif isinstance(value, int) and value.bit_length() > 10_000:  # Python itself writes no more digits
+        text = f'a whole number of {value.bit_length()} bits'
     else:
         text = str(value)
     return shorten(text)

@@ -6,6 +6,7 @@ import math
 import types
 import typing
 
+from vdm_jax import ranges
 from vdm_jax.errors import UserError
 from vdm_jax.ranges import shorten
 
@@ -86,7 +87,9 @@ def kind_of(value) -> str:
 
 def show(value) -> str:
     """A value as a user would write it."""
-    return shorten(value.text if isinstance(value, Text) else repr(value) if isinstance(value, str) else str(value))
+    if isinstance(value, Text):
+        return shorten(value.text)
+    return shorten(repr(value)) if isinstance(value, str) else ranges.show(value)
 
 
 def suggest(name, known) -> str:

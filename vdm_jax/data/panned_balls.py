@@ -20,6 +20,7 @@ from vdm_jax.ranges import Between, Frames, Pixels, Share
 STRIPES = (0.08, 0.16)  # sides
 GREYS = (0, 28, 56, 84)  # no two neighbours alike
 WALL_SEED = 2024  # of the one back wall
+Pan = Annotated[float, Between(0, 0.5, below=True)]  # 0: a camera at rest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +59,7 @@ class PannedBalls(BouncingBalls):
     gravity: Gravity = 0.006  # sides per frame^2
     speed: Speed = 0.05  # sides per frame, as in BouncingBalls
     bar: Share = 0.0  # stays 0
-    pan: Annotated[float, Between(0, 0.5, below=True)] = (
-        0.04  # sides per frame, at most, and at least 0.3 times; 0: at rest
-    )
+    pan: Pan = 0.04  # sides per frame: the camera moves at most this fast, and at least 0.3 times
     candidates: ClassVar[int] = 64
 
     def __post_init__(self):
