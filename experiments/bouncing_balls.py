@@ -16,12 +16,14 @@ Status: measured; the starter weights reach the protocol's bar, the default 1,20
 
 from vdm_jax.config import ConfigDict, parse_arg
 from vdm_jax.errors import UserError
+from vdm_jax.frame_size import FrameSize, height_width
 
 HARDER = {'collide': 'colliding_balls', 'shadow': 'shadowed_balls', 'pan': 'panned_balls'}
 
 
 def get_config(arg=None):
-    arg = parse_arg(arg, world='plain', size='tiny', pixels=0, frames=0, steps=1200)  # 0: what is usual for the world
+    # 0: what is usual for the world
+    arg = parse_arg(arg, {'pixels': FrameSize}, world='plain', size='tiny', pixels=0, frames=0, steps=1200)
     if arg.world not in ('plain', *HARDER):
         raise UserError(f'--config=FILE:world={arg.world}: want plain or one of {", ".join(HARDER)}')
     plain = arg.world == 'plain'
@@ -42,7 +44,7 @@ def get_config(arg=None):
     config.model = ConfigDict(
         {
             'size': arg.size,
-            'patch': 4 if arg.pixels <= 32 else 8,
+            'patch': 4 if min(height_width(arg.pixels)) <= 32 else 8,
             'time_patch': 4,
             'layout': 'interleaved',
             'position': 'sincos_rope',

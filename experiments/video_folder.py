@@ -32,10 +32,12 @@ Status: measured.
 """
 
 from vdm_jax.config import ConfigDict, parse_arg
+from vdm_jax.frame_size import FrameSize, height_width
 
 
 def get_config(arg=None):
-    arg = parse_arg(arg, size='tiny', pixels=32, frames=8, memorise=False, records=False, text=0)
+    known = {'size': 'tiny', 'pixels': 32, 'frames': 8, 'memorise': False, 'records': False, 'text': 0}
+    arg = parse_arg(arg, {'pixels': FrameSize}, **known)
     config = ConfigDict()
     config.data = ConfigDict(
         {
@@ -50,7 +52,7 @@ def get_config(arg=None):
     config.model = ConfigDict(
         {
             'size': arg.size,
-            'patch': 4 if arg.pixels <= 32 else 8,
+            'patch': 4 if min(height_width(arg.pixels)) <= 32 else 8,
             'time_patch': 2,
             'qk_norm': True,
         }

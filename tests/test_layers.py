@@ -13,9 +13,9 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 # files and ranges. Keys are the longest matching prefix of a module's name.
 MAY = {
     'diffusion': (),
-    'data': (),
+    'data': ('frame_size',),
     'parallel': (),
-    'config': ('values',),
+    'config': ('frame_size', 'values'),
     'values': (),
     'media': (),
     'nn': ('parallel',),
@@ -84,6 +84,7 @@ MAY = {
     'errors': (),
     'ranges': (),
     'files': (),
+    'frame_size': (),
     'streams': (),
     'versions': (),
     '': (),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vdm_jax.errors import UserError, placed
+from vdm_jax.frame_size import FrameSize, read_pixels
 from vdm_jax.ranges import RangeError
 from vdm_jax.values import Text, describe, one_of, read_scalar, read_text, show, suggest
 
@@ -46,10 +47,11 @@ class Choice:
         return next(name for name, cls in self.table.items() if type(value) is cls)
 
 
-def parse_arg(arg: str | None, **defaults) -> types.SimpleNamespace:
+def parse_arg(arg: str | None, kinds: dict[str, Any] | None = None, **defaults) -> types.SimpleNamespace:
     """Reads the part of --config=file.py:ARG: 'size=S,pixels=64,debug' against typed defaults.
 
-    A tuple has the values that there are, the first of them the default.
+    A tuple has the values that there are, the first of them the default. kinds: annotations by name, such as FrameSize,
+    of values that are not read by the type of their default.
 
     Raises:
       UserError: an unknown name, a value that is not of the default's type, or none of those that there are.
@@ -61,7 +63,7 @@ def parse_arg(arg: str | None, **defaults) -> types.SimpleNamespace:
         name, has_value, text = item.partition('=')
         if name not in defaults:
             raise UserError(f'--config=FILE:{item}: unknown argument {name!r}{suggest(name, defaults)}')
-        kind = type(defaults[name])
+        kind = (kinds or {}).get(name, type(defaults[name]))
         values[name] = _value(Text(text if has_value else 'true'), kind, f'--config=FILE:{name}', {})
         if name in choices and values[name] not in choices[name]:
             raise UserError(f'--config=FILE:{item}: want one of {", ".join(map(str, choices[name]))}')
@@ -222,6 +224,8 @@ def _value(value, annotation, where: str, choices, default=dataclasses.MISSING):
     """One value as its annotation wants it."""
     if annotation in choices:
         return _chosen(value, choices[annotation], where, choices, default)
+    if annotation == FrameSize:
+        return read_pixels(read_text(value.text, int) if isinstance(value, Text) else value, where)
     if dataclasses.is_dataclass(annotation):
         return to_dataclass(annotation, value, choices, where)
     origin, options = typing.get_origin(annotation), typing.get_args(annotation)
@@ -310,8 +314,10 @@ def _kinds(annotation, items) -> tuple:
 
 @functools.cache
 def _annotations(cls) -> dict[str, Any]:
-    """What each field holds, without its range."""
-    return typing.get_type_hints(cls)
+    """What each field holds, without its range; of a FrameSize that it is one."""
+    ranged = typing.get_type_hints(cls, include_extras=True)
+    plain = typing.get_type_hints(cls)
+    return {name: FrameSize if ranged[name] == FrameSize else kind for name, kind in plain.items()}
 
 
 def _fields(cls) -> dict[str, dataclasses.Field]:

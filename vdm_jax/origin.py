@@ -25,15 +25,16 @@ def restored(origin: dict, args, assignments: list[str]):
 
     flags = {key: getattr(args, name, None) for name, key in SAMPLER_KEYS.items()}
     chosen = [f'config.{key}={value}' for key, value in flags.items() if value is not None]
+    size = getattr(args, 'size', None)
     if file := origin.get('weights'):
         if args.ema and not args.workdir:
             raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
         about = together(lambda: weights.about(file))
-        run = together(lambda: sampling_run(about['config'], assignments + chosen))
+        run = together(lambda: sampling_run(about['config'], assignments + chosen, size))
         check_alike(lambda: {'config': run.resolved} | said(args))
         found = {name: about[name] for name in ('step', 'ema', *OF_DATA) if name in about}
         return run, together(lambda: weights.load(file, run.abstract.params)), found
-    run = together(lambda: sampling_run(read_config(origin['workdir']), assignments + chosen))
+    run = together(lambda: sampling_run(read_config(origin['workdir']), assignments + chosen, size))
     check_alike(lambda: {'config': run.resolved} | said(args))
     place = f'{origin["workdir"]}/checkpoints'
     with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
@@ -55,13 +56,38 @@ def run_of(config: dict, assignments: list[str]):
     return Run(experiment_from(override(config | {'mesh': {}}, assignments)))
 
 
-def sampling_run(config: dict, assignments: list[str]):
-    """`run_of`, once its mesh and its attention are known to suit this machine."""
+def sampling_run(config: dict, assignments: list[str], size: str | None = None):
+    """`run_of`, once its mesh and its attention are known to suit this machine; size: of the videos, that of training
+    where it is None."""
     from vdm_jax import checks
 
     run = run_of(config, assignments)
+    if size is not None:
+        run = run_of_size(run, size)
     checks.check_mesh(run)
     checks.check_attention(run)
+    return run
+
+
+def run_of_size(run, size: str):
+    """The run with clips, and so videos, of another size.
+
+    Raises:
+      UserError: its source, codec or network does not take it; names --size.
+    """
+    import dataclasses
+
+    from vdm_jax import checks
+    from vdm_jax.data.resized import resized
+    from vdm_jax.frame_size import read_pixels
+
+    pixels = read_pixels(size, '--size')
+    try:
+        experiment = dataclasses.replace(run.experiment, data=resized(run.experiment.data, pixels))
+        run = dataclasses.replace(run, experiment=experiment)
+        checks.check_positions(run)
+    except UserError as error:
+        raise UserError(f'--size={size}: {error}') from None
     return run
 
 

@@ -51,7 +51,10 @@ def exact(truth):
     return truth.shadows, Tracks(truth.colours, truth.positions, ones, 0 * ones, None)
 
 
-@pytest.mark.parametrize('world', [TEST, dataclasses.replace(TEST, light=0.0, balls=(2, 2))], ids=['moving', 'still'])
+OTHERS = {'still': {'light': 0.0, 'balls': (2, 2)}, 'wide': {'pixels': '24x40'}, 'high': {'pixels': '40x24'}}
+
+
+@pytest.mark.parametrize('world', [dataclasses.replace(TEST, **OTHERS.get(each, {})) for each in ('moving', *OTHERS)])
 def test_the_light_is_found_from_balls_and_shadows(world):
     judged = 0
     for i in range(20):

@@ -25,7 +25,7 @@ SAMPLER = ('--steps', '--guidance', '--step', '--ema')
 
 COMMANDS = {
     'train': (train, ('--config', '--workdir', '--from', '--step', '--ema', '--allow-missing')),
-    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--label', *TEXTS, '--scalars', '--seed', '--out')),
+    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--size', '--label', *TEXTS, '--scalars', '--seed', '--out')),
     'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
     'export': (export, ('--workdir', '--step', '--ema', '--out')),
     'convert': (

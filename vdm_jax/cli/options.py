@@ -31,6 +31,7 @@ OPTIONS = {
     '--allow-missing': {'action': 'store_true', 'help': 'let what is missing or of another shape start fresh'},
     '--weights': {'metavar': 'FILE', 'help': 'weights that export wrote, instead of a run or beside it'},
     '--num': {'type': int, 'default': 16, 'help': 'how many videos (16)'},
+    '--size': {'metavar': 'HEIGHTxWIDTH', 'help': 'of the videos, or one number; that of the clips where not given'},
     '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},
     '--guidance': {'type': float, 'help': 'classifier-free guidance, 1 = none'},
     '--label': {'type': int, 'help': 'class of every video; all in turn where not given'},

@@ -20,7 +20,7 @@ def sample(args, assignments):
     drawn = [draw(args, *each) for each in found]
     titles = [str(where) for where, *_ in drawn] if len(drawn) > 1 else None
     names = drawn[0][3]
-    said = {name: getattr(args, name) for name in ('steps', 'guidance', 'label', 'scalars', 'seed', 'ema')}
+    said = {name: getattr(args, name) for name in ('steps', 'guidance', 'label', 'scalars', 'size', 'seed', 'ema')}
     asked = [f'{name}{value}' for name, value in said.items() if value != OPTIONS[f'--{name}'].get('default')]
     asked += [f'text{digits(args)}'] if args.prompt or args.negative else []
     stem = '_'.join(['_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn), *asked])

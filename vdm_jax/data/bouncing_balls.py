@@ -1,6 +1,7 @@
 """A small world made on the fly: coloured balls fall, bounce and pass behind a grey bar.
 
-Length is counted in sides of the (square) picture and time in frames, so one world can be drawn at any `pixels`.
+Length is counted in sides, of the picture's shorter side each, and time in frames, so one world can be drawn at any
+`pixels`; the room of a picture that is not square is as much wider or higher.
 x runs right, y runs down, and pixel j covers [j, j + 1]: its centre is at j + 0.5.
 Balls fly on exact parabolas, bounce without loss off the floor and the two side walls, never reach the ceiling,
 and pass through each other. At least four fifths of every ball are in view in the first frame and two fifths in the
@@ -18,7 +19,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Above0, Ahead, Ascending, Between, Clips, Frames, Pixels, Ranged, Share, Threads, show
+from vdm_jax.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.ranges import Above0, Ahead, Ascending, Between, Clips, Frames, Ranged, Share, Threads, show
 
 # Bright on black, at least 30 degrees apart as directions in RGB (and from grey), so that dim edges stay telling.
 PALETTE = np.array(
@@ -67,7 +69,7 @@ class BouncingBalls(Ranged, where='config.data'):
     """
 
     frames: Frames = 8
-    pixels: Pixels = 16
+    pixels: FrameSize = 16
     size: Clips = 20_000  # clips of the training split; the test split always holds HELD_OUT
     seed: WorldSeed = 0
     split: Literal['train', 'test'] = 'train'
@@ -84,11 +86,12 @@ class BouncingBalls(Ranged, where='config.data'):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         self._check('balls', self.balls[1] <= self.colours, f'each needs one of {self.colours} colours: set fewer')
         widest = 1 / (4.1 + BAR_WIDTHS[1])
         self._check('radius', not self.bar or self.radius <= widest, f'beside a bar want {widest:.3f} sides or less')
         enough = int(np.ceil(1 / self.radius))
-        self._check('pixels', self.pixels >= enough, f'balls would be under 2 pixels wide: set it to {enough} or more')
+        self._check('pixels', self.unit >= enough, f'balls would be under 2 pixels wide: set it to {enough} or more')
         room = (self.width - 2 * self.radius) * (self.floor - 2 * self.radius) / (START_GAP * self.radius) ** 2
         self._check('balls', self.balls[1] <= max(1, room / 2), f'at radius {self.radius} they have no room: set fewer')
 
@@ -97,14 +100,25 @@ class BouncingBalls(Ranged, where='config.data'):
             raise UserError(f'config.data.{key}={show(getattr(self, key))}: {advice}')
 
     @property
+    def unit(self) -> int:
+        """Pixels of a side: the shorter one of the picture."""
+        return min(height_width(self.pixels))
+
+    @property
+    def view(self) -> tuple[float, float]:
+        """Height and width of the picture, in sides."""
+        height, width = height_width(self.pixels)
+        return height / self.unit, width / self.unit
+
+    @property
     def width(self) -> float:
         """From one side wall to the other, in sides."""
-        return 1.0
+        return self.view[1]
 
     @property
     def floor(self) -> float:
         """How far the floor lies below the ceiling, in sides."""
-        return 1.0
+        return self.view[0]
 
     @property
     def num_classes(self) -> int:
@@ -113,7 +127,7 @@ class BouncingBalls(Ranged, where='config.data'):
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(T, H, W, C) of a clip."""
-        return self.frames, self.pixels, self.pixels, 3
+        return self.frames, *height_width(self.pixels), 3
 
     def __len__(self) -> int:
         return self.size if self.split == 'train' else HELD_OUT
@@ -123,7 +137,7 @@ class BouncingBalls(Ranged, where='config.data'):
         start, colours, setting = self._scene(i)
         positions, _ = self._fly(start, np.arange(self.frames))
         disc, pillar = self._cover(positions, setting)
-        video_CTHW = np.full((3, self.frames, self.pixels, self.pixels), 0.5, np.float32)  # 0.5: rounds at the end
+        video_CTHW = np.full((3, *self.shape[:3]), 0.5, np.float32)  # 0.5: rounds at the end
         video_CTHW += self._backdrop(positions, setting)
         for ball, colour in enumerate(colours):
             video_CTHW += disc[:, ball] * (PALETTE_C111[colour] - video_CTHW)
@@ -148,11 +162,11 @@ class BouncingBalls(Ranged, where='config.data'):
         for ball in range(len(colours)):
             open_TNHW[:, :ball] *= 1 - disc[:, ball : ball + 1]
         return Truth(
-            positions=positions * self.pixels,
-            velocities=velocities * self.pixels,
+            positions=positions * self.unit,
+            velocities=velocities * self.unit,
             colours=colours,
-            radius=self.radius * self.pixels,
-            bar=None if bar is None else (bar[0] * self.pixels, 0.0, bar[1] * self.pixels, float(self.pixels)),
+            radius=self.radius * self.unit,
+            bar=None if bar is None else (bar[0] * self.unit, 0.0, bar[1] * self.unit, float(self.shape[1])),
             visible=(disc * open_TNHW).sum((2, 3)) / disc.sum((2, 3)),
         )
 
@@ -179,7 +193,7 @@ class BouncingBalls(Ranged, where='config.data'):
         """What may stand around the balls of a clip, drawn from rng, in the order in which they are tried."""
         has_bar, width, place = rng.random(3)
         width = (BAR_WIDTHS[0] + width * (BAR_WIDTHS[1] - BAR_WIDTHS[0])) * self.radius
-        left = 2.05 * self.radius + place * (1 - 4.1 * self.radius - width)
+        left = 2.05 * self.radius + place * (self.width - 4.1 * self.radius - width)
         # Where large balls leave no room beside the bar, the clip goes without.
         return Setting(bar=(left, left + width) if has_bar < self.bar else None), Setting()
 
@@ -220,16 +234,16 @@ class BouncingBalls(Ranged, where='config.data'):
 
     def _cover(self, positions, setting):
         """Share of each pixel under each disc, float32 (T, N, H, W), and under the bar, float32 (W,) or 0."""
-        grid = np.arange(self.pixels, dtype=np.float32) + np.float32(0.5)
-        away2 = np.square(grid - (positions * self.pixels).astype(np.float32)[..., None])  # (T, N, 2, pixels)
+        rows, columns = (np.arange(length, dtype=np.float32) + np.float32(0.5) for length in self.shape[1:3])
+        x, y = np.moveaxis((positions * self.unit).astype(np.float32), -1, 0)[..., None]  # (T, N, 1)
         # Anti-aliasing by distance: the edge crosses a pixel as a straight line facing the pixel grid would.
-        disc = np.sqrt(away2[:, :, 0, None, :] + away2[:, :, 1, :, None])
-        np.subtract(np.float32(self.radius * self.pixels + 0.5), disc, out=disc)
+        disc = np.sqrt(np.square(columns - x)[:, :, None, :] + np.square(rows - y)[:, :, :, None])
+        np.subtract(np.float32(self.radius * self.unit + 0.5), disc, out=disc)
         np.clip(disc, 0, 1, out=disc)
         if setting.bar is None:
             return disc, np.float32(0)
-        left, right = (edge * self.pixels for edge in setting.bar)
-        pillar = np.clip(np.minimum(grid + 0.5, right) - np.maximum(grid - 0.5, left), 0, 1)
+        left, right = (edge * self.unit for edge in setting.bar)
+        pillar = np.clip(np.minimum(columns + 0.5, right) - np.maximum(columns - 0.5, left), 0, 1)
         return disc, pillar.astype(np.float32)
 
 

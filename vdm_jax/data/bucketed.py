@@ -13,6 +13,7 @@ from vdm_jax.data.mixed_order import MixedOrder
 from vdm_jax.data.order import Order
 from vdm_jax.data.source import Source, ask, extents, held_out_of, identity_of
 from vdm_jax.errors import UserError
+from vdm_jax.frame_size import height_width, pixels_of
 from vdm_jax.ranges import Batch, Distinct, Frames, NotEmpty, Pixels, Ranged, RangeError, Whole
 
 STREAMS = 2**16  # orders of a bucket: more than a mixture has sources
@@ -41,11 +42,13 @@ def read_bucket(text: str) -> Bucket:
     Raises:
       UserError: it is written otherwise, or a number is out of its range.
     """
-    found = re.fullmatch(r'(\d{1,9})x(\d{1,9})x(\d{1,9})(?:@(\d{1,9}))?', text)
+    found = re.fullmatch(r'(\d{1,9})x(\d{1,9}x\d{1,9})(?:@(\d{1,9}))?', text)
     if not found:
         raise UserError(f'config.data.buckets={text}: want FRAMESxHEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH@BATCH')
+    frames, picture, batch = found.groups()
+    height, width = height_width(picture, f'config.data.buckets={text}: its size')
     try:
-        return Bucket(*(int(part) if part else None for part in found.groups()))
+        return Bucket(int(frames), height, width, int(batch) if batch else None)
     except RangeError as error:
         raise UserError(f'config.data.buckets={text}: {error.mistake}') from None
 
@@ -199,8 +202,8 @@ class Bucketed(Ranged, where='config.data'):
         return self.shape[0]
 
     @property
-    def pixels(self) -> int:
-        return min(self.shape[1:3])
+    def pixels(self) -> int | str:
+        return pixels_of(*self.shape[1:3])
 
     @property
     def threads(self) -> int:

@@ -18,7 +18,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from vdm_jax.data.bouncing_balls import START_GAP, BouncingBalls, Colours, Gravity, Speed, Truth, fly
-from vdm_jax.ranges import Ascending, Frames, Pixels, Share
+from vdm_jax.frame_size import FrameSize
+from vdm_jax.ranges import Ascending, Frames, Share
 
 CLEAR = 3.5  # frames before and after a collision, for its velocities to be seen
 SQUARE = 0.7  # of two radii: passing through each other, balls that collide squarely would come closer than this
@@ -51,7 +52,7 @@ class CollidingBalls(BouncingBalls):
     """
 
     frames: Frames = 16
-    pixels: Pixels = 32
+    pixels: FrameSize = 32
     balls: Annotated[tuple[Colours, Colours], Ascending()] = (2, 3)
     gravity: Gravity = 0.006  # sides per frame^2
     speed: Speed = 0.05  # sides per frame, as in BouncingBalls
@@ -68,7 +69,7 @@ class CollidingBalls(BouncingBalls):
         start, _, _ = self._scene(i)
         collisions = self._run(start, np.arange(self.frames))[2] if self.collide else ()
         scaled = (
-            dataclasses.replace(each, point=(each.point[0] * self.pixels, each.point[1] * self.pixels))
+            dataclasses.replace(each, point=(each.point[0] * self.unit, each.point[1] * self.unit))
             for each in collisions
         )
         return CollidingTruth(**vars(super().truth(i)), collisions=tuple(scaled))

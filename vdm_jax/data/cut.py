@@ -9,15 +9,15 @@ def cut(how, video, read, chance=None, shape=None):
     """(one clip uint8 (T, H, W, C), whether it had to be filled up).
 
     Args:
-      how: the source, whose fields frames, pixels, stride, fps, short, start, crop and flip say what is wanted.
+      how: the source, whose shape and fields frames, stride, fps, short, start, crop and flip say what is wanted.
       video: its frames, height, width; with fps, the times of its frames too.
       read: (frame numbers, height, width) -> frames uint8 (T, height, width, C).
       chance: four numbers in [0, 1) for a training clip's start, place (down, right) and mirroring, each used only
         where `how` asks for it, so that one option does not move another's; None for the clip of evaluations: from the
         first frame, the centre, not mirrored.
-      shape: (T, H, W) of the clip; None: how.frames of how.pixels square.
+      shape: (T, H, W) of the clip; None: that of how.shape.
     """
-    frames, *picture = shape or (how.frames, how.pixels, how.pixels)
+    frames, *picture = shape or how.shape[:3]
     start = 0
     if chance is not None and how.start == 'random':
         start = int(chance[0] * clip_starts(video, frames, how.stride, how.fps))

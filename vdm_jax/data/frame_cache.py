@@ -14,12 +14,12 @@ from vdm_jax.data.video import decode
 class FrameCache:
     """All resized frames of each video that was asked for twice; of none where they would not all fit.
 
-    videos: (frames, height, width) of each; most: bytes that all their frames may take, resized to cover `pixels`
-    square, the one size that is kept.
+    videos: (frames, height, width) of each; most: bytes that all their frames may take, resized to cover `picture`,
+    (height, width), the one size that is kept.
     """
 
-    def __init__(self, videos: Iterable[tuple[int, int, int]], pixels: int, most: int):
-        self._pixels = pixels
+    def __init__(self, videos: Iterable[tuple[int, int, int]], picture: tuple[int, int], most: int):
+        self._picture = picture
         sizes = (frames * 3 * math.prod(self._size(*size)) for frames, *size in videos)
         self._on = all(total <= most for total in itertools.accumulate(sizes))  # looks no further than that
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class FrameCache:
         return decode.read(video, indices, height, width)
 
     def _size(self, height, width):
-        return transforms.cover(height, width, self._pixels, self._pixels)
+        return transforms.cover(height, width, *self._picture)
 
 
 class _Entry:

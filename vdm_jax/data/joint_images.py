@@ -103,7 +103,7 @@ class JointImages(Ranged, where='config.data'):
         return self.clips.frames
 
     @property
-    def pixels(self) -> int:
+    def pixels(self) -> int | str:
         return self.clips.pixels
 
     @property

@@ -10,6 +10,7 @@ from vdm_jax.data.mixed_order import MixedOrder
 from vdm_jax.data.source import Source, ask, extents, held_out_of, identity_of
 from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.errors import UserError
+from vdm_jax.frame_size import pixels_of
 from vdm_jax.ranges import Above0, Ahead, NotEmpty, Ranged, Threads
 
 
@@ -60,8 +61,8 @@ class Mixture(Ranged, where='config.data'):
         return self.shape[0]
 
     @property
-    def pixels(self) -> int:
-        return self.shape[1]
+    def pixels(self) -> int | str:
+        return pixels_of(*self.shape[1:3])
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

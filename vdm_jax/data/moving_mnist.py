@@ -1,5 +1,7 @@
 """Moving MNIST, made on the fly from MNIST's digits: a few digits wander over a black square (Srivastava et al. 2015).
 
+In a picture that is not square the free room is as much wider or higher, and so are the steps of `bounce`.
+
 Two sets of rules, each that of the code behind published numbers:
 bounce      OpenSTL (Tan et al. 2023, openstl/datasets/dataloader_moving_mnist.py): 28-pixel digits start anywhere, in
             any direction, and go a tenth of the free room (64 - 28 = 36 pixels, so 3.6) a frame; whoever reaches a
@@ -21,7 +23,8 @@ import numpy as np
 from vdm_jax.data import idx
 from vdm_jax.data.order import permutation
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Ahead, Between, Clips, Frames, Pixels, Ranged, Threads
+from vdm_jax.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.ranges import Ahead, Between, Clips, Frames, Ranged, Threads
 
 SIDE = {'bounce': 28, 'stochastic': 32}  # pixels of a digit as it is drawn
 STEP = 0.1  # of the free room, a frame
@@ -55,7 +58,7 @@ class MovingMNIST(Ranged, where='config.data'):
 
     path: str = ''
     frames: Frames = 20
-    pixels: Pixels = 64
+    pixels: FrameSize = 64
     motion: Literal['bounce', 'stochastic'] = 'bounce'
     count: Annotated[int, Between(1, 1000)] = 2  # digits in a clip, drawn with replacement
     size: Clips = 2_000_000  # clips of the training split
@@ -67,8 +70,9 @@ class MovingMNIST(Ranged, where='config.data'):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         least = SIDE[self.motion] + 2 * FASTEST
-        if self.pixels < least:
+        if min(height_width(self.pixels)) < least:
             raise UserError(f'config.data.pixels={self.pixels}: digits would have no room: want {least} or more')
 
     @property
@@ -79,7 +83,7 @@ class MovingMNIST(Ranged, where='config.data'):
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(T, H, W, 1) of a clip."""
-        return self.frames, self.pixels, self.pixels, 1
+        return self.frames, *height_width(self.pixels), 1
 
     @property
     def digits(self) -> str:
@@ -141,7 +145,8 @@ class MovingMNIST(Ranged, where='config.data'):
         words = np.random.Philox(key=[2 * self.seed + (self.split == 'test'), i])
         chance = (words.random_raw(self.count * (5 + 4 * self.frames)) >> 11) * 2.0**-53  # in [0, 1)
         which, start, turns = np.split(chance.reshape(self.count, -1), (1, 5), axis=1)
-        room = self.pixels - SIDE[self.motion]
+        height, width = height_width(self.pixels)
+        room = np.array([width, height]) - SIDE[self.motion]
         if self.motion == 'bounce':
             positions = bounce(start[:, :2], 2 * np.pi * start[:, 2], self.frames) * room
         else:
@@ -202,9 +207,9 @@ def bounce(start: np.ndarray, angle: np.ndarray, frames: int) -> np.ndarray:
     return places
 
 
-def wander(start: np.ndarray, turns: np.ndarray, room: int) -> np.ndarray:
-    """Corners int64 (T, N, 2) in 0 .. room - 1, from chances in [0, 1): start (N, 4) for place and velocity, turns
-    (N, T, 2, 2), two a border, used where one is hit.
+def wander(start: np.ndarray, turns: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Corners (x, y) int64 (T, N, 2) in 0 .. room - 1, with room (2,) along x and y, from chances in [0, 1): start
+    (N, 4) for place and velocity, turns (N, T, 2, 2), two a border, used where one is hit.
 
     As SVG has it: y is looked at before x, a digit that leaves through a border is put on it and its velocity is drawn
     anew, 1 to 4 away from the border and -4 to 4 along it, and it moves after it is drawn.
@@ -215,9 +220,9 @@ def wander(start: np.ndarray, turns: np.ndarray, room: int) -> np.ndarray:
         speed = (chance[2:] * (2 * FASTEST + 1)).astype(np.int64) - FASTEST
         for t, turn in enumerate(turns[n]):
             for axis in (1, 0):
-                if low_or_high := int(place[axis] >= room) - int(place[axis] < 0):
+                if low_or_high := int(place[axis] >= room[axis]) - int(place[axis] < 0):
                     away, along = turn[axis]
-                    place[axis] = 0 if low_or_high < 0 else room - 1
+                    place[axis] = 0 if low_or_high < 0 else room[axis] - 1
                     speed[axis] = -low_or_high * (1 + int(away * FASTEST))
                     speed[1 - axis] = int(along * (2 * FASTEST + 1)) - FASTEST
             places[t, n] = place

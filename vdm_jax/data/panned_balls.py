@@ -1,9 +1,9 @@
 """Bouncing balls in a room that is wider than the picture, seen by a camera that pans.
 
-The camera moves sideways at constant speed over a clip, its direction random, and shows one side of the room's `width`;
-it never looks past the side walls, off which balls bounce. The room's back wall is the same in every clip: upright
-stripes in shades of dark grey, none wider than STRIPES[1], in an order that does not repeat, so that what is in view
-says where the camera is. Balls are lit and coloured as ever, in front of it.
+The camera moves sideways at constant speed over a clip, its direction random, and shows of the room's `width` as much
+as the picture is wide; it never looks past the side walls, off which balls bounce. The room's back wall is the same in
+every clip: upright stripes in shades of dark grey, none wider than STRIPES[1], in an order that does not repeat, so
+that what is in view says where the camera is. Balls are lit and coloured as ever, in front of it.
 
 A clip starts such that every ball stays in view, all of it, to the last frame; starts are preferred from which one
 bounces off a side wall. Half of the cameras set out from a side wall or arrive at one, so that this can happen.
@@ -15,7 +15,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from vdm_jax.data.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth
-from vdm_jax.ranges import Between, Frames, Pixels, Share
+from vdm_jax.frame_size import FrameSize
+from vdm_jax.ranges import Between, Frames, Share
 
 STRIPES = (0.08, 0.16)  # sides
 GREYS = (0, 28, 56, 84)  # no two neighbours alike
@@ -55,7 +56,7 @@ class PannedBalls(BouncingBalls):
     """
 
     frames: Frames = 16
-    pixels: Pixels = 32
+    pixels: FrameSize = 32
     gravity: Gravity = 0.006  # sides per frame^2
     speed: Speed = 0.05  # sides per frame, as in BouncingBalls
     bar: Share = 0.0  # stays 0
@@ -68,38 +69,39 @@ class PannedBalls(BouncingBalls):
 
     @property
     def width(self) -> float:
-        return 1 + self.pan * (self.frames - 1)
+        return self.view[1] + self.pan * (self.frames - 1)
 
     def truth(self, i: int) -> PanTruth:
         """Positions and velocities in the room and the camera of clip i."""
         _, _, setting = self._scene(i)
-        return PanTruth(**vars(super().truth(i)), camera=setting.path(self.frames) * self.pixels)
+        return PanTruth(**vars(super().truth(i)), camera=setting.path(self.frames) * self.unit)
 
     def back_wall(self, left: np.ndarray) -> np.ndarray:
         """The back wall's columns as seen from cameras at left (...), in sides: grey, 0 to 255, (..., W)."""
         edges, greys = stripes(self.width)
         # The sum of all grey up to x is piecewise linear; a pixel is the difference of it over its width.
         total = np.concatenate([[0], np.cumsum(greys * np.diff(edges))])
-        seen = np.asarray(left)[..., None] + np.arange(self.pixels + 1) / self.pixels
-        return np.diff(np.interp(seen, edges, total), axis=-1) * self.pixels
+        seen = np.asarray(left)[..., None] + np.arange(self.shape[2] + 1) / self.unit
+        return np.diff(np.interp(seen, edges, total), axis=-1) * self.unit
 
     def _settings(self, rng):
         place, speed, sign = rng.random(3)
         speed = self.pan * (0.3 + 0.7 * speed) * (1 if sign < 0.5 else -1)
         travel = speed * (self.frames - 1)
-        left = max(-travel, 0) + np.clip(2 * place - 0.5, 0, 1) * (self.width - 1 - abs(travel))
+        left = max(-travel, 0) + np.clip(2 * place - 0.5, 0, 1) * (self.width - self.view[1] - abs(travel))
         # Many balls may not all keep up with a camera: then it is at rest.
         return Panned(left=left, speed=speed), Panned(left=left, speed=0.0)
 
     def _starts(self, uniform, setting):
         start = super()._starts(uniform, setting)
-        start[..., 0] = setting.left + self.radius + (1 - 2 * self.radius) * uniform[0]
+        start[..., 0] = setting.left + self.radius + (self.view[1] - 2 * self.radius) * uniform[0]
         return start
 
     def _merit(self, start, setting):
         positions, velocities = self._fly(start, np.arange(self.frames))
         x = positions[..., 0] - setting.path(self.frames)[:, None, None]
-        in_view = (np.abs(x - 0.5) <= 0.5 - self.radius).all((0, 2))
+        half = self.view[1] / 2
+        in_view = (np.abs(x - half) <= half - self.radius).all((0, 2))
         turns = (velocities[..., 0] != velocities[0, ..., 0]).any((0, 2))
         return super()._merit(start, setting) * in_view * (1 + turns)
 

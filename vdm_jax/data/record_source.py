@@ -18,12 +18,14 @@ from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.data.timelines import Timelines
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Ahead, Between, Fps, Frames, Mebibytes, Pixels, Ranged, Share, Stride, Threads
+from vdm_jax.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.ranges import Ahead, Between, Fps, Frames, Mebibytes, Ranged, Share, Stride, Threads
 
 
 @dataclasses.dataclass(frozen=True)
 class Records(Ranged, where='config.data'):
-    """Clips of `frames` frames, `pixels` square, from the records in the directory `path` (data/record_set.py).
+    """Clips of `frames` frames of `pixels` (a side, or HEIGHTxWIDTH), from the records in the directory `path`
+    (data/record_set.py).
 
     filters: conditions on what is known of the records (data/filters.py), all of which they must meet. split: all of
     them, or those of `held_out` of the videos that they were cut from, by a hash of the video's name (test), or the
@@ -47,7 +49,7 @@ class Records(Ranged, where='config.data'):
 
     path: str = ''
     frames: Frames = 16
-    pixels: Pixels = 64
+    pixels: FrameSize = 64
     filters: tuple[str, ...] = ()
     stride: Stride = 1
     fps: Fps | None = None
@@ -68,6 +70,7 @@ class Records(Ranged, where='config.data'):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         filters.parse(self.filters)
         object.__setattr__(self, '_tally', Tally())
         object.__setattr__(self, '_timelines', Timelines(self.limits))
@@ -93,7 +96,7 @@ class Records(Ranged, where='config.data'):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return self.frames, self.pixels, self.pixels, 3
+        return self.frames, *height_width(self.pixels), 3
 
     @property
     def num_classes(self) -> int:
@@ -207,7 +210,7 @@ class Records(Ranged, where='config.data'):
     @functools.cached_property
     def _cache(self):
         sizes = (self.records.column(name)[self.index].tolist() for name in ('frames', 'height', 'width'))
-        return FrameCache(zip(*sizes, strict=True), self.pixels, self.cache_mb * 2**20)
+        return FrameCache(zip(*sizes, strict=True), self.shape[1:3], self.cache_mb * 2**20)
 
     @functools.cached_property
     def _how(self):

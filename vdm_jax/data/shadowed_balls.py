@@ -16,13 +16,14 @@ from typing import ClassVar
 import numpy as np
 
 from vdm_jax.data.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth
-from vdm_jax.ranges import Frames, Pixels, Share
+from vdm_jax.frame_size import FrameSize
+from vdm_jax.ranges import Frames, Share
 
 GROUND = 0.18  # sides
 GROUND_GREY, SHADE = 112, 0.8  # grey of the lit ground, and how much of it the middle of a shadow takes away
 FLAT, SOFT = 0.4, 0.2  # height by width; share of its radius over which a shadow fades, to either side of its edge
-LIGHT_HEIGHTS = (1.0, 3.0)  # sides above the picture
-LIGHT_PLACES = (0.2, 0.8)  # sides from the left, in the middle of a clip
+LIGHT_HEIGHTS = (1.0, 3.0)  # heights of the picture above it
+LIGHT_PLACES = (0.2, 0.8)  # widths of the picture from the left, in the middle of a clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ShadowedBalls(BouncingBalls):
     """
 
     frames: Frames = 16
-    pixels: Pixels = 32
+    pixels: FrameSize = 32
     gravity: Gravity = 0.006  # sides per frame^2
     speed: Speed = 0.05  # sides per frame, as in BouncingBalls
     bar: Share = 0.0  # stays 0
@@ -68,23 +69,25 @@ class ShadowedBalls(BouncingBalls):
 
     @property
     def floor(self) -> float:
-        return 1 - GROUND / 2
+        return self.view[0] - GROUND / 2
 
     def truth(self, i: int) -> ShadowTruth:
         """Positions, velocities, light and shadows of clip i."""
         start, _, setting = self._scene(i)
         light = setting.path(self.frames)
         shadows, widths = self._shadows(self._fly(start, np.arange(self.frames))[0], light)
-        side = self.pixels
+        side = self.unit
         return ShadowTruth(**vars(super().truth(i)), light=light * side, shadows=shadows * side, widths=widths * side)
 
     def _settings(self, rng):
         x, y, speed, sign = rng.random(4)
-        x = LIGHT_PLACES[0] + x * (LIGHT_PLACES[1] - LIGHT_PLACES[0])
-        y = -LIGHT_HEIGHTS[0] - y * (LIGHT_HEIGHTS[1] - LIGHT_HEIGHTS[0])
+        height, width = self.view
+        x = width * (LIGHT_PLACES[0] + x * (LIGHT_PLACES[1] - LIGHT_PLACES[0]))
+        y = height * (-LIGHT_HEIGHTS[0] - y * (LIGHT_HEIGHTS[1] - LIGHT_HEIGHTS[0]))
         speed = self.light * (0.3 + 0.7 * speed) * (1 if sign < 0.5 else -1)
         # Many balls may leave no room: then the light is the highest, and at rest.
-        return Lit(x=x - speed * (self.frames - 1) / 2, y=y, speed=speed), Lit(x=0.5, y=-LIGHT_HEIGHTS[1], speed=0.0)
+        resting = Lit(x=0.5 * width, y=-LIGHT_HEIGHTS[1] * height, speed=0.0)
+        return Lit(x=x - speed * (self.frames - 1) / 2, y=y, speed=speed), resting
 
     def _shadows(self, positions, light):
         return cast(positions, light, self.radius, self.floor)
@@ -92,14 +95,14 @@ class ShadowedBalls(BouncingBalls):
     def _merit(self, start, setting):
         positions, _ = self._fly(start, np.arange(self.frames))
         shadows, _ = cast(positions, setting.path(self.frames), self.radius, self.floor)
-        return super()._merit(start, setting) * ((0 <= shadows) & (shadows <= 1)).all((0, 2))
+        return super()._merit(start, setting) * ((0 <= shadows) & (shadows <= self.view[1])).all((0, 2))
 
     def _backdrop(self, positions, setting):
-        grid = (np.arange(self.pixels) + 0.5) / self.pixels
-        lit = np.clip((grid - (1 - GROUND)) * self.pixels + 0.5, 0, 1)[:, None]
+        rows, columns = ((np.arange(length) + 0.5) / self.unit for length in self.shape[1:3])
+        lit = np.clip((rows - (self.view[0] - GROUND)) * self.unit + 0.5, 0, 1)[:, None]
         centres, widths = self._shadows(positions, setting.path(self.frames))
         for centre, width in zip(centres.T[..., None, None], widths.T[..., None, None], strict=True):
-            away = np.hypot(grid - centre, (grid[:, None] - self.floor) / FLAT) / (width / 2)
+            away = np.hypot(columns - centre, (rows[:, None] - self.floor) / FLAT) / (width / 2)
             lit = lit * (1 - SHADE * np.clip((1 + SOFT - away) / (2 * SOFT), 0, 1))
         return (GROUND_GREY * lit).astype(np.float32)
 

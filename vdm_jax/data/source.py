@@ -32,7 +32,7 @@ class Source(Protocol):
     """
 
     frames: int
-    pixels: int
+    pixels: int | str  # of the side of a square, or HEIGHTxWIDTH
     threads: int  # that draw clips
     prefetch: int  # clips drawn ahead
 

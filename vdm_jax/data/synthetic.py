@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Ahead, Batch, Classes, Frames, Pixels, Ranged, Side, Threads
+from vdm_jax.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.ranges import Ahead, Batch, Classes, Frames, Ranged, Side, Threads
 
 MOST = 64  # GiB of clips, all of which are made at once
 
@@ -24,7 +25,7 @@ class Synthetic(Ranged, where='config.data'):
     """
 
     frames: Frames = 16
-    pixels: Pixels = 32
+    pixels: FrameSize = 32
     channels: Side = 3
     size: Batch = 8
     classes: Classes = 10
@@ -35,13 +36,14 @@ class Synthetic(Ranged, where='config.data'):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         gibibytes = self.size * math.prod(self.shape) / 2**30
         if gibibytes > MOST:
             raise UserError(f'config.data.size={self.size}: such clips take {gibibytes:.0f} GiB; want {MOST} or less')
 
     @property
     def shape(self):
-        return self.frames, self.pixels, self.pixels, self.channels
+        return self.frames, *height_width(self.pixels), self.channels
 
     @property
     def num_classes(self):

@@ -13,14 +13,16 @@ from vdm_jax.data.cut import cut
 from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Ahead, Frames, Pixels, Ranged, Stride, Threads
+from vdm_jax.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.ranges import Ahead, Frames, Ranged, Stride, Threads
 
 APART = "set config.data.train='train[:90%]' and config.data.test='train[90%:]'"
 
 
 @dataclasses.dataclass(frozen=True)
 class Tfds(Ranged, where='config.data'):
-    """Clips of `frames` frames, `pixels` square, from a prepared set: the folder that holds its dataset_info.json.
+    """Clips of `frames` frames of `pixels` (a side, or HEIGHTxWIDTH), from a prepared set: the folder that holds its
+    dataset_info.json.
 
     `video` names the feature to read ('a/b' for one inside another). It may be frames, uint8 (T, H, W, C), where T and
     the size may differ from example to example; a list of images; one image, (H, W, C), which is a video of one frame;
@@ -37,7 +39,7 @@ class Tfds(Ranged, where='config.data'):
 
     path: str = ''
     frames: Frames = 16
-    pixels: Pixels = 64
+    pixels: FrameSize = 64
     channels: Literal[1, 3] = 3
     stride: Stride = 1
     short: Literal['hold', 'loop'] = 'hold'
@@ -57,11 +59,12 @@ class Tfds(Ranged, where='config.data'):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         object.__setattr__(self, '_tally', Tally())
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        return self.frames, self.pixels, self.pixels, self.channels
+        return self.frames, *height_width(self.pixels), self.channels
 
     @property
     def num_classes(self) -> int:

@@ -16,7 +16,8 @@ from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Ahead, Fps, Frames, Mebibytes, Pixels, Ranged, Share, Stride, Threads
+from vdm_jax.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.ranges import Ahead, Fps, Frames, Mebibytes, Ranged, Share, Stride, Threads
 
 
 def video_files(path):
@@ -49,10 +50,11 @@ def no_video(found: Folder) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class VideoFolder(Ranged, where='config.data'):
-    """Clips of `frames` frames, `pixels` square, from the videos in the folder `path` and below.
+    """Clips of `frames` frames of `pixels` (a side, or HEIGHTxWIDTH), from the videos in the folder `path` and below.
 
     A training clip begins at a random frame, or always at the first (`start`), as memorising wants it.
-    The short side is resized to `pixels`, then a square is cut out (`crop`), upright as players show it.
+    A video is resized, its aspect kept, to just cover `pixels`, and what stands over is cut off (`crop`), upright as
+    players show it.
     `pixel_aspect`: pixels that are not square are made so, or taken as they are stored, as the loaders behind published
     numbers do. A clip takes every `stride`-th frame or, with `fps`, the frames nearest in time to a grid of `fps` a
     second (then every `stride`-th of those).
@@ -69,7 +71,7 @@ class VideoFolder(Ranged, where='config.data'):
 
     path: str = ''
     frames: Frames = 16
-    pixels: Pixels = 64
+    pixels: FrameSize = 64
     stride: Stride = 1
     fps: Fps | None = None
     short: Literal['hold', 'loop', 'drop'] = 'hold'
@@ -90,6 +92,7 @@ class VideoFolder(Ranged, where='config.data'):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         object.__setattr__(self, '_tally', Tally())
         object.__setattr__(self, '_short', {})
 
@@ -117,7 +120,7 @@ class VideoFolder(Ranged, where='config.data'):
 
     @property
     def shape(self):
-        return self.frames, self.pixels, self.pixels, 3
+        return self.frames, *height_width(self.pixels), 3
 
     @property
     def num_classes(self):
@@ -155,7 +158,7 @@ class VideoFolder(Ranged, where='config.data'):
     @functools.cached_property
     def _cache(self):
         sizes = ((video.frames, video.height, video.width) for _, video in self.index if video)
-        return FrameCache(sizes, self.pixels, self.cache_mb * 2**20)
+        return FrameCache(sizes, self.shape[1:3], self.cache_mb * 2**20)
 
     def identity(self):
         """What a run that goes on must find again: how many clips, and of which files in which order."""

@@ -37,7 +37,7 @@ class Tracks:
 def find(video: np.ndarray, world: BouncingBalls) -> Tracks:
     """Tracks of one clip, uint8 (T, H, W, 3)."""
     video = video.astype(np.float32) / 255
-    radius = world.radius * video.shape[2]
+    radius = world.radius * min(video.shape[1:3])
     disc = np.pi * radius**2
     # First look: which colours are there. Pixels where two balls mix may look like a third, but never fill a disc.
     areas = _amounts(video, np.arange(world.colours))[0].sum((1, 2)) / disc

@@ -91,7 +91,7 @@ def touches(tracks: Tracks, world: CollidingBalls) -> np.ndarray:
     They may where one of the two frames shows them touching, and where the way to contact and off again is no longer
     than the ways both go within a frame, at their fastest in the frames around.
     """
-    reach = 2 * world.radius * world.pixels
+    reach = 2 * world.radius * world.unit
     apart = tracks.positions[:, :, None] - tracks.positions[:, None]
     gaps = np.nan_to_num(np.linalg.norm(apart, axis=-1) - reach, nan=np.inf)
     steps = np.nan_to_num(np.linalg.norm(np.diff(tracks.positions, axis=0), axis=-1))
@@ -121,7 +121,7 @@ def meetings(tracks: Tracks, world: CollidingBalls, touch: np.ndarray) -> list[M
 
 def _flights(tracks, pair, times, world):
     """Fitted free flight of two balls over frames `times`: time -> positions (2, 2), velocities (2, 2)."""
-    gravity = np.array([0, world.gravity * world.pixels])
+    gravity = np.array([0, world.gravity * world.unit])
     line = np.stack([np.ones(len(times)), times], 1)
     straight = tracks.positions[times][:, pair] - 0.5 * gravity * np.square(times)[:, None, None]
     (at, speed), *_ = np.linalg.lstsq(line, straight.reshape(len(times), 4), rcond=None)
@@ -140,7 +140,7 @@ def _meeting(before, after, last, again, world):
     (positions, speeds), (behind, faster) = before(time), after(time)
     if min(_room(positions, world), _room(behind, world)) < LOOSE:
         return []
-    if np.linalg.norm(behind - positions, axis=1).max() > JOINED * world.radius * world.pixels:
+    if np.linalg.norm(behind - positions, axis=1).max() > JOINED * world.radius * world.unit:
         return []
     normal = positions[1] - positions[0]
     return [Meeting(time, normal / np.linalg.norm(normal), speeds, faster)]
@@ -153,13 +153,13 @@ def _contact(flights, world):
     speed2 = max(float(speed @ speed), 1e-12)
     closest = -float(apart @ speed) / speed2
     least2 = float(np.square(apart + closest * speed).sum())
-    reach = 2 * world.radius * world.pixels
+    reach = 2 * world.radius * world.unit
     return None if least2 > (SQUARE * reach) ** 2 else closest - float(np.sqrt((reach**2 - least2) / speed2))
 
 
 def _room(positions, world):
     """The least distance in pixels of balls (2, 2) from a side wall or the floor; below 0 beyond it."""
-    side, radius = world.pixels, world.radius * world.pixels
+    side, radius = world.unit, world.radius * world.unit
     x, y = positions.T
     return np.min([x - radius, world.width * side - radius - x, world.floor * side - radius - y])
 

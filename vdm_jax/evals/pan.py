@@ -74,8 +74,8 @@ def find_camera(video: np.ndarray, world: PannedBalls) -> tuple[np.ndarray, np.n
     grey, bare = video.min(-1).astype(np.float64), is_grey(video)
     free = bare.sum(1)
     columns = (grey * bare).sum(1) / np.maximum(free, 1)
-    reach = world.width - 1
-    coarse = np.linspace(0, reach, int(np.ceil(reach * world.pixels * COARSE)) + 1)
+    reach = world.width - world.view[1]
+    coarse = np.linspace(0, reach, int(np.ceil(reach * world.unit * COARSE)) + 1)
     walls = world.back_wall(coarse)
     found = [_place(row, weight, coarse, walls, world) for row, weight in zip(columns, free, strict=True)]
     return tuple(np.array(found).T)
@@ -86,10 +86,10 @@ def _place(columns, weight, coarse, walls, world):
     alike = _correlation(columns, walls, weight)
     if (weight > 0).mean() < SHOWN or not alike.max() > 0:
         return np.nan, 0.0
-    near = coarse[alike.argmax()] + np.arange(-FINE // COARSE, FINE // COARSE + 1) / (FINE * world.pixels)
-    near = near[(near >= 0) & (near <= world.width - 1)]
+    near = coarse[alike.argmax()] + np.arange(-FINE // COARSE, FINE // COARSE + 1) / (FINE * world.unit)
+    near = near[(near >= 0) & (near <= world.width - world.view[1])]
     alike = _correlation(columns, world.back_wall(near), weight)
-    return near[alike.argmax()] * world.pixels, alike.max()
+    return near[alike.argmax()] * world.unit, alike.max()
 
 
 def _correlation(columns, walls, weight):

@@ -96,8 +96,8 @@ def _kept_in_sight(tracks, ball, world):
 
 def _may_hide(tracks, ball, last, gone, world):
     """Whether a ball seen in frame `last` can be out of sight in its neighbour `gone`: behind the bar or a ball."""
-    radius, at = world.radius * world.pixels, tracks.positions[last, ball]
-    if _gap_to_bar(tracks.bar, at[0]) <= max(radius, world.speed * world.pixels) + 1:
+    radius, at = world.radius * world.unit, tracks.positions[last, ball]
+    if _gap_to_bar(tracks.bar, at[0]) <= max(radius, world.speed * world.unit) + 1:
         return True
     others = np.delete(tracks.positions[gone], ball, axis=0)
     return bool((np.linalg.norm(others - at, axis=-1) <= radius + fastest(world)).any())
@@ -105,12 +105,12 @@ def _may_hide(tracks, ball, last, gone, world):
 
 def fastest(world: BouncingBalls) -> float:
     """The highest speed of any ball, in pixels per frame: a fall from the ceiling at full sideways speed."""
-    return world.pixels * float(np.sqrt(world.speed**2 + 2 * world.gravity * (world.floor - 2 * world.radius)))
+    return world.unit * float(np.sqrt(world.speed**2 + 2 * world.gravity * (world.floor - 2 * world.radius)))
 
 
 def arc_residuals(tracks: Tracks, world: BouncingBalls, breaks: np.ndarray | None = None) -> list[float]:
     """The residual in pixels of each arc of at least MIN_ARC frames."""
-    gravity = world.gravity * world.pixels
+    gravity = world.gravity * world.unit
     return [
         arc_residual(tracks.positions[begin:end, ball], gravity)
         for ball in range(len(tracks.colours))
@@ -133,7 +133,7 @@ def arcs(tracks: Tracks, ball: int, world: BouncingBalls, breaks: np.ndarray | N
 
     breaks: bool (T - 1, N), where else than at a bounce the free flight of a ball ends between frame t and t + 1.
     """
-    radius, at = world.radius * world.pixels, tracks.positions[:, ball]
+    radius, at = world.radius * world.unit, tracks.positions[:, ball]
     free = tracks.seen[:, ball] & (_gap_to_bar(tracks.bar, at[:, 0]) > radius + 0.7)
     for other in range(len(tracks.colours)):
         if other != ball:
@@ -155,7 +155,7 @@ def bounces(positions: np.ndarray, world: BouncingBalls) -> np.ndarray:
     It does where free flight, going on from the two frames before or back from the two frames after, would be past
     the floor or a side wall, and the ball is inside instead: its velocity changed sign there.
     """
-    side, radius = world.pixels, world.radius * world.pixels
+    side, radius = world.unit, world.radius * world.unit
     right, floor = world.width * side, world.floor * side
     x, y = positions.T
     turned = np.zeros(len(positions) - 1, bool)

@@ -34,7 +34,7 @@ class Unlit(ShadowedBalls):
 
     def _shadows(self, positions, light):
         centres, widths = super()._shadows(positions, light)
-        return centres - 9, widths
+        return centres - 9 * self.view[1], widths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Mirrored(ShadowedBalls):
 
     def _shadows(self, positions, light):
         centres, widths = super()._shadows(positions, light)
-        return 1 - centres, widths
+        return self.view[1] - centres, widths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,8 @@ class Resting(ShadowedBalls):
     """A control: one light at rest, the same in every clip."""
 
     def _settings(self, rng):
-        light = Lit(x=0.5, y=-sum(LIGHT_HEIGHTS) / 2, speed=0.0)
+        height, width = self.view
+        light = Lit(x=0.5 * width, y=-sum(LIGHT_HEIGHTS) / 2 * height, speed=0.0)
         return light, light
 
 
@@ -78,7 +79,7 @@ def figures(videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None =
     tracks = [find(without_grey(video), world) for video in videos]
     each = zip(videos, tracks, strict=True)
     lights = [_light_and_offsets(find_shadows(video, world), found, world) for video, found in each]
-    near = NEAR * world.radius * world.pixels
+    near = NEAR * world.radius * world.unit
     told = np.abs([speed for speed, found in lights if (found <= near).sum() >= TOLD])
     offsets = np.concatenate([found for _, found in lights])
     there = offsets[np.isfinite(offsets)]
@@ -101,7 +102,7 @@ def judge(found: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
 
 def find_shadows(video: np.ndarray, world: ShadowedBalls) -> np.ndarray:
     """x of the centres of the shadows of a clip, uint8 (T, H, W, 3): pixels (T, S), inf behind the last of a frame."""
-    ground = video[:, int(np.ceil((1 - GROUND) * world.pixels)) :].astype(np.float32)
+    ground = video[:, int(np.ceil((world.view[0] - GROUND) * world.unit)) :].astype(np.float32)
     grey, bare = ground.min(-1), is_grey(ground)
     missing = np.clip(1 - grey / GROUND_GREY, 0, 1) * bare
     darkness = missing.sum(1) / np.maximum(bare.sum(1), 1)  # of each column (T, W)
@@ -144,9 +145,9 @@ def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.n
     its shadow at s, where s - x = h (w s - u): linear in w and in the two numbers of u. Which shadow is whose is
     decided by the light of the round before; the first ones are the best STARTS of a grid.
     """
-    side, span = world.pixels, world.frames - 1
+    side, span, (high, wide) = world.unit, world.frames - 1, world.view
     grid = [
-        (side * (place - speed * span / 2), -side * height, side * speed)
+        (side * (place * wide - speed * span / 2), -side * height * high, side * speed)
         for place in np.linspace(*LIGHT_PLACES, 5)
         for height in np.linspace(*LIGHT_HEIGHTS, 3)
         for speed in np.linspace(-world.light, world.light, 5)
@@ -166,7 +167,7 @@ def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.n
 
 def _refit(light, shadows, tracks, world, reach):
     """One round: every ball takes the nearest shadow within reach, and the light is fitted to them."""
-    side, floor = world.pixels, world.floor * world.pixels
+    side, floor = world.unit, world.floor * world.unit
     centres, widths = _cast(light, tracks.positions, world)
     usable = _clear(centres, widths, tracks, world) & (_nearest(shadows, centres) <= reach)
     if usable.sum() < 4:
@@ -178,7 +179,8 @@ def _refit(light, shadows, tracks, world, reach):
     weight = 1 / (1 - h / (floor - light[1]))  # from the equation's error to that of s, as the last light has it
     columns = np.stack([h * found, -h, -h * t], 1) * weight[:, None]
     w, *_ = np.linalg.lstsq(columns, (found - x) * weight, rcond=None)[0]
-    w = np.clip(w, 1 / (floor + side * LIGHT_HEIGHTS[1]), 1 / (floor + side * LIGHT_HEIGHTS[0]))
+    lowest, highest = (height * world.view[0] * side for height in LIGHT_HEIGHTS)
+    w = np.clip(w, 1 / (floor + highest), 1 / (floor + lowest))
     u = np.linalg.lstsq(columns[:, 1:], (found - x) * weight - columns[:, 0] * w, rcond=None)[0]
     return np.array([u[0] / w, floor - 1 / w, u[1] / w])
 
@@ -187,15 +189,15 @@ def _cast(light, positions, world):
     """Centres and widths (T, N) in pixels of the shadows of balls at (T, N, 2) in pixels."""
     x, y, speed = light
     path = np.stack([x + speed * np.arange(len(positions)), np.full(len(positions), y)], -1)
-    return cast(positions, path, world.radius * world.pixels, world.floor * world.pixels)
+    return cast(positions, path, world.radius * world.unit, world.floor * world.unit)
 
 
 def _clear(centres, widths, tracks, world):
     """Which shadows (T, N) lie whole in the picture, apart from others, and with no ball before them."""
-    side, radius = world.pixels, world.radius * world.pixels
+    side, radius = world.unit, world.radius * world.unit
     half = widths / 2
-    clear = tracks.seen & (centres - half > 0) & (centres + half < side)
-    low = tracks.positions[..., 1] + radius > (1 - GROUND) * side - 1
+    clear = tracks.seen & (centres - half > 0) & (centres + half < world.shape[2])
+    low = tracks.positions[..., 1] + radius > (world.view[0] - GROUND) * side - 1
     for other in range(len(tracks.colours)):
         covered = low[:, other, None] & (np.abs(tracks.positions[:, other, None, 0] - centres) < half + radius + 1)
         # A shadow that ought to be out of the picture may still show its edge.

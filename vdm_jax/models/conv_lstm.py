@@ -36,7 +36,10 @@ class ConvLSTMConfig(NetworkConfig):
     def fitted(self, shape, classes):
         _, height, width, channels = shape
         if height % self.patch or width % self.patch:
-            raise UserError(f'config.model.patch={self.patch} does not divide frames of {height}x{width}')
+            raise UserError(
+                f'config.model.patch={self.patch} does not divide frames of {height}x{width} (height, width); choose '
+                'another patch, or another config.data.pixels'
+            )
         return replace(self, channels=channels)
 
     def flops(self, shape, images=0, per_frame=False):

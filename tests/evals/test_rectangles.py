@@ -1,0 +1,61 @@
+"""What judges the worlds of balls holds in rooms that are not square: positions, collisions, camera and light are found
+as exactly as in squares, real clips pass, and the wrong worlds miss."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vdm_jax.build import PROTOCOLS, SOURCES
+from vdm_jax.data.clips import stack
+from vdm_jax.evals.balls import find, without_grey
+
+CLIPS = 12
+CASES = {  # world: its protocol, a control that it has, and what that one misses
+    'bouncing_balls': ('ball_physics', None, set()),
+    'colliding_balls': ('collision_physics', 'through', {'through', 'deflection'}),
+    'panned_balls': ('pan_physics', 'wall_held', {'pan'}),
+    'shadowed_balls': ('shadow_physics', 'mirrored', {'shadow', 'shadow_residual'}),
+}
+SPREAD = {'speed', 'start_spread', 'flicker', 'collisions', 'light', 'pan'}  # of so few clips they lie far apart
+
+
+@pytest.fixture(scope='module', params=[(name, size) for name in CASES for size in ('20x36', '36x20')], ids='-'.join)
+def world(request):
+    name, size = request.param
+    return SOURCES[name](pixels=size, split='test')
+
+
+def shown(world, i):
+    """(clip i with balls on black, its truth, where the balls are in the picture)."""
+    truth = world.truth(i)
+    return without_grey(world[i]['video']), truth, getattr(truth, 'in_picture', truth.positions)
+
+
+def test_balls_are_found_where_they_are(world):
+    errors = []
+    for i in range(CLIPS):
+        video, truth, centres = shown(world, i)
+        tracks, order = find(video, world), np.argsort(truth.colours)
+        np.testing.assert_array_equal(tracks.colours, truth.colours[order])
+        errors.append(np.abs(tracks.positions - centres[:, order])[truth.visible[:, order] > 0.999])
+    errors = np.concatenate(errors)
+    assert np.median(errors) < 0.02 and errors.max() < 0.35  # as in squares: test_balls.py
+
+
+def missed(protocol, found, real):
+    """What clips with these figures miss beside real ones; how near they are to clips of training is left out."""
+    known = {'nearest_train': 1.0}
+    return {name for name, good in protocol.judge(found | known, real | known).items() if not good}
+
+
+def test_real_clips_pass_and_a_wrong_world_misses(world):
+    name = next(name for name, source in SOURCES.items() if type(world) is source)
+    protocol, control, figures_missed = CASES[name]
+    protocol, unseen = PROTOCOLS[protocol], dataclasses.replace(world, seed=1)
+    real, other = (protocol.figures(stack(each, range(CLIPS)), world) for each in (world, unseen))
+    assert missed(protocol, other, real) <= SPREAD
+    assert other['kept'] == real['kept'] == 1 and real['residual_px'] < 0.05
+    if control:
+        wrong = protocol.wrong[control](**vars(world))
+        assert figures_missed <= missed(protocol, protocol.figures(stack(wrong, range(CLIPS)), world), real)

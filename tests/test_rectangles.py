@@ -1,0 +1,191 @@
+"""Runs on clips that are not square: trained, gone on with, sampled, and sampled at another size."""
+
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from vdm_jax import cli, given, media
+from vdm_jax.build import experiment_from, read_experiment
+from vdm_jax.codecs.image_codec import ImageVAECodec
+from vdm_jax.codecs.video_codec import VideoVAECodec
+from vdm_jax.data.video import decode
+from vdm_jax.errors import UserError
+from vdm_jax.origin import restored, sampling_run
+from vdm_jax.run import Run
+from vdm_jax.train import loop
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.workdir import read_config
+
+SMALL = [
+    f'--config.{item}'
+    for item in (
+        'model.depth=2', 'model.width=16', 'model.heads=2', 'data.frames=4', 'data.size=64', 'train.steps=3',
+        'train.batch_size=4', 'train.checkpoint_every=3', 'train.sample_every=0', 'train.log_every=1',
+        'train.sample_count=2', 'sampler.steps=2', 'optim.name=adamw', 'ema.decays=0.9',
+    )
+]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def run():
+    return Run(read_experiment('experiments/bouncing_balls.py:pixels=16x24', SMALL), jax.devices()[:1])
+
+
+@pytest.fixture(scope='module')
+def finished(run, tmp_path_factory):
+    """A run of three steps that was stopped after the first, and went on."""
+    place = tmp_path_factory.mktemp('wide')
+    assert not loop.train(run, place, stop=lambda step: step == 1)
+    assert loop.train(run, place)
+    return place
+
+
+def size_of(file):
+    """(height, width) of a picture."""
+    with Image.open(file) as image:
+        return image.size[::-1]
+
+
+def test_a_wide_run_is_trained_stopped_and_gone_on_with(run, finished):
+    assert json.loads((finished / 'config.json').read_text())['data']['pixels'] == '16x24'
+    assert run.model.grid == (1, 4, 6) and run.latent_shape == (4, 16, 24, 3)
+    lines = map(json.loads, (finished / 'metrics.jsonl').read_text().splitlines())
+    losses = {line['step']: line['loss'] for line in lines if 'loss' in line}
+    assert set(losses) == {1, 2, 3} and np.isfinite([*losses.values()]).all()
+
+
+@pytest.mark.slow
+def test_going_on_is_never_having_stopped(run, finished, tmp_path):
+    assert loop.train(run, tmp_path)
+    prints = []
+    for place in (finished, tmp_path):
+        with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
+            prints.append(fingerprint(checkpoints.restore(run.abstract)[0].params))
+    assert prints[0] == prints[1]
+
+
+@pytest.mark.slow
+def test_a_wide_run_shows_what_it_makes(run, finished):
+    videos = loop.preview(run, run.create())
+    assert videos.shape == (2, 4, 16, 24, 3)
+
+
+def test_files_of_wide_clips_are_wide(tmp_path):
+    """Two clips of two frames, the second one with a red right upper corner: a row a clip, a column a frame."""
+    videos = np.zeros((2, 2, 16, 24, 3), np.uint8)
+    videos[1, :, :4, 16:, 0] = 255
+    files = media.write_samples(tmp_path, 'wide', [videos])
+    (mp4,), (gif,), (strip,) = ([file for file in files if file.suffix == end] for end in ('.mp4', '.gif', '.png'))
+    with Image.open(strip) as image:
+        sheet = np.asarray(image.convert('RGB'))
+    assert sheet.shape[:2] == (2 * (16 * 4 + 2) - 2, 2 * (24 * 4 + 1) - 1)
+    assert sheet[66 + 2, 24 * 4 - 2].tolist() == sheet[66 + 2, -2].tolist() == [255, 0, 0]
+    assert not sheet[:64].any(where=sheet[:64] != 128) and not sheet[66 + 20, 24 * 4 - 2].any()
+    assert size_of(gif) == (16 * 4, 2 * 24 * 4)
+    found = decode.probe(str(mp4))
+    assert (found.height, found.width) == (16 * 4, 2 * 24 * 4)
+    frame = decode.read(found, np.arange(1))[0]
+    assert frame[2, -4, 0] > 200 and frame[2, 24 * 4 - 4, 0] < 50 and frame[30, -4, 0] < 50
+
+
+def test_samples_are_of_the_size_that_is_asked_for(finished, tmp_path):
+    asked = [f'--workdir={finished}', '--num=2', '--size=24x16', f'--out={tmp_path}']
+    assert cli.main(['sample', *asked]) == 0
+    (gif,) = tmp_path.glob('*size24x16*.gif')
+    assert size_of(gif) == (24 * 3, 2 * 16 * 3)
+
+
+def test_weights_in_a_file_are_sampled_at_another_size_too(finished, tmp_path):
+    file = tmp_path / 'weights.safetensors'
+    assert cli.main(['export', f'--workdir={finished}', f'--out={file}']) == 0
+    args = types.SimpleNamespace(workdir=None, ema=None, size='32')
+    run, *_ = restored({'weights': str(file)}, args, [])
+    assert run.source.shape == run.latent_shape == (4, 32, 32, 3) and run.model.grid == (1, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ('size', 'change', 'says'),
+    [
+        ('24x16', 'model.position=learned', r'--size=24x16: config.model.position=learned: .*\(1, 4, 6\).*\(1, 6, 4\)'),
+        ('16x26', 'seed=0', '--size=16x26: config.model.patch=4 does not divide the width of 26'),
+        ('4x96', 'seed=0', '--size=4x96: config.data.pixels=4x96: balls would be under 2 pixels wide'),
+        ('wide', 'seed=0', '--size=wide: want a whole number .* or HEIGHTxWIDTH'),
+        ('', 'seed=0', '--size=: want a whole number'),
+        ('0', 'seed=0', '--size=0: want'),
+    ],
+)
+def test_a_size_that_cannot_be_is_named(finished, size, change, says):
+    with pytest.raises(UserError, match=f'^{says}'):
+        sampling_run(read_config(finished), [f'config.{change}'], size)
+
+
+def test_learned_positions_take_sides_up_to_those_of_training(finished):
+    run = sampling_run(read_config(finished), ['config.model.position=learned'], '12x20')
+    assert run.latent_shape == (4, 12, 20, 3)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        {'source': 'video_folder', 'path': 'gone', 'frames': 4},
+        {'source': 'records', 'path': 'gone', 'frames': 4},
+        {'source': 'moving_mnist', 'path': 'gone', 'frames': 4},
+        {'source': 'bucketed', 'clips': {'source': 'video_folder', 'path': 'gone'}, 'buckets': ['4x16x24', '4x24x16']},
+        {'source': 'mixture', 'sources': 2 * [{'source': 'video_folder', 'path': 'gone', 'frames': 4}]},
+    ],
+    ids=lambda data: data['source'],
+)
+def test_clips_that_are_gone_are_not_asked_for(run, data):
+    config = run.resolved | {'data': data}
+    config['model'] = config['model'] | {'channels': None, 'classes': 0}
+    resized = sampling_run(config, [], '40x56')
+    assert resized.latent_shape[:3] == (4, 40, 56) and resized.generator
+
+
+def test_frames_that_a_video_goes_on_from_are_of_its_size(run):
+    changes = ['config.diffusion.context=2', 'config.diffusion.per_frame=true', 'config.model.time_patch=1']
+    other = sampling_run(run.resolved, changes, '24x16')
+    asked = given.asks(other, {'label': np.array([0, 1, 0])})
+    assert asked['frames'].shape == (3, 2, 24, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ('codec', 'latents', 'factor'), [(ImageVAECodec(), (5, 4, 6, 4), 8), (VideoVAECodec(), (2, 4, 6, 8), 8)]
+)
+def test_latents_are_as_wide_and_high_as_their_clips(codec, latents, factor):
+    assert codec.latent_shape((5, 32, 48, 3)) == latents
+    for size in ((32, 44), (36, 48)):
+        with pytest.raises(UserError, match=rf'{size[0]}x{size[1]}.*|config.data.pixels') as error:
+            codec.latent_shape((5, *size, 3))
+        assert 'config.data.pixels' in str(error.value) and str(factor) in str(error.value)
+
+
+def test_networks_take_clips_that_are_not_square():
+    noise = {'source': 'synthetic', 'frames': 3, 'pixels': '8x12', 'channels': 1, 'classes': 0}
+    for model in ({'name': 'conv_lstm', 'hidden': 4, 'layers': 1}, {'width': 16, 'heads': 2, 'depth': 2, 'patch': 4}):
+        run = Run(experiment_from({'data': noise, 'model': model}), jax.devices()[:1])
+        x, t = jax.ShapeDtypeStruct((2, *run.latent_shape), np.float32), jax.ShapeDtypeStruct((2, 3), np.float32)
+        assert jax.eval_shape(run.network, run.abstract.params, x, t, {}).shape == (2, 3, 8, 12, 1)
+        with pytest.raises(UserError, match='config.model.patch=4 does not divide .*config.data.pixels'):
+            Run(experiment_from({'data': noise | {'pixels': '8x10'}, 'model': model})).model  # noqa: B018
+
+
+def test_inspect_knows_networks_of_any_size(capsys):
+    flops = []
+    for size in ('16', '16x32', '32x16'):
+        assert cli.main(['inspect', '--json', f'--config=experiments/bouncing_balls.py:pixels={size}', *SMALL]) == 0
+        flops.append(json.loads(capsys.readouterr().out)['forward_flops_per_video'])
+    assert flops[1] == flops[2] > 1.9 * flops[0]
+
+
+@pytest.mark.slow
+def test_plan_and_benchmark_take_clips_that_are_not_square(capsys):
+    experiment = ['--json', '--config=experiments/bouncing_balls.py:pixels=16x24', *SMALL]
+    assert cli.main(['plan', *experiment, '--topology=cpu:1']) == 0
+    assert json.loads(capsys.readouterr().out)
+    assert cli.main(['benchmark', *experiment, '--steps=2']) == 0
+    assert json.loads(capsys.readouterr().out)
