@@ -79,7 +79,7 @@ MAY = {
         'warm_start',
     ),
     'warm_start': ('convert', 'origin', 'parallel', 'pretrained', 'train'),
-    'origin': ('build', 'checks', 'config', 'parallel', 'pretrained', 'run', 'train'),
+    'origin': ('build', 'checks', 'config', 'data', 'frame_size', 'parallel', 'pretrained', 'run', 'train'),
     '__main__': ('cli',),
     'errors': (),
     'ranges': (),
