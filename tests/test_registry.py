@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vdm_jax import cli, pages, pretrained, registry
+from vdm_jax import cli, packaged, pages, pretrained, registry
 from vdm_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -109,20 +109,33 @@ def test_the_command_prints_the_table_and_writes_it_between_its_marks(tmp_path, 
     page.write_text(text.replace(registry.BEGIN, registry.BRIEF))
     assert cli.main(['baselines', '--out=page.md']) == 0
     assert '| `one.py` | One (A & B 2024) | untested |' in page.read_text()
-    assert text.startswith('before\n\n') and text.endswith('\n\nafter\n') and 'old' not in text
+    assert text.startswith('before\n\n') and text.endswith('\n\nafter\n') and '\nold\n' not in text
     assert (
         '| `one.py` | One (A & B 2024) | 3 | FVD of 2,048 videos 1.0 | a machine of two lines | **untested** |' in text
     )
     capsys.readouterr()
     assert cli.main(['baselines', '--json']) == 0
-    assert json.loads(capsys.readouterr().out)[0]['topology'] == 'cpu:1'
+    (ours,) = [each for each in json.loads(capsys.readouterr().out) if each['file'] == 'one.py']
+    assert ours['topology'] == 'cpu:1'
 
 
-def test_where_there_is_nothing_to_read_or_no_place_to_write_it_says_so(tmp_path, monkeypatch, capsys):
+def test_files_here_stand_beside_the_packages_own_and_before_those_of_their_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(['baselines']) == 2
+    assert [file.name for file in registry.files()] == [file.name for file in FILES]
     (tmp_path / 'experiments').mkdir()
-    (tmp_path / 'experiments' / 'one.py').write_text(SAYS)
+    for name in ('one.py', 'latte.py'):
+        (tmp_path / 'experiments' / name).write_text(SAYS)
+    (tmp_path / 'experiments' / 'plot.py').write_text('"""Something else."""')
+    (tmp_path / 'experiments' / 'broken.py').write_text('def')
+    found = {file.name: file for file in registry.files()}
+    assert sorted(found) == sorted([*(file.name for file in FILES), 'one.py'])
+    assert [name for name, file in found.items() if file.parts[0] == 'experiments'] == ['latte.py', 'one.py']
+
+
+def test_where_there_is_no_place_to_write_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     assert cli.main(['baselines', '--out=page.md']) == 2
-    errors = capsys.readouterr().err
-    assert 'no experiments/' in errors and f'no lines {registry.BEGIN}' in errors
+    assert f'no lines {registry.BEGIN}' in capsys.readouterr().err
+    monkeypatch.setattr(packaged, 'FOLDER', tmp_path / 'gone')
+    with pytest.raises(UserError, match='there are no experiments: neither in .*/gone/ nor in experiments/ here'):
+        registry.files()

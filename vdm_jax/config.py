@@ -14,6 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
+from vdm_jax import packaged
 from vdm_jax.errors import UserError, placed
 from vdm_jax.frame_size import FrameSize, read_pixels
 from vdm_jax.ranges import RangeError
@@ -70,26 +71,15 @@ def parse_arg(arg: str | None, kinds: dict[str, Any] | None = None, **defaults) 
     return types.SimpleNamespace(**values)
 
 
-def file_of(spec: str) -> str:
-    """'path/to/file.py' of 'path/to/file.py:ARG'.
-
-    Raises:
-      UserError: no such file, or it is no Python.
-    """
-    path = spec.partition(':')[0]
-    if not Path(path).is_file() or not path.endswith('.py'):
-        what = f'{path} is no Python file' if Path(path).is_file() else f'no file {path}'
-        raise UserError(f'--config={spec}: {what}; the experiments of this project are in experiments/')
-    return path
-
-
 def load_experiment(spec: str) -> dict:
     """Runs get_config of 'path/to/file.py' or 'path/to/file.py:ARG' and returns its groups as nested plain dicts.
+
+    NAME and NAME:ARG are the package's own experiment of that name (packaged.py).
 
     Raises:
       UserError: no such file, no get_config in it.
     """
-    path, arg = file_of(spec), spec.partition(':')[2]
+    path, arg = packaged.file_of(spec)
     module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = importlib.util.module_from_spec(module_spec)
     try:

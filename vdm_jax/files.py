@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import pwd
 import stat
 import threading
 from typing import Any
@@ -69,6 +70,24 @@ def flush_directory(directory) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def user_cache() -> str | None:
+    """This package's folder of caches, $XDG_CACHE_HOME/vdm_jax or ~/.cache/vdm_jax, which need not be there yet; None
+    where the user has no home, such as a number without a name in a container."""
+    root = os.environ.get('XDG_CACHE_HOME', '')
+    if not os.path.isabs(root):  # as its specification has it: others are to be ignored
+        home = os.environ.get('HOME') or _registered_home()
+        root = os.path.join(home, '.cache')
+    return os.path.join(root, 'vdm_jax') if os.path.isabs(root) else None
+
+
+def _registered_home() -> str:
+    """The home that the system knows of this user, '' where it knows none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ''
 
 
 def check_regular(path, limit: int | None = None, called: str | None = None) -> int:

@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from vdm_jax import pages
+from vdm_jax import packaged, pages
 from vdm_jax.errors import UserError
 
 FIELDS = ('Paper', 'Table', 'Topology', 'Hardware', 'Expected', 'Status')
@@ -54,6 +54,8 @@ def docstring(file: str | Path) -> str:
         return ast.get_docstring(ast.parse(Path(file).read_text())) or ''
     except SyntaxError as error:
         raise UserError(f'{file}, line {error.lineno}, is no Python: {error.msg}') from None
+    except ValueError as error:  # no UTF-8, or with zeros in it
+        raise UserError(f'{file} is no Python: {error}') from None
 
 
 def fields(text: str) -> dict[str, str]:
@@ -94,16 +96,27 @@ def read(file: str | Path) -> Baseline:
     return Baseline(name, text.splitlines()[0], commands=tuple(commands), status=status, note=note, **named)
 
 
-def files(folder: str | Path = 'experiments') -> list[Path]:
-    """The experiment files of a folder, by name.
+def files(folder: str | Path = packaged.WORD) -> list[Path]:
+    """The experiment files of the package, by name, and those of a folder here, which come before its own of that name.
+
+    A Python file of that folder whose docstring has no field is no experiment's, and left out.
 
     Raises:
       UserError: there are none.
     """
-    found = sorted(file for file in Path(folder).glob('*.py') if file.name != '__init__.py')
-    if not found:
-        raise UserError(f'there is no {folder}/ with experiments here: run it where that folder is')
-    return found
+    here = {file.stem: file for file in Path(folder).glob('*.py') if _has_fields(file)}
+    every = packaged.names() | here
+    if not every:
+        raise UserError(f'there are no experiments: neither in {packaged.FOLDER}/ nor in {folder}/ here')
+    return [every[name] for name in sorted(every)]
+
+
+def _has_fields(file: Path) -> bool:
+    """Whether a Python file says anything of itself that the registry knows."""
+    try:
+        return bool(fields(docstring(file)))
+    except (UserError, OSError):
+        return False
 
 
 def markdown(found: list[Baseline], brief: bool = False) -> list[str]:

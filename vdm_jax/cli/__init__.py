@@ -7,9 +7,8 @@ import argparse
 import difflib
 import os
 import sys
-from pathlib import Path
 
-from vdm_jax import places, versions
+from vdm_jax import files, packaged, places, versions
 from vdm_jax.cli.evaluate import evaluate
 from vdm_jax.cli.options import OPTIONS
 from vdm_jax.cli.plan import baselines, plan, plans
@@ -86,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         if assignments and not {'--config', '--workdir'} & {*options}:
             raise UserError(f'{name}: takes no {assignments[0]}')
+        if getattr(args, 'weights', None):
+            args.weights = packaged.weights_file(args.weights)
         places.check(name, args)
         prepare()
         if name in ON_SEVERAL:
@@ -148,9 +149,8 @@ def prepare() -> None:
         keep_freed_memory()
     logging.getLogger('absl').setLevel(logging.CRITICAL)  # Orbax logs the errors of its threads and raises them too
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited')  # Orbax, of a checkpoint that does not fit
-    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update('jax_compilation_cache_dir', str(Path(cache) / 'vdm_jax' / 'xla'))
+    if not jax.config.jax_compilation_cache_dir and (cache := files.user_cache()):
+        jax.config.update('jax_compilation_cache_dir', os.path.join(cache, 'xla'))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 

@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from vdm_jax.config import file_of
 from vdm_jax.errors import UserError
+from vdm_jax.packaged import file_of
 from vdm_jax.parallel.hardware import Topology
 from vdm_jax.registry import docstring
 
@@ -65,7 +65,7 @@ def target_of(spec: str) -> tuple[str, list[str]]:
     Raises:
       UserError: no such file, or it has no such line.
     """
-    file = file_of(spec)
+    file, _ = file_of(spec)
     line = re.search(r'^Topology: (\S+)(.*)$', docstring(file), flags=re.M)
     if not line:
         raise UserError(f'--topology=NAME is missing, and {file} has no line "Topology: NAME" in its docstring')

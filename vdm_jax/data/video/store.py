@@ -12,6 +12,7 @@ import tempfile
 
 import numpy as np
 
+from vdm_jax import files
 from vdm_jax.data.video.index import Index
 from vdm_jax.data.video.picture import Orientation
 
@@ -32,7 +33,9 @@ def load(path: str) -> Index | None:
 
 
 def save(path: str, index: Index) -> None:
-    """Keeps the index of a file, where there is room for it."""
+    """Keeps the index of a file, where there is a place and room for it."""
+    if folder() is None:
+        return
     fields, arrays = {}, {}
     for field in dataclasses.fields(index):
         value = getattr(index, field.name)
@@ -51,10 +54,10 @@ def save(path: str, index: Index) -> None:
             os.remove(new)
 
 
-def folder() -> str:
-    """Where indexes are kept."""
-    home = os.environ.get('XDG_CACHE_HOME') or os.path.join(os.path.expanduser('~'), '.cache')
-    return os.path.join(home, 'vdm_jax', 'indexes')
+def folder() -> str | None:
+    """Where indexes are kept; None where the user has no home."""
+    cache = files.user_cache()
+    return cache and os.path.join(cache, 'indexes')
 
 
 def _library_versions():
