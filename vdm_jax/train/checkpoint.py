@@ -1,6 +1,7 @@
 """Checkpoints: params, EMA, optimizer and data position of one step in one directory. Only this file knows Orbax."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -22,13 +23,11 @@ from vdm_jax.files import DISK_ERRORS, is_local
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.ranges import Count, Ranged
-from vdm_jax.train import manifest
+from vdm_jax.train import manifest, markers
+from vdm_jax.train.markers import COMMITTED, NATIVE
 from vdm_jax.train.mirror import copy_below
 from vdm_jax.train.state import TrainState
 
-NATIVE = ('gs://',)  # stores that Orbax writes by itself; it would rename in others, which go through a local copy
-COMMITTED = 'vdm_jax_committed'
-NATIVE_COMMITTED = 'commit_success.txt'  # Orbax's own
 REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take to be gone
 
 
@@ -83,7 +82,9 @@ class Checkpoints:
         self._orbax = ocp.training.Checkpointer(
             self._local,
             preservation_policy=policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=writes,
+            # In a store it takes every step without its marker for one that a kill cut short, and copied ones may lack
+            # it: there _adopt removes what is half written.
+            cleanup_tmp_directories=writes and is_local(self._local),
         )
         self._unusable = self._adopt()
 
@@ -268,17 +269,25 @@ class Checkpoints:
     def _adopt(self) -> dict[int, str]:
         """Takes up the steps in a store that lack its marker, as of a run that was copied there, but are whole.
 
+        One without any manifest is what a kill left of a step: it is removed by the one that trains.
+
         Returns: what is wrong with each of the others, by step.
         """
         unusable = {}
         for step in processes.by_first(self._unmarked):
+            place = self.directory / str(step)
+            has_manifest = processes.by_first(functools.partial(manifest.has, place))
+            if self._writes and not self._staged and not has_manifest:
+                processes.by_first(place.rmtree)
+                continue
             found = self.integrity(step)
-            if found.verdict == 'intact':
+            mark = functools.partial(markers.mark, place, not self._staged, self._writes)
+            if found.verdict == 'intact' and processes.by_first(mark):
                 self._adopted.add(step)
-                if self._writes:
-                    processes.by_first(lambda step=step: self._mark(step))
             elif found.verdict != 'gone':
-                unusable[step] = f'{self.directory / str(step)} is not complete: {found.why}'
+                unusable[step] = f'{place} is not complete: {found.why or "its marker cannot be written"}'
+        if self._adopted:
+            self._orbax.reload()
         return unusable
 
     def _unmarked(self) -> list[int]:
@@ -287,14 +296,6 @@ class Checkpoints:
             return []
         complete = self.steps()
         return [step for step in manifest.steps_of(self.directory) if step not in complete]
-
-    def _mark(self, step: int) -> None:
-        """Says of a step in a store that it is complete, as the store's own steps do."""
-        if self._staged:
-            (self.directory / str(step) / COMMITTED).write_text('')
-            return
-        (self.directory / str(step) / NATIVE_COMMITTED).write_text(f'{step} was copied here, and is complete\n')
-        self._orbax.reload()
 
     def _set_aside(self, steps: list[int]) -> None:
         """Renames steps, file by file where a store knows no rename; Orbax does not see them then."""

@@ -16,10 +16,10 @@ from etils import epath
 
 from vdm_jax.errors import UserError
 from vdm_jax.files import check_regular, read_json, write_whole
+from vdm_jax.train import markers
 from vdm_jax.train.mirror import files_below
 
 NAME = re.compile(r'manifest_(\d+)_of_(\d+)\.json')
-MARKERS = ('vdm_jax_committed', 'commit_success.txt')  # of whole directories, which come and go as they are copied
 BLOCK = 2**22  # bytes read at once; hashing them frees the GIL
 
 
@@ -39,6 +39,11 @@ def write(directory: epath.Path, host: int = 0, hosts: int = 1) -> None:
     files = {name: digest(path) for name, path in files_of(directory) if owner(name, hosts) == host}
     text = json.dumps({'files': files, 'sha256': _sha256_of(files)}, indent=1)
     write_whole(directory / f'manifest_{host}_of_{hosts}.json', text)
+
+
+def has(directory: epath.Path) -> bool:
+    """Whether a step has any manifest: none is written before the step is complete."""
+    return any(NAME.fullmatch(path.name) for path in directory.iterdir())
 
 
 def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
@@ -115,7 +120,7 @@ def steps_of(directory: epath.Path) -> list[int]:
 def files_of(directory: epath.Path) -> list[tuple[str, epath.Path]]:
     """(name below the directory, path) of each file that a manifest speaks of."""
     named = [(path.relative_to(directory).as_posix(), path) for path in files_below(directory)]
-    return [(name, path) for name, path in named if path.name not in MARKERS and not name.startswith('manifest_')]
+    return [(name, path) for name, path in named if path.name not in markers.NAMES and not name.startswith('manifest_')]
 
 
 def owner(name: str, hosts: int) -> int:
