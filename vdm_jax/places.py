@@ -25,14 +25,20 @@ def check(name: str, args) -> None:
     Raises:
       UserError: they cannot; names the option.
     """
-    from vdm_jax.train.mirror import check_store
+    from vdm_jax.train import mirror
 
     if name in UNDER:
         args.out = args.out or f'{args.workdir or "."}/{UNDER[name]}'
     for option in ('workdir', 'out'):
-        check_store(f'--{option}', getattr(args, option, None) or '.')
-    if name in OUT and args.out and is_local(args.out):
-        try_writing(args.out, OUT[name]['metavar'] == 'FILE')
+        mirror.check_store(f'--{option}', getattr(args, option, None) or '.')
+    if name == 'train' and not is_local(args.workdir):
+        mirror.try_writing('--workdir', args.workdir)
+    if name in OUT and args.out:
+        is_file = OUT[name]['metavar'] == 'FILE'
+        if is_local(args.out) or OUT[name] is PAGE:
+            try_writing(args.out, is_file)
+        else:
+            mirror.try_writing('--out', args.out, is_file)
 
 
 def try_writing(place: str, file: bool) -> None:

@@ -1,0 +1,261 @@
+"""Run directories in gs://, in a bucket that is a server: whole, copied, cut short, damaged, refused or down."""
+
+import dataclasses
+import itertools
+from urllib.parse import unquote
+
+import jax
+import pytest
+
+from tests import bucket as buckets
+from tests.marks import rest_slow
+from tests.train.test_loop import SMALL
+from vdm_jax import cli
+from vdm_jax.build import read_experiment
+from vdm_jax.errors import UserError
+from vdm_jax.run import Run
+from vdm_jax.train import loop
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.workdir import write_papers
+
+MARK = 'commit_success.txt'
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope='module')
+def run():
+    return Run(read_experiment('experiments/bouncing_balls.py', SMALL), jax.devices()[:1])
+
+
+@pytest.fixture(scope='module')
+def bucket():
+    with buckets.served() as bucket:
+        yield bucket
+
+
+@pytest.fixture(scope='module')
+def written(run, bucket, tmp_path_factory):
+    """The objects of a run directory with steps 2 and 4, the files of the same written locally, and their state."""
+    state, local = run.create(), tmp_path_factory.mktemp('local')
+    for place in ('gs://bucket/written', local):
+        write_papers(place, run.resolved)
+        with Checkpoints(f'{place}/checkpoints', writes=True) as checkpoints:
+            for step in (2, 4):
+                numbered = dataclasses.replace(state, step=state.step + step)
+                checkpoints.save(step, numbered, loop.position(run, step))
+    objects = {name.removeprefix('written/'): bucket[name] for name in bucket.below('written')}
+    files = {str(path.relative_to(local)): path.read_bytes() for path in local.rglob('*') if path.is_file()}
+    return objects, files, fingerprint(state.params)
+
+
+@pytest.fixture
+def put(bucket):
+    """Puts files into a folder of the bucket that nobody has seen before; returns its name."""
+    bucket.fault = lambda method, path: None
+
+    def put(files: dict[str, bytes]) -> str:
+        folder = f'run{next(NUMBERS)}'
+        for name, content in files.items():
+            bucket[f'{folder}/{name}'] = content
+        return folder
+
+    yield put
+    bucket.fault = lambda method, path: None
+
+
+def opened(folder, writes=True):
+    return Checkpoints(f'gs://bucket/{folder}/checkpoints', writes=writes)
+
+
+def largest(bucket, folder, step):
+    """The object that has an array's bytes."""
+    return max(bucket.below(f'{folder}/checkpoints/{step}'), key=lambda name: len(bucket[name]))
+
+
+def begin(run, folder):
+    """(sha256 of the parameters, step) that training in a folder begins with."""
+    with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
+        state, step, *_ = loop.begin(run, checkpoints)
+    return fingerprint(state.params), step
+
+
+def test_a_run_in_a_bucket_is_whole_and_the_same_bits(run, bucket, written, put):
+    objects, files, params = written
+    named = lambda names: {name for name in names if '/d/' not in name}  # the others are called by random numbers
+    assert named(objects) == named(files)
+    folder = put(objects)
+    assert begin(run, folder) == (params, 4)
+    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+        assert looking.steps() == [2, 4] and {looking.integrity(step).verdict for step in (2, 4)} == {'intact'}
+
+
+def test_a_damaged_object_is_noticed_set_aside_and_the_step_before_it_taken(run, bucket, written, put, capsys):
+    folder = put(written[0])
+    name = largest(bucket, folder, 4)
+    content = bytearray(bucket[name])
+    content[len(content) // 2] ^= 1
+    bucket[name] = bytes(content)
+    with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
+        state, step, *_ = loop.begin(run, checkpoints)
+        assert (fingerprint(state.params), step) == (written[2], 2)
+        assert f'{folder}/checkpoints/4 is damaged: ' in capsys.readouterr().err
+        checkpoints.save(4, dataclasses.replace(state, step=state.step + 2), loop.position(run, 4))
+    assert bucket.below(f'{folder}/checkpoints/4.damaged')
+    with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
+        assert checkpoints.steps() == [2, 4] and checkpoints.integrity(4).verdict == 'intact'
+    assert bucket.below(f'{folder}/checkpoints/4.damaged')  # it outlasts the next start
+
+
+def without_marks(files):
+    """As of an Orbax that marked whole directories on disks by their names alone."""
+    return {name: content for name, content in files.items() if not name.endswith(MARK)}
+
+
+@pytest.mark.parametrize('copied', [dict, without_marks])
+@pytest.mark.parametrize('writes', [False, True], ids=['looked at', 'gone on with'])
+def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket, written, put):
+    files, params = copied(written[1]), written[2]
+    folder = put(files)
+    if writes:
+        assert begin(run, folder) == (params, 4)
+    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+        assert looking.steps() == [2, 4] and looking.latest() == 4
+        assert fingerprint(looking.restore(run.abstract)[0].params) == params
+    assert {f'{folder}/{name}' for name in files} <= set(bucket)
+
+
+def test_a_copy_that_may_be_read_alone_is_named(run, bucket, written, put):
+    folder = put(without_marks(written[1]))
+    bucket.fault = lambda method, path: None if method == 'GET' else 403
+    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+        with pytest.raises(UserError, match='no checkpoint can be used, such as .*its marker cannot be written'):
+            looking.latest()
+
+
+@pytest.mark.parametrize('copied', [dict, without_marks])
+def test_a_copy_that_was_not_finished_is_named_and_not_removed(copied, run, bucket, written, put, capsys):
+    folder = put(copied(written[1]))
+    del bucket[largest(bucket, folder, 4)]
+    there = {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4')}
+    assert begin(run, folder) == (written[2], 2)
+    assert 'checkpoints/4' in (said := capsys.readouterr().err) and 'is missing' in said
+    assert there <= {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4.damaged')}
+    assert begin(run, folder) == (written[2], 2)
+    assert there <= {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4.damaged')}
+    del bucket[largest(bucket, folder, 2)]
+    there = set(bucket.below(folder))
+    with pytest.raises(UserError, match='such as .*is missing; bring one back'):
+        begin(run, folder)
+    assert there <= set(bucket)
+
+
+@pytest.mark.parametrize('moment', ['first objects', 'all but the mark', 'the mark, no manifest'])
+def test_a_step_that_a_kill_cut_short_is_not_taken_for_whole(moment, run, bucket, written, put, capsys):
+    folder = put(written[0])
+    step = bucket.below(f'{folder}/checkpoints/4')
+    gone = [name for name in step if '/manifest_' in name]
+    if 'no manifest' not in moment:
+        gone.append(f'{folder}/checkpoints/4/{MARK}')
+    if moment == 'first objects':
+        gone += [name for name in step if 'ema' in name or 'opt_state' in name]
+    for name in set(gone):
+        del bucket[name]
+    taken = 4 if 'no manifest' in moment else 2
+    with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
+        state, step, *_ = loop.begin(run, checkpoints)
+        assert (fingerprint(state.params), step) == (written[2], taken)
+        assert ('checkpoint 4 is unverified' in capsys.readouterr().err) == (taken == 4)
+        checkpoints.save(4, dataclasses.replace(state, step=state.step * 0 + 4), loop.position(run, 4))
+    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+        assert looking.integrity(4).verdict == ('unverified' if taken == 4 else 'intact')
+
+
+def down(parts, status, times=1):
+    """A fault: the first `times` requests that change an object with one of these parts in its name are refused."""
+    left = dict.fromkeys(parts, times)
+
+    def fault(method, path):
+        part = next((part for part in parts if part in unquote(path)), None)
+        if method == 'GET' or not left.get(part):
+            return None
+        left[part] -= 1
+        return status
+
+    return fault, left
+
+
+MOMENTS = {
+    'arrays and metrics': (['ema/ocdbt.process_0/d/', 'metrics.jsonl'], 503),
+    'every kind': (['/d/', '_METADATA', 'manifest.ocdbt', MARK, 'manifest_0', 'config.json', 'metrics.jsonl'], 500),
+    'too many requests': (['/d/', MARK, 'manifest_0', 'metrics.jsonl'], 429),
+}
+
+
+@pytest.mark.parametrize('moment', rest_slow(MOMENTS, first=1))
+def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, bucket, written, put):
+    parts, status = MOMENTS[moment]
+    folder, state = put({}), run.create()
+    bucket.fault, left = down(parts, status, times=1 if moment == 'arrays and metrics' else 3)
+    write_papers(f'gs://bucket/{folder}', run.resolved)
+    with opened(folder) as checkpoints:
+        checkpoints.save(4, state, loop.position(run, 4))
+        checkpoints.wait()
+    mirror = Mirror(f'gs://bucket/{folder}')
+    (mirror.local / 'metrics.jsonl').write_text('{"step": 4}\n')
+    mirror.close()
+    assert not any(left.values())
+    bucket.fault = lambda method, path: None
+    assert bucket[f'{folder}/metrics.jsonl'] == b'{"step": 4}\n'
+    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+        assert looking.integrity(4).verdict == 'intact'
+        assert fingerprint(looking.restore(run.abstract)[0].params) == fingerprint(state.params)
+
+
+COMMANDS = {
+    'train': ['train', '--config=bouncing_balls', '--workdir=gs://{}/new'],
+    'sample': ['sample', '--workdir=gs://{}/new'],
+    'evaluate': ['evaluate', '--workdir=gs://{}/new'],
+    'inspect': ['inspect', '--workdir=gs://{}/new'],
+    'export': ['export', '--workdir=W', '--out=gs://{}/new/weights.safetensors'],
+}
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+@pytest.mark.parametrize('status', [None, 401, 403])
+def test_a_wrong_bucket_and_refused_access_are_one_line(name, status, bucket, put, capsys):
+    bucket.fault = lambda method, path: status
+    there = set(bucket)
+    argv = [word.format('bucket' if status else 'no-such-bucket') for word in COMMANDS[name]]
+    assert cli.main(argv) == 2
+    said = capsys.readouterr()
+    assert said.out == '' and said.err.count('\n') == 1, said
+    why = 'the store refuses' if status else 'no run there' if name == 'inspect' else 'no such bucket'
+    assert why in said.err and 'gs://' in said.err
+    assert set(bucket) == there
+
+
+def test_what_may_be_read_and_not_written_is_one_line(bucket, put, capsys):
+    bucket.fault = lambda method, path: None if method == 'GET' else 403
+    assert cli.main(['train', '--config=bouncing_balls', '--workdir=gs://bucket/new']) == 2
+    assert 'the store refuses (Forbidden' in (said := capsys.readouterr().err) and said.count('\n') == 1
+
+
+def test_a_name_of_a_bucket_alone_is_no_file(bucket, put, capsys):
+    assert cli.main(['export', '--workdir=W', '--out=gs://bucket']) == 2
+    assert '--out=gs://bucket: names no file' in capsys.readouterr().err
+
+
+def test_the_server_keeps_conditions_and_pages_as_the_real_one_does(bucket, put, tmp_path):
+    """What checkpoints rest on: a manifest that is replaced only where it is the one that was read."""
+    import tensorstore
+    from etils import epath
+
+    folder = put({f'many/{number:03d}': b'x' for number in range(2 * buckets.PAGE + 1)})
+    assert len(list(epath.Path(f'gs://bucket/{folder}/many').iterdir())) == 2 * buckets.PAGE + 1
+    store = tensorstore.KvStore.open({'driver': 'gcs', 'bucket': 'bucket', 'path': f'{folder}/'}).result()
+    first = store.write('one', b'1').result()
+    store.write('one', b'2').result()
+    late = store.write('one', b'3', if_equal=first.generation).result()
+    assert late.generation != first.generation and store['one'] == b'2'
+    assert len(store.list(tensorstore.KvStore.KeyRange('many/01', 'many/02')).result()) == 10
