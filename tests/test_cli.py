@@ -179,7 +179,8 @@ def clips(tmp_path_factory):
 SMALL = [
     f'--config.{item}'
     for item in (
-        'model.depth=2', 'model.width=16', 'model.heads=2', 'model.patch=8', 'data.frames=4', 'data.pixels=16',
+        'model.depth=2', 'model.width=16', 'model.heads=2', 'model.patch=8', 'data.frames=4',
+        'data.pixels=16x24',
         'data.stride=1', 'train.steps=3', 'train.batch_size=8', 'train.log_every=1', 'train.sample_every=0',
         'optim.name=adamw', 'sampler.steps=2', 'data.max_broken=0.3', 'train.checkpoint_every=2',
     )
@@ -206,14 +207,17 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     printed = capsys.readouterr().out
     for ending in ('.mp4', '.gif', '.png'):
         assert f'step_000004{ending}' in printed and (tmp_path / 'out' / f'step_000004{ending}').stat().st_size
+    with Image.open(tmp_path / 'out' / 'step_000004.gif') as wide:
+        assert wide.size == (2 * 24 * 4, 2 * 16 * 4)  # two of three in a row, enlarged by 4
     assert 'below 4' in mistake(capsys, 'sample', run, '--label=4')
+    assert '--size=24x20: config.model.patch=8 does not divide' in mistake(capsys, 'sample', run, '--size=24x20')
     weights = f'--weights={tmp_path}/moved.safetensors'
     assert cli.main(['export', run, '--ema=0.99', f'--out={tmp_path}/moved.safetensors']) == 0
     assert 'step 4' in capsys.readouterr().out
     assert 'averages with decay 0.99' in mistake(capsys, 'sample', run, '--ema=0.5')
-    assert cli.main(['sample', run, weights, '--num=2', '--label=1', f'--out={tmp_path}/out']) == 0
-    with Image.open(tmp_path / 'out' / 'step_000004_beside_step_000004_label1.gif') as both:
-        assert both.n_frames == 4
+    assert cli.main(['sample', run, weights, '--num=2', '--label=1', '--size=24x16', f'--out={tmp_path}/out']) == 0
+    with Image.open(tmp_path / 'out' / 'step_000004_beside_step_000004_label1_size24x16.gif') as both:
+        assert both.n_frames == 4 and both.size == (2 * (2 * 16 * 3 + 8), 24 * 3 + 16)  # in a panel each, with a title
     assert cli.main(['inspect', run]) == 0
     capsys.readouterr()
     assert 'different shapes' in mistake(capsys, 'sample', run, f'--weights={STARTER}')

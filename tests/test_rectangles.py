@@ -1,7 +1,6 @@
-"""Runs on clips that are not square: trained, gone on with, sampled, and sampled at another size."""
+"""Runs on clips that are not square, and samples of another size; test_cli.py trains and samples one by commands."""
 
 import json
-import types
 
 import jax
 import numpy as np
@@ -14,11 +13,10 @@ from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.video_codec import VideoVAECodec
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
-from vdm_jax.origin import restored, sampling_run
+from vdm_jax.origin import sampling_run
 from vdm_jax.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint
-from vdm_jax.train.workdir import read_config
 
 SMALL = [
     f'--config.{item}'
@@ -35,41 +33,26 @@ def run():
     return Run(read_experiment('experiments/bouncing_balls.py:pixels=16x24', SMALL), jax.devices()[:1])
 
 
-@pytest.fixture(scope='module')
-def finished(run, tmp_path_factory):
-    """A run of three steps that was stopped after the first, and went on."""
-    place = tmp_path_factory.mktemp('wide')
-    assert not loop.train(run, place, stop=lambda step: step == 1)
-    assert loop.train(run, place)
-    return place
-
-
 def size_of(file):
     """(height, width) of a picture."""
     with Image.open(file) as image:
         return image.size[::-1]
 
 
-def test_a_wide_run_is_trained_stopped_and_gone_on_with(run, finished):
-    assert json.loads((finished / 'config.json').read_text())['data']['pixels'] == '16x24'
-    assert run.model.grid == (1, 4, 6) and run.latent_shape == (4, 16, 24, 3)
-    lines = map(json.loads, (finished / 'metrics.jsonl').read_text().splitlines())
-    losses = {line['step']: line['loss'] for line in lines if 'loss' in line}
-    assert set(losses) == {1, 2, 3} and np.isfinite([*losses.values()]).all()
-
-
 @pytest.mark.slow
-def test_going_on_is_never_having_stopped(run, finished, tmp_path):
-    assert loop.train(run, tmp_path)
+def test_going_on_is_never_having_stopped(run, tmp_path):
+    assert loop.train(run, tmp_path / 'whole')
+    assert not loop.train(run, tmp_path / 'stopped', stop=lambda step: step == 1)
+    assert loop.train(run, tmp_path / 'stopped')
     prints = []
-    for place in (finished, tmp_path):
+    for place in (tmp_path / 'whole', tmp_path / 'stopped'):
         with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
             prints.append(fingerprint(checkpoints.restore(run.abstract)[0].params))
     assert prints[0] == prints[1]
 
 
 @pytest.mark.slow
-def test_a_wide_run_shows_what_it_makes(run, finished):
+def test_a_wide_run_shows_what_it_makes(run):
     videos = loop.preview(run, run.create())
     assert videos.shape == (2, 4, 16, 24, 3)
 
@@ -92,21 +75,6 @@ def test_files_of_wide_clips_are_wide(tmp_path):
     assert frame[2, -4, 0] > 200 and frame[2, 24 * 4 - 4, 0] < 50 and frame[30, -4, 0] < 50
 
 
-def test_samples_are_of_the_size_that_is_asked_for(finished, tmp_path):
-    asked = [f'--workdir={finished}', '--num=2', '--size=24x16', f'--out={tmp_path}']
-    assert cli.main(['sample', *asked]) == 0
-    (gif,) = tmp_path.glob('*size24x16*.gif')
-    assert size_of(gif) == (24 * 3, 2 * 16 * 3)
-
-
-def test_weights_in_a_file_are_sampled_at_another_size_too(finished, tmp_path):
-    file = tmp_path / 'weights.safetensors'
-    assert cli.main(['export', f'--workdir={finished}', f'--out={file}']) == 0
-    args = types.SimpleNamespace(workdir=None, ema=None, size='32')
-    run, *_ = restored({'weights': str(file)}, args, [])
-    assert run.source.shape == run.latent_shape == (4, 32, 32, 3) and run.model.grid == (1, 4, 6)
-
-
 @pytest.mark.parametrize(
     ('size', 'change', 'says'),
     [
@@ -118,14 +86,14 @@ def test_weights_in_a_file_are_sampled_at_another_size_too(finished, tmp_path):
         ('0', 'seed=0', '--size=0: want'),
     ],
 )
-def test_a_size_that_cannot_be_is_named(finished, size, change, says):
+def test_a_size_that_cannot_be_is_named(run, size, change, says):
     with pytest.raises(UserError, match=f'^{says}'):
-        sampling_run(read_config(finished), [f'config.{change}'], size)
+        sampling_run(run.resolved, [f'config.{change}'], size)
 
 
-def test_learned_positions_take_sides_up_to_those_of_training(finished):
-    run = sampling_run(read_config(finished), ['config.model.position=learned'], '12x20')
-    assert run.latent_shape == (4, 12, 20, 3)
+def test_learned_positions_take_sides_up_to_those_of_training(run):
+    smaller = sampling_run(run.resolved, ['config.model.position=learned'], '12x20')
+    assert smaller.latent_shape == (4, 12, 20, 3)
 
 
 @pytest.mark.parametrize(
