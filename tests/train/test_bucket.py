@@ -29,15 +29,20 @@ def run():
 
 
 @pytest.fixture(scope='module')
+def state(run):
+    return run.create()
+
+
+@pytest.fixture(scope='module')
 def bucket():
     with buckets.served() as bucket:
         yield bucket
 
 
 @pytest.fixture(scope='module')
-def written(run, bucket, tmp_path_factory):
-    """The objects of a run directory with steps 2 and 4, the files of the same written locally, and their state."""
-    state, local = run.create(), tmp_path_factory.mktemp('local')
+def written(run, state, bucket, tmp_path_factory):
+    """The objects of a run directory with steps 2 and 4, the files of the same written locally, and the parameters."""
+    local = tmp_path_factory.mktemp('local')
     for place in ('gs://bucket/written', local):
         write_papers(place, run.resolved)
         with Checkpoints(f'{place}/checkpoints', writes=True) as checkpoints:
@@ -90,19 +95,18 @@ def test_a_run_in_a_bucket_is_whole_and_the_same_bits(run, bucket, written, put)
         assert looking.steps() == [2, 4] and {looking.integrity(step).verdict for step in (2, 4)} == {'intact'}
 
 
-def test_a_damaged_object_is_noticed_set_aside_and_the_step_before_it_taken(run, bucket, written, put, capsys):
+def test_a_damaged_object_is_noticed_set_aside_and_the_step_before_it_taken(run, state, bucket, written, put, capsys):
     folder = put(written[0])
     name = largest(bucket, folder, 4)
     content = bytearray(bucket[name])
     content[len(content) // 2] ^= 1
     bucket[name] = bytes(content)
-    with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
-        state, step, *_ = loop.begin(run, checkpoints)
-        assert (fingerprint(state.params), step) == (written[2], 2)
+    with opened(folder) as checkpoints:
+        assert checkpoints.latest() == 2
         assert f'{folder}/checkpoints/4 is damaged: ' in capsys.readouterr().err
-        checkpoints.save(4, dataclasses.replace(state, step=state.step + 2), loop.position(run, 4))
+        checkpoints.save(4, state, loop.position(run, 4))
     assert bucket.below(f'{folder}/checkpoints/4.damaged')
-    with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
+    with opened(folder) as checkpoints:
         assert checkpoints.steps() == [2, 4] and checkpoints.integrity(4).verdict == 'intact'
     assert bucket.below(f'{folder}/checkpoints/4.damaged')  # it outlasts the next start
 
@@ -112,7 +116,7 @@ def without_marks(files):
     return {name: content for name, content in files.items() if not name.endswith(MARK)}
 
 
-@pytest.mark.parametrize('copied', [dict, without_marks])
+@pytest.mark.parametrize('copied', rest_slow([without_marks, dict], first=1))
 @pytest.mark.parametrize('writes', [False, True], ids=['looked at', 'gone on with'])
 def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket, written, put):
     files, params = copied(written[1]), written[2]
@@ -128,30 +132,32 @@ def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket
 def test_a_copy_that_may_be_read_alone_is_named(run, bucket, written, put):
     folder = put(without_marks(written[1]))
     bucket.fault = lambda method, path: None if method == 'GET' else 403
-    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+    with opened(folder, writes=False) as looking:
         with pytest.raises(UserError, match='no checkpoint can be used, such as .*its marker cannot be written'):
             looking.latest()
 
 
-@pytest.mark.parametrize('copied', [dict, without_marks])
+@pytest.mark.parametrize('copied', rest_slow([without_marks, dict], first=1))
 def test_a_copy_that_was_not_finished_is_named_and_not_removed(copied, run, bucket, written, put, capsys):
     folder = put(copied(written[1]))
     del bucket[largest(bucket, folder, 4)]
     there = {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4')}
-    assert begin(run, folder) == (written[2], 2)
+    with opened(folder) as checkpoints:
+        assert checkpoints.latest() == 2
     assert 'checkpoints/4' in (said := capsys.readouterr().err) and 'is missing' in said
     assert there <= {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4.damaged')}
-    assert begin(run, folder) == (written[2], 2)
+    with opened(folder) as checkpoints:
+        assert checkpoints.latest() == 2
     assert there <= {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4.damaged')}
     del bucket[largest(bucket, folder, 2)]
     there = set(bucket.below(folder))
-    with pytest.raises(UserError, match='such as .*is missing; bring one back'):
-        begin(run, folder)
+    with opened(folder) as checkpoints, pytest.raises(UserError, match='such as .*is missing; bring one back'):
+        checkpoints.latest()
     assert there <= set(bucket)
 
 
-@pytest.mark.parametrize('moment', ['first objects', 'all but the mark', 'the mark, no manifest'])
-def test_a_step_that_a_kill_cut_short_is_not_taken_for_whole(moment, run, bucket, written, put, capsys):
+@pytest.mark.parametrize('moment', rest_slow(['first objects', 'all but the mark', 'the mark, no manifest'], first=1))
+def test_a_step_that_a_kill_cut_short_is_not_taken_for_whole(moment, run, state, bucket, written, put, capsys):
     folder = put(written[0])
     step = bucket.below(f'{folder}/checkpoints/4')
     gone = [name for name in step if '/manifest_' in name]
@@ -162,12 +168,11 @@ def test_a_step_that_a_kill_cut_short_is_not_taken_for_whole(moment, run, bucket
     for name in set(gone):
         del bucket[name]
     taken = 4 if 'no manifest' in moment else 2
-    with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
-        state, step, *_ = loop.begin(run, checkpoints)
-        assert (fingerprint(state.params), step) == (written[2], taken)
+    with opened(folder) as checkpoints:
+        assert checkpoints.latest() == taken
         assert ('checkpoint 4 is unverified' in capsys.readouterr().err) == (taken == 4)
-        checkpoints.save(4, dataclasses.replace(state, step=state.step * 0 + 4), loop.position(run, 4))
-    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+        checkpoints.save(4, state, loop.position(run, 4))
+    with opened(folder, writes=False) as looking:
         assert looking.integrity(4).verdict == ('unverified' if taken == 4 else 'intact')
 
 
@@ -193,9 +198,9 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize('moment', rest_slow(MOMENTS, first=1))
-def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, bucket, written, put):
+def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, bucket, put):
     parts, status = MOMENTS[moment]
-    folder, state = put({}), run.create()
+    folder = put({})
     bucket.fault, left = down(parts, status, times=1 if moment == 'arrays and metrics' else 3)
     write_papers(f'gs://bucket/{folder}', run.resolved)
     with opened(folder) as checkpoints:
