@@ -213,7 +213,8 @@ def test_a_remote_run_directory_is_complete(run, capsys):
         assert FakeStore.objects[f'{place}/samples/step_000006_seed3.{ending}']
     marker = f'{place}/checkpoints/6/vdm_jax_committed'
     assert FakeStore.objects.pop(marker) == b'' and prints(run, place)['step'] == 6  # as if copied: it is whole
-    del FakeStore.objects[max(FakeStore.objects, key=lambda name: '/6/' in name and len(FakeStore.objects[name]))]
+    step = [name for name in FakeStore.objects if name.startswith(f'{place}/checkpoints/6/')]  # not of other tests
+    del FakeStore.objects[max(step, key=lambda name: len(FakeStore.objects[name]))]
     assert prints(run, place)['step'] == 4  # as if killed while uploading
 
 
