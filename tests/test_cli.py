@@ -69,7 +69,7 @@ def mistake(capsys, *argv):
         ),
         (
             ['train', BALLS, '--workdir=W', '--config.diffusion.process=ddpm', '--config.diffusion.process.steps=50'],
-            ('config.sampler.steps is 100', '50'),
+            ('config.sampler.steps=100', '50'),
         ),
         (
             ['train', BALLS, '--workdir=W', '--config.diffusion.condition_dropout=0', '--config.guidance.scale=2'],
