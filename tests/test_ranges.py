@@ -198,6 +198,11 @@ def test_a_file_s_value_that_is_no_number_is_refused(value):
 def test_a_group_inside_a_list_is_named_where_it_stands():
     sources = [{'source': 'synthetic'}, {'source': 'synthetic', 'frames': 0}]
     assert 'config.data.sources.1.frames=0: ' in refusal_of(groups={'data': {'source': 'mixture', 'sources': sources}})
+    codec = {'name': 'video_vae', 'model': {'groups': 7}}
+    assert 'config.codec.model.groups=7: it must divide' in refusal_of(groups={'codec': codec})
+    assert 'config.model.groups=7: it must divide' in refusal_of(
+        groups={'model': codec['model'] | {'name': 'video_vae'}}
+    )
     process = {'name': 'edm', 'rho': 0}
     assert 'config.diffusion.process.rho=0' in refusal_of(groups={'diffusion': {'process': process}})
     buckets = {'source': 'bucketed', 'clips': {'source': 'video_folder'}, 'buckets': ['16x64x64', '99999999x8x8']}

@@ -160,9 +160,12 @@ class Ranged:
     def __post_init__(self):
         annotations = annotations_of(type(self))
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if reason := refusal(annotations[field.name], value):
-                raise RangeError(type(self), self._where, f'{field.name}={show(value)}: {reason}')
+            if reason := refusal(annotations[field.name], getattr(self, field.name)):
+                self.refuse(field.name, reason)
+
+    def refuse(self, key: str, reason: str):
+        """Raises: RangeError for a field's value, named where its group stands: for what relates several fields."""
+        raise RangeError(type(self), self._where, f'{key}={show(getattr(self, key))}: {reason}')
 
 
 @functools.cache

@@ -49,7 +49,7 @@ def test_what_it_cannot_take_is_refused_by_its_key():
         ImageVAECodec(tile=8)
     with pytest.raises(UserError, match='config.codec.slice_frames=-1'):
         ImageVAECodec(slice_frames=-1)
-    with pytest.raises(UserError, match='norm_num_groups=32 does not divide 16'):
+    with pytest.raises(UserError, match='norm_num_groups=32: it does not divide 16'):
         ImageVAEConfig(block_out_channels=(16,))
 
 

@@ -104,8 +104,8 @@ def test_clips_that_do_not_divide_are_named(shape, says):
 @pytest.mark.parametrize(
     'changed, says',
     [
-        ({'channels': (4, 4)}, r'channels=\(4, 4\): time=4, space=4 and patch=2 take 3 levels'),
-        ({'groups': 3}, 'groups=3 must divide'),
+        ({'channels': (4, 4)}, r'channels=4,4: time=4, space=4 and patch=2 take 3 levels'),
+        ({'groups': 3}, 'groups=3: it must divide'),
         ({'channels': (4, 6, 8)}, r'one of 6 and 32 must divide'),
         ({'patch': 8}, 'patch=8: want 4 or less'),
         ({'latent': 0}, 'latent=0'),

@@ -44,12 +44,9 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
         super().__post_init__()
         for channels in self.block_out_channels:
             if channels % self.norm_num_groups:
-                raise UserError(
-                    f'config.codec.model.norm_num_groups={self.norm_num_groups} does not divide {channels} of '
-                    f'block_out_channels={self.block_out_channels}'
-                )
+                self.refuse('norm_num_groups', f'it does not divide {channels} of block_out_channels')
         if self.temporal and not self.mid_block_add_attention:
-            raise UserError('config.codec.model.mid_block_add_attention=False: the temporal decoder always has it')
+            self.refuse('mid_block_add_attention', 'the temporal decoder always has it')
 
     @property
     def factor(self) -> int:

@@ -16,7 +16,7 @@ from vdm_jax.nn.conv import GroupNorm, scaled
 from vdm_jax.nn.linear import Linear, zeros
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
-from vdm_jax.ranges import Between, Side
+from vdm_jax.ranges import Between, Side, show
 
 LOGVAR = -30.0, 20.0  # where a latent's log variance is cut off, so that it stays finite
 START = -6.0  # and about what it is at first: noise as large as the latents would have to be unlearned
@@ -47,21 +47,19 @@ class VideoVAEConfig(NetworkConfig):
     def __post_init__(self):
         super().__post_init__()
         if any(width % self.groups for width in self.channels):
-            raise UserError(f'config.model.groups={self.groups} must divide each of channels={self.channels}')
+            self.refuse('groups', f'it must divide each of channels={show(self.channels)}')
         if self.patch > self.space:
-            raise UserError(f'config.model.patch={self.patch}: want {self.space} or less, as space={self.space}')
+            self.refuse('patch', f'want {self.space} or less, as space={self.space}')
         needed = 1 + max(_halvings(self.space // self.patch), _halvings(self.time))
         if len(self.channels) != needed:
-            raise UserError(
-                f'config.model.channels={self.channels}: time={self.time}, space={self.space} and patch={self.patch} '
-                f'take {needed} levels'
-            )
+            self.refuse('channels', f'time={self.time}, space={self.space} and patch={self.patch} take {needed} levels')
         for narrow, wide, stride in zip(self.channels, self.channels[1:], self.strides, strict=False):
             small, large = sorted((narrow * math.prod(stride), wide))
             if large % small:
-                raise UserError(
-                    f'config.model.channels={self.channels}: the level of {wide} has places of {math.prod(stride)} '
-                    f'times {narrow} channels: one of {small} and {large} must divide the other'
+                self.refuse(
+                    'channels',
+                    f'the level of {wide} has places of {math.prod(stride)} times {narrow} channels: one of {small} '
+                    f'and {large} must divide the other',
                 )
 
     @property
