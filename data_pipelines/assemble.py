@@ -21,10 +21,11 @@ from data_pipelines import parts
 from data_pipelines.duplicates import stand_ins
 from data_pipelines.inputs import INPUTS, write_inputs
 from data_pipelines.listing import Item
-from data_pipelines.manifest import FORMAT, MANIFEST
 from data_pipelines.recipe import Recipe
 from data_pipelines.work import none_kept
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
+from vdm_jax.data.set_manifest import FORMAT, MANIFEST
+from vdm_jax.files import flush_directory, sealed
 
 
 def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about: dict, bar) -> None:
@@ -66,7 +67,7 @@ def assemble(out: str, folder: str, items: Sequence[Item], recipe: Recipe, about
         'shards': [_file(out, shard_name(k, len(shards))) for k in range(len(shards))],
         'tables': [_file(out, TABLE), _file(out, INPUTS)],
     }
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + '\n'
+    text = json.dumps(sealed(manifest), indent=1, ensure_ascii=False) + '\n'
     store(os.path.join(out, MANIFEST), text.encode(), os.path.join(folder, 'manifest.new'), about['began'])
 
 
@@ -161,6 +162,7 @@ def _put(new, path):
     with open(new, 'rb') as file:
         os.fsync(file.fileno())
     os.replace(new, path)
+    flush_directory(os.path.dirname(path))
 
 
 def _file(out, name):

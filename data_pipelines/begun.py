@@ -10,12 +10,12 @@ from typing import TextIO
 
 from data_pipelines import changes, parts
 from data_pipelines.assemble import store
-from data_pipelines.inputs import INPUTS
+from data_pipelines.inputs import read_inputs
 from data_pipelines.listing import Listing
-from data_pipelines.manifest import MANIFEST, read_manifest
 from data_pipelines.recipe import Limits, Recipe
 from vdm_jax import __version__
 from vdm_jax.config import differences
+from vdm_jax.data.set_manifest import MANIFEST, read_manifest
 from vdm_jax.errors import UserError
 
 WORK = 'work'  # the folder in DIR that is there while the build is not finished
@@ -116,12 +116,7 @@ def _compare(out, old, new, items, read):
 
 def _read_finished(out, manifest):
     """({name: digest} of all inputs, {name: (sha256, when)} of those that were read) of a finished set."""
-    from pyarrow import ArrowException, parquet
-
-    try:
-        table = parquet.read_table(os.path.join(out, INPUTS), columns=['input', 'listed', 'sha256'])
-    except (OSError, ArrowException) as error:
-        raise UserError(f'--out={out}: {INPUTS} cannot be read: {str(error).splitlines()[0]}') from None
+    table = read_inputs(out, ['input', 'listed', 'sha256'])
     rows = [row for row in table.to_pylist() if row['listed'] is not None]
     began = os.stat(manifest).st_mtime  # assemble.py gives it the time at which the build began
     read = {row['input']: (row['sha256'], began) for row in rows if row['sha256'] is not None}

@@ -12,9 +12,9 @@ from data_pipelines import begun, datasets, extras, parts, pool
 from data_pipelines.assemble import assemble
 from data_pipelines.listing import listed
 from data_pipelines.locate import FOLLOW
-from data_pipelines.manifest import read_manifest
 from data_pipelines.recipe import read_recipe
 from vdm_jax import places
+from vdm_jax.data.set_manifest import read_manifest
 from vdm_jax.errors import UserError
 
 

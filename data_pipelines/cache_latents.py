@@ -22,8 +22,9 @@ from vdm_jax import places
 from vdm_jax.build import read_experiment
 from vdm_jax.cli import prepare
 from vdm_jax.codecs.video_codec import statistics
-from vdm_jax.data import latent_set
-from vdm_jax.data.latent_set import LatentSet, PartWriter, bucket_directory, part_file, told_dtype
+from vdm_jax.data import latent_about
+from vdm_jax.data.latent_about import MOST_PARTS, part_file, told_dtype
+from vdm_jax.data.latent_set import LatentSet, PartWriter, bucket_directory
 from vdm_jax.data.order import VIEW_STREAM, philox
 from vdm_jax.data.scalars import given, told
 from vdm_jax.errors import UserError
@@ -97,7 +98,9 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
     for name, value in (('batch', batch), ('views', views), ('parts', parts)):
         if value is not None and value < 1:
             raise UserError(f'--{name}={value}: want 1 or more')
-    if getattr(run.source, 'moments_shape', None):
+    if parts is not None and parts > MOST_PARTS:
+        raise UserError(f'--parts={parts}: want {MOST_PARTS} at most')
+    if getattr(run.source, 'latents', ('',))[0]:
         raise UserError('config.data: its clips are latents already; train on them as they are')
     same(run.encoding)
     moments = jax.jit(run.experiment.codec.moments)
@@ -112,7 +115,7 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
             progress = Progress(sum(writer.total - writer.done for writer in writers))
             for writer in writers:
                 fill(writer, source, about, size, encode, pool, progress)
-            while latent_set.all_done(directory, about) < about['count'] * about['views']:  # however long others take
+            while latent_about.all_done(directory, about) < about['count'] * about['views']:  # however long others take
                 time.sleep(1)
     processes.gather('')
 
@@ -131,31 +134,33 @@ def same(made: dict) -> None:
     """Whether all processes are about to make the same latents."""
     said = [json.loads(each) for each in processes.gather(json.dumps(made))]
     for number, other in enumerate(said):
-        latent_set.agree(f'process {number}', other, said[0])
+        latent_about.agree(f'process {number}', other, said[0])
 
 
 def begun(run, source, shape, out: Path, views: int, dtype: str, parts: int | None) -> dict:
     """about.json of the directory, written now if nothing is there yet."""
     where, made, seed = f'--out={out}', run.encoding, run.experiment.seed if views > 1 else None
-    there = latent_set.read_about(out, where)
+    there = latent_about.read_about(out, where)
     if there:
-        latent_set.agree(where, there['made'], made)
+        latent_about.agree(where, there['made'], made)
         asked = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or there['parts']}
         for name, value in asked.items():
             found = there[name.lstrip('-').removeprefix('config.')]
             if found != value:
                 raise UserError(f'{where}: begun with {name}={found}, and asked for {value}; name another directory')
         return there
+    if clash := set(given(source)) & {*latent_about.OTHER_FIELDS}:
+        raise UserError(f'config.data: a score of its clips is called {clash.pop()}; give it another name')
     *grid, channels = shape
     size = len(source) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
     if size > (free := shutil.disk_usage(out).free):
         raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
-    about = {'version': latent_set.VERSION, 'made': made, 'count': len(source), 'views': views, 'dtype': dtype}
+    about = {'version': latent_about.VERSION, 'made': made, 'count': len(source), 'views': views, 'dtype': dtype}
     about |= {'shape': [*grid, 2 * channels], 'scalars': list(given(source)), 'seed': seed}
     about |= {'drawn': getattr(source, 'drawn', 0)}
     about |= {'parts': min(parts or max(jax.process_count(), -(-size // PART_BYTES)), len(source))}
-    latent_set.write_whole(out / latent_set.ABOUT, json.dumps(about, indent=1))
+    guarded(out, functools.partial(latent_about.write_about, out, about))
     return about
 
 

@@ -22,6 +22,7 @@ from vdm_jax.data import text_cache
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.record_source import Records
 from vdm_jax.errors import UserError
+from vdm_jax.files import flush_directory
 from vdm_jax.text.encoder import TextEncoder
 
 PART_BYTES = 2**28  # of float32, that a part's embeddings take at most while they are made
@@ -118,7 +119,8 @@ def cache(texts: list[str], encoder: TextEncoder, out: Path, dtype: str = 'float
                     f'of {about["encoder"]}; name another directory'
                 )
     else:
-        replace(out / text_cache.ABOUT, lambda file: file.write((json.dumps(about, indent=2) + '\n').encode()))
+        content = json.dumps(text_cache.about_of(about), indent=2) + '\n'
+        replace(out / text_cache.ABOUT, lambda file: file.write(content.encode()))
     number, count = share
     done = text_cache.TextCache(str(out), '--out')
     mine = [text for text in texts if text_cache.key_of(text)[0] % count == number and text not in done]
@@ -141,18 +143,21 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
         tokens = embeddings[mask].astype(dtype)
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
-    entries = np.zeros(len(texts), text_cache.ENTRY)
-    entries['sha256'] = [np.frombuffer(text_cache.key_of(text), np.uint8) for text in texts]
-    entries['places'] = mask.sum(1)
+    content = text_cache.part_of(texts, mask.sum(1), tokens)
     replace(out / text_cache.TOKENS.format(number), lambda file: np.save(file, tokens))
-    replace(out / text_cache.TEXTS.format(number), lambda file: np.save(file, entries))
+    replace(out / text_cache.TEXTS.format(number), lambda file: file.write(content))
 
 
 def replace(path: Path, write) -> None:
     """Makes a file whole or not at all."""
     new = path.with_name(f'{path.name}.{os.getpid()}.new')
-    with new.open('wb') as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        with new.open('wb') as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    flush_directory(path.parent)

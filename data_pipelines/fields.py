@@ -18,6 +18,8 @@ PATH = 'path', 'file', 'video', 'file_name', 'filename', 'file_path', 'filepath'
 CAPTION = 'caption', 'text'
 KNOWN = (*PATH, *CAPTION, 'captions', 'label', 'label_name', 'start', 'end', 'split', 'scores')
 LABELS = 2**31  # that there can be
+DEEP = 8  # lists of captions within each other
+MOST_SECONDS = 1e9  # thirty years
 MISSING = '', 'nan', 'null', 'none', 'n/a', 'na', '<na>', '#n/a'  # what lists write where they know nothing
 EXACT = 2**53  # whole numbers beyond this are no longer told apart as scores, so they are names of something
 # A number as programs write it: 0.31, -5, 1e-05. Not 007, 1e5 or 1_000, which are names that look like one.
@@ -50,7 +52,7 @@ def described(row: Mapping[str, Any], scores: Iterable[str] | None = None) -> di
     if label is not None:
         label = number(label, 'label')
         if label != int(label) or not 0 <= label < LABELS:
-            raise ProblemError('bad_label', f'label is {_short(row["label"])}; a label is a whole number from 0 on')
+            raise ProblemError('bad_label', f'label is {shown(row["label"])}; a label is a whole number from 0 on')
         label = int(label)
     start, end = (seconds(given(row.get(key)), key) for key in ('start', 'end'))
     if end is not None and end <= (start or 0):
@@ -68,12 +70,15 @@ def described(row: Mapping[str, Any], scores: Iterable[str] | None = None) -> di
     }
 
 
-def captions_of(value, key: str = 'captions') -> tuple[Caption, ...]:
-    """Captions of a text, a mapping {text, weight, start, end}, or a list of such. Empty texts are none, nor is what
-    stands for nothing (MISSING, in any case): nobody describes a video as None.
+def captions_of(value, key: str = 'captions', depth: int = 0) -> tuple[Caption, ...]:
+    """Captions of a text, a mapping {text, weight, start, end}, or a list of such, in as many as DEEP lists within each
+    other (depth: in how many it lies). Empty texts are none, nor is what stands for nothing (MISSING, in any case):
+    nobody describes a video as None.
 
     A text in `captions` that begins with [ or { is JSON, for CSV has no lists. Raises: ProblemError.
     """
+    if depth > DEEP:
+        raise ProblemError('bad_caption', f'{key} has more than {DEEP} lists within each other')
     if isinstance(value, str) and key == 'captions' and value.lstrip()[:1] in ('[', '{'):
         value = from_json(value, 'captions')
     if given(value) is None:
@@ -83,10 +88,8 @@ def captions_of(value, key: str = 'captions') -> tuple[Caption, ...]:
     if isinstance(value, Mapping):
         return _weighted(value, key)
     if isinstance(value, list | tuple):
-        return tuple(caption for item in value for caption in captions_of(item, 'text'))
-    raise ProblemError(
-        'bad_caption', f'{key} is {_short(value)}; want text, or {{text, weight, start, end}}, or a list'
-    )
+        return tuple(caption for item in value for caption in captions_of(item, 'text', depth + 1))
+    raise ProblemError('bad_caption', f'{key} is {shown(value)}; want text, or {{text, weight, start, end}}, or a list')
 
 
 def unique_captions(captions: Iterable[Caption]) -> tuple[Caption, ...]:
@@ -123,7 +126,7 @@ def scores_of(row, columns: Iterable[str] | None = None) -> dict[str, float]:
     if isinstance(nested, str):
         nested = from_json(nested, 'scores')
     if nested is not None and not isinstance(nested, Mapping):
-        raise ProblemError('bad_score', f'scores is {_short(nested)}; want {{name: number}}')
+        raise ProblemError('bad_score', f'scores is {shown(nested)}; want {{name: number}}')
     if columns is None:
         columns = [name for name, value in row.items() if may_be_score(name) and is_score(given(value))]
     values = [(name, name, row.get(name)) for name in columns]
@@ -180,7 +183,7 @@ def number(value, key, reason='') -> float:
     """Raises: ProblemError."""
     found = as_number(value)
     if found is None:
-        raise ProblemError(reason or f'bad_{key}', f'{key} is {_short(value)}, no number')
+        raise ProblemError(reason or f'bad_{key}', f'{key} is {shown(value)}, no number')
     return found
 
 
@@ -191,8 +194,11 @@ def seconds(value, key) -> float | None:
     parts = value.split(':') if isinstance(value, str) else [value]
     found = [as_number(part) for part in parts]
     if len(parts) > 3 or None in found or min(found) < 0:
-        raise ProblemError('bad_times', f'{key} is {_short(value)}; want seconds or H:MM:SS')
-    return float(sum(part * 60**power for power, part in enumerate(reversed(found))))
+        raise ProblemError('bad_times', f'{key} is {shown(value)}; want seconds or H:MM:SS')
+    total = float(sum(part * 60**power for power, part in enumerate(reversed(found))))
+    if total > MOST_SECONDS:
+        raise ProblemError('bad_times', f'{key} is {shown(value)}; want {MOST_SECONDS:g} seconds at most')
+    return total
 
 
 def text_of(value, key) -> str:
@@ -203,11 +209,11 @@ def text_of(value, key) -> str:
     if isinstance(value, bool | int | float):
         value = str(value)
     if not isinstance(value, str):
-        raise ProblemError(f'bad_{key}', f'{key} is {_short(value)}; want text')
+        raise ProblemError(f'bad_{key}', f'{key} is {shown(value)}; want text')
     try:
         value.encode()
     except UnicodeEncodeError:  # bytes that were no UTF-8, kept by surrogateescape; or half a character in JSON
-        raise ProblemError('encoding', f'{key} is no UTF-8: {_short(value)}; save it as UTF-8') from None
+        raise ProblemError('encoding', f'{key} is no UTF-8: {shown(value)}; save it as UTF-8') from None
     return value.strip()
 
 
@@ -219,6 +225,10 @@ def from_json(text: str, what: str):
         raise ProblemError('bad_json', f'{what} is no JSON: {str(error) or type(error).__name__}') from None
 
 
-def _short(value) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= 60 else f'{shown[:57]}...'
+def shown(value) -> str:
+    """A value in at most 60 characters of ASCII, on one line."""
+    try:
+        text = ascii(value)
+    except (RecursionError, ValueError):  # nested too deep; a whole number of thousands of digits
+        return f'a {type(value).__name__}'
+    return text if len(text) <= 60 else f'{text[:57]}...'

@@ -1,8 +1,13 @@
 """DIR/inputs.parquet: a row for every input of a build, and one for every clip of it that was dropped."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 
 from vdm_jax.data.record_set import SCORE
+from vdm_jax.data.set_manifest import sha256_of
+from vdm_jax.errors import UserError
+from vdm_jax.files import check_regular
 
 INPUTS = 'inputs.parquet'
 COLUMNS = {
@@ -28,6 +33,36 @@ def write_inputs(path, rows: Sequence[dict]) -> None:
     scores = sorted({name for row in rows for name in row.get('scores', ())})
     columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
     columns |= {SCORE + name: [row.get('scores', {}).get(name) for row in rows] for name in scores}
-    kinds = COLUMNS | {SCORE + name: 'float64' for name in scores}
-    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in kinds.items()])
-    parquet.write_table(pa.table(columns, schema=schema), path, compression='zstd')
+    parquet.write_table(pa.table(columns, schema=_schema(columns)), path, compression='zstd')
+
+
+def _schema(names):
+    import pyarrow as pa
+
+    return pa.schema([(name, getattr(pa, COLUMNS.get(name, 'float64'))()) for name in names])
+
+
+def read_inputs(directory: str, columns: Sequence[str] | None = None):
+    """The table of a finished set, a pyarrow.Table of COLUMNS; only some of them where they are named.
+
+    Raises:
+      UserError: it is not there, or damaged.
+    """
+    from pyarrow import parquet
+
+    path = os.path.join(directory, INPUTS)
+    check_regular(path)
+    try:
+        with open(path, 'rb') as file:
+            if hashlib.file_digest(file, 'sha256').hexdigest() != sha256_of(directory, INPUTS):
+                raise UserError('its sha256 is another one than when it was built')
+        table = parquet.read_table(path, columns=None if columns is None else [*columns], memory_map=False)
+        if missing := [name for name in columns or COLUMNS if name not in table.column_names]:
+            raise UserError(f'it has no column {missing[0]}')
+        known = [name for name in table.column_names if name in COLUMNS or name.startswith(SCORE)]
+        table = table.select(known).cast(_schema(known))
+        table.validate(full=True)
+    except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no table
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f'{path} cannot be read: {line}; build the set anew') from None
+    return table

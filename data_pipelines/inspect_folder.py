@@ -12,8 +12,10 @@ import os
 from data_pipelines import inspect_set
 from data_pipelines.fields import ProblemError
 from data_pipelines.locate import FOLLOW, located
-from data_pipelines.manifest import MANIFEST, printable
+from data_pipelines.verify import cancelled
 from vdm_jax.data.cut import clip_indices
+from vdm_jax.data.foreign import printable
+from vdm_jax.data.set_manifest import MANIFEST
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.files import describe_counts
 from vdm_jax.data.video_folder import look_for_videos
@@ -66,7 +68,7 @@ def run(arguments):
     def row(name):
         return describe(folder, name, frames, stride, arguments.fps, not arguments.fast)
 
-    with concurrent.futures.ThreadPoolExecutor(arguments.threads or os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(arguments.threads or os.cpu_count()) as pool, cancelled(pool):
         rows = list(pool.map(row, found.videos))
     totals = summary(rows)
     links_out = 0 if arguments.follow_links else sum(_leads_out(folder, name) for name in found.videos)

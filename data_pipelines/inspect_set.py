@@ -5,16 +5,15 @@ All of it is read from the tables; only the contact sheet opens clips.
 
 import collections
 import json
-import os
 
 import numpy as np
 
-from data_pipelines.inputs import INPUTS
-from data_pipelines.manifest import printable, read_manifest
+from data_pipelines.inputs import read_inputs
 from data_pipelines.sheet import Cell, write_sheet
+from vdm_jax.data.foreign import printable
 from vdm_jax.data.record_set import SCORE, RecordSet
+from vdm_jax.data.set_manifest import read_manifest
 from vdm_jax.data.video import decode
-from vdm_jax.errors import UserError
 
 BINS = 40  # of a histogram
 BARS = ' ▁▂▃▄▅▆▇█'
@@ -35,11 +34,11 @@ def run(folder: str, as_json: bool, sheet: str | None, clips: int) -> None:
 def describe(folder: str) -> dict:
     """All of it as JSON values. Raises: UserError where there is no finished set, or a table is damaged."""
     manifest, records = read_manifest(folder), RecordSet(folder)
-    inputs = _inputs(folder)
+    inputs = read_inputs(folder)
     column = records.column
     counts = collections.Counter
-    captions = [json.loads(text) for text in column('captions')]
-    words = [len(caption[0].split()) for clip in captions for caption in clip]
+    captions = [records.captions(i) for i in range(len(records))]
+    words = [len(caption.text.split()) for clip in captions for caption in clip]
     kept = {'seconds': column('frames') / column('fps')} | {name: column(SCORE + name) for name in records.scores}
     dropped = {
         name.removeprefix(SCORE): inputs[name].to_numpy(zero_copy_only=False).astype(float)
@@ -67,7 +66,7 @@ def describe(folder: str) -> dict:
             'clips_with': sum(map(bool, captions)),
             'clips_without': sum(not clip for clip in captions),
             'captions': len(words),
-            'timed': sum(caption[2] is not None or caption[3] is not None for clip in captions for caption in clip),
+            'timed': sum(_is_timed(caption) for clip in captions for caption in clip),
             'words': [min(words), float(np.median(words)), max(words)] if words else None,
         },
         'sizes': dict(counts(f'{w}x{h}' for w, h in zip(column('width'), column('height'), strict=True)).most_common()),
@@ -78,6 +77,10 @@ def describe(folder: str) -> dict:
             for name in [*kept, *(name for name in dropped if name not in kept)]
         },
     }
+
+
+def _is_timed(caption):
+    return caption.start is not None or caption.end is not None
 
 
 def histogram(kept, dropped) -> dict:
@@ -127,26 +130,22 @@ def cells(records: RecordSet, count: int) -> list[Cell]:
         about += '' if record.latents is None else f', latents {record.latents.shape}'
         frames = []
         if record.latents is None:
-            video = decode.probe(record.video)
-            height = min(video.height, 180)
-            width = max(round(video.width * height / video.height), 1)
-            frames = list(
-                decode.read(video, np.linspace(0, video.frames - 1, FRAMES).round().astype(int), height, width)
-            )
+            try:
+                frames = _shown(record)
+            except decode.BrokenVideoError as error:
+                about += f', {error}'
         caption = record.captions[0].text if record.captions else '(no caption)'
         more = f' (and {len(record.captions) - 1} more)' if len(record.captions) > 1 else ''
         found.append(Cell(frames, [record.key, about, caption + more]))
     return found
 
 
-def _inputs(folder):
-    from pyarrow import ArrowException, parquet
-
-    path = os.path.join(folder, INPUTS)
-    try:
-        return parquet.read_table(path, memory_map=False)
-    except (OSError, ArrowException) as error:
-        raise UserError(f'{path} cannot be read: {str(error).splitlines()[0]}; build the set anew') from None
+def _shown(record):
+    """A few of its frames. Raises: BrokenVideoError."""
+    video = decode.probe(record.video)
+    height = min(video.height, 180)
+    width = max(round(video.width * height / video.height), 1)
+    return list(decode.read(video, np.linspace(0, video.frames - 1, FRAMES).round().astype(int), height, width))
 
 
 def _totals(found):

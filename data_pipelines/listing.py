@@ -21,6 +21,7 @@ from data_pipelines.fields import (
     given,
     is_score,
     may_be_score,
+    shown,
     split_lines,
     unique_captions,
 )
@@ -262,7 +263,11 @@ def _list(source, root, follow_links, scores):
 
 def _readable(value, key):
     if not isinstance(value, str) or '\0' in value:
-        raise ProblemError('no_path', f'{key} is {ascii(value)}')
+        raise ProblemError('no_path', f'{key} is {shown(value)}')
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:  # half a character, as JSON may hold
+        raise ProblemError('encoding', f'{key} is no name that a file can have: {shown(value)}') from None
     return value
 
 
@@ -274,8 +279,11 @@ def _below(root, name):
 
 
 def printable(name):
-    """A file name as a text that UTF-8 can hold."""
-    return os.fsencode(name).decode('utf-8', 'backslashreplace')
+    """A file name, or any other text, as one that UTF-8 can hold."""
+    try:
+        return os.fsencode(name).decode('utf-8', 'backslashreplace')
+    except UnicodeEncodeError:
+        return name.encode('utf-8', 'backslashreplace').decode()
 
 
 def _named(items):

@@ -5,7 +5,9 @@ import csv
 from collections.abc import Iterator
 
 from data_pipelines.fields import KNOWN, PATH, ProblemError, from_json
+from vdm_jax.data.foreign import printable
 from vdm_jax.errors import UserError
+from vdm_jax.files import check_regular
 
 ENDINGS = '.csv', '.jsonl', '.parquet', '.tsv'
 TEXTS = '.csv', '.tsv'  # those that have texts alone
@@ -19,6 +21,7 @@ def rows_of(path: str) -> Iterator[tuple[str, dict | ProblemError]]:
 
     Raises: UserError for a file that cannot be read, is without a header or no parquet.
     """
+    check_regular(path, called=f'--source={path}')
     kinds = {'.csv': csv_rows, '.tsv': csv_rows, '.jsonl': _jsonl, '.parquet': _parquet}
     try:
         for where, row in kinds[next(ending for ending in ENDINGS if path.lower().endswith(ending))](path):
@@ -114,14 +117,41 @@ def _jsonl(path):
 
 
 def _parquet(path):
-    from pyarrow import ArrowException, parquet
+    from pyarrow import parquet
 
+    number = 0
+    for batch in _batches(path, parquet):
+        for row in _plain(batch):
+            number += 1
+            yield f'row {number}', row
+
+
+def _batches(path, parquet):
+    """Yields the record batches of a parquet file."""
     try:
         with parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches(4096):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f'row {number}', row
-    except ArrowException as error:
-        raise UserError(f'--source={path} cannot be read: {str(error).splitlines()[0]}') from None
+            file.schema_arrow.names  # noqa: B018, which may be no UTF-8
+            yield from file.iter_batches(4096)
+    except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no parquet
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f'--source={path} cannot be read: {line}') from None
+
+
+def _plain(batch):
+    """The rows of a record batch as mappings of plain values; of one that has none, what is wrong with it."""
+    try:
+        return batch.to_pylist()
+    except Exception:  # noqa: BLE001, of a text that is no UTF-8, a date of no calendar: find the row
+        return [_plain_row(batch.slice(number, 1)) for number in range(batch.num_rows)]
+
+
+def _plain_row(batch):
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[0].as_py()
+        except UnicodeDecodeError:
+            return ProblemError('encoding', f'{printable(name)} is no UTF-8; save it as UTF-8')
+        except Exception as error:  # noqa: BLE001, see _plain
+            return ProblemError('bad_row', f'{printable(name)} cannot be read: {type(error).__name__}')
+    return row

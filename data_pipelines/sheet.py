@@ -2,11 +2,11 @@
 
 import dataclasses
 import io
-import os
 
 import numpy as np
 
 from vdm_jax.errors import UserError
+from vdm_jax.files import write_whole
 
 FRAME = 160, 90  # width and height that a frame is fitted into
 GAP = 12
@@ -58,9 +58,7 @@ def write_sheet(path, cells: list[Cell], head: list[str] = (), columns: int = 2)
     buffer = io.BytesIO()
     sheet.save(buffer, 'PNG')
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(path, 'wb') as file:
-            file.write(buffer.getvalue())
+        write_whole(path, buffer.getvalue())
     except OSError as error:
         raise UserError(f'{path}: {error.strerror}; name another file') from None
 

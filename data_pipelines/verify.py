@@ -1,7 +1,8 @@
-"""Whether a set of records is as it was built: hashes of its files and records, and every clip decoded.
+"""Whether a set of records, latents, texts or weights are as they were made: all hashes, and every clip decoded.
 
 `--fast` leaves the decoding out. What is damaged is named: the file, or the record by its key, shard and place. Exit
-code 1 where anything is.
+code 1 where anything is. Of latents and texts that were made beforehand every byte is read, and of exported weights
+(verify_caches.py).
 """
 
 import collections
@@ -15,11 +16,14 @@ import sys
 
 import numpy as np
 
-from data_pipelines.manifest import printable, read_manifest
+from data_pipelines import verify_caches
+from vdm_jax.data.foreign import printable
 from vdm_jax.data.record_set import TABLE, RecordSet, shard_name
 from vdm_jax.data.records import BadRecordError, from_bytes
+from vdm_jax.data.set_manifest import read_manifest
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
+from vdm_jax.files import check_regular
 
 AT_ONCE = 64  # records read from a shard in one call, by one thread
 SAME = (
@@ -54,7 +58,9 @@ class Problem:
 
 
 def add_arguments(parser):
-    parser.add_argument('folder', metavar='DIR', help='a set of records')
+    parser.add_argument(
+        'folder', metavar='PATH', help='a set of records, latents or texts made beforehand, exported weights'
+    )
     parser.add_argument('--fast', action='store_true', help='hashes alone, nothing decoded')
     parser.add_argument('--threads', type=int, default=os.cpu_count(), help='at once (default: all cores)')
     parser.add_argument('--json', action='store_true', help='JSON instead of text')
@@ -64,9 +70,11 @@ def run(arguments) -> int:
     """Prints what is damaged; returns 1 where anything is. Raises UserError where there is no finished set."""
     if arguments.threads <= 0:
         raise UserError(f'--threads is {arguments.threads}; it must be more than 0')
+    if verifier := verify_caches.verifier_of(arguments.folder):
+        return _cache(arguments, verifier(arguments.folder))
     folder, manifest = arguments.folder, read_manifest(arguments.folder)
     files = manifest['tables'] + manifest['shards']
-    with concurrent.futures.ThreadPoolExecutor(arguments.threads) as pool:
+    with concurrent.futures.ThreadPoolExecutor(arguments.threads) as pool, cancelled(pool):
         problems = _strays(folder, files) + [
             found for found in pool.map(lambda file: _file(folder, file), files) if found
         ]
@@ -86,25 +94,51 @@ def run(arguments) -> int:
             if sys.stderr.isatty():
                 print(f'\r{done} of {total} records', end='' if done < total else '\n', file=sys.stderr)
     size = sum(file['bytes'] for file in files)
+    found = {'folder': folder, 'files': len(files), 'records': total, 'bytes': size, 'decoded': decoding}
+    verdict = f'{len(problems)} problems' if problems else 'all decode' if decoding else 'all hashes are right'
+    last = f'{folder}: {total} records in {count} shards, {size / 1e6:.1f} MB: {verdict}'
+    return _report(arguments, found, problems, last)
+
+
+def _cache(arguments, findings) -> int:
+    """The same of what is no set of records."""
+    problems = [Problem(file, reason) for file, reason in findings['problems']]
+    found = {'path': arguments.folder} | {name: findings[name] for name in ('what', 'bytes', 'verified')}
+    return _report(arguments, found, problems, verify_caches.summary(arguments.folder, findings))
+
+
+def _report(arguments, found, problems, last) -> int:
+    """Prints what was found; returns the exit code."""
     if arguments.json:
-        found = {'folder': folder, 'files': len(files), 'records': total, 'bytes': size, 'decoded': decoding}
         print(json.dumps(found | {'problems': [dataclasses.asdict(problem) for problem in problems]}))
     else:
         for problem in problems[:SHOWN]:
             print(printable(str(problem)))
         if len(problems) > SHOWN:
             print(f'and {len(problems) - SHOWN} more, which --json lists')
-        verdict = f'{len(problems)} problems' if problems else 'all decode' if decoding else 'all hashes are right'
-        print(f'{folder}: {total} records in {count} shards, {size / 1e6:.1f} MB: {verdict}')
+        print(last)
     return 1 if problems else 0
+
+
+@contextlib.contextmanager
+def cancelled(pool):
+    """What was not begun in a pool is not begun any more where this is left by an error, such as Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _file(folder, about) -> Problem | None:
     path = os.path.join(folder, about['name'])
     try:
+        check_regular(path, called='it')
         with open(path, 'rb') as file:
             found = hashlib.file_digest(file, 'sha256').hexdigest()
             size = file.tell()
+    except UserError as error:
+        return Problem(about['name'], str(error).removeprefix('it: '))
     except OSError as error:
         return Problem(about['name'], error.strerror)
     if size != about['bytes']:

@@ -19,7 +19,7 @@ from data_pipelines.cache_latents import cache as make
 from tests import one_device
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
-from vdm_jax.data.latent_set import agree
+from vdm_jax.data.latent_about import agree
 from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.video import decode

@@ -60,7 +60,7 @@ class Run:
                 f'config.latents={latents}: wants a codec with weights, and clips without images beside them'
             )
         found = Latents(latents, self.source)
-        found.check(self.encoding, self.model.scalars)
+        found.check(self.encoding, self.model.scalars, self.latent_shapes)
         return found
 
     @property

@@ -7,10 +7,11 @@ import av
 import numpy as np
 
 from data_pipelines.inputs import INPUTS, write_inputs
-from data_pipelines.manifest import FORMAT, MANIFEST
 from tests.data.test_decode import coded, encode
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.data.records import Caption, Record
+from vdm_jax.data.set_manifest import FORMAT, MANIFEST
+from vdm_jax.files import sealed
 
 assert av  # tests.data.test_decode wants it too
 
@@ -61,7 +62,7 @@ def write_set(folder, made=None, shards=2):
         'shards': [_file(folder / shard_name(k, shards)) for k in range(shards)],
         'tables': [_file(folder / TABLE), _file(folder / INPUTS)],
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / MANIFEST).write_text(json.dumps(sealed(manifest)))
     return folder
 
 

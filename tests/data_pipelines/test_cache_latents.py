@@ -14,9 +14,10 @@ import pytest
 
 from data_pipelines import cache_latents
 from vdm_jax.build import experiment_from
-from vdm_jax.data import latent_set
+from vdm_jax.data import latent_about, latent_set
 from vdm_jax.data.bucketed import Bucketed
-from vdm_jax.data.latent_set import LatentSet, part_file
+from vdm_jax.data.latent_about import part_file
+from vdm_jax.data.latent_set import LatentSet
 from vdm_jax.data.latents import Latents
 from vdm_jax.data.order import VIEW_STREAM, Order, clip_generator, philox
 from vdm_jax.data.pipeline import batches
@@ -219,18 +220,19 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
     for victim in itertools.count():
         where, events = tmp_path / str(victim), itertools.count()
         with monkeypatch.context() as patch:
-            for owner, name in ((latent_set.PartWriter, 'write'), (latent_set, 'write_whole')):
+            files_of = (latent_set, 'write_whole'), (latent_about, 'write_whole')
+            for owner, name in ((latent_set.PartWriter, 'write'), *files_of):
                 patch.setattr(owner, name, dying(getattr(owner, name), events, victim))
             try:
                 make(where)
                 break
             except KilledError:
                 pass
-        if (where / 'about.json').exists() and latent_set.all_done(where, {'parts': 2}) < 6:
+        if (where / 'about.json').exists() and latent_about.all_done(where, {'parts': 2}) < 6:
             with pytest.raises(UserError, match=r'cache: \d of 3 clips; let it go on'):
                 LatentSet(str(where), 'cache').views  # noqa: B018
         for rest in where.glob('moments-*'):
-            done, data = latent_set.read_done(where, int(rest.name[8:13]), 2), rest.read_bytes()
+            done, data = latent_about.read_done(where, int(rest.name[8:13]), 2), rest.read_bytes()
             rest.write_bytes(data[: 128 + done * size] + b'\xff' * (len(data) - 128 - done * size))
         make(where)
         assert files(where) == whole, victim
@@ -334,6 +336,6 @@ next(stream)
 def test_latents_of_before_are_those_of_stored_pixels():
     """What they were made with says nothing of pixels."""
     before = {'clips': '3 ab', 'config.data.frames': 8, 'weights': 'cd'}
-    latent_set.agree('DIR', before, before | {'config.data.pixel_aspect': 'stored'})
+    latent_about.agree('DIR', before, before | {'config.data.pixel_aspect': 'stored'})
     with pytest.raises(UserError, match='made with config.data.pixel_aspect stored, and this run has square'):
-        latent_set.agree('DIR', before, before | {'config.data.pixel_aspect': 'square'})
+        latent_about.agree('DIR', before, before | {'config.data.pixel_aspect': 'square'})

@@ -7,6 +7,7 @@ import pytest
 from data_pipelines.__main__ import main
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.records import Record
+from vdm_jax.files import sealed
 
 pytest.importorskip('av')
 
@@ -66,7 +67,7 @@ def test_a_shard_that_is_gone_cut_or_in_excess_is_named(folder, capsys):
     code, found = verified(folder, capsys)
     reasons = {problem['file']: problem['reason'] for problem in found['problems'] if problem['key'] is None}
     assert code == 1 and reasons == {
-        first.name: 'No such file or directory',
+        first.name: 'no such file',
         second.name: '130072 bytes, and 131072 when it was built',
         'records-00000-of-00009.array_record': 'the manifest does not know it',
     }
@@ -109,7 +110,8 @@ def test_a_table_that_says_otherwise_than_its_records_is_found(folder, capsys):
     write_table(folder / 'records.parquet', [*rows, rows[0]])
     manifest = json.loads((folder / 'manifest.json').read_text())
     manifest['tables'][0] = _file(folder / 'records.parquet')
-    (folder / 'manifest.json').write_text(json.dumps(manifest))
+    del manifest['sha256']
+    (folder / 'manifest.json').write_text(json.dumps(sealed(manifest)))
     code, found = verified(folder, capsys, '--fast')
     assert code == 1
     assert [problem['reason'] for problem in found['problems']][:3] == [
@@ -124,7 +126,7 @@ def test_a_table_that_says_otherwise_than_its_records_is_found(folder, capsys):
     ('change', 'message'),
     [
         (lambda path: path.unlink(), 'no manifest.json there'),
-        (lambda path: path.write_bytes(b'{"format": 1'), 'cannot be read'),
+        (lambda path: path.write_bytes(b'{"format": 1'), 'manifest.json is not JSON'),
         (lambda path: path.write_bytes(b'{"format": 2}'), 'no manifest of format 1'),
     ],
     ids=['missing', 'cut', 'other'],

@@ -191,22 +191,22 @@ def write_latents(directory):
     """The same moments as a cache in both precisions, a file a clip, and one ArrayRecord file."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    from vdm_jax.data import latent_set
+    from vdm_jax.data import latent_about, latent_set
 
     rng = np.random.default_rng(0)
-    about = {'version': latent_set.VERSION, 'made': {}, 'count': COUNT, 'views': 1, 'parts': 1, 'shape': SHAPE}
+    about = {'version': latent_about.VERSION, 'made': {}, 'count': COUNT, 'views': 1, 'parts': 1, 'shape': SHAPE}
     about |= {'scalars': [], 'drawn': 0, 'seed': None}
     writers = {}
     for dtype in ('float32', 'float16'):
         (directory / dtype).mkdir()
-        (directory / dtype / latent_set.ABOUT).write_text(json.dumps(about | {'dtype': dtype}))
+        latent_about.write_about(directory / dtype, about | {'dtype': dtype})
         writers[dtype] = latent_set.PartWriter(directory / dtype, about | {'dtype': dtype}, 0)
     (directory / 'clips').mkdir()
     records = ArrayRecordWriter(str(directory / 'clips.array_record'), 'group_size:1,uncompressed')
     for i in range(COUNT):
         moments = rng.standard_normal((1, *SHAPE), np.float32)
         for dtype, writer in writers.items():
-            writer.write(moments=moments.astype(dtype), told=np.zeros(1, latent_set.told_dtype(about)))
+            writer.write(moments=moments.astype(dtype), told=np.zeros(1, latent_about.told_dtype(about)))
         np.save(directory / 'clips' / f'{i}.npy', moments[0])
         records.write(moments.tobytes())
     records.close()

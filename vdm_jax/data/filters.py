@@ -39,7 +39,8 @@ FACTS = (  # what is known of every clip
     'pixel_aspect',  # of that file's pixels, width over height
 )
 MISSING = '|missing'
-_CONDITION = re.compile(r'\s*([\w./ -]*?[\w.]+)\s*(>=|<=|==|!=|>|<)\s*(.*?)\s*')
+MOST = 10_000  # characters of a condition: a path has 4,096 at most
+_NAME = re.compile(r'[\w./ -]*[\w.]')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +123,28 @@ def parse(texts: Iterable[str], where: str = 'config.data.filters') -> Filters:
     """
     conditions = []
     for text in texts:
+        if len(text) > MOST:
+            raise UserError(f'{where}: {text[:40]!r}... has {len(text):,} characters; a condition has {MOST:,} at most')
         body = text.strip()
         bare = body.removesuffix(MISSING)
-        found = _CONDITION.fullmatch(bare)
-        if not found or not found[3]:
+        found = _parts(bare)
+        if found is None:
             signs = ' '.join(OPERATORS)
             hint = 'write == for equal' if re.search(r'[^<>=!]=[^=]', text) else f'want NAME{"|".join(OPERATORS)}VALUE'
-            raise UserError(f'{where}: {text!r} is no condition; {hint}, such as motion>=0.02 (operators: {signs})')
-        conditions.append(Condition(body, found[1], found[2], found[3], bare != body))
+            shown = repr(text if len(text) <= 100 else f'{text[:97]}...')
+            raise UserError(f'{where}: {shown} is no condition; {hint}, such as motion>=0.02 (operators: {signs})')
+        conditions.append(Condition(body, *found, bare != body))
     return Filters(tuple(conditions), where)
+
+
+def _parts(text: str) -> tuple[str, str, str] | None:
+    """(name, operator, value) of a condition, None of what is none; takes time in proportion to its length."""
+    at = next((i for i, letter in enumerate(text) if letter in '<>=!'), len(text))
+    sign = next((sign for sign in OPERATORS if text.startswith(sign, at)), '')
+    name, value = text[:at].strip(), text[at + len(sign) :].strip()
+    if not sign or not _NAME.fullmatch(name) or not value or '\n' in value:
+        return None
+    return name, sign, value
 
 
 class Columns(Mapping):

@@ -39,6 +39,7 @@ def read_images(path: str, side: int = 28) -> np.ndarray:
             if (rows, columns) != (side, side) or not 1 <= count <= MOST:
                 raise UserError(f'{path} holds {count} images of {rows}x{columns}: want 1 or more of {side}x{side}')
             pixels = file.read(count * side * side)
+            file.read(1)  # of a gzipped one the end, with which its checksum comes
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f'{path} cannot be read: {error}; fetch it again') from None
     if len(pixels) < count * side * side:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vdm_jax.data.latent_set import LatentSet, agree, bucket_directory
+from vdm_jax.data.latent_about import agree
+from vdm_jax.data.latent_set import LatentSet, bucket_directory
 from vdm_jax.data.order import clip_generator
 from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
@@ -62,15 +63,30 @@ class Latents:
             batch |= {name: np.stack([each[name] for each in more]) for name in more[0]}
         return batch | {name: np.ascontiguousarray(told[name]) for name in scalars}
 
-    def check(self, made: dict, scalars: Sequence[str] = ()) -> None:
+    def notes(self) -> list[str]:
+        """What the source has to say when a run starts, and whether damage to the latents would go unnoticed."""
+        lines = list(getattr(self.source, 'notes', list)())
+        for there in self._there():
+            if not there.verified:
+                lines.append(
+                    f'{there.where}: unverified, as an earlier version made them without sha256; to have damage '
+                    'noticed, make them anew with python -m data_pipelines cache-latents, in another directory'
+                )
+        return lines
+
+    def check(self, made: dict, scalars: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = ()) -> None:
         """Whether these were made with all that `made` says (Run.encoding), and tell these scalars of their clips.
 
+        shapes: (T', H', W', C) of latents, where they are known, those of each bucket.
+
         Raises:
-          UserError: they were not, or do not.
+          UserError: they were not, do not, or are of other shapes.
         """
-        for bucket in np.unique(self._within(np.arange(len(self)))[0]):
-            there = self._set(int(bucket))
+        wanted = {(*grid, 2 * channels) for *grid, channels in shapes}
+        for there in self._there():
             agree(there.where, there.about['made'], made)
+            if wanted and tuple(there.about['shape']) not in wanted:
+                raise UserError(f'{there.where}: holds moments {tuple(there.about["shape"])}, want {sorted(wanted)[0]}')
             for name in scalars:
                 if name not in there.about['scalars']:
                     raise UserError(
@@ -79,6 +95,10 @@ class Latents:
                     )
             if getattr(self.source, 'told_of', None) and there.about['drawn'] != self.source.drawn:
                 raise UserError(f'{there.where}: they do not say what captions hang on; make them anew')
+
+    def _there(self) -> list[LatentSet]:
+        """Those of each bucket that has clips."""
+        return [self._set(int(bucket)) for bucket in np.unique(self._within(np.arange(len(self)))[0])]
 
     def _within(self, ids):
         """(the bucket of each clip, its number there)."""

@@ -2,9 +2,10 @@
 
     DIR/records-00000-of-00004.array_record ...   the records, in the order of the table
     DIR/records.parquet                           a row a record
-    DIR/manifest.json, inputs.parquet             of whoever built it (data_pipelines)
+    DIR/manifest.json, inputs.parquet             of whoever built it (data_pipelines); with the sha256 of each file
 
-The order function, filters and buckets work on the table alone, so no clip is read to decide which one comes when.
+The order function, filters and buckets work on the table alone, so no clip is read to decide which one comes when. The
+table is held against the manifest's sha256 when it is opened, a record against the table's when it is read.
 """
 
 import dataclasses
@@ -17,11 +18,16 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from vdm_jax.data.records import USUAL, BadRecordError, Caption, Record, from_bytes, to_bytes
+from vdm_jax.data import set_manifest
+from vdm_jax.data.foreign import printable
+from vdm_jax.data.records import MOST, USUAL, BadRecordError, Caption, Record, captions_from, from_bytes, to_bytes
 from vdm_jax.errors import UserError
+from vdm_jax.files import check_regular, parse_json
 
 TABLE = 'records.parquet'
 SCORE = 'score/'  # before the name of a score, as a column of the table
+MOST_SHARDS = 2**20
+NULLABLE = 'latents', 'label'  # columns of which a record may have none
 OPTIONS = 'group_size:1,uncompressed'  # every record by itself, and none compressed twice
 
 
@@ -81,16 +87,72 @@ def write_table(path, rows: Sequence[dict]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
+    scores = sorted({name for row in rows for name in row if name.startswith(SCORE)})
+    parquet.write_table(pa.Table.from_pylist(list(rows), schema=_schema(scores)), path, compression='zstd')
+
+
+def _schema(scores):
+    """Of a table with these columns of scores beside COLUMNS."""
+    import pyarrow as pa
+
     kinds = {
         name: pa.list_(pa.int32()) if kind == 'shape' else getattr(pa, _ARROW.get(kind, kind))()
         for name, kind in COLUMNS.items()
     }
-    scores = sorted({name for row in rows for name in row if name.startswith(SCORE)})
-    schema = pa.schema([*kinds.items(), *((name, pa.float64()) for name in scores)])
-    parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression='zstd')
+    return pa.schema([*kinds.items(), *((name, pa.float64()) for name in scores)])
 
 
 _ARROW = {'double': 'float64'}
+
+
+def read_table(path):
+    """The table of a set as it lies there, with the columns COLUMNS and 'score/NAME' of each score.
+
+    Raises:
+      BadRecordError: it is none, or holds what no record is like; without its name.
+    """
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    try:
+        table = parquet.read_table(path, memory_map=False)
+        if missing := [name for name in COLUMNS if name not in (*table.column_names, *USUAL)]:
+            raise BadRecordError(f'it has no column {missing[0]}')
+        for name, usual in USUAL.items():  # of sets that an earlier version built
+            if name not in table.column_names:
+                table = table.append_column(name, pa.array([usual] * table.num_rows))
+        scores = [name for name in table.column_names if name.startswith(SCORE)]
+        table = table.select([*COLUMNS, *scores]).cast(_schema(scores))
+        table.validate(full=True)
+        for name, (least, most) in RANGES.items():
+            found = compute.min_max(table.column(name)).as_py()
+            if found['min'] is not None and not least <= found['min'] <= found['max'] <= most:
+                raise BadRecordError(f'{name} is {found["min"]} to {found["max"]}')
+        for name in set(COLUMNS) - {*NULLABLE}:
+            if table.column(name).null_count:
+                raise BadRecordError(f'{name} of a record is null')
+        lengths = compute.list_value_length(table.column('latents'))
+        sides = compute.list_flatten(table.column('latents'))
+        least = compute.min(sides).as_py()
+        if compute.any(compute.not_equal(lengths, 4)).as_py() or sides.null_count or least is not None and least < 1:
+            raise BadRecordError('latents of a record are of no shape')
+    except BadRecordError:
+        raise
+    except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no table
+        raise BadRecordError(_line(error)) from None
+    return table
+
+
+RANGES = {  # of the numbers of a table that size or name something
+    'shard': (0, MOST_SHARDS),
+    'place': (0, 2**48),
+    'frames': (1, MOST),
+    'height': (1, MOST),
+    'width': (1, MOST),
+    'label': (-MOST, MOST - 1),
+    'fps': (1e-9, 1e9),
+    'pixel_aspect': (1e-9, 1e9),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,23 +171,30 @@ class RecordSet:
     @functools.cached_property
     def table(self):
         """The table, a pyarrow.Table with the columns COLUMNS and 'score/NAME' of each score."""
-        import pyarrow as pa
-        from pyarrow import ArrowException, parquet
-
-        try:
-            table = parquet.read_table(os.path.join(self.path, TABLE), memory_map=False)
-        except FileNotFoundError:
+        path = os.path.join(self.path, TABLE)
+        if not os.path.exists(path):
             raise UserError(
                 f'{self._where}: no {TABLE} there; make a set of records with python -m data_pipelines build'
-            ) from None
-        except (OSError, ArrowException) as error:
-            raise UserError(f'{self._where}: {TABLE} cannot be read: {_line(error)}; build the set anew') from None
-        if missing := [name for name in COLUMNS if name not in (*table.column_names, *USUAL)]:
-            raise UserError(f'{self._where}: {TABLE} has no column {missing[0]}; build the set anew')
-        for name, usual in USUAL.items():  # of sets that an earlier version built
-            if name not in table.column_names:
-                table = table.append_column(name, pa.array([usual] * table.num_rows))
-        return table
+            )
+        called = f'{self._where}: {TABLE}'
+        check_regular(path, called=called)
+        wanted = set_manifest.sha256_of(self.path, TABLE)
+        try:
+            with open(path, 'rb') as file:
+                if wanted is not None and hashlib.file_digest(file, 'sha256').hexdigest() != wanted:
+                    raise BadRecordError('its sha256 is another one than when it was built')
+            return read_table(path)
+        except (BadRecordError, OSError) as error:
+            raise UserError(f'{called} cannot be read: {_line(error)}; build the set anew') from None
+
+    def notes(self) -> list[str]:
+        """A line where damage to the table would go unnoticed."""
+        if os.path.exists(os.path.join(self.path, set_manifest.MANIFEST)):
+            return []
+        return [
+            f'{self._where}: {TABLE} is unverified, as no {set_manifest.MANIFEST} is there to say its sha256; to have '
+            'damage noticed, build the set anew with python -m data_pipelines build'
+        ]
 
     def column(self, name: str) -> np.ndarray:
         """One column as numpy: (N,), a missing number nan."""
@@ -138,23 +207,43 @@ class RecordSet:
 
     def captions(self, i: int) -> tuple[Caption, ...]:
         """The captions of record i, from the table."""
-        return tuple(Caption(*each) for each in json.loads(self.table.column('captions')[i].as_py()))
+        text = self.table.column('captions')[i].as_py()
+        try:
+            return captions_from(parse_json(text, 'captions'))
+        except (BadRecordError, UserError) as error:
+            raise UserError(f'{self._where}: {TABLE}, record {i}: {error}; build the set anew') from None
 
     def __getitem__(self, i: int) -> Record:
         """Record i, read and checked.
 
         Raises:
-          UserError: the shard is missing or damaged there; the record is named.
+          UserError: the shard is missing or damaged there, or has another record; the record is named.
         """
         number, place = int(self._shards[i]), int(self._places[i])
         try:
-            return from_bytes(self._reader(number).read([place])[0])
-        except (BadRecordError, RuntimeError, ValueError, IndexError) as error:
-            key, name = self.table.column('key')[i].as_py(), shard_name(number, self._count)
+            data = self._reader(number).read([place])[0]
+            if hashlib.sha256(data).hexdigest() != self._cell('sha256', i):
+                raise BadRecordError(f'its sha256 is another one than in {TABLE}')
+            record = from_bytes(data)
+            self._compare(record, i)
+            return record
+        except (BadRecordError, RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
+            key, name = printable(self._cell('key', i)), shard_name(number, self._count)
             raise UserError(
                 f'{self._where}: record {i} ({key}), number {place} of {name}, is damaged: {_line(error)}; '
                 f'python -m data_pipelines verify {self.path} looks at all of them'
             ) from None
+
+    def _compare(self, record, i):
+        """Raises: BadRecordError where record i has another size than the table says, by which batches are made."""
+        shape = None if record.latents is None else list(record.latents.shape)
+        sizes = {name: getattr(record, name) for name in ('frames', 'height', 'width')} | {'latents': shape}
+        for name, size in sizes.items():
+            if size != self._cell(name, i):
+                raise BadRecordError(f'{name} is {size}, and {self._cell(name, i)} in {TABLE}')
+
+    def _cell(self, name, i):
+        return self.table.column(name)[i].as_py()
 
     @functools.cached_property
     def _shards(self):
@@ -180,6 +269,7 @@ class RecordSet:
         with lock:
             if number not in readers:
                 path = os.path.join(self.path, shard_name(number, self._count))
+                check_regular(path, called='it')
                 readers[number] = ArrayRecordReader(path, 'readahead_buffer_size:0', file_reader_buffer_size=2**15)
             return readers[number]
 

@@ -10,6 +10,7 @@ import numpy as np
 from vdm_jax.data import filters, record_index
 from vdm_jax.data.captions import caption_of
 from vdm_jax.data.cut import cut
+from vdm_jax.data.foreign import printable
 from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.records import Record
@@ -154,6 +155,10 @@ class Records(Ranged, where='config.data'):
             'broken_records', 'replaced_clips', 'short_clips', *(['clips_without_text'] if self.text else [])
         )
 
+    def notes(self) -> list[str]:
+        """Lines on files in which damage would go unnoticed."""
+        return self.records.notes() + (self.text_cache.notes() if self.text_cache else [])
+
     def names(self) -> dict[str, list[str]]:
         """Which records are broken, each with the reason."""
         return {'broken': self._tally.broken_lines()}
@@ -170,7 +175,7 @@ class Records(Ranged, where='config.data'):
             try:
                 picture, window, padded = self._picture(number, record, i % self.clips, chance, shape)
             except decode.BrokenVideoError as error:
-                self._broken(number, f'record {number} ({record.key}): {error}')
+                self._broken(number, f'record {number} ({printable(record.key)}): {error}')
                 continue
             self._tally.add(replaced_clips=attempt > 0, short_clips=padded)
             drawn = np.array([number, *window])

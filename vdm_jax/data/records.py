@@ -11,8 +11,12 @@ from collections.abc import Mapping
 import msgpack
 import numpy as np
 
+from vdm_jax.data.foreign import is_number, is_whole
+
 VERSION = 1
 ARRAYS = 'float16', 'float32'  # of latents
+MOST = 2**31  # frames, pixels of a side and labels are fewer: the table holds int32
+MOST_SECONDS = 1e9
 
 
 class BadRecordError(Exception):
@@ -70,18 +74,23 @@ class Record:
                 raise BadRecordError(f'{name} is {type(value).__name__}')
         if not self.key:
             raise BadRecordError('it has no key')
-        if min(self.frames, self.height, self.width) < 1:
+        sizes = self.frames, self.height, self.width
+        if not 1 <= min(sizes) <= max(sizes) < MOST:
             raise BadRecordError(f'{self.frames} frames of {self.height}x{self.width}')
-        if not (math.isfinite(self.fps) and self.fps > 0):
+        if not is_number(self.fps) or self.fps <= 0 or self.frames / self.fps > MOST_SECONDS:
             raise BadRecordError(f'{self.fps} frames a second')
-        if not (math.isfinite(self.pixel_aspect) and self.pixel_aspect > 0):
+        if not is_number(self.pixel_aspect) or self.pixel_aspect <= 0:
             raise BadRecordError(f'pixels of {self.pixel_aspect} to 1')
+        if not is_number(self.start) or not is_number(self.end):
+            raise BadRecordError(f'it is from {self.start} s to {self.end} s of its file')
+        if self.label is not None and not -MOST <= self.label < MOST:
+            raise BadRecordError(f'label is {self.label}')
         if bool(self.video) == (self.latents is not None):
             raise BadRecordError('it wants either a video or latents')
         if self.latents is not None and (self.latents.ndim != 4 or self.latents.dtype.name not in ARRAYS):
             raise BadRecordError(f'latents are {self.latents.dtype} {self.latents.shape}')
         for name, value in self.scores.items():
-            if not isinstance(name, str) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if not isinstance(name, str) or not is_number(value):
                 raise BadRecordError(f'score {name!r} is {value!r}')
 
 
@@ -139,13 +148,51 @@ def from_bytes(data: bytes) -> Record:
     if set(fields) != set(KINDS):
         raise BadRecordError(f'its fields are not those of a record: {", ".join(sorted(set(fields) ^ set(KINDS)))}')
     try:
-        fields['captions'] = tuple(Caption(*caption) for caption in fields['captions'])
+        fields['captions'] = captions_from(fields['captions'])
         if fields['latents'] is not None:
-            kind, shape, values = fields['latents']
-            if kind not in ARRAYS:
-                raise BadRecordError(f'latents are {kind}')
-            dtype = np.dtype(kind).newbyteorder('<')
-            fields['latents'] = np.frombuffer(values, dtype).reshape(shape).astype(kind, copy=False)
+            fields['latents'] = _latents_from(*fields['latents'])
         return Record(**fields)
     except (TypeError, ValueError) as error:
         raise BadRecordError(f'its fields are not those of a record: {error}') from None
+
+
+def captions_from(values) -> tuple[Caption, ...]:
+    """Captions of a list of [text, weight, start, end], as records and tables hold them.
+
+    Raises:
+      BadRecordError: they are something else.
+    """
+    if not isinstance(values, list | tuple):
+        raise BadRecordError('captions are no list')
+    found = []
+    for value in values:
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4 or not _is_text(value[0]):
+            raise BadRecordError('a caption is no [text, weight, start, end]')
+        caption = Caption(*value)
+        times = [each for each in (caption.start, caption.end) if each is not None]
+        if not all(map(is_number, [caption.weight, *times])):
+            raise BadRecordError('weight or times of a caption are no numbers')
+        found.append(caption)
+    return tuple(found)
+
+
+def _is_text(value):
+    """Whether a value is a text that UTF-8 can hold, which JSON's may not be."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _latents_from(kind, shape, values):
+    if kind not in ARRAYS:
+        raise BadRecordError(f'latents are {kind!r}'[:60])
+    if not isinstance(shape, list) or len(shape) != 4 or not all(is_whole(side, 1) for side in shape):
+        raise BadRecordError('latents are of no shape')
+    dtype = np.dtype(kind).newbyteorder('<')
+    if not isinstance(values, bytes) or len(values) != math.prod(shape) * dtype.itemsize:
+        raise BadRecordError(f'latents {shape} are not {len(values)} bytes')
+    return np.frombuffer(values, dtype).reshape(shape).astype(kind, copy=False)

@@ -13,9 +13,11 @@ from vdm_jax.data.cut import cut
 from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
+from vdm_jax.files import SMALL, check_regular, read_json
 from vdm_jax.frame_size import FrameSize, height_width, read_pixels
 from vdm_jax.ranges import Ahead, Frames, Ranged, Stride, Threads
 
+FILES = 'features.json', 'dataset_info.json'
 APART = "set config.data.train='train[:90%]' and config.data.test='train[90%:]'"
 
 
@@ -75,12 +77,11 @@ class Tfds(Ranged, where='config.data'):
 
     def __getitem__(self, i: int) -> dict:
         """The clip of evaluations: from the first frame, the centre, not mirrored."""
-        i = range(len(self))[i]
-        return self._clip(i, self._examples[i], None)
+        return self._clip(range(len(self))[i], None)
 
     def draw(self, i: int, rng: np.random.Generator) -> dict:
         """The clip of training: from a random frame, with a random crop, mirrored at random, each where asked for."""
-        return self._clip(i, self._examples[i], rng.random(4))
+        return self._clip(i, rng.random(4))
 
     def identity(self) -> str:
         """What a run that goes on must find again: how many clips, of which set and version, in how many bytes."""
@@ -93,20 +94,22 @@ class Tfds(Ranged, where='config.data'):
         """Clips so far that had to be filled up, their videos being too short."""
         return self._tally.counts('short_clips')
 
-    def _clip(self, i, example, chance):
+    def _clip(self, i, chance, examples=None):
         try:
+            example = (self._examples if examples is None else examples)[i]
             video, read = opened(_inside(example, self.video), self.channels, self.pixel_aspect == 'square')
             clip, padded = cut(self, video, read, chance)
-        except UserError:
+            # Other features do not leave with the clip: they may be bytes, whose last zeros numpy's arrays would eat.
+            label = np.int32(_inside(example, self.label) if self.label is not None else 0)
+        except (UserError, MemoryError):
             raise
-        except (decode.BrokenVideoError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001, TFDS and what it decodes with have errors of many kinds for damage
             raise UserError(
-                f'config.data.path={self.path}: {self.video!r} of example {i} of {self._slice}: {error}; prepare the '
-                'set again with what it should be, or without it'
+                f'config.data.path={self.path}: {self.video!r} of example {i} of {self._slice}: {_line(error)}; '
+                'prepare the set again with what it should be, or without it'
             ) from None
         self._tally.add(short_clips=padded)
-        # The label alone leaves with the clip: other features may be bytes, whose last zeros numpy's arrays would eat.
-        return {'video': clip, 'label': np.int32(_inside(example, self.label) if self.label is not None else 0)}
+        return {'video': clip, 'label': label}
 
     @property
     def _slice(self):
@@ -137,9 +140,11 @@ class Tfds(Ranged, where='config.data'):
             raise UserError(
                 f'config.data.{key}={getattr(self, key)}: there is nothing to read by that name; the set has {splits}'
             ) from None
+        except Exception as error:  # noqa: BLE001, as above: of files that are missing or damaged
+            raise UserError(f'config.data.path={self.path} cannot be read: {_line(error)}; prepare it again') from None
         if self.split != 'train' and self.test:
             self._check_apart(splits)
-        self._clip(0, examples[0], None)
+        self._clip(0, None, examples)
         return examples
 
     def _check_apart(self, splits):
@@ -248,11 +253,13 @@ def builder(path: str):
         raise UserError('config.data.path is empty; set it to a prepared set, such as DIR/name/1.0.0')
     folder = tfds.core.Path(path)
     try:
-        features = json.loads((folder / 'features.json').read_text())
-    except (OSError, json.JSONDecodeError):
+        for name in FILES:
+            check_regular(folder / name, SMALL, called=name)
+        features = read_json(folder / 'features.json', called='features.json')
+    except UserError as error:
         raise UserError(
-            f'config.data.path={path} holds no prepared set; set it to the folder of its features.json, such as '
-            'DIR/name/1.0.0'
+            f'config.data.path={path} holds no prepared set ({error}); set it to the folder of its features.json, such '
+            'as DIR/name/1.0.0'
         ) from None
     if strange := sorted(name for name in _classes(features) if not name.startswith('tensorflow_datasets.')):
         raise UserError(f'config.data.path={path}: features.json names {strange[0]}, which is none of TFDS itself')

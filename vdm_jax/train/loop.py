@@ -146,7 +146,7 @@ def announce(run, progress: Progress, start: int, workdir) -> None:
         if rows > size:
             progress.say(f'the {size} clips of a batch take the room of {rows} on the devices')
     sharding = notes(run.abstract) if run.model.layout else []  # the table is a transformer's
-    for note in sharding + getattr(run.source, 'notes', list)():
+    for note in sharding + getattr(run.training_source, 'notes', list)():
         progress.say(note)
 
 

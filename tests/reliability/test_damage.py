@@ -1,0 +1,80 @@
+"""Damage to files of every kind is noticed or harmless; `python -m tests.reliability` makes the table of it."""
+
+import itertools
+
+import pytest
+
+from tests.reliability import __main__ as table
+from tests.reliability.apart import Reader
+from tests.reliability.damage import FAULTS, HANG, Kind, Reading, attempt, count, judge, row
+from tests.reliability.kinds import KINDS
+from vdm_jax.errors import UserError
+
+QUICK = range(1, 5)  # two bits, one file cut off, one zeroed
+MANY = range(60)
+
+
+def broken(found):
+    return {fault: found[fault] for fault in FAULTS if found[fault]}
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_damage_is_noticed_or_harmless(name, tmp_path):
+    kind, faults = KINDS[name], []
+    kind.make(tmp_path)
+    found = count(kind, tmp_path, lambda: attempt(kind, tmp_path), QUICK, fault=faults.append)
+    assert not broken(found), '\n'.join(faults)
+    remade = name == 'indexes of videos'  # which are made again without a word
+    assert found['tried'] == len(QUICK) and (found['noticed'] or remade)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', KINDS)
+def test_much_damage_is_noticed_or_harmless(name, capfd):
+    found = table.tried(name, MANY, seed=1)
+    print(row(name, found))
+    assert not broken(found), capfd.readouterr().err
+    assert found['tried'] == len(MANY)
+
+
+def test_the_count_tells_right_from_wrong(tmp_path):
+    """Of readers that look at nothing, at everything, die of what they read, or go on without it."""
+    make = lambda directory: (directory / 'file').write_bytes(bytes(range(1, 100)))
+    content = lambda directory: (directory / 'file').read_bytes() if (directory / 'file').exists() else b''
+    whole = bytes(range(1, 100))
+
+    def careful(directory):
+        if content(directory) != whole:
+            raise UserError('file is damaged')
+        return whole, ''
+
+    def clumsy(directory):
+        assert content(directory) == whole
+        return whole, ''
+
+    readers = {
+        'harmless': lambda directory: (0, ''),
+        'unnoticed': lambda directory: (content(directory), ''),
+        'noticed': careful,
+        'traceback': clumsy,
+    }
+    make(tmp_path)
+    for column, read in readers.items():
+        kind = Kind(make, read, ('file',))
+        found = count(kind, tmp_path, lambda kind=kind: attempt(kind, tmp_path), range(10), fault=lambda line: None)
+        assert (found['tried'], found[column]) == (10, 10), column
+    going_on = lambda directory: (content(directory), '' if content(directory) == whole else 'one was left out')
+    kind = Kind(make, going_on, ('file',))
+    assert count(kind, tmp_path, lambda: attempt(kind, tmp_path), range(10))['noticed'] == 10
+    answers = itertools.chain([Reading('a')], itertools.repeat(Reading(fault=HANG)))
+    assert count(kind, tmp_path, lambda: next(answers), range(3), fault=lambda line: None)['hang'] == 3
+    assert judge(Reading('a'), Reading(fault='more than one line')) == 'traceback'
+
+
+def test_a_reader_that_does_not_answer_hangs(tmp_path):
+    reader = Reader('none', tmp_path, limit=0.2)
+    reader._command = ['sh', '-c', 'read line; echo {}; read line; sleep 60']
+    assert reader() == Reading()
+    assert reader() == Reading(fault=HANG)
+    reader._command = ['sh', '-c', 'read line; exit 3']
+    assert reader() == Reading(fault='its process died, with 3')

@@ -1,0 +1,77 @@
+"""DIR/manifest.json of a set of records: what the build put into it, with the sha256 of each file and of itself."""
+
+import os
+
+from vdm_jax.data.foreign import Values, is_local_name
+from vdm_jax.errors import UserError
+from vdm_jax.files import read_json, unsealed
+
+MANIFEST = 'manifest.json'  # written last: a directory that has it is finished
+FORMAT = 1
+FILES = 'shards', 'tables'  # lists of files in it
+SMALL = 2**28  # bytes of a manifest, at most: a million shards
+
+
+def read_manifest(directory: str) -> dict:
+    """The manifest of the set in a directory.
+
+    Raises:
+      UserError: there is none, one that is damaged, or one that says what no build writes.
+    """
+    path = os.path.join(directory, MANIFEST)
+    if not os.path.exists(path):
+        raise UserError(f'{directory}: no {MANIFEST} there, so no finished set; let its build go on to the end')
+    try:
+        manifest = read_json(path, SMALL)
+        if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
+            raise UserError(f'{path} is no manifest of format {FORMAT}')
+        manifest = unsealed(manifest, path)
+        _check(manifest, path)
+    except UserError as error:
+        raise UserError(f'{error}; build the set anew') from None
+    return manifest
+
+
+def sha256_of(directory: str, name: str) -> str | None:
+    """The sha256 that a file of a set had when it was built, None in a directory without a manifest.
+
+    Raises:
+      UserError: the manifest is damaged, or does not know the file.
+    """
+    if not os.path.exists(os.path.join(directory, MANIFEST)):
+        return None
+    files = {file['name']: file for kind in FILES for file in read_manifest(directory)[kind]}
+    if name not in files:
+        raise UserError(f'{os.path.join(directory, MANIFEST)}: does not know {name}; build the set anew')
+    return files[name]['sha256']
+
+
+def _check(manifest, path):
+    values = Values(manifest, path)
+    names = set()
+    for kind in FILES:
+        files = manifest.get(kind)
+        if not isinstance(files, list):
+            raise values.wrong(kind, 'a list of files')
+        for about in files:
+            file = Values(about, f'{path}: a file of {kind}')
+            file.whole('bytes')
+            file.sha256('sha256')
+            if not is_local_name(about.get('name')) or about['name'] in names:
+                raise file.wrong('name', 'the name of a file in the set, each another one')
+            names.add(about['name'])
+    for name in ('inputs', 'clips'):
+        values.counts(name)
+    reasons = Values(values.mapping('reasons'), f'{path}: reasons')
+    for name in ('inputs', 'clips'):
+        reasons.counts(name)
+    values.whole('frames')
+    values.number('seconds')
+    for name in ('recipe', 'versions'):
+        values.mapping(name)
+    if 'kept' not in manifest['clips']:
+        raise values.wrong('clips', 'how many were kept')
+    if 'ignored_files' in manifest:
+        values.counts('ignored_files')
+    if 'unused_columns' in manifest:
+        values.texts('unused_columns')
