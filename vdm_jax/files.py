@@ -120,14 +120,61 @@ def check_regular(path, limit: int | None = None, called: str | None = None) -> 
 def _size_in_store(path, called: str) -> int:
     from etils import epath
 
+    check_store(path, called)
+    if not epath.Path(path).exists() or epath.Path(path).is_dir():
+        raise UserError(f'{called}: no such file')
+    return epath.Path(path).stat().length
+
+
+def check_scheme(path, called: str) -> None:
+    """Whether a path is on this machine or in a kind of store that is known; nothing is looked at there.
+
+    Raises:
+      UserError: it begins as http://… does.
+    """
+    from etils import epath
+
+    if is_local(path):
+        return
     try:
-        if not epath.Path(path).exists() or epath.Path(path).is_dir():
-            raise UserError(f'{called}: no such file')
-        return epath.Path(path).stat().length
+        epath.Path(path)
+    except (KeyError, NotImplementedError, ValueError):
+        scheme = str(path).partition('://')[0][:40]
+        raise UserError(f'{called}: no store is known as {scheme}://; a path or gs://… is') from None
+
+
+def check_store(path, called: str) -> None:
+    """The same, and whether there is what it takes to reach the store.
+
+    Raises:
+      UserError: the store's package is missing, or it cannot be reached.
+    """
+    from etils import epath
+
+    check_scheme(path, called)
+    if is_local(path):
+        return
+    try:
+        epath.Path(path).exists()
     except ImportError as error:
         raise UserError(f"{called}: {error}; for gs:// pip install 'vdm_jax[gcs]'") from None
-    except (KeyError, NotImplementedError, ValueError):
-        raise UserError(f'{called}: no store is known by that name; a path or gs://… is') from None
+    except (OSError, ValueError) as error:
+        raise UserError(f'{called}: cannot be reached ({str(error).splitlines()[0][:200]})') from None
+
+
+def is_directory(path, called: str) -> bool:
+    """Whether there is a directory at a path rather than a regular file; on this machine or in a store.
+
+    Raises:
+      UserError: nothing is there, or something else (a device, a pipe), or nobody knows such a store.
+    """
+    from etils import epath
+
+    check_store(path, called)
+    if os.path.isdir(path) if is_local(path) else epath.Path(path).is_dir():
+        return True
+    check_regular(path, called=called)
+    return False
 
 
 def read_whole(path, limit: int | None = None, called: str | None = None) -> bytes:

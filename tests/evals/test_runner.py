@@ -25,7 +25,7 @@ def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_pa
     found = score('ball_physics', lambda asks: stack(unseen, range(len(asks['label']))))
     assert found['passed'] and found['name'] == 'balls96_8f' and found['figures']['samples']['kept'] == 1.0
     path = runner.write(found, tmp_path)
-    assert json.loads(path.read_text()) == found and 'MISSED' not in runner.table(found)
+    assert runner.read(path) == found and 'MISSED' not in runner.table(found)
     assert runner.write(found | {'sampler': 'Euler(steps=3)'}, tmp_path) != path == runner.write(found, tmp_path)
     known = {
         row: {name: np.nan if value is None else value for name, value in figures.items()}

@@ -3,12 +3,16 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
 from etils import epath
 
+from vdm_jax import files
+from vdm_jax.data.latents import MOVABLE
 from vdm_jax.data.source import Source
+from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import EvaluateConfig, Protocol
 from vdm_jax.parallel import processes
 
@@ -47,20 +51,60 @@ def evaluate(
 
 
 RESULTS = ('figures', 'verdict', 'passed', 'samples_sha256')
+ASIDE = ('overrides', 'config')  # what was said, and all that became of it, of which `settings` are what matters
+TRAINING = ('seed', 'latents', 'train', 'optim', 'ema', 'mesh', 'checkpoint', 'profile', 'log')  # groups of a config
+# Keys of the other groups that change no pixel: where lies what has a fingerprint, how work is shared out.
+PLACES = {
+    'model': ('scan', 'remat'),
+    'data': MOVABLE,
+    'codec': ('path',),
+    'text': ('path', 'texts'),
+    'reconstruction': ('lpips_path',),
+    'evaluate': ('batch_size',),
+}
+
+
+def settings(config: dict) -> dict:
+    """What of a resolved config can change a sample or its score."""
+    return {name: _without(group, PLACES.get(name, ())) for name, group in config.items() if name not in TRAINING}
+
+
+def _without(value, keys):
+    """Nested dicts and lists without these keys, at any depth."""
+    if isinstance(value, list):
+        return [_without(item, keys) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _without(item, keys) for name, item in value.items() if name not in keys}
 
 
 def write(score: dict, directory) -> epath.Path:
-    """Writes the score as NAME_stepN_SETTINGS.json into a directory; returns the file.
+    """Writes the score, and its own sha256, as NAME_stepN_SETTINGS.json into a directory; returns the file.
 
-    SETTINGS are six digits of the sha256 of all that was set (weights, sampler, seed, …): the same question asked again
+    SETTINGS are six digits of the sha256 of all that was set (weights, config, seed, …): the same question asked again
     overwrites its answer, another one does not.
+
+    Raises:
+      UserError: the score's own name or step would name a file elsewhere.
     """
-    settings = json.dumps({name: value for name, value in score.items() if name not in RESULTS}, sort_keys=True)
-    digits = hashlib.sha256(settings.encode()).hexdigest()[:6]
-    path = epath.Path(directory) / f'{score["name"]}_step{score["step"]}_{digits}.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(score, indent=2) + '\n')
+    asked = {name: value for name, value in score.items() if name not in (*RESULTS, *ASIDE)}
+    asked['settings'] = settings(score.get('config', {}))
+    digits = files.digest_json(asked)[:6]
+    name, step = score['name'], score['step']
+    if type(step) is not int or step < 0 or not re.fullmatch(r'\w+', str(name)):
+        raise UserError(f'a score of name {name!r:.80} and step {step!r:.80} names no file: want a word and a number')
+    path = epath.Path(directory) / f'{name}_step{step}_{digits}.json'
+    files.write_whole(path, json.dumps(files.sealed(score), indent=2) + '\n')
     return path
+
+
+def read(path) -> dict:
+    """A score that `write` wrote, as it was written.
+
+    Raises:
+      UserError: no such file, or another one, or it is damaged.
+    """
+    return files.unsealed(files.read_json(path), str(path))
 
 
 def table(score: dict) -> str:
