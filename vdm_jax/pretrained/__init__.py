@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import dit, files, latte, latte_t2v, lpips, sd_vae, sit
+from vdm_jax.pretrained import dit, files, latte, latte_t2v, lpips, names, sd_vae, sit
 from vdm_jax.pretrained.table import take, tree_of
 
 SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'lpips': lpips, 'sd_vae': sd_vae, 'sit': sit}
@@ -40,7 +40,8 @@ def load(
       source: a name of SOURCES.
       checkpoint: a file or directory that files.read takes, or its tensors by name, numpy arrays.
       about: the network's config.json, where the tensors are given themselves.
-      entry: which network of a trainer's checkpoint, 'ema' (taken where there is one) or 'model'.
+      entry: which network of a trainer's checkpoint, 'ema' (taken where there is one) or 'model', or what the names of
+        its tensors begin with.
       heads: of attention, where neither the sizes of the tensors nor `about` tell; refused where they say otherwise.
       allow_missing: let what is missing, or of another shape, start fresh.
 
@@ -59,19 +60,57 @@ def load(
     module = SOURCES[source]
     if isinstance(checkpoint, Mapping):
         arrays, about = checkpoint, about or {}
+        arrays = names.entry_of(arrays, entry, 'the checkpoint') if entry else arrays
     else:
-        arrays, beside = files.read(checkpoint, entry)
+        arrays, beside = files.read_as_named(checkpoint, entry)
         about = beside if about is None else about
-    arrays = getattr(module, 'renamed', dict)(arrays)
     if not arrays:
         raise UserError(f'--source={source}: the checkpoint holds no tensors')
+    config, found, report, hint = _best(source, arrays, about, heads)
     try:
-        config = module.config_of(arrays, about, heads)
-    except ValueError as error:  # sizes that no such network has; a UserError says it better, and is one
-        raise UserError(f'--source={source}: {error}') from None
+        report.check(allow_missing)
+    except UserError as error:
+        raise UserError(f'{error}{hint}') from None
     fresh = lambda: module.KIND.init(config)
     shapes = jax.eval_shape(fresh)
-    found, report = take(module.rows(config), arrays, shapes, module.fixed(config), module.FREE)
-    report.check(allow_missing)
     params = jax.device_put(tree_of(found, shapes, fresh if allow_missing else None))
     return module.KIND(module, config, params, report)
+
+
+def _best(source: str, arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None) -> tuple:
+    """(config, parameters by path, report, what to do about missing names) with the tensors by those of the names that
+    they may have (names.guesses) of which the network has a place for most.
+
+    Raises:
+      UserError: by none of them are they of such a network.
+    """
+    failure, best, least = None, None, None
+    for guess in names.guesses(arrays):
+        try:
+            found = _taken(source, guess, about, heads)
+        except UserError as error:
+            failure = failure or error
+            continue
+        report = found[2]
+        wrong = len(report.missing) + len(report.differing), len(report.unused)
+        if best is None or wrong < least:
+            best, least = found, wrong
+        if not any(wrong):
+            break
+    if best is None:
+        raise failure
+    return best
+
+
+def _taken(source: str, arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None) -> tuple:
+    module = SOURCES[source]
+    arrays = getattr(module, 'renamed', dict)(arrays)
+    try:
+        config = module.config_of(arrays, about, heads)
+    except UserError:
+        raise
+    except ValueError as error:  # sizes that no such network has
+        raise UserError(f'--source={source}: {error}') from None
+    shapes = jax.eval_shape(lambda: module.KIND.init(config))
+    found, report = take(module.rows(config), arrays, shapes, module.fixed(config), module.FREE)
+    return config, found, report, names.hint(report.missing[0], arrays) if report.missing else ''

@@ -6,13 +6,17 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from vdm_jax.errors import UserError
+from vdm_jax.pretrained.names import hint as names_hint
 
 
 def demand(names: Iterable[str], arrays: Mapping, verdict: str = 'it is of another network', hint: str = '') -> None:
     """Raises: UserError for the first of these names that no tensor has, with what that says of the checkpoint."""
     for name in names:
         if name not in arrays:
-            raise UserError(f'the checkpoint has no {name}: {verdict}; has {", ".join(sorted(arrays)[:4])} …{hint}')
+            more = names_hint(name, arrays)
+            raise UserError(
+                f'the checkpoint has no {name}: {verdict}; has {", ".join(sorted(arrays)[:4])} …{hint}{more}'
+            )
 
 
 def demand_granted(granted: Mapping, about: Mapping) -> None:

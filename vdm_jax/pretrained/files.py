@@ -1,65 +1,74 @@
 """Files of other people's weights: safetensors, and PyTorch's own format where the extra `convert` is installed."""
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 
+from vdm_jax import files
 from vdm_jax.errors import UserError
+from vdm_jax.pretrained import names, tensors
 
 WEIGHTS = ('diffusion_pytorch_model.safetensors', 'model.safetensors')  # of a directory that diffusers wrote
 TORCH = ('.pt', '.pth', '.bin', '.ckpt')
 ENTRIES = ('ema', 'model', 'state_dict')  # under which trainers put a network, the first that is there
-WRAPPERS = r'(module\.|_orig_mod\.)*'  # before every name, from data-parallel trainers and torch.compile
 
 
 def read(path, entry: str | None = None) -> tuple[dict[str, np.ndarray], dict]:
     """(tensors by name, the network's config where a config.json lies beside them, else {}).
 
+    Names are without what trainers wrap around a network (names.unwrapped).
+
     path: a .safetensors file, a directory that diffusers wrote (in shards too), or a PyTorch checkpoint, which is
     loaded with weights_only=True: nothing in it is run. entry: which of a trainer's networks to take: 'ema' (the first
-    choice), 'model'.
+    choice), 'model', or what its names begin with.
 
     Raises:
-      UserError: no such file, another kind of file, or PyTorch is needed and not there.
+      UserError: no such file, another kind of file, a damaged one, or PyTorch is needed and not there.
     """
+    arrays, about = read_as_named(path, entry)
+    return names.unwrapped(arrays), about
+
+
+def read_as_named(path, entry: str | None = None) -> tuple[dict[str, np.ndarray], dict]:
+    """The same by the names that stand in the file."""
+    called = f'--checkpoint={path}'
+    if not files.is_local(path):
+        raise UserError(f'{called}: is not on this machine; bring the file here')
     path = Path(path)
-    if not path.exists():
-        raise UserError(f'--checkpoint={path}: no such file')
-    if entry and path.suffix not in TORCH:
-        raise UserError(f'--entry={entry}: {path} holds tensors alone; leave it out')
     if path.is_dir():
-        return _directory(path)
-    if path.suffix == '.safetensors':
-        arrays = _safetensors(path)
-    elif path.suffix in TORCH:
-        arrays = _torch(path, entry)
+        arrays, beside = _directory(path), path
     else:
-        raise UserError(
-            f'--checkpoint={path}: {path.suffix or "a file without an ending"} is not read; want .safetensors, or '
-            f'{", ".join(TORCH)} with the extra convert (other formats may run what is inside them)'
-        )
-    return _unwrapped(arrays), _config(path.parent / 'config.json')
+        files.check_regular(path, called=called)
+        arrays, beside = _file(path, entry), path.parent
+    if entry and path.suffix not in TORCH:
+        arrays = names.entry_of(arrays, entry, str(path))
+    return arrays, _config(beside / 'config.json')
 
 
 def write(path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> int:
-    """Writes tensors as safetensors; returns the number of bytes."""
-    from safetensors.numpy import save
-
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(data)
-    return len(data)
+    """Writes tensors as safetensors, the same bytes for the same tensors; returns the number of bytes."""
+    return tensors.write(path, arrays, metadata)
 
 
-def _directory(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+def _file(path: Path, entry: str | None) -> dict[str, np.ndarray]:
+    if path.suffix == '.safetensors':
+        return _safetensors(path)
+    if path.suffix in TORCH:
+        return _torch(path, entry)
+    raise UserError(
+        f'--checkpoint={path}: {path.suffix or "a file without an ending"} is not read; want .safetensors, or '
+        f'{", ".join(TORCH)} with the extra convert (other formats may run what is inside them)'
+    )
+
+
+def _directory(path: Path) -> dict[str, np.ndarray]:
     for name in WEIGHTS:
         if (path / name).exists():
-            return _safetensors(path / name), _config(path / 'config.json')
+            return _safetensors(path / name)
         if (index := path / f'{name}.index.json').exists():
             parts = [_safetensors(path / shard) for shard in _shards(index)]
-            return {name: array for part in parts for name, array in part.items()}, _config(path / 'config.json')
+            return {name: array for part in parts for name, array in part.items()}
     raise UserError(f'--checkpoint={path}: a directory without {" or ".join(WEIGHTS)}')
 
 
@@ -80,29 +89,15 @@ def _config(path: Path) -> dict:
 
 
 def _json(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f'{path} is not JSON ({error})') from None
+    found = files.read_json(path)
     if not isinstance(found, dict):
         raise UserError(f'{path} holds no values by their names')
     return found
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
-    import safetensors
-    from safetensors.flax import load_file  # it knows bfloat16, which numpy does not
-
-    try:
-        return {name: _plain(np.asarray(array)) for name, array in load_file(path).items()}
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f'--checkpoint={path}: not a safetensors file ({error})') from None
-
-
-def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    wrappers = {re.match(WRAPPERS, name)[0] for name in arrays}
-    wrapper = wrappers.pop() if len(wrappers) == 1 else ''
-    return {name.removeprefix(wrapper): array for name, array in arrays.items()}
+    _, arrays = tensors.read(path, f'--checkpoint={path}')
+    return {name: _plain(array) for name, array in arrays.items()}
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -130,11 +125,14 @@ def _torch(path: Path, entry: str | None) -> dict[str, np.ndarray]:
     if not isinstance(found, dict):
         raise UserError(f'--checkpoint={path}: holds a {type(found).__name__}, not tensors by name')
     nested = [str(name) for name, value in found.items() if isinstance(value, dict)]
-    if entry and entry not in nested:
-        raise UserError(f'--entry={entry}: {path} has {", ".join(nested) or "tensors alone"}')
-    entry = entry or next((name for name in ENTRIES if name in nested), None)
-    tensors = found[entry] if entry else found
-    tensors = {str(name): value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
+    if entry and nested and entry not in nested:
+        raise UserError(f'--entry={entry}: {path} has {", ".join(nested)}')
+    outer = entry if nested else None
+    outer = outer or next((name for name in ENTRIES if name in nested), None)
+    values = found[outer] if outer else found
+    arrays = {
+        str(name): value.detach().float().numpy() for name, value in values.items() if isinstance(value, torch.Tensor)
+    }
+    if not arrays:
         raise UserError(f'--checkpoint={path}: no tensors in it; --entry takes one of {", ".join(nested) or "none"}')
-    return {name: value.detach().float().numpy() for name, value in tensors.items()}
+    return arrays if nested or not entry else names.entry_of(arrays, entry, str(path))
