@@ -9,7 +9,7 @@ from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
 from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.codecs.video_codec import VideoVAECodec
 from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
-from vdm_jax.config import Choice, load_experiment, override, to_dataclass, to_dict
+from vdm_jax.config import Choice, flat, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.colliding_balls import CollidingBalls
@@ -69,6 +69,7 @@ from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
 from vdm_jax.evals.reconstructed import Reconstructed
 from vdm_jax.evals.shadows import ShadowPhysics
+from vdm_jax.files import check_scheme
 from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig
@@ -216,8 +217,17 @@ def read_experiment(spec: str, assignments: list[str] = ()) -> Experiment:
 
 
 def experiment_from(groups: dict) -> Experiment:
-    """The experiment that nested dicts describe, such as a run's config.json."""
-    return to_dataclass(Experiment, groups, CHOICES)
+    """The experiment that nested dicts describe, such as a run's config.json.
+
+    Raises:
+      UserError: an unknown key, a value that it does not take, a path in a store that nobody knows.
+    """
+    experiment = to_dataclass(Experiment, groups, CHOICES)
+    for key, value in flat(experiment, 'config').items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                check_scheme(text, f'{key}={text}')
+    return experiment
 
 
 def experiment_dict(experiment: Experiment) -> dict:

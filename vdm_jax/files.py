@@ -154,12 +154,36 @@ def check_store(path, called: str) -> None:
     check_scheme(path, called)
     if is_local(path):
         return
-    try:
+    with explain_refusal(called):
         epath.Path(path).exists()
+
+
+@contextlib.contextmanager
+def explain_refusal(called: str):
+    """Within it, what a store's client raises where it is refused is one line.
+
+    Raises:
+      UserError: the store's package is missing, there is no such bucket, or it may not be used.
+    """
+    try:
+        yield
     except ImportError as error:
         raise UserError(f"{called}: {error}; for gs:// pip install 'vdm_jax[gcs]'") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f'{called}: cannot be reached ({str(error).splitlines()[0][:200]})') from None
+    except FileNotFoundError:
+        raise UserError(f'{called}: there is no such bucket') from None
+    except Exception as error:
+        if not is_refused(error):
+            raise
+        why = str(error).replace('\n', ' ')[:300]
+        raise UserError(f'{called}: the store refuses ({why}); look at your rights and credentials') from None
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether an error says that one may not, or is not known: each store's client has its own."""
+    forbidden = isinstance(error, OSError) and str(error).startswith('Forbidden')  # gcsfs
+    numbered = str(getattr(error, 'code', '')) in ('401', '403')
+    unknown = type(error).__module__.startswith('google.auth.')
+    return isinstance(error, PermissionError) or forbidden or numbered or unknown
 
 
 def is_directory(path, called: str) -> bool:

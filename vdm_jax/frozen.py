@@ -4,8 +4,8 @@ import dataclasses
 import functools
 
 import jax
-from etils import epath
 
+from vdm_jax import files
 from vdm_jax.build import experiment_from
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
@@ -38,19 +38,13 @@ def codec_weights(run, codec, shapes: dict) -> dict:
             'config.codec.path is not set: it names the run directory of an autoencoder, trained or made by '
             'python -m vdm_jax convert, or a file that export made of one'
         )
-    check_there('codec.path', path)
-    if epath.Path(path).is_dir():
+    called = f'config.codec.path={path}'
+    if files.is_directory(path, called):
         maker = made_by(workdir.read_config(path))
         check_same(codec, maker.model, path)
         return ema_of(maker, path)
-    check_same(codec, made_by(weights.about(path)['config']).model, path)
-    return weights.load(path, shapes)
-
-
-def check_there(key: str, path) -> None:
-    """Whether there is anything at a path."""
-    if not epath.Path(path).exists():
-        raise UserError(f'config.{key}={path}: nothing there')
+    check_same(codec, made_by(weights.about(path, called)['config']).model, path)
+    return weights.load(path, shapes, called)
 
 
 def check_same(codec, model, path) -> None:
@@ -69,13 +63,13 @@ def ema_of(run, path) -> dict:
     from vdm_jax.train.checkpoint import Checkpoints
 
     with jax.set_mesh(run.mesh), Checkpoints(f'{path}/checkpoints', run.experiment.checkpoint) as checkpoints:
-        averages, _ = checkpoints.restore_ema(run.abstract)
-    return jax.device_get(ema.first(run.experiment.ema, averages))
+        params, _ = checkpoints.restore_one(run.abstract, average=ema.first_name(run.experiment.ema))
+    return jax.device_get(params)
 
 
 def lpips_weights(run, reconstruction, shapes: dict) -> dict:
     """Those that config.reconstruction.lpips_path names."""
     from vdm_jax import pretrained
 
-    check_there('reconstruction.lpips_path', reconstruction.lpips_path)
+    files.is_directory(reconstruction.lpips_path, f'config.reconstruction.lpips_path={reconstruction.lpips_path}')
     return pretrained.load('lpips', reconstruction.lpips_path).params

@@ -5,8 +5,9 @@ import tempfile
 from pathlib import Path
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import is_local
+from vdm_jax.files import check_store, is_local
 
+TEXTS = ('negative', 'scalars')  # options that are no path, whatever they hold
 PAGE = {'metavar': 'FILE', 'help': 'Markdown page to write the table into as well, between its marks'}
 OUT = {
     'sample': {'metavar': 'DIR', 'help': 'where to write; WORKDIR/samples where not given'},
@@ -20,7 +21,7 @@ UNDER = {'sample': 'samples', 'evaluate': 'evals'}  # the run directory, where -
 
 
 def check(name: str, args) -> None:
-    """Whether the run directory can be reached at all, and what the command `name` writes be written; fills in --out.
+    """Whether what options name can be reached at all, and what the command `name` writes be written; fills in --out.
 
     Raises:
       UserError: they cannot; names the option.
@@ -29,8 +30,10 @@ def check(name: str, args) -> None:
 
     if name in UNDER:
         args.out = args.out or f'{args.workdir or "."}/{UNDER[name]}'
-    for option in ('workdir', 'out'):
-        mirror.check_store(f'--{option}', getattr(args, option, None) or '.')
+    for option, value in vars(args).items():
+        if isinstance(value, str) and option not in TEXTS:
+            spelt = {'origin': 'from'}.get(option, option.replace('_', '-'))
+            check_store(value, f'--{spelt}={value}')
     if name == 'train' and not is_local(args.workdir):
         mirror.try_writing('--workdir', args.workdir)
     if name in OUT and args.out:

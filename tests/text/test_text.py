@@ -1,6 +1,7 @@
 """Texts -> embeddings: the same every time, told apart, and named where there is none."""
 
 import json
+import os
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,7 +90,7 @@ def test_mistakes_of_stored_embeddings_are_named(stored, tmp_path):
 
     assert "'a red bal' is not among them; did you mean 'a red ball'?" in refused(of='a red bal')
     assert 'config.text.path is empty' in refused(path='')
-    assert 'config.text.path=/no.npy cannot be read' in refused(path='/no.npy')
+    assert 'config.text.path=/no.npy: no such file' in refused(path='/no.npy')
     assert 'want a .npy or a .safetensors file' in refused(path='/no.pt')
     np.save(tmp_path / 'one.npy', np.zeros((1, 4), np.float32))
     assert 'has 2 texts, config.text.path' in refused(path=tmp_path / 'one.npy')
@@ -103,6 +104,25 @@ def test_mistakes_of_stored_embeddings_are_named(stored, tmp_path):
     assert 'no tensor called embeddings, but other' in refused(path=tmp_path / 'other.safetensors')
     save_file({'embeddings': jnp.zeros((2, 2, 4)), 'mask': jnp.array([[0, 1], [1, 1]])}, tmp_path / 'gap.safetensors')
     assert 'true behind a place where it is false' in refused(path=tmp_path / 'gap.safetensors')
+
+
+@pytest.mark.parametrize(
+    'content', [b'', b'\x93NUMPY\x01\x00v\x00{', b'\x93NUMPY\x01\x00\xff\xff', b'x' * 99, b'\x93NUMPY\x09']
+)
+@pytest.mark.parametrize('ending', ['npy', 'safetensors'])
+def test_damaged_embeddings_and_what_is_no_file_are_refused(content, ending, stored, tmp_path):
+    bad, pipe, zero = (tmp_path / f'{name}.{ending}' for name in ('bad', 'pipe', 'zero'))
+    bad.write_bytes(content)
+    os.mkfifo(pipe)
+    zero.symlink_to('/dev/zero')
+    with pytest.raises(UserError, match=r'^config\.text\.path=.* cannot be read: [^\n]*$'):
+        Stored(str(bad), stored.texts).encode(['the sea'])
+    for path in (pipe, zero):
+        for encoder, key in ((Stored(f'{path}', stored.texts), 'path'), (Stored(stored.path, str(path)), 'texts')):
+            with pytest.raises(UserError, match=rf'^config\.text\.{key}=.*: no regular file'):
+                encoder.encode(['the sea'])
+            with pytest.raises(UserError, match=rf'^config\.text\.{key}=.*: no regular file'):
+                encoder.fingerprint  # noqa: B018
 
 
 def test_the_config_group_names_its_encoders(stored):

@@ -4,12 +4,13 @@ import dataclasses
 import difflib
 import functools
 import hashlib
-import json
-from pathlib import Path
 
 import numpy as np
 
+from vdm_jax import files
 from vdm_jax.errors import UserError
+
+LARGEST_TEXTS = 2**32  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Stored:
     def fingerprint(self):
         """sha256 of both files."""
         digest = hashlib.sha256()
-        for path in (self.path, self.texts):
+        for name, path in {'path': self.path, 'texts': self.texts}.items():
+            files.check_regular(path, called=f'config.text.{name}={path}')
             try:
                 with open(path, 'rb') as file:
                     digest.update(hashlib.file_digest(file, 'sha256').digest())
@@ -68,11 +70,12 @@ class Stored:
     @functools.cached_property
     def _rows(self) -> dict[str, int]:
         """{text: its number}, the first of equal ones."""
+        called = f'config.text.texts={self.texts}'
         try:
-            written = Path(self.texts).read_bytes().decode('utf-8-sig')
-            texts = json.loads(written) if self.texts.endswith('.json') else _lines(written)
-        except (OSError, ValueError) as error:  # also what is no JSON, or no UTF-8
-            raise UserError(f'config.text.texts={self.texts} cannot be read: {error}') from None
+            written = files.read_whole(self.texts, LARGEST_TEXTS, called).decode('utf-8-sig')
+        except UnicodeDecodeError as error:
+            raise UserError(f'{called} cannot be read: {error}') from None
+        texts = files.parse_json(written, called) if self.texts.endswith('.json') else _lines(written)
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise UserError(f'config.text.texts={self.texts}: want a list of texts')
         if len(texts) != len(self._arrays[0]):
@@ -101,23 +104,22 @@ class Stored:
         return embeddings, mask
 
     def _read(self) -> dict[str, np.ndarray]:
-        import safetensors
         from safetensors.flax import load_file  # it knows bfloat16, which numpy does not
 
         where = f'config.text.path={self.path}'
+        if not self.path.endswith(('.npy', '.safetensors')):
+            raise UserError(f'{where}: want a .npy or a .safetensors file')
+        files.check_regular(self.path, called=where)
         try:
             if self.path.endswith('.npy'):
                 return {'embeddings': np.load(self.path, mmap_mode='r', allow_pickle=False)}
-            if self.path.endswith('.safetensors'):
-                arrays = {name: np.asarray(array) for name, array in load_file(self.path).items()}
-                if 'embeddings' not in arrays:
-                    raise UserError(f'{where}: no tensor called embeddings, but {", ".join(sorted(arrays))}')
-                return arrays
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f'{where} cannot be read: {error}') from None
-        raise UserError(f'{where}: want a .npy or a .safetensors file')
+            arrays = {name: np.asarray(array) for name, array in load_file(self.path).items()}
+        except Exception as error:  # whatever a damaged file makes numpy and safetensors raise
+            why = (str(error) or repr(error)).splitlines()[0][:200]
+            raise UserError(f'{where} cannot be read: {why}') from None
+        if 'embeddings' not in arrays:
+            raise UserError(f'{where}: no tensor called embeddings, but {", ".join(sorted(arrays))}')
+        return arrays
 
 
 def _is_float(dtype) -> bool:

@@ -9,61 +9,23 @@ import tempfile
 from etils import epath
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import is_local
-
-
-def check_store(option: str, place: str) -> None:
-    """Whether there is what it takes to reach a place such as gs://…, which a command line's option names.
-
-    Raises:
-      UserError: the store's package is missing, or nobody knows such stores, or the store refuses to say what is there.
-    """
-    if is_local(place):
-        return
-    with refusals(option, place):
-        epath.Path(place).exists()
+from vdm_jax.files import explain_refusal, is_local
 
 
 def try_writing(option: str, place: str, file: bool = False) -> None:
     """Whether a directory of a store, or that of a file, can be written: writes an object there and removes it.
 
     Raises:
-      UserError: see check_store; or there is no such bucket, or nothing may be written into it.
+      UserError: see files.check_store; or there is no such bucket, or nothing may be written into it.
     """
     if file and not re.fullmatch(r'\w+://[^/]+/.*[^/]', place):
         raise UserError(f'{option}={place}: names no file in the bucket')
     directory = epath.Path(place).parent if file else epath.Path(place)
     probe = directory / f'.vdm_jax_{os.urandom(8).hex()}'
-    with refusals(option, place):
+    with explain_refusal(f'{option}={place}'):
         probe.write_bytes(b'can be written')
     with contextlib.suppress(Exception):  # where one may write and not remove, it stays
         probe.unlink()
-
-
-@contextlib.contextmanager
-def refusals(option: str, place: str):
-    """Turns what a store's client raises where it is refused into one line about the option; the rest is raised on."""
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"{option}={place}: {error}; for gs:// pip install 'vdm_jax[gcs]'") from None
-    except KeyError as error:
-        raise UserError(f'{option}={place}: no store is known as {error}; a directory or gs://… is') from None
-    except FileNotFoundError:
-        raise UserError(f'{option}={place}: there is no such bucket') from None
-    except Exception as error:
-        if not is_refused(error):
-            raise
-        why = str(error).replace('\n', ' ')[:300]
-        raise UserError(f'{option}={place}: the store refuses ({why}); look at your rights and credentials') from None
-
-
-def is_refused(error: Exception) -> bool:
-    """Whether an error says that one may not, or is not known: each store's client has its own."""
-    forbidden = isinstance(error, OSError) and str(error).startswith('Forbidden')  # gcsfs
-    numbered = str(getattr(error, 'code', '')) in ('401', '403')
-    unknown = type(error).__module__.startswith('google.auth.')
-    return isinstance(error, PermissionError) or forbidden or numbered or unknown
 
 
 def files_below(directory: epath.Path) -> list[epath.Path]:
