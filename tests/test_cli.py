@@ -78,7 +78,7 @@ def mistake(capsys, *argv):
         (['train', FOLDER, '--workdir=W', f'--config.data.path={ROOT}', '--config.data.threads=-1'], ('threads',)),
         (['evaluate', f'--workdir={ROOT}', f'--weights={STARTER}'], ('not both',)),
         (['evaluate', f'--weights={STARTER}', '--protocol=fvd'], ('--protocol=fvd', 'ball_physics')),
-        (['sample', f'--weights={ROOT}'], ('--weights', 'no such file')),
+        (['sample', f'--weights={ROOT}'], ('--weights', 'no regular file')),
         (['sample', f'--weights={ROOT}/setup.cfg'], ('not a safetensors file',)),
         (['benchmark', BALLS, '--steps=0'], ('--steps=0',)),
         (['train', BALLS, '--workdir=foo://bucket/run'], ('--workdir=foo://bucket/run', 'no store')),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
+from vdm_jax.evals import runner
+from vdm_jax.pretrained import weights
 from vdm_jax.run import Run
 from vdm_jax.train import checkpoint
 from vdm_jax.train.loop import position
@@ -122,17 +125,17 @@ def test_cached_latents_train_as_the_clips_do(place, trained, cached):
     assert cli.main([*more, NO_CHECKS]) == 0
 
 
-def test_another_codec_and_other_clips_are_refused(place, trained, cached, capsys):
-    other = [
-        'train',
-        f'--config={place}/vae.py',
-        f'--workdir={place}/vae2',
-        '--config.seed=1',
-        '--config.train.steps=1',
-    ]
-    assert cli.main([*other, NO_CHECKS]) == 0
+@pytest.fixture(scope='module')
+def other_vae(place):
+    """The same autoencoder from another seed, for config.codec.path."""
+    ask = ['train', f'--config={place}/vae.py', f'--workdir={place}/vae2', '--config.seed=1', '--config.train.steps=1']
+    assert cli.main([*ask, NO_CHECKS]) == 0
+    return f'--config.codec.path={place}/vae2'
+
+
+def test_another_codec_and_other_clips_are_refused(place, trained, cached, other_vae, capsys):
     capsys.readouterr()
-    ask = ['train', f'--config={place}/latent.py', f'--config.codec.path={place}/vae2']
+    ask = ['train', f'--config={place}/latent.py', other_vae]
     assert cli.main([*ask, f'--workdir={trained}', '--config.train.steps=4']) == 2
     assert 'codec' in capsys.readouterr().err
     assert cli.main([*ask, f'--workdir={place}/new', cached]) == 2
@@ -143,6 +146,45 @@ def test_another_codec_and_other_clips_are_refused(place, trained, cached, capsy
         == 2
     )
     assert 'made with clips 12' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['sample', pytest.param('evaluate', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('where', ['workdir', pytest.param('weights', marks=pytest.mark.slow)])
+def test_another_codec_than_in_training_is_refused_unless_it_is_wanted(
+    where, command, trained, other_vae, tmp_path, capsys
+):
+    """Of a run, and of what was exported of it."""
+    asked = [command, f'--workdir={trained}']
+    if where == 'weights':
+        assert cli.main(['export', f'--workdir={trained}', f'--out={tmp_path}/w']) == 0
+        asked = [command, f'--weights={tmp_path}/w']
+        assert re.fullmatch('[0-9a-f]{64}', weights.about(tmp_path / 'w')['codec'])
+    assert cli.main([*asked, other_vae, f'--out={tmp_path}/out']) == 2
+    said = capsys.readouterr().err
+    assert 'config.codec.path=' in said and len(re.findall(r'\b[0-9a-f]{64}\b', said)) == 2
+    assert '--allow-other-codec' in said and not (tmp_path / 'out').exists()
+    if where == 'weights' and command == 'sample':
+        assert cli.main([*asked, other_vae, '--allow-other-codec', '--num=1', f'--out={tmp_path}/out']) == 0
+        assert list((tmp_path / 'out').iterdir())
+
+
+@pytest.mark.slow
+def test_scores_name_their_codec_and_one_trained_on_since_is_another(place, trained, other_vae, tmp_path, capsys):
+    few = ['--config.evaluate.samples=2', '--config.evaluate.real=2', '--config.evaluate.train=4', f'--out={tmp_path}']
+    names = set()
+    for more in ([], ['--config.model.dtype=bfloat16'], [other_vae, '--allow-other-codec']):
+        assert cli.main(['evaluate', f'--workdir={trained}', *few, *more]) == 0
+        names.add(capsys.readouterr().out.splitlines()[-1])
+    scores = [runner.read(name) for name in names]
+    assert len(names) == 3 and len({score['codec'] for score in scores}) == 2
+    of_training = {score['codec'] for score in scores if 'codec_of_training' not in score}
+    assert [score['codec_of_training'] for score in scores if 'codec_of_training' in score] == [*of_training]
+    moved = shutil.copytree(place / 'vae', tmp_path / 'vae')
+    path = f'--config.codec.path={moved}'
+    assert cli.main(['sample', f'--workdir={trained}', path, '--num=1', f'--out={tmp_path}/out']) == 0
+    assert cli.main(['train', f'--workdir={moved}', '--config.train.steps=3', NO_CHECKS]) == 0
+    assert cli.main(['sample', f'--workdir={trained}', path, '--num=1', f'--out={tmp_path}/out']) == 2
+    assert 'of a run that was trained on, its newest checkpoint' in capsys.readouterr().err
 
 
 def latent_run(place, **changes):
@@ -297,7 +339,7 @@ def test_weights_that_are_not_there_or_of_another_network_are_named(place):
     with pytest.raises(UserError, match=r'config\.codec\.path is not set'):
         Run(experiment_from(groups)).frozen  # noqa: B018
     groups['codec']['path'] = f'{place}/none'
-    with pytest.raises(UserError, match=r'config\.codec\.path=.*none: nothing there'):
+    with pytest.raises(UserError, match=r'config\.codec\.path=.*none: no such file'):
         Run(experiment_from(groups)).frozen  # noqa: B018
     groups['codec'] = {'name': 'video_vae', 'model': VAE | {'latent': 2}, 'path': f'{place}/vae'}
     with pytest.raises(UserError, match=r'config\.codec\.model\.latent=2: the weights of .*have 4'):

@@ -20,6 +20,7 @@ from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.run import Run
 from vdm_jax.train import ema
 from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.inspect import not_finite, wrong_tensors
 from vdm_jax.train.loop import position
 from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.state import init_params
@@ -45,6 +46,8 @@ def convert(
         experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
     run = Run(experiment)
     lost = check_same(model_of(opened), run.model, allow_missing)
+    if wrong := not_finite(opened.params):
+        raise UserError(f'--checkpoint: {wrong_tensors(wrong)}; it has diverged or is damaged, take another one')
     make_workdir(out)
     check_workdir(out, run.resolved)
     where = position(run, 0)  # with the codec's weights read: what fails does so before anything is written

@@ -2,7 +2,8 @@
 
 from vdm_jax.errors import UserError
 
-OF_DATA = 'clips', 'text'  # what a checkpoint's position says of them
+OF_DATA = 'clips', 'text', 'codec'  # what a checkpoint's position says of them, by fingerprints
+RAW = 'raw'  # in place of the decay of an average: the parameters themselves
 SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale'}
 
 
@@ -15,36 +16,93 @@ def origins(args) -> list[dict]:
 
 
 def restored(origin: dict, args, assignments: list[str]):
-    """A run with its averaged weights, from a run directory or a file of weights alone: (run, params, {step, ema,
-    clips, and text, the encoder of its captions, where there is one})."""
+    """A run with weights of it, from a run directory or a file of weights alone: (run, params, {step, ema, clips, and
+    text and codec, fingerprints of the encoder of its captions and of its codec's weights, where there are some}).
+
+    Where args have allow_other_codec, the codec is looked at: it is used, and must be that of training.
+
+    Raises:
+      UserError: no such run, step or average; another codec.
+    """
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
     from vdm_jax.train.alike import check_alike
-    from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import read_config
 
+    file = origin.get('weights')
+    beside = args.workdir and vars(args).get('weights') == file  # the average of the run, not of the file
+    if file and args.ema is not None and not beside:
+        raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
     flags = {key: getattr(args, name, None) for name, key in SAMPLER_KEYS.items()}
     chosen = [f'config.{key}={value}' for key, value in flags.items() if value is not None]
     size = getattr(args, 'size', None)
-    if file := origin.get('weights'):
-        if args.ema and not args.workdir:
-            raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
-        about = together(lambda: weights.about(file))
-        run = together(lambda: sampling_run(about['config'], assignments + chosen, size))
-        check_alike(lambda: {'config': run.resolved} | said(args))
-        found = {name: about[name] for name in ('step', 'ema', *OF_DATA) if name in about}
-        return run, together(lambda: weights.load(file, run.abstract.params)), found
-    run = together(lambda: sampling_run(read_config(origin['workdir']), assignments + chosen, size))
+    about = together(lambda: weights.about(file) if file else {'config': read_config(origin['workdir'])})
+    run = together(lambda: sampling_run(about['config'], assignments + chosen, size))
     check_alike(lambda: {'config': run.resolved} | said(args))
-    place = f'{origin["workdir"]}/checkpoints'
-    with jax_mesh(run), Checkpoints(place, run.experiment.checkpoint) as checkpoints:
-        averages, step = checkpoints.restore_ema(run.abstract, args.step)
+    params, about = weights_of(run, file, about) if file else checkpoint_of(run, origin['workdir'], args)
+    if 'allow_other_codec' in vars(args):
+        about |= codec_of(run, about, args.allow_other_codec)
+    return run, params, about
+
+
+def weights_of(run, file, about: dict) -> tuple[dict, dict]:
+    """(params, what is said of them) of a file of weights."""
+    from vdm_jax.parallel.processes import together
+    from vdm_jax.pretrained import weights
+
+    found = {name: about[name] for name in ('step', 'ema', 'dtype', *OF_DATA) if name in about}
+    return together(lambda: weights.load(file, run.abstract.params)), found
+
+
+def checkpoint_of(run, workdir, args) -> tuple[dict, dict]:
+    """(params, what is said of them) of a checkpoint: one average, or with --ema=raw the parameters themselves."""
+    from vdm_jax.parallel.processes import together
+    from vdm_jax.pretrained.weights import checked
+    from vdm_jax.train.checkpoint import Checkpoints
+
+    with jax_mesh(run), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
+        name = None if args.ema == RAW else decay_of(run, args.ema)
+        params, step = checkpoints.restore_one(run.abstract, args.step, name)
         where = checkpoints.position(step)
-    decay = args.ema or run.experiment.ema.decays[0]
-    if str(decay) not in averages:
-        raise UserError(f'--ema={decay}: the run keeps averages with decay {", ".join(sorted(averages))}')
-    found = {name: where[name] for name in OF_DATA if name in where}
-    return run, averages[str(decay)], {'step': step, 'ema': decay} | found
+    place = f'{workdir}/checkpoints/{step}: its position'
+    where = together(lambda: checked(where, place))
+    ema = RAW if name is None else float(name)
+    return params, {'step': step, 'ema': ema} | {name: where[name] for name in OF_DATA if name in where}
+
+
+def decay_of(run, decay: float | None) -> str:
+    """The name of the average of a decay, the first of the config where it is None; numbers are compared, not texts.
+
+    Raises:
+      UserError: the run keeps none of that decay.
+    """
+    decays = run.experiment.ema.decays
+    name = next((str(each) for each in decays if decay is None or each == decay), None)
+    if name is None:
+        kept = ', '.join(map(str, decays))
+        raise UserError(
+            f'--ema={decay}: the run keeps averages with decay {kept}; --ema={RAW} takes the parameters themselves'
+        )
+    return name
+
+
+def codec_of(run, about: dict, allow_other: bool) -> dict:
+    """The fingerprint of the codec that the run uses, and that of training where it is another one; {} for a run whose
+    codec has no weights.
+
+    Raises:
+      UserError: it is another one, and that is not allowed.
+    """
+    now, was = run.codec_fingerprint, about.get('codec')
+    if now is None or was in (None, now):
+        return {'codec': now} if now else {}
+    if not allow_other:
+        raise UserError(
+            f'config.codec.path={run.experiment.codec.path}: the network was trained on latents of the codec {was}, '
+            f'and this is {now} (of a run that was trained on, its newest checkpoint): bring that one back, or say '
+            '--allow-other-codec'
+        )
+    return {'codec': now, 'codec_of_training': was}
 
 
 def run_of(config: dict, assignments: list[str]):

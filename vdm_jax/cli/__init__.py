@@ -20,18 +20,18 @@ from vdm_jax.files import DISK_ERRORS
 
 ORIGIN = ('--workdir', '--weights')
 TEXTS = ('--prompt', '--negative')
-SAMPLER = ('--steps', '--guidance', '--step', '--ema')
+SAMPLER = ('--steps', '--guidance', '--step', '--ema', '--allow-other-codec')
 
 COMMANDS = {
     'train': (train, ('--config', '--workdir', '--from', '--step', '--ema', '--allow-missing')),
     'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--size', '--label', *TEXTS, '--scalars', '--seed', '--out')),
     'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
-    'export': (export, ('--workdir', '--step', '--ema', '--out')),
+    'export': (export, ('--workdir', '--step', '--ema', '--dtype', '--out')),
     'convert': (
         convert,
         ('--source', '--checkpoint', '--out', '--config', '--entry', '--heads', '--allow-missing'),
     ),
-    'inspect': (inspect, ('--workdir', '--config', '--step', '--json')),
+    'inspect': (inspect, ('--workdir', '--weights', '--config', '--step', '--json')),
     'benchmark': (benchmark, ('--config', '--steps', '--json')),
     'plan': (plan, ('--config', '--topology', '--slices', '--search', '--json')),
     'plans': (plans, ('--out',)),

@@ -2,7 +2,7 @@
 
 import json
 
-from vdm_jax.errors import UserError
+from vdm_jax.errors import Failure, UserError
 from vdm_jax.origin import jax_mesh, origins, restored
 
 
@@ -29,9 +29,26 @@ def evaluate(args, assignments):
 
     how = {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
     about = origin | about | ({} if run.model.autoencodes else how)
-    about |= {'scalars': args.scalars, 'data': run.resolved['data']}
+    about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
     with jax_mesh(run):
         score, _ = runner.evaluate(protocol, ask, *run.scored, config, about)
-    path = processes.by_first(lambda: str(runner.write(score, args.out)))
-    print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n\n{path}')
+    print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n')
+    path = processes.by_first(lambda: written(score, args.out))
+    if not args.json:
+        print(path)
     return 1 if args.require and not score['passed'] else 0
+
+
+def written(score: dict, out: str) -> str:
+    """The file that a score has been written to.
+
+    Raises:
+      Failure: the disk is full, or it cannot be written for another reason.
+    """
+    from vdm_jax.evals import runner
+
+    try:
+        return str(runner.write(score, out))
+    except OSError as error:
+        why = f'the score above cannot be written ({error.strerror or error}); what was there before stands'
+        raise Failure(f'--out={out}: {why}') from None

@@ -2,6 +2,7 @@
 
 import argparse
 
+from vdm_jax.origin import RAW
 from vdm_jax.ranges import Seed, refusal
 
 
@@ -11,6 +12,19 @@ def seed(text: str) -> int:
     if reason := refusal(Seed, number):
         raise argparse.ArgumentTypeError(reason)
     return number
+
+
+def decay(text: str) -> float | str:
+    """What --ema says: a number in [0, 1), or raw."""
+    if text.strip().lower() == RAW:
+        return RAW
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f'{text} is no decay: want a number from 0 to below 1, or {RAW}')
+    return number + 0.0  # -0.0 is 0
 
 
 OPTIONS = {
@@ -43,7 +57,21 @@ OPTIONS = {
     },
     '--seed': {'type': seed, 'default': 0, 'help': 'seed of the noise (0)'},
     '--step': {'type': int, 'help': 'checkpoint; the newest where not given'},
-    '--ema': {'type': float, 'help': 'decay of the average to take; the first of the config where not given'},
+    '--ema': {
+        'type': decay,
+        'metavar': 'DECAY',
+        'help': 'which average to take, or raw: the parameters themselves; the first of the config where not given',
+    },
+    '--allow-other-codec': {
+        'action': 'store_true',
+        'help': 'decode with another codec than the network was trained with; scores name both',
+    },
+    '--dtype': {
+        'choices': ('float16', 'bfloat16', 'float32'),
+        'default': 'float16',
+        'help': 'of the numbers in the file: float16, half the bytes of float32 and the most digits of the two halves; '
+        'refused where a number is beyond it, for which there are bfloat16 and float32',
+    },
     '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
     '--topology': {'metavar': 'NAME', 'help': "machine, v5p:4x4x4 or cpu:8; the experiment's own where not given"},
     '--slices': {'type': int, 'default': 1, 'help': 'how many of them, joined by the slower network (1)'},

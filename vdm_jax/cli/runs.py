@@ -42,7 +42,7 @@ def asked_experiment(args, assignments):
 
 
 def inspect(args, assignments):
-    """what a run directory, or an experiment's network, is: checkpoints, fingerprints, data position, sizes"""
+    """what a run directory, a file of weights, or an experiment's network is: checkpoints, fingerprints, sizes"""
     from vdm_jax.build import read_experiment
     from vdm_jax.run import Run
     from vdm_jax.train.inspect import inspect_network, inspect_run, table
@@ -50,15 +50,28 @@ def inspect(args, assignments):
 
     if args.config and (args.workdir or args.step is not None):
         raise UserError('inspect: --config=FILE is of no run; leave it out, or --workdir and --step')
+    if args.weights and (args.config or args.workdir or args.step is not None):
+        raise UserError('inspect: --weights=FILE is one step of no run directory; leave the other options out')
+    if args.weights:
+        return inspect_weights(args)
     if args.config:
         found = inspect_network(Run(read_experiment(args.config, assignments)))
     elif args.workdir:
         found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
     else:
-        raise UserError('inspect: say what: --workdir=DIR, or --config=FILE')
+        raise UserError('inspect: say what: --workdir=DIR, --weights=FILE, or --config=FILE')
     print(json.dumps(found, indent=2) if args.json else table(found))
     if 'mistake' in found:
         raise UserError(found['mistake'])
+    return 0
+
+
+def inspect_weights(args):
+    """Prints what a file of weights is, once all of it is read and known to be as it was written."""
+    from vdm_jax.pretrained import weights
+
+    found = weights.inspect(args.weights)
+    print(json.dumps(found, indent=2) if args.json else weights.table(found))
     return 0
 
 

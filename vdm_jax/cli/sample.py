@@ -50,7 +50,8 @@ def draw(args, origin: dict, run, params, about: dict):
     with jax_mesh(run):
         videos = generate_videos(run.generate, params, asks, args.seed)
     (where,), step = origin.values(), about['step']
-    print(f'{len(videos)} videos of {where}, step {step}, in {time.monotonic() - began:.1f} s')
+    stored = f' ({about["dtype"]})' if 'dtype' in about else ''
+    print(f'{len(videos)} videos of {where}{stored}, step {step}, in {time.monotonic() - began:.1f} s')
     if run.model.text_width and not args.prompt:
         print('  told captions of the clips; --prompt=TEXT says what else')
     names = [f'label {label}' for label in asks['label']] if classes else None

@@ -1,15 +1,24 @@
 """Commands on weights: export ours, convert those of others."""
 
+from vdm_jax.errors import Failure
 from vdm_jax.origin import restored
 
 
 def export(args, assignments):
     """write a run's averaged weights and its config into one safetensors file"""
     from vdm_jax.pretrained import weights
+    from vdm_jax.train.inspect import not_finite, wrong_tensors
 
     run, params, about = restored({'workdir': args.workdir}, args, assignments)
-    size = weights.save(args.out, params, about | {'config': run.resolved})
-    print(f'{args.out}: step {about["step"]}, {size / 1e6:.2f} MB')
+    if wrong := not_finite(params):
+        which = f'{args.workdir}: step {about["step"]}, ema {about["ema"]}, is not finite'
+        raise Failure(f'{which}: {wrong_tensors(wrong)}; nothing is written. Choose another --step')
+    try:
+        size = weights.save(args.out, params, about | {'config': run.resolved}, args.dtype)
+    except OSError as error:
+        why = f'cannot be written ({error.strerror or error}); what was there before stands'
+        raise Failure(f'--out={args.out}: {why}') from None
+    print(f'{args.out}: step {about["step"]}, ema {about["ema"]}, {args.dtype}, {size / 1e6:.2f} MB')
     return 0
 
 

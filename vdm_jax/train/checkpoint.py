@@ -187,6 +187,18 @@ class Checkpoints:
         """The parameters alone."""
         return self._load(self._fetch(step), {'params': abstract.params})['params']
 
+    def restore_one(self, abstract: TrainState, step: int | None = None, average: str | None = None):
+        """(one tree like params, its step): the average of that name, or the parameters themselves; nothing else is
+        read.
+
+        Raises:
+          UserError: there is no such step, or it is damaged.
+        """
+        step = self._fetch(step)
+        if average is None or step == 0:  # as in restore_ema
+            return self.restore_params(abstract, step), step
+        return self._load(step, {'ema': {average: abstract.ema[average]}}, partial=True)['ema'][average], step
+
     def restore_ema(self, abstract: TrainState, step: int | None = None) -> tuple[dict, int]:
         """The averages alone, {decay: params}, and their step; neither params nor optimizer are read."""
         step = self._fetch(step)
@@ -215,12 +227,15 @@ class Checkpoints:
                 if self._staged:
                     shutil.rmtree(self._local, ignore_errors=True)
 
-    def _load(self, step: int, items: dict) -> dict:
-        found = self.integrity(step)
+    def _load(self, step: int, items: dict, partial: bool = False) -> dict:
+        """The items of a step; partial: some arrays of each are enough."""
+        found, context = self.integrity(step), ocp.Context()
+        context.pytree.loading.partial_load = partial
 
         def read():
             try:
-                return self._orbax.load_checkpointables(step, items)
+                with context:
+                    return self._orbax.load_checkpointables(step, items)
             except Exception as error:
                 cause = root_of(error)
                 if misfit := self._misfit(step, items):

@@ -38,4 +38,9 @@ def update(config: EmaConfig, ema: dict, params, step) -> dict:
 
 def first(config: EmaConfig, averages: dict) -> dict:
     """The parameters averaged with the first decay: those that sampling and evaluation use."""
-    return averages[str(config.decays[0])]
+    return averages[first_name(config)]
+
+
+def first_name(config: EmaConfig) -> str:
+    """The name of that average."""
+    return str(config.decays[0])

@@ -1,6 +1,8 @@
 """What a run directory holds, without training or sampling anything."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.parallel.rules import path_name
@@ -34,15 +36,28 @@ def inspect_run(run, workdir, step: int | None = None) -> dict:
             if not integrity:
                 raise
             return there | {'mistake': str(error)}
+    trees = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state}
     return there | {
         'step': int(state.step),
-        'params': fingerprint(state.params),
-        'ema': fingerprint(state.ema),
-        'opt_state': fingerprint(state.opt_state),
+        **{name: fingerprint(tree) for name, tree in trees.items()},
         'position': fingerprint_json(position),
+        'not_finite': {name: not_finite(tree) for name, tree in trees.items()},
         'data_position': position,
         **inspect_network(run),
     }
+
+
+def not_finite(tree) -> list[str]:
+    """Paths of the arrays of a tree that hold a nan or an infinity, in the tree's order; none is copied to the host."""
+    paths, leaves = zip(*jax.tree_util.tree_flatten_with_path(tree)[0], strict=True)
+    finite = jax.jit(lambda arrays: jnp.stack([jnp.isfinite(array).all() for array in arrays]))(leaves)
+    return [path_name(path) for path, good in zip(paths, np.asarray(finite), strict=True) if not good]
+
+
+def wrong_tensors(names: list[str]) -> str:
+    """'31 tensors hold nan or infinity, the first is head/out/bias'."""
+    some = '1 tensor holds' if len(names) == 1 else f'{len(names)} tensors hold'
+    return f'{some} nan or infinity, the first is {names[0]}'
 
 
 def inspect_network(run) -> dict:
@@ -69,6 +84,7 @@ def table(found: dict) -> str:
         head,
         *verdicts,
         *(f'{name:9} sha256 {found[name]}' for name in ('params', 'ema', 'opt_state', 'position')),
+        *(f'{name:9} NOT FINITE: {wrong_tensors(names)}' for name, names in found['not_finite'].items() if names),
         f'data position {found["data_position"]}',
         *network,
     ]
