@@ -34,7 +34,7 @@ MAY = {
     'train.loop': ('data', 'diffusion', 'evals', 'generate', 'given', 'media', 'parallel'),
     'convert': ('build', 'codecs', 'config', 'data', 'diffusion', 'pretrained', 'run', 'train'),
     'benchmark': ('data', 'models', 'parallel', 'train'),
-    'checks': ('data', 'given', 'models', 'nn', 'parallel'),
+    'checks': ('data', 'given', 'models', 'nn', 'parallel', 'train.best'),
     'build': ('codecs', 'config', 'data', 'diffusion', 'evals', 'models', 'nn.config', 'parallel', 'text', 'train'),
     'asking': ('generate',),
     'frozen': ('build', 'parallel', 'pretrained', 'train'),

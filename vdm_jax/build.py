@@ -81,6 +81,7 @@ from vdm_jax.text.stored import Stored
 from vdm_jax.train.checkpoint import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.loop import TrainConfig
+from vdm_jax.train.metrics import LogConfig
 from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.watch import ProfileConfig
 
@@ -209,6 +210,7 @@ class Experiment(Ranged, where='config'):
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     profile: ProfileConfig = ProfileConfig()
+    log: LogConfig = LogConfig()
 
 
 def read_experiment(spec: str, assignments: list[str] = ()) -> Experiment:

@@ -16,6 +16,7 @@ from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.arrange import Grid
 from vdm_jax.nn.attend import refusal
 from vdm_jax.parallel.rules import nearest, split_on
+from vdm_jax.train.best import check_comes, rule_of
 
 
 def check(run) -> None:
@@ -40,6 +41,7 @@ def check(run) -> None:
     check_sampler(run)
     check_latents(run)
     len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
+    check_comes(rule_of(run.experiment.checkpoint.best), run.learning.parts, run.experiment.train.validate_every)
     if run.experiment.train.validate_every:
         order_of(run.held_out, run.experiment.train.batch_size)
     if run.experiment.train.sample_every:

@@ -28,7 +28,7 @@ from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
 from vdm_jax.train.checkpoint import fingerprint
 from vdm_jax.train.denoise import Denoising
-from vdm_jax.train.optim import make_optimizer
+from vdm_jax.train.optim import make_optimizer, make_rates
 from vdm_jax.train.reconstruct import Reconstructing
 from vdm_jax.train.state import abstract_state, create_state, graphdef_of
 from vdm_jax.train.step import Learning, make_train_step, make_validation_step
@@ -315,10 +315,12 @@ class Run:
     def train_steps(self) -> tuple[Callable, ...]:
         """The jitted training step of each bucket: state donated, shardings pinned."""
         e, shardings = self.experiment, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+        rates = make_rates(e.optim, e.train.steps)
 
         def jitted(size):
             skips = e.train.nonfinite == 'skip'
-            step = make_train_step(self.learning, self.optimizer, e.ema, e.seed, size, e.train.accumulate, skips)
+            how = size, e.train.accumulate, skips, rates
+            step = make_train_step(self.learning, self.optimizer, e.ema, e.seed, *how)
             return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.everywhere))
 
         return tuple(map(jitted, self.batch_sizes))

@@ -14,7 +14,17 @@ from tests.models.small import SMALL
 from vdm_jax.models.dit import VideoDiT
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.parallel.rules import path_name
-from vdm_jax.train.optim import OptimConfig, clipped, make_optimizer, matches, muon_dimensions, schedule
+from vdm_jax.train.optim import (
+    RATES,
+    OptimConfig,
+    clipped,
+    make_optimizer,
+    make_rates,
+    matches,
+    muon_dimensions,
+    schedule,
+    stretched,
+)
 from vdm_jax.train.state import init_params
 
 CONFIG = OptimConfig(name='muon', learning_rate=0.1, clip=None, warmup_steps=0)
@@ -170,3 +180,50 @@ def test_muon_takes_a_convolution_for_one_matrix():
         found.append(np.asarray(updates['conv']['kernel']).reshape(48, 6))
     np.testing.assert_allclose(*found, atol=1e-6)
     assert np.linalg.matrix_rank(found[0], tol=1e-3) == 6
+
+
+@pytest.mark.parametrize('name', ['adamw', 'muon'])
+def test_the_rates_that_are_told_are_those_of_the_updates(name):
+    """A gradient that stays the same moves Adam's parameters by the rate itself, Muon's in proportion to it."""
+    config = OptimConfig(
+        name=name, learning_rate=0.1, adam_learning_rate=0.03, schedule='cosine', warmup_steps=2, clip=None
+    )
+    optimizer, rates = make_optimizer(config, 6), make_rates(config, 6)
+    values = {'up': {'kernel': params(0)['layers']['up']['kernel'][:1]}, 'head': {'bias': jnp.ones(4)}}
+    state, moved = optimizer.init(values), []
+    for step in range(4):
+        found = rates(state)
+        assert found.keys() == ({'learning_rate'} if name == 'adamw' else {*RATES})
+        updates, state = optimizer.update(values, state, values)
+        moved.append((found, updates))
+        expected = schedule(config, 0.1, 6)(step)
+        np.testing.assert_allclose(found['learning_rate'], expected, rtol=1e-6)
+        np.testing.assert_allclose(-updates['head']['bias'], found[RATES[name == 'muon']], rtol=1e-4)
+    (slow, before), (fast, after) = moved[1], moved[2]
+    ratio = fast['learning_rate'] / slow['learning_rate']
+    np.testing.assert_allclose(after['up']['kernel'], ratio * before['up']['kernel'], rtol=2e-2, atol=1e-4)
+
+
+def test_an_update_that_is_left_out_leaves_the_rate_where_it_is():
+    """The optimizer's own count says which update it is: where its state stays, as after one that is not finite."""
+    config = OptimConfig(schedule='cosine', warmup_steps=2, join_first=True)
+    optimizer, rates = make_optimizer(config, 6), make_rates(config, 6)
+    values = {'bias': jnp.ones(2)}
+    state = optimizer.init(values)
+    for expected in (0, 0, 1):  # of the first two steps there is one update
+        np.testing.assert_allclose(rates(state)['learning_rate'], schedule(config, config.learning_rate, 6)(expected))
+        _, state = optimizer.update(values, state, values)
+    assert rates(state) == rates(state)
+
+
+@pytest.mark.parametrize('warmup', [0, 10])
+def test_a_stretched_schedule_says_the_rates_before_and_after(warmup):
+    config = OptimConfig(name='muon', learning_rate=0.02, schedule='cosine', warmup_steps=warmup)
+    line = stretched(config, 60, 120, 60)
+    for peak, label in ((0.02, 'learning_rate'), (1e-3, 'learning_rate_adam')):
+        now = float(schedule(config, peak, 120)(60))
+        assert f'{label} is {now:.3g} and would have been 0' in line
+    assert ('warm-up of 10 steps' in line) == bool(warmup)
+    assert not stretched(config, 60, 60, 30) and not stretched(
+        dataclasses.replace(config, schedule='constant'), 6, 9, 3
+    )

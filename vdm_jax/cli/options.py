@@ -27,6 +27,15 @@ def decay(text: str) -> float | str:
     return number + 0.0  # -0.0 is 0
 
 
+def step(text: str) -> int | str:
+    """A step's number, or 'best'."""
+    if text == 'best':
+        return text
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise argparse.ArgumentTypeError(f'{text}: want the number of a step, or best')
+    return int(text)
+
+
 OPTIONS = {
     '--config': {
         'metavar': 'FILE[:ARGS]',
@@ -56,7 +65,7 @@ OPTIONS = {
         'help': 'numbers that the network is told, such as fps=8; unknown where not given',
     },
     '--seed': {'type': seed, 'default': 0, 'help': 'seed of the noise (0)'},
-    '--step': {'type': int, 'help': 'checkpoint; the newest where not given'},
+    '--step': {'type': step, 'help': 'checkpoint, or best (config.checkpoint.best); the newest where not given'},
     '--ema': {
         'type': decay,
         'metavar': 'DECAY',

@@ -52,6 +52,11 @@ class Reconstruction(Ranged, where='config.reconstruction'):
         """Shapes of the weights that the loss needs."""
         return {'lpips': perceptual.abstract()} if self.lpips_weight else {}
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts of what it costs."""
+        return ('reconstruction', 'kl', 'psnr', *(['lpips'] if self.lpips_weight else []))
+
     def __call__(self, x, y, mean, logvar, lpips=None) -> Costs:
         """What it costs to give y (B, T, H, W, C) for x, pixels in [-1, 1], by latents of these moments.
 

@@ -1,5 +1,6 @@
 """Several processes that run one program: which of them speaks and writes, and how they come to one mind."""
 
+import contextlib
 import json
 import os
 import re
@@ -94,16 +95,23 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
+def write(stream, text: str) -> None:
+    """Writes to a console; where that is a file on a full disk, or a pipe that nobody reads any more, it is lost."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+        stream.write(text)
+        stream.flush()
+
+
 def say(text: str) -> None:
     """A line on the console, of process 0 alone."""
     if first():
-        print(text, file=sys.stderr, flush=True)
+        write(sys.stderr, text + '\n')
 
 
 def say_own(text: str) -> None:
     """A line on the console of any process but 0, which says whose it is."""
     if not first():
-        print(f'process {jax.process_index()}: {text}', file=sys.stderr, flush=True)
+        write(sys.stderr, f'process {jax.process_index()}: {text}\n')
 
 
 def gather(text: str) -> list[str]:

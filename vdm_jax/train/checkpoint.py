@@ -1,6 +1,5 @@
 """Checkpoints: params, EMA, optimizer and data position of one step in one directory. Only this file knows Orbax."""
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -8,7 +7,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -19,11 +17,13 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from vdm_jax.errors import MisfitError, UserError
-from vdm_jax.files import DISK_ERRORS, is_local
+from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.ranges import Count, Ranged
 from vdm_jax.train import manifest, markers
+from vdm_jax.train.best import Best, metadata_with, rule_of
+from vdm_jax.train.failures import plain_disk_errors, root_of, shapes_in
 from vdm_jax.train.markers import COMMITTED, NATIVE
 from vdm_jax.train.mirror import copy_below
 from vdm_jax.train.state import TrainState
@@ -35,15 +35,22 @@ REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take
 class CheckpointConfig(Ranged, where='config.checkpoint'):
     """How many checkpoints stay: the last keep_last, and every one whose step is a multiple of keep_every.
 
+    best: METRIC[:min|max], a metric of validation such as validation_loss:min: the step where it was best so far is
+    saved, also where no checkpoint is due, and stays; --step=best takes it.
     fallback: what a run does whose newest checkpoint is damaged: go on from the one before it, or fail.
     """
 
     keep_last: Count = 3
     keep_every: Count | None = None
+    best: str | None = None
     fallback: Literal['previous', 'fail'] = 'previous'
 
+    def __post_init__(self):
+        super().__post_init__()
+        rule_of(self.best)
+
     def keeps(self, step: int, steps: list[int]) -> bool:
-        """Whether `step` stays once `steps` are there."""
+        """Whether `step` stays once `steps` are there, be it the best or not."""
         return step in sorted(steps)[-self.keep_last :] or bool(self.keep_every and step % self.keep_every == 0)
 
 
@@ -75,10 +82,12 @@ class Checkpoints:
         self._manifest: Future | None = None
         self._found: dict[int, manifest.Integrity] = {}
         self._adopted: set[int] = set()
+        self._best = Best(self, rule_of(config.best))
         self._local = epath.Path(tempfile.mkdtemp(prefix='vdm_jax_') if self._staged else self.directory)
         policies = ocp.training.preservation_policies
         keep = [policies.LatestN(config.keep_last)]
         keep += [policies.EveryNSteps(config.keep_every)] if config.keep_every else []
+        keep += [self._best] if config.best else []
         self._orbax = ocp.training.Checkpointer(
             self._local,
             preservation_policy=policies.AnyPreservationPolicy(keep),
@@ -142,6 +151,15 @@ class Checkpoints:
         """Has a step count as damaged from here on, whatever its bits: `latest` takes the one before it."""
         self._found[step] = manifest.Integrity('damaged', why)
 
+    def best(self) -> tuple[int, float] | None:
+        """(step, value of the metric) of the best step by config.checkpoint.best that is there and not damaged; None
+        where there is none, or no such rule."""
+        return self._best.found()
+
+    def improves(self, validation: dict[str, float]) -> bool:
+        """Whether a step with these metrics would be the best one."""
+        return self._best.improves(validation)
+
     def integrity(self, step: int) -> manifest.Integrity:
         """Whether a step's files are as they were written; the processes share them out."""
         if step not in self._found:
@@ -154,25 +172,30 @@ class Checkpoints:
             self._found[step] = found
         return self._found[step]
 
-    def save(self, step: int, state: TrainState, position: dict) -> None:
-        """Starts writing a step; returns once the arrays are copied from the devices. A step that is there stays."""
-        with plain_disk_errors(self.directory):
-            self._save(step, state, position)
+    def save(self, step: int, state: TrainState, position: dict, validation: dict[str, float] | None = None) -> None:
+        """Starts writing a step; returns once the arrays are copied from the devices. A step that is there stays.
 
-    def _save(self, step: int, state: TrainState, position: dict) -> None:
+        validation: the metrics of the step, where it was validated; all processes have the same.
+        """
+        with plain_disk_errors(self.directory):
+            self._save(step, state, position, validation or {})
+
+    def _save(self, step: int, state: TrainState, position: dict, validation: dict[str, float]) -> None:
         self._finish()
         if processes.by_first(lambda: step in self.steps()):
             return
         items = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state, 'position': position}
-        written = self._orbax.save_checkpointables_async(step, items, force=True)
+        self._best.saves(step, validation)
+        about = metadata_with(validation)
+        written = self._orbax.save_checkpointables_async(step, items, force=True, custom_metadata=about)
         self._found.pop(step, None)
         self._manifest = self._behind.submit(self._vouch, step, written)
         if self._staged:
             self._finish()
             self._upload(step)
 
-    def restore(self, abstract: TrainState, step: int | None = None) -> tuple[TrainState, dict]:
-        """State and data position of a step (`latest`), onto the shardings of `abstract`.
+    def restore(self, abstract: TrainState, step: int | Literal['best'] | None = None) -> tuple[TrainState, dict]:
+        """State and data position of a step (`latest`; 'best'), onto the shardings of `abstract`.
 
         Raises:
           UserError: there is no such step, or it is damaged.
@@ -187,7 +210,7 @@ class Checkpoints:
         """The parameters alone."""
         return self._load(self._fetch(step), {'params': abstract.params})['params']
 
-    def restore_one(self, abstract: TrainState, step: int | None = None, average: str | None = None):
+    def restore_one(self, abstract: TrainState, step: int | Literal['best'] | None = None, average: str | None = None):
         """(one tree like params, its step): the average of that name, or the parameters themselves; nothing else is
         read.
 
@@ -199,7 +222,7 @@ class Checkpoints:
             return self.restore_params(abstract, step), step
         return self._load(step, {'ema': {average: abstract.ema[average]}}, partial=True)['ema'][average], step
 
-    def restore_ema(self, abstract: TrainState, step: int | None = None) -> tuple[dict, int]:
+    def restore_ema(self, abstract: TrainState, step: int | Literal['best'] | None = None) -> tuple[dict, int]:
         """The averages alone, {decay: params}, and their step; neither params nor optimizer are read."""
         step = self._fetch(step)
         if step == 0:  # weights to begin with: every average is of them alone, whatever the decays
@@ -325,10 +348,12 @@ class Checkpoints:
                 copy_below(source, target)
                 source.rmtree()
 
-    def _fetch(self, step: int | None) -> int:
+    def _fetch(self, step: int | Literal['best'] | None) -> int:
         """The step to read, known to be there and not damaged; brought here from a store that Orbax does not know."""
         if step is None:
             step = self.latest()
+        elif step == 'best':
+            step = self._best.step()
         if step is None or step not in (steps := processes.by_first(self.steps)):
             what = 'no checkpoint yet' if step is None else f'no checkpoint {step}; found {steps or "none"}'
             what = self._unusable.get(step, what)
@@ -351,36 +376,11 @@ class Checkpoints:
         (target / COMMITTED).write_text('')
         steps = self.steps()
         for old in steps:
-            if not self.config.keeps(old, steps):
+            if not (self.config.keeps(old, steps) or self._best.is_step(old)):
                 if (marker := self.directory / str(old) / COMMITTED).exists():
                     marker.unlink()
                 self._adopted.discard(old)
                 (self.directory / str(old)).rmtree()
-
-
-@contextlib.contextmanager
-def plain_disk_errors(directory) -> Iterator[None]:
-    """Within it, what Orbax and TensorStore say of a disk that takes no more is an OSError of that directory."""
-    try:
-        yield
-    except Exception as error:
-        for number in DISK_ERRORS:
-            if os.strerror(number) in str(root_of(error)):
-                raise OSError(number, os.strerror(number), str(directory)) from None
-        raise
-
-
-def shapes_in(tree) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays of a tree, or of what says of them, by their paths."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {path_name(path): tuple(leaf.shape) for path, leaf in leaves if getattr(leaf, 'shape', None) is not None}
-
-
-def root_of(error: BaseException) -> BaseException:
-    """What an error comes from in the end: Orbax calls whatever is raised while it reads an incompatible handler."""
-    while error.__cause__:
-        error = error.__cause__
-    return error
 
 
 def fingerprint(tree) -> str:

@@ -31,6 +31,7 @@ class Denoising:
         return losses(self.network, self.objective, params, x0, conditions, self.classes, keys, images)
 
     abstract_frozen: ClassVar = {}
+    parts: ClassVar = ()
 
     def validating(self):
         """The same with no condition dropped, and no frame given by chance."""

@@ -1,5 +1,7 @@
 """What a run directory holds, without training or sampling anything."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from vdm_jax.train.checkpoint import Checkpoints, fingerprint, fingerprint_json
 from vdm_jax.train.workdir import check_network, name_keys, read_config
 
 
-def inspect_run(run, workdir, step: int | None = None) -> dict:
+def inspect_run(run, workdir, step: int | Literal['best'] | None = None) -> dict:
     """Checkpoints and whether they are intact, the parameters' tree, and sha256 fingerprints of everything
     a step is made of, as JSON values. Where no step can be taken, 'mistake' says why, and the step's own are missing.
 
@@ -27,6 +29,8 @@ def inspect_run(run, workdir, step: int | None = None) -> dict:
             'checkpoints': list(integrity),
             'integrity': {str(step): str(found) for step, found in integrity.items()},
         }
+        if best := checkpoints.best():
+            there['best'] = {'step': best[0], 'by': run.experiment.checkpoint.best, 'value': best[1]}
         try:
             with name_keys(config, run.resolved):
                 state, position = checkpoints.restore(run.abstract, step)
@@ -78,6 +82,8 @@ def table(found: dict) -> str:
     taken = f'step {found["step"]}' if 'step' in found else 'no step can be taken'
     head = f'{found["workdir"]}: {taken}; checkpoints {", ".join(map(str, found["checkpoints"]))}'
     verdicts = [f'  checkpoint {step}: {integrity}' for step, integrity in found['integrity'].items()]
+    if 'best' in found:
+        verdicts.append(f'  best by {found["best"]["by"]}: {found["best"]["step"]}, at {found["best"]["value"]:.6g}')
     if 'mistake' in found:
         return '\n'.join([head, *verdicts])
     lines = [

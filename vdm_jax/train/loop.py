@@ -24,9 +24,12 @@ from vdm_jax.ranges import Batch, Between, Count, Ranged, Whole
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.finite import Budget, NonFiniteError, advise, all_finite
+from vdm_jax.train.loggers.logger import Outage
+from vdm_jax.train.loggers.weights_biases import check_installed
 from vdm_jax.train.metrics import Metrics, Progress, Silence
+from vdm_jax.train.optim import RATES, stretched
 from vdm_jax.train.watch import Watch, Window
-from vdm_jax.train.workdir import check_workdir, make_workdir, write_papers
+from vdm_jax.train.workdir import check_workdir, make_workdir, read_config, write_papers
 
 SKIPPED = 'skipped_updates'  # because they were not finite: in the metrics, and in a checkpoint's position
 
@@ -84,6 +87,7 @@ def train(run, workdir, stop=lambda step: False, weights=None) -> bool:
     """
     config, workdir = run.experiment.train, epath.Path(workdir)
     order = order_of(run.source, config.batch_size, run.experiment.seed)
+    processes.by_first(lambda: check_installed(run.experiment.log.wandb))
     with contextlib.ExitStack() as stack:
         directory_lock = enter(stack, workdir, run.resolved)
         stack.enter_context(jax.set_mesh(run.mesh))
@@ -91,24 +95,30 @@ def train(run, workdir, stop=lambda step: False, weights=None) -> bool:
         watch = stack.enter_context(Watch())
         window = stack.enter_context(Window(run.experiment.profile, workdir))
         state, start, skipped = begin(run, checkpoints, weights)
+        stretch = processes.by_first(lambda: stretched_from(workdir, run, start)) if start else ''
         processes.by_first(lambda: write_papers(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start, order)
         announce(run, progress, start, workdir)
         budget = Budget(config.nonfinite == 'skip', config.nonfinite_budget, skipped)
         log = Log(run, metrics, progress, watch, budget)
+        log.stretch(start, stretch)
         log.files(start)
         try:
             with batches(run.training_source, order, start, config.steps, run.rows, run.model.scalars) as stream:
                 for step in range(start, config.steps + 1):
                     done, stopped = step == config.steps, stop(step)
                     looks = step > start and (done or not stopped)  # one that is to stop has the time to save alone
+                    losses = {}
                     if looks and due(step, config.validate_every, done):
-                        log.validation(step, validate(run, state))
+                        losses = validate(run, state)
+                        log.validation(step, losses)
                     shown = not (looks and due(step, config.sample_every, done)) or log.samples(step, state, workdir)
-                    if step > start and (stopped or done or not shown or due(step, config.checkpoint_every, done)):
+                    best = checkpoints.improves(losses)
+                    saves = stopped or done or best or not shown or due(step, config.checkpoint_every, done)
+                    if step > start and saves:
                         processes.by_first(directory_lock.check)
                         log.flush()  # it asks whether the last update is finite
-                        log.saved(checkpoints, step, state, position(run, step, budget.count))
+                        log.saved(checkpoints, step, state, position(run, step, budget.count), losses)
                     if not shown:
                         raise Failure(f'step {step}, which is saved: {log.failure}')
                     if done or stopped:
@@ -136,7 +146,15 @@ def outlets(run, workdir, start: int, order):
     if not processes.first():
         return Silence(), Silence()
     a_step = float(np.mean([order.batches[bucket] for bucket in order.buckets(0)]))
-    return Metrics(workdir, start), Progress(run.experiment.train.steps, start, a_step)
+    progress = Progress(run.experiment.train.steps, start, a_step)
+    return Metrics(workdir, start, run.experiment.log, run.resolved, progress.say), progress
+
+
+def stretched_from(workdir, run, step: int) -> str:
+    """What another number of steps than config.json has does to the learning rate from `step` on; '' if nothing."""
+    before = read_config(workdir)['train'].get('steps')
+    after = run.experiment.train.steps
+    return stretched(run.experiment.optim, before, after, step) if type(before) is int and before > 0 else ''
 
 
 def announce(run, progress: Progress, start: int, workdir) -> None:
@@ -283,7 +301,14 @@ class Log:
         self.failure: NotFinite | None = None
         self._config = run.experiment.train
         self._last, self._named = None, {}
+        self._samples = Outage('samples', progress.say)
         self._waited, self._since = 0.0, time.monotonic()
+
+    def stretch(self, step: int, what: str) -> None:
+        """Says that a schedule is stretched from this step on, where it is."""
+        if what:
+            self._progress.say(what)
+            self._metrics.scalars(step, {'schedule': what})
 
     def step(self, step: int, scalars: dict, waited: float) -> None:
         self._waited += waited
@@ -301,7 +326,8 @@ class Log:
         (step, scalars), self._last = self._last, None
         if not self._budget.take(step, scalars):
             self._progress.say(f'step {step}: the update is not finite and left out, the {self._budget.count}. so far')
-        self._progress.show(step, float(scalars['loss']))
+        rates = tuple(float(scalars[name]) for name in RATES if name in scalars)
+        self._progress.show(step, float(scalars['loss']), rates)
         if step % self._config.log_every == 0 or step == self._config.steps:
             values = {name: float(value) for name, value in scalars.items() if name != 'finite'}
             values |= {SKIPPED: self._budget.count} if self._config.nonfinite == 'skip' else {}
@@ -346,15 +372,16 @@ class Log:
         return True
 
     def _write(self, step: int, videos: np.ndarray, workdir) -> None:
-        strip = workdir / 'samples' / f'step_{step:06d}.png'
-        strip.parent.mkdir(parents=True, exist_ok=True)
-        media.write_strip(strip, videos)
+        with self._samples.weathered():
+            strip = workdir / 'samples' / f'step_{step:06d}.png'
+            strip.parent.mkdir(exist_ok=True)
+            media.write_strip(strip, videos)
         grid = media.grid(videos)
         self._metrics.clip(step, 'samples', media.gif_bytes(grid, 8), grid.shape[1:3])
 
-    def saved(self, checkpoints: Checkpoints, step: int, state, where: dict) -> None:
+    def saved(self, checkpoints: Checkpoints, step: int, state, where: dict, validation: dict[str, float]) -> None:
         self.flush()
         began = time.monotonic()
-        checkpoints.save(step, state, where)
+        checkpoints.save(step, state, where, validation)
         self._metrics.scalars(step, {'checkpoint_seconds': round(time.monotonic() - began, 4)})
         self._metrics.flush()

@@ -1,78 +1,74 @@
-"""Where numbers go: metrics.jsonl and the console always, TensorBoard where tensorboardX is installed."""
+"""What a run tells: numbers and clips to its loggers, words to the console."""
 
-import json
-import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from etils import epath
+from vdm_jax.parallel import processes
+from vdm_jax.train.loggers.json_lines import NAME, JsonLines
+from vdm_jax.train.loggers.logger import Guarded, Logger
+from vdm_jax.train.loggers.tensorboard import TensorBoard
+from vdm_jax.train.loggers.weights_biases import WandbConfig, WeightsBiases
 
-from vdm_jax.train.mirror import Mirror
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Where numbers go beside metrics.jsonl and the console: TensorBoard (where tensorboardX is installed), W&B."""
+
+    tensorboard: bool = True
+    wandb: WandbConfig = WandbConfig()
 
 
-class Metrics:
-    """Writes scalars, notes and clips of one run; a run that goes on drops what it had written past its checkpoint."""
+class Metrics(Logger):
+    """Writes scalars, notes and clips of one run to all of its loggers, none of which can stop it; a run that goes on
+    drops what it had written past its checkpoint.
 
-    def __init__(self, workdir, start_step: int):
-        self._files = Mirror(workdir)
-        self._files.fetch('metrics.jsonl')
-        path = self._files.local / 'metrics.jsonl'
-        _cut(path, start_step)
-        self._jsonl = open(path, 'a')  # noqa: SIM115, closed in close()
-        self._board_files = Mirror(epath.Path(workdir) / 'tensorboard')
-        self._board = _board(self._board_files.local, start_step)
+    Args:
+      workdir: the run directory.
+      start_step: the step that the run goes on from.
+      config: which loggers.
+      resolved: the experiment as JSON values, for loggers that show it.
+      say: prints a line, of what goes wrong.
 
-    def scalars(self, step: int, values: dict) -> None:
-        """One line of metrics.jsonl and one point of each curve."""
-        self._jsonl.write(json.dumps({'step': step} | values) + '\n')
-        self._jsonl.flush()
-        for name, value in values.items():
-            if self._board and isinstance(value, (int, float)):
-                self._board.add_scalar(name, value, step)
+    Raises:
+      UserError: metrics.jsonl is no file.
+    """
 
-    def clip(self, step: int, name: str, gif: bytes, shape: tuple[int, int]) -> None:
-        """An animated clip, as GIF bytes, as a TensorBoard image summary; shape is (H, W)."""
-        if not self._board:
-            return
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        image = Summary.Image(height=shape[0], width=shape[1], colorspace=3, encoded_image_string=gif)
-        self._board.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
-
-    def flush(self) -> None:
-        """Makes everything written so far visible in the run directory."""
-        if self._board:
-            self._board.flush()
-        self._files.push()
-        self._board_files.push()
-
-    def close(self) -> None:
+    def __init__(
+        self,
+        workdir,
+        start_step: int,
+        config: LogConfig = LogConfig(),  # noqa: B008, frozen
+        resolved: dict | None = None,
+        say: Callable[[str], None] = processes.say,
+    ):
+        lines = JsonLines(workdir, start_step, say)
+        self._loggers = [Guarded(lines, NAME, say)]
+        if config.tensorboard:
+            try:
+                self._loggers.append(Guarded(TensorBoard(workdir, start_step), 'TensorBoard', say))
+            except ImportError:
+                pass
+        if config.wandb.mode != 'off':
+            self._loggers.append(Guarded(WeightsBiases(workdir, config.wandb, resolved or {}, say), 'W&B', say))
         self.flush()
-        self._jsonl.close()
-        if self._board:
-            self._board.close()
-        self._files.close()
-        self._board_files.close()
 
+    def scalars(self, step, values):
+        for logger in self._loggers:
+            logger.scalars(step, values)
 
-def _cut(path, last_step: int) -> None:
-    """Cuts off what is past `last_step`, or half a line, from where it begins; what stays is never written anew."""
-    if not path.exists():
-        return
-    end = 0
-    for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b'\n') or json.loads(line)['step'] > last_step:
-            break
-        end += len(line)
-    os.truncate(path, end)
+    def clip(self, step, name, gif, shape):
+        for logger in self._loggers:
+            logger.clip(step, name, gif, shape)
 
+    def flush(self):
+        for logger in self._loggers:
+            logger.flush()
 
-def _board(directory, start_step: int):
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
+    def close(self):
+        for logger in self._loggers:
+            logger.close()
 
 
 class Silence:
@@ -91,8 +87,9 @@ class Progress:
         self._live = self._stream.isatty()
         self._began = self._shown = None
 
-    def show(self, step: int, loss: float) -> None:
-        """Called after each step; the first call, which saw the compilation, only starts the clock."""
+    def show(self, step: int, loss: float, rates: tuple[float, ...] = ()) -> None:
+        """Called after each step, with its learning rates; the first call, which saw the compilation, only starts the
+        clock."""
         now = time.monotonic()
         if self._began is None:
             self._began, self._start, self._shown = now, step, now
@@ -105,18 +102,17 @@ class Progress:
         left = (self._steps - step) / max(rate, 1e-9)
         share = step / self._steps
         bar = '█' * int(24 * share) + '░' * (24 - int(24 * share))
-        line = (
-            f'{bar} step {step}/{self._steps}  loss {loss:.4f}  {rate * self._batch:.1f} videos/s  {_clock(left)} left'
-        )
+        lr = f'  lr {" and ".join(f"{each:.2e}" for each in rates)}' if rates else ''
+        line = f'{bar} step {step}/{self._steps}  loss {loss:.4f}{lr}'
+        line += f'  {rate * self._batch:.1f} videos/s  {_clock(left)} left'
         self.say(line, keep=not self._live or last)
 
     def say(self, text: str, keep: bool = True) -> None:
         """Prints a line; keep=False lets the next one overwrite it."""
         if self._live:
-            self._stream.write('\r\033[K' + text + ('\n' if keep else ''))
+            processes.write(self._stream, '\r\033[K' + text + ('\n' if keep else ''))
         elif keep:
-            self._stream.write(text + '\n')
-        self._stream.flush()
+            processes.write(self._stream, text + '\n')
 
 
 def _clock(seconds: float) -> str:

@@ -76,7 +76,14 @@ class Mirror:
                 self._pushed[file] = state
 
     def close(self) -> None:
-        """Pushes what is left and removes the local copy."""
-        self.push()
+        """Pushes what is left and removes the local copy.
+
+        Raises:
+          OSError: the store does not take it; the copy stays.
+        """
+        try:
+            self.push()
+        except Exception as error:  # stores raise whatever their clients do
+            raise OSError(f'{self.directory}: {error}; what it lacks stays in {self.local}') from error
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Optimizers: AdamW, and Muon for the matrices of layer-stacked networks; schedules, masks by path and clipping."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from vdm_jax.ranges import Above0, AtLeast, Decay, Ranged, Regex, Weight, Whole
 MATRIX = r'kernel$'
 # Whatever float32 computes with: what makes a run diverge is found in training.
 Rate = Annotated[float, Above0(1e-30, 1e30)]
+RATES = ('learning_rate', 'learning_rate_adam')  # what metrics call them
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,49 @@ def schedule(config: OptimConfig, peak: float, steps: int) -> optax.Schedule:
     rest = max(steps - config.warmup_steps, 1)
     tail = optax.cosine_decay_schedule(peak, rest) if config.schedule == 'cosine' else optax.constant_schedule(peak)
     return optax.join_schedules([optax.linear_schedule(0.0, peak, config.warmup_steps), tail], [config.warmup_steps])
+
+
+def rates_of(config: OptimConfig, steps: int) -> dict[str, optax.Schedule]:
+    """The schedules that a run's optimizer follows, by the names that its metrics call them."""
+    main, adam = RATES
+    rates = {main: schedule(config, config.learning_rate, steps)}
+    if config.name == 'muon':
+        rates[adam] = schedule(config, config.adam_learning_rate, steps)
+    return rates
+
+
+def make_rates(config: OptimConfig, steps: int) -> Callable:
+    """opt_state -> the learning rates of the update that it is about to make, () float32 by name; pure.
+
+    The optimizer's own count decides, which stands still where an update is left out.
+    """
+    rates = rates_of(config, steps)
+    is_schedule = lambda node: isinstance(node, optax.ScaleByScheduleState)
+
+    def learning_rates(opt_state) -> dict[str, jax.Array]:
+        states = filter(is_schedule, jax.tree.leaves(opt_state, is_leaf=is_schedule))
+        count = next(states).count
+        return {name: jnp.asarray(rate(count), jnp.float32) for name, rate in rates.items()}
+
+    return learning_rates
+
+
+def stretched(config: OptimConfig, before: int, after: int, step: int) -> str:
+    """What it means for the learning rate that a run of `before` steps goes on as one of `after` steps; '' if nothing.
+
+    step: the updates made so far.
+    """
+    if before == after or config.schedule == 'constant':
+        return ''
+    old, new = rates_of(config, before), rates_of(config, after)
+    changes = [
+        f'{name} is {float(new[name](step)):.3g} and would have been {float(old[name](step)):.3g}' for name in new
+    ]
+    warmup = f' after a warm-up of {config.warmup_steps} steps, which stays,' if config.warmup_steps else ''
+    return (
+        f'config.train.steps was {before} and is {after}: the {config.schedule}{warmup} is stretched; from step {step} '
+        f'on {" and ".join(changes)}'
+    )
 
 
 def matches(tree, pattern: str):

@@ -24,6 +24,10 @@ class Reconstructing:
     def abstract_frozen(self) -> dict:
         return self.reconstruction.abstract_frozen
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.reconstruction.parts
+
     def __call__(self, params, batch, keys, frozen):
         """Images beside the clips are clips of one frame; a clip and its images count alike."""
         clips = self._losses(params, from_bytes(batch['video']), keys, frozen)

@@ -39,6 +39,10 @@ class Learning(Protocol):
     def abstract_frozen(self) -> dict:
         """Shapes of the weights of `frozen` that it needs beside the codec's."""
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts of the loss that Losses.parts holds."""
+
     def validating(self) -> 'Learning':
         """The same with nothing left out by chance."""
 
@@ -57,6 +61,7 @@ def make_train_step(
     batch_size: int | None = None,
     accumulate: int = 1,
     skip_nonfinite: bool = False,
+    rates: Callable = lambda opt_state: {},
 ) -> Callable:
     """(state, batch, frozen={}) -> (state, scalars), pure, to be jitted: state donated, its shardings pinned.
 
@@ -65,6 +70,7 @@ def make_train_step(
     averages over the global batch: over its first batch_size rows (all), as those behind them only fill up the devices.
     'finite' is whether the update was; with `skip_nonfinite` one that was not changes nothing but the step.
     With `accumulate` it is worked through in so many parts, one after the other, and their gradients are added up.
+    rates: opt_state -> the learning rates of the update that it is about to make, by name; they are scalars too.
     """
     key = stream(seed, 'training')
 
@@ -91,6 +97,7 @@ def make_train_step(
         }
         averages = ema.update(ema_config, state.ema, params, state.step)
         scalars['finite'] = is_finite(scalars)
+        scalars |= rates(state.opt_state)
         learned = params, averages, opt_state
         if skip_nonfinite:
             learned = keep_if_finite(scalars['finite'], learned, (state.params, state.ema, state.opt_state))

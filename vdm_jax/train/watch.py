@@ -9,6 +9,7 @@ from etils import epath
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.host import peak_memory
 from vdm_jax.ranges import Between, Ranged, Whole
+from vdm_jax.train.loggers.logger import Outage
 from vdm_jax.train.mirror import Mirror
 
 COMPILED = '/jax/core/compile/backend_compile_duration'
@@ -46,11 +47,14 @@ class Watch:
 
 
 class Window:
-    """Has jax's profiler trace the steps of a ProfileConfig, on the first process; xprof and TensorBoard open it."""
+    """Has jax's profiler trace the steps of a ProfileConfig, on the first process; xprof and TensorBoard open it.
+
+    A trace that cannot be written costs a line, and not the run."""
 
     def __init__(self, config: ProfileConfig, workdir):
         self._config, self._directory, self._files = config, epath.Path(workdir) / 'profile', None
         self._to_come = config.start > 0
+        self._outage = Outage('config.profile', processes.say)
 
     def __enter__(self):
         return self
@@ -71,8 +75,10 @@ class Window:
                 processes.say(f'config.profile: steps {first} to {last - 1} are past, nothing is traced')
             elif processes.first():
                 jax.block_until_ready(state)
-                self._files = Mirror(self._directory)
-                jax.profiler.start_trace(str(self._files.local))
+                with self._outage.weathered():
+                    files = Mirror(self._directory)
+                    jax.profiler.start_trace(str(files.local))
+                    self._files = files
         if step == last:
             self._end(state)
         return jax.profiler.StepTraceAnnotation('train', step_num=step)
@@ -81,6 +87,7 @@ class Window:
         if self._files is None:
             return
         jax.block_until_ready(state)
-        jax.profiler.stop_trace()
-        self._files.close()
-        self._files = None
+        files, self._files = self._files, None
+        with self._outage.weathered():
+            jax.profiler.stop_trace()
+            files.close()

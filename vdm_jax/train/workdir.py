@@ -35,9 +35,9 @@ FREE = tuple(
     f'config.{key}'
     for key in (
         'train.steps', 'train.accumulate', 'train.log_every', 'train.checkpoint_every', 'train.sample',
-        'train.validate', 'train.nonfinite', 'checkpoint.', 'evaluate.', 'profile.', 'sampler.', 'guidance.', 'mesh.',
-        'model.scan', 'model.remat', 'model.attention.', 'data.path', 'data.threads', 'data.prefetch', 'data.cache_mb',
-        'data.max_broken', 'data.limits', 'data.text', 'codec.path', 'latents', 'text',
+        'train.validate', 'train.nonfinite', 'checkpoint.', 'evaluate.', 'profile.', 'log', 'sampler.', 'guidance.',
+        'mesh.', 'model.scan', 'model.remat', 'model.attention.', 'data.path', 'data.threads', 'data.prefetch',
+        'data.cache_mb', 'data.max_broken', 'data.limits', 'data.text', 'codec.path', 'latents', 'text',
     )
 )  # fmt: skip
 
@@ -87,7 +87,7 @@ def check_workdir(workdir, resolved: dict) -> None:
     directory = epath.Path(workdir)
     steps = steps_of(directory / 'checkpoints')
     metrics = directory / 'metrics.jsonl'
-    lines = metrics.read_bytes() if not steps and metrics.exists() else b''
+    lines = metrics.read_bytes() if not steps and metrics.is_file() else b''
     if not steps and not lines:
         return
     if not has_config(workdir):
