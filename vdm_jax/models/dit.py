@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +51,8 @@ class VideoDiTConfig(NetworkConfig):
     channels, classes and grid, the clip of training in patches (frames, rows, columns), are filled in from codec and
     source where they are None.
     """
+
+    remat_policies: ClassVar = tuple(POLICIES)
 
     size: Literal[*SIZES] = 'tiny'
     width: Annotated[Side, MultipleOf(4)] | None = None
@@ -107,6 +109,10 @@ class VideoDiTConfig(NetworkConfig):
         named = SIZES[self.size]
         chosen = {name: value for name in ('depth', 'width', 'heads') if (value := getattr(self, name)) is not None}
         return replace(named, **chosen)
+
+    @property
+    def split_width(self) -> int:
+        return self.sizes.width
 
     def grid_of(self, shape) -> tuple[int, int, int]:
         """Frames, rows and columns of patches of a clip of shape (T, H, W, …)."""

@@ -19,6 +19,12 @@ class NetworkConfig(Ranged, where='config.model'):
     given_at_zero: ClassVar = False  # whether it takes frames for given where their time is 0, and nowhere else
     position: ClassVar = 'none'
     dtype: ClassVar = 'float32'
+    remat_policies: ClassVar = ()  # values of config.model.remat, from least recomputed to most
+
+    @property
+    def split_width(self) -> int:
+        """The width that config.mesh.fsdp splits weights along, and has to divide; 1: each device holds all of them."""
+        return 1
 
     def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'NetworkConfig':
         """The config for latents of `shape` (T, H, W, C) with so many classes.

@@ -62,7 +62,10 @@ def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
 
 
 def passes_of(run) -> float:
-    """How often the network is run on one video while it is sampled: by step, question and guidance."""
+    """How often the network is run on one video while it is sampled: by step, question and guidance; an autoencoder
+    once."""
+    if run.model.autoencodes:
+        return 1.0
     sampler, guidance, process = run.experiment.sampler, run.experiment.guidance, run.experiment.diffusion.process
     asked = []
 
@@ -138,7 +141,7 @@ def report(run, topology: Topology, program: str) -> dict:
         'collectives': None,
         'compile_seconds': seconds,
         'devices': run.mesh.size,
-        'steps': 1 if program == 'train' else run.experiment.sampler.steps,
+        'steps': 1 if program == 'train' or run.model.autoencodes else run.experiment.sampler.steps,
         'batch': videos,
         'rows': rows,
         'parts': None,
@@ -167,6 +170,7 @@ def report(run, topology: Topology, program: str) -> dict:
 def roofline(topology: Topology, flops: float, moved: float, collectives: list[Collective]) -> dict[str, float]:
     """The least seconds of each part: compute at the peak, HBM traffic at its bandwidth, and collectives.
 
+    A bound from below that real steps stay far above, not a forecast: nothing here computes at the peak or hides as well.
     `overlapped` are collectives that the compiler starts and ends apart, so that the chip may compute meanwhile;
     `exposed` ones it left in one piece: the chip waits for them. Each sends at the speed of all links at once, or of
     the network between slices.

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Array:
-    """One array of a shape: its bytes on a device without padding, and whether it lies in the main memory (HBM)."""
+    """One array of a shape: its bytes on a device without padding, how many numbers they are, and whether it lies in the
+    main memory (HBM)."""
 
     bytes: int
+    count: int
     main: bool
 
 
@@ -136,7 +138,11 @@ def arrays(shape: str) -> tuple[Array, ...]:
     S(n) is a memory space other than the main one (on TPU 1 is VMEM, 5 the host).
     """
     found = re.findall(r'\b([a-z]\w*)\[([\d,<= ]*)\](\{[^}]*\})?', shape)
-    return tuple(Array(_bits(kind) * _elements(sides) // 8, 'S(' not in layout) for kind, sides, layout in found)
+    counts = [_elements(sides) for _, sides, _ in found]
+    return tuple(
+        Array(_bits(kind) * count // 8, count, 'S(' not in layout)
+        for count, (kind, _, layout) in zip(counts, found, strict=True)
+    )
 
 
 def _bits(kind: str) -> int:

@@ -19,6 +19,8 @@ KEYS = (
     'compile_seconds',
 )
 
+BOUND = 'bounds, not forecasts: real steps stay far from both (docs/performance.md has by how much)'
+
 
 def as_json(found: dict[str, dict]) -> str:
     return json.dumps({program: {key: report[key] for key in KEYS} for program, report in found.items()}, indent=2)
@@ -38,19 +40,19 @@ def table(found: dict[str, dict], topology: Topology) -> str:
 
 def _described(program: str, found: dict):
     parts, steps = found['bytes_per_chip'], found['steps']
-    per_step = lambda value: f' ({value / steps:.4g} a sampler step)' if program == 'sample' else ''
+    per_step = lambda value: f' ({value / steps:.4g} a sampler step)' if program == 'sample' and steps > 1 else ''
     filled = f' (the devices work on {found["rows"]})' if found['rows'] > found['batch'] else ''
-    what = f'{found["batch"]} videos{filled}' + (
-        f', {steps} sampler steps in all' if program == 'sample' else ' a step'
-    )
+    how = ' a step' if program == 'train' else f', {steps} sampler steps in all' if steps > 1 else ''
+    what = f'{found["batch"]} videos{filled}{how}'
     held = ', '.join(f'{name} {gib(size)}' for name, size in parts.items() if name != 'total')
     yield f'{program}: {what}'
     yield f'  memory per chip     {gib(parts["total"])} GiB: {held}; {fit(found)}'
     yield f'  FLOPs per chip      {found["flops_per_chip"]:.4g}{per_step(found["flops_per_chip"])}'
     if (seconds := found['roofline_seconds']) is not None:
         least = ', '.join(f'{name} {value:.4g}' for name, value in found['parts'].items())
-        yield f'  roofline            {seconds:.4g} s{per_step(seconds)}: {least}'
-        yield f'  predicted MFU       {found["predicted_mfu"]:.1%} at most'
+        yield f'  roofline            no less than {seconds:.4g} s{per_step(seconds)}: {least}'
+        yield f'  predicted MFU       no more than {found["predicted_mfu"]:.1%}'
+        yield f'                      {BOUND}'
     else:
         why = 'the compiler refused the program' if found['collectives'] is None else "this machine's peaks are unknown"
         yield f'  roofline            none, {why}'
