@@ -249,6 +249,78 @@ def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatc
     assert 'as it stands' in said[0] and '--config.mesh.fsdp=16' in said[0]  # the order, before anything is tried
 
 
+# A small network of every kind.
+NETWORKS = {
+    'video_dit': SMALL['model'],
+    'conv_lstm': {'name': 'conv_lstm', 'layers': 1, 'hidden': 8},
+    'image_vae': {'name': 'image_vae', 'block_out_channels': (8, 8), 'layers_per_block': 1, 'norm_num_groups': 4},
+    'video_vae': {'name': 'video_vae', 'channels': (8, 8), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
+    | {'space': 4, 'time': 2},
+}
+
+
+def network(name):
+    """Groups of an experiment with that network, beside those of SMALL."""
+    groups = {'model': NETWORKS[name], 'data': SMALL['data'] | {'frames': 3}, 'guidance': {'scale': 1.0}}
+    if name == 'conv_lstm':  # it goes on from frames
+        groups['diffusion'] = {'process': {'name': 'rectified_flow', 'numbering': 'thousand'}, 'context': 1}
+    return groups
+
+
+def test_every_network_is_among_those_that_are_planned_here():
+    assert NETWORKS.keys() == build.MODELS.keys()
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('fits', [True, False])
+def test_a_search_of_any_network_tries_what_it_has_and_says_what_it_has_not(experiment, monkeypatch, capsys, name, fits):
+    def compiled(spec, assignments, topology, programs):
+        read_experiment(spec, assignments)  # all that is tried are overrides that it takes
+        report = {'fits': fits, 'bytes_per_chip': {'total': 3 * 2**30}, 'chip_bytes': 2**30}
+        return {program: report for program in programs}
+
+    monkeypatch.setattr(search, 'plan', compiled)
+    found = search.search(experiment(**network(name)).partition('=')[2], [], CPU, print)
+    printed = capsys.readouterr().out.splitlines()
+    assert tuple(found) == (('train', 'sample') if fits else ('train',))
+    assert '  1. as it stands' in printed
+    has_more = name == 'video_dit'
+    assert ('  2. --config.mesh.fsdp=8 --config.mesh.data=1' in printed) == has_more
+    assert (search.NOTHING in printed) == (not has_more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_search_compiles_any_network(experiment, capsys, name):
+    assert cli.main(['plan', experiment(**network(name)), '--topology=cpu:2', '--search']) == 0
+    printed = capsys.readouterr().out
+    assert 'as it stands: fits' in printed and 'train: 8 videos a step' in printed and 'sample: 8 videos' in printed
+
+
+V5E = hardware.Topology('v5e:2x2', hardware.CHIPS['v5e'], 4)
+REPORT = {
+    'topology': 'v5e:2x2', 'chips': 4, 'devices': 4, 'mesh': {'data': 4}, 'fits': True, 'chip_bytes': 2**34,
+    'bytes_per_chip': {'params': 2**30, 'total': 2**30}, 'flops_per_chip': 1e12, 'compiler_seconds': None,
+    'roofline_seconds': 0.02, 'predicted_mfu': 0.25, 'collectives': {}, 'compile_seconds': 9.0, 'steps': 5, 'batch': 64,
+    'rows': 64, 'parts': {'compute': 0.005, 'memory': 0.02}, 'kernels': {}, 'crossing': [], 'guesses': [],
+}  # fmt: skip
+
+
+def test_the_roofline_is_shown_as_the_bound_that_it_is():
+    shown = show.table({'sample': REPORT}, V5E)
+    assert 'no less than 0.02 s (0.004 a sampler step): compute 0.005, memory 0.02' in shown
+    assert 'no more than 25.0%' in shown and show.BOUND in shown
+    assert 'predicted' not in shown
+
+
+@pytest.mark.parametrize('name', ['image_vae', 'video_vae'])
+def test_an_autoencoder_gives_a_clip_back_in_one_pass_and_no_sampler_step(name):
+    run = Run(build.experiment_from(SMALL | network(name)), jax.devices()[:8])
+    assert ahead.passes_of(run) == 1
+    shown = show.table({'sample': REPORT | {'steps': 1}}, V5E)
+    assert 'sample: 64 videos\n' in shown and 'sampler step' not in shown
+
+
 EXPERIMENT = """'''An experiment.
 
 Topology: cpu:2 --config.model.depth=2

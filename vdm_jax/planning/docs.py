@@ -9,7 +9,7 @@ from vdm_jax.planning.ask import plan, target_of
 from vdm_jax.planning.show import gib
 
 BEGIN, END = '<!-- rows of `python -m vdm_jax plans` -->', '<!-- end of rows -->'
-HEAD = ('experiment', 'topology', 'batch', 'memory per chip', 'least step', 'predicted MFU, at most')
+HEAD = ('experiment', 'topology', 'batch', 'memory per chip', 'a step, no less than', 'MFU, no more than')
 
 
 def table(files: list[Path], say: Callable[[str], None]) -> list[str]:

@@ -1,4 +1,7 @@
-"""What a plan says, as text and as JSON."""
+"""What a plan says, as text and as JSON.
+
+`roofline_seconds` and `predicted_mfu` are bounds, no forecasts (docs/performance.md).
+"""
 
 import json
 
@@ -51,7 +54,7 @@ def _described(program: str, found: dict):
     if (seconds := found['roofline_seconds']) is not None:
         least = ', '.join(f'{name} {value:.4g}' for name, value in found['parts'].items())
         yield f'  roofline            no less than {seconds:.4g} s{per_step(seconds)}: {least}'
-        yield f'  predicted MFU       no more than {found["predicted_mfu"]:.1%}'
+        yield f'  MFU                 no more than {found["predicted_mfu"]:.1%}'
         yield f'                      {BOUND}'
     else:
         why = 'the compiler refused the program' if found['collectives'] is None else "this machine's peaks are unknown"
