@@ -249,8 +249,7 @@ def test_a_scatter_into_a_table_reads_and_writes_the_rows_that_it_adds_to():
             1,
         ),
         (
-            '%row = f32[1,1024]{1,0} bitcast(%x)\n'
-            '  %y = f32[8,1024]{1,0} dynamic-update-slice(%stack, %row, %i, %i)',
+            '%row = f32[1,1024]{1,0} bitcast(%x)\n  %y = f32[8,1024]{1,0} dynamic-update-slice(%stack, %row, %i, %i)',
             2,
         ),
     ],

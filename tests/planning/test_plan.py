@@ -273,7 +273,7 @@ def test_every_network_is_among_those_that_are_planned_here():
 
 @pytest.mark.parametrize('name', NETWORKS)
 @pytest.mark.parametrize('fits', [True, False])
-def test_a_search_of_any_network_tries_what_it_has_and_says_what_it_has_not(experiment, monkeypatch, capsys, name, fits):
+def test_a_search_of_any_network_tries_what_it_has_or_says_so(experiment, monkeypatch, capsys, name, fits):
     def compiled(spec, assignments, topology, programs):
         read_experiment(spec, assignments)  # all that is tried are overrides that it takes
         report = {'fits': fits, 'bytes_per_chip': {'total': 3 * 2**30}, 'chip_bytes': 2**30}

@@ -170,7 +170,7 @@ def report(run, topology: Topology, program: str) -> dict:
 def roofline(topology: Topology, flops: float, moved: float, collectives: list[Collective]) -> dict[str, float]:
     """The least seconds of each part: compute at the peak, HBM traffic at its bandwidth, and collectives.
 
-    A bound from below that real steps stay far above, not a forecast: nothing here computes at the peak or hides as well.
+    A bound from below that real steps stay far above, no forecast: nothing here computes at the peak or hides as well.
     `overlapped` are collectives that the compiler starts and ends apart, so that the chip may compute meanwhile;
     `exposed` ones it left in one piece: the chip waits for them. Each sends at the speed of all links at once, or of
     the network between slices.

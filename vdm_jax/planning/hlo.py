@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Array:
-    """One array of a shape: its bytes on a device without padding, how many numbers they are, and whether it lies in the
-    main memory (HBM)."""
+    """One array of a shape: its bytes on a device without padding, how many numbers they are, and whether it lies in
+    the main memory (HBM)."""
 
     bytes: int
     count: int

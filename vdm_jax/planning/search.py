@@ -11,8 +11,8 @@ from vdm_jax.planning.show import fit
 
 COMPILES = 6  # of a search, the last one for sampling
 NOTHING = (
-    'this network has no weights that config.mesh.fsdp splits and no config.model.remat to choose: where it does not fit '
-    'as it stands, take a smaller config.train.batch_size, config.train.accumulate, or more chips'
+    'this network has no weights that config.mesh.fsdp splits and no config.model.remat to choose: where it does not '
+    'fit as it stands, take a smaller config.train.batch_size, config.train.accumulate, or more chips'
 )
 
 
