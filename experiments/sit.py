@@ -9,9 +9,9 @@ data as in dit.py.
 
 Theirs, from the code of willisma/SiT: the network, with the channels of DiT's variance in its head though nothing is
 learned in them; the velocity of the linear path in their own time, uniform and unweighted; DiT's optimizer, EMA and
-batch. Ours: bfloat16 products; bicubic resizing where theirs halves with a box filter first; guidance on all four
-channels of the latents, where theirs leaves the fourth alone. Not here: the adaptive solver (dopri5) that their code
-samples by unless told, and the stochastic sampler of the published figure.
+batch; guidance on three of the four channels of the latents. Ours: bfloat16 products; bicubic resizing where theirs
+halves with a box filter first. Not here: the adaptive solver (dopri5) that their code samples by unless told, and the
+stochastic sampler of the published figure.
 
 Paper: SiT (Ma et al. 2024, arXiv:2401.08740).
 Table: of models in the official README.
@@ -74,7 +74,7 @@ def get_config(arg=None):
         }
     )
     config.sampler = ConfigDict({'name': arg.sampler, 'steps': STEPS[arg.sampler]})
-    config.guidance = ConfigDict({'scale': 1.5})
+    config.guidance = ConfigDict({'scale': 1.5, 'channels': 3})  # theirs leaves the fourth alone
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 1e-4, 'clip': None})
     config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 50_000})
     config.ema = ConfigDict({'decays': (0.9999,), 'warmup': False})  # theirs has none

@@ -1,6 +1,7 @@
 """The command line: what a user sees who makes a mistake, and what the commands print."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -205,9 +206,10 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     moved = clips.rename(tmp_path / 'moved')  # from the run directory alone
     assert cli.main(['sample', run, '--num=3', f'--out={tmp_path}/out']) == 0
     printed = capsys.readouterr().out
-    for ending in ('.mp4', '.gif', '.png'):
-        assert f'step_000004{ending}' in printed and (tmp_path / 'out' / f'step_000004{ending}').stat().st_size
-    with Image.open(tmp_path / 'out' / 'step_000004.gif') as wide:
+    files = [Path(line.strip()) for line in printed.splitlines() if line.startswith('  /')]
+    assert [file.suffix for file in files] == ['.mp4', '.gif', '.png'] and all(file.stat().st_size for file in files)
+    assert all(re.fullmatch(r'step_000004_num3_[0-9a-f]{6}', file.stem) for file in files), files
+    with Image.open(files[1]) as wide:
         assert wide.size == (2 * 24 * 4, 2 * 16 * 4)  # two of three in a row, enlarged by 4
     assert 'below 4' in mistake(capsys, 'sample', run, '--label=4')
     assert '--size=24x20: config.model.patch=8 does not divide' in mistake(capsys, 'sample', run, '--size=24x20')
@@ -216,7 +218,8 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     assert 'step 4' in capsys.readouterr().out
     assert 'averages with decay 0.99' in mistake(capsys, 'sample', run, '--ema=0.5')
     assert cli.main(['sample', run, weights, '--num=2', '--label=1', '--size=24x16', f'--out={tmp_path}/out']) == 0
-    with Image.open(tmp_path / 'out' / 'step_000004_beside_step_000004_label1_size24x16.gif') as both:
+    (both,) = (tmp_path / 'out').glob('step_000004_beside_step_000004_num2_label1_size24x16_*.gif')
+    with Image.open(both) as both:
         assert both.n_frames == 4 and both.size == (2 * (2 * 16 * 3 + 8), 24 * 3 + 16)  # in a panel each, with a title
     assert cli.main(['inspect', run]) == 0
     capsys.readouterr()

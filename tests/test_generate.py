@@ -234,3 +234,16 @@ def test_latents_before_a_codec_and_pixels_behind_it_are_both_looked_at():
 def broken_for_0(params, x_t, t, told):
     label = jnp.expand_dims(told['label'], range(1, 5))
     return jnp.where(label == 0, jnp.nan, network(params, x_t, t, told))
+
+
+def test_guidance_of_some_channels_leaves_the_others_and_the_variance_conditional():
+    """One step of Euler is x0 = x - t v, so what was guided is seen in the pixels."""
+    mean = lambda guidance, label: generate_videos(
+        maker(Euler(steps=1), Objective(), guidance), jnp.float32(0.2), labels(label), seed=0
+    )[0].mean((0, 1, 2))
+    plain, guided = mean(Guidance(), 2), mean(Guidance(3.0, channels=2), 2)
+    np.testing.assert_allclose(plain, 127.5 * 1.1, atol=0.6)
+    np.testing.assert_allclose(guided, 127.5 * np.array([1.3, 1.3, 1.1]), atol=0.6)
+    np.testing.assert_array_equal(mean(Guidance(3.0, channels=3), 2), mean(Guidance(3.0), 2))
+    no_label = mean(Guidance(3.0, channels=2), CLASSES)
+    np.testing.assert_allclose(no_label, mean(Guidance(), CLASSES), atol=0.6)

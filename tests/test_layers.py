@@ -37,6 +37,7 @@ MAY = {
     'checks': ('data', 'given', 'models', 'nn', 'parallel', 'train.best'),
     'build': ('codecs', 'config', 'data', 'diffusion', 'evals', 'models', 'nn.config', 'parallel', 'text', 'train'),
     'asking': ('generate',),
+    'sample_files': ('media',),
     'frozen': ('build', 'parallel', 'pretrained', 'train'),
     'run': (
         'build',
@@ -63,6 +64,7 @@ MAY = {
         'benchmark',
         'build',
         'config',
+        'data.source',
         'evals',
         'generate',
         'given',
@@ -76,6 +78,7 @@ MAY = {
         'pretrained',
         'registry',
         'run',
+        'sample_files',
         'train',
         'versions',
         'warm_start',

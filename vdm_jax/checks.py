@@ -144,6 +144,11 @@ def check_sampler(run) -> None:
         )
     if e.guidance.negative is not None and not 0 <= e.guidance.negative <= run.model.classes:
         raise UserError(f'config.guidance.negative={e.guidance.negative}: want a class of 0 to {run.model.classes}')
+    if (e.guidance.channels or 1) > run.latent_shape[-1]:
+        raise UserError(
+            f'config.guidance.channels={e.guidance.channels}: what is sampled has {run.latent_shape[-1]} channels; set '
+            'as many at most, or none for all'
+        )
     if getattr(e.sampler, 'variance', None) == 'learned' and diffusion.variance != 'learned_range':
         raise UserError(
             'config.sampler.variance=learned: the network learned none; train with '

@@ -10,6 +10,7 @@ from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.config import override
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.diffusion.ddpm import DDPM
+from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.samplers import Ancestral, Euler
 from vdm_jax.diffusion.spacing import Linear
 from vdm_jax.errors import UserError
@@ -81,7 +82,8 @@ def usual(opened) -> Experiment:
         sampler = Ancestral(steps=250, spacing=Linear(), variance='learned' if learned else 'small')
     else:
         sampler = Euler(steps=250)
-    return Experiment(data=data, model=model, diffusion=objective, sampler=sampler, optim=optim)
+    guidance = Guidance(channels=opened.guided)
+    return Experiment(data=data, model=model, diffusion=objective, sampler=sampler, guidance=guidance, optim=optim)
 
 
 def model_of(opened):

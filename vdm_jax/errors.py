@@ -21,15 +21,17 @@ class NotFinite(Failure):
     Attributes:
       numbers: which of the videos, counted from 0.
       count: how many were asked for.
+      where: the weights that made them, '' where only one can be meant.
     """
 
-    def __init__(self, numbers: Iterable[int], count: int):
+    def __init__(self, numbers: Iterable[int], count: int, where: str = ''):
         self.numbers = tuple(sorted(int(number) for number in numbers))
-        self.count = count
+        self.count, self.where = count, where
+        of = f'of {where} ' if where else ''
         super().__init__(
-            f'{len(self.numbers)} of {count} videos are not finite (nan or infinity): number {runs_of(self.numbers)}. '
-            'The weights have diverged, a codec is another one than in training, or config.model.dtype overflows: try '
-            'an earlier --step, or --config.model.dtype=float32'
+            f'{len(self.numbers)} of {count} videos {of}are not finite (nan or infinity): number '
+            f'{runs_of(self.numbers)}. The weights have diverged, a codec is another one than in training, or '
+            'config.model.dtype overflows: try an earlier --step, or --config.model.dtype=float32'
         )
 
 

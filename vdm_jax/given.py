@@ -1,8 +1,10 @@
 """What samples are given of held-out clips: frames to begin with, and texts where none are told."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from vdm_jax.data.clips import captioned, first_frames, stack, videos_of
+from vdm_jax.data.clips import batch_of, captioned, labelled, videos_of
 from vdm_jax.errors import UserError
 
 
@@ -32,27 +34,67 @@ def asks(run, told: dict) -> dict:
       UserError: other frames are given than the network was trained with, no held-out clip has a label, or there is
         no text for a network that wants one.
     """
-    told, count = dict(told), given_frames(run)
-    if run.model.text_width and 'text' not in told:
-        clips = captioned(run.shown, len(told['label']))
-        told |= {name: clips[name] for name in ('text', 'text_mask')}
-        if count and 'frames' not in told:
-            told['frames'] = videos_of(clips)[:, :count]
-    given = told['frames'].shape[1] if 'frames' in told else 0
-    if given and given != count:
-        raise UserError(
-            f'config.evaluate.context={given}: the network was trained with config.diffusion.context={count} given '
-            'frames; set the same' + ('' if count else ', which a network with a time for each frame can sample')
-        )
+    labels = np.asarray(told['label'])
+    more = lambda rows: {name: np.asarray(value)[rows] for name, value in told.items() if name != 'label'}
+    return asks_by_rows(run, labels, more)(np.arange(len(labels)))
+
+
+def asks_by_rows(run, labels: np.ndarray, more: Callable) -> Callable:
+    """rows (n,) -> `asks` of those rows of N videos, whose frames and texts are read when they are asked for.
+
+    Args:
+      labels: of all of them, (N,).
+      more: rows -> what else they are told, arrays of those rows.
+
+    Raises:
+      UserError: see `asks`.
+    """
+    first, needed = more(np.arange(1)), given_frames(run)
+    check_frames(first['frames'].shape[1] if 'frames' in first else 0, needed)
+    reads_frames = needed > 0 and 'frames' not in first
+    reads_text = bool(run.model.text_width) and 'text' not in first
+    if run.has_images and not run.model.autoencodes and not has_classes(run):
+        labels = np.full_like(labels, run.model.classes)
+    clips = clips_for(run, labels, reads_text) if reads_frames or reads_text else None
+
+    def rows_of(rows):
+        found = {'label': labels[rows]} | more(rows)
+        if clips is None:
+            return found
+        batch = batch_of(run.shown, clips[rows])
+        if reads_text:
+            found |= {name: batch[name] for name in ('text', 'text_mask')}
+        return found | ({'frames': videos_of(batch)[:, :needed]} if reads_frames else {})
+
+    return rows_of
+
+
+def clips_for(run, labels: np.ndarray, with_text: bool) -> np.ndarray:
+    """The number of a held-out clip for each video, (N,).
+
+    Raises:
+      UserError: none has a text, or one of the labels.
+    """
+    if with_text:
+        return np.array(captioned(run.shown, len(labels)))
     if run.model.autoencodes:
-        clips = np.arange(len(told['label'])) % len(run.shown)
-        return told if given else told | {'frames': stack(run.shown, clips)}
-    if not (run.has_images or count):
-        return told
-    classes = run.model.classes and run.scored[0].num_classes  # not of images beside clips without classes
-    if count and not given:
-        labels = told['label'] if classes else [None] * len(told['label'])
-        told['frames'] = first_frames(run.shown, labels, count)
-    if run.has_images and not classes:
-        told['label'] = np.full_like(told['label'], run.model.classes)
-    return told
+        return np.arange(len(labels)) % len(run.shown)
+    return np.array(labelled(run.shown, labels if has_classes(run) else [None] * len(labels)))
+
+
+def has_classes(run) -> bool:
+    """Whether the clips that samples are like have classes: not those without any beside images that have some."""
+    return bool(run.model.classes and run.scored[0].num_classes)
+
+
+def check_frames(given: int, needed: int) -> None:
+    """Whether as many frames are given as the network was trained with.
+
+    Raises:
+      UserError: they are others, not none.
+    """
+    if given and given != needed:
+        raise UserError(
+            f'config.evaluate.context={given}: the network was trained with config.diffusion.context={needed} given '
+            'frames; set the same' + ('' if needed else ', which a network with a time for each frame can sample')
+        )

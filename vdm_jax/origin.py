@@ -4,7 +4,7 @@ from vdm_jax.errors import UserError
 
 OF_DATA = 'clips', 'text', 'codec'  # what a checkpoint's position says of them, by fingerprints
 RAW = 'raw'  # in place of the decay of an average: the parameters themselves
-SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale'}
+SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale', 'batch_size': 'evaluate.batch_size'}
 
 
 def origins(args) -> list[dict]:

@@ -55,7 +55,13 @@ def test_rescaling_brings_back_the_spread_of_the_conditional(normals):
 
 
 @pytest.mark.parametrize(
-    'wrong, key', [({'scale': -1.0}, 'scale'), ({'interval': (0.8, 0.2)}, 'interval'), ({'rescale': 2.0}, 'rescale')]
+    'wrong, key',
+    [
+        ({'scale': -1.0}, 'scale'),
+        ({'interval': (0.8, 0.2)}, 'interval'),
+        ({'rescale': 2.0}, 'rescale'),
+        ({'channels': 0}, 'channels'),
+    ],
 )
 def test_bad_values_name_their_key(wrong, key):
     with pytest.raises(ValueError, match=rf'config\.guidance\.{key}'):
@@ -65,3 +71,17 @@ def test_bad_values_name_their_key(wrong, key):
 def test_rescaling_a_constant_prediction_is_finite():
     still = jnp.zeros((1, 2, 3))
     np.testing.assert_array_equal(Guidance(rescale=0.7).apply(still, still, 2.0, jnp.ones(1)), still)
+
+
+def test_channels_that_are_not_guided_are_the_conditional_ones(normals):
+    """DiT's and SiT's formula, by hand: u + scale (c - u) in the first three, c in the rest."""
+    c, u = normals(2, 5, 3, 2, 2, 4)
+    t = jnp.linspace(0.1, 0.9, 5)
+    found = Guidance(channels=3).apply(c, u, 4.0, t)
+    np.testing.assert_allclose(found[..., :3], u[..., :3] + 4 * (c - u)[..., :3], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found[..., 3], c[..., 3])
+    np.testing.assert_array_equal(Guidance(channels=3).apply(c, u, 1.0, t), c)
+    np.testing.assert_array_equal(Guidance(channels=4).apply(c, u, 4.0, t), Guidance().apply(c, u, 4.0, t))
+    rescaled = Guidance(channels=3, rescale=0.7).apply(c, u, 4.0, t)  # by the spread of what is guided
+    np.testing.assert_array_equal(rescaled[..., :3], Guidance(rescale=0.7).apply(c[..., :3], u[..., :3], 4.0, t))
+    np.testing.assert_array_equal(rescaled[..., 3], c[..., 3])

@@ -85,14 +85,14 @@ def stop_late_after_a_commit():
 
 def interrupt_after(seconds):
     """Has this process get a SIGINT a while after it began to make clips."""
-    inner = generate.generate_videos
+    inner = generate.generate_batches
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell gives its background jobs none
 
-    def generate_videos(*args):
+    def generate_batches(*args):
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
         return inner(*args)
 
-    generate.generate_videos = generate_videos
+    generate.generate_batches = generate_batches
 
 
 if __name__ == '__main__':

@@ -210,7 +210,7 @@ def test_a_remote_run_directory_is_complete(run, capsys):
     assert json.loads(capsys.readouterr().out)['step'] == 6
     assert cli.main(['sample', f'--workdir={place}', '--num=2', '--seed=3']) == 0
     for ending in ('mp4', 'gif', 'png'):
-        assert FakeStore.objects[f'{place}/samples/step_000006_seed3.{ending}']
+        assert FakeStore.objects[f'{place}/samples/step_000006_num2_seed3.{ending}']
     marker = f'{place}/checkpoints/6/vdm_jax_committed'
     assert FakeStore.objects.pop(marker) == b'' and prints(run, place)['step'] == 6  # as if copied: it is whole
     step = [name for name in FakeStore.objects if name.startswith(f'{place}/checkpoints/6/')]  # not of other tests

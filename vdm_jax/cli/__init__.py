@@ -20,11 +20,13 @@ from vdm_jax.files import DISK_ERRORS
 
 ORIGIN = ('--workdir', '--weights')
 TEXTS = ('--prompt', '--negative')
-SAMPLER = ('--steps', '--guidance', '--step', '--ema', '--allow-other-codec')
+SAMPLER = ('--steps', '--guidance', '--step', '--ema', '--batch-size', '--allow-other-codec')
+FILES = ('--format', '--fps')
+CLIPS = ('--num', '--size', '--label', *TEXTS, '--scalars', '--seed')
 
 COMMANDS = {
     'train': (train, ('--config', '--workdir', '--from', '--step', '--ema', '--allow-missing')),
-    'sample': (sample, (*ORIGIN, *SAMPLER, '--num', '--size', '--label', *TEXTS, '--scalars', '--seed', '--out')),
+    'sample': (sample, (*ORIGIN, *SAMPLER, *FILES, *CLIPS, '--out')),
     'evaluate': (evaluate, (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require')),
     'export': (export, ('--workdir', '--step', '--ema', '--dtype', '--out')),
     'convert': (

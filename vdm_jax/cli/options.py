@@ -53,6 +53,13 @@ OPTIONS = {
     '--heads': {'type': int, 'help': 'of attention, where the sizes are none of the published ones'},
     '--allow-missing': {'action': 'store_true', 'help': 'let what is missing or of another shape start fresh'},
     '--weights': {'metavar': 'FILE', 'help': 'weights that export wrote, instead of a run or beside it'},
+    '--batch-size': {'type': int, 'help': 'videos made at once at most; config.evaluate.batch_size where not given'},
+    '--format': {
+        'metavar': 'NAME,…',
+        'default': 'grid',
+        'help': 'grid (one mp4, gif and strip of all), mp4, gif, npy, frames (one a video, and samples.jsonl)',
+    },
+    '--fps': {'type': float, 'help': 'frames a second of what is written; that of the clips where known, else 8'},
     '--num': {'type': int, 'default': 16, 'help': 'how many videos (16)'},
     '--size': {'metavar': 'HEIGHTxWIDTH', 'help': 'of the videos, or one number; that of the clips where not given'},
     '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},

@@ -3,58 +3,99 @@
 import time
 
 from vdm_jax.cli.options import OPTIONS
-from vdm_jax.errors import UserError
+from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.origin import jax_mesh, origins, restored
 
 
 def sample(args, assignments):
     """sample videos from a run's averaged weights, or from a file of weights, or from both side by side"""
-    from vdm_jax import media
-    from vdm_jax.asking import digits
+    from vdm_jax import sample_files
+    from vdm_jax.asking import stem_of
     from vdm_jax.parallel import processes
 
+    formats = sample_files.read_formats(args.format)
     found = [(origin, *restored(origin, args, assignments)) for origin in origins(args)]
     shapes = {run.source.shape for _, run, *_ in found}
     if len(shapes) > 1:
         raise UserError(f'--workdir and --weights make clips of different shapes, {shapes}: sample them one by one')
-    drawn = [draw(args, *each) for each in found]
-    titles = [str(where) for where, *_ in drawn] if len(drawn) > 1 else None
-    names = drawn[0][3]
-    said = {name: getattr(args, name) for name in ('steps', 'guidance', 'label', 'scalars', 'size', 'seed', 'ema')}
-    asked = [f'{name}{value}' for name, value in said.items() if value != OPTIONS[f'--{name}'].get('default')]
-    asked += [f'text{digits(args)}'] if args.prompt or args.negative else []
-    stem = '_'.join(['_beside_'.join(f'step_{step:06d}' for _, step, *_ in drawn), *asked])
-    clips = [videos for _, _, videos, _ in drawn]
-    write = lambda: [str(file) for file in media.write_samples(args.out, stem, clips, names, titles)]
-    for file in processes.by_first(write):
-        print(f'  {file}')
+    usual = {name.strip('-'): option.get('default') for name, option in OPTIONS.items()}
+    stem = stem_of(args, assignments, [about['step'] for *_, about in found], usual)
+    several = {
+        'titles': [where(origin, about) for origin, *_, about in found],
+        'folders': [next(iter(origin)) for origin, *_ in found],
+    }
+    several = several if len(found) > 1 else {}
+    with sample_files.SampleFiles(args.out, stem, formats, fps_for(args, found[0][1]), **several) as files:
+        mistakes = [draw(args, files, which, *each) for which, each in enumerate(found)]
+        lines = processes.by_first(files.close)
+    print('\n'.join(f'  {line}' for line in lines))
+    if mistakes := list(filter(None, mistakes)):
+        raise mistakes[0] if len(mistakes) == 1 else Failure('; '.join(map(str, mistakes)))
     return 0
 
 
-def draw(args, origin: dict, run, params, about: dict):
-    """Samples of one origin, (where, step, videos, a name of each or None), with a line printed about them."""
+def where(origin: dict, about: dict) -> str:
+    """What the videos of these weights are called."""
+    (place,) = origin.values()
+    return f'{place}, step {about["step"]}'
+
+
+def fps_for(args, run) -> float:
+    """Frames a second of the files: --fps, the fps that the network is told, that of the clips, or 8.
+
+    Raises:
+      UserError: --fps is none.
+    """
+    from vdm_jax import media
+    from vdm_jax.asking import numbers_of
+    from vdm_jax.data.source import fps_of
+    from vdm_jax.sample_files import FPS, check_fps
+
+    if args.fps is not None:
+        return check_fps(args.fps, '--fps')
+    known = (numbers_of(args).get('fps'), fps_of(run.source))
+    return next((fps for fps in known if fps is not None and FPS[0] <= fps <= FPS[1]), media.FPS)
+
+
+def draw(args, files, which: int, origin: dict, run, params, about: dict) -> NotFinite | None:
+    """Has samples of one origin written, with a line printed about them; returns which of them are not finite."""
     import numpy as np
 
     from vdm_jax import given
-    from vdm_jax.asking import scalars_of, texts_of
+    from vdm_jax.asking import scalars_of, texts_by_rows
     from vdm_jax.checks import check_pictures
-    from vdm_jax.generate import generate_videos
+    from vdm_jax.generate import generate_batches
+    from vdm_jax.parallel import processes
 
     check_pictures(run)
-    classes = run.model.classes
-    if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
-        raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
-    labels = np.full(args.num, args.label) if args.label is not None else np.arange(args.num) % max(classes, 1)
-    asks = given.asks(run, {'label': labels} | scalars_of(args, run, args.num) | texts_of(args, run, args.num, about))
-    began = time.monotonic()
+    classes, count = run.model.classes, args.num
+    if count < 1 or not (args.label is None or 0 <= args.label < classes):
+        raise UserError(f'--num={count} --label={args.label}: want 1 or more videos and a label below {classes}')
+    labels = np.full(count, args.label) if args.label is not None else np.arange(count) % max(classes, 1)
+    texts = texts_by_rows(args, run, about)
+    asks = given.asks_by_rows(run, labels, lambda rows: scalars_of(args, run, len(rows)) | texts(rows))
+    if not classes or (run.has_images and not given.has_classes(run)):
+        labels = None
+    began, broken, size = time.monotonic(), [], run.experiment.evaluate.batch_size
     with jax_mesh(run):
-        videos = generate_videos(run.generate, params, asks, args.seed)
-    (where,), step = origin.values(), about['step']
+        for batch in generate_batches(run.generate, params, asks, args.seed, size, count):
+            broken += batch.numbers[~batch.finite].tolist()
+            samples = samples_of(args, batch, labels)
+            processes.by_first(lambda samples=samples: files.put(samples, which))
     stored = f' ({about["dtype"]})' if 'dtype' in about else ''
-    print(f'{len(videos)} videos of {where}{stored}, step {step}, in {time.monotonic() - began:.1f} s')
+    print(f'{count} videos of {where(origin, about)}{stored}, in {time.monotonic() - began:.1f} s')
     if run.model.text_width and not args.prompt:
         print('  told captions of the clips; --prompt=TEXT says what else')
-    names = [f'label {label}' for label in asks['label']] if classes else None
-    if args.prompt:
-        names = [args.prompt[i % len(args.prompt)][:40] for i in range(args.num)]
-    return f'{where}, step {step}', step, videos, names
+    return NotFinite(broken, count, where(origin, about)) if broken else None
+
+
+def samples_of(args, batch, labels) -> list:
+    """The videos of a batch that are finite, each with what it was asked by."""
+    from vdm_jax.sample_files import Sample
+
+    prompt_of = lambda number: args.prompt[number % len(args.prompt)] if args.prompt else None
+    return [
+        Sample(number, video, None if labels is None else int(labels[number]), prompt_of(number), args.seed)
+        for number, video, finite in zip(batch.numbers.tolist(), batch.videos, batch.finite, strict=True)
+        if finite
+    ]

@@ -34,37 +34,41 @@ def videos_of(clips: dict) -> np.ndarray:
     return clips['video']
 
 
-def captioned(source, count: int, among: int = 256) -> dict[str, np.ndarray]:
-    """`count` clips that have a text: {'video': uint8 (count, T, H, W, C), 'text': (count, S, D), 'text_mask'}; the
-    first ones of the source's first `among`, and round again.
+def captioned(source, count: int, among: int = 256) -> list[int]:
+    """For each of `count` videos the number of a clip that has a text: the first ones of the source's first `among`,
+    and round again.
 
     Raises: UserError where none of them has one.
     """
     found = []
     for i in range(min(len(source), among)):
-        clip = source[i]
-        found += [clip] if clip.get('text_mask', np.False_).any() else []
+        if source[i].get('text_mask', np.False_).any():
+            found.append(i)
         if len(found) == count:
             break
     if not found:
         raise UserError('config.data: no held-out clip has a text to sample; say one: --prompt=TEXT')
-    names = [name for name in ('video', 'text', 'text_mask') if name in found[0]]
-    return {name: np.stack([found[k % len(found)][name] for k in range(count)]) for name in names}
+    return [found[k % len(found)] for k in range(count)]
 
 
-def first_frames(source, labels: Iterable, count: int, among: int = 256) -> np.ndarray:
-    """The first `count` frames of clips with these labels, uint8 (N, count, H, W, C); None is any label.
+def labelled(source, labels: Iterable, among: int = 256) -> list[int]:
+    """For each of these labels the number of a clip that has it; None is any label.
 
     Of each label the first clip, then the next, and round again, among the source's first `among`.
 
     Raises: UserError for a label that none of them has.
     """
-    clips = batch_of(source, range(min(len(source), among)))
+    known = np.array([source[i]['label'] for i in range(min(len(source), among))])
     chosen, turns = [], {}
     for label in labels:
-        fit = np.arange(len(clips['label'])) if label is None else np.flatnonzero(clips['label'] == label)
+        fit = np.arange(len(known)) if label is None else np.flatnonzero(known == label)
         if not len(fit):
-            raise UserError(f'--label={label}: none of the first {len(clips["label"])} held-out clips has it')
+            raise UserError(f'--label={label}: none of the first {len(known)} held-out clips has it')
         turn = turns[label] = turns.get(label, -1) + 1
-        chosen.append(fit[turn % len(fit)])
-    return videos_of(clips)[chosen, :count]
+        chosen.append(int(fit[turn % len(fit)]))
+    return chosen
+
+
+def first_frames(source, labels: Iterable, count: int, among: int = 256) -> np.ndarray:
+    """The first `count` frames of clips with these labels, uint8 (N, count, H, W, C); see `labelled`."""
+    return stack(source, labelled(source, labels, among))[:, :count]

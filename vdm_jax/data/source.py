@@ -74,6 +74,16 @@ def held_out_of(source: Source) -> Source:
     return dataclasses.replace(source, split='test') if trained == 'train' else source
 
 
+def fps_of(source: Source) -> float | None:
+    """Frames a second of its clips, where config.data says them of all: its fps by its stride, or that on which the
+    sources within it agree; else None."""
+    if rate := getattr(source, 'fps', None):
+        return rate / getattr(source, 'stride', 1)
+    within = getattr(source, 'sources', None) or [getattr(source, 'clips', None)]
+    rates = {fps_of(each) for each in within if hasattr(each, 'shape')}
+    return rates.pop() if len(rates) == 1 else None
+
+
 def extents(source: Source) -> np.ndarray:
     """What each clip has of frames, height and width, int64 (N, 3).
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vdm_jax.diffusion.process import SMALLEST, expand
-from vdm_jax.ranges import Ascending, Between, Ranged, Share, Whole
+from vdm_jax.ranges import Ascending, Between, Ranged, Share, Side, Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Guidance(Ranged, where='config.guidance'):
         (Kynkaanniemi et al. 2024). rescale: the share in which the guided prediction is brought back to the standard
         deviation of the conditional one (Lin et al. 2024, eq. 15 and 16; they take 0.7). schedule: how scale - 1 runs
         over t with mean 1: constant, or growing towards the data as 2 (1 - t) or 1 + cos(pi t) (Wang et al. 2024,
-        arXiv:2404.13040). negative: the class to guide away from, in place of "no label".
+        arXiv:2404.13040). negative: the class to guide away from, in place of "no label". channels: how many of a
+        prediction's channels are guided, the first ones; the others are the conditional prediction's, and so is a
+        learned variance. None: all. DiT and SiT guide three of four.
     """
 
     scale: Annotated[float, Between(0, 1000)] = 1.0
@@ -28,6 +30,7 @@ class Guidance(Ranged, where='config.guidance'):
     rescale: Share = 0.0
     schedule: Literal['constant', 'linear', 'cosine'] = 'constant'
     negative: Whole | None = None
+    channels: Side | None = None
 
     def scale_at(self, scale: jax.Array, t: jax.Array) -> jax.Array:
         """The scale at t, of t's shape, where `scale` is the whole; 1 outside the interval."""
@@ -38,7 +41,13 @@ class Guidance(Ranged, where='config.guidance'):
         return jnp.where((low <= t) & (t <= high), 1 + (scale - 1) * course, 1)
 
     def apply(self, conditional: jax.Array, unconditional: jax.Array, scale: jax.Array, t: jax.Array) -> jax.Array:
-        """The guided prediction: predictions (B, T, ...) of one kind at t (B,) or (B, T), `scale` a scalar."""
+        """The guided prediction: predictions (B, T, ..., C) of one kind at t (B,) or (B, T), `scale` a scalar."""
+        if self.channels is None or self.channels >= conditional.shape[-1]:
+            return self._apply_to_all(conditional, unconditional, scale, t)
+        first = (x[..., : self.channels] for x in (conditional, unconditional))
+        return jnp.concatenate([self._apply_to_all(*first, scale, t), conditional[..., self.channels :]], -1)
+
+    def _apply_to_all(self, conditional, unconditional, scale, t):
         at_t = expand(self.scale_at(scale, t), conditional.ndim)
         guided = guide(conditional, unconditional, at_t)
         return rescaled(guided, conditional, self.rescale) if self.rescale else guided

@@ -9,7 +9,8 @@ SOURCES names what is known. A source is a module that answers: config_of(arrays
 tensors are of; rows(config), its table of names; fixed(config), tensors that are computed; FREE, parameters of ours
 that no checkpoint knows, with the reason; and KIND, the class of the object to use, made of (source, config, params,
 report), whose init(config) makes fresh parameters, always the same. Of a denoising network, objective(config) is what
-it was trained on. Where names have changed over time, renamed(arrays) gives the tensors by the latest.
+it was trained on, and GUIDED how many channels its code guides, None for all. Where names have changed over time,
+renamed(arrays) gives the tensors by the latest.
 """
 
 import os

@@ -18,6 +18,7 @@ from vdm_jax.pretrained.table import LINEAR, SAME, Row, by_head, patches, row
 
 FREE: Mapping[str, str] = {}
 KIND = Network
+GUIDED = 3  # channels, of the four of its latents: in its forward_with_cfg
 PAPERS = ('S', 'B', 'L', 'XL')  # of SIZES
 LABELS = 'y_embedder.embedding_table.weight'
 

@@ -12,6 +12,8 @@ from vdm_jax.pretrained.clues import wanted
 from vdm_jax.pretrained.dit import FREE, KIND, objective
 from vdm_jax.pretrained.table import Row
 
+GUIDED = None  # all channels, unlike DiT's code, which it comes from
+
 __all__ = ['FREE', 'KIND', 'config_of', 'fixed', 'objective', 'rows']
 
 

@@ -35,6 +35,7 @@ class TextNetwork(Network):
 
 
 KIND = TextNetwork
+GUIDED = None
 
 
 def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> VideoDiTConfig:

@@ -67,6 +67,11 @@ class Network:
         """Process and prediction that the network was trained for."""
         return self.source.objective(self.config)
 
+    @property
+    def guided(self) -> int | None:
+        """How many channels the source's own code guides, the first ones; None for all."""
+        return self.source.GUIDED if (self.source.GUIDED or self.config.channels) < self.config.channels else None
+
     def export(self, params: dict | None = None) -> dict[str, np.ndarray]:
         """Parameters (its own) as the source's tensors, by its names; positions that it computes among them."""
         return give(

@@ -3,9 +3,9 @@
 from vdm_jax.diffusion.flow import RectifiedFlow
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.models.dit import VideoDiTConfig
-from vdm_jax.pretrained.dit import FREE, KIND, config_of, fixed, rows
+from vdm_jax.pretrained.dit import FREE, GUIDED, KIND, config_of, fixed, rows
 
-__all__ = ['FREE', 'KIND', 'config_of', 'fixed', 'objective', 'rows']
+__all__ = ['FREE', 'GUIDED', 'KIND', 'config_of', 'fixed', 'objective', 'rows']
 
 
 def objective(config: VideoDiTConfig) -> Objective:

@@ -14,6 +14,7 @@ from vdm_jax import media
 from vdm_jax.data.clips import batch_of
 from vdm_jax.data.order import clips_before, order_of
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.source import fps_of
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.generate import generate_videos
@@ -377,7 +378,8 @@ class Log:
             strip.parent.mkdir(exist_ok=True)
             media.write_strip(strip, videos)
         grid = media.grid(videos)
-        self._metrics.clip(step, 'samples', media.gif_bytes(grid, 8), grid.shape[1:3])
+        fps = fps_of(self._run.source) or media.FPS
+        self._metrics.clip(step, 'samples', media.gif_bytes(grid, fps), grid.shape[1:3])
 
     def saved(self, checkpoints: Checkpoints, step: int, state, where: dict, validation: dict[str, float]) -> None:
         self.flush()
