@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vdm_jax.build import SOURCES, experiment_dict, experiment_from
-from vdm_jax.config import override, parse_arg
+from vdm_jax.config import flat, override, parse_arg
 from vdm_jax.data.resized import resized
 from vdm_jax.errors import UserError
 from vdm_jax.frame_size import LARGEST, FrameSize, height_width, read_pixels
@@ -68,6 +68,18 @@ def test_every_source_of_its_own_keeps_a_square_as_a_number(name):
         wide = SOURCES[name](pixels=size)
         assert wide.pixels == '48x64' and wide.shape[1:3] == (48, 64) and wide.shape[3] == usual.shape[3]
         assert resized(wide, usual.pixels) == usual and resized(usual, '48x64') == wide
+
+
+def test_the_config_of_a_square_experiment_is_that_of_before():
+    """Byte for byte as runs of before there were rectangles have it: they go on, and their latents fit."""
+    data = (
+        '{"source": "bouncing_balls", "frames": 8, "pixels": 16, "size": 20000, "seed": 0, "split": "train", '
+        '"balls": [1, 2], "radius": 0.12, "gravity": 0.02, "speed": 0.08, "bar": 0.2, "colours": 6, "label": "count", '
+        '"threads": 0, "prefetch": 16}'
+    )
+    assert json.dumps(experiment_dict(experiment_from({}))['data']) == data
+    assert json.dumps(experiment_dict(experiment_from({'data': json.loads(data)}))['data']) == data
+    assert flat(experiment_from({}).data, 'data')['data.pixels'] == 16
 
 
 def test_sources_within_others_are_resized_with_them():

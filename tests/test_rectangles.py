@@ -81,6 +81,7 @@ def test_files_of_wide_clips_are_wide(tmp_path):
         ('24x16', 'model.position=learned', r'--size=24x16: config.model.position=learned: .*\(1, 4, 6\).*\(1, 6, 4\)'),
         ('16x26', 'seed=0', '--size=16x26: config.model.patch=4 does not divide the width of 26'),
         ('4x96', 'seed=0', '--size=4x96: config.data.pixels=4x96: balls would be under 2 pixels wide'),
+        ('36x48', 'codec.name=sd_vae', '--size=36x48: config.codec: .* whose sides 8 divides, found 36x48'),
         ('wide', 'seed=0', '--size=wide: want a whole number .* or HEIGHTxWIDTH'),
         ('', 'seed=0', '--size=: want a whole number'),
         ('0', 'seed=0', '--size=0: want'),
