@@ -27,7 +27,7 @@ def restored(origin: dict, args, assignments: list[str]):
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
     from vdm_jax.train.alike import check_alike
-    from vdm_jax.train.workdir import read_config
+    from vdm_jax.train.workdir import check_network, read_config
 
     file = origin.get('weights')
     beside = args.workdir and vars(args).get('weights') == file  # the average of the run, not of the file
@@ -39,7 +39,9 @@ def restored(origin: dict, args, assignments: list[str]):
     about = together(lambda: weights.about(file) if file else {'config': read_config(origin['workdir'])})
     run = together(lambda: sampling_run(about['config'], assignments + chosen, size))
     check_alike(lambda: {'config': run.resolved} | said(args))
-    params, about = weights_of(run, file, about) if file else checkpoint_of(run, origin['workdir'], args)
+    (place,) = origin.values()
+    together(lambda: check_network(about['config'], run.resolved, str(place)))
+    params, about = weights_of(run, file, about) if file else checkpoint_of(run, place, about, args)
     if 'allow_other_codec' in vars(args):
         about |= codec_of(run, about, args.allow_other_codec)
     return run, params, about
@@ -54,15 +56,17 @@ def weights_of(run, file, about: dict) -> tuple[dict, dict]:
     return together(lambda: weights.load(file, run.abstract.params)), found
 
 
-def checkpoint_of(run, workdir, args) -> tuple[dict, dict]:
+def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
     """(params, what is said of them) of a checkpoint: one average, or with --ema=raw the parameters themselves."""
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained.weights import checked
     from vdm_jax.train.checkpoint import Checkpoints
+    from vdm_jax.train.workdir import name_keys
 
     with jax_mesh(run), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
         name = None if args.ema == RAW else decay_of(run, args.ema)
-        params, step = checkpoints.restore_one(run.abstract, args.step, name)
+        with name_keys(about['config'], run.resolved):
+            params, step = checkpoints.restore_one(run.abstract, args.step, name)
         where = checkpoints.position(step)
     place = f'{workdir}/checkpoints/{step}: its position'
     where = together(lambda: checked(where, place))

@@ -215,10 +215,12 @@ def test_a_manifest_speaks_of_regular_files_of_its_own_step_alone(files, place):
 )
 def test_an_override_that_does_not_fit_a_checkpoint_names_its_key(change, there, place, capsys):
     """M2: what it changes the shape, the meaning or the existence of."""
-    assert cli.main(['inspect', f'--workdir={place}', f'--config.{change}']) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f'vdm_jax: config.{change.split("=")[0]}=') and f'has {there}' in said
-    assert said.count('\n') == 1
+    for command in ('inspect', 'sample', 'export')[: 1 if change.startswith('optim') else 3]:
+        more = [f'--out={place}/out.safetensors'] if command == 'export' else []
+        assert cli.main([command, f'--workdir={place}', f'--config.{change}', *more]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f'vdm_jax: config.{change.split("=")[0]}=') and f'has {there}' in said
+        assert said.count('\n') == 1
 
 
 def test_a_full_disk_leaves_the_old_config(run, place, monkeypatch):

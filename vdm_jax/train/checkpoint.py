@@ -23,7 +23,7 @@ from vdm_jax.parallel.rules import path_name
 from vdm_jax.ranges import Count, Ranged
 from vdm_jax.train import manifest, markers
 from vdm_jax.train.best import Best, metadata_with, rule_of
-from vdm_jax.train.failures import plain_disk_errors, root_of, shapes_in
+from vdm_jax.train.failures import check_arrays, misfit, plain_disk_errors, root_of
 from vdm_jax.train.markers import COMMITTED, NATIVE
 from vdm_jax.train.mirror import copy_below
 from vdm_jax.train.state import TrainState
@@ -258,11 +258,13 @@ class Checkpoints:
         def read():
             try:
                 with context:
-                    return self._orbax.load_checkpointables(step, items)
+                    values = self._orbax.load_checkpointables(step, items)
+                check_arrays(values)
+                return values
             except Exception as error:
                 cause = root_of(error)
-                if misfit := self._misfit(step, items):
-                    raise MisfitError(f'{self.directory / str(step)}: {misfit}') from None
+                if why := self._misfit(step, items, partial):
+                    raise MisfitError(f'{self.directory / str(step)}: {why}') from None
                 if found.verdict == 'intact' or not isinstance(cause, (OSError, ValueError)):
                     raise
                 why = str(cause).strip().split('\n')[0][:200]
@@ -273,19 +275,13 @@ class Checkpoints:
 
         return processes.together(read)
 
-    def _misfit(self, step: int, items: dict) -> str:
-        """The first array that a step has in another shape than is wanted, or has not; '' for none."""
+    def _misfit(self, step: int, items: dict, partial: bool) -> str:
+        """See failures.misfit; '' too where a step is too damaged to have shapes: whoever asks knows more."""
         try:
             there = self._orbax.checkpointables_metadata(step).metadata
-        except Exception:  # what is damaged has no shapes: whoever asks knows more
+        except Exception:
             return ''
-        for item, wanted in items.items():
-            ours, theirs = shapes_in(wanted), shapes_in(there.get(item))
-            for name in sorted(ours.keys() | theirs.keys()):
-                if ours.get(name) != theirs.get(name):
-                    has, wants = (f'of shape {each[name]}' if name in each else 'not there' for each in (theirs, ours))
-                    return f'{item} {name} is {has} in the checkpoint, and {wants} in the config'
-        return ''
+        return misfit(items, there, partial)
 
     def _finish(self) -> None:
         """Waits until the last save is written and vouched for."""

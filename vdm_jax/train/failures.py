@@ -22,6 +22,33 @@ def plain_disk_errors(directory) -> Iterator[None]:
         raise
 
 
+def misfit(wanted: dict, there: dict, partial: bool = False) -> str:
+    """The first array that a checkpoint has in another shape than is wanted, or has not; '' for none.
+
+    Args:
+      wanted, there: trees of what says of arrays, by item.
+      partial: the checkpoint may have more.
+    """
+    for item, tree in wanted.items():
+        ours, theirs = shapes_in(tree), shapes_in(there.get(item))
+        names = ours.keys() if partial else ours.keys() | theirs.keys()
+        for name in sorted(names):
+            if ours.get(name) != theirs.get(name):
+                has, wants = (f'of shape {each[name]}' if name in each else 'not there' for each in (theirs, ours))
+                return f'{item} {name} is {has} in the checkpoint, and {wants} in the config'
+    return ''
+
+
+def check_arrays(tree) -> None:
+    """Whether a tree that was read holds arrays alone: of what is not there, Orbax may give back what was asked for.
+
+    Raises:
+      ValueError: an array is missing.
+    """
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)):
+        raise ValueError('an array is missing')
+
+
 def shapes_in(tree) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays of a tree, or of what says of them, by their paths."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]

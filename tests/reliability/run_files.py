@@ -1,0 +1,59 @@
+"""Files of a run directory: its config and its checkpoints."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+
+from tests.reliability.damage import Kind
+from vdm_jax.build import experiment_dict, experiment_from, read_experiment
+from vdm_jax.run import Run
+from vdm_jax.train import loop
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.workdir import read_config, write_papers
+
+TINY = [
+    f'--config.{item}'
+    for item in (
+        'model.depth=1', 'model.layout=full', 'model.width=16', 'model.heads=2', 'model.patch=4', 'data.frames=2',
+        'data.pixels=8', 'data.size=16', 'train.steps=9', 'optim.name=adamw', 'ema.decays=0.9',
+    )
+]  # fmt: skip
+
+
+@functools.cache
+def run() -> Run:
+    """A network with few weights."""
+    return Run(read_experiment('experiments/bouncing_balls.py', TINY), jax.devices()[:1])
+
+
+def make_run(directory: Path) -> None:
+    """A run directory with two checkpoints of other weights, as training leaves it."""
+    state = run().create()
+    write_papers(directory, run().resolved)
+    with jax.set_mesh(run().mesh), Checkpoints(directory / 'checkpoints', writes=True) as checkpoints:
+        for step in (2, 4):
+            params = jax.tree.map(lambda leaf, step=step: leaf + step, state.params)
+            state = dataclasses.replace(state, params=params, step=state.step + step)
+            checkpoints.save(step, state, loop.position(run(), step))
+
+
+def read_run_config(directory: Path):
+    """The experiment that a run says it is."""
+    return experiment_dict(experiment_from(read_config(directory))), ''
+
+
+def restore(directory: Path):
+    """The newest checkpoint that can be taken, and what is said of the others."""
+    with jax.set_mesh(run().mesh), Checkpoints(directory / 'checkpoints') as checkpoints:
+        verdicts = {step: checkpoints.integrity(step) for step in checkpoints.steps()}
+        state, position = checkpoints.restore(run().abstract)
+    words = '; '.join(f'{step} is {found}' for step, found in verdicts.items() if found.verdict != 'intact')
+    return [fingerprint((state.params, state.ema, state.opt_state)), position], words
+
+
+KINDS = {
+    'config.json of a run': Kind(make_run, read_run_config, ('config.json',)),
+    'checkpoints': Kind(make_run, restore, ('checkpoints/*/**/*',)),
+}
