@@ -16,8 +16,8 @@ from vdm_jax.train.workdir import read_config, write_papers
 TINY = [
     f'--config.{item}'
     for item in (
-        'model.depth=1', 'model.layout=full', 'model.width=16', 'model.heads=2', 'model.patch=4', 'data.frames=2',
-        'data.pixels=8', 'data.size=16', 'train.steps=9', 'optim.name=adamw', 'ema.decays=0.9',
+        'model.depth=1', 'model.layout=full', 'model.width=16', 'model.heads=2', 'model.patch=4', 'model.time_patch=1',
+        'data.frames=2', 'data.pixels=8', 'data.size=16', 'train.steps=9', 'optim.name=adamw', 'ema.decays=0.9',
     )
 ]  # fmt: skip
 
