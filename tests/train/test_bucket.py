@@ -5,6 +5,7 @@ import itertools
 from urllib.parse import unquote
 
 import jax
+import numpy as np
 import pytest
 
 from tests import bucket as buckets
@@ -30,7 +31,10 @@ def run():
 
 @pytest.fixture(scope='module')
 def state(run):
-    return run.create()
+    """Numbers that nothing has to be compiled for."""
+    rng = np.random.default_rng(0)
+    draw = lambda leaf: jax.device_put(rng.integers(0, 99, leaf.shape).astype(leaf.dtype), leaf.sharding)
+    return jax.tree.map(draw, run.abstract)
 
 
 @pytest.fixture(scope='module')
@@ -46,12 +50,15 @@ def written(run, state, bucket, tmp_path_factory):
     for place in ('gs://bucket/written', local):
         write_papers(place, run.resolved)
         with Checkpoints(f'{place}/checkpoints', writes=True) as checkpoints:
-            for step in (2, 4):
-                numbered = dataclasses.replace(state, step=state.step + step)
-                checkpoints.save(step, numbered, loop.position(run, step))
+            checkpoints.save(4, dataclasses.replace(state, step=state.step * 0 + 4), loop.position(run, 4))
     objects = {name.removeprefix('written/'): bucket[name] for name in bucket.below('written')}
     files = {str(path.relative_to(local)): path.read_bytes() for path in local.rglob('*') if path.is_file()}
-    return objects, files, fingerprint(state.params)
+    return with_step_2(objects), with_step_2(files), fingerprint(state.params)
+
+
+def with_step_2(files):
+    """Step 4 once more, under the number of an earlier one."""
+    return files | {name.replace('checkpoints/4/', 'checkpoints/2/'): content for name, content in files.items()}
 
 
 @pytest.fixture
@@ -81,8 +88,9 @@ def largest(bucket, folder, step):
 def begin(run, folder):
     """(sha256 of the parameters, step) that training in a folder begins with."""
     with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
-        state, step, *_ = loop.begin(run, checkpoints)
-    return fingerprint(state.params), step
+        state, position = checkpoints.restore(run.abstract)
+    assert position == loop.position(run, int(state.step))
+    return fingerprint(state.params), int(state.step)
 
 
 def test_a_run_in_a_bucket_is_whole_and_the_same_bits(run, bucket, written, put):
@@ -95,7 +103,7 @@ def test_a_run_in_a_bucket_is_whole_and_the_same_bits(run, bucket, written, put)
         assert looking.steps() == [2, 4] and {looking.integrity(step).verdict for step in (2, 4)} == {'intact'}
 
 
-def test_a_damaged_object_is_noticed_set_aside_and_the_step_before_it_taken(run, state, bucket, written, put, capsys):
+def test_a_damaged_object_is_noticed_set_aside_and_the_step_before_it_taken(bucket, written, put, capsys):
     folder = put(written[0])
     name = largest(bucket, folder, 4)
     content = bytearray(bucket[name])
@@ -104,10 +112,9 @@ def test_a_damaged_object_is_noticed_set_aside_and_the_step_before_it_taken(run,
     with opened(folder) as checkpoints:
         assert checkpoints.latest() == 2
         assert f'{folder}/checkpoints/4 is damaged: ' in capsys.readouterr().err
-        checkpoints.save(4, state, loop.position(run, 4))
     assert bucket.below(f'{folder}/checkpoints/4.damaged')
     with opened(folder) as checkpoints:
-        assert checkpoints.steps() == [2, 4] and checkpoints.integrity(4).verdict == 'intact'
+        assert checkpoints.steps() == [2] and checkpoints.latest() == 2
     assert bucket.below(f'{folder}/checkpoints/4.damaged')  # it outlasts the next start
 
 
@@ -117,7 +124,7 @@ def without_marks(files):
 
 
 @pytest.mark.parametrize('copied', rest_slow([without_marks, dict], first=1))
-@pytest.mark.parametrize('writes', [False, True], ids=['looked at', 'gone on with'])
+@pytest.mark.parametrize('writes', rest_slow([True, False], first=1), ids=['gone on with', 'looked at'])
 def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket, written, put):
     files, params = copied(written[1]), written[2]
     folder = put(files)
