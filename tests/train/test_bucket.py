@@ -93,13 +93,11 @@ def begin(run, folder):
     return fingerprint(state.params), int(state.step)
 
 
-def test_a_run_in_a_bucket_is_whole_and_the_same_bits(run, bucket, written, put):
-    objects, files, params = written
+def test_a_run_in_a_bucket_has_the_files_of_one_on_a_disk_and_is_whole(written, put):
+    objects, files, _ = written
     named = lambda names: {name for name in names if '/d/' not in name}  # the others are called by random numbers
     assert named(objects) == named(files)
-    folder = put(objects)
-    assert begin(run, folder) == (params, 4)
-    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+    with opened(put(objects), writes=False) as looking:
         assert looking.steps() == [2, 4] and {looking.integrity(step).verdict for step in (2, 4)} == {'intact'}
 
 
@@ -136,6 +134,7 @@ def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket
     assert {f'{folder}/{name}' for name in files} <= set(bucket)
 
 
+@pytest.mark.slow
 def test_a_copy_that_may_be_read_alone_is_named(run, bucket, written, put):
     folder = put(without_marks(written[1]))
     bucket.fault = lambda method, path: None if method == 'GET' else 403
@@ -204,7 +203,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize('moment', rest_slow(MOMENTS, first=1))
+@pytest.mark.parametrize('moment', rest_slow(MOMENTS, first=0))
 def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, bucket, put):
     parts, status = MOMENTS[moment]
     folder = put({})
