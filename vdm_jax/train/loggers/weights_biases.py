@@ -55,7 +55,7 @@ class WandbConfig:
                 raise UserError(f'config.log.wandb.{key}={value!r}: want 1 to 128 characters of one line')
         if set('/\\#?%:') & {*self.project, *(self.entity or '')}:
             raise UserError(
-                f'config.log.wandb: project={self.project!r} and entity={self.entity!r} hold none of /\\#?%:'
+                f'config.log.wandb: project={self.project!r} and entity={self.entity!r} may hold none of /\\#?%:'
             )
 
 
@@ -188,6 +188,9 @@ class WeightsBiases(Logger):
             elif kind == 'ready':
                 self._outage.end()
                 self._say(f'W&B: {rest}')
+        code = process.wait()
+        if not self._outbox.is_closed:
+            self._outage.begin(OSError(f'its process ended with {code}'))
 
     def _read_id(self) -> tuple[str, bool]:
         """The run's id, and whether it has just been made up."""
@@ -195,8 +198,9 @@ class WeightsBiases(Logger):
         try:
             if path.exists():
                 value = read_json(path, 2**12)
-                if isinstance(value, dict) and ID.fullmatch(str(value.get('id'))):
-                    return value['id'], False
+                name = value.get('id') if isinstance(value, dict) else None
+                if isinstance(name, str) and ID.fullmatch(name):
+                    return name, False
                 self._say(f'{path} holds no id of a W&B run; a new one begins')
         except Exception as error:
             self._say(f'{path} cannot be read ({error}); a new W&B run begins')
@@ -215,13 +219,14 @@ class Outbox:
 
     def __init__(self, room: int):
         self._messages = collections.deque()
-        self._bytes, self._room, self._closed = 0, room, False
+        self._bytes, self._room = 0, room
+        self.is_closed = False
         self._changed = threading.Condition()
 
     def put(self, data: bytes) -> bool:
         """Whether there was room."""
         with self._changed:
-            if self._closed or self._bytes + len(data) > self._room:
+            if self.is_closed or self._bytes + len(data) > self._room:
                 return False
             self._messages.append(data)
             self._bytes += len(data)
@@ -231,7 +236,7 @@ class Outbox:
     def next(self) -> bytes | None:
         """The oldest message, which stays until it is done, once there is one; None once all are done after close."""
         with self._changed:
-            self._changed.wait_for(lambda: self._messages or self._closed)
+            self._changed.wait_for(lambda: self._messages or self.is_closed)
             return self._messages[0] if self._messages else None
 
     def done(self) -> None:
@@ -241,13 +246,13 @@ class Outbox:
     def close(self, last: dict) -> None:
         """Takes one more message, and none after that."""
         with self._changed:
-            if not self._closed:
+            if not self.is_closed:
                 self._messages.append((json.dumps(last) + '\n').encode())
                 self._bytes += len(self._messages[-1])
-            self._closed = True
+            self.is_closed = True
             self._changed.notify_all()
 
     def wait_for_close(self, seconds: float) -> bool:
         """Waits so long, or until it is closed: whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._closed, seconds)
+            return self._changed.wait_for(lambda: self.is_closed, seconds)
