@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 
+from vdm_jax.data.foreign import printable
 from vdm_jax.errors import UserError
 from vdm_jax.versions import warn_of_newer
 
@@ -34,7 +35,7 @@ def main(arguments=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {printable(str(error))}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         goes_on = bool(set(arguments[:1]) & {*GO_ON})

@@ -29,6 +29,7 @@ from data_pipelines.lists import ENDINGS, TEXTS, rows_of
 from data_pipelines.locate import LINKED_FOLDER, LISTED_ALREADY, located, stored_name
 from data_pipelines.merge import is_caption_problem, merge_rows
 from data_pipelines.stills import identity
+from vdm_jax.data import foreign
 from vdm_jax.data.filters import FACTS
 from vdm_jax.data.records import Caption
 from vdm_jax.data.video.files import look
@@ -172,9 +173,7 @@ def _folder(source, follow_links, scores):
         items.append(item)
         fields |= names
     if lost := [name for name in scores or () if name not in fields]:
-        raise UserError(
-            f'--scores: no .json beside a video has {lost[0]!r}; found: {", ".join(sorted(fields)) or "none"}'
-        )
+        raise UserError(f'--scores: no .json beside a video has {lost[0]!r}; found: {_listed(fields)}')
     if not items:
         raise UserError(f'--source={source} {no_video(found)}')
     used = {name for item in items for name in item.scores}.union(KNOWN, scores or ())
@@ -234,11 +233,11 @@ def _list(source, root, follow_links, scores):
     key = next((name for name in PATH if name in names), None)
     if names and key is None:
         raise UserError(
-            f'--source={source} has no column {" or ".join(PATH[:3])}; found: {", ".join(sorted(names))}; '
+            f'--source={source} has no column {" or ".join(PATH[:3])}; found: {_listed(names)}; '
             f'call the one with the paths of the videos {PATH[0]}'
         )
     if lost := [name for name in scores or () if name not in names]:
-        raise UserError(f'--scores: --source={source} has no column {lost[0]!r}; found: {", ".join(sorted(names))}')
+        raise UserError(f'--scores: --source={source} has no column {lost[0]!r}; found: {_listed(names)}')
     if scores is None:
         scores = sorted(name for name, holds in numeric.items() if holds)
     items = []
@@ -258,7 +257,11 @@ def _list(source, root, follow_links, scores):
             item = dataclasses.replace(item, problem=str(problem))
         items.append(item)
     used = set(KNOWN) - set(PATH) | {key, *scores}
-    return Listing(tuple(items), unused=tuple(sorted(names - used)))
+    return Listing(tuple(items), unused=tuple(sorted(printable(name) for name in names - used)))
+
+
+def _listed(names):
+    return ', '.join(foreign.printable(name) for name in sorted(names)) or 'none'
 
 
 def _readable(value, key):

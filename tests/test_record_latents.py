@@ -116,6 +116,16 @@ def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
         Run(dataclasses.replace(run.experiment, model=model), DEVICES).check()
 
 
+def test_latents_of_latents_are_refused(place, tmp_path):
+    """Also where they are within another source."""
+    run = run_of(place, records(place))
+    for data in (run.source, Bucketed(run.source, ('5x16x16@3',)), Mixture((run.source, run.source), labels='shared')):
+        again = Run(dataclasses.replace(run.experiment, data=data), DEVICES)
+        with pytest.raises(UserError, match='config.data: its clips are latents already; train on them as they are'):
+            cache(again, tmp_path / 'latents', 3)
+    assert not (tmp_path / 'latents').exists()
+
+
 def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tmp_path):
     """Those that hold for each clip, one of them drawn, the same as without a cache; made before there were texts."""
     told = [(Caption('early', 1.0, 0.0, 0.5), Caption('late', 1.0, 0.5, 2.0)), (), (Caption('a'), Caption('b c'))]

@@ -1,9 +1,11 @@
 """Conditions on what is known of clips: the same for a table of them and for one."""
 
+import time
+
 import numpy as np
 import pytest
 
-from vdm_jax.data.filters import FACTS, Columns, parse
+from vdm_jax.data.filters import FACTS, MOST, Columns, parse
 from vdm_jax.data.record_set import RecordSet, write_shard, write_table
 from vdm_jax.data.records import Caption, Record
 from vdm_jax.errors import UserError
@@ -86,3 +88,17 @@ def test_a_set_answers_by_its_facts_and_scores(tmp_path):
     }
     for text, expected in kept.items():
         np.testing.assert_array_equal(parse([text]).keep(columns), np.array(expected, bool), text)
+
+
+@pytest.mark.parametrize('text', [' a', 'a ', 'a >', '(', '. ', '=', 'a>=1', '>', 'a-', 'é', '\n'], ids=repr)
+def test_conditions_of_any_length_are_read_at_once(text):
+    """A thousandth of a second a condition, where time in proportion to the square of the length would be seconds."""
+    began = time.perf_counter()
+    for length in (1000, MOST, 10**6):
+        try:
+            parse([(text * length)[:length]]).check(['frames'])
+        except UserError as error:
+            assert '\n' not in str(error) and len(str(error)) < 2 * MOST
+    with pytest.raises(UserError, match='1,000,000 characters; a condition has 10,000 at most'):
+        parse([(text * 10**6)[: 10**6]])
+    assert time.perf_counter() - began < 0.5

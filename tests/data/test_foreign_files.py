@@ -231,13 +231,14 @@ def test_a_record_of_another_set_is_not_taken_for_this_one(made, tmp_path):
 
 
 def manifest_of(place):
-    files = []
+    files = {'.array_record': [], '.parquet': []}
     for path in sorted(place.iterdir()):
         content = path.read_bytes()
-        files.append({'name': path.name, 'bytes': len(content), 'sha256': hashlib.sha256(content).hexdigest()})
+        about = {'name': path.name, 'bytes': len(content), 'sha256': hashlib.sha256(content).hexdigest()}
+        files.get(path.suffix, []).append(about)
     return {
         'format': 1, 'inputs': {'kept': 1}, 'clips': {'kept': 4}, 'reasons': {'inputs': {}, 'clips': {}}, 'frames': 32,
-        'seconds': 4.0, 'recipe': {}, 'versions': {}, 'shards': files[1:], 'tables': files[:1],
+        'seconds': 4.0, 'recipe': {}, 'versions': {}, 'shards': files['.array_record'], 'tables': files['.parquet'],
     }  # fmt: skip
 
 
@@ -282,7 +283,7 @@ def test_a_table_is_held_against_its_manifest(made, tmp_path):
 def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path):
     about = {
         'version': latent_about.UNVERIFIED,
-        **{k: v for k, v in read_latents(latents)[0].items() if k != 'version'},
+        **{k: v for k, v in read_latents(latents)[0][0].items() if k != 'version'},
     }
     (tmp_path / 'about.json').write_text(json.dumps(about))
     there = LatentSet(str(latents), 'X')
@@ -296,9 +297,9 @@ def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path)
         writer.note()
         writer.close()
     assert (tmp_path / part_file('done', 0, 2)).read_text() == '6'
-    before, now = LatentSet(str(tmp_path), 'X'), read_latents(latents)
+    before = LatentSet(str(tmp_path), 'X')
     np.testing.assert_array_equal(before.moments(range(6), 0), there.moments(range(6), 0))
-    assert not before.verified and there.verified and now[0]['version'] == latent_about.VERSION
+    assert not before.verified and there.verified and there.about['version'] == latent_about.VERSION
     (line,) = Latents(str(tmp_path), range(6)).notes()
     assert 'unverified' in line and 'cache-latents' in line and Latents(str(latents), range(6)).notes() == []
 

@@ -106,7 +106,9 @@ def _column(rng, values):
     if chance < 0.35:  # days of no calendar
         return pyarrow.array([2**31 - 1] * len(values), pyarrow.int32()).view(pyarrow.date32())
     try:
-        return pyarrow.array(values)
+        column = pyarrow.array(values)
+        parquet.write_table(pyarrow.table({'any': column}), io.BytesIO())  # not every type can be written
+        return column
     except (pyarrow.ArrowException, OverflowError, UnicodeError):
         texts = [_bytes(_cell(value)) for value in values]
         return pyarrow.array(texts, pyarrow.binary()).view(pyarrow.string())

@@ -1,17 +1,96 @@
+"""Ctrl-C, whenever it comes, is a line and an exit code."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from data_pipelines import cache_text, verify
+from data_pipelines import __main__, cache_text, prepare_tfds, verify
 from data_pipelines.__main__ import main
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
     ('command', 'module', 'code', 'said'),
     [
         (['verify', 'S'], verify, 130, 'stopped'),
+        (['tfds', '--dataset=bair', '--source=S', '--out=T'], prepare_tfds, 130, 'stopped'),
         (['cache-text', '--records=S', '--out=T', '--encoder=hashing'], cache_text, 3, 'the same command goes on'),
     ],
 )
-def test_ctrl_c_says_whether_it_goes_on(command, module, code, said, monkeypatch, capsys):
-    monkeypatch.setattr(module, 'run', lambda parsed: (_ for _ in ()).throw(KeyboardInterrupt))
+@pytest.mark.parametrize('moment', ['work', 'import'])
+def test_ctrl_c_says_whether_it_goes_on(command, module, code, said, moment, monkeypatch, capsys):
+    def stop(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    if moment == 'work':
+        monkeypatch.setattr(module, 'run', stop)
+    else:
+        monkeypatch.setattr(__main__.importlib, 'import_module', stop)
     assert main(command) == code
     assert capsys.readouterr().err.strip().endswith(said)
+
+
+def test_ctrl_c_does_not_wait_for_work_that_was_not_begun(tmp_path, monkeypatch, capsys):
+    """As of a set of a million records, all of which are handed to threads at once."""
+    from tests.data_pipelines.sets import records, write_set
+
+    (tmp_path / 'clips').mkdir()
+    folder = write_set(tmp_path / 'set', list(records(tmp_path / 'clips', 2)))
+    begun = []
+
+    def slow(*_):
+        begun.append(None)
+        if len(begun) == 4:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.05)
+        return []
+
+    monkeypatch.setattr(verify, '_records', slow)
+    monkeypatch.setattr(verify, '_tasks', lambda records: [(0, np.arange(1))] * 2000)
+    assert main(['verify', str(folder), '--threads=2']) == 130
+    assert len(begun) < 100 and capsys.readouterr().err.strip() == 'stopped'
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='/proc is not here')
+def test_ctrl_c_at_any_moment_of_a_real_command_is_one_line(tmp_path):
+    from tests.data_pipelines.sets import records, write_set
+
+    (tmp_path / 'clips').mkdir()
+    folder = write_set(tmp_path / 'set', list(records(tmp_path / 'clips', 12)))
+    commands = {
+        'verify': ['verify', str(folder)],
+        'cache-text': ['cache-text', f'--records={folder}', f'--out={tmp_path}/texts', '--encoder=hashing'],
+        'tfds': ['tfds', '--dataset=bair', f'--source={folder}', f'--out={tmp_path}/tfds'],
+    }
+    rng = random.Random(0)
+    ends = []
+    for number in range(30):
+        name = list(commands)[number % 3]
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'data_pipelines', *commands[name]],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        maps = Path(f'/proc/{process.pid}/maps')
+        while process.poll() is None and 'numpy' not in maps.read_text():  # in the imports of the command
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 2.5))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        stopped = {'verify': 130, 'tfds': 130, 'cache-text': 3}[name]
+        assert 'Traceback' not in err, (name, err)
+        assert process.returncode in (0, 2, stopped, -signal.SIGINT), (name, process.returncode, err)
+        ends.append(process.returncode)
+    assert {3, 130} <= set(ends)

@@ -128,9 +128,11 @@ def read_table(path):
             found = compute.min_max(table.column(name)).as_py()
             if found['min'] is not None and not least <= found['min'] <= found['max'] <= most:
                 raise BadRecordError(f'{name} is {found["min"]} to {found["max"]}')
-        for name in set(COLUMNS) - {*NULLABLE}:
+        for name in COLUMNS.keys() - {*NULLABLE}:
             if table.column(name).null_count:
                 raise BadRecordError(f'{name} of a record is null')
+            if COLUMNS[name] == 'double' and not np.isfinite(table.column(name).to_numpy()).all():
+                raise BadRecordError(f'{name} of a record is not finite')
         lengths = compute.list_value_length(table.column('latents'))
         sides = compute.list_flatten(table.column('latents'))
         least = compute.min(sides).as_py()
