@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import tomllib
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import numpy as np
 
@@ -20,21 +21,22 @@ from vdm_jax.config import override, to_dataclass, to_dict
 from vdm_jax.data.filters import FACTS, Filters, parse
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import Above0, AtLeast
 
 LEAST_MEMORY = 2**29
 TEXTS = 'label_name', 'source'  # among FACTS
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits(decode.Limits):
+class Limits(decode.Limits, where='recipe.limits'):
     """What one file may ask for: one that asks for more is broken. As vdm_jax.data.video.limits has them, and
 
     time: seconds of work on it, from its start to the last of its clips. memory: bytes of its worker's process, which
     has 0.3 GB before it begins (Linux; elsewhere it is not held to it).
     """
 
-    time: float = 3600.0
-    memory: int = 2**32  # 8K takes 2.7 GB
+    time: Annotated[float, Above0(high=1e9)] = 3600.0
+    memory: Annotated[int, AtLeast(1, 2**62)] = 2**32  # 8K takes 2.7 GB
 
     def __post_init__(self):
         super().__post_init__()

@@ -90,7 +90,7 @@ def test_weights_that_answer_nan_are_named_and_nothing_black_is_written(workdirs
     assert 'not finite (nan or infinity): number 1, 3.' in said.err
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert sorted(path.name for path in folder.glob('*.npy')) == ['000000.npy', '000002.npy']
-    assert videos_in(folder).std() > 5
+    assert videos_in(folder).min() > 100  # grey, as of weights of zeros
     assert cli.main([*command, '--label=1', f'--out={tmp_path}/none']) == 1  # not one that could be shown
     assert not (tmp_path / 'none').exists()
     assert 'number 0 to 3.' in capsys.readouterr().err

@@ -104,9 +104,9 @@ def test_docs_and_code_say_what_is_pinned():
 def test_what_is_imported_is_what_setup_cfg_asks_for():
     """So an environment without the tools of development runs everything."""
     modules = {'orbax-checkpoint': 'orbax', 'pillow': 'PIL', 'opencv-python-headless': 'cv2'}
-    names = {each.name for each in requirements('video', 'curate', 'beam', 'convert')}
+    names = {each.name for each in requirements('video', 'curate', 'beam', 'convert', 'wandb')}
     known = {modules.get(name, name.removesuffix('-headless').replace('-', '_')) for name in names}
-    known |= {'vdm_jax', 'data_pipelines', 'experiments', 'scipy'}  # scipy comes with jax
+    known |= {'vdm_jax', 'data_pipelines', 'experiments', 'scipy', 'ml_dtypes'}  # the last two come with jax
     known |= set(sys.stdlib_module_names)
     files = [file for room in ('vdm_jax', 'data_pipelines', 'experiments') for file in (ROOT / room).rglob('*.py')]
     assert len(files) > 200

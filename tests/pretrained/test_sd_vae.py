@@ -121,7 +121,7 @@ def test_another_network_is_refused_by_what_tells_it():
         load('kl', arrays, down_block_types=['AttnDownEncoderBlock2D'])
     with pytest.raises(UserError, match=r'missing: encoder.mid_block.resnets.1.conv1.bias'):
         load('kl', {name: array for name, array in arrays.items() if 'encoder.mid_block.resnets.1.conv1.b' not in name})
-    with pytest.raises(UserError, match=r'norm_num_groups=3 does not divide 8'):
+    with pytest.raises(UserError, match=r'norm_num_groups=3: it does not divide 8'):
         load('kl', arrays, norm_num_groups=3)
 
 
