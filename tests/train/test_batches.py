@@ -53,7 +53,7 @@ def test_a_batch_comes_back_whole_from_any_order_of_devices():
 
 def gradients(run):
     """Scalars and parameters after a step of plain gradient descent, which shows the gradients as they are."""
-    vars(run)['optimizer'] = optax.sgd(1.0)
+    vars(run)['optimizer'] = optax.sgd(lambda count: 1.0)  # of a schedule, as a run's own
     with jax.set_mesh(run.mesh):
         state = run.create()
         batch = batch_of(run.source, run.rows[0])

@@ -51,6 +51,9 @@ COMPUTING = ('attention', 'remat', 'scan', 'dtype', 'grid', 'images')
 # What may be another in sampling than in training, though it has a say in what comes out: it is for other sizes.
 VARYING = ('rope_interpolate', 'position_span')
 
+# What data and codec decide where it is not set.
+FITTED = ('channels', 'classes', 'grid')
+
 
 def unlike(ours: dict, theirs: dict, where: str = 'config.model') -> dict[str, tuple]:
     """Dotted keys at which two configs of a network differ in more than COMPUTING, with both values: the weights of one
@@ -141,6 +144,9 @@ def check_network(there: dict, resolved: dict, called: str) -> None:
     changed = unlike(ours, there['model'])
     for name in VARYING:
         changed.pop(f'config.model.{name}', None)
+    for name in FITTED:
+        if there['model'].get(name) is None:
+            changed.pop(f'config.model.{name}', None)
     if changed:
         key, (new, old) = next(iter(changed.items()))
         raise UserError(f'{key}={new}: {called} has {old}; leave it out')
