@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -294,6 +296,36 @@ def test_sets_that_name_classes_of_other_packages_are_refused(prepared, tmp_path
     with pytest.raises(UserError, match='antigravity.Scalar'):
         len(source(path))
     assert 'antigravity' not in sys.modules
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b''),
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(b'\xff' + path.read_bytes()[1:]),
+        lambda path: path.write_bytes(b'[' * 100_000),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+    ],
+    ids=['gone', 'empty', 'cut', 'no UTF-8', 'nested deep', 'zeros', 'directory', 'pipe'],
+)
+def test_damaged_sets_are_one_line(prepared, tmp_path, damage):
+    """Whichever file of them it is."""
+    for name in [file.name for file in tfds.core.Path(prepared).iterdir()]:
+        folder = tmp_path / name
+        folder.mkdir()
+        path = edited(prepared, folder, '', b'', b'')
+        damage(Path(path) / name)
+        try:
+            clips = source(path, label='class')
+            clips.num_classes, [clips[i] for i in range(len(clips))]
+        except UserError as error:
+            assert '\n' not in str(error) and f'config.data.path={path}' in str(error), error
+        else:
+            assert name.endswith('.txt') or '-test.' in name, name
 
 
 def test_sets_that_need_tensorflow_say_so(prepared, tmp_path):
