@@ -255,6 +255,8 @@ def builder(path: str):
     try:
         for name in FILES:
             check_regular(folder / name, SMALL, called=name)
+        for file in folder.iterdir():  # a pipe among them would be waited for without end
+            check_regular(file, called=file.name)
         features = read_json(folder / 'features.json', called='features.json')
     except UserError as error:
         raise UserError(
