@@ -81,6 +81,7 @@ def test_ctrl_c_at_any_moment_of_a_real_command_is_one_line(tmp_path):
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
             text=True,
         )
         maps = Path(f'/proc/{process.pid}/maps')

@@ -84,6 +84,19 @@ def test_a_run_that_saved_nothing_yet_starts_again(run, finished, tmp_path):
     assert [line['step'] for line in metrics(tmp_path) if 'loss' in line] == [1, 2]
 
 
+def test_a_run_that_was_killed_in_its_first_save_starts_again(run, finished, tmp_path):
+    """It says that the save began, and nothing of it is whole."""
+    lines = (finished / 'metrics.jsonl').read_text().splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if 'checkpoint_seconds' in line)
+    (tmp_path / 'metrics.jsonl').write_text(''.join(lines[: first + 1]))
+    (tmp_path / 'checkpoints' / '2.orbax-checkpoint-tmp').mkdir(parents=True)
+    shutil.copy(finished / 'config.json', tmp_path)
+    workdir.check_workdir(tmp_path, run.resolved)
+    shutil.rmtree(tmp_path / 'checkpoints')
+    with pytest.raises(UserError, match='bring checkpoints/ back'):
+        workdir.check_workdir(tmp_path, run.resolved)
+
+
 def copied_to_store(source, place):
     for path in source.rglob('*'):
         if path.is_file():

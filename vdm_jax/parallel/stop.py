@@ -31,7 +31,7 @@ def asked():
         yield Agreement(lambda: bool(seen)) if jax.process_count() > 1 else lambda step: bool(seen)
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) == signal.SIG_IGN:  # `ignore` has been called
+            if signal.getsignal(number) == signal.SIG_IGN != handler:  # `ignore` has been called
                 continue
             # A handler that C code had installed is None to Python, which cannot bring it back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
