@@ -17,6 +17,14 @@ from data_pipelines.__main__ import main
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C is heard, which a process ignores that a shell started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ('command', 'module', 'code', 'said'),
     [
