@@ -208,7 +208,7 @@ def test_only_regular_files_are_opened(tmp_path):
         file.truncate(2**40)
     with pytest.raises(UserError, match='not a safetensors file'):
         weights.about(tmp_path / 'sparse')
-    with pytest.raises(UserError, match='null byte'):
+    with pytest.raises(UserError, match='null'):
         weights.about(tmp_path / 'a\0b')
 
 

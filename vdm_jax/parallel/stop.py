@@ -4,11 +4,14 @@ import contextlib
 import functools
 import os
 import signal
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+
+_leaving = threading.Event()  # set by `ignore`
 
 
 @contextlib.contextmanager
@@ -31,7 +34,7 @@ def asked():
         yield Agreement(lambda: bool(seen)) if jax.process_count() > 1 else lambda step: bool(seen)
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) == signal.SIG_IGN != handler:  # `ignore` has been called
+            if _leaving.is_set():
                 continue
             # A handler that C code had installed is None to Python, which cannot bring it back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -40,6 +43,7 @@ def asked():
 def ignore() -> None:
     """Has SIGTERM and Ctrl-C do nothing from here on: of a process that is on its way out, with what it had to save
     saved, so that its exit code says so."""
+    _leaving.set()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
