@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vdm_jax.errors import UserError
+from vdm_jax.files import write_whole
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
@@ -31,7 +32,7 @@ def replace(page: str, begin: str, end: str, lines: list[str]) -> None:
       UserError: the file has no place for them.
     """
     before, _, after = _parts(page, begin, end)
-    Path(page).write_text('\n'.join([before + begin, '', *lines, '', end + after]))
+    write_whole(page, '\n'.join([before + begin, '', *lines, '', end + after]))
 
 
 def _parts(page: str, begin: str, end: str) -> tuple[str, str, str]:
