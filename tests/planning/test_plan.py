@@ -64,7 +64,7 @@ def stack(depth, scan):
 
 
 @pytest.mark.multidevice
-@pytest.mark.parametrize('depth', [2, 4])
+@pytest.mark.parametrize('depth', [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_layers_in_a_loop_cost_what_layers_written_out_do(depth):
     """FLOPs, counts and bytes of collectives, those in the loops of layers and of the sampler included."""
     looped, written = stack(depth, True), stack(depth, False)

@@ -137,15 +137,20 @@ def test_a_whole_run_in_a_bucket_from_training_to_weights(bucket, folder, go, in
 
 MOMENTS = ['run.lock', '16/_CHECKPOINT_METADATA', '16/params/', '16/ema/ocdbt.process_0/d/', '16/opt_state/d/']
 MOMENTS += ['16/commit_success.txt', '16/manifest_0', 'metrics.jsonl', 'tensorboard/', 'checkpoints/8/']
+MOMENTS += ['after 8/commit_success.txt', 'after 16/manifest_0', 'after 24/commit_success.txt']
 
 
 @pytest.mark.parametrize('moment', MOMENTS)
 def test_killed_at_a_request_and_started_again_is_the_same_run(moment, bucket, folder, start, go, inspect, undisturbed):
-    """kill -9 when the first object with this name is about to be changed, which then is not."""
+    """kill -9 when the first object with this name is about to be changed, which then is not, or the one after it."""
     running, seen = [], []
+    name, passed = moment.removeprefix('after '), []
 
     def fault(method, path):
-        if method != 'GET' and moment in path.replace('%2F', '/') and running and not seen:
+        named = name in path.replace('%2F', '/')
+        if named and method != 'GET' and moment != name and not passed:
+            passed.append(path)
+        elif (passed or named) and method != 'GET' and running and not seen:
             seen.append(path)
             os.killpg(running[0].pid, signal.SIGKILL)
             return 503
@@ -221,3 +226,12 @@ def test_a_store_that_is_down_for_a_while_does_not_end_a_run(status, bucket, fol
     go(*train(f'gs://bucket/{folder}'))
     assert began
     check(bucket, folder, inspect, undisturbed)
+
+
+@pytest.mark.parametrize(('refused', 'said'), [('metrics.jsonl', 'metrics.jsonl: '), ('samples/', 'samples: ')])
+def test_a_store_that_never_takes_logs_costs_the_logs_alone(refused, said, bucket, folder, go, inspect, undisturbed):
+    bucket.fault = lambda method, path: 503 if method != 'GET' and refused in path.replace('%2F', '/') else None
+    printed = go(*train(f'gs://bucket/{folder}'))
+    assert said in printed and 'Traceback' not in printed
+    found = inspect(f'gs://bucket/{folder}')
+    assert {name: found[name] for name in SAME} == undisturbed[0]

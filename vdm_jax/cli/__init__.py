@@ -149,7 +149,8 @@ def prepare() -> None:
 
     if computes_on_cpu():
         keep_freed_memory()
-    logging.getLogger('absl').setLevel(logging.CRITICAL)  # Orbax logs the errors of its threads and raises them too
+    for library in ('absl', 'gcsfs'):  # they log errors that they raise too: those of Orbax's threads, those of a store
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited')  # Orbax, of a checkpoint that does not fit
     if not jax.config.jax_compilation_cache_dir and (cache := files.user_cache()):
         jax.config.update('jax_compilation_cache_dir', os.path.join(cache, 'xla'))

@@ -383,7 +383,7 @@ class Log:
 
     def saved(self, checkpoints: Checkpoints, step: int, state, where: dict, validation: dict[str, float]) -> None:
         self.flush()
+        self._metrics.flush()  # the lines up to a step that is saved are safe before it is: nobody writes them again
         began = time.monotonic()
         checkpoints.save(step, state, where, validation)
         self._metrics.scalars(step, {'checkpoint_seconds': round(time.monotonic() - began, 4)})
-        self._metrics.flush()
