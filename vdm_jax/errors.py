@@ -27,7 +27,7 @@ class NotFinite(Failure):
     def __init__(self, numbers: Iterable[int], count: int, where: str = ''):
         self.numbers = tuple(sorted(int(number) for number in numbers))
         self.count, self.where = count, where
-        of = f'of {where} ' if where else ''
+        of = f'of {where}, ' if where else ''
         super().__init__(
             f'{len(self.numbers)} of {count} videos {of}are not finite (nan or infinity): number '
             f'{runs_of(self.numbers)}. The weights have diverged, a codec is another one than in training, or '
