@@ -25,6 +25,7 @@ from data_pipelines.recipe import Recipe
 from data_pipelines.work import none_kept
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.data.set_manifest import FORMAT, MANIFEST
+from vdm_jax.errors import first_line
 from vdm_jax.files import flush_directory, sealed
 
 
@@ -140,7 +141,7 @@ def _shard(out, folder, shard, number, count):
         try:
             rows = write_shard(new, records, number)
         except RuntimeError as error:  # so ArrayRecord tells of a full disk
-            raise OSError(str(error).splitlines()[0]) from None
+            raise OSError(first_line(error)) from None
         store(known, msgpack.packb(rows))
         _put(new, path)
     with open(known, 'rb') as file:

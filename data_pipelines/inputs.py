@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vdm_jax.data.record_set import SCORE
 from vdm_jax.data.set_manifest import sha256_of
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import check_regular
 
 INPUTS = 'inputs.parquet'
@@ -63,6 +63,5 @@ def read_inputs(directory: str, columns: Sequence[str] | None = None):
         table = table.select(known).cast(_schema(known))
         table.validate(full=True)
     except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no table
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f'{path} cannot be read: {line}; build the set anew') from None
+        raise UserError(f'{path} cannot be read: {first_line(error)}; build the set anew') from None
     return table

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from data_pipelines.fields import KNOWN, PATH, ProblemError, from_json
 from vdm_jax.data.foreign import printable
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import check_regular
 
 ENDINGS = '.csv', '.jsonl', '.parquet', '.tsv'
@@ -133,8 +133,7 @@ def _batches(path, parquet):
             file.schema_arrow.names  # noqa: B018, which may be no UTF-8
             yield from file.iter_batches(4096)
     except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no parquet
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f'--source={path} cannot be read: {line}') from None
+        raise UserError(f'--source={path} cannot be read: {first_line(error)}') from None
 
 
 def _plain(batch):

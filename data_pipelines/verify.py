@@ -22,7 +22,7 @@ from vdm_jax.data.record_set import TABLE, RecordSet, shard_name
 from vdm_jax.data.records import BadRecordError, from_bytes
 from vdm_jax.data.set_manifest import read_manifest
 from vdm_jax.data.video import decode
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import check_regular
 
 AT_ONCE = 64  # records read from a shard in one call, by one thread
@@ -184,7 +184,7 @@ def _records(folder, records, count, shard, rows, decoding) -> list[Problem]:
         try:
             reason = _record(reader.read([row['place']])[0], row, decoding)
         except (RuntimeError, ValueError, IndexError) as error:  # of the shard, which may not even open
-            reason = _line(error)
+            reason = first_line(error)
         if reason:
             found.append(Problem(name, reason, row['key'], row['place']))
     with contextlib.suppress(RuntimeError):
@@ -220,7 +220,3 @@ def _record(data, row, decoding) -> str:
 
 def _shape(video):
     return f'{video.frames} frames of {video.width}x{video.height}'
-
-
-def _line(error) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -26,7 +26,6 @@ def verifier_of(path: str) -> Callable[[str], Findings] | None:
       UserError: nothing is there.
     """
     if not os.path.isdir(path):
-        check_regular(path)
         return weights
     names = os.listdir(path)
     if any(map(LATENTS.fullmatch, names)) or any(map(BUCKET.fullmatch, names)):
@@ -70,14 +69,14 @@ def weights(path: str) -> Findings:
     """Weights that `export` wrote."""
     from vdm_jax.pretrained import weights as exported  # it wakes jax
 
-    what, verified, problems = 'weights', True, []
+    what, verified, problems, size = 'weights', True, [], check_regular(path)
     try:
         found = exported.inspect(path)
         what = exported.table(found).partition('\n')[0].removeprefix(f'{path}: ')
         verified = found['sha256'] is not None
     except UserError as error:
         problems = [(os.path.basename(path), str(error))]
-    return {'what': what, 'bytes': os.path.getsize(path), 'verified': verified, 'problems': problems}
+    return {'what': what, 'bytes': size, 'verified': verified, 'problems': problems}
 
 
 def summary(path: str, findings: Findings) -> str:

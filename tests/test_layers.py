@@ -83,7 +83,7 @@ MAY = {
         'versions',
         'warm_start',
     ),
-    'warm_start': ('convert', 'origin', 'parallel', 'pretrained', 'train'),
+    'warm_start': ('config', 'convert', 'origin', 'parallel', 'pretrained', 'train'),
     'origin': ('build', 'checks', 'config', 'data', 'frame_size', 'parallel', 'pretrained', 'run', 'train'),
     '__main__': ('cli',),
     'errors': (),

@@ -82,6 +82,14 @@ def test_averages_that_are_not_kept_are_refused(decay, run, tmp_path, capsys):
     )
 
 
+def test_options_that_a_file_of_weights_has_no_use_for_are_refused(run, tmp_path, capsys):
+    assert cli.main(['export', f'--workdir={run}', f'--out={tmp_path}/w']) == 0
+    capsys.readouterr()
+    for option in ('--step=7', '--ema=0.5'):
+        said = mistake(capsys, 'sample', f'--weights={tmp_path}/w', option, f'--out={tmp_path}')
+        assert f'{option}: a file of weights holds one average of one step' in said
+
+
 def test_nothing_else_is_read_than_what_is_asked_for(run, monkeypatch, tmp_path):
     asked, load = [], Checkpoints._load
     monkeypatch.setattr(
@@ -224,7 +232,7 @@ def test_scores_stay_in_their_directory(step, name, tmp_path):
 )
 def test_places_of_other_kinds_are_refused_in_one_line(place, ask, capsys):
     said = mistake(capsys, *(part.format(place) for part in ask))
-    assert f'{ask[-1].format(place).removeprefix("--")}: no store is known as ' in said
+    assert f'{ask[-1].format(place).removeprefix("--")}: ' in said and ':// is not supported' in said
 
 
 @pytest.mark.parametrize('kind', ['/dev/zero', '/dev/full', 'pipe', 'link', 'none', 'a\0b'])
@@ -235,7 +243,7 @@ def test_a_codec_is_a_directory_or_a_regular_file(kind, tmp_path):
     codec = {'name': 'video_vae', 'path': path, 'model': {'channels': (8, 8, 16), 'patch': 2, 'groups': 4}}
     groups = GROUPS | {'codec': codec, 'data': GROUPS['data'] | {'frames': 5, 'pixels': 16}}
     groups['model'] = GROUPS['model'] | {'patch': 1}
-    with pytest.raises(UserError, match=r'^config\.codec\.path=.*: (no regular file|no such file|embedded null)'):
+    with pytest.raises(UserError, match=r'^config\.codec\.path=.*: (is not a regular file|no such file|embedded null)'):
         Run(experiment_from(groups), jax.devices()[:1]).frozen  # noqa: B018
 
 

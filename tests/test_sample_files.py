@@ -57,6 +57,33 @@ def test_each_video_has_a_file_of_its_own_in_every_format(tmp_path):
             assert gif.n_frames == 3 and gif.info['duration'] == 40  # 1/23.976 s in whole hundredths
 
 
+def test_another_format_is_added_to_the_index(tmp_path):
+    for formats in (('npy',), ('gif', 'npy'), ('frames',)):
+        with SampleFiles(tmp_path, 'x', formats) as files:
+            files.put(samples(2))
+            files.close()
+    names = [row['file'] for row in index_of(tmp_path / 'x')]
+    assert sorted(names) == ['000000', '000000.gif', '000000.npy', '000001', '000001.gif', '000001.npy']
+
+
+@pytest.mark.parametrize('there', [b'', b'no JSON', b'[1]\n', b'\xff\n'])
+def test_an_index_that_is_none_is_written_anew(there, tmp_path):
+    (tmp_path / 'x').mkdir()
+    (tmp_path / 'x' / 'samples.jsonl').write_bytes(there)
+    with SampleFiles(tmp_path, 'x', ('npy',)) as files:
+        files.put(samples(1))
+        files.close()
+    assert [row['file'] for row in index_of(tmp_path / 'x')] == ['000000.npy']
+
+
+@pytest.mark.parametrize('prompt', ['two\nlines', '\r\n', '', 'a\tb\x0bc'])
+def test_prompts_of_any_characters_are_titles(prompt, tmp_path):
+    video = samples(1)[0].video
+    with SampleFiles(tmp_path, 'x') as files:
+        files.put([Sample(0, video, prompt=prompt)])
+        assert len(files.close()) == 3
+
+
 def test_grey_videos_and_single_frames_have_files_too(tmp_path):
     (sample,) = samples(1, frames=1, channels=1)
     with SampleFiles(tmp_path, 'x', sample_files.FORMATS) as files:

@@ -22,7 +22,8 @@ from vdm_jax.given import asks
 from vdm_jax.models.conditions import without
 from vdm_jax.planning.ahead import asks_of, batch_of
 from vdm_jax.run import Run
-from vdm_jax.train.loop import check_position, position
+from vdm_jax.train.loop import position
+from vdm_jax.train.position import check_position
 from vdm_jax.train.workdir import check_workdir
 
 pytest.importorskip('av')

@@ -1,12 +1,11 @@
 """What the command line says of the videos that are to be made: numbers and texts that the network is told."""
 
-import hashlib
-import json
 from collections.abc import Callable
 
 import numpy as np
 
 from vdm_jax.errors import UserError
+from vdm_jax.files import digest_json
 from vdm_jax.generate import NEGATIVE
 
 
@@ -103,5 +102,5 @@ def stem_of(args, assignments: list[str], steps: list[int], usual: dict) -> str:
     if args.workdir and str(args.out) != f'{args.workdir}/samples':
         rest['workdir'] = args.workdir
     words += ['text'] if args.prompt or args.negative is not None else []
-    words += [hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:6]] if rest else []
+    words += [digest_json(rest)[:6]] if rest else []
     return '_'.join(['_beside_'.join(f'step_{step:06d}' for step in steps), *words])

@@ -91,6 +91,18 @@ def load_experiment(spec: str) -> dict:
     return _plain(module.get_config(arg or None))
 
 
+def check_groups(groups: dict, called: str) -> dict:
+    """The same resolved config, of a file that somebody else may have made, once what is asked of it by name is there.
+
+    Raises:
+      UserError: a group is missing, or is no mapping.
+    """
+    for name in ('data', 'ema', 'model', 'optim', 'train'):
+        if not isinstance(groups.get(name), dict):
+            raise UserError(f'{called}: {name}={groups.get(name)!r:.80}: want the keys of this group of a config')
+    return groups
+
+
 def override(groups: dict, assignments: list[str], root: str = 'config') -> dict:
     """Sets 'config.group.key=value' assignments (`root` is the first word) on top of nested dicts; returns a new tree.
 

@@ -19,7 +19,7 @@ from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.run import Run
-from vdm_jax.train import ema
+from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.inspect import not_finite, wrong_tensors
 from vdm_jax.train.loop import position
@@ -52,7 +52,11 @@ def convert(
     make_workdir(out)
     check_workdir(out, run.resolved)
     where = position(run, 0)  # with the codec's weights read: what fails does so before anything is written
-    with jax.set_mesh(run.mesh), Checkpoints(f'{out}/checkpoints', experiment.checkpoint, writes=True) as checkpoints:
+    with (
+        lock.hold(out),
+        jax.set_mesh(run.mesh),
+        Checkpoints(f'{out}/checkpoints', experiment.checkpoint, writes=True) as checkpoints,
+    ):
         if checkpoints.steps():
             raise UserError(f'--out={out}: holds a run already; choose another directory')
         state = run.create()

@@ -35,6 +35,11 @@ class NotFinite(Failure):
         )
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What went wrong in one line of at most `most` characters: the first that it says, else its kind."""
+    return next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)[:most]
+
+
 def runs_of(numbers: Iterable[int], shown: int = 8) -> str:
     """Ascending whole numbers as text, neighbours taken together: '0 to 3, 7'; `shown` such runs at most."""
     runs = []

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import stat
 import threading
 from typing import Any
@@ -29,7 +30,8 @@ def is_local(path) -> bool:
 def write_whole(path, content: bytes | str) -> None:
     """Writes a file beside `path`, flushes it to the disk and puts it in place.
 
-    In a store, which knows no rename, it is one new object. The directory is made where it is not there.
+    In a store, which knows no rename, it is one new object. The directory is made where it is not there. A link in
+    place of the file is replaced by one, so that what others put into a directory cannot lead a write out of it.
 
     Raises:
       OSError: it cannot be written; what was there before stands.
@@ -41,14 +43,14 @@ def write_whole(path, content: bytes | str) -> None:
         epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
         epath.Path(path).write_bytes(content)
         return
-    place = os.path.realpath(path)  # a link stays a link
-    directory, name = os.path.split(place)
+    place = os.path.abspath(path)
+    directory = os.path.dirname(place)
     os.makedirs(directory, exist_ok=True)
     if os.path.exists(place) and not os.path.isfile(place):  # such as /dev/stdout, which is no file to replace
         with open(place, 'wb') as file:
             file.write(content)
         return
-    half = os.path.join(directory, f'.{name}.{os.getpid()}-{threading.get_ident()}.half')
+    half = os.path.join(directory, f'.{os.getpid()}-{threading.get_ident()}.half')
     try:
         with open(half, 'wb') as file:
             file.write(content)
@@ -108,7 +110,7 @@ def check_regular(path, limit: int | None = None, called: str | None = None) -> 
             why = 'no such file' if isinstance(error, FileNotFoundError) else getattr(error, 'strerror', error)
             raise UserError(f'{called}: {why}') from None
         if not stat.S_ISREG(status.st_mode):
-            raise UserError(f'{called}: no regular file')
+            raise UserError(f'{called}: is not a regular file')
         size = status.st_size
     else:
         size = _size_in_store(path, called)
@@ -117,13 +119,27 @@ def check_regular(path, limit: int | None = None, called: str | None = None) -> 
     return size
 
 
+def check_no_link(path, called: str) -> None:
+    """Whether a place in a directory that others may have made is no link: what is written there would go elsewhere.
+
+    Raises:
+      UserError: it is one.
+    """
+    if os.path.islink(path):
+        raise UserError(
+            f'{called}: {os.path.basename(path)} in it is a link to {os.readlink(path)}, and nothing is written '
+            'outside of it; put a directory there that is its own, or mount that place'
+        )
+
+
 def _size_in_store(path, called: str) -> int:
     from etils import epath
 
     check_store(path, called)
-    if not epath.Path(path).exists() or epath.Path(path).is_dir():
-        raise UserError(f'{called}: no such file')
-    return epath.Path(path).stat().length
+    with explain_refusal(called):
+        if not epath.Path(path).exists() or epath.Path(path).is_dir():
+            raise UserError(f'{called}: no such file')
+        return epath.Path(path).stat().length
 
 
 def check_scheme(path, called: str) -> None:
@@ -140,7 +156,7 @@ def check_scheme(path, called: str) -> None:
         epath.Path(path)
     except (KeyError, NotImplementedError, ValueError):
         scheme = str(path).partition('://')[0][:40]
-        raise UserError(f'{called}: no store is known as {scheme}://; a path or gs://… is') from None
+        raise UserError(f'{called}: {scheme}:// is not supported; give a path or gs://…') from None
 
 
 def check_store(path, called: str) -> None:
@@ -163,7 +179,7 @@ def explain_refusal(called: str):
     """Within it, what a store's client raises where it is refused is one line.
 
     Raises:
-      UserError: the store's package is missing, there is no such bucket, or it may not be used.
+      UserError: the store's package is missing, there is no such bucket, or it may not be used or cannot be reached.
     """
     try:
         yield
@@ -172,9 +188,11 @@ def explain_refusal(called: str):
     except FileNotFoundError:
         raise UserError(f'{called}: there is no such bucket') from None
     except Exception as error:
+        why = str(error).replace('\n', ' ')[:300]
+        if is_out_of_reach(error):
+            raise UserError(f'{called}: the store cannot be reached ({why}); try again later') from None
         if not is_refused(error):
             raise
-        why = str(error).replace('\n', ' ')[:300]
         raise UserError(f'{called}: the store refuses ({why}); look at your rights and credentials') from None
 
 
@@ -184,6 +202,13 @@ def is_refused(error: Exception) -> bool:
     numbered = str(getattr(error, 'code', '')) in ('401', '403')
     unknown = type(error).__module__.startswith('google.auth.')
     return isinstance(error, PermissionError) or forbidden or numbered or unknown
+
+
+def is_out_of_reach(error: Exception) -> bool:
+    """Whether an error says that a store does not answer, or answers that it cannot now."""
+    number = getattr(error, 'code', getattr(error, 'status', None))
+    busy = str(number) in ('408', '429') or re.fullmatch('5[0-9][0-9]', str(number)) is not None
+    return busy or (isinstance(error, OSError) and not is_refused(error))
 
 
 def is_directory(path, called: str) -> bool:
@@ -214,7 +239,8 @@ def read_whole(path, limit: int | None = None, called: str | None = None) -> byt
                 return file.read()
         from etils import epath
 
-        return epath.Path(path).read_bytes()
+        with explain_refusal(called or str(path)):
+            return epath.Path(path).read_bytes()
     except OSError as error:
         raise UserError(f'{called or path}: cannot be read ({error.strerror or error})') from None
 

@@ -2,7 +2,6 @@
 
 from vdm_jax.errors import UserError
 
-OF_DATA = 'clips', 'text', 'codec'  # what a checkpoint's position says of them, by fingerprints
 RAW = 'raw'  # in place of the decay of an average: the parameters themselves
 SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale', 'batch_size': 'evaluate.batch_size'}
 
@@ -24,6 +23,7 @@ def restored(origin: dict, args, assignments: list[str]):
     Raises:
       UserError: no such run, step or average; another codec.
     """
+    from vdm_jax.config import check_groups
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
     from vdm_jax.train.alike import check_alike
@@ -31,35 +31,40 @@ def restored(origin: dict, args, assignments: list[str]):
 
     file = origin.get('weights')
     beside = args.workdir and vars(args).get('weights') == file  # the average of the run, not of the file
-    if file and args.ema is not None and not beside:
-        raise UserError(f'--ema={args.ema}: a file of weights holds one average; leave it out')
+    for name in ('ema', 'step') if file and not beside else ():
+        if (asked := vars(args).get(name)) is not None:
+            raise UserError(f'--{name}={asked}: a file of weights holds one average of one step; leave it out')
     flags = {key: getattr(args, name, None) for name, key in SAMPLER_KEYS.items()}
     chosen = [f'config.{key}={value}' for key, value in flags.items() if value is not None]
     size = getattr(args, 'size', None)
-    about = together(lambda: weights.about(file) if file else {'config': read_config(origin['workdir'])})
+    option = 'from' if vars(args).get('origin') == file else 'weights'
+    called = f'--{option}={file}'
+    about = together(lambda: weights.about(file, called) if file else {'config': read_config(origin['workdir'])})
+    if file:
+        together(lambda: check_groups(about['config'], called))
     run = together(lambda: sampling_run(about['config'], assignments + chosen, size))
     check_alike(lambda: {'config': run.resolved} | said(args))
     (place,) = origin.values()
     together(lambda: check_network(about['config'], run.resolved, str(place)))
-    params, about = weights_of(run, file, about) if file else checkpoint_of(run, place, about, args)
+    params, about = weights_of(run, file, about, called) if file else checkpoint_of(run, place, about, args)
     if 'allow_other_codec' in vars(args):
         about |= codec_of(run, about, args.allow_other_codec)
     return run, params, about
 
 
-def weights_of(run, file, about: dict) -> tuple[dict, dict]:
+def weights_of(run, file, about: dict, called: str) -> tuple[dict, dict]:
     """(params, what is said of them) of a file of weights."""
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
 
-    found = {name: about[name] for name in ('step', 'ema', 'dtype', *OF_DATA) if name in about}
-    return together(lambda: weights.load(file, run.abstract.params)), found
+    found = {name: about[name] for name in ('step', 'ema', 'dtype', *weights.FINGERPRINTS) if name in about}
+    return together(lambda: weights.load(file, run.abstract.params, called)), found
 
 
 def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
     """(params, what is said of them) of a checkpoint: one average, or with --ema=raw the parameters themselves."""
     from vdm_jax.parallel.processes import together
-    from vdm_jax.pretrained.weights import checked
+    from vdm_jax.pretrained.weights import FINGERPRINTS, checked
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import name_keys
 
@@ -71,7 +76,7 @@ def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
     place = f'{workdir}/checkpoints/{step}: its position'
     where = together(lambda: checked(where, place))
     ema = RAW if name is None else float(name)
-    return params, {'step': step, 'ema': ema} | {name: where[name] for name in OF_DATA if name in where}
+    return params, {'step': step, 'ema': ema} | {name: where[name] for name in FINGERPRINTS if name in where}
 
 
 def decay_of(run, decay: float | None) -> str:
@@ -103,7 +108,7 @@ def codec_of(run, about: dict, allow_other: bool) -> dict:
     if not allow_other:
         raise UserError(
             f'config.codec.path={run.experiment.codec.path}: the network was trained on latents of the codec {was}, '
-            f'and this is {now} (of a run that was trained on, its newest checkpoint): bring that one back, or say '
+            f'and this is {now} (of a run at config.codec.path, its newest checkpoint): bring that one back, or say '
             '--allow-other-codec'
         )
     return {'codec': now, 'codec_of_training': was}

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import check_store, is_local
+from vdm_jax.files import check_no_link, check_store, is_local
 
 TEXTS = ('negative', 'scalars')  # options that are no path, whatever they hold
 PAGE = {'metavar': 'FILE', 'help': 'Markdown page to write the table into as well, between its marks'}
@@ -28,8 +28,9 @@ def check(name: str, args) -> None:
     """
     from vdm_jax.train import mirror
 
-    if name in UNDER:
-        args.out = args.out or f'{args.workdir or "."}/{UNDER[name]}'
+    if name in UNDER and not args.out:
+        args.out = f'{args.workdir or "."}/{UNDER[name]}'
+        check_no_link(args.out, f'--workdir={args.workdir}')
     for option, value in vars(args).items():
         if isinstance(value, str) and option not in TEXTS:
             spelt = {'origin': 'from'}.get(option, option.replace('_', '-'))

@@ -6,6 +6,7 @@ Upper ends are where a number stops being of use: what becomes int32 overflows, 
 
 import dataclasses
 import functools
+import math
 import numbers
 import re
 import types
@@ -16,6 +17,16 @@ from vdm_jax.errors import UserError
 
 INT32 = 2**31 - 1
 SHOWN = 60  # characters of a value in a message
+
+
+def is_number(value) -> bool:
+    """Whether a value is a finite number; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 @dataclasses.dataclass(frozen=True)

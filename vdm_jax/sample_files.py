@@ -12,12 +12,13 @@ import numpy as np
 
 from vdm_jax import media
 from vdm_jax.errors import Failure, UserError
-from vdm_jax.files import write_whole
+from vdm_jax.files import parse_json, read_whole, write_whole
 
 GRID = 64  # videos that the grid shows at most: the first ones
 WAITING = 16  # videos that wait to be written, where a batch has no more
 FPS = 0.1, 1000.0  # lowest and highest frames a second
 INDEX = 'samples.jsonl'
+MOST_BYTES = 2**28  # of an index that is read
 WRITERS = {
     'mp4': lambda place, video, fps: media.write_mp4(f'{place}.mp4', video, fps),
     'gif': lambda place, video, fps: media.write_gif(f'{place}.gif', video, fps),
@@ -48,7 +49,9 @@ class Sample:
     @property
     def title(self) -> str:
         """What stands beside it in a strip."""
-        return self.prompt[:40] if self.prompt is not None else '' if self.label is None else f'label {self.label}'
+        if self.prompt is not None:
+            return ' '.join(self.prompt.split())[:40]
+        return '' if self.label is None else f'label {self.label}'
 
 
 def read_formats(text: str) -> tuple[str, ...]:
@@ -82,8 +85,8 @@ class SampleFiles:
     """Writes videos while others are made: a context manager, which leaves what is not yet begun where it ends early.
 
     `grid` is STEM.mp4, STEM.gif and STEM.png, written at the end, of GRID videos at most. The others are a file (or a
-    folder, `frames`) for each video in the directory STEM, with the index STEM/samples.jsonl, a line a file. Videos
-    that are held in memory are those of the grid, and a batch that waits to be written.
+    folder, `frames`) for each video in the directory STEM, with the index STEM/samples.jsonl, a line a file, to which
+    other formats add theirs. In memory are the videos of the grid, and a batch that waits to be written.
 
     Args:
       titles: one for each set of videos, where several stand side by side; each then has a folder of its own, named by
@@ -164,9 +167,20 @@ class SampleFiles:
         self._lines.sort(key=lambda line: (FORMATS.index(line[0]), *line[1:3]))
         text = ''.join(json.dumps(about, ensure_ascii=False) + '\n' for *_, about in self._lines)
         folder = f'{self._directory}/{self._stem}'
-        write_whole(f'{folder}/{INDEX}', text)
+        write_whole(f'{folder}/{INDEX}', self._others(f'{folder}/{INDEX}') + text)
         counts = collections.Counter(kind for kind, *_ in self._lines)
         return [f'{folder}/{INDEX}', *(f'{folder}/: {count} {kind}' for kind, count in counts.items())]
+
+    def _others(self, index: str) -> str:
+        """The lines of an index that is there already, but those of files that this one writes again."""
+        ours = {about['file'] for *_, about in self._lines}
+        kept = []
+        with contextlib.suppress(UserError):  # none is there, or it is no such index
+            for line in read_whole(index, MOST_BYTES).decode(errors='replace').splitlines():
+                about = parse_json(line, index)
+                if isinstance(about, dict) and about.get('file') not in ours:
+                    kept.append(line + '\n')
+        return ''.join(kept)
 
     def _write_grid(self) -> list[str]:
         numbers = sorted(set.intersection(*({*shown} for shown in self._grid)))

@@ -40,12 +40,13 @@ def read_config(place: str) -> dict:
     Raises:
       UserError: nothing is there.
     """
+    from vdm_jax.config import check_groups
     from vdm_jax.pretrained import weights
     from vdm_jax.train import workdir
 
     if 'workdir' in origin_of(place):
         return workdir.read_config(place)
-    return weights.about(place)['config']
+    return check_groups(weights.about(place, f'--from={place}')['config'], f'--from={place}')
 
 
 def origin_of(place: str) -> dict:

@@ -106,4 +106,4 @@ def test_a_list_that_is_a_pipe_is_not_waited_for(tmp_path, capsys):
     os.mkfifo(tmp_path / 'list.csv')
     pytest.importorskip('av')
     assert main(['build', f'--source={tmp_path}/list.csv', f'--out={tmp_path}/out']) == 2
-    assert 'list.csv: no regular file' in capsys.readouterr().err
+    assert 'list.csv: is not a regular file' in capsys.readouterr().err

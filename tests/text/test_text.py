@@ -119,9 +119,9 @@ def test_damaged_embeddings_and_what_is_no_file_are_refused(content, ending, sto
         Stored(str(bad), stored.texts).encode(['the sea'])
     for path in (pipe, zero):
         for encoder, key in ((Stored(f'{path}', stored.texts), 'path'), (Stored(stored.path, str(path)), 'texts')):
-            with pytest.raises(UserError, match=rf'^config\.text\.{key}=.*: no regular file'):
+            with pytest.raises(UserError, match=rf'^config\.text\.{key}=.*: is not a regular file'):
                 encoder.encode(['the sea'])
-            with pytest.raises(UserError, match=rf'^config\.text\.{key}=.*: no regular file'):
+            with pytest.raises(UserError, match=rf'^config\.text\.{key}=.*: is not a regular file'):
                 encoder.fingerprint  # noqa: B018
 
 

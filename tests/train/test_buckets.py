@@ -16,6 +16,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.planning.ahead import batch_of
 from vdm_jax.run import Run
 from vdm_jax.train import loop
+from vdm_jax.train.position import check_position
 
 ITEMS = [
     f'--config.{item}'
@@ -96,7 +97,7 @@ def test_other_buckets_do_not_go_on(finished, folder):
     with pytest.raises(
         UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
     ):
-        loop.check_position(path, was, now)
+        check_position(path, was, now)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from vdm_jax.files import sealed
 from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest, workdir
 from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.position import checked_position
 
 
 @pytest.fixture(scope='module')
@@ -214,6 +215,71 @@ def test_a_manifest_speaks_of_regular_files_of_its_own_step_alone(files, place):
     assert found.verdict == 'damaged' and 'passwd' not in found.why.replace("'../../../../../../etc/passwd'", '')
     with Checkpoints(place / 'checkpoints') as checkpoints:
         assert checkpoints.latest() == 4
+
+
+PLACES = [*workdir.FILES, *workdir.DIRECTORIES]
+
+
+@pytest.mark.parametrize('name', PLACES)
+def test_nothing_is_written_through_a_link_that_somebody_put_there(name, run, tmp_path, place, capsys):
+    other, path = tmp_path.parent / f'{tmp_path.name}-other', place / name
+    if path.is_dir():
+        path.rename(other)
+    else:
+        other.write_text('of somebody else')
+        path.unlink(missing_ok=True)
+    path.symlink_to(other)
+    before = sorted(other.rglob('*')) if other.is_dir() else other.read_text()
+    with pytest.raises(UserError, match=f'^--workdir={place}: {name} in it is a link to '):
+        loop.train(like(run, steps=9), place)
+    if name == 'samples':
+        assert cli.main(['sample', f'--workdir={place}', '--num=1']) == 2
+        assert 'samples in it is a link' in capsys.readouterr().err
+    assert before == (sorted(other.rglob('*')) if other.is_dir() else other.read_text())
+
+
+@pytest.mark.parametrize('name', PLACES)
+def test_what_is_no_file_or_directory_in_the_place_of_one_is_named(name, run, tmp_path):
+    (tmp_path / name).mkdir() if name in workdir.FILES else (tmp_path / name).touch()
+    with pytest.raises(UserError, match=rf'{name}: is not a (regular file|directory)$'):
+        loop.train(run, tmp_path)
+
+
+def test_a_pipe_in_a_step_that_nobody_vouches_for_is_not_waited_for(place, capsys):
+    (place / 'checkpoints/6/manifest_0_of_1.json').unlink()
+    (place / 'checkpoints/6/ema/_METADATA').unlink()
+    os.mkfifo(place / 'checkpoints/6/ema/_METADATA')
+    assert cli.main(['inspect', f'--workdir={place}', '--step=6']) == 2
+    assert '6 is damaged: ema/_METADATA: is not a regular file' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('lost', ['ema/_METADATA', 'position/_METADATA', 'params/manifest.ocdbt'])
+def test_a_step_that_nobody_vouches_for_and_that_cannot_be_read_is_named(lost, run, place):
+    (place / 'checkpoints/6/manifest_0_of_1.json').unlink()
+    (place / 'checkpoints/6' / lost).unlink()
+    with pytest.raises(UserError, match=r'6(:| is) (it is )?unverified: .*rename it'):
+        loop.train(like(run, steps=9), place)
+
+
+WRONG = [None, [], {'step': 'x'}, {}, {'step': -1}, {'step': True}, {'step': 6, 'data': 3}]
+WRONG += [{'step': 6, 'skipped_updates': value} for value in ('1', None, -1, 0.5)]
+
+
+@pytest.mark.parametrize('where', WRONG, ids=str)
+def test_a_position_of_other_types_is_one_line(where):
+    with pytest.raises(UserError, match='^DIR'):
+        checked_position(where, 'DIR')
+
+
+@pytest.mark.parametrize('change', [{}, {'model': 3}, {'train': None}, {'optim': []}, {'ema': 'x'}], ids=str)
+def test_a_config_without_its_groups_is_one_line(change, place, capsys):
+    config = {} if not change else {**json.loads((place / 'config.json').read_text()), **change}
+    config.pop('sha256', None)
+    (place / 'config.json').write_text(json.dumps(sealed(config)))
+    for command in (['inspect'], ['sample', '--num=1'], ['train'], ['export', f'--out={place}/w']):
+        assert cli.main([*command, f'--workdir={place}']) == 2
+        said = capsys.readouterr().err
+        assert said.count('\n') == 1 and 'want the keys of this group' in said, said
 
 
 @pytest.mark.parametrize(

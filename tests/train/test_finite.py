@@ -79,6 +79,9 @@ def test_a_budget_counts_what_is_left_out_and_names_what_was_wrong(name):
 def test_the_advice_is_a_command_that_can_be_typed():
     said = str(advise(NonFiniteError('step 6: loss is nan'), '/runs/my run', 4, 1e-3))
     assert "--from='/runs/my run' --step=4 --ema=raw" in said and '--config.optim.learning_rate=0.0005' in said
+    assert '--config.train.nonfinite=skip' in said and 'nonfinite_budget' not in said
+    said = str(advise(NonFiniteError('step 6: loss is nan', 100), 'x', 4, 1e-3))
+    assert '--config.train.nonfinite=skip --config.train.nonfinite_budget=200' in said
     assert 'no step before it was saved' in str(advise(NonFiniteError('step 1: …'), 'x', None, 1e-3))
 
 

@@ -33,6 +33,7 @@ def quick(monkeypatch):
     """Leases that are renewed and go stale in no time."""
     monkeypatch.setattr(lock, 'RENEW_SECONDS', 0.05)
     monkeypatch.setattr(lock, 'PATIENCE_SECONDS', 0.4)
+    monkeypatch.setattr(lock, 'SETTLE_SECONDS', 0.02)
 
 
 @pytest.fixture(params=['', 'fake://'])
@@ -83,6 +84,7 @@ def test_a_lease_that_nobody_renews_goes_stale(quick, tmp_path):
 
 def test_a_lease_of_a_dead_process_of_this_machine_is_taken_at_once(monkeypatch, tmp_path):
     monkeypatch.setattr(lock, 'PATIENCE_SECONDS', 1e6)
+    monkeypatch.setattr(lock, 'SETTLE_SECONDS', 0.02)
     process = subprocess.Popen([sys.executable, '-c', ''])
     process.wait()
     left_behind(f'fake://{tmp_path}', pid=process.pid)
@@ -98,6 +100,61 @@ def test_a_lock_that_cannot_be_read_is_a_lock_all_the_same(text, tmp_path, quick
     FakeStore.objects[f'fake://{tmp_path}/{lock.NAME}'] = text
     with lock.hold(f'fake://{tmp_path}'):
         pass
+
+
+@pytest.mark.parametrize('what', ['directory', 'pipe', 'link', 'link to nothing', 'device'])
+def test_what_is_no_file_is_no_lock_and_is_left_as_it_is(what, tmp_path):
+    other = tmp_path / 'other'
+    path, place = tmp_path / 'run' / lock.NAME, tmp_path / 'run'
+    place.mkdir()
+    if what == 'link':
+        other.write_text('of somebody else')
+    {
+        'directory': path.mkdir,
+        'pipe': lambda: os.mkfifo(path),
+        'link': lambda: path.symlink_to(other),
+        'link to nothing': lambda: path.symlink_to(other),
+        'device': lambda: path.symlink_to('/dev/zero'),
+    }[what]()
+    with pytest.raises(UserError, match=f'--workdir={place}: run.lock (cannot be opened|is not a regular file)'):
+        with lock.hold(place):
+            pass
+    assert other.exists() == (what == 'link') and (what != 'link' or other.read_text() == 'of somebody else')
+
+
+def test_a_lock_of_another_user_is_one_all_the_same(tmp_path, monkeypatch):
+    """It may be read and not written, in a directory that a group shares."""
+    (tmp_path / lock.NAME).write_text('{}\n')
+    plain = os.open
+
+    def refuse(path, access, *mode):
+        if access & os.O_RDWR and str(path).endswith(lock.NAME):
+            raise PermissionError(13, 'Permission denied')
+        return plain(path, access, *mode)
+
+    monkeypatch.setattr(os, 'open', refuse)
+    with lock.hold(tmp_path), pytest.raises(UserError, match='a run is at work there'):
+        with lock.hold(tmp_path):
+            pass
+
+
+def test_of_two_that_take_a_lease_at_the_same_moment_one_has_it(tmp_path, monkeypatch, quick):
+    monkeypatch.setattr(lock, 'SETTLE_SECONDS', 0.3)
+    found, barrier = [], threading.Barrier(2)
+
+    def take():
+        barrier.wait()
+        try:
+            found.append(lock.Lease(epath.Path(f'fake://{tmp_path}') / lock.NAME))
+        except UserError as error:
+            found.append(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    held = [each for each in found if isinstance(each, lock.Lease)]
+    [each.close() for each in held]
+    assert len(held) == 1 and sum('a run is at work there' in str(each) for each in found) == 1
 
 
 def test_a_store_that_is_out_of_reach_for_a_while_ends_no_lease(quick, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from vdm_jax.train.loggers import appended, logger
 from vdm_jax.train.loggers.json_lines import JsonLines, line_of, sorted_out
 from vdm_jax.train.loggers.logger import Guarded, Logger
 from vdm_jax.train.metrics import LogConfig, Metrics, Progress
+from vdm_jax.train.workdir import check_workdir
 
 FAULTS = (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT)
 
@@ -411,8 +412,8 @@ def test_lines_of_any_bytes_are_sorted_without_a_word():
 
 def test_something_else_by_the_name_of_the_metrics_is_refused(tmp_path):
     (tmp_path / 'metrics.jsonl').mkdir()
-    with pytest.raises(UserError, match='metrics.jsonl: no regular file'):
-        Metrics(tmp_path, 0)
+    with pytest.raises(UserError, match='metrics.jsonl: is not a regular file'):
+        check_workdir(tmp_path, {})
 
 
 def test_writing_a_line_costs_little(tmp_path):

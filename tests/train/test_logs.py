@@ -124,7 +124,7 @@ def test_a_run_stopped_with_a_broken_line_in_its_metrics_goes_on(run_of, tmp_pat
     assert loop.train(run_of(), tmp_path)
     assert [line['step'] for line in lines_in(tmp_path) if 'loss' in line] == list(range(1, 9))
     assert (tmp_path / 'metrics.jsonl.broken').read_bytes() == b'\0' * 30 + b'\n{"st\n'
-    assert '2 lines are none of metrics' in capsys.readouterr().err
+    assert '2 broken lines moved to metrics.jsonl.broken' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('failing', ['start_trace', 'stop_trace'])

@@ -21,10 +21,8 @@ def train(args, assignments):
         check_alike(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
         processes.together(run.check)
         weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
-        done = loop.train(run, args.workdir, asked, weights)
-        if args.ends_process:
-            stop.ignore()
-        return 0 if done else 3
+        leave = stop.ignore if args.ends_process else lambda: None
+        return 0 if loop.train(run, args.workdir, asked, weights, leave) else 3
 
 
 def asked_experiment(args, assignments):

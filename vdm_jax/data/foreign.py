@@ -1,12 +1,12 @@
 """Values of files that somebody else may have made, looked at before they name, size or open anything."""
 
-import math
 import os
 from collections.abc import Sequence
 
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import is_number
 
-SHA256 = 64  # characters of one
+DIGITS = 64  # of a sha256
 
 
 class Values:
@@ -54,7 +54,7 @@ class Values:
     def sha256(self, name: str) -> str:
         """64 hexadecimal digits."""
         value = self._values.get(name)
-        if not isinstance(value, str) or len(value) != SHA256 or set(value) - set('0123456789abcdef'):
+        if not isinstance(value, str) or len(value) != DIGITS or set(value) - set('0123456789abcdef'):
             raise self.wrong(name, 'a sha256')
         return value
 
@@ -87,16 +87,6 @@ class Values:
 def is_whole(value, least: int = 0) -> bool:
     """Whether a value is a whole number from `least` on; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def is_number(value) -> bool:
-    """Whether a value is a finite number; true and false are none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number that no float can hold
-        return False
 
 
 def printable(text: str) -> str:

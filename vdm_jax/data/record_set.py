@@ -21,7 +21,7 @@ import numpy as np
 from vdm_jax.data import set_manifest
 from vdm_jax.data.foreign import printable
 from vdm_jax.data.records import MOST, USUAL, BadRecordError, Caption, Record, captions_from, from_bytes, to_bytes
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import check_regular, parse_json
 
 TABLE = 'records.parquet'
@@ -141,7 +141,7 @@ def read_table(path):
     except BadRecordError:
         raise
     except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no table
-        raise BadRecordError(_line(error)) from None
+        raise BadRecordError(first_line(error)) from None
     return table
 
 
@@ -187,7 +187,7 @@ class RecordSet:
                     raise BadRecordError('its sha256 is another one than when it was built')
             return read_table(path)
         except (BadRecordError, OSError) as error:
-            raise UserError(f'{called} cannot be read: {_line(error)}; build the set anew') from None
+            raise UserError(f'{called} cannot be read: {first_line(error)}; build the set anew') from None
 
     def notes(self) -> list[str]:
         """A line where damage to the table would go unnoticed."""
@@ -232,7 +232,7 @@ class RecordSet:
         except (BadRecordError, RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
             key, name = printable(self._cell('key', i)), shard_name(number, self._count)
             raise UserError(
-                f'{self._where}: record {i} ({key}), number {place} of {name}, is damaged: {_line(error)}; '
+                f'{self._where}: record {i} ({key}), number {place} of {name}, is damaged: {first_line(error)}; '
                 f'python -m data_pipelines verify {self.path} looks at all of them'
             ) from None
 
@@ -278,7 +278,3 @@ class RecordSet:
     @property
     def _where(self) -> str:
         return self.where or self.path
-
-
-def _line(error) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import msgpack
 import numpy as np
 
-from vdm_jax.data.foreign import is_number, is_whole
+from vdm_jax.data.foreign import is_whole
+from vdm_jax.ranges import is_number
 
 VERSION = 1
 ARRAYS = 'float16', 'float32'  # of latents

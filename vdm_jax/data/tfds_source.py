@@ -12,7 +12,7 @@ from vdm_jax.data import transforms
 from vdm_jax.data.cut import cut
 from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import SMALL, check_regular, read_json
 from vdm_jax.frame_size import FrameSize, height_width, read_pixels
 from vdm_jax.ranges import Ahead, Frames, Ranged, Stride, Threads
@@ -105,7 +105,7 @@ class Tfds(Ranged, where='config.data'):
             raise
         except Exception as error:  # noqa: BLE001, TFDS and what it decodes with have errors of many kinds for damage
             raise UserError(
-                f'config.data.path={self.path}: {self.video!r} of example {i} of {self._slice}: {_line(error)}; '
+                f'config.data.path={self.path}: {self.video!r} of example {i} of {self._slice}: {first_line(error)}; '
                 'prepare the set again with what it should be, or without it'
             ) from None
         self._tally.add(short_clips=padded)
@@ -141,7 +141,8 @@ class Tfds(Ranged, where='config.data'):
                 f'config.data.{key}={getattr(self, key)}: there is nothing to read by that name; the set has {splits}'
             ) from None
         except Exception as error:  # noqa: BLE001, as above: of files that are missing or damaged
-            raise UserError(f'config.data.path={self.path} cannot be read: {_line(error)}; prepare it again') from None
+            why = first_line(error)
+            raise UserError(f'config.data.path={self.path} cannot be read: {why}; prepare it again') from None
         if self.split != 'train' and self.test:
             self._check_apart(splits)
         self._clip(0, None, examples)
@@ -256,7 +257,8 @@ def builder(path: str):
         for name in FILES:
             check_regular(folder / name, SMALL, called=name)
         for file in folder.iterdir():  # a pipe among them would be waited for without end
-            check_regular(file, called=file.name)
+            if not file.is_dir():
+                check_regular(file, called=file.name)
         features = read_json(folder / 'features.json', called='features.json')
     except UserError as error:
         raise UserError(
@@ -273,7 +275,7 @@ def builder(path: str):
             'prepare it with frames as a Tensor, or with the bytes of video files'
         ) from None
     except Exception as error:  # TFDS has errors of many kinds for files that are not what they should be
-        raise UserError(f'config.data.path={path} cannot be read: {_line(error)}') from None
+        raise UserError(f'config.data.path={path} cannot be read: {first_line(error)}') from None
 
 
 def _classes(features):
@@ -292,7 +294,3 @@ def _inside(tree, name):
     for part in name.split('/'):
         tree = tree[part]
     return tree
-
-
-def _line(error) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,7 @@ DTYPES = {'float16': np.dtype(np.float16), 'bfloat16': np.dtype(ml_dtypes.bfloat
 LARGEST_STEP = 2**31 - 1
 LONGEST_TEXT = 10_000  # characters of a fingerprint
 FINGERPRINTS = {'clips': r'[ -~]+', 'text': r'[0-9a-f]{64}', 'codec': r'[0-9a-f]{64}'}
-RAW = 'raw'  # as origin.RAW
+RAW = 'raw'  # as origin.RAW, of which this room knows nothing
 
 
 def save(path, params: dict, about: dict, dtype: str = 'float16') -> int:
@@ -95,15 +95,6 @@ def read(path) -> tuple[dict, dict[str, np.ndarray]]:
     """
     header, found = _about(path)
     return found, tensors.read(path, _called(path), header)[1]
-
-
-def verify(path) -> str:
-    """A line about a file that `save` wrote and that is whole: what it holds, and whether its bytes are vouched for.
-
-    Raises:
-      UserError: it is damaged, or not one that `save` wrote.
-    """
-    return table(inspect(path)).partition('\n')[0]
 
 
 def inspect(path) -> dict:

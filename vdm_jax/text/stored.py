@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from vdm_jax import files
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 
 LARGEST_TEXTS = 2**32  # bytes
 
@@ -115,8 +115,7 @@ class Stored:
                 return {'embeddings': np.load(self.path, mmap_mode='r', allow_pickle=False)}
             arrays = {name: np.asarray(array) for name, array in load_file(self.path).items()}
         except Exception as error:  # whatever a damaged file makes numpy and safetensors raise
-            why = (str(error) or repr(error)).splitlines()[0][:200]
-            raise UserError(f'{where} cannot be read: {why}') from None
+            raise UserError(f'{where} cannot be read: {first_line(error)}') from None
         if 'embeddings' not in arrays:
             raise UserError(f'{where}: no tensor called embeddings, but {", ".join(sorted(arrays))}')
         return arrays

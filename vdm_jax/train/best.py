@@ -1,6 +1,5 @@
 """Which checkpoint is best: by a metric of validation, which every checkpoint of a validated step carries."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -9,6 +8,7 @@ from etils import epath
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json
 from vdm_jax.parallel import processes
+from vdm_jax.ranges import is_number
 from vdm_jax.train.manifest import Integrity
 
 METADATA = '_CHECKPOINT_METADATA'  # a step's file of JSON that Orbax writes, with what it is given to keep there
@@ -151,9 +151,7 @@ def finite_values(metrics) -> dict[str, float]:
     """The numbers by name of a checkpoint's metrics, read from a file: whatever else is in there counts for nothing."""
     if not isinstance(metrics, dict) or len(metrics) > LARGEST_LIST:
         return {}
-    return {
-        name: float(value) for name, value in metrics.items() if type(value) in (int, float) and math.isfinite(value)
-    }
+    return {name: float(value) for name, value in metrics.items() if is_number(value)}
 
 
 def metadata_with(validation: dict[str, float]) -> dict | None:

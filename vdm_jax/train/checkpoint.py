@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from vdm_jax.errors import MisfitError, UserError
+from vdm_jax.errors import MisfitError, UserError, first_line
 from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
@@ -26,6 +26,7 @@ from vdm_jax.train.best import Best, metadata_with, rule_of
 from vdm_jax.train.failures import check_arrays, misfit, plain_disk_errors, root_of
 from vdm_jax.train.markers import COMMITTED, NATIVE
 from vdm_jax.train.mirror import copy_below
+from vdm_jax.train.position import checked_position
 from vdm_jax.train.state import TrainState
 
 REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take to be gone
@@ -204,7 +205,7 @@ class Checkpoints:
         items = {'params': abstract.params, 'ema': abstract.ema, 'opt_state': abstract.opt_state, 'position': None}
         found = self._load(step, items)
         number = jax.device_put(np.int32(step), abstract.step.sharding)
-        return TrainState(number, found['params'], found['ema'], found['opt_state']), found['position']
+        return TrainState(number, found['params'], found['ema'], found['opt_state']), self._checked(step, found)
 
     def restore_params(self, abstract: TrainState, step: int) -> dict:
         """The parameters alone."""
@@ -231,7 +232,12 @@ class Checkpoints:
 
     def position(self, step: int | None = None) -> dict:
         """The data position of a step (`latest`) alone."""
-        return self._load(self._fetch(step), {'position': None})['position']
+        step = self._fetch(step)
+        return self._checked(step, self._load(step, {'position': None}))
+
+    def _checked(self, step: int, items: dict) -> dict:
+        where = f'{self.directory / str(step)}: its position'
+        return processes.together(lambda: checked_position(items['position'], where))
 
     def wait(self) -> None:
         """Blocks until nothing is being written; an error of an earlier save is raised here, or in the next one."""
@@ -262,16 +268,15 @@ class Checkpoints:
                 check_arrays(values)
                 return values
             except Exception as error:
-                cause = root_of(error)
-                if why := self._misfit(step, items, partial):
-                    raise MisfitError(f'{self.directory / str(step)}: {why}') from None
-                if found.verdict == 'intact' or not isinstance(cause, (OSError, ValueError)):
+                place, why = self.directory / str(step), self._misfit(step, items, partial)
+                rename = 'if it is damaged, rename it, and the one before it is taken'
+                if why:
+                    said = why if found.verdict == 'intact' else f'it is {found}; {why}; {rename}'
+                    raise MisfitError(f'{place}: {said}') from None
+                if found.verdict == 'intact' or not isinstance(root_of(error), (OSError, ValueError, KeyError)):
                     raise
-                why = str(cause).strip().split('\n')[0][:200]
-                raise UserError(
-                    f'{self.directory / str(step)} is {found}; and it cannot be read ({why}): rename it, and the one '
-                    'before it is taken'
-                ) from error
+                why = first_line(root_of(error))
+                raise UserError(f'{place} is {found}; and it cannot be read ({why}): {rename}') from error
 
         return processes.together(read)
 
@@ -387,8 +392,3 @@ def fingerprint(tree) -> str:
         digest.update(f'{name} {array.dtype} {array.shape}\n'.encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def fingerprint_json(value) -> str:
-    """sha256 of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

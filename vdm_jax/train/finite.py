@@ -12,7 +12,14 @@ NORMS = ('loss', 'grad_norm', 'update_norm', 'param_norm')  # scalars that tell 
 
 
 class NonFiniteError(ArithmeticError):
-    """An update of a run was not finite; its message says which step and what, its state must not be saved."""
+    """An update of a run was not finite; its message says which step and what, its state must not be saved.
+
+    limit: how many updates may be left out, where any may.
+    """
+
+    def __init__(self, message: str, limit: int | None = None):
+        super().__init__(message)
+        self.limit = limit
 
 
 def is_finite(scalars: dict) -> jax.Array:
@@ -65,7 +72,8 @@ class Budget:
         if self.count > self._limit:
             raise NonFiniteError(
                 f'step {step}: {wrong}, and so were {self.count} updates in all, of which '
-                f'config.train.nonfinite_budget={self._limit} may be left out'
+                f'config.train.nonfinite_budget={self._limit} may be left out',
+                self._limit,
             )
         return False
 
@@ -80,7 +88,10 @@ def advise(error: NonFiniteError, workdir, saved: int | None, learning_rate: flo
         return UserError(f'{error}; no step before it was saved: train in another --workdir with a lower rate, {rate}')
     run = shlex.quote(str(workdir))
     command = f'python -m vdm_jax train --from={run} --step={saved} --ema=raw --workdir=NEW {rate}'
+    options = '--config.train.nonfinite=skip'
+    if error.limit is not None:
+        options += f' --config.train.nonfinite_budget={2 * max(error.limit, 1)}'
     return UserError(
-        f'{error}; the last finite step that is saved is {saved}. Go on from it with a lower rate: {command}; or leave '
-        'such updates out: the same command with --config.train.nonfinite=skip'
+        f'{error}; the last finite step that is saved is {saved}. Go on from it with a lower rate: {command}; or go on '
+        f'in this directory and leave such updates out: {options}'
     )

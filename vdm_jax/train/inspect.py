@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.errors import MisfitError, UserError
+from vdm_jax.files import digest_json
 from vdm_jax.parallel.rules import path_name
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint, fingerprint_json
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
 from vdm_jax.train.workdir import check_network, name_keys, read_config
 
 
@@ -44,7 +45,7 @@ def inspect_run(run, workdir, step: int | Literal['best'] | None = None) -> dict
     return there | {
         'step': int(state.step),
         **{name: fingerprint(tree) for name, tree in trees.items()},
-        'position': fingerprint_json(position),
+        'position': digest_json(position),
         'not_finite': {name: not_finite(tree) for name, tree in trees.items()},
         'data_position': position,
         **inspect_network(run),

@@ -6,9 +6,12 @@ stale and is taken over, so that no clocks are compared.
 """
 
 import contextlib
+import fcntl
+import io
 import json
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +24,8 @@ from vdm_jax.files import is_local, parse_json
 NAME = 'run.lock'
 RENEW_SECONDS = 10.0
 PATIENCE_SECONDS = 35.0  # without a renewal, after which a lease is stale
+SETTLE_SECONDS = 2.0  # after which of two that took a lease at the same moment both see whose it is
+LONGEST = 10_000  # characters of a lock that are read
 
 
 @contextlib.contextmanager
@@ -83,16 +88,16 @@ class FileLock(Lock):
 
     def __init__(self, path: epath.Path):
         self._path = path
-        self._file = open(path, 'a+')  # noqa: SIM115, closed in close()
+        self._file = opened(path)
         try:
             lock_file(self._file)
         except BlockingIOError:
             self._file.seek(0)
-            there = read_holder(self._file.read())
+            there = read_holder(self._file.read(LONGEST))
             self._file.close()
             raise refusal(path.parent, there) from None
-        self._file.truncate(0)
-        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+        with contextlib.suppress(OSError):  # a full disk, or a lock of another user's: it is held all the same
+            self._file.truncate(0)
             self._file.write(json.dumps(holder()) + '\n')
             self._file.flush()
 
@@ -112,16 +117,34 @@ class FileLock(Lock):
             self._file.close()
 
 
+def opened(path) -> io.TextIOWrapper:
+    """The lock's file, made where it is not there: to be read and written, or to be read where another user made it.
+
+    Raises:
+      UserError: it cannot be opened, or is a link or no file.
+    """
+    called = f'--workdir={os.path.dirname(path)}: {NAME}'
+    for access, mode in ((os.O_RDWR | os.O_CREAT, 'r+'), (os.O_RDONLY, 'r')):
+        try:
+            descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except PermissionError as error:
+            refused = error
+            continue
+        except OSError as error:
+            raise UserError(f'{called} cannot be opened ({error.strerror})') from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise UserError(f'{called} is not a regular file')
+        return open(descriptor, mode, errors='replace')
+    raise UserError(f'{called} cannot be opened ({refused.strerror})')
+
+
 def lock_file(file) -> None:
     """flock, at once.
 
     Raises:
       BlockingIOError: somebody else has it.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -150,6 +173,7 @@ class Lease(Lock):
         self._closing = threading.Event()
         self._watch()
         self._write()
+        time.sleep(SETTLE_SECONDS)
         self._check_held()
         self._thread = threading.Thread(target=self._renew, name='lease', daemon=True)
         self._thread.start()

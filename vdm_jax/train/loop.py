@@ -29,10 +29,9 @@ from vdm_jax.train.loggers.logger import Outage
 from vdm_jax.train.loggers.weights_biases import check_installed
 from vdm_jax.train.metrics import Metrics, Progress, Silence
 from vdm_jax.train.optim import RATES, stretched
+from vdm_jax.train.position import SKIPPED, check_position
 from vdm_jax.train.watch import Watch, Window
 from vdm_jax.train.workdir import check_workdir, make_workdir, read_config, write_papers
-
-SKIPPED = 'skipped_updates'  # because they were not finite: in the metrics, and in a checkpoint's position
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class TrainConfig(Ranged, where='config.train'):
             )
 
 
-def train(run, workdir, stop=lambda step: False, weights=None) -> bool:
+def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: None) -> bool:
     """Trains `run` (a run.Run) in `workdir` until its last step, going on from the newest checkpoint there.
 
     Writes nothing into a directory that holds another run. Where several processes run, all call this, and the first
@@ -78,6 +77,7 @@ def train(run, workdir, stop=lambda step: False, weights=None) -> bool:
       stop: asked before each step, with its number; once true (on all processes) the run is saved and left.
       weights: () -> (parameters to begin with, where they come from), called where nothing is saved yet; they are saved
         as step 0, so that the run goes on without them.
+      saved: called once all that has to be saved is, before loggers are closed.
 
     Returns:
       Whether the last step was reached.
@@ -133,10 +133,11 @@ def train(run, workdir, stop=lambda step: False, weights=None) -> bool:
                     log.step(step + 1, scalars, waited)
             log.flush()
             checkpoints.wait()
+            saved()
         except NonFiniteError as error:
             checkpoints.wait()
-            saved = max(checkpoints.steps(), default=None)
-            raise advise(error, workdir, saved, run.experiment.optim.learning_rate) from None
+            newest = max(checkpoints.steps(), default=None)
+            raise advise(error, workdir, newest, run.experiment.optim.learning_rate) from None
         finally:
             metrics.close()
     return done
@@ -205,6 +206,8 @@ def begin(run, checkpoints: Checkpoints, weights=None):
         return run.create(), 0, 0
     params, origin = weights()
     state = start_with(run, params)
+    workdir = checkpoints.directory.parent
+    processes.by_first(lambda: write_papers(workdir, run.resolved))  # no step is ever there without them
     checkpoints.save(0, state, position(run, 0) | {'from': origin})
     return state, 0, 0
 
@@ -228,16 +231,6 @@ def restore(run, checkpoints: Checkpoints, step: int):
 def due(step: int, every: int, last: bool) -> bool:
     """Whether something that happens every `every` steps, and at the last one, happens now."""
     return bool(every) and step > 0 and (last or step % every == 0)
-
-
-def check_position(workdir, was: dict, now: dict) -> None:
-    """Whether the data goes on where the run left it."""
-    flat = lambda where: {k: v for k, v in where.items() if k != 'data'} | where.get('data', {})
-    was, now = flat(was), flat(now)
-    if found := [f'{key} was {value} and is {now.get(key)} now' for key, value in was.items() if now.get(key) != value]:
-        raise UserError(
-            f'{workdir}: the run at step {was["step"]} cannot go on, as its data differ: {"; ".join(found)}'
-        )
 
 
 def position(run, step: int, skipped: int = 0) -> dict:
@@ -325,8 +318,9 @@ class Log:
         if self._last is None:
             return
         (step, scalars), self._last = self._last, None
+        scalars = jax.device_get(scalars)
         if not self._budget.take(step, scalars):
-            self._progress.say(f'step {step}: the update is not finite and left out, the {self._budget.count}. so far')
+            self._progress.say(f'step {step}: the update is not finite and is left out ({self._budget.count} so far)')
         rates = tuple(float(scalars[name]) for name in RATES if name in scalars)
         self._progress.show(step, float(scalars['loss']), rates)
         if step % self._config.log_every == 0 or step == self._config.steps:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from etils import epath
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import check_regular, read_json, write_whole
+from vdm_jax.files import check_regular, digest_json, is_local, read_json, write_whole
 from vdm_jax.train import markers
 from vdm_jax.train.mirror import files_below
 
@@ -37,7 +37,7 @@ class Integrity(NamedTuple):
 def write(directory: epath.Path, host: int = 0, hosts: int = 1) -> None:
     """Hashes what process `host` of `hosts` wrote into a complete step, and writes it down."""
     files = {name: digest(path) for name, path in files_of(directory) if owner(name, hosts) == host}
-    text = json.dumps({'files': files, 'sha256': _sha256_of(files)}, indent=1)
+    text = json.dumps({'files': files, 'sha256': digest_json(files)}, indent=1)
     write_whole(directory / f'manifest_{host}_of_{hosts}.json', text)
 
 
@@ -53,6 +53,13 @@ def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
     except FileNotFoundError:
         return Integrity('damaged', 'it is missing')
     manifests = {name: match for name, match in found.items() if match}
+    try:  # all of them, whatever manifests say: Orbax opens what it finds, and waits for a pipe
+        for name, path in files_of(directory) if is_local(directory) else []:
+            check_regular(path, called=name)
+    except FileNotFoundError:  # it is being removed
+        return Integrity('damaged', 'it is missing')
+    except UserError as error:
+        return Integrity('damaged', str(error))
     if not manifests:
         return Integrity('unverified', 'no manifest, as of a run that was killed before it wrote one')
     files = {}
@@ -85,7 +92,7 @@ def read(path: epath.Path) -> dict[str, list]:
     try:
         values = read_json(path)
         files = values['files']
-        intact = isinstance(files, dict) and values['sha256'] == _sha256_of(files)
+        intact = isinstance(files, dict) and values['sha256'] == digest_json(files)
     except (UserError, KeyError, TypeError, RecursionError):
         intact = False
     if not intact:
@@ -156,7 +163,3 @@ def _compare(directory, files: dict, name: str) -> str:
     except OSError as error:
         return f'{name} cannot be read ({error})'
     return '' if sha256 == files[name][1] else f'{name} has other bits than were written (sha256)'
-
-
-def _sha256_of(files: dict) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

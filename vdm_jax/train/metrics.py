@@ -30,9 +30,6 @@ class Metrics(Logger):
       config: which loggers.
       resolved: the experiment as JSON values, for loggers that show it.
       say: prints a line, of what goes wrong.
-
-    Raises:
-      UserError: metrics.jsonl is no file.
     """
 
     def __init__(

@@ -29,10 +29,14 @@ def try_writing(option: str, place: str, file: bool = False) -> None:
 
 
 def files_below(directory: epath.Path) -> list[epath.Path]:
-    """Every file in a directory and below, sorted (epath itself has no recursive glob)."""
+    """Every file in a directory and below, sorted (epath itself has no recursive glob). A link to a directory is left
+    out, as it may lead anywhere, and back."""
     found = []
     for path in sorted(directory.iterdir()):
-        found += files_below(path) if path.is_dir() else [path]
+        if not path.is_dir():
+            found.append(path)
+        elif not (is_local(path) and os.path.islink(path)):
+            found += files_below(path)
     return found
 
 
@@ -68,11 +72,15 @@ class Mirror:
         if not self._temporary:
             return
         for file in files_below(self.local):
-            state = (file.stat().length, file.stat().mtime)
-            if self._pushed.get(file) != state:
+            try:
+                state, content = (file.stat().length, file.stat().mtime), None
+                content = file.read_bytes() if self._pushed.get(file) != state else None
+            except FileNotFoundError:  # another process writes here too, and has removed it
+                continue
+            if content is not None:
                 target = self.directory / file.relative_to(self.local)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(file.read_bytes())
+                target.write_bytes(content)
                 self._pushed[file] = state
 
     def close(self) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import jax
 from etils import epath
 
-from vdm_jax.config import differences
+from vdm_jax.config import check_groups, differences
 from vdm_jax.errors import MisfitError, UserError
-from vdm_jax.files import is_local, read_json, sealed, unsealed, write_whole
+from vdm_jax.files import check_no_link, check_regular, is_local, read_json, sealed, unsealed, write_whole
 from vdm_jax.train.manifest import steps_of
 
 PACKAGES = (
@@ -44,6 +44,10 @@ FREE = tuple(
 
 # Keys of a source that came later, with what was done before there was a choice.
 LATER_KEYS = {'video_folder': {'pixel_aspect': 'stored'}, 'tfds': {'pixel_aspect': 'stored'}}
+
+# What a run, and those who look at it, write in its directory.
+FILES = 'config.json', 'environment.json', 'metrics.jsonl', 'metrics.jsonl.broken', 'run.lock'
+DIRECTORIES = 'checkpoints', 'evals', 'profile', 'samples', 'tensorboard', 'wandb'
 
 # How a network is computed, and which clips it has seen: no weight hangs on these.
 COMPUTING = ('attention', 'remat', 'scan', 'dtype', 'grid', 'images')
@@ -78,6 +82,24 @@ def make_workdir(workdir) -> None:
         raise UserError(f'--workdir={workdir}: cannot be written; choose another')
 
 
+def check_places(workdir) -> None:
+    """Whether what a run writes in its directory are files and directories there, and no links that lead elsewhere.
+
+    Raises:
+      UserError: one is something else.
+    """
+    if not is_local(workdir):
+        return
+    for name in (*FILES, *DIRECTORIES):
+        check_no_link(f'{workdir}/{name}', f'--workdir={workdir}')
+    for path in (os.path.join(workdir, name) for name in FILES):
+        if os.path.lexists(path):
+            check_regular(path)
+    for path in (os.path.join(workdir, name) for name in DIRECTORIES):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise UserError(f'{path}: is not a directory')
+
+
 def check_workdir(workdir, resolved: dict) -> None:
     """Whether the run that is in a directory, if there is one, is of the same experiment and can go on.
 
@@ -87,6 +109,7 @@ def check_workdir(workdir, resolved: dict) -> None:
       UserError: workdir holds another experiment's run or its metrics, or a run that is past the last step, or one
         whose checkpoints are gone.
     """
+    check_places(workdir)
     directory = epath.Path(workdir)
     steps = steps_of(directory / 'checkpoints')
     metrics = directory / 'metrics.jsonl'
@@ -196,7 +219,7 @@ def read_config(workdir) -> dict:
     if not has_config(workdir):
         raise UserError(f'--workdir={workdir}: no run there (no config.json); train one with python -m vdm_jax train')
     try:
-        return _with_later_keys(unsealed(read_json(path), str(path)))
+        return _with_later_keys(check_groups(unsealed(read_json(path), str(path)), str(path)))
     except UserError as error:
         advice = 'it is written by train and not meant to be edited: bring it back from a copy'
         raise UserError(f'{error}; {advice}') from None

@@ -6,7 +6,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import check_regular, is_local, parse_json, write_whole
+from vdm_jax.files import parse_json, write_whole
 from vdm_jax.train.loggers.appended import Appended
 from vdm_jax.train.loggers.logger import Logger
 from vdm_jax.train.mirror import Mirror
@@ -25,18 +24,12 @@ BROKEN = f'{NAME}.broken'
 
 class JsonLines(Logger):
     """The file of a run that goes on after `start_step`: its later lines are dropped, as they are written again, and
-    what is no line of metrics is moved to metrics.jsonl.broken.
-
-    Raises:
-      UserError: something else than a file has that name.
-    """
+    what is no line of metrics is moved to metrics.jsonl.broken."""
 
     def __init__(self, workdir, start_step: int, say: Callable[[str], None]):
         self._workdir, self._start_step, self._say = epath.Path(workdir), start_step, say
         self._files: Mirror | None = None
         self._file: Appended | None = None
-        if is_local(workdir) and os.path.lexists(self._workdir / NAME):
-            check_regular(self._workdir / NAME)
 
     def scalars(self, step, values):
         self._opened().append(line_of(step, values))
@@ -72,7 +65,7 @@ class JsonLines(Logger):
             if not before.endswith(broken):  # as it does where this was interrupted
                 write_whole(aside, before + broken)
             count = broken.count(b'\n')
-            self._say(f'{self._workdir / NAME}: {count} lines are none of metrics and were moved to {BROKEN}')
+            self._say(f'{self._workdir / NAME}: {count} broken line{"s" * (count > 1)} moved to {BROKEN}')
         if lines != content:
             write_whole(path, lines)
 

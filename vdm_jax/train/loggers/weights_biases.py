@@ -114,7 +114,9 @@ class WeightsBiases(Logger):
                 process.wait(max(until - time.monotonic(), 0.1))
             except subprocess.TimeoutExpired:
                 self._say(f'W&B: process {process.pid} still sends; it ends by itself')
-        if self._files:
+        if self._files and process and process.poll() is None:
+            self._files.push()  # what it still writes stays in the copy on this machine
+        elif self._files:
             self._files.close()
 
     def _put(self, message: dict) -> None:
