@@ -9,8 +9,7 @@ import os
 import signal
 import sys
 
-from vdm_jax.data.foreign import printable
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, one_line
 from vdm_jax.versions import warn_of_newer
 
 COMMANDS = {  # the module of each, imported when it is named: some wake jax, others start at once
@@ -35,7 +34,7 @@ def main(arguments=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print(f'error: {printable(str(error))}', file=sys.stderr)
+        print(f'error: {one_line(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         goes_on = bool(set(arguments[:1]) & {*GO_ON})

@@ -14,12 +14,11 @@ from data_pipelines.fields import ProblemError
 from data_pipelines.locate import FOLLOW, located
 from data_pipelines.verify import cancelled
 from vdm_jax.data.cut import clip_indices
-from vdm_jax.data.foreign import printable
 from vdm_jax.data.set_manifest import MANIFEST
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.files import describe_counts
 from vdm_jax.data.video_folder import look_for_videos
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, printable
 
 COLUMNS = ('file', 'codec', 'frames', 'fps', 'size', 'rotation', 'seconds', 'verdict')
 # In --json alone: whether it is mirrored before it is turned, width over height of its pixels, seconds of the file at

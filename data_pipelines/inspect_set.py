@@ -10,10 +10,10 @@ import numpy as np
 
 from data_pipelines.inputs import read_inputs
 from data_pipelines.sheet import Cell, write_sheet
-from vdm_jax.data.foreign import printable
 from vdm_jax.data.record_set import SCORE, RecordSet
 from vdm_jax.data.set_manifest import read_manifest
 from vdm_jax.data.video import decode
+from vdm_jax.errors import printable
 
 BINS = 40  # of a histogram
 BARS = ' ▁▂▃▄▅▆▇█'

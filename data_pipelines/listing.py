@@ -29,7 +29,7 @@ from data_pipelines.lists import ENDINGS, TEXTS, rows_of
 from data_pipelines.locate import LINKED_FOLDER, LISTED_ALREADY, located, stored_name
 from data_pipelines.merge import is_caption_problem, merge_rows
 from data_pipelines.stills import identity
-from vdm_jax.data import foreign
+from vdm_jax import errors
 from vdm_jax.data.filters import FACTS
 from vdm_jax.data.records import Caption
 from vdm_jax.data.video.files import look
@@ -261,7 +261,7 @@ def _list(source, root, follow_links, scores):
 
 
 def _listed(names):
-    return ', '.join(foreign.printable(name) for name in sorted(names)) or 'none'
+    return ', '.join(errors.printable(name) for name in sorted(names)) or 'none'
 
 
 def _readable(value, key):

@@ -5,8 +5,7 @@ import csv
 from collections.abc import Iterator
 
 from data_pipelines.fields import KNOWN, PATH, ProblemError, from_json
-from vdm_jax.data.foreign import printable
-from vdm_jax.errors import UserError, first_line
+from vdm_jax.errors import UserError, first_line, printable
 from vdm_jax.files import check_regular
 
 ENDINGS = '.csv', '.jsonl', '.parquet', '.tsv'

@@ -20,8 +20,11 @@ from data_pipelines.shots import Shots
 from vdm_jax.config import override, to_dataclass, to_dict
 from vdm_jax.data.filters import FACTS, Filters, parse
 from vdm_jax.data.video import decode
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
+from vdm_jax.files import read_whole
 from vdm_jax.ranges import Above0, AtLeast
+
+MOST_BYTES = 2**20  # of a file
 
 LEAST_MEMORY = 2**29
 TEXTS = 'label_name', 'source'  # among FACTS
@@ -105,12 +108,9 @@ def read_recipe(path: str | None = None, assignments: list[str] = (), base: Mapp
     groups = {}
     if path is not None:
         try:
-            with open(path, 'rb') as file:
-                groups = tomllib.load(file)
-        except OSError as error:
-            raise UserError(f'--recipe={path}: {error.strerror}') from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f'--recipe={path} is no TOML: {error}') from None
+            groups = tomllib.loads(read_whole(path, MOST_BYTES, f'--recipe={path}').decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise UserError(f'--recipe={path} is no TOML: {first_line(error)}') from None
     for name, below in (base or {}).items():
         own = groups.setdefault(name, below)
         if isinstance(own, Mapping) and isinstance(below, Mapping):

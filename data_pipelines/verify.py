@@ -17,12 +17,11 @@ import sys
 import numpy as np
 
 from data_pipelines import verify_caches
-from vdm_jax.data.foreign import printable
 from vdm_jax.data.record_set import TABLE, RecordSet, shard_name
 from vdm_jax.data.records import BadRecordError, from_bytes
 from vdm_jax.data.set_manifest import read_manifest
 from vdm_jax.data.video import decode
-from vdm_jax.errors import UserError, first_line
+from vdm_jax.errors import UserError, first_line, printable
 from vdm_jax.files import check_regular
 
 AT_ONCE = 64  # records read from a shard in one call, by one thread

@@ -1,6 +1,7 @@
 """The command line: what a user sees who makes a mistake, and what the commands print."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +103,14 @@ def mistake(capsys, *argv):
         (['plan', '--config=experiments/nope.py:size=S'], ('no file experiments/nope.py;',)),
         (['baselines', '--config.a.b=1'], ('baselines: takes no --config.a.b=1',)),
         (['plans', '--config.a.b=1'], ('plans: takes no --config.a.b=1',)),
+        (['export', '--workdir=W', f'--out={"x" * 300}'], ('a name has 300 characters',)),
+        (['sample', f'--weights={STARTER}', '--num=1', f'--out=W/{"x" * 300}'], ('a name has 300 characters',)),
+        (['convert', '--source=dit', '--out=W', f'--checkpoint={"x" * 300}'], ('--checkpoint=xxx', 'name too long')),
+        (['train', BALLS, '--workdir=W\udcff'], ('--workdir=W\\udcff: is not UTF-8',)),
+        (['sample', '--workdir=W', '--format=a\nb\x1b[2J'], (r"'a\nb\x1b[2J' is none of",)),
+        (['sample', '--workdir=a\nb'], (r'--workdir=a\nb: no run there',)),
+        (['inspect', '--workdir=gs:///x'], ('--workdir=gs:///x: names no bucket',)),
+        (['sample', f'--weights={STARTER}', '--fps=nan', '--out=W'], ('--fps=nan: want 0.1 to 1000',)),
         (['inspect', BALLS, '--workdir=W'], ('inspect: --config=FILE is of no run', '--workdir')),
         (['inspect', BALLS, '--step=0'], ('inspect: --config=FILE is of no run', '--step')),
     ],
@@ -112,6 +121,23 @@ def test_mistakes_are_one_line(argv, says, capsys, monkeypatch, tmp_path):
     said = mistake(capsys, *argv)
     assert all(part in said for part in says), said
     assert not (tmp_path / 'W').exists()  # nothing was written
+
+
+def test_ctrl_c_is_one_line(capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.places, 'check', stop)
+    assert cli.main(['sample', '--workdir=W']) == 130
+    assert capsys.readouterr().err == '\nvdm_jax: stopped\n'
+
+
+def test_a_platform_that_is_none_is_one_line(tmp_path):
+    command = [sys.executable, '-m', 'vdm_jax', 'inspect', BALLS]
+    environment = os.environ | {'JAX_PLATFORMS': 'nope'}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
+    assert "JAX_PLATFORMS or its plugin: Unable to initialize backend 'nope'" in done.stderr
 
 
 @pytest.mark.parametrize('name', ['train', 'sample', 'inspect'])

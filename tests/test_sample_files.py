@@ -76,6 +76,31 @@ def test_an_index_that_is_none_is_written_anew(there, tmp_path):
     assert [row['file'] for row in index_of(tmp_path / 'x')] == ['000000.npy']
 
 
+def test_a_folder_that_is_removed_or_replaced_meanwhile_is_no_success(tmp_path):
+    for replaced in (False, True):
+        with pytest.raises(Failure, match='x: was removed or replaced'), SampleFiles(tmp_path, 'x', ('npy',)) as files:
+            files.put(samples(2))
+            files._wait(0)
+            (tmp_path / 'x').rename(tmp_path / f'elsewhere{replaced}')
+            if replaced:
+                (tmp_path / 'x').mkdir()
+            files.put(samples(2, first=2))
+            files.close()
+
+
+def test_nothing_is_written_through_a_link_in_the_place_of_a_folder(tmp_path):
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'x').symlink_to(tmp_path / 'other')
+    with pytest.raises(UserError, match='x in it is a link'):
+        SampleFiles(tmp_path, 'x', ('npy',))
+    (tmp_path / 'y').mkdir()
+    (tmp_path / 'y' / '000000').symlink_to(tmp_path / 'other')
+    with pytest.raises(UserError, match='000000 in it is a link'), SampleFiles(tmp_path, 'y', ('frames',)) as files:
+        files.put(samples(1))
+        files.close()
+    assert not list((tmp_path / 'other').iterdir())
+
+
 @pytest.mark.parametrize('prompt', ['two\nlines', '\r\n', '', 'a\tb\x0bc'])
 def test_prompts_of_any_characters_are_titles(prompt, tmp_path):
     video = samples(1)[0].video

@@ -119,6 +119,7 @@ def test_weights_that_are_not_finite_are_no_beginning(trained, monkeypatch):
         (['--ema=0.9'], '--ema says what of --from'),
         (['--allow-missing'], '--allow-missing says what of --from'),
         (['--from=W'], 'is --workdir too'),
+        (['--from=x/../W/'], 'is --workdir too'),
         (['--from=nowhere'], '--from=nowhere: no such file'),
     ],
 )

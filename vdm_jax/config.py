@@ -98,7 +98,7 @@ def check_groups(groups: dict, called: str) -> dict:
       UserError: a group is missing, or is no mapping.
     """
     for name in ('data', 'ema', 'model', 'optim', 'train'):
-        if not isinstance(groups.get(name), dict):
+        if (name in groups or name == 'model') and not isinstance(groups.get(name), dict):
             raise UserError(f'{called}: {name}={groups.get(name)!r:.80}: want the keys of this group of a config')
     return groups
 
@@ -266,8 +266,8 @@ def _chosen(value, choice: Choice, where: str, choices, default):
         if default is dataclasses.MISSING:
             raise UserError(f'{where}.{choice.key}: not set; want one of {", ".join(choice.table)}')
         name = choice.name_of(default)
-    if name not in choice.table:
-        raise UserError(f'{where}.{choice.key}={name}: {one_of(choice.table, name)}')
+    if not isinstance(name, str) or name not in choice.table:
+        raise UserError(f'{where}.{choice.key}={show(name)}: {one_of(choice.table, name)}')
     if swapped:  # what the file set for its own choice means nothing to the one the command line put in its place
         value = {
             key: item

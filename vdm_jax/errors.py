@@ -40,6 +40,17 @@ def first_line(error: BaseException, most: int = 200) -> str:
     return next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)[:most]
 
 
+def printable(text: str) -> str:
+    """A name on one line of a terminal, whatever characters a file was called by."""
+    return ''.join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def one_line(error: BaseException, most: int = 2000) -> str:
+    """What an error says, for a terminal: values of a file that somebody else made may be in it."""
+    text = printable(str(error))
+    return text if len(text) <= most else f'{text[:most]} …'
+
+
 def runs_of(numbers: Iterable[int], shown: int = 8) -> str:
     """Ascending whole numbers as text, neighbours taken together: '0 to 3, 7'; `shown` such runs at most."""
     runs = []

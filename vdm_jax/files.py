@@ -152,6 +152,8 @@ def check_scheme(path, called: str) -> None:
 
     if is_local(path):
         return
+    if re.match(r'(gs|s3):///', str(path)):
+        raise UserError(f'{called}: names no bucket')
     try:
         epath.Path(path)
     except (KeyError, NotImplementedError, ValueError):

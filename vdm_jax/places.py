@@ -8,6 +8,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.files import check_no_link, check_store, is_local
 
 TEXTS = ('negative', 'scalars')  # options that are no path, whatever they hold
+LONGEST_NAME = 255  # bytes of a file's name, as file systems have it
 PAGE = {'metavar': 'FILE', 'help': 'Markdown page to write the table into as well, between its marks'}
 OUT = {
     'sample': {'metavar': 'DIR', 'help': 'where to write; WORKDIR/samples where not given'},
@@ -34,15 +35,45 @@ def check(name: str, args) -> None:
     for option, value in vars(args).items():
         if isinstance(value, str) and option not in TEXTS:
             spelt = {'origin': 'from'}.get(option, option.replace('_', '-'))
+            check_text(value, f'--{spelt}={value}')
             check_store(value, f'--{spelt}={value}')
     if name == 'train' and not is_local(args.workdir):
         mirror.try_writing('--workdir', args.workdir)
+    if name == 'export' and is_local(args.out):
+        check_papers(args.out)
     if name in OUT and args.out:
         is_file = OUT[name]['metavar'] == 'FILE'
         if is_local(args.out) or OUT[name] is PAGE:
             try_writing(args.out, is_file)
         else:
             mirror.try_writing('--out', args.out, is_file)
+
+
+def check_text(value: str, called: str) -> None:
+    """Whether an option is text that can be written into files.
+
+    Raises:
+      UserError: it holds what is no UTF-8.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UserError(f'{called}: is not UTF-8; choose another name') from None
+
+
+def check_papers(out: str) -> None:
+    """Whether a file that is to be written is none that a run has in its directory.
+
+    Raises:
+      UserError: it is one.
+    """
+    from vdm_jax.train.workdir import DIRECTORIES, FILES, has_config
+
+    path = Path(os.path.realpath(out))
+    for directory in path.parents:
+        (first, *_) = path.relative_to(directory).parts
+        if first in (*FILES, *DIRECTORIES) and has_config(directory):
+            raise UserError(f'--out={out}: is a place of the run in {directory}; choose another')
 
 
 def try_writing(place: str, file: bool) -> None:
@@ -57,6 +88,8 @@ def try_writing(place: str, file: bool) -> None:
     path = there = Path(place).absolute()
     while not os.path.exists(there):  # False where one may not look
         there = there.parent
+    if longest := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), ''):
+        raise UserError(f'--out={place[:60]}…: a name has {len(longest)} characters; want {LONGEST_NAME} bytes at most')
     if file and path.is_dir():
         raise UserError(f'--out={place}: is a directory; name a file')
     if not there.is_dir() and not (file and there == path):

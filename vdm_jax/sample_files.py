@@ -12,7 +12,7 @@ import numpy as np
 
 from vdm_jax import media
 from vdm_jax.errors import Failure, UserError
-from vdm_jax.files import parse_json, read_whole, write_whole
+from vdm_jax.files import check_no_link, is_local, parse_json, read_whole, write_whole
 
 GRID = 64  # videos that the grid shows at most: the first ones
 WAITING = 16  # videos that wait to be written, where a batch has no more
@@ -107,6 +107,9 @@ class SampleFiles:
         self._grid = [{} for _ in folders]
         self._lines, self._count = [], 0
         self._pending: collections.deque[Future] = collections.deque()
+        self._folder = f'{self._directory}/{stem}'
+        check_no_link(self._folder, self._directory)
+        self._made: os.stat_result | None = None
         self._threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix='sample_files')
 
     def __enter__(self):
@@ -127,6 +130,8 @@ class SampleFiles:
         self._count = max([self._count, *(sample.number + 1 for sample in samples)])
         own = [name for name in self._formats if name in WRITERS]
         self._wait(max(WAITING - len(samples), 0))
+        if own and samples and not self._made:
+            self._made = self._make_folder()
         for sample in samples:
             if 'grid' in self._formats and sample.number < GRID:
                 self._grid[which][sample.number] = _held(sample)
@@ -154,8 +159,10 @@ class SampleFiles:
     def _write(self, sample: Sample, which: int, formats: Sequence[str]) -> None:
         name = '/'.join(filter(None, (self._folders[which], f'{sample.number:06}')))
         about = {'number': sample.number, 'seed': sample.seed, 'label': sample.label, 'prompt': sample.prompt}
-        place = f'{self._directory}/{self._stem}/{name}'
+        place = f'{self._folder}/{name}'
         for kind in formats:
+            if kind == 'frames':
+                check_no_link(place, self._folder)
             with _failing(place):
                 WRITERS[kind](place, sample.video, self._fps)
             file = name if kind == 'frames' else f'{name}.{kind}'
@@ -166,10 +173,21 @@ class SampleFiles:
             return []
         self._lines.sort(key=lambda line: (FORMATS.index(line[0]), *line[1:3]))
         text = ''.join(json.dumps(about, ensure_ascii=False) + '\n' for *_, about in self._lines)
-        folder = f'{self._directory}/{self._stem}'
+        folder = self._folder
+        if self._made and not (os.path.isdir(folder) and os.path.samestat(os.stat(folder), self._made)):
+            raise Failure(f'{folder}: was removed or replaced while files were written there; give the command again')
         write_whole(f'{folder}/{INDEX}', self._others(f'{folder}/{INDEX}') + text)
         counts = collections.Counter(kind for kind, *_ in self._lines)
         return [f'{folder}/{INDEX}', *(f'{folder}/: {count} {kind}' for kind, count in counts.items())]
+
+    def _make_folder(self) -> os.stat_result | None:
+        """The folder of files of their own, made where it is not there: which one it is, so that another one in its
+        place is known; None in a store."""
+        if not is_local(self._folder):
+            return None
+        with _failing(self._folder):
+            os.makedirs(self._folder, exist_ok=True)
+            return os.stat(self._folder)
 
     def _others(self, index: str) -> str:
         """The lines of an index that is there already, but those of files that this one writes again."""

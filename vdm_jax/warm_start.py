@@ -1,7 +1,10 @@
 """`train --from`: weights that a run begins with at step 0: those of another run or of an export, where they fit."""
 
+import os
+
 from vdm_jax.convert import check_same
 from vdm_jax.errors import UserError
+from vdm_jax.files import is_local
 from vdm_jax.origin import restored
 from vdm_jax.parallel import processes
 from vdm_jax.pretrained.fit import by_path, fit
@@ -67,5 +70,12 @@ def check_options(args) -> None:
             if getattr(args, name) not in (None, False):
                 option = name.replace('_', '-')
                 raise UserError(f'train: --{option} says what of --from=RUN to take; give --from, or leave it out')
-    elif args.origin.rstrip('/') == str(args.workdir).rstrip('/'):
+    elif same_place(args.origin, args.workdir):
         raise UserError(f'--from={args.origin}: is --workdir too, which goes on by itself; choose another --workdir')
+
+
+def same_place(one: str, another: str) -> bool:
+    """Whether two paths are of one directory, however they are spelt."""
+    if is_local(one) and is_local(another):
+        return os.path.realpath(one) == os.path.realpath(another)
+    return one.rstrip('/') == another.rstrip('/')

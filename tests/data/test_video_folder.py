@@ -241,7 +241,9 @@ def test_a_run_of_before_goes_on_with_stored_pixels(tmp_path):
     from vdm_jax.train.workdir import read_config
 
     data = {'source': 'video_folder', 'path': 'videos'}
-    (tmp_path / 'config.json').write_text(json.dumps({'data': {'source': 'mixture', 'sources': [data, data]}}))
+    (tmp_path / 'config.json').write_text(
+        json.dumps({'model': {}, 'data': {'source': 'mixture', 'sources': [data, data]}})
+    )
     assert [each['pixel_aspect'] for each in read_config(tmp_path)['data']['sources']] == ['stored'] * 2
-    (tmp_path / 'config.json').write_text(json.dumps({'data': data | {'pixel_aspect': 'square'}}))
+    (tmp_path / 'config.json').write_text(json.dumps({'model': {}, 'data': data | {'pixel_aspect': 'square'}}))
     assert read_config(tmp_path)['data']['pixel_aspect'] == 'square'

@@ -65,5 +65,11 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path):
     (tmp_path / 'recipe.toml').write_text('seconds: 4')
     with pytest.raises(UserError, match='recipe.toml is no TOML'):
         read_recipe(str(tmp_path / 'recipe.toml'))
-    with pytest.raises(UserError, match='gone.toml: No such file'):
+    (tmp_path / 'deep.toml').write_text(f'x = {"[" * 5000}')
+    with pytest.raises(UserError, match='deep.toml is no TOML'):
+        read_recipe(str(tmp_path / 'deep.toml'))
+    for name in ('/dev/zero', tmp_path):
+        with pytest.raises(UserError, match='is not a regular file'):
+            read_recipe(str(name))
+    with pytest.raises(UserError, match='gone.toml: no such file'):
         read_recipe(str(tmp_path / 'gone.toml'))

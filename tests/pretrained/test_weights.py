@@ -191,6 +191,8 @@ def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, say
             b'{"a": {"dtype": "F16", "shape": [9999999999], "data_offsets": [0, 19999999998]}}',
             'have 19,999,999,998 bytes',
         ),
+        (b'{"a": {"dtype": "F16", "shape": [0, 4611686018427387904], "data_offsets": [0, 0]}}', 'that is read'),
+        (b'{"a": {"dtype": "F16", "shape": [4611686018427387904, 4, 0], "data_offsets": [0, 0]}}', 'that is read'),
         (b'{"a": ' * 50_000, 'nested too deep'),
         (b'{"\xff": 1}', 'is not JSON'),
     ],

@@ -1,6 +1,7 @@
 """Whose a run directory is, what of it can be used, and what a foreign one can make us read."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -269,6 +270,82 @@ WRONG += [{'step': 6, 'skipped_updates': value} for value in ('1', None, -1, 0.5
 def test_a_position_of_other_types_is_one_line(where):
     with pytest.raises(UserError, match='^DIR'):
         checked_position(where, 'DIR')
+
+
+def damage(step, name, value):
+    """Writes JSON, or nothing at all, where Orbax keeps what it needs; the manifest says that it is so."""
+    path = step / name
+    if value is None:
+        shutil.rmtree(path)
+    else:
+        there = json.loads(path.read_text())
+        path.write_text(json.dumps({**there, **value} if value and isinstance(value, dict) else value))
+    for old in step.glob('manifest_*'):
+        old.unlink()
+    manifest.write(epath.Path(step))
+
+
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        ('position/_strings.json', [1]),
+        ('position/_strings.json', {}),
+        ('position/_METADATA', {'tree_metadata': None}),
+        ('position', None),
+        ('_CHECKPOINT_METADATA', []),
+        ('_CHECKPOINT_METADATA', {'item_handlers': 5}),
+        ('_CHECKPOINT_METADATA', {'custom_metadata': [1]}),
+        ('_CHECKPOINT_METADATA', {'init_timestamp_nsecs': 'x'}),
+        ('ema/_METADATA', {'use_ocdbt': False}),
+    ],
+)
+def test_what_orbax_cannot_read_of_a_foreign_step_is_one_line(name, value, place, capsys):
+    damage(place / 'checkpoints/6', name, value)
+    assert cli.main(['inspect', f'--workdir={place}', '--step=6']) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and 'cannot be read (' in said
+
+
+def test_a_metric_that_no_float_holds_counts_for_nothing(place, capsys):
+    damage(
+        place / 'checkpoints/6',
+        '_CHECKPOINT_METADATA',
+        {'custom_metadata': {'validation': {'validation_loss': 10**400}}},
+    )
+    best = '--config.checkpoint.best=validation_loss'
+    assert cli.main(['inspect', f'--workdir={place}', '--step=best', best]) == 2
+    assert 'no checkpoint there has validation_loss' in capsys.readouterr().err
+
+
+def test_an_empty_step_is_damaged_and_the_one_before_it_taken(place, capsys):
+    (place / 'checkpoints/9').mkdir()
+    assert cli.main(['inspect', f'--workdir={place}']) == 0
+    assert 'checkpoints/9 is damaged: it holds nothing; taking step 6' in capsys.readouterr().err
+
+
+NAMES = ['data.source', 'model.name', 'diffusion.process.name', 'sampler.name', 'sampler.spacing.name']
+STRANGE = [['x'], {'a': 1}, 3, True, 'a\nb', '\x1b[2J', 'x' * 100_000]
+
+
+@pytest.mark.parametrize('value', STRANGE, ids=lambda value: repr(value)[:9])
+@pytest.mark.parametrize('key', NAMES)
+def test_what_is_no_name_is_one_line(key, value, place, capsys):
+    config = json.loads((place / 'config.json').read_text())
+    config.pop('sha256')
+    *groups, last = key.split('.')
+    group = functools.reduce(lambda there, name: there[name], groups, config)
+    group[last] = value
+    (place / 'config.json').write_text(json.dumps(sealed(config)))
+    assert cli.main(['inspect', f'--workdir={place}']) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and '\x1b' not in said and len(said) < 3000 and key in said
+
+
+def test_a_run_s_own_papers_are_no_place_for_weights(place, capsys):
+    for out in ('config.json', 'metrics.jsonl', 'checkpoints/6/w', 'samples/w'):
+        assert cli.main(['export', f'--workdir={place}', f'--out={place}/{out}']) == 2
+        assert 'is a place of the run in' in capsys.readouterr().err
+    assert cli.main(['export', f'--workdir={place}', f'--out={place}/weights.safetensors']) == 0
 
 
 @pytest.mark.parametrize('change', [{}, {'model': 3}, {'train': None}, {'optim': []}, {'ema': 'x'}], ids=str)

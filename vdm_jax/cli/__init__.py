@@ -15,7 +15,7 @@ from vdm_jax.cli.plan import baselines, plan, plans
 from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
-from vdm_jax.errors import Failure, UserError
+from vdm_jax.errors import Failure, UserError, one_line, printable
 from vdm_jax.files import DISK_ERRORS
 
 ORIGIN = ('--workdir', '--weights')
@@ -48,6 +48,7 @@ NEEDED = {
     'plan': ('--config',),
 }
 
+NO_DEVICE = 'Unable to initialize backend'  # so jax begins
 ON_SEVERAL = ('train', 'sample', 'evaluate')  # processes, each of which is given the same command
 
 
@@ -57,6 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     argv: None for those of this process, which then ends with the command.
     """
     ends_process = argv is None
+    if ends_process:
+        sys.unraisablehook = say_unraisable
     argv = sys.argv[1:] if argv is None else argv
     try:
         if not argv or argv[0] in ('-h', '--help', 'help'):
@@ -102,11 +105,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
+        print(f'vdm_jax: {one_line(error)}', file=sys.stderr, flush=True)
         leaving(2)
         return 2
     except Failure as error:
-        print(f'vdm_jax: {error}', file=sys.stderr, flush=True)
+        print(f'vdm_jax: {one_line(error)}', file=sys.stderr, flush=True)
         leaving(1)
         return 1
     except OSError as error:
@@ -114,12 +117,20 @@ def main(argv: list[str] | None = None) -> int:
         if error.errno not in DISK_ERRORS:
             versions.warn_of_newer(error)
             raise
-        where = f'{error.filename}: ' if error.filename else ''
+        where = f'{printable(str(error.filename))}: ' if error.filename else ''
         advice = 'what was written before stands; mend that, and give the same command again'
         print(f'vdm_jax: {where}{error.strerror}; {advice}', file=sys.stderr, flush=True)
         return 1
-    except (Exception, KeyboardInterrupt) as error:
-        leaving(130 if isinstance(error, KeyboardInterrupt) else 1)
+    except KeyboardInterrupt:
+        print('\nvdm_jax: stopped', file=sys.stderr, flush=True)
+        leaving(130)
+        return 130
+    except Exception as error:
+        no_device = isinstance(error, RuntimeError) and str(error).startswith(NO_DEVICE)
+        leaving(2 if no_device else 1)
+        if no_device:
+            print(f'vdm_jax: JAX_PLATFORMS or its plugin: {one_line(error)}', file=sys.stderr, flush=True)
+            return 2
         versions.warn_of_newer(error)
         raise
 
@@ -149,13 +160,20 @@ def prepare() -> None:
 
     if computes_on_cpu():
         keep_freed_memory()
-    for library in ('absl', 'gcsfs'):  # they log errors that they raise too: those of Orbax's threads, those of a store
+    # They log errors that are raised too: those of Orbax's threads and tasks, those of a store.
+    for library in ('absl', 'asyncio', 'gcsfs'):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited')  # Orbax, of a checkpoint that does not fit
     if not jax.config.jax_compilation_cache_dir and (cache := files.user_cache()):
         jax.config.update('jax_compilation_cache_dir', os.path.join(cache, 'xla'))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def say_unraisable(what, say=sys.unraisablehook) -> None:
+    """Says what was raised where nobody waits, but by those who ask event loops of Orbax that have ended."""
+    if str(what.exc_value) != 'Event loop is closed':
+        say(what)
 
 
 def leaving(code: int) -> None:

@@ -89,11 +89,6 @@ def is_whole(value, least: int = 0) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def printable(text: str) -> str:
-    """A name on one line of a terminal, whatever characters a file was called by."""
-    return ''.join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
 def is_local_name(name) -> bool:
     """Whether a value is the name of a file in a directory, and leads nowhere else."""
     if not isinstance(name, str) or name in ('', os.curdir, os.pardir):

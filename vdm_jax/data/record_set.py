@@ -19,9 +19,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from vdm_jax.data import set_manifest
-from vdm_jax.data.foreign import printable
 from vdm_jax.data.records import MOST, USUAL, BadRecordError, Caption, Record, captions_from, from_bytes, to_bytes
-from vdm_jax.errors import UserError, first_line
+from vdm_jax.errors import UserError, first_line, printable
 from vdm_jax.files import check_regular, parse_json
 
 TABLE = 'records.parquet'

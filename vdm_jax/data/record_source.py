@@ -10,7 +10,6 @@ import numpy as np
 from vdm_jax.data import filters, record_index
 from vdm_jax.data.captions import caption_of
 from vdm_jax.data.cut import cut
-from vdm_jax.data.foreign import printable
 from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.records import Record
@@ -18,7 +17,7 @@ from vdm_jax.data.tally import Tally
 from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.data.timelines import Timelines
 from vdm_jax.data.video import decode
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, printable
 from vdm_jax.frame_size import FrameSize, height_width, read_pixels
 from vdm_jax.ranges import Ahead, Between, Fps, Frames, Mebibytes, Ranged, Share, Stride, Threads
 

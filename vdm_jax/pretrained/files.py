@@ -1,5 +1,6 @@
 """Files of other people's weights: safetensors, and PyTorch's own format where the extra `convert` is installed."""
 
+import os
 import re
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def read_as_named(path, entry: str | None = None) -> tuple[dict[str, np.ndarray]
     if not files.is_local(path):
         raise UserError(f'{called}: is not on this machine; bring the file here')
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         arrays, beside = _directory(path), path
     else:
         files.check_regular(path, called=called)

@@ -146,9 +146,6 @@ def digest(data: memoryview) -> str:
 
 def _read_and_hash(path, start: int, data: memoryview, called: str) -> str:
     """Fills `data` with the bytes of a file from `start` on; the `digest` of them, hashed while the next are read."""
-    if not files.is_local(path):
-        data[:] = _read(path, start, len(data), called)
-        return digest(data)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool, _opened(path, called) as file:
         pending = []
         file.seek(start)
@@ -214,6 +211,8 @@ def _tensor(name: str, entry, wrong: str) -> tuple[np.dtype, tuple[int, ...], in
         raise UserError(f'{wrong} (tensor {name!r:.80} has no dtype, shape and data_offsets)')
     if dtype not in DTYPES:
         raise UserError(f'{wrong} that is read (tensor {name!r:.80} is of dtype {dtype!r:.40})')
+    if math.prod(filter(None, shape)) * DTYPES[dtype].itemsize >= 2**63:
+        raise UserError(f'{wrong} that is read (tensor {name!r:.80} is of shape {shape})')
     if offsets[1] - offsets[0] != math.prod(shape) * DTYPES[dtype].itemsize:
         raise UserError(f'{wrong} (tensor {name!r:.80} of shape {shape} has {offsets[1] - offsets[0]:,} bytes)')
     return DTYPES[dtype], tuple(shape), *offsets

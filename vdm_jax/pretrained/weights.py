@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from vdm_jax import files
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, printable
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.pretrained import tensors
 from vdm_jax.pretrained.fit import by_path
@@ -124,7 +124,8 @@ def table(found: dict) -> str:
     average = f', ema {found["ema"]}' if 'ema' in found else ''
     wrong = found['not_finite']
     return '\n'.join(
-        [
+        printable(line)
+        for line in [
             f'{found["weights"]}: step {found["step"]}{average}, {found["dtype"]}: {sealed}',
             *(f'{name:9} {found[name]}' for name in FINGERPRINTS if name in found),
             *([f'NOT FINITE: {len(wrong)} tensors hold nan or infinity, the first is {wrong[0]}'] if wrong else []),

@@ -15,7 +15,7 @@ def check_alike(say: Callable[[], dict]) -> None:
       UserError: on all processes alike, what say() raised on one, or the first key that differs.
     """
     said = [json.loads(each) for each in processes.gather(processes.together(lambda: json.dumps(say())))]
-    for process, other in enumerate(said):
+    for process, other in enumerate(said[1:], 1):
         for key, (one, another) in differences(said[0], other, '').items():
             raise UserError(
                 f'{key[1:]} is {one} for process 0 and {another} for process {process}: give all processes the same '

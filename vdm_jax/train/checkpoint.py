@@ -23,7 +23,7 @@ from vdm_jax.parallel.rules import path_name
 from vdm_jax.ranges import Count, Ranged
 from vdm_jax.train import manifest, markers
 from vdm_jax.train.best import Best, metadata_with, rule_of
-from vdm_jax.train.failures import check_arrays, misfit, plain_disk_errors, root_of
+from vdm_jax.train.failures import check_arrays, is_unreadable, misfit, plain_errors, reading, root_of
 from vdm_jax.train.markers import COMMITTED, NATIVE
 from vdm_jax.train.mirror import copy_below
 from vdm_jax.train.position import checked_position
@@ -89,13 +89,14 @@ class Checkpoints:
         keep = [policies.LatestN(config.keep_last)]
         keep += [policies.EveryNSteps(config.keep_every)] if config.keep_every else []
         keep += [self._best] if config.best else []
-        self._orbax = ocp.training.Checkpointer(
-            self._local,
-            preservation_policy=policies.AnyPreservationPolicy(keep),
-            # In a store it takes every step without its marker for one that a kill cut short, and copied ones may lack
-            # it: there _adopt removes what is half written.
-            cleanup_tmp_directories=writes and is_local(self._local),
-        )
+        with plain_errors(self.directory), reading(self.directory):
+            self._orbax = ocp.training.Checkpointer(
+                self._local,
+                preservation_policy=policies.AnyPreservationPolicy(keep),
+                # In a store it takes every step without its marker for one that a kill cut short, and copied ones may
+                # lack it: there _adopt removes what is half written.
+                cleanup_tmp_directories=writes and is_local(self._local),
+            )
         self._unusable = self._adopt()
 
     def __enter__(self):
@@ -178,7 +179,7 @@ class Checkpoints:
 
         validation: the metrics of the step, where it was validated; all processes have the same.
         """
-        with plain_disk_errors(self.directory):
+        with plain_errors(self.directory):
             self._save(step, state, position, validation or {})
 
     def _save(self, step: int, state: TrainState, position: dict, validation: dict[str, float]) -> None:
@@ -241,13 +242,13 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Blocks until nothing is being written; an error of an earlier save is raised here, or in the next one."""
-        with plain_disk_errors(self.directory):
+        with plain_errors(self.directory):
             self._finish()
             self._orbax.wait()
 
     def close(self) -> None:
         """Waits for what is being written, and cleans up."""
-        with plain_disk_errors(self.directory):
+        with plain_errors(self.directory):
             try:
                 self._finish()
             finally:
@@ -273,7 +274,7 @@ class Checkpoints:
                 if why:
                     said = why if found.verdict == 'intact' else f'it is {found}; {why}; {rename}'
                     raise MisfitError(f'{place}: {said}') from None
-                if found.verdict == 'intact' or not isinstance(root_of(error), (OSError, ValueError, KeyError)):
+                if not is_unreadable(error):
                     raise
                 why = first_line(root_of(error))
                 raise UserError(f'{place} is {found}; and it cannot be read ({why}): {rename}') from error

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.errors import MisfitError, UserError
+from vdm_jax.errors import MisfitError, UserError, printable
 from vdm_jax.files import digest_json
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint
@@ -86,7 +86,7 @@ def table(found: dict) -> str:
     if 'best' in found:
         verdicts.append(f'  best by {found["best"]["by"]}: {found["best"]["step"]}, at {found["best"]["value"]:.6g}')
     if 'mistake' in found:
-        return '\n'.join([head, *verdicts])
+        return '\n'.join(map(printable, [head, *verdicts]))
     lines = [
         head,
         *verdicts,
@@ -95,7 +95,7 @@ def table(found: dict) -> str:
         f'data position {found["data_position"]}',
         *network,
     ]
-    return '\n'.join(lines)
+    return '\n'.join(map(printable, lines))
 
 
 def network_lines(found: dict) -> list[str]:

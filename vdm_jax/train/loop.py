@@ -154,7 +154,7 @@ def outlets(run, workdir, start: int, order):
 
 def stretched_from(workdir, run, step: int) -> str:
     """What another number of steps than config.json has does to the learning rate from `step` on; '' if nothing."""
-    before = read_config(workdir)['train'].get('steps')
+    before = read_config(workdir).get('train', {}).get('steps')
     after = run.experiment.train.steps
     return stretched(run.experiment.optim, before, after, step) if type(before) is int and before > 0 else ''
 

@@ -60,6 +60,8 @@ def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
         return Integrity('damaged', 'it is missing')
     except UserError as error:
         return Integrity('damaged', str(error))
+    if not any(path.is_dir() for path in directory.iterdir()):
+        return Integrity('damaged', 'it holds nothing')
     if not manifests:
         return Integrity('unverified', 'no manifest, as of a run that was killed before it wrote one')
     files = {}

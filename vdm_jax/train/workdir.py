@@ -231,7 +231,8 @@ def _with_later_keys(config):
         return [_with_later_keys(item) for item in config]
     if not isinstance(config, dict):
         return config
-    later = LATER_KEYS.get(config.get('source'), {})
+    source = config.get('source')
+    later = LATER_KEYS.get(source, {}) if isinstance(source, str) else {}
     return later | {key: _with_later_keys(value) for key, value in config.items()}
 
 
