@@ -8,7 +8,6 @@ is encoded.
 import dataclasses
 import itertools
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ from vdm_jax.data import text_cache
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.record_source import Records
 from vdm_jax.errors import UserError
-from vdm_jax.files import flush_directory
+from vdm_jax.files import whole, write_whole
 from vdm_jax.text.encoder import TextEncoder
 
 PART_BYTES = 2**28  # of float32, that a part's embeddings take at most while they are made
@@ -120,7 +119,7 @@ def cache(texts: list[str], encoder: TextEncoder, out: Path, dtype: str = 'float
                 )
     else:
         content = json.dumps(text_cache.about_of(about), indent=2) + '\n'
-        replace(out / text_cache.ABOUT, lambda file: file.write(content.encode()))
+        write_whole(out / text_cache.ABOUT, content)
     number, count = share
     done = text_cache.TextCache(str(out), '--out')
     mine = [text for text in texts if text_cache.key_of(text)[0] % count == number and text not in done]
@@ -144,20 +143,6 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
     content = text_cache.part_of(texts, mask.sum(1), tokens)
-    replace(out / text_cache.TOKENS.format(number), lambda file: np.save(file, tokens))
-    replace(out / text_cache.TEXTS.format(number), lambda file: file.write(content))
-
-
-def replace(path: Path, write) -> None:
-    """Makes a file whole or not at all."""
-    new = path.with_name(f'{path.name}.{os.getpid()}.new')
-    try:
-        with new.open('wb') as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-    flush_directory(path.parent)
+    with whole(out / text_cache.TOKENS.format(number)) as file:
+        np.save(file, tokens)
+    write_whole(out / text_cache.TEXTS.format(number), content)

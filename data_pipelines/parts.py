@@ -3,7 +3,6 @@
 its records' bytes, one after the other | an index, msgpack | length of the index, 8 bytes | MAGIC
 """
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ import msgpack
 from data_pipelines.work import Clip, Input
 from vdm_jax.data.records import Record, from_bytes, to_bytes
 from vdm_jax.errors import UserError
+from vdm_jax.files import whole
 
 MAGIC = b'vdmpart1'
 FOLDERS = [f'{number:02x}' for number in range(256)]
@@ -26,17 +26,8 @@ def path_of(folder: str, name: str) -> str:
 
 def write(path: str, outcomes: Iterable[Clip | Input]) -> None:
     """Writes what `work` yields, a record at a time; the file appears when it is whole. The folder has to be there."""
-    new = f'{path}.{os.getpid()}.new'
-    try:
-        with open(new, 'wb') as file:
-            _write(file, outcomes)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(new)
-        raise
+    with whole(path) as file:
+        _write(file, outcomes)
 
 
 def _write(file, outcomes):

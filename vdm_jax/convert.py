@@ -13,7 +13,7 @@ from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.samplers import Ancestral, Euler
 from vdm_jax.diffusion.spacing import Linear
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, wrong_tensors
 from vdm_jax.pretrained.fit import by_path, fit, resized_by
 from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.report import Report
@@ -21,7 +21,7 @@ from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.run import Run
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.inspect import not_finite, wrong_tensors
+from vdm_jax.train.inspect import not_finite
 from vdm_jax.train.loop import position
 from vdm_jax.train.optim import OptimConfig
 from vdm_jax.train.state import init_params

@@ -63,6 +63,12 @@ def runs_of(numbers: Iterable[int], shown: int = 8) -> str:
     return ', '.join(texts[:shown]) + (f', … {runs[-1][1]}' if len(texts) > shown else '')
 
 
+def wrong_tensors(names: list[str]) -> str:
+    """'31 tensors hold nan or infinity, the first is head/out/bias'."""
+    some = '1 tensor holds' if len(names) == 1 else f'{len(names)} tensors hold'
+    return f'{some} nan or infinity, the first is {names[0]}'
+
+
 def placed(error: UserError, place: str) -> UserError:
     """The same mistake of an object in a list, or inside another, which does not know the `place` where it stands:
     'config.data.path is empty' of config.data.images is one of config.data.images.path."""

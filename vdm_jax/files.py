@@ -12,7 +12,8 @@ import pwd
 import re
 import stat
 import threading
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from vdm_jax.errors import UserError
 
@@ -44,19 +45,30 @@ def write_whole(path, content: bytes | str) -> None:
         epath.Path(path).write_bytes(content)
         return
     place = os.path.abspath(path)
-    directory = os.path.dirname(place)
-    os.makedirs(directory, exist_ok=True)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
     if os.path.exists(place) and not os.path.isfile(place):  # such as /dev/stdout, which is no file to replace
         with open(place, 'wb') as file:
             file.write(content)
         return
+    with whole(place) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def whole(path) -> Iterator[BinaryIO]:
+    """A file on this machine to write into, which is flushed and put in place once the block within has ended well.
+
+    Raises:
+      OSError: it cannot be written; what was there before stands.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
     half = os.path.join(directory, f'.{os.getpid()}-{threading.get_ident()}.half')
     try:
         with open(half, 'wb') as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(half, place)
+        os.replace(half, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(half)

@@ -168,4 +168,5 @@ def jax_mesh(run):
 def said(args) -> dict:
     """The options of a command by name, but how its config and its other processes are found."""
     own = 'config', 'distributed', 'ends_process'
-    return {f'--{name}': value for name, value in vars(args).items() if name not in own}
+    spelt = lambda name: 'from' if name == 'origin' else name.replace('_', '-')
+    return {f'--{spelt(name)}': value for name, value in vars(args).items() if name not in own}

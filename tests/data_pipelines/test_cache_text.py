@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -54,19 +55,18 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_files(place, tmp_path
     texts = sorted({*texts, *(f'text {i}' for i in range(40))}, key=lambda text: hashlib.sha256(text.encode()).digest())
     monkeypatch.setattr(cache_text, 'PART_BYTES', 4 * 6 * 16 * 8)  # 8 texts a part
     cache(texts, ENCODER, tmp_path / 'whole')
-    real = cache_text.replace
+    real = os.replace
     for death in (0, 1, 2, 5, 8):
         out, alive = tmp_path / f'killed {death}', iter(range(death))
 
-        def replace(path, write, alive=alive):
+        def replace(*names, alive=alive):
             if next(alive, None) is None:
                 raise KeyboardInterrupt
-            real(path, write)
+            real(*names)
 
-        monkeypatch.setattr(cache_text, 'replace', replace)
-        with pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(os, 'replace', replace)
             cache(texts, ENCODER, out)
-        monkeypatch.setattr(cache_text, 'replace', real)
         cache(texts, ENCODER, out)
         assert files(out) == files(tmp_path / 'whole')
 
@@ -116,14 +116,14 @@ def test_mistakes_are_named(place, tmp_path, capsys):
 
 
 def test_a_place_that_cannot_be_written_is_the_users_to_mend(place, tmp_path, capsys, monkeypatch):
-    def full(path, write):
+    def full(descriptor):
         raise OSError(28, 'No space left on device')
 
     command = ['cache-text', f'--records={place}', '--encoder=hashing']
     (tmp_path / 'file').touch()
     assert data_pipelines.main([*command, f'--out={tmp_path}/file/out']) == 2
     assert 'file is a file; name a directory' in capsys.readouterr().err
-    monkeypatch.setattr(cache_text, 'replace', full)
+    monkeypatch.setattr(os, 'fsync', full)
     assert data_pipelines.main([*command, f'--out={tmp_path}/out']) == 2
     assert 'No space left on device; the same command goes on' in capsys.readouterr().err
 

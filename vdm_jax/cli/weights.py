@@ -1,13 +1,13 @@
 """Commands on weights: export ours, convert those of others."""
 
-from vdm_jax.errors import Failure
+from vdm_jax.errors import Failure, wrong_tensors
 from vdm_jax.origin import restored
 
 
 def export(args, assignments):
     """write a run's averaged weights and its config into one safetensors file"""
     from vdm_jax.pretrained import weights
-    from vdm_jax.train.inspect import not_finite, wrong_tensors
+    from vdm_jax.train.inspect import not_finite
 
     run, params, about = restored({'workdir': args.workdir}, args, assignments)
     if wrong := not_finite(params):

@@ -67,8 +67,3 @@ def labelled(source, labels: Iterable, among: int = 256) -> list[int]:
         turn = turns[label] = turns.get(label, -1) + 1
         chosen.append(int(fit[turn % len(fit)]))
     return chosen
-
-
-def first_frames(source, labels: Iterable, count: int, among: int = 256) -> np.ndarray:
-    """The first `count` frames of clips with these labels, uint8 (N, count, H, W, C); see `labelled`."""
-    return stack(source, labelled(source, labels, among))[:, :count]

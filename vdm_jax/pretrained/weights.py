@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from vdm_jax import files
-from vdm_jax.errors import UserError, printable
+from vdm_jax.errors import UserError, printable, wrong_tensors
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.pretrained import tensors
 from vdm_jax.pretrained.fit import by_path
@@ -128,7 +128,7 @@ def table(found: dict) -> str:
         for line in [
             f'{found["weights"]}: step {found["step"]}{average}, {found["dtype"]}: {sealed}',
             *(f'{name:9} {found[name]}' for name in FINGERPRINTS if name in found),
-            *([f'NOT FINITE: {len(wrong)} tensors hold nan or infinity, the first is {wrong[0]}'] if wrong else []),
+            *([f'NOT FINITE: {wrong_tensors(wrong)}'] if wrong else []),
             '',
             *(f'  {name:48} {"x".join(map(str, shape))}' for name, shape in found['shapes'].items()),
         ]

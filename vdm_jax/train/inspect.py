@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.errors import MisfitError, UserError, printable
+from vdm_jax.errors import MisfitError, UserError, printable, wrong_tensors
 from vdm_jax.files import digest_json
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint
@@ -57,12 +57,6 @@ def not_finite(tree) -> list[str]:
     paths, leaves = zip(*jax.tree_util.tree_flatten_with_path(tree)[0], strict=True)
     finite = jax.jit(lambda arrays: jnp.stack([jnp.isfinite(array).all() for array in arrays]))(leaves)
     return [path_name(path) for path, good in zip(paths, np.asarray(finite), strict=True) if not good]
-
-
-def wrong_tensors(names: list[str]) -> str:
-    """'31 tensors hold nan or infinity, the first is head/out/bias'."""
-    some = '1 tensor holds' if len(names) == 1 else f'{len(names)} tensors hold'
-    return f'{some} nan or infinity, the first is {names[0]}'
 
 
 def inspect_network(run) -> dict:
