@@ -171,7 +171,7 @@ def test_of_a_trainers_checkpoint_the_average_is_taken_unless_told(tmp_path, tor
     with pytest.raises(UserError, match=r'no tensors in it; --entry takes one of model, ema, opt'):
         files.read(tmp_path / 'w.pt', entry='opt')
     torch.save(tensors, tmp_path / 'w.pt')
-    with pytest.raises(UserError, match=r'--entry=ema: .*w.pt has tensors alone'):
+    with pytest.raises(UserError, match=r'--entry=ema: .*w.pt holds tensors alone'):
         files.read(tmp_path / 'w.pt', entry='ema')
     torch.save([1, 2], tmp_path / 'w.pt')
     with pytest.raises(UserError, match='holds a list, not tensors'):
