@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -82,12 +83,14 @@ def failed(code: int) -> None:
     """Called by a process that is about to end with an error: with that exit code, though the others may not come.
 
     At its end jax waits for all of them; where one alone has failed they are in the middle of a step and would wait for
-    it in turn, and all be aborted in the end. So it waits a little, for those that fail alike, and goes.
+    it in turn, and all be aborted in the end. So it waits a little, for those that fail alike, and goes; where Python's
+    own end hangs, in which no thread of it runs any more, the system ends it.
     """
     if jax.distributed.is_initialized():
         timer = threading.Timer(PATIENCE_SECONDS, os._exit, (code,))
         timer.daemon = True
         timer.start()
+        signal.alarm(3 * PATIENCE_SECONDS)
 
 
 def first() -> bool:

@@ -92,6 +92,7 @@ def advise(error: NonFiniteError, workdir, saved: int | None, learning_rate: flo
     if error.limit is not None:
         options += f' --config.train.nonfinite_budget={2 * max(error.limit, 1)}'
     return UserError(
-        f'{error}; the last finite step that is saved is {saved}. Go on from it with a lower rate: {command}; or go on '
+        f'{error}; the last finite step that is saved is {saved}. Go on from it, or from an earlier one where its '
+        f'loss is far off already, with a lower rate: {command}; or go on '
         f'in this directory and leave such updates out: {options}'
     )
