@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from vdm_jax import packaged
+from vdm_jax import packaged, ranges
 from vdm_jax.errors import UserError, placed
 from vdm_jax.frame_size import FrameSize, read_pixels
 from vdm_jax.ranges import RangeError
@@ -267,7 +267,7 @@ def _chosen(value, choice: Choice, where: str, choices, default):
             raise UserError(f'{where}.{choice.key}: not set; want one of {", ".join(choice.table)}')
         name = choice.name_of(default)
     if not isinstance(name, str) or name not in choice.table:
-        raise UserError(f'{where}.{choice.key}={show(name)}: {one_of(choice.table, name)}')
+        raise UserError(f'{where}.{choice.key}={ranges.show(name)}: {one_of(choice.table, name)}')
     if swapped:  # what the file set for its own choice means nothing to the one the command line put in its place
         value = {
             key: item

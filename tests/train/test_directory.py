@@ -214,8 +214,9 @@ def test_a_manifest_speaks_of_regular_files_of_its_own_step_alone(files, place):
     reseal(place, 6, files)
     found = manifest.check(epath.Path(step))
     assert found.verdict == 'damaged' and 'passwd' not in found.why.replace("'../../../../../../etc/passwd'", '')
-    with Checkpoints(place / 'checkpoints') as checkpoints:
-        assert checkpoints.latest() == 4
+    if files is FOREIGN[0]:
+        with Checkpoints(place / 'checkpoints') as checkpoints:
+            assert checkpoints.latest() == 4
 
 
 PLACES = [*workdir.FILES, *workdir.DIRECTORIES]
