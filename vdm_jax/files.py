@@ -11,7 +11,6 @@ import os
 import pwd
 import re
 import stat
-import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -19,6 +18,7 @@ from vdm_jax.errors import UserError
 
 SMALL = 2**26  # bytes of the largest file of JSON that is read
 SHA256 = 'sha256'
+HALF = '.half'  # the end of the name of a file that is being written
 # Of a disk that takes no more: no mistake of anybody's in a command, and no fault of ours.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG)
 
@@ -62,7 +62,7 @@ def whole(path) -> Iterator[BinaryIO]:
       OSError: it cannot be written; what was there before stands.
     """
     directory = os.path.dirname(os.path.abspath(path))
-    half = os.path.join(directory, f'.{os.getpid()}-{threading.get_ident()}.half')
+    half = os.path.join(directory, f'.{os.urandom(8).hex()}{HALF}')
     try:
         with open(half, 'wb') as file:
             yield file

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import threading
 
 import jax
 import pytest
+from etils import epath
 
 from tests.train.test_loop import SMALL
 from vdm_jax import cli
@@ -214,3 +216,21 @@ def test_manifests_of_several_processes_make_up_the_step(tmp_path):
     assert [verdicts(hosts) for hosts in (1, 3)] == [['intact'], ['intact'] * 3]
     flip(tmp_path / files[3])
     assert verdicts(1) == ['damaged'] and sorted(verdicts(3)) == ['damaged', 'intact', 'intact']
+
+
+def test_a_manifest_speaks_of_no_file_that_another_process_is_writing(tmp_path, monkeypatch):
+    """Which has its manifest half written, and then whole, while this one hashes what it finds."""
+    (tmp_path / 'params').mkdir()
+    (tmp_path / 'params' / 'array').write_bytes(b'values')
+    place, replace = epath.Path(tmp_path), os.replace
+
+    def interrupted(half, path):
+        manifest.write(place, 0, 2)
+        replace(half, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, 'replace', lambda *names: patched.undo() or interrupted(*names))
+        manifest.write(place, 1, 2)
+    assert manifest.check(place).verdict == 'intact'
+    for number in range(2):
+        assert not any('half' in name for name in manifest.read(place / f'manifest_{number}_of_2.json'))

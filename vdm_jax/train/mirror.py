@@ -9,7 +9,7 @@ import tempfile
 from etils import epath
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import explain_refusal, is_local
+from vdm_jax.files import HALF, explain_refusal, is_local
 
 
 def try_writing(option: str, place: str, file: bool = False) -> None:
@@ -29,10 +29,14 @@ def try_writing(option: str, place: str, file: bool = False) -> None:
 
 
 def files_below(directory: epath.Path) -> list[epath.Path]:
-    """Every file in a directory and below, sorted (epath itself has no recursive glob). A link to a directory is left
-    out, as it may lead anywhere, and back."""
+    """Every file in a directory and below, sorted (epath itself has no recursive glob).
+
+    Left out are links to directories, which may lead anywhere, and back, and what another process or thread is writing.
+    """
     found = []
     for path in sorted(directory.iterdir()):
+        if path.name.endswith(HALF):
+            continue
         if not path.is_dir():
             found.append(path)
         elif not (is_local(path) and os.path.islink(path)):
