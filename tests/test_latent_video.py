@@ -184,7 +184,7 @@ def test_scores_name_their_codec_and_one_trained_on_since_is_another(place, trai
     assert cli.main(['sample', f'--workdir={trained}', path, '--num=1', f'--out={tmp_path}/out']) == 0
     assert cli.main(['train', f'--workdir={moved}', '--config.train.steps=3', NO_CHECKS]) == 0
     assert cli.main(['sample', f'--workdir={trained}', path, '--num=1', f'--out={tmp_path}/out']) == 2
-    assert 'of a run that was trained on, its newest checkpoint' in capsys.readouterr().err
+    assert 'of a run at config.codec.path, its newest checkpoint' in capsys.readouterr().err
 
 
 def latent_run(place, **changes):
