@@ -21,7 +21,7 @@ from vdm_jax.data import text_cache
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.record_source import Records
 from vdm_jax.errors import UserError
-from vdm_jax.files import whole, write_whole
+from vdm_jax.files import open_whole, write_whole
 from vdm_jax.text.encoder import TextEncoder
 
 PART_BYTES = 2**28  # of float32, that a part's embeddings take at most while they are made
@@ -143,6 +143,6 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
     content = text_cache.part_of(texts, mask.sum(1), tokens)
-    with whole(out / text_cache.TOKENS.format(number)) as file:
+    with open_whole(out / text_cache.TOKENS.format(number)) as file:
         np.save(file, tokens)
     write_whole(out / text_cache.TEXTS.format(number), content)

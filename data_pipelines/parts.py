@@ -12,7 +12,7 @@ import msgpack
 from data_pipelines.work import Clip, Input
 from vdm_jax.data.records import Record, from_bytes, to_bytes
 from vdm_jax.errors import UserError
-from vdm_jax.files import whole
+from vdm_jax.files import open_whole
 
 MAGIC = b'vdmpart1'
 FOLDERS = [f'{number:02x}' for number in range(256)]
@@ -26,7 +26,7 @@ def path_of(folder: str, name: str) -> str:
 
 def write(path: str, outcomes: Iterable[Clip | Input]) -> None:
     """Writes what `work` yields, a record at a time; the file appears when it is whole. The folder has to be there."""
-    with whole(path) as file:
+    with open_whole(path) as file:
         _write(file, outcomes)
 
 

@@ -50,12 +50,12 @@ def write_whole(path, content: bytes | str) -> None:
         with open(place, 'wb') as file:
             file.write(content)
         return
-    with whole(place) as file:
+    with open_whole(place) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def whole(path) -> Iterator[BinaryIO]:
+def open_whole(path) -> Iterator[BinaryIO]:
     """A file on this machine to write into, which is flushed and put in place once the block within has ended well.
 
     Raises:

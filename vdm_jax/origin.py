@@ -57,8 +57,8 @@ def weights_of(run, file, about: dict, called: str) -> tuple[dict, dict]:
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
 
-    found = {name: about[name] for name in ('step', 'ema', 'dtype', *weights.FINGERPRINTS) if name in about}
-    return together(lambda: weights.load(file, run.abstract.params, called)), found
+    provenance = {name: about[name] for name in ('step', 'ema', 'dtype', *weights.FINGERPRINTS) if name in about}
+    return together(lambda: weights.load(file, run.abstract.params, called)), provenance
 
 
 def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:

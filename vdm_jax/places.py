@@ -40,7 +40,7 @@ def check(name: str, args) -> None:
     if name == 'train' and not is_local(args.workdir):
         mirror.try_writing('--workdir', args.workdir)
     if name == 'export' and is_local(args.out):
-        check_papers(args.out)
+        check_run_files(args.out)
     if name in OUT and args.out:
         is_file = OUT[name]['metavar'] == 'FILE'
         if is_local(args.out) or OUT[name] is PAGE:
@@ -61,7 +61,7 @@ def check_text(value: str, called: str) -> None:
         raise UserError(f'{called}: is not UTF-8; choose another name') from None
 
 
-def check_papers(out: str) -> None:
+def check_run_files(out: str) -> None:
     """Whether a file that is to be written is none that a run has in its directory.
 
     Raises:

@@ -176,7 +176,7 @@ class SampleFiles:
         folder = self._folder
         if self._made and not (os.path.isdir(folder) and os.path.samestat(os.stat(folder), self._made)):
             raise Failure(f'{folder}: was removed or replaced while files were written there; give the command again')
-        write_whole(f'{folder}/{INDEX}', self._others(f'{folder}/{INDEX}') + text)
+        write_whole(f'{folder}/{INDEX}', self._read_other_lines(f'{folder}/{INDEX}') + text)
         counts = collections.Counter(kind for kind, *_ in self._lines)
         return [f'{folder}/{INDEX}', *(f'{folder}/: {count} {kind}' for kind, count in counts.items())]
 
@@ -189,16 +189,16 @@ class SampleFiles:
             os.makedirs(self._folder, exist_ok=True)
             return os.stat(self._folder)
 
-    def _others(self, index: str) -> str:
+    def _read_other_lines(self, index: str) -> str:
         """The lines of an index that is there already, but those of files that this one writes again."""
         ours = {about['file'] for *_, about in self._lines}
-        kept = []
+        lines = []
         with contextlib.suppress(UserError):  # none is there, or it is no such index
             for line in read_whole(index, MOST_BYTES).decode(errors='replace').splitlines():
                 about = parse_json(line, index)
                 if isinstance(about, dict) and about.get('file') not in ours:
-                    kept.append(line + '\n')
-        return ''.join(kept)
+                    lines.append(line + '\n')
+        return ''.join(lines)
 
     def _write_grid(self) -> list[str]:
         numbers = sorted(set.intersection(*({*shown} for shown in self._grid)))

@@ -21,7 +21,7 @@ from vdm_jax.files import sealed
 from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest, workdir
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.position import checked_position
+from vdm_jax.train.position import validate_position
 
 
 @pytest.fixture(scope='module')
@@ -270,7 +270,7 @@ WRONG += [{'step': 6, 'skipped_updates': value} for value in ('1', None, -1, 0.5
 @pytest.mark.parametrize('where', WRONG, ids=str)
 def test_a_position_of_other_types_is_one_line(where):
     with pytest.raises(UserError, match='^DIR'):
-        checked_position(where, 'DIR')
+        validate_position(where, 'DIR')
 
 
 def damage(step, name, value):

@@ -23,10 +23,10 @@ from vdm_jax.parallel.rules import path_name
 from vdm_jax.ranges import Count, Ranged
 from vdm_jax.train import manifest, markers
 from vdm_jax.train.best import Best, metadata_with, rule_of
-from vdm_jax.train.failures import check_arrays, is_unreadable, misfit, plain_errors, reading, root_of
+from vdm_jax.train.failures import check_arrays, explain_unreadable, is_unreadable, misfit, plain_errors, root_of
 from vdm_jax.train.markers import COMMITTED, NATIVE
 from vdm_jax.train.mirror import copy_below
-from vdm_jax.train.position import checked_position
+from vdm_jax.train.position import validate_position
 from vdm_jax.train.state import TrainState
 
 REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take to be gone
@@ -89,7 +89,7 @@ class Checkpoints:
         keep = [policies.LatestN(config.keep_last)]
         keep += [policies.EveryNSteps(config.keep_every)] if config.keep_every else []
         keep += [self._best] if config.best else []
-        with plain_errors(self.directory), reading(self.directory):
+        with plain_errors(self.directory), explain_unreadable(self.directory):
             self._orbax = ocp.training.Checkpointer(
                 self._local,
                 preservation_policy=policies.AnyPreservationPolicy(keep),
@@ -206,7 +206,9 @@ class Checkpoints:
         items = {'params': abstract.params, 'ema': abstract.ema, 'opt_state': abstract.opt_state, 'position': None}
         found = self._load(step, items)
         number = jax.device_put(np.int32(step), abstract.step.sharding)
-        return TrainState(number, found['params'], found['ema'], found['opt_state']), self._checked(step, found)
+        return TrainState(number, found['params'], found['ema'], found['opt_state']), self._validate_position(
+            step, found
+        )
 
     def restore_params(self, abstract: TrainState, step: int) -> dict:
         """The parameters alone."""
@@ -234,11 +236,11 @@ class Checkpoints:
     def position(self, step: int | None = None) -> dict:
         """The data position of a step (`latest`) alone."""
         step = self._fetch(step)
-        return self._checked(step, self._load(step, {'position': None}))
+        return self._validate_position(step, self._load(step, {'position': None}))
 
-    def _checked(self, step: int, items: dict) -> dict:
-        where = f'{self.directory / str(step)}: its position'
-        return processes.together(lambda: checked_position(items['position'], where))
+    def _validate_position(self, step: int, items: dict) -> dict:
+        called = f'{self.directory / str(step)}: its position'
+        return processes.together(lambda: validate_position(items['position'], called))
 
     def wait(self) -> None:
         """Blocks until nothing is being written; an error of an earlier save is raised here, or in the next one."""
@@ -271,9 +273,10 @@ class Checkpoints:
             except Exception as error:
                 place, why = self.directory / str(step), self._misfit(step, items, partial)
                 rename = 'if it is damaged, rename it, and the one before it is taken'
+                if why and found.verdict == 'intact':
+                    raise MisfitError(f'{place}: {why}') from None
                 if why:
-                    said = why if found.verdict == 'intact' else f'it is {found}; {why}; {rename}'
-                    raise MisfitError(f'{place}: {said}') from None
+                    raise MisfitError(f'{place}: it is {found}; {why}; {rename}') from None
                 if not is_unreadable(error):
                     raise
                 why = first_line(root_of(error))

@@ -30,7 +30,7 @@ def plain_errors(directory) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading(directory) -> Iterator[None]:
+def explain_unreadable(directory) -> Iterator[None]:
     """Within it, nothing but reading is done: files that Orbax cannot read are a UserError of that directory."""
     try:
         yield

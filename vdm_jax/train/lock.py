@@ -88,7 +88,7 @@ class FileLock(Lock):
 
     def __init__(self, path: epath.Path):
         self._path = path
-        self._file = opened(path)
+        self._file = open_lock(path)
         try:
             lock_file(self._file)
         except BlockingIOError:
@@ -117,8 +117,8 @@ class FileLock(Lock):
             self._file.close()
 
 
-def opened(path) -> io.TextIOWrapper:
-    """The lock's file, made where it is not there: to be read and written, or to be read where another user made it.
+def open_lock(path) -> io.TextIOWrapper:
+    """Opens the lock's file, made where it is not there: to read and write, or to read where another user made it.
 
     Raises:
       UserError: it cannot be opened, or is a link or no file.

@@ -381,3 +381,4 @@ class Log:
         began = time.monotonic()
         checkpoints.save(step, state, where, validation)
         self._metrics.scalars(step, {'checkpoint_seconds': round(time.monotonic() - began, 4)})
+        self._metrics.flush()  # that there is a checkpoint, too

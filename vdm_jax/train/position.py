@@ -5,8 +5,8 @@ from vdm_jax.errors import UserError
 SKIPPED = 'skipped_updates'  # because they were not finite: in the metrics, and in a checkpoint's position
 
 
-def checked_position(where, called: str) -> dict:
-    """The data position of a checkpoint, which somebody else may have made: with the types that a run writes.
+def validate_position(where, called: str) -> dict:
+    """Returns the data position of a checkpoint, which somebody else may have made: with the types that a run writes.
 
     Raises:
       UserError: it has others.

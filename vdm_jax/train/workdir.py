@@ -121,8 +121,8 @@ def check_workdir(workdir, resolved: dict) -> None:
         raise UserError(f'{workdir} has {what} but no config.json; choose another --workdir')
     check_alike(workdir, resolved, begins=bool(steps) and max(steps) == 0)
     # A run that is killed in its first save has begun one, and lost nothing; the second begins once the first is whole.
-    begun = lines.count(b'checkpoint_seconds')
-    if begun > 1 or (begun and is_local(workdir) and not (directory / 'checkpoints').exists()):
+    saves = lines.count(b'checkpoint_seconds')
+    if saves > 1 or (saves and is_local(workdir) and not (directory / 'checkpoints').exists()):
         raise UserError(
             f'{workdir}: its metrics.jsonl is of a run that saved checkpoints, and there are none; bring checkpoints/ '
             'back from a copy, or choose another --workdir'
