@@ -78,7 +78,10 @@ def read(text: str, versions: list[str]) -> Pins:
 
 def write(pins: Pins, versions: list[str]) -> str:
     """The text of a constraints file: packages by name, a line for all Pythons in a row that have the same version."""
-    after = lambda python: f'3.{int(python.partition(".")[2]) + 1}'
+
+    def after(python):
+        return f'3.{int(python.partition(".")[2]) + 1}'
+
     lines = []
     for name in sorted(pins):
         runs = []  # [version, first Python, last Python]
@@ -98,13 +101,19 @@ def write(pins: Pins, versions: list[str]) -> str:
 def newest(pins: Pins, versions: list[str]) -> dict[str, str]:
     """{package: newest version} of the dependencies that setup.cfg names, as it spells them."""
     on_all = {name: pins[canonicalize_name(name)] for name in dependencies()}
-    key = lambda version: [int(number) for number in re.findall(r'\d+', version)]
+
+    def key(version):
+        return [int(number) for number in re.findall(r'\d+', version)]
+
     return {name: max((on[python] for python in versions if python in on), key=key) for name, on in on_all.items()}
 
 
 def docs_table(pins: Pins, versions: list[str]) -> list[str]:
     """The lines of the table of docs/launch.md."""
-    row = lambda name: (name, *(pins[canonicalize_name(name)].get(python, '') for python in versions))
+
+    def row(name):
+        return (name, *(pins[canonicalize_name(name)].get(python, '') for python in versions))
+
     return pages.table(('', *(f'Python {python}' for python in versions)), [row(name) for name in dependencies()])
 
 

@@ -77,7 +77,7 @@ def lock(folder: str) -> TextIO:
 
     Raises: UserError where another one is at work.
     """
-    file = open(os.path.join(folder, 'lock'), 'w')  # noqa: SIM115, open for as long as the build runs
+    file = open(os.path.join(folder, 'lock'), 'w')  # open for as long as the build runs
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

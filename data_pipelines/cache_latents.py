@@ -106,7 +106,10 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
     moments = jax.jit(run.experiment.codec.moments)
     with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.source.threads, 1)) as pool:
         size, weights = padded(batch, run.mesh), run.frozen['codec']
-        encode = lambda video: moments(weights, to_global({'video': video}, run.mesh, size)['video'])
+
+        def encode(video):
+            return moments(weights, to_global({'video': video}, run.mesh, size)['video'])
+
         for source, directory, shape in pieces(run, out):
             begin = functools.partial(begun, run, source, shape, directory, views, dtype, parts)
             about = processes.by_first(begin)
@@ -170,7 +173,10 @@ def fill(writer: PartWriter, source, about: dict, size: int, encode, pool, progr
     Raises: UserError where moments are not finite, or too large for the dtype.
     """
     wanted = range(writer.first + writer.done, writer.first + writer.total)
-    read = lambda pairs: [pool.submit(view_of, source, about, pair) for pair in pairs]
+
+    def read(pairs):
+        return [pool.submit(view_of, source, about, pair) for pair in pairs]
+
     ahead = read(wanted[:size])
     for number, start in enumerate(range(0, len(wanted), size)):
         clips = [each.result() for each in ahead]

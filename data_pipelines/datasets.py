@@ -42,7 +42,8 @@ NAMED = 3  # examples of each problem
 
 def recipe_of(dataset: str | None) -> dict:
     """What a recipe for the set says where the user's says nothing: nothing is cut, filtered or dropped of a set that
-    published numbers are for."""
+    published numbers are for.
+    """
     return {} if dataset is None or dataset in RAW else AS_PUBLISHED
 
 

@@ -24,7 +24,8 @@ BUCKET = 64  # clips of a bucket that each of it is compared with
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
     """drop: of the clips that show the same thing, all but one. distance: the share of the bits of their hashes in
-    which two may differ; clips that have nothing to do with each other differ in 0.4 to 0.6 of them."""
+    which two may differ; clips that have nothing to do with each other differ in 0.4 to 0.6 of them.
+    """
 
     drop: bool = True
     distance: float = 0.08

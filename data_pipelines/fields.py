@@ -121,7 +121,8 @@ def _weighted(value, key):
 
 def scores_of(row, columns: Iterable[str] | None = None) -> dict[str, float]:
     """The numbers in these columns, texts that are one included (None: in those that are scores by themselves), and
-    those under `scores`. Raises: ProblemError for one that is none."""
+    those under `scores`. Raises: ProblemError for one that is none.
+    """
     nested = given(row.get('scores'))
     if isinstance(nested, str):
         nested = from_json(nested, 'scores')
@@ -203,7 +204,8 @@ def seconds(value, key) -> float | None:
 
 def text_of(value, key) -> str:
     """A text without spaces around it, '' for none. Raises: ProblemError for no text, or none that UTF-8
-    can hold."""
+    can hold.
+    """
     if value is None or isinstance(value, float) and math.isnan(value):
         return ''
     if isinstance(value, bool | int | float):

@@ -62,6 +62,6 @@ def read_inputs(directory: str, columns: Sequence[str] | None = None):
         known = [name for name in table.column_names if name in COLUMNS or name.startswith(SCORE)]
         table = table.select(known).cast(_schema(known))
         table.validate(full=True)
-    except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no table
+    except Exception as error:  # Arrow and Python have errors of many kinds for what is no table
         raise UserError(f'{path} cannot be read: {first_line(error)}; build the set anew') from None
     return table

@@ -88,7 +88,10 @@ def histogram(kept, dropped) -> dict:
     kept, dropped = (values[np.isfinite(values)] for values in (kept, dropped))
     both = np.concatenate([kept, dropped])
     ends = (float(both.min()), float(both.max())) if len(both) else (0.0, 0.0)
-    bins = lambda values: np.histogram(values, BINS, ends)[0].tolist()
+
+    def bins(values):
+        return np.histogram(values, BINS, ends)[0].tolist()
+
     middle = float(np.median(kept)) if len(kept) else None
     return {'least': ends[0], 'most': ends[1], 'middle': middle, 'kept': bins(kept), 'dropped': bins(dropped)}
 

@@ -72,7 +72,8 @@ class Item:
 @dataclasses.dataclass(frozen=True)
 class Listing:
     """items: sorted by name. ignored: how many files of a folder were no videos, by ending. unused: columns of a list
-    that mean nothing here."""
+    that mean nothing here.
+    """
 
     items: tuple[Item, ...]
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -116,7 +117,8 @@ def in_order(items: Iterable[Item]) -> tuple[Item, ...]:
 
 def digest(item: Item) -> str:
     """16 hex digits, eight of all that an item says and eight of its file's size, head and tail: another listing, and
-    another file, have others."""
+    another file, have others.
+    """
     about = None if item.stills is None else identity(item.stills)
     edges = _edges(item.path) if item.path and not item.problem and item.stills is None else None
     return _code(_said(item) | {'stills': None})[:8] + _code([about, edges])[:8]

@@ -40,7 +40,8 @@ def _column(name):
 
 def csv_rows(path):
     """The rows of a CSV in UTF-8, or in UTF-16 or UTF-32 with a byte order mark, as spreadsheets save it. Columns are
-    parted by commas, tabs or semicolons: what makes one of the header's names that of a path."""
+    parted by commas, tabs or semicolons: what makes one of the header's names that of a path.
+    """
     encoding, errors = _encoding(path)
     with open(path, encoding=encoding, errors=errors, newline='') as file:
         sign = _sign(file.readline(), ',' if not path.lower().endswith('.tsv') else '\t')
@@ -131,7 +132,7 @@ def _batches(path, parquet):
         with parquet.ParquetFile(path) as file:
             file.schema_arrow.names  # noqa: B018, which may be no UTF-8
             yield from file.iter_batches(4096)
-    except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no parquet
+    except Exception as error:  # Arrow and Python have errors of many kinds for what is no parquet
         raise UserError(f'--source={path} cannot be read: {first_line(error)}') from None
 
 
@@ -139,7 +140,7 @@ def _plain(batch):
     """The rows of a record batch as mappings of plain values; of one that has none, what is wrong with it."""
     try:
         return batch.to_pylist()
-    except Exception:  # noqa: BLE001, of a text that is no UTF-8, a date of no calendar: find the row
+    except Exception:  # of a text that is no UTF-8, a date of no calendar: find the row
         return [_plain_row(batch.slice(number, 1)) for number in range(batch.num_rows)]
 
 
@@ -150,6 +151,6 @@ def _plain_row(batch):
             row[name] = column[0].as_py()
         except UnicodeDecodeError:
             return ProblemError('encoding', f'{printable(name)} is no UTF-8; save it as UTF-8')
-        except Exception as error:  # noqa: BLE001, see _plain
+        except Exception as error:  # see _plain
             return ProblemError('bad_row', f'{printable(name)} cannot be read: {type(error).__name__}')
     return row

@@ -40,7 +40,8 @@ def located(root: str, name: str, follow_links: bool = False) -> str:
 
 def stored_name(root: str, name: str) -> str:
     """The name as its file has it, where that is there in another Unicode normal form alone: é may be one character or
-    two, and systems differ in which they store. The name itself where the file is there, or nowhere."""
+    two, and systems differ in which they store. The name itself where the file is there, or nowhere.
+    """
     if name.isascii() or os.path.lexists(os.path.join(root, name)):
         return name
     found = os.path.abspath(root) if not os.path.isabs(name) else os.sep

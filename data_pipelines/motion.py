@@ -26,7 +26,8 @@ class Motion:
 
     def add(self, small: np.ndarray, seconds: float) -> bool:
         """The next frame's luma, uint8 with a short side of the same pixels each time, `seconds` after the first.
-        Whether it was one of those between which flow is taken."""
+        Whether it was one of those between which flow is taken.
+        """
         self._frames += 1
         if self._last is not None:
             if _still(self._last, small):

@@ -55,7 +55,8 @@ def _write(file, outcomes):
 
 def index(path: str) -> dict | None:
     """{'input': the fields of Input, 'clips': [{key, start, end, reason, detail, hashes, scores}]} of a part, in a kept
-    clip also {place, size, digest, captions, pixels, seconds} of its record; None where there is no whole part."""
+    clip also {place, size, digest, captions, pixels, seconds} of its record; None where there is no whole part.
+    """
     try:
         with open(path, 'rb') as file:
             file.seek(-16, os.SEEK_END)

@@ -64,7 +64,8 @@ class Bars:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """(top, bottom, left, right) of the picture inside, so that it is frame[top:bottom, left:right]; all of it
-        where everything is black."""
+        where everything is black.
+        """
         rows, columns = np.flatnonzero(self._rows), np.flatnonzero(self._columns)
         if not len(rows) or not len(columns):
             return 0, self.shape[0], 0, self.shape[1]

@@ -89,7 +89,8 @@ def _collect(pool, waiting, recipe, folder, done, make):
 
 def _begin(memory):
     """Lets no worker outlive a killed build, for it would write into the directory of the next one; nor take more than
-    `memory` bytes, which a file of a few can claim."""
+    `memory` bytes, which a file of a few can claim.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
     with contextlib.suppress(OSError, ValueError):  # systems that know no such limit

@@ -61,7 +61,8 @@ class Shards:
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """filters: conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.filters). split: only the
-    inputs that a list says to be of it; '': all of them."""
+    inputs that a list says to be of it; '': all of them.
+    """
 
     shots: Shots = Shots()
     clips: Clips = Clips()
@@ -80,7 +81,8 @@ class Recipe:
 
     def check(self, listed: Iterable[str], unused: Iterable[str] = ()) -> None:
         """Raises: UserError for a filter on what there is not, or is of another kind; listed: names of scores that the
-        source gives; unused: its other columns."""
+        source gives; unused: its other columns.
+        """
         if taken := sorted(set(listed) & set(scores.SCORES)):
             raise UserError(
                 f'--source: {taken[0]} is a score that is measured here; give that of the source another name'

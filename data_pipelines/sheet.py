@@ -17,7 +17,8 @@ SIZE = 13  # of letters
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
     """One clip: frames uint8 (H, W, 3) of any sizes, side by side, and lines of words under them. The last line is
-    broken into as many as two, longer ones are cut."""
+    broken into as many as two, longer ones are cut.
+    """
 
     frames: list[np.ndarray]
     lines: list[str]
@@ -34,7 +35,10 @@ def write_sheet(path, cells: list[Cell], head: list[str] = (), columns: int = 2)
     width, height = across * (FRAME[0] + 2) - 2, FRAME[1] + 4 * line + 2 * GAP
     columns = max(min(columns, len(cells)), 1)
     page = columns * (width + GAP) + GAP
-    fits = lambda words, space: font.getlength(words) <= space
+
+    def fits(words, space):
+        return font.getlength(words) <= space
+
     head = [part for words in head for part in wrap(words, lambda text: fits(text, page - 2 * GAP), 3)]
     rows = -(-len(cells) // columns)
     sheet = Image.new('RGB', (page, (len(head) + 1) * line + GAP + rows * height), PAPER)

@@ -88,7 +88,8 @@ def shrink(frame: np.ndarray, width: int) -> np.ndarray:
 
 class Cuts:
     """Hard cuts, in the order of the frames. Two kinds of frames are passed over: those shown twice (24 frames a second
-    told as 30), since beside a change of nothing every motion looks like a cut, and flashes."""
+    told as 30), since beside a change of nothing every motion looks like a cut, and flashes.
+    """
 
     def __init__(self, config, times):
         detectors = need('scenedetect.detectors')
@@ -131,7 +132,8 @@ class Cuts:
 
     def _flashed(self, number, small):
         """How many of the frames before this one were a flash: much changes from the frame before them to them, and
-        from them to this one, but little from the frame before them to this one."""
+        from them to this one, but little from the frame before them to this one.
+        """
         back = _apart(self._held[-1][1], small) if len(self._held) > 1 else 0
         for count in range(1, len(self._held)):
             (_, before), (since, first) = self._held[-count - 1], self._held[-count]

@@ -35,7 +35,7 @@ class Videos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES = {'1.0.0': 'The first.'}  # noqa: RUF012, as TFDS has it
+    RELEASE_NOTES = {'1.0.0': 'The first.'}  # as TFDS has it
     code_path = None  # beside which TFDS looks for checksums
     dataset: str
     splits: tuple[str, ...] = ('train', 'test')

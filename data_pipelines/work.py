@@ -176,7 +176,8 @@ def _why(span, config: Clips):
 
 def _streams(video, wanted: list[Span], deinterlace: bool):
     """The frames of one span after the other, gone once the next is asked for. All are read in one go where they lie
-    near each other: finding a place in a long file costs more than a few frames."""
+    near each other: finding a place in a long file costs more than a few frames.
+    """
     stream, at = None, 0
     for span in wanted:
         if stream is None or span.first - at > NEAR:
@@ -236,7 +237,8 @@ def _clip(item, recipe, video, span, frames, box, place):
 
 def _stored(frame, box, pixels):
     """The frame as it is stored: cut to a box (top, bottom, left, right), shrunk to a short side of `pixels`, then
-    without the last row or column where there is an odd number."""
+    without the last row or column where there is an odd number.
+    """
     if box is not None:
         frame = frame[box[0] : box[1], box[2] : box[3]]
     if pixels is not None and min(frame.shape[:2]) > pixels:
@@ -247,7 +249,8 @@ def _stored(frame, box, pixels):
 
 def captions_within(captions: tuple[Caption, ...], start: float, end: float) -> tuple[Caption, ...]:
     """The captions of a file that are true of a clip of it, second `start` to `end`; timed ones in seconds of the clip,
-    None where they reach its ends."""
+    None where they reach its ends.
+    """
     found = []
     for caption in captions:
         begins = start if caption.start is None else max(caption.start, start)

@@ -70,7 +70,9 @@ def test_each_option_of_a_literal_is_read_by_its_own_type(text, found):
     class Patched:
         patch: Literal[1, 2, 4, 'auto', True] = 2
 
-    build = lambda value: to_dataclass(Patched, {'patch': value}, {})
+    def build(value):
+        return to_dataclass(Patched, {'patch': value}, {})
+
     read_back = build(Text(text)).patch
     assert read_back == found and type(read_back) is type(found)
     assert build(found) == build(Text(text))  # of a file, and of the command line

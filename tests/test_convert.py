@@ -23,7 +23,10 @@ SMALL = ('--config.evaluate.batch_size=2', '--config.train.batch_size=2', '--con
 def checkpoint(tmp_path_factory):
     """A file as Vchitect/Latte's, of a network that was never trained."""
     rng = np.random.default_rng(0)
-    noise = lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32)
+
+    def noise(leaf):
+        return rng.normal(0, 0.1, leaf.shape).astype(np.float32)
+
     params = jax.tree.map(noise, jax.eval_shape(lambda: Network.init(CONFIG)))
     path = tmp_path_factory.mktemp('latte') / 'latte.safetensors'
     files.write(path, Network(pretrained.latte, CONFIG, params, Report(())).export())
@@ -131,7 +134,10 @@ def test_a_table_of_another_length_starts_fresh_where_that_is_allowed(classes, c
     model = dataclasses.replace(CONFIG, classes=classes)
     lost = convert.check_same(convert.model_of(opened), model, allow_missing=True)
     abstract = jax.eval_shape(lambda: Network.init(model))
-    zeros = lambda: jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+
+    def zeros():
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+
     params, report = fit(by_path(opened.params), abstract, zeros, True, 'the checkpoint', lost)
     assert 'label_embed/table' in str(report) and len(report.used) == len(by_path(opened.params)) - 1
     for name, array in by_path(params).items():

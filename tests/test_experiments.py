@@ -61,7 +61,10 @@ def test_builds(file, arg, folder):
 
 def test_video_folder_reads_records_too_and_tells_their_captions(tmp_path):
     path = write_set(tmp_path / 'set', [record(str(i), captions=(Caption('a ball'),)) for i in range(3)], 1)
-    build = lambda arg: read_experiment(f'experiments/video_folder.py:{arg}', [f'--config.data.path={path}'])
+
+    def build(arg):
+        return read_experiment(f'experiments/video_folder.py:{arg}', [f'--config.data.path={path}'])
+
     run = Run(build('records'), jax.devices()[:1])
     assert len(run.source) == 3 and run.model.classes == 0 and run.source[0]['video'].shape == (8, 32, 32, 3)
     assert Run(build('records,memorise'), jax.devices()[:1]).model.classes == 3
@@ -287,7 +290,9 @@ def test_images_beside_clips_weigh_as_frames_do(spec, given):
     x0 = jax.random.normal(jax.random.key(0), (1, 16 + count, 2, 2, 1))
 
     def loss(said):
-        network = lambda params, x, t, told, images: x + said[None, :, None, None, None]
+        def network(params, x, t, told, images):
+            return x + said[None, :, None, None, None]
+
         return losses(network, objective, None, x0, {}, 0, jax.random.split(jax.random.key(1), 1), count).loss.sum()
 
     slope = jax.jit(jax.grad(loss))

@@ -57,7 +57,10 @@ def test_a_video_depends_on_its_seed_and_number_and_not_on_its_batch(sampler):
         # One value in a thousand may fall on the other side of a half, as other shapes are other programs.
         assert np.abs(alone.astype(int) - together).max() <= 1 and (alone != together).mean() < 1e-2
     other = generate_videos(generate, jnp.float32(1), labels(0, 1), seed=4)
-    far = lambda a, b: np.abs(a.astype(int) - b).mean()
+
+    def far(a, b):
+        return np.abs(a.astype(int) - b).mean()
+
     assert far(other[0], together[0]) > 10 and far(together[0], together[3]) > 10  # 0 and 3 have one label
 
 
@@ -73,7 +76,10 @@ def test_guidance_extrapolates_from_no_label():
 @pytest.mark.parametrize('sampler', [make(steps=4) for make in SAMPLERS.values()], ids=lambda s: type(s).__name__)
 def test_seed_labels_and_the_scale_of_guidance_do_not_compile_again(sampler):
     traces = []
-    counted = lambda *inputs: traces.append(1) or network(*inputs)
+
+    def counted(*inputs):
+        return traces.append(1) or network(*inputs)
+
     generate = maker(sampler, guidance=Guidance(2.0), network=counted)
     generate_videos(generate, jnp.float32(1), labels(0, 1), 0, batch_size=2)
     once = len(traces)
@@ -83,7 +89,9 @@ def test_seed_labels_and_the_scale_of_guidance_do_not_compile_again(sampler):
 
 
 def test_a_variance_in_the_channels_is_left_aside():
-    both = lambda *inputs: jnp.concatenate([network(*inputs), 100 + 0 * inputs[1]], -1)
+    def both(*inputs):
+        return jnp.concatenate([network(*inputs), 100 + 0 * inputs[1]], -1)
+
     expected = generate_videos(maker(Euler(steps=4)), jnp.float32(1), labels(1), 0)
     found = generate_videos(maker(Euler(steps=4), network=both), jnp.float32(1), labels(1), 0)
     np.testing.assert_array_equal(found, expected)
@@ -156,7 +164,10 @@ def test_given_frames_stay_as_they_are_and_are_shown_clean_at_time_0():
 def test_a_self_conditioned_network_is_shown_its_own_last_x0():
     seen = []
     objective = Objective(prediction='x0', self_conditioning=0.5)
-    says = lambda params, x, t, told: 0.5 * told['x0'] + 0.25
+
+    def says(params, x, t, told):
+        return 0.5 * told['x0'] + 0.25
+
     generate = maker(DDIM(steps=3), objective, network=watched(seen, says))
     generate_videos(generate, jnp.float32(1), labels(0), 0, batch_size=1)
     jax.effects_barrier()
@@ -166,7 +177,10 @@ def test_a_self_conditioned_network_is_shown_its_own_last_x0():
 def test_edm_is_fed_scaled_noise_of_its_largest_sigma():
     seen = []
     objective = Objective(EDM(), 'edm')
-    says = lambda params, x, t, told: jnp.zeros_like(x)
+
+    def says(params, x, t, told):
+        return jnp.zeros_like(x)
+
     generate = maker(Heun(steps=2), objective, network=watched(seen, says), shape=(4, 16, 16, 3))
     generate_videos(generate, jnp.float32(1), labels(0), 0, batch_size=1)
     jax.effects_barrier()
@@ -187,7 +201,10 @@ def test_one_video_costs_the_work_of_one_and_a_batch_holds_no_more_than_asked_fo
 
 def test_batches_come_one_by_one_in_order_and_ask_for_their_own_rows_alone():
     asked_for, seen = [], []
-    conditions = lambda rows: asked_for.append(rows.tolist()) or {'label': rows % CLASSES}
+
+    def conditions(rows):
+        return asked_for.append(rows.tolist()) or {'label': rows % CLASSES}
+
     generate = maker(Euler(steps=2), network=watched(seen, bending))
     stream = generate_batches(generate, jnp.float32(1), conditions, seed=3, batch_size=2, count=5)
     first = next(stream)
@@ -238,9 +255,12 @@ def broken_for_0(params, x_t, t, told):
 
 def test_guidance_of_some_channels_leaves_the_others_and_the_variance_conditional():
     """One step of Euler is x0 = x - t v, so what was guided is seen in the pixels."""
-    mean = lambda guidance, label: generate_videos(
-        maker(Euler(steps=1), Objective(), guidance), jnp.float32(0.2), labels(label), seed=0
-    )[0].mean((0, 1, 2))
+
+    def mean(guidance, label):
+        return generate_videos(maker(Euler(steps=1), Objective(), guidance), jnp.float32(0.2), labels(label), seed=0)[
+            0
+        ].mean((0, 1, 2))
+
     plain, guided = mean(Guidance(), 2), mean(Guidance(3.0, channels=2), 2)
     np.testing.assert_allclose(plain, 127.5 * 1.1, atol=0.6)
     np.testing.assert_allclose(guided, 127.5 * np.array([1.3, 1.3, 1.1]), atol=0.6)

@@ -51,7 +51,10 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_every_experiment_and_every_module(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    tracked = lambda folder: [path for path in (ROOT / folder).rglob('*') if '__pycache__' not in path.parts]
+
+    def tracked(folder):
+        return [path for path in (ROOT / folder).rglob('*') if '__pycache__' not in path.parts]
+
     for file in tracked('experiments'):
         assert f'vdm_jax/{file.relative_to(ROOT)}' in names
     for room in ('vdm_jax', 'data_pipelines'):

@@ -213,7 +213,10 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
     make(clips, tmp_path / 'cache', 2)
     cached = latent_run(place, data=data | shape, latents=f'{tmp_path}/cache')
     order = order_of(clips.source, 3)
-    drawn = lambda source: next(iter(batches(source, order, 0, 1, scalars=scalars)))
+
+    def drawn(source):
+        return next(iter(batches(source, order, 0, 1, scalars=scalars)))
+
     seen, found = drawn(clips.training_source), drawn(cached.training_source)
     moments = clips.experiment.codec.moments(clips.frozen['codec'], seen.pop('video'))
     np.testing.assert_allclose(found.pop('moments'), moments, atol=1e-5)
@@ -325,7 +328,10 @@ def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, cached):
 def test_latents_of_clips_that_are_cut_otherwise_are_refused(name, place):
     """The same number of them; how many threads draw them may change."""
     balls = DATA | {'threads': 1}
-    data = lambda **more: balls | more if name == 'bouncing_balls' else {'source': name, 'sources': [balls | more]}
+
+    def data(**more):
+        return balls | more if name == 'bouncing_balls' else {'source': name, 'sources': [balls | more]}
+
     run = latent_run(place, data=data())
     assert latent_run(place, data=data(threads=2)).encoding == run.encoding
     with pytest.raises(UserError, match=r'cache: made with config\.data.*label count, and this run has colour'):

@@ -32,7 +32,10 @@ def make_run(workdir, sizes=SIZES, clips='4'):
     """A run directory at step 3 whose parameters, and each of whose averages, are of one number each."""
     run = Run(experiment_from(GROUPS), jax.devices()[:1])
     zeros = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.abstract)
-    of = lambda name: jax.tree.map(lambda leaf: leaf + sizes[name], zeros.params)
+
+    def of(name):
+        return jax.tree.map(lambda leaf: leaf + sizes[name], zeros.params)
+
     state = dataclasses.replace(zeros, params=of('raw'), ema={name: of(name) for name in zeros.ema})
     with jax.set_mesh(run.mesh), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint, writes=True) as saved:
         write_papers(workdir, run.resolved)

@@ -118,7 +118,10 @@ SAMPLES = ('seed', 'model', 'codec', 'diffusion.process', 'sampler', 'guidance')
 
 def run_a_step(field: Field, text: str) -> None:
     """One step of training and two samples of a tiny network; a mistake that a run's check finds is one line."""
-    hangs_on = lambda groups: any(f'{field.key}.'.startswith(f'{group}.') for group in groups)
+
+    def hangs_on(groups):
+        return any(f'{field.key}.'.startswith(f'{group}.') for group in groups)
+
     run = Run(field.read(text), jax.devices()[:1])
     with jax.set_mesh(run.mesh):
         try:

@@ -14,7 +14,7 @@ def test_the_ten_lines_run(tmp_path, monkeypatch):
     assert 'train.steps=200' in block
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'experiments').symlink_to(ROOT / 'experiments')
-    exec(block.replace('train.steps=200', 'train.steps=2'), {})  # noqa: S102, our own documentation
+    exec(block.replace('train.steps=200', 'train.steps=2'), {})  # our own documentation
     assert (tmp_path / 'two_balls.gif').stat().st_size > 100
 
 

@@ -145,7 +145,10 @@ def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tm
     assert lengths == {0, 1, 2}
     mixed = Mixture((cached.source, dataclasses.replace(cached.source, text=None)))
     assert mixed.drawn == 4 and len(mixed[4]['drawn']) == 4
-    rng = lambda: np.random.default_rng(2)
+
+    def rng():
+        return np.random.default_rng(2)
+
     for i in (0, 2, 5):
         clip = mixed.draw(i, rng())
         again = mixed.told_of(clip['drawn'], rng())

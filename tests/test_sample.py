@@ -45,7 +45,10 @@ def workdirs(tmp_path_factory):
     run = Run(read_experiment('experiments/bouncing_balls.py', SMALL), jax.devices()[:1])
     places = []
     with jax.set_mesh(run.mesh):
-        zeros = lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)  # compiles nothing
+
+        def zeros(leaf):
+            return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)  # compiles nothing
+
         state = jax.tree.map(zeros, run.abstract)
         params, broken = state.params, jax.tree.map(lambda leaf: leaf, state.params)
         table = np.array(params['label_embed']['table'])
@@ -156,7 +159,10 @@ def test_frames_a_second_are_those_asked_for_or_told_or_of_the_clips(tmp_path):
     (tmp_path / 'a.mp4').write_bytes(b'')
     folder = VideoFolder(path=str(tmp_path), frames=2, pixels=8, fps=24.0, stride=2)
     slow, none = dataclasses.replace(folder, stride=4), Synthetic(frames=2, pixels=8)
-    both = lambda *sources: Mixture(sources=sources, weights=(1.0,) * len(sources))
+
+    def both(*sources):
+        return Mixture(sources=sources, weights=(1.0,) * len(sources))
+
     assert fps_of(folder) == 12 and fps_of(dataclasses.replace(folder, fps=None)) is None and fps_of(none) is None
     assert fps_of(both(folder, folder)) == 12 and fps_of(both(folder, slow)) is fps_of(both(folder, none)) is None
     assert fps_of(JointImages(clips=folder, images=none)) == 12

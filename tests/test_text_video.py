@@ -113,7 +113,10 @@ def test_a_clip_without_caption_is_one_whose_text_is_dropped(place):
     run = run_of(place)
     params, network = stirred(run), jax.jit(run.network)
     x, t = jax.random.normal(jax.random.key(0), (1, *run.latent_shape)), np.full(1, 500.0, np.float32)
-    told = lambda clip: {name: clip[name][None] for name in ('text', 'text_mask')}
+
+    def told(clip):
+        return {name: clip[name][None] for name in ('text', 'text_mask')}
+
     said, unsaid = told(run.source[0]), told(run.source[2])
     output = network(params, x, t, unsaid)
     np.testing.assert_array_equal(output, network(params, x, t, without(said, run.model.classes)))

@@ -151,7 +151,7 @@ def function_of_ours(code, tmp_path, **names):
     file = tmp_path / 'owned.py'
     file.write_text('def run():\n' + ''.join(f'    {line}\n' for line in code.splitlines()))
     scope = {'__name__': 'vdm_jax.owned'} | names
-    exec(compile(file.read_text(), file, 'exec'), scope)  # noqa: S102
+    exec(compile(file.read_text(), file, 'exec'), scope)
     return scope['run']
 
 
@@ -159,7 +159,7 @@ def main_runs(code, tmp_path, monkeypatch, reader):
     """A command that does that; returns its error."""
     run = function_of_ours(code, tmp_path, fake_reader=reader)
     monkeypatch.setitem(cli.COMMANDS, 'baselines', (lambda *_: run(), ('--out',)))
-    with pytest.raises(Exception) as caught:  # noqa: B017, the traceback is Python's own
+    with pytest.raises(Exception) as caught:  # the traceback is Python's own
         cli.main(['baselines'])
     assert any(Path(entry.path) == tmp_path / 'owned.py' for entry in caught.traceback)
     return caught.value

@@ -94,7 +94,10 @@ def stem_of(args, assignments: list[str], steps: list[int], usual: dict) -> str:
     Args:
       usual: values of options where they are not set, None for those that are not in it.
     """
-    is_set = lambda name, value: value is not None and value is not False and value != usual.get(name)
+
+    def is_set(name, value):
+        return value is not None and value is not False and value != usual.get(name)
+
     options = {name: value for name, value in vars(args).items() if is_set(name, value)}
     words = [f'{name}{options[name]}' for name in IN_WORDS if name in options]
     rest = {name: value for name, value in options.items() if name not in (*IN_WORDS, *WITHOUT_EFFECT)}

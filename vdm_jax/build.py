@@ -78,7 +78,7 @@ from vdm_jax.ranges import Ranged, Seed
 from vdm_jax.text.encoder import NoText, TextEncoder
 from vdm_jax.text.hashing import Hashing
 from vdm_jax.text.stored import Stored
-from vdm_jax.train.checkpoint import CheckpointConfig
+from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.metrics import LogConfig
@@ -195,7 +195,7 @@ class Experiment(Ranged, where='config'):
 
     seed: Seed = 0
     latents: str | None = None
-    data: Source = BouncingBalls()  # noqa: RUF009, frozen
+    data: Source = BouncingBalls()
     model: NetworkConfig = VideoDiTConfig()
     codec: Codec = Identity()
     text: TextEncoder = NoText()

@@ -40,7 +40,7 @@ def check(run) -> None:
     check_text(run)
     check_sampler(run)
     check_latents(run)
-    len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # noqa: B018, all raise UserErrors
+    len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # all raise UserErrors
     check_comes(rule_of(run.experiment.checkpoint.best), run.learning.parts, run.experiment.train.validate_every)
     if run.experiment.train.validate_every:
         order_of(run.held_out, run.experiment.train.batch_size)

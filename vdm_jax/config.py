@@ -196,7 +196,8 @@ def to_dict(value, choices: dict[Any, Choice], annotation=None):
 
 def flat(value, key: str) -> dict[str, Any]:
     """A frozen group as {dotted key: JSON value}, with the class of each group at its own key; items of lists of groups
-    are numbered."""
+    are numbered.
+    """
     if dataclasses.is_dataclass(value):
         parts = {name: getattr(value, name) for name in _fields(type(value))}
         own = {key: type(value).__name__}

@@ -129,7 +129,10 @@ def fields_of(differing: dict[str, tuple]) -> dict[str, tuple]:
 
 def shapes_of(model) -> dict[str, tuple[int, ...]]:
     """Shapes of a network's parameters by their paths; nothing is allocated."""
-    make_model = lambda rngs: NETWORKS[type(model)](model, rngs=rngs)
+
+    def make_model(rngs):
+        return NETWORKS[type(model)](model, rngs=rngs)
+
     tree = jax.eval_shape(lambda: init_params(make_model, jax.random.key(0)))
     return {name: leaf.shape for name, leaf in by_path(tree).items()}
 

@@ -71,7 +71,8 @@ def wrong_tensors(names: list[str]) -> str:
 
 def placed(error: UserError, place: str) -> UserError:
     """The same mistake of an object in a list, or inside another, which does not know the `place` where it stands:
-    'config.data.path is empty' of config.data.images is one of config.data.images.path."""
+    'config.data.path is empty' of config.data.images is one of config.data.images.path.
+    """
     said, group = str(error), '.'.join(place.split('.')[:2])
     if said.startswith(place):
         return error

@@ -88,7 +88,8 @@ def flush_directory(directory) -> None:
 
 def user_cache() -> str | None:
     """This package's folder of caches, $XDG_CACHE_HOME/vdm_jax or ~/.cache/vdm_jax, which need not be there yet; None
-    where the user has no home, such as a number without a name in a container."""
+    where the user has no home, such as a number without a name in a container.
+    """
     root = os.environ.get('XDG_CACHE_HOME', '')
     if not os.path.isabs(root):  # as its specification has it: others are to be ignored
         home = os.environ.get('HOME') or _registered_home()

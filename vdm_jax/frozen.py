@@ -31,7 +31,9 @@ def codec_weights(run, codec, shapes: dict) -> dict:
     """Those that config.codec.path names: a run directory of an autoencoder, or what `export` made of one."""
     from vdm_jax.pretrained import weights
 
-    made_by = lambda config: dataclasses.replace(run, experiment=experiment_from(config | {'mesh': {}}))
+    def made_by(config):
+        return dataclasses.replace(run, experiment=experiment_from(config | {'mesh': {}}))
+
     path = codec.path
     if path is None:
         raise UserError(

@@ -47,7 +47,9 @@ def make_generate(
 
         def guided(x, t, t_all, before):
             # Side by side, row for row: one half behind the other would move rows between devices.
-            twice = lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
+            def twice(a, b):
+                return jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
+
             against = without(told, classes, label=guidance.negative)
             against |= {NEGATIVE[name]: conditions[name] for name in NEGATIVE if name in conditions}
             both = jax.tree.map(twice, told, against)
@@ -68,7 +70,10 @@ def make_generate(
             else:
                 low, high = guidance.interval
                 within = jnp.any((low <= t) & (t <= high))
-                alone = lambda: asked(x, t_all, told, before)
+
+                def alone():
+                    return asked(x, t_all, told, before)
+
                 output = jax.lax.cond(within, lambda: guided(x, t, t_all, before), alone)
             return objective.denoise(output, x, t_all)
 
@@ -92,7 +97,8 @@ def make_generate(
 def make_reconstruct(merged: Callable) -> Callable:
     """(params, {'frames': uint8 (B, T, H, W, C), …}, keys_B, frozen={}) -> the same videos as an autoencoder gives them
     back, and whether each is finite, jitted; latents are means, so the keys say nothing. merged: params -> the
-    autoencoder."""
+    autoencoder.
+    """
 
     def reconstruct(params, conditions, keys, frozen={}):  # noqa: B006, never written to
         autoencoder = merged(params)
@@ -143,7 +149,10 @@ def generate_batches(
     if not callable(conditions):
         arrays = {name: np.asarray(value) for name, value in conditions.items()}
         (count,) = {len(value) for value in arrays.values()}
-        conditions = lambda rows: {name: value[rows] for name, value in arrays.items()}
+
+        def conditions(rows):
+            return {name: value[rows] for name, value in arrays.items()}
+
     mesh = jax.sharding.get_mesh()
     size = rows_of_batch(count, batch_size, mesh)
     here = np.arange(size) if mesh.empty else rows_here(size, mesh)
@@ -161,7 +170,8 @@ def generate_batches(
 
 def rows_of_batch(count: int, batch_size: int, mesh) -> int:
     """Rows of each batch of `count` videos: `batch_size` at most, no more than are needed for as many batches, and
-    rounded up to the devices of the mesh alone."""
+    rounded up to the devices of the mesh alone.
+    """
     batches = -(-count // batch_size)
     rows = -(-count // batches)
     return rows if mesh.empty else padded(rows, mesh)

@@ -35,7 +35,10 @@ def asks(run, told: dict) -> dict:
         no text for a network that wants one.
     """
     labels = np.asarray(told['label'])
-    more = lambda rows: {name: np.asarray(value)[rows] for name, value in told.items() if name != 'label'}
+
+    def more(rows):
+        return {name: np.asarray(value)[rows] for name, value in told.items() if name != 'label'}
+
     return asks_by_rows(run, labels, more)(np.arange(len(labels)))
 
 

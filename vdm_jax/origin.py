@@ -125,7 +125,8 @@ def run_of(config: dict, assignments: list[str]):
 
 def sampling_run(config: dict, assignments: list[str], size: str | None = None):
     """`run_of`, once its mesh and its attention are known to suit this machine; size: of the videos, that of training
-    where it is None."""
+    where it is None.
+    """
     from vdm_jax import checks
 
     run = run_of(config, assignments)
@@ -168,5 +169,8 @@ def jax_mesh(run):
 def said(args) -> dict:
     """The options of a command by name, but how its config and its other processes are found."""
     own = 'config', 'distributed', 'ends_process'
-    spelt = lambda name: 'from' if name == 'origin' else name.replace('_', '-')
+
+    def spelt(name):
+        return 'from' if name == 'origin' else name.replace('_', '-')
+
     return {f'--{spelt(name)}': value for name, value in vars(args).items() if name not in own}

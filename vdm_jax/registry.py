@@ -121,7 +121,10 @@ def _has_fields(file: Path) -> bool:
 
 def markdown(found: list[Baseline], brief: bool = False) -> list[str]:
     """The lines of the table as pages have it."""
-    status = lambda each: f'**{each.status}**' + (f': {each.note}' if each.note else '')
+
+    def status(each):
+        return f'**{each.status}**' + (f': {each.note}' if each.note else '')
+
     columns = {
         'experiment': lambda each: f'`{each.file}`',
         'paper': lambda each: each.paper,
@@ -157,5 +160,8 @@ def table(found: list[Baseline]) -> str:
         height = max(map(len, wrapped))
         lines += zip(*(cell + [''] * (height - len(cell)) for cell in wrapped), strict=True)
         lines.append(('',) * len(widths))
-    row = lambda cells: '  '.join(f'{cell:{width}}' for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+    def row(cells):
+        return '  '.join(f'{cell:{width}}' for cell, width in zip(cells, widths, strict=True)).rstrip()
+
     return '\n'.join(map(row, lines)).rstrip()

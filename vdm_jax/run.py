@@ -109,7 +109,8 @@ class Run:
     @property
     def scored(self) -> tuple[Source, Source]:
         """What samples are held against: the source, or the clips of one that has images beside them; and its test
-        split."""
+        split.
+        """
         return tuple(getattr(source, 'scored', source) for source in (self.source, self.held_out))
 
     def alone(self, bucket: int) -> 'Run':
@@ -142,7 +143,10 @@ class Run:
             if name == 'recall' and not self.source.num_classes and len(self.source) > 1:
                 name, lacking = None, ' without labels'
         if name is None:
-            takes = lambda each: each != 'reconstruction' and {kind, object} & {*PROTOCOLS[each].sources}
+
+            def takes(each):
+                return each != 'reconstruction' and {kind, object} & {*PROTOCOLS[each].sources}
+
             fitting = filter(takes, PROTOCOLS)
             raise UserError(
                 f'--protocol is missing: none is usual for a {kind.__name__}{lacking}; one of {", ".join(fitting)}'
@@ -243,7 +247,8 @@ class Run:
     @property
     def step_flops(self) -> float:
         """Of one training step (on the bucket with most pixels): forward, twice as much backward, and once more forward
-        for self-conditioning."""
+        for self-conditioning.
+        """
         passes = 4 if self.experiment.diffusion.self_conditioning else 3
         images = self.source.count if self.has_images else 0
         return passes * self._flops(images, self.largest) * self.batch_sizes[self.largest]
@@ -286,7 +291,10 @@ class Run:
         """Shapes and shardings of the weights that are used and not learned, by what they are for; {} for none."""
         shapes = {'codec': self.experiment.codec.abstract()} | self.learning.abstract_frozen
         where = self.everywhere
-        place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+        def place(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
         return {name: jax.tree.map(place, tree) for name, tree in shapes.items() if tree}
 
     @functools.cached_property

@@ -182,7 +182,8 @@ class SampleFiles:
 
     def _make_folder(self) -> os.stat_result | None:
         """The folder of files of their own, made where it is not there: which one it is, so that another one in its
-        place is known; None in a store."""
+        place is known; None in a store.
+        """
         if not is_local(self._folder):
             return None
         with _failing(self._folder):

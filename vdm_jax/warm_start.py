@@ -31,7 +31,10 @@ def read_weights(run, args) -> tuple[dict, str]:
     resized = check_same(there.model, run.model, args.allow_missing, called)
     if not all_finite(params):
         raise UserError(f'{called}: step {about["step"]} holds numbers that are not finite; choose another --step')
-    fresh = lambda: run.create().params
+
+    def fresh():
+        return run.create().params
+
     params, report = fit(by_path(params), run.abstract.params, fresh, args.allow_missing, called, resized)
     processes.say(f'{called}: {report}')
     return params, f'{args.origin}, step {about["step"]}, average {about["ema"]}'

@@ -22,9 +22,15 @@ LOGVAR = np.random.default_rng(1).standard_normal((2, 3, 2, 3, 2), np.float32)
 def test_the_divergence_is_the_expected_difference_of_log_densities():
     mean, logvar = jnp.array([0.0, 1.0, -2.0]), jnp.array([0.0, -1.0, 0.7])
     np.testing.assert_allclose(divergence(mean, logvar)[0], 0, atol=1e-7)
-    wide = lambda a: jnp.broadcast_to(a, (40_000, 3))
+
+    def wide(a):
+        return jnp.broadcast_to(a, (40_000, 3))
+
     z = draw(wide(mean), wide(logvar), jax.random.split(jax.random.key(0), 40_000))
-    log_density = lambda z, mean, logvar: -0.5 * (logvar + (z - mean) ** 2 / jnp.exp(logvar))
+
+    def log_density(z, mean, logvar):
+        return -0.5 * (logvar + (z - mean) ** 2 / jnp.exp(logvar))
+
     apart = log_density(z, wide(mean), wide(logvar)) - log_density(z, 0, 0)
     np.testing.assert_allclose(apart.mean(0), divergence(mean, logvar), atol=0.03)
 

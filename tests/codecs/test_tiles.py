@@ -54,7 +54,10 @@ def test_a_neighbourhood_smaller_than_the_overlap_changes_only_the_ramps_ends():
     """A mean over 3 rows knows zeros beyond the edge of a tile: one row of each tile is wrong, where its share is
     least, none where tiles do not overlap."""
     x = jnp.ones((1, 1, 12, 4, 1))
-    mean = lambda x: (x + jnp.pad(x, [(0, 0)] * 2 + [(1, 1), (0, 0), (0, 0)])[..., :-2, :, :]) / 2
+
+    def mean(x):
+        return (x + jnp.pad(x, [(0, 0)] * 2 + [(1, 1), (0, 0), (0, 0)])[..., :-2, :, :]) / 2
+
     found = tiled(mean, x, 8, 4, (1, 1))[0, 0, :, 0, 0]
     np.testing.assert_allclose(found, mean(x)[0, 0, :, 0, 0])  # row 4 of tile 2 has share 0
 
@@ -63,10 +66,16 @@ def test_convolutions_in_tiles_are_the_whole_but_for_the_ramps_ends():
     """Nothing here looks further than 3 places, so what is wrong of a tile is its last 3, of shares up to 3/16:
     the rest is equal."""
     layers = [Conv(4, 4, (3, 3), rngs=nnx.Rngs(i)) for i in range(3)]
-    call = lambda x: Chain(layers)(x)
+
+    def call(x):
+        return Chain(layers)(x)
+
     x = jax.random.normal(jax.random.key(0), (1, 1, 48, 40, 4))
     wrong = np.abs(jax.jit(lambda x: tiled(call, x, 32, 16, (1, 1)))(x) - call(x)).max((0, 1, 4))
-    near = lambda edges, length: np.array([min(abs(place - edge) for edge in edges) < 3.5 for place in range(length)])
+
+    def near(edges, length):
+        return np.array([min(abs(place - edge) for edge in edges) < 3.5 for place in range(length)])
+
     rows, columns = near([15.5, 31.5], 48), near([7.5, 31.5], 40)
     assert wrong[~rows][:, ~columns].max() < 1e-5 < 1e-3 < wrong.max() < 0.5 * np.std(call(x))
 

@@ -27,8 +27,13 @@ encode, decode = jax.jit(CODEC.encode), jax.jit(CODEC.decode)
 def test_chunks_are_the_whole(count):
     """Of 5 groups of frames; some are left over by 2 and 3, and by 5 there is one chunk."""
     z, x = latents(frames=6, batch=1), pixels(frames=21, batch=1)
-    up = lambda count: chunked(network().decode, z, count)
-    down = lambda count: chunked(lambda *chunk: network().moments(*chunk)[0], x, count, 4)
+
+    def up(count):
+        return chunked(network().decode, z, count)
+
+    def down(count):
+        return chunked(lambda *chunk: network().moments(*chunk)[0], x, count, 4)
+
     for call in (up, down):
         whole, found = jax.jit(lambda call=call: (call(0), call(count)))()
         assert np.std(whole) > 0.1

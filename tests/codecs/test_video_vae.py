@@ -135,7 +135,10 @@ def test_flops_are_those_that_the_compiler_counts():
     """On clips large enough that the rims, where XLA counts no products with padding, do not matter."""
     config = VideoVAEConfig(channels=(8, 16, 16), blocks=1, latent=4, space=4, patch=2, groups=4, in_channels=3)
     shape = (17, 64, 64)
-    both = lambda x: network(config).decode(network(config).moments(x)[0])
+
+    def both(x):
+        return network(config).decode(network(config).moments(x)[0])
+
     counted = jax.jit(both).lower(jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)).cost_analysis()['flops']
     assert config.flops(shape) == pytest.approx(counted, rel=0.15)
     assert config.flops(shape, images=2) == config.flops(shape) + 2 * config.flops((1, 64, 64))

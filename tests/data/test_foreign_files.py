@@ -116,10 +116,15 @@ def test_no_directory_device_or_pipe_in_place_of_a_file_is_read(kind, latents, t
     if kind == 'records':
         place = tmp_path
         write_set(place, made)
-        read = lambda: RecordSet(str(place))[0]
+
+        def read():
+            return RecordSet(str(place))[0]
     else:
         place = copied(latents if kind == 'latents' else texts)
-        read = lambda: {'latents': read_latents, 'texts': read_texts}[kind](place)
+
+        def read():
+            return {'latents': read_latents, 'texts': read_texts}[kind](place)
+
     for path in sorted(place.iterdir()):
         content = path.read_bytes()
         for make in (os.mkdir, os.mkfifo, lambda name: os.symlink('/dev/zero', name)):

@@ -70,7 +70,10 @@ def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, mon
     read, calls = decode.read, []
     monkeypatch.setattr(decode, 'read', lambda *args: calls.append(1) or read(*args))
     kept, fresh = source(place, crop='random', flip=True, **fields), source(place, crop='random', flip=True, cache_mb=0)
-    rngs = lambda: (np.random.default_rng(seed) for seed in range(24))
+
+    def rngs():
+        return (np.random.default_rng(seed) for seed in range(24))
+
     drawn = [kept.draw(i % 4, rng)['video'] for i, rng in enumerate(rngs())]
     assert len(calls) == decoded
     for i, rng in enumerate(rngs()):

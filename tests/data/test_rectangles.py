@@ -90,7 +90,10 @@ def test_a_clip_has_the_height_and_the_width_that_are_asked_for(name, size, plac
 def test_a_video_just_covers_the_size_and_what_stands_over_is_cut_off(place):
     """24x40 to 12x20 is a half of it, to 20x12 the middle of 20x33; cut at random and mirrored, it is another part."""
     half, middle = (make('video_folder', place, size) for size in ('12x20', '20x12'))
-    red_ends = lambda video: int((video[0, 1, :, 0] > 130).sum())
+
+    def red_ends(video):
+        return int((video[0, 1, :, 0] > 130).sum())
+
     assert red_ends(half[0]['video']) == 10 and red_ends(middle[0]['video']) in (6, 7)
     moved = dataclasses.replace(middle, crop='random', flip=True)
     drawn = [moved.draw(0, np.random.default_rng(seed))['video'] for seed in range(12)]

@@ -162,12 +162,16 @@ def test_frames_are_cut_to_clips_with_the_labels_of_their_examples(prepared):
 
 def test_training_clips_begin_anywhere_and_are_cropped_and_mirrored_where_asked_for(prepared):
     plain, first = source(prepared), source(prepared, start='first')
-    drawn = lambda clips: [clips.draw(0, clip_generator(0, p))['video'] for p in range(30)]
+
+    def drawn(clips):
+        return [clips.draw(0, clip_generator(0, p))['video'] for p in range(30)]
+
     assert {numbers(video)[0] % 10 for video in drawn(plain)} == {0, 1, 2}
     assert {numbers(video)[0] % 10 for video in drawn(first)} == {0}
-    ends = lambda **fields: {
-        (bool(v[0, 0, 0, 0] == 255), bool(v[0, 0, -1, 0] == 255)) for v in drawn(source(prepared, **fields))
-    }
+
+    def ends(**fields):
+        return {(bool(v[0, 0, 0, 0] == 255), bool(v[0, 0, -1, 0] == 255)) for v in drawn(source(prepared, **fields))}
+
     assert ends() == {(False, True)} and ends(flip=True) == {(False, True), (True, False)}
     widths = {int((v[0, 0, :, 0] == 255).sum()) for v in drawn(source(prepared, crop='random'))}
     assert len(widths) > 4

@@ -108,7 +108,10 @@ def test_interlaced_frames_are_noted_and_made_whole_where_asked_for(tmp_path):
         for field in (0, 1):
             x = (2 * i + field) * 3 % 56
             comb[i, field::2, x : x + 8] = 255
-    teeth = lambda frames: np.abs(np.diff(frames.astype(float), axis=1)).mean()
+
+    def teeth(frames):
+        return np.abs(np.diff(frames.astype(float), axis=1)).mean()
+
     video = decode.probe(encode(tmp_path / 'a.mp4', comb, **{'x264-params': 'tff=1', 'crf': '5'}))
     made = np.stack([frame for _, frame in decode.stream(video, deinterlace=True)])
     assert video.interlaced and made.shape == comb.shape

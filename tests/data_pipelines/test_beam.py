@@ -4,9 +4,9 @@ pytest.importorskip('av')
 pytest.importorskip('cv2')
 pytest.importorskip('apache_beam')
 
-from data_pipelines.__main__ import main  # noqa: E402, wants the libraries above
-from tests.data_pipelines.test_build import content  # noqa: E402
-from tests.data_pipelines.videos import encoded, moving  # noqa: E402
+from data_pipelines.__main__ import main
+from tests.data_pipelines.test_build import content
+from tests.data_pipelines.videos import encoded, moving
 
 
 @pytest.mark.parametrize('mode', ['multi_threading', pytest.param('multi_processing', marks=pytest.mark.slow)])

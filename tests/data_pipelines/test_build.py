@@ -15,17 +15,17 @@ import pytest
 pytest.importorskip('av')
 pytest.importorskip('cv2')
 
-from pyarrow import parquet  # noqa: E402
+from pyarrow import parquet
 
-from data_pipelines import begun, parts, pool  # noqa: E402, want the libraries above
-from data_pipelines.__main__ import main  # noqa: E402
-from data_pipelines.scores import FILTERS  # noqa: E402
-from tests.data.test_decode import CLIPS, needs_clips  # noqa: E402
-from tests.data_pipelines.videos import encoded, moving  # noqa: E402
-from vdm_jax import media  # noqa: E402
-from vdm_jax.data.record_set import RecordSet  # noqa: E402
-from vdm_jax.data.records import Caption  # noqa: E402
-from vdm_jax.data.video import decode  # noqa: E402
+from data_pipelines import begun, parts, pool
+from data_pipelines.__main__ import main
+from data_pipelines.scores import FILTERS
+from tests.data.test_decode import CLIPS, needs_clips
+from tests.data_pipelines.videos import encoded, moving
+from vdm_jax import media
+from vdm_jax.data.record_set import RecordSet
+from vdm_jax.data.records import Caption
+from vdm_jax.data.video import decode
 
 RECIPE = '--recipe.clips.seconds=1', '--recipe.clips.min_seconds=0.3', '--recipe.shards.megabytes=0.03'
 

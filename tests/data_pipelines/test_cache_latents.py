@@ -96,7 +96,10 @@ def files(directory):
 
 def expected(source, views, seed=3):
     """What view v of clip i shows."""
-    draw = lambda i, v: source.draw(i, np.random.Generator(philox(VIEW_STREAM, seed, i, v)))
+
+    def draw(i, v):
+        return source.draw(i, np.random.Generator(philox(VIEW_STREAM, seed, i, v)))
+
     return [[source[i] if not v else draw(i, v) for v in range(views)] for i in range(len(source))]
 
 
@@ -214,7 +217,10 @@ def dying(action, events, victim):
 def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(tmp_path, monkeypatch):
     """What was written and not noted yet may be anything."""
     monkeypatch.setattr(cache_latents, 'SAVED', 2)
-    make = lambda where: cache_latents.cache(run_of(Clips(size=3)), where, batch=2, views=2, parts=2)
+
+    def make(where):
+        return cache_latents.cache(run_of(Clips(size=3)), where, batch=2, views=2, parts=2)
+
     make(tmp_path / 'whole')
     whole, size = files(tmp_path / 'whole'), 96 * 2 * 4
     for victim in itertools.count():
@@ -241,7 +247,10 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
 
 def test_what_it_was_begun_with_holds(tmp_path):
     source = Clips(captions=False)
-    make = lambda **more: cache_latents.cache(run_of(source, more.pop('seed', 3)), tmp_path, **{'batch': 8} | more)
+
+    def make(**more):
+        return cache_latents.cache(run_of(source, more.pop('seed', 3)), tmp_path, **{'batch': 8} | more)
+
     make(views=2)
     for changed, says in (
         ({'views': 3}, '--views=2, and asked for 3'),

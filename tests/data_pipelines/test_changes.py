@@ -11,14 +11,14 @@ import pytest
 pytest.importorskip('av')
 pytest.importorskip('cv2')
 
-from pyarrow import parquet  # noqa: E402, wants the libraries above
+from pyarrow import parquet
 
-from data_pipelines import changes, pool, stills  # noqa: E402
-from data_pipelines.__main__ import main  # noqa: E402
-from data_pipelines.inputs import INPUTS  # noqa: E402
-from data_pipelines.listing import EDGE, Item, digest, former_digest, listed  # noqa: E402
-from tests.data_pipelines.videos import encoded, moving  # noqa: E402
-from vdm_jax.data.records import Caption  # noqa: E402
+from data_pipelines import changes, pool, stills
+from data_pipelines.__main__ import main
+from data_pipelines.inputs import INPUTS
+from data_pipelines.listing import EDGE, Item, digest, former_digest, listed
+from tests.data_pipelines.videos import encoded, moving
+from vdm_jax.data.records import Caption
 
 ROOM = 4 * EDGE  # a box of nothing in particular behind the pictures, so that a file has a middle
 RECIPE = '--recipe.clips.min_seconds=0.1', '--recipe.shots.detector=none', '--recipe.shots.fades=false', '--workers=0'

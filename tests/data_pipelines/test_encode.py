@@ -55,9 +55,12 @@ def test_bytes_depend_on_the_frames_alone():
         'import hashlib, numpy as np; from tests.data_pipelines.videos import encoded, moving;'
         'print(hashlib.sha256(encoded(moving(30, 240, 320), np.arange(31) / 25)).hexdigest())'
     )
-    start = lambda fill: subprocess.Popen(
-        [sys.executable, '-c', code], env=os.environ | {'MALLOC_PERTURB_': fill}, stdout=subprocess.PIPE, text=True
-    )
+
+    def start(fill):
+        return subprocess.Popen(
+            [sys.executable, '-c', code], env=os.environ | {'MALLOC_PERTURB_': fill}, stdout=subprocess.PIPE, text=True
+        )
+
     runs = [start(fill) for fill in ('1', '77')]
     hashes = {run.communicate()[0].strip() for run in runs}
     assert hashes == {hashlib.sha256(encoded(moving(30, 240, 320), np.arange(31) / 25)).hexdigest()}

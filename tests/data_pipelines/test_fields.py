@@ -8,19 +8,19 @@ import pytest
 pytest.importorskip('av')
 pytest.importorskip('cv2')
 
-import pyarrow as pa  # noqa: E402, wants the libraries above
-from pyarrow import parquet  # noqa: E402
+import pyarrow as pa
+from pyarrow import parquet
 
-from data_pipelines.__main__ import main  # noqa: E402
-from data_pipelines.listing import listed  # noqa: E402
-from tests.data_pipelines.videos import encoded, moving  # noqa: E402
-from vdm_jax.data.record_set import RecordSet  # noqa: E402
-from vdm_jax.data.record_source import Records  # noqa: E402
-from vdm_jax.data.records import Caption  # noqa: E402
-from vdm_jax.data.text_cache import TextCache  # noqa: E402
-from vdm_jax.errors import UserError  # noqa: E402
-from vdm_jax.text.hashing import Hashing  # noqa: E402
-from vdm_jax.text.stored import Stored  # noqa: E402
+from data_pipelines.__main__ import main
+from data_pipelines.listing import listed
+from tests.data_pipelines.videos import encoded, moving
+from vdm_jax.data.record_set import RecordSet
+from vdm_jax.data.record_source import Records
+from vdm_jax.data.records import Caption
+from vdm_jax.data.text_cache import TextCache
+from vdm_jax.errors import UserError
+from vdm_jax.text.hashing import Hashing
+from vdm_jax.text.stored import Stored
 
 SPACES = '\v', '\f', '\x1c', '\x1d', '\x1e', '\x85', '\u2028', '\u2029', '\r', '\t', '\xa0'  # all but \n
 

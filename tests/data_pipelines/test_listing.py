@@ -41,7 +41,10 @@ def write(path, rows):
         with path.open('w', newline='', encoding='utf-8') as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            flat = lambda value: json.dumps(value) if isinstance(value, list | dict) else value
+
+            def flat(value):
+                return json.dumps(value) if isinstance(value, list | dict) else value
+
             writer.writerows({name: flat(value) for name, value in row.items()} for row in rows)
     elif path.suffix == '.jsonl':
         path.write_text('\n'.join(json.dumps(row) for row in rows))
@@ -219,7 +222,10 @@ ROWS = [
 def test_lists_of_every_kind_say_the_same(folder, kind):
     put(folder, 'a.mp4', 'sub/b.mp4', 'c.mp4')
     listing = listed(str(write(folder / f'list.{kind}', ROWS)))
-    path = lambda name: str(folder / name)
+
+    def path(name):
+        return str(folder / name)
+
     c = Caption('c'), Caption('moves', 0.5, 1.0, 2.0), Caption('plain')
     assert listing.items == (
         Item('a.mp4', path('a.mp4'), (Caption('a dog, running'),), 1, scores={'aesthetic': 5.5}),

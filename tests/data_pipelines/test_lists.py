@@ -20,7 +20,10 @@ def folder(tmp_path):
 
 def text_of(sign, path='path', end='\n'):
     """ROWS with this sign between columns; a value that has it stands in quotes."""
-    quoted = lambda value: f'"{value}"' if sign in value else value
+
+    def quoted(value):
+        return f'"{value}"' if sign in value else value
+
     return ''.join(sign.join(quoted(value.format(path=path)) for value in row) + end for row in ROWS)
 
 

@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip('av')
 pytest.importorskip('pebble')
 
-from data_pipelines import parts, pool  # noqa: E402, want the libraries above
-from data_pipelines.listing import Item  # noqa: E402
-from data_pipelines.recipe import Limits, Recipe, read_recipe  # noqa: E402
-from tests.data_pipelines import bad_videos, faults  # noqa: E402
+from data_pipelines import parts, pool
+from data_pipelines.listing import Item
+from data_pipelines.recipe import Limits, Recipe, read_recipe
+from tests.data_pipelines import bad_videos, faults
 
 
 @pytest.fixture

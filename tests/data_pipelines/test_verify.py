@@ -11,7 +11,7 @@ from vdm_jax.files import sealed
 
 pytest.importorskip('av')
 
-from tests.data_pipelines.sets import records, write_set  # noqa: E402, it wants PyAV
+from tests.data_pipelines.sets import records, write_set
 
 
 @pytest.fixture(scope='module')

@@ -176,9 +176,10 @@ def test_frames_of_an_interlaced_video_are_made_whole(tmp_path):
     frames[:, 1::2] = np.roll(frames[:, 1::2], 6, 2)  # every other line is of a later moment
     path = encode(tmp_path / 'a.mp4', frames, **{'x264-params': 'tff=1'})
     assert decode.probe(path).interlaced
-    combed = lambda clip: np.abs(
-        np.diff(decode.read(decode.probe(clip.record.video), range(20)).astype(int), axis=1)
-    ).mean()
+
+    def combed(clip):
+        return np.abs(np.diff(decode.read(decode.probe(clip.record.video), range(20)).astype(int), axis=1)).mean()
+
     item = Item('a.mp4', str(path))
     (whole,), (plain,) = worked(item)[0], worked(item, '--recipe.clips.deinterlace=false')[0]
     assert combed(whole) < 0.7 * combed(plain)

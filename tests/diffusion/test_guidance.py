@@ -22,7 +22,10 @@ def test_known_scales(normals):
 def test_any_kind_may_be_guided(process, kind, normals):
     t = jnp.linspace(0.2, 0.8, 19)
     x_t, c, u = normals(3, 19, 2, 3)
-    as_kind = lambda eps: convert(eps, x_t, t, process, 'eps', kind)
+
+    def as_kind(eps):
+        return convert(eps, x_t, t, process, 'eps', kind)
+
     np.testing.assert_allclose(as_kind(guide(c, u, 4.0)), guide(as_kind(c), as_kind(u), 4.0), rtol=1e-3, atol=1e-3)
 
 
@@ -47,7 +50,10 @@ def test_rescaling_brings_back_the_spread_of_the_conditional(normals):
     c, u = normals(2, 3, 4, 5)
     u = 2 * u
     guided = guide(c, u, 5.0)
-    spread = lambda x: np.std(x, axis=(1, 2))
+
+    def spread(x):
+        return np.std(x, axis=(1, 2))
+
     np.testing.assert_allclose(spread(Guidance(rescale=1.0).apply(c, u, 5.0, jnp.ones(3))), spread(c), rtol=1e-5)
     half = (spread(c) + spread(guided)) / 2
     np.testing.assert_allclose(spread(rescaled(guided, c, 0.5)), half, rtol=1e-5)

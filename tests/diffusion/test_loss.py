@@ -68,7 +68,10 @@ def test_min_snr_at_the_ends_of_a_flow_is_the_limit():
 def test_velocity_weighs_every_kind_as_its_error_in_velocity(process, kind, normals):
     t = jnp.linspace(0.1, 0.9, 19)
     x_t, prediction, other = normals(3, 19)
-    as_velocity = lambda p: convert(p, x_t, t, process, kind, 'velocity')
+
+    def as_velocity(p):
+        return convert(p, x_t, t, process, kind, 'velocity')
+
     weighted = Velocity(floor=1e-3).weight(kind, process, t) * (prediction - other) ** 2
     np.testing.assert_allclose(weighted, (as_velocity(prediction) - as_velocity(other)) ** 2, rtol=2e-3, atol=1e-5)
 

@@ -56,7 +56,10 @@ def test_given_frames_leave_a_hybrid_loss_and_its_gradient_finite(normals):
     x0, eps, said, variance = normals(4, 1, 3, 2, 2, 1)
     t = jnp.array([[0.0, 0.5, 0.0]])
     x_t = objective.process.corrupt(x0, eps, t)
-    loss = lambda said: objective.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum()
+
+    def loss(said):
+        return objective.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum()
+
     value, grad = jax.jit(jax.value_and_grad(loss))(said)
     assert value > 0 and np.all(np.isfinite(grad)) and np.all(grad[0, ::2] == 0)
 
@@ -72,7 +75,10 @@ def test_hybrid_loss_is_the_simple_one_and_the_bound_at_its_weight(normals):
     assert np.all(once > 0)
     double = Objective(DDPM(), 'eps', variance='learned_range', vlb_weight=0.002)
     np.testing.assert_allclose(jax.jit(double.loss)(both, x0, eps, x_t, t) - plain, 2 * once, rtol=1e-3)
-    loss = lambda said: hybrid.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum()
+
+    def loss(said):
+        return hybrid.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum()
+
     of_said = jax.jit(jax.grad(loss))(said)
     np.testing.assert_allclose(of_said, 2 * (said - eps) / (2 * 2), rtol=1e-4)  # the bound has no say in the mean
     fixed = Objective(DDPM(), 'eps')  # a network with the channels, trained without: they are left aside
@@ -93,7 +99,9 @@ def test_the_least_hybrid_loss_has_the_true_variance(spread, wanted):
     alpha, sigma = (c[0] for c in process.alpha_sigma(t))
     best_eps = sigma * x_t / (alpha**2 * spread**2 + sigma**2)
 
-    output = lambda share: jnp.concatenate([best_eps, jnp.full_like(best_eps, share)], -1)
+    def output(share):
+        return jnp.concatenate([best_eps, jnp.full_like(best_eps, share)], -1)
+
     shares = np.linspace(-1.5, 1.5, 13)
     losses = jax.lax.map(lambda share: objective.loss(output(share), x0, eps, x_t, t).mean(), shares)
     np.testing.assert_allclose(shares[np.argmin(losses)], wanted, atol=0.26)
@@ -130,6 +138,9 @@ def test_the_least_draw_is_the_first_timestep_and_its_loss_is_finite(normals):
     np.testing.assert_allclose(t, 0.001, rtol=1e-6)
     x0, eps, said, variance = normals(4, 4, 2, 3, 3, 1)
     x_t = objective.process.corrupt(x0, eps, t)
-    loss = lambda said: objective.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum()
+
+    def loss(said):
+        return objective.loss(jnp.concatenate([said, variance], -1), x0, eps, x_t, t).sum()
+
     value, grad = jax.jit(jax.value_and_grad(loss))(said)
     assert np.isfinite(value) and np.all(np.isfinite(grad))

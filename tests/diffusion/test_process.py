@@ -170,7 +170,7 @@ def test_the_documented_table_of_times_is_what_networks_are_fed():
 
     known, seen = {cls.__name__: cls for cls in INDEX.values()}, set()
     for said, times in rows_of_the_table():
-        process = eval(said, known)  # noqa: S307, our own documentation
+        process = eval(said, known)  # our own documentation
         seen.add(type(process))
         found = process.model_time(jnp.array([1.0, 0.5, 0.001, 0.0]))
         np.testing.assert_allclose(found, times, rtol=1e-3, atol=1e-3, err_msg=said)

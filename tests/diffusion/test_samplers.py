@@ -115,7 +115,10 @@ def test_the_whole_walk_ends_where_the_probability_flow_does(make, process):
 def test_order_2_is_nearer_than_order_1_for_as_many_questions():
     x1, process = jnp.linspace(-2, 2, 9)[:, None], RectifiedFlow('gvp')
     exact = flow_of(process, x1, 1.0)
-    error = lambda sampler: float(jnp.abs(walk(sampler, process, x1) - exact).max())
+
+    def error(sampler):
+        return float(jnp.abs(walk(sampler, process, x1) - exact).max())
+
     once = error(DDIM(steps=40))
     assert error(Heun(steps=20)) < once / 2 and error(DPMSolverPP2M(steps=40)) < once / 2
 
@@ -223,8 +226,12 @@ def test_a_learned_variance_goes_from_small_to_large_in_its_logarithm():
     t, s, x = jnp.full(3, 0.6), jnp.full(3, 0.5), jnp.ones((3, 2))
 
     def std(said, variance):
-        denoise = lambda x, t: Denoised(0.3 * x, -0.2 * x, said)
-        step = lambda z: Ancestral(variance=variance).step(denoise, (), x, t, s, COSINE, z * x).x
+        def denoise(x, t):
+            return Denoised(0.3 * x, -0.2 * x, said)
+
+        def step(z):
+            return Ancestral(variance=variance).step(denoise, (), x, t, s, COSINE, z * x).x
+
         return step(1.0) - step(0.0)
 
     small, large = std(None, 'small'), std(None, 'large')
@@ -326,14 +333,20 @@ def test_a_time_per_frame_equals_a_time_per_video_when_constant(process, sampler
     x, x0, eps, noise = normals(4, 3, 4, 5, 5, 2)
     per_video = jnp.array([0.8, 0.8, 0.8]), jnp.array([0.5, 0.5, 0.5])
     per_frame = [jnp.broadcast_to(t[:, None], (3, 4)) for t in per_video]
-    walked = lambda times: sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, *times, process, noise).x
+
+    def walked(times):
+        return sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, *times, process, noise).x
+
     np.testing.assert_allclose(walked(per_frame), walked(per_video), rtol=1e-5, atol=1e-6)
 
 
 def test_an_eps_network_may_start_where_there_is_no_signal():
     process, x1 = FLOW, jnp.linspace(-2, 2, 9)[:, None]
     wrong = 1.01  # not quite the noise in x_t, as from a network
-    denoise = lambda x, t, before: Denoised(*to_x0_eps('eps', process, wrong * normal(process)(x, t).eps, x, t))
+
+    def denoise(x, t, before):
+        return Denoised(*to_x0_eps('eps', process, wrong * normal(process)(x, t).eps, x, t))
+
     x0 = sample(denoise, DDIM(steps=10), process, x1)
     assert np.abs(x0).max() < 10
 

@@ -35,7 +35,10 @@ def test_cosine_is_the_squared_cosine_up_to_the_clipped_end():
 def test_sigmoid_is_the_published_curve_up_to_the_clipped_end():
     """Jabri et al. 2022: from sigmoid(-3) to sigmoid(3), turned round and stretched to [0, 1]."""
     alpha_bar, t = sigmoid_alpha_bar(1000), np.arange(1001) / 1000
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
     published = (sigmoid(3) - sigmoid(-3 + 6 * t)) / (sigmoid(3) - sigmoid(-3))
     np.testing.assert_allclose(alpha_bar[:-1], published[:-1], rtol=1e-9)
     np.testing.assert_allclose(alpha_bar[500], 0.5, rtol=1e-9)

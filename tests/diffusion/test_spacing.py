@@ -96,7 +96,9 @@ def test_karras_has_the_published_sigmas():
 
 
 def test_karras_takes_the_sigmas_of_the_process_or_starts_below_its_noise():
-    sigmas = lambda spacing: np.divide(*DDPM().alpha_sigma(spacing.times(DDPM(), 6)[:-1])[::-1])
+    def sigmas(spacing):
+        return np.divide(*DDPM().alpha_sigma(spacing.times(DDPM(), 6)[:-1])[::-1])
+
     alpha, sigma = DDPM().alpha_sigma(jnp.array([1.0, 0.001]))
     np.testing.assert_allclose(sigmas(Karras(None, None))[[0, -1]], sigma / alpha, rtol=1e-5)
     np.testing.assert_allclose(sigmas(Karras(0.1, 20.0, from_noise=False))[[0, -1]], [20, 0.1], rtol=1e-4)

@@ -63,7 +63,9 @@ def test_discrete_times_of_a_continuous_process_are_so_many():
 
 
 def test_logit_normal_has_its_mean_and_std_and_a_shift_is_added_to_the_mean():
-    logit = lambda t: np.log(t / (1 - t))
+    def logit(t):
+        return np.log(t / (1 - t))
+
     t = drawn(LogitNormal(-0.5, 0.8))
     np.testing.assert_allclose([logit(t).mean(), logit(t).std()], [-0.5, 0.8], atol=0.02)
     np.testing.assert_allclose(drawn(LogitNormal(-0.5 + math.log(3), 0.8)), 3 * t / (1 + 2 * t), rtol=1e-4)

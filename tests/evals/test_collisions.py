@@ -57,7 +57,10 @@ def met(paint, left, right, times=12):
     left, right: velocities (2,) at contact, in pixels per frame.
     """
     contact, point = 5.5, np.array([16.0, 14.0])
-    fall = lambda since: np.stack([0 * since, 0.5 * G * since**2], -1)
+
+    def fall(since):
+        return np.stack([0 * since, 0.5 * G * since**2], -1)
+
     since = np.arange(times) - contact
     paths = []
     for side, after in ((-1, left), (1, right)):

@@ -61,7 +61,9 @@ def test_who_sees_the_future_is_perfect(source):
 
 
 def test_holding_the_last_known_frame_is_the_floor_and_does_not_pass(source):
-    held = lambda asks: np.concatenate([asks['frames'], np.repeat(asks['frames'][:, -1:], 6, axis=1)], axis=1)
+    def held(asks):
+        return np.concatenate([asks['frames'], np.repeat(asks['frames'][:, -1:], 6, axis=1)], axis=1)
+
     found = score(source, held)
     assert found['figures']['one sample'] == pytest.approx(found['figures']['copy last frame'])
     assert not found['passed']
@@ -109,7 +111,10 @@ def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
 def test_a_score_on_clips_of_training_says_so():
     for source in (noise := Synthetic(frames=4, pixels=8, size=5), Mixture((noise, noise))):
         held_out, config = held_out_of(source), EvaluateConfig(real=5, per_clip=1, context=2)
-        draw = lambda asks: np.zeros((5, *noise.shape), np.uint8)
+
+        def draw(asks):
+            return np.zeros((5, *noise.shape), np.uint8)
+
         found = runner.evaluate(PROTOCOLS['frame_prediction'], draw, source, held_out, config, ABOUT)[0]
         assert found['name'] == f'{type(source).__name__.lower()}-train_2to2_n1_5' and found['split'] == 'all'
 

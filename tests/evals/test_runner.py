@@ -45,7 +45,10 @@ def test_noise_does_not_pass_and_what_was_not_measured_is_null():
 def test_a_perfect_copy_is_recalled():
     config = dataclasses.replace(CONFIG, real=8)
     first = {label: i for i, label in reversed([(i, int(SOURCE[i]['label'])) for i in range(8)])}
-    draw = lambda asks: np.stack([SOURCE[first[int(label)]]['video'] for label in asks['label']])
+
+    def draw(asks):
+        return np.stack([SOURCE[first[int(label)]]['video'] for label in asks['label']])
+
     found = score('recall', draw, config)
     assert found['passed'] and found['name'] == f'recall{SOURCE.num_classes}_8f'
     json.dumps(found, allow_nan=False)

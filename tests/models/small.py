@@ -20,7 +20,10 @@ def network(config):
 
     Not its own initialisation: there gates and head are zero, and everything would look right.
     """
-    make = lambda rngs: VideoDiT(config, rngs=rngs)
+
+    def make(rngs):
+        return VideoDiT(config, rngs=rngs)
+
     graphdef = graphdef_of(make)
     shapes = jax.eval_shape(lambda: init_params(make, jax.random.key(0)))
     rng = np.random.default_rng(1)

@@ -56,7 +56,10 @@ def test_every_parameter_of_a_modulation_learns(kind):
 
 def test_scalars_count_several_at_once_and_unknown_is_a_value_of_its_own():
     apply, params = network(dataclasses.replace(SMALL, scalars=('fps', 'motion')))
-    told = lambda **scalars: apply(params, video(), T, LABEL | {name: jnp.array(v) for name, v in scalars.items()})
+
+    def told(**scalars):
+        return apply(params, video(), T, LABEL | {name: jnp.array(v) for name, v in scalars.items()})
+
     both = told(fps=[8.0, 24.0], motion=[0.1, 0.02])
     nan = float('nan')
     for other in (
@@ -73,7 +76,10 @@ def test_scalars_count_several_at_once_and_unknown_is_a_value_of_its_own():
 def test_images_behind_a_clip_know_none_of_its_scalars():
     apply, params = network(dataclasses.replace(SMALL, scalars=('motion',)))
     x, t = video(5), jnp.full((2, 5), 300.0)
-    told = lambda *motion: apply(params, x, t, LABEL | {'motion': jnp.array(motion)}, 2)
+
+    def told(*motion):
+        return apply(params, x, t, LABEL | {'motion': jnp.array(motion)}, 2)
+
     moved = np.abs(told(0.1, 0.2) - told(0.5, 0.6)).max((0, 2, 3, 4))
     assert np.all(moved[:3] > 1e-4) and np.all(moved[3:] == 0)
 
@@ -98,7 +104,10 @@ def test_cross_attention_is_softmax_attention_over_the_text():
 
 def test_text_is_looked_at_where_the_mask_is_true_and_nowhere_else():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
-    told = lambda text, mask: apply(params, video(), T, LABEL | {'text': text, 'text_mask': mask})
+
+    def told(text, mask):
+        return apply(params, video(), T, LABEL | {'text': text, 'text_mask': mask})
+
     plain = told(TEXT, MASK)
     np.testing.assert_array_equal(told(TEXT.at[0, 3:].set(77.0), MASK), plain)
     assert np.abs(told(TEXT.at[0, 2].set(1.0), MASK) - plain).max() > 1e-3
@@ -119,7 +128,10 @@ def test_no_text_is_a_vector_of_its_own_whatever_the_length():
 
 def test_every_frame_looks_at_its_clip_s_own_text():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
-    told = lambda text: apply(params, video(), T, LABEL | {'text': text, 'text_mask': MASK})
+
+    def told(text):
+        return apply(params, video(), T, LABEL | {'text': text, 'text_mask': MASK})
+
     moved = np.abs(told(TEXT.at[1, 0].add(1.0)) - told(TEXT)).max((2, 3, 4))
     assert np.all(moved[1] > 0) and np.all(moved[0] == 0)
 
@@ -168,7 +180,10 @@ def test_learned_positions_end_where_training_did():
 
 def test_interpolated_rotary_positions_of_a_longer_clip_lie_between_the_known_ones():
     known, squeezed = Rotary(8), Rotary(8, (0.5, 1.0, 1.0))
-    angles = lambda rotary, positions: rotary.angles({0: np.asarray(positions)})
+
+    def angles(rotary, positions):
+        return rotary.angles({0: np.asarray(positions)})
+
     np.testing.assert_allclose(angles(squeezed, range(8)), angles(known, np.arange(8) / 2))
     np.testing.assert_array_equal(angles(squeezed.within(), range(8)), angles(known, range(8)))
 

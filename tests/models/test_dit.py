@@ -30,7 +30,10 @@ def test_scanned_and_sliced_stacks_are_one_network(layout, position):
     for scan in (True, False):
         apply, params = network(dataclasses.replace(config, scan=scan))
         trees.append(jax.tree.map(jnp.shape, params))
-        loss = lambda p, apply=apply: (jnp.square(out := apply(p, video(), T, LABEL)).mean(), out)
+
+        def loss(p, apply=apply):
+            return (jnp.square(out := apply(p, video(), T, LABEL)).mean(), out)
+
         grad, output = jax.jit(jax.grad(loss, has_aux=True))(params)
         outputs.append(output), grads.append(grad)
     assert trees[0] == trees[1]

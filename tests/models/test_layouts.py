@@ -83,9 +83,13 @@ def test_sequential_is_a_pair_of_blocks_whose_first_has_no_mlp():
     block = params['layers']['block']
     width = 32
     first, second, last = (slice(i * 3 * width, (i + 1) * 3 * width) for i in range(3))
-    cut = lambda *parts: {
-        name: jnp.concatenate([array[..., part] for part in parts], -1) for name, array in block['modulation'].items()
-    }
+
+    def cut(*parts):
+        return {
+            name: jnp.concatenate([array[..., part] for part in parts], -1)
+            for name, array in block['modulation'].items()
+        }
+
     space = {'attention': block['attention'], 'mlp': block['mlp'], 'modulation': cut(first, last)}
     gate = slice(5 * width, 6 * width)
     space['modulation'] = jax.tree.map(lambda array: array.at[..., gate].set(0), space['modulation'])

@@ -34,12 +34,17 @@ def qkv(length, dim=16, lead=(2,), heads=2, dtype=jnp.float32):
 def both_ways(attention, inputs):
     """Output and gradients with regard to q, k and v, for a cotangent that is not constant."""
     weights = jnp.cos(jnp.arange(inputs[0].size, dtype=jnp.float32)).reshape(inputs[0].shape)
-    loss = lambda *inputs: (attention(*inputs).astype(jnp.float32) * weights).sum()
+
+    def loss(*inputs):
+        return (attention(*inputs).astype(jnp.float32) * weights).sum()
+
     return jax.jit(lambda *inputs: (attention(*inputs), jax.grad(loss, (0, 1, 2))(*inputs)))(*inputs)
 
 
 def same(found, expected, atol):
-    close = lambda a, b: np.testing.assert_allclose(a.astype('float32'), b.astype('float32'), atol=atol)
+    def close(a, b):
+        return np.testing.assert_allclose(a.astype('float32'), b.astype('float32'), atol=atol)
+
     jax.tree.map(close, found, expected)
 
 
@@ -69,7 +74,10 @@ def test_a_ring_is_plain_attention(images):
     grid = GRID._replace(images=images * 2)
     inputs, mask = qkv((4 + images * 2) * 64, lead=(1,)), Full().mask(grid)
     config = AttentionConfig(sequence='ring')
-    around = lambda *inputs: attend(*inputs, mask, Full().axes_for(config), 'auto', config)
+
+    def around(*inputs):
+        return attend(*inputs, mask, Full().axes_for(config), 'auto', config)
+
     expected = both_ways(functools.partial(plain, mask=mask), inputs)
     with jax.set_mesh(make_mesh(MeshConfig(sequence=4, tensor=2), jax.devices()[:8])):
         same(both_ways(around, inputs), expected, 2e-5)
@@ -126,7 +134,10 @@ def test_each_axis_takes_the_backend_that_is_set_for_it(monkeypatch):
     """Two attentions, over space and over time: each is computed by its own."""
     asked = []
     for name in ('cudnn', 'splash'):
-        take = lambda q, k, v, mask, axes, config, name=name: asked.append((name, q.shape[-2])) or plain(q, k, v, mask)
+
+        def take(q, k, v, mask, axes, config, name=name):
+            return asked.append((name, q.shape[-2])) or plain(q, k, v, mask)
+
         monkeypatch.setitem(BACKENDS, name, take)
     monkeypatch.setattr(attend_module, 'refusal', lambda *_: None)
     config = dataclasses.replace(SMALL, attention=AttentionConfig(space='cudnn', time='splash', full='xla'))
@@ -147,7 +158,10 @@ def as_if_on_gpu(monkeypatch):
 @pytest.mark.parametrize('mask', MASKS)
 def test_cudnn_lowers_to_one_kernel_forth_and_one_back(mask, as_if_on_gpu):
     inputs, mask = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16), MASKS[mask](256)
-    loss = lambda *inputs: cudnn(*inputs, mask, (), None).astype(jnp.float32).sum()
+
+    def loss(*inputs):
+        return cudnn(*inputs, mask, (), None).astype(jnp.float32).sum()
+
     with absent('cuda'):
         lowered = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*inputs).lower(lowering_platforms=('cuda',))
         output = jax.eval_shape(lambda *inputs: cudnn(*inputs, mask, (), None), *inputs)
@@ -169,9 +183,15 @@ def primitives(jaxpr):
 def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu):
     """Its logsumexp has to be kept with its output: without it the backward pass runs the kernel anew."""
     inputs, scale = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16), jnp.bfloat16(1.5)
-    layer = lambda scale, x, index: jnp.sin(attend(x * scale, *inputs[1:], backend='cudnn'))
+
+    def layer(scale, x, index):
+        return jnp.sin(attend(x * scale, *inputs[1:], backend='cudnn'))
+
     call = rematerialised(layer, policy)
-    loss = lambda scale: call(scale, inputs[0], 0).astype(jnp.float32).sum()
+
+    def loss(scale):
+        return call(scale, inputs[0], 0).astype(jnp.float32).sum()
+
     with absent('cuda'):
         program = jax.make_jaxpr(jax.grad(loss))(scale)
     found = collections.Counter(primitives(program.jaxpr))

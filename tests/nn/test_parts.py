@@ -43,7 +43,10 @@ def test_attention_is_a_weighted_mean():
 def test_rotary_scores_depend_on_distance_alone():
     q, k = (jax.random.normal(jax.random.key(i), (1, 8)) for i in range(2))
     angles = position.rope((np.arange(20),), (8,))
-    score = lambda i, j: float((rotate(q, angles[i : i + 1]) * rotate(k, angles[j : j + 1])).sum())
+
+    def score(i, j):
+        return float((rotate(q, angles[i : i + 1]) * rotate(k, angles[j : j + 1])).sum())
+
     assert abs(score(3, 7) - score(11, 15)) < 1e-4
     assert abs(score(3, 7) - score(3, 9)) > 1e-3
 

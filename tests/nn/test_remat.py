@@ -17,7 +17,10 @@ DEEP = dataclasses.replace(SMALL, depth=4)
 def gradients(policy, scan):
     """(gradients, bytes that the backward pass is handed beside the parameters)."""
     apply, params = network(dataclasses.replace(DEEP, remat=policy, scan=scan))
-    loss = lambda params: jnp.square(apply(params, video(), T, LABEL, 0)).mean()
+
+    def loss(params):
+        return jnp.square(apply(params, video(), T, LABEL, 0)).mean()
+
     kept = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
     return jax.jit(jax.grad(loss))(params), size
@@ -43,7 +46,10 @@ def test_policies_keep_less_and_less(kept):
 
 def test_offloading_keeps_in_host_memory():
     apply, params = network(dataclasses.replace(DEEP, remat='offload', scan=True))
-    loss = lambda params: jnp.square(apply(params, video(), T, LABEL, 0)).mean()
+
+    def loss(params):
+        return jnp.square(apply(params, video(), T, LABEL, 0)).mean()
+
     assert '<host>' in str(jax.make_jaxpr(jax.grad(loss))(params))  # the memory space of arrays in a program
 
 
@@ -54,7 +60,10 @@ def test_accelerators_keep_less_of_what_is_cheap_to_make_anew(mesh):
     def kept(platform):
         apply, params = network(dataclasses.replace(DEEP, scan=True))
         x = video()
-        loss = lambda params: jnp.square(apply(params, x, T, LABEL, 0)).mean()
+
+        def loss(params):
+            return jnp.square(apply(params, x, T, LABEL, 0)).mean()
+
         with absent(platform, **mesh):
             leaves = jax.tree.leaves(jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params))
         wide = (2, 2, 4, 16, 4 * 32)  # of a layer's MLP: pairs, videos, frames, tokens, hidden units

@@ -36,7 +36,9 @@ def device(number, **attributes):
 
 
 def test_slices_go_by_what_devices_say_then_by_host_then_in_equal_runs():
-    ids = lambda groups: [[each.id for each in group] for group in groups]
+    def ids(groups):
+        return [[each.id for each in group] for group in groups]
+
     mixed = [device(i, slice_index=i % 2, process_index=i // 2) for i in range(8)]
     assert ids(slices_of(mixed, 2)) == [[0, 2, 4, 6], [1, 3, 5, 7]]
     hosts = [device(i, slice_index=0, process_index=i % 4) for i in range(8)]

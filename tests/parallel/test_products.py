@@ -34,7 +34,10 @@ def value_and_grad(sizes, groups=GROUPS):
         experiment_from(groups | {'mesh': dict(zip(AXES, sizes, strict=True))}), jax.devices()[: math.prod(sizes)]
     )
     rng = np.random.default_rng(0)
-    noise = lambda leaf: jax.device_put(rng.normal(0, 0.1, leaf.shape).astype(np.float32), leaf.sharding)
+
+    def noise(leaf):
+        return jax.device_put(rng.normal(0, 0.1, leaf.shape).astype(np.float32), leaf.sharding)
+
     batch = {
         'video': rng.integers(0, 256, (8, *run.source.shape), np.uint8),
         'label': np.arange(8, dtype=np.int32) % 3, 'fps': np.linspace(8, 30, 8, dtype=np.float32),

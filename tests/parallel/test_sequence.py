@@ -122,7 +122,10 @@ def test_what_was_gathered_is_not_kept_for_the_backward_pass():
     run = small({'fsdp': 4}, dtype='bfloat16')
     x, t = jnp.zeros((8, *run.latent_shape)), jnp.zeros(8)
     with jax.set_mesh(run.mesh):
-        back = lambda params: jax.vjp(lambda params: run.network(params, x, t, {}, 0), params)[1]
+
+        def back(params):
+            return jax.vjp(lambda params: run.network(params, x, t, {}, 0), params)[1]
+
         kept = jax.eval_shape(back, run.abstract.params)
     kinds = {leaf.dtype.name for leaf in jax.tree.leaves(kept) if leaf.shape == (64, 192)}
     assert kinds == {'float32'}

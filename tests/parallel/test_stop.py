@@ -81,7 +81,10 @@ def test_one_that_was_told_is_enough(monkeypatch):
     """Each device's element is its own process's flag."""
     mesh = make_mesh(MeshConfig())
     inner = jax.make_array_from_callback
-    one = lambda shape, sharding, _: inner(shape, sharding, lambda index: (jax.numpy.arange(mesh.size) == 5)[index])
+
+    def one(shape, sharding, _):
+        return inner(shape, sharding, lambda index: (jax.numpy.arange(mesh.size) == 5)[index])
+
     monkeypatch.setattr(jax, 'make_array_from_callback', one)
     found = stop.anywhere(False, mesh)
     assert bool(found) and found.shape == () and found.sharding.is_fully_replicated

@@ -132,7 +132,10 @@ class Latents:
         rng = np.random.default_rng(turn)
         ids = rng.integers(0, COUNT, ROWS * STEPS)
         read = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=2 * ROWS)
-        one = lambda k: {'moments': records.moments(int(ids[k])), 'label': k}
+
+        def one(k):
+            return {'moments': records.moments(int(ids[k])), 'label': k}
+
         stream = grain.MapDataset.range(0, len(ids)).map(one).to_iter_dataset(read).batch(ROWS)
         return after_first(iter(stream))
 
@@ -288,7 +291,10 @@ def main():
     found['videos'] = compared(in_turns({n: (w, n) for n, w in videos.items()}, arguments.rounds), 'ours')
     with tempfile.TemporaryDirectory() as directory:
         write_latents(pathlib.Path(directory))
-        new = lambda kind: Worker(cpus, 'latents', directory, kind)
+
+        def new(kind):
+            return Worker(cpus, 'latents', directory, kind)
+
         latents = {f'ours, {kind}': (new(kind), 'ours') for kind in ('float32', 'float16')}
         files = ('one .npy', 'a .npy a clip', 'ArrayRecord')
         latents |= {f'DataLoader, {kind}': (new(kind), 'torch') for kind in files}

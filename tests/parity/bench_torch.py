@@ -55,13 +55,19 @@ class Ours:
 
         self.wait, self.versions = jax.block_until_ready, {'jax': jax.__version__}
         config = VideoDiTConfig(**shape, scan=scan)
-        make = lambda rngs: VideoDiT(config, rngs=rngs)
+
+        def make(rngs):
+            return VideoDiT(config, rngs=rngs)
+
         graphdef = graphdef_of(make)
         x, t, label, self.target = (jnp.asarray(array) for array in data or inputs())
         self.inputs = x, t, {'label': label}
         shapes = jax.eval_shape(lambda: init_params(make, jax.random.key(0)))
         rng = np.random.default_rng(1)
-        noise = lambda leaf: jnp.asarray(rng.normal(0, 0.7 * shape['width'] ** -0.5, leaf.shape), jnp.float32)
+
+        def noise(leaf):
+            return jnp.asarray(rng.normal(0, 0.7 * shape['width'] ** -0.5, leaf.shape), jnp.float32)
+
         params = jax.tree.map(noise, shapes)
         optimizer = make_optimizer(OptimConfig('adamw', RATE, clip=None), 1)
 
@@ -134,7 +140,10 @@ class Theirs:
 
 def differences(ours, theirs):
     """How far two results of `compute` are apart: the output and each gradient, as shares of its largest value."""
-    apart = lambda a, b: float(np.abs(a - b).max() / np.abs(b).max())
+
+    def apart(a, b):
+        return float(np.abs(a - b).max() / np.abs(b).max())
+
     (output, grads), (other_output, other_grads) = ours, theirs
     if grads.keys() != other_grads.keys():
         raise ValueError(f'not the same parameters: {sorted(grads.keys() ^ other_grads.keys())}')

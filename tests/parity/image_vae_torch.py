@@ -35,8 +35,13 @@ def shapes(net: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 def answers(net: torch.nn.Module, tensors: dict, video, z) -> dict[str, np.ndarray]:
     """{'mean', 'logvar', 'pixels'} (B, T, H, W, C) with these tensors."""
     net.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()}, strict=True)
-    flat = lambda x: torch.tensor(x).flatten(0, 1).permute(0, 3, 1, 2)
-    back = lambda y: y.permute(0, 2, 3, 1).unflatten(0, video.shape[:2]).numpy()
+
+    def flat(x):
+        return torch.tensor(x).flatten(0, 1).permute(0, 3, 1, 2)
+
+    def back(y):
+        return y.permute(0, 2, 3, 1).unflatten(0, video.shape[:2]).numpy()
+
     clips = {'num_frames': video.shape[1]} if isinstance(net, diffusers.AutoencoderKLTemporalDecoder) else {}
     with torch.no_grad():
         posterior = net.encode(flat(video)).latent_dist

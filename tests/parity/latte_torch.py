@@ -83,7 +83,10 @@ class Latte(nn.Module):
         self.width, self.patch = width, patch
         self.patch_embed = nn.Linear(patch * patch * channels, width)
         self.time_embed, self.label_embed = TimeEmbedding(width), nn.Embedding(classes + 1, width)
-        pair = lambda: nn.ModuleDict({'space': Block(width, heads, False), 'time': Block(width, heads, True)})
+
+        def pair():
+            return nn.ModuleDict({'space': Block(width, heads, False), 'time': Block(width, heads, True)})
+
         self.layers = nn.ModuleList(pair() for _ in range(depth // 2))
         self.head = Head(width, patch * patch * channels)
         self.positions = {}  # computed once for each shape of clip, as buffers would be

@@ -274,7 +274,10 @@ def floors(sizes: Mapping[str, float]) -> dict[str, float]:
     alone, about 1e-9 of the whole, and the share is 1e-4.
     """
     whole = np.linalg.norm(list(sizes.values()))
-    share = lambda name: 1e-4 if name.endswith('to_k.bias') else 1e-6
+
+    def share(name):
+        return 1e-4 if name.endswith('to_k.bias') else 1e-6
+
     return {name: max(size, share(name) * whole) for name, size in sizes.items()}
 
 

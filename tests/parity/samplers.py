@@ -259,7 +259,9 @@ def _program(case: Case, end: float):
 
     def walk(x, times, noise, steps):
         def scan(step, init, xs):
-            at = lambda i: jax.tree.map(lambda x: x[i], xs)
+            def at(i):
+                return jax.tree.map(lambda x: x[i], xs)
+
             return jax.lax.fori_loop(0, steps, lambda i, carry: step(carry, at(i))[0], init), None
 
         sampler = dataclasses.replace(case.sampler, spacing=Laid(times, end))

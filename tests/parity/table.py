@@ -37,7 +37,10 @@ def read(folder) -> list[dict]:
 
 def table(rows: list[dict]) -> list[str]:
     """The rows in Markdown, line by line."""
-    shown = lambda value: '' if value is None else value if isinstance(value, str) else f'{value:.0e}'
+
+    def shown(value):
+        return '' if value is None else value if isinstance(value, str) else f'{value:.0e}'
+
     return pages.table(COLUMNS, [tuple(shown(row.get(column)) for column in COLUMNS) for row in rows])
 
 

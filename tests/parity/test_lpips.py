@@ -18,7 +18,10 @@ FIXTURE = Path(__file__).parent / 'fixtures' / 'lpips.npz'
 def both(drawn, x, y):
     """Our distances with these tensors, and the gradient of their sum by x."""
     params = pretrained.load('lpips', drawn).params
-    total = lambda x: (lambda found: (found.sum(), found))(lpips.distance(params, x, y))
+
+    def total(x):
+        return (lambda found: (found.sum(), found))(lpips.distance(params, x, y))
+
     gradient, distance = jax.jit(jax.grad(total, has_aux=True))(x)
     return np.asarray(distance), np.asarray(gradient)
 

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.parity
 
 LEARNING = [case for case in CASES if case.learns]
 KEPT = [case for case in LEARNING if case.kept]
-key = lambda case: case.key
+
+
+def key(case):
+    return case.key
 
 
 @pytest.fixture(scope='module')
@@ -99,7 +102,10 @@ def test_training_goes_where_the_official_one_goes(case):
     start = networks.weights(case)
     assert mine.keys() == want.keys()
     clear = {name: each > 100 * 1e-8 for name, each in least.items()}  # of AdamW's eps: below, rounding takes the step
-    joined = lambda tensors: np.concatenate([tensors[name][clear[name]] for name in want])
+
+    def joined(tensors):
+        return np.concatenate([tensors[name][clear[name]] for name in want])
+
     assert joined(clear).size > 0.5 * sum(map(np.size, want.values()))
     assert np.abs(joined(want) - joined(start)).mean() > ADAMW.learning_rate
     assert np.abs(joined(mine) - joined(want)).max() < 0.01 * ADAMW.learning_rate

@@ -14,7 +14,10 @@ from vdm_jax.diffusion.process import expand
 from vdm_jax.train import denoise
 
 KEPT = [case for case in CASES if case.kept]
-key = lambda case: case.key
+
+
+def key(case):
+    return case.key
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +71,10 @@ def test_the_gradients_rule_sees_a_wrong_tensor():
     rng = np.random.default_rng(0)
     right = {name: rng.normal(size=(4, 5)) * scale for name, scale in {'a': 1, 'b': 1e-3, 'zero': 1e-9}.items()}
     kept = {name: networks.probed(name, array) for name, array in right.items()}
-    error = lambda wrong: networks.probed_error(right | wrong, kept, networks.norms(right))
+
+    def error(wrong):
+        return networks.probed_error(right | wrong, kept, networks.norms(right))
+
     assert error({}) < 1e-6
     assert error({'zero': 1.03 * right['zero']}) < GRADIENT  # within what rounding may do to it
     assert error({'a': right['a'].T.reshape(4, 5)}) > GRADIENT

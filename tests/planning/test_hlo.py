@@ -165,8 +165,12 @@ def test_collectives_in_nested_loops_are_multiplied(mesh):
     """3 x 5 products of x, sharded over what is contracted: each is summed over the devices."""
 
     def program(x, w):
-        inner = lambda x, _: (jnp.tanh(x @ w), None)
-        outer = lambda x, _: (jax.lax.scan(inner, x, length=5)[0], None)
+        def inner(x, _):
+            return (jnp.tanh(x @ w), None)
+
+        def outer(x, _):
+            return (jax.lax.scan(inner, x, length=5)[0], None)
+
         return jax.lax.scan(outer, x, length=3)[0]
 
     shapes = (

@@ -17,7 +17,10 @@ WEIGHTS = {'label/table': np.float32(range(8)).reshape(4, 2), 'out/kernel': np.o
 def wanted(**shapes):
     """A tree of shapes: table, kernel, …"""
     sharding = SingleDeviceSharding(jax.devices()[0])
-    leaf = lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
+
+    def leaf(shape):
+        return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
+
     tree = {
         'label': {'table': leaf(shapes.pop('table', (4, 2)))},
         'out': {'kernel': leaf(shapes.pop('kernel', (2, 3)))},
@@ -83,7 +86,9 @@ class Net:
 
 
 def test_parameters_that_a_key_resizes_are_named_even_where_two_keys_make_up_for_each_other():
-    shapes_of = lambda net: net.shapes
+    def shapes_of(net):
+        return net.shapes
+
     assert resized_by(Net(classes=5), {'classes': (5, 3)}, shapes_of, 'x') == {'table'}
     assert resized_by(Net(patch=1, time_patch=4), {'patch': (1, 2), 'time_patch': (4, 1)}, shapes_of, 'x') == {
         'patches'

@@ -18,7 +18,10 @@ from vdm_jax.pretrained.network import Network
 
 DIT, SIT, LATTE, PLAIN, TEXT = (case for case in networks.CASES if case.kept)
 DENOISERS = [DIT, SIT, LATTE, PLAIN, TEXT]
-key = lambda case: case.key
+
+
+def key(case):
+    return case.key
 
 
 def tensors(case, **changed):
@@ -37,7 +40,10 @@ def equal(a, b):
 @pytest.mark.parametrize('name', SOURCES)
 def test_every_source_answers_what_is_asked_of_it(name):
     module = SOURCES[name]
-    arguments = lambda function: list(inspect.signature(function).parameters)
+
+    def arguments(function):
+        return list(inspect.signature(function).parameters)
+
     assert arguments(module.config_of) == ['arrays', 'about', 'heads']
     assert arguments(module.rows) == arguments(module.fixed) == arguments(module.KIND.init) == ['config']
     assert all(isinstance(why, str) for why in module.FREE.values())

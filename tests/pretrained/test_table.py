@@ -180,7 +180,10 @@ def test_what_is_missing_is_filled_only_if_there_is_a_fill():
     found, _ = taken(checkpoint(q=None))
     with pytest.raises(UserError, match='nothing for qkv/kernel'):
         tree_of(found, SHAPES)
-    fill = lambda: jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0), SHAPES)
+
+    def fill():
+        return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0), SHAPES)
+
     params = tree_of(found, SHAPES, fill)
     np.testing.assert_array_equal(params['qkv']['kernel'], 7)
     np.testing.assert_array_equal(params['none'], 0)

@@ -83,7 +83,9 @@ def test_a_dtype_keeps_what_it_holds_and_refuses_what_it_does_not(dtype, largest
 
 
 def test_the_same_weights_are_the_same_bytes_and_other_libraries_read_them(file, tmp_path):
-    turned = lambda tree: {name: tree[name] for name in reversed(tree)}
+    def turned(tree):
+        return {name: tree[name] for name in reversed(tree)}
+
     weights.save(tmp_path / 'again', turned(PARAMS), turned(ABOUT))
     assert (tmp_path / 'again').read_bytes() == file.read_bytes()
     with safe_open(str(file), 'numpy') as opened:

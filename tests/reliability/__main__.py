@@ -37,7 +37,10 @@ def main(arguments=None) -> int:
 
 def tried(name: str, tries: range, seed: int) -> dict[str, int]:
     """The counts of one kind, whose files are read in a process of their own."""
-    say = lambda fault: print(f'{name}: {fault}', file=sys.stderr, flush=True)
+
+    def say(fault):
+        return print(f'{name}: {fault}', file=sys.stderr, flush=True)
+
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         KINDS[name].make(directory)

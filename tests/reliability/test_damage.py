@@ -39,8 +39,13 @@ def test_much_damage_is_noticed_or_harmless(name, capfd):
 
 def test_the_count_tells_right_from_wrong(tmp_path):
     """Of readers that look at nothing, at everything, die of what they read, or go on without it."""
-    make = lambda directory: (directory / 'file').write_bytes(bytes(range(1, 100)))
-    content = lambda directory: (directory / 'file').read_bytes() if (directory / 'file').exists() else b''
+
+    def make(directory):
+        return (directory / 'file').write_bytes(bytes(range(1, 100)))
+
+    def content(directory):
+        return (directory / 'file').read_bytes() if (directory / 'file').exists() else b''
+
     whole = bytes(range(1, 100))
 
     def careful(directory):
@@ -63,7 +68,10 @@ def test_the_count_tells_right_from_wrong(tmp_path):
         kind = Kind(make, read, ('file',))
         found = count(kind, tmp_path, lambda kind=kind: attempt(kind, tmp_path), range(10), fault=lambda line: None)
         assert (found['tried'], found[column]) == (10, 10), column
-    going_on = lambda directory: (content(directory), '' if content(directory) == whole else 'one was left out')
+
+    def going_on(directory):
+        return (content(directory), '' if content(directory) == whole else 'one was left out')
+
     kind = Kind(make, going_on, ('file',))
     assert count(kind, tmp_path, lambda: attempt(kind, tmp_path), range(10))['noticed'] == 10
     answers = itertools.chain([Reading('a')], itertools.repeat(Reading(fault=HANG)))

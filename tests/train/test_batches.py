@@ -84,7 +84,10 @@ def test_the_step_is_that_of_the_whole_batch_on_one_device(way):
 def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_bit(tmp_path):
     """8 -> 4 -> 1 -> 8 devices, each reading what the one before it wrote."""
     meshes = (MeshConfig(data=2, fsdp=4), MeshConfig(fsdp=2, tensor=2), MeshConfig(), MeshConfig(data=2, fsdp=4))
-    prints = lambda state: {name: fingerprint(getattr(state, name)) for name in ('params', 'ema', 'opt_state')}
+
+    def prints(state):
+        return {name: fingerprint(getattr(state, name)) for name in ('params', 'ema', 'opt_state')}
+
     runs = {}
     for number, (mesh, count) in enumerate(zip(meshes, (8, 4, 1, 8), strict=True)):
         if mesh not in runs:
@@ -122,7 +125,9 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
         loss = np.where(np.arange(8) < 4, batch['label'], 1000).astype(np.float32)  # what fills up must not count
         return Losses(loss, loss[:, None], np.ones((8, 1), np.float32))
 
-    clip = lambda i: {'video': np.zeros((1, 1, 1, 3), np.uint8), 'label': np.int32(i)}
+    def clip(i):
+        return {'video': np.zeros((1, 1, 1, 3), np.uint8), 'label': np.int32(i)}
+
     run = types.SimpleNamespace(
         experiment=types.SimpleNamespace(
             train=loop.TrainConfig(batch_size=4, validate_batches=batches), ema=types.SimpleNamespace(decays=(0.5,))
@@ -142,7 +147,10 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
 
 def test_a_batch_in_parts_moves_nothing_between_devices():
     mesh = make_mesh(MeshConfig(data=4, fsdp=2), jax.devices())
-    share = lambda rows: (rows**2).sum(0).sum()
+
+    def share(rows):
+        return (rows**2).sum(0).sum()
+
     with jax.set_mesh(mesh):
         step = jax.jit(lambda rows: added_up(share, rows, 3), in_shardings=batch_sharding(mesh))
         program = step.lower(jax.ShapeDtypeStruct((24, 4), np.float32)).compile().as_text()

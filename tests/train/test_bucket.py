@@ -33,7 +33,10 @@ def run():
 def state(run):
     """Numbers that nothing has to be compiled for."""
     rng = np.random.default_rng(0)
-    draw = lambda leaf: jax.device_put(rng.integers(0, 99, leaf.shape).astype(leaf.dtype), leaf.sharding)
+
+    def draw(leaf):
+        return jax.device_put(rng.integers(0, 99, leaf.shape).astype(leaf.dtype), leaf.sharding)
+
     return jax.tree.map(draw, run.abstract)
 
 
@@ -95,7 +98,10 @@ def begin(run, folder):
 
 def test_a_run_in_a_bucket_has_the_files_of_one_on_a_disk_and_is_whole(written, put):
     objects, files, _ = written
-    named = lambda names: {name for name in names if '/d/' not in name}  # the others are called by random numbers
+
+    def named(names):
+        return {name for name in names if '/d/' not in name}  # the others are called by random numbers
+
     assert named(objects) == named(files)
     with opened(put(objects), writes=False) as looking:
         assert looking.steps() == [2, 4] and {looking.integrity(step).verdict for step in (2, 4)} == {'intact'}

@@ -83,7 +83,10 @@ def test_going_on_is_never_having_stopped(finished, folder, tmp_path):
     vars(again).update(train_steps=run.train_steps, abstract=run.abstract)  # the same programs: nothing compiles again
     assert not loop.train(again, tmp_path, stop=lambda step: step == 2)
     assert loop.train(again, tmp_path)
-    losses = lambda path: [line['loss'] for line in lines(path) if 'loss' in line]
+
+    def losses(path):
+        return [line['loss'] for line in lines(path) if 'loss' in line]
+
     assert losses(tmp_path) == losses(whole)
 
 

@@ -16,7 +16,8 @@ from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest
-from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.inspect import inspect_run
 from vdm_jax.train.workdir import write_papers
 
@@ -105,7 +106,10 @@ def test_orbax_itself_restores_flipped_bits_without_a_word(run, written, place, 
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
         found = checkpoints.restore(run.abstract, 4)[0]
         sound = checkpoints.restore(run.abstract, 2)[0]
-    prints = lambda state: [fingerprint(part) for part in (state.params, state.ema, state.opt_state)]
+
+    def prints(state):
+        return [fingerprint(part) for part in (state.params, state.ema, state.opt_state)]
+
     assert prints(found) != prints(sound)
 
 
@@ -212,7 +216,10 @@ def test_manifests_of_several_processes_make_up_the_step(tmp_path):
     manifest.write(tmp_path, 0, 2)
     assert manifest.check(tmp_path).why == '1 of 2 manifests'
     manifest.write(tmp_path, 1, 2)
-    verdicts = lambda hosts: [manifest.check(tmp_path, host, hosts).verdict for host in range(hosts)]
+
+    def verdicts(hosts):
+        return [manifest.check(tmp_path, host, hosts).verdict for host in range(hosts)]
+
     assert [verdicts(hosts) for hosts in (1, 3)] == [['intact'], ['intact'] * 3]
     flip(tmp_path / files[3])
     assert verdicts(1) == ['damaged'] and sorted(verdicts(3)) == ['damaged', 'intact', 'intact']

@@ -34,7 +34,9 @@ def test_more_and_fewer_processes_go_on_with_the_same_stream(tmp_path):
     pytest.importorskip('av')
     records = [record(f'{i}', 5 + 6 * (i % 2), 20 * i, scores={'motion': i / 10}) for i in range(10)]
     (tmp_path / 'x.py').write_text(EXPERIMENT.format(path=write_set(tmp_path / 'set', records)))
-    argv = lambda place, steps: (f'--config={tmp_path}/x.py', f'--workdir={place}', f'--config.train.steps={steps}')
+
+    def argv(place, steps):
+        return (f'--config={tmp_path}/x.py', f'--workdir={place}', f'--config.train.steps={steps}')
 
     def alone(place, steps, seen):
         run = Run(read_experiment(f'{tmp_path}/x.py', [f'--config.train.steps={steps}']), jax.devices()[:1])

@@ -145,7 +145,10 @@ def test_a_run_that_saved_what_is_not_finite_goes_on_from_the_step_before(run, t
 
 def test_a_run_directory_that_vanishes_in_mid_run_ends_the_run(run, tmp_path):
     place = tmp_path / 'run'
-    vanish = lambda step: place.rename(tmp_path / 'elsewhere') and False if step == 1 else False
+
+    def vanish(step):
+        return place.rename(tmp_path / 'elsewhere') and False if step == 1 else False
+
     with pytest.raises(UserError, match=f'{place}: the run directory was removed'):
         loop.train(run, place, vanish)
     assert not place.exists()

@@ -23,7 +23,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop, workdir
 from vdm_jax.train.best import rule_of
-from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.inspect import inspect_run, table
 from vdm_jax.train.state import TrainState
 from vdm_jax.train.watch import ProfileConfig, Window
@@ -46,7 +47,10 @@ def shared():
     params = {'kernel': jnp.ones((2, 2))}
     state = TrainState(jnp.int32(0), params, {'0.9': params}, run.optimizer.init(params))
     state = jax.device_put(state, run.everywhere)
-    like = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run.everywhere)
+
+    def like(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run.everywhere)
+
     return {'abstract': jax.tree.map(like, state), 'made': state}
 
 

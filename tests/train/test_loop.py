@@ -23,7 +23,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import MeshConfig, to_global
 from vdm_jax.run import Run
 from vdm_jax.train import loop, workdir
-from vdm_jax.train.checkpoint import CheckpointConfig, Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import first
 from vdm_jax.train.finite import NORMS
 from vdm_jax.train.metrics import Metrics, Progress
@@ -187,7 +188,10 @@ def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_pa
     assert prints(run, place)['step'] == 3
     assert loop.train(run, place)
     assert prints(run, place) == prints(run, finished)
-    loss = lambda place: [(line['step'], line['loss']) for line in metrics(place) if 'loss' in line]
+
+    def loss(place):
+        return [(line['step'], line['loss']) for line in metrics(place) if 'loss' in line]
+
     assert loss(place) == loss(finished)
 
 
@@ -284,7 +288,10 @@ def test_other_clips_are_another_run(run, finished, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_path):
     scalars = dict.fromkeys(NORMS, jax.numpy.nan) | {'finite': False}
-    broken = lambda state, batch, frozen: (state, scalars)
+
+    def broken(state, batch, frozen):
+        return (state, scalars)
+
     other = Run(run.experiment, jax.devices()[:1])
     vars(other).update(train_steps=[broken], abstract=run.abstract)
     with pytest.raises(UserError, match='step 1: loss is nan'):

@@ -32,7 +32,10 @@ CONFIG = OptimConfig(name='muon', learning_rate=0.1, clip=None, warmup_steps=0)
 
 def params(seed, depth=3):
     rng = np.random.default_rng(seed)
-    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    def draw(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
     return {
         'layers': {
             'up': {'kernel': draw(depth, 8, 16), 'bias': draw(depth, 16)},
@@ -127,7 +130,10 @@ def test_muon_leaves_what_conditions_a_network_to_adam(kind):
     config = dataclasses.replace(SMALL, modulation=kind, scalars=('fps',), text_width=12)
     shapes = jax.eval_shape(lambda: init_params(lambda rngs: VideoDiT(config, rngs=rngs), jax.random.key(0)))
     dimensions = muon_dimensions(CONFIG)(shapes)
-    is_matrix = lambda leaf: leaf is None or not isinstance(leaf, dict)
+
+    def is_matrix(leaf):
+        return leaf is None or not isinstance(leaf, dict)
+
     for path, found in jax.tree_util.tree_flatten_with_path(dimensions, is_leaf=is_matrix)[0]:
         name = path_name(path)
         matrix = name.endswith('kernel') and re.search('attention|cross|mlp', name)
@@ -157,7 +163,10 @@ def test_clipping_begins_where_it_is_told():
         update, state = late.update({'w': jnp.float32(5)}, state)
         seen.append(float(update['w']))
     np.testing.assert_allclose(seen, [5, 5, 0.1, 0.1], rtol=1e-6)
-    bounded = lambda start: updates_exactly(OptimConfig(clip=0.1, clip_from=start), [0.05, 5.0, 5.0])
+
+    def bounded(start):
+        return updates_exactly(OptimConfig(clip=0.1, clip_from=start), [0.05, 5.0, 5.0])
+
     never = updates_exactly(OptimConfig(clip=None), [0.05, 5.0, 5.0])
     assert bounded(3) == never and bounded(1) != never  # Adam sees the bound where gradients differ in size
 

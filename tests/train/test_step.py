@@ -69,9 +69,10 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
     state = TrainState(jnp.int32(0), PARAMS, ema.start(config, PARAMS), optimizer.init(PARAMS))
     after, scalars = jax.jit(step)(state, clips)
     keys = example_keys(stream(0, 'training'), 0, 4)
-    mean = lambda p: losses(network, objective, p, Identity().encode({}, clips['video']), told(clips), 3, keys)[
-        0
-    ].mean()
+
+    def mean(p):
+        return losses(network, objective, p, Identity().encode({}, clips['video']), told(clips), 3, keys)[0].mean()
+
     loss, grad = jax.value_and_grad(mean)(PARAMS)
     np.testing.assert_allclose(scalars['loss'], loss, rtol=1e-6)
     np.testing.assert_allclose(scalars['grad_norm'], optax.tree.norm(grad), rtol=1e-5)
@@ -93,7 +94,9 @@ def test_images_train_as_videos_of_one_frame():
 
 
 def test_a_variance_in_the_channels_has_no_say_in_this_loss():
-    both = lambda *inputs: jnp.concatenate([network(*inputs), 100 + 0 * inputs[1]], -1)
+    def both(*inputs):
+        return jnp.concatenate([network(*inputs), 100 + 0 * inputs[1]], -1)
+
     keys = example_keys(jax.random.key(0), jnp.int32(0), 4)
     x0 = Identity().encode({}, batch(4)['video'])
     plain, wide = (losses(f, OBJECTIVE, PARAMS, x0, told(batch(4)), 3, keys)[0] for f in (network, both))
@@ -140,17 +143,24 @@ def test_self_conditioning_shows_the_first_answer_at_its_rate_and_learns_from_th
     np.testing.assert_allclose(second[2]['x0'][shown], answer[shown], rtol=1e-6)
 
     def loss(params):  # a network that repeats what it was shown, times a parameter
-        repeat = lambda p, x_t, t, told, images: p * told.get('x0', jnp.ones_like(x_t))
+        def repeat(p, x_t, t, told, images):
+            return p * told.get('x0', jnp.ones_like(x_t))
+
         return losses(repeat, objective, params, x0, told(clips), 3, example_keys(jax.random.key(0), 0, 64)).loss.mean()
 
     grad = jax.grad(loss)(jnp.float32(0.5))
     step = 1e-2  # through the second answer alone: the first one, 0.5, is a constant
-    frozen = lambda p: loss_of_fixed_first(objective, x0, clips, p)
+
+    def frozen(p):
+        return loss_of_fixed_first(objective, x0, clips, p)
+
     np.testing.assert_allclose(grad, (frozen(0.5 + step) - frozen(0.5 - step)) / (2 * step), rtol=1e-2)
 
 
 def loss_of_fixed_first(objective, x0, clips, p):
-    repeat = lambda _, x_t, t, told, images: p * told['x0'] if 'x0' in told else 0.5 * jnp.ones_like(x_t)
+    def repeat(_, x_t, t, told, images):
+        return p * told['x0'] if 'x0' in told else 0.5 * jnp.ones_like(x_t)
+
     keys = example_keys(jax.random.key(0), 0, 64)
     return float(losses(repeat, objective, None, x0, told(clips), 3, keys).loss.mean())
 
@@ -170,7 +180,10 @@ def test_images_add_their_own_loss_at_their_own_weight_and_time():
         conditions['label'], np.concatenate([np.stack([joint['label']] * 2, 1), joint['image_label']], 1)
     )
     kept = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
-    at = lambda weight: seen_by(dataclasses.replace(kept, image_weight=weight), x0, conditions, images)
+
+    def at(weight):
+        return seen_by(dataclasses.replace(kept, image_weight=weight), x0, conditions, images)
+
     ((x_t, t, _, asked),), whole = at(1.0)
     assert asked == 2 and len(np.unique(t[0])) == 3  # one time for the clip's two frames, one for each image
     none, double = at(0.0)[1].loss, at(2.0)[1].loss
@@ -208,7 +221,10 @@ def test_losses_by_frame_go_by_the_time_of_each():
     """A network whose error is known at every time: its losses by frame are that error at each frame's own time."""
     x0 = jnp.zeros((32, 3, 2, 2, 3))
     objective = Objective(prediction='x0', per_frame=True, condition_dropout=0.0)
-    wrong = lambda params, x_t, t, told, images: jnp.zeros_like(x_t) + t[..., None, None, None] / 1000
+
+    def wrong(params, x_t, t, told, images):
+        return jnp.zeros_like(x_t) + t[..., None, None, None] / 1000
+
     found = losses(wrong, objective, None, x0, {'label': jnp.zeros(32, int)}, 3, example_keys(jax.random.key(0), 0, 32))
     assert found.t.shape == (32, 3) and len(np.unique(found.t)) == 96
     np.testing.assert_allclose(found.by_frame, found.t**2, rtol=1e-5)

@@ -10,7 +10,9 @@ def plan(args, assignments):
     from vdm_jax.parallel.hardware import read_topology
     from vdm_jax.planning import ask, search, show
 
-    say = lambda text: print(text, file=sys.stderr if args.json else sys.stdout)
+    def say(text):
+        return print(text, file=sys.stderr if args.json else sys.stdout)
+
     name, needed = (args.topology, []) if args.topology else ask.target_of(args.config)
     topology = read_topology(name, args.slices)
     work = functools.partial(search.search, say=say) if args.search else ask.plan

@@ -93,7 +93,9 @@ def samples_of(args, batch, labels) -> list:
     """The videos of a batch that are finite, each with what it was asked by."""
     from vdm_jax.sample_files import Sample
 
-    prompt_of = lambda number: args.prompt[number % len(args.prompt)] if args.prompt else None
+    def prompt_of(number):
+        return args.prompt[number % len(args.prompt)] if args.prompt else None
+
     return [
         Sample(number, video, None if labels is None else int(labels[number]), prompt_of(number), args.seed)
         for number, video, finite in zip(batch.numbers.tolist(), batch.videos, batch.finite, strict=True)

@@ -29,7 +29,8 @@ class Codec(Protocol):
 
     def moments(self, weights: dict, video_BTHWC):
         """uint8 pixels -> means and log variances of the latents, side by side in the last dimension, before they are
-        normalised: what a cache keeps. Only of codecs with weights, as is `normalised`."""
+        normalised: what a cache keeps. Only of codecs with weights, as is `normalised`.
+        """
 
     def normalised(self, moments, keys_B=None):
         """The latents of such moments: `encode` is this of `moments`."""

@@ -68,7 +68,8 @@ class ImageVAECodec(Ranged, where='config.codec'):
 
     def encode(self, weights, video_BTHWC, keys_B=None):
         """uint8 video, or floats in [-1, 1] -> latents; keys_B: a key for each row, to draw by where `sample` says so,
-        else not looked at."""
+        else not looked at.
+        """
         if self.sample and keys_B is not None:
             return self.normalised(self.moments(weights, video_BTHWC), keys_B)
         return self._encode(weights, video_BTHWC, lambda mean, _: self.model.scaling_factor * mean)
@@ -83,7 +84,8 @@ class ImageVAECodec(Ranged, where='config.codec'):
 
     def moments(self, weights, video_BTHWC):
         """Means and log variances of the latents side by side, (B, T, h, w, 2C), before they are scaled; video: uint8,
-        or floats in [-1, 1]."""
+        or floats in [-1, 1].
+        """
         return self._encode(weights, video_BTHWC, lambda *moments: jnp.concatenate(moments, -1))
 
     def normalised(self, moments, keys_B=None):
@@ -107,19 +109,28 @@ class ImageVAECodec(Ranged, where='config.codec'):
             return finish(*network.moments(x.astype(self.dtype)))
 
         sizes = self.model.factor, 1
-        each = lambda network, x: tiled(functools.partial(call, network), x, self.tile, self.overlap, sizes)
+
+        def each(network, x):
+            return tiled(functools.partial(call, network), x, self.tile, self.overlap, sizes)
+
         return self._run(each, weights, video_BTHWC)
 
     def _decode(self, weights, latents_BTHWC, finish):
         _check('latents', latents_BTHWC, self.model.latent_channels)
         sizes = 1, self.model.factor
-        call = lambda network, z: network.decode((z / self.model.scaling_factor).astype(self.dtype))
-        each = lambda network, z: finish(tiled(functools.partial(call, network), z, self.tile, self.overlap, sizes))
+
+        def call(network, z):
+            return network.decode((z / self.model.scaling_factor).astype(self.dtype))
+
+        def each(network, z):
+            return finish(tiled(functools.partial(call, network), z, self.tile, self.overlap, sizes))
+
         return self._run(each, weights, latents_BTHWC, self.model.temporal)
 
     def _run(self, call, weights, x_BTHWC, mixes: bool = False):
         """call(network, x) in slices, on each device's own rows, and on frames of its own where `call` does not mix
-        them and the mesh splits a clip's frames, so that nothing is gathered."""
+        them and the mesh splits a clip's frames, so that nothing is gathered.
+        """
         walk, usual, wanted = (by_clip, 0, (BATCH,)) if mixes else (by_frame, SLICE, (BATCH, 'sequence'))
         count = usual if self.slice_frames is None else self.slice_frames
 

@@ -22,7 +22,10 @@ SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 
 def abstract(widths: tuple[int, ...] = WIDTHS) -> dict:
     """Shapes and dtypes of the weights of a network with so many channels in each level."""
-    array = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    def array(*shape):
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
     found, before = {}, 3
     for width, depth in zip(widths, DEPTHS, strict=True):
         for _ in range(depth):

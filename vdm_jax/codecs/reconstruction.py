@@ -16,7 +16,8 @@ SOFTNESS = 1e-3  # below which Charbonnier's error is quadratic
 
 class Costs(NamedTuple):
     """Of an autoencoder, float32: the loss of each clip (B,), its error of each frame (B, T), no time of diffusion, and
-    the parts of the loss (B,) by name."""
+    the parts of the loss (B,) by name.
+    """
 
     loss: jax.Array
     by_frame: jax.Array

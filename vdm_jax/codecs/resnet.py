@@ -34,7 +34,8 @@ class Resnet(nnx.Module):
 
 class MixedResnet(nnx.Module):
     """A block over each frame, y, then one over three frames, z: (1 - a) y + a z with a learned a = sigmoid(mix), one
-    number (Blattmann et al. 2023, Align your Latents; the temporal decoder of Stable Video Diffusion)."""
+    number (Blattmann et al. 2023, Align your Latents; the temporal decoder of Stable Video Diffusion).
+    """
 
     def __init__(self, size_in: int, size_out: int, groups: int, *, rngs: nnx.Rngs):
         self.spatial = Resnet(size_in, size_out, groups, rngs=rngs)

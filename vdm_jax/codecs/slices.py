@@ -36,7 +36,8 @@ def by_frame(call: Callable, x_BTHWC, count: int):
 
 def by_clip(call: Callable, x_BTHWC, count: int):
     """`call` maps (B, T, ...) to (B, T, ...) and mixes frames: run on clips of `count` frames, one at a time; what is
-    left at the end is a shorter clip."""
+    left at the end is a shorter clip.
+    """
     batch, frames = x_BTHWC.shape[:2]
     if count == 0:
         return call(x_BTHWC)

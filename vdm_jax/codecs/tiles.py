@@ -9,7 +9,8 @@ import numpy as np
 
 def starts_of(length: int, side: int, overlap: int) -> np.ndarray:
     """Where tiles of `side` begin that cover 0 to `length`, as few as can be with neighbours sharing `overlap` or more,
-    evenly spread."""
+    evenly spread.
+    """
     if side >= length:
         return np.zeros(1, int)
     count = -(-(length - overlap) // (side - overlap))
@@ -49,7 +50,10 @@ def tiled(call: Callable, x, side: int, overlap: int, sizes: tuple[int, int]):
 
     def step(canvas, tile):
         numbers, places = tile
-        at = lambda unit: (*(0,) * (x.ndim - 3), places[0] * unit, places[1] * unit, 0)
+
+        def at(unit):
+            return (*(0,) * (x.ndim - 3), places[0] * unit, places[1] * unit, 0)
+
         rows, columns = (ramp[number] for ramp, number in zip(ramps, numbers, strict=True))
         share = jnp.expand_dims((rows[:, None] * columns[None]).astype(made.dtype)[..., None], range(made.ndim - 3))
         y = call(jax.lax.dynamic_slice(x, at(before), part)) * share

@@ -29,7 +29,7 @@ class VideoVAECodec(Ranged, where='config.codec'):
     """
 
     path: str | None = None
-    model: VideoVAEConfig = VideoVAEConfig()  # noqa: RUF009, frozen
+    model: VideoVAEConfig = VideoVAEConfig()
     sample: bool = False
     mean: tuple[Annotated[float, Between(-1e6, 1e6)], ...] | None = None
     std: tuple[Annotated[float, Above0()], ...] | None = None
@@ -71,7 +71,10 @@ class VideoVAECodec(Ranged, where='config.codec'):
         """uint8 video -> means and log variances of its latents side by side, (B, T', H', W', 2 latent)."""
         self.latent_shape(video_BTHWC.shape[1:])
         network = self._network(weights)
-        moments = lambda x, past: jnp.concatenate(network.moments(from_bytes(x), past), -1)
+
+        def moments(x, past):
+            return jnp.concatenate(network.moments(from_bytes(x), past), -1)
+
         return chunked(moments, video_BTHWC, self.chunk, self.model.time)
 
     def normalised(self, moments, keys_B=None):

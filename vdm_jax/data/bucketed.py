@@ -293,7 +293,8 @@ class HeldOut(Bucketed):
 
 def assign(extents: np.ndarray, shapes: list[tuple[int, int, int]], short: str = 'hold') -> np.ndarray:
     """The number of the bucket, of these (T, H, W), for clips that have (frames, height, width), int64 (N, 3); -1 for
-    none: int64 (N,). Bucketed says which one; of two that are alike in all that, it is the first."""
+    none: int64 (N,). Bucketed says which one; of two that are alike in all that, it is the first.
+    """
     frames, height, width = np.maximum(extents, 1).T[..., None]
     T, H, W = np.array(shapes).T
     fits = frames >= T if short == 'drop' else (frames >= T) | (T == T.min())

@@ -57,7 +57,8 @@ class LatentSet:
     @functools.cached_property
     def about(self) -> dict:
         """{'version', 'made': {what: JSON value}, 'count', 'views', 'parts', 'dtype', 'shape' of a view, 'scalars':
-        their names, 'drawn': how many numbers, 'seed' that views were drawn from}."""
+        their names, 'drawn': how many numbers, 'seed' that views were drawn from}.
+        """
         about = read_about(self.path, self.where)
         if about is None:
             raise UserError(f'{self.where}: no latents there; make them with python -m data_pipelines cache-latents')

@@ -48,7 +48,8 @@ class Latents:
 
     def gather(self, ids, positions, seed: int, scalars: Sequence[str] = ()) -> dict:
         """A whole batch, of one bucket: for each of `ids` what `draw` gives at that of `positions` in the run, with
-        these scalars."""
+        these scalars.
+        """
         return self._batch(ids, [clip_generator(seed, int(position)) for position in positions], scalars)
 
     def _batch(self, ids, generators, scalars):

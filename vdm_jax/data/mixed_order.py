@@ -62,7 +62,8 @@ class MixedOrder(Order):
 
 def apportion(weights: Sequence[float], least: int = 0) -> tuple[int, ...]:
     """BLOCK places shared in proportion to the weights, by largest remainders; where a weight is above 0, at least
-    `least`."""
+    `least`.
+    """
     exact = BLOCK * np.array(weights) / sum(weights)
     places = np.maximum(np.floor(exact).astype(np.int64), least * (exact > 0))
     while (over := BLOCK - int(places.sum())) != 0:

@@ -139,7 +139,8 @@ class Mixture(Ranged, where='config.data'):
 
     def among(self, ids: np.ndarray) -> tuple[tuple[int, ...], tuple[float, ...]]:
         """Of some of the clips (ids, ascending): how many each source has, and the sources' shares of all that is
-        drawn, where every clip is drawn as often as in the whole mixture. Sources without any are left out."""
+        drawn, where every clip is drawn as often as in the whole mixture. Sources without any are left out.
+        """
         counts = np.diff(np.searchsorted(ids, self._firsts))
         shares = np.array(self._shares) / sum(self._shares) * counts / self._sizes
         return tuple(counts[counts > 0].tolist()), tuple(shares[counts > 0].tolist())
@@ -150,7 +151,10 @@ class Mixture(Ranged, where='config.data'):
         numbers = tuple(number for number, split in enumerate(splits) if split is not self.sources[number])
         if not numbers:
             return self
-        pick = lambda items: tuple(items[number] for number in numbers) if items else ()
+
+        def pick(items):
+            return tuple(items[number] for number in numbers) if items else ()
+
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields |= {'sources': pick(splits), 'weights': pick(self.weights)}
         return HeldOut(**fields, whole=self, numbers=numbers)

@@ -46,7 +46,7 @@ def read_header(file) -> tuple[np.dtype, tuple[int, ...]]:
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, columns, dtype = read(file)
         size = dtype.itemsize * math.prod(shape)
-    except Exception as error:  # noqa: BLE001, the parser of Python is beneath, which has errors of every kind
+    except Exception as error:  # the parser of Python is beneath, which has errors of every kind
         raise DamageError(f'no array of numpy: {type(error).__name__}') from None
     if columns or dtype.hasobject or min(shape, default=0) < 0 or size > 2**62:
         raise DamageError('no array of plain rows')

@@ -164,7 +164,9 @@ class _Constant(_Closing):
     """The same batch at every step, without Grain: row r of the global batch is clip r modulo the source's size."""
 
     def __init__(self, source, order, rows, steps, scalars):
-        draw = lambda row: source.draw(row % len(source), clip_generator(order.seed, row))
+        def draw(row):
+            return source.draw(row % len(source), clip_generator(order.seed, row))
+
         clips = [told(draw(row), scalars) for row in rows.tolist()]
         self._batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
         for array in self._batch.values():

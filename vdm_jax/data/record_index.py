@@ -35,7 +35,8 @@ def meeting(source) -> np.ndarray:
 
 def in_split(source) -> np.ndarray:
     """Which records its split has, bool (N,): by a hash of the video that each was cut from (its key, where that is not
-    known)."""
+    known).
+    """
     names = [cut_from or key for cut_from, key in zip(*map(source.records.column, ('source', 'key')), strict=True)]
     if source.split == 'all':
         return np.ones(len(names), bool)
@@ -92,7 +93,10 @@ def latents_of(source, index: np.ndarray) -> tuple[str, dict[tuple, tuple]]:
 
     Raises: UserError for latents beside videos, of several codecs, or of clips that are to be cut otherwise now.
     """
-    column = lambda name: source.records.column(name)[index]
+
+    def column(name):
+        return source.records.column(name)[index]
+
     latents = column('latents')
     if all(shape is None for shape in latents):
         return '', {}

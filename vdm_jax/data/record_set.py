@@ -139,7 +139,7 @@ def read_table(path):
             raise BadRecordError('latents of a record are of no shape')
     except BadRecordError:
         raise
-    except Exception as error:  # noqa: BLE001, Arrow and Python have errors of many kinds for what is no table
+    except Exception as error:  # Arrow and Python have errors of many kinds for what is no table
         raise BadRecordError(first_line(error)) from None
     return table
 

@@ -63,7 +63,7 @@ class Records(Ranged, where='config.data'):
     split: Literal['all', 'train', 'test'] = 'all'
     held_out: Share = 0.1
     max_broken: Share = 0.1
-    limits: decode.Limits = decode.Limits()  # noqa: RUF009, frozen
+    limits: decode.Limits = decode.Limits()
     cache_mb: Mebibytes = 512
     threads: Threads = 4
     prefetch: Ahead = 16
@@ -116,7 +116,8 @@ class Records(Ranged, where='config.data'):
     @functools.cached_property
     def latents(self) -> tuple[str, dict[tuple, tuple]]:
         """(sha256 of the codec's weights that made its latents, {(T, H, W) of its clips: (T', H', W', 2C)}); ('', {})
-        of videos."""
+        of videos.
+        """
         return record_index.latents_of(self, self.index)
 
     @functools.cached_property
@@ -149,7 +150,8 @@ class Records(Ranged, where='config.data'):
 
     def counters(self) -> dict[str, int]:
         """Records that are taken, were filtered out, are short; and so far broken ones, clips read in place of those,
-        clips filled up, and clips without text."""
+        clips filled up, and clips without text.
+        """
         return self._tally.counters(
             'broken_records', 'replaced_clips', 'short_clips', *(['clips_without_text'] if self.text else [])
         )
@@ -186,7 +188,8 @@ class Records(Ranged, where='config.data'):
 
     def _picture(self, number: int, record: Record, part: int, chance, shape):
         """({'video'} or {'moments'}, the seconds of the record from which to which it is of, whether it was filled up);
-        the clip begins in the given part of `clips`."""
+        the clip begins in the given part of `clips`.
+        """
         if record.latents is not None:
             return {'moments': np.asarray(record.latents, np.float32)}, (0.0, record.frames / record.fps), False
         video, taken = self._timelines.video(number, record.video), []

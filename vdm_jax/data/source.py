@@ -76,7 +76,8 @@ def held_out_of(source: Source) -> Source:
 
 def fps_of(source: Source) -> float | None:
     """Frames a second of its clips, where config.data says them of all: its fps by its stride, or that on which the
-    sources within it agree; else None."""
+    sources within it agree; else None.
+    """
     if rate := getattr(source, 'fps', None):
         return rate / getattr(source, 'stride', 1)
     within = getattr(source, 'sources', None) or [getattr(source, 'clips', None)]

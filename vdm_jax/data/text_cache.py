@@ -191,7 +191,8 @@ class TextCache:
     @functools.cached_property
     def _entries(self):
         """(keys uint8 (N, 32), (part, first place, places) of each, digests of tokens or None where some have none), in
-        the order of their first eight bytes."""
+        the order of their first eight bytes.
+        """
         parts = {number: self._part(number) for number in self._numbers}
         entries = [np.empty(0, FORMER_ENTRY), *(part[[*FORMER_ENTRY.names]] for part in parts.values())]
         entries = np.concatenate([each.astype(FORMER_ENTRY) for each in entries])

@@ -103,7 +103,7 @@ class Tfds(Ranged, where='config.data'):
             label = np.int32(_inside(example, self.label) if self.label is not None else 0)
         except (UserError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001, TFDS and what it decodes with have errors of many kinds for damage
+        except Exception as error:  # TFDS and what it decodes with have errors of many kinds for damage
             raise UserError(
                 f'config.data.path={self.path}: {self.video!r} of example {i} of {self._slice}: {first_line(error)}; '
                 'prepare the set again with what it should be, or without it'
@@ -140,7 +140,7 @@ class Tfds(Ranged, where='config.data'):
             raise UserError(
                 f'config.data.{key}={getattr(self, key)}: there is nothing to read by that name; the set has {splits}'
             ) from None
-        except Exception as error:  # noqa: BLE001, as above: of files that are missing or damaged
+        except Exception as error:  # as above: of files that are missing or damaged
             why = first_line(error)
             raise UserError(f'config.data.path={self.path} cannot be read: {why}; prepare it again') from None
         if self.split != 'train' and self.test:

@@ -64,5 +64,8 @@ def guide(conditional: jax.Array, unconditional: jax.Array, scale: float | jax.A
 
 def rescaled(guided: jax.Array, conditional: jax.Array, share: float) -> jax.Array:
     """`guided` with that share of its excess in standard deviation, over all but the batch, taken away."""
-    spread = lambda x: jnp.std(x, axis=range(1, x.ndim), keepdims=True)
+
+    def spread(x):
+        return jnp.std(x, axis=range(1, x.ndim), keepdims=True)
+
     return guided * (share * spread(conditional) / jnp.maximum(spread(guided), SMALLEST) + 1 - share)

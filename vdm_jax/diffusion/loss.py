@@ -85,7 +85,8 @@ class Sigmoid(Weighting):
 @dataclasses.dataclass(frozen=True)
 class EDMWeight(Weighting):
     """The error of x0 counts (sigma^2 + data_std^2) / (sigma data_std)^2, so that of the 'edm' prediction counts 1
-    (Karras et al. 2022, table 1); told for any alpha. data_std is the process's."""
+    (Karras et al. 2022, table 1); told for any alpha. data_std is the process's.
+    """
 
     def share(self, process, t, alpha, sigma):
         return alpha**2 + (sigma / process.data_std) ** 2

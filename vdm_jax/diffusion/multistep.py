@@ -54,7 +54,8 @@ class DPMSolverPP2M(Multistep):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DPMSolverPP2MSDE(DPMSolverPP2M):
     """SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, appendix; the midpoint form): the same walk along the
-    reverse stochastic equation, with the noise that one draw of it has."""
+    reverse stochastic equation, with the noise that one draw of it has.
+    """
 
     @property
     def stochastic(self) -> bool:

@@ -18,7 +18,8 @@ from vdm_jax.ranges import Ranged, Share, Weight, Whole
 
 class Denoised(NamedTuple):
     """What a network said of x_t: x0 and eps, shaped like x_t; and of the variance of the step from there, in [-1, 1]
-    once learned (posterior.learned_log_variance), None where it does not say."""
+    once learned (posterior.learned_log_variance), None where it does not say.
+    """
 
     x0: jax.Array
     eps: jax.Array

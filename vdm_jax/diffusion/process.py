@@ -72,7 +72,8 @@ class Process(Ranged, where='config.diffusion.process'):
 
 class VariancePreserving(Process):
     """alpha^2 + sigma^2 = 1. The clock is the angle of (alpha, sigma), in which 'velocity' and 'v' are one
-    (Salimans & Ho 2022, appendix D)."""
+    (Salimans & Ho 2022, appendix D).
+    """
 
     def clock(self, t: jax.Array) -> jax.Array:
         """The angle in [0, pi / 2]."""

@@ -1,5 +1,6 @@
 """One step from a time t to a less noisy time s. A sampler is one small class; those with a memory are in
-multistep.py."""
+multistep.py.
+"""
 
 import dataclasses
 import math

@@ -36,7 +36,10 @@ def sigmoid_alpha_bar(steps: int) -> np.ndarray:
 
     Raises: ValueError for steps < 1.
     """
-    sigmoid = lambda z: 1 / (1 + np.exp(-z))
+
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
     return _from_curve(steps, lambda t: (sigmoid(3) - sigmoid(6 * t - 3)) / (sigmoid(3) - sigmoid(-3)))
 
 

@@ -118,7 +118,10 @@ class Karras(Spacing):
     def moments(self, process, steps):
         if self.sigma_min is None and not process.steps:
             raise ValueError('config.sampler.spacing.sigma_min is None: want a number, as the process has no timesteps')
-        sigma_at = lambda t: jnp.exp(-process.logsnr(jnp.float32(t)) / 2)
+
+        def sigma_at(t):
+            return jnp.exp(-process.logsnr(jnp.float32(t)) / 2)
+
         smallest = sigma_at(1 / process.steps) if self.sigma_min is None else self.sigma_min
         largest = jnp.minimum(sigma_at(1), math.inf if self.sigma_max is None else self.sigma_max)
         roots = jnp.linspace(largest ** (1 / self.rho), smallest ** (1 / self.rho), steps)

@@ -83,7 +83,8 @@ class ShiftedUniform(TimeSampler):
 @dataclasses.dataclass(frozen=True)
 class Noise(TimeSampler):
     """Always 1, where nothing of the data is left: a network that predicts x0 is then a regressor, and samples in one
-    step."""
+    step.
+    """
 
     def sample(self, key, shape, process):
         return jnp.ones(shape)

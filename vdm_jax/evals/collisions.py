@@ -64,7 +64,10 @@ def figures(videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None 
     tracks = [find(video, world) for video in videos]
     touch = [touches(each, world) for each in tracks]
     found = [meeting for each, near in zip(tracks, touch, strict=True) for meeting in meetings(each, world, near)]
-    mean = lambda values: float(np.mean(values)) if found else float('nan')
+
+    def mean(values):
+        return float(np.mean(values)) if found else float('nan')
+
     return physics.figures(videos, world, train, tracks, [near.any(2) for near in touch]) | {
         'collisions': len(found),
         'through': mean([each.through for each in found]),

@@ -49,7 +49,10 @@ def figures(videos: np.ndarray, world: PannedBalls, train: np.ndarray | None = N
     for each, camera in zip(tracks, cameras, strict=True):
         each.positions[..., 0] += np.nan_to_num(camera)[:, None]
     lines = np.array([_line(camera) for camera in cameras])
-    known = lambda values: float(np.nanmean(values)) if np.isfinite(values).any() else float('nan')
+
+    def known(values):
+        return float(np.nanmean(values)) if np.isfinite(values).any() else float('nan')
+
     return physics.figures(videos, world, train, tracks) | {
         'wall': float((likeness >= LIKE).mean()),
         'pan_px': known(np.abs(lines[:, 0])),

@@ -54,7 +54,8 @@ class Protocol(Interface):
         self, videos: np.ndarray, asks: dict, source: Source, held_out: Source, config: EvaluateConfig
     ) -> dict[str, object]:
         """videos uint8 (N, T, H, W, C), whole ones, in the order of `asks` ->
-        {'name', 'figures': {row: {figure: number}}, 'verdict': {name: bool}, …}."""
+        {'name', 'figures': {row: {figure: number}}, 'verdict': {name: bool}, …}.
+        """
 
 
 @dataclass(frozen=True)

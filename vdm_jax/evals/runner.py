@@ -37,8 +37,11 @@ def evaluate(
     asks = protocol.asks(source, held_out, config)
     videos = draw(asks)
     score = processes.by_first(lambda: protocol.score(videos, asks, source, held_out, config))
+
     # JSON has neither nan nor infinity
-    known = lambda figures: {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    def known(figures):
+        return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
     score['figures'] = {row: known(figures) for row, figures in score['figures'].items()}
     score |= about | {
         'samples': len(videos),

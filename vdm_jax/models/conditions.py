@@ -11,7 +11,10 @@ def without(conditions: dict, classes: int, dropped_B=True, label: int | None = 
     condition.
     """
     none = dict(conditions)
-    each = lambda array: jnp.expand_dims(jnp.broadcast_to(dropped_B, len(array)), range(1, array.ndim))
+
+    def each(array):
+        return jnp.expand_dims(jnp.broadcast_to(dropped_B, len(array)), range(1, array.ndim))
+
     if 'label' in none:
         absent = classes if label is None else label
         none['label'] = jnp.where(each(none['label']), absent, none['label'])

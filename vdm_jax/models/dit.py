@@ -78,7 +78,7 @@ class VideoDiTConfig(NetworkConfig):
     classes: Classes | None = None
     grid: tuple[Side, Side, Side] | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
-    attention: AttentionConfig = AttentionConfig()  # noqa: RUF009, frozen
+    attention: AttentionConfig = AttentionConfig()
     remat: Literal[*POLICIES] = 'none'
     scan: bool | None = None
 

@@ -64,7 +64,10 @@ def through(block: Block, x_BTND, context: Context, attentions: Attentions, imag
     if images == 'alone' or not grid.images or not only_over_time(attentions):
         return block(x_BTND, context, *attentions)
     x, first = constrain(x_BTND, *Time.home), slice(0, grid.frames)
-    of_frames = lambda c: c if c is None or c.shape[1] == 1 else c[:, first]
+
+    def of_frames(c):
+        return c if c is None or c.shape[1] == 1 else c[:, first]
+
     told = context._replace(
         grid=grid._replace(images=0), c_BFD=of_frames(context.c_BFD), shared=of_frames(context.shared)
     )
@@ -125,7 +128,10 @@ class LateFusion(Interleaved):
         how = context.scan, context.remat
         x = stack.apply(self.space, x_BTND, lambda block, x, _: block(x, context, space), *how)
         x = constrain(add_time(x, context), *Time.home)
-        over_time = lambda block, x, _: through(block, x, context, (time,), self.config.images)
+
+        def over_time(block, x, _):
+            return through(block, x, context, (time,), self.config.images)
+
         x = stack.apply(self.time, x, over_time, *how)
         return constrain(x, *Arrangement.home)
 

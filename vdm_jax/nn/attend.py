@@ -45,7 +45,7 @@ class AttentionConfig(Ranged, where='config.model.attention'):
     sequence: Literal['ulysses', 'ring'] = 'ulysses'
 
 
-def attend(q, k, v, mask=None, axes=(), backend: str = 'auto', config: AttentionConfig = AttentionConfig()):  # noqa: B008
+def attend(q, k, v, mask=None, axes=(), backend: str = 'auto', config: AttentionConfig = AttentionConfig()):
     """Softmax attention (Vaswani et al. 2017) by the backend of that name, or by the one that suits the shapes.
 
     Raises:
@@ -117,7 +117,9 @@ def splash(q, k, v, mask, axes, config, interpret: bool = False):
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-    pad = lambda y: jnp.pad(y, [(0, 0)] * (y.ndim - 2) + [(0, -y.shape[-2] % LANES), (0, -y.shape[-1] % LANES)])
+    def pad(y):
+        return jnp.pad(y, [(0, 0)] * (y.ndim - 2) + [(0, -y.shape[-2] % LANES), (0, -y.shape[-1] % LANES)])
+
     (length, dim), size = q.shape[-2:], k.shape[-2]
     q, k, v = pad(q * dim**-0.5), pad(k), pad(v)
     shape = q.shape[-2], k.shape[-2]

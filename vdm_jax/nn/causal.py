@@ -95,7 +95,8 @@ def resized(x, size: int):
 
 def space_to_depth(x_BTHWC, time: int, space: int):
     """`time` frames of space x space pixels into channels: (B, T, H, W, C) -> (B, T / time, H / space, W / space,
-    time space^2 C)."""
+    time space^2 C).
+    """
     batch, frames, height, width, _ = x_BTHWC.shape
     return patchify(x_BTHWC, time, space).reshape(batch, frames // time, height // space, width // space, -1)
 

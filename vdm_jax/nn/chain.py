@@ -7,7 +7,8 @@ from flax import nnx
 
 class Chain(nnx.Module):
     """x -> last(… first(x)), each given `context` as well. Modules are stored under their numbers as names, '0', '1',
-    …: a list's would be integers, which not every format of checkpoints gives back as such."""
+    …: a list's would be integers, which not every format of checkpoints gives back as such.
+    """
 
     def __init__(self, modules: Sequence[nnx.Module]):
         self.count = len(modules)

@@ -36,5 +36,6 @@ class NetworkConfig(Ranged, where='config.model'):
 
     def flops(self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, **text: int) -> float:
         """Floating-point operations of one forward pass on one video of shape (T, H, W), `images` behind it; of a
-        network that looks at text, `text_tokens` are its length."""
+        network that looks at text, `text_tokens` are its length.
+        """
         raise NotImplementedError

@@ -24,7 +24,10 @@ def modulate(x, shift, scale):
 
 def adaptive_norm(x, shift, scale):
     """modulate(layer_norm(x), shift, scale); accelerators make it anew in the backward pass."""
-    made = lambda x, shift, scale: modulate(layer_norm(x), shift, scale)
+
+    def made(x, shift, scale):
+        return modulate(layer_norm(x), shift, scale)
+
     return (made if on_cpu() else recomputed(made))(x, shift, scale)
 
 

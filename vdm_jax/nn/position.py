@@ -73,7 +73,8 @@ class Rotary:
 
     def angles(self, positions: dict[int, np.ndarray]) -> np.ndarray:
         """(L, E / 2) for tokens at positions (L,) along some axes, by the axis's number; the head is shared among
-        them."""
+        them.
+        """
         scaled = [position * self.interpolate[axis] for axis, position in positions.items()]
         return rope(scaled, split_head(self.head_dim, len(scaled)))
 
@@ -84,7 +85,8 @@ class Rotary:
 
 class LearnedPositions(nnx.Module):
     """One vector for each place in a frame and one for each frame, up to those of training, N(0, 0.02^2) at the
-    start."""
+    start.
+    """
 
     def __init__(self, grid: tuple[int, int, int], width: int, *, rngs: nnx.Rngs):
         frames, rows, columns = grid

@@ -16,7 +16,8 @@ from vdm_jax.parallel.gather import gather
 
 def stacked(make: Callable[..., nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
     """`depth` independently initialised layers, make(rngs=…), as one module whose every parameter has a leading axis
-    (depth, ...)."""
+    (depth, ...).
+    """
     return nnx.vmap(lambda rngs: make(rngs=rngs))(rngs.split(depth))
 
 
@@ -33,7 +34,10 @@ def apply(layers, x, call: Callable, scan: bool, remat: str = 'none'):
     step = rematerialised(lambda layer, x, index: call(gather(layer, x.dtype), x, index), remat)
     depth = jax.tree.leaves(layers)[0].shape[0]
     if scan:
-        body = lambda x, layer_index: (step(layer_index[0], x, layer_index[1]), None)
+
+        def body(x, layer_index):
+            return (step(layer_index[0], x, layer_index[1]), None)
+
         return jax.lax.scan(body, x, (layers, jnp.arange(depth)))[0]
     # lax.split, not indexing: its gradient is one concatenation instead of `depth` additions of padded arrays
     columns, structure = jax.tree.flatten(layers)

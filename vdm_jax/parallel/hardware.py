@@ -152,7 +152,10 @@ def _nearest(kind: str, shape: str) -> str:
     shapes = CHIPS[kind].shapes
     if not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', shape):
         return f'those of {kind}: {", ".join(shapes)}'
-    distance = lambda other: abs(math.log(_chips(other) / _chips(shape)))
+
+    def distance(other):
+        return abs(math.log(_chips(other) / _chips(shape)))
+
     near = sorted(sorted(shapes, key=distance)[:3], key=_chips)
     return 'the nearest are ' + ', '.join(f'{kind}:{other} ({_chips(other)} chips)' for other in near)
 

@@ -94,7 +94,10 @@ def make_mesh(config: MeshConfig, devices=None) -> jax.sharding.Mesh:
 def slices_of(devices, count: int) -> list[list]:
     """The devices of each of `count` slices: as they say themselves (TPU slices), else by host, or in equal runs."""
     for attribute in ('slice_index', 'process_index'):
-        of = lambda device: getattr(device, attribute, None) or 0  # noqa: B023, used at once
+
+        def of(device):
+            return getattr(device, attribute, None) or 0  # noqa: B023, used at once
+
         groups = [[device for device in devices if of(device) == index] for index in sorted(set(map(of, devices)))]
         if len(groups) == count and len({len(group) for group in groups}) == 1:
             return groups

@@ -53,7 +53,7 @@ def start(asked: bool) -> None:
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
         ) from None
     if not first():
-        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115, for as long as the process lives
+        sys.stdout = open(os.devnull, 'w')  # for as long as the process lives
     gather('')  # now all are there; whoever is late from here on is waited for, however long it reads its data
 
 

@@ -42,7 +42,8 @@ def asked():
 
 def ignore() -> None:
     """Has SIGTERM and Ctrl-C do nothing from here on: of a process that is on its way out, with what it had to save
-    saved, so that its exit code says so."""
+    saved, so that its exit code says so.
+    """
     _leaving.set()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -63,7 +63,8 @@ def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
 
 def passes_of(run) -> float:
     """How often the network is run on one video while it is sampled: by step, question and guidance; an autoencoder
-    once."""
+    once.
+    """
     if run.model.autoencodes:
         return 1.0
     sampler, guidance, process = run.experiment.sampler, run.experiment.guidance, run.experiment.diffusion.process
@@ -92,7 +93,8 @@ def shard_bytes(tree) -> int:
 
 def lowered(run, program: str):
     """(the program, lowered; bytes on each device of params, optimizer and ema; videos that are asked for, and FLOPs of
-    those; videos that the program works on, with those that fill up the devices)."""
+    those; videos that the program works on, with those that fill up the devices).
+    """
     state = run.abstract
     if program == 'train':
         held = {'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema}
@@ -103,7 +105,10 @@ def lowered(run, program: str):
     asks, keys = asks_of(run)
     codec = {name: tree for name, tree in run.abstract_frozen.items() if name == 'codec'}
     with jax.set_mesh(run.mesh):
-        generate = lambda params, asks, keys, frozen: run.generator(params, asks, keys, frozen=frozen)
+
+        def generate(params, asks, keys, frozen):
+            return run.generator(params, asks, keys, frozen=frozen)
+
         program = jax.jit(generate).lower(average, asks, keys, codec)
     videos = run.experiment.evaluate.batch_size
     flops = passes_of(run) * run.sampling_flops * videos
@@ -190,7 +195,8 @@ def roofline(topology: Topology, flops: float, moved: float, collectives: list[C
 def needed(memory, has_peak: bool) -> int:
     """Bytes that a device must have at once, from the compiler's analysis: its peak, or where that is not to be had
     (the CPU's leaves temporaries out) arguments, results that take no donated place, and temporaries; and the program
-    itself."""
+    itself.
+    """
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     whole = memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
     return (memory.peak_memory_in_bytes if has_peak else whole) + memory.generated_code_size_in_bytes
@@ -223,7 +229,8 @@ def kernels_of(module) -> dict[str, int]:
 
 def compiler_seconds(compiled, module) -> float | None:
     """The compiler's own estimate of a run's seconds; None where it cannot be used: it counts a loop's body once and
-    nothing of a kernel, and writes numbers below zero for what it does not know."""
+    nothing of a kernel, and writes numbers below zero for what it does not know.
+    """
     seconds = (compiled.cost_analysis() or {}).get('optimal_seconds')
     blind = kernels_of(module) or any(made.op == 'while' for _, made, _ in module.runs())
     return None if seconds is None or seconds <= 0 or blind else seconds

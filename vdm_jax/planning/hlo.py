@@ -14,7 +14,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Array:
     """One array of a shape: its bytes on a device without padding, how many numbers they are, and whether it lies in
-    the main memory (HBM)."""
+    the main memory (HBM).
+    """
 
     bytes: int
     count: int
@@ -157,7 +158,8 @@ def _elements(sides: str) -> int:
 
 def trip_count(module: Module, computation: Computation, loop: Instruction) -> int | None:
     """How often a while loop runs: as the compiler notes it, else from its condition `counter < limit`; None for a loop
-    of another form."""
+    of another form.
+    """
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
         return int(known[1])
     condition, body = (module.computations[loop.attribute(name)] for name in ('condition', 'body'))

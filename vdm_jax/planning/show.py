@@ -43,7 +43,10 @@ def table(found: dict[str, dict], topology: Topology) -> str:
 
 def _described(program: str, found: dict):
     parts, steps = found['bytes_per_chip'], found['steps']
-    per_step = lambda value: f' ({value / steps:.4g} a sampler step)' if program == 'sample' and steps > 1 else ''
+
+    def per_step(value):
+        return f' ({value / steps:.4g} a sampler step)' if program == 'sample' and steps > 1 else ''
+
     filled = f' (the devices work on {found["rows"]})' if found['rows'] > found['batch'] else ''
     how = ' a step' if program == 'train' else f', {steps} sampler steps in all' if steps > 1 else ''
     what = f'{found["batch"]} videos{filled}{how}'

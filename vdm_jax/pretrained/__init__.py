@@ -72,7 +72,10 @@ def load(
         report.check(allow_missing)
     except UserError as error:
         raise UserError(f'{error}{hint}') from None
-    fresh = lambda: module.KIND.init(config)
+
+    def fresh():
+        return module.KIND.init(config)
+
     shapes = jax.eval_shape(fresh)
     params = jax.device_put(tree_of(found, shapes, fresh if allow_missing else None))
     return module.KIND(module, config, params, report)

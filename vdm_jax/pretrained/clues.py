@@ -21,7 +21,8 @@ def demand(names: Iterable[str], arrays: Mapping, verdict: str = 'it is of anoth
 
 def demand_granted(granted: Mapping, about: Mapping) -> None:
     """Raises: UserError where config.json, `about`, has another value, or one in a list, than what our network has for
-    granted."""
+    granted.
+    """
     for name, want in granted.items():
         said = about.get(name, want)
         if any(each != want for each in (said if isinstance(said, list | tuple) else [said])):

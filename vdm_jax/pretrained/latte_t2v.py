@@ -24,7 +24,8 @@ GRANTED = {
 
 class TextNetwork(Network):
     """A Network that is always told a text, and of a clip: diffusers leaves out the position in time of a single
-    frame."""
+    frame.
+    """
 
     def __call__(self, x_BTHWC, t_B, label=None, text=None, text_mask=None):
         if text is None:
@@ -124,7 +125,10 @@ def _cross(ours: str, theirs: str, heads: int, numbers) -> list[Row]:
 
 def _projected(ours: str, theirs: str, parts: str, kind, numbers) -> list[Row]:
     """The rows of projections to q, k or v that are one in ours."""
-    names = lambda end: tuple(f'{theirs}.to_{part}.{end}' for part in parts)
+
+    def names(end):
+        return tuple(f'{theirs}.to_{part}.{end}' for part in parts)
+
     return [
         row(f'{ours}/kernel', names('weight'), kind, numbers),
         row(f'{ours}/bias', names('bias'), kind, numbers),

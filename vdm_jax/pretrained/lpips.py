@@ -55,7 +55,8 @@ KIND = Perceptual
 
 def renamed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The package's tensors by the names that their parts have alone: net.slice1.0.weight is features.0.weight; its
-    list of lines, which holds them again, is left out."""
+    list of lines, which holds them again, is left out.
+    """
     found = {}
     for name, array in arrays.items():
         if name.startswith('net.slice'):
@@ -92,5 +93,8 @@ def rows(config: tuple[int, ...]) -> list[Row]:
 
 def fixed(config: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Tensors that are constants here: how pixels are scaled."""
-    shaped = lambda values: np.asarray(values)[None, :, None, None]
+
+    def shaped(values):
+        return np.asarray(values)[None, :, None, None]
+
     return {'scaling_layer.shift': shaped(lpips.SHIFT), 'scaling_layer.scale': shaped(lpips.SCALE)}

@@ -72,12 +72,16 @@ def without(
     arrays: Mapping[str, np.ndarray], anywhere: Collection[str], inside: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
     """Tensors by their names without parts that are called so, anywhere or not at the front; as they are where two
-    names would become one, or one would become none."""
+    names would become one, or one would become none.
+    """
 
     def short(name):
         parts = name.split('.')
         last = len(parts) - 1
-        keep = lambda i, part: i == last or not (part in anywhere or (i and part in inside))
+
+        def keep(i, part):
+            return i == last or not (part in anywhere or (i and part in inside))
+
         return '.'.join(part for i, part in enumerate(parts) if keep(i, part))
 
     names = {name: short(name) for name in arrays}

@@ -98,7 +98,10 @@ def checked(config: VideoDiTConfig, x_BTHWC, t_B, conditions: dict) -> tuple[jax
       UserError: as Network does when called.
     """
     x, t = jnp.asarray(x_BTHWC, jnp.float32), jnp.asarray(t_B, jnp.float32)
-    given = lambda value: value if isinstance(value, jax.Array) else np.asarray(value)
+
+    def given(value):
+        return value if isinstance(value, jax.Array) else np.asarray(value)
+
     conditions = {name: given(value) for name, value in conditions.items() if value is not None}
     sides, patch = x.shape[2:4], config.patch
     if x.ndim != 5 or x.shape[-1] != config.channels or any(side % patch for side in sides):

@@ -10,7 +10,8 @@ from vdm_jax.errors import UserError
 class Report:
     """Names of tensors: used; unused, which the network has no place for; missing, which it wants; and lines about
     those that differ, in shape or, where the network computes them itself, in value. free: our parameters that no
-    checkpoint of this source knows, with the reason."""
+    checkpoint of this source knows, with the reason.
+    """
 
     used: tuple[str, ...]
     unused: tuple[str, ...] = ()

@@ -142,7 +142,8 @@ def take(
 
 def _made(each: Row, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """The parameter of a row, of whatever shape it turns out; None where the tensors do not fit the row or each
-    other."""
+    other.
+    """
     try:
         layers = [each.kind.there(*(np.asarray(arrays[name]) for name in layer)) for layer in each.names]
         return layers[0] if each.layers is None else np.stack(layers)

@@ -58,7 +58,10 @@ class Best:
     def found(self) -> tuple[int, float] | None:
         """(step, value), None where there is none; the steps that are there are looked through once."""
         if not self._is_known:
-            read = lambda: [[step, self._validation(step)] for step in self._checkpoints.steps()]
+
+            def read():
+                return [[step, self._validation(step)] for step in self._checkpoints.steps()]
+
             ranking = self._rule.ranking(dict(processes.by_first(read)))
             self._best = next(filter(self._can_be_taken, ranking), None)
             self._is_known = True

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -20,9 +19,9 @@ from vdm_jax.errors import MisfitError, UserError, first_line
 from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.rules import path_name
-from vdm_jax.ranges import Count, Ranged
 from vdm_jax.train import manifest, markers
 from vdm_jax.train.best import Best, metadata_with, rule_of
+from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.failures import check_arrays, explain_unreadable, is_unreadable, misfit, plain_errors, root_of
 from vdm_jax.train.markers import COMMITTED, NATIVE
 from vdm_jax.train.mirror import copy_below
@@ -30,29 +29,6 @@ from vdm_jax.train.position import validate_position
 from vdm_jax.train.state import TrainState
 
 REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take to be gone
-
-
-@dataclass(frozen=True)
-class CheckpointConfig(Ranged, where='config.checkpoint'):
-    """How many checkpoints stay: the last keep_last, and every one whose step is a multiple of keep_every.
-
-    best: METRIC[:min|max], a metric of validation such as validation_loss:min: the step where it was best so far is
-    saved, also where no checkpoint is due, and stays; --step=best takes it.
-    fallback: what a run does whose newest checkpoint is damaged: go on from the one before it, or fail.
-    """
-
-    keep_last: Count = 3
-    keep_every: Count | None = None
-    best: str | None = None
-    fallback: Literal['previous', 'fail'] = 'previous'
-
-    def __post_init__(self):
-        super().__post_init__()
-        rule_of(self.best)
-
-    def keeps(self, step: int, steps: list[int]) -> bool:
-        """Whether `step` stays once `steps` are there, be it the best or not."""
-        return step in sorted(steps)[-self.keep_last :] or bool(self.keep_every and step % self.keep_every == 0)
 
 
 class Checkpoints:
@@ -69,7 +45,7 @@ class Checkpoints:
     Where several processes run, all of them call every method but `steps`.
     """
 
-    def __init__(self, directory, config: CheckpointConfig = CheckpointConfig(), *, writes: bool = False):  # noqa: B008
+    def __init__(self, directory, config: CheckpointConfig = CheckpointConfig(), *, writes: bool = False):
         # Orbax refuses relative paths
         self.directory = epath.Path(os.path.abspath(directory) if is_local(directory) else directory)
         self.config = config
@@ -109,7 +85,10 @@ class Checkpoints:
         """Complete steps, oldest first."""
         if not self._staged:
             return sorted(checkpoint.step for checkpoint in self._orbax.checkpoints)
-        is_complete = lambda step: step in self._adopted or (self.directory / str(step) / COMMITTED).exists()
+
+        def is_complete(step):
+            return step in self._adopted or (self.directory / str(step) / COMMITTED).exists()
+
         return [step for step in manifest.steps_of(self.directory) if is_complete(step)]
 
     def latest(self) -> int | None:
@@ -143,7 +122,10 @@ class Checkpoints:
         for why in [*damaged, *unusable.values()]:
             processes.say(f'{why}; taking step {step}')
         if self._writes and (damaged or unusable):
-            newer = lambda: [later for later in self.steps() if later > step]
+
+            def newer():
+                return [later for later in self.steps() if later > step]
+
             processes.by_first(lambda: self._set_aside([*newer(), *unusable]))
             self._unusable = {}
             self._orbax.reload()
@@ -155,7 +137,8 @@ class Checkpoints:
 
     def best(self) -> tuple[int, float] | None:
         """(step, value of the metric) of the best step by config.checkpoint.best that is there and not damaged; None
-        where there is none, or no such rule."""
+        where there is none, or no such rule.
+        """
         return self._best.found()
 
     def improves(self, validation: dict[str, float]) -> bool:

@@ -19,7 +19,8 @@ ENCODING = 7  # folded into an example's key, for what its codec draws
 @dataclasses.dataclass(frozen=True)
 class Denoising:
     """A Learning. network: (params, x_t, t in the process's numbering, conditions, images) -> output; classes: the
-    label that means "no label"."""
+    label that means "no label".
+    """
 
     network: Callable
     objective: Objective
@@ -54,7 +55,10 @@ def losses(network: Callable, objective: Objective, params, x0, conditions: dict
         t_key, noise_key, drop_key, own_key, scalar_key, image_key = jax.random.split(key, 6)
         t = objective.draw_times(t_key, frames)
         if images:
-            own = lambda: process.snap(objective.time.sample(image_key, (images,), process))
+
+            def own():
+                return process.snap(objective.time.sample(image_key, (images,), process))
+
             alone = own() if objective.image_time == 'own' else jnp.broadcast_to(t, images)
             t = jnp.concatenate([jnp.broadcast_to(t, frames), alone])
         chances = map(jax.random.uniform, (drop_key, own_key, scalar_key))
@@ -65,7 +69,10 @@ def losses(network: Callable, objective: Objective, params, x0, conditions: dict
     for name in sorted(set(told) - {'label', 'text', 'text_mask'}):  # scalars, which are left out by themselves
         told[name] = jnp.where(scalar_B < objective.condition_dropout, jnp.nan, told[name])
     x_t = process.corrupt(x0, eps, t)
-    asked = lambda told: network(params, process.model_input(x_t, t), process.model_time(t), told, images)
+
+    def asked(told):
+        return network(params, process.model_input(x_t, t), process.model_time(t), told, images)
+
     if objective.self_conditioning:
         first = jax.lax.stop_gradient(objective.denoise(asked(told), x_t, t).x0)
         shown = jnp.expand_dims(own_B < objective.self_conditioning, range(1, x0.ndim))

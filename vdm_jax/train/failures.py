@@ -17,7 +17,8 @@ UNREADABLE = OSError, ValueError, KeyError, TypeError, AttributeError, IndexErro
 @contextlib.contextmanager
 def plain_errors(directory) -> Iterator[None]:
     """Within it, what Orbax and TensorStore say of a disk that takes no more is an OSError of that directory, and of a
-    directory that is none a UserError."""
+    directory that is none a UserError.
+    """
     try:
         yield
     except Exception as error:

@@ -219,7 +219,8 @@ def start_with(run, params):
 
 def restore(run, checkpoints: Checkpoints, step: int):
     """(state, updates left out so far) of a checkpoint. Step 0 is weights to begin with, no run to go on with: data,
-    optimizer and averages are this one's."""
+    optimizer and averages are this one's.
+    """
     if step == 0:
         return start_with(run, checkpoints.restore_params(run.abstract, step)), 0
     state, was = checkpoints.restore(run.abstract, step)
@@ -235,7 +236,8 @@ def due(step: int, every: int, last: bool) -> bool:
 
 def position(run, step: int, skipped: int = 0) -> dict:
     """Where the data stream stands: with these the next batch, and every one after it, is given; and how many updates
-    were left out so far, where any were."""
+    were left out so far, where any were.
+    """
     batch_size = run.experiment.train.batch_size
     where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
     where |= {'data': run.drawing}
@@ -272,7 +274,9 @@ def validate(run, state) -> dict[str, float]:
     found = {'validation_loss': loss.mean()} | {f'validation_{name}': mean for name, mean in means.items()}
     if real[0].t is not None:
         # Clips of other buckets have other numbers of frames.
-        rows = lambda name: [row for each in real for row in getattr(each, name)][:count]
+        def rows(name):
+            return [row for each in real for row in getattr(each, name)][:count]
+
         means = by_time(np.concatenate(rows('by_frame')), np.concatenate(rows('t')))
         found |= {f'validation_loss_t/{(i + 1) / 10}': mean for i, mean in enumerate(means) if np.isfinite(mean)}
     return {name: float(value) for name, value in found.items()}

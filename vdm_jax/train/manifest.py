@@ -25,7 +25,8 @@ BLOCK = 2**22  # bytes read at once; hashing them frees the GIL
 
 class Integrity(NamedTuple):
     """intact: every file is as it was written. unverified: no damage found, but not every file has a known sha256.
-    gone: the step is not there any more."""
+    gone: the step is not there any more.
+    """
 
     verdict: Literal['intact', 'unverified', 'damaged', 'gone']
     why: str = ''

@@ -19,7 +19,7 @@ def mark(directory: epath.Path, native: bool, writes: bool) -> bool:
     if native or writes:
         try:
             (directory / (NATIVE_COMMITTED if native else COMMITTED)).write_text('copied here, and complete\n')
-        except Exception:  # noqa: BLE001, each store has errors of its own
+        except Exception:  # each store has errors of its own
             if writes:
                 raise
             return False

@@ -36,7 +36,7 @@ class Metrics(Logger):
         self,
         workdir,
         start_step: int,
-        config: LogConfig = LogConfig(),  # noqa: B008, frozen
+        config: LogConfig = LogConfig(),
         resolved: dict | None = None,
         say: Callable[[str], None] = processes.say,
     ):
@@ -86,7 +86,8 @@ class Progress:
 
     def show(self, step: int, loss: float, rates: tuple[float, ...] = ()) -> None:
         """Called after each step, with its learning rates; the first call, which saw the compilation, only starts the
-        clock."""
+        clock.
+        """
         now = time.monotonic()
         if self._began is None:
             self._began, self._start, self._shown = now, step, now

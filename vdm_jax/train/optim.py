@@ -69,7 +69,9 @@ def make_rates(config: OptimConfig, steps: int) -> Callable:
     The optimizer's own count decides, which stands still where an update is left out.
     """
     rates = rates_of(config, steps)
-    is_schedule = lambda node: isinstance(node, optax.ScaleByScheduleState)
+
+    def is_schedule(node):
+        return isinstance(node, optax.ScaleByScheduleState)
 
     def learning_rates(opt_state) -> dict[str, jax.Array]:
         states = filter(is_schedule, jax.tree.leaves(opt_state, is_leaf=is_schedule))
@@ -126,8 +128,13 @@ def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformat
     AdamW (Loshchilov & Hutter 2019); Muon (Jordan et al. 2024), momentum orthogonalised by five Newton-Schulz steps.
     """
     rate = schedule(config, config.learning_rate, steps)
-    mask = lambda params: matches(params, config.decay)
-    adamw = lambda rate: optax.adamw(rate, config.b1, config.b2, weight_decay=config.weight_decay, mask=mask)
+
+    def mask(params):
+        return matches(params, config.decay)
+
+    def adamw(rate):
+        return optax.adamw(rate, config.b1, config.b2, weight_decay=config.weight_decay, mask=mask)
+
     if config.name == 'adamw':
         main = adamw(rate)
     else:
@@ -141,8 +148,13 @@ def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformat
         )
         # optax's muon has an AdamW of its own for the rest, but one that decays biases too: hence the outer partition
         groups = {'muon': muon, 'adam': adamw(schedule(config, config.adam_learning_rate, steps))}
-        is_none = lambda leaf: leaf is None or isinstance(leaf, contrib.MuonDimensionNumbers)
-        label = lambda leaf: 'adam' if leaf is None else 'muon'
+
+        def is_none(leaf):
+            return leaf is None or isinstance(leaf, contrib.MuonDimensionNumbers)
+
+        def label(leaf):
+            return 'adam' if leaf is None else 'muon'
+
         main = optax.partition(groups, lambda params: jax.tree.map(label, dimensions(params), is_leaf=is_none))
     chain = optax.chain(clipped(config.clip, config.clip_from), main) if config.clip else main
     return joined_first(chain) if config.join_first else chain
@@ -171,7 +183,8 @@ class Joined(NamedTuple):
 
 def joined_first(inner: optax.GradientTransformation) -> optax.GradientTransformation:
     """`inner`, whose first update is of the gradients of the first two steps, added up; the first step changes
-    nothing."""
+    nothing.
+    """
 
     def init(params):
         return Joined(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params), inner.init(params))
@@ -179,7 +192,10 @@ def joined_first(inner: optax.GradientTransformation) -> optax.GradientTransform
     def update(grads, state, params=None):
         first = state.count == 0
         updates, after = inner.update(jax.tree.map(jnp.add, grads, state.waiting), state.inner, params)
-        pick = lambda a, b: jax.tree.map(lambda a, b: jnp.where(first, a, b), a, b)
+
+        def pick(a, b):
+            return jax.tree.map(lambda a, b: jnp.where(first, a, b), a, b)
+
         waiting = jax.tree.map(lambda grad: jnp.where(first, grad, 0), grads)
         updates = jax.tree.map(lambda update: jnp.where(first, 0, update), updates)
         return updates, Joined(state.count + 1, waiting, pick(state.inner, after))

@@ -13,7 +13,10 @@ def validate_position(where, called: str) -> dict:
     """
     if not isinstance(where, dict) or not isinstance(where.get('data', {}), dict):
         raise UserError(f'{called} holds no values by their names')
-    is_count = lambda value: type(value) is int and value >= 0
+
+    def is_count(value):
+        return type(value) is int and value >= 0
+
     for name in ('step', SKIPPED):
         if not is_count(where.get(name, 0 if name == SKIPPED else None)):
             raise UserError(f'{called}: {name}={where.get(name)!r:.80}: want a whole number from 0 on')
@@ -22,7 +25,10 @@ def validate_position(where, called: str) -> dict:
 
 def check_position(workdir, was: dict, now: dict) -> None:
     """Whether the data goes on where the run left it."""
-    flat = lambda where: {k: v for k, v in where.items() if k != 'data'} | where.get('data', {})
+
+    def flat(where):
+        return {k: v for k, v in where.items() if k != 'data'} | where.get('data', {})
+
     was, now = flat(was), flat(now)
     if found := [f'{key} was {value} and is {now.get(key)} now' for key, value in was.items() if now.get(key) != value]:
         raise UserError(

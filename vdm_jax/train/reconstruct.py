@@ -14,7 +14,8 @@ from vdm_jax.train.step import Losses
 @dataclasses.dataclass(frozen=True)
 class Reconstructing:
     """A Learning. merged: params -> an autoencoder with `moments` and `decode`; sample: whether what it decodes is
-    drawn from what it encoded, or is its mean."""
+    drawn from what it encoded, or is its mean.
+    """
 
     merged: Callable
     reconstruction: Reconstruction
@@ -37,7 +38,10 @@ class Reconstructing:
         images = from_bytes(batch['images']).reshape(size * count, 1, *batch['images'].shape[2:])
         image_keys = jax.vmap(lambda key: jax.random.split(key, count))(keys).reshape(-1)
         alone = self._losses(params, images, image_keys, frozen)
-        both = lambda clip, image: (clip + image.reshape(size, count).mean(1)) / 2
+
+        def both(clip, image):
+            return (clip + image.reshape(size, count).mean(1)) / 2
+
         return Losses(both(clips.loss, alone.loss), parts=jax.tree.map(both, clips.parts, alone.parts))
 
     def _losses(self, params, x, keys, frozen) -> Losses:

@@ -50,5 +50,8 @@ def abstract_state(make_model, optimizer, ema_config, mesh) -> TrainState:
 def create_state(make_model, optimizer, ema_config, mesh, seed: int) -> TrainState:
     """Step 0, every leaf born on the devices where it will live."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(make_model, optimizer, ema_config, mesh))
-    init = lambda: init_state(make_model, optimizer, ema_config, stream(seed, 'parameters'))
+
+    def init():
+        return init_state(make_model, optimizer, ema_config, stream(seed, 'parameters'))
+
     return jax.jit(init, out_shardings=shardings)()

@@ -17,12 +17,13 @@ from vdm_jax.train.state import TrainState
 
 class Losses(NamedTuple):
     """What is trained on, (B,) float32; loss and time of each frame of the clips that is not given, (B, T), None where
-    no time is drawn; and the parts of the loss that are worth a line of their own, (B,) each."""
+    no time is drawn; and the parts of the loss that are worth a line of their own, (B,) each.
+    """
 
     loss: jax.Array
     by_frame: jax.Array | None = None
     t: jax.Array | None = None
-    parts: dict = {}  # noqa: RUF012, never written to
+    parts: dict = {}  # never written to
 
 
 class Learning(Protocol):
@@ -80,7 +81,10 @@ def make_train_step(
 
         def share_of_loss(params, batch, keys, counts):
             found = learning(params, batch, keys, frozen)
-            share = lambda each: jnp.where(counts, each, 0).sum() / count
+
+            def share(each):
+                return jnp.where(counts, each, 0).sum() / count
+
             return share(found.loss), jax.tree.map(share, found.parts)
 
         examples = batch, example_keys(key, state.step, rows), jnp.arange(rows) < count
@@ -113,7 +117,10 @@ def added_up(share: Callable, examples, parts: int):
     """
     if parts == 1:
         return share(examples)
-    cut = lambda leaf: constrain(leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), None, BATCH)
+
+    def cut(leaf):
+        return constrain(leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), None, BATCH)
+
     examples = jax.tree.map(cut, examples)
     total = jax.tree.map(
         lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(share, jax.tree.map(lambda x: x[0], examples))

@@ -49,7 +49,8 @@ class Watch:
 class Window:
     """Has jax's profiler trace the steps of a ProfileConfig, on the first process; xprof and TensorBoard open it.
 
-    A trace that cannot be written costs a line, and not the run."""
+    A trace that cannot be written costs a line, and not the run.
+    """
 
     def __init__(self, config: ProfileConfig, workdir):
         self._config, self._directory, self._files = config, epath.Path(workdir) / 'profile', None

@@ -61,9 +61,13 @@ FITTED = ('channels', 'classes', 'grid')
 
 def unlike(ours: dict, theirs: dict, where: str = 'config.model') -> dict[str, tuple]:
     """Dotted keys at which two configs of a network differ in more than COMPUTING, with both values: the weights of one
-    are not the other's. The places of learned positions are weights."""
+    are not the other's. The places of learned positions are weights.
+    """
     weightless = set(COMPUTING) - ({'grid'} if 'learned' in ours.get('position', '') else set())
-    keep = lambda model: {key: value for key, value in model.items() if key not in weightless}
+
+    def keep(model):
+        return {key: value for key, value in model.items() if key not in weightless}
+
     return differences(keep(ours), keep(theirs), where)
 
 
@@ -142,8 +146,11 @@ def check_alike(workdir, resolved: dict, begins: bool) -> None:
     """
     there = read_config(workdir)
     found = unlike(there['model'], resolved['model']) if begins else differences(there, resolved)
+
     # What is free of one source is free of each of several.
-    plain = lambda key: re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
+    def plain(key):
+        return re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
+
     fixed = {key: pair for key, pair in found.items() if not plain(key).startswith(FREE)}
     if not fixed:
         return
@@ -251,9 +258,12 @@ def environment() -> dict:
 
 def _commit() -> str | None:
     """The package's own commit; None where there is no git, or the package lies in no checkout of its own."""
-    ask = lambda *what: subprocess.run(
-        ['git', 'rev-parse', *what], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
+
+    def ask(*what):
+        return subprocess.run(
+            ['git', 'rev-parse', *what], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ).stdout.strip()
+
     try:
         return ask('HEAD') or None if ask('--show-toplevel') == str(Path(__file__).parents[2]) else None
     except OSError:

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip('av')
 
-from tests.data.test_decode import SHARED  # noqa: E402, it wants PyAV
-from vdm_jax.data.video import decode  # noqa: E402
+from tests.data.test_decode import SHARED
+from vdm_jax.data.video import decode
 
 CASES = SHARED / 'data' / 'cases'
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f'{CASES} is not there (set VDM_JAX_SHARED)')

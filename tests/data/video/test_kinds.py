@@ -403,7 +403,10 @@ def test_interlaced_frames_are_made_whole_wherever_they_are(tmp_path):
     video = decode.probe(tmp_path / 'a.mpg')
     plain = np.stack([frame for _, frame in decode.stream(video)])
     whole = np.stack([frame for _, frame in decode.stream(video, deinterlace=True)])
-    teeth = lambda frames: np.abs(np.diff(frames.astype(float), axis=1)).mean((1, 2, 3))
+
+    def teeth(frames):
+        return np.abs(np.diff(frames.astype(float), axis=1)).mean((1, 2, 3))
+
     assert video.interlaced and len(plain) == 23  # where they meet a decoder loses one
     np.testing.assert_array_equal(whole[:11], plain[:11])
     assert teeth(plain[12:22]).min() > 15 and teeth(whole[12:22]).max() < 2
@@ -659,7 +662,10 @@ def test_animations_ask_for_no_more_than_the_limits(tmp_path):
     Image.new('P', (4, 4), 1).save(tmp_path / 'one.gif')
     content = (tmp_path / 'one.gif').read_bytes()
     pixels = content[content.rindex(b'\x2c\0\0\0\0') + 10 : -1]
-    frame = lambda x, y: b'\x2c' + np.array([x, y, 4, 4], '<u2').tobytes() + b'\0' + pixels
+
+    def frame(x, y):
+        return b'\x2c' + np.array([x, y, 4, 4], '<u2').tobytes() + b'\0' + pixels
+
     head = b'GIF89a' + np.array([16, 16], '<u2').tobytes() + b'\x80\0\0' + b'\xff\0\0\0\0\xff'
     (tmp_path / 'over.gif').write_bytes(head + frame(0, 0) + frame(14, 14) + b'\x3b')
     video = decode.probe(tmp_path / 'over.gif')
@@ -776,7 +782,9 @@ def test_every_command_has_the_same_verdict(tmp_path, capsys):
 
 
 def test_times_rise_whatever_the_file_says():
-    check = lambda *arguments: mend_timestamps(*arguments, longest=1000).tolist()
+    def check(*arguments):
+        return mend_timestamps(*arguments, longest=1000).tolist()
+
     assert check([0, 10, 20], [0, 0, 0], 10) == [0, 10, 20]
     assert check([0, 30, 10, 20], [0] * 4, 10) == [0, 10, 20, 30]  # those of coding
     assert check([0, 10, 10, 30], [0] * 4, 10) == [0, 10, 20, 30]  # one comes twice

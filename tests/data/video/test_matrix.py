@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip('av')
 
-from tests.data.video import matrix  # noqa: E402, it wants PyAV
+from tests.data.video import matrix
 
 
 @pytest.fixture(scope='session')

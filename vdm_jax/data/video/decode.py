@@ -33,7 +33,7 @@ class Video:
 
     path: str | bytes
     index: Index
-    limits: Limits = Limits()  # noqa: RUF009, frozen
+    limits: Limits = Limits()
     square: bool = True
 
     @property

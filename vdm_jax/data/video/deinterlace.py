@@ -12,7 +12,8 @@ TICK = Fraction(1, 1000)  # seconds; any will do, for frames are told apart by t
 
 def deinterlace_frames(frames: Iterable[tuple]) -> Iterator[tuple]:
     """The (number, PyAV frame) pairs with interlaced frames replaced by FFmpeg's bwdif, which looks at the frame before
-    and after each; any other is left as it is. They come one behind."""
+    and after each; any other is left as it is. They come one behind.
+    """
     import av
 
     graph, kind, waiting = None, None, collections.deque()

@@ -74,7 +74,8 @@ def look(root: str, follow_links: bool = False) -> Folder:
 
 def _walk(root, follow_links, links, unreadable):
     """Yields (place, names of its files, how many of it are hidden) of a folder and those below; place: '' or with a /
-    at its end. links, unreadable: take what Folder has of them."""
+    at its end. links, unreadable: take what Folder has of them.
+    """
     folders, waiting = [('', os.path.realpath(root))], []
     entered = {os.path.realpath(root)}
     while folders or waiting:

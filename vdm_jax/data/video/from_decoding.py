@@ -73,7 +73,8 @@ def _keys(frames, packets, codec):
 
 def _output_times(frames, packets):
     """The times of an AVI, which has decode times alone, and shows a frame when the decoder gives it; the first one at
-    that of the first packet."""
+    that of the first packet.
+    """
     stamps = [None if frame.output_packet is None else packets[frame.output_packet].dts for frame in frames]
     delay = (stamps[0] or 0) - (packets[0].dts or 0)
     return [None if stamp is None else stamp - delay for stamp in stamps]

@@ -56,7 +56,7 @@ class Index:
     stream: int = 0
     streams: int = 1
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
-    orientation: Orientation = Orientation()  # noqa: RUF009, frozen
+    orientation: Orientation = Orientation()
     pixel_aspect: float = 1.0
     start: float = 0.0
     packets: np.ndarray = dataclasses.field(default_factory=_nothing)

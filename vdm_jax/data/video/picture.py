@@ -24,7 +24,8 @@ class Orientation:
     @classmethod
     def of_matrix(cls, matrix: bytes) -> 'Orientation':
         """Of a display matrix (ISO/IEC 14496-12, section 8.3.2; nine int32 as FFmpeg hands them on), by the nearest
-        quarter turn."""
+        quarter turn.
+        """
         a, b, _, c, d = struct.unpack('<5i', matrix[:20])  # x' = a x + c y, y' = b x + d y
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, d < 0, a < 0)
@@ -38,7 +39,8 @@ class Orientation:
     @property
     def rotation(self) -> int:
         """Degrees counterclockwise, 0 to 270, that the picture is turned by, after it was mirrored left to right where
-        it is `mirrored`."""
+        it is `mirrored`.
+        """
         if not self.transpose:
             return 180 if self.flip_rows else 0
         return 90 if self.flip_rows != self.mirrored else 270

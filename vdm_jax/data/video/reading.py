@@ -75,7 +75,8 @@ def _decode_from(video, numbers, key, seeks, most):
 
 def _decode(context, packets, early, is_start):
     """Yields the frames of (number, packet) pairs. early: numbers of packets whose frame may be left out. is_start:
-    whether they are the first of their file, which may lean on what is not there."""
+    whether they are the first of their file, which may lean on what is not there.
+    """
     import av
 
     for number, packet in packets:
@@ -120,7 +121,8 @@ def _skip_packets(container, stream, index, key):
 
 def _show_first_packet(packets, stream, index):
     """[the first packet], of H.264 shown to the decoder: it can say which encoder's mistakes to allow for (x264 4:4:4).
-    No picture of it is decoded."""
+    No picture of it is decoded.
+    """
     if index.codec != 'h264':
         return []
     packet = next(packets)
@@ -145,7 +147,8 @@ def _drop_before(target, packets):
 
 def _early_packets(index, key, first):
     """Packets of H.264 before frame number `first` that may stay undecoded where no other frame leans on them; none
-    where it takes decoding to know what a packet holds."""
+    where it takes decoding to know what a packet holds.
+    """
     if index.codec != 'h264' or len(index.digests):
         return set()
     return set(index.packets[index.key_frames[key] : first].tolist())

@@ -36,7 +36,7 @@ def load(path: str) -> Index | None:
         fields['crop'] = tuple(fields['crop'])
         fields['orientation'] = Orientation(**fields['orientation'])
         return Index(**fields, **arrays)
-    except Exception:  # noqa: BLE001, whatever became of it: it is made again
+    except Exception:  # whatever became of it: it is made again
         return None
 
 

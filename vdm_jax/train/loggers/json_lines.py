@@ -24,7 +24,8 @@ BROKEN = f'{NAME}.broken'
 
 class JsonLines(Logger):
     """The file of a run that goes on after `start_step`: its later lines are dropped, as they are written again, and
-    what is no line of metrics is moved to metrics.jsonl.broken."""
+    what is no line of metrics is moved to metrics.jsonl.broken.
+    """
 
     def __init__(self, workdir, start_step: int, say: Callable[[str], None]):
         self._workdir, self._start_step, self._say = epath.Path(workdir), start_step, say

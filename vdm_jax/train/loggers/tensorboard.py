@@ -74,5 +74,8 @@ class TensorBoard(Logger):
         """A message as TensorFlow frames it: its length and itself, with a checksum behind each."""
         data = event.SerializeToString()
         length = struct.pack('<Q', len(data))
-        checksum = lambda part: struct.pack('<I', self._checksum(part))
+
+        def checksum(part):
+            return struct.pack('<I', self._checksum(part))
+
         return length + checksum(length) + data + checksum(data)

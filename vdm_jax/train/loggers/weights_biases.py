@@ -104,7 +104,8 @@ class WeightsBiases(Logger):
 
     def close(self):
         """Waits a little for what is on its way, and leaves the process to itself; a run that ends with an error is
-        said to."""
+        said to.
+        """
         self._outbox.close({'kind': 'finish', 'exit_code': int(sys.exc_info()[0] is not None)})
         until = time.monotonic() + CLOSE_SECONDS
         self._thread.join(CLOSE_SECONDS)

@@ -52,7 +52,8 @@ def units(packet: memoryview, length_size: int):
 
 def parameter_sets(record: bytes, at: int, count: int) -> tuple[list[bytes], int]:
     """(the next `count` parameter sets of a decoder configuration record, where they end); each stands behind its
-    length, of two bytes."""
+    length, of two bytes.
+    """
     sets = []
     for _ in range(count):
         length = int.from_bytes(record[at : at + 2])
