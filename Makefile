@@ -83,4 +83,4 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(NEWEST) $(PARITY) runs build *.egg-info
+	rm -rf $(VENV) $(NEWEST) $(PARITY) .pytest_cache runs build *.egg-info

@@ -1,12 +1,16 @@
 """House rules of every test: broadcasting between ranks must be written out; eight virtual CPU devices.
 
-Most of a test's time is compilation, so programs are compiled with as little optimisation as XLA has, which halves it;
-those of the commands that tests start, too (`one_device.py`). `make test-all` sets XLA_FLAGS itself and so tests what
-users run.
+Most of a test's time is compilation, so programs are compiled with as little optimisation as XLA has, which halves it,
+and are kept for the next run of the tests, which halves it again; those of the commands that tests start, too
+(`one_device.py`). `make test-all` sets XLA_FLAGS itself and so tests what users run.
 """
 
 import os
 from importlib.metadata import version
+from pathlib import Path
+
+# Beside what pytest keeps; `make clean` removes it. A program is looked up by itself, its flags and XLA's version.
+KEPT_PROGRAMS = Path(__file__).parents[1] / '.pytest_cache' / 'xla'
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault(
@@ -16,6 +20,8 @@ os.environ.setdefault(
     # A third less again, but later versions do not know the flag and would stop at it.
     + (' --xla_cpu_use_fusion_emitters=false' if version('jaxlib').startswith('0.10.') else ''),
 )
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(KEPT_PROGRAMS))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')  # they are small, and many
 
 import jax
 import pytest

@@ -28,8 +28,10 @@ def command(name, *options):
 
 @pytest.fixture(scope='module')
 def environment(tmp_path_factory):
-    """One process sees one device; the compilation cache is this test's own."""
-    return one_device.environment(tmp_path_factory.mktemp('cache'))
+    """One process sees one device; programs are kept where the commands keep them, in a user's cache of this test's own."""
+    variables = one_device.environment(tmp_path_factory.mktemp('cache'))
+    del variables['JAX_COMPILATION_CACHE_DIR']
+    return variables
 
 
 def train(workdir, environment, **kwargs):
