@@ -5,7 +5,6 @@ again it goes on behind the parts that are there, and ends with the same files; 
 is encoded.
 """
 
-import dataclasses
 import itertools
 import json
 import sys
@@ -20,6 +19,7 @@ from vdm_jax.config import override, to_dict
 from vdm_jax.data import text_cache
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.record_source import Records
+from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 from vdm_jax.files import open_whole, write_whole
 from vdm_jax.text.encoder import TextEncoder
@@ -46,7 +46,9 @@ def run(arguments):
     sets = [*arguments.records, *(sets_of(experiment.data) if experiment else [])]
     if not sets:
         raise UserError('cache-text: say what: --records=DIR, or --config=FILE with config.data.source=records')
-    encoder = encoder_of(arguments.encoder) if arguments.encoder else getattr(experiment, 'text', None)
+    encoder = experiment.text if experiment else None
+    if arguments.encoder:
+        encoder = encoder_of(arguments.encoder)
     if encoder is None or not encoder.width:
         raise UserError('--encoder=NAME is missing: what encodes the texts, such as --encoder=hashing')
     share = share_of(arguments.share)
@@ -71,13 +73,11 @@ def encoder_of(spec: str) -> TextEncoder:
     return experiment_from(override({'text': {'name': name}}, keys)).text
 
 
-def sets_of(source) -> list[str]:
+def sets_of(source: Source) -> list[str]:
     """The directories of all records that a source reads, sources within it included."""
     if isinstance(source, Records):
         return [source.path]
-    values = [getattr(source, field.name) for field in dataclasses.fields(source)]
-    parts = itertools.chain.from_iterable(value if isinstance(value, tuple) else (value,) for value in values)
-    return [path for part in parts if dataclasses.is_dataclass(part) for path in sets_of(part)]
+    return [path for part in source.parts for path in sets_of(part)]
 
 
 def share_of(text: str) -> tuple[int, int]:

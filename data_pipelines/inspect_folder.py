@@ -13,7 +13,7 @@ from data_pipelines import inspect_set
 from data_pipelines.fields import ProblemError
 from data_pipelines.locate import FOLLOW, located
 from data_pipelines.verify import cancelled
-from vdm_jax.data.cut import clip_indices
+from vdm_jax.data.extract_clip import clip_indices
 from vdm_jax.data.set_manifest import MANIFEST
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.files import describe_counts

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.build import Experiment
-from vdm_jax.data.cut import clip_indices, clip_starts
-from vdm_jax.data.order import order_of
+from vdm_jax.data.extract_clip import clip_indices, clip_starts
+from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.video_source import VideoSource
 from vdm_jax.diffusion.loss import FusedMinSNR
 from vdm_jax.streams import STREAMS, stream
 from vdm_jax.train import ema
@@ -38,22 +39,24 @@ def seed(experiment):
 
 def data(experiment):
     source = experiment.data
-    if hasattr(source, 'stride') and not hasattr(source, 'sources'):
+    if isinstance(source, VideoSource):
         fps = source.fps
         starts, count = clip_starts(FILM, min(source.frames, 100), source.stride, fps), min(source.frames, 100)
         indices, have = clip_indices(FILM, starts - 1, count, source.stride, fps)
         assert starts >= 1 and 1 <= have <= count and (indices >= 0).all()
         return
-    made = not hasattr(source, 'path') and not hasattr(source, 'buckets')
-    if made and np.prod(source.shape) * (len(source) if isinstance(source, Synthetic) else 1) <= SMALL:
-        clip = source[0]
+    if source.bucketed or isinstance(source, MovingMNIST):  # there are no files
+        return
+    clips = source.open()
+    if np.prod(source.shape) * (len(clips) if isinstance(source, Synthetic) else 1) <= SMALL:
+        clip = clips[0]
         assert clip['video'].shape == source.shape and clip['video'].dtype == np.uint8
-    if made and len(source) <= SMALL:
-        assert (order_of(source, 4).ids(0) < len(source)).all()
+    if len(clips) <= SMALL:
+        assert (clips.order(4).ids(0) < len(clips)).all()
 
 
 def model(experiment):
-    experiment.model.fitted(experiment.codec.latent_shape(experiment.data.shape), experiment.data.num_classes)
+    experiment.model.fitted(experiment.codec.latent_shape(experiment.data.shape), experiment.data.open().num_classes)
 
 
 def codec(experiment):

@@ -131,7 +131,7 @@ def run_a_step(field: Field, text: str) -> None:
             return
         state = run.create()
         if hangs_on(TRAINS):
-            batch = run.to_global(batch_of(run.source, run.rows[0], run.model.scalars))
+            batch = run.to_global(batch_of(run.reader, run.rows[0], run.model.scalars))
             state, scalars = run.train_step(state, batch, run.frozen)
             for array in (*scalars.values(), *jax.tree.leaves(state.params), *jax.tree.leaves(state.ema)):
                 assert np.isfinite(array).all(), f'{field.key}={text}'

@@ -146,12 +146,11 @@ def run_of_size(run, size: str):
     import dataclasses
 
     from vdm_jax import checks
-    from vdm_jax.data.resized import resized
     from vdm_jax.frame_size import read_pixels
 
     pixels = read_pixels(size, '--size')
     try:
-        experiment = dataclasses.replace(run.experiment, data=resized(run.experiment.data, pixels))
+        experiment = dataclasses.replace(run.experiment, data=run.source.resized(pixels))
         run = dataclasses.replace(run, experiment=experiment)
         checks.check_positions(run)
     except UserError as error:

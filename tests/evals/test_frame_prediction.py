@@ -13,7 +13,6 @@ from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import stack
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.moving_mnist import MovingMNIST
-from vdm_jax.data.source import held_out_of
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
@@ -29,21 +28,21 @@ def source(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
     content = struct.pack('>4I', 2051, *images.shape) + images.tobytes()
     (tmp_path / 't10k-images-idx3-ubyte.gz').write_bytes(gzip.compress(content))
-    return MovingMNIST(str(tmp_path), pixels=40, frames=10, size=50, test_size=30)
+    return MovingMNIST(str(tmp_path), pixels=40, frames=10, size=50, test_size=30).open()
 
 
 def score(source, draw, config=CONFIG):
-    held_out = dataclasses.replace(source, split='test')
+    held_out = source.held_out()
     return runner.evaluate(PROTOCOLS['frame_prediction'], draw, source, held_out, config, ABOUT)[0]
 
 
 def future(source):
     """The truth, each clip as often as it is asked for."""
-    return np.repeat(stack(dataclasses.replace(source, split='test'), range(6)), 3, axis=0)
+    return np.repeat(stack(source.held_out(), range(6)), 3, axis=0)
 
 
 def test_the_first_frames_of_held_out_clips_are_given_and_only_those(source):
-    asks = PROTOCOLS['frame_prediction'].asks(source, dataclasses.replace(source, split='test'), CONFIG)
+    asks = PROTOCOLS['frame_prediction'].asks(source, source.held_out(), CONFIG)
     assert set(asks) == {'label', 'frames'} and asks['label'].tolist() == [0] * 18 and asks['label'].dtype == np.int32
     np.testing.assert_array_equal(asks['frames'], future(source)[:, :4])
     assert asks['frames'].dtype == np.uint8
@@ -76,7 +75,7 @@ def test_a_black_screen_does_not_pass(tmp_path):
     content = struct.pack('>4I', 2051, *images.shape) + images.tobytes()
     (tmp_path / 't10k-images-idx3-ubyte').write_bytes(content)
     found = score(
-        MovingMNIST(str(tmp_path), frames=10, test_size=30), lambda asks: np.zeros((18, 10, 64, 64, 1), np.uint8)
+        MovingMNIST(str(tmp_path), frames=10, test_size=30).open(), lambda asks: np.zeros((18, 10, 64, 64, 1), np.uint8)
     )
     assert found['verdict'] == {'beats_copy': True, 'beats_mean': False}
 
@@ -95,13 +94,13 @@ def test_the_mean_picture_with_a_little_of_the_last_frame_does_not_pass(source):
 
 def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
     balls = BouncingBalls(frames=6, pixels=16, size=40)
-    mixed = Mixture((balls, dataclasses.replace(balls, seed=1)), (1, 2))
-    held_out = held_out_of(mixed)
+    mixed = Mixture((balls, dataclasses.replace(balls, seed=1)), (1, 2)).open()
+    held_out = mixed.held_out()
     config = EvaluateConfig(real=30, per_clip=1, context=2)
     asks = PROTOCOLS['frame_prediction'].asks(mixed, held_out, config)
     known = {held_out[i]['video'][:2].tobytes(): i for i in range(len(held_out))}
     ids = np.array([known[clip.tobytes()] for clip in asks['frames']])
-    first = (ids < len(held_out.sources[0])).sum()
+    first = (ids < len(held_out.readers[0])).sum()
     assert len(set(ids)) == 30 and 4 <= first <= 16
     clips = stack(held_out, ids)
     found = runner.evaluate(PROTOCOLS['frame_prediction'], lambda _: clips, mixed, held_out, config, ABOUT)[0]
@@ -110,12 +109,13 @@ def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
 
 def test_a_score_on_clips_of_training_says_so():
     for source in (noise := Synthetic(frames=4, pixels=8, size=5), Mixture((noise, noise))):
-        held_out, config = held_out_of(source), EvaluateConfig(real=5, per_clip=1, context=2)
+        clips = source.open()
+        held_out, config = clips.held_out(), EvaluateConfig(real=5, per_clip=1, context=2)
 
         def draw(asks):
             return np.zeros((5, *noise.shape), np.uint8)
 
-        found = runner.evaluate(PROTOCOLS['frame_prediction'], draw, source, held_out, config, ABOUT)[0]
+        found = runner.evaluate(PROTOCOLS['frame_prediction'], draw, clips, held_out, config, ABOUT)[0]
         assert found['name'] == f'{type(source).__name__.lower()}-train_2to2_n1_5' and found['split'] == 'all'
 
 
@@ -134,12 +134,12 @@ def test_known_frames_are_not_scored(source):
 
 
 def test_the_name_says_which_motion(source):
-    found = score(dataclasses.replace(source, motion='stochastic'), lambda asks: future(source))
+    found = score(dataclasses.replace(source.source, motion='stochastic').open(), lambda asks: future(source))
     assert found['name'] == 'smmnist-t10k-16-4-40px_4to6_n3_6'
 
 
 def test_it_is_moving_mnist_s_usual_protocol_and_needs_frames_to_predict(source):
-    run = Run(experiment_from({'data': {'source': 'moving_mnist', 'path': source.path}}))
+    run = Run(experiment_from({'data': {'source': 'moving_mnist', 'path': source.source.path}}))
     assert run.protocol() is PROTOCOLS['frame_prediction']
     with pytest.raises(UserError, match='config.evaluate.context=10'):
         score(source, lambda asks: future(source), dataclasses.replace(CONFIG, context=10))

@@ -19,7 +19,7 @@ def evaluate(args, assignments):
         raise UserError('evaluate: give --workdir or --weights, not both')
     run, params, about = restored(origin, args, assignments)
     config, protocol = run.experiment.evaluate, run.protocol(args.protocol)
-    for name, found in {'clips': run.clips, 'text': run.text_fingerprint}.items():
+    for name, found in {'clips': run.dataset_id, 'text': run.text_fingerprint}.items():
         if (was := about.get(name, found)) != found:
             raise UserError(f'config.data: the network was trained on {was}; found {found}: point it at the same')
 
@@ -31,7 +31,7 @@ def evaluate(args, assignments):
     about = origin | about | ({} if run.model.autoencodes else how)
     about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
     with jax_mesh(run):
-        score, _ = runner.evaluate(protocol, ask, *run.scored, config, about)
+        score, _ = runner.evaluate(protocol, ask, *run.references, config, about)
     print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n')
     path = processes.by_first(lambda: written(score, args.out))
     if not args.json:

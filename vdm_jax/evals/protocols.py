@@ -17,8 +17,7 @@ import numpy as np
 
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.clips import batch_of, stack, videos_of
-from vdm_jax.data.order import order_of
-from vdm_jax.data.source import Source
+from vdm_jax.data.source import Reader, Source
 from vdm_jax.errors import UserError
 from vdm_jax.evals import controls, frames, physics, prediction
 from vdm_jax.ranges import Batch, Between, Frames, Ranged, Seed
@@ -47,15 +46,20 @@ class Protocol(Interface):
 
     sources: ClassVar[tuple[type, ...]]
 
-    def asks(self, source: Source, held_out: Source, config: EvaluateConfig) -> dict[str, np.ndarray]:
+    def asks(self, source: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """What is given of every video to be sampled: 'label', and 'frames' where the first ones are known."""
 
     def score(
-        self, videos: np.ndarray, asks: dict, source: Source, held_out: Source, config: EvaluateConfig
+        self, videos: np.ndarray, asks: dict, source: Reader, held_out: Reader, config: EvaluateConfig
     ) -> dict[str, object]:
         """videos uint8 (N, T, H, W, C), whole ones, in the order of `asks` ->
         {'name', 'figures': {row: {figure: number}}, 'verdict': {name: bool}, …}.
         """
+
+
+def split_of(source: Reader, held_out: Reader) -> str:
+    """Return what a score calls the split of its held-out clips: all where none are held out."""
+    return held_out.source.split or ('all' if held_out is source else 'test')
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class Recall:
             f'label_{label}': {'psnr_db': float(value)} for label, value in zip(asks['label'], found, strict=True)
         }
         return {
-            'name': f'recall{len(videos)}_{source.frames}f',
+            'name': f'recall{len(videos)}_{source.shape[0]}f',
             'figures': {'samples': {'psnr_db': float(found.mean()), 'psnr_min_db': float(found.min())}} | figures,
             'verdict': {
                 'psnr': bool(found.min() >= self.threshold_db),
@@ -152,9 +156,9 @@ class FramePrediction:
     sources: ClassVar = (object,)
 
     def asks(self, source, held_out, config):
-        if not config.context < source.frames:
+        if not config.context < source.shape[0]:
             raise UserError(
-                f'config.evaluate.context={config.context} leaves nothing to predict of {source.frames} frames: '
+                f'config.evaluate.context={config.context} leaves nothing to predict of {source.shape[0]} frames: '
                 'lower it, or raise config.data.frames'
             )
         clips = self.clips(held_out, config)
@@ -163,14 +167,14 @@ class FramePrediction:
         return {name: np.repeat(each, config.per_clip, 0) for name, each in told.items()}  # those of a clip together
 
     def clips(self, held_out, config):
-        return batch_of(held_out, order_of(held_out, min(config.real, len(held_out)), shuffle=False).ids(0))
+        return batch_of(held_out, held_out.order(min(config.real, len(held_out)), shuffle=False).ids(0))
 
     def score(self, videos, asks, source, held_out, config):
         clips, k = videos_of(self.clips(held_out, config)), config.context
         true, predicted = clips[:, k:], videos[:, k:]
         copy, mean = (floors := prediction.floors(clips[:, :k], true)).values()
         figures = prediction.figures(predicted.reshape(len(true), config.per_clip, *true.shape[1:]), true)
-        task = getattr(held_out, 'title', type(source).__name__.lower()) + ('-train' if held_out == source else '')
+        task = held_out.title + ('-train' if held_out is source else '')
         return {
             'name': f'{task}_{k}to{true.shape[1]}_n{config.per_clip}_{len(true)}',
             'figures': figures | floors,
@@ -178,7 +182,7 @@ class FramePrediction:
                 'beats_copy': figures['one sample']['mse'] < BAR * copy['mse'],
                 'beats_mean': figures['one sample']['mse'] < BAR * mean['mse'],
             },
-            'split': getattr(held_out, 'split', 'all' if held_out == source else 'test'),
+            'split': split_of(source, held_out),
             'context': k,
             'per_clip': config.per_clip,
             'real_clips': len(true),

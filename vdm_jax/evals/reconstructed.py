@@ -7,6 +7,7 @@ import numpy as np
 
 from vdm_jax.data.clips import batch_of
 from vdm_jax.evals import prediction
+from vdm_jax.evals.protocols import split_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Reconstructed:
             'name': f'reconstruction{len(true)}_{true.shape[1]}f',
             'figures': figures,
             'verdict': {'beats_mean': figures['reconstructed']['psnr'] > figures['mean picture']['psnr']},
-            'split': getattr(held_out, 'split', 'all' if held_out == source else 'test'),
+            'split': split_of(source, held_out),
             'real_clips': len(true),
         }
 

@@ -11,7 +11,7 @@ from etils import epath
 
 from vdm_jax import files
 from vdm_jax.data.latents import MOVABLE
-from vdm_jax.data.source import Source
+from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocols import EvaluateConfig, Protocol
 from vdm_jax.parallel import processes
@@ -20,8 +20,8 @@ from vdm_jax.parallel import processes
 def evaluate(
     protocol: Protocol,
     draw: Callable[[dict[str, np.ndarray]], np.ndarray],
-    source: Source,
-    held_out: Source,
+    source: Reader,
+    held_out: Reader,
     config: EvaluateConfig,
     about: dict,
 ) -> tuple[dict, np.ndarray]:
