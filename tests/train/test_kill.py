@@ -28,7 +28,7 @@ def command(name, *options):
 
 @pytest.fixture(scope='module')
 def environment(tmp_path_factory):
-    """One process sees one device; programs are kept where the commands keep them, in a user's cache of this test's own."""
+    """One process sees one device; programs are kept in a user's cache of this test's own."""
     variables = one_device.environment(tmp_path_factory.mktemp('cache'))
     del variables['JAX_COMPILATION_CACHE_DIR']
     return variables
