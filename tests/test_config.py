@@ -25,6 +25,7 @@ from vdm_jax.diffusion.samplers import DDIM, Euler
 from vdm_jax.diffusion.spacing import Shifted
 from vdm_jax.diffusion.training_times import LogitNormal
 from vdm_jax.errors import UserError
+from vdm_jax.train.optimizers import AdamW, Muon
 
 BALLS = 'experiments/bouncing_balls.py'
 
@@ -35,8 +36,8 @@ def read(*assignments):
 
 def test_command_line_beats_file_beats_default():
     file_says = read_experiment(BALLS)
-    assert file_says.optim.name != Experiment().optim.name  # the file speaks
-    assert read_experiment(BALLS, ['--config.optim.name=adamw']).optim.name == 'adamw'
+    assert isinstance(file_says.optim, Muon) and isinstance(Experiment().optim, AdamW)  # the file speaks
+    assert isinstance(read_experiment(BALLS, ['--config.optim.name=adamw']).optim, AdamW)
 
 
 @pytest.mark.parametrize(

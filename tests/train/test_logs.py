@@ -259,7 +259,7 @@ def test_a_schedule_that_is_stretched_is_said(run_of, tmp_path, capsys):
     assert told.count(line) == 1
     assert [entry for entry in lines_in(tmp_path) if 'schedule' in entry] == [{'step': 4, 'schedule': line}]
     assert '"learning_rate": 0.25' in (tmp_path / 'metrics.jsonl').read_text()
-    assert loop.stretched_from(tmp_path, run_of('train.steps=16'), 6) == ''  # the next start is like the last
+    assert loop.explain_stretch_of(tmp_path, run_of('train.steps=16'), 6) == ''  # the next start is like the last
 
 
 def test_where_a_run_logs_may_change_between_two_starts(run_of, tmp_path):
