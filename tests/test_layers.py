@@ -56,6 +56,7 @@ MAY = {
     'pages': (),
     'places': ('train',),
     'registry': ('packaged', 'pages'),
+    'key_reference': ('build', 'config', 'frame_size', 'pages', 'values'),
     'planning': ('build', 'checks', 'config', 'given', 'packaged', 'pages', 'parallel', 'registry', 'run'),
     'cli': (
         'asking',
@@ -68,6 +69,7 @@ MAY = {
         'evals',
         'generate',
         'given',
+        'key_reference',
         'media',
         'origin',
         'packaged',

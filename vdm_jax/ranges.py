@@ -51,6 +51,11 @@ class Between:
         """The same of one that is too large."""
         return f'less than {_plain(self.high)}' if self.below else f'{_plain(self.high)} or less'
 
+    def describe(self) -> str:
+        """Return in words which numbers these are."""
+        low, high = _plain(self.low), _plain(self.high)
+        return f'in [{low}, {high})' if self.below else f'from {low} to {high}'
+
 
 @dataclasses.dataclass(frozen=True)
 class AtLeast(Between):
@@ -60,6 +65,9 @@ class AtLeast(Between):
 
     def words(self, value) -> str:
         return self.words_of_high() if value >= self.high else f'{_plain(self.low)} or more'
+
+    def describe(self) -> str:
+        return f'{_plain(self.low)} or more'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +82,9 @@ class Above0(Between):
             return self.words_of_high()
         return f'{_plain(self.low)} or more' if value > 0 else 'a number above 0'
 
+    def describe(self) -> str:
+        return 'above 0'
+
 
 @dataclasses.dataclass(frozen=True)
 class MultipleOf:
@@ -84,6 +95,9 @@ class MultipleOf:
     def refusal(self, value) -> str | None:
         return f'want a multiple of {self.unit}' if value % self.unit else None
 
+    def describe(self) -> str:
+        return f'a multiple of {self.unit}'
+
 
 @dataclasses.dataclass(frozen=True)
 class NotEmpty:
@@ -91,6 +105,9 @@ class NotEmpty:
 
     def refusal(self, value) -> str | None:
         return None if value else 'it is empty; want one or more of them'
+
+    def describe(self) -> str:
+        return 'at least one'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +118,9 @@ class Distinct:
         twice = [item for number, item in enumerate(value) if item in value[:number]]
         return f'{twice[0]} is there twice' if twice else None
 
+    def describe(self) -> str:
+        return 'none twice'
+
 
 @dataclasses.dataclass(frozen=True)
 class Ascending:
@@ -108,6 +128,9 @@ class Ascending:
 
     def refusal(self, value) -> str | None:
         return None if list(value) == sorted(value) else 'want the lower number first'
+
+    def describe(self) -> str:
+        return 'the lower one first'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +142,9 @@ class Regex:
             re.compile(value)
         except (re.error, OverflowError, RecursionError) as error:
             return f'want a regular expression, and this is none: {error}'
+
+    def describe(self) -> str:
+        return 'a regular expression'
 
 
 Count = Annotated[int, AtLeast(1)]
