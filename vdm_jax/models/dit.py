@@ -31,7 +31,7 @@ from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
-from vdm_jax.ranges import Above0, Between, Classes, Distinct, MultipleOf, NotEmpty, Side
+from vdm_jax.ranges import Above0, Between, Classes, Distinct, MultipleOf, NotEmpty, OneOf, Side
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ class VideoDiTConfig(NetworkConfig):
 
     remat_policies: ClassVar = tuple(POLICIES)
 
-    size: Literal[*SIZES] = 'tiny'
+    size: Annotated[str, OneOf(SIZES)] = 'tiny'
     width: Annotated[Side, MultipleOf(4)] | None = None
     depth: Annotated[int, Between(1, 1024)] | None = None
     heads: Side | None = None
     mlp_ratio: Annotated[float, Above0(0.01, 100)] = 4.0
     patch: Side = 2
     time_patch: Side = 1
-    layout: Literal[*LAYOUTS] = 'interleaved'
+    layout: Annotated[str, OneOf(LAYOUTS)] = 'interleaved'
     windows: Annotated[tuple[str, ...], NotEmpty()] = ('1x16x16', '5x8x8')
     position: Literal['sincos', 'learned', 'rope', 'sincos_rope', 'learned_rope'] = 'sincos'
     position_span: Annotated[float, Above0()] | None = None
     rope_interpolate: bool = False
     qk_norm: bool = False
-    modulation: Literal[*MODULATIONS] = 'adaln_zero'
+    modulation: Annotated[str, OneOf(MODULATIONS)] = 'adaln_zero'
     lora_rank: Side = 2
     learn_variance: bool = False
     self_condition: bool = False
@@ -79,7 +79,7 @@ class VideoDiTConfig(NetworkConfig):
     grid: tuple[Side, Side, Side] | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     attention: AttentionConfig = AttentionConfig()
-    remat: Literal[*POLICIES] = 'none'
+    remat: Annotated[str, OneOf(POLICIES)] = 'none'
     scan: bool | None = None
 
     def __post_init__(self):
