@@ -13,7 +13,7 @@ from vdm_jax import pages
 from vdm_jax.build import CHOICES, Experiment
 from vdm_jax.config import Choice
 from vdm_jax.frame_size import FrameSize
-from vdm_jax.ranges import annotations_of
+from vdm_jax.ranges import OneOf, annotations_of
 from vdm_jax.values import describe, show
 
 INTRODUCTION = """# Every key of a config
@@ -25,6 +25,9 @@ default below. Where a group is a choice, its name picks the class, and only tha
 `--config.sampler=heun --config.sampler.steps=50`. `python -m vdm_jax inspect --config=FILE` prints all keys of an
 experiment as they come out.
 """
+
+
+Field = dataclasses.Field[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ def walk() -> Iterator[Group]:
     yield from _groups_of([('', Experiment, False)], 'config', seen)
 
 
-def _groups_of(options, where, seen):
+def _groups_of(options: list[tuple[str, type, bool]], where: str, seen: set[Any]) -> Iterator[Group]:
     """The group of each (name, class, whether it is the default) at a key, then those below them."""
     for name, cls, is_default in options:
         annotations = annotations_of(cls)
@@ -88,11 +91,11 @@ def _groups_of(options, where, seen):
             yield from _groups_of(list(_options(below, field)), f'{where}.{field.name}{owner}', seen)
 
 
-def _fields(cls):
+def _fields(cls: type) -> list[Field]:
     return [field for field in dataclasses.fields(cls) if field.init]
 
 
-def _options(annotation, field) -> Iterator[tuple[str, type, bool]]:
+def _options(annotation: Any, field: Field) -> Iterator[tuple[str, type, bool]]:
     """(name, class, whether it is the default) of what may stand at a field."""
     if annotation not in CHOICES:
         yield '', annotation, False
@@ -102,7 +105,7 @@ def _options(annotation, field) -> Iterator[tuple[str, type, bool]]:
         yield name, cls, type(_default(field)) is cls
 
 
-def _group_annotation(annotation):
+def _group_annotation(annotation: Any) -> Any:
     """The dataclass or choice within an annotation, None where it is a plain value."""
     if typing.get_origin(annotation) is Annotated:
         annotation = typing.get_args(annotation)[0]
@@ -114,7 +117,7 @@ def _group_annotation(annotation):
     return None
 
 
-def _key(field, annotation, meanings, where):
+def _key(field: Field, annotation: Any, meanings: dict[str, str], where: str) -> Key:
     default = _default(field)
     if default is dataclasses.MISSING:
         text = ''
@@ -125,18 +128,18 @@ def _key(field, annotation, meanings, where):
     return Key(field.name, describe_values(annotation, where), text, meanings.get(field.name, ''))
 
 
-def _name_in(choice, value):
+def _name_in(choice: Choice, value: object) -> str:
     return choice.name_of(value) if type(value) in choice.table.values() else _as_written(value)
 
 
-def _as_written(value) -> str:
+def _as_written(value: object) -> str:
     """A default as the command line takes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return show(value).strip("'") or "''"
 
 
-def _default(field):
+def _default(field: Field) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 
 
@@ -147,6 +150,8 @@ def describe_values(annotation: Any, where: str = '') -> str:
     origin = typing.get_origin(annotation)
     options = typing.get_args(annotation)
     if origin is Annotated:
+        if isinstance(options[1], OneOf):
+            return options[1].describe()
         rules = [rule.describe() for rule in options[1:]]
         return ', '.join([describe_values(options[0], where), *rules])
     if annotation in CHOICES:
@@ -180,7 +185,7 @@ def read_attributes(cls: type) -> dict[str, str]:
     return found
 
 
-def _summary(cls):
+def _summary(cls: type) -> str:
     return (inspect.cleandoc(cls.__doc__ or '').splitlines() or [''])[0]
 
 
@@ -196,10 +201,12 @@ def page() -> str:
             lines += [f'### {group.name}{" (default)" if group.is_default else ""}', '']
         lines += [group.summary, '']
         if group.keys:
-            rows = [(f'`{key.name}`', key.values, _code(key.default), key.meaning) for key in group.keys]
+            rows: list[tuple[str, ...]] = [
+                (f'`{key.name}`', key.values, _code(key.default), key.meaning) for key in group.keys
+            ]
             lines += [*pages.table(('key', 'values', 'default', 'meaning'), rows), '']
     return '\n'.join(lines).rstrip() + '\n'
 
 
-def _code(text):
+def _code(text: str) -> str:
     return f'`{text}`' if text else ''
