@@ -20,8 +20,9 @@ from pyarrow import parquet
 from data_pipelines import begun, parts, pool
 from data_pipelines.__main__ import main
 from data_pipelines.scores import FILTERS
-from tests.data.test_decode import CLIPS, needs_clips
+from tests.data_pipelines.sets import content
 from tests.data_pipelines.videos import encoded, moving
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import media
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.records import Caption
@@ -60,10 +61,6 @@ def built(source, tmp_path_factory):
     out = tmp_path_factory.mktemp('built') / 'set'
     assert build(source, out) == 0
     return out
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).rglob('*')) if path.is_file()}
 
 
 def rows(folder):
