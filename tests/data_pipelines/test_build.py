@@ -2,7 +2,6 @@ import collections
 import errno
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pyarrow import parquet
 from data_pipelines import begun, parts, pool
 from data_pipelines.__main__ import main
 from data_pipelines.scores import FILTERS
+from tests import seeds
 from tests.data_pipelines.sets import content
 from tests.data_pipelines.videos import encoded, moving
 from tests.shared_data import CLIPS, needs_clips
@@ -191,7 +191,7 @@ def finished(source, out):
 
 
 def test_killed_twice_it_goes_on_to_the_same_bytes(built, source, tmp_path):
-    rng = random.Random(os.urandom(8))
+    rng = seeds.generator()
     moments = [rng.uniform(0, 1), rng.uniform(0.3, 1.5)]
     assert killed(source, tmp_path / 'set', moments[0]), moments
     killed(source, tmp_path / 'set', moments[1])
@@ -203,8 +203,8 @@ def test_killed_twice_it_goes_on_to_the_same_bytes(built, source, tmp_path):
 def test_real_clips_killed_at_ten_random_moments_make_the_same_bytes(tmp_path):
     began = time.monotonic()
     whole = finished(CLIPS, tmp_path / 'whole')
-    length, rng, at_work = time.monotonic() - began, random.Random(os.urandom(8)), 0
-    moments = [rng.uniform(0, length / 5) for _ in range(10)]
+    length, at_work = time.monotonic() - began, 0
+    moments = seeds.generator().uniform(0, length / 5, 10)
     for moment in moments:
         at_work += killed(CLIPS, tmp_path / 'set', moment)
     assert finished(CLIPS, tmp_path / 'set') == whole, moments

@@ -14,6 +14,7 @@ import time
 import pytest
 from etils import epath
 
+from tests import seeds
 from tests.train.event_files import records
 from tests.train.fake_store import FakeStore
 from tests.train.faults import Faults
@@ -376,7 +377,7 @@ def test_a_disk_that_is_full_at_a_resume_leaves_the_old_file_until_the_new_one_i
 
 
 def test_lines_of_any_bytes_are_sorted_without_a_word():
-    noise = os.urandom(20_000)
+    noise = seeds.generator().bytes(20_000)
     lines, broken = sorted_out(noise, 3)
     assert len(lines) + len(broken) >= len(noise) - noise.count(b'\n') - 40
 
