@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.test_layers import imports
+from tests.imports import imports
 from vdm_jax import cli, pages, versions
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ pytest.importorskip('cv2')
 pytest.importorskip('apache_beam')
 
 from data_pipelines.__main__ import main
-from tests.data_pipelines.test_build import content
+from tests.data_pipelines.sets import content
 from tests.data_pipelines.videos import encoded, moving
 
 

@@ -2,7 +2,6 @@ import collections
 import errno
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,8 +19,10 @@ from pyarrow import parquet
 from data_pipelines import begun, parts, pool
 from data_pipelines.__main__ import main
 from data_pipelines.scores import FILTERS
-from tests.data.test_decode import CLIPS, needs_clips
+from tests import seeds
+from tests.data_pipelines.sets import content
 from tests.data_pipelines.videos import encoded, moving
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import media
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.records import Caption
@@ -60,10 +61,6 @@ def built(source, tmp_path_factory):
     out = tmp_path_factory.mktemp('built') / 'set'
     assert build(source, out) == 0
     return out
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).rglob('*')) if path.is_file()}
 
 
 def rows(folder):
@@ -194,7 +191,7 @@ def finished(source, out):
 
 
 def test_killed_twice_it_goes_on_to_the_same_bytes(built, source, tmp_path):
-    rng = random.Random(os.urandom(8))
+    rng = seeds.generator()
     moments = [rng.uniform(0, 1), rng.uniform(0.3, 1.5)]
     assert killed(source, tmp_path / 'set', moments[0]), moments
     killed(source, tmp_path / 'set', moments[1])
@@ -206,8 +203,8 @@ def test_killed_twice_it_goes_on_to_the_same_bytes(built, source, tmp_path):
 def test_real_clips_killed_at_ten_random_moments_make_the_same_bytes(tmp_path):
     began = time.monotonic()
     whole = finished(CLIPS, tmp_path / 'whole')
-    length, rng, at_work = time.monotonic() - began, random.Random(os.urandom(8)), 0
-    moments = [rng.uniform(0, length / 5) for _ in range(10)]
+    length, at_work = time.monotonic() - began, 0
+    moments = seeds.generator().uniform(0, length / 5, 10)
     for moment in moments:
         at_work += killed(CLIPS, tmp_path / 'set', moment)
     assert finished(CLIPS, tmp_path / 'set') == whole, moments

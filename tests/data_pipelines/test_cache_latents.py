@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import cache_latents
+from tests import seeds
 from vdm_jax.build import experiment_from
 from vdm_jax.data import latent_about, latent_set
 from vdm_jax.data.bucketed import Bucketed
@@ -195,7 +196,7 @@ def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
     with batches(one, alone.order(2), 0, 5) as stream:
         assert all(batch['moments'].shape == (2, 4, 4, 4, 6) for batch in stream)
     cache_latents.cache(run_of(alone), tmp_path, batch=4, views=2)  # nothing is left to do
-    assert one.draw(0, np.random.default_rng())['label'] == source.ids[source.bucket_of[source.ids] == 1][0]
+    assert one.draw(0, seeds.generator())['label'] == source.ids[source.bucket_of[source.ids] == 1][0]
 
 
 class KilledError(BaseException):

@@ -1,8 +1,5 @@
 """Which clips stand for which: of made-up hashes, of copies of a made-up clip, and of the real clips."""
 
-import os
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -10,6 +7,7 @@ from data_pipelines import duplicates
 from data_pipelines.duplicates import BYTES, MOMENTS, Duplicates, Hashes, stand_ins
 from data_pipelines.picture import luma, sized
 from data_pipelines.scores import SIDE
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
@@ -17,9 +15,6 @@ cv2 = pytest.importorskip('cv2')
 for needed in ('imagehash', 'av'):
     pytest.importorskip(needed)
 
-SHARED = pathlib.Path(os.environ.get('VDM_JAX_SHARED', pathlib.Path(__file__).parents[3] / 'shared'))
-CLIPS = SHARED / 'data' / 'clips'
-needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f'{CLIPS} is not there (set VDM_JAX_SHARED)')
 BITS = 8 * BYTES
 LIMIT = int(Duplicates().distance * BITS)
 

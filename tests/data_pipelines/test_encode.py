@@ -8,7 +8,7 @@ import pytest
 
 av = pytest.importorskip('av')
 
-from tests.data.test_decode import coded, numbers  # noqa: E402, wants PyAV
+from tests.data.videos import coded, numbers  # noqa: E402, wants PyAV
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
 from vdm_jax.data.video import decode  # noqa: E402
 

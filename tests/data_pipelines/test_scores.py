@@ -1,7 +1,5 @@
 """Scores of made-up clips whose motion, stillness, brightness and bars are known, of real ones, and of captions."""
 
-import os
-import pathlib
 import weakref
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from data_pipelines import scores
 from data_pipelines.captions import of_caption
 from data_pipelines.picture import Bars, luma
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax.data import filters
 from vdm_jax.data.records import Caption
 from vdm_jax.data.video import decode
@@ -19,9 +18,6 @@ cv2 = pytest.importorskip('cv2')
 for needed in ('imagehash', 'av'):
     pytest.importorskip(needed)
 
-SHARED = pathlib.Path(os.environ.get('VDM_JAX_SHARED', pathlib.Path(__file__).parents[3] / 'shared'))
-CLIPS = SHARED / 'data' / 'clips'
-needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f'{CLIPS} is not there (set VDM_JAX_SHARED)')
 HEIGHT, WIDTH = 96, 160
 
 

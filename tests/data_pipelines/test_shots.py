@@ -1,7 +1,5 @@
 """Shots of made-up scenes, whose cuts are known, and of real clips, whose cuts were found by eye."""
 
-import os
-import pathlib
 import weakref
 
 import numpy as np
@@ -9,15 +7,12 @@ import pytest
 
 from data_pipelines import extras, shots
 from data_pipelines.shots import Shots
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
 for needed in ('cv2', 'scenedetect', 'av'):
     pytest.importorskip(needed)
-
-SHARED = pathlib.Path(os.environ.get('VDM_JAX_SHARED', pathlib.Path(__file__).parents[3] / 'shared'))
-CLIPS = SHARED / 'data' / 'clips'
-needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f'{CLIPS} is not there (set VDM_JAX_SHARED)')
 
 # First frames of shots, found by eye: sheets of every frame of scene_cuts and bikes, of the frames around the twelve
 # largest changes of each clip, and of 18 frames of each. scene_cuts shows bikes beside a plot that does not change. In

@@ -12,7 +12,7 @@ from data_pipelines import parts  # noqa: E402, want the libraries above
 from data_pipelines.listing import Item  # noqa: E402
 from data_pipelines.recipe import read_recipe  # noqa: E402
 from data_pipelines.work import captions_within, work  # noqa: E402
-from tests.data.test_decode import coded, encode, numbers  # noqa: E402
+from tests.data.videos import coded, encode, numbers  # noqa: E402
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
 from vdm_jax.data.records import Caption  # noqa: E402
 from vdm_jax.data.video import decode  # noqa: E402

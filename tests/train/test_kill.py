@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import one_device
+from tests import one_device, seeds
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -75,7 +74,7 @@ def reached(workdir, step):
 )
 def test_stopped_and_started_again_is_the_same_run(moment, number, code, undisturbed, environment, tmp_path):
     expected, lines = undisturbed
-    step = random.randint(1, 30)
+    step = int(seeds.generator().integers(1, 31))
     process = train(tmp_path, environment, process_group=0)
     deadline = time.monotonic() + 120
     while not (reached(tmp_path, step) if moment == 'at random' else (tmp_path / 'checkpoints' / '40').exists()):

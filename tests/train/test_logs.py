@@ -14,8 +14,9 @@ import pytest
 from etils import epath
 
 import vdm_jax.run
-from tests.train.test_loggers import Faults, lines_in
-from tests.train.test_loop import FakeStore
+from tests.train.fake_store import FakeStore
+from tests.train.faults import Faults
+from tests.train.metrics_file import lines_in
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
 from vdm_jax.config import override

@@ -16,8 +16,8 @@ from vdm_jax.data.video.times import mend_timestamps
 
 av = pytest.importorskip('av')
 
-from tests.data.test_decode import coded, encode, numbers  # noqa: E402, they want PyAV
 from tests.data.video import files  # noqa: E402
+from tests.data.videos import coded, encode, numbers  # noqa: E402, they want PyAV
 
 PYRAMID = {'x264-params': 'bframes=3:b-pyramid=normal:ref=4:scenecut=0', 'gop': 20}
 OPEN = {'codec': 'libx265', 'x265-params': 'log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1:scenecut=0'}
