@@ -77,7 +77,7 @@ constraints: $(VENV)/ready
 	$(BIN)/python .ci/constraints.py
 
 lint: $(VENV)/ready
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -9,9 +9,6 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-# Beside what pytest keeps; `make clean` removes it. A program is looked up by itself, its flags and XLA's version.
-KEPT_PROGRAMS = Path(__file__).parents[1] / '.pytest_cache' / 'xla'
-
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault(
     'XLA_FLAGS',
@@ -20,7 +17,8 @@ os.environ.setdefault(
     # A third less again, but later versions do not know the flag and would stop at it.
     + (' --xla_cpu_use_fusion_emitters=false' if version('jaxlib').startswith('0.10.') else ''),
 )
-os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(KEPT_PROGRAMS))
+# Beside what pytest keeps; `make clean` removes it. A program is looked up by itself, its flags and XLA's version.
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'xla'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')  # they are small, and many
 
 import jax

@@ -14,7 +14,7 @@ from vdm_jax.data.video_source import VideoSource
 from vdm_jax.diffusion.loss import FusedMinSNR
 from vdm_jax.streams import STREAMS, stream
 from vdm_jax.train import ema
-from vdm_jax.train.optim import make_optimizer, schedule
+from vdm_jax.train.optimizers import Muon
 
 T = jnp.linspace(0, 1, 101)
 SMALL = 100_000  # values of a clip, or of an embedding, that are drawn in no time
@@ -105,7 +105,7 @@ def guidance(experiment):
 
 def train(experiment):
     steps = experiment.train.steps
-    rates = schedule(experiment.optim, experiment.optim.learning_rate, steps)
+    rates = experiment.optim.schedule_to(experiment.optim.learning_rate, steps)
     found = rates(jnp.array([0, 1, steps // 2, steps]))
     finite(found)
     assert (found >= 0).all()
@@ -113,8 +113,8 @@ def train(experiment):
 
 def optim(experiment):
     params = {'layer': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)}}
-    optimizer = make_optimizer(experiment.optim, experiment.train.steps)
-    update = jax.jit(optimizer.update) if experiment.optim.name == 'muon' else optimizer.update
+    optimizer = experiment.optim.make(experiment.train.steps)
+    update = jax.jit(optimizer.update) if isinstance(experiment.optim, Muon) else optimizer.update
     state, grads = optimizer.init(params), jax.tree.map(lambda leaf: leaf / 3, params)
     updates, state = update(grads, state, params)
     finite(*jax.tree.leaves((updates, state)))

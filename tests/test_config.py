@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
@@ -25,6 +25,8 @@ from vdm_jax.diffusion.samplers import DDIM, Euler
 from vdm_jax.diffusion.spacing import Shifted
 from vdm_jax.diffusion.training_times import LogitNormal
 from vdm_jax.errors import UserError
+from vdm_jax.ranges import AtLeast, OneOf, Ranged
+from vdm_jax.train.optimizers import AdamW, Muon
 
 BALLS = 'experiments/bouncing_balls.py'
 
@@ -35,8 +37,8 @@ def read(*assignments):
 
 def test_command_line_beats_file_beats_default():
     file_says = read_experiment(BALLS)
-    assert file_says.optim.name != Experiment().optim.name  # the file speaks
-    assert read_experiment(BALLS, ['--config.optim.name=adamw']).optim.name == 'adamw'
+    assert isinstance(file_says.optim, Muon) and isinstance(Experiment().optim, AdamW)  # the file speaks
+    assert isinstance(read_experiment(BALLS, ['--config.optim.name=adamw']).optim, AdamW)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,43 @@ def test_each_option_of_a_literal_is_read_by_its_own_type(text, found):
     for wrong in (Text('3'), '4', 4.0):
         with pytest.raises(UserError, match='patch=.*: want one of 1, 2, 4, auto, True'):
             build(wrong)
+
+
+TABLE = {'full': 1, 'causal': 2, 'none': 3}
+
+
+@pytest.mark.parametrize(
+    'by_table, written_out',
+    [
+        (Annotated[str, OneOf(TABLE)], Literal['full', 'causal', 'none']),
+        (Annotated[str, OneOf(TABLE)] | None, Literal['full', 'causal', 'none'] | None),
+        (Annotated[int, AtLeast(1)] | Annotated[str, OneOf(['all'])], Annotated[int, AtLeast(1)] | Literal['all']),
+        (tuple[Annotated[str, OneOf(TABLE)], ...], tuple[Literal['full', 'causal', 'none'], ...]),
+    ],
+)
+@pytest.mark.parametrize('value', ['full', 'none', 'casual', 'al', 'all', 3, 0, None, '', 'full,causal', 'full,casual'])
+def test_the_names_of_a_table_are_read_and_refused_like_a_literal(by_table, written_out, value):
+    def outcome(annotation, value):
+        group = dataclasses.make_dataclass('Group', [('key', annotation)], frozen=True, bases=(Ranged,))
+        outcomes = []
+        for make in (lambda: to_dataclass(group, {'key': value}, {}), lambda: group(value)):
+            try:
+                outcomes.append(make().key)
+            except UserError as error:
+                outcomes.append(str(error))
+        return outcomes
+
+    for given in (value, Text(str(value))):
+        assert outcome(by_table, given) == outcome(written_out, given)
+
+
+def test_a_name_that_no_table_has_is_refused_with_the_nearest():
+    with pytest.raises(UserError) as error:
+        read('model.layout=interlaved')
+    assert str(error.value) == (
+        'config.model.layout=interlaved: want one of interleaved, late_fusion, sequential, split_heads, full, causal, '
+        "full_causal, frames, windows; did you mean 'interleaved'?"
+    )
 
 
 def test_a_whole_number_of_a_few_is_set_on_the_command_line():

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 import re
 import shutil
 import socket
@@ -16,8 +15,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import __main__ as data_pipelines
-from data_pipelines.cache_latents import cache as make
-from tests import one_device
+from data_pipelines.commands.cache_latents import cache as make
+from tests import one_device, seeds
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
 from vdm_jax.data.latent_about import agree
@@ -286,8 +285,10 @@ def test_two_processes_make_what_one_makes(place, of_one):
 
 @pytest.mark.slow
 def test_killed_with_nine_at_random_moments_on_two_then_one_then_three(place, of_one):
+    rng = seeds.generator()
     for kill in range(10):
-        processes, until = several(place, 'killed', (2, 1, 3)[kill % 3]), time.monotonic() + random.uniform(2, 12)
+        processes = several(place, 'killed', (2, 1, 3)[kill % 3])
+        until = time.monotonic() + rng.uniform(2, 12)
         while time.monotonic() < until and any(process.poll() is None for process in processes):
             time.sleep(0.01)
         for process in processes:

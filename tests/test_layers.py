@@ -1,12 +1,14 @@
 """House rules of the code itself: which way imports run, no circles, no file over 400 lines."""
 
-import ast
-from pathlib import Path
+import functools
+import sys
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.imports import ROOT, imports
+
 PACKAGE = ROOT / 'vdm_jax'
+TESTS = ROOT / 'tests'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 # What the modules of a room may import of the package; a room may always import itself, and anyone may import errors,
@@ -56,6 +58,7 @@ MAY = {
     'pages': (),
     'places': ('train',),
     'registry': ('packaged', 'pages'),
+    'key_reference': ('build', 'config', 'frame_size', 'pages', 'values'),
     'planning': ('build', 'checks', 'config', 'given', 'packaged', 'pages', 'parallel', 'registry', 'run'),
     'cli': (
         'asking',
@@ -68,6 +71,7 @@ MAY = {
         'evals',
         'generate',
         'given',
+        'key_reference',
         'media',
         'origin',
         'packaged',
@@ -107,52 +111,63 @@ def name_of(file):
     return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
 
 
-def imports(file):
-    """Every module a file imports, wherever in it: ('vdm_jax.nn.mlp', line)."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f'{file}:{node.lineno}: relative import'
-            for alias in node.names:
-                deeper = f'{node.module}.{alias.name}'
-                path = ROOT / Path(*deeper.split('.'))
-                is_module = path.with_suffix('.py').exists() or path.is_dir()
-                yield deeper if is_module else node.module, node.lineno
-
-
 def allowed(name):
     prefix = max((room for room in MAY if name == room or name.startswith(room + '.') or not room), key=len)
     return MAY[prefix]
 
 
-@pytest.mark.parametrize('file', FILES, ids=name_of)
-def test_imports_run_downwards(file):
-    name = name_of(file)
+def may_import(name, module):
+    """Whether the package's module of that name may import another module."""
     room = name.split('.')[0]
-    for module, line in imports(file):
-        where = f'{file.relative_to(ROOT)}:{line} imports {module}'
-        top = module.split('.')[0]
-        forbidden = FORBIDDEN - {'torch'} if name == READS_TORCH else FORBIDDEN
-        assert top not in forbidden | {'experiments', 'data_pipelines', 'tests'}, where
-        if top != 'vdm_jax':
-            if room in STRANGERS:
-                import sys
+    top = module.split('.')[0]
+    forbidden = FORBIDDEN - {'torch'} if name == READS_TORCH else FORBIDDEN
 
-                assert top in STRANGERS[room] | set(sys.stdlib_module_names), where
-            continue
-        target = module.removeprefix('vdm_jax').removeprefix('.')
-        if room == 'diffusion':
-            assert target.startswith('diffusion') or target == 'ranges', where
-        if target in ('', 'errors', 'files', 'ranges') or target.split('.')[0] == room:
-            continue
-        assert any(target == may or target.startswith(may + '.') for may in allowed(name)), where
+    # What stands above the package, and relative imports, of which the first part is empty.
+    if top in forbidden | {'experiments', 'data_pipelines', 'tests', ''}:
+        return False
+    if top != 'vdm_jax':
+        return room not in STRANGERS or top in STRANGERS[room] | set(sys.stdlib_module_names)
+
+    target = module.removeprefix('vdm_jax').removeprefix('.')
+    if room == 'diffusion' and not target.startswith('diffusion') and target != 'ranges':
+        return False
+    if target in ('', 'errors', 'files', 'ranges') or target.split('.')[0] == room:
+        return True
+    return any(target == may or target.startswith(may + '.') for may in allowed(name))
+
+
+def breaches(file, may):
+    """'file:line imports module', once, for each module that the file may not import."""
+    path = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
+    found = [f'{path}:{line} imports {module}' for module, line in imports(file) if not may(module)]
+    return list(dict.fromkeys(found))
+
+
+def test_imports_run_downwards():
+    found = []
+    for file in FILES:
+        found += breaches(file, functools.partial(may_import, name_of(file)))
+    assert not found, '\n' + '\n'.join(found)
+
+
+def open_to_tests(module):
+    """Whether a file of the tests may: no test module, and none by a name that hides whether it is one."""
+    parts = module.split('.')
+    return parts[0] != '' and not (parts[0] == 'tests' and parts[-1].startswith('test_'))
+
+
+def test_no_test_module_is_imported():
+    """What tests share has a module of its own: a test module may change with what it tests, and is collected once."""
+    found = []
+    for file in sorted(TESTS.rglob('*.py')):
+        found += breaches(file, open_to_tests)
+    assert not found, '\n' + '\n'.join(found)
 
 
 def test_no_circles():
     graph = {name_of(file): set() for file in FILES}
     for file in FILES:
-        for module, _ in imports(file):
+        for module, _ in imports(file, types=False):
             target = module.removeprefix('vdm_jax').removeprefix('.')
             if module.startswith('vdm_jax') and target in graph and target != name_of(file):
                 graph[name_of(file)].add(target)
@@ -170,9 +185,10 @@ def test_no_circles():
         visit(name)
 
 
-@pytest.mark.parametrize('file', FILES, ids=name_of)
-def test_files_are_small(file):
-    assert len(file.read_text().splitlines()) <= 400
+def test_files_are_small():
+    lines = {name_of(file): len(file.read_text().splitlines()) for file in FILES}
+    found = [f'{name} has {count} lines' for name, count in lines.items() if count > 400]
+    assert not found, '\n' + '\n'.join(found)
 
 
 def test_only_checkpoint_knows_orbax():
@@ -180,8 +196,54 @@ def test_only_checkpoint_knows_orbax():
     assert users == {'train.checkpoint'}
 
 
-def test_the_rule_catches_a_breach(tmp_path):
-    bad = tmp_path / 'bad.py'
-    bad.write_text('from vdm_jax.models.dit import VideoDiT\n')
-    assert [module for module, _ in imports(bad)] == ['vdm_jax.models.dit']
-    assert not any('models.dit'.startswith(may) for may in allowed('diffusion.process'))
+@pytest.mark.parametrize(
+    'name, line, module',
+    [
+        ('diffusion.process', 'from vdm_jax.models.dit import VideoDiT', 'vdm_jax.models.dit'),
+        ('diffusion.process', 'from vdm_jax.models import dit', 'vdm_jax.models.dit'),
+        ('diffusion.process', 'import flax', 'flax'),
+        ('data.order', 'import jax.numpy as jnp', 'jax.numpy'),
+        ('data.order', 'from vdm_jax.train.loop import train', 'vdm_jax.train.loop'),
+        ('train.loop', 'from vdm_jax import run', 'vdm_jax.run'),
+        ('train.loop', 'import torch', 'torch'),
+        ('pretrained.files', 'import tensorflow', 'tensorflow'),
+        ('run', 'from experiments import bouncing_balls', 'experiments.bouncing_balls'),
+        ('run', 'from data_pipelines.build.recipe import read_recipe', 'data_pipelines.build.recipe'),
+        ('run', 'from tests.marks import rest_slow', 'tests.marks'),
+        ('run', 'from .train import loop', '.train'),
+        ('run', 'def later():\n    import torch', 'torch'),
+    ],
+)
+def test_a_breach_is_found_and_said(name, line, module, tmp_path):
+    file = tmp_path / 'bad.py'
+    file.write_text(f'import numpy\nfrom vdm_jax.ranges import Ranged\n{line}\n')
+    number = 3 + line.count('\n')
+    assert breaches(file, functools.partial(may_import, name)) == [f'{file}:{number} imports {module}']
+
+
+@pytest.mark.parametrize(
+    'line, module',
+    [
+        ('from tests.test_layers import breaches', 'tests.test_layers'),
+        ('from tests import test_layers', 'tests.test_layers'),
+        ('import tests.train.test_loop as loop', 'tests.train.test_loop'),
+        ('from .test_layers import breaches', '.test_layers'),
+    ],
+)
+def test_an_import_of_a_test_module_is_found_and_said(line, module, tmp_path):
+    file = tmp_path / 'test_bad.py'
+    file.write_text(f'from tests.marks import rest_slow\nimport pytest\n{line}\n')
+    assert breaches(file, open_to_tests) == [f'{file}:3 imports {module}']
+
+
+def test_imports_for_types_run_downwards_and_may_be_circular(tmp_path):
+    file = tmp_path / 'blocks.py'
+    file.write_text(
+        'from typing import TYPE_CHECKING\n'
+        'if TYPE_CHECKING:\n    from vdm_jax.models.dit import VideoDiTConfig\n'
+        'else:\n    from vdm_jax.nn.mlp import MLP\n'
+        'if True:\n    import vdm_jax.media\n'
+    )
+    run = ['typing', 'vdm_jax.nn.mlp', 'vdm_jax.media']
+    assert sorted(module for module, _ in imports(file)) == sorted(['vdm_jax.models.dit', *run])
+    assert sorted(module for module, _ in imports(file, types=False)) == sorted(run)

@@ -1,17 +1,16 @@
 """Sixteen real clips (H.264, MPEG-4, VP8, GIF, odd sizes, 3 to 280 frames, one rotated) train, resume and sample."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import cli
 
 ROOT = Path(__file__).parents[1]
-CLIPS = Path(os.environ.get('VDM_JAX_SHARED', ROOT.parent / 'shared')) / 'data' / 'clips'
 
-pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason=f'no real clips at {CLIPS} (set VDM_JAX_SHARED)')
+pytestmark = needs_clips
 
 
 def test_all_sixteen_train_resume_and_sample(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.train.test_loop import SMALL
+from tests.train.small_run import SMALL
 from vdm_jax import cli, warm_start
 from vdm_jax.build import experiment_from, read_experiment
 from vdm_jax.config import override

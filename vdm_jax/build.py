@@ -82,7 +82,7 @@ from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.metrics import LogConfig
-from vdm_jax.train.optim import OptimConfig
+from vdm_jax.train.optimizers import AdamW, Lion, Muon, Optimizer
 from vdm_jax.train.watch import ProfileConfig
 
 MODELS = {
@@ -150,6 +150,7 @@ SOURCES = {
     'synthetic': Synthetic,
     'tfds': Tfds,
 }
+OPTIMIZERS = {'adamw': AdamW, 'lion': Lion, 'muon': Muon}
 CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec, 'video_vae': VideoVAECodec}
 TEXT_ENCODERS = {'none': NoText, 'hashing': Hashing, 'stored': Stored}
 PROTOCOLS = {
@@ -182,6 +183,7 @@ CHOICES = {
     Source: Choice('source', SOURCES),
     Codec: Choice('name', CODECS),
     TextEncoder: Choice('name', TEXT_ENCODERS),
+    Optimizer: Choice('name', OPTIMIZERS),
 }
 
 
@@ -204,7 +206,7 @@ class Experiment(Ranged, where='config'):
     sampler: Sampler = Euler()
     guidance: Guidance = Guidance()
     train: TrainConfig = TrainConfig()
-    optim: OptimConfig = OptimConfig()
+    optim: Optimizer = AdamW()
     ema: EmaConfig = EmaConfig()
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -318,9 +318,8 @@ def _kinds(annotation, items) -> tuple:
 @functools.cache
 def _annotations(cls) -> dict[str, Any]:
     """What each field holds, without its range; of a FrameSize that it is one."""
-    ranged = typing.get_type_hints(cls, include_extras=True)
-    plain = typing.get_type_hints(cls)
-    return {name: FrameSize if ranged[name] == FrameSize else kind for name, kind in plain.items()}
+    ranged = ranges.annotations_of(cls)
+    return {name: kind if kind == FrameSize else ranges.without_ranges(kind) for name, kind in ranged.items()}
 
 
 def _fields(cls) -> dict[str, dataclasses.Field]:

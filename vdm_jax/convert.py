@@ -23,7 +23,7 @@ from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.inspect import not_finite
 from vdm_jax.train.loop import position
-from vdm_jax.train.optim import OptimConfig
+from vdm_jax.train.optimizers import AdamW
 from vdm_jax.train.state import init_params
 from vdm_jax.train.workdir import check_workdir, make_workdir, unlike, write_papers
 
@@ -72,7 +72,7 @@ def convert(
 
 def usual(opened) -> Experiment:
     """An experiment for a checkpoint alone: its network and objective, the sampler of its papers, clips of noise."""
-    optim = OptimConfig(learning_rate=1e-4, clip=None)  # that of DiT, SiT and Latte
+    optim = AdamW(learning_rate=1e-4, clip=None)  # that of DiT, SiT and Latte
     if not isinstance(opened, Network):
         model = opened.config.model
         pixels = max(256, model.factor)

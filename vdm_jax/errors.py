@@ -53,7 +53,7 @@ def one_line(error: BaseException, most: int = 2000) -> str:
 
 def runs_of(numbers: Iterable[int], shown: int = 8) -> str:
     """Ascending whole numbers as text, neighbours taken together: '0 to 3, 7'; `shown` such runs at most."""
-    runs = []
+    runs: list[list[int]] = []  # first and last of each
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number

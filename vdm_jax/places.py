@@ -17,6 +17,7 @@ OUT = {
     'convert': {'metavar': 'DIR', 'help': 'run directory to make'},
     'plans': PAGE,
     'baselines': PAGE,
+    'config': {'metavar': 'FILE', 'help': 'Markdown page to write, instead of printing it'},
 }
 UNDER = {'sample': 'samples', 'evaluate': 'evals'}  # the run directory, where --out is not given
 

@@ -8,10 +8,12 @@ import dataclasses
 import functools
 import math
 import numbers
+import operator
 import re
 import types
 import typing
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from vdm_jax.errors import UserError
 
@@ -19,7 +21,7 @@ INT32 = 2**31 - 1
 SHOWN = 60  # characters of a value in a message
 
 
-def is_number(value) -> bool:
+def is_number(value: object) -> bool:
     """Whether a value is a finite number; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -37,12 +39,12 @@ class Between:
     high: float
     below: bool = False
 
-    def refusal(self, value) -> str | None:
+    def refusal(self, value: float) -> str | None:
         """What is wanted in place of this number; None where it is one of them (nan never is)."""
         most = value < self.high if self.below else value <= self.high
         return None if self.low <= value and most else f'want {self.words(value)}'
 
-    def words(self, value) -> str:
+    def words(self, value: float) -> str:
         """What is wanted in place of a number that is not one of them."""
         low, high = _plain(self.low), _plain(self.high)
         return f'a number in [{low}, {high})' if self.below else f'a number from {low} to {high}'
@@ -51,6 +53,11 @@ class Between:
         """The same of one that is too large."""
         return f'less than {_plain(self.high)}' if self.below else f'{_plain(self.high)} or less'
 
+    def describe(self) -> str:
+        """Return in words which numbers these are."""
+        low, high = _plain(self.low), _plain(self.high)
+        return f'in [{low}, {high})' if self.below else f'from {low} to {high}'
+
 
 @dataclasses.dataclass(frozen=True)
 class AtLeast(Between):
@@ -58,8 +65,11 @@ class AtLeast(Between):
 
     high: float = INT32
 
-    def words(self, value) -> str:
+    def words(self, value: float) -> str:
         return self.words_of_high() if value >= self.high else f'{_plain(self.low)} or more'
+
+    def describe(self) -> str:
+        return f'{_plain(self.low)} or more'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +79,13 @@ class Above0(Between):
     low: float = 1e-6
     high: float = 1e6
 
-    def words(self, value) -> str:
+    def words(self, value: float) -> str:
         if value >= self.high:
             return self.words_of_high()
         return f'{_plain(self.low)} or more' if value > 0 else 'a number above 0'
+
+    def describe(self) -> str:
+        return 'above 0'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,44 +94,79 @@ class MultipleOf:
 
     unit: int
 
-    def refusal(self, value) -> str | None:
+    def refusal(self, value: int) -> str | None:
         return f'want a multiple of {self.unit}' if value % self.unit else None
+
+    def describe(self) -> str:
+        return f'a multiple of {self.unit}'
 
 
 @dataclasses.dataclass(frozen=True)
 class NotEmpty:
     """Lists of one item or more."""
 
-    def refusal(self, value) -> str | None:
+    def refusal(self, value: Sequence[object]) -> str | None:
         return None if value else 'it is empty; want one or more of them'
+
+    def describe(self) -> str:
+        return 'at least one'
 
 
 @dataclasses.dataclass(frozen=True)
 class Distinct:
     """Lists in which nothing is twice."""
 
-    def refusal(self, value) -> str | None:
+    def refusal(self, value: Sequence[object]) -> str | None:
         twice = [item for number, item in enumerate(value) if item in value[:number]]
         return f'{twice[0]} is there twice' if twice else None
+
+    def describe(self) -> str:
+        return 'none twice'
 
 
 @dataclasses.dataclass(frozen=True)
 class Ascending:
     """Lists in which nothing is less than what stands before it."""
 
-    def refusal(self, value) -> str | None:
+    def refusal(self, value: Sequence[float]) -> str | None:
         return None if list(value) == sorted(value) else 'want the lower number first'
+
+    def describe(self) -> str:
+        return 'the lower one first'
 
 
 @dataclasses.dataclass(frozen=True)
 class Regex:
     """Texts that are regular expressions."""
 
-    def refusal(self, value) -> str | None:
+    def refusal(self, value: str) -> str | None:
         try:
             re.compile(value)
         except (re.error, OverflowError, RecursionError) as error:
             return f'want a regular expression, and this is none: {error}'
+        return None
+
+    def describe(self) -> str:
+        """Return in words which texts these are."""
+        return 'a regular expression'
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class OneOf:
+    """Names of a table that code makes, `layout: Annotated[str, OneOf(LAYOUTS)]`; names written out are a Literal."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, names: Iterable[str]):
+        object.__setattr__(self, 'names', tuple(names))
+
+    def refusal(self, value: object) -> str | None:
+        """Return what is wanted in place of this name, None where it is one of them."""
+        return _refusal_of_option(self.names, value)
+
+    def describe(self) -> str:
+        """Return the names."""
+        return ', '.join(self.names)
 
 
 Count = Annotated[int, AtLeast(1)]
@@ -163,18 +211,19 @@ class Ranged:
 
     _where: ClassVar[str] = 'config'
 
-    def __init_subclass__(cls, where: str | None = None, **kwargs):
+    def __init_subclass__(cls, where: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if where is not None:
             cls._where = where
 
-    def __post_init__(self):
-        annotations = annotations_of(type(self))
-        for field in dataclasses.fields(self):
+    def __post_init__(self) -> None:
+        cls: type = type(self)
+        annotations = annotations_of(cls)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass that is made is a dataclass
             if reason := refusal(annotations[field.name], getattr(self, field.name)):
                 self.refuse(field.name, reason)
 
-    def refuse(self, key: str, reason: str):
+    def refuse(self, key: str, reason: str) -> NoReturn:
         """Raises: RangeError for a field's value, named where its group stands: for what relates several fields."""
         raise RangeError(type(self), self._where, f'{key}={show(getattr(self, key))}: {reason}')
 
@@ -185,7 +234,21 @@ def annotations_of(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
-def refusal(annotation, value) -> str | None:
+def without_ranges(annotation: Any) -> Any:
+    """Return an annotation without what bounds its values; the names of a OneOf become a Literal."""
+    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        kind, *rules = options
+        names = next((rule.names for rule in rules if isinstance(rule, OneOf)), None)
+        return without_ranges(kind) if names is None else Literal.__getitem__(names)
+    if origin in (typing.Union, types.UnionType):
+        return functools.reduce(operator.or_, map(without_ranges, options))
+    if origin is tuple:
+        return types.GenericAlias(tuple, tuple(map(without_ranges, options)))
+    return annotation
+
+
+def refusal(annotation: Any, value: Any) -> str | None:
     """Why a field with this annotation cannot hold the value; None where it can, and where it says nothing of it."""
     origin, options = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
@@ -195,10 +258,10 @@ def refusal(annotation, value) -> str | None:
         if value is None and types.NoneType in options:
             return None
         reasons = [refusal(option, value) for option in options if option is not types.NoneType]
-        return None if None in reasons else ', or '.join(reasons).replace(', or want ', ', or ')
+        wanted = [reason for reason in reasons if reason is not None]
+        return None if len(wanted) < len(reasons) else ', or '.join(wanted).replace(', or want ', ', or ')
     if origin is Literal:
-        fits = any(value == option and type(value) is type(option) for option in options)
-        return None if fits else f'want {"one of " if len(options) > 1 else ""}{", ".join(map(str, options))}'
+        return _refusal_of_option(options, value)
     if origin is tuple:
         return _refusal_of_items(options, value)
     if annotation in (int, float):
@@ -206,14 +269,19 @@ def refusal(annotation, value) -> str | None:
     return None
 
 
-def _refusal_of_number(kind, value) -> str | None:
-    wanted = numbers.Integral if kind is int else numbers.Real
+def _refusal_of_option(options: tuple[object, ...], value: object) -> str | None:
+    fits = any(value == option and type(value) is type(option) for option in options)
+    return None if fits else f'want {"one of " if len(options) > 1 else ""}{", ".join(map(str, options))}'
+
+
+def _refusal_of_number(kind: type, value: object) -> str | None:
+    wanted: type = numbers.Integral if kind is int else numbers.Real
     if isinstance(value, wanted) and not isinstance(value, bool):
         return None
     return 'want a whole number' if kind is int else 'want a number'
 
 
-def _refusal_of_items(kinds: tuple, items) -> str | None:
+def _refusal_of_items(kinds: tuple[Any, ...], items: object) -> str | None:
     if not isinstance(items, (tuple, list)):
         return 'want a list'
     if kinds[-1] is Ellipsis:
@@ -226,7 +294,7 @@ def _refusal_of_items(kinds: tuple, items) -> str | None:
     return None
 
 
-def show(value) -> str:
+def show(value: object) -> str:
     """A value as a user would write it, in one line of reasonable length."""
     if isinstance(value, (tuple, list)):
         text = ','.join(map(show, value)) or '()'

@@ -26,7 +26,7 @@ from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
 from vdm_jax.train.checkpoint import fingerprint
 from vdm_jax.train.denoise import Denoising
-from vdm_jax.train.optim import make_optimizer, make_rates
+from vdm_jax.train.optimizers import make_learning_rates
 from vdm_jax.train.reconstruct import Reconstructing
 from vdm_jax.train.state import abstract_state, create_state, graphdef_of
 from vdm_jax.train.step import Learning, make_train_step, make_validation_step
@@ -283,7 +283,7 @@ class Run:
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
-        return make_optimizer(self.experiment.optim, self.experiment.train.steps)
+        return self.experiment.optim.make(self.experiment.train.steps)
 
     @functools.cached_property
     def abstract(self):
@@ -331,7 +331,7 @@ class Run:
     def train_steps(self) -> tuple[Callable, ...]:
         """The jitted training step of each bucket: state donated, shardings pinned."""
         e, shardings = self.experiment, jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
-        rates = make_rates(e.optim, e.train.steps)
+        rates = make_learning_rates(e.optim, e.train.steps)
 
         def jitted(size):
             skips = e.train.nonfinite == 'skip'

@@ -8,7 +8,7 @@ from vdm_jax.ranges import Seed, refusal
 STREAMS = ('parameters', 'training', 'validation', 'samples')
 
 
-def stream(seed: int, purpose: str):
+def stream(seed: int, purpose: str) -> jax.Array:
     """The key of one of STREAMS in a run of this seed.
 
     Raises:

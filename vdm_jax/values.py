@@ -5,6 +5,8 @@ import difflib
 import math
 import types
 import typing
+from collections.abc import Iterable
+from typing import Any
 
 from vdm_jax import ranges
 from vdm_jax.errors import UserError
@@ -18,7 +20,7 @@ class Text:
     text: str
 
 
-def read_scalar(value, kind, where: str):
+def read_scalar(value: Any, kind: Any, where: str) -> Any:
     """A number, truth value, text or none as `kind` wants it: of a file as it is, of the command line (Text) read.
 
     Raises:
@@ -40,7 +42,7 @@ def read_scalar(value, kind, where: str):
     return value
 
 
-def read_text(text: str, kind):
+def read_text(text: str, kind: Any) -> Any:
     """Text as `kind`, or as it stands where it is not one (the caller then refuses it)."""
     lowered = text.strip().lower()
     if kind is bool:
@@ -55,7 +57,7 @@ def read_text(text: str, kind):
     return text
 
 
-def _number(text: str, kind):
+def _number(text: str, kind: type) -> int | float:
     """'1_000', '1e3' and '1000.0' are whole numbers too; what is none comes out as a float."""
     number = float(text)
     if kind is float:
@@ -65,7 +67,7 @@ def _number(text: str, kind):
     return int(number) if number.is_integer() else number
 
 
-def describe(annotation) -> str:
+def describe(annotation: Any) -> str:
     """What an annotation wants, in words."""
     if annotation is types.NoneType:
         return 'none'
@@ -80,29 +82,29 @@ def describe(annotation) -> str:
     )
 
 
-def kind_of(value) -> str:
+def kind_of(value: object) -> str:
     """Of which kind a value is, in words."""
     return 'none' if value is None else type(value).__name__
 
 
-def show(value) -> str:
+def show(value: object) -> str:
     """A value as a user would write it."""
     if isinstance(value, Text):
         return shorten(value.text)
     return shorten(repr(value)) if isinstance(value, str) else ranges.show(value)
 
 
-def suggest(name, known) -> str:
+def suggest(name: object, known: Iterable[object]) -> str:
     """What follows a name that nothing has: the nearest known one, or all of them."""
     return near_to(name, known) or f'; known: {", ".join(map(str, known))}'
 
 
-def one_of(known, name) -> str:
+def one_of(known: Iterable[object], name: object) -> str:
     """What there is to choose from, and which of them is nearest to `name`."""
     return f'want one of {", ".join(map(str, known))}{near_to(name, known)}'
 
 
-def near_to(name, known) -> str:
+def near_to(name: object, known: Iterable[object]) -> str:
     """The known name that is nearest to this one; '' where none is near."""
     near = difflib.get_close_matches(str(name), list(map(str, known)), 1, 0.5)
     return f'; did you mean {near[0]!r}?' if near else ''

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.codecs.small_lpips import small_lpips
 from tests.codecs.small_video import pixels
-from tests.codecs.test_reconstruction import small_lpips
 from vdm_jax.codecs import lpips
 from vdm_jax.errors import UserError
 

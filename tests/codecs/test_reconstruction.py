@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.codecs.small_lpips import small_lpips
 from tests.codecs.small_video import network, pixels
 from vdm_jax.codecs import lpips
 from vdm_jax.codecs.posterior import divergence, draw
@@ -61,12 +62,6 @@ def test_psnr_is_that_of_bytes_and_cuts_off():
         found = Reconstruction()(X, given, MEAN, LOGVAR).parts['psnr']
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert np.all(np.isfinite(Reconstruction()(X, X, MEAN, LOGVAR).parts['psnr']))
-
-
-def small_lpips():
-    rng = np.random.default_rng(0)
-    shapes = lpips.abstract((4, 4, 8, 8, 8))
-    return jax.tree.map(lambda leaf: 0.3 * np.abs(rng.standard_normal(leaf.shape, np.float32)), shapes)
 
 
 def test_lpips_is_added_by_its_weight():

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.codecs.small import SMALL, TEMPORAL, latents, noise, video
-from tests.parallel.test_sequence import collectives
+from tests.parallel.collectives import collectives
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.parallel.mesh import MeshConfig, batch_sharding, make_mesh
 

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.codecs.small_video import SMALL, latents, network, pixels, video, weights
 from tests.marks import rest_slow
-from tests.parallel.test_sequence import collectives
+from tests.parallel.collectives import collectives
 from vdm_jax.codecs.chunks import chunked
 from vdm_jax.codecs.pixels import to_bytes
 from vdm_jax.codecs.video_codec import VideoVAECodec, statistics

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.data.small_set import record, write_set
-from tests.data.test_decode import coded, encode
+from tests.data.videos import coded, encode
 
 WATCH = """
 import ctypes, os, sys

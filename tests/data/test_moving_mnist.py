@@ -1,30 +1,15 @@
 """Digits move by the published rules, no digit is in both splits, and files that are no digits are named."""
 
 import dataclasses
-import gzip
-import os
-import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.data.small_mnist import digits, write_idx
+from tests.shared_data import MNIST
 from vdm_jax.build import experiment_from
 from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
-
-ROOT = Path(__file__).parents[2]
-MNIST = Path(os.environ.get('VDM_JAX_SHARED', ROOT.parent / 'shared')) / 'data' / 'mnist'
-
-
-def write_idx(path, images, magic=2051):
-    content = struct.pack('>4I', magic, *images.shape) + images.tobytes()
-    path.write_bytes(gzip.compress(content) if path.suffix == '.gz' else content)
-
-
-def digits(count, seed=0):
-    """Images that are not black anywhere, so that one can see where they lie."""
-    return np.random.default_rng(seed).integers(1, 256, (count, 28, 28), dtype=np.uint8)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.data.test_decode import coded, encode
+from tests.data.videos import coded, encode
 from vdm_jax.data import rates
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.mixture import Mixture

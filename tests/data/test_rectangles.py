@@ -6,8 +6,8 @@ import hashlib
 import numpy as np
 import pytest
 
+from tests.data.small_mnist import digits, write_idx
 from tests.data.small_set import write_set
-from tests.data.test_moving_mnist import digits, write_idx
 from vdm_jax import media
 from vdm_jax.build import SOURCES, experiment_from
 from vdm_jax.data.bouncing_balls import fly

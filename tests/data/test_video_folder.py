@@ -1,11 +1,11 @@
 import dataclasses
 import json
 import os
-import pathlib
 
 import numpy as np
 import pytest
 
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import media
 from vdm_jax.data.extract_clip import clip_indices
 from vdm_jax.data.order import Order, clip_generator
@@ -14,10 +14,6 @@ from vdm_jax.data.video_folder import VideoFolder, video_files
 from vdm_jax.errors import UserError
 
 pytest.importorskip('av')
-
-SHARED = pathlib.Path(os.environ.get('VDM_JAX_SHARED', pathlib.Path(__file__).parents[3] / 'shared'))
-CLIPS = SHARED / 'data' / 'clips'
-needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason=f'{CLIPS} is not there (set VDM_JAX_SHARED)')
 
 
 def write(path, count, tint=0, fps=10):

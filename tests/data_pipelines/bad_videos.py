@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from tests.data.test_decode import coded, encode
+from tests.data.videos import coded, encode
 
 PLAYLISTS = {
     'm3u8': '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n',

@@ -2,18 +2,16 @@
 
 import hashlib
 import json
+from pathlib import Path
 
-import av
 import numpy as np
 
-from data_pipelines.inputs import INPUTS, write_inputs
-from tests.data.test_decode import coded, encode
+from data_pipelines.inputs.table import INPUTS, write_inputs
+from tests.data.videos import coded, encode
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.data.records import Caption, Record
 from vdm_jax.data.set_manifest import FORMAT, MANIFEST
 from vdm_jax.files import sealed
-
-assert av  # tests.data.test_decode wants it too
 
 INPUTS_ROWS = (
     {'input': 'a.mp4', 'fate': 'kept', 'reason': '', 'detail': '', 'clips': 6},
@@ -69,3 +67,8 @@ def write_set(folder, made=None, shards=2):
 def _file(path):
     content = path.read_bytes()
     return {'name': path.name, 'bytes': len(content), 'sha256': hashlib.sha256(content).hexdigest()}
+
+
+def content(folder):
+    """{name: bytes} of all files of a set, to compare it with another."""
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).rglob('*')) if path.is_file()}

@@ -16,8 +16,9 @@ from vdm_jax.data.video import decode
 
 av = pytest.importorskip('av')
 
-from tests.data.test_decode import CLIPS, coded, encode, needs_clips, numbers  # noqa: E402, they want PyAV
+from tests.data.videos import coded, encode, numbers  # noqa: E402, they want PyAV
 from tests.data_pipelines import bad_videos  # noqa: E402
+from tests.shared_data import CLIPS, needs_clips  # noqa: E402
 
 NO_TEXT = os.fsdecode(b'caf\xe9.mp4')  # which the table writes otherwise
 ROOT = pathlib.Path(__file__).parents[2]

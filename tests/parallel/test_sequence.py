@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.parallel.test_products import GROUPS, value_and_grad
+from tests.parallel.collectives import COLLECTIVE, collectives
+from tests.parallel.gradients import GROUPS, value_and_grad
 from vdm_jax.build import experiment_from
 from vdm_jax.parallel.mesh import batch_sharding, to_global
 from vdm_jax.run import Run
 
-COLLECTIVE = re.compile(r' (all-to-all|all-gather|all-reduce|reduce-scatter|collective-permute)(?:-start)?\(')
 DEPTH = 4  # blocks: two pairs
 
 
@@ -24,11 +24,6 @@ def small(mesh, batch=8, **model):
         'train': {'batch_size': batch}, 'sampler': {'steps': 3}, 'guidance': {'scale': 2.0}, 'mesh': mesh,
     }  # fmt: skip
     return Run(experiment_from(groups), jax.devices()[:8])
-
-
-def collectives(compiled):
-    """How often each kind stands in a program; loops count once."""
-    return collections.Counter(COLLECTIVE.findall(compiled.as_text()))
 
 
 def batch_of(run, count=8):

@@ -50,7 +50,7 @@ class Ours:
 
         from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
         from vdm_jax.parallel.rules import path_name
-        from vdm_jax.train.optim import OptimConfig, make_optimizer
+        from vdm_jax.train.optimizers import AdamW
         from vdm_jax.train.state import graphdef_of, init_params
 
         self.wait, self.versions = jax.block_until_ready, {'jax': jax.__version__}
@@ -69,7 +69,7 @@ class Ours:
             return jnp.asarray(rng.normal(0, 0.7 * shape['width'] ** -0.5, leaf.shape), jnp.float32)
 
         params = jax.tree.map(noise, shapes)
-        optimizer = make_optimizer(OptimConfig('adamw', RATE, clip=None), 1)
+        optimizer = AdamW(RATE, clip=None).make(1)
 
         def loss(params, target, *inputs):
             return jnp.square(nnx.merge(graphdef, params)(*inputs) - target).mean()

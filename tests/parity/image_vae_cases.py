@@ -1,5 +1,7 @@
 """Small image VAEs with weights and inputs by seed, for the live comparison with diffusers and for its fixtures."""
 
+from pathlib import Path
+
 import numpy as np
 
 from vdm_jax.codecs.image_vae import ImageVAEConfig
@@ -38,6 +40,7 @@ CASES = {
     'Stable Video Diffusion, full size': (ImageVAEConfig(use_post_quant_conv=False, temporal=True), (1, 3, 64, 96)),
 }  # fmt: skip
 STORED = 'kl', 'temporal'  # fixtures of the default suite
+FIXTURE = Path(__file__).parent / 'fixtures' / 'image_vae.npz'
 
 
 def about(config: ImageVAEConfig) -> dict:

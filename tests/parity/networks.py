@@ -20,7 +20,7 @@ from vdm_jax import pretrained
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.table import give
-from vdm_jax.train.optim import OptimConfig, make_optimizer
+from vdm_jax.train.optimizers import AdamW
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures' / 'networks.npz'
 # What may differ: every number, the loss, and `gradient_error`. Rounding makes 1e-5 of the first and of the last, an
@@ -30,7 +30,7 @@ PROBES = 8  # random directions, along which a kept gradient is known
 STRIDE = 3  # one output of so many is kept
 TEXT = 6  # tokens
 HEADS = 'final_layer.linear', 'proj_out'
-ADAMW = OptimConfig(learning_rate=1e-4, weight_decay=0.0, clip=None)  # as DiT, SiT and Latte train
+ADAMW = AdamW(learning_rate=1e-4, weight_decay=0.0, clip=None)  # as DiT, SiT and Latte train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +254,7 @@ def loss_and_gradients(case: Case, model: Network, shown: Batch) -> tuple[float,
 
 def trained(case: Case, model: Network, turns: int) -> dict[str, np.ndarray]:
     """The source's tensors after so many steps of our optimizer, each on a batch of its own."""
-    optimizer, learn, params = make_optimizer(ADAMW, turns), learner(case, model), model.params
+    optimizer, learn, params = ADAMW.make(turns), learner(case, model), model.params
     state = optimizer.init(params)
     for turn in range(turns):
         _, grads = learn(params, batch(case, turn))

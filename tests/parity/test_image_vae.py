@@ -2,18 +2,16 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from tests.parity import table
-from tests.parity.image_vae_cases import CASES, STORED, about, inputs, tensors
+from tests.parity.image_vae_cases import CASES, FIXTURE, STORED, about, inputs, tensors
 from vdm_jax import pretrained
 from vdm_jax.codecs.image_codec import ImageVAECodec
 
-FIXTURE = Path(__file__).parent / 'fixtures' / 'image_vae.npz'
 TOLERANCE = 1e-4
 
 

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.parity.image_vae_cases import CASES, about, tensors
-from tests.parity.test_image_vae import FIXTURE
+from tests.parity.image_vae_cases import CASES, FIXTURE, about, tensors
 from vdm_jax import pretrained
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import Mesh
 
 from tests.marks import rest_slow
-from tests.train.test_loop import SMALL
+from tests.train.small_run import SMALL
 from vdm_jax.build import experiment_dict, experiment_from, read_experiment
 from vdm_jax.data.clips import batch_of
 from vdm_jax.data.source import StatelessSource

@@ -10,7 +10,7 @@ import pytest
 
 from tests import bucket as buckets
 from tests.marks import rest_slow
-from tests.train.test_loop import SMALL
+from tests.train.small_run import SMALL
 from vdm_jax import cli
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.data.test_decode import coded, encode
+from tests.data.videos import coded, encode
 from vdm_jax import cli
 from vdm_jax.build import experiment_from
 from vdm_jax.config import override

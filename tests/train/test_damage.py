@@ -10,7 +10,7 @@ import jax
 import pytest
 from etils import epath
 
-from tests.train.test_loop import SMALL
+from tests.train.small_run import SMALL
 from vdm_jax import cli
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import pytest
 from etils import epath
 
-from tests.train.test_loop import SMALL, FakeStore, metrics, prints
+from tests.train.fake_store import FakeStore
+from tests.train.metrics_file import lines_in
+from tests.train.small_run import SMALL, prints
 from vdm_jax import cli
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
@@ -83,7 +85,7 @@ def test_a_run_that_saved_nothing_yet_starts_again(run, finished, tmp_path):
     shutil.copy(finished / 'config.json', tmp_path)
     asked = itertools.count()
     assert not loop.train(run, tmp_path, lambda step: next(asked) >= 2)
-    assert [line['step'] for line in metrics(tmp_path) if 'loss' in line] == [1, 2]
+    assert [line['step'] for line in lines_in(tmp_path) if 'loss' in line] == [1, 2]
 
 
 def test_a_run_that_was_killed_in_its_first_save_starts_again(run, finished, tmp_path):
@@ -109,12 +111,12 @@ def test_a_run_that_was_copied_into_a_store_goes_on_there(run, finished, tmp_pat
     """Case 8: file by file, so without the marker that a store's own steps have."""
     place = epath.Path(f'fake://{tmp_path}')
     copied_to_store(finished, place)
-    before = metrics(place)
+    before = lines_in(place)
     assert prints(run, place) == prints(run, finished)  # for one that looks on, which writes nothing
     assert not (place / 'checkpoints' / '6' / 'vdm_jax_committed').exists()
     longer = like(run, steps=7)
     assert loop.train(longer, place) and prints(run, place)['step'] == 7
-    assert metrics(place)[: len(before)] == before
+    assert lines_in(place)[: len(before)] == before
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['6', '7']
 
 

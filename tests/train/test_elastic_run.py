@@ -6,8 +6,9 @@ import jax
 import pytest
 
 from tests.data.small_set import record, write_set
+from tests.train.metrics_file import curve
 from tests.train.one_of_several import noting
-from tests.train.test_processes import Processes, lines, rows
+from tests.train.processes import Processes, rows
 from vdm_jax.build import read_experiment
 from vdm_jax.run import Run
 from vdm_jax.train import loop
@@ -54,6 +55,6 @@ def test_more_and_fewer_processes_go_on_with_the_same_stream(tmp_path):
     alone(tmp_path / 'whole', 3 * STEPS, tmp_path / 'seen_whole')
     found, wanted = rows([*seen, tmp_path / 'seen_last']), rows([tmp_path / 'seen_whole'])
     assert found == wanted and max(step for step, _ in wanted) == 3 * STEPS - 1
-    assert lines(tmp_path / 'run', 'loss') == pytest.approx(lines(tmp_path / 'whole', 'loss'), rel=1e-5)
+    assert curve(tmp_path / 'run', 'loss') == pytest.approx(curve(tmp_path / 'whole', 'loss'), rel=1e-5)
     where = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
     assert [line['step'] for line in where if 'loss' in line] == list(range(1, 3 * STEPS + 1))

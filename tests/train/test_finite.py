@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.train.test_loop import SMALL, prints
+from tests.train.small_run import SMALL, prints
 from vdm_jax import cli
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import one_device
+from tests import one_device, seeds
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -28,7 +27,7 @@ def command(name, *options):
 
 @pytest.fixture(scope='module')
 def environment(tmp_path_factory):
-    """One process sees one device; programs are kept where the commands keep them, in a user's cache of this test's own."""
+    """One process sees one device; programs are kept in a user's cache of this test's own."""
     variables = one_device.environment(tmp_path_factory.mktemp('cache'))
     del variables['JAX_COMPILATION_CACHE_DIR']
     return variables
@@ -75,7 +74,7 @@ def reached(workdir, step):
 )
 def test_stopped_and_started_again_is_the_same_run(moment, number, code, undisturbed, environment, tmp_path):
     expected, lines = undisturbed
-    step = random.randint(1, 30)
+    step = int(seeds.generator().integers(1, 31))
     process = train(tmp_path, environment, process_group=0)
     deadline = time.monotonic() + 120
     while not (reached(tmp_path, step) if moment == 'at random' else (tmp_path / 'checkpoints' / '40').exists()):

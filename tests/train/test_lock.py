@@ -12,7 +12,8 @@ import jax
 import pytest
 from etils import epath
 
-from tests.train.test_loop import SMALL, FakeStore
+from tests.train.fake_store import FakeStore
+from tests.train.small_run import SMALL
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run

@@ -14,7 +14,11 @@ import time
 import pytest
 from etils import epath
 
-from tests.train.test_loop import FakeStore, records
+from tests import seeds
+from tests.train.event_files import records
+from tests.train.fake_store import FakeStore
+from tests.train.faults import Faults
+from tests.train.metrics_file import lines_in, strict
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
 from vdm_jax.train.loggers import appended, logger
@@ -29,17 +33,6 @@ FAULTS = (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT)
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     monkeypatch.setattr(logger, 'FIRST_PAUSE', 0.0)
-
-
-def strict(text):
-    def refuse(constant):
-        raise ValueError(constant)
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def lines_in(place):
-    return [strict(line) for line in (place / 'metrics.jsonl').read_text().splitlines()]
 
 
 def events_in(place):
@@ -59,27 +52,6 @@ def events_in(place):
 
 def points_in(place):
     return [(event.step, value.simple_value) for event in events_in(place) for value in event.summary.value]
-
-
-class Faults:
-    """Has the system's calls for files below some places fail with `number` while that is set."""
-
-    def __init__(self, monkeypatch, *places):
-        self.number, self.calls = None, 0
-        for name in ('pwrite', 'fsync', 'open', 'mkdir'):
-            monkeypatch.setattr(appended.os, name, self._failing(name, getattr(os, name), places))
-
-    def _failing(self, name, real, places):
-        def call(first, *rest, **more):
-            path = os.readlink(f'/proc/self/fd/{first}') if isinstance(first, int) else str(first)
-            if self.number is None or not any(str(place) in path for place in places):
-                return real(first, *rest, **more)
-            self.calls += 1
-            if name == 'pwrite' and self.calls % 3:  # half of it has been written when the disk fails
-                real(first, bytes(rest[0])[: len(rest[0]) // 2], rest[1])
-            raise OSError(self.number, os.strerror(self.number))
-
-        return call
 
 
 @pytest.fixture
@@ -405,7 +377,7 @@ def test_a_disk_that_is_full_at_a_resume_leaves_the_old_file_until_the_new_one_i
 
 
 def test_lines_of_any_bytes_are_sorted_without_a_word():
-    noise = os.urandom(20_000)
+    noise = seeds.generator().bytes(20_000)
     lines, broken = sorted_out(noise, 3)
     assert len(lines) + len(broken) >= len(noise) - noise.count(b'\n') - 40
 

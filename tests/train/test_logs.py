@@ -14,8 +14,9 @@ import pytest
 from etils import epath
 
 import vdm_jax.run
-from tests.train.test_loggers import Faults, lines_in
-from tests.train.test_loop import FakeStore
+from tests.train.fake_store import FakeStore
+from tests.train.faults import Faults
+from tests.train.metrics_file import lines_in
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
 from vdm_jax.config import override
@@ -259,7 +260,7 @@ def test_a_schedule_that_is_stretched_is_said(run_of, tmp_path, capsys):
     assert told.count(line) == 1
     assert [entry for entry in lines_in(tmp_path) if 'schedule' in entry] == [{'step': 4, 'schedule': line}]
     assert '"learning_rate": 0.25' in (tmp_path / 'metrics.jsonl').read_text()
-    assert loop.stretched_from(tmp_path, run_of('train.steps=16'), 6) == ''  # the next start is like the last
+    assert loop.explain_stretch_of(tmp_path, run_of('train.steps=16'), 6) == ''  # the next start is like the last
 
 
 def test_where_a_run_logs_may_change_between_two_starts(run_of, tmp_path):

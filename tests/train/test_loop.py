@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import pathlib
-import struct
 import time
 import types
 
@@ -15,6 +14,10 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from tests.train.event_files import records
+from tests.train.fake_store import FakeStore
+from tests.train.metrics_file import lines_in
+from tests.train.small_run import SMALL, prints
 from vdm_jax import cli
 from vdm_jax.build import experiment_dict, experiment_from, read_experiment
 from vdm_jax.config import override
@@ -29,76 +32,6 @@ from vdm_jax.train.ema import first
 from vdm_jax.train.finite import NORMS
 from vdm_jax.train.metrics import Metrics, Progress
 
-SMALL = [
-    f'--config.{item}'
-    for item in (
-        'model.depth=2', 'model.width=16', 'model.heads=2', 'model.patch=4', 'model.time_patch=1',
-        'data.frames=3', 'data.pixels=12',
-        'data.size=64', 'train.steps=6', 'train.batch_size=4', 'train.log_every=1', 'train.checkpoint_every=2',
-        'train.sample_every=4', 'train.sample_count=2', 'train.validate_every=3', 'train.validate_batches=1',
-        'sampler.steps=2', 'optim.name=adamw', 'optim.warmup_steps=1', 'checkpoint.keep_last=2', 'ema.decays=0.9,0.5',
-    )
-]  # fmt: skip
-
-
-class FakeStore(pathlib.PurePosixPath):
-    """fake://…: an object store in memory. Whole objects only: no append, no rename, no lock, no folders."""
-
-    objects = {}
-
-    def __str__(self):
-        return 'fake://' + '/'.join(self.parts[1:])
-
-    __fspath__ = __str__
-
-    def exists(self):
-        return self.is_file() or self.is_dir()
-
-    def is_file(self):
-        return str(self) in self.objects
-
-    def is_dir(self):
-        return any(name.startswith(f'{self}/') for name in self.objects)
-
-    def iterdir(self):
-        names = {name.removeprefix(f'{self}/').split('/')[0] for name in self.objects if name.startswith(f'{self}/')}
-        return iter([self / name for name in sorted(names)])
-
-    def mkdir(self, parents=False, exist_ok=False):
-        pass
-
-    def stat(self):
-        return types.SimpleNamespace(length=len(self.read_bytes()), is_directory=False)
-
-    def read_bytes(self):
-        return self.objects[str(self)]
-
-    def open(self, mode):
-        assert mode == 'rb'
-        try:
-            return io.BytesIO(self.read_bytes())
-        except KeyError:
-            raise FileNotFoundError(str(self)) from None
-
-    def read_text(self):
-        return self.read_bytes().decode()
-
-    def write_bytes(self, data):
-        self.objects[str(self)] = bytes(data)
-
-    def write_text(self, text):
-        self.write_bytes(text.encode())
-
-    def unlink(self):
-        del self.objects[str(self)]
-
-    def rmtree(self):
-        for name in [name for name in self.objects if name.startswith(f'{self}/')]:
-            del self.objects[name]
-
-
-epath.register_path_cls('fake://')(FakeStore)
-
 
 @pytest.fixture(scope='module')
 def run():
@@ -112,16 +45,6 @@ def finished(run, tmp_path_factory):
     return place
 
 
-def prints(run, place, step=None):
-    with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
-        state, position = checkpoints.restore(run.abstract, step)
-    return {name: fingerprint(getattr(state, name)) for name in ('params', 'ema', 'opt_state')} | position
-
-
-def metrics(place):
-    return [json.loads(line) for line in (epath.Path(place) / 'metrics.jsonl').read_text().splitlines()]
-
-
 def test_a_run_directory_holds_what_it_says(run, finished):
     files = {path.relative_to(finished).as_posix() for path in finished.rglob('*') if path.is_file()}
     assert {
@@ -132,7 +55,7 @@ def test_a_run_directory_holds_what_it_says(run, finished):
         'samples/step_000006.png',
     } <= files
     assert sorted(path.name for path in (finished / 'checkpoints').iterdir()) == ['4', '6']
-    lines = metrics(finished)
+    lines = lines_in(finished)
     assert [line['step'] for line in lines if 'loss' in line] == [1, 2, 3, 4, 5, 6]
     held_out = [line for line in lines if 'validation_loss' in line]
     assert [line['step'] for line in held_out] == [3, 6]
@@ -147,15 +70,6 @@ def test_a_run_directory_holds_what_it_says(run, finished):
 
 def test_nothing_compiles_twice(run, finished):
     assert run.train_step._cache_size() == 1 and run.validation_step._cache_size() == 1
-
-
-def records(path):
-    """The payloads of a TFRecord file."""
-    data = path.read_bytes()
-    while data:
-        (length,) = struct.unpack('<Q', data[:8])
-        yield data[12 : 12 + length]
-        data = data[16 + length :]
 
 
 def test_tensorboard_has_curves_and_moving_pictures(finished):
@@ -190,7 +104,7 @@ def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_pa
     assert prints(run, place) == prints(run, finished)
 
     def loss(place):
-        return [(line['step'], line['loss']) for line in metrics(place) if 'loss' in line]
+        return [(line['step'], line['loss']) for line in lines_in(place) if 'loss' in line]
 
     assert loss(place) == loss(finished)
 
@@ -318,7 +232,7 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
     path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.4}\n{"step": 3, "loss"')
     for start, left in ((2, [1, 2]), (1, [1])):
         Metrics(tmp_path, start)  # killed before it wrote anything
-        assert [line['step'] for line in metrics(tmp_path)] == left
+        assert [line['step'] for line in lines_in(tmp_path)] == left
 
 
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
@@ -333,10 +247,10 @@ def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypa
 def test_what_is_due_at_a_stop_is_left_for_the_save(run, tmp_path):
     """Unless it is the last step, there is time for nothing else."""
     assert not loop.train(run, tmp_path, stop=lambda step: step == 3)
-    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    lines = lines_in(tmp_path)
     assert not any('validation_loss' in line for line in lines) and (tmp_path / 'checkpoints' / '3').exists()
     assert loop.train(run, tmp_path, stop=lambda step: step == 6)
-    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    lines = lines_in(tmp_path)
     assert [line['step'] for line in lines if 'validation_loss' in line] == [6]
 
 

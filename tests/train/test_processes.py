@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import one_device
+from tests.train.metrics_file import curve
 from tests.train.one_of_several import noting
+from tests.train.processes import ENDURANCE, Processes, rows
 from vdm_jax import cli
 from vdm_jax.build import read_experiment
 from vdm_jax.run import Run
@@ -37,69 +37,6 @@ SMALL = [
         'optim.learning_rate=1e-4', 'ema.decays=0.9',
     )
 ]  # fmt: skip
-ENDURANCE = 240  # seconds after which a process that should have ended is killed
-
-
-class Processes:
-    """`count` processes with one command line; use as a context manager, which kills what is left.
-
-    told, options: what one of them alone finds in its environment, and is given on its command line; {number: …}.
-    """
-
-    def __init__(self, count, place, *argv, seconds=0.0, told=None, options=None):
-        with socket.socket() as free:
-            free.bind(('localhost', 0))
-            port = free.getsockname()[1]
-        self.seen = [place / f'seen_{len(list(place.glob("seen_*")))}_{i}' for i in range(count)]
-        self._all = []
-        for i, seen in enumerate(self.seen):
-            environment = one_device.environment(place / 'cache') | {
-                'JAX_COORDINATOR_ADDRESS': f'localhost:{port}', 'JAX_NUM_PROCESSES': str(count),
-                'JAX_PROCESS_ID': str(i),
-            }  # fmt: skip
-            environment |= (told or {}).get(i, {})
-            command = [sys.executable, '-m', 'tests.train.one_of_several', seen, str(seconds), *argv]
-            command += (options or {}).get(i, [])
-            pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
-            self._all.append(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for process in self._all:
-            process.kill()
-            process.wait()
-
-    def stop(self, number, metrics, step, how=signal.SIGTERM):
-        """A signal to one of them, once that step is logged."""
-        deadline = time.monotonic() + ENDURANCE
-        while not (metrics.exists() and f'{{"step": {step}, ' in metrics.read_text()):
-            assert time.monotonic() < deadline and self._all[number].poll() is None, self.ends()
-            time.sleep(0.02)
-        self._all[number].send_signal(how)
-
-    def ends(self):
-        """[(exit code, stdout, stderr)] of each."""
-        found = []
-        for process in self._all:
-            out, err = process.communicate(timeout=ENDURANCE)
-            found.append((process.returncode, out, err))
-        return found
-
-
-def rows(files):
-    """{(step, row): sha256 of the clip}; whoever reads a row finds the same."""
-    found = {}
-    for file in files:
-        for step, row, sha256 in map(json.loads, file.read_text().splitlines()):
-            assert found.setdefault((step, row), sha256) == sha256
-    return found
-
-
-def lines(place, name):
-    found = [json.loads(line) for line in (place / 'metrics.jsonl').read_text().splitlines()]
-    return {line['step']: line[name] for line in found if name in line}
 
 
 def params(run, place):
@@ -132,9 +69,9 @@ def same(run, place, seen, undisturbed, stops):
     """Whether a run saw, learned and wrote what the undisturbed one did; it did not validate where it was stopped."""
     other, expected = undisturbed
     assert rows(seen) == expected
-    assert lines(place, 'loss') == pytest.approx(lines(other, 'loss'), rel=1e-5)
-    validated = {step: loss for step, loss in lines(other, 'validation_loss').items() if step not in stops}
-    assert lines(place, 'validation_loss') == pytest.approx(validated, rel=1e-5)
+    assert curve(place, 'loss') == pytest.approx(curve(other, 'loss'), rel=1e-5)
+    validated = {step: loss for step, loss in curve(other, 'validation_loss').items() if step not in stops}
+    assert curve(place, 'validation_loss') == pytest.approx(validated, rel=1e-5)
     pictures = [np.asarray(Image.open(where / 'samples' / 'step_000004.png'), int) for where in (place, other)]
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params(run, place), params(run, other))
@@ -151,7 +88,7 @@ def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, u
     assert [code for code, *_ in ends] == [3, 3], ends
     assert 'starting at step 0' in ends[0][2] and 'step' not in ends[1][2]  # one speaks
     (step,) = (int(path.name) for path in (place / 'checkpoints').iterdir())
-    assert sorted(lines(place, 'loss')) == list(range(1, step + 1))  # and one writes
+    assert sorted(curve(place, 'loss')) == list(range(1, step + 1))  # and one writes
     assert {path.name for path in (place / 'checkpoints' / str(step)).glob('manifest*')} == {
         'manifest_0_of_2.json', 'manifest_1_of_2.json'
     }  # fmt: skip
@@ -341,7 +278,7 @@ def test_what_becomes_of_two_of_which_one_is_gone(number, how, tmp_path):
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL, '--config.train.steps=4000')
     with Processes(2, tmp_path, *argv) as both:
         both.stop(number, tmp_path / 'run' / 'metrics.jsonl', 5, how)
-        began, other = time.monotonic(), both._all[1 - number]
+        began, other = time.monotonic(), both.processes[1 - number]
         code = other.wait(timeout=ENDURANCE)
         print(f'process {number} {how.name}: the other one ended with {code} after {time.monotonic() - began:.1f} s')
     assert code in (1, -signal.SIGABRT)

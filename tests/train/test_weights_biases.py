@@ -12,7 +12,7 @@ import time
 import pytest
 from etils import epath
 
-from tests.train.test_loop import FakeStore
+from tests.train.fake_store import FakeStore
 from vdm_jax.errors import UserError
 from vdm_jax.train.loggers import weights_biases
 from vdm_jax.train.loggers.weights_biases import Outbox, WandbConfig, check_installed

@@ -11,7 +11,7 @@ import sys
 from vdm_jax import files, packaged, places, versions
 from vdm_jax.cli.evaluate import evaluate
 from vdm_jax.cli.options import OPTIONS
-from vdm_jax.cli.plan import baselines, plan, plans
+from vdm_jax.cli.plan import baselines, config, plan, plans
 from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
@@ -38,6 +38,7 @@ COMMANDS = {
     'plan': (plan, ('--config', '--topology', '--slices', '--search', '--json')),
     'plans': (plans, ('--out',)),
     'baselines': (baselines, ('--out', '--json')),
+    'config': (config, ('--out',)),
 }
 
 NEEDED = {
@@ -48,6 +49,10 @@ NEEDED = {
     'plan': ('--config',),
 }
 
+KEYS = (
+    'Any key of the experiment can be set as well: --config.GROUP.KEY=VALUE. `python -m vdm_jax config` prints all '
+    'keys (docs/config.md), `python -m vdm_jax inspect --config=FILE` those of an experiment as they come out.'
+)
 NO_DEVICE = 'Unable to initialize backend'  # so jax begins
 ON_SEVERAL = ('train', 'sample', 'evaluate')  # processes, each of which is given the same command
 
@@ -71,7 +76,13 @@ def main(argv: list[str] | None = None) -> int:
             hint = f'did you mean {near[0]!r}? ' if near else ''
             raise UserError(f'unknown command {name!r}; {hint}commands: {", ".join(COMMANDS)}')
         run, options = COMMANDS[name]
-        parser = Parser(prog=f'python -m vdm_jax {name}', description=run.__doc__, allow_abbrev=False)
+        takes_config = bool({'--config', '--workdir'} & {*options})
+        parser = Parser(
+            prog=f'python -m vdm_jax {name}',
+            description=run.__doc__,
+            epilog=KEYS if takes_config else None,
+            allow_abbrev=False,
+        )
         options = (*options, '--distributed') if name in ON_SEVERAL else options
         known = OPTIONS | {'--out': places.OUT.get(name)}
         for option in options:
@@ -88,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(
                 f'{name}: unknown option {strange[0]}; options: {", ".join(options)}, --config.GROUP.KEY=VALUE'
             )
-        if assignments and not {'--config', '--workdir'} & {*options}:
+        if assignments and not takes_config:
             raise UserError(f'{name}: takes no {assignments[0]}')
         if getattr(args, 'weights', None):
             args.weights = packaged.weights_file(args.weights)

@@ -1,4 +1,4 @@
-"""Commands that look ahead, and those that write tables of the docs: plan, plans, baselines."""
+"""Commands that look ahead, and those that write pages of the docs: plan, plans, baselines, config."""
 
 import functools
 import json
@@ -48,4 +48,17 @@ def baselines(args, assignments):
     print(json.dumps([asdict(each) for each in found], indent=2) if args.json else registry.table(found))
     if args.out:
         registry.write(args.out, found)
+    return 0
+
+
+def config(args, assignments):
+    """every key of a config: what it takes, its default and its meaning"""
+    from vdm_jax import key_reference
+    from vdm_jax.files import write_whole
+
+    page = key_reference.page()
+    if args.out:
+        write_whole(args.out, page)
+    else:
+        print(page, end='')
     return 0

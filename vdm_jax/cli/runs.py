@@ -43,7 +43,7 @@ def inspect(args, assignments):
     """what a run directory, a file of weights, or an experiment's network is: checkpoints, fingerprints, sizes"""
     from vdm_jax.build import read_experiment
     from vdm_jax.run import Run
-    from vdm_jax.train.inspect import inspect_network, inspect_run, table
+    from vdm_jax.train.inspect import inspect_experiment, inspect_run, table
     from vdm_jax.train.workdir import read_config
 
     if args.config and (args.workdir or args.step is not None):
@@ -53,7 +53,7 @@ def inspect(args, assignments):
     if args.weights:
         return inspect_weights(args)
     if args.config:
-        found = inspect_network(Run(read_experiment(args.config, assignments)))
+        found = inspect_experiment(Run(read_experiment(args.config, assignments)))
     elif args.workdir:
         found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
     else:

@@ -33,7 +33,7 @@ class DDPM(VariancePreserving):
     zero_terminal_snr: bool = False
     numbering: Literal['exact', 'rounded'] = 'exact'
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.zero_terminal_snr and self.steps < 2:
             raise ValueError(f'config.diffusion.process.steps={self.steps}: zero_terminal_snr needs at least 2')
@@ -56,7 +56,7 @@ class DDPM(VariancePreserving):
         return jnp.interp(angle, jnp.asarray(angles, jnp.float32), jnp.linspace(0, 1, self.steps + 1))
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """The paper's timestep, 0 ... steps - 1, as float; the clean end shares timestep 0."""
+        """Return the paper's timestep, 0 ... steps - 1, as float; the clean end shares timestep 0."""
         timestep = jnp.maximum(jnp.asarray(t, jnp.float32) * self.steps - 1, 0)
         return jnp.round(timestep) if self.numbering == 'rounded' else timestep
 
@@ -70,7 +70,7 @@ class DDPM(VariancePreserving):
 
 @functools.cache
 def _table(schedule: str, steps: int, zero_terminal: bool) -> tuple[np.ndarray, np.ndarray]:
-    """alpha and sigma at t = i / steps, (steps + 1,) float32; numpy, so that the cache never holds a traced value."""
+    """Return alpha and sigma at t = i / steps, (steps + 1,) float32; numpy, so that the cache holds no traced value."""
     alpha_bar = SCHEDULES[schedule](steps)
     if zero_terminal:
         alpha_bar = zero_terminal_snr(alpha_bar)

@@ -31,7 +31,7 @@ class EDM(Process):
         return jnp.minimum((sigma / self.sigma_max) ** (1 / self.rho), 1)
 
     def clock(self, t: jax.Array) -> jax.Array:
-        """sigma."""
+        """Return sigma."""
         return self.alpha_sigma(t)[1]
 
     def rates(self, t: jax.Array) -> Pair:
@@ -39,11 +39,11 @@ class EDM(Process):
         return 0 * one, one
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """c_noise = log(sigma) / 4."""
+        """Return c_noise = log(sigma) / 4."""
         return jnp.log(jnp.maximum(self.alpha_sigma(t)[1], SMALLEST)) / 4
 
     def model_input(self, x_t: jax.Array, t: jax.Array) -> jax.Array:
-        """c_in x_t, of variance 1 for data of standard deviation data_std."""
+        """Return c_in x_t, of variance 1 for data of standard deviation data_std."""
         sigma = self.alpha_sigma(t)[1]
         return x_t / expand(jnp.hypot(sigma, self.data_std), x_t.ndim)
 

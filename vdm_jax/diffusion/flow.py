@@ -52,7 +52,7 @@ class RectifiedFlow(Process):
                 return jnp.minimum(c / (b + jnp.sqrt(b * b + d * c)), 1)
 
     def clock(self, t: jax.Array) -> jax.Array:
-        """t itself, or SiT's 1 - t."""
+        """Return t itself, or SiT's 1 - t."""
         t = jnp.asarray(t, jnp.float32)
         return 1 - t if self.numbering == 'sit' else t
 
@@ -61,7 +61,7 @@ class RectifiedFlow(Process):
         return (-da, -ds) if self.numbering == 'sit' else (da, ds)
 
     def _slopes(self, t: jax.Array) -> Pair:
-        """d alpha / d t and d sigma / d t."""
+        """Return d alpha / d t and d sigma / d t."""
         alpha, sigma = self.alpha_sigma(t)
         match self.path:
             case 'linear':
@@ -75,7 +75,7 @@ class RectifiedFlow(Process):
                 return slope * alpha, -slope * alpha**2 / sigma
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """1000 t, the range that sinusoidal embeddings were made for, whole or not; or 1 - t as in SiT's code."""
+        """Return 1000 t, the range that sinusoidal embeddings were made for, or 1 - t as in SiT's code."""
         t = jnp.asarray(t, jnp.float32)
         match self.numbering:
             case 'thousand':

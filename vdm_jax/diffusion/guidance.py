@@ -15,14 +15,17 @@ from vdm_jax.ranges import Ascending, Between, Ranged, Share, Side, Whole
 class Guidance(Ranged, where='config.guidance'):
     """The config group config.guidance.
 
-    scale: of `guide`; 1 is none. interval: the times t, lowest and highest, within which there is guidance, none
-    outside
-        (Kynkaanniemi et al. 2024). rescale: the share in which the guided prediction is brought back to the standard
-        deviation of the conditional one (Lin et al. 2024, eq. 15 and 16; they take 0.7). schedule: how scale - 1 runs
-        over t with mean 1: constant, or growing towards the data as 2 (1 - t) or 1 + cos(pi t) (Wang et al. 2024,
-        arXiv:2404.13040). negative: the class to guide away from, in place of "no label". channels: how many of a
-        prediction's channels are guided, the first ones; the others are the conditional prediction's, and so is a
-        learned variance. None: all. DiT and SiT guide three of four.
+    Attributes:
+      scale: of `guide`; 1 is none.
+      interval: the times t, lowest and highest, within which there is guidance, none outside (Kynkaanniemi et al.
+        2024).
+      rescale: the share in which the guided prediction is brought back to the standard deviation of the conditional
+        one (Lin et al. 2024, eq. 15 and 16; they take 0.7).
+      schedule: how scale - 1 runs over t with mean 1: constant, or growing towards the data as 2 (1 - t) or
+        1 + cos(pi t) (Wang et al. 2024, arXiv:2404.13040).
+      negative: the class to guide away from, in place of "no label".
+      channels: how many of a prediction's channels are guided, the first ones; the others are the conditional
+        prediction's, and so is a learned variance. None: all. DiT and SiT guide three of four.
     """
 
     scale: Annotated[float, Between(0, 1000)] = 1.0
@@ -33,7 +36,7 @@ class Guidance(Ranged, where='config.guidance'):
     channels: Side | None = None
 
     def scale_at(self, scale: jax.Array, t: jax.Array) -> jax.Array:
-        """The scale at t, of t's shape, where `scale` is the whole; 1 outside the interval."""
+        """Return the scale at t, of t's shape, from the nominal `scale`; 1 outside the interval."""
         course = {'constant': jnp.ones_like(t), 'linear': 2 * (1 - t), 'cosine': 1 + jnp.cos(math.pi * t)}[
             self.schedule
         ]
@@ -41,20 +44,23 @@ class Guidance(Ranged, where='config.guidance'):
         return jnp.where((low <= t) & (t <= high), 1 + (scale - 1) * course, 1)
 
     def apply(self, conditional: jax.Array, unconditional: jax.Array, scale: jax.Array, t: jax.Array) -> jax.Array:
-        """The guided prediction: predictions (B, T, ..., C) of one kind at t (B,) or (B, T), `scale` a scalar."""
+        """Guide a prediction: predictions (B, T, ..., C) of one kind at t (B,) or (B, T), `scale` a scalar."""
         if self.channels is None or self.channels >= conditional.shape[-1]:
             return self._apply_to_all(conditional, unconditional, scale, t)
-        first = (x[..., : self.channels] for x in (conditional, unconditional))
-        return jnp.concatenate([self._apply_to_all(*first, scale, t), conditional[..., self.channels :]], -1)
+        first, without = (x[..., : self.channels] for x in (conditional, unconditional))
+        guided = self._apply_to_all(first, without, scale, t)
+        return jnp.concatenate([guided, conditional[..., self.channels :]], -1)
 
-    def _apply_to_all(self, conditional, unconditional, scale, t):
+    def _apply_to_all(
+        self, conditional: jax.Array, unconditional: jax.Array, scale: jax.Array, t: jax.Array
+    ) -> jax.Array:
         at_t = expand(self.scale_at(scale, t), conditional.ndim)
         guided = guide(conditional, unconditional, at_t)
         return rescaled(guided, conditional, self.rescale) if self.rescale else guided
 
 
 def guide(conditional: jax.Array, unconditional: jax.Array, scale: float | jax.Array) -> jax.Array:
-    """u + scale (c - u): 0 is unconditional, 1 is no guidance, above 1 stresses the condition.
+    """Return u + scale (c - u): 0 is unconditional, 1 is no guidance, above 1 stresses the condition.
 
     Ho & Salimans 2022, eq. 6, whose w is scale - 1. The two predictions are of one kind, any of prediction.KINDS, at
     one x_t: kinds are affine in one another there, and the weights sum to 1, so it is the same whichever is guided.
@@ -63,9 +69,9 @@ def guide(conditional: jax.Array, unconditional: jax.Array, scale: float | jax.A
 
 
 def rescaled(guided: jax.Array, conditional: jax.Array, share: float) -> jax.Array:
-    """`guided` with that share of its excess in standard deviation, over all but the batch, taken away."""
+    """Take that share of the excess in standard deviation, over all but the batch, away from `guided`."""
 
-    def spread(x):
+    def spread(x: jax.Array) -> jax.Array:
         return jnp.std(x, axis=range(1, x.ndim), keepdims=True)
 
     return guided * (share * spread(conditional) / jnp.maximum(spread(guided), SMALLEST) + 1 - share)

@@ -1,4 +1,4 @@
-"""The continuous cosine process, said in log signal-to-noise ratio."""
+"""The continuous cosine process, defined by its log signal-to-noise ratio."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ class LogSNRCosine(VariancePreserving):
     logsnr_min: End = -20.0
     logsnr_max: End = 20.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.logsnr_max - self.logsnr_min < 1:
             raise ValueError(
@@ -55,7 +55,7 @@ class LogSNRCosine(VariancePreserving):
         return jnp.clip((angle - first) / (last - first), 0, 1)
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """The log signal-to-noise ratio."""
+        """Return the log signal-to-noise ratio."""
         return self.logsnr(t)
 
     @property

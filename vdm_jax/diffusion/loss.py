@@ -26,7 +26,7 @@ class Weighting(Ranged, where='config.diffusion.weighting'):
     floor = SMALLEST  # of |det|
 
     def weight(self, kind: str, process: Process, t: jax.Array) -> jax.Array:
-        """The weight of the squared error of `kind` at t, (B,) or (B, T); float32 of t's shape.
+        """Return the weight of the squared error of `kind` at t, (B,) or (B, T); float32 of t's shape.
 
         Finite at all t in [0, 1], though up to 1e10 where the weight has no bound (truncated for eps without signal).
         """
@@ -36,7 +36,7 @@ class Weighting(Ranged, where='config.diffusion.weighting'):
         return self.share(process, t, alpha, sigma) / det**2
 
     def share(self, process: Process, t: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
-        """sigma^2 times the weight of the squared error of x0 at t; alpha and sigma are those of t, none of them 0."""
+        """Return sigma^2 times the weight of the squared error of x0 at t; alpha and sigma are those of t, none 0."""
         raise NotImplementedError
 
 
@@ -57,7 +57,7 @@ class MinSNR(Weighting):
 
     gamma: Gamma = 5.0
 
-    def share(self, process, t, alpha, sigma):
+    def share(self, process: Process, t: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
         return jnp.minimum(alpha**2, self.gamma * sigma**2)
 
 
@@ -65,7 +65,7 @@ class MinSNR(Weighting):
 class Truncated(Weighting):
     """The error of x0 counts max(SNR, 1): as in eps, but never less than 1 (Salimans & Ho 2022, section 4)."""
 
-    def share(self, process, t, alpha, sigma):
+    def share(self, process: Process, t: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
         return jnp.maximum(alpha**2, sigma**2)
 
 
@@ -78,17 +78,18 @@ class Sigmoid(Weighting):
 
     bias: Annotated[float, Between(-40, 40)] = -1.0
 
-    def share(self, process, t, alpha, sigma):
+    def share(self, process: Process, t: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
         return alpha**2 * sigma**2 / (sigma**2 + math.exp(-self.bias) * alpha**2)
 
 
 @dataclasses.dataclass(frozen=True)
 class EDMWeight(Weighting):
-    """The error of x0 counts (sigma^2 + data_std^2) / (sigma data_std)^2, so that of the 'edm' prediction counts 1
-    (Karras et al. 2022, table 1); told for any alpha. data_std is the process's.
+    """The error of x0 counts (sigma^2 + data_std^2) / (sigma data_std)^2, so that of the 'edm' prediction counts 1.
+
+    Karras et al. 2022, table 1, for any alpha. data_std is the process's.
     """
 
-    def share(self, process, t, alpha, sigma):
+    def share(self, process: Process, t: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
         return alpha**2 + (sigma / process.data_std) ** 2
 
 
@@ -102,7 +103,7 @@ class Velocity(Weighting):
 
     floor: Annotated[float, Between(SMALLEST, 1, below=True)] = 0.05
 
-    def share(self, process, t, alpha, sigma):
+    def share(self, process: Process, t: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
         (alpha, sigma), (da, db) = process.alpha_sigma(t), process.rates(t)
         return (alpha * db - sigma * da) ** 2
 
@@ -123,7 +124,10 @@ class FusedMinSNR(Weighting):
     causal: bool = False
 
     def check(self, kind: str, process: Process) -> None:
-        """Raises: ValueError for a kind of prediction that the paper has no weight for."""
+        """Check that the paper has a weight for a kind of prediction.
+
+        Raises: ValueError where it has none.
+        """
         if kind not in ('eps', 'x0', 'v'):
             raise ValueError(f'config.diffusion.weighting: fused_min_snr weighs eps, x0 and v, not {kind!r}')
         if kind == 'v' and not isinstance(process, VariancePreserving):
@@ -142,11 +146,12 @@ class FusedMinSNR(Weighting):
         if not self.causal:
             carried = (carried + (clipped[:, ::-1] @ before.T)[:, ::-1]) / 2
         fused, clipped = (self.gamma * (1 - (1 - self.decay * carried) * (1 - s)) for s in (snr, clipped))
-        return clipped / {'eps': jnp.maximum(fused, 1e-8), 'x0': 1, 'v': fused + 1}[kind]
+        norms: dict[str, jax.Array | int] = {'eps': jnp.maximum(fused, 1e-8), 'x0': 1, 'v': fused + 1}
+        return clipped / norms[kind]
 
 
 def _average_before(frames: int, decay: float) -> np.ndarray:
-    """(T, T): row t averages the frames before t, begun with the first and then c <- decay c + (1 - decay) s."""
+    """Return (T, T): row t averages the frames before t, from the first on by c <- decay c + (1 - decay) s."""
     average = np.zeros((frames, frames))
     for t in range(1, frames):
         average[t] = decay * average[t - 1] if t > 1 else 0
@@ -155,7 +160,7 @@ def _average_before(frames: int, decay: float) -> np.ndarray:
 
 
 def loss_per_frame(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
-    """Weighted squared error, averaged over all but batch and frames.
+    """Return the weighted squared error, averaged over all but batch and frames.
 
     prediction, target: (B, T, ...), of any float type; weight: (B,) or (B, T).
     Returns: (B, T) float32.
@@ -168,7 +173,10 @@ def loss_per_frame(prediction: jax.Array, target: jax.Array, weight: jax.Array) 
 
 
 def by_time(loss: jax.Array, t: jax.Array, buckets: int = 10) -> jax.Array:
-    """Mean loss in each of `buckets` equal parts of (0, 1]: (buckets,) float32, nan where no t fell; loss, t: (N,)."""
+    """Return the mean loss in each of `buckets` equal parts of (0, 1], nan where no t fell.
+
+    loss, t: (N,). Returns: (buckets,) float32.
+    """
     # A little less than t, as 0.7 x 10 is more than 7 in float32.
     index = jnp.clip(jnp.ceil(t * buckets - 1e-4).astype(jnp.int32) - 1, 0, buckets - 1)
     here = index[None] == jnp.arange(buckets)[:, None]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vdm_jax.diffusion.process import Process, expand
-from vdm_jax.diffusion.samplers import Sampler, Step
+from vdm_jax.diffusion.samplers import Denoise, Sampler, Step
 
 
 class Before(NamedTuple):
@@ -23,7 +23,7 @@ class Before(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Multistep(Sampler):
-    """What samplers of this kind share.
+    """Base of the samplers that remember the step before.
 
     lower_order_final: whether the last step is of order 1 also where it ends short of clean data; at clean data it is.
         diffusers' UniPC does so, its DPM-Solver++ for less than 15 steps, against what few long steps overshoot.
@@ -32,7 +32,7 @@ class Multistep(Sampler):
     lower_order_final: bool = False
 
     def last(self, process: Process, s: jax.Array) -> jax.Array:
-        """Whether a step to s is the last, and is to be of order 1."""
+        """Return whether a step to s is the last, and is to be of order 1."""
         return s <= (self.spacing.end(process) if self.lower_order_final else 0.0)
 
 
@@ -40,10 +40,19 @@ class Multistep(Sampler):
 class DPMSolverPP2M(Multistep):
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2); first and last step of order 1."""
 
-    def init(self, x):
+    def init(self, x: jax.Array) -> Before:
         return Before(jnp.zeros_like(x), jnp.full((), jnp.inf))
 
-    def step(self, denoise, state, x, t, s, process, noise):
+    def step(
+        self,
+        denoise: Denoise,
+        state: Before,
+        x: jax.Array,
+        t: jax.Array,
+        s: jax.Array,
+        process: Process,
+        noise: jax.Array | None,
+    ) -> Step:
         said, h = denoise(x, t), gain(process, t, s)
         x0 = extrapolated(said.x0, state, h, self.last(process, s))
         (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
@@ -53,15 +62,26 @@ class DPMSolverPP2M(Multistep):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DPMSolverPP2MSDE(DPMSolverPP2M):
-    """SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, appendix; the midpoint form): the same walk along the
-    reverse stochastic equation, with the noise that one draw of it has.
+    """SDE-DPM-Solver++(2M) in its midpoint form (Lu et al. 2022, arXiv:2211.01095, appendix).
+
+    The same walk along the reverse stochastic equation, with the noise that one draw of it has.
     """
 
     @property
     def stochastic(self) -> bool:
         return True
 
-    def step(self, denoise, state, x, t, s, process, noise):
+    def step(
+        self,
+        denoise: Denoise,
+        state: Before,
+        x: jax.Array,
+        t: jax.Array,
+        s: jax.Array,
+        process: Process,
+        noise: jax.Array | None,
+    ) -> Step:
+        assert noise is not None  # as this sampler is stochastic
         said, h = denoise(x, t), gain(process, t, s)
         x0 = extrapolated(said.x0, state, h, self.last(process, s))
         (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
@@ -73,17 +93,17 @@ class DPMSolverPP2MSDE(DPMSolverPP2M):
 
 
 def extrapolated(x0: jax.Array, before: Before, h: jax.Array, last: jax.Array) -> jax.Array:
-    """x0 in the middle of a step, on the line through the step before's and this one's; this one's alone at last."""
+    """Return x0 in the middle of a step, on the line through the last step's and this one's; at last this one's."""
     share = jnp.where(~last & jnp.isfinite(h), h / (2 * before.h), 0)
     return x0 + expand(share, x0.ndim) * (x0 - before.x0)
 
 
 def gain(process: Process, t: jax.Array, s: jax.Array) -> jax.Array:
-    """h = log(alpha_s / sigma_s) - log(alpha_t / sigma_t) of t's shape; inf from where alpha, to where sigma is 0."""
+    """Return h = log(alpha_s / sigma_s) - log(alpha_t / sigma_t) of t's shape; inf where alpha_t or sigma_s is 0."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
     return (jnp.log(alpha_s) - jnp.log(sigma_s)) - (jnp.log(alpha_t) - jnp.log(sigma_t))
 
 
 def for_all(value: jax.Array, like: jax.Array) -> jax.Array:
-    """A quantity that is the same in every video and frame, as the scalar that the memory holds."""
+    """Reduce a quantity that is the same in every video and frame to the scalar that the memory holds."""
     return value.reshape(-1)[0].reshape(like.shape)

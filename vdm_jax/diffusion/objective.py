@@ -17,8 +17,9 @@ from vdm_jax.ranges import Ranged, Share, Weight, Whole
 
 
 class Denoised(NamedTuple):
-    """What a network said of x_t: x0 and eps, shaped like x_t; and of the variance of the step from there, in [-1, 1]
-    once learned (posterior.learned_log_variance), None where it does not say.
+    """What a network predicts of x_t: x0 and eps, shaped like x_t, and the variance of the step from there.
+
+    The variance is in [-1, 1] once learned (posterior.learned_log_variance), None where the network predicts none.
     """
 
     x0: jax.Array
@@ -61,7 +62,7 @@ class Objective(Ranged, where='config.diffusion'):
     image_weight: Weight = 1.0
     image_time: Literal['own', 'clip'] = 'own'
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_time == 'clip' and (self.per_frame or self.context):
             raise ValueError('config.diffusion.image_time=clip: the frames of a clip have times of their own; set own')
@@ -82,7 +83,7 @@ class Objective(Ranged, where='config.diffusion'):
                 raise ValueError('config.diffusion.weighting=fused_min_snr: it needs config.diffusion.per_frame=true')
 
     def draw_times(self, key: jax.Array, frames: int) -> jax.Array:
-        """Training times of one example: scalar, or (T,) where frames differ; 0 for the frames that are given."""
+        """Draw training times of one example: scalar, or (T,) where frames differ; 0 for the context frames."""
         t = self.process.snap(self.time.sample(key, (frames,) if self.per_frame else (), self.process))
         if self.clean_context:
             given = jax.random.bernoulli(jax.random.fold_in(key, 1), self.clean_context, (frames,))
@@ -92,17 +93,20 @@ class Objective(Ranged, where='config.diffusion'):
         return jnp.where(jnp.arange(frames) < self.context, 0, t)
 
     def denoise(self, output: jax.Array, x_t: jax.Array, t: jax.Array) -> Denoised:
-        """A network's output at (x_t, t), (B, T, ..., C) or with the variance's C channels behind it, told apart."""
+        """Return x0, eps and variance of a network's output at (x_t, t).
+
+        output: (B, T, ..., C), or (B, T, ..., 2 C) with the variance's channels last.
+        """
         prediction, variance = self.split(output, x_t.shape[-1])
         return Denoised(*to_x0_eps(self.prediction, self.process, prediction, x_t, t), variance)
 
     def split(self, output: jax.Array, channels: int) -> tuple[jax.Array, jax.Array | None]:
-        """(prediction, what is said of the variance or None)."""
+        """Split a network's output into (prediction, variance or None)."""
         learned = output[..., channels:] if self.variance == 'learned_range' else None
         return output[..., :channels], learned
 
     def loss(self, output: jax.Array, x0: jax.Array, eps: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
-        """The weighted squared error of each frame that is not given, and what its variance costs: (B, T) float32.
+        """Return the weighted squared error of each frame after the context, plus its variance's loss: (B, T) float32.
 
         With clean_context frames at t = 0 have 0, and the others so much more that the mean over all frames is theirs.
         output: the network's at (x_t, t); x0, eps, x_t: (B, T, ..., C); t: (B,) or (B, T).
@@ -116,6 +120,7 @@ class Objective(Ranged, where='config.diffusion'):
         prediction, variance = self.split(output, x0.shape[-1])
         loss = loss_per_frame(prediction, target(self.prediction, self.process, x0, eps, t), weight)
         if variance is not None:
+            assert self.process.steps is not None  # __post_init__ refuses a learned variance without timesteps
             said_x0 = to_x0_eps(self.prediction, self.process, prediction, x_t, t)[0]
             loss += self.vlb_weight * self.process.steps * bound(self.process, x0, x_t, t, said_x0, variance)
         if self.clean_context:

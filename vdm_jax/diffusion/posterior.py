@@ -9,7 +9,9 @@ LEAST = 1e-20  # variance
 
 
 def variances(process: Process, t: jax.Array, s: jax.Array) -> Pair:
-    """(small, large), the bounds of the reverse step's variance, of t's shape; s < t (Ho et al. 2020, section 3.2).
+    """Return (small, large), the bounds of the reverse step's variance, of t's shape; s < t.
+
+    Ho et al. 2020, section 3.2.
 
     small is the posterior's own, beta tilde, right for data that is one point, and 0 where s is clean; large is beta,
     the variance put in between s and t, right for data that is white noise.
@@ -20,7 +22,7 @@ def variances(process: Process, t: jax.Array, s: jax.Array) -> Pair:
 
 
 def posterior_mean(process: Process, x0: jax.Array, x_t: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:
-    """The mean of q(x_s | x_t, x0) (Ho et al. 2020, eq. 7), told for any alpha and sigma.
+    """Return the mean of q(x_s | x_t, x0) (Ho et al. 2020, eq. 7), for any alpha and sigma.
 
     x0, x_t: (B, T, ...); t, s: (B,) or (B, T) with s < t.
     """
@@ -31,10 +33,9 @@ def posterior_mean(process: Process, x0: jax.Array, x_t: jax.Array, t: jax.Array
 
 
 def learned_log_variance(said: jax.Array, small: jax.Array, large: jax.Array) -> jax.Array:
-    """log of the variance that a network's second half says: -1 is `small`, 1 is `large` (Nichol & Dhariwal 2021, eq.
-    15).
+    """Return the log of the variance that a network's second half gives: -1 is `small`, 1 is `large`.
 
-    said: (B, T, ...), in [-1, 1] once learned; small, large: (B,) or (B, T).
+    Nichol & Dhariwal 2021, eq. 15. said: (B, T, ...), in [-1, 1] once learned; small, large: (B,) or (B, T).
     """
     low, high = (expand(jnp.log(jnp.maximum(v, LEAST)), said.ndim) for v in (small, large))
     share = (said.astype(jnp.float32) + 1) / 2

@@ -13,12 +13,12 @@ KINDS = ('eps', 'x0', 'v', 'velocity', 'edm')
 
 
 def row(kind: str, process: Process, t: jax.Array) -> Pair:
-    """The coefficients (a, b) of a kind of prediction at t, float32 of t's shape.
+    """Return the coefficients (a, b) of a kind of prediction at t, float32 of t's shape.
 
     'eps' (Ho et al. 2020, eq. 14), 'x0', 'v' = alpha eps - sigma x0 (Salimans & Ho 2022, section 4 and appendix D),
     'velocity' = d x_t / d clock (Lipman et al. 2023, eq. 14), which is eps - x0 for a rectified flow and v for DDPM,
     and 'edm', the F of Karras et al. 2022, eq. 7 and 8: of all mixtures of x0 / data_std and eps the one of variance 1
-    that x_t says nothing of; told here for any alpha, where with alpha = 1 it is (x0 - c_skip x_t) / c_out.
+    that x_t says nothing of; given here for any alpha, where with alpha = 1 it is (x0 - c_skip x_t) / c_out.
 
     Raises: ValueError for a kind not in KINDS.
     """
@@ -39,13 +39,13 @@ def row(kind: str, process: Process, t: jax.Array) -> Pair:
 
 
 def target(kind: str, process: Process, x0: jax.Array, eps: jax.Array, t: jax.Array) -> jax.Array:
-    """What a network of this kind should say: a x0 + b eps, float32 of x0's shape; t is (B,) or (B, T)."""
+    """Return the target of a network of this kind: a x0 + b eps, float32 of x0's shape; t is (B,) or (B, T)."""
     a, b = (expand(c, x0.ndim) for c in row(kind, process, t))
     return a * x0 + b * eps
 
 
 def to_x0_eps(kind: str, process: Process, prediction: jax.Array, x_t: jax.Array, t: jax.Array) -> Pair:
-    """Solves a x0 + b eps = prediction, alpha x0 + sigma eps = x_t; float32 of x_t's shape; t is (B,) or (B, T).
+    """Solve a x0 + b eps = prediction, alpha x0 + sigma eps = x_t; float32 of x_t's shape; t is (B,) or (B, T).
 
     Finite everywhere. Where the two rows are parallel ('eps' at alpha = 0, 'x0' at sigma = 0), x_t says nothing of the
     other unknown, and the shortest solution of the first equation stands: the prediction is kept, the other is 0.
@@ -61,5 +61,6 @@ def to_x0_eps(kind: str, process: Process, prediction: jax.Array, x_t: jax.Array
 
 
 def convert(prediction: jax.Array, x_t: jax.Array, t: jax.Array, process: Process, source: str, to: str) -> jax.Array:
-    """The prediction of kind `source` said as kind `to`, both of KINDS; float32 of x_t's shape; t is (B,) or (B, T)."""
-    return target(to, process, *to_x0_eps(source, process, prediction, x_t, t), t)
+    """Convert a prediction of kind `source` to kind `to`, of KINDS; float32 of x_t's shape; t is (B,) or (B, T)."""
+    x0, eps = to_x0_eps(source, process, prediction, x_t, t)
+    return target(to, process, x0, eps, t)

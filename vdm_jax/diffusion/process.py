@@ -15,7 +15,7 @@ SMALLEST = 1e-5  # alpha or sigma below this counts as 0; alpha at the last of c
 
 
 class Process(Ranged, where='config.diffusion.process'):
-    """What every process answers; one that adds `alpha_sigma`, `time_of`, `clock`, `rates` and `model_time` is whole.
+    """Base of all processes; a process adds `alpha_sigma`, `time_of`, `clock`, `rates` and `model_time`.
 
     steps: the number of discrete timesteps, None where time is continuous. data_std: the standard deviation of the data
     that the 'edm' prediction assumes.
@@ -25,58 +25,59 @@ class Process(Ranged, where='config.diffusion.process'):
     data_std: float = 1.0
 
     def alpha_sigma(self, t: jax.Array) -> Pair:
-        """The shares of signal and noise in x_t."""
+        """Return the shares of signal and noise in x_t."""
         raise NotImplementedError
 
     def time_of(self, logsnr: jax.Array) -> jax.Array:
-        """The t at which the log signal-to-noise ratio, log(alpha^2 / sigma^2), is this: `logsnr`, inverted.
+        """Return the t at which the log signal-to-noise ratio, log(alpha^2 / sigma^2), is this: `logsnr`, inverted.
 
-        What no t has comes out as the nearest end, 0 or 1.
+        A ratio that no t has comes out as the nearest end, 0 or 1.
         """
         raise NotImplementedError
 
     def clock(self, t: jax.Array) -> jax.Array:
-        """The time in which the path between data and noise is walked; grows with t, or falls all the way."""
+        """Return the time in which the path between data and noise is walked; grows with t, or falls all the way."""
         raise NotImplementedError
 
     def rates(self, t: jax.Array) -> Pair:
-        """(d alpha, d sigma) / d clock, so that the 'velocity' is dalpha x0 + dsigma eps."""
+        """Return (d alpha, d sigma) / d clock, so that the 'velocity' is dalpha x0 + dsigma eps."""
         raise NotImplementedError
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """The number the network is fed: the time of the process's papers."""
+        """Return the number the network is fed: the time of the process's papers."""
         raise NotImplementedError
 
     def logsnr(self, t: jax.Array) -> jax.Array:
-        """log(alpha^2 / sigma^2), falling with t; bounded by +-23, also where alpha or sigma is 0."""
+        """Return log(alpha^2 / sigma^2), falling with t; bounded by +-23, also where alpha or sigma is 0."""
         alpha, sigma = (jnp.maximum(c, SMALLEST) for c in self.alpha_sigma(t))
         return 2 * (jnp.log(alpha) - jnp.log(sigma))
 
     def corrupt(self, x0: jax.Array, eps: jax.Array, t: jax.Array) -> jax.Array:
-        """x_t of x0, eps (B, T, ...) at t (B,) or (B, T), or any other leading dimensions; float32."""
+        """Return x_t of x0, eps (B, T, ...) at t (B,) or (B, T), or any other leading dimensions; float32."""
         alpha, sigma = (expand(c, x0.ndim) for c in self.alpha_sigma(t))
         return alpha * x0 + sigma * eps
 
     def model_input(self, x_t: jax.Array, t: jax.Array) -> jax.Array:
-        """What the network is fed in place of x_t: x_t itself, unless the process scales it; t is (B,) or (B, T)."""
+        """Return the network's input for x_t: x_t itself, unless the process scales it; t is (B,) or (B, T)."""
         return x_t
 
     def start(self, noise: jax.Array, t: jax.Array) -> jax.Array:
-        """Where sampling from the scalar time t begins, from standard normal noise (B, T, ...): the noise itself."""
+        """Return x where sampling from the scalar time t begins: the standard normal noise (B, T, ...) itself."""
         return noise
 
     def snap(self, t: jax.Array) -> jax.Array:
-        """The training time that a drawn t in (0, 1] stands for: t itself, or the discrete time at or above it."""
+        """Return the training time that a drawn t in (0, 1] stands for: itself, or the discrete time at or above it."""
         return t
 
 
 class VariancePreserving(Process):
-    """alpha^2 + sigma^2 = 1. The clock is the angle of (alpha, sigma), in which 'velocity' and 'v' are one
-    (Salimans & Ho 2022, appendix D).
+    """A process with alpha^2 + sigma^2 = 1.
+
+    The clock is the angle of (alpha, sigma), in which 'velocity' and 'v' are one (Salimans & Ho 2022, appendix D).
     """
 
     def clock(self, t: jax.Array) -> jax.Array:
-        """The angle in [0, pi / 2]."""
+        """Return the angle in [0, pi / 2]."""
         alpha, sigma = self.alpha_sigma(t)
         return jnp.arctan2(sigma, alpha)
 
@@ -86,5 +87,5 @@ class VariancePreserving(Process):
 
 
 def expand(t: jax.Array, ndim: int) -> jax.Array:
-    """Gives t (B,) or (B, T) trailing dimensions of 1 up to rank ndim, so that it meets x (B, T, ...) from the left."""
+    """Give t (B,) or (B, T) trailing dimensions of 1 up to rank ndim, so that it meets x (B, T, ...) from the left."""
     return jnp.expand_dims(t, range(t.ndim, ndim))

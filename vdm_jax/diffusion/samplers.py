@@ -1,5 +1,6 @@
-"""One step from a time t to a less noisy time s. A sampler is one small class; those with a memory are in
-multistep.py.
+"""One step from a time t to a less noisy time s.
+
+A sampler is one small class; those with a memory are in multistep.py.
 """
 
 import dataclasses
@@ -10,15 +11,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vdm_jax.diffusion.objective import Denoised
 from vdm_jax.diffusion.posterior import learned_log_variance, posterior_mean, variances
 from vdm_jax.diffusion.prediction import target
 from vdm_jax.diffusion.process import SMALLEST, Process, expand
 from vdm_jax.diffusion.spacing import Spacing, Trailing
 from vdm_jax.ranges import Above0, AtLeast, Between, Ranged, Share
 
+Denoise = Callable[[jax.Array, jax.Array], Denoised]  # (x, t) -> what the network predicts there
+
 
 class Step(NamedTuple):
-    """What a step leads to: x at s; x0, the last that the network said of it on the way; the sampler's memory."""
+    """What a step leads to: x at s; x0, the last that the network predicted on the way; the sampler's memory."""
 
     x: jax.Array
     x0: jax.Array
@@ -27,7 +31,7 @@ class Step(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampler(Ranged, where='config.sampler'):
-    """What all samplers share; a sampler adds `step`, and `init` where it remembers earlier steps.
+    """Base of all samplers; a sampler adds `step`, and `init` where it remembers earlier steps.
 
     steps: of the walk from noise to data. spacing: at which times they begin. clip: a bound on |x0| at every step, None
     for none; 1 for pixels in [-1, 1]. An eps network on a schedule whose first alpha is nearly 0 (cosine) needs it, as
@@ -40,20 +44,20 @@ class Sampler(Ranged, where='config.sampler'):
 
     @property
     def stochastic(self) -> bool:
-        """Whether `step` needs noise."""
+        """Return whether `step` needs noise."""
         return False
 
     def begin(self, process: Process, noise: jax.Array, t: jax.Array) -> jax.Array:
-        """x at the first of the times, from standard normal noise (B, T, ...)."""
+        """Return x at the first of the times, from standard normal noise (B, T, ...)."""
         return process.start(noise, t)
 
     def init(self, x: jax.Array) -> Any:
-        """The memory before the first step at x: a pytree, empty for samplers that remember nothing."""
+        """Return the memory before the first step at x: a pytree, empty for samplers that remember nothing."""
         return ()
 
     def step(
         self,
-        denoise: Callable,
+        denoise: Denoise,
         state: Any,
         x: jax.Array,
         t: jax.Array,
@@ -61,7 +65,7 @@ class Sampler(Ranged, where='config.sampler'):
         process: Process,
         noise: jax.Array | None,
     ) -> Step:
-        """From x at t to x at s < t.
+        """Step from x at t to x at s < t.
 
         denoise: (x, t) -> objective.Denoised, to be asked as often as the sampler's order wants. x: (B, T, ...)
         float32; t, s: (B,) or (B, T), t > 0; noise: standard normal of x's shape where the sampler is stochastic, else
@@ -84,10 +88,21 @@ class Ancestral(Sampler):
     def stochastic(self) -> bool:
         return True
 
-    def step(self, denoise, state, x, t, s, process, noise):
+    def step(
+        self,
+        denoise: Denoise,
+        state: Any,
+        x: jax.Array,
+        t: jax.Array,
+        s: jax.Array,
+        process: Process,
+        noise: jax.Array | None,
+    ) -> Step:
+        assert noise is not None  # as this sampler is stochastic
         said = denoise(x, t)
         small, large = variances(process, t, s)
         if self.variance == 'learned':
+            assert said.variance is not None  # as config.diffusion.variance is learned_range
             std = jnp.exp(0.5 * learned_log_variance(said.variance, small, large))
         else:
             std = expand(jnp.sqrt(small if self.variance == 'small' else large), x.ndim)
@@ -97,7 +112,7 @@ class Ancestral(Sampler):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DDIM(Sampler):
-    """Song et al. 2021, eq. 12 and 16, told for any alpha and sigma.
+    """DDIM (Song et al. 2021, eq. 12 and 16), for any alpha and sigma.
 
     eta 0 is deterministic; 1 is the ancestral step with the posterior's variance.
     """
@@ -108,11 +123,21 @@ class DDIM(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def step(self, denoise, state, x, t, s, process, noise):
+    def step(
+        self,
+        denoise: Denoise,
+        state: Any,
+        x: jax.Array,
+        t: jax.Array,
+        s: jax.Array,
+        process: Process,
+        noise: jax.Array | None,
+    ) -> Step:
         x0, eps, _ = denoise(x, t)
         alpha_s, sigma_s = (expand(c, x.ndim) for c in process.alpha_sigma(s))
         if not self.stochastic:
             return Step(alpha_s * x0 + sigma_s * eps, x0)
+        assert noise is not None
         fresh = self.eta**2 * expand(variances(process, t, s)[0], x.ndim)
         kept = jnp.maximum(sigma_s**2 - fresh, 0)
         return Step(alpha_s * x0 + jnp.sqrt(kept) * eps + jnp.sqrt(fresh) * noise, x0)
@@ -133,25 +158,34 @@ class Euler(Sampler):
     clock: Literal['process', 'sigma'] = 'process'
     start: Literal['process', 'sigma'] = 'process'
 
-    def begin(self, process, noise, t):
+    def begin(self, process: Process, noise: jax.Array, t: jax.Array) -> jax.Array:
         return process.start(noise, t) if self.start == 'process' else process.alpha_sigma(t)[1] * noise
 
-    def step(self, denoise, state, x, t, s, process, noise):
+    def step(
+        self,
+        denoise: Denoise,
+        state: Any,
+        x: jax.Array,
+        t: jax.Array,
+        s: jax.Array,
+        process: Process,
+        noise: jax.Array | None,
+    ) -> Step:
         said = denoise(x, t)
         return Step(self._straight(process, said, x, t, s), said.x0)
 
-    def _straight(self, process: Process, said, x: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:
-        """x at s, from x at t with what was said there."""
+    def _straight(self, process: Process, said: Denoised, x: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:
+        """Return x at s, from x at t with the prediction there."""
         if self.clock == 'process':
             return x + self._passed(process, t, s, x.ndim) * self._slope(process, said, t)
         alpha, sigma = (expand(c, x.ndim) for c in process.alpha_sigma(s))
         return alpha * said.x0 + sigma * said.eps  # the same, and finite where alpha is 0 at t
 
-    def _slope(self, process: Process, said, t: jax.Array) -> jax.Array:
+    def _slope(self, process: Process, said: Denoised, t: jax.Array) -> jax.Array:
         return said.eps if self.clock == 'sigma' else target('velocity', process, said.x0, said.eps, t)
 
     def _passed(self, process: Process, t: jax.Array, s: jax.Array, ndim: int) -> jax.Array:
-        """How far x at s moves with the slope."""
+        """Return how far x at s moves with the slope."""
         if self.clock == 'process':
             return expand(process.clock(s) - process.clock(t), ndim)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
@@ -166,7 +200,16 @@ class Heun(Euler):
     The network is asked twice a step. The last step is Euler's: what is clean has no direction of its own.
     """
 
-    def step(self, denoise, state, x, t, s, process, noise):
+    def step(
+        self,
+        denoise: Denoise,
+        state: Any,
+        x: jax.Array,
+        t: jax.Array,
+        s: jax.Array,
+        process: Process,
+        noise: jax.Array | None,
+    ) -> Step:
         said = denoise(x, t)
         there = self._straight(process, said, x, t, s)
         again = denoise(there, s)
@@ -178,8 +221,7 @@ class Heun(Euler):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StochasticHeun(Heun):
-    """EDM's sampler (Karras et al. 2022, algorithm 2): a little noise is added first, then Heun's step is taken from
-    there.
+    """EDM's sampler (Karras et al. 2022, algorithm 2): a little noise is added, then Heun's step is taken from there.
 
     churn: S_churn, in all; a step raises sigma / alpha by the factor 1 + min(churn / steps, sqrt(2) - 1), where it is
     within [churn_min, churn_max], but not above the noise of t = 1. churn_noise: S_noise, the standard deviation of the
@@ -195,9 +237,19 @@ class StochasticHeun(Heun):
     def stochastic(self) -> bool:
         return self.churn > 0
 
-    def step(self, denoise, state, x, t, s, process, noise):
+    def step(
+        self,
+        denoise: Denoise,
+        state: Any,
+        x: jax.Array,
+        t: jax.Array,
+        s: jax.Array,
+        process: Process,
+        noise: jax.Array | None,
+    ) -> Step:
         if not self.stochastic:
             return super().step(denoise, state, x, t, s, process, noise)
+        assert noise is not None
         logsnr = process.logsnr(t)
         sigma = jnp.exp(-logsnr / 2)
         churned = (self.churn_min <= sigma) & (sigma <= self.churn_max)

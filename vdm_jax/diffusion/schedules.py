@@ -4,11 +4,13 @@ Each is a function of the number of steps and returns (steps + 1,) float64, alph
 [0] is 1 (clean), [i] is the paper's timestep i - 1.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 
 def linear_alpha_bar(steps: int) -> np.ndarray:
-    """The linear schedule of DDPM (Ho et al. 2020, section 4): betas from 1e-4 to 0.02 at 1000 steps.
+    """Return the linear schedule of DDPM (Ho et al. 2020, section 4): betas from 1e-4 to 0.02 at 1000 steps.
 
     For other numbers of steps the betas are scaled by 1000 / steps, which keeps the last alpha_bar about where it was
     (Nichol & Dhariwal 2021, and their code).
@@ -24,7 +26,7 @@ def linear_alpha_bar(steps: int) -> np.ndarray:
 
 
 def cosine_alpha_bar(steps: int) -> np.ndarray:
-    """The cosine schedule (Nichol & Dhariwal 2021, eq. 17) with s = 0.008 and betas clipped at 0.999.
+    """Return the cosine schedule (Nichol & Dhariwal 2021, eq. 17) with s = 0.008 and betas clipped at 0.999.
 
     Raises: ValueError for steps < 1.
     """
@@ -32,13 +34,13 @@ def cosine_alpha_bar(steps: int) -> np.ndarray:
 
 
 def sigmoid_alpha_bar(steps: int) -> np.ndarray:
-    """The sigmoid schedule (Jabri et al. 2022, arXiv:2212.11972) from -3 to 3, betas clipped at 0.999.
+    """Return the sigmoid schedule (Jabri et al. 2022, arXiv:2212.11972) from -3 to 3, betas clipped at 0.999.
 
     Raises: ValueError for steps < 1.
     """
 
-    def sigmoid(z):
-        return 1 / (1 + np.exp(-z))
+    def sigmoid(z: np.ndarray | float) -> np.ndarray:
+        return np.asarray(1 / (1 + np.exp(-z)))
 
     return _from_curve(steps, lambda t: (sigmoid(3) - sigmoid(6 * t - 3)) / (sigmoid(3) - sigmoid(-3)))
 
@@ -47,7 +49,7 @@ SCHEDULES = {'linear': linear_alpha_bar, 'cosine': cosine_alpha_bar, 'sigmoid': 
 
 
 def zero_terminal_snr(alpha_bar: np.ndarray) -> np.ndarray:
-    """Shifts and scales sqrt(alpha_bar) so that the last is 0 and the first timestep's stays (Lin et al. 2024, alg. 1).
+    """Shift and scale sqrt(alpha_bar) so that the last is 0 and the first timestep's stays (Lin et al. 2024, alg. 1).
 
     alpha_bar: (steps + 1,) as above; so is the answer.
     """
@@ -56,7 +58,7 @@ def zero_terminal_snr(alpha_bar: np.ndarray) -> np.ndarray:
     return np.concatenate([alpha_bar[:1], alpha**2])
 
 
-def _from_curve(steps: int, curve) -> np.ndarray:
+def _from_curve(steps: int, curve: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     if steps < 1:
         raise ValueError(f'config.diffusion.process.steps={steps}: want 1 or more')
     values = curve(np.linspace(0, 1, steps + 1))

@@ -16,10 +16,10 @@ TIMESTEPS = 1000  # counted by leading and linear where the process has none of 
 
 
 class Spacing(Ranged, where='config.sampler.spacing'):
-    """What every spacing answers."""
+    """Base of all spacings."""
 
     def times(self, process: Process, steps: int) -> jax.Array:
-        """(steps + 1,) float32, strictly falling from 1, or from below 1 where the spacing says so, to `end`, mostly 0.
+        """Return (steps + 1,) float32 times, strictly falling from 1 to `end`, mostly 0; some begin below 1.
 
         Raises: ValueError unless 1 <= steps <= the timesteps of a discrete process, or where the times do not fall.
         """
@@ -35,11 +35,11 @@ class Spacing(Ranged, where='config.sampler.spacing'):
         return times
 
     def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
-        """The first `steps` of the times; the end comes after them."""
+        """Return the first `steps` of the times; the end comes after them."""
         raise NotImplementedError
 
     def end(self, process: Process) -> float:
-        """The last of the times."""
+        """Return the last of the times."""
         return 0.0
 
 
@@ -47,7 +47,7 @@ class Spacing(Ranged, where='config.sampler.spacing'):
 class Trailing(Spacing):
     """Even steps back from t = 1, rounded to a discrete process's timesteps (Lin et al. 2024, table 2)."""
 
-    def moments(self, process, steps):
+    def moments(self, process: Process, steps: int) -> np.ndarray:
         if not process.steps:
             return np.linspace(1, 0, steps + 1)[:-1]
         # The table's own formula, as at halves another one rounds elsewhere; some counts make it one too long.
@@ -56,8 +56,7 @@ class Trailing(Spacing):
 
 @dataclasses.dataclass(frozen=True)
 class Leading(Spacing):
-    """Every (timesteps // steps)-th timestep from the paper's timestep 0 up, as DDIM's code has it (Lin et al., table
-    2).
+    """Every (timesteps // steps)-th timestep from the paper's timestep 0 up, as in DDIM's code (Lin et al., table 2).
 
     The first time is below 1 though sampling starts from pure noise: a known flaw (their section 3.3), kept for numbers
     that were made with it. offset: added to every timestep; Stable Diffusion was sampled with 1.
@@ -65,15 +64,16 @@ class Leading(Spacing):
 
     offset: Whole = 0
 
-    def moments(self, process, steps):
+    def moments(self, process: Process, steps: int) -> np.ndarray:
         count = process.steps or max(TIMESTEPS, steps)
         return (np.arange(steps)[::-1] * (count // steps) + 1 + self.offset) / count
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear(Spacing):
-    """From the last timestep to the paper's timestep 0, both among them, evenly; rounded where time is discrete
-    (Lin et al. 2024, table 2).
+    """Even steps from the last timestep to the paper's timestep 0, both included (Lin et al. 2024, table 2).
+
+    Where time is discrete they are rounded.
 
     rounding: halves go to the even timestep, counted from 'one', as the table counts, or from 'zero', as diffusers
         does (five steps of a thousand pass 499.5); 'none' stops between timesteps, as its Euler and Heun do.
@@ -81,7 +81,7 @@ class Linear(Spacing):
 
     rounding: Literal['one', 'zero', 'none'] = 'one'
 
-    def moments(self, process, steps):
+    def moments(self, process: Process, steps: int) -> np.ndarray:
         count = process.steps or max(TIMESTEPS, steps)
         first = 0 if self.rounding == 'zero' else 1
         last = count - 1 + first
@@ -93,8 +93,9 @@ class Linear(Spacing):
 
 @dataclasses.dataclass(frozen=True)
 class Karras(Spacing):
-    """Even in (sigma / alpha)^(1 / rho), from the process's largest, bounded by sigma_max, to sigma_min
-    (Karras et al. 2022, eq. 5). Where sigma_max is less than the process's own, t = 1 takes its place.
+    """Even in (sigma / alpha)^(1 / rho), from the process's largest, bounded by sigma_max, to sigma_min.
+
+    Karras et al. 2022, eq. 5. Where sigma_max is less than the process's own, t = 1 takes its place.
 
     sigma_min, sigma_max: None is the process's own, of the first timestep and of t = 1, as in diffusers.
     from_noise: False starts at sigma_max itself, below t = 1.
@@ -108,21 +109,25 @@ class Karras(Spacing):
     rho: Annotated[float, Above0(0.1, 1000)] = 7.0
     from_noise: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        if None not in (self.sigma_min, self.sigma_max) and self.sigma_min >= self.sigma_max:
+        if self.sigma_min is not None and self.sigma_max is not None and self.sigma_min >= self.sigma_max:
             raise ValueError(
                 f'config.sampler.spacing.sigma_min={self.sigma_min}: want a number below sigma_max={self.sigma_max}'
             )
 
-    def moments(self, process, steps):
-        if self.sigma_min is None and not process.steps:
-            raise ValueError('config.sampler.spacing.sigma_min is None: want a number, as the process has no timesteps')
-
-        def sigma_at(t):
+    def moments(self, process: Process, steps: int) -> jax.Array:
+        def sigma_at(t: float) -> jax.Array:
             return jnp.exp(-process.logsnr(jnp.float32(t)) / 2)
 
-        smallest = sigma_at(1 / process.steps) if self.sigma_min is None else self.sigma_min
+        smallest: jax.Array | float
+        if self.sigma_min is not None:
+            smallest = self.sigma_min
+        elif process.steps:
+            smallest = sigma_at(1 / process.steps)
+        else:
+            raise ValueError('config.sampler.spacing.sigma_min is None: want a number, as the process has no timesteps')
+
         largest = jnp.minimum(sigma_at(1), math.inf if self.sigma_max is None else self.sigma_max)
         roots = jnp.linspace(largest ** (1 / self.rho), smallest ** (1 / self.rho), steps)
         times = process.time_of(-2 * self.rho * jnp.log(roots))
@@ -131,13 +136,14 @@ class Karras(Spacing):
 
 @dataclasses.dataclass(frozen=True)
 class LogSNR(Spacing):
-    """Even in the log signal-to-noise ratio (Lu et al. 2022, DPM-Solver), within +-bound at both ends; the
-    first time is 1.
+    """Even in the log signal-to-noise ratio, within +-bound at both ends (Lu et al. 2022, DPM-Solver).
+
+    The first time is 1.
     """
 
     bound: Annotated[float, Above0(high=1e9)] = 10.0
 
-    def moments(self, process, steps):
+    def moments(self, process: Process, steps: int) -> jax.Array:
         noisy, clean = jnp.clip(process.logsnr(jnp.array([1.0, 0.0])), -self.bound, self.bound)
         return process.time_of(jnp.linspace(noisy, clean, steps + 1)[:-1]).at[0].set(1.0)
 
@@ -156,12 +162,12 @@ class Shifted(Spacing):
     start: Share = 1.0
     stop: Share | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.stop or 0) < self.start:
             raise ValueError(f'config.sampler.spacing.stop={self.stop}: want stop < start={self.start}')
 
-    def moments(self, process, steps):
+    def moments(self, process: Process, steps: int) -> np.ndarray:
         if self.stop is None:
             return shift_times(np.linspace(self.start, 0, steps + 1)[:-1], self.shift)
         return shift_times(np.linspace(self.start, self.stop, steps), self.shift)
@@ -169,7 +175,7 @@ class Shifted(Spacing):
 
 @dataclasses.dataclass(frozen=True)
 class DropLast(Spacing):
-    """Another spacing with one time more, the last of which is left out: from the one before, the walk goes to the end.
+    """Another spacing with one time more, whose last is left out: from the one before, the walk goes to the end.
 
     So diffusers' DPM-Solver and UniPC schedulers have 'leading' and 'linspace' (here linear), whose last time is the
     paper's timestep 0: a step from there would hardly change anything.
@@ -177,10 +183,10 @@ class DropLast(Spacing):
 
     of: Spacing = Linear()
 
-    def moments(self, process, steps):
+    def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
         return self.of.moments(process, steps + 1)[:-1]
 
-    def end(self, process):
+    def end(self, process: Process) -> float:
         return self.of.end(process)
 
 
@@ -196,10 +202,10 @@ class StopAtFirst(Spacing):
 
     of: Spacing = Trailing()
 
-    def moments(self, process, steps):
+    def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
         return self.of.moments(process, steps)
 
-    def end(self, process):
+    def end(self, process: Process) -> float:
         if not process.steps:
             raise ValueError('config.sampler.spacing.name is stop_at_first: the process has no timesteps to stop at')
         return 1 / process.steps

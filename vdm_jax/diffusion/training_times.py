@@ -1,14 +1,15 @@
-"""How training times are drawn. A time sampler is one small class; a discrete process snaps what it draws to its grid.
+"""How training times are drawn. A time sampler is one small class; a discrete process snaps its times to a grid.
 
 Every t is in (0, 1], 1 = noise.
 """
 
 import dataclasses
 import math
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vdm_jax.diffusion.process import Process
 from vdm_jax.ranges import Above0, Between, Ranged
@@ -16,21 +17,23 @@ from vdm_jax.ranges import Above0, Between, Ranged
 Location = Annotated[float, Between(-20, 20)]  # of a distribution of logarithms, and how wide it is
 Width = Annotated[float, Above0(1e-6, 20)]
 Shift = Annotated[float, Above0(1e-3, 1000)]  # what odds are multiplied by
+TINY = np.finfo(np.float32).tiny  # the least time
+Times = TypeVar('Times', jax.Array, np.ndarray)
 
 
 class TimeSampler(Ranged, where='config.diffusion.time'):
-    """What every time sampler answers."""
+    """Base of all time samplers."""
 
     def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
-        """Times of this shape, float32 in (0, 1], before `process.snap`."""
+        """Draw times of this shape, float32 in (0, 1], before `process.snap`."""
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Uniform(TimeSampler):
-    """Every time, or every timestep of a discrete process, alike (Ho et al. 2020, algorithm 1)."""
+    """Every time, or every timestep of a discrete process, equally likely (Ho et al. 2020, algorithm 1)."""
 
-    def sample(self, key, shape, process):
+    def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
         return 1 - jax.random.uniform(key, shape)  # uniform draws from [0, 1), and 0 is the end to leave out
 
 
@@ -40,7 +43,7 @@ class Discrete(TimeSampler):
 
     steps: Annotated[int, Between(1, 2**24)] = 1000  # float32 counts no further
 
-    def sample(self, key, shape, process):
+    def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
         return jax.random.randint(key, shape, 1, self.steps + 1).astype(jnp.float32) / self.steps
 
 
@@ -51,9 +54,9 @@ class LogitNormal(TimeSampler):
     mean: Location = 0.0
     std: Width = 1.0
 
-    def sample(self, key, shape, process):
+    def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
         t = jax.nn.sigmoid(self.mean + self.std * jax.random.normal(key, shape))
-        return jnp.clip(t, jnp.finfo(jnp.float32).tiny, 1)
+        return jnp.clip(t, TINY, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,31 +65,33 @@ class Mode(TimeSampler):
 
     scale: Annotated[float, Between(-1, 2 / (math.pi - 2))] = 1.29  # beyond, t would leave [0, 1]
 
-    def sample(self, key, shape, process):
+    def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
         u = jax.random.uniform(key, shape)
         t = 1 - u - self.scale * (jnp.cos(math.pi / 2 * u) ** 2 - 1 + u)
-        return jnp.clip(t, jnp.finfo(jnp.float32).tiny, 1)
+        return jnp.clip(t, TINY, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShiftedUniform(TimeSampler):
-    """Uniform times with their odds multiplied, s u / (1 + (s - 1) u): above 1, more noise, as larger videos want it
-    (Esser et al. 2024, eq. 23). The same shift belongs into config.sampler.spacing.
+    """Uniform times with their odds multiplied, s u / (1 + (s - 1) u): a shift above 1 is more noise.
+
+    Larger videos want more (Esser et al. 2024, eq. 23). The same shift belongs into config.sampler.spacing.
     """
 
     shift: Shift = 3.0
 
-    def sample(self, key, shape, process):
+    def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
         return shift_times(1 - jax.random.uniform(key, shape), self.shift)
 
 
 @dataclasses.dataclass(frozen=True)
 class Noise(TimeSampler):
-    """Always 1, where nothing of the data is left: a network that predicts x0 is then a regressor, and samples in one
-    step.
+    """Always 1, where nothing of the data is left.
+
+    A network that predicts x0 is then a regressor, and samples in one step.
     """
 
-    def sample(self, key, shape, process):
+    def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
         return jnp.ones(shape)
 
 
@@ -97,12 +102,12 @@ class LogNormalSigma(TimeSampler):
     mean: Location = -1.2
     std: Width = 1.2
 
-    def sample(self, key, shape, process):
+    def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
         t = process.time_of(-2 * (self.mean + self.std * jax.random.normal(key, shape)))
-        return jnp.clip(t, jnp.finfo(jnp.float32).tiny, 1)
+        return jnp.clip(t, TINY, 1)
 
 
-def shift_times(t: jax.Array, shift: float) -> jax.Array:
-    """The odds of t in [0, 1] multiplied by shift; 0 and 1 are kept exactly."""
+def shift_times(t: Times, shift: float) -> Times:
+    """Multiply the odds of t in [0, 1] by shift; 0 and 1 are kept exactly."""
     signal, noise = 1 - t, shift * t
     return noise / (signal + noise)

@@ -12,7 +12,7 @@ BIN = 1 / 255  # half of a pixel value's width, where pixels are in [-1, 1]
 def bound(
     process: Process, x0: jax.Array, x_t: jax.Array, t: jax.Array, said_x0: jax.Array, said_variance: jax.Array
 ) -> jax.Array:
-    """The term of the bound at t, in bits per dimension, averaged over all but batch and frames: (B, T) float32.
+    """Return the term of the bound at t, in bits per dimension, averaged over all but batch and frames: (B, T) float32.
 
     KL(q(x_s | x_t, x0) || p(x_s | x_t)) with s one timestep below t; at the paper's timestep 0, where s is clean, the
     negative log likelihood of x0 as one of 256 values in [-1, 1] (Ho et al. 2020, eq. 13).
@@ -20,6 +20,7 @@ def bound(
     process: discrete. x0, x_t, said_x0, said_variance: (B, T, ...); t: (B,) or (B, T), of its grid. said_x0 is not
     learned from here (eq. 16: the gradient stops), said_variance is in [-1, 1] where it has learned anything.
     """
+    assert process.steps is not None
     s = jnp.round(t * process.steps - 1) / process.steps
     small, large = variances(process, t, s)
     second = jnp.full_like(t, 2 / process.steps)  # small is 0 where s is clean: IDDPM's code takes the timestep after
@@ -35,7 +36,7 @@ def bound(
 
 
 def log_likelihood(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
-    """log of the normal's mass over the bin of x, one of 256 values in [-1, 1], the outer bins open; of x's shape.
+    """Return the log of the normal's mass over the bin of x, one of 256 in [-1, 1], the outer ones open; of x's shape.
 
     The distribution function is IDDPM's tanh approximation, so that losses can be compared number for number.
     """

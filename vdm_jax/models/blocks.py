@@ -1,6 +1,6 @@
 """One transformer block: attention, cross-attention where there is text, and MLP, shifted, scaled and gated by c."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,16 @@ from vdm_jax.nn.position import Rotary
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
 
+if TYPE_CHECKING:
+    from vdm_jax.models.dit import VideoDiTConfig
+
 
 class Context(NamedTuple):
-    """What all blocks of a network are told beside x. B videos of T + k frames, F is 1 or T + k."""
+    """Inputs shared by all blocks of a network. B videos of T + k frames, F is 1 or T + k."""
 
     grid: Grid
     c_BFD: jax.Array  # conditioning of each video or frame
-    shared: jax.Array | None  # what the shared part of the modulation made of it, (B, F, chunks D)
+    shared: jax.Array | None  # output of the modulation's shared part, (B, F, chunks D)
     text_BSD: jax.Array | None
     text_mask_BS: jax.Array | None
     time_TD: jax.Array | np.ndarray | None  # fixed or learned positions in time, yet to be added, (T + k, D)
@@ -41,7 +44,7 @@ class Block(nnx.Module):
     moves to where each attention needs it, and stays there.
     """
 
-    def __init__(self, config, *, attentions: int = 1, text: bool = True, rngs: nnx.Rngs):
+    def __init__(self, config: 'VideoDiTConfig', *, attentions: int = 1, text: bool = True, rngs: nnx.Rngs):
         size = config.sizes
         sizes = size.width, size.heads, config.qk_norm
         self.attention = Attention(*sizes, rngs=rngs)
@@ -51,8 +54,8 @@ class Block(nnx.Module):
         chunks = 3 * (attentions + 1)
         self.modulation = MODULATIONS[config.modulation](size.width, chunks, config.lora_rank, rngs=rngs)
 
-    def __call__(self, x_BTND, context: Context, *arrangements: tuple[Arrangement, ...]):
-        """x (B, T + k, N, D) -> the same; arrangements: of each attention, several where its heads are split."""
+    def __call__(self, x_BTND: jax.Array, context: Context, *arrangements: tuple[Arrangement, ...]) -> jax.Array:
+        """Transform x (B, T + k, N, D); arrangements: of each attention, several where its heads are split."""
         x, grid = x_BTND, context.grid
         # Whole on every device, however its weights are split: it is small, and what it touches is not.
         modulation = constrain(self.modulation(context.c_BFD, context.shared), BATCH)[:, :, None]
@@ -65,6 +68,7 @@ class Block(nnx.Module):
             y = constrain(attention(y, arranged, grid, context.rotary, context.attention), *here)
             x = constrain(x + gate * y, *here)
         if self.cross is not None:
+            assert context.text_BSD is not None and context.text_mask_BS is not None
             x = x + self.cross(x, context.text_BSD, context.text_mask_BS)
         shift, scale, gate = chunks
         y = constrain(adaptive_norm(x, shift, scale), *here)

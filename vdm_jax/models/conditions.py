@@ -1,18 +1,25 @@
 """Leaving conditions out: what "none" is for each of them."""
 
+from collections.abc import Mapping
+
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+Conditions = Mapping[str, jax.Array]  # by name; each has a row for each video
 
 
-def without(conditions: dict, classes: int, dropped_B=True, label: int | None = None) -> dict:
-    """The conditions with label and text replaced by "none" in the videos where `dropped_B` (bool, (B,) or one) is
-    true.
+def without(
+    conditions: Conditions, classes: int, dropped_B: ArrayLike = True, label: int | None = None
+) -> dict[str, jax.Array]:
+    """Replace label and text by "none" in the videos where `dropped_B` (bool, (B,) or one) is true.
 
     These are what guidance contrasts; scalars and all else stay. `label` is put in place of "no label", as a negative
     condition.
     """
     none = dict(conditions)
 
-    def each(array):
+    def each(array: jax.Array) -> jax.Array:
         return jnp.expand_dims(jnp.broadcast_to(dropped_B, len(array)), range(1, array.ndim))
 
     if 'label' in none:

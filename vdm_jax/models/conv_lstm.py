@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.errors import UserError
+from vdm_jax.models.conditions import Conditions
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import Conv
 from vdm_jax.nn.embed import patchify, unpatchify
@@ -15,6 +16,8 @@ from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
 from vdm_jax.ranges import Between, Side
+
+Memory = tuple[jax.Array, jax.Array]  # h and c of a cell, (B, H, W, D) each
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class ConvLSTMConfig(NetworkConfig):
     million that are published count convolutions that its code makes and never calls).
     """
 
-    given_at_zero: ClassVar = True
+    given_at_zero: ClassVar[bool] = True
     layers: Annotated[int, Between(1, 1024)] = 4
     hidden: Side = 128
     kernel: Annotated[int, Between(1, 1024)] = 5
@@ -33,7 +36,7 @@ class ConvLSTMConfig(NetworkConfig):
     channels: Side | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
-    def fitted(self, shape, classes):
+    def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'ConvLSTMConfig':
         _, height, width, channels = shape
         if height % self.patch or width % self.patch:
             raise UserError(
@@ -42,7 +45,10 @@ class ConvLSTMConfig(NetworkConfig):
             )
         return replace(self, channels=channels)
 
-    def flops(self, shape, images=0, per_frame=False):
+    def flops(
+        self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
+    ) -> float:
+        assert self.channels is not None  # as it is fitted
         frames, height, width = shape
         places, d = height * width // self.patch**2, self.hidden
         widths = [self.patch**2 * self.channels] + [d] * (self.layers - 1)
@@ -51,12 +57,12 @@ class ConvLSTMConfig(NetworkConfig):
 
 
 class Cell(nnx.Module):
-    """One step of a convolutional LSTM: x (B, H, W, I), memory (h, c) (B, H, W, D) each -> the memory after it."""
+    """One step of a convolutional LSTM: x (B, H, W, I), memory (h, c) -> the memory after it."""
 
     def __init__(self, size_in: int, config: ConvLSTMConfig, *, rngs: nnx.Rngs):
         self.gates = Conv(size_in + config.hidden, 4 * config.hidden, (config.kernel,) * 2, rngs=rngs)
 
-    def __call__(self, x, memory):
+    def __call__(self, x: jax.Array, memory: Memory) -> Memory:
         h, c = memory
         enter, forget, new, out = jnp.split(self.gates(jnp.concatenate([x, h], -1)), 4, -1)
         c = jax.nn.sigmoid(forget) * c + jax.nn.sigmoid(enter) * jnp.tanh(new)
@@ -72,6 +78,7 @@ class ConvLSTM(nnx.Module):
     """
 
     def __init__(self, config: ConvLSTMConfig, *, rngs: nnx.Rngs):
+        assert config.channels is not None  # as it is fitted
         self.config = config
         size = config.patch**2 * config.channels
         self.cells = nnx.List(
@@ -79,8 +86,10 @@ class ConvLSTM(nnx.Module):
         )
         self.out = Linear(config.hidden, size, rngs=rngs)
 
-    def __call__(self, x_BTHWC, t_BT, conditions=None, images: int = 0):
-        """(B, T, H, W, C), t (B, T) -> float32 frames of x's shape, each predicted from those before it.
+    def __call__(
+        self, x_BTHWC: jax.Array, t_BT: jax.Array, conditions: Conditions | None = None, images: int = 0
+    ) -> jax.Array:
+        """Predict each frame of (B, T, H, W, C) from those before it, at t (B, T): float32 of x's shape.
 
         Raises:
           UserError: no frame is given, or images stand behind the clip.
@@ -92,7 +101,9 @@ class ConvLSTM(nnx.Module):
         tokens = patchify(x_BTHWC.astype(config.dtype), 1, config.patch).reshape(batch, frames, rows, columns, -1)
         none = jnp.zeros((batch, rows, columns, config.hidden), config.dtype)
 
-        def step(carry, moment):
+        def step(
+            carry: tuple[tuple[Memory, ...], jax.Array], moment: tuple[jax.Array, jax.Array]
+        ) -> tuple[tuple[tuple[Memory, ...], jax.Array], jax.Array]:
             memory, said = carry
             token, time = moment
             x = constrain(jnp.where(jnp.expand_dims(time == 0, (1, 2, 3)), token, said), BATCH)

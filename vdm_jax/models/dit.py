@@ -1,15 +1,19 @@
 """VideoDiT: a diffusion transformer over 3-D patches of a video."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from vdm_jax.errors import UserError
 from vdm_jax.models.blocks import Context
+from vdm_jax.models.conditions import Conditions
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.sizes import SIZES, Size
@@ -31,43 +35,55 @@ from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
-from vdm_jax.ranges import Above0, Between, Classes, Distinct, MultipleOf, NotEmpty, Side
+from vdm_jax.ranges import Above0, Between, Classes, Distinct, MultipleOf, NotEmpty, OneOf, Side
 
 
 @dataclass(frozen=True)
 class VideoDiTConfig(NetworkConfig):
     """What network to build, and how it is computed (attention, remat, scan), which changes no weight.
 
-    size names a row of SIZES; width, depth and heads override it. remat: what is kept for the backward pass, none (all
-    of it), dots, attention, full or offload (nn/remat.py). scan=None scans layers on accelerators and slices them on
-    CPU. windows: of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches. lora_rank: of adaln_lora.
-    position: sin-cos or learned positions are added, rotary ones turn queries and keys; position_span: the length that
-    sin-cos positions give to rows and columns, however many there are (None counts patches); rope_interpolate squeezes
-    the rotary positions of clips longer than `grid` into it. learn_variance doubles the head's channels for
-    config.diffusion.variance=learned_range. self_condition: the network is also shown an estimate of x0. scalars:
-    numbers that it is told, by name (docs/data.md), text_width: dimensions of the text embeddings that it looks at.
-    images: what those behind a clip do in blocks over time, each attends to itself (alone, VDM's mask), or they pass by
-    and have no position in time (aside, as in Latte's code).
-    channels, classes and grid, the clip of training in patches (frames, rows, columns), are filled in from codec and
-    source where they are None.
+    Attributes:
+      size: a row of SIZES; width, depth and heads override it.
+      mlp_ratio: hidden units of an MLP over the width.
+      patch: pixels (latents) of a patch's sides. time_patch: its frames.
+      layout: which tokens the blocks attend to (models/layouts.py).
+      windows: of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches.
+      position: sin-cos or learned positions are added, rotary ones turn queries and keys.
+      position_span: the length that sin-cos positions give to rows and columns, however many there are; None counts
+        patches.
+      rope_interpolate: squeezes the rotary positions of clips longer than `grid` into it.
+      qk_norm: whether queries and keys are normed (RMS).
+      modulation: the kind of adaLN (nn/modulation.py). lora_rank: of adaln_lora.
+      learn_variance: doubles the head's channels for config.diffusion.variance=learned_range.
+      self_condition: the network also sees an estimate of x0.
+      scalars: numbers that condition it, by name (docs/data.md).
+      text_width: dimensions of the text embeddings that it attends to.
+      images: what those behind a clip do in blocks over time: each attends to itself (alone, VDM's mask), or they pass
+        by and have no position in time (aside, as in Latte's code).
+      channels, classes, grid: filled in from codec and source where they are None; grid is the clip of training in
+        patches (frames, rows, columns).
+      dtype: of the computation; parameters are float32.
+      attention: how attention is computed.
+      remat: what is kept for the backward pass: none (all of it), dots, attention, full or offload (nn/remat.py).
+      scan: whether layers are scanned or sliced; None scans them on accelerators and slices them on CPU.
     """
 
-    remat_policies: ClassVar = tuple(POLICIES)
+    remat_policies: ClassVar[tuple[str, ...]] = tuple(POLICIES)
 
-    size: Literal[*SIZES] = 'tiny'
+    size: Annotated[str, OneOf(SIZES)] = 'tiny'
     width: Annotated[Side, MultipleOf(4)] | None = None
     depth: Annotated[int, Between(1, 1024)] | None = None
     heads: Side | None = None
     mlp_ratio: Annotated[float, Above0(0.01, 100)] = 4.0
     patch: Side = 2
     time_patch: Side = 1
-    layout: Literal[*LAYOUTS] = 'interleaved'
+    layout: Annotated[str, OneOf(LAYOUTS)] = 'interleaved'
     windows: Annotated[tuple[str, ...], NotEmpty()] = ('1x16x16', '5x8x8')
     position: Literal['sincos', 'learned', 'rope', 'sincos_rope', 'learned_rope'] = 'sincos'
     position_span: Annotated[float, Above0()] | None = None
     rope_interpolate: bool = False
     qk_norm: bool = False
-    modulation: Literal[*MODULATIONS] = 'adaln_zero'
+    modulation: Annotated[str, OneOf(MODULATIONS)] = 'adaln_zero'
     lora_rank: Side = 2
     learn_variance: bool = False
     self_condition: bool = False
@@ -79,10 +95,10 @@ class VideoDiTConfig(NetworkConfig):
     grid: tuple[Side, Side, Side] | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     attention: AttentionConfig = AttentionConfig()
-    remat: Literal[*POLICIES] = 'none'
+    remat: Annotated[str, OneOf(POLICIES)] = 'none'
     scan: bool | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         size = self.sizes
         if size.width % size.heads or (size.width // size.heads) % 2:
@@ -114,11 +130,11 @@ class VideoDiTConfig(NetworkConfig):
     def split_width(self) -> int:
         return self.sizes.width
 
-    def grid_of(self, shape) -> tuple[int, int, int]:
-        """Frames, rows and columns of patches of a clip of shape (T, H, W, …)."""
+    def grid_of(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the frames, rows and columns of patches of a clip of shape (T, H, W, …)."""
         return shape[0] // self.time_patch, shape[1] // self.patch, shape[2] // self.patch
 
-    def fitted(self, shape, classes):
+    def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'VideoDiTConfig':
         frames, height, width, channels = shape
         sides = {'frames': (frames, 'time_patch'), 'height': (height, 'patch'), 'width': (width, 'patch')}
         for name, (side, patch) in sides.items():
@@ -132,8 +148,17 @@ class VideoDiTConfig(NetworkConfig):
             raise UserError(f'config.model.channels={self.channels}: the codec gives {channels}; leave it out')
         return replace(self, channels=channels, classes=classes, grid=self.grid or self.grid_of(shape))
 
-    def flops(self, shape, images=0, per_frame=False, text_tokens=0):
+    def flops(
+        self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
+    ) -> float:
         return flops_per_video(self, shape, images, text_tokens, per_frame)
+
+
+def _learned_positions(config: VideoDiTConfig, rngs: nnx.Rngs) -> position.LearnedPositions | None:
+    if 'learned' not in config.position:
+        return None
+    assert config.grid is not None  # as it is fitted
+    return position.LearnedPositions(config.grid, config.sizes.width, rngs=rngs)
 
 
 class Head(nnx.Module):
@@ -145,7 +170,7 @@ class Head(nnx.Module):
         self.modulation = MODULATIONS[kind](width, 2, config.lora_rank, rngs=rngs)
         self.out = Linear(width, out, zeros, rngs=rngs)
 
-    def __call__(self, x_BTND, c_BFD):
+    def __call__(self, x_BTND: jax.Array, c_BFD: jax.Array) -> jax.Array:
         modulation = constrain(self.modulation(c_BFD, jnp.concatenate([c_BFD, c_BFD], -1)), BATCH)
         shift, scale = jnp.split(modulation[:, :, None], 2, -1)
         return self.out(adaptive_norm(x_BTND, shift, scale))
@@ -157,12 +182,12 @@ class VideoDiT(nnx.Module):
     Call:
       x_BTHWC: noisy video, any float dtype; T, H, W must divide by the patch sizes.
       t: time in the process's numbering, (B,) one for each video or (B, T) one for each frame.
-      conditions: what the network is told, a dict of any of
+      conditions: a dict of any of
         label: class in [0, classes), `classes` itself meaning "no label", int32 (B,) or (B, T);
         each of config.scalars: float32 (B,), nan meaning "not known", as it is for images;
         text, text_mask: embeddings (B, S, text_width), and bool (B, S), True where there is text, nowhere True for
         none; x0: the network's own earlier estimate of x0, of x's shape, 0 for none (self_condition). What is left out
-        is none; what the network does not know is not looked at.
+        is none; conditions that the config does not name are ignored.
       images: how many of the T frames, the last ones, are images: each is alone in time.
 
     Returns:
@@ -171,6 +196,7 @@ class VideoDiT(nnx.Module):
     """
 
     def __init__(self, config: VideoDiTConfig, *, rngs: nnx.Rngs):
+        assert config.channels is not None  # as it is fitted
         self.config = config
         width, patch = config.sizes.width, config.time_patch * config.patch**2 * config.channels
         self.patch_embed = Linear(patch * (2 if config.self_condition else 1), width, rngs=rngs)
@@ -179,15 +205,16 @@ class VideoDiT(nnx.Module):
         for name in config.scalars:
             setattr(self, f'{name}_embed', ScalarEmbedding(width, rngs=rngs))
         self.caption = CaptionProjection(config.text_width, width, rngs=rngs) if config.text_width else None
-        learned = 'learned' in config.position
-        self.positions = position.LearnedPositions(config.grid, width, rngs=rngs) if learned else None
+        self.positions = _learned_positions(config, rngs)
         layout = LAYOUTS[config.layout]
         chunks = 3 * (len(layout.unit(config)[0]) + 1)
         self.shared = MODULATIONS[config.modulation].shared(width, chunks, rngs=rngs)
         self.layers = layout(config, rngs=rngs)
         self.head = Head(config, patch * (2 if config.learn_variance else 1), rngs=rngs)
 
-    def __call__(self, x_BTHWC, t, conditions=None, images: int = 0):
+    def __call__(
+        self, x_BTHWC: jax.Array, t: jax.Array, conditions: Conditions | None = None, images: int = 0
+    ) -> jax.Array:
         config, conditions, dtype = self.config, conditions or {}, jnp.dtype(self.config.dtype)
         _, frames, height, width, _ = x_BTHWC.shape
         if images and config.time_patch > 1:
@@ -224,8 +251,8 @@ class VideoDiT(nnx.Module):
         x = constrain(self.head(x, c), *Arrangement.home)
         return unpatchify(x, (frames, height, width), config.time_patch, config.patch).astype(jnp.float32)
 
-    def places(self, grid: Grid):
-        """What is added to tokens for where they stand: (space (N, D), time (T, D)), None for each that is not."""
+    def places(self, grid: Grid) -> tuple[jax.Array | np.ndarray | None, jax.Array | np.ndarray | None]:
+        """Return the positions that are added to tokens: (space (N, D), time (T, D)), None for each that is not."""
         if self.positions is not None:
             return self.positions(grid.moments, grid.rows, grid.columns)
         if 'sincos' not in self.config.position:
@@ -234,16 +261,18 @@ class VideoDiT(nnx.Module):
         return position.sincos_space(grid.rows, grid.columns, width, span), position.sincos(grid.moments, width)
 
     def rotary(self, grid: Grid) -> position.Rotary | None:
-        """Rotary positions of the clip's tokens, None where the network has none."""
+        """Return the rotary positions of the clip's tokens, None where the network has none."""
         if 'rope' not in self.config.position:
             return None
         head_dim = self.config.sizes.width // self.config.sizes.heads
         if not self.config.rope_interpolate:
             return position.Rotary(head_dim)
-        return position.Rotary(head_dim, tuple(min(1.0, a / b) for a, b in zip(self.config.grid, grid, strict=False)))
+        assert self.config.grid is not None
+        time, row, column = (min(1.0, a / b) for a, b in zip(self.config.grid, grid, strict=False))
+        return position.Rotary(head_dim, (time, row, column))
 
-    def condition(self, t, conditions, frames: int, images: int, dtype):
-        """The conditioning vector of each video, (B, 1, D), or of each frame of patches, (B, T / time_patch, D)."""
+    def condition(self, t: jax.Array, conditions: Conditions, frames: int, images: int, dtype: DTypeLike) -> jax.Array:
+        """Return the conditioning vector of each video, (B, 1, D), or frame of patches, (B, T / time_patch, D)."""
         c = self.per_frame(self.time_embed(t, dtype))
         if self.label_embed is not None and 'label' in conditions:
             c = c + self.per_frame(self.label_embed(conditions['label'], dtype))
@@ -254,16 +283,18 @@ class VideoDiT(nnx.Module):
             c = c + self.per_frame(getattr(self, f'{name}_embed')(value, dtype))
         return c
 
-    def per_frame(self, embedded):
-        """(B, D) -> (B, 1, D); (B, T, D) -> (B, T / time_patch, D): frames in one patch share their mean."""
+    def per_frame(self, embedded: jax.Array) -> jax.Array:
+        """Reshape (B, D) to (B, 1, D), (B, T, D) to (B, T / time_patch, D): frames in one patch share their mean."""
         if embedded.ndim == 2:
             return embedded[:, None]
         batch, _, width = embedded.shape
         return embedded.reshape(batch, -1, self.config.time_patch, width).mean(2)
 
-    def text(self, conditions, batch: int, dtype):
-        """(text (B, S, D), mask (B, S)) for cross-attention; (None, None) for a network that looks at no text."""
-        if self.caption is None:
+    def text(
+        self, conditions: Conditions, batch: int, dtype: DTypeLike
+    ) -> tuple[jax.Array, jax.Array] | tuple[None, None]:
+        """Return (text (B, S, D), mask (B, S)) for cross-attention; (None, None) of a network without."""
+        if self.caption is None or self.config.text_width is None:
             return None, None
         text = conditions.get('text', np.zeros((batch, 1, self.config.text_width), np.float32))
         mask = conditions.get('text_mask', np.full(text.shape[:2], 'text' in conditions))

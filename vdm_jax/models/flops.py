@@ -1,28 +1,44 @@
 """What a network costs to run."""
 
+from typing import TYPE_CHECKING
+
 from vdm_jax.models.layouts import LAYOUTS, looks_at_text, only_over_time
 from vdm_jax.nn.arrange import Grid
 from vdm_jax.nn.modulation import MODULATIONS
 
+if TYPE_CHECKING:
+    from vdm_jax.models.dit import VideoDiTConfig
 
-def flops_per_video(config, shape, images: int = 0, text_tokens: int = 0, per_frame: bool = False) -> float:
-    """Floating-point operations of one forward pass on one video of shape (T, H, W); a multiply-add counts as 2.
 
-    Matrix products only: per block 8 D^2 n for the projections of an attention, 4 n c D for attention over sequences of
-    c tokens, 4 r D^2 n for an MLP of ratio r, and what the modulation of each conditioning vector costs; plus
-    cross-attention, patch embedding, the embeddings of time, scalars and text, and head. Norms, softmax, GELU and
-    positions are left out, as is usual for MFU. A training step is 3x this, 4x with self-conditioning.
+def flops_per_video(
+    config: 'VideoDiTConfig',
+    shape: tuple[int, int, int],
+    images: int = 0,
+    text_tokens: int = 0,
+    per_frame: bool = False,
+) -> float:
+    """Count the floating-point operations of one forward pass on one video of shape (T, H, W).
+
+    A multiply-add counts as 2. Matrix products only: per block 8 D^2 n for the projections of an attention, 4 n c D for
+    attention over sequences of c tokens, 4 r D^2 n for an MLP of ratio r, and the modulation's of each conditioning
+    vector; plus cross-attention, patch embedding, the embeddings of time, scalars and text, and head. Norms, softmax,
+    GELU and positions are left out, as is usual for MFU. A training step is 3x this, 4x with self-conditioning.
 
     Args:
       config: a VideoDiTConfig with channels set.
-      shape: (T, H, W) of what the network sees (latents, not pixels, where there is a codec).
+      shape: (T, H, W) of the network's input (latents, not pixels, where there is a codec).
       images: how many stand behind the clip's frames.
       text_tokens: length of the text sequence.
       per_frame: whether every frame has a conditioning vector of its own, as it does with images.
     """
     size, (frames, height, width) = config.sizes, shape
     grid = Grid(frames // config.time_patch, height // config.patch, width // config.patch, images)
-    d, tokens = size.width, lambda grid: (grid.frames + grid.images) * grid.rows * grid.columns
+    d = size.width
+
+    def tokens(grid: Grid) -> int:
+        return (grid.frames + grid.images) * grid.rows * grid.columns
+
+    assert config.channels is not None
     vectors = grid.frames + images if per_frame or images else 1
     unit, modulation = LAYOUTS[config.layout].unit(config), MODULATIONS[config.modulation]
     blocks = 0.0

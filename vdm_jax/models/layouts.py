@@ -5,14 +5,20 @@ network, so the depth must be a multiple of its length.
 """
 
 import functools
+from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.models.blocks import Block, Context
 from vdm_jax.nn import stack
 from vdm_jax.nn.arrange import Arrangement, Full, Space, Time, Window
+from vdm_jax.nn.remat import Index
 from vdm_jax.parallel.verbs import constrain
+
+if TYPE_CHECKING:
+    from vdm_jax.models.dit import VideoDiTConfig
 
 # A block's attentions, one after the other; each has the arrangements that share its heads in equal parts.
 Attentions = tuple[tuple[Arrangement, ...], ...]
@@ -25,14 +31,17 @@ class Layout(nnx.Module):
     at a text.
     """
 
-    names = ('block',)  # of the stacks, one for each block of the unit
-
     @classmethod
-    def unit(cls, config) -> list[Attentions]:
-        """What each block of the unit attends to; config is a VideoDiTConfig."""
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
+        """Return the attentions of each block of the unit."""
         raise NotImplementedError
 
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the stacks, one for each block of the unit."""
+        return ('block',)
+
+    def __init__(self, config: 'VideoDiTConfig', *, rngs: nnx.Rngs):
         self.config = config
         unit = self.unit(config)
         for name, attentions in zip(self.names, unit, strict=True):
@@ -40,12 +49,12 @@ class Layout(nnx.Module):
             blocks = stack.stacked(make, config.sizes.depth // len(unit), rngs)
             setattr(self, name, blocks)
 
-    def __call__(self, x_BTND, context: Context):
-        """x (B, T + k, N, D) -> the same."""
+    def __call__(self, x_BTND: jax.Array, context: Context) -> jax.Array:
+        """Run x (B, T + k, N, D) through all blocks."""
         unit = self.unit(self.config)
         timed = next((i for i, attentions in enumerate(unit) if sum(attentions, ()) != (Space(),)), None)
 
-        def call(blocks, x, index):
+        def call(blocks: tuple[Block, ...], x: jax.Array, index: Index) -> jax.Array:
             for i, (block, attentions) in enumerate(zip(blocks, unit, strict=True)):
                 x = add_time(x, context, index == 0) if i == timed else x
                 x = through(block, x, context, attentions, self.config.images)
@@ -54,38 +63,40 @@ class Layout(nnx.Module):
         return stack.apply(self.stacks, x_BTND, call, context.scan, context.remat)
 
     @property
-    def stacks(self) -> tuple[nnx.Module, ...]:
+    def stacks(self) -> tuple[Block, ...]:
         return tuple(getattr(self, name) for name in self.names)
 
 
-def through(block: Block, x_BTND, context: Context, attentions: Attentions, images: str):
-    """x through a block; where images stand aside and the block is over time alone, through the clip's frames only."""
+def through(block: Block, x_BTND: jax.Array, context: Context, attentions: Attentions, images: str) -> jax.Array:
+    """Run x through a block; where images stand aside and it is over time alone, through the clip's frames only."""
     grid = context.grid
     if images == 'alone' or not grid.images or not only_over_time(attentions):
         return block(x_BTND, context, *attentions)
     x, first = constrain(x_BTND, *Time.home), slice(0, grid.frames)
 
-    def of_frames(c):
-        return c if c is None or c.shape[1] == 1 else c[:, first]
+    def of_frames(c: jax.Array) -> jax.Array:
+        return c if c.shape[1] == 1 else c[:, first]
 
     told = context._replace(
-        grid=grid._replace(images=0), c_BFD=of_frames(context.c_BFD), shared=of_frames(context.shared)
+        grid=grid._replace(images=0),
+        c_BFD=of_frames(context.c_BFD),
+        shared=None if context.shared is None else of_frames(context.shared),
     )
     return constrain(jnp.concatenate([block(x[:, first], told, *attentions), x[:, grid.frames :]], 1), *Time.home)
 
 
 def looks_at_text(attentions: Attentions) -> bool:
-    """Whether a block does, where there is text: not those over time alone."""
+    """Return whether a block does, where there is text: not those over time alone."""
     return not only_over_time(attentions)
 
 
 def only_over_time(attentions: Attentions) -> bool:
-    """Whether all that a block attends to is over time."""
+    """Return whether all attentions of a block are over time."""
     return all(isinstance(each, Time) for each in sum(attentions, ()))
 
 
-def add_time(x_BTND, context: Context, here=True):
-    """x with positions in time added, where there are any and `here` (which may be traced) is true."""
+def add_time(x_BTND: jax.Array, context: Context, here: bool | jax.Array = True) -> jax.Array:
+    """Add positions in time to x, where there are any and `here` (which may be traced) is true."""
     if context.time_TD is None:
         return x_BTND
     return x_BTND + (context.time_TD.astype(x_BTND.dtype) * here)[None, :, None]
@@ -97,10 +108,12 @@ class Interleaved(Layout):
     Where positions are added and who looks at a text is as in the official code.
     """
 
-    names = ('space', 'time')
+    @property
+    def names(self) -> tuple[str, ...]:
+        return 'space', 'time'
 
     @classmethod
-    def unit(cls, config):
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
         return [((Space(),),), ((Time(),),)]
 
 
@@ -108,7 +121,7 @@ class Frames(Layout):
     """Every frame by itself, without positions in time: an image transformer (DiT, Peebles & Xie 2023)."""
 
     @classmethod
-    def unit(cls, config):
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
         return [((Space(),),)]
 
 
@@ -116,23 +129,26 @@ class Causal(Interleaved):
     """Interleaved, but no frame sees a later one."""
 
     @classmethod
-    def unit(cls, config):
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
         return [((Space(),),), ((Time(causal=True),),)]
 
 
 class LateFusion(Interleaved):
     """Latte's variant 2: all blocks over space, then all blocks over time."""
 
-    def __call__(self, x_BTND, context):
+    def __call__(self, x_BTND: jax.Array, context: Context) -> jax.Array:
         (space,), (time,) = self.unit(self.config)
-        how = context.scan, context.remat
-        x = stack.apply(self.space, x_BTND, lambda block, x, _: block(x, context, space), *how)
-        x = constrain(add_time(x, context), *Time.home)
+        space_blocks, time_blocks = self.stacks
 
-        def over_time(block, x, _):
+        def over_space(block: Block, x: jax.Array, _: Index) -> jax.Array:
+            return block(x, context, space)
+
+        def over_time(block: Block, x: jax.Array, _: Index) -> jax.Array:
             return through(block, x, context, (time,), self.config.images)
 
-        x = stack.apply(self.time, x, over_time, *how)
+        x = stack.apply(space_blocks, x_BTND, over_space, context.scan, context.remat)
+        x = constrain(add_time(x, context), *Time.home)
+        x = stack.apply(time_blocks, x, over_time, context.scan, context.remat)
         return constrain(x, *Arrangement.home)
 
 
@@ -140,7 +156,7 @@ class Sequential(Layout):
     """Latte's variant 3: in every block attention over space, then attention over time, then the MLP."""
 
     @classmethod
-    def unit(cls, config):
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
         return [((Space(),), (Time(),))]
 
 
@@ -148,7 +164,7 @@ class SplitHeads(Layout):
     """Latte's variant 4: in every block half of the heads attend over space and half over time, and are summed."""
 
     @classmethod
-    def unit(cls, config):
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
         return [((Space(), Time()),)]
 
 
@@ -156,7 +172,7 @@ class FullAttention(Layout):
     """Full 3-D attention: every token of the clip attends to every other."""
 
     @classmethod
-    def unit(cls, config):
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
         return [((Full(),),)]
 
 
@@ -164,7 +180,7 @@ class FullCausal(Layout):
     """Full attention, but no frame sees a later one (FAR, Gu et al. 2025)."""
 
     @classmethod
-    def unit(cls, config):
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
         return [((Full(causal=True),),)]
 
 
@@ -172,15 +188,15 @@ class Windows(Layout):
     """Blocks over windows of config.model.windows in turn, such as 1x16x16 and 5x8x8 (W.A.L.T, Gupta et al. 2023)."""
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         return tuple(f'window{i}' for i in range(len(self.config.windows)))
 
     @classmethod
-    def unit(cls, config):
+    def unit(cls, config: 'VideoDiTConfig') -> list[Attentions]:
         return [((Window(*map(int, window.split('x'))),),) for window in config.windows]
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, type[Layout]] = {
     'interleaved': Interleaved,
     'late_fusion': LateFusion,
     'sequential': Sequential,

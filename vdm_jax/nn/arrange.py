@@ -1,18 +1,22 @@
 """Which tokens attend to which: arrangements of a clip's tokens into sequences. An arrangement is one small class.
 
-A clip of T frames may have k images behind it: further frames, of which each is alone in time. Tokens are
+A clip of T frames may have k images behind it: further frames, each a clip of its own. Tokens are
 (B, T + k, N, K, E), an arrangement's sequences (..., K, L, E); whatever stands before K stays apart.
 """
 
 import dataclasses
 from typing import ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.nn.attend import AttentionConfig
 from vdm_jax.nn.position import Rotary
 from vdm_jax.parallel.mesh import BATCH
+from vdm_jax.parallel.verbs import Axes
+
+Sides = tuple[int, int, int]  # in time, rows and columns
 
 
 class Grid(NamedTuple):
@@ -34,51 +38,52 @@ class Grid(NamedTuple):
         return np.concatenate([np.zeros(self.frames, int), np.arange(1, self.images + 1)])
 
     def sees(self, causal: bool) -> np.ndarray | None:
-        """Which frame (row) may look at which (column), (T + k, T + k) bool; None where every one sees all."""
+        """Return which frame (row) may attend to which (column), (T + k, T + k) bool; None where each may to all."""
         if not self.images and not causal:
             return None
-        same = self.clips[:, None] == self.clips
+        same: np.ndarray = self.clips[:, None] == self.clips
         return same & (self.moments[:, None] >= self.moments) if causal else same
 
 
 class Arrangement:
-    """What every arrangement answers, and where its tokens lie on a mesh.
+    """Base of all arrangements: how tokens become sequences, and where they lie on a mesh.
 
-    home: mesh axes of (B, T + k, N) outside attention. axes: those of what `split` gives, within it: what attends to
-    each other is never apart. Where the two agree, attention needs no communication. kind: whose backend it takes.
+    home: mesh axes of (B, T + k, N) outside attention. axes: those of the sequences of `split`, within it: tokens that
+    attend to each other are never apart. Where the two agree, attention needs no communication. kind: the key of
+    config.model.attention that names its backend.
     """
 
     kind: ClassVar[str] = 'full'
-    home: ClassVar[tuple] = (BATCH, 'sequence', None)
-    axes: ClassVar[tuple]
+    home: ClassVar[Axes] = (BATCH, 'sequence', None)
+    axes: ClassVar[Axes]
 
-    def axes_for(self, config: AttentionConfig) -> tuple:
-        """The axes, as config.sequence has them."""
+    def axes_for(self, config: AttentionConfig) -> Axes:
+        """Return the axes for config.sequence."""
         return self.axes
 
-    def split(self, x, grid: Grid):
-        """(B, T + k, N, K, E) -> (..., K, L, E)."""
+    def split(self, x: jax.Array, grid: Grid) -> jax.Array:
+        """Split tokens into sequences: (B, T + k, N, K, E) -> (..., K, L, E)."""
         raise NotImplementedError
 
-    def join(self, x, grid: Grid):
-        """The inverse of `split`."""
+    def join(self, x: jax.Array, grid: Grid) -> jax.Array:
+        """Invert `split`."""
         raise NotImplementedError
 
     def mask(self, grid: Grid) -> np.ndarray | None:
-        """Which token of a sequence (row) may look at which (column): bool (..., L, L), None where all may."""
+        """Return which token of a sequence (row) may attend to which (column): bool (..., L, L), None where all may."""
         return None
 
     def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
-        """Rotary angles of a sequence's tokens, (L, E / 2)."""
+        """Return the rotary angles of a sequence's tokens, (L, E / 2)."""
         raise NotImplementedError
 
     def length(self, grid: Grid) -> int:
-        """L, the tokens of a sequence."""
+        """Return L, the tokens of a sequence."""
         raise NotImplementedError
 
 
-def home_of(arrangements: tuple[Arrangement, ...]) -> tuple:
-    """Where tokens lie whose heads are arranged so: the one home of all, or that of frames, if they have several."""
+def home_of(arrangements: tuple[Arrangement, ...]) -> Axes:
+    """Return where tokens with heads in these arrangements lie: their one home, or that of frames if homes differ."""
     homes = {arrangement.home for arrangement in arrangements}
     return homes.pop() if len(homes) == 1 else Arrangement.home
 
@@ -87,20 +92,20 @@ def home_of(arrangements: tuple[Arrangement, ...]) -> tuple:
 class Space(Arrangement):
     """Each frame by itself; the sequence axis splits the frames."""
 
-    kind: ClassVar = 'space'
-    axes: ClassVar = (BATCH, 'sequence', 'tensor')
+    kind: ClassVar[str] = 'space'
+    axes: ClassVar[Axes] = (BATCH, 'sequence', 'tensor')
 
-    def split(self, x, grid):
+    def split(self, x: jax.Array, grid: Grid) -> jax.Array:
         return jnp.swapaxes(x, 2, 3)
 
-    def join(self, x, grid):
+    def join(self, x: jax.Array, grid: Grid) -> jax.Array:
         return jnp.swapaxes(x, 2, 3)
 
-    def angles(self, grid, rotary):
+    def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
         y, x = (axis.ravel() for axis in np.mgrid[: grid.rows, : grid.columns])
         return rotary.angles({1: y, 2: x})
 
-    def length(self, grid):
+    def length(self, grid: Grid) -> int:
         return grid.rows * grid.columns
 
 
@@ -108,24 +113,24 @@ class Space(Arrangement):
 class Time(Arrangement):
     """Each location by itself, over the frames; causal: a frame sees none after it. The sequence axis splits places."""
 
-    kind: ClassVar = 'time'
-    home: ClassVar = (BATCH, None, 'sequence')
-    axes: ClassVar = (BATCH, 'sequence', 'tensor')
+    kind: ClassVar[str] = 'time'
+    home: ClassVar[Axes] = (BATCH, None, 'sequence')
+    axes: ClassVar[Axes] = (BATCH, 'sequence', 'tensor')
     causal: bool = False
 
-    def split(self, x, grid):
+    def split(self, x: jax.Array, grid: Grid) -> jax.Array:
         return jnp.transpose(x, (0, 2, 3, 1, 4))
 
-    def join(self, x, grid):
+    def join(self, x: jax.Array, grid: Grid) -> jax.Array:
         return jnp.transpose(x, (0, 3, 1, 2, 4))
 
-    def mask(self, grid):
+    def mask(self, grid: Grid) -> np.ndarray | None:
         return grid.sees(self.causal)
 
-    def angles(self, grid, rotary):
+    def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
         return rotary.angles({0: grid.moments})
 
-    def length(self, grid):
+    def length(self, grid: Grid) -> int:
         return grid.frames + grid.images
 
 
@@ -137,30 +142,30 @@ class Full(Arrangement):
     the frames, whose keys and values then go round in a ring (Liu et al. 2023).
     """
 
-    axes: ClassVar = (BATCH, ('sequence', 'tensor'))
+    axes: ClassVar[Axes] = (BATCH, ('sequence', 'tensor'))
     causal: bool = False
 
-    def axes_for(self, config):
+    def axes_for(self, config: AttentionConfig) -> Axes:
         return (BATCH, 'tensor', 'sequence') if config.sequence == 'ring' else self.axes
 
-    def split(self, x, grid):
+    def split(self, x: jax.Array, grid: Grid) -> jax.Array:
         batch, frames, tokens, heads, dim = x.shape
         return jnp.swapaxes(x.reshape(batch, frames * tokens, heads, dim), 1, 2)
 
-    def join(self, x, grid):
+    def join(self, x: jax.Array, grid: Grid) -> jax.Array:
         batch, heads, _, dim = x.shape
         return jnp.swapaxes(x, 1, 2).reshape(batch, -1, grid.rows * grid.columns, heads, dim)
 
-    def mask(self, grid):
+    def mask(self, grid: Grid) -> np.ndarray | None:
         sees, tokens = grid.sees(self.causal), grid.rows * grid.columns
         return None if sees is None else sees.repeat(tokens, 0).repeat(tokens, 1)
 
-    def angles(self, grid, rotary):
+    def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
         moments = grid.moments.repeat(grid.rows * grid.columns)
         y, x = (np.tile(axis.ravel(), len(grid.moments)) for axis in np.mgrid[: grid.rows, : grid.columns])
         return rotary.angles({0: moments, 1: y, 2: x})
 
-    def length(self, grid):
+    def length(self, grid: Grid) -> int:
         return (grid.frames + grid.images) * grid.rows * grid.columns
 
 
@@ -172,16 +177,17 @@ class Window(Arrangement):
     with tokens that nobody sees. The sequence axis splits as in `Full`.
     """
 
-    axes: ClassVar = (BATCH, None, None, None, ('sequence', 'tensor'))
+    axes: ClassVar[Axes] = (BATCH, None, None, None, ('sequence', 'tensor'))
     frames: int
     rows: int
     columns: int
 
-    def sides(self, grid: Grid) -> tuple[int, int, int]:
-        """The window, no larger than the clip."""
-        return tuple(map(min, dataclasses.astuple(self), self._clip(grid)))
+    def sides(self, grid: Grid) -> Sides:
+        """Return the window, no larger than the clip."""
+        frames, rows, columns = self._clip(grid)
+        return min(self.frames, frames), min(self.rows, rows), min(self.columns, columns)
 
-    def split(self, x, grid):
+    def split(self, x: jax.Array, grid: Grid) -> jax.Array:
         batch, *_, heads, dim = x.shape
         x = x.reshape(batch, *self._clip(grid), heads, dim)
         pad = [(0, 0), *((0, w * n - c) for w, n, c in zip(*self._cut(grid), strict=True)), (0, 0), (0, 0)]
@@ -190,33 +196,35 @@ class Window(Arrangement):
         x = x.reshape(batch, nt, t, nh, h, nw, w, heads, dim).transpose(0, 1, 3, 5, 7, 2, 4, 6, 8)
         return x.reshape(batch, nt, nh, nw, heads, t * h * w, dim)
 
-    def join(self, x, grid):
+    def join(self, x: jax.Array, grid: Grid) -> jax.Array:
         (t, h, w), (nt, nh, nw), (frames, rows, columns) = self._cut(grid)
         batch, heads, dim = x.shape[0], x.shape[4], x.shape[-1]
         x = x.reshape(batch, nt, nh, nw, heads, t, h, w, dim).transpose(0, 1, 5, 2, 6, 3, 7, 4, 8)
         x = x.reshape(batch, nt * t, nh * h, nw * w, heads, dim)[:, :frames, :rows, :columns]
         return x.reshape(batch, frames, rows * columns, heads, dim)
 
-    def mask(self, grid):
+    def mask(self, grid: Grid) -> np.ndarray | None:
         (t, h, w), (nt, nh, nw), (frames, rows, columns) = self._cut(grid)
         if not grid.images and (nt * t, nh * h, nw * w) == (frames, rows, columns):
             return None
         clip = np.full((nt * t, nh * h, nw * w), -1)  # which clip a token belongs to; -1: none, padding
         clip[:frames, :rows, :columns] = grid.clips[:, None, None]
         clip = clip.reshape(nt, t, nh, h, nw, w).transpose(0, 2, 4, 1, 3, 5).reshape(nt, nh, nw, 1, -1)
-        return (clip[..., :, None] == clip[..., None, :]) & (clip[..., None, :] >= 0)
+        same: np.ndarray = (clip[..., :, None] == clip[..., None, :]) & (clip[..., None, :] >= 0)
+        return same
 
-    def angles(self, grid, rotary):
+    def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
         t, y, x = (axis.ravel() for axis in np.indices(self.sides(grid)))
         return rotary.within().angles({0: t, 1: y, 2: x})
 
-    def length(self, grid):
+    def length(self, grid: Grid) -> int:
         return int(np.prod(self.sides(grid)))
 
-    def _clip(self, grid: Grid) -> tuple[int, int, int]:
+    def _clip(self, grid: Grid) -> Sides:
         return grid.frames + grid.images, grid.rows, grid.columns
 
-    def _cut(self, grid: Grid):
-        """(sides of a window, number of windows, sides of the clip), each of time, rows, columns."""
+    def _cut(self, grid: Grid) -> tuple[Sides, Sides, Sides]:
+        """Return (sides of a window, number of windows, sides of the clip)."""
         sides, clip = self.sides(grid), self._clip(grid)
-        return sides, tuple(-(-c // s) for c, s in zip(clip, sides, strict=True)), clip
+        frames, rows, columns = (-(-c // s) for c, s in zip(clip, sides, strict=True))
+        return sides, (frames, rows, columns), clip

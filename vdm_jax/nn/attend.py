@@ -1,4 +1,4 @@
-"""Softmax attention behind one call: BACKENDS names the ways to compute it, all of which give what `plain` gives.
+"""Softmax attention behind one call: BACKENDS names the ways to compute it, all equal to `plain`.
 
 q (..., K, L, E) and k, v (..., K, S, E) -> (..., K, L, E). mask: bool, broadcast from the right against (..., K, L, S),
 True where L may look at S, or None. axes: the mesh axes of (..., K), so that what attends to each other lies on one
@@ -6,6 +6,7 @@ device; or of (..., K, L), L in parts on the mesh's sequence axis.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -16,12 +17,13 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vdm_jax.nn.ring import RING, UNSEEN, ring
 from vdm_jax.parallel.mesh import device_kind, platform
-from vdm_jax.parallel.verbs import local, ways
+from vdm_jax.parallel.verbs import Axes, local, ways
 from vdm_jax.ranges import Between, MultipleOf, Ranged, Whole
 
 OUTPUT = 'attention'  # what rematerialisation calls outputs of attention, and the logsumexp that goes with them
 LANES = 128  # of a TPU: heads are padded to a multiple of these, and blocks are a multiple of these
 Block = Annotated[int, Between(LANES, 2**16), MultipleOf(LANES)]
+Mask = np.ndarray | jax.Array | None
 
 
 @dataclass(frozen=True)
@@ -45,32 +47,44 @@ class AttentionConfig(Ranged, where='config.model.attention'):
     sequence: Literal['ulysses', 'ring'] = 'ulysses'
 
 
-def attend(q, k, v, mask=None, axes=(), backend: str = 'auto', config: AttentionConfig = AttentionConfig()):
-    """Softmax attention (Vaswani et al. 2017) by the backend of that name, or by the one that suits the shapes.
+def attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: Mask = None,
+    axes: Axes = (),
+    backend: str = 'auto',
+    config: AttentionConfig = AttentionConfig(),
+) -> jax.Array:
+    """Compute softmax attention (Vaswani et al. 2017) by the backend of that name, or by one that suits the shapes.
 
     Raises:
       ValueError: the backend does not take these shapes.
     """
+    out: jax.Array
     if RING in axes[-1:] and ways(RING) > 1:
-        return checkpoint_name(ring(q, k, v, mask, axes), OUTPUT)
+        out = checkpoint_name(ring(q, k, v, mask, axes), OUTPUT)
+        return out
     if backend == 'auto':
         backend = suited(q, k, mask, config)
     elif reason := refusal(backend, q, k, mask):
         raise ValueError(f'config.model.attention: {backend} {reason}; choose auto or xla')
     out = BACKENDS[backend](q, k, v, mask, axes, config)
-    return checkpoint_name(out, OUTPUT) if backend == 'xla' else out  # kernels name what they give back themselves
+    if backend == 'xla':  # kernels name their outputs themselves
+        out = checkpoint_name(out, OUTPUT)
+    return out
 
 
-def suited(q, k, mask, config: AttentionConfig) -> str:
-    """The backend that `auto` takes here."""
+def suited(q: jax.Array, k: jax.Array, mask: Mask, config: AttentionConfig) -> str:
+    """Choose the backend that `auto` takes here."""
     flash = {'gpu': 'cudnn', 'tpu': 'splash'}.get(platform())
     if flash is None or min(q.shape[-2], k.shape[-2]) < config.flash_from or refusal(flash, q, k, mask):
         return 'xla'
     return flash
 
 
-def refusal(backend: str, q, k, mask) -> str | None:
-    """Why a backend cannot compute this, None where it can."""
+def refusal(backend: str, q: jax.Array, k: jax.Array, mask: Mask) -> str | None:
+    """Return why a backend cannot compute this, None where it can."""
     if backend in ('auto', 'xla'):
         return None
     if platform() != (home := {'cudnn': 'gpu', 'splash': 'tpu'}[backend]):
@@ -88,18 +102,25 @@ def refusal(backend: str, q, k, mask) -> str | None:
     return None
 
 
-def plain(q, k, v, mask=None, axes=(), config=None):
-    """The definition, left to XLA. Softmax is in float32."""
+def plain(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: Mask = None,
+    axes: Axes = (),
+    config: AttentionConfig | None = None,
+) -> jax.Array:
+    """Compute the definition, left to XLA. Softmax is in float32."""
     scores = jnp.matmul(q * q.shape[-1] ** -0.5, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32)
     if mask is not None:
         scores = jnp.where(jnp.expand_dims(mask, range(scores.ndim - mask.ndim)), scores, UNSEEN)
     return jnp.matmul(jax.nn.softmax(scores, axis=-1).astype(v.dtype), v)
 
 
-def cudnn(q, k, v, mask, axes, config):
-    """cuDNN's fused attention, on each device's part."""
+def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, mask: Mask, axes: Axes, config: AttentionConfig) -> jax.Array:
+    """Run cuDNN's fused attention on each device's part."""
 
-    def fused(*qkv):
+    def fused(*qkv: jax.Array) -> jax.Array:
         lead = qkv[0].shape[:-3]
         q, k, v = (jnp.swapaxes(y.reshape(-1, *y.shape[-3:]), 1, 2) for y in qkv)  # (b, L, K, E)
         shown = None if mask is None else jnp.asarray(mask)[None, None]
@@ -109,20 +130,29 @@ def cudnn(q, k, v, mask, axes, config):
     return local(fused, (axes, axes, axes), axes)(q, k, v)
 
 
-def splash(q, k, v, mask, axes, config, interpret: bool = False):
-    """The Pallas kernel for TPUs that comes with jax (splash attention), on each device's part.
+def splash(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: Mask,
+    axes: Axes,
+    config: AttentionConfig,
+    interpret: bool = False,
+) -> jax.Array:
+    """Run the Pallas kernel for TPUs that comes with jax (splash attention) on each device's part.
 
     Heads and sequences are padded to whole lanes; padding sees itself alone.
     """
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-    def pad(y):
+    def pad(y: jax.Array) -> jax.Array:
         return jnp.pad(y, [(0, 0)] * (y.ndim - 2) + [(0, -y.shape[-2] % LANES), (0, -y.shape[-1] % LANES)])
 
     (length, dim), size = q.shape[-2:], k.shape[-2]
     q, k, v = pad(q * dim**-0.5), pad(k), pad(v)
     shape = q.shape[-2], k.shape[-2]
+    seen: masks.Mask
     if mask is None:
         seen = masks.FullMask(shape)
     else:  # padding sees padding, so that no row is empty
@@ -140,7 +170,7 @@ def splash(q, k, v, mask, axes, config, interpret: bool = False):
         block_kv_dkv_compute=block_kv, block_q_dq=block_q, block_kv_dq=block_kv,
     )  # fmt: skip
 
-    def fused(*qkv):
+    def fused(*qkv: jax.Array) -> jax.Array:
         lead = qkv[0].shape[:-3]
         q, k, v = (y.reshape(-1, *y.shape[-3:]) for y in qkv)
         heads = masks.MultiHeadMask([seen] * q.shape[1])
@@ -148,15 +178,19 @@ def splash(q, k, v, mask, axes, config, interpret: bool = False):
             heads, block_sizes=sizes, head_shards=1, q_seq_shards=1, residual_checkpoint_name=OUTPUT,
             interpret=interpret,
         )  # fmt: skip
-        out = jax.vmap(lambda q, k, v: attention(q, k, v, segment_ids=ids))(q, k, v)
+        out: jax.Array = jax.vmap(lambda q, k, v: attention(q, k, v, segment_ids=ids))(q, k, v)
         return out.reshape(*lead, *out.shape[1:])
 
     return local(fused, (axes, axes, axes), axes)(q, k, v)[..., :length, :dim]
 
 
 def block(length: int, most: int) -> int:
-    """The largest block of at most `most` tokens, in whole lanes, that divides a padded length."""
+    """Return the largest block of at most `most` tokens, in whole lanes, that divides a padded length."""
     return max(size for size in range(LANES, min(most, length) + 1, LANES) if length % size == 0)
 
 
-BACKENDS = {'xla': plain, 'cudnn': cudnn, 'splash': splash}
+BACKENDS: dict[str, Callable[[jax.Array, jax.Array, jax.Array, Mask, Axes, AttentionConfig], jax.Array]] = {
+    'xla': plain,
+    'cudnn': cudnn,
+    'splash': splash,
+}

@@ -1,5 +1,6 @@
 """Multi-head attention over a clip's tokens, in one or several arrangements, and over a text."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -12,7 +13,7 @@ from vdm_jax.nn.position import Rotary
 from vdm_jax.parallel.verbs import constrain
 
 
-def rotate(x, angles):
+def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:
     """Turn pairs (first half, second half) of the last dimension of x (..., L, E) by angles (L, E / 2)."""
     cos, sin = (jnp.expand_dims(f(angles), tuple(range(x.ndim - 2))).astype(x.dtype) for f in (np.cos, np.sin))
     first, second = jnp.split(x, 2, -1)
@@ -37,16 +38,20 @@ class Attention(nnx.Module):
         self.k_norm = RMSNorm(width // heads, rngs=rngs) if qk_norm else None
 
     def __call__(
-        self, x, arrangements: tuple[Arrangement, ...], grid: Grid, rotary: Rotary | None = None,
+        self,
+        x: jax.Array,
+        arrangements: tuple[Arrangement, ...],
+        grid: Grid,
+        rotary: Rotary | None = None,
         config: AttentionConfig = AttentionConfig(),  # noqa: B008, frozen
-    ):  # fmt: skip
+    ) -> jax.Array:
         *lead, width = x.shape
         home = *home_of(arrangements), 'tensor'
         qkv = constrain(self.qkv(x).reshape(*lead, self.heads, 3, width // self.heads), *home)
         q, k, v = (qkv[..., i, :] for i in range(3))  # each (B, T, N, K, E)
-        if self.q_norm is not None:
+        if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        share, mixed = self.heads // len(arrangements), []
+        share, parts = self.heads // len(arrangements), []
         for i, arrangement in enumerate(arrangements):
             mine = [y[..., i * share : (i + 1) * share, :] for y in (q, k, v)]
             axes = arrangement.axes_for(config)
@@ -55,8 +60,8 @@ class Attention(nnx.Module):
                 angles = arrangement.angles(grid, rotary)
                 q_i, k_i = rotate(q_i, angles), rotate(k_i, angles)
             one = attend(q_i, k_i, v_i, arrangement.mask(grid), axes, getattr(config, arrangement.kind), config)
-            mixed.append(arrangement.join(constrain(one, *axes), grid))
-        mixed = constrain(mixed[0] if len(mixed) == 1 else jnp.concatenate(mixed, -2), *home)
+            parts.append(arrangement.join(constrain(one, *axes), grid))
+        mixed = constrain(parts[0] if len(parts) == 1 else jnp.concatenate(parts, -2), *home)
         return self.out(mixed.reshape(*lead, width))
 
 
@@ -74,13 +79,13 @@ class CrossAttention(nnx.Module):
         self.q_norm = RMSNorm(width // heads, rngs=rngs) if qk_norm else None
         self.k_norm = RMSNorm(width // heads, rngs=rngs) if qk_norm else None
 
-    def __call__(self, x_BTND, y_BSD, mask_BS):
+    def __call__(self, x_BTND: jax.Array, y_BSD: jax.Array, mask_BS: jax.Array) -> jax.Array:
         *lead, width = x_BTND.shape
         batch, length, _ = y_BSD.shape
         q = self.q(x_BTND).reshape(*lead, self.heads, -1)
         kv = self.kv(y_BSD).reshape(batch, 1, length, self.heads, 2, width // self.heads)  # 1: the same for every frame
         k, v = kv[..., 0, :], kv[..., 1, :]
-        if self.q_norm is not None:
+        if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (jnp.swapaxes(y, -2, -3) for y in (q, k, v))
         mixed = plain(q, k, v, mask_BS[:, None, None, None, :])

@@ -1,30 +1,34 @@
 """Convolutions over time that never look ahead, so that a clip can be worked through in chunks of frames."""
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.nn.initializers import Initializer
 
 from vdm_jax.nn.conv import Conv, scaled
 from vdm_jax.nn.embed import patchify, unpatchify
 
 
 class Past:
-    """What the layers of a causal network saw last of the frames before, for one call of the network.
+    """The last frames that the layers of a causal network have seen, for one call of the network.
 
     Past() is the beginning of a clip. After the call `kept` holds the frames that Past(kept) hands to the same layers,
     in the same order, when the network is called with the frames that follow: the outputs are those of one call with
     all of them.
     """
 
-    def __init__(self, kept: tuple | None = None):
+    def __init__(self, kept: Sequence[jax.Array] | None = None):
         self.begins = kept is None
-        self.kept = []
+        self.kept: list[jax.Array] = []
         self._before = iter(kept or ())
 
-    def extend(self, x_BTHWC, front: int, keep: int):
-        """The frames with `front` frames before them at the beginning of a clip, which are copies of its first; later
-        with those kept. `keep` of them all, the last ones, are kept.
+    def extend(self, x_BTHWC: jax.Array, front: int, keep: int) -> jax.Array:
+        """Put the frames before these in front of them, and keep the last `keep` of all.
 
-        Copies, not zeros: a clip that stands still then has the same features in every frame, an image's.
+        At the beginning of a clip `front` copies of its first frame stand there, later the frames kept. Copies, not
+        zeros: a clip that stands still then has the same features in every frame, an image's.
         """
         before = jnp.repeat(x_BTHWC[:, :1], front, 1) if self.begins else next(self._before)
         x_BTHWC = jnp.concatenate([before, x_BTHWC], 1)
@@ -39,28 +43,38 @@ class CausalConv(nnx.Module):
     first alone, and of H rows H / r (rounded up).
     """
 
-    def __init__(self, size_in: int, size_out: int, sides=(3, 3, 3), stride=(1, 1, 1), init=scaled, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        size_in: int,
+        size_out: int,
+        sides: tuple[int, int, int] = (3, 3, 3),
+        stride: tuple[int, int, int] = (1, 1, 1),
+        init: Initializer = scaled,
+        *,
+        rngs: nnx.Rngs,
+    ):
         frames, *sides_of_frame = sides
         self.front, self.keep = frames - 1, frames - stride[0]
         padding = ((0, 0), *((side // 2, side // 2) for side in sides_of_frame))
         self.conv = Conv(size_in, size_out, sides, stride, padding, init, rngs=rngs)
 
-    def __call__(self, x_BTHWC, past: Past):
+    def __call__(self, x_BTHWC: jax.Array, past: Past) -> jax.Array:
         return self.conv(past.extend(x_BTHWC, self.front, self.keep))
 
 
 class Down(nnx.Module):
-    """Frames, rows and columns to one of as many as `stride` says: by a convolution with stride, and beside it space to
-    depth whose channels are averaged in groups, a way around that costs nothing to learn (DC-AE, Chen et al. 2024).
+    """Frames, rows and columns to one of as many as `stride` says.
 
-    1 + s n frames become 1 + n: the first is of the first alone, as if it had stood still.
+    By a convolution with stride, and beside it space to depth whose channels are averaged in groups, a shortcut without
+    parameters (DC-AE, Chen et al. 2024). 1 + s n frames become 1 + n: the first is of the first alone, as if it had
+    stood still.
     """
 
     def __init__(self, size_in: int, size_out: int, stride: tuple[int, int, int], *, rngs: nnx.Rngs):
         self.size, (self.time, self.space, _) = size_out, stride
         self.conv = CausalConv(size_in, size_out, stride=stride, rngs=rngs)
 
-    def __call__(self, x_BTHWC, past: Past):
+    def __call__(self, x_BTHWC: jax.Array, past: Past) -> jax.Array:
         y = self.conv(x_BTHWC, past)
         if past.begins:
             x_BTHWC = jnp.concatenate([jnp.repeat(x_BTHWC[:, :1], self.time - 1, 1), x_BTHWC], 1)
@@ -68,11 +82,11 @@ class Down(nnx.Module):
 
 
 class Up(nnx.Module):
-    """Each frame, row and column into as many as `stride` says: by a convolution and depth to space, and beside it the
-    channels as they are, repeated (DC-AE).
+    """Each frame, row and column into as many as `stride` says.
 
-    Of the frames that the first of a clip becomes only the last stays, so that 1 + n frames become 1 + s n (MAGVIT-v2,
-    Yu et al. 2023, section 3.2).
+    By a convolution and depth to space, and beside it the channels as they are, repeated (DC-AE). Of the frames that
+    the first of a clip becomes only the last stays, so that 1 + n frames become 1 + s n (MAGVIT-v2, Yu et al. 2023,
+    section 3.2).
     """
 
     def __init__(self, size_in: int, size_out: int, stride: tuple[int, int, int], *, rngs: nnx.Rngs):
@@ -80,29 +94,30 @@ class Up(nnx.Module):
         self.size = size_out * self.time * self.space**2
         self.conv = CausalConv(size_in, self.size, rngs=rngs)
 
-    def __call__(self, x_BTHWC, past: Past):
+    def __call__(self, x_BTHWC: jax.Array, past: Past) -> jax.Array:
         y = depth_to_space(self.conv(x_BTHWC, past) + resized(x_BTHWC, self.size), self.time, self.space)
         return y[:, self.time - 1 :] if past.begins else y
 
 
-def resized(x, size: int):
-    """(..., C) -> (..., size): means of neighbouring channels, or each channel several times; one divides the other."""
+def resized(x: jax.Array, size: int) -> jax.Array:
+    """Average neighbouring channels or repeat each, (..., C) -> (..., size); one size divides the other."""
     channels = x.shape[-1]
     if size > channels:
         return jnp.repeat(x, size // channels, -1)
     return x.reshape(*x.shape[:-1], size, channels // size).mean(-1)
 
 
-def space_to_depth(x_BTHWC, time: int, space: int):
-    """`time` frames of space x space pixels into channels: (B, T, H, W, C) -> (B, T / time, H / space, W / space,
-    time space^2 C).
+def space_to_depth(x_BTHWC: jax.Array, time: int, space: int) -> jax.Array:
+    """Move `time` frames of space x space pixels into channels.
+
+    (B, T, H, W, C) -> (B, T / time, H / space, W / space, time space^2 C).
     """
     batch, frames, height, width, _ = x_BTHWC.shape
     return patchify(x_BTHWC, time, space).reshape(batch, frames // time, height // space, width // space, -1)
 
 
-def depth_to_space(x_BTHWC, time: int, space: int):
-    """The inverse: (B, T, H, W, time space^2 C) -> (B, T time, H space, W space, C)."""
+def depth_to_space(x_BTHWC: jax.Array, time: int, space: int) -> jax.Array:
+    """Invert `space_to_depth`: (B, T, H, W, time space^2 C) -> (B, T time, H space, W space, C)."""
     batch, frames, height, width, channels = x_BTHWC.shape
     tokens = x_BTHWC.reshape(batch, frames, height * width, channels)
     return unpatchify(tokens, (frames * time, height * space, width * space), time, space)

@@ -1,13 +1,17 @@
 """Modules one after another, where they are too unlike to be stacked."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax
 from flax import nnx
 
 
 class Chain(nnx.Module):
-    """x -> last(… first(x)), each given `context` as well. Modules are stored under their numbers as names, '0', '1',
-    …: a list's would be integers, which not every format of checkpoints gives back as such.
+    """x -> last(… first(x)), each called with `context` as well.
+
+    Modules are stored under their numbers as names, '0', '1', …: a list's would be integers, which not every format of
+    checkpoints gives back as such.
     """
 
     def __init__(self, modules: Sequence[nnx.Module]):
@@ -15,7 +19,7 @@ class Chain(nnx.Module):
         for number, module in enumerate(modules):
             setattr(self, str(number), module)
 
-    def __call__(self, x, *context):
+    def __call__(self, x: jax.Array, *context: Any) -> jax.Array:
         for number in range(self.count):
             x = getattr(self, str(number))(x, *context)
         return x

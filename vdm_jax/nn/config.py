@@ -1,4 +1,4 @@
-"""What every network's config answers, and what it is where a network has no such thing."""
+"""Base of every network's config, with what holds for a network that has no such thing."""
 
 from typing import ClassVar
 
@@ -8,18 +8,20 @@ from vdm_jax.ranges import Ranged
 class NetworkConfig(Ranged, where='config.model'):
     """A frozen dataclass, the config group config.model. `fitted` fills in what data and codec decide."""
 
-    autoencodes: ClassVar = False  # whether it learns to give back what it is shown
-    layout: ClassVar = None  # of a transformer's blocks
-    classes: ClassVar = 0  # of labels; None: the source's
-    scalars: ClassVar = ()
-    learn_variance: ClassVar = False
-    self_condition: ClassVar = False
-    text_width: ClassVar = None
-    time_patch: ClassVar = 1
-    given_at_zero: ClassVar = False  # whether it takes frames for given where their time is 0, and nowhere else
-    position: ClassVar = 'none'
-    dtype: ClassVar = 'float32'
-    remat_policies: ClassVar = ()  # values of config.model.remat, from least recomputed to most
+    autoencodes: ClassVar[bool] = False  # whether it learns to reproduce its input
+    given_at_zero: ClassVar[bool] = False  # whether frames whose time is 0 are context frames, and no others
+    remat_policies: ClassVar[tuple[str, ...]] = ()  # values of config.model.remat, from least recomputed to most
+
+    # What is a field of some networks.
+    layout: str | None = None  # of a transformer's blocks
+    classes: int | None = 0  # of labels; None: the source's
+    scalars: tuple[str, ...] = ()
+    learn_variance: bool = False
+    self_condition: bool = False
+    text_width: int | None = None
+    time_patch: int = 1
+    position: str = 'none'
+    dtype: str = 'float32'
 
     @property
     def split_width(self) -> int:
@@ -27,15 +29,18 @@ class NetworkConfig(Ranged, where='config.model'):
         return 1
 
     def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'NetworkConfig':
-        """The config for latents of `shape` (T, H, W, C) with so many classes.
+        """Return the config for latents of `shape` (T, H, W, C) with so many classes.
 
         Raises:
           UserError: the network does not take such clips.
         """
         raise NotImplementedError
 
-    def flops(self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, **text: int) -> float:
-        """Floating-point operations of one forward pass on one video of shape (T, H, W), `images` behind it; of a
-        network that looks at text, `text_tokens` are its length.
+    def flops(
+        self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
+    ) -> float:
+        """Return the floating-point operations of one forward pass on one video of shape (T, H, W).
+
+        images: how many stand behind the video. text_tokens: the length of the text, of a network that looks at one.
         """
         raise NotImplementedError

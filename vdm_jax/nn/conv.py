@@ -1,10 +1,16 @@
 """Convolutions over the frames' rows and columns, or over time as well, and the norm that goes with them."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.nn.initializers import Initializer
 
 from vdm_jax.nn.linear import on_cpu
+
+Padding = Sequence[tuple[int, int]]  # before and after each side
 
 # The channels of a kernel come last, so its fans are those of a dense layer over a patch.
 scaled = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
@@ -18,17 +24,27 @@ class Conv(nnx.Module):
     pairs. Params are float32, compute is in x's dtype.
     """
 
-    def __init__(self, size_in: int, size_out: int, kernel, stride=1, padding='SAME', init=scaled, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        size_in: int,
+        size_out: int,
+        kernel: Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: str | Padding = 'SAME',
+        init: Initializer = scaled,
+        *,
+        rngs: nnx.Rngs,
+    ):
         self.stride = (stride,) * len(kernel) if isinstance(stride, int) else tuple(stride)
-        self.padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
+        self.padding = padding if isinstance(padding, str) else tuple((before, after) for before, after in padding)
         self.kernel = nnx.Param(init(rngs.params(), (*kernel, size_in, size_out), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((size_out,), jnp.float32))
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         rank = len(self.stride)
         lead, kernel = x.shape[: -rank - 1], self.kernel[...].astype(x.dtype)
         x = x.reshape(-1, *x.shape[-rank - 1 :])
-        padding = self.padding
+        padding: str | Padding = self.padding
         if isinstance(padding, str):
             padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], self.stride, padding)
         y = (by_taps if rank == 3 and on_cpu() else convolve)(x, kernel, self.stride, padding)
@@ -36,26 +52,29 @@ class Conv(nnx.Module):
         return y.reshape(*lead, *y.shape[1:])
 
 
-def convolve(x, kernel, stride, padding):
-    """(N, *places, I), (*sides, I, O) -> (N, *places', O) in one call of XLA."""
+def convolve(x: jax.Array, kernel: jax.Array, stride: Sequence[int], padding: Padding) -> jax.Array:
+    """Convolve (N, *places, I) with (*sides, I, O) to (N, *places', O) in one call of XLA."""
     places = 'THW'[3 - len(stride) :]
     return jax.lax.conv_general_dilated(
         x, kernel, stride, padding, dimension_numbers=(f'N{places}C', f'{places}IO', f'N{places}C')
     )
 
 
-def by_taps(x, kernel, stride, padding):
-    """The same for frames, rows and columns, as a sum over the kernel's frames of convolutions of single frames.
+def by_taps(x: jax.Array, kernel: jax.Array, stride: Sequence[int], padding: Padding) -> jax.Array:
+    """Do the same for frames, rows and columns, as a sum over the kernel's frames of convolutions of single frames.
 
     XLA's CPU backend has fast routines for two dimensions alone: forward and back this takes a third to a half of the
     time of `convolve`.
     """
     x = jnp.pad(x, ((0, 0), padding[0], *((0, 0),) * 3))
     count, frames, *frame = x.shape
-    last, y = frames - len(kernel), 0
-    for tap, weights in enumerate(kernel):
+    last = frames - len(kernel)
+
+    def convolve_tap(tap: int, weights: jax.Array) -> jax.Array:
         seen = x[:, tap : tap + last + 1 : stride[0]]
-        y += convolve(seen.reshape(-1, *frame), weights, stride[1:], padding[1:])
+        return convolve(seen.reshape(-1, *frame), weights, stride[1:], padding[1:])
+
+    y = cast(jax.Array, sum(convolve_tap(tap, weights) for tap, weights in enumerate(kernel)))  # of one tap or more
     return y.reshape(count, last // stride[0] + 1, *y.shape[1:])
 
 
@@ -73,15 +92,18 @@ class GroupNorm(nnx.Module):
         self.scale = nnx.Param(jnp.ones((channels,), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         x32 = x.astype(jnp.float32)
         centred = x32 - self._mean(x32)
         normed = centred * jax.lax.rsqrt(self._mean(jnp.square(centred)) + self.epsilon)
         scale, bias = (jnp.expand_dims(each[...], range(x.ndim - 1)) for each in (self.scale, self.bias))
         return (normed * scale + bias).astype(x.dtype)
 
-    def _mean(self, x):
-        """Of each channel's group. The places come first: a TPU would pad the few channels of a group to 128 lanes."""
+    def _mean(self, x: jax.Array) -> jax.Array:
+        """Return the mean of each channel's group.
+
+        The places come first: a TPU would pad the few channels of a group to 128 lanes.
+        """
         mean = x.mean(range(-self.places - 1, -1), keepdims=True)
         grouped = mean.reshape(*mean.shape[:-1], self.groups, -1).mean(-1)
         return jnp.repeat(grouped, x.shape[-1] // self.groups, -1)

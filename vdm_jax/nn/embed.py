@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from vdm_jax.nn.linear import Linear, normal_002
 
 
-def patchify(x_BTHWC, time_patch: int, patch: int):
+def patchify(x_BTHWC: jax.Array, time_patch: int, patch: int) -> jax.Array:
     """Cut videos into patches of time_patch x patch x patch: (B, T, H, W, C) -> (B, T/pt, (H/p)(W/p), pt p p C).
 
     A reshape and a transpose, never a convolution. Inside a patch the order is (time, row, column, channel).
@@ -27,16 +28,16 @@ def patchify(x_BTHWC, time_patch: int, patch: int):
     return x.reshape(batch, frames // time_patch, -1, time_patch * patch * patch * channels)
 
 
-def unpatchify(x_BTND, shape, time_patch: int, patch: int):
-    """The inverse of `patchify`, for videos of `shape` (T, H, W); channels follow from the last dimension."""
+def unpatchify(x_BTND: jax.Array, shape: tuple[int, int, int], time_patch: int, patch: int) -> jax.Array:
+    """Invert `patchify`, for videos of `shape` (T, H, W); channels follow from the last dimension."""
     frames, height, width = shape
     batch, channels = x_BTND.shape[0], x_BTND.shape[-1] // (time_patch * patch * patch)
     sizes = (batch, frames // time_patch, height // patch, width // patch, time_patch, patch, patch, channels)
     return x_BTND.reshape(sizes).transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, frames, height, width, channels)
 
 
-def waves(t, count: int, dtype):
-    """Cosines, then sines, of t (...,) at count / 2 frequencies from 1 down to 1e-4: (..., count) (DiT)."""
+def waves(t: jax.Array, count: int, dtype: DTypeLike) -> jax.Array:
+    """Return cosines, then sines, of t (...,) at count / 2 frequencies from 1 down to 1e-4: (..., count) (DiT)."""
     half = count // 2
     frequencies = np.exp(-np.log(10_000.0) * np.arange(half) / half).astype(np.float32)
     angles = t.astype(jnp.float32)[..., None] * np.expand_dims(frequencies, tuple(range(t.ndim)))
@@ -52,7 +53,7 @@ class TimeEmbedding(nnx.Module):
         self.up = Linear(self.frequencies, width, normal_002, rngs=rngs)
         self.down = Linear(width, width, normal_002, rngs=rngs)
 
-    def __call__(self, t, dtype):
+    def __call__(self, t: jax.Array, dtype: DTypeLike) -> jax.Array:
         return self.down(jax.nn.silu(self.up(waves(t, self.frequencies, dtype))))
 
 
@@ -66,7 +67,7 @@ class ScalarEmbedding(TimeEmbedding):
         super().__init__(width, rngs=rngs)
         self.unknown = nnx.Param(normal_002(rngs.params(), (width,), jnp.float32))
 
-    def __call__(self, value, dtype):
+    def __call__(self, value: jax.Array, dtype: DTypeLike) -> jax.Array:
         known = ~jnp.isnan(value)
         embedded = super().__call__(100 * jnp.where(known, value, 0), dtype)
         unknown = jnp.expand_dims(self.unknown[...].astype(dtype), range(value.ndim))
@@ -79,7 +80,7 @@ class LabelEmbedding(nnx.Module):
     def __init__(self, classes: int, width: int, *, rngs: nnx.Rngs):
         self.table = nnx.Param(normal_002(rngs.params(), (classes + 1, width), jnp.float32))
 
-    def __call__(self, label, dtype):
+    def __call__(self, label: jax.Array, dtype: DTypeLike) -> jax.Array:
         return self.table[...].astype(dtype)[label]
 
 
@@ -95,7 +96,7 @@ class CaptionProjection(nnx.Module):
         self.down = Linear(width, width, normal_002, rngs=rngs)
         self.none = nnx.Param(jax.random.normal(rngs.params(), (text_width,), jnp.float32) * text_width**-0.5)
 
-    def __call__(self, text_BSW, mask_BS, dtype):
+    def __call__(self, text_BSW: jax.Array, mask_BS: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
         some = mask_BS.any(-1, keepdims=True)
         text = jnp.where(some[..., None], text_BSW.astype(dtype), self.none[...].astype(dtype)[None, None])
         return self.down(jax.nn.gelu(self.up(text), approximate=True)), mask_BS | ~some

@@ -1,7 +1,9 @@
 """A dense layer that follows the dtype of its input and is flattened to 2-D where that is free."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.nn.initializers import Initializer
 
 from vdm_jax.parallel.mesh import platform
 from vdm_jax.parallel.verbs import is_split
@@ -14,11 +16,11 @@ normal_002 = nnx.initializers.normal(0.02)
 class Linear(nnx.Module):
     """y = x W + b over the last dimension: (..., I) -> (..., O). Params are float32, compute is in x's dtype."""
 
-    def __init__(self, size_in: int, size_out: int, init=xavier, *, rngs: nnx.Rngs):
+    def __init__(self, size_in: int, size_out: int, init: Initializer = xavier, *, rngs: nnx.Rngs):
         self.kernel = nnx.Param(init(rngs.params(), (size_in, size_out), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((size_out,), jnp.float32))
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
         if is_split():
             y = jnp.matmul(x, kernel)
@@ -28,5 +30,5 @@ class Linear(nnx.Module):
 
 
 def on_cpu() -> bool:
-    """Whether it is compiled for the CPU; decided once at trace time."""
+    """Return whether code is compiled for the CPU; decided once at trace time."""
     return platform() == 'cpu'

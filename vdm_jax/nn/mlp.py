@@ -9,15 +9,16 @@ from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.nn.remat import recomputed
 
 
-def gelu(x):
-    """Tanh-approximated GELU.
+def gelu(x: jax.Array) -> jax.Array:
+    """Apply the tanh-approximated GELU.
 
     Accelerators keep x alone for the backward pass, of all that is in between. On CPU it is fenced off: fused into its
     consumers XLA recomputes the tanh in the backward pass several times.
     """
     if not on_cpu():
         return recomputed(functools.partial(jax.nn.gelu, approximate=True))(x)
-    return jax.lax.optimization_barrier(jax.nn.gelu(jax.lax.optimization_barrier(x), approximate=True))
+    fenced: jax.Array = jax.lax.optimization_barrier(jax.nn.gelu(jax.lax.optimization_barrier(x), approximate=True))
+    return fenced
 
 
 class MLP(nnx.Module):
@@ -27,5 +28,5 @@ class MLP(nnx.Module):
         self.up = Linear(width, hidden, rngs=rngs)
         self.down = Linear(hidden, width, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         return self.down(gelu(self.up(x)))

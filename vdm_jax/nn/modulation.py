@@ -4,6 +4,8 @@ Each gives `chunks` vectors of width D for a video or frame, from its conditioni
 share weights between blocks, from what `shared` made of c once for all of them: -> (B, F, chunks D).
 """
 
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,8 +15,25 @@ from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
 
 
-def activated(c):
-    """SiLU of the conditioning, each video's where the video is: its gradient moves between no devices."""
+class Modulation(Protocol):
+    """What every kind has."""
+
+    def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs): ...
+
+    def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:
+        """Return (B, F, chunks D) from c (B, F, D) and from what the shared part made of it."""
+
+    @staticmethod
+    def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear | None:
+        """Make the part that all blocks share, None where they share nothing."""
+
+    @staticmethod
+    def flops(width: int, chunks: int, rank: int) -> int:
+        """Return the floating-point operations of one block, for one conditioning vector."""
+
+
+def activated(c: jax.Array) -> jax.Array:
+    """Return the SiLU of the conditioning, each video's where the video is: its gradient moves between no devices."""
     return constrain(jax.nn.silu(c), BATCH)
 
 
@@ -24,16 +43,15 @@ class Zero(Linear):
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
         super().__init__(width, chunks * width, zeros, rngs=rngs)
 
-    def __call__(self, c, shared):
+    def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:  # type: ignore[override]  # no bare Linear
         return super().__call__(activated(c))
 
     @staticmethod
-    def shared(width: int, chunks: int, *, rngs: nnx.Rngs):
+    def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> None:
         return None
 
     @staticmethod
     def flops(width: int, chunks: int, rank: int) -> int:
-        """Of one block, for one conditioning vector."""
         return 2 * chunks * width * width
 
 
@@ -43,11 +61,12 @@ class Single(nnx.Module):
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
         self.table = nnx.Param(jax.random.normal(rngs.params(), (chunks * width,), jnp.float32) * width**-0.5)
 
-    def __call__(self, c, shared):
+    def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:
+        assert shared is not None
         return shared + self.table[...].astype(c.dtype)[None, None]
 
     @staticmethod
-    def shared(width: int, chunks: int, *, rngs: nnx.Rngs):
+    def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear:
         return Linear(width, chunks * width, normal_002, rngs=rngs)
 
     @staticmethod
@@ -62,11 +81,12 @@ class LoRA(nnx.Module):
         self.low = Linear(width, rank, rngs=rngs)
         self.high = Linear(rank, chunks * width, zeros, rngs=rngs)
 
-    def __call__(self, c, shared):
+    def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:
+        assert shared is not None
         return shared + self.high(self.low(activated(c)))
 
     @staticmethod
-    def shared(width: int, chunks: int, *, rngs: nnx.Rngs):
+    def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear:
         return Linear(width, chunks * width, zeros, rngs=rngs)
 
     @staticmethod
@@ -74,4 +94,4 @@ class LoRA(nnx.Module):
         return 2 * rank * width * (1 + chunks)
 
 
-MODULATIONS = {'adaln_zero': Zero, 'adaln_single': Single, 'adaln_lora': LoRA}
+MODULATIONS: dict[str, type[Modulation]] = {'adaln_zero': Zero, 'adaln_single': Single, 'adaln_lora': LoRA}

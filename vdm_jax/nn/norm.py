@@ -8,8 +8,8 @@ from vdm_jax.nn.linear import on_cpu
 from vdm_jax.nn.remat import recomputed
 
 
-def layer_norm(x, epsilon: float = 1e-6):
-    """LayerNorm over the last dimension without affine parameters (adaLN brings them); float32 inside."""
+def layer_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
+    """Apply LayerNorm over the last dimension without affine parameters (adaLN brings them); float32 inside."""
     x32 = x.astype(jnp.float32)
     mean = x32.mean(-1, keepdims=True)
     centred = x32 - mean
@@ -17,15 +17,15 @@ def layer_norm(x, epsilon: float = 1e-6):
     return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
 
 
-def modulate(x, shift, scale):
-    """x (1 + scale) + shift (DiT, Peebles & Xie 2023, section 3.2); shift and scale broadcast against x."""
+def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+    """Return x (1 + scale) + shift (DiT, Peebles & Xie 2023, section 3.2); shift and scale broadcast against x."""
     return x * (1 + scale) + shift
 
 
-def adaptive_norm(x, shift, scale):
-    """modulate(layer_norm(x), shift, scale); accelerators make it anew in the backward pass."""
+def adaptive_norm(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+    """Return modulate(layer_norm(x), shift, scale); accelerators recompute it in the backward pass."""
 
-    def made(x, shift, scale):
+    def made(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
         return modulate(layer_norm(x), shift, scale)
 
     return (made if on_cpu() else recomputed(made))(x, shift, scale)
@@ -37,7 +37,7 @@ class RMSNorm(nnx.Module):
     def __init__(self, size: int, *, rngs: nnx.Rngs):
         self.scale = nnx.Param(jnp.ones((size,), jnp.float32))
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         x32 = x.astype(jnp.float32)
         normed = x32 * jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + 1e-6)
         return (normed * jnp.expand_dims(self.scale[...], tuple(range(x.ndim - 1)))).astype(x.dtype)

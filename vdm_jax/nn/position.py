@@ -5,26 +5,29 @@ it was trained with.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from flax import nnx
 
 from vdm_jax.nn.linear import normal_002
 
 
-def sincos(positions, width: int, max_period: float = 10_000.0) -> np.ndarray:
-    """Sin-cos embedding of 1-D positions: (P,) -> (P, width), sines first (Vaswani et al. 2017, as in MAE and DiT)."""
+def sincos(positions: npt.ArrayLike, width: int, max_period: float = 10_000.0) -> np.ndarray:
+    """Embed 1-D positions by sines, then cosines: (P,) -> (P, width) (Vaswani et al. 2017, as in MAE and DiT)."""
     frequencies = 1 / max_period ** (np.arange(width // 2, dtype=np.float64) / (width / 2))
     angles = np.asarray(positions, np.float64)[:, None] * frequencies[None]
     return np.concatenate([np.sin(angles), np.cos(angles)], -1).astype(np.float32)
 
 
 def sincos_space(rows: int, columns: int, width: int, span: float | None = None) -> np.ndarray:
-    """Sin-cos embedding of a grid of patches: (rows * columns, width).
+    """Embed a grid of patches by sines and cosines: (rows * columns, width).
 
     The first half of the width codes the column and the second the row, as the official DiT and Latte do. span: the
-    length that either side is given, however many patches it has (PixArt-alpha, Chen et al. 2023); None counts patches.
+    length of either side, however many patches it has (PixArt-alpha, Chen et al. 2023); None counts patches.
 
     Raises:
       ValueError: width is not a multiple of 4.
@@ -36,12 +39,13 @@ def sincos_space(rows: int, columns: int, width: int, span: float | None = None)
     return np.concatenate([sincos(column, width // 2), sincos(row, width // 2)], -1)
 
 
-def rope(coordinates, dims, base: float = 10_000.0) -> np.ndarray:
-    """Axial rotary angles (Su et al. 2021): each axis turns its own share of a head's dimensions.
+def rope(coordinates: Sequence[npt.ArrayLike], dims: Sequence[int], base: float = 10_000.0) -> np.ndarray:
+    """Return axial rotary angles (Su et al. 2021): each axis turns its own share of a head's dimensions.
 
     Args:
       coordinates: one array (P,) of positions per axis.
-      dims: head dimensions given to each axis, even numbers that add up to the head dimension E.
+      dims: head dimensions of each axis, even numbers that add up to the head dimension E.
+      base: how many times slower the slowest pair of dimensions turns than the fastest, about.
 
     Returns:
       (P, E / 2) angles in radians, float32.
@@ -72,20 +76,19 @@ class Rotary:
     interpolate: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def angles(self, positions: dict[int, np.ndarray]) -> np.ndarray:
-        """(L, E / 2) for tokens at positions (L,) along some axes, by the axis's number; the head is shared among
-        them.
-        """
+        """Return (L, E / 2) for tokens at positions (L,) along some axes, by the axis's number; they share the head."""
         scaled = [position * self.interpolate[axis] for axis, position in positions.items()]
         return rope(scaled, split_head(self.head_dim, len(scaled)))
 
     def within(self) -> 'Rotary':
-        """For windows, which no clip makes larger: nothing is interpolated."""
+        """Return the rotary positions within a window, which no clip makes larger: nothing is interpolated."""
         return Rotary(self.head_dim)
 
 
 class LearnedPositions(nnx.Module):
-    """One vector for each place in a frame and one for each frame, up to those of training, N(0, 0.02^2) at the
-    start.
+    """One vector for each place in a frame and one for each frame, up to those of training.
+
+    They are N(0, 0.02^2) at the start.
     """
 
     def __init__(self, grid: tuple[int, int, int], width: int, *, rngs: nnx.Rngs):
@@ -93,8 +96,8 @@ class LearnedPositions(nnx.Module):
         self.space = nnx.Param(normal_002(rngs.params(), (rows, columns, width), jnp.float32))
         self.time = nnx.Param(normal_002(rngs.params(), (frames, width), jnp.float32))
 
-    def __call__(self, moments, rows: int, columns: int):
-        """(space (N, D), time (T, D)) for frames at `moments` (T,) of rows x columns patches.
+    def __call__(self, moments: np.ndarray, rows: int, columns: int) -> tuple[jax.Array, jax.Array]:
+        """Return (space (N, D), time (T, D)) for frames at `moments` (T,) of rows x columns patches.
 
         Raises:
           ValueError: a side is longer than in training.

@@ -1,9 +1,11 @@
-"""Rematerialisation: what a layer keeps for its backward pass, which computes the rest anew. POLICIES has the kinds."""
+"""Rematerialisation: what a layer keeps for its backward pass, which recomputes the rest. POLICIES has the kinds."""
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
+from jax.extend.core import Primitive
 
 from vdm_jax.nn.attend import OUTPUT
 from vdm_jax.parallel.gather import GATHERED
@@ -12,20 +14,23 @@ from vdm_jax.parallel.verbs import ways
 INPUT = 'layer'  # what a layer is given
 KERNELS = ('dot_product_attention_fwd_wrapper',)  # fused kernels whose outputs can carry no name, cuDNN's
 
+Layer = TypeVar('Layer')
+Index = int | jax.Array  # the number of a layer: an int32 scalar, traced in a scan
 
-def _kernels(primitive, *_, **__):
+
+def _kernels(primitive: Primitive, *_: Any, **__: Any) -> bool:
     return primitive.name in KERNELS
 
 
-def _all_but_gathered(primitive, *arrays, **params):
-    """Whatever parallel/gather.py makes of a weight, which alone of all in a layer has two dimensions, is not kept."""
+def _all_but_gathered(primitive: Primitive, *arrays: Any, **params: Any) -> bool:
+    """Keep all but what parallel/gather.py makes of a weight, which alone in a layer has two dimensions."""
     made = primitive.name in ('convert_element_type', 'sharding_constraint') and arrays[0].ndim == 2
     return not (made or params.get('name') == GATHERED)
 
 
 _save = jax.checkpoint_policies
 _attention = _save.save_from_both_policies(_save.save_only_these_names(OUTPUT), _kernels)
-POLICIES = {
+POLICIES: dict[str, Callable[..., Any]] = {
     'none': _all_but_gathered,
     'dots': _save.save_from_both_policies(_save.dots_with_no_batch_dims_saveable, _attention),
     'attention': _attention,
@@ -39,33 +44,39 @@ POLICIES = {
 }
 
 
-def rematerialised(call: Callable, name: str) -> Callable:
-    """`call` (layer, x, index) -> x, keeping only what the policy of that name keeps.
+def rematerialised(
+    call: Callable[[Layer, jax.Array, Index], jax.Array], name: str
+) -> Callable[[Layer, jax.Array, Index], jax.Array]:
+    """Wrap `call` (layer, x, index) -> x, so that it keeps only what the policy of that name keeps.
 
     none: everything but weights that were gathered. dots: layer inputs, outputs of projections and of attention, not
     the scores (costs least time). attention: layer inputs and outputs of attention, with what its kernel needs to go
-    back. full: layer inputs alone. offload: layer inputs and outputs of attention (not cuDNN's, which is computed
-    anew), in the host's memory.
+    back. full: layer inputs alone. offload: layer inputs and outputs of attention (not cuDNN's, which is recomputed),
+    in the host's memory.
     """
     if name == 'none' and ways('fsdp') == 1:
         return call
 
-    def named(layer, x, index):
+    def named(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         return call(layer, checkpoint_name(x, INPUT), index)
 
     # A Python int stays one: layouts ask whether it is 0.
-    def layer_of(layer, x, index):
+    def layer_of(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
+        out: jax.Array
         if isinstance(index, int):
-            return jax.checkpoint(lambda layer, x: named(layer, x, index), policy=POLICIES[name])(layer, x)
-        return jax.checkpoint(named, policy=POLICIES[name], prevent_cse=False)(layer, x, index)
+            out = jax.checkpoint(lambda layer, x: named(layer, x, index), policy=POLICIES[name])(layer, x)
+        else:
+            out = jax.checkpoint(named, policy=POLICIES[name], prevent_cse=False)(layer, x, index)
+        return out
 
     return layer_of
 
 
-def recomputed(function: Callable) -> Callable:
-    """`function`, of which the backward pass keeps the arguments alone: for what costs less than its memory traffic.
+def recomputed(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Wrap a function so that its backward pass keeps the arguments alone and recomputes the rest.
 
-    Not by jax.checkpoint, whose insides the policy of one around it would keep.
+    For what costs less than its memory traffic. Not by jax.checkpoint, whose insides the policy of one around it would
+    keep.
     """
     made = jax.custom_vjp(lambda *args: function(*args))
     made.defvjp(lambda *args: (function(*args), args), lambda args, grad: jax.vjp(function, *args)[1](grad))

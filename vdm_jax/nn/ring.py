@@ -2,32 +2,38 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from vdm_jax.parallel.verbs import local, ways
+from vdm_jax.parallel.verbs import Axes, local, ways
 
 RING = 'sequence'  # the mesh axis that goes round
 UNSEEN = -1e30  # a score that leaves nothing after the softmax, and no nan where a row sees nobody
 
+Seen = tuple[jax.Array, jax.Array, jax.Array]  # output, sum and maximum of the softmax so far
+Carry = tuple[jax.Array, jax.Array, Seen]  # the keys and values that are here, and what was seen
 
-def ring(q, k, v, mask, axes):
-    """Ring attention (Liu et al. 2023, arXiv:2310.01889): what nn.attend.plain gives, with no device seeing all keys.
+
+def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array | None, axes: Axes) -> jax.Array:
+    """Compute ring attention (Liu et al. 2023, arXiv:2310.01889): nn.attend.plain, with no device seeing all keys.
 
     Args:
-      q, k, v: (..., K, L, E), L split over the ring.
+      q: (..., K, L, E), L split over the ring.
+      k: like q.
+      v: like q.
       mask: bool (L, L), True where row may look at column, every row at itself; or None.
       axes: mesh axes of q, up to L.
 
-    The softmax is made block by block in float32 (Milakov & Gimelshein 2018); the backward pass makes the scores anew.
+    The softmax is made block by block in float32 (Milakov & Gimelshein 2018); the backward pass recomputes the scores.
     """
     devices = ways(RING)
     forth = [(i, (i - 1) % devices) for i in range(devices)]  # after i turns device d holds the part of d + i
 
-    def on_one(q, k, v):
+    def on_one(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         index, length = jax.lax.axis_index(RING), q.shape[-2]
         q = q * q.shape[-1] ** -0.5
 
         @jax.checkpoint
-        def see(carry, k, v, part):
+        def see(carry: Seen, k: jax.Array, v: jax.Array, part: int | jax.Array) -> Seen:
             out, norm, top = carry
             scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32)
             if mask is not None:
@@ -39,15 +45,16 @@ def ring(q, k, v, mask, axes):
             fresh = jnp.matmul(share.astype(v.dtype), v, preferred_element_type=jnp.float32)
             return out * before[..., None] + fresh, norm * before + share.sum(-1), higher
 
-        def turn(carry, part):
+        def turn(carry: Carry, part: jax.Array) -> tuple[Carry, None]:
             k, v, seen = carry
             k, v = (jax.lax.ppermute(y, RING, forth) for y in (k, v))
             return (k, v, see(seen, k, v, part)), None
 
         rows = q.shape[:-1]
         nothing = jnp.zeros(q.shape, jnp.float32), jnp.zeros(rows, jnp.float32), jnp.full(rows, -jnp.inf)
-        start = k, v, see(nothing, k, v, 0)  # its own part first: every row sees itself
-        (_, _, (out, norm, _)), _ = jax.lax.scan(turn, start, jnp.arange(1, devices))
+        start: Carry = k, v, see(nothing, k, v, 0)  # its own part first: every row sees itself
+        last, _ = jax.lax.scan(turn, start, jnp.arange(1, devices))
+        out, norm, _ = last[2]
         return (out / norm[..., None]).astype(v.dtype)
 
     return local(on_one, (axes, axes, axes), axes)(q, k, v)

@@ -5,23 +5,34 @@ checkpoint, a sharding rule, an optimizer mask or a fingerprint.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vdm_jax.nn.remat import rematerialised
+from vdm_jax.nn.remat import Index, Layer, rematerialised
 from vdm_jax.parallel.gather import gather
 
+Module = TypeVar('Module', bound=nnx.Module)
 
-def stacked(make: Callable[..., nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
-    """`depth` independently initialised layers, make(rngs=…), as one module whose every parameter has a leading axis
-    (depth, ...).
+
+def stacked(make: Callable[..., Module], depth: int, rngs: nnx.Rngs) -> Module:
+    """Make `depth` independently initialised layers, make(rngs=…), as one module.
+
+    Every parameter of it has a leading axis (depth, ...).
     """
-    return nnx.vmap(lambda rngs: make(rngs=rngs))(rngs.split(depth))
+    layers: Module = nnx.vmap(lambda rngs: make(rngs=rngs))(rngs.split(depth))
+    return layers
 
 
-def apply(layers, x, call: Callable, scan: bool, remat: str = 'none'):
+def apply(
+    layers: Layer,
+    x: jax.Array,
+    call: Callable[[Layer, jax.Array, Index], jax.Array],
+    scan: bool,
+    remat: str = 'none',
+) -> jax.Array:
     """Run x through stacked layers: call(layer, x, index) -> x, for each layer in turn.
 
     Args:
@@ -31,11 +42,15 @@ def apply(layers, x, call: Callable, scan: bool, remat: str = 'none'):
       scan: True compiles one layer and loops; False slices the stack inside jit (on CPU about twice as fast).
       remat: what of a layer is kept for the backward pass, a name of nn.remat.POLICIES.
     """
-    step = rematerialised(lambda layer, x, index: call(gather(layer, x.dtype), x, index), remat)
+
+    def gathered(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
+        return call(gather(layer, x.dtype), x, index)
+
+    step = rematerialised(gathered, remat)
     depth = jax.tree.leaves(layers)[0].shape[0]
     if scan:
 
-        def body(x, layer_index):
+        def body(x: jax.Array, layer_index: tuple[Layer, jax.Array]) -> tuple[jax.Array, None]:
             return (step(layer_index[0], x, layer_index[1]), None)
 
         return jax.lax.scan(body, x, (layers, jnp.arange(depth)))[0]

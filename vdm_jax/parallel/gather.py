@@ -1,16 +1,21 @@
 """Weights that are split over fsdp, made whole where they are used and not before (ZeRO, Rajbhandari et al. 2020)."""
 
+from typing import TypeVar
+
 import jax
+import jax.typing
 from jax.ad_checkpoint import checkpoint_name
 
-from vdm_jax.parallel.rules import axes_for, path_name
+from vdm_jax.parallel.rules import KeyPath, axes_for, path_name
 from vdm_jax.parallel.verbs import constrain, ways
 
 GATHERED = 'gathered'  # what rematerialisation calls them: the backward pass gathers them anew
 
+Tree = TypeVar('Tree')
 
-def gather(weights, dtype, but: str | None = None):
-    """A tree of weights, each whole over fsdp and in the dtype it is used in, which is what is sent; `but` stays.
+
+def gather(weights: Tree, dtype: jax.typing.DTypeLike, but: str | None = None) -> Tree:
+    """Gather each weight of a tree over fsdp, in the dtype it is used in, which is what is sent; `but` stays.
 
     Left to itself the partitioner would rather move what small weights are multiplied with, the conditioning of all
     videos, and that between slices too.
@@ -18,12 +23,14 @@ def gather(weights, dtype, but: str | None = None):
     if ways('fsdp') == 1:
         return weights
 
-    def whole(path, leaf):
+    def whole(path: KeyPath, leaf: jax.Array) -> jax.Array:
         name = '/' + path_name(path)
         axes = axes_for(name, leaf.ndim)
         if 'fsdp' not in axes or (but and name.startswith(f'/{but}/')):
             return leaf
-        axes = (None if axis == 'fsdp' else axis for axis in axes)
-        return checkpoint_name(constrain(leaf.astype(dtype), *axes), GATHERED)
+        others = (None if axis == 'fsdp' else axis for axis in axes)
+        gathered: jax.Array = checkpoint_name(constrain(leaf.astype(dtype), *others), GATHERED)
+        return gathered
 
-    return jax.tree_util.tree_map_with_path(whole, weights)
+    mapped: Tree = jax.tree_util.tree_map_with_path(whole, weights)
+    return mapped

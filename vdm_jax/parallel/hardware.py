@@ -10,8 +10,12 @@ import math
 import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from vdm_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import jax
 
 GIB = 2**30
 FLAT = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
@@ -19,7 +23,7 @@ MOST = 512  # chips
 
 
 def _cubes() -> tuple[str, ...]:
-    """2x2x1 to 2x4x4, and all of 4A x 4B x 4C with A <= B <= C."""
+    """List 2x2x1 to 2x4x4, and all of 4A x 4B x 4C with A <= B <= C."""
     sides = itertools.combinations_with_replacement(range(4, MOST, 4), 3)
     whole = sorted((shape for shape in sides if math.prod(shape) <= MOST), key=math.prod)
     return '2x2x1', '2x2x2', '2x2x4', '2x4x4', *('x'.join(map(str, shape)) for shape in whole)
@@ -67,7 +71,7 @@ PEAKS = {
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """bfloat16 FLOP/s of a device at most, None where they are not known (CPUs)."""
+    """Return the peak bfloat16 FLOP/s of a device, None where it is not known (CPUs)."""
     return next((peak for name, peak in PEAKS.items() if device_kind.startswith(name)), None)
 
 
@@ -108,14 +112,14 @@ class Topology:
             'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
         }
 
-    def devices(self) -> list:
-        """The devices, one a chip, which need not be there; in a process started with `environment`."""
+    def devices(self) -> 'list[jax.Device]':
+        """Return the devices, one a chip, which need not be there; in a process started with `environment`."""
         import jax
         from jax.experimental.topologies import get_topology_desc
 
         if self.chip is None:
             return jax.devices()[: self.chips * self.slices]
-        how = {'num_slices': self.slices} if self.slices > 1 else {}
+        how: dict[str, Any] = {'num_slices': self.slices} if self.slices > 1 else {}
         if self.name.startswith('v4'):
             how['chip_config_name'] = 'megacore'  # one device a chip, as on the cloud's machines
         if self.chips < 4:
@@ -124,7 +128,7 @@ class Topology:
 
 
 def read_topology(name: str, slices: int = 1) -> Topology:
-    """The machine called 'v5p:4x4x4' or 'cpu:8'.
+    """Return the machine called 'v5p:4x4x4' or 'cpu:8'.
 
     Raises:
       UserError: there is no such machine, or the TPU compiler is not installed.
@@ -148,12 +152,12 @@ def read_topology(name: str, slices: int = 1) -> Topology:
 
 
 def _nearest(kind: str, shape: str) -> str:
-    """The slices with about as many chips."""
+    """Name the slices with about as many chips."""
     shapes = CHIPS[kind].shapes
     if not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', shape):
         return f'those of {kind}: {", ".join(shapes)}'
 
-    def distance(other):
+    def distance(other: str) -> float:
         return abs(math.log(_chips(other) / _chips(shape)))
 
     near = sorted(sorted(shapes, key=distance)[:3], key=_chips)

@@ -8,14 +8,14 @@ import sys
 
 
 def computes_on_cpu() -> bool:
-    """Whether jax will compute on the CPU here; found out without waking jax's backends."""
+    """Return whether jax will compute on the CPU here, without waking jax's backends."""
     platforms = os.environ.get('JAX_PLATFORMS', '')
     accelerators = any(map(glob.glob, ('/dev/nvidia[0-9]*', '/dev/accel*', '/dev/vfio/[0-9]*')))
     return platforms == 'cpu' or (not platforms and not accelerators)
 
 
 def keep_freed_memory() -> bool:
-    """Has glibc's malloc keep large freed blocks for the next call instead of handing them back to the kernel.
+    """Have glibc's malloc keep large freed blocks for the next call instead of handing them back to the kernel.
 
     XLA's CPU backend allocates a step's temporaries anew at every step, and the kernel zeroes every page of them anew:
     an eighth of a training step. Call it before jax wakes its backends, as the setting reaches only threads that have
@@ -31,6 +31,6 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has had in memory so far."""
+    """Return the most bytes that this process has had in memory so far."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == 'darwin' else most * 1024  # getrusage(2): kilobytes, but bytes on macOS

@@ -1,6 +1,7 @@
 """The device mesh: made in one place, with Auto axes, and how a host's batch becomes a global array on it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -32,21 +33,21 @@ class MeshConfig(Ranged, where='config.mesh'):
     sequence: Ways = 1
     tensor: Ways = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         sizes = [getattr(self, axis) for axis in AXES]
         if sizes.count(-1) > 1:
             raise UserError(f'config.mesh: sizes {sizes} of {AXES}: at most one of them may be -1')
 
     def sizes(self, devices: int) -> tuple[int, ...]:
-        """Devices along each axis of AXES, for so many in all.
+        """Return the devices along each axis of AXES, for so many in all.
 
         Raises:
           UserError: the sizes do not multiply to the number of devices.
         """
-        sizes = [getattr(self, axis) for axis in AXES]
-        rest = math.prod(size for size in sizes if size != -1)
-        sizes = tuple(devices // rest if size == -1 else size for size in sizes)
+        wanted: list[int] = [getattr(self, axis) for axis in AXES]
+        rest = math.prod(size for size in wanted if size != -1)
+        sizes = tuple(devices // rest if size == -1 else size for size in wanted)
         if math.prod(sizes) != devices:
             said = {axis: size for axis in AXES if (size := getattr(self, axis)) != 1}
             raise UserError(
@@ -55,8 +56,9 @@ class MeshConfig(Ranged, where='config.mesh'):
         return sizes
 
     def _nearest(self, devices: int) -> str:
-        """The mesh with one axis changed least that takes so many devices."""
-        sizes, tries = {axis: getattr(self, axis) for axis in AXES}, []
+        """Name the mesh with one axis changed least that takes so many devices."""
+        sizes: dict[str, int] = {axis: getattr(self, axis) for axis in AXES}
+        tries = []
         for axis, size in sizes.items():
             rest = math.prod(other for name, other in sizes.items() if name != axis and other != -1)
             for other in range(1, devices + 1) if size != -1 else ():
@@ -69,8 +71,8 @@ class MeshConfig(Ranged, where='config.mesh'):
         return f'the nearest mesh that works: --config.mesh.{axis}={other}'
 
 
-def make_mesh(config: MeshConfig, devices=None) -> jax.sharding.Mesh:
-    """The mesh over all devices (a mesh of one device is still a mesh), axes laid along the faster networks.
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
+    """Make the mesh over all devices (a mesh of one device is still a mesh), axes laid along the faster networks.
 
     Raises:
       UserError: the sizes do not multiply to the number of devices, or slices is not what the devices say.
@@ -91,11 +93,11 @@ def make_mesh(config: MeshConfig, devices=None) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def slices_of(devices, count: int) -> list[list]:
-    """The devices of each of `count` slices: as they say themselves (TPU slices), else by host, or in equal runs."""
+def slices_of(devices: Sequence[jax.Device], count: int) -> list[list[jax.Device]]:
+    """List the devices of each of `count` slices: by their own index (TPU slices), else by host, or in equal runs."""
     for attribute in ('slice_index', 'process_index'):
 
-        def of(device):
+        def of(device: jax.Device) -> int:
             return getattr(device, attribute, None) or 0  # noqa: B023, used at once
 
         groups = [[device for device in devices if of(device) == index] for index in sorted(set(map(of, devices)))]
@@ -106,36 +108,36 @@ def slices_of(devices, count: int) -> list[list]:
 
 
 def platform() -> str:
-    """'cpu', 'gpu' (NVIDIA's), 'rocm' or 'tpu': where the mesh in context is, though it be absent; else jax's own."""
+    """Return 'cpu', 'gpu' (NVIDIA's), 'rocm' or 'tpu': of the mesh in context, though it be absent; else jax's own."""
     device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
     if device.platform in ('gpu', 'cuda'):
         return 'rocm' if device.device_kind.startswith(('AMD', 'Radeon')) else 'gpu'
-    return device.platform
+    return str(device.platform)
 
 
 def device_kind() -> str:
-    """What jax calls those devices, such as 'NVIDIA H200'."""
-    return (jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]).device_kind
+    """Return jax's name of those devices, such as 'NVIDIA H200'."""
+    return str((jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]).device_kind)
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Leading dimension over the batch axes, everything else whole."""
+    """Return the sharding of a batch: the leading dimension over the batch axes, everything else whole."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
 def batch_ways(mesh: jax.sharding.Mesh) -> int:
-    """Into how many parts a batch is split."""
+    """Count the parts that a batch is split into."""
     return math.prod(mesh.shape[axis] for axis in BATCH)
 
 
 def padded(batch_size: int, mesh: jax.sharding.Mesh, parts: int = 1) -> int:
-    """Rows of a batch on the mesh: batch_size, filled up so that every device has as many rows in each of `parts`."""
+    """Return batch_size, filled up so that every device of the mesh has as many rows in each of `parts`."""
     step = batch_ways(mesh) * parts
     return -(-batch_size // step) * step
 
 
 def rows_here(size: int, mesh: jax.sharding.Mesh) -> np.ndarray:
-    """Which of the `size` rows of a global batch lie on this process's devices, ascending.
+    """Return which of the `size` rows of a global batch lie on this process's devices, ascending.
 
     They need not be one run of rows, and other processes may hold the same ones (where an axis that splits no batch
     crosses processes).
@@ -144,14 +146,17 @@ def rows_here(size: int, mesh: jax.sharding.Mesh) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(size)[index] for index in slices]))
 
 
-def to_global(batch: dict, mesh: jax.sharding.Mesh, size: int | None = None) -> dict:
-    """This process's numpy batch, its `rows_here` of `size` rows (all of them), as global arrays (size, ...)."""
+def to_global(
+    batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh, size: int | None = None
+) -> dict[str, jax.Array]:
+    """Make global arrays (size, ...) of this process's numpy batch, its `rows_here` of `size` rows (all of them)."""
     sharding = batch_sharding(mesh)
     size = len(next(iter(batch.values()))) if size is None else size
     here = rows_here(size, mesh)
 
-    def place(array):
-        def part(index):
+    def place(array: np.ndarray) -> jax.Array:
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
             start, stop, _ = index[0].indices(size)
             return array[slice(*np.searchsorted(here, (start, stop)))]
 

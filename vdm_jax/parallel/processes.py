@@ -1,4 +1,4 @@
-"""Several processes that run one program: which of them speaks and writes, and how they come to one mind."""
+"""Several processes that run one program: which of them logs and writes, and how they agree."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import TextIO, TypeVar, cast
 
 import jax
 import numpy as np
@@ -24,9 +25,11 @@ NAMED = {
 ADDRESS, COUNT, NUMBER = NAMED
 PATIENCE_SECONDS = 10  # that a process which failed waits for the others; one that is done waits for minutes
 
+Value = TypeVar('Value')
+
 
 def start(asked: bool) -> None:
-    """Joins the processes of one run, before anything else wakes jax; nothing happens where there is only one.
+    """Join the processes of one run, before anything else wakes jax; nothing happens where there is only one.
 
     From here on standard output is the first one's alone, and holds what Python prints.
 
@@ -46,8 +49,8 @@ def start(asked: bool) -> None:
     keep_stdout()
     jax.config.update('jax_enable_preemption_service', False)  # it would catch SIGTERM: parallel/stop.py does
     try:
-        numbers = [int(said[name]) if name in said else None for name in (COUNT, NUMBER)]
-        jax.distributed.initialize(said.get(ADDRESS), *numbers)
+        count, number = (int(said[name]) if name in said else None for name in (COUNT, NUMBER))
+        jax.distributed.initialize(said.get(ADDRESS), count, number)
     except ValueError as error:
         raise UserError(
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
@@ -58,7 +61,7 @@ def start(asked: bool) -> None:
 
 
 def keep_stdout() -> None:
-    """Keeps standard output for what Python prints: what C++ libraries print there (Gloo does) goes to stderr."""
+    """Keep standard output for what Python prints: what C++ libraries print there (Gloo does) goes to stderr."""
     sys.stdout.flush()
     ours = os.dup(1)
     os.dup2(2, 1)
@@ -66,10 +69,10 @@ def keep_stdout() -> None:
 
 
 def check_named(said: dict[str, str]) -> None:
-    """Whether the variables that are set are what jax can take.
+    """Check that the variables that are set are what jax can take.
 
     Raises:
-      UserError: naming the variable.
+      UserError: one is not; names the variable.
     """
     for name, value in said.items():
         pattern, what = NAMED[name]
@@ -80,11 +83,11 @@ def check_named(said: dict[str, str]) -> None:
 
 
 def failed(code: int) -> None:
-    """Called by a process that is about to end with an error: with that exit code, though the others may not come.
+    """Have a process that is about to end with an error do so, with that exit code, though the others may not come.
 
     At its end jax waits for all of them; where one alone has failed they are in the middle of a step and would wait for
-    it in turn, and all be aborted in the end. So it waits a little, for those that fail alike, and goes; where Python's
-    own end hangs, in which no thread of it runs any more, the system ends it.
+    it in turn, and all be aborted in the end. So it waits a little, for those that fail the same way, and goes; where
+    Python's own end hangs, in which no thread of it runs any more, the system ends it.
     """
     if jax.distributed.is_initialized():
         timer = threading.Timer(PATIENCE_SECONDS, os._exit, (code,))
@@ -94,31 +97,31 @@ def failed(code: int) -> None:
 
 
 def first() -> bool:
-    """Whether this is process 0: the one that writes logs, configs and samples, and speaks."""
+    """Return whether this is process 0: the one that writes logs, configs, samples and to the console."""
     return jax.process_index() == 0
 
 
-def write(stream, text: str) -> None:
-    """Writes to a console; where that is a file on a full disk, or a pipe that nobody reads any more, it is lost."""
+def write(stream: TextIO, text: str) -> None:
+    """Write to a console; where that is a file on a full disk, or a pipe that nobody reads any more, it is lost."""
     with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
         stream.write(text)
         stream.flush()
 
 
 def say(text: str) -> None:
-    """A line on the console, of process 0 alone."""
+    """Write a line to the console, from process 0 alone."""
     if first():
         write(sys.stderr, text + '\n')
 
 
 def say_own(text: str) -> None:
-    """A line on the console of any process but 0, which says whose it is."""
+    """Write a line to the console from any process but 0, with the process's number."""
     if not first():
         write(sys.stderr, f'process {jax.process_index()}: {text}\n')
 
 
 def gather(text: str) -> list[str]:
-    """What each process says, in their order, on every process; all have to call it."""
+    """Return the text of each process, in their order, on every process; all have to call it."""
     if jax.process_count() == 1:
         return [text]
     data = np.frombuffer(text.encode(), np.uint8)
@@ -127,21 +130,23 @@ def gather(text: str) -> list[str]:
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
-def by_first(action: Callable):
-    """action() on process 0 alone: its value, as JSON brings it back, or its error, on every process.
+def by_first(action: Callable[[], Value]) -> Value:
+    """Call action() on process 0 alone; return its value, as JSON brings it back, or raise its error, on every process.
 
     So what is read from a disk that others may be slower to see, and what is written once, is the same for all; and
     none goes on before it is done.
     """
     if jax.process_count() == 1:
         return action()
-    said, error = None, None
+    outcome: list[object] | None = None
+    error: Exception | None = None
     if first():
         try:
-            said = ['', action()]
+            outcome = ['', action()]
         except Exception as caught:
-            said, error = [kind_of(caught), None, str(caught)], caught
-    kind, value, *why = json.loads(gather(json.dumps(said))[0])
+            outcome, error = [kind_of(caught), None, str(caught)], caught
+    value: Value
+    kind, value, *why = json.loads(gather(json.dumps(outcome))[0])
     if error:
         raise error
     if why:
@@ -149,17 +154,18 @@ def by_first(action: Callable):
     return value
 
 
-KINDS = {'mistake': UserError, 'failure': Failure}
+KINDS: dict[str, type[UserError] | type[Failure]] = {'mistake': UserError, 'failure': Failure}
 
 
 def kind_of(error: Exception) -> str:
-    """The name in KINDS of what an error is on the other processes, '' for any other."""
+    """Return the name in KINDS of what an error is on the other processes, '' for any other."""
     return next((name for name, kind in KINDS.items() if isinstance(error, kind)), '')
 
 
-def together(action: Callable):
-    """action() on every process; a UserError of one of them is raised on all, so that none waits for it in vain."""
-    value, mistake = None, None
+def together(action: Callable[[], Value]) -> Value:
+    """Call action() on every process; a UserError of one is raised on all, so that none waits for it in vain."""
+    value: Value | None = None
+    mistake: UserError | None = None
     try:
         value = action()
     except UserError as error:
@@ -170,11 +176,11 @@ def together(action: Callable):
     for process, why in enumerate(said):
         if why:
             raise UserError(f'process {process}: {why}')
-    return value
+    return cast(Value, value)  # here no process has a mistake
 
 
 def whole(array: jax.Array) -> np.ndarray:
-    """All of a global array, on every process; all have to call it."""
+    """Return all of a global array, on every process; all have to call it."""
     if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
-    return multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -2,15 +2,20 @@
 
 import math
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vdm_jax.errors import UserError
 
+KeyPath = tuple[Any, ...]  # jax's, to a leaf of a tree
+Rules = tuple[tuple[str, tuple[str | None, ...]], ...]
+
 # First match wins. Axes are right-aligned: a layer-stacked kernel (layers, in, out) and a single one (in, out) share a
 # row, and so do params/…, ema/…/…, and the moments in opt_state/…, whose paths end alike.
-RULES = (
+RULES: Rules = (
     (r'/(qkv|q|kv)/kernel$', ('fsdp', 'tensor')),  # whole heads
     (r'/(attention2?|cross)/out/kernel$', ('tensor', 'fsdp')),
     (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
@@ -23,13 +28,13 @@ RULES = (
 LARGE = 2**20  # elements: what is worth splitting
 
 
-def path_name(path) -> str:
-    """A jax key path as 'blocks/space/attention/qkv/kernel'."""
+def path_name(path: KeyPath) -> str:
+    """Return a jax key path as 'blocks/space/attention/qkv/kernel'."""
     return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
-def axes_for(name: str, ndim: int, rules=RULES) -> tuple:
-    """Mesh axes of each dimension of the array called `name`, by the first rule that matches.
+def axes_for(name: str, ndim: int, rules: Rules = RULES) -> tuple[str | None, ...]:
+    """Return the mesh axes of each dimension of the array called `name`, by the first rule that matches.
 
     Raises:
       ValueError: the rule puts two dimensions on one axis.
@@ -41,14 +46,14 @@ def axes_for(name: str, ndim: int, rules=RULES) -> tuple:
     return () if ndim < len(axes) else (None,) * (ndim - len(axes)) + tuple(axes)
 
 
-def shardings_for(shapes, mesh: Mesh, rules=RULES):
-    """A NamedSharding for every leaf of a tree of shapes.
+def shardings_for(shapes: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
+    """Return a NamedSharding for every leaf of a tree of shapes.
 
     Raises:
       UserError: a mesh axis does not divide the dimension that the table gives it.
     """
 
-    def sharding(path, leaf):
+    def sharding(path: KeyPath, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
         name = path_name(path)
         axes = axes_for(name, len(leaf.shape), rules)
         for number, (size, axis) in enumerate(zip(leaf.shape, axes, strict=False)):
@@ -62,32 +67,32 @@ def shardings_for(shapes, mesh: Mesh, rules=RULES):
     return jax.tree_util.tree_map_with_path(sharding, shapes)
 
 
-def split_on(axis: str, shapes, rules=RULES) -> list[int]:
-    """The sizes of all dimensions that the table puts on a mesh axis."""
-    found = set()
+def split_on(axis: str, shapes: Any, rules: Rules = RULES) -> list[int]:
+    """Return the sizes of all dimensions that the table puts on a mesh axis."""
+    found: set[int] = set()
     for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
         axes = axes_for(path_name(path), len(leaf.shape), rules)
         found |= {size for size, each in zip(leaf.shape, axes, strict=False) if each == axis}
     return sorted(found)
 
 
-def nearest(mesh: Mesh, axis: str, sizes) -> str:
-    """What to say of the mesh nearest to this one, with `axis` dividing all of `sizes`; data takes up the rest."""
+def nearest(mesh: Mesh, axis: str, sizes: Iterable[int]) -> str:
+    """Name the mesh nearest to this one whose `axis` divides all of `sizes`; data takes up the rest."""
     free, largest = mesh.shape[axis] * mesh.shape['data'], math.gcd(*sizes)
     works = [size for size in range(1, free + 1) if free % size == 0 and largest % size == 0]
     best = min(works, key=lambda size: (abs(math.log(size / mesh.shape[axis])), size))
     return f'the nearest mesh that works: --config.mesh.{axis}={best} --config.mesh.data={free // best}'
 
 
-def unmatched(shapes, rules=RULES) -> list[str]:
-    """The patterns of the table that no array of the tree goes by (the last row, for what is left, aside)."""
+def unmatched(shapes: Any, rules: Rules = RULES) -> list[str]:
+    """List the patterns of the table that no array of the tree matches (but the last row, which takes what is left)."""
     names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]]
     first = {next(pattern for pattern, _ in rules if re.search(pattern, name)) for name in names}
     return [pattern for pattern, _ in rules if pattern and pattern not in first]
 
 
-def replicated(abstract, at_least: int = LARGE) -> list[str]:
-    """'name (shape)' of the arrays, with shardings, of so many elements that every device holds whole.
+def replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
+    """List 'name (shape)' of the arrays, with shardings, of so many elements that every device holds whole.
 
     None on a mesh whose fsdp and tensor axes split nothing.
     """
@@ -103,7 +108,7 @@ def replicated(abstract, at_least: int = LARGE) -> list[str]:
     return found
 
 
-def notes(abstract) -> list[str]:
-    """What a user should know of how a state lies on its mesh, a line each; none where all is as the table means."""
+def notes(abstract: Any) -> list[str]:
+    """List what a user should know of how a state lies on its mesh, a line each; none where the table applies fully."""
     idle = [f'sharding: no array goes by the rule {pattern!r}' for pattern in unmatched(abstract)]
     return idle + [f'sharding: every device holds all of {name}' for name in replicated(abstract)]

@@ -1,10 +1,12 @@
-"""Being stopped: a signal to any process of a run asks all of them to save the same step and leave."""
+"""Stopping: a signal to any process of a run asks all of them to save the same step and leave."""
 
 import contextlib
 import functools
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +17,15 @@ _leaving = threading.Event()  # set by `ignore`
 
 
 @contextlib.contextmanager
-def asked():
-    """Within it, SIGTERM and Ctrl-C only ask to stop; yields step -> whether to stop before that step.
+def asked() -> Iterator[Callable[[int], bool]]:
+    """Let SIGTERM and Ctrl-C only ask to stop; yields step -> whether to stop before that step.
 
     A signal counts from here on, whatever the process is at. A second Ctrl-C ends the process at once, as kill -9 does.
     Enter it in the main thread.
     """
-    seen = []
+    seen: list[int] = []
 
-    def note(number, _):
+    def note(number: int, _: FrameType | None) -> None:
         seen.append(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
@@ -41,8 +43,9 @@ def asked():
 
 
 def ignore() -> None:
-    """Has SIGTERM and Ctrl-C do nothing from here on: of a process that is on its way out, with what it had to save
-    saved, so that its exit code says so.
+    """Have SIGTERM and Ctrl-C do nothing from here on.
+
+    For a process that has saved what it had to and is about to end, so that its exit code says so.
     """
     _leaving.set()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,11 +59,12 @@ class Agreement:
     its first call, and Orbax calls it with the step that was saved, which sets back what jax agrees on.
     """
 
-    def __init__(self, here):
-        self._here, self._last = here, None
+    def __init__(self, here: Callable[[], bool]):
+        self._here = here
+        self._last: jax.Array | None = None
 
     def __call__(self, step: int) -> bool:
-        """Whether any process was to stop when all of them asked before, so that none waits for the step under way.
+        """Return whether any process was to stop when all asked before, so that none waits for the step under way.
 
         The first answer is for the first question, when no step is under way yet.
         """
@@ -70,12 +74,12 @@ class Agreement:
 
 
 def anywhere(flag: bool, mesh: jax.sharding.Mesh) -> jax.Array:
-    """Whether the flag of any process is set: () bool, whole on every device, soon. All processes have to call it."""
+    """Return whether the flag of any process is set: () bool, whole on every device, soon. All have to call it."""
     split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     flags = jax.make_array_from_callback((mesh.size,), split, lambda index: np.full(mesh.size, flag)[index])
     return _any(mesh)(flags)
 
 
 @functools.cache
-def _any(mesh):
+def _any(mesh: jax.sharding.Mesh) -> Callable[[jax.Array], jax.Array]:
     return jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))

@@ -59,6 +59,11 @@ def not_finite(tree) -> list[str]:
     return [path_name(path) for path, good in zip(paths, np.asarray(finite), strict=True) if not good]
 
 
+def inspect_experiment(run) -> dict:
+    """Return the resolved config of an experiment and its network, as JSON values."""
+    return {'config': run.resolved, **inspect_network(run)}
+
+
 def inspect_network(run) -> dict:
     """What a run's network is, trained or not: its parameters and what a forward pass costs, as JSON values."""
     leaves = jax.tree_util.tree_flatten_with_path(run.abstract.params)[0]
@@ -73,7 +78,7 @@ def table(found: dict) -> str:
     """The same as text."""
     network = network_lines(found) if 'shapes' in found else []
     if 'workdir' not in found:
-        return '\n'.join(network)
+        return '\n'.join([*config_lines(found['config']), '', *network])
     taken = f'step {found["step"]}' if 'step' in found else 'no step can be taken'
     head = f'{found["workdir"]}: {taken}; checkpoints {", ".join(map(str, found["checkpoints"]))}'
     verdicts = [f'  checkpoint {step}: {integrity}' for step, integrity in found['integrity'].items()]
@@ -90,6 +95,28 @@ def table(found: dict) -> str:
         *network,
     ]
     return '\n'.join(map(printable, lines))
+
+
+def config_lines(config: dict, key: str = 'config') -> list[str]:
+    """Return a line for each key of a resolved config, as the command line would set it."""
+    lines = []
+    for name, value in config.items():
+        if isinstance(value, dict):
+            lines += config_lines(value, f'{key}.{name}')
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            for number, item in enumerate(value):
+                lines += config_lines(item, f'{key}.{name}.{number}')
+        else:
+            lines.append(printable(f'{key}.{name}={_as_written(value)}'))
+    return lines
+
+
+def _as_written(value) -> str:
+    if isinstance(value, list):
+        return ','.join(map(_as_written, value))
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
 
 
 def network_lines(found: dict) -> list[str]:

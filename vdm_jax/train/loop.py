@@ -27,7 +27,7 @@ from vdm_jax.train.finite import Budget, NonFiniteError, advise, all_finite
 from vdm_jax.train.loggers.logger import Outage
 from vdm_jax.train.loggers.weights_biases import check_installed
 from vdm_jax.train.metrics import Metrics, Progress, Silence
-from vdm_jax.train.optim import RATES, stretched
+from vdm_jax.train.optimizers import RATES, explain_stretch
 from vdm_jax.train.position import SKIPPED, check_position
 from vdm_jax.train.watch import Watch, Window
 from vdm_jax.train.workdir import check_workdir, make_workdir, read_config, write_papers
@@ -95,7 +95,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
         watch = stack.enter_context(Watch())
         window = stack.enter_context(Window(run.experiment.profile, workdir))
         state, start, skipped = begin(run, checkpoints, weights)
-        stretch = processes.by_first(lambda: stretched_from(workdir, run, start)) if start else ''
+        stretch = processes.by_first(lambda: explain_stretch_of(workdir, run, start)) if start else ''
         processes.by_first(lambda: write_papers(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start, order)
         announce(run, progress, start, workdir)
@@ -151,11 +151,11 @@ def outlets(run, workdir, start: int, order):
     return Metrics(workdir, start, run.experiment.log, run.resolved, progress.say), progress
 
 
-def stretched_from(workdir, run, step: int) -> str:
+def explain_stretch_of(workdir, run, step: int) -> str:
     """What another number of steps than config.json has does to the learning rate from `step` on; '' if nothing."""
     before = read_config(workdir).get('train', {}).get('steps')
     after = run.experiment.train.steps
-    return stretched(run.experiment.optim, before, after, step) if type(before) is int and before > 0 else ''
+    return explain_stretch(run.experiment.optim, before, after, step) if type(before) is int and before > 0 else ''
 
 
 def announce(run, progress: Progress, start: int, workdir) -> None:

@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from tests.data.test_decode import encode
+from tests.data.videos import encode
 
 
 def remux(source, target, change=None, options=None, keep=None):

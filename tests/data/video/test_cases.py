@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip('av')
 
-from tests.data.test_decode import SHARED
+from tests.shared_data import SHARED
 from vdm_jax.data.video import decode
 
 CASES = SHARED / 'data' / 'cases'

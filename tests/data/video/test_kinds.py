@@ -16,8 +16,8 @@ from vdm_jax.data.video.times import mend_timestamps
 
 av = pytest.importorskip('av')
 
-from tests.data.test_decode import coded, encode, numbers  # noqa: E402, they want PyAV
 from tests.data.video import files  # noqa: E402
+from tests.data.videos import coded, encode, numbers  # noqa: E402, they want PyAV
 
 PYRAMID = {'x264-params': 'bframes=3:b-pyramid=normal:ref=4:scenecut=0', 'gop': 20}
 OPEN = {'codec': 'libx265', 'x265-params': 'log-level=none:keyint=12:min-keyint=12:bframes=4:open-gop=1:scenecut=0'}
@@ -219,9 +219,9 @@ def late(path, start, count=40, codec='libx264'):
 
 @pytest.mark.parametrize('suffix', ['mkv', 'mov'])
 def test_windows_are_in_the_time_of_the_file_where_the_video_begins_late(tmp_path, suffix):
-    from data_pipelines.listing import Item
-    from data_pipelines.recipe import read_recipe
-    from data_pipelines.work import Clip, work
+    from data_pipelines.build.process_video import Clip, work
+    from data_pipelines.build.recipe import read_recipe
+    from data_pipelines.inputs.listing import Item
 
     pytest.importorskip('scenedetect')
     path = late(tmp_path / f'a.{suffix}', 2.0)
@@ -510,9 +510,9 @@ def test_pixels_of_a_picture_on_its_side_are_wide_where_it_is_high(tmp_path):
 
 
 def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
-    from data_pipelines.listing import Item
-    from data_pipelines.recipe import read_recipe
-    from data_pipelines.work import work
+    from data_pipelines.build.process_video import work
+    from data_pipelines.build.recipe import read_recipe
+    from data_pipelines.inputs.listing import Item
     from vdm_jax.data.records import from_bytes, to_bytes
     from vdm_jax.data.video_folder import VideoFolder
 
