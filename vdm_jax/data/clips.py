@@ -52,7 +52,7 @@ def captioned(reader: Reader, count: int, among: int = 256) -> list[int]:
     return [found[k % len(found)] for k in range(count)]
 
 
-def labelled(reader: Reader, labels: Iterable, among: int = 256) -> list[int]:
+def labelled(reader: Reader, labels: Iterable[int | None], among: int = 256) -> list[int]:
     """For each of these labels the number of a clip that has it; None is any label.
 
     Of each label the first clip, then the next, and round again, among the source's first `among`.

@@ -38,7 +38,8 @@ class Read:
         frames: dict[int, np.ndarray] = {}
         has_times = len(index.keys) and not len(index.digests)  # that tell which frame is which
         wanted = set((index.pts[self.numbers] if has_times else self.numbers).tolist())
-        with av.open(io.BytesIO(video.path) if isinstance(video.path, bytes) else video.path) as container:
+        file = io.BytesIO(video.path) if isinstance(video.path, bytes) else video.path
+        with av.open(file, 'r') as container:
             stream = container.streams.video[index.stream if has_times else 0]
             stream.codec_context.thread_count = 1
             key = index.key_before(self.numbers.min()) if has_times else 0

@@ -19,6 +19,8 @@ from vdm_jax.data.tally import Tally
 from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.data.timelines import Timelines
 from vdm_jax.data.video import decode
+from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError, printable
 from vdm_jax.frame_size import FrameSize, height_width
@@ -66,7 +68,7 @@ class Records(VideoSource):
     split: Literal['all', 'train', 'test'] = 'all'
     held_out: Share = 0.1
     max_broken: Share = 0.1
-    limits: decode.Limits = decode.Limits()
+    limits: Limits = Limits()
     cache_mb: Mebibytes = 512
     threads: Threads = 4
     prefetch: Ahead = 16
@@ -74,6 +76,11 @@ class Records(VideoSource):
     def __post_init__(self) -> None:
         super().__post_init__()
         filters.parse(self.filters)
+
+    @property
+    def record_sets(self) -> tuple[str, ...]:
+        """Its directory."""
+        return (self.path,)
 
     def open(self) -> 'RecordsReader':
         """Return a reader of the directory."""
@@ -195,7 +202,7 @@ class RecordsReader(Reader):
         for attempt, number, record, video in self._candidates(i):
             try:
                 picture, window, padded = self._picture(number, record, video, i % self.source.clips, chance, size)
-            except decode.BrokenVideoError as error:
+            except BrokenVideoError as error:
                 self._note_broken(number, f'record {number} ({printable(record.key)}): {error}')
                 continue
 
@@ -228,7 +235,7 @@ class RecordsReader(Reader):
             try:
                 if record.latents is None:
                     video = self._timelines.video(number, record.video)
-            except decode.BrokenVideoError as error:
+            except BrokenVideoError as error:
                 self._note_broken(number, f'record {number} ({printable(record.key)}): {error}')
                 continue
             yield attempt, number, record, video

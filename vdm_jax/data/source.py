@@ -126,6 +126,11 @@ class Source(Ranged, abc.ABC, where='config.data'):
         """The sources within it."""
         return ()
 
+    @property
+    def record_sets(self) -> tuple[str, ...]:
+        """The directories of records that it reads, those of the sources within it included."""
+        return tuple(path for part in self.parts for path in part.record_sets)
+
     def batch_sizes(self, batch: int) -> tuple[int, ...]:
         """Return the clips of a batch of each of `shapes`: `batch` unless a bucket says otherwise."""
         return (batch,)

@@ -126,7 +126,7 @@ class TfdsReader(Reader):
         """Return how many clips so far had to be filled up, their videos being too short."""
         return self._tally.counts('short_clips')
 
-    def _clip(self, i: int, chance: np.ndarray | None, examples: Sequence[dict] | None = None) -> Clip:
+    def _clip(self, i: int, chance: np.ndarray | None, examples: Sequence[dict[str, Any]] | None = None) -> Clip:
         with self._damage_of(i):
             example = (self._examples if examples is None else examples)[i]
             plan, read = self._plan(example, chance)
@@ -136,7 +136,7 @@ class TfdsReader(Reader):
         self._tally.add(short_clips=plan.padded)
         return {'video': clip, 'label': label}
 
-    def _plan(self, example: dict, chance: np.ndarray | None) -> tuple[ReadPlan, ReadFrames]:
+    def _plan(self, example: dict[str, Any], chance: np.ndarray | None) -> tuple[ReadPlan, ReadFrames]:
         """Return what is read for a clip of an example, and how."""
         value = _inside(example, self.source.video)
         video, read = opened(value, self.source.channels, self.source.pixel_aspect == 'square')
@@ -172,7 +172,7 @@ class TfdsReader(Reader):
         return builder(self.source.path)
 
     @functools.cached_property
-    def _examples(self) -> Sequence[dict]:
+    def _examples(self) -> Sequence[dict[str, Any]]:
         """A sequence of dicts; the first one is looked at, so that a mistake is found before a run begins."""
         self._feature('video', self.source.video)
         self._feature('label', self.source.label)

@@ -26,7 +26,9 @@ from vdm_jax.data.frame_cache import FrameCache
 from vdm_jax.data.source import Clip, Reader, Size
 from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
+from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
+from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError
 from vdm_jax.frame_size import FrameSize, height_width
@@ -96,7 +98,7 @@ class VideoFolder(VideoSource):
     split: Literal['all', 'train', 'test'] = 'all'
     held_out: Share = 0.1
     max_broken: Share = 0.1
-    limits: decode.Limits = decode.Limits()
+    limits: Limits = Limits()
     cache_mb: Mebibytes = 512
     threads: Threads = 4
     prefetch: Ahead = 16
@@ -169,7 +171,7 @@ class VideoFolderReader(Reader):
         short = {}
         self._tally.known = {'videos': len(names)}
         for name, video in zip(names, videos, strict=True):
-            if isinstance(video, decode.BrokenVideoError):
+            if isinstance(video, BrokenVideoError):
                 self._note_broken(name, video)
                 index.append((name, None))
                 continue
@@ -242,11 +244,11 @@ class VideoFolderReader(Reader):
     def _split_of(self, name: str) -> str:
         return 'test' if zlib.crc32(name.encode()) / 2**32 < self.source.held_out else 'train'
 
-    def _probe(self, name: str) -> decode.Video | decode.BrokenVideoError:
+    def _probe(self, name: str) -> decode.Video | BrokenVideoError:
         path = os.path.join(self.source.path, name)
         try:
             return decode.probe(path, self.source.limits, self.source.pixel_aspect == 'square')
-        except decode.BrokenVideoError as error:
+        except BrokenVideoError as error:
             return error
 
     def _clip(self, i: int, chance: np.ndarray | None, size: Size | None) -> Clip:
@@ -258,7 +260,7 @@ class VideoFolderReader(Reader):
                 plan = plan_clip(options, video, placement)
                 # What is kept in memory is of one size: that of the source's pixels.
                 clip = extract_clip(plan, functools.partial(self._cache.read, name, video))
-            except decode.BrokenVideoError as error:
+            except BrokenVideoError as error:
                 self._note_broken(name, error)
                 continue
 
@@ -280,7 +282,7 @@ class VideoFolderReader(Reader):
                 yield attempt, name, video
         raise UserError(f'config.data.path={self.source.path}: no video decodes: {self._tally.listed()}')
 
-    def _note_broken(self, name: str, reason: decode.BrokenVideoError) -> None:
+    def _note_broken(self, name: str, reason: BrokenVideoError) -> None:
         count = self._tally.broken(name, f'{name}: {reason}')
         files = self._tally.known['videos']
         if count > self.source.max_broken * files:

@@ -13,8 +13,8 @@ class VideoSource(Source):
     them as fields among its others. One that has less of them, or takes less, says so.
     """
 
-    frames: Frames
-    pixels: FrameSize
+    frames: Frames = 16
+    pixels: FrameSize = 64
     stride: Stride = 1
     fps: Fps | None = None
     short: Short = 'hold'

@@ -27,7 +27,7 @@ from vdm_jax.data.source import StatelessSource
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclasses.dataclass(frozen=True)
