@@ -67,7 +67,6 @@ MAY = {
         'benchmark',
         'build',
         'config',
-        'data.source',
         'evals',
         'generate',
         'given',

@@ -289,3 +289,18 @@ def test_a_source_of_the_least_trains_through_the_loader():
             assert np.isfinite(scalars['loss']) and scalars['loss'] != before
             before = scalars['loss']
     assert int(state.step) == 3
+
+
+def test_the_source_in_the_guide_works(tmp_path):
+    """docs/data.md, with its own words."""
+    code = (ROOT / 'docs' / 'data.md').read_text().partition('## A source of your own')[2]
+    names = {'__name__': 'array_source'}
+    exec(compile(code.partition('```python')[2].partition('```')[0], 'docs/data.md', 'exec'), names)
+    videos = np.random.default_rng(0).integers(0, 256, (5, 4, 8, 8, 3), np.uint8)
+    np.save(tmp_path / 'clips.npy', videos)
+    source = names['Array'](f'{tmp_path}/clips.npy', frames=4, pixels=8)
+    reader = source.open()
+    with batches(reader, reader.order(5, shuffle=False), 0, 1) as stream:
+        np.testing.assert_array_equal(next(stream)['video'], videos)
+    with pytest.raises(UserError, match=r'clips are \(4, 8, 8, 3\), not \(9, 8, 8, 3\)'):
+        len(dataclasses.replace(source, frames=9).open())
