@@ -1,0 +1,69 @@
+"""Resolved configs of earlier versions: which keys have moved since, or came later.
+
+A resolved config is what a run directory or an exported file holds: every key with its value. Experiment files are not
+brought up to date; a key in one that has moved is a mistake that says where it is now.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Keys of a source that came later, with what was done before there was a choice.
+LATER_SOURCE_KEYS = {'video_folder': {'pixel_aspect': 'stored'}, 'tfds': {'pixel_aspect': 'stored'}}
+
+# Keys of config.evaluate that became the protocol's own, with the values that they had where nothing was set.
+FRAME_PREDICTION_KEYS = {'context': 10, 'per_clip': 5}
+
+# Keys that were written for every optimizer and that AdamW never read.
+KEYS_OF_MUON = ('momentum', 'adam', 'adam_learning_rate')
+
+# Where an experiment file sets today what a key of an earlier version was for.
+MOVED_KEYS = {
+    f'config.evaluate.{key}': f'config.evaluate.protocol.{key} of config.evaluate.protocol=frame_prediction'
+    for key in FRAME_PREDICTION_KEYS
+}
+
+
+def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a resolved config of any earlier version with today's keys, as a new dict.
+
+    Values are taken as they are: whether they are right is asked where the config is read.
+    """
+    updates = {'data': _update_source, 'evaluate': _update_evaluate, 'optim': _update_optim}
+    return {
+        name: updates[name](group) if name in updates and isinstance(group, dict) else group
+        for name, group in config.items()
+    }
+
+
+def _update_source(group: Any) -> Any:
+    """Return a source, and those within it, with the keys that came later, at what was done without them."""
+    if not isinstance(group, dict) or 'source' not in group:
+        return group
+    name = group['source']
+    later = LATER_SOURCE_KEYS.get(name, {}) if isinstance(name, str) else {}
+
+    def update(value: Any) -> Any:
+        return [_update_source(item) for item in value] if isinstance(value, list) else _update_source(value)
+
+    return later | {key: update(value) for key, value in group.items()}
+
+
+def _update_evaluate(group: dict[str, Any]) -> dict[str, Any]:
+    """Return config.evaluate with the parameters of frame_prediction where they are its own.
+
+    As they were written for every run, those that nobody changed say nothing of the protocol.
+    """
+    if 'protocol' in group:
+        return group
+    parameters = {key: group.get(key, usual) for key, usual in FRAME_PREDICTION_KEYS.items()}
+    rest = {key: value for key, value in group.items() if key not in parameters}
+    if parameters == FRAME_PREDICTION_KEYS:
+        return rest
+    return rest | {'protocol': {'name': 'frame_prediction', **parameters}}
+
+
+def _update_optim(group: dict[str, Any]) -> dict[str, Any]:
+    """Return config.optim without the keys of Muon where it is AdamW's."""
+    if group.get('name') != 'adamw':
+        return group
+    return {key: value for key, value in group.items() if key not in KEYS_OF_MUON}
