@@ -28,11 +28,14 @@ def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Values are taken as they are: whether they are right is asked where the config is read.
     """
-    updates = {'data': _update_source, 'evaluate': _update_evaluate, 'optim': _update_optim}
-    return {
-        name: updates[name](group) if name in updates and isinstance(group, dict) else group
-        for name, group in config.items()
-    }
+    config = dict(config)
+    if isinstance(config.get('data'), dict):
+        config['data'] = _update_source(config['data'])
+    if isinstance(config.get('evaluate'), dict):
+        config['evaluate'] = _update_evaluate(config['evaluate'], takes_context=_takes_context(config))
+    if isinstance(config.get('optim'), dict):
+        config['optim'] = _update_optim(config['optim'])
+    return config
 
 
 def _update_source(group: Any) -> Any:
@@ -48,16 +51,25 @@ def _update_source(group: Any) -> Any:
     return later | {key: update(value) for key, value in group.items()}
 
 
-def _update_evaluate(group: dict[str, Any]) -> dict[str, Any]:
-    """Return config.evaluate with the parameters of frame_prediction where they are its own.
+def _takes_context(config: Mapping[str, Any]) -> bool:
+    """Return whether the network can be shown context frames, as far as a config says."""
+    diffusion = config.get('diffusion')
+    if not isinstance(diffusion, dict):
+        return True
+    return bool(diffusion.get('context', True) or diffusion.get('per_frame', True))
 
-    As they were written for every run, those that nobody changed say nothing of the protocol.
+
+def _update_evaluate(group: dict[str, Any], takes_context: bool) -> dict[str, Any]:
+    """Return config.evaluate with the parameters of frame_prediction where that is what a run is for.
+
+    They were written for every run: those that nobody changed say nothing of the protocol, nor do those of a network
+    that predicts nothing, such as the samples a clip of a recipe for several sets of data.
     """
     if 'protocol' in group:
         return group
     parameters = {key: group.get(key, usual) for key, usual in FRAME_PREDICTION_KEYS.items()}
     rest = {key: value for key, value in group.items() if key not in parameters}
-    if parameters == FRAME_PREDICTION_KEYS:
+    if parameters == FRAME_PREDICTION_KEYS or not takes_context:
         return rest
     return rest | {'protocol': {'name': 'frame_prediction', **parameters}}
 
