@@ -3,7 +3,7 @@
 A score is nothing without its protocol: each one writes its settings beside its figures, and its name carries the
 number of samples and frames.
 
-The samples that a protocol wants are said by their conditions, a dict of arrays with a row for every video: 'label'
+The samples that a protocol wants are described by their conditions, arrays with a row for every video: 'label'
 int32 (N,) always; 'frames' uint8 (N, k, H, W, C), the context frames, where the first k frames are known and the others
 are to be predicted; 'text' and 'text_mask' of the same clips, where those have a text.
 """
