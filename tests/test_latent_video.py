@@ -173,7 +173,7 @@ def test_scores_name_their_codec_and_one_trained_on_since_is_another(place, trai
     for more in ([], ['--config.model.dtype=bfloat16'], [other_vae, '--allow-other-codec']):
         assert cli.main(['evaluate', f'--workdir={trained}', *few, *more]) == 0
         names.add(capsys.readouterr().out.splitlines()[-1])
-    scores = [runner.read(name) for name in names]
+    scores = [runner.read(name).settings for name in names]
     assert len(names) == 3 and len({score['codec'] for score in scores}) == 2
     of_training = {score['codec'] for score in scores if 'codec_of_training' not in score}
     assert [score['codec_of_training'] for score in scores if 'codec_of_training' in score] == [*of_training]

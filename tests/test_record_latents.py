@@ -19,7 +19,9 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.data.record_source import Records
 from vdm_jax.data.records import Caption, Record
 from vdm_jax.errors import UserError
-from vdm_jax.evals.protocols import EvaluateConfig
+from vdm_jax.evals.frame_prediction import FramePrediction
+from vdm_jax.evals.protocol import EvaluateConfig
+from vdm_jax.evals.recall import Recall
 from vdm_jax.pretrained import weights
 from vdm_jax.run import Run
 from vdm_jax.text.hashing import Hashing
@@ -105,11 +107,11 @@ def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
 
 def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
     run = run_of(place, records(place))
-    config = EvaluateConfig(context=2)
-    for protocol in ('frame_prediction', 'recall'):
+    clips = run.reader, run.held_out, EvaluateConfig()
+    for protocol in (FramePrediction(context=2), Recall()):
         with pytest.raises(UserError, match='config.data: its clips are latents, and their pictures are asked for'):
-            asks = run.protocol(protocol).asks(run.reader, run.held_out, config)
-            run.protocol(protocol).score(np.zeros((1, 5, 16, 16, 3), np.uint8), asks, run.reader, run.held_out, config)
+            conditions = protocol.make_conditions(*clips)
+            protocol.score(np.zeros((1, 5, 16, 16, 3), np.uint8), conditions, *clips)
     model = dataclasses.replace(run.experiment.model, scalars=('motion',))
     with pytest.raises(UserError, match='config.model.scalars=motion: clips of this source tell fps; choose'):
         Run(dataclasses.replace(run.experiment, model=model), DEVICES).check()

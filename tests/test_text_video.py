@@ -17,6 +17,8 @@ from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.records import Caption
 from vdm_jax.errors import UserError
+from vdm_jax.evals.frame_prediction import FramePrediction
+from vdm_jax.evals.recall import Recall
 from vdm_jax.generate import generate_videos
 from vdm_jax.given import asks
 from vdm_jax.models.conditions import without
@@ -61,7 +63,7 @@ def place(tmp_path_factory):
         'ema': {'decays': (0.9,)},
         'sampler': {'steps': 2},
         'guidance': {'scale': 2.0},
-        'evaluate': {'real': 4, 'context': 2, 'per_clip': 1, 'batch_size': 8},
+        'evaluate': {'real': 4, 'batch_size': 8},
     }
     (place / 'experiment.py').write_text(FILE.replace('{groups}', repr(groups)))
     assert data_pipelines.main(['cache-text', f'--config={place}/experiment.py', f'--out={place}/texts']) == 0
@@ -142,7 +144,7 @@ def test_prompts_make_videos(trained, tmp_path, capsys):
 def test_it_is_scored_as_asked(trained, tmp_path, capsys):
     argv = ['evaluate', f'--workdir={trained}', f'--out={tmp_path}', '--json']
     assert cli.main(argv) == 2
-    assert 'none is usual for a Records without labels; one of frame_prediction, recall\n' in capsys.readouterr().err
+    assert 'none is usual for a Records without labels; one of frame_prediction, recall (' in capsys.readouterr().err
     assert cli.main([*argv, '--protocol=recall']) == 0
 
 
@@ -163,12 +165,10 @@ def test_what_is_said_decides_what_is_seen(place):
 
 
 def test_clips_without_labels_are_recalled_only_where_that_is_asked_for(place):
-    run = run_of(place)
-    assert run.protocol('recall').sources and run_of(place, '--config.data.label=index').protocol() == run.protocol(
-        'recall'
-    )
+    assert run_of(place, '--config.data.label=index').protocol == Recall()
+    assert run_of(place, '--config.evaluate.protocol=recall').protocol == Recall()
     with pytest.raises(UserError, match='--protocol is missing: none is usual for a Records without labels; one of '):
-        run.protocol()
+        run_of(place).protocol  # noqa: B018
 
 
 def test_evaluations_ask_by_the_texts_of_the_clips(place):
@@ -176,9 +176,10 @@ def test_evaluations_ask_by_the_texts_of_the_clips(place):
     asked = asks(run, {'label': np.zeros(5, int)})
     masks = np.stack([run.reader[i]['text_mask'] for i in (0, 1, 3)])
     np.testing.assert_array_equal(asked['text_mask'], masks[[0, 1, 2, 0, 1]])  # clips with a caption, in turn
-    predicted = run.protocol('frame_prediction').asks(run.reader, run.held_out, run.experiment.evaluate)
+    clips = run.reader, run.held_out, run.experiment.evaluate
+    predicted = FramePrediction(context=2, per_clip=1).make_conditions(*clips)
     assert predicted['text'].shape == (4, 5, WIDTH)
-    recalled = run.protocol('recall').asks(run.reader, run.held_out, run.experiment.evaluate)
+    recalled = Recall().make_conditions(*clips)
     assert recalled['text'].shape == (1, 5, WIDTH)
 
 

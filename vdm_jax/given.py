@@ -98,6 +98,6 @@ def check_frames(given: int, needed: int) -> None:
     """
     if given and given != needed:
         raise UserError(
-            f'config.evaluate.context={given}: the network was trained with config.diffusion.context={needed} given '
-            'frames; set the same' + ('' if needed else ', which a network with a time for each frame can sample')
+            f'config.evaluate.protocol.context={given}: the network was trained with config.diffusion.context={needed} '
+            'given frames; set the same' + ('' if needed else ', which a network with a time for each frame can sample')
         )

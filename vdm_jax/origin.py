@@ -3,7 +3,12 @@
 from vdm_jax.errors import UserError
 
 RAW = 'raw'  # in place of the decay of an average: the parameters themselves
-SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale', 'batch_size': 'evaluate.batch_size'}
+OPTION_KEYS = {  # what options of the command line are short for
+    'steps': 'sampler.steps',
+    'guidance': 'guidance.scale',
+    'batch_size': 'evaluate.batch_size',
+    'protocol': 'evaluate.protocol',
+}
 
 
 def origins(args) -> list[dict]:
@@ -34,7 +39,7 @@ def restored(origin: dict, args, assignments: list[str]):
     for name in ('ema', 'step') if file and not beside else ():
         if (asked := vars(args).get(name)) is not None:
             raise UserError(f'--{name}={asked}: a file of weights holds one average of one step; leave it out')
-    flags = {key: getattr(args, name, None) for name, key in SAMPLER_KEYS.items()}
+    flags = {key: getattr(args, name, None) for name, key in OPTION_KEYS.items()}
     chosen = [f'config.{key}={value}' for key, value in flags.items() if value is not None]
     size = getattr(args, 'size', None)
     option = 'from' if vars(args).get('origin') == file else 'weights'

@@ -13,13 +13,14 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vdm_jax import checks, frozen
-from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
+from vdm_jax.build import NETWORKS, PROTOCOLS, Experiment, experiment_dict
 from vdm_jax.codecs.codec import AFTER
 from vdm_jax.config import flat
 from vdm_jax.data.latents import MOVABLE, CachedLatents
 from vdm_jax.data.source import Reader, Shape, Source
 from vdm_jax.errors import UserError
-from vdm_jax.evals.protocols import Protocol
+from vdm_jax.evals.protocol import Protocol
+from vdm_jax.evals.select import choose_protocol
 from vdm_jax.generate import make_generate, make_reconstruct
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.gather import gather
@@ -139,34 +140,14 @@ class Run:
         reader.order(1)
         return reader
 
-    def protocol(self, name: str | None = None) -> Protocol:
-        """The evaluation protocol called `name`, or the source's usual one.
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol that samples are scored under: that of config.evaluate, or the source's usual one.
 
         Raises:
-          UserError: no such protocol, none that is usual for the source, or one that is for other sources.
+          UserError: none is usual for the source, or the one that is named cannot score samples of the run.
         """
-        kind, lacking = type(self.references[0].source), ''
-        if name is None:
-            name = 'reconstruction' if self.model.autoencodes else USUAL_PROTOCOL.get(kind)
-            if name == 'recall' and not self.reader.num_classes and len(self.reader) > 1:
-                name, lacking = None, ' without labels'
-        if name is None:
-
-            def takes(each):
-                return each != 'reconstruction' and {kind, object} & {*PROTOCOLS[each].sources}
-
-            fitting = filter(takes, PROTOCOLS)
-            raise UserError(
-                f'--protocol is missing: none is usual for a {kind.__name__}{lacking}; one of {", ".join(fitting)}'
-            )
-        if name not in PROTOCOLS:
-            raise UserError(f'--protocol={name}: want one of {", ".join(PROTOCOLS)}')
-        # The very class: a subclass is another world, which wants figures of its own.
-        if (name == 'reconstruction') != self.model.autoencodes:
-            raise UserError(f'--protocol={name}: an autoencoder is scored by reconstruction, and nothing else is')
-        if not {kind, object} & set(PROTOCOLS[name].sources):
-            raise UserError(f'--protocol={name}: it cannot score samples of a {kind.__name__}')
-        return PROTOCOLS[name]
+        return choose_protocol(self.experiment.evaluate.protocol, PROTOCOLS, self.references[0], self.model)
 
     @functools.cached_property
     def mesh(self) -> jax.sharding.Mesh:
