@@ -12,9 +12,8 @@ from vdm_jax.data import scalars
 from vdm_jax.data.order import order_of
 from vdm_jax.errors import UserError
 from vdm_jax.given import given_frames
-from vdm_jax.models.layouts import LAYOUTS
-from vdm_jax.nn.arrange import Grid
-from vdm_jax.nn.attend import refusal
+from vdm_jax.nn.attention_backends import unsupported_reason
+from vdm_jax.nn.attention_patterns import Grid
 from vdm_jax.parallel.rules import nearest, split_on
 from vdm_jax.train.best import check_comes, rule_of
 
@@ -69,8 +68,8 @@ def check_mesh(run) -> None:
 def _check_split(run, frames: int, rows: int, columns: int) -> None:
     """The same for clips of so many patches."""
     model, mesh, heads = run.model, run.mesh, run.model.sizes.heads
-    units = [each for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions for each in shared]
-    heads //= max(len(shared) for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions)
+    units = [pattern for spec in model.block_specs for pattern in spec.patterns]
+    heads //= model.max_head_groups
     moves = any(each.kind == 'time' for each in units)
     by_heads = [each for each in units if ('sequence', 'tensor') in each.axes_for(model.attention)]
     wanted = {
@@ -106,12 +105,12 @@ def check_attention(run) -> None:
         return
     model, images = run.model, run.source.count if run.has_images else 0
     grids = [Grid(*model.grid_of(shape), images) for shape in run.latent_shapes]
-    parts = {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}
+    parts = {pattern for spec in model.block_specs for pattern in spec.patterns}
     for grid, each in itertools.product(grids, parts):
-        backend, size = getattr(model.attention, each.kind), model.sizes
+        backend, size = model.attention.backend_for(each.kind), model.sizes
         shape = size.heads, each.length(grid), size.width // size.heads
         with jax.sharding.use_abstract_mesh(run.mesh.abstract_mesh):
-            reason = refusal(backend, *[jax.ShapeDtypeStruct(shape, model.dtype)] * 2, each.mask(grid))
+            reason = unsupported_reason(backend, *[jax.ShapeDtypeStruct(shape, model.dtype)] * 2, each.mask(grid))
         if backend != 'auto' and reason:
             raise UserError(f'config.model.attention.{each.kind}={backend}: {backend} {reason}; choose auto or xla')
 

@@ -55,7 +55,7 @@ def test_a_fresh_network_says_zero():
 @each_layout
 def test_who_sees_whom(layout):
     """Through one unit the last frame is reached by every frame, in windows by those of its own, alone by itself."""
-    depth = len(LAYOUTS[layout].unit(SMALL))
+    depth = len(LAYOUTS[layout].block_specs(SMALL))
     apply, params = network(dataclasses.replace(SMALL, layout=layout, depth=depth))
     reach = jax.grad(lambda x: apply(params, x, T[:1], FIRST)[0, -1, 0, 0, 0])(video(batch=1))[0]
     seen = np.abs(reach).max((1, 2, 3)) > 0

@@ -14,7 +14,7 @@ from vdm_jax.models.layouts import LAYOUTS
 
 
 def laid_out(layout, **changes):
-    depth = len(LAYOUTS[layout].unit(dataclasses.replace(SMALL, **changes))) * 2
+    depth = len(LAYOUTS[layout].block_specs(dataclasses.replace(SMALL, **changes))) * 2
     return network(dataclasses.replace(SMALL, layout=layout, depth=depth, position='sincos_rope', **changes))
 
 

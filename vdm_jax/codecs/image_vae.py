@@ -12,7 +12,7 @@ from vdm_jax.codecs.image_encoder import Encoder
 from vdm_jax.errors import UserError
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import Conv
-from vdm_jax.nn.count import counted_flops
+from vdm_jax.nn.flop_count import count_flops
 from vdm_jax.ranges import Above0, Between, NotEmpty, Side
 
 
@@ -73,7 +73,7 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
 
     def flops(self, shape, images=0, per_frame=False):
         x = jax.ShapeDtypeStruct((1, shape[0] + images, *shape[1:], self.in_channels), jnp.float32)
-        return counted_flops(lambda x: (vae := ImageVAE(self, rngs=nnx.Rngs(0))).decode(vae.moments(x)[0]), x)
+        return count_flops(lambda x: (vae := ImageVAE(self, rngs=nnx.Rngs(0))).decode(vae.moments(x)[0]), x)
 
 
 class ImageVAE(nnx.Module):

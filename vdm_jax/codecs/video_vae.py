@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.errors import UserError
-from vdm_jax.nn.causal import CausalConv, Down, Past, Up, depth_to_space, space_to_depth
-from vdm_jax.nn.chain import Chain
+from vdm_jax.nn.causal_conv import CausalConv, Down, Past, Up, depth_to_space, space_to_depth
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import GroupNorm, scaled
 from vdm_jax.nn.linear import Linear, zeros
+from vdm_jax.nn.sequential import Sequential
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
 from vdm_jax.ranges import Between, Side, show
@@ -141,7 +141,7 @@ class Encoder(nnx.Module):
             if level:
                 parts.append(Down(widths[level - 1], width, config.strides[level - 1], rngs=rngs))
             parts += [Residual(width, config.groups, rngs=rngs) for _ in range(config.blocks)]
-        self.down = Chain(parts)
+        self.down = Sequential(parts)
         self.out = Linear(widths[-1], 2 * config.latent, rngs=rngs)
         self.out.bias = nnx.Param(jnp.repeat(jnp.array([0.0, START]), config.latent))
 
@@ -161,7 +161,7 @@ class Decoder(nnx.Module):
             if level:
                 parts.append(Up(widths[level - 1], width, config.strides[-level], rngs=rngs))
             parts += [Residual(width, config.groups, rngs=rngs) for _ in range(config.blocks)]
-        self.up = Chain(parts)
+        self.up = Sequential(parts)
         self.conv_out = CausalConv(widths[-1], config.in_channels * config.patch**2, rngs=rngs)
 
     def __call__(self, z_BTHWC, past: Past):

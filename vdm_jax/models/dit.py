@@ -12,14 +12,15 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vdm_jax.errors import UserError
+from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.models.blocks import Context
 from vdm_jax.models.conditions import Conditions
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.sizes import SIZES, Size
 from vdm_jax.nn import position
-from vdm_jax.nn.arrange import Arrangement, Grid
-from vdm_jax.nn.attend import AttentionConfig
+from vdm_jax.nn.attention_backends import AttentionConfig
+from vdm_jax.nn.attention_patterns import AttentionPattern, Grid
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.embed import (
     CaptionProjection,
@@ -30,7 +31,7 @@ from vdm_jax.nn.embed import (
     unpatchify,
 )
 from vdm_jax.nn.linear import Linear, on_cpu, zeros
-from vdm_jax.nn.modulation import MODULATIONS, activated
+from vdm_jax.nn.modulation import MODULATIONS, silu_of
 from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
@@ -109,22 +110,42 @@ class VideoDiTConfig(NetworkConfig):
             raise ValueError(f'config.model.mlp_ratio={self.mlp_ratio}: of width={size.width} nothing is left')
         if not all(re.fullmatch(r'[1-9]\d{0,8}(x[1-9]\d{0,8}){2}', window) for window in self.windows):
             raise ValueError(f'config.model.windows={",".join(self.windows)}: want FRAMESxROWSxCOLUMNS, such as 5x8x8')
-        unit = LAYOUTS[self.layout].unit(self)
-        if size.depth % len(unit):
+        specs = self.block_specs
+        if size.depth % len(specs):
             raise ValueError(
-                f'config.model.depth={size.depth} must be a multiple of {len(unit)} for layout={self.layout}, '
+                f'config.model.depth={size.depth} must be a multiple of {len(specs)} for layout={self.layout}, '
                 'which has that many blocks a layer'
             )
-        shares = max(len(shared) for attentions in unit for shared in attentions)
-        if size.heads % shares:
-            raise ValueError(f'config.model.heads={size.heads} must be a multiple of {shares} for layout={self.layout}')
+        if size.heads % self.max_head_groups:
+            raise ValueError(
+                f'config.model.heads={size.heads} must be a multiple of {self.max_head_groups} for layout={self.layout}'
+            )
+        chunks = {spec.modulation_chunks for spec in specs}
+        if self.modulation != 'adaln_zero' and len(chunks) > 1:
+            raise ValueError(
+                f'config.model.modulation={self.modulation}: blocks share it, and those of layout={self.layout} have '
+                'unequal numbers of attentions; set adaln_zero'
+            )
 
     @property
     def sizes(self) -> Size:
         """Depth, width and heads with the overrides applied."""
         named = SIZES[self.size]
-        chosen = {name: value for name in ('depth', 'width', 'heads') if (value := getattr(self, name)) is not None}
-        return replace(named, **chosen)
+        return Size(
+            depth=named.depth if self.depth is None else self.depth,
+            width=named.width if self.width is None else self.width,
+            heads=named.heads if self.heads is None else self.heads,
+        )
+
+    @property
+    def block_specs(self) -> tuple[BlockSpec, ...]:
+        """What the blocks that are repeated through the network attend to."""
+        return LAYOUTS[self.layout].block_specs(self)
+
+    @property
+    def max_head_groups(self) -> int:
+        """The most patterns that share the heads of an attention."""
+        return max(spec.max_head_groups for spec in self.block_specs)
 
     @property
     def split_width(self) -> int:
@@ -136,13 +157,16 @@ class VideoDiTConfig(NetworkConfig):
 
     def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'VideoDiTConfig':
         frames, height, width, channels = shape
-        sides = {'frames': (frames, 'time_patch'), 'height': (height, 'patch'), 'width': (width, 'patch')}
-        for name, (side, patch) in sides.items():
-            if side % getattr(self, patch):
-                key = 'frames' if name == 'frames' else 'pixels'
+        sides = (
+            ('frames', frames, 'time_patch', self.time_patch, 'frames'),
+            ('height', height, 'patch', self.patch, 'pixels'),
+            ('width', width, 'patch', self.patch, 'pixels'),
+        )
+        for name, side, key, patch, data_key in sides:
+            if side % patch:
                 raise UserError(
-                    f'config.model.{patch}={getattr(self, patch)} does not divide the {name} of {side} that the '
-                    f'network sees; choose another {patch}, or another config.data.{key}'
+                    f'config.model.{key}={patch} does not divide the {name} of {side} that the network sees; choose '
+                    f'another {key}, or another config.data.{data_key}'
                 )
         if self.channels not in (None, channels):
             raise UserError(f'config.model.channels={self.channels}: the codec gives {channels}; leave it out')
@@ -206,10 +230,9 @@ class VideoDiT(nnx.Module):
             setattr(self, f'{name}_embed', ScalarEmbedding(width, rngs=rngs))
         self.caption = CaptionProjection(config.text_width, width, rngs=rngs) if config.text_width else None
         self.positions = _learned_positions(config, rngs)
-        layout = LAYOUTS[config.layout]
-        chunks = 3 * (len(layout.unit(config)[0]) + 1)
+        chunks = config.block_specs[0].modulation_chunks
         self.shared = MODULATIONS[config.modulation].shared(width, chunks, rngs=rngs)
-        self.layers = layout(config, rngs=rngs)
+        self.layers = LAYOUTS[config.layout](config, rngs=rngs)
         self.head = Head(config, patch * (2 if config.learn_variance else 1), rngs=rngs)
 
     def __call__(
@@ -226,7 +249,7 @@ class VideoDiT(nnx.Module):
         grid = Grid(frames // config.time_patch - images, height // config.patch, width // config.patch, images)
         if config.self_condition:
             x_BTHWC = jnp.concatenate([x_BTHWC, conditions.get('x0', jnp.zeros_like(x_BTHWC))], -1)
-        x_BTHWC = constrain(x_BTHWC, *Arrangement.home)
+        x_BTHWC = constrain(x_BTHWC, *AttentionPattern.token_axes)
         x = self.patch_embed(patchify(x_BTHWC.astype(dtype), config.time_patch, config.patch))
         space_ND, time_TD = self.places(grid)
         if images and config.images == 'aside' and time_TD is not None:
@@ -238,7 +261,7 @@ class VideoDiT(nnx.Module):
         context = Context(
             grid=grid,
             c_BFD=c,
-            shared=None if self.shared is None else self.shared(activated(c)),
+            shared=None if self.shared is None else self.shared(silu_of(c)),
             text_BSD=text,
             text_mask_BS=mask,
             time_TD=time_TD,
@@ -247,18 +270,18 @@ class VideoDiT(nnx.Module):
             scan=config.scan if config.scan is not None else not on_cpu(),
             remat=config.remat,
         )
-        x = self.layers(constrain(x, *Arrangement.home), context)
-        x = constrain(self.head(x, c), *Arrangement.home)
+        x = self.layers(constrain(x, *AttentionPattern.token_axes), context)
+        x = constrain(self.head(x, c), *AttentionPattern.token_axes)
         return unpatchify(x, (frames, height, width), config.time_patch, config.patch).astype(jnp.float32)
 
     def places(self, grid: Grid) -> tuple[jax.Array | np.ndarray | None, jax.Array | np.ndarray | None]:
         """Return the positions that are added to tokens: (space (N, D), time (T, D)), None for each that is not."""
         if self.positions is not None:
-            return self.positions(grid.moments, grid.rows, grid.columns)
+            return self.positions(grid.frame_indices, grid.rows, grid.columns)
         if 'sincos' not in self.config.position:
             return None, None
         width, span = self.config.sizes.width, self.config.position_span
-        return position.sincos_space(grid.rows, grid.columns, width, span), position.sincos(grid.moments, width)
+        return position.sincos_space(grid.rows, grid.columns, width, span), position.sincos(grid.frame_indices, width)
 
     def rotary(self, grid: Grid) -> position.Rotary | None:
         """Return the rotary positions of the clip's tokens, None where the network has none."""

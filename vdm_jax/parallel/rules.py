@@ -17,7 +17,7 @@ Rules = tuple[tuple[str, tuple[str | None, ...]], ...]
 # row, and so do params/…, ema/…/…, and the moments in opt_state/…, whose paths end alike.
 RULES: Rules = (
     (r'/(qkv|q|kv)/kernel$', ('fsdp', 'tensor')),  # whole heads
-    (r'/(attention2?|cross)/out/kernel$', ('tensor', 'fsdp')),
+    (r'/(attention\d*|cross)/out/kernel$', ('tensor', 'fsdp')),
     (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
     (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
     (r'/(qkv|q|kv|mlp/up)/bias$', ('tensor',)),
