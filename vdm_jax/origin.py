@@ -133,7 +133,6 @@ def sampling_run(config: dict, assignments: list[str], size: str | None = None):
     if size is not None:
         run = run_of_size(run, size)
     checks.check_mesh(run)
-    checks.check_attention(run)
     return run
 
 
@@ -145,7 +144,6 @@ def run_of_size(run, size: str):
     """
     import dataclasses
 
-    from vdm_jax import checks
     from vdm_jax.data.resized import resized
     from vdm_jax.frame_size import read_pixels
 
@@ -153,7 +151,7 @@ def run_of_size(run, size: str):
     try:
         experiment = dataclasses.replace(run.experiment, data=resized(run.experiment.data, pixels))
         run = dataclasses.replace(run, experiment=experiment)
-        checks.check_positions(run)
+        run.model.check_shapes(run.latent_shapes)
     except UserError as error:
         raise UserError(f'--size={size}: {error}') from None
     return run

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,12 @@ from vdm_jax.models.blocks import Context
 from vdm_jax.models.conditions import Conditions
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
+from vdm_jax.models.mesh_checks import check_backends, check_split
 from vdm_jax.models.sizes import SIZES, Size
 from vdm_jax.nn import position
 from vdm_jax.nn.attention_backends import AttentionConfig
 from vdm_jax.nn.attention_patterns import AttentionPattern, Grid
-from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.config import NetworkConfig, NetworkInputs, Shape
 from vdm_jax.nn.embed import (
     CaptionProjection,
     LabelEmbedding,
@@ -44,31 +45,40 @@ class VideoDiTConfig(NetworkConfig):
     """What network to build, and how it is computed (attention, remat, scan), which changes no weight.
 
     Attributes:
-      size: a row of SIZES; width, depth and heads override it.
-      mlp_ratio: hidden units of an MLP over the width.
-      patch: pixels (latents) of a patch's sides. time_patch: its frames.
-      layout: which tokens the blocks attend to (models/layouts.py).
-      windows: of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches.
-      position: sin-cos or learned positions are added, rotary ones turn queries and keys.
-      position_span: the length that sin-cos positions give to rows and columns, however many there are; None counts
+      size: A row of SIZES; width, depth and heads override it.
+      width: Of all tokens, D; None: that of `size`.
+      depth: Blocks, those over space and those over time together; None: that of `size`.
+      heads: Of an attention; None: those of `size`.
+      mlp_ratio: Hidden units of an MLP over the width.
+      patch: Pixels (latents) of a patch's sides.
+      time_patch: Frames of a patch.
+      layout: Which tokens the blocks attend to (models/layouts.py).
+      windows: Of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches.
+      position: Sin-cos or learned positions are added, rotary ones turn queries and keys.
+      position_span: The length that sin-cos positions give to rows and columns, however many there are; None counts
         patches.
-      rope_interpolate: squeezes the rotary positions of clips longer than `grid` into it.
-      qk_norm: whether queries and keys are normed (RMS).
-      modulation: the kind of adaLN (nn/modulation.py). lora_rank: of adaln_lora.
-      learn_variance: doubles the head's channels for config.diffusion.variance=learned_range.
-      self_condition: the network also sees an estimate of x0.
-      scalars: numbers that condition it, by name (docs/data.md).
-      text_width: dimensions of the text embeddings that it attends to.
-      images: what those behind a clip do in blocks over time: each attends to itself (alone, VDM's mask), or they pass
+      rope_interpolate: Squeezes the rotary positions of clips longer than `grid` into it.
+      qk_norm: Whether queries and keys are normed (RMS).
+      modulation: The kind of adaLN (nn/modulation.py).
+      lora_rank: Of adaln_lora.
+      learn_variance: Doubles the head's channels for config.diffusion.variance=learned_range.
+      self_condition: The network also sees an estimate of x0.
+      scalars: Numbers that condition it, by name (docs/data.md).
+      text_width: Dimensions of the text embeddings that it attends to.
+      images: What those behind a clip do in blocks over time: each attends to itself (alone, VDM's mask), or they pass
         by and have no position in time (aside, as in Latte's code).
-      channels, classes, grid: filled in from codec and source where they are None; grid is the clip of training in
-        patches (frames, rows, columns).
-      dtype: of the computation; parameters are float32.
-      attention: how attention is computed.
-      remat: what is kept for the backward pass: none (all of it), dots, attention, full or offload (nn/remat.py).
-      scan: whether layers are scanned or sliced; None scans them on accelerators and slices them on CPU.
+      channels: Of the clips or latents, filled in where it is None.
+      classes: Of labels; where it is None, as many as the source has.
+      grid: The clip of training in patches (frames, rows, columns), filled in where it is None.
+      dtype: Of the computation; parameters are float32.
+      attention: How attention is computed.
+      remat: What is kept for the backward pass: none (all of it), dots, attention, full or offload (nn/remat.py).
+      scan: Whether layers are scanned or sliced; None scans them on accelerators and slices them on CPU.
     """
 
+    takes_frame_times: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = True
+    mesh_axes: ClassVar[tuple[str, ...]] = ('fsdp', 'sequence', 'tensor')
     remat_policies: ClassVar[tuple[str, ...]] = tuple(POLICIES)
 
     size: Annotated[str, OneOf(SIZES)] = 'tiny'
@@ -148,14 +158,21 @@ class VideoDiTConfig(NetworkConfig):
         return max(spec.max_head_groups for spec in self.block_specs)
 
     @property
-    def split_width(self) -> int:
+    def fsdp_width(self) -> int:
         return self.sizes.width
+
+    def with_explicit_sizes(self) -> Self:
+        sizes = self.sizes
+        return replace(self, size='tiny', depth=sizes.depth, width=sizes.width, heads=sizes.heads)
 
     def grid_of(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Return the frames, rows and columns of patches of a clip of shape (T, H, W, …)."""
         return shape[0] // self.time_patch, shape[1] // self.patch, shape[2] // self.patch
 
-    def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'VideoDiTConfig':
+    def build(self, rngs: nnx.Rngs) -> 'VideoDiT':
+        return VideoDiT(self, rngs=rngs)
+
+    def fitted(self, shape: Shape, classes: int) -> Self:
         frames, height, width, channels = shape
         sides = (
             ('frames', frames, 'time_patch', self.time_patch, 'frames'),
@@ -176,6 +193,43 @@ class VideoDiTConfig(NetworkConfig):
         self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
     ) -> float:
         return flops_per_video(self, shape, images, text_tokens, per_frame)
+
+    def check_inputs(self, inputs: NetworkInputs) -> None:
+        super().check_inputs(inputs)
+        if self.time_patch == 1:
+            return
+        if inputs.images:
+            raise UserError(f'config.model.time_patch={self.time_patch}: images are single frames; set it to 1')
+        if inputs.per_frame:
+            raise UserError(
+                f'config.diffusion.per_frame=true: frames in one patch share their time; set config.model.time_patch='
+                f'{self.time_patch} to 1'
+            )
+        if inputs.context % self.time_patch:
+            raise UserError(
+                f'config.diffusion.context={inputs.context}: want a multiple of config.model.time_patch='
+                f'{self.time_patch}, as frames in one patch share their time'
+            )
+
+    def check_shapes(self, shapes: tuple[Shape, ...]) -> None:
+        if 'learned' not in self.position:
+            return
+        assert self.grid is not None  # as it is fitted
+        for wanted in map(self.grid_of, shapes):
+            if any(side > limit for side, limit in zip(wanted, self.grid, strict=True)):
+                raise UserError(
+                    f'config.model.position={self.position}: positions of {self.grid} frames, rows and columns of '
+                    f'patches are learned, and {wanted} are asked for; set config.data.frames and pixels no larger '
+                    'than in training, or name the largest bucket first'
+                )
+
+    def check_mesh(self, mesh: jax.sharding.Mesh, inputs: NetworkInputs) -> None:
+        super().check_mesh(mesh, inputs)
+        grids = [Grid(*self.grid_of(shape), inputs.images) for shape in inputs.shapes]
+        for grid in grids:
+            check_split(self, mesh, grid)
+        for grid in grids:
+            check_backends(self, mesh, grid)
 
 
 def _learned_positions(config: VideoDiTConfig, rngs: nnx.Rngs) -> position.LearnedPositions | None:

@@ -24,6 +24,7 @@ OUTPUT = 'attention'  # what rematerialisation calls outputs of attention, and t
 LANES = 128  # of a TPU: heads are padded to a multiple of these, and blocks are a multiple of these
 Block = Annotated[int, Between(LANES, 2**16), MultipleOf(LANES)]
 Mask = np.ndarray | jax.Array | None
+Tokens = jax.Array | jax.ShapeDtypeStruct  # of which shape and dtype count
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def select_backend(q: jax.Array, k: jax.Array, mask: Mask, config: AttentionConf
     return flash
 
 
-def unsupported_reason(backend: str, q: jax.Array, k: jax.Array, mask: Mask) -> str | None:
+def unsupported_reason(backend: str, q: Tokens, k: Tokens, mask: Mask) -> str | None:
     """Return why a backend cannot compute this, None where it can."""
     if backend in ('auto', 'xla'):
         return None
