@@ -14,7 +14,7 @@ from vdm_jax.versions import warn_of_newer
 
 COMMANDS = {  # the module of each, imported when it is named: some wake jax, others start at once
     'build': 'build',  # videos with captions, labels or nothing -> a set of records
-    'inspect': 'inspect_folder',  # what a folder of videos, or a set of records, holds
+    'inspect': 'inspect',  # what a folder of videos, or a set of records, holds
     'verify': 'verify',  # whether a set of records, latents, texts or weights are undamaged
     'tfds': 'prepare_tfds',  # a published set -> a set that TFDS prepares
     'cache-latents': 'cache_latents',  # latents of every clip of an experiment's source
@@ -47,7 +47,7 @@ def _run(arguments):
     parser = argparse.ArgumentParser(prog='python -m data_pipelines', description='Raw videos -> training data.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name in COMMANDS.keys() & arguments[:1] or COMMANDS:
-        module = importlib.import_module(f'data_pipelines.{COMMANDS[name]}')
+        module = importlib.import_module(f'data_pipelines.commands.{COMMANDS[name]}')
         summary = module.__doc__.splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import __main__ as data_pipelines
-from data_pipelines.cache_latents import cache as make
+from data_pipelines.commands.cache_latents import cache as make
 from tests import one_device, seeds
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from

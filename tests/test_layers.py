@@ -208,7 +208,7 @@ def test_only_checkpoint_knows_orbax():
         ('train.loop', 'import torch', 'torch'),
         ('pretrained.files', 'import tensorflow', 'tensorflow'),
         ('run', 'from experiments import bouncing_balls', 'experiments.bouncing_balls'),
-        ('run', 'from data_pipelines.recipe import read_recipe', 'data_pipelines.recipe'),
+        ('run', 'from data_pipelines.build.recipe import read_recipe', 'data_pipelines.build.recipe'),
         ('run', 'from tests.marks import rest_slow', 'tests.marks'),
         ('run', 'from .train import loop', '.train'),
         ('run', 'def later():\n    import torch', 'torch'),

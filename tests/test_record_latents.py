@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines.cache_latents import cache
-from data_pipelines.cache_text import cache as cache_text
-from data_pipelines.cache_text import texts_of
+from data_pipelines.commands.cache_latents import cache
+from data_pipelines.commands.cache_text import cache as cache_text
+from data_pipelines.commands.cache_text import texts_of
 from tests.data.small_set import record, write_set
 from vdm_jax.build import experiment_from
 from vdm_jax.data.bucketed import Bucketed

@@ -225,7 +225,7 @@ def test_data_pipelines_names_it_before_the_traceback(tmp_path):
         'from vdm_jax import versions\n'
         "versions.NEWEST_TESTED['av'] = '0.0.1'\n"
         'def fail(*_): av.no_such_function\n'
-        'import data_pipelines.inspect_folder as command\n'
+        'import data_pipelines.commands.inspect as command\n'
         'command.run = fail\n'
         "sys.argv = ['data_pipelines', 'inspect', '.']\n"
         "runpy.run_module('data_pipelines', run_name='__main__')\n"

@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from data_pipelines import cache_text
+from data_pipelines.commands import cache_text
 from tests.data.small_set import write_set
 from tests.reliability.data_files import TEXTS, make_latents, make_texts, read_latents, read_texts
 from vdm_jax.data import latent_about, text_cache

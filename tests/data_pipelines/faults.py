@@ -1,10 +1,10 @@
-"""What can befall a worker, in place of data_pipelines.pool.make."""
+"""What can befall a worker, in place of data_pipelines.build.pool.make."""
 
 import os
 import time
 from pathlib import Path
 
-from data_pipelines import pool
+from data_pipelines.build import pool
 
 
 def sometimes(item, recipe, folder):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.inputs import INPUTS, write_inputs
+from data_pipelines.inputs.table import INPUTS, write_inputs
 from tests.data.videos import coded, encode
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.data.records import Caption, Record

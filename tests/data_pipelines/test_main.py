@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipelines import __main__, cache_text, prepare_tfds, verify
+from data_pipelines import __main__
 from data_pipelines.__main__ import main
+from data_pipelines.commands import cache_text, prepare_tfds, verify
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ from tests.data_pipelines.videos import encoded, moving  # noqa: E402, wants the
 PEAK = """
 import pathlib, sys
 from data_pipelines import parts
-from data_pipelines.listing import Item
-from data_pipelines.recipe import read_recipe
-from data_pipelines.work import work
+from data_pipelines.inputs.listing import Item
+from data_pipelines.build.recipe import read_recipe
+from data_pipelines.build.process_video import work
 item = Item('film.mp4', sys.argv[1])
 parts.write(sys.argv[1] + '.part', work(item, read_recipe(assignments=['--recipe.filters='])))
 found = parts.index(sys.argv[1] + '.part')

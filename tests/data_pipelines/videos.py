@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipelines.encode import Encoder
+from data_pipelines.build.encode import Encoder
 
 
 def moving(count, height=64, width=96, seed=0):

@@ -1,11 +1,15 @@
 """A small network of plain noise, and clips for it."""
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.train.state import graphdef_of, init_params
 
 SMALL = VideoDiTConfig(
@@ -13,6 +17,14 @@ SMALL = VideoDiTConfig(
 )
 T, LABEL = jnp.array([10.0, 700.0]), {'label': jnp.array([1, 5])}
 FIRST = {'label': jnp.array([1])}
+
+
+def in_layout(layout, units=None, **changes):
+    """SMALL in a layout: its blocks so many times, or as often as makes two or more."""
+    config = dataclasses.replace(SMALL, **changes)
+    blocks = len(LAYOUTS[layout].block_specs(config))
+    units = units or math.ceil(2 / blocks)
+    return dataclasses.replace(config, layout=layout, depth=units * blocks)
 
 
 def network(config):

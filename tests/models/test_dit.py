@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.marks import rest_slow
-from tests.models.small import FIRST, LABEL, SMALL, T, network, video
+from tests.models.small import FIRST, LABEL, SMALL, T, in_layout, network, video
 from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
@@ -55,8 +55,7 @@ def test_a_fresh_network_says_zero():
 @each_layout
 def test_who_sees_whom(layout):
     """Through one unit the last frame is reached by every frame, in windows by those of its own, alone by itself."""
-    depth = len(LAYOUTS[layout].block_specs(SMALL))
-    apply, params = network(dataclasses.replace(SMALL, layout=layout, depth=depth))
+    apply, params = network(in_layout(layout, units=1))
     reach = jax.grad(lambda x: apply(params, x, T[:1], FIRST)[0, -1, 0, 0, 0])(video(batch=1))[0]
     seen = np.abs(reach).max((1, 2, 3)) > 0
     itself = layout in ('windows', 'frames')  # windows of 3
@@ -80,7 +79,7 @@ def test_each_half_of_a_pair_mixes_its_own_axis():
 
 @each_layout
 def test_times_per_frame(layout):
-    apply, params = network(dataclasses.replace(SMALL, layout=layout, time_patch=2))
+    apply, params = network(in_layout(layout, time_patch=2))
     per_frame = jnp.broadcast_to(T[:, None], (2, 4))
     np.testing.assert_allclose(apply(params, video(), T, LABEL), apply(params, video(), per_frame, LABEL), atol=1e-5)
     other = apply(params, video(), per_frame.at[:, 3].set(0.0), LABEL)
@@ -94,7 +93,7 @@ def test_times_per_frame(layout):
     ),
 )
 def test_images_and_larger_clips_run(layout, position):
-    apply, params = network(dataclasses.replace(SMALL, layout=layout, position=position))
+    apply, params = network(in_layout(layout, position=position))
     for frames, side in ((1, 8), (7, 8), (4, 12)):
         x = video(frames, side)
         assert apply(params, x, T, LABEL).shape == x.shape
@@ -110,9 +109,7 @@ def test_positions_tell_order(layout):
     """Without positions attention would be a set operation: permuted frames would give permuted outputs, as they do
     where every frame stands by itself."""
     for position in ('sincos', 'rope', 'learned') if layout == 'interleaved' else ('sincos',):
-        apply, params = network(
-            dataclasses.replace(SMALL, layout=layout, position=position, windows=('4x2x2', '4x4x4'))
-        )
+        apply, params = network(in_layout(layout, position=position, windows=('4x2x2', '4x4x4')))
         order = jnp.array([2, 0, 3, 1])
         straight = apply(params, video(), T, LABEL)[:, order]
         told = np.abs(apply(params, video()[:, order], T, LABEL) - straight).max() > 1e-3
@@ -155,7 +152,7 @@ def test_sizes_are_the_papers(size, millions):
 
 @each_layout
 def test_counted_flops_are_the_compilers(layout):
-    config = dataclasses.replace(SMALL, layout=layout, width=64, scan=False, windows=('1x4x4', '2x4x4'))
+    config = in_layout(layout, width=64, scan=False, windows=('1x4x4', '2x4x4'))
     apply, params = network(config)
     compiled = jax.jit(apply).lower(params, video(8, 16, 1), T[:1], FIRST).compile().cost_analysis()['flops']
     counted = flops_per_video(config, (8, 16, 16))

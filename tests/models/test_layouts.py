@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 
 from tests.marks import rest_slow
-from tests.models.small import FIRST, LABEL, SMALL, T, network, video
+from tests.models.small import FIRST, LABEL, SMALL, T, in_layout, network, video
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
 
 
 def laid_out(layout, **changes):
-    depth = len(LAYOUTS[layout].block_specs(dataclasses.replace(SMALL, **changes))) * 2
-    return network(dataclasses.replace(SMALL, layout=layout, depth=depth, position='sincos_rope', **changes))
+    return network(in_layout(layout, units=2, position='sincos_rope', **changes))
+
+
+def test_a_small_network_has_whole_units():
+    for layout in LAYOUTS:
+        config = in_layout(layout)
+        blocks = len(LAYOUTS[layout].block_specs(config))
+        assert config.layout == layout and config.depth >= 2 and config.depth % blocks == 0, layout
+        assert in_layout(layout, units=1).depth == blocks
+    three = ('1x4x4', '2x2x2', '4x1x1')
+    assert in_layout('windows', windows=three).depth == 3 and in_layout('windows', units=2, windows=three).depth == 6
 
 
 def reach_of(apply, params):
@@ -125,7 +134,7 @@ def test_split_heads_are_half_over_space_and_half_over_time():
 )
 def test_images_behind_a_clip_are_alone_and_leave_it_alone(layout, position):
     """A clip of 3 frames and 2 images at once: each is what it is by itself, with its own time and label."""
-    config = dataclasses.replace(SMALL, layout=layout, depth=2, position=position, windows=('2x3x3', '4x4x4'))
+    config = in_layout(layout, position=position, windows=('2x3x3', '4x4x4'))
     apply, params = network(config)
     clip, images = video(3), video(2, seed=5)
     t = jnp.array([[500.0, 500.0, 500.0, 100.0, 900.0], [20.0, 300.0, 800.0, 700.0, 0.0]])
@@ -141,7 +150,7 @@ def test_images_behind_a_clip_are_alone_and_leave_it_alone(layout, position):
 @pytest.mark.parametrize('layout', ['interleaved', 'late_fusion'])
 def test_images_that_stand_aside_meet_no_block_over_time(layout):
     """What those blocks have learned, and where in time they would put an image, says nothing of images then."""
-    config = dataclasses.replace(SMALL, layout=layout, images='aside')
+    config = in_layout(layout, images='aside')
     apply, params = network(config)
     x, t = jnp.concatenate([video(3), video(2, seed=5)], 1), jnp.array([10.0, 700.0])
     joint = apply(params, x, t, LABEL, 2)

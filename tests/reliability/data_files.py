@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from data_pipelines import cache_text
 from data_pipelines.__main__ import main as data_pipelines
-from data_pipelines.changes import digests
-from data_pipelines.listing import listed
-from data_pipelines.work import captions_within
+from data_pipelines.build.process_video import captions_within
+from data_pipelines.commands import cache_text
+from data_pipelines.inputs.changes import digests
+from data_pipelines.inputs.listing import listed
 from tests.data_pipelines.sets import records, write_set
 from tests.reliability.damage import Kind, command
 from vdm_jax.data import idx

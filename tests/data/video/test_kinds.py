@@ -219,9 +219,9 @@ def late(path, start, count=40, codec='libx264'):
 
 @pytest.mark.parametrize('suffix', ['mkv', 'mov'])
 def test_windows_are_in_the_time_of_the_file_where_the_video_begins_late(tmp_path, suffix):
-    from data_pipelines.listing import Item
-    from data_pipelines.recipe import read_recipe
-    from data_pipelines.work import Clip, work
+    from data_pipelines.build.process_video import Clip, work
+    from data_pipelines.build.recipe import read_recipe
+    from data_pipelines.inputs.listing import Item
 
     pytest.importorskip('scenedetect')
     path = late(tmp_path / f'a.{suffix}', 2.0)
@@ -510,9 +510,9 @@ def test_pixels_of_a_picture_on_its_side_are_wide_where_it_is_high(tmp_path):
 
 
 def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
-    from data_pipelines.listing import Item
-    from data_pipelines.recipe import read_recipe
-    from data_pipelines.work import work
+    from data_pipelines.build.process_video import work
+    from data_pipelines.build.recipe import read_recipe
+    from data_pipelines.inputs.listing import Item
     from vdm_jax.data.records import from_bytes, to_bytes
     from vdm_jax.data.video_folder import VideoFolder
 

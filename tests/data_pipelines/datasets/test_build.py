@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from data_pipelines import datasets
 from data_pipelines.__main__ import main
+from data_pipelines.datasets import registry
 from vdm_jax import media
 from vdm_jax.data.record_set import RecordSet
 from vdm_jax.data.video import decode
@@ -168,8 +168,8 @@ def test_mistakes_are_named(tmp_path, capsys, more, said):
 
 
 def test_every_set_has_a_readme_that_names_it(request):
-    for name, found in datasets.DATASETS.items():
-        readme = request.config.rootpath / 'data_pipelines' / name / 'README.md'
+    for name, found in registry.DATASETS.items():
+        readme = request.config.rootpath / 'data_pipelines' / 'datasets' / name / 'README.md'
         text = readme.read_text()
         assert f'--dataset={name}' in text, readme
         for part in ('## Licence', '## Where it comes from', '## On disk'):

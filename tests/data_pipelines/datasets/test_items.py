@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import datasets, stills
-from data_pipelines.bair.trajectory import masked_crc
-from data_pipelines.listing import digest
+from data_pipelines.datasets import registry
+from data_pipelines.datasets.bair.trajectory import masked_crc
+from data_pipelines.inputs import frame_sources
+from data_pipelines.inputs.listing import digest
 from vdm_jax.data.records import Caption
 from vdm_jax.errors import UserError
 
@@ -33,7 +34,7 @@ def paint(root, *names, size=(16, 12)):
 
 
 def listed(name, root, split='train'):
-    return {item.name: item for item in datasets.listed(name, str(root), split).items}
+    return {item.name: item for item in registry.listed(name, str(root), split).items}
 
 
 def usable(items):
@@ -45,8 +46,8 @@ def problems(items):
 
 
 def reds(item):
-    video = stills.probe(item)
-    return [int(frame[0, 0, 0]) for _, frame in stills.stream(video)]
+    video = frame_sources.probe(item)
+    return [int(frame[0, 0, 0]) for _, frame in frame_sources.stream(video)]
 
 
 # UCF-101

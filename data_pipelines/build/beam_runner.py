@@ -1,0 +1,42 @@
+"""Inputs -> parts with Apache Beam, where one machine is not enough: Dataflow, Flink, Spark, or this machine.
+
+The options after -- are Beam's own. Every worker writes its parts into DIR/work, so DIR is a place that all of them see
+(a network file system, a mounted bucket), as are the videos; shards are written from there by the process that began.
+"""
+
+import os
+from collections.abc import Sequence
+
+from data_pipelines.build import pool
+from data_pipelines.inputs.listing import Item
+from data_pipelines.build.recipe import Recipe
+from vdm_jax.errors import UserError
+
+
+def run(items: Sequence[Item], recipe: Recipe, folder: str, options: Sequence[str]) -> None:
+    """Makes the parts of all items. Raises: UserError where Beam is not installed."""
+    try:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError:
+        raise UserError(
+            "--runner=beam needs Apache Beam, which is not installed: pip install 'vdm_jax[beam]'"
+        ) from None
+
+    class Make(beam.DoFn):
+        """Hands each item to a process of its own, which may hang or crash without harm to Beam's worker."""
+
+        def setup(self):
+            self.pool = pool.opened(1, recipe)
+
+        def process(self, item):
+            future = pool.schedule(self.pool, item, recipe, folder)
+            pool.settle(self.pool, future, item, recipe, folder)
+
+        def teardown(self):
+            self.pool.stop()
+            self.pool.join()
+
+    folder = os.path.abspath(folder)
+    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+        pipeline | beam.Create(items) | beam.Reshuffle() | beam.ParDo(Make())

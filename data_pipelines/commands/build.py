@@ -1,0 +1,178 @@
+"""videos with captions, labels or nothing -> a set of records: cut into shots, scored, filtered, encoded, accounted for
+
+Killed anywhere and started again it goes on; the result is the same to the byte, for any number of workers.
+"""
+
+import os
+import shutil
+import sys
+import time
+
+from data_pipelines import optional_deps
+from data_pipelines.build import build_state, part_files, pool
+from data_pipelines.build.assemble import assemble
+from data_pipelines.build.recipe import read_recipe
+from data_pipelines.datasets import registry
+from data_pipelines.inputs.listing import listed
+from data_pipelines.inputs.locate import FOLLOW
+from vdm_jax import places
+from vdm_jax.data.set_manifest import read_manifest
+from vdm_jax.errors import UserError
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        '--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .tsv, .jsonl, .parquet'
+    )
+    parser.add_argument('--out', required=True, metavar='DIR', help='where the set goes')
+    parser.add_argument('--dataset', metavar='NAME', help=f'the folder is laid out as {", ".join(registry.DATASETS)}')
+    parser.add_argument('--split', metavar='NAME', help='of --dataset: train, test, ...')
+    parser.add_argument('--recipe', metavar='FILE', help='TOML; --recipe.GROUP.KEY=VALUE changes one of its values')
+    parser.add_argument('--root', metavar='DIR', help="what a list's paths are relative to (default: its own folder)")
+    parser.add_argument(
+        '--follow-links', action='store_true', help='also out of the source, and into folders that are links'
+    )
+    parser.add_argument(
+        '--scores', metavar='NAME,…', help='columns that are scores (default: those of numbers that name nothing)'
+    )
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count(), help='processes (default: all cores; 0: this one)'
+    )
+    parser.add_argument(
+        '--runner', choices=('local', 'beam'), default='local', help='beam: Apache Beam, its own options after --'
+    )
+
+
+def run(arguments) -> int:
+    """Builds the set, or goes on with it; returns the exit code.
+
+    Raises: UserError for anything that is the user's to mend.
+    """
+    if arguments.workers < 0:
+        raise UserError(f'--workers={arguments.workers}: want 0 or more')
+    if arguments.engine and arguments.runner != 'beam':
+        raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
+    optional_deps.check()  # before anything is written, versions of theirs among it
+    recipe = read_recipe(arguments.recipe, arguments.assignments, registry.recipe_of(arguments.dataset))
+    places.try_writing(arguments.out, False)
+    out = os.path.normpath(arguments.out)
+    listing = _listing(arguments)
+    if os.path.isdir(arguments.source) and _within(out, arguments.source):
+        raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
+    recipe.check({name for item in listing.items for name in item.scores}, listing.unused)
+    try:
+        begin = build_state.begin(out, listing, recipe)
+        if begin is not None:
+            folder, about, lock = begin
+            with lock:
+                _make_parts(arguments, listing.items, recipe, folder)
+                assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
+    except OSError as error:
+        raise UserError(f'--out={out}: {error.strerror or error}; mend that, and the same command goes on') from None
+    _clear(os.path.join(out, build_state.WORK))
+    manifest = read_manifest(out)
+    print(summary(out, manifest))
+    if begin is None:
+        print('it was built before; nothing was done')
+        return 0
+    if not manifest['clips']['kept']:
+        raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
+    return 0
+
+
+def _within(path, folder):
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath([path, folder]) == folder
+
+
+def _listing(arguments):
+    if arguments.dataset is not None:
+        if arguments.root is not None:
+            raise UserError(f'--root={arguments.root}: is for lists, not for --dataset')
+        if arguments.scores is not None:
+            raise UserError(f'--scores={arguments.scores}: is for lists and folders of videos, not for --dataset')
+        if arguments.follow_links:
+            raise UserError(f'{FOLLOW}: is for lists and folders of videos, not for --dataset')
+        listing = registry.listed(arguments.dataset, arguments.source, arguments.split or '')
+        print(registry.summary(listing.items), file=sys.stderr)
+        return listing
+    if arguments.split is not None:
+        raise UserError(f'--split={arguments.split} is for --dataset; a list has the column split, --recipe.split')
+    scores = (
+        None if arguments.scores is None else [name.strip() for name in arguments.scores.split(',') if name.strip()]
+    )
+    listing = listed(arguments.source, arguments.root, arguments.follow_links, scores)
+    problems = [item for item in listing.items if item.problem]
+    if len(problems) == len(listing.items):
+        raise UserError(
+            f'--source={arguments.source} holds nothing that can be used: {registry.summary(problems)}; '
+            f'{problems[0].name}: {problems[0].problem}'
+        )
+    if problems:
+        links = any(item.problem.startswith('link:') for item in problems) and not arguments.follow_links
+        print(registry.summary(listing.items) + (f'; {FOLLOW} takes links' if links else ''), file=sys.stderr)
+    return listing
+
+
+def _make_parts(arguments, items, recipe, folder):
+    """Sees to a part for every input, unless what goes where is decided already."""
+    if os.path.exists(os.path.join(folder, 'plan')):
+        return
+    missing = [item for item in items if part_files.index(part_files.path_of(folder, item.name)) is None]
+    with _bar('videos', len(items), len(items) - len(missing)) as bar:
+        if arguments.runner == 'beam':
+            from data_pipelines.build import beam_runner
+
+            beam_runner.run(missing, recipe, folder, arguments.engine)
+            bar.update(len(missing))
+        else:
+            pool.run(missing, recipe, folder, arguments.workers, lambda item: bar.update())
+
+
+def _bar(unit, total, done=0):
+    """A progress bar with the time left; in a log a line now and then."""
+    from tqdm import tqdm
+
+    live = sys.stderr.isatty()
+    every = 0.2 if live else 10.0
+    file = sys.stderr if live else _Lines()
+    return tqdm(total=total, initial=done, unit=f' {unit}', mininterval=every, maxinterval=every, file=file)
+
+
+class _Lines:
+    """A log: what would be written over itself on a terminal has a line each time."""
+
+    def write(self, text):
+        sys.stderr.write(text.strip('\r\n') + '\n' if text.strip() else '')
+
+    def flush(self):
+        sys.stderr.flush()
+
+
+def _clear(folder):
+    """Removes the folder, in which a worker of a build killed before may just be about to end."""
+    for _ in range(10):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            return
+        time.sleep(0.2)
+
+
+def summary(out: str, manifest: dict) -> str:
+    """A few lines on what was kept, what was not, and why."""
+    inputs, clips = manifest['inputs'], manifest['clips']
+    size = sum(shard['bytes'] for shard in manifest['shards']) / 1e6
+    total = sum(inputs.values())
+    lines = [
+        f'{out}: {clips["kept"]} clips of {inputs["kept"]} of {total} inputs, {manifest["frames"]} frames, '
+        f'{manifest["seconds"]:.1f} s, in {len(manifest["shards"])} shards, {size:.1f} MB',
+        f'  without a caption: {clips["without_caption"]} clips',
+    ]
+    for kind, title in (('inputs', 'inputs not kept'), ('clips', 'clips not kept')):
+        if reasons := manifest['reasons'][kind]:
+            lines.append(f'  {title}: ' + ', '.join(f'{count} {reason}' for reason, count in reasons.items()))
+    if ignored := manifest['ignored_files']:
+        lines.append('  files that are no videos: ' + ', '.join(f'{n} {ending}' for ending, n in ignored.items()))
+    if manifest['unused_columns']:
+        lines.append(f'  columns not used: {", ".join(manifest["unused_columns"])}')
+    return '\n'.join(lines)

@@ -1,0 +1,1 @@
+"""What a clip is worth: shots, motion, scores, copies, captions, black bars."""

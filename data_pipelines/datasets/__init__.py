@@ -1,0 +1,1 @@
+"""Published sets: how each lies on disk, and a folder a set."""

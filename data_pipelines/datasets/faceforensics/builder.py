@@ -1,0 +1,11 @@
+"""FaceForensics as a set of TFDS, `faceforensics_videos`."""
+
+from data_pipelines.datasets.tfds_builder import Videos
+
+
+class Builder(Videos):
+    """The files as they are, or an mp4 for every folder of pictures."""
+
+    name = 'faceforensics_videos'
+    dataset = 'faceforensics'
+    splits = 'train', 'val', 'test'

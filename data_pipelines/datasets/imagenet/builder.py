@@ -1,0 +1,12 @@
+"""ImageNet as a set of TFDS, `imagenet_videos`."""
+
+from data_pipelines.datasets.tfds_builder import Videos
+
+
+class Builder(Videos):
+    """The pictures as they are, with the class."""
+
+    name = 'imagenet_videos'
+    dataset = 'imagenet'
+    splits = 'train', 'val', 'test'
+    stored = 'picture'

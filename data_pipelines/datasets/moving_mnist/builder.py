@@ -1,0 +1,13 @@
+"""Moving MNIST as a set of TFDS, `moving_mnist_videos`."""
+
+from data_pipelines.datasets.tfds_builder import Videos
+
+
+class Builder(Videos):
+    """The frames as they are, grey."""
+
+    name = 'moving_mnist_videos'
+    dataset = 'moving_mnist'
+    splits = ('test',)
+    stored = 'frames'
+    channels = 1

@@ -1,0 +1,10 @@
+"""SkyTimelapse as a set of TFDS, `skytimelapse_videos`."""
+
+from data_pipelines.datasets.tfds_builder import Videos
+
+
+class Builder(Videos):
+    """An mp4 for every folder of pictures."""
+
+    name = 'skytimelapse_videos'
+    dataset = 'skytimelapse'

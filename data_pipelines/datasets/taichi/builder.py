@@ -1,0 +1,10 @@
+"""TaiChi-HD as a set of TFDS, `taichi_videos`."""
+
+from data_pipelines.datasets.tfds_builder import Videos
+
+
+class Builder(Videos):
+    """The files as they are, or an mp4 for every folder of pictures."""
+
+    name = 'taichi_videos'
+    dataset = 'taichi'

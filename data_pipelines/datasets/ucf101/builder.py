@@ -1,0 +1,10 @@
+"""UCF-101 as a set of TFDS, `ucf101_videos`."""
+
+from data_pipelines.datasets.tfds_builder import Videos
+
+
+class Builder(Videos):
+    """The files as they are, with the class."""
+
+    name = 'ucf101_videos'
+    dataset = 'ucf101'
