@@ -77,11 +77,11 @@ def test_cudnn_is_plain_attention(length, dim, mask):
 
 
 @pytest.mark.multidevice
-@pytest.mark.parametrize('images', [0, 2])
-def test_a_ring_is_plain_attention(images):
+@pytest.mark.parametrize('images, causal', [(0, False), (4, False), (0, True)])
+def test_a_ring_is_plain_attention(images, causal):
     """Keys and values on four devices, heads on two; with images, whose tokens see themselves alone."""
-    grid = GRID._replace(images=images * 2)
-    inputs, mask = qkv((4 + images * 2) * 64, lead=(1,)), Full().mask(grid)
+    grid = GRID._replace(images=images)
+    inputs, mask = qkv(grid.tokens, lead=(1,)), Full(causal).mask(grid)
     config = AttentionConfig(sequence='ring')
 
     def around(*inputs):
