@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from vdm_jax.codecs.codec import Codec
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.codecs.image_codec import ImageVAECodec
-from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
+from vdm_jax.codecs.image_vae import ImageVAEConfig
 from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.codecs.video_codec import VideoVAECodec
-from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
+from vdm_jax.codecs.video_vae import VideoVAEConfig
 from vdm_jax.config import Choice, flat, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.bucketed import Bucketed
@@ -73,8 +73,8 @@ from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
 from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.files import check_scheme
-from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
-from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.models.conv_lstm import ConvLSTMConfig
+from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.ranges import Ranged, Seed
@@ -93,12 +93,6 @@ MODELS = {
     'conv_lstm': ConvLSTMConfig,
     'image_vae': ImageVAEConfig,
     'video_vae': VideoVAEConfig,
-}
-NETWORKS = {
-    VideoDiTConfig: VideoDiT,
-    ConvLSTMConfig: ConvLSTM,
-    ImageVAEConfig: ImageVAE,
-    VideoVAEConfig: VideoVAE,
 }
 PROCESSES = {'ddpm': DDPM, 'logsnr_cosine': LogSNRCosine, 'edm': EDM, 'rectified_flow': RectifiedFlow}
 TIMES = {

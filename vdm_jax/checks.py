@@ -3,25 +3,15 @@
 `run` is a run.Run.
 """
 
-import itertools
-
-import jax
-from flax import nnx
-
 from vdm_jax.data import scalars
 from vdm_jax.errors import UserError
 from vdm_jax.given import given_frames
-from vdm_jax.models.layouts import LAYOUTS
-from vdm_jax.nn.arrange import Grid
-from vdm_jax.nn.attend import refusal
-from vdm_jax.parallel.rules import nearest, split_on
 from vdm_jax.train.best import check_comes, rule_of
 
 
 def check(run) -> None:
     """All of the below, and whether labels, scalars, shapes and mesh go together; computes nothing."""
     check_mesh(run)
-    check_attention(run)
     if run.model.autoencodes and run.latent_shape != run.source.shape:
         raise UserError('config.codec: an autoencoder learns from pixels; leave the codec out')
     if 0 < run.model.classes < run.reader.num_classes:
@@ -50,69 +40,12 @@ def check(run) -> None:
 
 
 def check_mesh(run) -> None:
-    """Whether the mesh splits the network where it can be split.
+    """Whether the mesh splits the network where it can be split, and its devices can compute it.
 
     Raises:
-      UserError: frames, places or heads do not divide; with the nearest mesh that works.
+      UserError: see the network's config.
     """
-    model, mesh = run.model, run.mesh
-    if model.layout is None:
-        for axis in ('sequence', 'tensor'):
-            if mesh.shape[axis] > 1:
-                raise UserError(f'config.mesh.{axis}={mesh.shape[axis]}: this network is not split on it; set 1')
-        return
-    for shape in run.latent_shapes:
-        _check_split(run, *model.grid_of(shape))
-
-
-def _check_split(run, frames: int, rows: int, columns: int) -> None:
-    """The same for clips of so many patches."""
-    model, mesh, heads = run.model, run.mesh, run.model.sizes.heads
-    units = [each for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions for each in shared]
-    heads //= max(len(shared) for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions)
-    moves = any(each.kind == 'time' for each in units)
-    by_heads = [each for each in units if ('sequence', 'tensor') in each.axes_for(model.attention)]
-    wanted = {
-        'tensor': {'heads': heads},
-        'sequence': {'frames of patches': frames}
-        | ({'frames of patches with the images behind': frames + run.source.images_per_clip} if run.has_images else {})
-        | ({'patches of a frame': rows * columns} if moves else {})
-        | ({'heads on each part of config.mesh.tensor': heads // mesh.shape['tensor'] or 1} if by_heads else {}),
-    }
-    for axis, sizes in wanted.items():
-        for what, size in sizes.items():
-            if size % mesh.shape[axis]:
-                shapes = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(run.make_model(nnx.Rngs(0)))))
-                known = [*sizes.values(), *split_on(axis, shapes)]
-                if axis == 'tensor' and by_heads and heads % mesh.shape['sequence'] == 0:
-                    known.append(heads // mesh.shape['sequence'])
-                hint = nearest(mesh, axis, known)
-                ring = (
-                    '; or config.model.attention.sequence=ring' if 'config' in what and model.layout == 'full' else ''
-                )
-                raise UserError(
-                    f'config.mesh.{axis}={mesh.shape[axis]} does not divide the {size} {what}; {hint}{ring}'
-                )
-
-
-def check_attention(run) -> None:
-    """Whether the attention backends that are asked for by name can compute what the network asks of them.
-
-    Raises:
-      UserError: one cannot, with the reason.
-    """
-    if run.model.layout is None:
-        return
-    model, images = run.model, run.source.images_per_clip
-    grids = [Grid(*model.grid_of(shape), images) for shape in run.latent_shapes]
-    parts = {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}
-    for grid, each in itertools.product(grids, parts):
-        backend, size = getattr(model.attention, each.kind), model.sizes
-        shape = size.heads, each.length(grid), size.width // size.heads
-        with jax.sharding.use_abstract_mesh(run.mesh.abstract_mesh):
-            reason = refusal(backend, *[jax.ShapeDtypeStruct(shape, model.dtype)] * 2, each.mask(grid))
-        if backend != 'auto' and reason:
-            raise UserError(f'config.model.attention.{each.kind}={backend}: {backend} {reason}; choose auto or xla')
+    run.model.check_mesh(run.mesh, run.network_inputs)
 
 
 def check_sampler(run) -> None:
@@ -124,7 +57,7 @@ def check_sampler(run) -> None:
     """
     if run.model.autoencodes:
         return
-    check_positions(run)
+    run.model.check_shapes(run.latent_shapes)
     e, diffusion = run.experiment, run.experiment.diffusion
     try:
         e.sampler.spacing.times(diffusion.process, e.sampler.steps)
@@ -153,24 +86,6 @@ def check_sampler(run) -> None:
             'config.sampler.variance=learned: the network learned none; train with '
             'config.diffusion.variance=learned_range, or choose small or large'
         )
-
-
-def check_positions(run) -> None:
-    """Whether the network knows the places of all patches of the clips it is asked for.
-
-    Raises:
-      UserError: it learned the positions of smaller clips.
-    """
-    model = run.model
-    if 'learned' not in model.position:
-        return
-    for asked in map(model.grid_of, run.latent_shapes):
-        if any(a > known for a, known in zip(asked, model.grid, strict=True)):
-            raise UserError(
-                f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of '
-                f'patches are learned, and {asked} are asked for; set config.data.frames and pixels no larger than in '
-                'training, or name the largest bucket first'
-            )
 
 
 def check_pictures(run) -> None:
@@ -277,25 +192,14 @@ def check_objective(run) -> None:
         raise UserError(
             'config.model.self_condition=true: set config.diffusion.self_conditioning, the share it learns from'
         )
-    if model.given_at_zero:
+    if model.context_at_time_zero:
         clean, noisy = (float(diffusion.process.model_time(t)) for t in (0.0, 1e-3))
         if clean != 0 or noisy == 0:
             raise UserError(
                 f'config.diffusion.process: the network takes frames of time 0 for given ones, and here clean frames '
                 f'are at {clean:g} and almost clean ones at {noisy:g}; take rectified_flow with numbering=thousand'
             )
-    if run.has_images and model.time_patch > 1:
-        raise UserError(f'config.model.time_patch={model.time_patch}: images are single frames; set it to 1')
-    if diffusion.per_frame and model.time_patch > 1:
-        raise UserError(
-            f'config.diffusion.per_frame=true: frames in one patch share their time; set config.model.time_patch='
-            f'{model.time_patch} to 1'
-        )
     frames = min(shape[0] for shape in run.latent_shapes)
     if diffusion.context >= frames:
         raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
-    if diffusion.context % model.time_patch:
-        raise UserError(
-            f'config.diffusion.context={diffusion.context}: want a multiple of config.model.time_patch='
-            f'{model.time_patch}, as frames in one patch share their time'
-        )
+    model.check_inputs(run.network_inputs)

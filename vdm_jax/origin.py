@@ -138,7 +138,6 @@ def sampling_run(config: dict, assignments: list[str], size: str | None = None):
     if size is not None:
         run = run_of_size(run, size)
     checks.check_mesh(run)
-    checks.check_attention(run)
     return run
 
 
@@ -150,14 +149,13 @@ def run_of_size(run, size: str):
     """
     import dataclasses
 
-    from vdm_jax import checks
     from vdm_jax.frame_size import read_pixels
 
     pixels = read_pixels(size, '--size')
     try:
         experiment = dataclasses.replace(run.experiment, data=run.source.resized(pixels))
         run = dataclasses.replace(run, experiment=experiment)
-        checks.check_positions(run)
+        run.model.check_shapes(run.latent_shapes)
     except UserError as error:
         raise UserError(f'--size={size}: {error}') from None
     return run

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vdm_jax import checks, frozen
-from vdm_jax.build import NETWORKS, PROTOCOLS, Experiment, experiment_dict
+from vdm_jax.build import PROTOCOLS, Experiment, experiment_dict
 from vdm_jax.codecs.codec import AFTER
 from vdm_jax.config import flat
 from vdm_jax.data.latents import MOVABLE, CachedLatents
@@ -22,7 +22,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals.protocol import Protocol
 from vdm_jax.evals.select import choose_protocol
 from vdm_jax.generate import make_generate, make_reconstruct
-from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.config import NetworkConfig, NetworkInputs
 from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
 from vdm_jax.train.checkpoint import fingerprint
@@ -211,6 +211,13 @@ class Run:
         fitted, *_ = [model.fitted(shape, classes) for shape in self.latent_shapes]
         return fitted
 
+    @property
+    def network_inputs(self) -> NetworkInputs:
+        """What the network is called with in training, as far as the config says."""
+        diffusion = self.experiment.diffusion
+        images = self.source.images_per_clip
+        return NetworkInputs(self.latent_shapes, images, diffusion.per_frame, diffusion.context)
+
     @functools.cached_property
     def largest(self) -> int:
         """The bucket whose batches have most pixels: the one that must fit."""
@@ -247,13 +254,10 @@ class Run:
         """Whether there are images behind the clips."""
         return self.source.images_per_clip > 0
 
-    def make_model(self, rngs: nnx.Rngs) -> nnx.Module:
-        return NETWORKS[type(self.model)](self.model, rngs=rngs)
-
     @functools.cached_property
     def merged(self) -> Callable:
         """params -> the network with them, pure."""
-        graphdef, dtype = graphdef_of(self.make_model), self.model.dtype
+        graphdef, dtype = graphdef_of(self.model.build), self.model.dtype
         return lambda params: nnx.merge(graphdef, gather(params, dtype, but='layers'))
 
     @property
@@ -269,11 +273,11 @@ class Run:
     @functools.cached_property
     def abstract(self):
         """The state's shapes and shardings."""
-        return abstract_state(self.make_model, self.optimizer, self.experiment.ema, self.mesh)
+        return abstract_state(self.model.build, self.optimizer, self.experiment.ema, self.mesh)
 
     def create(self):
         """A fresh state at step 0."""
-        return create_state(self.make_model, self.optimizer, self.experiment.ema, self.mesh, self.experiment.seed)
+        return create_state(self.model.build, self.optimizer, self.experiment.ema, self.mesh, self.experiment.seed)
 
     @functools.cached_property
     def abstract_frozen(self) -> dict:

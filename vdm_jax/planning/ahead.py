@@ -259,7 +259,6 @@ def main(request: str, out: str) -> int:
         if run.mesh.shape['slices'] != topology.slices:
             raise UserError(f'config.mesh.slices={run.mesh.shape["slices"]}: say it as --slices')
         checks.check_mesh(run)
-        checks.check_attention(run)
         checks.check_objective(run)
         # Made outside of the mesh, as they compute a key, and its devices may not be there.
         run.abstract, run.train_steps, run.generator  # noqa: B018

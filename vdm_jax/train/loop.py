@@ -19,7 +19,6 @@ from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.generate import generate_videos
 from vdm_jax.given import asks
 from vdm_jax.parallel import processes
-from vdm_jax.parallel.rules import notes
 from vdm_jax.ranges import Batch, Between, Count, Ranged, Whole
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
@@ -164,8 +163,7 @@ def announce(run, progress: Progress, start: int, workdir) -> None:
     for size, rows in zip(run.batch_sizes, run.batch_rows, strict=True):
         if rows > size:
             progress.say(f'the {size} clips of a batch take the room of {rows} on the devices')
-    sharding = notes(run.abstract) if run.model.layout else []  # the table is a transformer's
-    for note in sharding + run.training_reader.notes():
+    for note in run.model.sharding_notes(run.abstract) + run.training_reader.notes():
         progress.say(note)
 
 
