@@ -167,10 +167,6 @@ class Bucketed(Source):
         bucket = dataclasses.replace(self.taken_kinds[0], height=height, width=width)
         return dataclasses.replace(self, buckets=(str(bucket),), only=None)
 
-    def uncached(self) -> 'Bucketed':
-        """Return the same clips, of which no frames are kept in memory."""
-        return dataclasses.replace(self, clips=self.clips.uncached())
-
     def open(self) -> 'BucketedReader':
         """Return a reader, which puts clips in buckets when it is first asked for one."""
         return BucketedReader(self, self.clips.open())
@@ -314,7 +310,14 @@ class BucketedReader(Reader):
         clips = self.clips.held_out()
         if self._lenient or clips is self.clips:
             return self
-        return BucketedReader(dataclasses.replace(self.source, clips=clips.source), clips, lenient=True)
+        return self._with_clips(clips, lenient=True)
+
+    def uncached(self) -> Reader:
+        """Return a reader of the same clips, of which no frames are kept in memory."""
+        return self._with_clips(self.clips.uncached(), self._lenient)
+
+    def _with_clips(self, clips: Reader, lenient: bool) -> 'BucketedReader':
+        return BucketedReader(dataclasses.replace(self.source, clips=clips.source), clips, lenient)
 
     def identity(self) -> str:
         """Return the identity of the clips, and which bucket each is in."""

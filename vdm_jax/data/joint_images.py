@@ -88,10 +88,6 @@ class JointImages(Source):
         """Return the same clips and images with frames of `pixels`."""
         return dataclasses.replace(self, clips=self.clips.resized(pixels), images=self.images.resized(pixels))
 
-    def uncached(self) -> 'JointImages':
-        """Return the same clips and images, of which no frames are kept in memory."""
-        return dataclasses.replace(self, clips=self.clips.uncached(), images=self.images.uncached())
-
     def open(self) -> 'JointImagesReader':
         """Return a reader of both sources."""
         return JointImagesReader(self, self.clips.open(), self.images.open())
@@ -180,6 +176,13 @@ class JointImagesReader(Reader):
         clips, images = self.clips.held_out(), self.images.held_out()
         if clips is self.clips and images is self.images:
             return self
+        return self._with_readers(clips, images)
+
+    def uncached(self) -> Reader:
+        """Return a reader of the same clips and images, of which no frames are kept in memory."""
+        return self._with_readers(self.clips.uncached(), self.images.uncached())
+
+    def _with_readers(self, clips: Reader, images: Reader) -> 'JointImagesReader':
         source = dataclasses.replace(self.source, clips=clips.source, images=images.source)
         return JointImagesReader(source, clips, images)
 

@@ -162,10 +162,6 @@ class CachedLatents(Reader):
     def bucket_places(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.clips.bucket_places(ids)
 
-    def uncached(self) -> Reader:
-        """Return itself: no frames are read."""
-        return self
-
     def counters(self) -> dict[str, int]:
         return self.clips.counters()
 

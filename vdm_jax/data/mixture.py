@@ -79,18 +79,11 @@ class Mixture(Source):
 
     def resized(self, pixels: int | str) -> 'Mixture':
         """Return the same clips with frames of `pixels`."""
-        return self._with_sources([source.resized(pixels) for source in self.sources])
-
-    def uncached(self) -> 'Mixture':
-        """Return the same clips, of which no source keeps frames in memory."""
-        return self._with_sources([source.uncached() for source in self.sources])
+        return dataclasses.replace(self, sources=tuple(source.resized(pixels) for source in self.sources))
 
     def open(self) -> 'MixtureReader':
         """Return a reader of all sources."""
         return MixtureReader(self, [source.open() for source in self.sources])
-
-    def _with_sources(self, sources: Sequence[Source]) -> 'Mixture':
-        return dataclasses.replace(self, sources=tuple(sources))
 
 
 class MixtureReader(Reader):
@@ -222,6 +215,12 @@ class MixtureReader(Reader):
         weights = tuple(self.source.weights[number] for number in numbers) if self.source.weights else ()
         source = dataclasses.replace(self.source, sources=tuple(reader.source for reader in readers), weights=weights)
         return MixtureReader(source, readers, numbers, whole=self)
+
+    def uncached(self) -> Reader:
+        """Return a reader of the same clips, of which no source keeps frames in memory."""
+        readers = [reader.uncached() for reader in self.readers]
+        source = dataclasses.replace(self.source, sources=tuple(reader.source for reader in readers))
+        return MixtureReader(source, readers, self._numbers, self._whole)
 
     def identity(self) -> str:
         """Return the identity of each source, in turn."""

@@ -68,14 +68,14 @@ class Walk:
         self._in_block = int(self._sizes[order.buckets(0)].sum())
         self._ends = functools.lru_cache(maxsize=4)(lambda block: np.cumsum(self._sizes[order.buckets(block)]))
         self._first = 0
-        self._first = self.clips(start_step)
+        self._first = self.clips_before(start_step)
 
     def size(self, step: int) -> int:
         """This host's rows of a step."""
         return int(self._sizes[self._order.bucket(step)])
 
-    def clips(self, step: int) -> int:
-        """How many clips come before a step."""
+    def clips_before(self, step: int) -> int:
+        """Return how many clips come before a step."""
         block, within = divmod(step, self._order.block)
         return block * self._in_block + (int(self._ends(block)[within - 1]) if within else 0) - self._first
 
@@ -139,7 +139,7 @@ class _Loaded(BatchStream):
         read = grain.ReadOptions(
             num_threads=reader.source.threads, prefetch_buffer_size=max(reader.source.prefetch, most)
         )
-        clips = grain.MapDataset.range(0, walk.clips(start_step + steps)).map(clip).to_iter_dataset(read)
+        clips = grain.MapDataset.range(0, walk.clips_before(start_step + steps)).map(clip).to_iter_dataset(read)
         stacked = Stacked(clips, lambda number: walk.size(start_step + number), steps)
         self._held.append(iter(grain.experimental.ThreadPrefetchIterDataset(stacked, prefetch_buffer_size=1)))
         self._held[0].start_prefetch()  # the first batch is read while the model compiles

@@ -86,10 +86,6 @@ class Records(VideoSource):
         """Return a reader of the directory."""
         return RecordsReader(self)
 
-    def uncached(self) -> 'Records':
-        """Return the same clips without frames kept in memory."""
-        return dataclasses.replace(self, cache_mb=0)
-
 
 class RecordsReader(Reader):
     """The clips of Records: its table and shards, what is broken of them, frames kept in memory."""
@@ -179,6 +175,10 @@ class RecordsReader(Reader):
         chance = rng.random(4)
         _, _, _, video = next(self._candidates(i))
         return [] if video is None else [self._plan(video, i % self.source.clips, chance, size)]
+
+    def uncached(self) -> 'RecordsReader':
+        """Return a reader of its own that keeps no frames in memory."""
+        return dataclasses.replace(self.source, cache_mb=0).open()
 
     def counters(self) -> dict[str, int]:
         """Return how many records are taken, were filtered out, are short.

@@ -144,10 +144,6 @@ class Source(Ranged, abc.ABC, where='config.data'):
         """Return the same clips with frames of `pixels`, of the first bucket alone where there are several."""
         return with_fields(self, pixels=pixels)
 
-    def uncached(self) -> Source:
-        """Return the same clips, of which no frames are kept in memory."""
-        return self
-
 
 class Reader(abc.ABC):
     """An opened source: the sequence of its clips, and the files, caches and counters behind it.
@@ -290,8 +286,7 @@ class Reader(abc.ABC):
 
     def uncached(self) -> Reader:
         """Return a reader of the same clips that keeps no frames in memory."""
-        source = self.source.uncached()
-        return self if source == self.source else source.open()
+        return self
 
     # What a run has to say of it.
 
@@ -323,10 +318,6 @@ class StatelessSource(Source, Reader):
     def for_bucket(self, bucket: int) -> Self:
         """Return itself: its clips are of one shape."""
         del bucket
-        return self
-
-    def uncached(self) -> Self:
-        """Return itself: it keeps no frames."""
         return self
 
 

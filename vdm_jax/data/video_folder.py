@@ -107,10 +107,6 @@ class VideoFolder(VideoSource):
         """Return a reader of the folder."""
         return VideoFolderReader(self)
 
-    def uncached(self) -> 'VideoFolder':
-        """Return the same clips without frames kept in memory."""
-        return dataclasses.replace(self, cache_mb=0)
-
 
 class VideoFolderReader(Reader):
     """The clips of a VideoFolder: what lies there, what is broken or short, frames kept in memory."""
@@ -203,6 +199,10 @@ class VideoFolderReader(Reader):
         placement = place_clip(options, rng.random(4))
         _, _, video = next(self._candidates(i))
         return [plan_clip(options, video, placement)]
+
+    def uncached(self) -> 'VideoFolderReader':
+        """Return a reader of its own that keeps no frames in memory."""
+        return dataclasses.replace(self.source, cache_mb=0).open()
 
     def counters(self) -> dict[str, int]:
         """Return totals so far: files in this split, broken and short ones, and clips read from or held up by them."""
