@@ -41,7 +41,7 @@ def check(run) -> None:
     check_sampler(run)
     check_latents(run)
     len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # all raise UserErrors
-    check_comes(rule_of(run.experiment.checkpoint.best), run.learning.parts, run.experiment.train.validate_every)
+    check_comes(rule_of(run.experiment.checkpoint.best), run.training_loss.parts, run.experiment.train.validate_every)
     if run.experiment.train.validate_every:
         order_of(run.held_out, run.experiment.train.batch_size)
     if run.experiment.train.sample_every:

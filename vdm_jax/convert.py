@@ -63,7 +63,7 @@ def convert(
         params, report = fit(
             by_path(opened.params), run.abstract.params, lambda: state.params, allow_missing, 'the checkpoint', lost
         )
-        state = dataclasses.replace(state, params=params, ema=ema.start(experiment.ema, params))
+        state = dataclasses.replace(state, params=params, ema=ema.init(experiment.ema, params))
         write_papers(out, run.resolved)
         checkpoints.save(0, state, where)
         checkpoints.wait()

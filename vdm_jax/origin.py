@@ -26,7 +26,7 @@ def restored(origin: dict, args, assignments: list[str]):
     from vdm_jax.config import check_groups
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
-    from vdm_jax.train.alike import check_alike
+    from vdm_jax.train.consistency import check_alike
     from vdm_jax.train.workdir import check_network, read_config
 
     file = origin.get('weights')

@@ -17,7 +17,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint
-from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.remote_files import Mirror
 from vdm_jax.train.workdir import write_papers
 
 MARK = 'commit_success.txt'

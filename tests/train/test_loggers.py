@@ -21,7 +21,7 @@ from tests.train.faults import Faults
 from tests.train.metrics_file import lines_in, strict
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
-from vdm_jax.train.loggers import appended, logger
+from vdm_jax.train.loggers import append_file, logger
 from vdm_jax.train.loggers.json_lines import JsonLines, line_of, sorted_out
 from vdm_jax.train.loggers.logger import Guarded, Logger
 from vdm_jax.train.metrics import LogConfig, Metrics, Progress
@@ -143,7 +143,7 @@ def test_a_run_directory_that_is_gone_is_not_made_again(tmp_path):
 
 def test_what_a_disk_loses_after_it_took_it_is_written_again(monkeypatch, tmp_path):
     """A network's disk says only on a sync that it is full; what it had taken before is gone then."""
-    file = appended.Appended(tmp_path / 'lines')
+    file = append_file.Appended(tmp_path / 'lines')
     file.append(b'1\n')
     file.sync()
     file.append(b'2\n'), file.append(b'3\n')
@@ -153,10 +153,10 @@ def test_what_a_disk_loses_after_it_took_it_is_written_again(monkeypatch, tmp_pa
         os.ftruncate(descriptor, 3)
         raise OSError(errno.EDQUOT, 'Disk quota exceeded')
 
-    monkeypatch.setattr(appended.os, 'fsync', lose)
+    monkeypatch.setattr(append_file.os, 'fsync', lose)
     with pytest.raises(OSError, match='quota'):
         file.sync()
-    monkeypatch.setattr(appended.os, 'fsync', real)
+    monkeypatch.setattr(append_file.os, 'fsync', real)
     file.append(b'4\n')
     assert (tmp_path / 'lines').read_bytes() == b'1\n2\n3\n4\n'
     os.truncate(tmp_path / 'lines', 4)  # lost in silence

@@ -27,8 +27,8 @@ from vdm_jax.train.best import rule_of
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.inspect import inspect_run, table
+from vdm_jax.train.profiling import ProfileConfig, Window
 from vdm_jax.train.state import TrainState
-from vdm_jax.train.watch import ProfileConfig, Window
 
 GROUPS = {
     'data': {'source': 'synthetic', 'frames': 2, 'pixels': 8},

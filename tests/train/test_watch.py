@@ -14,7 +14,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.parallel import host
 from vdm_jax.run import Run
 from vdm_jax.train.loop import train
-from vdm_jax.train.watch import ProfileConfig, Watch, Window
+from vdm_jax.train.profiling import ProfileConfig, Watch, Window
 
 
 def run_of(**profile):

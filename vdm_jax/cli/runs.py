@@ -13,7 +13,7 @@ def train(args, assignments):
     from vdm_jax.parallel import processes, stop
     from vdm_jax.run import Run
     from vdm_jax.train import loop
-    from vdm_jax.train.alike import check_alike
+    from vdm_jax.train.consistency import check_alike
 
     warm_start.check_options(args)
     with stop.asked() as asked:

@@ -24,8 +24,8 @@ from vdm_jax.train.best import Best, metadata_with, rule_of
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.failures import check_arrays, explain_unreadable, is_unreadable, misfit, plain_errors, root_of
 from vdm_jax.train.markers import COMMITTED, NATIVE
-from vdm_jax.train.mirror import copy_below
 from vdm_jax.train.position import validate_position
+from vdm_jax.train.remote_files import copy_below
 from vdm_jax.train.state import TrainState
 
 REMOVAL_SECONDS = 0.5  # that a step which is half removed by retention may take to be gone

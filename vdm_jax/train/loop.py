@@ -30,7 +30,7 @@ from vdm_jax.train.loggers.weights_biases import check_installed
 from vdm_jax.train.metrics import Metrics, Progress, Silence
 from vdm_jax.train.optimizers import RATES, explain_stretch
 from vdm_jax.train.position import SKIPPED, check_position
-from vdm_jax.train.watch import Watch, Window
+from vdm_jax.train.profiling import Watch, Window
 from vdm_jax.train.workdir import check_workdir, make_workdir, read_config, write_papers
 
 
@@ -214,7 +214,7 @@ def begin(run, checkpoints: Checkpoints, weights=None):
 
 def start_with(run, params):
     """Step 0 of a run with these parameters: averages and optimizer are its own."""
-    return dataclasses.replace(run.create(), params=params, ema=ema.start(run.experiment.ema, params))
+    return dataclasses.replace(run.create(), params=params, ema=ema.init(run.experiment.ema, params))
 
 
 def restore(run, checkpoints: Checkpoints, step: int):

@@ -17,7 +17,7 @@ from etils import epath
 from vdm_jax.errors import UserError
 from vdm_jax.files import check_regular, digest_json, is_local, read_json, write_whole
 from vdm_jax.train import markers
-from vdm_jax.train.mirror import files_below
+from vdm_jax.train.remote_files import files_below
 
 NAME = re.compile(r'manifest_(\d+)_of_(\d+)\.json')
 BLOCK = 2**22  # bytes read at once; hashing them frees the GIL

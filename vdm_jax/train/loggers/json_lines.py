@@ -14,9 +14,9 @@ from etils import epath
 
 from vdm_jax.errors import UserError
 from vdm_jax.files import parse_json, write_whole
-from vdm_jax.train.loggers.appended import Appended
+from vdm_jax.train.loggers.append_file import Appended
 from vdm_jax.train.loggers.logger import Logger
-from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.remote_files import Mirror
 
 NAME = 'metrics.jsonl'
 BROKEN = f'{NAME}.broken'

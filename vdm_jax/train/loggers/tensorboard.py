@@ -11,9 +11,9 @@ import time
 
 from etils import epath
 
-from vdm_jax.train.loggers.appended import Appended
+from vdm_jax.train.loggers.append_file import Appended
 from vdm_jax.train.loggers.logger import Logger
-from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.remote_files import Mirror
 
 
 class TensorBoard(Logger):

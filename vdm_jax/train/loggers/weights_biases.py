@@ -26,7 +26,7 @@ from etils import epath
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json, write_whole
 from vdm_jax.train.loggers.logger import Logger, Outage
-from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.remote_files import Mirror
 
 ROOM = 2**26  # bytes that may wait for the process
 CLOSE_SECONDS = 15.0  # that the end of a run waits for what is on its way; the process has some minutes more

@@ -12,8 +12,8 @@ from vdm_jax.train.step import Losses
 
 
 @dataclasses.dataclass(frozen=True)
-class Reconstructing:
-    """A Learning. merged: params -> an autoencoder with `moments` and `decode`; sample: whether what it decodes is
+class AutoencoderLoss:
+    """A TrainingLoss. merged: params -> an autoencoder with `moments` and `decode`; sample: whether what it decodes is
     drawn from what it encoded, or is its mean.
     """
 
@@ -50,6 +50,6 @@ class Reconstructing:
         z = draw(mean, logvar, keys) if self.sample else mean
         return Losses(*self.reconstruction(x, autoencoder.decode(z), mean, logvar, frozen.get('lpips')))
 
-    def validating(self):
+    def for_validation(self):
         """The same decoding means."""
         return dataclasses.replace(self, sample=False)

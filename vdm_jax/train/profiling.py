@@ -10,7 +10,7 @@ from vdm_jax.parallel import processes
 from vdm_jax.parallel.host import peak_memory
 from vdm_jax.ranges import Between, Ranged, Whole
 from vdm_jax.train.loggers.logger import Outage
-from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.remote_files import Mirror
 
 COMPILED = '/jax/core/compile/backend_compile_duration'
 

@@ -17,8 +17,8 @@ ENCODING = 7  # folded into an example's key, for what its codec draws
 
 
 @dataclasses.dataclass(frozen=True)
-class Denoising:
-    """A Learning. network: (params, x_t, t in the process's numbering, conditions, images) -> output; classes: the
+class DiffusionLoss:
+    """A TrainingLoss. network: (params, x_t, t in the process's numbering, conditions, images) -> output; classes: the
     label that means "no label".
     """
 
@@ -28,19 +28,19 @@ class Denoising:
     classes: int
 
     def __call__(self, params, batch, keys, frozen):
-        x0, conditions, images = example_of(batch, self.codec, frozen.get('codec', {}), keys)
-        return losses(self.network, self.objective, params, x0, conditions, self.classes, keys, images)
+        x0, conditions, images = encode_batch(batch, self.codec, frozen.get('codec', {}), keys)
+        return compute_losses(self.network, self.objective, params, x0, conditions, self.classes, keys, images)
 
     abstract_frozen: ClassVar = {}
     parts: ClassVar = ()
 
-    def validating(self):
+    def for_validation(self):
         """The same with no condition dropped, and no frame given by chance."""
         certain = dataclasses.replace(self.objective, condition_dropout=0.0, clean_context=0.0)
         return dataclasses.replace(self, objective=certain)
 
 
-def losses(network: Callable, objective: Objective, params, x0, conditions: dict, classes: int, keys, images: int = 0):
+def compute_losses(network: Callable, objective: Objective, params, x0, conditions: dict, classes: int, keys, images: int = 0):
     """What each example costs.
 
     Args:
@@ -89,7 +89,7 @@ def losses(network: Callable, objective: Objective, params, x0, conditions: dict
     return Losses(loss, by_frame, jnp.broadcast_to(t, by_frame.shape))
 
 
-def example_of(batch: dict, codec, weights: dict, keys):
+def encode_batch(batch: dict, codec, weights: dict, keys):
     """A batch's (clean latents (B, T + k, …), conditions, k): its clips, with the images of the source behind them.
 
     weights: the codec's. keys: one a row, for a codec that draws latents.
