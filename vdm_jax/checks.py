@@ -16,7 +16,7 @@ from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.arrange import Grid
 from vdm_jax.nn.attend import refusal
 from vdm_jax.parallel.rules import nearest, split_on
-from vdm_jax.train.best import check_comes, rule_of
+from vdm_jax.train.best import check_metric, parse_rule
 
 
 def check(run) -> None:
@@ -41,7 +41,9 @@ def check(run) -> None:
     check_sampler(run)
     check_latents(run)
     len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # all raise UserErrors
-    check_comes(rule_of(run.experiment.checkpoint.best), run.training_loss.parts, run.experiment.train.validate_every)
+    check_metric(
+        parse_rule(run.experiment.checkpoint.best), run.training_loss.parts, run.experiment.train.validate_every
+    )
     if run.experiment.train.validate_every:
         order_of(run.held_out, run.experiment.train.batch_size)
     if run.experiment.train.sample_every:

@@ -26,7 +26,7 @@ def restored(origin: dict, args, assignments: list[str]):
     from vdm_jax.config import check_groups
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
-    from vdm_jax.train.consistency import check_alike
+    from vdm_jax.train.consistency import check_same_on_all
     from vdm_jax.train.workdir import check_network, read_config
 
     file = origin.get('weights')
@@ -43,7 +43,7 @@ def restored(origin: dict, args, assignments: list[str]):
     if file:
         together(lambda: check_groups(about['config'], called))
     run = together(lambda: sampling_run(about['config'], assignments + chosen, size))
-    check_alike(lambda: {'config': run.resolved} | said(args))
+    check_same_on_all(lambda: {'config': run.resolved} | said(args))
     (place,) = origin.values()
     together(lambda: check_network(about['config'], run.resolved, str(place)))
     params, about = weights_of(run, file, about, called) if file else checkpoint_of(run, place, about, args)

@@ -17,7 +17,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints, fingerprint
-from vdm_jax.train.remote_files import Mirror
+from vdm_jax.train.remote_files import StagedDirectory
 from vdm_jax.train.workdir import write_papers
 
 MARK = 'commit_success.txt'
@@ -218,7 +218,7 @@ def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, buc
     with opened(folder) as checkpoints:
         checkpoints.save(4, state, loop.position(run, 4))
         checkpoints.wait()
-    mirror = Mirror(f'gs://bucket/{folder}')
+    mirror = StagedDirectory(f'gs://bucket/{folder}')
     (mirror.local / 'metrics.jsonl').write_text('{"step": 4}\n')
     mirror.close()
     assert not any(left.values())

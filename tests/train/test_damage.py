@@ -185,7 +185,7 @@ def test_a_step_that_retention_removes_meanwhile_is_not_judged(run, place, monke
 def test_several_processes_keep_their_checkpoints_where_orbax_commits_by_itself(monkeypatch):
     """Orbax would commit a step in s3 by rename, which moves nothing at once there; so in any store but gs://."""
     with Checkpoints('fake://empty/run/checkpoints') as checkpoints:
-        assert checkpoints._staged
+        assert checkpoints._directories.is_staged
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
     with pytest.raises(UserError, match='several processes write to a shared file system or gs:// alone'):
         Checkpoints('fake://empty/run/checkpoints')

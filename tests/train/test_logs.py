@@ -23,7 +23,7 @@ from vdm_jax.config import override
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop, workdir
-from vdm_jax.train.best import rule_of
+from vdm_jax.train.best import parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.inspect import inspect_run, table
@@ -228,7 +228,7 @@ def test_what_is_no_rule_is_refused(best):
 
 
 def test_a_metric_that_never_comes_is_refused_at_the_start(run_of):
-    assert str(rule_of('validation_psnr')) == 'validation_psnr:max'
+    assert str(parse_rule('validation_psnr')) == 'validation_psnr:max'
     with pytest.raises(UserError, match='set config.train.validate_every'):
         run_of('checkpoint.best=validation_loss').check()
     with pytest.raises(UserError, match='validation of this run gives validation_loss'):

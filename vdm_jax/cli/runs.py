@@ -13,12 +13,12 @@ def train(args, assignments):
     from vdm_jax.parallel import processes, stop
     from vdm_jax.run import Run
     from vdm_jax.train import loop
-    from vdm_jax.train.consistency import check_alike
+    from vdm_jax.train.consistency import check_same_on_all
 
     warm_start.check_options(args)
     with stop.asked() as asked:
         run = processes.together(lambda: Run(asked_experiment(args, assignments)))
-        check_alike(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
+        check_same_on_all(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
         processes.together(run.check)
         weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
         leave = stop.ignore if args.ends_process else lambda: None

@@ -1,23 +1,31 @@
-"""Whether all processes of a run were asked for the same: else they compute nonsense together, and nothing tells."""
+"""Check that all processes run the same config on the same data: a mismatch would diverge silently."""
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from vdm_jax.config import differences
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
 
 
-def check_alike(say: Callable[[], dict]) -> None:
-    """All processes call it. say() is what this one is asked for and found: nested dicts of JSON values.
+def check_same_on_all(describe: Callable[[], dict[str, Any]]) -> None:
+    """Check that all processes describe their run in the same way; all of them call it.
+
+    Args:
+      describe: Returns what this process runs, and on what: nested dicts of JSON values.
 
     Raises:
-      UserError: on all processes alike, what say() raised on one, or the first key that differs.
+      UserError: On every process: what describe() raised on one, or the first key that differs.
     """
-    said = [json.loads(each) for each in processes.gather(processes.together(lambda: json.dumps(say())))]
-    for process, other in enumerate(said[1:], 1):
-        for key, (one, another) in differences(said[0], other, '').items():
+
+    def describe_as_json() -> str:
+        return json.dumps(describe())
+
+    descriptions = [json.loads(text) for text in processes.gather(processes.together(describe_as_json))]
+    for process, description in enumerate(descriptions[1:], 1):
+        for key, (first, other) in differences(descriptions[0], description, '').items():
             raise UserError(
-                f'{key[1:]} is {one} for process 0 and {another} for process {process}: give all processes the same '
+                f'{key[1:]} is {first} for process 0 and {other} for process {process}: give all processes the same '
                 'command and the same data'
             )

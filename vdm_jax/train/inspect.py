@@ -24,7 +24,7 @@ def inspect_run(run, workdir, step: int | Literal['best'] | None = None) -> dict
     check_network(config, run.resolved, str(workdir))
     with jax.set_mesh(run.mesh), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
         integrity = {step: checkpoints.integrity(step) for step in checkpoints.steps()}
-        integrity = {step: found for step, found in integrity.items() if found.verdict != 'gone'}
+        integrity = {step: found for step, found in integrity.items() if found.verdict != 'removed'}
         there = {
             'workdir': str(workdir),
             'checkpoints': list(integrity),

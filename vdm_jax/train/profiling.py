@@ -10,7 +10,7 @@ from vdm_jax.parallel import processes
 from vdm_jax.parallel.host import peak_memory
 from vdm_jax.ranges import Between, Ranged, Whole
 from vdm_jax.train.loggers.logger import Outage
-from vdm_jax.train.remote_files import Mirror
+from vdm_jax.train.remote_files import StagedDirectory
 
 COMPILED = '/jax/core/compile/backend_compile_duration'
 
@@ -77,7 +77,7 @@ class Window:
             elif processes.first():
                 jax.block_until_ready(state)
                 with self._outage.weathered():
-                    files = Mirror(self._directory)
+                    files = StagedDirectory(self._directory)
                     jax.profiler.start_trace(str(files.local))
                     self._files = files
         if step == last:

@@ -1,4 +1,7 @@
-"""Files that grow or are written piece by piece, for stores that know neither append nor rename nor lock."""
+"""Files in object stores, which know neither append nor rename nor lock.
+
+What grows or is written piece by piece is written to local files, and copied to the store file by file.
+"""
 
 import contextlib
 import os
@@ -12,86 +15,99 @@ from vdm_jax.errors import UserError
 from vdm_jax.files import HALF, explain_refusal, is_local
 
 
-def try_writing(option: str, place: str, file: bool = False) -> None:
-    """Whether a directory of a store, or that of a file, can be written: writes an object there and removes it.
+def check_writable(option: str, path: str, is_file: bool = False) -> None:
+    """Check that a directory of a store can be written: write an object there and remove it.
+
+    Args:
+      option: The command's, for messages.
+      path: The directory, or a file whose directory is meant.
+      is_file: Which of the two.
 
     Raises:
-      UserError: see files.check_store; or there is no such bucket, or nothing may be written into it.
+      UserError: See files.check_store; or there is no such bucket, or nothing may be written into it.
     """
-    if file and not re.fullmatch(r'\w+://[^/]+/.*[^/]', place):
-        raise UserError(f'{option}={place}: names no file in the bucket')
-    directory = epath.Path(place).parent if file else epath.Path(place)
+    if is_file and not re.fullmatch(r'\w+://[^/]+/.*[^/]', path):
+        raise UserError(f'{option}={path}: names no file in the bucket')
+
+    directory = epath.Path(path).parent if is_file else epath.Path(path)
     probe = directory / f'.vdm_jax_{os.urandom(8).hex()}'
-    with explain_refusal(f'{option}={place}'):
+    with explain_refusal(f'{option}={path}'):
         probe.write_bytes(b'can be written')
-    with contextlib.suppress(Exception):  # where one may write and not remove, it stays
+    # Where one may write and not remove, it stays.
+    with contextlib.suppress(Exception):
         probe.unlink()
 
 
-def files_below(directory: epath.Path) -> list[epath.Path]:
-    """Every file in a directory and below, sorted (epath itself has no recursive glob).
+def walk_files(directory: epath.Path) -> list[epath.Path]:
+    """Return every file in a directory and below, sorted; epath itself has no recursive glob.
 
     Left out are links to directories, which may lead anywhere, and back, and what another process or thread is writing.
     """
-    found = []
+    files = []
     for path in sorted(directory.iterdir()):
         if path.name.endswith(HALF):
             continue
         if not path.is_dir():
-            found.append(path)
+            files.append(path)
         elif not (is_local(path) and os.path.islink(path)):
-            found += files_below(path)
-    return found
+            files += walk_files(path)
+    return files
 
 
-def copy_below(source: epath.Path, target: epath.Path) -> None:
-    """Copies every file below `source` to the same place below `target`, whole."""
-    for file in files_below(source):
-        place = target / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(file.read_bytes())
+def copy_files(source: epath.Path, target: epath.Path) -> None:
+    """Copy every file below `source` to the same path below `target`, each in one go."""
+    for file in walk_files(source):
+        copy = target / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
 
 
-class Mirror:
-    """A directory to write into with ordinary files: `local` is the place itself, or a copy of it that `push` uploads.
+class StagedDirectory:
+    """A directory to write into with ordinary files, wherever it is.
 
-    Only whole files are ever written to the store, each in one go.
+    Only complete files are ever written to a store, each in one go.
+
+    Attributes:
+      directory: Where the files end up.
+      local: Where to write them: the directory itself, or a copy of it on this machine, which `push` uploads.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory: epath.PathLike):
         self.directory = epath.Path(directory)
         self._temporary = None if is_local(directory) else tempfile.mkdtemp(prefix='vdm_jax_')
-        self.local = self.directory if is_local(directory) else epath.Path(self._temporary)
-        self._pushed = {}
+        self.local = self.directory if self._temporary is None else epath.Path(self._temporary)
+        self._pushed: dict[epath.Path, tuple[int, float]] = {}  # length and time of change of what the store has
         self.local.mkdir(parents=True, exist_ok=True)
 
     def fetch(self, name: str) -> None:
-        """Brings one file of the store into `local`, if the store has it."""
+        """Bring one file of the store into `local`, if the store has it."""
         source = self.directory / name
         if self._temporary and source.exists():
             (self.local / name).write_bytes(source.read_bytes())
 
     def push(self) -> None:
-        """Uploads every file that has changed since the last push."""
+        """Upload every file that has changed since the last push."""
         if not self._temporary:
             return
-        for file in files_below(self.local):
+        for file in walk_files(self.local):
             try:
-                state, content = (file.stat().length, file.stat().mtime), None
-                content = file.read_bytes() if self._pushed.get(file) != state else None
-            except FileNotFoundError:  # another process writes here too, and has removed it
+                version = (file.stat().length, file.stat().mtime)
+                if self._pushed.get(file) == version:
+                    continue
+                content = file.read_bytes()
+            except FileNotFoundError:
+                # Another process writes here too, and has removed it.
                 continue
-            if content is not None:
-                target = self.directory / file.relative_to(self.local)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-                self._pushed[file] = state
+            target = self.directory / file.relative_to(self.local)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            self._pushed[file] = version
 
     def close(self) -> None:
-        """Pushes what is left and removes the local copy.
+        """Push what is left and remove the local copy.
 
         Raises:
-          OSError: the store does not take it; the copy stays.
+          OSError: The store does not take it; the copy stays.
         """
         try:
             self.push()

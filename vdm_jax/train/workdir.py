@@ -15,7 +15,7 @@ from etils import epath
 from vdm_jax.config import check_groups, differences
 from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.files import check_no_link, check_regular, is_local, read_json, sealed, unsealed, write_whole
-from vdm_jax.train.manifest import steps_of
+from vdm_jax.train.manifest import list_steps
 
 PACKAGES = (
     'jax',
@@ -115,7 +115,7 @@ def check_workdir(workdir, resolved: dict) -> None:
     """
     check_places(workdir)
     directory = epath.Path(workdir)
-    steps = steps_of(directory / 'checkpoints')
+    steps = list_steps(directory / 'checkpoints')
     metrics = directory / 'metrics.jsonl'
     lines = metrics.read_bytes() if not steps and metrics.is_file() else b''
     if not steps and not lines:

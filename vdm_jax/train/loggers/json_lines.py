@@ -16,7 +16,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.files import parse_json, write_whole
 from vdm_jax.train.loggers.append_file import Appended
 from vdm_jax.train.loggers.logger import Logger
-from vdm_jax.train.remote_files import Mirror
+from vdm_jax.train.remote_files import StagedDirectory
 
 NAME = 'metrics.jsonl'
 BROKEN = f'{NAME}.broken'
@@ -29,7 +29,7 @@ class JsonLines(Logger):
 
     def __init__(self, workdir, start_step: int, say: Callable[[str], None]):
         self._workdir, self._start_step, self._say = epath.Path(workdir), start_step, say
-        self._files: Mirror | None = None
+        self._files: StagedDirectory | None = None
         self._file: Appended | None = None
 
     def scalars(self, step, values):
@@ -48,7 +48,7 @@ class JsonLines(Logger):
     def _opened(self) -> Appended:
         """The file, once it is what a run that goes on needs: until that could be done nothing is written."""
         if self._file is None:
-            self._files = self._files or Mirror(self._workdir)
+            self._files = self._files or StagedDirectory(self._workdir)
             self._fetch(NAME)
             path = self._files.local / NAME
             if path.exists():

@@ -13,7 +13,7 @@ from etils import epath
 
 from vdm_jax.train.loggers.append_file import Appended
 from vdm_jax.train.loggers.logger import Logger
-from vdm_jax.train.remote_files import Mirror
+from vdm_jax.train.remote_files import StagedDirectory
 
 
 class TensorBoard(Logger):
@@ -38,7 +38,7 @@ class TensorBoard(Logger):
         if start_step:
             begin = SessionLog(status=SessionLog.START)
             self._head += self._record(Event(wall_time=time.time(), step=start_step + 1, session_log=begin))
-        self._files: Mirror | None = None
+        self._files: StagedDirectory | None = None
         self._file: Appended | None = None
 
     def scalars(self, step, values):
@@ -66,7 +66,7 @@ class TensorBoard(Logger):
 
     def _opened(self) -> Appended:
         if self._file is None:
-            self._files = Mirror(self._directory)
+            self._files = StagedDirectory(self._directory)
             self._file = Appended(self._files.local / self._name, self._head, own_directory=True)
         return self._file
 

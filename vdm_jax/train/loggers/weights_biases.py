@@ -26,7 +26,7 @@ from etils import epath
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json, write_whole
 from vdm_jax.train.loggers.logger import Logger, Outage
-from vdm_jax.train.remote_files import Mirror
+from vdm_jax.train.remote_files import StagedDirectory
 
 ROOM = 2**26  # bytes that may wait for the process
 CLOSE_SECONDS = 15.0  # that the end of a run waits for what is on its way; the process has some minutes more
@@ -80,7 +80,7 @@ class WeightsBiases(Logger):
     def __init__(self, workdir, config: WandbConfig, resolved: dict, say: Callable[[str], None]):
         self._config, self._resolved, self._say = config, resolved, say
         self._workdir, self._directory = epath.Path(workdir), epath.Path(workdir) / 'wandb'
-        self._files: Mirror | None = None
+        self._files: StagedDirectory | None = None
         self._id, self._id_is_new = self._read_id()
         self._outbox = Outbox(ROOM)
         self._process: subprocess.Popen | None = None
@@ -155,7 +155,7 @@ class WeightsBiases(Logger):
         return OSError(f'its process ended with {self._process.poll()}')
 
     def _start(self) -> None:
-        self._files = self._files or Mirror(self._directory)
+        self._files = self._files or StagedDirectory(self._directory)
         path = os.pathsep.join(filter(None, [*sys.path, os.environ.get('PYTHONPATH')]))
         self._process = subprocess.Popen(
             [sys.executable, '-m', 'vdm_jax.train.loggers.weights_biases_process'],
