@@ -21,11 +21,11 @@ from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.run import Run
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.inspect import not_finite
+from vdm_jax.train.inspect import find_not_finite
 from vdm_jax.train.loop import position
 from vdm_jax.train.optimizers import AdamW
 from vdm_jax.train.state import init_params
-from vdm_jax.train.workdir import check_workdir, make_workdir, unlike, write_papers
+from vdm_jax.train.workdir import check_workdir, make_workdir, model_differences, write_run_files
 
 
 def convert(
@@ -47,7 +47,7 @@ def convert(
         experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
     run = Run(experiment)
     lost = check_same(model_of(opened), run.model, allow_missing)
-    if wrong := not_finite(opened.params):
+    if wrong := find_not_finite(opened.params):
         raise UserError(f'--checkpoint: {wrong_tensors(wrong)}; it has diverged or is damaged, take another one')
     make_workdir(out)
     check_workdir(out, run.resolved)
@@ -64,7 +64,7 @@ def convert(
             by_path(opened.params), run.abstract.params, lambda: state.params, allow_missing, 'the checkpoint', lost
         )
         state = dataclasses.replace(state, params=params, ema=ema.init(experiment.ema, params))
-        write_papers(out, run.resolved)
+        write_run_files(out, run.resolved)
         checkpoints.save(0, state, where)
         checkpoints.wait()
     return run, report
@@ -104,7 +104,7 @@ def check_same(theirs, model, allow_missing: bool = False, called: str = 'the ch
     """
     if type(theirs) is not type(model):
         raise UserError(f'config.model: {called} is of a {type(theirs).__name__}, not of a {type(model).__name__}')
-    differing = unlike(as_dict(model), as_dict(theirs))
+    differing = model_differences(as_dict(model), as_dict(theirs))
     if allow_missing:
         return resized_by(model, fields_of(differing), shapes_of, called)
     if differing:

@@ -66,11 +66,11 @@ def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained.weights import FINGERPRINTS, checked
     from vdm_jax.train.checkpoint import Checkpoints
-    from vdm_jax.train.workdir import name_keys
+    from vdm_jax.train.workdir import explain_misfit
 
     with jax_mesh(run), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
         name = None if args.ema == RAW else decay_of(run, args.ema)
-        with name_keys(about['config'], run.resolved):
+        with explain_misfit(about['config'], run.resolved):
             params, step = checkpoints.restore_one(run.abstract, args.step, name)
         where = checkpoints.position(step)
     place = f'{workdir}/checkpoints/{step}: its position'

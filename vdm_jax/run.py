@@ -27,8 +27,8 @@ from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
 from vdm_jax.train.autoencoder_loss import AutoencoderLoss
-from vdm_jax.train.checkpoint import fingerprint
 from vdm_jax.train.diffusion_loss import DiffusionLoss
+from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.optimizers import make_learning_rates
 from vdm_jax.train.state import abstract_state, create_state, graphdef_of
 from vdm_jax.train.step import TrainingLoss, make_train_step, make_validation_step

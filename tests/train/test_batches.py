@@ -16,7 +16,8 @@ from vdm_jax.data.clips import batch_of
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
 from vdm_jax.run import Run
 from vdm_jax.train import loop
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.step import Losses, accumulate_gradients
 
 # So small that one long sum of float32 numbers is still right to 1e-6.

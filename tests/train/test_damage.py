@@ -16,10 +16,11 @@ from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
+from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.inspect import inspect_run
-from vdm_jax.train.workdir import write_papers
+from vdm_jax.train.workdir import write_run_files
 
 FAIL = CheckpointConfig(fallback='fail')
 
@@ -34,7 +35,7 @@ def written(run, tmp_path_factory):
     """A run directory with steps 2 and 4, and the state that both hold."""
     place = tmp_path_factory.mktemp('written')
     state = run.create()
-    write_papers(place, run.resolved)
+    write_run_files(place, run.resolved)
     with Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         for step in (2, 4):
             numbered = dataclasses.replace(state, step=state.step + step)

@@ -45,6 +45,7 @@ class AutoencoderLoss(TrainingLoss):
 
         size, count = batch['images'].shape[:2]
         images = from_bytes(batch['images']).reshape(size * count, 1, *batch['images'].shape[2:])
+        # An image has noise of its own, other than its clip.
         image_keys = jax.vmap(lambda key: jax.random.split(key, count))(keys).reshape(-1)
         image_losses = self._compute_losses(params, images, image_keys, frozen)
 
@@ -60,6 +61,7 @@ class AutoencoderLoss(TrainingLoss):
         """The losses of clips x (B, T, H, W, C), pixels in [-1, 1]."""
         autoencoder = self.merge(params)
         mean, logvar = autoencoder.moments(x)
+        # Validation decodes the mean, which is the same every time.
         z = draw(mean, logvar, keys) if self.sample else mean
         costs = self.reconstruction(x, autoencoder.decode(z), mean, logvar, frozen.get('lpips'))
         return Losses(*costs)

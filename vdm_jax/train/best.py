@@ -39,6 +39,7 @@ class Rule:
 
     def rank(self, values: dict[int, dict[str, float]]) -> list[tuple[int, float]]:
         """Return (step, its value) of every step that has the metric, the best first; of equals the earlier."""
+        # Ascending by both, so that of equals the earlier comes first.
         sign = 1 if self.mode == 'min' else -1
         candidates = [(step, metrics[self.metric]) for step, metrics in values.items() if self.metric in metrics]
         return sorted(candidates, key=lambda candidate: (sign * candidate[1], candidate[0]))
@@ -73,6 +74,7 @@ class Best:
         """Return (step, value), None where there is none; the steps that are there are looked through once."""
         if self._rule is None:
             return None
+        # Reading costs a file a step, and hashing the best one: once is enough, as saves are noted.
         if not self._is_known:
             ranking = self._rule.rank(dict(processes.by_first(self._read_values)))
             self._best = next(filter(self._is_usable, ranking), None)
@@ -104,6 +106,7 @@ class Best:
         """Return whether a step with these metrics would be better than any that is there."""
         if self._rule is None:
             return False
+        # A metric that is nan is worse than any.
         value = finite_values(validation).get(self._rule.metric)
         if value is None:
             return False

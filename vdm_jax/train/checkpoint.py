@@ -1,6 +1,5 @@
 """Checkpoints: params, EMA, optimizer and data position of one step in one directory. Only this file knows Orbax."""
 
-import hashlib
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, Self
@@ -13,7 +12,6 @@ from orbax.checkpoint import v1 as ocp
 from vdm_jax.errors import MisfitError, UserError, first_line
 from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
-from vdm_jax.parallel.rules import path_name
 from vdm_jax.train import manifest
 from vdm_jax.train.best import Best, make_metadata, parse_rule
 from vdm_jax.train.checkpoint_config import CheckpointConfig
@@ -29,7 +27,7 @@ from vdm_jax.train.manifest import Integrity
 from vdm_jax.train.position import validate_position
 from vdm_jax.train.state import TrainState
 from vdm_jax.train.step_directories import StepDirectories
-from vdm_jax.train.types import ArrayTree, Averages, Params, Position
+from vdm_jax.train.types import Averages, Params, Position
 
 Items = dict[str, Any]  # the trees that a checkpoint is made of, by name
 StepChoice = int | Literal['best'] | None  # None is the newest
@@ -226,6 +224,7 @@ class Checkpoints:
         items = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state, 'position': position}
         metadata = make_metadata(validation)
         saving = self._orbax.save_checkpointables_async(step, items, force=True, custom_metadata=metadata)
+        # Another step of that number may have been damaged, and set aside.
         self._directories.forget(step)
         self._manifest = self._manifest_thread.submit(self._write_manifest, step, saving)
 
@@ -279,6 +278,7 @@ class Checkpoints:
         step = self._prepare(step)
         wanted = {'params': abstract.params, 'ema': abstract.ema, 'opt_state': abstract.opt_state, 'position': None}
         items = self._load(step, wanted)
+        # A step is the name of its directory, and no array in it.
         number = jax.device_put(np.int32(step), abstract.step.sharding)
         state = TrainState(number, items['params'], items['ema'], items['opt_state'])
         return state, self._validate_position(step, items)
@@ -304,6 +304,7 @@ class Checkpoints:
         step = self._prepare(step)
         if average is None or step == 0:  # as in restore_ema
             return self.restore_params(abstract, step), step
+        # Partial: the checkpoint may hold other averages.
         items = self._load(step, {'ema': {average: abstract.ema[average]}}, partial=True)
         return items['ema'][average], step
 
@@ -355,6 +356,7 @@ class Checkpoints:
           partial: Whether some arrays of each are enough.
         """
         integrity = self.integrity(step)
+        # Orbax takes this option from a context alone.
         context = ocp.Context()
         context.pytree.loading.partial_load = partial
 
@@ -386,13 +388,3 @@ class Checkpoints:
         except Exception:
             return ''
         return describe_misfit(wanted, present, partial)
-
-
-def fingerprint(tree: ArrayTree) -> str:
-    """Return sha256 over the names, dtypes, shapes and bytes of every array of a tree, in the order of their names."""
-    leaves = {path_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-    digest = hashlib.sha256()
-    for name, array in sorted(leaves.items()):
-        digest.update(f'{name} {array.dtype} {array.shape}\n'.encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -44,6 +44,7 @@ def update(config: EmaConfig, averages: Averages, params: Params, step: jax.Arra
         if config.warmup:
             decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
+        # In this form an average that equals the parameters stays as it is, bit for bit.
         blended: Params = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), average, params)
         return blended
 

@@ -27,6 +27,7 @@ def explain_disk_errors(directory: epath.Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # TensorStore has no errno: the system's words are in its message.
         message = str(root_cause(error))
         for number in DISK_ERRORS:
             if os.strerror(number) in message:

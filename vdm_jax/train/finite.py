@@ -42,6 +42,7 @@ def keep_if_finite(finite: jax.Array, new: ArrayTree, old: ArrayTree) -> ArrayTr
 @jax.jit
 def all_finite(tree: ArrayTree) -> jax.Array:
     """Return whether every number of a tree of arrays is finite, () bool."""
+    # Whole numbers, such as counts of steps, are always finite.
     numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]))
 
@@ -75,6 +76,7 @@ class Budget:
         Raises:
           NonFiniteError: It was not, and is one too many.
         """
+        # Here the host waits for the device, where the scalars are still on their way.
         if bool(scalars['finite']):
             return True
         self.count += 1
@@ -108,6 +110,7 @@ def advise(error: NonFiniteError, workdir: epath.PathLike, saved: int | None, le
     run = shlex.quote(str(workdir))
     command = f'python -m vdm_jax train --from={run} --step={saved} --ema=raw --workdir=NEW {rate}'
     options = '--config.train.nonfinite=skip'
+    # The budget was used up: propose twice as much.
     if error.limit is not None:
         options += f' --config.train.nonfinite_budget={2 * max(error.limit, 1)}'
     return UserError(

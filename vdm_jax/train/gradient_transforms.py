@@ -9,6 +9,7 @@ import optax
 
 def clip_by_global_norm(bound: float, first_update: int = 0) -> optax.GradientTransformation:
     """Return a transformation that bounds the global norm of the gradients, from update `first_update` on."""
+    # It holds no state: the count of updates takes its place where clipping begins late.
     clip = optax.clip_by_global_norm(bound)
     if not first_update:
         return clip
@@ -52,6 +53,7 @@ def join_first_gradients(inner: optax.GradientTransformation) -> optax.GradientT
     def update(
         grads: optax.Updates, state: JoinedState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, JoinedState]:
+        # Both outcomes are computed in every step and one is chosen: under jit there is no branch.
         is_first = state.count == 0
         updates, after = inner.update(jax.tree.map(jnp.add, grads, state.waiting), state.inner, params)
 

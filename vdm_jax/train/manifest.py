@@ -69,6 +69,7 @@ def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
     if not manifests:
         return Integrity('unverified', 'no manifest, as of a run that was killed before it wrote one')
 
+    # Any number of processes can check it, so each reads all manifests and hashes its share.
     files: Files = {}
     for name in manifests:
         try:

@@ -76,6 +76,7 @@ class Optimizer(Ranged, where='config.optim'):
 
     def schedule_to(self, peak: float, steps: int) -> optax.Schedule:
         """Return update number -> learning rate, over `steps` steps: linear warm-up from zero, then the schedule."""
+        # A run that ends within the warm-up has no tail, but optax wants one of some length.
         rest = max(steps - self.warmup_steps, 1)
         tail = optax.cosine_decay_schedule(peak, rest) if self.schedule == 'cosine' else optax.constant_schedule(peak)
         return optax.join_schedules([optax.linear_schedule(0.0, peak, self.warmup_steps), tail], [self.warmup_steps])
@@ -206,6 +207,7 @@ def make_learning_rates(optimizer: Optimizer, steps: int) -> Callable[[optax.Opt
         return isinstance(node, optax.ScaleByScheduleState)
 
     def learning_rates(opt_state: optax.OptState) -> Scalars:
+        # Every schedule of an optimizer counts the same updates: the first one will do.
         states = filter(is_schedule, jax.tree.leaves(opt_state, is_leaf=is_schedule))
         count = next(states).count
         return {name: jnp.asarray(schedule(count), jnp.float32) for name, schedule in schedules.items()}

@@ -77,6 +77,7 @@ class StagedDirectory:
         self._temporary = None if is_local(directory) else tempfile.mkdtemp(prefix='vdm_jax_')
         self.local = self.directory if self._temporary is None else epath.Path(self._temporary)
         self._pushed: dict[epath.Path, tuple[int, float]] = {}  # length and time of change of what the store has
+        # Of a store this is the temporary directory, which is there already.
         self.local.mkdir(parents=True, exist_ok=True)
 
     def fetch(self, name: str) -> None:

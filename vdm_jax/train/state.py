@@ -40,6 +40,7 @@ def graphdef_of(make_model: MakeModel) -> nnx.GraphDef[nnx.Module]:
     def make() -> nnx.Module:
         return make_model(nnx.Rngs(0))
 
+    # Any key will do: the static half holds no numbers.
     return nnx.graphdef(nnx.eval_shape(make))
 
 
@@ -77,6 +78,7 @@ def abstract_state(
     def abstract(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
+    # The key is any one: shapes depend on no number.
     shapes = jax.eval_shape(init)
     state: TrainState = jax.tree.map(abstract, shapes, shardings_for(shapes, mesh))
     return state
@@ -90,6 +92,7 @@ def create_state(
     seed: int,
 ) -> TrainState:
     """Return step 0 of a run, every leaf created on the devices where it will stay."""
+    # Created under jit with these, no device ever holds more than its own part.
     abstract = abstract_state(make_model, optimizer, ema_config, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
 

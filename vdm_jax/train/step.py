@@ -116,6 +116,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch, frozen: Mapping[str, Any] = {}) -> tuple[TrainState, Scalars]:
         rows = len(batch['label'])
+        # Rows that only fill up the devices are computed like the others, and then count nothing.
         examples = (batch, example_keys(key, state.step, rows), jnp.arange(rows) < (batch_size or rows))
 
         def share_of_loss(params: Params, part: ArrayTree) -> tuple[jax.Array, Scalars]:
@@ -136,10 +137,13 @@ def make_train_step(
             'param_norm': optax.tree.norm(params),
         }
         averages = ema.update(ema_config, state.ema, params, state.step)
+        # These four cover all of the new state, so that no array of it need be looked at.
         scalars['finite'] = is_finite(scalars)
+        # Of the state before the update: the count in it is that of this update.
         scalars |= learning_rates(state.opt_state)
 
         learned = (params, averages, opt_state)
+        # The step counts on all the same, so that the next one has another batch and other noise.
         if skip_nonfinite:
             learned = keep_if_finite(scalars['finite'], learned, (state.params, state.ema, state.opt_state))
         return TrainState(state.step + 1, *learned), scalars
@@ -157,6 +161,7 @@ def _sum_losses(
     batch, keys, counts = part
     losses = loss(params, batch, keys, frozen)
 
+    # A share of the sum and no mean of its own: the parts of a batch are added up.
     def share(values: jax.Array) -> jax.Array:
         return jnp.where(counts, values, 0).sum() / count
 
@@ -177,6 +182,7 @@ def accumulate_gradients(share: Callable[[ArrayTree], Sum], examples: ArrayTree,
     def add_share(total: Sum, part: ArrayTree) -> tuple[Sum, None]:
         return jax.tree.map(jnp.add, total, share(part)), None
 
+    # A scan needs its first total before the first share: only its shapes are traced here.
     examples = jax.tree.map(split, examples)
     shapes = jax.eval_shape(share, jax.tree.map(lambda leaf: leaf[0], examples))
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
@@ -186,6 +192,7 @@ def accumulate_gradients(share: Callable[[ArrayTree], Sum], examples: ArrayTree,
 
 def make_validation_step(loss: TrainingLoss, seed: int) -> ValidationStep:
     """Return (params, batch, index, frozen={}) -> Losses, with the same noise and times every time."""
+    # A stream of its own: validating more or less often changes no training step.
     key = stream(seed, 'validation')
     loss = loss.for_validation()
 
