@@ -10,6 +10,7 @@ import jax
 import pytest
 from etils import epath
 
+import tests.train.fake_store  # noqa: F401  # fake://
 from tests.train.small_run import SMALL
 from vdm_jax import cli
 from vdm_jax.build import read_experiment
