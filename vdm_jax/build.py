@@ -64,10 +64,13 @@ from vdm_jax.diffusion.training_times import (
     Uniform,
 )
 from vdm_jax.diffusion.unipc import UniPC
+from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
+from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
-from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
-from vdm_jax.evals.reconstructed import Reconstructed
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, UsualProtocol
+from vdm_jax.evals.recall import Recall
+from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
 from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.files import check_scheme
 from vdm_jax.models.conv_lstm import ConvLSTMConfig
@@ -148,23 +151,14 @@ OPTIMIZERS = {'adamw': AdamW, 'lion': Lion, 'muon': Muon}
 CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec, 'video_vae': VideoVAECodec}
 TEXT_ENCODERS = {'none': NoText, 'hashing': Hashing, 'stored': Stored}
 PROTOCOLS = {
-    'ball_physics': BallPhysics(),
-    'collision_physics': CollisionPhysics(),
-    'frame_prediction': FramePrediction(),
-    'shadow_physics': ShadowPhysics(),
-    'pan_physics': PanPhysics(),
-    'recall': Recall(),
-    'reconstruction': Reconstructed(),
-}
-USUAL_PROTOCOL = {
-    BouncingBalls: 'ball_physics',
-    Bucketed: 'recall',
-    CollidingBalls: 'collision_physics',
-    MovingMNIST: 'frame_prediction',
-    ShadowedBalls: 'shadow_physics',
-    PannedBalls: 'pan_physics',
-    Records: 'recall',
-    VideoFolder: 'recall',
+    'usual': UsualProtocol,
+    'ball_physics': BallPhysics,
+    'collision_physics': CollisionPhysics,
+    'frame_prediction': FramePrediction,
+    'shadow_physics': ShadowPhysics,
+    'pan_physics': PanPhysics,
+    'recall': Recall,
+    'reconstruction': ReconstructionProtocol,
 }
 
 CHOICES = {
@@ -178,6 +172,7 @@ CHOICES = {
     Codec: Choice('name', CODECS),
     TextEncoder: Choice('name', TEXT_ENCODERS),
     Optimizer: Choice('name', OPTIMIZERS),
+    Protocol: Choice('name', PROTOCOLS),
 }
 
 

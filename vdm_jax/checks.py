@@ -4,7 +4,6 @@
 """
 
 from vdm_jax.data import scalars
-from vdm_jax.data.order import order_of
 from vdm_jax.errors import UserError
 from vdm_jax.given import given_frames
 from vdm_jax.train.best import check_comes, rule_of
@@ -15,29 +14,29 @@ def check(run) -> None:
     check_mesh(run)
     if run.model.autoencodes and run.latent_shape != run.source.shape:
         raise UserError('config.codec: an autoencoder learns from pixels; leave the codec out')
-    if 0 < run.model.classes < run.source.num_classes:
+    if 0 < run.model.classes < run.reader.num_classes:
         raise UserError(
-            f'config.model.classes={run.model.classes}: the source has labels 0 to {run.source.num_classes - 1}'
+            f'config.model.classes={run.model.classes}: the source has labels 0 to {run.reader.num_classes - 1}'
         )
-    if run.has_images and run.model.classes not in (0, run.source.num_classes):
+    if run.has_images and run.model.classes not in (0, run.reader.num_classes):
         raise UserError(
-            f'config.model.classes={run.model.classes}: clips and images have {run.source.num_classes} together, and '
+            f'config.model.classes={run.model.classes}: clips and images have {run.reader.num_classes} together, and '
             'what has no label is told the one after them; leave it out'
         )
-    scalars.check(run.source, run.model.scalars)
+    scalars.check(run.reader, run.model.scalars)
     check_beside(run)
     check_objective(run)
     check_text(run)
     check_sampler(run)
     check_latents(run)
-    len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # all raise UserErrors
+    len(run.reader), run.dataset_id, run.abstract, run.frozen, run.training_reader  # all raise UserErrors
     check_comes(rule_of(run.experiment.checkpoint.best), run.learning.parts, run.experiment.train.validate_every)
     if run.experiment.train.validate_every:
-        order_of(run.held_out, run.experiment.train.batch_size)
+        run.held_out.order(run.experiment.train.batch_size)
     if run.experiment.train.sample_every:
         check_pictures(run)
         if given_frames(run) or run.model.text_width:
-            run.shown  # noqa: B018, that there are such clips
+            run.context_reader  # noqa: B018, that there are such clips
 
 
 def check_mesh(run) -> None:
@@ -110,14 +109,15 @@ def check_beside(run) -> None:
     Raises:
       UserError: the clips have text or are latents, as the images do not and are not.
     """
-    if not hasattr(run.source, 'images'):
+    if not run.source.joins_images:
         return
-    if getattr(run.source.clips, 'text_cache', None):
+    clips = run.reader.reference
+    if clips.text:
         raise UserError(
             'config.data.clips: they have text, and images beside them have none; take a mixture of both sets in '
             'source=bucketed, with a bucket of one frame'
         )
-    if getattr(run.source.clips, 'latents', ('',))[0]:
+    if clips.latents:
         raise UserError('config.data.clips: they are latents, and images beside them are not; name the videos')
 
 
@@ -127,7 +127,7 @@ def check_text(run) -> None:
     Raises:
       UserError: one has no text, or of another width, or of another encoder than config.text.
     """
-    width, encoder, cache = run.model.text_width, run.experiment.text, getattr(run.source, 'text_cache', None)
+    width, encoder, cache = run.model.text_width, run.experiment.text, run.reader.text
     if width and not cache:
         raise UserError(
             f'config.model.text_width={width}: the clips have no text; set config.data.text to embeddings of the '
@@ -150,23 +150,23 @@ def check_latents(run) -> None:
     Raises:
       UserError: there is no codec, or one with other weights, or they are of other shapes.
     """
-    made_by, shapes = getattr(run.source, 'latents', ('', {}))
-    if not made_by:
+    latents = run.reader.latents
+    if not latents:
         return
     if run.experiment.latents:
         raise UserError(f'config.latents={run.experiment.latents}: the records are latents already; leave it out')
-    if made_by != run.codec_fingerprint:
+    if latents.codec != run.codec_fingerprint:
         raise UserError(
             f'config.codec: its weights are {run.codec_fingerprint or "none"}, and the latents of config.data were '
-            f'made with {made_by}; name that codec in config.codec.path, or make them anew'
+            f'made with {latents.codec}; name that codec in config.codec.path, or make them anew'
         )
     wanted = {
-        shape[:3]: (*latents[:3], 2 * latents[3]) for shape, latents in zip(run.shapes, run.latent_shapes, strict=True)
+        shape[:3]: (*grid, 2 * channels) for shape, (*grid, channels) in zip(run.shapes, run.latent_shapes, strict=True)
     }
-    for clip, latents in shapes.items():
-        if latents != wanted.get(clip):
+    for clip, moments in latents.shapes.items():
+        if moments != wanted.get(clip):
             raise UserError(
-                f'config.data: it holds latents {latents} (moments) of clips {clip} (frames, height, width), and this '
+                f'config.data: it holds latents {moments} (moments) of clips {clip} (frames, height, width), and this '
                 f'run wants {" or ".join(f"{ours} of {theirs}" for theirs, ours in wanted.items())}'
             )
 

@@ -124,7 +124,7 @@ def test_a_network_of_them_trains():
         before = jax.tree.map(np.asarray, state.params)
         losses = []
         for _ in range(3):
-            batch = run.to_global(batch_of(run.source, run.rows[0], ()))
+            batch = run.to_global(batch_of(run.reader, run.rows[0], ()))
             state, metrics = run.train_step(state, batch, {})
             losses.append(float(metrics['loss']))
     assert np.isfinite(losses).all() and losses[-1] < losses[0]

@@ -121,7 +121,7 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
     ]
     for group in groups:
         run = Run(build.experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
-        real = to_global(batch_of(run.source, range(8), run.model.scalars), run.mesh)
+        real = to_global(batch_of(run.reader, range(8), run.model.scalars), run.mesh)
         expected = ahead.batch_of(run)
         assert real.keys() == expected.keys()
         for name, shape in expected.items():

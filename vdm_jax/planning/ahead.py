@@ -35,7 +35,7 @@ def batch_of(run) -> dict:
     size, (frames, *picture) = run.batch_rows[run.largest], run.shapes[run.largest]
     shapes = {'video': ((frames, *picture), np.uint8), 'label': ((), np.int32)}
     if run.has_images:
-        count = run.source.count
+        count = run.source.images_per_clip
         shapes |= {'images': ((count, *picture), np.uint8), 'image_label': ((count,), np.int32)}
     shapes |= {name: ((), np.float32) for name in run.model.scalars} | text_of(run)
     where = batch_sharding(run.mesh)
