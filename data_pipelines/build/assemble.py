@@ -18,11 +18,11 @@ from collections.abc import Sequence
 import msgpack
 
 from data_pipelines.build import part_files
-from data_pipelines.curate.duplicates import stand_ins
-from data_pipelines.inputs.table import INPUTS, write_inputs
-from data_pipelines.inputs.listing import Item
-from data_pipelines.build.recipe import Recipe
 from data_pipelines.build.process_video import none_kept
+from data_pipelines.build.recipe import Recipe
+from data_pipelines.curate.duplicates import stand_ins
+from data_pipelines.inputs.listing import Item
+from data_pipelines.inputs.table import INPUTS, write_inputs
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
 from vdm_jax.data.set_manifest import FORMAT, MANIFEST
 from vdm_jax.errors import first_line

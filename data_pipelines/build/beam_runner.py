@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 
 from data_pipelines.build import pool
-from data_pipelines.inputs.listing import Item
 from data_pipelines.build.recipe import Recipe
+from data_pipelines.inputs.listing import Item
 from vdm_jax.errors import UserError
 
 

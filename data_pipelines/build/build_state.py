@@ -8,12 +8,12 @@ import platform
 from importlib import metadata
 from typing import TextIO
 
-from data_pipelines.inputs import changes
 from data_pipelines.build import part_files
 from data_pipelines.build.assemble import store
-from data_pipelines.inputs.table import read_inputs
-from data_pipelines.inputs.listing import Listing
 from data_pipelines.build.recipe import Limits, Recipe
+from data_pipelines.inputs import changes
+from data_pipelines.inputs.listing import Listing
+from data_pipelines.inputs.table import read_inputs
 from vdm_jax import __version__
 from vdm_jax.config import differences
 from vdm_jax.data.set_manifest import MANIFEST, read_manifest

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Iterable
 
 from data_pipelines.build import part_files
-from data_pipelines.optional_deps import need
-from data_pipelines.inputs.listing import Item
-from data_pipelines.build.recipe import Recipe
 from data_pipelines.build.process_video import Input, work
+from data_pipelines.build.recipe import Recipe
+from data_pipelines.inputs.listing import Item
+from data_pipelines.optional_deps import need
 
 AHEAD = 4  # inputs a worker that are handed out before they are asked for
 

@@ -13,14 +13,13 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from data_pipelines.curate import scores
-from data_pipelines.curate import shots
-from data_pipelines.inputs import frame_sources
-from data_pipelines.curate.letterbox import Bars
-from data_pipelines.curate.clips import Clips, Span, spans
 from data_pipelines.build.encode import Encoder
-from data_pipelines.inputs.listing import Item
 from data_pipelines.build.recipe import Recipe
+from data_pipelines.curate import scores, shots
+from data_pipelines.curate.clips import Clips, Span, spans
+from data_pipelines.curate.letterbox import Bars
+from data_pipelines.inputs import frame_sources
+from data_pipelines.inputs.listing import Item
 from vdm_jax.data import filters
 from vdm_jax.data.records import Caption, Record
 from vdm_jax.data.transforms import cover, resize

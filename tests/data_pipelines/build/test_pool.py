@@ -9,10 +9,9 @@ import pytest
 pytest.importorskip('av')
 pytest.importorskip('pebble')
 
-from data_pipelines.build import part_files
-from data_pipelines.build import pool
-from data_pipelines.inputs.listing import Item
+from data_pipelines.build import part_files, pool
 from data_pipelines.build.recipe import Limits, Recipe, read_recipe
+from data_pipelines.inputs.listing import Item
 from tests.data_pipelines import bad_videos, faults
 
 

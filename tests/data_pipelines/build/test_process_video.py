@@ -9,9 +9,9 @@ av = pytest.importorskip('av')
 pytest.importorskip('cv2')
 
 from data_pipelines.build import part_files  # noqa: E402, want the libraries above
-from data_pipelines.inputs.listing import Item  # noqa: E402
-from data_pipelines.build.recipe import read_recipe  # noqa: E402
 from data_pipelines.build.process_video import captions_within, work  # noqa: E402
+from data_pipelines.build.recipe import read_recipe  # noqa: E402
+from data_pipelines.inputs.listing import Item  # noqa: E402
 from tests.data.videos import coded, encode, numbers  # noqa: E402
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
 from vdm_jax.data.records import Caption  # noqa: E402
