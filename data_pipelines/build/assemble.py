@@ -20,7 +20,7 @@ import msgpack
 from data_pipelines.build import part_files
 from data_pipelines.build.process_video import none_kept
 from data_pipelines.build.recipe import Recipe
-from data_pipelines.curate.duplicates import stand_ins
+from data_pipelines.curate.duplicates import find_representatives
 from data_pipelines.inputs.listing import Item
 from data_pipelines.inputs.table import INPUTS, write_inputs
 from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
@@ -112,7 +112,7 @@ def _drop_duplicates(clips, recipe):
     if not recipe.duplicates.drop:
         return
     columns = ([clip[name] for clip in clips] for name in ('key', 'pixels', 'seconds', 'hashes'))
-    for clip, number in zip(clips, stand_ins(*columns, recipe.duplicates), strict=True):
+    for clip, number in zip(clips, find_representatives(*columns, recipe.duplicates), strict=True):
         if (kept := clips[number]) is not clip:
             clip |= {'reason': 'duplicate', 'detail': f'of {kept["key"]}'}
 

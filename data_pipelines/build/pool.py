@@ -12,7 +12,7 @@ from data_pipelines.build import part_files
 from data_pipelines.build.process_video import Input, work
 from data_pipelines.build.recipe import Recipe
 from data_pipelines.inputs.listing import Item
-from data_pipelines.optional_deps import need
+from data_pipelines.optional_deps import require
 
 AHEAD = 4  # inputs a worker that are handed out before they are asked for
 
@@ -53,7 +53,7 @@ def run(
 def opened(workers: int, recipe: Recipe):
     """A pool of worker processes, each of which ends with this one, however that ends, and has so much memory."""
     context = multiprocessing.get_context('spawn')
-    return need('pebble').ProcessPool(workers, context=context, initializer=_begin, initargs=[recipe.limits.memory])
+    return require('pebble').ProcessPool(workers, context=context, initializer=_begin, initargs=[recipe.limits.memory])
 
 
 def schedule(pool, item, recipe, folder, make: Callable = make) -> concurrent.futures.Future:
@@ -70,11 +70,11 @@ def settle(pool, future, item, recipe, folder, make: Callable = make) -> None:
     try:
         try:
             return future.result()
-        except need('pebble').ProcessExpired:
+        except require('pebble').ProcessExpired:
             return schedule(pool, item, recipe, folder, make).result()
     except concurrent.futures.TimeoutError:
         why = 'timeout', f'more than recipe.limits.time={recipe.limits.time:g} seconds of work'
-    except need('pebble').ProcessExpired as error:
+    except require('pebble').ProcessExpired as error:
         why = 'crashed', f'its worker died twice, with exit code {error.exitcode}'
     part_files.write(part_files.path_of(folder, item.name), [Input('broken', *why)])
 

@@ -17,7 +17,7 @@ from data_pipelines.build.encode import Encoder
 from data_pipelines.build.recipe import Recipe
 from data_pipelines.curate import scores, shots
 from data_pipelines.curate.clips import Clips, Span, spans
-from data_pipelines.curate.letterbox import Bars
+from data_pipelines.curate.letterbox import LetterboxDetector
 from data_pipelines.inputs import frame_sources
 from data_pipelines.inputs.listing import Item
 from vdm_jax.data import filters
@@ -134,7 +134,7 @@ def _file(item):
 
 def _clips(item, recipe):
     video = frame_sources.probe(item, recipe.limits, recipe.clips.pixel_aspect == 'square')
-    bars = Bars(video.times) if recipe.clips.crop_black else None
+    bars = LetterboxDetector(video.times) if recipe.clips.crop_black else None
     found = spans(video, _shots(video, *frames_between(item, video), recipe, bars), recipe.clips)
     frames = _streams(video, [span for span in found if not span.reason], recipe.clips.deinterlace)
     for number, span in enumerate(found):
@@ -151,7 +151,7 @@ def _shots(video, first, stop, recipe, bars):
     if bars is None and recipe.shots.detector == 'none' and not recipe.shots.fades:
         return [(first, stop)]
     frames = frame_sources.stream(video, first, stop)
-    return shots.find(bars.watch(frames) if bars else frames, video.times, recipe.shots)
+    return shots.find_shots(bars.watch(frames) if bars else frames, video.times, recipe.shots)
 
 
 def frames_between(item, video):
@@ -193,7 +193,7 @@ def _streams(video, wanted: list[Span], deinterlace: bool):
 
 def _clip(item, recipe, video, span, frames, box, place):
     config, encoder, count = recipe.clips, None, 0
-    measure = scores.Measure(float(span.times[-1]))
+    measure = scores.ClipScorer(float(span.times[-1]))
     for number, frame in frames:
         if count == len(span.numbers) or number != span.numbers[count]:
             continue
@@ -212,7 +212,7 @@ def _clip(item, recipe, video, span, frames, box, place):
             count += 1
     captions = captions_within(item.captions, span.start, span.end)
     measured, hashes = measure.finish()
-    measured |= scores.of_captions(captions) | item.scores
+    measured |= scores.score_captions(captions) | item.scores
     record = Record(
         frames=count,
         height=height,

@@ -15,8 +15,8 @@ import numpy as np
 
 from data_pipelines.curate import scores
 from data_pipelines.curate.clips import Clips
-from data_pipelines.curate.duplicates import Duplicates
-from data_pipelines.curate.shots import Shots
+from data_pipelines.curate.duplicates import DuplicatesConfig
+from data_pipelines.curate.shots import ShotsConfig
 from vdm_jax.config import override, to_dataclass, to_dict
 from vdm_jax.data.filters import FACTS, Filters, parse
 from vdm_jax.data.video import decode
@@ -64,10 +64,10 @@ class Recipe:
     inputs that a list says to be of it; '': all of them.
     """
 
-    shots: Shots = Shots()
+    shots: ShotsConfig = ShotsConfig()
     clips: Clips = Clips()
     filters: tuple[str, ...] = scores.FILTERS
-    duplicates: Duplicates = Duplicates()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
     limits: Limits = Limits()
     shards: Shards = Shards()
     split: str = ''

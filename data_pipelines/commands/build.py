@@ -52,7 +52,7 @@ def run(arguments) -> int:
         raise UserError(f'--workers={arguments.workers}: want 0 or more')
     if arguments.engine and arguments.runner != 'beam':
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
-    optional_deps.check()  # before anything is written, versions of theirs among it
+    optional_deps.check_installed()  # before anything is written, versions of theirs among it
     recipe = read_recipe(arguments.recipe, arguments.assignments, registry.recipe_of(arguments.dataset))
     places.try_writing(arguments.out, False)
     out = os.path.normpath(arguments.out)
