@@ -1,7 +1,7 @@
 """BAIR robot pushing, 64x64: one frame is given, the next fifteen are sampled.
 
     python -m vdm_jax train --config=experiments/bair.py --config.data.path=DIR --workdir=RUN
-    python -m vdm_jax evaluate --workdir=RUN --protocol=frame_prediction
+    python -m vdm_jax evaluate --workdir=RUN
 
 DIR is TFDS's bair_robot_pushing_small/2.0.0, prepared as ArrayRecord (43,264 videos of 30 frames, 256 held out).
 given=2 for two given frames, frames=30 for all of a video (2 to 28); size=S, B or L; patch=4 or 8.
@@ -52,5 +52,6 @@ def get_config(arg=None):
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 2e-4, 'warmup_steps': 1000})
     config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 5000})
     config.ema = ConfigDict({'decays': (0.9999,)})
-    config.evaluate = ConfigDict({'context': arg.given, 'real': 256, 'per_clip': 100})
+    protocol = {'name': 'frame_prediction', 'context': arg.given, 'per_clip': 100}
+    config.evaluate = ConfigDict({'real': 256, 'protocol': protocol})
     return config

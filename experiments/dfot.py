@@ -64,5 +64,6 @@ def get_config(arg=None):
     config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 10_000})
     config.ema = ConfigDict({'decays': (0.9999,)})
     config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
-    config.evaluate = ConfigDict({'batch_size': 64, 'context': 5 if videos else 2})
+    protocol = {'name': 'frame_prediction', 'context': 5 if videos else 2}
+    config.evaluate = ConfigDict({'batch_size': 64, 'protocol': protocol})
     return config

@@ -79,5 +79,5 @@ def get_config(arg=None):
     config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
     config.evaluate = ConfigDict({'batch_size': 64})
     if arg.dataset == 'bair':
-        config.evaluate.context = 2
+        config.evaluate.protocol = ConfigDict({'name': 'frame_prediction', 'context': 2})
     return config

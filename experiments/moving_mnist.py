@@ -73,7 +73,8 @@ def get_config(arg=None):
     config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 500})
     config.ema = ConfigDict({'decays': (0.99, 0.999)})
     config.sampler = ConfigDict(sampler)
-    config.evaluate = ConfigDict({'real': 256, 'context': context, 'per_clip': samples})
+    protocol = {'name': 'frame_prediction', 'context': context, 'per_clip': samples}
+    config.evaluate = ConfigDict({'real': 256, 'protocol': protocol})
     if arg.regressor == 'conv_lstm':
         config.model = ConfigDict({'name': 'conv_lstm'})
         config.optim = ConfigDict(

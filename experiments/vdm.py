@@ -106,9 +106,9 @@ def get_config(arg=None):
     )
     config.ema = ConfigDict({'decays': (recipe.ema,)})
     config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
-    config.evaluate = ConfigDict({'batch_size': 64, 'per_clip': 100})  # samples of each of 256 clips, where predicting
+    config.evaluate = ConfigDict({'batch_size': 64})
     if recipe.context:
-        config.evaluate.context = recipe.context
+        config.evaluate.protocol = ConfigDict({'name': 'frame_prediction', 'context': recipe.context, 'per_clip': 100})
     return config
 
 

@@ -92,5 +92,6 @@ def get_config(arg=None):
     config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
     config.evaluate = ConfigDict({'batch_size': 64})
     if CONTEXT[dataset]:
-        config.evaluate.context = 5 if videos else CONTEXT[dataset]
+        frames = 5 if videos else CONTEXT[dataset]
+        config.evaluate.protocol = ConfigDict({'name': 'frame_prediction', 'context': frames})
     return config

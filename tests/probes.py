@@ -1,5 +1,6 @@
 """What a config's numbers are used for, computed as cheaply as can be: each raises where a number does not work."""
 
+import dataclasses
 import types
 
 import jax
@@ -7,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.build import Experiment
-from vdm_jax.data.cut import clip_indices, clip_starts
-from vdm_jax.data.order import order_of
+from vdm_jax.data.clips import batch_of
+from vdm_jax.data.extract_clip import clip_indices, clip_starts
+from vdm_jax.data.moving_mnist import MovingMNIST
 from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.video_source import VideoSource
 from vdm_jax.diffusion.loss import FusedMinSNR
+from vdm_jax.evals.protocol import UsualProtocol
 from vdm_jax.streams import STREAMS, stream
 from vdm_jax.train import ema
 from vdm_jax.train.optimizers import Muon
@@ -38,22 +42,24 @@ def seed(experiment):
 
 def data(experiment):
     source = experiment.data
-    if hasattr(source, 'stride') and not hasattr(source, 'sources'):
+    if isinstance(source, VideoSource):
         fps = source.fps
         starts, count = clip_starts(FILM, min(source.frames, 100), source.stride, fps), min(source.frames, 100)
         indices, have = clip_indices(FILM, starts - 1, count, source.stride, fps)
         assert starts >= 1 and 1 <= have <= count and (indices >= 0).all()
         return
-    made = not hasattr(source, 'path') and not hasattr(source, 'buckets')
-    if made and np.prod(source.shape) * (len(source) if isinstance(source, Synthetic) else 1) <= SMALL:
-        clip = source[0]
+    if source.bucketed or isinstance(source, MovingMNIST):  # there are no files
+        return
+    clips = source.open()
+    if np.prod(source.shape) * (len(clips) if isinstance(source, Synthetic) else 1) <= SMALL:
+        clip = clips[0]
         assert clip['video'].shape == source.shape and clip['video'].dtype == np.uint8
-    if made and len(source) <= SMALL:
-        assert (order_of(source, 4).ids(0) < len(source)).all()
+    if len(clips) <= SMALL:
+        assert (clips.order(4).ids(0) < len(clips)).all()
 
 
 def model(experiment):
-    experiment.model.fitted(experiment.codec.latent_shape(experiment.data.shape), experiment.data.num_classes)
+    experiment.model.fitted(experiment.codec.latent_shape(experiment.data.shape), experiment.data.open().num_classes)
 
 
 def codec(experiment):
@@ -128,6 +134,20 @@ def mesh(experiment):
     assert np.prod(experiment.mesh.sizes(8)) == 8
 
 
+def evaluate(experiment):
+    """Of the protocols that score these clips, with a few of them and their truth in place of samples."""
+    source = experiment.data
+    config = dataclasses.replace(experiment.evaluate, samples=2, real=2, train=2)
+    protocol, network = config.protocol, experiment.model
+    if protocol.refusal(source, network) or isinstance(protocol, UsualProtocol):
+        return
+    conditions = protocol.make_conditions(source, source, config)
+    count = len(conditions['label'])
+    clips = batch_of(source, range(2))['video']
+    found = protocol.score(np.repeat(clips, -(-count // 2), axis=0)[:count], conditions, source, source, config)
+    assert found.figures and all(isinstance(value, bool) for value in found.verdict.values())
+
+
 def checkpoint(experiment):
     assert experiment.checkpoint.keeps(5, [1, 5])
 
@@ -147,4 +167,5 @@ PROBES = {
     'ema': averages,
     'mesh': mesh,
     'checkpoint': checkpoint,
+    'evaluate': evaluate,
 }

@@ -79,7 +79,11 @@ def mistake(capsys, *argv):
         ),
         (['train', FOLDER, '--workdir=W', f'--config.data.path={ROOT}', '--config.data.threads=-1'], ('threads',)),
         (['evaluate', f'--workdir={ROOT}', f'--weights={STARTER}'], ('not both',)),
-        (['evaluate', f'--weights={STARTER}', '--protocol=fvd'], ('--protocol=fvd', 'ball_physics')),
+        (['evaluate', f'--weights={STARTER}', '--protocol=fvd'], ('--protocol=fvd: want one of ball_physics, coll',)),
+        (
+            ['evaluate', f'--weights={STARTER}', '--protocol=pan_physics'],
+            ('--protocol=pan_physics: it cannot score samples of a BouncingBalls (config.evaluate.protocol',),
+        ),
         (['sample', f'--weights={ROOT}'], ('--weights', 'is not a regular file')),
         (['sample', f'--weights={ROOT}/setup.cfg'], ('not a safetensors file',)),
         (['benchmark', BALLS, '--steps=0'], ('--steps=0',)),
@@ -257,6 +261,16 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     assert 'psnr_db' in capsys.readouterr().out
     assert cli.main(['evaluate', run, '--require']) == 1  # three steps memorise nothing
     capsys.readouterr()
+
+    lenient = '--config.evaluate.protocol.threshold_db=0'
+    assert 'name=usual has none, and recall can have it' in mistake(capsys, 'evaluate', run, lenient)
+    verdicts = []
+    for more in (['--protocol=recall'], ['--protocol=recall', lenient], ['--config.evaluate.protocol=recall', lenient]):
+        assert cli.main(['evaluate', run, '--json', *more]) == 0
+        score = json.loads(capsys.readouterr().out)
+        verdicts.append((score['protocol'], score['verdict']['psnr']))
+    recall = {'name': 'recall', 'threshold_db': 0.0}
+    assert verdicts == [({'name': 'recall', 'threshold_db': 20.0}, False), (recall, True), (recall, True)]
     assert cli.main(['inspect', run, '--json']) == 0
     position = json.loads(capsys.readouterr().out)['data_position']
     cut, told = position.pop('data'), position.pop('clips')

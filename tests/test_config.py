@@ -168,6 +168,9 @@ def test_another_source_on_the_command_line_drops_the_file_s_keys():
         ('train.batch_size=0', ('config.train.batch_size=0',)),
         ('optim.learning_rate=0', ('config.optim',)),
         ('data.source=joint_images', ('config.data.clips: not set',)),
+        ('evaluate.protocol=fvd', ('config.evaluate.protocol.name=fvd', 'ball_physics', 'usual')),
+        ('evaluate.protocol.bar=1', ('config.evaluate.protocol.bar', 'name=usual has none', 'frame_prediction can')),
+        ('evaluate.protocol.bars=1', ('config.evaluate.protocol.bars: no such key; name=usual has none',)),
     ],
 )
 def test_mistakes_name_the_key_what_was_found_and_what_to_do(assignment, says):

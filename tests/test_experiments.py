@@ -66,7 +66,7 @@ def test_video_folder_reads_records_too_and_tells_their_captions(tmp_path):
         return read_experiment(f'experiments/video_folder.py:{arg}', [f'--config.data.path={path}'])
 
     run = Run(build('records'), jax.devices()[:1])
-    assert len(run.source) == 3 and run.model.classes == 0 and run.source[0]['video'].shape == (8, 32, 32, 3)
+    assert len(run.reader) == 3 and run.model.classes == 0 and run.reader[0]['video'].shape == (8, 32, 32, 3)
     assert Run(build('records,memorise'), jax.devices()[:1]).model.classes == 3
     told = Run(build('records,text=24'), jax.devices()[:1])
     assert told.model.text_width == told.experiment.text.width == 24
@@ -75,7 +75,7 @@ def test_video_folder_reads_records_too_and_tells_their_captions(tmp_path):
 def test_moving_mnist_has_its_stochastic_form():
     run = Run(read_experiment(f'{ROOT}/experiments/moving_mnist.py:stochastic'), jax.devices()[:1])
     assert run.latent_shape == (15, 64, 64, 1) and run.source.motion == 'stochastic'
-    assert run.experiment.diffusion.context == run.experiment.evaluate.context == 5
+    assert run.experiment.diffusion.context == run.protocol.context == 5
 
 
 @pytest.mark.parametrize(('regressor', 'millions'), [('same', 1.897), ('conv_lstm', 11.68)])
@@ -83,7 +83,7 @@ def test_moving_mnist_has_regressors_to_beat(regressor, millions):
     run = Run(read_experiment(f'{ROOT}/experiments/moving_mnist.py:regressor={regressor}'), jax.devices()[:1])
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params))
     assert count / 1e6 == pytest.approx(millions, rel=0.02)
-    assert run.experiment.sampler.steps == run.experiment.evaluate.per_clip == 1
+    assert run.experiment.sampler.steps == run.protocol.per_clip == 1
 
 
 @pytest.mark.parametrize('process', ['numbering=sit', 'name=ddpm', 'name=logsnr_cosine'])
@@ -131,9 +131,9 @@ def test_images_beside_clips_without_a_folder_are_found_before_training(spec, fo
 @pytest.mark.parametrize('world', ['collide', 'shadow', 'pan'])
 def test_the_bouncing_balls_have_harder_worlds(world):
     run = Run(read_experiment(f'{ROOT}/experiments/bouncing_balls.py:world={world}'), jax.devices()[:1])
-    assert run.latent_shape == (16, 32, 32, 3) and run.protocol().world == f'_{world}'
+    assert run.latent_shape == (16, 32, 32, 3) and run.protocol.suffix == f'_{world}'
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params)) > 1e5
-    assert run.held_out.split == 'test' and run.source[0]['video'].shape == run.source.shape
+    assert run.held_out.source.split == 'test' and run.reader[0]['video'].shape == run.source.shape
 
 
 def test_a_world_that_is_not_there_is_named():
@@ -155,7 +155,7 @@ def test_names_a_machine_and_has_its_row_in_the_plans(file, monkeypatch):
 @pytest.mark.parametrize('dataset', ['ucf101', 'sky', 'taichi', 'ffs'])
 def test_latte_sees_sixteen_frames_of_latents_and_the_data_sets_classes(dataset):
     run = Run(read_experiment(f'{ROOT}/experiments/latte.py:dataset={dataset}'), jax.devices()[:1])
-    assert run.latent_shape == (16, 32, 32, 4) == run.source[0]['video'].shape
+    assert run.latent_shape == (16, 32, 32, 4) == run.reader[0]['video'].shape
     assert run.model.classes == (101 if dataset == 'ucf101' else 0)
     assert (run.experiment.guidance.scale == 1) == (run.model.classes == 0)
     run.check()

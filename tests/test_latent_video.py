@@ -20,7 +20,6 @@ from tests import one_device, seeds
 from vdm_jax import cli, media
 from vdm_jax.build import experiment_from
 from vdm_jax.data.latent_about import agree
-from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
@@ -174,7 +173,7 @@ def test_scores_name_their_codec_and_one_trained_on_since_is_another(place, trai
     for more in ([], ['--config.model.dtype=bfloat16'], [other_vae, '--allow-other-codec']):
         assert cli.main(['evaluate', f'--workdir={trained}', *few, *more]) == 0
         names.add(capsys.readouterr().out.splitlines()[-1])
-    scores = [runner.read(name) for name in names]
+    scores = [runner.read(name).settings for name in names]
     assert len(names) == 3 and len({score['codec'] for score in scores}) == 2
     of_training = {score['codec'] for score in scores if 'codec_of_training' not in score}
     assert [score['codec_of_training'] for score in scores if 'codec_of_training' in score] == [*of_training]
@@ -211,12 +210,12 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
     clips = latent_run(place, data=data | shape)
     make(clips, tmp_path / 'cache', 2)
     cached = latent_run(place, data=data | shape, latents=f'{tmp_path}/cache')
-    order = order_of(clips.source, 3)
+    order = clips.reader.order(3)
 
     def drawn(source):
         return next(iter(batches(source, order, 0, 1, scalars=scalars)))
 
-    seen, found = drawn(clips.training_source), drawn(cached.training_source)
+    seen, found = drawn(clips.training_reader), drawn(cached.training_reader)
     moments = clips.experiment.codec.moments(clips.frozen['codec'], seen.pop('video'))
     np.testing.assert_allclose(found.pop('moments'), moments, atol=1e-5)
     assert set(found) == set(seen) == {'label', *scalars} and np.ptp(seen[scalars[0]]) > 0
@@ -310,7 +309,7 @@ def test_a_mistake_of_one_process_alone_is_told_by_both(place):
 def test_a_scalar_that_was_not_stored_is_refused_before_training(place, cached):
     run = latent_run(place, latents=f'{place}/cache')
     with pytest.raises(UserError, match=r'config\.latents=.*: they tell motion .*config\.model\.scalars wants fps'):
-        run.training_source.check(run.encoding, ('fps',))
+        run.training_reader.check(run.encoding, ('fps',))
 
 
 def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, cached):
@@ -318,11 +317,11 @@ def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, cached):
     codec = {'name': 'video_vae', 'model': VAE, 'path': f'{place}/vae'}
     free = {'sample': True, 'chunk': 1, 'mean': (0.5,) * 4, 'std': (2.0,) * 4}
     run = latent_run(place, latents=f'{place}/cache', codec=codec | free)
-    assert run.training_source
+    assert run.training_reader
     other = latent_run(place, latents=f'{place}/cache', codec=codec | {'model': VAE | {'dtype': 'bfloat16'}})
     vars(other)['frozen'] = run.frozen  # the same weights
     with pytest.raises(UserError, match=r'with config\.codec\.model\.dtype float32, and this run has bfloat16'):
-        other.training_source  # noqa: B018
+        other.training_reader  # noqa: B018
 
 
 @pytest.mark.parametrize('name', ['bouncing_balls', 'mixture'])
@@ -344,7 +343,7 @@ def test_weights_are_hashed_once(place, cached, monkeypatch):
     assert run.frozen  # hashing what is read is not what is counted
     counting = types.SimpleNamespace(sha256=lambda *data: hashed.append(data) or hashlib.sha256(*data))
     monkeypatch.setattr(checkpoint, 'hashlib', counting)
-    assert run.training_source and len({position(run, step)['codec'] for step in range(3)}) == 1
+    assert run.training_reader and len({position(run, step)['codec'] for step in range(3)}) == 1
     assert len(hashed) == 1
 
 

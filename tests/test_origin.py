@@ -10,10 +10,11 @@ import pytest
 
 from vdm_jax import cli, origin
 from vdm_jax.build import experiment_dict, experiment_from
-from vdm_jax.cli.evaluate import written
+from vdm_jax.cli.evaluate import write_score
 from vdm_jax.config import override
 from vdm_jax.errors import Failure, UserError
 from vdm_jax.evals import runner
+from vdm_jax.evals.score import Score
 from vdm_jax.pretrained import tensors, weights
 from vdm_jax.run import Run
 from vdm_jax.train.checkpoint import Checkpoints
@@ -176,7 +177,7 @@ def test_a_full_disk_is_one_line_and_what_was_there_stands(run, tmp_path, monkey
     assert 'w: cannot be written (No space left on device); what was there before stands' in said
     assert said.count('\n') == 1 and (tmp_path / 'w').read_bytes() == before
     with pytest.raises(Failure, match='the score above cannot be written'):
-        written({'name': 'balls', 'step': 3}, tmp_path / 'evals')
+        write_score(Score('balls', {}, {}, {'step': 3}), tmp_path / 'evals')
     assert not list((tmp_path / 'evals').iterdir())
 
 
@@ -209,7 +210,7 @@ def test_values_of_foreign_weights_name_no_files(command, about, evil, tmp_path,
 @pytest.mark.parametrize('name', ['balls', '../balls'])
 def test_scores_stay_in_their_directory(step, name, tmp_path):
     with pytest.raises(UserError, match='names no file'):
-        runner.write({'name': name, 'step': step}, tmp_path / 'out')
+        runner.write(Score(name, {}, {}, {'step': step}), tmp_path / 'out')
     assert not list(tmp_path.iterdir())
 
 
@@ -279,8 +280,8 @@ ELSEWHERE = [
 
 def file_of(tmp_path, *assignments, **about):
     config = experiment_dict(experiment_from(override(GROUPS, list(assignments))))
-    score = {'name': 'balls', 'step': 3, 'ema': 0.5, 'config': config, 'overrides': list(assignments)} | about
-    return runner.write(score, tmp_path)
+    settings = {'step': 3, 'ema': 0.5, 'config': config, 'overrides': list(assignments)} | about
+    return runner.write(Score('balls', {}, {}, settings), tmp_path)
 
 
 def test_scores_of_other_settings_stand_beside_each_other_and_of_the_same_replace_each_other(tmp_path):
@@ -289,8 +290,8 @@ def test_scores_of_other_settings_stand_beside_each_other_and_of_the_same_replac
     others += [file_of(tmp_path, ema='raw'), file_of(tmp_path, codec='a' * 64), file_of(tmp_path, weights='b')]
     assert len({plain, *others}) == 1 + len(others) == len(list(tmp_path.iterdir()))
     assert {file_of(tmp_path, assignment) for assignment in ELSEWHERE} == {plain}
-    assert runner.read(others[0])['config']['model']['dtype'] == 'bfloat16'
-    assert runner.read(others[0])['overrides'] == ['config.model.dtype=bfloat16']
+    assert runner.read(others[0]).settings['config']['model']['dtype'] == 'bfloat16'
+    assert runner.read(others[0]).settings['overrides'] == ['config.model.dtype=bfloat16']
 
 
 class CodecRun:

@@ -131,7 +131,7 @@ def run_a_step(field: Field, text: str) -> None:
             return
         state = run.create()
         if hangs_on(TRAINS):
-            batch = run.to_global(batch_of(run.source, run.rows[0], run.model.scalars))
+            batch = run.to_global(batch_of(run.reader, run.rows[0], run.model.scalars))
             state, scalars = run.train_step(state, batch, run.frozen)
             for array in (*scalars.values(), *jax.tree.leaves(state.params), *jax.tree.leaves(state.ema)):
                 assert np.isfinite(array).all(), f'{field.key}={text}'
@@ -145,6 +145,7 @@ def test_the_walk_reaches_all_that_a_config_may_say():
     keys = {field.key for field in FIELDS}
     assert {'seed', 'data.limits.frames', 'diffusion.process.logsnr_min', 'model.attention.block_q'} <= keys
     assert {'sampler.churn', 'sampler.spacing.offset', 'model.norm_num_groups', 'profile.steps'} <= keys
+    assert {'evaluate.protocol.threshold_db', 'evaluate.protocol.per_clip', 'evaluate.protocol.bar'} <= keys
     assert len(BY_CLASS) > 60
 
 
@@ -180,10 +181,15 @@ def refusal_of(*assignments, groups=TINY) -> str:
         ('seed=4294967296', 'config.seed=4294967296: want a number from 0 to 4294967295'),
         ('evaluate.seed=18446744073709551616', 'config.evaluate.seed=18446744073709551616: want a number from 0'),
         ('data.seed=9223372036854775808', 'config.data.seed=9223372036854775808: want a number from 0'),
+        (
+            'evaluate.protocol.threshold_db=-1',
+            'config.evaluate.protocol.threshold_db=-1.0: want a number from 0 to 200',
+        ),
     ],
 )
 def test_a_number_out_of_range_names_key_value_and_what_is_wanted(assignment, says):
-    assert says in refusal_of(assignment, groups=WITH_MUON)
+    groups = WITH_MUON | {'evaluate': {'protocol': 'recall'}}
+    assert says in refusal_of(assignment, groups=groups)
 
 
 @pytest.mark.parametrize('key', ['optim.adam', 'optim.decay'])

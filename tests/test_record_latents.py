@@ -15,12 +15,13 @@ from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.clips import batch_of
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.record_source import Records
 from vdm_jax.data.records import Caption, Record
 from vdm_jax.errors import UserError
-from vdm_jax.evals.protocols import EvaluateConfig
+from vdm_jax.evals.frame_prediction import FramePrediction
+from vdm_jax.evals.protocol import EvaluateConfig
+from vdm_jax.evals.recall import Recall
 from vdm_jax.pretrained import weights
 from vdm_jax.run import Run
 from vdm_jax.text.hashing import Hashing
@@ -39,7 +40,7 @@ def place(tmp_path_factory):
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), vae.abstract.params)
     weights.save(place / 'vae.safetensors', params, {'step': 0, 'config': vae.resolved})
     codec = run_of(place, CLIPS)
-    clips = batch_of(codec.source, range(3))
+    clips = batch_of(codec.reader, range(3))
     moments = np.asarray(codec.experiment.codec.moments(codec.frozen['codec'], clips['video']))
     about = {'frames': 5, 'height': 16, 'width': 16, 'fps': 8.0, 'codec': codec.codec_fingerprint}
     records = [
@@ -66,7 +67,7 @@ def test_they_train_as_their_clips_do(place):
     latents.check()
     params = clips.create().params
     losses = [
-        run.validation_step(params, run.to_global(batch_of(run.source, range(3))), 0, run.frozen).loss
+        run.validation_step(params, run.to_global(batch_of(run.reader, range(3))), 0, run.frozen).loss
         for run in (clips, latents)
     ]
     np.testing.assert_allclose(*losses, rtol=1e-5)
@@ -96,21 +97,21 @@ def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
     for data in (Bucketed(source, ('5x16x16@3',)), Mixture((source, source), labels='shared')):
         mixed = Run(dataclasses.replace(run.experiment, data=data), DEVICES)
         mixed.check()
-        assert mixed.source[0]['moments'].shape == (2, 2, 2, 4) and 'video' not in mixed.source[0]
+        assert mixed.reader[0]['moments'].shape == (2, 2, 2, 4) and 'video' not in mixed.reader[0]
     beside = JointImages(source, dataclasses.replace(source, frames=1))
     with pytest.raises(UserError, match='config.data.clips: they are latents, and images beside them are not'):
         Run(dataclasses.replace(run.experiment, data=beside), DEVICES).check()
     with pytest.raises(UserError, match='config.data.sources: the codec of latents is .* of item 0 and ab12 of item 1'):
-        Mixture((source, others)).latents  # noqa: B018
+        Mixture((source, others)).open().latents  # noqa: B018
 
 
 def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
     run = run_of(place, records(place))
-    config = EvaluateConfig(context=2)
-    for protocol in ('frame_prediction', 'recall'):
+    clips = run.reader, run.held_out, EvaluateConfig()
+    for protocol in (FramePrediction(context=2), Recall()):
         with pytest.raises(UserError, match='config.data: its clips are latents, and their pictures are asked for'):
-            asks = run.protocol(protocol).asks(run.source, run.held_out, config)
-            run.protocol(protocol).score(np.zeros((1, 5, 16, 16, 3), np.uint8), asks, run.source, run.held_out, config)
+            conditions = protocol.make_conditions(*clips)
+            protocol.score(np.zeros((1, 5, 16, 16, 3), np.uint8), conditions, *clips)
     model = dataclasses.replace(run.experiment.model, scalars=('motion',))
     with pytest.raises(UserError, match='config.model.scalars=motion: clips of this source tell fps; choose'):
         Run(dataclasses.replace(run.experiment, model=model), DEVICES).check()
@@ -137,19 +138,19 @@ def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tm
     cached = Run(dataclasses.replace(run.experiment, latents=f'{tmp_path}/latents'), DEVICES)
     drawn = []
     for each in (run, cached):
-        order = order_of(each.source, 3, seed=1)
-        with batches(each.training_source, order, stop_step=8) as stream:
+        order = each.reader.order(3, seed=1)
+        with batches(each.training_reader, order, stop_step=8) as stream:
             drawn.append([(batch['text'], batch['text_mask']) for batch in stream])
     np.testing.assert_array_equal(*(np.concatenate([text for text, _ in each]) for each in drawn))
     lengths = {int(count) for _, mask in drawn[1] for count in mask.sum(1)}
     assert lengths == {0, 1, 2}
-    mixed = Mixture((cached.source, dataclasses.replace(cached.source, text=None)))
-    assert mixed.drawn == 4 and len(mixed[4]['drawn']) == 4
+    mixed = Mixture((cached.source, dataclasses.replace(cached.source, text=None))).open()
+    assert mixed.num_draws == 4 and len(mixed[4]['draws']) == 4
 
     def rng():
         return np.random.default_rng(2)
 
     for i in (0, 2, 5):
         clip = mixed.draw(i, rng())
-        again = mixed.told_of(clip['drawn'], rng())
+        again = mixed.conditions_of(clip['draws'], rng())
         np.testing.assert_array_equal(again['text'], clip['text'])

@@ -14,7 +14,6 @@ from vdm_jax.build import read_experiment
 from vdm_jax.cli.sample import fps_for
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.source import fps_of
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.run import Run
@@ -163,9 +162,9 @@ def test_frames_a_second_are_those_asked_for_or_told_or_of_the_clips(tmp_path):
     def both(*sources):
         return Mixture(sources=sources, weights=(1.0,) * len(sources))
 
-    assert fps_of(folder) == 12 and fps_of(dataclasses.replace(folder, fps=None)) is None and fps_of(none) is None
-    assert fps_of(both(folder, folder)) == 12 and fps_of(both(folder, slow)) is fps_of(both(folder, none)) is None
-    assert fps_of(JointImages(clips=folder, images=none)) == 12
+    assert folder.clip_fps == 12 and dataclasses.replace(folder, fps=None).clip_fps is None and none.clip_fps is None
+    assert both(folder, folder).clip_fps == 12 and both(folder, slow).clip_fps is both(folder, none).clip_fps is None
+    assert JointImages(clips=folder, images=none).clip_fps == 12
 
     def chosen(source, fps=None, scalars=None):
         return fps_for(argparse.Namespace(fps=fps, scalars=scalars), argparse.Namespace(source=source))

@@ -17,6 +17,8 @@ from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.records import Caption
 from vdm_jax.errors import UserError
+from vdm_jax.evals.frame_prediction import FramePrediction
+from vdm_jax.evals.recall import Recall
 from vdm_jax.generate import generate_videos
 from vdm_jax.given import asks
 from vdm_jax.models.conditions import without
@@ -61,7 +63,7 @@ def place(tmp_path_factory):
         'ema': {'decays': (0.9,)},
         'sampler': {'steps': 2},
         'guidance': {'scale': 2.0},
-        'evaluate': {'real': 4, 'context': 2, 'per_clip': 1, 'batch_size': 8},
+        'evaluate': {'real': 4, 'batch_size': 8},
     }
     (place / 'experiment.py').write_text(FILE.replace('{groups}', repr(groups)))
     assert data_pipelines.main(['cache-text', f'--config={place}/experiment.py', f'--out={place}/texts']) == 0
@@ -96,10 +98,10 @@ def test_it_trains(trained):
 def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
     run = run_of(place)
     run.check()
-    clip = run.source[0]
+    clip = run.reader[0]
     assert clip['text'].shape == (5, WIDTH) and clip['text'].dtype == np.float32
-    assert [int(run.source[i]['text_mask'].sum()) for i in range(4)] == [3, 2, 0, 4]
-    drawn = {run.source.draw(0, np.random.default_rng(seed))['text_mask'].sum() for seed in range(20)}
+    assert [int(run.reader[i]['text_mask'].sum()) for i in range(4)] == [3, 2, 0, 4]
+    drawn = {run.reader.draw(0, np.random.default_rng(seed))['text_mask'].sum() for seed in range(20)}
     assert drawn == {2, 3}  # both captions
     shapes = {name: shape.shape for name, shape in batch_of(run).items()}
     assert shapes['text'] == (4, 5, WIDTH) and shapes['text_mask'] == (4, 5)
@@ -117,7 +119,7 @@ def test_a_clip_without_caption_is_one_whose_text_is_dropped(place):
     def told(clip):
         return {name: clip[name][None] for name in ('text', 'text_mask')}
 
-    said, unsaid = told(run.source[0]), told(run.source[2])
+    said, unsaid = told(run.reader[0]), told(run.reader[2])
     output = network(params, x, t, unsaid)
     np.testing.assert_array_equal(output, network(params, x, t, without(said, run.model.classes)))
     assert np.abs(output - network(params, x, t, said)).max() > 1e-3
@@ -142,7 +144,7 @@ def test_prompts_make_videos(trained, tmp_path, capsys):
 def test_it_is_scored_as_asked(trained, tmp_path, capsys):
     argv = ['evaluate', f'--workdir={trained}', f'--out={tmp_path}', '--json']
     assert cli.main(argv) == 2
-    assert 'none is usual for a Records without labels; one of frame_prediction, recall\n' in capsys.readouterr().err
+    assert 'none is usual for a Records without labels; one of frame_prediction, recall (' in capsys.readouterr().err
     assert cli.main([*argv, '--protocol=recall']) == 0
 
 
@@ -163,22 +165,21 @@ def test_what_is_said_decides_what_is_seen(place):
 
 
 def test_clips_without_labels_are_recalled_only_where_that_is_asked_for(place):
-    run = run_of(place)
-    assert run.protocol('recall').sources and run_of(place, '--config.data.label=index').protocol() == run.protocol(
-        'recall'
-    )
+    assert run_of(place, '--config.data.label=index').protocol == Recall()
+    assert run_of(place, '--config.evaluate.protocol=recall').protocol == Recall()
     with pytest.raises(UserError, match='--protocol is missing: none is usual for a Records without labels; one of '):
-        run.protocol()
+        run_of(place).protocol  # noqa: B018
 
 
 def test_evaluations_ask_by_the_texts_of_the_clips(place):
     run = run_of(place)
     asked = asks(run, {'label': np.zeros(5, int)})
-    masks = np.stack([run.source[i]['text_mask'] for i in (0, 1, 3)])
+    masks = np.stack([run.reader[i]['text_mask'] for i in (0, 1, 3)])
     np.testing.assert_array_equal(asked['text_mask'], masks[[0, 1, 2, 0, 1]])  # clips with a caption, in turn
-    predicted = run.protocol('frame_prediction').asks(run.source, run.held_out, run.experiment.evaluate)
+    clips = run.reader, run.held_out, run.experiment.evaluate
+    predicted = FramePrediction(context=2, per_clip=1).make_conditions(*clips)
     assert predicted['text'].shape == (4, 5, WIDTH)
-    recalled = run.protocol('recall').asks(run.source, run.held_out, run.experiment.evaluate)
+    recalled = Recall().make_conditions(*clips)
     assert recalled['text'].shape == (1, 5, WIDTH)
 
 
@@ -222,11 +223,12 @@ def test_a_mixture_tells_no_text_where_a_source_has_none(place, tmp_path):
     both = Mixture((mute, run.source))
     mixed = Run(dataclasses.replace(run.experiment, data=both), jax.devices()[:1])
     mixed.check()
-    assert not both[0]['text_mask'].any() and both[4]['text_mask'].any() and both[0]['text'].shape == (5, WIDTH)
+    clips = mixed.reader
+    assert not clips[0]['text_mask'].any() and clips[4]['text_mask'].any() and clips[0]['text'].shape == (5, WIDTH)
     other = ['cache-text', f'--records={place}/set', f'--out={tmp_path}/other', '--encoder=hashing:width=8']
     assert data_pipelines.main(other) == 0
     with pytest.raises(UserError, match='config.data.sources: the encoder of texts is .* of item 0 and .* of item 1'):
-        Mixture((run.source, dataclasses.replace(run.source, text=f'{tmp_path}/other'))).text_cache  # noqa: B018
+        Mixture((run.source, dataclasses.replace(run.source, text=f'{tmp_path}/other'))).open().text  # noqa: B018
 
 
 def test_prompts_need_no_data(trained, tmp_path):

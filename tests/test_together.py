@@ -92,7 +92,7 @@ def test_it_trains_and_samples(name):
     with jax.set_mesh(run.mesh):
         state, found = run.create(), []
         for step in range(30):
-            batch = batch_of(run.source, range(4 * (step % 2), 4 * (step % 2) + 4), run.model.scalars)
+            batch = batch_of(run.reader, range(4 * (step % 2), 4 * (step % 2) + 4), run.model.scalars)
             state, scalars = run.train_step(state, to_global(batch, run.mesh))
             found.append(float(scalars['loss']))
         asks = given.asks(run, {'label': np.array([0, 1])})

@@ -31,6 +31,7 @@ BESIDE = {
     'stop_at_first': {'diffusion': {'process': 'ddpm'}},
     'sd_vae': {'data': {'source': 'synthetic'}},
     'conv_lstm': {'diffusion': {'context': 1}},
+    'frame_prediction': {'data': {'frames': 12}},
 }
 
 

@@ -11,7 +11,6 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from vdm_jax.data import rates
-from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.parallel.hardware import peak_flops
 from vdm_jax.parallel.host import peak_memory
@@ -36,8 +35,7 @@ def measure(run, steps: int | None = None) -> dict:
     if len(run.batch_sizes) > 1:
         return {
             'buckets': {
-                str(run.source.kinds[bucket]): measure(run.alone(bucket), steps)
-                for bucket in range(len(run.batch_sizes))
+                name: measure(run.for_bucket(bucket), steps) for bucket, name in enumerate(run.source.bucket_names)
             }
         }
     steps, batch_size = steps or 20, run.experiment.train.batch_size
@@ -64,7 +62,7 @@ def measure(run, steps: int | None = None) -> dict:
         'data_wait_share': sum(waits) / sum(seconds),
         'synthetic_step_seconds': statistics.median(constant),
         'real_over_synthetic': step / statistics.median(constant),
-        **rates.measure(run.training_source, run.experiment.seed),
+        **rates.measure(run.training_reader, run.experiment.seed),
         'checkpoint_stall_seconds': stall,
         'checkpoint_write_seconds': written,
         'cold': cold,
@@ -108,8 +106,8 @@ def start(run):
     jax.clear_caches()
     began = time.monotonic()
     state = run.create()
-    order = order_of(run.source, run.experiment.train.batch_size, run.experiment.seed)
-    stream = batches(run.training_source, order, rows=run.rows, scalars=run.model.scalars)
+    order = run.reader.order(run.experiment.train.batch_size, run.experiment.seed)
+    stream = batches(run.training_reader, order, rows=run.rows, scalars=run.model.scalars)
     batch = run.to_global(next(stream))
     lowered = run.train_step.lower(state, batch, frozen=run.frozen)
     compiling = time.monotonic()

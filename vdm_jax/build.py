@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from vdm_jax.codecs.codec import Codec
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.codecs.image_codec import ImageVAECodec
-from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
+from vdm_jax.codecs.image_vae import ImageVAEConfig
 from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.codecs.video_codec import VideoVAECodec
-from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
+from vdm_jax.codecs.video_vae import VideoVAEConfig
 from vdm_jax.config import Choice, flat, load_experiment, override, to_dataclass, to_dict
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.bucketed import Bucketed
@@ -64,14 +64,17 @@ from vdm_jax.diffusion.training_times import (
     Uniform,
 )
 from vdm_jax.diffusion.unipc import UniPC
+from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
+from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
-from vdm_jax.evals.protocols import BallPhysics, EvaluateConfig, FramePrediction, Recall
-from vdm_jax.evals.reconstructed import Reconstructed
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, UsualProtocol
+from vdm_jax.evals.recall import Recall
+from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
 from vdm_jax.evals.shadows import ShadowPhysics
 from vdm_jax.files import check_scheme
-from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
-from vdm_jax.models.dit import VideoDiT, VideoDiTConfig
+from vdm_jax.models.conv_lstm import ConvLSTMConfig
+from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.ranges import Ranged, Seed
@@ -90,12 +93,6 @@ MODELS = {
     'conv_lstm': ConvLSTMConfig,
     'image_vae': ImageVAEConfig,
     'video_vae': VideoVAEConfig,
-}
-NETWORKS = {
-    VideoDiTConfig: VideoDiT,
-    ConvLSTMConfig: ConvLSTM,
-    ImageVAEConfig: ImageVAE,
-    VideoVAEConfig: VideoVAE,
 }
 PROCESSES = {'ddpm': DDPM, 'logsnr_cosine': LogSNRCosine, 'edm': EDM, 'rectified_flow': RectifiedFlow}
 TIMES = {
@@ -154,23 +151,14 @@ OPTIMIZERS = {'adamw': AdamW, 'lion': Lion, 'muon': Muon}
 CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec, 'video_vae': VideoVAECodec}
 TEXT_ENCODERS = {'none': NoText, 'hashing': Hashing, 'stored': Stored}
 PROTOCOLS = {
-    'ball_physics': BallPhysics(),
-    'collision_physics': CollisionPhysics(),
-    'frame_prediction': FramePrediction(),
-    'shadow_physics': ShadowPhysics(),
-    'pan_physics': PanPhysics(),
-    'recall': Recall(),
-    'reconstruction': Reconstructed(),
-}
-USUAL_PROTOCOL = {
-    BouncingBalls: 'ball_physics',
-    Bucketed: 'recall',
-    CollidingBalls: 'collision_physics',
-    MovingMNIST: 'frame_prediction',
-    ShadowedBalls: 'shadow_physics',
-    PannedBalls: 'pan_physics',
-    Records: 'recall',
-    VideoFolder: 'recall',
+    'usual': UsualProtocol,
+    'ball_physics': BallPhysics,
+    'collision_physics': CollisionPhysics,
+    'frame_prediction': FramePrediction,
+    'shadow_physics': ShadowPhysics,
+    'pan_physics': PanPhysics,
+    'recall': Recall,
+    'reconstruction': ReconstructionProtocol,
 }
 
 CHOICES = {
@@ -184,6 +172,7 @@ CHOICES = {
     Codec: Choice('name', CODECS),
     TextEncoder: Choice('name', TEXT_ENCODERS),
     Optimizer: Choice('name', OPTIMIZERS),
+    Protocol: Choice('name', PROTOCOLS),
 }
 
 

@@ -3,117 +3,49 @@
 `run` is a run.Run.
 """
 
-import itertools
-
-import jax
-from flax import nnx
-
 from vdm_jax.data import scalars
-from vdm_jax.data.order import order_of
 from vdm_jax.errors import UserError
 from vdm_jax.given import given_frames
-from vdm_jax.models.layouts import LAYOUTS
-from vdm_jax.nn.arrange import Grid
-from vdm_jax.nn.attend import refusal
-from vdm_jax.parallel.rules import nearest, split_on
 from vdm_jax.train.best import check_comes, rule_of
 
 
 def check(run) -> None:
     """All of the below, and whether labels, scalars, shapes and mesh go together; computes nothing."""
     check_mesh(run)
-    check_attention(run)
     if run.model.autoencodes and run.latent_shape != run.source.shape:
         raise UserError('config.codec: an autoencoder learns from pixels; leave the codec out')
-    if 0 < run.model.classes < run.source.num_classes:
+    if 0 < run.model.classes < run.reader.num_classes:
         raise UserError(
-            f'config.model.classes={run.model.classes}: the source has labels 0 to {run.source.num_classes - 1}'
+            f'config.model.classes={run.model.classes}: the source has labels 0 to {run.reader.num_classes - 1}'
         )
-    if run.has_images and run.model.classes not in (0, run.source.num_classes):
+    if run.has_images and run.model.classes not in (0, run.reader.num_classes):
         raise UserError(
-            f'config.model.classes={run.model.classes}: clips and images have {run.source.num_classes} together, and '
+            f'config.model.classes={run.model.classes}: clips and images have {run.reader.num_classes} together, and '
             'what has no label is told the one after them; leave it out'
         )
-    scalars.check(run.source, run.model.scalars)
+    scalars.check(run.reader, run.model.scalars)
     check_beside(run)
     check_objective(run)
     check_text(run)
     check_sampler(run)
     check_latents(run)
-    len(run.source), run.clips, run.abstract, run.frozen, run.training_source  # all raise UserErrors
+    len(run.reader), run.dataset_id, run.abstract, run.frozen, run.training_reader  # all raise UserErrors
     check_comes(rule_of(run.experiment.checkpoint.best), run.learning.parts, run.experiment.train.validate_every)
     if run.experiment.train.validate_every:
-        order_of(run.held_out, run.experiment.train.batch_size)
+        run.held_out.order(run.experiment.train.batch_size)
     if run.experiment.train.sample_every:
         check_pictures(run)
         if given_frames(run) or run.model.text_width:
-            run.shown  # noqa: B018, that there are such clips
+            run.context_reader  # noqa: B018, that there are such clips
 
 
 def check_mesh(run) -> None:
-    """Whether the mesh splits the network where it can be split.
+    """Whether the mesh splits the network where it can be split, and its devices can compute it.
 
     Raises:
-      UserError: frames, places or heads do not divide; with the nearest mesh that works.
+      UserError: see the network's config.
     """
-    model, mesh = run.model, run.mesh
-    if model.layout is None:
-        for axis in ('sequence', 'tensor'):
-            if mesh.shape[axis] > 1:
-                raise UserError(f'config.mesh.{axis}={mesh.shape[axis]}: this network is not split on it; set 1')
-        return
-    for shape in run.latent_shapes:
-        _check_split(run, *model.grid_of(shape))
-
-
-def _check_split(run, frames: int, rows: int, columns: int) -> None:
-    """The same for clips of so many patches."""
-    model, mesh, heads = run.model, run.mesh, run.model.sizes.heads
-    units = [each for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions for each in shared]
-    heads //= max(len(shared) for attentions in LAYOUTS[model.layout].unit(model) for shared in attentions)
-    moves = any(each.kind == 'time' for each in units)
-    by_heads = [each for each in units if ('sequence', 'tensor') in each.axes_for(model.attention)]
-    wanted = {
-        'tensor': {'heads': heads},
-        'sequence': {'frames of patches': frames}
-        | ({'frames of patches with the images behind': frames + run.source.count} if run.has_images else {})
-        | ({'patches of a frame': rows * columns} if moves else {})
-        | ({'heads on each part of config.mesh.tensor': heads // mesh.shape['tensor'] or 1} if by_heads else {}),
-    }
-    for axis, sizes in wanted.items():
-        for what, size in sizes.items():
-            if size % mesh.shape[axis]:
-                shapes = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(run.make_model(nnx.Rngs(0)))))
-                known = [*sizes.values(), *split_on(axis, shapes)]
-                if axis == 'tensor' and by_heads and heads % mesh.shape['sequence'] == 0:
-                    known.append(heads // mesh.shape['sequence'])
-                hint = nearest(mesh, axis, known)
-                ring = (
-                    '; or config.model.attention.sequence=ring' if 'config' in what and model.layout == 'full' else ''
-                )
-                raise UserError(
-                    f'config.mesh.{axis}={mesh.shape[axis]} does not divide the {size} {what}; {hint}{ring}'
-                )
-
-
-def check_attention(run) -> None:
-    """Whether the attention backends that are asked for by name can compute what the network asks of them.
-
-    Raises:
-      UserError: one cannot, with the reason.
-    """
-    if run.model.layout is None:
-        return
-    model, images = run.model, run.source.count if run.has_images else 0
-    grids = [Grid(*model.grid_of(shape), images) for shape in run.latent_shapes]
-    parts = {each for attentions in LAYOUTS[model.layout].unit(model) for each in sum(attentions, ())}
-    for grid, each in itertools.product(grids, parts):
-        backend, size = getattr(model.attention, each.kind), model.sizes
-        shape = size.heads, each.length(grid), size.width // size.heads
-        with jax.sharding.use_abstract_mesh(run.mesh.abstract_mesh):
-            reason = refusal(backend, *[jax.ShapeDtypeStruct(shape, model.dtype)] * 2, each.mask(grid))
-        if backend != 'auto' and reason:
-            raise UserError(f'config.model.attention.{each.kind}={backend}: {backend} {reason}; choose auto or xla')
+    run.model.check_mesh(run.mesh, run.network_inputs)
 
 
 def check_sampler(run) -> None:
@@ -125,7 +57,7 @@ def check_sampler(run) -> None:
     """
     if run.model.autoencodes:
         return
-    check_positions(run)
+    run.model.check_shapes(run.latent_shapes)
     e, diffusion = run.experiment, run.experiment.diffusion
     try:
         e.sampler.spacing.times(diffusion.process, e.sampler.steps)
@@ -156,24 +88,6 @@ def check_sampler(run) -> None:
         )
 
 
-def check_positions(run) -> None:
-    """Whether the network knows the places of all patches of the clips it is asked for.
-
-    Raises:
-      UserError: it learned the positions of smaller clips.
-    """
-    model = run.model
-    if 'learned' not in model.position:
-        return
-    for asked in map(model.grid_of, run.latent_shapes):
-        if any(a > known for a, known in zip(asked, model.grid, strict=True)):
-            raise UserError(
-                f'config.model.position={model.position}: positions of {model.grid} frames, rows and columns of '
-                f'patches are learned, and {asked} are asked for; set config.data.frames and pixels no larger than in '
-                'training, or name the largest bucket first'
-            )
-
-
 def check_pictures(run) -> None:
     """Whether the clips are pictures, which can be written as videos.
 
@@ -195,14 +109,15 @@ def check_beside(run) -> None:
     Raises:
       UserError: the clips have text or are latents, as the images do not and are not.
     """
-    if not hasattr(run.source, 'images'):
+    if not run.source.joins_images:
         return
-    if getattr(run.source.clips, 'text_cache', None):
+    clips = run.reader.reference
+    if clips.text:
         raise UserError(
             'config.data.clips: they have text, and images beside them have none; take a mixture of both sets in '
             'source=bucketed, with a bucket of one frame'
         )
-    if getattr(run.source.clips, 'latents', ('',))[0]:
+    if clips.latents:
         raise UserError('config.data.clips: they are latents, and images beside them are not; name the videos')
 
 
@@ -212,7 +127,7 @@ def check_text(run) -> None:
     Raises:
       UserError: one has no text, or of another width, or of another encoder than config.text.
     """
-    width, encoder, cache = run.model.text_width, run.experiment.text, getattr(run.source, 'text_cache', None)
+    width, encoder, cache = run.model.text_width, run.experiment.text, run.reader.text
     if width and not cache:
         raise UserError(
             f'config.model.text_width={width}: the clips have no text; set config.data.text to embeddings of the '
@@ -235,23 +150,23 @@ def check_latents(run) -> None:
     Raises:
       UserError: there is no codec, or one with other weights, or they are of other shapes.
     """
-    made_by, shapes = getattr(run.source, 'latents', ('', {}))
-    if not made_by:
+    latents = run.reader.latents
+    if not latents:
         return
     if run.experiment.latents:
         raise UserError(f'config.latents={run.experiment.latents}: the records are latents already; leave it out')
-    if made_by != run.codec_fingerprint:
+    if latents.codec != run.codec_fingerprint:
         raise UserError(
             f'config.codec: its weights are {run.codec_fingerprint or "none"}, and the latents of config.data were '
-            f'made with {made_by}; name that codec in config.codec.path, or make them anew'
+            f'made with {latents.codec}; name that codec in config.codec.path, or make them anew'
         )
     wanted = {
-        shape[:3]: (*latents[:3], 2 * latents[3]) for shape, latents in zip(run.shapes, run.latent_shapes, strict=True)
+        shape[:3]: (*grid, 2 * channels) for shape, (*grid, channels) in zip(run.shapes, run.latent_shapes, strict=True)
     }
-    for clip, latents in shapes.items():
-        if latents != wanted.get(clip):
+    for clip, moments in latents.shapes.items():
+        if moments != wanted.get(clip):
             raise UserError(
-                f'config.data: it holds latents {latents} (moments) of clips {clip} (frames, height, width), and this '
+                f'config.data: it holds latents {moments} (moments) of clips {clip} (frames, height, width), and this '
                 f'run wants {" or ".join(f"{ours} of {theirs}" for theirs, ours in wanted.items())}'
             )
 
@@ -277,25 +192,14 @@ def check_objective(run) -> None:
         raise UserError(
             'config.model.self_condition=true: set config.diffusion.self_conditioning, the share it learns from'
         )
-    if model.given_at_zero:
+    if model.context_at_time_zero:
         clean, noisy = (float(diffusion.process.model_time(t)) for t in (0.0, 1e-3))
         if clean != 0 or noisy == 0:
             raise UserError(
                 f'config.diffusion.process: the network takes frames of time 0 for given ones, and here clean frames '
                 f'are at {clean:g} and almost clean ones at {noisy:g}; take rectified_flow with numbering=thousand'
             )
-    if run.has_images and model.time_patch > 1:
-        raise UserError(f'config.model.time_patch={model.time_patch}: images are single frames; set it to 1')
-    if diffusion.per_frame and model.time_patch > 1:
-        raise UserError(
-            f'config.diffusion.per_frame=true: frames in one patch share their time; set config.model.time_patch='
-            f'{model.time_patch} to 1'
-        )
     frames = min(shape[0] for shape in run.latent_shapes)
     if diffusion.context >= frames:
         raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
-    if diffusion.context % model.time_patch:
-        raise UserError(
-            f'config.diffusion.context={diffusion.context}: want a multiple of config.model.time_patch='
-            f'{model.time_patch}, as frames in one patch share their time'
-        )
+    model.check_inputs(run.network_inputs)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from vdm_jax import packaged, ranges
 from vdm_jax.errors import UserError, placed
 from vdm_jax.frame_size import FrameSize, read_pixels
+from vdm_jax.old_configs import MOVED_KEYS
 from vdm_jax.ranges import RangeError
 from vdm_jax.values import Text, describe, one_of, read_scalar, read_text, show, suggest
 
@@ -161,7 +162,9 @@ def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'c
         if name == '':
             raise UserError(f'{where}={show(value)} is a group; set its keys: {", ".join(fields)}')
         if name not in fields:
-            raise UserError(f'{where}.{name}: no such key{suggest(name, fields)}')
+            moved_to = MOVED_KEYS.get(f'{where}.{name}')
+            hint = f'; now it is {moved_to}' if moved_to else suggest(name, fields)
+            raise UserError(f'{where}.{name}: no such key{hint}')
         kind, place = annotations[name], f'{where}.{name}'
         try:
             values[name] = _value(value, kind, place, choices, _default(fields[name]))
@@ -275,6 +278,11 @@ def _chosen(value, choice: Choice, where: str, choices, default):
             for key, item in value.items()
             if isinstance(item, Text) or _suits(choice.table[name], key, item, choices)
         }
+    if value and not _fields(choice.table[name]):
+        key = next(iter(value))
+        others = [other for other, cls in choice.table.items() if key in _fields(cls)]
+        hint = f', and {" and ".join(others)} can have it' if others else ''
+        raise UserError(f'{where}.{key}: no such key; {choice.key}={name} has none{hint}')
     return to_dataclass(choice.table[name], value, choices, where)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 
 from vdm_jax import pretrained
-from vdm_jax.build import NETWORKS, Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.build import Experiment, experiment_dict, experiment_from, read_experiment
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.config import override
 from vdm_jax.data.synthetic import Synthetic
@@ -24,7 +24,6 @@ from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.inspect import not_finite
 from vdm_jax.train.loop import position
 from vdm_jax.train.optimizers import AdamW
-from vdm_jax.train.state import init_params
 from vdm_jax.train.workdir import check_workdir, make_workdir, unlike, write_papers
 
 
@@ -104,7 +103,7 @@ def check_same(theirs, model, allow_missing: bool = False, called: str = 'the ch
     """
     if type(theirs) is not type(model):
         raise UserError(f'config.model: {called} is of a {type(theirs).__name__}, not of a {type(model).__name__}')
-    differing = unlike(as_dict(model), as_dict(theirs))
+    differing = unlike(*(dataclasses.asdict(each.with_explicit_sizes()) for each in (model, theirs)))
     if allow_missing:
         return resized_by(model, fields_of(differing), shapes_of, called)
     if differing:
@@ -129,18 +128,7 @@ def fields_of(differing: dict[str, tuple]) -> dict[str, tuple]:
 
 def shapes_of(model) -> dict[str, tuple[int, ...]]:
     """Shapes of a network's parameters by their paths; nothing is allocated."""
-
-    def make_model(rngs):
-        return NETWORKS[type(model)](model, rngs=rngs)
-
-    tree = jax.eval_shape(lambda: init_params(make_model, jax.random.key(0)))
-    return {name: leaf.shape for name, leaf in by_path(tree).items()}
-
-
-def as_dict(model) -> dict:
-    """A network's config with its sizes spelt out, which a name and numbers can say alike."""
-    sizes = dataclasses.asdict(model.sizes) if hasattr(model, 'sizes') else {}
-    return dataclasses.asdict(model) | sizes | {'size': None}
+    return {name: leaf.shape for name, leaf in by_path(model.abstract_params()).items()}
 
 
 def load(args) -> object:

@@ -64,7 +64,7 @@ def asks_by_rows(run, labels: np.ndarray, more: Callable) -> Callable:
         found = {'label': labels[rows]} | more(rows)
         if clips is None:
             return found
-        batch = batch_of(run.shown, clips[rows])
+        batch = batch_of(run.context_reader, clips[rows])
         if reads_text:
             found |= {name: batch[name] for name in ('text', 'text_mask')}
         return found | ({'frames': videos_of(batch)[:, :needed]} if reads_frames else {})
@@ -79,15 +79,15 @@ def clips_for(run, labels: np.ndarray, with_text: bool) -> np.ndarray:
       UserError: none has a text, or one of the labels.
     """
     if with_text:
-        return np.array(captioned(run.shown, len(labels)))
+        return np.array(captioned(run.context_reader, len(labels)))
     if run.model.autoencodes:
-        return np.arange(len(labels)) % len(run.shown)
-    return np.array(labelled(run.shown, labels if has_classes(run) else [None] * len(labels)))
+        return np.arange(len(labels)) % len(run.context_reader)
+    return np.array(labelled(run.context_reader, labels if has_classes(run) else [None] * len(labels)))
 
 
 def has_classes(run) -> bool:
     """Whether the clips that samples are like have classes: not those without any beside images that have some."""
-    return bool(run.model.classes and run.scored[0].num_classes)
+    return bool(run.model.classes and run.references[0].num_classes)
 
 
 def check_frames(given: int, needed: int) -> None:
@@ -98,6 +98,6 @@ def check_frames(given: int, needed: int) -> None:
     """
     if given and given != needed:
         raise UserError(
-            f'config.evaluate.context={given}: the network was trained with config.diffusion.context={needed} given '
-            'frames; set the same' + ('' if needed else ', which a network with a time for each frame can sample')
+            f'config.evaluate.protocol.context={given}: the network was trained with config.diffusion.context={needed} '
+            'given frames; set the same' + ('' if needed else ', which a network with a time for each frame can sample')
         )

@@ -3,7 +3,12 @@
 from vdm_jax.errors import UserError
 
 RAW = 'raw'  # in place of the decay of an average: the parameters themselves
-SAMPLER_KEYS = {'steps': 'sampler.steps', 'guidance': 'guidance.scale', 'batch_size': 'evaluate.batch_size'}
+OPTION_KEYS = {  # what options of the command line are short for
+    'steps': 'sampler.steps',
+    'guidance': 'guidance.scale',
+    'batch_size': 'evaluate.batch_size',
+    'protocol': 'evaluate.protocol',
+}
 
 
 def origins(args) -> list[dict]:
@@ -34,7 +39,7 @@ def restored(origin: dict, args, assignments: list[str]):
     for name in ('ema', 'step') if file and not beside else ():
         if (asked := vars(args).get(name)) is not None:
             raise UserError(f'--{name}={asked}: a file of weights holds one average of one step; leave it out')
-    flags = {key: getattr(args, name, None) for name, key in SAMPLER_KEYS.items()}
+    flags = {key: getattr(args, name, None) for name, key in OPTION_KEYS.items()}
     chosen = [f'config.{key}={value}' for key, value in flags.items() if value is not None]
     size = getattr(args, 'size', None)
     option = 'from' if vars(args).get('origin') == file else 'weights'
@@ -133,7 +138,6 @@ def sampling_run(config: dict, assignments: list[str], size: str | None = None):
     if size is not None:
         run = run_of_size(run, size)
     checks.check_mesh(run)
-    checks.check_attention(run)
     return run
 
 
@@ -145,15 +149,13 @@ def run_of_size(run, size: str):
     """
     import dataclasses
 
-    from vdm_jax import checks
-    from vdm_jax.data.resized import resized
     from vdm_jax.frame_size import read_pixels
 
     pixels = read_pixels(size, '--size')
     try:
-        experiment = dataclasses.replace(run.experiment, data=resized(run.experiment.data, pixels))
+        experiment = dataclasses.replace(run.experiment, data=run.source.resized(pixels))
         run = dataclasses.replace(run, experiment=experiment)
-        checks.check_positions(run)
+        run.model.check_shapes(run.latent_shapes)
     except UserError as error:
         raise UserError(f'--size={size}: {error}') from None
     return run

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import numbers
+import operator
 import re
 import types
 import typing
@@ -241,7 +242,7 @@ def without_ranges(annotation: Any) -> Any:
         names = next((rule.names for rule in rules if isinstance(rule, OneOf)), None)
         return without_ranges(kind) if names is None else Literal.__getitem__(names)
     if origin in (typing.Union, types.UnionType):
-        return typing.Union.__getitem__(tuple(map(without_ranges, options)))
+        return functools.reduce(operator.or_, map(without_ranges, options))
     if origin is tuple:
         return types.GenericAlias(tuple, tuple(map(without_ranges, options)))
     return annotation

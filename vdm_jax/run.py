@@ -13,17 +13,16 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vdm_jax import checks, frozen
-from vdm_jax.build import NETWORKS, PROTOCOLS, USUAL_PROTOCOL, Experiment, experiment_dict
+from vdm_jax.build import PROTOCOLS, Experiment, experiment_dict
 from vdm_jax.codecs.codec import AFTER
 from vdm_jax.config import flat
-from vdm_jax.data.joint_images import JointImages
-from vdm_jax.data.latents import MOVABLE, Latents
-from vdm_jax.data.order import order_of
-from vdm_jax.data.source import Source, batch_sizes_of, held_out_of, identity_of, shapes_of
+from vdm_jax.data.latents import MOVABLE, CachedLatents
+from vdm_jax.data.source import Reader, Shape, Source
 from vdm_jax.errors import UserError
-from vdm_jax.evals.protocols import Protocol
+from vdm_jax.evals.protocol import Protocol
+from vdm_jax.evals.select import choose_protocol
 from vdm_jax.generate import make_generate, make_reconstruct
-from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.config import NetworkConfig, NetworkInputs
 from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
 from vdm_jax.train.checkpoint import fingerprint
@@ -36,32 +35,44 @@ from vdm_jax.train.step import Learning, make_train_step, make_validation_step
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment's objects; what costs something is made when first asked for."""
+    """An experiment's objects; what costs something is made when first asked for.
+
+    opened: a reader of experiment.data that is open already, to read from in place of a new one.
+    """
 
     experiment: Experiment
     devices: Any = field(default=None, compare=False)
+    opened: Reader | None = field(default=None, compare=False)
 
-    @functools.cached_property
+    @property
     def source(self) -> Source:
+        """What the config says of the clips."""
         return self.experiment.data
 
     @functools.cached_property
-    def training_source(self) -> Source:
-        """Where the batches of training come from: the source, or the cached latents of its clips.
+    def reader(self) -> Reader:
+        """The clips, opened."""
+        if self.opened is not None and self.opened.source == self.source:
+            return self.opened
+        return self.source.open()
+
+    @functools.cached_property
+    def training_reader(self) -> Reader:
+        """Where the batches of training come from: the reader, or the cached latents of its clips.
 
         Raises:
           UserError: the latents are of another codec or of other clips, or do not tell what the network is told.
         """
         latents = self.experiment.latents
         if latents is None:
-            return self.source
+            return self.reader
         if 'codec' not in self.abstract_frozen or self.has_images:
             raise UserError(
                 f'config.latents={latents}: wants a codec with weights, and clips without images beside them'
             )
-        found = Latents(latents, self.source)
-        found.check(self.encoding, self.model.scalars, self.latent_shapes)
-        return found
+        cached = CachedLatents(latents, self.reader)
+        cached.check(self.encoding, self.model.scalars, self.latent_shapes)
+        return cached
 
     @property
     def encoding(self) -> dict:
@@ -69,7 +80,7 @@ class Run:
         after = [f'config.codec.{name}' for name in AFTER]
         codec = {k: v for k, v in flat(self.experiment.codec, 'config.codec').items() if k not in after}
         clips = {key: value for key, value in self.drawing.items() if not key.endswith('.only')}  # a bucket, or all
-        return {'clips': self.clips} | clips | codec | {'weights': self.codec_fingerprint}
+        return {'clips': self.dataset_id} | clips | codec | {'weights': self.codec_fingerprint}
 
     @property
     def drawing(self) -> dict:
@@ -83,96 +94,74 @@ class Run:
         return fingerprint(self.frozen['codec']) if 'codec' in self.abstract_frozen else None
 
     @functools.cached_property
-    def held_out(self) -> Source:
-        """The source's test split; the source itself where training takes all of it."""
-        return held_out_of(self.source)
+    def held_out(self) -> Reader:
+        """The held-out clips; the reader itself where training takes all of them."""
+        return self.reader.held_out()
 
     @functools.cached_property
     def text_shape(self) -> tuple[int, int] | None:
         """(S, D) of the texts that the network is told, where it looks at text and they are known."""
         if not self.model.text_width:
             return None
-        cache, length = getattr(self.source, 'text_cache', None), self.experiment.text.length
+        cache, length = self.reader.text, self.experiment.text.length
         return cache.shape if cache else (length, self.model.text_width) if length else None
 
     @property
     def text_fingerprint(self) -> str | None:
         """sha256 of the encoder that made the texts of the clips, None where they have none."""
-        cache = getattr(self.source, 'text_cache', None)
+        cache = self.reader.text
         return cache.fingerprint if cache else None
 
     @property
-    def clips(self) -> str:
+    def dataset_id(self) -> str:
         """Which clips the source holds: a run that goes on, or is scored, must find the same."""
-        return identity_of(self.source)
+        return self.reader.identity()
 
     @property
-    def scored(self) -> tuple[Source, Source]:
-        """What samples are held against: the source, or the clips of one that has images beside them; and its test
-        split.
-        """
-        return tuple(getattr(source, 'scored', source) for source in (self.source, self.held_out))
+    def references(self) -> tuple[Reader, Reader]:
+        """The clips that samples are held against: of training, and held out."""
+        return self.reader.reference, self.held_out.reference
 
-    def alone(self, bucket: int) -> 'Run':
+    def for_bucket(self, bucket: int) -> 'Run':
         """The run with one of its source's buckets alone."""
         e = self.experiment
-        data = self.source.alone(bucket)
+        data = self.source.for_bucket(bucket)
         train = dataclasses.replace(e.train, batch_size=self.batch_sizes[bucket])
-        return Run(dataclasses.replace(e, data=data, train=train), self.devices)
+        return Run(dataclasses.replace(e, data=data, train=train), self.devices, self.reader.for_bucket(bucket))
 
     @property
-    def shown(self) -> Source:
-        """Held-out clips that samples may begin with: all of the shape of samples.
+    def context_reader(self) -> Reader:
+        """Held-out clips that samples take context frames and captions from: all of the shape of samples.
 
         Raises:
           UserError: there are none, as may be of a source in buckets.
         """
-        found = self.held_out if self.has_images else self.scored[1]
-        order_of(found, 1)
-        return found
+        reader = self.held_out if self.has_images else self.references[1]
+        reader.order(1)
+        return reader
 
-    def protocol(self, name: str | None = None) -> Protocol:
-        """The evaluation protocol called `name`, or the source's usual one.
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol that samples are scored under: that of config.evaluate, or the source's usual one.
 
         Raises:
-          UserError: no such protocol, none that is usual for the source, or one that is for other sources.
+          UserError: none is usual for the source, or the one that is named cannot score samples of the run.
         """
-        kind, lacking = type(self.scored[0]), ''
-        if name is None:
-            name = 'reconstruction' if self.model.autoencodes else USUAL_PROTOCOL.get(kind)
-            if name == 'recall' and not self.source.num_classes and len(self.source) > 1:
-                name, lacking = None, ' without labels'
-        if name is None:
-
-            def takes(each):
-                return each != 'reconstruction' and {kind, object} & {*PROTOCOLS[each].sources}
-
-            fitting = filter(takes, PROTOCOLS)
-            raise UserError(
-                f'--protocol is missing: none is usual for a {kind.__name__}{lacking}; one of {", ".join(fitting)}'
-            )
-        if name not in PROTOCOLS:
-            raise UserError(f'--protocol={name}: want one of {", ".join(PROTOCOLS)}')
-        # The very class: a subclass is another world, which wants figures of its own.
-        if (name == 'reconstruction') != self.model.autoencodes:
-            raise UserError(f'--protocol={name}: an autoencoder is scored by reconstruction, and nothing else is')
-        if not {kind, object} & set(PROTOCOLS[name].sources):
-            raise UserError(f'--protocol={name}: it cannot score samples of a {kind.__name__}')
-        return PROTOCOLS[name]
+        return choose_protocol(self.experiment.evaluate.protocol, PROTOCOLS, self.references[0], self.model)
 
     @functools.cached_property
     def mesh(self) -> jax.sharding.Mesh:
         return make_mesh(self.experiment.mesh, self.devices)
 
     @property
-    def shapes(self) -> tuple[tuple[int, int, int, int], ...]:
+    def shapes(self) -> tuple[Shape, ...]:
         """(T, H, W, C) of the clips of each of the source's buckets; the first is that of samples."""
-        return shapes_of(self.source)
+        return self.source.shapes
 
     @functools.cached_property
     def batch_sizes(self) -> tuple[int, ...]:
         """Clips of a batch, of each of the source's buckets."""
-        return batch_sizes_of(self.source, self.experiment.train.batch_size)
+        return self.source.batch_sizes(self.experiment.train.batch_size)
 
     @functools.cached_property
     def batch_rows(self) -> tuple[int, ...]:
@@ -218,9 +207,16 @@ class Run:
         """
         model = self.experiment.model
         # A finished run's config has its classes: its data need not be there any more.
-        classes = self.source.num_classes if model.classes is None else model.classes
+        classes = self.reader.num_classes if model.classes is None else model.classes
         fitted, *_ = [model.fitted(shape, classes) for shape in self.latent_shapes]
         return fitted
+
+    @property
+    def network_inputs(self) -> NetworkInputs:
+        """What the network is called with in training, as far as the config says."""
+        diffusion = self.experiment.diffusion
+        images = self.source.images_per_clip
+        return NetworkInputs(self.latent_shapes, images, diffusion.per_frame, diffusion.context)
 
     @functools.cached_property
     def largest(self) -> int:
@@ -231,7 +227,7 @@ class Run:
     @property
     def forward_flops(self) -> float:
         """Of one forward pass on one clip, with the images behind it."""
-        return self._flops(self.source.count if self.has_images else 0)
+        return self._flops(self.source.images_per_clip)
 
     @property
     def sampling_flops(self) -> float:
@@ -250,21 +246,18 @@ class Run:
         for self-conditioning.
         """
         passes = 4 if self.experiment.diffusion.self_conditioning else 3
-        images = self.source.count if self.has_images else 0
+        images = self.source.images_per_clip
         return passes * self._flops(images, self.largest) * self.batch_sizes[self.largest]
 
     @property
     def has_images(self) -> bool:
         """Whether there are images behind the clips."""
-        return isinstance(self.source, JointImages) and self.source.count > 0
-
-    def make_model(self, rngs: nnx.Rngs) -> nnx.Module:
-        return NETWORKS[type(self.model)](self.model, rngs=rngs)
+        return self.source.images_per_clip > 0
 
     @functools.cached_property
     def merged(self) -> Callable:
         """params -> the network with them, pure."""
-        graphdef, dtype = graphdef_of(self.make_model), self.model.dtype
+        graphdef, dtype = graphdef_of(self.model.build), self.model.dtype
         return lambda params: nnx.merge(graphdef, gather(params, dtype, but='layers'))
 
     @property
@@ -280,11 +273,11 @@ class Run:
     @functools.cached_property
     def abstract(self):
         """The state's shapes and shardings."""
-        return abstract_state(self.make_model, self.optimizer, self.experiment.ema, self.mesh)
+        return abstract_state(self.model.build, self.optimizer, self.experiment.ema, self.mesh)
 
     def create(self):
         """A fresh state at step 0."""
-        return create_state(self.make_model, self.optimizer, self.experiment.ema, self.mesh, self.experiment.seed)
+        return create_state(self.model.build, self.optimizer, self.experiment.ema, self.mesh, self.experiment.seed)
 
     @functools.cached_property
     def abstract_frozen(self) -> dict:

@@ -26,7 +26,8 @@ from vdm_jax.data import latent_about
 from vdm_jax.data.latent_about import MOST_PARTS, part_file, told_dtype
 from vdm_jax.data.latent_set import LatentSet, PartWriter, bucket_directory
 from vdm_jax.data.order import VIEW_STREAM, philox
-from vdm_jax.data.scalars import given, told
+from vdm_jax.data.scalars import attach_scalars, available_scalars
+from vdm_jax.data.source import Reader, Shape
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.mesh import MeshConfig, padded, to_global
@@ -67,7 +68,7 @@ def made(arguments):
     if 'codec' not in here.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
     if processes.first():
-        for note in getattr(here.source, 'notes', list)():
+        for note in here.reader.notes():
             print(note, file=sys.stderr)
     cache(here, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
     if processes.first():
@@ -100,7 +101,7 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
             raise UserError(f'--{name}={value}: want 1 or more')
     if parts is not None and parts > MOST_PARTS:
         raise UserError(f'--parts={parts}: want {MOST_PARTS} at most')
-    if getattr(run.source, 'latents', ('',))[0]:
+    if run.reader.latents:
         raise UserError('config.data: its clips are latents already; train on them as they are')
     same(run.encoding)
     moments = jax.jit(run.experiment.codec.moments)
@@ -110,27 +111,29 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
         def encode(video):
             return moments(weights, to_global({'video': video}, run.mesh, size)['video'])
 
-        for source, directory, shape in pieces(run, out):
-            begin = functools.partial(begun, run, source, shape, directory, views, dtype, parts)
+        for reader, directory, shape in pieces(run, out):
+            begin = functools.partial(begun, run, reader, shape, directory, views, dtype, parts)
             about = processes.by_first(begin)
             ours = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
             writers = [guarded(directory, functools.partial(PartWriter, directory, about, int(n))) for n in ours]
             progress = Progress(sum(writer.total - writer.done for writer in writers))
             for writer in writers:
-                fill(writer, source, about, size, encode, pool, progress)
+                fill(writer, reader, about, size, encode, pool, progress)
             while latent_about.all_done(directory, about) < about['count'] * about['views']:  # however long others take
                 time.sleep(1)
     processes.gather('')
 
 
-def pieces(run, out: Path) -> list:
+def pieces(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
     """(clips of one shape, where their latents go, the shape of those): of each bucket that has clips."""
-    source = run.source
-    if not hasattr(source, 'within'):
-        return [(source, out, run.latent_shape)]
-    numbers = range(len(run.latent_shapes)) if source.only is None else [source.only]
-    each = [(source.alone(number), bucket_directory(out, source, number)) for number in numbers]
-    return [(*piece, shape) for piece, shape in zip(each, run.latent_shapes, strict=True) if len(piece[0])]
+    if not run.source.bucketed:
+        return [(run.reader, out, run.latent_shape)]
+    buckets = []
+    for number, shape in zip(run.source.bucket_numbers, run.latent_shapes, strict=True):
+        reader = run.reader.for_bucket(number)
+        if len(reader):
+            buckets.append((reader, bucket_directory(out, run.source, number), shape))
+    return buckets
 
 
 def same(made: dict) -> None:
@@ -140,7 +143,7 @@ def same(made: dict) -> None:
         latent_about.agree(f'process {number}', other, said[0])
 
 
-def begun(run, source, shape, out: Path, views: int, dtype: str, parts: int | None) -> dict:
+def begun(run, reader: Reader, shape, out: Path, views: int, dtype: str, parts: int | None) -> dict:
     """about.json of the directory, written now if nothing is there yet."""
     where, made, seed = f'--out={out}', run.encoding, run.experiment.seed if views > 1 else None
     there = latent_about.read_about(out, where)
@@ -152,22 +155,22 @@ def begun(run, source, shape, out: Path, views: int, dtype: str, parts: int | No
             if found != value:
                 raise UserError(f'{where}: begun with {name}={found}, and asked for {value}; name another directory')
         return there
-    if clash := set(given(source)) & {*latent_about.OTHER_FIELDS}:
+    if clash := set(available_scalars(reader)) & {*latent_about.OTHER_FIELDS}:
         raise UserError(f'config.data: a score of its clips is called {clash.pop()}; give it another name')
     *grid, channels = shape
-    size = len(source) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
+    size = len(reader) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
     if size > (free := shutil.disk_usage(out).free):
         raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
-    about = {'version': latent_about.VERSION, 'made': made, 'count': len(source), 'views': views, 'dtype': dtype}
-    about |= {'shape': [*grid, 2 * channels], 'scalars': list(given(source)), 'seed': seed}
-    about |= {'drawn': getattr(source, 'drawn', 0)}
-    about |= {'parts': min(parts or max(jax.process_count(), -(-size // PART_BYTES)), len(source))}
+    about = {'version': latent_about.VERSION, 'made': made, 'count': len(reader), 'views': views, 'dtype': dtype}
+    about |= {'shape': [*grid, 2 * channels], 'scalars': list(available_scalars(reader)), 'seed': seed}
+    about |= {'drawn': reader.num_draws}
+    about |= {'parts': min(parts or max(jax.process_count(), -(-size // PART_BYTES)), len(reader))}
     guarded(out, functools.partial(latent_about.write_about, out, about))
     return about
 
 
-def fill(writer: PartWriter, source, about: dict, size: int, encode, pool, progress) -> None:
+def fill(writer: PartWriter, reader: Reader, about: dict, size: int, encode, pool, progress) -> None:
     """Encodes what a part lacks, `size` views at a time; the next ones are read meanwhile.
 
     Raises: UserError where moments are not finite, or too large for the dtype.
@@ -175,7 +178,7 @@ def fill(writer: PartWriter, source, about: dict, size: int, encode, pool, progr
     wanted = range(writer.first + writer.done, writer.first + writer.total)
 
     def read(pairs):
-        return [pool.submit(view_of, source, about, pair) for pair in pairs]
+        return [pool.submit(view_of, reader, about, pair) for pair in pairs]
 
     ahead = read(wanted[:size])
     for number, start in enumerate(range(0, len(wanted), size)):
@@ -199,14 +202,14 @@ def fill(writer: PartWriter, source, about: dict, size: int, encode, pool, progr
     writer.close()
 
 
-def view_of(source, about: dict, pair: int) -> dict:
+def view_of(reader: Reader, about: dict, pair: int) -> dict:
     """View `pair` % views of clip `pair` // views, with all that is kept of it."""
     clip, view = divmod(pair, about['views'])
     if not view:
-        found = source[clip]
+        found = reader[clip]
     else:
-        found = source.draw(clip, np.random.Generator(philox(VIEW_STREAM, about['seed'], clip, view)))
-    return told(found, about['scalars']) | {'drawn': found.get('drawn')}
+        found = reader.draw(clip, np.random.Generator(philox(VIEW_STREAM, about['seed'], clip, view)))
+    return attach_scalars(found, about['scalars']) | {'drawn': found.get('draws')}
 
 
 def rows_of(clips: list[dict], about: dict) -> np.ndarray:

@@ -5,7 +5,6 @@ again it goes on behind the parts that are there, and ends with the same files; 
 is encoded.
 """
 
-import dataclasses
 import itertools
 import json
 import sys
@@ -19,7 +18,6 @@ from vdm_jax.build import CHOICES, experiment_from, read_experiment
 from vdm_jax.config import override, to_dict
 from vdm_jax.data import text_cache
 from vdm_jax.data.record_set import RecordSet
-from vdm_jax.data.record_source import Records
 from vdm_jax.errors import UserError
 from vdm_jax.files import open_whole, write_whole
 from vdm_jax.text.encoder import TextEncoder
@@ -43,10 +41,12 @@ def add_arguments(parser):
 def run(arguments):
     """Encodes the captions of some sets. Raises UserError where there is no set, or no encoder."""
     experiment = read_experiment(arguments.config, arguments.assignments) if arguments.config else None
-    sets = [*arguments.records, *(sets_of(experiment.data) if experiment else [])]
+    sets = [*arguments.records, *(experiment.data.record_sets if experiment else ())]
     if not sets:
         raise UserError('cache-text: say what: --records=DIR, or --config=FILE with config.data.source=records')
-    encoder = encoder_of(arguments.encoder) if arguments.encoder else getattr(experiment, 'text', None)
+    encoder = experiment.text if experiment else None
+    if arguments.encoder:
+        encoder = encoder_of(arguments.encoder)
     if encoder is None or not encoder.width:
         raise UserError('--encoder=NAME is missing: what encodes the texts, such as --encoder=hashing')
     share = share_of(arguments.share)
@@ -69,15 +69,6 @@ def encoder_of(spec: str) -> TextEncoder:
     name, _, rest = spec.partition(':')
     keys = [f'config.text.{item}' for item in filter(None, rest.split(','))]
     return experiment_from(override({'text': {'name': name}}, keys)).text
-
-
-def sets_of(source) -> list[str]:
-    """The directories of all records that a source reads, sources within it included."""
-    if isinstance(source, Records):
-        return [source.path]
-    values = [getattr(source, field.name) for field in dataclasses.fields(source)]
-    parts = itertools.chain.from_iterable(value if isinstance(value, tuple) else (value,) for value in values)
-    return [path for part in parts if dataclasses.is_dataclass(part) for path in sets_of(part)]
 
 
 def share_of(text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from data_pipelines.commands import inspect_set
 from data_pipelines.commands.verify import cancelled
 from data_pipelines.inputs.fields import ProblemError
 from data_pipelines.inputs.locate import FOLLOW, locate_file
-from vdm_jax.data.cut import clip_indices
+from vdm_jax.data.extract_clip import clip_indices
 from vdm_jax.data.set_manifest import MANIFEST
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.files import describe_counts

@@ -11,8 +11,8 @@ from flax import nnx
 from tests.codecs.small import SMALL, latents, noise
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.tiles import ramps_of, starts_of, tiled
-from vdm_jax.nn.chain import Chain
 from vdm_jax.nn.conv import Conv
+from vdm_jax.nn.sequential import Sequential
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_convolutions_in_tiles_are_the_whole_but_for_the_ramps_ends():
     layers = [Conv(4, 4, (3, 3), rngs=nnx.Rngs(i)) for i in range(3)]
 
     def call(x):
-        return Chain(layers)(x)
+        return Sequential(layers)(x)
 
     x = jax.random.normal(jax.random.key(0), (1, 1, 48, 40, 4))
     wrong = np.abs(jax.jit(lambda x: tiled(call, x, 32, 16, (1, 1)))(x) - call(x)).max((0, 1, 4))

@@ -16,7 +16,7 @@ from vdm_jax.codecs.pixels import to_bytes
 from vdm_jax.codecs.video_codec import VideoVAECodec, statistics
 from vdm_jax.codecs.video_vae import VideoVAEConfig
 from vdm_jax.errors import UserError
-from vdm_jax.nn.causal import Past
+from vdm_jax.nn.causal_conv import Past
 from vdm_jax.parallel.mesh import MeshConfig, batch_sharding, make_mesh
 
 CODEC = VideoVAECodec(model=SMALL)
@@ -148,9 +148,9 @@ def test_as_much_is_kept_as_the_layers_look_back():
     def both(z):
         past = Past()
         network().decode(z[:, :1], past)
-        again = Past(tuple(past.kept))
+        again = Past(tuple(past.frames))
         network().decode(z[:, 1:], again)
-        return past.kept, again.kept
+        return past.frames, again.kept
 
     kept, again = jax.eval_shape(both, latents())
     assert [each.shape for each in again] == [each.shape for each in kept]

@@ -1,6 +1,7 @@
 """Buckets: which clip goes where, in which order, and the same stream whoever reads it."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,16 +10,15 @@ from vdm_jax.data.bucketed import Bucketed, assign, read_bucket
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixed_order import BLOCK
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.record_source import Records
-from vdm_jax.data.source import held_out_of
+from vdm_jax.data.source import StatelessSource
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
+class Clips(StatelessSource):
     """Clip i shows its number and noise; its length, height and width go by its number."""
 
     size: int = 60
@@ -27,8 +27,7 @@ class Clips:
     prefetch: int = 8
     first: int = 0
 
-    shape = (16, 8, 8, 3)
-    num_classes = 0
+    shape: ClassVar = (16, 8, 8, 3)
 
     def __len__(self):
         return self.size
@@ -37,16 +36,22 @@ class Clips:
         kinds = np.array([(20, 16, 16), (9, 12, 24), (1, 16, 16), (9, 30, 12)])
         return kinds[np.arange(self.size) % 4]
 
-    def clip(self, i, shape):
-        return {'video': np.full((*shape, 3), self.first + i, np.uint8), 'label': np.int32(self.first + i)}
+    def __getitem__(self, i):
+        return self.extract(i, self.shape[:3])
 
-    def draw(self, i, rng, shape):
-        clip = self.clip(i, shape)
-        return clip | {'video': clip['video'] + rng.integers(0, 50, clip['video'].shape, np.uint8)}
+    def draw(self, i, rng):
+        return self.extract(i, self.shape[:3], rng)
+
+    def extract(self, i, size, rng=None):
+        video = np.full((*size, 3), self.first + i, np.uint8)
+        if rng is not None:
+            video += rng.integers(0, 50, video.shape, np.uint8)
+        return {'video': video, 'label': np.int32(self.first + i)}
 
 
 WIDE, TALL, LONG, IMAGE = (8, 8, 16), (8, 16, 8), (16, 8, 8), (1, 16, 16)
-BUCKETS = Bucketed(Clips(), ('16x8x8@4', '8x8x16@6', '8x16x8@3', '1x16x16'))
+BUCKETED = Bucketed(Clips(), ('16x8x8@4', '8x8x16@6', '8x16x8@3', '1x16x16'))
+BUCKETS = BUCKETED.open()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_a_clip_too_short_for_all_is_filled_up_or_left_out():
 
 
 def test_every_batch_is_of_one_bucket_and_every_clip_comes_equally_often():
-    order = order_of(BUCKETS, 5, seed=3)
+    order = BUCKETS.order(5, seed=3)
     assert order.batches == (4, 6, 3, 5)
     seen = np.zeros(60)
     for step in range(BLOCK):
@@ -100,7 +105,7 @@ def test_a_rare_bucket_comes_at_least_once_in_a_block():
         def extents(self):
             return np.where(np.arange(self.size)[:, None] < 2, (1, 16, 16), (20, 16, 16))
 
-    order = order_of(Bucketed(Rare(size=50_000), ('16x8x8@1', '1x16x16@2')), 1)
+    order = Bucketed(Rare(size=50_000), ('16x8x8@1', '1x16x16@2')).open().order(1)
     assert order.places == (999, 1)
 
 
@@ -110,13 +115,13 @@ def test_the_stream_is_the_same_for_any_hosts_threads_and_starts(mixed):
 
     def source(threads):
         if not mixed:
-            return dataclasses.replace(BUCKETS, clips=Clips(threads=threads))
+            return dataclasses.replace(BUCKETED, clips=Clips(threads=threads))
         parts = (Clips(threads=threads), Clips(size=37, first=100))
-        return dataclasses.replace(BUCKETS, clips=Mixture(parts, (0.7, 0.3), 'none', threads=threads))
+        return dataclasses.replace(BUCKETED, clips=Mixture(parts, (0.7, 0.3), 'none', threads=threads))
 
     def stream(start, stop, hosts=1, threads=3):
-        own = source(threads)
-        order = order_of(own, 5, seed=3)
+        own = source(threads).open()
+        order = own.order(5, seed=3)
         steps = []
         for host in range(hosts):
             rows = [np.array_split(np.arange(batch), hosts)[host] for batch in order.batches]
@@ -132,23 +137,23 @@ def test_the_stream_is_the_same_for_any_hosts_threads_and_starts(mixed):
 
 
 def test_no_two_clips_of_a_run_have_the_same_randomness():
-    order = order_of(BUCKETS, 5)
+    order = BUCKETS.order(5)
     places = [order.place(step, row)[1] for step in range(300) for row in range(order.batches[order.bucket(step)])]
     assert len(set(places)) == len(places)
 
 
 def test_a_mixture_in_buckets_keeps_its_weights():
     mixture = Mixture((Clips(), Clips(size=200, first=60)), (3.0, 1.0), 'none')
-    order = order_of(dataclasses.replace(BUCKETS, clips=mixture), 5)
+    order = dataclasses.replace(BUCKETED, clips=mixture).open().order(5)
     ids = np.concatenate([order.ids(step) for step in range(BLOCK)])
     assert (ids < 60).mean() == pytest.approx(0.75, abs=0.005)
 
 
 def test_a_bucket_without_a_batch_is_an_error_that_names_it():
     with pytest.raises(UserError, match=r'config.data.buckets=16x8x8@16: 15 clips are not one batch of 16.*16x8x8@15'):
-        order_of(dataclasses.replace(BUCKETS, buckets=('16x8x8@16', '8x8x16@6')), 5)
+        dataclasses.replace(BUCKETED, buckets=('16x8x8@16', '8x8x16@6')).open().order(5)
     with pytest.raises(UserError, match=r'config.data.buckets=99x8x8: 0 clips are not one batch of 5'):
-        order_of(dataclasses.replace(BUCKETS, buckets=('8x8x8', '99x8x8')), 5)
+        dataclasses.replace(BUCKETED, buckets=('8x8x8', '99x8x8')).open().order(5)
 
 
 @pytest.mark.parametrize('text', ['16x8', '0x8x8', '16x8x8@0', 'axbxc', '16x8x8@'])
@@ -167,7 +172,7 @@ def test_the_report_says_what_became_of_every_clip():
         def notes(self):
             return ['passed over in DIR: 1 .srt']
 
-    notes = Bucketed(Broken(), ('16x8x8@4', '8x32x32')).notes()
+    notes = Bucketed(Broken(), ('16x8x8@4', '8x32x32')).open().notes()
     assert notes == [
         'passed over in DIR: 1 .srt',
         'bucket 16x8x8@4: 14 clips, 0 of them padded, 0 enlarged',
@@ -177,10 +182,10 @@ def test_the_report_says_what_became_of_every_clip():
 
 
 def test_one_bucket_by_itself_is_a_source_of_one_shape():
-    alone = BUCKETS.scored
+    alone = BUCKETS.reference
     assert alone.shape == (16, 8, 8, 3) and len(alone) == 15
     assert [alone[i]['label'] for i in range(3)] == [0, 4, 8]
-    assert order_of(alone, 8, shuffle=False).ids(0).tolist() == list(range(8))
+    assert alone.order(8, shuffle=False).ids(0).tolist() == list(range(8))
 
 
 def test_buckets_of_what_is_held_out_may_be_empty():
@@ -191,8 +196,8 @@ def test_buckets_of_what_is_held_out_may_be_empty():
         def __len__(self):
             return self.size if self.split == 'train' else 2
 
-    held_out = held_out_of(Bucketed(Split(), BUCKETS.buckets))
-    order = order_of(held_out, 5, shuffle=False)
+    held_out = Bucketed(Split(), BUCKETED.buckets).open().held_out()
+    order = held_out.order(5, shuffle=False)
     assert {order.bucket(step) for step in range(BLOCK)} == {0, 1}
     assert {len(order.ids(step)) for step in range(20)} == {4, 6}
 
@@ -202,21 +207,21 @@ def test_what_is_held_out_and_in_no_bucket_is_said_to_be_so():
         def extents(self):
             return super().extents() if self.split == 'train' else np.ones((2, 3), np.int64)
 
-    held_out = held_out_of(Bucketed(Split(), ('16x8x8@4',), 'drop'))
-    for source in (held_out, held_out.scored):
+    held_out = Bucketed(Split(), ('16x8x8@4',), 'drop').open().held_out()
+    for source in (held_out, held_out.reference):
         with pytest.raises(UserError, match='config.data.buckets=16x8x8@4: no held-out clip is there; hold out more'):
-            order_of(source, 5)
+            source.order(5)
 
 
 def test_sources_that_buckets_do_not_go_with_are_refused_with_what_to_do():
     flat = type('Flat', (Clips,), {})()
     for make, message in (
-        (lambda: Bucketed(BUCKETS), 'config.data.clips is in buckets itself'),
+        (lambda: Bucketed(BUCKETED), 'config.data.clips is in buckets itself'),
         (
-            lambda: Mixture((BUCKETS, BUCKETS)),
+            lambda: Mixture((BUCKETED, BUCKETED)),
             'config.data.sources.0 is in buckets; make the mixture config.data.clips',
         ),
-        (lambda: JointImages(BUCKETS, flat), 'config.data.clips is in buckets, .* give bucketed a mixture'),
+        (lambda: JointImages(BUCKETED, flat), 'config.data.clips is in buckets, .* give bucketed a mixture'),
         (lambda: Bucketed(JointImages(flat, flat)), 'a JointImages, whose clips are of one shape; .* take a mixture'),
         (
             lambda: Bucketed(VideoFolder(short='drop')),
@@ -233,8 +238,9 @@ def test_what_the_source_calls_short_is_not_counted():
         def counters(self):
             return {'0/short_records': 9, 'short_videos': 8, 'short_clips': 7}
 
-    assert Bucketed(Counting()).counters() == {'short_clips': 7}
+    assert Bucketed(Counting()).open().counters() == {'short_clips': 7}
 
 
 def test_other_buckets_are_another_identity():
-    assert BUCKETS.identity() != dataclasses.replace(BUCKETS, short='hold', buckets=BUCKETS.buckets[:3]).identity()
+    other = dataclasses.replace(BUCKETED, short='hold', buckets=BUCKETED.buckets[:3])
+    assert BUCKETS.identity() != other.open().identity()

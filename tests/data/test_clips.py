@@ -6,7 +6,7 @@ from vdm_jax.data.clips import labelled
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.errors import UserError
 
-SOURCE = Synthetic(frames=3, pixels=4, size=6, classes=2)  # clip i has the label i modulo 2
+SOURCE = Synthetic(frames=3, pixels=4, size=6, classes=2).open()  # clip i has the label i modulo 2
 
 
 def test_clips_of_the_labels_that_are_asked_for_come_in_turn():

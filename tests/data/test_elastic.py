@@ -8,7 +8,6 @@ import pytest
 from tests.data.small_set import mp4, record, write_set
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.record_source import Records
 from vdm_jax.data.records import Caption
@@ -43,8 +42,8 @@ def stream(sets, start, stop, hosts=1, threads=2):
     its own first rows until all have as many."""
     found = []
     for host in range(hosts):
-        own = source(sets, threads)
-        order = order_of(own, 4, seed=7)
+        own = source(sets, threads).open()
+        order = own.order(4, seed=7)
         rows = [np.arange(-(-batch // hosts) * hosts).reshape(hosts, -1)[host] % batch for batch in order.batches]
         with batches(own, order, start, stop, rows, ('fps', 'motion')) as steps:
             found.append(list(steps))
@@ -62,7 +61,7 @@ def whole(sets):
 
 def test_all_three_buckets_come_and_filtered_records_do_not(sets, whole):
     assert {batch['video'].shape for batch in whole} == {(3, 12, 16, 24, 3), (4, 8, 16, 24, 3), (2, 1, 16, 16, 3)}
-    own = source(sets)
+    own = source(sets).open()
     assert len(own) == 2 * 8 + 6 and own.notes()[-1].startswith('in no bucket: 0 of 22')
 
 
@@ -85,7 +84,8 @@ def test_the_stream_is_the_same_element_for_element(sets, whole, start, hosts, t
 )
 def test_another_choice_is_another_identity(sets, change):
     own = source(sets)
-    assert own.identity() == source(sets, threads=9).identity() != change(own).identity()
+    identities = [each.open().identity() for each in (own, source(sets, threads=9), change(own))]
+    assert identities[0] == identities[1] != identities[2]
 
 
 def mixed(own, **fields):

@@ -17,12 +17,13 @@ from vdm_jax.data import latent_about, text_cache
 from vdm_jax.data.foreign import is_local_name, is_whole
 from vdm_jax.data.latent_about import part_file
 from vdm_jax.data.latent_set import LatentSet, PartWriter
-from vdm_jax.data.latents import Latents
+from vdm_jax.data.latents import CachedLatents
 from vdm_jax.data.npy import DamageError, RowFile, header_of
 from vdm_jax.data.record_set import TABLE, RecordSet, row_of, shard_name, write_shard
 from vdm_jax.data.record_source import Records
 from vdm_jax.data.records import BadRecordError, Caption, Record, from_bytes, to_bytes
 from vdm_jax.data.set_manifest import read_manifest
+from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.text_cache import TextCache
 from vdm_jax.errors import UserError
 from vdm_jax.files import sealed
@@ -274,13 +275,13 @@ def test_a_table_is_held_against_its_manifest(made, tmp_path):
     write_set(tmp_path / 'set', made)
     place, path = str(tmp_path / 'set'), tmp_path / 'set' / TABLE
     (tmp_path / 'set' / 'manifest.json').write_text(json.dumps(sealed(manifest_of(tmp_path / 'set'))))
-    assert Records(place, frames=4, pixels=8).notes() == []
+    assert Records(place, frames=4, pixels=8).open().notes() == []
     rows = parquet.read_table(path).to_pylist()
     changed = [row | {'start': 1.5} for row in rows]
     parquet.write_table(pyarrow.Table.from_pylist(changed, parquet.read_schema(path)), path)
-    one_line(lambda: len(Records(place, frames=4, pixels=8)), TABLE, 'sha256', 'build the set anew')
+    one_line(lambda: len(Records(place, frames=4, pixels=8).open()), TABLE, 'sha256', 'build the set anew')
     os.unlink(tmp_path / 'set' / 'manifest.json')
-    assert [line.split(':')[1].split(',')[0] for line in Records(place, frames=4, pixels=8).notes()] == [
+    assert [line.split(':')[1].split(',')[0] for line in Records(place, frames=4, pixels=8).open().notes()] == [
         f' {TABLE} is unverified'
     ]
 
@@ -305,8 +306,9 @@ def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path)
     before = LatentSet(str(tmp_path), 'X')
     np.testing.assert_array_equal(before.moments(range(6), 0), there.moments(range(6), 0))
     assert not before.verified and there.verified and there.about['version'] == latent_about.VERSION
-    (line,) = Latents(str(tmp_path), range(6)).notes()
-    assert 'unverified' in line and 'cache-latents' in line and Latents(str(latents), range(6)).notes() == []
+    clips = Synthetic(size=6).open()
+    (line,) = CachedLatents(str(tmp_path), clips).notes()
+    assert 'unverified' in line and 'cache-latents' in line and CachedLatents(str(latents), clips).notes() == []
 
 
 def test_texts_of_before_are_read_and_said_to_be_unverified(texts, tmp_path):

@@ -11,16 +11,16 @@ from vdm_jax.build import experiment_dict, experiment_from
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.order import Order, order_of
+from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.scalars import check
-from vdm_jax.data.source import held_out_of
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.train.workdir import check_workdir
 
 CLIPS, IMAGES = BouncingBalls(frames=3, pixels=12, size=20), Synthetic(frames=2, pixels=12, size=5, classes=7)
-JOINT = JointImages(CLIPS, IMAGES, 3)
+CONFIG = JointImages(CLIPS, IMAGES, 3)
+JOINT = CONFIG.open()
 
 
 def test_clips_are_those_of_the_clip_source_in_its_order():
@@ -29,12 +29,12 @@ def test_clips_are_those_of_the_clip_source_in_its_order():
         np.testing.assert_array_equal(JOINT[i]['video'], CLIPS[i]['video'])
         drawn = JOINT.draw(i, np.random.default_rng(0))
         np.testing.assert_array_equal(drawn['video'], CLIPS[i]['video'])
-    assert order_of(JOINT, 4, 1) == Order(20, 4, 1)
-    assert JOINT.scored == CLIPS
+    assert JOINT.order(4, 1) == Order(20, 4, 1)
+    assert JOINT.reference is CLIPS
 
 
 def test_images_are_frames_of_the_image_source_with_their_labels_all_of_them_in_turn():
-    frames = {frame.tobytes(): clip for clip in range(5) for frame in IMAGES[clip]['video']}
+    frames = {frame.tobytes(): clip for clip in range(5) for frame in JOINT.images[clip]['video']}
     seen, rng = [], np.random.default_rng(0)
     for _ in range(100):
         item = JOINT.draw(0, rng)
@@ -50,11 +50,11 @@ def test_images_are_frames_of_the_image_source_with_their_labels_all_of_them_in_
 def test_in_evaluation_they_are_always_the_same():
     a, b = JOINT[4], JOINT[4]
     np.testing.assert_array_equal(a['images'], b['images'])
-    np.testing.assert_array_equal(a['images'][0], IMAGES[12 % 5]['video'][0])
+    np.testing.assert_array_equal(a['images'][0], JOINT.images[12 % 5]['video'][0])
 
 
 def test_batches_do_not_depend_on_hosts_and_none_is_none():
-    order = order_of(JOINT, 4, seed=2)
+    order = JOINT.order(4, seed=2)
     with batches(JOINT, order, 0, 2) as stream:
         whole = next(stream)
     halves = []
@@ -64,7 +64,7 @@ def test_batches_do_not_depend_on_hosts_and_none_is_none():
     assert whole['images'].shape == (4, 3, 12, 12, 3) and whole['image_label'].shape == (4, 3)
     for name in whole:
         np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), whole[name])
-    assert dataclasses.replace(JOINT, count=0)[0]['images'].shape == (0, 12, 12, 3)
+    assert dataclasses.replace(CONFIG, count=0).open()[0]['images'].shape == (0, 12, 12, 3)
 
 
 def test_it_is_a_config_like_any_other():
@@ -77,39 +77,39 @@ def test_it_is_a_config_like_any_other():
         }
     }
     experiment = experiment_from(groups)
-    assert experiment.data == JOINT
+    assert experiment.data == CONFIG
     assert experiment_from(experiment_dict(experiment)) == experiment
-    assert held_out_of(JOINT).clips.split == 'test'
+    assert JOINT.held_out().source.clips.split == 'test'
 
 
 def test_a_side_without_classes_has_no_label_beside_one_with_classes():
     unlabelled = dataclasses.replace(IMAGES, classes=0)
-    joint = JointImages(CLIPS, unlabelled, 2)
+    joint = JointImages(CLIPS, unlabelled, 2).open()
     assert CLIPS.num_classes == 2 == joint.num_classes
     for item in (joint[3], joint.draw(3, np.random.default_rng(0))):
         assert item['image_label'].tolist() == [2, 2] and item['label'] == CLIPS[3]['label']
-    joint = JointImages(dataclasses.replace(unlabelled, frames=3), IMAGES, 2)
+    joint = JointImages(dataclasses.replace(unlabelled, frames=3), IMAGES, 2).open()
     for item in (joint[3], joint.draw(3, np.random.default_rng(0))):
         assert item['label'] == 7 and item['label'].dtype == np.int32 and (item['image_label'] < 7).all()
-    neither = JointImages(dataclasses.replace(unlabelled, frames=3), unlabelled, 1)[0]
+    neither = JointImages(dataclasses.replace(unlabelled, frames=3), unlabelled, 1).open()[0]
     assert neither['label'] == 0 == neither['image_label'][0]
 
 
 def test_what_would_be_lost_is_refused():
     mixed = Mixture((IMAGES, IMAGES), (3, 1))
-    for images in (mixed, JOINT):
+    for images in (mixed, CONFIG):
         with pytest.raises(UserError, match=r'config\.data\.images is a .* lost'):
             JointImages(CLIPS, images)
     with pytest.raises(UserError, match=r'config\.data\.clips has images'):
-        JointImages(JOINT, IMAGES)
+        JointImages(CONFIG, IMAGES)
     with pytest.raises(UserError, match=r'config\.data\.sources\.1 has images'):
-        Mixture((CLIPS, JOINT))
+        Mixture((CLIPS, CONFIG))
     clips = Mixture((CLIPS, CLIPS), (3, 1))
-    assert order_of(JointImages(clips, IMAGES), 4, 1) == order_of(clips, 4, 1)
+    assert JointImages(clips, IMAGES).open().order(4, 1) == clips.open().order(4, 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Told(Synthetic):
+class Told(BouncingBalls):
     """Clips that tell numbers of themselves."""
 
     scalars: ClassVar = ('fps', 'zoom')
@@ -127,13 +127,15 @@ class Framed(Told):
 
 def test_what_clips_tell_of_themselves_is_told_of_joint_and_mixed_ones():
     told, framed = Told(frames=2, pixels=12, size=5), Framed(frames=2, pixels=12, size=5)
-    for source, names in ((JointImages(told, IMAGES), ('fps', 'zoom')), (Mixture((told, framed)), ('fps',))):
+    mixed, joint = Mixture((told, framed)).open(), JointImages(told, IMAGES).open()
+    for source, names in ((joint, ('fps', 'zoom')), (mixed, ('fps',))):
         check(source, names)
         assert source.scalars == names
         for clip in (source[1], source.draw(1, np.random.default_rng(0))):
             assert clip['scalars'] == {name: {'fps': 8.0, 'zoom': 1.0}[name] for name in names}
-    assert Mixture((told, IMAGES)).scalars == () == JOINT.scalars and 'scalars' not in Mixture((told, IMAGES))[0]
-    with batches(Mixture((told, framed)), order_of(Mixture((told, framed)), 4), 0, 1, scalars=('fps',)) as stream:
+    beside = Mixture((told, IMAGES)).open()
+    assert beside.scalars == () == JOINT.scalars and 'scalars' not in beside[0]
+    with batches(mixed, mixed.order(4), 0, 1, scalars=('fps',)) as stream:
         assert next(stream)['fps'].tolist() == [8.0] * 4
 
 
@@ -160,8 +162,8 @@ BALLS = {'source': 'bouncing_balls', 'frames': 3, 'pixels': 12}
 )
 def test_mistakes_name_the_part(data, says):
     with pytest.raises(UserError) as error:
-        source = experiment_from({'data': {'source': 'joint_images', **data}}).data
-        order_of(source, 4)
+        source = experiment_from({'data': {'source': 'joint_images', **data}}).data.open()
+        source.order(4)
         source.num_classes  # noqa: B018
     assert str(error.value).startswith(says), error.value
 

@@ -12,7 +12,6 @@ from tests.data.videos import coded, encode
 
 WATCH = """
 import ctypes, os, sys
-from vdm_jax.data.order import order_of
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.record_source import Records
 from vdm_jax.data.video_folder import VideoFolder
@@ -24,7 +23,7 @@ def resident():
     return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 source = {source}
-order = order_of(source, 4, seed=1)
+order = source.order(4, seed=1)
 epoch = len(source) // 4
 with batches(source, order) as stream:
     seen = []
@@ -38,10 +37,10 @@ print(early, late, max(files[20:40]), max(files[80:]))
 """
 
 SOURCES = {
-    'a folder, decoded anew each time': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48, cache_mb=0)',
-    'a folder, kept in memory': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48)',
-    'records, decoded anew each time': 'Records(path=sys.argv[1] + "/set", frames=8, pixels=24, cache_mb=0)',
-    'records, kept in memory': 'Records(path=sys.argv[1] + "/set", frames=8, pixels=24)',
+    'a folder, decoded anew each time': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48, cache_mb=0).open()',
+    'a folder, kept in memory': 'VideoFolder(path=sys.argv[1], frames=8, pixels=48).open()',
+    'records, decoded anew each time': 'Records(path=sys.argv[1] + "/set", frames=8, pixels=24, cache_mb=0).open()',
+    'records, kept in memory': 'Records(path=sys.argv[1] + "/set", frames=8, pixels=24).open()',
 }
 
 

@@ -10,9 +10,8 @@ from vdm_jax.build import experiment_dict, experiment_from, read_experiment
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.mixed_order import BLOCK, MixedOrder
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.order import Order, order_of
+from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.source import held_out_of
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
@@ -73,36 +72,39 @@ def test_the_sequence_is_the_same_for_ever():
 
 
 def test_one_source_alone_comes_as_it_would_without_a_mixture():
-    mixed = order_of(Mixture((BALLS,)), 8, seed=5)
+    mixed = Mixture((BALLS,)).open().order(8, seed=5)
     positions = np.arange(2 * BLOCK)
     np.testing.assert_array_equal(mixed.at(positions), Order(40, 8, seed=5).at(positions))
 
 
 def test_unshuffled_each_source_comes_as_it_stands_but_all_of_them_do():
-    ids = order_of(MIXED, 8, shuffle=False).at(np.arange(30))
+    ids = MIXED.open().order(8, shuffle=False).at(np.arange(30))
     assert ids[ids < 40].tolist() == list(range((ids < 40).sum())) and (ids >= 40).any()
 
 
 def test_clips_are_those_of_the_sources_with_classes_apart_shared_or_dropped():
-    assert len(MIXED) == 50 and MIXED.shape == BALLS.shape and (MIXED.frames, MIXED.pixels) == (2, 16)
-    for i, source, own in ((0, BALLS, 0), (39, BALLS, 39), (40, NOISE, 0), (49, NOISE, 9)):
-        np.testing.assert_array_equal(MIXED[i]['video'], source[own]['video'])
+    mixed, noise = MIXED.open(), NOISE.open()
+    assert len(mixed) == 50 and MIXED.shape == BALLS.shape and (MIXED.frames, MIXED.pixels) == (2, 16)
+    for i, source, own in ((0, BALLS, 0), (39, BALLS, 39), (40, noise, 0), (49, noise, 9)):
+        np.testing.assert_array_equal(mixed[i]['video'], source[own]['video'])
         first = 0 if source is BALLS else BALLS.num_classes
         for labels, wanted in (('apart', first + source[own]['label']), ('shared', source[own]['label']), ('none', 0)):
-            label = dataclasses.replace(MIXED, labels=labels)[i]['label']
+            label = dataclasses.replace(MIXED, labels=labels).open()[i]['label']
             assert label == wanted and label.dtype == np.int32
-    numbers = {labels: dataclasses.replace(MIXED, labels=labels).num_classes for labels in ('apart', 'shared', 'none')}
+    kinds = ('apart', 'shared', 'none')
+    numbers = {labels: dataclasses.replace(MIXED, labels=labels).open().num_classes for labels in kinds}
     assert numbers == {'apart': 2 + 3, 'shared': 3, 'none': 0}
     unlabelled = dataclasses.replace(NOISE, classes=0)
-    assert Mixture((unlabelled, NOISE)).num_classes == 4 and Mixture((unlabelled, NOISE))[10]['label'] == 1
+    both = Mixture((unlabelled, NOISE)).open()
+    assert both.num_classes == 4 and both[10]['label'] == 1
     with pytest.raises(IndexError):
-        MIXED[50]
+        mixed[50]
 
 
 def test_the_stream_is_the_same_for_any_hosts_threads_and_restarts():
     def stream(start=0, threads=4, rows=None):
-        source = dataclasses.replace(MIXED, threads=threads)
-        with batches(source, order_of(source, 8, seed=1), start, 6, rows and [rows]) as found:
+        source = dataclasses.replace(MIXED, threads=threads).open()
+        with batches(source, source.order(8, seed=1), start, 6, rows and [rows]) as found:
             return list(found)
 
     whole = stream()
@@ -120,29 +122,30 @@ def test_the_stream_is_the_same_for_any_hosts_threads_and_restarts():
 def test_held_out_clips_are_those_of_the_sources_that_hold_some_out_and_no_others():
     colours = dataclasses.replace(BALLS, label='colour')
     mixed = Mixture((NOISE, BALLS, NOISE, colours), weights=(0.4, 0.3, 0.2, 0.1))
-    held_out = held_out_of(mixed)
+    held_out = mixed.open().held_out()
     tests = tuple(dataclasses.replace(source, split='test') for source in (BALLS, colours))
-    assert held_out.sources == tests and held_out.weights == (0.3, 0.1) and held_out_of(held_out) is held_out
-    assert len(held_out) == sum(map(len, tests)) and held_out_of(Mixture((BALLS, NOISE))).weights == ()
+    assert held_out.source.sources == tests and held_out.source.weights == (0.3, 0.1)
+    assert held_out.held_out() is held_out
+    assert len(held_out) == sum(map(len, tests)) and Mixture((BALLS, NOISE)).open().held_out().source.weights == ()
 
 
 def test_held_out_labels_are_those_that_were_trained_on():
     mixed = Mixture((NOISE, BALLS))
-    for labels, first in (('apart', NOISE.num_classes), ('shared', 0), ('none', 0)):
-        held_out = held_out_of(dataclasses.replace(mixed, labels=labels))
-        own = 0 if labels == 'none' else held_out.sources[0][3]['label']
+    for labels, first in (('apart', NOISE.classes), ('shared', 0), ('none', 0)):
+        whole = dataclasses.replace(mixed, labels=labels).open()
+        held_out = whole.held_out()
+        own = 0 if labels == 'none' else held_out.readers[0][3]['label']
         assert held_out[3]['label'] == first + own
-        assert held_out.num_classes == dataclasses.replace(mixed, labels=labels).num_classes
-        assert dataclasses.replace(held_out, threads=1)[3]['label'] == first + own
+        assert held_out.num_classes == whole.num_classes
 
 
 def test_where_no_source_holds_any_out_the_mixture_is_all_there_is():
-    mixed = Mixture((NOISE, NOISE))
-    assert held_out_of(mixed) is mixed
+    mixed = Mixture((NOISE, NOISE)).open()
+    assert mixed.held_out() is mixed
 
 
 def test_what_sources_count_and_are_is_told_apart(tmp_path):
-    class Counting(Synthetic):
+    class Counting(BouncingBalls):
         def counters(self):
             return {'videos': 2}
 
@@ -152,7 +155,7 @@ def test_what_sources_count_and_are_is_told_apart(tmp_path):
         def identity(self):
             return '10 abc'
 
-    mixed = Mixture((BALLS, Counting(frames=2, pixels=16)))
+    mixed = Mixture((BALLS, Counting(frames=2))).open()
     assert mixed.counters() == {'1/videos': 2} and mixed.names() == {'broken': ['1: a.mp4: cut off']}
     assert mixed.identity() == '40 + 10 abc'
 
@@ -180,7 +183,7 @@ def test_a_mixture_is_configured_in_a_file_and_its_items_on_the_command_line(tmp
     assert experiment_from(resolved) == experiment
     assert [each['source'] for each in resolved['data']['sources']] == ['bouncing_balls', 'synthetic']
     run = Run(experiment)
-    assert run.model.classes == 2 + 10 and run.held_out.sources[0].split == 'test'
+    assert run.model.classes == 2 + 10 and run.held_out.source.sources[0].split == 'test'
 
 
 def test_a_run_goes_on_where_the_files_of_a_source_lie_elsewhere_but_not_with_other_weights(tmp_path):
@@ -212,5 +215,5 @@ def test_a_run_goes_on_where_the_files_of_a_source_lie_elsewhere_but_not_with_ot
 )
 def test_mistakes_name_the_item(data, says):
     with pytest.raises(UserError) as error:
-        order_of(experiment_from({'data': {'source': 'mixture', **data}}).data, 8)
+        experiment_from({'data': {'source': 'mixture', **data}}).data.open().order(8)
     assert all(part in str(error.value) for part in says) and '\n' not in str(error.value), error.value

@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 
 def test_a_clip_is_its_truth_drawn_with_the_brighter_pixel_on_top(folder):
-    source = MovingMNIST(folder, pixels=40, frames=6)
+    source = MovingMNIST(folder, pixels=40, frames=6).open()
     for i in range(20):
         video, truth = source[i]['video'], source.truth(i)
         assert video.shape == source.shape == (6, 40, 40, 1) and video.dtype == np.uint8
@@ -32,7 +32,7 @@ def test_a_clip_is_its_truth_drawn_with_the_brighter_pixel_on_top(folder):
 
 
 def test_bounce_goes_a_tenth_of_the_room_a_frame_and_comes_back_mirrored(folder):
-    source, turned = MovingMNIST(folder), 0
+    source, turned = MovingMNIST(folder).open(), 0
     for i in range(50):
         positions = source.truth(i).positions
         assert positions.shape == (20, 2, 2) and positions.min() >= 0 and positions.max() <= 36
@@ -54,7 +54,7 @@ def test_bounce_goes_a_tenth_of_the_room_a_frame_and_comes_back_mirrored(folder)
 
 
 def test_stochastic_speed_changes_at_borders_alone(folder):
-    source, turned, seen = MovingMNIST(folder, motion='stochastic'), 0, set()
+    source, turned, seen = MovingMNIST(folder, motion='stochastic').open(), 0, set()
     for i in range(100):
         positions = source.truth(i).positions
         assert positions.dtype == np.int64 and positions.min() >= 0 and positions.max() <= 31
@@ -69,7 +69,7 @@ def test_stochastic_speed_changes_at_borders_alone(folder):
 
 def test_stochastic_speeds_are_drawn_away_from_the_border(folder):
     """After a hit the digit goes 1 to 4 pixels a frame off that border, whatever it does along it."""
-    source, off = MovingMNIST(folder, motion='stochastic', frames=60), set()
+    source, off = MovingMNIST(folder, motion='stochastic', frames=60).open(), set()
     for i in range(60):
         positions = source.truth(i).positions
         for place in positions.transpose(1, 2, 0).reshape(-1, 60):  # one axis of one digit
@@ -84,7 +84,7 @@ def test_stochastic_speeds_are_drawn_away_from_the_border(folder):
 def test_stochastic_digits_are_enlarged_and_add_up_to_white(tmp_path):
     write_idx(tmp_path / 'train-images-idx3-ubyte', np.full((10, 28, 28), 100, np.uint8))
     for count, brightest in ((1, 100), (2, 200), (5, 255)):
-        source = MovingMNIST(str(tmp_path), motion='stochastic', count=count, pixels=40, frames=3)
+        source = MovingMNIST(str(tmp_path), motion='stochastic', count=count, pixels=40, frames=3).open()
         video = source[0]['video']
         assert video.max() == brightest
         if count == 1:
@@ -92,42 +92,45 @@ def test_stochastic_digits_are_enlarged_and_add_up_to_white(tmp_path):
 
 
 def test_a_clip_is_a_function_of_digits_seed_split_and_number(folder):
-    source = MovingMNIST(folder)
-    again = MovingMNIST(folder)
+    config = MovingMNIST(folder)
+    source = config.open()
+    again = MovingMNIST(folder).open()
     again[7]
     np.testing.assert_array_equal(source[3]['video'], again[3]['video'])
     np.testing.assert_array_equal(source.draw(3, np.random.default_rng(1))['video'], again[3]['video'])
-    others = [source.truth(4), dataclasses.replace(source, seed=1).truth(3)]
-    others += [dataclasses.replace(source, split='test').truth(3)]
+    others = [source.truth(4), dataclasses.replace(config, seed=1).open().truth(3)]
+    others += [dataclasses.replace(config, split='test').open().truth(3)]
     assert all((other.positions != source.truth(3).positions).any() for other in others)
 
 
 def test_the_clip_is_the_same_for_ever(folder):
-    truth = MovingMNIST(folder).truth(12345)
+    truth = MovingMNIST(folder).open().truth(12345)
     assert truth.digits.tolist() == [3, 33]
     known = [[[4.818, 21.009], [12.716, 19.823]], [[21.705, 10.466], [2.723, 16.485]]]
     np.testing.assert_allclose(truth.positions[[0, -1]], known, atol=1e-3)
 
 
 def test_one_file_gives_four_fifths_of_its_digits_to_training_and_the_rest_to_test(folder):
-    source = MovingMNIST(folder, size=300, test_size=100)
-    held_out = dataclasses.replace(source, split='test')
+    config = MovingMNIST(folder, size=300, test_size=100)
+    source = config.open()
+    held_out = source.held_out()
+    assert held_out.source == dataclasses.replace(config, split='test')
     shown = [{d for i in range(100) for d in each.truth(i).digits.tolist()} for each in (source, held_out)]
     assert len(shown[0]) == 40 and len(shown[1]) == 10 and not shown[0] & shown[1]
     assert source.digits == held_out.digits == 't10k-40-10'
     assert source.title == 'mmnist-t10k-40-10'
-    assert dataclasses.replace(source, motion='stochastic').title == 'smmnist-t10k-40-10'
-    assert dataclasses.replace(source, count=3, pixels=48).title == 'mmnist-t10k-40-10-3digits-48px'
+    assert dataclasses.replace(config, motion='stochastic').open().title == 'smmnist-t10k-40-10'
+    assert dataclasses.replace(config, count=3, pixels=48).open().title == 'mmnist-t10k-40-10-3digits-48px'
     assert (len(source), len(held_out)) == (300, 100)
 
 
 def test_with_both_files_each_split_has_its_own(folder, tmp_path):
-    alone = MovingMNIST(folder).identity()
+    alone = MovingMNIST(folder).open().identity()
     write_idx(tmp_path / 'train-images-idx3-ubyte', digits(60, seed=1))
-    source = MovingMNIST(folder)
+    source = MovingMNIST(folder).open()
     assert source.digits == '60-50' and source.identity() != alone
     for split, images in (('train', digits(60, seed=1)), ('test', digits(50))):
-        one = MovingMNIST(folder, count=1, split=split)
+        one = MovingMNIST(folder, count=1, split=split).open()
         x, y = np.floor(one.truth(0).positions[0, 0]).astype(int)
         shown = one[0]['video'][0, y : y + 28, x : x + 28, 0]
         np.testing.assert_array_equal(shown, images[one.truth(0).digits[0]])
@@ -137,11 +140,11 @@ def test_plain_and_gzipped_files_are_one_and_another_digit_another_identity(fold
     plain = tmp_path / 'plain'
     plain.mkdir()
     write_idx(plain / 't10k-images-idx3-ubyte', digits(50))
-    assert MovingMNIST(folder).identity() == MovingMNIST(str(plain)).identity()
+    assert MovingMNIST(folder).open().identity() == MovingMNIST(str(plain)).open().identity()
     changed = digits(50)
     changed[7, 3, 3] ^= 1
     write_idx(plain / 't10k-images-idx3-ubyte', changed)
-    assert MovingMNIST(folder).identity() != MovingMNIST(str(plain)).identity()
+    assert MovingMNIST(folder).open().identity() != MovingMNIST(str(plain)).open().identity()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_plain_and_gzipped_files_are_one_and_another_digit_another_identity(fold
 def test_files_that_will_not_do_are_named(tmp_path, write, says):
     write(tmp_path)
     with pytest.raises(UserError) as error:
-        len(MovingMNIST(str(tmp_path)))
+        len(MovingMNIST(str(tmp_path)).open())
     assert all(part in str(error.value) for part in (str(tmp_path), *says)), error.value
     assert '\n' not in str(error.value)
 
@@ -169,7 +172,7 @@ def test_a_file_that_is_cut_off_says_so(tmp_path, ending):
     write_idx(path, digits(20))
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(UserError, match='cut off|ended before') as error:
-        len(MovingMNIST(str(tmp_path)))
+        len(MovingMNIST(str(tmp_path)).open())
     assert str(path) in str(error.value) and '\n' not in str(error.value)
 
 
@@ -178,13 +181,13 @@ def test_a_file_that_is_cut_off_says_so(tmp_path, ending):
 )
 def test_mistakes_name_the_key(folder, key, value):
     with pytest.raises(UserError, match=f'config.data.{key}') as error:
-        len(experiment_from({'data': {'source': 'moving_mnist', 'path': folder, key: value}}).data)
+        len(experiment_from({'data': {'source': 'moving_mnist', 'path': folder, key: value}}).data.open())
     assert '\n' not in str(error.value)
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason=f'no MNIST at {MNIST} (set VDM_JAX_SHARED)')
 def test_real_digits():
-    source = MovingMNIST(str(MNIST))
+    source = MovingMNIST(str(MNIST)).open()
     assert source.digits in ('t10k-8000-2000', '60000-10000')
     video = source[0]['video']
     assert video.shape == (20, 64, 64, 1) and video.max() == 255

@@ -4,17 +4,19 @@ import pathlib
 import subprocess
 import sys
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.source import StatelessSource
 from vdm_jax.data.synthetic import Synthetic
 
 
 @dataclasses.dataclass(frozen=True)
-class Numbers:
+class Numbers(StatelessSource):
     """Clip i shows i; drawn clips add noise and take an uneven time."""
 
     size: int = 23
@@ -22,6 +24,8 @@ class Numbers:
     prefetch: int = 8
     delay: float = 0.0
     fails_at: int = -1
+
+    shape: ClassVar = (2, 4, 4, 3)
 
     def __len__(self):
         return self.size
@@ -126,7 +130,7 @@ def test_the_consumer_does_not_wait_for_a_batch_that_fits_in_its_step():
 
 
 def test_synthetic_is_one_constant_batch_for_all_hosts():
-    source, order = Synthetic(frames=2, pixels=4, size=4), Order(4, 8)
+    source, order = Synthetic(frames=2, pixels=4, size=4).open(), Order(4, 8)
     first, again = stream(source, order, start=3, stop=5)
     assert first['video'] is again['video'] and not first['video'].flags.writeable
     assert first['video'].shape == (8, 2, 4, 4, 3) and first['video'].std() > 60
@@ -142,8 +146,9 @@ for name in ('grain', 'av', 'PIL', 'jax', 'tensorflow_datasets', 'absl', 'ml_col
 import vdm_jax.data.video.decode, vdm_jax.data.video_folder, vdm_jax.data.transforms, vdm_jax.media
 from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.source import StatelessSource
 from vdm_jax.data.synthetic import Synthetic
-with batches(Synthetic(frames=1, pixels=4), Order(8, 4)) as it:
+with batches(Synthetic(frames=1, pixels=4).open(), Order(8, 4)) as it:
     assert next(it)['video'].shape == (4, 1, 4, 4, 3)
 """
     subprocess.run([sys.executable, '-c', code], check=True)

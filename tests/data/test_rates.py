@@ -5,7 +5,7 @@ from tests.data.videos import coded, encode
 from vdm_jax.data import rates
 from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.order import clip_generator, order_of
+from vdm_jax.data.order import clip_generator
 from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
 
@@ -21,10 +21,10 @@ def folder(tmp_path):
 
 def test_bare_pyav_reads_the_frames_that_the_loader_reads(folder):
     """Of a mixture too; what keeps frames in memory is turned off."""
-    source = rates.uncached(Mixture((folder, folder), threads=2))
-    assert [each.cache_mb for each in source.sources] == [0, 0] and folder.cache_mb
-    order = order_of(source, 4, seed=3)
-    plan = rates.reads(source, order, 2, 5)
+    source = Mixture((folder, folder), threads=2).open().uncached()
+    assert [each.cache_mb for each in source.source.sources] == [0, 0] and folder.cache_mb
+    order = source.order(4, seed=3)
+    plan = rates.planned_reads(source, order, 2, 5)
     assert len(plan) == 12 and len({read.video.path for read in plan}) == 3
     for k, read in enumerate(plan):
         i, position = map(int, order.place(2 + k // 4, k % 4))
@@ -34,8 +34,8 @@ def test_bare_pyav_reads_the_frames_that_the_loader_reads(folder):
 
 def test_rates_are_of_the_loader_and_of_bare_pyav_where_there_are_videos(folder, monkeypatch):
     monkeypatch.setattr(rates, 'SHORT', 0.01)
-    found = rates.measure(folder, turns=2)
+    found = rates.measure(folder.open(), turns=2)
     assert set(found) == {'loader_clips_per_second', 'pyav_clips_per_second', 'loader_over_pyav'}
     assert all(value > 0 for value in found.values())
     assert set(rates.measure(BouncingBalls(), turns=1)) == {'loader_clips_per_second'}
-    assert rates.measure(Synthetic()) == {}
+    assert rates.measure(Synthetic().open()) == {}

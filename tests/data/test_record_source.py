@@ -15,7 +15,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.data.record_set import shard_name
 from vdm_jax.data.record_source import Records
 from vdm_jax.data.records import Caption
-from vdm_jax.data.source import held_out_of
+from vdm_jax.data.source import LatentInfo
 from vdm_jax.data.timelines import Timelines
 from vdm_jax.data.video import decode
 from vdm_jax.data.video_folder import VideoFolder
@@ -37,7 +37,7 @@ def place(tmp_path_factory):
 
 
 def source(place, **fields):
-    return Records(**{'path': place, 'frames': 8, 'pixels': 24, **fields})
+    return Records(**{'path': place, 'frames': 8, 'pixels': 24, **fields}).open()
 
 
 def keys(clips):
@@ -57,7 +57,7 @@ def test_a_clip_is_what_a_source_promises(place):
 def test_a_record_gives_the_clip_that_its_file_gives(place, tmp_path):
     (tmp_path / 'a.mp4').write_bytes(mp4(30, 50))
     fields = {'frames': 6, 'pixels': 16, 'stride': 2, 'crop': 'random', 'flip': True}
-    folder, records = VideoFolder(str(tmp_path), **fields), source(place, filters=('motion==0.5',), **fields)
+    folder, records = VideoFolder(str(tmp_path), **fields).open(), source(place, filters=('motion==0.5',), **fields)
     np.testing.assert_array_equal(folder[0]['video'], records[0]['video'])
     for seed in range(4):
         drawn = [each.draw(0, np.random.default_rng(seed))['video'] for each in (folder, records)]
@@ -78,7 +78,7 @@ def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, mon
     assert len(calls) == decoded
     for i, rng in enumerate(rngs()):
         np.testing.assert_array_equal(drawn[i], fresh.draw(i % 4, rng)['video'])
-    other = [clips.draw(1, np.random.default_rng(1), (4, 16, 36))['video'] for clips in (kept, fresh)]
+    other = [clips.extract(1, (4, 16, 36), np.random.default_rng(1))['video'] for clips in (kept, fresh)]
     assert other[0].shape == (4, 16, 36, 3)
     np.testing.assert_array_equal(*other)
 
@@ -104,7 +104,7 @@ def test_no_video_is_in_both_splits(place):
     splits = [source(place, split=split, held_out=0.5) for split in ('train', 'test')]
     videos = [{split.records.column('source')[i] for i in split.index} for split in splits]
     assert videos[0] | videos[1] == {'x.mp4', 'two.mp4', 'three.mp4'} and not videos[0] & videos[1] and all(videos)
-    assert held_out_of(splits[0]) == splits[1]
+    assert splits[0].held_out().source == splits[1].source
 
 
 def test_several_clips_a_record_share_out_the_places_where_a_clip_may_begin(place):
@@ -220,7 +220,7 @@ def test_other_records_and_other_filters_are_other_clips(place, tmp_path):
 )
 def test_mistakes_are_named(place, fields, message):
     with pytest.raises(UserError) as error:
-        len(source(**{'place': place, **fields}) if 'path' not in fields else Records(**fields))
+        len(source(**{'place': place, **fields}) if 'path' not in fields else Records(**fields).open())
     assert message in str(error.value)
 
 
@@ -242,11 +242,11 @@ def test_a_batch_is_the_same_for_any_threads(place):
 
 
 def test_buckets_take_records_of_every_size(place):
-    clips = Bucketed(source(place), ('16x24x40', '4x24x24'))
+    clips = Bucketed(source(place).source, ('16x24x40', '4x24x24')).open()
     assert clips.bucket_of.tolist() == [0, 0, 0, 1]
     assert clips[1]['video'].shape == (16, 24, 40, 3)
     assert clips.draw(3, np.random.default_rng(0))['video'].shape == (4, 24, 24, 3)
-    assert len(Bucketed(source(place, clips=2), ('16x24x40', '4x24x24'))) == 8
+    assert len(Bucketed(source(place, clips=2).source, ('16x24x40', '4x24x24')).open()) == 8
 
 
 def test_latents_come_whole_in_place_of_videos(tmp_path):
@@ -254,7 +254,7 @@ def test_latents_come_whole_in_place_of_videos(tmp_path):
     records = [record(f'{i}', 8, video=b'', latents=each, codec='ab12') for i, each in enumerate(latents)]
     place = write_set(tmp_path / 'set', [dataclasses.replace(each, width=24) for each in records], shards=1)
     clips = source(place)
-    assert clips.latents == ('ab12', {(8, 24, 24): (2, 3, 4, 8)})
+    assert clips.latents == LatentInfo('ab12', {(8, 24, 24): (2, 3, 4, 8)})
     clip = clips.draw(1, np.random.default_rng(0))
     assert 'video' not in clip and clip['moments'].dtype == np.float32
     np.testing.assert_array_equal(clip['moments'], latents[1].astype(np.float32))
@@ -301,7 +301,7 @@ def test_timelines_are_kept_until_they_are_full():
 
 def test_a_mixture_with_a_folder_tells_what_both_tell(place, tmp_path):
     (tmp_path / 'a.mp4').write_bytes(mp4(30, 50))
-    both = Mixture((source(place), VideoFolder(str(tmp_path), frames=8, pixels=24)))
+    both = Mixture((source(place).source, VideoFolder(str(tmp_path), frames=8, pixels=24))).open()
     assert len(both) == 5 and both.scalars == ('fps',) and json.dumps(both.counters())
-    assert both[0]['video'].shape == both[4]['video'].shape and both.latents == ('', {})
+    assert both[0]['video'].shape == both[4]['video'].shape and both.latents is None
     assert 'text' not in both[0]

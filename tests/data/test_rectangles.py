@@ -34,7 +34,7 @@ def place(tmp_path_factory):
 
 
 def make(name, place, size):
-    """The source of that name with clips of that size."""
+    """A reader of the source of that name with clips of that size."""
     folder = {'source': 'video_folder', 'path': str(place / 'videos'), 'frames': 4, 'pixels': size}
     height, width = str(size).split('x')
     data = {
@@ -45,7 +45,7 @@ def make(name, place, size):
         'bucketed': {'clips': folder, 'buckets': (f'4x{height}x{width}',)},
         'moving_mnist': {'path': str(place / 'mnist'), 'pixels': size},
     }
-    source = experiment_from({'data': data.get(name, {'pixels': size, 'frames': 4}) | {'source': name}}).data
+    source = experiment_from({'data': data.get(name, {'pixels': size, 'frames': 4}) | {'source': name}}).data.open()
     if name == 'tfds':  # a prepared set of its own would cost seconds
         frames = np.broadcast_to(CORNERS.repeat(12, 0).repeat(20, 1), (4, 24, 40, 3))
         vars(source)['_examples'] = [{'video': frames}]
@@ -69,7 +69,7 @@ def bright(video, positions):
 @pytest.mark.parametrize('name', SOURCES)
 def test_a_clip_has_the_height_and_the_width_that_are_asked_for(name, size, place):
     source, (height, width) = make(name, place, size), map(int, size.split('x'))
-    assert source.shape[1:3] == (height, width) and source.pixels == size
+    assert source.shape[1:3] == (height, width) and source.source.pixels == size
     clips = [source[0], source.draw(0, np.random.default_rng(0))]
     assert all(clip['video'].shape == source.shape and clip['video'].dtype == np.uint8 for clip in clips)
     for clip in clips:
@@ -95,7 +95,7 @@ def test_a_video_just_covers_the_size_and_what_stands_over_is_cut_off(place):
         return int((video[0, 1, :, 0] > 130).sum())
 
     assert red_ends(half[0]['video']) == 10 and red_ends(middle[0]['video']) in (6, 7)
-    moved = dataclasses.replace(middle, crop='random', flip=True)
+    moved = dataclasses.replace(middle.source, crop='random', flip=True).open()
     drawn = [moved.draw(0, np.random.default_rng(seed))['video'] for seed in range(12)]
     assert {video.shape for video in drawn} == {(4, 20, 12, 3)} and len({red_ends(video) for video in drawn}) > 4
     assert {bool(video[0, 1, 0, 0] > 130) for video in drawn} == {True, False}, 'mirrored, green is first'
@@ -166,6 +166,6 @@ KNOWN = {  # sha256 of six clips and of their truth before there were rectangles
 
 @pytest.mark.parametrize('name', KNOWN)
 def test_square_clips_are_those_of_before(name, place):
-    source = SOURCES[name](**({'path': str(place / 'mnist')} if name == 'moving_mnist' else {}))
+    source = SOURCES[name](**({'path': str(place / 'mnist')} if name == 'moving_mnist' else {})).open()
     clips = b''.join(source[i]['video'].tobytes() for i in range(6))
     assert hashlib.sha256(clips).hexdigest()[:16] == KNOWN[name]

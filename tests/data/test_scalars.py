@@ -22,13 +22,13 @@ def test_motion_is_the_mean_change_from_frame_to_frame():
 
 def test_what_is_asked_for_is_told_and_nothing_else():
     clip = {'video': np.zeros((2, 1, 1, 1), np.uint8), 'label': np.int32(1), 'scalars': {'fps': 12.0}}
-    assert set(scalars.told(clip, ())) == {'video', 'label'}
-    found = scalars.told(clip, ('fps', 'motion'))
+    assert set(scalars.attach_scalars(clip, ())) == {'video', 'label'}
+    found = scalars.attach_scalars(clip, ('fps', 'motion'))
     assert found['fps'] == 12 and found['motion'] == 0 and found['fps'].dtype == np.float32
 
 
 def test_batches_and_clips_hold_them():
-    source = Synthetic(frames=3, pixels=4, size=3)
+    source = Synthetic(frames=3, pixels=4, size=3).open()
     with batches(source, Order(3, 2), 0, 1, scalars=('motion',)) as stream:
         assert next(stream)['motion'].shape == (2,)
     found = batch_of(source, range(3), ('motion',))
@@ -37,14 +37,14 @@ def test_batches_and_clips_hold_them():
 
 def test_a_folder_of_videos_tells_frames_a_second(tmp_path):
     media.write_mp4(tmp_path / 'a.mp4', np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8), fps=8)
-    source = VideoFolder(str(tmp_path), frames=2, pixels=16, stride=2)
+    source = VideoFolder(str(tmp_path), frames=2, pixels=16, stride=2).open()
     scalars.check(source, ('fps', 'motion'))
     with batches(source, Order(1, 2), 0, 1, scalars=('fps',)) as stream:
         np.testing.assert_allclose(next(stream)['fps'], 4, rtol=1e-3)
-    resampled = VideoFolder(str(tmp_path), frames=2, pixels=16, fps=2.0)
+    resampled = VideoFolder(str(tmp_path), frames=2, pixels=16, fps=2.0).open()
     assert batch_of(resampled, [0], ('fps',))['fps'][0] == 2
 
 
 def test_what_nobody_knows_is_refused():
     with pytest.raises(UserError, match=r'config\.model\.scalars=fps: clips of this source tell motion'):
-        scalars.check(Synthetic(), ('fps',))
+        scalars.check(Synthetic().open(), ('fps',))

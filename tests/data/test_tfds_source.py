@@ -12,9 +12,8 @@ import pytest
 
 from vdm_jax import media
 from vdm_jax.build import experiment_dict, experiment_from
-from vdm_jax.data.order import clip_generator, order_of
+from vdm_jax.data.order import clip_generator
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.source import held_out_of
 from vdm_jax.data.tfds_source import Tfds
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
@@ -128,13 +127,13 @@ def test_a_set_whose_examples_are_sequences_of_frames_is_read(tmp_path):
         media.write_png(picture, frames(10 * i, 1)[0])
     builder = Robot(pictures, data_dir=str(tmp_path), file_format='array_record')
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-    clips = Tfds(path=str(builder.data_dir), video='image_main', frames=3, pixels=24)
-    assert len(clips) == 2 and len(held_out_of(clips)) == 1
+    clips = Tfds(path=str(builder.data_dir), video='image_main', frames=3, pixels=24).open()
+    assert len(clips) == 2 and len(clips.held_out()) == 1
     assert numbers(clips[1]['video']) == [0, 100, 200]
 
 
 def source(prepared, **fields):
-    return Tfds(**{'path': prepared, 'frames': 4, 'pixels': 24, **fields})
+    return Tfds(**{'path': prepared, 'frames': 4, 'pixels': 24, **fields}).open()
 
 
 def numbers(video):
@@ -214,14 +213,14 @@ def test_bytes_of_video_files_are_decoded(prepared):
 
 def test_splits_and_slices_of_them(prepared):
     clips = source(prepared)
-    held_out = held_out_of(clips)
-    assert held_out == dataclasses.replace(clips, split='test') and len(held_out) == TEST
+    held_out = clips.held_out()
+    assert held_out.source == dataclasses.replace(clips.source, split='test') and len(held_out) == TEST
     assert {numbers(held_out[i]['video'])[0] // 10 for i in range(TEST)} == set(range(15, 19))
     sliced = source(prepared, train='train[:6]', test='train[6:]')
-    shown = [{numbers(c[i]['video'])[0] for i in range(len(c))} for c in (sliced, held_out_of(sliced))]
+    shown = [{numbers(c[i]['video'])[0] for i in range(len(c))} for c in (sliced, sliced.held_out())]
     assert len(shown[0]) == 6 and len(shown[1]) == 3 and not shown[0] & shown[1]
     whole = source(prepared, split='all')
-    assert len(whole) == TRAIN + TEST and held_out_of(whole) is whole
+    assert len(whole) == TRAIN + TEST and whole.held_out() is whole
     assert len(source(prepared, split='all', train='test', test='')) == TEST
 
 
@@ -238,7 +237,7 @@ def test_batches_are_the_same_for_any_number_of_threads(prepared, video):
 
     def stream(threads):
         clips = source(prepared, video=video, threads=threads, label='class')
-        with batches(clips, order_of(clips, 6, seed=2), 0, 5) as found:
+        with batches(clips, clips.order(6, seed=2), 0, 5) as found:
             return list(found)
 
     for a, b in zip(stream(8), stream(0), strict=True):
@@ -351,7 +350,7 @@ def test_sets_in_another_format_say_so(prepared, tmp_path):
 def test_tensorflow_is_not_imported(prepared):
     code = (
         'import sys; from vdm_jax.data.tfds_source import Tfds; '
-        f"print(Tfds({prepared!r}, frames=4, pixels=24)[0]['video'].shape, 'tensorflow' in sys.modules)"
+        f"print(Tfds({prepared!r}, frames=4, pixels=24).open()[0]['video'].shape, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '(4, 24, 24, 3) False'

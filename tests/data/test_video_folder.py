@@ -7,7 +7,7 @@ import pytest
 
 from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import media
-from vdm_jax.data.cut import clip_indices
+from vdm_jax.data.extract_clip import clip_indices
 from vdm_jax.data.order import Order, clip_generator
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.video_folder import VideoFolder, video_files
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 
 def source(folder, **fields):
-    return VideoFolder(**{'path': folder, 'frames': 8, 'pixels': 24, **fields})
+    return VideoFolder(**{'path': folder, 'frames': 8, 'pixels': 24, **fields}).open()
 
 
 def test_a_clip_is_what_a_source_promises(folder):
@@ -206,13 +206,13 @@ def test_mistakes_name_the_key_and_what_was_found(folder, tmp_path):
         (str(tmp_path), 'holds no video'),
     ]:
         with pytest.raises(UserError, match=message):
-            len(VideoFolder(path=path))
+            len(VideoFolder(path=path).open())
     for fields in ({'frames': 0}, {'pixels': -1}, {'stride': 0}, {'fps': 0.0}):
         with pytest.raises(UserError, match=f'config.data.{next(iter(fields))}='):
             len(source(folder, **fields))
     write(tmp_path / 'loose.mp4', 3)
     with pytest.raises(UserError, match='loose.mp4 lies in no subfolder'):
-        len(VideoFolder(path=str(tmp_path), label='folder'))
+        len(VideoFolder(path=str(tmp_path), label='folder').open())
 
 
 def test_names_are_sorted_and_hidden_ones_left_out(folder):
@@ -221,7 +221,7 @@ def test_names_are_sorted_and_hidden_ones_left_out(folder):
 
 @needs_clips
 def test_all_sixteen_real_clips_load_and_none_is_broken():
-    clips = VideoFolder(path=str(CLIPS), frames=8, pixels=32, label='index')
+    clips = VideoFolder(path=str(CLIPS), frames=8, pixels=32, label='index').open()
     order = Order(len(clips), 16, seed=0)
     with batches(clips, order, 0, 1) as stream:
         (batch,) = stream

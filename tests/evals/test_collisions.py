@@ -10,8 +10,8 @@ from vdm_jax.data.clips import stack
 from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.errors import UserError
 from vdm_jax.evals import collisions
-from vdm_jax.evals.balls import find
-from vdm_jax.evals.protocols import EvaluateConfig
+from vdm_jax.evals.ball_tracking import track_balls
+from vdm_jax.evals.protocol import EvaluateConfig
 from vdm_jax.run import Run
 
 WORLD = CollidingBalls(size=64)
@@ -28,22 +28,20 @@ def score():
 
 
 def missed(score, row):
-    return {
-        name for name, good in collisions.judge(score['figures'][row], score['figures']['real']).items() if not good
-    }
+    return {name for name, good in collisions.judge(score.figures[row], score.figures['real']).items() if not good}
 
 
 def test_real_clips_pass(score):
-    assert score['name'] == 'balls20_16f_collide' and all(score['verdict'].values()) and not missed(score, 'real')
+    assert score.name == 'balls20_16f_collide' and all(score.verdict.values()) and not missed(score, 'real')
     for row in ('samples', 'real'):
-        found = score['figures'][row]
+        found = score.figures[row]
         assert found['collisions'] > 6 and found['through'] == 0 and found['kept'] == 1
         assert max(found['momentum_error_px'], found['deflection_error_px'], found['residual_px']) < 0.05
         assert found['energy_error'] < 0.02
 
 
 def test_controls_miss(score):
-    assert score['figures']['through']['through'] == 1
+    assert score.figures['through']['through'] == 1
     assert {'through', 'deflection'} <= missed(score, 'through')
     assert {'collisions', 'through', 'momentum', 'energy', 'deflection'} <= missed(score, 'frozen')
     assert {'collisions', 'kept', 'residual'} <= missed(score, 'shuffled')
@@ -67,7 +65,7 @@ def met(paint, left, right, times=12):
         velocity = np.where(since[:, None] < 0, [-1.5 * side, -1.0], after)
         paths.append(point + [side * RADIUS, 0] + velocity * since[:, None] + fall(since))
     video = paint(np.stack(paths, 1), [RED, BLUE], RADIUS, SIDE)
-    return collisions.figures(video[None], dataclasses.replace(WORLD, frames=times))
+    return collisions.measure(video[None], dataclasses.replace(WORLD, frames=times))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_figures_of_collisions_worked_out_by_hand(paint, left, right, through, m
 def test_what_never_meets_is_not_measured(paint):
     times = np.arange(12.0)[:, None]
     paths = np.stack([[8, 5] + 0 * times + [0, 0.5 * G] * times**2, [24, 5] + 0 * times + [0, 0.5 * G] * times**2], 1)
-    found = collisions.figures(paint(paths, [RED, BLUE], RADIUS, SIDE)[None], dataclasses.replace(WORLD, frames=12))
+    found = collisions.measure(paint(paths, [RED, BLUE], RADIUS, SIDE)[None], dataclasses.replace(WORLD, frames=12))
     assert found['collisions'] == 0 and np.isnan(found['through']) and found['arcs'] == 2
     found['nearest_train'] = 0.0
     verdict = collisions.judge(found, found | {'collisions': 5})
@@ -100,10 +98,11 @@ def test_what_never_meets_is_not_measured(paint):
 
 
 def test_a_world_is_scored_by_its_own_protocol_alone():
-    run = Run(experiment_from({'data': {'source': 'colliding_balls'}}))
-    assert run.protocol() == collisions.CollisionPhysics()
+    groups = {'data': {'source': 'colliding_balls'}}
+    run = Run(experiment_from(groups))
+    assert run.protocol == collisions.CollisionPhysics()
     with pytest.raises(UserError, match='cannot score samples of a CollidingBalls'):
-        run.protocol('ball_physics')
+        Run(experiment_from(groups | {'evaluate': {'protocol': 'ball_physics'}})).protocol  # noqa: B018
 
 
 def test_two_collisions_between_flights_are_not_taken_for_one():
@@ -111,5 +110,5 @@ def test_two_collisions_between_flights_are_not_taken_for_one():
     assert [round(each.time, 1) for each in truth.collisions] == [4.6, 10.5], (
         'too close for flights of 3 frames between'
     )
-    tracks = find(video, TEST)
-    assert collisions.meetings(tracks, TEST, collisions.touches(tracks, TEST)) == []
+    tracks = track_balls(video, TEST)
+    assert collisions.find_collisions(tracks, TEST, collisions.find_touches(tracks, TEST)) == []

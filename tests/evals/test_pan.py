@@ -8,7 +8,7 @@ import pytest
 from vdm_jax.data.clips import stack
 from vdm_jax.data.panned_balls import PannedBalls
 from vdm_jax.evals import pan
-from vdm_jax.evals.protocols import EvaluateConfig
+from vdm_jax.evals.protocol import EvaluateConfig
 
 WORLD = PannedBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')
@@ -23,19 +23,19 @@ def score():
 
 
 def missed(score, row):
-    return {name for name, good in pan.judge(score['figures'][row], score['figures']['real']).items() if not good}
+    return {name for name, good in pan.judge(score.figures[row], score.figures['real']).items() if not good}
 
 
 def test_real_clips_pass(score):
-    assert score['name'] == 'balls16_16f_pan' and all(score['verdict'].values()) and not missed(score, 'real')
+    assert score.name == 'balls16_16f_pan' and all(score.verdict.values()) and not missed(score, 'real')
     for row in ('samples', 'real'):
-        found = score['figures'][row]
+        found = score.figures[row]
         assert found['wall'] == 1 and found['pan_residual_px'] < 0.03 and found['kept'] == 1
         assert found['residual_px'] < 0.05, 'in the room, flights are free'
 
 
 def test_controls_miss(score):
-    assert score['figures']['wall_held']['pan_px'] < 0.01 and 'pan' in missed(score, 'wall_held')
+    assert score.figures['wall_held']['pan_px'] < 0.01 and 'pan' in missed(score, 'wall_held')
     assert {'pan_residual', 'residual', 'kept'} <= missed(score, 'wall_shuffled')
     assert {'pan', 'speed'} <= missed(score, 'frozen') and {'pan_residual', 'kept'} <= missed(score, 'shuffled')
     assert {'wall', 'kept'} <= missed(score, 'noise')
@@ -60,10 +60,10 @@ class Faster(PannedBalls):
 def test_a_camera_that_speeds_up_leaves_what_a_parabola_leaves_of_a_line():
     world = Faster(**vars(TEST))
     inside = [i for i in range(60) if 1 < TEST.truth(i).camera.min() and TEST.truth(i).camera.max() < 32 * 0.6 - 1]
-    found = pan.figures(stack(world, inside[:8]), TEST)
+    found = pan.measure(stack(world, inside[:8]), TEST)
     # As in test_physics: the residual of t^2 after a straight line over n frames is sqrt((n^2 - 1)(n^2 - 4) / 180).
     assert found['pan_residual_px'] == pytest.approx(0.015 * np.sqrt(255 * 252 / 180), abs=0.01)
-    real = pan.figures(stack(TEST, inside[:8]), TEST)
+    real = pan.measure(stack(TEST, inside[:8]), TEST)
     assert found['pan_px'] == pytest.approx(real['pan_px'], abs=0.01)
     # The balls did not: in the room of that wall they swerve sideways.
     assert found['residual_px'] > 5 * real['residual_px']
@@ -77,7 +77,7 @@ def test_paler_walls_are_found_and_none_is_not():
     none = np.where(wall, 0, video).astype(np.uint8)
     camera, alike = pan.find_camera(none, TEST)
     assert np.isnan(camera).all() or alike.max() < pan.LIKE
-    found = pan.figures(np.zeros((2, *TEST.shape), np.uint8), TEST)
+    found = pan.measure(np.zeros((2, *TEST.shape), np.uint8), TEST)
     assert found['wall'] == 0 and np.isnan(found['pan_px']) and np.isnan(found['pan_residual_px'])
     verdict = pan.judge(found | {'nearest_train': 0.0}, found | {'nearest_train': 0.0, 'pan_px': 1.0})
     assert not any(verdict[name] for name in ('wall', 'pan', 'pan_residual'))

@@ -7,8 +7,9 @@ import pytest
 
 from vdm_jax.build import read_experiment
 from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.evals import controls, physics
-from vdm_jax.evals.balls import find
+from vdm_jax.evals import physics
+from vdm_jax.evals.ball_tracking import track_balls
+from vdm_jax.evals.negative_controls import make_controls
 
 WORLD = BouncingBalls()
 DEMO = read_experiment('experiments/bouncing_balls.py').data
@@ -41,7 +42,7 @@ def train(world):
 
 @pytest.fixture(scope='module')
 def real_figures(world, real, train):
-    return physics.figures(real, world, train)
+    return physics.measure(real, world, train)
 
 
 def test_real_clips_pass_every_verdict(real_figures):
@@ -53,7 +54,7 @@ def test_real_clips_pass_every_verdict(real_figures):
 
 def test_other_real_clips_pass_too(world, real_figures, train):
     other = videos(dataclasses.replace(world, seed=5), 128)
-    assert all(physics.judge(physics.figures(other, world, train), real_figures).values())
+    assert all(physics.judge(physics.measure(other, world, train), real_figures).values())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_other_real_clips_pass_too(world, real_figures, train):
     ],
 )
 def test_every_control_fails(name, failed, world, real, train, real_figures):
-    found = physics.figures(controls.make(real, train)[name], world, train)
+    found = physics.measure(make_controls(real, train)[name], world, train)
     verdict = physics.judge(found, real_figures)
     assert failed <= {key for key, passed in verdict.items() if not passed}
     if name == 'copied':
@@ -78,7 +79,7 @@ def test_slightly_spoilt_clips_are_kept(world, real, real_figures):
     for axis in (2, 3):
         soft = 0.8 * soft + 0.1 * np.roll(soft, 1, axis) + 0.1 * np.roll(soft, -1, axis)
     noise = np.random.default_rng(0).normal(0, 8, soft.shape)
-    found = physics.figures(np.clip(soft + noise, 0, 255).round().astype(np.uint8), world)
+    found = physics.measure(np.clip(soft + noise, 0, 255).round().astype(np.uint8), world)
     assert found['kept'] >= 0.95
     assert found['residual_px'] < 0.1
     verdict = physics.judge({**found, 'nearest_train': real_figures['nearest_train']}, real_figures)
@@ -87,7 +88,7 @@ def test_slightly_spoilt_clips_are_kept(world, real, real_figures):
 
 def test_larger_worlds_are_kept_as_well():
     world = BouncingBalls(frames=16, pixels=32, balls=(1, 3), bar=0.5, split='test')
-    found = physics.figures(videos(world, 64), world)
+    found = physics.measure(videos(world, 64), world)
     assert found['kept'] == 1.0 and found['residual_px'] < 0.05
 
 
@@ -97,23 +98,23 @@ def test_residual_of_a_fall_with_half_as_much_gravity_again(paint):
     excess = 0.025 * G
     # The residual of t^2 after a straight line over n frames is sqrt((n^2 - 1)(n^2 - 4) / 180).
     expected = excess * np.sqrt(63 * 60 / 180)
-    assert physics.arc_residual(path, G) == pytest.approx(expected)
+    assert physics.fit_arc(path, G) == pytest.approx(expected)
     path[:, 1] = 2.5 + 0.75 * G * T**2
-    assert physics.arc_residual(path[:6], G) == pytest.approx(0.25 * G * np.sqrt(35 * 32 / 180))
-    found = physics.figures(paint(path[:6, None], [RED], RADIUS, SIDE)[None], dataclasses.replace(WORLD, frames=6))
+    assert physics.fit_arc(path[:6], G) == pytest.approx(0.25 * G * np.sqrt(35 * 32 / 180))
+    found = physics.measure(paint(path[:6, None], [RED], RADIUS, SIDE)[None], dataclasses.replace(WORLD, frames=6))
     assert found['arcs'] == 1
     assert found['residual_px'] == pytest.approx(0.25 * G * np.sqrt(35 * 32 / 180), abs=0.03)
 
 
 def test_residual_of_true_flight_is_nothing(paint):
-    assert physics.arc_residual(FALL, G) < 1e-12
-    found = physics.figures(paint(FALL[:, None], [BLUE], RADIUS, SIDE)[None], WORLD)
+    assert physics.fit_arc(FALL, G) < 1e-12
+    found = physics.measure(paint(FALL[:, None], [BLUE], RADIUS, SIDE)[None], WORLD)
     assert found['kept'] == 1 and found['arcs'] == 1 and found['residual_px'] < 0.05
 
 
 def test_speed_and_start_spread_of_known_clips(paint):
     paths = [np.stack([start + 0.8 * T, 8 + 0 * T], -1)[:, None] for start in (3.0, 5.0)]
-    found = physics.figures(np.stack([paint(path, [GREEN], RADIUS, SIDE) for path in paths]), WORLD)
+    found = physics.measure(np.stack([paint(path, [GREEN], RADIUS, SIDE) for path in paths]), WORLD)
     assert found['speed_px'] == pytest.approx(0.8, abs=0.01)
     assert found['start_spread_px'] == pytest.approx(1.0, abs=0.02)
 
@@ -123,7 +124,7 @@ def test_bounces_part_the_true_arcs():
     for i in range(150):
         truth = world.truth(i)
         for ball in range(len(truth.colours)):
-            turned = physics.bounces(truth.positions[:, ball], world)
+            turned = physics.find_bounces(truth.positions[:, ball], world)
             change = np.abs(np.diff(truth.velocities[:, ball], axis=0) - [0, G]).max(1)
             edges = np.abs(truth.positions[:, ball, 0] - SIDE / 2) - (SIDE / 2 - RADIUS)
             touching = (edges > -0.2) | (truth.positions[:, ball, 1] > SIDE - RADIUS - 0.2)
@@ -131,16 +132,16 @@ def test_bounces_part_the_true_arcs():
             clear = ~(touching[1:] | touching[:-1])
             np.testing.assert_array_equal(turned[clear], change[clear] > 1e-6)
     for path in (FALL, FALL[::-1]):
-        assert not physics.bounces(path, WORLD).any()
+        assert not physics.find_bounces(path, WORLD).any()
 
 
 def clip_is_kept(video):
-    return physics.kept(find(video, WORLD), WORLD)
+    return physics.keeps_balls(track_balls(video, WORLD), WORLD)
 
 
 def test_a_ball_that_passes_behind_the_bar_is_kept(paint):
     video = paint(PASSING[:, None], [RED], RADIUS, SIDE, BAR)
-    assert not find(video, WORLD).seen.all(), 'the bar should hide it'
+    assert not track_balls(video, WORLD).seen.all(), 'the bar should hide it'
     assert clip_is_kept(video)
 
 
@@ -197,7 +198,7 @@ def test_no_ball_and_too_many_balls_are_not_kept(paint):
 
 
 def test_what_could_not_be_measured_passes_no_verdict(real_figures):
-    found = physics.figures(np.zeros((3, *WORLD.shape), np.uint8), WORLD)
+    found = physics.measure(np.zeros((3, *WORLD.shape), np.uint8), WORLD)
     assert found['arcs'] == 0 and np.isnan(found['residual_px']) and np.isnan(found['speed_px'])
     verdict = physics.judge({**found, 'nearest_train': float('nan')}, real_figures)
     assert not any(verdict.values())

@@ -8,7 +8,7 @@ import pytest
 
 from vdm_jax.build import PROTOCOLS, SOURCES
 from vdm_jax.data.clips import stack
-from vdm_jax.evals.balls import find, without_grey
+from vdm_jax.evals.ball_tracking import remove_grey, track_balls
 
 CLIPS = 8
 CASES = {  # world: its protocol, a control that it has, and what that one misses
@@ -29,14 +29,14 @@ def world(request):
 def shown(world, i):
     """(clip i with balls on black, its truth, where the balls are in the picture)."""
     truth = world.truth(i)
-    return without_grey(world[i]['video']), truth, getattr(truth, 'in_picture', truth.positions)
+    return remove_grey(world[i]['video']), truth, getattr(truth, 'in_picture', truth.positions)
 
 
 def test_balls_are_found_where_they_are(world):
     errors = []
     for i in range(CLIPS):
         video, truth, centres = shown(world, i)
-        tracks, order = find(video, world), np.argsort(truth.colours)
+        tracks, order = track_balls(video, world), np.argsort(truth.colours)
         np.testing.assert_array_equal(tracks.colours, truth.colours[order])
         errors.append(np.abs(tracks.positions - centres[:, order])[truth.visible[:, order] > 0.999])
     errors = np.concatenate(errors)
@@ -53,10 +53,10 @@ def missed(protocol, found, real):
 def test_real_clips_pass_and_a_wrong_world_misses(name, size):
     protocol, control, figures_missed = CASES[name]
     world = SOURCES[name](pixels=size, split='test')
-    protocol, unseen = PROTOCOLS[protocol], dataclasses.replace(world, seed=1)
-    real, other = (protocol.figures(stack(each, range(CLIPS)), world) for each in (world, unseen))
+    protocol, unseen = PROTOCOLS[protocol](), dataclasses.replace(world, seed=1)
+    real, other = (protocol.measure(stack(each, range(CLIPS)), world) for each in (world, unseen))
     assert missed(protocol, other, real) <= SPREAD
     assert other['kept'] == real['kept'] == 1 and real['residual_px'] < 0.05
     if control:
-        wrong = protocol.wrong[control](**vars(world))
-        assert figures_missed <= missed(protocol, protocol.figures(stack(wrong, range(CLIPS)), world), real)
+        wrong = protocol.wrong_worlds[control](**vars(world))
+        assert figures_missed <= missed(protocol, protocol.measure(stack(wrong, range(CLIPS)), world), real)

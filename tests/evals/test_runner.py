@@ -8,7 +8,7 @@ import numpy as np
 from vdm_jax.build import PROTOCOLS, read_experiment
 from vdm_jax.data.clips import stack
 from vdm_jax.evals import physics, runner
-from vdm_jax.evals.protocols import EvaluateConfig
+from vdm_jax.evals.protocol import EvaluateConfig
 
 SOURCE = dataclasses.replace(read_experiment('experiments/bouncing_balls.py').data, size=600)
 CONFIG = EvaluateConfig(samples=96, real=128, train=600)
@@ -17,19 +17,20 @@ ABOUT = {'step': 7, 'sampler': 'Euler(steps=2)'}
 
 def score(protocol, draw, config=CONFIG):
     held_out = dataclasses.replace(SOURCE, split='test')
-    return runner.evaluate(PROTOCOLS[protocol], draw, SOURCE, held_out, config, ABOUT)[0]
+    return runner.evaluate(PROTOCOLS[protocol](), draw, SOURCE, held_out, config, ABOUT)
 
 
 def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_path):
     unseen = dataclasses.replace(SOURCE, split='test', seed=1)
-    found = score('ball_physics', lambda asks: stack(unseen, range(len(asks['label']))))
-    assert found['passed'] and found['name'] == 'balls96_8f' and found['figures']['samples']['kept'] == 1.0
+    found = score('ball_physics', lambda conditions: stack(unseen, range(len(conditions['label']))))
+    assert found.passed and found.name == 'balls96_8f' and found.figures['samples']['kept'] == 1.0
     path = runner.write(found, tmp_path)
-    assert runner.read(path) == found and 'MISSED' not in runner.table(found)
-    assert runner.write(found | {'sampler': 'Euler(steps=3)'}, tmp_path) != path == runner.write(found, tmp_path)
+    assert runner.read(path) == found and 'MISSED' not in runner.format_table(found)
+    other = dataclasses.replace(found, settings=found.settings | {'sampler': 'Euler(steps=3)'})
+    assert runner.write(other, tmp_path) != path == runner.write(found, tmp_path)
     known = {
         row: {name: np.nan if value is None else value for name, value in figures.items()}
-        for row, figures in found['figures'].items()
+        for row, figures in found.figures.items()
     }
     for row in ('noise', 'frozen', 'shuffled', 'copied'):
         assert not all(physics.judge(known[row], known['real']).values()), row
@@ -37,18 +38,20 @@ def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_pa
 
 def test_noise_does_not_pass_and_what_was_not_measured_is_null():
     rng = np.random.default_rng(0)
-    found = score('ball_physics', lambda asks: rng.integers(0, 256, (len(asks['label']), *SOURCE.shape), np.uint8))
-    assert not found['passed'] and found['figures']['samples']['residual_px'] is None
-    assert 'kept MISSED' in runner.table(found)
+    found = score(
+        'ball_physics', lambda conditions: rng.integers(0, 256, (len(conditions['label']), *SOURCE.shape), np.uint8)
+    )
+    assert not found.passed and found.figures['samples']['residual_px'] is None
+    assert 'kept MISSED' in runner.format_table(found)
 
 
 def test_a_perfect_copy_is_recalled():
     config = dataclasses.replace(CONFIG, real=8)
     first = {label: i for i, label in reversed([(i, int(SOURCE[i]['label'])) for i in range(8)])}
 
-    def draw(asks):
-        return np.stack([SOURCE[first[int(label)]]['video'] for label in asks['label']])
+    def draw(conditions):
+        return np.stack([SOURCE[first[int(label)]]['video'] for label in conditions['label']])
 
     found = score('recall', draw, config)
-    assert found['passed'] and found['name'] == f'recall{SOURCE.num_classes}_8f'
-    json.dumps(found, allow_nan=False)
+    assert found.passed and found.name == f'recall{SOURCE.num_classes}_8f'
+    json.dumps(found.to_json(), allow_nan=False)

@@ -8,8 +8,8 @@ import pytest
 from vdm_jax.data.clips import stack
 from vdm_jax.data.shadowed_balls import ShadowedBalls
 from vdm_jax.evals import shadows
-from vdm_jax.evals.balls import Tracks, find, without_grey
-from vdm_jax.evals.protocols import EvaluateConfig
+from vdm_jax.evals.ball_tracking import Tracks, remove_grey, track_balls
+from vdm_jax.evals.protocol import EvaluateConfig
 
 WORLD = ShadowedBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')
@@ -23,24 +23,24 @@ def score():
 
 
 def missed(score, row):
-    return {name for name, good in shadows.judge(score['figures'][row], score['figures']['real']).items() if not good}
+    return {name for name, good in shadows.judge(score.figures[row], score.figures['real']).items() if not good}
 
 
 def test_real_clips_pass(score):
-    assert score['name'] == 'balls16_16f_shadow' and all(score['verdict'].values()) and not missed(score, 'real')
+    assert score.name == 'balls16_16f_shadow' and all(score.verdict.values()) and not missed(score, 'real')
     for row in ('samples', 'real'):
-        found = score['figures'][row]
+        found = score.figures[row]
         assert found['shadows'] > 100 and found['shadow'] > 0.97 and found['shadow_residual_px'] < 0.15
         assert found['light_px'] == pytest.approx(0.65 * WORLD.light * WORLD.pixels, rel=0.2)
         assert found['residual_px'] < 0.05, 'the ground does not disturb the balls'
 
 
 def test_controls_miss(score):
-    assert score['figures']['unlit']['shadow'] == 0
+    assert score.figures['unlit']['shadow'] == 0
     for row in ('unlit', 'mirrored', 'shadows_shuffled'):
         assert {'shadow', 'shadow_residual'} <= missed(score, row) <= {'shadow', 'shadow_residual', 'light'}
     assert 'shadow_residual' in missed(score, 'beneath'), 'shadows that follow the balls alone'
-    assert missed(score, 'resting') == {'light'} and score['figures']['resting']['light_px'] < 0.1
+    assert missed(score, 'resting') == {'light'} and score.figures['resting']['light_px'] < 0.1
     assert 'speed' in missed(score, 'frozen') and {'kept', 'residual'} <= missed(score, 'shuffled')
     assert {'kept', 'shadow', 'shadow_residual'} <= missed(score, 'noise')
 
@@ -60,7 +60,7 @@ def test_the_light_is_found_from_balls_and_shadows(world):
     for i in range(20):
         truth = world.truth(i)
         seen, tracks = exact(truth)
-        offsets = shadows.shadow_offsets(seen, tracks, world)
+        offsets = shadows.measure_offsets(seen, tracks, world)
         if len(offsets) < 8:  # where shadows overlap through most of a clip, little is known of its light
             continue
         judged += 1
@@ -75,9 +75,9 @@ def test_shadows_are_found_where_they_are():
     errors = []
     for i in range(15):
         truth, video = TEST.truth(i), TEST[i]['video']
-        tracks = find(without_grey(video), TEST)
+        tracks = track_balls(remove_grey(video), TEST)
         found = shadows.find_shadows(video, TEST)
-        clear = shadows._clear(truth.shadows, truth.widths, tracks, TEST) if len(truth.colours) == 1 else []
+        clear = shadows.find_clear_shadows(truth.shadows, truth.widths, tracks, TEST) if len(truth.colours) == 1 else []
         errors += [np.abs(found[t] - truth.shadows[t, n]).min() for t, n in np.argwhere(clear)]
     assert len(errors) > 50 and max(errors) < 0.1
 
@@ -97,11 +97,11 @@ class EverySecond(ShadowedBalls):
 
 def test_shadows_that_shake_by_a_pixel_leave_a_pixel():
     world = Shaky(**vars(dataclasses.replace(TEST, balls=(1, 1))))
-    found = shadows.figures(stack(world, range(16)), TEST)
+    found = shadows.measure(stack(world, range(16)), TEST)
     assert found['shadow_residual_px'] == pytest.approx(1, abs=0.1) and found['shadow'] > 0.9
 
 
 def test_half_of_the_shadows_are_half():
     world = EverySecond(**vars(dataclasses.replace(TEST, balls=(1, 1))))
-    found = shadows.figures(stack(world, range(16)), TEST)
+    found = shadows.measure(stack(world, range(16)), TEST)
     assert found['shadow'] == pytest.approx(0.5, abs=0.05) and found['shadow_residual_px'] < 0.1

@@ -20,9 +20,9 @@ FIRST = {'label': jnp.array([1])}
 
 
 def in_layout(layout, units=None, **changes):
-    """SMALL in a layout: its unit so many times, or as often as makes two blocks or more."""
+    """SMALL in a layout: its blocks so many times, or as often as makes two or more."""
     config = dataclasses.replace(SMALL, **changes)
-    blocks = len(LAYOUTS[layout].unit(config))
+    blocks = len(LAYOUTS[layout].block_specs(config))
     units = units or math.ceil(2 / blocks)
     return dataclasses.replace(config, layout=layout, depth=units * blocks)
 

@@ -20,7 +20,7 @@ def laid_out(layout, **changes):
 def test_a_small_network_has_whole_units():
     for layout in LAYOUTS:
         config = in_layout(layout)
-        blocks = len(LAYOUTS[layout].unit(config))
+        blocks = len(LAYOUTS[layout].block_specs(config))
         assert config.layout == layout and config.depth >= 2 and config.depth % blocks == 0, layout
         assert in_layout(layout, units=1).depth == blocks
     three = ('1x4x4', '2x2x2', '4x1x1')

@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from vdm_jax.nn import position
-from vdm_jax.nn.attend import attend
 from vdm_jax.nn.attention import rotate
+from vdm_jax.nn.attention_backends import attend
 from vdm_jax.nn.conv import Conv, GroupNorm, by_taps, convolve
 from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.mlp import gelu

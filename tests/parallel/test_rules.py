@@ -90,6 +90,10 @@ def test_large_arrays_that_every_device_holds_whole_are_told():
         ({'sequence': 8, 'data': 1}, 'interleaved', {}, 'config.mesh.sequence=8 does not divide the 4 frames'),
         ({'sequence': 4, 'tensor': 2, 'data': 1}, 'full', {}, 'config.model.attention.sequence=ring'),
         ({'sequence': 4, 'tensor': 2, 'data': 1}, 'full', {'sequence': 'ring'}, None),
+        ({'sequence': 4, 'tensor': 2, 'data': 1}, 'full_causal', {}, '; or config.model.attention.sequence=ring'),
+        ({'sequence': 4, 'tensor': 2, 'data': 1}, 'full_causal', {'sequence': 'ring'}, None),
+        # Windows go by heads whatever is set.
+        ({'sequence': 4, 'tensor': 2, 'data': 1}, 'windows', {}, '--config.mesh.sequence=2 --config.mesh.data=2'),
         ({'tensor': 4}, 'split_heads', {}, 'does not divide the 2 heads'),
         ({}, 'interleaved', {'space': 'cudnn'}, 'config.model.attention.space=cudnn: cudnn runs on NVIDIA GPUs alone'),
         ({}, 'windows', {'full': 'splash'}, 'config.model.attention.full=splash: splash runs on TPUs alone'),
@@ -108,6 +112,7 @@ def test_heads_and_tokens_that_do_not_divide_are_told(mesh, layout, attention, s
         with pytest.raises(UserError) as error:
             run.check()
         assert said in str(error.value)
+        assert layout != 'windows' or 'ring' not in str(error.value)
 
 
 def test_images_behind_clips_divide_by_themselves_too():

@@ -37,22 +37,21 @@ class Videos:
     """Clips of one turn, read in three ways."""
 
     def __init__(self, path):
-        from vdm_jax.data.order import order_of
         from vdm_jax.data.video_folder import VideoFolder
 
-        self.source = VideoFolder(path=path, frames=16, pixels=128, threads=WORKERS, cache_mb=0)
-        self.order = order_of(self.source, BATCH)
+        self.reader = VideoFolder(path=path, frames=16, pixels=128, threads=WORKERS, cache_mb=0).open()
+        self.order = self.reader.order(BATCH)
         self.steps = CLIPS // BATCH
 
     def reads(self, turn):
         from vdm_jax.data import rates
 
-        return rates.reads(self.source, self.order, turn * self.steps, (turn + 1) * self.steps)
+        return rates.planned_reads(self.reader, self.order, turn * self.steps, (turn + 1) * self.steps)
 
     def ours(self, turn):
         from vdm_jax.data import rates
 
-        count, seconds = rates.loaded(self.source, self.order, turn * self.steps, (turn + 1) * self.steps)
+        count, seconds = rates.load_clips(self.reader, self.order, turn * self.steps, (turn + 1) * self.steps)
         return count / seconds
 
     def pyav(self, turn):
@@ -105,12 +104,13 @@ class Latents:
         self.directory, self.kind = pathlib.Path(directory), kind
 
     def ours(self, turn):
-        from vdm_jax.data.latents import Latents as Cached
+        from vdm_jax.data.bouncing_balls import BouncingBalls
+        from vdm_jax.data.latents import CachedLatents
         from vdm_jax.data.order import Order
         from vdm_jax.data.pipeline import batches
 
         if not hasattr(self, 'cached'):
-            self.cached = Cached(str(self.directory / self.kind), range(COUNT))
+            self.cached = CachedLatents(str(self.directory / self.kind), BouncingBalls(size=COUNT))
         with batches(self.cached, Order(COUNT, ROWS), turn * STEPS, (turn + 1) * STEPS) as stream:
             return after_first(stream)
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.models.every_network import NETWORKS, groups_of
 from vdm_jax import build, cli
 from vdm_jax.build import read_experiment
 from vdm_jax.data.clips import batch_of
@@ -120,7 +121,7 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
     ]
     for group in groups:
         run = Run(build.experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
-        real = to_global(batch_of(run.source, range(8), run.model.scalars), run.mesh)
+        real = to_global(batch_of(run.reader, range(8), run.model.scalars), run.mesh)
         expected = ahead.batch_of(run)
         assert real.keys() == expected.keys()
         for name, shape in expected.items():
@@ -249,28 +250,6 @@ def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatc
     assert 'as it stands' in said[0] and '--config.mesh.fsdp=16' in said[0]  # the order, before anything is tried
 
 
-# A small network of every kind.
-NETWORKS = {
-    'video_dit': SMALL['model'],
-    'conv_lstm': {'name': 'conv_lstm', 'layers': 1, 'hidden': 8},
-    'image_vae': {'name': 'image_vae', 'block_out_channels': (8, 8), 'layers_per_block': 1, 'norm_num_groups': 4},
-    'video_vae': {'name': 'video_vae', 'channels': (8, 8), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
-    | {'space': 4, 'time': 2},
-}
-
-
-def network(name):
-    """Groups of an experiment with that network, beside those of SMALL."""
-    groups = {'model': NETWORKS[name], 'data': SMALL['data'] | {'frames': 3}, 'guidance': {'scale': 1.0}}
-    if name == 'conv_lstm':  # it goes on from frames
-        groups['diffusion'] = {'process': {'name': 'rectified_flow', 'numbering': 'thousand'}, 'context': 1}
-    return groups
-
-
-def test_every_network_is_among_those_that_are_planned_here():
-    assert NETWORKS.keys() == build.MODELS.keys()
-
-
 @pytest.mark.parametrize('name', NETWORKS)
 @pytest.mark.parametrize('fits', [True, False])
 def test_a_search_of_any_network_tries_what_it_has_or_says_so(experiment, monkeypatch, capsys, name, fits):
@@ -280,7 +259,7 @@ def test_a_search_of_any_network_tries_what_it_has_or_says_so(experiment, monkey
         return {program: report for program in programs}
 
     monkeypatch.setattr(search, 'plan', compiled)
-    found = search.search(experiment(**network(name)).partition('=')[2], [], CPU, print)
+    found = search.search(experiment(**groups_of(name)).partition('=')[2], [], CPU, print)
     printed = capsys.readouterr().out.splitlines()
     assert tuple(found) == (('train', 'sample') if fits else ('train',))
     assert '  1. as it stands' in printed
@@ -292,9 +271,17 @@ def test_a_search_of_any_network_tries_what_it_has_or_says_so(experiment, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NETWORKS)
 def test_a_search_compiles_any_network(experiment, capsys, name):
-    assert cli.main(['plan', experiment(**network(name)), '--topology=cpu:2', '--search']) == 0
+    assert cli.main(['plan', experiment(**groups_of(name)), '--topology=cpu:2', '--search']) == 0
     printed = capsys.readouterr().out
     assert 'as it stands: fits' in printed and 'train: 8 videos a step' in printed and 'sample: 8 videos' in printed
+
+
+@pytest.mark.slow
+def test_a_search_compiles_the_regressor_of_an_experiment(capsys):
+    spec = '--config=experiments/moving_mnist.py:regressor=conv_lstm'
+    assert cli.main(['plan', spec, '--topology=cpu:2', '--search', '--config.model.layers=1']) == 0
+    printed = capsys.readouterr().out
+    assert search.NOTHING in printed and 'as it stands: fits' in printed and 'sample: 32 videos' in printed
 
 
 V5E = hardware.Topology('v5e:2x2', hardware.CHIPS['v5e'], 4)
@@ -315,7 +302,7 @@ def test_the_roofline_is_shown_as_the_bound_that_it_is():
 
 @pytest.mark.parametrize('name', ['image_vae', 'video_vae'])
 def test_an_autoencoder_gives_a_clip_back_in_one_pass_and_no_sampler_step(name):
-    run = Run(build.experiment_from(SMALL | network(name)), jax.devices()[:8])
+    run = Run(build.experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
     assert ahead.passes_of(run) == 1
     shown = show.table({'sample': REPORT | {'steps': 1}}, V5E)
     assert 'sample: 64 videos\n' in shown and 'sampler step' not in shown

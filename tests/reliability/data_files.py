@@ -43,7 +43,7 @@ def make_set(directory: Path) -> None:
 
 def train_on_set(directory: Path):
     """All that training is told of its records."""
-    source = Records(str(directory / SET), frames=4, pixels=16, filters=('motion>=0',), max_broken=0.9)
+    source = Records(str(directory / SET), frames=4, pixels=16, filters=('motion>=0',), max_broken=0.9).open()
     values = [source.identity(), source.num_classes, source.scalars, source.extents()]
     values += [source.records.captions(i) for i in source.index]
     values += [source.draw(i, clip_generator(0, i)) for i in range(len(source))]

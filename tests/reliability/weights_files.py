@@ -7,6 +7,7 @@ import numpy as np
 from tests.reliability.damage import Kind
 from vdm_jax.build import Experiment, experiment_dict
 from vdm_jax.evals import runner
+from vdm_jax.evals.score import Score
 from vdm_jax.pretrained import weights
 
 WEIGHTS = 'w.safetensors'
@@ -29,14 +30,14 @@ def read_weights(directory: Path):
 def make_score(directory: Path) -> None:
     """As evaluate writes it."""
     figures = {'samples': {'kept': 0.75, 'residual_px': None, 'arcs': 12}, 'real': {'kept': 1.0}}
-    score = {'name': 'balls128_8f', 'step': 7, 'ema': 'raw', 'config': experiment_dict(Experiment()), 'overrides': []}
-    runner.write(score | {'figures': figures, 'verdict': {'kept': True}, 'passed': True}, directory)
+    settings = {'step': 7, 'ema': 'raw', 'config': experiment_dict(Experiment()), 'overrides': []}
+    runner.write(Score('balls128_8f', figures, {'kept': True}, settings), directory)
 
 
 def read_score(directory: Path):
     """All that stands in it."""
     found = list(directory.glob('*.json'))
-    return runner.read(found[0] if found else directory / 'score.json'), ''
+    return runner.read(found[0] if found else directory / 'score.json').to_json(), ''
 
 
 KINDS = {

@@ -13,6 +13,7 @@ from tests.marks import rest_slow
 from tests.train.small_run import SMALL
 from vdm_jax.build import experiment_dict, experiment_from, read_experiment
 from vdm_jax.data.clips import batch_of
+from vdm_jax.data.source import StatelessSource
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
 from vdm_jax.run import Run
 from vdm_jax.train import loop
@@ -56,7 +57,7 @@ def gradients(run):
     vars(run)['optimizer'] = optax.sgd(lambda count: 1.0)  # of a schedule, as a run's own
     with jax.set_mesh(run.mesh):
         state = run.create()
-        batch = batch_of(run.source, run.rows[0])
+        batch = batch_of(run.reader, run.rows[0])
         state, scalars = run.train_step(state, run.to_global(batch))
     return {name: float(value) for name, value in scalars.items()}, jax.device_get(state.params)
 
@@ -112,7 +113,7 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
 
 def stepped(run, state):
     """The state after one more step."""
-    return run.train_step(state, run.to_global(batch_of(run.source, run.rows[0])))[0]
+    return run.train_step(state, run.to_global(batch_of(run.reader, run.rows[0])))[0]
 
 
 @pytest.mark.parametrize('size, batches, each', [(5, 2, 1), (5, 1, 0.8), (4, 2, 2), (3, 4, 5)])
@@ -125,14 +126,25 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
         loss = np.where(np.arange(8) < 4, batch['label'], 1000).astype(np.float32)  # what fills up must not count
         return Losses(loss, loss[:, None], np.ones((8, 1), np.float32))
 
-    def clip(i):
-        return {'video': np.zeros((1, 1, 1, 3), np.uint8), 'label': np.int32(i)}
+    class Labels(StatelessSource):
+        """Clip i is black and has the label i."""
+
+        shape = (1, 1, 1, 3)
+
+        def __len__(self):
+            return size
+
+        def __getitem__(self, i):
+            return {'video': np.zeros(self.shape, np.uint8), 'label': np.int32(i)}
+
+        def draw(self, i, rng):
+            return self[i]
 
     run = types.SimpleNamespace(
         experiment=types.SimpleNamespace(
             train=loop.TrainConfig(batch_size=4, validate_batches=batches), ema=types.SimpleNamespace(decays=(0.5,))
         ),
-        held_out=[clip(i) for i in range(size)],
+        held_out=Labels(),
         model=types.SimpleNamespace(scalars=()),
         rows=[np.arange(8) % 4],
         to_global=lambda batch, bucket: batch,

@@ -149,6 +149,6 @@ def test_a_run_that_holds_out_nothing_it_needs_says_so_before_it_trains(folder, 
 
 
 def test_one_bucket_alone_trains_as_the_largest_does(finished):
-    run = finished[0].alone(1)
+    run = finished[0].for_bucket(1)
     assert run.batch_sizes == (2,) and run.shapes == ((2, 8, 8, 3),)
     assert dataclasses.replace(run.source, only=None) == finished[0].source

@@ -236,8 +236,8 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
 
 
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
-    source = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
-    about = types.SimpleNamespace(source=source, experiment=run.experiment)
+    reader = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
+    about = types.SimpleNamespace(reader=reader, experiment=run.experiment)
     log = loop.Log(about, loop.Silence(), loop.Silence(), None, None)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     log.files(1), log.files(2)
@@ -291,8 +291,8 @@ def test_noise_and_loss_do_not_depend_on_the_mesh(run, more):
     for mesh, devices in ((MeshConfig(), 1), (MeshConfig(data=2, fsdp=2), 4)):
         other = Run(dataclasses.replace(experiment, mesh=mesh), jax.devices()[:devices])
         with jax.set_mesh(other.mesh):
-            state, scalars = other.train_step(other.create(), to_global(batch_of(other.source, range(4)), other.mesh))
-            state, scalars = other.train_step(state, to_global(batch_of(other.source, range(4, 8)), other.mesh))
+            state, scalars = other.train_step(other.create(), to_global(batch_of(other.reader, range(4)), other.mesh))
+            state, scalars = other.train_step(state, to_global(batch_of(other.reader, range(4, 8)), other.mesh))
             shardings = {str(leaf.sharding.spec) for leaf in jax.tree.leaves(state.opt_state)}
         found.append(({name: float(value) for name, value in scalars.items()}, jax.device_get(state.params), shardings))
     (one, params_one, _), (four, params_four, shardings) = found

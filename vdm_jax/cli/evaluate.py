@@ -1,49 +1,82 @@
 """The command evaluate."""
 
+import argparse
 import json
+from typing import TYPE_CHECKING
 
 from vdm_jax.errors import Failure, UserError
 from vdm_jax.origin import jax_mesh, origins, restored
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def evaluate(args, assignments):
+    from vdm_jax.evals.score import Score
+
+
+def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     """score samples of a run, or of a file of weights, under a named protocol"""
     from vdm_jax import given
     from vdm_jax.asking import scalars_of
+    from vdm_jax.build import CHOICES
+    from vdm_jax.config import to_dict
     from vdm_jax.evals import runner
+    from vdm_jax.evals.protocol import Protocol
     from vdm_jax.generate import generate_videos
     from vdm_jax.parallel import processes
 
     origin, *more = origins(args)
     if more:
         raise UserError('evaluate: give --workdir or --weights, not both')
+    check_protocol(args.protocol)
     run, params, about = restored(origin, args, assignments)
-    config, protocol = run.experiment.evaluate, run.protocol(args.protocol)
-    for name, found in {'clips': run.clips, 'text': run.text_fingerprint}.items():
-        if (was := about.get(name, found)) != found:
-            raise UserError(f'config.data: the network was trained on {was}; found {found}: point it at the same')
+    config = run.experiment.evaluate
+    protocol = run.protocol
 
-    def ask(asks):
-        asks = given.asks(run, asks | scalars_of(args, run, len(asks['label'])))
-        return generate_videos(run.generate, params, asks, config.seed, config.batch_size)
+    # Figures of clips or texts that the network was not trained on are no figures of this network.
+    fingerprints = {'clips': run.dataset_id, 'text': run.text_fingerprint}
+    for name, ours in fingerprints.items():
+        trained_on = about.get(name, ours)
+        if trained_on != ours:
+            raise UserError(f'config.data: the network was trained on {trained_on}; found {ours}: point it at the same')
 
-    how = {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
-    about = origin | about | ({} if run.model.autoencodes else how)
+    def draw(conditions: dict[str, 'np.ndarray']) -> 'np.ndarray':
+        conditions = conditions | scalars_of(args, run, len(conditions['label']))
+        conditions = given.asks(run, conditions)
+        return generate_videos(run.generate, params, conditions, config.seed, config.batch_size)
+
+    about = {'protocol': to_dict(protocol, CHOICES, Protocol)} | origin | about
+    if not run.model.autoencodes:
+        about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
     about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
     with jax_mesh(run):
-        score, _ = runner.evaluate(protocol, ask, *run.scored, config, about)
-    print(json.dumps(score, indent=2) if args.json else f'{runner.table(score)}\n')
-    path = processes.by_first(lambda: written(score, args.out))
+        score = runner.evaluate(protocol, draw, *run.references, config, about)
+
+    print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
+    path = processes.by_first(lambda: write_score(score, args.out))
     if not args.json:
         print(path)
-    return 1 if args.require and not score['passed'] else 0
+    return 1 if args.require and not score.passed else 0
 
 
-def written(score: dict, out: str) -> str:
-    """The file that a score has been written to.
+def check_protocol(name: str | None) -> None:
+    """Check that --protocol, where it is given, names a protocol.
 
     Raises:
-      Failure: the disk is full, or it cannot be written for another reason.
+      UserError: It names none.
+    """
+    from vdm_jax.build import PROTOCOLS
+    from vdm_jax.evals.protocol import UsualProtocol
+
+    if name is not None and name not in PROTOCOLS:
+        names = [each for each, cls in PROTOCOLS.items() if cls is not UsualProtocol]
+        raise UserError(f'--protocol={name}: want one of {", ".join(names)}')
+
+
+def write_score(score: 'Score', out: str) -> str:
+    """Write a score into a directory; return its file.
+
+    Raises:
+      Failure: The disk is full, or it cannot be written for another reason.
     """
     from vdm_jax.evals import runner
 

@@ -88,7 +88,10 @@ OPTIONS = {
         'help': 'of the numbers in the file: float16, half the bytes of float32 and the most digits of the two halves; '
         'refused where a number is beyond it, for which there are bfloat16 and float32',
     },
-    '--protocol': {'metavar': 'NAME', 'help': "protocol; the source's own where not given"},
+    '--protocol': {
+        'metavar': 'NAME',
+        'help': "protocol; that of config.evaluate.protocol where not given, else the source's usual one",
+    },
     '--topology': {'metavar': 'NAME', 'help': "machine, v5p:4x4x4 or cpu:8; the experiment's own where not given"},
     '--slices': {'type': int, 'default': 1, 'help': 'how many of them, joined by the slower network (1)'},
     '--search': {

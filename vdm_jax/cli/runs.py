@@ -18,7 +18,7 @@ def train(args, assignments):
     warm_start.check_options(args)
     with stop.asked() as asked:
         run = processes.together(lambda: Run(asked_experiment(args, assignments)))
-        check_alike(lambda: {'config': run.resolved, 'clips': run.clips} | said(args))
+        check_alike(lambda: {'config': run.resolved, 'clips': run.dataset_id} | said(args))
         processes.together(run.check)
         weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
         leave = stop.ignore if args.ends_process else lambda: None

@@ -48,12 +48,11 @@ def fps_for(args, run) -> float:
     """
     from vdm_jax import media
     from vdm_jax.asking import numbers_of
-    from vdm_jax.data.source import fps_of
     from vdm_jax.sample_files import FPS, check_fps
 
     if args.fps is not None:
         return check_fps(args.fps, '--fps')
-    known = (numbers_of(args).get('fps'), fps_of(run.source))
+    known = (numbers_of(args).get('fps'), run.source.clip_fps)
     return next((fps for fps in known if fps is not None and FPS[0] <= fps <= FPS[1]), media.FPS)
 
 

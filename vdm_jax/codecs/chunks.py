@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.nn.causal import Past
+from vdm_jax.nn.causal_conv import Past
 
 
 def chunked(call: Callable, x_BTHWC, count: int, unit: int = 1):
@@ -25,11 +25,11 @@ def chunked(call: Callable, x_BTHWC, count: int, unit: int = 1):
     batch, frames, *frame = rest.shape
     parts = jnp.moveaxis(rest.reshape(batch, frames // (count * unit), count * unit, *frame), 1, 0)
 
-    def step(kept, part):
-        past = Past(kept)
-        made = call(part, past)
-        return tuple(past.kept), made
+    def step(frames, part):
+        past = Past(frames)
+        output = call(part, past)
+        return tuple(past.frames), output
 
-    _, made = jax.lax.scan(step, tuple(past.kept), parts)
-    made = jnp.moveaxis(made, 0, 1)
-    return jnp.concatenate([beginning, made.reshape(batch, -1, *made.shape[3:])], 1)
+    _, outputs = jax.lax.scan(step, tuple(past.frames), parts)
+    outputs = jnp.moveaxis(outputs, 0, 1)
+    return jnp.concatenate([beginning, outputs.reshape(batch, -1, *outputs.shape[3:])], 1)

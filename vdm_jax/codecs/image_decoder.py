@@ -4,8 +4,8 @@ import jax
 from flax import nnx
 
 from vdm_jax.codecs.resnet import Double, FrameAttention, MixedResnet, Resnet
-from vdm_jax.nn.chain import Chain
 from vdm_jax.nn.conv import Conv, GroupNorm
+from vdm_jax.nn.sequential import Sequential
 
 
 class Decoder(nnx.Module):
@@ -26,16 +26,16 @@ class Decoder(nnx.Module):
         middle = [block(before, before, groups, rngs=rngs) for _ in range(count)]
         if count == 2 and config.mid_block_add_attention:
             middle.insert(1, FrameAttention(before, groups, rngs=rngs))
-        self.middle = Chain(middle)
+        self.middle = Sequential(middle)
         levels = []
         for number, after in enumerate(channels):
             sizes = [(before, after)] + [(after, after)] * config.layers_per_block
             parts = [block(*each, groups, rngs=rngs) for each in sizes]
             if number < len(channels) - 1:
                 parts.append(Double(after, rngs=rngs))
-            levels.append(Chain(parts))
+            levels.append(Sequential(parts))
             before = after
-        self.levels = Chain(levels)
+        self.levels = Sequential(levels)
         self.norm_out = GroupNorm(before, groups, rngs=rngs)
         self.conv_out = Conv(before, config.out_channels, (3, 3), rngs=rngs)
         size = config.out_channels

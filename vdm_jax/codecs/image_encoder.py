@@ -4,8 +4,8 @@ import jax
 from flax import nnx
 
 from vdm_jax.codecs.resnet import FrameAttention, Halve, Resnet
-from vdm_jax.nn.chain import Chain
 from vdm_jax.nn.conv import Conv, GroupNorm
+from vdm_jax.nn.sequential import Sequential
 
 
 class Encoder(nnx.Module):
@@ -23,13 +23,13 @@ class Encoder(nnx.Module):
             parts = [Resnet(*each, groups, rngs=rngs) for each in sizes]
             if number < len(channels) - 1:
                 parts.append(Halve(after, rngs=rngs))
-            levels.append(Chain(parts))
+            levels.append(Sequential(parts))
             before = after
-        self.levels = Chain(levels)
+        self.levels = Sequential(levels)
         middle = [Resnet(before, before, groups, rngs=rngs) for _ in range(2)]
         if config.mid_block_add_attention:
             middle.insert(1, FrameAttention(before, groups, rngs=rngs))
-        self.middle = Chain(middle)
+        self.middle = Sequential(middle)
         self.norm_out = GroupNorm(before, groups, rngs=rngs)
         self.conv_out = Conv(before, 2 * config.latent_channels, (3, 3), rngs=rngs)
 

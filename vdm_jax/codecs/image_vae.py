@@ -1,7 +1,7 @@
 """The image VAE of latent diffusion (Rombach et al. 2022): Stable Diffusion's network, and Stable Video Diffusion's."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,9 @@ from flax import nnx
 from vdm_jax.codecs.image_decoder import Decoder
 from vdm_jax.codecs.image_encoder import Encoder
 from vdm_jax.errors import UserError
-from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.config import NetworkConfig, Shape
 from vdm_jax.nn.conv import Conv
-from vdm_jax.nn.count import counted_flops
+from vdm_jax.nn.flop_count import count_flops
 from vdm_jax.ranges import Above0, Between, NotEmpty, Side
 
 
@@ -20,13 +20,23 @@ from vdm_jax.ranges import Above0, Between, NotEmpty, Side
 class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
     """Diffusers' AutoencoderKL, in its words; the defaults are Stable Diffusion's, 83,653,863 parameters.
 
-    block_out_channels: of every level, each half as large as the one before. norm_num_groups: of every group norm.
-    use_quant_conv, use_post_quant_conv: 1x1 convolutions of the moments and of the latents. scaling_factor: what its
-    latents are multiplied by for other networks. temporal: the decoder of diffusers' AutoencoderKLTemporalDecoder,
-    which mixes frames and has no second 1x1 convolution.
+    Attributes:
+      in_channels: Of the pixels that are encoded.
+      out_channels: Of the pixels that are decoded.
+      latent_channels: Of the latents.
+      block_out_channels: Of every level, each half as large as the one before.
+      layers_per_block: Residual blocks of a level; the decoder has one more.
+      norm_num_groups: Of every group norm.
+      mid_block_add_attention: Whether there is attention between the blocks of the coarsest level.
+      use_quant_conv: Whether a 1x1 convolution makes the moments.
+      use_post_quant_conv: Whether one takes the latents.
+      scaling_factor: What its latents are multiplied by for other networks.
+      temporal: The decoder of diffusers' AutoencoderKLTemporalDecoder, which mixes frames and has no second 1x1
+        convolution.
     """
 
-    autoencodes: ClassVar = True
+    autoencodes: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = True
 
     in_channels: Side = 3
     out_channels: Side = 3
@@ -67,13 +77,26 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
             )
         return frames, height // self.factor, width // self.factor, self.latent_channels
 
-    def fitted(self, shape, classes):
+    def build(self, rngs: nnx.Rngs) -> 'ImageVAE':
+        return ImageVAE(self, rngs=rngs)
+
+    def fitted(self, shape: Shape, classes: int) -> Self:
         self.latent_shape(shape)
         return self
 
-    def flops(self, shape, images=0, per_frame=False):
-        x = jax.ShapeDtypeStruct((1, shape[0] + images, *shape[1:], self.in_channels), jnp.float32)
-        return counted_flops(lambda x: (vae := ImageVAE(self, rngs=nnx.Rngs(0))).decode(vae.moments(x)[0]), x)
+    def flops(
+        self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
+    ) -> float:
+        """Of encoding and decoding."""
+        frames, *sides = shape
+
+        def reconstruct(x: jax.Array) -> jax.Array:
+            network = self.build(nnx.Rngs(0))
+            mean, _ = network.moments(x)
+            return network.decode(mean)
+
+        x = jax.ShapeDtypeStruct((1, frames + images, *sides, self.in_channels), jnp.float32)
+        return count_flops(reconstruct, x)
 
 
 class ImageVAE(nnx.Module):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vdm_jax.nn.attend import plain
+from vdm_jax.nn.attention_backends import plain
 from vdm_jax.nn.conv import Conv, GroupNorm
 from vdm_jax.nn.linear import Linear
 

@@ -2,18 +2,18 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.errors import UserError
-from vdm_jax.nn.causal import CausalConv, Down, Past, Up, depth_to_space, space_to_depth
-from vdm_jax.nn.chain import Chain
-from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.causal_conv import CausalConv, Down, Past, Up, depth_to_space, space_to_depth
+from vdm_jax.nn.config import NetworkConfig, Shape
 from vdm_jax.nn.conv import GroupNorm, scaled
 from vdm_jax.nn.linear import Linear, zeros
+from vdm_jax.nn.sequential import Sequential
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
 from vdm_jax.ranges import Between, Side, show
@@ -26,14 +26,22 @@ START = -6.0  # and about what it is at first: noise as large as the latents wou
 class VideoVAEConfig(NetworkConfig):
     """What autoencoder to build.
 
-    time, space: frames, and pixels a side, to one latent, which has `latent` channels; the first frame has one alone.
-    channels: width of each level from pixels to latents; from one to the next the clip shrinks to halves, in space at
-    the first ones and in time at the last ones. blocks: residual blocks of a level. patch: pixels a side that go into
-    channels before the first convolution; 1 as in the paper, more for less time and memory. groups: of every norm.
-    in_channels: of a pixel, the source's where it is None.
+    Attributes:
+      channels: Width of each level from pixels to latents; from one to the next the clip shrinks to halves, in space at
+        the first ones and in time at the last ones.
+      blocks: Residual blocks of a level.
+      latent: Channels of a latent.
+      time: Frames to one latent; the first frame has one alone.
+      space: Pixels a side to one latent.
+      patch: Pixels a side that go into channels before the first convolution; 1 as in the paper, more for less time and
+        memory.
+      groups: Of every norm.
+      in_channels: Of a pixel, the source's where it is None.
+      dtype: Of the computation; parameters are float32.
     """
 
-    autoencodes: ClassVar = True
+    autoencodes: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = True
     channels: tuple[Side, ...] = (128, 256, 256, 512)
     blocks: Annotated[int, Between(1, 1024)] = 2
     latent: Side = 8
@@ -89,13 +97,18 @@ class VideoVAEConfig(NetworkConfig):
             )
         return 1 + (frames - 1) // self.time, height // self.space, width // self.space, self.latent
 
-    def fitted(self, shape, classes):
+    def build(self, rngs: nnx.Rngs) -> 'VideoVAE':
+        return VideoVAE(self, rngs=rngs)
+
+    def fitted(self, shape: Shape, classes: int) -> Self:
         self.latent_shape(shape)
         if self.in_channels not in (None, shape[-1]):
             raise UserError(f'config.model.in_channels={self.in_channels}: the clips have {shape[-1]}; leave it out')
         return replace(self, in_channels=shape[-1])
 
-    def flops(self, shape, images=0, per_frame=False):
+    def flops(
+        self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
+    ) -> float:
         """Of encoding and decoding, convolutions alone; a multiply-add counts as 2."""
         frames, height, width = shape
         clip = self._products(frames, height * width // self.patch**2)
@@ -141,7 +154,7 @@ class Encoder(nnx.Module):
             if level:
                 parts.append(Down(widths[level - 1], width, config.strides[level - 1], rngs=rngs))
             parts += [Residual(width, config.groups, rngs=rngs) for _ in range(config.blocks)]
-        self.down = Chain(parts)
+        self.down = Sequential(parts)
         self.out = Linear(widths[-1], 2 * config.latent, rngs=rngs)
         self.out.bias = nnx.Param(jnp.repeat(jnp.array([0.0, START]), config.latent))
 
@@ -161,7 +174,7 @@ class Decoder(nnx.Module):
             if level:
                 parts.append(Up(widths[level - 1], width, config.strides[-level], rngs=rngs))
             parts += [Residual(width, config.groups, rngs=rngs) for _ in range(config.blocks)]
-        self.up = Chain(parts)
+        self.up = Sequential(parts)
         self.conv_out = CausalConv(widths[-1], config.in_channels * config.patch**2, rngs=rngs)
 
     def __call__(self, z_BTHWC, past: Past):

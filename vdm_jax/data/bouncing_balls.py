@@ -18,9 +18,10 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from vdm_jax.data.source import Clip, StatelessSource
 from vdm_jax.errors import UserError
 from vdm_jax.frame_size import FrameSize, height_width, read_pixels
-from vdm_jax.ranges import Above0, Ahead, Ascending, Between, Clips, Frames, Ranged, Share, Threads, show
+from vdm_jax.ranges import Above0, Ahead, Ascending, Between, Clips, Frames, Share, Threads, show
 
 # Bright on black, at least 30 degrees apart as directions in RGB (and from grey), so that dim edges stay telling.
 PALETTE = np.array(
@@ -62,7 +63,7 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
-class BouncingBalls(Ranged, where='config.data'):
+class BouncingBalls(StatelessSource):
     """config.data of the bouncing balls, and the source itself: clip i is a pure function of (seed, split, i).
 
     Raises: UserError, naming config.data.KEY, for a world that cannot be drawn.
@@ -84,7 +85,7 @@ class BouncingBalls(Ranged, where='config.data'):
     prefetch: Ahead = 16  # clips the loader keeps ready
     candidates: ClassVar[int] = 16  # starts tried together
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         self._check('balls', self.balls[1] <= self.colours, f'each needs one of {self.colours} colours: set fewer')
@@ -95,7 +96,7 @@ class BouncingBalls(Ranged, where='config.data'):
         room = (self.width - 2 * self.radius) * (self.floor - 2 * self.radius) / (START_GAP * self.radius) ** 2
         self._check('balls', self.balls[1] <= max(1, room / 2), f'at radius {self.radius} they have no room: set fewer')
 
-    def _check(self, key: str, sound: bool, advice: str):
+    def _check(self, key: str, sound: bool, advice: str) -> None:
         if not sound:
             raise UserError(f'config.data.{key}={show(getattr(self, key))}: {advice}')
 
@@ -132,7 +133,7 @@ class BouncingBalls(Ranged, where='config.data'):
     def __len__(self) -> int:
         return self.size if self.split == 'train' else HELD_OUT
 
-    def __getitem__(self, i: int) -> dict:
+    def __getitem__(self, i: int) -> Clip:
         """Clip i: 'video' uint8 (T, H, W, 3) and 'label' int32."""
         start, colours, setting = self._scene(i)
         positions, _ = self._fly(start, np.arange(self.frames))
@@ -147,7 +148,7 @@ class BouncingBalls(Ranged, where='config.data'):
         video = np.ascontiguousarray(video_CTHW.astype(np.uint8).transpose(1, 2, 3, 0))
         return {'video': video, 'label': np.int32(label)}
 
-    def draw(self, i: int, rng: np.random.Generator) -> dict:
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
         """What training sees of example i. Nothing is augmented here: rng is not used."""
         del rng
         return self[i]

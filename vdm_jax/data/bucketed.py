@@ -4,18 +4,21 @@ import dataclasses
 import functools
 import hashlib
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from vdm_jax.data.bucket_order import BucketOrder
-from vdm_jax.data.mixed_order import MixedOrder
+from vdm_jax.data.extract_clip import ReadPlan
 from vdm_jax.data.order import Order
-from vdm_jax.data.source import Source, ask, extents, held_out_of, identity_of
+from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, mistakes_at
+from vdm_jax.data.text_cache import TextCache
 from vdm_jax.errors import UserError
-from vdm_jax.frame_size import height_width, pixels_of
+from vdm_jax.frame_size import height_width
 from vdm_jax.ranges import Batch, Distinct, Frames, NotEmpty, Pixels, Ranged, RangeError, Whole
 
+CLIPS = 'config.data.clips'  # where mistakes of the source within are
 STREAMS = 2**16  # orders of a bucket: more than a mixture has sources
 
 
@@ -29,11 +32,12 @@ class Bucket(Ranged, where='config.data.buckets'):
     batch: Batch | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def size(self) -> Size:
+        """(T, H, W) of its clips."""
         return self.frames, self.height, self.width
 
-    def __str__(self):
-        return 'x'.join(map(str, self.shape)) + (f'@{self.batch}' if self.batch else '')
+    def __str__(self) -> str:
+        return 'x'.join(map(str, self.size)) + (f'@{self.batch}' if self.batch else '')
 
 
 def read_bucket(text: str) -> Bucket:
@@ -54,7 +58,7 @@ def read_bucket(text: str) -> Bucket:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bucketed(Ranged, where='config.data'):
+class Bucketed(Source):
     """The clips of `clips` (records, a folder of videos, a mixture of these), each in one of `buckets`.
 
     A clip goes to the bucket with the most frames that it can fill (at its source's stride and fps); among these to the
@@ -74,62 +78,147 @@ class Bucketed(Ranged, where='config.data'):
     short: Literal['hold', 'drop'] = 'hold'
     only: Whole | None = None  # the number of one bucket, all others left out
 
-    lenient = False  # whether buckets without a full batch are passed over, as where little is held out
+    own_order: ClassVar[bool] = True
+    bucketed: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.only is not None and self.only >= len(self.buckets):
             raise UserError(f'config.data.only={self.only}: the buckets are called 0 to {len(self.buckets) - 1}')
-        shapes = [bucket.shape for bucket in map(read_bucket, self.buckets)]
-        for number, shape in enumerate(shapes):
-            if shape in shapes[:number]:
+        sizes = [bucket.size for bucket in self.kinds]
+        for number, size in enumerate(sizes):
+            if size in sizes[:number]:
                 raise UserError(f'config.data.buckets={",".join(self.buckets)}: {self.buckets[number]} is there twice')
-        if isinstance(self.clips, Bucketed):
+        if self.clips.bucketed:
             raise UserError('config.data.clips is in buckets itself; name the source of its clips')
-        if hasattr(self.clips, 'scored'):
+        if self.clips.joins_images:
             raise UserError(
                 f'config.data.clips is a {type(self.clips).__name__}, whose clips are of one shape; for images beside '
                 'videos take a mixture with a set of single frames, and a bucket of one frame'
             )
-        for source in getattr(self.clips, 'sources', (self.clips,)):
-            if getattr(source, 'short', '') == 'drop':
+        for source in self.clips.parts or (self.clips,):
+            if source.drops_short:
                 raise UserError(
                     f'config.data.clips: short=drop of a {type(source).__name__} leaves out what is shorter than its '
                     'own frames, whatever the buckets; leave it out there, and set config.data.short=drop'
                 )
 
-    @functools.cached_property
+    @property
     def kinds(self) -> tuple[Bucket, ...]:
+        """All buckets, also where the clips of one alone are taken."""
         return tuple(map(read_bucket, self.buckets))
 
+    @property
+    def taken_kinds(self) -> tuple[Bucket, ...]:
+        """The buckets whose clips are taken."""
+        return self.kinds if self.only is None else (self.kinds[self.only],)
+
+    @property
+    def shape(self) -> Shape:
+        """(T, H, W, C) of the clips that samples are like: those of the first bucket."""
+        return self.shapes[0]
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """(T, H, W, C) of the clips of each bucket."""
+        return tuple((*kind.size, self.clips.shape[3]) for kind in self.taken_kinds)
+
+    @property
+    def bucket_numbers(self) -> tuple[int, ...]:
+        """The numbers of the buckets whose clips are taken."""
+        return tuple(range(len(self.kinds))) if self.only is None else (self.only,)
+
+    @property
+    def bucket_names(self) -> tuple[str, ...]:
+        """What each bucket is called, with its batch size where it has one."""
+        return tuple(map(str, self.taken_kinds))
+
+    @property
+    def threads(self) -> int:
+        """Those of the clips."""
+        return self.clips.threads
+
+    @property
+    def prefetch(self) -> int:
+        """That of the clips."""
+        return self.clips.prefetch
+
+    @property
+    def clip_fps(self) -> float | None:
+        """That of the clips."""
+        return self.clips.clip_fps
+
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """The source of the clips."""
+        return (self.clips,)
+
+    def batch_sizes(self, batch: int) -> tuple[int, ...]:
+        """Return the clips of a batch of each of `shapes`, where one that does not say it takes `batch`."""
+        return tuple(kind.batch or batch for kind in self.kinds) if self.only is None else (batch,)
+
+    def for_bucket(self, bucket: int) -> 'Bucketed':
+        """Return the clips of one bucket."""
+        return dataclasses.replace(self, only=bucket)
+
+    def resized(self, pixels: int | str) -> 'Bucketed':
+        """Return the clips of the first bucket with frames of `pixels`."""
+        height, width = height_width(pixels)
+        bucket = dataclasses.replace(self.taken_kinds[0], height=height, width=width)
+        return dataclasses.replace(self, buckets=(str(bucket),), only=None)
+
+    def open(self) -> 'BucketedReader':
+        """Return a reader, which puts clips in buckets when it is first asked for one."""
+        return BucketedReader(self, self.clips.open())
+
+
+class BucketedReader(Reader):
+    """The clips of a Bucketed, and which bucket each of them is in.
+
+    lenient: whether buckets without a full batch are passed over, as where little is held out.
+    """
+
+    source: Bucketed
+
+    def __init__(self, source: Bucketed, clips: Reader, lenient: bool = False):
+        super().__init__(source)
+        self.clips = clips
+        self._lenient = lenient
+        self._kinds = source.kinds
+        self._readers: dict[int, BucketedReader] = {}
+
     @functools.cached_property
-    def extents(self) -> np.ndarray:
+    def clip_extents(self) -> np.ndarray:
         """What each clip of `clips` has of frames, height and width: int64 (N, 3)."""
-        return self._ask(extents)
+        with mistakes_at(CLIPS):
+            return self.clips.extents()
 
     @functools.cached_property
     def bucket_of(self) -> np.ndarray:
         """The bucket of each clip of `clips`, -1 for none: int64 (N,)."""
-        return assign(self.extents, [kind.shape for kind in self.kinds], self.short)
+        return assign(self.clip_extents, [kind.size for kind in self._kinds], self.source.short)
 
     @functools.cached_property
     def ids(self) -> np.ndarray:
         """Which clips of `clips` these are: int64 (len(self),), ascending."""
-        return np.flatnonzero(self.bucket_of >= 0 if self.only is None else self.bucket_of == self.only)
+        only = self.source.only
+        return np.flatnonzero(self.bucket_of >= 0 if only is None else self.bucket_of == only)
 
-    def alone(self, bucket: int) -> 'Bucketed':
-        """The clips of one bucket."""
-        return dataclasses.replace(self, only=bucket)
+    def for_bucket(self, bucket: int) -> 'BucketedReader':
+        """Return the reader of the clips of one bucket: the same one every time."""
+        if bucket not in self._readers:
+            self._readers[bucket] = BucketedReader(self.source.for_bucket(bucket), self.clips, self._lenient)
+        return self._readers[bucket]
 
-    def within(self, ids) -> tuple[np.ndarray, np.ndarray]:
-        """(the bucket of each of these clips, its number in that bucket `alone`), int64 each."""
+    def bucket_places(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bucket of each of these clips, and its number in `for_bucket`: int64 each."""
         clips = self.ids[np.asarray(ids)]
         return self.bucket_of[clips], self._ranks[clips]
 
     @functools.cached_property
-    def _ranks(self):
+    def _ranks(self) -> np.ndarray:
         ranks = np.zeros_like(self.bucket_of)
-        for number in range(len(self.kinds)):
+        for number in range(len(self._kinds)):
             mine = self.bucket_of == number
             ranks[mine] = np.arange(mine.sum())
         return ranks
@@ -137,158 +226,133 @@ class Bucketed(Ranged, where='config.data'):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, i: int) -> dict:
-        i = self.ids[i]
-        return self._ask(lambda source: source.clip(int(i), self.kinds[self.bucket_of[i]].shape))
+    def __getitem__(self, i: int) -> Clip:
+        return self._clip(i, None)
 
-    def draw(self, i: int, rng: np.random.Generator) -> dict:
-        i = self.ids[i]
-        return self._ask(lambda source: source.draw(int(i), rng, self.kinds[self.bucket_of[i]].shape))
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        return self._clip(i, rng)
 
-    def batch_sizes(self, batch: int) -> tuple[int, ...]:
-        """Clips of a batch of each of `shapes`, where one that does not say it takes `batch`."""
-        return tuple(kind.batch or batch for kind in self.kinds) if self.only is None else (batch,)
+    def _clip(self, i: int, rng: np.random.Generator | None) -> Clip:
+        number = int(self.ids[i])
+        size = self._kinds[self.bucket_of[number]].size
+        with mistakes_at(CLIPS):
+            return self.clips.extract(number, size, rng)
 
     def order(self, batch: int, seed: int = 0, shuffle: bool = True) -> BucketOrder | Order:
-        """The order in which the clips are trained on.
+        """Return the order in which the clips are trained on.
 
         Raises:
           UserError: a bucket has fewer clips than its batch.
         """
         if not len(self):
-            what, mend = ('held-out clip', 'hold out more, or ') if self.lenient else ('clip', '')
-            raise UserError(
-                f'config.data.buckets={",".join(map(str, self._kinds))}: no {what} is there; {mend}change them'
-            )
-        if self.only is not None:
-            return self._order_among(np.arange(len(self)), batch, seed, shuffle, self.only)[0]
+            names = ','.join(self.source.bucket_names)
+            what, mend = ('held-out clip', 'hold out more, or ') if self._lenient else ('clip', '')
+            raise UserError(f'config.data.buckets={names}: no {what} is there; {mend}change them')
+        if self.source.only is not None:
+            return self._bucket_order(np.arange(len(self)), batch, seed, shuffle, self.source.only)[0]
+
         orders, members, shares = [], [], []
-        for number, size in enumerate(self.batch_sizes(batch)):
-            mine, kind = np.flatnonzero(self.bucket_of[self.ids] == number), self.kinds[number]
-            if not self.lenient and len(mine) < size:
+        for number, size in enumerate(self.source.batch_sizes(batch)):
+            mine = np.flatnonzero(self.bucket_of[self.ids] == number)
+            if not self._lenient and len(mine) < size:
+                kind = 'x'.join(map(str, self._kinds[number].size))
                 raise UserError(
-                    f'config.data.buckets={self.buckets[number]}: {len(mine)} clips are not one batch of {size}; leave '
-                    f'the bucket out, or give it a smaller batch ({"x".join(map(str, kind.shape))}@{len(mine) or 1})'
+                    f'config.data.buckets={self.source.buckets[number]}: {len(mine)} clips are not one batch of {size};'
+                    f' leave the bucket out, or give it a smaller batch ({kind}@{len(mine) or 1})'
                 )
-            order, share = self._order_among(mine, size, seed, shuffle, number)
+            order, share = self._bucket_order(mine, size, seed, shuffle, number) if len(mine) else (None, 0.0)
             orders.append(order)
             members.append(mine)
             shares.append(share / size)
         return BucketOrder(tuple(orders), tuple(members), tuple(shares), seed)
 
-    def _order_among(self, mine, size, seed, shuffle, number):
-        """(the order of one bucket's clips, its share of all that is drawn)."""
-        if not len(mine):
-            return None, 0.0
-        stream = STREAMS * number
-        if not hasattr(self.clips, 'among'):
-            return Order(len(mine), size, seed, shuffle, stream), len(mine) / len(self.extents)
-        sizes, weights = self.clips.among(self.ids[mine])
-        mixed = MixedOrder(len(mine), size, seed, shuffle, stream, sizes=sizes, weights=weights, least=1)
-        return mixed, sum(weights)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(T, H, W, C) of the clips that samples are like: those of the first bucket."""
-        return self.shapes[0]
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int, int, int], ...]:
-        """(T, H, W, C) of the clips of each bucket."""
-        return tuple((*kind.shape, self.clips.shape[3]) for kind in self._kinds)
-
-    @property
-    def frames(self) -> int:
-        return self.shape[0]
-
-    @property
-    def pixels(self) -> int | str:
-        return pixels_of(*self.shape[1:3])
-
-    @property
-    def threads(self) -> int:
-        return self.clips.threads
-
-    @property
-    def prefetch(self) -> int:
-        return self.clips.prefetch
+    def _bucket_order(self, mine: np.ndarray, size: int, seed: int, shuffle: bool, number: int) -> tuple[Order, float]:
+        """Return the order of one bucket's clips, and its share of all that is drawn."""
+        return self.clips.order_among(self.ids[mine], size, seed, shuffle, STREAMS * number)
 
     @property
     def num_classes(self) -> int:
-        return self._ask(lambda source: source.num_classes)
+        """Those of the clips."""
+        with mistakes_at(CLIPS):
+            return self.clips.num_classes
 
     @property
     def scalars(self) -> tuple[str, ...]:
-        return getattr(self.clips, 'scalars', ())
+        """Those of the clips."""
+        return self.clips.scalars
 
     @property
-    def text_cache(self):
-        return getattr(self.clips, 'text_cache', None)
+    def text(self) -> TextCache | None:
+        """That of the clips."""
+        return self.clips.text
 
     @property
-    def drawn(self) -> int:
-        return getattr(self.clips, 'drawn', 0)
+    def num_draws(self) -> int:
+        """Those of the clips."""
+        return self.clips.num_draws
+
+    def conditions_of(self, draws: np.ndarray, rng: np.random.Generator) -> Clip:
+        return self.clips.conditions_of(draws, rng)
 
     @property
-    def told_of(self):
-        return getattr(self.clips, 'told_of', None)
+    def latents(self) -> LatentInfo | None:
+        """Those of the clips."""
+        with mistakes_at(CLIPS):
+            return self.clips.latents
 
     @property
-    def latents(self) -> tuple[str, dict]:
-        return self._ask(lambda source: getattr(source, 'latents', ('', {})))
+    def reference(self) -> Reader:
+        """The clips of the first bucket."""
+        return self.for_bucket(self.source.only or 0)
 
-    @property
-    def scored(self) -> 'Bucketed':
-        """What samples are scored against: the clips of the first bucket."""
-        return self.alone(self.only or 0)
+    def held_out(self) -> Reader:
+        """Return the held-out clips, each in its bucket, of which some may be empty."""
+        clips = self.clips.held_out()
+        if self._lenient or clips is self.clips:
+            return self
+        return self._with_clips(clips, lenient=True)
 
-    def test_split(self) -> 'Bucketed':
-        held_out = held_out_of(self.clips)
-        return self if held_out is self.clips else HeldOut(held_out, self.buckets, self.short, self.only)
+    def uncached(self) -> Reader:
+        """Return a reader of the same clips, of which no frames are kept in memory."""
+        return self._with_clips(self.clips.uncached(), self._lenient)
+
+    def _with_clips(self, clips: Reader, lenient: bool) -> 'BucketedReader':
+        return BucketedReader(dataclasses.replace(self.source, clips=clips.source), clips, lenient)
 
     def identity(self) -> str:
-        """What a run that goes on must find again: the clips, and which bucket each is in."""
-        inner = self._ask(identity_of)
+        """Return the identity of the clips, and which bucket each is in."""
+        with mistakes_at(CLIPS):
+            identity = self.clips.identity()
         table = hashlib.sha256(np.ascontiguousarray(self.bucket_of, '<i8').tobytes()).hexdigest()[:16]
-        return f'{inner} in {len(self.kinds)} buckets {table}'
+        return f'{identity} in {len(self._kinds)} buckets {table}'
+
+    def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
+        del size  # that of its bucket
+        number = int(self.ids[i])
+        with mistakes_at(CLIPS):
+            return self.clips.read_plans(number, rng, self._kinds[self.bucket_of[number]].size)
 
     def notes(self) -> list[str]:
-        """What the source has to say, and what became of its clips, bucket by bucket: a line each."""
-        lines, of = list(getattr(self.clips, 'notes', list)()), self.bucket_of
-        for number, kind in enumerate(self.kinds):
-            mine = self.extents[of == number]
+        """Return the lines of the clips, and what became of these, bucket by bucket: a line each."""
+        lines, of = list(self.clips.notes()), self.bucket_of
+        for number, kind in enumerate(self._kinds):
+            mine = self.clip_extents[of == number]
             padded = int((mine[:, 0] < kind.frames).sum())
-            enlarged = int((mine[:, 1:] < kind.shape[1:]).any(1).sum())
+            enlarged = int((mine[:, 1:] < kind.size[1:]).any(1).sum())
             lines.append(f'bucket {kind}: {len(mine)} clips, {padded} of them padded, {enlarged} enlarged')
-        broken = int((self.extents[:, 0] == 0).sum())
+        broken = int((self.clip_extents[:, 0] == 0).sum())
         lines.append(f'in no bucket: {int((of < 0).sum())} of {len(of)} clips ({broken} of them broken)')
         return lines
 
     # What the source calls short is shorter than frames of its own, which nothing is cut to here.
-    def counters(self) -> dict:
-        found = getattr(self.clips, 'counters', dict)()
-        return {name: n for name, n in found.items() if name.split('/')[-1] not in ('short_videos', 'short_records')}
+    def counters(self) -> dict[str, int]:
+        """Return what the clips' source counts, but for short videos and records."""
+        counts = self.clips.counters()
+        return {name: n for name, n in counts.items() if name.split('/')[-1] not in ('short_videos', 'short_records')}
 
-    def names(self) -> dict:
-        """The files that the source could not take as they are."""
-        found = getattr(self.clips, 'names', dict)()
-        return {kind: names for kind, names in found.items() if kind != 'short'}
-
-    @property
-    def _kinds(self):
-        return self.kinds if self.only is None else (self.kinds[self.only],)
-
-    def _ask(self, question):
-        return ask('config.data.clips', lambda: question(self.clips))
-
-
-class HeldOut(Bucketed):
-    """What a source in buckets holds out."""
-
-    lenient = True
-
-    def test_split(self) -> 'HeldOut':
-        return self
+    def names(self) -> dict[str, list[str]]:
+        """Return the files that the clips' source could not take as they are, but for short ones."""
+        return {kind: names for kind, names in self.clips.names().items() if kind != 'short'}
 
 
 def assign(extents: np.ndarray, shapes: list[tuple[int, int, int]], short: str = 'hold') -> np.ndarray:

@@ -1,28 +1,29 @@
 """Clips of a source, taken together: what validation and evaluation read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from vdm_jax.data.scalars import told
+from vdm_jax.data.scalars import attach_scalars
+from vdm_jax.data.source import Clip, Reader
 from vdm_jax.errors import UserError
 
 
-def batch_of(source, indices: Iterable[int], scalars=()) -> dict[str, np.ndarray]:
-    """source[i] for i in indices: {'video': uint8 (N, T, H, W, C), 'label': int32 (N,)} and these scalars, float32."""
-    clips = [told(source[int(i)], scalars) for i in indices]
+def batch_of(reader: Reader, indices: Iterable[int], scalars: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """reader[i] for i in indices: {'video': uint8 (N, T, H, W, C), 'label': int32 (N,)} and these scalars, float32."""
+    clips = [attach_scalars(reader[int(i)], scalars) for i in indices]
     return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
 
 
-def stack(source, indices: Iterable[int]) -> np.ndarray:
+def stack(reader: Reader, indices: Iterable[int]) -> np.ndarray:
     """The videos alone: uint8 (N, T, H, W, C).
 
     Raises: UserError for clips that are latents.
     """
-    return videos_of(batch_of(source, indices))
+    return videos_of(batch_of(reader, indices))
 
 
-def videos_of(clips: dict) -> np.ndarray:
+def videos_of(clips: Clip) -> np.ndarray:
     """Those of a batch.
 
     Raises: UserError for clips that are latents.
@@ -34,15 +35,15 @@ def videos_of(clips: dict) -> np.ndarray:
     return clips['video']
 
 
-def captioned(source, count: int, among: int = 256) -> list[int]:
+def captioned(reader: Reader, count: int, among: int = 256) -> list[int]:
     """For each of `count` videos the number of a clip that has a text: the first ones of the source's first `among`,
     and round again.
 
     Raises: UserError where none of them has one.
     """
     found = []
-    for i in range(min(len(source), among)):
-        if source[i].get('text_mask', np.False_).any():
+    for i in range(min(len(reader), among)):
+        if reader[i].get('text_mask', np.False_).any():
             found.append(i)
         if len(found) == count:
             break
@@ -51,15 +52,16 @@ def captioned(source, count: int, among: int = 256) -> list[int]:
     return [found[k % len(found)] for k in range(count)]
 
 
-def labelled(source, labels: Iterable, among: int = 256) -> list[int]:
+def labelled(reader: Reader, labels: Iterable[int | None], among: int = 256) -> list[int]:
     """For each of these labels the number of a clip that has it; None is any label.
 
     Of each label the first clip, then the next, and round again, among the source's first `among`.
 
     Raises: UserError for a label that none of them has.
     """
-    known = np.array([source[i]['label'] for i in range(min(len(source), among))])
-    chosen, turns = [], {}
+    known = np.array([reader[i]['label'] for i in range(min(len(reader), among))])
+    chosen: list[int] = []
+    turns: dict[object, int] = {}
     for label in labels:
         fit = np.arange(len(known)) if label is None else np.flatnonzero(known == label)
         if not len(fit):

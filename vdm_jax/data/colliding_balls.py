@@ -60,7 +60,7 @@ class CollidingBalls(BouncingBalls):
     collide: bool = True  # false: the same starts, but balls pass through each other; a control
     candidates: ClassVar[int] = 48
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._check('bar', self.bar == 0, 'behind a bar no collision can be seen: set it to 0')
 

@@ -2,18 +2,22 @@
 
 import dataclasses
 import functools
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from vdm_jax.data.order import order_of
-from vdm_jax.data.source import Source, ask, held_out_of, identity_of
+from vdm_jax.data.bucket_order import BucketOrder
+from vdm_jax.data.extract_clip import ReadPlan
+from vdm_jax.data.order import Order
+from vdm_jax.data.source import Clip, Reader, Shape, Size, Source, mistakes_at
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Between, Ranged
+from vdm_jax.ranges import Between
+
+CLIPS, IMAGES = 'config.data.clips', 'config.data.images'  # where mistakes of either are
 
 
 @dataclasses.dataclass(frozen=True)
-class JointImages(Ranged, where='config.data'):
+class JointImages(Source):
     """Every clip of `clips` with `count` images drawn from `images`, a source of its own (VDM, Ho et al. 2022, sec.
     4.2).
 
@@ -31,109 +35,179 @@ class JointImages(Ranged, where='config.data'):
     images: Source
     count: Annotated[int, Between(0, 1024)] = 8
 
-    def __post_init__(self):
+    own_order: ClassVar[bool] = True
+    joins_images: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
         super().__post_init__()
-        if hasattr(self.images, 'order'):
+        if self.images.own_order:
             kind = type(self.images).__name__
             raise UserError(f'config.data.images is a {kind}, whose weights or images would be lost; name one source')
-        if hasattr(self.clips, 'alone'):
+        if self.clips.bucketed:
             raise UserError(
                 'config.data.clips is in buckets, whose clips are of several shapes; for images beside them give '
                 'bucketed a mixture with a set of single frames, and a bucket of one frame'
             )
-        if hasattr(self.clips, 'scored'):
+        if self.clips.joins_images:
             raise UserError('config.data.clips has images beside its clips already; name the source of its clips')
         clip, image = self.clips.shape[1:], self.images.shape[1:]
         if clip != image:
             raise UserError(f'config.data.images: height, width and channels are {image}, those of the clips {clip}')
 
-    def __len__(self) -> int:
-        return self._ask('clips', len)
-
-    def __getitem__(self, i: int) -> dict:
-        size = self._ask('images', len)
-        chosen = [self._ask('images', lambda s, k=k: s[(i * self.count + k) % size]) for k in range(self.count)]
-        clip = self._ask('clips', lambda source: source[i])
-        return self._beside(clip, [(each['video'][0], each['label']) for each in chosen])
-
-    def draw(self, i: int, rng: np.random.Generator) -> dict:
-        clip, chosen = self._ask('clips', lambda source: source.draw(i, rng)), []
-        for j in rng.integers(self._ask('images', len), size=self.count):
-            each = self._ask('images', lambda source, j=j: source.draw(int(j), rng))
-            chosen.append((each['video'][rng.integers(len(each['video']))], each['label']))
-        return self._beside(clip, chosen)
-
-    def _beside(self, clip: dict, chosen: list) -> dict:
-        images = np.zeros((self.count, *self.clips.shape[1:]), np.uint8)
-        for k, (image, _) in enumerate(chosen):
-            images[k] = image
-        own, theirs = self._classes
-        labels = [label if theirs else self.num_classes for _, label in chosen]
-        label = clip['label'] if own else np.int32(self.num_classes)
-        return clip | {'label': label, 'images': images, 'image_label': np.array(labels, np.int32)}
-
-    def _ask(self, part: str, question):
-        """question(source), with the part named where it finds a mistake."""
-        return ask(f'config.data.{part}', lambda: question(getattr(self, part)))
-
-    @functools.cached_property
-    def _classes(self) -> tuple[int, int]:
-        """How many classes the clips have, and the images."""
-        return tuple(self._ask(part, lambda source: source.num_classes) for part in ('clips', 'images'))
-
     @property
-    def scored(self) -> Source:
-        """What samples are scored against: the clips."""
-        return self.clips
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self) -> Shape:
+        """(T, H, W, C) of the clips."""
         return self.clips.shape
 
     @property
-    def num_classes(self) -> int:
-        return max(self._classes)
-
-    @property
-    def scalars(self) -> tuple[str, ...]:
-        return getattr(self.clips, 'scalars', ())
-
-    @property
-    def frames(self) -> int:
-        return self.clips.frames
-
-    @property
-    def pixels(self) -> int | str:
-        return self.clips.pixels
-
-    @property
     def threads(self) -> int:
+        """Those of the clips."""
         return self.clips.threads
 
     @property
     def prefetch(self) -> int:
+        """That of the clips."""
         return self.clips.prefetch
 
-    def test_split(self) -> 'JointImages':
-        return dataclasses.replace(self, clips=held_out_of(self.clips), images=held_out_of(self.images))
+    @property
+    def clip_fps(self) -> float | None:
+        """That of the clips."""
+        return self.clips.clip_fps
 
-    def order(self, batch: int, seed: int = 0, shuffle: bool = True):
-        return self._ask('clips', lambda source: order_of(source, batch, seed, shuffle))
+    @property
+    def images_per_clip(self) -> int:
+        """How many images come beside each clip."""
+        return self.count
+
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """The sources of clips and images."""
+        return self.clips, self.images
+
+    def resized(self, pixels: int | str) -> 'JointImages':
+        """Return the same clips and images with frames of `pixels`."""
+        return dataclasses.replace(self, clips=self.clips.resized(pixels), images=self.images.resized(pixels))
+
+    def open(self) -> 'JointImagesReader':
+        """Return a reader of both sources."""
+        return JointImagesReader(self, self.clips.open(), self.images.open())
+
+
+class JointImagesReader(Reader):
+    """The clips of a JointImages: those of one reader, with images of another."""
+
+    source: JointImages
+
+    def __init__(self, source: JointImages, clips: Reader, images: Reader):
+        super().__init__(source)
+        self.clips = clips
+        self.images = images
+
+    def __len__(self) -> int:
+        with mistakes_at(CLIPS):
+            return len(self.clips)
+
+    def __getitem__(self, i: int) -> Clip:
+        count, chosen = self.source.count, []
+        with mistakes_at(IMAGES):
+            size = len(self.images)
+            for k in range(count):
+                image = self.images[(i * count + k) % size]
+                chosen.append((image['video'][0], image['label']))
+        with mistakes_at(CLIPS):
+            clip = self.clips[i]
+        return self._join(clip, chosen)
+
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        with mistakes_at(CLIPS):
+            clip = self.clips.draw(i, rng)
+        chosen = []
+        with mistakes_at(IMAGES):
+            for j in rng.integers(len(self.images), size=self.source.count):
+                image = self.images.draw(int(j), rng)
+                chosen.append((image['video'][rng.integers(len(image['video']))], image['label']))
+        return self._join(clip, chosen)
+
+    def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
+        """Return what `draw` reads of video files, that of the clip first."""
+        del size
+        with mistakes_at(CLIPS):
+            plans = self.clips.read_plans(i, rng)
+        with mistakes_at(IMAGES):
+            for j in rng.integers(len(self.images), size=self.source.count):
+                plans += self.images.read_plans(int(j), rng)
+                rng.integers(self.images.shape[0])  # which of its frames is taken
+        return plans
+
+    def _join(self, clip: Clip, chosen: list[tuple[np.ndarray, np.int32]]) -> Clip:
+        images = np.zeros((self.source.count, *self.shape[1:]), np.uint8)
+        for k, (image, _) in enumerate(chosen):
+            images[k] = image
+        clip_classes, image_classes = self._classes
+        labels = [label if image_classes else self.num_classes for _, label in chosen]
+        label = clip['label'] if clip_classes else np.int32(self.num_classes)
+        return clip | {'label': label, 'images': images, 'image_label': np.array(labels, np.int32)}
+
+    @functools.cached_property
+    def _classes(self) -> tuple[int, int]:
+        """How many classes the clips have, and the images."""
+        with mistakes_at(CLIPS):
+            clips = self.clips.num_classes
+        with mistakes_at(IMAGES):
+            return clips, self.images.num_classes
+
+    @property
+    def num_classes(self) -> int:
+        """Those of both, taken as one numbering."""
+        return max(self._classes)
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """Those of the clips."""
+        return self.clips.scalars
+
+    @property
+    def reference(self) -> Reader:
+        """The clips, without images."""
+        return self.clips
+
+    def held_out(self) -> Reader:
+        """Return the held-out clips, beside held-out images."""
+        clips, images = self.clips.held_out(), self.images.held_out()
+        if clips is self.clips and images is self.images:
+            return self
+        return self._with_readers(clips, images)
+
+    def uncached(self) -> Reader:
+        """Return a reader of the same clips and images, of which no frames are kept in memory."""
+        return self._with_readers(self.clips.uncached(), self.images.uncached())
+
+    def _with_readers(self, clips: Reader, images: Reader) -> 'JointImagesReader':
+        source = dataclasses.replace(self.source, clips=clips.source, images=images.source)
+        return JointImagesReader(source, clips, images)
+
+    def order(self, batch: int, seed: int = 0, shuffle: bool = True) -> Order | BucketOrder:
+        """Return that of the clips."""
+        with mistakes_at(CLIPS):
+            return self.clips.order(batch, seed, shuffle)
 
     def identity(self) -> str:
-        """Both sources' identities."""
-        return ' with images of '.join(self._ask(part, identity_of) for part in ('clips', 'images'))
+        """Return both sources' identities."""
+        with mistakes_at(CLIPS):
+            clips = self.clips.identity()
+        with mistakes_at(IMAGES):
+            return f'{clips} with images of {self.images.identity()}'
 
-    def counters(self) -> dict:
-        """What both sources count, that of the images under image_…."""
-        found = getattr(self.clips, 'counters', dict)()
-        return found | {f'image_{name}': value for name, value in getattr(self.images, 'counters', dict)().items()}
+    def counters(self) -> dict[str, int]:
+        """Return what both sources count, that of the images under image_…."""
+        images = {f'image_{name}': value for name, value in self.images.counters().items()}
+        return self.clips.counters() | images
 
-    def names(self) -> dict:
-        """The files that either could not take as they are."""
-        found = getattr(self.clips, 'names', dict)()
-        return found | {f'image_{kind}': names for kind, names in getattr(self.images, 'names', dict)().items()}
+    def names(self) -> dict[str, list[str]]:
+        """Return the files that either could not take as they are."""
+        images = {f'image_{kind}': names for kind, names in self.images.names().items()}
+        return self.clips.names() | images
 
     def notes(self) -> list[str]:
-        """Lines that both sources have to say when a run starts."""
-        return [*getattr(self.clips, 'notes', list)(), *getattr(self.images, 'notes', list)()]
+        """Return the lines of both sources."""
+        return [*self.clips.notes(), *self.images.notes()]

@@ -34,13 +34,14 @@ from vdm_jax.data.latent_about import (
     row_dtype,
 )
 from vdm_jax.data.npy import DamageError, RowFile, digest_of, header_of, read_header
+from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_whole, write_whole
 
 
-def bucket_directory(directory, source, bucket: int) -> Path:
-    """Where the latents of one bucket of a source are."""
-    return Path(directory) / f'bucket-{bucket:05}' if hasattr(source, 'within') else Path(directory)
+def bucket_directory(directory: str | os.PathLike[str], source: Source, bucket: int) -> Path:
+    """Return where the latents of one bucket of a source are."""
+    return Path(directory) / f'bucket-{bucket:05}' if source.bucketed else Path(directory)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,22 +1,25 @@
 """Several sources as one, each with its share of every batch's places."""
 
+import contextlib
 import dataclasses
 import functools
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from vdm_jax.data.extract_clip import ReadPlan
 from vdm_jax.data.mixed_order import MixedOrder
-from vdm_jax.data.source import Source, ask, extents, held_out_of, identity_of
+from vdm_jax.data.order import Order
+from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, mistakes_at
 from vdm_jax.data.text_cache import TextCache, no_text
 from vdm_jax.errors import UserError
-from vdm_jax.frame_size import pixels_of
-from vdm_jax.ranges import Above0, Ahead, NotEmpty, Ranged, Threads
+from vdm_jax.ranges import Above0, Ahead, NotEmpty, Threads
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixture(Ranged, where='config.data'):
-    """config.data of a mixture, and the source itself: the clips of `sources`, one source after the other.
+class Mixture(Source):
+    """config.data of a mixture: the clips of `sources`, one source after the other.
 
     How often each is drawn from is decided by `weights` (in proportion; all alike where there are none) and not by how
     many clips it has: see MixedOrder. All must make clips of one shape.
@@ -34,18 +37,20 @@ class Mixture(Ranged, where='config.data'):
     threads: Threads = 4  # of the loader; those of the sources are not used
     prefetch: Ahead = 16  # clips the loader keeps ready
 
-    def __post_init__(self):
+    own_order: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.weights and len(self.weights) != len(self.sources):
             raise UserError(f'config.data.weights={self.weights}: want one for each of {len(self.sources)} sources')
         for number, source in enumerate(self.sources):
             if isinstance(source, Mixture):
                 raise UserError(f'config.data.sources.{number} is itself a mixture; list its sources here instead')
-            if hasattr(source, 'alone'):
+            if source.bucketed:
                 raise UserError(
                     f'config.data.sources.{number} is in buckets; make the mixture config.data.clips of bucketed'
                 )
-            if hasattr(source, 'scored'):
+            if source.joins_images:
                 raise UserError(
                     f'config.data.sources.{number} has images beside its clips, which a mixture has not; '
                     'make the mixture config.data.clips of joint_images instead'
@@ -57,199 +62,253 @@ class Mixture(Ranged, where='config.data'):
                 )
 
     @property
-    def frames(self) -> int:
-        return self.shape[0]
-
-    @property
-    def pixels(self) -> int | str:
-        return pixels_of(*self.shape[1:3])
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self) -> Shape:
+        """(T, H, W, C) of all clips."""
         return self.sources[0].shape
 
     @property
+    def clip_fps(self) -> float | None:
+        """Frames a second on which all sources agree, None where they do not."""
+        rates = {source.clip_fps for source in self.sources}
+        return rates.pop() if len(rates) == 1 else None
+
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """The sources."""
+        return self.sources
+
+    def resized(self, pixels: int | str) -> 'Mixture':
+        """Return the same clips with frames of `pixels`."""
+        return dataclasses.replace(self, sources=tuple(source.resized(pixels) for source in self.sources))
+
+    def open(self) -> 'MixtureReader':
+        """Return a reader of all sources."""
+        return MixtureReader(self, [source.open() for source in self.sources])
+
+
+class MixtureReader(Reader):
+    """The clips of a Mixture: those of its readers, one reader after the other.
+
+    numbers: those of its sources in the config, by which messages and counters name them. whole: the mixture that this
+    is the held-out part of, whose classes it has.
+    """
+
+    source: Mixture
+
+    def __init__(
+        self,
+        source: Mixture,
+        readers: Sequence[Reader],
+        numbers: Sequence[int] | None = None,
+        whole: 'MixtureReader | None' = None,
+    ):
+        super().__init__(source)
+        self.readers = tuple(readers)
+        self._numbers = tuple(range(len(readers)) if numbers is None else numbers)
+        self._whole = whole
+
+    @property
     def num_classes(self) -> int:
-        if self.labels == 'none':
+        """Those of all sources, as `labels` says; of a held-out part, those of the whole mixture."""
+        if self._whole is not None:
+            return self._whole.num_classes
+        if self.source.labels == 'none':
             return 0
-        return max(self._own_classes) if self.labels == 'shared' else int(self._classes[-1])
+        return max(self._own_classes) if self.source.labels == 'shared' else int(self._first_classes[-1])
 
     @property
     def scalars(self) -> tuple[str, ...]:
-        """What the clips of every source tell of themselves."""
-        first, *others = [getattr(source, 'scalars', ()) for source in self.sources]
-        return tuple(name for name in first if all(name in told for told in others))
+        """Those that the clips of every source have."""
+        first, *others = [reader.scalars for reader in self.readers]
+        return tuple(name for name in first if all(name in names for names in others))
 
     @functools.cached_property
-    def text_cache(self) -> TextCache | None:
+    def text(self) -> TextCache | None:
         """The embeddings of a source whose clips have text, None where none has; all are of one encoder."""
-        caches = [getattr(source, 'text_cache', None) for source in self.sources]
-        self._one('the encoder of texts', [cache.fingerprint if cache else '' for cache in caches])
-        return next(filter(None, caches), None)
+        caches = [reader.text for reader in self.readers]
+        self._check_agree('the encoder of texts', [cache.fingerprint if cache else '' for cache in caches])
+        return next((cache for cache in caches if cache), None)
 
     @functools.cached_property
-    def drawn(self) -> int:
-        """Numbers that what `told_of` tells of a clip hangs on: its source's number, and the source's own."""
-        most = max(getattr(source, 'drawn', 0) for source in self.sources)
+    def num_draws(self) -> int:
+        """The number of a clip's source, and what its source draws."""
+        most = max(reader.num_draws for reader in self.readers)
         return 1 + most if most else 0
 
-    @property
-    def told_of(self):
-        """What a source tells of a clip with these clip['drawn'], by a generator; None where none tells anything."""
-        return self._told_of if self.drawn else None
-
-    def _told_of(self, drawn, rng):
-        source = self.sources[int(drawn[0])]
-        own = getattr(source, 'drawn', 0)
-        text = no_text(self.text_cache.shape) if self.text_cache else {}
-        return text | (source.told_of(drawn[1 : 1 + own], rng) if own else {})
+    def conditions_of(self, draws: np.ndarray, rng: np.random.Generator) -> Clip:
+        """Return what the clip's source says of it, and no text where it has none."""
+        reader = self.readers[int(draws[0])]
+        text = no_text(self.text.shape) if self.text else {}
+        return text | reader.conditions_of(draws[1 : 1 + reader.num_draws], rng)
 
     @property
-    def latents(self) -> tuple[str, dict]:
-        """(sha256 of the codec that made the latents, their shapes by those of the clips), as Records have it."""
-        found = [
-            self._ask(number, lambda source: getattr(source, 'latents', ('', {})))
-            for number in range(len(self.sources))
-        ]
-        self._one('the codec of latents', [codec or 'none' for codec, _ in found])
-        return found[0][0], {clip: shape for _, shapes in found for clip, shape in shapes.items()}
+    def latents(self) -> LatentInfo | None:
+        """Those that all sources hold, by the shapes of their clips; None of videos."""
+        infos = []
+        for number, reader in enumerate(self.readers):
+            with self._at(number):
+                infos.append(reader.latents)
+        self._check_agree('the codec of latents', [info.codec if info else 'none' for info in infos])
+
+        held = [info for info in infos if info]
+        if not held:
+            return None
+        return LatentInfo(held[0].codec, {clip: shape for info in held for clip, shape in info.shapes.items()})
 
     def __len__(self) -> int:
-        return int(self._firsts[-1])
+        return int(self._first_ids[-1])
 
-    def __getitem__(self, i: int) -> dict:
-        """Clip i as evaluation sees it."""
-        return self._clip(range(len(self))[i], lambda source, own: source[own])
+    def __getitem__(self, i: int) -> Clip:
+        number, own = self._place(range(len(self))[i])
+        with self._at(number):
+            clip = self.readers[number][own]
+        return self._as_mixed(number, clip)
 
-    def draw(self, i: int, rng: np.random.Generator, *shape) -> dict:
-        """Clip i as training sees it."""
-        return self._clip(i, lambda source, own: source.draw(own, rng, *shape))
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        number, own = self._place(i)
+        with self._at(number):
+            clip = self.readers[number].draw(own, rng)
+        return self._as_mixed(number, clip)
 
-    def clip(self, i: int, shape: tuple[int, int, int]) -> dict:
-        """Clip i as evaluation sees it, of (T, H, W)."""
-        return self._clip(i, lambda source, own: source.clip(own, shape))
+    def extract(self, i: int, size: Size, rng: np.random.Generator | None = None) -> Clip:
+        number, own = self._place(i)
+        with self._at(number):
+            clip = self.readers[number].extract(own, size, rng)
+        return self._as_mixed(number, clip)
+
+    def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
+        number, own = self._place(i)
+        with self._at(number):
+            return self.readers[number].read_plans(own, rng, size)
 
     def extents(self) -> np.ndarray:
-        """What each clip has of frames, height and width: int64 (N, 3)."""
-        return np.concatenate([self._ask(number, extents) for number in range(len(self.sources))])
+        """Return what each clip has of frames, height and width: int64 (N, 3)."""
+        extents = []
+        for number, reader in enumerate(self.readers):
+            with self._at(number):
+                extents.append(reader.extents())
+        return np.concatenate(extents)
 
     def order(self, batch: int, seed: int = 0, shuffle: bool = True) -> MixedOrder:
-        """The order in which the clips are trained on."""
         return MixedOrder(len(self), batch, seed, shuffle, sizes=self._sizes, weights=self._shares)
 
-    def among(self, ids: np.ndarray) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Of some of the clips (ids, ascending): how many each source has, and the sources' shares of all that is
-        drawn, where every clip is drawn as often as in the whole mixture. Sources without any are left out.
-        """
-        counts = np.diff(np.searchsorted(ids, self._firsts))
+    def order_among(self, ids: np.ndarray, batch: int, seed: int, shuffle: bool, stream: int) -> tuple[Order, float]:
+        """Return the order of some of the clips, in which those of each source keep their share."""
+        counts = np.diff(np.searchsorted(ids, self._first_ids))
         shares = np.array(self._shares) / sum(self._shares) * counts / self._sizes
-        return tuple(counts[counts > 0].tolist()), tuple(shares[counts > 0].tolist())
 
-    def test_split(self) -> 'Mixture':
-        """The mixture of the test splits of those sources that have one, weighted alike; all of it where none has."""
-        splits = [held_out_of(source) for source in self.sources]
-        numbers = tuple(number for number, split in enumerate(splits) if split is not self.sources[number])
+        # Sources without any of these clips have no place in their order.
+        sizes = tuple(counts[counts > 0].tolist())
+        weights = tuple(shares[counts > 0].tolist())
+        order = MixedOrder(len(ids), batch, seed, shuffle, stream, sizes=sizes, weights=weights, least=1)
+        return order, sum(weights)
+
+    def held_out(self) -> Reader:
+        """Return the held-out parts of those sources that have one, weighted alike; itself where none has."""
+        if self._whole is not None:
+            return self
+        parts = [reader.held_out() for reader in self.readers]
+        numbers = [number for number, part in enumerate(parts) if part is not self.readers[number]]
         if not numbers:
             return self
+        readers = [parts[number] for number in numbers]
+        weights = tuple(self.source.weights[number] for number in numbers) if self.source.weights else ()
+        source = dataclasses.replace(self.source, sources=tuple(reader.source for reader in readers), weights=weights)
+        return MixtureReader(source, readers, numbers, whole=self)
 
-        def pick(items):
-            return tuple(items[number] for number in numbers) if items else ()
-
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields |= {'sources': pick(splits), 'weights': pick(self.weights)}
-        return HeldOut(**fields, whole=self, numbers=numbers)
+    def uncached(self) -> Reader:
+        """Return a reader of the same clips, of which no source keeps frames in memory."""
+        readers = [reader.uncached() for reader in self.readers]
+        source = dataclasses.replace(self.source, sources=tuple(reader.source for reader in readers))
+        return MixtureReader(source, readers, self._numbers, self._whole)
 
     def identity(self) -> str:
-        """What a run that goes on must find again: what it is for each source, in turn."""
-        return ' + '.join(self._ask(number, identity_of) for number in range(len(self.sources)))
+        """Return the identity of each source, in turn."""
+        identities = []
+        for number, reader in enumerate(self.readers):
+            with self._at(number):
+                identities.append(reader.identity())
+        return ' + '.join(identities)
 
-    def counters(self) -> dict:
-        """The sources' own, each under the source's number."""
-        own = [getattr(source, 'counters', dict)() for source in self.sources]
-        each = zip(self._numbers, own, strict=True)
-        return {f'{number}/{name}': value for number, counted in each for name, value in counted.items()}
+    def counters(self) -> dict[str, int]:
+        """Return the sources' own, each under the source's number."""
+        each = zip(self._numbers, self.readers, strict=True)
+        return {f'{number}/{name}': value for number, reader in each for name, value in reader.counters().items()}
 
-    def names(self) -> dict:
-        """The sources' own, each name after the source's number."""
-        found = {}
-        for number, source in zip(self._numbers, self.sources, strict=True):
-            for kind, names in getattr(source, 'names', dict)().items():
-                found.setdefault(kind, []).extend(f'{number}: {name}' for name in names)
-        return found
+    def names(self) -> dict[str, list[str]]:
+        """Return the sources' own, each name after the source's number."""
+        names: dict[str, list[str]] = {}
+        for number, reader in zip(self._numbers, self.readers, strict=True):
+            for kind, own in reader.names().items():
+                names.setdefault(kind, []).extend(f'{number}: {name}' for name in own)
+        return names
 
     def notes(self) -> list[str]:
-        """Lines that the sources have to say when a run starts, each after the source's number."""
-        lines = zip(self._numbers, (getattr(source, 'notes', list)() for source in self.sources), strict=True)
-        return [f'{number}: {line}' for number, own in lines for line in own]
+        """Return the lines of each source, each after the source's number."""
+        each = zip(self._numbers, self.readers, strict=True)
+        return [f'{number}: {line}' for number, reader in each for line in reader.notes()]
 
-    def _clip(self, i, take):
-        number = int(np.searchsorted(self._firsts, i, 'right')) - 1
-        clip = self._ask(number, lambda source: take(source, i - int(self._firsts[number])))
-        shift = {'apart': clip['label'] + self._classes[number], 'shared': clip['label'], 'none': 0}
-        told = {'scalars': {name: clip['scalars'][name] for name in self.scalars}} if self.scalars else {}
-        text = no_text(self.text_cache.shape) if self.text_cache else {}
-        taken = {name: clip[name] for name in ('video', 'moments', *text) if name in clip}
-        if self.drawn:
-            own = clip.get('drawn', ())
-            told['drawn'] = np.array([number, *own, *[0.0] * (self.drawn - 1 - len(own))])
-        return text | taken | {'label': np.int32(shift[self.labels])} | told
+    def _place(self, i: int) -> tuple[int, int]:
+        """Return which reader clip i is of, and its number there."""
+        number = int(np.searchsorted(self._first_ids, i, 'right')) - 1
+        return number, i - int(self._first_ids[number])
 
-    def _ask(self, number, question):
-        """question(source), with the source named where it finds a mistake."""
-        return ask(f'config.data.sources.{self._numbers[number]}', lambda: question(self.sources[number]))
+    def _as_mixed(self, number: int, clip: Clip) -> Clip:
+        """Return what all clips of the mixture have of a reader's clip, its label among those of the mixture."""
+        labels = {'apart': clip['label'] + self._first_classes[number], 'shared': clip['label'], 'none': 0}
+        text = no_text(self.text.shape) if self.text else {}
+        arrays = {name: clip[name] for name in ('video', 'moments', *text) if name in clip}
+        mixed = text | arrays | {'label': np.int32(labels[self.source.labels])}
+        if self.scalars:
+            mixed['scalars'] = {name: clip['scalars'][name] for name in self.scalars}
+        if self.num_draws:
+            own = clip.get('draws', ())
+            mixed['draws'] = np.array([number, *own, *[0.0] * (self.num_draws - 1 - len(own))])
+        return mixed
 
-    @property
-    def _numbers(self):
-        """Each source's number in the config."""
-        return range(len(self.sources))
+    def _at(self, number: int) -> contextlib.AbstractContextManager[None]:
+        """Name the source of a reader in its mistakes."""
+        return mistakes_at(f'config.data.sources.{self._numbers[number]}')
 
-    @property
-    def _shares(self):
-        return self.weights or (1.0,) * len(self.sources)
+    def _check_agree(self, what: str, values: Sequence[str]) -> None:
+        """Check that sources have the same value, where they have one.
 
-    def _one(self, what: str, found: list[str]) -> None:
-        """Raises: UserError where the sources found several, '' of one that has none."""
-        if len(kinds := {value: number for number, value in zip(self._numbers, found, strict=True) if value}) > 1:
-            (a, first), (b, second), *_ = kinds.items()
+        Raises:
+          UserError: they have several.
+        """
+        numbers = {value: number for number, value in zip(self._numbers, values, strict=True) if value}
+        if len(numbers) > 1:
+            (a, first), (b, second), *_ = numbers.items()
             raise UserError(f'config.data.sources: {what} is {a} of item {first} and {b} of item {second}; take one')
 
-    @functools.cached_property
-    def _sizes(self):
-        return tuple(self._ask(number, len) for number in range(len(self.sources)))
+    @property
+    def _shares(self) -> tuple[float, ...]:
+        return self.source.weights or (1.0,) * len(self.readers)
 
     @functools.cached_property
-    def _firsts(self):
-        """The id of each source's first clip, and the number of all: int64 (sources + 1,)."""
+    def _sizes(self) -> tuple[int, ...]:
+        sizes = []
+        for number, reader in enumerate(self.readers):
+            with self._at(number):
+                sizes.append(len(reader))
+        return tuple(sizes)
+
+    @functools.cached_property
+    def _first_ids(self) -> np.ndarray:
+        """The id of each reader's first clip, and the number of all: int64 (readers + 1,)."""
         return np.cumsum((0, *self._sizes))
 
     @functools.cached_property
-    def _classes(self):
-        """Each source's first class, and the number of all."""
+    def _first_classes(self) -> np.ndarray:
+        """Each reader's first class; of a whole mixture also the number of all."""
+        if self._whole is not None:
+            return self._whole._first_classes[list(self._numbers)]
         return np.cumsum([0, *(max(classes, 1) for classes in self._own_classes)])
 
     @functools.cached_property
-    def _own_classes(self):
-        return tuple(self._ask(number, lambda source: source.num_classes) for number in range(len(self.sources)))
-
-
-@dataclasses.dataclass(frozen=True)
-class HeldOut(Mixture):
-    """What a mixture holds out: the test splits of the sources of `whole` with these `numbers`, and its labels."""
-
-    whole: Mixture | None = None
-    numbers: tuple[int, ...] = ()
-
-    @property
-    def num_classes(self) -> int:
-        return self.whole.num_classes
-
-    def test_split(self) -> 'HeldOut':
-        return self
-
-    @property
-    def _numbers(self):
-        return self.numbers
-
-    @functools.cached_property
-    def _classes(self):
-        return self.whole._classes[list(self.numbers)]
+    def _own_classes(self) -> tuple[int, ...]:
+        classes = []
+        for number, reader in enumerate(self.readers):
+            with self._at(number):
+                classes.append(reader.num_classes)
+        return tuple(classes)

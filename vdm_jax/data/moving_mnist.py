@@ -22,9 +22,10 @@ import numpy as np
 
 from vdm_jax.data import idx
 from vdm_jax.data.order import permutation
+from vdm_jax.data.source import Clip, Reader, Shape, Source
 from vdm_jax.errors import UserError
 from vdm_jax.frame_size import FrameSize, height_width, read_pixels
-from vdm_jax.ranges import Ahead, Between, Clips, Frames, Ranged, Threads
+from vdm_jax.ranges import Ahead, Between, Clips, Frames, Threads
 
 SIDE = {'bounce': 28, 'stochastic': 32}  # pixels of a digit as it is drawn
 STEP = 0.1  # of the free room, a frame
@@ -42,8 +43,8 @@ class Truth:
 
 
 @dataclasses.dataclass(frozen=True)
-class MovingMNIST(Ranged, where='config.data'):
-    """config.data of Moving MNIST, and the source itself: clip i is a pure function of (digits, seed, split, i).
+class MovingMNIST(Source):
+    """config.data of Moving MNIST: clip i is a pure function of (digits, seed, split, i).
 
     `path` is a folder with MNIST's train-images-idx3-ubyte and t10k-images-idx3-ubyte, or one of them, .gz or not.
     No digit is in both splits. With both files, training clips show the first file's digits and test clips the
@@ -68,7 +69,7 @@ class MovingMNIST(Ranged, where='config.data'):
     threads: Threads = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
     prefetch: Ahead = 16  # clips the loader keeps ready
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         least = SIDE[self.motion] + 2 * FASTEST
@@ -76,14 +77,19 @@ class MovingMNIST(Ranged, where='config.data'):
             raise UserError(f'config.data.pixels={self.pixels}: digits would have no room: want {least} or more')
 
     @property
-    def num_classes(self) -> int:
-        """Clips have no label: what a clip shows is said by its first frames."""
-        return 0
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self) -> Shape:
         """(T, H, W, 1) of a clip."""
         return self.frames, *height_width(self.pixels), 1
+
+    def open(self) -> 'MovingMNISTReader':
+        """Return a reader, which reads all digits when the first clip is asked for."""
+        return MovingMNISTReader(self)
+
+
+class MovingMNISTReader(Reader):
+    """The clips of a MovingMNIST, and the digits that they are made of. They have no label."""
+
+    source: MovingMNIST
 
     @property
     def digits(self) -> str:
@@ -97,65 +103,66 @@ class MovingMNIST(Ranged, where='config.data'):
         Made from t10k alone, the digits of training and test are both from the file that the published task tests with:
         hence a name of its own for that split.
         """
-        count = f'-{self.count}digits' if self.count != 2 else ''
-        side = f'-{self.pixels}px' if self.pixels != 64 else ''
-        task = 'mmnist' if self.motion == 'bounce' else 'smmnist'
+        source = self.source
+        count = f'-{source.count}digits' if source.count != 2 else ''
+        side = f'-{source.pixels}px' if source.pixels != 64 else ''
+        task = 'mmnist' if source.motion == 'bounce' else 'smmnist'
         split = f'openstl_{task}_t10k_split' if self.digits == SPLIT else f'{task}-{self.digits}'
         return f'{split}{count}{side}'
 
     def identity(self) -> str:
-        """What a run that goes on must find again: how many clips, and of which digits."""
+        """Return how many clips there are, and of which digits."""
         return f'{len(self)} {self.digits} {self._pool.sha256}'
 
     def __len__(self) -> int:
         self._pool  # noqa: B018, so that missing files are found before a run begins
-        return self.size if self.split == 'train' else self.test_size
+        return self.source.size if self.source.split == 'train' else self.source.test_size
 
-    def __getitem__(self, i: int) -> dict:
-        """Clip i: 'video' uint8 (T, H, W, 1) and 'label' 0."""
+    def __getitem__(self, i: int) -> Clip:
         digits, positions = self._scene(i)
         video_THW = np.zeros(self.shape[:3], np.uint8)
-        side = SIDE[self.motion]
+        side = SIDE[self.source.motion]
         for digit, corners in zip(digits, positions.astype(np.int64).transpose(1, 0, 2), strict=True):
             image = self._pool.images[digit]
-            if self.motion == 'stochastic':
+            if self.source.motion == 'stochastic':
                 image = _enlarged(image, side)
             for frame, (x, y) in zip(video_THW, corners, strict=True):
                 under = frame[y : y + side, x : x + side]
-                if self.motion == 'bounce':
+                if self.source.motion == 'bounce':
                     np.maximum(under, image, out=under)
                 else:
                     under += np.minimum(image, 255 - under)
         return {'video': video_THW[..., None], 'label': np.int32(0)}
 
-    def draw(self, i: int, rng: np.random.Generator) -> dict:
-        """What training sees of example i. Nothing is augmented here: rng is not used."""
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        """Return what training sees of example i. Nothing is augmented here: rng is not used."""
         del rng
         return self[i]
 
     def truth(self, i: int) -> Truth:
-        """Which digits clip i shows, and where."""
+        """Return which digits clip i shows, and where."""
         return Truth(*self._scene(i))
 
-    def _scene(self, i: int):
-        """Clip i: which digits of the file (N,), and their corners (x, y), (T, N, 2)."""
+    def _scene(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which digits of the file clip i shows (N,), and their corners (x, y), (T, N, 2)."""
+        source = self.source
         if not 0 <= i < len(self):
-            raise IndexError(f'clip {i} of {len(self)} in the {self.split} split')
+            raise IndexError(f'clip {i} of {len(self)} in the {source.split} split')
         # Raw Philox words, whose values numpy promises for ever; other keys are other streams, so no state is kept.
-        words = np.random.Philox(key=[2 * self.seed + (self.split == 'test'), i])
-        chance = (words.random_raw(self.count * (5 + 4 * self.frames)) >> 11) * 2.0**-53  # in [0, 1)
-        which, start, turns = np.split(chance.reshape(self.count, -1), (1, 5), axis=1)
-        height, width = height_width(self.pixels)
-        room = np.array([width, height]) - SIDE[self.motion]
-        if self.motion == 'bounce':
-            positions = bounce(start[:, :2], 2 * np.pi * start[:, 2], self.frames) * room
+        words = np.random.Philox(key=[2 * source.seed + (source.split == 'test'), i])
+        chance = (words.random_raw(source.count * (5 + 4 * source.frames)) >> 11) * 2.0**-53  # in [0, 1)
+        which, start, turns = np.split(chance.reshape(source.count, -1), (1, 5), axis=1)
+        height, width = height_width(source.pixels)
+        room = np.array([width, height]) - SIDE[source.motion]
+        if source.motion == 'bounce':
+            positions = bounce(start[:, :2], 2 * np.pi * start[:, 2], source.frames) * room
         else:
-            positions = wander(start, turns.reshape(self.count, self.frames, 2, 2), room)
+            positions = wander(start, turns.reshape(source.count, source.frames, 2, 2), room)
         return self._pool.ids[(which[:, 0] * len(self._pool.ids)).astype(np.int64)], positions
 
     @functools.cached_property
-    def _pool(self):
-        return pool(self.path, self.split)
+    def _pool(self) -> 'Pool':
+        return pool(self.source.path, self.source.split)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -77,12 +77,6 @@ class Order:
         return self.at(self.positions(step))
 
 
-def order_of(source, batch, seed=0, shuffle=True):
-    """The order in which a source is trained on: its own (a method `order`), or that of all its clips alike."""
-    own = getattr(source, 'order', None)
-    return own(batch, seed, shuffle) if own else Order(len(source), batch, seed, shuffle)
-
-
 def clips_before(order, step: int) -> int:
     """How many clips come before a step; every block of an order's steps has each bucket as often as the others."""
     block, within = divmod(step, order.block)

@@ -63,7 +63,7 @@ class PannedBalls(BouncingBalls):
     pan: Pan = 0.04  # sides per frame: the camera moves at most this fast, and at least 0.3 times
     candidates: ClassVar[int] = 64
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._check('bar', self.bar == 0, 'no bar stands in a room that is panned: set it to 0')
 

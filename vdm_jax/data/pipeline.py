@@ -10,17 +10,32 @@ import concurrent.futures
 import functools
 import itertools
 import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 
-from vdm_jax.data.order import clip_generator
-from vdm_jax.data.scalars import told
+from vdm_jax.data.bucket_order import BucketOrder
+from vdm_jax.data.order import Order, clip_generator
+from vdm_jax.data.scalars import attach_scalars
+from vdm_jax.data.source import Clip, Reader
 
 _AHEAD = 2  # batches gathered at once, beside the one in use
 
 
-def batches(source, order, start_step=0, stop_step=None, rows=None, scalars=()):
-    """An iterator, and context manager, over this host's batches of steps start_step, ..., stop_step - 1.
+Batch = dict[str, np.ndarray]
+Rows = Sequence[np.ndarray]  # those of the global batch that a host reads, of each bucket
+
+
+def batches(
+    reader: Reader,
+    order: Order | BucketOrder,
+    start_step: int = 0,
+    stop_step: int | None = None,
+    rows: Sequence[Sequence[int] | np.ndarray] | None = None,
+    scalars: Sequence[str] = (),
+) -> 'BatchStream':
+    """Return an iterator, and context manager, over this host's batches of steps start_step, ..., stop_step - 1.
 
     Each batch is a dict of numpy arrays, {'video': uint8 (b, T, H, W, C), 'label': int32 (b,), ...} and the asked
     `scalars`, float32 (b,), by name. rows: which rows of the global batch, in any order and as often as they are named,
@@ -28,14 +43,17 @@ def batches(source, order, start_step=0, stop_step=None, rows=None, scalars=()):
     three batches are held in memory: one being drawn, one stacked, one in use. An exception in a clip comes out of
     `next`. Close it (or leave the `with`) to stop the threads.
     """
-    if order.size != len(source):
-        raise ValueError(f'the order is over {order.size} clips, the source holds {len(source)}')
-    rows = [np.arange(batch) for batch in order.batches] if rows is None else [np.asarray(each) for each in rows]
-    if getattr(source, 'constant', False):
-        return _Constant(source, order, rows[0], None if stop_step is None else stop_step - start_step, scalars)
-    if hasattr(source, 'gather'):
-        return _Gathered(source, order, start_step, stop_step, rows, scalars)
-    return _Loaded(source, order, start_step, stop_step, rows, scalars)
+    if order.size != len(reader):
+        raise ValueError(f'the order is over {order.size} clips, the source holds {len(reader)}')
+    if rows is None:
+        rows = [np.arange(batch) for batch in order.batches]
+    own_rows = [np.asarray(each) for each in rows]
+    if reader.loading == 'constant':
+        steps = None if stop_step is None else stop_step - start_step
+        return _Constant(reader, order, own_rows[0], steps, scalars)
+    if reader.loading == 'batches':
+        return _Gathered(reader, order, start_step, stop_step, own_rows, scalars)
+    return _Loaded(reader, order, start_step, stop_step, own_rows, scalars)
 
 
 class Walk:
@@ -44,20 +62,20 @@ class Walk:
     Every block of an order's steps has each bucket as often as the others, so no step has to be counted up to.
     """
 
-    def __init__(self, order, rows, start_step: int):
+    def __init__(self, order: Order | BucketOrder, rows: Rows, start_step: int):
         self._order, self._rows = order, rows
         self._sizes = np.array([len(each) for each in rows])
         self._in_block = int(self._sizes[order.buckets(0)].sum())
         self._ends = functools.lru_cache(maxsize=4)(lambda block: np.cumsum(self._sizes[order.buckets(block)]))
         self._first = 0
-        self._first = self.clips(start_step)
+        self._first = self.clips_before(start_step)
 
     def size(self, step: int) -> int:
         """This host's rows of a step."""
         return int(self._sizes[self._order.bucket(step)])
 
-    def clips(self, step: int) -> int:
-        """How many clips come before a step."""
+    def clips_before(self, step: int) -> int:
+        """Return how many clips come before a step."""
         block, within = divmod(step, self._order.block)
         return block * self._in_block + (int(self._ends(block)[within - 1]) if within else 0) - self._first
 
@@ -70,25 +88,36 @@ class Walk:
         return step, int(self._rows[self._order.bucket(step)][row])
 
 
-class _Closing:
-    def __iter__(self):
+class BatchStream(Iterator[Batch]):
+    """This host's batches, one a step; closed when it is left."""
+
+    def __enter__(self) -> Self:
         return self
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def close(self) -> None:
+        """Stop whatever draws clips ahead."""
+        raise NotImplementedError
 
-class _Loaded(_Closing):
+
+class _Loaded(BatchStream):
     """Grain: clips drawn in source.threads threads, batches stacked one ahead in a thread of their own.
 
     Batches are stacked on the thread that asks for them, and Grain's readers refill their buffer only when asked:
     without the second prefetch the training loop would stack, and wait for the tail of every batch.
     """
 
-    def __init__(self, source, order, start_step, stop_step, rows, scalars):
+    def __init__(
+        self,
+        reader: Reader,
+        order: Order | BucketOrder,
+        start_step: int,
+        stop_step: int | None,
+        rows: Rows,
+        scalars: Sequence[str],
+    ):
         import grain
 
         from vdm_jax.data.stacked import Stacked
@@ -96,89 +125,111 @@ class _Loaded(_Closing):
         walk = Walk(order, rows, start_step)
         steps = max(stop_step - start_step, 0) if stop_step is not None else 2**40
 
-        def clip(k):
+        def clip(k: int) -> Clip:
             i, position = map(int, order.place(*walk.place(k)))
-            return told(source.draw(i, clip_generator(order.seed, position)), scalars)
+            return attach_scalars(reader.draw(i, clip_generator(order.seed, position)), scalars)
 
-        self._held = []  # the iterator, until it is closed
+        self._held: list[Any] = []  # the iterator, until it is closed
         # Also when this is dropped, or left open at exit, where Grain's own __del__ prints a traceback.
-        self.close = weakref.finalize(self, _shut, self._held)
+        self._shut = weakref.finalize(self, _shut, self._held)
         if not steps:  # Grain refuses an empty range
             return
         # At least one whole batch of clips is under way while the last one is stacked.
         most = max(map(len, rows))
-        read = grain.ReadOptions(num_threads=source.threads, prefetch_buffer_size=max(source.prefetch, most))
-        clips = grain.MapDataset.range(0, walk.clips(start_step + steps)).map(clip).to_iter_dataset(read)
+        read = grain.ReadOptions(
+            num_threads=reader.source.threads, prefetch_buffer_size=max(reader.source.prefetch, most)
+        )
+        clips = grain.MapDataset.range(0, walk.clips_before(start_step + steps)).map(clip).to_iter_dataset(read)
         stacked = Stacked(clips, lambda number: walk.size(start_step + number), steps)
         self._held.append(iter(grain.experimental.ThreadPrefetchIterDataset(stacked, prefetch_buffer_size=1)))
         self._held[0].start_prefetch()  # the first batch is read while the model compiles
 
-    def __next__(self):
+    def __next__(self) -> Batch:
         if not self._held:
             raise StopIteration
         return next(self._held[0])
 
+    def close(self) -> None:
+        self._shut()
 
-def _shut(held):
+
+def _shut(held: list[Any]) -> None:
     while held:
         held.pop().close()
 
 
-class _Gathered(_Closing):
-    """Without Grain: whole batches, source.gather(ids, positions, seed, scalars), made in threads of their own.
+class _Gathered(BatchStream):
+    """Without Grain: whole batches, reader.gather(ids, positions, seed, scalars), made in threads of their own.
 
     Where a clip takes microseconds, to be asked for each of them by itself is what costs.
     """
 
-    def __init__(self, source, order, start_step, stop_step, rows, scalars):
-        self._steps = iter(range(start_step, stop_step)) if stop_step is not None else itertools.count(start_step)
+    def __init__(
+        self,
+        reader: Reader,
+        order: Order | BucketOrder,
+        start_step: int,
+        stop_step: int | None,
+        rows: Rows,
+        scalars: Sequence[str],
+    ):
+        endless = itertools.count(start_step)
+        self._steps: Iterator[int] = endless if stop_step is None else iter(range(start_step, stop_step))
         self._pool = concurrent.futures.ThreadPoolExecutor(_AHEAD)
-        self._ahead = collections.deque()
+        self._ahead: collections.deque[concurrent.futures.Future[Batch]] = collections.deque()
 
-        def gathered(step):
+        def gather(step: int) -> Batch:
             ids, positions = order.place(step, rows[order.bucket(step)])
-            return source.gather(ids, positions, order.seed, scalars)
+            return reader.gather(ids, positions, order.seed, scalars)
 
-        self._gathered = gathered
+        self._gather = gather
         for _ in range(_AHEAD):
-            self._ask()
+            self._submit_next()
 
-    def _ask(self):
-        if (step := next(self._steps, None)) is not None:
-            self._ahead.append(self._pool.submit(self._gathered, step))
+    def _submit_next(self) -> None:
+        step = next(self._steps, None)
+        if step is not None:
+            self._ahead.append(self._pool.submit(self._gather, step))
 
-    def __next__(self):
+    def __next__(self) -> Batch:
         if not self._ahead:
             raise StopIteration
         batch = self._ahead.popleft().result()
-        self._ask()
+        self._submit_next()
         return batch
 
-    def close(self):
+    def close(self) -> None:
         self._steps = iter(())
         self._ahead.clear()
         self._pool.shutdown(cancel_futures=True)
 
 
-class _Constant(_Closing):
+class _Constant(BatchStream):
     """The same batch at every step, without Grain: row r of the global batch is clip r modulo the source's size."""
 
-    def __init__(self, source, order, rows, steps, scalars):
-        def draw(row):
-            return source.draw(row % len(source), clip_generator(order.seed, row))
+    def __init__(
+        self,
+        reader: Reader,
+        order: Order | BucketOrder,
+        rows: np.ndarray,
+        steps: int | None,
+        scalars: Sequence[str],
+    ):
+        def draw(row: int) -> Clip:
+            return reader.draw(row % len(reader), clip_generator(order.seed, row))
 
-        clips = [told(draw(row), scalars) for row in rows.tolist()]
+        clips = [attach_scalars(draw(row), scalars) for row in rows.tolist()]
         self._batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
         for array in self._batch.values():
             array.flags.writeable = False
         self._left = steps
 
-    def __next__(self):
+    def __next__(self) -> Batch:
         if self._left is not None:
             if self._left <= 0:
                 raise StopIteration
             self._left -= 1
         return self._batch
 
-    def close(self):
+    def close(self) -> None:
         self._left = 0

@@ -5,12 +5,14 @@ import dataclasses
 import io
 import statistics
 import time
-from unittest import mock
 
 import numpy as np
 
-from vdm_jax.data.order import clip_generator, order_of
+from vdm_jax.data.bucket_order import BucketOrder
+from vdm_jax.data.extract_clip import ReadPlan
+from vdm_jax.data.order import Order, clip_generator
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.source import Reader
 from vdm_jax.data.transforms import resize
 from vdm_jax.data.video import decode
 
@@ -32,92 +34,83 @@ class Read:
         """uint8 (T, height, width, 3), as one writes it with PyAV: seek, decode, convert, scale, stack."""
         import av
 
-        video, index, found = self.video, self.video.index, {}
+        video, index = self.video, self.video.index
+        frames: dict[int, np.ndarray] = {}
         has_times = len(index.keys) and not len(index.digests)  # that tell which frame is which
         wanted = set((index.pts[self.numbers] if has_times else self.numbers).tolist())
-        with av.open(io.BytesIO(video.path) if isinstance(video.path, bytes) else video.path) as container:
+        file = io.BytesIO(video.path) if isinstance(video.path, bytes) else video.path
+        with av.open(file, 'r') as container:
             stream = container.streams.video[index.stream if has_times else 0]
             stream.codec_context.thread_count = 1
             key = index.key_before(self.numbers.min()) if has_times else 0
             if key:
                 container.seek(int(index.key_stamps[key]), stream=stream)
             for number, frame in enumerate(container.decode(stream)):
-                place = frame.pts if has_times else number
-                if place in wanted:
-                    found[place] = resize(frame.to_ndarray(format='rgb24'), self.height, self.width)
-                if len(found) == len(wanted):
+                position = frame.pts if has_times else number
+                if position in wanted:
+                    frames[position] = resize(frame.to_ndarray(format='rgb24'), self.height, self.width)
+                if len(frames) == len(wanted):
                     break
-        return np.stack([found[place] for place in sorted(found)])
+        return np.stack([frames[position] for position in sorted(frames)])
 
 
-def measure(source, seed: int = 0, turns: int = TURNS) -> dict[str, float]:
-    """'loader_clips_per_second' of a source without its cache, from the first clip asked for to the last one there; and
-    where it reads videos 'pyav_clips_per_second', of `Read.frames` of the same clips in as many threads, in turns, and
-    'loader_over_pyav'. Medians over the turns; {} for a source that is one constant batch.
+def read_of(plan: ReadPlan) -> Read:
+    """Return what a plan takes of its file: each frame once, as they lie there."""
+    height, width = plan.video.index.orientation.stored_size(plan.height, plan.width)
+    return Read(plan.video, np.unique(plan.numbers), height, width)
+
+
+def measure(reader: Reader, seed: int = 0, turns: int = TURNS) -> dict[str, float]:
+    """Measure how fast a source's clips come, with no frames kept in memory; medians over the turns.
+
+    Returns:
+      'loader_clips_per_second', from the first clip asked for to the last one there; and where the source reads videos
+      'pyav_clips_per_second', of `Read.frames` of the same clips in as many threads, in turns, and 'loader_over_pyav'.
+      {} for a source that is one constant batch.
     """
-    if getattr(source, 'constant', False):
+    if reader.loading == 'constant':
         return {}
-    source, found = uncached(source), {'loader': [], 'pyav': []}
-    order = order_of(source, min(BATCH, len(source)), seed)
+    reader = reader.uncached()
+    order = reader.order(min(BATCH, len(reader)), seed)
     steps = -(-CLIPS // max(order.batches))
-    while loaded(source, order, 0, steps)[1] < SHORT:  # also a turn to warm up
+    while load_clips(reader, order, 0, steps)[1] < SHORT:  # also a turn to warm up
         steps *= 4
+
+    rates: dict[str, list[float]] = {'loader': [], 'pyav': []}
     for turn in range(turns):
         start, stop = turn * steps, (turn + 1) * steps
-        count, seconds = loaded(source, order, start, stop)
-        found['loader'].append(count / seconds)
-        if plan := reads(source, order, start, stop):
+        count, seconds = load_clips(reader, order, start, stop)
+        rates['loader'].append(count / seconds)
+
+        if reads := planned_reads(reader, order, start, stop):
             began = time.perf_counter()
-            with concurrent.futures.ThreadPoolExecutor(max(source.threads, 1)) as pool:
-                for _ in pool.map(Read.frames, plan):
+            with concurrent.futures.ThreadPoolExecutor(max(reader.source.threads, 1)) as pool:
+                for _ in pool.map(Read.frames, reads):
                     pass
-            found['pyav'].append(count / (time.perf_counter() - began))
-    rates = {f'{name}_clips_per_second': statistics.median(each) for name, each in found.items() if each}
-    if found['pyav']:
-        ratios = [ours / bare for ours, bare in zip(found['loader'], found['pyav'], strict=True)]
-        rates['loader_over_pyav'] = statistics.median(ratios)
-    return rates
+            rates['pyav'].append(count / (time.perf_counter() - began))
+
+    medians = {f'{name}_clips_per_second': statistics.median(each) for name, each in rates.items() if each}
+    if rates['pyav']:
+        ratios = [ours / bare for ours, bare in zip(rates['loader'], rates['pyav'], strict=True)]
+        medians['loader_over_pyav'] = statistics.median(ratios)
+    return medians
 
 
-def loaded(source, order, start: int, stop: int) -> tuple[int, float]:
-    """(how many clips the loader brings from step `start` to `stop`, seconds)."""
+def load_clips(reader: Reader, order: Order | BucketOrder, start: int, stop: int) -> tuple[int, float]:
+    """Load the batches of steps start, ..., stop - 1: how many clips these are, and seconds."""
     began = time.perf_counter()
-    with batches(source, order, start, stop) as stream:
+    with batches(reader, order, start, stop) as stream:
         count = sum(len(batch['label']) for batch in stream)
     return count, time.perf_counter() - began
 
 
-def reads(source, order, start: int, stop: int) -> list[Read]:
-    """What the clips of steps start, ..., stop - 1 are read from; none where they come from no videos."""
-    found = []
-
-    def note(video, indices, height=None, width=None):
-        height, width = height or video.height, width or video.width
-        size = video.index.orientation.stored_size(height, width)
-        found.append(Read(video, np.unique(indices), *size))
-        return np.zeros((len(indices), height, width, 3), np.uint8)
-
-    if hasattr(source, 'gather'):
-        return []
-    with mock.patch.object(decode, 'read', note):  # as all sources call it
-        for step in range(start, stop):
-            ids, positions = order.place(step, np.arange(order.batches[order.bucket(step)]))
-            for i, position in zip(ids, positions, strict=True):
-                source.draw(int(i), clip_generator(order.seed, int(position)))
-                if not found:
-                    return []
-    return found
-
-
-def uncached(source):
-    """The source, and those in it, without frames kept in memory."""
-    if not dataclasses.is_dataclass(source):
-        return source
-    changes = {'cache_mb': 0} if any(field.name == 'cache_mb' for field in dataclasses.fields(source)) else {}
-    for field in dataclasses.fields(source):
-        value = getattr(source, field.name)
-        if isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
-            changes[field.name] = tuple(map(uncached, value))
-        elif hasattr(value, 'draw'):
-            changes[field.name] = uncached(value)
-    return dataclasses.replace(source, **changes) if changes else source
+def planned_reads(reader: Reader, order: Order | BucketOrder, start: int, stop: int) -> list[Read]:
+    """Return what the clips of steps start, ..., stop - 1 read of files; [] where the first comes from no video."""
+    reads: list[Read] = []
+    for step in range(start, stop):
+        ids, positions = order.place(step, np.arange(order.batches[order.bucket(step)]))
+        for i, position in zip(ids, positions, strict=True):
+            reads += map(read_of, reader.read_plans(int(i), clip_generator(order.seed, int(position))))
+            if not reads:
+                return []
+    return reads

@@ -1,9 +1,10 @@
-"""Numbers that a network may be told of a clip, by name: SCALARS measures them, or the source gives them."""
+"""Numbers of a clip, by name, that a network may be conditioned on: SCALARS measures them, or the source gives them."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from vdm_jax.data.source import Clip, Reader
 from vdm_jax.errors import UserError
 
 
@@ -17,22 +18,26 @@ def motion(video: np.ndarray) -> float:
 SCALARS = {'motion': motion}
 
 
-def told(clip: dict, names: Sequence[str]) -> dict:
-    """The clip with the scalars of these names as float32, and without others that its source gives."""
+def attach_scalars(clip: Clip, names: Sequence[str]) -> Clip:
+    """Return the clip with the scalars of these names as float32, and without what else its source says of it."""
     known = clip.get('scalars', {})
-    rest = {name: value for name, value in clip.items() if name not in ('scalars', 'drawn')}
+    rest = {name: value for name, value in clip.items() if name not in ('scalars', 'draws')}
     return rest | {name: np.float32(known[name] if name in known else SCALARS[name](clip['video'])) for name in names}
 
 
-def given(source) -> tuple[str, ...]:
-    """All that clips of this source can tell: nothing is measured of latents."""
-    measured = () if getattr(source, 'latents', ('',))[0] else SCALARS
-    return tuple(dict.fromkeys((*getattr(source, 'scalars', ()), *measured)))
+def available_scalars(reader: Reader) -> tuple[str, ...]:
+    """Return the names of all scalars of its clips: nothing is measured of latents."""
+    measured = () if reader.latents else SCALARS
+    return tuple(dict.fromkeys((*reader.scalars, *measured)))
 
 
-def check(source, names: Sequence[str]) -> None:
-    """Raises: UserError for a name that neither the source gives nor SCALARS measures."""
-    known = given(source)
+def check(reader: Reader, names: Sequence[str]) -> None:
+    """Check that there are scalars of these names.
+
+    Raises:
+      UserError: neither the source gives one of them nor SCALARS measures it.
+    """
+    known = available_scalars(reader)
     for name in names:
         if name not in known:
             raise UserError(

@@ -63,7 +63,7 @@ class ShadowedBalls(BouncingBalls):
     light: Speed = 0.05  # sides per frame: the light moves sideways at most this fast, and at least 0.3 times
     candidates: ClassVar[int] = 64
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self._check('bar', self.bar == 0, 'a bar would need a shadow of its own: set it to 0')
 

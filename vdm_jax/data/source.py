@@ -1,107 +1,335 @@
-"""What every source of clips answers."""
+"""Sources of clips: what a config says of one (`Source`), and what is opened from it (`Reader`).
 
+Everything that a source can do is declared here with a default; a source overrides what it does otherwise. Nobody
+asks whether a source *has* something: whoever needs a capability calls it.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
 import dataclasses
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from vdm_jax.data.order import Order
 from vdm_jax.errors import UserError, placed
+from vdm_jax.frame_size import pixels_of
+from vdm_jax.ranges import Ranged
+
+if TYPE_CHECKING:
+    from vdm_jax.data.bucket_order import BucketOrder
+    from vdm_jax.data.extract_clip import ReadPlan
+    from vdm_jax.data.text_cache import TextCache
+
+# One clip by the names of its arrays: 'video' uint8 (T, H, W, C) or 'moments' float32 (T', H', W', 2C), 'label' int32
+# in [0, num_classes), and what the reader declares beside these: 'scalars', 'text' and 'text_mask', 'draws', 'images'.
+Clip = dict[str, Any]
+Shape = tuple[int, int, int, int]  # (T, H, W, C)
+Size = tuple[int, int, int]  # (T, H, W)
 
 
-class Source(Protocol):
-    """A frozen dataclass whose fields are the config group config.data, and which is the sequence of clips itself.
+@dataclasses.dataclass(frozen=True)
+class LatentInfo:
+    """Which latents a source holds in place of its videos.
 
-    A clip is {'video': uint8 (T, H, W, C), 'label': np.int32 in [0, num_classes)}; every clip has shape `shape`.
-    Besides these, a source may count things (`counters() -> {name: number}`) and name files (`names()`), have lines to
-    say when a run starts (`notes()`), say what a run that goes on must find again (`identity() -> str`, the number of
-    clips where it does not) and what results on it are called (`title`), have a test split (a field `split`, or a
-    method `test_split()` that makes it), come in an order of its own (`order(batch, seed, shuffle)`), and be
-    `constant`: the same batch at every step. One that tells numbers of its clips names them in `scalars` and gives them
-    as clip['scalars'], a dict; one with images beside its clips gives 'images' uint8 (k, H, W, C) and 'image_label'
-    int32 (k,), and says in `scored` what samples are to be held against.
-    One whose clips have text gives 'text' float32 (S, D) and 'text_mask' bool (S,), and says in `text_cache` which; one
-    that has latents gives 'moments' float32 (T', H', W', 2C) in place of 'video', and says in `latents` of which codec.
-    One that tells more of its clips than can be kept with their latents (a caption, another one each time) gives
-    clip['drawn'], float64 (drawn,), which is kept, and from that alone `told_of(drawn, rng) -> dict` of arrays. One
-    that gives whole batches has `gather(ids, positions, seed, scalars) -> dict`.
-    One whose clips can be cut in several shapes says what each has to offer (`extents() -> int64 (N, 3)`: frames,
-    height, width), and gives it as (T, H, W) in `clip(i, shape)` and `draw(i, rng, shape)`: `bucketed` asks for it, and
-    then has all its `shapes`, with `batch_sizes(batch)` of each; and `alone(bucket)`, a source of the clips of one, of
-    which `within(ids)` tells the numbers there.
+    codec: sha256 of the codec's weights that made them. shapes: (T', H', W', 2C) of the moments by (T, H, W) of clips.
     """
 
-    frames: int
-    pixels: int | str  # of the side of a square, or HEIGHTxWIDTH
-    threads: int  # that draw clips
-    prefetch: int  # clips drawn ahead
+    codec: str
+    shapes: Mapping[Size, Shape]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source(Ranged, abc.ABC, where='config.data'):
+    """What config.data says of the clips: frozen, stateless, and known without opening a file.
+
+    Each source is a frozen dataclass whose fields are the keys of the config group. Only `shape` and `open` have to be
+    implemented.
+    """
+
+    # Whether its clips come in an order of their own, which is lost where another source decides the order.
+    own_order: ClassVar[bool] = False
+    # Whether its clips are in buckets, each with a shape of its own.
+    bucketed: ClassVar[bool] = False
+    # Whether single images come beside its clips.
+    joins_images: ClassVar[bool] = False
 
     @property
-    def shape(self) -> tuple[int, int, int, int]: ...
+    @abc.abstractmethod
+    def shape(self) -> Shape:
+        """(T, H, W, C) of its clips; of a source in buckets, of those that samples are like."""
+
+    @abc.abstractmethod
+    def open(self) -> Reader:
+        """Return a new reader of its clips, which opens files when they are first needed."""
 
     @property
-    def num_classes(self) -> int: ...
+    def shapes(self) -> tuple[Shape, ...]:
+        """(T, H, W, C) of the clips of each of its buckets; the first is that of samples."""
+        return (self.shape,)
 
-    def __len__(self) -> int: ...
+    @property
+    def bucket_numbers(self) -> tuple[int, ...]:
+        """The numbers of the buckets whose clips are taken, in the order of `shapes`."""
+        return tuple(range(len(self.shapes)))
 
-    def __getitem__(self, i: int) -> dict:
+    @property
+    def bucket_names(self) -> tuple[str, ...]:
+        """What each of its buckets is called: FRAMESxHEIGHTxWIDTH."""
+        return tuple('x'.join(map(str, shape[:3])) for shape in self.shapes)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip."""
+        return self.shape[0]
+
+    @property
+    def pixels(self) -> int | str:
+        """Size of a frame as configs say it: the side of a square, or HEIGHTxWIDTH."""
+        return pixels_of(*self.shape[1:3])
+
+    @property
+    def threads(self) -> int:
+        """Threads of the loader that draw clips; 0: the loader's own."""
+        return 0
+
+    @property
+    def prefetch(self) -> int:
+        """Clips that the loader draws ahead."""
+        return 0
+
+    @property
+    def split(self) -> str | None:
+        """Which part of its clips it takes: all, train or test; None where it has no parts of its own."""
+        return None
+
+    @property
+    def clip_fps(self) -> float | None:
+        """Frames a second of all its clips, None where they differ or the config does not say it."""
+        return None
+
+    @property
+    def drops_short(self) -> bool:
+        """Whether it leaves out videos that are shorter than its own `frames`."""
+        return False
+
+    @property
+    def images_per_clip(self) -> int:
+        """How many single images come beside each clip."""
+        return 0
+
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        """The sources within it."""
+        return ()
+
+    @property
+    def record_sets(self) -> tuple[str, ...]:
+        """The directories of records that it reads, those of the sources within it included."""
+        return tuple(path for part in self.parts for path in part.record_sets)
+
+    def batch_sizes(self, batch: int) -> tuple[int, ...]:
+        """Return the clips of a batch of each of `shapes`: `batch` unless a bucket says otherwise."""
+        return (batch,)
+
+    def for_bucket(self, bucket: int) -> Source:
+        """Return the source of the clips of one bucket."""
+        del bucket
+        return self
+
+    def resized(self, pixels: int | str) -> Source:
+        """Return the same clips with frames of `pixels`, of the first bucket alone where there are several."""
+        return with_fields(self, pixels=pixels)
+
+
+class Reader(abc.ABC):
+    """An opened source: the sequence of its clips, and the files, caches and counters behind it.
+
+    Opening is free: files are opened, and mistakes in them found, when they are first needed. Many threads may draw
+    from one reader. Only `__len__`, `__getitem__` and `draw` have to be implemented.
+    """
+
+    source: Source  # the config that it was opened from
+
+    def __init__(self, source: Source):
+        self.source = source
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """How many clips there are."""
+
+    @abc.abstractmethod
+    def __getitem__(self, i: int) -> Clip:
         """Clip i as evaluation sees it, the same every time."""
 
-    def draw(self, i: int, rng: np.random.Generator) -> dict:
-        """Clip i as training sees it: start frame, crop and flip drawn from rng."""
+    @abc.abstractmethod
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        """Draw clip i as training sees it: start frame, crop and flip from rng."""
 
+    # What is known of all clips.
 
-def shapes_of(source: Source) -> tuple[tuple[int, int, int, int], ...]:
-    """(T, H, W, C) of every bucket of its clips; the first is that of samples."""
-    return getattr(source, 'shapes', (source.shape,))
+    @property
+    def shape(self) -> Shape:
+        """(T, H, W, C) of its clips, as its source has it."""
+        return self.source.shape
 
+    @property
+    def num_classes(self) -> int:
+        """Labels run from 0 to this; 0 where clips have none."""
+        return 0
 
-def batch_sizes_of(source: Source, batch: int) -> tuple[int, ...]:
-    """Clips of a batch of every bucket, where they are `batch` unless a bucket says otherwise."""
-    return getattr(source, 'batch_sizes', lambda batch: (batch,))(batch)
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """Names of the numbers in clip['scalars'], a dict."""
+        return ()
 
+    @property
+    def text(self) -> TextCache | None:
+        """The embeddings of its captions: clips then have 'text' float32 (S, D) and 'text_mask' bool (S,)."""
+        return None
 
-def identity_of(source: Source) -> str:
-    """What a run that goes on must find again: what the source says of itself, or how many clips it holds."""
-    return getattr(source, 'identity', lambda: str(len(source)))()
+    @property
+    def latents(self) -> LatentInfo | None:
+        """Which latents it holds: clips then have 'moments' in place of 'video'."""
+        return None
 
+    @property
+    def num_draws(self) -> int:
+        """Numbers in clip['draws'], float64: what was drawn for a clip and its conditions hang on."""
+        return 0
 
-def held_out_of(source: Source) -> Source:
-    """The source's test split; the source itself where training takes all of it."""
-    if hasattr(source, 'test_split'):
-        return source.test_split()
-    trained = getattr(source, 'split', 'all')
-    return dataclasses.replace(source, split='test') if trained == 'train' else source
+    def conditions_of(self, draws: np.ndarray, rng: np.random.Generator) -> Clip:
+        """Return the conditions, such as the caption, of a clip with these `draws`, as `draw` with such an rng does."""
+        del draws, rng
+        return {}
 
+    @property
+    def title(self) -> str:
+        """What results on its clips are called."""
+        return type(self.source).__name__.lower()
 
-def fps_of(source: Source) -> float | None:
-    """Frames a second of its clips, where config.data says them of all: its fps by its stride, or that on which the
-    sources within it agree; else None.
-    """
-    if rate := getattr(source, 'fps', None):
-        return rate / getattr(source, 'stride', 1)
-    within = getattr(source, 'sources', None) or [getattr(source, 'clips', None)]
-    rates = {fps_of(each) for each in within if hasattr(each, 'shape')}
-    return rates.pop() if len(rates) == 1 else None
+    def identity(self) -> str:
+        """Return what a run that goes on must find again: which clips these are, or how many."""
+        return str(len(self))
 
+    # Which clips come when.
 
-def extents(source: Source) -> np.ndarray:
-    """What each clip has of frames, height and width, int64 (N, 3).
+    def order(self, batch: int, seed: int = 0, shuffle: bool = True) -> Order | BucketOrder:
+        """Return the order in which its clips are trained on."""
+        return Order(len(self), batch, seed, shuffle)
 
-    Raises:
-      UserError: clips of such a source come in one shape.
-    """
-    if not hasattr(source, 'extents'):
+    def order_among(self, ids: np.ndarray, batch: int, seed: int, shuffle: bool, stream: int) -> tuple[Order, float]:
+        """Return the order of some of its clips (ids, ascending), and their share of all that is drawn.
+
+        It is an order over 0 ... len(ids) - 1, in which every clip is drawn as often as among all of them.
+        """
+        return Order(len(ids), batch, seed, shuffle, stream), len(ids) / len(self)
+
+    def held_out(self) -> Reader:
+        """Return the reader of the held-out part; itself where training takes all of it."""
+        if self.source.split != 'train':
+            return self
+        return with_fields(self.source, split='test').open()
+
+    @property
+    def reference(self) -> Reader:
+        """The clips that samples are held against: all of them have the shape of samples."""
+        return self
+
+    def for_bucket(self, bucket: int) -> Reader:
+        """Return the reader of the clips of one bucket, with files and counters in common."""
+        del bucket
+        return self
+
+    def bucket_places(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bucket of each of these clips, and its number in `for_bucket`: int64 each."""
+        ids = np.asarray(ids, np.int64)
+        return np.zeros_like(ids), ids
+
+    # Clips that can be cut to several shapes.
+
+    def extents(self) -> np.ndarray:
+        """Return what each clip has of frames, height and width: int64 (N, 3), 0 of a broken one.
+
+        Raises:
+          UserError: its clips come in one shape.
+        """
         raise UserError(
-            f'config.data: clips of a {type(source).__name__} come in one shape, and buckets ask for several; take '
-            'records or video_folder'
+            f'config.data: clips of a {type(self.source).__name__} come in one shape, and buckets ask for several; '
+            'take records or video_folder'
         )
-    return source.extents()
+
+    def extract(self, i: int, size: Size, rng: np.random.Generator | None = None) -> Clip:
+        """Return clip i cut to `size` (T, H, W): as training sees it where there is an rng, else as evaluation does."""
+        raise NotImplementedError(f'clips of a {type(self.source).__name__} come in one shape: see extents')
+
+    # How the loader reads it.
+
+    @property
+    def loading(self) -> Literal['clips', 'batches', 'constant']:
+        """How batches are made: clip by clip with `draw`, by `gather`, or once, the same for every step."""
+        return 'clips'
+
+    def gather(
+        self, ids: np.ndarray, positions: np.ndarray, seed: int, scalars: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """Return a whole batch: for each of `ids` what `draw` gives at that position of the run, with these scalars."""
+        raise NotImplementedError(f'batches of a {type(self.source).__name__} are loaded as {self.loading}')
+
+    def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
+        """Return what `draw`, or `extract` to this size, reads of video files with such an rng; [] where of none."""
+        del i, rng, size
+        return []
+
+    def uncached(self) -> Reader:
+        """Return a reader of the same clips that keeps no frames in memory."""
+        return self
+
+    # What a run has to say of it.
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted so far, by name."""
+        return {}
+
+    def names(self) -> dict[str, list[str]]:
+        """Return which files could not be taken as they are, each with the reason, by kind."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """Return the lines to print when a run starts."""
+        return []
 
 
-def ask(where: str, question: Callable):
-    """question(), of a source among others: a mistake that it finds is said to be at `where`, a key of the config."""
+class StatelessSource(Source, Reader):
+    """A source that makes its clips on the fly and has nothing to open: it is its own reader."""
+
+    @property
+    def source(self) -> Self:  # type: ignore[override]
+        """Itself."""
+        return self
+
+    def open(self) -> Self:
+        """Return itself."""
+        return self
+
+    def for_bucket(self, bucket: int) -> Self:
+        """Return itself: its clips are of one shape."""
+        del bucket
+        return self
+
+
+def with_fields(source: Source, **values: Any) -> Source:
+    """Return the source with other values of these fields."""
+    return dataclasses.replace(source, **values)
+
+
+@contextlib.contextmanager
+def mistakes_at(where: str) -> Iterator[None]:
+    """Say of a user's mistake found meanwhile that it is at `where`, a key of the config."""
     try:
-        return question()
+        yield
     except UserError as error:
         raise placed(error, where) from None

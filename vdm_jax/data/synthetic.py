@@ -3,18 +3,20 @@
 import dataclasses
 import functools
 import math
+from typing import Literal
 
 import numpy as np
 
+from vdm_jax.data.source import Clip, Reader, Shape, Source
 from vdm_jax.errors import UserError
 from vdm_jax.frame_size import FrameSize, height_width, read_pixels
-from vdm_jax.ranges import Ahead, Batch, Classes, Frames, Ranged, Side, Threads
+from vdm_jax.ranges import Ahead, Batch, Classes, Frames, Side, Threads
 
 MOST = 64  # GiB of clips, all of which are made at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Synthetic(Ranged, where='config.data'):
+class Synthetic(Source):
     """`size` clips of uniform noise with `channels` channels; clip i has the label i modulo `classes`.
 
     With the sides and channels of a codec's latents it stands for clips that are encoded already, as far as shapes and
@@ -32,9 +34,7 @@ class Synthetic(Ranged, where='config.data'):
     threads: Threads = 0
     prefetch: Ahead = 0
 
-    constant = True  # not a field: tells the pipeline that every batch is the same
-
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, 'pixels', read_pixels(self.pixels))
         gibibytes = self.size * math.prod(self.shape) / 2**30
@@ -42,26 +42,46 @@ class Synthetic(Ranged, where='config.data'):
             raise UserError(f'config.data.size={self.size}: such clips take {gibibytes:.0f} GiB; want {MOST} or less')
 
     @property
-    def shape(self):
+    def shape(self) -> Shape:
+        """(T, H, W, C) of a clip."""
         return self.frames, *height_width(self.pixels), self.channels
 
+    def open(self) -> 'SyntheticReader':
+        """Return a reader, which makes all clips when the first is asked for."""
+        return SyntheticReader(self)
+
+
+class SyntheticReader(Reader):
+    """The clips of a Synthetic."""
+
+    source: Synthetic
+
     @property
-    def num_classes(self):
-        return self.classes
+    def loading(self) -> Literal['constant']:
+        """Every batch is the same."""
+        return 'constant'
+
+    @property
+    def num_classes(self) -> int:
+        """As the config says."""
+        return self.source.classes
 
     @functools.cached_property
-    def videos(self):
+    def videos(self) -> np.ndarray:
         """All clips, uint8 (size, T, H, W, C)."""
-        count = self.size * int(np.prod(self.shape))
+        count = self.source.size * int(np.prod(self.shape))
         words = np.random.Philox(key=count).random_raw(-(-count // 8))
-        return words.view(np.uint8)[:count].reshape(self.size, *self.shape)
+        return words.view(np.uint8)[:count].reshape(self.source.size, *self.shape)
 
-    def __len__(self):
-        return self.size
+    def __len__(self) -> int:
+        return self.source.size
 
-    def __getitem__(self, i):
-        i = range(self.size)[i]
-        return {'video': self.videos[i], 'label': np.int32(i % self.classes if self.classes else 0)}
+    def __getitem__(self, i: int) -> Clip:
+        i = range(self.source.size)[i]
+        classes = self.source.classes
+        return {'video': self.videos[i], 'label': np.int32(i % classes if classes else 0)}
 
-    def draw(self, i, rng):
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        """Return clip i: nothing is drawn."""
+        del rng
         return self[i]

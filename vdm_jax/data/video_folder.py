@@ -6,21 +6,36 @@ import functools
 import hashlib
 import os
 import zlib
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 
-from vdm_jax.data.cut import clip_indices, clip_length, cut
+from vdm_jax.data.extract_clip import (
+    Crop,
+    PixelAspect,
+    ReadPlan,
+    Short,
+    clip_indices,
+    clip_length,
+    extract_clip,
+    place_clip,
+    plan_clip,
+)
 from vdm_jax.data.frame_cache import FrameCache
+from vdm_jax.data.source import Clip, Reader, Size
 from vdm_jax.data.tally import Tally
 from vdm_jax.data.video import decode
+from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
+from vdm_jax.data.video.limits import Limits
+from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError
-from vdm_jax.frame_size import FrameSize, height_width, read_pixels
-from vdm_jax.ranges import Ahead, Fps, Frames, Mebibytes, Ranged, Share, Stride, Threads
+from vdm_jax.frame_size import FrameSize, height_width
+from vdm_jax.ranges import Ahead, Fps, Frames, Mebibytes, Share, Stride, Threads
 
 
-def video_files(path):
+def video_files(path: str) -> list[str]:
     """The videos in a folder and below, as sorted paths relative to it; hidden files and folders are skipped.
 
     Raises UserError if the folder is missing or holds none.
@@ -28,7 +43,7 @@ def video_files(path):
     return list(look_for_videos(path).videos)
 
 
-def look_for_videos(path, follow_links=False) -> Folder:
+def look_for_videos(path: str, follow_links: bool = False) -> Folder:
     """What lies in a folder that is to hold videos. Raises UserError if it is missing or holds none."""
     if not path:
         raise UserError('config.data.path is empty; set it to a folder of videos')
@@ -49,7 +64,7 @@ def no_video(found: Folder) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoFolder(Ranged, where='config.data'):
+class VideoFolder(VideoSource):
     """Clips of `frames` frames of `pixels` (a side, or HEIGHTxWIDTH), from the videos in the folder `path` and below.
 
     A training clip begins at a random frame, or always at the first (`start`), as memorising wants it.
@@ -74,158 +89,205 @@ class VideoFolder(Ranged, where='config.data'):
     pixels: FrameSize = 64
     stride: Stride = 1
     fps: Fps | None = None
-    short: Literal['hold', 'loop', 'drop'] = 'hold'
-    start: Literal['random', 'first'] = 'random'
-    crop: Literal['center', 'random'] = 'center'
+    short: Short = 'hold'
+    start: Literal['random', 'first'] = 'random'  # no center
+    crop: Crop = 'center'
     flip: bool = False
-    pixel_aspect: Literal['square', 'stored'] = 'square'
+    pixel_aspect: PixelAspect = 'square'
     label: Literal['none', 'index', 'folder'] = 'none'
     split: Literal['all', 'train', 'test'] = 'all'
     held_out: Share = 0.1
     max_broken: Share = 0.1
-    limits: decode.Limits = decode.Limits()
+    limits: Limits = Limits()
     cache_mb: Mebibytes = 512
     threads: Threads = 4
     prefetch: Ahead = 16
 
-    scalars = ('fps',)  # not a field: what the clips tell of themselves, frames a second
+    def open(self) -> 'VideoFolderReader':
+        """Return a reader of the folder."""
+        return VideoFolderReader(self)
 
-    def __post_init__(self):
-        super().__post_init__()
-        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
-        object.__setattr__(self, '_tally', Tally())
-        object.__setattr__(self, '_short', {})
 
-    def __len__(self):
+class VideoFolderReader(Reader):
+    """The clips of a VideoFolder: what lies there, what is broken or short, frames kept in memory."""
+
+    source: VideoFolder
+
+    def __init__(self, source: VideoFolder):
+        super().__init__(source)
+        self._tally = Tally()
+        self._short: dict[str, str] = {}
+        self._options = source.clip_options
+
+    def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, i):
-        return self.clip(i)
+    def __getitem__(self, i: int) -> Clip:
+        """Return the clip of evaluations: from the first frame, the centre, not mirrored."""
+        return self._clip(range(len(self))[i], None, None)
 
-    def clip(self, i, shape=None):
-        """The clip of evaluations: from the first frame, the centre, not mirrored; of another `shape` (T, H, W)."""
-        return self._clip(range(len(self))[i], None, shape)
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        """Draw the clip of training: from a random frame, with a random crop, mirrored, each where asked for."""
+        return self._clip(i, rng.random(4), None)
 
-    def draw(self, i, rng, shape=None):
-        """The clip of training: from a random frame, with a random crop, mirrored at random, each where asked for."""
-        return self._clip(i, rng.random(4), shape)
+    def extract(self, i: int, size: Size, rng: np.random.Generator | None = None) -> Clip:
+        """Return either of them, cut to another size (T, H, W)."""
+        return self._clip(range(len(self))[i], None if rng is None else rng.random(4), size)
 
-    def extents(self):
-        """What each video has of frames (at stride and fps), height and width: int64 (N, 3), 0 of a broken one."""
-        found = np.zeros((len(self.index), 3), np.int64)
-        for row, (_, video) in zip(found, self.index, strict=True):
+    def extents(self) -> np.ndarray:
+        """Return what each video has of frames (at stride and fps), height and width: int64 (N, 3), 0 if broken."""
+        rows = np.zeros((len(self.index), 3), np.int64)
+        for row, (_, video) in zip(rows, self.index, strict=True):
             if video is not None:
-                row[:] = clip_length(video, self.stride, self.fps), video.height, video.width
-        return found
+                length = clip_length(video, self.source.stride, self.source.fps)
+                row[:] = length, video.height, video.width
+        return rows
 
     @property
-    def shape(self):
-        return self.frames, *height_width(self.pixels), 3
-
-    @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """Labels run from 0 to this; 0 for label='none'."""
-        return max(self._labels.values()) + 1 if self.label != 'none' else 0
+        return max(self._labels.values()) + 1 if self.source.label != 'none' else 0
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """Frames a second."""
+        return ('fps',)
 
     @functools.cached_property
-    def index(self):
-        """The clips' videos: a list of (name, Video, or None where the file is broken); read once, in threads."""
-        names = [name for name in self._labels if self.split == 'all' or self.split == self._split_of(name)]
+    def index(self) -> list[tuple[str, decode.Video | None]]:
+        """The clips' videos: (name, Video, or None where the file is broken) of each; read once, in threads."""
+        source = self.source
+        names = [name for name in self._labels if source.split == 'all' or source.split == self._split_of(name)]
         if not names:
-            raise UserError(f'config.data.split={self.split} leaves no video of {len(self._labels)} in {self.path}')
-        with concurrent.futures.ThreadPoolExecutor(max(self.threads, 1)) as pool:
+            raise UserError(f'config.data.split={source.split} leaves no video of {len(self._labels)} in {source.path}')
+        with concurrent.futures.ThreadPoolExecutor(max(source.threads, 1)) as pool:
             videos = list(pool.map(self._probe, names))
-        index, short = [], {}
+
+        index: list[tuple[str, decode.Video | None]] = []
+        short = {}
         self._tally.known = {'videos': len(names)}
         for name, video in zip(names, videos, strict=True):
-            if isinstance(video, decode.BrokenVideoError):
-                self._broken(name, video)
-            elif (have := clip_indices(video, 0, self.frames, self.stride, self.fps)[1]) < self.frames:
-                short[name] = f'{name}: {have} of {self.frames} frames'
-                if self.short == 'drop':
+            if isinstance(video, BrokenVideoError):
+                self._note_broken(name, video)
+                index.append((name, None))
+                continue
+            have = clip_indices(video, 0, source.frames, source.stride, source.fps)[1]
+            if have < source.frames:
+                short[name] = f'{name}: {have} of {source.frames} frames'
+                if source.short == 'drop':
                     continue
-            index.append((name, None if isinstance(video, decode.BrokenVideoError) else video))
+            index.append((name, video))
+
         self._tally.known |= {'short_videos': len(short)}
         self._short.update(short)
         if not any(video for _, video in index):
             raise UserError(
-                f'config.data.path={self.path}: no video of {len(names)} is left; '
-                f'{len(short)} too short for {self.frames} frames and dropped, broken: '
+                f'config.data.path={source.path}: no video of {len(names)} is left; '
+                f'{len(short)} too short for {source.frames} frames and dropped, broken: '
                 f'{self._tally.listed()}; lower config.data.frames or stride, or set short=hold'
             )
         return index
 
-    @functools.cached_property
-    def _cache(self):
-        sizes = ((video.frames, video.height, video.width) for _, video in self.index if video)
-        return FrameCache(sizes, self.shape[1:3], self.cache_mb * 2**20)
-
-    def identity(self):
-        """What a run that goes on must find again: how many clips, and of which files in which order."""
+    def identity(self) -> str:
+        """Return how many clips there are, and of which files in which order."""
         names = '\n'.join(name for name, _ in self.index)
         return f'{len(self)} {hashlib.sha256(names.encode()).hexdigest()[:16]}'
 
-    def counters(self):
-        """Totals so far: files in this split, broken and short ones, and clips read from or held up by them."""
+    def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
+        """Return what `draw` or `extract` reads of a video."""
+        options = self._options.with_size(size)
+        placement = place_clip(options, rng.random(4))
+        _, _, video = next(self._candidates(i))
+        return [plan_clip(options, video, placement)]
+
+    def uncached(self) -> 'VideoFolderReader':
+        """Return a reader of its own that keeps no frames in memory."""
+        return dataclasses.replace(self.source, cache_mb=0).open()
+
+    def counters(self) -> dict[str, int]:
+        """Return totals so far: files in this split, broken and short ones, and clips read from or held up by them."""
         return {'videos': 0, 'short_videos': 0} | self._tally.counters('broken_videos', 'replaced_clips', 'short_clips')
 
-    def names(self):
-        """Which files, each with the reason: {'broken': ['a.mp4: cut off: 3 of 9 frames'], 'short': [...]}."""
+    def names(self) -> dict[str, list[str]]:
+        """Return which files, each with the reason: {'broken': ['a.mp4: cut off: 3 of 9 frames'], 'short': [...]}."""
         return {'broken': self._tally.broken_lines(), 'short': list(self._short.values())}
 
-    def notes(self):
-        """What of the folder is no video, files with captions among it: a line, none where there is nothing else."""
+    def notes(self) -> list[str]:
+        """Return a line on what of the folder is no video, files with captions among it; none where all is."""
         passed_over = describe_counts(self._folder.passed_over_counts(captions=True))
-        return [f'passed over in {self.path}: {passed_over}'] if passed_over else []
+        return [f'passed over in {self.source.path}: {passed_over}'] if passed_over else []
 
     @functools.cached_property
-    def _folder(self):
-        return look_for_videos(self.path)
+    def _folder(self) -> Folder:
+        return look_for_videos(self.source.path)
 
     @functools.cached_property
-    def _labels(self):
+    def _labels(self) -> dict[str, int]:
         """{name: label} over the whole folder: the same for every split and every treatment of short videos."""
         names = self._folder.videos
-        if self.label == 'index':
+        if self.source.label == 'index':
             return {name: i for i, name in enumerate(names)}
-        if self.label == 'folder':
+        if self.source.label == 'folder':
             folders = sorted({name.split('/')[0] for name in names if '/' in name})
             if stray := [name for name in names if '/' not in name]:
-                raise UserError(f'config.data.label=folder, but {self.path}/{stray[0]} lies in no subfolder; move it')
+                raise UserError(
+                    f'config.data.label=folder, but {self.source.path}/{stray[0]} lies in no subfolder; move it'
+                )
             return {name: folders.index(name.split('/')[0]) for name in names}
         return dict.fromkeys(names, 0)
 
-    def _split_of(self, name):
-        return 'test' if zlib.crc32(name.encode()) / 2**32 < self.held_out else 'train'
+    @functools.cached_property
+    def _cache(self) -> FrameCache:
+        sizes = ((video.frames, video.height, video.width) for _, video in self.index if video)
+        return FrameCache(sizes, height_width(self.source.pixels), self.source.cache_mb * 2**20)
 
-    def _probe(self, name):
+    def _split_of(self, name: str) -> str:
+        return 'test' if zlib.crc32(name.encode()) / 2**32 < self.source.held_out else 'train'
+
+    def _probe(self, name: str) -> decode.Video | BrokenVideoError:
+        path = os.path.join(self.source.path, name)
         try:
-            return decode.probe(os.path.join(self.path, name), self.limits, self.pixel_aspect == 'square')
-        except decode.BrokenVideoError as error:
+            return decode.probe(path, self.source.limits, self.source.pixel_aspect == 'square')
+        except BrokenVideoError as error:
             return error
 
-    def _clip(self, i, chance, shape):
+    def _clip(self, i: int, chance: np.ndarray | None, size: Size | None) -> Clip:
+        options = self._options.with_size(size)
+        placement = place_clip(options, chance)
+
+        for attempt, name, video in self._candidates(i):
+            try:
+                plan = plan_clip(options, video, placement)
+                # What is kept in memory is of one size: that of the source's pixels.
+                clip = extract_clip(plan, functools.partial(self._cache.read, name, video))
+            except BrokenVideoError as error:
+                self._note_broken(name, error)
+                continue
+
+            self._tally.add(replaced_clips=attempt > 0, short_clips=plan.padded)
+            fps = (self.source.fps or video.fps) / self.source.stride
+            return {'video': clip, 'label': np.int32(self._labels[name]), 'scalars': {'fps': fps}}
+
+        raise AssertionError('candidates end with an error')
+
+    def _candidates(self, i: int) -> Iterator[tuple[int, str, decode.Video]]:
+        """Yield (attempt, name, video) of clip i and, should it be broken, of those after it, round the end.
+
+        Raises:
+          UserError: all are broken.
+        """
         for attempt in range(len(self.index)):
             name, video = self.index[(i + attempt) % len(self.index)]
-            if video is None:
-                continue
-            try:
-                # What is kept in memory is of one size: that of self.pixels.
-                read = functools.partial(self._cache.read, name, video)
-                clip, padded = cut(self, video, read, chance, shape)
-            except decode.BrokenVideoError as error:
-                self._broken(name, error)
-                continue
-            self._tally.add(replaced_clips=attempt > 0, short_clips=padded)
-            fps = (self.fps or video.fps) / self.stride
-            return {'video': clip, 'label': np.int32(self._labels[name]), 'scalars': {'fps': fps}}
-        raise UserError(f'config.data.path={self.path}: no video decodes: {self._tally.listed()}')
+            if video is not None:
+                yield attempt, name, video
+        raise UserError(f'config.data.path={self.source.path}: no video decodes: {self._tally.listed()}')
 
-    def _broken(self, name, reason):
-        count, files = self._tally.broken(name, f'{name}: {reason}'), self._tally.known['videos']
-        if count > self.max_broken * files:
+    def _note_broken(self, name: str, reason: BrokenVideoError) -> None:
+        count = self._tally.broken(name, f'{name}: {reason}')
+        files = self._tally.known['videos']
+        if count > self.source.max_broken * files:
             raise UserError(
-                f'config.data.path={self.path}: {count} of {files} videos are broken, more than '
-                f'config.data.max_broken={self.max_broken} allows: {self._tally.listed()}; mend or remove them, or '
-                'raise max_broken'
+                f'config.data.path={self.source.path}: {count} of {files} videos are broken, more than '
+                f'config.data.max_broken={self.source.max_broken} allows: {self._tally.listed()}; mend or remove them, '
+                'or raise max_broken'
             )

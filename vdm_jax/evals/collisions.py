@@ -17,79 +17,104 @@ Arcs of residual_px also break where two balls touch.
 
 import dataclasses
 import itertools
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
 from vdm_jax.data.colliding_balls import CollidingBalls
+from vdm_jax.data.source import Source
 from vdm_jax.evals import physics
-from vdm_jax.evals.balls import Tracks, find
-from vdm_jax.evals.protocols import BallPhysics
+from vdm_jax.evals.ball_physics import BallPhysics
+from vdm_jax.evals.ball_tracking import Tracks, track_balls
 
-MIN_SIDE, WINDOW = 3, 6  # frames of free flight on either side of a collision: fewest, most that are fitted
+MIN_SIDE = 3  # frames of free flight on either side of a collision, at least
+WINDOW = 6  # of which at most so many are fitted
 SQUARE = 0.8  # of two radii: the centres of balls that collide squarely would otherwise come closer than this
-LOOSE, LATE = 0.5, 0.3  # px and frames by which positions and moments may be off
+LOOSE = 0.5  # px by which positions may be off
+LATE = 0.3  # frames by which moments may be off
 JOINED = 0.5  # radii between where the flights before and those after have a ball at contact; more, and more happened
+
+# The fitted flights of two balls: time -> positions (2, 2), velocities (2, 2).
+Flights = Callable[[float], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Meeting:
-    """Two balls before and after they touch: velocities (2, 2), ball by (x, y), in pixels per frame; time in frames."""
+class Collision:
+    """Two balls before and after they touch; pixels and frames are the units.
+
+    Attributes:
+      time: Of contact.
+      normal: (2,) from the first to the second.
+      before: Velocities (2, 2), ball by (x, y).
+      after: The same.
+    """
 
     time: float
-    normal: np.ndarray  # (2,) from the first to the second
+    normal: np.ndarray
     before: np.ndarray
     after: np.ndarray
 
     @property
     def through(self) -> bool:
+        """Whether they go on towards each other."""
         return bool((self.after[1] - self.after[0]) @ self.normal < 0)
 
     @property
     def momentum_error(self) -> float:
+        """How much the sum of their velocities changes."""
         return float(np.linalg.norm(self.after.sum(0) - self.before.sum(0)))
 
     @property
     def energy_error(self) -> float:
+        """By which share their kinetic energy changes."""
         return float(abs(np.square(self.after).sum() / np.square(self.before).sum() - 1))
 
     @property
     def deflection_error(self) -> float:
-        given = ((self.before[0] - self.before[1]) @ self.normal) * self.normal
-        elastic = self.before + np.stack([-given, given])
+        """How far their velocities are from those after an elastic collision."""
+        transferred = ((self.before[0] - self.before[1]) @ self.normal) * self.normal
+        elastic = self.before + np.stack([-transferred, transferred])
         return float(np.sqrt(np.square(self.after - elastic).sum(1).mean()))
 
 
-def figures(videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None = None) -> dict[str, float]:
-    """physics.figures of clips, uint8 (N, T, H, W, 3), and those of their collisions; nan where there was none."""
-    tracks = [find(video, world) for video in videos]
-    touch = [touches(each, world) for each in tracks]
-    found = [meeting for each, near in zip(tracks, touch, strict=True) for meeting in meetings(each, world, near)]
+def measure(videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None = None) -> dict[str, float]:
+    """Return physics.measure of clips, uint8 (N, T, H, W, 3), and figures of their collisions; nan where none is."""
+    tracks = [track_balls(video, world) for video in videos]
+    touches = [find_touches(each, world) for each in tracks]
+    collisions = []
+    for each, touches_of_clip in zip(tracks, touches, strict=True):
+        collisions += find_collisions(each, world, touches_of_clip)
 
-    def mean(values):
-        return float(np.mean(values)) if found else float('nan')
+    def average(values: list[float]) -> float:
+        return float(np.mean(values)) if values else float('nan')
 
-    return physics.figures(videos, world, train, tracks, [near.any(2) for near in touch]) | {
-        'collisions': len(found),
-        'through': mean([each.through for each in found]),
-        'momentum_error_px': mean([each.momentum_error for each in found]),
-        'energy_error': mean([each.energy_error for each in found]),
-        'deflection_error_px': mean([each.deflection_error for each in found]),
+    return physics.measure(videos, world, train, tracks, [each.any(2) for each in touches]) | {
+        'collisions': len(collisions),
+        'through': average([each.through for each in collisions]),
+        'momentum_error_px': average([each.momentum_error for each in collisions]),
+        'energy_error': average([each.energy_error for each in collisions]),
+        'deflection_error_px': average([each.deflection_error for each in collisions]),
     }
 
 
-def judge(found: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
-    """physics.judge, and a verdict on each figure of collisions beside that of real clips."""
-    return physics.judge(found, real) | {
-        'collisions': bool(found['collisions'] / found['clips'] >= 0.5 * real['collisions'] / real['clips']),
-        'through': bool(found['through'] <= 0.1),
-        'momentum': bool(found['momentum_error_px'] <= max(3 * real['momentum_error_px'], 0.3)),
-        'energy': bool(found['energy_error'] <= max(3 * real['energy_error'], 0.3)),
-        'deflection': bool(found['deflection_error_px'] <= max(3 * real['deflection_error_px'], 0.3)),
+def judge(figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
+    """Judge as physics.judge does, and each figure of collisions beside that of real clips."""
+
+    def is_small(name: str) -> bool:
+        return bool(figures[name] <= max(3 * real[name], 0.3))
+
+    return physics.judge(figures, real) | {
+        'collisions': bool(figures['collisions'] / figures['clips'] >= 0.5 * real['collisions'] / real['clips']),
+        'through': bool(figures['through'] <= 0.1),
+        'momentum': is_small('momentum_error_px'),
+        'energy': is_small('energy_error'),
+        'deflection': is_small('deflection_error_px'),
     }
 
 
-def touches(tracks: Tracks, world: CollidingBalls) -> np.ndarray:
-    """Where two balls may touch: bool (T - 1, N, N), between frames t and t + 1.
+def find_touches(tracks: Tracks, world: CollidingBalls) -> np.ndarray:
+    """Return where two balls may touch: bool (T - 1, N, N), between frames t and t + 1.
 
     They may where one of the two frames shows them touching, and where the way to contact and off again is no longer
     than the ways both go within a frame, at their fastest in the frames around.
@@ -98,81 +123,102 @@ def touches(tracks: Tracks, world: CollidingBalls) -> np.ndarray:
     apart = tracks.positions[:, :, None] - tracks.positions[:, None]
     gaps = np.nan_to_num(np.linalg.norm(apart, axis=-1) - reach, nan=np.inf)
     steps = np.nan_to_num(np.linalg.norm(np.diff(tracks.positions, axis=0), axis=-1))
+
     around = np.pad(steps, [(2, 2), (0, 0)])
     longest = np.max([around[k : k + len(steps)] for k in range(5)], axis=0)
-    found = (gaps[1:] + gaps[:-1] <= longest[:, :, None] + longest[:, None] + LOOSE) | (
-        np.minimum(gaps[1:], gaps[:-1]) < 1
-    )
-    return found & ~np.eye(len(tracks.colours), dtype=bool)
+    is_short = gaps[1:] + gaps[:-1] <= longest[:, :, None] + longest[:, None] + LOOSE
+    is_shown = np.minimum(gaps[1:], gaps[:-1]) < 1
+    return (is_short | is_shown) & ~np.eye(len(tracks.colours), dtype=bool)
 
 
-def meetings(tracks: Tracks, world: CollidingBalls, touch: np.ndarray) -> list[Meeting]:
-    """The collisions of a clip that can be measured (see the module); touch as from `touches`."""
-    arcs = [physics.arcs(tracks, ball, world, touch.any(2)) for ball in range(len(tracks.colours))]
-    found = []
+def find_collisions(tracks: Tracks, world: CollidingBalls, touches: np.ndarray) -> list[Collision]:
+    """Find the collisions of a clip that can be measured (see the module); touches as from `find_touches`."""
+    arcs = [physics.find_arcs(tracks, ball, world, touches.any(2)) for ball in range(len(tracks.colours))]
+    collisions = []
     for a, b in itertools.combinations(range(len(arcs)), 2):
-        others = np.delete(touch[:, [a, b]], [a, b], axis=2).any((1, 2))
+        others = np.delete(touches[:, [a, b]], [a, b], axis=2).any((1, 2))
         both = [(max(p[0], q[0]), min(p[1], q[1])) for p in arcs[a] for q in arcs[b]]
         both = sorted((begin, end) for begin, end in both if end - begin >= MIN_SIDE)
         for (begin, end), (again, until) in itertools.pairwise(both):
             if not others[end - 1 : again].any():
-                before = _flights(tracks, (a, b), np.arange(max(begin, end - WINDOW), end), world)
-                after = _flights(tracks, (a, b), np.arange(again, min(until, again + WINDOW)), world)
-                found += _meeting(before, after, end - 1, again, world)
-    return found
+                before = _fit_flights(tracks, (a, b), np.arange(max(begin, end - WINDOW), end), world)
+                after = _fit_flights(tracks, (a, b), np.arange(again, min(until, again + WINDOW)), world)
+                collision = _measure_collision(before, after, end - 1, again, world)
+                if collision is not None:
+                    collisions.append(collision)
+    return collisions
 
 
-def _flights(tracks, pair, times, world):
-    """Fitted free flight of two balls over frames `times`: time -> positions (2, 2), velocities (2, 2)."""
+def _fit_flights(tracks: Tracks, pair: tuple[int, int], times: np.ndarray, world: CollidingBalls) -> Flights:
+    """Fit the free flight of two balls over frames `times`."""
     gravity = np.array([0, world.gravity * world.unit])
     line = np.stack([np.ones(len(times)), times], 1)
     straight = tracks.positions[times][:, pair] - 0.5 * gravity * np.square(times)[:, None, None]
-    (at, speed), *_ = np.linalg.lstsq(line, straight.reshape(len(times), 4), rcond=None)
-    at, speed = at.reshape(2, 2), speed.reshape(2, 2)
-    return lambda t: (at + speed * t + 0.5 * gravity * t**2, speed + gravity * t)
+    (start, velocity), *_ = np.linalg.lstsq(line, straight.reshape(len(times), 4), rcond=None)
+    start = start.reshape(2, 2)
+    velocity = velocity.reshape(2, 2)
+
+    def fly(t: float) -> tuple[np.ndarray, np.ndarray]:
+        return start + velocity * t + 0.5 * gravity * t**2, velocity + gravity * t
+
+    return fly
 
 
-def _meeting(before, after, last, again, world):
-    """[Meeting] where flights `before`, carried on from frame `last`, touch squarely before frame `again`, else [].
+def _measure_collision(
+    before: Flights, after: Flights, last: int, again: int, world: CollidingBalls
+) -> Collision | None:
+    """Return the collision where flights carried on from frame `last` touch squarely before frame `again`, else None.
 
     A wall passed on the way would show: the flights of either side, carried to the moment of contact, are in the room.
     """
-    time = _contact(before, world)
+    time = _find_contact(before, world)
     if time is None or not last - LATE <= time <= again + LATE:
-        return []
-    (positions, speeds), (behind, faster) = before(time), after(time)
-    if min(_room(positions, world), _room(behind, world)) < LOOSE:
-        return []
-    if np.linalg.norm(behind - positions, axis=1).max() > JOINED * world.radius * world.unit:
-        return []
+        return None
+
+    positions, velocities = before(time)
+    positions_after, velocities_after = after(time)
+    if min(_measure_room(positions, world), _measure_room(positions_after, world)) < LOOSE:
+        return None
+    if np.linalg.norm(positions_after - positions, axis=1).max() > JOINED * world.radius * world.unit:
+        return None
+
     normal = positions[1] - positions[0]
-    return [Meeting(time, normal / np.linalg.norm(normal), speeds, faster)]
+    return Collision(time, normal / np.linalg.norm(normal), velocities, velocities_after)
 
 
-def _contact(flights, world):
-    """When two flights first touch, if they do so squarely; else None."""
-    positions, speeds = flights(0.0)
-    apart, speed = positions[1] - positions[0], speeds[1] - speeds[0]
-    speed2 = max(float(speed @ speed), 1e-12)
-    closest = -float(apart @ speed) / speed2
-    least2 = float(np.square(apart + closest * speed).sum())
+def _find_contact(flights: Flights, world: CollidingBalls) -> float | None:
+    """Return when two flights first touch, if they do so squarely; else None."""
+    positions, velocities = flights(0.0)
+    apart = positions[1] - positions[0]
+    velocity = velocities[1] - velocities[0]
+    speed2 = max(float(velocity @ velocity), 1e-12)
+    closest = -float(apart @ velocity) / speed2
+    least2 = float(np.square(apart + closest * velocity).sum())
     reach = 2 * world.radius * world.unit
-    return None if least2 > (SQUARE * reach) ** 2 else closest - float(np.sqrt((reach**2 - least2) / speed2))
+    if least2 > (SQUARE * reach) ** 2:
+        return None
+    return closest - float(np.sqrt((reach**2 - least2) / speed2))
 
 
-def _room(positions, world):
-    """The least distance in pixels of balls (2, 2) from a side wall or the floor; below 0 beyond it."""
-    side, radius = world.unit, world.radius * world.unit
+def _measure_room(positions: np.ndarray, world: CollidingBalls) -> float:
+    """Return the least distance in pixels of balls (2, 2) from a side wall or the floor; below 0 beyond it."""
+    side = world.unit
+    radius = world.radius * side
     x, y = positions.T
     return np.min([x - radius, world.width * side - radius - x, world.floor * side - radius - y])
+
+
+def make_passing_balls(**fields: object) -> CollidingBalls:
+    """Make the control in which balls do not notice each other."""
+    return CollidingBalls(**fields | {'collide': False})
 
 
 @dataclasses.dataclass(frozen=True)
 class CollisionPhysics(BallPhysics):
     """BallPhysics, and what two balls do to each other."""
 
-    sources = (CollidingBalls,)
-    world = '_collide'
-    figures = staticmethod(figures)
-    judge = staticmethod(judge)
-    wrong = {'through': lambda **fields: CollidingBalls(**fields | {'collide': False})}
+    usual_sources: ClassVar = (CollidingBalls,)
+    suffix: ClassVar[str] = '_collide'
+    measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
+    judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
+    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {'through': make_passing_balls}

@@ -1,131 +1,146 @@
-"""Runs a protocol: asks for samples, scores them, writes the score with its protocol beside it."""
+"""Run a protocol: ask for samples, score them, write the score with its protocol beside it."""
 
+import dataclasses
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from etils import epath
 
 from vdm_jax import files
 from vdm_jax.data.latents import MOVABLE
-from vdm_jax.data.source import Source
+from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
-from vdm_jax.evals.protocols import EvaluateConfig, Protocol
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol
+from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
 
-
-def evaluate(
-    protocol: Protocol,
-    draw: Callable[[dict[str, np.ndarray]], np.ndarray],
-    source: Source,
-    held_out: Source,
-    config: EvaluateConfig,
-    about: dict,
-) -> tuple[dict, np.ndarray]:
-    """Scores what `draw` makes. Where several processes run all have to call it; the first one judges.
-
-    Args:
-      draw: {'label': (N,), perhaps 'frames': (N, k, H, W, C)} -> whole videos uint8 (N, T, H, W, C), known frames too.
-      about: what else belongs to the score: step, sampler, …
-
-    Returns:
-      The score, JSON values only, with `passed`: whether every verdict is true; and the videos.
-    """
-    asks = protocol.asks(source, held_out, config)
-    videos = draw(asks)
-    score = processes.by_first(lambda: protocol.score(videos, asks, source, held_out, config))
-
-    # JSON has neither nan nor infinity
-    def known(figures):
-        return {name: value if math.isfinite(value) else None for name, value in figures.items()}
-
-    score['figures'] = {row: known(figures) for row, figures in score['figures'].items()}
-    score |= about | {
-        'samples': len(videos),
-        'seed': config.seed,
-        'clip': list(source.shape),
-        'samples_sha256': hashlib.sha256(np.ascontiguousarray(videos).tobytes()).hexdigest(),
-        'passed': all(score['verdict'].values()),
-    }
-    return score, videos
-
-
 RESULTS = ('figures', 'verdict', 'passed', 'samples_sha256')
-ASIDE = ('overrides', 'config')  # what was said, and all that became of it, of which `settings` are what matters
+# What the command line changed, and the config that it became, of which `select_settings` are what matters.
+CONFIGS = ('overrides', 'config')
 TRAINING = ('seed', 'latents', 'train', 'optim', 'ema', 'mesh', 'checkpoint', 'profile', 'log')  # groups of a config
-# Keys of the other groups that change no pixel: where lies what has a fingerprint, how work is shared out.
-PLACES = {
+# Keys of the other groups that change no pixel: where lies what has a fingerprint, how work is shared out. The protocol
+# that was chosen stands in the score itself, whether a config names it or it is the source's usual one.
+IRRELEVANT = {
     'model': ('scan', 'remat'),
     'data': MOVABLE,
     'codec': ('path',),
     'text': ('path', 'texts'),
     'reconstruction': ('lpips_path',),
-    'evaluate': ('batch_size',),
+    'evaluate': ('batch_size', 'protocol'),
 }
 
 
-def settings(config: dict) -> dict:
-    """What of a resolved config can change a sample or its score."""
-    return {name: _without(group, PLACES.get(name, ())) for name, group in config.items() if name not in TRAINING}
+def evaluate(
+    protocol: Protocol,
+    draw: Callable[[dict[str, np.ndarray]], np.ndarray],
+    source: Reader,
+    held_out: Reader,
+    config: EvaluateConfig,
+    about: dict[str, Any],
+) -> Score:
+    """Score what `draw` makes. Where several processes run all have to call it; the primary one judges.
+
+    Args:
+      protocol: What is measured, and of which samples.
+      draw: Conditions, {'label': (N,), perhaps 'frames': (N, k, H, W, C)} -> videos uint8 (N, T, H, W, C), context
+        frames too.
+      source: The data that the network was trained on.
+      held_out: Its test split.
+      config: How many samples, against how many clips.
+      about: What else belongs to the score, JSON values by name: protocol, step, sampler, …
+
+    Returns:
+      The score, JSON values only.
+    """
+    conditions = protocol.make_conditions(source, held_out, config)
+    videos = draw(conditions)
+
+    def judge() -> dict[str, Any]:
+        return protocol.score(videos, conditions, source, held_out, config).to_json()
+
+    score = Score.from_json(processes.by_first(judge))
+    samples = {
+        'samples': len(videos),
+        'seed': config.seed,
+        'clip': list(source.shape),
+        'samples_sha256': hashlib.sha256(np.ascontiguousarray(videos).tobytes()).hexdigest(),
+    }
+    return dataclasses.replace(score, settings=score.settings | about | samples)
 
 
-def _without(value, keys):
-    """Nested dicts and lists without these keys, at any depth."""
+def select_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a resolved config can change a sample or its score."""
+    return {name: _leave_out(group, IRRELEVANT.get(name, ())) for name, group in config.items() if name not in TRAINING}
+
+
+def _leave_out(value: Any, keys: tuple[str, ...]) -> Any:
+    """Return nested dicts and lists without these keys, at any depth."""
     if isinstance(value, list):
-        return [_without(item, keys) for item in value]
+        return [_leave_out(item, keys) for item in value]
     if not isinstance(value, dict):
         return value
-    return {name: _without(item, keys) for name, item in value.items() if name not in keys}
+    return {name: _leave_out(item, keys) for name, item in value.items() if name not in keys}
 
 
-def write(score: dict, directory) -> epath.Path:
-    """Writes the score, and its own sha256, as NAME_stepN_SETTINGS.json into a directory; returns the file.
+def write(score: Score, directory: str | epath.PathLike) -> epath.Path:
+    """Write the score, and its own sha256, as NAME_stepN_SETTINGS.json into a directory; return the file.
 
     SETTINGS are six digits of the sha256 of all that was set (weights, config, seed, …): the same question asked again
     overwrites its answer, another one does not.
 
     Raises:
-      UserError: the score's own name or step would name a file elsewhere.
+      UserError: The score's own name or step would name a file elsewhere.
     """
-    asked = {name: value for name, value in score.items() if name not in (*RESULTS, *ASIDE)}
-    asked['settings'] = settings(score.get('config', {}))
-    digits = files.digest_json(asked)[:6]
-    name, step = score['name'], score['step']
+    values = score.to_json()
+    question = {name: value for name, value in values.items() if name not in (*RESULTS, *CONFIGS)}
+    question['settings'] = select_settings(score.settings.get('config', {}))
+    digits = files.digest_json(question)[:6]
+
+    name = score.name
+    step = score.settings.get('step')
     if type(step) is not int or step < 0 or not re.fullmatch(r'\w+', str(name)):
         raise UserError(f'a score of name {name!r:.80} and step {step!r:.80} names no file: want a word and a number')
+
     path = epath.Path(directory) / f'{name}_step{step}_{digits}.json'
-    files.write_whole(path, json.dumps(files.sealed(score), indent=2) + '\n')
+    files.write_whole(path, json.dumps(files.sealed(values), indent=2) + '\n')
     return path
 
 
-def read(path) -> dict:
-    """A score that `write` wrote, as it was written.
+def read(path: str | epath.PathLike) -> Score:
+    """Read a score that `write` wrote, of this version or an earlier one.
 
     Raises:
-      UserError: no such file, or another one, or it is damaged.
+      UserError: There is no such file, or it is another one, or it is damaged.
     """
-    return files.unsealed(files.read_json(path), str(path))
+    return Score.from_json(files.unsealed(files.read_json(path), str(path)), str(path))
 
 
-def table(score: dict) -> str:
-    """The score as text: a row for each set of clips, a column for each figure, and the verdicts."""
-    rows = score['figures']
-    columns = list(dict.fromkeys(name for figures in rows.values() for name in figures))
+def format_table(score: Score) -> str:
+    """Return the score as text: a row for each set of clips, a column for each figure, and the verdicts."""
+    columns = list(dict.fromkeys(name for figures in score.figures.values() for name in figures))
     cells = [['', *columns]]
-    cells += [[name, *(_shown(figures.get(column)) for column in columns)] for name, figures in rows.items()]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = [
-        '  '.join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        for row in cells
-    ]
-    verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score['verdict'].items())
-    sampler = [score['sampler']] if 'sampler' in score else []
-    head = ', '.join([f'step {score["step"]}, {score["samples"]} samples', *sampler, f'seed {score["seed"]}'])
-    return '\n'.join([f'{score["name"]}: {head}', '', *lines, '', verdict])
+    for row, figures in score.figures.items():
+        cells.append([row, *(_format_figure(figures.get(column)) for column in columns)])
+
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        name = row[0].ljust(widths[0])
+        numbers = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append('  '.join([name, *numbers]))
+
+    about = score.settings
+    sampler = [about['sampler']] if 'sampler' in about else []
+    head = ', '.join([f'step {about["step"]}, {about["samples"]} samples', *sampler, f'seed {about["seed"]}'])
+    verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score.verdict.items())
+    return '\n'.join([f'{score.name}: {head}', '', *lines, '', verdict])
 
 
-def _shown(value) -> str:
-    return '-' if value is None else str(value) if isinstance(value, int) else f'{value:.3f}'
+def _format_figure(value: float | None) -> str:
+    if value is None:
+        return '-'
+    return str(value) if isinstance(value, int) else f'{value:.3f}'

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vdm_jax.nn.arrange import Arrangement, Grid, home_of
-from vdm_jax.nn.attend import AttentionConfig
+from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.nn.attention import Attention, CrossAttention
+from vdm_jax.nn.attention_backends import AttentionConfig
+from vdm_jax.nn.attention_patterns import Grid, token_axes_of
 from vdm_jax.nn.mlp import MLP
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.nn.norm import adaptive_norm
@@ -37,39 +38,54 @@ class Context(NamedTuple):
 
 
 class Block(nnx.Module):
-    """A DiT block (Peebles & Xie 2023) with one or, for `attentions` = 2, two attentions in a row before the MLP.
+    """A DiT block (Peebles & Xie 2023) with the attentions that `spec` lists, one after the other, before the MLP.
 
     Each attention and the MLP are shifted, scaled and gated by their own three chunks of the modulation. With text,
     cross-attention follows the attentions, neither normalised nor gated (PixArt-alpha, Chen et al. 2023). On a mesh x
     moves to where each attention needs it, and stays there.
     """
 
-    def __init__(self, config: 'VideoDiTConfig', *, attentions: int = 1, text: bool = True, rngs: nnx.Rngs):
+    def __init__(self, config: 'VideoDiTConfig', spec: BlockSpec, *, rngs: nnx.Rngs):
         size = config.sizes
-        sizes = size.width, size.heads, config.qk_norm
-        self.attention = Attention(*sizes, rngs=rngs)
-        self.attention2 = Attention(*sizes, rngs=rngs) if attentions == 2 else None
-        self.cross = CrossAttention(*sizes, rngs=rngs) if text and config.text_width else None
+        self.spec = spec
+        for number in range(len(spec.attentions)):
+            attention = Attention(size.width, size.heads, config.qk_norm, rngs=rngs)
+            setattr(self, attention_name(number), attention)
+        has_cross = config.text_width and not spec.is_over_time_only
+        self.cross = CrossAttention(size.width, size.heads, config.qk_norm, rngs=rngs) if has_cross else None
         self.mlp = MLP(size.width, int(size.width * config.mlp_ratio), rngs=rngs)
-        chunks = 3 * (attentions + 1)
-        self.modulation = MODULATIONS[config.modulation](size.width, chunks, config.lora_rank, rngs=rngs)
+        modulation = MODULATIONS[config.modulation]
+        self.modulation = modulation(size.width, spec.modulation_chunks, config.lora_rank, rngs=rngs)
 
-    def __call__(self, x_BTND: jax.Array, context: Context, *arrangements: tuple[Arrangement, ...]) -> jax.Array:
-        """Transform x (B, T + k, N, D); arrangements: of each attention, several where its heads are split."""
-        x, grid = x_BTND, context.grid
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """Its attentions, in their order."""
+        return tuple(getattr(self, attention_name(number)) for number in range(len(self.spec.attentions)))
+
+    def __call__(self, x_BTND: jax.Array, context: Context) -> jax.Array:
+        """Transform x (B, T + k, N, D)."""
+        x = x_BTND
+
         # Whole on every device, however its weights are split: it is small, and what it touches is not.
         modulation = constrain(self.modulation(context.c_BFD, context.shared), BATCH)[:, :, None]
-        chunks = jnp.split(modulation, modulation.shape[-1] // x.shape[-1], -1)
-        attentions = [self.attention, *([self.attention2] if self.attention2 is not None else [])]
-        for attention, arranged in zip(attentions, arrangements, strict=True):
+        chunks = jnp.split(modulation, self.spec.modulation_chunks, -1)
+
+        for attention, patterns in zip(self.attentions, self.spec.attentions, strict=True):
             shift, scale, gate, *chunks = chunks
-            here = home_of(arranged)
-            y = constrain(adaptive_norm(constrain(x, *here), shift, scale), *here)
-            y = constrain(attention(y, arranged, grid, context.rotary, context.attention), *here)
-            x = constrain(x + gate * y, *here)
+            axes = token_axes_of(patterns)
+            y = constrain(adaptive_norm(constrain(x, *axes), shift, scale), *axes)
+            y = constrain(attention(y, patterns, context.grid, context.rotary, context.attention), *axes)
+            x = constrain(x + gate * y, *axes)
+
         if self.cross is not None:
             assert context.text_BSD is not None and context.text_mask_BS is not None
             x = x + self.cross(x, context.text_BSD, context.text_mask_BS)
+
         shift, scale, gate = chunks
-        y = constrain(adaptive_norm(x, shift, scale), *here)
-        return constrain(x + gate * constrain(self.mlp(y), *here), *here)
+        y = constrain(adaptive_norm(x, shift, scale), *axes)
+        return constrain(x + gate * constrain(self.mlp(y), *axes), *axes)
+
+
+def attention_name(number: int) -> str:
+    """Return the name under which a block stores an attention: attention, attention2, attention3, …"""
+    return 'attention' if number == 0 else f'attention{number + 1}'

@@ -1,7 +1,7 @@
 """ConvLSTM (Shi et al. 2015): a recurrent regressor of frames, the opponent of networks that sample them."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from flax import nnx
 
 from vdm_jax.errors import UserError
 from vdm_jax.models.conditions import Conditions
-from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.config import NetworkConfig, NetworkInputs, Shape
 from vdm_jax.nn.conv import Conv
 from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.linear import Linear, on_cpu
@@ -17,18 +17,29 @@ from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
 from vdm_jax.ranges import Between, Side
 
+NEEDS_CONTEXT = 'config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context'
 Memory = tuple[jax.Array, jax.Array]  # h and c of a cell, (B, H, W, D) each
 
 
 @dataclass(frozen=True)
 class ConvLSTMConfig(NetworkConfig):
-    """`layers` cells of `hidden` channels with kernels of `kernel` x `kernel` over patches of `patch` x `patch` pixels.
+    """Cells of a ConvLSTM, one above the other, over patches of the frames.
 
     The defaults are those of ConvLSTM-S in OpenSTL (Tan et al. 2023): 11.7 million weights that are used (the 15.0
     million that are published count convolutions that its code makes and never calls).
+
+    Attributes:
+      layers: Cells.
+      hidden: Channels of a cell.
+      kernel: Sides of its convolution.
+      patch: Pixels of a patch's sides.
+      channels: Of the frames, filled in from codec and source.
+      dtype: Of the computation; parameters are float32.
     """
 
-    given_at_zero: ClassVar[bool] = True
+    takes_frame_times: ClassVar[bool] = True
+    context_at_time_zero: ClassVar[bool] = True
+
     layers: Annotated[int, Between(1, 1024)] = 4
     hidden: Side = 128
     kernel: Annotated[int, Between(1, 1024)] = 5
@@ -36,7 +47,14 @@ class ConvLSTMConfig(NetworkConfig):
     channels: Side | None = None
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
-    def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'ConvLSTMConfig':
+    def build(self, rngs: nnx.Rngs) -> 'ConvLSTM':
+        return ConvLSTM(self, rngs=rngs)
+
+    def check_inputs(self, inputs: NetworkInputs) -> None:
+        if inputs.images or not inputs.has_frame_times:
+            raise UserError(NEEDS_CONTEXT)
+
+    def fitted(self, shape: Shape, classes: int) -> Self:
         _, height, width, channels = shape
         if height % self.patch or width % self.patch:
             raise UserError(
@@ -95,7 +113,7 @@ class ConvLSTM(nnx.Module):
           UserError: no frame is given, or images stand behind the clip.
         """
         if t_BT.ndim < 2 or images:
-            raise UserError('config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context')
+            raise UserError(NEEDS_CONTEXT)
         config, (batch, frames, height, width, _) = self.config, x_BTHWC.shape
         rows, columns = height // config.patch, width // config.patch
         tokens = patchify(x_BTHWC.astype(config.dtype), 1, config.patch).reshape(batch, frames, rows, columns, -1)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,17 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from vdm_jax.errors import UserError
+from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.models.blocks import Context
 from vdm_jax.models.conditions import Conditions
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.layouts import LAYOUTS
+from vdm_jax.models.mesh_checks import check_backends, check_split
 from vdm_jax.models.sizes import SIZES, Size
 from vdm_jax.nn import position
-from vdm_jax.nn.arrange import Arrangement, Grid
-from vdm_jax.nn.attend import AttentionConfig
-from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.nn.attention_backends import AttentionConfig
+from vdm_jax.nn.attention_patterns import AttentionPattern, Grid
+from vdm_jax.nn.config import NetworkConfig, NetworkInputs, Shape
 from vdm_jax.nn.embed import (
     CaptionProjection,
     LabelEmbedding,
@@ -30,7 +32,7 @@ from vdm_jax.nn.embed import (
     unpatchify,
 )
 from vdm_jax.nn.linear import Linear, on_cpu, zeros
-from vdm_jax.nn.modulation import MODULATIONS, activated
+from vdm_jax.nn.modulation import MODULATIONS, silu_of
 from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
@@ -43,31 +45,40 @@ class VideoDiTConfig(NetworkConfig):
     """What network to build, and how it is computed (attention, remat, scan), which changes no weight.
 
     Attributes:
-      size: a row of SIZES; width, depth and heads override it.
-      mlp_ratio: hidden units of an MLP over the width.
-      patch: pixels (latents) of a patch's sides. time_patch: its frames.
-      layout: which tokens the blocks attend to (models/layouts.py).
-      windows: of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches.
-      position: sin-cos or learned positions are added, rotary ones turn queries and keys.
-      position_span: the length that sin-cos positions give to rows and columns, however many there are; None counts
+      size: A row of SIZES; width, depth and heads override it.
+      width: Of all tokens, D; None: that of `size`.
+      depth: Blocks, those over space and those over time together; None: that of `size`.
+      heads: Of an attention; None: those of `size`.
+      mlp_ratio: Hidden units of an MLP over the width.
+      patch: Pixels (latents) of a patch's sides.
+      time_patch: Frames of a patch.
+      layout: Which tokens the blocks attend to (models/layouts.py).
+      windows: Of the layout of that name, 'FRAMESxROWSxCOLUMNS' in patches.
+      position: Sin-cos or learned positions are added, rotary ones turn queries and keys.
+      position_span: The length that sin-cos positions give to rows and columns, however many there are; None counts
         patches.
-      rope_interpolate: squeezes the rotary positions of clips longer than `grid` into it.
-      qk_norm: whether queries and keys are normed (RMS).
-      modulation: the kind of adaLN (nn/modulation.py). lora_rank: of adaln_lora.
-      learn_variance: doubles the head's channels for config.diffusion.variance=learned_range.
-      self_condition: the network also sees an estimate of x0.
-      scalars: numbers that condition it, by name (docs/data.md).
-      text_width: dimensions of the text embeddings that it attends to.
-      images: what those behind a clip do in blocks over time: each attends to itself (alone, VDM's mask), or they pass
+      rope_interpolate: Squeezes the rotary positions of clips longer than `grid` into it.
+      qk_norm: Whether queries and keys are normed (RMS).
+      modulation: The kind of adaLN (nn/modulation.py).
+      lora_rank: Of adaln_lora.
+      learn_variance: Doubles the head's channels for config.diffusion.variance=learned_range.
+      self_condition: The network also sees an estimate of x0.
+      scalars: Numbers that condition it, by name (docs/data.md).
+      text_width: Dimensions of the text embeddings that it attends to.
+      images: What those behind a clip do in blocks over time: each attends to itself (alone, VDM's mask), or they pass
         by and have no position in time (aside, as in Latte's code).
-      channels, classes, grid: filled in from codec and source where they are None; grid is the clip of training in
-        patches (frames, rows, columns).
-      dtype: of the computation; parameters are float32.
-      attention: how attention is computed.
-      remat: what is kept for the backward pass: none (all of it), dots, attention, full or offload (nn/remat.py).
-      scan: whether layers are scanned or sliced; None scans them on accelerators and slices them on CPU.
+      channels: Of the clips or latents, filled in where it is None.
+      classes: Of labels; where it is None, as many as the source has.
+      grid: The clip of training in patches (frames, rows, columns), filled in where it is None.
+      dtype: Of the computation; parameters are float32.
+      attention: How attention is computed.
+      remat: What is kept for the backward pass: none (all of it), dots, attention, full or offload (nn/remat.py).
+      scan: Whether layers are scanned or sliced; None scans them on accelerators and slices them on CPU.
     """
 
+    takes_frame_times: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = True
+    mesh_axes: ClassVar[tuple[str, ...]] = ('fsdp', 'sequence', 'tensor')
     remat_policies: ClassVar[tuple[str, ...]] = tuple(POLICIES)
 
     size: Annotated[str, OneOf(SIZES)] = 'tiny'
@@ -109,40 +120,70 @@ class VideoDiTConfig(NetworkConfig):
             raise ValueError(f'config.model.mlp_ratio={self.mlp_ratio}: of width={size.width} nothing is left')
         if not all(re.fullmatch(r'[1-9]\d{0,8}(x[1-9]\d{0,8}){2}', window) for window in self.windows):
             raise ValueError(f'config.model.windows={",".join(self.windows)}: want FRAMESxROWSxCOLUMNS, such as 5x8x8')
-        unit = LAYOUTS[self.layout].unit(self)
-        if size.depth % len(unit):
+        specs = self.block_specs
+        if size.depth % len(specs):
             raise ValueError(
-                f'config.model.depth={size.depth} must be a multiple of {len(unit)} for layout={self.layout}, '
+                f'config.model.depth={size.depth} must be a multiple of {len(specs)} for layout={self.layout}, '
                 'which has that many blocks a layer'
             )
-        shares = max(len(shared) for attentions in unit for shared in attentions)
-        if size.heads % shares:
-            raise ValueError(f'config.model.heads={size.heads} must be a multiple of {shares} for layout={self.layout}')
+        if size.heads % self.max_head_groups:
+            raise ValueError(
+                f'config.model.heads={size.heads} must be a multiple of {self.max_head_groups} for layout={self.layout}'
+            )
+        chunks = {spec.modulation_chunks for spec in specs}
+        if self.modulation != 'adaln_zero' and len(chunks) > 1:
+            raise ValueError(
+                f'config.model.modulation={self.modulation}: blocks share it, and those of layout={self.layout} have '
+                'unequal numbers of attentions; set adaln_zero'
+            )
 
     @property
     def sizes(self) -> Size:
         """Depth, width and heads with the overrides applied."""
         named = SIZES[self.size]
-        chosen = {name: value for name in ('depth', 'width', 'heads') if (value := getattr(self, name)) is not None}
-        return replace(named, **chosen)
+        return Size(
+            depth=named.depth if self.depth is None else self.depth,
+            width=named.width if self.width is None else self.width,
+            heads=named.heads if self.heads is None else self.heads,
+        )
 
     @property
-    def split_width(self) -> int:
+    def block_specs(self) -> tuple[BlockSpec, ...]:
+        """What the blocks that are repeated through the network attend to."""
+        return LAYOUTS[self.layout].block_specs(self)
+
+    @property
+    def max_head_groups(self) -> int:
+        """The most patterns that share the heads of an attention."""
+        return max(spec.max_head_groups for spec in self.block_specs)
+
+    @property
+    def fsdp_width(self) -> int:
         return self.sizes.width
+
+    def with_explicit_sizes(self) -> Self:
+        sizes = self.sizes
+        return replace(self, size='tiny', depth=sizes.depth, width=sizes.width, heads=sizes.heads)
 
     def grid_of(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Return the frames, rows and columns of patches of a clip of shape (T, H, W, …)."""
         return shape[0] // self.time_patch, shape[1] // self.patch, shape[2] // self.patch
 
-    def fitted(self, shape: tuple[int, int, int, int], classes: int) -> 'VideoDiTConfig':
+    def build(self, rngs: nnx.Rngs) -> 'VideoDiT':
+        return VideoDiT(self, rngs=rngs)
+
+    def fitted(self, shape: Shape, classes: int) -> Self:
         frames, height, width, channels = shape
-        sides = {'frames': (frames, 'time_patch'), 'height': (height, 'patch'), 'width': (width, 'patch')}
-        for name, (side, patch) in sides.items():
-            if side % getattr(self, patch):
-                key = 'frames' if name == 'frames' else 'pixels'
+        sides = (
+            ('frames', frames, 'time_patch', self.time_patch, 'frames'),
+            ('height', height, 'patch', self.patch, 'pixels'),
+            ('width', width, 'patch', self.patch, 'pixels'),
+        )
+        for name, side, key, patch, data_key in sides:
+            if side % patch:
                 raise UserError(
-                    f'config.model.{patch}={getattr(self, patch)} does not divide the {name} of {side} that the '
-                    f'network sees; choose another {patch}, or another config.data.{key}'
+                    f'config.model.{key}={patch} does not divide the {name} of {side} that the network sees; choose '
+                    f'another {key}, or another config.data.{data_key}'
                 )
         if self.channels not in (None, channels):
             raise UserError(f'config.model.channels={self.channels}: the codec gives {channels}; leave it out')
@@ -152,6 +193,43 @@ class VideoDiTConfig(NetworkConfig):
         self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
     ) -> float:
         return flops_per_video(self, shape, images, text_tokens, per_frame)
+
+    def check_inputs(self, inputs: NetworkInputs) -> None:
+        super().check_inputs(inputs)
+        if self.time_patch == 1:
+            return
+        if inputs.images:
+            raise UserError(f'config.model.time_patch={self.time_patch}: images are single frames; set it to 1')
+        if inputs.per_frame:
+            raise UserError(
+                f'config.diffusion.per_frame=true: frames in one patch share their time; set config.model.time_patch='
+                f'{self.time_patch} to 1'
+            )
+        if inputs.context % self.time_patch:
+            raise UserError(
+                f'config.diffusion.context={inputs.context}: want a multiple of config.model.time_patch='
+                f'{self.time_patch}, as frames in one patch share their time'
+            )
+
+    def check_shapes(self, shapes: tuple[Shape, ...]) -> None:
+        if 'learned' not in self.position:
+            return
+        assert self.grid is not None  # as it is fitted
+        for wanted in map(self.grid_of, shapes):
+            if any(side > limit for side, limit in zip(wanted, self.grid, strict=True)):
+                raise UserError(
+                    f'config.model.position={self.position}: positions of {self.grid} frames, rows and columns of '
+                    f'patches are learned, and {wanted} are asked for; set config.data.frames and pixels no larger '
+                    'than in training, or name the largest bucket first'
+                )
+
+    def check_mesh(self, mesh: jax.sharding.Mesh, inputs: NetworkInputs) -> None:
+        super().check_mesh(mesh, inputs)
+        grids = [Grid(*self.grid_of(shape), inputs.images) for shape in inputs.shapes]
+        for grid in grids:
+            check_split(self, mesh, grid)
+        for grid in grids:
+            check_backends(self, mesh, grid)
 
 
 def _learned_positions(config: VideoDiTConfig, rngs: nnx.Rngs) -> position.LearnedPositions | None:
@@ -206,10 +284,9 @@ class VideoDiT(nnx.Module):
             setattr(self, f'{name}_embed', ScalarEmbedding(width, rngs=rngs))
         self.caption = CaptionProjection(config.text_width, width, rngs=rngs) if config.text_width else None
         self.positions = _learned_positions(config, rngs)
-        layout = LAYOUTS[config.layout]
-        chunks = 3 * (len(layout.unit(config)[0]) + 1)
+        chunks = config.block_specs[0].modulation_chunks
         self.shared = MODULATIONS[config.modulation].shared(width, chunks, rngs=rngs)
-        self.layers = layout(config, rngs=rngs)
+        self.layers = LAYOUTS[config.layout](config, rngs=rngs)
         self.head = Head(config, patch * (2 if config.learn_variance else 1), rngs=rngs)
 
     def __call__(
@@ -226,7 +303,7 @@ class VideoDiT(nnx.Module):
         grid = Grid(frames // config.time_patch - images, height // config.patch, width // config.patch, images)
         if config.self_condition:
             x_BTHWC = jnp.concatenate([x_BTHWC, conditions.get('x0', jnp.zeros_like(x_BTHWC))], -1)
-        x_BTHWC = constrain(x_BTHWC, *Arrangement.home)
+        x_BTHWC = constrain(x_BTHWC, *AttentionPattern.token_axes)
         x = self.patch_embed(patchify(x_BTHWC.astype(dtype), config.time_patch, config.patch))
         space_ND, time_TD = self.places(grid)
         if images and config.images == 'aside' and time_TD is not None:
@@ -238,7 +315,7 @@ class VideoDiT(nnx.Module):
         context = Context(
             grid=grid,
             c_BFD=c,
-            shared=None if self.shared is None else self.shared(activated(c)),
+            shared=None if self.shared is None else self.shared(silu_of(c)),
             text_BSD=text,
             text_mask_BS=mask,
             time_TD=time_TD,
@@ -247,18 +324,18 @@ class VideoDiT(nnx.Module):
             scan=config.scan if config.scan is not None else not on_cpu(),
             remat=config.remat,
         )
-        x = self.layers(constrain(x, *Arrangement.home), context)
-        x = constrain(self.head(x, c), *Arrangement.home)
+        x = self.layers(constrain(x, *AttentionPattern.token_axes), context)
+        x = constrain(self.head(x, c), *AttentionPattern.token_axes)
         return unpatchify(x, (frames, height, width), config.time_patch, config.patch).astype(jnp.float32)
 
     def places(self, grid: Grid) -> tuple[jax.Array | np.ndarray | None, jax.Array | np.ndarray | None]:
         """Return the positions that are added to tokens: (space (N, D), time (T, D)), None for each that is not."""
         if self.positions is not None:
-            return self.positions(grid.moments, grid.rows, grid.columns)
+            return self.positions(grid.frame_indices, grid.rows, grid.columns)
         if 'sincos' not in self.config.position:
             return None, None
         width, span = self.config.sizes.width, self.config.position_span
-        return position.sincos_space(grid.rows, grid.columns, width, span), position.sincos(grid.moments, width)
+        return position.sincos_space(grid.rows, grid.columns, width, span), position.sincos(grid.frame_indices, width)
 
     def rotary(self, grid: Grid) -> position.Rotary | None:
         """Return the rotary positions of the clip's tokens, None where the network has none."""

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from vdm_jax.models.layouts import LAYOUTS, looks_at_text, only_over_time
-from vdm_jax.nn.arrange import Grid
+from vdm_jax.models.layouts import LAYOUTS
+from vdm_jax.nn.attention_patterns import Grid
 from vdm_jax.nn.modulation import MODULATIONS
 
 if TYPE_CHECKING:
@@ -31,31 +31,32 @@ def flops_per_video(
       text_tokens: length of the text sequence.
       per_frame: whether every frame has a conditioning vector of its own, as it does with images.
     """
-    size, (frames, height, width) = config.sizes, shape
-    grid = Grid(frames // config.time_patch, height // config.patch, width // config.patch, images)
-    d = size.width
-
-    def tokens(grid: Grid) -> int:
-        return (grid.frames + grid.images) * grid.rows * grid.columns
-
     assert config.channels is not None
+    frames, height, width = shape
+    grid = Grid(frames // config.time_patch, height // config.patch, width // config.patch, images)
     vectors = grid.frames + images if per_frame or images else 1
-    unit, modulation = LAYOUTS[config.layout].unit(config), MODULATIONS[config.modulation]
+    d = config.sizes.width
+
+    specs = LAYOUTS[config.layout].block_specs(config)
+    modulation = MODULATIONS[config.modulation]
     blocks = 0.0
-    for attentions in unit:
-        here = grid._replace(images=0) if config.images == 'aside' and only_over_time(attentions) else grid
-        n = tokens(here)
-        context = sum(sum(each.length(here) for each in shared) / len(shared) for shared in attentions)
-        blocks += 8 * d * d * n * len(attentions) + 4 * n * context * d + 4 * config.mlp_ratio * d * d * n
-        blocks += vectors * modulation.flops(d, 3 * (len(attentions) + 1), config.lora_rank)
-        if text_tokens and looks_at_text(attentions):
+    for spec in specs:
+        seen = grid._replace(images=0) if config.images == 'aside' and spec.is_over_time_only else grid
+        n = seen.tokens
+        attentions = 8 * d * d * n * len(spec.attentions) + 4 * n * spec.mean_context(seen) * d
+        blocks += attentions + 4 * config.mlp_ratio * d * d * n
+        blocks += vectors * modulation.flops(d, spec.modulation_chunks, config.lora_rank)
+        if text_tokens and not spec.is_over_time_only:
             blocks += 4 * d * d * (n + text_tokens) + 4 * n * text_tokens * d
-    n, patch = tokens(grid), config.time_patch * config.patch**2 * config.channels
+
+    n = grid.tokens
+    patch = config.time_patch * config.patch**2 * config.channels
     embedding = 2 * n * patch * d * (2 if config.self_condition else 1)
     embedding += vectors * (1 + len(config.scalars)) * 2 * (256 * d + d * d)
     embedding += 2 * text_tokens * ((config.text_width or 0) + d) * d
     if config.modulation != 'adaln_zero':
-        embedding += vectors * 2 * 3 * (len(unit[0]) + 1) * d * d
+        embedding += vectors * 2 * specs[0].modulation_chunks * d * d
+
     of_head = 0 if config.modulation == 'adaln_single' else 4 * d * d
     head = 2 * n * d * patch * (2 if config.learn_variance else 1) + vectors * of_head
-    return float(size.depth / len(unit) * blocks + embedding + head)
+    return float(config.sizes.depth / len(specs) * blocks + embedding + head)

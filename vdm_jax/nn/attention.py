@@ -1,12 +1,12 @@
-"""Multi-head attention over a clip's tokens, in one or several arrangements, and over a text."""
+"""Multi-head attention over a clip's tokens, with one or several patterns, and over a text."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vdm_jax.nn.arrange import Arrangement, Grid, home_of
-from vdm_jax.nn.attend import AttentionConfig, attend, plain
+from vdm_jax.nn.attention_backends import AttentionConfig, attend, plain
+from vdm_jax.nn.attention_patterns import AttentionPattern, Grid, token_axes_of
 from vdm_jax.nn.linear import Linear, xavier, zeros
 from vdm_jax.nn.norm import RMSNorm
 from vdm_jax.nn.position import Rotary
@@ -23,7 +23,7 @@ def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:
 class Attention(nnx.Module):
     """Self-attention with a fused qkv projection, optional qk-norm (RMS, per head) and rotary positions.
 
-    Several arrangements share the heads in equal parts, the first ones to the first; their outputs, each through its
+    Several patterns share the heads in equal parts, the first ones to the first; their outputs, each through its
     own rows of the output projection, are summed. The columns of qkv go by head, then q, k, v, so that a mesh splits
     them between heads.
 
@@ -40,29 +40,45 @@ class Attention(nnx.Module):
     def __call__(
         self,
         x: jax.Array,
-        arrangements: tuple[Arrangement, ...],
+        patterns: tuple[AttentionPattern, ...],
         grid: Grid,
         rotary: Rotary | None = None,
         config: AttentionConfig = AttentionConfig(),  # noqa: B008, frozen
     ) -> jax.Array:
         *lead, width = x.shape
-        home = *home_of(arrangements), 'tensor'
-        qkv = constrain(self.qkv(x).reshape(*lead, self.heads, 3, width // self.heads), *home)
+        axes = *token_axes_of(patterns), 'tensor'
+        qkv = constrain(self.qkv(x).reshape(*lead, self.heads, 3, width // self.heads), *axes)
         q, k, v = (qkv[..., i, :] for i in range(3))  # each (B, T, N, K, E)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        share, parts = self.heads // len(arrangements), []
-        for i, arrangement in enumerate(arrangements):
-            mine = [y[..., i * share : (i + 1) * share, :] for y in (q, k, v)]
-            axes = arrangement.axes_for(config)
-            q_i, k_i, v_i = (constrain(arrangement.split(y, grid), *axes) for y in mine)
-            if rotary is not None:
-                angles = arrangement.angles(grid, rotary)
-                q_i, k_i = rotate(q_i, angles), rotate(k_i, angles)
-            one = attend(q_i, k_i, v_i, arrangement.mask(grid), axes, getattr(config, arrangement.kind), config)
-            parts.append(arrangement.join(constrain(one, *axes), grid))
-        mixed = constrain(parts[0] if len(parts) == 1 else jnp.concatenate(parts, -2), *home)
-        return self.out(mixed.reshape(*lead, width))
+
+        share = self.heads // len(patterns)
+        outputs = []
+        for i, pattern in enumerate(patterns):
+            heads = slice(i * share, (i + 1) * share)
+            group = q[..., heads, :], k[..., heads, :], v[..., heads, :]
+            outputs.append(attend_by_pattern(*group, pattern, grid, rotary, config))
+        y = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, -2)
+        return self.out(constrain(y, *axes).reshape(*lead, width))
+
+
+def attend_by_pattern(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    pattern: AttentionPattern,
+    grid: Grid,
+    rotary: Rotary | None,
+    config: AttentionConfig,
+) -> jax.Array:
+    """Let tokens (B, T, N, K, E) attend to each other as the pattern says: -> the same shape."""
+    axes = pattern.axes_for(config)
+    q, k, v = (constrain(pattern.split(y, grid), *axes) for y in (q, k, v))
+    if rotary is not None:
+        angles = pattern.angles(grid, rotary)
+        q, k = rotate(q, angles), rotate(k, angles)
+    y = attend(q, k, v, pattern.mask(grid), axes, config.backend_for(pattern.kind), config)
+    return pattern.join(constrain(y, *axes), grid)
 
 
 class CrossAttention(nnx.Module):

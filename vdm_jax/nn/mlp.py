@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from vdm_jax.nn.linear import Linear, on_cpu
-from vdm_jax.nn.remat import recomputed
+from vdm_jax.nn.remat import recompute_in_backward
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -16,7 +16,7 @@ def gelu(x: jax.Array) -> jax.Array:
     consumers XLA recomputes the tanh in the backward pass several times.
     """
     if not on_cpu():
-        return recomputed(functools.partial(jax.nn.gelu, approximate=True))(x)
+        return recompute_in_backward(functools.partial(jax.nn.gelu, approximate=True))(x)
     fenced: jax.Array = jax.lax.optimization_barrier(jax.nn.gelu(jax.lax.optimization_barrier(x), approximate=True))
     return fenced
 

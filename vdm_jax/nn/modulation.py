@@ -32,7 +32,7 @@ class Modulation(Protocol):
         """Return the floating-point operations of one block, for one conditioning vector."""
 
 
-def activated(c: jax.Array) -> jax.Array:
+def silu_of(c: jax.Array) -> jax.Array:
     """Return the SiLU of the conditioning, each video's where the video is: its gradient moves between no devices."""
     return constrain(jax.nn.silu(c), BATCH)
 
@@ -44,7 +44,7 @@ class Zero(Linear):
         super().__init__(width, chunks * width, zeros, rngs=rngs)
 
     def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:  # type: ignore[override]  # no bare Linear
-        return super().__call__(activated(c))
+        return super().__call__(silu_of(c))
 
     @staticmethod
     def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> None:
@@ -83,7 +83,7 @@ class LoRA(nnx.Module):
 
     def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:
         assert shared is not None
-        return shared + self.high(self.low(activated(c)))
+        return shared + self.high(self.low(silu_of(c)))
 
     @staticmethod
     def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear:

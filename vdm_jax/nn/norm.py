@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.nn.linear import on_cpu
-from vdm_jax.nn.remat import recomputed
+from vdm_jax.nn.remat import recompute_in_backward
 
 
 def layer_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
@@ -28,7 +28,7 @@ def adaptive_norm(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array
     def made(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
         return modulate(layer_norm(x), shift, scale)
 
-    return (made if on_cpu() else recomputed(made))(x, shift, scale)
+    return (made if on_cpu() else recompute_in_backward(made))(x, shift, scale)
 
 
 class RMSNorm(nnx.Module):

@@ -96,17 +96,18 @@ class LearnedPositions(nnx.Module):
         self.space = nnx.Param(normal_002(rngs.params(), (rows, columns, width), jnp.float32))
         self.time = nnx.Param(normal_002(rngs.params(), (frames, width), jnp.float32))
 
-    def __call__(self, moments: np.ndarray, rows: int, columns: int) -> tuple[jax.Array, jax.Array]:
-        """Return (space (N, D), time (T, D)) for frames at `moments` (T,) of rows x columns patches.
+    def __call__(self, frame_indices: np.ndarray, rows: int, columns: int) -> tuple[jax.Array, jax.Array]:
+        """Return (space (N, D), time (T, D)) for frames at positions (T,) in time, of rows x columns patches.
 
         Raises:
           ValueError: a side is longer than in training.
         """
-        known, asked = (*self.time.shape[:1], *self.space.shape[:2]), (int(max(moments)) + 1, rows, columns)
-        if any(a > k for a, k in zip(asked, known, strict=True)):
+        known = *self.time.shape[:1], *self.space.shape[:2]
+        wanted = int(max(frame_indices)) + 1, rows, columns
+        if any(side > limit for side, limit in zip(wanted, known, strict=True)):
             raise ValueError(
                 f'config.model.position=learned: the network knows {known} frames, rows and columns of '
-                f'patches, not {asked}'
+                f'patches, not {wanted}'
             )
         space = self.space[...][:rows, :columns].reshape(rows * columns, -1)
-        return space, self.time[...][np.asarray(moments)]
+        return space, self.time[...][np.asarray(frame_indices)]

@@ -7,7 +7,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
 
-from vdm_jax.nn.attend import OUTPUT
+from vdm_jax.nn.attention_backends import OUTPUT
 from vdm_jax.parallel.gather import GATHERED
 from vdm_jax.parallel.verbs import ways
 
@@ -44,7 +44,7 @@ POLICIES: dict[str, Callable[..., Any]] = {
 }
 
 
-def rematerialised(
+def rematerialise(
     call: Callable[[Layer, jax.Array, Index], jax.Array], name: str
 ) -> Callable[[Layer, jax.Array, Index], jax.Array]:
     """Wrap `call` (layer, x, index) -> x, so that it keeps only what the policy of that name keeps.
@@ -72,7 +72,7 @@ def rematerialised(
     return layer_of
 
 
-def recomputed(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def recompute_in_backward(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Wrap a function so that its backward pass keeps the arguments alone and recomputes the rest.
 
     For what costs less than its memory traffic. Not by jax.checkpoint, whose insides the policy of one around it would

@@ -14,7 +14,7 @@ Carry = tuple[jax.Array, jax.Array, Seen]  # the keys and values that are here, 
 
 
 def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array | None, axes: Axes) -> jax.Array:
-    """Compute ring attention (Liu et al. 2023, arXiv:2310.01889): nn.attend.plain, with no device seeing all keys.
+    """Compute ring attention (Liu et al. 2023, arXiv:2310.01889): the plain one, with no device seeing all keys.
 
     Args:
       q: (..., K, L, E), L split over the ring.

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vdm_jax.nn.remat import Index, Layer, rematerialised
+from vdm_jax.nn.remat import Index, Layer, rematerialise
 from vdm_jax.parallel.gather import gather
 
 Module = TypeVar('Module', bound=nnx.Module)
 
 
-def stacked(make: Callable[..., Module], depth: int, rngs: nnx.Rngs) -> Module:
+def stack_layers(make: Callable[..., Module], depth: int, rngs: nnx.Rngs) -> Module:
     """Make `depth` independently initialised layers, make(rngs=…), as one module.
 
     Every parameter of it has a leading axis (depth, ...).
@@ -36,7 +36,7 @@ def apply(
     """Run x through stacked layers: call(layer, x, index) -> x, for each layer in turn.
 
     Args:
-      layers: what `stacked` made, or a tuple of such stacks of one depth; `layer` is then a tuple of their layers.
+      layers: what `stack_layers` made, or a tuple of such stacks of one depth; `layer` is then a tuple of their layers.
       x: the carried activation; `call` keeps its shape and dtype.
       call: applies one layer; `index` is its number, an int32 scalar (traced when scanned, a Python int when not).
       scan: True compiles one layer and loops; False slices the stack inside jit (on CPU about twice as fast).
@@ -46,7 +46,7 @@ def apply(
     def gathered(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         return call(gather(layer, x.dtype), x, index)
 
-    step = rematerialised(gathered, remat)
+    step = rematerialise(gathered, remat)
     depth = jax.tree.leaves(layers)[0].shape[0]
     if scan:
 

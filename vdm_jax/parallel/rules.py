@@ -17,7 +17,7 @@ Rules = tuple[tuple[str, tuple[str | None, ...]], ...]
 # row, and so do params/…, ema/…/…, and the moments in opt_state/…, whose paths end alike.
 RULES: Rules = (
     (r'/(qkv|q|kv)/kernel$', ('fsdp', 'tensor')),  # whole heads
-    (r'/(attention2?|cross)/out/kernel$', ('tensor', 'fsdp')),
+    (r'/(attention\d*|cross)/out/kernel$', ('tensor', 'fsdp')),
     (r'/mlp/up/kernel$', ('fsdp', 'tensor')),
     (r'/mlp/down/kernel$', ('tensor', 'fsdp')),
     (r'/(qkv|q|kv|mlp/up)/bias$', ('tensor',)),
@@ -112,3 +112,24 @@ def notes(abstract: Any) -> list[str]:
     """List what a user should know of how a state lies on its mesh, a line each; none where the table applies fully."""
     idle = [f'sharding: no array goes by the rule {pattern!r}' for pattern in unmatched(abstract)]
     return idle + [f'sharding: every device holds all of {name}' for name in replicated(abstract)]
+
+
+def describe_replication(params: Any, names: int = 4) -> list[str]:
+    """Say how many parameters the mesh's fsdp axis splits, of a network that the table was not made for.
+
+    params: a tree of shapes with shardings. The largest that every device holds all of are named, so many at most. No
+    line where the axis has one device, or all parameters are split.
+    """
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    replicated = [(path_name(path), leaf) for path, leaf in leaves if leaf.sharding.is_fully_replicated]
+    devices = max((leaf.sharding.mesh.shape['fsdp'] for _, leaf in replicated), default=1)
+    if devices == 1:
+        return []
+    replicated.sort(key=lambda item: -item[1].size)
+    listed = ', '.join(f'{name} {tuple(leaf.shape)}' for name, leaf in replicated[:names])
+    more = f' and {len(replicated) - names} more' if len(replicated) > names else ''
+    split = len(leaves) - len(replicated)
+    return [
+        f'sharding: config.mesh.fsdp={devices} splits {split or "none"} of the {len(leaves)} parameters; every device '
+        f'holds all of {listed}{more}'
+    ]

@@ -35,7 +35,7 @@ def batch_of(run) -> dict:
     size, (frames, *picture) = run.batch_rows[run.largest], run.shapes[run.largest]
     shapes = {'video': ((frames, *picture), np.uint8), 'label': ((), np.int32)}
     if run.has_images:
-        count = run.source.count
+        count = run.source.images_per_clip
         shapes |= {'images': ((count, *picture), np.uint8), 'image_label': ((count,), np.int32)}
     shapes |= {name: ((), np.float32) for name in run.model.scalars} | text_of(run)
     where = batch_sharding(run.mesh)
@@ -259,7 +259,6 @@ def main(request: str, out: str) -> int:
         if run.mesh.shape['slices'] != topology.slices:
             raise UserError(f'config.mesh.slices={run.mesh.shape["slices"]}: say it as --slices')
         checks.check_mesh(run)
-        checks.check_attention(run)
         checks.check_objective(run)
         # Made outside of the mesh, as they compute a key, and its devices may not be there.
         run.abstract, run.train_steps, run.generator  # noqa: B018

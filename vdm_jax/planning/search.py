@@ -26,9 +26,9 @@ def tries(experiment: Experiment, topology: Topology) -> list[list[str]]:
     """
     model, mesh = experiment.model, experiment.mesh
     sizes = dict(zip(('slices', 'data', 'fsdp'), mesh.sizes(topology.chips * topology.slices), strict=False))
-    widest = math.gcd(sizes['data'] * sizes['fsdp'], model.split_width)
+    widest = math.gcd(sizes['data'] * sizes['fsdp'], model.fsdp_width)
     rest = sizes['data'] * sizes['fsdp'] // widest
-    splits = model.split_width > 1 and widest != sizes['fsdp']
+    splits = model.fsdp_width > 1 and widest != sizes['fsdp']
     wide = [f'--config.mesh.fsdp={widest}', f'--config.mesh.data={rest}'] if splits else []
     policies = model.remat_policies
     later = policies[policies.index(model.remat) + 1 :] if policies else ()
@@ -43,7 +43,7 @@ def search(spec: str, assignments: list[str], topology: Topology, say: Callable[
     found = {}
     shown = [' '.join(each) or 'as it stands' for each in todo]
     say('\n'.join(['search, in this order until one fits:', *(f'  {i + 1}. {each}' for i, each in enumerate(shown))]))
-    if experiment.model.split_width == 1 and not experiment.model.remat_policies:
+    if experiment.model.fsdp_width == 1 and not experiment.model.remat_policies:
         say(NOTHING)
     for each, name in zip(todo, shown, strict=True):
         try:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vdm_jax import files
 from vdm_jax.errors import UserError, printable, wrong_tensors
+from vdm_jax.old_configs import update_config
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.pretrained import tensors
 from vdm_jax.pretrained.fit import by_path
@@ -55,6 +56,8 @@ def rounded(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
 
 def about(path, called: str | None = None) -> dict:
     """What `save` was told: the resolved config, the step and so on, each known to be of its type and range.
+
+    The config has today's keys, whichever version wrote the file.
 
     called: what messages call the file; --weights=PATH where not given.
 
@@ -182,6 +185,7 @@ def _about(path, called: str | None = None) -> tuple[tensors.Header, dict]:
     values = checked(files.parse_json(header.metadata['about'], beside), beside)
     if 'config' not in values:
         raise UserError(f'{beside}: config is missing')
+    values['config'] = update_config(values['config'])
     if any(dtype not in DTYPES.values() for dtype, *_ in header.tensors.values()):
         raise UserError(f'{called}: its tensors are not of {", ".join(DTYPES)}')
     return header, {'dtype': 'float16'} | values  # of files that do not say it

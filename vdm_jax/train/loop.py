@@ -12,15 +12,13 @@ from etils import epath
 
 from vdm_jax import media
 from vdm_jax.data.clips import batch_of
-from vdm_jax.data.order import clips_before, order_of
+from vdm_jax.data.order import clips_before
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.source import fps_of
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.generate import generate_videos
 from vdm_jax.given import asks
 from vdm_jax.parallel import processes
-from vdm_jax.parallel.rules import notes
 from vdm_jax.ranges import Batch, Between, Count, Ranged, Whole
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
@@ -87,7 +85,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
         no longer finite, or the directory is gone.
     """
     config, workdir = run.experiment.train, epath.Path(workdir)
-    order = order_of(run.source, config.batch_size, run.experiment.seed)
+    order = run.reader.order(config.batch_size, run.experiment.seed)
     processes.by_first(lambda: check_installed(run.experiment.log.wandb))
     with contextlib.ExitStack() as stack:
         directory_lock = enter(stack, workdir, run.resolved)
@@ -105,7 +103,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
         log.stretch(start, stretch)
         log.files(start)
         try:
-            with batches(run.training_source, order, start, config.steps, run.rows, run.model.scalars) as stream:
+            with batches(run.training_reader, order, start, config.steps, run.rows, run.model.scalars) as stream:
                 for step in range(start, config.steps + 1):
                     done, stopped = step == config.steps, stop(step)
                     looks = step > start and (done or not stopped)  # one that is to stop has the time to save alone
@@ -165,8 +163,7 @@ def announce(run, progress: Progress, start: int, workdir) -> None:
     for size, rows in zip(run.batch_sizes, run.batch_rows, strict=True):
         if rows > size:
             progress.say(f'the {size} clips of a batch take the room of {rows} on the devices')
-    sharding = notes(run.abstract) if run.model.layout else []  # the table is a transformer's
-    for note in sharding + getattr(run.training_source, 'notes', list)():
+    for note in run.model.sharding_notes(run.abstract) + run.training_reader.notes():
         progress.say(note)
 
 
@@ -239,7 +236,7 @@ def position(run, step: int, skipped: int = 0) -> dict:
     were left out so far, where any were.
     """
     batch_size = run.experiment.train.batch_size
-    where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.clips}
+    where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.dataset_id}
     where |= {'data': run.drawing}
     made = {'codec': run.codec_fingerprint, 'text': run.text_fingerprint, SKIPPED: skipped}
     return where | {name: fingerprint for name, fingerprint in made.items() if fingerprint}
@@ -255,7 +252,7 @@ def validate(run, state) -> dict[str, float]:
     'validation_loss', and 'validation_loss_t/0.1' … for t in (0, 0.1] and so on, where there is any.
     """
     config = run.experiment.train
-    order = order_of(run.held_out, config.batch_size, shuffle=False)
+    order = run.held_out.order(config.batch_size, shuffle=False)
     count = clips_before(order, config.validate_batches)
     count -= count % order.size if count > order.size else 0
     params, left = ema.first(run.experiment.ema, state.ema), count
@@ -334,7 +331,7 @@ class Log:
             values['seconds'] = round(now - self._since, 4)
             values['waited_for_data'] = round(self._waited, 4)
             values |= self._watch.readings()
-            counters = getattr(self._run.source, 'counters', dict)()
+            counters = self._run.reader.counters()
             self._metrics.scalars(step, values | {f'data/{name}': value for name, value in counters.items()})
             self.files(step)
             self._since, self._waited = now, 0.0
@@ -344,7 +341,7 @@ class Log:
 
         Each process meets other files, and names its own; those of process 0 alone are in metrics.jsonl.
         """
-        for kind, names in getattr(self._run.source, 'names', dict)().items():
+        for kind, names in self._run.reader.names().items():
             fresh = [name for name in names if name not in self._named.setdefault(kind, set())]
             if fresh:
                 self._named[kind].update(fresh)
@@ -376,7 +373,7 @@ class Log:
             strip.parent.mkdir(exist_ok=True)
             media.write_strip(strip, videos)
         grid = media.grid(videos)
-        fps = fps_of(self._run.source) or media.FPS
+        fps = self._run.source.clip_fps or media.FPS
         self._metrics.clip(step, 'samples', media.gif_bytes(grid, fps), grid.shape[1:3])
 
     def saved(self, checkpoints: Checkpoints, step: int, state, where: dict, validation: dict[str, float]) -> None:

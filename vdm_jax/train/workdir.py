@@ -15,6 +15,7 @@ from etils import epath
 from vdm_jax.config import check_groups, differences
 from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.files import check_no_link, check_regular, is_local, read_json, sealed, unsealed, write_whole
+from vdm_jax.old_configs import update_config
 from vdm_jax.train.manifest import steps_of
 
 PACKAGES = (
@@ -40,10 +41,6 @@ FREE = tuple(
         'data.cache_mb', 'data.max_broken', 'data.limits', 'data.text', 'codec.path', 'latents', 'text',
     )
 )  # fmt: skip
-
-
-# Keys of a source that came later, with what was done before there was a choice.
-LATER_KEYS = {'video_folder': {'pixel_aspect': 'stored'}, 'tfds': {'pixel_aspect': 'stored'}}
 
 # What a run, and those who look at it, write in its directory.
 FILES = 'config.json', 'environment.json', 'metrics.jsonl', 'metrics.jsonl.broken', 'run.lock'
@@ -217,7 +214,7 @@ def has_config(workdir) -> bool:
 
 
 def read_config(workdir) -> dict:
-    """The resolved config of a run.
+    """The resolved config of a run, with today's keys.
 
     Raises:
       UserError: workdir holds no run, or its config.json is not what train wrote.
@@ -226,21 +223,10 @@ def read_config(workdir) -> dict:
     if not has_config(workdir):
         raise UserError(f'--workdir={workdir}: no run there (no config.json); train one with python -m vdm_jax train')
     try:
-        return _with_later_keys(check_groups(unsealed(read_json(path), str(path)), str(path)))
+        return update_config(check_groups(unsealed(read_json(path), str(path)), str(path)))
     except UserError as error:
         advice = 'it is written by train and not meant to be edited: bring it back from a copy'
         raise UserError(f'{error}; {advice}') from None
-
-
-def _with_later_keys(config):
-    """The config of a run, with the keys that its version did not know yet at what that version did."""
-    if isinstance(config, list):
-        return [_with_later_keys(item) for item in config]
-    if not isinstance(config, dict):
-        return config
-    source = config.get('source')
-    later = LATER_KEYS.get(source, {}) if isinstance(source, str) else {}
-    return later | {key: _with_later_keys(value) for key, value in config.items()}
 
 
 def environment() -> dict:

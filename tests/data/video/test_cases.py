@@ -60,6 +60,6 @@ def test_inspect_and_train_agree_on_the_cases(capsys):
     rows = json.loads(capsys.readouterr().out)['files']
     assert [row['file'] for row in rows if row['verdict'] != 'ok'] == []
     assert {row['file']: row['frames'] for row in rows} == {name: right[0] for name, right in RIGHT.items()}
-    folder = VideoFolder(str(CASES), frames=2, pixels=32)
+    folder = VideoFolder(str(CASES), frames=2, pixels=32).open()
     assert folder.extents()[:, 0].tolist() == [RIGHT[name][0] for name in sorted(RIGHT)]
     assert folder.counters()['broken_videos'] == 0

@@ -82,12 +82,12 @@ def test_a_run_says_what_its_folder_holds_besides(tmp_path):
     put(tmp_path, 'a.mp4', 'a.txt', 'b.srt', 'c.srt')
     source = VideoFolder(path=str(tmp_path))
     line = f'passed over in {tmp_path}: 2 .srt, 1 .txt'
-    assert source.notes() == [line]
-    assert Mixture((source, source)).notes() == [f'0: {line}', f'1: {line}']
-    assert JointImages(source, source).notes() == [line, line]
+    assert source.open().notes() == [line]
+    assert Mixture((source, source)).open().notes() == [f'0: {line}', f'1: {line}']
+    assert JointImages(source, source).open().notes() == [line, line]
     (tmp_path / 'clean').mkdir()
     put(tmp_path / 'clean', 'a.mp4')
-    assert VideoFolder(path=str(tmp_path / 'clean')).notes() == []
+    assert VideoFolder(path=str(tmp_path / 'clean')).open().notes() == []
 
 
 def test_a_folder_without_videos_is_refused_with_what_it_holds(tmp_path):

@@ -519,7 +519,7 @@ def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
     pytest.importorskip('scenedetect')
     path = wide(tmp_path / 'a.mp4', (3, 2))
     for how, width in (('square', 90), ('stored', 60)):
-        assert VideoFolder(str(tmp_path), pixel_aspect=how).extents().tolist() == [[12, 48, width]]
+        assert VideoFolder(str(tmp_path), pixel_aspect=how).open().extents().tolist() == [[12, 48, width]]
         recipe = read_recipe(assignments=[f'--recipe.clips.pixel_aspect={how}', '--recipe.filters='])
         clip, _ = process_video(Item('a', str(path)), recipe)
         assert (clip.record.width, clip.record.pixel_aspect) == (width, 1.5)
@@ -541,9 +541,9 @@ def test_a_set_of_stored_pixels_is_as_it_was_built(tmp_path, capsys):
         assert main([*build, f'--recipe.clips.pixel_aspect={how}']) == 0
         assert main(['verify', str(place)]) == 0
         assert main(['inspect', str(place), f'--sheet={tmp_path / "sheet.png"}']) == 0
-        records = Records(str(place), frames=8, pixels=48, filters=('pixel_aspect==1.5',))
+        records = Records(str(place), frames=8, pixels=48, filters=('pixel_aspect==1.5',)).open()
         assert records.extents().tolist() == [[12, 48, width]]
-        assert records.clip(0, (8, 48, width))['video'].shape == (8, 48, width, 3)
+        assert records.extract(0, (8, 48, width))['video'].shape == (8, 48, width, 3)
 
 
 @pytest.mark.parametrize(
@@ -773,7 +773,7 @@ def test_every_command_has_the_same_verdict(tmp_path, capsys):
     assert main(['inspect', str(folder), '--json']) == 0
     rows = json.loads(capsys.readouterr().out)['files']
     assert {row['verdict'] for row in rows} == {'ok'} and len(rows) == 4
-    made = VideoFolder(str(folder), frames=8, pixels=32)
+    made = VideoFolder(str(folder), frames=8, pixels=32).open()
     assert made.extents()[:, 0].tolist() == [60] * 4 and made.counters()['broken_videos'] == 0
     build = ['build', f'--source={folder}', f'--out={tmp_path / "set"}', '--workers=0', '--recipe.filters=']
     build += ['--recipe.shots.detector=none', '--recipe.duplicates.drop=false', '--recipe.clips.seconds=1']

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -19,17 +20,18 @@ from vdm_jax.data import latent_about, latent_set
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.latent_about import part_file
 from vdm_jax.data.latent_set import LatentSet
-from vdm_jax.data.latents import Latents
+from vdm_jax.data.latents import CachedLatents
 from vdm_jax.data.order import VIEW_STREAM, Order, clip_generator, philox
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.source import StatelessSource
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
+class Clips(StatelessSource):
     """Clip i shows i, and one that is drawn noise too; it has one of two captions, with what was drawn."""
 
     size: int = 7
@@ -38,9 +40,8 @@ class Clips:
     pixels: int = 4
     threads: int = 2
     prefetch: int = 4
-    num_classes: int = 0
-    shape = 2, 4, 4, 3
-    scalars = ('shade',)
+    shape: ClassVar = (2, 4, 4, 3)
+    scalars: ClassVar = ('shade',)
 
     def __len__(self):
         return self.size
@@ -53,17 +54,14 @@ class Clips:
 
     def _clip(self, i, noise):
         told = {'label': np.int32(i), 'scalars': {'shade': noise[0, 0, 0, 0] / 2}}
-        return {'video': noise + np.uint8(i), 'drawn': np.array([i, noise.max()], float)} | told
+        return {'video': noise + np.uint8(i), 'draws': np.array([i, noise.max()], float)} | told
 
     @property
-    def drawn(self):
+    def num_draws(self):
         return 2 if self.captions else 0
 
-    @property
-    def told_of(self):
-        if not self.captions:
-            raise AttributeError('told_of')
-        return lambda drawn, rng: {'text': np.array([*drawn, rng.random() < 0.5], np.float32)}
+    def conditions_of(self, draws, rng):
+        return {'text': np.array([*draws, rng.random() < 0.5], np.float32)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +114,8 @@ def test_every_view_is_kept_with_what_was_told_of_it(tmp_path, parts):
         clip = shown[i][v]
         np.testing.assert_allclose(each[..., :3], clip['video'] * 0.5)
         assert words['label'] == i and words['shade'] == np.float32(clip['scalars']['shade'])
-        np.testing.assert_array_equal(words['drawn'], clip['drawn'])
-    assert not shown[1][0]['drawn'][1] and len({each['video'].tobytes() for each in shown[1]}) == 3
+        np.testing.assert_array_equal(words['drawn'], clip['draws'])
+    assert not shown[1][0]['draws'][1] and len({each['video'].tobytes() for each in shown[1]}) == 3
     names = {part_file(kind, i, parts) for kind in ('moments', 'told', 'done') for i in range(parts)}
     assert set(files(tmp_path)) == names | {'about.json'} and (tmp_path / 'about.json').stat().st_size < 1000
     np.load(tmp_path / part_file('moments', 0, parts))  # a plain file of numpy's
@@ -126,7 +124,7 @@ def test_every_view_is_kept_with_what_was_told_of_it(tmp_path, parts):
 def test_training_draws_a_view_a_time_and_is_told_the_rest(tmp_path):
     source = Clips()
     cache_latents.cache(run_of(source), tmp_path, batch=4, views=3, parts=2)
-    latents, order = Latents(str(tmp_path), source), Order(7, 4, seed=9)
+    latents, order = CachedLatents(str(tmp_path), source), Order(7, 4, seed=9)
     with batches(latents, order, 0, 20, scalars=('shade',)) as stream:
         whole = list(stream)
     assert set(whole[0]) == {'moments', 'label', 'text', 'shade'} and whole[0]['moments'].shape == (4, 2, 4, 4, 6)
@@ -137,7 +135,7 @@ def test_training_draws_a_view_a_time_and_is_told_the_rest(tmp_path):
             clip, i = {name: values[row] for name, values in batch.items()}, int(batch['label'][row])
             (view,) = (v for v in range(3) if clip['shade'] == np.float32(shown[i][v]['scalars']['shade']))
             np.testing.assert_allclose(clip['moments'][..., :3], shown[i][view]['video'] * 0.5)
-            np.testing.assert_array_equal(clip['text'][:2], shown[i][view]['drawn'].astype(np.float32))
+            np.testing.assert_array_equal(clip['text'][:2], shown[i][view]['draws'].astype(np.float32))
             alone = latents.draw(i, clip_generator(9, int(position)))
             assert alone['scalars'] == {'shade': clip['shade'], 'motion': alone['scalars']['motion']}
             for name in ('moments', 'label', 'text'):
@@ -169,33 +167,32 @@ class Uneven(Clips):
     def extents(self):
         return np.array([[1 + i % 4, 4, 4] for i in range(self.size)])
 
-    def clip(self, i, shape):
-        return self[i] | {'video': np.full((*shape, 3), i, np.uint8)}
-
-    def draw(self, i, rng, shape):
-        return self.clip(i, shape) | {'drawn': np.array([i, 1.0])}
+    def extract(self, i, size, rng=None):
+        clip = self[i] | {'video': np.full((*size, 3), i, np.uint8)}
+        return clip if rng is None else clip | {'draws': np.array([i, 1.0])}
 
 
 def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
     """Trained on all of them, or on one alone; the order is that of the clips."""
-    source = Bucketed(Uneven(size=20), ('2x4x4@3', '4x4x4@2', '1x4x4@4'))
-    cache_latents.cache(run_of(source), tmp_path, batch=4, views=2)
+    config = Bucketed(Uneven(size=20), ('2x4x4@3', '4x4x4@2', '1x4x4@4'))
+    source = config.open()
+    cache_latents.cache(run_of(config), tmp_path, batch=4, views=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['bucket-00000', 'bucket-00001', 'bucket-00002']
-    latents, order = Latents(str(tmp_path), source), source.order(8, seed=2)
-    latents.check(run_of(source).encoding, ('shade',))
+    latents, order = CachedLatents(str(tmp_path), source), source.order(8, seed=2)
+    latents.check(run_of(config).encoding, ('shade',))
     with batches(latents, order, 0, 30) as stream:
         for step, batch in enumerate(stream):
-            kind = source.kinds[order.bucket(step)]
-            assert batch['moments'].shape == (kind.batch, *kind.shape, 6)
+            kind = config.kinds[order.bucket(step)]
+            assert batch['moments'].shape == (kind.batch, *kind.size, 6)
             clips = source.ids[order.ids(step)]
             np.testing.assert_array_equal(batch['label'], clips)
             np.testing.assert_allclose(batch['moments'][..., 0].max((1, 2, 3)), clips * 0.5)
-    alone = source.alone(1)
-    one = Latents(str(tmp_path), alone)
-    one.check(run_of(alone).encoding)
+    alone = source.for_bucket(1)
+    one = CachedLatents(str(tmp_path), alone)
+    one.check(run_of(alone.source).encoding)
     with batches(one, alone.order(2), 0, 5) as stream:
         assert all(batch['moments'].shape == (2, 4, 4, 4, 6) for batch in stream)
-    cache_latents.cache(run_of(alone), tmp_path, batch=4, views=2)  # nothing is left to do
+    cache_latents.cache(run_of(alone.source), tmp_path, batch=4, views=2)  # nothing is left to do
     assert one.draw(0, seeds.generator())['label'] == source.ids[source.bucket_of[source.ids] == 1][0]
 
 
@@ -310,7 +307,7 @@ def test_latents_of_the_layout_before_are_refused(tmp_path):
 @pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='/proc/self/fd is not here')
 def test_no_file_is_opened_twice_and_none_stays_open(tmp_path):
     cache_latents.cache(run_of(Clips()), tmp_path, batch=4, parts=7)
-    latents = Latents(str(tmp_path), Clips())
+    latents = CachedLatents(str(tmp_path), Clips())
     with batches(latents, Order(7, 4), 0, 50) as stream:
         opened = [open_files(tmp_path) for _ in stream]
     assert all(len(files) == len(set(files)) for files in opened)
@@ -333,10 +330,11 @@ def open_files(folder):
 def test_left_open_it_ends_with_the_program_and_says_nothing(tmp_path):
     cache_latents.cache(run_of(Clips(captions=False)), tmp_path, batch=4)
     code = f"""
-from vdm_jax.data.latents import Latents
+from vdm_jax.data.bouncing_balls import BouncingBalls
+from vdm_jax.data.latents import CachedLatents
 from vdm_jax.data.order import Order
 from vdm_jax.data.pipeline import batches
-stream = batches(Latents({str(tmp_path)!r}, range(7)), Order(7, 4))
+stream = batches(CachedLatents({str(tmp_path)!r}, BouncingBalls(size=7)), Order(7, 4))
 next(stream)
 """
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=60)

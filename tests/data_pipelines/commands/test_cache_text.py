@@ -131,6 +131,6 @@ def test_a_place_that_cannot_be_written_is_the_users_to_mend(place, tmp_path, ca
 def test_a_set_that_has_grown_must_be_gone_over_again(place, tmp_path):
     cache(['a ball falls'], ENCODER, tmp_path / 'text')
     with pytest.raises(UserError, match=r"no embedding of 2 captions of .*, such as 'it bounces'; run .*cache-text"):
-        len(Records(place, frames=8, pixels=24, text=str(tmp_path / 'text')))
+        len(Records(place, frames=8, pixels=24, text=str(tmp_path / 'text')).open())
     cache(texts_of([place])[0], ENCODER, tmp_path / 'text')
-    assert len(Records(place, frames=8, pixels=24, text=str(tmp_path / 'text'))) == 4
+    assert len(Records(place, frames=8, pixels=24, text=str(tmp_path / 'text')).open()) == 4

@@ -56,7 +56,7 @@ def test_ucf101_is_prepared_with_its_files_and_classes(tmp_path, capsys):
     assert left_out['train: UCF-101/Hammering/v_Hammering_g04_c01.mp4'].startswith('missing')
     assert 'train: UCF-101/Hammering/v_Hammering_g03_c01.mp4' in left_out
 
-    source = Tfds(path=str(path), frames=8, pixels=32, label='label', start='first')
+    source = Tfds(path=str(path), frames=8, pixels=32, label='label', start='first').open()
     clips = sorted((int(source[i]['label']), levels(source[i])) for i in range(len(source)))
     assert source.num_classes == 2 and [label for label, _ in clips] == [0, 1]
     np.testing.assert_allclose([clip for _, clip in clips], [80 + 4 * np.arange(8), 180 + 4 * np.arange(8)], atol=3)
@@ -70,7 +70,7 @@ def test_moving_mnist_is_prepared_without_loss(tmp_path, capsys):
     (tmp_path / 'raw').mkdir()
     np.save(tmp_path / 'raw' / 'mnist_test_seq.npy', array)
     path, _ = prepared(tmp_path, 'moving_mnist', capsys)
-    source = Tfds(path=str(path), frames=20, pixels=16, channels=1, train='test', test='', start='first')
+    source = Tfds(path=str(path), frames=20, pixels=16, channels=1, train='test', test='', start='first').open()
     found = {source[i]['video'].tobytes() for i in range(len(source))}
     assert found == {array[:, i, :, :, None].tobytes() for i in range(3)}
 
@@ -87,7 +87,7 @@ def test_imagenet_is_prepared_as_pictures_that_every_reader_sees_alike(tmp_path,
     turned.getexif()[0x0112] = 6  # to be turned by a quarter
     turned.save(folder / 'turned.JPEG', 'JPEG', quality=95, exif=turned.getexif())
     path, _ = prepared(tmp_path, 'imagenet', capsys, '--split=train')
-    source = Tfds(path=str(path), frames=1, pixels=16, label='label', test='')
+    source = Tfds(path=str(path), frames=1, pixels=16, label='label', test='').open()
     found = sorted(source[i]['video'].mean((0, 1, 2)).tolist() for i in range(len(source)))
     np.testing.assert_allclose(found, [(90, 90, 90), *[(200, 100, 50)] * 3], atol=6)
 
@@ -100,7 +100,7 @@ def test_webvid_parts_of_videos_and_pictures_are_made_mp4s(tmp_path, capsys):
     (raw / 'list.jsonl').write_text(json.dumps(row))
     path, said = prepared(tmp_path, 'webvid', capsys)
     assert '1 in train' in said and 'no val: ' in said and 'no test: ' in said
-    source = Tfds(path=str(path), frames=10, pixels=32, test='', start='first')
+    source = Tfds(path=str(path), frames=10, pixels=32, test='', start='first').open()
     np.testing.assert_allclose(levels(source[0]), 20 + 4 * np.arange(10, 20), atol=3)
     import tensorflow_datasets as tfds
 

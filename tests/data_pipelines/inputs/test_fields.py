@@ -66,7 +66,7 @@ def test_a_caption_survives_build_table_and_embedding_unchanged(tmp_path, capsys
     assert texts.encode([one])[0].tolist() == [[[3.0, 4.0, 5.0]]]
     assert main(['cache-text', f'--records={tmp_path}/set', '--encoder=hashing', f'--out={tmp_path}/texts']) == 0
     assert one in TextCache(str(tmp_path / 'texts'))
-    clip = Records(path=str(tmp_path / 'set'), frames=4, pixels=16, text=str(tmp_path / 'texts'))[0]
+    clip = Records(path=str(tmp_path / 'set'), frames=4, pixels=16, text=str(tmp_path / 'texts')).open()[0]
     np.testing.assert_array_equal(clip['text_mask'], Hashing().encode([one])[1][0])
     np.testing.assert_allclose(clip['text'], Hashing().encode([one])[0][0], atol=1e-3)
 

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 
-class Chain(nnx.Module):
+class Sequential(nnx.Module):
     """x -> last(… first(x)), each called with `context` as well.
 
     Modules are stored under their numbers as names, '0', '1', …: a list's would be integers, which not every format of

@@ -24,6 +24,7 @@ OUTPUT = 'attention'  # what rematerialisation calls outputs of attention, and t
 LANES = 128  # of a TPU: heads are padded to a multiple of these, and blocks are a multiple of these
 Block = Annotated[int, Between(LANES, 2**16), MultipleOf(LANES)]
 Mask = np.ndarray | jax.Array | None
+Tokens = jax.Array | jax.ShapeDtypeStruct  # of which shape and dtype count
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class AttentionConfig(Ranged, where='config.model.attention'):
     block_kv: Block = 512
     sequence: Literal['ulysses', 'ring'] = 'ulysses'
 
+    def backend_for(self, kind: str) -> str:
+        """Return the backend of patterns of a kind (nn/attention_patterns.py): space, time or full."""
+        return {'space': self.space, 'time': self.time, 'full': self.full}[kind]
+
 
 def attend(
     q: jax.Array,
@@ -66,8 +71,8 @@ def attend(
         out = checkpoint_name(ring(q, k, v, mask, axes), OUTPUT)
         return out
     if backend == 'auto':
-        backend = suited(q, k, mask, config)
-    elif reason := refusal(backend, q, k, mask):
+        backend = select_backend(q, k, mask, config)
+    elif reason := unsupported_reason(backend, q, k, mask):
         raise ValueError(f'config.model.attention: {backend} {reason}; choose auto or xla')
     out = BACKENDS[backend](q, k, v, mask, axes, config)
     if backend == 'xla':  # kernels name their outputs themselves
@@ -75,15 +80,15 @@ def attend(
     return out
 
 
-def suited(q: jax.Array, k: jax.Array, mask: Mask, config: AttentionConfig) -> str:
-    """Choose the backend that `auto` takes here."""
+def select_backend(q: jax.Array, k: jax.Array, mask: Mask, config: AttentionConfig) -> str:
+    """Return the backend that `auto` takes here."""
     flash = {'gpu': 'cudnn', 'tpu': 'splash'}.get(platform())
-    if flash is None or min(q.shape[-2], k.shape[-2]) < config.flash_from or refusal(flash, q, k, mask):
+    if flash is None or min(q.shape[-2], k.shape[-2]) < config.flash_from or unsupported_reason(flash, q, k, mask):
         return 'xla'
     return flash
 
 
-def refusal(backend: str, q: jax.Array, k: jax.Array, mask: Mask) -> str | None:
+def unsupported_reason(backend: str, q: Tokens, k: Tokens, mask: Mask) -> str | None:
     """Return why a backend cannot compute this, None where it can."""
     if backend in ('auto', 'xla'):
         return None

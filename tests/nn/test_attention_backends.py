@@ -12,10 +12,19 @@ import pytest
 
 from tests.absent import absent
 from tests.models.small import LABEL, SMALL, T, network, video
-from vdm_jax.nn import attend as attend_module
-from vdm_jax.nn.arrange import Full, Grid
-from vdm_jax.nn.attend import BACKENDS, AttentionConfig, attend, cudnn, plain, refusal, splash, suited
-from vdm_jax.nn.remat import rematerialised
+from vdm_jax.nn import attention_backends
+from vdm_jax.nn.attention_backends import (
+    BACKENDS,
+    AttentionConfig,
+    attend,
+    cudnn,
+    plain,
+    select_backend,
+    splash,
+    unsupported_reason,
+)
+from vdm_jax.nn.attention_patterns import Full, Grid
+from vdm_jax.nn.remat import rematerialise
 from vdm_jax.parallel.mesh import BATCH, MeshConfig, make_mesh
 
 GRID = Grid(4, 8, 8, images=2)
@@ -68,11 +77,11 @@ def test_cudnn_is_plain_attention(length, dim, mask):
 
 
 @pytest.mark.multidevice
-@pytest.mark.parametrize('images', [0, 2])
-def test_a_ring_is_plain_attention(images):
+@pytest.mark.parametrize('images, causal', [(0, False), (4, False), (0, True)])
+def test_a_ring_is_plain_attention(images, causal):
     """Keys and values on four devices, heads on two; with images, whose tokens see themselves alone."""
-    grid = GRID._replace(images=images * 2)
-    inputs, mask = qkv((4 + images * 2) * 64, lead=(1,)), Full().mask(grid)
+    grid = GRID._replace(images=images)
+    inputs, mask = qkv(grid.tokens, lead=(1,)), Full(causal).mask(grid)
     config = AttentionConfig(sequence='ring')
 
     def around(*inputs):
@@ -110,7 +119,7 @@ def test_kernels_run_on_each_devices_part():
 def test_auto_takes_what_suits_platform_and_shapes(platform, length, dtype, mask, expected):
     q, k, _ = qkv(length, 72, dtype=dtype)
     with absent(platform):
-        assert suited(q, k, mask, AttentionConfig()) == expected
+        assert select_backend(q, k, mask, AttentionConfig()) == expected
 
 
 def test_a_backend_that_cannot_is_refused_by_name():
@@ -119,13 +128,13 @@ def test_a_backend_that_cannot_is_refused_by_name():
         attend(q, k, v, backend='cudnn')
     odd, usual, wide = ([*qkv(256, dim, dtype=jnp.bfloat16)[:2], None] for dim in (12, 64, 160))
     with absent('cuda'):
-        assert 'computes in bfloat16 or float16, not in float32' in refusal('cudnn', q, k, None)
-        assert 'multiple of 8' in refusal('cudnn', *odd)
-        assert 'up to 128' in refusal('cudnn', *wide) and suited(*wide, AttentionConfig()) == 'xla'
+        assert 'computes in bfloat16 or float16, not in float32' in unsupported_reason('cudnn', q, k, None)
+        assert 'multiple of 8' in unsupported_reason('cudnn', *odd)
+        assert 'up to 128' in unsupported_reason('cudnn', *wide) and select_backend(*wide, AttentionConfig()) == 'xla'
     with absent('cuda', 'NVIDIA H200'):
-        assert refusal('cudnn', *wide) is None
+        assert unsupported_reason('cudnn', *wide) is None
     with absent('rocm'):
-        assert suited(*usual, AttentionConfig()) == 'xla'
+        assert select_backend(*usual, AttentionConfig()) == 'xla'
     with absent('tpu'), pytest.raises(ValueError, match='only masks that are the same for all sequences'):
         attend(q, k, v, np.ones((2, 1, 256, 256), bool), backend='splash')
 
@@ -139,7 +148,7 @@ def test_each_axis_takes_the_backend_that_is_set_for_it(monkeypatch):
             return asked.append((name, q.shape[-2])) or plain(q, k, v, mask)
 
         monkeypatch.setitem(BACKENDS, name, take)
-    monkeypatch.setattr(attend_module, 'refusal', lambda *_: None)
+    monkeypatch.setattr(attention_backends, 'unsupported_reason', lambda *_: None)
     config = dataclasses.replace(SMALL, attention=AttentionConfig(space='cudnn', time='splash', full='xla'))
     apply, params = network(config)
     apply(params, video(), T, LABEL, 0)
@@ -187,7 +196,7 @@ def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu
     def layer(scale, x, index):
         return jnp.sin(attend(x * scale, *inputs[1:], backend='cudnn'))
 
-    call = rematerialised(layer, policy)
+    call = rematerialise(layer, policy)
 
     def loss(scale):
         return call(scale, inputs[0], 0).astype(jnp.float32).sum()

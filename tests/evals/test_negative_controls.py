@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from vdm_jax.evals import controls
+from vdm_jax.evals.negative_controls import make_controls
 
 
 def test_controls_are_made_as_named():
     rng = np.random.default_rng(0)
     real = rng.integers(0, 256, (30, 3, 4, 4, 3), dtype=np.uint8)
     train = rng.integers(0, 256, (50, 3, 4, 4, 3), dtype=np.uint8)
-    made = controls.make(real, train, seed=3)
+    made = make_controls(real, train, seed=3)
     assert set(made) == {'noise', 'frozen', 'shuffled', 'copied'}
     assert all(videos.shape == real.shape and videos.dtype == np.uint8 for videos in made.values())
     assert (made['frozen'] == real[:, :1]).all()
@@ -18,4 +18,4 @@ def test_controls_are_made_as_named():
         assert sorted(frame.tobytes() for frame in ours) == sorted(frame.tobytes() for frame in theirs)
     known = {clip.tobytes() for clip in train}
     assert len({clip.tobytes() for clip in made['copied']} & known) == 30
-    np.testing.assert_array_equal(made['noise'], controls.make(real, train, seed=3)['noise'])
+    np.testing.assert_array_equal(made['noise'], make_controls(real, train, seed=3)['noise'])

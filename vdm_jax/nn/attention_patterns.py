@@ -1,7 +1,7 @@
-"""Which tokens attend to which: arrangements of a clip's tokens into sequences. An arrangement is one small class.
+"""Which tokens attend to which: a pattern makes sequences of a clip's tokens. A pattern is one small class.
 
 A clip of T frames may have k images behind it: further frames, each a clip of its own. Tokens are
-(B, T + k, N, K, E), an arrangement's sequences (..., K, L, E); whatever stands before K stays apart.
+(B, T + k, N, K, E), a pattern's sequences (..., K, L, E); whatever stands before K stays apart.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.nn.attend import AttentionConfig
+from vdm_jax.nn.attention_backends import AttentionConfig
 from vdm_jax.nn.position import Rotary
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import Axes
@@ -28,33 +28,51 @@ class Grid(NamedTuple):
     images: int = 0
 
     @property
-    def moments(self) -> np.ndarray:
-        """The time of every frame, (T + k,): 0, 1, … for the clip's, 0 for every image."""
+    def tokens_per_frame(self) -> int:
+        """N."""
+        return self.rows * self.columns
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, those of the images among them."""
+        return (self.frames + self.images) * self.tokens_per_frame
+
+    @property
+    def frame_indices(self) -> np.ndarray:
+        """The position of every frame in time, (T + k,): 0, 1, … for the clip's, 0 for every image."""
         return np.concatenate([np.arange(self.frames), np.zeros(self.images, int)])
 
     @property
-    def clips(self) -> np.ndarray:
+    def clip_ids(self) -> np.ndarray:
         """Which clip every frame belongs to, (T + k,): 0 for the clip's frames, each image a number of its own."""
         return np.concatenate([np.zeros(self.frames, int), np.arange(1, self.images + 1)])
 
-    def sees(self, causal: bool) -> np.ndarray | None:
-        """Return which frame (row) may attend to which (column), (T + k, T + k) bool; None where each may to all."""
+    def frame_mask(self, causal: bool) -> np.ndarray | None:
+        """Return mask[i, j]: frame i attends to frame j, (T + k, T + k) bool; None where each does to all."""
         if not self.images and not causal:
             return None
-        same: np.ndarray = self.clips[:, None] == self.clips
-        return same & (self.moments[:, None] >= self.moments) if causal else same
+        same_clip: np.ndarray = self.clip_ids[:, None] == self.clip_ids
+        if not causal:
+            return same_clip
+        return same_clip & (self.frame_indices[:, None] >= self.frame_indices)
 
 
-class Arrangement:
-    """Base of all arrangements: how tokens become sequences, and where they lie on a mesh.
+class AttentionPattern:
+    """Base of all patterns: how tokens become sequences, and where they lie on a mesh.
 
-    home: mesh axes of (B, T + k, N) outside attention. axes: those of the sequences of `split`, within it: tokens that
-    attend to each other are never apart. Where the two agree, attention needs no communication. kind: the key of
-    config.model.attention that names its backend.
+    Attributes:
+      needs_time_positions: Whether its tokens are to know their frame's position in time, so that positions in time are
+        added before the first block that has such a pattern. Every pattern says so itself.
+      kind: The key of config.model.attention that names its backend: space, time or full. An attention over time alone
+        is of kind time, and no other.
+      token_axes: Mesh axes of tokens (B, T + k, N) outside attention.
+      axes: Mesh axes of the sequences of `split`, within it: tokens that attend to each other are never apart. Where
+        they agree with token_axes, attention needs no communication.
     """
 
+    needs_time_positions: ClassVar[bool]
     kind: ClassVar[str] = 'full'
-    home: ClassVar[Axes] = (BATCH, 'sequence', None)
+    token_axes: ClassVar[Axes] = (BATCH, 'sequence', None)
     axes: ClassVar[Axes]
 
     def axes_for(self, config: AttentionConfig) -> Axes:
@@ -82,16 +100,17 @@ class Arrangement:
         raise NotImplementedError
 
 
-def home_of(arrangements: tuple[Arrangement, ...]) -> Axes:
-    """Return where tokens with heads in these arrangements lie: their one home, or that of frames if homes differ."""
-    homes = {arrangement.home for arrangement in arrangements}
-    return homes.pop() if len(homes) == 1 else Arrangement.home
+def token_axes_of(patterns: tuple[AttentionPattern, ...]) -> Axes:
+    """Return the mesh axes of tokens whose heads have these patterns: theirs, or those of frames where they differ."""
+    axes = {pattern.token_axes for pattern in patterns}
+    return axes.pop() if len(axes) == 1 else AttentionPattern.token_axes
 
 
 @dataclasses.dataclass(frozen=True)
-class Space(Arrangement):
+class Space(AttentionPattern):
     """Each frame by itself; the sequence axis splits the frames."""
 
+    needs_time_positions: ClassVar[bool] = False
     kind: ClassVar[str] = 'space'
     axes: ClassVar[Axes] = (BATCH, 'sequence', 'tensor')
 
@@ -106,15 +125,16 @@ class Space(Arrangement):
         return rotary.angles({1: y, 2: x})
 
     def length(self, grid: Grid) -> int:
-        return grid.rows * grid.columns
+        return grid.tokens_per_frame
 
 
 @dataclasses.dataclass(frozen=True)
-class Time(Arrangement):
+class Time(AttentionPattern):
     """Each location by itself, over the frames; causal: a frame sees none after it. The sequence axis splits places."""
 
+    needs_time_positions: ClassVar[bool] = True
     kind: ClassVar[str] = 'time'
-    home: ClassVar[Axes] = (BATCH, None, 'sequence')
+    token_axes: ClassVar[Axes] = (BATCH, None, 'sequence')
     axes: ClassVar[Axes] = (BATCH, 'sequence', 'tensor')
     causal: bool = False
 
@@ -125,23 +145,24 @@ class Time(Arrangement):
         return jnp.transpose(x, (0, 3, 1, 2, 4))
 
     def mask(self, grid: Grid) -> np.ndarray | None:
-        return grid.sees(self.causal)
+        return grid.frame_mask(self.causal)
 
     def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
-        return rotary.angles({0: grid.moments})
+        return rotary.angles({0: grid.frame_indices})
 
     def length(self, grid: Grid) -> int:
         return grid.frames + grid.images
 
 
 @dataclasses.dataclass(frozen=True)
-class Full(Arrangement):
+class Full(AttentionPattern):
     """All tokens of a clip together, over space and time; causal: a frame's tokens see none of a later frame.
 
     The sequence axis splits the frames; while they attend it splits the heads (Ulysses, Jacobs et al. 2023), or still
     the frames, whose keys and values then go round in a ring (Liu et al. 2023).
     """
 
+    needs_time_positions: ClassVar[bool] = True
     axes: ClassVar[Axes] = (BATCH, ('sequence', 'tensor'))
     causal: bool = False
 
@@ -154,29 +175,32 @@ class Full(Arrangement):
 
     def join(self, x: jax.Array, grid: Grid) -> jax.Array:
         batch, heads, _, dim = x.shape
-        return jnp.swapaxes(x, 1, 2).reshape(batch, -1, grid.rows * grid.columns, heads, dim)
+        return jnp.swapaxes(x, 1, 2).reshape(batch, -1, grid.tokens_per_frame, heads, dim)
 
     def mask(self, grid: Grid) -> np.ndarray | None:
-        sees, tokens = grid.sees(self.causal), grid.rows * grid.columns
-        return None if sees is None else sees.repeat(tokens, 0).repeat(tokens, 1)
+        frames = grid.frame_mask(self.causal)
+        if frames is None:
+            return None
+        return frames.repeat(grid.tokens_per_frame, 0).repeat(grid.tokens_per_frame, 1)
 
     def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
-        moments = grid.moments.repeat(grid.rows * grid.columns)
-        y, x = (np.tile(axis.ravel(), len(grid.moments)) for axis in np.mgrid[: grid.rows, : grid.columns])
-        return rotary.angles({0: moments, 1: y, 2: x})
+        t = grid.frame_indices.repeat(grid.tokens_per_frame)
+        y, x = (np.tile(axis.ravel(), grid.frames + grid.images) for axis in np.mgrid[: grid.rows, : grid.columns])
+        return rotary.angles({0: t, 1: y, 2: x})
 
     def length(self, grid: Grid) -> int:
-        return (grid.frames + grid.images) * grid.rows * grid.columns
+        return grid.tokens
 
 
 @dataclasses.dataclass(frozen=True)
-class Window(Arrangement):
+class Window(AttentionPattern):
     """Windows of frames x rows x columns, side by side from the first token on (W.A.L.T, Gupta et al. 2023).
 
     A side that the clip does not fill is cut to the clip's; where windows do not divide it, the last ones are padded
     with tokens that nobody sees. The sequence axis splits as in `Full`.
     """
 
+    needs_time_positions: ClassVar[bool] = True  # also where it is one frame long: as in the paper, at the input
     axes: ClassVar[Axes] = (BATCH, None, None, None, ('sequence', 'tensor'))
     frames: int
     rows: int
@@ -190,28 +214,33 @@ class Window(Arrangement):
     def split(self, x: jax.Array, grid: Grid) -> jax.Array:
         batch, *_, heads, dim = x.shape
         x = x.reshape(batch, *self._clip(grid), heads, dim)
-        pad = [(0, 0), *((0, w * n - c) for w, n, c in zip(*self._cut(grid), strict=True)), (0, 0), (0, 0)]
-        x = jnp.pad(x, pad)
-        (t, h, w), (nt, nh, nw), _ = self._cut(grid)
+
+        (t, h, w), (nt, nh, nw), clip = self._tiling(grid)
+        missing = (nt * t - clip[0], nh * h - clip[1], nw * w - clip[2])
+        x = jnp.pad(x, [(0, 0), *((0, side) for side in missing), (0, 0), (0, 0)])
+
         x = x.reshape(batch, nt, t, nh, h, nw, w, heads, dim).transpose(0, 1, 3, 5, 7, 2, 4, 6, 8)
         return x.reshape(batch, nt, nh, nw, heads, t * h * w, dim)
 
     def join(self, x: jax.Array, grid: Grid) -> jax.Array:
-        (t, h, w), (nt, nh, nw), (frames, rows, columns) = self._cut(grid)
-        batch, heads, dim = x.shape[0], x.shape[4], x.shape[-1]
+        (t, h, w), (nt, nh, nw), (frames, rows, columns) = self._tiling(grid)
+        batch, *_, heads, _, dim = x.shape
         x = x.reshape(batch, nt, nh, nw, heads, t, h, w, dim).transpose(0, 1, 5, 2, 6, 3, 7, 4, 8)
         x = x.reshape(batch, nt * t, nh * h, nw * w, heads, dim)[:, :frames, :rows, :columns]
         return x.reshape(batch, frames, rows * columns, heads, dim)
 
     def mask(self, grid: Grid) -> np.ndarray | None:
-        (t, h, w), (nt, nh, nw), (frames, rows, columns) = self._cut(grid)
+        (t, h, w), (nt, nh, nw), (frames, rows, columns) = self._tiling(grid)
         if not grid.images and (nt * t, nh * h, nw * w) == (frames, rows, columns):
             return None
-        clip = np.full((nt * t, nh * h, nw * w), -1)  # which clip a token belongs to; -1: none, padding
-        clip[:frames, :rows, :columns] = grid.clips[:, None, None]
-        clip = clip.reshape(nt, t, nh, h, nw, w).transpose(0, 2, 4, 1, 3, 5).reshape(nt, nh, nw, 1, -1)
-        same: np.ndarray = (clip[..., :, None] == clip[..., None, :]) & (clip[..., None, :] >= 0)
-        return same
+
+        # Which clip a token belongs to; -1: none, padding.
+        ids = np.full((nt * t, nh * h, nw * w), -1)
+        ids[:frames, :rows, :columns] = grid.clip_ids[:, None, None]
+        ids = ids.reshape(nt, t, nh, h, nw, w).transpose(0, 2, 4, 1, 3, 5).reshape(nt, nh, nw, 1, -1)
+
+        same_clip: np.ndarray = ids[..., :, None] == ids[..., None, :]
+        return same_clip & (ids[..., None, :] >= 0)
 
     def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
         t, y, x = (axis.ravel() for axis in np.indices(self.sides(grid)))
@@ -223,8 +252,9 @@ class Window(Arrangement):
     def _clip(self, grid: Grid) -> Sides:
         return grid.frames + grid.images, grid.rows, grid.columns
 
-    def _cut(self, grid: Grid) -> tuple[Sides, Sides, Sides]:
+    def _tiling(self, grid: Grid) -> tuple[Sides, Sides, Sides]:
         """Return (sides of a window, number of windows, sides of the clip)."""
-        sides, clip = self.sides(grid), self._clip(grid)
+        sides = self.sides(grid)
+        clip = self._clip(grid)
         frames, rows, columns = (-(-c // s) for c, s in zip(clip, sides, strict=True))
         return sides, (frames, rows, columns), clip

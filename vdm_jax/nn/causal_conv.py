@@ -14,15 +14,15 @@ from vdm_jax.nn.embed import patchify, unpatchify
 class Past:
     """The last frames that the layers of a causal network have seen, for one call of the network.
 
-    Past() is the beginning of a clip. After the call `kept` holds the frames that Past(kept) hands to the same layers,
-    in the same order, when the network is called with the frames that follow: the outputs are those of one call with
-    all of them.
+    Past() is the beginning of a clip. After the call `frames` holds what Past(frames) hands to the same layers, in the
+    same order, when the network is called with the frames that follow: the outputs are those of one call with all of
+    them.
     """
 
-    def __init__(self, kept: Sequence[jax.Array] | None = None):
-        self.begins = kept is None
-        self.kept: list[jax.Array] = []
-        self._before = iter(kept or ())
+    def __init__(self, frames: Sequence[jax.Array] | None = None):
+        self.at_start = frames is None
+        self.frames: list[jax.Array] = []
+        self._previous = iter(frames or ())
 
     def extend(self, x_BTHWC: jax.Array, front: int, keep: int) -> jax.Array:
         """Put the frames before these in front of them, and keep the last `keep` of all.
@@ -30,9 +30,9 @@ class Past:
         At the beginning of a clip `front` copies of its first frame stand there, later the frames kept. Copies, not
         zeros: a clip that stands still then has the same features in every frame, an image's.
         """
-        before = jnp.repeat(x_BTHWC[:, :1], front, 1) if self.begins else next(self._before)
-        x_BTHWC = jnp.concatenate([before, x_BTHWC], 1)
-        self.kept.append(x_BTHWC[:, x_BTHWC.shape[1] - keep :])
+        previous = jnp.repeat(x_BTHWC[:, :1], front, 1) if self.at_start else next(self._previous)
+        x_BTHWC = jnp.concatenate([previous, x_BTHWC], 1)
+        self.frames.append(x_BTHWC[:, x_BTHWC.shape[1] - keep :])
         return x_BTHWC
 
 
@@ -76,9 +76,9 @@ class Down(nnx.Module):
 
     def __call__(self, x_BTHWC: jax.Array, past: Past) -> jax.Array:
         y = self.conv(x_BTHWC, past)
-        if past.begins:
+        if past.at_start:
             x_BTHWC = jnp.concatenate([jnp.repeat(x_BTHWC[:, :1], self.time - 1, 1), x_BTHWC], 1)
-        return y + resized(space_to_depth(x_BTHWC, self.time, self.space), self.size)
+        return y + resize_channels(space_to_depth(x_BTHWC, self.time, self.space), self.size)
 
 
 class Up(nnx.Module):
@@ -95,11 +95,11 @@ class Up(nnx.Module):
         self.conv = CausalConv(size_in, self.size, rngs=rngs)
 
     def __call__(self, x_BTHWC: jax.Array, past: Past) -> jax.Array:
-        y = depth_to_space(self.conv(x_BTHWC, past) + resized(x_BTHWC, self.size), self.time, self.space)
-        return y[:, self.time - 1 :] if past.begins else y
+        y = depth_to_space(self.conv(x_BTHWC, past) + resize_channels(x_BTHWC, self.size), self.time, self.space)
+        return y[:, self.time - 1 :] if past.at_start else y
 
 
-def resized(x: jax.Array, size: int) -> jax.Array:
+def resize_channels(x: jax.Array, size: int) -> jax.Array:
     """Average neighbouring channels or repeat each, (..., C) -> (..., size); one size divides the other."""
     channels = x.shape[-1]
     if size > channels:

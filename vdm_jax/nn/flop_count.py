@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 
-def counted_flops(function: Callable[..., Any], *shapes: Any) -> float:
+def count_flops(function: Callable[..., Any], *shapes: Any) -> float:
     """Count the floating-point operations of one call on trees of these shapes, a multiply-add as 2.
 
     Nothing is compiled.

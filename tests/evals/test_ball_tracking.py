@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vdm_jax.data.bouncing_balls import PALETTE, BouncingBalls
-from vdm_jax.evals.balls import find, without_grey
+from vdm_jax.evals.ball_tracking import remove_grey, track_balls
 
 WORLD = BouncingBalls(split='test')
 
@@ -15,7 +15,7 @@ WORLD = BouncingBalls(split='test')
 def test_tracks_agree_with_the_truth(world):
     errors = []
     for i in range(60):
-        tracks, truth = find(world[i]['video'], world), world.truth(i)
+        tracks, truth = track_balls(world[i]['video'], world), world.truth(i)
         order = np.argsort(truth.colours)
         np.testing.assert_array_equal(tracks.colours, truth.colours[order])
         visible, centres = truth.visible[:, order], truth.positions[:, order]
@@ -34,7 +34,7 @@ def test_a_pale_ball_on_noisy_ground_is_found(paint):
     for colour in range(world.colours):
         clean = paint(path, [colour], world.radius * 16, 16)
         noise = np.random.default_rng(colour).normal(0, 10, clean.shape)
-        tracks = find(np.clip(0.8 * clean + noise, 0, 255).astype(np.uint8), world)
+        tracks = track_balls(np.clip(0.8 * clean + noise, 0, 255).astype(np.uint8), world)
         assert tracks.colours.tolist() == [colour]
         np.testing.assert_allclose(tracks.positions, path, atol=0.25)
 
@@ -48,12 +48,12 @@ def test_grey_ground_of_any_pattern_is_taken_away(paint):
         ball = PALETTE[colour].astype(float)
         covered = paint(path, [colour], world.radius * 16, 16).max(-1, keepdims=True) / ball.max()
         video = np.round(covered * ball + (1 - covered) * ground).astype(np.uint8)
-        tracks = find(without_grey(video), world)
+        tracks = track_balls(remove_grey(video), world)
         assert tracks.colours.tolist() == [colour]
         np.testing.assert_allclose(tracks.positions, path, atol=0.05)
 
 
 def test_nothing_is_found_in_the_dark_nor_in_grey():
     for value in (0, 40, 128, 255):
-        tracks = find(np.full(WORLD.shape, value, np.uint8), WORLD)
+        tracks = track_balls(np.full(WORLD.shape, value, np.uint8), WORLD)
         assert len(tracks.colours) == 0 and tracks.positions.shape == (8, 0, 2)

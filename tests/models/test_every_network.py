@@ -1,0 +1,105 @@
+"""Every network of the index answers what a run asks of it, by what its config declares."""
+
+import jax
+import pytest
+
+from tests.models.every_network import NETWORKS, groups_of
+from vdm_jax import build
+from vdm_jax.errors import UserError
+from vdm_jax.nn.config import NetworkInputs
+from vdm_jax.parallel.mesh import MeshConfig, make_mesh
+from vdm_jax.parallel.rules import axes_for, path_name
+from vdm_jax.run import Run
+
+each_network = pytest.mark.parametrize('name', NETWORKS)
+
+
+def run_of(name, mesh=None):
+    groups = groups_of(name) | {'train': {'batch_size': 8}, 'mesh': mesh or {}}
+    return Run(build.experiment_from(groups), jax.devices()[:2])
+
+
+def test_every_network_of_the_index_is_here():
+    assert NETWORKS.keys() == build.MODELS.keys()
+
+
+@each_network
+def test_it_takes_its_own_experiment(name):
+    run = run_of(name)
+    run.check()
+    assert run.model.flops(run.latent_shape[:3], per_frame=run.network_inputs.has_frame_times) > 0
+    shapes = jax.tree.map(lambda leaf: leaf.shape, run.model.abstract_params())
+    assert shapes == jax.tree.map(lambda leaf: leaf.shape, run.abstract.params)
+
+
+@each_network
+def test_mesh_axes_are_those_that_split_it(name):
+    """What a config declares is what the table of shardings and the checks of the mesh say."""
+    model = run_of(name).model
+    shapes = jax.tree_util.tree_flatten_with_path(model.abstract_params())[0]
+    axes = {axis for path, leaf in shapes for axis in axes_for(path_name(path), len(leaf.shape)) if axis}
+    assert axes == {*model.mesh_axes} - {'sequence'} and ('fsdp' in axes) == (model.fsdp_width > 1)
+    inputs = NetworkInputs(shapes=((4, 8, 8, 3),))
+    for axis in ('sequence', 'tensor'):
+        mesh = make_mesh(MeshConfig(**{axis: 2}), jax.devices()[:2])
+        if axis in model.mesh_axes:
+            model.check_mesh(mesh, inputs)
+        else:
+            with pytest.raises(UserError, match=f'config.mesh.{axis}=2: this network is not split on it; set 1'):
+                model.check_mesh(mesh, inputs)
+
+
+@each_network
+def test_a_mesh_that_does_not_split_its_weights_is_noted(name):
+    """Of VideoDiT only large arrays are, of which a small one has none."""
+    run = run_of(name, {'fsdp': 2})
+    found = [note for note in run.model.sharding_notes(run.abstract) if 'rule' not in note]
+    if 'fsdp' in run.model.mesh_axes:
+        assert found == []
+    else:
+        count = len(jax.tree.leaves(run.abstract.params))
+        (line,) = found
+        assert line.startswith(
+            f'sharding: config.mesh.fsdp=2 splits none of the {count} parameters; every device holds'
+        )
+    assert all('rule' in note for note in run.model.sharding_notes(run_of(name).abstract))
+
+
+@pytest.mark.parametrize(
+    'name, inputs, says',
+    [
+        ('conv_lstm', {}, 'config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context'),
+        ('conv_lstm', {'context': 1, 'images': 2}, 'config.model.name=conv_lstm: it goes on from given frames'),
+        ('conv_lstm', {'context': 1}, None),
+        ('conv_lstm', {'per_frame': True}, None),
+        ('image_vae', {'images': 2}, None),
+        ('video_vae', {'images': 2}, None),
+        ('video_vae', {'per_frame': True}, 'config.diffusion.per_frame=true: this network takes one time a video'),
+        ('video_dit', {'context': 1, 'images': 2}, None),
+        ('video_dit', {'per_frame': True}, None),
+    ],
+)
+def test_times_and_images_that_it_does_not_take_are_refused(name, inputs, says):
+    model = run_of(name).model
+    asked = NetworkInputs(shapes=((3, 8, 8, 3),), **inputs)
+    if says is None:
+        model.check_inputs(asked)
+    else:
+        with pytest.raises(UserError) as error:
+            model.check_inputs(asked)
+        assert str(error.value).startswith(says)
+
+
+def test_a_regressor_without_context_is_refused_before_it_runs():
+    groups = groups_of('conv_lstm') | {'train': {'batch_size': 8}}
+    groups['diffusion'] = groups['diffusion'] | {'context': 0}
+    with pytest.raises(UserError, match='config.model.name=conv_lstm: it goes on from given frames'):
+        Run(build.experiment_from(groups), jax.devices()[:2]).check()
+
+
+def test_names_of_sizes_and_their_numbers_are_one_network():
+    dit = build.MODELS['video_dit']
+    named, spelt = dit(size='S'), dit(size='L', depth=12, width=384, heads=6)
+    assert named != spelt and named.with_explicit_sizes() == spelt.with_explicit_sizes()
+    assert named.with_explicit_sizes().sizes == named.sizes
+    assert dit(size='S').with_explicit_sizes() != dit(size='S128').with_explicit_sizes()

@@ -1,0 +1,48 @@
+"""What sources have in common whose clips are cut from videos."""
+
+from vdm_jax.data.extract_clip import ClipOptions, Crop, Short, Start
+from vdm_jax.data.source import Shape, Source
+from vdm_jax.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.ranges import Fps, Frames, Stride
+
+
+class VideoSource(Source):
+    """A source whose clips are cut from videos as ClipOptions say.
+
+    The group is declared here; the keys of a config stay flat and in an order of each source's own, so a source has
+    them as fields among its others. One that has less of them, or takes less, says so.
+    """
+
+    frames: Frames = 16
+    pixels: FrameSize = 64
+    stride: Stride = 1
+    fps: Fps | None = None
+    short: Short = 'hold'
+    start: Start = 'random'
+    crop: Crop = 'center'
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
+
+    @property
+    def shape(self) -> Shape:
+        """(T, H, W, C) of a clip, in colour."""
+        return self.frames, *height_width(self.pixels), 3
+
+    @property
+    def clip_options(self) -> ClipOptions:
+        """How its clips are cut."""
+        size = self.frames, *height_width(self.pixels)
+        return ClipOptions(size, self.stride, self.fps, self.short, self.start, self.crop, self.flip)
+
+    @property
+    def clip_fps(self) -> float | None:
+        """Frames a second of its clips, where the config sets them."""
+        return self.fps / self.stride if self.fps else None
+
+    @property
+    def drops_short(self) -> bool:
+        """Whether videos too short for `frames` are left out."""
+        return self.short == 'drop'

@@ -1,0 +1,67 @@
+"""The protocol of the bouncing balls, and what those of harder worlds share with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from vdm_jax.data.bouncing_balls import BouncingBalls
+from vdm_jax.data.clips import stack
+from vdm_jax.data.source import Reader, Source
+from vdm_jax.evals import physics
+from vdm_jax.evals.negative_controls import make_controls
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol
+from vdm_jax.evals.score import Score
+from vdm_jax.nn.config import NetworkConfig
+
+
+@dataclass(frozen=True)
+class BallPhysics(Protocol):
+    """The figures of evals/physics.py: samples beside held-out clips (the ceiling) and controls (the floors).
+
+    The protocol of a harder world is a subclass that measures and judges more, and has wrong worlds of its own: what
+    makes each of the fields of the right one. Their clips must miss.
+    """
+
+    usual_sources: ClassVar = (BouncingBalls,)
+    suffix: ClassVar[str] = ''  # what a score's name says of the world
+    measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(physics.measure)
+    judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(physics.judge)
+    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {}
+
+    def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
+        """Return that another world than its own wants figures of its own, also where it is a subclass."""
+        if reason := super().refusal(source, network):
+            return reason
+        is_own = type(source.source) in self.usual_sources
+        return None if is_own else f'it cannot score samples of a {type(source.source).__name__}'
+
+    def make_conditions(self, source: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+        """Return all labels in turn."""
+        return {'label': np.arange(config.samples, dtype=np.int32) % max(source.num_classes, 1)}
+
+    def score(
+        self,
+        videos: np.ndarray,
+        conditions: dict[str, np.ndarray],
+        source: Reader,
+        held_out: Reader,
+        config: EvaluateConfig,
+    ) -> Score:
+        """Measure samples, held-out clips, controls and wrong worlds, and judge the samples."""
+        real = stack(held_out, range(min(config.real, len(held_out))))
+        train = stack(source, range(min(config.train, len(source))))
+
+        some = real[: len(videos)]  # controls are as many as the samples
+        rows = {'samples': videos, 'real': real} | make_controls(some, train, config.seed)
+        for name, make_world in self.wrong_worlds.items():
+            rows[name] = stack(make_world(**vars(held_out)), range(len(some)))
+
+        figures = {name: self.measure(clips, source, train) for name, clips in rows.items()}
+        return Score(
+            name=f'balls{len(videos)}_{source.shape[0]}f{self.suffix}',
+            figures=figures,
+            verdict=self.judge(figures['samples'], figures['real']),
+            settings={'split': 'test', 'real_clips': len(real), 'train_clips': len(train)},
+        )

@@ -1,0 +1,131 @@
+"""Metrics of plain pixels: errors, PSNR and SSIM of frames, flicker, and the nearest training clip.
+
+Videos are (..., T, H, W, C) with values 0 to 255, bytes or a mean of samples, which is no whole number.
+
+mse, mae, psnr and ssim of frames are defined as OpenSTL has them (Tan et al. 2023, openstl/core/metrics.py), in plain
+numpy: values are compared as x / 255, each figure is first taken for every frame and then averaged over frames.
+
+mse, mae  summed over the pixels and channels of a frame, not averaged: 64x64 frames can differ by 4096.
+psnr      10 log10(1 / mean squared error) of each frame, in dB; one equal frame makes it infinite. (Until June
+          2023 OpenSTL took differences of unsigned bytes, which wrap around: 38 dB on Moving MNIST is such a figure.)
+ssim      scikit-image's structural_similarity with its defaults for floats up to version 0.19, which OpenSTL pins:
+          windows of 7x7 pixels, all of equal weight, sample covariance, K1 = 0.01, K2 = 0.03, positions whose window
+          leaves the frame left out, channels one by one, and a data range of 2 (floats might be -1 to 1) although the
+          values span 1. The last makes the two constants four times as large and the figure higher; ours does the same.
+"""
+
+import numpy as np
+
+FRAME = (-3, -2, -1)  # axes of a frame
+CLIP = (-4, -3, -2, -1)  # axes of a clip
+WINDOW = 7  # pixels
+C1 = (0.01 * 2) ** 2
+C2 = (0.03 * 2) ** 2
+
+
+def compute_mse(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Sum squared errors over each frame and average over frames: (..., T, H, W, C) -> (...)."""
+    return np.square(_subtract(predicted, true)).sum(FRAME).mean(-1)
+
+
+def compute_mae(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Sum absolute errors over each frame and average over frames: (..., T, H, W, C) -> (...)."""
+    return np.abs(_subtract(predicted, true)).sum(FRAME).mean(-1)
+
+
+def compute_psnr(predicted: np.ndarray, true: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Compute the peak signal-to-noise ratio in dB, 10 log10(1 / mean squared error over `axes`); inf where equal.
+
+    Over CLIP it is one number a clip, (..., T, H, W, C) -> (...); over FRAME one a frame, (..., T).
+    """
+    with np.errstate(divide='ignore'):
+        return -10 * np.log10(np.square(_subtract(predicted, true)).mean(axes))
+
+
+def compute_frame_psnr(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Average the PSNR of each frame over frames: (..., T, H, W, C) -> (...) dB."""
+    return compute_psnr(predicted, true, FRAME).mean(-1)
+
+
+def compute_ssim(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Average structural similarity (Wang et al. 2004) over frames: (..., T, H, W, C) -> (...); 1 = equal.
+
+    Raises:
+      ValueError: Frames are smaller than a window.
+    """
+    if min(true.shape[-3:-1]) < WINDOW:
+        raise ValueError(f'frames of {true.shape[-3]}x{true.shape[-2]} are smaller than the window of {WINDOW}')
+
+    a = np.asarray(predicted, np.float64) / 255
+    b = np.asarray(true, np.float64) / 255
+    mean_a = _average_windows(a)
+    mean_b = _average_windows(b)
+
+    unbiased = WINDOW**2 / (WINDOW**2 - 1)
+    variance_a = unbiased * (_average_windows(a * a) - mean_a**2)
+    variance_b = unbiased * (_average_windows(b * b) - mean_b**2)
+    covariance = unbiased * (_average_windows(a * b) - mean_a * mean_b)
+
+    above = (2 * mean_a * mean_b + C1) * (2 * covariance + C2)
+    below = (mean_a**2 + mean_b**2 + C1) * (variance_a + variance_b + C2)
+    return (above / below).mean(CLIP)
+
+
+# What is known of frames beside the truth, by the names that scores call it.
+FRAME_METRICS = {'mse': compute_mse, 'mae': compute_mae, 'ssim': compute_ssim, 'psnr': compute_frame_psnr}
+
+
+def compute_flicker(videos: np.ndarray) -> float:
+    """Average the absolute second difference in time, |x[t-1] - 2 x[t] + x[t+1]|, of uint8 (N, T, H, W, C).
+
+    It is nan for fewer than three frames. The first difference (VBench's temporal flickering, Huang et al. 2024,
+    arXiv:2311.17982) is meant for still scenes and counts every motion; the second is zero for anything that fades or
+    brightens steadily, and white noise of standard deviation s gives s * sqrt(12 / pi).
+    """
+    if videos.shape[1] < 3:
+        return float('nan')
+    return float(np.mean([np.abs(np.diff(clip.astype(np.int16), n=2, axis=0)).mean() for clip in videos]))
+
+
+def find_nearest(videos: np.ndarray, train: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest training clip of each clip: root mean squared error (N,), and its index in `train` (N,).
+
+    The search multiplies matrices, `chunk` training clips at a time; the error of the nearest clip is then exact.
+
+    Args:
+      videos: uint8 (N, T, H, W, C).
+      train: uint8 (M, T, H, W, C).
+      chunk: Training clips that are compared at once.
+
+    Returns:
+      Errors in pixel values, 0 to 255, and indices.
+    """
+    flat = videos.reshape(len(videos), -1)
+    queries = flat.astype(np.float32) - 128
+    best = np.full(len(videos), np.inf, np.float32)
+    index = np.zeros(len(videos), np.int64)
+
+    for begin in range(0, len(train), chunk):
+        block = train[begin : begin + chunk].reshape(-1, flat.shape[1]).astype(np.float32) - 128
+        distance = np.square(block).sum(1) - 2 * queries @ block.T  # less |query|^2, the same for all
+        nearest = distance.argmin(1)
+        least = distance[np.arange(len(videos)), nearest]
+        index = np.where(least < best, begin + nearest, index)
+        best = np.minimum(best, least)
+
+    error = [
+        np.sqrt(np.square(a.astype(np.float64) - train[i].ravel()).mean()) for a, i in zip(flat, index, strict=True)
+    ]
+    return np.array(error), index
+
+
+def _subtract(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    return (np.asarray(predicted, np.float64) - true) / 255
+
+
+def _average_windows(x: np.ndarray) -> np.ndarray:
+    """Average over each window that lies within the frame: (..., H, W, C) -> (..., H - 6, W - 6, C)."""
+    for axis in (-3, -2):
+        count = x.shape[axis] - WINDOW + 1
+        x = sum(np.take(x, range(first, first + count), axis) for first in range(WINDOW)) / WINDOW
+    return x

@@ -1,0 +1,110 @@
+"""What every protocol answers: which samples it wants, whose it can score, and how good they are.
+
+A score is nothing without its protocol: each one writes its settings beside its figures, and its name carries the
+number of samples and frames.
+
+The samples that a protocol wants are described by their conditions, arrays with a row for every video: 'label'
+int32 (N,) always; 'frames' uint8 (N, k, H, W, C), the context frames, where the first k frames are known and the others
+are to be predicted; 'text' and 'text_mask' of the same clips, where those have a text.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from vdm_jax.data.source import Reader
+from vdm_jax.evals.score import Score
+from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.ranges import Batch, Ranged, Seed
+
+TEXT = ('text', 'text_mask')
+OF_AUTOENCODERS = 'an autoencoder is scored by reconstruction, and nothing else is'
+
+
+@dataclass(frozen=True)
+class Protocol(Ranged, where='config.evaluate.protocol'):
+    """One way of scoring samples: a frozen dataclass whose fields are its own parameters.
+
+    usual_sources: The very classes of data whose samples it usually scores; a subclass is another world.
+    """
+
+    usual_sources: ClassVar[tuple[type, ...]] = ()
+
+    @abstractmethod
+    def make_conditions(self, source: Reader, held_out: Reader, config: 'EvaluateConfig') -> dict[str, np.ndarray]:
+        """Return the conditions of every video that is to be sampled.
+
+        Args:
+          source: The data that the network was trained on.
+          held_out: Its test split, the source itself where it has none.
+          config: How many samples of how many clips.
+        """
+
+    @abstractmethod
+    def score(
+        self,
+        videos: np.ndarray,
+        conditions: dict[str, np.ndarray],
+        source: Reader,
+        held_out: Reader,
+        config: 'EvaluateConfig',
+    ) -> Score:
+        """Return the score of samples, with what belongs to the protocol in its settings.
+
+        Args:
+          videos: uint8 (N, T, H, W, C), context frames too, in the order of `conditions`.
+          conditions: As `make_conditions` returned them.
+          source: The data that the network was trained on.
+          held_out: Its test split, the source itself where it has none.
+          config: How many samples of how many clips.
+        """
+
+    def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
+        """Return why it cannot score samples of such a network on such data; None where it can."""
+        return OF_AUTOENCODERS if network.autoencodes else None
+
+    def lack(self, source: Reader) -> str | None:
+        """Return what clips of a usual source lack for this to be their usual protocol; None where nothing."""
+        return None
+
+    def is_usual_for(self, source: Reader, network: NetworkConfig) -> bool:
+        """Return whether it is the protocol of such samples where none is named."""
+        is_usual = type(source.source) in self.usual_sources and self.lack(source) is None
+        return is_usual and self.refusal(source, network) is None
+
+
+@dataclass(frozen=True)
+class UsualProtocol(Protocol):
+    """The usual protocol of the source, whichever that is: evals/select.py puts it in the place of this one."""
+
+    def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
+        """Return that it scores nothing itself."""
+        return 'it stands for the usual protocol of the source'
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Ranged, where='config.evaluate'):
+    """How samples are scored: under which protocol, how many, from which seed, against how many clips.
+
+    Attributes:
+      samples: Videos that are sampled, where the protocol does not want them of certain clips.
+      real: Held-out clips that they are compared with, or predicted from.
+      train: Training clips that they are compared with.
+      seed: Of the noise of the samples.
+      batch_size: Videos that are made at once at most.
+      protocol: What is measured, and how.
+    """
+
+    samples: Batch = 128
+    real: Batch = 256
+    train: Batch = 20_000
+    seed: Seed = 0
+    batch_size: Batch = 32
+    protocol: Protocol = UsualProtocol()
+
+
+def name_split(source: Reader, held_out: Reader) -> str:
+    """Return which split held-out clips are of: 'all' where nothing is held out."""
+    return held_out.source.split or ('all' if held_out is source else 'test')

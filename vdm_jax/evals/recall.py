@@ -1,0 +1,74 @@
+"""Does a network give back the clips that it was made to memorise?"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+
+from vdm_jax.data.bucketed import Bucketed
+from vdm_jax.data.clips import batch_of, videos_of
+from vdm_jax.data.record_source import Records
+from vdm_jax.data.source import Reader
+from vdm_jax.data.video_folder import VideoFolder
+from vdm_jax.evals.metrics import CLIP, compute_psnr
+from vdm_jax.evals.protocol import TEXT, EvaluateConfig, Protocol
+from vdm_jax.evals.score import Score
+from vdm_jax.ranges import Between
+
+
+@dataclass(frozen=True)
+class Recall(Protocol):
+    """How well a network that was made to memorise clips, each under its own label, gives them back.
+
+    Every label is sampled once; each sample is compared with the first clip of its label as evaluation sees it (for a
+    video folder labelled by index: its own file, from the first frame, centre crop). No other clip should be nearer.
+
+    Attributes:
+      threshold_db: PSNR in dB that every sample should reach.
+    """
+
+    usual_sources: ClassVar = (Bucketed, Records, VideoFolder)
+
+    threshold_db: Annotated[float, Between(0, 200)] = 20.0
+
+    def lack(self, source: Reader) -> str | None:
+        """Return that there are no labels, of which each of several clips wants its own."""
+        return None if source.num_classes or len(source) == 1 else 'labels'
+
+    def make_conditions(self, source: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+        """Return every label once, with the text of its first clip."""
+        clips = self._read_clips(source, config)
+        labels, first = np.unique(clips['label'], return_index=True)
+        return {'label': labels} | {name: clips[name][first] for name in TEXT if name in clips}
+
+    def score(
+        self,
+        videos: np.ndarray,
+        conditions: dict[str, np.ndarray],
+        source: Reader,
+        held_out: Reader,
+        config: EvaluateConfig,
+    ) -> Score:
+        """Compare each sample with every clip: it should be nearest to its own, and near enough."""
+        clips = self._read_clips(source, config)
+        real = videos_of(clips)
+        labels = conditions['label']
+        own_clips = np.array([np.flatnonzero(clips['label'] == label)[0] for label in labels])
+
+        decibels = np.stack([compute_psnr(video, real, CLIP) for video in videos])  # (samples, clips)
+        own = decibels[np.arange(len(own_clips)), own_clips]
+
+        samples = {'psnr_db': float(own.mean()), 'psnr_min_db': float(own.min())}
+        by_label = {f'label_{label}': {'psnr_db': float(value)} for label, value in zip(labels, own, strict=True)}
+        return Score(
+            name=f'recall{len(videos)}_{source.shape[0]}f',
+            figures={'samples': samples} | by_label,
+            verdict={
+                'psnr': bool(own.min() >= self.threshold_db),
+                'own_clip': bool((own >= decibels.max(1)).all()),
+            },
+            settings={'split': 'train', 'threshold_db': self.threshold_db},
+        )
+
+    def _read_clips(self, source: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+        return batch_of(source, range(min(config.real, len(source))))
