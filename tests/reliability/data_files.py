@@ -15,7 +15,7 @@ from data_pipelines.__main__ import main as data_pipelines
 from data_pipelines.build.process_video import captions_within
 from data_pipelines.commands import cache_text
 from data_pipelines.inputs.changes import digests
-from data_pipelines.inputs.listing import listed
+from data_pipelines.inputs.listing import list_inputs
 from tests.data_pipelines.sets import records, write_set
 from tests.reliability.damage import Kind, command
 from vdm_jax.data import idx
@@ -147,7 +147,7 @@ def read_list(directory: Path):
     problems = []
     for source in ('list.jsonl', 'list.csv', 'list.parquet', ''):
         try:
-            listing = listed(str(directory / source))
+            listing = list_inputs(str(directory / source))
         except UserError as error:
             problems.append(str(error))
             continue
