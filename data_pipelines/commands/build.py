@@ -15,8 +15,8 @@ from data_pipelines.build.recipe import read_recipe
 from data_pipelines.datasets import registry
 from data_pipelines.inputs.listing import list_inputs
 from data_pipelines.inputs.locate import FOLLOW
-from vdm_jax import places
-from vdm_jax.data.set_manifest import read_manifest
+from vdm_jax.cli import outputs
+from vdm_jax.data.records.manifest import read_manifest
 from vdm_jax.errors import UserError
 
 
@@ -54,7 +54,7 @@ def run(arguments) -> int:
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
     optional_deps.check_installed()  # before anything is written, versions of theirs among it
     recipe = read_recipe(arguments.recipe, arguments.assignments, registry.base_recipe(arguments.dataset))
-    places.try_writing(arguments.out, False)
+    outputs.try_writing(arguments.out, False)
     out = os.path.normpath(arguments.out)
     listing = _listing(arguments)
     if os.path.isdir(arguments.source) and _within(out, arguments.source):

@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 
 from tests.marks import rest_slow
 from tests.train.small_run import SMALL
-from vdm_jax.build import experiment_dict, experiment_from, read_experiment
-from vdm_jax.data.clips import batch_of
+from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import StatelessSource
+from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
-from vdm_jax.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint

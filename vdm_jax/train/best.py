@@ -6,10 +6,10 @@ from typing import Any, Literal, Protocol
 
 from etils import epath
 
+from vdm_jax.config.ranges import is_number
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json
 from vdm_jax.parallel import processes
-from vdm_jax.ranges import is_number
 from vdm_jax.train.manifest import Integrity
 
 METADATA = '_CHECKPOINT_METADATA'  # a step's JSON file that Orbax writes, with the custom metadata that it is passed

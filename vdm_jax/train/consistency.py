@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from vdm_jax.config import differences
+from vdm_jax.config.schema import differences
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
 

@@ -11,15 +11,15 @@ import numpy as np
 from etils import epath
 
 from vdm_jax import media
-from vdm_jax.data.clips import batch_of
-from vdm_jax.data.order import clips_before
+from vdm_jax.config.ranges import Batch, Between, Count, Ranged, Whole
+from vdm_jax.data.clip_batches import batch_of
+from vdm_jax.data.order.order import clips_before
 from vdm_jax.data.pipeline import batches
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import Failure, NotFinite, UserError
-from vdm_jax.generate import generate_videos
-from vdm_jax.given import asks
 from vdm_jax.parallel import processes
-from vdm_jax.ranges import Batch, Between, Count, Ranged, Whole
+from vdm_jax.sampling.conditioning import asks
+from vdm_jax.sampling.generate import generate_videos
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.finite import Budget, NonFiniteError, advise, all_finite

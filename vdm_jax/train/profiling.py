@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 import jax
 from etils import epath
 
+from vdm_jax.config.ranges import Between, Ranged, Whole
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.host import peak_memory
-from vdm_jax.ranges import Between, Ranged, Whole
 from vdm_jax.train.loggers.logger import Outage
 from vdm_jax.train.remote_files import StagedDirectory
 from vdm_jax.train.state import TrainState
