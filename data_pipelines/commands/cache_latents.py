@@ -30,7 +30,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.registry import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import processes
-from vdm_jax.parallel.mesh import MeshConfig, padded, to_global
+from vdm_jax.parallel.mesh import MeshConfig, pad_rows, to_global
 
 SAVED = 50  # batches between two notes of how far a part is
 PART_BYTES = 2**32  # of moments, about, in a part
@@ -54,7 +54,7 @@ def run(arguments):
     try:
         made(arguments)
     except BaseException as error:
-        processes.failed(2 if isinstance(error, UserError) else 1)
+        processes.report_failure(2 if isinstance(error, UserError) else 1)
         raise
 
 
@@ -66,11 +66,11 @@ def made(arguments):
     here = Run(dataclasses.replace(experiment, mesh=MeshConfig()), jax.local_devices())
     if 'codec' not in here.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
-    if processes.first():
+    if processes.is_primary():
         for note in here.reader.notes():
             print(note, file=sys.stderr)
     cache(here, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
-    if processes.first():
+    if processes.is_primary():
         for _, directory, _ in pieces(here, out):
             report(directory)
 
@@ -105,14 +105,14 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
     same(run.encoding)
     moments = jax.jit(run.experiment.codec.moments)
     with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.source.threads, 1)) as pool:
-        size, weights = padded(batch, run.mesh), run.frozen['codec']
+        size, weights = pad_rows(batch, run.mesh), run.frozen['codec']
 
         def encode(video):
             return moments(weights, to_global({'video': video}, run.mesh, size)['video'])
 
         for reader, directory, shape in pieces(run, out):
             begin = functools.partial(begun, run, reader, shape, directory, views, dtype, parts)
-            about = processes.by_first(begin)
+            about = processes.run_on_primary(begin)
             ours = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
             writers = [guarded(directory, functools.partial(PartWriter, directory, about, int(n))) for n in ours]
             progress = Progress(sum(writer.total - writer.done for writer in writers))
@@ -237,7 +237,7 @@ class Progress:
         self._made, self.left = self._made + count, self.left - count
 
     def show(self) -> None:
-        if processes.first():
+        if processes.is_primary():
             rate = self._made / (time.monotonic() - self._began)
             line = f'{self.left} views of clips left, {rate:.0f} a second, {self.left / rate:.0f} s'
             print(f'\r{line:70}', end='' if self.left else '\n', file=sys.stderr, flush=True)

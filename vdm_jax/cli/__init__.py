@@ -194,4 +194,4 @@ def leaving(code: int) -> None:
     if 'jax' in sys.modules:
         from vdm_jax.parallel import processes
 
-        processes.failed(code)
+        processes.report_failure(code)

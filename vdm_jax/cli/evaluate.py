@@ -52,7 +52,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
         score = runner.evaluate(protocol, draw, *run.references, config, about)
 
     print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
-    path = processes.by_first(lambda: write_score(score, args.out))
+    path = processes.run_on_primary(lambda: write_score(score, args.out))
     if not args.json:
         print(path)
     return 1 if args.require and not score.passed else 0

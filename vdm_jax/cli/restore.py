@@ -29,7 +29,7 @@ def restored(origin: dict, args, assignments: list[str]):
       UserError: no such run, step or average; another codec.
     """
     from vdm_jax.config.experiment_file import check_groups
-    from vdm_jax.parallel.processes import together
+    from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained import weights
     from vdm_jax.train.consistency import check_same_on_all
     from vdm_jax.train.workdir import check_network, read_config
@@ -44,13 +44,13 @@ def restored(origin: dict, args, assignments: list[str]):
     size = getattr(args, 'size', None)
     option = 'from' if vars(args).get('origin') == file else 'weights'
     called = f'--{option}={file}'
-    about = together(lambda: weights.about(file, called) if file else {'config': read_config(origin['workdir'])})
+    about = raise_on_all(lambda: weights.about(file, called) if file else {'config': read_config(origin['workdir'])})
     if file:
-        together(lambda: check_groups(about['config'], called))
-    run = together(lambda: sampling_run(about['config'], assignments + chosen, size))
+        raise_on_all(lambda: check_groups(about['config'], called))
+    run = raise_on_all(lambda: sampling_run(about['config'], assignments + chosen, size))
     check_same_on_all(lambda: {'config': run.resolved} | said(args))
     (place,) = origin.values()
-    together(lambda: check_network(about['config'], run.resolved, str(place)))
+    raise_on_all(lambda: check_network(about['config'], run.resolved, str(place)))
     params, about = weights_of(run, file, about, called) if file else checkpoint_of(run, place, about, args)
     if 'allow_other_codec' in vars(args):
         about |= codec_of(run, about, args.allow_other_codec)
@@ -59,16 +59,16 @@ def restored(origin: dict, args, assignments: list[str]):
 
 def weights_of(run, file, about: dict, called: str) -> tuple[dict, dict]:
     """(params, what is said of them) of a file of weights."""
-    from vdm_jax.parallel.processes import together
+    from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained import weights
 
     provenance = {name: about[name] for name in ('step', 'ema', 'dtype', *weights.FINGERPRINTS) if name in about}
-    return together(lambda: weights.load(file, run.abstract.params, called)), provenance
+    return raise_on_all(lambda: weights.load(file, run.abstract.params, called)), provenance
 
 
 def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
     """(params, what is said of them) of a checkpoint: one average, or with --ema=raw the parameters themselves."""
-    from vdm_jax.parallel.processes import together
+    from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained.weights import FINGERPRINTS, checked
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import explain_misfit
@@ -79,7 +79,7 @@ def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
             params, step = checkpoints.restore_one(run.abstract, args.step, name)
         where = checkpoints.position(step)
     place = f'{workdir}/checkpoints/{step}: its position'
-    where = together(lambda: checked(where, place))
+    where = raise_on_all(lambda: checked(where, place))
     ema = RAW if name is None else float(name)
     return params, {'step': step, 'ema': ema} | {name: where[name] for name in FINGERPRINTS if name in where}
 

@@ -16,12 +16,12 @@ def train(args, assignments):
     from vdm_jax.train.consistency import check_same_on_all
 
     warm_start.check_options(args)
-    with stop.asked() as asked:
-        run = processes.together(lambda: Run(asked_experiment(args, assignments)))
+    with stop.catch_signals() as asked:
+        run = processes.raise_on_all(lambda: Run(asked_experiment(args, assignments)))
         check_same_on_all(lambda: {'config': run.resolved, 'clips': run.dataset_id} | said(args))
-        processes.together(run.check)
+        processes.raise_on_all(run.check)
         weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
-        leave = stop.ignore if args.ends_process else lambda: None
+        leave = stop.ignore_signals if args.ends_process else lambda: None
         return 0 if loop.train(run, args.workdir, asked, weights, leave) else 3
 
 

@@ -27,7 +27,7 @@ def sample(args, assignments):
     several = several if len(found) > 1 else {}
     with sample_files.SampleFiles(args.out, stem, formats, fps_for(args, found[0][1]), **several) as files:
         mistakes = [draw(args, files, which, *each) for which, each in enumerate(found)]
-        lines = processes.by_first(files.close)
+        lines = processes.run_on_primary(files.close)
     print('\n'.join(f'  {line}' for line in lines))
     if mistakes := list(filter(None, mistakes)):
         raise mistakes[0] if len(mistakes) == 1 else Failure('; '.join(map(str, mistakes)))
@@ -80,7 +80,7 @@ def draw(args, files, which: int, origin: dict, run, params, about: dict) -> Not
         for batch in generate_batches(run.generate, params, asks, args.seed, size, count):
             broken += batch.numbers[~batch.finite].tolist()
             samples = samples_of(args, batch, labels)
-            processes.by_first(lambda samples=samples: files.put(samples, which))
+            processes.run_on_primary(lambda samples=samples: files.put(samples, which))
     stored = f' ({about["dtype"]})' if 'dtype' in about else ''
     print(f'{count} videos of {where(origin, about)}{stored}, in {time.monotonic() - began:.1f} s')
     if run.model.text_width and not args.prompt:

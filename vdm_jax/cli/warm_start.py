@@ -36,7 +36,7 @@ def read_weights(run, args) -> tuple[dict, str]:
         return run.create().params
 
     params, report = fit(by_path(params), run.abstract.params, fresh, args.allow_missing, called, resized)
-    processes.say(f'{called}: {report}')
+    processes.print_on_primary(f'{called}: {report}')
     return params, f'{args.origin}, step {about["step"]}, average {about["ema"]}'
 
 

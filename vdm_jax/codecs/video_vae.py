@@ -16,7 +16,7 @@ from vdm_jax.nn.conv import GroupNorm, scaled
 from vdm_jax.nn.linear import Linear, zeros
 from vdm_jax.nn.sequential import Sequential
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import constrain
+from vdm_jax.parallel.sharding import constrain
 
 LOGVAR = -30.0, 20.0  # where a latent's log variance is cut off, so that it stays finite
 START = -6.0  # and about what it is at first: noise as large as the latents would have to be unlearned

@@ -62,7 +62,7 @@ def evaluate(
     def judge() -> dict[str, Any]:
         return protocol.score(videos, conditions, source, held_out, config).to_json()
 
-    score = Score.from_json(processes.by_first(judge))
+    score = Score.from_json(processes.run_on_primary(judge))
     samples = {
         'samples': len(videos),
         'seed': config.seed,

@@ -22,7 +22,7 @@ def load(run) -> dict:
     read = {'codec': codec_weights, 'lpips': lpips_weights}
     found = {}
     for name, shapes in run.abstract_frozen.items():
-        tree = processes.together(functools.partial(read[name], run, groups[name], shapes))
+        tree = processes.raise_on_all(functools.partial(read[name], run, groups[name], shapes))
         found[name] = jax.tree.map(lambda leaf, shape: jax.device_put(leaf, shape.sharding), tree, shapes)
     return found
 

@@ -23,7 +23,7 @@ from vdm_jax.experiment import frozen_weights, validate
 from vdm_jax.experiment.registry import PROTOCOLS, Experiment, experiment_dict
 from vdm_jax.nn.config import NetworkConfig, NetworkInputs
 from vdm_jax.parallel.gather import gather
-from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
+from vdm_jax.parallel.mesh import local_rows, make_mesh, pad_rows, to_global
 from vdm_jax.sampling.generate import make_generate, make_reconstruct
 from vdm_jax.train.autoencoder_loss import AutoencoderLoss
 from vdm_jax.train.diffusion_loss import DiffusionLoss
@@ -166,13 +166,13 @@ class Run:
     @functools.cached_property
     def batch_rows(self) -> tuple[int, ...]:
         """Rows of a bucket's batch as the devices hold it: what its size lacks is filled up, and counts for nothing."""
-        return tuple(padded(size, self.mesh, self.experiment.train.accumulate) for size in self.batch_sizes)
+        return tuple(pad_rows(size, self.mesh, self.experiment.train.accumulate) for size in self.batch_sizes)
 
     @functools.cached_property
     def rows(self) -> tuple[np.ndarray, ...]:
         """The rows of a bucket's global batch that this process reads; a batch is filled up with its first ones."""
         return tuple(
-            rows_here(rows, self.mesh) % size for rows, size in zip(self.batch_rows, self.batch_sizes, strict=True)
+            local_rows(rows, self.mesh) % size for rows, size in zip(self.batch_rows, self.batch_sizes, strict=True)
         )
 
     def to_global(self, batch: dict, bucket: int = 0) -> dict:

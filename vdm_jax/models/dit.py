@@ -37,7 +37,7 @@ from vdm_jax.nn.modulation import MODULATIONS, silu_of
 from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import constrain
+from vdm_jax.parallel.sharding import constrain
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from vdm_jax.experiment import validate
 from vdm_jax.experiment.registry import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.hardware import Topology, read_topology
-from vdm_jax.parallel.mesh import AXES, batch_sharding, padded
+from vdm_jax.parallel.mesh import AXES, batch_sharding, pad_rows
 from vdm_jax.planning.collectives import REDUCTIONS, Collective, collectives_of, summary
 from vdm_jax.planning.hlo import parse
 from vdm_jax.planning.traffic import memory_bytes
@@ -50,7 +50,7 @@ def text_of(run) -> dict:
 
 def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
     """Shapes of the conditions and keys of config.evaluate.batch_size videos, which come as they do from `sample`."""
-    count, given = padded(run.experiment.evaluate.batch_size, run.mesh), given_frames(run)
+    count, given = pad_rows(run.experiment.evaluate.batch_size, run.mesh), given_frames(run)
     where = batch_sharding(run.mesh)
     asks = {'label': jax.ShapeDtypeStruct((count,), np.int32, sharding=where)}
     if given:

@@ -13,8 +13,8 @@ from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.sample_loop import sample
 from vdm_jax.errors import NotFinite
 from vdm_jax.models.conditions import without
-from vdm_jax.parallel.mesh import padded, rows_here, to_global
-from vdm_jax.parallel.processes import whole
+from vdm_jax.parallel.mesh import local_rows, pad_rows, to_global
+from vdm_jax.parallel.processes import to_host
 from vdm_jax.prng import stream
 
 NEGATIVE = {'negative': 'text', 'negative_mask': 'text_mask'}
@@ -155,7 +155,7 @@ def generate_batches(
 
     mesh = jax.sharding.get_mesh()
     size = rows_of_batch(count, batch_size, mesh)
-    here = np.arange(size) if mesh.empty else rows_here(size, mesh)
+    here = np.arange(size) if mesh.empty else local_rows(size, mesh)
     key_of = jax.vmap(lambda number: jax.random.fold_in(stream(seed, 'samples'), number))
     for start in range(0, count, size):  # a last batch of the same shape, so that nothing compiles again
         numbers = start + here
@@ -163,7 +163,7 @@ def generate_batches(
         batch = conditions(numbers % count) | {'key': keys}
         batch = jax.tree.map(jnp.asarray, batch) if mesh.empty else to_global(batch, mesh, size)
         keys = jax.random.wrap_key_data(batch.pop('key'))
-        videos, finite = map(whole, generate(params, batch, keys))
+        videos, finite = map(to_host, generate(params, batch, keys))
         stop = min(start + size, count)
         yield Batch(np.arange(start, stop), videos[: stop - start], finite[: stop - start])
 
@@ -174,7 +174,7 @@ def rows_of_batch(count: int, batch_size: int, mesh) -> int:
     """
     batches = -(-count // batch_size)
     rows = -(-count // batches)
-    return rows if mesh.empty else padded(rows, mesh)
+    return rows if mesh.empty else pad_rows(rows, mesh)
 
 
 def generate_videos(generate: Callable, params, conditions: dict, seed: int, batch_size: int = 16) -> np.ndarray:

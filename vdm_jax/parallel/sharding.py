@@ -1,4 +1,4 @@
-"""The two verbs of sharding: `constrain` says where an activation lies, `local` runs a function on each device's part.
+"""The two verbs of sharding: `constrain` says where an activation lies, `shard_local` runs a function on each device's part.
 
 Axes are names of the mesh, one entry a dimension from the left: a name, a tuple of names, or None for whole. Dimensions
 that are not mentioned are whole. Where no mesh is set both do nothing, so that a model needs none.
@@ -21,7 +21,7 @@ def constrain(x: jax.Array, *axes: Axis) -> jax.Array:
     return constrained
 
 
-def local(function: Callable[..., jax.Array], inputs: tuple[Axes, ...], output: Axes) -> Callable[..., jax.Array]:
+def shard_local(function: Callable[..., jax.Array], inputs: tuple[Axes, ...], output: Axes) -> Callable[..., jax.Array]:
     """Run a function on each device's part of its arguments: for kernels that the partitioner cannot split.
 
     Args:
@@ -45,7 +45,7 @@ def is_split() -> bool:
     return not mesh.empty and mesh.size > 1
 
 
-def ways(axes: Axis) -> int:
+def axis_size(axes: Axis) -> int:
     """Count the parts that a dimension on `axes` (a name, a tuple of names, None) is split into; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     names = (axes,) if isinstance(axes, str) else axes or ()
