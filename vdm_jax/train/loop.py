@@ -145,7 +145,7 @@ def outlets(run, workdir, start: int, order):
     """Where numbers and words go: nowhere but from the first process."""
     if not processes.is_primary():
         return NullLogger(), NullProgress()
-    a_step = float(np.mean([order.batches[bucket] for bucket in order.buckets(0)]))
+    a_step = float(np.mean([order.batch_sizes[bucket] for bucket in order.buckets(0)]))
     progress = Progress(run.experiment.train.steps, start, a_step)
     return Metrics(workdir, start, run.experiment.log, run.resolved, progress.say), progress
 
@@ -261,7 +261,7 @@ def validate(run, state) -> dict[str, float]:
         if left <= 0:
             break
         bucket = order.bucket(index)
-        sizes.append(order.batches[bucket])
+        sizes.append(order.batch_sizes[bucket])
         left -= sizes[-1]
         batch = batch_of(run.held_out, order.ids(index)[run.rows[bucket]], run.model.scalars)
         found.append(run.validation_step(params, run.to_global(batch, bucket), index, run.frozen))
