@@ -21,7 +21,7 @@ import numpy as np
 from vdm_jax.cli import outputs, prepare
 from vdm_jax.codecs.video_codec import statistics
 from vdm_jax.data.latents import metadata
-from vdm_jax.data.latents.metadata import MOST_PARTS, part_file, told_dtype
+from vdm_jax.data.latents.metadata import MAX_PARTS, conditions_dtype, part_file
 from vdm_jax.data.latents.store import LatentSet, PartWriter, bucket_directory
 from vdm_jax.data.order.order import VIEW_STREAM, philox
 from vdm_jax.data.scalars import attach_scalars, available_scalars
@@ -98,8 +98,8 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
     for name, value in (('batch', batch), ('views', views), ('parts', parts)):
         if value is not None and value < 1:
             raise UserError(f'--{name}={value}: want 1 or more')
-    if parts is not None and parts > MOST_PARTS:
-        raise UserError(f'--parts={parts}: want {MOST_PARTS} at most')
+    if parts is not None and parts > MAX_PARTS:
+        raise UserError(f'--parts={parts}: want {MAX_PARTS} at most')
     if run.reader.latents:
         raise UserError('config.data: its clips are latents already; train on them as they are')
     same(run.encoding)
@@ -118,7 +118,7 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
             progress = Progress(sum(writer.total - writer.done for writer in writers))
             for writer in writers:
                 fill(writer, reader, about, size, encode, pool, progress)
-            while metadata.all_done(directory, about) < about['count'] * about['views']:  # however long others take
+            while metadata.count_done(directory, about) < about['count'] * about['views']:  # however long others take
                 time.sleep(1)
     processes.gather('')
 
@@ -139,7 +139,7 @@ def same(made: dict) -> None:
     """Whether all processes are about to make the same latents."""
     said = [json.loads(each) for each in processes.gather(json.dumps(made))]
     for number, other in enumerate(said):
-        metadata.agree(f'process {number}', other, said[0])
+        metadata.check_same_encoding(f'process {number}', other, said[0])
 
 
 def begun(run, reader: Reader, shape, out: Path, views: int, dtype: str, parts: int | None) -> dict:
@@ -147,7 +147,7 @@ def begun(run, reader: Reader, shape, out: Path, views: int, dtype: str, parts: 
     where, made, seed = f'--out={out}', run.encoding, run.experiment.seed if views > 1 else None
     there = metadata.read_about(out, where)
     if there:
-        metadata.agree(where, there['made'], made)
+        metadata.check_same_encoding(where, there['made'], made)
         asked = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or there['parts']}
         for name, value in asked.items():
             found = there[name.lstrip('-').removeprefix('config.')]
@@ -193,10 +193,10 @@ def fill(writer: PartWriter, reader: Reader, about: dict, size: int, encode, poo
                     f'--dtype={about["dtype"]}: the latents of clip {pair // about["views"]} are not finite in it; '
                     + ('take float32' if about['dtype'] == 'float16' else 'look at the codec that config.codec names')
                 )
-        guarded(writer.path, lambda: writer.write(moments=moments, told=rows_of(clips, about)))  # noqa: B023, at once
+        guarded(writer.path, lambda: writer.write(moments=moments, conditions=rows_of(clips, about)))  # noqa: B023, at once
         progress.add(len(clips))
         if number % SAVED == SAVED - 1 or writer.done == writer.total:
-            guarded(writer.path, writer.note)
+            guarded(writer.path, writer.commit)
             progress.show()
     writer.close()
 
@@ -213,7 +213,7 @@ def view_of(reader: Reader, about: dict, pair: int) -> dict:
 
 def rows_of(clips: list[dict], about: dict) -> np.ndarray:
     """What clips tell, (N,) with the fields label, each scalar and drawn."""
-    rows = np.zeros(len(clips), told_dtype(about))
+    rows = np.zeros(len(clips), conditions_dtype(about))
     for name in rows.dtype.names:
         rows[name] = [clip[name] for clip in clips]
     return rows

@@ -87,7 +87,7 @@ def texts_of(sets) -> tuple[list[str], int]:
         for i in range(len(records)):
             texts = [each.text for each in records.captions(i)]
             captions += len(texts)
-            found |= {text_store.key_of(text): text for text in texts if not text_store.is_none(text)}
+            found |= {text_store.key_of(text): text for text in texts if not text_store.is_empty(text)}
     return [found[key] for key in sorted(found)], captions
 
 
@@ -110,7 +110,7 @@ def cache(texts: list[str], encoder: TextEncoder, out: Path, dtype: str = 'float
                     f'of {about["encoder"]}; name another directory'
                 )
     else:
-        content = json.dumps(text_store.about_of(about), indent=2) + '\n'
+        content = json.dumps(text_store.seal_about(about), indent=2) + '\n'
         write_whole(out / text_store.ABOUT, content)
     number, count = share
     done = text_store.TextCache(str(out), '--out')
@@ -134,7 +134,7 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
         tokens = embeddings[mask].astype(dtype)
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
-    content = text_store.part_of(texts, mask.sum(1), tokens)
+    content = text_store.encode_entries(texts, mask.sum(1), tokens)
     with open_whole(out / text_store.TOKENS.format(number)) as file:
         np.save(file, tokens)
     write_whole(out / text_store.TEXTS.format(number), content)

@@ -33,7 +33,7 @@ def verifier_of(path: str) -> Callable[[str], Findings] | None:
     if any(map(TEXTS.fullmatch, names)):
         return texts
     if metadata.ABOUT in names and 'manifest.json' not in names:
-        return texts if text_store.is_about(path) else latents
+        return texts if text_store.is_text_store(path) else latents
     return None
 
 
@@ -46,8 +46,8 @@ def latents(path: str) -> Findings:
         there = LatentSet(place, place)
         try:
             count += there.about['count'] * there.views
-            verified = verified and there.verified
-            problems += [(os.path.join(name, file), why) for file, why in there.problems()]
+            verified = verified and there.is_verified
+            problems += [(os.path.join(name, file), why) for file, why in there.find_problems()]
         except UserError as error:
             problems.append((os.path.join(name, metadata.ABOUT), str(error).removeprefix(f'{place}: ')))
     what = f'{count} views of clips' + (f' in {len(buckets)} buckets' if buckets else '')
@@ -58,7 +58,7 @@ def texts(path: str) -> Findings:
     """Embeddings of texts."""
     there = TextCache(path, 'DIR')
     try:
-        count, verified, problems = there.count, there.verified, list(there.problems())
+        count, verified, problems = there.count, there.is_verified, list(there.find_problems())
     except UserError as error:
         count, verified, problems = 0, True, [('texts', str(error))]
     problems = [(file, why.removeprefix(f'DIR={path}: ')) for file, why in problems]

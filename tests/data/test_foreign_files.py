@@ -298,14 +298,14 @@ def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path)
         ids = np.arange(3) + 3 * number
         for clip in ids:
             for view in range(2):
-                told = there.told([clip], view)[[*metadata.told_dtype(about).names]]
-                writer.write(moments=there.moments([clip], view), told=told)
-        writer.note()
+                conditions = there.conditions([clip], view)[[*metadata.conditions_dtype(about).names]]
+                writer.write(moments=there.moments([clip], view), conditions=conditions)
+        writer.commit()
         writer.close()
     assert (tmp_path / part_file('done', 0, 2)).read_text() == '6'
     before = LatentSet(str(tmp_path), 'X')
     np.testing.assert_array_equal(before.moments(range(6), 0), there.moments(range(6), 0))
-    assert not before.verified and there.verified and there.about['version'] == metadata.VERSION
+    assert not before.is_verified and there.is_verified and there.about['version'] == metadata.VERSION
     clips = Synthetic(size=6).open()
     (line,) = CachedLatents(str(tmp_path), clips).notes()
     assert 'unverified' in line and 'cache-latents' in line and CachedLatents(str(latents), clips).notes() == []

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from vdm_jax.config.ranges import Above0, Ahead, NotEmpty, Threads
-from vdm_jax.data.latents.text_store import TextCache, no_text
+from vdm_jax.data.latents.text_store import TextCache, empty_embedding
 from vdm_jax.data.order.mixed import MixedOrder
 from vdm_jax.data.order.order import Order
 from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, mistakes_at
@@ -138,7 +138,7 @@ class MixtureReader(Reader):
     def conditions_of(self, draws: np.ndarray, rng: np.random.Generator) -> Clip:
         """Return what the clip's source says of it, and no text where it has none."""
         reader = self.readers[int(draws[0])]
-        text = no_text(self.text.shape) if self.text else {}
+        text = empty_embedding(self.text.shape) if self.text else {}
         return text | reader.conditions_of(draws[1 : 1 + reader.num_draws], rng)
 
     @property
@@ -256,7 +256,7 @@ class MixtureReader(Reader):
     def _as_mixed(self, number: int, clip: Clip) -> Clip:
         """Return what all clips of the mixture have of a reader's clip, its label among those of the mixture."""
         labels = {'apart': clip['label'] + self._first_classes[number], 'shared': clip['label'], 'none': 0}
-        text = no_text(self.text.shape) if self.text else {}
+        text = empty_embedding(self.text.shape) if self.text else {}
         arrays = {name: clip[name] for name in ('video', 'moments', *text) if name in clip}
         mixed = text | arrays | {'label': np.int32(labels[self.source.labels])}
         if self.scalars:

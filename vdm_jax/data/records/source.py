@@ -11,7 +11,7 @@ import numpy as np
 from vdm_jax.config.frame_size import FrameSize, height_width
 from vdm_jax.config.ranges import Ahead, Between, Fps, Frames, Mebibytes, Share, Stride, Threads
 from vdm_jax.data.counters import Tally
-from vdm_jax.data.latents.text_store import TextCache, no_text
+from vdm_jax.data.latents.text_store import TextCache, empty_embedding
 from vdm_jax.data.records import filters, selection
 from vdm_jax.data.records.captions import choose_caption
 from vdm_jax.data.records.schema import Record
@@ -288,7 +288,7 @@ class RecordsReader(Reader):
         number, first, stop = draws.tolist()
         caption = choose_caption(self.records.captions(int(number)), (first, stop), rng)
         self._tally.add(clips_without_text=caption is None)
-        return no_text(self.text.shape) if caption is None else self.text[caption.text]
+        return empty_embedding(self.text.shape) if caption is None else self.text[caption.text]
 
     @functools.cached_property
     def _cache(self) -> FrameCache:
