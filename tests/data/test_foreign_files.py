@@ -13,7 +13,7 @@ from pyarrow import parquet
 from data_pipelines.commands import cache_text
 from tests.data.small_set import write_set
 from tests.reliability.data_files import TEXTS, make_latents, make_texts, read_latents, read_texts
-from vdm_jax.data.foreign import is_local_name, is_whole
+from vdm_jax.data.json_values import is_integer, is_local_name
 from vdm_jax.data.latents import metadata, text_store
 from vdm_jax.data.latents.metadata import part_file
 from vdm_jax.data.latents.source import CachedLatents
@@ -76,7 +76,7 @@ def test_values_of_latents_are_checked_though_their_sha256_is_right(latents, cop
     whole = (place / 'about.json').read_bytes()
     may_be = {
         'made': lambda value: isinstance(value, dict),
-        'seed': lambda value: value is None or is_whole(value, -1),
+        'seed': lambda value: value is None or is_integer(value, -1),
     }
     for name in json.loads(whole).keys() - {'sha256'}:
         for value in STRANGE:

@@ -153,7 +153,7 @@ def run_of_size(run, size: str):
 
     pixels = read_pixels(size, '--size')
     try:
-        experiment = dataclasses.replace(run.experiment, data=run.source.resized(pixels))
+        experiment = dataclasses.replace(run.experiment, data=run.source.with_pixels(pixels))
         run = dataclasses.replace(run, experiment=experiment)
         run.model.check_shapes(run.latent_shapes)
     except UserError as error:

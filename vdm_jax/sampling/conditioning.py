@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vdm_jax.data.clip_batches import batch_of, captioned, labelled, videos_of
+from vdm_jax.data.clip_batches import batch_of, find_captioned, find_labelled, videos_of
 from vdm_jax.errors import UserError
 
 
@@ -79,10 +79,10 @@ def clips_for(run, labels: np.ndarray, with_text: bool) -> np.ndarray:
       UserError: none has a text, or one of the labels.
     """
     if with_text:
-        return np.array(captioned(run.context_reader, len(labels)))
+        return np.array(find_captioned(run.context_reader, len(labels)))
     if run.model.autoencodes:
         return np.arange(len(labels)) % len(run.context_reader)
-    return np.array(labelled(run.context_reader, labels if has_classes(run) else [None] * len(labels)))
+    return np.array(find_labelled(run.context_reader, labels if has_classes(run) else [None] * len(labels)))
 
 
 def has_classes(run) -> bool:

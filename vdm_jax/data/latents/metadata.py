@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vdm_jax.data.foreign import Values, is_whole
+from vdm_jax.data.json_values import JsonValues, is_integer
 from vdm_jax.data.npy import DIGEST
 from vdm_jax.errors import UserError
 from vdm_jax.files import SHA256, parse_json, read_whole, sealed, unsealed, write_whole
@@ -90,36 +90,36 @@ def read_about(directory: Directory, where: str) -> About | None:
     called = f'{where}: {ABOUT}'
     try:
         values = parse_json(read_whole(path, SMALL, called), called)
-        known = Values(values, called)
+        known = JsonValues(values, called)
         if values.get('version') not in (VERSION, UNVERIFIED):
             raise UserError(f'{where}: latents of another version of vdm_jax')
         if values['version'] == VERSION:
             known.sha256(SHA256)
         values = unsealed(values, called)
-        _check_values(Values(values, called), values)
+        _check_values(JsonValues(values, called), values)
     except UserError as error:
         raise UserError(f'{error}; make them anew, in another directory') from None
     return values
 
 
-def _check_values(about: Values, values: About) -> None:
-    count = about.whole('count', 1, 2**40)
-    views = about.whole('views', 1, 2**16)
-    about.whole('parts', 1, min(count, MAX_PARTS))
+def _check_values(about: JsonValues, values: About) -> None:
+    count = about.integer('count', 1, 2**40)
+    views = about.integer('views', 1, 2**16)
+    about.integer('parts', 1, min(count, MAX_PARTS))
     dtype = about.text('dtype', ('float16', 'float32'))
-    shape = about.wholes('shape', 1, 4)
-    drawn = about.whole('drawn', 0, 2**16)
+    shape = about.integers('shape', 1, 4)
+    drawn = about.integer('drawn', 0, 2**16)
     about.mapping('made')
     scalars = about.texts('scalars')
     if set(scalars) & {*OTHER_FIELDS, ''}:
-        raise about.wrong('scalars', 'names of numbers')
-    if values.get('seed') is not None and not is_whole(values['seed'], -(2**63)):
-        raise about.wrong('seed', 'a whole number or null')
+        raise about.error('scalars', 'names of numbers')
+    if values.get('seed') is not None and not is_integer(values['seed'], -(2**63)):
+        raise about.error('seed', 'a whole number or null')
 
     # In whole numbers of any length: a damaged shape must not overflow.
     row_bytes = np.dtype(dtype).itemsize * math.prod(shape) + 8 * drawn
     if count * views * row_bytes > 2**62:
-        raise about.wrong('shape', 'one of which so many clips fit on a disk')
+        raise about.error('shape', 'one of which so many clips fit on a disk')
 
 
 def write_about(directory: Directory, about: About) -> None:
@@ -138,12 +138,12 @@ def read_progress(directory: Directory, number: int, parts: int) -> Progress:
         return Progress()
     try:
         values = parse_json(read_whole(path, SMALL), str(path))
-        if is_whole(values):  # of version 2
+        if is_integer(values):  # of version 2
             return Progress(values)
-        known = Values(values, str(path))
+        known = JsonValues(values, str(path))
         known.sha256(SHA256)
         unsealed(values, str(path))
-        return Progress(known.whole('done'), known.sha256('told'))
+        return Progress(known.integer('done'), known.sha256('told'))
     except UserError as error:
         raise UserError(f'{error}; remove {path.parent} and make the latents anew') from None
 

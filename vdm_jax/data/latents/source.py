@@ -41,7 +41,7 @@ class CachedLatents(Reader):
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
         """Draw the latents of clip i, with all scalars that are stored with them."""
-        buckets, _ = self.clips.bucket_places([i])
+        buckets, _ = self.clips.locate_in_buckets([i])
         names = self._set(int(buckets[0])).about['scalars']
         batch = self._batch([i], [rng], names)
         scalars = {name: batch.pop(name)[0] for name in names}
@@ -65,7 +65,7 @@ class CachedLatents(Reader):
     def _batch(
         self, ids: Sequence[int] | np.ndarray, generators: Sequence[np.random.Generator], scalars: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        buckets, numbers = self.clips.bucket_places(ids)
+        buckets, numbers = self.clips.locate_in_buckets(ids)
         latents = self._set(int(buckets[0]))
         views = np.zeros(len(numbers), np.int64)
         if latents.views > 1:
@@ -118,7 +118,7 @@ class CachedLatents(Reader):
 
     def _all_sets(self) -> list[LatentSet]:
         """Return those of each bucket that has clips."""
-        buckets, _ = self.clips.bucket_places(np.arange(len(self)))
+        buckets, _ = self.clips.locate_in_buckets(np.arange(len(self)))
         return [self._set(int(bucket)) for bucket in np.unique(buckets)]
 
     def _set(self, bucket: int) -> LatentSet:
@@ -158,8 +158,8 @@ class CachedLatents(Reader):
     def held_out(self) -> Reader:
         return self.clips.held_out()
 
-    def bucket_places(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.clips.bucket_places(ids)
+    def locate_in_buckets(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.clips.locate_in_buckets(ids)
 
     def counters(self) -> dict[str, int]:
         return self.clips.counters()

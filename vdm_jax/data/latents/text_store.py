@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from vdm_jax.data.foreign import Values
+from vdm_jax.data.json_values import JsonValues
 from vdm_jax.data.npy import DIGEST, DamageError, RowFile, digest_of, read_header
 from vdm_jax.errors import UserError
 from vdm_jax.files import SHA256, read_json, read_whole, sealed, unsealed
@@ -137,14 +137,14 @@ class TextCache:
                 f'{self.where}={self.path}: no embeddings there; make them with python -m data_pipelines cache-text'
             )
         values = read_json(path, called=called)
-        about = Values(values, called)
+        about = JsonValues(values, called)
         if 'version' in values:
-            about.whole('version', VERSION, VERSION)
+            about.integer('version', VERSION, VERSION)
             about.sha256(SHA256)
         values = unsealed(values, called)
         about.text('fingerprint')
-        if about.whole('length', 1) * about.whole('width', 1) > MAX_NUMBERS:
-            raise about.wrong('length', f'{MAX_NUMBERS} numbers in an embedding at most')
+        if about.integer('length', 1) * about.integer('width', 1) > MAX_NUMBERS:
+            raise about.error('length', f'{MAX_NUMBERS} numbers in an embedding at most')
         return values
 
     @property

@@ -186,7 +186,7 @@ class RecordsReader(Reader):
         _, _, _, video = next(self._candidates(i))
         return [] if video is None else [self._plan(video, i % self.source.clips, chance, size)]
 
-    def uncached(self) -> 'RecordsReader':
+    def without_cache(self) -> 'RecordsReader':
         """Return a reader of its own that keeps no frames in memory."""
         return dataclasses.replace(self.source, cache_mb=0).open()
 
@@ -251,7 +251,7 @@ class RecordsReader(Reader):
                 continue
             yield attempt, number, record, video
 
-        raise UserError(f'config.data.path={self.source.path}: no record can be read: {self._tally.listed()}')
+        raise UserError(f'config.data.path={self.source.path}: no record can be read: {self._tally.summarize_broken()}')
 
     def _plan(self, video: decode.Video, part: int, chance: np.ndarray | None, size: Size | None) -> ReadPlan:
         """Return what is read of a video for a clip that begins in the given part of `clips`."""
@@ -304,10 +304,11 @@ class RecordsReader(Reader):
         return labels
 
     def _note_broken(self, number: int, reason: str) -> None:
-        count = self._tally.broken(number, reason)
+        count = self._tally.note_broken(number, reason)
         if count > self.source.max_broken * len(self.index):
+            reasons = self._tally.summarize_broken()
             raise UserError(
                 f'config.data.path={self.source.path}: {count} of {len(self.index)} records are broken, more than '
-                f'config.data.max_broken={self.source.max_broken} allows: {self._tally.listed()}; build the set anew '
+                f'config.data.max_broken={self.source.max_broken} allows: {reasons}; build the set anew '
                 'without them, or raise max_broken'
             )
