@@ -43,9 +43,9 @@ def size_of(file):
 
 @pytest.mark.slow
 def test_going_on_is_never_having_stopped(run, tmp_path):
-    assert loop.train(run, tmp_path / 'whole')
-    assert not loop.train(run, tmp_path / 'stopped', stop=lambda step: step == 1)
-    assert loop.train(run, tmp_path / 'stopped')
+    assert loop.train_run(run, tmp_path / 'whole')
+    assert not loop.train_run(run, tmp_path / 'stopped', stop=lambda step: step == 1)
+    assert loop.train_run(run, tmp_path / 'stopped')
     prints = []
     for place in (tmp_path / 'whole', tmp_path / 'stopped'):
         with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:

@@ -119,7 +119,7 @@ def test_where_all_are_damaged_nothing_starts_anew(run, place):
     for step in (2, 4):
         truncate(data_file(place, step))
     with pytest.raises(UserError, match='every checkpoint is damaged, such as .*/4 is damaged'):
-        loop.train(run, place)
+        loop.train_run(run, place)
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['2', '4']
 
 

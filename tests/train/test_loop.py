@@ -42,7 +42,7 @@ def run():
 @pytest.fixture(scope='module')
 def finished(run, tmp_path_factory):
     place = tmp_path_factory.mktemp('run')
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     return place
 
 
@@ -91,7 +91,7 @@ def test_tensorboard_has_curves_and_moving_pictures(finished):
 
 def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert loop.train(run, 'some/run')
+    assert loop.train_run(run, 'some/run')
     assert prints(run, 'some/run') == prints(run, finished) == prints(run, tmp_path / 'some' / 'run')
 
 
@@ -99,9 +99,9 @@ def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatc
 def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_path):
     place = scheme + str(tmp_path)
     asked = itertools.count()
-    assert not loop.train(run, place, lambda step: next(asked) >= 3)  # asked to stop before the fourth step
+    assert not loop.train_run(run, place, lambda step: next(asked) >= 3)  # asked to stop before the fourth step
     assert prints(run, place)['step'] == 3
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     assert prints(run, place) == prints(run, finished)
 
     def loss(place):
@@ -115,13 +115,13 @@ def test_a_stop_is_saved_without_any_cadence_too(run, tmp_path):
     other = Run(dataclasses.replace(run.experiment, train=quiet), jax.devices()[:1])
     other = other.with_parts(programs=run.programs)
     asked = itertools.count()
-    assert not loop.train(other, tmp_path, lambda step: next(asked) >= 3)
+    assert not loop.train_run(other, tmp_path, lambda step: next(asked) >= 3)
     assert prints(run, tmp_path)['step'] == 3
 
 
 def test_a_remote_run_directory_is_complete(run, capsys):
     place = epath.Path('fake://bucket/run')
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     names = {name.removeprefix(f'{place}/').split('/')[0] for name in FakeStore.objects if name.startswith(f'{place}/')}
     assert names == {'config.json', 'environment.json', 'metrics.jsonl', 'tensorboard', 'checkpoints', 'samples'}
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['4', '6']  # the older ones are gone
@@ -171,7 +171,7 @@ def test_another_experiment_s_run_is_left_alone(run, finished, change):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob('*')}
     other = read_experiment('experiments/bouncing_balls.py', [*SMALL, change])
     with pytest.raises(UserError, match=f'{finished}.*{change.split("=")[0][2:]}'):
-        loop.train(Run(other, jax.devices()[:1]), finished)
+        loop.train_run(Run(other, jax.devices()[:1]), finished)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob('*')} == before
 
 
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_pat
     other = Run(run.experiment, jax.devices()[:1])
     other = other.with_parts(programs=run.programs.with_programs(train_steps=[broken]))
     with pytest.raises(UserError, match='step 1: loss is nan'):
-        loop.train(other, tmp_path)
+        loop.train_run(other, tmp_path)
     with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         assert checkpoints.steps() == []
 
@@ -249,10 +249,10 @@ def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypa
 
 def test_what_is_due_at_a_stop_is_left_for_the_save(run, tmp_path):
     """Unless it is the last step, there is time for nothing else."""
-    assert not loop.train(run, tmp_path, stop=lambda step: step == 3)
+    assert not loop.train_run(run, tmp_path, stop=lambda step: step == 3)
     lines = lines_in(tmp_path)
     assert not any('validation_loss' in line for line in lines) and (tmp_path / 'checkpoints' / '3').exists()
-    assert loop.train(run, tmp_path, stop=lambda step: step == 6)
+    assert loop.train_run(run, tmp_path, stop=lambda step: step == 6)
     lines = lines_in(tmp_path)
     assert [line['step'] for line in lines if 'validation_loss' in line] == [6]
 

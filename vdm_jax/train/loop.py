@@ -63,7 +63,7 @@ class TrainConfig(Ranged, where='config.train'):
             )
 
 
-def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: None) -> bool:
+def train_run(run, workdir, stop=lambda step: False, weights=None, saved=lambda: None) -> bool:
     """Trains `run` (a run.Run) in `workdir` until its last step, going on from the newest checkpoint there.
 
     Writes nothing into a directory that holds another run. Where several processes run, all call this, and the first
