@@ -208,8 +208,8 @@ class Run:
         model = self.experiment.model
         # A finished run's config has its classes: its data need not be there any more.
         classes = self.reader.num_classes if model.classes is None else model.classes
-        fitted, *_ = [model.fitted(shape, classes) for shape in self.latent_shapes]
-        return fitted
+        first, *_ = [model.fit_to(shape, classes) for shape in self.latent_shapes]
+        return first
 
     @property
     def network_inputs(self) -> NetworkInputs:
