@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 
+from vdm_jax.cli.versions import warn_of_newer
 from vdm_jax.errors import UserError, one_line
-from vdm_jax.versions import warn_of_newer
 
 COMMANDS = {  # the module of each, imported when it is named: some wake jax, others start at once
     'build': 'build',  # videos with captions, labels or nothing -> a set of records

@@ -1,6 +1,7 @@
-"""The libraries of pip install 'vdm_jax[curate]', imported where they are first needed."""
+"""Libraries of pip install 'vdm_jax[curate]', imported where they are first needed."""
 
 import importlib
+from types import ModuleType
 
 from vdm_jax.errors import UserError
 
@@ -14,24 +15,27 @@ PACKAGES = {
 }
 
 
-def check() -> None:
-    """Raises UserError where one of them is not installed."""
-    for module in PACKAGES:
-        need(module)
+def check_installed() -> None:
+    """Raise UserError unless all of PACKAGES can be imported."""
+    for name in PACKAGES:
+        require(name)
 
 
-def need(module: str):
-    """The module. OpenCV is held to one thread: workers share the cores, and sums keep their order.
+def require(name: str) -> ModuleType:
+    """Import and return an optional module.
 
-    Raises: UserError where it is not installed, with the extra that brings it.
+    Raises:
+      UserError: it is not installed; the message names the extra that brings it.
     """
     try:
-        found = importlib.import_module(module)
+        module = importlib.import_module(name)
     except ImportError as error:
-        package = PACKAGES[module]
+        package = PACKAGES[name]
         raise UserError(
             f"looking at videos needs {package}, which is not installed ({error}): pip install 'vdm_jax[curate]'"
         ) from None
-    if module == 'cv2':
-        found.setNumThreads(1)
-    return found
+
+    # Workers share the cores already, and one thread keeps the order of sums, so that scores are the same everywhere.
+    if name == 'cv2':
+        module.setNumThreads(1)
+    return module

@@ -1,4 +1,4 @@
-"""Inputs -> parts on this machine, in worker processes that may hang or crash: the input is then broken."""
+"""Make the parts of all inputs on this machine, in worker processes; an input that hangs or crashes one is broken."""
 
 import concurrent.futures
 import contextlib
@@ -7,97 +7,127 @@ import os
 import resource
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from data_pipelines.build import part_files
-from data_pipelines.optional_deps import need
-from data_pipelines.inputs.listing import Item
+from data_pipelines.build.process_video import InputOutcome, process_video
 from data_pipelines.build.recipe import Recipe
-from data_pipelines.build.process_video import Input, work
+from data_pipelines.inputs.item import Item
+from data_pipelines.optional_deps import require
 
 AHEAD = 4  # inputs a worker that are handed out before they are asked for
 
-
-def make(item: Item, recipe: Recipe, folder: str) -> None:
-    """Writes the part of an input below `folder`."""
-    part_files.write(part_files.path_of(folder, item.name), work(item, recipe))
+MakePart = Callable[[Item, Recipe, str], None]
+Future = concurrent.futures.Future[None]
 
 
-def run(
+def make_part(item: Item, recipe: Recipe, folder: str) -> None:
+    """Process an input, and write its part below `folder`."""
+    part_files.write_part(part_files.part_path(folder, item.name), process_video(item, recipe))
+
+
+def make_parts(
     items: Iterable[Item],
     recipe: Recipe,
     folder: str,
     workers: int,
-    done: Callable[[Item], None],
-    make: Callable = make,
+    on_done: Callable[[Item], object],
+    make: MakePart = make_part,
 ) -> None:
-    """Makes the parts of all items, calling `done` after each; 0 workers: in this process, without its protection."""
+    """Make the parts of all items.
+
+    Args:
+      items: Those that have no part yet.
+      recipe: What to make of them.
+      folder: The folder of parts.
+      workers: Processes; 0: in this process, without the protection of others.
+      on_done: Called after each item.
+      make: The work on one item.
+    """
     if not workers:
         for item in items:
             make(item, recipe, folder)
-            done(item)
+            on_done(item)
         return
-    pool, waiting = opened(workers, recipe), {}
+
+    pool = open_pool(workers, recipe)
+    waiting: dict[Future, Item] = {}
+
+    def collect() -> None:
+        ready, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in ready:
+            item = waiting.pop(future)
+            ensure_part(pool, future, item, recipe, folder, make)
+            on_done(item)
+
     try:
         for item in items:
-            waiting[schedule(pool, item, recipe, folder, make)] = item
+            future = schedule(pool, item, recipe, folder, make)
+            waiting[future] = item
             if len(waiting) >= AHEAD * workers:
-                _collect(pool, waiting, recipe, folder, done, make)
+                collect()
         while waiting:
-            _collect(pool, waiting, recipe, folder, done, make)
+            collect()
         pool.close()
     finally:
         pool.stop()
         pool.join()
 
 
-def opened(workers: int, recipe: Recipe):
-    """A pool of worker processes, each of which ends with this one, however that ends, and has so much memory."""
-    context = multiprocessing.get_context('spawn')
-    return need('pebble').ProcessPool(workers, context=context, initializer=_begin, initargs=[recipe.limits.memory])
+def open_pool(workers: int, recipe: Recipe) -> Any:
+    """Return a pool of worker processes, each of which ends with this one and is held to the recipe's memory."""
+    return require('pebble').ProcessPool(
+        workers,
+        context=multiprocessing.get_context('spawn'),
+        initializer=_start_worker,
+        initargs=[recipe.limits.memory],
+    )
 
 
-def schedule(pool, item, recipe, folder, make: Callable = make) -> concurrent.futures.Future:
-    """Begins the work on an item; `settle` waits for it."""
-    return pool.schedule(make, (item, recipe, folder), timeout=recipe.limits.time)
+def schedule(pool: Any, item: Item, recipe: Recipe, folder: str, make: MakePart = make_part) -> Future:
+    """Begin the work on an item; `ensure_part` waits for it."""
+    future: Future = pool.schedule(make, (item, recipe, folder), timeout=recipe.limits.time)
+    return future
 
 
-def settle(pool, future, item, recipe, folder, make: Callable = make) -> None:
-    """Sees to it that the item has a part, whatever became of its worker.
+def ensure_part(pool: Any, future: Future, item: Item, recipe: Recipe, folder: str, make: MakePart = make_part) -> None:
+    """Wait until the item has a part, whatever became of its worker.
 
     Where one died it is tried once more, for it may have been killed from outside, or for memory that others took.
-    Raises: what is no fault of the item.
+
+    Raises:
+      Exception: what is no fault of the item.
     """
+    crash_error = require('pebble').ProcessExpired
     try:
         try:
-            return future.result()
-        except need('pebble').ProcessExpired:
-            return schedule(pool, item, recipe, folder, make).result()
+            future.result()
+        except crash_error:
+            schedule(pool, item, recipe, folder, make).result()
+        return
     except concurrent.futures.TimeoutError:
-        why = 'timeout', f'more than recipe.limits.time={recipe.limits.time:g} seconds of work'
-    except need('pebble').ProcessExpired as error:
-        why = 'crashed', f'its worker died twice, with exit code {error.exitcode}'
-    part_files.write(part_files.path_of(folder, item.name), [Input('broken', *why)])
+        detail = f'more than recipe.limits.time={recipe.limits.time:g} seconds of work'
+        outcome = InputOutcome('broken', 'timeout', detail)
+    except crash_error as error:
+        detail = f'its worker died twice, with exit code {error.exitcode}'
+        outcome = InputOutcome('broken', 'crashed', detail)
+    part_files.write_part(part_files.part_path(folder, item.name), [outcome])
 
 
-def _collect(pool, waiting, recipe, folder, done, make):
-    ready, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
-    for future in ready:
-        item = waiting.pop(future)
-        settle(pool, future, item, recipe, folder, make)
-        done(item)
+def _start_worker(memory: int) -> None:
+    """Hold this worker to `memory` bytes, which a file of a few can claim, and to the life of its parent.
 
-
-def _begin(memory):
-    """Lets no worker outlive a killed build, for it would write into the directory of the next one; nor take more than
-    `memory` bytes, which a file of a few can claim.
+    One that outlived a killed build would write into the directory of the next one.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = memory if hard_limit == resource.RLIM_INFINITY else min(memory, hard_limit)
     with contextlib.suppress(OSError, ValueError):  # systems that know no such limit
-        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard_limit))
 
-    def watch():
-        multiprocessing.parent_process().join()
-        os._exit(1)
+    def exit_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()

@@ -1,6 +1,6 @@
-"""The work on one input: from a file to its clips as records, and a reason for everything that is left out.
+"""Process one input: from a file to its clips as records, and a reason for everything that is left out.
 
-It depends on the item and the recipe alone, keeps one frame at a time, and never raises for what a file holds.
+The work depends on the item and the recipe only, holds one frame at a time, and never raises for what a file holds.
 """
 
 import collections
@@ -9,33 +9,44 @@ import errno
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from data_pipelines.curate import scores
-from data_pipelines.curate import shots
-from data_pipelines.inputs import frame_sources
-from data_pipelines.curate.letterbox import Bars
-from data_pipelines.curate.clips import Clips, Span, spans
-from data_pipelines.build.encode import Encoder
-from data_pipelines.inputs.listing import Item
+from data_pipelines.build.encoder import Encoder
 from data_pipelines.build.recipe import Recipe
-from vdm_jax.data import filters
-from vdm_jax.data.records import Caption, Record
-from vdm_jax.data.transforms import cover, resize
-from vdm_jax.data.video import decode
+from data_pipelines.curate import scores, shots
+from data_pipelines.curate.clips import Clips, Span, spans
+from data_pipelines.curate.letterbox import Box, LetterboxDetector
+from data_pipelines.inputs import frame_sources
+from data_pipelines.inputs.item import Item
+from vdm_jax.cli.versions import newer_dependencies, warn_of_newer
+from vdm_jax.data.records import filters
+from vdm_jax.data.records.schema import Caption, Record
+from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.decode import Video
+from vdm_jax.data.video.transforms import cover, resize
 from vdm_jax.errors import UserError
-from vdm_jax.versions import newer_dependencies, warn_of_newer
 
-NEAR = 250  # frames: two clips closer than this are read in one go rather than from a keyframe of their own
+NEAR_FRAMES = 250  # two clips closer than this are read in one go rather than from a keyframe of their own
+
+Frames = Iterator[tuple[int, np.ndarray]]  # (number, uint8 (H, W, 3) RGB)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Clip:
-    """One candidate: with its record, and the hashes of its frames, where it is kept; else with the reason.
+class ClipOutcome:
+    """What became of one candidate clip.
 
-    start, end: seconds of the file. scores: what was measured before it was dropped.
+    Attributes:
+      key: Its name, unique in a set.
+      start: Second of the file.
+      end: Second of the file.
+      scores: What was measured, also of one that is dropped for it.
+      record: Where it is kept.
+      hashes: Of its frames, where it is kept.
+      reason: Why it is dropped, '' where it is kept.
+      detail: The reason in words.
     """
 
     key: str
@@ -49,10 +60,15 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Input:
-    """What became of an input as a whole: kept (a clip of it at least), dropped or broken, with the reason.
+class InputOutcome:
+    """What became of an input.
 
-    bytes, sha256: of its file, None where it was not read.
+    Attributes:
+      fate: 'kept' (a clip of it at least), 'dropped' or 'broken'.
+      reason: Why it is not kept.
+      detail: The reason in words.
+      bytes: Of its file, None where it was not read.
+      sha256: Of its file, None where it was not read.
     """
 
     fate: str
@@ -62,23 +78,35 @@ class Input:
     sha256: str | None = None
 
 
-def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
-    """Yields the clips of an input in the order of time, then its Input. A broken one has none, whatever came before.
+class _BrokenInputError(BrokenVideoError):
+    """Why an input is broken: _BrokenInputError(reason, detail)."""
 
-    Raises: UserError where a library is missing; OSError where too many files are open.
+
+def process_video(item: Item, recipe: Recipe) -> Iterator[ClipOutcome | InputOutcome]:
+    """Yield the clips of an input in the order of time, then its InputOutcome.
+
+    A broken one has no clips, whatever came before.
+
+    Raises:
+      UserError: a library is missing.
+      OSError: too many files are open.
     """
-    about, reasons, kept = {}, [], 0
+    facts: dict[str, Any] = {}
+    reasons: list[str] = []
+    has_kept = False
     try:
         if item.problem:
             reason, _, detail = item.problem.partition(': ')
-            raise _BrokenError(reason, detail)
+            raise _BrokenInputError(reason, detail)
         if recipe.split and item.split != recipe.split:
-            yield Input('dropped', 'split', f'its split is {item.split!r}')
+            yield InputOutcome('dropped', 'split', f'its split is {item.split!r}')
             return
-        about = _file(item)
-        for clip in _clips(item, recipe):
-            kept += clip.record is not None
-            reasons += [clip.reason] if clip.reason else []
+        facts = _read_file_facts(item)
+        for clip in _process_clips(item, recipe):
+            if clip.record is not None:
+                has_kept = True
+            if clip.reason:
+                reasons.append(clip.reason)
             yield clip
     except UserError:
         raise
@@ -86,89 +114,111 @@ def work(item: Item, recipe: Recipe) -> Iterator[Clip | Input]:
         if newer_dependencies(error):  # no fault of the file
             warn_of_newer(error)
             raise
-        yield Input('broken', *_why_broken(error, recipe), **about)
+        reason, detail = _explain_broken(error, recipe)
+        yield InputOutcome('broken', reason, detail, **facts)
     else:
-        if kept:
-            yield Input('kept', **about)
-        else:
-            yield dataclasses.replace(none_kept(reasons), **about)
+        outcome = InputOutcome('kept') if has_kept else summarize_dropped(reasons)
+        yield dataclasses.replace(outcome, **facts)
 
 
-def none_kept(reasons: Iterable[str]) -> Input:
-    """An input all of whose clips were dropped, for these reasons: its own is that of most of them."""
+def summarize_dropped(reasons: Iterable[str]) -> InputOutcome:
+    """Return the outcome of an input all of whose clips were dropped, for these reasons: its own is the commonest."""
     counts = collections.Counter(reasons)
     reason = min(counts, key=lambda reason: (-counts[reason], reason))
     each = ', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))
-    return Input('dropped', reason, f'none kept of {counts.total()} clips: {each}')
+    return InputOutcome('dropped', reason, f'none kept of {counts.total()} clips: {each}')
 
 
-class _BrokenError(decode.BrokenVideoError):
-    """_BrokenError(reason, detail)."""
+def _explain_broken(error: BaseException, recipe: Recipe) -> tuple[str, str]:
+    """Return (reason, detail) of what an input provoked.
 
-
-def _why_broken(error, recipe):
-    """(reason, detail). Raises: OSError where this process, not the file, is to blame."""
-    cause = error
+    Raises:
+      OSError: this process, not the file, is to blame.
+    """
+    # Libraries raise errors of their own while they handle the first one.
+    cause: BaseException | None = error
     while cause is not None:
-        if getattr(cause, 'errno', None) in (errno.EMFILE, errno.ENFILE):
-            raise OSError(cause.errno, os.strerror(cause.errno))
+        number = getattr(cause, 'errno', None)  # errors of FFmpeg have one and are no OSErrors
+        if number in (errno.EMFILE, errno.ENFILE):
+            raise OSError(number, os.strerror(number))
         if isinstance(cause, MemoryError):
             return 'memory', f'it takes more than recipe.limits.memory={recipe.limits.memory} bytes, or than there are'
         cause = cause.__context__
-    if isinstance(error, _BrokenError):
-        return error.args
-    if isinstance(error, decode.BrokenVideoError):
+
+    if isinstance(error, _BrokenInputError):
+        reason, detail = error.args
+        return reason, detail
+    if isinstance(error, BrokenVideoError):
         return 'broken', str(error)
     return 'error', f'{type(error).__name__}: {error}'
 
 
-def _file(item):
+def _read_file_facts(item: Item) -> dict[str, Any]:
+    """Read all bytes of an input; return their number and sha256."""
+    size = 0
+    sha256 = hashlib.sha256()
     try:
-        size, found = 0, hashlib.sha256()
-        for part in frame_sources.content(item):
-            size += len(part)
-            found.update(part)
-        return {'bytes': size, 'sha256': found.hexdigest()}
+        for chunk in frame_sources.stream_bytes(item):
+            size += len(chunk)
+            sha256.update(chunk)
     except OSError as error:
-        raise _BrokenError('unreadable', error.strerror) from None
+        raise _BrokenInputError('unreadable', error.strerror) from None
+    return {'bytes': size, 'sha256': sha256.hexdigest()}
 
 
-def _clips(item, recipe):
+def _process_clips(item: Item, recipe: Recipe) -> Iterator[ClipOutcome]:
+    """Yield what becomes of each candidate clip: a pass over the frames for shots, then one for the clips."""
     video = frame_sources.probe(item, recipe.limits, recipe.clips.pixel_aspect == 'square')
-    bars = Bars(video.times) if recipe.clips.crop_black else None
-    found = spans(video, _shots(video, *frames_between(item, video), recipe, bars), recipe.clips)
-    frames = _streams(video, [span for span in found if not span.reason], recipe.clips.deinterlace)
-    for number, span in enumerate(found):
-        place = {'key': f'{item.name}#{number}', 'start': round(span.start, 6), 'end': round(span.end, 6)}
+    letterbox = LetterboxDetector(video.times) if recipe.clips.crop_black else None
+    first, stop = frames_between(item, video)
+    shot_ranges = _find_shots(video, first, stop, recipe, letterbox)
+
+    candidates = spans(video, shot_ranges, recipe.clips)
+    wanted = [span for span in candidates if not span.reason]
+    streams = _stream_spans(video, wanted, recipe.clips.deinterlace)
+    for number, span in enumerate(candidates):
+        names: dict[str, Any] = {
+            'key': f'{item.name}#{number}',
+            'start': round(span.start, 6),
+            'end': round(span.end, 6),
+        }
         if span.reason:
-            yield Clip(**place, reason=span.reason, detail=_why(span, recipe.clips))
+            yield ClipOutcome(**names, reason=span.reason, detail=_explain_dropped(span, recipe.clips))
         else:
-            box = bars.box(span.first, span.stop) if bars else None
-            yield _clip(item, recipe, video, span, next(frames), box, place)
+            box = letterbox.box(span.first, span.stop) if letterbox is not None else None
+            yield _make_clip(item, recipe, video, span, next(streams), box, names)
 
 
-def _shots(video, first, stop, recipe, bars):
-    """(first, stop) of each shot; `bars` sees the frames on the way."""
-    if bars is None and recipe.shots.detector == 'none' and not recipe.shots.fades:
+def _find_shots(
+    video: Video, first: int, stop: int, recipe: Recipe, letterbox: LetterboxDetector | None
+) -> list[tuple[int, int]]:
+    """Return (first, stop) of each shot; the letterbox detector sees the frames on the way."""
+    if letterbox is None and recipe.shots.detector == 'none' and not recipe.shots.fades:
         return [(first, stop)]
-    frames = frame_sources.stream(video, first, stop)
-    return shots.find(bars.watch(frames) if bars else frames, video.times, recipe.shots)
+    frames: Frames = frame_sources.stream(video, first, stop)
+    if letterbox is not None:
+        frames = letterbox.watch(frames)
+    return shots.find_shots(frames, video.times, recipe.shots)
 
 
-def frames_between(item, video):
-    """The frames (first, stop) of the item's window, which is told in seconds of the file."""
+def frames_between(item: Item, video: Video) -> tuple[int, int]:
+    """Return the frames (first, stop) of the item's window, which is in seconds of the file."""
     times = video.start + np.append(video.times, video.seconds)
-    half = 0.5 / video.fps
-    first = int(np.searchsorted(times, (item.start or 0) - half))
-    stop = int(np.searchsorted(times[:-1], item.end - half)) if item.end is not None else video.frames
-    if item.end is not None and item.end - half <= times[0] - 2 * half:
-        raise _BrokenError('bad_times', f'it is to end at {item.end:g} s, and its video begins at {times[0]:.3f} s')
+    half_frame = 0.5 / video.fps
+    first = int(np.searchsorted(times, (item.start or 0) - half_frame))
+    stop = video.frames
+    if item.end is not None:
+        stop = int(np.searchsorted(times[:-1], item.end - half_frame))
+        if item.end - half_frame <= times[0] - 2 * half_frame:
+            raise _BrokenInputError(
+                'bad_times', f'it is to end at {item.end:g} s, and its video begins at {times[0]:.3f} s'
+            )
     if first >= video.frames:
-        raise _BrokenError('bad_times', f'it is to start at {item.start:g} s, and ends at {times[-1]:.3f} s')
+        raise _BrokenInputError('bad_times', f'it is to start at {item.start:g} s, and ends at {times[-1]:.3f} s')
     return first, max(stop, first + 1)
 
 
-def _why(span, config: Clips):
+def _explain_dropped(span: Span, config: Clips) -> str:
     if span.reason == 'too_short':
         return f'{span.end - span.start:.3f} s of {config.min_seconds:g}'
     if span.reason == 'low_fps':
@@ -176,44 +226,61 @@ def _why(span, config: Clips):
     return f'{config.most} clips were taken of its video'
 
 
-def _streams(video, wanted: list[Span], deinterlace: bool):
-    """The frames of one span after the other, gone once the next is asked for. All are read in one go where they lie
-    near each other: finding a place in a long file costs more than a few frames.
+def _stream_spans(video: Video, wanted: Sequence[Span], deinterlace: bool) -> Iterator[Frames]:
+    """Yield the frames of one span after the other, gone once the next is asked for.
+
+    All are read in one go where they lie near each other: seeking in a long file costs more than a few frames.
     """
-    stream, at = None, 0
+    stream = None
+    position = 0
     for span in wanted:
-        if stream is None or span.first - at > NEAR:
+        if stream is None or span.first - position > NEAR_FRAMES:
             if stream is not None:
                 stream.close()
-            stream, at = frame_sources.stream(video, span.first, wanted[-1].stop, deinterlace), span.first
-        frames = itertools.islice(stream, span.first - at, span.stop - at)
+            stream = frame_sources.stream(video, span.first, wanted[-1].stop, deinterlace)
+            position = span.first
+        frames = itertools.islice(stream, span.first - position, span.stop - position)
         yield frames
-        collections.deque(frames, maxlen=0)  # those that nobody wanted
-        at = span.stop
+
+        # The caller may stop early; the next span is counted from this one's end.
+        collections.deque(frames, maxlen=0)
+        position = span.stop
 
 
-def _clip(item, recipe, video, span, frames, box, place):
-    config, encoder, count = recipe.clips, None, 0
-    measure = scores.Measure(float(span.times[-1]))
-    for number, frame in frames:
+def _make_clip(
+    item: Item, recipe: Recipe, video: Video, span: Span, frames: Frames, box: Box | None, names: dict[str, Any]
+) -> ClipOutcome:
+    """Encode and measure the frames of a span; return its record, or the reason it is dropped for."""
+    config = recipe.clips
+    encoder = None
+    height = width = 0
+    count = 0
+    scorer = scores.ClipScorer(float(span.times[-1]))
+    for number, source_frame in frames:
         if count == len(span.numbers) or number != span.numbers[count]:
             continue
-        frame = _stored(frame, box, config.pixels)
+        frame = _crop_and_shrink(source_frame, box, config.pixels)
         if encoder is None:
             height, width = frame.shape[:2]
             if min(height, width) < 2:
-                return Clip(**place, reason='too_small', detail=f'{width}x{height} pixels')
-            aspect = 1.0 if video.square else video.pixel_aspect
-            encoder = Encoder(height, width, config.crf, config.gop, aspect)
+                return ClipOutcome(**names, reason='too_small', detail=f'{width}x{height} pixels')
+            pixel_aspect = 1.0 if video.square else video.pixel_aspect
+            encoder = Encoder(height, width, config.crf, config.gop, pixel_aspect)
         elif frame.shape[:2] != (height, width):
-            raise decode.BrokenVideoError(f'frame {number} has another size than those before it')
+            raise BrokenVideoError(f'frame {number} has another size than those before it')
+
+        # At a higher rate than the file's a frame comes more than once.
         while count < len(span.numbers) and span.numbers[count] == number:
             encoder.add(frame, span.times[count], span.times[count + 1])
-            measure.add(frame, float(span.times[count]))
+            scorer.add(frame, float(span.times[count]))
             count += 1
+    if encoder is None:
+        raise BrokenVideoError(f'frame {span.numbers[0]} does not decode')
+
     captions = captions_within(item.captions, span.start, span.end)
-    measured, hashes = measure.finish()
-    measured |= scores.of_captions(captions) | item.scores
+    measured, hashes = scorer.finish()
+    measured.update(scores.score_captions(captions))
+    measured.update(item.scores)
     record = Record(
         frames=count,
         height=height,
@@ -226,23 +293,40 @@ def _clip(item, recipe, video, span, frames, box, place):
         label_name=item.label_name,
         scores=measured,
         pixel_aspect=video.pixel_aspect,
-        **place,
+        **names,
     )
-    facts = {name: getattr(record, name) for name in filters.FACTS if hasattr(record, name)}
-    facts |= measured | {'seconds': count / record.fps, 'captions': len(captions)}
-    if failed := recipe.conditions.first_failing(facts):
-        name = next(condition.name for condition in recipe.conditions.conditions if condition.text == failed)
-        detail = f'{name} is {facts[name]}' if facts.get(name) is not None else f'it has no {name}'
-        return Clip(**place, scores=measured, reason=failed, detail=detail)
-    return Clip(**place, scores=measured, record=record, hashes=hashes)
+    reason, detail = _apply_filters(recipe.conditions, record)
+    if reason:
+        return ClipOutcome(**names, scores=measured, reason=reason, detail=detail)
+    return ClipOutcome(**names, scores=measured, record=record, hashes=hashes)
 
 
-def _stored(frame, box, pixels):
-    """The frame as it is stored: cut to a box (top, bottom, left, right), shrunk to a short side of `pixels`, then
-    without the last row or column where there is an odd number.
+def _apply_filters(conditions: filters.Filters, record: Record) -> tuple[str, str]:
+    """Return the first condition that a clip does not meet and what it has instead; ('', '') where it meets all."""
+    facts: dict[str, Any] = {
+        name: getattr(record, name) for name in filters.FACTS if name not in ('seconds', 'captions')
+    }
+    facts |= record.scores
+    facts['seconds'] = record.frames / record.fps
+    facts['captions'] = len(record.captions)
+
+    failed = conditions.first_failing(facts)
+    if not failed:
+        return '', ''
+    name = next(condition.name for condition in conditions.conditions if condition.text == failed)
+    if facts.get(name) is None:
+        return failed, f'it has no {name}'
+    return failed, f'{name} is {facts[name]}'
+
+
+def _crop_and_shrink(frame: np.ndarray, box: Box | None, pixels: int | None) -> np.ndarray:
+    """Return the frame as it is stored: cropped to a box, then shrunk to a short side of `pixels`.
+
+    The last row or column goes where there is an odd number, which H.264 does not store.
     """
     if box is not None:
-        frame = frame[box[0] : box[1], box[2] : box[3]]
+        top, bottom, left, right = box
+        frame = frame[top:bottom, left:right]
     if pixels is not None and min(frame.shape[:2]) > pixels:
         frame = resize(frame, *cover(*frame.shape[:2], pixels, pixels))
     height, width = frame.shape[:2]
@@ -250,15 +334,16 @@ def _stored(frame, box, pixels):
 
 
 def captions_within(captions: tuple[Caption, ...], start: float, end: float) -> tuple[Caption, ...]:
-    """The captions of a file that are true of a clip of it, second `start` to `end`; timed ones in seconds of the clip,
-    None where they reach its ends.
+    """Return the captions of a file that are true of a clip of it, second `start` to `end`.
+
+    Times of theirs become seconds of the clip, None where they reach its ends.
     """
-    found = []
+    within = []
     for caption in captions:
         begins = start if caption.start is None else max(caption.start, start)
         ends = end if caption.end is None else min(caption.end, end)
         if begins < ends:
-            first = None if begins == start else round(begins - start, 6)
-            last = None if ends == end else round(ends - start, 6)
-            found.append(dataclasses.replace(caption, start=first, end=last))
-    return tuple(found)
+            clip_start = None if begins == start else round(begins - start, 6)
+            clip_end = None if ends == end else round(ends - start, 6)
+            within.append(dataclasses.replace(caption, start=clip_start, end=clip_end))
+    return tuple(within)

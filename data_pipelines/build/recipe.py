@@ -1,4 +1,4 @@
-"""A recipe: all that decides what a build makes of its source, from a TOML file and the command line.
+"""Recipe: all that decides what a build makes of its source, from a TOML file and the command line.
 
 [clips]
 seconds = 4
@@ -8,113 +8,154 @@ fps = 16
 import dataclasses
 import functools
 import tomllib
-from collections.abc import Iterable, Mapping
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 
 from data_pipelines.curate import scores
 from data_pipelines.curate.clips import Clips
-from data_pipelines.curate.duplicates import Duplicates
-from data_pipelines.curate.shots import Shots
-from vdm_jax.config import override, to_dataclass, to_dict
-from vdm_jax.data.filters import FACTS, Filters, parse
-from vdm_jax.data.video import decode
+from data_pipelines.curate.duplicates import DuplicatesConfig
+from data_pipelines.curate.shots import ShotsConfig
+from vdm_jax.config.experiment_file import override
+from vdm_jax.config.ranges import Above0, AtLeast
+from vdm_jax.config.schema import to_dataclass, to_dict
+from vdm_jax.data.records.filters import FACTS, Filters, parse
+from vdm_jax.data.video import limits
 from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import read_whole
-from vdm_jax.ranges import Above0, AtLeast
 
-MOST_BYTES = 2**20  # of a file
-
+MAX_FILE_BYTES = 2**20
 LEAST_MEMORY = 2**29
-TEXTS = 'label_name', 'source'  # among FACTS
+TEXT_FACTS = 'label_name', 'source'
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits(decode.Limits, where='recipe.limits'):
-    """What one file may ask for: one that asks for more is broken. As vdm_jax.data.video.limits has them, and
+class Limits(limits.Limits, where='recipe.limits'):
+    """The recipe group recipe.limits: what one file may ask for. One that asks for more is broken.
 
-    time: seconds of work on it, from its start to the last of its clips. memory: bytes of its worker's process, which
-    has 0.3 GB before it begins (Linux; elsewhere it is not held to it).
+    It has the fields of vdm_jax.data.video.limits as well.
+
+    Attributes:
+      time: Seconds of work on it, from its start to the last of its clips.
+      memory: Bytes of its worker's process, which has 0.3 GB before it begins (Linux; elsewhere it is not held to it).
     """
 
     time: Annotated[float, Above0(high=1e9)] = 3600.0
     memory: Annotated[int, AtLeast(1, 2**62)] = 2**32  # 8K takes 2.7 GB
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.memory < LEAST_MEMORY:
             raise UserError(f'recipe.limits.memory is {self.memory}; a worker takes {LEAST_MEMORY} before long')
 
 
 @dataclasses.dataclass(frozen=True)
-class Shards:
-    """megabytes: 10**6 bytes of records in a shard, about; a larger record has one to itself."""
+class ShardsConfig:
+    """The recipe group recipe.shards.
+
+    Attributes:
+      megabytes: 10**6 bytes of records in a shard, about; a larger record has one to itself.
+    """
 
     megabytes: float = 256.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.megabytes <= 0:
             raise UserError(f'recipe.shards.megabytes is {self.megabytes}; it must be more than 0')
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """filters: conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.filters). split: only the
-    inputs that a list says to be of it; '': all of them.
+    """All of a recipe.
+
+    Attributes:
+      shots: How shots are detected.
+      clips: What is cut out of a shot, and how it is stored.
+      filters: Conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.records.filters).
+      duplicates: What becomes of clips that show the same thing.
+      limits: What one file may ask for.
+      shards: How large the files of a set are.
+      split: Only the inputs that a list says to be of it; '': all of them.
     """
 
-    shots: Shots = Shots()
+    shots: ShotsConfig = ShotsConfig()
     clips: Clips = Clips()
     filters: tuple[str, ...] = scores.FILTERS
-    duplicates: Duplicates = Duplicates()
+    duplicates: DuplicatesConfig = DuplicatesConfig()
     limits: Limits = Limits()
-    shards: Shards = Shards()
+    shards: ShardsConfig = ShardsConfig()
     split: str = ''
 
-    def __post_init__(self):
-        self.conditions  # noqa: B018, a mistake in one of them is one now
+    def __post_init__(self) -> None:
+        self.conditions  # noqa: B018, parsed here, so that a mistake in one of them is reported now
 
     @functools.cached_property
     def conditions(self) -> Filters:
+        """Return `filters` as they are applied."""
         return parse(self.filters, 'recipe.filters')
 
-    def check(self, listed: Iterable[str], unused: Iterable[str] = ()) -> None:
-        """Raises: UserError for a filter on what there is not, or is of another kind; listed: names of scores that the
-        source gives; unused: its other columns.
+    def check(self, source_scores: Iterable[str], unused: Iterable[str] = ()) -> None:
+        """Check the filters against what is known of the clips of a source.
+
+        Args:
+          source_scores: Names of the scores that the source has.
+          unused: Its other columns.
+
+        Raises:
+          UserError: a filter is on what there is not, or on what is of another kind.
         """
-        if taken := sorted(set(listed) & set(scores.SCORES)):
+        source_scores = list(source_scores)
+        known = [*FACTS, *scores.SCORES, *source_scores]
+        measured = sorted(set(source_scores) & set(scores.SCORES))
+        if measured:
             raise UserError(
-                f'--source: {taken[0]} is a score that is measured here; give that of the source another name'
+                f'--source: {measured[0]} is a score that is measured here; give that of the source another name'
             )
-        unknown = set(unused) - {*FACTS, *scores.SCORES, *listed}
+
+        unknown = set(unused) - set(known)
         for condition in self.conditions.conditions:
             if condition.name in unknown:
                 raise UserError(
                     f'recipe.filters: {condition.text}: {condition.name} of --source is not taken as a score, for it '
                     f'names something or holds more than plain numbers; --scores={condition.name} takes it'
                 )
-        nothing = {name: np.zeros(1) for name in (*FACTS, *scores.SCORES, *listed)}
-        self.conditions.keep(nothing | {name: np.array([''], object) for name in TEXTS})
 
-    def as_dict(self) -> dict:
-        """Nested plain values, every default among them."""
-        return to_dict(self, {})
+        # Tried on one made-up clip, it names any other mistake.
+        facts = {name: np.zeros(1) for name in known}
+        facts |= {name: np.array([''], object) for name in TEXT_FACTS}
+        self.conditions.keep(facts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return nested plain values, every default among them."""
+        values: dict[str, Any] = to_dict(self, {})
+        return values
 
 
-def read_recipe(path: str | None = None, assignments: list[str] = (), base: Mapping | None = None) -> Recipe:
-    """The recipe of a TOML file (None: the defaults) with '--recipe.group.key=value' on top; base: what both change.
+def read_recipe(
+    path: str | None = None, assignments: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Read the recipe of a TOML file.
 
-    Raises: UserError, naming the file or the key.
+    Args:
+      path: The file; None: the defaults.
+      assignments: '--recipe.group.key=value', which change it.
+      base: What both of them change.
+
+    Raises:
+      UserError: the file or a key is wrong; the message names it.
     """
-    groups = {}
+    groups: dict[str, Any] = {}
     if path is not None:
         try:
-            groups = tomllib.loads(read_whole(path, MOST_BYTES, f'--recipe={path}').decode())
+            groups = tomllib.loads(read_whole(path, MAX_FILE_BYTES, f'--recipe={path}').decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UserError(f'--recipe={path} is no TOML: {first_line(error)}') from None
-    for name, below in (base or {}).items():
-        own = groups.setdefault(name, below)
-        if isinstance(own, Mapping) and isinstance(below, Mapping):
-            groups[name] = {**below, **own}
-    return to_dataclass(Recipe, override(groups, list(assignments), 'recipe'), {}, 'recipe')
+
+    for name, defaults in (base or {}).items():
+        group = groups.setdefault(name, defaults)
+        if isinstance(group, Mapping) and isinstance(defaults, Mapping):
+            groups[name] = {**defaults, **group}
+
+    recipe: Recipe = to_dataclass(Recipe, override(groups, list(assignments), 'recipe'), {}, 'recipe')
+    return recipe

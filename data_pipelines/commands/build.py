@@ -13,10 +13,10 @@ from data_pipelines.build import build_state, part_files, pool
 from data_pipelines.build.assemble import assemble
 from data_pipelines.build.recipe import read_recipe
 from data_pipelines.datasets import registry
-from data_pipelines.inputs.listing import listed
+from data_pipelines.inputs.listing import list_inputs
 from data_pipelines.inputs.locate import FOLLOW
-from vdm_jax import places
-from vdm_jax.data.set_manifest import read_manifest
+from vdm_jax.cli import outputs
+from vdm_jax.data.records.manifest import read_manifest
 from vdm_jax.errors import UserError
 
 
@@ -52,18 +52,18 @@ def run(arguments) -> int:
         raise UserError(f'--workers={arguments.workers}: want 0 or more')
     if arguments.engine and arguments.runner != 'beam':
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
-    optional_deps.check()  # before anything is written, versions of theirs among it
-    recipe = read_recipe(arguments.recipe, arguments.assignments, registry.recipe_of(arguments.dataset))
-    places.try_writing(arguments.out, False)
+    optional_deps.check_installed()  # before anything is written, versions of theirs among it
+    recipe = read_recipe(arguments.recipe, arguments.assignments, registry.base_recipe(arguments.dataset))
+    outputs.try_writing(arguments.out, False)
     out = os.path.normpath(arguments.out)
     listing = _listing(arguments)
     if os.path.isdir(arguments.source) and _within(out, arguments.source):
         raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
     recipe.check({name for item in listing.items for name in item.scores}, listing.unused)
     try:
-        begin = build_state.begin(out, listing, recipe)
-        if begin is not None:
-            folder, about, lock = begin
+        build = build_state.open_build(out, listing, recipe)
+        if build is not None:
+            folder, about, lock = build
             with lock:
                 _make_parts(arguments, listing.items, recipe, folder)
                 assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
@@ -72,7 +72,7 @@ def run(arguments) -> int:
     _clear(os.path.join(out, build_state.WORK))
     manifest = read_manifest(out)
     print(summary(out, manifest))
-    if begin is None:
+    if build is None:
         print('it was built before; nothing was done')
         return 0
     if not manifest['clips']['kept']:
@@ -93,24 +93,24 @@ def _listing(arguments):
             raise UserError(f'--scores={arguments.scores}: is for lists and folders of videos, not for --dataset')
         if arguments.follow_links:
             raise UserError(f'{FOLLOW}: is for lists and folders of videos, not for --dataset')
-        listing = registry.listed(arguments.dataset, arguments.source, arguments.split or '')
-        print(registry.summary(listing.items), file=sys.stderr)
+        listing = registry.list_dataset(arguments.dataset, arguments.source, arguments.split or '')
+        print(registry.summarize(listing.items), file=sys.stderr)
         return listing
     if arguments.split is not None:
         raise UserError(f'--split={arguments.split} is for --dataset; a list has the column split, --recipe.split')
     scores = (
         None if arguments.scores is None else [name.strip() for name in arguments.scores.split(',') if name.strip()]
     )
-    listing = listed(arguments.source, arguments.root, arguments.follow_links, scores)
+    listing = list_inputs(arguments.source, arguments.root, arguments.follow_links, scores)
     problems = [item for item in listing.items if item.problem]
     if len(problems) == len(listing.items):
         raise UserError(
-            f'--source={arguments.source} holds nothing that can be used: {registry.summary(problems)}; '
+            f'--source={arguments.source} holds nothing that can be used: {registry.summarize(problems)}; '
             f'{problems[0].name}: {problems[0].problem}'
         )
     if problems:
         links = any(item.problem.startswith('link:') for item in problems) and not arguments.follow_links
-        print(registry.summary(listing.items) + (f'; {FOLLOW} takes links' if links else ''), file=sys.stderr)
+        print(registry.summarize(listing.items) + (f'; {FOLLOW} takes links' if links else ''), file=sys.stderr)
     return listing
 
 
@@ -118,15 +118,15 @@ def _make_parts(arguments, items, recipe, folder):
     """Sees to a part for every input, unless what goes where is decided already."""
     if os.path.exists(os.path.join(folder, 'plan')):
         return
-    missing = [item for item in items if part_files.index(part_files.path_of(folder, item.name)) is None]
+    missing = [item for item in items if part_files.read_index(part_files.part_path(folder, item.name)) is None]
     with _bar('videos', len(items), len(items) - len(missing)) as bar:
         if arguments.runner == 'beam':
             from data_pipelines.build import beam_runner
 
-            beam_runner.run(missing, recipe, folder, arguments.engine)
+            beam_runner.make_parts(missing, recipe, folder, arguments.engine)
             bar.update(len(missing))
         else:
-            pool.run(missing, recipe, folder, arguments.workers, lambda item: bar.update())
+            pool.make_parts(missing, recipe, folder, arguments.workers, lambda item: bar.update())
 
 
 def _bar(unit, total, done=0):

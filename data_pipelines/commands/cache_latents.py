@@ -18,20 +18,19 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vdm_jax import places
-from vdm_jax.build import read_experiment
-from vdm_jax.cli import prepare
+from vdm_jax.cli import outputs, prepare
 from vdm_jax.codecs.video_codec import statistics
-from vdm_jax.data import latent_about
-from vdm_jax.data.latent_about import MOST_PARTS, part_file, told_dtype
-from vdm_jax.data.latent_set import LatentSet, PartWriter, bucket_directory
-from vdm_jax.data.order import VIEW_STREAM, philox
+from vdm_jax.data.latents import metadata
+from vdm_jax.data.latents.metadata import MOST_PARTS, part_file, told_dtype
+from vdm_jax.data.latents.store import LatentSet, PartWriter, bucket_directory
+from vdm_jax.data.order.order import VIEW_STREAM, philox
 from vdm_jax.data.scalars import attach_scalars, available_scalars
 from vdm_jax.data.source import Reader, Shape
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.mesh import MeshConfig, padded, to_global
-from vdm_jax.run import Run
 
 SAVED = 50  # batches between two notes of how far a part is
 PART_BYTES = 2**32  # of moments, about, in a part
@@ -60,7 +59,7 @@ def run(arguments):
 
 
 def made(arguments):
-    places.try_writing(arguments.out, False)
+    outputs.try_writing(arguments.out, False)
     out = Path(arguments.out)
     experiment = read_experiment(arguments.config, arguments.assignments)
     # Each process encodes clips of its own on its own devices, and waits for no other.
@@ -119,7 +118,7 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
             progress = Progress(sum(writer.total - writer.done for writer in writers))
             for writer in writers:
                 fill(writer, reader, about, size, encode, pool, progress)
-            while latent_about.all_done(directory, about) < about['count'] * about['views']:  # however long others take
+            while metadata.all_done(directory, about) < about['count'] * about['views']:  # however long others take
                 time.sleep(1)
     processes.gather('')
 
@@ -140,33 +139,33 @@ def same(made: dict) -> None:
     """Whether all processes are about to make the same latents."""
     said = [json.loads(each) for each in processes.gather(json.dumps(made))]
     for number, other in enumerate(said):
-        latent_about.agree(f'process {number}', other, said[0])
+        metadata.agree(f'process {number}', other, said[0])
 
 
 def begun(run, reader: Reader, shape, out: Path, views: int, dtype: str, parts: int | None) -> dict:
     """about.json of the directory, written now if nothing is there yet."""
     where, made, seed = f'--out={out}', run.encoding, run.experiment.seed if views > 1 else None
-    there = latent_about.read_about(out, where)
+    there = metadata.read_about(out, where)
     if there:
-        latent_about.agree(where, there['made'], made)
+        metadata.agree(where, there['made'], made)
         asked = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or there['parts']}
         for name, value in asked.items():
             found = there[name.lstrip('-').removeprefix('config.')]
             if found != value:
                 raise UserError(f'{where}: begun with {name}={found}, and asked for {value}; name another directory')
         return there
-    if clash := set(available_scalars(reader)) & {*latent_about.OTHER_FIELDS}:
+    if clash := set(available_scalars(reader)) & {*metadata.OTHER_FIELDS}:
         raise UserError(f'config.data: a score of its clips is called {clash.pop()}; give it another name')
     *grid, channels = shape
     size = len(reader) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
     if size > (free := shutil.disk_usage(out).free):
         raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
-    about = {'version': latent_about.VERSION, 'made': made, 'count': len(reader), 'views': views, 'dtype': dtype}
+    about = {'version': metadata.VERSION, 'made': made, 'count': len(reader), 'views': views, 'dtype': dtype}
     about |= {'shape': [*grid, 2 * channels], 'scalars': list(available_scalars(reader)), 'seed': seed}
     about |= {'drawn': reader.num_draws}
     about |= {'parts': min(parts or max(jax.process_count(), -(-size // PART_BYTES)), len(reader))}
-    guarded(out, functools.partial(latent_about.write_about, out, about))
+    guarded(out, functools.partial(metadata.write_about, out, about))
     return about
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vdm_jax import places
-from vdm_jax.build import CHOICES, experiment_from, read_experiment
-from vdm_jax.config import override, to_dict
-from vdm_jax.data import text_cache
-from vdm_jax.data.record_set import RecordSet
+from vdm_jax.cli import outputs
+from vdm_jax.config.experiment_file import override
+from vdm_jax.config.schema import to_dict
+from vdm_jax.data.latents import text_store
+from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import CHOICES, experiment_from, read_experiment
 from vdm_jax.files import open_whole, write_whole
 from vdm_jax.text.encoder import TextEncoder
 
@@ -50,13 +51,13 @@ def run(arguments):
     if encoder is None or not encoder.width:
         raise UserError('--encoder=NAME is missing: what encodes the texts, such as --encoder=hashing')
     share = share_of(arguments.share)
-    places.try_writing(arguments.out, False)
+    outputs.try_writing(arguments.out, False)
     texts, captions = texts_of(sets)
     try:
         new = cache(texts, encoder, Path(arguments.out), arguments.dtype, share)
     except OSError as error:
         raise UserError(f'--out={arguments.out}: {error}; the same command goes on where it stopped') from None
-    there = len(texts) - len(text_cache.TextCache(arguments.out, '--out').missing(texts))
+    there = len(texts) - len(text_store.TextCache(arguments.out, '--out').missing(texts))
     size = sum(file.stat().st_size for file in Path(arguments.out).glob('*.npy'))
     print(
         f'{arguments.out}: embeddings of {there} of {len(texts)} texts ({new} new) of {captions} captions, at most '
@@ -86,7 +87,7 @@ def texts_of(sets) -> tuple[list[str], int]:
         for i in range(len(records)):
             texts = [each.text for each in records.captions(i)]
             captions += len(texts)
-            found |= {text_cache.key_of(text): text for text in texts if not text_cache.is_none(text)}
+            found |= {text_store.key_of(text): text for text in texts if not text_store.is_none(text)}
     return [found[key] for key in sorted(found)], captions
 
 
@@ -99,8 +100,8 @@ def cache(texts: list[str], encoder: TextEncoder, out: Path, dtype: str = 'float
     about = {'fingerprint': encoder.fingerprint, 'encoder': to_dict(encoder, CHOICES, TextEncoder), 'dtype': dtype}
     about |= {'length': encoder.length, 'width': encoder.width}
     out.mkdir(parents=True, exist_ok=True)
-    if (out / text_cache.ABOUT).exists():
-        there = text_cache.TextCache(str(out), '--out').about
+    if (out / text_store.ABOUT).exists():
+        there = text_store.TextCache(str(out), '--out').about
         for what, wanted in about.items():
             # what an encoder is called, and where its files lie, may change
             if what != 'encoder' and there.get(what) != wanted:
@@ -109,13 +110,13 @@ def cache(texts: list[str], encoder: TextEncoder, out: Path, dtype: str = 'float
                     f'of {about["encoder"]}; name another directory'
                 )
     else:
-        content = json.dumps(text_cache.about_of(about), indent=2) + '\n'
-        write_whole(out / text_cache.ABOUT, content)
+        content = json.dumps(text_store.about_of(about), indent=2) + '\n'
+        write_whole(out / text_store.ABOUT, content)
     number, count = share
-    done = text_cache.TextCache(str(out), '--out')
-    mine = [text for text in texts if text_cache.key_of(text)[0] % count == number and text not in done]
+    done = text_store.TextCache(str(out), '--out')
+    mine = [text for text in texts if text_store.key_of(text)[0] % count == number and text not in done]
     size = max(PART_BYTES // (4 * max(encoder.length * encoder.width, 1)), 1)
-    numbers = (n for n in itertools.count(number, count) if not (out / text_cache.TEXTS.format(n)).exists())
+    numbers = (n for n in itertools.count(number, count) if not (out / text_store.TEXTS.format(n)).exists())
     began = time.monotonic()
     for start in range(0, len(mine), size):
         write_part(out, next(numbers), mine[start : start + size], encoder, dtype)
@@ -133,7 +134,7 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
         tokens = embeddings[mask].astype(dtype)
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
-    content = text_cache.part_of(texts, mask.sum(1), tokens)
-    with open_whole(out / text_cache.TOKENS.format(number)) as file:
+    content = text_store.part_of(texts, mask.sum(1), tokens)
+    with open_whole(out / text_store.TOKENS.format(number)) as file:
         np.save(file, tokens)
-    write_whole(out / text_cache.TEXTS.format(number), content)
+    write_whole(out / text_store.TEXTS.format(number), content)

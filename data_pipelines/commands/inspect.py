@@ -12,10 +12,10 @@ import os
 from data_pipelines.commands import inspect_set
 from data_pipelines.commands.verify import cancelled
 from data_pipelines.inputs.fields import ProblemError
-from data_pipelines.inputs.locate import FOLLOW, located
-from vdm_jax.data.extract_clip import clip_indices
-from vdm_jax.data.set_manifest import MANIFEST
+from data_pipelines.inputs.locate import FOLLOW, locate_file
+from vdm_jax.data.records.manifest import MANIFEST
 from vdm_jax.data.video import decode
+from vdm_jax.data.video.extract_clip import clip_indices
 from vdm_jax.data.video.files import describe_counts
 from vdm_jax.data.video_folder import look_for_videos
 from vdm_jax.errors import UserError, printable
@@ -90,7 +90,7 @@ def run(arguments):
 def _leads_out(folder, name):
     """Whether a file is one that build leaves where it is: behind a link out of the folder."""
     try:
-        located(folder, name)
+        locate_file(folder, name)
     except ProblemError as problem:
         return problem.args[0] == 'link'
     return False

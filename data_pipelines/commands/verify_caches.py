@@ -4,9 +4,9 @@ import os
 import re
 from collections.abc import Callable
 
-from vdm_jax.data import latent_about, text_cache
-from vdm_jax.data.latent_set import LatentSet
-from vdm_jax.data.text_cache import TextCache
+from vdm_jax.data.latents import metadata, text_store
+from vdm_jax.data.latents.store import LatentSet
+from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.errors import UserError
 from vdm_jax.files import check_regular
 
@@ -32,8 +32,8 @@ def verifier_of(path: str) -> Callable[[str], Findings] | None:
         return latents
     if any(map(TEXTS.fullmatch, names)):
         return texts
-    if latent_about.ABOUT in names and 'manifest.json' not in names:
-        return texts if text_cache.is_about(path) else latents
+    if metadata.ABOUT in names and 'manifest.json' not in names:
+        return texts if text_store.is_about(path) else latents
     return None
 
 
@@ -49,7 +49,7 @@ def latents(path: str) -> Findings:
             verified = verified and there.verified
             problems += [(os.path.join(name, file), why) for file, why in there.problems()]
         except UserError as error:
-            problems.append((os.path.join(name, latent_about.ABOUT), str(error).removeprefix(f'{place}: ')))
+            problems.append((os.path.join(name, metadata.ABOUT), str(error).removeprefix(f'{place}: ')))
     what = f'{count} views of clips' + (f' in {len(buckets)} buckets' if buckets else '')
     return {'what': what, 'bytes': _size(path), 'verified': verified, 'problems': problems}
 

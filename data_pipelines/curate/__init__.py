@@ -1,1 +1,1 @@
-"""What a clip is worth: shots, motion, scores, copies, captions, black bars."""
+"""Choose clips: detect shots, measure motion and other scores, find duplicates and black bars."""

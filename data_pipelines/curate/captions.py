@@ -1,8 +1,9 @@
-"""What a caption is worth by its words alone: its length, whether it tells of motion, whether it is prose at all."""
+"""Scores of a caption by its words: length, share of words of motion, share of characters that are no letters."""
 
 import functools
 import re
 import unicodedata
+from collections.abc import Iterator
 
 # English verbs of motion and change, in the classes of Levin, English Verb Classes and Alternations (1993): of motion
 # (51), putting and throwing (9, 17), change of state and place (45, 48), body movement (49, 40), fire, light and water
@@ -34,50 +35,76 @@ tying untying sewn
 VOWELS = 'aeiou'
 
 
-def of_caption(text: str) -> dict[str, float]:
-    """caption_words, caption_motion and caption_symbols of a text (data_pipelines.curate.scores.SCORES).
+def score_caption(text: str) -> dict[str, float]:
+    """Return caption_words, caption_motion and caption_symbols of a text (data_pipelines.curate.scores.SCORES).
 
     Words are what lies between spaces, so that a sentence of a language without them counts as one.
     """
-    words = [word for word in map(_bare, text.lower().split()) if word]
-    told = sum(word in _forms() for word in words)
-    signs = [sign for sign in text if not sign.isspace()]
+    words = [word for word in map(_strip_symbols, text.lower().split()) if word]
+    motion_words = sum(word in _motion_forms() for word in words)
+
+    characters = [character for character in text if not character.isspace()]
+    symbols = sum(not _is_letter(character) for character in characters)
+
     return {
         'caption_words': float(len(words)),
-        'caption_motion': told / max(len(words), 1),
-        'caption_symbols': sum(not _is_letter(sign) for sign in signs) / max(len(signs), 1),
+        'caption_motion': motion_words / max(len(words), 1),
+        'caption_symbols': symbols / max(len(characters), 1),
     }
 
 
-def _bare(word):
-    """The word without the signs around it, '' where there is no letter or number in it."""
-    return re.sub(r'^[^\w]+|[^\w]+$', '', word) if any(sign.isalnum() for sign in word) else ''
+def _strip_symbols(word: str) -> str:
+    """Remove the symbols around a word, all of it where it holds no letter or digit."""
+    if not any(character.isalnum() for character in word):
+        return ''
+    return re.sub(r'^[^\w]+|[^\w]+$', '', word)
 
 
-def _is_letter(sign):
-    return unicodedata.category(sign)[0] in 'LM'  # marks are parts of letters, as the vowels of Hindi
+def _is_letter(character: str) -> bool:
+    # Marks (M) are parts of letters, such as the vowels of Hindi.
+    return unicodedata.category(character)[0] in 'LM'
 
 
 @functools.cache
-def _forms() -> frozenset[str]:
-    """All forms of the verbs: walk, walks, walked, walking; run, runs, running, ran; but of rain raining and rained."""
-    plain = {form for verb in VERBS.split() for form in (*_present(verb), *_others(verb))}
-    return frozenset(plain.union(IRREGULAR, *(_others(verb) for verb in NOUNS.split())))
+def _motion_forms() -> frozenset[str]:
+    """Return all forms of the verbs: walk, walks, walked, walking; of NOUNS only those that are no nouns."""
+    forms = set(IRREGULAR)
+    for verb in VERBS.split():
+        forms.update(_present_forms(verb))
+        forms.update(_past_and_progressive(verb))
+    for verb in NOUNS.split():
+        forms.update(_past_and_progressive(verb))
+    return frozenset(forms)
 
 
-def _present(verb):
+def _present_forms(verb: str) -> Iterator[str]:
+    """Yield walk, walks."""
     yield verb
-    if verb.endswith('y') and verb[-2] not in VOWELS:
+    if _ends_in_consonant_y(verb):
         yield verb[:-1] + 'ies'
+    elif verb.endswith(('s', 'sh', 'ch', 'x', 'z', 'o')):
+        yield verb + 'es'
     else:
-        yield verb + ('es' if verb.endswith(('s', 'sh', 'ch', 'x', 'z', 'o')) else 's')
+        yield verb + 's'
 
 
-def _others(verb):
-    if verb.endswith('y') and verb[-2] not in VOWELS:
-        yield from (verb[:-1] + 'ied', verb + 'ing')
+def _past_and_progressive(verb: str) -> Iterator[str]:
+    """Yield walking, walked; with the last letter doubled as well where it may be."""
+    if _ends_in_consonant_y(verb):
+        yield verb[:-1] + 'ied'
+        yield verb + 'ing'
         return
-    stem = verb[:-1] if verb.endswith('e') and not verb.endswith('ee') else verb
-    yield from (stem + 'ing', stem + 'ed')
+
+    drops_e = verb.endswith('e') and not verb.endswith('ee')
+    stem = verb[:-1] if drops_e else verb
+    yield stem + 'ing'
+    yield stem + 'ed'
+
+    # As in running. Which verbs do so hangs on their stress, which is not known; `openning` harms nobody.
     if verb[-1] not in VOWELS + 'wxy' and verb[-2] in VOWELS and verb[-3:-2] not in VOWELS:
-        yield from (verb + verb[-1] + 'ing', verb + verb[-1] + 'ed')  # running; `openning` harms nobody
+        yield verb + verb[-1] + 'ing'
+        yield verb + verb[-1] + 'ed'
+
+
+def _ends_in_consonant_y(verb: str) -> bool:
+    return verb.endswith('y') and verb[-2] not in VOWELS

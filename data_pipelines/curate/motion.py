@@ -1,71 +1,96 @@
-"""How much moves in a clip, how steadily its camera is held, and how long its picture stands still."""
+"""Motion scores: how much moves in a clip, how steady its camera is, and how long its picture stands still."""
 
 import numpy as np
 
-from data_pipelines.optional_deps import need
+from data_pipelines.optional_deps import require
 
-STEP = 0.1  # seconds, at least, between two pictures that optical flow is taken between: 7 to 10 a second
-STEPS = 5  # so many at least in a clip shorter than that, frames allowing
-STILL = 1.0  # levels of 255: the mean change of an 8th by an 8th of the picture below which nothing changed there
-NARROW = 32  # pixels of the short side, below which optical flow cannot be taken
-FREEZE = 0.25  # seconds that a picture has to stand still for; animation that holds drawings stays below
+FLOW_SECONDS = 0.1  # at least, between two frames that optical flow is taken between: 7 to 10 a second
+FLOW_STEPS = 5  # so many at least in a clip shorter than that, frames allowing
+STILL_LEVELS = 1.0  # of 255: the mean change of an 8th by an 8th of the picture below which nothing changed there
+NARROWEST = 32  # pixels of the short side, below which optical flow cannot be taken
+FREEZE_SECONDS = 0.25  # that a picture has to stand still for; animation that holds drawings stays below
 
 
-class Motion:
-    """Takes the frames of one clip of so many seconds, one at a time."""
+class MotionScorer:
+    """Takes the frames of one clip, one at a time.
 
-    def __init__(self, seconds: float):
-        self._flow = need('cv2').DISOpticalFlow_create(need('cv2').DISOPTICAL_FLOW_PRESET_FAST)
+    Args:
+      seconds: The clip's length.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        cv2 = require('cv2')
+        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._seconds = seconds
-        self._step = min(STEP, seconds / STEPS) - 2e-3  # times of some files are rounded to milliseconds
-        self._seen = self._last = None  # (seconds, picture) of the last one that flow was taken of, and of all
-        self._speeds, self._shifts = [], []
-        self._frames = self._repeated = 0
-        self._since = 0.0  # when the picture became the one that is shown
-        self._frozen = 0.0
+        self._flow_seconds = min(FLOW_SECONDS, seconds / FLOW_STEPS) - 2e-3  # times of some files are in milliseconds
+        self._speeds: list[float] = []
+        self._shifts: list[np.ndarray] = []  # the median flow (x, y), in short sides a second
+
+        self._flow_frame: tuple[float, np.ndarray] | None = None  # (seconds, luma) of the last one that flow is from
+        self._last_frame: np.ndarray | None = None
+        self._frames = 0
+        self._repeated_frames = 0
+
+        self._still_since = 0.0  # when the picture became the one that is shown
+        self._frozen_seconds = 0.0
 
     def add(self, small: np.ndarray, seconds: float) -> bool:
-        """The next frame's luma, uint8 with a short side of the same pixels each time, `seconds` after the first.
-        Whether it was one of those between which flow is taken.
+        """Take the next frame, and return whether it is one of those that flow is taken between.
+
+        Args:
+          small: Its luma, uint8 (H, W), with the same short side each time.
+          seconds: When it is shown, from the first frame on.
         """
         self._frames += 1
-        if self._last is not None:
-            if _still(self._last, small):
-                self._repeated += 1
+        if self._last_frame is not None:
+            if _is_still(self._last_frame, small):
+                self._repeated_frames += 1
             else:
-                self._thaw(seconds)
-        self._last = small
-        if self._seen is not None and seconds - self._seen[0] < self._step:
-            return False
-        if self._seen is not None and min(small.shape) >= NARROW:
-            flow = self._flow.calc(self._seen[1], small, None)
-            flow = flow / (min(small.shape) * (seconds - self._seen[0]))
-            self._speeds.append(float(np.hypot(flow[..., 0], flow[..., 1]).mean()))
-            self._shifts.append(np.median(flow.reshape(-1, 2), 0))
-        self._seen = seconds, small
+                self._end_still(seconds)
+        self._last_frame = small
+
+        if self._flow_frame is not None:
+            since, reference = self._flow_frame
+            if seconds - since < self._flow_seconds:
+                return False
+            if min(small.shape) >= NARROWEST:
+                self._measure_flow(reference, small, seconds - since)
+        self._flow_frame = seconds, small
         return True
 
     def finish(self) -> dict[str, float]:
-        """Its scores; those that need more frames than came are left out."""
+        """Return motion, shake, frozen and repeated, without those that need more frames than came."""
         if self._frames < 2:
             return {}
-        self._thaw(self._seconds)
-        scores = {'repeated': self._repeated / (self._frames - 1), 'frozen': self._frozen / self._seconds}
+        self._end_still(self._seconds)
+        scores = {
+            'repeated': self._repeated_frames / (self._frames - 1),
+            'frozen': self._frozen_seconds / self._seconds,
+        }
         if self._speeds:
             scores['motion'] = float(np.mean(self._speeds))
         if len(self._shifts) > 2:
+            # A steady pan moves as the mean of its neighbours does; what is left is jolts.
             shifts = np.array(self._shifts, np.float64)
             jolts = shifts[1:-1] - (shifts[:-2] + shifts[2:]) / 2
             scores['shake'] = float(np.sqrt((jolts**2).sum(1).mean()))
         return scores
 
-    def _thaw(self, seconds):
-        if seconds - self._since >= FREEZE:
-            self._frozen += seconds - self._since
-        self._since = seconds
+    def _measure_flow(self, reference: np.ndarray, small: np.ndarray, seconds: float) -> None:
+        flow = self._flow.calc(reference, small, None)
+        flow = flow / (min(small.shape) * seconds)
+        self._speeds.append(float(np.hypot(flow[..., 0], flow[..., 1]).mean()))
+        self._shifts.append(np.median(flow.reshape(-1, 2), 0))
+
+    def _end_still(self, seconds: float) -> None:
+        """Count the stretch since the picture last changed, where it is long enough to be a freeze."""
+        if seconds - self._still_since >= FREEZE_SECONDS:
+            self._frozen_seconds += seconds - self._still_since
+        self._still_since = seconds
 
 
-def _still(one, other):
-    cv2 = need('cv2')
-    change = cv2.absdiff(one, other).astype(np.float32)
-    return cv2.resize(change, (8, 8), interpolation=cv2.INTER_AREA).max() < STILL
+def _is_still(before: np.ndarray, after: np.ndarray) -> bool:
+    """Return whether nothing changes from one luma to the next, in any of 8 x 8 parts of the picture."""
+    cv2 = require('cv2')
+    change = cv2.absdiff(before, after).astype(np.float32)
+    return bool(cv2.resize(change, (8, 8), interpolation=cv2.INTER_AREA).max() < STILL_LEVELS)

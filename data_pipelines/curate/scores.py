@@ -1,15 +1,15 @@
-"""What is measured of a clip to choose by: a number for each name of SCORES, from its frames as they come."""
+"""Scores of a clip, measured from its frames as they come and from its captions: a number for each name of SCORES."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.curate.captions import of_caption
-from data_pipelines.curate.duplicates import Hashes
-from data_pipelines.curate.frame_stats import Picture, luma, sized
-from data_pipelines.curate.motion import Motion
-from data_pipelines.optional_deps import need
-from vdm_jax.data.records import Caption
+from data_pipelines.curate.captions import score_caption
+from data_pipelines.curate.duplicates import ClipHasher
+from data_pipelines.curate.frame_stats import FrameStats, resize_short_side, to_luma
+from data_pipelines.curate.motion import MotionScorer
+from data_pipelines.optional_deps import require
+from vdm_jax.data.records.schema import Caption
 
 SIDE = 128  # pixels of the short side at which everything is measured that needs no detail
 
@@ -36,41 +36,58 @@ SCORES = {
 FILTERS = ('motion>=0.006|missing', 'frozen<=0.25|missing', 'black<=0.1', 'contrast>=0.02')
 
 
-class Measure:
-    """Measures one clip of so many seconds; frames go in one at a time, and none is kept but the last.
+class ClipScorer:
+    """Measures one clip. Frames go in one at a time, and none is held but the last.
 
-    Raises: UserError where the libraries are not installed.
+    Args:
+      seconds: The clip's length.
+
+    Raises:
+      UserError: the libraries are not installed.
     """
 
-    def __init__(self, seconds: float):
-        need('cv2')
-        self._motion, self._picture, self._hashes = Motion(seconds), Picture(), Hashes(seconds)
-        self._start = None
+    def __init__(self, seconds: float) -> None:
+        require('cv2')
+        self._motion = MotionScorer(seconds)
+        self._frame_stats = FrameStats()
+        self._hasher = ClipHasher(seconds)
+        self._start: float | None = None
 
-    def add(self, frame: np.ndarray, seconds: float):
-        """The next frame, uint8 (H, W, 3) RGB, all of one size; seconds: when it is shown, from any zero."""
-        self._start = seconds if self._start is None else self._start
-        whole = luma(frame)
-        small, since = sized(whole, SIDE), seconds - self._start
-        self._picture.add(small)
-        self._hashes.add(small, since)
-        if self._motion.add(small, since):
-            self._picture.look(whole)
+    def add(self, frame: np.ndarray, seconds: float) -> None:
+        """Take the next frame.
+
+        Args:
+          frame: uint8 (H, W, 3) RGB, all of one size.
+          seconds: When it is shown, from any zero.
+        """
+        if self._start is None:
+            self._start = seconds
+        since_start = seconds - self._start
+
+        luma = to_luma(frame)
+        small = resize_short_side(luma, SIDE)
+        self._frame_stats.add(small)
+        self._hasher.add(small, since_start)
+
+        # What needs detail is slow: the frames that flow is taken between are enough for it.
+        if self._motion.add(small, since_start):
+            self._frame_stats.add_full_size(luma)
 
     def finish(self) -> tuple[dict[str, float], bytes]:
-        """Its scores by name, to six digits, and the hashes of its pictures over time (duplicates)."""
-        scores = self._motion.finish() | self._picture.finish()
-        return _rounded(scores), self._hashes.finish()
+        """Return the scores by name, to six digits, and the hashes of its frames (duplicates.ClipHasher)."""
+        scores = self._motion.finish() | self._frame_stats.finish()
+        return _round_scores(scores), self._hasher.finish()
 
 
-def of_captions(captions: Sequence[Caption]) -> dict[str, float]:
-    """Scores of a clip's captions, the mean over them by their weights; none where there are none."""
+def score_captions(captions: Sequence[Caption]) -> dict[str, float]:
+    """Return the scores of a clip's captions, the mean over them by their weights; none where there are none."""
     total = sum(caption.weight for caption in captions)
     if not total:
         return {}
-    found = [(of_caption(caption.text), caption.weight / total) for caption in captions]
-    return _rounded({name: sum(scores[name] * share for scores, share in found) for name in found[0][0]})
+    weighted = [(score_caption(caption.text), caption.weight / total) for caption in captions]
+    names = weighted[0][0]
+    return _round_scores({name: sum(scores[name] * share for scores, share in weighted) for name in names})
 
 
-def _rounded(scores):
+def _round_scores(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: float(f'{value:.6g}') for name, value in scores.items()}

@@ -1,1 +1,1 @@
-"""Published sets: how each lies on disk, and a folder a set."""
+"""Published sets: how each lies on disk, a folder a set."""

@@ -1,1 +1,1 @@
-"""What a build is to work on: listed, read row by row, and looked up again."""
+"""Inputs of a build: list them, read lists row by row, open their frames, and detect that they changed."""

@@ -1,6 +1,6 @@
-"""Whether the inputs of a set are still those that it was made of.
+"""Detect that the inputs of a set are no longer those that it was made of.
 
-A digest knows what was listed of an input, and its file's size, head and tail. A file that changed between them has a
+A digest covers what was listed of an input, and its file's size, head and tail. A file that changed between them has a
 later time; but so has one that was copied or touched. So the time decides nothing: where it is later than the work on
 the file, all bytes are read and compared with the sha256 of what was read then.
 """
@@ -11,71 +11,78 @@ import os
 from collections.abc import Mapping, Sequence
 
 from data_pipelines.inputs import frame_sources
-from data_pipelines.inputs.listing import Item, digest, former_digest
+from data_pipelines.inputs.digest import digest_item, digest_item_before_edges
+from data_pipelines.inputs.item import Item
+from vdm_jax.data.video.broken import BrokenVideoError
 
-LEEWAY = 600.0  # seconds by which the clocks of two machines may differ
+CLOCK_SECONDS = 600.0  # by which the clocks of two machines may differ
 THREADS = 16  # that wait for a disk, perhaps one behind a network
 
 
-def digests(items: Sequence[Item]) -> dict[str, str]:
-    """{name: digest} of all items."""
+def digest_items(items: Sequence[Item]) -> dict[str, str]:
+    """Return {name: digest} of all items."""
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        return dict(zip((item.name for item in items), pool.map(digest, items), strict=True))
+        digests = pool.map(digest_item, items)
+        return {item.name: digest for item, digest in zip(items, digests, strict=True)}
 
 
-def difference(
+def find_change(
     items: Sequence[Item], before: Mapping[str, str], now: Mapping[str, str], read: Mapping[str, tuple[str, float]]
 ) -> str:
-    """What of a source is other than it was, '' for nothing.
+    """Return what of a source is other than it was, in words; '' for nothing.
 
     Args:
-      items: of the source as it is.
-      before, now: {name: digest} of the source as it was and as it is.
+      items: Those of the source as it is.
+      before: {name: digest} of the source as it was.
+      now: {name: digest} of the source as it is.
       read: {name: (sha256, when)} of the inputs that were read, when: seconds of the epoch.
     """
-    if moved := sorted(before.keys() ^ now.keys()):
-        return f'{moved[0]} was not in the source' if moved[0] in now else f'{moved[0]} is no longer in the source'
+    moved = sorted(before.keys() ^ now.keys())
+    if moved:
+        name = moved[0]
+        return f'{name} was not in the source' if name in now else f'{name} is no longer in the source'
 
-    def differs(item):
-        code = before[item.name]
-        if code not in (now[item.name], former_digest(item)):
-            if code[:8] == now[item.name][:8]:
+    def describe_change(item: Item) -> str:
+        old = before[item.name]
+        new = now[item.name]
+        if old not in (new, digest_item_before_edges(item)):
+            # The first half of a digest is of what was listed, the second of the file.
+            if old[:8] == new[:8]:
                 return f'{item.name} is another file than it was: its size, its head or its tail'
             return f'{item.name} has another size, captions, label, scores or times than it had'
         if item.problem or item.name not in read:
             return ''
         sha256, when = read[item.name]
-        if last_change(item) > when - LEEWAY and sha256_of(item) != sha256:
+        if last_change(item) > when - CLOCK_SECONDS and sha256_of(item) != sha256:
             return f'{item.name} is another file than it was, of the same size'
         return ''
 
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        return next(filter(None, pool.map(differs, items)), '')
+        return next(filter(None, pool.map(describe_change, items)), '')
 
 
 def last_change(item: Item) -> float:
-    """When the files of an item were last changed, renamed or copied: seconds of the epoch, 0 where nobody knows."""
+    """Return when an item's files were last changed, renamed or copied: seconds of the epoch, 0 where unknown."""
     paths = [item.path]
-    if isinstance(item.stills, frame_sources.Images):
-        paths = [os.path.join(item.stills.path, name) for name in item.stills.names]
-    elif item.stills is not None:
-        paths = [item.stills.path]
+    if item.stills is not None:
+        paths = item.stills.files or [item.stills.path]
+
     times = [0.0]
     for path in paths:
         try:
-            about = os.stat(path)
+            status = os.stat(path)
         except OSError:
             continue
-        times.append(max(about.st_mtime, about.st_ctime))
+        times.append(max(status.st_mtime, status.st_ctime))
     return max(times)
 
 
 def sha256_of(item: Item) -> str:
-    """Of all that an item is, as the work on it notes it; '' for what cannot be read."""
-    found = hashlib.sha256()
+    """Return the sha256 of all bytes of an item, as the work on it notes it; '' for what cannot be read."""
+    sha256 = hashlib.sha256()
     try:
-        for part in frame_sources.content(item):
-            found.update(part)
-    except (OSError, frame_sources.BrokenVideoError):
+        for chunk in frame_sources.stream_bytes(item):
+            sha256.update(chunk)
+    except (OSError, BrokenVideoError):
         return ''
-    return found.hexdigest()
+    return sha256.hexdigest()

@@ -1,6 +1,6 @@
-"""What a row of a list, or a file beside a video, says of it: captions, label, window of time, scores.
+"""Parse what a row of a list, or a file beside a video, says of it: captions, label, window of time, scores.
 
-A row is a mapping of names to plain values, as CSV (texts alone), JSON and parquet give them. What cannot be used is a
+A row is a mapping of names to plain values, as CSV (texts only), JSON and parquet give them. What cannot be used is a
 ProblemError with a short reason, so that it ends in the manifest.
 """
 
@@ -11,19 +11,29 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vdm_jax.data.filters import FACTS
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.filters import FACTS
+from vdm_jax.data.records.schema import Caption
 
-PATH = 'path', 'file', 'video', 'file_name', 'filename', 'file_path', 'filepath', 'video_path', 'videopath'
-CAPTION = 'caption', 'text'
-KNOWN = (*PATH, *CAPTION, 'captions', 'label', 'label_name', 'start', 'end', 'split', 'scores')
-LABELS = 2**31  # that there can be
-DEEP = 8  # lists of captions within each other
-MOST_SECONDS = 1e9  # thirty years
-MISSING = '', 'nan', 'null', 'none', 'n/a', 'na', '<na>', '#n/a'  # what lists write where they know nothing
-EXACT = 2**53  # whole numbers beyond this are no longer told apart as scores, so they are names of something
+PATH_COLUMNS = 'path', 'file', 'video', 'file_name', 'filename', 'file_path', 'filepath', 'video_path', 'videopath'
+CAPTION_COLUMNS = 'caption', 'text'
+KNOWN_COLUMNS = (
+    *PATH_COLUMNS,
+    *CAPTION_COLUMNS,
+    'captions',
+    'label',
+    'label_name',
+    'start',
+    'end',
+    'split',
+    'scores',
+)
+MAX_LABELS = 2**31
+MAX_DEPTH = 8  # of lists of captions within each other
+MAX_SECONDS = 1e9  # thirty years
+PLACEHOLDERS = '', 'nan', 'null', 'none', 'n/a', 'na', '<na>', '#n/a'  # what lists write where they know nothing
+EXACT_INTEGERS = 2**53  # beyond it floats no longer tell them apart, so they are names of something
 # A number as programs write it: 0.31, -5, 1e-05. Not 007, 1e5 or 1_000, which are names that look like one.
-PLAIN = re.compile(r'[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-][0-9]+)?')
+PLAIN_NUMBER = re.compile(r'[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-][0-9]+)?')
 # Columns that tell rows apart and measure nothing, in any case: id, videoID, clip_id, key, index; pandas' unnamed one.
 IDENTIFIER = re.compile(
     r'(.*[^a-z0-9])?(id|ids|key|uid|uuid|guid)|index|idx|row|[adpw]?hash|md5|sha1|sha256'
@@ -36,199 +46,250 @@ IDENTIFIER = re.compile(
 class ProblemError(Exception):
     """Why a row or a file cannot be used: ProblemError(reason, detail), the reason a short slug that is counted."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return ': '.join(self.args)
 
 
-def described(row: Mapping[str, Any], scores: Iterable[str] | None = None) -> dict[str, Any]:
-    """The fields of an Item that a row gives: captions, label, label_name, scores, start, end, split.
+def parse_row(row: Mapping[str, Any], scores: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the fields of an Item that a row sets: captions, label, label_name, scores, start, end, split.
 
-    scores: the columns that are scores; None: those that are by themselves (`is_score`), as of a JSON file beside a
-    video.
+    Args:
+      row: Values by column.
+      scores: The columns that are scores; None: those that are by themselves (`is_score_value`), as of a JSON file
+        beside a video.
 
-    Raises: ProblemError.
+    Raises:
+      ProblemError: a value cannot be used.
     """
-    label, name = given(row.get('label')), text_of(row.get('label_name'), 'label_name')
+    label = none_if_missing(row.get('label'))
+    label_name = parse_text(row.get('label_name'), 'label_name')
     if label is not None:
-        label = number(label, 'label')
-        if label != int(label) or not 0 <= label < LABELS:
-            raise ProblemError('bad_label', f'label is {shown(row["label"])}; a label is a whole number from 0 on')
-        label = int(label)
-    start, end = (seconds(given(row.get(key)), key) for key in ('start', 'end'))
+        label_number = parse_number(label, 'label')
+        if label_number != int(label_number) or not 0 <= label_number < MAX_LABELS:
+            raise ProblemError(
+                'bad_label', f'label is {format_value(row["label"])}; a label is a whole number from 0 on'
+            )
+        label = int(label_number)
+
+    start = parse_seconds(none_if_missing(row.get('start')), 'start')
+    end = parse_seconds(none_if_missing(row.get('end')), 'end')
     if end is not None and end <= (start or 0):
         raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
+
+    captions: list[Caption] = []
+    for column in (*CAPTION_COLUMNS, 'captions'):
+        captions += parse_captions(row.get(column), column)
+
     return {
-        'captions': unique_captions(
-            caption for key in (*CAPTION, 'captions') for caption in captions_of(row.get(key), key)
-        ),
+        'captions': unique_captions(captions),
         'label': label,
-        'label_name': name,
-        'scores': scores_of(row, scores),
+        'label_name': label_name,
+        'scores': parse_scores(row, scores),
         'start': start,
         'end': end,
-        'split': text_of(row.get('split'), 'split'),
+        'split': parse_text(row.get('split'), 'split'),
     }
 
 
-def captions_of(value, key: str = 'captions', depth: int = 0) -> tuple[Caption, ...]:
-    """Captions of a text, a mapping {text, weight, start, end}, or a list of such, in as many as DEEP lists within each
-    other (depth: in how many it lies). Empty texts are none, nor is what stands for nothing (MISSING, in any case):
-    nobody describes a video as None.
+def parse_captions(value: Any, key: str = 'captions', depth: int = 0) -> tuple[Caption, ...]:
+    """Return the captions of a text, a mapping {text, weight, start, end}, or a list of such.
 
-    A text in `captions` that begins with [ or { is JSON, for CSV has no lists. Raises: ProblemError.
+    Empty texts are none, nor are PLACEHOLDERS in any case: nobody describes a video as None. A text in `captions` that
+    begins with [ or { is JSON, for CSV has no lists.
+
+    Args:
+      value: As a row has it.
+      key: Its column.
+      depth: In how many lists it lies, MAX_DEPTH at most.
+
+    Raises:
+      ProblemError: it is none of these.
     """
-    if depth > DEEP:
-        raise ProblemError('bad_caption', f'{key} has more than {DEEP} lists within each other')
+    if depth > MAX_DEPTH:
+        raise ProblemError('bad_caption', f'{key} has more than {MAX_DEPTH} lists within each other')
     if isinstance(value, str) and key == 'captions' and value.lstrip()[:1] in ('[', '{'):
-        value = from_json(value, 'captions')
-    if given(value) is None:
+        value = parse_json(value, 'captions')
+
+    if none_if_missing(value) is None:
         return ()
     if isinstance(value, str):
-        return (Caption(text_of(value, key)),)
+        return (Caption(parse_text(value, key)),)
     if isinstance(value, Mapping):
-        return _weighted(value, key)
+        return _parse_weighted_caption(value, key)
     if isinstance(value, list | tuple):
-        return tuple(caption for item in value for caption in captions_of(item, 'text', depth + 1))
-    raise ProblemError('bad_caption', f'{key} is {shown(value)}; want text, or {{text, weight, start, end}}, or a list')
+        return tuple(caption for item in value for caption in parse_captions(item, 'text', depth + 1))
+    raise ProblemError(
+        'bad_caption', f'{key} is {format_value(value)}; want text, or {{text, weight, start, end}}, or a list'
+    )
 
 
-def unique_captions(captions: Iterable[Caption]) -> tuple[Caption, ...]:
-    """The captions without those that say what an earlier one says of the same seconds."""
-    found = {}
-    for caption in captions:
-        found.setdefault((caption.text, caption.start, caption.end), caption)
-    return tuple(found.values())
+def _parse_weighted_caption(value: Mapping[str, Any], key: str) -> tuple[Caption, ...]:
+    unknown = set(value) - {'text', 'caption', 'weight', 'start', 'end'}
+    if unknown:
+        raise ProblemError('bad_caption', f'{key} has {sorted(unknown)[0]!r}; known: text, weight, start, end')
 
-
-def split_lines(text: str) -> list[str]:
-    """The lines of a text, which end at \\n or \\r\\n alone: other white space, U+2028 too, is part of one."""
-    return [line.removesuffix('\r') for line in text.split('\n')]
-
-
-def _weighted(value, key):
-    if strange := set(value) - {'text', 'caption', 'weight', 'start', 'end'}:
-        raise ProblemError('bad_caption', f'{key} has {sorted(strange)[0]!r}; known: text, weight, start, end')
-    text = text_of(given(value.get('text', value.get('caption'))), key)
-    weight = given(value.get('weight'))
-    weight = 1.0 if weight is None else number(weight, 'weight', 'bad_caption')
+    text = parse_text(none_if_missing(value.get('text', value.get('caption'))), key)
+    weight_value = none_if_missing(value.get('weight'))
+    weight = 1.0 if weight_value is None else parse_number(weight_value, 'weight', 'bad_caption')
     if weight <= 0:
         raise ProblemError('bad_caption', f'{key} has the weight {weight:g}; want more than 0')
-    start, end = (seconds(given(value.get(name)), name) for name in ('start', 'end'))
+
+    start = parse_seconds(none_if_missing(value.get('start')), 'start')
+    end = parse_seconds(none_if_missing(value.get('end')), 'end')
     if end is not None and end <= (start or 0):
         raise ProblemError('bad_caption', f'{key} has one that ends at {end:g} s, before it starts')
     return (Caption(text, weight, start, end),) if text else ()
 
 
-def scores_of(row, columns: Iterable[str] | None = None) -> dict[str, float]:
-    """The numbers in these columns, texts that are one included (None: in those that are scores by themselves), and
-    those under `scores`. Raises: ProblemError for one that is none.
+def unique_captions(captions: Iterable[Caption]) -> tuple[Caption, ...]:
+    """Return the captions without those that say what an earlier one says of the same seconds."""
+    unique: dict[tuple[str, float | None, float | None], Caption] = {}
+    for caption in captions:
+        unique.setdefault((caption.text, caption.start, caption.end), caption)
+    return tuple(unique.values())
+
+
+def split_lines(text: str) -> list[str]:
+    r"""Return the lines of a text, which end at \n or \r\n only: other white space, U+2028 too, is part of one."""
+    return [line.removesuffix('\r') for line in text.split('\n')]
+
+
+def parse_scores(row: Mapping[str, Any], columns: Iterable[str] | None = None) -> dict[str, float]:
+    """Return the scores of a row by name, sorted: numbers, or texts that are one.
+
+    Args:
+      row: Values by column. Those under `scores`, a mapping or the JSON of one, are scores as well.
+      columns: The columns that are scores; None: those that are by themselves.
+
+    Raises:
+      ProblemError: one of them is no number.
     """
-    nested = given(row.get('scores'))
+    nested = none_if_missing(row.get('scores'))
     if isinstance(nested, str):
-        nested = from_json(nested, 'scores')
+        nested = parse_json(nested, 'scores')
     if nested is not None and not isinstance(nested, Mapping):
-        raise ProblemError('bad_score', f'scores is {shown(nested)}; want {{name: number}}')
+        raise ProblemError('bad_score', f'scores is {format_value(nested)}; want {{name: number}}')
     if columns is None:
-        columns = [name for name, value in row.items() if may_be_score(name) and is_score(given(value))]
+        columns = [
+            name for name, value in row.items() if is_score_name(name) and is_score_value(none_if_missing(value))
+        ]
+
+    # (name, how messages call it, value)
     values = [(name, name, row.get(name)) for name in columns]
     values += [(name, f'scores.{name}', value) for name, value in (nested or {}).items()]
-    found = {}
+    scores: dict[str, float] = {}
     for name, key, value in values:
-        value = given(value)
+        value = none_if_missing(value)
         if value is not None:
-            found[text_of(name, 'scores')] = number(value, key, 'bad_score')
-    return dict(sorted(found.items()))
+            scores[parse_text(name, 'scores')] = parse_number(value, key, 'bad_score')
+    return dict(sorted(scores.items()))
 
 
-def may_be_score(name: str) -> bool:
-    """Whether a column of this name may be a score, where nobody says so: it has no other meaning and names nothing."""
-    return name not in (*KNOWN, *FACTS) and not IDENTIFIER.fullmatch(name.strip().lower())
+def is_score_name(name: str) -> bool:
+    """Return whether a column may be a score where nobody says so: its name means nothing else and is no identifier."""
+    return name not in (*KNOWN_COLUMNS, *FACTS) and not IDENTIFIER.fullmatch(name.strip().lower())
 
 
-def is_score(value, texts: bool = False) -> bool:
-    """Whether a value is a number that measures something.
+def is_score_value(value: Any, texts: bool = False) -> bool:
+    """Return whether a value is a number that measures something.
 
-    texts: of a list that has texts alone, as CSV: of these the ones that are written as programs write numbers.
-    Elsewhere a text is none, whatever it looks like.
+    Args:
+      value: As a row has it.
+      texts: Whether the list has texts only, as CSV: of these the ones that are written as programs write numbers.
+        Elsewhere a text is none, whatever it looks like.
     """
-    if isinstance(value, str) and not (texts and PLAIN.fullmatch(value)):
+    if isinstance(value, str) and not (texts and PLAIN_NUMBER.fullmatch(value)):
         return False
-    found = as_number(value)
-    return found is not None and not (abs(found) > EXACT and _is_whole(value))
+    number = to_number(value)
+    return number is not None and not (abs(number) > EXACT_INTEGERS and _is_integer(value))
 
 
-def _is_whole(value):
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) or isinstance(value, str) and value.lstrip('+-').isdigit()
 
 
-def given(value):
-    """The value, None where it stands for nothing."""
+def none_if_missing(value: Any) -> Any:
+    """Return the value, texts without spaces around them; None where it stands for nothing."""
     if isinstance(value, str):
-        value = value.strip()
-        return None if value.lower() in MISSING else value
+        text = value.strip()
+        return None if text.lower() in PLACEHOLDERS else text
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def as_number(value) -> float | None:
-    """The value as a finite number, None where it is none; true and false are none."""
+def to_number(value: Any) -> float | None:
+    """Return the value as a finite number, None where it is none; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float | decimal.Decimal | str):
         return None
     try:
-        found = float(value)
+        number = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
-def number(value, key, reason='') -> float:
-    """Raises: ProblemError."""
-    found = as_number(value)
-    if found is None:
-        raise ProblemError(reason or f'bad_{key}', f'{key} is {shown(value)}, no number')
-    return found
+def parse_number(value: Any, key: str, reason: str = '') -> float:
+    """Return the value as a finite number.
+
+    Raises:
+      ProblemError: it is none; by default the reason is bad_KEY.
+    """
+    number = to_number(value)
+    if number is None:
+        raise ProblemError(reason or f'bad_{key}', f'{key} is {format_value(value)}, no number')
+    return number
 
 
-def seconds(value, key) -> float | None:
-    """Seconds of a number or of H:MM:SS.s. Raises: ProblemError."""
+def parse_seconds(value: Any, key: str) -> float | None:
+    """Return the seconds of a number or of H:MM:SS.s, None for None.
+
+    Raises:
+      ProblemError: it is neither, or more than MAX_SECONDS.
+    """
     if value is None:
         return None
     parts = value.split(':') if isinstance(value, str) else [value]
-    found = [as_number(part) for part in parts]
-    if len(parts) > 3 or None in found or min(found) < 0:
-        raise ProblemError('bad_times', f'{key} is {shown(value)}; want seconds or H:MM:SS')
-    total = float(sum(part * 60**power for power, part in enumerate(reversed(found))))
-    if total > MOST_SECONDS:
-        raise ProblemError('bad_times', f'{key} is {shown(value)}; want {MOST_SECONDS:g} seconds at most')
+    numbers = [number for part in parts if (number := to_number(part)) is not None]
+    if len(parts) > 3 or len(numbers) < len(parts) or min(numbers) < 0:
+        raise ProblemError('bad_times', f'{key} is {format_value(value)}; want seconds or H:MM:SS')
+    total = float(sum(number * 60**power for power, number in enumerate(reversed(numbers))))
+    if total > MAX_SECONDS:
+        raise ProblemError('bad_times', f'{key} is {format_value(value)}; want {MAX_SECONDS:g} seconds at most')
     return total
 
 
-def text_of(value, key) -> str:
-    """A text without spaces around it, '' for none. Raises: ProblemError for no text, or none that UTF-8
-    can hold.
+def parse_text(value: Any, key: str) -> str:
+    """Return a text without spaces around it, '' for none.
+
+    Raises:
+      ProblemError: it is no text, or none that UTF-8 can hold.
     """
     if value is None or isinstance(value, float) and math.isnan(value):
         return ''
     if isinstance(value, bool | int | float):
         value = str(value)
     if not isinstance(value, str):
-        raise ProblemError(f'bad_{key}', f'{key} is {shown(value)}; want text')
+        raise ProblemError(f'bad_{key}', f'{key} is {format_value(value)}; want text')
     try:
         value.encode()
-    except UnicodeEncodeError:  # bytes that were no UTF-8, kept by surrogateescape; or half a character in JSON
-        raise ProblemError('encoding', f'{key} is no UTF-8: {shown(value)}; save it as UTF-8') from None
+    except UnicodeEncodeError:  # bytes that were no UTF-8, held by surrogateescape; or half a character in JSON
+        raise ProblemError('encoding', f'{key} is no UTF-8: {format_value(value)}; save it as UTF-8') from None
     return value.strip()
 
 
-def from_json(text: str, what: str):
-    """Raises: ProblemError, for what is no JSON."""
+def parse_json(text: str, called: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+      ProblemError: it is no JSON; `called` names it in the message.
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProblemError('bad_json', f'{what} is no JSON: {str(error) or type(error).__name__}') from None
+        raise ProblemError('bad_json', f'{called} is no JSON: {str(error) or type(error).__name__}') from None
 
 
-def shown(value) -> str:
-    """A value in at most 60 characters of ASCII, on one line."""
+def format_value(value: Any) -> str:
+    """Return a value in at most 60 characters of ASCII, on one line."""
     try:
         text = ascii(value)
     except (RecursionError, ValueError):  # nested too deep; a whole number of thousands of digits

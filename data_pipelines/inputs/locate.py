@@ -1,4 +1,4 @@
-"""Where a file of a source lies: by its name below a folder, through links as far as they are to be followed."""
+"""Locate a file of a source by its name below a folder, through links as far as they are to be followed."""
 
 import errno
 import functools
@@ -12,26 +12,32 @@ LINKED_FOLDER = f'link: to a folder; {FOLLOW} goes into it'
 LISTED_ALREADY = 'link: to a folder that is listed already, by its own name'
 
 
-def located(root: str, name: str, follow_links: bool = False) -> str:
-    """Where the file `name` below `root` lies.
+def locate_file(root: str, name: str, follow_links: bool = False) -> str:
+    """Return the path of the file `name` below `root`.
 
-    follow_links: also where a link leads out of the root. A name that itself leads out (../a.mp4) never does.
+    Args:
+      root: The folder.
+      name: As listed. One that itself leads out of the root (../a.mp4) never does.
+      follow_links: Also where a link leads out of the root.
 
-    Raises: ProblemError where it is not there, no file, outside, or behind a link that is not followed; and says which
-      of these it is.
+    Raises:
+      ProblemError: it is not there, no file, outside, or behind a link that is not followed; the reason says which.
     """
     path = os.path.normpath(os.path.join(os.path.abspath(root), name))
-    real, below = os.path.realpath(path), os.path.realpath(root)
-    leads_out = not _within(real, below)
-    if leads_out and not _within(path, os.path.abspath(root)) and not _within(path, below):
+    real_path = os.path.realpath(path)
+    real_root = os.path.realpath(root)
+
+    leads_out = not _is_within(real_path, real_root)
+    if leads_out and not _is_within(path, os.path.abspath(root)) and not _is_within(path, real_root):
         raise ProblemError('outside', 'it lies outside of the folder of --source, or of that of --root')
     if not os.path.exists(path):
-        if link := _broken_link(path):
+        if link := _describe_broken_link(path):
             raise ProblemError('broken_link', link)
         raise ProblemError('missing', 'no such file')
     if leads_out and not follow_links:
         raise ProblemError(
-            'link', f'a link leads out of the folder of --source, or of that of --root, to {real}; {FOLLOW} takes it'
+            'link',
+            f'a link leads out of the folder of --source, or of that of --root, to {real_path}; {FOLLOW} takes it',
         )
     if not os.path.isfile(path):
         raise ProblemError('no_file', 'it is no ordinary file')
@@ -39,36 +45,40 @@ def located(root: str, name: str, follow_links: bool = False) -> str:
 
 
 def stored_name(root: str, name: str) -> str:
-    """The name as its file has it, where that is there in another Unicode normal form alone: é may be one character or
-    two, and systems differ in which they store. The name itself where the file is there, or nowhere.
+    """Return the name as its file has it, where that is there in another Unicode normal form only.
+
+    é may be one character or two, and systems differ in which they store. The name itself is returned where the file is
+    there, or nowhere.
     """
     if name.isascii() or os.path.lexists(os.path.join(root, name)):
         return name
-    found = os.path.abspath(root) if not os.path.isabs(name) else os.sep
-    for part in os.path.normpath(name).split(os.sep):
-        if part and not os.path.lexists(os.path.join(found, part)):
-            part = _names(found).get(unicodedata.normalize('NFC', part))
-            if part is None:
+    path = os.sep if os.path.isabs(name) else os.path.abspath(root)
+    for listed_part in os.path.normpath(name).split(os.sep):
+        part = listed_part
+        if part and not os.path.lexists(os.path.join(path, part)):
+            stored_part = _names_by_form(path).get(unicodedata.normalize('NFC', part))
+            if stored_part is None:
                 return name
-        found = os.path.join(found, part)
-    return found if os.path.isabs(name) else os.path.relpath(found, os.path.abspath(root))
+            part = stored_part
+        path = os.path.join(path, part)
+    return path if os.path.isabs(name) else os.path.relpath(path, os.path.abspath(root))
 
 
-def _names(folder):
-    """{name in form C: name} of all that lies in a folder."""
+def _names_by_form(folder: str) -> dict[str, str]:
+    """Return {name in form C: name} of all that lies in a folder."""
     try:
-        return _names_at(folder, os.stat(folder).st_mtime_ns)
+        return _names_at_time(folder, os.stat(folder).st_mtime_ns)
     except OSError:
         return {}
 
 
 @functools.lru_cache(maxsize=64)
-def _names_at(folder, _):
+def _names_at_time(folder: str, _: int) -> dict[str, str]:
     return {unicodedata.normalize('NFC', name): name for name in sorted(os.listdir(folder), reverse=True)}
 
 
-def _broken_link(path):
-    """What is wrong with the link that the file is, or that a folder on its way is; '' where none is broken."""
+def _describe_broken_link(path: str) -> str:
+    """Return what is wrong with the link that the file is, or a folder on its way; '' where none is broken."""
     while not os.path.islink(path):
         path, name = os.path.split(path)
         if not name:
@@ -76,10 +86,10 @@ def _broken_link(path):
     try:
         os.stat(path)
     except OSError as error:
-        circle = ', and so on in a circle' if error.errno == errno.ELOOP else ', which is not there'
-        return f'it is a link to {os.readlink(path)}{circle}'
+        cause = ', and so on in a circle' if error.errno == errno.ELOOP else ', which is not there'
+        return f'it is a link to {os.readlink(path)}{cause}'
     return ''
 
 
-def _within(path, folder):
+def _is_within(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder

@@ -1,49 +1,61 @@
-"""Several rows of a list that are of one video: several captions of it, as MSR-VTT and others write them."""
+"""Merge several rows of a list that are of one video: several captions of it, as MSR-VTT and others write them."""
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 from data_pipelines.inputs.fields import unique_captions
+from data_pipelines.inputs.item import Item
 
-# problems of a row that leave the other rows of its video as they are
-CAPTIONS_ALONE = 'bad_caption', 'bad_json', 'encoding'
+# Problems of a row that leave the other rows of its video as they are.
+CAPTION_PROBLEMS = 'bad_caption', 'bad_json', 'encoding'
 
 
-def merge_rows(items: Iterable) -> list:
-    """The Items with those of one name made one, with the captions of all.
+def merge_rows(items: Iterable[Item]) -> list[Item]:
+    """Return the Items with those of one name made one, with the captions of all.
 
     A row that says something else of its video than an earlier one cannot be used, nor one behind a row that cannot;
     one that cannot for the same reason is no other input.
     """
-    first, found = {}, []
+    positions: dict[str, int] = {}  # of the first row of each video
+    merged: list[Item] = []
     for item in items:
-        at = first.get(item.name)
-        if is_caption_problem(item):  # a row whose caption cannot be read costs that caption alone
-            found.append(item)
-        elif at is None:
-            first[item.name] = len(found)
-            found.append(item)
-        elif item.problem and item.problem == found[at].problem:
+        # A row whose caption cannot be read costs that caption only.
+        if is_caption_problem(item):
+            merged.append(item)
+            continue
+        if item.name not in positions:
+            positions[item.name] = len(merged)
+            merged.append(item)
+            continue
+
+        position = positions[item.name]
+        earlier = merged[position]
+        if item.problem and item.problem == earlier.problem:
             continue  # each row of a video that is not there says so
-        elif item.problem or found[at].problem:
-            again = 'listed_twice: an earlier row of this video cannot be used; mend that one'
-            found.append(dataclasses.replace(item, problem=item.problem or again))
-        elif difference := _difference(found[at], item):
-            found.append(dataclasses.replace(item, problem=f'listed_twice: {difference}'))
+        if item.problem or earlier.problem:
+            problem = 'listed_twice: an earlier row of this video cannot be used; mend that one'
+            merged.append(dataclasses.replace(item, problem=item.problem or problem))
+        elif contradiction := _find_contradiction(earlier, item):
+            merged.append(dataclasses.replace(item, problem=f'listed_twice: {contradiction}'))
         else:
-            found[at] = _both(found[at], item)
-    return found
+            merged[position] = _merge_two(earlier, item)
+    return merged
 
 
-def is_caption_problem(item) -> bool:
-    """Whether only the caption of a row cannot be used."""
-    return item.problem.partition(':')[0] in CAPTIONS_ALONE
+def is_caption_problem(item: Item) -> bool:
+    """Return whether only the caption of a row cannot be used."""
+    return item.problem.partition(':')[0] in CAPTION_PROBLEMS
 
 
-def _difference(first, item):
-    """What two rows of one video say differently, '' where they agree or one says nothing."""
-    values = [(name, getattr(first, name), getattr(item, name)) for name in ('label', 'label_name', 'split')]
-    values += [(name, first.scores.get(name), value) for name, value in item.scores.items()]
+def _find_contradiction(first: Item, item: Item) -> str:
+    """Return what two rows of one video say differently, '' where they agree or one says nothing."""
+    values: list[tuple[str, Any, Any]] = []
+    for name in ('label', 'label_name', 'split'):
+        values.append((name, getattr(first, name), getattr(item, name)))
+    for name, score in item.scores.items():
+        values.append((name, first.scores.get(name), score))
+
     for name, before, now in values:
         if before not in (None, '') and now not in (None, '') and before != now:
             return (
@@ -55,9 +67,14 @@ def _difference(first, item):
     return ''
 
 
-def _both(first, item):
-    """One Item of two rows that agree."""
-    fields = {name: getattr(first, name) or getattr(item, name) for name in ('label_name', 'split')}
-    fields['label'] = item.label if first.label is None else first.label
-    fields['scores'] = dict(sorted({**item.scores, **first.scores}.items()))
-    return dataclasses.replace(first, captions=unique_captions(first.captions + item.captions), **fields)
+def _merge_two(first: Item, item: Item) -> Item:
+    """Return one Item of two rows that agree."""
+    scores = {**item.scores, **first.scores}
+    return dataclasses.replace(
+        first,
+        captions=unique_captions(first.captions + item.captions),
+        label=item.label if first.label is None else first.label,
+        label_name=first.label_name or item.label_name,
+        split=first.split or item.split,
+        scores=dict(sorted(scores.items())),
+    )

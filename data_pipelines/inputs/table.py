@@ -1,11 +1,12 @@
-"""DIR/inputs.parquet: a row for every input of a build, and one for every clip of it that was dropped."""
+"""The table DIR/inputs.parquet of a set: a row for every input of a build, and one for every clip that was dropped."""
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from vdm_jax.data.record_set import SCORE
-from vdm_jax.data.set_manifest import sha256_of
+from vdm_jax.data.records.manifest import sha256_of
+from vdm_jax.data.records.shards import SCORE
 from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import check_regular
 
@@ -25,25 +26,26 @@ COLUMNS = {
 }  # and 'score/NAME' of each score that was measured of a dropped clip
 
 
-def write_inputs(path, rows: Sequence[dict]) -> None:
-    """Writes the rows: mappings with names of COLUMNS, other names passed over, and `scores`."""
+def write_inputs(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows: mappings with names of COLUMNS, other names passed over, and `scores`."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    scores = sorted({name for row in rows for name in row.get('scores', ())})
     columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
-    columns |= {SCORE + name: [row.get('scores', {}).get(name) for row in rows] for name in scores}
+    scores = sorted({name for row in rows for name in row.get('scores', ())})
+    for name in scores:
+        columns[SCORE + name] = [row.get('scores', {}).get(name) for row in rows]
     parquet.write_table(pa.table(columns, schema=_schema(columns)), path, compression='zstd')
 
 
-def _schema(names):
+def _schema(names: Iterable[str]) -> Any:
     import pyarrow as pa
 
     return pa.schema([(name, getattr(pa, COLUMNS.get(name, 'float64'))()) for name in names])
 
 
-def read_inputs(directory: str, columns: Sequence[str] | None = None):
-    """The table of a finished set, a pyarrow.Table of COLUMNS; only some of them where they are named.
+def read_inputs(directory: str, columns: Sequence[str] | None = None) -> Any:
+    """Return the table of a finished set, a pyarrow.Table of COLUMNS or of some of them.
 
     Raises:
       UserError: it is not there, or damaged.
@@ -57,8 +59,11 @@ def read_inputs(directory: str, columns: Sequence[str] | None = None):
             if hashlib.file_digest(file, 'sha256').hexdigest() != sha256_of(directory, INPUTS):
                 raise UserError('its sha256 is another one than when it was built')
         table = parquet.read_table(path, columns=None if columns is None else [*columns], memory_map=False)
-        if missing := [name for name in columns or COLUMNS if name not in table.column_names]:
+
+        missing = [name for name in columns or COLUMNS if name not in table.column_names]
+        if missing:
             raise UserError(f'it has no column {missing[0]}')
+
         known = [name for name in table.column_names if name in COLUMNS or name.startswith(SCORE)]
         table = table.select(known).cast(_schema(known))
         table.validate(full=True)

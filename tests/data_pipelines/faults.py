@@ -20,12 +20,12 @@ def sometimes(item, recipe, folder):
     if 'once' in item.name and not (note := Path(folder, item.name)).exists():
         note.touch()
         os.kill(os.getpid(), 9)
-    pool.make(item, recipe, folder)
+    pool.make_part(item, recipe, folder)
 
 
 def measured(item, recipe, folder):
     """Does the work, and notes the most bytes of memory that its process ever held (Linux)."""
-    pool.make(item, recipe, folder)
+    pool.make_part(item, recipe, folder)
     most = Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]
     Path(folder, item.name).write_text(str(int(most) * 1024))
 

@@ -12,12 +12,12 @@ from tests.data_pipelines.videos import encoded, moving  # noqa: E402, wants the
 
 PEAK = """
 import pathlib, sys
-from data_pipelines import parts
-from data_pipelines.inputs.listing import Item
+from data_pipelines.build import part_files
+from data_pipelines.inputs.item import Item
 from data_pipelines.build.recipe import read_recipe
-from data_pipelines.build.process_video import work
+from data_pipelines.build.process_video import process_video
 item = Item('film.mp4', sys.argv[1])
-parts.write(sys.argv[1] + '.part', work(item, read_recipe(assignments=['--recipe.filters='])))
+part_files.write_part(sys.argv[1] + '.part', process_video(item, read_recipe(assignments=['--recipe.filters='])))
 found = parts.index(sys.argv[1] + '.part')
 assert found['input']['fate'] == 'kept', found['input']
 peak = pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]  # ru_maxrss has the parent's, too

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipelines.build.encode import Encoder
+from data_pipelines.build.encoder import Encoder
 
 
 def moving(count, height=64, width=96, seed=0):

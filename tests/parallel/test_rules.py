@@ -5,11 +5,11 @@ import re
 import jax
 import pytest
 
-from vdm_jax.build import experiment_from
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 from vdm_jax.parallel.rules import RULES, axes_for, notes, path_name, replicated, shardings_for, unmatched
-from vdm_jax.run import Run
 
 
 def run_on(mesh, devices=8, optimizer='adamw', **model):

@@ -17,10 +17,10 @@ from tests.train.fake_store import FakeStore
 from tests.train.metrics_file import lines_in
 from tests.train.small_run import SMALL, prints
 from vdm_jax import cli
-from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.files import sealed
-from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest, workdir
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.position import validate_position
@@ -392,8 +392,8 @@ def test_a_full_disk_leaves_the_old_config(run, place, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(os, 'fsync', full)
         with pytest.raises(OSError, match='No space'):
-            workdir.write_papers(place, dict(run.resolved, seed=5))
+            workdir.write_run_files(place, dict(run.resolved, seed=5))
     assert (place / 'config.json').read_bytes() == before
     assert not list(place.glob('.*half'))
-    workdir.write_papers(place, dict(run.resolved, seed=5))
+    workdir.write_run_files(place, dict(run.resolved, seed=5))
     assert json.loads((place / 'config.json').read_text()) == sealed(dict(run.resolved, seed=5))

@@ -13,10 +13,10 @@ from vdm_jax.codecs.pixels import flagged, from_bytes, to_bytes, unflagged
 from vdm_jax.codecs.posterior import draw
 from vdm_jax.codecs.slices import by_clip, by_frame
 from vdm_jax.codecs.tiles import tiled
+from vdm_jax.config.ranges import Ranged, Whole
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import local, ways
-from vdm_jax.ranges import Ranged, Whole
 
 SLICE = 8  # frames at a time where nothing is said
 

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from vdm_jax import files
-from vdm_jax.data.latents import MOVABLE
+from vdm_jax.data.latents.source import MOVABLE
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol

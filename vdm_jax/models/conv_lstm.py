@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vdm_jax.config.ranges import Between, Side
 from vdm_jax.errors import UserError
 from vdm_jax.models.conditions import Conditions
 from vdm_jax.nn.config import NetworkConfig, NetworkInputs, Shape
@@ -15,7 +16,6 @@ from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.verbs import constrain
-from vdm_jax.ranges import Between, Side
 
 NEEDS_CONTEXT = 'config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context'
 Memory = tuple[jax.Array, jax.Array]  # h and c of a cell, (B, H, W, D) each

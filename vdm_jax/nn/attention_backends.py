@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
+from vdm_jax.config.ranges import Between, MultipleOf, Ranged, Whole
 from vdm_jax.nn.ring import RING, UNSEEN, ring
 from vdm_jax.parallel.mesh import device_kind, platform
 from vdm_jax.parallel.verbs import Axes, local, ways
-from vdm_jax.ranges import Between, MultipleOf, Ranged, Whole
 
 OUTPUT = 'attention'  # what rematerialisation calls outputs of attention, and the logsumexp that goes with them
 LANES = 128  # of a TPU: heads are padded to a multiple of these, and blocks are a multiple of these

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 import jax
 from flax import nnx
 
+from vdm_jax.config.ranges import Ranged
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.rules import describe_replication, notes
-from vdm_jax.ranges import Ranged
 
 Shape = tuple[int, int, int, int]  # (T, H, W, C) of a clip, or of its latents
 

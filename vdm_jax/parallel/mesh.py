@@ -10,8 +10,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from vdm_jax.config.ranges import Between, Ranged
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Between, Ranged
 
 AXES = ('slices', 'data', 'fsdp', 'sequence', 'tensor')  # slowest network first
 BATCH = ('slices', 'data', 'fsdp')  # the axes that the batch dimension is split over

@@ -14,13 +14,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from data_pipelines.inputs.stills import NO_LIMITS, Stills
 from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.limits import Limits
 
 SHAPE = (64, 64, 3)
 
+# Wire types of protocol buffers (https://protobuf.dev/programming-guides/encoding).
+VARINT = 0
+FIXED64 = 1
+LENGTH_DELIMITED = 2
+FIXED32 = 5
+FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
+
 
 @dataclasses.dataclass(frozen=True)
-class Trajectory:
+class Trajectory(Stills):
     """The frames of one camera in `size` bytes of a file at `offset`."""
 
     path: str
@@ -29,96 +38,105 @@ class Trajectory:
     camera: str
     fps: float
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._pictures)
 
-    def frames(self, first=0):
+    def frames(self, first: int = 0, limits: Limits = NO_LIMITS) -> Iterator[np.ndarray]:
         yield from self._pictures[first:]
 
     @property
-    def _pictures(self):
+    def _pictures(self) -> list[np.ndarray]:
         try:
             with open(self.path, 'rb') as file:
                 file.seek(self.offset)
-                found = features(memoryview(file.read(self.size)))
+                features = read_features(memoryview(file.read(self.size)))
         except (OSError, ValueError, IndexError) as error:
             raise BrokenVideoError(f'the example at byte {self.offset} does not decode: {error}') from None
-        frames = []
-        while (data := found.get(f'{len(frames)}/{self.camera}/encoded')) is not None:
+
+        frames: list[np.ndarray] = []
+        while (data := features.get(f'{len(frames)}/{self.camera}/encoded')) is not None:
             if len(data) != np.prod(SHAPE):
                 raise BrokenVideoError(f'frame {len(frames)} has {len(data)} bytes, want {np.prod(SHAPE)} raw pixels')
             frames.append(np.frombuffer(data, np.uint8).reshape(SHAPE))
         return frames
 
 
-def examples(path) -> Iterator[tuple[int, int]]:
-    """Yields (offset, size) of every example of a TFRecord file; only lengths are read.
+def find_examples(path: str) -> Iterator[tuple[int, int]]:
+    """Yield (offset, size) of every example of a TFRecord file; only lengths are read.
 
-    Raises: BrokenVideoError where a length's checksum is wrong or the file ends early.
+    Raises:
+      BrokenVideoError: a length's checksum is wrong, or the file ends early.
     """
     end = os.path.getsize(path)
     with open(path, 'rb') as file:
-        while head := file.read(12):
-            at = file.tell()
-            size = struct.unpack('<Q', head[:8])[0] if len(head) == 12 else 0
-            if len(head) < 12 or masked_crc(head[:8]) != struct.unpack('<I', head[8:])[0]:
-                raise BrokenVideoError(f'no TFRecord at byte {at - len(head)}')
-            if at + size + 4 > end:
-                raise BrokenVideoError(f'cut off: the example at byte {at} ends at byte {at + size + 4} of {end}')
-            yield at, size
+        while header := file.read(12):
+            offset = file.tell()
+            if len(header) < 12 or masked_crc(header[:8]) != struct.unpack('<I', header[8:])[0]:
+                raise BrokenVideoError(f'no TFRecord at byte {offset - len(header)}')
+            size = struct.unpack('<Q', header[:8])[0]
+            example_end = offset + size + 4
+            if example_end > end:
+                raise BrokenVideoError(f'cut off: the example at byte {offset} ends at byte {example_end} of {end}')
+            yield offset, size
             file.seek(size + 4, os.SEEK_CUR)
 
 
-def features(example) -> dict[str, memoryview]:
-    """{name: its first bytes value} of a serialized Example, for those features that are lists of bytes.
+def read_features(example: memoryview) -> dict[str, memoryview]:
+    """Return {name: its first bytes value} of a serialized Example, for those features that are lists of bytes.
 
-    Raises: ValueError, IndexError for what is none.
+    Raises:
+      ValueError, IndexError: it is none.
     """
-    found = {}
-    for features_ in _fields(example, 1):
-        for pair in _fields(features_, 1):
-            name = bytes(next(_fields(pair, 1), b'')).decode()
-            for feature in _fields(pair, 2):
-                for bytes_list in _fields(feature, 1):
-                    for value in _fields(bytes_list, 1):
-                        found.setdefault(name, value)
-    return found
+    values: dict[str, memoryview] = {}
+    for features in _read_fields(example, 1):
+        for entry in _read_fields(features, 1):
+            name = bytes(next(_read_fields(entry, 1), memoryview(b''))).decode()
+            for feature in _read_fields(entry, 2):
+                for bytes_list in _read_fields(feature, 1):
+                    for value in _read_fields(bytes_list, 1):
+                        values.setdefault(name, value)
+    return values
 
 
-def _fields(message, wanted):
-    """The values of a length-delimited field of a protocol buffer (https://protobuf.dev/programming-guides/encoding)."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        kind = tag & 7
-        if kind == 0:
-            _, at = _varint(message, at)
+def _read_fields(message: memoryview, number: int) -> Iterator[memoryview]:
+    """Yield the values of a length-delimited field of a protocol buffer, by its number."""
+    position = 0
+    while position < len(message):
+        tag, position = _read_varint(message, position)
+        wire_type = tag & 7
+        if wire_type == VARINT:
+            _, position = _read_varint(message, position)
             continue
-        if kind not in (1, 2, 5):
-            raise ValueError(f'wire type {kind}')
-        size, at = _varint(message, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
-        if at + size > len(message):
+        if wire_type == LENGTH_DELIMITED:
+            size, position = _read_varint(message, position)
+        elif wire_type in FIXED_SIZES:
+            size = FIXED_SIZES[wire_type]
+        else:
+            raise ValueError(f'wire type {wire_type}')
+        if position + size > len(message):
             raise ValueError('a field is longer than its message')
-        if kind == 2 and tag >> 3 == wanted:
-            yield message[at : at + size]
-        at += size
+        if wire_type == LENGTH_DELIMITED and tag >> 3 == number:
+            yield message[position : position + size]
+        position += size
 
 
-def _varint(message, at):
-    value = shift = 0
+def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Return (value, position behind it) of a number in groups of seven bits, the lowest first."""
+    value = 0
+    shift = 0
     while True:
-        byte = message[at]
-        at += 1
+        byte = message[position]
+        position += 1
         value |= (byte & 127) << shift
         shift += 7
         if byte < 128:
-            return value, at
+            return value, position
         if shift > 63:
             raise ValueError('a number of more than 64 bits')
 
 
 def masked_crc(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of a few bytes, turned and shifted as TFRecords store it."""
+    """Return the CRC-32C (Castagnoli) of a few bytes, rotated and shifted as TFRecords store it."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

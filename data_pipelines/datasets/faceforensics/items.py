@@ -9,52 +9,70 @@ Only original videos are taken, never manipulated ones nor masks.
 
 import json
 import os
+from typing import Any
 
 from data_pipelines.datasets import layout
+from data_pipelines.inputs.item import Item
 from vdm_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test', 'all')
+PARTS = ('train', 'val', 'test')
 FPS = 30.0  # of version 1's videos, which crops are cut from (README of its authors)
 QUALITIES = ('c23', 'c0', 'raw', 'c40')
 
 
-def classes(root):
+def class_names(root: str) -> tuple[str, ...]:
+    """Return no classes."""
     return ()
 
 
-def items(root, split):
-    """Items of a split. Raises UserError where the layout is none of the three, or the split is not in it."""
-    layout.folder(root, '')
+def list_items(root: str, split: str) -> list[Item]:
+    """Return the Items of a split.
+
+    Raises:
+      UserError: the layout is none of the three, or the split is not in it.
+    """
+    layout.find_folder(root, '')
     if os.path.isdir(os.path.join(root, 'original_sequences', 'youtube')):
-        return _plus_plus(root, split)
-    parts = [part for part in ('train', 'val', 'test') if os.path.isdir(os.path.join(root, part))]
-    if split != 'all' and parts and split not in parts:
-        raise UserError(f'--split={split}: {root} has {", ".join(parts)}')
-    if split != 'all' and not parts and split != 'train':
+        return _list_plus_plus(root, split)
+
+    folders = [part for part in PARTS if os.path.isdir(os.path.join(root, part))]
+    if split != 'all' and folders and split not in folders:
+        raise UserError(f'--split={split}: {root} has {", ".join(folders)}')
+    if split != 'all' and not folders and split != 'train':
         raise UserError(f'--split={split}: {root} has no {split}/; without such folders everything is train')
-    found = []
-    for part in [split] if split in parts else parts or ['']:
-        inside = next((name for name in ('original', 'videos') if os.path.isdir(os.path.join(root, part, name))), '')
-        found += layout.clips(root, os.path.join(part, inside), part or 'train', FPS)
-    return found
+
+    parts = [split] if split in folders else folders or ['']
+    items: list[Item] = []
+    for part in parts:
+        inner = [name for name in ('original', 'videos') if os.path.isdir(os.path.join(root, part, name))]
+        where = os.path.join(part, inner[0] if inner else '')
+        items += layout.list_clips(root, where, part or 'train', FPS)
+    return items
 
 
-def _plus_plus(root, split):
-    """Originals of FaceForensics++: numbered files, paired in the lists (each names a target and a source)."""
+def _list_plus_plus(root: str, split: str) -> list[Item]:
+    """Return originals of FaceForensics++: numbered files, paired in the lists (each names a target and a source)."""
     base = os.path.join('original_sequences', 'youtube')
-    where = layout.folder(root, *(os.path.join(base, quality, 'videos') for quality in QUALITIES))
-    found = layout.files(root, where)
+    where = layout.find_folder(root, *(os.path.join(base, quality, 'videos') for quality in QUALITIES))
+    files = layout.list_files(root, where)
     if split == 'all':
-        return layout.clips(root, where, split, FPS)
-    listed = {}
-    for part in ('train', 'val', 'test'):
-        path = layout.file(root, f'splits/{part}.json', f'dataset/splits/{part}.json', f'{part}.json')
-        try:
-            with open(path, encoding='utf-8') as file:
-                numbers = sorted({str(number) for pair in json.load(file) for number in pair})
-        except (ValueError, TypeError) as error:
-            raise UserError(f'{path}: {error}; want a list of pairs of numbers') from None
-        listed[part] = [os.path.join(where, f'{number}.mp4') for number in numbers]
-    known = [name for names in listed.values() for name in names]
-    wanted = {name: {} for name in listed[split]}
-    return list(layout.paired(root, wanted, found, known, f'splits/{split}.json', split))
+        return layout.list_clips(root, where, split, FPS)
+
+    listed: dict[str, list[str]] = {}
+    for part in PARTS:
+        path = layout.find_file(root, f'splits/{part}.json', f'dataset/splits/{part}.json', f'{part}.json')
+        listed[part] = [os.path.join(where, f'{number}.mp4') for number in _read_numbers(path)]
+
+    all_listed = [name for names in listed.values() for name in names]
+    fields: dict[str, dict[str, Any]] = {name: {} for name in listed[split]}
+    return list(layout.pair_items(root, fields, files, all_listed, f'splits/{split}.json', split))
+
+
+def _read_numbers(path: str) -> list[str]:
+    """Return the numbers of the videos of a list of pairs, sorted as texts."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            return sorted({str(number) for pair in json.load(file) for number in pair})
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{path}: {error}; want a list of pairs of numbers') from None

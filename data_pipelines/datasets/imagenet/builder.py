@@ -1,9 +1,9 @@
 """ImageNet as a set of TFDS, `imagenet_videos`."""
 
-from data_pipelines.datasets.tfds_builder import Videos
+from data_pipelines.datasets.tfds_builder import VideoBuilder
 
 
-class Builder(Videos):
+class Builder(VideoBuilder):
     """The pictures as they are, with the class."""
 
     name = 'imagenet_videos'

@@ -1,9 +1,9 @@
 """Kinetics-600 as a set of TFDS, `kinetics600_videos`."""
 
-from data_pipelines.datasets.tfds_builder import Videos
+from data_pipelines.datasets.tfds_builder import VideoBuilder
 
 
-class Builder(Videos):
+class Builder(VideoBuilder):
     """The files as they are, with the class, -1 where the list has none."""
 
     name = 'kinetics600_videos'

@@ -1,9 +1,9 @@
 """Moving MNIST as a set of TFDS, `moving_mnist_videos`."""
 
-from data_pipelines.datasets.tfds_builder import Videos
+from data_pipelines.datasets.tfds_builder import VideoBuilder
 
 
-class Builder(Videos):
+class Builder(VideoBuilder):
     """The frames as they are, grey."""
 
     name = 'moving_mnist_videos'

@@ -4,8 +4,9 @@ There is no published training set: `config.data.source=moving_mnist` draws one 
 """
 
 from data_pipelines.datasets import layout
-from data_pipelines.inputs import frame_sources
-from data_pipelines.inputs.listing import Item
+from data_pipelines.inputs.item import Item
+from data_pipelines.inputs.stills import NpyColumn, open_npy
+from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.errors import UserError
 
 SPLITS = ('test',)
@@ -13,18 +14,23 @@ FILE = 'mnist_test_seq.npy'
 FPS = 10.0  # the set says nothing; ten known and ten frames to predict are then a second each
 
 
-def classes(root):
+def class_names(root: str) -> tuple[str, ...]:
+    """Return no classes."""
     return ()
 
 
-def items(root, split):
-    """An Item a video. Raises UserError where the file is missing or is not that array."""
-    path = layout.file(root, FILE)
+def list_items(root: str, split: str) -> list[Item]:
+    """Return an Item a video.
+
+    Raises:
+      UserError: the file is missing or is not that array.
+    """
+    path = layout.find_file(root, FILE)
     try:
-        count = frame_sources.npy(path).shape[1]
-    except frame_sources.BrokenVideoError as error:
+        count = open_npy(path).shape[1]
+    except BrokenVideoError as error:
         raise UserError(f'{path}: {error}') from None
     return [
-        Item(name=f'{FILE}:{i:05}', path=path, split=split, stills=frame_sources.Column(path, i, FPS))
-        for i in range(count)
+        Item(name=f'{FILE}:{number:05}', path=path, split=split, stills=NpyColumn(path, number, FPS))
+        for number in range(count)
     ]

@@ -1,9 +1,9 @@
 """SkyTimelapse as a set of TFDS, `skytimelapse_videos`."""
 
-from data_pipelines.datasets.tfds_builder import Videos
+from data_pipelines.datasets.tfds_builder import VideoBuilder
 
 
-class Builder(Videos):
+class Builder(VideoBuilder):
     """An mp4 for every folder of pictures."""
 
     name = 'skytimelapse_videos'

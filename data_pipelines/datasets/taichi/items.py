@@ -1,5 +1,7 @@
-"""TaiChi-HD as the First Order Motion Model's script makes it: {train,test}/VIDEO#START#END.mp4, a file or, with
---format .png, a folder of pictures of that name; taichi-metadata.csv, where it is there, says what should be there.
+"""TaiChi-HD as the First Order Motion Model's script makes it: {train,test}/VIDEO#START#END.mp4.
+
+Each is a file or, with --format .png, a folder of pictures of that name; taichi-metadata.csv, where it is there, says
+what should be there.
 """
 
 import dataclasses
@@ -7,6 +9,7 @@ import os
 
 from data_pipelines.datasets import layout
 from data_pipelines.inputs.fields import ProblemError
+from data_pipelines.inputs.item import Item
 from vdm_jax.errors import UserError
 
 SPLITS = ('train', 'test', 'all')
@@ -15,53 +18,67 @@ COLUMNS = ('video_id', 'start', 'end', 'fps', 'partition')
 FPS = 30.0  # of pictures that no row of the table knows; most of its rows say 29.97
 
 
-def classes(root):
+def class_names(root: str) -> tuple[str, ...]:
+    """Return no classes."""
     return ()
 
 
-def items(root, split):
-    """Items of a split. Raises UserError where its folder is missing or the table lacks a column."""
-    found = []
+def list_items(root: str, split: str) -> list[Item]:
+    """Return the Items of a split.
+
+    Raises:
+      UserError: its folder is missing, or the table lacks a column.
+    """
+    items: list[Item] = []
     for part in ('train', 'test') if split == 'all' else (split,):
-        where = layout.folder(root, part, f'frames/{part}', f'taichi/{part}', f'taichi-png/{part}')
-        found += _part(root, where, part)
-    return found
+        where = layout.find_folder(root, part, f'frames/{part}', f'taichi/{part}', f'taichi-png/{part}')
+        items += _list_part(root, where, part)
+    return items
 
 
-def _part(root, where, part):
-    rates = _rates(root, part)
+def _list_part(root: str, where: str, part: str) -> list[Item]:
+    rates = _read_rates(root, part)
     if rates is None:
-        return layout.clips(root, where, part, FPS)
-    items = layout.clips(root, where, part, lambda name: rates.get(_clip(name, where), FPS))
-    known = {item.name: _clip(item.name, where) for item in items}
-    items = [
-        item if item.problem or known[item.name] in rates else dataclasses.replace(item, problem=layout.NOT_LISTED)
-        for item in items
-    ]
-    lacking = rates.keys() - set(known.values())
-    return items + [
-        layout.item(root, os.path.join(where, name), split=part, problem=layout.missing(TABLE)) for name in lacking
-    ]
+        return layout.list_clips(root, where, part, FPS)
+
+    def rate_of(name: str) -> float:
+        return rates.get(_clip_name(name, where), FPS)
+
+    items: list[Item] = []
+    there: set[str] = set()
+    for item in layout.list_clips(root, where, part, rate_of):
+        clip = _clip_name(item.name, where)
+        there.add(clip)
+        if not item.problem and clip not in rates:
+            item = dataclasses.replace(item, problem=layout.NOT_LISTED)
+        items.append(item)
+
+    problem = layout.missing_problem(TABLE)
+    for clip in rates.keys() - there:
+        items.append(layout.make_item(root, os.path.join(where, clip), split=part, problem=problem))
+    return items
 
 
-def _clip(name, where):
-    """The name of a clip: of the file, or of the folder, directly in the split's folder."""
+def _clip_name(name: str, where: str) -> str:
+    """Return the name of a clip: of the file, or of the folder, directly in the split's folder."""
     return name.removeprefix(where).lstrip('/').split('/')[0]
 
 
-def _rates(root, part):
-    """{clip: frames a second} of a partition by the table; None where there is no table."""
+def _read_rates(root: str, part: str) -> dict[str, float] | None:
+    """Return {clip: frames a second} of a partition by the table; None where there is no table."""
     path = os.path.join(root, TABLE)
     if not os.path.isfile(path):
         return None
-    rates = {}
-    for place, row in layout.rows(path, COLUMNS):
+    rates: dict[str, float] = {}
+    for where, row in layout.read_table(path, COLUMNS):
         try:
             if isinstance(row, ProblemError):
                 raise ValueError(row)
-            first, last, fps = int(row['start']), int(row['end']), float(row['fps'])
+            start = int(row['start'])
+            end = int(row['end'])
+            fps = float(row['fps'])
         except ValueError as error:
-            raise UserError(f'{path}, {place}: {error}') from None
+            raise UserError(f'{path}, {where}: {error}') from None
         if row['partition'] == part:
-            rates[f'{row["video_id"]}#{first:06}#{last:06}.mp4'] = fps
+            rates[f'{row["video_id"]}#{start:06}#{end:06}.mp4'] = fps
     return rates

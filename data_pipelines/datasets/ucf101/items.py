@@ -5,8 +5,10 @@ Python sorts the folders (Hammering before HammerThrow, JumpingJack before JumpR
 """
 
 import os
+from collections.abc import Iterable, Iterator
 
 from data_pipelines.datasets import layout
+from data_pipelines.inputs.item import Item
 from vdm_jax.errors import UserError
 
 SPLITS = ('train', 'test', 'train02', 'test02', 'train03', 'test03', 'all')
@@ -14,60 +16,82 @@ VIDEOS = ('UCF-101', 'UCF101', '')
 LISTS = ('ucfTrainTestlist', '')
 
 
-def classes(root) -> tuple[str, ...]:
-    """Names in the order of classInd.txt; without that file, those of the folders in the same order."""
-    if not (path := _list(root, 'classInd.txt')):
-        where = os.path.join(root, layout.folder(root, *VIDEOS))
-        names = (entry.name for entry in os.scandir(where) if entry.is_dir() and not entry.name.startswith('.'))
-        return tuple(sorted(set(names) - set(LISTS), key=str.lower))
-    numbered = [tuple(line.split()) for line in layout.lines(path)]
-    names = tuple(pair[-1] for pair in numbered)
-    if numbered != [(str(i), name) for i, name in enumerate(names, 1)]:
+def class_names(root: str) -> tuple[str, ...]:
+    """Return the names in the order of classInd.txt; without that file, those of the folders in the same order."""
+    path = _find_list(root, 'classInd.txt')
+    if not path:
+        where = os.path.join(root, layout.find_folder(root, *VIDEOS))
+        folders = {entry.name for entry in os.scandir(where) if entry.is_dir() and not entry.name.startswith('.')}
+        return tuple(sorted(folders - set(LISTS), key=str.lower))
+
+    lines = [line.split() for line in layout.read_lines(path)]
+    names = tuple(words[-1] for words in lines)
+    if lines != [[str(number), name] for number, name in enumerate(names, 1)]:
         raise UserError(f'{path}: want lines such as "1 ApplyEyeMakeup", numbered from 1')
     return names
 
 
-def items(root, split):
-    """Items of a split: 'train' and 'test' are the first of the three official ones, 'all' is every video there is.
+def list_items(root: str, split: str) -> list[Item]:
+    """Return the Items of a split.
 
-    Raises: UserError where a list is missing ('all' needs none) or is damaged.
+    'train' and 'test' are the first of the three official splits, 'all' is every video there is.
+
+    Raises:
+      UserError: a list is missing ('all' needs none) or damaged.
     """
-    where = layout.folder(root, *VIDEOS)
-    names = classes(root)
-    number = split[-2:] if split[-1].isdigit() else '01'
+    where = layout.find_folder(root, *VIDEOS)
+    classes = class_names(root)
     part = split.rstrip('0123456789')
-    listed = {}
-    for each in ('train', 'test'):
-        if path := _list(root, f'{each}list{number}.txt'):
-            listed[each] = [os.path.join(where, name) for name in _listed(path, names)]
+    number = split.removeprefix(part) or '01'
+
+    listed: dict[str, list[str]] = {}
+    for list_part in ('train', 'test'):
+        file = f'{list_part}list{number}.txt'
+        path = _find_list(root, file)
+        if path:
+            listed[list_part] = [os.path.join(where, name) for name in _read_list(path, classes)]
         elif part != 'all':
-            layout.file(root, *(os.path.join(folder, f'{each}list{number}.txt') for folder in LISTS))
-    found = {name for name in layout.files(root, where) if not name.startswith(LISTS[0])}
+            layout.find_file(root, *(os.path.join(folder, file) for folder in LISTS))
+
+    files = {name for name in layout.list_files(root, where) if not name.startswith(LISTS[0])}
+    wanted: Iterable[str]
+    elsewhere: Iterable[str] = ()
     if part == 'all':
-        there = {name for name in found if layout.is_video(name) and _class(name) in names}
-        wanted, elsewhere, list_ = there.union(*listed.values()), (), 'a list'
+        videos = {name for name in files if layout.is_video(name) and _class_of(name) in classes}
+        wanted = videos.union(*listed.values())
+        list_name = 'a list'
     else:
-        wanted, elsewhere = listed[part], listed['train' if part == 'test' else 'test']
-        list_ = f'{part}list{number}.txt'
-    labels = {name: i for i, name in enumerate(names)}
-    wanted = {name: {'label': labels[_class(name)], 'label_name': _class(name)} for name in sorted(wanted)}
-    return list(layout.paired(root, wanted, found, elsewhere, list_, split))
+        wanted = listed[part]
+        elsewhere = listed['train' if part == 'test' else 'test']
+        list_name = f'{part}list{number}.txt'
+
+    labels = {name: label for label, name in enumerate(classes)}
+    fields = {}
+    for name in sorted(wanted):
+        class_name = _class_of(name)
+        fields[name] = {'label': labels[class_name], 'label_name': class_name}
+    return list(layout.pair_items(root, fields, files, elsewhere, list_name, split))
 
 
-def _list(root, name):
-    """The path of a list, '' where it is not there."""
-    return next((path for folder in LISTS if os.path.isfile(path := os.path.join(root, folder, name))), '')
+def _find_list(root: str, name: str) -> str:
+    """Return the path of a list, '' where it is not there."""
+    for folder in LISTS:
+        path = os.path.join(root, folder, name)
+        if os.path.isfile(path):
+            return path
+    return ''
 
 
-def _class(name):
+def _class_of(name: str) -> str:
     return os.path.basename(os.path.dirname(name))
 
 
-def _listed(path, names):
-    """The videos a list names, CLASS/FILE.avi; the number beside it must be that of its class."""
-    for place, line in enumerate(layout.lines(path), 1):
-        name, *number = line.split()
+def _read_list(path: str, classes: tuple[str, ...]) -> Iterator[str]:
+    """Yield the videos a list names, CLASS/FILE.avi; the number beside it must be that of its class."""
+    for line_number, line in enumerate(layout.read_lines(path), 1):
+        name, *numbers = line.split()
         folder, _, file = name.partition('/')
-        if folder not in names or not file or '/' in file or number not in ([], [str(names.index(folder) + 1)]):
-            raise UserError(f'{path}, line {place}: {line!r} is no CLASS/FILE of classInd.txt with its number')
+        is_valid = folder in classes and file and '/' not in file
+        if not is_valid or numbers not in ([], [str(classes.index(folder) + 1)]):
+            raise UserError(f'{path}, line {line_number}: {line!r} is no CLASS/FILE of classInd.txt with its number')
         yield name

@@ -1,9 +1,9 @@
 """Tables of captions beside videos as a set of TFDS, `webvid_videos`."""
 
-from data_pipelines.datasets.tfds_builder import Videos
+from data_pipelines.datasets.tfds_builder import VideoBuilder
 
 
-class Builder(Videos):
+class Builder(VideoBuilder):
     """The files as they are, or an mp4 of the part that is meant, with the caption."""
 
     name = 'webvid_videos'

@@ -10,16 +10,25 @@ import ast
 import dataclasses
 import os
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from data_pipelines.datasets import layout
-from data_pipelines.inputs.fields import ProblemError, as_number, captions_of, given, seconds, text_of
-from data_pipelines.inputs.listing import Item, printable, window
-from data_pipelines.inputs.readers import ENDINGS, rows_of
+from data_pipelines.inputs.fields import (
+    ProblemError,
+    none_if_missing,
+    parse_captions,
+    parse_seconds,
+    parse_text,
+    to_number,
+)
+from data_pipelines.inputs.item import Item, format_window, to_utf8
+from data_pipelines.inputs.readers import ENDINGS, read_rows
 from vdm_jax.data.video.files import EXTENSIONS
 from vdm_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test', 'all')
-PLACES = ('', 'data', 'data/train')
+TABLE_FOLDERS = ('', 'data', 'data/train')
 VIDEOS = ('videos', 'video', '')
 
 
@@ -27,9 +36,14 @@ VIDEOS = ('videos', 'video', '')
 class Table:
     """The columns of a set's table.
 
-    video: the name of a file, with or without its ending. folder: that it lies in. start, end: the part of the video
-    that is meant; windows: a list of [start, end] instead, with as many captions and scores in lists. scores: numbers,
-    taken where they are there.
+    Attributes:
+      video: The name of a file, with or without its ending.
+      caption: The caption.
+      folder: The folder that the file lies in.
+      start: Where the part of the video begins that is meant.
+      end: Where it ends.
+      windows: A list of [start, end] instead, with as many captions and scores in lists.
+      scores: Numbers, taken where they are there.
     """
 
     video: str
@@ -41,8 +55,9 @@ class Table:
     scores: tuple[str, ...] = ()
 
     @property
-    def needed(self):
-        return {each for each in (self.video, self.caption, self.folder, self.start, self.end, self.windows) if each}
+    def needed(self) -> set[str]:
+        """Return the columns that a table of this set has to have."""
+        return {self.video, self.caption, self.folder, self.start, self.end, self.windows} - {''}
 
 
 TABLES = {
@@ -55,117 +70,149 @@ TABLES = {
 }
 
 
-def classes(root):
+def class_names(root: str) -> tuple[str, ...]:
+    """Return no classes."""
     return ()
 
 
-def items(root, split):
-    """Items of a split: of every row of the table, or every part a row names, and of every video that none names.
+def list_items(root: str, split: str) -> list[Item]:
+    """Return the Items of a split: of every row of the table, or every part a row names, and of every other video.
 
-    Raises: UserError where there is no table, several that may be meant, or one with other columns.
+    Raises:
+      UserError: there is no table, several that may be meant, or one with other columns.
     """
-    path = _table_of(root, split)
+    path = _find_table(root, split)
     root = root if os.path.isdir(root) else os.path.dirname(os.path.abspath(root))
-    where = layout.folder(root, *VIDEOS)
-    found = [name for name in layout.files(root, where) if layout.is_video(name)]
-    stems = {}
-    for name in found:
-        stem = _stem(os.path.relpath(os.path.join(root, name), os.path.join(root, where)))
-        stems[stem] = name
-        stems.setdefault(os.path.basename(stem), name)
-        stems.setdefault(_stem(name), name)
-    items, used, table, about = [], set(), None, os.path.basename(path)
-    for place, row in rows_of(path):
+    where = layout.find_folder(root, *VIDEOS)
+    videos = [name for name in layout.list_files(root, where) if layout.is_video(name)]
+    stems = _index_stems(videos, root, where)
+
+    items: list[Item] = []
+    listed: set[str] = set()
+    table: Table | None = None
+    list_name = os.path.basename(path)
+    for row_name, row in read_rows(path):
         try:
             if isinstance(row, ProblemError):
                 raise row
-            table = table or _kind(path, row)
-            video, folder = text_of(given(row[table.video]), table.video), text_of(row.get(table.folder), table.folder)
+            if table is None:
+                table = _match_table(path, row)
+            video = parse_text(none_if_missing(row[table.video]), table.video)
+            folder = parse_text(row.get(table.folder), table.folder)
             if not video:
-                raise ProblemError('no_path', f'{place} has no {table.video}')
-            name = stems.get(os.path.join(folder, _stem(video)))
-            used.add(name)
-            for fields in _parts(table, row):
-                lost = '' if name else layout.missing(about)
-                at = name or os.path.join(where, folder, f'{_stem(video)}.mp4')
-                named = printable(at) + window(fields['start'], fields['end'])
-                path_ = os.path.join(root, at) if name else ''
-                items.append(Item(**{'name': named, 'path': path_, 'split': split, 'problem': lost} | fields))
-        except ProblemError as problem:
-            items.append(Item(f'{about} {place}', '', split=split, problem=str(problem)))
+                raise ProblemError('no_path', f'{row_name} has no {table.video}')
+
+            name = stems.get(os.path.join(folder, _remove_ending(video)))
+            if name is not None:
+                listed.add(name)
+            problem = '' if name is not None else layout.missing_problem(list_name)
+            item_path = os.path.join(root, name) if name is not None else ''
+            label = name if name is not None else os.path.join(where, folder, f'{_remove_ending(video)}.mp4')
+            for fields in _parse_parts(table, row):
+                item_name = to_utf8(label) + format_window(fields['start'], fields['end'])
+                items.append(Item(item_name, item_path, split=split, problem=problem, **fields))
+        except ProblemError as row_problem:
+            items.append(Item(f'{list_name} {row_name}', '', split=split, problem=str(row_problem)))
     if table is None:
         raise UserError(f'{path} holds no row that can be read')
-    items += [layout.item(root, name, split=split, problem=layout.NOT_LISTED) for name in found if name not in used]
-    return items
+
+    unlisted = [name for name in videos if name not in listed]
+    return items + [layout.make_item(root, name, split=split, problem=layout.NOT_LISTED) for name in unlisted]
 
 
-def _table_of(root, split):
-    """The path of the table that is meant."""
+def _index_stems(videos: Iterable[str], root: str, where: str) -> dict[str, str]:
+    """Return {how a table may call a video: its name}: its path below the videos' folder, its file name, its path."""
+    stems: dict[str, str] = {}
+    for name in videos:
+        stem = _remove_ending(os.path.relpath(os.path.join(root, name), os.path.join(root, where)))
+        stems[stem] = name
+        stems.setdefault(os.path.basename(stem), name)
+        stems.setdefault(_remove_ending(name), name)
+    return stems
+
+
+def _find_table(root: str, split: str) -> str:
+    """Return the path of the table that is meant."""
     if os.path.isfile(root):
         return root
-    layout.folder(root, '')
-    tables = [
-        os.path.join(root, place, name)
-        for place in PLACES
-        if os.path.isdir(os.path.join(root, place))
-        for name in sorted(os.listdir(os.path.join(root, place)))
-        if name.lower().endswith(ENDINGS) and not name.startswith('.')
-    ]
-    meant = [path for path in tables if split in ('all', _split_of(path))]
-    if len(meant) != 1:
-        names = ', '.join(os.path.relpath(path, root) for path in meant) or 'none'
-        raise UserError(f'--source={root}: want one table ({", ".join(ENDINGS)}) for {split}, found {names}; name it')
-    return meant[0]
+    layout.find_folder(root, '')
+
+    tables: list[str] = []
+    for folder in (os.path.join(root, name) for name in TABLE_FOLDERS):
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        tables += [
+            os.path.join(folder, name) for name in names if name.lower().endswith(ENDINGS) and not name.startswith('.')
+        ]
+    matches = [path for path in tables if split in ('all', _split_of(path))]
+    if len(matches) != 1:
+        names_there = ', '.join(os.path.relpath(path, root) for path in matches) or 'none'
+        raise UserError(
+            f'--source={root}: want one table ({", ".join(ENDINGS)}) for {split}, found {names_there}; name it'
+        )
+    return matches[0]
 
 
-def _split_of(path):
-    """Which split a table's name says it is of: train where it says none."""
+def _split_of(path: str) -> str:
+    """Return which split a table's name says it is of: train where it says none."""
     words = re.split('[^a-z]+', os.path.basename(path).lower())
-    return next((split for split in ('train', 'val', 'test') if any(word.startswith(split) for word in words)), 'train')
+    for split in ('train', 'val', 'test'):
+        if any(word.startswith(split) for word in words):
+            return split
+    return 'train'
 
 
-def _kind(path, row):
-    found = next((table for table in TABLES.values() if table.needed <= row.keys()), None)
-    if found is None:
-        wanted = '; '.join(f'{name}: {", ".join(sorted(table.needed))}' for name, table in TABLES.items())
-        raise UserError(f'{path} has the columns {", ".join(row)}; want those of {wanted}')
-    return found
+def _match_table(path: str, row: dict[str, Any]) -> Table:
+    """Return which of TABLES has the columns of a row."""
+    for table in TABLES.values():
+        if table.needed <= row.keys():
+            return table
+    wanted = '; '.join(f'{name}: {", ".join(sorted(table.needed))}' for name, table in TABLES.items())
+    raise UserError(f'{path} has the columns {", ".join(row)}; want those of {wanted}')
 
 
-def _stem(name):
+def _remove_ending(name: str) -> str:
     return os.path.splitext(name)[0] if name.lower().endswith(EXTENSIONS) else name
 
 
-def _parts(table, row):
-    """The fields of an Item of each part of a video that a row names. Raises: ProblemError."""
-    rows = [row]
-    if table.windows:
-        columns = {name: _listed(row.get(name), name) for name in (table.windows, table.caption)}
-        columns |= {name: _listed(row[name], name) for name in table.scores if given(row.get(name)) is not None}
-        if len({len(values) for values in columns.values()}) != 1:
-            counts = ', '.join(f'{len(values)} in {name}' for name, values in columns.items())
-            raise ProblemError('bad_row', f'lists of different lengths: {counts}')
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    for each in rows:
-        start, end = each.get(table.start), each.get(table.end)
+def _parse_parts(table: Table, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the fields of an Item of each part of a video that a row names; raise ProblemError."""
+    for part in _split_row(table, row) if table.windows else [row]:
+        start_value = part.get(table.start)
+        end_value = part.get(table.end)
         if table.windows:
-            if not isinstance(each[table.windows], list | tuple) or len(each[table.windows]) != 2:
-                raise ProblemError('bad_times', f'{table.windows} holds {each[table.windows]!r}, want [start, end]')
-            start, end = each[table.windows]
-        start, end = seconds(given(start), 'start'), seconds(given(end), 'end')
+            window = part[table.windows]
+            if not isinstance(window, list | tuple) or len(window) != 2:
+                raise ProblemError('bad_times', f'{table.windows} holds {window!r}, want [start, end]')
+            start_value, end_value = window
+
+        start = parse_seconds(none_if_missing(start_value), 'start')
+        end = parse_seconds(none_if_missing(end_value), 'end')
         if end is not None and end <= (start or 0):
             raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
-        scores = {name: as_number(given(each.get(name))) for name in table.scores}
-        yield {
-            'captions': captions_of(each[table.caption], 'caption'),
-            'scores': {name.lower().replace(' ', '_'): value for name, value in scores.items() if value is not None},
-            'start': start,
-            'end': end,
-        }
+
+        scores: dict[str, float] = {}
+        for name in table.scores:
+            score = to_number(none_if_missing(part.get(name)))
+            if score is not None:
+                scores[name.lower().replace(' ', '_')] = score
+        captions = parse_captions(part[table.caption], 'caption')
+        yield {'captions': captions, 'scores': scores, 'start': start, 'end': end}
 
 
-def _listed(value, name):
-    """A list, from Python's notation of it where the table is CSV."""
+def _split_row(table: Table, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each window of a row whose columns are lists of as many."""
+    columns = {name: _parse_list(row.get(name), name) for name in (table.windows, table.caption)}
+    for name in table.scores:
+        if none_if_missing(row.get(name)) is not None:
+            columns[name] = _parse_list(row[name], name)
+    if len({len(values) for values in columns.values()}) != 1:
+        counts = ', '.join(f'{len(values)} in {name}' for name, values in columns.items())
+        raise ProblemError('bad_row', f'lists of different lengths: {counts}')
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _parse_list(value: Any, name: str) -> Sequence[Any]:
+    """Return a list, from Python's notation of it where the table is CSV."""
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)

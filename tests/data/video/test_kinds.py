@@ -219,9 +219,9 @@ def late(path, start, count=40, codec='libx264'):
 
 @pytest.mark.parametrize('suffix', ['mkv', 'mov'])
 def test_windows_are_in_the_time_of_the_file_where_the_video_begins_late(tmp_path, suffix):
-    from data_pipelines.build.process_video import Clip, work
+    from data_pipelines.build.process_video import ClipOutcome, process_video
     from data_pipelines.build.recipe import read_recipe
-    from data_pipelines.inputs.listing import Item
+    from data_pipelines.inputs.item import Item
 
     pytest.importorskip('scenedetect')
     path = late(tmp_path / f'a.{suffix}', 2.0)
@@ -229,11 +229,11 @@ def test_windows_are_in_the_time_of_the_file_where_the_video_begins_late(tmp_pat
     recipe = read_recipe(
         assignments=['--recipe.shots.detector=none', '--recipe.shots.fades=false', '--recipe.filters=']
     )
-    clip, whole = work(Item('a', str(path), start=4.0, end=5.5), recipe)
-    assert isinstance(clip, Clip) and whole.fate == 'kept'
+    clip, whole = process_video(Item('a', str(path), start=4.0, end=5.5), recipe)
+    assert isinstance(clip, ClipOutcome) and whole.fate == 'kept'
     assert (clip.record.start, clip.record.end) == (pytest.approx(4.0, abs=2e-3), pytest.approx(5.5, abs=2e-3))
     assert numbers(decode.read(decode.probe(clip.record.video), range(15))).tolist() == list(range(20, 35))
-    (whole,) = work(Item('a', str(path), start=0.0, end=1.5), recipe)
+    (whole,) = process_video(Item('a', str(path), start=0.0, end=1.5), recipe)
     assert (whole.fate, whole.reason) == ('broken', 'bad_times') and 'begins at 2.0' in whole.detail
 
 
@@ -510,10 +510,10 @@ def test_pixels_of_a_picture_on_its_side_are_wide_where_it_is_high(tmp_path):
 
 
 def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
-    from data_pipelines.build.process_video import work
+    from data_pipelines.build.process_video import process_video
     from data_pipelines.build.recipe import read_recipe
-    from data_pipelines.inputs.listing import Item
-    from vdm_jax.data.records import from_bytes, to_bytes
+    from data_pipelines.inputs.item import Item
+    from vdm_jax.data.records.schema import from_bytes, to_bytes
     from vdm_jax.data.video_folder import VideoFolder
 
     pytest.importorskip('scenedetect')
@@ -521,7 +521,7 @@ def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
     for how, width in (('square', 90), ('stored', 60)):
         assert VideoFolder(str(tmp_path), pixel_aspect=how).open().extents().tolist() == [[12, 48, width]]
         recipe = read_recipe(assignments=[f'--recipe.clips.pixel_aspect={how}', '--recipe.filters='])
-        clip, _ = work(Item('a', str(path)), recipe)
+        clip, _ = process_video(Item('a', str(path)), recipe)
         assert (clip.record.width, clip.record.pixel_aspect) == (width, 1.5)
         assert from_bytes(to_bytes(clip.record)).pixel_aspect == 1.5
         assert decode.probe(clip.record.video).width == 90  # players show both alike
@@ -530,7 +530,7 @@ def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
 
 def test_a_set_of_stored_pixels_is_as_it_was_built(tmp_path, capsys):
     from data_pipelines.__main__ import main
-    from vdm_jax.data.record_source import Records
+    from vdm_jax.data.records.source import Records
 
     pytest.importorskip('scenedetect')
     (tmp_path / 'videos').mkdir()

@@ -9,10 +9,9 @@ import pytest
 pytest.importorskip('av')
 pytest.importorskip('pebble')
 
-from data_pipelines.build import part_files
-from data_pipelines.build import pool
-from data_pipelines.inputs.listing import Item
+from data_pipelines.build import part_files, pool
 from data_pipelines.build.recipe import Limits, Recipe, read_recipe
+from data_pipelines.inputs.item import Item
 from tests.data_pipelines import bad_videos, faults
 
 
@@ -27,9 +26,9 @@ def test_what_hangs_or_kills_its_worker_is_broken_and_the_rest_goes_on(folder):
     names = ['a', 'dies', 'b', 'hangs', 'c', 'killed once', 'd']
     items, done = [Item(name, '', problem='missing: no such file') for name in names], []
     recipe = read_recipe(assignments=['--recipe.limits.time=8'])
-    pool.run(items, recipe, folder, 2, done.append, faults.sometimes)
+    pool.make_parts(items, recipe, folder, 2, done.append, faults.sometimes)
     assert sorted(item.name for item in done) == sorted(names)
-    found = {name: part_files.index(part_files.path_of(folder, name))['input'] for name in names}
+    found = {name: part_files.read_index(part_files.part_path(folder, name))['input'] for name in names}
     assert {name: whole['reason'] for name, whole in found.items()} == {
         **dict.fromkeys('abcd', 'missing'),
         'dies': 'crashed',
@@ -47,23 +46,23 @@ def test_a_worker_is_held_to_its_memory(folder):
     bad_videos.claiming(path, 40_000_000)  # whose index takes 3 GB
     items = [Item('claims', str(path)), Item('next', '', problem='missing: no such file')]
     recipe = Recipe(limits=Limits(memory=2**29))
-    pool.run(items, recipe, folder, 1, lambda item: None, faults.measured)
-    fates = [part_files.index(part_files.path_of(folder, item.name))['input']['fate'] for item in items]
+    pool.make_parts(items, recipe, folder, 1, lambda item: None, faults.measured)
+    fates = [part_files.read_index(part_files.part_path(folder, item.name))['input']['fate'] for item in items]
     assert fates == ['broken', 'broken'] and int(Path(folder, 'claims').read_text()) < 2**29
 
 
 def test_what_is_no_fault_of_an_item_ends_the_build(folder):
     items = [Item(name, '', problem='missing: no such file') for name in ('a', 'fails')]
     with pytest.raises(RuntimeError, match='no fault of the item'):
-        pool.run(items, Recipe(), folder, 1, lambda item: None, faults.sometimes)
-    assert part_files.index(part_files.path_of(folder, 'fails')) is None
+        pool.make_parts(items, Recipe(), folder, 1, lambda item: None, faults.sometimes)
+    assert part_files.read_index(part_files.part_path(folder, 'fails')) is None
 
 
 def test_no_worker_outlives_a_killed_build(folder):
     code = (
-        'import sys; from data_pipelines import pool; from data_pipelines.inputs.listing import Item;'
+        'import sys; from data_pipelines.build import pool; from data_pipelines.inputs.item import Item;'
         'from data_pipelines.build.recipe import Recipe; from tests.data_pipelines import faults;'
-        'pool.run([Item("a", "")], Recipe(), sys.argv[1], 1, print, faults.endless)'
+        'pool.make_parts([Item("a", "")], Recipe(), sys.argv[1], 1, print, faults.endless)'
     )
     build = subprocess.Popen([sys.executable, '-c', code, folder])
     note = os.path.join(folder, 'a')

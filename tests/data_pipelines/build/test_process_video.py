@@ -9,12 +9,12 @@ av = pytest.importorskip('av')
 pytest.importorskip('cv2')
 
 from data_pipelines.build import part_files  # noqa: E402, want the libraries above
-from data_pipelines.inputs.listing import Item  # noqa: E402
+from data_pipelines.build.process_video import captions_within, process_video  # noqa: E402
 from data_pipelines.build.recipe import read_recipe  # noqa: E402
-from data_pipelines.build.process_video import captions_within, work  # noqa: E402
+from data_pipelines.inputs.item import Item  # noqa: E402
 from tests.data.videos import coded, encode, numbers  # noqa: E402
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
-from vdm_jax.data.records import Caption  # noqa: E402
+from vdm_jax.data.records.schema import Caption  # noqa: E402
 from vdm_jax.data.video import decode  # noqa: E402
 
 PLAIN = '--recipe.filters=', '--recipe.clips.min_seconds=0.2'
@@ -29,7 +29,7 @@ def put(tmp_path, content, **fields):
 
 def worked(item, *assignments):
     """(the clips, the input) of an item."""
-    *clips, whole = work(item, read_recipe(assignments=[*PLAIN, *assignments]))
+    *clips, whole = process_video(item, read_recipe(assignments=[*PLAIN, *assignments]))
     return clips, whole
 
 
@@ -156,11 +156,11 @@ def test_of_a_file_damaged_in_the_middle_nothing_is_kept(tmp_path, looking):
     content[at + size // 4 : at + size] = bytes(size - size // 4)
     item = put(tmp_path, bytes(content))
     recipe = read_recipe(assignments=[*PLAIN, '--recipe.clips.seconds=1', *looking])
-    *clips, whole = work(item, recipe)
+    *clips, whole = process_video(item, recipe)
     assert (whole.fate, whole.reason) == ('broken', 'broken') and 's is damaged' in whole.detail
     assert len(clips) == (1 if looking else 0)  # known too late where nobody looked first
-    part_files.write(str(tmp_path / 'part'), work(item, recipe))
-    assert part_files.index(str(tmp_path / 'part'))['clips'] == []
+    part_files.write_part(str(tmp_path / 'part'), process_video(item, recipe))
+    assert part_files.read_index(str(tmp_path / 'part'))['clips'] == []
     assert (tmp_path / 'part').stat().st_size < 1000
 
 
@@ -196,13 +196,13 @@ def test_what_a_library_makes_of_a_file_is_a_reason_too(tmp_path, monkeypatch):
 
 
 def test_a_library_newer_than_tested_that_fails_is_no_fault_of_a_file(tmp_path, monkeypatch, capsys):
-    from vdm_jax import versions
+    from vdm_jax.cli import versions
 
     item = put(tmp_path, encoded(moving(8)))
     monkeypatch.setattr('data_pipelines.inputs.frame_sources.probe', lambda *_: av.open('a.mp4', no_such_option=True))
-    *_, whole = work(item, read_recipe(assignments=PLAIN))
+    *_, whole = process_video(item, read_recipe(assignments=PLAIN))
     assert whole.reason == 'error' and 'TypeError' in whole.detail
     monkeypatch.setitem(versions.NEWEST_TESTED, 'av', '1.0')
     with pytest.raises(TypeError):
-        list(work(item, read_recipe(assignments=PLAIN)))
+        list(process_video(item, read_recipe(assignments=PLAIN)))
     assert 'newer than tested: av' in capsys.readouterr().err

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from data_pipelines.curate import duplicates
-from data_pipelines.curate.duplicates import BYTES, MOMENTS, Duplicates, Hashes, stand_ins
-from data_pipelines.curate.frame_stats import luma, sized
+from data_pipelines.curate.duplicates import (
+    HASH_BYTES,
+    HASHED_FRAMES,
+    ClipHasher,
+    DuplicatesConfig,
+    find_representatives,
+)
+from data_pipelines.curate.frame_stats import resize_short_side, to_luma
 from data_pipelines.curate.scores import SIDE
 from tests.shared_data import CLIPS, needs_clips
 from vdm_jax.data.video import decode
@@ -15,12 +21,12 @@ cv2 = pytest.importorskip('cv2')
 for needed in ('imagehash', 'av'):
     pytest.importorskip(needed)
 
-BITS = 8 * BYTES
-LIMIT = int(Duplicates().distance * BITS)
+BITS = 8 * HASH_BYTES
+LIMIT = int(DuplicatesConfig().distance * BITS)
 
 
 def random_hashes(count, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, BYTES), np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (count, HASH_BYTES), np.uint8)
 
 
 def flipped(value, count, rng):
@@ -35,7 +41,7 @@ def kept(values, pixels=None, seconds=None, names=None, config=None):
     values = [value if isinstance(value, bytes) else value.tobytes() for value in values]
     names = [f'{i:06}' for i in range(count)] if names is None else names
     pixels = [1] * count if pixels is None else pixels
-    return stand_ins(names, pixels, seconds or [1.0] * count, values, config or Duplicates()).tolist()
+    return find_representatives(names, pixels, seconds or [1.0] * count, values, config or DuplicatesConfig()).tolist()
 
 
 def test_nothing_is_joined_of_what_has_nothing_in_common():
@@ -61,10 +67,10 @@ def test_the_distance_is_that_of_the_config():
     base = random_hashes(300)
     values = np.concatenate([base, [flipped(value, 70, rng) for value in base]])
     assert kept(values) == list(range(600))
-    assert kept(values, config=Duplicates(distance=0.14)) == 2 * list(range(300))
-    assert kept([base[0], flipped(base[0], 1, rng), base[0]], config=Duplicates(distance=0)) == [0, 1, 0]
+    assert kept(values, config=DuplicatesConfig(distance=0.14)) == 2 * list(range(300))
+    assert kept([base[0], flipped(base[0], 1, rng), base[0]], config=DuplicatesConfig(distance=0)) == [0, 1, 0]
     with pytest.raises(UserError, match='recipe.duplicates.distance is 0.5'):
-        Duplicates(distance=0.5)
+        DuplicatesConfig(distance=0.5)
 
 
 def test_kept_is_the_largest_then_the_longest_then_the_first_by_name():
@@ -122,9 +128,9 @@ def test_a_hundred_thousand_clips_take_seconds():
 
 
 def hashed(video, seconds=None, fps=20):
-    hashes = Hashes(len(video) / fps if seconds is None else seconds)
+    hashes = ClipHasher(len(video) / fps if seconds is None else seconds)
     for number, frame in enumerate(video):
-        hashes.add(sized(luma(frame), SIDE), number / fps)
+        hashes.add(resize_short_side(to_luma(frame), SIDE), number / fps)
     return hashes.finish()
 
 
@@ -180,7 +186,7 @@ def test_other_clips_and_other_parts_of_a_moving_one_are_not():
 def test_hashes_are_of_what_is_shown_at_fixed_shares_of_the_length():
     video = drifting(32, speed=4.0)
     whole = hashed(video, 1.6)
-    for moment in range(MOMENTS):
+    for moment in range(HASHED_FRAMES):
         shown = video[4 * moment + 2]  # at 2/32, 6/32 ... of the length
         assert whole[8 * moment : 8 * moment + 8] == hashed([shown])[:8]
 
@@ -196,21 +202,21 @@ def test_flat_pictures_have_no_hash():
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'imagehash', None)
     with pytest.raises(UserError, match=r"imagehash.*pip install 'vdm_jax\[curate\]'"):
-        Hashes(1.0)
+        ClipHasher(1.0)
 
 
 def real(name):
     video = decode.probe(CLIPS / name)
-    hashes = duplicates.Hashes(video.seconds)
+    hashes = duplicates.ClipHasher(video.seconds)
     for number, frame in decode.stream(video):
-        hashes.add(sized(luma(frame), SIDE), video.times[number])
+        hashes.add(resize_short_side(to_luma(frame), SIDE), video.times[number])
     return name, video.width * video.height, video.seconds, hashes.finish()
 
 
 @needs_clips
 def test_the_distorted_copy_is_found_among_real_clips():
     names = ['bunny_short.webm', 'carphone.mp4', 'carphone_distorted.mp4', 'newtonscradle.gif', 'pigs.gif', 'test.avi']
-    stands = stand_ins(*zip(*map(real, names), strict=True), Duplicates())
+    stands = find_representatives(*zip(*map(real, names), strict=True), DuplicatesConfig())
     assert stands.tolist() == [0, 1, 1, 3, 4, 5]
 
 
@@ -219,7 +225,7 @@ def test_the_distorted_copy_is_found_among_real_clips():
 def test_the_distorted_copy_is_the_only_one_among_all_real_clips():
     names = sorted(path.name for path in CLIPS.iterdir())
     rows = list(map(real, names))
-    stands = stand_ins(*zip(*rows, strict=True), Duplicates())
+    stands = find_representatives(*zip(*rows, strict=True), DuplicatesConfig())
     assert [(names[i], names[j]) for i, j in enumerate(stands) if i != j] == [
         ('carphone_distorted.mp4', 'carphone.mp4')
     ]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from data_pipelines.curate import scores
-from data_pipelines.curate.captions import of_caption
-from data_pipelines.curate.frame_stats import Bars, luma
+from data_pipelines.curate.captions import score_caption
+from data_pipelines.curate.frame_stats import BlackBars, to_luma
 from tests.shared_data import CLIPS, needs_clips
-from vdm_jax.data import filters
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records import filters
+from vdm_jax.data.records.schema import Caption
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 
@@ -44,7 +44,7 @@ def panned(count, speed, fps=20, **more):
 
 def measured(video, fps=20.0, times=None, seconds=None):
     times = np.arange(len(video)) / fps if times is None else times
-    measure = scores.Measure(len(video) / fps if seconds is None else seconds)
+    measure = scores.ClipScorer(len(video) / fps if seconds is None else seconds)
     for frame, time in zip(video, times, strict=True):
         measure.add(frame, time)
     return measure.finish()[0]
@@ -167,9 +167,9 @@ def test_black_bars_are_found_to_the_pixel(box):
     video = np.full((10, HEIGHT, WIDTH, 3), 6, np.uint8)
     video[:, top:bottom, left:right] = panned(10, 0.2)[:, top:bottom, left:right]
     video = noisy(video, 2)
-    bars = Bars()
+    bars = BlackBars()
     for frame in video:
-        bars.add(luma(frame))
+        bars.add(to_luma(frame))
     assert bars.box == box
     share = 1 - (bottom - top) * (right - left) / (HEIGHT * WIDTH)
     assert measured(video)['letterbox'] == pytest.approx(share, abs=1e-5)
@@ -201,7 +201,7 @@ def test_a_sliver_of_a_picture_is_measured_and_has_motion_where_flow_can_be_take
 
 
 def test_the_table_names_all_scores_and_no_others():
-    found = measured(panned(20, 0.3)) | scores.of_captions([Caption('a dog runs')])
+    found = measured(panned(20, 0.3)) | scores.score_captions([Caption('a dog runs')])
     assert set(found) == set(scores.SCORES)
     filters.parse(scores.FILTERS).check(scores.SCORES)
 
@@ -217,7 +217,7 @@ def test_scores_have_six_digits():
 
 
 def test_frames_are_let_go_of_as_they_come():
-    alive, measure = [], scores.Measure(2.0)
+    alive, measure = [], scores.ClipScorer(2.0)
     for number, frame in enumerate(panned(40, 0.3)):
         frame = frame.copy()
         alive.append(weakref.ref(frame))
@@ -228,7 +228,7 @@ def test_frames_are_let_go_of_as_they_come():
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'cv2', None)
     with pytest.raises(UserError, match=r"opencv-python-headless.*pip install 'vdm_jax\[curate\]'"):
-        scores.Measure(1.0)
+        scores.ClipScorer(1.0)
 
 
 @pytest.mark.parametrize(
@@ -246,23 +246,23 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     ],
 )
 def test_verbs_of_motion_are_counted_in_all_their_forms(text, words, moving):
-    found = of_caption(text)
+    found = score_caption(text)
     assert found['caption_words'] == words
     assert found['caption_motion'] == pytest.approx(moving / max(words, 1))
 
 
 def test_signs_and_numbers_are_symbols_and_letters_of_any_script_are_not():
-    assert of_caption('एक आदमी दौड़ रहा है')['caption_symbols'] == 0
-    assert of_caption('猫が走る')['caption_symbols'] == 0
-    assert of_caption('IMG_0423')['caption_symbols'] == pytest.approx(5 / 8)
-    assert of_caption('ab 12')['caption_symbols'] == 0.5
+    assert score_caption('एक आदमी दौड़ रहा है')['caption_symbols'] == 0
+    assert score_caption('猫が走る')['caption_symbols'] == 0
+    assert score_caption('IMG_0423')['caption_symbols'] == pytest.approx(5 / 8)
+    assert score_caption('ab 12')['caption_symbols'] == 0.5
 
 
 def test_several_captions_count_by_their_weights():
     captions = [Caption('a dog runs', weight=3.0), Caption('dog', weight=1.0)]
-    found = scores.of_captions(captions)
+    found = scores.score_captions(captions)
     assert found['caption_words'] == 2.5 and found['caption_motion'] == 0.25
-    assert scores.of_captions([]) == scores.of_captions([Caption('a dog', weight=0.0)]) == {}
+    assert scores.score_captions([]) == scores.score_captions([Caption('a dog', weight=0.0)]) == {}
 
 
 def real(name):

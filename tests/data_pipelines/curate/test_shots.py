@@ -1,4 +1,4 @@
-"""Shots of made-up scenes, whose cuts are known, and of real clips, whose cuts were found by eye."""
+"""ShotsConfig of made-up scenes, whose cuts are known, and of real clips, whose cuts were found by eye."""
 
 import weakref
 
@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines import optional_deps
 from data_pipelines.curate import shots
-from data_pipelines.curate.shots import Shots
+from data_pipelines.curate.shots import ShotsConfig
 from tests.shared_data import CLIPS, needs_clips
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
@@ -40,7 +40,7 @@ def scene(seed, count, speed=1.0, height=72, width=128):
 def cuts(video, config=None, times=None, fps=25):
     """First frames of the shots after the first; every shot must begin where the one before it stops."""
     times = np.arange(len(video)) / fps if times is None else times
-    found = shots.find(enumerate(video), times, config or Shots())
+    found = shots.find_shots(enumerate(video), times, config or ShotsConfig())
     assert found[0][0] == 0 and found[-1][1] == len(video)
     assert all(stop == after for (_, stop), (after, _) in zip(found, found[1:], strict=False))
     return [first for first, _ in found[1:]]
@@ -49,11 +49,11 @@ def cuts(video, config=None, times=None, fps=25):
 @pytest.mark.parametrize('detector', ['adaptive', 'content', 'hash', 'histogram'])
 def test_hard_cuts_are_found_to_the_frame(detector):
     video = np.concatenate([scene(0, 20), scene(1, 33), scene(2, 9), scene(3, 12)])
-    assert cuts(video, Shots(detector)) == [20, 53, 62]
+    assert cuts(video, ShotsConfig(detector)) == [20, 53, 62]
 
 
 def test_no_detector_finds_no_cuts():
-    assert cuts(np.concatenate([scene(0, 8), scene(1, 8)]), Shots('none', fades=False)) == []
+    assert cuts(np.concatenate([scene(0, 8), scene(1, 8)]), ShotsConfig('none', fades=False)) == []
 
 
 @pytest.mark.parametrize('at', [1, 2, 28, 29])
@@ -63,12 +63,12 @@ def test_cuts_beside_the_ends_are_found(at):
 
 def test_a_stream_that_begins_later_keeps_its_numbers():
     video, times = np.concatenate([scene(0, 20), scene(1, 20)]), np.arange(140) / 25
-    assert shots.find(zip(range(100, 140), video, strict=True), times, Shots()) == [(100, 120), (120, 140)]
+    assert shots.find_shots(zip(range(100, 140), video, strict=True), times, ShotsConfig()) == [(100, 120), (120, 140)]
 
 
 def test_one_frame_is_one_shot_and_no_frame_is_none():
-    assert shots.find([(7, scene(0, 1)[0])], np.arange(8.0), Shots()) == [(7, 8)]
-    assert shots.find([], np.zeros(0), Shots()) == []
+    assert shots.find_shots([(7, scene(0, 1)[0])], np.arange(8.0), ShotsConfig()) == [(7, 8)]
+    assert shots.find_shots([], np.zeros(0), ShotsConfig()) == []
 
 
 @pytest.mark.parametrize('length', [1, 2, 4])
@@ -76,7 +76,7 @@ def test_a_flash_is_no_cut(length):
     video = scene(0, 40)
     video[20 : 20 + length] = 250
     assert cuts(video) == []
-    assert cuts(video, Shots('content', flash_seconds=0)) == [20, 20 + length]
+    assert cuts(video, ShotsConfig('content', flash_seconds=0)) == [20, 20 + length]
 
 
 @pytest.mark.parametrize('detector', ['adaptive', 'content', 'hash', 'histogram'])
@@ -85,7 +85,7 @@ def test_a_strobe_light_is_no_cut(detector, period):
     video = scene(0, 60)
     for at in range(10, 50, period):
         video[at : at + 2] = 250
-    assert cuts(video, Shots(detector)) == []
+    assert cuts(video, ShotsConfig(detector)) == []
 
 
 def test_a_dropped_black_frame_is_no_cut():
@@ -101,7 +101,7 @@ def test_a_short_shot_that_is_followed_by_another_one_is_no_flash():
 def test_how_long_a_flash_may_be_is_told_in_seconds():
     video = scene(0, 40)
     video[20:24] = 250
-    assert cuts(video, Shots('content'), fps=5) == [20, 24]
+    assert cuts(video, ShotsConfig('content'), fps=5) == [20, 24]
 
 
 @pytest.mark.parametrize('speed', [4, 10])
@@ -127,7 +127,7 @@ def test_a_fade_through_black_leaves_the_black_frames_by_themselves():
     out, back = cuts(video.astype(np.uint8))
     black = np.flatnonzero(video.mean((1, 2, 3)) < 12)
     assert (out, back) == (black[0], black[-1] + 1)
-    assert cuts(video.astype(np.uint8), Shots(fades=False)) == []
+    assert cuts(video.astype(np.uint8), ShotsConfig(fades=False)) == []
 
 
 def test_black_at_both_ends_is_no_part_of_the_shot():
@@ -147,7 +147,7 @@ def test_frames_are_let_go_of_as_they_come():
             yield number, frame
             assert sum(each() is not None for each in alive) <= 2
 
-    assert shots.find(frames(), np.arange(60) / 25, Shots()) == [(0, 30), (30, 60)]
+    assert shots.find_shots(frames(), np.arange(60) / 25, ShotsConfig()) == [(0, 30), (30, 60)]
 
 
 def test_the_same_frames_give_the_same_shots_at_any_size():
@@ -158,13 +158,13 @@ def test_the_same_frames_give_the_same_shots_at_any_size():
 @pytest.mark.parametrize('bad', [{'width': 0}, {'threshold': -1.0}, {'flash_seconds': -0.1}])
 def test_values_that_mean_nothing_are_refused(bad):
     with pytest.raises(UserError, match=f'recipe.shots.{next(iter(bad))}'):
-        Shots(**bad)
+        ShotsConfig(**bad)
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'scenedetect.detectors', None)
     with pytest.raises(UserError, match=r"scenedetect-headless.*pip install 'vdm_jax\[curate\]'"):
-        shots.find([], np.zeros(0), Shots())
+        shots.find_shots([], np.zeros(0), ShotsConfig())
     assert set(optional_deps.PACKAGES) >= {'cv2', 'scenedetect', 'imagehash'}
 
 
@@ -172,7 +172,7 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch):
 @pytest.mark.parametrize('name', CUTS)
 def test_the_cuts_of_real_clips_are_found_and_nothing_else(name):
     video = decode.probe(CLIPS / name)
-    found = shots.find(decode.stream(video), video.times, Shots())
+    found = shots.find_shots(decode.stream(video), video.times, ShotsConfig())
     assert [first for first, _ in found] == [0, *CUTS[name]] and found[-1][1] == video.frames
 
 
@@ -180,4 +180,4 @@ def test_the_cuts_of_real_clips_are_found_and_nothing_else(name):
 @pytest.mark.parametrize('name', [*WHOLE, *(pytest.param(name, marks=pytest.mark.slow) for name in LONGER)])
 def test_real_clips_of_one_shot_are_one_shot(name):
     video = decode.probe(CLIPS / name)
-    assert shots.find(decode.stream(video), video.times, Shots()) == [(0, video.frames)]
+    assert shots.find_shots(decode.stream(video), video.times, ShotsConfig()) == [(0, video.frames)]

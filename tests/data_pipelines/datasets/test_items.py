@@ -10,8 +10,8 @@ from PIL import Image
 from data_pipelines.datasets import registry
 from data_pipelines.datasets.bair.trajectory import masked_crc
 from data_pipelines.inputs import frame_sources
-from data_pipelines.inputs.listing import digest
-from vdm_jax.data.records import Caption
+from data_pipelines.inputs.digest import digest_item
+from vdm_jax.data.records.schema import Caption
 from vdm_jax.errors import UserError
 
 
@@ -34,7 +34,7 @@ def paint(root, *names, size=(16, 12)):
 
 
 def listed(name, root, split='train'):
-    return {item.name: item for item in registry.listed(name, str(root), split).items}
+    return {item.name: item for item in registry.list_dataset(name, str(root), split).items}
 
 
 def usable(items):
@@ -352,7 +352,7 @@ def test_moving_mnist_is_the_array_of_its_test_set(tmp_path):
     np.save(tmp_path / 'mnist_test_seq.npy', array)
     items = listed('moving_mnist', tmp_path, 'test')
     assert len(items) == 3 and reds(items['mnist_test_seq.npy:00001']) == list(range(1, 60, 3))
-    assert len({digest(item) for item in items.values()}) == 3
+    assert len({digest_item(item) for item in items.values()}) == 3
     np.save(tmp_path / 'mnist_test_seq.npy', array.astype(np.float32))
     with pytest.raises(UserError, match='float32 .* want uint8'):
         listed('moving_mnist', tmp_path, 'test')

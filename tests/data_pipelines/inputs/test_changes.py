@@ -16,12 +16,15 @@ from pyarrow import parquet
 from data_pipelines.__main__ import main
 from data_pipelines.build import pool
 from data_pipelines.inputs import changes, frame_sources
-from data_pipelines.inputs.listing import EDGE, Item, digest, former_digest, listed
+from data_pipelines.inputs.digest import EDGE_BYTES, digest_item, digest_item_before_edges
+from data_pipelines.inputs.item import Item
+from data_pipelines.inputs.listing import list_inputs
+from data_pipelines.inputs.stills import ImageFolder
 from data_pipelines.inputs.table import INPUTS
 from tests.data_pipelines.videos import encoded, moving
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
 
-ROOM = 4 * EDGE  # a box of nothing in particular behind the pictures, so that a file has a middle
+ROOM = 4 * EDGE_BYTES  # a box of nothing in particular behind the pictures, so that a file has a middle
 RECIPE = '--recipe.clips.min_seconds=0.1', '--recipe.shots.detector=none', '--recipe.shots.fades=false', '--workers=0'
 
 
@@ -37,7 +40,7 @@ def built(tmp_path_factory):
     for seed, name in enumerate(('a.mp4', 'b.mp4')):
         content = encoded(moving(8, seed=seed)) + struct.pack('>I4s', ROOM, b'free') + bytes(ROOM - 8)
         (place / 'source' / name).write_bytes(content)
-    (place / 'source' / 'broken.mp4').write_bytes(bytes(4 * EDGE))
+    (place / 'source' / 'broken.mp4').write_bytes(bytes(4 * EDGE_BYTES))
     assert build(place / 'source', place / 'set') == 0
     return place
 
@@ -66,7 +69,7 @@ def change(path, at, times=None):
     [
         (10, 'its size, its head or its tail'),
         (-10, 'its size, its head or its tail'),
-        (-2 * EDGE, 'of the same size'),
+        (-2 * EDGE_BYTES, 'of the same size'),
     ],
     ids=['head', 'tail', 'middle'],
 )
@@ -94,7 +97,7 @@ def test_files_older_than_the_build_are_not_read_again(place, monkeypatch, capsy
     def read(item):
         raise AssertionError(item.name)
 
-    monkeypatch.setattr(frame_sources, 'content', read)
+    monkeypatch.setattr(frame_sources, 'stream_bytes', read)
     monkeypatch.setattr(changes, 'last_change', lambda item: os.stat(place / 'set' / 'manifest.json').st_mtime - 3600)
     assert build(place / 'source', place / 'set') == 0
     assert 'nothing was done' in capsys.readouterr().out
@@ -116,7 +119,7 @@ def forget_hashes(folder):
 def test_a_set_of_before_is_recognised_and_its_files_are_looked_at(place, capsys):
     """Its digests know sizes alone, and its manifest bears the time of its end."""
     table = parquet.read_table(place / 'set' / INPUTS)
-    codes = {item.name: former_digest(item) for item in listed(str(place / 'source')).items}
+    codes = {item.name: digest_item_before_edges(item) for item in list_inputs(str(place / 'source')).items}
     column = [codes[row['input']] if row['key'] is None else None for row in table.to_pylist()]
     table = table.set_column(table.column_names.index('listed'), 'listed', [column])
     parquet.write_table(table, place / 'set' / INPUTS)
@@ -135,25 +138,25 @@ def test_digests_of_before_are_what_they_were(tmp_path):
     """By value, for sets that are there hold them."""
     path = tmp_path / 'a.mp4'
     path.write_bytes(b'video')
-    assert former_digest(Item('a.mp4', str(path))) == '2f531010dc912ce4'
-    assert former_digest(Item('b.mp4', '', problem='missing: no such file')) == '0ace42d9069c5d84'
+    assert digest_item_before_edges(Item('a.mp4', str(path))) == '2f531010dc912ce4'
+    assert digest_item_before_edges(Item('b.mp4', '', problem='missing: no such file')) == '0ace42d9069c5d84'
     captions = (Caption('a dog', 2.0, 0.5, None),)
     item = Item('a.mp4', str(path), captions, 3, 'dogs', {'clip': 0.5}, 1.0, 2.0, 'train')
-    assert former_digest(item) == '9b750eccfb43b772'
+    assert digest_item_before_edges(item) == '9b750eccfb43b772'
 
 
 def test_a_build_that_was_cut_off_sees_a_file_that_changed_under_it(built, tmp_path, capsys, monkeypatch):
     shutil.copytree(built / 'source', tmp_path / 'source')
 
     def cut(items, recipe, folder, *more):
-        pool.make(items[0], recipe, folder)
+        pool.make_part(items[0], recipe, folder)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(pool, 'run', cut)
+        patched.setattr(pool, 'make_parts', cut)
         assert build(tmp_path / 'source', tmp_path / 'set') == 3
     whole = (tmp_path / 'source' / 'a.mp4').read_bytes()
-    for at, says in ((10, 'its head'), (-2 * EDGE, 'of the same size')):
+    for at, says in ((10, 'its head'), (-2 * EDGE_BYTES, 'of the same size')):
         change(tmp_path / 'source' / 'a.mp4', at)
         assert build(tmp_path / 'source', tmp_path / 'set') == 2
         assert 'a.mp4 is another file than it was' in (said := capsys.readouterr().err) and says in said
@@ -168,17 +171,17 @@ def test_a_build_that_was_cut_off_sees_a_file_that_changed_under_it(built, tmp_p
 def test_pictures_that_changed_at_equal_size_are_seen(tmp_path):
     for number in range(3):
         (tmp_path / f'{number}.png').write_bytes(bytes(100))
-    item = Item('clip', str(tmp_path), stills=frame_sources.Images(str(tmp_path), ('0.png', '1.png', '2.png'), 25.0))
-    code, read = {'clip': digest(item)}, {'clip': (changes.sha256_of(item), changes.last_change(item))}
-    assert changes.difference([item], code, code, read) == ''
+    item = Item('clip', str(tmp_path), stills=ImageFolder(str(tmp_path), ('0.png', '1.png', '2.png'), 25.0))
+    code, read = {'clip': digest_item(item)}, {'clip': (changes.sha256_of(item), changes.last_change(item))}
+    assert changes.find_change([item], code, code, read) == ''
     (tmp_path / '1.png').write_bytes(b'x' * 100)
-    assert code == {'clip': digest(item)}
-    assert 'clip is another file than it was' in changes.difference([item], code, code, read)
+    assert code == {'clip': digest_item(item)}
+    assert 'clip is another file than it was' in changes.find_change([item], code, code, read)
 
 
 def test_a_pipe_under_the_name_of_a_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'a.mp4')
-    assert len(digest(Item('a.mp4', str(tmp_path / 'a.mp4')))) == 16
+    assert len(digest_item(Item('a.mp4', str(tmp_path / 'a.mp4')))) == 16
 
 
 def test_a_recipe_of_before_is_one_of_stored_pixels(place, capsys):

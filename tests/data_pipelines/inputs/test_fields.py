@@ -12,12 +12,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from data_pipelines.__main__ import main
-from data_pipelines.inputs.listing import listed
+from data_pipelines.inputs.listing import list_inputs
 from tests.data_pipelines.videos import encoded, moving
-from vdm_jax.data.record_set import RecordSet
-from vdm_jax.data.record_source import Records
-from vdm_jax.data.records import Caption
-from vdm_jax.data.text_cache import TextCache
+from vdm_jax.data.latents.text_store import TextCache
+from vdm_jax.data.records.schema import Caption
+from vdm_jax.data.records.shards import RecordSet
+from vdm_jax.data.records.source import Records
 from vdm_jax.errors import UserError
 from vdm_jax.text.hashing import Hashing
 from vdm_jax.text.stored import Stored
@@ -33,7 +33,7 @@ def put(folder, **files):
 
 
 def item(folder, name='a.mp4', **options):
-    return {item.name: item for item in listed(str(folder), **options).items}[name]
+    return {item.name: item for item in list_inputs(str(folder), **options).items}[name]
 
 
 def texts(folder, name='a.mp4', **options):
@@ -111,7 +111,7 @@ def test_a_text_in_json_is_no_score_whatever_it_looks_like(tmp_path):
     told |= {'yes': True, 'video_id': 17, 'tweet': 1234567890123456789, 'scores': {'clip': '0.25'}}
     put(tmp_path, a__mp4='video', a__json=json.dumps(told), a__txt='a dog')
     assert item(tmp_path).scores == {'clip': 0.25, 'good': 0.5, 'n': 3.0} and texts(tmp_path) == ['a dog']
-    assert listed(str(tmp_path)).unused == ('clips', 'key', 'similarity', 'tweet', 'video_id', 'yes')
+    assert list_inputs(str(tmp_path)).unused == ('clips', 'key', 'similarity', 'tweet', 'video_id', 'yes')
     for kind in ('jsonl', 'parquet'):
         row = {'path': 'a.mp4'} | {name: value for name, value in told.items() if name != 'scores'}
         if kind == 'jsonl':
@@ -143,7 +143,7 @@ def test_a_column_of_a_csv_is_a_score_where_all_of_it_are_numbers_that_name_noth
     for column, values in NUMBERS.items():
         rows = ''.join(f'{"ab"[i % 2]}.mp4,{i},{value}\n' for i, value in enumerate(values))
         put(tmp_path, list__csv=f'path,start,{column}\n{rows}')
-        listing = listed(str(tmp_path / 'list.csv'))
+        listing = list_inputs(str(tmp_path / 'list.csv'))
         assert len(listing.items) == len(values) and not any(each.problem for each in listing.items)
         found = sorted(value for each in listing.items for value in each.scores.values())
         wanted = [float(value) for value in values if value not in ('nan', '')] if column == 'aesthetic' else []
@@ -154,13 +154,13 @@ def test_a_column_of_a_csv_is_a_score_where_all_of_it_are_numbers_that_name_noth
 def test_the_columns_that_are_scores_may_be_named(tmp_path):
     put(tmp_path, a__mp4='video', b__mp4='video')
     put(tmp_path, list__csv='path,key,similarity,n\na.mp4,007,0.3,1\nb.mp4,8,high,2\n')
-    found = listed(str(tmp_path / 'list.csv'), scores=['key'])
+    found = list_inputs(str(tmp_path / 'list.csv'), scores=['key'])
     assert [each.scores for each in found.items] == [{'key': 7.0}, {'key': 8.0}]
     assert found.unused == ('n', 'similarity')
-    a, b = listed(str(tmp_path / 'list.csv'), scores=['similarity']).items
+    a, b = list_inputs(str(tmp_path / 'list.csv'), scores=['similarity']).items
     assert a.scores == {'similarity': 0.3}
     assert b.problem == "bad_score: similarity is 'high', no number"
-    assert not any(each.scores for each in listed(str(tmp_path / 'list.csv'), scores=[]).items)
+    assert not any(each.scores for each in list_inputs(str(tmp_path / 'list.csv'), scores=[]).items)
     put(tmp_path, a__json='{"similarity": "0.31", "good": 1}')
     assert item(tmp_path, scores=['similarity']).scores == {'similarity': 0.31}
     for source, scores, message in (
@@ -170,7 +170,7 @@ def test_the_columns_that_are_scores_may_be_named(tmp_path):
         (tmp_path, ['label'], '--scores: label has another meaning'),
     ):
         with pytest.raises(UserError, match=message):
-            listed(str(source), scores=scores)
+            list_inputs(str(source), scores=scores)
 
 
 def test_a_filter_on_a_column_that_is_no_score_says_how_to_take_it(tmp_path, capsys):

@@ -8,8 +8,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from data_pipelines.inputs.listing import Item, digest, listed
-from vdm_jax.data.records import Caption
+from data_pipelines.inputs.digest import digest_item
+from data_pipelines.inputs.item import Item
+from data_pipelines.inputs.listing import list_inputs
+from vdm_jax.data.records.schema import Caption
 from vdm_jax.errors import UserError
 
 
@@ -27,7 +29,7 @@ def put(folder, *names):
 
 
 def items(source, **options):
-    return {item.name: item for item in listed(str(source), **options).items}
+    return {item.name: item for item in list_inputs(str(source), **options).items}
 
 
 def reasons(found):
@@ -56,7 +58,7 @@ def write(path, rows):
 
 def test_a_folder_is_listed_with_all_below_in_the_order_of_names(folder):
     put(folder, 'b.mp4', 'a b/-x.MOV', 'a b/кот 猫.webm', 'c/d/e.gif', '.hidden/f.mp4', '.g.mp4', 'notes.md', 'c/x.jpg')
-    listing = listed(str(folder))
+    listing = list_inputs(str(folder))
     names = [item.name for item in listing.items]
     assert names == ['a b/-x.MOV', 'a b/кот 猫.webm', 'b.mp4', 'c/d/e.gif']
     assert all(os.path.isabs(item.path) and os.path.isfile(item.path) and not item.problem for item in listing.items)
@@ -77,7 +79,7 @@ def test_files_beside_a_video_say_what_is_in_it(folder):
     assert b.captions == (Caption('a cat'), Caption('it stops', 2.0, 1.5, 3.0), Caption('one more'))
     assert (b.label, b.label_name, b.scores) == (3, 'cat', {'clip': 0.3, 'good': 5.0})
     assert found['c.mp4'].captions == () and not found['c.mp4'].problem
-    assert listed(str(folder)).ignored == {'.txt': 1}
+    assert list_inputs(str(folder)).ignored == {'.txt': 1}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_a_name_that_is_no_utf_8_is_listed_and_found(folder):
     (folder / os.fsdecode(b'caf\xe9.mp4')).write_bytes(b'video')
     ((name, item),) = items(folder).items()
     assert name == 'caf\\xe9.mp4' and os.path.isfile(item.path) and not item.problem
-    assert len(digest(item)) == 16
+    assert len(digest_item(item)) == 16
 
 
 ROWS = [
@@ -221,7 +223,7 @@ ROWS = [
 @pytest.mark.parametrize('kind', ['csv', 'jsonl', 'parquet'])
 def test_lists_of_every_kind_say_the_same(folder, kind):
     put(folder, 'a.mp4', 'sub/b.mp4', 'c.mp4')
-    listing = listed(str(write(folder / f'list.{kind}', ROWS)))
+    listing = list_inputs(str(write(folder / f'list.{kind}', ROWS)))
 
     def path(name):
         return str(folder / name)
@@ -336,7 +338,7 @@ def test_paths_of_a_list_are_taken_from_a_root_where_one_is_named(folder, tmp_pa
 def test_a_source_that_is_none_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match='--source=') as error:
-        listed(str(tmp_path / name))
+        list_inputs(str(tmp_path / name))
     assert message in str(error.value)
 
 
@@ -352,7 +354,7 @@ def test_files_that_may_not_be_read_are_told_of(folder, monkeypatch, name):
     monkeypatch.setattr('builtins.open', refused)  # for root may read everything
     found = items(folder)['b.mp4']
     with pytest.raises(UserError) as error:
-        listed(str(folder / name))
+        list_inputs(str(folder / name))
     monkeypatch.undo()
     assert found.problem == 'caption_file: b.txt: Permission denied'
     assert str(error.value) == f'--source={folder / name} cannot be read: Permission denied'
@@ -360,23 +362,23 @@ def test_files_that_may_not_be_read_are_told_of(folder, monkeypatch, name):
 
 def test_a_missing_source_and_an_empty_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match='is not there'):
-        listed(str(tmp_path / 'gone'))
+        list_inputs(str(tmp_path / 'gone'))
     with pytest.raises(UserError, match='holds no video'):
-        listed(str(tmp_path))
+        list_inputs(str(tmp_path))
 
 
 def test_the_digest_of_an_item_tells_every_change_but_where_it_lies(folder):
     put(folder, 'a.mp4')
     item = items(folder)['a.mp4']
-    same = digest(item)
+    same = digest_item(item)
     (folder / 'a.txt').write_text('a dog')
-    captioned = digest(items(folder)['a.mp4'])
+    captioned = digest_item(items(folder)['a.mp4'])
     (folder / 'a.mp4').write_bytes(b'a longer video')
-    assert len({same, captioned, digest(items(folder)['a.mp4'])}) == 3
+    assert len({same, captioned, digest_item(items(folder)['a.mp4'])}) == 3
     folder.rename(folder.parent / 'moved')
     (folder.parent / 'moved' / 'a.mp4').write_bytes(b'video')
     (folder.parent / 'moved' / 'a.txt').unlink()
-    assert digest(items(folder.parent / 'moved')['a.mp4']) == same
+    assert digest_item(items(folder.parent / 'moved')['a.mp4']) == same
 
 
 def test_a_link_to_the_root_itself_is_followed(folder, tmp_path):

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from data_pipelines.inputs.listing import Item, listed
-from vdm_jax.data.records import Caption
+from data_pipelines.inputs.item import Item
+from data_pipelines.inputs.listing import list_inputs
+from vdm_jax.data.records.schema import Caption
 
 SAID = {'label': 3, 'label_name': 'dogs', 'aesthetic': 5.5, 'split': 'train'}
 
@@ -14,7 +15,7 @@ def items(folder, *rows, **options):
     for name in ('a.mp4', 'b.mp4'):
         (folder / name).write_bytes(b'video')
     (folder / 'list.jsonl').write_text('\n'.join(json.dumps({'path': 'a.mp4', **row}) for row in rows))
-    return {item.name: item for item in listed(str(folder / 'list.jsonl'), **options).items}
+    return {item.name: item for item in list_inputs(str(folder / 'list.jsonl'), **options).items}
 
 
 def test_rows_of_one_video_are_its_captions_in_their_order(tmp_path):

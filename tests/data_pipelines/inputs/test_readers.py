@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from data_pipelines.inputs.listing import listed
+from data_pipelines.inputs.listing import list_inputs
 from vdm_jax.errors import UserError
 
 ROWS = ['{path}', 'caption', 'good'], ['a.mp4', 'ein Hund läuft, schnell; sehr | schnell', '0.5'], ['b.mp4', 'x', '1']
@@ -28,7 +28,7 @@ def text_of(sign, path='path', end='\n'):
 
 
 def check(path):
-    listing = listed(str(path))
+    listing = list_inputs(str(path))
     assert {item.name: ([each.text for each in item.captions], item.scores) for item in listing.items} == {
         'a.mp4': ([ROWS[1][1]], {'good': 0.5}),
         'b.mp4': (['x'], {'good': 1.0}),
@@ -44,7 +44,7 @@ def test_the_column_of_paths_has_the_names_that_it_has_elsewhere(folder, name):
 
 def test_of_several_columns_of_paths_the_first_of_the_known_is_taken_and_the_others_are_named(folder):
     (folder / 'list.csv').write_text('file_name,caption,path\nz.mp4,x,a.mp4\n')
-    listing = listed(str(folder / 'list.csv'))
+    listing = list_inputs(str(folder / 'list.csv'))
     assert [item.name for item in listing.items] == ['a.mp4'] and listing.unused == ('file_name',)
 
 
@@ -82,7 +82,7 @@ def test_a_list_with_a_byte_order_mark_is_read_as_that_says(folder, sign, mark, 
 def test_a_list_that_cannot_be_read_says_what_to_change(folder, content, message):
     (folder / 'list.csv').write_bytes(content)
     with pytest.raises(UserError, match=message):
-        listed(str(folder / 'list.csv'))
+        list_inputs(str(folder / 'list.csv'))
 
 
 @pytest.mark.parametrize(('listed_as', 'stored_as'), [('NFC', 'NFD'), ('NFD', 'NFC')])
@@ -93,6 +93,6 @@ def test_a_name_in_another_unicode_form_is_the_file_that_is_there(folder, listed
     other = unicodedata.normalize(listed_as, 'Über/café.mp4')
     rows = f'path,caption\n{other},one\n{stored},two\n{folder}/{other},three\nÜber/gone.mp4,four\n'
     (folder / 'list.csv').write_text(rows, encoding='utf-8')
-    found = {item.name: item for item in listed(str(folder / 'list.csv')).items}
+    found = {item.name: item for item in list_inputs(str(folder / 'list.csv')).items}
     assert [each.text for each in found[stored].captions] == ['one', 'two', 'three'] and not found[stored].problem
     assert found['Über/gone.mp4'].problem == 'missing: no such file' and len(found) == 2

@@ -7,22 +7,22 @@ import pytest
 from data_pipelines.__main__ import main
 from data_pipelines.build import part_files
 from data_pipelines.inputs import changes
-from data_pipelines.inputs.listing import listed
+from data_pipelines.inputs.listing import list_inputs
 from data_pipelines.inputs.table import write_inputs
 from tests.data_pipelines.inputs.strange_lists import write_case
-from vdm_jax.data.record_set import row_of, write_table
-from vdm_jax.data.records import Record, from_bytes, to_bytes
+from vdm_jax.data.records.schema import Record, from_bytes, to_bytes
+from vdm_jax.data.records.shards import row_of, write_table
 from vdm_jax.errors import UserError
 
 
 def work_on(items, folder):
     """Does with items what a build does with what they say, but for looking at videos."""
-    digests = changes.digests(items)
+    digests = changes.digest_items(items)
     rows = []
     for item in items:
         assert '\n' not in item.problem, item.problem
         rows.append({'input': item.name, 'fate': 'broken', 'reason': item.problem, 'listed': digests[item.name]})
-        part_files.path_of('work', item.name)
+        part_files.part_path('work', item.name)
         if not item.problem:
             fields = {name: getattr(item, name) for name in ('captions', 'label', 'label_name', 'scores', 'source')}
             data = to_bytes(Record(item.name, 1, 2, 2, 1.0, b'v', **fields))
@@ -40,7 +40,7 @@ def try_cases(folder, cases):
             (place / f'{name}.mp4').write_bytes(name.encode())
         source = write_case(place, case)
         try:
-            listing = listed(str(source), scores=[None, ['score1']][case % 3 == 0])
+            listing = list_inputs(str(source), scores=[None, ['score1']][case % 3 == 0])
             work_on(listing.items, place)
         except UserError as error:
             assert '\n' not in str(error), error
@@ -81,7 +81,7 @@ def test_a_row_that_cannot_be_read_has_a_reason_and_the_others_are_taken(tmp_pat
     for name in 'ab':
         (tmp_path / f'{name}.mp4').write_bytes(name.encode())
     (tmp_path / 'list.jsonl').write_bytes(row + b'\n{"path": "b.mp4", "caption": "b"}\n')
-    items = listed(str(tmp_path / 'list.jsonl')).items
+    items = list_inputs(str(tmp_path / 'list.jsonl')).items
     assert sorted(bool(item.problem) for item in items) == [False, True]
     assert next(item for item in items if not item.problem).name == 'b.mp4'
     work_on(items, tmp_path)
@@ -95,7 +95,7 @@ def test_a_cell_of_parquet_that_is_no_utf8_costs_its_row_alone(tmp_path):
         (tmp_path / f'{name}.mp4').write_bytes(name.encode())
     captions = pyarrow.array([b'fine', b'\xff\xfe'], pyarrow.binary()).view(pyarrow.string())
     parquet.write_table(pyarrow.table({'path': ['a.mp4', 'b.mp4'], 'caption': captions}), tmp_path / 'list.parquet')
-    items = listed(str(tmp_path / 'list.parquet')).items
+    items = list_inputs(str(tmp_path / 'list.parquet')).items
     problems = [item.problem for item in items]
     assert items[0].captions[0].text == 'fine' and not items[0].problem
     assert problems[1] == 'encoding: caption is no UTF-8; save it as UTF-8'
