@@ -38,9 +38,9 @@ class NetworkInputs:
 class NetworkConfig(Ranged, where='config.model'):
     """What a network is and can do: a frozen dataclass, the config group config.model.
 
-    A network is one such class and the module that its `build` makes; the class is an entry of MODELS in build.py. It
-    overrides what differs from the defaults here. A module that denoises is called as VideoDiT is, (x, t, conditions,
-    images) -> prediction; one that `autoencodes` has `moments` and `decode`, as VideoVAE.
+    A network is one such class and the module that its `build` makes; the class is an entry of the registry's MODELS
+    and overrides what differs from the defaults here. A module that denoises is called as VideoDiT is, (x, t,
+    conditions, images) -> prediction; one that `autoencodes` has `moments` and `decode`, as VideoVAE.
 
     Attributes:
       autoencodes: Whether it learns to reproduce its input.
