@@ -17,7 +17,7 @@ import numpy as np
 from data_pipelines.build.encoder import Encoder
 from data_pipelines.build.recipe import Recipe
 from data_pipelines.curate import scores, shots
-from data_pipelines.curate.clips import Clips, Span, spans
+from data_pipelines.curate.clips import ClipsConfig, Span, find_spans
 from data_pipelines.curate.letterbox import Box, LetterboxDetector
 from data_pipelines.inputs import frame_sources
 from data_pipelines.inputs.item import Item
@@ -173,7 +173,7 @@ def _process_clips(item: Item, recipe: Recipe) -> Iterator[ClipOutcome]:
     first, stop = frames_between(item, video)
     shot_ranges = _find_shots(video, first, stop, recipe, letterbox)
 
-    candidates = spans(video, shot_ranges, recipe.clips)
+    candidates = find_spans(video, shot_ranges, recipe.clips)
     wanted = [span for span in candidates if not span.reason]
     streams = _stream_spans(video, wanted, recipe.clips.deinterlace)
     for number, span in enumerate(candidates):
@@ -218,7 +218,7 @@ def frames_between(item: Item, video: Video) -> tuple[int, int]:
     return first, max(stop, first + 1)
 
 
-def _explain_dropped(span: Span, config: Clips) -> str:
+def _explain_dropped(span: Span, config: ClipsConfig) -> str:
     if span.reason == 'too_short':
         return f'{span.end - span.start:.3f} s of {config.min_seconds:g}'
     if span.reason == 'low_fps':
@@ -328,7 +328,8 @@ def _crop_and_shrink(frame: np.ndarray, box: Box | None, pixels: int | None) -> 
         top, bottom, left, right = box
         frame = frame[top:bottom, left:right]
     if pixels is not None and min(frame.shape[:2]) > pixels:
-        frame = resize(frame, *cover(*frame.shape[:2], pixels, pixels))
+        height, width = frame.shape[:2]
+        frame = resize(frame, *cover(height, width, pixels, pixels))
     height, width = frame.shape[:2]
     return frame[: height - height % 2, : width - width % 2]
 

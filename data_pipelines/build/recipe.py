@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from data_pipelines.curate import scores
-from data_pipelines.curate.clips import Clips
+from data_pipelines.curate.clips import ClipsConfig
 from data_pipelines.curate.duplicates import DuplicatesConfig
 from data_pipelines.curate.shots import ShotsConfig
 from vdm_jax.config import override, to_dataclass, to_dict
@@ -79,7 +79,7 @@ class Recipe:
     """
 
     shots: ShotsConfig = ShotsConfig()
-    clips: Clips = Clips()
+    clips: ClipsConfig = ClipsConfig()
     filters: tuple[str, ...] = scores.FILTERS
     duplicates: DuplicatesConfig = DuplicatesConfig()
     limits: Limits = Limits()

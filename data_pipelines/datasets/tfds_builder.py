@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.build.encoder import Encoder
 from data_pipelines.build.process_video import frames_between
-from data_pipelines.curate.clips import Clips
+from data_pipelines.curate.clips import ClipsConfig
 from data_pipelines.datasets.registry import DATASETS, list_dataset
 from data_pipelines.inputs import frame_sources, stills
 from data_pipelines.inputs.item import Item
@@ -146,7 +146,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         times = np.append(video.times, video.seconds)[first : stop + 1] - video.times[first]
         height = video.height // 2 * 2
         width = video.width // 2 * 2
-        config = Clips()
+        config = ClipsConfig()
         encoder = Encoder(height, width, config.crf, config.gop)
         for number, frame in frame_sources.stream(video, first, stop):
             position = number - first

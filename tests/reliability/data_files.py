@@ -14,7 +14,7 @@ from pyarrow import parquet
 from data_pipelines.__main__ import main as data_pipelines
 from data_pipelines.build.process_video import captions_within
 from data_pipelines.commands import cache_text
-from data_pipelines.inputs.changes import digests
+from data_pipelines.inputs.changes import digest_items
 from data_pipelines.inputs.listing import list_inputs
 from tests.data_pipelines.sets import records, write_set
 from tests.reliability.damage import Kind, command
@@ -151,7 +151,7 @@ def read_list(directory: Path):
         except UserError as error:
             problems.append(str(error))
             continue
-        digests(listing.items)
+        digest_items(listing.items)
         problems += [item.problem for item in listing.items if item.problem]
         packed = [captions_within(item.captions, 0.0, 1.0) for item in listing.items]
         json.dumps([[item.name, item.label, item.scores] for item in listing.items], ensure_ascii=False).encode()
