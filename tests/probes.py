@@ -125,7 +125,7 @@ def optim(experiment):
 
 def averages(experiment):
     params = {'kernel': jnp.zeros(2)}
-    moved = ema.update(experiment.ema, ema.start(experiment.ema, params), {'kernel': jnp.ones(2)}, 10**6)
+    moved = ema.update(experiment.ema, ema.init(experiment.ema, params), {'kernel': jnp.ones(2)}, 10**6)
     for average in moved.values():
         assert ((average['kernel'] > 0) & (average['kernel'] <= 1)).all(), average
 

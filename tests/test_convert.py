@@ -13,7 +13,7 @@ from vdm_jax.pretrained import files
 from vdm_jax.pretrained.fit import by_path, fit
 from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.report import Report
-from vdm_jax.train.checkpoint import fingerprint
+from vdm_jax.train.fingerprint import fingerprint
 
 CONFIG = VideoDiTConfig(depth=2, width=32, heads=2, patch=2, channels=3, classes=3, grid=(2, 4, 4), learn_variance=True)
 SMALL = ('--config.evaluate.batch_size=2', '--config.train.batch_size=2', '--config.train.log_every=1')

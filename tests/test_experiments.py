@@ -18,7 +18,7 @@ from vdm_jax.parallel import hardware
 from vdm_jax.planning import ask, docs
 from vdm_jax.planning.ahead import asks_of, batch_of
 from vdm_jax.run import Run
-from vdm_jax.train.denoise import losses
+from vdm_jax.train.diffusion_loss import compute_losses
 
 ROOT = Path(__file__).parents[1]
 FILES = registry.files(ROOT / 'experiments')
@@ -293,7 +293,9 @@ def test_images_beside_clips_weigh_as_frames_do(spec, given):
         def network(params, x, t, told, images):
             return x + said[None, :, None, None, None]
 
-        return losses(network, objective, None, x0, {}, 0, jax.random.split(jax.random.key(1), 1), count).loss.sum()
+        return compute_losses(
+            network, objective, None, x0, {}, 0, jax.random.split(jax.random.key(1), 1), count
+        ).loss.sum()
 
     slope = jax.jit(jax.grad(loss))
     weights = slope(jnp.ones(16 + count)) - slope(jnp.zeros(16 + count))

@@ -8,7 +8,7 @@ from tests.walk import walk
 from vdm_jax import cli, key_reference
 from vdm_jax.build import OPTIMIZERS, SAMPLERS, experiment_dict, experiment_from, read_experiment
 from vdm_jax.config import override
-from vdm_jax.train.inspect import config_lines
+from vdm_jax.train.inspect import format_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,7 +48,7 @@ def test_inherited_attributes_are_read_and_may_go_over_lines():
 @pytest.mark.parametrize('spec', ['bouncing_balls', 'video_folder:memorise', 'latte', 'walt', 'vdm', 'moving_mnist'])
 def test_the_config_that_inspect_prints_can_be_set_again(spec):
     experiment = read_experiment(spec)
-    lines = config_lines(experiment_dict(experiment))
+    lines = format_config(experiment_dict(experiment))
     assert experiment_from(override({}, lines)) == experiment
 
 

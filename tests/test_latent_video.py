@@ -26,7 +26,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.pretrained import weights
 from vdm_jax.run import Run
-from vdm_jax.train import checkpoint
+from vdm_jax.train import fingerprint
 from vdm_jax.train.loop import position
 
 ROOT = Path(__file__).parents[1]
@@ -342,7 +342,7 @@ def test_weights_are_hashed_once(place, cached, monkeypatch):
     run, hashed = latent_run(place, latents=f'{place}/cache'), []
     assert run.frozen  # hashing what is read is not what is counted
     counting = types.SimpleNamespace(sha256=lambda *data: hashed.append(data) or hashlib.sha256(*data))
-    monkeypatch.setattr(checkpoint, 'hashlib', counting)
+    monkeypatch.setattr(fingerprint, 'hashlib', counting)
     assert run.training_reader and len({position(run, step)['codec'] for step in range(3)}) == 1
     assert len(hashed) == 1
 

@@ -18,7 +18,7 @@ from vdm_jax.evals.score import Score
 from vdm_jax.pretrained import tensors, weights
 from vdm_jax.run import Run
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.workdir import write_papers
+from vdm_jax.train.workdir import write_run_files
 
 GROUPS = {
     'data': {'source': 'synthetic', 'frames': 2, 'pixels': 4, 'size': 4, 'classes': 0},
@@ -39,7 +39,7 @@ def make_run(workdir, sizes=SIZES, clips='4'):
 
     state = dataclasses.replace(zeros, params=of('raw'), ema={name: of(name) for name in zeros.ema})
     with jax.set_mesh(run.mesh), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint, writes=True) as saved:
-        write_papers(workdir, run.resolved)
+        write_run_files(workdir, run.resolved)
         saved.save(3, state, {'step': 3, 'clips': clips})
         saved.wait()
     return workdir

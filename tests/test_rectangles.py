@@ -16,7 +16,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.origin import sampling_run
 from vdm_jax.run import Run
 from vdm_jax.train import loop
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.fingerprint import fingerprint
 
 SMALL = [
     f'--config.{item}'

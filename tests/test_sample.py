@@ -19,7 +19,7 @@ from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.run import Run
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
-from vdm_jax.train.workdir import write_papers
+from vdm_jax.train.workdir import write_run_files
 
 SMALL = [
     f'--config.{item}'
@@ -55,7 +55,7 @@ def workdirs(tmp_path_factory):
         broken['label_embed']['table'] = jax.device_put(table, params['label_embed']['table'].sharding)
         for weights in (params, broken):
             place = tmp_path_factory.mktemp('run')
-            write_papers(place, run.resolved)
+            write_run_files(place, run.resolved)
             one = dataclasses.replace(state, params=weights, ema={'0.9': weights})
             with Checkpoints(place / 'checkpoints', run.experiment.checkpoint, writes=True) as checkpoints:
                 checkpoints.save(20, one, position(run, 20))

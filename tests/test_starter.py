@@ -9,7 +9,7 @@ from vdm_jax.build import read_experiment
 from vdm_jax.config import differences
 from vdm_jax.pretrained import weights
 from vdm_jax.run import Run
-from vdm_jax.train.workdir import FREE
+from vdm_jax.train.workdir import FREE_KEYS
 
 ROOT = Path(__file__).parents[1]
 STARTER = ROOT / 'experiments' / 'bouncing_balls.safetensors'
@@ -20,7 +20,9 @@ def test_the_starter_weights_are_those_of_the_experiment_file():
     about = weights.about(STARTER)
     resolved = Run(read_experiment(str(ROOT / 'experiments' / 'bouncing_balls.py'))).resolved
     assert {
-        key for key in differences(origin.run_of(about['config'], []).resolved, resolved) if not key.startswith(FREE)
+        key
+        for key in differences(origin.run_of(about['config'], []).resolved, resolved)
+        if not key.startswith(FREE_KEYS)
     } == set()
     run = origin.run_of(about['config'], [])
     with jax.set_mesh(run.mesh):

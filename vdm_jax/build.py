@@ -86,7 +86,7 @@ from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.metrics import LogConfig
 from vdm_jax.train.optimizers import AdamW, Lion, Muon, Optimizer
-from vdm_jax.train.watch import ProfileConfig
+from vdm_jax.train.profiling import ProfileConfig
 
 MODELS = {
     'video_dit': VideoDiTConfig,

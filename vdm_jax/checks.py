@@ -6,7 +6,7 @@
 from vdm_jax.data import scalars
 from vdm_jax.errors import UserError
 from vdm_jax.given import given_frames
-from vdm_jax.train.best import check_comes, rule_of
+from vdm_jax.train.best import check_metric, parse_rule
 
 
 def check(run) -> None:
@@ -30,7 +30,9 @@ def check(run) -> None:
     check_sampler(run)
     check_latents(run)
     len(run.reader), run.dataset_id, run.abstract, run.frozen, run.training_reader  # all raise UserErrors
-    check_comes(rule_of(run.experiment.checkpoint.best), run.learning.parts, run.experiment.train.validate_every)
+    check_metric(
+        parse_rule(run.experiment.checkpoint.best), run.training_loss.parts, run.experiment.train.validate_every
+    )
     if run.experiment.train.validate_every:
         run.held_out.order(run.experiment.train.batch_size)
     if run.experiment.train.sample_every:

@@ -21,10 +21,10 @@ from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.run import Run
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.inspect import not_finite
+from vdm_jax.train.inspect import find_not_finite
 from vdm_jax.train.loop import position
 from vdm_jax.train.optimizers import AdamW
-from vdm_jax.train.workdir import check_workdir, make_workdir, unlike, write_papers
+from vdm_jax.train.workdir import check_workdir, make_workdir, model_differences, write_run_files
 
 
 def convert(
@@ -46,7 +46,7 @@ def convert(
         experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
     run = Run(experiment)
     lost = check_same(model_of(opened), run.model, allow_missing)
-    if wrong := not_finite(opened.params):
+    if wrong := find_not_finite(opened.params):
         raise UserError(f'--checkpoint: {wrong_tensors(wrong)}; it has diverged or is damaged, take another one')
     make_workdir(out)
     check_workdir(out, run.resolved)
@@ -62,8 +62,8 @@ def convert(
         params, report = fit(
             by_path(opened.params), run.abstract.params, lambda: state.params, allow_missing, 'the checkpoint', lost
         )
-        state = dataclasses.replace(state, params=params, ema=ema.start(experiment.ema, params))
-        write_papers(out, run.resolved)
+        state = dataclasses.replace(state, params=params, ema=ema.init(experiment.ema, params))
+        write_run_files(out, run.resolved)
         checkpoints.save(0, state, where)
         checkpoints.wait()
     return run, report
@@ -103,7 +103,7 @@ def check_same(theirs, model, allow_missing: bool = False, called: str = 'the ch
     """
     if type(theirs) is not type(model):
         raise UserError(f'config.model: {called} is of a {type(theirs).__name__}, not of a {type(model).__name__}')
-    differing = unlike(*(dataclasses.asdict(each.with_explicit_sizes()) for each in (model, theirs)))
+    differing = model_differences(*(dataclasses.asdict(each.with_explicit_sizes()) for each in (model, theirs)))
     if allow_missing:
         return resized_by(model, fields_of(differing), shapes_of, called)
     if differing:

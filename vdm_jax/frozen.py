@@ -53,7 +53,7 @@ def check_same(codec, model, path) -> None:
     """Whether the weights at `path` are of the codec's network."""
     if type(model) is not type(codec.model):
         raise UserError(f'config.codec.path={path}: holds a {type(model).__name__}, not a {type(codec.model).__name__}')
-    found = workdir.unlike(*map(dataclasses.asdict, (codec.model, model)), where='config.codec.model')
+    found = workdir.model_differences(*map(dataclasses.asdict, (codec.model, model)), where='config.codec.model')
     if found:
         key, (ours, theirs) = next(iter(found.items()))
         raise UserError(f'{key}={ours}: the weights of config.codec.path={path} have {theirs}')

@@ -31,7 +31,7 @@ def restored(origin: dict, args, assignments: list[str]):
     from vdm_jax.config import check_groups
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained import weights
-    from vdm_jax.train.alike import check_alike
+    from vdm_jax.train.consistency import check_same_on_all
     from vdm_jax.train.workdir import check_network, read_config
 
     file = origin.get('weights')
@@ -48,7 +48,7 @@ def restored(origin: dict, args, assignments: list[str]):
     if file:
         together(lambda: check_groups(about['config'], called))
     run = together(lambda: sampling_run(about['config'], assignments + chosen, size))
-    check_alike(lambda: {'config': run.resolved} | said(args))
+    check_same_on_all(lambda: {'config': run.resolved} | said(args))
     (place,) = origin.values()
     together(lambda: check_network(about['config'], run.resolved, str(place)))
     params, about = weights_of(run, file, about, called) if file else checkpoint_of(run, place, about, args)
@@ -71,11 +71,11 @@ def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
     from vdm_jax.parallel.processes import together
     from vdm_jax.pretrained.weights import FINGERPRINTS, checked
     from vdm_jax.train.checkpoint import Checkpoints
-    from vdm_jax.train.workdir import name_keys
+    from vdm_jax.train.workdir import explain_misfit
 
     with jax_mesh(run), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
         name = None if args.ema == RAW else decay_of(run, args.ema)
-        with name_keys(about['config'], run.resolved):
+        with explain_misfit(about['config'], run.resolved):
             params, step = checkpoints.restore_one(run.abstract, args.step, name)
         where = checkpoints.position(step)
     place = f'{workdir}/checkpoints/{step}: its position'

@@ -28,7 +28,7 @@ def check(name: str, args) -> None:
     Raises:
       UserError: they cannot; names the option.
     """
-    from vdm_jax.train import mirror
+    from vdm_jax.train import remote_files
 
     if name in UNDER and not args.out:
         args.out = f'{args.workdir or "."}/{UNDER[name]}'
@@ -39,7 +39,7 @@ def check(name: str, args) -> None:
             check_text(value, f'--{spelt}={value}')
             check_store(value, f'--{spelt}={value}')
     if name == 'train' and not is_local(args.workdir):
-        mirror.try_writing('--workdir', args.workdir)
+        remote_files.check_writable('--workdir', args.workdir)
     if name == 'export' and is_local(args.out):
         check_run_files(args.out)
     if name in OUT and args.out:
@@ -47,7 +47,7 @@ def check(name: str, args) -> None:
         if is_local(args.out) or OUT[name] is PAGE:
             try_writing(args.out, is_file)
         else:
-            mirror.try_writing('--out', args.out, is_file)
+            remote_files.check_writable('--out', args.out, is_file)
 
 
 def check_text(value: str, called: str) -> None:

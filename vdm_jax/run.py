@@ -25,12 +25,12 @@ from vdm_jax.generate import make_generate, make_reconstruct
 from vdm_jax.nn.config import NetworkConfig, NetworkInputs
 from vdm_jax.parallel.gather import gather
 from vdm_jax.parallel.mesh import make_mesh, padded, rows_here, to_global
-from vdm_jax.train.checkpoint import fingerprint
-from vdm_jax.train.denoise import Denoising
+from vdm_jax.train.autoencoder_loss import AutoencoderLoss
+from vdm_jax.train.diffusion_loss import DiffusionLoss
+from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.optimizers import make_learning_rates
-from vdm_jax.train.reconstruct import Reconstructing
 from vdm_jax.train.state import abstract_state, create_state, graphdef_of
-from vdm_jax.train.step import Learning, make_train_step, make_validation_step
+from vdm_jax.train.step import TrainingLoss, make_train_step, make_validation_step
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ class Run:
     @functools.cached_property
     def abstract_frozen(self) -> dict:
         """Shapes and shardings of the weights that are used and not learned, by what they are for; {} for none."""
-        shapes = {'codec': self.experiment.codec.abstract()} | self.learning.abstract_frozen
+        shapes = {'codec': self.experiment.codec.abstract()} | self.training_loss.abstract_frozen
         where = self.everywhere
 
         def place(leaf):
@@ -300,12 +300,12 @@ class Run:
         return frozen.load(self)
 
     @functools.cached_property
-    def learning(self) -> Learning:
+    def training_loss(self) -> TrainingLoss:
         """What is learned from a batch."""
         e = self.experiment
         if self.model.autoencodes:
-            return Reconstructing(self.merged, e.reconstruction)
-        return Denoising(self.network, e.diffusion, e.codec, self.model.classes)
+            return AutoencoderLoss(self.merged, e.reconstruction)
+        return DiffusionLoss(self.network, e.diffusion, e.codec, self.model.classes)
 
     @property
     def train_step(self) -> Callable:
@@ -321,14 +321,14 @@ class Run:
         def jitted(size):
             skips = e.train.nonfinite == 'skip'
             how = size, e.train.accumulate, skips, rates
-            step = make_train_step(self.learning, self.optimizer, e.ema, e.seed, *how)
+            step = make_train_step(self.training_loss, self.optimizer, e.ema, e.seed, *how)
             return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.everywhere))
 
         return tuple(map(jitted, self.batch_sizes))
 
     @functools.cached_property
     def validation_step(self) -> Callable:
-        return jax.jit(make_validation_step(self.learning, self.experiment.seed), out_shardings=self.everywhere)
+        return jax.jit(make_validation_step(self.training_loss, self.experiment.seed), out_shardings=self.everywhere)
 
     @property
     def everywhere(self) -> NamedSharding:

@@ -9,7 +9,7 @@ from vdm_jax.build import experiment_from
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.parallel.mesh import to_global
 from vdm_jax.run import Run
-from vdm_jax.train.denoise import example_of, losses
+from vdm_jax.train.diffusion_loss import compute_losses, encode_batch
 from vdm_jax.train.step import example_keys
 
 AXES = 'data', 'fsdp', 'sequence', 'tensor'
@@ -40,8 +40,10 @@ def value_and_grad(sizes, groups=GROUPS):
 
     def loss(params, batch):
         keys = example_keys(jax.random.key(1), 0, 8)
-        x0, conditions, images = example_of(batch, Identity(), {}, keys)
-        return losses(run.network, run.experiment.diffusion, params, x0, conditions, 3, keys, images).loss.mean()
+        x0, conditions, images = encode_batch(batch, Identity(), {}, keys)
+        return compute_losses(
+            run.network, run.experiment.diffusion, params, x0, conditions, 3, keys, images
+        ).loss.mean()
 
     with jax.set_mesh(run.mesh):
         params = jax.tree.map(noise, run.abstract.params)

@@ -11,7 +11,7 @@ import pytest
 from tests.parity import networks
 from tests.parity.networks import CASES, FORWARD, GRADIENT, LOSS
 from vdm_jax.diffusion.process import expand
-from vdm_jax.train import denoise
+from vdm_jax.train.diffusion_loss import compute_losses
 
 KEPT = [case for case in CASES if case.kept]
 
@@ -59,7 +59,7 @@ def test_the_trainer_minimises_that_loss(name):
 
     objective = dataclasses.replace(model.objective, condition_dropout=0.0)
     keys = jax.random.split(jax.random.key(0), len(x0))
-    found = denoise.losses(network, objective, model.params, x0, told, case.config.classes, keys).loss
+    found = compute_losses(network, objective, model.params, x0, told, case.config.classes, keys).loss
     t = networks.house_time(case, seen['time'])
     alpha, sigma = (expand(each, x0.ndim) for each in objective.process.alpha_sigma(t))
     eps = (seen['x_t'] - alpha * x0) / sigma

@@ -10,8 +10,9 @@ from tests.reliability.damage import Kind
 from vdm_jax.build import experiment_dict, experiment_from, read_experiment
 from vdm_jax.run import Run
 from vdm_jax.train import loop
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
-from vdm_jax.train.workdir import read_config, write_papers
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.fingerprint import fingerprint
+from vdm_jax.train.workdir import read_config, write_run_files
 
 TINY = [
     f'--config.{item}'
@@ -31,7 +32,7 @@ def run() -> Run:
 def make_run(directory: Path) -> None:
     """A run directory with two checkpoints of other weights, as training leaves it."""
     state = run().create()
-    write_papers(directory, run().resolved)
+    write_run_files(directory, run().resolved)
     with jax.set_mesh(run().mesh), Checkpoints(directory / 'checkpoints', writes=True) as checkpoints:
         for step in (2, 4):
             params = jax.tree.map(lambda leaf, step=step: leaf + step, state.params)

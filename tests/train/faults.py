@@ -2,7 +2,7 @@
 
 import os
 
-from vdm_jax.train.loggers import appended
+from vdm_jax.train.loggers import append_file
 
 
 class Faults:
@@ -11,7 +11,7 @@ class Faults:
     def __init__(self, monkeypatch, *places):
         self.number, self.calls = None, 0
         for name in ('pwrite', 'fsync', 'open', 'mkdir'):
-            monkeypatch.setattr(appended.os, name, self._failing(name, getattr(os, name), places))
+            monkeypatch.setattr(append_file.os, name, self._failing(name, getattr(os, name), places))
 
     def _failing(self, name, real, places):
         def call(first, *rest, **more):

@@ -2,7 +2,8 @@
 
 import jax
 
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.fingerprint import fingerprint
 
 SMALL = [
     f'--config.{item}'

@@ -17,8 +17,9 @@ from vdm_jax.data.source import StatelessSource
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
 from vdm_jax.run import Run
 from vdm_jax.train import loop
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
-from vdm_jax.train.step import Losses, added_up
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.fingerprint import fingerprint
+from vdm_jax.train.step import Losses, accumulate_gradients
 
 # So small that one long sum of float32 numbers is still right to 1e-6.
 SMALLER = (*SMALL, '--config.data.frames=2', '--config.data.pixels=8', '--config.model.layout=full')
@@ -164,7 +165,7 @@ def test_a_batch_in_parts_moves_nothing_between_devices():
         return (rows**2).sum(0).sum()
 
     with jax.set_mesh(mesh):
-        step = jax.jit(lambda rows: added_up(share, rows, 3), in_shardings=batch_sharding(mesh))
+        step = jax.jit(lambda rows: accumulate_gradients(share, rows, 3), in_shardings=batch_sharding(mesh))
         program = step.lower(jax.ShapeDtypeStruct((24, 4), np.float32)).compile().as_text()
         rows = np.arange(96, dtype=np.float32).reshape(24, 4)
         assert step(rows) == (rows**2).sum()

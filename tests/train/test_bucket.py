@@ -16,9 +16,10 @@ from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
-from vdm_jax.train.mirror import Mirror
-from vdm_jax.train.workdir import write_papers
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.fingerprint import fingerprint
+from vdm_jax.train.remote_files import StagedDirectory
+from vdm_jax.train.workdir import write_run_files
 
 MARK = 'commit_success.txt'
 NUMBERS = itertools.count()
@@ -51,7 +52,7 @@ def written(run, state, bucket, tmp_path_factory):
     """The objects of a run directory with steps 2 and 4, the files of the same written locally, and the parameters."""
     local = tmp_path_factory.mktemp('local')
     for place in ('gs://bucket/written', local):
-        write_papers(place, run.resolved)
+        write_run_files(place, run.resolved)
         with Checkpoints(f'{place}/checkpoints', writes=True) as checkpoints:
             checkpoints.save(4, dataclasses.replace(state, step=state.step * 0 + 4), loop.position(run, 4))
     objects = {name.removeprefix('written/'): bucket[name] for name in bucket.below('written')}
@@ -214,11 +215,11 @@ def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, buc
     parts, status = MOMENTS[moment]
     folder = put({})
     bucket.fault, left = down(parts, status, times=1 if moment == 'arrays and metrics' else 3)
-    write_papers(f'gs://bucket/{folder}', run.resolved)
+    write_run_files(f'gs://bucket/{folder}', run.resolved)
     with opened(folder) as checkpoints:
         checkpoints.save(4, state, loop.position(run, 4))
         checkpoints.wait()
-    mirror = Mirror(f'gs://bucket/{folder}')
+    mirror = StagedDirectory(f'gs://bucket/{folder}')
     (mirror.local / 'metrics.jsonl').write_text('{"step": 4}\n')
     mirror.close()
     assert not any(left.values())

@@ -10,16 +10,18 @@ import jax
 import pytest
 from etils import epath
 
+import tests.train.fake_store  # noqa: F401  # fake://
 from tests.train.small_run import SMALL
 from vdm_jax import cli
 from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
+from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.inspect import inspect_run
-from vdm_jax.train.workdir import write_papers
+from vdm_jax.train.workdir import write_run_files
 
 FAIL = CheckpointConfig(fallback='fail')
 
@@ -34,7 +36,7 @@ def written(run, tmp_path_factory):
     """A run directory with steps 2 and 4, and the state that both hold."""
     place = tmp_path_factory.mktemp('written')
     state = run.create()
-    write_papers(place, run.resolved)
+    write_run_files(place, run.resolved)
     with Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         for step in (2, 4):
             numbered = dataclasses.replace(state, step=state.step + step)
@@ -185,7 +187,7 @@ def test_a_step_that_retention_removes_meanwhile_is_not_judged(run, place, monke
 def test_several_processes_keep_their_checkpoints_where_orbax_commits_by_itself(monkeypatch):
     """Orbax would commit a step in s3 by rename, which moves nothing at once there; so in any store but gs://."""
     with Checkpoints('fake://empty/run/checkpoints') as checkpoints:
-        assert checkpoints._staged
+        assert checkpoints._directories.is_staged
     monkeypatch.setattr(jax, 'process_count', lambda: 2)
     with pytest.raises(UserError, match='several processes write to a shared file system or gs:// alone'):
         Checkpoints('fake://empty/run/checkpoints')

@@ -392,8 +392,8 @@ def test_a_full_disk_leaves_the_old_config(run, place, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(os, 'fsync', full)
         with pytest.raises(OSError, match='No space'):
-            workdir.write_papers(place, dict(run.resolved, seed=5))
+            workdir.write_run_files(place, dict(run.resolved, seed=5))
     assert (place / 'config.json').read_bytes() == before
     assert not list(place.glob('.*half'))
-    workdir.write_papers(place, dict(run.resolved, seed=5))
+    workdir.write_run_files(place, dict(run.resolved, seed=5))
     assert json.loads((place / 'config.json').read_text()) == sealed(dict(run.resolved, seed=5))

@@ -10,7 +10,7 @@ from vdm_jax.train.ema import EmaConfig
 
 def test_several_decays_follow_their_formula():
     config = EmaConfig((0.5, 0.9), warmup=False)
-    averages = ema.start(config, {'a': jnp.zeros(())})
+    averages = ema.init(config, {'a': jnp.zeros(())})
     for step in range(3):
         averages = ema.update(config, averages, {'a': jnp.float32(step + 1)}, step)
     assert float(averages['0.5']['a']) == pytest.approx(((0.5 * 0.5 + 1) * 0.5) + 1.5, rel=1e-6)
@@ -22,8 +22,8 @@ def test_several_decays_follow_their_formula():
 
 def test_warm_up_forgets_the_start():
     config, plain = EmaConfig((0.9999,)), EmaConfig((0.9999,), warmup=False)
-    forgetful = ema.start(config, {'a': jnp.ones(())})
-    stubborn = ema.start(plain, {'a': jnp.ones(())})
+    forgetful = ema.init(config, {'a': jnp.ones(())})
+    stubborn = ema.init(plain, {'a': jnp.ones(())})
     for step in range(100):
         forgetful = ema.update(config, forgetful, {'a': jnp.zeros(())}, step)
         stubborn = ema.update(plain, stubborn, {'a': jnp.zeros(())}, step)

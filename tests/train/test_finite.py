@@ -36,7 +36,7 @@ def step_of(scales, skip):
     """State and scalars after one step of Adam on rows of these scales, and the state before."""
     optimizer, config = optax.adam(0.1), EmaConfig((0.5,))
     step = make_train_step(Product(), optimizer, config, seed=0, skip_nonfinite=skip)
-    state = TrainState(jnp.int32(7), PARAMS, ema.start(config, PARAMS), optimizer.init(PARAMS))
+    state = TrainState(jnp.int32(7), PARAMS, ema.init(config, PARAMS), optimizer.init(PARAMS))
     batch = {'scale': jnp.asarray(scales, jnp.float32), 'label': jnp.zeros(len(scales), jnp.int32)}
     return *jax.jit(step)(state, batch), state
 

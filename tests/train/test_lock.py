@@ -72,7 +72,9 @@ def test_a_process_that_was_killed_keeps_nobody_out(tmp_path):
 
 def left_behind(place, **holder):
     """A lease that somebody wrote and does not renew."""
-    (epath.Path(place) / lock.NAME).write_text(json.dumps(lock.holder() | {'token': 'other', 'renewed': 3} | holder))
+    (epath.Path(place) / lock.NAME).write_text(
+        json.dumps(lock.describe_self() | {'token': 'other', 'renewed': 3} | holder)
+    )
 
 
 def test_a_lease_that_nobody_renews_goes_stale(quick, tmp_path):

@@ -21,9 +21,9 @@ from tests.train.faults import Faults
 from tests.train.metrics_file import lines_in, strict
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
-from vdm_jax.train.loggers import appended, logger
-from vdm_jax.train.loggers.json_lines import JsonLines, line_of, sorted_out
-from vdm_jax.train.loggers.logger import Guarded, Logger
+from vdm_jax.train.loggers import append_file, logger
+from vdm_jax.train.loggers.json_lines import JsonLines, format_line, sort_lines
+from vdm_jax.train.loggers.logger import GuardedLogger, Logger
 from vdm_jax.train.metrics import LogConfig, Metrics, Progress
 from vdm_jax.train.workdir import check_workdir
 
@@ -143,7 +143,7 @@ def test_a_run_directory_that_is_gone_is_not_made_again(tmp_path):
 
 def test_what_a_disk_loses_after_it_took_it_is_written_again(monkeypatch, tmp_path):
     """A network's disk says only on a sync that it is full; what it had taken before is gone then."""
-    file = appended.Appended(tmp_path / 'lines')
+    file = append_file.AppendFile(tmp_path / 'lines')
     file.append(b'1\n')
     file.sync()
     file.append(b'2\n'), file.append(b'3\n')
@@ -153,10 +153,10 @@ def test_what_a_disk_loses_after_it_took_it_is_written_again(monkeypatch, tmp_pa
         os.ftruncate(descriptor, 3)
         raise OSError(errno.EDQUOT, 'Disk quota exceeded')
 
-    monkeypatch.setattr(appended.os, 'fsync', lose)
+    monkeypatch.setattr(append_file.os, 'fsync', lose)
     with pytest.raises(OSError, match='quota'):
         file.sync()
-    monkeypatch.setattr(appended.os, 'fsync', real)
+    monkeypatch.setattr(append_file.os, 'fsync', real)
     file.append(b'4\n')
     assert (tmp_path / 'lines').read_bytes() == b'1\n2\n3\n4\n'
     os.truncate(tmp_path / 'lines', 4)  # lost in silence
@@ -178,7 +178,7 @@ class Recorder(Logger):
 
 def test_what_waits_is_bounded_and_what_is_lost_is_told():
     told, inner = [], Recorder()
-    guarded = Guarded(inner, 'it', told.append, room=1000)
+    guarded = GuardedLogger(inner, 'it', told.append, room=1000)
     inner.error = OSError(errno.EIO, 'Input/output error')
     for step in range(100):
         guarded.scalars(step, {'loss': 0.5})
@@ -191,7 +191,7 @@ def test_what_waits_is_bounded_and_what_is_lost_is_told():
 
 def test_an_entry_that_can_never_be_written_does_not_keep_the_others_from_it():
     told, inner = [], Recorder()
-    guarded = Guarded(inner, 'it', told.append)
+    guarded = GuardedLogger(inner, 'it', told.append)
     inner.error = TypeError('a set is no JSON')
     guarded.scalars(1, {})
     inner.error = None
@@ -208,7 +208,7 @@ def test_a_disk_that_fails_slowly_is_not_asked_at_every_step(monkeypatch):
             calls.append(step)
             raise OSError('timed out')
 
-    guarded = Guarded(Slow(), 'it', lambda line: None)
+    guarded = GuardedLogger(Slow(), 'it', lambda line: None)
     for step in range(100):
         guarded.scalars(step, {})
     assert calls == [0]
@@ -261,7 +261,7 @@ def test_a_store_that_fails_for_a_while_gets_everything_later(monkeypatch):
 
 def test_a_store_that_cannot_be_read_at_the_start_is_not_overwritten(monkeypatch):
     place, told = epath.Path('fake://bucket/early'), []
-    (place / 'metrics.jsonl').write_bytes(line_of(1, {'loss': 0.5}) + line_of(9, {'loss': 0.5}))
+    (place / 'metrics.jsonl').write_bytes(format_line(1, {'loss': 0.5}) + format_line(9, {'loss': 0.5}))
     real = FakeStore.read_bytes
 
     def refuse(path):
@@ -282,12 +282,12 @@ def test_metrics_are_strict_json_and_say_what_a_number_was():
         'loss': float('nan'), 'norms': [1.0, float('-inf')], 'deep': {'a': float('inf')}, 'count': 3,
         'data/broken': ['caf\udce9.mp4'],
     }  # fmt: skip
-    line = line_of(4, values)
+    line = format_line(4, values)
     assert strict(line.decode()) == {
         'step': 4, 'loss': None, 'norms': [1.0, None], 'deep': {'a': None}, 'count': 3,
         'data/broken': ['caf\\udce9.mp4'], 'not_finite': {'loss': 'nan', 'norms.1': '-inf', 'deep.a': 'inf'},
     }  # fmt: skip
-    assert 'not_finite' not in strict(line_of(5, {'loss': 0.5}))
+    assert 'not_finite' not in strict(format_line(5, {'loss': 0.5}))
 
 
 def test_tensorboard_takes_what_is_not_finite_and_speaks_for_itself_alone(tmp_path, caplog, capsys):
@@ -325,7 +325,7 @@ BROKEN = {
 @pytest.mark.parametrize('place', ['in the middle', 'at the end'])
 @pytest.mark.parametrize('line', BROKEN.values(), ids=BROKEN)
 def test_a_broken_line_is_left_aside_and_the_rest_stays(line, place, tmp_path):
-    good, told = [line_of(step, {'loss': step / 4}) for step in (1, 2, 3, 4)], []
+    good, told = [format_line(step, {'loss': step / 4}) for step in (1, 2, 3, 4)], []
     content = good[0] + line + b'\n' + good[1] if place == 'in the middle' else good[0] + good[1]
     content += good[2] + good[3] + (line if place == 'at the end' else b'')
     (tmp_path / 'metrics.jsonl').write_bytes(content)
@@ -344,7 +344,7 @@ def test_a_last_line_that_only_lacks_its_end_stays(tmp_path):
 
 def test_a_file_that_needs_nothing_is_not_written_anew(tmp_path):
     path = tmp_path / 'metrics.jsonl'
-    path.write_bytes(line_of(1, {}) + line_of(2, {}))
+    path.write_bytes(format_line(1, {}) + format_line(2, {}))
     before = path.stat()
     JsonLines(tmp_path, 2, None).flush()
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -357,7 +357,7 @@ def test_a_disk_that_is_full_at_a_resume_leaves_the_old_file_until_the_new_one_i
     from vdm_jax import files
     from vdm_jax.train.loggers import json_lines
 
-    content = line_of(1, {}) + b'\0\0\n' + line_of(2, {}) + line_of(3, {})
+    content = format_line(1, {}) + b'\0\0\n' + format_line(2, {}) + format_line(3, {})
     (tmp_path / 'metrics.jsonl').write_bytes(content)
 
     def full(path, content):
@@ -378,7 +378,7 @@ def test_a_disk_that_is_full_at_a_resume_leaves_the_old_file_until_the_new_one_i
 
 def test_lines_of_any_bytes_are_sorted_without_a_word():
     noise = seeds.generator().bytes(20_000)
-    lines, broken = sorted_out(noise, 3)
+    lines, broken = sort_lines(noise, 3)
     assert len(lines) + len(broken) >= len(noise) - noise.count(b'\n') - 40
 
 

@@ -23,12 +23,12 @@ from vdm_jax.config import override
 from vdm_jax.errors import UserError
 from vdm_jax.run import Run
 from vdm_jax.train import loop, workdir
-from vdm_jax.train.best import rule_of
+from vdm_jax.train.best import parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
-from vdm_jax.train.inspect import inspect_run, table
+from vdm_jax.train.inspect import format_report, inspect_run
+from vdm_jax.train.profiling import ProfileConfig, ProfilerWindow
 from vdm_jax.train.state import TrainState
-from vdm_jax.train.watch import ProfileConfig, Window
 
 GROUPS = {
     'data': {'source': 'synthetic', 'frames': 2, 'pixels': 8},
@@ -140,9 +140,9 @@ def test_a_profile_that_cannot_be_written_ends_nothing(failing, tmp_path, monkey
     monkeypatch.setattr(jax.profiler, 'start_trace', lambda place: None)
     monkeypatch.setattr(jax.profiler, 'stop_trace', lambda: None)
     monkeypatch.setattr(jax.profiler, failing, full)
-    with Window(ProfileConfig(start=1, steps=2), tmp_path) as window:
+    with ProfilerWindow(ProfileConfig(start=1, steps=2), tmp_path) as window:
         for step in range(1, 5):
-            window.at(step, None)
+            window.begin_step(step, None)
     assert capsys.readouterr().err.count('config.profile: RuntimeError: No space left') == 1
 
 
@@ -157,7 +157,7 @@ def test_the_best_step_is_saved_kept_and_known_after_a_resume(scheme, run_of, tm
     assert steps_in(place) == [4, 8]
     found = inspect_run(run, place)
     assert found['best'] == {'step': 4, 'by': 'validation_loss', 'value': 1.0} and found['step'] == 8
-    assert 'best by validation_loss: 4, at 1' in table(found)
+    assert 'best by validation_loss: 4, at 1' in format_report(found)
     with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints', run.experiment.checkpoint) as checkpoints:
         assert checkpoints.restore_ema(run.abstract, 'best')[1] == 4
     longer = run_of(*BEST, 'train.steps=10')
@@ -228,7 +228,7 @@ def test_what_is_no_rule_is_refused(best):
 
 
 def test_a_metric_that_never_comes_is_refused_at_the_start(run_of):
-    assert str(rule_of('validation_psnr')) == 'validation_psnr:max'
+    assert str(parse_rule('validation_psnr')) == 'validation_psnr:max'
     with pytest.raises(UserError, match='set config.train.validate_every'):
         run_of('checkpoint.best=validation_loss').check()
     with pytest.raises(UserError, match='validation of this run gives validation_loss'):
@@ -268,5 +268,5 @@ def test_where_a_run_logs_may_change_between_two_starts(run_of, tmp_path):
     assert before['log']['wandb'] == {'mode': 'off', 'project': 'vdm_jax', 'entity': None, 'name': None}
     (tmp_path / 'checkpoints' / '4').mkdir(parents=True)
     for old in (before, {name: group for name, group in before.items() if name != 'log'}):  # a version before it
-        workdir.write_papers(tmp_path, old)
+        workdir.write_run_files(tmp_path, old)
         workdir.check_workdir(tmp_path, now)

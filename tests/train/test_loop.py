@@ -26,9 +26,10 @@ from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import MeshConfig, to_global
 from vdm_jax.run import Run
 from vdm_jax.train import loop, workdir
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
+from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import first
+from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.finite import NORMS
 from vdm_jax.train.metrics import Metrics, Progress
 
@@ -182,7 +183,7 @@ def test_a_run_may_get_longer_but_not_shorter_than_it_is(run, finished):
 
 
 def test_what_was_begun_and_never_saved_binds_no_one(run, tmp_path):
-    workdir.write_papers(tmp_path, run.resolved)
+    workdir.write_run_files(tmp_path, run.resolved)
     workdir.check_workdir(tmp_path, dict(run.resolved, seed=7))
 
 
@@ -238,7 +239,7 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
     reader = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
     about = types.SimpleNamespace(reader=reader, experiment=run.experiment)
-    log = loop.Log(about, loop.Silence(), loop.Silence(), None, None)
+    log = loop.Log(about, loop.NullLogger(), loop.NullProgress(), None, None)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     log.files(1), log.files(2)
     assert capsys.readouterr().err == 'process 1: data: 1 broken: a.mp4\n'
@@ -266,9 +267,9 @@ def test_the_progress_line_says_step_loss_rate_and_time_left(monkeypatch):
 
 
 def test_a_machine_without_git_says_no_commit(monkeypatch):
-    assert workdir.environment()['commit'] or not pathlib.Path('.git').exists()
+    assert workdir.describe_environment()['commit'] or not pathlib.Path('.git').exists()
     monkeypatch.setenv('PATH', '')
-    assert workdir.environment()['commit'] is None
+    assert workdir.describe_environment()['commit'] is None
 
 
 IMAGES_IN_WINDOWS = [

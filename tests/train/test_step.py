@@ -13,7 +13,7 @@ from vdm_jax.codecs.identity import Identity
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.streams import STREAMS, stream
 from vdm_jax.train import ema
-from vdm_jax.train.denoise import Denoising, example_of, losses
+from vdm_jax.train.diffusion_loss import DiffusionLoss, compute_losses, encode_batch
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.state import TrainState
 from vdm_jax.train.step import example_keys, make_train_step, make_validation_step
@@ -43,8 +43,8 @@ def test_noise_goes_by_global_row():
     """The first rows of a batch have the same keys, and so the same losses, whatever the batch's size."""
     clips, x0 = batch(8), Identity().encode({}, batch(8)['video'])
     keys = example_keys(jax.random.key(0), jnp.int32(3), 8)
-    all_rows, _, t, _ = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
-    some, *_ = losses(network, OBJECTIVE, PARAMS, x0[2:5], told(clips, slice(2, 5)), 3, keys[2:5])
+    all_rows, _, t, _ = compute_losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
+    some, *_ = compute_losses(network, OBJECTIVE, PARAMS, x0[2:5], told(clips, slice(2, 5)), 3, keys[2:5])
     np.testing.assert_allclose(all_rows[2:5], some, rtol=1e-5)
     assert len(set(np.asarray(t[:, 0]).tolist())) == 8
     other = example_keys(jax.random.key(0), jnp.int32(4), 8)
@@ -55,23 +55,25 @@ def test_labels_are_dropped_at_their_rate():
     clips = batch(64)
     x0 = jnp.zeros((64, 1, 2, 2, 3))
     keys = example_keys(jax.random.key(0), jnp.int32(0), 64)
-    loss, *_ = losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
+    loss, *_ = compute_losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
     assert 0.25 < float((loss > 50).mean()) < 0.75  # the colour of "no label" is far off
     kept = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
-    assert float(losses(network, kept, PARAMS, x0, told(clips), 3, keys)[0].max()) < 50
+    assert float(compute_losses(network, kept, PARAMS, x0, told(clips), 3, keys)[0].max()) < 50
 
 
 def test_a_step_is_sgd_on_the_mean_loss_and_counts():
     clips, config = batch(4), EmaConfig((0.5,), warmup=False)
     objective = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
     optimizer = optax.sgd(0.1)
-    step = make_train_step(Denoising(network, objective, Identity(), 3), optimizer, config, seed=0)
-    state = TrainState(jnp.int32(0), PARAMS, ema.start(config, PARAMS), optimizer.init(PARAMS))
+    step = make_train_step(DiffusionLoss(network, objective, Identity(), 3), optimizer, config, seed=0)
+    state = TrainState(jnp.int32(0), PARAMS, ema.init(config, PARAMS), optimizer.init(PARAMS))
     after, scalars = jax.jit(step)(state, clips)
     keys = example_keys(stream(0, 'training'), 0, 4)
 
     def mean(p):
-        return losses(network, objective, p, Identity().encode({}, clips['video']), told(clips), 3, keys)[0].mean()
+        return compute_losses(network, objective, p, Identity().encode({}, clips['video']), told(clips), 3, keys)[
+            0
+        ].mean()
 
     loss, grad = jax.value_and_grad(mean)(PARAMS)
     np.testing.assert_allclose(scalars['loss'], loss, rtol=1e-6)
@@ -82,14 +84,14 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
 
 
 def test_validation_is_the_same_every_time():
-    step = jax.jit(make_validation_step(Denoising(network, OBJECTIVE, Identity(), 3), seed=0))
+    step = jax.jit(make_validation_step(DiffusionLoss(network, OBJECTIVE, Identity(), 3), seed=0))
     first, again, other = step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 1)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.allclose(first.loss, other.loss)
 
 
 def test_images_train_as_videos_of_one_frame():
-    step = jax.jit(make_validation_step(Denoising(network, OBJECTIVE, Identity(), 3), seed=0))
+    step = jax.jit(make_validation_step(DiffusionLoss(network, OBJECTIVE, Identity(), 3), seed=0))
     assert step(PARAMS, batch(4, frames=1), 0).loss.shape == (4,)
 
 
@@ -99,7 +101,7 @@ def test_a_variance_in_the_channels_has_no_say_in_this_loss():
 
     keys = example_keys(jax.random.key(0), jnp.int32(0), 4)
     x0 = Identity().encode({}, batch(4)['video'])
-    plain, wide = (losses(f, OBJECTIVE, PARAMS, x0, told(batch(4)), 3, keys)[0] for f in (network, both))
+    plain, wide = (compute_losses(f, OBJECTIVE, PARAMS, x0, told(batch(4)), 3, keys)[0] for f in (network, both))
     np.testing.assert_allclose(plain, wide)
 
 
@@ -116,7 +118,7 @@ def seen_by(objective, x0, conditions, images=0, key=0):
         asked.append((x_t, t, told, images))
         return network(params, x_t, t, told)
 
-    found = losses(
+    found = compute_losses(
         watching, objective, PARAMS, x0, conditions, 3, jax.random.split(jax.random.key(key), len(x0)), images
     )
     return asked, found
@@ -146,7 +148,9 @@ def test_self_conditioning_shows_the_first_answer_at_its_rate_and_learns_from_th
         def repeat(p, x_t, t, told, images):
             return p * told.get('x0', jnp.ones_like(x_t))
 
-        return losses(repeat, objective, params, x0, told(clips), 3, example_keys(jax.random.key(0), 0, 64)).loss.mean()
+        return compute_losses(
+            repeat, objective, params, x0, told(clips), 3, example_keys(jax.random.key(0), 0, 64)
+        ).loss.mean()
 
     grad = jax.grad(loss)(jnp.float32(0.5))
     step = 1e-2  # through the second answer alone: the first one, 0.5, is a constant
@@ -162,7 +166,7 @@ def loss_of_fixed_first(objective, x0, clips, p):
         return p * told['x0'] if 'x0' in told else 0.5 * jnp.ones_like(x_t)
 
     keys = example_keys(jax.random.key(0), 0, 64)
-    return float(losses(repeat, objective, None, x0, told(clips), 3, keys).loss.mean())
+    return float(compute_losses(repeat, objective, None, x0, told(clips), 3, keys).loss.mean())
 
 
 def with_images(count):
@@ -174,7 +178,7 @@ def with_images(count):
 
 def test_images_add_their_own_loss_at_their_own_weight_and_time():
     joint = with_images(2)
-    x0, conditions, images = example_of(joint, Identity(), {}, example_keys(jax.random.key(0), 0, 4))
+    x0, conditions, images = encode_batch(joint, Identity(), {}, example_keys(jax.random.key(0), 0, 4))
     assert x0.shape == (4, 4, 4, 4, 3) and images == 2
     np.testing.assert_array_equal(
         conditions['label'], np.concatenate([np.stack([joint['label']] * 2, 1), joint['image_label']], 1)
@@ -210,8 +214,8 @@ def test_without_images_a_joint_batch_is_the_clip_alone():
 
     def loss(params, batch):
         keys = example_keys(jax.random.key(0), 0, 4)
-        x0, conditions, images = example_of(batch | {'motion': jnp.full(4, 0.1)}, Identity(), {}, keys)
-        return losses(apply, objective, params, x0, conditions, 5, keys, images).loss.mean()
+        x0, conditions, images = encode_batch(batch | {'motion': jnp.full(4, 0.1)}, Identity(), {}, keys)
+        return compute_losses(apply, objective, params, x0, conditions, 5, keys, images).loss.mean()
 
     plain, joint = (jax.value_and_grad(loss)(params, clips) for clips in (batch(4), with_images(0)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), plain, joint)
@@ -225,14 +229,16 @@ def test_losses_by_frame_go_by_the_time_of_each():
     def wrong(params, x_t, t, told, images):
         return jnp.zeros_like(x_t) + t[..., None, None, None] / 1000
 
-    found = losses(wrong, objective, None, x0, {'label': jnp.zeros(32, int)}, 3, example_keys(jax.random.key(0), 0, 32))
+    found = compute_losses(
+        wrong, objective, None, x0, {'label': jnp.zeros(32, int)}, 3, example_keys(jax.random.key(0), 0, 32)
+    )
     assert found.t.shape == (32, 3) and len(np.unique(found.t)) == 96
     np.testing.assert_allclose(found.by_frame, found.t**2, rtol=1e-5)
 
 
 def test_scalars_are_left_out_by_themselves():
     clips = batch(200) | {'fps': jnp.full(200, 8.0)}
-    _, conditions, _ = example_of(clips, Identity(), {}, example_keys(jax.random.key(0), 0, 200))
+    _, conditions, _ = encode_batch(clips, Identity(), {}, example_keys(jax.random.key(0), 0, 200))
     x0 = jnp.zeros((200, 1, 2, 2, 3))
     ((_, _, said, _),), _ = seen_by(OBJECTIVE, x0, conditions)
     unknown, dropped = np.isnan(said['fps']), np.asarray(said['label']) == 3

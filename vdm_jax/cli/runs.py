@@ -13,12 +13,12 @@ def train(args, assignments):
     from vdm_jax.parallel import processes, stop
     from vdm_jax.run import Run
     from vdm_jax.train import loop
-    from vdm_jax.train.alike import check_alike
+    from vdm_jax.train.consistency import check_same_on_all
 
     warm_start.check_options(args)
     with stop.asked() as asked:
         run = processes.together(lambda: Run(asked_experiment(args, assignments)))
-        check_alike(lambda: {'config': run.resolved, 'clips': run.dataset_id} | said(args))
+        check_same_on_all(lambda: {'config': run.resolved, 'clips': run.dataset_id} | said(args))
         processes.together(run.check)
         weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
         leave = stop.ignore if args.ends_process else lambda: None
@@ -43,7 +43,7 @@ def inspect(args, assignments):
     """what a run directory, a file of weights, or an experiment's network is: checkpoints, fingerprints, sizes"""
     from vdm_jax.build import read_experiment
     from vdm_jax.run import Run
-    from vdm_jax.train.inspect import inspect_experiment, inspect_run, table
+    from vdm_jax.train.inspect import format_report, inspect_experiment, inspect_run
     from vdm_jax.train.workdir import read_config
 
     if args.config and (args.workdir or args.step is not None):
@@ -58,7 +58,7 @@ def inspect(args, assignments):
         found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
     else:
         raise UserError('inspect: say what: --workdir=DIR, --weights=FILE, or --config=FILE')
-    print(json.dumps(found, indent=2) if args.json else table(found))
+    print(json.dumps(found, indent=2) if args.json else format_report(found))
     if 'mistake' in found:
         raise UserError(found['mistake'])
     return 0

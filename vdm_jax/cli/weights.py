@@ -7,10 +7,10 @@ from vdm_jax.origin import restored
 def export(args, assignments):
     """write a run's averaged weights and its config into one safetensors file"""
     from vdm_jax.pretrained import weights
-    from vdm_jax.train.inspect import not_finite
+    from vdm_jax.train.inspect import find_not_finite
 
     run, params, about = restored({'workdir': args.workdir}, args, assignments)
-    if wrong := not_finite(params):
+    if wrong := find_not_finite(params):
         which = f'{args.workdir}: step {about["step"]}, ema {about["ema"]}, is not finite'
         raise Failure(f'{which}: {wrong_tensors(wrong)}; nothing is written. Choose another --step')
     try:

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+import jax
+
 # Fields of codecs that their moments do not hang on: where weights lie, what becomes of moments, and how much is worked
 # on at a time.
 AFTER = 'path', 'sample', 'mean', 'std', 'chunk', 'slice_frames'
@@ -32,7 +34,7 @@ class Codec(Protocol):
         normalised: what a cache keeps. Only of codecs with weights, as is `normalised`.
         """
 
-    def normalised(self, moments, keys_B=None):
+    def normalised(self, moments: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
         """The latents of such moments: `encode` is this of `moments`."""
 
     def decode(self, weights: dict, latents_BTHWC):

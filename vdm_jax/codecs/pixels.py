@@ -1,9 +1,10 @@
 """Pixels as bytes and as numbers: uint8 in [0, 255] <-> float in [-1, 1]."""
 
+import jax
 import jax.numpy as jnp
 
 
-def from_bytes(video):
+def from_bytes(video: jax.Array) -> jax.Array:
     """uint8 in [0, 255] -> float32 in [-1, 1]."""
     return video.astype(jnp.float32) / 127.5 - 1
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def draw(mean, logvar, keys_B):
+def draw(mean: jax.Array, logvar: jax.Array, keys_B: jax.Array) -> jax.Array:
     """One of each, a clip's by the clip's key."""
     noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(keys_B)
     return mean + jnp.exp(0.5 * logvar) * noise

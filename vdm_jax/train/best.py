@@ -1,7 +1,8 @@
 """Which checkpoint is best: by a metric of validation, which every checkpoint of a validated step carries."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from etils import epath
 
@@ -11,7 +12,7 @@ from vdm_jax.parallel import processes
 from vdm_jax.ranges import is_number
 from vdm_jax.train.manifest import Integrity
 
-METADATA = '_CHECKPOINT_METADATA'  # a step's file of JSON that Orbax writes, with what it is given to keep there
+METADATA = '_CHECKPOINT_METADATA'  # a step's JSON file that Orbax writes, with the custom metadata that it is passed
 
 MORE_IS_BETTER = ('validation_psnr',)
 LARGEST_LIST = 1000  # metrics that a checkpoint may carry
@@ -19,26 +20,33 @@ LARGEST_LIST = 1000  # metrics that a checkpoint may carry
 
 @dataclass(frozen=True)
 class Rule:
-    """Which of two values of `metric` is better."""
+    """Which of two steps is better.
+
+    Attributes:
+      metric: Of validation.
+      mode: Whether less of it is better, or more.
+    """
 
     metric: str
     mode: Literal['min', 'max']
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f'{self.metric}:{self.mode}'
 
-    def better(self, value: float, than: float) -> bool:
+    def is_better(self, value: float, than: float) -> bool:
+        """Return whether a value of the metric is better than another."""
         return value < than if self.mode == 'min' else value > than
 
-    def ranking(self, values: dict[int, dict[str, float]]) -> list[tuple[int, float]]:
-        """(step, its value) of every step that has the metric, the best first; of equals the earlier."""
+    def rank(self, values: dict[int, dict[str, float]]) -> list[tuple[int, float]]:
+        """Return (step, its value) of every step that has the metric, the best first; of equals the earlier."""
+        # Ascending by both, so that of equals the earlier comes first.
         sign = 1 if self.mode == 'min' else -1
-        have = [(step, found[self.metric]) for step, found in values.items() if self.metric in found]
-        return sorted(have, key=lambda item: (sign * item[1], item[0]))
+        candidates = [(step, metrics[self.metric]) for step, metrics in values.items() if self.metric in metrics]
+        return sorted(candidates, key=lambda candidate: (sign * candidate[1], candidate[0]))
 
 
 class Steps(Protocol):
-    """What is asked of train/checkpoint.Checkpoints."""
+    """What is used of train/checkpoint.Checkpoints."""
 
     directory: epath.Path
 
@@ -47,79 +55,97 @@ class Steps(Protocol):
     def integrity(self, step: int) -> Integrity: ...
 
 
+class OrbaxStep(Protocol):
+    """What is used of the metadata of a step that Orbax passes to a policy."""
+
+    step: int
+
+
 class Best:
-    """Which step is best of those that are there, and of one that is being saved; for Orbax a rule of what stays."""
+    """The best step of those that are there, and of one that is being saved; to Orbax a policy of what stays."""
 
     def __init__(self, checkpoints: Steps, rule: Rule | None):
-        self._checkpoints, self._rule = checkpoints, rule
+        self._checkpoints = checkpoints
+        self._rule = rule
         self._best: tuple[int, float] | None = None
-        self._is_known = rule is None
+        self._is_known = False
 
-    def found(self) -> tuple[int, float] | None:
-        """(step, value), None where there is none; the steps that are there are looked through once."""
+    def find(self) -> tuple[int, float] | None:
+        """Return (step, value), None where there is none; the steps that are there are looked through once."""
+        if self._rule is None:
+            return None
+        # Reading costs a file a step, and hashing the best one: once is enough, as saves are noted.
         if not self._is_known:
-
-            def read():
-                return [[step, self._validation(step)] for step in self._checkpoints.steps()]
-
-            ranking = self._rule.ranking(dict(processes.by_first(read)))
-            self._best = next(filter(self._can_be_taken, ranking), None)
+            ranking = self._rule.rank(dict(processes.by_first(self._read_values)))
+            self._best = next(filter(self._is_usable, ranking), None)
             self._is_known = True
         return self._best
 
     def step(self) -> int:
-        """The best step.
+        """Return the best step.
 
         Raises:
-          UserError: there is none.
+          UserError: There is none.
         """
         if self._rule is None:
             raise UserError(
                 '--step=best: config.checkpoint.best is not set; with --config.checkpoint.best=validation_loss:min it '
                 'is the best of the steps that are there'
             )
-        if self.found() is None:
+        best = self.find()
+        if best is None:
             raise UserError(f'{self._checkpoints.directory}: no checkpoint there has {self._rule.metric}')
-        return self.found()[0]
+        return best[0]
 
     def is_step(self, step: int) -> bool:
-        best = self.found()
+        """Return whether this is the best step."""
+        best = self.find()
         return best is not None and best[0] == step
 
     def improves(self, validation: dict[str, float]) -> bool:
-        """Whether a step with these metrics would be better than any that is there."""
-        value = finite_values(validation).get(self._rule.metric) if self._rule else None
+        """Return whether a step with these metrics would be better than any that is there."""
+        if self._rule is None:
+            return False
+        # A metric that is nan is worse than any.
+        value = finite_values(validation).get(self._rule.metric)
         if value is None:
             return False
-        best = self.found()
-        return best is None or self._rule.better(value, best[1])
+        best = self.find()
+        return best is None or self._rule.is_better(value, best[1])
 
-    def saves(self, step: int, validation: dict[str, float]) -> None:
-        """Takes note of a step that is about to be saved, before older ones have to go."""
-        if self.improves(validation):
-            self._best = step, float(validation[self._rule.metric])
+    def note_save(self, step: int, validation: dict[str, float]) -> None:
+        """Take note of a step that is about to be saved, before older ones are removed."""
+        if self._rule and self.improves(validation):
+            self._best = (step, float(validation[self._rule.metric]))
 
-    def should_preserve(self, checkpoints, *, context) -> list[bool]:
-        """Orbax asks, with the step that is being saved among them; it removes the others once that is complete."""
+    def should_preserve(self, checkpoints: Sequence[OrbaxStep], *, context: Any) -> list[bool]:
+        """Return for each step whether it stays.
+
+        Orbax calls it with the step that is being saved among them, and removes the others once that is complete.
+        """
         return [self.is_step(checkpoint.step) for checkpoint in checkpoints]
 
-    def _validation(self, step: int) -> dict[str, float]:
-        return validation_of(self._checkpoints.directory / str(step))
+    def _read_values(self) -> list[tuple[int, dict[str, float]]]:
+        """(step, its metrics) of every step; pairs, as JSON has no numbers for keys."""
+        directory = self._checkpoints.directory
+        return [(step, read_validation(directory / str(step))) for step in self._checkpoints.steps()]
 
-    def _can_be_taken(self, candidate: tuple[int, float]) -> bool:
+    def _is_usable(self, candidate: tuple[int, float]) -> bool:
         step, _ = candidate
-        found = self._checkpoints.integrity(step)
-        if found.verdict == 'damaged':
-            where = self._checkpoints.directory / str(step)
-            processes.say(f'{where}, the best by {self._rule}, is {found}; taking the next best')
-        return found.verdict in ('intact', 'unverified')
+        integrity = self._checkpoints.integrity(step)
+        if integrity.verdict == 'damaged':
+            path = self._checkpoints.directory / str(step)
+            processes.say(f'{path}, the best by {self._rule}, is {integrity}; taking the next best')
+        return integrity.verdict in ('intact', 'unverified')
 
 
-def rule_of(text: str | None) -> Rule | None:
-    """The rule that config.checkpoint.best=METRIC[:min|max] stands for. Less is better, but of a PSNR, where not said.
+def parse_rule(text: str | None) -> Rule | None:
+    """Return the rule that config.checkpoint.best=METRIC[:min|max] stands for, None for None.
+
+    Without a mode less is better, but of a PSNR.
 
     Raises:
-      UserError: it stands for none.
+      UserError: It stands for none.
     """
     if text is None:
         return None
@@ -129,17 +155,21 @@ def rule_of(text: str | None) -> Rule | None:
             f'config.checkpoint.best={text}: want METRIC, METRIC:min or METRIC:max, a metric of validation such as '
             'validation_loss:min'
         )
-    return Rule(metric, mode or ('max' if metric in MORE_IS_BETTER else 'min'))
+
+    more = mode == 'max' if colon else metric in MORE_IS_BETTER
+    return Rule(metric, 'max' if more else 'min')
 
 
-def check_comes(rule: Rule | None, parts: tuple[str, ...], validate_every: int) -> None:
-    """Whether training will ever see the metric.
+def check_metric(rule: Rule | None, parts: tuple[str, ...], validate_every: int) -> None:
+    """Check that training will ever see the metric.
 
     Args:
-      parts: of the loss, that validation gives the mean of.
+      rule: The run's.
+      parts: Of the loss, of which validation logs the means.
+      validate_every: config.train.validate_every.
 
     Raises:
-      UserError: it will not.
+      UserError: It will not.
     """
     if rule is None:
         return
@@ -150,24 +180,27 @@ def check_comes(rule: Rule | None, parts: tuple[str, ...], validate_every: int) 
         raise UserError(f'config.checkpoint.best={rule}: validation of this run gives {", ".join(known)}')
 
 
-def finite_values(metrics) -> dict[str, float]:
-    """The numbers by name of a checkpoint's metrics, read from a file: whatever else is in there counts for nothing."""
+def finite_values(metrics: Any) -> dict[str, float]:
+    """Return the finite numbers of a checkpoint's metrics by name.
+
+    They may come from a file that anybody wrote: whatever else is in there counts for nothing.
+    """
     if not isinstance(metrics, dict) or len(metrics) > LARGEST_LIST:
         return {}
     return {name: float(value) for name, value in metrics.items() if is_number(value)}
 
 
-def metadata_with(validation: dict[str, float]) -> dict | None:
-    """What Orbax is given to keep with a step that has these metrics."""
+def make_metadata(validation: dict[str, float]) -> dict[str, Any] | None:
+    """Return what Orbax is to store with a step that has these metrics, None for nothing."""
     metrics = finite_values(validation)
     return {'validation': metrics} if metrics else None
 
 
-def validation_of(directory) -> dict[str, float]:
-    """The metrics of a step's directory; none where it has none, or they cannot be read."""
+def read_validation(directory: epath.Path) -> dict[str, float]:
+    """Return the metrics of a step's directory, {} where it has none, or they cannot be read."""
     try:
-        about = read_json(directory / METADATA)
+        metadata = read_json(directory / METADATA)
     except UserError:
         return {}
-    own = about.get('custom_metadata') if isinstance(about, dict) else None
-    return finite_values(own.get('validation') if isinstance(own, dict) else None)
+    custom = metadata.get('custom_metadata') if isinstance(metadata, dict) else None
+    return finite_values(custom.get('validation') if isinstance(custom, dict) else None)

@@ -4,16 +4,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vdm_jax.ranges import Count, Ranged
-from vdm_jax.train.best import rule_of
+from vdm_jax.train.best import parse_rule
 
 
 @dataclass(frozen=True)
 class CheckpointConfig(Ranged, where='config.checkpoint'):
-    """How many checkpoints stay: the last keep_last, and every one whose step is a multiple of keep_every.
+    """Which checkpoints stay: the last ones, every so many steps one, and the best.
 
-    best: METRIC[:min|max], a metric of validation such as validation_loss:min: the step where it was best so far is
-    saved, also where no checkpoint is due, and stays; --step=best takes it.
-    fallback: what a run does whose newest checkpoint is damaged: go on from the one before it, or fail.
+    Attributes:
+      keep_last: How many of the newest stay.
+      keep_every: Every one whose step is a multiple of it stays.
+      best: METRIC[:min|max], a metric of validation such as validation_loss:min: the step where it was best so far is
+        saved, also where no checkpoint is due, and stays; --step=best takes it.
+      fallback: What a run does whose newest checkpoint is damaged: go on from the one before it, or fail.
     """
 
     keep_last: Count = 3
@@ -21,10 +24,12 @@ class CheckpointConfig(Ranged, where='config.checkpoint'):
     best: str | None = None
     fallback: Literal['previous', 'fail'] = 'previous'
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        rule_of(self.best)
+        parse_rule(self.best)
 
     def keeps(self, step: int, steps: list[int]) -> bool:
-        """Whether `step` stays once `steps` are there, be it the best or not."""
-        return step in sorted(steps)[-self.keep_last :] or bool(self.keep_every and step % self.keep_every == 0)
+        """Return whether `step` stays once `steps` are there, be it the best or not."""
+        if step in sorted(steps)[-self.keep_last :]:
+            return True
+        return self.keep_every is not None and step % self.keep_every == 0

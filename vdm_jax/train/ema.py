@@ -7,40 +7,55 @@ import jax
 import jax.numpy as jnp
 
 from vdm_jax.ranges import Decay, Distinct, NotEmpty, Ranged
+from vdm_jax.train.types import Averages, Params
 
 
 @dataclass(frozen=True)
 class EmaConfig(Ranged, where='config.ema'):
-    """Decays to keep; the first is the one that sampling and evaluation use.
+    """Which averages of the parameters are kept.
 
-    With warm-up the decay at step n is min(decay, (1 + n) / (10 + n)), so that a short run does not average in its
-    random start (0.9999 still holds 37% of it after 10,000 steps otherwise).
+    Attributes:
+      decays: One average for each; the first is the one that sampling and evaluation use.
+      warmup: Whether the decay at step n is min(decay, (1 + n) / (10 + n)), so that a short run is not dominated by its
+        initial weights: without it 0.9999 still holds 37% of them after 10,000 steps.
     """
 
     decays: Annotated[tuple[Decay, ...], NotEmpty(), Distinct()] = (0.9999,)
     warmup: bool = True
 
 
-def start(config: EmaConfig, params) -> dict:
-    """One copy of params a decay, keyed by the decay as text."""
+def init(config: EmaConfig, params: Params) -> Averages:
+    """Return one copy of the parameters for each decay, by the decay as text."""
     return {str(decay): jax.tree.map(jnp.copy, params) for decay in config.decays}
 
 
-def update(config: EmaConfig, ema: dict, params, step) -> dict:
-    """ema <- decay ema + (1 - decay) params, for the step that has just been taken (0 for the first)."""
+def update(config: EmaConfig, averages: Averages, params: Params, step: jax.Array | int) -> Averages:
+    """Return average <- decay average + (1 - decay) params for each decay.
 
-    def blend(decay, average):
-        decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step)) if config.warmup else decay
-        return jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), average, params)
+    Args:
+      config: The decays.
+      averages: As `init` made them.
+      params: The parameters after the step.
+      step: Number of the step that has just been taken, 0 for the first.
+    """
 
-    return {name: blend(float(name), average) for name, average in ema.items()}
+    def update_one(name: str, average: Params) -> Params:
+        decay: float | jax.Array = float(name)
+        if config.warmup:
+            decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+
+        # In this form an average that equals the parameters stays as it is, bit for bit.
+        blended: Params = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), average, params)
+        return blended
+
+    return {name: update_one(name, average) for name, average in averages.items()}
 
 
-def first(config: EmaConfig, averages: dict) -> dict:
-    """The parameters averaged with the first decay: those that sampling and evaluation use."""
+def first(config: EmaConfig, averages: Averages) -> Params:
+    """Return the average of the first decay, which sampling and evaluation use."""
     return averages[first_name(config)]
 
 
 def first_name(config: EmaConfig) -> str:
-    """The name of that average."""
+    """Return the name of that average."""
     return str(config.decays[0])

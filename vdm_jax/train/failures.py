@@ -1,29 +1,36 @@
-"""What is behind the errors of Orbax and TensorStore."""
+"""Errors of Orbax and TensorStore, translated: what a user can do something about is one line."""
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
+from etils import epath
 
 from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import DISK_ERRORS, is_local
 from vdm_jax.parallel.rules import path_name
+from vdm_jax.train.types import ArrayTree, ShapeTree
 
-# What Orbax and TensorStore raise where a file is not what they want; of memory that is full it is another.
-UNREADABLE = OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError
+# What Orbax and TensorStore raise where a file is not what they want; where memory is full they raise others.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError)
 
 
 @contextlib.contextmanager
-def plain_errors(directory) -> Iterator[None]:
-    """Within it, what Orbax and TensorStore say of a disk that takes no more is an OSError of that directory, and of a
-    directory that is none a UserError.
+def explain_disk_errors(directory: epath.Path) -> Iterator[None]:
+    """Translate what Orbax and TensorStore raise where they cannot write.
+
+    Raises:
+      OSError: The disk takes no more; names the directory.
+      UserError: The directory is none.
     """
     try:
         yield
     except Exception as error:
+        # TensorStore has no errno: the system's words are in its message.
+        message = str(root_cause(error))
         for number in DISK_ERRORS:
-            if os.strerror(number) in str(root_of(error)):
+            if os.strerror(number) in message:
                 raise OSError(number, os.strerror(number), str(directory)) from None
         if is_local(directory) and os.path.lexists(directory) and not os.path.isdir(directory):
             raise UserError(f'{directory}: is not a directory') from None
@@ -31,60 +38,81 @@ def plain_errors(directory) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explain_unreadable(directory) -> Iterator[None]:
-    """Within it, nothing but reading is done: files that Orbax cannot read are a UserError of that directory."""
+def explain_unreadable(directory: epath.Path) -> Iterator[None]:
+    """Translate what Orbax raises where nothing but reading is done.
+
+    Raises:
+      UserError: Files of the directory cannot be read.
+    """
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError) or not is_unreadable(error):
             raise
-        raise UserError(f'{directory}: cannot be read ({first_line(root_of(error))})') from error
+        raise UserError(f'{directory}: cannot be read ({first_line(root_cause(error))})') from error
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Whether an error of Orbax says that files are not what it wants, rather than that a disk or memory is full."""
-    root = root_of(error)
-    return isinstance(root, UNREADABLE) and getattr(root, 'errno', None) not in DISK_ERRORS
+    """Return whether an error of Orbax says that files are not what it wants, not that a disk or memory is full."""
+    cause = root_cause(error)
+    if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
+        return False
+    return isinstance(cause, UNREADABLE)
 
 
-def misfit(wanted: dict, there: dict, partial: bool = False) -> str:
-    """The first array that a checkpoint has in another shape than is wanted, or has not; '' for none, and where an item
-    says nothing of its arrays.
+def describe_misfit(wanted: Mapping[str, ShapeTree], present: Mapping[str, ShapeTree], partial: bool = False) -> str:
+    """Return which array a checkpoint has in another shape than is wanted, or lacks: the first by name.
 
     Args:
-      wanted, there: trees of what says of arrays, by item.
-      partial: the checkpoint may have more.
+      wanted: Trees of shapes by item.
+      present: The same of the checkpoint.
+      partial: Whether the checkpoint may have more.
+
+    Returns:
+      '' where there is none, and where an item has no shapes.
     """
     for item, tree in wanted.items():
-        ours, theirs = shapes_in(tree), shapes_in(there.get(item))
-        if ours and not theirs:  # it is damaged: no item is written without arrays
+        ours = array_shapes(tree)
+        theirs = array_shapes(present.get(item))
+        # No item is written without arrays: it is damaged, which others tell better.
+        if ours and not theirs:
             return ''
         names = ours.keys() if partial else ours.keys() | theirs.keys()
         for name in sorted(names):
             if ours.get(name) != theirs.get(name):
-                has, wants = (f'of shape {each[name]}' if name in each else 'not there' for each in (theirs, ours))
+                has = _describe_shape(theirs, name)
+                wants = _describe_shape(ours, name)
                 return f'{item} {name} is {has} in the checkpoint, and {wants} in the config'
     return ''
 
 
-def check_arrays(tree) -> None:
-    """Whether a tree that was read holds arrays alone: of what is not there, Orbax may give back what was asked for.
+def _describe_shape(shapes: dict[str, tuple[int, ...]], name: str) -> str:
+    return f'of shape {shapes[name]}' if name in shapes else 'not there'
+
+
+def check_arrays(tree: ArrayTree) -> None:
+    """Check that a tree that was read holds arrays alone: for one that is missing Orbax may return its shape.
 
     Raises:
-      ValueError: an array is missing.
+      ValueError: An array is missing.
     """
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)):
         raise ValueError('an array is missing')
 
 
-def shapes_in(tree) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays of a tree, or of what says of them, by their paths."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {path_name(path): tuple(leaf.shape) for path, leaf in leaves if getattr(leaf, 'shape', None) is not None}
+def array_shapes(tree: ShapeTree) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the leaves of a tree by path; leaves without one are left out."""
+    shapes = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        # Orbax's metadata of a value that is no array has no shape, or none that it knows.
+        shape = getattr(leaf, 'shape', None)
+        if shape is not None:
+            shapes[path_name(path)] = tuple(shape)
+    return shapes
 
 
-def root_of(error: BaseException) -> BaseException:
-    """What an error comes from in the end: Orbax calls whatever is raised while it reads an incompatible handler."""
+def root_cause(error: BaseException) -> BaseException:
+    """Return what an error was raised from in the end: Orbax calls any error while it reads an incompatible handler."""
     while error.__cause__:
         error = error.__cause__
     return error

@@ -1,20 +1,23 @@
-"""Numbers that are not finite: every update is asked for them before its state is kept."""
+"""Checks for numbers that are not finite: every update is checked before its state is kept."""
 
 import shlex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from vdm_jax.errors import UserError
+from vdm_jax.train.types import ArrayTree, Scalars
 
 NORMS = ('loss', 'grad_norm', 'update_norm', 'param_norm')  # scalars that tell whether an update is finite
 
 
 class NonFiniteError(ArithmeticError):
-    """An update of a run was not finite; its message says which step and what, its state must not be saved.
+    """An update of a run was not finite, and its state must not be saved; the message names the step and the scalar.
 
-    limit: how many updates may be left out, where any may.
+    Attributes:
+      limit: How many updates may be left out, None where none may.
     """
 
     def __init__(self, message: str, limit: int | None = None):
@@ -22,8 +25,8 @@ class NonFiniteError(ArithmeticError):
         self.limit = limit
 
 
-def is_finite(scalars: dict) -> jax.Array:
-    """Whether the loss and the norms of an update are finite, () bool.
+def is_finite(scalars: Scalars) -> jax.Array:
+    """Return whether the loss and the norms of an update are finite, () bool.
 
     They cover all of the state: a gradient whose square overflows in Adam's second moment has an infinite norm, and an
     average of finite parameters is finite.
@@ -31,64 +34,83 @@ def is_finite(scalars: dict) -> jax.Array:
     return jnp.all(jnp.isfinite(jnp.stack([scalars[name] for name in NORMS])))
 
 
-def keep_if_finite(finite, new, old):
-    """`new` where an update was finite, else `old`: trees of arrays alike."""
+def keep_if_finite(finite: jax.Array, new: ArrayTree, old: ArrayTree) -> ArrayTree:
+    """Return `new` where an update was finite, else `old`: trees of the same structure."""
     return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
 
 
 @jax.jit
-def all_finite(tree) -> jax.Array:
-    """Whether every number of a tree of arrays is finite, () bool."""
+def all_finite(tree: ArrayTree) -> jax.Array:
+    """Return whether every number of a tree of arrays is finite, () bool."""
+    # Whole numbers, such as counts of steps, are always finite.
     numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]))
 
 
 class Budget:
-    """Counts the updates of a run that were left out because they were not finite, and says when they are too many.
+    """Counter of the updates that were left out because they were not finite.
 
-    Args:
-      skips: config.train.nonfinite=skip; otherwise the first one is one too many.
-      limit: config.train.nonfinite_budget, how many a run may leave out in all.
-      count: how many it has left out so far, of a run that goes on.
+    Attributes:
+      count: How many the run has left out so far.
     """
 
     def __init__(self, skips: bool, limit: int, count: int = 0):
-        self._skips, self._limit = skips, limit
+        """Start counting.
+
+        Args:
+          skips: Whether any may be left out, config.train.nonfinite=skip.
+          limit: How many a run may leave out in all, config.train.nonfinite_budget.
+          count: How many it has left out already, where it resumes.
+        """
+        self._skips = skips
+        self._limit = limit
         self.count = count
 
-    def take(self, step: int, scalars: dict) -> bool:
-        """Whether update `step` was finite; scalars: those of its train step, on the host or on their way there.
+    def take(self, step: int, scalars: Scalars) -> bool:
+        """Count update `step` if it was not finite; return whether it was.
+
+        Args:
+          step: Number of the update, for messages.
+          scalars: What its train step returned.
 
         Raises:
-          NonFiniteError: it was not, and is one too many.
+          NonFiniteError: It was not, and is one too many.
         """
+        # Here the host waits for the device, where the scalars are still on their way.
         if bool(scalars['finite']):
             return True
         self.count += 1
+
         values = {name: float(scalars[name]) for name in NORMS}
-        wrong = ' and '.join(f'{name} is {value}' for name, value in values.items() if not np.isfinite(value))
+        reason = ' and '.join(f'{name} is {value}' for name, value in values.items() if not np.isfinite(value))
         if not self._skips:
-            raise NonFiniteError(f'step {step}: {wrong}')
+            raise NonFiniteError(f'step {step}: {reason}')
         if self.count > self._limit:
             raise NonFiniteError(
-                f'step {step}: {wrong}, and so were {self.count} updates in all, of which '
+                f'step {step}: {reason}, and so were {self.count} updates in all, of which '
                 f'config.train.nonfinite_budget={self._limit} may be left out',
                 self._limit,
             )
         return False
 
 
-def advise(error: NonFiniteError, workdir, saved: int | None, learning_rate: float) -> UserError:
-    """The mistake to end a run with: what was not finite, the last step that is kept, and what to do.
+def advise(error: NonFiniteError, workdir: epath.PathLike, saved: int | None, learning_rate: float) -> UserError:
+    """Return the mistake that a run ends with: what was not finite, the last step that is kept, and what to do.
 
-    saved: the newest checkpoint, None where there is none.
+    Args:
+      error: What was not finite.
+      workdir: The run directory.
+      saved: The newest checkpoint, None where there is none.
+      learning_rate: Of the run; half of it is proposed.
     """
     rate = f'--config.optim.learning_rate={learning_rate / 2:g}'
     if saved is None:
         return UserError(f'{error}; no step before it was saved: train in another --workdir with a lower rate, {rate}')
+
     run = shlex.quote(str(workdir))
     command = f'python -m vdm_jax train --from={run} --step={saved} --ema=raw --workdir=NEW {rate}'
     options = '--config.train.nonfinite=skip'
+    # The budget was used up: propose twice as much.
     if error.limit is not None:
         options += f' --config.train.nonfinite_budget={2 * max(error.limit, 1)}'
     return UserError(

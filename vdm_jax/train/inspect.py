@@ -1,71 +1,118 @@
 """What a run directory holds, without training or sampling anything."""
 
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from vdm_jax.errors import MisfitError, UserError, printable, wrong_tensors
 from vdm_jax.files import digest_json
 from vdm_jax.parallel.rules import path_name
-from vdm_jax.train.checkpoint import Checkpoints, fingerprint
-from vdm_jax.train.workdir import check_network, name_keys, read_config
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.fingerprint import fingerprint
+from vdm_jax.train.state import TrainState
+from vdm_jax.train.types import ArrayTree, Resolved
+from vdm_jax.train.workdir import check_network, explain_misfit, read_config
+
+Report = dict[str, Any]  # JSON values
 
 
-def inspect_run(run, workdir, step: int | Literal['best'] | None = None) -> dict:
-    """Checkpoints and whether they are intact, the parameters' tree, and sha256 fingerprints of everything
-    a step is made of, as JSON values. Where no step can be taken, 'mistake' says why, and the step's own are missing.
+class InspectedRun(Protocol):
+    """What is used of a run.Run."""
+
+    experiment: Any
+
+    @property
+    def resolved(self) -> Resolved: ...
+
+    @property
+    def mesh(self) -> jax.sharding.Mesh: ...
+
+    @property
+    def abstract(self) -> TrainState: ...
+
+    @property
+    def forward_flops(self) -> float: ...
+
+
+def inspect_run(run: InspectedRun, workdir: epath.PathLike, step: int | Literal['best'] | None = None) -> Report:
+    """Return what a run directory holds: checkpoints, their integrity, one of them, and the network.
+
+    Of the checkpoint that is taken there are sha256 fingerprints of all that it is made of. Where none can be taken,
+    'mistake' says why, and they are missing.
+
+    Args:
+      run: Of the directory's config.
+      workdir: The run directory.
+      step: Which checkpoint to take, the newest where none is named.
 
     Raises:
-      UserError: no checkpoint there at all.
+      UserError: There is no checkpoint at all.
     """
     config = read_config(workdir)
     check_network(config, run.resolved, str(workdir))
     with jax.set_mesh(run.mesh), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
-        integrity = {step: checkpoints.integrity(step) for step in checkpoints.steps()}
-        integrity = {step: found for step, found in integrity.items() if found.verdict != 'gone'}
-        there = {
+        verdicts = {}
+        for number in checkpoints.steps():
+            integrity = checkpoints.integrity(number)
+            # The run that trains may remove old steps meanwhile.
+            if integrity.verdict != 'removed':
+                verdicts[number] = str(integrity)
+        report: Report = {
             'workdir': str(workdir),
-            'checkpoints': list(integrity),
-            'integrity': {str(step): str(found) for step, found in integrity.items()},
+            'checkpoints': list(verdicts),
+            'integrity': {str(number): verdict for number, verdict in verdicts.items()},
         }
         if best := checkpoints.best():
-            there['best'] = {'step': best[0], 'by': run.experiment.checkpoint.best, 'value': best[1]}
+            report['best'] = {'step': best[0], 'by': run.experiment.checkpoint.best, 'value': best[1]}
+
         try:
-            with name_keys(config, run.resolved):
+            with explain_misfit(config, run.resolved):
                 state, position = checkpoints.restore(run.abstract, step)
         except MisfitError:
             raise
         except UserError as error:
-            if not integrity:
+            # Of a directory without any step there is nothing to report.
+            if not verdicts:
                 raise
-            return there | {'mistake': str(error)}
+            return report | {'mistake': str(error)}
+
     trees = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state}
-    return there | {
+    return report | {
         'step': int(state.step),
         **{name: fingerprint(tree) for name, tree in trees.items()},
         'position': digest_json(position),
-        'not_finite': {name: not_finite(tree) for name, tree in trees.items()},
+        'not_finite': {name: find_not_finite(tree) for name, tree in trees.items()},
         'data_position': position,
         **inspect_network(run),
     }
 
 
-def not_finite(tree) -> list[str]:
-    """Paths of the arrays of a tree that hold a nan or an infinity, in the tree's order; none is copied to the host."""
+def find_not_finite(tree: ArrayTree) -> list[str]:
+    """Return the paths of the arrays that hold a nan or an infinity, in the tree's order.
+
+    No array is copied to the host.
+    """
     paths, leaves = zip(*jax.tree_util.tree_flatten_with_path(tree)[0], strict=True)
-    finite = jax.jit(lambda arrays: jnp.stack([jnp.isfinite(array).all() for array in arrays]))(leaves)
-    return [path_name(path) for path, good in zip(paths, np.asarray(finite), strict=True) if not good]
+
+    @jax.jit
+    def are_finite(arrays: tuple[jax.Array, ...]) -> jax.Array:
+        return jnp.stack([jnp.isfinite(array).all() for array in arrays])
+
+    # One program and one transfer for all arrays.
+    finite = np.asarray(are_finite(leaves))
+    return [path_name(path) for path, is_finite in zip(paths, finite, strict=True) if not is_finite]
 
 
-def inspect_experiment(run) -> dict:
-    """Return the resolved config of an experiment and its network, as JSON values."""
+def inspect_experiment(run: InspectedRun) -> Report:
+    """Return the resolved config of an experiment and its network."""
     return {'config': run.resolved, **inspect_network(run)}
 
 
-def inspect_network(run) -> dict:
-    """What a run's network is, trained or not: its parameters and what a forward pass costs, as JSON values."""
+def inspect_network(run: InspectedRun) -> Report:
+    """Return a run's network, trained or not: its parameters and what a forward pass costs."""
     leaves = jax.tree_util.tree_flatten_with_path(run.abstract.params)[0]
     return {
         'parameter_count': sum(leaf.size for _, leaf in leaves),
@@ -74,56 +121,58 @@ def inspect_network(run) -> dict:
     }
 
 
-def table(found: dict) -> str:
-    """The same as text."""
-    network = network_lines(found) if 'shapes' in found else []
-    if 'workdir' not in found:
-        return '\n'.join([*config_lines(found['config']), '', *network])
-    taken = f'step {found["step"]}' if 'step' in found else 'no step can be taken'
-    head = f'{found["workdir"]}: {taken}; checkpoints {", ".join(map(str, found["checkpoints"]))}'
-    verdicts = [f'  checkpoint {step}: {integrity}' for step, integrity in found['integrity'].items()]
-    if 'best' in found:
-        verdicts.append(f'  best by {found["best"]["by"]}: {found["best"]["step"]}, at {found["best"]["value"]:.6g}')
-    if 'mistake' in found:
-        return '\n'.join(map(printable, [head, *verdicts]))
-    lines = [
-        head,
-        *verdicts,
-        *(f'{name:9} sha256 {found[name]}' for name in ('params', 'ema', 'opt_state', 'position')),
-        *(f'{name:9} NOT FINITE: {wrong_tensors(names)}' for name, names in found['not_finite'].items() if names),
-        f'data position {found["data_position"]}',
-        *network,
-    ]
+def format_report(report: Report) -> str:
+    """Return a report as text, of inspect_run or inspect_experiment."""
+    network = format_network(report) if 'shapes' in report else []
+    # An experiment that was never trained has no checkpoints.
+    if 'workdir' not in report:
+        return '\n'.join([*format_config(report['config']), '', *network])
+
+    choice = f'step {report["step"]}' if 'step' in report else 'no step can be taken'
+    lines = [f'{report["workdir"]}: {choice}; checkpoints {", ".join(map(str, report["checkpoints"]))}']
+    lines += [f'  checkpoint {step}: {integrity}' for step, integrity in report['integrity'].items()]
+    if 'best' in report:
+        best = report['best']
+        lines.append(f'  best by {best["by"]}: {best["step"]}, at {best["value"]:.6g}')
+
+    if 'mistake' not in report:
+        lines += [f'{name:9} sha256 {report[name]}' for name in ('params', 'ema', 'opt_state', 'position')]
+        for name, paths in report['not_finite'].items():
+            if paths:
+                lines.append(f'{name:9} NOT FINITE: {wrong_tensors(paths)}')
+        lines += [f'data position {report["data_position"]}', *network]
     return '\n'.join(map(printable, lines))
 
 
-def config_lines(config: dict, key: str = 'config') -> list[str]:
+def format_config(config: Resolved, key: str = 'config') -> list[str]:
     """Return a line for each key of a resolved config, as the command line would set it."""
     lines = []
     for name, value in config.items():
         if isinstance(value, dict):
-            lines += config_lines(value, f'{key}.{name}')
+            lines += format_config(value, f'{key}.{name}')
+        # Groups in a list are named by their number.
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
             for number, item in enumerate(value):
-                lines += config_lines(item, f'{key}.{name}.{number}')
+                lines += format_config(item, f'{key}.{name}.{number}')
         else:
-            lines.append(printable(f'{key}.{name}={_as_written(value)}'))
+            lines.append(printable(f'{key}.{name}={_format_value(value)}'))
     return lines
 
 
-def _as_written(value) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list):
-        return ','.join(map(_as_written, value))
+        return ','.join(map(_format_value, value))
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return str(value)
 
 
-def network_lines(found: dict) -> list[str]:
-    """Parameters, cost and shapes; a multiply-accumulate (MAC) is two operations."""
-    flops = found['forward_flops_per_video']
-    return [
-        f'{found["parameter_count"]:,} parameters; {flops:.4g} FLOPs ({flops / 2e9:.4g} GMACs) a forward pass a video',
+def format_network(report: Report) -> list[str]:
+    """Return lines of parameters, cost and shapes; a multiply-accumulate (MAC) is two operations."""
+    flops = report['forward_flops_per_video']
+    lines = [
+        f'{report["parameter_count"]:,} parameters; {flops:.4g} FLOPs ({flops / 2e9:.4g} GMACs) a forward pass a video',
         '',
-        *(f'  {name:48} {"x".join(map(str, shape))}' for name, shape in found['shapes'].items()),
     ]
+    lines += [f'  {name:48} {"x".join(map(str, shape))}' for name, shape in report['shapes'].items()]
+    return lines

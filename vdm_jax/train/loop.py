@@ -25,11 +25,11 @@ from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.finite import Budget, NonFiniteError, advise, all_finite
 from vdm_jax.train.loggers.logger import Outage
 from vdm_jax.train.loggers.weights_biases import check_installed
-from vdm_jax.train.metrics import Metrics, Progress, Silence
+from vdm_jax.train.metrics import Metrics, NullLogger, NullProgress, Progress
 from vdm_jax.train.optimizers import RATES, explain_stretch
 from vdm_jax.train.position import SKIPPED, check_position
-from vdm_jax.train.watch import Watch, Window
-from vdm_jax.train.workdir import check_workdir, make_workdir, read_config, write_papers
+from vdm_jax.train.profiling import ProfilerWindow, ResourceMonitor
+from vdm_jax.train.workdir import check_workdir, make_workdir, read_config, write_run_files
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
         directory_lock = enter(stack, workdir, run.resolved)
         stack.enter_context(jax.set_mesh(run.mesh))
         checkpoints = stack.enter_context(Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True))
-        watch = stack.enter_context(Watch())
-        window = stack.enter_context(Window(run.experiment.profile, workdir))
+        watch = stack.enter_context(ResourceMonitor())
+        window = stack.enter_context(ProfilerWindow(run.experiment.profile, workdir))
         state, start, skipped = begin(run, checkpoints, weights)
         stretch = processes.by_first(lambda: explain_stretch_of(workdir, run, start)) if start else ''
-        processes.by_first(lambda: write_papers(workdir, run.resolved))
+        processes.by_first(lambda: write_run_files(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start, order)
         announce(run, progress, start, workdir)
         budget = Budget(config.nonfinite == 'skip', config.nonfinite_budget, skipped)
@@ -126,7 +126,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
                     batch = next(stream)
                     waited = time.monotonic() - waited
                     bucket = order.bucket(step)
-                    with window.at(step, state):
+                    with window.begin_step(step, state):
                         state, scalars = run.train_steps[bucket](state, run.to_global(batch, bucket), run.frozen)
                     log.step(step + 1, scalars, waited)
             log.flush()
@@ -144,7 +144,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
 def outlets(run, workdir, start: int, order):
     """Where numbers and words go: nowhere but from the first process."""
     if not processes.first():
-        return Silence(), Silence()
+        return NullLogger(), NullProgress()
     a_step = float(np.mean([order.batches[bucket] for bucket in order.buckets(0)]))
     progress = Progress(run.experiment.train.steps, start, a_step)
     return Metrics(workdir, start, run.experiment.log, run.resolved, progress.say), progress
@@ -204,14 +204,14 @@ def begin(run, checkpoints: Checkpoints, weights=None):
     params, origin = weights()
     state = start_with(run, params)
     workdir = checkpoints.directory.parent
-    processes.by_first(lambda: write_papers(workdir, run.resolved))  # no step is ever there without them
+    processes.by_first(lambda: write_run_files(workdir, run.resolved))  # no step is ever there without them
     checkpoints.save(0, state, position(run, 0) | {'from': origin})
     return state, 0, 0
 
 
 def start_with(run, params):
     """Step 0 of a run with these parameters: averages and optimizer are its own."""
-    return dataclasses.replace(run.create(), params=params, ema=ema.start(run.experiment.ema, params))
+    return dataclasses.replace(run.create(), params=params, ema=ema.init(run.experiment.ema, params))
 
 
 def restore(run, checkpoints: Checkpoints, step: int):
@@ -290,7 +290,7 @@ def preview(run, state) -> np.ndarray:
 class Log:
     """Writes what happened, one step late, so that the host never waits for the device."""
 
-    def __init__(self, run, metrics: Metrics, progress: Progress, watch: Watch, budget: Budget):
+    def __init__(self, run, metrics: Metrics, progress: Progress, watch: ResourceMonitor, budget: Budget):
         self._run, self._metrics, self._progress, self._watch = run, metrics, progress, watch
         self._budget = budget
         self.failure: NotFinite | None = None
@@ -330,7 +330,7 @@ class Log:
             now = time.monotonic()
             values['seconds'] = round(now - self._since, 4)
             values['waited_for_data'] = round(self._waited, 4)
-            values |= self._watch.readings()
+            values |= self._watch.read()
             counters = self._run.reader.counters()
             self._metrics.scalars(step, values | {f'data/{name}': value for name, value in counters.items()})
             self.files(step)
@@ -368,7 +368,7 @@ class Log:
         return True
 
     def _write(self, step: int, videos: np.ndarray, workdir) -> None:
-        with self._samples.weathered():
+        with self._samples.tolerate():
             strip = workdir / 'samples' / f'step_{step:06d}.png'
             strip.parent.mkdir(exist_ok=True)
             media.write_strip(strip, videos)

@@ -1,4 +1,4 @@
-"""What says of a step in a store that it is complete: an object that is written last, as stores know no rename."""
+"""Markers of complete checkpoints in a store: an object that is written last, as stores know no rename."""
 
 from etils import epath
 
@@ -9,18 +9,22 @@ NAMES = (COMMITTED, NATIVE_COMMITTED)
 
 
 def mark(directory: epath.Path, native: bool, writes: bool) -> bool:
-    """Says of a step that was copied into a store, and is whole, that it is complete; whether it counts from here on.
+    """Mark a step that was copied into a store as complete; return whether it counts from here on.
 
     Args:
-      native: whether Orbax reads the store by itself: it reads no step without its marker, so that those who look on
-        write that too, where they may.
-      writes: whether it is the run's own process that asks, in which a store's refusal is raised on.
+      directory: The step's, with all of its files.
+      native: Whether Orbax reads the store by itself: it reads no step without its marker, so that a process that only
+        reads the run writes that too, where it may.
+      writes: Whether this is the process that trains, in which a refusal of the store is raised on.
     """
-    if native or writes:
-        try:
-            (directory / (NATIVE_COMMITTED if native else COMMITTED)).write_text('copied here, and complete\n')
-        except Exception:  # each store has errors of its own
-            if writes:
-                raise
-            return False
+    # A step in another store needs no marker to be read, and is left alone by those who only read.
+    if not (native or writes):
+        return True
+
+    try:
+        (directory / (NATIVE_COMMITTED if native else COMMITTED)).write_text('copied here, and complete\n')
+    except Exception:  # each store has errors of its own
+        if writes:
+            raise
+        return False
     return True

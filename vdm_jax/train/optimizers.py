@@ -15,14 +15,19 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from vdm_jax.parallel.rules import path_name
+from vdm_jax.parallel.rules import KeyPath, path_name
 from vdm_jax.ranges import Above0, AtLeast, Decay, Ranged, Regex, Weight, Whole
 from vdm_jax.train.gradient_transforms import clip_by_global_norm, join_first_gradients
+from vdm_jax.train.types import ArrayTree, Params, Scalars
 
 MATRIX = r'kernel$'
 # Whatever float32 computes with: what makes a run diverge is found in training.
 Rate = Annotated[float, Above0(1e-30, 1e30)]
 RATES = ('learning_rate', 'learning_rate_adam')  # what metrics call them
+
+MaskTree = Any  # of bool
+LabelTree = Any  # of str
+DimensionTree = Any  # of contrib.MuonDimensionNumbers, or None
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,12 @@ class Optimizer(Ranged, where='config.optim'):
 
     def schedule_to(self, peak: float, steps: int) -> optax.Schedule:
         """Return update number -> learning rate, over `steps` steps: linear warm-up from zero, then the schedule."""
+        # A run that ends within the warm-up has no tail, but optax wants one of some length.
         rest = max(steps - self.warmup_steps, 1)
         tail = optax.cosine_decay_schedule(peak, rest) if self.schedule == 'cosine' else optax.constant_schedule(peak)
         return optax.join_schedules([optax.linear_schedule(0.0, peak, self.warmup_steps), tail], [self.warmup_steps])
 
-    def decay_mask(self, params: Any) -> Any:
+    def decay_mask(self, params: Params) -> MaskTree:
         """Return a tree of booleans: whether weight decay applies to each leaf."""
         return match_paths(params, self.decay)
 
@@ -154,7 +160,7 @@ class Muon(Optimizer, where='config.optim'):
         # optax's muon has an AdamW of its own for the rest, but one that decays biases too: hence the outer partition.
         return optax.partition({'muon': muon, 'adam': adam}, self._label_leaves)
 
-    def matrix_dimensions(self, params: Any) -> Any:
+    def matrix_dimensions(self, params: Params) -> DimensionTree:
         """Return for each leaf its matrix dimensions, or None where Adam has it.
 
         By itself optax takes only 2-D leaves for matrices. A layer-stacked kernel (layers, in, out) is a matrix in its
@@ -162,7 +168,7 @@ class Muon(Optimizer, where='config.optim'):
         matrix from all that it looks at (Jordan et al. 2024).
         """
 
-        def dimensions_of(path, leaf):
+        def dimensions_of(path: KeyPath, leaf: jax.ShapeDtypeStruct) -> contrib.MuonDimensionNumbers | None:
             name = path_name(path)
             if leaf.ndim < 2 or not re.search(MATRIX, name) or re.search(self.adam, name):
                 return None
@@ -171,32 +177,37 @@ class Muon(Optimizer, where='config.optim'):
 
         return jax.tree_util.tree_map_with_path(dimensions_of, params)
 
-    def _label_leaves(self, params):
-        def is_leaf(node):
+    def _label_leaves(self, params: Params) -> LabelTree:
+        def is_leaf(node: Any) -> bool:
             return node is None or isinstance(node, contrib.MuonDimensionNumbers)
 
-        def label(dimensions):
+        def label(dimensions: contrib.MuonDimensionNumbers | None) -> str:
             return 'adam' if dimensions is None else 'muon'
 
         return jax.tree.map(label, self.matrix_dimensions(params), is_leaf=is_leaf)
 
 
-def match_paths(tree: Any, pattern: str) -> Any:
+def match_paths(tree: ArrayTree, pattern: str) -> MaskTree:
     """Return a tree of booleans: whether each leaf's path matches the regex."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: bool(re.search(pattern, path_name(path))), tree)
+
+    def matches(path: KeyPath, leaf: jax.Array) -> bool:
+        return bool(re.search(pattern, path_name(path)))
+
+    return jax.tree_util.tree_map_with_path(matches, tree)
 
 
-def make_learning_rates(optimizer: Optimizer, steps: int) -> Callable[[optax.OptState], dict[str, jax.Array]]:
+def make_learning_rates(optimizer: Optimizer, steps: int) -> Callable[[optax.OptState], Scalars]:
     """Return opt_state -> the learning rates of the update that it is about to make, () float32 by name; pure.
 
     The optimizer's own count decides, which stands still where an update is left out.
     """
     schedules = optimizer.schedules(steps)
 
-    def is_schedule(node):
+    def is_schedule(node: Any) -> bool:
         return isinstance(node, optax.ScaleByScheduleState)
 
-    def learning_rates(opt_state):
+    def learning_rates(opt_state: optax.OptState) -> Scalars:
+        # Every schedule of an optimizer counts the same updates: the first one will do.
         states = filter(is_schedule, jax.tree.leaves(opt_state, is_leaf=is_schedule))
         count = next(states).count
         return {name: jnp.asarray(schedule(count), jnp.float32) for name, schedule in schedules.items()}

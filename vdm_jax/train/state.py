@@ -1,4 +1,4 @@
-"""What a run carries from step to step, and how it is born sharded."""
+"""What a run carries from step to step, and how it is created, sharded from the start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,47 +11,93 @@ from flax import nnx
 from vdm_jax.parallel.rules import shardings_for
 from vdm_jax.streams import stream
 from vdm_jax.train import ema
+from vdm_jax.train.types import Averages, Params
+
+MakeModel = Callable[[nnx.Rngs], nnx.Module]
 
 
 @jax.tree_util.register_dataclass
 @dataclass
 class TrainState:
-    """Arrays only; everything else is derived from the config. `step` counts the updates made, int32."""
+    """Arrays alone: everything else is derived from the config.
+
+    Attributes:
+      step: How many updates were made, () int32.
+      params: The parameters.
+      ema: Their averages, by decay.
+      opt_state: State of the optimizer.
+    """
 
     step: jax.Array
-    params: dict
-    ema: dict
+    params: Params
+    ema: Averages
     opt_state: optax.OptState
 
 
-def graphdef_of(make_model: Callable[[nnx.Rngs], nnx.Module]) -> nnx.GraphDef:
-    """The static half of a model, without allocating anything."""
-    return nnx.graphdef(nnx.eval_shape(lambda: make_model(nnx.Rngs(0))))
+def graphdef_of(make_model: MakeModel) -> nnx.GraphDef[nnx.Module]:
+    """Return the static half of a model, without allocating anything."""
+
+    def make() -> nnx.Module:
+        return make_model(nnx.Rngs(0))
+
+    # Any key will do: the static half holds no numbers.
+    return nnx.graphdef(nnx.eval_shape(make))
 
 
-def init_params(make_model: Callable[[nnx.Rngs], nnx.Module], key) -> dict:
-    """Fresh parameters as a plain dict, drawn from `key`."""
-    return nnx.to_pure_dict(nnx.state(make_model(nnx.Rngs(params=key)), nnx.Param))
+def init_params(make_model: MakeModel, key: jax.Array) -> Params:
+    """Return fresh parameters as a plain dict, drawn from `key`."""
+    model = make_model(nnx.Rngs(params=key))
+    params: Params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return params
 
 
-def init_state(make_model, optimizer: optax.GradientTransformation, ema_config: ema.EmaConfig, key) -> TrainState:
-    """Step 0 of a run; pure, to be traced or jitted."""
+def init_state(
+    make_model: MakeModel, optimizer: optax.GradientTransformation, ema_config: ema.EmaConfig, key: jax.Array
+) -> TrainState:
+    """Return step 0 of a run; pure, to be traced or jitted."""
     params = init_params(make_model, key)
-    return TrainState(jnp.zeros((), jnp.int32), params, ema.start(ema_config, params), optimizer.init(params))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=ema.init(ema_config, params),
+        opt_state=optimizer.init(params),
+    )
 
 
-def abstract_state(make_model, optimizer, ema_config, mesh) -> TrainState:
-    """Shapes, dtypes and shardings of the state, for restoring and for compiling; nothing is allocated."""
-    shapes = jax.eval_shape(lambda: init_state(make_model, optimizer, ema_config, jax.random.key(0)))
-    shardings = shardings_for(shapes, mesh)
-    return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), shapes, shardings)
+def abstract_state(
+    make_model: MakeModel,
+    optimizer: optax.GradientTransformation,
+    ema_config: ema.EmaConfig,
+    mesh: jax.sharding.Mesh,
+) -> TrainState:
+    """Return shapes, dtypes and shardings of the state, for restoring and compiling; nothing is allocated."""
+
+    def init() -> TrainState:
+        return init_state(make_model, optimizer, ema_config, jax.random.key(0))
+
+    def abstract(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    # The key is any one: shapes depend on no number.
+    shapes = jax.eval_shape(init)
+    state: TrainState = jax.tree.map(abstract, shapes, shardings_for(shapes, mesh))
+    return state
 
 
-def create_state(make_model, optimizer, ema_config, mesh, seed: int) -> TrainState:
-    """Step 0, every leaf born on the devices where it will live."""
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(make_model, optimizer, ema_config, mesh))
+def create_state(
+    make_model: MakeModel,
+    optimizer: optax.GradientTransformation,
+    ema_config: ema.EmaConfig,
+    mesh: jax.sharding.Mesh,
+    seed: int,
+) -> TrainState:
+    """Return step 0 of a run, every leaf created on the devices where it will stay."""
+    # Created under jit with these, no device ever holds more than its own part.
+    abstract = abstract_state(make_model, optimizer, ema_config, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
-    def init():
+    def init() -> TrainState:
         return init_state(make_model, optimizer, ema_config, stream(seed, 'parameters'))
 
-    return jax.jit(init, out_shardings=shardings)()
+    state: TrainState = jax.jit(init, out_shardings=shardings)()
+    return state

@@ -1,7 +1,8 @@
-"""One training step: from a batch to new parameters, whatever is learned."""
+"""One training step: from a batch to new parameters, whatever the loss."""
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,96 +14,136 @@ from vdm_jax.streams import stream
 from vdm_jax.train import ema
 from vdm_jax.train.finite import is_finite, keep_if_finite
 from vdm_jax.train.state import TrainState
+from vdm_jax.train.types import ArrayTree, Batch, Params, Scalars, ShapeTree
+
+Sum = TypeVar('Sum')  # a tree of arrays
+Frozen = Mapping[str, Any]  # weights that are used and not learned, by what they are for
+LearningRates = Callable[[optax.OptState], Scalars]
+TrainStep = Callable[..., tuple[TrainState, Scalars]]
+ValidationStep = Callable[..., 'Losses']
 
 
 class Losses(NamedTuple):
-    """What is trained on, (B,) float32; loss and time of each frame of the clips that is not given, (B, T), None where
-    no time is drawn; and the parts of the loss that are worth a line of their own, (B,) each.
+    """Losses of the examples of a batch.
+
+    Attributes:
+      loss: What is trained on, (B,) float32.
+      by_frame: Loss of each frame that is no context frame, (B, T); None where frames have none of their own.
+      t: Time of each of those frames, (B, T); None where no time is drawn.
+      parts: Parts of the loss that are logged by name, (B,) each.
     """
 
     loss: jax.Array
     by_frame: jax.Array | None = None
     t: jax.Array | None = None
-    parts: dict = {}  # never written to
+    parts: dict[str, jax.Array] = {}  # never written to
 
 
-class Learning(Protocol):
-    """What is learned from a batch: train/denoise.py, train/reconstruct.py."""
+class TrainingLoss(ABC):
+    """A loss that a run trains on: diffusion_loss.py, autoencoder_loss.py."""
 
-    def __call__(self, params, batch: dict, keys, frozen: dict) -> Losses:
-        """What each example costs.
+    @abstractmethod
+    def __call__(self, params: Params, batch: Batch, keys: jax.Array, frozen: Frozen) -> Losses:
+        """Return the loss of each example.
 
-        batch: {'video': uint8 (B, T, H, W, C), 'label': int32 (B,), …}; keys: one a row, (B,); frozen: weights that are
-        used and not learned, by name.
+        Args:
+          params: The network's parameters.
+          batch: {'video': uint8 (B, T, H, W, C), 'label': int32 (B,), …}.
+          keys: One for each row, (B,).
+          frozen: Weights that are used and not learned, by what they are for.
         """
 
     @property
-    def abstract_frozen(self) -> dict:
-        """Shapes of the weights of `frozen` that it needs beside the codec's."""
+    def abstract_frozen(self) -> dict[str, ShapeTree]:
+        """Shapes of the frozen weights that it needs beside the codec's."""
+        return {}
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts of the loss that Losses.parts holds."""
+        return ()
 
-    def validating(self) -> 'Learning':
-        """The same with nothing left out by chance."""
+    @abstractmethod
+    def for_validation(self) -> 'TrainingLoss':
+        """Return the same loss with nothing left out by chance."""
 
 
-def example_keys(key, step, batch: int):
-    """One key an example, fold_in(fold_in(key, step), global row): noise does not depend on hosts or meshes; (B,)."""
+def example_keys(key: jax.Array, step: jax.Array | int, batch: int) -> jax.Array:
+    """Return one key for each example, fold_in(fold_in(key, step), global row), (B,).
+
+    So the noise of an example depends neither on hosts nor on the mesh.
+    """
     step_key = jax.random.fold_in(key, step)
-    return jax.vmap(lambda row: jax.random.fold_in(step_key, row))(jnp.arange(batch))
+
+    def fold_in_row(row: jax.Array) -> jax.Array:
+        return jax.random.fold_in(step_key, row)
+
+    return jax.vmap(fold_in_row)(jnp.arange(batch))
+
+
+def no_learning_rates(opt_state: optax.OptState) -> Scalars:
+    """Return no scalars."""
+    return {}
 
 
 def make_train_step(
-    learning: Learning,
-    optimizer,
-    ema_config,
+    loss: TrainingLoss,
+    optimizer: optax.GradientTransformation,
+    ema_config: ema.EmaConfig,
     seed: int,
     batch_size: int | None = None,
     accumulate: int = 1,
     skip_nonfinite: bool = False,
-    rates: Callable = lambda opt_state: {},
-) -> Callable:
-    """(state, batch, frozen={}) -> (state, scalars), pure, to be jitted: state donated, its shardings pinned.
+    learning_rates: LearningRates = no_learning_rates,
+) -> TrainStep:
+    """Return (state, batch, frozen={}) -> (state, scalars), pure, to be jitted: state donated, its shardings pinned.
 
-    batch is {'video': uint8 (B, T, H, W, C), 'label': int32 (B,)}, with 'images' uint8 (B, k, H, W, C) and
-    'image_label' int32 (B, k) where the source joins images, and whatever else the network is told; scalars are float32
-    averages over the global batch: over its first batch_size rows (all), as those behind them only fill up the devices.
-    'finite' is whether the update was; with `skip_nonfinite` one that was not changes nothing but the step.
-    With `accumulate` it is worked through in so many parts, one after the other, and their gradients are added up.
-    rates: opt_state -> the learning rates of the update that it is about to make, by name; they are scalars too.
+    A batch is {'video': uint8 (B, T, H, W, C), 'label': int32 (B,)}, with 'images' uint8 (B, k, H, W, C) and
+    'image_label' int32 (B, k) where the source joins images, and whatever else conditions the network. Scalars are
+    float32 averages over the global batch; 'finite' is whether the update was.
+
+    Args:
+      loss: What is trained on.
+      optimizer: What makes updates of gradients.
+      ema_config: Which averages are kept.
+      seed: The run's.
+      batch_size: Rows that count; those behind them only fill up the devices. None counts all.
+      accumulate: Parts that a batch is worked through in, one after the other; their gradients are added up.
+      skip_nonfinite: Whether an update that is not finite changes nothing but the step.
+      learning_rates: opt_state -> the learning rates of the update that it is about to make; they are scalars too.
     """
     key = stream(seed, 'training')
 
-    def train_step(state: TrainState, batch, frozen={}):  # noqa: B006, never written to
+    def train_step(state: TrainState, batch: Batch, frozen: Mapping[str, Any] = {}) -> tuple[TrainState, Scalars]:
         rows = len(batch['label'])
-        count = batch_size or rows
+        # Rows that only fill up the devices are computed like the others, and then count nothing.
+        examples = (batch, example_keys(key, state.step, rows), jnp.arange(rows) < (batch_size or rows))
 
-        def share_of_loss(params, batch, keys, counts):
-            found = learning(params, batch, keys, frozen)
+        def share_of_loss(params: Params, part: ArrayTree) -> tuple[jax.Array, Scalars]:
+            return _sum_losses(loss, params, part, frozen, batch_size or rows)
 
-            def share(each):
-                return jnp.where(counts, each, 0).sum() / count
+        def share_with_grads(part: ArrayTree) -> ArrayTree:
+            return jax.value_and_grad(share_of_loss, has_aux=True)(state.params, part)
 
-            return share(found.loss), jax.tree.map(share, found.parts)
-
-        examples = batch, example_keys(key, state.step, rows), jnp.arange(rows) < count
-        with_grad = jax.value_and_grad(share_of_loss, has_aux=True)
-        (loss, parts), grads = added_up(lambda part: with_grad(state.params, *part), examples, accumulate)
+        (mean_loss, parts), grads = accumulate_gradients(share_with_grads, examples, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+
         scalars = {
-            'loss': loss,
+            'loss': mean_loss,
             **parts,
             'grad_norm': optax.tree.norm(grads),
             'update_norm': optax.tree.norm(updates),
             'param_norm': optax.tree.norm(params),
         }
         averages = ema.update(ema_config, state.ema, params, state.step)
+        # These four cover all of the new state, so that no array of it need be looked at.
         scalars['finite'] = is_finite(scalars)
-        scalars |= rates(state.opt_state)
-        learned = params, averages, opt_state
+        # Of the state before the update: the count in it is that of this update.
+        scalars |= learning_rates(state.opt_state)
+
+        learned = (params, averages, opt_state)
+        # The step counts on all the same, so that the next one has another batch and other noise.
         if skip_nonfinite:
             learned = keep_if_finite(scalars['finite'], learned, (state.params, state.ema, state.opt_state))
         return TrainState(state.step + 1, *learned), scalars
@@ -110,29 +151,52 @@ def make_train_step(
     return train_step
 
 
-def added_up(share: Callable, examples, parts: int):
-    """The sum of share(part) over the parts of a tree of examples, leaves (B, ...).
+def _sum_losses(
+    loss: TrainingLoss, params: Params, part: ArrayTree, frozen: Frozen, count: int
+) -> tuple[jax.Array, Scalars]:
+    """The share of a part of a batch in the mean loss of all `count` rows, and in the means of the parts of the loss.
+
+    part: its examples, their keys, and which of its rows count.
+    """
+    batch, keys, counts = part
+    losses = loss(params, batch, keys, frozen)
+
+    # A share of the sum and no mean of its own: the parts of a batch are added up.
+    def share(values: jax.Array) -> jax.Array:
+        return jnp.where(counts, values, 0).sum() / count
+
+    return share(losses.loss), jax.tree.map(share, losses.parts)
+
+
+def accumulate_gradients(share: Callable[[ArrayTree], Sum], examples: ArrayTree, parts: int) -> Sum:
+    """Return the sum of share(part) over the parts of a tree of examples, leaves (B, ...).
 
     Part i has the rows i, i + parts, i + 2 parts, ..., so that on a mesh each device keeps its own rows.
     """
     if parts == 1:
         return share(examples)
 
-    def cut(leaf):
+    def split(leaf: jax.Array) -> jax.Array:
         return constrain(leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), None, BATCH)
 
-    examples = jax.tree.map(cut, examples)
-    total = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(share, jax.tree.map(lambda x: x[0], examples))
-    )
-    return jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, share(part)), None), total, examples)[0]
+    def add_share(total: Sum, part: ArrayTree) -> tuple[Sum, None]:
+        return jax.tree.map(jnp.add, total, share(part)), None
+
+    # A scan needs its first total before the first share: only its shapes are traced here.
+    examples = jax.tree.map(split, examples)
+    shapes = jax.eval_shape(share, jax.tree.map(lambda leaf: leaf[0], examples))
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    total: Sum = jax.lax.scan(add_share, zeros, examples)[0]
+    return total
 
 
-def make_validation_step(learning: Learning, seed: int) -> Callable:
-    """(params, batch, index, frozen={}) -> Losses on noise and times that are the same every time."""
-    key, learning = stream(seed, 'validation'), learning.validating()
+def make_validation_step(loss: TrainingLoss, seed: int) -> ValidationStep:
+    """Return (params, batch, index, frozen={}) -> Losses, with the same noise and times every time."""
+    # A stream of its own: validating more or less often changes no training step.
+    key = stream(seed, 'validation')
+    loss = loss.for_validation()
 
-    def validation_step(params, batch, index, frozen={}):  # noqa: B006, never written to
-        return learning(params, batch, example_keys(key, index, len(batch['label'])), frozen)
+    def validation_step(params: Params, batch: Batch, index: int, frozen: Mapping[str, Any] = {}) -> Losses:
+        return loss(params, batch, example_keys(key, index, len(batch['label'])), frozen)
 
     return validation_step

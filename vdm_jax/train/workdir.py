@@ -1,4 +1,4 @@
-"""A run directory's own papers: config.json, environment.json, and whose run it is."""
+"""A run directory's own files: config.json, environment.json, and whose run it is."""
 
 import contextlib
 import importlib.metadata
@@ -7,7 +7,9 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 from etils import epath
@@ -16,7 +18,10 @@ from vdm_jax.config import check_groups, differences
 from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.files import check_no_link, check_regular, is_local, read_json, sealed, unsealed, write_whole
 from vdm_jax.old_configs import update_config
-from vdm_jax.train.manifest import steps_of
+from vdm_jax.train.manifest import list_steps
+from vdm_jax.train.types import Resolved
+
+Differences = dict[str, tuple[Any, Any]]  # dotted key -> both values
 
 PACKAGES = (
     'jax',
@@ -32,7 +37,7 @@ PACKAGES = (
 
 # Keys that may change between starts of one run: they decide how far it goes, what is written and where it computes.
 # (How far it goes also moves what is left of a cosine schedule.)
-FREE = tuple(
+FREE_KEYS = tuple(
     f'config.{key}'
     for key in (
         'train.steps', 'train.accumulate', 'train.log_every', 'train.checkpoint_every', 'train.sample',
@@ -42,37 +47,47 @@ FREE = tuple(
     )
 )  # fmt: skip
 
-# What a run, and those who look at it, write in its directory.
-FILES = 'config.json', 'environment.json', 'metrics.jsonl', 'metrics.jsonl.broken', 'run.lock'
-DIRECTORIES = 'checkpoints', 'evals', 'profile', 'samples', 'tensorboard', 'wandb'
+# What a run, and those who read it, write in its directory.
+FILES = ('config.json', 'environment.json', 'metrics.jsonl', 'metrics.jsonl.broken', 'run.lock')
+DIRECTORIES = ('checkpoints', 'evals', 'profile', 'samples', 'tensorboard', 'wandb')
 
-# How a network is computed, and which clips it has seen: no weight hangs on these.
-COMPUTING = ('attention', 'remat', 'scan', 'dtype', 'grid', 'images')
+# Keys of config.model that no weight depends on: how a network is computed, and which clips it has seen.
+WEIGHTLESS_KEYS = ('attention', 'remat', 'scan', 'dtype', 'grid', 'images')
 
-# What may be another in sampling than in training, though it has a say in what comes out: it is for other sizes.
-VARYING = ('rope_interpolate', 'position_span')
+# Keys of config.model that sampling may set anew for other sizes of clips, though they change what comes out.
+SAMPLING_KEYS = ('rope_interpolate', 'position_span')
 
-# What data and codec decide where it is not set.
-FITTED = ('channels', 'classes', 'grid')
+# Keys of config.model that data and codec decide where they are not set.
+FILLED_IN_KEYS = ('channels', 'classes', 'grid')
 
 
-def unlike(ours: dict, theirs: dict, where: str = 'config.model') -> dict[str, tuple]:
-    """Dotted keys at which two configs of a network differ in more than COMPUTING, with both values: the weights of one
-    are not the other's. The places of learned positions are weights.
+def model_differences(ours: dict[str, Any], theirs: dict[str, Any], where: str = 'config.model') -> Differences:
+    """Return where two configs of a network differ so that the weights of one are not the other's.
+
+    Args:
+      ours: A resolved config of a network.
+      theirs: Another one.
+      where: What dotted keys begin with.
+
+    Returns:
+      Both values by dotted key.
     """
-    weightless = set(COMPUTING) - ({'grid'} if 'learned' in ours.get('position', '') else set())
+    weightless = set(WEIGHTLESS_KEYS)
+    # Learned positions are weights, one for each position of the grid.
+    if 'learned' in ours.get('position', ''):
+        weightless.remove('grid')
 
-    def keep(model):
+    def drop_weightless(model: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in model.items() if key not in weightless}
 
-    return differences(keep(ours), keep(theirs), where)
+    return differences(drop_weightless(ours), drop_weightless(theirs), where)
 
 
-def make_workdir(workdir) -> None:
-    """Makes the run directory where it is not there.
+def make_workdir(workdir: epath.PathLike) -> None:
+    """Make the run directory where it is not there.
 
     Raises:
-      UserError: it cannot be made or written.
+      UserError: It cannot be made or written.
     """
     directory = epath.Path(workdir)
     try:
@@ -83,44 +98,49 @@ def make_workdir(workdir) -> None:
         raise UserError(f'--workdir={workdir}: cannot be written; choose another')
 
 
-def check_places(workdir) -> None:
-    """Whether what a run writes in its directory are files and directories there, and no links that lead elsewhere.
+def check_paths(workdir: epath.PathLike) -> None:
+    """Check that what a run writes in its directory are files and directories there, and no links that lead elsewhere.
 
     Raises:
-      UserError: one is something else.
+      UserError: One is something else.
     """
     if not is_local(workdir):
         return
+    # First of all: what is checked below must not lie somewhere else.
     for name in (*FILES, *DIRECTORIES):
         check_no_link(f'{workdir}/{name}', f'--workdir={workdir}')
-    for path in (os.path.join(workdir, name) for name in FILES):
+    for name in FILES:
+        path = os.path.join(workdir, name)
         if os.path.lexists(path):
             check_regular(path)
-    for path in (os.path.join(workdir, name) for name in DIRECTORIES):
+    for name in DIRECTORIES:
+        path = os.path.join(workdir, name)
         if os.path.lexists(path) and not os.path.isdir(path):
             raise UserError(f'{path}: is not a directory')
 
 
-def check_workdir(workdir, resolved: dict) -> None:
-    """Whether the run that is in a directory, if there is one, is of the same experiment and can go on.
+def check_workdir(workdir: epath.PathLike, resolved: Resolved) -> None:
+    """Check that the run in a directory, if there is one, is of the same experiment and can resume.
 
-    At step 0 it is of the same network: its weights are a beginning, of whatever is to be learned.
+    One at step 0 is of the same network: its weights are initial ones, of whatever is to be learned.
 
     Raises:
-      UserError: workdir holds another experiment's run or its metrics, or a run that is past the last step, or one
-        whose checkpoints are gone.
+      UserError: The directory holds another experiment's run or its metrics, or a run that is past the last step, or
+        one whose checkpoints are gone.
     """
-    check_places(workdir)
+    check_paths(workdir)
     directory = epath.Path(workdir)
-    steps = steps_of(directory / 'checkpoints')
+    steps = list_steps(directory / 'checkpoints')
     metrics = directory / 'metrics.jsonl'
     lines = metrics.read_bytes() if not steps and metrics.is_file() else b''
     if not steps and not lines:
         return
+
     if not has_config(workdir):
         what = 'checkpoints' if steps else 'the metrics.jsonl of a run'
         raise UserError(f'{workdir} has {what} but no config.json; choose another --workdir')
-    check_alike(workdir, resolved, begins=bool(steps) and max(steps) == 0)
+    check_same_experiment(workdir, resolved, weights_alone=bool(steps) and max(steps) == 0)
+
     # A run that is killed in its first save has begun one, and lost nothing; the second begins once the first is whole.
     saves = lines.count(b'checkpoint_seconds')
     if saves > 1 or (saves and is_local(workdir) and not (directory / 'checkpoints').exists()):
@@ -135,20 +155,19 @@ def check_workdir(workdir, resolved: dict) -> None:
         )
 
 
-def check_alike(workdir, resolved: dict, begins: bool) -> None:
-    """Whether the run in a directory is of this experiment; where it only `begins` there, of this network.
+def check_same_experiment(workdir: epath.PathLike, resolved: Resolved, weights_alone: bool) -> None:
+    """Check that the run in a directory is of this experiment; where it has `weights_alone`, of this network.
 
     Raises:
-      UserError: it is another one; names the first key.
+      UserError: It is another one; names the first key.
     """
-    there = read_config(workdir)
-    found = unlike(there['model'], resolved['model']) if begins else differences(there, resolved)
+    previous = read_config(workdir)
+    if weights_alone:
+        changes = model_differences(previous['model'], resolved['model'])
+    else:
+        changes = differences(previous, resolved)
 
-    # What is free of one source is free of each of several.
-    def plain(key):
-        return re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
-
-    fixed = {key: pair for key, pair in found.items() if not plain(key).startswith(FREE)}
+    fixed = {key: values for key, values in changes.items() if not _is_free(key)}
     if not fixed:
         return
     key, (old, new) = next(iter(fixed.items()))
@@ -158,66 +177,77 @@ def check_alike(workdir, resolved: dict, begins: bool) -> None:
     )
 
 
-def check_network(there: dict, resolved: dict, called: str) -> None:
-    """Whether weights are used in the network that they were trained in.
+def _is_free(key: str) -> bool:
+    """Whether a key may change between starts of one run."""
+    # What is free of one source is free of each of several.
+    key = re.sub(r'\.(sources\.\d+|clips|images)(?=\.)', '', key)
+    return key.startswith(FREE_KEYS)
+
+
+def check_network(trained: Resolved, resolved: Resolved, called: str) -> None:
+    """Check that weights are used in the network that they were trained in.
 
     Args:
-      there: the resolved config of the run that they are of.
-      resolved: the one that they are to be used in.
-      called: what messages call the weights.
+      trained: The config of the run that they are of.
+      resolved: The one that they are to be used in.
+      called: What messages call the weights.
 
     Raises:
-      UserError: a key of config.model is another one; names it, and what it is there.
+      UserError: A key of config.model differs; names it, and what it was in training.
     """
-    ours = {key: value for key, value in resolved['model'].items() if key in there['model']}  # others came later
-    changed = unlike(ours, there['model'])
-    for name in VARYING:
-        changed.pop(f'config.model.{name}', None)
-    for name in FITTED:
-        if there['model'].get(name) is None:
-            changed.pop(f'config.model.{name}', None)
-    if changed:
-        key, (new, old) = next(iter(changed.items()))
+    # Keys that the trained one lacks came later.
+    ours = {key: value for key, value in resolved['model'].items() if key in trained['model']}
+    changes = model_differences(ours, trained['model'])
+    for name in SAMPLING_KEYS:
+        changes.pop(f'config.model.{name}', None)
+    for name in FILLED_IN_KEYS:
+        if trained['model'].get(name) is None:
+            changes.pop(f'config.model.{name}', None)
+    if changes:
+        key, (new, old) = next(iter(changes.items()))
         raise UserError(f'{key}={new}: {called} has {old}; leave it out')
 
 
 @contextlib.contextmanager
-def name_keys(there: dict, resolved: dict):
-    """Within it, a checkpoint whose arrays do not fit a config is a mistake that names the key.
+def explain_misfit(trained: Resolved, resolved: Resolved) -> Iterator[None]:
+    """Name the config key, where arrays of a checkpoint that is read within do not fit the config.
 
-    Args: as check_network has them.
+    Args:
+      trained: As check_network has it.
+      resolved: As check_network has it.
 
     Raises:
-      MisfitError: the checkpoint is of other averages or another optimizer than `resolved` has.
+      MisfitError: The checkpoint is of other averages or another optimizer than `resolved` has.
     """
     try:
         yield
     except MisfitError as error:
         for group in ('ema', 'optim', 'model'):
-            for key, (old, new) in differences(there.get(group, {}), resolved[group], f'config.{group}').items():
+            changes = differences(trained.get(group, {}), resolved[group], f'config.{group}')
+            for key, (old, new) in changes.items():
                 raise MisfitError(f'{key}={new}: the checkpoint has {old} ({error})') from None
         raise
 
 
-def write_papers(workdir, resolved: dict) -> None:
-    """Writes config.json and environment.json where they are not there as they should be."""
-    for name, value in (('config.json', sealed(resolved)), ('environment.json', environment())):
+def write_run_files(workdir: epath.PathLike, resolved: Resolved) -> None:
+    """Write config.json and environment.json where they are not there as they should be."""
+    for name, value in (('config.json', sealed(resolved)), ('environment.json', describe_environment())):
         path = epath.Path(workdir) / name
         content = (json.dumps(value, indent=2) + '\n').encode()
         if not path.exists() or path.read_bytes() != content:
             write_whole(path, content)
 
 
-def has_config(workdir) -> bool:
-    """Whether a directory holds a run's config.json."""
-    return (epath.Path(workdir) / 'config.json').exists()
+def has_config(workdir: epath.PathLike) -> bool:
+    """Return whether a directory holds a run's config.json."""
+    return bool((epath.Path(workdir) / 'config.json').exists())
 
 
-def read_config(workdir) -> dict:
-    """The resolved config of a run, with today's keys.
+def read_config(workdir: epath.PathLike) -> Resolved:
+    """Return the resolved config of a run, with today's keys.
 
     Raises:
-      UserError: workdir holds no run, or its config.json is not what train wrote.
+      UserError: The directory holds no run, or its config.json is not what train wrote.
     """
     path = epath.Path(workdir) / 'config.json'
     if not has_config(workdir):
@@ -229,34 +259,37 @@ def read_config(workdir) -> dict:
         raise UserError(f'{error}; {advice}') from None
 
 
-def environment() -> dict:
-    """Versions, devices and commit, for whoever wants to run it again."""
+def describe_environment() -> dict[str, Any]:
+    """Return versions, devices and commit, for whoever wants to run it again, as JSON values."""
+    versions = {name: _read_version(name) for name in PACKAGES}
     return {
         'python': platform.python_version(),
         'platform': platform.platform(),
-        'packages': {name: version for name in PACKAGES if (version := _version(name))},
+        'packages': {name: version for name, version in versions.items() if version},
         'devices': [str(device) for device in jax.devices()],
         'device_kind': jax.devices()[0].device_kind,
         'processes': jax.process_count(),
-        'commit': _commit(),
+        'commit': _read_commit(),
     }
 
 
-def _commit() -> str | None:
+def _read_commit() -> str | None:
     """The package's own commit; None where there is no git, or the package lies in no checkout of its own."""
-
-    def ask(*what):
-        return subprocess.run(
-            ['git', 'rev-parse', *what], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        ).stdout.strip()
-
     try:
-        return ask('HEAD') or None if ask('--show-toplevel') == str(Path(__file__).parents[2]) else None
+        if _rev_parse('--show-toplevel') != str(Path(__file__).parents[2]):
+            return None
+        return _rev_parse('HEAD') or None
     except OSError:
         return None
 
 
-def _version(name: str) -> str | None:
+def _rev_parse(what: str) -> str:
+    command = ['git', 'rev-parse', what]
+    ended = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return ended.stdout.strip()
+
+
+def _read_version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line of strict JSON for every step that is logged, whole and once, whatever disk and run do.
+"""metrics.jsonl: a line of strict JSON for every step that is logged, complete and once, whatever disk and run do.
 
 `{"step": 10, "loss": 0.5, …}`. A number that JSON does not know is null, and the line says what it was:
 `{"step": 20, "loss": null, "not_finite": {"loss": "nan"}}`.
@@ -6,7 +6,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,76 +13,70 @@ from etils import epath
 
 from vdm_jax.errors import UserError
 from vdm_jax.files import parse_json, write_whole
-from vdm_jax.train.loggers.appended import Appended
-from vdm_jax.train.loggers.logger import Logger
-from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.loggers.append_file import AppendFile
+from vdm_jax.train.loggers.file_logger import FileLogger
+from vdm_jax.train.loggers.logger import Say
+from vdm_jax.train.remote_files import StagedDirectory
 
 NAME = 'metrics.jsonl'
 BROKEN = f'{NAME}.broken'
 
 
-class JsonLines(Logger):
-    """The file of a run that goes on after `start_step`: its later lines are dropped, as they are written again, and
-    what is no line of metrics is moved to metrics.jsonl.broken.
+class JsonLines(FileLogger):
+    """The file of a run that goes on after `start_step`.
+
+    Its later lines are dropped, as they are written again, and what is no line of metrics is moved to
+    metrics.jsonl.broken.
     """
 
-    def __init__(self, workdir, start_step: int, say: Callable[[str], None]):
-        self._workdir, self._start_step, self._say = epath.Path(workdir), start_step, say
-        self._files: Mirror | None = None
-        self._file: Appended | None = None
+    def __init__(self, workdir: epath.PathLike, start_step: int, say: Say):
+        super().__init__(workdir)
+        self._start_step = start_step
+        self._say = say
 
-    def scalars(self, step, values):
-        self._opened().append(line_of(step, values))
+    def scalars(self, step: int, values: dict[str, Any]) -> None:
+        self._append(format_line(step, values))
 
-    def flush(self):
-        self._opened().sync()
-        self._files.push()
+    def _make_file(self, staged: StagedDirectory) -> AppendFile:
+        # In a store the file is not here yet.
+        self._fetch(staged, NAME)
+        path = staged.local / NAME
+        if path.exists():
+            self._mend(staged, path)
+        return AppendFile(path, end=b'\n')
 
-    def close(self):
-        if self._file:
-            self._file.close()
-        if self._files:
-            self._files.close()
-
-    def _opened(self) -> Appended:
-        """The file, once it is what a run that goes on needs: until that could be done nothing is written."""
-        if self._file is None:
-            self._files = self._files or Mirror(self._workdir)
-            self._fetch(NAME)
-            path = self._files.local / NAME
-            if path.exists():
-                self._mend(path)
-            self._file = Appended(path, end=b'\n')
-        return self._file
-
-    def _mend(self, path) -> None:
+    def _mend(self, staged: StagedDirectory, path: epath.Path) -> None:
+        """Leave the lines of metrics up to the start alone in the file, and move broken ones aside."""
         content = path.read_bytes()
-        lines, broken = sorted_out(content, self._start_step)
+        lines, broken = sort_lines(content, self._start_step)
         if broken:
-            self._fetch(BROKEN)
+            self._fetch(staged, BROKEN)
             aside = path.parent / BROKEN
             before = aside.read_bytes() if aside.exists() else b''
-            if not before.endswith(broken):  # as it does where this was interrupted
+            # It ends with them already where this was interrupted.
+            if not before.endswith(broken):
                 write_whole(aside, before + broken)
             count = broken.count(b'\n')
-            self._say(f'{self._workdir / NAME}: {count} broken line{"s" * (count > 1)} moved to {BROKEN}')
+            self._say(f'{self._directory / NAME}: {count} broken line{"s" * (count > 1)} moved to {BROKEN}')
+        # A file that is as it should be is not written anew at every start.
         if lines != content:
             write_whole(path, lines)
 
-    def _fetch(self, name: str) -> None:
+    def _fetch(self, staged: StagedDirectory, name: str) -> None:
         try:
-            self._files.fetch(name)
+            staged.fetch(name)
         except Exception as error:  # stores raise whatever their clients do
-            raise OSError(f'{self._workdir / name} cannot be read ({error})') from error
+            raise OSError(f'{self._directory / name} cannot be read ({error})') from error
 
 
-def sorted_out(content: bytes, last_step: int) -> tuple[bytes, bytes]:
-    """The lines of metrics up to `last_step`, and those that are no lines of metrics, each with its end."""
-    lines, broken = [], []
+def sort_lines(content: bytes, last_step: int) -> tuple[bytes, bytes]:
+    """Return the lines of metrics up to `last_step`, and those that are no lines of metrics, each with its end."""
+    lines = []
+    broken = []
     for line in content.split(b'\n'):
         if not line.strip():
             continue
-        step = step_of(line)
+        step = read_step(line)
         if step is None:
             broken.append(line + b'\n')
         elif step <= last_step:
@@ -91,8 +84,8 @@ def sorted_out(content: bytes, last_step: int) -> tuple[bytes, bytes]:
     return b''.join(lines), b''.join(broken)
 
 
-def step_of(line: bytes) -> int | None:
-    """The step of a line of metrics; None if it is none."""
+def read_step(line: bytes) -> int | None:
+    """Return the step of a line of metrics; None if it is none."""
     try:
         values = parse_json(line.decode(), NAME)
     except (UnicodeDecodeError, UserError):
@@ -101,25 +94,26 @@ def step_of(line: bytes) -> int | None:
     return step if type(step) is int and step >= 0 else None
 
 
-def line_of(step: int, values: dict) -> bytes:
-    """The line of a step's values, in strict JSON and UTF-8."""
-    not_finite = {}
-    plain = {name: _plain(value, name, not_finite) for name, value in values.items()}
+def format_line(step: int, values: dict[str, Any]) -> bytes:
+    """Return the line of a step's values, in strict JSON and UTF-8."""
+    not_finite: dict[str, str] = {}
+    plain = {name: _to_json(value, name, not_finite) for name, value in values.items()}
     note = {'not_finite': not_finite} if not_finite else {}
     return (json.dumps({'step': int(step), **plain, **note}, allow_nan=False) + '\n').encode()
 
 
-def _plain(value: Any, name: str, not_finite: dict) -> Any:
-    """A value that strict JSON knows; `not_finite` notes what it does not know."""
+def _to_json(value: Any, name: str, not_finite: dict[str, str]) -> Any:
+    """A value that strict JSON knows; numbers that it does not know are noted in `not_finite`."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain(item, f'{name}.{key}', not_finite) for key, item in value.items()}
+        return {str(key): _to_json(item, f'{name}.{key}', not_finite) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f'{name}.{number}', not_finite) for number, item in enumerate(value)]
+        return [_to_json(item, f'{name}.{number}', not_finite) for number, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         not_finite[name] = str(value)  # 'nan', 'inf', '-inf'
         return None
-    if isinstance(value, str):  # a file's name need not be UTF-8
+    # A file's name need not be UTF-8.
+    if isinstance(value, str):
         return value.encode(errors='backslashreplace').decode()
     return value

@@ -1,53 +1,72 @@
-"""Where the numbers of a run go, one small class a place, and the guard that keeps their mishaps from the run."""
+"""Where the numbers of a run go, one small class for each, and the guard that keeps their failures from the run."""
 
 import collections
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
+
+Say = Callable[[str], None]  # prints a line
 
 ROOM = 2**26  # bytes that may wait in memory for one logger
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between two attempts of a logger that fails
+FIRST_PAUSE = 1.0  # seconds after which a logger that failed is tried again, doubled each time
+LONGEST_PAUSE = 60.0
 
 
 class Logger:
-    """A place for numbers and clips. A call that raises OSError has done nothing and may be made again."""
+    """A destination of numbers and clips. A call that raises OSError has done nothing and may be made again."""
 
     shows_clips: ClassVar[bool] = False
 
-    def scalars(self, step: int, values: dict) -> None:
-        """JSON values by name, of one step; several calls may be of the same step."""
+    def scalars(self, step: int, values: dict[str, Any]) -> None:
+        """Log JSON values by name, of one step; several calls may be of the same step."""
 
     def clip(self, step: int, name: str, gif: bytes, shape: tuple[int, int]) -> None:
-        """An animated clip as the bytes of a GIF; shape is (H, W)."""
+        """Log an animated clip as the bytes of a GIF; shape is (H, W)."""
 
     def flush(self) -> None:
-        """Makes everything so far visible in the run directory, and safe there."""
+        """Make everything so far visible in the run directory, and safe there."""
 
     def close(self) -> None:
-        """Flushes, and lets go of what is open."""
+        """Flush, and close what is open."""
 
 
 class Outage:
-    """A writer that fails costs a line when that begins and another when it is over, and never the run."""
+    """The time in which a writer fails: it costs a line when that begins and another when it is over, never the run.
 
-    def __init__(self, name: str, say: Callable[[str], None], meanwhile: str = 'training goes on without'):
-        self._name, self._say, self._meanwhile = name, say, meanwhile
+    Attributes:
+      lasts: Whether the writer fails now.
+    """
+
+    def __init__(self, name: str, say: Say, meanwhile: str = 'training goes on without'):
+        """Start with a writer that works.
+
+        Args:
+          name: What the lines call the writer.
+          say: Prints a line.
+          meanwhile: What happens until it works again.
+        """
+        self._name = name
+        self._say = say
+        self._meanwhile = meanwhile
         self.lasts = False
 
     def begin(self, error: Exception) -> None:
+        """Note that the writer failed."""
         if not self.lasts:
-            self._say(f'{self._name}: {reason(error)}; {self._meanwhile}')
+            self._say(f'{self._name}: {describe_error(error)}; {self._meanwhile}')
         self.lasts = True
 
-    def end(self, but: str = '') -> None:
+    def end(self, remark: str = '') -> None:
+        """Note that the writer works."""
         if self.lasts:
-            self._say(f'{self._name}: works again{but}')
+            self._say(f'{self._name}: works again{remark}')
         self.lasts = False
 
     @contextlib.contextmanager
-    def weathered(self) -> Iterator[None]:
-        """What fails within is left out."""
+    def tolerate(self) -> Iterator[None]:
+        """Leave out what fails within."""
         try:
             yield
         except Exception as error:  # stores raise whatever their clients do
@@ -56,35 +75,58 @@ class Outage:
             self.end()
 
 
-class Guarded(Logger):
-    """A logger that never raises and never waits: what cannot be written waits in memory, the oldest leaving first
-    where there is no room, and is tried again with what comes later, after a pause, and whenever one flushes.
+class Entry(NamedTuple):
+    """A call that waits.
 
-    Args:
-      logger: one whose calls may raise OSError, which stands for a state of the disk, and passes; what another
-        exception is raised for is dropped, as it would never be written.
-      name: what the lines on the console call it.
-      say: prints a line.
-      room: bytes that may wait.
+    Attributes:
+      size: Bytes that it takes in memory, about.
+      write: Makes the call.
     """
 
-    def __init__(self, logger: Logger, name: str, say: Callable[[str], None], room: int = ROOM):
-        self._logger, self._name, self._say, self._room = logger, name, say, room
+    size: int
+    write: Callable[[], None]
+
+
+class GuardedLogger(Logger):
+    """A logger that never raises and never waits.
+
+    What cannot be written waits in memory, the oldest leaving first where there is no room, and is tried again with
+    what comes later, after a pause, and at every flush.
+    """
+
+    def __init__(self, logger: Logger, name: str, say: Say, room: int = ROOM):
+        """Guard a logger.
+
+        Args:
+          logger: One whose calls may raise OSError, which stands for a state of the disk, and passes; a call that
+            raises another exception is dropped, as it would never succeed.
+          name: What the lines on the console call it.
+          say: Prints a line.
+          room: Bytes that may wait.
+        """
+        self._logger = logger
+        self._name = name
+        self._say = say
+        self._room = room
         self._outage = Outage(name, say, 'training goes on, and what is to be written waits in memory')
-        self._waiting = collections.deque()  # (bytes, method, arguments)
-        self._bytes = 0
-        self._lost = 0
-        self._pause, self._next_attempt = FIRST_PAUSE, 0.0
+
+        self._waiting: collections.deque[Entry] = collections.deque()
+        self._bytes = 0  # of the entries that wait
+        self._dropped = 0  # entries since the outage began
+        self._pause = FIRST_PAUSE
+        self._next_attempt = 0.0
         self._flush_failed = False
 
-    def scalars(self, step, values):
-        self._take(64 + len(str(values)), self._logger.scalars, step, values)
+    def scalars(self, step: int, values: dict[str, Any]) -> None:
+        # 64 bytes stand for the entry itself.
+        self._log(Entry(64 + len(str(values)), functools.partial(self._logger.scalars, step, values)))
 
-    def clip(self, step, name, gif, shape):
+    def clip(self, step: int, name: str, gif: bytes, shape: tuple[int, int]) -> None:
         if self._logger.shows_clips:
-            self._take(len(gif), self._logger.clip, step, name, gif, shape)
+            self._log(Entry(len(gif), functools.partial(self._logger.clip, step, name, gif, shape)))
 
-    def flush(self):
+    def flush(self) -> None:
+        # Flushing is of no use while earlier entries cannot be written.
         if not self._write_waiting():
             return
         try:
@@ -94,27 +136,31 @@ class Guarded(Logger):
             self._outage.begin(error)
         else:
             self._flush_failed = False
-            self._recover()
+            self._end_outage()
 
-    def close(self):
+    def close(self) -> None:
         self.flush()
         try:
             self._logger.close()
         except Exception as error:
-            self._say(f'{self._name}: {reason(error)}')
-        if self._waiting or self._lost:
-            self._say(f'{self._name}: {len(self._waiting) + self._lost} entries could not be written')
+            self._say(f'{self._name}: {describe_error(error)}')
+        if self._waiting or self._dropped:
+            self._say(f'{self._name}: {len(self._waiting) + self._dropped} entries could not be written')
 
-    def _take(self, size: int, method: Callable, *arguments) -> None:
-        self._waiting.append((size, method, arguments))
-        self._bytes += size
+    def _log(self, entry: Entry) -> None:
+        self._waiting.append(entry)
+        self._bytes += entry.size
         while self._bytes > self._room:
-            self._drop()
-        if time.monotonic() >= self._next_attempt and self._write_waiting() and not self._flush_failed:
-            self._recover()
+            self._drop_oldest()
+
+        if time.monotonic() < self._next_attempt:
+            return
+        # A flush that failed is over only once another one succeeds.
+        if self._write_waiting() and not self._flush_failed:
+            self._end_outage()
 
     def _write_waiting(self) -> bool:
-        """Writes what waits; whether nothing does any more."""
+        """Write what waits; return whether nothing does any more."""
         try:
             while self._waiting:
                 self._write_oldest()
@@ -123,32 +169,34 @@ class Guarded(Logger):
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             self._outage.begin(error)
             return False
-        self._pause, self._next_attempt = FIRST_PAUSE, 0.0
+        self._pause = FIRST_PAUSE
+        self._next_attempt = 0.0
         return True
 
     def _write_oldest(self) -> None:
-        _, method, arguments = self._waiting[0]
         try:
-            method(*arguments)
+            self._waiting[0].write()
+        # A state of the machine, which passes: the entry stays.
         except (OSError, MemoryError):
             raise
         except Exception:
-            self._drop()
+            # It would fail for ever, and hold back all behind it.
+            self._drop_oldest()
             raise
-        self._bytes -= self._waiting.popleft()[0]
+        self._bytes -= self._waiting.popleft().size
 
-    def _recover(self) -> None:
+    def _drop_oldest(self) -> None:
+        self._bytes -= self._waiting.popleft().size
+        self._dropped += 1
+
+    def _end_outage(self) -> None:
         if self._outage.lasts:
-            self._outage.end(f', {self._lost} entries are lost' if self._lost else ', nothing is lost')
-            self._lost = 0
-
-    def _drop(self) -> None:
-        self._bytes -= self._waiting.popleft()[0]
-        self._lost += 1
+            self._outage.end(f', {self._dropped} entries are lost' if self._dropped else ', nothing is lost')
+            self._dropped = 0
 
 
-def reason(error: Exception) -> str:
-    """What went wrong, in one line: 'No space left on device (/runs/a/metrics.jsonl)'."""
+def describe_error(error: Exception) -> str:
+    """Return what went wrong, in one line: 'No space left on device (/runs/a/metrics.jsonl)'."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f' ({error.filename})' if error.filename else '')
     text = str(error).strip().split('\n')[0][:200]

@@ -8,74 +8,70 @@ import os
 import socket
 import struct
 import time
+from typing import Any
 
 from etils import epath
 
-from vdm_jax.train.loggers.appended import Appended
-from vdm_jax.train.loggers.logger import Logger
-from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.loggers.append_file import AppendFile
+from vdm_jax.train.loggers.file_logger import FileLogger
+from vdm_jax.train.remote_files import StagedDirectory
 
 
-class TensorBoard(Logger):
-    """Curves and moving pictures in WORKDIR/tensorboard; a run that goes on after `start_step` hides what an earlier
-    start wrote past it.
-
-    Raises:
-      ImportError: tensorboardX is not there.
-    """
+class TensorBoard(FileLogger):
+    """Curves and moving pictures in WORKDIR/tensorboard."""
 
     shows_clips = True
 
-    def __init__(self, workdir, start_step: int):
+    def __init__(self, workdir: epath.PathLike, start_step: int):
+        """Open no file yet.
+
+        Args:
+          workdir: The run directory.
+          start_step: The step that the run resumes from: what an earlier start wrote past it is hidden.
+
+        Raises:
+          ImportError: tensorboardX is not there.
+        """
+        # Here and not above: the package need not be installed.
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.proto.summary_pb2 import Summary
         from tensorboardX.record_writer import masked_crc32c
 
-        self._event, self._summary, self._checksum = Event, Summary, masked_crc32c
-        self._directory = epath.Path(workdir) / 'tensorboard'
+        super().__init__(epath.Path(workdir) / 'tensorboard')
+        self._event = Event
+        self._summary = Summary
+        self._crc = masked_crc32c
         self._name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}'
-        self._head = self._record(Event(wall_time=time.time(), file_version='brain.Event:2'))
-        if start_step:
-            begin = SessionLog(status=SessionLog.START)
-            self._head += self._record(Event(wall_time=time.time(), step=start_step + 1, session_log=begin))
-        self._files: Mirror | None = None
-        self._file: Appended | None = None
 
-    def scalars(self, step, values):
+        self._head = self._frame(Event(wall_time=time.time(), file_version='brain.Event:2'))
+        # TensorBoard hides events of earlier files from such a mark on.
+        if start_step:
+            start = SessionLog(status=SessionLog.START)
+            self._head += self._frame(Event(wall_time=time.time(), step=start_step + 1, session_log=start))
+
+    def scalars(self, step: int, values: dict[str, Any]) -> None:
+        # Notes and lists have no curve.
         numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
         if numbers:
-            self._append(step, [self._summary.Value(tag=tag, simple_value=value) for tag, value in numbers.items()])
+            self._log(step, [self._summary.Value(tag=tag, simple_value=value) for tag, value in numbers.items()])
 
-    def clip(self, step, name, gif, shape):
-        image = self._summary.Image(height=shape[0], width=shape[1], colorspace=3, encoded_image_string=gif)
-        self._append(step, [self._summary.Value(tag=name, image=image)])
+    def clip(self, step: int, name: str, gif: bytes, shape: tuple[int, int]) -> None:
+        height, width = shape
+        image = self._summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+        self._log(step, [self._summary.Value(tag=name, image=image)])
 
-    def flush(self):
-        self._opened().sync()
-        self._files.push()
+    def _make_file(self, staged: StagedDirectory) -> AppendFile:
+        return AppendFile(staged.local / self._name, self._head, own_directory=True)
 
-    def close(self):
-        if self._file:
-            self._file.close()
-        if self._files:
-            self._files.close()
-
-    def _append(self, step: int, values: list) -> None:
+    def _log(self, step: int, values: list[Any]) -> None:
         event = self._event(wall_time=time.time(), step=step, summary=self._summary(value=values))
-        self._opened().append(self._record(event))
+        self._append(self._frame(event))
 
-    def _opened(self) -> Appended:
-        if self._file is None:
-            self._files = Mirror(self._directory)
-            self._file = Appended(self._files.local / self._name, self._head, own_directory=True)
-        return self._file
-
-    def _record(self, event) -> bytes:
+    def _frame(self, event: Any) -> bytes:
         """A message as TensorFlow frames it: its length and itself, with a checksum behind each."""
-        data = event.SerializeToString()
+        data: bytes = event.SerializeToString()
         length = struct.pack('<Q', len(data))
+        return length + self._checksum(length) + data + self._checksum(data)
 
-        def checksum(part):
-            return struct.pack('<I', self._checksum(part))
-
-        return length + checksum(length) + data + checksum(data)
+    def _checksum(self, part: bytes) -> bytes:
+        return struct.pack('<I', self._crc(part))

@@ -1,8 +1,8 @@
-"""Weights & Biases, in a process beside the run's: whatever becomes of it, of its network and of its own threads and
-hooks, the run neither waits for it nor ends otherwise.
+"""Weights & Biases, in a process beside the run's.
 
-The run's side: a bounded outbox, and a thread that writes it into the process's pipe. The other side is
-weights_biases_process.py.
+Whatever becomes of it, of its network and of its own threads and hooks, the run neither waits for it nor ends
+otherwise. This is the run's side: a bounded outbox, and a thread that writes it into the process's pipe. The other side
+is weights_biases_process.py.
 """
 
 import base64
@@ -17,20 +17,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import IO, Any, Literal
 
 from etils import epath
 
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json, write_whole
-from vdm_jax.train.loggers.logger import Logger, Outage
-from vdm_jax.train.mirror import Mirror
+from vdm_jax.train.loggers.logger import Logger, Outage, Say
+from vdm_jax.train.remote_files import StagedDirectory
+from vdm_jax.train.types import Resolved
 
 ROOM = 2**26  # bytes that may wait for the process
 CLOSE_SECONDS = 15.0  # that the end of a run waits for what is on its way; the process has some minutes more
-FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # seconds before a process that ended is started anew
+FIRST_PAUSE = 30.0  # seconds before a process that ended is started anew, doubled each time
+LONGEST_PAUSE = 600.0
 ID = re.compile(r'[A-Za-z0-9_-]{1,64}')
 
 
@@ -38,9 +39,12 @@ ID = re.compile(r'[A-Za-z0-9_-]{1,64}')
 class WandbConfig:
     """Weights & Biases, beside metrics.jsonl and TensorBoard; pip install 'vdm_jax[wandb]'.
 
-    mode: off; online, which wants `wandb login` or WANDB_API_KEY; offline, which keeps all in WORKDIR/wandb for `wandb
-    sync`. project, entity (a user or a team, the account's own where not given) and name (the run directory's where not
-    given) are what W&B calls them.
+    Attributes:
+      mode: off; online, which wants `wandb login` or WANDB_API_KEY; offline, which keeps all in WORKDIR/wandb for
+        `wandb sync`.
+      project: Name of the project there.
+      entity: A user or a team; the account's own by default.
+      name: Of the run; that of the run directory by default.
     """
 
     mode: Literal['off', 'online', 'offline'] = 'off'
@@ -48,11 +52,11 @@ class WandbConfig:
     entity: str | None = None
     name: str | None = None
 
-    def __post_init__(self):
-        for key in ('project', 'entity', 'name'):
-            value = getattr(self, key)
+    def __post_init__(self) -> None:
+        for key, value in (('project', self.project), ('entity', self.entity), ('name', self.name)):
             if value is not None and not (0 < len(value) <= 128 and value.isprintable()):
                 raise UserError(f'config.log.wandb.{key}={value!r}: want 1 to 128 characters of one line')
+        # Neither may be anything else in the address of a run.
         if set('/\\#?%:') & {*self.project, *(self.entity or '')}:
             raise UserError(
                 f'config.log.wandb: project={self.project!r} and entity={self.entity!r} may hold none of /\\#?%:'
@@ -60,67 +64,84 @@ class WandbConfig:
 
 
 def check_installed(config: WandbConfig) -> None:
-    """Whether the package is there, where it is asked for.
+    """Check that the package is there, where the config wants it.
 
     Raises:
-      UserError: it is not.
+      UserError: It is not.
     """
     if config.mode == 'off':
         return
     spec = importlib.util.find_spec('wandb')
-    if spec is None or spec.origin is None:  # a folder of that name, such as W&B makes, is no package
+    # A folder of that name, such as W&B makes, is no package.
+    if spec is None or spec.origin is None:
         raise UserError(f"config.log.wandb.mode={config.mode}: wandb is not installed; pip install 'vdm_jax[wandb]'")
 
 
 class WeightsBiases(Logger):
-    """Sends to one W&B run, whose id lies in WORKDIR/wandb/run.json: a run that goes on goes on there."""
+    """One W&B run, whose id lies in WORKDIR/wandb/run.json: a run that resumes goes on there."""
 
     shows_clips = True
 
-    def __init__(self, workdir, config: WandbConfig, resolved: dict, say: Callable[[str], None]):
-        self._config, self._resolved, self._say = config, resolved, say
-        self._workdir, self._directory = epath.Path(workdir), epath.Path(workdir) / 'wandb'
-        self._files: Mirror | None = None
+    def __init__(self, workdir: epath.PathLike, config: WandbConfig, resolved: Resolved, say: Say):
+        """Start the thread; the process starts with the first message.
+
+        Args:
+          workdir: The run directory.
+          config: Which project, and under which name.
+          resolved: The experiment's config, which W&B shows.
+          say: Prints a line.
+        """
+        self._config = config
+        self._resolved = resolved
+        self._say = say
+        self._workdir = epath.Path(workdir)
+        self._directory = self._workdir / 'wandb'
+        self._files: StagedDirectory | None = None
         self._id, self._id_is_new = self._read_id()
+
         self._outbox = Outbox(ROOM)
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._outage = Outage('W&B', say)
         self._full = Outage('W&B', say, 'training goes on, and what it does not take is left out')
         self._thread = threading.Thread(target=self._work_off, name='wandb', daemon=True)
         self._thread.start()
 
-    def scalars(self, step, values):
+    def scalars(self, step: int, values: dict[str, Any]) -> None:
         self._put({'kind': 'scalars', 'step': step, 'values': values})
 
-    def clip(self, step, name, gif, shape):
+    def clip(self, step: int, name: str, gif: bytes, shape: tuple[int, int]) -> None:
+        # GIFs travel as text, as each message is a line of JSON.
         self._put({'kind': 'clip', 'step': step, 'name': name, 'gif': base64.b64encode(gif).decode()})
 
-    def flush(self):
+    def flush(self) -> None:
         if self._id_is_new:
             write_whole(self._directory / 'run.json', json.dumps({'id': self._id}) + '\n')
             self._id_is_new = False
         if self._files:
             self._files.push()
 
-    def close(self):
-        """Waits a little for what is on its way, and leaves the process to itself; a run that ends with an error is
-        said to.
+    def close(self) -> None:
+        """Wait a little for what is on its way, and leave the process to itself.
+
+        A run that ends with an error is reported as one.
         """
+        # Loggers are closed in a finally clause: an error that is on its way there ends the run.
         self._outbox.close({'kind': 'finish', 'exit_code': int(sys.exc_info()[0] is not None)})
-        until = time.monotonic() + CLOSE_SECONDS
+        deadline = time.monotonic() + CLOSE_SECONDS
         self._thread.join(CLOSE_SECONDS)
         process = self._process
         if process:
             try:
-                process.wait(max(until - time.monotonic(), 0.1))
+                process.wait(max(deadline - time.monotonic(), 0.1))
             except subprocess.TimeoutExpired:
                 self._say(f'W&B: process {process.pid} still sends; it ends by itself')
+
         if self._files and process and process.poll() is None:
             self._files.push()  # what it still writes stays in the copy on this machine
         elif self._files:
             self._files.close()
 
-    def _put(self, message: dict) -> None:
+    def _put(self, message: dict[str, Any]) -> None:
         data = (json.dumps(message, default=str) + '\n').encode(errors='backslashreplace')
         if self._outbox.put(data):
             self._full.end()
@@ -128,36 +149,39 @@ class WeightsBiases(Logger):
             self._full.begin(OSError(f'{ROOM >> 20} MiB wait for it'))
 
     def _work_off(self) -> None:
-        """The thread: hands over what is in the outbox, and starts the process, anew where it has ended."""
+        """The thread: send what is in the outbox, and start the process, anew where it has ended."""
         pause = FIRST_PAUSE
         while (data := self._outbox.next()) is not None:
             try:
-                if self._process is None:
-                    self._start()
-                write_all(self._process.stdin, data)
+                process = self._process or self._start()
+                write_all(_stdin(process), data)
                 self._outbox.done()
                 pause = FIRST_PAUSE
             except Exception as error:
-                self._outage.begin(self._cause(error))
+                self._outage.begin(self._find_cause(error))
                 self._process = None
                 if self._outbox.wait_for_close(pause):
                     return
                 pause = min(2 * pause, LONGEST_PAUSE)
         if self._process:
             with contextlib.suppress(OSError):
-                self._process.stdin.close()
+                _stdin(self._process).close()
 
-    def _cause(self, error: Exception) -> Exception:
+    def _find_cause(self, error: Exception) -> Exception:
         """Why the process cannot be written to."""
         if self._process is None:
             return error
-        self._listener.join(1.0)  # it may have said why
+        # It may have said why: the listener prints that.
+        self._listener.join(1.0)
         return OSError(f'its process ended with {self._process.poll()}')
 
-    def _start(self) -> None:
-        self._files = self._files or Mirror(self._directory)
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Start the process and send it the beginning of its run."""
+        if self._files is None:
+            self._files = StagedDirectory(self._directory)
+        # The process finds the packages that this one has found, wherever they are.
         path = os.pathsep.join(filter(None, [*sys.path, os.environ.get('PYTHONPATH')]))
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, '-m', 'vdm_jax.train.loggers.weights_biases_process'],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -166,6 +190,7 @@ class WeightsBiases(Logger):
             bufsize=0,  # a buffer that a thread waits in would abort the end of the run
             start_new_session=True,  # a signal to the run is not meant for it: the run tells it to end
         )
+        self._process = process
         beginning = {
             'id': self._id,
             'project': self._config.project,
@@ -175,13 +200,14 @@ class WeightsBiases(Logger):
             'dir': os.path.abspath(self._files.local),
             'config': self._resolved,
         }
-        self._listener = threading.Thread(target=self._listen, args=(self._process,), name='wandb says', daemon=True)
+        self._listener = threading.Thread(target=self._listen, args=(process,), name='wandb says', daemon=True)
         self._listener.start()
-        write_all(self._process.stdin, (json.dumps(beginning) + '\n').encode())
+        write_all(_stdin(process), (json.dumps(beginning) + '\n').encode())
+        return process
 
-    def _listen(self, process: subprocess.Popen) -> None:
-        """A thread: tells what the process says."""
-        for line in process.stdout:
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        """A thread: print what the process says."""
+        for line in _stdout(process):
             text = line.decode(errors='replace').strip()
             kind, _, rest = text.partition(' ')
             if kind == 'mistake':
@@ -191,12 +217,13 @@ class WeightsBiases(Logger):
             elif kind == 'ready':
                 self._outage.end()
                 self._say(f'W&B: {rest}')
+        # Its output ends with it.
         code = process.wait()
         if not self._outbox.is_closed:
             self._outage.begin(OSError(f'its process ended with {code}'))
 
     def _read_id(self) -> tuple[str, bool]:
-        """The run's id, and whether it has just been made up."""
+        """The run's id, and whether it is new."""
         path = self._directory / 'run.json'
         try:
             if path.exists():
@@ -210,24 +237,39 @@ class WeightsBiases(Logger):
         return secrets.token_hex(8), True
 
 
-def write_all(pipe, data: bytes) -> None:
-    """Writes all of `data` into a pipe without a buffer."""
+def _stdin(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdin is not None  # it was started with a pipe
+    return process.stdin
+
+
+def _stdout(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdout is not None  # it was started with a pipe
+    return process.stdout
+
+
+def write_all(pipe: IO[bytes], data: bytes) -> None:
+    """Write all of `data` into a pipe without a buffer, which may take a part at a time."""
     rest = memoryview(data)
     while rest:
         rest = rest[pipe.write(rest) :]
 
 
 class Outbox:
-    """Messages in their order, of so many bytes at most; none waits to put one in."""
+    """Messages in their order, of so many bytes at most; none waits to put one in.
+
+    Attributes:
+      is_closed: Whether no more messages are taken.
+    """
 
     def __init__(self, room: int):
-        self._messages = collections.deque()
-        self._bytes, self._room = 0, room
+        self._messages: collections.deque[bytes] = collections.deque()
+        self._bytes = 0
+        self._room = room
         self.is_closed = False
         self._changed = threading.Condition()
 
     def put(self, data: bytes) -> bool:
-        """Whether there was room."""
+        """Add a message if there is room; return whether there was."""
         with self._changed:
             if self.is_closed or self._bytes + len(data) > self._room:
                 return False
@@ -237,17 +279,21 @@ class Outbox:
         return True
 
     def next(self) -> bytes | None:
-        """The oldest message, which stays until it is done, once there is one; None once all are done after close."""
+        """Wait for a message and return the oldest, which stays until it is done.
+
+        None once all are done after close.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._messages or self.is_closed)
             return self._messages[0] if self._messages else None
 
     def done(self) -> None:
+        """Remove the oldest message."""
         with self._changed:
             self._bytes -= len(self._messages.popleft())
 
-    def close(self, last: dict) -> None:
-        """Takes one more message, and none after that."""
+    def close(self, last: dict[str, Any]) -> None:
+        """Take one more message, and none after that."""
         with self._changed:
             if not self.is_closed:
                 self._messages.append((json.dumps(last) + '\n').encode())
@@ -256,6 +302,6 @@ class Outbox:
             self._changed.notify_all()
 
     def wait_for_close(self, seconds: float) -> bool:
-        """Waits so long, or until it is closed: whether it is."""
+        """Wait so long, or until it is closed; return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: self.is_closed, seconds)

@@ -14,7 +14,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.parallel import host
 from vdm_jax.run import Run
 from vdm_jax.train.loop import train
-from vdm_jax.train.watch import ProfileConfig, Watch, Window
+from vdm_jax.train.profiling import ProfileConfig, ProfilerWindow, ResourceMonitor
 
 
 def run_of(**profile):
@@ -34,15 +34,15 @@ def compilations(place):
 
 def test_compilations_are_counted():
     program = jax.jit(lambda x: x * 3 + 1)
-    with Watch() as watch:
+    with ResourceMonitor() as watch:
         program(jnp.ones(3))
-        once = watch.readings()['compilations']
+        once = watch.read()['compilations']
         program(jnp.zeros(3))
-        assert watch.readings()['compilations'] == once > 0
+        assert watch.read()['compilations'] == once > 0
         program(jnp.ones(5))
-        assert watch.readings()['compilations'] > once
+        assert watch.read()['compilations'] > once
     jax.jit(lambda x: x - 5)(jnp.ones(3))
-    assert watch.readings()['memory_peak'] > 10**6
+    assert watch.read()['memory_peak'] > 10**6
 
 
 def test_a_run_compiles_in_its_first_step_and_never_again_and_traces_its_window(tmp_path):
@@ -71,13 +71,13 @@ def test_nothing_compiles_after_the_first_validation_samples_and_save(tmp_path):
 
 
 def test_a_run_that_goes_on_within_a_window_traces_what_is_left_of_it(tmp_path, capsys):
-    with Window(ProfileConfig(start=5, steps=3), tmp_path / 'left') as window:
+    with ProfilerWindow(ProfileConfig(start=5, steps=3), tmp_path / 'left') as window:
         for step in range(7, 10):
-            window.at(step, None)
+            window.begin_step(step, None)
     assert list((tmp_path / 'left' / 'profile').rglob('*.xplane.pb')) and 'past' not in capsys.readouterr().err
-    with Window(ProfileConfig(start=5, steps=3), tmp_path / 'past') as window:
+    with ProfilerWindow(ProfileConfig(start=5, steps=3), tmp_path / 'past') as window:
         for step in range(8, 10):
-            window.at(step, None)
+            window.begin_step(step, None)
     assert not (tmp_path / 'past').exists() and capsys.readouterr().err.count('steps 5 to 7 are past') == 1
 
 
