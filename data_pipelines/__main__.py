@@ -50,6 +50,7 @@ def _run(arguments: list[str]) -> int:
     """Import the module of a command and run it; return its exit code."""
     parser = argparse.ArgumentParser(prog='python -m data_pipelines', description='Raw videos -> training data.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    # Only the named command's module is imported; --help imports all of them.
     for name in COMMANDS.keys() & arguments[:1] or COMMANDS:
         module = importlib.import_module(f'data_pipelines.commands.{COMMANDS[name]}')
         summary = (module.__doc__ or '').splitlines()[0]

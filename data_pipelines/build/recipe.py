@@ -151,6 +151,7 @@ def read_recipe(
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UserError(f'--recipe={path} is no TOML: {first_line(error)}') from None
 
+    # A file changes single keys of a group of the base, and not the whole group.
     for name, defaults in (base or {}).items():
         group = groups.setdefault(name, defaults)
         if isinstance(group, Mapping) and isinstance(defaults, Mapping):

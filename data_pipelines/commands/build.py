@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     out = os.path.normpath(arguments.out)
     listing = _list_source(arguments)
+    # The next build of this source would list the set's own files.
     if os.path.isdir(arguments.source) and _is_within(out, arguments.source):
         raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
     recipe.check({name for item in listing.items for name in item.scores}, listing.unused)
@@ -110,6 +111,7 @@ def _list_source(arguments: argparse.Namespace) -> Listing:
     if arguments.scores is not None:
         scores = [name.strip() for name in arguments.scores.split(',') if name.strip()]
     listing = list_inputs(arguments.source, arguments.root, arguments.follow_links, scores)
+    # Nothing is written for a source of which nothing can be used: most likely --source is wrong.
     problems = [item for item in listing.items if item.problem]
     if len(problems) == len(listing.items):
         raise UserError(
@@ -155,6 +157,7 @@ def _make_bar(unit: str, total: int, done: int = 0) -> Any:
     """Return a progress bar (tqdm) with the time left; in a log it is a line now and then."""
     from tqdm import tqdm
 
+    # A log would hold a line for every video.
     is_terminal = sys.stderr.isatty()
     interval = 0.2 if is_terminal else 10.0
     file = sys.stderr if is_terminal else _LogFile()

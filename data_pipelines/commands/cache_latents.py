@@ -131,6 +131,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
         raise UserError('config.data: its clips are latents already; train on them as they are')
     check_same_on_all(run.encoding)
 
+    # Compiled once: all batches of a bucket have one size.
     moments = jax.jit(run.experiment.codec.moments)
     with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.source.threads, 1)) as pool:
         size = padded(batch, run.mesh)
@@ -260,6 +261,7 @@ def encode_part(
         # A batch of one size, or the codec would be compiled again for the last one.
         video = np.stack([views[row % len(views)]['video'] for row in range(size)])
         device_moments = encode(video)
+        # While the device works on this batch.
         next_views = start_reading(wanted[start + size : start + 2 * size])
 
         with np.errstate(over='ignore'):

@@ -173,6 +173,7 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
         tokens = embeddings[mask].astype(dtype)
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
+    # The index is written last: a part counts once it is there.
     content = text_cache.part_of(texts, mask.sum(1), tokens)
     with open_whole(out / text_cache.TOKENS.format(number)) as file:
         np.save(file, tokens)

@@ -101,6 +101,7 @@ def wrap(text: str, fits: Callable[[str], bool], most: int) -> list[str]:
     while words and len(lines) < most:
         end = len(words)
         if not fits(words):
+            # At least one character a line, so that the loop ends.
             end = next((end for end in range(len(words) - 1, 0, -1) if fits(words[:end] + '…')), 1)
             if len(lines) == most - 1:
                 lines.append(words[:end] + '…')

@@ -150,6 +150,7 @@ def describe(folder: str, name: str, frames: int, stride: int, fps: float | None
     except BrokenVideoError as error:
         return row | {'verdict': 'broken', 'reason': str(error)}
 
+    # How many frames of a clip training would find in this file.
     frames_there = clip_indices(video, 0, frames, stride, fps)[1]
     if frames_there < frames:
         return row | {'verdict': 'short', 'reason': f'{frames_there} of {frames} frames'}

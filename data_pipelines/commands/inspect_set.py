@@ -106,18 +106,19 @@ def _is_timed(caption: Caption) -> bool:
 
 def _describe_scores(records: RecordSet, inputs: Any, seconds: np.ndarray) -> dict[str, dict[str, Any]]:
     """Return the histograms of all scores, of clips that were kept and of those that were dropped."""
-    kept = {'seconds': seconds}
+    # The length is no score, but of as much interest.
+    kept_values = {'seconds': seconds}
     for name in records.scores:
-        kept[name] = records.column(SCORE + name)
-    dropped = {}
+        kept_values[name] = records.column(SCORE + name)
+    dropped_values = {}
     for column in inputs.column_names:
         if column.startswith(SCORE):
             values = inputs[column].to_numpy(zero_copy_only=False)
-            dropped[column.removeprefix(SCORE)] = values.astype(float)
+            dropped_values[column.removeprefix(SCORE)] = values.astype(float)
 
-    names = [*kept, *(name for name in dropped if name not in kept)]
+    names = [*kept_values, *(name for name in dropped_values if name not in kept_values)]
     nothing = np.empty(0)
-    return {name: histogram(kept.get(name, nothing), dropped.get(name, nothing)) for name in names}
+    return {name: histogram(kept_values.get(name, nothing), dropped_values.get(name, nothing)) for name in names}
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:
@@ -127,9 +128,9 @@ def _count(values: Iterable[str]) -> dict[str, int]:
 
 def histogram(kept: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
     """Return two sets of numbers (nan: none) over the same BINS bins from the least of both to the most."""
-    kept = kept[np.isfinite(kept)]
-    dropped = dropped[np.isfinite(dropped)]
-    both = np.concatenate([kept, dropped])
+    finite_kept = kept[np.isfinite(kept)]
+    finite_dropped = dropped[np.isfinite(dropped)]
+    both = np.concatenate([finite_kept, finite_dropped])
     least = float(both.min()) if len(both) else 0.0
     most = float(both.max()) if len(both) else 0.0
 
@@ -140,9 +141,9 @@ def histogram(kept: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
     return {
         'least': least,
         'most': most,
-        'middle': float(np.median(kept)) if len(kept) else None,
-        'kept': count_bins(kept),
-        'dropped': count_bins(dropped),
+        'middle': float(np.median(finite_kept)) if len(finite_kept) else None,
+        'kept': count_bins(finite_kept),
+        'dropped': count_bins(finite_dropped),
     }
 
 
@@ -185,19 +186,22 @@ def _format_score(name: str, score: Mapping[str, Any]) -> list[str]:
     middle = '' if score['middle'] is None else _format_number(score['middle'])
     least = _format_number(score['least'])
     most = _format_number(score['most'])
-    kept = score['kept']
-    lines = [
-        f'  {name[:NAME_WIDTH]:{NAME_WIDTH}} {least:>8} {_format_bars(kept)} {most:>8} {middle:>8}  {sum(kept)}',
-    ]
-    dropped = score['dropped']
-    if sum(dropped):
-        lines.append(f'  {"":{NAME_WIDTH}} {"":>8} {_format_bars(dropped)} {"":>8} {"":>8}  {sum(dropped)} dropped')
+    kept_bins = score['kept']
+    dropped_bins = score['dropped']
+
+    def format_row(title: str, least: str, bins: Sequence[int], most: str, middle: str, count: str) -> str:
+        return f'  {title:{NAME_WIDTH}} {least:>8} {_format_bars(bins)} {most:>8} {middle:>8}  {count}'
+
+    lines = [format_row(name[:NAME_WIDTH], least, kept_bins, most, middle, f'{sum(kept_bins)}')]
+    if sum(dropped_bins):
+        lines.append(format_row('', '', dropped_bins, '', '', f'{sum(dropped_bins)} dropped'))
     return lines
 
 
 def make_cells(records: RecordSet, count: int) -> list[Cell]:
     """Return cells of a contact sheet: clips spread evenly over the set, each with a few of its frames."""
     cells: list[Cell] = []
+    # Not the first ones, which are of one video.
     numbers = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
     for number in np.unique(numbers):
         record = records[int(number)]

@@ -123,6 +123,7 @@ def _verify_set(folder: str, manifest: Mapping[str, Any], threads: int, decoding
             if problem is not None:
                 problems.append(problem)
 
+        # The table says which records there are.
         if any(problem.file == TABLE for problem in problems):
             problems.append(Problem(TABLE, 'so no record could be looked at'))
             return problems, 0
@@ -207,9 +208,9 @@ def _verify_table(records: RecordSet, manifest: Mapping[str, Any]) -> list[Probl
     """Compare what the table says of the set as a whole with the manifest."""
     problems: list[Problem] = []
     keys = records.column('key')
-    kept = manifest['clips']['kept']
-    if len(records) != kept:
-        problems.append(Problem(TABLE, f'{len(records)} rows, and the build kept {kept} clips'))
+    num_kept = manifest['clips']['kept']
+    if len(records) != num_kept:
+        problems.append(Problem(TABLE, f'{len(records)} rows, and the build kept {num_kept} clips'))
     if len(set(keys)) < len(keys):
         repeated = next(key for key, count in collections.Counter(keys).items() if count > 1)
         problems.append(Problem(TABLE, f'more than one record is called {repeated}'))
@@ -235,6 +236,7 @@ def _verify_records(folder: str, records: RecordSet, name: str, rows: np.ndarray
     from array_record.python.array_record_module import ArrayRecordReader
 
     problems: list[Problem] = []
+    # Without read-ahead: records are read one by one, by their rank.
     reader = ArrayRecordReader(os.path.join(folder, name), 'readahead_buffer_size:0')
     for row in records.table.take(rows).to_pylist():
         try:

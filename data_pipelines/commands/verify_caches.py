@@ -29,6 +29,7 @@ def choose_verifier(path: str) -> Callable[[str], Findings] | None:
     if not os.path.isdir(path):
         return verify_weights
     names = os.listdir(path)
+    # By the names of files: a directory whose about.json is lost is still recognised.
     if any(map(LATENTS.fullmatch, names)) or any(map(BUCKET.fullmatch, names)):
         return verify_latents
     if any(map(TEXTS.fullmatch, names)):

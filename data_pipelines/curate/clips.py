@@ -128,10 +128,12 @@ def _make_span(video: Video, first: int, stop: int, config: ClipsConfig) -> Span
     else:
         count = max(round((end - start) * config.fps), 1)
         grid_numbers, _ = clip_indices(video, first, count, fps=config.fps)
+        # The grid may end behind the shot, by half a frame.
         numbers = np.minimum(grid_numbers, stop - 1)
         times = np.arange(count + 1) / config.fps
 
     reason = ''
+    # Half a frame of tolerance, as times of frames are rounded.
     if end - start < config.min_seconds - 0.5 / video.fps:
         reason = 'too_short'
     elif len(np.unique(numbers)) < DISTINCT_SHARE * len(numbers):

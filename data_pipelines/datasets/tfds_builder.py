@@ -73,6 +73,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     ) -> None:
         self.items: dict[str, tuple[Item, ...]] = {}
         self.absent: dict[str, str] = {}
+        # Splits that were asked for have to be there; of the others those are made that are.
         for part in parts or self.splits:
             try:
                 self.items[part] = list_dataset(self.dataset, str(source), part).items
@@ -144,6 +145,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
         first, stop = frames_between(item, video)
         times = np.append(video.times, video.seconds)[first : stop + 1] - video.times[first]
+        # H.264 stores even sizes.
         height = video.height // 2 * 2
         width = video.width // 2 * 2
         config = ClipsConfig()
@@ -167,6 +169,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         if item.stills is None:
             raise BrokenVideoError('it is a video, and no picture')
         path = item.stills.files[0]
+        # Decoded in any case, so that a damaged file is left out.
         frame = stills.read_image(path)
         with Image.open(path, formats=stills.FORMATS) as image:
             is_upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
