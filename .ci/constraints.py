@@ -1,4 +1,4 @@
-"""Makes .ci/constraints.txt, and of it the tables of docs/launch.md and vdm_jax/versions.py: make constraints
+"""Makes .ci/constraints.txt, and of it the tables of docs/launch.md and vdm_jax/cli/versions.py: make constraints
 
 For each Python of setup.cfg's classifiers that is here, pip says what it would install of vdm_jax[video,dev] today.
 The lines of a Python that is not here stay as they are. Other Pythons have none: there pip takes what it finds.
@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from vdm_jax import pages
+from vdm_jax.planning import docs_tables
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / '.ci' / 'constraints.txt'
@@ -114,11 +114,11 @@ def docs_table(pins: Pins, versions: list[str]) -> list[str]:
     def row(name):
         return (name, *(pins[canonicalize_name(name)].get(python, '') for python in versions))
 
-    return pages.table(('', *(f'Python {python}' for python in versions)), [row(name) for name in dependencies()])
+    return docs_tables.table(('', *(f'Python {python}' for python in versions)), [row(name) for name in dependencies()])
 
 
 def code_table(text: str, versions: dict[str, str]) -> str:
-    """The text of vdm_jax/versions.py with that table."""
+    """The text of vdm_jax/cli/versions.py with that table."""
     lines = ''.join(f"    '{name}': '{version}',\n" for name, version in versions.items())
     return re.sub(r'(?<=NEWEST_TESTED = \{\n)(.*?)(?=^\})', lines, text, flags=re.DOTALL | re.MULTILINE)
 
@@ -142,7 +142,7 @@ def main() -> int:
         for name, version in resolved.items():
             pins.setdefault(name, {})[python] = version
     CONSTRAINTS.write_text(write(pins, versions))
-    pages.replace(str(PAGE), BEGIN, END, docs_table(pins, versions))
+    docs_tables.replace(str(PAGE), BEGIN, END, docs_table(pins, versions))
     TABLE.write_text(code_table(TABLE.read_text(), newest(pins, versions)))
     return 0
 

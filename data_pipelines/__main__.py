@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from vdm_jax.cli.versions import warn_of_newer
 from vdm_jax.errors import UserError, one_line
-from vdm_jax.versions import warn_of_newer
 
 # The module of each, imported when it is named: some import jax, others start at once.
 COMMANDS = {

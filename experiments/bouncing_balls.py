@@ -15,8 +15,8 @@ Status: measured; the starter weights reach the protocol's bar, the default 1,20
 """
 
 from vdm_jax.config import ConfigDict, parse_arg
+from vdm_jax.config.frame_size import FrameSize, height_width
 from vdm_jax.errors import UserError
-from vdm_jax.frame_size import FrameSize, height_width
 
 HARDER = {'collide': 'colliding_balls', 'shadow': 'shadowed_balls', 'pan': 'panned_balls'}
 

@@ -32,7 +32,7 @@ Status: measured.
 """
 
 from vdm_jax.config import ConfigDict, parse_arg
-from vdm_jax.frame_size import FrameSize, height_width
+from vdm_jax.config.frame_size import FrameSize, height_width
 
 
 def get_config(arg=None):

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.build import Experiment
-from vdm_jax.data.clips import batch_of
-from vdm_jax.data.extract_clip import clip_indices, clip_starts
-from vdm_jax.data.moving_mnist import MovingMNIST
-from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.clip_batches import batch_of
+from vdm_jax.data.video.extract_clip import clip_indices, clip_starts
 from vdm_jax.data.video_source import VideoSource
+from vdm_jax.data.worlds.moving_mnist import MovingMNIST
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.diffusion.loss import FusedMinSNR
 from vdm_jax.evals.protocol import UsualProtocol
-from vdm_jax.streams import STREAMS, stream
+from vdm_jax.experiment.registry import Experiment
+from vdm_jax.prng import STREAMS, stream
 from vdm_jax.train import ema
 from vdm_jax.train.optimizers import Muon
 

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 
 from tests.data.small_set import record, write_set
-from vdm_jax import checks, media, pages, registry
-from vdm_jax.build import read_experiment
-from vdm_jax.data.records import Caption
+from vdm_jax import media
+from vdm_jax.data.records.schema import Caption
 from vdm_jax.errors import UserError
-from vdm_jax.given import given_frames
+from vdm_jax.experiment import validate
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import hardware
-from vdm_jax.planning import ask, docs
-from vdm_jax.planning.ahead import asks_of, batch_of
-from vdm_jax.run import Run
+from vdm_jax.planning import baselines, docs, docs_tables, plan
+from vdm_jax.planning.aot_worker import asks_of, batch_of
+from vdm_jax.sampling.conditioning import given_frames
 from vdm_jax.train.diffusion_loss import compute_losses
 
 ROOT = Path(__file__).parents[1]
-FILES = registry.files(ROOT / 'experiments')
+FILES = baselines.files(ROOT / 'experiments')
 LARGER = ':size=S,pixels=64,frames=16'
 LARGER_OF = {  # what there is beside the default
     'moving_mnist': ':size=S,patch=4',
@@ -90,7 +91,9 @@ def test_moving_mnist_has_regressors_to_beat(regressor, millions):
 def test_a_regressor_that_could_not_tell_given_frames_is_refused(process):
     spec = f'{ROOT}/experiments/moving_mnist.py:regressor=conv_lstm'
     with pytest.raises(UserError, match='takes frames of time 0 for given'):
-        checks.check_objective(Run(read_experiment(spec, [f'--config.diffusion.process.{process}']), jax.devices()[:1]))
+        validate.check_objective(
+            Run(read_experiment(spec, [f'--config.diffusion.process.{process}']), jax.devices()[:1])
+        )
 
 
 @pytest.mark.parametrize('arg', ['size=S', 'patch=4', 'size=B,patch=8'])
@@ -145,10 +148,10 @@ def test_a_world_that_is_not_there_is_named():
 def test_names_a_machine_and_has_its_row_in_the_plans(file, monkeypatch):
     """The row is that of the experiment as it is now: its machine and its batch."""
     monkeypatch.setattr(hardware.importlib.util, 'find_spec', lambda name: name)  # nothing is compiled
-    name, assignments = ask.target_of(str(file))
+    name, assignments = plan.target_of(str(file))
     hardware.read_topology(name)
     batch = read_experiment(str(file), assignments).train.batch_size
-    rows = pages.between(ROOT / 'docs' / 'plans.md', docs.BEGIN, docs.END)
+    rows = docs_tables.between(ROOT / 'docs' / 'plans.md', docs.BEGIN, docs.END)
     assert sum(row.startswith(f'| `{file.name}` | {name} | {batch} | ') for row in rows) == 1
 
 
@@ -206,9 +209,9 @@ def test_networks_have_as_many_parameters_as_published(spec, millions):
 def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
     """Without its data, which are not here: nothing is computed."""
     run = Run(read_experiment(f'{ROOT}/experiments/{spec}', ['--config.model.scan=true']), jax.devices()[:1])
-    checks.check_mesh(run)
-    checks.check_objective(run)
-    checks.check_sampler(run)
+    validate.check_mesh(run)
+    validate.check_objective(run)
+    validate.check_sampler(run)
     with jax.set_mesh(run.mesh):
         _, scalars = jax.eval_shape(run.train_step, run.abstract, batch_of(run), run.abstract_frozen)
         (average,), frozen = run.abstract.ema.values(), run.abstract_frozen
@@ -271,11 +274,11 @@ def test_what_stands_for_latents_is_no_video():
     with pytest.raises(
         UserError, match=r'4 channels.*config.codec.*convert: --config\.codec\.name=sd_vae --config\.codec\.path='
     ):
-        checks.check_pictures(run)
+        validate.check_pictures(run)
     looking = read_experiment(f'{ROOT}/experiments/latte.py:size=S', ['--config.train.sample_every=10'])
     with pytest.raises(UserError, match='4 channels.*config.codec'):
         Run(looking, jax.devices()[:1]).check()
-    checks.check_pictures(Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S,data=videos'), jax.devices()[:1]))
+    validate.check_pictures(Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S,data=videos'), jax.devices()[:1]))
 
 
 @pytest.mark.parametrize(

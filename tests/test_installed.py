@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from tests import one_device
-from vdm_jax import cli, files, media, packaged
-from vdm_jax.build import read_experiment
-from vdm_jax.config import load_experiment
+from vdm_jax import cli, files, media
+from vdm_jax.config import packaged
+from vdm_jax.config.experiment_file import load_experiment
 from vdm_jax.data.video import store
 from vdm_jax.errors import UserError
-from vdm_jax.planning import ask
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.planning import plan
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ('vdm_jax', 'data_pipelines', 'experiments', 'setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE')
@@ -82,7 +83,7 @@ def test_an_installed_package_trains_samples_and_tells_of_its_experiments(wheel,
         assert done.returncode == 0, (argv, done.stderr)
         return done.stdout
 
-    where = 'import vdm_jax.packaged as p; print(p.FOLDER)'
+    where = 'import vdm_jax.config.packaged as p; print(p.FOLDER)'
     found = subprocess.run(
         [sys.executable, '-S', '-c', where], cwd=place, env=environment, capture_output=True, text=True
     )
@@ -113,7 +114,7 @@ def test_experiments_are_found_by_name_from_anywhere(spec, arg, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     experiment = read_experiment(spec + arg)
     assert experiment.train.steps == (7 if arg else 1200)
-    assert ask.target_of(spec + arg) == ('cpu:1', [])
+    assert plan.target_of(spec + arg) == ('cpu:1', [])
 
 
 @pytest.mark.parametrize('name', ['experiments/latte.py', 'latte.py', 'experiments/own.py', 'a:b/latte.py'])

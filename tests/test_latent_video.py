@@ -18,14 +18,14 @@ from data_pipelines import __main__ as data_pipelines
 from data_pipelines.commands.cache_latents import cache as make
 from tests import one_device, seeds
 from vdm_jax import cli, media
-from vdm_jax.build import experiment_from
-from vdm_jax.data.latent_about import agree
+from vdm_jax.data.latents.metadata import agree
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
-from vdm_jax.run import Run
 from vdm_jax.train import fingerprint
 from vdm_jax.train.loop import position
 

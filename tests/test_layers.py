@@ -11,91 +11,61 @@ PACKAGE = ROOT / 'vdm_jax'
 TESTS = ROOT / 'tests'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
-# What the modules of a room may import of the package; a room may always import itself, and anyone may import errors,
-# files and ranges. Keys are the longest matching prefix of a module's name.
+# What the modules of a room may import of the package; a room may always import itself, and anyone may import what is
+# in OPEN. Keys are the longest matching prefix of a module's name.
+OPEN = ('errors', 'files', 'config.ranges')
 MAY = {
-    'diffusion': (),
-    'data': ('frame_size',),
+    'config': (),
     'parallel': (),
-    'config': ('frame_size', 'old_configs', 'packaged', 'values'),
-    'old_configs': (),
-    'packaged': (),
-    'values': (),
     'media': (),
+    'prng': (),
+    'diffusion': (),
+    'data': ('config.frame_size',),
     'nn': ('parallel',),
     'models': ('nn', 'parallel'),
     'codecs': ('nn', 'parallel'),
     'text': ('nn', 'parallel'),
+    'pretrained': ('codecs', 'config.old_configs', 'diffusion', 'models', 'nn', 'parallel'),
     'evals': ('data', 'nn.config', 'parallel'),
-    'generate': ('models', 'diffusion', 'parallel', 'codecs', 'streams'),
-    'pretrained': ('models', 'codecs', 'diffusion', 'nn', 'old_configs', 'parallel'),
-    'train': ('config', 'diffusion', 'parallel', 'models.flops', 'old_configs', 'streams'),
-    'train.step': ('parallel', 'streams'),
-    'train.diffusion_loss': ('diffusion', 'parallel', 'codecs', 'models', 'streams'),
-    'train.autoencoder_loss': ('diffusion', 'parallel', 'codecs', 'models', 'streams'),
-    'given': ('data',),
-    'train.loop': ('data', 'diffusion', 'evals', 'generate', 'given', 'media', 'parallel'),
-    'convert': ('build', 'codecs', 'config', 'data', 'diffusion', 'pretrained', 'run', 'train'),
-    'benchmark': ('data', 'models', 'parallel', 'train'),
-    'checks': ('data', 'given', 'models', 'nn', 'parallel', 'train.best'),
-    'build': ('codecs', 'config', 'data', 'diffusion', 'evals', 'models', 'nn.config', 'parallel', 'text', 'train'),
-    'asking': ('generate',),
-    'sample_files': ('media',),
-    'frozen': ('build', 'parallel', 'pretrained', 'train'),
-    'run': (
-        'build',
-        'checks',
+    'sampling.generate': ('codecs', 'diffusion', 'models', 'parallel', 'prng'),
+    'sampling.conditioning': ('data',),
+    'train': ('config', 'diffusion', 'models.flops', 'parallel', 'prng'),
+    'train.step': ('parallel', 'prng'),
+    'train.diffusion_loss': ('codecs', 'diffusion', 'models', 'parallel', 'prng'),
+    'train.autoencoder_loss': ('codecs', 'diffusion', 'models', 'parallel', 'prng'),
+    'train.loop': ('data', 'diffusion', 'evals', 'media', 'parallel', 'sampling'),
+    'experiment': (
         'codecs',
         'config',
-        'nn.config',
         'data',
-        'frozen',
+        'diffusion',
         'evals',
-        'generate',
         'models',
+        'nn',
         'parallel',
+        'pretrained',
+        'sampling',
+        'text',
         'train',
     ),
-    'pages': (),
-    'places': ('train',),
-    'registry': ('packaged', 'pages'),
-    'key_reference': ('build', 'config', 'frame_size', 'pages', 'values'),
-    'planning': ('build', 'checks', 'config', 'given', 'packaged', 'pages', 'parallel', 'registry', 'run'),
+    'benchmark': ('data', 'models', 'parallel', 'train'),
+    'planning': ('config', 'experiment', 'parallel', 'sampling'),
     'cli': (
-        'asking',
-        'checks',
-        'convert',
         'benchmark',
-        'build',
         'config',
+        'data',
         'evals',
-        'generate',
-        'given',
-        'key_reference',
+        'experiment',
         'media',
-        'origin',
-        'packaged',
-        'pages',
         'parallel',
-        'places',
         'planning',
         'pretrained',
-        'registry',
-        'run',
-        'sample_files',
+        'sampling',
         'train',
-        'versions',
-        'warm_start',
     ),
-    'warm_start': ('config', 'convert', 'origin', 'parallel', 'pretrained', 'train'),
-    'origin': ('build', 'checks', 'config', 'data', 'frame_size', 'parallel', 'pretrained', 'run', 'train'),
     '__main__': ('cli',),
     'errors': (),
-    'ranges': (),
     'files': (),
-    'frame_size': (),
-    'streams': (),
-    'versions': (),
     '': (),
 }
 STRANGERS = {
@@ -129,9 +99,9 @@ def may_import(name, module):
         return room not in STRANGERS or top in STRANGERS[room] | set(sys.stdlib_module_names)
 
     target = module.removeprefix('vdm_jax').removeprefix('.')
-    if room == 'diffusion' and not target.startswith('diffusion') and target != 'ranges':
+    if room == 'diffusion' and not target.startswith('diffusion') and target != 'config.ranges':
         return False
-    if target in ('', 'errors', 'files', 'ranges') or target.split('.')[0] == room:
+    if target in ('', *OPEN) or target.split('.')[0] == room:
         return True
     return any(target == may or target.startswith(may + '.') for may in allowed(name))
 
@@ -202,21 +172,21 @@ def test_only_checkpoint_knows_orbax():
         ('diffusion.process', 'from vdm_jax.models.dit import VideoDiT', 'vdm_jax.models.dit'),
         ('diffusion.process', 'from vdm_jax.models import dit', 'vdm_jax.models.dit'),
         ('diffusion.process', 'import flax', 'flax'),
-        ('data.order', 'import jax.numpy as jnp', 'jax.numpy'),
-        ('data.order', 'from vdm_jax.train.loop import train', 'vdm_jax.train.loop'),
-        ('train.loop', 'from vdm_jax import run', 'vdm_jax.run'),
+        ('data.order.order', 'import jax.numpy as jnp', 'jax.numpy'),
+        ('data.order.order', 'from vdm_jax.train.loop import train', 'vdm_jax.train.loop'),
+        ('train.loop', 'from vdm_jax.experiment import run', 'vdm_jax.experiment.run'),
         ('train.loop', 'import torch', 'torch'),
         ('pretrained.files', 'import tensorflow', 'tensorflow'),
-        ('run', 'from experiments import bouncing_balls', 'experiments.bouncing_balls'),
-        ('run', 'from data_pipelines.build.recipe import read_recipe', 'data_pipelines.build.recipe'),
-        ('run', 'from tests.marks import rest_slow', 'tests.marks'),
-        ('run', 'from .train import loop', '.train'),
-        ('run', 'def later():\n    import torch', 'torch'),
+        ('experiment.run', 'from experiments import bouncing_balls', 'experiments.bouncing_balls'),
+        ('experiment.run', 'from data_pipelines.build.recipe import read_recipe', 'data_pipelines.build.recipe'),
+        ('experiment.run', 'from tests.marks import rest_slow', 'tests.marks'),
+        ('experiment.run', 'from .train import loop', '.train'),
+        ('experiment.run', 'def later():\n    import torch', 'torch'),
     ],
 )
 def test_a_breach_is_found_and_said(name, line, module, tmp_path):
     file = tmp_path / 'bad.py'
-    file.write_text(f'import numpy\nfrom vdm_jax.ranges import Ranged\n{line}\n')
+    file.write_text(f'import numpy\nfrom vdm_jax.config.ranges import Ranged\n{line}\n')
     number = 3 + line.count('\n')
     assert breaches(file, functools.partial(may_import, name)) == [f'{file}:{number} imports {module}']
 

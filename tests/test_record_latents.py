@@ -10,20 +10,20 @@ from data_pipelines.commands.cache_latents import cache
 from data_pipelines.commands.cache_text import cache as cache_text
 from data_pipelines.commands.cache_text import collect_texts
 from tests.data.small_set import record, write_set
-from vdm_jax.build import experiment_from
 from vdm_jax.data.bucketed import Bucketed
-from vdm_jax.data.clips import batch_of
+from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.record_source import Records
-from vdm_jax.data.records import Caption, Record
+from vdm_jax.data.records.schema import Caption, Record
+from vdm_jax.data.records.source import Records
 from vdm_jax.errors import UserError
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.protocol import EvaluateConfig
 from vdm_jax.evals.recall import Recall
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
-from vdm_jax.run import Run
 from vdm_jax.text.hashing import Hashing
 
 VAE = {'channels': (4, 4, 8), 'patch': 2, 'blocks': 1, 'groups': 2, 'latent': 2}

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vdm_jax import cli, given, media
-from vdm_jax.build import experiment_from, read_experiment
+from vdm_jax import cli, media
+from vdm_jax.cli.restore import sampling_run
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.video_codec import VideoVAECodec
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
-from vdm_jax.origin import sampling_run
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_from, read_experiment
+from vdm_jax.experiment.run import Run
+from vdm_jax.sampling import conditioning
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
@@ -119,7 +120,7 @@ def test_clips_that_are_gone_are_not_asked_for(run, data):
 def test_frames_that_a_video_goes_on_from_are_of_its_size(run):
     changes = ['config.diffusion.context=2', 'config.diffusion.per_frame=true', 'config.model.time_patch=1']
     other = sampling_run(run.resolved, changes, '24x16')
-    asked = given.asks(other, {'label': np.array([0, 1, 0])})
+    asked = conditioning.asks(other, {'label': np.array([0, 1, 0])})
     assert asked['frames'].shape == (3, 2, 24, 16, 3)
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import jax
 
-from vdm_jax import origin
-from vdm_jax.build import read_experiment
-from vdm_jax.config import differences
+from vdm_jax.cli import restore
+from vdm_jax.config.schema import differences
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
-from vdm_jax.run import Run
 from vdm_jax.train.workdir import FREE_KEYS
 
 ROOT = Path(__file__).parents[1]
@@ -21,10 +21,10 @@ def test_the_starter_weights_are_those_of_the_experiment_file():
     resolved = Run(read_experiment(str(ROOT / 'experiments' / 'bouncing_balls.py'))).resolved
     assert {
         key
-        for key in differences(origin.run_of(about['config'], []).resolved, resolved)
+        for key in differences(restore.run_of(about['config'], []).resolved, resolved)
         if not key.startswith(FREE_KEYS)
     } == set()
-    run = origin.run_of(about['config'], [])
+    run = restore.run_of(about['config'], [])
     with jax.set_mesh(run.mesh):
         params = weights.load(STARTER, run.abstract.params)
     assert jax.tree.structure(params) == jax.tree.structure(run.abstract.params)

@@ -11,19 +11,19 @@ import pytest
 from data_pipelines import __main__ as data_pipelines
 from tests.data.small_set import record, write_set
 from vdm_jax import cli
-from vdm_jax.asking import texts_of
-from vdm_jax.build import read_experiment
+from vdm_jax.cli.conditions import texts_of
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
 from vdm_jax.errors import UserError
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.recall import Recall
-from vdm_jax.generate import generate_videos
-from vdm_jax.given import asks
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.models.conditions import without
-from vdm_jax.planning.ahead import asks_of, batch_of
-from vdm_jax.run import Run
+from vdm_jax.planning.aot_worker import asks_of, batch_of
+from vdm_jax.sampling.conditioning import asks
+from vdm_jax.sampling.generate import generate_videos
 from vdm_jax.train.loop import position
 from vdm_jax.train.position import check_position
 from vdm_jax.train.workdir import check_workdir

@@ -4,15 +4,16 @@ import jax
 import numpy as np
 import pytest
 
-from vdm_jax import build, given
-from vdm_jax.build import read_experiment
-from vdm_jax.data.clips import batch_of
+from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.errors import UserError
-from vdm_jax.generate import generate_videos
+from vdm_jax.experiment import registry
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.parallel.mesh import to_global
-from vdm_jax.run import Run
+from vdm_jax.sampling import conditioning
+from vdm_jax.sampling.generate import generate_videos
 from vdm_jax.train.ema import first
 
 SMALL = (
@@ -79,8 +80,8 @@ RUNS = {
 
 
 def run_of(name):
-    given = [f'--config.{item}' for item in (*SMALL, *RUNS[name])]
-    return Run(read_experiment('experiments/bouncing_balls.py', given), jax.devices()[:1])
+    conditioning = [f'--config.{item}' for item in (*SMALL, *RUNS[name])]
+    return Run(read_experiment('experiments/bouncing_balls.py', conditioning), jax.devices()[:1])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_it_trains_and_samples(name):
             batch = batch_of(run.reader, range(4 * (step % 2), 4 * (step % 2) + 4), run.model.scalars)
             state, scalars = run.train_step(state, to_global(batch, run.mesh))
             found.append(float(scalars['loss']))
-        asks = given.asks(run, {'label': np.array([0, 1])})
+        asks = conditioning.asks(run, {'label': np.array([0, 1])})
         videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), asks, seed=0)
     assert np.isfinite(found).all() and np.mean(found[20:]) < 0.9 * np.mean(found[:3])
     assert videos.shape == (2, 4, 12, 12, 3) and videos.std() > 5
@@ -104,7 +105,7 @@ def test_it_trains_and_samples(name):
 def test_every_name_of_the_index_is_among_them():
     said = {}
     for name in RUNS:
-        experiment = build.experiment_dict(run_of(name).experiment)
+        experiment = registry.experiment_dict(run_of(name).experiment)
         diffusion, sampler, model = experiment['diffusion'], experiment['sampler'], experiment['model']
         for group, value in {
             'processes': diffusion['process']['name'],
@@ -117,11 +118,11 @@ def test_every_name_of_the_index_is_among_them():
         }.items():
             said.setdefault(group, set()).add(value)
     for group, table in {
-        'processes': build.PROCESSES,
-        'times': build.TIMES,
-        'weightings': build.WEIGHTINGS,
-        'samplers': build.SAMPLERS,
-        'spacings': build.SPACINGS,
+        'processes': registry.PROCESSES,
+        'times': registry.TIMES,
+        'weightings': registry.WEIGHTINGS,
+        'samplers': registry.SAMPLERS,
+        'spacings': registry.SPACINGS,
         'layouts': LAYOUTS,
         'modulations': MODULATIONS,
     }.items():
@@ -134,10 +135,10 @@ def test_clips_without_classes_beside_images_with_some_are_asked_for_without_lab
         'images': {'source': 'synthetic', 'frames': 1, 'pixels': 12, 'classes': 7},
     }
     data = {'source': 'joint_images', 'count': 2} | parts
-    run = Run(build.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2}}), jax.devices()[:1])
-    np.testing.assert_array_equal(given.asks(run, {'label': np.array([0, 3])})['label'], [7, 7])
+    run = Run(registry.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2}}), jax.devices()[:1])
+    np.testing.assert_array_equal(conditioning.asks(run, {'label': np.array([0, 3])})['label'], [7, 7])
     more = Run(
-        build.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2, 'classes': 9}}), jax.devices()[:1]
+        registry.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2, 'classes': 9}}), jax.devices()[:1]
     )
     with pytest.raises(UserError, match='config.model.classes=9: clips and images have 7 together'):
         more.check()

@@ -24,8 +24,8 @@ from data_pipelines.build.recipe import Recipe
 from data_pipelines.curate.duplicates import find_representatives
 from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.table import INPUTS, write_inputs
-from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
-from vdm_jax.data.set_manifest import FORMAT, MANIFEST
+from vdm_jax.data.records.manifest import FORMAT, MANIFEST
+from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
 from vdm_jax.errors import first_line
 from vdm_jax.files import flush_directory, sealed
 

@@ -17,8 +17,8 @@ from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.listing import Listing
 from data_pipelines.inputs.table import read_inputs
 from vdm_jax import __version__
-from vdm_jax.config import differences
-from vdm_jax.data.set_manifest import MANIFEST, read_manifest
+from vdm_jax.config.schema import differences
+from vdm_jax.data.records.manifest import MANIFEST, read_manifest
 from vdm_jax.errors import UserError
 
 WORK = 'work'  # the folder in DIR that is there while the build is not finished

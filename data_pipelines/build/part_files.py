@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import msgpack
 
 from data_pipelines.build.process_video import ClipOutcome, InputOutcome
-from vdm_jax.data.records import Record, from_bytes, to_bytes
+from vdm_jax.data.records.schema import Record, from_bytes, to_bytes
 from vdm_jax.errors import UserError
 from vdm_jax.files import open_whole
 

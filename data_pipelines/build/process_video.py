@@ -21,13 +21,13 @@ from data_pipelines.curate.clips import ClipsConfig, Span, find_spans
 from data_pipelines.curate.letterbox import Box, LetterboxDetector
 from data_pipelines.inputs import frame_sources
 from data_pipelines.inputs.item import Item
-from vdm_jax.data import filters
-from vdm_jax.data.records import Caption, Record
-from vdm_jax.data.transforms import cover, resize
+from vdm_jax.cli.versions import newer_dependencies, warn_of_newer
+from vdm_jax.data.records import filters
+from vdm_jax.data.records.schema import Caption, Record
 from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.decode import Video
+from vdm_jax.data.video.transforms import cover, resize
 from vdm_jax.errors import UserError
-from vdm_jax.versions import newer_dependencies, warn_of_newer
 
 NEAR_FRAMES = 250  # two clips closer than this are read in one go rather than from a keyframe of their own
 

@@ -17,12 +17,13 @@ from data_pipelines.curate import scores
 from data_pipelines.curate.clips import ClipsConfig
 from data_pipelines.curate.duplicates import DuplicatesConfig
 from data_pipelines.curate.shots import ShotsConfig
-from vdm_jax.config import override, to_dataclass, to_dict
-from vdm_jax.data.filters import FACTS, Filters, parse
+from vdm_jax.config.experiment_file import override
+from vdm_jax.config.ranges import Above0, AtLeast
+from vdm_jax.config.schema import to_dataclass, to_dict
+from vdm_jax.data.records.filters import FACTS, Filters, parse
 from vdm_jax.data.video import limits
 from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import read_whole
-from vdm_jax.ranges import Above0, AtLeast
 
 MAX_FILE_BYTES = 2**20
 LEAST_MEMORY = 2**29
@@ -71,7 +72,7 @@ class Recipe:
     Attributes:
       shots: How shots are detected.
       clips: What is cut out of a shot, and how it is stored.
-      filters: Conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.filters).
+      filters: Conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.records.filters).
       duplicates: What becomes of clips that show the same thing.
       limits: What one file may ask for.
       shards: How large the files of a set are.

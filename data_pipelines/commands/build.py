@@ -19,8 +19,8 @@ from data_pipelines.datasets import registry
 from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.listing import Listing, list_inputs
 from data_pipelines.inputs.locate import FOLLOW
-from vdm_jax import places
-from vdm_jax.data.set_manifest import read_manifest
+from vdm_jax.cli import outputs
+from vdm_jax.data.records.manifest import read_manifest
 from vdm_jax.errors import UserError
 
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
     optional_deps.check_installed()  # before anything is written, versions of theirs among it
     recipe = read_recipe(arguments.recipe, arguments.assignments, registry.base_recipe(arguments.dataset))
-    places.try_writing(arguments.out, False)
+    outputs.try_writing(arguments.out, False)
 
     out = os.path.normpath(arguments.out)
     listing = _list_source(arguments)

@@ -22,27 +22,26 @@ from typing import Any
 import jax
 import numpy as np
 
-from vdm_jax import places
-from vdm_jax.build import read_experiment
-from vdm_jax.cli import prepare
+from vdm_jax.cli import outputs, prepare
 from vdm_jax.codecs.video_codec import statistics
-from vdm_jax.data import latent_about
-from vdm_jax.data.latent_about import MOST_PARTS, part_file, told_dtype
-from vdm_jax.data.latent_set import LatentSet, PartWriter, bucket_directory
-from vdm_jax.data.order import VIEW_STREAM, philox
+from vdm_jax.data.latents import metadata
+from vdm_jax.data.latents.metadata import MOST_PARTS, part_file, told_dtype
+from vdm_jax.data.latents.store import LatentSet, PartWriter, bucket_directory
+from vdm_jax.data.order.order import VIEW_STREAM, philox
 from vdm_jax.data.scalars import attach_scalars, available_scalars
 from vdm_jax.data.source import Reader, Shape
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import processes
-from vdm_jax.parallel.mesh import MeshConfig, padded, to_global
-from vdm_jax.run import Run
+from vdm_jax.parallel.mesh import MeshConfig, pad_rows, to_global
 
 NOTE_BATCHES = 50  # between two notes of how far a part is
 PART_BYTES = 2**32  # of moments, about, in a part
 STATISTICS_CLIPS = 4096  # the first ones, that mean and standard deviation are of
 STATISTICS_CHUNKS = 64
 
-About = dict[str, Any]  # about.json of a directory (vdm_jax/data/latent_about.py)
+About = dict[str, Any]  # about.json of a directory (vdm_jax/data/latents/metadata.py)
 Encode = Callable[[np.ndarray], Any]  # videos (B, T, H, W, C) -> moments
 
 
@@ -68,12 +67,12 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         _encode_experiment(arguments)
     except BaseException as error:
-        processes.failed(2 if isinstance(error, UserError) else 1)
+        processes.report_failure(2 if isinstance(error, UserError) else 1)
         raise
 
 
 def _encode_experiment(arguments: argparse.Namespace) -> None:
-    places.try_writing(arguments.out, False)
+    outputs.try_writing(arguments.out, False)
     out = Path(arguments.out)
     experiment = read_experiment(arguments.config, arguments.assignments)
 
@@ -81,11 +80,11 @@ def _encode_experiment(arguments: argparse.Namespace) -> None:
     local_run = Run(dataclasses.replace(experiment, mesh=MeshConfig()), jax.local_devices())
     if 'codec' not in local_run.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
-    if processes.first():
+    if processes.is_primary():
         for note in local_run.reader.notes():
             print(note, file=sys.stderr)
     cache(local_run, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
-    if processes.first():
+    if processes.is_primary():
         for _, directory, _ in list_buckets(local_run, out):
             print_report(directory)
 
@@ -134,7 +133,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
     # Compiled once: all batches of a bucket have one size.
     moments = jax.jit(run.experiment.codec.moments)
     with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.source.threads, 1)) as pool:
-        size = padded(batch, run.mesh)
+        size = pad_rows(batch, run.mesh)
         weights = run.frozen['codec']
 
         def encode(video: np.ndarray) -> Any:
@@ -142,7 +141,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
 
         for reader, directory, shape in list_buckets(run, out):
             begin = functools.partial(begin_directory, run, reader, shape, directory, views, dtype, parts)
-            about = processes.by_first(begin)
+            about = processes.run_on_primary(begin)
             own_parts = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
             with explain_disk_errors(directory):
                 writers = [PartWriter(directory, about, int(number)) for number in own_parts]
@@ -151,7 +150,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
                 encode_part(writer, reader, about, size, encode, pool, progress)
 
             # Files tell when the other processes are done, however long they take.
-            while latent_about.all_done(directory, about) < about['count'] * about['views']:
+            while metadata.all_done(directory, about) < about['count'] * about['views']:
                 time.sleep(1)
     processes.gather('')
 
@@ -172,7 +171,7 @@ def check_same_on_all(encoding: Mapping[str, Any]) -> None:
     """Raise UserError unless all processes are about to make the same latents."""
     encodings = [json.loads(text) for text in processes.gather(json.dumps(encoding))]
     for number, other in enumerate(encodings):
-        latent_about.agree(f'process {number}', other, encodings[0])
+        metadata.agree(f'process {number}', other, encodings[0])
 
 
 def begin_directory(
@@ -194,9 +193,9 @@ def begin_directory(
     """
     where = f'--out={out}'
     seed = run.experiment.seed if views > 1 else None
-    stored: About | None = latent_about.read_about(out, where)
+    stored: About | None = metadata.read_about(out, where)
     if stored:
-        latent_about.agree(where, stored['made'], run.encoding)
+        metadata.agree(where, stored['made'], run.encoding)
         wanted = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or stored['parts']}
         for name, value in wanted.items():
             stored_value = stored[name.lstrip('-').removeprefix('config.')]
@@ -207,7 +206,7 @@ def begin_directory(
         return stored
 
     scalars = list(available_scalars(reader))
-    reserved = set(scalars) & {*latent_about.OTHER_FIELDS}
+    reserved = set(scalars) & {*metadata.OTHER_FIELDS}
     if reserved:
         raise UserError(f'config.data: a score of its clips is called {reserved.pop()}; give it another name')
 
@@ -220,7 +219,7 @@ def begin_directory(
 
     parts = parts or max(jax.process_count(), -(-size // PART_BYTES))
     about: About = {
-        'version': latent_about.VERSION,
+        'version': metadata.VERSION,
         'made': run.encoding,
         'count': len(reader),
         'views': views,
@@ -232,7 +231,7 @@ def begin_directory(
         'parts': min(parts, len(reader)),
     }
     with explain_disk_errors(out):
-        latent_about.write_about(out, about)
+        metadata.write_about(out, about)
     return about
 
 
@@ -329,7 +328,7 @@ class Progress:
 
     def show(self) -> None:
         """Print how many views are left, and for how long."""
-        if processes.first():
+        if processes.is_primary():
             rate = self._encoded / (time.monotonic() - self._began)
             line = f'{self.left} views of clips left, {rate:.0f} a second, {self.left / rate:.0f} s'
             print(f'\r{line:70}', end='' if self.left else '\n', file=sys.stderr, flush=True)

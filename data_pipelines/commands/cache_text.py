@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from vdm_jax import places
-from vdm_jax.build import CHOICES, experiment_from, read_experiment
-from vdm_jax.config import override, to_dict
-from vdm_jax.data import text_cache
-from vdm_jax.data.record_set import RecordSet
+from vdm_jax.cli import outputs
+from vdm_jax.config.experiment_file import override
+from vdm_jax.config.schema import to_dict
+from vdm_jax.data.latents import text_store
+from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import CHOICES, experiment_from, read_experiment
 from vdm_jax.files import open_whole, write_whole
 from vdm_jax.text.encoder import TextEncoder
 
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     if encoder is None or not encoder.width:
         raise UserError('--encoder=NAME is missing: what encodes the texts, such as --encoder=hashing')
     share = parse_share(arguments.share)
-    places.try_writing(arguments.out, False)
+    outputs.try_writing(arguments.out, False)
 
     texts, captions = collect_texts(sets)
     out = Path(arguments.out)
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f'--out={arguments.out}: {error}; the same command goes on where it stopped') from None
 
-    encoded = len(texts) - len(text_cache.TextCache(arguments.out, '--out').missing(texts))
+    encoded = len(texts) - len(text_store.TextCache(arguments.out, '--out').missing(texts))
     size = sum(file.stat().st_size for file in out.glob('*.npy'))
     print(
         f'{arguments.out}: embeddings of {encoded} of {len(texts)} texts ({new} new) of {captions} captions, at most '
@@ -100,8 +101,8 @@ def collect_texts(sets: Iterable[str]) -> tuple[list[str], int]:
             captions = records.captions(number)
             num_captions += len(captions)
             for caption in captions:
-                if not text_cache.is_none(caption.text):
-                    texts[text_cache.key_of(caption.text)] = caption.text
+                if not text_store.is_none(caption.text):
+                    texts[text_store.key_of(caption.text)] = caption.text
     return [texts[key] for key in sorted(texts)], num_captions
 
 
@@ -122,12 +123,12 @@ def cache(
     """
     _begin(encoder, out, dtype)
     number, count = share
-    done = text_cache.TextCache(str(out), '--out')
-    own_texts = [text for text in texts if text_cache.key_of(text)[0] % count == number and text not in done]
+    done = text_store.TextCache(str(out), '--out')
+    own_texts = [text for text in texts if text_store.key_of(text)[0] % count == number and text not in done]
 
     # Numbers of parts that no process has used, and no other one will.
     free_numbers = (
-        part for part in itertools.count(number, count) if not (out / text_cache.TEXTS.format(part)).exists()
+        part for part in itertools.count(number, count) if not (out / text_store.TEXTS.format(part)).exists()
     )
     part_size = max(PART_BYTES // (4 * max(encoder.length * encoder.width, 1)), 1)
     began = time.monotonic()
@@ -151,12 +152,12 @@ def _begin(encoder: TextEncoder, out: Path, dtype: str) -> None:
         'width': encoder.width,
     }
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / text_cache.ABOUT).exists():
-        content = json.dumps(text_cache.about_of(about), indent=2) + '\n'
-        write_whole(out / text_cache.ABOUT, content)
+    if not (out / text_store.ABOUT).exists():
+        content = json.dumps(text_store.about_of(about), indent=2) + '\n'
+        write_whole(out / text_store.ABOUT, content)
         return
 
-    stored = text_cache.TextCache(str(out), '--out').about
+    stored = text_store.TextCache(str(out), '--out').about
     for name, value in about.items():
         # What an encoder is called, and where its files lie, may change.
         if name != 'encoder' and stored.get(name) != value:
@@ -174,7 +175,7 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
     # The index is written last: a part counts once it is there.
-    content = text_cache.part_of(texts, mask.sum(1), tokens)
-    with open_whole(out / text_cache.TOKENS.format(number)) as file:
+    content = text_store.part_of(texts, mask.sum(1), tokens)
+    with open_whole(out / text_store.TOKENS.format(number)) as file:
         np.save(file, tokens)
-    write_whole(out / text_cache.TEXTS.format(number), content)
+    write_whole(out / text_store.TEXTS.format(number), content)

@@ -16,10 +16,10 @@ from data_pipelines.commands import inspect_set
 from data_pipelines.commands.verify import cancel_on_error
 from data_pipelines.inputs.fields import ProblemError
 from data_pipelines.inputs.locate import FOLLOW, locate_file
-from vdm_jax.data.extract_clip import clip_indices
-from vdm_jax.data.set_manifest import MANIFEST
+from vdm_jax.data.records.manifest import MANIFEST
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.extract_clip import clip_indices
 from vdm_jax.data.video.files import describe_counts
 from vdm_jax.data.video_folder import look_for_videos
 from vdm_jax.errors import UserError, printable

@@ -12,9 +12,9 @@ import numpy as np
 
 from data_pipelines.commands.contact_sheet import Cell, write_sheet
 from data_pipelines.inputs.table import read_inputs
-from vdm_jax.data.record_set import SCORE, RecordSet
-from vdm_jax.data.records import Caption, Record
-from vdm_jax.data.set_manifest import read_manifest
+from vdm_jax.data.records.manifest import read_manifest
+from vdm_jax.data.records.schema import Caption, Record
+from vdm_jax.data.records.shards import SCORE, RecordSet
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.errors import printable

@@ -5,7 +5,7 @@ import importlib
 import os
 
 from data_pipelines.datasets.registry import DATASETS
-from vdm_jax import places
+from vdm_jax.cli import outputs
 from vdm_jax.errors import UserError
 
 EXAMPLES = 10  # of what was left out
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.dataset not in DATASETS:
         raise UserError(f'--dataset={arguments.dataset}; known: {", ".join(DATASETS)}')
-    places.try_writing(arguments.out, False)
+    outputs.try_writing(arguments.out, False)
     module = importlib.import_module(f'data_pipelines.datasets.{arguments.dataset}.builder')
     builder = module.Builder(source=arguments.source, parts=arguments.split, data_dir=arguments.out)
     if os.path.isdir(builder.data_dir):

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.commands import verify_caches
-from vdm_jax.data.record_set import TABLE, RecordSet, shard_name
-from vdm_jax.data.records import BadRecordError, Record, from_bytes
-from vdm_jax.data.set_manifest import read_manifest
+from vdm_jax.data.records.manifest import read_manifest
+from vdm_jax.data.records.schema import BadRecordError, Record, from_bytes
+from vdm_jax.data.records.shards import TABLE, RecordSet, shard_name
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.errors import UserError, first_line, printable

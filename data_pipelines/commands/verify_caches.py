@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from vdm_jax.data import latent_about, text_cache
-from vdm_jax.data.latent_set import LatentSet
-from vdm_jax.data.text_cache import TextCache
+from vdm_jax.data.latents import metadata, text_store
+from vdm_jax.data.latents.store import LatentSet
+from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.errors import UserError
 from vdm_jax.files import check_regular
 
@@ -35,8 +35,8 @@ def choose_verifier(path: str) -> Callable[[str], Findings] | None:
     if any(map(TEXTS.fullmatch, names)):
         return verify_texts
     # A cache that was begun and holds nothing yet.
-    if latent_about.ABOUT in names and 'manifest.json' not in names:
-        return verify_texts if text_cache.is_about(path) else verify_latents
+    if metadata.ABOUT in names and 'manifest.json' not in names:
+        return verify_texts if text_store.is_about(path) else verify_latents
     return None
 
 
@@ -54,7 +54,7 @@ def verify_latents(path: str) -> Findings:
             verified = verified and latents.verified
             problems += [(os.path.join(name, file), why) for file, why in latents.problems()]
         except UserError as error:
-            problems.append((os.path.join(name, latent_about.ABOUT), str(error).removeprefix(f'{directory}: ')))
+            problems.append((os.path.join(name, metadata.ABOUT), str(error).removeprefix(f'{directory}: ')))
     what = f'{count} views of clips' + (f' in {len(buckets)} buckets' if buckets else '')
     return {'what': what, 'bytes': _directory_size(path), 'verified': verified, 'problems': problems}
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from vdm_jax.data.extract_clip import clip_indices
 from vdm_jax.data.video.decode import Video
+from vdm_jax.data.video.extract_clip import clip_indices
 from vdm_jax.errors import UserError
 
 DISTINCT_SHARE = 0.9  # of the frames of a clip that have to differ where `fps` is set

@@ -9,7 +9,7 @@ from data_pipelines.curate.duplicates import ClipHasher
 from data_pipelines.curate.frame_stats import FrameStats, resize_short_side, to_luma
 from data_pipelines.curate.motion import MotionScorer
 from data_pipelines.optional_deps import require
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
 
 SIDE = 128  # pixels of the short side at which everything is measured that needs no detail
 

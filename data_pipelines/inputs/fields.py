@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vdm_jax.data.filters import FACTS
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.filters import FACTS
+from vdm_jax.data.records.schema import Caption
 
 PATH_COLUMNS = 'path', 'file', 'video', 'file_name', 'filename', 'file_path', 'filepath', 'video_path', 'videopath'
 CAPTION_COLUMNS = 'caption', 'text'

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 
 from data_pipelines.inputs.stills import Stills
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
 
 
 @dataclasses.dataclass(frozen=True)

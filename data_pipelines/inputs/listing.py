@@ -28,7 +28,7 @@ from data_pipelines.inputs.item import Item, format_window, to_utf8
 from data_pipelines.inputs.locate import LINKED_FOLDER, LISTED_ALREADY, locate_file, stored_name
 from data_pipelines.inputs.merge import is_caption_problem, merge_rows
 from data_pipelines.inputs.readers import ENDINGS, TEXT_ENDINGS, read_rows
-from vdm_jax.data.filters import FACTS
+from vdm_jax.data.records.filters import FACTS
 from vdm_jax.data.video.files import look
 from vdm_jax.data.video_folder import no_video
 from vdm_jax.errors import UserError, printable

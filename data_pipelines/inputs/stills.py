@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vdm_jax.data.transforms import over_white
 from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.limits import Limits
+from vdm_jax.data.video.transforms import over_white
 from vdm_jax.errors import UserError
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
@@ -150,7 +150,7 @@ def open_tfds_split(path: str, split: str) -> Sequence[Mapping[str, Any]]:
     Raises:
       UserError: the folder holds no prepared set, has no such split, or is no ArrayRecord.
     """
-    from vdm_jax.data.tfds_source import builder
+    from vdm_jax.data.tfds import builder
 
     try:
         prepared_set = builder(path)

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vdm_jax.data.record_set import SCORE
-from vdm_jax.data.set_manifest import sha256_of
+from vdm_jax.data.records.manifest import sha256_of
+from vdm_jax.data.records.shards import SCORE
 from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import check_regular
 

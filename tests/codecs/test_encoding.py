@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.codecs.small import SMALL, noise, video
-from vdm_jax.build import CODECS, Experiment
 from vdm_jax.codecs.codec import AFTER
 from vdm_jax.codecs.image_codec import ImageVAECodec
+from vdm_jax.experiment.registry import CODECS, Experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.models.dit import VideoDiTConfig
-from vdm_jax.run import Run
 
 CODEC = ImageVAECodec(model=SMALL, overlap=2)
 

@@ -6,8 +6,8 @@ import tempfile
 import numpy as np
 
 from vdm_jax import media
-from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
-from vdm_jax.data.records import Record
+from vdm_jax.data.records.schema import Record
+from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
 
 SIDE, FPS = 24, 10
 

@@ -8,10 +8,10 @@ import pytest
 
 from vdm_jax.data.bucketed import Bucketed, assign, read_bucket
 from vdm_jax.data.joint_images import JointImages
-from vdm_jax.data.mixed_order import BLOCK
 from vdm_jax.data.mixture import Mixture
+from vdm_jax.data.order.mixed import BLOCK
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.record_source import Records
+from vdm_jax.data.records.source import Records
 from vdm_jax.data.source import StatelessSource
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.errors import UserError

@@ -2,8 +2,8 @@
 
 import pytest
 
-from vdm_jax.data.clips import labelled
-from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.clip_batches import labelled
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
 
 SOURCE = Synthetic(frames=3, pixels=4, size=6, classes=2).open()  # clip i has the label i modulo 2

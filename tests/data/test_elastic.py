@@ -9,8 +9,8 @@ from tests.data.small_set import mp4, record, write_set
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.record_source import Records
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
+from vdm_jax.data.records.source import Records
 
 pytest.importorskip('av')
 

@@ -13,18 +13,18 @@ from pyarrow import parquet
 from data_pipelines.commands import cache_text
 from tests.data.small_set import write_set
 from tests.reliability.data_files import TEXTS, make_latents, make_texts, read_latents, read_texts
-from vdm_jax.data import latent_about, text_cache
 from vdm_jax.data.foreign import is_local_name, is_whole
-from vdm_jax.data.latent_about import part_file
-from vdm_jax.data.latent_set import LatentSet, PartWriter
-from vdm_jax.data.latents import CachedLatents
+from vdm_jax.data.latents import metadata, text_store
+from vdm_jax.data.latents.metadata import part_file
+from vdm_jax.data.latents.source import CachedLatents
+from vdm_jax.data.latents.store import LatentSet, PartWriter
+from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.npy import DamageError, RowFile, header_of
-from vdm_jax.data.record_set import TABLE, RecordSet, row_of, shard_name, write_shard
-from vdm_jax.data.record_source import Records
-from vdm_jax.data.records import BadRecordError, Caption, Record, from_bytes, to_bytes
-from vdm_jax.data.set_manifest import read_manifest
-from vdm_jax.data.synthetic import Synthetic
-from vdm_jax.data.text_cache import TextCache
+from vdm_jax.data.records.manifest import read_manifest
+from vdm_jax.data.records.schema import BadRecordError, Caption, Record, from_bytes, to_bytes
+from vdm_jax.data.records.shards import TABLE, RecordSet, row_of, shard_name, write_shard
+from vdm_jax.data.records.source import Records
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.files import sealed
 
@@ -288,7 +288,7 @@ def test_a_table_is_held_against_its_manifest(made, tmp_path):
 
 def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path):
     about = {
-        'version': latent_about.UNVERIFIED,
+        'version': metadata.UNVERIFIED,
         **{k: v for k, v in read_latents(latents)[0][0].items() if k != 'version'},
     }
     (tmp_path / 'about.json').write_text(json.dumps(about))
@@ -298,14 +298,14 @@ def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path)
         ids = np.arange(3) + 3 * number
         for clip in ids:
             for view in range(2):
-                told = there.told([clip], view)[[*latent_about.told_dtype(about).names]]
+                told = there.told([clip], view)[[*metadata.told_dtype(about).names]]
                 writer.write(moments=there.moments([clip], view), told=told)
         writer.note()
         writer.close()
     assert (tmp_path / part_file('done', 0, 2)).read_text() == '6'
     before = LatentSet(str(tmp_path), 'X')
     np.testing.assert_array_equal(before.moments(range(6), 0), there.moments(range(6), 0))
-    assert not before.verified and there.verified and there.about['version'] == latent_about.VERSION
+    assert not before.verified and there.verified and there.about['version'] == metadata.VERSION
     clips = Synthetic(size=6).open()
     (line,) = CachedLatents(str(tmp_path), clips).notes()
     assert 'unverified' in line and 'cache-latents' in line and CachedLatents(str(latents), clips).notes() == []
@@ -317,11 +317,11 @@ def test_texts_of_before_are_read_and_said_to_be_unverified(texts, tmp_path):
     about = {name: value for name, value in now.about.items() if name != 'version'}
     (tmp_path / 'about.json').write_text(json.dumps(about))
     for number in range(2):
-        name = text_cache.TEXTS.format(number)
+        name = text_store.TEXTS.format(number)
         with open(texts / name, 'rb') as file:
-            entries = np.load(file)[[*text_cache.FORMER_ENTRY.names]].astype(text_cache.FORMER_ENTRY)
+            entries = np.load(file)[[*text_store.FORMER_ENTRY.names]].astype(text_store.FORMER_ENTRY)
         np.save(tmp_path / name, entries)
-        tokens = text_cache.TOKENS.format(number)
+        tokens = text_store.TOKENS.format(number)
         (tmp_path / tokens).write_bytes((texts / tokens).read_bytes())
     before = TextCache(str(tmp_path))
     for text in TEXTS:
@@ -343,7 +343,7 @@ def test_damage_names_the_clip_and_the_text(latents, texts, copied):
     there.moments([0, 1, 2], 0)
     one_line(lambda: there.moments([5], 1), 'config.latents=X', path.name, 'clip 5, view 1', 'verify')
     place = copied(texts)
-    path = place / text_cache.TOKENS.format(0)
+    path = place / text_store.TOKENS.format(0)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -7,15 +7,15 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from vdm_jax.build import experiment_dict, experiment_from
-from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.order import Order
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.scalars import check
-from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import experiment_dict, experiment_from
 from vdm_jax.train.workdir import check_workdir
 
 CLIPS, IMAGES = BouncingBalls(frames=3, pixels=12, size=20), Synthetic(frames=2, pixels=12, size=5, classes=7)

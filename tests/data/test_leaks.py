@@ -13,7 +13,7 @@ from tests.data.videos import coded, encode
 WATCH = """
 import ctypes, os, sys
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.record_source import Records
+from vdm_jax.data.records.source import Records
 from vdm_jax.data.video_folder import VideoFolder
 
 give_back = getattr(ctypes.CDLL(None), 'malloc_trim', int)

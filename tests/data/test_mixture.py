@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 
-from vdm_jax.build import experiment_dict, experiment_from, read_experiment
-from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.data.mixed_order import BLOCK, MixedOrder
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.order import Order
+from vdm_jax.data.order.mixed import BLOCK, MixedOrder
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.train.workdir import check_workdir
 
 BALLS = BouncingBalls(size=40, frames=2)

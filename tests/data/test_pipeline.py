@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from vdm_jax.data.order import Order
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.source import StatelessSource
-from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.worlds.synthetic import Synthetic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,11 +143,11 @@ def test_synthetic_needs_neither_grain_nor_av_nor_jax():
 import sys
 for name in ('grain', 'av', 'PIL', 'jax', 'tensorflow_datasets', 'absl', 'ml_collections', 'etils'):
     sys.modules[name] = None
-import vdm_jax.data.video.decode, vdm_jax.data.video_folder, vdm_jax.data.transforms, vdm_jax.media
-from vdm_jax.data.order import Order
+import vdm_jax.data.video.decode, vdm_jax.data.video_folder, vdm_jax.data.video.transforms, vdm_jax.media
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.source import StatelessSource
-from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.worlds.synthetic import Synthetic
 with batches(Synthetic(frames=1, pixels=4).open(), Order(8, 4)) as it:
     assert next(it)['video'].shape == (4, 1, 4, 4, 3)
 """

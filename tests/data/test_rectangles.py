@@ -9,9 +9,9 @@ import pytest
 from tests.data.small_mnist import digits, write_idx
 from tests.data.small_set import write_set
 from vdm_jax import media
-from vdm_jax.build import SOURCES, experiment_from
-from vdm_jax.data.bouncing_balls import fly
-from vdm_jax.data.records import Record
+from vdm_jax.data.records.schema import Record
+from vdm_jax.data.worlds.bouncing_balls import fly
+from vdm_jax.experiment.registry import SOURCES, experiment_from
 
 pytest.importorskip('av')
 

@@ -5,11 +5,11 @@ import pytest
 
 from vdm_jax import media
 from vdm_jax.data import scalars
-from vdm_jax.data.clips import batch_of
-from vdm_jax.data.order import Order
+from vdm_jax.data.clip_batches import batch_of
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.synthetic import Synthetic
 from vdm_jax.data.video_folder import VideoFolder
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
 
 

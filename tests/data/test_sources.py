@@ -15,18 +15,18 @@ import pytest
 
 from tests.data.small_mnist import digits, write_idx
 from tests.data.small_set import mp4, record, write_set
-from vdm_jax.build import SOURCES, experiment_dict, experiment_from
-from vdm_jax.data.extract_clip import ClipOptions, extract_clip
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.record_source import Records
+from vdm_jax.data.records.source import Records
 from vdm_jax.data.scalars import available_scalars
 from vdm_jax.data.source import Reader, Source, StatelessSource
-from vdm_jax.data.tfds_source import Tfds
+from vdm_jax.data.tfds import Tfds
 from vdm_jax.data.video import decode
+from vdm_jax.data.video.extract_clip import ClipOptions, extract_clip
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import SOURCES, experiment_dict, experiment_from
+from vdm_jax.experiment.run import Run
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'vdm_jax'

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from vdm_jax import media
-from vdm_jax.build import experiment_dict, experiment_from
-from vdm_jax.data.order import clip_generator
+from vdm_jax.data.order.order import clip_generator
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.tfds_source import Tfds
+from vdm_jax.data.tfds import Tfds
 from vdm_jax.errors import UserError
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_dict, experiment_from
+from vdm_jax.experiment.run import Run
 
 tfds = pytest.importorskip('tensorflow_datasets')
 
@@ -349,7 +349,7 @@ def test_sets_in_another_format_say_so(prepared, tmp_path):
 
 def test_tensorflow_is_not_imported(prepared):
     code = (
-        'import sys; from vdm_jax.data.tfds_source import Tfds; '
+        'import sys; from vdm_jax.data.tfds import Tfds; '
         f"print(Tfds({prepared!r}, frames=4, pixels=24).open()[0]['video'].shape, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

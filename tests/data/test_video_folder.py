@@ -7,9 +7,9 @@ import pytest
 
 from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import media
-from vdm_jax.data.extract_clip import clip_indices
-from vdm_jax.data.order import Order, clip_generator
+from vdm_jax.data.order.order import Order, clip_generator
 from vdm_jax.data.pipeline import batches
+from vdm_jax.data.video.extract_clip import clip_indices
 from vdm_jax.data.video_folder import VideoFolder, video_files
 from vdm_jax.errors import UserError
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from data_pipelines.inputs.table import INPUTS, write_inputs
 from tests.data.videos import coded, encode
-from vdm_jax.data.record_set import TABLE, shard_name, write_shard, write_table
-from vdm_jax.data.records import Caption, Record
-from vdm_jax.data.set_manifest import FORMAT, MANIFEST
+from vdm_jax.data.records.manifest import FORMAT, MANIFEST
+from vdm_jax.data.records.schema import Caption, Record
+from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
 from vdm_jax.files import sealed
 
 INPUTS_ROWS = (

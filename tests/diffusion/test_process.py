@@ -166,7 +166,7 @@ def rows_of_the_table():
 
 
 def test_the_documented_table_of_times_is_what_networks_are_fed():
-    from vdm_jax.build import PROCESSES as INDEX
+    from vdm_jax.experiment.registry import PROCESSES as INDEX
 
     known, seen = {cls.__name__: cls for cls in INDEX.values()}, set()
     for said, times in rows_of_the_table():

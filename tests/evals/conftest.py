@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vdm_jax.data.bouncing_balls import GREY, PALETTE
+from vdm_jax.data.worlds.bouncing_balls import GREY, PALETTE
 
 
 def _paint(positions, colours, radius, pixels, bar=None):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.data.bouncing_balls import PALETTE, BouncingBalls
+from vdm_jax.data.worlds.bouncing_balls import PALETTE, BouncingBalls
 from vdm_jax.evals.ball_tracking import remove_grey, track_balls
 
 WORLD = BouncingBalls(split='test')

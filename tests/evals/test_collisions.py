@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.build import experiment_from
-from vdm_jax.data.clips import stack
-from vdm_jax.data.colliding_balls import CollidingBalls
+from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.worlds.colliding_balls import CollidingBalls
 from vdm_jax.errors import UserError
 from vdm_jax.evals import collisions
 from vdm_jax.evals.ball_tracking import track_balls
 from vdm_jax.evals.protocol import EvaluateConfig
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 
 WORLD = CollidingBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')

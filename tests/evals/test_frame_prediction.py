@@ -8,17 +8,17 @@ import struct
 import numpy as np
 import pytest
 
-from vdm_jax.build import experiment_from
-from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.data.clips import stack
+from vdm_jax.data.clip_batches import stack
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.moving_mnist import MovingMNIST
-from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
+from vdm_jax.data.worlds.moving_mnist import MovingMNIST
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.frame_prediction import FramePrediction, measure_floors, measure_samples
 from vdm_jax.evals.protocol import EvaluateConfig
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 
 CONFIG = EvaluateConfig(real=6)
 PROTOCOL = FramePrediction(context=4, per_clip=3)

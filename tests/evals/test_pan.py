@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.data.clips import stack
-from vdm_jax.data.panned_balls import PannedBalls
+from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.worlds.panned_balls import PannedBalls
 from vdm_jax.evals import pan
 from vdm_jax.evals.protocol import EvaluateConfig
 

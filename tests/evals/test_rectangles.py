@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.build import PROTOCOLS, SOURCES
-from vdm_jax.data.clips import stack
+from vdm_jax.data.clip_batches import stack
 from vdm_jax.evals.ball_tracking import remove_grey, track_balls
+from vdm_jax.experiment.registry import PROTOCOLS, SOURCES
 
 CLIPS = 8
 CASES = {  # world: its protocol, a control that it has, and what that one misses

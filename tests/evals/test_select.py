@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from tests.data.small_set import record, write_set
-from vdm_jax.build import PROTOCOLS
 from vdm_jax.codecs.video_vae import VideoVAEConfig
-from vdm_jax.data.bouncing_balls import BouncingBalls
 from vdm_jax.data.bucketed import Bucketed
-from vdm_jax.data.colliding_balls import CollidingBalls
-from vdm_jax.data.moving_mnist import MovingMNIST
-from vdm_jax.data.panned_balls import PannedBalls
-from vdm_jax.data.record_source import Records
-from vdm_jax.data.shadowed_balls import ShadowedBalls
-from vdm_jax.data.synthetic import Synthetic
+from vdm_jax.data.records.source import Records
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
+from vdm_jax.data.worlds.colliding_balls import CollidingBalls
+from vdm_jax.data.worlds.moving_mnist import MovingMNIST
+from vdm_jax.data.worlds.panned_balls import PannedBalls
+from vdm_jax.data.worlds.shadowed_balls import ShadowedBalls
+from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.protocol import EvaluateConfig, UsualProtocol
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction
 from vdm_jax.evals.select import choose_protocol
+from vdm_jax.experiment.registry import PROTOCOLS
 from vdm_jax.models.dit import VideoDiTConfig
 
 NETWORK = VideoDiTConfig()

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.data.clips import stack
-from vdm_jax.data.shadowed_balls import ShadowedBalls
+from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.worlds.shadowed_balls import ShadowedBalls
 from vdm_jax.evals import shadows
 from vdm_jax.evals.ball_tracking import Tracks, remove_grey, track_balls
 from vdm_jax.evals.protocol import EvaluateConfig

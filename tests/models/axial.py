@@ -5,12 +5,12 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from vdm_jax.config.ranges import OneOf
 from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.models.layouts import Layout
 from vdm_jax.nn.attention_patterns import AttentionPattern, Time
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.ranges import OneOf
 
 
 @dataclasses.dataclass(frozen=True)

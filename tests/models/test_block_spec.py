@@ -10,20 +10,20 @@ import pytest
 from tests.models.axial import AXIAL_LAYOUTS, AxialConfig, Columns, Rows
 from tests.models.small import FIRST, LABEL, SMALL, T, network, video
 from tests.parallel.gradients import GROUPS, value_and_grad
-from vdm_jax import build
-from vdm_jax.data.clips import batch_of
+from vdm_jax.data.clip_batches import batch_of
+from vdm_jax.experiment import registry
+from vdm_jax.experiment.run import Run
 from vdm_jax.models import layouts
 from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.nn.attention_patterns import Full, Grid, Space, Time, Window
 from vdm_jax.parallel.rules import axes_for
-from vdm_jax.run import Run
 
 
 @pytest.fixture(scope='module', autouse=True)
 def in_the_tables():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(build.MODELS, 'axial', AxialConfig)
+        patched.setitem(registry.MODELS, 'axial', AxialConfig)
         for name, layout in AXIAL_LAYOUTS.items():
             patched.setitem(layouts.LAYOUTS, name, layout)
         yield
@@ -117,7 +117,7 @@ def test_a_network_of_them_trains():
         'model': {'name': 'axial', 'width': 32, 'heads': 2, 'depth': 2},
         'train': {'batch_size': 8}, 'optim': {'name': 'adamw', 'warmup_steps': 0},
     }  # fmt: skip
-    run = Run(build.experiment_from(groups), jax.devices()[:1])
+    run = Run(registry.experiment_from(groups), jax.devices()[:1])
     run.check()
     with jax.set_mesh(run.mesh):
         state = run.create()

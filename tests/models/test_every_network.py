@@ -4,23 +4,23 @@ import jax
 import pytest
 
 from tests.models.every_network import NETWORKS, groups_of
-from vdm_jax import build
 from vdm_jax.errors import UserError
+from vdm_jax.experiment import registry
+from vdm_jax.experiment.run import Run
 from vdm_jax.nn.config import NetworkInputs
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 from vdm_jax.parallel.rules import axes_for, path_name
-from vdm_jax.run import Run
 
 each_network = pytest.mark.parametrize('name', NETWORKS)
 
 
 def run_of(name, mesh=None):
     groups = groups_of(name) | {'train': {'batch_size': 8}, 'mesh': mesh or {}}
-    return Run(build.experiment_from(groups), jax.devices()[:2])
+    return Run(registry.experiment_from(groups), jax.devices()[:2])
 
 
 def test_every_network_of_the_index_is_here():
-    assert NETWORKS.keys() == build.MODELS.keys()
+    assert NETWORKS.keys() == registry.MODELS.keys()
 
 
 @each_network
@@ -94,11 +94,11 @@ def test_a_regressor_without_context_is_refused_before_it_runs():
     groups = groups_of('conv_lstm') | {'train': {'batch_size': 8}}
     groups['diffusion'] = groups['diffusion'] | {'context': 0}
     with pytest.raises(UserError, match='config.model.name=conv_lstm: it goes on from given frames'):
-        Run(build.experiment_from(groups), jax.devices()[:2]).check()
+        Run(registry.experiment_from(groups), jax.devices()[:2]).check()
 
 
 def test_names_of_sizes_and_their_numbers_are_one_network():
-    dit = build.MODELS['video_dit']
+    dit = registry.MODELS['video_dit']
     named, spelt = dit(size='S'), dit(size='L', depth=12, width=384, heads=6)
     assert named != spelt and named.with_explicit_sizes() == spelt.with_explicit_sizes()
     assert named.with_explicit_sizes().sizes == named.sizes

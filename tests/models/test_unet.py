@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from tests.models.unet import UNetConfig
-from vdm_jax import build, cli
+from vdm_jax import cli
 from vdm_jax.errors import UserError
-from vdm_jax.run import Run
+from vdm_jax.experiment import registry
+from vdm_jax.experiment.run import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +22,7 @@ EXPERIMENT = f"""'''A small U-Net.'''
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from tests.models.unet import UNetConfig
-from vdm_jax.build import MODELS
+from vdm_jax.experiment.registry import MODELS
 from vdm_jax.config import ConfigDict
 MODELS['unet'] = UNetConfig
 
@@ -39,7 +40,7 @@ def get_config(arg=None):
 @pytest.fixture(scope='module', autouse=True)
 def in_the_table():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(build.MODELS, 'unet', UNetConfig)
+        patched.setitem(registry.MODELS, 'unet', UNetConfig)
         yield
 
 
@@ -67,7 +68,7 @@ def trained(training):
 
 
 def run_of(experiment, *assignments):
-    return Run(build.read_experiment(experiment.partition('=')[2], list(assignments)), jax.devices()[:2])
+    return Run(registry.read_experiment(experiment.partition('=')[2], list(assignments)), jax.devices()[:2])
 
 
 def samples(out, *origin):
@@ -132,8 +133,8 @@ def test_images_behind_clips_are_refused():
         'model': {'name': 'unet'}, 'train': {'batch_size': 8},
     }  # fmt: skip
     with pytest.raises(UserError, match='config.data.count=2: this network takes no images behind clips; set 0'):
-        Run(build.experiment_from(groups), jax.devices()[:2]).check()
-    Run(build.experiment_from(groups | {'data': groups['data'] | {'count': 0}}), jax.devices()[:2]).check()
+        Run(registry.experiment_from(groups), jax.devices()[:2]).check()
+    Run(registry.experiment_from(groups | {'data': groups['data'] | {'count': 0}}), jax.devices()[:2]).check()
 
 
 def test_it_is_planned_and_searched(experiment, capsys):

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vdm_jax.config.ranges import Classes, NotEmpty, Side
 from vdm_jax.errors import UserError
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.nn.conv import Conv, GroupNorm
 from vdm_jax.nn.embed import LabelEmbedding, TimeEmbedding
 from vdm_jax.nn.flop_count import count_flops
 from vdm_jax.nn.linear import Linear
-from vdm_jax.ranges import Classes, NotEmpty, Side
 
 
 @dataclass(frozen=True)

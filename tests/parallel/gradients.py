@@ -5,10 +5,10 @@ import math
 import jax
 import numpy as np
 
-from vdm_jax.build import experiment_from
 from vdm_jax.codecs.identity import Identity
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import to_global
-from vdm_jax.run import Run
 from vdm_jax.train.diffusion_loss import compute_losses, encode_batch
 from vdm_jax.train.step import example_keys
 

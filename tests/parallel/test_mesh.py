@@ -8,7 +8,7 @@ import pytest
 
 from tests.absent import absent
 from vdm_jax.errors import UserError
-from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_ways, make_mesh, platform, slices_of
+from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_parts, make_mesh, platform, slices_of
 
 
 def test_the_rest_goes_to_the_axis_that_is_minus_one():
@@ -17,7 +17,7 @@ def test_the_rest_goes_to_the_axis_that_is_minus_one():
     assert mesh.axis_names == AXES and dict(mesh.shape) == {
         'slices': 2, 'data': 1, 'fsdp': 2, 'sequence': 2, 'tensor': 1,
     }  # fmt: skip
-    assert batch_ways(mesh) == 4
+    assert batch_parts(mesh) == 4
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,19 @@ import re
 import jax
 import pytest
 
-from vdm_jax.build import experiment_from
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
-from vdm_jax.parallel.rules import RULES, axes_for, notes, path_name, replicated, shardings_for, unmatched
-from vdm_jax.run import Run
+from vdm_jax.parallel.rules import (
+    RULES,
+    axes_for,
+    find_replicated,
+    find_unmatched,
+    path_name,
+    sharding_notes,
+    shardings_for,
+)
 
 
 def run_on(mesh, devices=8, optimizer='adamw', **model):
@@ -62,15 +70,15 @@ def test_a_mesh_that_does_not_divide_is_named_with_array_dimension_and_one_that_
 
 def test_rules_that_match_nothing_are_told():
     run = run_on({})
-    assert unmatched(run.abstract) == []
-    assert unmatched(run.abstract, ((r'nothing/like/this$', ()), *RULES)) == ['nothing/like/this$']
-    assert unmatched({'a': 1.0}) == [pattern for pattern, _ in RULES if pattern]
+    assert find_unmatched(run.abstract) == []
+    assert find_unmatched(run.abstract, ((r'nothing/like/this$', ()), *RULES)) == ['nothing/like/this$']
+    assert find_unmatched({'a': 1.0}) == [pattern for pattern, _ in RULES if pattern]
 
 
 def test_large_arrays_that_every_device_holds_whole_are_told():
     run = run_on({'fsdp': 8, 'data': 1})
-    assert replicated(run.abstract.params) == []
-    found = replicated(run.abstract.params, at_least=1000)
+    assert find_replicated(run.abstract.params) == []
+    found = find_replicated(run.abstract.params, at_least=1000)
     assert found and all('kernel' in name and 'layers' not in name for name in found)
     mesh = make_mesh(MeshConfig(fsdp=8, data=1), jax.devices()[:8])
     kernel = {'fresh': {'weights': jax.ShapeDtypeStruct((2048, 1024), 'float32')}}
@@ -78,9 +86,9 @@ def test_large_arrays_that_every_device_holds_whole_are_told():
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         kernel, shardings_for(kernel, mesh),
     )  # fmt: skip
-    assert replicated(placed) == ['fresh/weights (2048, 1024)']
-    assert replicated(run_on({}).abstract.params, at_least=1) == []  # nothing is meant to be split
-    assert notes(run.abstract) == [] and 'fresh/weights (2048, 1024)' in notes(placed)[-1]
+    assert find_replicated(placed) == ['fresh/weights (2048, 1024)']
+    assert find_replicated(run_on({}).abstract.params, at_least=1) == []  # nothing is meant to be split
+    assert sharding_notes(run.abstract) == [] and 'fresh/weights (2048, 1024)' in sharding_notes(placed)[-1]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 
 from tests.parallel.collectives import COLLECTIVE, collectives
 from tests.parallel.gradients import GROUPS, value_and_grad
-from vdm_jax.build import experiment_from
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import batch_sharding, to_global
-from vdm_jax.run import Run
 
 DEPTH = 4  # blocks: two pairs
 

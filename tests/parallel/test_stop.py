@@ -16,11 +16,11 @@ from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_question_counts(number):
     before = signal.getsignal(number)
-    with stop.asked() as asked:
+    with stop.catch_signals() as asked:
         assert not asked(7)
         os.kill(os.getpid(), number)
         assert asked(8) and asked(9)
-    with stop.asked() as asked:
+    with stop.catch_signals() as asked:
         os.kill(os.getpid(), number)
         assert asked(7)
     assert signal.getsignal(number) is before
@@ -30,7 +30,7 @@ def test_a_second_ctrl_c_ends_at_once_and_the_first_says_so():
     code = """
         import os, signal
         from vdm_jax.parallel import stop
-        with stop.asked() as asked:
+        with stop.catch_signals() as asked:
             for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
                 os.kill(os.getpid(), number)
             print(asked(1), flush=True)
@@ -50,9 +50,9 @@ def test_a_process_on_its_way_out_ends_with_its_own_code_whatever_comes(number):
         from vdm_jax.parallel import stop
         again = lambda: os.kill(os.getpid(), {int(number)})
         atexit.register(again)
-        with stop.asked() as asked:
+        with stop.catch_signals() as asked:
             again()
-            stop.ignore()
+            stop.ignore_signals()
             again()
         again()
         sys.exit(3)
@@ -64,7 +64,7 @@ def test_a_process_on_its_way_out_ends_with_its_own_code_whatever_comes(number):
 def test_a_handler_that_c_code_had_installed_is_left_for_the_usual_one(monkeypatch):
     given = []
     monkeypatch.setattr(stop.signal, 'signal', lambda number, handler: given.append((number, handler)))  # returns None
-    with stop.asked():
+    with stop.catch_signals():
         pass
     assert given[2:] == [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.SIG_DFL)]
 
@@ -86,5 +86,5 @@ def test_one_that_was_told_is_enough(monkeypatch):
         return inner(shape, sharding, lambda index: (jax.numpy.arange(mesh.size) == 5)[index])
 
     monkeypatch.setattr(jax, 'make_array_from_callback', one)
-    found = stop.anywhere(False, mesh)
+    found = stop.any_process(False, mesh)
     assert bool(found) and found.shape == () and found.sharding.is_fully_replicated

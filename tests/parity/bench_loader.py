@@ -44,20 +44,20 @@ class Videos:
         self.steps = CLIPS // BATCH
 
     def reads(self, turn):
-        from vdm_jax.data import rates
+        from vdm_jax.benchmark import loader
 
-        return rates.planned_reads(self.reader, self.order, turn * self.steps, (turn + 1) * self.steps)
+        return loader.planned_reads(self.reader, self.order, turn * self.steps, (turn + 1) * self.steps)
 
     def ours(self, turn):
-        from vdm_jax.data import rates
+        from vdm_jax.benchmark import loader
 
-        count, seconds = rates.load_clips(self.reader, self.order, turn * self.steps, (turn + 1) * self.steps)
+        count, seconds = loader.load_clips(self.reader, self.order, turn * self.steps, (turn + 1) * self.steps)
         return count / seconds
 
     def pyav(self, turn):
         from concurrent.futures import ThreadPoolExecutor
 
-        from vdm_jax.data.rates import Read
+        from vdm_jax.benchmark.loader import Read
 
         plan = self.reads(turn)
         return rate(lambda: ThreadPoolExecutor(WORKERS).map(Read.frames, plan))
@@ -104,10 +104,10 @@ class Latents:
         self.directory, self.kind = pathlib.Path(directory), kind
 
     def ours(self, turn):
-        from vdm_jax.data.bouncing_balls import BouncingBalls
-        from vdm_jax.data.latents import CachedLatents
-        from vdm_jax.data.order import Order
+        from vdm_jax.data.latents.source import CachedLatents
+        from vdm_jax.data.order.order import Order
         from vdm_jax.data.pipeline import batches
+        from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 
         if not hasattr(self, 'cached'):
             self.cached = CachedLatents(str(self.directory / self.kind), BouncingBalls(size=COUNT))
@@ -194,22 +194,22 @@ def write_latents(directory):
     """The same moments as a cache in both precisions, a file a clip, and one ArrayRecord file."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    from vdm_jax.data import latent_about, latent_set
+    from vdm_jax.data.latents import metadata, store
 
     rng = np.random.default_rng(0)
-    about = {'version': latent_about.VERSION, 'made': {}, 'count': COUNT, 'views': 1, 'parts': 1, 'shape': SHAPE}
+    about = {'version': metadata.VERSION, 'made': {}, 'count': COUNT, 'views': 1, 'parts': 1, 'shape': SHAPE}
     about |= {'scalars': [], 'drawn': 0, 'seed': None}
     writers = {}
     for dtype in ('float32', 'float16'):
         (directory / dtype).mkdir()
-        latent_about.write_about(directory / dtype, about | {'dtype': dtype})
-        writers[dtype] = latent_set.PartWriter(directory / dtype, about | {'dtype': dtype}, 0)
+        metadata.write_about(directory / dtype, about | {'dtype': dtype})
+        writers[dtype] = store.PartWriter(directory / dtype, about | {'dtype': dtype}, 0)
     (directory / 'clips').mkdir()
     records = ArrayRecordWriter(str(directory / 'clips.array_record'), 'group_size:1,uncompressed')
     for i in range(COUNT):
         moments = rng.standard_normal((1, *SHAPE), np.float32)
         for dtype, writer in writers.items():
-            writer.write(moments=moments.astype(dtype), told=np.zeros(1, latent_about.told_dtype(about)))
+            writer.write(moments=moments.astype(dtype), told=np.zeros(1, metadata.told_dtype(about)))
         np.save(directory / 'clips' / f'{i}.npy', moments[0])
         records.write(moments.tobytes())
     records.close()

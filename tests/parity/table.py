@@ -15,7 +15,7 @@ import pathlib
 import sys
 
 from tests.parity import official
-from vdm_jax import pages
+from vdm_jax.planning import docs_tables
 
 COLUMNS = ('source', 'configuration', 'forward', 'gradient', 'sampler')
 BEGIN, END = '<!-- parity: begin, made by make parity -->', '<!-- parity: end -->'
@@ -41,7 +41,7 @@ def table(rows: list[dict]) -> list[str]:
     def shown(value):
         return '' if value is None else value if isinstance(value, str) else f'{value:.0e}'
 
-    return pages.table(COLUMNS, [tuple(shown(row.get(column)) for column in COLUMNS) for row in rows])
+    return docs_tables.table(COLUMNS, [tuple(shown(row.get(column)) for column in COLUMNS) for row in rows])
 
 
 def versions() -> str:
@@ -70,9 +70,9 @@ def main() -> None:
     made = [*table(rows), '', versions()]
     print('\n'.join(made))
     if arguments.out:
-        if missed := sources(pages.between(arguments.out, BEGIN, END)) - sources(made):
+        if missed := sources(docs_tables.between(arguments.out, BEGIN, END)) - sources(made):
             print(f'not compared this time, and out of the table: {", ".join(sorted(missed))}', file=sys.stderr)
-        pages.replace(arguments.out, BEGIN, END, made)
+        docs_tables.replace(arguments.out, BEGIN, END, made)
 
 
 if __name__ == '__main__':

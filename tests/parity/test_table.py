@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.parity import image_vae_cases, lpips_cases, networks, samplers, table
-from vdm_jax import pages
 from vdm_jax.codecs import lpips
+from vdm_jax.planning import docs_tables
 
 PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'baselines.md'
 ROWS = [
@@ -60,5 +60,5 @@ COMPARED = {  # beginnings of rows, each up to the end of a cell or of a name
 @pytest.mark.parametrize('what', COMPARED)
 def test_the_docs_have_a_row_of_all_that_is_compared(what):
     version = re.compile(r'(?<=^\| diffusers) [^ |]+')
-    lines = [version.sub('', line) for line in pages.between(PAGE, table.BEGIN, table.END)]
+    lines = [version.sub('', line) for line in docs_tables.between(PAGE, table.BEGIN, table.END)]
     assert not [start for start in COMPARED[what] if not any(line.startswith(start) for line in lines)]

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from tests.models.every_network import NETWORKS, groups_of
-from vdm_jax import build, cli
-from vdm_jax.build import read_experiment
-from vdm_jax.data.clips import batch_of
+from vdm_jax import cli
+from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.errors import UserError
+from vdm_jax.experiment import registry
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import hardware
 from vdm_jax.parallel.mesh import to_global
-from vdm_jax.planning import ahead, ask, search, show
-from vdm_jax.run import Run
+from vdm_jax.planning import aot_worker, format, plan, search
 
 CPU = hardware.Topology('cpu:8', None, 8)
 SMALL = {
@@ -37,12 +38,12 @@ SMALL = {
 def small(**groups):
     """A run on 8 virtual devices; groups as those of SMALL, on top of them."""
     merged = SMALL | {name: SMALL.get(name, {}) | group for name, group in groups.items()}
-    return Run(build.experiment_from(merged), jax.devices()[:8])
+    return Run(registry.experiment_from(merged), jax.devices()[:8])
 
 
-def reports(run, topology=CPU, programs=ask.PROGRAMS):
+def reports(run, topology=CPU, programs=plan.PROGRAMS):
     run.abstract, run.train_step, run.generate  # noqa: B018, before the mesh, as in ahead.main
-    return {program: ahead.report(run, topology, program) for program in programs}
+    return {program: aot_worker.report(run, topology, program) for program in programs}
 
 
 def assert_agree(looped, written, uncounted=()):
@@ -88,13 +89,13 @@ def test_with_split_weights_too_but_for_sampling_where_layers_written_out_keep_w
 @pytest.mark.multidevice
 def test_the_report_has_its_keys_and_the_parts_of_memory_make_the_whole():
     found = stack(2, True)
-    for program, report in json.loads(show.as_json(found)).items():
-        assert tuple(report) == show.KEYS and report['topology'] == 'cpu:8' and report['chips'] == 8
+    for program, report in json.loads(format.as_json(found)).items():
+        assert tuple(report) == format.KEYS and report['topology'] == 'cpu:8' and report['chips'] == 8
         parts = report['bytes_per_chip']
         assert parts['total'] == sum(size for name, size in parts.items() if name != 'total')
         assert report['fits'] and report['chip_bytes'] > parts['total'] > 0
         assert report['compiler_seconds'] is report['roofline_seconds'] is report['predicted_mfu'] is None, program
-    assert '5 sampler steps in all' in show.table(found, CPU)
+    assert '5 sampler steps in all' in format.table(found, CPU)
 
 
 @pytest.mark.multidevice
@@ -103,7 +104,7 @@ def test_memory_is_what_each_device_holds():
     state = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.abstract)
     for part in (state.params, state.ema, state.opt_state):
         held = sum(leaf.addressable_shards[3].data.nbytes for leaf in jax.tree.leaves(part))
-        assert ahead.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
+        assert aot_worker.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
 
 
 def test_shapes_of_a_batch_are_those_of_real_ones():
@@ -120,9 +121,9 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
         },
     ]
     for group in groups:
-        run = Run(build.experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
+        run = Run(registry.experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
         real = to_global(batch_of(run.reader, range(8), run.model.scalars), run.mesh)
-        expected = ahead.batch_of(run)
+        expected = aot_worker.batch_of(run)
         assert real.keys() == expected.keys()
         for name, shape in expected.items():
             assert (real[name].shape, real[name].dtype) == (shape.shape, shape.dtype), name
@@ -139,7 +140,7 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
     ],
 )
 def test_sampling_counts_every_question_to_the_network(groups, passes):
-    assert ahead.passes_of(small(**groups)) == passes
+    assert aot_worker.passes_of(small(**groups)) == passes
 
 
 @pytest.mark.multidevice
@@ -153,11 +154,11 @@ def test_over_two_slices_training_sends_reductions_alone(more):
 
 
 def test_what_else_crosses_slices_is_named():
-    one = ahead.Collective('all-gather.7', 'all-gather', 1024, 1, 3.0, ((0, 4), (1, 5)), False)
+    one = aot_worker.Collective('all-gather.7', 'all-gather', 1024, 1, 3.0, ((0, 4), (1, 5)), False)
     within = dataclasses.replace(one, groups=((0, 1), (4, 5)))
     sum_ = dataclasses.replace(one, kind='all-reduce')
-    assert ahead.crossing([one, within, sum_], 2, 8) == ['all-gather all-gather.7: 3 times 1024 bytes']
-    assert ahead.crossing([one], 1, 8) == []
+    assert aot_worker.crossing([one, within, sum_], 2, 8) == ['all-gather all-gather.7: 3 times 1024 bytes']
+    assert aot_worker.crossing([one], 1, 8) == []
 
 
 @pytest.mark.parametrize(
@@ -176,12 +177,12 @@ def test_what_else_crosses_slices_is_named():
     ],
 )
 def test_a_refusal_says_how_much_was_asked_for(message, size):
-    assert ahead.refused(message) == size
+    assert aot_worker.refused(message) == size
 
 
 def test_a_refusal_of_something_else_is_handed_on():
     with pytest.raises(UserError, match='the compiler refused the program: INTERNAL: mosaic'):
-        ahead.refused('INTERNAL: mosaic')
+        aot_worker.refused('INTERNAL: mosaic')
 
 
 @pytest.mark.parametrize(
@@ -294,17 +295,17 @@ REPORT = {
 
 
 def test_the_roofline_is_shown_as_the_bound_that_it_is():
-    shown = show.table({'sample': REPORT}, V5E)
+    shown = format.table({'sample': REPORT}, V5E)
     assert 'no less than 0.02 s (0.004 a sampler step): compute 0.005, memory 0.02' in shown
-    assert 'no more than 25.0%' in shown and show.BOUND in shown
+    assert 'no more than 25.0%' in shown and format.BOUND in shown
     assert 'predicted' not in shown
 
 
 @pytest.mark.parametrize('name', ['image_vae', 'video_vae'])
 def test_an_autoencoder_gives_a_clip_back_in_one_pass_and_no_sampler_step(name):
-    run = Run(build.experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
-    assert ahead.passes_of(run) == 1
-    shown = show.table({'sample': REPORT | {'steps': 1}}, V5E)
+    run = Run(registry.experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
+    assert aot_worker.passes_of(run) == 1
+    shown = format.table({'sample': REPORT | {'steps': 1}}, V5E)
     assert 'sample: 64 videos\n' in shown and 'sampler step' not in shown
 
 
@@ -372,8 +373,8 @@ TINY = (
 )
 
 
-def on_tpu(topology, *more, slices=1, programs=ask.PROGRAMS, arg='size=S,batch=8'):
-    return ask.plan(f'experiments/latte.py:{arg}', more, hardware.read_topology(topology, slices), programs)
+def on_tpu(topology, *more, slices=1, programs=plan.PROGRAMS, arg='size=S,batch=8'):
+    return plan.plan(f'experiments/latte.py:{arg}', more, hardware.read_topology(topology, slices), programs)
 
 
 @pytest.mark.slow

@@ -18,16 +18,16 @@ from data_pipelines.inputs.changes import digest_items
 from data_pipelines.inputs.listing import list_inputs
 from tests.data_pipelines.sets import records, write_set
 from tests.reliability.damage import Kind, command
-from vdm_jax.data import idx
-from vdm_jax.data.latent_about import VERSION, told_dtype, write_about
-from vdm_jax.data.latent_set import LatentSet, PartWriter
-from vdm_jax.data.moving_mnist import MovingMNIST
-from vdm_jax.data.order import clip_generator
-from vdm_jax.data.record_source import Records
-from vdm_jax.data.text_cache import TextCache
+from vdm_jax.data.latents.metadata import VERSION, told_dtype, write_about
+from vdm_jax.data.latents.store import LatentSet, PartWriter
+from vdm_jax.data.latents.text_store import TextCache
+from vdm_jax.data.order.order import clip_generator
+from vdm_jax.data.records.source import Records
 from vdm_jax.data.video import store
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.probe import index_of
+from vdm_jax.data.worlds import mnist_idx
+from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
 from vdm_jax.text.hashing import Hashing
 
@@ -163,7 +163,7 @@ def read_list(directory: Path):
 def make_digits(directory: Path) -> None:
     """Digits as MNIST's are published."""
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
-    content = struct.pack('>4I', idx.IMAGES, *images.shape) + images.tobytes()
+    content = struct.pack('>4I', mnist_idx.IMAGES, *images.shape) + images.tobytes()
     (directory / 'train-images-idx3-ubyte.gz').write_bytes(gzip.compress(content, mtime=0))
 
 

@@ -19,8 +19,9 @@ import time
 
 from jax.experimental import multihost_utils
 
-from vdm_jax import cli, generate
+from vdm_jax import cli
 from vdm_jax.errors import UserError
+from vdm_jax.sampling import generate
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
 

@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 
 from tests.marks import rest_slow
 from tests.train.small_run import SMALL
-from vdm_jax.build import experiment_dict, experiment_from, read_experiment
-from vdm_jax.data.clips import batch_of
+from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import StatelessSource
-from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, make_mesh, padded, rows_here, to_global
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.run import Run
+from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, local_rows, make_mesh, pad_rows, to_global
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
@@ -40,14 +40,14 @@ def run_of(batch_size, mesh=None, accumulate=1, images=0):
 @pytest.mark.parametrize('batch_size, ways, parts, size', [(8, 4, 1, 8), (3, 8, 1, 8), (9, 4, 1, 12), (8, 2, 3, 12)])
 def test_a_batch_is_filled_up_to_what_divides(batch_size, ways, parts, size):
     mesh = make_mesh(MeshConfig(data=ways), jax.devices()[:ways])
-    assert padded(batch_size, mesh, parts) == size
+    assert pad_rows(batch_size, mesh, parts) == size
 
 
 def test_a_batch_comes_back_whole_from_any_order_of_devices():
     devices = np.array(jax.devices())[[3, 1, 7, 5, 0, 2, 6, 4]].reshape(1, 2, 2, 1, 2)
     mesh = Mesh(devices, AXES)
     rows = np.random.default_rng(0).normal(size=(12, 3))
-    found = to_global({'rows': rows[rows_here(12, mesh)]}, mesh)['rows']
+    found = to_global({'rows': rows[local_rows(12, mesh)]}, mesh)['rows']
     np.testing.assert_array_equal(found, rows.astype(np.float32))
     assert found.sharding.is_equivalent_to(batch_sharding(mesh), 2)
     assert [shard.data.shape for shard in found.addressable_shards] == [(3, 3)] * 8

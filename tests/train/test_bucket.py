@@ -12,9 +12,9 @@ from tests import bucket as buckets
 from tests.marks import rest_slow
 from tests.train.small_run import SMALL
 from vdm_jax import cli
-from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint

@@ -10,11 +10,11 @@ import pytest
 
 from tests.data.videos import coded, encode
 from vdm_jax import cli
-from vdm_jax.build import experiment_from
-from vdm_jax.config import override
+from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
-from vdm_jax.planning.ahead import batch_of
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
+from vdm_jax.planning.aot_worker import batch_of
 from vdm_jax.train import loop
 from vdm_jax.train.position import check_position
 

@@ -13,9 +13,9 @@ from etils import epath
 import tests.train.fake_store  # noqa: F401  # fake://
 from tests.train.small_run import SMALL
 from vdm_jax import cli
-from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop, manifest
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig

@@ -17,10 +17,10 @@ from tests.train.fake_store import FakeStore
 from tests.train.metrics_file import lines_in
 from tests.train.small_run import SMALL, prints
 from vdm_jax import cli
-from vdm_jax.build import read_experiment
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.files import sealed
-from vdm_jax.run import Run
 from vdm_jax.train import loop, manifest, workdir
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.position import validate_position

@@ -232,7 +232,7 @@ def test_a_console_that_cannot_be_written_stops_nothing(error, monkeypatch):
 
     Progress(10, 0, 1, Console()).say('words')
     monkeypatch.setattr('sys.stderr', Console())
-    processes.say('words')
+    processes.print_on_primary('words')
 
 
 def test_a_store_that_fails_for_a_while_gets_everything_later(monkeypatch):

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from etils import epath
 
-import vdm_jax.run
+import vdm_jax.experiment.run
 from tests.train.fake_store import FakeStore
 from tests.train.faults import Faults
 from tests.train.metrics_file import lines_in
 from vdm_jax import cli, media
-from vdm_jax.build import experiment_from
-from vdm_jax.config import override
+from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop, workdir
 from vdm_jax.train.best import parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
@@ -97,7 +97,7 @@ def test_a_signal_is_obeyed_and_saved_while_nothing_can_be_logged(number, run_of
     faults.number = number
     monkeypatch.setattr(media, 'write_strip', full)
     monkeypatch.setattr(jax.profiler, 'start_trace', full)
-    monkeypatch.setattr(vdm_jax.run, 'Run', lambda experiment: run)
+    monkeypatch.setattr(vdm_jax.experiment.run, 'Run', lambda experiment: run)
     monkeypatch.setattr(cli, 'prepare', lambda: None)
     command = ['train', '--config=experiments/bouncing_balls.py', f'--workdir={tmp_path}']
     assert cli.main(command) == 3

@@ -19,12 +19,12 @@ from tests.train.fake_store import FakeStore
 from tests.train.metrics_file import lines_in
 from tests.train.small_run import SMALL, prints
 from vdm_jax import cli
-from vdm_jax.build import experiment_dict, experiment_from, read_experiment
-from vdm_jax.config import override
-from vdm_jax.data.clips import batch_of
+from vdm_jax.config.experiment_file import override
+from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import MeshConfig, to_global
-from vdm_jax.run import Run
 from vdm_jax.train import loop, workdir
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig

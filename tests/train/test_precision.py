@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm_jax.build import experiment_from
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 
 
 def run_in(dtype):

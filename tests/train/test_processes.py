@@ -18,8 +18,8 @@ from tests.train.metrics_file import curve
 from tests.train.one_of_several import noting
 from tests.train.processes import ENDURANCE, Processes, rows
 from vdm_jax import cli
-from vdm_jax.build import read_experiment
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
 

@@ -11,7 +11,7 @@ from tests.models.small import SMALL
 from tests.models.small import network as network_of
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.diffusion.objective import Objective
-from vdm_jax.streams import STREAMS, stream
+from vdm_jax.prng import STREAMS, stream
 from vdm_jax.train import ema
 from vdm_jax.train.diffusion_loss import DiffusionLoss, compute_losses, encode_batch
 from vdm_jax.train.ema import EmaConfig

@@ -8,13 +8,15 @@ import difflib
 import os
 import sys
 
-from vdm_jax import files, packaged, places, versions
+from vdm_jax import files
+from vdm_jax.cli import outputs, versions
 from vdm_jax.cli.evaluate import evaluate
 from vdm_jax.cli.options import OPTIONS
 from vdm_jax.cli.plan import baselines, config, plan, plans
 from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
+from vdm_jax.config import packaged
 from vdm_jax.errors import Failure, UserError, one_line, printable
 from vdm_jax.files import DISK_ERRORS
 
@@ -84,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
             allow_abbrev=False,
         )
         options = (*options, '--distributed') if name in ON_SEVERAL else options
-        known = OPTIONS | {'--out': places.OUT.get(name)}
+        known = OPTIONS | {'--out': outputs.OUT.get(name)}
         for option in options:
             parser.add_argument(option, **known[option])
         args, unknown = parser.parse_known_args(rest, argparse.Namespace(ends_process=ends_process))
@@ -103,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f'{name}: takes no {assignments[0]}')
         if getattr(args, 'weights', None):
             args.weights = packaged.weights_file(args.weights)
-        places.check(name, args)
+        outputs.check(name, args)
         prepare()
         if name in ON_SEVERAL:
             from vdm_jax.parallel import processes
@@ -192,4 +194,4 @@ def leaving(code: int) -> None:
     if 'jax' in sys.modules:
         from vdm_jax.parallel import processes
 
-        processes.failed(code)
+        processes.report_failure(code)

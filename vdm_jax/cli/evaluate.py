@@ -4,8 +4,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from vdm_jax.cli.restore import jax_mesh, origins, restored
 from vdm_jax.errors import Failure, UserError
-from vdm_jax.origin import jax_mesh, origins, restored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     """score samples of a run, or of a file of weights, under a named protocol"""
-    from vdm_jax import given
-    from vdm_jax.asking import scalars_of
-    from vdm_jax.build import CHOICES
-    from vdm_jax.config import to_dict
+    from vdm_jax.cli.conditions import scalars_of
+    from vdm_jax.config.schema import to_dict
     from vdm_jax.evals import runner
     from vdm_jax.evals.protocol import Protocol
-    from vdm_jax.generate import generate_videos
+    from vdm_jax.experiment.registry import CHOICES
     from vdm_jax.parallel import processes
+    from vdm_jax.sampling import conditioning
+    from vdm_jax.sampling.generate import generate_videos
 
     origin, *more = origins(args)
     if more:
@@ -41,7 +41,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
 
     def draw(conditions: dict[str, 'np.ndarray']) -> 'np.ndarray':
         conditions = conditions | scalars_of(args, run, len(conditions['label']))
-        conditions = given.asks(run, conditions)
+        conditions = conditioning.asks(run, conditions)
         return generate_videos(run.generate, params, conditions, config.seed, config.batch_size)
 
     about = {'protocol': to_dict(protocol, CHOICES, Protocol)} | origin | about
@@ -52,7 +52,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
         score = runner.evaluate(protocol, draw, *run.references, config, about)
 
     print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
-    path = processes.by_first(lambda: write_score(score, args.out))
+    path = processes.run_on_primary(lambda: write_score(score, args.out))
     if not args.json:
         print(path)
     return 1 if args.require and not score.passed else 0
@@ -64,8 +64,8 @@ def check_protocol(name: str | None) -> None:
     Raises:
       UserError: It names none.
     """
-    from vdm_jax.build import PROTOCOLS
     from vdm_jax.evals.protocol import UsualProtocol
+    from vdm_jax.experiment.registry import PROTOCOLS
 
     if name is not None and name not in PROTOCOLS:
         names = [each for each, cls in PROTOCOLS.items() if cls is not UsualProtocol]

@@ -2,8 +2,8 @@
 
 import argparse
 
-from vdm_jax.origin import RAW
-from vdm_jax.ranges import Seed, refusal
+from vdm_jax.cli.restore import RAW
+from vdm_jax.config.ranges import Seed, refusal
 
 
 def seed(text: str) -> int:

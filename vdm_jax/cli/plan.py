@@ -8,16 +8,16 @@ import sys
 def plan(args, assignments):
     """memory, least time and collectives of training and sampling on a machine that need not be there"""
     from vdm_jax.parallel.hardware import read_topology
-    from vdm_jax.planning import ask, search, show
+    from vdm_jax.planning import format, plan, search
 
     def say(text):
         return print(text, file=sys.stderr if args.json else sys.stdout)
 
-    name, needed = (args.topology, []) if args.topology else ask.target_of(args.config)
+    name, needed = (args.topology, []) if args.topology else plan.target_of(args.config)
     topology = read_topology(name, args.slices)
-    work = functools.partial(search.search, say=say) if args.search else ask.plan
+    work = functools.partial(search.search, say=say) if args.search else plan.plan
     found = work(args.config, [*needed, *assignments], topology)
-    print(show.as_json(found) if args.json else show.table(found, topology))
+    print(format.as_json(found) if args.json else format.table(found, topology))
     crossing = [f'{program}: {wrong}' for program, report in found.items() for wrong in report['crossing']]
     if crossing and args.json:
         print('\n'.join(f'crosses slices: {wrong}' for wrong in crossing), file=sys.stderr)
@@ -26,15 +26,14 @@ def plan(args, assignments):
 
 def plans(args, assignments):
     """the table of docs/plans.md: every experiment on the machine it names"""
-    from vdm_jax import pages, registry
-    from vdm_jax.planning import docs
+    from vdm_jax.planning import baselines, docs, docs_tables
 
     if args.out:
-        pages.between(args.out, docs.BEGIN, docs.END)  # before the work: it says where they are missing
-    found = docs.table(registry.files(), lambda text: print(text, file=sys.stderr))
+        docs_tables.between(args.out, docs.BEGIN, docs.END)  # before the work: it says where they are missing
+    found = docs.table(baselines.files(), lambda text: print(text, file=sys.stderr))
     print('\n'.join(found))
     if args.out:
-        pages.replace(args.out, docs.BEGIN, docs.END, found)
+        docs_tables.replace(args.out, docs.BEGIN, docs.END, found)
     return 0
 
 
@@ -42,19 +41,19 @@ def baselines(args, assignments):
     """the experiments that are there: paper, what is published, and how far each is proved here"""
     from dataclasses import asdict
 
-    from vdm_jax import registry
+    from vdm_jax.planning import baselines
 
-    found = [registry.read(file) for file in registry.files()]
-    print(json.dumps([asdict(each) for each in found], indent=2) if args.json else registry.table(found))
+    found = [baselines.read(file) for file in baselines.files()]
+    print(json.dumps([asdict(each) for each in found], indent=2) if args.json else baselines.table(found))
     if args.out:
-        registry.write(args.out, found)
+        baselines.write(args.out, found)
     return 0
 
 
 def config(args, assignments):
     """every key of a config: what it takes, its default and its meaning"""
-    from vdm_jax import key_reference
     from vdm_jax.files import write_whole
+    from vdm_jax.planning import key_reference
 
     page = key_reference.page()
     if args.out:

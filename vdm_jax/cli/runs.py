@@ -3,33 +3,33 @@
 import functools
 import json
 
+from vdm_jax.cli.restore import run_of, said
 from vdm_jax.errors import UserError
-from vdm_jax.origin import run_of, said
 
 
 def train(args, assignments):
     """train an experiment in a run directory, or go on with the one that is there"""
-    from vdm_jax import warm_start
+    from vdm_jax.cli import warm_start
+    from vdm_jax.experiment.run import Run
     from vdm_jax.parallel import processes, stop
-    from vdm_jax.run import Run
     from vdm_jax.train import loop
     from vdm_jax.train.consistency import check_same_on_all
 
     warm_start.check_options(args)
-    with stop.asked() as asked:
-        run = processes.together(lambda: Run(asked_experiment(args, assignments)))
+    with stop.catch_signals() as asked:
+        run = processes.raise_on_all(lambda: Run(asked_experiment(args, assignments)))
         check_same_on_all(lambda: {'config': run.resolved, 'clips': run.dataset_id} | said(args))
-        processes.together(run.check)
+        processes.raise_on_all(run.check)
         weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
-        leave = stop.ignore if args.ends_process else lambda: None
+        leave = stop.ignore_signals if args.ends_process else lambda: None
         return 0 if loop.train(run, args.workdir, asked, weights, leave) else 3
 
 
 def asked_experiment(args, assignments):
     """That of --config; where it is not given that of the run directory, or, where no run is there, that of --from."""
-    from vdm_jax import warm_start
-    from vdm_jax.build import experiment_from, read_experiment
-    from vdm_jax.config import override
+    from vdm_jax.cli import warm_start
+    from vdm_jax.config.experiment_file import override
+    from vdm_jax.experiment.registry import experiment_from, read_experiment
     from vdm_jax.train.workdir import has_config, read_config
 
     if args.config:
@@ -41,8 +41,8 @@ def asked_experiment(args, assignments):
 
 def inspect(args, assignments):
     """what a run directory, a file of weights, or an experiment's network is: checkpoints, fingerprints, sizes"""
-    from vdm_jax.build import read_experiment
-    from vdm_jax.run import Run
+    from vdm_jax.experiment.registry import read_experiment
+    from vdm_jax.experiment.run import Run
     from vdm_jax.train.inspect import format_report, inspect_experiment, inspect_run
     from vdm_jax.train.workdir import read_config
 
@@ -75,9 +75,9 @@ def inspect_weights(args):
 
 def benchmark(args, assignments):
     """measure step time, model FLOP/s, waiting for data, checkpoint stall and compilation"""
-    from vdm_jax.benchmark import measure, table
-    from vdm_jax.build import read_experiment
-    from vdm_jax.run import Run
+    from vdm_jax.benchmark.steps import measure, table
+    from vdm_jax.experiment.registry import read_experiment
+    from vdm_jax.experiment.run import Run
 
     if args.steps is not None and args.steps < 1:
         raise UserError(f'--steps={args.steps}: want 1 or more')

@@ -3,14 +3,14 @@
 import time
 
 from vdm_jax.cli.options import OPTIONS
+from vdm_jax.cli.restore import jax_mesh, origins, restored
 from vdm_jax.errors import Failure, NotFinite, UserError
-from vdm_jax.origin import jax_mesh, origins, restored
 
 
 def sample(args, assignments):
     """sample videos from a run's averaged weights, or from a file of weights, or from both side by side"""
-    from vdm_jax import sample_files
-    from vdm_jax.asking import stem_of
+    from vdm_jax.cli import sample_files
+    from vdm_jax.cli.conditions import stem_of
     from vdm_jax.parallel import processes
 
     formats = sample_files.read_formats(args.format)
@@ -27,7 +27,7 @@ def sample(args, assignments):
     several = several if len(found) > 1 else {}
     with sample_files.SampleFiles(args.out, stem, formats, fps_for(args, found[0][1]), **several) as files:
         mistakes = [draw(args, files, which, *each) for which, each in enumerate(found)]
-        lines = processes.by_first(files.close)
+        lines = processes.run_on_primary(files.close)
     print('\n'.join(f'  {line}' for line in lines))
     if mistakes := list(filter(None, mistakes)):
         raise mistakes[0] if len(mistakes) == 1 else Failure('; '.join(map(str, mistakes)))
@@ -47,8 +47,8 @@ def fps_for(args, run) -> float:
       UserError: --fps is none.
     """
     from vdm_jax import media
-    from vdm_jax.asking import numbers_of
-    from vdm_jax.sample_files import FPS, check_fps
+    from vdm_jax.cli.conditions import numbers_of
+    from vdm_jax.cli.sample_files import FPS, check_fps
 
     if args.fps is not None:
         return check_fps(args.fps, '--fps')
@@ -60,11 +60,11 @@ def draw(args, files, which: int, origin: dict, run, params, about: dict) -> Not
     """Has samples of one origin written, with a line printed about them; returns which of them are not finite."""
     import numpy as np
 
-    from vdm_jax import given
-    from vdm_jax.asking import scalars_of, texts_by_rows
-    from vdm_jax.checks import check_pictures
-    from vdm_jax.generate import generate_batches
+    from vdm_jax.cli.conditions import scalars_of, texts_by_rows
+    from vdm_jax.experiment.validate import check_pictures
     from vdm_jax.parallel import processes
+    from vdm_jax.sampling import conditioning
+    from vdm_jax.sampling.generate import generate_batches
 
     check_pictures(run)
     classes, count = run.model.classes, args.num
@@ -72,15 +72,15 @@ def draw(args, files, which: int, origin: dict, run, params, about: dict) -> Not
         raise UserError(f'--num={count} --label={args.label}: want 1 or more videos and a label below {classes}')
     labels = np.full(count, args.label) if args.label is not None else np.arange(count) % max(classes, 1)
     texts = texts_by_rows(args, run, about)
-    asks = given.asks_by_rows(run, labels, lambda rows: scalars_of(args, run, len(rows)) | texts(rows))
-    if not classes or (run.has_images and not given.has_classes(run)):
+    asks = conditioning.asks_by_rows(run, labels, lambda rows: scalars_of(args, run, len(rows)) | texts(rows))
+    if not classes or (run.has_images and not conditioning.has_classes(run)):
         labels = None
     began, broken, size = time.monotonic(), [], run.experiment.evaluate.batch_size
     with jax_mesh(run):
         for batch in generate_batches(run.generate, params, asks, args.seed, size, count):
             broken += batch.numbers[~batch.finite].tolist()
             samples = samples_of(args, batch, labels)
-            processes.by_first(lambda samples=samples: files.put(samples, which))
+            processes.run_on_primary(lambda samples=samples: files.put(samples, which))
     stored = f' ({about["dtype"]})' if 'dtype' in about else ''
     print(f'{count} videos of {where(origin, about)}{stored}, in {time.monotonic() - began:.1f} s')
     if run.model.text_width and not args.prompt:
@@ -90,7 +90,7 @@ def draw(args, files, which: int, origin: dict, run, params, about: dict) -> Not
 
 def samples_of(args, batch, labels) -> list:
     """The videos of a batch that are finite, each with what it was asked by."""
-    from vdm_jax.sample_files import Sample
+    from vdm_jax.cli.sample_files import Sample
 
     def prompt_of(number):
         return args.prompt[number % len(args.prompt)] if args.prompt else None

@@ -1,7 +1,7 @@
 """Commands on weights: export ours, convert those of others."""
 
+from vdm_jax.cli.restore import restored
 from vdm_jax.errors import Failure, wrong_tensors
-from vdm_jax.origin import restored
 
 
 def export(args, assignments):
@@ -24,7 +24,7 @@ def export(args, assignments):
 
 def convert(args, assignments):
     """turn other people's weights into a run directory, which sample, evaluate and train take up"""
-    from vdm_jax import convert
+    from vdm_jax.experiment import convert
 
     opened = convert.load(args)
     print(opened.report)

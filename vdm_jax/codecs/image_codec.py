@@ -13,10 +13,10 @@ from vdm_jax.codecs.pixels import flagged, from_bytes, to_bytes, unflagged
 from vdm_jax.codecs.posterior import draw
 from vdm_jax.codecs.slices import by_clip, by_frame
 from vdm_jax.codecs.tiles import tiled
+from vdm_jax.config.ranges import Ranged, Whole
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import local, ways
-from vdm_jax.ranges import Ranged, Whole
+from vdm_jax.parallel.sharding import axis_size, shard_local
 
 SLICE = 8  # frames at a time where nothing is said
 
@@ -137,8 +137,8 @@ class ImageVAECodec(Ranged, where='config.codec'):
         def here(weights, x):
             return walk(functools.partial(call, nnx.merge(parts_of(self.model)[0], weights)), x, count)
 
-        axes = tuple(axis if x_BTHWC.shape[i] % ways(axis) == 0 else None for i, axis in enumerate(wanted))
-        return local(here, ((), axes), axes)(weights, x_BTHWC)
+        axes = tuple(axis if x_BTHWC.shape[i] % axis_size(axis) == 0 else None for i, axis in enumerate(wanted))
+        return shard_local(here, ((), axes), axes)(weights, x_BTHWC)
 
 
 def _check(what: str, x_BTHWC, channels: int):

@@ -9,11 +9,11 @@ from flax import nnx
 
 from vdm_jax.codecs.image_decoder import Decoder
 from vdm_jax.codecs.image_encoder import Encoder
+from vdm_jax.config.ranges import Above0, Between, NotEmpty, Side
 from vdm_jax.errors import UserError
 from vdm_jax.nn.config import NetworkConfig, Shape
 from vdm_jax.nn.conv import Conv
 from vdm_jax.nn.flop_count import count_flops
-from vdm_jax.ranges import Above0, Between, NotEmpty, Side
 
 
 @dataclass(frozen=True)

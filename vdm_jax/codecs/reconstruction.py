@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from vdm_jax.codecs import lpips as perceptual
 from vdm_jax.codecs.posterior import divergence
+from vdm_jax.config.ranges import Ranged, Weight
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Ranged, Weight
 
 SOFTNESS = 1e-3  # below which Charbonnier's error is quadratic
 

@@ -13,8 +13,8 @@ from vdm_jax.codecs.chunks import chunked
 from vdm_jax.codecs.pixels import flagged, from_bytes, to_bytes, unflagged
 from vdm_jax.codecs.posterior import draw
 from vdm_jax.codecs.video_vae import VideoVAE, VideoVAEConfig
+from vdm_jax.config.ranges import Above0, Between, Ranged, Whole
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Above0, Between, Ranged, Whole
 
 
 @dataclass(frozen=True)

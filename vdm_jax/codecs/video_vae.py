@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vdm_jax.config.ranges import Between, Side, show
 from vdm_jax.errors import UserError
 from vdm_jax.nn.causal_conv import CausalConv, Down, Past, Up, depth_to_space, space_to_depth
 from vdm_jax.nn.config import NetworkConfig, Shape
@@ -15,8 +16,7 @@ from vdm_jax.nn.conv import GroupNorm, scaled
 from vdm_jax.nn.linear import Linear, zeros
 from vdm_jax.nn.sequential import Sequential
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import constrain
-from vdm_jax.ranges import Between, Side, show
+from vdm_jax.parallel.sharding import constrain
 
 LOGVAR = -30.0, 20.0  # where a latent's log variance is cut off, so that it stays finite
 START = -6.0  # and about what it is at first: noise as large as the latents would have to be unlearned

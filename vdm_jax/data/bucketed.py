@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from vdm_jax.data.bucket_order import BucketOrder
-from vdm_jax.data.extract_clip import ReadPlan
-from vdm_jax.data.order import Order
+from vdm_jax.config.frame_size import height_width
+from vdm_jax.config.ranges import Batch, Distinct, Frames, NotEmpty, Pixels, Ranged, RangeError, Whole
+from vdm_jax.data.latents.text_store import TextCache
+from vdm_jax.data.order.buckets import BucketOrder
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, mistakes_at
-from vdm_jax.data.text_cache import TextCache
+from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
-from vdm_jax.frame_size import height_width
-from vdm_jax.ranges import Batch, Distinct, Frames, NotEmpty, Pixels, Ranged, RangeError, Whole
 
 CLIPS = 'config.data.clips'  # where mistakes of the source within are
 STREAMS = 2**16  # orders of a bucket: more than a mixture has sources

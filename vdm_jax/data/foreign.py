@@ -3,8 +3,8 @@
 import os
 from collections.abc import Sequence
 
+from vdm_jax.config.ranges import is_number
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import is_number
 
 DIGITS = 64  # of a sha256
 

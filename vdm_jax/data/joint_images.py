@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from vdm_jax.data.bucket_order import BucketOrder
-from vdm_jax.data.extract_clip import ReadPlan
-from vdm_jax.data.order import Order
+from vdm_jax.config.ranges import Between
+from vdm_jax.data.order.buckets import BucketOrder
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.source import Clip, Reader, Shape, Size, Source, mistakes_at
+from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Between
 
 CLIPS, IMAGES = 'config.data.clips', 'config.data.images'  # where mistakes of either are
 

@@ -8,13 +8,13 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from vdm_jax.data.extract_clip import ReadPlan
-from vdm_jax.data.mixed_order import MixedOrder
-from vdm_jax.data.order import Order
+from vdm_jax.config.ranges import Above0, Ahead, NotEmpty, Threads
+from vdm_jax.data.latents.text_store import TextCache, no_text
+from vdm_jax.data.order.mixed import MixedOrder
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, mistakes_at
-from vdm_jax.data.text_cache import TextCache, no_text
+from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Above0, Ahead, NotEmpty, Threads
 
 
 @dataclasses.dataclass(frozen=True)

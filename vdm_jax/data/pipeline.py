@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from vdm_jax.data.bucket_order import BucketOrder
-from vdm_jax.data.order import Order, clip_generator
+from vdm_jax.data.order.buckets import BucketOrder
+from vdm_jax.data.order.order import Order, clip_generator
 from vdm_jax.data.scalars import attach_scalars
 from vdm_jax.data.source import Clip, Reader
 
@@ -120,7 +120,7 @@ class _Loaded(BatchStream):
     ):
         import grain
 
-        from vdm_jax.data.stacked import Stacked
+        from vdm_jax.data.batching import Stacked
 
         walk = Walk(order, rows, start_step)
         steps = max(stop_step - start_step, 0) if stop_step is not None else 2**40

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from vdm_jax.data.order import Order
+from vdm_jax.config.frame_size import pixels_of
+from vdm_jax.config.ranges import Ranged
+from vdm_jax.data.order.order import Order
 from vdm_jax.errors import UserError, placed
-from vdm_jax.frame_size import pixels_of
-from vdm_jax.ranges import Ranged
 
 if TYPE_CHECKING:
-    from vdm_jax.data.bucket_order import BucketOrder
-    from vdm_jax.data.extract_clip import ReadPlan
-    from vdm_jax.data.text_cache import TextCache
+    from vdm_jax.data.latents.text_store import TextCache
+    from vdm_jax.data.order.buckets import BucketOrder
+    from vdm_jax.data.video.extract_clip import ReadPlan
 
 # One clip by the names of its arrays: 'video' uint8 (T, H, W, C) or 'moments' float32 (T', H', W', 2C), 'label' int32
 # in [0, num_classes), and what the reader declares beside these: 'scalars', 'text' and 'text_mask', 'draws', 'images'.

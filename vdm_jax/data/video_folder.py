@@ -11,7 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from vdm_jax.data.extract_clip import (
+from vdm_jax.config.frame_size import FrameSize, height_width
+from vdm_jax.config.ranges import Ahead, Fps, Frames, Mebibytes, Share, Stride, Threads
+from vdm_jax.data.counters import Tally
+from vdm_jax.data.source import Clip, Reader, Size
+from vdm_jax.data.video import decode
+from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.extract_clip import (
     Crop,
     PixelAspect,
     ReadPlan,
@@ -22,17 +28,11 @@ from vdm_jax.data.extract_clip import (
     place_clip,
     plan_clip,
 )
-from vdm_jax.data.frame_cache import FrameCache
-from vdm_jax.data.source import Clip, Reader, Size
-from vdm_jax.data.tally import Tally
-from vdm_jax.data.video import decode
-from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
+from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError
-from vdm_jax.frame_size import FrameSize, height_width
-from vdm_jax.ranges import Ahead, Fps, Frames, Mebibytes, Share, Stride, Threads
 
 
 def video_files(path: str) -> list[str]:

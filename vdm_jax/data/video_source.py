@@ -1,9 +1,9 @@
 """What sources have in common whose clips are cut from videos."""
 
-from vdm_jax.data.extract_clip import ClipOptions, Crop, Short, Start
+from vdm_jax.config.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.config.ranges import Fps, Frames, Stride
 from vdm_jax.data.source import Shape, Source
-from vdm_jax.frame_size import FrameSize, height_width, read_pixels
-from vdm_jax.ranges import Fps, Frames, Stride
+from vdm_jax.data.video.extract_clip import ClipOptions, Crop, Short, Start
 
 
 class VideoSource(Source):

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vdm_jax.config.ranges import Between
 from vdm_jax.diffusion.process import Pair, VariancePreserving
 from vdm_jax.diffusion.schedules import SCHEDULES, zero_terminal_snr
-from vdm_jax.ranges import Between
 
 
 @dataclasses.dataclass(frozen=True)

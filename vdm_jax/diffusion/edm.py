@@ -6,8 +6,8 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
+from vdm_jax.config.ranges import Above0
 from vdm_jax.diffusion.process import SMALLEST, Pair, Process, expand
-from vdm_jax.ranges import Above0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import jax
 import jax.numpy as jnp
 
+from vdm_jax.config.ranges import Ascending, Between, Ranged, Share, Side, Whole
 from vdm_jax.diffusion.process import SMALLEST, expand
-from vdm_jax.ranges import Ascending, Between, Ranged, Share, Side, Whole
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
+from vdm_jax.config.ranges import Above0, Between
 from vdm_jax.diffusion.process import Pair, VariancePreserving
-from vdm_jax.ranges import Above0, Between
 
 End = Annotated[float, Between(-40, 40)]
 

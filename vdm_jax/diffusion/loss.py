@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vdm_jax.config.ranges import Above0, Between, Ranged
 from vdm_jax.diffusion.prediction import row
 from vdm_jax.diffusion.process import SMALLEST, Process, VariancePreserving, expand
-from vdm_jax.ranges import Above0, Between, Ranged
 
 Gamma = Annotated[float, Above0(high=1e9)]
 

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vdm_jax.config.ranges import Ranged, Share, Weight, Whole
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.flow import RectifiedFlow
 from vdm_jax.diffusion.loss import Constant, FusedMinSNR, Weighting, loss_per_frame
@@ -13,7 +14,6 @@ from vdm_jax.diffusion.prediction import target, to_x0_eps
 from vdm_jax.diffusion.process import Process
 from vdm_jax.diffusion.training_times import TimeSampler, Uniform
 from vdm_jax.diffusion.variational import bound
-from vdm_jax.ranges import Ranged, Share, Weight, Whole
 
 
 class Denoised(NamedTuple):

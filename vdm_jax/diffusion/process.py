@@ -7,7 +7,7 @@ process's t maps to the time its papers use.
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.ranges import Ranged
+from vdm_jax.config.ranges import Ranged
 
 Pair = tuple[jax.Array, jax.Array]
 

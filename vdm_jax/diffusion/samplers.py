@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vdm_jax.config.ranges import Above0, AtLeast, Between, Ranged, Share
 from vdm_jax.diffusion.objective import Denoised
 from vdm_jax.diffusion.posterior import learned_log_variance, posterior_mean, variances
 from vdm_jax.diffusion.prediction import target
 from vdm_jax.diffusion.process import SMALLEST, Process, expand
 from vdm_jax.diffusion.spacing import Spacing, Trailing
-from vdm_jax.ranges import Above0, AtLeast, Between, Ranged, Share
 
 Denoise = Callable[[jax.Array, jax.Array], Denoised]  # (x, t) -> what the network predicts there
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vdm_jax.config.ranges import Above0, Ranged, Share, Whole
 from vdm_jax.diffusion.process import Process
 from vdm_jax.diffusion.training_times import Shift, shift_times
-from vdm_jax.ranges import Above0, Ranged, Share, Whole
 
 TIMESTEPS = 1000  # counted by leading and linear where the process has none of its own
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vdm_jax.config.ranges import Above0, Between, Ranged
 from vdm_jax.diffusion.process import Process
-from vdm_jax.ranges import Above0, Between, Ranged
 
 Location = Annotated[float, Between(-20, 20)]  # of a distribution of logarithms, and how wide it is
 Width = Annotated[float, Above0(1e-6, 20)]

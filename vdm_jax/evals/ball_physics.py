@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.data.clips import stack
+from vdm_jax.data.clip_batches import stack
 from vdm_jax.data.source import Reader, Source
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.negative_controls import make_controls
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol

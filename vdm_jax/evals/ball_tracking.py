@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from vdm_jax.data.bouncing_balls import GREY, PALETTE, BouncingBalls
+from vdm_jax.data.worlds.bouncing_balls import GREY, PALETTE, BouncingBalls
 
 FAINT = 0.2  # of full colour: darker pixels are ground, until a ball is known to be around them
 DARK = 0.04  # of full colour: darker pixels are ground even there

@@ -22,8 +22,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.colliding_balls import CollidingBalls
 from vdm_jax.data.source import Source
+from vdm_jax.data.worlds.colliding_balls import CollidingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.ball_tracking import Tracks, track_balls

@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from vdm_jax.data.clips import batch_of, videos_of
-from vdm_jax.data.moving_mnist import MovingMNIST
+from vdm_jax.config.ranges import Above0, Between, Frames
+from vdm_jax.data.clip_batches import batch_of, videos_of
 from vdm_jax.data.source import Reader
+from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
 from vdm_jax.evals.metrics import FRAME_METRICS
 from vdm_jax.evals.protocol import TEXT, EvaluateConfig, Protocol, name_split
 from vdm_jax.evals.score import Score
-from vdm_jax.ranges import Above0, Between, Frames
 
 BEST = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
 

@@ -15,9 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.bouncing_balls import Setting
-from vdm_jax.data.panned_balls import PannedBalls
 from vdm_jax.data.source import Source
+from vdm_jax.data.worlds.bouncing_balls import Setting
+from vdm_jax.data.worlds.panned_balls import PannedBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.ball_tracking import is_grey, remove_grey, track_balls

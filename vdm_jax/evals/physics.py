@@ -14,7 +14,7 @@ A figure that nothing could be measured for is nan, and nan passes no verdict.
 
 import numpy as np
 
-from vdm_jax.data.bouncing_balls import BouncingBalls
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals.ball_tracking import Tracks, track_balls
 from vdm_jax.evals.metrics import compute_flicker, find_nearest
 

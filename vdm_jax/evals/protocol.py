@@ -14,10 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from vdm_jax.config.ranges import Batch, Ranged, Seed
 from vdm_jax.data.source import Reader
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
-from vdm_jax.ranges import Batch, Ranged, Seed
 
 TEXT = ('text', 'text_mask')
 OF_AUTOENCODERS = 'an autoencoder is scored by reconstruction, and nothing else is'

@@ -5,15 +5,15 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from vdm_jax.config.ranges import Between
 from vdm_jax.data.bucketed import Bucketed
-from vdm_jax.data.clips import batch_of, videos_of
-from vdm_jax.data.record_source import Records
+from vdm_jax.data.clip_batches import batch_of, videos_of
+from vdm_jax.data.records.source import Records
 from vdm_jax.data.source import Reader
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.evals.metrics import CLIP, compute_psnr
 from vdm_jax.evals.protocol import TEXT, EvaluateConfig, Protocol
 from vdm_jax.evals.score import Score
-from vdm_jax.ranges import Between
 
 
 @dataclass(frozen=True)

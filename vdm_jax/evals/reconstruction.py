@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vdm_jax.data.clips import batch_of
+from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import Reader
 from vdm_jax.evals.metrics import FRAME_METRICS
 from vdm_jax.evals.protocol import OF_AUTOENCODERS, EvaluateConfig, Protocol, name_split

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from vdm_jax import files
-from vdm_jax.data.latents import MOVABLE
+from vdm_jax.data.latents.source import MOVABLE
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
@@ -62,7 +62,7 @@ def evaluate(
     def judge() -> dict[str, Any]:
         return protocol.score(videos, conditions, source, held_out, config).to_json()
 
-    score = Score.from_json(processes.by_first(judge))
+    score = Score.from_json(processes.run_on_primary(judge))
     samples = {
         'samples': len(videos),
         'seed': config.seed,

@@ -19,8 +19,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.shadowed_balls import GROUND, GROUND_GREY, LIGHT_HEIGHTS, LIGHT_PLACES, Lit, ShadowedBalls, cast
 from vdm_jax.data.source import Source
+from vdm_jax.data.worlds.shadowed_balls import (
+    GROUND,
+    GROUND_GREY,
+    LIGHT_HEIGHTS,
+    LIGHT_PLACES,
+    Lit,
+    ShadowedBalls,
+    cast,
+)
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.ball_tracking import Tracks, is_grey, remove_grey, track_balls

@@ -16,7 +16,7 @@ from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.position import Rotary
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import constrain
+from vdm_jax.parallel.sharding import constrain
 
 if TYPE_CHECKING:
     from vdm_jax.models.dit import VideoDiTConfig

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vdm_jax.config.ranges import Between, Side
 from vdm_jax.errors import UserError
 from vdm_jax.models.conditions import Conditions
 from vdm_jax.nn.config import NetworkConfig, NetworkInputs, Shape
@@ -14,8 +15,7 @@ from vdm_jax.nn.conv import Conv
 from vdm_jax.nn.embed import patchify, unpatchify
 from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import constrain
-from vdm_jax.ranges import Between, Side
+from vdm_jax.parallel.sharding import constrain
 
 NEEDS_CONTEXT = 'config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context'
 Memory = tuple[jax.Array, jax.Array]  # h and c of a cell, (B, H, W, D) each

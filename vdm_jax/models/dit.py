@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from vdm_jax.config.ranges import Above0, Between, Classes, Distinct, MultipleOf, NotEmpty, OneOf, Side
 from vdm_jax.errors import UserError
 from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.models.blocks import Context
@@ -36,8 +37,7 @@ from vdm_jax.nn.modulation import MODULATIONS, silu_of
 from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import constrain
-from vdm_jax.ranges import Above0, Between, Classes, Distinct, MultipleOf, NotEmpty, OneOf, Side
+from vdm_jax.parallel.sharding import constrain
 
 
 @dataclass(frozen=True)

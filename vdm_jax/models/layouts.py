@@ -16,7 +16,7 @@ from vdm_jax.models.blocks import Block, Context
 from vdm_jax.nn import stack
 from vdm_jax.nn.attention_patterns import AttentionPattern, Full, Space, Time, Window
 from vdm_jax.nn.remat import Index
-from vdm_jax.parallel.verbs import constrain
+from vdm_jax.parallel.sharding import constrain
 
 if TYPE_CHECKING:
     from vdm_jax.models.dit import VideoDiTConfig

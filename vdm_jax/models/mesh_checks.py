@@ -8,7 +8,7 @@ import jax
 from vdm_jax.errors import UserError
 from vdm_jax.nn.attention_backends import AttentionConfig, unsupported_reason
 from vdm_jax.nn.attention_patterns import AttentionPattern, Grid
-from vdm_jax.parallel.rules import nearest, split_on
+from vdm_jax.parallel.rules import nearest_mesh, sizes_split_on
 
 if TYPE_CHECKING:
     from vdm_jax.models.dit import VideoDiTConfig
@@ -43,11 +43,11 @@ def check_split(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Grid) -
             continue
 
         known = [other.size for other in sizes if other.axis == each.axis]
-        known += split_on(each.axis, config.abstract_params())
+        known += sizes_split_on(each.axis, config.abstract_params())
         heads = config.sizes.heads // config.max_head_groups
         if each.axis == 'tensor' and splits_heads(config, config.attention) and heads % mesh.shape['sequence'] == 0:
             known.append(heads // mesh.shape['sequence'])  # so that the sequence axis still divides each part of them
-        hint = nearest(mesh, each.axis, known)
+        hint = nearest_mesh(mesh, each.axis, known)
 
         ring = dataclasses.replace(config.attention, sequence='ring')
         if each.is_ulysses and not splits_heads(config, ring):

@@ -10,7 +10,7 @@ from vdm_jax.nn.attention_patterns import AttentionPattern, Grid, token_axes_of
 from vdm_jax.nn.linear import Linear, xavier, zeros
 from vdm_jax.nn.norm import RMSNorm
 from vdm_jax.nn.position import Rotary
-from vdm_jax.parallel.verbs import constrain
+from vdm_jax.parallel.sharding import constrain
 
 
 def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
+from vdm_jax.config.ranges import Between, MultipleOf, Ranged, Whole
 from vdm_jax.nn.ring import RING, UNSEEN, ring
 from vdm_jax.parallel.mesh import device_kind, platform
-from vdm_jax.parallel.verbs import Axes, local, ways
-from vdm_jax.ranges import Between, MultipleOf, Ranged, Whole
+from vdm_jax.parallel.sharding import Axes, axis_size, shard_local
 
 OUTPUT = 'attention'  # what rematerialisation calls outputs of attention, and the logsumexp that goes with them
 LANES = 128  # of a TPU: heads are padded to a multiple of these, and blocks are a multiple of these
@@ -67,7 +67,7 @@ def attend(
       ValueError: the backend does not take these shapes.
     """
     out: jax.Array
-    if RING in axes[-1:] and ways(RING) > 1:
+    if RING in axes[-1:] and axis_size(RING) > 1:
         out = checkpoint_name(ring(q, k, v, mask, axes), OUTPUT)
         return out
     if backend == 'auto':
@@ -132,7 +132,7 @@ def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, mask: Mask, axes: Axes, conf
         out = jnp.swapaxes(jax.nn.dot_product_attention(q, k, v, mask=shown, implementation='cudnn'), 1, 2)
         return out.reshape(*lead, *out.shape[1:])
 
-    return local(fused, (axes, axes, axes), axes)(q, k, v)
+    return shard_local(fused, (axes, axes, axes), axes)(q, k, v)
 
 
 def splash(
@@ -186,7 +186,7 @@ def splash(
         out: jax.Array = jax.vmap(lambda q, k, v: attention(q, k, v, segment_ids=ids))(q, k, v)
         return out.reshape(*lead, *out.shape[1:])
 
-    return local(fused, (axes, axes, axes), axes)(q, k, v)[..., :length, :dim]
+    return shard_local(fused, (axes, axes, axes), axes)(q, k, v)[..., :length, :dim]
 
 
 def block(length: int, most: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from vdm_jax.nn.attention_backends import AttentionConfig
 from vdm_jax.nn.position import Rotary
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import Axes
+from vdm_jax.parallel.sharding import Axes
 
 Sides = tuple[int, int, int]  # in time, rows and columns
 

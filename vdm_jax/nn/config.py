@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 import jax
 from flax import nnx
 
+from vdm_jax.config.ranges import Ranged
 from vdm_jax.errors import UserError
-from vdm_jax.parallel.rules import describe_replication, notes
-from vdm_jax.ranges import Ranged
+from vdm_jax.parallel.rules import describe_replication, sharding_notes
 
 Shape = tuple[int, int, int, int]  # (T, H, W, C) of a clip, or of its latents
 
@@ -153,4 +153,4 @@ class NetworkConfig(Ranged, where='config.model'):
         state: the train state's shapes with shardings. Where fsdp splits the network, rules that match nothing and
         large arrays that are replicated; else, on a mesh with fsdp, that its parameters are.
         """
-        return notes(state) if 'fsdp' in self.mesh_axes else describe_replication(state.params)
+        return sharding_notes(state) if 'fsdp' in self.mesh_axes else describe_replication(state.params)

@@ -6,7 +6,7 @@ from flax import nnx
 from jax.nn.initializers import Initializer
 
 from vdm_jax.parallel.mesh import platform
-from vdm_jax.parallel.verbs import is_split
+from vdm_jax.parallel.sharding import is_split
 
 xavier = nnx.initializers.xavier_uniform()
 zeros = nnx.initializers.zeros_init()

@@ -12,7 +12,7 @@ from flax import nnx
 
 from vdm_jax.nn.linear import Linear, normal_002, zeros
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import constrain
+from vdm_jax.parallel.sharding import constrain
 
 
 class Modulation(Protocol):

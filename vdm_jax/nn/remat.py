@@ -9,7 +9,7 @@ from jax.extend.core import Primitive
 
 from vdm_jax.nn.attention_backends import OUTPUT
 from vdm_jax.parallel.gather import GATHERED
-from vdm_jax.parallel.verbs import ways
+from vdm_jax.parallel.sharding import axis_size
 
 INPUT = 'layer'  # what a layer is given
 KERNELS = ('dot_product_attention_fwd_wrapper',)  # fused kernels whose outputs can carry no name, cuDNN's
@@ -54,7 +54,7 @@ def rematerialise(
     back. full: layer inputs alone. offload: layer inputs and outputs of attention (not cuDNN's, which is recomputed),
     in the host's memory.
     """
-    if name == 'none' and ways('fsdp') == 1:
+    if name == 'none' and axis_size('fsdp') == 1:
         return call
 
     def named(layer: Layer, x: jax.Array, index: Index) -> jax.Array:

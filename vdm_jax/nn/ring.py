@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.parallel.verbs import Axes, local, ways
+from vdm_jax.parallel.sharding import Axes, axis_size, shard_local
 
 RING = 'sequence'  # the mesh axis that goes round
 UNSEEN = -1e30  # a score that leaves nothing after the softmax, and no nan where a row sees nobody
@@ -25,7 +25,7 @@ def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array 
 
     The softmax is made block by block in float32 (Milakov & Gimelshein 2018); the backward pass recomputes the scores.
     """
-    devices = ways(RING)
+    devices = axis_size(RING)
     forth = [(i, (i - 1) % devices) for i in range(devices)]  # after i turns device d holds the part of d + i
 
     def on_one(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -57,4 +57,4 @@ def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array 
         out, norm, _ = last[2]
         return (out / norm[..., None]).astype(v.dtype)
 
-    return local(on_one, (axes, axes, axes), axes)(q, k, v)
+    return shard_local(on_one, (axes, axes, axes), axes)(q, k, v)

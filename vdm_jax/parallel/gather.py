@@ -7,7 +7,7 @@ import jax.typing
 from jax.ad_checkpoint import checkpoint_name
 
 from vdm_jax.parallel.rules import KeyPath, axes_for, path_name
-from vdm_jax.parallel.verbs import constrain, ways
+from vdm_jax.parallel.sharding import axis_size, constrain
 
 GATHERED = 'gathered'  # what rematerialisation calls them: the backward pass gathers them anew
 
@@ -20,7 +20,7 @@ def gather(weights: Tree, dtype: jax.typing.DTypeLike, but: str | None = None) -
     Left to itself the partitioner would rather move what small weights are multiplied with, the conditioning of all
     videos, and that between slices too.
     """
-    if ways('fsdp') == 1:
+    if axis_size('fsdp') == 1:
         return weights
 
     def whole(path: KeyPath, leaf: jax.Array) -> jax.Array:

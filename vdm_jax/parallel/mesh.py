@@ -10,8 +10,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from vdm_jax.config.ranges import Between, Ranged
 from vdm_jax.errors import UserError
-from vdm_jax.ranges import Between, Ranged
 
 AXES = ('slices', 'data', 'fsdp', 'sequence', 'tensor')  # slowest network first
 BATCH = ('slices', 'data', 'fsdp')  # the axes that the batch dimension is split over
@@ -125,18 +125,18 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
-def batch_ways(mesh: jax.sharding.Mesh) -> int:
+def batch_parts(mesh: jax.sharding.Mesh) -> int:
     """Count the parts that a batch is split into."""
     return math.prod(mesh.shape[axis] for axis in BATCH)
 
 
-def padded(batch_size: int, mesh: jax.sharding.Mesh, parts: int = 1) -> int:
+def pad_rows(batch_size: int, mesh: jax.sharding.Mesh, parts: int = 1) -> int:
     """Return batch_size, filled up so that every device of the mesh has as many rows in each of `parts`."""
-    step = batch_ways(mesh) * parts
+    step = batch_parts(mesh) * parts
     return -(-batch_size // step) * step
 
 
-def rows_here(size: int, mesh: jax.sharding.Mesh) -> np.ndarray:
+def local_rows(size: int, mesh: jax.sharding.Mesh) -> np.ndarray:
     """Return which of the `size` rows of a global batch lie on this process's devices, ascending.
 
     They need not be one run of rows, and other processes may hold the same ones (where an axis that splits no batch
@@ -152,7 +152,7 @@ def to_global(
     """Make global arrays (size, ...) of this process's numpy batch, its `rows_here` of `size` rows (all of them)."""
     sharding = batch_sharding(mesh)
     size = len(next(iter(batch.values()))) if size is None else size
-    here = rows_here(size, mesh)
+    here = local_rows(size, mesh)
 
     def place(array: np.ndarray) -> jax.Array:
         def part(index: tuple[slice, ...] | None) -> np.ndarray:

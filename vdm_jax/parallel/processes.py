@@ -55,7 +55,7 @@ def start(asked: bool) -> None:
         raise UserError(
             f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
         ) from None
-    if not first():
+    if not is_primary():
         sys.stdout = open(os.devnull, 'w')  # for as long as the process lives
     gather('')  # now all are there; whoever is late from here on is waited for, however long it reads its data
 
@@ -82,7 +82,7 @@ def check_named(said: dict[str, str]) -> None:
         raise UserError(f'{NUMBER}={said[NUMBER]}: want less than {COUNT}={said[COUNT]}')
 
 
-def failed(code: int) -> None:
+def report_failure(code: int) -> None:
     """Have a process that is about to end with an error do so, with that exit code, though the others may not come.
 
     At its end jax waits for all of them; where one alone has failed they are in the middle of a step and would wait for
@@ -96,7 +96,7 @@ def failed(code: int) -> None:
         signal.alarm(3 * PATIENCE_SECONDS)
 
 
-def first() -> bool:
+def is_primary() -> bool:
     """Return whether this is process 0: the one that writes logs, configs, samples and to the console."""
     return jax.process_index() == 0
 
@@ -108,15 +108,15 @@ def write(stream: TextIO, text: str) -> None:
         stream.flush()
 
 
-def say(text: str) -> None:
+def print_on_primary(text: str) -> None:
     """Write a line to the console, from process 0 alone."""
-    if first():
+    if is_primary():
         write(sys.stderr, text + '\n')
 
 
-def say_own(text: str) -> None:
+def print_from_worker(text: str) -> None:
     """Write a line to the console from any process but 0, with the process's number."""
-    if not first():
+    if not is_primary():
         write(sys.stderr, f'process {jax.process_index()}: {text}\n')
 
 
@@ -130,7 +130,7 @@ def gather(text: str) -> list[str]:
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
-def by_first(action: Callable[[], Value]) -> Value:
+def run_on_primary(action: Callable[[], Value]) -> Value:
     """Call action() on process 0 alone; return its value, as JSON brings it back, or raise its error, on every process.
 
     So what is read from a disk that others may be slower to see, and what is written once, is the same for all; and
@@ -140,11 +140,11 @@ def by_first(action: Callable[[], Value]) -> Value:
         return action()
     outcome: list[object] | None = None
     error: Exception | None = None
-    if first():
+    if is_primary():
         try:
             outcome = ['', action()]
         except Exception as caught:
-            outcome, error = [kind_of(caught), None, str(caught)], caught
+            outcome, error = [error_kind(caught), None, str(caught)], caught
     value: Value
     kind, value, *why = json.loads(gather(json.dumps(outcome))[0])
     if error:
@@ -157,12 +157,12 @@ def by_first(action: Callable[[], Value]) -> Value:
 KINDS: dict[str, type[UserError] | type[Failure]] = {'mistake': UserError, 'failure': Failure}
 
 
-def kind_of(error: Exception) -> str:
+def error_kind(error: Exception) -> str:
     """Return the name in KINDS of what an error is on the other processes, '' for any other."""
     return next((name for name, kind in KINDS.items() if isinstance(error, kind)), '')
 
 
-def together(action: Callable[[], Value]) -> Value:
+def raise_on_all(action: Callable[[], Value]) -> Value:
     """Call action() on every process; a UserError of one is raised on all, so that none waits for it in vain."""
     value: Value | None = None
     mistake: UserError | None = None
@@ -179,7 +179,7 @@ def together(action: Callable[[], Value]) -> Value:
     return cast(Value, value)  # here no process has a mistake
 
 
-def whole(array: jax.Array) -> np.ndarray:
+def to_host(array: jax.Array) -> np.ndarray:
     """Return all of a global array, on every process; all have to call it."""
     if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)

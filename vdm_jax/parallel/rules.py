@@ -60,14 +60,14 @@ def shardings_for(shapes: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
             if axis and size % mesh.shape[axis]:
                 raise UserError(
                     f'config.mesh.{axis}={mesh.shape[axis]} does not divide dimension {number} of {name}, which is '
-                    f'{tuple(leaf.shape)}; {nearest(mesh, axis, split_on(axis, shapes, rules))}'
+                    f'{tuple(leaf.shape)}; {nearest_mesh(mesh, axis, sizes_split_on(axis, shapes, rules))}'
                 )
         return NamedSharding(mesh, PartitionSpec(*axes))
 
     return jax.tree_util.tree_map_with_path(sharding, shapes)
 
 
-def split_on(axis: str, shapes: Any, rules: Rules = RULES) -> list[int]:
+def sizes_split_on(axis: str, shapes: Any, rules: Rules = RULES) -> list[int]:
     """Return the sizes of all dimensions that the table puts on a mesh axis."""
     found: set[int] = set()
     for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
@@ -76,7 +76,7 @@ def split_on(axis: str, shapes: Any, rules: Rules = RULES) -> list[int]:
     return sorted(found)
 
 
-def nearest(mesh: Mesh, axis: str, sizes: Iterable[int]) -> str:
+def nearest_mesh(mesh: Mesh, axis: str, sizes: Iterable[int]) -> str:
     """Name the mesh nearest to this one whose `axis` divides all of `sizes`; data takes up the rest."""
     free, largest = mesh.shape[axis] * mesh.shape['data'], math.gcd(*sizes)
     works = [size for size in range(1, free + 1) if free % size == 0 and largest % size == 0]
@@ -84,14 +84,14 @@ def nearest(mesh: Mesh, axis: str, sizes: Iterable[int]) -> str:
     return f'the nearest mesh that works: --config.mesh.{axis}={best} --config.mesh.data={free // best}'
 
 
-def unmatched(shapes: Any, rules: Rules = RULES) -> list[str]:
+def find_unmatched(shapes: Any, rules: Rules = RULES) -> list[str]:
     """List the patterns of the table that no array of the tree matches (but the last row, which takes what is left)."""
     names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]]
     first = {next(pattern for pattern, _ in rules if re.search(pattern, name)) for name in names}
     return [pattern for pattern, _ in rules if pattern and pattern not in first]
 
 
-def replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
+def find_replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
     """List 'name (shape)' of the arrays, with shardings, of so many elements that every device holds whole.
 
     None on a mesh whose fsdp and tensor axes split nothing.
@@ -108,10 +108,10 @@ def replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
     return found
 
 
-def notes(abstract: Any) -> list[str]:
+def sharding_notes(abstract: Any) -> list[str]:
     """List what a user should know of how a state lies on its mesh, a line each; none where the table applies fully."""
-    idle = [f'sharding: no array goes by the rule {pattern!r}' for pattern in unmatched(abstract)]
-    return idle + [f'sharding: every device holds all of {name}' for name in replicated(abstract)]
+    idle = [f'sharding: no array goes by the rule {pattern!r}' for pattern in find_unmatched(abstract)]
+    return idle + [f'sharding: every device holds all of {name}' for name in find_replicated(abstract)]
 
 
 def describe_replication(params: Any, names: int = 4) -> list[str]:
@@ -121,14 +121,14 @@ def describe_replication(params: Any, names: int = 4) -> list[str]:
     line where the axis has one device, or all parameters are split.
     """
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    replicated = [(path_name(path), leaf) for path, leaf in leaves if leaf.sharding.is_fully_replicated]
-    devices = max((leaf.sharding.mesh.shape['fsdp'] for _, leaf in replicated), default=1)
+    find_replicated = [(path_name(path), leaf) for path, leaf in leaves if leaf.sharding.is_fully_replicated]
+    devices = max((leaf.sharding.mesh.shape['fsdp'] for _, leaf in find_replicated), default=1)
     if devices == 1:
         return []
-    replicated.sort(key=lambda item: -item[1].size)
-    listed = ', '.join(f'{name} {tuple(leaf.shape)}' for name, leaf in replicated[:names])
-    more = f' and {len(replicated) - names} more' if len(replicated) > names else ''
-    split = len(leaves) - len(replicated)
+    find_replicated.sort(key=lambda item: -item[1].size)
+    listed = ', '.join(f'{name} {tuple(leaf.shape)}' for name, leaf in find_replicated[:names])
+    more = f' and {len(find_replicated) - names} more' if len(find_replicated) > names else ''
+    split = len(leaves) - len(find_replicated)
     return [
         f'sharding: config.mesh.fsdp={devices} splits {split or "none"} of the {len(leaves)} parameters; every device '
         f'holds all of {listed}{more}'

@@ -17,7 +17,7 @@ _leaving = threading.Event()  # set by `ignore`
 
 
 @contextlib.contextmanager
-def asked() -> Iterator[Callable[[int], bool]]:
+def catch_signals() -> Iterator[Callable[[int], bool]]:
     """Let SIGTERM and Ctrl-C only ask to stop; yields step -> whether to stop before that step.
 
     A signal counts from here on, whatever the process is at. A second Ctrl-C ends the process at once, as kill -9 does.
@@ -42,7 +42,7 @@ def asked() -> Iterator[Callable[[int], bool]]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def ignore() -> None:
+def ignore_signals() -> None:
     """Have SIGTERM and Ctrl-C do nothing from here on.
 
     For a process that has saved what it had to and is about to end, so that its exit code says so.
@@ -68,12 +68,12 @@ class Agreement:
 
         The first answer is for the first question, when no step is under way yet.
         """
-        found = anywhere(self._here(), jax.sharding.get_mesh())
+        found = any_process(self._here(), jax.sharding.get_mesh())
         last, self._last = found if self._last is None else self._last, found
         return bool(last)
 
 
-def anywhere(flag: bool, mesh: jax.sharding.Mesh) -> jax.Array:
+def any_process(flag: bool, mesh: jax.sharding.Mesh) -> jax.Array:
     """Return whether the flag of any process is set: () bool, whole on every device, soon. All have to call it."""
     split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     flags = jax.make_array_from_callback((mesh.size,), split, lambda index: np.full(mesh.size, flag)[index])

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from vdm_jax import pages
 from vdm_jax.parallel.hardware import read_topology
-from vdm_jax.planning.ask import plan, target_of
-from vdm_jax.planning.show import gib
+from vdm_jax.planning import docs_tables
+from vdm_jax.planning.format import gib
+from vdm_jax.planning.plan import plan, target_of
 
 BEGIN, END = '<!-- rows of `python -m vdm_jax plans` -->', '<!-- end of rows -->'
 HEAD = ('experiment', 'topology', 'batch', 'memory per chip', 'a step, no less than', 'MFU, no more than')
@@ -29,4 +29,4 @@ def table(files: list[Path], say: Callable[[str], None]) -> list[str]:
             '-' if mfu is None else f'{mfu:.0%}',
         )
         found.append(cells)
-    return pages.table(HEAD, found)
+    return docs_tables.table(HEAD, found)

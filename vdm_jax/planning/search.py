@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable
 
-from vdm_jax.build import Experiment, read_experiment
 from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import Experiment, read_experiment
 from vdm_jax.parallel.hardware import Topology
-from vdm_jax.planning.ask import plan, with_slices
-from vdm_jax.planning.show import fit
+from vdm_jax.planning.format import fit
+from vdm_jax.planning.plan import plan, with_slices
 
 COMPILES = 6  # of a search, the last one for sampling
 NOTHING = (

@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 
 from vdm_jax import files
+from vdm_jax.config.old_configs import update_config
 from vdm_jax.errors import UserError, printable, wrong_tensors
-from vdm_jax.old_configs import update_config
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.pretrained import tensors
 from vdm_jax.pretrained.fit import by_path

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 
-from vdm_jax.ranges import Between, Ranged, Side
+from vdm_jax.config.ranges import Between, Ranged, Side
 
 TOKEN = re.compile(r'\w+|[^\w\s]')
 SHARE = 0.5  # of a place's number in its embedding, against what stands there

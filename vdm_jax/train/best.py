@@ -6,10 +6,10 @@ from typing import Any, Literal, Protocol
 
 from etils import epath
 
+from vdm_jax.config.ranges import is_number
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json
 from vdm_jax.parallel import processes
-from vdm_jax.ranges import is_number
 from vdm_jax.train.manifest import Integrity
 
 METADATA = '_CHECKPOINT_METADATA'  # a step's JSON file that Orbax writes, with the custom metadata that it is passed
@@ -76,7 +76,7 @@ class Best:
             return None
         # Reading costs a file a step, and hashing the best one: once is enough, as saves are noted.
         if not self._is_known:
-            ranking = self._rule.rank(dict(processes.by_first(self._read_values)))
+            ranking = self._rule.rank(dict(processes.run_on_primary(self._read_values)))
             self._best = next(filter(self._is_usable, ranking), None)
             self._is_known = True
         return self._best
@@ -135,7 +135,7 @@ class Best:
         integrity = self._checkpoints.integrity(step)
         if integrity.verdict == 'damaged':
             path = self._checkpoints.directory / str(step)
-            processes.say(f'{path}, the best by {self._rule}, is {integrity}; taking the next best')
+            processes.print_on_primary(f'{path}, the best by {self._rule}, is {integrity}; taking the next best')
         return integrity.verdict in ('intact', 'unverified')
 
 

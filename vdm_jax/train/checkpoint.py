@@ -113,7 +113,7 @@ class Checkpoints:
           UserError: Every step is damaged; or the newest, with config.checkpoint.fallback=fail.
         """
         damaged = []
-        for step in reversed(processes.by_first(self.steps)):
+        for step in reversed(processes.run_on_primary(self.steps)):
             integrity = self.integrity(step)
             if integrity.verdict == 'removed':
                 continue
@@ -123,7 +123,7 @@ class Checkpoints:
                     raise UserError(f'{damaged[0]}; config.checkpoint.fallback=previous takes the one before it')
                 continue
             if integrity.verdict == 'unverified' and self._writes:
-                processes.say(f'checkpoint {step} is {integrity}')
+                processes.print_on_primary(f'checkpoint {step} is {integrity}')
             self._pass_over([*damaged, *self._unusable.values()], step)
             return step
 
@@ -136,7 +136,7 @@ class Checkpoints:
     def _pass_over(self, reasons: list[str], step: int) -> None:
         """Print why other steps are not taken but `step` is, and set them aside."""
         for reason in reasons:
-            processes.say(f'{reason}; taking step {step}')
+            processes.print_on_primary(f'{reason}; taking step {step}')
         if not (self._writes and reasons):
             return
 
@@ -145,7 +145,7 @@ class Checkpoints:
             for other in [*newer, *self._unusable]:
                 self._directories.set_aside(other)
 
-        processes.by_first(set_aside)
+        processes.run_on_primary(set_aside)
         self._unusable = {}
         self._orbax.reload()
 
@@ -178,7 +178,7 @@ class Checkpoints:
         """
         unusable = {}
         is_stale = False
-        for step in processes.by_first(self._list_unmarked):
+        for step in processes.run_on_primary(self._list_unmarked):
             if self._directories.remove_unfinished(step):
                 continue
             integrity = self.integrity(step)
@@ -216,7 +216,7 @@ class Checkpoints:
 
     def _save(self, step: int, state: TrainState, position: Position, validation: dict[str, float]) -> None:
         self._finish_manifest()
-        if processes.by_first(lambda: step in self.steps()):
+        if processes.run_on_primary(lambda: step in self.steps()):
             return
 
         # Orbax asks the best step's policy while it saves.
@@ -323,7 +323,7 @@ class Checkpoints:
 
     def _validate_position(self, step: int, items: Items) -> Position:
         called = f'{self._directories.path(step)}: its position'
-        return processes.together(lambda: validate_position(items['position'], called))
+        return processes.raise_on_all(lambda: validate_position(items['position'], called))
 
     def _prepare(self, choice: StepChoice) -> int:
         """The step to read, known to be there and not damaged; brought here from a store that Orbax does not know."""
@@ -333,7 +333,7 @@ class Checkpoints:
         if step is None:
             raise UserError(f'{self.directory}: no checkpoint yet')
 
-        steps = processes.by_first(self.steps)
+        steps = processes.run_on_primary(self.steps)
         if step not in steps:
             missing = f'no checkpoint {step}; found {steps or "none"}'
             raise UserError(f'{self.directory}: {self._unusable.get(step, missing)}')
@@ -379,7 +379,7 @@ class Checkpoints:
                 reason = first_line(root_cause(error))
                 raise UserError(f'{path} is {integrity}; and it cannot be read ({reason}): {advice}') from error
 
-        return processes.together(read)
+        return processes.raise_on_all(read)
 
     def _describe_misfit(self, step: int, wanted: Items, partial: bool) -> str:
         """See failures.describe_misfit; '' too where a step is too damaged to have shapes: the caller knows more."""

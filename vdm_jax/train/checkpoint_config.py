@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vdm_jax.ranges import Count, Ranged
+from vdm_jax.config.ranges import Count, Ranged
 from vdm_jax.train.best import parse_rule
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.ranges import Decay, Distinct, NotEmpty, Ranged
+from vdm_jax.config.ranges import Decay, Distinct, NotEmpty, Ranged
 from vdm_jax.train.types import Averages, Params
 
 

@@ -11,15 +11,15 @@ import numpy as np
 from etils import epath
 
 from vdm_jax import media
-from vdm_jax.data.clips import batch_of
-from vdm_jax.data.order import clips_before
+from vdm_jax.config.ranges import Batch, Between, Count, Ranged, Whole
+from vdm_jax.data.clip_batches import batch_of
+from vdm_jax.data.order.order import clips_before
 from vdm_jax.data.pipeline import batches
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import Failure, NotFinite, UserError
-from vdm_jax.generate import generate_videos
-from vdm_jax.given import asks
 from vdm_jax.parallel import processes
-from vdm_jax.ranges import Batch, Between, Count, Ranged, Whole
+from vdm_jax.sampling.conditioning import asks
+from vdm_jax.sampling.generate import generate_videos
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.finite import Budget, NonFiniteError, advise, all_finite
@@ -86,7 +86,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
     """
     config, workdir = run.experiment.train, epath.Path(workdir)
     order = run.reader.order(config.batch_size, run.experiment.seed)
-    processes.by_first(lambda: check_installed(run.experiment.log.wandb))
+    processes.run_on_primary(lambda: check_installed(run.experiment.log.wandb))
     with contextlib.ExitStack() as stack:
         directory_lock = enter(stack, workdir, run.resolved)
         stack.enter_context(jax.set_mesh(run.mesh))
@@ -94,8 +94,8 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
         watch = stack.enter_context(ResourceMonitor())
         window = stack.enter_context(ProfilerWindow(run.experiment.profile, workdir))
         state, start, skipped = begin(run, checkpoints, weights)
-        stretch = processes.by_first(lambda: explain_stretch_of(workdir, run, start)) if start else ''
-        processes.by_first(lambda: write_run_files(workdir, run.resolved))
+        stretch = processes.run_on_primary(lambda: explain_stretch_of(workdir, run, start)) if start else ''
+        processes.run_on_primary(lambda: write_run_files(workdir, run.resolved))
         metrics, progress = outlets(run, workdir, start, order)
         announce(run, progress, start, workdir)
         budget = Budget(config.nonfinite == 'skip', config.nonfinite_budget, skipped)
@@ -115,7 +115,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
                     best = checkpoints.improves(losses)
                     saves = stopped or done or best or not shown or due(step, config.checkpoint_every, done)
                     if step > start and saves:
-                        processes.by_first(directory_lock.check)
+                        processes.run_on_primary(directory_lock.check)
                         log.flush()  # it asks whether the last update is finite
                         log.saved(checkpoints, step, state, position(run, step, budget.count), losses)
                     if not shown:
@@ -143,7 +143,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
 
 def outlets(run, workdir, start: int, order):
     """Where numbers and words go: nowhere but from the first process."""
-    if not processes.first():
+    if not processes.is_primary():
         return NullLogger(), NullProgress()
     a_step = float(np.mean([order.batches[bucket] for bucket in order.buckets(0)]))
     progress = Progress(run.experiment.train.steps, start, a_step)
@@ -183,7 +183,7 @@ def enter(stack: contextlib.ExitStack, workdir, resolved: dict) -> lock.Lock:
         check_workdir(workdir, resolved)  # of one that ended just now, too
         stack.enter_context(held.explain())
 
-    processes.by_first(hold)
+    processes.run_on_primary(hold)
     return held
 
 
@@ -204,7 +204,7 @@ def begin(run, checkpoints: Checkpoints, weights=None):
     params, origin = weights()
     state = start_with(run, params)
     workdir = checkpoints.directory.parent
-    processes.by_first(lambda: write_run_files(workdir, run.resolved))  # no step is ever there without them
+    processes.run_on_primary(lambda: write_run_files(workdir, run.resolved))  # no step is ever there without them
     checkpoints.save(0, state, position(run, 0) | {'from': origin})
     return state, 0, 0
 
@@ -222,7 +222,7 @@ def restore(run, checkpoints: Checkpoints, step: int):
         return start_with(run, checkpoints.restore_params(run.abstract, step)), 0
     state, was = checkpoints.restore(run.abstract, step)
     skipped = was.pop(SKIPPED, 0)
-    processes.together(lambda: check_position(checkpoints.directory.parent, was, position(run, step)))
+    processes.raise_on_all(lambda: check_position(checkpoints.directory.parent, was, position(run, step)))
     return state, skipped
 
 
@@ -348,7 +348,7 @@ class Log:
                 self._metrics.scalars(step, {f'data/{kind}': fresh})
                 line = f'data: {len(fresh)} {kind}: {", ".join(fresh)}'
                 self._progress.say(line)
-                processes.say_own(line)
+                processes.print_from_worker(line)
 
     def validation(self, step: int, losses: dict[str, float]) -> None:
         self.flush()
@@ -363,7 +363,7 @@ class Log:
         except NotFinite as error:
             self.failure = error
             return False
-        if processes.first():
+        if processes.is_primary():
             self._write(step, videos, workdir)
         return True
 

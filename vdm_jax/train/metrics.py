@@ -42,7 +42,7 @@ class Metrics(Logger):
         start_step: int,
         config: LogConfig = LogConfig(),
         resolved: Resolved | None = None,
-        say: Callable[[str], None] = processes.say,
+        say: Callable[[str], None] = processes.print_on_primary,
     ):
         """Open the loggers.
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
+from vdm_jax.config.ranges import Above0, AtLeast, Decay, Ranged, Regex, Weight, Whole
 from vdm_jax.parallel.rules import KeyPath, path_name
-from vdm_jax.ranges import Above0, AtLeast, Decay, Ranged, Regex, Weight, Whole
 from vdm_jax.train.gradient_transforms import clip_by_global_norm, join_first_gradients
 from vdm_jax.train.types import ArrayTree, Params, Scalars
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 import jax
 from etils import epath
 
+from vdm_jax.config.ranges import Between, Ranged, Whole
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.host import peak_memory
-from vdm_jax.ranges import Between, Ranged, Whole
 from vdm_jax.train.loggers.logger import Outage
 from vdm_jax.train.remote_files import StagedDirectory
 from vdm_jax.train.state import TrainState
@@ -66,7 +66,7 @@ class ProfilerWindow:
         self._directory = epath.Path(workdir) / 'profile'
         self._is_pending = config.start > 0
         self._files: StagedDirectory | None = None  # while it traces
-        self._outage = Outage('config.profile', processes.say)
+        self._outage = Outage('config.profile', processes.print_on_primary)
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +87,10 @@ class ProfilerWindow:
         if self._is_pending and step >= self._first:
             self._is_pending = False
             if step >= self._end:
-                processes.say(f'config.profile: steps {self._first} to {self._end - 1} are past, nothing is traced')
-            elif processes.first():
+                processes.print_on_primary(
+                    f'config.profile: steps {self._first} to {self._end - 1} are past, nothing is traced'
+                )
+            elif processes.is_primary():
                 self._start(state)
         # A window that ends with the run is stopped when it is closed.
         if step == self._end:

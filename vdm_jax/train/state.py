@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 
 from vdm_jax.parallel.rules import shardings_for
-from vdm_jax.streams import stream
+from vdm_jax.prng import stream
 from vdm_jax.train import ema
 from vdm_jax.train.types import Averages, Params
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.verbs import constrain
-from vdm_jax.streams import stream
+from vdm_jax.parallel.sharding import constrain
+from vdm_jax.prng import stream
 from vdm_jax.train import ema
 from vdm_jax.train.finite import is_finite, keep_if_finite
 from vdm_jax.train.state import TrainState

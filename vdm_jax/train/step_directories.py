@@ -79,7 +79,7 @@ class StepDirectories:
         integrity = min(shares)
         # The run that trains may be removing the step while this process only reads.
         if integrity.verdict != 'intact' and not self._writes:
-            if processes.by_first(lambda: self._was_removed(step)):
+            if processes.run_on_primary(lambda: self._was_removed(step)):
                 return Integrity('removed')
         return integrity
 
@@ -107,16 +107,16 @@ class StepDirectories:
         Such a step has no manifest: none is written before the step is complete.
         """
         path = self.path(step)
-        has_manifest = processes.by_first(functools.partial(manifest.has_manifest, path))
+        has_manifest = processes.run_on_primary(functools.partial(manifest.has_manifest, path))
         if not self._writes or self.is_staged or has_manifest:
             return False
-        processes.by_first(path.rmtree)
+        processes.run_on_primary(path.rmtree)
         return True
 
     def adopt(self, step: int) -> bool:
         """Have an intact step that lacks its marker count as complete; return whether it does."""
         mark = functools.partial(markers.mark, self.path(step), not self.is_staged, self._writes)
-        if not processes.by_first(mark):
+        if not processes.run_on_primary(mark):
             return False
         self._adopted.add(step)
         return True

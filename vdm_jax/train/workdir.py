@@ -14,10 +14,11 @@ from typing import Any
 import jax
 from etils import epath
 
-from vdm_jax.config import check_groups, differences
+from vdm_jax.config.experiment_file import check_groups
+from vdm_jax.config.old_configs import update_config
+from vdm_jax.config.schema import differences
 from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.files import check_no_link, check_regular, is_local, read_json, sealed, unsealed, write_whole
-from vdm_jax.old_configs import update_config
 from vdm_jax.train.manifest import list_steps
 from vdm_jax.train.types import Resolved
 

@@ -513,7 +513,7 @@ def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
     from data_pipelines.build.process_video import process_video
     from data_pipelines.build.recipe import read_recipe
     from data_pipelines.inputs.item import Item
-    from vdm_jax.data.records import from_bytes, to_bytes
+    from vdm_jax.data.records.schema import from_bytes, to_bytes
     from vdm_jax.data.video_folder import VideoFolder
 
     pytest.importorskip('scenedetect')
@@ -530,7 +530,7 @@ def test_sources_and_recipes_choose_square_pixels_or_stored_ones(tmp_path):
 
 def test_a_set_of_stored_pixels_is_as_it_was_built(tmp_path, capsys):
     from data_pipelines.__main__ import main
-    from vdm_jax.data.record_source import Records
+    from vdm_jax.data.records.source import Records
 
     pytest.importorskip('scenedetect')
     (tmp_path / 'videos').mkdir()

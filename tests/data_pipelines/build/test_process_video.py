@@ -14,7 +14,7 @@ from data_pipelines.build.recipe import read_recipe  # noqa: E402
 from data_pipelines.inputs.item import Item  # noqa: E402
 from tests.data.videos import coded, encode, numbers  # noqa: E402
 from tests.data_pipelines.videos import encoded, moving  # noqa: E402
-from vdm_jax.data.records import Caption  # noqa: E402
+from vdm_jax.data.records.schema import Caption  # noqa: E402
 from vdm_jax.data.video import decode  # noqa: E402
 
 PLAIN = '--recipe.filters=', '--recipe.clips.min_seconds=0.2'
@@ -196,7 +196,7 @@ def test_what_a_library_makes_of_a_file_is_a_reason_too(tmp_path, monkeypatch):
 
 
 def test_a_library_newer_than_tested_that_fails_is_no_fault_of_a_file(tmp_path, monkeypatch, capsys):
-    from vdm_jax import versions
+    from vdm_jax.cli import versions
 
     item = put(tmp_path, encoded(moving(8)))
     monkeypatch.setattr('data_pipelines.inputs.frame_sources.probe', lambda *_: av.open('a.mp4', no_such_option=True))

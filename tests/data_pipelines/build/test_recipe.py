@@ -1,7 +1,7 @@
 import pytest
 
 from data_pipelines.build.recipe import Recipe, read_recipe
-from vdm_jax.config import to_dataclass
+from vdm_jax.config.schema import to_dataclass
 from vdm_jax.errors import UserError
 
 

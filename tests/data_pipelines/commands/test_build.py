@@ -24,8 +24,8 @@ from tests.data_pipelines.sets import content
 from tests.data_pipelines.videos import encoded, moving
 from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import media
-from vdm_jax.data.record_set import RecordSet
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
+from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.data.video import decode
 
 RECIPE = '--recipe.clips.seconds=1', '--recipe.clips.min_seconds=0.3', '--recipe.shards.megabytes=0.03'

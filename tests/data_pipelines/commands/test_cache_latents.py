@@ -15,17 +15,17 @@ import pytest
 
 from data_pipelines.commands import cache_latents
 from tests import seeds
-from vdm_jax.build import experiment_from
-from vdm_jax.data import latent_about, latent_set
 from vdm_jax.data.bucketed import Bucketed
-from vdm_jax.data.latent_about import part_file
-from vdm_jax.data.latent_set import LatentSet
-from vdm_jax.data.latents import CachedLatents
-from vdm_jax.data.order import VIEW_STREAM, Order, clip_generator, philox
+from vdm_jax.data.latents import metadata, store
+from vdm_jax.data.latents.metadata import part_file
+from vdm_jax.data.latents.source import CachedLatents
+from vdm_jax.data.latents.store import LatentSet
+from vdm_jax.data.order.order import VIEW_STREAM, Order, clip_generator, philox
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.source import StatelessSource
 from vdm_jax.errors import UserError
-from vdm_jax.run import Run
+from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.run import Run
 
 ROOT = Path(__file__).parents[3]
 
@@ -224,19 +224,19 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
     for victim in itertools.count():
         where, events = tmp_path / str(victim), itertools.count()
         with monkeypatch.context() as patch:
-            files_of = (latent_set, 'write_whole'), (latent_about, 'write_whole')
-            for owner, name in ((latent_set.PartWriter, 'write'), *files_of):
+            files_of = (store, 'write_whole'), (metadata, 'write_whole')
+            for owner, name in ((store.PartWriter, 'write'), *files_of):
                 patch.setattr(owner, name, dying(getattr(owner, name), events, victim))
             try:
                 make(where)
                 break
             except KilledError:
                 pass
-        if (where / 'about.json').exists() and latent_about.all_done(where, {'parts': 2}) < 6:
+        if (where / 'about.json').exists() and metadata.all_done(where, {'parts': 2}) < 6:
             with pytest.raises(UserError, match=r'cache: \d of 3 clips; let it go on'):
                 LatentSet(str(where), 'cache').views  # noqa: B018
         for rest in where.glob('moments-*'):
-            done, data = latent_about.read_done(where, int(rest.name[8:13]), 2), rest.read_bytes()
+            done, data = metadata.read_done(where, int(rest.name[8:13]), 2), rest.read_bytes()
             rest.write_bytes(data[: 128 + done * size] + b'\xff' * (len(data) - 128 - done * size))
         make(where)
         assert files(where) == whole, victim
@@ -273,7 +273,7 @@ def test_a_full_disk_is_the_users_to_mend(tmp_path, monkeypatch):
     def full(self, **rows):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(latent_set.PartWriter, 'write', full)
+    monkeypatch.setattr(store.PartWriter, 'write', full)
     with pytest.raises(UserError, match='No space left on device; the same command goes on'):
         cache_latents.cache(run_of(Clips()), tmp_path, batch=4)
 
@@ -330,9 +330,9 @@ def open_files(folder):
 def test_left_open_it_ends_with_the_program_and_says_nothing(tmp_path):
     cache_latents.cache(run_of(Clips(captions=False)), tmp_path, batch=4)
     code = f"""
-from vdm_jax.data.bouncing_balls import BouncingBalls
-from vdm_jax.data.latents import CachedLatents
-from vdm_jax.data.order import Order
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
+from vdm_jax.data.latents.source import CachedLatents
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
 stream = batches(CachedLatents({str(tmp_path)!r}, BouncingBalls(size=7)), Order(7, 4))
 next(stream)
@@ -344,6 +344,6 @@ next(stream)
 def test_latents_of_before_are_those_of_stored_pixels():
     """What they were made with says nothing of pixels."""
     before = {'clips': '3 ab', 'config.data.frames': 8, 'weights': 'cd'}
-    latent_about.agree('DIR', before, before | {'config.data.pixel_aspect': 'stored'})
+    metadata.agree('DIR', before, before | {'config.data.pixel_aspect': 'stored'})
     with pytest.raises(UserError, match='made with config.data.pixel_aspect stored, and this run has square'):
-        latent_about.agree('DIR', before, before | {'config.data.pixel_aspect': 'square'})
+        metadata.agree('DIR', before, before | {'config.data.pixel_aspect': 'square'})

@@ -11,9 +11,9 @@ from data_pipelines import __main__ as data_pipelines
 from data_pipelines.commands import cache_text
 from data_pipelines.commands.cache_text import cache, collect_texts
 from tests.data.small_set import write_set
-from vdm_jax.data.record_source import Records
-from vdm_jax.data.records import Caption, Record
-from vdm_jax.data.text_cache import TextCache
+from vdm_jax.data.latents.text_store import TextCache
+from vdm_jax.data.records.schema import Caption, Record
+from vdm_jax.data.records.source import Records
 from vdm_jax.errors import UserError
 from vdm_jax.text.hashing import Hashing
 

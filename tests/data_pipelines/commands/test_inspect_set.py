@@ -5,7 +5,7 @@ import pytest
 
 from data_pipelines.__main__ import main
 from data_pipelines.commands.inspect_set import BINS, histogram
-from vdm_jax.data.records import Record
+from vdm_jax.data.records.schema import Record
 from vdm_jax.files import sealed
 
 pytest.importorskip('av')

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.__main__ import main
-from vdm_jax.data.record_set import RecordSet
-from vdm_jax.data.records import Record
+from vdm_jax.data.records.schema import Record
+from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.files import sealed
 
 pytest.importorskip('av')
@@ -102,7 +102,7 @@ def test_clips_that_do_not_decode_are_found_though_all_hashes_are_right(tmp_path
 def test_a_table_that_says_otherwise_than_its_records_is_found(folder, capsys):
     """A set written by hand: hashes agree, contents do not."""
     from tests.data_pipelines.sets import _file
-    from vdm_jax.data.record_set import write_table
+    from vdm_jax.data.records.shards import write_table
 
     rows = RecordSet(str(folder)).table.to_pylist()
     rows[5]['label'] = 3

@@ -7,7 +7,7 @@ import pytest
 from data_pipelines.__main__ import main
 from tests.reliability.data_files import make_latents, make_texts
 from tests.reliability.weights_files import WEIGHTS, make_weights
-from vdm_jax.data.latent_about import part_file
+from vdm_jax.data.latents.metadata import part_file
 
 MAKERS = {'latents': make_latents, 'texts': make_texts, 'weights': make_weights}
 SAYS = {

@@ -9,8 +9,8 @@ from data_pipelines.curate import scores
 from data_pipelines.curate.captions import score_caption
 from data_pipelines.curate.frame_stats import BlackBars, to_luma
 from tests.shared_data import CLIPS, needs_clips
-from vdm_jax.data import filters
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records import filters
+from vdm_jax.data.records.schema import Caption
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 

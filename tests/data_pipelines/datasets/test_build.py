@@ -12,7 +12,7 @@ from pyarrow import parquet
 from data_pipelines.__main__ import main
 from data_pipelines.datasets import registry
 from vdm_jax import media
-from vdm_jax.data.record_set import RecordSet
+from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.data.video import decode
 
 pytest.importorskip('av')

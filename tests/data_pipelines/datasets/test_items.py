@@ -11,7 +11,7 @@ from data_pipelines.datasets import registry
 from data_pipelines.datasets.bair.trajectory import masked_crc
 from data_pipelines.inputs import frame_sources
 from data_pipelines.inputs.digest import digest_item
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
 from vdm_jax.errors import UserError
 
 

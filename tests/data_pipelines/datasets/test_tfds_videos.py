@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_pipelines.__main__ import main
 from vdm_jax import media
-from vdm_jax.data.tfds_source import Tfds
+from vdm_jax.data.tfds import Tfds
 
 pytest.importorskip('tensorflow_datasets')
 av = pytest.importorskip('av')

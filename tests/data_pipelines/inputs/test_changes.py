@@ -22,7 +22,7 @@ from data_pipelines.inputs.listing import list_inputs
 from data_pipelines.inputs.stills import ImageFolder
 from data_pipelines.inputs.table import INPUTS
 from tests.data_pipelines.videos import encoded, moving
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
 
 ROOM = 4 * EDGE_BYTES  # a box of nothing in particular behind the pictures, so that a file has a middle
 RECIPE = '--recipe.clips.min_seconds=0.1', '--recipe.shots.detector=none', '--recipe.shots.fades=false', '--workers=0'

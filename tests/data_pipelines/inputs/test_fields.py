@@ -14,10 +14,10 @@ from pyarrow import parquet
 from data_pipelines.__main__ import main
 from data_pipelines.inputs.listing import list_inputs
 from tests.data_pipelines.videos import encoded, moving
-from vdm_jax.data.record_set import RecordSet
-from vdm_jax.data.record_source import Records
-from vdm_jax.data.records import Caption
-from vdm_jax.data.text_cache import TextCache
+from vdm_jax.data.latents.text_store import TextCache
+from vdm_jax.data.records.schema import Caption
+from vdm_jax.data.records.shards import RecordSet
+from vdm_jax.data.records.source import Records
 from vdm_jax.errors import UserError
 from vdm_jax.text.hashing import Hashing
 from vdm_jax.text.stored import Stored

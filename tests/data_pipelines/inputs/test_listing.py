@@ -11,7 +11,7 @@ from pyarrow import parquet
 from data_pipelines.inputs.digest import digest_item
 from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.listing import list_inputs
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
 from vdm_jax.errors import UserError
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.listing import list_inputs
-from vdm_jax.data.records import Caption
+from vdm_jax.data.records.schema import Caption
 
 SAID = {'label': 3, 'label_name': 'dogs', 'aesthetic': 5.5, 'split': 'train'}
 

@@ -10,8 +10,8 @@ from data_pipelines.inputs import changes
 from data_pipelines.inputs.listing import list_inputs
 from data_pipelines.inputs.table import write_inputs
 from tests.data_pipelines.inputs.strange_lists import write_case
-from vdm_jax.data.record_set import row_of, write_table
-from vdm_jax.data.records import Record, from_bytes, to_bytes
+from vdm_jax.data.records.schema import Record, from_bytes, to_bytes
+from vdm_jax.data.records.shards import row_of, write_table
 from vdm_jax.errors import UserError
 
 

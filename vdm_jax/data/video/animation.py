@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vdm_jax.data.transforms import over_white
 from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.container import head_of
 from vdm_jax.data.video.limits import Limits
+from vdm_jax.data.video.transforms import over_white
 
 FORMATS = 'GIF', 'WEBP', 'PNG'  # Pillow's names
 CONTAINERS = 'gif', 'webp', 'apng'

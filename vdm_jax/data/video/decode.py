@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from vdm_jax.data.transforms import resize
 from vdm_jax.data.video import animation
 from vdm_jax.data.video.broken import BrokenVideoError, no_picture
 from vdm_jax.data.video.deinterlace import deinterlace_frames
@@ -18,6 +17,7 @@ from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.picture import rgb
 from vdm_jax.data.video.probe import index_of
 from vdm_jax.data.video.reading import decode_numbers
+from vdm_jax.data.video.transforms import resize
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Annotated
 
+from vdm_jax.config.ranges import Above0, AtLeast, Ranged
 from vdm_jax.data.video.broken import BrokenVideoError
-from vdm_jax.ranges import Above0, AtLeast, Ranged
 
 Most = Annotated[int, AtLeast(1, 2**62)]
 

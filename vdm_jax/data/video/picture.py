@@ -7,8 +7,8 @@ import zlib
 
 import numpy as np
 
-from vdm_jax.data.transforms import over_white
 from vdm_jax.data.video.container import reasons
+from vdm_jax.data.video.transforms import over_white
 
 LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG: black is 16 of 255, white 235
 

@@ -1,0 +1,137 @@
+"""train --from: another run's weights as step 0, whatever else is another, and nothing by chance."""
+
+import argparse
+
+import jax
+import numpy as np
+import pytest
+
+from tests.train.small_run import SMALL
+from vdm_jax import cli
+from vdm_jax.cli import warm_start
+from vdm_jax.config.experiment_file import override
+from vdm_jax.errors import UserError
+from vdm_jax.experiment.registry import experiment_from, read_experiment
+from vdm_jax.experiment.run import Run
+from vdm_jax.pretrained.fit import by_path
+from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.workdir import read_config
+
+QUIET = ['--config.train.sample_every=0', '--config.train.validate_every=0', '--config.train.steps=2']
+TINY = ['--config.model.depth=1', '--config.model.layout=full', '--config.data.frames=2']
+TRAIN = ['train', '--config=experiments/bouncing_balls.py', *SMALL, *QUIET, *TINY]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run of two steps."""
+    place = tmp_path_factory.mktemp('trained') / 'run'
+    assert cli.main([*TRAIN, f'--workdir={place}']) == 0
+    return place
+
+
+def options(place, **more):
+    return argparse.Namespace(origin=str(place), step=None, ema=None, allow_missing=False, workdir=None, **more)
+
+
+def run_like(trained, *changes):
+    groups = override(read_config(trained), [f'config.{change}' for change in changes])
+    return Run(experiment_from(groups))
+
+
+def averages(place, step=None, decay='0.9'):
+    run = Run(experiment_from(read_config(place)))
+    with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
+        found, _ = checkpoints.restore_ema(run.abstract, step)
+    return jax.device_get(by_path(found[decay]))
+
+
+def params(place, step):
+    run = Run(experiment_from(read_config(place)))
+    with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
+        return jax.device_get(by_path(checkpoints.restore_params(run.abstract, step)))
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_a_run_begins_with_the_averages_of_another_and_goes_on_without_it(trained, tmp_path, capsys):
+    """With another rate, other clips and another size, and without an experiment file of its own."""
+    begin = ['train', f'--from={trained}', f'--workdir={tmp_path}/next', '--config.checkpoint.keep_every=1']
+    change = ['--config.optim.learning_rate=0.5', '--config.data.pixels=16', '--config.data.frames=3']
+    assert cli.main([*begin, *change]) == 0
+    said = capsys.readouterr().err
+    assert f'--from={trained}: ' in said and '0 missing, 0 differing' in said and 'starting at step 0' in said
+    same(params(tmp_path / 'next', 0), averages(trained))
+    assert any((params(tmp_path / 'next', 2)[name] != value).any() for name, value in averages(trained).items())
+    # The same command again, or without --from, goes on with the run that is there.
+    trained.rename(tmp_path / 'moved')
+    try:
+        assert cli.main(['train', f'--workdir={tmp_path}/next', '--config.train.steps=3']) == 0
+        assert 'resuming at step 2 of 3' in capsys.readouterr().err
+    finally:
+        (tmp_path / 'moved').rename(trained)
+
+
+def test_an_export_is_as_good_as_the_run(trained, tmp_path):
+    assert cli.main(['export', f'--workdir={trained}', f'--out={tmp_path}/weights.safetensors']) == 0
+    file = tmp_path / 'weights.safetensors'
+    assert warm_start.read_config(str(file))['model'] == read_config(trained)['model']
+    found, where = warm_start.read_weights(run_like(trained, 'optim.name=muon'), options(file))
+    expected = averages(trained)
+    for name, value in by_path(found).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-6)
+    assert str(file) in where and 'step 2' in where
+
+
+def test_tables_of_another_length_start_fresh_where_that_is_allowed(trained, capsys):
+    other = run_like(trained, 'model.classes=7')
+    with pytest.raises(UserError, match=r'config\.model\.classes=7: --from=.* has .*--allow-missing'):
+        warm_start.read_weights(other, options(trained))
+    allowed = options(trained)
+    allowed.allow_missing = True
+    found, _ = warm_start.read_weights(other, allowed)
+    expected, fresh = averages(trained), by_path(other.create().params)
+    new = [name for name, value in by_path(found).items() if value.shape != expected[name].shape]
+    assert len(new) == 1 and f'differs  {new[0]}' in capsys.readouterr().err
+    for name, value in by_path(found).items():
+        np.testing.assert_array_equal(value, fresh[name] if name in new else expected[name])
+
+
+@pytest.mark.parametrize('change', ['model.width=32', 'model.heads=1', 'model.position=rope', 'model.depth=2'])
+def test_weights_of_another_network_are_refused_by_key(change, trained):
+    with pytest.raises(UserError, match=f'config.{change.split("=")[0]}=.*--from='):
+        warm_start.read_weights(run_like(trained, change), options(trained))
+
+
+def test_weights_that_are_not_finite_are_no_beginning(trained, monkeypatch):
+    monkeypatch.setattr(warm_start, 'all_finite', lambda tree: False)
+    with pytest.raises(UserError, match='step 2 holds numbers that are not finite'):
+        warm_start.read_weights(run_like(trained), options(trained))
+
+
+@pytest.mark.parametrize(
+    'argv, says',
+    [
+        (['--step=2'], '--step says what of --from'),
+        (['--ema=0.9'], '--ema says what of --from'),
+        (['--allow-missing'], '--allow-missing says what of --from'),
+        (['--from=W'], 'is --workdir too'),
+        (['--from=x/../W/'], 'is --workdir too'),
+        (['--from=nowhere'], '--from=nowhere: no such file'),
+    ],
+)
+def test_options_that_say_nothing_are_refused(argv, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(['train', '--workdir=W', *argv]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / 'W').exists()
+
+
+def test_the_experiment_may_be_another_file(trained):
+    other = Run(read_experiment('experiments/bouncing_balls.py', [*SMALL, *TINY, '--config.train.batch_size=2']))
+    found, _ = warm_start.read_weights(other, options(trained))
+    same(jax.device_get(by_path(found)), averages(trained))

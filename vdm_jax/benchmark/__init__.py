@@ -1,0 +1,1 @@
+"""Measured speed: training steps, and the loader."""

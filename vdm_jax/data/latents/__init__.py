@@ -1,0 +1,1 @@
+"""Latents and texts that were made beforehand."""

@@ -1,0 +1,1 @@
+"""Which clip comes when: pure functions of the step."""

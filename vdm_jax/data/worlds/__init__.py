@@ -1,0 +1,1 @@
+"""Clips made on the fly, with the truth about them."""

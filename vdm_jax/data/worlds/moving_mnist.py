@@ -1,0 +1,243 @@
+"""Moving MNIST, made on the fly from MNIST's digits: a few digits wander over a black square (Srivastava et al. 2015).
+
+In a picture that is not square the free room is as much wider or higher, and so are the steps of `bounce`.
+
+Two sets of rules, each that of the code behind published numbers:
+bounce      OpenSTL (Tan et al. 2023, openstl/datasets/dataloader_moving_mnist.py): 28-pixel digits start anywhere, in
+            any direction, and go a tenth of the free room (64 - 28 = 36 pixels, so 3.6) a frame; whoever reaches a
+            border stops on it and comes back mirrored; positions are cut to whole pixels; where digits overlap the
+            brighter pixel shows. The first frame is one step after the start.
+stochastic  SVG (Denton & Fergus 2018, arXiv:1802.07687, data/moving_mnist.py): digits are enlarged to 32 pixels and
+            go a whole number of pixels a frame, -4 to 4 along each axis; whoever leaves the room is put back on its
+            border and goes on with a new random velocity, away from that border; overlaps add up, to white at most.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+from typing import Annotated, Literal
+
+import numpy as np
+
+from vdm_jax.config.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.config.ranges import Ahead, Between, Clips, Frames, Threads
+from vdm_jax.data.order.order import permutation
+from vdm_jax.data.source import Clip, Reader, Shape, Source
+from vdm_jax.data.worlds import mnist_idx
+from vdm_jax.errors import UserError
+
+SIDE = {'bounce': 28, 'stochastic': 32}  # pixels of a digit as it is drawn
+STEP = 0.1  # of the free room, a frame
+FASTEST = 4  # pixels a frame along each axis, of stochastic motion
+FILES = {'train': 'train-images-idx3-ubyte', 'test': 't10k-images-idx3-ubyte'}
+SPLIT = 't10k-8000-2000'  # of all of the test file's digits
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """What is behind one clip of T frames with N digits."""
+
+    digits: np.ndarray  # (N,) which images of their file
+    positions: np.ndarray  # (T, N, 2) x and y of the upper left corner in pixels; drawn at the whole number below
+
+
+@dataclasses.dataclass(frozen=True)
+class MovingMNIST(Source):
+    """config.data of Moving MNIST: clip i is a pure function of (digits, seed, split, i).
+
+    `path` is a folder with MNIST's train-images-idx3-ubyte and t10k-images-idx3-ubyte, or one of them, .gz or not.
+    No digit is in both splits. With both files, training clips show the first file's digits and test clips the
+    second's, as OpenSTL has it; with one file, a fixed permutation of its digits gives four fifths to training and the
+    rest to test. That is another task than the published one, so results carry `digits` in their names.
+
+    Published training draws fresh clips for ever: `size` is as many as OpenSTL's 200 epochs draw, none of them twice.
+    Published test clips are one stored file (from the authors' site); ours are of the same law, not the same clips.
+
+    Raises: UserError, naming config.data.KEY or the file.
+    """
+
+    path: str = ''
+    frames: Frames = 20
+    pixels: FrameSize = 64
+    motion: Literal['bounce', 'stochastic'] = 'bounce'
+    count: Annotated[int, Between(1, 1000)] = 2  # digits in a clip, drawn with replacement
+    size: Clips = 2_000_000  # clips of the training split
+    test_size: Clips = 10_000
+    seed: Annotated[int, Between(0, 2**62 - 1)] = 0  # with the split it makes one word of 64 bits
+    split: Literal['train', 'test'] = 'train'
+    threads: Threads = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
+    prefetch: Ahead = 16  # clips the loader keeps ready
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, 'pixels', read_pixels(self.pixels))
+        least = SIDE[self.motion] + 2 * FASTEST
+        if min(height_width(self.pixels)) < least:
+            raise UserError(f'config.data.pixels={self.pixels}: digits would have no room: want {least} or more')
+
+    @property
+    def shape(self) -> Shape:
+        """(T, H, W, 1) of a clip."""
+        return self.frames, *height_width(self.pixels), 1
+
+    def open(self) -> 'MovingMNISTReader':
+        """Return a reader, which reads all digits when the first clip is asked for."""
+        return MovingMNISTReader(self)
+
+
+class MovingMNISTReader(Reader):
+    """The clips of a MovingMNIST, and the digits that they are made of. They have no label."""
+
+    source: MovingMNIST
+
+    @property
+    def digits(self) -> str:
+        """Which file, and how many of its digits training and test have: 't10k-8000-2000'; '60000-10000' of both."""
+        return self._pool.name
+
+    @property
+    def title(self) -> str:
+        """What results on this source are called; it says count and pixels where they are not 2 and 64.
+
+        Made from t10k alone, the digits of training and test are both from the file that the published task tests with:
+        hence a name of its own for that split.
+        """
+        source = self.source
+        count = f'-{source.count}digits' if source.count != 2 else ''
+        side = f'-{source.pixels}px' if source.pixels != 64 else ''
+        task = 'mmnist' if source.motion == 'bounce' else 'smmnist'
+        split = f'openstl_{task}_t10k_split' if self.digits == SPLIT else f'{task}-{self.digits}'
+        return f'{split}{count}{side}'
+
+    def identity(self) -> str:
+        """Return how many clips there are, and of which digits."""
+        return f'{len(self)} {self.digits} {self._pool.sha256}'
+
+    def __len__(self) -> int:
+        self._pool  # noqa: B018, so that missing files are found before a run begins
+        return self.source.size if self.source.split == 'train' else self.source.test_size
+
+    def __getitem__(self, i: int) -> Clip:
+        digits, positions = self._scene(i)
+        video_THW = np.zeros(self.shape[:3], np.uint8)
+        side = SIDE[self.source.motion]
+        for digit, corners in zip(digits, positions.astype(np.int64).transpose(1, 0, 2), strict=True):
+            image = self._pool.images[digit]
+            if self.source.motion == 'stochastic':
+                image = _enlarged(image, side)
+            for frame, (x, y) in zip(video_THW, corners, strict=True):
+                under = frame[y : y + side, x : x + side]
+                if self.source.motion == 'bounce':
+                    np.maximum(under, image, out=under)
+                else:
+                    under += np.minimum(image, 255 - under)
+        return {'video': video_THW[..., None], 'label': np.int32(0)}
+
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        """Return what training sees of example i. Nothing is augmented here: rng is not used."""
+        del rng
+        return self[i]
+
+    def truth(self, i: int) -> Truth:
+        """Return which digits clip i shows, and where."""
+        return Truth(*self._scene(i))
+
+    def _scene(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which digits of the file clip i shows (N,), and their corners (x, y), (T, N, 2)."""
+        source = self.source
+        if not 0 <= i < len(self):
+            raise IndexError(f'clip {i} of {len(self)} in the {source.split} split')
+        # Raw Philox words, whose values numpy promises for ever; other keys are other streams, so no state is kept.
+        words = np.random.Philox(key=[2 * source.seed + (source.split == 'test'), i])
+        chance = (words.random_raw(source.count * (5 + 4 * source.frames)) >> 11) * 2.0**-53  # in [0, 1)
+        which, start, turns = np.split(chance.reshape(source.count, -1), (1, 5), axis=1)
+        height, width = height_width(source.pixels)
+        room = np.array([width, height]) - SIDE[source.motion]
+        if source.motion == 'bounce':
+            positions = bounce(start[:, :2], 2 * np.pi * start[:, 2], source.frames) * room
+        else:
+            positions = wander(start, turns.reshape(source.count, source.frames, 2, 2), room)
+        return self._pool.ids[(which[:, 0] * len(self._pool.ids)).astype(np.int64)], positions
+
+    @functools.cached_property
+    def _pool(self) -> 'Pool':
+        return pool(self.source.path, self.source.split)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pool:
+    """The digits that clips of one split are made of."""
+
+    name: str  # [file-]training-test
+    images: np.ndarray  # uint8 (M, 28, 28), of a whole file
+    ids: np.ndarray  # which of them are this split's
+    sha256: str  # the first 16 digits, of all digits of both splits
+
+
+def pool(path: str, split: str) -> Pool:
+    """The digits of a split: one of the two files of the folder `path`, or a part of the only one there.
+
+    Raises:
+      UserError: no folder, neither file in it, or a file that is not what its name says.
+    """
+    if not os.path.isdir(path):
+        what = f'={path} is no folder' if path else ' is empty'
+        raise UserError(f'config.data.path{what}; set it to a folder with {" and ".join(FILES.values())} (or .gz)')
+    found = {which: file for which, name in FILES.items() if (file := mnist_idx.find(path, name))}
+    if not found:
+        raise UserError(f'config.data.path={path} holds neither {" nor ".join(FILES.values())}, plain or .gz')
+    files = {which: mnist_idx.read_images(file) for which, file in found.items()}
+    digest = hashlib.sha256(b''.join(images.tobytes() for images in files.values())).hexdigest()[:16]
+    if len(files) == 2:
+        images = files[split]
+        return Pool(f'{len(files["train"])}-{len(files["test"])}', images, np.arange(len(images)), digest)
+    ((which, images),) = files.items()
+    if len(images) < 2:
+        raise UserError(f'{found[which]} holds one digit, and training and test share none; use the whole file')
+    order, trained = permutation(len(images), 0, 0), max(len(images) * 4 // 5, 1)
+    name = f'{FILES[which].partition("-")[0]}-{trained}-{len(images) - trained}'
+    return Pool(name, images, order[:trained] if split == 'train' else order[trained:], digest)
+
+
+def bounce(start: np.ndarray, angle: np.ndarray, frames: int) -> np.ndarray:
+    """Corners (T, N, 2) in [0, 1] of the free room, from start (N, 2) in the directions `angle` (N,), in radians.
+
+    As OpenSTL has it, a digit stops on the border it reaches, so that the last step before a turn is a short one.
+    """
+    place, step = start.copy(), STEP * np.stack([np.cos(angle), np.sin(angle)], -1)
+    places = np.empty((frames, *start.shape))
+    for t in range(frames):
+        place += step
+        step = np.where((place <= 0) | (place >= 1), -step, step)
+        places[t] = place = np.clip(place, 0, 1)
+    return places
+
+
+def wander(start: np.ndarray, turns: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Corners (x, y) int64 (T, N, 2) in 0 .. room - 1, with room (2,) along x and y, from chances in [0, 1): start
+    (N, 4) for place and velocity, turns (N, T, 2, 2), two a border, used where one is hit.
+
+    As SVG has it: y is looked at before x, a digit that leaves through a border is put on it and its velocity is drawn
+    anew, 1 to 4 away from the border and -4 to 4 along it, and it moves after it is drawn.
+    """
+    places = np.empty((turns.shape[1], len(start), 2), np.int64)
+    for n, chance in enumerate(start):
+        place = (chance[:2] * room).astype(np.int64)
+        speed = (chance[2:] * (2 * FASTEST + 1)).astype(np.int64) - FASTEST
+        for t, turn in enumerate(turns[n]):
+            for axis in (1, 0):
+                if low_or_high := int(place[axis] >= room[axis]) - int(place[axis] < 0):
+                    away, along = turn[axis]
+                    place[axis] = 0 if low_or_high < 0 else room[axis] - 1
+                    speed[axis] = -low_or_high * (1 + int(away * FASTEST))
+                    speed[1 - axis] = int(along * (2 * FASTEST + 1)) - FASTEST
+            places[t, n] = place
+            place += speed
+    return places
+
+
+def _enlarged(image: np.ndarray, side: int) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
