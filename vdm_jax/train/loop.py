@@ -216,7 +216,7 @@ def open_loggers(
     """Return where numbers and words go: nowhere but from the primary process."""
     if not processes.is_primary():
         return NullLogger(), NullProgress()
-    clips_a_step = float(np.mean([order.batches[bucket] for bucket in order.buckets(0)]))
+    clips_a_step = float(np.mean([order.batch_sizes[bucket] for bucket in order.buckets(0)]))
     progress = Progress(run.experiment.train.steps, start, clips_a_step)
     return Metrics(workdir, start, run.experiment.log, run.resolved, progress.say), progress
 

@@ -44,7 +44,7 @@ def validate(run: Run, state: TrainState) -> dict[str, float]:
         if remaining <= 0:
             break
         bucket = order.bucket(index)
-        size = order.batches[bucket]
+        size = order.batch_sizes[bucket]
         rows = order.ids(index)[run.batches.local_rows[bucket]]
         batch = run.batches.to_global(batch_of(held_out, rows, run.model_config.scalars), bucket)
         losses = run.programs.validation_step(params, batch, index, run.frozen)
