@@ -109,7 +109,13 @@ def may_import(name, module):
 def breaches(file, may):
     """'file:line imports module', once, for each module that the file may not import."""
     path = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
-    found = [f'{path}:{line} imports {module}' for module, line in imports(file) if not may(module)]
+    at_run_time = set(imports(file, types=False))
+    found = []
+    for module, line in imports(file):
+        # What takes a run, or a part of one, says so in its types.
+        is_type_of_composer = module.startswith('vdm_jax.experiment') and (module, line) not in at_run_time
+        if not may(module) and not is_type_of_composer:
+            found.append(f'{path}:{line} imports {module}')
     return list(dict.fromkeys(found))
 
 

@@ -27,7 +27,7 @@ from vdm_jax.data.order.order import VIEW_STREAM, philox
 from vdm_jax.data.scalars import attach_scalars, available_scalars
 from vdm_jax.data.source import Reader, Shape
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.mesh import MeshConfig, pad_rows, to_global
@@ -64,10 +64,10 @@ def made(arguments):
     experiment = read_experiment(arguments.config, arguments.assignments)
     # Each process encodes clips of its own on its own devices, and waits for no other.
     here = Run(dataclasses.replace(experiment, mesh=MeshConfig()), jax.local_devices())
-    if 'codec' not in here.abstract_frozen:
+    if 'codec' not in here.programs.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
     if processes.is_primary():
-        for note in here.reader.notes():
+        for note in here.data.reader.notes():
             print(note, file=sys.stderr)
     cache(here, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
     if processes.is_primary():
@@ -100,11 +100,11 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
             raise UserError(f'--{name}={value}: want 1 or more')
     if parts is not None and parts > MOST_PARTS:
         raise UserError(f'--parts={parts}: want {MOST_PARTS} at most')
-    if run.reader.latents:
+    if run.data.reader.latents:
         raise UserError('config.data: its clips are latents already; train on them as they are')
-    same(run.encoding)
+    same(run.latent_cache_key)
     moments = jax.jit(run.experiment.codec.moments)
-    with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.source.threads, 1)) as pool:
+    with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.data.source.threads, 1)) as pool:
         size, weights = pad_rows(batch, run.mesh), run.frozen['codec']
 
         def encode(video):
@@ -125,13 +125,13 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
 
 def pieces(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
     """(clips of one shape, where their latents go, the shape of those): of each bucket that has clips."""
-    if not run.source.bucketed:
-        return [(run.reader, out, run.latent_shape)]
+    if not run.data.source.bucketed:
+        return [(run.data.reader, out, run.network.latent_shape)]
     buckets = []
-    for number, shape in zip(run.source.bucket_numbers, run.latent_shapes, strict=True):
-        reader = run.reader.for_bucket(number)
+    for number, shape in zip(run.data.source.bucket_numbers, run.network.latent_shapes, strict=True):
+        reader = run.data.reader.for_bucket(number)
         if len(reader):
-            buckets.append((reader, bucket_directory(out, run.source, number), shape))
+            buckets.append((reader, bucket_directory(out, run.data.source, number), shape))
     return buckets
 
 
@@ -144,7 +144,7 @@ def same(made: dict) -> None:
 
 def begun(run, reader: Reader, shape, out: Path, views: int, dtype: str, parts: int | None) -> dict:
     """about.json of the directory, written now if nothing is there yet."""
-    where, made, seed = f'--out={out}', run.encoding, run.experiment.seed if views > 1 else None
+    where, made, seed = f'--out={out}', run.latent_cache_key, run.experiment.seed if views > 1 else None
     there = metadata.read_about(out, where)
     if there:
         metadata.agree(where, there['made'], made)

@@ -12,7 +12,7 @@ from vdm_jax.config.experiment_file import override
 from vdm_jax.config.old_configs import update_config
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
-from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.files import sealed
 from vdm_jax.pretrained import tensors, weights

@@ -18,7 +18,7 @@ from tests.train.metrics_file import lines_in
 from tests.train.small_run import SMALL, prints
 from vdm_jax import cli
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.files import sealed
 from vdm_jax.train import loop, manifest, workdir
@@ -32,9 +32,9 @@ def run():
     experiment = read_experiment('experiments/bouncing_balls.py', SMALL)
     quiet = dataclasses.replace(experiment.train, sample_every=0, validate_every=0)
     run = Run(dataclasses.replace(experiment, train=quiet), jax.devices()[:1])
-    fresh = run.create()
-    vars(run).update(create=lambda: jax.tree.map(jnp.copy, fresh))
-    return run
+    fresh = run.programs.init_state()
+    programs = run.programs.with_programs(init_state=lambda: jax.tree.map(jnp.copy, fresh))
+    return run.with_parts(programs=programs)
 
 
 @pytest.fixture(scope='module')
@@ -53,9 +53,7 @@ def place(finished, tmp_path):
 def like(run, **train):
     """The run with other numbers in config.train, which compiles nothing anew."""
     experiment = dataclasses.replace(run.experiment, train=dataclasses.replace(run.experiment.train, **train))
-    other = Run(experiment, jax.devices()[:1])
-    vars(other).update(train_steps=run.train_steps, abstract=run.abstract, create=run.create)
-    return other
+    return Run(experiment, jax.devices()[:1]).with_parts(programs=run.programs)
 
 
 def test_the_last_step_is_saved_without_any_cadence(run, finished, tmp_path):

@@ -9,7 +9,7 @@ from tests.data.small_set import record, write_set
 from tests.train.metrics_file import curve
 from tests.train.one_of_several import noting
 from tests.train.processes import Processes, rows
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop
 

@@ -15,7 +15,7 @@ from etils import epath
 from tests.train.fake_store import FakeStore
 from tests.train.small_run import SMALL
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import lock, loop
 

@@ -20,7 +20,7 @@ from tests.train.metrics_file import lines_in
 from vdm_jax import cli, media
 from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop, workdir
 from vdm_jax.train.best import parse_rule
@@ -46,11 +46,11 @@ def shared():
     """A state of one parameter, which costs nothing to make, save and restore, and what it looks like."""
     run = Run(experiment_from(GROUPS), jax.devices()[:1])
     params = {'kernel': jnp.ones((2, 2))}
-    state = TrainState(jnp.int32(0), params, {'0.9': params}, run.optimizer.init(params))
-    state = jax.device_put(state, run.everywhere)
+    state = TrainState(jnp.int32(0), params, {'0.9': params}, run.programs.optimizer.init(params))
+    state = jax.device_put(state, run.programs.replicated)
 
     def like(leaf):
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run.everywhere)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run.programs.replicated)
 
     return {'abstract': jax.tree.map(like, state), 'made': state}
 
@@ -65,13 +65,12 @@ def run_of(shared, monkeypatch):
     """(assignments, step) -> a run whose steps compute nothing and whose validation losses are LOSSES."""
     monkeypatch.setattr(loop, 'validate', lambda run, state: {'validation_loss': LOSSES[int(state.step)]})
     monkeypatch.setattr(loop, 'preview', lambda run, state: np.zeros((1, 2, 8, 8, 3), np.uint8))
-    monkeypatch.setattr(Run, 'create', lambda run: shared['made'])
 
     def make(*assignments, step=computes_nothing):
         groups = override(GROUPS, [f'config.{each}' for each in assignments])
         run = Run(experiment_from(groups), jax.devices()[:1])
-        vars(run).update(train_steps=[step], abstract=shared['abstract'])
-        return run
+        state = {'abstract_state': shared['abstract'], 'init_state': lambda: shared['made']}
+        return run.with_parts(programs=run.programs.with_programs(train_steps=[step], **state))
 
     return make
 
@@ -159,7 +158,7 @@ def test_the_best_step_is_saved_kept_and_known_after_a_resume(scheme, run_of, tm
     assert found['best'] == {'step': 4, 'by': 'validation_loss', 'value': 1.0} and found['step'] == 8
     assert 'best by validation_loss: 4, at 1' in format_report(found)
     with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints', run.experiment.checkpoint) as checkpoints:
-        assert checkpoints.restore_ema(run.abstract, 'best')[1] == 4
+        assert checkpoints.restore_ema(run.programs.abstract_state, 'best')[1] == 4
     longer = run_of(*BEST, 'train.steps=10')
     assert loop.train(longer, place)
     assert steps_in(place) == [10]  # the newest and the best

@@ -18,7 +18,7 @@ from tests.train.metrics_file import curve
 from tests.train.one_of_several import noting
 from tests.train.processes import ENDURANCE, Processes, rows
 from vdm_jax import cli
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
@@ -41,7 +41,7 @@ SMALL = [
 
 def params(run, place):
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
-        state, _ = checkpoints.restore(run.abstract)
+        state, _ = checkpoints.restore(run.programs.abstract_state)
     return jax.device_get(state.params)
 
 

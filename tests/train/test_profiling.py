@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import host
 from vdm_jax.train.loop import train
