@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from vdm_jax.cli import outputs, prepare
-from vdm_jax.codecs.video_codec import statistics
+from vdm_jax.codecs.video_codec import measure_statistics
 from vdm_jax.data.latents import metadata
 from vdm_jax.data.latents.metadata import MOST_PARTS, part_file, told_dtype
 from vdm_jax.data.latents.store import LatentSet, PartWriter, bucket_directory
@@ -84,7 +84,7 @@ def report(out: Path) -> None:
     print(f'{out}: moments of {about["count"]} clips{views}, {size / 1e6:.1f} MB')
     ids = np.array_split(np.arange(min(about['count'], MEASURED)), 64)
     means = (np.split(there.moments(few, 0 * few), 2, -1)[0] for few in ids if len(few))
-    for name, values in zip(('mean', 'std'), statistics(means), strict=True):
+    for name, values in zip(('mean', 'std'), measure_statistics(means), strict=True):
         print(f'  {name} of their channels: ({", ".join(f"{value:.4g}" for value in values)})')
 
 

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vdm_jax.codecs.codec import AFTER
+from vdm_jax.codecs.codec import FIELDS_AFTER_MOMENTS
 from vdm_jax.config.schema import flat
 from vdm_jax.data.latents.source import MOVABLE, CachedLatents
 from vdm_jax.data.source import Reader, Shape, Source
@@ -77,7 +77,7 @@ class Run:
     @property
     def encoding(self) -> dict:
         """Clips, config and weights that the latents of the source's clips are made with, as JSON values by name."""
-        after = [f'config.codec.{name}' for name in AFTER]
+        after = [f'config.codec.{name}' for name in FIELDS_AFTER_MOMENTS]
         codec = {k: v for k, v in flat(self.experiment.codec, 'config.codec').items() if k not in after}
         clips = {key: value for key, value in self.drawing.items() if not key.endswith('.only')}  # a bucket, or all
         return {'clips': self.dataset_id} | clips | codec | {'weights': self.codec_fingerprint}
@@ -282,7 +282,7 @@ class Run:
     @functools.cached_property
     def abstract_frozen(self) -> dict:
         """Shapes and shardings of the weights that are used and not learned, by what they are for; {} for none."""
-        shapes = {'codec': self.experiment.codec.abstract()} | self.training_loss.abstract_frozen
+        shapes = {'codec': self.experiment.codec.abstract_weights()} | self.training_loss.abstract_frozen
         where = self.everywhere
 
         def place(leaf):

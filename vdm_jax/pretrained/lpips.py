@@ -47,7 +47,7 @@ class Perceptual:
     @staticmethod
     def init(config: tuple[int, ...]) -> dict:
         """Of zeros: there is no training this network here."""
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), lpips.abstract(config))
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), lpips.abstract_weights(config))
 
 
 KIND = Perceptual

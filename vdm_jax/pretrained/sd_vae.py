@@ -108,7 +108,7 @@ KIND = Autoencoder
 def rows(config: ImageVAECodec) -> list[Row]:
     """The table of names: PLACES and PARTS, spelt out for every parameter."""
     found = []
-    for path, leaf in jax.tree_util.tree_flatten_with_path(config.abstract())[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(config.abstract_weights())[0]:
         ours = path_name(path)
         pattern, place = next(each for each in PLACES if re.match(each[0], ours))
         start = re.match(pattern, ours)
