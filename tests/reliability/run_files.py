@@ -31,7 +31,7 @@ def run() -> Run:
 
 def make_run(directory: Path) -> None:
     """A run directory with two checkpoints of other weights, as training leaves it."""
-    state = run().create()
+    state = run().programs.init_state()
     write_run_files(directory, run().resolved)
     with jax.set_mesh(run().mesh), Checkpoints(directory / 'checkpoints', writes=True) as checkpoints:
         for step in (2, 4):
@@ -49,7 +49,7 @@ def restore(directory: Path):
     """The newest checkpoint that can be taken, and what is said of the others."""
     with jax.set_mesh(run().mesh), Checkpoints(directory / 'checkpoints') as checkpoints:
         verdicts = {step: checkpoints.integrity(step) for step in checkpoints.steps()}
-        state, position = checkpoints.restore(run().abstract)
+        state, position = checkpoints.restore(run().programs.abstract_state)
     words = '; '.join(f'{step} is {found}' for step, found in verdicts.items() if found.verdict != 'intact')
     return [fingerprint((state.params, state.ema, state.opt_state)), position], words
 
