@@ -18,7 +18,7 @@ from vdm_jax.config import packaged
 from vdm_jax.config.experiment_file import load_experiment
 from vdm_jax.data.video import store
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.planning import plan
 
 ROOT = Path(__file__).parents[1]

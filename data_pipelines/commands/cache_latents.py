@@ -31,7 +31,7 @@ from vdm_jax.data.order.order import VIEW_STREAM, philox
 from vdm_jax.data.scalars import attach_scalars, available_scalars
 from vdm_jax.data.source import Reader, Shape
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.mesh import MeshConfig, pad_rows, to_global
@@ -78,10 +78,10 @@ def _encode_experiment(arguments: argparse.Namespace) -> None:
 
     # Each process encodes clips of its own on its own devices, and waits for no other.
     local_run = Run(dataclasses.replace(experiment, mesh=MeshConfig()), jax.local_devices())
-    if 'codec' not in local_run.abstract_frozen:
+    if 'codec' not in local_run.programs.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
     if processes.is_primary():
-        for note in local_run.reader.notes():
+        for note in local_run.data.reader.notes():
             print(note, file=sys.stderr)
     cache(local_run, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
     if processes.is_primary():
@@ -126,13 +126,13 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
             raise UserError(f'--{name}={value}: want 1 or more')
     if parts is not None and parts > MOST_PARTS:
         raise UserError(f'--parts={parts}: want {MOST_PARTS} at most')
-    if run.reader.latents:
+    if run.data.reader.latents:
         raise UserError('config.data: its clips are latents already; train on them as they are')
-    check_same_on_all(run.encoding)
+    check_same_on_all(run.latent_cache_key)
 
     # Compiled once: all batches of a bucket have one size.
     moments = jax.jit(run.experiment.codec.moments)
-    with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.source.threads, 1)) as pool:
+    with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.data.source.threads, 1)) as pool:
         size = pad_rows(batch, run.mesh)
         weights = run.frozen['codec']
 
@@ -157,21 +157,21 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
 
 def list_buckets(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
     """Return (clips of one shape, where their latents go, the shape of those) of each bucket that has clips."""
-    if not run.source.bucketed:
-        return [(run.reader, out, run.latent_shape)]
+    if not run.data.source.bucketed:
+        return [(run.data.reader, out, run.network.latent_shape)]
     buckets = []
-    for number, shape in zip(run.source.bucket_numbers, run.latent_shapes, strict=True):
-        reader = run.reader.for_bucket(number)
+    for number, shape in zip(run.data.source.bucket_numbers, run.network.latent_shapes, strict=True):
+        reader = run.data.reader.for_bucket(number)
         if len(reader):
-            buckets.append((reader, bucket_directory(out, run.source, number), shape))
+            buckets.append((reader, bucket_directory(out, run.data.source, number), shape))
     return buckets
 
 
-def check_same_on_all(encoding: Mapping[str, Any]) -> None:
+def check_same_on_all(cache_key: Mapping[str, Any]) -> None:
     """Raise UserError unless all processes are about to make the same latents."""
-    encodings = [json.loads(text) for text in processes.gather(json.dumps(encoding))]
-    for number, other in enumerate(encodings):
-        metadata.agree(f'process {number}', other, encodings[0])
+    cache_keys = [json.loads(text) for text in processes.gather(json.dumps(cache_key))]
+    for number, other in enumerate(cache_keys):
+        metadata.agree(f'process {number}', other, cache_keys[0])
 
 
 def begin_directory(
@@ -195,7 +195,7 @@ def begin_directory(
     seed = run.experiment.seed if views > 1 else None
     stored: About | None = metadata.read_about(out, where)
     if stored:
-        metadata.agree(where, stored['made'], run.encoding)
+        metadata.agree(where, stored['made'], run.latent_cache_key)
         wanted = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or stored['parts']}
         for name, value in wanted.items():
             stored_value = stored[name.lstrip('-').removeprefix('config.')]
@@ -220,7 +220,7 @@ def begin_directory(
     parts = parts or max(jax.process_count(), -(-size // PART_BYTES))
     about: About = {
         'version': metadata.VERSION,
-        'made': run.encoding,
+        'made': run.latent_cache_key,
         'count': len(reader),
         'views': views,
         'dtype': dtype,

@@ -22,7 +22,8 @@ from vdm_jax.config.schema import to_dict
 from vdm_jax.data.latents import text_store
 from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import CHOICES, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_from, read_experiment
+from vdm_jax.experiment.registry import CHOICES
 from vdm_jax.files import open_whole, write_whole
 from vdm_jax.text.encoder import TextEncoder
 

@@ -15,7 +15,7 @@ from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.data.worlds.synthetic import Synthetic
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.loop import position
@@ -48,7 +48,7 @@ def workdirs(tmp_path_factory):
         def zeros(leaf):
             return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)  # compiles nothing
 
-        state = jax.tree.map(zeros, run.abstract)
+        state = jax.tree.map(zeros, run.programs.abstract_state)
         params, broken = state.params, jax.tree.map(lambda leaf: leaf, state.params)
         table = np.array(params['label_embed']['table'])
         table[1] = np.nan

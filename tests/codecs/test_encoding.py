@@ -10,7 +10,8 @@ import pytest
 from tests.codecs.small import SMALL, noise, video
 from vdm_jax.codecs.codec import AFTER
 from vdm_jax.codecs.image_codec import ImageVAECodec
-from vdm_jax.experiment.registry import CODECS, Experiment
+from vdm_jax.experiment.experiment import Experiment
+from vdm_jax.experiment.registry import CODECS
 from vdm_jax.experiment.run import Run
 from vdm_jax.models.dit import VideoDiTConfig
 
@@ -18,9 +19,8 @@ CODEC = ImageVAECodec(model=SMALL, overlap=2)
 
 
 def encoding(codec, weights):
-    run = Run(Experiment(codec=codec, model=VideoDiTConfig(patch=1)))
-    vars(run)['frozen'] = {'codec': weights}
-    return run.encoding
+    run = Run(Experiment(codec=codec, model=VideoDiTConfig(patch=1))).with_parts(frozen={'codec': weights})
+    return run.latent_cache_key
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from tests.models.every_network import NETWORKS, groups_of
 from vdm_jax import cli
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.errors import UserError
-from vdm_jax.experiment import registry
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import hardware
 from vdm_jax.parallel.mesh import to_global
@@ -38,11 +37,11 @@ SMALL = {
 def small(**groups):
     """A run on 8 virtual devices; groups as those of SMALL, on top of them."""
     merged = SMALL | {name: SMALL.get(name, {}) | group for name, group in groups.items()}
-    return Run(registry.experiment_from(merged), jax.devices()[:8])
+    return Run(experiment_from(merged), jax.devices()[:8])
 
 
 def reports(run, topology=CPU, programs=plan.PROGRAMS):
-    run.abstract, run.train_step, run.generate  # noqa: B018, before the mesh, as in ahead.main
+    run.programs.abstract_state, run.programs.train_step, run.generate  # noqa: B018, before the mesh, as in ahead.main
     return {program: aot_worker.report(run, topology, program) for program in programs}
 
 
@@ -101,7 +100,9 @@ def test_the_report_has_its_keys_and_the_parts_of_memory_make_the_whole():
 @pytest.mark.multidevice
 def test_memory_is_what_each_device_holds():
     run = small(mesh={'data': 2, 'fsdp': 4})
-    state = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.abstract)
+    state = jax.tree.map(
+        lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.programs.abstract_state
+    )
     for part in (state.params, state.ema, state.opt_state):
         held = sum(leaf.addressable_shards[3].data.nbytes for leaf in jax.tree.leaves(part))
         assert aot_worker.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
@@ -121,8 +122,8 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
         },
     ]
     for group in groups:
-        run = Run(registry.experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
-        real = to_global(batch_of(run.reader, range(8), run.model.scalars), run.mesh)
+        run = Run(experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
+        real = to_global(batch_of(run.data.reader, range(8), run.model_config.scalars), run.mesh)
         expected = aot_worker.batch_of(run)
         assert real.keys() == expected.keys()
         for name, shape in expected.items():
@@ -303,7 +304,7 @@ def test_the_roofline_is_shown_as_the_bound_that_it_is():
 
 @pytest.mark.parametrize('name', ['image_vae', 'video_vae'])
 def test_an_autoencoder_gives_a_clip_back_in_one_pass_and_no_sampler_step(name):
-    run = Run(registry.experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
+    run = Run(experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
     assert aot_worker.passes_of(run) == 1
     shown = format.table({'sample': REPORT | {'steps': 1}}, V5E)
     assert 'sample: 64 videos\n' in shown and 'sampler step' not in shown

@@ -13,7 +13,7 @@ from tests.marks import rest_slow
 from tests.train.small_run import SMALL
 from vdm_jax import cli
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
@@ -38,7 +38,7 @@ def state(run):
     def draw(leaf):
         return jax.device_put(rng.integers(0, 99, leaf.shape).astype(leaf.dtype), leaf.sharding)
 
-    return jax.tree.map(draw, run.abstract)
+    return jax.tree.map(draw, run.programs.abstract_state)
 
 
 @pytest.fixture(scope='module')
@@ -92,7 +92,7 @@ def largest(bucket, folder, step):
 def begin(run, folder):
     """(sha256 of the parameters, step) that training in a folder begins with."""
     with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
-        state, position = checkpoints.restore(run.abstract)
+        state, position = checkpoints.restore(run.programs.abstract_state)
     assert position == loop.position(run, int(state.step))
     return fingerprint(state.params), int(state.step)
 
@@ -137,7 +137,7 @@ def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket
         assert begin(run, folder) == (params, 4)
     with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
         assert looking.steps() == [2, 4] and looking.latest() == 4
-        assert fingerprint(looking.restore(run.abstract)[0].params) == params
+        assert fingerprint(looking.restore(run.programs.abstract_state)[0].params) == params
     assert {f'{folder}/{name}' for name in files} <= set(bucket)
 
 
@@ -227,7 +227,7 @@ def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, buc
     assert bucket[f'{folder}/metrics.jsonl'] == b'{"step": 4}\n'
     with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
         assert looking.integrity(4).verdict == 'intact'
-        assert fingerprint(looking.restore(run.abstract)[0].params) == fingerprint(state.params)
+        assert fingerprint(looking.restore(run.programs.abstract_state)[0].params) == fingerprint(state.params)
 
 
 COMMANDS = {

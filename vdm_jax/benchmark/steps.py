@@ -32,10 +32,10 @@ def measure(run, steps: int | None = None) -> dict:
     what the cold start left in it: compile_seconds for the training step alone (compiling, or loading),
     first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
     """
-    if len(run.batch_sizes) > 1:
+    if len(run.data.batch_sizes) > 1:
         return {
             'buckets': {
-                name: measure(run.for_bucket(bucket), steps) for bucket, name in enumerate(run.source.bucket_names)
+                name: measure(run.for_bucket(bucket), steps) for bucket, name in enumerate(run.data.source.bucket_names)
             }
         }
     steps, batch_size = steps or 20, run.experiment.train.batch_size
@@ -43,7 +43,9 @@ def measure(run, steps: int | None = None) -> dict:
         cold = start(run)[0]
         warm, stream, program, state = start(run)
         with stream:
-            state, scalars, seconds, waits, constant = in_turns(program, state, map(run.to_global, stream), steps)
+            state, scalars, seconds, waits, constant = in_turns(
+                program, state, map(run.batches.to_global, stream), steps
+            )
         stall, written = checkpoint_cost(run, state, directory)
     step = statistics.median(seconds)
     flops = run.step_flops
@@ -105,11 +107,11 @@ def start(run):
     """A run's first step, from nothing: what it cost, and batches, compiled step and state to go on with."""
     jax.clear_caches()
     began = time.monotonic()
-    state = run.create()
-    order = run.reader.order(run.experiment.train.batch_size, run.experiment.seed)
-    stream = batches(run.training_reader, order, rows=run.rows, scalars=run.model.scalars)
-    batch = run.to_global(next(stream))
-    lowered = run.train_step.lower(state, batch, frozen=run.frozen)
+    state = run.programs.init_state()
+    order = run.data.reader.order(run.experiment.train.batch_size, run.experiment.seed)
+    stream = batches(run.training_reader, order, rows=run.batches.local_rows, scalars=run.model_config.scalars)
+    batch = run.batches.to_global(next(stream))
+    lowered = run.programs.train_step.lower(state, batch, frozen=run.frozen)
     compiling = time.monotonic()
     program = functools.partial(lowered.compile(), frozen=run.frozen)
     compiled = time.monotonic()

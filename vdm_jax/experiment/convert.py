@@ -13,7 +13,7 @@ from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.samplers import Ancestral, Euler
 from vdm_jax.diffusion.spacing import Linear
 from vdm_jax.errors import UserError, wrong_tensors
-from vdm_jax.experiment.registry import Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import Experiment, experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained.fit import by_path, fit, resized_by
 from vdm_jax.pretrained.network import Network
@@ -45,7 +45,7 @@ def convert(
     else:
         experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
     run = Run(experiment)
-    lost = check_same(model_of(opened), run.model, allow_missing)
+    lost = check_same(model_of(opened), run.model_config, allow_missing)
     if wrong := find_not_finite(opened.params):
         raise UserError(f'--checkpoint: {wrong_tensors(wrong)}; it has diverged or is damaged, take another one')
     make_workdir(out)
@@ -58,9 +58,14 @@ def convert(
     ):
         if checkpoints.steps():
             raise UserError(f'--out={out}: holds a run already; choose another directory')
-        state = run.create()
+        state = run.programs.init_state()
         params, report = fit(
-            by_path(opened.params), run.abstract.params, lambda: state.params, allow_missing, 'the checkpoint', lost
+            by_path(opened.params),
+            run.programs.abstract_state.params,
+            lambda: state.params,
+            allow_missing,
+            'the checkpoint',
+            lost,
         )
         state = dataclasses.replace(state, params=params, ema=ema.init(experiment.ema, params))
         write_run_files(out, run.resolved)

@@ -18,26 +18,25 @@ import numpy as np
 
 from vdm_jax.errors import UserError
 from vdm_jax.experiment import validate
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.hardware import Topology, read_topology
 from vdm_jax.parallel.mesh import AXES, batch_sharding, pad_rows
 from vdm_jax.planning.collectives import REDUCTIONS, Collective, collectives_of, summary
 from vdm_jax.planning.hlo import parse
 from vdm_jax.planning.traffic import memory_bytes
-from vdm_jax.sampling.conditioning import given_frames
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 
 
 def batch_of(run) -> dict:
     """Shapes of the global batch that a training step takes, of the bucket with most pixels; no data is read."""
-    size, (frames, *picture) = run.batch_rows[run.largest], run.shapes[run.largest]
+    size, (frames, *picture) = run.batches.rows[run.batches.largest], run.data.shapes[run.batches.largest]
     shapes = {'video': ((frames, *picture), np.uint8), 'label': ((), np.int32)}
-    if run.has_images:
-        count = run.source.images_per_clip
+    if run.data.has_images:
+        count = run.data.source.images_per_clip
         shapes |= {'images': ((count, *picture), np.uint8), 'image_label': ((count,), np.int32)}
-    shapes |= {name: ((), np.float32) for name in run.model.scalars} | text_of(run)
+    shapes |= {name: ((), np.float32) for name in run.model_config.scalars} | text_of(run)
     where = batch_sharding(run.mesh)
     return {name: jax.ShapeDtypeStruct((size, *shape), kind, sharding=where) for name, (shape, kind) in shapes.items()}
 
@@ -50,11 +49,11 @@ def text_of(run) -> dict:
 
 def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
     """Shapes of the conditions and keys of config.evaluate.batch_size videos, which come as they do from `sample`."""
-    count, given = pad_rows(run.experiment.evaluate.batch_size, run.mesh), given_frames(run)
+    count, given = pad_rows(run.experiment.evaluate.batch_size, run.mesh), run.network.context_frames
     where = batch_sharding(run.mesh)
     asks = {'label': jax.ShapeDtypeStruct((count,), np.int32, sharding=where)}
     if given:
-        asks['frames'] = jax.ShapeDtypeStruct((count, given, *run.source.shape[1:]), np.uint8, sharding=where)
+        asks['frames'] = jax.ShapeDtypeStruct((count, given, *run.data.source.shape[1:]), np.uint8, sharding=where)
     for name, (shape, kind) in text_of(run).items():
         asks[name] = jax.ShapeDtypeStruct((count, *shape), kind, sharding=where)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
@@ -65,7 +64,7 @@ def passes_of(run) -> float:
     """How often the network is run on one video while it is sampled: by step, question and guidance; an autoencoder
     once.
     """
-    if run.model.autoencodes:
+    if run.model_config.autoencodes:
         return 1.0
     sampler, guidance, process = run.experiment.sampler, run.experiment.guidance, run.experiment.diffusion.process
     asked = []
@@ -75,7 +74,7 @@ def passes_of(run) -> float:
         return run.experiment.diffusion.denoise(output, x, t)
 
     x = jnp.zeros((1, 1, 1, 1, 1))
-    output = jnp.zeros((1, 1, 1, 1, 2 if run.model.learn_variance else 1))
+    output = jnp.zeros((1, 1, 1, 1, 2 if run.model_config.learn_variance else 1))
     one = jnp.ones(1)
     jax.eval_shape(lambda: sampler.step(denoise, sampler.init(x), x, one, one / 2, process, x))
     times = np.asarray(sampler.spacing.times(process, sampler.steps))[:-1]
@@ -95,19 +94,27 @@ def lowered(run, program: str):
     """(the program, lowered; bytes on each device of params, optimizer and ema; videos that are asked for, and FLOPs of
     those; videos that the program works on, with those that fill up the devices).
     """
-    state = run.abstract
+    state = run.programs.abstract_state
     if program == 'train':
         held = {'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema}
         with jax.set_mesh(run.mesh):
-            step = run.train_steps[run.largest].lower(state, batch_of(run), run.abstract_frozen)
-        return step, held, run.batch_sizes[run.largest], run.step_flops, run.batch_rows[run.largest]
+            step = run.programs.train_steps[run.batches.largest].lower(
+                state, batch_of(run), run.programs.abstract_frozen
+            )
+        return (
+            step,
+            held,
+            run.data.batch_sizes[run.batches.largest],
+            run.step_flops,
+            run.batches.rows[run.batches.largest],
+        )
     average = state.ema[str(run.experiment.ema.decays[0])]
     asks, keys = asks_of(run)
-    codec = {name: tree for name, tree in run.abstract_frozen.items() if name == 'codec'}
+    codec = {name: tree for name, tree in run.programs.abstract_frozen.items() if name == 'codec'}
     with jax.set_mesh(run.mesh):
 
         def generate(params, asks, keys, frozen):
-            return run.generator(params, asks, keys, frozen=frozen)
+            return run.programs.generator(params, asks, keys, frozen=frozen)
 
         program = jax.jit(generate).lower(average, asks, keys, codec)
     videos = run.experiment.evaluate.batch_size
@@ -146,7 +153,7 @@ def report(run, topology: Topology, program: str) -> dict:
         'collectives': None,
         'compile_seconds': seconds,
         'devices': run.mesh.size,
-        'steps': 1 if program == 'train' or run.model.autoencodes else run.experiment.sampler.steps,
+        'steps': 1 if program == 'train' or run.model_config.autoencodes else run.experiment.sampler.steps,
         'batch': videos,
         'rows': rows,
         'parts': None,
@@ -258,11 +265,11 @@ def main(request: str, out: str) -> int:
         run = Run(read_experiment(asked['config'], asked['assignments']), topology.devices())
         if run.mesh.shape['slices'] != topology.slices:
             raise UserError(f'config.mesh.slices={run.mesh.shape["slices"]}: say it as --slices')
-        validate.check_mesh(run)
-        validate.check_objective(run)
+        run.network.config.check_mesh(run.mesh, run.network.inputs)
+        validate.check_objective(run.experiment, run.network)
         # Made outside of the mesh, as they compute a key, and its devices may not be there.
-        run.abstract, run.train_steps, run.generator  # noqa: B018
-        say(experiment={'batch': run.batch_sizes[run.largest], 'mesh': asdict(run.experiment.mesh)})
+        run.programs.abstract_state, run.programs.train_steps, run.programs.generator  # noqa: B018
+        say(experiment={'batch': run.data.batch_sizes[run.batches.largest], 'mesh': asdict(run.experiment.mesh)})
         for program in asked['programs']:
             say(program=program)
             say(**{program: report(run, topology, program)})

@@ -13,7 +13,8 @@ from vdm_jax.config.frame_size import FrameSize
 from vdm_jax.config.ranges import OneOf, annotations_of
 from vdm_jax.config.schema import Choice
 from vdm_jax.config.values import describe, show
-from vdm_jax.experiment.registry import CHOICES, Experiment
+from vdm_jax.experiment.experiment import Experiment
+from vdm_jax.experiment.registry import CHOICES
 from vdm_jax.planning import docs_tables
 
 INTRODUCTION = """# Every key of a config

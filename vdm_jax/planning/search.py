@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import Experiment, read_experiment
+from vdm_jax.experiment.experiment import Experiment, read_experiment
 from vdm_jax.parallel.hardware import Topology
 from vdm_jax.planning.format import fit
 from vdm_jax.planning.plan import plan, with_slices

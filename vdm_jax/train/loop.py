@@ -18,7 +18,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.diffusion.loss import by_time
 from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.parallel import processes
-from vdm_jax.sampling.conditioning import asks
+from vdm_jax.sampling.conditioning import complete_conditions
 from vdm_jax.sampling.generate import generate_videos
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
@@ -63,7 +63,7 @@ class TrainConfig(Ranged, where='config.train'):
             )
 
 
-def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: None) -> bool:
+def train_run(run, workdir, stop=lambda step: False, weights=None, saved=lambda: None) -> bool:
     """Trains `run` (a run.Run) in `workdir` until its last step, going on from the newest checkpoint there.
 
     Writes nothing into a directory that holds another run. Where several processes run, all call this, and the first
@@ -85,7 +85,7 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
         no longer finite, or the directory is gone.
     """
     config, workdir = run.experiment.train, epath.Path(workdir)
-    order = run.reader.order(config.batch_size, run.experiment.seed)
+    order = run.data.reader.order(config.batch_size, run.experiment.seed)
     processes.run_on_primary(lambda: check_installed(run.experiment.log.wandb))
     with contextlib.ExitStack() as stack:
         directory_lock = enter(stack, workdir, run.resolved)
@@ -103,7 +103,9 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
         log.stretch(start, stretch)
         log.files(start)
         try:
-            with batches(run.training_reader, order, start, config.steps, run.rows, run.model.scalars) as stream:
+            with batches(
+                run.training_reader, order, start, config.steps, run.batches.local_rows, run.model_config.scalars
+            ) as stream:
                 for step in range(start, config.steps + 1):
                     done, stopped = step == config.steps, stop(step)
                     looks = step > start and (done or not stopped)  # one that is to stop has the time to save alone
@@ -127,7 +129,9 @@ def train(run, workdir, stop=lambda step: False, weights=None, saved=lambda: Non
                     waited = time.monotonic() - waited
                     bucket = order.bucket(step)
                     with window.begin_step(step, state):
-                        state, scalars = run.train_steps[bucket](state, run.to_global(batch, bucket), run.frozen)
+                        state, scalars = run.programs.train_steps[bucket](
+                            state, run.batches.to_global(batch, bucket), run.frozen
+                        )
                     log.step(step + 1, scalars, waited)
             log.flush()
             checkpoints.wait()
@@ -160,10 +164,10 @@ def explain_stretch_of(workdir, run, step: int) -> str:
 def announce(run, progress: Progress, start: int, workdir) -> None:
     """Says where a run stands, and what of its mesh and data is worth knowing."""
     progress.say(f'{"resuming" if start else "starting"} at step {start} of {run.experiment.train.steps} in {workdir}')
-    for size, rows in zip(run.batch_sizes, run.batch_rows, strict=True):
+    for size, rows in zip(run.data.batch_sizes, run.batches.rows, strict=True):
         if rows > size:
             progress.say(f'the {size} clips of a batch take the room of {rows} on the devices')
-    for note in run.model.sharding_notes(run.abstract) + run.training_reader.notes():
+    for note in run.model_config.sharding_notes(run.programs.abstract_state) + run.training_reader.notes():
         progress.say(note)
 
 
@@ -200,7 +204,7 @@ def begin(run, checkpoints: Checkpoints, weights=None):
             return state, newest, skipped
         checkpoints.condemn(newest, 'it holds numbers that are not finite')
     if weights is None:
-        return run.create(), 0, 0
+        return run.programs.init_state(), 0, 0
     params, origin = weights()
     state = start_with(run, params)
     workdir = checkpoints.directory.parent
@@ -211,7 +215,7 @@ def begin(run, checkpoints: Checkpoints, weights=None):
 
 def start_with(run, params):
     """Step 0 of a run with these parameters: averages and optimizer are its own."""
-    return dataclasses.replace(run.create(), params=params, ema=ema.init(run.experiment.ema, params))
+    return dataclasses.replace(run.programs.init_state(), params=params, ema=ema.init(run.experiment.ema, params))
 
 
 def restore(run, checkpoints: Checkpoints, step: int):
@@ -219,8 +223,8 @@ def restore(run, checkpoints: Checkpoints, step: int):
     optimizer and averages are this one's.
     """
     if step == 0:
-        return start_with(run, checkpoints.restore_params(run.abstract, step)), 0
-    state, was = checkpoints.restore(run.abstract, step)
+        return start_with(run, checkpoints.restore_params(run.programs.abstract_state, step)), 0
+    state, was = checkpoints.restore(run.programs.abstract_state, step)
     skipped = was.pop(SKIPPED, 0)
     processes.raise_on_all(lambda: check_position(checkpoints.directory.parent, was, position(run, step)))
     return state, skipped
@@ -236,9 +240,9 @@ def position(run, step: int, skipped: int = 0) -> dict:
     were left out so far, where any were.
     """
     batch_size = run.experiment.train.batch_size
-    where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.dataset_id}
-    where |= {'data': run.drawing}
-    made = {'codec': run.codec_fingerprint, 'text': run.text_fingerprint, SKIPPED: skipped}
+    where = {'step': step, 'seed': run.experiment.seed, 'batch_size': batch_size, 'clips': run.data.dataset_id}
+    where |= {'data': run.data.clip_config}
+    made = {'codec': run.codec_fingerprint, 'text': run.data.text_fingerprint, SKIPPED: skipped}
     return where | {name: fingerprint for name, fingerprint in made.items() if fingerprint}
 
 
@@ -252,7 +256,7 @@ def validate(run, state) -> dict[str, float]:
     'validation_loss', and 'validation_loss_t/0.1' … for t in (0, 0.1] and so on, where there is any.
     """
     config = run.experiment.train
-    order = run.held_out.order(config.batch_size, shuffle=False)
+    order = run.data.held_out.order(config.batch_size, shuffle=False)
     count = clips_before(order, config.validate_batches)
     count -= count % order.size if count > order.size else 0
     params, left = ema.first(run.experiment.ema, state.ema), count
@@ -263,8 +267,8 @@ def validate(run, state) -> dict[str, float]:
         bucket = order.bucket(index)
         sizes.append(order.batches[bucket])
         left -= sizes[-1]
-        batch = batch_of(run.held_out, order.ids(index)[run.rows[bucket]], run.model.scalars)
-        found.append(run.validation_step(params, run.to_global(batch, bucket), index, run.frozen))
+        batch = batch_of(run.data.held_out, order.ids(index)[run.batches.local_rows[bucket]], run.model_config.scalars)
+        found.append(run.programs.validation_step(params, run.batches.to_global(batch, bucket), index, run.frozen))
     real = [jax.tree.map(lambda rows, n=n: np.asarray(rows)[:n], each) for n, each in zip(sizes, found, strict=True)]
     loss = np.concatenate([each.loss for each in real])[:count]
     means = {name: np.concatenate([each.parts[name] for each in real])[:count].mean() for name in real[0].parts}
@@ -282,9 +286,10 @@ def validate(run, state) -> dict[str, float]:
 def preview(run, state) -> np.ndarray:
     """A few samples of the first EMA, the same noise every time: uint8 (N, T, H, W, C)."""
     count = run.experiment.train.sample_count
-    labels = np.arange(count) % max(run.model.classes, 1)
-    params, seed = ema.first(run.experiment.ema, state.ema), run.experiment.seed
-    return generate_videos(run.generate, params, asks(run, {'label': labels}), seed, count)
+    labels = np.arange(count) % max(run.model_config.classes, 1)
+    params = ema.first(run.experiment.ema, state.ema)
+    conditions = complete_conditions(run.data, run.network, {'label': labels})
+    return generate_videos(run.generate, params, conditions, run.experiment.seed, count)
 
 
 class Log:
@@ -331,7 +336,7 @@ class Log:
             values['seconds'] = round(now - self._since, 4)
             values['waited_for_data'] = round(self._waited, 4)
             values |= self._watch.read()
-            counters = self._run.reader.counters()
+            counters = self._run.data.reader.counters()
             self._metrics.scalars(step, values | {f'data/{name}': value for name, value in counters.items()})
             self.files(step)
             self._since, self._waited = now, 0.0
@@ -341,7 +346,7 @@ class Log:
 
         Each process meets other files, and names its own; those of process 0 alone are in metrics.jsonl.
         """
-        for kind, names in self._run.reader.names().items():
+        for kind, names in self._run.data.reader.names().items():
             fresh = [name for name in names if name not in self._named.setdefault(kind, set())]
             if fresh:
                 self._named[kind].update(fresh)
@@ -373,7 +378,7 @@ class Log:
             strip.parent.mkdir(exist_ok=True)
             media.write_strip(strip, videos)
         grid = media.grid(videos)
-        fps = self._run.source.clip_fps or media.FPS
+        fps = self._run.data.source.clip_fps or media.FPS
         self._metrics.clip(step, 'samples', media.gif_bytes(grid, fps), grid.shape[1:3])
 
     def saved(self, checkpoints: Checkpoints, step: int, state, where: dict, validation: dict[str, float]) -> None:
