@@ -33,7 +33,9 @@ MAY = {
     'train.step': ('parallel', 'prng'),
     'train.diffusion_loss': ('codecs', 'diffusion', 'models', 'parallel', 'prng'),
     'train.autoencoder_loss': ('codecs', 'diffusion', 'models', 'parallel', 'prng'),
-    'train.loop': ('data', 'diffusion', 'evals', 'media', 'parallel', 'sampling'),
+    'train.loop': ('data', 'parallel'),
+    'train.run_log': ('media', 'parallel'),
+    'train.validation': ('data', 'diffusion', 'sampling'),
     'experiment': (
         'codecs',
         'config',

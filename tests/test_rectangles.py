@@ -16,7 +16,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.sampling import conditioning
-from vdm_jax.train import loop
+from vdm_jax.train import loop, validation
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
 
@@ -55,7 +55,7 @@ def test_going_on_is_never_having_stopped(run, tmp_path):
 
 @pytest.mark.slow
 def test_a_wide_run_shows_what_it_makes(run):
-    videos = loop.preview(run, run.programs.init_state())
+    videos = validation.preview(run, run.programs.init_state())
     assert videos.shape == (2, 4, 16, 24, 3)
 
 

@@ -124,7 +124,7 @@ class Recipe:
         # Tried on one made-up clip, it names any other mistake.
         facts = {name: np.zeros(1) for name in known}
         facts |= {name: np.array([''], object) for name in TEXT_FACTS}
-        self.conditions.keep(facts)
+        self.conditions.matches(facts)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values, every default among them."""

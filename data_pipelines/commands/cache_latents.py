@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from vdm_jax.cli import outputs, prepare
-from vdm_jax.codecs.video_codec import statistics
+from vdm_jax.codecs.video_codec import measure_statistics
 from vdm_jax.data.latents import metadata
 from vdm_jax.data.latents.metadata import MOST_PARTS, part_file, told_dtype
 from vdm_jax.data.latents.store import LatentSet, PartWriter, bucket_directory
@@ -102,7 +102,7 @@ def print_report(out: Path) -> None:
     # Read a chunk at a time: all of them may not fit into memory.
     chunks = np.array_split(np.arange(min(count, STATISTICS_CLIPS)), STATISTICS_CHUNKS)
     means = (np.split(latents.moments(ids, 0 * ids), 2, -1)[0] for ids in chunks if len(ids))
-    for name, values in zip(('mean', 'std'), statistics(means), strict=True):
+    for name, values in zip(('mean', 'std'), measure_statistics(means), strict=True):
         print(f'  {name} of their channels: ({", ".join(f"{value:.4g}" for value in values)})')
 
 

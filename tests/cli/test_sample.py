@@ -18,7 +18,7 @@ from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.loop import position
+from vdm_jax.train.resume import position
 from vdm_jax.train.workdir import write_run_files
 
 SMALL = [

@@ -22,7 +22,7 @@ from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.npy import DamageError, RowFile, header_of
 from vdm_jax.data.records.manifest import read_manifest
 from vdm_jax.data.records.schema import BadRecordError, Caption, Record, from_bytes, to_bytes
-from vdm_jax.data.records.shards import TABLE, RecordSet, row_of, shard_name, write_shard
+from vdm_jax.data.records.shards import TABLE, RecordSet, make_row, shard_name, write_shard
 from vdm_jax.data.records.source import Records
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
@@ -352,4 +352,4 @@ def test_damage_names_the_clip_and_the_text(latents, texts, copied):
 
 def test_rows_say_what_their_bytes_are(made):
     data = to_bytes(made[0])
-    assert row_of(made[0], data, 0, 0)['sha256'] == hashlib.sha256(data).hexdigest()
+    assert make_row(made[0], data, 0, 0)['sha256'] == hashlib.sha256(data).hexdigest()

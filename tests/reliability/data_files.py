@@ -169,8 +169,8 @@ def make_digits(directory: Path) -> None:
 
 def read_digits(directory: Path):
     """Clips made of them."""
-    source = MovingMNIST(str(directory), frames=2)
-    return [source.identity(), *(source[i] for i in range(4))], ''
+    reader = MovingMNIST(str(directory), frames=2).open()
+    return [reader.identity(), *(reader[i] for i in range(4))], ''
 
 
 KINDS = {

@@ -9,7 +9,7 @@ import jax
 from tests.reliability.damage import Kind
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import loop
+from vdm_jax.train import resume
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.workdir import read_config, write_run_files
@@ -37,7 +37,7 @@ def make_run(directory: Path) -> None:
         for step in (2, 4):
             params = jax.tree.map(lambda leaf, step=step: leaf + step, state.params)
             state = dataclasses.replace(state, params=params, step=state.step + step)
-            checkpoints.save(step, state, loop.position(run(), step))
+            checkpoints.save(step, state, resume.position(run(), step))
 
 
 def read_run_config(directory: Path):

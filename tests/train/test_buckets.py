@@ -15,7 +15,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.planning.aot_worker import batch_of
-from vdm_jax.train import loop
+from vdm_jax.train import loop, resume, validation
 from vdm_jax.train.position import check_position
 
 ITEMS = [
@@ -73,7 +73,7 @@ def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished):
 @pytest.mark.slow
 def test_samples_are_of_the_first_bucket(finished):
     run = finished[0]
-    videos = loop.preview(run, run.programs.init_state())
+    videos = validation.preview(run, run.programs.init_state())
     assert videos.shape == (2, 8, 8, 16, 3) and videos.dtype == np.uint8
 
 
@@ -96,7 +96,7 @@ def test_other_buckets_do_not_go_on(finished, folder):
     with pytest.raises(UserError, match='config.data.buckets'):
         loop.train_run(other, path)
     # Were the config alike and the clips not, the position would tell.
-    was, now = loop.position(finished[0], 6), loop.position(other, 6)
+    was, now = resume.position(finished[0], 6), resume.position(other, 6)
     with pytest.raises(
         UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
     ):

@@ -15,7 +15,7 @@ from vdm_jax import cli
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import ema, loop
+from vdm_jax.train import ema, loop, resume
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.finite import NORMS, Budget, NonFiniteError, advise, all_finite
@@ -135,7 +135,7 @@ def test_a_run_that_saved_what_is_not_finite_goes_on_from_the_step_before(run, t
     with jax.set_mesh(run.mesh), Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         state, _ = checkpoints.restore(run.programs.abstract_state)
         state = dataclasses.replace(state, ema=jax.tree.map(lambda leaf: leaf.at[...].set(np.nan), state.ema))
-        checkpoints.save(5, state, loop.position(run, 5))
+        checkpoints.save(5, state, resume.position(run, 5))
     assert loop.train_run(run, tmp_path)
     said = capsys.readouterr().err
     assert '5 is damaged: it holds numbers that are not finite; taking step 3' in said

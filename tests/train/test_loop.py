@@ -25,13 +25,14 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import MeshConfig, to_global
-from vdm_jax.train import loop, workdir
+from vdm_jax.train import loop, resume, workdir
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import first
 from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.finite import NORMS
 from vdm_jax.train.metrics import Metrics, Progress
+from vdm_jax.train.run_log import RunLog
 
 
 @pytest.fixture(scope='module')
@@ -195,11 +196,11 @@ def test_other_clips_are_another_run(run, finished, tmp_path):
     other = other.with_parts(programs=run.programs)
     before = (finished / 'config.json').read_bytes()
     with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
-        assert loop.begin(run, checkpoints)[1:] == (6, 0)
+        assert resume.begin(run, checkpoints)[1:] == (6, 0)
         with pytest.raises(
             UserError, match='its data differ: clips was 64 and is 65 now; config.data.size was 64 and is 65 now'
         ):
-            loop.begin(other, checkpoints)
+            resume.begin(other, checkpoints)
     assert (finished / 'config.json').read_bytes() == before
 
 
@@ -241,7 +242,7 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
     reader = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
     about = types.SimpleNamespace(data=types.SimpleNamespace(reader=reader), experiment=run.experiment)
-    log = loop.Log(about, loop.NullLogger(), loop.NullProgress(), None, None)
+    log = RunLog(about, loop.NullLogger(), loop.NullProgress(), None, None)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     log.files(1), log.files(2)
     assert capsys.readouterr().err == 'process 1: data: 1 broken: a.mp4\n'

@@ -69,7 +69,7 @@ def weights_of(run, file, about: dict, called: str) -> tuple[dict, dict]:
 def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
     """(params, what is said of them) of a checkpoint: one average, or with --ema=raw the parameters themselves."""
     from vdm_jax.parallel.processes import raise_on_all
-    from vdm_jax.pretrained.weights import FINGERPRINTS, checked
+    from vdm_jax.pretrained.weights import FINGERPRINTS, validate_about
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import explain_misfit
 
@@ -79,7 +79,7 @@ def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
             params, step = checkpoints.restore_one(run.programs.abstract_state, args.step, name)
         where = checkpoints.position(step)
     place = f'{workdir}/checkpoints/{step}: its position'
-    where = raise_on_all(lambda: checked(where, place))
+    where = raise_on_all(lambda: validate_about(where, place))
     ema = RAW if name is None else float(name)
     return params, {'step': step, 'ema': ema} | {name: where[name] for name in FINGERPRINTS if name in where}
 

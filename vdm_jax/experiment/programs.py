@@ -76,7 +76,7 @@ class Programs:
     @functools.cached_property
     def abstract_frozen(self) -> dict[str, Any]:
         """Shapes and shardings of the weights that are used and not learned, by what they are for; {} for none."""
-        shapes = {'codec': self.experiment.codec.abstract()} | self.loss.abstract_frozen
+        shapes = {'codec': self.experiment.codec.abstract_weights()} | self.loss.abstract_frozen
 
         def replicate(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.replicated)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.codecs.pixels import flagged, from_bytes, unflagged
+from vdm_jax.codecs.pixels import from_bytes, split_finite_flag, to_bytes_with_finite_flag
 from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.sample_loop import sample
@@ -103,7 +103,7 @@ def make_reconstruct(merged: Callable) -> Callable:
     def reconstruct(params, conditions, keys, frozen={}):  # noqa: B006, never written to
         autoencoder = merged(params)
         mean, _ = autoencoder.moments(from_bytes(conditions['frames']))
-        videos, finite = unflagged(flagged(autoencoder.decode(mean)))
+        videos, finite = split_finite_flag(to_bytes_with_finite_flag(autoencoder.decode(mean)))
         return videos, finite & is_finite(mean)
 
     return jax.jit(reconstruct)

@@ -73,7 +73,7 @@ class Halves:
     def latent_shape(self, shape):
         return shape
 
-    def abstract(self):
+    def abstract_weights(self):
         return {'scale': jax.ShapeDtypeStruct((), 'float32')}
 
     def moments(self, weights, video):
