@@ -167,11 +167,11 @@ def list_buckets(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
     return buckets
 
 
-def check_same_on_all(encoding: Mapping[str, Any]) -> None:
+def check_same_on_all(cache_key: Mapping[str, Any]) -> None:
     """Raise UserError unless all processes are about to make the same latents."""
-    encodings = [json.loads(text) for text in processes.gather(json.dumps(encoding))]
-    for number, other in enumerate(encodings):
-        metadata.agree(f'process {number}', other, encodings[0])
+    cache_keys = [json.loads(text) for text in processes.gather(json.dumps(cache_key))]
+    for number, other in enumerate(cache_keys):
+        metadata.agree(f'process {number}', other, cache_keys[0])
 
 
 def begin_directory(
