@@ -72,13 +72,7 @@ def undeclared(tree):
             kind = None
             if isinstance(owner, ast.Name):
                 kind = typed.get(owner.id)
-            elif isinstance(owner, ast.Attribute) and ast.unparse(owner.value) in (
-                'run.data',
-                'local_run.data',
-                'self._run.data',
-                'data',
-                'self',
-            ):
+            elif isinstance(owner, ast.Attribute) and ast.unparse(owner.value) in DATA_OWNERS:
                 kind = kinds.get(owner.attr)
             if kind in members and child.attr not in members[kind]:
                 yield child.lineno, child.attr
