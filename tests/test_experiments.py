@@ -17,7 +17,7 @@ from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import hardware
 from vdm_jax.planning import baselines, docs, docs_tables, plan
-from vdm_jax.planning.aot_worker import asks_of, batch_of
+from vdm_jax.planning.aot_worker import abstract_batch, abstract_conditions
 from vdm_jax.train.diffusion_loss import compute_losses
 
 ROOT = Path(__file__).parents[1]
@@ -150,7 +150,7 @@ def test_a_world_that_is_not_there_is_named():
 def test_names_a_machine_and_has_its_row_in_the_plans(file, monkeypatch):
     """The row is that of the experiment as it is now: its machine and its batch."""
     monkeypatch.setattr(hardware.importlib.util, 'find_spec', lambda name: name)  # nothing is compiled
-    name, assignments = plan.target_of(str(file))
+    name, assignments = plan.read_target(str(file))
     hardware.read_topology(name)
     batch = read_experiment(str(file), assignments).train.batch_size
     rows = docs_tables.between(ROOT / 'docs' / 'plans.md', docs.BEGIN, docs.END)
@@ -216,11 +216,11 @@ def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
     validate.check_sampler(run.experiment, run.network)
     with jax.set_mesh(run.mesh):
         _, scalars = jax.eval_shape(
-            run.programs.train_step, run.programs.abstract_state, batch_of(run), run.programs.abstract_frozen
+            run.programs.train_step, run.programs.abstract_state, abstract_batch(run), run.programs.abstract_frozen
         )
         (average,), frozen = run.programs.abstract_state.ema.values(), run.programs.abstract_frozen
         videos, finite = jax.eval_shape(
-            lambda *told: run.programs.generator(*told, frozen=frozen), average, *asks_of(run)
+            lambda *told: run.programs.generator(*told, frozen=frozen), average, *abstract_conditions(run)
         )
     assert (
         scalars['loss'].shape == () and videos.shape[1:] == run.data.source.shape and finite.shape == videos.shape[:1]

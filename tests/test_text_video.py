@@ -21,7 +21,7 @@ from vdm_jax.evals.recall import Recall
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.models.conditions import without
-from vdm_jax.planning.aot_worker import asks_of, batch_of
+from vdm_jax.planning.aot_worker import abstract_batch, abstract_conditions
 from vdm_jax.sampling.conditioning import complete_conditions
 from vdm_jax.sampling.generate import generate_videos
 from vdm_jax.train.position import check_position
@@ -105,9 +105,9 @@ def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
     assert [int(run.data.reader[i]['text_mask'].sum()) for i in range(4)] == [3, 2, 0, 4]
     drawn = {run.data.reader.draw(0, np.random.default_rng(seed))['text_mask'].sum() for seed in range(20)}
     assert drawn == {2, 3}  # both captions
-    shapes = {name: shape.shape for name, shape in batch_of(run).items()}
+    shapes = {name: shape.shape for name, shape in abstract_batch(run).items()}
     assert shapes['text'] == (4, 5, WIDTH) and shapes['text_mask'] == (4, 5)
-    assert asks_of(run)[0]['text'].shape == (8, 5, WIDTH)
+    assert abstract_conditions(run)[0]['text'].shape == (8, 5, WIDTH)
     blind = run_of(place, '--config.model.text_width=none', '--config.data.text=none')
     assert run.forward_flops > blind.forward_flops
 

@@ -14,7 +14,7 @@ from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
-from vdm_jax.planning.aot_worker import batch_of
+from vdm_jax.planning.aot_worker import abstract_batch
 from vdm_jax.train import loop, resume, validation
 from vdm_jax.train.position import check_position
 
@@ -127,8 +127,8 @@ def test_a_step_on_many_devices_is_that_of_one(finished, folder):
 
 def test_a_plan_is_made_for_the_bucket_with_most_pixels(folder):
     run = make(folder, buckets=('2x8x8@64', '8x8x16@3'))
-    assert run.batches.largest == 0 and batch_of(run)['video'].shape == (64, 2, 8, 8, 3)
-    assert batch_of(make(folder, buckets=('2x8x8@2', '8x8x16@3')))['video'].shape == (3, 8, 8, 16, 3)
+    assert run.batches.largest == 0 and abstract_batch(run)['video'].shape == (64, 2, 8, 8, 3)
+    assert abstract_batch(make(folder, buckets=('2x8x8@2', '8x8x16@3')))['video'].shape == (3, 8, 8, 16, 3)
 
 
 def test_a_bucket_that_does_not_divide_into_patches_is_named_before_anything_is_written(folder, tmp_path, capsys):
