@@ -29,7 +29,7 @@ from data_pipelines.inputs.locate import LINKED_FOLDER, LISTED_ALREADY, locate_f
 from data_pipelines.inputs.merge import is_caption_problem, merge_rows
 from data_pipelines.inputs.readers import ENDINGS, TEXT_ENDINGS, read_rows
 from vdm_jax.data.records.filters import FACTS
-from vdm_jax.data.video.files import look
+from vdm_jax.data.video.files import list_folder
 from vdm_jax.data.video_folder import no_video
 from vdm_jax.errors import UserError, printable
 
@@ -93,7 +93,7 @@ def sort_items(items: Iterable[Item]) -> tuple[Item, ...]:
 
 
 def _list_folder(source: str, follow_links: bool, scores: Sequence[str] | None) -> Listing:
-    folder = look(source, follow_links)
+    folder = list_folder(source, follow_links)
     items = [Item(f'{to_utf8(name)}/', '', problem=f'unreadable: {why}') for name, why in folder.unreadable.items()]
     link_problem = LISTED_ALREADY if follow_links else LINKED_FOLDER
     items += [Item(f'{to_utf8(name)}/', '', problem=link_problem) for name in folder.links]
