@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vdm_jax.experiment import validate
 from vdm_jax.experiment.experiment import Experiment
 from vdm_jax.experiment.network_plan import NetworkPlan
-from vdm_jax.sampling.generate import make_generate, make_reconstruct
+from vdm_jax.sampling.video_sampler import make_generate, make_reconstruct
 from vdm_jax.train.autoencoder_loss import AutoencoderLoss
 from vdm_jax.train.diffusion_loss import DiffusionLoss
 from vdm_jax.train.optimizers import make_learning_rates
