@@ -14,7 +14,7 @@ from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.diffusion.loss import FusedMinSNR
 from vdm_jax.evals.protocol import UsualProtocol
-from vdm_jax.experiment.registry import Experiment
+from vdm_jax.experiment.experiment import Experiment
 from vdm_jax.prng import STREAMS, stream
 from vdm_jax.train import ema
 from vdm_jax.train.optimizers import Muon
@@ -59,7 +59,7 @@ def data(experiment):
 
 
 def model(experiment):
-    experiment.model.fitted(experiment.codec.latent_shape(experiment.data.shape), experiment.data.open().num_classes)
+    experiment.model.fit_to(experiment.codec.latent_shape(experiment.data.shape), experiment.data.open().num_classes)
 
 
 def codec(experiment):

@@ -34,12 +34,12 @@ sys.exit(main(sys.argv[1:]))
 
 SAMPLE = """
 import jax
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.sampling.generate import generate_videos
 run = Run(read_experiment('experiments/bouncing_balls.py', [a for a in sys.argv if a.startswith('--config.')]))
 with jax.set_mesh(run.mesh):
-    print(generate_videos(run.generate, run.create().params, {'label': [0, 1]}, seed=0).shape)
+    print(generate_videos(run.generate, run.programs.init_state().params, {'label': [0, 1]}, seed=0).shape)
 """
 
 

@@ -13,12 +13,11 @@ from vdm_jax import media
 from vdm_jax.data.records.schema import Caption
 from vdm_jax.errors import UserError
 from vdm_jax.experiment import validate
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import hardware
 from vdm_jax.planning import baselines, docs, docs_tables, plan
-from vdm_jax.planning.aot_worker import asks_of, batch_of
-from vdm_jax.sampling.conditioning import given_frames
+from vdm_jax.planning.aot_worker import abstract_batch, abstract_conditions
 from vdm_jax.train.diffusion_loss import compute_losses
 
 ROOT = Path(__file__).parents[1]
@@ -52,11 +51,11 @@ def test_builds(file, arg, folder):
     more = [f'--config.data.path={folder}'] if file.stem == 'video_folder' else []
     arg = arg and LARGER_OF.get(file.stem, LARGER)
     run = Run(read_experiment(f'{file}{arg}', more), jax.devices()[:1])
-    params = run.abstract.params
+    params = run.programs.abstract_state.params
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     assert count > (3e7 if arg else 1e5)
-    assert run.latent_shape == (
-        (16, 64, 64, 3) if arg == LARGER else run.experiment.codec.latent_shape(run.source.shape)
+    assert run.network.latent_shape == (
+        (16, 64, 64, 3) if arg == LARGER else run.experiment.codec.latent_shape(run.data.source.shape)
     )
 
 
@@ -67,22 +66,26 @@ def test_video_folder_reads_records_too_and_tells_their_captions(tmp_path):
         return read_experiment(f'experiments/video_folder.py:{arg}', [f'--config.data.path={path}'])
 
     run = Run(build('records'), jax.devices()[:1])
-    assert len(run.reader) == 3 and run.model.classes == 0 and run.reader[0]['video'].shape == (8, 32, 32, 3)
-    assert Run(build('records,memorise'), jax.devices()[:1]).model.classes == 3
+    assert (
+        len(run.data.reader) == 3
+        and run.model_config.classes == 0
+        and run.data.reader[0]['video'].shape == (8, 32, 32, 3)
+    )
+    assert Run(build('records,memorise'), jax.devices()[:1]).model_config.classes == 3
     told = Run(build('records,text=24'), jax.devices()[:1])
-    assert told.model.text_width == told.experiment.text.width == 24
+    assert told.model_config.text_width == told.experiment.text.width == 24
 
 
 def test_moving_mnist_has_its_stochastic_form():
     run = Run(read_experiment(f'{ROOT}/experiments/moving_mnist.py:stochastic'), jax.devices()[:1])
-    assert run.latent_shape == (15, 64, 64, 1) and run.source.motion == 'stochastic'
+    assert run.network.latent_shape == (15, 64, 64, 1) and run.data.source.motion == 'stochastic'
     assert run.experiment.diffusion.context == run.protocol.context == 5
 
 
 @pytest.mark.parametrize(('regressor', 'millions'), [('same', 1.897), ('conv_lstm', 11.68)])
 def test_moving_mnist_has_regressors_to_beat(regressor, millions):
     run = Run(read_experiment(f'{ROOT}/experiments/moving_mnist.py:regressor={regressor}'), jax.devices()[:1])
-    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params))
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.programs.abstract_state.params))
     assert count / 1e6 == pytest.approx(millions, rel=0.02)
     assert run.experiment.sampler.steps == run.protocol.per_clip == 1
 
@@ -91,9 +94,8 @@ def test_moving_mnist_has_regressors_to_beat(regressor, millions):
 def test_a_regressor_that_could_not_tell_given_frames_is_refused(process):
     spec = f'{ROOT}/experiments/moving_mnist.py:regressor=conv_lstm'
     with pytest.raises(UserError, match='takes frames of time 0 for given'):
-        validate.check_objective(
-            Run(read_experiment(spec, [f'--config.diffusion.process.{process}']), jax.devices()[:1])
-        )
+        run = Run(read_experiment(spec, [f'--config.diffusion.process.{process}']), jax.devices()[:1])
+        validate.check_objective(run.experiment, run.network)
 
 
 @pytest.mark.parametrize('arg', ['size=S', 'patch=4', 'size=B,patch=8'])
@@ -134,9 +136,9 @@ def test_images_beside_clips_without_a_folder_are_found_before_training(spec, fo
 @pytest.mark.parametrize('world', ['collide', 'shadow', 'pan'])
 def test_the_bouncing_balls_have_harder_worlds(world):
     run = Run(read_experiment(f'{ROOT}/experiments/bouncing_balls.py:world={world}'), jax.devices()[:1])
-    assert run.latent_shape == (16, 32, 32, 3) and run.protocol.suffix == f'_{world}'
-    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params)) > 1e5
-    assert run.held_out.source.split == 'test' and run.reader[0]['video'].shape == run.source.shape
+    assert run.network.latent_shape == (16, 32, 32, 3) and run.protocol.suffix == f'_{world}'
+    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.programs.abstract_state.params)) > 1e5
+    assert run.data.held_out.source.split == 'test' and run.data.reader[0]['video'].shape == run.data.source.shape
 
 
 def test_a_world_that_is_not_there_is_named():
@@ -148,7 +150,7 @@ def test_a_world_that_is_not_there_is_named():
 def test_names_a_machine_and_has_its_row_in_the_plans(file, monkeypatch):
     """The row is that of the experiment as it is now: its machine and its batch."""
     monkeypatch.setattr(hardware.importlib.util, 'find_spec', lambda name: name)  # nothing is compiled
-    name, assignments = plan.target_of(str(file))
+    name, assignments = plan.read_target(str(file))
     hardware.read_topology(name)
     batch = read_experiment(str(file), assignments).train.batch_size
     rows = docs_tables.between(ROOT / 'docs' / 'plans.md', docs.BEGIN, docs.END)
@@ -158,9 +160,9 @@ def test_names_a_machine_and_has_its_row_in_the_plans(file, monkeypatch):
 @pytest.mark.parametrize('dataset', ['ucf101', 'sky', 'taichi', 'ffs'])
 def test_latte_sees_sixteen_frames_of_latents_and_the_data_sets_classes(dataset):
     run = Run(read_experiment(f'{ROOT}/experiments/latte.py:dataset={dataset}'), jax.devices()[:1])
-    assert run.latent_shape == (16, 32, 32, 4) == run.reader[0]['video'].shape
-    assert run.model.classes == (101 if dataset == 'ucf101' else 0)
-    assert (run.experiment.guidance.scale == 1) == (run.model.classes == 0)
+    assert run.network.latent_shape == (16, 32, 32, 4) == run.data.reader[0]['video'].shape
+    assert run.model_config.classes == (101 if dataset == 'ucf101' else 0)
+    assert (run.experiment.guidance.scale == 1) == (run.model_config.classes == 0)
     run.check()
 
 
@@ -180,7 +182,7 @@ def test_latte_sees_sixteen_frames_of_latents_and_the_data_sets_classes(dataset)
 )
 def test_networks_have_as_many_parameters_as_published(spec, millions):
     run = Run(read_experiment(f'{ROOT}/experiments/{spec}'), jax.devices()[:1])
-    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.abstract.params))
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(run.programs.abstract_state.params))
     assert count / 1e6 == pytest.approx(millions, rel=0.005)
 
 
@@ -209,14 +211,20 @@ def test_networks_have_as_many_parameters_as_published(spec, millions):
 def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
     """Without its data, which are not here: nothing is computed."""
     run = Run(read_experiment(f'{ROOT}/experiments/{spec}', ['--config.model.scan=true']), jax.devices()[:1])
-    validate.check_mesh(run)
-    validate.check_objective(run)
-    validate.check_sampler(run)
+    run.network.config.check_mesh(run.mesh, run.network.inputs)
+    validate.check_objective(run.experiment, run.network)
+    validate.check_sampler(run.experiment, run.network)
     with jax.set_mesh(run.mesh):
-        _, scalars = jax.eval_shape(run.train_step, run.abstract, batch_of(run), run.abstract_frozen)
-        (average,), frozen = run.abstract.ema.values(), run.abstract_frozen
-        videos, finite = jax.eval_shape(lambda *told: run.generator(*told, frozen=frozen), average, *asks_of(run))
-    assert scalars['loss'].shape == () and videos.shape[1:] == run.source.shape and finite.shape == videos.shape[:1]
+        _, scalars = jax.eval_shape(
+            run.programs.train_step, run.programs.abstract_state, abstract_batch(run), run.programs.abstract_frozen
+        )
+        (average,), frozen = run.programs.abstract_state.ema.values(), run.programs.abstract_frozen
+        videos, finite = jax.eval_shape(
+            lambda *told: run.programs.generator(*told, frozen=frozen), average, *abstract_conditions(run)
+        )
+    assert (
+        scalars['loss'].shape == () and videos.shape[1:] == run.data.source.shape and finite.shape == videos.shape[:1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,13 +258,13 @@ def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
         Run(read_experiment(f'{ROOT}/experiments/{name}.py:data={data}', ['--config.diffusion.context=2']))
         for data in ('latents', 'videos')
     ]
-    assert runs[0].latent_shape == runs[1].latent_shape
-    assert [given_frames(run) for run in runs] == [2, 5]
+    assert runs[0].network.latent_shape == runs[1].network.latent_shape
+    assert [run.network.context_frames for run in runs] == [2, 5]
     codec = runs[1].experiment.codec.model
     vae = read_experiment(
         f'{ROOT}/experiments/video_vae.py:size=paper,data=folder', [f'--config.model.latent={codec.latent}']
     )
-    assert codec == Run(vae).model
+    assert codec == Run(vae).model_config
 
 
 @pytest.mark.parametrize('data', ['balls', 'folder'])
@@ -266,7 +274,7 @@ def test_the_autoencoder_that_latent_video_wants_is_the_one_that_video_vae_train
         Run(read_experiment(f'{ROOT}/experiments/{name}.py:data={data}', more), jax.devices()[:1])
         for name in ('latent_video', 'video_vae')
     )
-    assert latent.experiment.codec.model == vae.model and latent.source.shape == vae.source.shape
+    assert latent.experiment.codec.model == vae.model_config and latent.data.source.shape == vae.data.source.shape
 
 
 def test_what_stands_for_latents_is_no_video():
@@ -274,11 +282,12 @@ def test_what_stands_for_latents_is_no_video():
     with pytest.raises(
         UserError, match=r'4 channels.*config.codec.*convert: --config\.codec\.name=sd_vae --config\.codec\.path='
     ):
-        validate.check_pictures(run)
+        validate.check_pictures(run.data)
     looking = read_experiment(f'{ROOT}/experiments/latte.py:size=S', ['--config.train.sample_every=10'])
     with pytest.raises(UserError, match='4 channels.*config.codec'):
         Run(looking, jax.devices()[:1]).check()
-    validate.check_pictures(Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S,data=videos'), jax.devices()[:1]))
+    videos = Run(read_experiment(f'{ROOT}/experiments/latte.py:size=S,data=videos'), jax.devices()[:1])
+    validate.check_pictures(videos.data)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from vdm_jax.config import packaged
 from vdm_jax.config.experiment_file import load_experiment
 from vdm_jax.data.video import store
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.planning import plan
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +114,7 @@ def test_experiments_are_found_by_name_from_anywhere(spec, arg, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     experiment = read_experiment(spec + arg)
     assert experiment.train.steps == (7 if arg else 1200)
-    assert plan.target_of(spec + arg) == ('cpu:1', [])
+    assert plan.read_target(spec + arg) == ('cpu:1', [])
 
 
 @pytest.mark.parametrize('name', ['experiments/latte.py', 'latte.py', 'experiments/own.py', 'a:b/latte.py'])

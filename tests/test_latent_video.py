@@ -23,11 +23,11 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
 from vdm_jax.train import fingerprint
-from vdm_jax.train.loop import position
+from vdm_jax.train.resume import position
 
 ROOT = Path(__file__).parents[1]
 VAE = {'channels': (8, 8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
@@ -210,7 +210,7 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
     clips = latent_run(place, data=data | shape)
     make(clips, tmp_path / 'cache', 2)
     cached = latent_run(place, data=data | shape, latents=f'{tmp_path}/cache')
-    order = clips.reader.order(3)
+    order = clips.data.reader.order(3)
 
     def drawn(source):
         return next(iter(batches(source, order, 0, 1, scalars=scalars)))
@@ -309,7 +309,7 @@ def test_a_mistake_of_one_process_alone_is_told_by_both(place):
 def test_a_scalar_that_was_not_stored_is_refused_before_training(place, cached):
     run = latent_run(place, latents=f'{place}/cache')
     with pytest.raises(UserError, match=r'config\.latents=.*: they tell motion .*config\.model\.scalars wants fps'):
-        run.training_reader.check(run.encoding, ('fps',))
+        run.training_reader.check(run.latent_cache_key, ('fps',))
 
 
 def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, cached):
@@ -319,7 +319,7 @@ def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, cached):
     run = latent_run(place, latents=f'{place}/cache', codec=codec | free)
     assert run.training_reader
     other = latent_run(place, latents=f'{place}/cache', codec=codec | {'model': VAE | {'dtype': 'bfloat16'}})
-    vars(other)['frozen'] = run.frozen  # the same weights
+    other = other.with_parts(frozen=run.frozen)
     with pytest.raises(UserError, match=r'with config\.codec\.model\.dtype float32, and this run has bfloat16'):
         other.training_reader  # noqa: B018
 
@@ -333,9 +333,11 @@ def test_latents_of_clips_that_are_cut_otherwise_are_refused(name, place):
         return balls | more if name == 'bouncing_balls' else {'source': name, 'sources': [balls | more]}
 
     run = latent_run(place, data=data())
-    assert latent_run(place, data=data(threads=2)).encoding == run.encoding
+    assert latent_run(place, data=data(threads=2)).latent_cache_key == run.latent_cache_key
     with pytest.raises(UserError, match=r'cache: made with config\.data.*label count, and this run has colour'):
-        check_same_encoding('cache', run.encoding, latent_run(place, data=data(label='colour')).encoding)
+        check_same_encoding(
+            'cache', run.latent_cache_key, latent_run(place, data=data(label='colour')).latent_cache_key
+        )
 
 
 def test_weights_are_hashed_once(place, cached, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines.commands.cache_latents import cache
 from data_pipelines.commands.cache_text import cache as cache_text
-from data_pipelines.commands.cache_text import texts_of
+from data_pipelines.commands.cache_text import collect_texts
 from tests.data.small_set import record, write_set
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.clip_batches import batch_of
@@ -21,7 +21,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.protocol import EvaluateConfig
 from vdm_jax.evals.recall import Recall
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
 from vdm_jax.text.hashing import Hashing
@@ -37,10 +37,12 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp('latents')
     vae = Run(experiment_from({'data': CLIPS, 'model': {'name': 'video_vae', **VAE}}), DEVICES)
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), vae.abstract.params)
+    params = jax.tree.map(
+        lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), vae.programs.abstract_state.params
+    )
     weights.save(place / 'vae.safetensors', params, {'step': 0, 'config': vae.resolved})
     codec = run_of(place, CLIPS)
-    clips = batch_of(codec.reader, range(3))
+    clips = batch_of(codec.data.reader, range(3))
     moments = np.asarray(codec.experiment.codec.moments(codec.frozen['codec'], clips['video']))
     about = {'frames': 5, 'height': 16, 'width': 16, 'fps': 8.0, 'codec': codec.codec_fingerprint}
     records = [
@@ -65,9 +67,11 @@ def records(place, name='set', **fields):
 def test_they_train_as_their_clips_do(place):
     clips, latents = run_of(place, CLIPS), run_of(place, records(place))
     latents.check()
-    params = clips.create().params
+    params = clips.programs.init_state().params
     losses = [
-        run.validation_step(params, run.to_global(batch_of(run.reader, range(3))), 0, run.frozen).loss
+        run.programs.validation_step(
+            params, run.batches.to_global(batch_of(run.data.reader, range(3))), 0, run.frozen
+        ).loss
         for run in (clips, latents)
     ]
     np.testing.assert_allclose(*losses, rtol=1e-5)
@@ -93,11 +97,11 @@ def test_latents_of_other_clips_are_refused(place):
 
 def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
     run = run_of(place, records(place))
-    source, others = run.source, Records(f'{place}/others', frames=5, pixels=16)
+    source, others = run.data.source, Records(f'{place}/others', frames=5, pixels=16)
     for data in (Bucketed(source, ('5x16x16@3',)), Mixture((source, source), labels='shared')):
         mixed = Run(dataclasses.replace(run.experiment, data=data), DEVICES)
         mixed.check()
-        assert mixed.reader[0]['moments'].shape == (2, 2, 2, 4) and 'video' not in mixed.reader[0]
+        assert mixed.data.reader[0]['moments'].shape == (2, 2, 2, 4) and 'video' not in mixed.data.reader[0]
     beside = JointImages(source, dataclasses.replace(source, frames=1))
     with pytest.raises(UserError, match='config.data.clips: they are latents, and images beside them are not'):
         Run(dataclasses.replace(run.experiment, data=beside), DEVICES).check()
@@ -107,7 +111,7 @@ def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
 
 def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
     run = run_of(place, records(place))
-    clips = run.reader, run.held_out, EvaluateConfig()
+    clips = run.data.reader, run.data.held_out, EvaluateConfig()
     for protocol in (FramePrediction(context=2), Recall()):
         with pytest.raises(UserError, match='config.data: its clips are latents, and their pictures are asked for'):
             conditions = protocol.make_conditions(*clips)
@@ -120,7 +124,11 @@ def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
 def test_latents_of_latents_are_refused(place, tmp_path):
     """Also where they are within another source."""
     run = run_of(place, records(place))
-    for data in (run.source, Bucketed(run.source, ('5x16x16@3',)), Mixture((run.source, run.source), labels='shared')):
+    for data in (
+        run.data.source,
+        Bucketed(run.data.source, ('5x16x16@3',)),
+        Mixture((run.data.source, run.data.source), labels='shared'),
+    ):
         again = Run(dataclasses.replace(run.experiment, data=data), DEVICES)
         with pytest.raises(UserError, match='config.data: its clips are latents already; train on them as they are'):
             cache(again, tmp_path / 'latents', 3)
@@ -133,18 +141,18 @@ def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tm
     videos = [record(f'{i}', 16, 60 * i, captions=captions) for i, captions in enumerate(told)]
     data = records(place, label='none', start='first') | {'path': write_set(tmp_path / 'set', videos, shards=1)}
     cache(run_of(place, data), tmp_path / 'latents', 3)
-    cache_text(texts_of([data['path']])[0], Hashing(8, 2), tmp_path / 'texts')
+    cache_text(collect_texts([data['path']])[0], Hashing(8, 2), tmp_path / 'texts')
     run = run_of(place, data | {'text': f'{tmp_path}/texts'})
     cached = Run(dataclasses.replace(run.experiment, latents=f'{tmp_path}/latents'), DEVICES)
     drawn = []
     for each in (run, cached):
-        order = each.reader.order(3, seed=1)
+        order = each.data.reader.order(3, seed=1)
         with batches(each.training_reader, order, stop_step=8) as stream:
             drawn.append([(batch['text'], batch['text_mask']) for batch in stream])
     np.testing.assert_array_equal(*(np.concatenate([text for text, _ in each]) for each in drawn))
     lengths = {int(count) for _, mask in drawn[1] for count in mask.sum(1)}
     assert lengths == {0, 1, 2}
-    mixed = Mixture((cached.source, dataclasses.replace(cached.source, text=None))).open()
+    mixed = Mixture((cached.data.source, dataclasses.replace(cached.data.source, text=None))).open()
     assert mixed.num_draws == 4 and len(mixed[4]['draws']) == 4
 
     def rng():

@@ -13,10 +13,10 @@ from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.video_codec import VideoVAECodec
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.sampling import conditioning
-from vdm_jax.train import loop
+from vdm_jax.train import loop, validation
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
 
@@ -43,19 +43,19 @@ def size_of(file):
 
 @pytest.mark.slow
 def test_going_on_is_never_having_stopped(run, tmp_path):
-    assert loop.train(run, tmp_path / 'whole')
-    assert not loop.train(run, tmp_path / 'stopped', stop=lambda step: step == 1)
-    assert loop.train(run, tmp_path / 'stopped')
+    assert loop.train_run(run, tmp_path / 'whole')
+    assert not loop.train_run(run, tmp_path / 'stopped', stop=lambda step: step == 1)
+    assert loop.train_run(run, tmp_path / 'stopped')
     prints = []
     for place in (tmp_path / 'whole', tmp_path / 'stopped'):
         with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
-            prints.append(fingerprint(checkpoints.restore(run.abstract)[0].params))
+            prints.append(fingerprint(checkpoints.restore(run.programs.abstract_state)[0].params))
     assert prints[0] == prints[1]
 
 
 @pytest.mark.slow
 def test_a_wide_run_shows_what_it_makes(run):
-    videos = loop.preview(run, run.create())
+    videos = validation.preview(run, run.programs.init_state())
     assert videos.shape == (2, 4, 16, 24, 3)
 
 
@@ -96,7 +96,7 @@ def test_a_size_that_cannot_be_is_named(run, size, change, says):
 
 def test_learned_positions_take_sides_up_to_those_of_training(run):
     smaller = sampling_run(run.resolved, ['config.model.position=learned'], '12x20')
-    assert smaller.latent_shape == (4, 12, 20, 3)
+    assert smaller.network.latent_shape == (4, 12, 20, 3)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_clips_that_are_gone_are_not_asked_for(run, data):
     config = run.resolved | {'data': data}
     config['model'] = config['model'] | {'channels': None, 'classes': 0}
     resized = sampling_run(config, [], '40x56')
-    assert resized.latent_shape[:3] == (4, 40, 56) and resized.generator
+    assert resized.network.latent_shape[:3] == (4, 40, 56) and resized.programs.generator
 
 
 def test_frames_that_a_video_goes_on_from_are_of_its_size(run):
     changes = ['config.diffusion.context=2', 'config.diffusion.per_frame=true', 'config.model.time_patch=1']
     other = sampling_run(run.resolved, changes, '24x16')
-    asked = conditioning.asks(other, {'label': np.array([0, 1, 0])})
+    asked = conditioning.complete_conditions(other.data, other.network, {'label': np.array([0, 1, 0])})
     assert asked['frames'].shape == (3, 2, 24, 16, 3)
 
 
@@ -139,10 +139,13 @@ def test_networks_take_clips_that_are_not_square():
     noise = {'source': 'synthetic', 'frames': 3, 'pixels': '8x12', 'channels': 1, 'classes': 0}
     for model in ({'name': 'conv_lstm', 'hidden': 4, 'layers': 1}, {'width': 16, 'heads': 2, 'depth': 2, 'patch': 4}):
         run = Run(experiment_from({'data': noise, 'model': model}), jax.devices()[:1])
-        x, t = jax.ShapeDtypeStruct((2, *run.latent_shape), np.float32), jax.ShapeDtypeStruct((2, 3), np.float32)
-        assert jax.eval_shape(run.network, run.abstract.params, x, t, {}).shape == (2, 3, 8, 12, 1)
+        x, t = (
+            jax.ShapeDtypeStruct((2, *run.network.latent_shape), np.float32),
+            jax.ShapeDtypeStruct((2, 3), np.float32),
+        )
+        assert jax.eval_shape(run.network.apply, run.programs.abstract_state.params, x, t, {}).shape == (2, 3, 8, 12, 1)
         with pytest.raises(UserError, match='config.model.patch=4 does not divide .*config.data.pixels'):
-            Run(experiment_from({'data': noise | {'pixels': '8x10'}, 'model': model})).model  # noqa: B018
+            Run(experiment_from({'data': noise | {'pixels': '8x10'}, 'model': model})).model_config  # noqa: B018
 
 
 def test_inspect_knows_networks_of_any_size(capsys):

@@ -6,7 +6,7 @@ import jax
 
 from vdm_jax.cli import restore
 from vdm_jax.config.schema import differences
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
 from vdm_jax.train.workdir import FREE_KEYS
@@ -26,5 +26,5 @@ def test_the_starter_weights_are_those_of_the_experiment_file():
     } == set()
     run = restore.run_of(about['config'], [])
     with jax.set_mesh(run.mesh):
-        params = weights.load(STARTER, run.abstract.params)
-    assert jax.tree.structure(params) == jax.tree.structure(run.abstract.params)
+        params = weights.load(STARTER, run.programs.abstract_state.params)
+    assert jax.tree.structure(params) == jax.tree.structure(run.programs.abstract_state.params)

@@ -18,14 +18,14 @@ from vdm_jax.data.records.schema import Caption
 from vdm_jax.errors import UserError
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.recall import Recall
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.models.conditions import without
-from vdm_jax.planning.aot_worker import asks_of, batch_of
-from vdm_jax.sampling.conditioning import asks
+from vdm_jax.planning.aot_worker import abstract_batch, abstract_conditions
+from vdm_jax.sampling.conditioning import complete_conditions
 from vdm_jax.sampling.generate import generate_videos
-from vdm_jax.train.loop import position
 from vdm_jax.train.position import check_position
+from vdm_jax.train.resume import position
 from vdm_jax.train.workdir import check_workdir
 
 pytest.importorskip('av')
@@ -83,7 +83,9 @@ def run_of(place, *more):
 def stirred(run):
     """Weights of which none is zero, as some are at first, so that what the network is told reaches its output."""
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), run.abstract.params)
+    return jax.tree.map(
+        lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), run.programs.abstract_state.params
+    )
 
 
 def test_it_trains(trained):
@@ -98,14 +100,14 @@ def test_it_trains(trained):
 def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
     run = run_of(place)
     run.check()
-    clip = run.reader[0]
+    clip = run.data.reader[0]
     assert clip['text'].shape == (5, WIDTH) and clip['text'].dtype == np.float32
-    assert [int(run.reader[i]['text_mask'].sum()) for i in range(4)] == [3, 2, 0, 4]
-    drawn = {run.reader.draw(0, np.random.default_rng(seed))['text_mask'].sum() for seed in range(20)}
+    assert [int(run.data.reader[i]['text_mask'].sum()) for i in range(4)] == [3, 2, 0, 4]
+    drawn = {run.data.reader.draw(0, np.random.default_rng(seed))['text_mask'].sum() for seed in range(20)}
     assert drawn == {2, 3}  # both captions
-    shapes = {name: shape.shape for name, shape in batch_of(run).items()}
+    shapes = {name: shape.shape for name, shape in abstract_batch(run).items()}
     assert shapes['text'] == (4, 5, WIDTH) and shapes['text_mask'] == (4, 5)
-    assert asks_of(run)[0]['text'].shape == (8, 5, WIDTH)
+    assert abstract_conditions(run)[0]['text'].shape == (8, 5, WIDTH)
     blind = run_of(place, '--config.model.text_width=none', '--config.data.text=none')
     assert run.forward_flops > blind.forward_flops
 
@@ -113,15 +115,15 @@ def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
 def test_a_clip_without_caption_is_one_whose_text_is_dropped(place):
     """Both train the unconditional branch; a text that is there says something else."""
     run = run_of(place)
-    params, network = stirred(run), jax.jit(run.network)
-    x, t = jax.random.normal(jax.random.key(0), (1, *run.latent_shape)), np.full(1, 500.0, np.float32)
+    params, network = stirred(run), jax.jit(run.network.apply)
+    x, t = jax.random.normal(jax.random.key(0), (1, *run.network.latent_shape)), np.full(1, 500.0, np.float32)
 
     def told(clip):
         return {name: clip[name][None] for name in ('text', 'text_mask')}
 
-    said, unsaid = told(run.reader[0]), told(run.reader[2])
+    said, unsaid = told(run.data.reader[0]), told(run.data.reader[2])
     output = network(params, x, t, unsaid)
-    np.testing.assert_array_equal(output, network(params, x, t, without(said, run.model.classes)))
+    np.testing.assert_array_equal(output, network(params, x, t, without(said, run.model_config.classes)))
     assert np.abs(output - network(params, x, t, said)).max() > 1e-3
 
 
@@ -173,10 +175,10 @@ def test_clips_without_labels_are_recalled_only_where_that_is_asked_for(place):
 
 def test_evaluations_ask_by_the_texts_of_the_clips(place):
     run = run_of(place)
-    asked = asks(run, {'label': np.zeros(5, int)})
-    masks = np.stack([run.reader[i]['text_mask'] for i in (0, 1, 3)])
+    asked = complete_conditions(run.data, run.network, {'label': np.zeros(5, int)})
+    masks = np.stack([run.data.reader[i]['text_mask'] for i in (0, 1, 3)])
     np.testing.assert_array_equal(asked['text_mask'], masks[[0, 1, 2, 0, 1]])  # clips with a caption, in turn
-    clips = run.reader, run.held_out, run.experiment.evaluate
+    clips = run.data.reader, run.data.held_out, run.experiment.evaluate
     predicted = FramePrediction(context=2, per_clip=1).make_conditions(*clips)
     assert predicted['text'].shape == (4, 5, WIDTH)
     recalled = Recall().make_conditions(*clips)
@@ -212,23 +214,23 @@ def test_a_run_goes_on_with_the_texts_of_its_own_encoder_alone(place, trained, t
 
 def test_clips_with_text_have_no_images_beside_them(place):
     run = run_of(place)
-    both = JointImages(run.source, dataclasses.replace(run.source, text=None, frames=1))
+    both = JointImages(run.data.source, dataclasses.replace(run.data.source, text=None, frames=1))
     with pytest.raises(UserError, match='config.data.clips: they have text, and images beside them have none'):
         Run(dataclasses.replace(run.experiment, data=both), jax.devices()[:1]).check()
 
 
 def test_a_mixture_tells_no_text_where_a_source_has_none(place, tmp_path):
     run = run_of(place)
-    mute = dataclasses.replace(run.source, text=None)
-    both = Mixture((mute, run.source))
+    mute = dataclasses.replace(run.data.source, text=None)
+    both = Mixture((mute, run.data.source))
     mixed = Run(dataclasses.replace(run.experiment, data=both), jax.devices()[:1])
     mixed.check()
-    clips = mixed.reader
+    clips = mixed.data.reader
     assert not clips[0]['text_mask'].any() and clips[4]['text_mask'].any() and clips[0]['text'].shape == (5, WIDTH)
     other = ['cache-text', f'--records={place}/set', f'--out={tmp_path}/other', '--encoder=hashing:width=8']
     assert data_pipelines.main(other) == 0
     with pytest.raises(UserError, match='config.data.sources: the encoder of texts is .* of item 0 and .* of item 1'):
-        Mixture((run.source, dataclasses.replace(run.source, text=f'{tmp_path}/other'))).open().text  # noqa: B018
+        Mixture((run.data.source, dataclasses.replace(run.data.source, text=f'{tmp_path}/other'))).open().text  # noqa: B018
 
 
 def test_prompts_need_no_data(trained, tmp_path):

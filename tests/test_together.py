@@ -7,7 +7,7 @@ import pytest
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.errors import UserError
 from vdm_jax.experiment import registry
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.modulation import MODULATIONS
@@ -91,12 +91,12 @@ def test_it_trains_and_samples(name):
     run = run_of(name)
     run.check()
     with jax.set_mesh(run.mesh):
-        state, found = run.create(), []
+        state, found = run.programs.init_state(), []
         for step in range(30):
-            batch = batch_of(run.reader, range(4 * (step % 2), 4 * (step % 2) + 4), run.model.scalars)
-            state, scalars = run.train_step(state, to_global(batch, run.mesh))
+            batch = batch_of(run.data.reader, range(4 * (step % 2), 4 * (step % 2) + 4), run.model_config.scalars)
+            state, scalars = run.programs.train_step(state, to_global(batch, run.mesh))
             found.append(float(scalars['loss']))
-        asks = conditioning.asks(run, {'label': np.array([0, 1])})
+        asks = conditioning.complete_conditions(run.data, run.network, {'label': np.array([0, 1])})
         videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), asks, seed=0)
     assert np.isfinite(found).all() and np.mean(found[20:]) < 0.9 * np.mean(found[:3])
     assert videos.shape == (2, 4, 12, 12, 3) and videos.std() > 5
@@ -105,7 +105,7 @@ def test_it_trains_and_samples(name):
 def test_every_name_of_the_index_is_among_them():
     said = {}
     for name in RUNS:
-        experiment = registry.experiment_dict(run_of(name).experiment)
+        experiment = experiment_dict(run_of(name).experiment)
         diffusion, sampler, model = experiment['diffusion'], experiment['sampler'], experiment['model']
         for group, value in {
             'processes': diffusion['process']['name'],
@@ -135,10 +135,10 @@ def test_clips_without_classes_beside_images_with_some_are_asked_for_without_lab
         'images': {'source': 'synthetic', 'frames': 1, 'pixels': 12, 'classes': 7},
     }
     data = {'source': 'joint_images', 'count': 2} | parts
-    run = Run(registry.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2}}), jax.devices()[:1])
-    np.testing.assert_array_equal(conditioning.asks(run, {'label': np.array([0, 3])})['label'], [7, 7])
-    more = Run(
-        registry.experiment_from({'data': data, 'model': {'width': 32, 'heads': 2, 'classes': 9}}), jax.devices()[:1]
+    run = Run(experiment_from({'data': data, 'model': {'width': 32, 'heads': 2}}), jax.devices()[:1])
+    np.testing.assert_array_equal(
+        conditioning.complete_conditions(run.data, run.network, {'label': np.array([0, 3])})['label'], [7, 7]
     )
+    more = Run(experiment_from({'data': data, 'model': {'width': 32, 'heads': 2, 'classes': 9}}), jax.devices()[:1])
     with pytest.raises(UserError, match='config.model.classes=9: clips and images have 7 together'):
         more.check()

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from vdm_jax.config.experiment_file import override
 from vdm_jax.config.ranges import Between, annotations_of
-from vdm_jax.experiment.registry import CHOICES, Experiment, experiment_from
+from vdm_jax.experiment.experiment import Experiment, experiment_from
+from vdm_jax.experiment.registry import CHOICES
 
 TINY = {
     'model': {'width': 16, 'heads': 2, 'depth': 2},

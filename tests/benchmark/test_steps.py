@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from vdm_jax.benchmark.steps import in_turns, timed
+from vdm_jax.benchmark.steps import compare_batches, time_steps
 
 
 class Loss:
@@ -26,7 +26,7 @@ def test_only_a_loader_slower_than_the_step_keeps_it_waiting(loading, computing,
     def program(state, batch):
         return (state + 1, {'loss': Loss(computing)})
 
-    state, _, seconds, waits = timed(program, 0, stream, 5)
+    state, _, seconds, waits = time_steps(program, 0, stream, 5)
     assert state == 5 and len(seconds) == 5
     assert sum(waits) == pytest.approx(share * sum(seconds), rel=0.1, abs=1e-3)
 
@@ -41,7 +41,7 @@ def test_real_and_constant_batches_take_turns():
         return state + 1, {'loss': Loss(0)}
 
     stream = ((time.sleep(0.05), number)[1] for number in itertools.count())
-    state, _, seconds, _, constant = in_turns(program, 0, stream, 6)
+    state, _, seconds, _, constant = compare_batches(program, 0, stream, 6)
     assert state == 12 and len(seconds) == len(constant) == 6
     assert seen == [1, 2, 0, 0, 4, 5, 0, 0, 7, 0, 9, 0]  # one more is fetched at the end of each turn
     assert statistics.median(seconds) > 0.05 > statistics.median(constant)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vdm_jax import cli, media
 from vdm_jax.cli import outputs
-from vdm_jax.experiment.registry import experiment_dict, read_experiment
+from vdm_jax.experiment.experiment import experiment_dict, read_experiment
 
 ROOT = Path(__file__).parents[2]
 BALLS = f'--config={ROOT}/experiments/bouncing_balls.py'

@@ -15,7 +15,7 @@ from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import Failure, UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.score import Score
-from vdm_jax.experiment.registry import experiment_dict, experiment_from
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import tensors, weights
 from vdm_jax.train.checkpoint import Checkpoints
@@ -33,7 +33,9 @@ SIZES = {'0.999': 1.0, '0.5': 2.0, '0.0': 3.0, 'raw': 4.0}  # what every paramet
 def make_run(workdir, sizes=SIZES, clips='4'):
     """A run directory at step 3 whose parameters, and each of whose averages, are of one number each."""
     run = Run(experiment_from(GROUPS), jax.devices()[:1])
-    zeros = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.abstract)
+    zeros = jax.tree.map(
+        lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.programs.abstract_state
+    )
 
     def of(name):
         return jax.tree.map(lambda leaf: leaf + sizes[name], zeros.params)
@@ -188,7 +190,10 @@ def evil(tmp_path):
 
     def write(**about):
         run = Run(experiment_from(GROUPS), jax.devices()[:1])
-        arrays = {name: np.zeros(leaf.shape, np.float16) for name, leaf in weights.by_path(run.abstract.params).items()}
+        arrays = {
+            name: np.zeros(leaf.shape, np.float16)
+            for name, leaf in weights.by_path(run.programs.abstract_state.params).items()
+        }
         text = json.dumps({'step': 3, 'ema': 0.5, 'config': run.resolved} | about)
         tensors.write(tmp_path / 'evil', arrays, {'format': weights.FORMAT, 'about': text}, seal=True)
         return f'--weights={tmp_path}/evil'

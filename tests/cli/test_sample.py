@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
@@ -15,10 +16,10 @@ from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.data.worlds.synthetic import Synthetic
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.loop import position
+from vdm_jax.train.resume import position
 from vdm_jax.train.workdir import write_run_files
 
 SMALL = [
@@ -48,7 +49,7 @@ def workdirs(tmp_path_factory):
         def zeros(leaf):
             return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)  # compiles nothing
 
-        state = jax.tree.map(zeros, run.abstract)
+        state = jax.tree.map(zeros, run.programs.abstract_state)
         params, broken = state.params, jax.tree.map(lambda leaf: leaf, state.params)
         table = np.array(params['label_embed']['table'])
         table[1] = np.nan
@@ -167,7 +168,10 @@ def test_frames_a_second_are_those_asked_for_or_told_or_of_the_clips(tmp_path):
     assert JointImages(clips=folder, images=none).clip_fps == 12
 
     def chosen(source, fps=None, scalars=None):
-        return fps_for(argparse.Namespace(fps=fps, scalars=scalars), argparse.Namespace(source=source))
+        return fps_for(
+            argparse.Namespace(fps=fps, scalars=scalars),
+            types.SimpleNamespace(data=types.SimpleNamespace(source=source)),
+        )
 
     assert chosen(folder, 23.976, 'fps=30') == 23.976
     assert chosen(folder, scalars='motion=1,fps=29.97') == 29.97

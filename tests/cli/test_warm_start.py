@@ -11,7 +11,7 @@ from vdm_jax import cli
 from vdm_jax.cli import warm_start
 from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained.fit import by_path
 from vdm_jax.train.checkpoint import Checkpoints
@@ -42,14 +42,14 @@ def run_like(trained, *changes):
 def averages(place, step=None, decay='0.9'):
     run = Run(experiment_from(read_config(place)))
     with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
-        found, _ = checkpoints.restore_ema(run.abstract, step)
+        found, _ = checkpoints.restore_ema(run.programs.abstract_state, step)
     return jax.device_get(by_path(found[decay]))
 
 
 def params(place, step):
     run = Run(experiment_from(read_config(place)))
     with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
-        return jax.device_get(by_path(checkpoints.restore_params(run.abstract, step)))
+        return jax.device_get(by_path(checkpoints.restore_params(run.programs.abstract_state, step)))
 
 
 def same(a, b):
@@ -94,7 +94,7 @@ def test_tables_of_another_length_start_fresh_where_that_is_allowed(trained, cap
     allowed = options(trained)
     allowed.allow_missing = True
     found, _ = warm_start.read_weights(other, allowed)
-    expected, fresh = averages(trained), by_path(other.create().params)
+    expected, fresh = averages(trained), by_path(other.programs.init_state().params)
     new = [name for name, value in by_path(found).items() if value.shape != expected[name].shape]
     assert len(new) == 1 and f'differs  {new[0]}' in capsys.readouterr().err
     for name, value in by_path(found).items():

@@ -9,7 +9,8 @@ from vdm_jax.config.experiment_file import override
 from vdm_jax.config.frame_size import LARGEST, FrameSize, height_width, read_pixels
 from vdm_jax.config.schema import flat
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import SOURCES, experiment_dict, experiment_from
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from
+from vdm_jax.experiment.registry import SOURCES
 
 SIZES = {
     64: (64, '64', '64x64', (64, 64), [64, 64], '64,64', ' 64 '),

@@ -12,7 +12,7 @@ from vdm_jax.config.experiment_file import override
 from vdm_jax.config.old_configs import update_config
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
-from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.files import sealed
 from vdm_jax.pretrained import tensors, weights
@@ -285,7 +285,7 @@ def test_an_experiment_file_with_an_old_key_is_told_the_new_one(key, tmp_path):
 def test_a_run_of_before_goes_on_and_is_inspected_sampled_and_scored(config, name, tmp_path, capsys):
     run = Run(experiment_from(update_config(config)), jax.devices()[:1])
     place = tmp_path / 'run'
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     (place / 'config.json').write_text(json.dumps(sealed(config)))
     workdir = f'--workdir={place}'
     assert cli.main(['inspect', workdir]) == 0

@@ -17,7 +17,7 @@ from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order, clips_before
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.prng import stream
 from vdm_jax.sampling.generate import generate_videos
@@ -129,16 +129,18 @@ def run_a_step(field: Field, text: str) -> None:
         except UserError as error:
             assert '\n' not in str(error), error
             return
-        state = run.create()
+        state = run.programs.init_state()
         if hangs_on(TRAINS):
-            batch = run.to_global(batch_of(run.reader, run.rows[0], run.model.scalars))
-            state, scalars = run.train_step(state, batch, run.frozen)
+            batch = run.batches.to_global(
+                batch_of(run.data.reader, run.batches.local_rows[0], run.model_config.scalars)
+            )
+            state, scalars = run.programs.train_step(state, batch, run.frozen)
             for array in (*scalars.values(), *jax.tree.leaves(state.params), *jax.tree.leaves(state.ema)):
                 assert np.isfinite(array).all(), f'{field.key}={text}'
-        if hangs_on(SAMPLES) and not run.experiment.diffusion.context and not run.model.autoencodes:
+        if hangs_on(SAMPLES) and not run.experiment.diffusion.context and not run.model_config.autoencodes:
             params = next(iter(state.ema.values()))
             videos = generate_videos(run.generate, params, {'label': [0, 0]}, run.experiment.seed, 2)
-            assert videos.shape == (2, *run.source.shape)
+            assert videos.shape == (2, *run.data.source.shape)
 
 
 def test_the_walk_reaches_all_that_a_config_may_say():

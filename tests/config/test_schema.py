@@ -17,7 +17,8 @@ from vdm_jax.diffusion.samplers import DDIM, Euler
 from vdm_jax.diffusion.spacing import Shifted
 from vdm_jax.diffusion.training_times import LogitNormal
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import CHOICES, Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.registry import CHOICES
 from vdm_jax.train.optimizers import AdamW, Muon
 
 BALLS = 'experiments/bouncing_balls.py'

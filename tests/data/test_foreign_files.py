@@ -328,7 +328,7 @@ def test_texts_of_before_are_read_and_said_to_be_unverified(texts, tmp_path):
         np.testing.assert_array_equal(before[text]['text'], now[text]['text'])
     (line,) = before.notes()
     assert 'unverified' in line and 'cache-text' in line and now.notes() == []
-    encoder = cache_text.encoder_of(f'hashing:width={about["width"]},length={about["length"]}')
+    encoder = cache_text.parse_encoder(f'hashing:width={about["width"]},length={about["length"]}')
     assert cache_text.cache([*TEXTS, 'one more'], encoder, tmp_path) == 1
     assert TextCache(str(tmp_path))['one more']['text_mask'].any() and TextCache(str(tmp_path)).notes()
 

@@ -15,7 +15,7 @@ from vdm_jax.data.scalars import check
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_dict, experiment_from
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from
 from vdm_jax.train.workdir import check_workdir
 
 CLIPS, IMAGES = BouncingBalls(frames=3, pixels=12, size=20), Synthetic(frames=2, pixels=12, size=5, classes=7)

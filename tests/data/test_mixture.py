@@ -13,7 +13,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train.workdir import check_workdir
 
@@ -134,7 +134,7 @@ def test_a_mixture_is_configured_in_a_file_and_its_items_on_the_command_line(tmp
     assert experiment_from(resolved) == experiment
     assert [each['source'] for each in resolved['data']['sources']] == ['bouncing_balls', 'synthetic']
     run = Run(experiment)
-    assert run.model.classes == 2 + 10 and run.held_out.source.sources[0].split == 'test'
+    assert run.model_config.classes == 2 + 10 and run.data.held_out.source.sources[0].split == 'test'
 
 
 def test_a_run_goes_on_where_the_files_of_a_source_lie_elsewhere_but_not_with_other_weights(tmp_path):

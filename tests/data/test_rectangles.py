@@ -11,7 +11,8 @@ from tests.data.small_set import write_set
 from vdm_jax import media
 from vdm_jax.data.records.schema import Record
 from vdm_jax.data.worlds.bouncing_balls import fly
-from vdm_jax.experiment.registry import SOURCES, experiment_from
+from vdm_jax.experiment.experiment import experiment_from
+from vdm_jax.experiment.registry import SOURCES
 
 pytest.importorskip('av')
 

@@ -25,7 +25,8 @@ from vdm_jax.data.video.extract_clip import ClipOptions, extract_clip
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import SOURCES, experiment_dict, experiment_from
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from
+from vdm_jax.experiment.registry import SOURCES
 from vdm_jax.experiment.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ READER_NAMES = {'reader', 'training_reader', 'context_reader', 'held_out', 'refe
 
 
 def last_name(node):
-    """The last name of `run.source`, `self.readers[0]` or `clips`."""
+    """The last name of `run.data.source`, `self.readers[0]` or `clips`."""
     if isinstance(node, ast.Subscript):
         return last_name(node.value)
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, 'id', '')
@@ -49,6 +50,10 @@ def probes(tree):
             probing = node.func.id == 'hasattr' or (node.func.id == 'getattr' and len(node.args) > 2)
             if probing and last_name(node.args[0]) in SOURCE_NAMES | READER_NAMES | {'here', 'run'}:
                 yield node
+
+
+# Who holds a source or a reader: a run, and its data.
+DATA_OWNERS = ('run', 'run.data', 'local_run.data', 'self._run.data', 'data')
 
 
 def undeclared(tree):
@@ -67,7 +72,7 @@ def undeclared(tree):
             kind = None
             if isinstance(owner, ast.Name):
                 kind = typed.get(owner.id)
-            elif isinstance(owner, ast.Attribute) and ast.unparse(owner.value) in ('run', 'here', 'self._run'):
+            elif isinstance(owner, ast.Attribute) and ast.unparse(owner.value) in DATA_OWNERS:
                 kind = kinds.get(owner.attr)
             if kind in members and child.attr not in members[kind]:
                 yield child.lineno, child.attr
@@ -86,10 +91,10 @@ def test_nothing_is_probed_or_asked_for_that_is_not_declared():
 @pytest.mark.parametrize(
     'line',
     [
-        "hasattr(run.source, 'within')",
+        "hasattr(run.data.source, 'within')",
         "getattr(held_out, 'split', 'all')",
         "getattr(self.sources[0], 'latents', ('', {}))",
-        'run.source.moments_shape',
+        'run.data.source.moments_shape',
         'run.training_reader.where',
     ],
 )
@@ -284,12 +289,12 @@ def test_a_source_of_the_least_trains_through_the_loader():
     experiment = experiment_from({'model': model, 'train': {'batch_size': 4, 'steps': 3}})
     run = Run(dataclasses.replace(experiment, data=Least()), jax.devices()[:1])
     run.check()
-    assert run.dataset_id == '6' and run.held_out is run.reader and run.reader.notes() == []
-    state, before = run.create(), None
-    order = run.reader.order(4, run.experiment.seed)
-    with jax.set_mesh(run.mesh), batches(run.training_reader, order, 0, 3, run.rows) as stream:
+    assert run.data.dataset_id == '6' and run.data.held_out is run.data.reader and run.data.reader.notes() == []
+    state, before = run.programs.init_state(), None
+    order = run.data.reader.order(4, run.experiment.seed)
+    with jax.set_mesh(run.mesh), batches(run.training_reader, order, 0, 3, run.batches.local_rows) as stream:
         for batch in stream:
-            state, scalars = run.train_step(state, run.to_global(batch), run.frozen)
+            state, scalars = run.programs.train_step(state, run.batches.to_global(batch), run.frozen)
             assert np.isfinite(scalars['loss']) and scalars['loss'] != before
             before = scalars['loss']
     assert int(state.step) == 3

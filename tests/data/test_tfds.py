@@ -15,7 +15,7 @@ from vdm_jax.data.order.order import clip_generator
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.tfds import Tfds
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_dict, experiment_from
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from
 from vdm_jax.experiment.run import Run
 
 tfds = pytest.importorskip('tensorflow_datasets')
@@ -249,7 +249,7 @@ def test_a_run_s_config_round_trip(prepared):
     groups = {'data': {'source': 'tfds', 'path': prepared, 'frames': 4, 'pixels': 24, 'label': 'class'}}
     experiment = experiment_from(groups)
     assert experiment_from(json.loads(json.dumps(experiment_dict(experiment)))) == experiment
-    assert Run(experiment).model.classes == 3
+    assert Run(experiment).model_config.classes == 3
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import collisions
 from vdm_jax.evals.ball_tracking import track_balls
 from vdm_jax.evals.protocol import EvaluateConfig
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 
 WORLD = CollidingBalls(size=64)

@@ -17,7 +17,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.frame_prediction import FramePrediction, measure_floors, measure_samples
 from vdm_jax.evals.protocol import EvaluateConfig
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 
 CONFIG = EvaluateConfig(real=6)

@@ -9,7 +9,7 @@ from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_tracking import track_balls
 from vdm_jax.evals.negative_controls import make_controls
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 
 WORLD = BouncingBalls()
 DEMO = read_experiment('experiments/bouncing_balls.py').data

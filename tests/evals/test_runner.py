@@ -8,7 +8,8 @@ import numpy as np
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.evals import physics, runner
 from vdm_jax.evals.protocol import EvaluateConfig
-from vdm_jax.experiment.registry import PROTOCOLS, read_experiment
+from vdm_jax.experiment.experiment import read_experiment
+from vdm_jax.experiment.registry import PROTOCOLS
 
 SOURCE = dataclasses.replace(read_experiment('experiments/bouncing_balls.py').data, size=600)
 CONFIG = EvaluateConfig(samples=96, real=128, train=600)

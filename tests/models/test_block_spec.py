@@ -12,6 +12,7 @@ from tests.models.small import FIRST, LABEL, SMALL, T, network, video
 from tests.parallel.gradients import GROUPS, value_and_grad
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.experiment import registry
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.models import layouts
 from vdm_jax.models.block_spec import BlockSpec
@@ -117,15 +118,15 @@ def test_a_network_of_them_trains():
         'model': {'name': 'axial', 'width': 32, 'heads': 2, 'depth': 2},
         'train': {'batch_size': 8}, 'optim': {'name': 'adamw', 'warmup_steps': 0},
     }  # fmt: skip
-    run = Run(registry.experiment_from(groups), jax.devices()[:1])
+    run = Run(experiment_from(groups), jax.devices()[:1])
     run.check()
     with jax.set_mesh(run.mesh):
-        state = run.create()
+        state = run.programs.init_state()
         before = jax.tree.map(np.asarray, state.params)
         losses = []
         for _ in range(3):
-            batch = run.to_global(batch_of(run.reader, run.rows[0], ()))
-            state, metrics = run.train_step(state, batch, {})
+            batch = run.batches.to_global(batch_of(run.data.reader, run.batches.local_rows[0], ()))
+            state, metrics = run.programs.train_step(state, batch, {})
             losses.append(float(metrics['loss']))
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     moved = jax.tree.map(lambda a, b: np.abs(np.asarray(a) - b).max(), state.params, before)

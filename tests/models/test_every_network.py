@@ -6,6 +6,7 @@ import pytest
 from tests.models.every_network import NETWORKS, groups_of
 from vdm_jax.errors import UserError
 from vdm_jax.experiment import registry
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.nn.config import NetworkInputs
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
@@ -16,7 +17,7 @@ each_network = pytest.mark.parametrize('name', NETWORKS)
 
 def run_of(name, mesh=None):
     groups = groups_of(name) | {'train': {'batch_size': 8}, 'mesh': mesh or {}}
-    return Run(registry.experiment_from(groups), jax.devices()[:2])
+    return Run(experiment_from(groups), jax.devices()[:2])
 
 
 def test_every_network_of_the_index_is_here():
@@ -27,15 +28,15 @@ def test_every_network_of_the_index_is_here():
 def test_it_takes_its_own_experiment(name):
     run = run_of(name)
     run.check()
-    assert run.model.flops(run.latent_shape[:3], per_frame=run.network_inputs.has_frame_times) > 0
-    shapes = jax.tree.map(lambda leaf: leaf.shape, run.model.abstract_params())
-    assert shapes == jax.tree.map(lambda leaf: leaf.shape, run.abstract.params)
+    assert run.model_config.flops(run.network.latent_shape[:3], per_frame=run.network.inputs.has_frame_times) > 0
+    shapes = jax.tree.map(lambda leaf: leaf.shape, run.model_config.abstract_params())
+    assert shapes == jax.tree.map(lambda leaf: leaf.shape, run.programs.abstract_state.params)
 
 
 @each_network
 def test_mesh_axes_are_those_that_split_it(name):
     """What a config declares is what the table of shardings and the checks of the mesh say."""
-    model = run_of(name).model
+    model = run_of(name).model_config
     shapes = jax.tree_util.tree_flatten_with_path(model.abstract_params())[0]
     axes = {axis for path, leaf in shapes for axis in axes_for(path_name(path), len(leaf.shape)) if axis}
     assert axes == {*model.mesh_axes} - {'sequence'} and ('fsdp' in axes) == (model.fsdp_width > 1)
@@ -53,16 +54,16 @@ def test_mesh_axes_are_those_that_split_it(name):
 def test_a_mesh_that_does_not_split_its_weights_is_noted(name):
     """Of VideoDiT only large arrays are, of which a small one has none."""
     run = run_of(name, {'fsdp': 2})
-    found = [note for note in run.model.sharding_notes(run.abstract) if 'rule' not in note]
-    if 'fsdp' in run.model.mesh_axes:
+    found = [note for note in run.model_config.sharding_notes(run.programs.abstract_state) if 'rule' not in note]
+    if 'fsdp' in run.model_config.mesh_axes:
         assert found == []
     else:
-        count = len(jax.tree.leaves(run.abstract.params))
+        count = len(jax.tree.leaves(run.programs.abstract_state.params))
         (line,) = found
         assert line.startswith(
             f'sharding: config.mesh.fsdp=2 splits none of the {count} parameters; every device holds'
         )
-    assert all('rule' in note for note in run.model.sharding_notes(run_of(name).abstract))
+    assert all('rule' in note for note in run.model_config.sharding_notes(run_of(name).programs.abstract_state))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_a_mesh_that_does_not_split_its_weights_is_noted(name):
     ],
 )
 def test_times_and_images_that_it_does_not_take_are_refused(name, inputs, says):
-    model = run_of(name).model
+    model = run_of(name).model_config
     asked = NetworkInputs(shapes=((3, 8, 8, 3),), **inputs)
     if says is None:
         model.check_inputs(asked)
@@ -94,7 +95,7 @@ def test_a_regressor_without_context_is_refused_before_it_runs():
     groups = groups_of('conv_lstm') | {'train': {'batch_size': 8}}
     groups['diffusion'] = groups['diffusion'] | {'context': 0}
     with pytest.raises(UserError, match='config.model.name=conv_lstm: it goes on from given frames'):
-        Run(registry.experiment_from(groups), jax.devices()[:2]).check()
+        Run(experiment_from(groups), jax.devices()[:2]).check()
 
 
 def test_names_of_sizes_and_their_numbers_are_one_network():

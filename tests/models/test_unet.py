@@ -13,6 +13,7 @@ from tests.models.unet import UNetConfig
 from vdm_jax import cli
 from vdm_jax.errors import UserError
 from vdm_jax.experiment import registry
+from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +69,7 @@ def trained(training):
 
 
 def run_of(experiment, *assignments):
-    return Run(registry.read_experiment(experiment.partition('=')[2], list(assignments)), jax.devices()[:2])
+    return Run(read_experiment(experiment.partition('=')[2], list(assignments)), jax.devices()[:2])
 
 
 def samples(out, *origin):
@@ -94,14 +95,14 @@ def test_its_own_sizes_are_printed(trained, capsys):
 def test_it_says_which_parameters_fsdp_does_not_split(experiment):
     """Those of its time embedding alone go by the table."""
     run = run_of(experiment, 'config.mesh.fsdp=2')
-    (line,) = run.model.sharding_notes(run.abstract)
-    total = len(jax.tree.leaves(run.abstract.params))
+    (line,) = run.model_config.sharding_notes(run.programs.abstract_state)
+    total = len(jax.tree.leaves(run.programs.abstract_state.params))
     assert line.startswith(
         f'sharding: config.mesh.fsdp=2 splits 2 of the {total} parameters; every device holds all of'
     )
     assert 'up/1/conv1/kernel (3, 3, 3, 32, 8), ' in line and line.endswith(f' and {total - 2 - 4} more')
     assert 'time_embed' not in line
-    assert run.model.sharding_notes(run_of(experiment).abstract) == []
+    assert run.model_config.sharding_notes(run_of(experiment).programs.abstract_state) == []
 
 
 def test_training_says_so_at_its_start(training):
@@ -133,8 +134,8 @@ def test_images_behind_clips_are_refused():
         'model': {'name': 'unet'}, 'train': {'batch_size': 8},
     }  # fmt: skip
     with pytest.raises(UserError, match='config.data.count=2: this network takes no images behind clips; set 0'):
-        Run(registry.experiment_from(groups), jax.devices()[:2]).check()
-    Run(registry.experiment_from(groups | {'data': groups['data'] | {'count': 0}}), jax.devices()[:2]).check()
+        Run(experiment_from(groups), jax.devices()[:2]).check()
+    Run(experiment_from(groups | {'data': groups['data'] | {'count': 0}}), jax.devices()[:2]).check()
 
 
 def test_it_is_planned_and_searched(experiment, capsys):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from vdm_jax.codecs.identity import Identity
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import to_global
 from vdm_jax.train.diffusion_loss import compute_losses, encode_batch
@@ -34,7 +34,7 @@ def value_and_grad(sizes, groups=GROUPS):
         return jax.device_put(rng.normal(0, 0.1, leaf.shape).astype(np.float32), leaf.sharding)
 
     batch = {
-        'video': rng.integers(0, 256, (8, *run.source.shape), np.uint8),
+        'video': rng.integers(0, 256, (8, *run.data.source.shape), np.uint8),
         'label': np.arange(8, dtype=np.int32) % 3, 'fps': np.linspace(8, 30, 8, dtype=np.float32),
     }  # fmt: skip
 
@@ -42,9 +42,9 @@ def value_and_grad(sizes, groups=GROUPS):
         keys = example_keys(jax.random.key(1), 0, 8)
         x0, conditions, images = encode_batch(batch, Identity(), {}, keys)
         return compute_losses(
-            run.network, run.experiment.diffusion, params, x0, conditions, 3, keys, images
+            run.network.apply, run.experiment.diffusion, params, x0, conditions, 3, keys, images
         ).loss.mean()
 
     with jax.set_mesh(run.mesh):
-        params = jax.tree.map(noise, run.abstract.params)
+        params = jax.tree.map(noise, run.programs.abstract_state.params)
         return jax.device_get(jax.jit(jax.value_and_grad(loss))(params, to_global(batch, run.mesh)))

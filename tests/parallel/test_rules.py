@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 from vdm_jax.parallel.rules import (
@@ -36,7 +36,9 @@ def specs(tree):
 @pytest.mark.parametrize('optimizer', ['adamw', 'muon'])
 def test_averages_and_moments_lie_where_their_parameters_do(optimizer):
     run = run_on({'fsdp': 2, 'tensor': 2}, optimizer=optimizer)
-    params, ema, moments = (specs(getattr(run.abstract, name)) for name in ('params', 'ema', 'opt_state'))
+    params, ema, moments = (
+        specs(getattr(run.programs.abstract_state, name)) for name in ('params', 'ema', 'opt_state')
+    )
     split = {name: spec for name, spec in params.items() if any(spec)}
     assert len(split) > 10
     for name, spec in split.items():
@@ -58,7 +60,7 @@ def test_the_house_table_has_no_such_rule():
 def test_a_mesh_that_does_not_divide_is_named_with_array_dimension_and_one_that_works():
     run = run_on({'fsdp': 8, 'data': 1}, width=36, heads=2)
     with pytest.raises(UserError) as error:
-        shardings_for(run.abstract, run.mesh)
+        shardings_for(run.programs.abstract_state, run.mesh)
     said = re.match(
         r'config\.mesh\.fsdp=8 does not divide dimension (\d) of (\S+), which is \(([\d, ]+)\); the nearest mesh that '
         r'works: --config\.mesh\.fsdp=(\d+) --config\.mesh\.data=(\d+)$',
@@ -70,15 +72,15 @@ def test_a_mesh_that_does_not_divide_is_named_with_array_dimension_and_one_that_
 
 def test_rules_that_match_nothing_are_told():
     run = run_on({})
-    assert find_unmatched(run.abstract) == []
-    assert find_unmatched(run.abstract, ((r'nothing/like/this$', ()), *RULES)) == ['nothing/like/this$']
+    assert find_unmatched(run.programs.abstract_state) == []
+    assert find_unmatched(run.programs.abstract_state, ((r'nothing/like/this$', ()), *RULES)) == ['nothing/like/this$']
     assert find_unmatched({'a': 1.0}) == [pattern for pattern, _ in RULES if pattern]
 
 
 def test_large_arrays_that_every_device_holds_whole_are_told():
     run = run_on({'fsdp': 8, 'data': 1})
-    assert find_replicated(run.abstract.params) == []
-    found = find_replicated(run.abstract.params, at_least=1000)
+    assert find_replicated(run.programs.abstract_state.params) == []
+    found = find_replicated(run.programs.abstract_state.params, at_least=1000)
     assert found and all('kernel' in name and 'layers' not in name for name in found)
     mesh = make_mesh(MeshConfig(fsdp=8, data=1), jax.devices()[:8])
     kernel = {'fresh': {'weights': jax.ShapeDtypeStruct((2048, 1024), 'float32')}}
@@ -87,8 +89,10 @@ def test_large_arrays_that_every_device_holds_whole_are_told():
         kernel, shardings_for(kernel, mesh),
     )  # fmt: skip
     assert find_replicated(placed) == ['fresh/weights (2048, 1024)']
-    assert find_replicated(run_on({}).abstract.params, at_least=1) == []  # nothing is meant to be split
-    assert sharding_notes(run.abstract) == [] and 'fresh/weights (2048, 1024)' in sharding_notes(placed)[-1]
+    assert find_replicated(run_on({}).programs.abstract_state.params, at_least=1) == []  # nothing is meant to be split
+    assert (
+        sharding_notes(run.programs.abstract_state) == [] and 'fresh/weights (2048, 1024)' in sharding_notes(placed)[-1]
+    )
 
 
 @pytest.mark.parametrize(

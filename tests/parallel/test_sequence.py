@@ -10,7 +10,7 @@ import pytest
 
 from tests.parallel.collectives import COLLECTIVE, collectives
 from tests.parallel.gradients import GROUPS, value_and_grad
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import batch_sharding, to_global
 
@@ -28,25 +28,25 @@ def small(mesh, batch=8, **model):
 
 def batch_of(run, count=8):
     rng = np.random.default_rng(0)
-    video = rng.integers(0, 256, (count, *run.source.shape), np.uint8)
+    video = rng.integers(0, 256, (count, *run.data.source.shape), np.uint8)
     return to_global({'video': video, 'label': np.arange(count, dtype=np.int32) % 3}, run.mesh)
 
 
 def forward(run):
     told = {name: batch_of(run)[name] for name in ('label',)}
-    x = jax.device_put(np.zeros((8, *run.latent_shape), np.float32), batch_sharding(run.mesh))
-    network = jax.jit(lambda params, x, t, told: run.network(params, x, t, told, 0))
-    return network.lower(run.abstract.params, x, jnp.zeros(8), told).compile()
+    x = jax.device_put(np.zeros((8, *run.network.latent_shape), np.float32), batch_sharding(run.mesh))
+    network = jax.jit(lambda params, x, t, told: run.network.apply(params, x, t, told, 0))
+    return network.lower(run.programs.abstract_state.params, x, jnp.zeros(8), told).compile()
 
 
 def training(run):
-    return run.train_step.lower(run.abstract, batch_of(run)).compile()
+    return run.programs.train_step.lower(run.programs.abstract_state, batch_of(run)).compile()
 
 
 def sampling(run):
     keys = jax.device_put(jax.random.split(jax.random.key(0), 8), batch_sharding(run.mesh))
     told = {'label': batch_of(run)['label']}
-    return jax.jit(run.generate).lower(run.abstract.params, told, keys).compile()
+    return jax.jit(run.generate).lower(run.programs.abstract_state.params, told, keys).compile()
 
 
 @pytest.mark.multidevice
@@ -107,7 +107,7 @@ def test_fsdp_gathers_each_weight_where_it_is_used_and_no_activation():
     assert {COLLECTIVE.search(line)[1] for line in lines} == {'all-gather'}
     gathered = collections.Counter(re.search(r'= \w+\[([\d,]+)\]', line)[1] for line in lines)
     assert gathered['64,192'] == gathered['64,256'] == gathered['64,384'] == DEPTH  # qkv, up, modulation
-    weights = {','.join(map(str, leaf.shape[-2:])) for leaf in jax.tree.leaves(run.abstract.params)}
+    weights = {','.join(map(str, leaf.shape[-2:])) for leaf in jax.tree.leaves(run.programs.abstract_state.params)}
     assert set(gathered) <= weights
 
 
@@ -115,13 +115,13 @@ def test_fsdp_gathers_each_weight_where_it_is_used_and_no_activation():
 def test_what_was_gathered_is_not_kept_for_the_backward_pass():
     """It is handed the weights as they are stored, in float32, and gathers them anew, in bfloat16."""
     run = small({'fsdp': 4}, dtype='bfloat16')
-    x, t = jnp.zeros((8, *run.latent_shape)), jnp.zeros(8)
+    x, t = jnp.zeros((8, *run.network.latent_shape)), jnp.zeros(8)
     with jax.set_mesh(run.mesh):
 
         def back(params):
-            return jax.vjp(lambda params: run.network(params, x, t, {}, 0), params)[1]
+            return jax.vjp(lambda params: run.network.apply(params, x, t, {}, 0), params)[1]
 
-        kept = jax.eval_shape(back, run.abstract.params)
+        kept = jax.eval_shape(back, run.programs.abstract_state.params)
     kinds = {leaf.dtype.name for leaf in jax.tree.leaves(kept) if leaf.shape == (64, 192)}
     assert kinds == {'float32'}
 

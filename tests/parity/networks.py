@@ -19,7 +19,7 @@ import optax
 from vdm_jax import pretrained
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.pretrained.network import Network
-from vdm_jax.pretrained.table import give
+from vdm_jax.pretrained.table import export_tensors
 from vdm_jax.train.optimizers import AdamW
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures' / 'networks.npz'
@@ -59,7 +59,7 @@ class Case:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the source's tensors, by their names, without those that are computed."""
         params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), abstract(self.config))
-        return {name: array.shape for name, array in give(self.module.rows(self.config), params).items()}
+        return {name: array.shape for name, array in export_tensors(self.module.rows(self.config), params).items()}
 
 
 def abstract(config: VideoDiTConfig) -> dict:
@@ -218,7 +218,7 @@ def batch(case: Case, turn: int = 0) -> Batch:
 
 def load(case: Case, arrays: Mapping[str, np.ndarray] | None = None) -> Network:
     """Our network with the tensors (the case's own weights, and what is computed)."""
-    arrays = weights(case) | case.module.fixed(case.config) if arrays is None else arrays
+    arrays = weights(case) | case.module.computed_tensors(case.config) if arrays is None else arrays
     return pretrained.load(case.source, arrays, case.about, heads=case.config.heads)
 
 
@@ -249,7 +249,7 @@ def learner(case: Case, model: Network) -> Callable:
 def loss_and_gradients(case: Case, model: Network, shown: Batch) -> tuple[float, dict[str, np.ndarray]]:
     """(training loss, its gradients by the source's names): they are as linear in ours as its tensors are."""
     loss, grads = learner(case, model)(model.params, shown)
-    return float(loss), give(model.source.rows(model.config), grads)
+    return float(loss), export_tensors(model.source.rows(model.config), grads)
 
 
 def trained(case: Case, model: Network, turns: int) -> dict[str, np.ndarray]:
@@ -260,7 +260,7 @@ def trained(case: Case, model: Network, turns: int) -> dict[str, np.ndarray]:
         _, grads = learn(params, batch(case, turn))
         updates, state = jax.jit(optimizer.update)(grads, state, params)
         params = optax.apply_updates(params, updates)
-    return give(model.source.rows(model.config), params)
+    return export_tensors(model.source.rows(model.config), params)
 
 
 def norms(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:

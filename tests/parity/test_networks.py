@@ -75,7 +75,7 @@ def test_a_checkpoint_is_all_used_tells_its_config_and_goes_back_bit_for_bit(pai
     assert not (ours.report.unused or ours.report.missing or ours.report.differing)
     back, there = ours.export(), theirs.tensors
     assert back.keys() == there.keys()
-    fixed = ours.source.fixed(ours.config)
+    fixed = ours.source.computed_tensors(ours.config)
     for name, array in there.items():
         if name in fixed:  # computed on both sides
             np.testing.assert_allclose(back[name], array, atol=1e-5)

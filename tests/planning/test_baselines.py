@@ -45,7 +45,7 @@ def write(tmp_path):
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
 def test_every_experiment_says_what_it_is_and_how_far_it_is_proved(file):
     said = baselines.read(file)
-    assert '=…' not in baselines.docstring(file)  # its commands can be pasted
+    assert '=…' not in baselines.read_docstring(file)  # its commands can be pasted
     assert said.status in baselines.STATUSES and all((said.paper, said.table, said.hardware, said.expected))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from vdm_jax.planning.collectives import collectives_of, groups_of, summary
+from vdm_jax.planning.collectives import find_collectives, parse_groups, summarise
 from vdm_jax.planning.hlo import parse, trip_count
 from vdm_jax.planning.traffic import memory_bytes
 
@@ -85,29 +85,29 @@ ENTRY %main (x: bf16[2,8], y: f32[4], z: f32[4]) -> bf16[8,8] {
     ],
 )
 def test_groups_of_devices_in_every_form(text, groups):
-    assert groups_of(f', channel_id=3, {text}, use_global_device_ids=true') == groups
+    assert parse_groups(f', channel_id=3, {text}, use_global_device_ids=true') == groups
 
 
 def test_a_loop_of_which_the_compiler_says_nothing_is_counted_from_its_condition():
     module = parse(LOOP)
     entry = module.computations[module.entry]
     assert trip_count(module, entry, entry.instructions['loop']) == 5  # 1, 3, 5, 7, 9
-    (found,) = collectives_of(module, 4)
+    (found,) = find_collectives(module, 4)
     assert (found.times, found.bytes, found.groups, found.overlapped) == (5, 32, ((0, 1), (2, 3)), False)
-    assert summary([found]) == {'all-reduce': {'count': 5, 'bytes': 160}}
+    assert summarise([found]) == {'all-reduce': {'count': 5, 'bytes': 160}}
 
 
 def test_a_loop_whose_length_is_not_known_counts_once_and_is_said():
     module = parse(LOOP.replace('add(%counter, %two)', 'multiply(%counter, %two)'))
-    assert [one.times for one in collectives_of(module, 4)] == [1]
+    assert [one.times for one in find_collectives(module, 4)] == [1]
     assert module.guesses() == ['1 loops of unknown length counted once']
     assert parse(LOOP).guesses() == []
 
 
 def test_what_starts_and_ends_apart_counts_once_and_what_moves_nothing_not_at_all():
-    found = collectives_of(parse(ASYNC), 4)
+    found = find_collectives(parse(ASYNC), 4)
     assert all(one.overlapped for one in found)
-    assert summary(found) == {
+    assert summarise(found) == {
         'all-gather': {'count': 3, 'bytes': 128 + 64},
         'collective-permute': {'count': 1, 'bytes': 16},
     }
@@ -130,9 +130,9 @@ ENTRY %main (x: bf16[256,512]) -> bf16[64,512] {
 
 
 def test_an_all_reduce_of_which_each_keeps_a_part_is_a_reduce_scatter():
-    (one,) = collectives_of(parse(SCATTERED), 4)
-    assert summary([one]) == {'reduce-scatter': {'count': 1, 'bytes': 64 * 512 * 2}}
-    assert one.sent == 3 * 64 * 512 * 2
+    (one,) = find_collectives(parse(SCATTERED), 4)
+    assert summarise([one]) == {'reduce-scatter': {'count': 1, 'bytes': 64 * 512 * 2}}
+    assert one.bytes_sent == 3 * 64 * 512 * 2
 
 
 def test_what_a_kernel_says_of_itself_over_several_lines_ends_nothing():
@@ -141,13 +141,13 @@ def test_what_a_kernel_says_of_itself_over_several_lines_ends_nothing():
     )
     module = parse(LOOP.replace('%next = s32[] add(%counter, %two)', said))
     assert len(module.computations['body'].instructions) == 7 and module.guesses() == []
-    assert [one.times for one in collectives_of(module, 4)] == [5]
+    assert [one.times for one in find_collectives(module, 4)] == [5]
 
 
 def test_groups_that_hold_devices_of_two_slices_cross():
-    (within,) = collectives_of(parse(LOOP), 4)
+    (within,) = find_collectives(parse(LOOP), 4)
     assert not within.crosses(2, 4)
-    (across,) = collectives_of(parse(LOOP.replace('{{0,1},{2,3}}', '{{0,2},{1,3}}')), 4)
+    (across,) = find_collectives(parse(LOOP.replace('{{0,1},{2,3}}', '{{0,2},{1,3}}')), 4)
     assert across.crosses(2, 4)
 
 
@@ -178,7 +178,7 @@ def test_collectives_in_nested_loops_are_multiplied(mesh):
         jax.ShapeDtypeStruct((64, 64), np.float32, sharding=sharded(mesh, 'data')),
     )
     module = parse(jax.jit(program).lower(*shapes).compile().as_text())
-    assert summary(collectives_of(module, 8))['all-reduce'] == {'count': 15, 'bytes': 15 * 16 * 64 * 4}
+    assert summarise(find_collectives(module, 8))['all-reduce'] == {'count': 15, 'bytes': 15 * 16 * 64 * 4}
 
 
 def test_bytes_are_the_compilers_without_loops_and_the_same_with_them():

@@ -7,7 +7,8 @@ import pytest
 from tests.walk import walk
 from vdm_jax import cli
 from vdm_jax.config.experiment_file import override
-from vdm_jax.experiment.registry import OPTIMIZERS, SAMPLERS, experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.registry import OPTIMIZERS, SAMPLERS
 from vdm_jax.planning import key_reference
 from vdm_jax.train.inspect import format_config
 

@@ -16,8 +16,7 @@ from tests.models.every_network import NETWORKS, groups_of
 from vdm_jax import cli
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.errors import UserError
-from vdm_jax.experiment import registry
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import hardware
 from vdm_jax.parallel.mesh import to_global
@@ -38,12 +37,12 @@ SMALL = {
 def small(**groups):
     """A run on 8 virtual devices; groups as those of SMALL, on top of them."""
     merged = SMALL | {name: SMALL.get(name, {}) | group for name, group in groups.items()}
-    return Run(registry.experiment_from(merged), jax.devices()[:8])
+    return Run(experiment_from(merged), jax.devices()[:8])
 
 
 def reports(run, topology=CPU, programs=plan.PROGRAMS):
-    run.abstract, run.train_step, run.generate  # noqa: B018, before the mesh, as in ahead.main
-    return {program: aot_worker.report(run, topology, program) for program in programs}
+    run.programs.abstract_state, run.programs.train_step, run.generate  # noqa: B018, before the mesh, as in aot_worker.main
+    return {program: aot_worker.make_report(run, topology, program) for program in programs}
 
 
 def assert_agree(looped, written, uncounted=()):
@@ -101,7 +100,9 @@ def test_the_report_has_its_keys_and_the_parts_of_memory_make_the_whole():
 @pytest.mark.multidevice
 def test_memory_is_what_each_device_holds():
     run = small(mesh={'data': 2, 'fsdp': 4})
-    state = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.abstract)
+    state = jax.tree.map(
+        lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), run.programs.abstract_state
+    )
     for part in (state.params, state.ema, state.opt_state):
         held = sum(leaf.addressable_shards[3].data.nbytes for leaf in jax.tree.leaves(part))
         assert aot_worker.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
@@ -121,9 +122,9 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
         },
     ]
     for group in groups:
-        run = Run(registry.experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
-        real = to_global(batch_of(run.reader, range(8), run.model.scalars), run.mesh)
-        expected = aot_worker.batch_of(run)
+        run = Run(experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
+        real = to_global(batch_of(run.data.reader, range(8), run.model_config.scalars), run.mesh)
+        expected = aot_worker.abstract_batch(run)
         assert real.keys() == expected.keys()
         for name, shape in expected.items():
             assert (real[name].shape, real[name].dtype) == (shape.shape, shape.dtype), name
@@ -140,7 +141,7 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
     ],
 )
 def test_sampling_counts_every_question_to_the_network(groups, passes):
-    assert aot_worker.passes_of(small(**groups)) == passes
+    assert aot_worker.count_passes(small(**groups)) == passes
 
 
 @pytest.mark.multidevice
@@ -157,8 +158,8 @@ def test_what_else_crosses_slices_is_named():
     one = aot_worker.Collective('all-gather.7', 'all-gather', 1024, 1, 3.0, ((0, 4), (1, 5)), False)
     within = dataclasses.replace(one, groups=((0, 1), (4, 5)))
     sum_ = dataclasses.replace(one, kind='all-reduce')
-    assert aot_worker.crossing([one, within, sum_], 2, 8) == ['all-gather all-gather.7: 3 times 1024 bytes']
-    assert aot_worker.crossing([one], 1, 8) == []
+    assert aot_worker.find_crossing([one, within, sum_], 2, 8) == ['all-gather all-gather.7: 3 times 1024 bytes']
+    assert aot_worker.find_crossing([one], 1, 8) == []
 
 
 @pytest.mark.parametrize(
@@ -177,12 +178,12 @@ def test_what_else_crosses_slices_is_named():
     ],
 )
 def test_a_refusal_says_how_much_was_asked_for(message, size):
-    assert aot_worker.refused(message) == size
+    assert aot_worker.refused_bytes(message) == size
 
 
 def test_a_refusal_of_something_else_is_handed_on():
     with pytest.raises(UserError, match='the compiler refused the program: INTERNAL: mosaic'):
-        aot_worker.refused('INTERNAL: mosaic')
+        aot_worker.refused_bytes('INTERNAL: mosaic')
 
 
 @pytest.mark.parametrize(
@@ -225,17 +226,17 @@ def test_without_the_tpu_compiler_it_says_what_to_install(monkeypatch):
 
 def test_a_search_first_splits_the_state_and_ends_within_six_compiles():
     experiment = read_experiment('experiments/latte.py', ['--config.mesh.slices=2'])
-    found = search.tries(experiment, dataclasses.replace(CPU, chips=16, slices=2))
+    found = search.candidates(experiment, dataclasses.replace(CPU, chips=16, slices=2))
     assert found[:2] == [[], ['--config.mesh.fsdp=16', '--config.mesh.data=1']]
     assert len(found) < search.COMPILES
     as_it_is = read_experiment('experiments/latte.py:fsdp=16')
-    assert search.tries(as_it_is, dataclasses.replace(CPU, chips=16))[0] == []
+    assert search.candidates(as_it_is, dataclasses.replace(CPU, chips=16))[0] == []
 
 
 @pytest.mark.parametrize('fitting', [0, 1, None])
 def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatch, fitting):
     topology, said, asked = dataclasses.replace(CPU, chips=16), [], []
-    todo = search.tries(read_experiment('experiments/latte.py'), topology)
+    todo = search.candidates(read_experiment('experiments/latte.py'), topology)
 
     def compiled(spec, assignments, topology, programs):
         asked.append((assignments, programs))
@@ -303,8 +304,8 @@ def test_the_roofline_is_shown_as_the_bound_that_it_is():
 
 @pytest.mark.parametrize('name', ['image_vae', 'video_vae'])
 def test_an_autoencoder_gives_a_clip_back_in_one_pass_and_no_sampler_step(name):
-    run = Run(registry.experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
-    assert aot_worker.passes_of(run) == 1
+    run = Run(experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
+    assert aot_worker.count_passes(run) == 1
     shown = format.table({'sample': REPORT | {'steps': 1}}, V5E)
     assert 'sample: 64 videos\n' in shown and 'sampler step' not in shown
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained.fit import by_path, fit, resized_by
+from vdm_jax.pretrained.fit import by_path, find_resized, fit
 
 WEIGHTS = {'label/table': np.float32(range(8)).reshape(4, 2), 'out/kernel': np.ones((2, 3), np.float16)}
 
@@ -89,12 +89,12 @@ def test_parameters_that_a_key_resizes_are_named_even_where_two_keys_make_up_for
     def shapes_of(net):
         return net.shapes
 
-    assert resized_by(Net(classes=5), {'classes': (5, 3)}, shapes_of, 'x') == {'table'}
-    assert resized_by(Net(patch=1, time_patch=4), {'patch': (1, 2), 'time_patch': (4, 1)}, shapes_of, 'x') == {
+    assert find_resized(Net(classes=5), {'classes': (5, 3)}, shapes_of, 'x') == {'table'}
+    assert find_resized(Net(patch=1, time_patch=4), {'patch': (1, 2), 'time_patch': (4, 1)}, shapes_of, 'x') == {
         'patches'
     }
     params, report = fit(WEIGHTS, wanted(), sevens(wanted()), allow_missing=True, resized={'out/kernel'})
     assert report.used == ('label/table',) and len(report.differing) == 1
     np.testing.assert_array_equal(params['out']['kernel'], 7)
     with pytest.raises(UserError, match=r'config.model.heads=4: x has 2, which gives parameters of the same shapes'):
-        resized_by(Net(heads=4), {'heads': (4, 2)}, shapes_of, 'x')
+        find_resized(Net(heads=4), {'heads': (4, 2)}, shapes_of, 'x')

@@ -26,7 +26,7 @@ def key(case):
 
 def tensors(case, **changed):
     """A checkpoint of the case, with positions; None takes a tensor out."""
-    arrays = networks.weights(case) | case.module.fixed(case.config) | changed
+    arrays = networks.weights(case) | case.module.computed_tensors(case.config) | changed
     return {name: array for name, array in arrays.items() if array is not None}
 
 
@@ -44,12 +44,12 @@ def test_every_source_answers_what_is_asked_of_it(name):
     def arguments(function):
         return list(inspect.signature(function).parameters)
 
-    assert arguments(module.config_of) == ['arrays', 'about', 'heads']
-    assert arguments(module.rows) == arguments(module.fixed) == arguments(module.KIND.init) == ['config']
-    assert all(isinstance(why, str) for why in module.FREE.values())
-    assert [field.name for field in dataclasses.fields(module.KIND)] == ['source', 'config', 'params', 'report']
-    assert callable(module.KIND.export)
-    assert issubclass(module.KIND, Network) == hasattr(module, 'objective')
+    assert arguments(module.infer_config) == ['arrays', 'about', 'heads']
+    assert arguments(module.rows) == arguments(module.computed_tensors) == arguments(module.MODEL.init) == ['config']
+    assert all(isinstance(why, str) for why in module.NOT_STORED.values())
+    assert [field.name for field in dataclasses.fields(module.MODEL)] == ['source', 'config', 'params', 'report']
+    assert callable(module.MODEL.export)
+    assert issubclass(module.MODEL, Network) == hasattr(module, 'objective')
     assert module.__doc__.strip()
 
 
@@ -80,7 +80,7 @@ def test_a_published_size_tells_its_heads():
 
 @pytest.mark.parametrize('width, hidden', [(28, 61), (44, 49), (48, 128), (1152, 3072)])
 def test_a_network_has_the_hidden_units_of_its_checkpoint(width, hidden):
-    assert int(width * pretrained.dit.ratio(hidden, width)) == hidden
+    assert int(width * pretrained.dit.mlp_ratio(hidden, width)) == hidden
 
 
 @pytest.mark.parametrize('depth, width', [(2, 48), (6, 128)])
@@ -203,13 +203,13 @@ def test_a_block_that_is_missing_is_named():
 
 @pytest.mark.parametrize('case, name', [(DIT, 'pos_embed'), (LATTE, 'pos_embed'), (LATTE, 'temp_embed')])
 def test_positions_that_are_others_are_refused(case, name):
-    other = case.module.fixed(case.config)[name].copy()
+    other = case.module.computed_tensors(case.config)[name].copy()
     other[0, 1] += 0.01
     with pytest.raises(UserError, match=f'differs: {name} is not what this network computes'):
         networks.load(case, tensors(case, **{name: other}))
     model = pretrained.load(case.source, tensors(case, **{name: other}), heads=4, allow_missing=True)
     assert len(model.report.differing) == 1
-    np.testing.assert_array_equal(model.export()[name], case.module.fixed(case.config)[name])
+    np.testing.assert_array_equal(model.export()[name], case.module.computed_tensors(case.config)[name])
 
 
 @pytest.mark.parametrize('dtype', [np.float16, jnp.bfloat16])
@@ -217,7 +217,7 @@ def test_a_checkpoint_in_half_precision_is_loaded_in_float32(dtype):
     arrays = {name: array.astype(dtype) for name, array in tensors(LATTE).items()}
     back = networks.load(LATTE, arrays).export()
     for name, array in arrays.items():
-        if name not in LATTE.module.fixed(LATTE.config):
+        if name not in LATTE.module.computed_tensors(LATTE.config):
             np.testing.assert_array_equal(back[name], array.astype(np.float32))
 
 

@@ -42,15 +42,15 @@ FRONTS = [*WRAPPERS, 'online_model', *map('.'.join, itertools.permutations(WRAPP
 
 @pytest.mark.parametrize('front', FRONTS)
 def test_any_mix_in_front_of_every_name_comes_off(front):
-    same(names.unwrapped(in_front(front)))
-    same(names.unwrapped(in_front(front) | COUNTERS))  # of an average
+    same(names.unwrap(in_front(front)))
+    same(names.unwrap(in_front(front) | COUNTERS))  # of an average
 
 
 @pytest.mark.parametrize('wrapper', ['_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module', 'module'])
 def test_what_is_around_a_part_alone_comes_off(wrapper, tmp_path):
     same(read(tmp_path, inside(wrapper)))
-    same(names.unwrapped(in_front('module', inside(wrapper))))
-    same(names.unwrapped(inside(f'{wrapper}._orig_mod', in_front('_fsdp_wrapped_module'))))
+    same(names.unwrap(in_front('module', inside(wrapper))))
+    same(names.unwrap(inside(f'{wrapper}._orig_mod', in_front('_fsdp_wrapped_module'))))
 
 
 @pytest.mark.parametrize('front', ['', 'module', '_orig_mod.module'])
@@ -86,7 +86,7 @@ def test_names_of_a_networks_own_stay(own, tmp_path):
 
 @pytest.fixture(scope='module')
 def checkpoint():
-    return networks.weights(CASE) | CASE.module.fixed(CASE.config)
+    return networks.weights(CASE) | CASE.module.computed_tensors(CASE.config)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tables of names: every kind goes there and back bit for bit, and what does not fit is said, not taken."""
+"""Tables of names: every conversion goes there and back bit for bit, and what does not fit is said, not taken."""
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,14 @@ from vdm_jax.pretrained.table import (
     CONV,
     LINEAR,
     SAME,
+    build_tree,
     by_head,
-    give,
+    export_tensors,
+    import_tensors,
     patches,
-    reshaped,
+    reshape,
     row,
     split_by_head,
-    take,
-    tree_of,
 )
 
 NOISE = np.random.default_rng(0)
@@ -28,12 +28,12 @@ def noise(*shape):
     return NOISE.normal(size=shape).astype(np.float32)
 
 
-KINDS = {
+CONVERSIONS = {
     'same': (SAME, [(5,)], (5,)),
     'linear': (LINEAR, [(3, 5)], (5, 3)),
     'conv': (CONV, [(4, 3, 2, 2)], (2, 2, 3, 4)),
     'conv over time': (CONV, [(4, 3, 5, 1, 1)], (5, 1, 1, 3, 4)),
-    'reshaped': (reshaped(6, 4), [(6, 4)], (24,)),
+    'reshaped': (reshape(6, 4), [(6, 4)], (24,)),
     'patches': (patches(2, 3), [(8, 3, 2, 2)], (12, 8)),
     'qkv': (by_head(2, 3), [(12, 7)], (7, 12)),
     'qkv bias': (by_head(2, 3), [(12,)], (12,)),
@@ -42,13 +42,13 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize('name', KINDS)
+@pytest.mark.parametrize('name', CONVERSIONS)
 def test_every_kind_is_there_and_back(name):
-    kind, theirs, ours = KINDS[name]
+    conversion, theirs, ours = CONVERSIONS[name]
     tensors = tuple(noise(*shape) for shape in theirs)
-    array = kind.there(*tensors)
+    array = conversion.to_ours(*tensors)
     assert array.shape == ours
-    back = kind.back(array)
+    back = conversion.to_theirs(array)
     assert len(back) == len(tensors)
     for a, b in zip(back, tensors, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -57,7 +57,7 @@ def test_every_kind_is_there_and_back(name):
 def test_heads_come_first_and_in_each_q_k_and_v():
     heads, width, inner = 3, 4, 2
     whole = np.arange(3 * heads * inner * width, dtype=np.float32).reshape(3, heads, inner, width)
-    ours = by_head(heads, 3).there(whole.reshape(-1, width)).reshape(width, heads, 3, inner)
+    ours = by_head(heads, 3).to_ours(whole.reshape(-1, width)).reshape(width, heads, 3, inner)
     for part in range(3):
         for head in range(heads):
             np.testing.assert_array_equal(ours[:, head, part], whole[part, head].T)
@@ -67,7 +67,7 @@ def test_a_patch_embedding_is_the_convolution():
     x, weight = noise(1, 4, 6, 3), noise(5, 3, 2, 2)
     conv = jax.lax.conv_general_dilated(x, weight, (2, 2), 'VALID', dimension_numbers=('NHWC', 'OIHW', 'NHWC'))
     cut = x.reshape(1, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(1, 2, 3, -1)
-    np.testing.assert_allclose(cut @ patches(2, 3).there(weight), conv, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(cut @ patches(2, 3).to_ours(weight), conv, rtol=1e-5, atol=1e-5)
 
 
 ROWS = [
@@ -86,7 +86,7 @@ SHAPES = {
     'qkv': {'kernel': jax.ShapeDtypeStruct((3, 12), jnp.float32)},
     'none': jax.ShapeDtypeStruct((4,), jnp.float32),
 }
-FREE = {'none': 'no checkpoint has it'}
+NOT_STORED = {'none': 'no checkpoint has it'}
 
 
 def checkpoint(**changed):
@@ -98,18 +98,18 @@ def checkpoint(**changed):
 
 
 def taken(arrays):
-    return take(ROWS, arrays, SHAPES, PLACES, FREE)
+    return import_tensors(ROWS, arrays, SHAPES, PLACES, NOT_STORED)
 
 
 def test_a_whole_checkpoint_is_taken_and_given_back_bit_for_bit():
     arrays = checkpoint()
     found, report = taken(arrays)
-    params = tree_of(found, SHAPES)
+    params = build_tree(found, SHAPES)
     assert sorted(report.used) == sorted(arrays)
     assert not (report.unused or report.missing or report.differing)
     np.testing.assert_array_equal(params['layers']['kernel'][1], arrays['blocks.2.weight'].T)
     np.testing.assert_array_equal(params['none'], 0)
-    back = give(ROWS, params, PLACES)
+    back = export_tensors(ROWS, params, PLACES)
     assert back.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(back[name], array)
@@ -171,20 +171,20 @@ def test_what_is_computed_may_be_stored_in_less_precision(dtype):
 
 def test_a_table_of_another_network_is_a_mistake_of_ours():
     with pytest.raises(ValueError, match='differ in in/kernel'):
-        take(ROWS[1:], checkpoint(), SHAPES, PLACES, FREE)
+        import_tensors(ROWS[1:], checkpoint(), SHAPES, PLACES, NOT_STORED)
     with pytest.raises(ValueError, match='differ in none'):
-        take(ROWS, checkpoint(), SHAPES, PLACES)
+        import_tensors(ROWS, checkpoint(), SHAPES, PLACES)
 
 
 def test_what_is_missing_is_filled_only_if_there_is_a_fill():
     found, _ = taken(checkpoint(q=None))
     with pytest.raises(UserError, match='nothing for qkv/kernel'):
-        tree_of(found, SHAPES)
+        build_tree(found, SHAPES)
 
     def fill():
         return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0), SHAPES)
 
-    params = tree_of(found, SHAPES, fill)
+    params = build_tree(found, SHAPES, fill)
     np.testing.assert_array_equal(params['qkv']['kernel'], 7)
     np.testing.assert_array_equal(params['none'], 0)
     np.testing.assert_array_equal(params['in']['kernel'], found['in/kernel'])

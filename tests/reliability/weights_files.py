@@ -7,7 +7,7 @@ import numpy as np
 from tests.reliability.damage import Kind
 from vdm_jax.evals import runner
 from vdm_jax.evals.score import Score
-from vdm_jax.experiment.registry import Experiment, experiment_dict
+from vdm_jax.experiment.experiment import Experiment, experiment_dict
 from vdm_jax.pretrained import weights
 
 WEIGHTS = 'w.safetensors'

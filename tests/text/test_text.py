@@ -9,7 +9,7 @@ import pytest
 from safetensors.flax import save_file
 
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.text.encoder import NoText
 from vdm_jax.text.hashing import Hashing
 from vdm_jax.text.stored import Stored

@@ -19,5 +19,5 @@ SMALL = [
 
 def prints(run, place, step=None):
     with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
-        state, position = checkpoints.restore(run.abstract, step)
+        state, position = checkpoints.restore(run.programs.abstract_state, step)
     return {name: fingerprint(getattr(state, name)) for name in ('params', 'ema', 'opt_state')} | position

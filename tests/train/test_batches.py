@@ -13,13 +13,15 @@ from tests.marks import rest_slow
 from tests.train.small_run import SMALL
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import StatelessSource
-from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.programs import Programs
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, local_rows, make_mesh, pad_rows, to_global
-from vdm_jax.train import loop
+from vdm_jax.train import resume, validation
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.step import Losses, accumulate_gradients
+from vdm_jax.train.train_config import TrainConfig
 
 # So small that one long sum of float32 numbers is still right to 1e-6.
 SMALLER = (*SMALL, '--config.data.frames=2', '--config.data.pixels=8', '--config.model.layout=full')
@@ -55,11 +57,13 @@ def test_a_batch_comes_back_whole_from_any_order_of_devices():
 
 def gradients(run):
     """Scalars and parameters after a step of plain gradient descent, which shows the gradients as they are."""
-    vars(run)['optimizer'] = optax.sgd(lambda count: 1.0)  # of a schedule, as a run's own
+    # Of a schedule, as a run's own.
+    programs = Programs(run.experiment, run.network, run.data.batch_sizes, run.mesh)
+    run = run.with_parts(programs=programs.with_programs(optimizer=optax.sgd(lambda count: 1.0)))
     with jax.set_mesh(run.mesh):
-        state = run.create()
-        batch = batch_of(run.reader, run.rows[0])
-        state, scalars = run.train_step(state, run.to_global(batch))
+        state = run.programs.init_state()
+        batch = batch_of(run.data.reader, run.batches.local_rows[0])
+        state, scalars = run.programs.train_step(state, run.batches.to_global(batch))
     return {name: float(value) for name, value in scalars.items()}, jax.device_get(state.params)
 
 
@@ -97,24 +101,26 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
         run = runs[mesh]
         with jax.set_mesh(run.mesh), Checkpoints(tmp_path / 'checkpoints', writes=True) as checkpoints:
             if not number:
-                state = stepped(run, run.create())
+                state = stepped(run, run.programs.init_state())
                 expected = prints(state)
             else:
-                state, _ = checkpoints.restore(run.abstract)
+                state, _ = checkpoints.restore(run.programs.abstract_state)
                 assert prints(state) == expected
-            shardings = jax.tree.map(lambda leaf: leaf.sharding, run.abstract)
+            shardings = jax.tree.map(lambda leaf: leaf.sharding, run.programs.abstract_state)
             assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings
-            checkpoints.save(number + 1, state, loop.position(run, number + 1))
+            checkpoints.save(number + 1, state, resume.position(run, number + 1))
     with jax.set_mesh(run.mesh):
         for _ in range(2):
             before, state = state, stepped(run, state)
             assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
-    assert run.train_step._cache_size() == 1  # from a fresh state, from its own and from a restored one
+    assert run.programs.train_step._cache_size() == 1  # from a fresh state, from its own and from a restored one
 
 
 def stepped(run, state):
     """The state after one more step."""
-    return run.train_step(state, run.to_global(batch_of(run.reader, run.rows[0])))[0]
+    return run.programs.train_step(state, run.batches.to_global(batch_of(run.data.reader, run.batches.local_rows[0])))[
+        0
+    ]
 
 
 @pytest.mark.parametrize('size, batches, each', [(5, 2, 1), (5, 1, 0.8), (4, 2, 2), (3, 4, 5)])
@@ -143,16 +149,15 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
 
     run = types.SimpleNamespace(
         experiment=types.SimpleNamespace(
-            train=loop.TrainConfig(batch_size=4, validate_batches=batches), ema=types.SimpleNamespace(decays=(0.5,))
+            train=TrainConfig(batch_size=4, validate_batches=batches), ema=types.SimpleNamespace(decays=(0.5,))
         ),
-        held_out=Labels(),
-        model=types.SimpleNamespace(scalars=()),
-        rows=[np.arange(8) % 4],
-        to_global=lambda batch, bucket: batch,
-        validation_step=step,
+        data=types.SimpleNamespace(held_out=Labels()),
+        model_config=types.SimpleNamespace(scalars=()),
+        batches=types.SimpleNamespace(local_rows=[np.arange(8) % 4], to_global=lambda batch, bucket: batch),
+        programs=types.SimpleNamespace(validation_step=step),
         frozen={},
     )
-    found = loop.validate(run, types.SimpleNamespace(ema={'0.5': None}))['validation_loss']
+    found = validation.validate(run, types.SimpleNamespace(ema={'0.5': None}))['validation_loss']
     count = int(size * each)
     assert found == pytest.approx(np.mean([i % size for i in range(count)]))
     assert len(seen) == -(-count // 4) * 4

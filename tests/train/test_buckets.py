@@ -12,10 +12,10 @@ from tests.data.videos import coded, encode
 from vdm_jax import cli
 from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
-from vdm_jax.planning.aot_worker import batch_of
-from vdm_jax.train import loop
+from vdm_jax.planning.aot_worker import abstract_batch
+from vdm_jax.train import loop, resume, validation
 from vdm_jax.train.position import check_position
 
 ITEMS = [
@@ -53,7 +53,7 @@ def make(folder, items=(), devices=1, buckets=('4x8x16@3', '2x8x8')):
 @pytest.fixture(scope='module')
 def finished(folder, tmp_path_factory):
     run, path = make(folder, buckets=('8x8x16@3', '2x8x8')), tmp_path_factory.mktemp('run')
-    assert loop.train(run, path)
+    assert loop.train_run(run, path)
     return run, path
 
 
@@ -63,8 +63,8 @@ def lines(path):
 
 def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished):
     run, path = finished
-    assert [step._cache_size() for step in run.train_steps] == [1, 1]
-    assert run.latent_shapes == ((8, 8, 16, 3), (2, 8, 8, 3)) and run.batch_sizes == (3, 2)
+    assert [step._cache_size() for step in run.programs.train_steps] == [1, 1]
+    assert run.network.latent_shapes == ((8, 8, 16, 3), (2, 8, 8, 3)) and run.data.batch_sizes == (3, 2)
     found = lines(path)
     assert all(np.isfinite(line['loss']) for line in found if 'loss' in line)
     assert any('validation_loss' in line for line in found)
@@ -73,16 +73,16 @@ def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished):
 @pytest.mark.slow
 def test_samples_are_of_the_first_bucket(finished):
     run = finished[0]
-    videos = loop.preview(run, run.create())
+    videos = validation.preview(run, run.programs.init_state())
     assert videos.shape == (2, 8, 8, 16, 3) and videos.dtype == np.uint8
 
 
 def test_going_on_is_never_having_stopped(finished, folder, tmp_path):
     run, whole = finished
     again = make(folder, ['--config.train.validate_every=0'], buckets=('8x8x16@3', '2x8x8'))
-    vars(again).update(train_steps=run.train_steps, abstract=run.abstract)  # the same programs: nothing compiles again
-    assert not loop.train(again, tmp_path, stop=lambda step: step == 2)
-    assert loop.train(again, tmp_path)
+    again = again.with_parts(programs=run.programs)
+    assert not loop.train_run(again, tmp_path, stop=lambda step: step == 2)
+    assert loop.train_run(again, tmp_path)
 
     def losses(path):
         return [line['loss'] for line in lines(path) if 'loss' in line]
@@ -94,9 +94,9 @@ def test_other_buckets_do_not_go_on(finished, folder):
     _, path = finished
     other = make(folder, ['--config.train.steps=9'], buckets=('8x8x16@3', '2x8x8@4'))
     with pytest.raises(UserError, match='config.data.buckets'):
-        loop.train(other, path)
+        loop.train_run(other, path)
     # Were the config alike and the clips not, the position would tell.
-    was, now = loop.position(finished[0], 6), loop.position(other, 6)
+    was, now = resume.position(finished[0], 6), resume.position(other, 6)
     with pytest.raises(
         UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
     ):
@@ -112,18 +112,23 @@ def test_a_step_on_many_devices_is_that_of_one(finished, folder):
         results = []
         for each in (run, many):
             rng = np.random.default_rng(bucket)
-            video = rng.integers(0, 256, (each.batch_sizes[bucket], *each.shapes[bucket]), np.uint8)
-            batch = {'video': video[each.rows[bucket]], 'label': np.zeros(len(each.rows[bucket]), np.int32)}
+            video = rng.integers(0, 256, (each.data.batch_sizes[bucket], *each.data.shapes[bucket]), np.uint8)
+            batch = {
+                'video': video[each.batches.local_rows[bucket]],
+                'label': np.zeros(len(each.batches.local_rows[bucket]), np.int32),
+            }
             with jax.set_mesh(each.mesh):
-                _, scalars = each.train_steps[bucket](each.create(), each.to_global(batch, bucket))
+                _, scalars = each.programs.train_steps[bucket](
+                    each.programs.init_state(), each.batches.to_global(batch, bucket)
+                )
             results.append(float(scalars['loss']))
         assert results[1] == pytest.approx(results[0], rel=1e-5)
 
 
 def test_a_plan_is_made_for_the_bucket_with_most_pixels(folder):
     run = make(folder, buckets=('2x8x8@64', '8x8x16@3'))
-    assert run.largest == 0 and batch_of(run)['video'].shape == (64, 2, 8, 8, 3)
-    assert batch_of(make(folder, buckets=('2x8x8@2', '8x8x16@3')))['video'].shape == (3, 8, 8, 16, 3)
+    assert run.batches.largest == 0 and abstract_batch(run)['video'].shape == (64, 2, 8, 8, 3)
+    assert abstract_batch(make(folder, buckets=('2x8x8@2', '8x8x16@3')))['video'].shape == (3, 8, 8, 16, 3)
 
 
 def test_a_bucket_that_does_not_divide_into_patches_is_named_before_anything_is_written(folder, tmp_path, capsys):
@@ -150,5 +155,5 @@ def test_a_run_that_holds_out_nothing_it_needs_says_so_before_it_trains(folder, 
 
 def test_one_bucket_alone_trains_as_the_largest_does(finished):
     run = finished[0].for_bucket(1)
-    assert run.batch_sizes == (2,) and run.shapes == ((2, 8, 8, 3),)
-    assert dataclasses.replace(run.source, only=None) == finished[0].source
+    assert run.data.batch_sizes == (2,) and run.data.shapes == ((2, 8, 8, 3),)
+    assert dataclasses.replace(run.data.source, only=None) == finished[0].data.source

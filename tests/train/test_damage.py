@@ -14,9 +14,9 @@ import tests.train.fake_store  # noqa: F401  # fake://
 from tests.train.small_run import SMALL
 from vdm_jax import cli
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import loop, manifest
+from vdm_jax.train import loop, manifest, resume
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.fingerprint import fingerprint
@@ -35,12 +35,12 @@ def run():
 def written(run, tmp_path_factory):
     """A run directory with steps 2 and 4, and the state that both hold."""
     place = tmp_path_factory.mktemp('written')
-    state = run.create()
+    state = run.programs.init_state()
     write_run_files(place, run.resolved)
     with Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         for step in (2, 4):
             numbered = dataclasses.replace(state, step=state.step + step)
-            checkpoints.save(step, numbered, loop.position(run, step))
+            checkpoints.save(step, numbered, resume.position(run, step))
     return place, fingerprint(state.params)
 
 
@@ -84,18 +84,20 @@ def test_a_damaged_step_is_named_set_aside_and_the_one_before_it_taken(damage, r
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as looking:
         assert looking.latest() == 2 and looking.steps() == [2, 4]  # one that looks on leaves it where it is
         with pytest.raises(UserError, match=f'4 is damaged: .*{DAMAGE[damage]}'):
-            looking.restore(run.abstract, 4)
+            looking.restore(run.programs.abstract_state, 4)
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', FAIL, writes=True) as strict:
         with pytest.raises(UserError, match='checkpoints/4 is damaged.*fallback=previous'):
-            loop.begin(run, strict)
+            resume.begin(run, strict)
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         capsys.readouterr()
-        state, step, skipped = loop.begin(run, checkpoints)
+        state, step, skipped = resume.begin(run, checkpoints)
         assert skipped == 0 and step == int(state.step) == 2 and fingerprint(state.params) == written[1]
         said = capsys.readouterr().err
         assert 'checkpoints/4 is damaged' in said and (path.name in said or damage is spoil_manifest)
         assert checkpoints.steps() == [2]
-        checkpoints.save(4, dataclasses.replace(state, step=state.step + 2), loop.position(run, 4))  # its name is free
+        checkpoints.save(
+            4, dataclasses.replace(state, step=state.step + 2), resume.position(run, 4)
+        )  # its name is free
         checkpoints.wait()
         assert checkpoints.steps() == [2, 4] and checkpoints.integrity(4).verdict == 'intact'
     assert (place / 'checkpoints' / '4.damaged').is_dir()
@@ -106,8 +108,8 @@ def test_orbax_itself_restores_flipped_bits_without_a_word(run, written, place, 
     flip(data_file(place, 4))
     monkeypatch.setattr(manifest, 'check', lambda *_: manifest.Integrity('intact'))
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
-        found = checkpoints.restore(run.abstract, 4)[0]
-        sound = checkpoints.restore(run.abstract, 2)[0]
+        found = checkpoints.restore(run.programs.abstract_state, 4)[0]
+        sound = checkpoints.restore(run.programs.abstract_state, 2)[0]
 
     def prints(state):
         return [fingerprint(part) for part in (state.params, state.ema, state.opt_state)]
@@ -119,7 +121,7 @@ def test_where_all_are_damaged_nothing_starts_anew(run, place):
     for step in (2, 4):
         truncate(data_file(place, step))
     with pytest.raises(UserError, match='every checkpoint is damaged, such as .*/4 is damaged'):
-        loop.train(run, place)
+        loop.train_run(run, place)
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['2', '4']
 
 
@@ -127,7 +129,7 @@ def test_a_step_without_its_manifest_is_restored_and_said_to_be_unverified(run, 
     (place / 'checkpoints' / '4' / 'manifest_0_of_1.json').unlink()  # as if killed right after the commit
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         assert checkpoints.latest() == 4 and 'checkpoint 4 is unverified' in capsys.readouterr().err
-        assert fingerprint(checkpoints.restore(run.abstract)[0].params) == written[1]
+        assert fingerprint(checkpoints.restore(run.programs.abstract_state)[0].params) == written[1]
 
 
 def test_a_step_without_its_manifest_that_cannot_be_read_is_named(run, place):
@@ -135,7 +137,7 @@ def test_a_step_without_its_manifest_that_cannot_be_read_is_named(run, place):
     data_file(place, 4).write_bytes(b'')  # as after a loss of power
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         with pytest.raises(UserError, match='checkpoints/4 is unverified.*cannot be read .*rename it'):
-            loop.begin(run, checkpoints)
+            resume.begin(run, checkpoints)
 
 
 def test_only_what_reading_raises_makes_a_step_unreadable(run, place, monkeypatch):
@@ -147,7 +149,7 @@ def test_only_what_reading_raises_makes_a_step_unreadable(run, place, monkeypatc
 
         monkeypatch.setattr(checkpoints._orbax, 'load_checkpointables', load)
         with pytest.raises(KeyError):
-            checkpoints.restore(run.abstract, 4)
+            checkpoints.restore(run.programs.abstract_state, 4)
 
 
 @pytest.mark.parametrize('steps, more', [((2, 4), []), ((4,), ['--config.checkpoint.fallback=fail'])])
@@ -181,7 +183,7 @@ def test_a_step_that_retention_removes_meanwhile_is_not_judged(run, place, monke
         shutil.rmtree(place / 'checkpoints' / '4')
         assert checkpoints.steps() == [4] and checkpoints.latest() is None
         with pytest.raises(UserError, match='removed just now'):
-            checkpoints.restore(run.abstract, 4)
+            checkpoints.restore(run.programs.abstract_state, 4)
 
 
 def test_several_processes_keep_their_checkpoints_where_orbax_commits_by_itself(monkeypatch):

@@ -22,16 +22,17 @@ from vdm_jax import cli
 from vdm_jax.config.experiment_file import override
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import MeshConfig, to_global
-from vdm_jax.train import loop, workdir
+from vdm_jax.train import loop, resume, workdir
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import first
 from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.finite import NORMS
 from vdm_jax.train.metrics import Metrics, Progress
+from vdm_jax.train.run_log import RunLog
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +43,7 @@ def run():
 @pytest.fixture(scope='module')
 def finished(run, tmp_path_factory):
     place = tmp_path_factory.mktemp('run')
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     return place
 
 
@@ -70,7 +71,7 @@ def test_a_run_directory_holds_what_it_says(run, finished):
 
 
 def test_nothing_compiles_twice(run, finished):
-    assert run.train_step._cache_size() == 1 and run.validation_step._cache_size() == 1
+    assert run.programs.train_step._cache_size() == 1 and run.programs.validation_step._cache_size() == 1
 
 
 def test_tensorboard_has_curves_and_moving_pictures(finished):
@@ -91,7 +92,7 @@ def test_tensorboard_has_curves_and_moving_pictures(finished):
 
 def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert loop.train(run, 'some/run')
+    assert loop.train_run(run, 'some/run')
     assert prints(run, 'some/run') == prints(run, finished) == prints(run, tmp_path / 'some' / 'run')
 
 
@@ -99,9 +100,9 @@ def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatc
 def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_path):
     place = scheme + str(tmp_path)
     asked = itertools.count()
-    assert not loop.train(run, place, lambda step: next(asked) >= 3)  # asked to stop before the fourth step
+    assert not loop.train_run(run, place, lambda step: next(asked) >= 3)  # asked to stop before the fourth step
     assert prints(run, place)['step'] == 3
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     assert prints(run, place) == prints(run, finished)
 
     def loss(place):
@@ -113,15 +114,15 @@ def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_pa
 def test_a_stop_is_saved_without_any_cadence_too(run, tmp_path):
     quiet = dataclasses.replace(run.experiment.train, checkpoint_every=0, sample_every=0, validate_every=0)
     other = Run(dataclasses.replace(run.experiment, train=quiet), jax.devices()[:1])
-    vars(other).update(train_steps=run.train_steps, abstract=run.abstract)  # the same program: nothing compiles again
+    other = other.with_parts(programs=run.programs)
     asked = itertools.count()
-    assert not loop.train(other, tmp_path, lambda step: next(asked) >= 3)
+    assert not loop.train_run(other, tmp_path, lambda step: next(asked) >= 3)
     assert prints(run, tmp_path)['step'] == 3
 
 
 def test_a_remote_run_directory_is_complete(run, capsys):
     place = epath.Path('fake://bucket/run')
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     names = {name.removeprefix(f'{place}/').split('/')[0] for name in FakeStore.objects if name.startswith(f'{place}/')}
     assert names == {'config.json', 'environment.json', 'metrics.jsonl', 'tensorboard', 'checkpoints', 'samples'}
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['4', '6']  # the older ones are gone
@@ -139,10 +140,10 @@ def test_a_remote_run_directory_is_complete(run, capsys):
 
 def test_ema_alone_is_restored(run, finished):
     with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
-        ema, step = checkpoints.restore_ema(run.abstract)
-        state, _ = checkpoints.restore(run.abstract)
+        ema, step = checkpoints.restore_ema(run.programs.abstract_state)
+        state, _ = checkpoints.restore(run.programs.abstract_state)
         with pytest.raises(UserError, match='no checkpoint 5'):
-            checkpoints.restore(run.abstract, 5)
+            checkpoints.restore(run.programs.abstract_state, 5)
     assert step == 6 and set(ema) == {'0.9', '0.5'}
     assert fingerprint(ema) == fingerprint(state.ema) != fingerprint(state.params)
 
@@ -171,7 +172,7 @@ def test_another_experiment_s_run_is_left_alone(run, finished, change):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob('*')}
     other = read_experiment('experiments/bouncing_balls.py', [*SMALL, change])
     with pytest.raises(UserError, match=f'{finished}.*{change.split("=")[0][2:]}'):
-        loop.train(Run(other, jax.devices()[:1]), finished)
+        loop.train_run(Run(other, jax.devices()[:1]), finished)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob('*')} == before
 
 
@@ -189,15 +190,17 @@ def test_what_was_begun_and_never_saved_binds_no_one(run, tmp_path):
 
 def test_other_clips_are_another_run(run, finished, tmp_path):
     """A file more or less in a folder, and the order of the clips is another one: told, not gone on with."""
-    other = Run(dataclasses.replace(run.experiment, data=dataclasses.replace(run.source, size=65)), jax.devices()[:1])
-    vars(other).update(abstract=run.abstract)
+    other = Run(
+        dataclasses.replace(run.experiment, data=dataclasses.replace(run.data.source, size=65)), jax.devices()[:1]
+    )
+    other = other.with_parts(programs=run.programs)
     before = (finished / 'config.json').read_bytes()
     with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
-        assert loop.begin(run, checkpoints)[1:] == (6, 0)
+        assert resume.begin(run, checkpoints)[1:] == (6, 0)
         with pytest.raises(
             UserError, match='its data differ: clips was 64 and is 65 now; config.data.size was 64 and is 65 now'
         ):
-            loop.begin(other, checkpoints)
+            resume.begin(other, checkpoints)
     assert (finished / 'config.json').read_bytes() == before
 
 
@@ -208,9 +211,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_pat
         return (state, scalars)
 
     other = Run(run.experiment, jax.devices()[:1])
-    vars(other).update(train_steps=[broken], abstract=run.abstract)
+    other = other.with_parts(programs=run.programs.with_programs(train_steps=[broken]))
     with pytest.raises(UserError, match='step 1: loss is nan'):
-        loop.train(other, tmp_path)
+        loop.train_run(other, tmp_path)
     with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         assert checkpoints.steps() == []
 
@@ -238,8 +241,8 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
 
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
     reader = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
-    about = types.SimpleNamespace(reader=reader, experiment=run.experiment)
-    log = loop.Log(about, loop.NullLogger(), loop.NullProgress(), None, None)
+    about = types.SimpleNamespace(data=types.SimpleNamespace(reader=reader), experiment=run.experiment)
+    log = RunLog(about, loop.NullLogger(), loop.NullProgress(), None, None)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     log.files(1), log.files(2)
     assert capsys.readouterr().err == 'process 1: data: 1 broken: a.mp4\n'
@@ -247,10 +250,10 @@ def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypa
 
 def test_what_is_due_at_a_stop_is_left_for_the_save(run, tmp_path):
     """Unless it is the last step, there is time for nothing else."""
-    assert not loop.train(run, tmp_path, stop=lambda step: step == 3)
+    assert not loop.train_run(run, tmp_path, stop=lambda step: step == 3)
     lines = lines_in(tmp_path)
     assert not any('validation_loss' in line for line in lines) and (tmp_path / 'checkpoints' / '3').exists()
-    assert loop.train(run, tmp_path, stop=lambda step: step == 6)
+    assert loop.train_run(run, tmp_path, stop=lambda step: step == 6)
     lines = lines_in(tmp_path)
     assert [line['step'] for line in lines if 'validation_loss' in line] == [6]
 
@@ -292,8 +295,12 @@ def test_noise_and_loss_do_not_depend_on_the_mesh(run, more):
     for mesh, devices in ((MeshConfig(), 1), (MeshConfig(data=2, fsdp=2), 4)):
         other = Run(dataclasses.replace(experiment, mesh=mesh), jax.devices()[:devices])
         with jax.set_mesh(other.mesh):
-            state, scalars = other.train_step(other.create(), to_global(batch_of(other.reader, range(4)), other.mesh))
-            state, scalars = other.train_step(state, to_global(batch_of(other.reader, range(4, 8)), other.mesh))
+            state, scalars = other.programs.train_step(
+                other.programs.init_state(), to_global(batch_of(other.data.reader, range(4)), other.mesh)
+            )
+            state, scalars = other.programs.train_step(
+                state, to_global(batch_of(other.data.reader, range(4, 8)), other.mesh)
+            )
             shardings = {str(leaf.sharding.spec) for leaf in jax.tree.leaves(state.opt_state)}
         found.append(({name: float(value) for name, value in scalars.items()}, jax.device_get(state.params), shardings))
     (one, params_one, _), (four, params_four, shardings) = found

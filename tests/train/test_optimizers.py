@@ -13,7 +13,7 @@ from optax import contrib
 from tests.models.small import SMALL
 from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.models.dit import VideoDiT
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.parallel.rules import path_name

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 
 
@@ -30,7 +30,7 @@ def products(jaxpr):
 
 def noisy(run):
     """Parameters without the zeros of initialisation, behind which the network would say nothing."""
-    state = run.create()
+    state = run.programs.init_state()
     rng = np.random.default_rng(0)
     state.params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.1, leaf.shape), leaf.dtype), state.params)
     return state
@@ -41,10 +41,14 @@ def test_matrix_products_are_in_the_asked_precision_and_the_state_in_float32(dty
     run = run_in(dtype)
     batch = {'video': np.zeros((4, 4, 8, 8, 3), np.uint8), 'label': np.zeros(4, np.int32)}
     with jax.set_mesh(run.mesh):
-        asked = run.abstract.params, np.zeros((4, *run.latent_shape), np.float32), np.zeros(4, np.float32)
-        forward = jax.make_jaxpr(lambda *asked: run.network(*asked, {'label': batch['label']}, 0))(*asked)
+        asked = (
+            run.programs.abstract_state.params,
+            np.zeros((4, *run.network.latent_shape), np.float32),
+            np.zeros(4, np.float32),
+        )
+        forward = jax.make_jaxpr(lambda *asked: run.network.apply(*asked, {'label': batch['label']}, 0))(*asked)
         assert set(products(forward.jaxpr)) == {dtype}
-        state, _ = run.train_step(run.create(), run.to_global(batch))
+        state, _ = run.programs.train_step(run.programs.init_state(), run.batches.to_global(batch))
     kinds = {leaf.dtype.name for leaf in jax.tree.leaves((state.params, state.ema, state.opt_state))}
     assert kinds <= {'float32', 'int32'}
 
@@ -60,6 +64,6 @@ def test_an_update_too_small_for_bfloat16_is_not_lost():
         before = noisy(run)
         before.params = jax.tree.map(lambda leaf: leaf + 1, before.params)
         kept = jax.tree.map(np.asarray, before.params)
-        after, _ = run.train_step(before, run.to_global(batch))
+        after, _ = run.programs.train_step(before, run.batches.to_global(batch))
     moved = [np.abs(np.asarray(a) - b).max() for a, b in zip(*map(jax.tree.leaves, (after.params, kept)), strict=True)]
     assert 0 < np.median(moved) < 2e-3

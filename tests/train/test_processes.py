@@ -18,7 +18,7 @@ from tests.train.metrics_file import curve
 from tests.train.one_of_several import noting
 from tests.train.processes import ENDURANCE, Processes, rows
 from vdm_jax import cli
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
@@ -41,7 +41,7 @@ SMALL = [
 
 def params(run, place):
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
-        state, _ = checkpoints.restore(run.abstract)
+        state, _ = checkpoints.restore(run.programs.abstract_state)
     return jax.device_get(state.params)
 
 
@@ -54,7 +54,7 @@ def alone(run, place, seen):
     """One process, in this one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, 'batches', noting(loop.batches, seen, 0.0))
-        assert loop.train(run, place)
+        assert loop.train_run(run, place)
 
 
 @pytest.fixture(scope='module')
@@ -230,7 +230,7 @@ def test_a_mistake_of_one_alone_is_told_by_all_of_several(tmp_path):
 def test_two_set_a_damaged_step_aside_and_name_one_they_cannot_read(undisturbed, tmp_path):
     shutil.copytree(undisturbed[0], place := tmp_path / 'run')
     longer = [*SMALL, '--config.train.steps=44']
-    assert loop.train(Run(read_experiment(BALLS, longer), jax.devices()[:1]), place)
+    assert loop.train_run(Run(read_experiment(BALLS, longer), jax.devices()[:1]), place)
     damaged(place)
     argv = ('train', f'--config={BALLS}', f'--workdir={place}', *longer)
     with Processes(2, tmp_path, *argv) as both:

@@ -6,6 +6,8 @@ import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -15,127 +17,212 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.parallel.hardware import peak_flops
 from vdm_jax.parallel.host import peak_memory
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.loop import position
+from vdm_jax.train.resume import position
+
+if TYPE_CHECKING:
+    from vdm_jax.experiment.run import Run
+
+STEPS = 20  # that are timed by default
+TURNS = 4
+
+Program = Callable[[Any, Any], tuple[Any, Any]]  # (state, batch) -> (state, scalars)
 
 
-def measure(run, steps: int | None = None) -> dict:
-    """Trains a few steps in a temporary directory and says what they cost, as JSON values.
+def measure(run: 'Run', steps: int | None = None) -> dict[str, Any]:
+    """Train a few steps in a temporary directory and return what they cost, as JSON values.
 
     Seconds a step are the median over `steps` steps (20), each timed to the end of its computation, with the next batch
     fetched meanwhile. data_wait_share is the share of that time spent waiting for a batch with no step under way: a
-    fetch counts whole where the step had ended before the batch was there. synthetic_step_seconds is the median of as
-    many steps, in turns with the others, on one batch that stays where it is: what the loader costs in all is
-    real_over_synthetic. How fast clips come with no step beside them is what loader.py says. FLOPs are the analytic
+    fetch counts fully where the step had ended before the batch was there. synthetic_step_seconds is the median of as
+    many steps, in turns with the others, on one batch that stays on the device: what the loader costs in all is
+    real_over_synthetic. How fast clips come with no step beside them is what loader.py measures. FLOPs are the analytic
     count (multiply-add = 2, 3x the forward pass and once more for self-conditioning, no rematerialisation), and mfu
     their share of the devices' bfloat16 peak, None where that is not known. Where the source has buckets, each is
-    measured by itself: {'buckets': {name: what is said here}}. `cold` is with an empty compilation cache, `warm` with
+    measured by itself: {'buckets': {name: the report of one}}. `cold` is with an empty compilation cache, `warm` with
     what the cold start left in it: compile_seconds for the training step alone (compiling, or loading),
     first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
     """
-    if len(run.batch_sizes) > 1:
-        return {
-            'buckets': {
-                name: measure(run.for_bucket(bucket), steps) for bucket, name in enumerate(run.source.bucket_names)
-            }
-        }
-    steps, batch_size = steps or 20, run.experiment.train.batch_size
-    with jax.set_mesh(run.mesh), tempfile.TemporaryDirectory() as directory, own_cache(f'{directory}/cache'):
-        cold = start(run)[0]
-        warm, stream, program, state = start(run)
-        with stream:
-            state, scalars, seconds, waits, constant = in_turns(program, state, map(run.to_global, stream), steps)
-        stall, written = checkpoint_cost(run, state, directory)
-    step = statistics.median(seconds)
+    if len(run.data.batch_sizes) > 1:
+        names = run.data.source.bucket_names
+        return {'buckets': {name: measure(run.for_bucket(bucket), steps) for bucket, name in enumerate(names)}}
+
+    steps = steps or STEPS
+    # An empty cache for the first start; the second one finds in it what the first has compiled.
+    with jax.set_mesh(run.mesh), tempfile.TemporaryDirectory() as directory, empty_cache(f'{directory}/cache'):
+        cold = take_first_step(run).cost
+        first = take_first_step(run)
+        with first.stream:
+            timings = compare_batches(first.program, first.state, map(run.batches.to_global, first.stream), steps)
+        stall, write = checkpoint_cost(run, timings.state, directory)
+
+    device = jax.devices()[0]
+    batch_size = run.experiment.train.batch_size
+    step = statistics.median(timings.seconds)
+    constant_step = statistics.median(timings.constant_seconds)
     flops = run.step_flops
+    peak = peak_flops(device.device_kind)
+    memory_analysis = first.compiled.memory_analysis()
     return {
-        'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        'device': f'{jax.device_count()} x {device.device_kind}',
         'jax': jax.__version__,
         'batch_size': batch_size,
         'steps': steps,
         'step_seconds': step,
-        'step_seconds_min': min(seconds),
+        'step_seconds_min': min(timings.seconds),
         'steps_per_second': 1 / step,
         'videos_per_second': batch_size / step,
         'model_flops_per_step': flops,
         'model_flops_per_second': flops / step,
-        'mfu': flops / step / jax.device_count() / peak if (peak := peak_flops(jax.devices()[0].device_kind)) else None,
-        'data_wait_share': sum(waits) / sum(seconds),
-        'synthetic_step_seconds': statistics.median(constant),
-        'real_over_synthetic': step / statistics.median(constant),
+        'mfu': flops / step / jax.device_count() / peak if peak else None,
+        'data_wait_share': sum(timings.waits) / sum(timings.seconds),
+        'synthetic_step_seconds': constant_step,
+        'real_over_synthetic': step / constant_step,
         **loader.measure(run.training_reader, run.experiment.seed),
         'checkpoint_stall_seconds': stall,
-        'checkpoint_write_seconds': written,
+        'checkpoint_write_seconds': write,
         'cold': cold,
-        'warm': warm,
+        'warm': first.cost,
         'peak_host_bytes': peak_memory(),
-        'peak_device_bytes': (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use'),
-        'program_temporary_bytes': getattr(program.func.memory_analysis(), 'temp_size_in_bytes', None),
-        'loss': float(scalars['loss']),
+        'peak_device_bytes': (device.memory_stats() or {}).get('peak_bytes_in_use'),
+        'program_temporary_bytes': memory_analysis.temp_size_in_bytes if memory_analysis else None,
+        'loss': float(timings.scalars['loss']),
     }
 
 
-def in_turns(program, state, stream, steps: int, turns: int = 4):
-    """`timed` over the stream, and the seconds of as many steps with one of its batches, in turns."""
-    seconds, waits, constant, scalars, batch = [], [], [], None, next(stream)
+class Timings(NamedTuple):
+    """Steps on batches of the loader.
+
+    Attributes:
+      state: After them.
+      scalars: Of the last step, None where there was no step.
+      seconds: Of each step.
+      waits: Seconds of each step spent waiting for a batch with no step under way.
+    """
+
+    state: Any
+    scalars: Any
+    seconds: list[float]
+    waits: list[float]
+
+
+class Comparison(NamedTuple):
+    """Steps on batches of the loader, in turns with steps on one constant batch.
+
+    Attributes:
+      state: After all of them.
+      scalars: Of the last step on a batch of the loader.
+      seconds: Of each step on a batch of the loader.
+      waits: Seconds of each of those spent waiting for a batch with no step under way.
+      constant_seconds: Of each step on the constant batch.
+    """
+
+    state: Any
+    scalars: Any
+    seconds: list[float]
+    waits: list[float]
+    constant_seconds: list[float]
+
+
+def compare_batches(program: Program, state: Any, stream: Iterator[Any], steps: int, turns: int = TURNS) -> Comparison:
+    """Time steps on the stream and as many on one of its batches, in turns."""
+    seconds: list[float] = []
+    waits: list[float] = []
+    constant_seconds: list[float] = []
+    scalars = None
+    batch = next(stream)
     for turn in range(turns):
+        # As even a share of the steps as there can be; turns beyond their number have none.
         count = len(range(turn, steps, turns))
-        state, fresh, took, waited = timed(program, state, stream, count)
-        scalars = fresh or scalars  # none of a turn without a step
-        state, _, held, _ = timed(program, state, itertools.repeat(batch), count)
-        seconds, waits, constant = seconds + took, waits + waited, constant + held
-    return state, scalars, seconds, waits, constant
+        real = time_steps(program, state, stream, count)
+        constant = time_steps(program, real.state, itertools.repeat(batch), count)
+        state = constant.state
+        scalars = real.scalars or scalars  # a turn without a step has none
+        seconds += real.seconds
+        waits += real.waits
+        constant_seconds += constant.seconds
+    return Comparison(state, scalars, seconds, waits, constant_seconds)
 
 
-def timed(program, state, stream, steps: int):
-    """(state, scalars, seconds of each step, seconds of each spent waiting for a batch with no step under way)."""
-    seconds, waits, scalars = [], [], None
+def time_steps(program: Program, state: Any, stream: Iterator[Any], steps: int) -> Timings:
+    """Take steps on the batches of a stream, each timed to the end of its computation."""
+    seconds: list[float] = []
+    waits: list[float] = []
+    scalars = None
     batch = next(stream)
     for _ in range(steps):
         began = time.monotonic()
         state, scalars = program(state, batch)
-        asked = time.monotonic()
-        batch = next(stream)  # while the device computes, as the training loop does it
-        waits.append(time.monotonic() - asked if scalars['loss'].is_ready() else 0.0)
+        fetching = time.monotonic()
+        # The next batch is fetched while the device computes, as the training loop does it.
+        batch = next(stream)
+        # Where the step is still under way, the fetch was hidden behind it.
+        waits.append(time.monotonic() - fetching if scalars['loss'].is_ready() else 0.0)
         jax.block_until_ready(state)
         seconds.append(time.monotonic() - began)
-    return state, scalars, seconds, waits
+    return Timings(state, scalars, seconds, waits)
 
 
-def start(run):
-    """A run's first step, from nothing: what it cost, and batches, compiled step and state to go on with."""
-    jax.clear_caches()
+class FirstStep(NamedTuple):
+    """A run's first step.
+
+    Attributes:
+      cost: Its seconds, as `measure` returns them.
+      stream: Batches to go on with; a context manager.
+      compiled: The step as jax compiled it.
+      program: The step to call.
+      state: After the step.
+    """
+
+    cost: dict[str, float]
+    stream: Any
+    compiled: jax.stages.Compiled
+    program: Program
+    state: Any
+
+
+def take_first_step(run: 'Run') -> FirstStep:
+    """Take a run's first step, from nothing."""
+    jax.clear_caches()  # else the second start would find the first one's programs in memory
     began = time.monotonic()
-    state = run.create()
-    order = run.reader.order(run.experiment.train.batch_size, run.experiment.seed)
-    stream = batches(run.training_reader, order, rows=run.rows, scalars=run.model.scalars)
-    batch = run.to_global(next(stream))
-    lowered = run.train_step.lower(state, batch, frozen=run.frozen)
+    state: Any = run.programs.init_state()
+    order = run.data.reader.order(run.experiment.train.batch_size, run.experiment.seed)
+    stream = batches(run.training_reader, order, rows=run.batches.local_rows, scalars=run.model_config.scalars)
+    batch = run.batches.to_global(next(stream))
+    train_step: Any = run.programs.train_step
+    lowered = train_step.lower(state, batch, frozen=run.frozen)
+
     compiling = time.monotonic()
-    program = functools.partial(lowered.compile(), frozen=run.frozen)
-    compiled = time.monotonic()
+    compiled = lowered.compile()
+    program = functools.partial(compiled, frozen=run.frozen)
+    compile_seconds = time.monotonic() - compiling
+
     state, _ = jax.block_until_ready(program(state, batch))
-    cost = {'compile_seconds': compiled - compiling, 'first_step_seconds': time.monotonic() - began}
-    return cost, stream, program, state
+    cost = {'compile_seconds': compile_seconds, 'first_step_seconds': time.monotonic() - began}
+    return FirstStep(cost, stream, compiled, program, state)
 
 
 @contextlib.contextmanager
-def own_cache(directory: str):
-    """An empty persistent compilation cache of one's own."""
-    before = jax.config.jax_compilation_cache_dir
+def empty_cache(directory: str) -> Iterator[None]:
+    """Use an empty persistent compilation cache in `directory`, and then the former one again."""
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     jax.config.update('jax_compilation_cache_dir', directory)
-    compilation_cache.reset_cache()
+    compilation_cache.reset_cache()  # jax keeps the directory that it opened first
     try:
         yield
-    finally:
+    finally:  # the user's own cache, whatever happened
         jax.config.update('jax_compilation_cache_dir', before)
         compilation_cache.reset_cache()
 
 
-def checkpoint_cost(run, state, directory) -> tuple[float, float]:
-    """Seconds that training stands still for a save, and seconds until it is on disk; the second save is timed."""
+def checkpoint_cost(run: 'Run', state: Any, directory: str) -> tuple[float, float]:
+    """Return (seconds that training stands still for a save, seconds until it is on disk).
+
+    The second save is timed: the first one also opens files and starts threads.
+    """
     with Checkpoints(f'{directory}/checkpoints', run.experiment.checkpoint) as checkpoints:
         checkpoints.save(1, state, position(run, 1))
         checkpoints.wait()
+
         began = time.monotonic()
         checkpoints.save(2, state, position(run, 2))
         stall = time.monotonic() - began
@@ -143,13 +230,13 @@ def checkpoint_cost(run, state, directory) -> tuple[float, float]:
         return stall, time.monotonic() - began
 
 
-def table(found: dict) -> str:
-    """The same as text."""
-    width = max(map(len, found))
-    return '\n'.join(f'{name:{width}}  {_shown(value)}' for name, value in found.items())
+def table(report: Mapping[str, Any]) -> str:
+    """Return a report of `measure` as text."""
+    width = max(map(len, report))
+    return '\n'.join(f'{name:{width}}  {_format_value(value)}' for name, value in report.items())
 
 
-def _shown(value) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, dict):
-        return ', '.join(f'{name} {_shown(item)}' for name, item in value.items())
+        return ', '.join(f'{name} {_format_value(item)}' for name, item in value.items())
     return f'{value:.4g}' if isinstance(value, float) else str(value)

@@ -6,7 +6,7 @@ import numpy as np
 
 from vdm_jax.errors import UserError
 from vdm_jax.files import digest_json
-from vdm_jax.sampling.generate import NEGATIVE
+from vdm_jax.sampling.video_sampler import NEGATIVE
 
 
 def numbers_of(args) -> dict[str, float]:
@@ -32,8 +32,8 @@ def scalars_of(args, run, count: int) -> dict:
       UserError: see numbers_of, or the network is not told such a number.
     """
     found = numbers_of(args)
-    if not {*found} <= {*run.model.scalars}:
-        raise UserError(f'--scalars={args.scalars}: the network is told {list(run.model.scalars)} alone')
+    if not {*found} <= {*run.model_config.scalars}:
+        raise UserError(f'--scalars={args.scalars}: the network is told {list(run.model_config.scalars)} alone')
     return {name: np.full(count, number, np.float32) for name, number in found.items()}
 
 
@@ -56,16 +56,16 @@ def texts_by_rows(args, run, about: dict) -> Callable:
     if not prompts and negative is None:
         return lambda rows: {}
     option = f'--prompt={prompts[0]}' if prompts else f'--negative={negative}'
-    if not run.model.text_width:
+    if not run.model_config.text_width:
         raise UserError(f'{option}: the network looks at no text; leave it out')
     if negative is not None and run.experiment.guidance.scale == 1:
         raise UserError(f'--negative={negative}: it counts where --guidance is not 1')
     encoder, learned = run.experiment.text, about.get('text')
     embeddings, mask = encoder.encode([*prompts, *([] if negative is None else [negative])])
-    if encoder.width != run.model.text_width or learned not in (None, encoder.fingerprint):
+    if encoder.width != run.model_config.text_width or learned not in (None, encoder.fingerprint):
         raise UserError(
             f'{option}: config.text is {encoder} ({encoder.fingerprint}), and the network learned from texts of width '
-            f'{run.model.text_width} by an encoder {learned or "unknown"}; name that one with --config.text'
+            f'{run.model_config.text_width} by an encoder {learned or "unknown"}; name that one with --config.text'
         )
 
     def rows_of(rows):

@@ -33,7 +33,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     protocol = run.protocol
 
     # Figures of clips or texts that the network was not trained on are no figures of this network.
-    fingerprints = {'clips': run.dataset_id, 'text': run.text_fingerprint}
+    fingerprints = {'clips': run.data.dataset_id, 'text': run.data.text_fingerprint}
     for name, ours in fingerprints.items():
         trained_on = about.get(name, ours)
         if trained_on != ours:
@@ -41,15 +41,15 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
 
     def draw(conditions: dict[str, 'np.ndarray']) -> 'np.ndarray':
         conditions = conditions | scalars_of(args, run, len(conditions['label']))
-        conditions = conditioning.asks(run, conditions)
+        conditions = conditioning.complete_conditions(run.data, run.network, conditions)
         return generate_videos(run.generate, params, conditions, config.seed, config.batch_size)
 
     about = {'protocol': to_dict(protocol, CHOICES, Protocol)} | origin | about
-    if not run.model.autoencodes:
+    if not run.model_config.autoencodes:
         about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
     about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
     with jax_mesh(run):
-        score = runner.evaluate(protocol, draw, *run.references, config, about)
+        score = runner.evaluate(protocol, draw, *run.data.references, config, about)
 
     print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
     path = processes.run_on_primary(lambda: write_score(score, args.out))

@@ -13,9 +13,9 @@ def plan(args, assignments):
     def say(text):
         return print(text, file=sys.stderr if args.json else sys.stdout)
 
-    name, needed = (args.topology, []) if args.topology else plan.target_of(args.config)
+    name, needed = (args.topology, []) if args.topology else plan.read_target(args.config)
     topology = read_topology(name, args.slices)
-    work = functools.partial(search.search, say=say) if args.search else plan.plan
+    work = functools.partial(search.search, report_progress=say) if args.search else plan.plan
     found = work(args.config, [*needed, *assignments], topology)
     print(format.as_json(found) if args.json else format.table(found, topology))
     crossing = [f'{program}: {wrong}' for program, report in found.items() for wrong in report['crossing']]

@@ -63,23 +63,23 @@ def weights_of(run, file, about: dict, called: str) -> tuple[dict, dict]:
     from vdm_jax.pretrained import weights
 
     provenance = {name: about[name] for name in ('step', 'ema', 'dtype', *weights.FINGERPRINTS) if name in about}
-    return raise_on_all(lambda: weights.load(file, run.abstract.params, called)), provenance
+    return raise_on_all(lambda: weights.load(file, run.programs.abstract_state.params, called)), provenance
 
 
 def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
     """(params, what is said of them) of a checkpoint: one average, or with --ema=raw the parameters themselves."""
     from vdm_jax.parallel.processes import raise_on_all
-    from vdm_jax.pretrained.weights import FINGERPRINTS, checked
+    from vdm_jax.pretrained.weights import FINGERPRINTS, validate_about
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import explain_misfit
 
     with jax_mesh(run), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
         name = None if args.ema == RAW else decay_of(run, args.ema)
         with explain_misfit(about['config'], run.resolved):
-            params, step = checkpoints.restore_one(run.abstract, args.step, name)
+            params, step = checkpoints.restore_one(run.programs.abstract_state, args.step, name)
         where = checkpoints.position(step)
     place = f'{workdir}/checkpoints/{step}: its position'
-    where = raise_on_all(lambda: checked(where, place))
+    where = raise_on_all(lambda: validate_about(where, place))
     ema = RAW if name is None else float(name)
     return params, {'step': step, 'ema': ema} | {name: where[name] for name in FINGERPRINTS if name in where}
 
@@ -122,7 +122,7 @@ def codec_of(run, about: dict, allow_other: bool) -> dict:
 def run_of(config: dict, assignments: list[str]):
     """The run that a resolved config describes, on the devices of this machine, whatever it was trained on."""
     from vdm_jax.config.experiment_file import override
-    from vdm_jax.experiment.registry import experiment_from
+    from vdm_jax.experiment.experiment import experiment_from
     from vdm_jax.experiment.run import Run
 
     return Run(experiment_from(override(config | {'mesh': {}}, assignments)))
@@ -132,12 +132,10 @@ def sampling_run(config: dict, assignments: list[str], size: str | None = None):
     """`run_of`, once its mesh and its attention are known to suit this machine; size: of the videos, that of training
     where it is None.
     """
-    from vdm_jax.experiment import validate
-
     run = run_of(config, assignments)
     if size is not None:
         run = run_of_size(run, size)
-    validate.check_mesh(run)
+    run.network.config.check_mesh(run.mesh, run.network.inputs)
     return run
 
 
@@ -153,9 +151,9 @@ def run_of_size(run, size: str):
 
     pixels = read_pixels(size, '--size')
     try:
-        experiment = dataclasses.replace(run.experiment, data=run.source.with_pixels(pixels))
-        run = dataclasses.replace(run, experiment=experiment)
-        run.model.check_shapes(run.latent_shapes)
+        experiment = dataclasses.replace(run.experiment, data=run.data.source.with_pixels(pixels))
+        run = run.with_experiment(experiment)
+        run.model_config.check_shapes(run.network.latent_shapes)
     except UserError as error:
         raise UserError(f'--size={size}: {error}') from None
     return run

@@ -18,18 +18,18 @@ def train(args, assignments):
     warm_start.check_options(args)
     with stop.catch_signals() as asked:
         run = processes.raise_on_all(lambda: Run(asked_experiment(args, assignments)))
-        check_same_on_all(lambda: {'config': run.resolved, 'clips': run.dataset_id} | said(args))
+        check_same_on_all(lambda: {'config': run.resolved, 'clips': run.data.dataset_id} | said(args))
         processes.raise_on_all(run.check)
         weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
         leave = stop.ignore_signals if args.ends_process else lambda: None
-        return 0 if loop.train(run, args.workdir, asked, weights, leave) else 3
+        return 0 if loop.train_run(run, args.workdir, asked, weights, leave) else 3
 
 
 def asked_experiment(args, assignments):
     """That of --config; where it is not given that of the run directory, or, where no run is there, that of --from."""
     from vdm_jax.cli import warm_start
     from vdm_jax.config.experiment_file import override
-    from vdm_jax.experiment.registry import experiment_from, read_experiment
+    from vdm_jax.experiment.experiment import experiment_from, read_experiment
     from vdm_jax.train.workdir import has_config, read_config
 
     if args.config:
@@ -41,7 +41,7 @@ def asked_experiment(args, assignments):
 
 def inspect(args, assignments):
     """what a run directory, a file of weights, or an experiment's network is: checkpoints, fingerprints, sizes"""
-    from vdm_jax.experiment.registry import read_experiment
+    from vdm_jax.experiment.experiment import read_experiment
     from vdm_jax.experiment.run import Run
     from vdm_jax.train.inspect import format_report, inspect_experiment, inspect_run
     from vdm_jax.train.workdir import read_config
@@ -76,7 +76,7 @@ def inspect_weights(args):
 def benchmark(args, assignments):
     """measure step time, model FLOP/s, waiting for data, checkpoint stall and compilation"""
     from vdm_jax.benchmark.steps import measure, table
-    from vdm_jax.experiment.registry import read_experiment
+    from vdm_jax.experiment.experiment import read_experiment
     from vdm_jax.experiment.run import Run
 
     if args.steps is not None and args.steps < 1:

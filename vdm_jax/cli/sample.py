@@ -15,7 +15,7 @@ def sample(args, assignments):
 
     formats = sample_files.read_formats(args.format)
     found = [(origin, *restored(origin, args, assignments)) for origin in origins(args)]
-    shapes = {run.source.shape for _, run, *_ in found}
+    shapes = {run.data.source.shape for _, run, *_ in found}
     if len(shapes) > 1:
         raise UserError(f'--workdir and --weights make clips of different shapes, {shapes}: sample them one by one')
     usual = {name.strip('-'): option.get('default') for name, option in OPTIONS.items()}
@@ -52,7 +52,7 @@ def fps_for(args, run) -> float:
 
     if args.fps is not None:
         return check_fps(args.fps, '--fps')
-    known = (numbers_of(args).get('fps'), run.source.clip_fps)
+    known = (numbers_of(args).get('fps'), run.data.source.clip_fps)
     return next((fps for fps in known if fps is not None and FPS[0] <= fps <= FPS[1]), media.FPS)
 
 
@@ -66,14 +66,18 @@ def draw(args, files, which: int, origin: dict, run, params, about: dict) -> Not
     from vdm_jax.sampling import conditioning
     from vdm_jax.sampling.generate import generate_batches
 
-    check_pictures(run)
-    classes, count = run.model.classes, args.num
+    check_pictures(run.data)
+    classes, count = run.model_config.classes, args.num
     if count < 1 or not (args.label is None or 0 <= args.label < classes):
         raise UserError(f'--num={count} --label={args.label}: want 1 or more videos and a label below {classes}')
     labels = np.full(count, args.label) if args.label is not None else np.arange(count) % max(classes, 1)
     texts = texts_by_rows(args, run, about)
-    asks = conditioning.asks_by_rows(run, labels, lambda rows: scalars_of(args, run, len(rows)) | texts(rows))
-    if not classes or (run.has_images and not conditioning.has_classes(run)):
+
+    def others(rows):
+        return scalars_of(args, run, len(rows)) | texts(rows)
+
+    asks = conditioning.conditions_by_rows(run.data, run.network, labels, others)
+    if not classes or (run.data.has_images and not conditioning.has_classes(run.data, run.network)):
         labels = None
     began, broken, size = time.monotonic(), [], run.experiment.evaluate.batch_size
     with jax_mesh(run):
@@ -83,7 +87,7 @@ def draw(args, files, which: int, origin: dict, run, params, about: dict) -> Not
             processes.run_on_primary(lambda samples=samples: files.put(samples, which))
     stored = f' ({about["dtype"]})' if 'dtype' in about else ''
     print(f'{count} videos of {where(origin, about)}{stored}, in {time.monotonic() - began:.1f} s')
-    if run.model.text_width and not args.prompt:
+    if run.model_config.text_width and not args.prompt:
         print('  told captions of the clips; --prompt=TEXT says what else')
     return NotFinite(broken, count, where(origin, about)) if broken else None
 

@@ -28,14 +28,16 @@ def read_weights(run, args) -> tuple[dict, str]:
     called = f'--from={args.origin}'
     mesh = [f'config.mesh.{axis}={"none" if size is None else size}' for axis, size in run.resolved['mesh'].items()]
     there, params, about = restored(origin_of(args.origin), args, mesh)
-    resized = check_same(there.model, run.model, args.allow_missing, called)
+    resized = check_same(there.model_config, run.model_config, args.allow_missing, called)
     if not all_finite(params):
         raise UserError(f'{called}: step {about["step"]} holds numbers that are not finite; choose another --step')
 
     def fresh():
-        return run.create().params
+        return run.programs.init_state().params
 
-    params, report = fit(by_path(params), run.abstract.params, fresh, args.allow_missing, called, resized)
+    params, report = fit(
+        by_path(params), run.programs.abstract_state.params, fresh, args.allow_missing, called, resized
+    )
     processes.print_on_primary(f'{called}: {report}')
     return params, f'{args.origin}, step {about["step"]}, average {about["ema"]}'
 

@@ -31,5 +31,5 @@ def convert(args, assignments):
     run, report = convert.convert(opened, args.out, args.config, assignments, args.allow_missing)
     if report.missing or report.differing or report.unused:
         print(f'of the parameters of config.model {report}')
-    print(f'{args.out}: step 0 of {type(run.model).__name__}, {args.source}')
+    print(f'{args.out}: step 0 of {type(run.model_config).__name__}, {args.source}')
     return 0

@@ -28,7 +28,7 @@ from vdm_jax.data.video.extract_clip import (
     place_clip,
     plan_clip,
 )
-from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
+from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, list_folder
 from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video_source import VideoSource
@@ -55,7 +55,7 @@ def look_for_videos(path: str, follow_links: bool = False) -> Folder:
     if not os.path.isdir(path):
         problem = 'a file, not a folder' if os.path.exists(path) else 'not there'
         raise UserError(f'config.data.path={path} is {problem}; set it to a folder of videos')
-    folder = look(path, follow_links)
+    folder = list_folder(path, follow_links)
     if not folder.videos:
         raise UserError(f'config.data.path={path} {describe_no_video(folder)}')
     return folder

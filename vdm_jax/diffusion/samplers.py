@@ -47,6 +47,11 @@ class Sampler(Ranged, where='config.sampler'):
         """Return whether `step` needs noise."""
         return False
 
+    @property
+    def uses_learned_variance(self) -> bool:
+        """Return whether `step` needs a variance that the network has learned."""
+        return False
+
     def begin(self, process: Process, noise: jax.Array, t: jax.Array) -> jax.Array:
         """Return x at the first of the times, from standard normal noise (B, T, ...)."""
         return process.start(noise, t)
@@ -83,6 +88,10 @@ class Ancestral(Sampler):
     """
 
     variance: Literal['small', 'large', 'learned'] = 'small'
+
+    @property
+    def uses_learned_variance(self) -> bool:
+        return self.variance == 'learned'
 
     @property
     def stochastic(self) -> bool:

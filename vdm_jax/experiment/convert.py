@@ -13,17 +13,17 @@ from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.samplers import Ancestral, Euler
 from vdm_jax.diffusion.spacing import Linear
 from vdm_jax.errors import UserError, wrong_tensors
-from vdm_jax.experiment.registry import Experiment, experiment_dict, experiment_from, read_experiment
+from vdm_jax.experiment.experiment import Experiment, experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.pretrained.fit import by_path, fit, resized_by
+from vdm_jax.pretrained.fit import by_path, find_resized, fit
 from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.inspect import find_not_finite
-from vdm_jax.train.loop import position
 from vdm_jax.train.optimizers import AdamW
+from vdm_jax.train.resume import position
 from vdm_jax.train.workdir import check_workdir, make_workdir, model_differences, write_run_files
 
 
@@ -45,7 +45,7 @@ def convert(
     else:
         experiment = experiment_from(override(experiment_dict(usual(opened)), list(assignments)))
     run = Run(experiment)
-    lost = check_same(model_of(opened), run.model, allow_missing)
+    lost = check_same(model_of(opened), run.model_config, allow_missing)
     if wrong := find_not_finite(opened.params):
         raise UserError(f'--checkpoint: {wrong_tensors(wrong)}; it has diverged or is damaged, take another one')
     make_workdir(out)
@@ -58,9 +58,14 @@ def convert(
     ):
         if checkpoints.steps():
             raise UserError(f'--out={out}: holds a run already; choose another directory')
-        state = run.create()
+        state = run.programs.init_state()
         params, report = fit(
-            by_path(opened.params), run.abstract.params, lambda: state.params, allow_missing, 'the checkpoint', lost
+            by_path(opened.params),
+            run.programs.abstract_state.params,
+            lambda: state.params,
+            allow_missing,
+            'the checkpoint',
+            lost,
         )
         state = dataclasses.replace(state, params=params, ema=ema.init(experiment.ema, params))
         write_run_files(out, run.resolved)
@@ -85,7 +90,7 @@ def usual(opened) -> Experiment:
         sampler = Ancestral(steps=250, spacing=Linear(), variance='learned' if learned else 'small')
     else:
         sampler = Euler(steps=250)
-    guidance = Guidance(channels=opened.guided)
+    guidance = Guidance(channels=opened.guided_channels)
     return Experiment(data=data, model=model, diffusion=objective, sampler=sampler, guidance=guidance, optim=optim)
 
 
@@ -105,7 +110,7 @@ def check_same(theirs, model, allow_missing: bool = False, called: str = 'the ch
         raise UserError(f'config.model: {called} is of a {type(theirs).__name__}, not of a {type(model).__name__}')
     differing = model_differences(*(dataclasses.asdict(each.with_explicit_sizes()) for each in (model, theirs)))
     if allow_missing:
-        return resized_by(model, fields_of(differing), shapes_of, called)
+        return find_resized(model, fields_of(differing), shapes_of, called)
     if differing:
         key, (ours, checkpoint) = next(iter(differing.items()))
         raise UserError(f'{key}={ours}: {called} has {checkpoint}{advice(model, differing)}')
@@ -115,7 +120,7 @@ def check_same(theirs, model, allow_missing: bool = False, called: str = 'the ch
 def advice(model, differing: dict) -> str:
     """What --allow-missing would do about keys in which a network differs from the checkpoint's; '' for nothing."""
     try:
-        lost = resized_by(model, fields_of(differing), shapes_of, 'the checkpoint')
+        lost = find_resized(model, fields_of(differing), shapes_of, 'the checkpoint')
     except UserError:
         return ''
     return f'; with --allow-missing {", ".join(sorted(lost)[:2])}{" …" if len(lost) > 2 else ""} would start fresh'
@@ -138,7 +143,7 @@ def load(args) -> object:
       UserError: the source is nothing that runs; or what pretrained.load raises.
     """
     source = pretrained.SOURCES.get(args.source)
-    if source and not issubclass(source.KIND, (Network, Autoencoder)):
+    if source and not issubclass(source.MODEL, (Network, Autoencoder)):
         raise UserError(f'--source={args.source}: nothing that trains or samples; runs read its file as it is')
     return pretrained.load(
         args.source, args.checkpoint, entry=args.entry, heads=args.heads, allow_missing=args.allow_missing

@@ -7,13 +7,13 @@ import jax
 
 from vdm_jax import files
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.parallel import processes
 from vdm_jax.train import workdir
 
 
 def load(run) -> dict:
-    """{what for: weights}, as run.abstract_frozen has them, whole on every device of the run's mesh.
+    """{what for: weights}, as run.programs.abstract_frozen has them, whole on every device of the run's mesh.
 
     Raises:
       UserError: the config does not say where they lie, nothing is there, or it is of another network.
@@ -21,7 +21,7 @@ def load(run) -> dict:
     groups = {'codec': run.experiment.codec, 'lpips': run.experiment.reconstruction}
     read = {'codec': codec_weights, 'lpips': lpips_weights}
     found = {}
-    for name, shapes in run.abstract_frozen.items():
+    for name, shapes in run.programs.abstract_frozen.items():
         tree = processes.raise_on_all(functools.partial(read[name], run, groups[name], shapes))
         found[name] = jax.tree.map(lambda leaf, shape: jax.device_put(leaf, shape.sharding), tree, shapes)
     return found
@@ -32,7 +32,7 @@ def codec_weights(run, codec, shapes: dict) -> dict:
     from vdm_jax.pretrained import weights
 
     def made_by(config):
-        return dataclasses.replace(run, experiment=experiment_from(config | {'mesh': {}}))
+        return run.with_experiment(experiment_from(config | {'mesh': {}}))
 
     path = codec.path
     if path is None:
@@ -43,9 +43,9 @@ def codec_weights(run, codec, shapes: dict) -> dict:
     called = f'config.codec.path={path}'
     if files.is_directory(path, called):
         maker = made_by(workdir.read_config(path))
-        check_same(codec, maker.model, path)
+        check_same(codec, maker.model_config, path)
         return ema_of(maker, path)
-    check_same(codec, made_by(weights.about(path, called)['config']).model, path)
+    check_same(codec, made_by(weights.about(path, called)['config']).model_config, path)
     return weights.load(path, shapes, called)
 
 
@@ -65,7 +65,7 @@ def ema_of(run, path) -> dict:
     from vdm_jax.train.checkpoint import Checkpoints
 
     with jax.set_mesh(run.mesh), Checkpoints(f'{path}/checkpoints', run.experiment.checkpoint) as checkpoints:
-        params, _ = checkpoints.restore_one(run.abstract, average=ema.first_name(run.experiment.ema))
+        params, _ = checkpoints.restore_one(run.programs.abstract_state, average=ema.first_name(run.experiment.ema))
     return jax.device_get(params)
 
 

@@ -1,17 +1,12 @@
-"""THE INDEX: every name a config can say, and the experiment that a checked config is."""
-
-from dataclasses import dataclass
+"""THE INDEX: every name that a config can say, a table a group."""
 
 from vdm_jax.codecs.codec import Codec
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.image_vae import ImageVAEConfig
-from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.codecs.video_codec import VideoVAECodec
 from vdm_jax.codecs.video_vae import VideoVAEConfig
-from vdm_jax.config.experiment_file import load_experiment, override
-from vdm_jax.config.ranges import Ranged, Seed
-from vdm_jax.config.schema import Choice, flat, to_dataclass, to_dict
+from vdm_jax.config.schema import Choice
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
@@ -28,7 +23,6 @@ from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
 from vdm_jax.diffusion.flow import RectifiedFlow
-from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.logsnr_cosine import LogSNRCosine
 from vdm_jax.diffusion.loss import (
     Constant,
@@ -41,7 +35,6 @@ from vdm_jax.diffusion.loss import (
     Weighting,
 )
 from vdm_jax.diffusion.multistep import DPMSolverPP2M, DPMSolverPP2MSDE
-from vdm_jax.diffusion.objective import Objective
 from vdm_jax.diffusion.process import Process
 from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, Sampler, StochasticHeun
 from vdm_jax.diffusion.spacing import (
@@ -70,24 +63,17 @@ from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol, UsualProtocol
+from vdm_jax.evals.protocol import Protocol, UsualProtocol
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
 from vdm_jax.evals.shadows import ShadowPhysics
-from vdm_jax.files import check_scheme
 from vdm_jax.models.conv_lstm import ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig
-from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.text.encoder import NoText, TextEncoder
 from vdm_jax.text.hashing import Hashing
 from vdm_jax.text.stored import Stored
-from vdm_jax.train.checkpoint_config import CheckpointConfig
-from vdm_jax.train.ema import EmaConfig
-from vdm_jax.train.loop import TrainConfig
-from vdm_jax.train.metrics import LogConfig
 from vdm_jax.train.optimizers import AdamW, Lion, Muon, Optimizer
-from vdm_jax.train.profiling import ProfileConfig
 
 MODELS = {
     'video_dit': VideoDiTConfig,
@@ -175,55 +161,3 @@ CHOICES = {
     Optimizer: Choice('name', OPTIMIZERS),
     Protocol: Choice('name', PROTOCOLS),
 }
-
-
-@dataclass(frozen=True)
-class Experiment(Ranged, where='config'):
-    """Everything an experiment file can say, group by group.
-
-    latents: a directory of the clips' latents, made beforehand; None: they are encoded as they come. text: what prompts
-    are encoded with when sampling, and captions by cache-text; training reads those of config.data.text.
-    """
-
-    seed: Seed = 0
-    latents: str | None = None
-    data: Source = BouncingBalls()
-    model: NetworkConfig = VideoDiTConfig()
-    codec: Codec = Identity()
-    text: TextEncoder = NoText()
-    diffusion: Objective = Objective()
-    reconstruction: Reconstruction = Reconstruction()
-    sampler: Sampler = Euler()
-    guidance: Guidance = Guidance()
-    train: TrainConfig = TrainConfig()
-    optim: Optimizer = AdamW()
-    ema: EmaConfig = EmaConfig()
-    mesh: MeshConfig = MeshConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    profile: ProfileConfig = ProfileConfig()
-    log: LogConfig = LogConfig()
-
-
-def read_experiment(spec: str, assignments: list[str] = ()) -> Experiment:
-    """The experiment of a file 'path.py:ARG' with command-line assignments on top, checked."""
-    return experiment_from(override(load_experiment(spec), list(assignments)))
-
-
-def experiment_from(groups: dict) -> Experiment:
-    """The experiment that nested dicts describe, such as a run's config.json.
-
-    Raises:
-      UserError: an unknown key, a value that it does not take, a path in a store that nobody knows.
-    """
-    experiment = to_dataclass(Experiment, groups, CHOICES)
-    for key, value in flat(experiment, 'config').items():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str):
-                check_scheme(text, f'{key}={text}')
-    return experiment
-
-
-def experiment_dict(experiment: Experiment) -> dict:
-    """Nested dicts of JSON values that `experiment_from` takes back."""
-    return to_dict(experiment, CHOICES)

@@ -1,102 +1,159 @@
-"""A user's mistakes that only show where groups of a config meet; each is a UserError that names its keys.
+"""A user's mistakes that only show where groups of a config meet; each is a UserError that names its keys."""
 
-`run` is a run.Run.
-"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
 
 from vdm_jax.data import scalars
 from vdm_jax.errors import UserError
-from vdm_jax.sampling.conditioning import given_frames
+from vdm_jax.experiment.data_plan import DataPlan
+from vdm_jax.experiment.experiment import Experiment
+from vdm_jax.experiment.network_plan import NetworkPlan
 from vdm_jax.train.best import check_metric, parse_rule
 
-
-def check(run) -> None:
-    """All of the below, and whether labels, scalars, shapes and mesh go together; computes nothing."""
-    check_mesh(run)
-    if run.model.autoencodes and run.latent_shape != run.source.shape:
-        raise UserError('config.codec: an autoencoder learns from pixels; leave the codec out')
-    if 0 < run.model.classes < run.reader.num_classes:
-        raise UserError(
-            f'config.model.classes={run.model.classes}: the source has labels 0 to {run.reader.num_classes - 1}'
-        )
-    if run.has_images and run.model.classes not in (0, run.reader.num_classes):
-        raise UserError(
-            f'config.model.classes={run.model.classes}: clips and images have {run.reader.num_classes} together, and '
-            'what has no label is told the one after them; leave it out'
-        )
-    scalars.check(run.reader, run.model.scalars)
-    check_beside(run)
-    check_objective(run)
-    check_text(run)
-    check_sampler(run)
-    check_latents(run)
-    len(run.reader), run.dataset_id, run.abstract, run.frozen, run.training_reader  # all raise UserErrors
-    check_metric(
-        parse_rule(run.experiment.checkpoint.best), run.training_loss.parts, run.experiment.train.validate_every
-    )
-    if run.experiment.train.validate_every:
-        run.held_out.order(run.experiment.train.batch_size)
-    if run.experiment.train.sample_every:
-        check_pictures(run)
-        if given_frames(run) or run.model.text_width:
-            run.context_reader  # noqa: B018, that there are such clips
+if TYPE_CHECKING:
+    from vdm_jax.experiment.run import Run
 
 
-def check_mesh(run) -> None:
-    """Whether the mesh splits the network where it can be split, and its devices can compute it.
+def check(run: Run) -> None:
+    """Find all of the mistakes below, and whether files and weights are there; nothing is computed.
 
     Raises:
-      UserError: see the network's config.
+      UserError: A mistake, with its keys and what to do.
     """
-    run.model.check_mesh(run.mesh, run.network_inputs)
+    run.network.config.check_mesh(run.mesh, run.network.inputs)
+    check_codec(run.data, run.network)
+    check_classes(run.data, run.network)
+    scalars.check(run.data.reader, run.network.config.scalars)
+    check_images(run.data)
+    check_objective(run.experiment, run.network)
+    check_text(run.experiment, run.data, run.network)
+    check_sampler(run.experiment, run.network)
+    check_latents(run)
+
+    open_all(run)
+    check_cadences(run)
 
 
-def check_sampler(run) -> None:
-    """Whether the sampler suits process and network.
+def open_all(run: Run) -> None:
+    """Open everything that a run reads, so that what is missing is found before anything is written.
 
     Raises:
-      UserError: more steps than the process has, guidance without a network that knows what "no label" means, or a
+      UserError: Files of the clips, of their latents or of the frozen weights are missing or damaged, or the state
+        cannot be split over the mesh.
+    """
+    _ = len(run.data.reader)
+    _ = run.data.dataset_id
+    _ = run.programs.abstract_state
+    _ = run.frozen
+    _ = run.training_reader
+
+
+def check_cadences(run: Run) -> None:
+    """Check that what is due during training can be done: validation, samples, the best checkpoint.
+
+    Raises:
+      UserError: There are no held-out clips, no pictures, or no such metric.
+    """
+    config = run.experiment.train
+    check_metric(parse_rule(run.experiment.checkpoint.best), run.programs.loss.parts, config.validate_every)
+    if config.validate_every:
+        run.data.held_out.order(config.batch_size)
+    if config.sample_every:
+        check_pictures(run.data)
+        if run.network.context_frames or run.network.config.text_width:
+            _ = run.data.context_reader
+
+
+def check_codec(data: DataPlan, network: NetworkPlan) -> None:
+    """Check that an autoencoder learns from pixels.
+
+    Raises:
+      UserError: There is a codec before it.
+    """
+    if network.config.autoencodes and network.latent_shape != data.source.shape:
+        raise UserError('config.codec: an autoencoder learns from pixels; leave the codec out')
+
+
+def check_classes(data: DataPlan, network: NetworkPlan) -> None:
+    """Check that the network knows all labels of the clips.
+
+    Raises:
+      UserError: There are more of them, or others beside those of the images.
+    """
+    classes = network.classes
+    labels = data.reader.num_classes
+    if 0 < classes < labels:
+        raise UserError(f'config.model.classes={classes}: the source has labels 0 to {labels - 1}')
+    if data.has_images and classes not in (0, labels):
+        raise UserError(
+            f'config.model.classes={classes}: clips and images have {labels} together, and what has no label is told '
+            'the one after them; leave it out'
+        )
+
+
+def check_sampler(experiment: Experiment, network: NetworkPlan) -> None:
+    """Check that the sampler and its guidance suit process and network.
+
+    Raises:
+      UserError: More steps than the process has, guidance without a network that knows what "no label" means, or a
         learned variance that was not learned.
     """
-    if run.model.autoencodes:
+    if network.config.autoencodes:
         return
-    run.model.check_shapes(run.latent_shapes)
-    e, diffusion = run.experiment, run.experiment.diffusion
+    network.config.check_shapes(network.latent_shapes)
+
+    sampler = experiment.sampler
     try:
-        e.sampler.spacing.times(diffusion.process, e.sampler.steps)
+        sampler.spacing.times(experiment.diffusion.process, sampler.steps)
     except ValueError as error:
         raise UserError(str(error)) from None
-    conditioned = run.model.classes or run.model.text_width
-    if e.guidance.scale != 1 and not (conditioned and diffusion.condition_dropout):
-        raise UserError(
-            f'config.guidance.scale={e.guidance.scale}: the network never learned "no label", as there are '
-            f'{run.model.classes} classes and config.diffusion.condition_dropout={diffusion.condition_dropout}; '
-            'set 1'
-        )
-    if e.guidance.negative is not None and e.guidance.scale == 1:
-        raise UserError(
-            f'config.guidance.negative={e.guidance.negative}: it counts where config.guidance.scale is not 1'
-        )
-    if e.guidance.negative is not None and not 0 <= e.guidance.negative <= run.model.classes:
-        raise UserError(f'config.guidance.negative={e.guidance.negative}: want a class of 0 to {run.model.classes}')
-    if (e.guidance.channels or 1) > run.latent_shape[-1]:
-        raise UserError(
-            f'config.guidance.channels={e.guidance.channels}: what is sampled has {run.latent_shape[-1]} channels; set '
-            'as many at most, or none for all'
-        )
-    if getattr(e.sampler, 'variance', None) == 'learned' and diffusion.variance != 'learned_range':
+    check_guidance(experiment, network)
+    if sampler.uses_learned_variance and experiment.diffusion.variance != 'learned_range':
         raise UserError(
             'config.sampler.variance=learned: the network learned none; train with '
             'config.diffusion.variance=learned_range, or choose small or large'
         )
 
 
-def check_pictures(run) -> None:
-    """Whether the clips are pictures, which can be written as videos.
+def check_guidance(experiment: Experiment, network: NetworkPlan) -> None:
+    """Check that there is something to guide away from.
 
     Raises:
-      UserError: they are latents that no codec decodes.
+      UserError: The network never learned "no label", or has no such class or channels.
     """
-    channels = run.source.shape[-1]
+    guidance = experiment.guidance
+    classes = network.classes
+    dropout = experiment.diffusion.condition_dropout
+
+    is_conditioned = classes or network.config.text_width
+    if guidance.scale != 1 and not (is_conditioned and dropout):
+        raise UserError(
+            f'config.guidance.scale={guidance.scale}: the network never learned "no label", as there are '
+            f'{classes} classes and config.diffusion.condition_dropout={dropout}; set 1'
+        )
+    if guidance.negative is not None and guidance.scale == 1:
+        raise UserError(f'config.guidance.negative={guidance.negative}: it counts where config.guidance.scale is not 1')
+    if guidance.negative is not None and not 0 <= guidance.negative <= classes:
+        raise UserError(f'config.guidance.negative={guidance.negative}: want a class of 0 to {classes}')
+
+    channels = network.latent_shape[-1]
+    if (guidance.channels or 1) > channels:
+        raise UserError(
+            f'config.guidance.channels={guidance.channels}: what is sampled has {channels} channels; set as many at '
+            'most, or none for all'
+        )
+
+
+def check_pictures(data: DataPlan) -> None:
+    """Check that the clips are pictures, which can be written as videos.
+
+    Raises:
+      UserError: They are latents that no codec decodes.
+    """
+    channels = data.source.shape[-1]
     if channels not in (1, 3):
         raise UserError(
             f'config.data: its clips have {channels} channels: latents, and no config.codec makes videos of them; '
@@ -105,15 +162,15 @@ def check_pictures(run) -> None:
         )
 
 
-def check_beside(run) -> None:
-    """Whether images can stand beside the clips.
+def check_images(data: DataPlan) -> None:
+    """Check that images can stand behind the clips.
 
     Raises:
-      UserError: the clips have text or are latents, as the images do not and are not.
+      UserError: The clips have text or are latents, as the images do not and are not.
     """
-    if not run.source.joins_images:
+    if not data.source.joins_images:
         return
-    clips = run.reader.reference
+    clips = data.reader.reference
     if clips.text:
         raise UserError(
             'config.data.clips: they have text, and images beside them have none; take a mixture of both sets in '
@@ -123,36 +180,39 @@ def check_beside(run) -> None:
         raise UserError('config.data.clips: they are latents, and images beside them are not; name the videos')
 
 
-def check_text(run) -> None:
-    """Whether the network looks at the text that the clips have, and prompts are encoded as they were.
+def check_text(experiment: Experiment, data: DataPlan, network: NetworkPlan) -> None:
+    """Check that the network takes the texts that the clips have, and that prompts are encoded as they were.
 
     Raises:
-      UserError: one has no text, or of another width, or of another encoder than config.text.
+      UserError: One has no text, or of another width, or of another encoder than config.text.
     """
-    width, encoder, cache = run.model.text_width, run.experiment.text, run.reader.text
-    if width and not cache:
+    width = network.config.text_width
+    texts = data.reader.text
+    if width and not texts:
         raise UserError(
             f'config.model.text_width={width}: the clips have no text; set config.data.text to embeddings of the '
             'captions of config.data.source=records (python -m data_pipelines cache-text), or text_width=none'
         )
-    if not cache:
+    if not texts:
         return
-    if cache.shape[1] != width:
-        raise UserError(f'config.model.text_width={width}: the embeddings of {cache.path} have width {cache.shape[1]}')
-    if encoder.width and encoder.fingerprint != cache.fingerprint:
+
+    encoder = experiment.text
+    if texts.shape[1] != width:
+        raise UserError(f'config.model.text_width={width}: the embeddings of {texts.path} have width {texts.shape[1]}')
+    if encoder.width and encoder.fingerprint != texts.fingerprint:
         raise UserError(
             f'config.text: prompts would be encoded by {encoder} ({encoder.fingerprint}), and the captions in '
-            f'config.data.text={cache.path} were by {cache.about["encoder"]} ({cache.fingerprint}); set the same'
+            f'config.data.text={texts.path} were by {texts.about["encoder"]} ({texts.fingerprint}); set the same'
         )
 
 
-def check_latents(run) -> None:
-    """Whether latents that the source holds are those of the run's codec, of clips as the run wants them.
+def check_latents(run: Run) -> None:
+    """Check that latents that the source holds are those of the run's codec, of clips of its shapes.
 
     Raises:
-      UserError: there is no codec, or one with other weights, or they are of other shapes.
+      UserError: There is no codec, or one with other weights, or they are of other shapes.
     """
-    latents = run.reader.latents
+    latents = run.data.reader.latents
     if not latents:
         return
     if run.experiment.latents:
@@ -162,46 +222,65 @@ def check_latents(run) -> None:
             f'config.codec: its weights are {run.codec_fingerprint or "none"}, and the latents of config.data were '
             f'made with {latents.codec}; name that codec in config.codec.path, or make them anew'
         )
-    wanted = {
-        shape[:3]: (*grid, 2 * channels) for shape, (*grid, channels) in zip(run.shapes, run.latent_shapes, strict=True)
+
+    # Moments are means and log variances: twice as many channels as latents.
+    expected = {
+        shape[:3]: (*grid, 2 * channels)
+        for shape, (*grid, channels) in zip(run.data.shapes, run.network.latent_shapes, strict=True)
     }
     for clip, moments in latents.shapes.items():
-        if moments != wanted.get(clip):
+        if moments != expected.get(clip):
             raise UserError(
                 f'config.data: it holds latents {moments} (moments) of clips {clip} (frames, height, width), and this '
-                f'run wants {" or ".join(f"{ours} of {theirs}" for theirs, ours in wanted.items())}'
+                f'run wants {" or ".join(f"{ours} of {theirs}" for theirs, ours in expected.items())}'
             )
 
 
-def check_objective(run) -> None:
-    """Whether what is learned suits network and data.
+def check_objective(experiment: Experiment, network: NetworkPlan) -> None:
+    """Check that what is learned suits network and data.
 
     Raises:
-      UserError: a part of config.diffusion asks for what config.model or the clips do not have.
+      UserError: A part of config.diffusion asks for what config.model or the clips do not have.
     """
-    diffusion, model = run.experiment.diffusion, run.model
-    if model.autoencodes:
+    diffusion = experiment.diffusion
+    config = network.config
+    if config.autoencodes:
         return
-    pairs = (
-        ('variance', diffusion.variance == 'learned_range', 'learn_variance', model.learn_variance),
-        ('self_conditioning', diffusion.self_conditioning > 0, 'self_condition', model.self_condition),
-    )
-    for ours, asked, theirs, there in pairs:
-        if asked and not there:
-            value = getattr(diffusion, ours)
-            raise UserError(f'config.diffusion.{ours}={value} needs a network with config.model.{theirs}=true')
-    if model.self_condition and not diffusion.self_conditioning:
+
+    learns_variance = diffusion.variance == 'learned_range'
+    if learns_variance and not config.learn_variance:
+        raise UserError(
+            f'config.diffusion.variance={diffusion.variance} needs a network with config.model.learn_variance=true'
+        )
+    if diffusion.self_conditioning > 0 and not config.self_condition:
+        raise UserError(
+            f'config.diffusion.self_conditioning={diffusion.self_conditioning} needs a network with '
+            'config.model.self_condition=true'
+        )
+    if config.self_condition and not diffusion.self_conditioning:
         raise UserError(
             'config.model.self_condition=true: set config.diffusion.self_conditioning, the share it learns from'
         )
-    if model.context_at_time_zero:
-        clean, noisy = (float(diffusion.process.model_time(t)) for t in (0.0, 1e-3))
-        if clean != 0 or noisy == 0:
-            raise UserError(
-                f'config.diffusion.process: the network takes frames of time 0 for given ones, and here clean frames '
-                f'are at {clean:g} and almost clean ones at {noisy:g}; take rectified_flow with numbering=thousand'
-            )
-    frames = min(shape[0] for shape in run.latent_shapes)
+    if config.context_at_time_zero:
+        check_time_zero(experiment)
+
+    frames = min(shape[0] for shape in network.latent_shapes)
     if diffusion.context >= frames:
         raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
-    model.check_inputs(run.network_inputs)
+    config.check_inputs(network.inputs)
+
+
+def check_time_zero(experiment: Experiment) -> None:
+    """Check that a network that takes frames of time 0 for context frames can tell them from almost clean ones.
+
+    Raises:
+      UserError: The process numbers its times so that it cannot.
+    """
+    process = experiment.diffusion.process
+    clean = float(process.model_time(jnp.float32(0.0)))
+    noisy = float(process.model_time(jnp.float32(1e-3)))
+    if clean != 0 or noisy == 0:
+        raise UserError(
+            f'config.diffusion.process: the network takes frames of time 0 for given ones, and here clean frames '
+            f'are at {clean:g} and almost clean ones at {noisy:g}; take rectified_flow with numbering=thousand'
+        )

@@ -38,9 +38,10 @@ class NetworkInputs:
 class NetworkConfig(Ranged, where='config.model'):
     """What a network is and can do: a frozen dataclass, the config group config.model.
 
-    A network is one such class and the module that its `build` makes; the class is an entry of MODELS in build.py. It
-    overrides what differs from the defaults here. A module that denoises is called as VideoDiT is, (x, t, conditions,
-    images) -> prediction; one that `autoencodes` has `moments` and `decode`, as VideoVAE.
+    A network is one such class and the module that its `build` makes; the class is an entry of MODELS in
+    experiment/registry.py. It overrides what differs from the defaults here. A module that denoises is called as
+    VideoDiT is, (x, t, conditions, images) -> prediction; one that `autoencodes` has `moments` and `decode`, as
+    VideoVAE.
 
     Attributes:
       autoencodes: Whether it learns to reproduce its input.
@@ -55,6 +56,7 @@ class NetworkConfig(Ranged, where='config.model'):
       text_width: Dimensions of the text embeddings that it attends to; None: it takes no text.
       self_condition: Whether it is conditioned on its own estimate of x0.
       learn_variance: Whether its output has the variance's channels behind those of the prediction.
+      remat: Which of remat_policies, '' for a network without any.
       dtype: Of its computation; parameters are float32.
     """
 
@@ -71,10 +73,11 @@ class NetworkConfig(Ranged, where='config.model'):
     text_width: int | None = None
     self_condition: bool = False
     learn_variance: bool = False
+    remat: str = ''
     dtype: str = 'float32'
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make the network, with fresh parameters; self is what `fitted` returned."""
+        """Make the network, with fresh parameters; self is what `fit_to` returned."""
         raise NotImplementedError
 
     def abstract_params(self) -> Any:
@@ -85,7 +88,7 @@ class NetworkConfig(Ranged, where='config.model'):
 
         return jax.eval_shape(params)
 
-    def fitted(self, shape: Shape, classes: int) -> Self:
+    def fit_to(self, shape: Shape, classes: int) -> Self:
         """Return the config with what data and codec decide filled in: clips of `shape`, so many classes of labels.
 
         Raises:
@@ -112,7 +115,7 @@ class NetworkConfig(Ranged, where='config.model'):
         return 1
 
     def check_inputs(self, inputs: NetworkInputs) -> None:
-        """Check that the network takes what a run calls it with; `fitted` has checked shapes by themselves.
+        """Check that the network takes what a run calls it with; `fit_to` has checked shapes by themselves.
 
         Raises:
           UserError: it takes no images, or one time a video alone; names the key that asks for it.

@@ -1,4 +1,4 @@
-"""The two verbs of sharding: `constrain` says where an activation lies, `shard_local` runs a function on each device's part.
+"""The two verbs of sharding: `constrain` says where an activation lies, `shard_local` runs a function on each part.
 
 Axes are names of the mesh, one entry a dimension from the left: a name, a tuple of names, or None for whole. Dimensions
 that are not mentioned are whole. Where no mesh is set both do nothing, so that a model needs none.

@@ -5,6 +5,7 @@ what is updated in place as its updates. A slice that several nested fusions tak
 """
 
 import re
+from typing import Any, NamedTuple
 
 from vdm_jax.planning.hlo import Array, Computation, Instruction, Module
 
@@ -21,163 +22,212 @@ ONE_TO_ONE = {
     'shift-right-logical', 'sign', 'sine', 'sqrt', 'stochastic-convert', 'subtract', 'tan', 'tanh', 'transpose', 'xor',
 }  # fmt: skip
 
+Name = tuple[Any, ...]  # what an operand is called outside of all fusions
 # {which part of an array: its elements}. The key of a part says how it is sliced out: equal keys are one part.
-Parts = dict[tuple, int]
-WHOLE = ()
+Parts = dict[Name, int]
+ALL: Name = ()  # the key of the entire array
 
 
-def main_bytes(module: Module, computation: Computation, made: Instruction) -> int:
-    """Bytes of main memory that one instruction outside of fusions reads and writes."""
-    written = [_update(module, computation, made, i) for i in range(len(made.result))]
-    wanted = [{WHOLE: array.count} if count is None else {} for array, count in zip(made.result, written, strict=True)]
-    in_place = {i for i, count in enumerate(written) if count is not None}
-    read = _wanted_of_operands(module, computation, made, wanted, in_place, [(name,) for name in made.operands])
+class Source(NamedTuple):
+    """Where an array of a result comes from, unchanged but for updates.
+
+    Attributes:
+      operand: Index of the operand.
+      array: Index of the array in that operand.
+      updated: Elements that are written into it on the way.
+    """
+
+    operand: int
+    array: int
+    updated: int
+
+
+def main_bytes(module: Module, computation: Computation, instruction: Instruction) -> int:
+    """Return bytes of main memory that one instruction outside of fusions reads and writes."""
+    results = instruction.result
+    updated = [_updated_elements(module, computation, instruction, i) for i in range(len(results))]
+    # Of what is updated in place nothing is needed beforehand but where it is written.
+    wanted: list[Parts] = [
+        {ALL: array.count} if count is None else {} for array, count in zip(results, updated, strict=True)
+    ]
+    in_place = {i for i, count in enumerate(updated) if count is not None}
+    names: list[Name] = [(name,) for name in instruction.operands]
+    reads = _operand_parts(module, computation, instruction, wanted, in_place, names)
 
     total = 0
-    for name, parts in zip(made.operands, read, strict=True):
-        for array, each in zip(computation.instructions[name].result, parts, strict=True):
-            total += _bytes(array, _elements(array, each))
-    for array, count in zip(made.result, written, strict=True):
-        total += _bytes(array, array.count if count is None else count)
+    for name, arrays_parts in zip(instruction.operands, reads, strict=True):
+        for array, parts in zip(computation.instructions[name].result, arrays_parts, strict=True):
+            total += _main_bytes(array, _count_elements(array, parts))
+    for array, count in zip(results, updated, strict=True):
+        total += _main_bytes(array, array.count if count is None else count)
     return total
 
 
-def _bytes(array: Array, elements: int) -> int:
+def _main_bytes(array: Array, elements: int) -> int:
     return array.bytes * elements // array.count if array.main and array.count else 0
 
 
-def _elements(array: Array, parts: Parts) -> int:
+def _count_elements(array: Array, parts: Parts) -> int:
     """Elements of an array in all of its parts."""
     return min(array.count, sum(parts.values()))
 
 
-def _update(module: Module, computation: Computation, made: Instruction, index: int) -> int | None:
-    """Elements that are written into array `index` of a result, where that is an operand updated in place; else None.
+def _updated_elements(module: Module, computation: Computation, instruction: Instruction, index: int) -> int | None:
+    """Elements that are written into array `index` of a result that is an operand updated in place; None for others.
 
     The compiler has copied the operand beforehand wherever it is needed again.
     """
-    source = _source(module, computation, made, index)
-    return source[2] if source and source[2] else None
+    source = _source(module, computation, instruction, index)
+    return source.updated if source and source.updated else None
 
 
-def _source(module: Module, computation: Computation, made: Instruction, index: int) -> tuple[int, int, int] | None:
-    """(operand, which of its arrays, elements written into it) of what array `index` of a result is, with updates."""
-    match made.op:
+def _source(module: Module, computation: Computation, instruction: Instruction, index: int) -> Source | None:
+    """What array `index` of a result is, where it is an array of an operand, with or without updates."""
+    match instruction.op:
         case 'bitcast':
-            return 0, 0, 0
+            return Source(0, 0, 0)
         case 'get-tuple-element':
-            return 0, _index(made), 0
+            return Source(0, _tuple_index(instruction), 0)
         case 'tuple':
-            return index, 0, 0
+            return Source(index, 0, 0)
         case 'dynamic-update-slice' | 'scatter':
-            return index, 0, computation.instructions[made.operands[_update_operand(made, index)]].result[0].count
+            update = instruction.operands[_update_operand(instruction, index)]
+            return Source(index, 0, computation.instructions[update].result[0].count)
         case 'fusion' | 'call':
-            return _source_through(module, module.computations[made.called[0]], index)
+            return _parameter_source(module, module.called_by(instruction), index)
     return None
 
 
-def _source_through(module: Module, inner: Computation, index: int) -> tuple[int, int, int] | None:
+def _parameter_source(module: Module, inner: Computation, index: int) -> Source | None:
     """`_source` of array `index` of what a computation returns, among its parameters."""
-    made, written = inner.instructions[inner.root], 0
-    while made.op != 'parameter':
-        source = _source(module, inner, made, index)
+    instruction = inner.result
+    updated = 0
+    while instruction.op != 'parameter':
+        source = _source(module, inner, instruction, index)
         if source is None:
             return None
-        operand, index, count = source
-        made, written = inner.instructions[made.operands[operand]], written + count
-    return int(made.arguments), index, written
+        instruction = inner.instructions[instruction.operands[source.operand]]
+        index = source.array
+        updated += source.updated
+    return Source(int(instruction.arguments), index, updated)
 
 
-def _update_operand(made: Instruction, index: int) -> int:
-    """Which operand is written into operand `index`: (into, update, starts…), or (into…, places, updates…)."""
-    return 1 if made.op == 'dynamic-update-slice' else len(made.operands) // 2 + 1 + index
+def _update_operand(instruction: Instruction, index: int) -> int:
+    """Which operand is written into operand `index`."""
+    if instruction.op == 'dynamic-update-slice':  # (into, update, starts…)
+        return 1
+    return len(instruction.operands) // 2 + 1 + index  # (into…, indices, updates…)
 
 
-def _index(made: Instruction) -> int:
-    return int(made.attribute('index'))
+def _tuple_index(instruction: Instruction) -> int:
+    return int(instruction.attribute('index') or '')
 
 
-def _wanted_of_operands(
+def _operand_parts(
     module: Module,
     computation: Computation,
-    made: Instruction,
+    instruction: Instruction,
     wanted: list[Parts],
     in_place: set[int],
-    names: list[tuple],
+    names: list[Name],
 ) -> list[list[Parts]]:
     """What an instruction needs of each array of each operand for the parts of its results that are wanted.
 
-    in_place: the arrays of its result that are operands updated in place. names: what each operand is called outside of
-    all fusions, by which slices are compared.
+    Args:
+      module: Of the instruction.
+      computation: Of the instruction.
+      instruction: What reads.
+      wanted: The parts of each array of its result.
+      in_place: The arrays of its result that are operands updated in place.
+      names: What each operand is called outside of all fusions, by which slices are compared.
     """
-    operands = [computation.instructions[name].result for name in made.operands]
-    nothing = [[{} for _ in arrays] for arrays in operands]
+    operands = [computation.instructions[name].result for name in instruction.operands]
+    nothing: list[list[Parts]] = [[{} for _ in arrays] for arrays in operands]
     if not any(wanted) and not in_place:
         return nothing
-    if made.op in CALLS:
-        return _wanted_of_parameters(module, module.computations[made.called[0]], wanted, in_place, names)
-    if made.op == 'tuple':
+    if instruction.op in CALLS:
+        return _parameter_parts(module, module.called_by(instruction), wanted, in_place, names)
+    if instruction.op == 'tuple':
         return [[parts] for parts in wanted]
-    if made.op == 'get-tuple-element':
-        nothing[0][_index(made)] = wanted[0]
+    if instruction.op == 'get-tuple-element':
+        nothing[0][_tuple_index(instruction)] = wanted[0]
         return nothing
-    whole = [[{WHOLE: array.count} for array in arrays] for arrays in operands]
-    if made.op in SLICES:
-        return [[_sliced(made, wanted[0], names)], *whole[1:]]
-    if made.op in UPDATES and in_place:
-        return _wanted_of_updated(made, whole, in_place)
-    if made.op in ONE_TO_ONE or made.op == 'dynamic-update-slice':
-        return [[_cut(array, wanted[0]) for array in arrays] for arrays in operands]
-    return whole
+
+    everything: list[list[Parts]] = [[{ALL: array.count} for array in arrays] for arrays in operands]
+    if instruction.op in SLICES:
+        return [[_sliced_parts(instruction, wanted[0], names)], *everything[1:]]
+    if instruction.op in UPDATES and in_place:
+        return _updated_parts(instruction, everything, in_place)
+    if instruction.op in ONE_TO_ONE or instruction.op == 'dynamic-update-slice':
+        return [[_limit_parts(array, wanted[0]) for array in arrays] for arrays in operands]
+    return everything
 
 
-def _cut(array: Array, parts: Parts) -> Parts:
+def _limit_parts(array: Array, parts: Parts) -> Parts:
     """The parts, none with more elements than the array has."""
     return {key: min(array.count, count) for key, count in parts.items()}
 
 
-def _sliced(made: Instruction, wanted: Parts, names: list[tuple]) -> Parts:
+def _sliced_parts(instruction: Instruction, wanted: Parts, names: list[Name]) -> Parts:
     """Parts of what is sliced, for parts of the slice."""
-    sizes = re.search(r'slice(?:_sizes)?=\{[^}]*\}', made.rest)
-    key = (made.op, sizes and sizes[0], *names[1:])
+    sizes = re.search(r'slice(?:_sizes)?=\{[^}]*\}', instruction.rest)
+    key = (instruction.op, sizes[0] if sizes else None, *names[1:])
     return {(*key, *part): count for part, count in wanted.items()}
 
 
-def _wanted_of_updated(made: Instruction, whole: list[list[Parts]], in_place: set[int]) -> list[list[Parts]]:
-    """Updates and places are read whole; what they are written into not at all, or by a scatter where it writes."""
-    found = list(whole)
+def _updated_parts(instruction: Instruction, everything: list[list[Parts]], in_place: set[int]) -> list[list[Parts]]:
+    """Updates and indices are read entirely; what they are written into not at all, or by a scatter where it writes."""
+    reads = list(everything)
     for index in in_place:
-        (updates,) = whole[_update_operand(made, index)]
-        found[index] = [{} if made.op == 'dynamic-update-slice' else {(made.name,): updates[WHOLE]}]
-    return found
+        (updates,) = everything[_update_operand(instruction, index)]
+        # A scatter adds to what is there, so it reads what it writes.
+        reads[index] = [{} if instruction.op == 'dynamic-update-slice' else {(instruction.name,): updates[ALL]}]
+    return reads
 
 
-def _wanted_of_parameters(
-    module: Module, inner: Computation, wanted: list[Parts], in_place: set[int], names: list[tuple]
+def _parameter_parts(
+    module: Module, inner: Computation, wanted: list[Parts], in_place: set[int], names: list[Name]
 ) -> list[list[Parts]]:
-    """`_wanted_of_operands` of a fusion or call: what its computation needs of its parameters."""
-    parts_of = {name: [{} for _ in made.result] for name, made in inner.instructions.items()}
-    places_of = {name: set() for name in inner.instructions}
-    parts_of[inner.root], places_of[inner.root] = list(wanted), in_place
+    """`_operand_parts` of a fusion or call: what its computation needs of its parameters."""
+    parts_of: dict[str, list[Parts]] = {}
+    in_place_of: dict[str, set[int]] = {}
+    for name, instruction in inner.instructions.items():
+        parts_of[name] = [{} for _ in instruction.result]
+        in_place_of[name] = set()
+    parts_of[inner.root] = list(wanted)
+    in_place_of[inner.root] = in_place
 
-    for name, made in reversed(inner.instructions.items()):
-        called = [_name(inner, operand, names) for operand in made.operands]
-        read = _wanted_of_operands(module, inner, made, parts_of[name], places_of[name], called)
-        for operand, arrays in zip(made.operands, read, strict=True):
-            for known, parts in zip(parts_of[operand], arrays, strict=True):
-                for key, count in parts.items():
-                    known[key] = max(known.get(key, 0), count)
-        for index in places_of[name] if made.op != 'parameter' else ():
-            operand, array, _ = _source(module, inner, made, index)
-            places_of[made.operands[operand]].add(array)
+    # Backward: all that reads an instruction's result has been seen when its turn comes.
+    for name, instruction in reversed(inner.instructions.items()):
+        outer_names = [_outer_name(inner, operand, names) for operand in instruction.operands]
+        reads = _operand_parts(module, inner, instruction, parts_of[name], in_place_of[name], outer_names)
+        for operand, arrays_parts in zip(instruction.operands, reads, strict=True):
+            for known, parts in zip(parts_of[operand], arrays_parts, strict=True):
+                _merge(known, parts)
+        if instruction.op == 'parameter':
+            continue
+        for index in in_place_of[name]:
+            source = _source(module, inner, instruction, index)
+            assert source is not None  # as it is updated in place
+            in_place_of[instruction.operands[source.operand]].add(source.array)
 
-    parameters = {int(made.arguments): name for name, made in inner.instructions.items() if made.op == 'parameter'}
+    parameters = {
+        int(instruction.arguments): name
+        for name, instruction in inner.instructions.items()
+        if instruction.op == 'parameter'
+    }
     return [parts_of[parameters[i]] for i in range(len(names))]
 
 
-def _name(inner: Computation, operand: str, names: list[tuple]) -> tuple:
+def _merge(known: Parts, parts: Parts) -> None:
+    """Add parts to those that are known; what is read twice counts once."""
+    for key, count in parts.items():
+        known[key] = max(known.get(key, 0), count)
+
+
+def _outer_name(inner: Computation, operand: str, names: list[Name]) -> Name:
     """What an operand inside of a computation is called outside, where it is a parameter; a constant is its value."""
-    made = inner.instructions[operand]
-    if made.op == 'parameter':
-        return names[int(made.arguments)]
-    return ('constant', made.arguments) if made.op == 'constant' else (inner.name, operand)
+    instruction = inner.instructions[operand]
+    if instruction.op == 'parameter':
+        return names[int(instruction.arguments)]
+    return ('constant', instruction.arguments) if instruction.op == 'constant' else (inner.name, operand)

@@ -1,4 +1,4 @@
-"""A run's training and sampling step, compiled ahead of time for devices that need not be there, and what they cost.
+"""Compile a run's training and sampling step ahead of time for devices that need not be there, and what they cost.
 
 Runs in a process of its own, `python -m vdm_jax.planning.aot_worker REQUEST OUT`, which plan.py starts: the devices
 must be known before jax wakes, and a sharding that the compiler does not expect can abort it.
@@ -9,8 +9,10 @@ import re
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,258 +20,368 @@ import numpy as np
 
 from vdm_jax.errors import UserError
 from vdm_jax.experiment import validate
-from vdm_jax.experiment.registry import read_experiment
+from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.hardware import Topology, read_topology
 from vdm_jax.parallel.mesh import AXES, batch_sharding, pad_rows
-from vdm_jax.planning.collectives import REDUCTIONS, Collective, collectives_of, summary
-from vdm_jax.planning.hlo import parse
+from vdm_jax.planning.collectives import REDUCTIONS, Collective, find_collectives, summarise
+from vdm_jax.planning.hlo import Module, parse
 from vdm_jax.planning.traffic import memory_bytes
-from vdm_jax.sampling.conditioning import given_frames
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 
-
-def batch_of(run) -> dict:
-    """Shapes of the global batch that a training step takes, of the bucket with most pixels; no data is read."""
-    size, (frames, *picture) = run.batch_rows[run.largest], run.shapes[run.largest]
-    shapes = {'video': ((frames, *picture), np.uint8), 'label': ((), np.int32)}
-    if run.has_images:
-        count = run.source.images_per_clip
-        shapes |= {'images': ((count, *picture), np.uint8), 'image_label': ((count,), np.int32)}
-    shapes |= {name: ((), np.float32) for name in run.model.scalars} | text_of(run)
-    where = batch_sharding(run.mesh)
-    return {name: jax.ShapeDtypeStruct((size, *shape), kind, sharding=where) for name, (shape, kind) in shapes.items()}
+Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
-def text_of(run) -> dict:
-    """{name: (shape, kind)} of a row of the texts that the network is told."""
+def abstract_batch(run: Run) -> Shapes:
+    """Return shapes of the global batch of a training step, of the bucket with most pixels; no data is read."""
+    rows = run.batches.rows[run.batches.largest]
+    clip_shape = run.data.shapes[run.batches.largest]
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {'video': (clip_shape, np.uint8), 'label': ((), np.int32)}
+    if run.data.has_images:
+        count = run.data.source.images_per_clip
+        shapes['images'] = ((count, *clip_shape[1:]), np.uint8)
+        shapes['image_label'] = ((count,), np.int32)
+    shapes |= {name: ((), np.float32) for name in run.model_config.scalars}
+    shapes |= text_shapes(run)
+    sharding = batch_sharding(run.mesh)
+    return {
+        name: jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding) for name, (shape, dtype) in shapes.items()
+    }
+
+
+def text_shapes(run: Run) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Return {name: (shape, dtype)} of a row of the texts that the network is conditioned on."""
     shape = run.text_shape
     return {'text': (shape, np.float32), 'text_mask': (shape[:1], np.bool_)} if shape else {}
 
 
-def asks_of(run) -> tuple[dict, jax.ShapeDtypeStruct]:
-    """Shapes of the conditions and keys of config.evaluate.batch_size videos, which come as they do from `sample`."""
-    count, given = pad_rows(run.experiment.evaluate.batch_size, run.mesh), given_frames(run)
-    where = batch_sharding(run.mesh)
-    asks = {'label': jax.ShapeDtypeStruct((count,), np.int32, sharding=where)}
-    if given:
-        asks['frames'] = jax.ShapeDtypeStruct((count, given, *run.source.shape[1:]), np.uint8, sharding=where)
-    for name, (shape, kind) in text_of(run).items():
-        asks[name] = jax.ShapeDtypeStruct((count, *shape), kind, sharding=where)
+def abstract_conditions(run: Run) -> tuple[Shapes, jax.ShapeDtypeStruct]:
+    """Return shapes of the conditions and keys of config.evaluate.batch_size videos, as they come from `sample`."""
+    count = pad_rows(run.experiment.evaluate.batch_size, run.mesh)
+    context_frames = run.network.context_frames
+    sharding = batch_sharding(run.mesh)
+
+    def abstract(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=sharding)
+
+    conditions = {'label': abstract((), np.int32)}
+    if context_frames:
+        conditions['frames'] = abstract((context_frames, *run.data.source.shape[1:]), np.uint8)
+    for name, (shape, dtype) in text_shapes(run).items():
+        conditions[name] = abstract(shape, dtype)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
-    return asks, jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=where)
+    return conditions, jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=sharding)
 
 
-def passes_of(run) -> float:
-    """How often the network is run on one video while it is sampled: by step, question and guidance; an autoencoder
-    once.
+def count_passes(run: Run) -> float:
+    """Return how often the network runs on one video while it is sampled; an autoencoder once.
+
+    By step, evaluations in a step, and guidance.
     """
-    if run.model.autoencodes:
+    if run.model_config.autoencodes:
         return 1.0
-    sampler, guidance, process = run.experiment.sampler, run.experiment.guidance, run.experiment.diffusion.process
-    asked = []
+    sampler = run.experiment.sampler
+    guidance = run.experiment.guidance
+    process = run.experiment.diffusion.process
+    evaluations = 0
 
-    def denoise(x, t):
-        asked.append(t)
+    def denoise(x: jax.Array, t: jax.Array) -> Any:
+        nonlocal evaluations
+        evaluations += 1
         return run.experiment.diffusion.denoise(output, x, t)
 
+    # One step is traced and not computed: the sampler calls the network as often as it always does.
     x = jnp.zeros((1, 1, 1, 1, 1))
-    output = jnp.zeros((1, 1, 1, 1, 2 if run.model.learn_variance else 1))
+    output = jnp.zeros((1, 1, 1, 1, 2 if run.model_config.learn_variance else 1))
     one = jnp.ones(1)
     jax.eval_shape(lambda: sampler.step(denoise, sampler.init(x), x, one, one / 2, process, x))
+
     times = np.asarray(sampler.spacing.times(process, sampler.steps))[:-1]
     low, high = guidance.interval
-    twice = (guidance.scale != 1) & (low <= times) & (times <= high)
-    return float(len(asked) * (1 + twice).sum())
+    is_guided = (guidance.scale != 1) & (low <= times) & (times <= high)
+    return float(evaluations * (1 + is_guided).sum())
 
 
-def shard_bytes(tree) -> int:
-    """Bytes that each device holds of a tree of shapes with shardings."""
-    return sum(
-        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+def shard_bytes(tree: Any) -> int:
+    """Return bytes that each device holds of a tree of shapes with shardings."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shard_shape = leaf.sharding.shard_shape(leaf.shape)
+        total += int(np.prod(shard_shape)) * leaf.dtype.itemsize
+    return total
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program that is lowered and not compiled yet.
+
+    Attributes:
+      program: What jax has lowered.
+      state: Trees of shapes that it works on: params, optimizer and ema.
+      videos: That are trained on, or sampled.
+      flops: Of those, on all devices.
+      rows: Videos that the program works on, with those that fill up the devices.
+    """
+
+    program: jax.stages.Lowered
+    state: dict[str, Any]
+    videos: int
+    flops: float
+    rows: int
+
+
+def lower(run: Run, program: str) -> Lowered:
+    """Lower the program 'train' or 'sample'."""
+    return _lower_training(run) if program == 'train' else _lower_sampling(run)
+
+
+def _lower_training(run: Run) -> Lowered:
+    state = run.programs.abstract_state
+    bucket = run.batches.largest
+    train_step: Any = run.programs.train_steps[bucket]
+    with jax.set_mesh(run.mesh):
+        lowered = train_step.lower(state, abstract_batch(run), run.programs.abstract_frozen)
+    return Lowered(
+        program=lowered,
+        state={'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema},
+        videos=run.data.batch_sizes[bucket],
+        flops=run.step_flops,
+        rows=run.batches.rows[bucket],
     )
 
 
-def lowered(run, program: str):
-    """(the program, lowered; bytes on each device of params, optimizer and ema; videos that are asked for, and FLOPs of
-    those; videos that the program works on, with those that fill up the devices).
-    """
-    state = run.abstract
-    if program == 'train':
-        held = {'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema}
-        with jax.set_mesh(run.mesh):
-            step = run.train_steps[run.largest].lower(state, batch_of(run), run.abstract_frozen)
-        return step, held, run.batch_sizes[run.largest], run.step_flops, run.batch_rows[run.largest]
-    average = state.ema[str(run.experiment.ema.decays[0])]
-    asks, keys = asks_of(run)
-    codec = {name: tree for name, tree in run.abstract_frozen.items() if name == 'codec'}
+def _lower_sampling(run: Run) -> Lowered:
+    # Samples are of the first average, and of no other part of the state.
+    average = run.programs.abstract_state.ema[str(run.experiment.ema.decays[0])]
+    conditions, keys = abstract_conditions(run)
+    codec = {name: tree for name, tree in run.programs.abstract_frozen.items() if name == 'codec'}
+
+    def generate(params: Any, conditions: Any, keys: jax.Array, frozen: Any) -> Any:
+        return run.programs.generator(params, conditions, keys, frozen=frozen)
+
     with jax.set_mesh(run.mesh):
-
-        def generate(params, asks, keys, frozen):
-            return run.generator(params, asks, keys, frozen=frozen)
-
-        program = jax.jit(generate).lower(average, asks, keys, codec)
+        lowered = jax.jit(generate).lower(average, conditions, keys, codec)
     videos = run.experiment.evaluate.batch_size
-    flops = passes_of(run) * run.sampling_flops * videos
-    return program, {'params': {}, 'optimizer': {}, 'ema': average}, videos, flops, len(keys)
+    return Lowered(
+        program=lowered,
+        state={'params': {}, 'optimizer': {}, 'ema': average},
+        videos=videos,
+        flops=count_passes(run) * run.sampling_flops * videos,
+        rows=len(keys),
+    )
 
 
-def report(run, topology: Topology, program: str) -> dict:
-    """What one program costs: the keys of show.KEYS, and more that the table shows.
+def make_report(run: Run, topology: Topology, program: str) -> dict[str, Any]:
+    """Return what one program costs: format.KEYS, and more that the table shows.
 
     bytes_per_chip: params, optimizer and ema from their shapes and shardings alone; temporaries is the rest of what the
     compiler needs at once: its temporaries, batch and results, padding and the program itself. What is donated counts
-    once. Where the compiler refuses, the total is what it asked for, and what it would have said is None.
+    once. Where the compiler refuses, the total is what it asked for, and what it would have estimated is None.
     """
-    step, held, videos, flops, rows = lowered(run, program)
-    parts = {name: shard_bytes(tree) for name, tree in held.items()}
+    lowered = lower(run, program)
     began = time.monotonic()
+    compiled: jax.stages.Compiled | None = None
+    refusal = ''
     try:
-        compiled, asked = step.compile(), None
+        compiled = lowered.program.compile()
     except jax.errors.JaxRuntimeError as error:
-        compiled, asked = None, refused(str(error))
+        refusal = str(error)
     seconds = time.monotonic() - began
-    total = asked if compiled is None else needed(compiled.memory_analysis(), bool(topology.chip))
+    if compiled is None:
+        total = refused_bytes(refusal)
+    else:
+        total = peak_bytes(compiled.memory_analysis(), bool(topology.chip))
+
+    parts = {name: shard_bytes(tree) for name, tree in lowered.state.items()}
     parts |= {'temporaries': total - sum(parts.values()), 'total': total}
-    found = {
+    chips = topology.chips * topology.slices
+    is_one_step = program == 'train' or run.model_config.autoencodes
+    report = {
         'topology': topology.name,
-        'chips': topology.chips * topology.slices,
+        'chips': chips,
         'mesh': {axis: run.mesh.shape[axis] for axis in AXES},
         'fits': compiled is not None and total <= topology.memory,
         'chip_bytes': topology.memory,
         'bytes_per_chip': parts,
-        'flops_per_chip': flops / (topology.chips * topology.slices),
+        'flops_per_chip': lowered.flops / chips,
         'compiler_seconds': None,
         'roofline_seconds': None,
         'predicted_mfu': None,
         'collectives': None,
         'compile_seconds': seconds,
         'devices': run.mesh.size,
-        'steps': 1 if program == 'train' or run.model.autoencodes else run.experiment.sampler.steps,
-        'batch': videos,
-        'rows': rows,
+        'steps': 1 if is_one_step else run.experiment.sampler.steps,
+        'batch': lowered.videos,
+        'rows': lowered.rows,
         'parts': None,
         'kernels': {},
         'crossing': [],
         'guesses': [],
     }
-    if compiled is None:
-        return found
-    module = parse(compiled.as_text())
-    collectives = collectives_of(module, run.mesh.size)
-    found['collectives'] = summary(collectives)
-    found['compiler_seconds'] = compiler_seconds(compiled, module)
-    found['kernels'] = kernels_of(module)
-    found['guesses'] = module.guesses()
-    found['crossing'] = crossing(collectives, topology.slices, run.mesh.size)
+    if compiled is not None:
+        report |= analyse(compiled, topology, run.mesh.size, lowered)
+    return report
+
+
+def analyse(compiled: jax.stages.Compiled, topology: Topology, devices: int, lowered: Lowered) -> dict[str, Any]:
+    """Return the part of a report that a compiled program tells."""
+    module = parse(compiled.as_text() or '')
+    collectives = find_collectives(module, devices)
+    report: dict[str, Any] = {
+        'collectives': summarise(collectives),
+        'compiler_seconds': compiler_seconds(compiled, module),
+        'kernels': count_kernels(module),
+        'guesses': module.guesses(),
+        'crossing': find_crossing(collectives, topology.slices, devices),
+    }
     if topology.chip:
-        moved = memory_bytes(module)
-        found['parts'] = parts = roofline(topology, found['flops_per_chip'] * rows / videos, moved, collectives)
+        flops = lowered.flops / (topology.chips * topology.slices)
+        # Rows that fill up the devices take time, too, and are no FLOPs of the model.
+        parts = roofline(topology, flops * lowered.rows / lowered.videos, memory_bytes(module), collectives)
         seconds = max(parts['compute'], parts['memory'], parts['overlapped']) + parts['exposed']
-        found['roofline_seconds'] = seconds
-        found['predicted_mfu'] = found['flops_per_chip'] / topology.chip.flops / seconds
-    return found
+        report['parts'] = parts
+        report['roofline_seconds'] = seconds
+        report['predicted_mfu'] = flops / topology.chip.flops / seconds
+    return report
 
 
-def roofline(topology: Topology, flops: float, moved: float, collectives: list[Collective]) -> dict[str, float]:
-    """The least seconds of each part: compute at the peak, HBM traffic at its bandwidth, and collectives.
+def roofline(topology: Topology, flops: float, moved: float, collectives: Sequence[Collective]) -> dict[str, float]:
+    """Return the least seconds of each part: compute at the peak, HBM traffic at its bandwidth, and collectives.
 
     A bound from below that real steps stay far above, no forecast: nothing here computes at the peak or hides as well.
     `overlapped` are collectives that the compiler starts and ends apart, so that the chip may compute meanwhile;
     `exposed` ones it left in one piece: the chip waits for them. Each sends at the speed of all links at once, or of
     the network between slices.
+
+    Args:
+      topology: The machine.
+      flops: Floating-point operations of a chip.
+      moved: Bytes that a chip reads from and writes to its memory.
+      collectives: Of the program.
     """
-    chip, waits = topology.chip, {True: 0.0, False: 0.0}
-    for one in collectives:
-        crosses = topology.slices > 1 and one.crosses(topology.slices, topology.chips * topology.slices)
-        waits[one.overlapped] += one.times * one.sent / (chip.network if crosses else chip.links)
+    chip = topology.chip
+    assert chip is not None  # the CPU has no peaks
+    overlapped = 0.0
+    exposed = 0.0
+    for collective in collectives:
+        crosses = topology.slices > 1 and collective.crosses(topology.slices, topology.chips * topology.slices)
+        seconds = collective.times * collective.bytes_sent / (chip.network if crosses else chip.links)
+        if collective.overlapped:
+            overlapped += seconds
+        else:
+            exposed += seconds
     return {
         'compute': flops / chip.flops,
         'memory': moved / chip.bandwidth,
-        'overlapped': waits[True],
-        'exposed': waits[False],
+        'overlapped': overlapped,
+        'exposed': exposed,
     }
 
 
-def needed(memory, has_peak: bool) -> int:
-    """Bytes that a device must have at once, from the compiler's analysis: its peak, or where that is not to be had
-    (the CPU's leaves temporaries out) arguments, results that take no donated place, and temporaries; and the program
-    itself.
+def peak_bytes(memory: Any, has_peak: bool) -> int:
+    """Return bytes that a device must have at once, from the compiler's analysis, with the program itself.
+
+    Its peak, or where that is not known (the CPU's leaves temporaries out) arguments, results that take no donated
+    memory, and temporaries.
     """
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    whole = memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
-    return (memory.peak_memory_in_bytes if has_peak else whole) + memory.generated_code_size_in_bytes
+    everything = memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
+    size: int = (memory.peak_memory_in_bytes if has_peak else everything) + memory.generated_code_size_in_bytes
+    return size
 
 
-def refused(message: str) -> int:
-    """Bytes that a device would have needed at once, from the compiler's refusal. (It says temporaries, and means
-    arguments and results too.)
+def refused_bytes(message: str) -> int:
+    """Return bytes that a device would have needed at once, from the compiler's refusal.
+
+    It names temporaries, and means arguments and results too.
 
     Raises:
       UserError: it refused something else.
     """
     if 'RESOURCE_EXHAUSTED' in message:
-        if found := re.search(r'(?:Used|HLO temporaries) \(?([\d.]+)([KMGT]?)', message):
-            return int(float(found[1]) * UNITS[found[2]])
-    first = ' '.join(message.split())[:400]
+        size = re.search(r'(?:Used|HLO temporaries) \(?([\d.]+)([KMGT]?)', message)
+        if size:
+            return int(float(size[1]) * UNITS[size[2]])
+    first_words = ' '.join(message.split())[:400]
     if 'vmem' in message.lower():
-        raise UserError(f'config.model.attention.block_q, block_kv: the kernel is too large for the chip: {first}')
-    raise UserError(f'config.mesh: the compiler refused the program: {first}')
+        raise UserError(
+            f'config.model.attention.block_q, block_kv: the kernel is too large for the chip: {first_words}'
+        )
+    raise UserError(f'config.mesh: the compiler refused the program: {first_words}')
 
 
-def kernels_of(module) -> dict[str, int]:
-    """{name: how often it runs} of the Pallas kernels in a module compiled for TPU."""
-    found = Counter()
-    for _, made, times in module.runs():
-        if made.attribute('custom_call_target') == 'tpu_custom_call':
-            found[re.sub(r'[.\d]+$', '', made.name)] += round(times)
-    return dict(found)
+def count_kernels(module: Module) -> dict[str, int]:
+    """Return {name: how often it runs} of the Pallas kernels in a module compiled for TPU."""
+    kernels: Counter[str] = Counter()
+    for _, instruction, times in module.runs():
+        if instruction.attribute('custom_call_target') == 'tpu_custom_call':
+            # The compiler numbers the calls of one kernel: attention.1, attention.2, …
+            name = re.sub(r'[.\d]+$', '', instruction.name)
+            kernels[name] += round(times)
+    return dict(kernels)
 
 
-def compiler_seconds(compiled, module) -> float | None:
-    """The compiler's own estimate of a run's seconds; None where it cannot be used: it counts a loop's body once and
-    nothing of a kernel, and writes numbers below zero for what it does not know.
+def compiler_seconds(compiled: jax.stages.Compiled, module: Module) -> float | None:
+    """Return the compiler's own estimate of a run's seconds; None where it cannot be used.
+
+    It counts a loop's body once and nothing of a kernel, and writes numbers below zero for what it does not know.
     """
-    seconds = (compiled.cost_analysis() or {}).get('optimal_seconds')
-    blind = kernels_of(module) or any(made.op == 'while' for _, made, _ in module.runs())
-    return None if seconds is None or seconds <= 0 or blind else seconds
+    analysis: Any = compiled.cost_analysis() or {}
+    seconds: float | None = analysis.get('optimal_seconds')
+    is_partial = count_kernels(module) or any(instruction.op == 'while' for _, instruction, _ in module.runs())
+    return None if seconds is None or seconds <= 0 or is_partial else seconds
 
 
-def crossing(collectives: list[Collective], slices: int, devices: int) -> list[str]:
-    """The collectives that go between slices and are no reduction, with what they move."""
+def find_crossing(collectives: Sequence[Collective], slices: int, devices: int) -> list[str]:
+    """Return the collectives that go between slices and are no reduction, with what they move."""
     if slices == 1:
         return []
-    wrong = [one for one in collectives if one.kind not in REDUCTIONS and one.crosses(slices, devices)]
-    return [f'{one.kind} {one.name}: {one.times:g} times {one.bytes} bytes' for one in wrong]
+    return [
+        f'{collective.kind} {collective.name}: {collective.times:g} times {collective.bytes} bytes'
+        for collective in collectives
+        if collective.kind not in REDUCTIONS and collective.crosses(slices, devices)
+    ]
 
 
 def main(request: str, out: str) -> int:
-    """Compiles what `request` (JSON) asks for; a line of JSON in `out` for each program, or for a user's mistake."""
-    asked, lines = json.loads(request), Path(out)
+    """Compile what `request` (JSON) asks for; write a line of JSON to `out` for each program, or for a mistake."""
+    options = json.loads(request)
+    lines = Path(out)
     jax.config.update('jax_enable_compilation_cache', False)  # seconds of compiling, not of loading
 
-    def say(**line):
+    def write_line(**values: Any) -> None:
         with lines.open('a') as file:
-            file.write(json.dumps(line) + '\n')
+            file.write(json.dumps(values) + '\n')
 
     try:
-        topology = read_topology(asked['topology'], asked['slices'])
-        run = Run(read_experiment(asked['config'], asked['assignments']), topology.devices())
-        if run.mesh.shape['slices'] != topology.slices:
-            raise UserError(f'config.mesh.slices={run.mesh.shape["slices"]}: say it as --slices')
-        validate.check_mesh(run)
-        validate.check_objective(run)
-        # Made outside of the mesh, as they compute a key, and its devices may not be there.
-        run.abstract, run.train_steps, run.generator  # noqa: B018
-        say(experiment={'batch': run.batch_sizes[run.largest], 'mesh': asdict(run.experiment.mesh)})
-        for program in asked['programs']:
-            say(program=program)
-            say(**{program: report(run, topology, program)})
+        topology = read_topology(options['topology'], options['slices'])
+        run = Run(read_experiment(options['config'], options['assignments']), topology.devices())
+        _prepare(run, topology)
+        batch_size = run.data.batch_sizes[run.batches.largest]
+        write_line(experiment={'batch': batch_size, 'mesh': asdict(run.experiment.mesh)})
+        for program in options['programs']:
+            # Written before it is compiled: a compiler that dies leaves behind what it died of.
+            write_line(program=program)
+            write_line(**{program: make_report(run, topology, program)})
     except UserError as error:
-        say(error=str(error))
+        write_line(error=str(error))
         return 2
     return 0
+
+
+def _prepare(run: Run, topology: Topology) -> None:
+    """Check the run, and make its programs.
+
+    Raises:
+      UserError: a mistake in the experiment, or a mesh of other slices than the machine's.
+    """
+    if run.mesh.shape['slices'] != topology.slices:
+        raise UserError(f'config.mesh.slices={run.mesh.shape["slices"]}: say it as --slices')
+    run.network.config.check_mesh(run.mesh, run.network.inputs)
+    validate.check_objective(run.experiment, run.network)
+    # Made outside of the mesh, as they compute a key, and its devices may not be there.
+    run.programs.abstract_state, run.programs.train_steps, run.programs.generator  # noqa: B018
 
 
 if __name__ == '__main__':

@@ -1,13 +1,13 @@
-"""The registry of experiments: what every file of experiments/ says of itself in its docstring, which is read and not
-run.
+"""The experiments of the project: what every file of experiments/ says of itself in its docstring.
 
-A docstring's first line is the title, its indented lines `python -m vdm_jax …` are the commands, and a paragraph of
-lines `Name: …` has the fields of FIELDS, each up to the next or to an empty line.
+The files are parsed and not run. A docstring's first line is the title, its indented lines `python -m vdm_jax …` are
+the commands, and a paragraph of lines `Name: …` has the fields of FIELDS, each up to the next or to an empty line.
 """
 
 import ast
 import re
 import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,28 @@ STATUSES = {
     'and plans, no more',
     'measured': 'a world of our own, or a task without a recipe to follow; the numbers were measured by this file',
 }
-BEGIN, END = '<!-- rows of `python -m vdm_jax baselines` -->', '<!-- end of rows -->'
+BEGIN = '<!-- rows of `python -m vdm_jax baselines` -->'
 BRIEF = '<!-- rows of `python -m vdm_jax baselines`, in brief -->'
+END = '<!-- end of rows -->'
+WIDTHS = (18, 14, 34, 48)  # of the columns of the table for a terminal
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What an experiment file says. status: a name of STATUSES; note: what stands behind it."""
+    """What an experiment file says of itself.
+
+    Attributes:
+      file: Name of the file.
+      title: First line of its docstring.
+      paper: That it follows.
+      table: Of the paper that its expected numbers are from.
+      commands: That train, sample and evaluate it.
+      topology: The machine it is planned for.
+      hardware: That the paper used, or we did.
+      expected: Numbers published, or measured here.
+      status: A name of STATUSES.
+      note: What stands behind the status.
+    """
 
     file: str
     title: str
@@ -45,8 +60,8 @@ class Baseline:
     note: str
 
 
-def docstring(file: str | Path) -> str:
-    """That of a Python file, '' where it has none; the file is not run.
+def read_docstring(file: str | Path) -> str:
+    """Return the docstring of a Python file, '' where it has none; the file is not run.
 
     Raises:
       UserError: it is no Python.
@@ -59,110 +74,140 @@ def docstring(file: str | Path) -> str:
         raise UserError(f'{file} is no Python: {error}') from None
 
 
-def fields(text: str) -> dict[str, str]:
-    """The fields of a docstring, each on one line."""
-    found, name = {}, None
-    for line in text.splitlines():
+def parse_fields(docstring: str) -> dict[str, str]:
+    """Return the fields of a docstring, each on one line."""
+    fields: dict[str, list[str]] = {}
+    name: str | None = None
+    for line in docstring.splitlines():
         key, colon, rest = line.partition(':')
         if colon and key in FIELDS:
-            name, line = key, rest
-            found[name] = []
+            name = key
+            line = rest
+            fields[name] = []
         if not line.strip():
             name = None
         elif name:
-            found[name].append(line.strip())
-    return {name: ' '.join(lines).removesuffix('.') for name, lines in found.items()}
+            fields[name].append(line.strip())
+    return {name: ' '.join(lines).removesuffix('.') for name, lines in fields.items()}
 
 
 def read(file: str | Path) -> Baseline:
-    """What one experiment file says.
+    """Return what one experiment file says.
 
     Raises:
       UserError: a field or the command is missing, or the status is none that is known.
     """
-    text, name = docstring(file), Path(file).name
-    said = fields(text)
-    missing = [field for field in FIELDS if not said.get(field)]
-    lines = [line.strip() for line in text.splitlines() if line.startswith(' ')]
-    said_so = [line for line in lines if line.startswith('python -m vdm_jax ')]
-    commands = [' '.join(re.split(r'\s{2,}#', line)[0].split()) for line in said_so]
+    name = Path(file).name
+    docstring = read_docstring(file)
+    fields = parse_fields(docstring)
+    commands = _read_commands(docstring)
+    missing = [field for field in FIELDS if not fields.get(field)]
     if not any(f'experiments/{name}' in command for command in commands):
         missing.append(f'an indented line python -m vdm_jax … experiments/{name}')
     if missing:
         raise UserError(f'{file}: its docstring lacks {", ".join(missing)}')
-    status, _, note = re.fullmatch(r'([\w-]*)(\W*)(.*)', said['Status']).groups()
+
+    status, note = _split_status(fields['Status'])
     if status not in STATUSES:
         raise UserError(f'{file}: Status: {status}: want one of {", ".join(STATUSES)}')
-    named = {field.lower(): said[field] for field in FIELDS if field != 'Status'}
-    return Baseline(name, text.splitlines()[0], commands=tuple(commands), status=status, note=note, **named)
+    return Baseline(
+        file=name,
+        title=docstring.splitlines()[0],
+        paper=fields['Paper'],
+        table=fields['Table'],
+        commands=tuple(commands),
+        topology=fields['Topology'],
+        hardware=fields['Hardware'],
+        expected=fields['Expected'],
+        status=status,
+        note=note,
+    )
+
+
+def _read_commands(docstring: str) -> list[str]:
+    """The indented commands of a docstring, without the remarks behind them."""
+    commands = []
+    for line in docstring.splitlines():
+        command = line.strip()
+        if line.startswith(' ') and command.startswith('python -m vdm_jax '):
+            without_remark = re.split(r'\s{2,}#', command)[0]
+            commands.append(' '.join(without_remark.split()))
+    return commands
+
+
+def _split_status(text: str) -> tuple[str, str]:
+    """(status, note) of 'status: note'."""
+    match = re.fullmatch(r'([\w-]*)(\W*)(.*)', text)
+    assert match is not None  # as any line matches
+    return match[1], match[3]
 
 
 def files(folder: str | Path = packaged.WORD) -> list[Path]:
-    """The experiment files of the package, by name, and those of a folder here, which come before its own of that name.
+    """Return the experiment files of the package and those of a folder here, by name.
 
-    A Python file of that folder whose docstring has no field is no experiment's, and left out.
+    A file here replaces the package's own of that name. A Python file of that folder whose docstring has no field is no
+    experiment's, and left out.
 
     Raises:
       UserError: there are none.
     """
-    here = {file.stem: file for file in Path(folder).glob('*.py') if _has_fields(file)}
-    every = packaged.names() | here
-    if not every:
+    local_files = {file.stem: file for file in Path(folder).glob('*.py') if _has_fields(file)}
+    all_files = packaged.names() | local_files
+    if not all_files:
         raise UserError(f'there are no experiments: neither in {packaged.FOLDER}/ nor in {folder}/ here')
-    return [every[name] for name in sorted(every)]
+    return [all_files[name] for name in sorted(all_files)]
 
 
 def _has_fields(file: Path) -> bool:
-    """Whether a Python file says anything of itself that the registry knows."""
+    """Whether the docstring of a Python file has any of FIELDS."""
     try:
-        return bool(fields(docstring(file)))
+        return bool(parse_fields(read_docstring(file)))
     except (UserError, OSError):
         return False
 
 
-def markdown(found: list[Baseline], brief: bool = False) -> list[str]:
-    """The lines of the table as pages have it."""
-
-    def status(each):
-        return f'**{each.status}**' + (f': {each.note}' if each.note else '')
-
-    columns = {
-        'experiment': lambda each: f'`{each.file}`',
-        'paper': lambda each: each.paper,
-        'table': lambda each: each.table,
-        'published, or measured here': lambda each: each.expected,
-        'hardware': lambda each: each.hardware,
-        'status': status,
-    }
+def markdown(baselines: Sequence[Baseline], brief: bool = False) -> list[str]:
+    """Return the lines of the table as pages have it."""
     if brief:
-        columns = {name: columns[name] for name in ('experiment', 'paper')} | {'status': lambda each: each.status}
-    return docs_tables.table(tuple(columns), [tuple(cell(each) for cell in columns.values()) for each in found])
+        head: tuple[str, ...] = ('experiment', 'paper', 'status')
+        rows: list[tuple[str, ...]] = [(f'`{each.file}`', each.paper, each.status) for each in baselines]
+        return docs_tables.table(head, rows)
+    head = ('experiment', 'paper', 'table', 'published, or measured here', 'hardware', 'status')
+    rows = []
+    for each in baselines:
+        status = f'**{each.status}**' + (f': {each.note}' if each.note else '')
+        rows.append((f'`{each.file}`', each.paper, each.table, each.expected, each.hardware, status))
+    return docs_tables.table(head, rows)
 
 
-def write(page: str, found: list[Baseline]) -> None:
-    """Puts the table where the file `page` has its old one, brief where its mark says so.
+def write(page: str, baselines: Sequence[Baseline]) -> None:
+    """Replace the table in the file `page`, by the brief one where its mark says so.
 
     Raises:
-      UserError: the file has no place for it.
+      UserError: the file has no marks of a table.
     """
-    brief = Path(page).is_file() and BRIEF in Path(page).read_text()
-    docs_tables.replace(page, BRIEF if brief else BEGIN, END, markdown(found, brief))
+    is_brief = Path(page).is_file() and BRIEF in Path(page).read_text()
+    docs_tables.replace(page, BRIEF if is_brief else BEGIN, END, markdown(baselines, is_brief))
 
 
-def table(found: list[Baseline]) -> str:
-    """The table for a terminal of 120 columns."""
-    widths = (18, 14, 34, 48)
-    lines = [('experiment', 'status', 'paper and table', 'published, or measured here')]
-    lines.append(tuple('-' * width for width in widths))
-    for each in found:
+def table(baselines: Sequence[Baseline]) -> str:
+    """Return the table for a terminal of 120 columns."""
+    rows: list[tuple[str, ...]] = [('experiment', 'status', 'paper and table', 'published, or measured here')]
+    rows.append(tuple('-' * width for width in WIDTHS))
+    for each in baselines:
         paper = each.paper + ('' if each.table == 'none' else f'; {each.table}')
-        cells = zip((each.file, each.status, paper, each.expected), widths, strict=True)
-        wrapped = [textwrap.wrap(cell, width) for cell, width in cells]
-        height = max(map(len, wrapped))
-        lines += zip(*(cell + [''] * (height - len(cell)) for cell in wrapped), strict=True)
-        lines.append(('',) * len(widths))
+        rows += _wrap((each.file, each.status, paper, each.expected))
+        rows.append(('',) * len(WIDTHS))
+    return '\n'.join(map(_format_row, rows)).rstrip()
 
-    def row(cells):
-        return '  '.join(f'{cell:{width}}' for cell, width in zip(cells, widths, strict=True)).rstrip()
 
-    return '\n'.join(map(row, lines)).rstrip()
+def _wrap(cells: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The lines of one row, each cell wrapped in its column."""
+    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, WIDTHS, strict=True)]
+    height = max(map(len, columns))
+    padded = [column + [''] * (height - len(column)) for column in columns]
+    return zip(*padded, strict=True)
+
+
+def _format_row(cells: tuple[str, ...]) -> str:
+    return '  '.join(f'{cell:{width}}' for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()

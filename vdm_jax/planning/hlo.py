@@ -1,4 +1,4 @@
-"""A compiled module's text: its instructions, how often each runs, and the bytes that it moves.
+"""Parser of a compiled module's text: its instructions, how often each runs, and the sizes of its arrays.
 
 The compiler's own cost analysis counts the body of a loop once, so everything here is counted by walking from the entry
 through the loops, each times its trip count. jax's `compiled.as_text()` is all that is read.
@@ -7,14 +7,21 @@ through the loops, each times its trip count. jax's `compiled.as_text()` is all 
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+# Instructions that hand on a number as it is.
+COPIES = ('copy', 'bitcast', 'convert', 'copy-done', 'copy-start')
 
 
 @dataclass(frozen=True)
 class Array:
-    """One array of a shape: its bytes on a device without padding, how many numbers they are, and whether it lies in
-    the main memory (HBM).
+    """One array of a shape.
+
+    Attributes:
+      bytes: On a device, without padding.
+      count: Of its numbers.
+      main: Whether it lies in the main memory (HBM).
     """
 
     bytes: int
@@ -24,7 +31,16 @@ class Array:
 
 @dataclass(frozen=True)
 class Instruction:
-    """`result` arrays flat; `operands` and `called` are names; `rest` is everything behind the operands."""
+    """One instruction of a computation.
+
+    Attributes:
+      name: Of the instruction.
+      op: What it does, such as 'add'.
+      result: Its arrays, nested tuples made flat.
+      operands: Names of the instructions whose results it takes.
+      arguments: The text between its brackets.
+      rest: The text behind them.
+    """
 
     name: str
     op: str
@@ -34,35 +50,54 @@ class Instruction:
     rest: str
 
     @functools.cached_property
-    def called(self) -> tuple[str, ...]:
-        named = re.findall(r'(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.\-]+)', self.rest)
+    def called_names(self) -> tuple[str, ...]:
+        """Names of the computations that it runs."""
+        names = re.findall(r'(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.\-]+)', self.rest)
         branches = re.search(r'branch_computations=\{([^}]*)\}', self.rest)
-        return (*named, *(re.findall(r'[\w.\-]+', branches[1]) if branches else ()))
+        if branches:
+            names += re.findall(r'[\w.\-]+', branches[1])
+        return tuple(names)
 
     def attribute(self, name: str) -> str | None:
-        """The value of `name=value`, without its quotes or percent sign, behind the operands."""
-        found = re.search(rf'\b{name}=["%]?([\w.\-]+)', self.rest)
-        return found and found[1]
+        """Return the value of `name=value` behind the operands, without its quotes or percent sign."""
+        match = re.search(rf'\b{name}=["%]?([\w.\-]+)', self.rest)
+        return match[1] if match else None
 
 
 @dataclass(frozen=True)
 class Computation:
-    """A computation's instructions by name, in order."""
+    """A function of a module.
+
+    Attributes:
+      name: Of the computation.
+      instructions: By name, in order.
+      root: Name of the instruction whose result it returns.
+    """
 
     name: str
     instructions: dict[str, Instruction]
     root: str
 
+    @property
+    def result(self) -> Instruction:
+        """The instruction whose result it returns."""
+        return self.instructions[self.root]
+
 
 @dataclass(frozen=True)
 class Module:
-    """A module's computations by name, and which of them is run."""
+    """A compiled program.
+
+    Attributes:
+      computations: By name.
+      entry: Name of the one that is run.
+    """
 
     computations: dict[str, Computation]
     entry: str
 
     def runs(self) -> Iterator[tuple[Computation, Instruction, float]]:
-        """Every instruction outside of fusions with how often a device runs it.
+        """Yield every instruction outside of fusions with how often a device runs it.
 
         Of a conditional's branches the longest is taken to run each time, and a loop of unknown length to run once;
         `guesses` says how many there are of either.
@@ -70,142 +105,197 @@ class Module:
         yield from self._runs(self.computations[self.entry], 1.0)
 
     def guesses(self) -> list[str]:
-        """What had to be guessed of how often something runs, as text."""
-        loops = [(where, made) for where, made, _ in self.runs() if made.op == 'while']
-        unknown = sum(trip_count(self, where, made) is None for where, made in loops)
-        branching = sum(made.op == 'conditional' for _, made, _ in self.runs())
-        said = f'{unknown} loops of unknown length counted once', f'{branching} conditionals counted by their longest'
-        return [text for text, count in zip(said, (unknown, branching), strict=True) if count]
+        """Return what had to be guessed of how often something runs, as text."""
+        unknown_loops = 0
+        conditionals = 0
+        for computation, instruction, _ in self.runs():
+            if instruction.op == 'while':
+                unknown_loops += trip_count(self, computation, instruction) is None
+            conditionals += instruction.op == 'conditional'
+        lines = []
+        if unknown_loops:
+            lines.append(f'{unknown_loops} loops of unknown length counted once')
+        if conditionals:
+            lines.append(f'{conditionals} conditionals counted by their longest')
+        return lines
 
-    def _runs(self, computation: Computation, times: float):
+    def called_by(self, instruction: Instruction) -> Computation:
+        """Return the computation that a fusion or call runs."""
+        return self.computations[instruction.called_names[0]]
+
+    def _runs(self, computation: Computation, times: float) -> Iterator[tuple[Computation, Instruction, float]]:
         for instruction in computation.instructions.values():
             yield computation, instruction, times
-            inner, called = times, instruction.called
+            inner_times = times
+            called_names = instruction.called_names
             if instruction.op == 'while':
                 count = trip_count(self, computation, instruction)
-                inner *= 1 if count is None else count
+                inner_times *= 1 if count is None else count
             elif instruction.op == 'conditional':
-                called = (max(called, key=lambda name: len(self.computations[name].instructions)),)
+                called_names = (max(called_names, key=self._length),)
             elif instruction.op not in ('call', 'async-start'):
-                continue
-            for name in called:
-                yield from self._runs(self.computations[name], inner)
+                continue  # of a fusion, what it reads and writes counts, not its instructions
+            for name in called_names:
+                yield from self._runs(self.computations[name], inner_times)
+
+    def _length(self, name: str) -> int:
+        return len(self.computations[name].instructions)
 
 
 def parse(text: str) -> Module:
-    """The module that `compiled.as_text()` wrote."""
-    computations, entry, name, lines = {}, None, None, []
+    """Return the module that `compiled.as_text()` wrote."""
+    computations: dict[str, Computation] = {}
+    entry = ''
+    name: str | None = None
+    lines: list[str] = []
     for line in text.splitlines():
         if name is None:
-            if line.endswith('{') and (head := re.match(r'(ENTRY )?%?([\w.\-]+) ?\(', line)):
-                name, lines = head[2], []
+            head = re.match(r'(ENTRY )?%?([\w.\-]+) ?\(', line) if line.endswith('{') else None
+            if head:
+                name = head[2]
+                lines = []
                 entry = name if head[1] else entry
         elif line.startswith('  '):
             lines.append(line.strip())
         elif re.match(r'\}($|, \w)', line):
-            root = next(_instruction(line).name for line in lines if line.startswith('ROOT '))
-            instructions = map(_instruction, lines)
-            computations[name] = Computation(name, {one.name: one for one in instructions}, root)
+            computations[name] = _parse_computation(name, lines)
             name = None
-        else:  # what a kernel says of itself has lines of its own, which are not indented
+        else:  # a kernel's description of itself has lines of its own, which are not indented
             lines[-1] += line
     return Module(computations, entry)
 
 
-def _instruction(line: str) -> Instruction:
-    name, _, rest = re.sub(r'/\*.*?\*/', '', line).removeprefix('ROOT ').partition(' = ')
-    end = _closing(rest, 0) + 1 if rest.startswith('(') else rest.index(' ')
-    shape, rest = rest[:end], rest[end:].lstrip()
+def _parse_computation(name: str, lines: list[str]) -> Computation:
+    instructions = {}
+    root = ''
+    for line in lines:
+        instruction = _parse_instruction(line)
+        instructions[instruction.name] = instruction
+        if line.startswith('ROOT '):
+            root = instruction.name
+    return Computation(name, instructions, root)
+
+
+def _parse_instruction(line: str) -> Instruction:
+    """An instruction of a line '%name = shape op(arguments), rest'."""
+    without_comments = re.sub(r'/\*.*?\*/', '', line)
+    name, _, rest = without_comments.removeprefix('ROOT ').partition(' = ')
+
+    # The shape of a tuple has spaces and brackets in it.
+    shape_end = _closing_bracket(rest, 0) + 1 if rest.startswith('(') else rest.index(' ')
+    shape = rest[:shape_end]
+    rest = rest[shape_end:].lstrip()
+
     opening = rest.index('(')
-    closing = _closing(rest, opening)
+    closing = _closing_bracket(rest, opening)
     arguments = rest[opening + 1 : closing]
     operands = tuple(re.findall(r'%([\w.\-]+)', arguments))
     return Instruction(name.lstrip('%'), rest[:opening], arrays(shape), operands, arguments, rest[closing + 1 :])
 
 
-def _closing(text: str, start: int) -> int:
+def _closing_bracket(text: str, start: int) -> int:
     """Where the bracket that opens at `start` closes."""
     depth = 0
-    for at in range(start, len(text)):
-        depth += (text[at] == '(') - (text[at] == ')')
+    for index in range(start, len(text)):
+        depth += (text[index] == '(') - (text[index] == ')')
         if not depth:
-            return at
+            return index
     raise ValueError(f'no closing bracket in {text[:80]}')
 
 
 def arrays(shape: str) -> tuple[Array, ...]:
-    """The arrays of a shape such as 'bf16[8,128]{1,0:T(8,128)S(1)}' or a tuple of such, flat.
+    """Return the arrays of a shape such as 'bf16[8,128]{1,0:T(8,128)S(1)}' or a tuple of such, flat.
 
     S(n) is a memory space other than the main one (on TPU 1 is VMEM, 5 the host).
     """
-    found = re.findall(r'\b([a-z]\w*)\[([\d,<= ]*)\](\{[^}]*\})?', shape)
-    counts = [_elements(sides) for _, sides, _ in found]
-    return tuple(
-        Array(_bits(kind) * count // 8, count, 'S(' not in layout)
-        for count, (kind, _, layout) in zip(counts, found, strict=True)
-    )
+    result = []
+    for dtype, sides, layout in re.findall(r'\b([a-z]\w*)\[([\d,<= ]*)\](\{[^}]*\})?', shape):
+        count = math.prod(int(side) for side in re.findall(r'\d+', sides))
+        result.append(Array(_bits(dtype) * count // 8, count, 'S(' not in layout))
+    return tuple(result)
 
 
-def _bits(kind: str) -> int:
+def _bits(dtype: str) -> int:
     """Of one number: 16 of 'bf16', 8 of 'f8e4m3fn' and 'pred', 0 of a token."""
-    width = re.match(r'[a-z]+(\d+)', kind)
-    return int(width[1]) if width else 8 * (kind == 'pred')
-
-
-def _elements(sides: str) -> int:
-    return math.prod(int(side) for side in re.findall(r'\d+', sides))
+    width = re.match(r'[a-z]+(\d+)', dtype)
+    if width:
+        return int(width[1])
+    return 8 if dtype == 'pred' else 0
 
 
 def trip_count(module: Module, computation: Computation, loop: Instruction) -> int | None:
-    """How often a while loop runs: as the compiler notes it, else from its condition `counter < limit`; None for a loop
-    of another form.
+    """Return how often a while loop runs.
+
+    As the compiler notes it, else from its condition `counter < limit`; None for a loop of another form.
     """
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
         return int(known[1])
-    condition, body = (module.computations[loop.attribute(name)] for name in ('condition', 'body'))
-    compare, names = condition.instructions[condition.root], None
-    if compare.op == 'fusion':  # the compare is wrapped: its operands are the fusion's
-        inner, names = module.computations[compare.called[0]], compare.operands
-        compare = inner.instructions[inner.root]
-        parameters = [inner.instructions[name] for name in compare.operands]
-        names = [names[int(one.arguments)] if one.op == 'parameter' else None for one in parameters]
-    counter, limit = (condition.instructions.get(name) for name in names or compare.operands)
-    if compare.op != 'compare' or None in (counter, limit) or counter.op != 'get-tuple-element':
+
+    condition = module.computations[loop.attribute('condition') or '']
+    body = module.computations[loop.attribute('body') or '']
+    compare, operand_names = _comparison(module, condition)
+    direction = compare.attribute('direction')
+    counter, limit = (condition.instructions.get(name or '') for name in operand_names)
+    if compare.op != 'compare' or counter is None or limit is None or counter.op != 'get-tuple-element':
         return None
-    index, last = int(re.search(r'index=(\d+)', counter.rest)[1]), _constant(condition, limit.name)
+
+    index = int(counter.attribute('index') or '')
+    stop = _constant(condition, limit.name)
     start = _constant(computation, _element(computation, loop.operands[0], index))
     step = _step(module, body, index)
-    if start is None or last is None or not step or compare.attribute('direction') not in ('LT', 'LE'):
+    if start is None or stop is None or not step or direction not in ('LT', 'LE'):
         return None
-    return max(0, -(-(last - start + (compare.attribute('direction') == 'LE')) // step))
+    if direction == 'LE':
+        stop += 1
+    return max(0, -(-(stop - start) // step))
+
+
+def _comparison(module: Module, condition: Computation) -> tuple[Instruction, Sequence[str | None]]:
+    """The root of a loop's condition, and the names of its operands within the condition."""
+    compare = condition.result
+    if compare.op != 'fusion':
+        return compare, compare.operands
+    # The comparison is wrapped: its operands are parameters, for which the fusion's operands stand.
+    fusion = compare
+    inner = module.called_by(fusion)
+    compare = inner.result
+    names: list[str | None] = []
+    for name in compare.operands:
+        operand = inner.instructions[name]
+        names.append(fusion.operands[int(operand.arguments)] if operand.op == 'parameter' else None)
+    return compare, names
 
 
 def _element(computation: Computation, name: str, index: int) -> str | None:
     """The name of what a tuple holds at `index`."""
-    made = computation.instructions[name]
-    return made.operands[index] if made.op == 'tuple' else None
+    instruction = computation.instructions[name]
+    return instruction.operands[index] if instruction.op == 'tuple' else None
 
 
 def _constant(computation: Computation, name: str | None) -> int | None:
     """The number that an instruction holds, through copies."""
     while name in computation.instructions:
-        made = computation.instructions[name]
-        if made.op == 'constant' and re.fullmatch(r'-?\d+', made.arguments):
-            return int(made.arguments)
-        if made.op not in ('copy', 'bitcast', 'convert', 'copy-done', 'copy-start'):
+        instruction = computation.instructions[name]
+        if instruction.op == 'constant' and re.fullmatch(r'-?\d+', instruction.arguments):
+            return int(instruction.arguments)
+        if instruction.op not in COPIES:
             return None
-        name = made.operands[0]
+        name = instruction.operands[0]
     return None
 
 
 def _step(module: Module, body: Computation, index: int) -> int | None:
     """By how much a loop's counter, element `index` of its tuple, grows."""
-    made = body.instructions.get(_element(body, body.root, index) or '')
-    while made is not None and made.op in ('copy', 'bitcast'):
-        made = body.instructions[made.operands[0]]
-    if made is not None and made.op == 'fusion':
-        inner = module.computations[made.called[0]]
-        made, body = inner.instructions[inner.root], inner
-    if made is None or made.op != 'add':
+    instruction = body.instructions.get(_element(body, body.root, index) or '')
+    while instruction is not None and instruction.op in ('copy', 'bitcast'):
+        instruction = body.instructions[instruction.operands[0]]
+    if instruction is not None and instruction.op == 'fusion':
+        body = module.called_by(instruction)
+        instruction = body.result
+    if instruction is None or instruction.op != 'add':
         return None
-    return next((number for name in made.operands if (number := _constant(body, name)) is not None), None)
+    for name in instruction.operands:
+        number = _constant(body, name)
+        if number is not None:
+            return number
+    return None

@@ -13,7 +13,8 @@ from vdm_jax.config.frame_size import FrameSize
 from vdm_jax.config.ranges import OneOf, annotations_of
 from vdm_jax.config.schema import Choice
 from vdm_jax.config.values import describe, show
-from vdm_jax.experiment.registry import CHOICES, Experiment
+from vdm_jax.experiment.experiment import Experiment
+from vdm_jax.experiment.registry import CHOICES
 from vdm_jax.planning import docs_tables
 
 INTRODUCTION = """# Every key of a config
@@ -171,7 +172,7 @@ def describe_values(annotation: Any, where: str = '') -> str:
 
 def read_attributes(cls: type) -> dict[str, str]:
     """Return what the `Attributes:` of a dataclass and of its bases say of each field, on one line each."""
-    found = {}
+    meanings = {}
     for base in reversed(cls.__mro__):
         docstring = inspect.cleandoc(base.__dict__.get('__doc__') or '')
         _, heading, section = docstring.partition('\nAttributes:\n')
@@ -181,8 +182,8 @@ def read_attributes(cls: type) -> dict[str, str]:
         section = re.split(r'\n(?=\S)', section)[0]
         for item in re.split(r'\n(?=\w)', textwrap.dedent(section)):
             name, _, meaning = item.partition(':')
-            found[name.strip()] = ' '.join(meaning.split())
-    return found
+            meanings[name.strip()] = ' '.join(meaning.split())
+    return meanings
 
 
 def _summary(cls: type) -> str:

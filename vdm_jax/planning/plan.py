@@ -1,4 +1,4 @@
-"""Asking for a plan: the real programs are compiled in a process of their own (ahead.py), which may die of it."""
+"""Plan an experiment: its programs are compiled in a process of their own (aot_worker.py), which may die of it."""
 
 import json
 import os
@@ -7,66 +7,99 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vdm_jax.config.packaged import file_of
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.hardware import Topology
-from vdm_jax.planning.baselines import docstring
+from vdm_jax.planning.baselines import read_docstring
 
 PROGRAMS = ('train', 'sample')
+LONGEST_LINE = 300  # characters of a compiler's last words
 
 
-def plan(spec: str, assignments: list[str], topology: Topology, programs=PROGRAMS) -> dict[str, dict]:
-    """{program: report} for an experiment on a machine; reports are those of ahead.report.
+def plan(
+    spec: str, assignments: Sequence[str], topology: Topology, programs: Sequence[str] = PROGRAMS
+) -> dict[str, dict[str, Any]]:
+    """Return {program: report} for an experiment on a machine; reports are those of aot_worker.make_report.
+
+    Args:
+      spec: FILE or FILE:ARG of the experiment.
+      assignments: Overrides, --config.KEY=VALUE.
+      topology: The machine.
+      programs: Of PROGRAMS.
 
     Raises:
       UserError: a mistake in the experiment, or a program that the compiler died of.
     """
-    request = {'config': spec, 'assignments': with_slices(assignments, topology), 'topology': topology.name}
-    request |= {'slices': topology.slices, 'programs': programs}
-    here = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH'))))
-    with tempfile.TemporaryDirectory() as place:
-        out = Path(place) / 'reports'
+    request = {
+        'config': spec,
+        'assignments': with_slices(assignments, topology),
+        'topology': topology.name,
+        'slices': topology.slices,
+        'programs': programs,
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory) / 'reports'
         command = [sys.executable, '-m', 'vdm_jax.planning.aot_worker', json.dumps(request), str(out)]
-        environment = os.environ | topology.environment | {'PYTHONPATH': here}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        process = subprocess.run(command, env=_environment(topology), capture_output=True, text=True, check=False)
         lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-    found = {name: value for line in lines for name, value in line.items()}
-    if done.returncode == 2 and 'error' in found:
-        raise UserError(found['error'])
-    if done.returncode < 0:
-        raise UserError(death(done, found, topology))
-    if done.returncode:
-        raise RuntimeError(f'{" ".join(command[:3])} failed:\n{done.stderr[-4000:]}')
-    return {program: found[program] for program in programs}
+
+    # A line has one name or more; of a name that comes twice, the last value counts.
+    values = {name: value for line in lines for name, value in line.items()}
+    if process.returncode == 2 and 'error' in values:
+        raise UserError(values['error'])
+    if process.returncode < 0:
+        raise UserError(describe_crash(process, values, topology))
+    if process.returncode:
+        raise RuntimeError(f'{" ".join(command[:3])} failed:\n{process.stderr[-4000:]}')
+    return {program: values[program] for program in programs}
 
 
-def with_slices(assignments: list[str], topology: Topology) -> list[str]:
-    """The overrides, with the machine's slices in them."""
-    return [*assignments, f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else assignments
+def _environment(topology: Topology) -> dict[str, str]:
+    """The environment of the worker, which finds this package wherever it is started."""
+    paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH', '')]
+    return os.environ | topology.environment | {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
 
 
-def death(done: subprocess.CompletedProcess, found: dict, topology: Topology) -> str:
-    """One line about a compiler that was killed, or killed itself."""
-    of = signal.Signals(-done.returncode).name
-    what = f'{topology.name}: the compiler died of {of} on the program {found.get("program", "before any")}'
-    if done.returncode == -signal.SIGKILL:
-        return f'{what}; this machine may have too little memory to compile it'
-    said = [line for line in done.stderr.splitlines() if re.match(r'F\d{4} |.*(Check failed|FATAL)', line)]
-    mesh = {axis: size for axis, size in found.get('experiment', {}).get('mesh', {}).items() if size != 1}
-    return f'{what}, config.mesh={mesh}: choose another mesh. It said: {(said or ["nothing"])[0][:300]}'
+def with_slices(assignments: Sequence[str], topology: Topology) -> list[str]:
+    """Return the overrides, with the machine's slices in them."""
+    slices = [f'--config.mesh.slices={topology.slices}'] if topology.slices > 1 else []
+    return [*assignments, *slices]
 
 
-def target_of(spec: str) -> tuple[str, list[str]]:
-    """(name of the topology, overrides) that an experiment file's docstring says it is meant for, in a line
-    'Topology: v5p:4x4x4' with overrides behind the name where planning needs some.
+def describe_crash(process: subprocess.CompletedProcess[str], values: Mapping[str, Any], topology: Topology) -> str:
+    """Return one line about a compiler that was killed, or killed itself.
+
+    Args:
+      process: The worker's.
+      values: What it reported before, by name.
+      topology: The machine.
+    """
+    name = signal.Signals(-process.returncode).name
+    crash = f'{topology.name}: the compiler died of {name} on the program {values.get("program", "before any")}'
+    # The kernel kills what takes too much memory.
+    if process.returncode == -signal.SIGKILL:
+        return f'{crash}; this machine may have too little memory to compile it'
+
+    fatal = re.compile(r'F\d{4} |.*(Check failed|FATAL)')
+    message = next((line for line in process.stderr.splitlines() if fatal.match(line)), 'nothing')
+    mesh = {axis: size for axis, size in values.get('experiment', {}).get('mesh', {}).items() if size != 1}
+    return f'{crash}, config.mesh={mesh}: choose another mesh. It said: {message[:LONGEST_LINE]}'
+
+
+def read_target(spec: str) -> tuple[str, list[str]]:
+    """Return (name of the topology, overrides) that an experiment file's docstring names.
+
+    It has a line 'Topology: v5p:4x4x4', with overrides behind the name where planning needs some.
 
     Raises:
       UserError: no such file, or it has no such line.
     """
     file, _ = file_of(spec)
-    line = re.search(r'^Topology: (\S+)(.*)$', docstring(file), flags=re.M)
+    line = re.search(r'^Topology: (\S+)(.*)$', read_docstring(file), flags=re.M)
     if not line:
         raise UserError(f'--topology=NAME is missing, and {file} has no line "Topology: NAME" in its docstring')
     return line[1], line[2].split()

@@ -1,12 +1,13 @@
-"""Looking for a mesh and a rematerialisation policy with which an experiment fits a machine."""
+"""Search for a mesh and a rematerialisation policy with which an experiment fits a machine."""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import Experiment, read_experiment
+from vdm_jax.experiment.experiment import Experiment, read_experiment
 from vdm_jax.parallel.hardware import Topology
-from vdm_jax.planning.format import fit
+from vdm_jax.planning.format import describe_fit
 from vdm_jax.planning.plan import plan, with_slices
 
 COMPILES = 6  # of a search, the last one for sampling
@@ -16,44 +17,62 @@ NOTHING = (
 )
 
 
-def tries(experiment: Experiment, topology: Topology) -> list[list[str]]:
-    """What a search compiles, in this order, as overrides.
+def candidates(experiment: Experiment, topology: Topology) -> list[list[str]]:
+    """Return what a search compiles, in this order, as overrides.
 
-    First the experiment as it stands; then with weights, moments and averages split over as many chips as the width and
-    the batch axes allow, which costs no computation; then with that mesh and one rematerialisation policy after the
-    other, in the order of their list, from least recomputed to most, as far as COMPILES goes, of which one is kept for
-    sampling. A network that has neither is compiled as it stands alone.
+    First the experiment as it stands; then with weights, Adam moments and averages split over as many chips as the
+    width and the batch axes allow, which costs no computation; then with that mesh and one rematerialisation policy
+    after the other, in the order of their list, from least recomputed to most, as far as COMPILES goes, of which one is
+    left for sampling. A network that has neither is compiled only as it stands.
     """
-    model, mesh = experiment.model, experiment.mesh
+    model = experiment.model
+    mesh = experiment.mesh
     sizes = dict(zip(('slices', 'data', 'fsdp'), mesh.sizes(topology.chips * topology.slices), strict=False))
-    widest = math.gcd(sizes['data'] * sizes['fsdp'], model.fsdp_width)
-    rest = sizes['data'] * sizes['fsdp'] // widest
-    splits = model.fsdp_width > 1 and widest != sizes['fsdp']
-    wide = [f'--config.mesh.fsdp={widest}', f'--config.mesh.data={rest}'] if splits else []
+    batch_devices = sizes['data'] * sizes['fsdp']
+    fsdp = math.gcd(batch_devices, model.fsdp_width)
+    can_split = model.fsdp_width > 1 and fsdp != sizes['fsdp']
+    split = [f'--config.mesh.fsdp={fsdp}', f'--config.mesh.data={batch_devices // fsdp}'] if can_split else []
+
     policies = model.remat_policies
-    later = policies[policies.index(model.remat) + 1 :] if policies else ()
-    found = [[], wide, *([*wide, f'--config.model.remat={policy}'] for policy in later)]
-    return [each for i, each in enumerate(found) if each not in found[:i]][: COMPILES - 1]
+    later_policies = policies[policies.index(model.remat) + 1 :] if policies else ()
+    options = [[], split, *([*split, f'--config.model.remat={policy}'] for policy in later_policies)]
+    # Without a split the first two are the same.
+    distinct = [option for i, option in enumerate(options) if option not in options[:i]]
+    return distinct[: COMPILES - 1]
 
 
-def search(spec: str, assignments: list[str], topology: Topology, say: Callable[[str], None]) -> dict[str, dict]:
-    """The reports of the first of `tries` that fits, or of the last one; `say` takes lines of progress."""
+def search(
+    spec: str, assignments: list[str], topology: Topology, report_progress: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Return the reports of the first of the `candidates` that fits, or of the last one.
+
+    Args:
+      spec: FILE or FILE:ARG of the experiment.
+      assignments: Overrides, --config.KEY=VALUE.
+      topology: The machine.
+      report_progress: Takes lines of progress.
+
+    Raises:
+      UserError: the last candidate cannot be compiled, and none before it could.
+    """
     experiment = read_experiment(spec, with_slices(assignments, topology))
-    todo = tries(experiment, topology)
-    found = {}
-    shown = [' '.join(each) or 'as it stands' for each in todo]
-    say('\n'.join(['search, in this order until one fits:', *(f'  {i + 1}. {each}' for i, each in enumerate(shown))]))
+    options = candidates(experiment, topology)
+    names = [' '.join(option) or 'as it stands' for option in options]
+    listing = [f'  {number}. {name}' for number, name in enumerate(names, start=1)]
+    report_progress('\n'.join(['search, in this order until one fits:', *listing]))
     if experiment.model.fsdp_width == 1 and not experiment.model.remat_policies:
-        say(NOTHING)
-    for each, name in zip(todo, shown, strict=True):
+        report_progress(NOTHING)
+
+    reports: dict[str, dict[str, Any]] = {}
+    for option, name in zip(options, names, strict=True):
         try:
-            found = plan(spec, [*assignments, *each], topology, ('train',))
+            reports = plan(spec, [*assignments, *option], topology, ('train',))
         except UserError as error:  # of this mesh, or a compiler that died of it
-            say(f'{name}: {error}')
-            if each == todo[-1] and not found:
+            report_progress(f'{name}: {error}')
+            if option == options[-1] and not reports:
                 raise
             continue
-        say(f'{name}: {fit(found["train"])}')
-        if found['train']['fits']:
-            return found | plan(spec, [*assignments, *each], topology, ('sample',))
-    return found
+        report_progress(f'{name}: {describe_fit(reports["train"])}')
+        if reports['train']['fits']:
+            return reports | plan(spec, [*assignments, *option], topology, ('sample',))
+    return reports

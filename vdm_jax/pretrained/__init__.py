@@ -1,55 +1,83 @@
-"""Other people's weights: one small file a source, a table of names, a report of what was found.
+"""Third-party weights: one small module for each source, a table of tensor names, a report of what was read.
 
     from vdm_jax import pretrained
 
     model = pretrained.load('latte', 'ucf101.pt')
     eps_and_variance = model(x_BTHWC, timesteps_B, label=labels_B)
 
-SOURCES names what is known. A source is a module that answers: config_of(arrays, about, heads), the network that
-tensors are of; rows(config), its table of names; fixed(config), tensors that are computed; FREE, parameters of ours
-that no checkpoint knows, with the reason; and KIND, the class of the object to use, made of (source, config, params,
-report), whose init(config) makes fresh parameters, always the same. Of a denoising network, objective(config) is what
-it was trained on, and GUIDED how many channels its code guides, None for all. Where names have changed over time,
-renamed(arrays) gives the tensors by the latest.
+SOURCES lists what is known; source.py says what each of its modules defines.
 """
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 from vdm_jax.errors import UserError
 from vdm_jax.pretrained import dit, files, latte, latte_t2v, lpips, names, sd_vae, sit
-from vdm_jax.pretrained.table import take, tree_of
+from vdm_jax.pretrained.report import Report
+from vdm_jax.pretrained.source import Source
+from vdm_jax.pretrained.table import build_tree, import_tensors
 
-SOURCES = {'dit': dit, 'latte': latte, 'latte_t2v': latte_t2v, 'lpips': lpips, 'sd_vae': sd_vae, 'sit': sit}
+SOURCES: dict[str, Source] = {
+    'dit': dit,
+    'latte': latte,
+    'latte_t2v': latte_t2v,
+    'lpips': lpips,
+    'sd_vae': sd_vae,
+    'sit': sit,
+}
 
 
 def load(
     source: str,
-    checkpoint: str | os.PathLike | Mapping[str, np.ndarray],
-    about: Mapping | None = None,
+    checkpoint: str | os.PathLike[str] | Mapping[str, np.ndarray],
+    about: Mapping[str, Any] | None = None,
     *,
     entry: str | None = None,
     heads: int | None = None,
     allow_missing: bool = False,
-):
-    """A network or codec with the weights of a checkpoint, in float32: an object of the source's KIND.
+) -> Any:
+    """Return a network or codec with the weights of a checkpoint, in float32: an object of the source's MODEL.
 
     Args:
-      source: a name of SOURCES.
-      checkpoint: a file or directory that files.read takes, or its tensors by name, numpy arrays.
-      about: the network's config.json, where the tensors are given themselves.
-      entry: which network of a trainer's checkpoint, 'ema' (taken where there is one) or 'model', or what the names of
-        its tensors begin with.
-      heads: of attention, where neither the sizes of the tensors nor `about` tell; refused where they say otherwise.
-      allow_missing: let what is missing, or of another shape, start fresh.
+      source: A name of SOURCES.
+      checkpoint: A file or directory that files.read takes, or its tensors by name, numpy arrays.
+      about: The network's config.json, where the checkpoint is passed as tensors.
+      entry: Which network of a trainer's checkpoint: 'ema' (the default where there is one), 'model', or the prefix of
+        its tensor names.
+      heads: Attention heads, where neither the tensor sizes nor `about` determine them; refused where they contradict.
+      allow_missing: Let parameters that are missing, or of another shape, start fresh.
 
     Raises:
-      UserError: another source's checkpoint; a tensor is missing or differs, and that was not allowed; an argument is
-        of no use.
+      UserError: the checkpoint is another source's; a tensor is missing or differs, and that was not allowed; an
+        argument is of no use.
     """
+    _check_arguments(source, checkpoint, about, heads)
+    arrays, about = _read_checkpoint(checkpoint, about, entry)
+    if not arrays:
+        raise UserError(f'--source={source}: the checkpoint holds no tensors')
+
+    match = _best_match(source, arrays, about, heads)
+    try:
+        match.report.check(allow_missing)
+    except UserError as error:
+        raise UserError(f'{error}{match.hint}') from None
+
+    model = SOURCES[source].MODEL
+
+    def init() -> Any:
+        return model.init(match.config)
+
+    shapes = jax.eval_shape(init)
+    params = jax.device_put(build_tree(match.params, shapes, init if allow_missing else None))
+    return model(SOURCES[source], match.config, params, match.report)
+
+
+def _check_arguments(source: str, checkpoint: object, about: object, heads: object) -> None:
     if source not in SOURCES:
         raise UserError(f'--source={source}: want one of {", ".join(SOURCES)}')
     if not isinstance(checkpoint, str | os.PathLike | Mapping):
@@ -58,63 +86,81 @@ def load(
         raise UserError(f'about={about!r:.80}: want what a config.json holds, values by their names')
     if not isinstance(heads, int | np.integer | None):
         raise UserError(f'heads={heads!r}: want an integer')
-    module = SOURCES[source]
+
+
+def _read_checkpoint(
+    checkpoint: str | os.PathLike[str] | Mapping[str, np.ndarray], about: Mapping[str, Any] | None, entry: str | None
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
+    """Return (tensors by the names that are stored, config.json); an `about` that was passed wins over the file's."""
     if isinstance(checkpoint, Mapping):
-        arrays, about = checkpoint, about or {}
-        arrays = names.entry_of(arrays, entry, 'the checkpoint') if entry else arrays
-    else:
-        arrays, beside = files.read_as_named(checkpoint, entry)
-        about = beside if about is None else about
-    if not arrays:
-        raise UserError(f'--source={source}: the checkpoint holds no tensors')
-    config, found, report, hint = _best(source, arrays, about, heads)
-    try:
-        report.check(allow_missing)
-    except UserError as error:
-        raise UserError(f'{error}{hint}') from None
-
-    def fresh():
-        return module.KIND.init(config)
-
-    shapes = jax.eval_shape(fresh)
-    params = jax.device_put(tree_of(found, shapes, fresh if allow_missing else None))
-    return module.KIND(module, config, params, report)
+        arrays = names.select_entry(checkpoint, entry, 'the checkpoint') if entry else checkpoint
+        return arrays, about or {}
+    stored_arrays, stored_about = files.read_as_stored(checkpoint, entry)
+    return stored_arrays, stored_about if about is None else about
 
 
-def _best(source: str, arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None) -> tuple:
-    """(config, parameters by path, report, what to do about missing names) with the tensors by those of the names that
-    they may have (names.guesses) of which the network has a place for most.
+@dataclass(frozen=True)
+class _Match:
+    """A checkpoint read by one guess of what its tensors are called.
+
+    Attributes:
+      config: Of the network.
+      params: Parameters by path.
+      report: What became of each tensor.
+      hint: What to do about missing names, '' for nothing.
+    """
+
+    config: Any
+    params: dict[str, np.ndarray]
+    report: Report
+    hint: str
+
+    @property
+    def mismatches(self) -> tuple[int, int]:
+        """(parameters without a tensor, tensors without a parameter): the smaller, the better the guess."""
+        return len(self.report.missing) + len(self.report.differing), len(self.report.unused)
+
+
+def _best_match(source: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None) -> _Match:
+    """Return the match of most tensors, among the guesses of what their names are inside the network.
 
     Raises:
-      UserError: by none of them are they of such a network.
+      UserError: no guess gives such a network; the first one's error.
     """
-    failure, best, least = None, None, None
-    for guess in names.guesses(arrays):
+    # Whether a name such as model.… was the trainer's or the network's shows only by comparison with the network.
+    first_error: UserError | None = None
+    best: _Match | None = None
+    for guess in names.guess_names(arrays):
         try:
-            found = _taken(source, guess, about, heads)
+            match = _match_tensors(source, guess, about, heads)
         except UserError as error:
-            failure = failure or error
+            first_error = first_error or error
             continue
-        report = found[2]
-        wrong = len(report.missing) + len(report.differing), len(report.unused)
-        if best is None or wrong < least:
-            best, least = found, wrong
-        if not any(wrong):
+        if best is None or match.mismatches < best.mismatches:
+            best = match
+        # Later guesses remove more of a name: a complete match cannot become better.
+        if match.mismatches == (0, 0):
             break
     if best is None:
-        raise failure
+        assert first_error is not None  # there is at least one guess
+        raise first_error
     return best
 
 
-def _taken(source: str, arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None) -> tuple:
+def _match_tensors(
+    source: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None
+) -> _Match:
     module = SOURCES[source]
-    arrays = getattr(module, 'renamed', dict)(arrays)
+    arrays = module.rename(arrays)
     try:
-        config = module.config_of(arrays, about, heads)
+        config = module.infer_config(arrays, about, heads)
     except UserError:
         raise
     except ValueError as error:  # sizes that no such network has
         raise UserError(f'--source={source}: {error}') from None
-    shapes = jax.eval_shape(lambda: module.KIND.init(config))
-    found, report = take(module.rows(config), arrays, shapes, module.fixed(config), module.FREE)
-    return config, found, report, names.hint(report.missing[0], arrays) if report.missing else ''
+    shapes = jax.eval_shape(lambda: module.MODEL.init(config))
+    params, report = import_tensors(
+        module.rows(config), arrays, shapes, module.computed_tensors(config), module.NOT_STORED
+    )
+    hint = names.entry_hint(report.missing[0], arrays) if report.missing else ''
+    return _Match(config, params, report, hint)

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,116 +13,155 @@ from vdm_jax.errors import UserError
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.models.sizes import SIZES
 from vdm_jax.nn import position
-from vdm_jax.pretrained.clues import wanted
+from vdm_jax.pretrained.checkpoint_checks import require_tensor
 from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.table import LINEAR, SAME, Row, by_head, patches, row
 
-FREE: Mapping[str, str] = {}
-KIND = Network
-GUIDED = 3  # channels, of the four of its latents: in its forward_with_cfg
-PAPERS = ('S', 'B', 'L', 'XL')  # of SIZES
+NOT_STORED: Mapping[str, str] = {}
+MODEL = Network
+GUIDED_CHANNELS: int | None = 3  # of the four of its latents: in its forward_with_cfg
+PAPER_SIZES = ('S', 'B', 'L', 'XL')  # of SIZES
 LABELS = 'y_embedder.embedding_table.weight'
 
 
-def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> VideoDiTConfig:
-    """The network that these tensors are of, in float32.
+def rename(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the tensors: their names have not changed."""
+    return dict(arrays)
 
-    heads: where width and depth are of none of the papers' sizes, which alone say how many there are.
+
+def infer_config(
+    arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None = None
+) -> VideoDiTConfig:
+    """Return the config of the network that these tensors belong to, in float32.
+
+    Args:
+      arrays: Tensors by name.
+      about: Unused, as DiT stores no config.json.
+      heads: Where width and depth are those of no size of the papers, which alone determine the number of heads.
 
     Raises:
-      UserError: the tensors are of another kind of network, or the heads are not known, or not the size's.
+      UserError: the tensors are of another kind of network, or the heads are unknown, or not the size's.
     """
     if 'temp_embed' in arrays:
         raise UserError('the checkpoint has temp_embed, positions in time: say --source=latte')
-    return measured(arrays, heads, layout='frames', grid=(1, *square(arrays, 'pos_embed')))
+    return measure_config(arrays, heads, layout='frames', grid=(1, *square_grid(arrays, 'pos_embed')))
 
 
 def rows(config: VideoDiTConfig) -> list[Row]:
-    """The table of names."""
-    return around(config) + blocks('layers/block', config, range(config.sizes.depth))
+    """Return the table of names."""
+    return outer_rows(config) + block_rows('layers/block', config, range(config.sizes.depth))
 
 
-def fixed(config: VideoDiTConfig) -> dict[str, np.ndarray]:
-    """Tensors that are computed: positions."""
-    return {'pos_embed': position.sincos_space(*config.grid[1:], config.sizes.width)[None]}
+def computed_tensors(config: VideoDiTConfig) -> dict[str, np.ndarray]:
+    """Return the tensors that are computed: positions."""
+    assert config.grid is not None
+    _, grid_rows, grid_columns = config.grid
+    return {'pos_embed': position.sincos_space(grid_rows, grid_columns, config.sizes.width)[None]}
 
 
 def objective(config: VideoDiTConfig) -> Objective:
-    """What it was trained on: 1,000 linear steps, eps, and the learned variance of IDDPM; labels dropped in 0.1."""
-    variance = 'learned_range' if config.learn_variance else 'fixed'
-    return Objective(DDPM(), 'eps', variance=variance, condition_dropout=0.1 if config.classes else 0.0)
+    """Return the training objective: 1,000 linear steps, eps, IDDPM's learned variance; labels dropped in 0.1."""
+    return Objective(
+        DDPM(),
+        'eps',
+        variance='learned_range' if config.learn_variance else 'fixed',
+        condition_dropout=0.1 if config.classes else 0.0,
+    )
 
 
-def square(arrays: Mapping[str, np.ndarray], name: str) -> tuple[int, int]:
-    """Rows and columns of the patches of a square frame, as many as positions are stored for."""
-    side = round(wanted(arrays, name, 3).shape[1] ** 0.5)
+def square_grid(arrays: Mapping[str, np.ndarray], name: str) -> tuple[int, int]:
+    """Return rows and columns of the patches of a square frame, from the number of stored positions."""
+    side = round(require_tensor(arrays, name, 3).shape[1] ** 0.5)
     return side, side
 
 
-def measured(arrays: Mapping[str, np.ndarray], heads: int | None, **more) -> VideoDiTConfig:
-    """A config of the sizes that the tensors have; `more` is what they do not tell."""
-    width, channels, patch, _ = wanted(arrays, 'x_embedder.proj.weight', 4).shape
-    numbers = (re.match(r'blocks\.(\d+)\.', name) for name in arrays)
-    depth = 1 + max((int(number[1]) for number in numbers if number), default=0)
-    hidden = len(wanted(arrays, 'blocks.0.mlp.fc1.weight', 2))
-    size = next((name for name in PAPERS if (SIZES[name].depth, SIZES[name].width) == (depth, width)), None)
+def measure_config(arrays: Mapping[str, np.ndarray], heads: int | None, **fields: Any) -> VideoDiTConfig:
+    """Return a config of the sizes that the tensors have; `fields` sets what they do not determine.
+
+    Raises:
+      UserError: the heads are unknown, or not the size's.
+    """
+    width, channels, patch, _ = require_tensor(arrays, 'x_embedder.proj.weight', 4).shape
+    depth = _count_blocks(arrays)
+    hidden_width = len(require_tensor(arrays, 'blocks.0.mlp.fc1.weight', 2))
+
+    # No tensor's shape depends on the number of heads, so that it must come from elsewhere.
+    size = _paper_size(depth, width)
     if size is None and heads is None:
-        raise UserError(f'{depth} blocks of width {width} are none of {", ".join(PAPERS)}: say --heads=N')
+        raise UserError(f'{depth} blocks of width {width} are none of {", ".join(PAPER_SIZES)}: say --heads=N')
     if size and heads not in (None, SIZES[size].heads):
         raise UserError(
             f'--heads={heads}: {depth} blocks of width {width} are {size}, of {SIZES[size].heads}; leave it out'
         )
-    out = wanted(arrays, 'final_layer.linear.weight', 2).shape[0] // (patch * patch * channels)
-    own = {} if size else {'depth': depth, 'width': width}
+    if size is None:
+        fields |= {'size': 'tiny', 'depth': depth, 'width': width, 'heads': heads}
+    else:
+        fields |= {'size': size, 'heads': None}
+
+    outputs_per_pixel = require_tensor(arrays, 'final_layer.linear.weight', 2).shape[0] // (patch * patch * channels)
     return VideoDiTConfig(
-        size=size or 'tiny',
-        heads=None if size else heads,
-        mlp_ratio=ratio(hidden, width),
+        mlp_ratio=mlp_ratio(hidden_width, width),
         patch=patch,
-        learn_variance=out == 2,
+        learn_variance=outputs_per_pixel == 2,
         channels=channels,
-        classes=len(wanted(arrays, LABELS, 2)) - 1 if LABELS in arrays else 0,
-        **own,
-        **more,
+        # The last row of the table stands for "no label".
+        classes=len(require_tensor(arrays, LABELS, 2)) - 1 if LABELS in arrays else 0,
+        **fields,
     )
 
 
-def ratio(hidden: int, width: int) -> float:
-    """The mlp_ratio of which a network of this width makes so many hidden units, int(ratio width), rounding and all."""
-    exact = hidden / width
-    return exact if int(width * exact) == hidden else math.nextafter(exact, math.inf)
+def _count_blocks(arrays: Mapping[str, np.ndarray]) -> int:
+    matches = [re.match(r'blocks\.(\d+)\.', name) for name in arrays]
+    return 1 + max((int(match[1]) for match in matches if match), default=0)
 
 
-def around(config: VideoDiTConfig) -> list[Row]:
-    """The rows of what stands before and behind the blocks."""
+def _paper_size(depth: int, width: int) -> str | None:
+    """The name of the papers' size with this depth and width, None for none of them."""
+    for name in PAPER_SIZES:
+        if (SIZES[name].depth, SIZES[name].width) == (depth, width):
+            return name
+    return None
+
+
+def mlp_ratio(hidden_width: int, width: int) -> float:
+    """Return the mlp_ratio with which a network makes so many hidden units, int(ratio width), rounding and all."""
+    # int() truncates: a ratio that was rounded down would give one unit too few.
+    ratio = hidden_width / width
+    return ratio if int(width * ratio) == hidden_width else math.nextafter(ratio, math.inf)
+
+
+def outer_rows(config: VideoDiTConfig) -> list[Row]:
+    """Return the rows of what stands before and behind the blocks."""
+    assert config.channels is not None
     labels = [row('label_embed/table', LABELS, SAME)] if config.classes else []
     return [
         row('patch_embed/kernel', 'x_embedder.proj.weight', patches(config.patch, config.channels)),
         row('patch_embed/bias', 'x_embedder.proj.bias', SAME),
-        *dense('time_embed/up', 't_embedder.mlp.0'),
-        *dense('time_embed/down', 't_embedder.mlp.2'),
+        *dense_rows('time_embed/up', 't_embedder.mlp.0'),
+        *dense_rows('time_embed/down', 't_embedder.mlp.2'),
         *labels,
-        *dense('head/modulation', 'final_layer.adaLN_modulation.1'),
-        *dense('head/out', 'final_layer.linear'),
+        *dense_rows('head/modulation', 'final_layer.adaLN_modulation.1'),
+        *dense_rows('head/out', 'final_layer.linear'),
     ]
 
 
-def blocks(ours: str, config: VideoDiTConfig, numbers: Iterable[int]) -> list[Row]:
-    """The rows of the stack `ours`, whose blocks have these numbers."""
-    numbers, qkv = tuple(numbers), by_head(config.sizes.heads, 3)
+def block_rows(ours: str, config: VideoDiTConfig, layers: Iterable[int]) -> list[Row]:
+    """Return the rows of our stack `ours`; `layers` are the numbers of its blocks in the checkpoint."""
+    layers = tuple(layers)
+    qkv = by_head(config.sizes.heads, 3)
     return [
-        row(f'{ours}/attention/qkv/kernel', 'blocks.{}.attn.qkv.weight', qkv, numbers),
-        row(f'{ours}/attention/qkv/bias', 'blocks.{}.attn.qkv.bias', qkv, numbers),
-        *dense(f'{ours}/attention/out', 'blocks.{}.attn.proj', numbers),
-        *dense(f'{ours}/mlp/up', 'blocks.{}.mlp.fc1', numbers),
-        *dense(f'{ours}/mlp/down', 'blocks.{}.mlp.fc2', numbers),
-        *dense(f'{ours}/modulation', 'blocks.{}.adaLN_modulation.1', numbers),
+        row(f'{ours}/attention/qkv/kernel', 'blocks.{}.attn.qkv.weight', qkv, layers),
+        row(f'{ours}/attention/qkv/bias', 'blocks.{}.attn.qkv.bias', qkv, layers),
+        *dense_rows(f'{ours}/attention/out', 'blocks.{}.attn.proj', layers),
+        *dense_rows(f'{ours}/mlp/up', 'blocks.{}.mlp.fc1', layers),
+        *dense_rows(f'{ours}/mlp/down', 'blocks.{}.mlp.fc2', layers),
+        *dense_rows(f'{ours}/modulation', 'blocks.{}.adaLN_modulation.1', layers),
     ]
 
 
-def dense(ours: str, theirs: str, numbers: Iterable[int] | None = None) -> list[Row]:
-    """The rows of a linear layer."""
+def dense_rows(ours: str, theirs: str, layers: Iterable[int] | None = None) -> list[Row]:
+    """Return the rows of a linear layer."""
     return [
-        row(f'{ours}/kernel', f'{theirs}.weight', LINEAR, numbers),
-        row(f'{ours}/bias', f'{theirs}.bias', SAME, numbers),
+        row(f'{ours}/kernel', f'{theirs}.weight', LINEAR, layers),
+        row(f'{ours}/bias', f'{theirs}.bias', SAME, layers),
     ]

@@ -1,8 +1,10 @@
-"""Files of other people's weights: safetensors, and PyTorch's own format where the extra `convert` is installed."""
+"""Files of third-party weights: safetensors, and PyTorch's own format where the extra `convert` is installed."""
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,101 +14,135 @@ from vdm_jax.pretrained import names, tensors
 
 WEIGHTS = ('diffusion_pytorch_model.safetensors', 'model.safetensors')  # of a directory that diffusers wrote
 TORCH = ('.pt', '.pth', '.bin', '.ckpt')
-ENTRIES = ('ema', 'model', 'state_dict')  # under which trainers put a network, the first that is there
+ENTRIES = ('ema', 'model', 'state_dict')  # keys under which trainers store a network, by precedence
 
 
-def read(path, entry: str | None = None) -> tuple[dict[str, np.ndarray], dict]:
-    """(tensors by name, the network's config where a config.json lies beside them, else {}).
+def read(path: str | os.PathLike[str], entry: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return (tensors by name, the network's config where a config.json lies beside them, else {}).
 
-    Names are without what trainers wrap around a network (names.unwrapped).
+    Names come without what trainers wrap around a network (names.unwrap).
 
-    path: a .safetensors file, a directory that diffusers wrote (in shards too), or a PyTorch checkpoint, which is
-    loaded with weights_only=True: nothing in it is run. entry: which of a trainer's networks to take: 'ema' (the first
-    choice), 'model', or what its names begin with.
+    Args:
+      path: A .safetensors file, a directory that diffusers wrote (in shards too), or a PyTorch checkpoint, which is
+        loaded with weights_only=True: nothing in it is run.
+      entry: Which of a trainer's networks to take: 'ema' (the default), 'model', or the prefix of its names.
 
     Raises:
-      UserError: no such file, another kind of file, a damaged one, or PyTorch is needed and not there.
+      UserError: no such file, another kind of file, a damaged one, or PyTorch is needed and not installed.
     """
-    arrays, about = read_as_named(path, entry)
-    return names.unwrapped(arrays), about
+    arrays, about = read_as_stored(path, entry)
+    return names.unwrap(arrays), about
 
 
-def read_as_named(path, entry: str | None = None) -> tuple[dict[str, np.ndarray], dict]:
-    """The same by the names that stand in the file."""
-    called = f'--checkpoint={path}'
+def read_as_stored(
+    path: str | os.PathLike[str], entry: str | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return what `read` does, by the names that stand in the file."""
+    label = f'--checkpoint={path}'
     if not files.is_local(path):
-        raise UserError(f'{called}: is not on this machine; bring the file here')
+        raise UserError(f'{label}: is not on this machine; bring the file here')
     path = Path(path)
     if os.path.isdir(path):
-        arrays, beside = _directory(path), path
+        arrays = _read_directory(path)
+        directory = path
     else:
-        files.check_regular(path, called=called)
-        arrays, beside = _file(path, entry), path.parent
+        files.check_regular(path, called=label)
+        arrays = _read_file(path, entry)
+        directory = path.parent
+    # PyTorch's checkpoints are nested: _read_torch has looked the entry up.
     if entry and path.suffix not in TORCH:
-        arrays = names.entry_of(arrays, entry, str(path))
-    return arrays, _config(beside / 'config.json')
+        arrays = names.select_entry(arrays, entry, str(path))
+    return arrays, _read_config(directory / 'config.json')
 
 
-def write(path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> int:
-    """Writes tensors as safetensors, the same bytes for the same tensors; returns the number of bytes."""
+def write(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> int:
+    """Write tensors as safetensors, the same bytes for the same tensors; return the number of bytes."""
     return tensors.write(path, arrays, metadata)
 
 
-def _file(path: Path, entry: str | None) -> dict[str, np.ndarray]:
+def _read_file(path: Path, entry: str | None) -> dict[str, np.ndarray]:
     if path.suffix == '.safetensors':
-        return _safetensors(path)
+        return _read_safetensors(path)
     if path.suffix in TORCH:
-        return _torch(path, entry)
+        return _read_torch(path, entry)
     raise UserError(
         f'--checkpoint={path}: {path.suffix or "a file without an ending"} is not read; want .safetensors, or '
         f'{", ".join(TORCH)} with the extra convert (other formats may run what is inside them)'
     )
 
 
-def _directory(path: Path) -> dict[str, np.ndarray]:
-    for name in WEIGHTS:
-        if (path / name).exists():
-            return _safetensors(path / name)
-        if (index := path / f'{name}.index.json').exists():
-            parts = [_safetensors(path / shard) for shard in _shards(index)]
-            return {name: array for part in parts for name, array in part.items()}
+def _read_directory(path: Path) -> dict[str, np.ndarray]:
+    for file_name in WEIGHTS:
+        if (path / file_name).exists():
+            return _read_safetensors(path / file_name)
+        index = path / f'{file_name}.index.json'
+        if index.exists():
+            arrays: dict[str, np.ndarray] = {}
+            for shard in _shard_names(index):
+                arrays |= _read_safetensors(path / shard)
+            return arrays
     raise UserError(f'--checkpoint={path}: a directory without {" or ".join(WEIGHTS)}')
 
 
-def _shards(index: Path) -> list[str]:
+def _shard_names(index: Path) -> list[str]:
     """The files beside an index that it spreads tensors over."""
-    places = _json(index).get('weight_map')
-    shards = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
+    weight_map = _read_json(index).get('weight_map')
+    shards = sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
     if not shards:
         raise UserError(f'--checkpoint={index}: has no weight_map of tensors to files')
     for shard in shards:
+        # A name with a folder in it could lead out of the checkpoint's directory.
         if Path(shard).name != shard or not (index.parent / shard).is_file():
             raise UserError(f'--checkpoint={index}: names {shard}, which is no file beside it')
     return shards
 
 
-def _config(path: Path) -> dict:
-    return _json(path) if path.exists() else {}
+def _read_config(path: Path) -> dict[str, Any]:
+    return _read_json(path) if path.exists() else {}
 
 
-def _json(path: Path) -> dict:
-    found = files.read_json(path)
-    if not isinstance(found, dict):
+def _read_json(path: Path) -> dict[str, Any]:
+    content = files.read_json(path)
+    if not isinstance(content, dict):
         raise UserError(f'{path} holds no values by their names')
-    return found
+    return content
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     _, arrays = tensors.read(path, f'--checkpoint={path}')
-    return {name: _plain(array) for name, array in arrays.items()}
+    return {name: _to_numpy_dtype(array) for name, array in arrays.items()}
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
-    """float32 of what numpy has no name for."""
+def _to_numpy_dtype(array: np.ndarray) -> np.ndarray:
+    """The array, in float32 where its dtype is none of numpy's own, as bfloat16."""
     return array if array.dtype.kind in 'fiub' else array.astype(np.float32)
 
 
-def _torch(path: Path, entry: str | None) -> dict[str, np.ndarray]:
+def _read_torch(path: Path, entry: str | None) -> dict[str, np.ndarray]:
+    content = _load_torch(path)
+    if not isinstance(content, dict):
+        raise UserError(f'--checkpoint={path}: holds a {type(content).__name__}, not tensors by name')
+    nested = [str(name) for name, value in content.items() if isinstance(value, dict)]
+    if entry and nested and entry not in nested:
+        raise UserError(f'--entry={entry}: {path} has {", ".join(nested)}')
+
+    # A trainer's checkpoint holds networks by name, a bare one its tensors.
+    key = entry if nested else None
+    key = key or next((name for name in ENTRIES if name in nested), None)
+    arrays = _to_arrays(content[key] if key else content)
+    if not arrays:
+        raise UserError(f'--checkpoint={path}: no tensors in it; --entry takes one of {", ".join(nested) or "none"}')
+    return arrays if nested or not entry else names.select_entry(arrays, entry, str(path))
+
+
+def _load_torch(path: Path) -> Any:
+    """What torch.load makes of a file without running anything in it.
+
+    Raises:
+      UserError: PyTorch is not installed, or the file holds more than weights or is damaged.
+    """
     try:
         import torch
     except ImportError:
@@ -118,22 +154,18 @@ def _torch(path: Path, entry: str | None) -> dict[str, np.ndarray]:
     try:
         # Trainers keep their options beside the weights (DiT, SiT): a Namespace is made of its values and runs nothing.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            found = torch.load(path, map_location='cpu', weights_only=True)
+            return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # anything, for a damaged file
-        name = re.search(r'GLOBAL (\S+)', str(error))  # PyTorch's own advice is to run what is inside
-        why = f'more than weights ({name[1]})' if name else 'more than weights, or is damaged,'
-        raise UserError(f'--checkpoint={path}: holds {why} and is not read') from None
-    if not isinstance(found, dict):
-        raise UserError(f'--checkpoint={path}: holds a {type(found).__name__}, not tensors by name')
-    nested = [str(name) for name, value in found.items() if isinstance(value, dict)]
-    if entry and nested and entry not in nested:
-        raise UserError(f'--entry={entry}: {path} has {", ".join(nested)}')
-    outer = entry if nested else None
-    outer = outer or next((name for name in ENTRIES if name in nested), None)
-    values = found[outer] if outer else found
-    arrays = {
+        # PyTorch's own advice is to run what is inside, so its message is not shown.
+        unsafe_name = re.search(r'GLOBAL (\S+)', str(error))
+        reason = f'more than weights ({unsafe_name[1]})' if unsafe_name else 'more than weights, or is damaged,'
+        raise UserError(f'--checkpoint={path}: holds {reason} and is not read') from None
+
+
+def _to_arrays(values: Mapping[Any, Any]) -> dict[str, np.ndarray]:
+    """The tensors among the values, as float32 arrays."""
+    import torch
+
+    return {
         str(name): value.detach().float().numpy() for name, value in values.items() if isinstance(value, torch.Tensor)
     }
-    if not arrays:
-        raise UserError(f'--checkpoint={path}: no tensors in it; --entry takes one of {", ".join(nested) or "none"}')
-    return arrays if nested or not entry else names.entry_of(arrays, entry, str(path))

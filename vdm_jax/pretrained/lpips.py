@@ -1,4 +1,4 @@
-"""LPIPS with VGG-16, version 0.1 (Zhang et al. 2018): torchvision's vgg16 and the five lines of the package lpips.
+"""LPIPS with VGG-16, version 0.1 (Zhang et al. 2018): torchvision's vgg16 and the five linear layers of package lpips.
 
 One file has them all: torch.save(lpips.LPIPS(net='vgg').state_dict(), 'lpips_vgg.pth'); or the two published files,
 torchvision's vgg16-397923af.pth and the package's weights/v0.1/vgg.pth, put together under their own names.
@@ -6,95 +6,124 @@ torchvision's vgg16-397923af.pth and the package's weights/v0.1/vgg.pth, put tog
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.codecs import lpips
-from vdm_jax.pretrained.clues import demand, wanted
+from vdm_jax.pretrained.checkpoint_checks import require_names, require_tensor
 from vdm_jax.pretrained.report import Report
-from vdm_jax.pretrained.table import CONV, SAME, Kind, Row, give, row
+from vdm_jax.pretrained.source import Source
+from vdm_jax.pretrained.table import CONV, SAME, Conversion, Row, export_tensors, row
 
-FREE: Mapping[str, str] = {}
-LINE = Kind(lambda weight: weight.reshape(-1), lambda kernel: (kernel[None, :, None, None],))  # (1, C, 1, 1) <-> (C,)
+NOT_STORED: Mapping[str, str] = {}
 # Numbers of the convolutions in torchvision's features, between which are ReLUs and, after each level, a pooling.
-FEATURES = 0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28
+FEATURES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+
+
+def _line_to_ours(weight: np.ndarray) -> np.ndarray:
+    return weight.reshape(-1)
+
+
+def _line_to_theirs(kernel: np.ndarray) -> tuple[np.ndarray]:
+    return (kernel[None, :, None, None],)
+
+
+LINE = Conversion(_line_to_ours, _line_to_theirs)  # (1, C, 1, 1) <-> (C,)
 
 
 @dataclass(frozen=True)
 class Perceptual:
-    """LPIPS with other people's weights. config: channels of each level. params: what codecs.lpips takes."""
+    """LPIPS with third-party weights.
 
-    source: ModuleType = field(repr=False)
+    Attributes:
+      source: The module that read them.
+      config: Channels of each level.
+      params: What codecs.lpips takes.
+      report: What became of the checkpoint.
+    """
+
+    source: Source = field(repr=False)
     config: tuple[int, ...]
-    params: dict = field(repr=False)
+    params: dict[str, Any] = field(repr=False)
     report: Report
 
-    def __call__(self, x, y) -> jax.Array:
-        """Distances (...) of pictures (..., H, W, C) in [-1, 1].
+    def __call__(self, x: Any, y: Any) -> jax.Array:
+        """Return distances (...) of images (..., H, W, C) in [-1, 1].
 
         Raises:
           UserError: as codecs.lpips.distance does.
         """
-        return jax.jit(lpips.distance)(self.params, jnp.asarray(x), jnp.asarray(y))
+        distance: jax.Array = jax.jit(lpips.distance)(self.params, jnp.asarray(x), jnp.asarray(y))
+        return distance
 
-    def export(self, params: dict | None = None) -> dict[str, np.ndarray]:
-        """Parameters (its own) as the published tensors, by their names."""
-        return give(rows(self.config), self.params if params is None else params, fixed(self.config))
+    def export(self, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+        """Return parameters (its own by default) as the published tensors, by their names."""
+        return export_tensors(
+            rows(self.config), self.params if params is None else params, computed_tensors(self.config)
+        )
 
     @staticmethod
-    def init(config: tuple[int, ...]) -> dict:
-        """Of zeros: there is no training this network here."""
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), lpips.abstract(config))
+    def init(config: tuple[int, ...]) -> dict[str, Any]:
+        """Return zeros: this network is not trained here."""
+
+        def zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+            return jnp.zeros(leaf.shape, leaf.dtype)
+
+        params: dict[str, Any] = jax.tree.map(zeros, lpips.abstract_weights(config))
+        return params
 
 
-KIND = Perceptual
+MODEL = Perceptual
 
 
-def renamed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The package's tensors by the names that their parts have alone: net.slice1.0.weight is features.0.weight; its
-    list of lines, which holds them again, is left out.
+def rename(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the package's tensors by the names that its parts have outside of it.
+
+    net.slice1.0.weight is torchvision's features.0.weight. The package's list of linear layers, lins.…, is left out, as
+    it holds the lin….model.1.weight again.
     """
-    found = {}
+    renamed = {}
     for name, array in arrays.items():
         if name.startswith('net.slice'):
             name = 'features.' + name.split('.', 2)[2]
         if not name.startswith('lins.'):
-            found[name] = array
-    return found
+            renamed[name] = array
+    return renamed
 
 
-def config_of(arrays: Mapping[str, np.ndarray], about: Mapping, heads: int | None = None) -> tuple[int, ...]:
-    """Channels of each level. There are no heads, and `about` says nothing of it.
+def infer_config(
+    arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None = None
+) -> tuple[int, ...]:
+    """Return the channels of each level. There are no heads, and `about` has nothing of it.
 
     Raises:
-      UserError: the tensors are of another network.
+      UserError: the tensors belong to another network.
     """
+    # The last convolution shows that VGG is in the file, too: the package's own file has the linear layers alone.
     lines = [f'lin{level}.model.1.weight' for level in range(len(lpips.WIDTHS))]
     hint = ' (vdm_jax/pretrained/lpips.py says how to make the file)'
-    demand((*lines, 'features.28.weight'), arrays, 'it is not LPIPS with VGG-16', hint)
-    return tuple(wanted(arrays, name, 4).shape[1] for name in lines)
+    require_names((*lines, 'features.28.weight'), arrays, 'it is not LPIPS with VGG-16', hint)
+    return tuple(require_tensor(arrays, name, 4).shape[1] for name in lines)
 
 
 def rows(config: tuple[int, ...]) -> list[Row]:
-    """The table of names."""
-    convs = [
-        each
-        for ours, theirs in enumerate(FEATURES)
-        for each in (
-            row(f'conv{ours}/kernel', f'features.{theirs}.weight', CONV),
-            row(f'conv{ours}/bias', f'features.{theirs}.bias', SAME),
-        )
-    ]
-    return convs + [row(f'line{i}/kernel', f'lin{i}.model.1.weight', LINE) for i in range(len(config))]
+    """Return the table of names."""
+    table = []
+    for ours, theirs in enumerate(FEATURES):
+        table.append(row(f'conv{ours}/kernel', f'features.{theirs}.weight', CONV))
+        table.append(row(f'conv{ours}/bias', f'features.{theirs}.bias', SAME))
+    for level in range(len(config)):
+        table.append(row(f'line{level}/kernel', f'lin{level}.model.1.weight', LINE))
+    return table
 
 
-def fixed(config: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Tensors that are constants here: how pixels are scaled."""
+def computed_tensors(config: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return the tensors that are constants here: the scaling of pixels."""
 
-    def shaped(values):
+    def per_channel(values: Any) -> np.ndarray:
         return np.asarray(values)[None, :, None, None]
 
-    return {'scaling_layer.shift': shaped(lpips.SHIFT), 'scaling_layer.scale': shaped(lpips.SCALE)}
+    return {'scaling_layer.shift': per_channel(lpips.SHIFT), 'scaling_layer.scale': per_channel(lpips.SCALE)}

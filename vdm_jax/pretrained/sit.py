@@ -3,13 +3,30 @@
 from vdm_jax.diffusion.flow import RectifiedFlow
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.models.dit import VideoDiTConfig
-from vdm_jax.pretrained.dit import FREE, GUIDED, KIND, config_of, fixed, rows
+from vdm_jax.pretrained.dit import (
+    GUIDED_CHANNELS,
+    MODEL,
+    NOT_STORED,
+    computed_tensors,
+    infer_config,
+    rename,
+    rows,
+)
 
-__all__ = ['FREE', 'GUIDED', 'KIND', 'config_of', 'fixed', 'objective', 'rows']
+__all__ = [
+    'GUIDED_CHANNELS',
+    'MODEL',
+    'NOT_STORED',
+    'computed_tensors',
+    'infer_config',
+    'objective',
+    'rename',
+    'rows',
+]
 
 
 def objective(config: VideoDiTConfig) -> Objective:
-    """What it was trained on: the velocity of the linear path, in SiT's own time, 0 for noise and 1 for data.
+    """Return the training objective: velocity of the linear path, in SiT's time, 0 for noise and 1 for data.
 
     Its head has the channels of DiT's variance, and nothing is learned in them.
     """

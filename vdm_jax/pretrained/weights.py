@@ -1,7 +1,10 @@
 """A network and its experiment in one safetensors file: small enough to ship, readable without running anything."""
 
 import json
+import os
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import ml_dtypes
@@ -10,7 +13,7 @@ import numpy as np
 from vdm_jax import files
 from vdm_jax.config.old_configs import update_config
 from vdm_jax.errors import UserError, printable, wrong_tensors
-from vdm_jax.parallel.rules import path_name
+from vdm_jax.parallel.rules import KeyPath, path_name
 from vdm_jax.pretrained import tensors
 from vdm_jax.pretrained.fit import by_path
 
@@ -21,87 +24,108 @@ LONGEST_TEXT = 10_000  # characters of a fingerprint
 FINGERPRINTS = {'clips': r'[ -~]+', 'text': r'[0-9a-f]{64}', 'codec': r'[0-9a-f]{64}'}
 RAW = 'raw'  # as origin.RAW, of which this room knows nothing
 
+Path = str | os.PathLike[str]
 
-def save(path, params: dict, about: dict, dtype: str = 'float16') -> int:
-    """Writes parameters, rounded to a dtype, and `about`: {'config': resolved config, 'step': …}; returns its bytes.
 
-    The same parameters and `about` are the same bytes. dtype: of DTYPES; it stands in what `about` gives back.
+def save(path: Path, params: Any, about: dict[str, Any], dtype: str = 'float16') -> int:
+    """Write parameters, rounded to a dtype, and what they are; return the bytes of the file.
+
+    The same parameters and `about` give the same bytes.
+
+    Args:
+      path: Of the file.
+      params: Tree of parameters.
+      about: {'config': resolved config, 'step': …}, see validate_about.
+      dtype: Of DTYPES; the function `about` returns it with the rest.
 
     Raises:
       UserError: a finite value of a parameter is beyond the dtype; names it.
     """
-    arrays = {name: rounded(name, np.asarray(leaf), dtype) for name, leaf in by_path(params).items()}
+    arrays = {name: round_to(name, np.asarray(leaf), dtype) for name, leaf in by_path(params).items()}
     text = json.dumps(about | {'dtype': dtype}, sort_keys=True)
     return tensors.write(path, arrays, {'format': FORMAT, 'about': text}, seal=True)
 
 
-def rounded(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    """A parameter in another dtype.
+def round_to(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return a parameter in another dtype.
 
     Raises:
       UserError: a finite value would become infinite.
     """
     with np.errstate(over='ignore'):
-        found = array.astype(DTYPES[dtype])
-    lost = np.isfinite(array) & ~np.isfinite(found)
-    if lost.any():
-        largest = float(np.abs(array[lost]).max())
-        largest_kept = float(ml_dtypes.finfo(DTYPES[dtype]).max)
+        rounded = array.astype(DTYPES[dtype])
+    overflows = np.isfinite(array) & ~np.isfinite(rounded)
+    if overflows.any():
+        largest = float(np.abs(array[overflows]).max())
+        limit = float(ml_dtypes.finfo(DTYPES[dtype]).max)  # type: ignore[no-untyped-call]
         raise UserError(
-            f'--dtype={dtype}: {name} has {int(lost.sum())} values up to {largest:.6g}, and {dtype} goes up to '
-            f'{largest_kept:.6g}; take {"--dtype=bfloat16 or " if dtype == "float16" else ""}--dtype=float32'
+            f'--dtype={dtype}: {name} has {int(overflows.sum())} values up to {largest:.6g}, and {dtype} goes up to '
+            f'{limit:.6g}; take {"--dtype=bfloat16 or " if dtype == "float16" else ""}--dtype=float32'
         )
-    return found
+    return rounded
 
 
-def about(path, called: str | None = None) -> dict:
-    """What `save` was told: the resolved config, the step and so on, each known to be of its type and range.
+def about(path: Path, called: str | None = None) -> dict[str, Any]:
+    """Return what `save` was told: the resolved config, the step and so on, each checked for type and range.
 
     The config has today's keys, whichever version wrote the file.
 
-    called: what messages call the file; --weights=PATH where not given.
+    Args:
+      path: Of the file.
+      called: What messages call the file; --weights=PATH by default.
 
     Raises:
       UserError: no such file, not one that `save` wrote, or a damaged one.
     """
-    return _about(path, called)[1]
+    _, values = _read_about(path, called)
+    return values
 
 
-def load(path, abstract, called: str | None = None) -> dict:
-    """The parameters as float32 in the tree and on the shardings of `abstract`; called: as in `about`.
+def load(path: Path, abstract: Any, called: str | None = None) -> Any:
+    """Return the parameters as float32 in the tree and on the shardings of `abstract`.
+
+    Args:
+      path: Of the file.
+      abstract: Tree of jax.ShapeDtypeStruct.
+      called: As in `about`.
 
     Raises:
       UserError: a parameter is missing, left over or of another shape, and is named; or the file is damaged.
     """
-    called = called or _called(path)
-    header, _ = _about(path, called)
+    called = called or _option(path)
+    header, _ = _read_about(path, called)
     wanted = by_path(abstract)
     for name in sorted(wanted.keys() ^ header.tensors.keys()):
         raise UserError(f'{called}: parameter {name} is {"missing" if name in wanted else "not one of the network"}')
     for name, leaf in wanted.items():
-        shape = header.tensors[name][1]
+        shape = header.tensors[name].shape
         if shape != leaf.shape:
             raise UserError(f'{called}: parameter {name} has shape {shape}, the network wants {leaf.shape}')
+
+    # Names and shapes fit: only now is the bulk of the file read.
     _, arrays = tensors.read(path, called, header)
 
-    def place(where, leaf):
-        return jax.device_put(arrays[path_name(where)].astype(leaf.dtype), leaf.sharding)
+    def put(key_path: KeyPath, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        array = arrays[path_name(key_path)].astype(leaf.dtype)
+        placed: jax.Array = jax.device_put(array, leaf.sharding)
+        return placed
 
-    return jax.tree_util.tree_map_with_path(place, abstract)
+    return jax.tree_util.tree_map_with_path(put, abstract)
 
 
-def read(path) -> tuple[dict, dict[str, np.ndarray]]:
-    """(about, parameters by their paths) as they are stored; for those who want less, or another network, than load.
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return (about, parameters by path) as they are stored, without a network to compare them with.
 
     Raises:
       UserError: see about.
     """
-    header, found = _about(path)
-    return found, tensors.read(path, _called(path), header)[1]
+    header, values = _read_about(path)
+    _, arrays = tensors.read(path, _option(path), header)
+    return values, arrays
 
 
-def inspect(path) -> dict:
-    """What a file that `save` wrote is, all of it read: as JSON values.
+def inspect(path: Path) -> dict[str, Any]:
+    """Return what a file that `save` wrote holds, all of it read: as JSON values.
 
     {'weights', 'step', 'ema', 'dtype', 'clips', …, 'sha256': of its tensors or None where it was written without,
     'not_finite': names of tensors, 'shapes': {name: shape}}
@@ -109,87 +133,102 @@ def inspect(path) -> dict:
     Raises:
       UserError: it is damaged, or not one that `save` wrote.
     """
-    header, about = _about(path)
-    _, arrays = tensors.read(path, _called(path), header)
+    header, values = _read_about(path)
+    _, arrays = tensors.read(path, _option(path), header)
     return {
         'weights': str(path),
-        **{name: value for name, value in about.items() if name != 'config'},
-        'sha256': header.sealed or None,
+        **{name: value for name, value in values.items() if name != 'config'},
+        'sha256': header.sha256 or None,
         'not_finite': [name for name, array in arrays.items() if not np.isfinite(array).all()],
         'shapes': {name: list(array.shape) for name, array in arrays.items()},
-        'config': about['config'],
+        'config': values['config'],
     }
 
 
-def table(found: dict) -> str:
-    """What `inspect` found, as text."""
-    sealed = f'intact, sha256 {found["sha256"]}' if found['sha256'] else 'readable; it was written without a sha256'
-    average = f', ema {found["ema"]}' if 'ema' in found else ''
-    wrong = found['not_finite']
-    return '\n'.join(
-        printable(line)
-        for line in [
-            f'{found["weights"]}: step {found["step"]}{average}, {found["dtype"]}: {sealed}',
-            *(f'{name:9} {found[name]}' for name in FINGERPRINTS if name in found),
-            *([f'NOT FINITE: {wrong_tensors(wrong)}'] if wrong else []),
-            '',
-            *(f'  {name:48} {"x".join(map(str, shape))}' for name, shape in found['shapes'].items()),
-        ]
-    )
+def table(report: dict[str, Any]) -> str:
+    """Return the report of `inspect` as text."""
+    sha256 = report['sha256']
+    state = f'intact, sha256 {sha256}' if sha256 else 'readable; it was written without a sha256'
+    average = f', ema {report["ema"]}' if 'ema' in report else ''
+    lines = [f'{report["weights"]}: step {report["step"]}{average}, {report["dtype"]}: {state}']
+    lines += [f'{name:9} {report[name]}' for name in FINGERPRINTS if name in report]
+    if report['not_finite']:
+        lines.append(f'NOT FINITE: {wrong_tensors(report["not_finite"])}')
+    lines.append('')
+    lines += [f'  {name:48} {"x".join(map(str, shape))}' for name, shape in report['shapes'].items()]
+    return '\n'.join(printable(line) for line in lines)
 
 
-def checked(values, called: str) -> dict:
-    """What stands beside weights, each value that is known of its type and in its range; others are left out.
+def validate_about(values: Any, called: str) -> dict[str, Any]:
+    """Return what stands beside weights, each known value checked for type and range; others are left out.
 
     {'config': dict, 'step': int in [0, 2^31), 'ema': a number in [0, 1) or 'raw', 'dtype': of DTYPES, 'clips', 'text',
-    'codec': fingerprints, each where it is there}; the step has to be.
+    'codec': fingerprints, each where it is there}; the step is required.
+
+    Args:
+      values: What the JSON holds.
+      called: What messages call it.
 
     Raises:
       UserError: a value is something else.
     """
     if not isinstance(values, dict):
         raise UserError(f'{called} holds no values by their names')
-    wanted = {
-        'config': (lambda value: isinstance(value, dict), 'a config'),
-        'step': (lambda value: type(value) is int and 0 <= value <= LARGEST_STEP, 'a whole number from 0 to 2^31 - 1'),
-        'ema': (lambda value: value == RAW or is_decay(value), 'a number from 0 to below 1, or raw'),
-        'dtype': (lambda value: isinstance(value, str) and value in DTYPES, f'one of {", ".join(DTYPES)}'),
-    } | {name: (fingerprint_test(pattern), 'a fingerprint') for name, pattern in FINGERPRINTS.items()}
     if 'step' not in values:
         raise UserError(f'{called}: step is missing')
-    for name, (test, what) in wanted.items():
-        if name in values and not test(values[name]):
-            raise UserError(f'{called}: {name}={values[name]!r:.80}: want {what}')
-    return {name: values[name] for name in wanted if name in values}
+
+    checks: dict[str, tuple[Callable[[Any], bool], str]] = {
+        'config': (lambda value: isinstance(value, dict), 'a config'),
+        'step': (_is_step, 'a whole number from 0 to 2^31 - 1'),
+        'ema': (lambda value: value == RAW or is_decay(value), 'a number from 0 to below 1, or raw'),
+        'dtype': (lambda value: isinstance(value, str) and value in DTYPES, f'one of {", ".join(DTYPES)}'),
+    }
+    for name, pattern in FINGERPRINTS.items():
+        checks[name] = (fingerprint_test(pattern), 'a fingerprint')
+
+    for name, (is_valid, description) in checks.items():
+        if name in values and not is_valid(values[name]):
+            raise UserError(f'{called}: {name}={values[name]!r:.80}: want {description}')
+    return {name: values[name] for name in checks if name in values}
 
 
-def is_decay(value) -> bool:
-    """Whether a value is the decay of an average."""
+def _is_step(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_STEP
+
+
+def is_decay(value: Any) -> bool:
+    """Return whether a value is the decay of an average."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
 
 
-def fingerprint_test(pattern: str):
-    """value -> whether it is a text of this pattern, and not endless."""
-    return lambda value: isinstance(value, str) and len(value) < LONGEST_TEXT and bool(re.fullmatch(pattern, value))
+def fingerprint_test(pattern: str) -> Callable[[Any], bool]:
+    """Return a function of a value: whether it is a text of this pattern, and not endless."""
+
+    def is_fingerprint(value: Any) -> bool:
+        return isinstance(value, str) and len(value) < LONGEST_TEXT and bool(re.fullmatch(pattern, value))
+
+    return is_fingerprint
 
 
-def _about(path, called: str | None = None) -> tuple[tensors.Header, dict]:
-    called = called or _called(path)
+def _read_about(path: Path, called: str | None = None) -> tuple[tensors.Header, dict[str, Any]]:
+    called = called or _option(path)
     header = tensors.read_header(path, called)
-    found = header.metadata.get('format', '')
-    if found != FORMAT and found.startswith(FORMAT[:-1]):
-        raise UserError(f'{called}: {found!r:.40} was written by another version, this one reads {FORMAT!r}')
-    if found != FORMAT or 'about' not in header.metadata:
+    stored_format = header.metadata.get('format', '')
+    # All but the last character are the same for every version.
+    if stored_format != FORMAT and stored_format.startswith(FORMAT[:-1]):
+        raise UserError(f'{called}: {stored_format!r:.40} was written by another version, this one reads {FORMAT!r}')
+    if stored_format != FORMAT or 'about' not in header.metadata:
         raise UserError(f'{called}: not written by python -m vdm_jax export')
-    beside = f"{called}: its metadata 'about'"
-    values = checked(files.parse_json(header.metadata['about'], beside), beside)
+
+    label = f"{called}: its metadata 'about'"
+    values = validate_about(files.parse_json(header.metadata['about'], label), label)
     if 'config' not in values:
-        raise UserError(f'{beside}: config is missing')
+        raise UserError(f'{label}: config is missing')
     values['config'] = update_config(values['config'])
-    if any(dtype not in DTYPES.values() for dtype, *_ in header.tensors.values()):
+    if any(entry.dtype not in DTYPES.values() for entry in header.tensors.values()):
         raise UserError(f'{called}: its tensors are not of {", ".join(DTYPES)}')
-    return header, {'dtype': 'float16'} | values  # of files that do not say it
+    return header, {'dtype': 'float16'} | values  # the dtype of files that do not say it
 
 
-def _called(path) -> str:
+def _option(path: Path) -> str:
     return f'--weights={path}'

@@ -1,103 +1,108 @@
-"""What samples are given of held-out clips: frames to begin with, and texts where none are told."""
+"""Conditions of samples, completed from held-out clips: context frames, and captions where none are given."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vdm_jax.data.clip_batches import batch_of, find_captioned, find_labelled, videos_of
 from vdm_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from vdm_jax.experiment.data_plan import DataPlan
+    from vdm_jax.experiment.network_plan import NetworkPlan
 
-def given_frames(run) -> int:
-    """How many frames of a video the network is given: all of them where it is an autoencoder."""
-    frames, *picture = run.source.shape
-    if run.model.autoencodes:
-        return frames
-    context, codec = run.experiment.diffusion.context, run.experiment.codec
-
-    def latents(count):
-        try:
-            return codec.latent_shape((count, *picture))[0]
-        except UserError:  # a video's codec does not take every number of frames
-            return 0
-
-    return next((k for k in range(context, frames) if latents(k) == context), 0) if context else 0
+Conditions = dict[str, Any]  # arrays of one row a video, by name
 
 
-def asks(run, told: dict) -> dict:
-    """What to ask for videos that are told `told`, such as {'label': (N,)}: with the frames that have to be given.
+def complete_conditions(data: DataPlan, network: NetworkPlan, conditions: Conditions) -> Conditions:
+    """Add to conditions such as {'label': (N,)} what the network wants besides them.
 
-    Where none are, they are those of held-out clips: of the asked labels, one after the other, in a network with
-    classes. Where a network that looks at text is told none, it is told those of held-out clips that have one.
+    Context frames are those of held-out clips: of the labels in question, one after the other, in a network with
+    classes. A network that takes text, where none is given, has that of held-out clips that have one.
 
     Raises:
-      UserError: other frames are given than the network was trained with, no held-out clip has a label, or there is
-        no text for a network that wants one.
+      UserError: There are other context frames than the network was trained with, no held-out clip has a label, or
+        there is no text for a network that wants one.
     """
-    labels = np.asarray(told['label'])
+    labels = np.asarray(conditions['label'])
 
-    def more(rows):
-        return {name: np.asarray(value)[rows] for name, value in told.items() if name != 'label'}
+    def others(rows: np.ndarray) -> Conditions:
+        return {name: np.asarray(value)[rows] for name, value in conditions.items() if name != 'label'}
 
-    return asks_by_rows(run, labels, more)(np.arange(len(labels)))
+    return conditions_by_rows(data, network, labels, others)(np.arange(len(labels)))
 
 
-def asks_by_rows(run, labels: np.ndarray, more: Callable) -> Callable:
-    """rows (n,) -> `asks` of those rows of N videos, whose frames and texts are read when they are asked for.
+def conditions_by_rows(
+    data: DataPlan, network: NetworkPlan, labels: np.ndarray, others: Callable[[np.ndarray], Conditions]
+) -> Callable[[np.ndarray], Conditions]:
+    """Return rows (n,) -> `complete_conditions` of those rows of N videos; clips are read when rows are asked for.
 
     Args:
-      labels: of all of them, (N,).
-      more: rows -> what else they are told, arrays of those rows.
+      data: The clips.
+      network: What is conditioned.
+      labels: Of all videos, (N,).
+      others: rows -> the other conditions that are given, arrays of those rows.
 
     Raises:
-      UserError: see `asks`.
+      UserError: See `complete_conditions`.
     """
-    first, needed = more(np.arange(1)), given_frames(run)
-    check_frames(first['frames'].shape[1] if 'frames' in first else 0, needed)
-    reads_frames = needed > 0 and 'frames' not in first
-    reads_text = bool(run.model.text_width) and 'text' not in first
-    if run.has_images and not run.model.autoencodes and not has_classes(run):
-        labels = np.full_like(labels, run.model.classes)
-    clips = clips_for(run, labels, reads_text) if reads_frames or reads_text else None
+    given = others(np.arange(1))
+    context_frames = network.context_frames
+    check_context(given['frames'].shape[1] if 'frames' in given else 0, context_frames)
+    reads_frames = context_frames > 0 and 'frames' not in given
+    reads_text = bool(network.config.text_width) and 'text' not in given
 
-    def rows_of(rows):
-        found = {'label': labels[rows]} | more(rows)
+    # Images behind the clips have classes and the clips have none: what has no label is told the one after them.
+    if data.has_images and not network.config.autoencodes and not has_classes(data, network):
+        labels = np.full_like(labels, network.config.classes)
+    clips = choose_clips(data, network, labels, reads_text) if reads_frames or reads_text else None
+
+    def conditions_of(rows: np.ndarray) -> Conditions:
+        conditions = {'label': labels[rows]} | others(rows)
         if clips is None:
-            return found
-        batch = batch_of(run.context_reader, clips[rows])
+            return conditions
+
+        batch = batch_of(data.context_reader, clips[rows])
         if reads_text:
-            found |= {name: batch[name] for name in ('text', 'text_mask')}
-        return found | ({'frames': videos_of(batch)[:, :needed]} if reads_frames else {})
+            conditions |= {name: batch[name] for name in ('text', 'text_mask')}
+        if reads_frames:
+            conditions['frames'] = videos_of(batch)[:, :context_frames]
+        return conditions
 
-    return rows_of
+    return conditions_of
 
 
-def clips_for(run, labels: np.ndarray, with_text: bool) -> np.ndarray:
-    """The number of a held-out clip for each video, (N,).
+def choose_clips(data: DataPlan, network: NetworkPlan, labels: np.ndarray, with_text: bool) -> np.ndarray:
+    """Return the number of a held-out clip for each video, (N,).
 
     Raises:
-      UserError: none has a text, or one of the labels.
+      UserError: None has a text, or one of the labels.
     """
+    reader = data.context_reader
     if with_text:
-        return np.array(find_captioned(run.context_reader, len(labels)))
-    if run.model.autoencodes:
-        return np.arange(len(labels)) % len(run.context_reader)
-    return np.array(find_labelled(run.context_reader, labels if has_classes(run) else [None] * len(labels)))
+        return np.array(find_captioned(reader, len(labels)))
+    if network.config.autoencodes:
+        return np.arange(len(labels)) % len(reader)
+    return np.array(find_labelled(reader, labels if has_classes(data, network) else [None] * len(labels)))
 
 
-def has_classes(run) -> bool:
-    """Whether the clips that samples are like have classes: not those without any beside images that have some."""
-    return bool(run.model.classes and run.references[0].num_classes)
+def has_classes(data: DataPlan, network: NetworkPlan) -> bool:
+    """Return whether the clips that samples are like have classes: clips beside images with classes may have none."""
+    return bool(network.config.classes and data.reader.reference.num_classes)
 
 
-def check_frames(given: int, needed: int) -> None:
-    """Whether as many frames are given as the network was trained with.
+def check_context(frames: int, trained: int) -> None:
+    """Check that there are as many context frames as the network was trained with.
 
     Raises:
-      UserError: they are others, not none.
+      UserError: There are others, not none.
     """
-    if given and given != needed:
+    if frames and frames != trained:
         raise UserError(
-            f'config.evaluate.protocol.context={given}: the network was trained with config.diffusion.context={needed} '
-            'given frames; set the same' + ('' if needed else ', which a network with a time for each frame can sample')
+            f'config.evaluate.protocol.context={frames}: the network was trained with config.diffusion.context='
+            f'{trained} given frames; set the same'
+            + ('' if trained else ', which a network with a time for each frame can sample')
         )

@@ -63,8 +63,8 @@ class AutoencoderLoss(TrainingLoss):
         mean, logvar = autoencoder.moments(x)
         # Validation decodes the mean, which is the same every time.
         z = draw(mean, logvar, keys) if self.sample else mean
-        costs = self.reconstruction(x, autoencoder.decode(z), mean, logvar, frozen.get('lpips'))
-        return Losses(*costs)
+        losses = self.reconstruction(x, autoencoder.decode(z), mean, logvar, frozen.get('lpips'))
+        return Losses(losses.loss, losses.by_frame, parts=losses.parts)
 
     def for_validation(self) -> 'AutoencoderLoss':
         """Return the same loss, of decoded means."""

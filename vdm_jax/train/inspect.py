@@ -1,6 +1,8 @@
 """What a run directory holds, without training or sampling anything."""
 
-from typing import Any, Literal, Protocol
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,32 +14,16 @@ from vdm_jax.files import digest_json
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
-from vdm_jax.train.state import TrainState
 from vdm_jax.train.types import ArrayTree, Resolved
 from vdm_jax.train.workdir import check_network, explain_misfit, read_config
+
+if TYPE_CHECKING:
+    from vdm_jax.experiment.run import Run
 
 Report = dict[str, Any]  # JSON values
 
 
-class InspectedRun(Protocol):
-    """What is used of a run.Run."""
-
-    experiment: Any
-
-    @property
-    def resolved(self) -> Resolved: ...
-
-    @property
-    def mesh(self) -> jax.sharding.Mesh: ...
-
-    @property
-    def abstract(self) -> TrainState: ...
-
-    @property
-    def forward_flops(self) -> float: ...
-
-
-def inspect_run(run: InspectedRun, workdir: epath.PathLike, step: int | Literal['best'] | None = None) -> Report:
+def inspect_run(run: Run, workdir: epath.PathLike, step: int | Literal['best'] | None = None) -> Report:
     """Return what a run directory holds: checkpoints, their integrity, one of them, and the network.
 
     Of the checkpoint that is taken there are sha256 fingerprints of all that it is made of. Where none can be taken,
@@ -70,7 +56,7 @@ def inspect_run(run: InspectedRun, workdir: epath.PathLike, step: int | Literal[
 
         try:
             with explain_misfit(config, run.resolved):
-                state, position = checkpoints.restore(run.abstract, step)
+                state, position = checkpoints.restore(run.programs.abstract_state, step)
         except MisfitError:
             raise
         except UserError as error:
@@ -106,14 +92,14 @@ def find_not_finite(tree: ArrayTree) -> list[str]:
     return [path_name(path) for path, is_finite in zip(paths, finite, strict=True) if not is_finite]
 
 
-def inspect_experiment(run: InspectedRun) -> Report:
+def inspect_experiment(run: Run) -> Report:
     """Return the resolved config of an experiment and its network."""
     return {'config': run.resolved, **inspect_network(run)}
 
 
-def inspect_network(run: InspectedRun) -> Report:
+def inspect_network(run: Run) -> Report:
     """Return a run's network, trained or not: its parameters and what a forward pass costs."""
-    leaves = jax.tree_util.tree_flatten_with_path(run.abstract.params)[0]
+    leaves = jax.tree_util.tree_flatten_with_path(run.programs.abstract_state.params)[0]
     return {
         'parameter_count': sum(leaf.size for _, leaf in leaves),
         'forward_flops_per_video': run.forward_flops,

@@ -17,7 +17,7 @@ from vdm_jax.data.records.shards import shard_name
 from vdm_jax.data.records.source import Records
 from vdm_jax.data.source import LatentInfo
 from vdm_jax.data.video import decode
-from vdm_jax.data.video.probe_cache import Timelines
+from vdm_jax.data.video.probe_cache import ProbeCache
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.errors import UserError
 
@@ -292,8 +292,8 @@ def test_a_caption_is_told_where_it_holds_for_half_of_the_clip(window, first, al
     assert choose_caption(CAPTIONS[2:3], (1.2, 2.0), None) is None and choose_caption((), window, None) is None
 
 
-def test_timelines_are_kept_until_they_are_full():
-    data, kept = mp4(20), Timelines(decode.Limits(), most=3000)
+def test_probes_are_cached_until_the_cache_is_full():
+    data, kept = mp4(20), ProbeCache(decode.Limits(), max_bytes=3000)
     first = kept.video(0, data)
     assert kept.video(0, data).path == data and kept.video(0, data).index is first.index
     assert kept.video(1, data).index is not kept.video(1, data).index  # no room

@@ -9,7 +9,7 @@ from tests.data.small_mnist import digits, write_idx
 from tests.shared_data import MNIST
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from vdm_jax.data.order.order import VIEW_STREAM, Order, clip_generator, philox
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.source import StatelessSource
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.registry import experiment_from
+from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 
 ROOT = Path(__file__).parents[3]
@@ -73,7 +73,7 @@ class Halves:
     def latent_shape(self, shape):
         return shape
 
-    def abstract(self):
+    def abstract_weights(self):
         return {'scale': jax.ShapeDtypeStruct((), 'float32')}
 
     def moments(self, weights, video):
@@ -84,9 +84,8 @@ class Halves:
 def run_of(source, seed=3, scale=0.5):
     """A Run, as far as a cache is concerned."""
     experiment = experiment_from({'data': {'source': 'synthetic'}, 'seed': seed})
-    found = Run(dataclasses.replace(experiment, data=source, codec=Halves()), jax.local_devices()[:1])
-    vars(found)['frozen'] = {'codec': {'scale': jax.numpy.float32(scale)}}
-    return found
+    run = Run(dataclasses.replace(experiment, data=source, codec=Halves()), jax.local_devices()[:1])
+    return run.with_parts(frozen={'codec': {'scale': jax.numpy.float32(scale)}})
 
 
 def files(directory):
@@ -179,7 +178,7 @@ def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
     cache_latents.cache(run_of(config), tmp_path, batch=4, views=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['bucket-00000', 'bucket-00001', 'bucket-00002']
     latents, order = CachedLatents(str(tmp_path), source), source.order(8, seed=2)
-    latents.check(run_of(config).encoding, ('shade',))
+    latents.check(run_of(config).latent_cache_key, ('shade',))
     with batches(latents, order, 0, 30) as stream:
         for step, batch in enumerate(stream):
             kind = config.kinds[order.bucket(step)]
@@ -189,7 +188,7 @@ def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
             np.testing.assert_allclose(batch['moments'][..., 0].max((1, 2, 3)), clips * 0.5)
     alone = source.for_bucket(1)
     one = CachedLatents(str(tmp_path), alone)
-    one.check(run_of(alone.source).encoding)
+    one.check(run_of(alone.source).latent_cache_key)
     with batches(one, alone.order(2), 0, 5) as stream:
         assert all(batch['moments'].shape == (2, 4, 4, 4, 6) for batch in stream)
     cache_latents.cache(run_of(alone.source), tmp_path, batch=4, views=2)  # nothing is left to do
@@ -214,7 +213,7 @@ def dying(action, events, victim):
 
 def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(tmp_path, monkeypatch):
     """What was written and not noted yet may be anything."""
-    monkeypatch.setattr(cache_latents, 'SAVED', 2)
+    monkeypatch.setattr(cache_latents, 'NOTE_BATCHES', 2)
 
     def make(where):
         return cache_latents.cache(run_of(Clips(size=3)), where, batch=2, views=2, parts=2)

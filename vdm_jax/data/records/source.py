@@ -22,7 +22,7 @@ from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.extract_clip import Crop, ReadPlan, Short, Start, extract_clip, place_clip, plan_clip
 from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
-from vdm_jax.data.video.probe_cache import Timelines
+from vdm_jax.data.video.probe_cache import ProbeCache
 from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError, printable
 
@@ -100,7 +100,7 @@ class RecordsReader(Reader):
     def __init__(self, source: Records):
         super().__init__(source)
         self._tally = Tally()
-        self._timelines = Timelines(source.limits)
+        self._probe_cache = ProbeCache(source.limits)
         self._options = source.clip_options
 
     def __len__(self) -> int:
@@ -245,7 +245,7 @@ class RecordsReader(Reader):
             video = None
             try:
                 if record.latents is None:
-                    video = self._timelines.video(number, record.video)
+                    video = self._probe_cache.video(number, record.video)
             except BrokenVideoError as error:
                 self._note_broken(number, f'record {number} ({printable(record.key)}): {error}')
                 continue

@@ -1,0 +1,101 @@
+"""An experiment: everything that an experiment file can say, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vdm_jax.codecs.codec import Codec
+from vdm_jax.codecs.identity import Identity
+from vdm_jax.codecs.reconstruction import Reconstruction
+from vdm_jax.config.experiment_file import load_experiment, override
+from vdm_jax.config.ranges import Ranged, Seed
+from vdm_jax.config.schema import flat, to_dataclass, to_dict
+from vdm_jax.data.source import Source
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
+from vdm_jax.diffusion.guidance import Guidance
+from vdm_jax.diffusion.objective import Objective
+from vdm_jax.diffusion.samplers import Euler, Sampler
+from vdm_jax.evals.protocol import EvaluateConfig
+from vdm_jax.experiment.registry import CHOICES
+from vdm_jax.files import check_scheme
+from vdm_jax.models.dit import VideoDiTConfig
+from vdm_jax.nn.config import NetworkConfig
+from vdm_jax.parallel.mesh import MeshConfig
+from vdm_jax.text.encoder import NoText, TextEncoder
+from vdm_jax.train.checkpoint_config import CheckpointConfig
+from vdm_jax.train.ema import EmaConfig
+from vdm_jax.train.metrics import LogConfig
+from vdm_jax.train.optimizers import AdamW, Optimizer
+from vdm_jax.train.profiling import ProfileConfig
+from vdm_jax.train.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Experiment(Ranged, where='config'):
+    """Everything an experiment file can say, group by group.
+
+    Attributes:
+      seed: Of everything that a run draws at random.
+      latents: Directory of the clips' latents, made beforehand; none: they are encoded as they come.
+      data: The clips.
+      model: The network.
+      codec: What turns clips into latents, and back.
+      text: What prompts are encoded with when sampling, and captions by cache-text; training reads those of
+        config.data.text.
+      diffusion: What a network learns to predict, and how noise is added.
+      reconstruction: What an autoencoder learns.
+      sampler: How samples are drawn.
+      guidance: How far samples are guided towards their conditions.
+      train: How long, how much at once, and how often something is written.
+      optim: The optimizer.
+      ema: Averages of the weights.
+      mesh: How devices are arranged.
+      checkpoint: Which checkpoints stay.
+      evaluate: How samples are scored.
+      profile: Which steps are traced.
+      log: Where numbers go.
+    """
+
+    seed: Seed = 0
+    latents: str | None = None
+    data: Source = BouncingBalls()
+    model: NetworkConfig = VideoDiTConfig()
+    codec: Codec = Identity()
+    text: TextEncoder = NoText()
+    diffusion: Objective = Objective()
+    reconstruction: Reconstruction = Reconstruction()
+    sampler: Sampler = Euler()
+    guidance: Guidance = Guidance()
+    train: TrainConfig = TrainConfig()
+    optim: Optimizer = AdamW()
+    ema: EmaConfig = EmaConfig()
+    mesh: MeshConfig = MeshConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    profile: ProfileConfig = ProfileConfig()
+    log: LogConfig = LogConfig()
+
+
+def read_experiment(spec: str, assignments: Sequence[str] = ()) -> Experiment:
+    """Read the experiment of a file 'path.py:ARG', with command-line assignments on top, checked."""
+    return experiment_from(override(load_experiment(spec), list(assignments)))
+
+
+def experiment_from(groups: dict[str, Any]) -> Experiment:
+    """Return the experiment that nested dicts describe, such as a run's config.json.
+
+    Raises:
+      UserError: An unknown key, a value that it does not take, a path in a store that nobody knows.
+    """
+    experiment: Experiment = to_dataclass(Experiment, groups, CHOICES)
+    for key, value in flat(experiment, 'config').items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                check_scheme(text, f'{key}={text}')
+    return experiment
+
+
+def experiment_dict(experiment: Experiment) -> dict[str, Any]:
+    """Return nested dicts of JSON values that `experiment_from` takes back."""
+    groups: dict[str, Any] = to_dict(experiment, CHOICES)
+    return groups
