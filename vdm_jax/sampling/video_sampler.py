@@ -94,7 +94,7 @@ class VideoSampler:
         before: jax.Array,
         scale: jax.Array | None,
     ) -> jax.Array:
-        """The prediction, guided where the time is within the interval of guidance."""
+        """Return the prediction, guided where the time is within the interval of guidance."""
 
         def predict() -> jax.Array:
             return self._predict(params, x, t_all, conditions, before)
@@ -114,7 +114,7 @@ class VideoSampler:
     def _predict(
         self, params: Params, x: jax.Array, t: jax.Array, conditions: Conditions, before: jax.Array
     ) -> jax.Array:
-        """The network's prediction; `before` is its last estimate of x0, for self-conditioning."""
+        """Return the network's prediction; `before` is its last estimate of x0, for self-conditioning."""
         process = self.objective.process
         if self.objective.self_conditioning:
             conditions = conditions | {'x0': before}

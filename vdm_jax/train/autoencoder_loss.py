@@ -58,7 +58,7 @@ class AutoencoderLoss(TrainingLoss):
         )
 
     def _compute_losses(self, params: Params, x: jax.Array, keys: jax.Array, frozen: Frozen) -> Losses:
-        """The losses of clips x (B, T, H, W, C), pixels in [-1, 1]."""
+        """Return the losses of clips x (B, T, H, W, C), pixels in [-1, 1]."""
         autoencoder = self.merge(params)
         mean, logvar = autoencoder.moments(x)
         # Validation decodes the mean, which is the same every time.

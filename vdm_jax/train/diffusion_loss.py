@@ -149,7 +149,7 @@ def _drop_conditions(objective: Objective, conditions: Conditions, classes: int,
 
 
 def _clip_frames(value: jax.Array, frames: int) -> jax.Array:
-    """A value (B, T + images, …) of the clip's frames alone; one (B,) is the clip's already."""
+    """Return a value (B, T + images, …) of the clip's frames alone; one (B,) is the clip's already."""
     return value if value.ndim == 1 else value[:, :frames]
 
 

@@ -54,7 +54,7 @@ def validate(run: Run, state: TrainState) -> dict[str, float]:
 
 
 def _take_rows(losses: Losses, size: int) -> Losses:
-    """The losses on the host, without the rows that only fill up the devices."""
+    """Return the losses on the host, without the rows that only fill up the devices."""
     taken: Losses = jax.tree.map(lambda rows: np.asarray(rows)[:size], losses)
     return taken
 
