@@ -18,7 +18,7 @@ from data_pipelines import __main__ as data_pipelines
 from data_pipelines.commands.cache_latents import cache as make
 from tests import one_device, seeds
 from vdm_jax import cli, media
-from vdm_jax.data.latents.metadata import agree
+from vdm_jax.data.latents.metadata import check_same_encoding
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.video import decode
 from vdm_jax.errors import UserError
@@ -335,7 +335,9 @@ def test_latents_of_clips_that_are_cut_otherwise_are_refused(name, place):
     run = latent_run(place, data=data())
     assert latent_run(place, data=data(threads=2)).latent_cache_key == run.latent_cache_key
     with pytest.raises(UserError, match=r'cache: made with config\.data.*label count, and this run has colour'):
-        agree('cache', run.latent_cache_key, latent_run(place, data=data(label='colour')).latent_cache_key)
+        check_same_encoding(
+            'cache', run.latent_cache_key, latent_run(place, data=data(label='colour')).latent_cache_key
+        )
 
 
 def test_weights_are_hashed_once(place, cached, monkeypatch):

@@ -25,7 +25,7 @@ import numpy as np
 from vdm_jax.cli import outputs, prepare
 from vdm_jax.codecs.video_codec import measure_statistics
 from vdm_jax.data.latents import metadata
-from vdm_jax.data.latents.metadata import MOST_PARTS, part_file, told_dtype
+from vdm_jax.data.latents.metadata import MAX_PARTS, conditions_dtype, part_file
 from vdm_jax.data.latents.store import LatentSet, PartWriter, bucket_directory
 from vdm_jax.data.order.order import VIEW_STREAM, philox
 from vdm_jax.data.scalars import attach_scalars, available_scalars
@@ -124,8 +124,8 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
     for name, value in (('batch', batch), ('views', views), ('parts', parts)):
         if value is not None and value < 1:
             raise UserError(f'--{name}={value}: want 1 or more')
-    if parts is not None and parts > MOST_PARTS:
-        raise UserError(f'--parts={parts}: want {MOST_PARTS} at most')
+    if parts is not None and parts > MAX_PARTS:
+        raise UserError(f'--parts={parts}: want {MAX_PARTS} at most')
     if run.data.reader.latents:
         raise UserError('config.data: its clips are latents already; train on them as they are')
     check_same_on_all(run.latent_cache_key)
@@ -150,7 +150,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
                 encode_part(writer, reader, about, size, encode, pool, progress)
 
             # Files tell when the other processes are done, however long they take.
-            while metadata.all_done(directory, about) < about['count'] * about['views']:
+            while metadata.count_done(directory, about) < about['count'] * about['views']:
                 time.sleep(1)
     processes.gather('')
 
@@ -171,7 +171,7 @@ def check_same_on_all(cache_key: Mapping[str, Any]) -> None:
     """Raise UserError unless all processes are about to make the same latents."""
     cache_keys = [json.loads(text) for text in processes.gather(json.dumps(cache_key))]
     for number, other in enumerate(cache_keys):
-        metadata.agree(f'process {number}', other, cache_keys[0])
+        metadata.check_same_encoding(f'process {number}', other, cache_keys[0])
 
 
 def begin_directory(
@@ -195,7 +195,7 @@ def begin_directory(
     seed = run.experiment.seed if views > 1 else None
     stored: About | None = metadata.read_about(out, where)
     if stored:
-        metadata.agree(where, stored['made'], run.latent_cache_key)
+        metadata.check_same_encoding(where, stored['made'], run.latent_cache_key)
         wanted = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or stored['parts']}
         for name, value in wanted.items():
             stored_value = stored[name.lstrip('-').removeprefix('config.')]
@@ -273,11 +273,11 @@ def encode_part(
                     + hint
                 )
         with explain_disk_errors(writer.path):
-            writer.write(moments=moments, told=make_rows(views, about))
+            writer.write(moments=moments, conditions=make_rows(views, about))
         progress.add(len(views))
         if number % NOTE_BATCHES == NOTE_BATCHES - 1 or writer.done == writer.total:
             with explain_disk_errors(writer.path):
-                writer.note()
+                writer.commit()
             progress.show()
     writer.close()
 
@@ -294,7 +294,7 @@ def read_view(reader: Reader, about: About, pair: int) -> dict[str, Any]:
 
 def make_rows(views: Sequence[Mapping[str, Any]], about: About) -> np.ndarray:
     """Return the conditions of views, (N,) with the fields label, each scalar and drawn."""
-    rows = np.zeros(len(views), told_dtype(about))
+    rows = np.zeros(len(views), conditions_dtype(about))
     for name in rows.dtype.names or ():
         rows[name] = [view[name] for view in views]
     return rows

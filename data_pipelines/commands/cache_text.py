@@ -102,7 +102,7 @@ def collect_texts(sets: Iterable[str]) -> tuple[list[str], int]:
             captions = records.captions(number)
             num_captions += len(captions)
             for caption in captions:
-                if not text_store.is_none(caption.text):
+                if not text_store.is_empty(caption.text):
                     texts[text_store.key_of(caption.text)] = caption.text
     return [texts[key] for key in sorted(texts)], num_captions
 
@@ -154,7 +154,7 @@ def _begin(encoder: TextEncoder, out: Path, dtype: str) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     if not (out / text_store.ABOUT).exists():
-        content = json.dumps(text_store.about_of(about), indent=2) + '\n'
+        content = json.dumps(text_store.seal_about(about), indent=2) + '\n'
         write_whole(out / text_store.ABOUT, content)
         return
 
@@ -176,7 +176,7 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
     if not np.isfinite(tokens).all():
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
     # The index is written last: a part counts once it is there.
-    content = text_store.part_of(texts, mask.sum(1), tokens)
+    content = text_store.encode_entries(texts, mask.sum(1), tokens)
     with open_whole(out / text_store.TOKENS.format(number)) as file:
         np.save(file, tokens)
     write_whole(out / text_store.TEXTS.format(number), content)

@@ -36,7 +36,7 @@ def choose_verifier(path: str) -> Callable[[str], Findings] | None:
         return verify_texts
     # A cache that was begun and holds nothing yet.
     if metadata.ABOUT in names and 'manifest.json' not in names:
-        return verify_texts if text_store.is_about(path) else verify_latents
+        return verify_texts if text_store.is_text_store(path) else verify_latents
     return None
 
 
@@ -51,8 +51,8 @@ def verify_latents(path: str) -> Findings:
         latents = LatentSet(directory, directory)
         try:
             count += latents.about['count'] * latents.views
-            verified = verified and latents.verified
-            problems += [(os.path.join(name, file), why) for file, why in latents.problems()]
+            verified = verified and latents.is_verified
+            problems += [(os.path.join(name, file), why) for file, why in latents.find_problems()]
         except UserError as error:
             problems.append((os.path.join(name, metadata.ABOUT), str(error).removeprefix(f'{directory}: ')))
     what = f'{count} views of clips' + (f' in {len(buckets)} buckets' if buckets else '')
@@ -66,8 +66,8 @@ def verify_texts(path: str) -> Findings:
     verified = True
     try:
         count = cache.count
-        verified = cache.verified
-        problems = list(cache.problems())
+        verified = cache.is_verified
+        problems = list(cache.find_problems())
     except UserError as error:
         count = 0
         verified = True

@@ -30,7 +30,7 @@ from data_pipelines.inputs.merge import is_caption_problem, merge_rows
 from data_pipelines.inputs.readers import ENDINGS, TEXT_ENDINGS, read_rows
 from vdm_jax.data.records.filters import FACTS
 from vdm_jax.data.video.files import list_folder
-from vdm_jax.data.video_folder import no_video
+from vdm_jax.data.video_folder import describe_no_video
 from vdm_jax.errors import UserError, printable
 
 MAX_SIDE_BYTES = 2**20  # of a file beside a video
@@ -108,7 +108,7 @@ def _list_folder(source: str, follow_links: bool, scores: Sequence[str] | None) 
     if missing:
         raise UserError(f'--scores: no .json beside a video has {missing[0]!r}; found: {_join_names(fields)}')
     if not items:
-        raise UserError(f'--source={source} {no_video(folder)}')
+        raise UserError(f'--source={source} {describe_no_video(folder)}')
 
     # What no item uses is reported, lest a misspelt column goes unnoticed.
     used = {name for item in items for name in item.scores}.union(KNOWN_COLUMNS, scores or ())

@@ -150,10 +150,10 @@ def open_tfds_split(path: str, split: str) -> Sequence[Mapping[str, Any]]:
     Raises:
       UserError: the folder holds no prepared set, has no such split, or is no ArrayRecord.
     """
-    from vdm_jax.data.tfds import builder
+    from vdm_jax.data.tfds import open_builder
 
     try:
-        prepared_set = builder(path)
+        prepared_set = open_builder(path)
     except UserError as error:
         raise UserError(str(error).replace('config.data.path=', '--source=')) from None
     if split not in prepared_set.info.splits:

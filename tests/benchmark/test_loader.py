@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 def test_bare_pyav_reads_the_frames_that_the_loader_reads(folder):
     """Of a mixture too; what keeps frames in memory is turned off."""
-    source = Mixture((folder, folder), threads=2).open().uncached()
+    source = Mixture((folder, folder), threads=2).open().without_cache()
     assert [each.cache_mb for each in source.source.sources] == [0, 0] and folder.cache_mb
     order = source.order(4, seed=3)
     plan = loader.planned_reads(source, order, 2, 5)

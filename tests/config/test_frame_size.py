@@ -69,7 +69,7 @@ def test_every_source_of_its_own_keeps_a_square_as_a_number(name):
     for size in ('48x64', (48, 64)):
         wide = SOURCES[name](pixels=size)
         assert wide.pixels == '48x64' and wide.shape[1:3] == (48, 64) and wide.shape[3] == usual.shape[3]
-        assert wide.resized(usual.pixels) == usual and usual.resized('48x64') == wide
+        assert wide.with_pixels(usual.pixels) == usual and usual.with_pixels('48x64') == wide
 
 
 def test_the_config_of_a_square_experiment_is_that_of_before():
@@ -92,10 +92,10 @@ def test_sources_within_others_are_resized_with_them():
     bucketed = experiment_from({'data': {'source': 'bucketed'} | buckets}).data
     assert mixture.pixels == beside.pixels == '8x12' and bucketed.pixels == '8x16'
     for source in (mixture, beside, bucketed):
-        other = source.resized('16x8')
+        other = source.with_pixels('16x8')
         assert other.shape[1:3] == (16, 8) and other.shape[0] == source.shape[0] and other.pixels == '16x8'
-    assert beside.resized(16).images.shape == (1, 16, 16, 3)
-    assert bucketed.resized('16x8').buckets == ('4x16x8@3',)
+    assert beside.with_pixels(16).images.shape == (1, 16, 16, 3)
+    assert bucketed.with_pixels('16x8').buckets == ('4x16x8@3',)
     with pytest.raises(UserError, match='config.data.buckets=4x8x99999: its size=8x99999'):
         experiment_from({'data': {'source': 'bucketed'} | buckets | {'buckets': ('4x8x99999',)}})
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from vdm_jax.data.bucketed import Bucketed, assign, read_bucket
+from vdm_jax.data.bucket import assign, read_bucket
+from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order.mixed import BLOCK

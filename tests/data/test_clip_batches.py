@@ -2,7 +2,7 @@
 
 import pytest
 
-from vdm_jax.data.clip_batches import labelled
+from vdm_jax.data.clip_batches import find_labelled
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
 
@@ -10,10 +10,10 @@ SOURCE = Synthetic(frames=3, pixels=4, size=6, classes=2).open()  # clip i has t
 
 
 def test_clips_of_the_labels_that_are_asked_for_come_in_turn():
-    assert labelled(SOURCE, [1, 0, 1, 1, 1]) == [1, 0, 3, 5, 1]
-    assert labelled(SOURCE, [None] * 8) == [0, 1, 2, 3, 4, 5, 0, 1]
+    assert find_labelled(SOURCE, [1, 0, 1, 1, 1]) == [1, 0, 3, 5, 1]
+    assert find_labelled(SOURCE, [None] * 8) == [0, 1, 2, 3, 4, 5, 0, 1]
 
 
 def test_a_label_that_no_clip_has_is_named():
     with pytest.raises(UserError, match='--label=7: none of the first 6 held-out clips has it'):
-        labelled(SOURCE, [7])
+        find_labelled(SOURCE, [7])

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from data_pipelines.commands import cache_text
 from tests.data.small_set import write_set
 from tests.reliability.data_files import TEXTS, make_latents, make_texts, read_latents, read_texts
-from vdm_jax.data.foreign import is_local_name, is_whole
+from vdm_jax.data.json_values import is_integer, is_local_name
 from vdm_jax.data.latents import metadata, text_store
 from vdm_jax.data.latents.metadata import part_file
 from vdm_jax.data.latents.source import CachedLatents
@@ -76,7 +76,7 @@ def test_values_of_latents_are_checked_though_their_sha256_is_right(latents, cop
     whole = (place / 'about.json').read_bytes()
     may_be = {
         'made': lambda value: isinstance(value, dict),
-        'seed': lambda value: value is None or is_whole(value, -1),
+        'seed': lambda value: value is None or is_integer(value, -1),
     }
     for name in json.loads(whole).keys() - {'sha256'}:
         for value in STRANGE:
@@ -298,14 +298,14 @@ def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path)
         ids = np.arange(3) + 3 * number
         for clip in ids:
             for view in range(2):
-                told = there.told([clip], view)[[*metadata.told_dtype(about).names]]
-                writer.write(moments=there.moments([clip], view), told=told)
-        writer.note()
+                conditions = there.conditions([clip], view)[[*metadata.conditions_dtype(about).names]]
+                writer.write(moments=there.moments([clip], view), conditions=conditions)
+        writer.commit()
         writer.close()
     assert (tmp_path / part_file('done', 0, 2)).read_text() == '6'
     before = LatentSet(str(tmp_path), 'X')
     np.testing.assert_array_equal(before.moments(range(6), 0), there.moments(range(6), 0))
-    assert not before.verified and there.verified and there.about['version'] == metadata.VERSION
+    assert not before.is_verified and there.is_verified and there.about['version'] == metadata.VERSION
     clips = Synthetic(size=6).open()
     (line,) = CachedLatents(str(tmp_path), clips).notes()
     assert 'unverified' in line and 'cache-latents' in line and CachedLatents(str(latents), clips).notes() == []

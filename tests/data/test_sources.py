@@ -164,19 +164,19 @@ def test_every_source_answers_all_that_is_declared(name, place):
     source, rng = reader.source, np.random.default_rng
     assert source.shapes[0] == source.shape == reader.shape and len(source.shapes) == len(source.bucket_names)
     assert source.frames == source.shape[0] and len(source.batch_sizes(3)) == len(source.shapes)
-    assert source.resized(source.pixels).shape == source.shape
+    assert source.with_pixels(source.pixels).shape == source.shape
     assert source.threads >= 0 and source.prefetch >= 0 and source.split in (None, 'all', 'train', 'test')
     assert all(isinstance(part, Source) for part in source.parts) and source.images_per_clip >= 0
     assert reader.order(1).size == len(reader) and reader.loading in ('clips', 'constant')
     assert reader.text is None and reader.latents is None and 'motion' in available_scalars(reader)
-    buckets, numbers = reader.bucket_places([0])
+    buckets, numbers = reader.locate_in_buckets([0])
     own = reader.for_bucket(int(buckets[0]))
     assert isinstance(own, Reader) and len(own) >= 1
     np.testing.assert_array_equal(own[int(numbers[0])]['video'], reader[0]['video'])
     drawn = reader.draw(0, rng(5))
     assert len(drawn.get('draws', ())) == reader.num_draws and set(drawn.get('scalars', ())) == set(reader.scalars)
     assert (
-        isinstance(reader.uncached(), type(reader))
+        isinstance(reader.without_cache(), type(reader))
         and isinstance(reader.reference, Reader)
         and reader.reference.shape == source.shape
     )
@@ -197,7 +197,7 @@ def test_every_source_answers_all_that_is_declared(name, place):
 
 @pytest.mark.parametrize('name', ['records', 'video_folder', 'mixture', 'bucketed', 'joint_images'])
 def test_the_plan_of_a_clip_is_what_is_read_for_it(name, place):
-    reader = make(name, place).open().uncached()
+    reader = make(name, place).open().without_cache()
     for seed in range(6):
         i = seed % len(reader)
         clip = reader.draw(i, np.random.default_rng(seed))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.colliding_balls import CollidingBalls
 from vdm_jax.errors import UserError
 from vdm_jax.evals import collisions
@@ -24,7 +24,7 @@ RED, BLUE = 0, 2
 def score():
     unseen = dataclasses.replace(TEST, seed=1)
     config = EvaluateConfig(samples=20, real=24, train=64)
-    return collisions.CollisionPhysics().score(stack(unseen, range(20)), None, WORLD, TEST, config)
+    return collisions.CollisionPhysics().score(read_videos(unseen, range(20)), None, WORLD, TEST, config)
 
 
 def missed(score, row):

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
@@ -40,7 +40,7 @@ def score(source, draw, protocol=PROTOCOL):
 
 def future(source):
     """The truth, each clip as often as it is sampled."""
-    return np.repeat(stack(source.held_out(), range(6)), 3, axis=0)
+    return np.repeat(read_videos(source.held_out(), range(6)), 3, axis=0)
 
 
 def test_the_first_frames_of_held_out_clips_are_known_and_only_those(source):
@@ -107,7 +107,7 @@ def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
     ids = np.array([known[clip.tobytes()] for clip in conditions['frames']])
     first = (ids < len(held_out.readers[0])).sum()
     assert len(set(ids)) == 30 and 4 <= first <= 16
-    clips = stack(held_out, ids)
+    clips = read_videos(held_out, ids)
     found = runner.evaluate(protocol, lambda _: clips, mixed, held_out, config, ABOUT)
     assert found.passed and found.name == 'mixture_2to4_n1_30' and found.settings['split'] == 'test'
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.panned_balls import PannedBalls
 from vdm_jax.evals import pan
 from vdm_jax.evals.protocol import EvaluateConfig
@@ -19,7 +19,7 @@ SIDE = WORLD.pixels
 def score():
     unseen = dataclasses.replace(TEST, seed=1)
     config = EvaluateConfig(samples=16, real=24, train=64)
-    return pan.PanPhysics().score(stack(unseen, range(16)), None, WORLD, TEST, config)
+    return pan.PanPhysics().score(read_videos(unseen, range(16)), None, WORLD, TEST, config)
 
 
 def missed(score, row):
@@ -60,10 +60,10 @@ class Faster(PannedBalls):
 def test_a_camera_that_speeds_up_leaves_what_a_parabola_leaves_of_a_line():
     world = Faster(**vars(TEST))
     inside = [i for i in range(60) if 1 < TEST.truth(i).camera.min() and TEST.truth(i).camera.max() < 32 * 0.6 - 1]
-    found = pan.measure(stack(world, inside[:8]), TEST)
+    found = pan.measure(read_videos(world, inside[:8]), TEST)
     # As in test_physics: the residual of t^2 after a straight line over n frames is sqrt((n^2 - 1)(n^2 - 4) / 180).
     assert found['pan_residual_px'] == pytest.approx(0.015 * np.sqrt(255 * 252 / 180), abs=0.01)
-    real = pan.measure(stack(TEST, inside[:8]), TEST)
+    real = pan.measure(read_videos(TEST, inside[:8]), TEST)
     assert found['pan_px'] == pytest.approx(real['pan_px'], abs=0.01)
     # The balls did not: in the room of that wall they swerve sideways.
     assert found['residual_px'] > 5 * real['residual_px']

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.evals.ball_tracking import remove_grey, track_balls
 from vdm_jax.experiment.registry import PROTOCOLS, SOURCES
 
@@ -54,9 +54,9 @@ def test_real_clips_pass_and_a_wrong_world_misses(name, size):
     protocol, control, figures_missed = CASES[name]
     world = SOURCES[name](pixels=size, split='test')
     protocol, unseen = PROTOCOLS[protocol](), dataclasses.replace(world, seed=1)
-    real, other = (protocol.measure(stack(each, range(CLIPS)), world) for each in (world, unseen))
+    real, other = (protocol.measure(read_videos(each, range(CLIPS)), world) for each in (world, unseen))
     assert missed(protocol, other, real) <= SPREAD
     assert other['kept'] == real['kept'] == 1 and real['residual_px'] < 0.05
     if control:
         wrong = protocol.wrong_worlds[control](**vars(world))
-        assert figures_missed <= missed(protocol, protocol.measure(stack(wrong, range(CLIPS)), world), real)
+        assert figures_missed <= missed(protocol, protocol.measure(read_videos(wrong, range(CLIPS)), world), real)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.evals import physics, runner
 from vdm_jax.evals.protocol import EvaluateConfig
 from vdm_jax.experiment.experiment import read_experiment
@@ -23,7 +23,7 @@ def score(protocol, draw, config=CONFIG):
 
 def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_path):
     unseen = dataclasses.replace(SOURCE, split='test', seed=1)
-    found = score('ball_physics', lambda conditions: stack(unseen, range(len(conditions['label']))))
+    found = score('ball_physics', lambda conditions: read_videos(unseen, range(len(conditions['label']))))
     assert found.passed and found.name == 'balls96_8f' and found.figures['samples']['kept'] == 1.0
     path = runner.write(found, tmp_path)
     assert runner.read(path) == found and 'MISSED' not in runner.format_table(found)

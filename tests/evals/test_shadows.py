@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.worlds.shadowed_balls import ShadowedBalls
 from vdm_jax.evals import shadows
 from vdm_jax.evals.ball_tracking import Tracks, remove_grey, track_balls
@@ -19,7 +19,7 @@ TEST = dataclasses.replace(WORLD, split='test')
 def score():
     unseen = dataclasses.replace(TEST, seed=1)
     config = EvaluateConfig(samples=16, real=24, train=64)
-    return shadows.ShadowPhysics().score(stack(unseen, range(16)), None, WORLD, TEST, config)
+    return shadows.ShadowPhysics().score(read_videos(unseen, range(16)), None, WORLD, TEST, config)
 
 
 def missed(score, row):
@@ -97,11 +97,11 @@ class EverySecond(ShadowedBalls):
 
 def test_shadows_that_shake_by_a_pixel_leave_a_pixel():
     world = Shaky(**vars(dataclasses.replace(TEST, balls=(1, 1))))
-    found = shadows.measure(stack(world, range(16)), TEST)
+    found = shadows.measure(read_videos(world, range(16)), TEST)
     assert found['shadow_residual_px'] == pytest.approx(1, abs=0.1) and found['shadow'] > 0.9
 
 
 def test_half_of_the_shadows_are_half():
     world = EverySecond(**vars(dataclasses.replace(TEST, balls=(1, 1))))
-    found = shadows.measure(stack(world, range(16)), TEST)
+    found = shadows.measure(read_videos(world, range(16)), TEST)
     assert found['shadow'] == pytest.approx(0.5, abs=0.05) and found['shadow_residual_px'] < 0.1

@@ -209,12 +209,12 @@ def write_latents(directory):
     for i in range(COUNT):
         moments = rng.standard_normal((1, *SHAPE), np.float32)
         for dtype, writer in writers.items():
-            writer.write(moments=moments.astype(dtype), told=np.zeros(1, metadata.told_dtype(about)))
+            writer.write(moments=moments.astype(dtype), conditions=np.zeros(1, metadata.conditions_dtype(about)))
         np.save(directory / 'clips' / f'{i}.npy', moments[0])
         records.write(moments.tobytes())
     records.close()
     for writer in writers.values():
-        writer.note()
+        writer.commit()
         writer.close()
 
 

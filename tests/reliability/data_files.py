@@ -18,7 +18,7 @@ from data_pipelines.inputs.changes import digest_items
 from data_pipelines.inputs.listing import list_inputs
 from tests.data_pipelines.sets import records, write_set
 from tests.reliability.damage import Kind, command
-from vdm_jax.data.latents.metadata import VERSION, told_dtype, write_about
+from vdm_jax.data.latents.metadata import VERSION, conditions_dtype, write_about
 from vdm_jax.data.latents.store import LatentSet, PartWriter
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.order.order import clip_generator
@@ -77,11 +77,11 @@ def make_latents(directory: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(2):
         writer = PartWriter(directory, about, number)
-        told = np.zeros(writer.total, told_dtype(about))
-        told['label'] = np.arange(writer.total)
-        told['motion'], told['drawn'] = rng.normal(size=writer.total), rng.normal(size=(writer.total, 3))
-        writer.write(moments=rng.normal(size=(writer.total, 2, 4, 4, 8)).astype(np.float16), told=told)
-        writer.note()
+        conditions = np.zeros(writer.total, conditions_dtype(about))
+        conditions['label'] = np.arange(writer.total)
+        conditions['motion'], conditions['drawn'] = rng.normal(size=writer.total), rng.normal(size=(writer.total, 3))
+        writer.write(moments=rng.normal(size=(writer.total, 2, 4, 4, 8)).astype(np.float16), conditions=conditions)
+        writer.commit()
         writer.close()
 
 
@@ -89,7 +89,7 @@ def read_latents(directory: Path):
     """All clips in all views."""
     latents = LatentSet(str(directory), 'config.latents=DIR')
     ids, views = (rows.ravel() for rows in np.indices((6, 2)))
-    return [latents.about, latents.moments(ids, views), latents.told(ids, views)], ''
+    return [latents.about, latents.moments(ids, views), latents.conditions(ids, views)], ''
 
 
 def make_texts(directory: Path) -> None:

@@ -81,7 +81,7 @@ def measure(reader: Reader, seed: int = 0, turns: int = TURNS) -> dict[str, floa
     """
     if reader.loading == 'constant':
         return {}
-    reader = reader.uncached()
+    reader = reader.without_cache()
     order = reader.order(min(BATCH, len(reader)), seed)
     steps = -(-CLIPS // max(order.batch_sizes))
     while load_clips(reader, order, 0, steps)[1] < SHORT:  # also a turn to warm up

@@ -151,7 +151,7 @@ def run_of_size(run, size: str):
 
     pixels = read_pixels(size, '--size')
     try:
-        experiment = dataclasses.replace(run.experiment, data=run.data.source.resized(pixels))
+        experiment = dataclasses.replace(run.experiment, data=run.data.source.with_pixels(pixels))
         run = run.with_experiment(experiment)
         run.model_config.check_shapes(run.network.latent_shapes)
     except UserError as error:

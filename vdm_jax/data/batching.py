@@ -1,41 +1,48 @@
-"""Clips one after the other, stacked to batches that need not be alike in size, as a Grain dataset.
+"""A Grain dataset that stacks clips to batches of several sizes.
 
 Grain's own `batch` takes one size. Imported where batches are loaded, as Grain need not be installed elsewhere.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import grain
 import numpy as np
 
 
-class Stacked(grain.IterDataset):
+class StackedBatches(grain.IterDataset):  # type: ignore[misc]
     """Batch number n is the next size(n) clips: dicts of arrays, stacked by name."""
 
     def __init__(self, clips: grain.IterDataset, size: Callable[[int], int], count: int):
         super().__init__(clips)
-        self._size, self._count = size, count
+        self._size = size
+        self._count = count
 
-    def __iter__(self):
-        return _Stacking(self._parent.__iter__(), self._size, self._count)
+    def __iter__(self) -> '_StackingIterator':
+        return _StackingIterator(self._parent.__iter__(), self._size, self._count)
 
 
-class _Stacking(grain.DatasetIterator):
-    def __init__(self, clips, size, count):
+class _StackingIterator(grain.DatasetIterator):  # type: ignore[misc]
+    def __init__(self, clips: grain.DatasetIterator, size: Callable[[int], int], count: int):
         super().__init__(clips)
-        self._size, self._count, self._done = size, count, 0
+        self._size = size
+        self._count = count
+        self._done = 0
 
-    def __next__(self):
+    def __next__(self) -> dict[str, np.ndarray]:
         if self._done >= self._count:
             raise StopIteration
         clips = [next(self._parent) for _ in range(self._size(self._done))]
         self._done += 1
         return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
 
-    def get_state(self):
-        """How far it is: the position of a run is its step, and nothing here is saved."""
+    # Grain wants these. Nothing is saved with them: the position of a run is its step.
+
+    def get_state(self) -> dict[str, Any]:
+        """Return how far it is."""
         return {'done': self._done, 'clips': self._parent.get_state()}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `get_state` returned."""
         self._done = state['done']
         self._parent.set_state(state['clips'])

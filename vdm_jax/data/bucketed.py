@@ -3,14 +3,14 @@
 import dataclasses
 import functools
 import hashlib
-import re
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NoReturn
 
 import numpy as np
 
 from vdm_jax.config.frame_size import height_width
-from vdm_jax.config.ranges import Batch, Distinct, Frames, NotEmpty, Pixels, Ranged, RangeError, Whole
+from vdm_jax.config.ranges import Distinct, NotEmpty, Whole
+from vdm_jax.data.bucket import Bucket, assign, read_bucket
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order
@@ -23,46 +23,11 @@ STREAMS = 2**16  # orders of a bucket: more than a mixture has sources
 
 
 @dataclasses.dataclass(frozen=True)
-class Bucket(Ranged, where='config.data.buckets'):
-    """Clips of so many frames, rows and columns of pixels, `batch` at a time (None: config.train.batch_size)."""
-
-    frames: Frames
-    height: Pixels
-    width: Pixels
-    batch: Batch | None = None
-
-    @property
-    def size(self) -> Size:
-        """(T, H, W) of its clips."""
-        return self.frames, self.height, self.width
-
-    def __str__(self) -> str:
-        return 'x'.join(map(str, self.size)) + (f'@{self.batch}' if self.batch else '')
-
-
-def read_bucket(text: str) -> Bucket:
-    """The bucket of 'FRAMESxHEIGHTxWIDTH' or 'FRAMESxHEIGHTxWIDTH@BATCH'.
-
-    Raises:
-      UserError: it is written otherwise, or a number is out of its range.
-    """
-    found = re.fullmatch(r'(\d{1,9})x(\d{1,9}x\d{1,9})(?:@(\d{1,9}))?', text)
-    if not found:
-        raise UserError(f'config.data.buckets={text}: want FRAMESxHEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH@BATCH')
-    frames, picture, batch = found.groups()
-    height, width = height_width(picture, f'config.data.buckets={text}: its size')
-    try:
-        return Bucket(int(frames), height, width, int(batch) if batch else None)
-    except RangeError as error:
-        raise UserError(f'config.data.buckets={text}: {error.mistake}') from None
-
-
-@dataclasses.dataclass(frozen=True)
 class Bucketed(Source):
-    """The clips of `clips` (records, a folder of videos, a mixture of these), each in one of `buckets`.
+    """The clips of another source, each in one of several buckets.
 
     A clip goes to the bucket with the most frames that it can fill (at its source's stride and fps); among these to the
-    one whose aspect is nearest to its own; among these to the one with most pixels that asks for no enlargement, or
+    one whose aspect is nearest to its own; among these to the one with most pixels that needs no enlargement, or
     else the fewest. It is scaled, its aspect kept, until it covers the bucket, and what stands over is cut off. A clip
     too short for all of them is filled up to the fewest frames as its source says (`short=hold`), or left out (`drop`).
     Frames and pixels set in `clips` itself are not used.
@@ -70,13 +35,21 @@ class Bucketed(Source):
     A batch is of one bucket. Buckets come as often as makes each clip be seen equally often, but at least once in 1000
     steps; in a mixture, as its weights say. The first bucket is what samples are made of.
 
-    Raises: UserError, naming config.data.buckets, for a bucket that cannot fill a batch.
+    Attributes:
+      clips: The source: records, a folder of videos, or a mixture of these.
+      buckets: FRAMESxHEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH@BATCH of each; without @BATCH it is config.train.batch_size.
+      short: What happens to a clip too short for all of them: it is filled up to the fewest frames (hold), or left out
+        (drop).
+      only: The number of one bucket, all others left out; none: all.
+
+    Raises:
+      UserError: a bucket cannot be read, or is there twice, or the clips are of one shape.
     """
 
     clips: Source
     buckets: Annotated[tuple[str, ...], NotEmpty(), Distinct()] = ('16x64x64',)
     short: Literal['hold', 'drop'] = 'hold'
-    only: Whole | None = None  # the number of one bucket, all others left out
+    only: Whole | None = None
 
     own_order: ClassVar[bool] = True
     bucketed: ClassVar[bool] = True
@@ -161,7 +134,7 @@ class Bucketed(Source):
         """Return the clips of one bucket."""
         return dataclasses.replace(self, only=bucket)
 
-    def resized(self, pixels: int | str) -> 'Bucketed':
+    def with_pixels(self, pixels: int | str) -> 'Bucketed':
         """Return the clips of the first bucket with frames of `pixels`."""
         height, width = height_width(pixels)
         bucket = dataclasses.replace(self.taken_kinds[0], height=height, width=width)
@@ -175,7 +148,10 @@ class Bucketed(Source):
 class BucketedReader(Reader):
     """The clips of a Bucketed, and which bucket each of them is in.
 
-    lenient: whether buckets without a full batch are passed over, as where little is held out.
+    Args:
+      source: The config.
+      clips: The reader of its clips.
+      lenient: Whether buckets without a full batch are passed over, as where little is held out.
     """
 
     source: Bucketed
@@ -210,7 +186,7 @@ class BucketedReader(Reader):
             self._readers[bucket] = BucketedReader(self.source.for_bucket(bucket), self.clips, self._lenient)
         return self._readers[bucket]
 
-    def bucket_places(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def locate_in_buckets(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the bucket of each of these clips, and its number in `for_bucket`: int64 each."""
         clips = self.ids[np.asarray(ids)]
         return self.bucket_of[clips], self._ranks[clips]
@@ -246,25 +222,35 @@ class BucketedReader(Reader):
         """
         if not len(self):
             names = ','.join(self.source.bucket_names)
-            what, mend = ('held-out clip', 'hold out more, or ') if self._lenient else ('clip', '')
-            raise UserError(f'config.data.buckets={names}: no {what} is there; {mend}change them')
+            kind = 'held-out clip' if self._lenient else 'clip'
+            advice = 'hold out more, or change them' if self._lenient else 'change them'
+            raise UserError(f'config.data.buckets={names}: no {kind} is there; {advice}')
         if self.source.only is not None:
-            return self._bucket_order(np.arange(len(self)), batch, seed, shuffle, self.source.only)[0]
+            order, _ = self._bucket_order(np.arange(len(self)), batch, seed, shuffle, self.source.only)
+            return order
 
-        orders, members, shares = [], [], []
+        orders: list[Order | None] = []
+        members = []
+        shares = []
         for number, size in enumerate(self.source.batch_sizes(batch)):
             mine = np.flatnonzero(self.bucket_of[self.ids] == number)
             if not self._lenient and len(mine) < size:
-                kind = 'x'.join(map(str, self._kinds[number].size))
-                raise UserError(
-                    f'config.data.buckets={self.source.buckets[number]}: {len(mine)} clips are not one batch of {size};'
-                    f' leave the bucket out, or give it a smaller batch ({kind}@{len(mine) or 1})'
-                )
-            order, share = self._bucket_order(mine, size, seed, shuffle, number) if len(mine) else (None, 0.0)
-            orders.append(order)
+                self._raise_too_few(number, len(mine), size)
+            bucket_order, share = None, 0.0
+            if len(mine):
+                bucket_order, share = self._bucket_order(mine, size, seed, shuffle, number)
+            orders.append(bucket_order)
             members.append(mine)
-            shares.append(share / size)
+            shares.append(share / size)  # of batches, where the order has the share of clips
         return BucketOrder(tuple(orders), tuple(members), tuple(shares), seed)
+
+    def _raise_too_few(self, number: int, count: int, batch: int) -> NoReturn:
+        """Say that a bucket has too few clips for a batch."""
+        kind = 'x'.join(map(str, self._kinds[number].size))
+        raise UserError(
+            f'config.data.buckets={self.source.buckets[number]}: {count} clips are not one batch of {batch};'
+            f' leave the bucket out, or give it a smaller batch ({kind}@{count or 1})'
+        )
 
     def _bucket_order(self, mine: np.ndarray, size: int, seed: int, shuffle: bool, number: int) -> tuple[Order, float]:
         """Return the order of one bucket's clips, and its share of all that is drawn."""
@@ -312,9 +298,9 @@ class BucketedReader(Reader):
             return self
         return self._with_clips(clips, lenient=True)
 
-    def uncached(self) -> Reader:
+    def without_cache(self) -> Reader:
         """Return a reader of the same clips, of which no frames are kept in memory."""
-        return self._with_clips(self.clips.uncached(), self._lenient)
+        return self._with_clips(self.clips.without_cache(), self._lenient)
 
     def _with_clips(self, clips: Reader, lenient: bool) -> 'BucketedReader':
         return BucketedReader(dataclasses.replace(self.source, clips=clips.source), clips, lenient)
@@ -334,17 +320,19 @@ class BucketedReader(Reader):
 
     def notes(self) -> list[str]:
         """Return the lines of the clips, and what became of these, bucket by bucket: a line each."""
-        lines, of = list(self.clips.notes()), self.bucket_of
+        lines = list(self.clips.notes())
         for number, kind in enumerate(self._kinds):
-            mine = self.clip_extents[of == number]
+            mine = self.clip_extents[self.bucket_of == number]
             padded = int((mine[:, 0] < kind.frames).sum())
             enlarged = int((mine[:, 1:] < kind.size[1:]).any(1).sum())
             lines.append(f'bucket {kind}: {len(mine)} clips, {padded} of them padded, {enlarged} enlarged')
         broken = int((self.clip_extents[:, 0] == 0).sum())
-        lines.append(f'in no bucket: {int((of < 0).sum())} of {len(of)} clips ({broken} of them broken)')
+        outside = int((self.bucket_of < 0).sum())
+        lines.append(f'in no bucket: {outside} of {len(self.bucket_of)} clips ({broken} of them broken)')
         return lines
 
     # What the source calls short is shorter than frames of its own, which nothing is cut to here.
+
     def counters(self) -> dict[str, int]:
         """Return what the clips' source counts, but for short videos and records."""
         counts = self.clips.counters()
@@ -353,19 +341,3 @@ class BucketedReader(Reader):
     def names(self) -> dict[str, list[str]]:
         """Return the files that the clips' source could not take as they are, but for short ones."""
         return {kind: names for kind, names in self.clips.names().items() if kind != 'short'}
-
-
-def assign(extents: np.ndarray, shapes: list[tuple[int, int, int]], short: str = 'hold') -> np.ndarray:
-    """The number of the bucket, of these (T, H, W), for clips that have (frames, height, width), int64 (N, 3); -1 for
-    none: int64 (N,). Bucketed says which one; of two that are alike in all that, it is the first.
-    """
-    frames, height, width = np.maximum(extents, 1).T[..., None]
-    T, H, W = np.array(shapes).T
-    fits = frames >= T if short == 'drop' else (frames >= T) | (T == T.min())
-    off = np.abs(np.log(height / width) - np.log(H / W)).round(6)
-    enlarged = np.maximum(H / height, W / width) > 1
-    # The least of: does not fit, fewer frames, aspect, asks for enlargement, then pixels: most, or fewest.
-    area = np.where(enlarged, 1, -1) * (H * W)
-    rank = np.lexsort(np.broadcast_arrays(area, enlarged, off, -T, ~fits), axis=1)[:, 0]
-    found = np.where(np.take_along_axis(fits, rank[:, None], 1)[:, 0], rank, -1)
-    return np.where(extents[:, 0] > 0, found, -1).astype(np.int64)

@@ -13,13 +13,14 @@ from vdm_jax.data.source import Clip, Reader, Shape, Size, Source, mistakes_at
 from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
 
-CLIPS, IMAGES = 'config.data.clips', 'config.data.images'  # where mistakes of either are
+# Where mistakes of either are.
+CLIPS = 'config.data.clips'
+IMAGES = 'config.data.images'
 
 
 @dataclasses.dataclass(frozen=True)
 class JointImages(Source):
-    """Every clip of `clips` with `count` images drawn from `images`, a source of its own (VDM, Ho et al. 2022, sec.
-    4.2).
+    """The clips of one source, each with images drawn from another (VDM, Ho et al. 2022, sec. 4.2).
 
     An image is one frame, drawn at random, of a clip drawn at random; sets of images are clips of one frame. An item
     has 'images' uint8 (count, H, W, C) and 'image_label' int32 (count,) beside what `clips` gives; labels of both
@@ -27,8 +28,14 @@ class JointImages(Source):
     Scalars are those of the clips. In evaluation a clip's images are always the same. config.diffusion.image_weight
     says what they count.
 
-    Raises: UserError for images of another height, width or number of channels than the clips, a
-    source of images with an order of its own (a mixture), which would be lost, or clips that have images already.
+    Attributes:
+      clips: The source of the clips.
+      images: The source of the images.
+      count: Images beside each clip.
+
+    Raises:
+      UserError: images have another height, width or number of channels than the clips, or an order of their own (a
+        mixture), which would be lost, or clips have images already.
     """
 
     clips: Source
@@ -50,7 +57,8 @@ class JointImages(Source):
             )
         if self.clips.joins_images:
             raise UserError('config.data.clips has images beside its clips already; name the source of its clips')
-        clip, image = self.clips.shape[1:], self.images.shape[1:]
+        clip = self.clips.shape[1:]
+        image = self.images.shape[1:]
         if clip != image:
             raise UserError(f'config.data.images: height, width and channels are {image}, those of the clips {clip}')
 
@@ -84,9 +92,9 @@ class JointImages(Source):
         """The sources of clips and images."""
         return self.clips, self.images
 
-    def resized(self, pixels: int | str) -> 'JointImages':
+    def with_pixels(self, pixels: int | str) -> 'JointImages':
         """Return the same clips and images with frames of `pixels`."""
-        return dataclasses.replace(self, clips=self.clips.resized(pixels), images=self.images.resized(pixels))
+        return dataclasses.replace(self, clips=self.clips.with_pixels(pixels), images=self.images.with_pixels(pixels))
 
     def open(self) -> 'JointImagesReader':
         """Return a reader of both sources."""
@@ -108,7 +116,8 @@ class JointImagesReader(Reader):
             return len(self.clips)
 
     def __getitem__(self, i: int) -> Clip:
-        count, chosen = self.source.count, []
+        count = self.source.count
+        chosen = []
         with mistakes_at(IMAGES):
             size = len(self.images)
             for k in range(count):
@@ -173,14 +182,15 @@ class JointImagesReader(Reader):
 
     def held_out(self) -> Reader:
         """Return the held-out clips, beside held-out images."""
-        clips, images = self.clips.held_out(), self.images.held_out()
+        clips = self.clips.held_out()
+        images = self.images.held_out()
         if clips is self.clips and images is self.images:
             return self
         return self._with_readers(clips, images)
 
-    def uncached(self) -> Reader:
+    def without_cache(self) -> Reader:
         """Return a reader of the same clips and images, of which no frames are kept in memory."""
-        return self._with_readers(self.clips.uncached(), self.images.uncached())
+        return self._with_readers(self.clips.without_cache(), self.images.without_cache())
 
     def _with_readers(self, clips: Reader, images: Reader) -> 'JointImagesReader':
         source = dataclasses.replace(self.source, clips=clips.source, images=images.source)

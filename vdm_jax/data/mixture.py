@@ -1,4 +1,4 @@
-"""Several sources as one, each with its share of every batch's places."""
+"""Several sources as one, each with its share of every batch."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from vdm_jax.config.ranges import Above0, Ahead, NotEmpty, Threads
-from vdm_jax.data.latents.text_store import TextCache, no_text
+from vdm_jax.data.latents.text_store import TextCache, empty_embedding
 from vdm_jax.data.order.mixed import MixedOrder
 from vdm_jax.data.order.order import Order
 from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, mistakes_at
@@ -19,23 +19,29 @@ from vdm_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Mixture(Source):
-    """config.data of a mixture: the clips of `sources`, one source after the other.
+    """The clips of several sources, one source after the other.
 
-    How often each is drawn from is decided by `weights` (in proportion; all alike where there are none) and not by how
-    many clips it has: see MixedOrder. All must make clips of one shape.
+    How often each is drawn from is decided by weights and not by how many clips it has: see MixedOrder. All must make
+    clips of one shape.
 
-    labels: 'apart' gives every source classes of its own, after those of the sources before it (a source without
-    classes is one class: what is learned is which source); 'shared' leaves labels as they are, so that class 3 of one
-    is class 3 of all; 'none' drops them.
+    Attributes:
+      sources: Whose clips are taken.
+      weights: How often each is drawn from, in proportion; none of them: as often as the others.
+      labels: What becomes of labels. Each source has classes of its own, after those of the sources before it, where
+        one without classes is one class (apart); labels stay as they are, so that class 3 of one is class 3 of all
+        (shared); or there are none (none).
+      threads: Of the loader; those of the sources are not used.
+      prefetch: Clips that the loader draws ahead.
 
-    Raises: UserError, naming the items of config.data.sources.
+    Raises:
+      UserError: sources cannot be mixed; it names the items of config.data.sources.
     """
 
     sources: Annotated[tuple[Source, ...], NotEmpty()] = ()
     weights: tuple[Annotated[float, Above0(1e-9, 1e9)], ...] = ()
     labels: Literal['apart', 'shared', 'none'] = 'apart'
-    threads: Threads = 4  # of the loader; those of the sources are not used
-    prefetch: Ahead = 16  # clips the loader keeps ready
+    threads: Threads = 4
+    prefetch: Ahead = 16
 
     own_order: ClassVar[bool] = True
 
@@ -77,9 +83,9 @@ class Mixture(Source):
         """The sources."""
         return self.sources
 
-    def resized(self, pixels: int | str) -> 'Mixture':
+    def with_pixels(self, pixels: int | str) -> 'Mixture':
         """Return the same clips with frames of `pixels`."""
-        return dataclasses.replace(self, sources=tuple(source.resized(pixels) for source in self.sources))
+        return dataclasses.replace(self, sources=tuple(source.with_pixels(pixels) for source in self.sources))
 
     def open(self) -> 'MixtureReader':
         """Return a reader of all sources."""
@@ -89,8 +95,11 @@ class Mixture(Source):
 class MixtureReader(Reader):
     """The clips of a Mixture: those of its readers, one reader after the other.
 
-    numbers: those of its sources in the config, by which messages and counters name them. whole: the mixture that this
-    is the held-out part of, whose classes it has.
+    Args:
+      source: The config.
+      readers: Of its sources.
+      numbers: Of these in the config, by which messages and counters name them; None: 0, 1, ….
+      complete: The mixture that this is the held-out part of, whose classes it has.
     """
 
     source: Mixture
@@ -100,18 +109,18 @@ class MixtureReader(Reader):
         source: Mixture,
         readers: Sequence[Reader],
         numbers: Sequence[int] | None = None,
-        whole: 'MixtureReader | None' = None,
+        complete: 'MixtureReader | None' = None,
     ):
         super().__init__(source)
         self.readers = tuple(readers)
         self._numbers = tuple(range(len(readers)) if numbers is None else numbers)
-        self._whole = whole
+        self._complete = complete
 
     @property
     def num_classes(self) -> int:
-        """Those of all sources, as `labels` says; of a held-out part, those of the whole mixture."""
-        if self._whole is not None:
-            return self._whole.num_classes
+        """Those of all sources, as `labels` says; of a held-out part, those of the complete mixture."""
+        if self._complete is not None:
+            return self._complete.num_classes
         if self.source.labels == 'none':
             return 0
         return max(self._own_classes) if self.source.labels == 'shared' else int(self._first_classes[-1])
@@ -133,12 +142,12 @@ class MixtureReader(Reader):
     def num_draws(self) -> int:
         """The number of a clip's source, and what its source draws."""
         most = max(reader.num_draws for reader in self.readers)
-        return 1 + most if most else 0
+        return 1 + most if most else 0  # the mixture adds nothing where no source draws anything
 
     def conditions_of(self, draws: np.ndarray, rng: np.random.Generator) -> Clip:
         """Return what the clip's source says of it, and no text where it has none."""
         reader = self.readers[int(draws[0])]
-        text = no_text(self.text.shape) if self.text else {}
+        text = empty_embedding(self.text.shape) if self.text else {}
         return text | reader.conditions_of(draws[1 : 1 + reader.num_draws], rng)
 
     @property
@@ -150,34 +159,37 @@ class MixtureReader(Reader):
                 infos.append(reader.latents)
         self._check_agree('the codec of latents', [info.codec if info else 'none' for info in infos])
 
-        held = [info for info in infos if info]
-        if not held:
+        of_latents = [info for info in infos if info]
+        if not of_latents:
             return None
-        return LatentInfo(held[0].codec, {clip: shape for info in held for clip, shape in info.shapes.items()})
+        shapes: dict[Size, Shape] = {}
+        for info in of_latents:
+            shapes |= info.shapes
+        return LatentInfo(of_latents[0].codec, shapes)
 
     def __len__(self) -> int:
         return int(self._first_ids[-1])
 
     def __getitem__(self, i: int) -> Clip:
-        number, own = self._place(range(len(self))[i])
+        number, own = self._locate(range(len(self))[i])
         with self._at(number):
             clip = self.readers[number][own]
         return self._as_mixed(number, clip)
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
-        number, own = self._place(i)
+        number, own = self._locate(i)
         with self._at(number):
             clip = self.readers[number].draw(own, rng)
         return self._as_mixed(number, clip)
 
     def extract(self, i: int, size: Size, rng: np.random.Generator | None = None) -> Clip:
-        number, own = self._place(i)
+        number, own = self._locate(i)
         with self._at(number):
             clip = self.readers[number].extract(own, size, rng)
         return self._as_mixed(number, clip)
 
     def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
-        number, own = self._place(i)
+        number, own = self._locate(i)
         with self._at(number):
             return self.readers[number].read_plans(own, rng, size)
 
@@ -197,7 +209,7 @@ class MixtureReader(Reader):
         counts = np.diff(np.searchsorted(ids, self._first_ids))
         shares = np.array(self._shares) / sum(self._shares) * counts / self._sizes
 
-        # Sources without any of these clips have no place in their order.
+        # Sources without any of these clips have no part in their order.
         sizes = tuple(counts[counts > 0].tolist())
         weights = tuple(shares[counts > 0].tolist())
         order = MixedOrder(len(ids), batch, seed, shuffle, stream, sizes=sizes, weights=weights, least=1)
@@ -205,7 +217,7 @@ class MixtureReader(Reader):
 
     def held_out(self) -> Reader:
         """Return the held-out parts of those sources that have one, weighted alike; itself where none has."""
-        if self._whole is not None:
+        if self._complete is not None:
             return self
         parts = [reader.held_out() for reader in self.readers]
         numbers = [number for number, part in enumerate(parts) if part is not self.readers[number]]
@@ -214,13 +226,13 @@ class MixtureReader(Reader):
         readers = [parts[number] for number in numbers]
         weights = tuple(self.source.weights[number] for number in numbers) if self.source.weights else ()
         source = dataclasses.replace(self.source, sources=tuple(reader.source for reader in readers), weights=weights)
-        return MixtureReader(source, readers, numbers, whole=self)
+        return MixtureReader(source, readers, numbers, complete=self)
 
-    def uncached(self) -> Reader:
+    def without_cache(self) -> Reader:
         """Return a reader of the same clips, of which no source keeps frames in memory."""
-        readers = [reader.uncached() for reader in self.readers]
+        readers = [reader.without_cache() for reader in self.readers]
         source = dataclasses.replace(self.source, sources=tuple(reader.source for reader in readers))
-        return MixtureReader(source, readers, self._numbers, self._whole)
+        return MixtureReader(source, readers, self._numbers, self._complete)
 
     def identity(self) -> str:
         """Return the identity of each source, in turn."""
@@ -248,20 +260,26 @@ class MixtureReader(Reader):
         each = zip(self._numbers, self.readers, strict=True)
         return [f'{number}: {line}' for number, reader in each for line in reader.notes()]
 
-    def _place(self, i: int) -> tuple[int, int]:
+    def _locate(self, i: int) -> tuple[int, int]:
         """Return which reader clip i is of, and its number there."""
         number = int(np.searchsorted(self._first_ids, i, 'right')) - 1
         return number, i - int(self._first_ids[number])
 
     def _as_mixed(self, number: int, clip: Clip) -> Clip:
         """Return what all clips of the mixture have of a reader's clip, its label among those of the mixture."""
-        labels = {'apart': clip['label'] + self._first_classes[number], 'shared': clip['label'], 'none': 0}
-        text = no_text(self.text.shape) if self.text else {}
+        label = 0
+        if self.source.labels == 'shared':
+            label = clip['label']
+        elif self.source.labels == 'apart':
+            label = clip['label'] + self._first_classes[number]
+
+        text = empty_embedding(self.text.shape) if self.text else {}
         arrays = {name: clip[name] for name in ('video', 'moments', *text) if name in clip}
-        mixed = text | arrays | {'label': np.int32(labels[self.source.labels])}
+        mixed = text | arrays | {'label': np.int32(label)}
         if self.scalars:
             mixed['scalars'] = {name: clip['scalars'][name] for name in self.scalars}
         if self.num_draws:
+            # Filled up with zeros: all clips of a batch have as many.
             own = clip.get('draws', ())
             mixed['draws'] = np.array([number, *own, *[0.0] * (self.num_draws - 1 - len(own))])
         return mixed
@@ -300,9 +318,9 @@ class MixtureReader(Reader):
 
     @functools.cached_property
     def _first_classes(self) -> np.ndarray:
-        """Each reader's first class; of a whole mixture also the number of all."""
-        if self._whole is not None:
-            return self._whole._first_classes[list(self._numbers)]
+        """Each reader's first class; of a complete mixture also the number of all."""
+        if self._complete is not None:
+            return self._complete._first_classes[list(self._numbers)]
         return np.cumsum([0, *(max(classes, 1) for classes in self._own_classes)])
 
     @functools.cached_property

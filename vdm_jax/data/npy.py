@@ -8,47 +8,49 @@ import hashlib
 import io
 import math
 import os
+import sys
 import weakref
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from vdm_jax.errors import UserError
 from vdm_jax.files import check_regular
 
-DIGEST = '<u8'  # the type of what digest_of gives, in files
+DIGEST = '<u8'  # the type of what digest_of returns, in files
 
 
 class DamageError(Exception):
     """What is wrong with a file, without its name."""
 
 
-def digest_of(content) -> int:
-    """The first eight bytes of the sha256 of a buffer, as a number."""
+def digest_of(content: bytes | memoryview) -> int:
+    """Return the first eight bytes of the sha256 of a buffer, as a number."""
     return int.from_bytes(hashlib.sha256(content).digest()[:8], 'little')
 
 
-def header_of(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    """What a file of such an array begins with."""
+def header_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return what a file of such an array begins with."""
     header = io.BytesIO()
     about = {'descr': np.lib.format.dtype_to_descr(dtype), 'fortran_order': False, 'shape': shape}
     np.lib.format.write_array_header_1_0(header, about)
     return header.getvalue()
 
 
-def read_header(file) -> tuple[np.dtype, tuple[int, ...]]:
-    """(dtype, shape) of an open file, which is then where its values begin.
+def read_header(file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return (dtype, shape) of an open file, which is then where its values begin.
 
     Raises:
       DamageError: it is no header, or one of Python objects or of columns one after the other.
     """
     try:
         version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, columns, dtype = read(file)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, is_column_major, dtype = readers[version](file)
         size = dtype.itemsize * math.prod(shape)
-    except Exception as error:  # the parser of Python is beneath, which has errors of every kind
+    except Exception as error:  # numpy parses headers as Python, which has errors of every kind
         raise DamageError(f'no array of numpy: {type(error).__name__}') from None
-    if columns or dtype.hasobject or min(shape, default=0) < 0 or size > 2**62:
+    if is_column_major or dtype.hasobject or min(shape, default=0) < 0 or size > 2**62:
         raise DamageError('no array of plain rows')
     return dtype, shape
 
@@ -57,13 +59,15 @@ class RowFile:
     """An array in a file, of which bytes are read with pread by any number of threads; closed when it is dropped.
 
     Attributes:
-      dtype, shape: of the array.
+      dtype: Of the array.
+      shape: Of the array.
+      number: The file descriptor.
 
     Raises:
       DamageError: no regular file, no array, or one of another size than the file's.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]):
         try:
             size = check_regular(path)
             with open(path, 'rb') as file:
@@ -80,23 +84,24 @@ class RowFile:
             raise DamageError(f'{size:,} bytes, and its header says {self._begin + nbytes:,}')
 
     def expect(self, first: int, count: int) -> None:
-        """Has the system read `count` bytes of the array ahead, from byte `first`."""
-        if hasattr(os, 'posix_fadvise'):
+        """Make the system read `count` bytes of the array ahead, from byte `first`."""
+        if sys.platform == 'linux':
             os.posix_fadvise(self.number, self._begin + first, count, os.POSIX_FADV_WILLNEED)
 
     def read(self, first: int, into: memoryview) -> None:
-        """Fills `into` from byte `first` of the array.
+        """Fill `into` from byte `first` of the array.
 
         Raises:
           DamageError: the file ends before, or cannot be read.
         """
-        at = self._begin + first
+        position = self._begin + first
         while into:
             try:
-                count = os.preadv(self.number, [into], at)
+                count = os.preadv(self.number, [into], position)
             except OSError as error:
                 raise DamageError(error.strerror) from None
             if not count:
                 raise DamageError('a file ends too early')
+            # A read may end early: what is left is read on.
             into = into[count:]
-            at += count
+            position += count

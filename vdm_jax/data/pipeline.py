@@ -37,11 +37,21 @@ def batches(
 ) -> 'BatchStream':
     """Return an iterator, and context manager, over this host's batches of steps start_step, ..., stop_step - 1.
 
-    Each batch is a dict of numpy arrays, {'video': uint8 (b, T, H, W, C), 'label': int32 (b,), ...} and the asked
-    `scalars`, float32 (b,), by name. rows: which rows of the global batch, in any order and as often as they are named,
-    for each of the order's buckets (a tuple of sequences); None: all of them. Without stop_step it never ends. About
-    three batches are held in memory: one being drawn, one stacked, one in use. An exception in a clip comes out of
-    `next`. Close it (or leave the `with`) to stop the threads.
+    About three batches are held in memory: one being drawn, one stacked, one in use. An exception in a clip comes out
+    of `next`. Close it (or leave the `with`) to stop the threads.
+
+    Args:
+      reader: Of the clips.
+      order: Over all of them.
+      start_step: The first.
+      stop_step: The one after the last; None: it never ends.
+      rows: Which rows of the global batch are read, in any order and as often as they are named, for each of the
+        order's buckets; None: all of them.
+      scalars: The names of those that batches have.
+
+    Returns:
+      Batches as dicts of arrays: {'video': uint8 (b, T, H, W, C), 'label': int32 (b,), ...}, and scalars by name,
+      float32 (b,).
     """
     if order.size != len(reader):
         raise ValueError(f'the order is over {order.size} clips, the source holds {len(reader)}')
@@ -57,29 +67,38 @@ def batches(
 
 
 class Walk:
-    """This host's clips one after the other, from a step on: clip k is `place(k)` = (step, row of the global batch).
+    """This host's clips one after the other, from a step on: clip k is `locate(k)` = (step, row of the global batch).
 
     Every block of an order's steps has each bucket as often as the others, so no step has to be counted up to.
     """
 
     def __init__(self, order: Order | BucketOrder, rows: Rows, start_step: int):
-        self._order, self._rows = order, rows
+        self._order = order
+        self._rows = rows
         self._sizes = np.array([len(each) for each in rows])
         self._in_block = int(self._sizes[order.buckets(0)].sum())
-        self._ends = functools.lru_cache(maxsize=4)(lambda block: np.cumsum(self._sizes[order.buckets(block)]))
+
+        @functools.lru_cache(maxsize=4)
+        def ends(block: int) -> np.ndarray:
+            """Return how many of a block's clips have come by the end of each of its steps."""
+            return np.cumsum(self._sizes[order.buckets(block)])
+
+        self._ends = ends
         self._first = 0
         self._first = self.clips_before(start_step)
 
     def size(self, step: int) -> int:
-        """This host's rows of a step."""
+        """Return how many rows of a step this host reads."""
         return int(self._sizes[self._order.bucket(step)])
 
     def clips_before(self, step: int) -> int:
         """Return how many clips come before a step."""
         block, within = divmod(step, self._order.block_size)
-        return block * self._in_block + (int(self._ends(block)[within - 1]) if within else 0) - self._first
+        in_started_block = int(self._ends(block)[within - 1]) if within else 0
+        return block * self._in_block + in_started_block - self._first
 
-    def place(self, k: int) -> tuple[int, int]:
+    def locate(self, k: int) -> tuple[int, int]:
+        """Return the step of clip k, and its row of the global batch."""
         block, rest = divmod(self._first + k, self._in_block)
         ends = self._ends(block)
         within = int(np.searchsorted(ends, rest, 'right'))
@@ -105,8 +124,8 @@ class BatchStream(Iterator[Batch]):
 class _Loaded(BatchStream):
     """Grain: clips drawn in source.threads threads, batches stacked one ahead in a thread of their own.
 
-    Batches are stacked on the thread that asks for them, and Grain's readers refill their buffer only when asked:
-    without the second prefetch the training loop would stack, and wait for the tail of every batch.
+    Batches are stacked on the thread that takes them, and Grain's readers refill their buffer only then: without the
+    second prefetch the training loop would stack, and wait for the tail of every batch.
     """
 
     def __init__(
@@ -120,48 +139,52 @@ class _Loaded(BatchStream):
     ):
         import grain
 
-        from vdm_jax.data.batching import Stacked
+        from vdm_jax.data.batching import StackedBatches
 
         walk = Walk(order, rows, start_step)
         steps = max(stop_step - start_step, 0) if stop_step is not None else 2**40
 
         def clip(k: int) -> Clip:
-            i, position = map(int, order.locate(*walk.place(k)))
+            i, position = map(int, order.locate(*walk.locate(k)))
             return attach_scalars(reader.draw(i, clip_generator(order.seed, position)), scalars)
 
-        self._held: list[Any] = []  # the iterator, until it is closed
+        def size(number: int) -> int:
+            return walk.size(start_step + number)
+
+        self._open_iterators: list[Any] = []  # the iterator, until it is closed
         # Also when this is dropped, or left open at exit, where Grain's own __del__ prints a traceback.
-        self._shut = weakref.finalize(self, _shut, self._held)
+        self._finalizer = weakref.finalize(self, _close_all, self._open_iterators)
         if not steps:  # Grain refuses an empty range
             return
-        # At least one whole batch of clips is under way while the last one is stacked.
-        most = max(map(len, rows))
-        read = grain.ReadOptions(
-            num_threads=reader.source.threads, prefetch_buffer_size=max(reader.source.prefetch, most)
-        )
-        clips = grain.MapDataset.range(0, walk.clips_before(start_step + steps)).map(clip).to_iter_dataset(read)
-        stacked = Stacked(clips, lambda number: walk.size(start_step + number), steps)
-        self._held.append(iter(grain.experimental.ThreadPrefetchIterDataset(stacked, prefetch_buffer_size=1)))
-        self._held[0].start_prefetch()  # the first batch is read while the model compiles
+
+        # At least one full batch of clips is under way while the last one is stacked.
+        ahead = max(reader.source.prefetch, *map(len, rows))
+        options = grain.ReadOptions(num_threads=reader.source.threads, prefetch_buffer_size=ahead)
+        clips = grain.MapDataset.range(0, walk.clips_before(start_step + steps)).map(clip).to_iter_dataset(options)
+        stacked = StackedBatches(clips, size, steps)
+        iterator = iter(grain.experimental.ThreadPrefetchIterDataset(stacked, prefetch_buffer_size=1))
+        self._open_iterators.append(iterator)
+        iterator.start_prefetch()  # the first batch is read while the model compiles
 
     def __next__(self) -> Batch:
-        if not self._held:
+        if not self._open_iterators:
             raise StopIteration
-        return next(self._held[0])
+        batch: Batch = next(self._open_iterators[0])
+        return batch
 
     def close(self) -> None:
-        self._shut()
+        self._finalizer()
 
 
-def _shut(held: list[Any]) -> None:
-    while held:
-        held.pop().close()
+def _close_all(iterators: list[Any]) -> None:
+    while iterators:
+        iterators.pop().close()
 
 
 class _Gathered(BatchStream):
     """Without Grain: whole batches, reader.gather(ids, positions, seed, scalars), made in threads of their own.
 
-    Where a clip takes microseconds, to be asked for each of them by itself is what costs.
+    Where a clip takes microseconds, handling each of them by itself is what costs.
     """
 
     def __init__(

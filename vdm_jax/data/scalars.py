@@ -1,4 +1,7 @@
-"""Numbers of a clip, by name, that a network may be conditioned on: SCALARS measures them, or the source gives them."""
+"""Scalars: numbers of a clip, by name, that a network may be conditioned on.
+
+SCALARS measures them, or the source of the clip has them.
+"""
 
 from collections.abc import Sequence
 
@@ -9,7 +12,7 @@ from vdm_jax.errors import UserError
 
 
 def motion(video: np.ndarray) -> float:
-    """Mean absolute difference of neighbouring frames of uint8 (T, H, W, C), 0 to 1; 0 for one frame."""
+    """Return the mean absolute difference of neighbouring frames of uint8 (T, H, W, C), 0 to 1; 0 for one frame."""
     if len(video) < 2:
         return 0.0
     return float(np.abs(np.diff(video.astype(np.int16), axis=0)).mean() / 255)
@@ -21,8 +24,11 @@ SCALARS = {'motion': motion}
 def attach_scalars(clip: Clip, names: Sequence[str]) -> Clip:
     """Return the clip with the scalars of these names as float32, and without what else its source says of it."""
     known = clip.get('scalars', {})
-    rest = {name: value for name, value in clip.items() if name not in ('scalars', 'draws')}
-    return rest | {name: np.float32(known[name] if name in known else SCALARS[name](clip['video'])) for name in names}
+    attached = {name: value for name, value in clip.items() if name not in ('scalars', 'draws')}
+    for name in names:
+        value = known[name] if name in known else SCALARS[name](clip['video'])
+        attached[name] = np.float32(value)
+    return attached
 
 
 def available_scalars(reader: Reader) -> tuple[str, ...]:
@@ -35,7 +41,7 @@ def check(reader: Reader, names: Sequence[str]) -> None:
     """Check that there are scalars of these names.
 
     Raises:
-      UserError: neither the source gives one of them nor SCALARS measures it.
+      UserError: neither the source has one of them nor SCALARS measures it.
     """
     known = available_scalars(reader)
     for name in names:

@@ -35,7 +35,9 @@ Size = tuple[int, int, int]  # (T, H, W)
 class LatentInfo:
     """Which latents a source holds in place of its videos.
 
-    codec: sha256 of the codec's weights that made them. shapes: (T', H', W', 2C) of the moments by (T, H, W) of clips.
+    Attributes:
+      codec: sha256 of the codec's weights that made them.
+      shapes: (T', H', W', 2C) of the moments by (T, H, W) of clips.
     """
 
     codec: str
@@ -140,7 +142,7 @@ class Source(Ranged, abc.ABC, where='config.data'):
         del bucket
         return self
 
-    def resized(self, pixels: int | str) -> Source:
+    def with_pixels(self, pixels: int | str) -> Source:
         """Return the same clips with frames of `pixels`, of the first bucket alone where there are several."""
         return with_fields(self, pixels=pixels)
 
@@ -244,7 +246,7 @@ class Reader(abc.ABC):
         del bucket
         return self
 
-    def bucket_places(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def locate_in_buckets(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the bucket of each of these clips, and its number in `for_bucket`: int64 each."""
         ids = np.asarray(ids, np.int64)
         return np.zeros_like(ids), ids
@@ -284,7 +286,7 @@ class Reader(abc.ABC):
         del i, rng, size
         return []
 
-    def uncached(self) -> Reader:
+    def without_cache(self) -> Reader:
         """Return a reader of the same clips that keeps no frames in memory."""
         return self
 

@@ -35,20 +35,26 @@ APART = "set config.data.train='train[:90%]' and config.data.test='train[90%:]'"
 
 @dataclasses.dataclass(frozen=True)
 class Tfds(VideoSource):
-    """Clips of `frames` frames of `pixels` (a side, or HEIGHTxWIDTH), from a prepared set: the folder that holds its
-    dataset_info.json.
+    """Clips from a set that TensorFlow Datasets has prepared.
 
-    `video` names the feature to read ('a/b' for one inside another). It may be frames, uint8 (T, H, W, C), where T and
-    the size may differ from example to example; a list of images; one image, (H, W, C), which is a video of one frame;
-    or the bytes of a video file (mp4, webm, gif, …), which need PyAV. `channels` must be the data's, 3 for bytes.
-    `label` names a ClassLabel, or nothing.
+    A video may be frames, uint8 (T, H, W, C), where T and the size may differ from example to example; a list of
+    images; one image, (H, W, C), which is a video of one frame; or the bytes of a video file (mp4, webm, gif, …), which
+    need PyAV.
 
-    `train` and `test` are TFDS's names of splits or slices of them ('train[:90%]', 'validation'); `split` says which of
-    the two is read, or both ('all', which holds nothing out; test='' where the set has one split only). They may share
-    no example.
-    `stride`, `short`, `start`, `crop`, `flip` and `pixel_aspect` mean what they mean for a folder of videos.
-
-    Raises: UserError, naming config.data.KEY or the example.
+    Attributes:
+      path: The folder that holds the set's dataset_info.json.
+      channels: Of the data; 3 for the bytes of video files.
+      short: What happens to a video too short for a clip: its last frame is held (hold), or it starts again (loop).
+      start: Where a training clip begins: at a random frame, or at the first.
+      pixel_aspect: Whether pixels of a video file that are not square are made so (square), or taken as they are
+        (stored).
+      video: The feature to read, 'a/b' for one inside another.
+      label: A ClassLabel; none: all clips have the label 0.
+      split: Whether `train`, `test` or both (all, which holds nothing out) are read.
+      train: TFDS's name of a split or a slice of one, such as 'train[:90%]'; it may share no example with `test`.
+      test: The same, such as 'validation'; '' where nothing is held out.
+      threads: Of the loader, which decode clips.
+      prefetch: Clips that the loader draws ahead.
     """
 
     path: str = ''
@@ -93,7 +99,7 @@ class TfdsReader(Reader):
     def num_classes(self) -> int:
         """Those of the ClassLabel that is named; 0 for none."""
         label = self.source.label
-        return self._feature('label', label).num_classes if label is not None else 0
+        return int(self._feature('label', label).num_classes) if label is not None else 0
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -103,15 +109,15 @@ class TfdsReader(Reader):
         return self._clip(range(len(self))[i], None)
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
-        """Draw the clip of training: from a random frame, with a random crop, mirrored, each where asked for."""
+        """Draw the clip of training: from a random frame, with a random crop, mirrored, each as the config says."""
         return self._clip(i, rng.random(4))
 
     def identity(self) -> str:
         """Return how many clips there are, of which set and version, in how many bytes."""
         info = self._builder.info
         shards = {name: split.shard_lengths for name, split in info.splits.items()}
-        written = json.dumps([self._slice, shards, int(info.dataset_size)], sort_keys=True)
-        return f'{len(self)} {info.full_name} {hashlib.sha256(written.encode()).hexdigest()[:16]}'
+        text = json.dumps([self._slice, shards, int(info.dataset_size)], sort_keys=True)
+        return f'{len(self)} {info.full_name} {hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
     def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
         """Return what `draw` reads of a video file; nothing of frames in a tensor."""
@@ -131,14 +137,14 @@ class TfdsReader(Reader):
             plan, read = self._plan(example, chance)
             clip = extract_clip(plan, read)
             # Other features do not leave with the clip: they may be bytes, whose last zeros numpy's arrays would eat.
-            label = np.int32(_inside(example, self.source.label) if self.source.label is not None else 0)
+            label = np.int32(_look_up(example, self.source.label) if self.source.label is not None else 0)
         self._tally.add(short_clips=plan.padded)
         return {'video': clip, 'label': label}
 
     def _plan(self, example: dict[str, Any], chance: np.ndarray | None) -> tuple[ReadPlan, ReadFrames]:
         """Return what is read for a clip of an example, and how."""
-        value = _inside(example, self.source.video)
-        video, read = opened(value, self.source.channels, self.source.pixel_aspect == 'square')
+        value = _look_up(example, self.source.video)
+        video, read = open_video(value, self.source.channels, self.source.pixel_aspect == 'square')
         return plan_clip(self._options, video, place_clip(self._options, chance)), read
 
     @contextlib.contextmanager
@@ -154,8 +160,8 @@ class TfdsReader(Reader):
                 f'{first_line(error)}; prepare the set again with what it should be, or without it'
             ) from None
 
-    def _named(self, key: Literal['train', 'test']) -> str:
-        """What config.data.KEY names."""
+    def _slice_of(self, key: Literal['train', 'test']) -> str:
+        """Return what config.data.KEY names."""
         return self.source.train if key == 'train' else self.source.test
 
     @property
@@ -163,22 +169,23 @@ class TfdsReader(Reader):
         """TFDS's name of what is read."""
         if self.source.split == 'test' and not self.source.test:
             raise UserError(f'config.data.test is empty: name a split; in a set with one only, {APART}')
-        train, test = self.source.train, self.source.test
-        return {'train': train, 'test': test, 'all': f'{train}+{test}'.strip('+')}[self.source.split]
+        if self.source.split == 'all':
+            return f'{self.source.train}+{self.source.test}'.strip('+')
+        return self._slice_of(self.source.split)
 
     @functools.cached_property
     def _builder(self) -> Any:
-        return builder(self.source.path)
+        return open_builder(self.source.path)
 
     @functools.cached_property
     def _examples(self) -> Sequence[dict[str, Any]]:
-        """A sequence of dicts; the first one is looked at, so that a mistake is found before a run begins."""
+        """A sequence of dicts; the first one is read, so that a mistake shows before a run begins."""
         self._feature('video', self.source.video)
         self._feature('label', self.source.label)
         splits = ', '.join(f'{name} ({split.num_examples})' for name, split in self._builder.info.splits.items())
-        wanted = self._slice
+        name = self._slice
         try:
-            examples = self._builder.as_data_source(wanted)
+            examples: Sequence[dict[str, Any]] = self._builder.as_data_source(name)
         except NotImplementedError:
             raise UserError(
                 f'config.data.path={self.source.path} is not stored as ArrayRecord; prepare it with '
@@ -187,64 +194,82 @@ class TfdsReader(Reader):
         except (ValueError, AssertionError):
             key: Literal['train', 'test'] = 'test' if self.source.split == 'test' else 'train'
             raise UserError(
-                f'config.data.{key}={self._named(key)}: there is nothing to read by that name; the set has {splits}'
+                f'config.data.{key}={self._slice_of(key)}: there is nothing to read by that name; the set has {splits}'
             ) from None
         except Exception as error:  # as above: of files that are missing or damaged
-            why = first_line(error)
-            raise UserError(f'config.data.path={self.source.path} cannot be read: {why}; prepare it again') from None
+            reason = first_line(error)
+            raise UserError(f'config.data.path={self.source.path} cannot be read: {reason}; prepare it again') from None
+
         if self.source.split != 'train' and self.source.test:
             self._check_apart(splits)
         self._clip(0, None, examples)
         return examples
 
     def _check_apart(self, splits: str) -> None:
-        """Training's slice and that of the test must share no example, or what was trained on would be held out."""
-        train, test = self._ranges('train', splits), self._ranges('test', splits)
-        if any(a.start < b.stop and b.start < a.stop for name, a in train for other, b in test if name == other):
+        """Check that the slices of training and test share no example: what is trained on must not be held out."""
+        train = self._ranges('train', splits)
+        test = self._ranges('test', splits)
+        if any(_overlap(one, other) for one in train for other in test):
             raise UserError(
                 f'config.data.train={self.source.train} and config.data.test={self.source.test} share examples; '
                 f'{APART}, or take another split; the set has {splits}'
             )
 
     def _ranges(self, key: Literal['train', 'test'], splits: str) -> list[tuple[str, range]]:
-        """[(split, numbers of its examples)] of the slices that config.data.KEY names."""
+        """Return the slices that config.data.KEY names: [(split, numbers of its examples)]."""
         import tensorflow_datasets as tfds
 
-        found = self._builder.info.splits
+        infos = self._builder.info.splits
         try:
-            slices = tfds.core.ReadInstruction.from_spec(self._named(key)).to_absolute(found)
+            slices = tfds.core.ReadInstruction.from_spec(self._slice_of(key)).to_absolute(infos)
         except ValueError:
             raise UserError(
-                f'config.data.{key}={self._named(key)}: there is nothing to read by that name; the set has {splits}'
+                f'config.data.{key}={self._slice_of(key)}: there is nothing to read by that name; the set has {splits}'
             ) from None
-        sizes = [found[each.splitname].num_examples for each in slices]
-        return [
-            (each.splitname, range(each.from_ or 0, size if each.to is None else each.to))
-            for each, size in zip(slices, sizes, strict=True)
-        ]
+
+        ranges = []
+        for each in slices:
+            stop = infos[each.splitname].num_examples if each.to is None else each.to
+            ranges.append((each.splitname, range(each.from_ or 0, stop)))
+        return ranges
 
     def _feature(self, key: str, name: str | None) -> Any:
-        """The feature that config.data.KEY names; a label must say how many classes there are."""
+        """Return the feature that config.data.KEY names, None for none.
+
+        Raises:
+          UserError: the set has no such feature, or it is to be a label and is no ClassLabel.
+        """
         features = self._builder.info.features
         if name is None:
             return None
         try:
-            found = _inside(features, name)
+            feature = _look_up(features, name)
         except (KeyError, TypeError):
             raise UserError(
                 f'config.data.{key}={name}: the set has no such feature; it has {", ".join(features)}'
             ) from None
         # TFDS has features of many kinds: those of classes alone know how many there are.
-        if key == 'label' and not getattr(found, 'num_classes', None):
-            raise UserError(f'config.data.label={name}: it is a {type(found).__name__}, not a ClassLabel; name another')
-        return found
+        if key == 'label' and not getattr(feature, 'num_classes', None):
+            kind = type(feature).__name__
+            raise UserError(f'config.data.label={name}: it is a {kind}, not a ClassLabel; name another')
+        return feature
+
+
+def _overlap(one: tuple[str, range], other: tuple[str, range]) -> bool:
+    """Whether two slices, each (split, numbers of its examples), share an example."""
+    same_split = one[0] == other[0]
+    return same_split and one[1].start < other[1].stop and other[1].start < one[1].stop
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrameSequence:
-    """A video that is already decoded: uint8 frames (H, W, C), one by one."""
+    """A video that is already decoded.
 
-    images: Any
+    Attributes:
+      images: uint8 frames (H, W, C), one by one.
+    """
+
+    images: Sequence[np.ndarray] | np.ndarray
 
     @property
     def frames(self) -> int:
@@ -252,21 +277,25 @@ class FrameSequence:
 
     @property
     def height(self) -> int:
-        return self.images[0].shape[0]
+        return int(self.images[0].shape[0])
 
     @property
     def width(self) -> int:
-        return self.images[0].shape[1]
+        return int(self.images[0].shape[1])
 
     def read(self, indices: np.ndarray, height: int, width: int) -> np.ndarray:
-        """The frames with these numbers, resized: uint8 (len(indices), height, width, C)."""
-        return np.stack([transforms.resize(self.images[i], height, width) for i in indices])
+        """Return the frames with these numbers, resized: uint8 (len(indices), height, width, C)."""
+        images = [self.images[i] for i in indices]
+        return np.stack([transforms.resize(image, height, width) for image in images])  # type: ignore[no-untyped-call]
 
 
-def opened(value: Any, channels: int, square: bool = True) -> tuple[VideoLike, ReadFrames]:
-    """(what is known of a video, how its frames are read) for the value of a feature.
+def open_video(value: Any, channels: int, square: bool = True) -> tuple[VideoLike, ReadFrames]:
+    """Return what is known of a video, and how its frames are read.
 
-    square: whether pixels of a video file that are not square are made so.
+    Args:
+      value: Of a feature: frames, images, an image, or the bytes of a video file.
+      channels: That it must have.
+      square: Whether pixels of a video file that are not square are made so.
 
     Raises:
       BrokenVideoError, ValueError: it does not decode, or is not what can be read.
@@ -276,6 +305,7 @@ def opened(value: Any, channels: int, square: bool = True) -> tuple[VideoLike, R
             raise ValueError(f'video files have 3 channels, config.data.channels is {channels}')
         video = decode.probe(value, square=square)
         return video, functools.partial(decode.read, video)
+
     images = value if isinstance(value, list) else np.asarray(value)
     if isinstance(images, np.ndarray) and images.ndim < 4:
         images = images[None]
@@ -290,8 +320,8 @@ def opened(value: Any, channels: int, square: bool = True) -> tuple[VideoLike, R
     return sequence, sequence.read
 
 
-def builder(path: str) -> Any:
-    """TFDS's reader of a prepared set.
+def open_builder(path: str) -> Any:
+    """Return TFDS's reader of a prepared set.
 
     features.json says which Python classes decode it, and TFDS imports any that it names: only TFDS's own are let in.
 
@@ -315,7 +345,9 @@ def builder(path: str) -> Any:
             f'config.data.path={path} holds no prepared set ({error}); set it to the folder of its features.json, such '
             'as DIR/name/1.0.0'
         ) from None
-    if strange := sorted(name for name in _classes(features) if not name.startswith('tensorflow_datasets.')):
+
+    strange = sorted(name for name in _class_names(features) if not name.startswith('tensorflow_datasets.'))
+    if strange:
         raise UserError(f'config.data.path={path}: features.json names {strange[0]}, which is none of TFDS itself')
     try:
         return tfds.builder_from_directory(folder)
@@ -328,19 +360,20 @@ def builder(path: str) -> Any:
         raise UserError(f'config.data.path={path} cannot be read: {first_line(error)}') from None
 
 
-def _classes(features: Any) -> Iterator[str]:
-    """Every Python class that features.json names."""
+def _class_names(features: Any) -> Iterator[str]:
+    """Yield the name of every Python class in features.json."""
     if isinstance(features, dict):
         for key, value in features.items():
             if key in ('pythonClassName', 'python_class_name', 'type') and isinstance(value, str):
                 yield value
-            yield from _classes(value)
+            yield from _class_names(value)
     elif isinstance(features, list):
         for value in features:
-            yield from _classes(value)
+            yield from _class_names(value)
 
 
-def _inside(tree: Any, name: str) -> Any:
+def _look_up(tree: Any, name: str) -> Any:
+    """Return what lies at a name, 'a/b' inside of 'a'."""
     for part in name.split('/'):
         tree = tree[part]
     return tree

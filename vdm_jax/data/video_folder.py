@@ -36,52 +36,59 @@ from vdm_jax.errors import UserError
 
 
 def video_files(path: str) -> list[str]:
-    """The videos in a folder and below, as sorted paths relative to it; hidden files and folders are skipped.
+    """Return the videos in a folder and below, as sorted paths relative to it; hidden files and folders are skipped.
 
-    Raises UserError if the folder is missing or holds none.
+    Raises:
+      UserError: the folder is missing or holds none.
     """
     return list(look_for_videos(path).videos)
 
 
 def look_for_videos(path: str, follow_links: bool = False) -> Folder:
-    """What lies in a folder that is to hold videos. Raises UserError if it is missing or holds none."""
+    """Return what lies in a folder that is to hold videos.
+
+    Raises:
+      UserError: it is missing or holds none.
+    """
     if not path:
         raise UserError('config.data.path is empty; set it to a folder of videos')
     if not os.path.isdir(path):
-        what = 'a file, not a folder' if os.path.exists(path) else 'not there'
-        raise UserError(f'config.data.path={path} is {what}; set it to a folder of videos')
-    found = list_folder(path, follow_links)
-    if not found.videos:
-        raise UserError(f'config.data.path={path} {no_video(found)}')
-    return found
+        problem = 'a file, not a folder' if os.path.exists(path) else 'not there'
+        raise UserError(f'config.data.path={path} is {problem}; set it to a folder of videos')
+    folder = list_folder(path, follow_links)
+    if not folder.videos:
+        raise UserError(f'config.data.path={path} {describe_no_video(folder)}')
+    return folder
 
 
-def no_video(found: Folder) -> str:
-    """That a folder holds none, which endings videos have, and what lies there instead."""
-    passed_over = describe_counts(found.passed_over_counts())
+def describe_no_video(folder: Folder) -> str:
+    """Say that a folder holds no video, which endings videos have, and what lies there instead."""
+    passed_over = describe_counts(folder.passed_over_counts())
     instead = f'; passed over: {passed_over}' if passed_over else ''
     return f'holds no video ({", ".join(ending[1:] for ending in EXTENSIONS)}){instead}'
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoFolder(VideoSource):
-    """Clips of `frames` frames of `pixels` (a side, or HEIGHTxWIDTH), from the videos in the folder `path` and below.
+    """Clips from the videos in a folder and below, upright as players show them.
 
-    A training clip begins at a random frame, or always at the first (`start`), as memorising wants it.
-    A video is resized, its aspect kept, to just cover `pixels`, and what stands over is cut off (`crop`), upright as
-    players show it.
-    `pixel_aspect`: pixels that are not square are made so, or taken as they are stored, as the loaders behind published
-    numbers do. A clip takes every `stride`-th frame or, with `fps`, the frames nearest in time to a grid of `fps` a
-    second (then every `stride`-th of those).
-    `short`: what happens to a video too short for a clip: its last frame is held, it starts again (loop), or the video
-    is left out (drop). `label`: 0 for all, the number of the file in the sorted folder, or of its first subfolder.
-    `split`: all files, or `held_out` of them by a hash of their name (test), or the others (train).
+    A video that does not decode keeps its id, and the next one (in the sorted order, round the end) is read instead, so
+    that the order does not depend on what one host could read. Broken and short videos are counted and named.
 
-    A video that does not decode keeps its place and the next one (in the sorted order, round the end) is read instead,
-    so that the order does not hang on what one host could read; the run stops when more than `max_broken` of the files
-    are broken, as are those that ask for more than `limits`. Both kinds are counted and named. If all videos, resized,
-    fit in `cache_mb` (2**20 bytes), each is decoded whole and kept in memory once it is asked for again; nothing but
-    the speed depends on it.
+    Attributes:
+      path: Of the folder.
+      start: Where a training clip begins: at a random frame, or always at the first, as memorising needs it.
+      pixel_aspect: Whether pixels that are not square are made so (square), or taken as they are stored, as the loaders
+        behind published numbers do.
+      label: 0 for all (none), the number of the file in the sorted folder (index), or of its first subfolder (folder).
+      split: All files, or `held_out` of them by a hash of their name (test), or the others (train).
+      held_out: Share of the videos that are held out.
+      max_broken: Share of the videos that may be broken before the run stops.
+      limits: What a video may ask for; one that asks for more is broken.
+      cache_mb: If all videos, resized, fit in so many MiB, each is kept in memory, whole, once it is needed again;
+        nothing but the speed depends on it.
+      threads: Of the loader, which decode clips.
+      prefetch: Clips that the loader draws ahead.
     """
 
     path: str = ''
@@ -127,7 +134,7 @@ class VideoFolderReader(Reader):
         return self._clip(range(len(self))[i], None, None)
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
-        """Draw the clip of training: from a random frame, with a random crop, mirrored, each where asked for."""
+        """Draw the clip of training: from a random frame, with a random crop, mirrored, each as the config says."""
         return self._clip(i, rng.random(4), None)
 
     def extract(self, i: int, size: Size, rng: np.random.Generator | None = None) -> Clip:
@@ -184,7 +191,7 @@ class VideoFolderReader(Reader):
             raise UserError(
                 f'config.data.path={source.path}: no video of {len(names)} is left; '
                 f'{len(short)} too short for {source.frames} frames and dropped, broken: '
-                f'{self._tally.listed()}; lower config.data.frames or stride, or set short=hold'
+                f'{self._tally.summarize_broken()}; lower config.data.frames or stride, or set short=hold'
             )
         return index
 
@@ -200,7 +207,7 @@ class VideoFolderReader(Reader):
         _, _, video = next(self._candidates(i))
         return [plan_clip(options, video, placement)]
 
-    def uncached(self) -> 'VideoFolderReader':
+    def without_cache(self) -> 'VideoFolderReader':
         """Return a reader of its own that keeps no frames in memory."""
         return dataclasses.replace(self.source, cache_mb=0).open()
 
@@ -229,7 +236,8 @@ class VideoFolderReader(Reader):
             return {name: i for i, name in enumerate(names)}
         if self.source.label == 'folder':
             folders = sorted({name.split('/')[0] for name in names if '/' in name})
-            if stray := [name for name in names if '/' not in name]:
+            stray = [name for name in names if '/' not in name]
+            if stray:
                 raise UserError(
                     f'config.data.label=folder, but {self.source.path}/{stray[0]} lies in no subfolder; move it'
                 )
@@ -280,14 +288,15 @@ class VideoFolderReader(Reader):
             name, video = self.index[(i + attempt) % len(self.index)]
             if video is not None:
                 yield attempt, name, video
-        raise UserError(f'config.data.path={self.source.path}: no video decodes: {self._tally.listed()}')
+        raise UserError(f'config.data.path={self.source.path}: no video decodes: {self._tally.summarize_broken()}')
 
     def _note_broken(self, name: str, reason: BrokenVideoError) -> None:
-        count = self._tally.broken(name, f'{name}: {reason}')
+        count = self._tally.note_broken(name, f'{name}: {reason}')
         files = self._tally.known['videos']
         if count > self.source.max_broken * files:
+            reasons = self._tally.summarize_broken()
             raise UserError(
                 f'config.data.path={self.source.path}: {count} of {files} videos are broken, more than '
-                f'config.data.max_broken={self.source.max_broken} allows: {self._tally.listed()}; mend or remove them, '
+                f'config.data.max_broken={self.source.max_broken} allows: {reasons}; mend or remove them, '
                 'or raise max_broken'
             )

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.clip_batches import stack
+from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.source import Reader, Source
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals import physics
@@ -50,13 +50,13 @@ class BallPhysics(Protocol):
         config: EvaluateConfig,
     ) -> Score:
         """Measure samples, held-out clips, controls and wrong worlds, and judge the samples."""
-        real = stack(held_out, range(min(config.real, len(held_out))))
-        train = stack(source, range(min(config.train, len(source))))
+        real = read_videos(held_out, range(min(config.real, len(held_out))))
+        train = read_videos(source, range(min(config.train, len(source))))
 
         some = real[: len(videos)]  # controls are as many as the samples
         rows = {'samples': videos, 'real': real} | make_controls(some, train, config.seed)
         for name, make_world in self.wrong_worlds.items():
-            rows[name] = stack(make_world(**vars(held_out)), range(len(some)))
+            rows[name] = read_videos(make_world(**vars(held_out)), range(len(some)))
 
         figures = {name: self.measure(clips, source, train) for name, clips in rows.items()}
         return Score(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vdm_jax.data.clip_batches import batch_of, captioned, labelled, videos_of
+from vdm_jax.data.clip_batches import batch_of, find_captioned, find_labelled, videos_of
 from vdm_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def choose_clips(data: DataPlan, network: NetworkPlan, labels: np.ndarray, with_
     """
     reader = data.context_reader
     if with_text:
-        return np.array(captioned(reader, len(labels)))
+        return np.array(find_captioned(reader, len(labels)))
     if network.config.autoencodes:
         return np.arange(len(labels)) % len(reader)
-    return np.array(labelled(reader, labels if has_classes(data, network) else [None] * len(labels)))
+    return np.array(find_labelled(reader, labels if has_classes(data, network) else [None] * len(labels)))
 
 
 def has_classes(data: DataPlan, network: NetworkPlan) -> bool:

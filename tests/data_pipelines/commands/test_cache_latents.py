@@ -108,8 +108,8 @@ def test_every_view_is_kept_with_what_was_told_of_it(tmp_path, parts):
     cache_latents.cache(run_of(source), tmp_path, batch=4, views=3, parts=parts)
     there, shown = LatentSet(str(tmp_path), 'cache'), expected(source, 3)
     ids, views = (rows.ravel()[::-1] for rows in np.indices((7, 3)))
-    moments, told = there.moments(ids, views), there.told(ids, views)
-    for i, v, each, words in zip(ids, views, moments, told, strict=True):
+    moments, conditions = there.moments(ids, views), there.conditions(ids, views)
+    for i, v, each, words in zip(ids, views, moments, conditions, strict=True):
         clip = shown[i][v]
         np.testing.assert_allclose(each[..., :3], clip['video'] * 0.5)
         assert words['label'] == i and words['shade'] == np.float32(clip['scalars']['shade'])
@@ -231,11 +231,11 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
                 break
             except KilledError:
                 pass
-        if (where / 'about.json').exists() and metadata.all_done(where, {'parts': 2}) < 6:
+        if (where / 'about.json').exists() and metadata.count_done(where, {'parts': 2}) < 6:
             with pytest.raises(UserError, match=r'cache: \d of 3 clips; let it go on'):
                 LatentSet(str(where), 'cache').views  # noqa: B018
         for rest in where.glob('moments-*'):
-            done, data = metadata.read_done(where, int(rest.name[8:13]), 2), rest.read_bytes()
+            done, data = metadata.read_progress(where, int(rest.name[8:13]), 2).done, rest.read_bytes()
             rest.write_bytes(data[: 128 + done * size] + b'\xff' * (len(data) - 128 - done * size))
         make(where)
         assert files(where) == whole, victim
@@ -277,8 +277,8 @@ def test_a_full_disk_is_the_users_to_mend(tmp_path, monkeypatch):
         cache_latents.cache(run_of(Clips()), tmp_path, batch=4)
 
 
-@pytest.mark.parametrize('kind', ['moments', 'told'])
-def test_files_that_are_damaged_are_named(tmp_path, kind):
+@pytest.mark.parametrize(('kind', 'method'), [('moments', 'moments'), ('told', 'conditions')])
+def test_files_that_are_damaged_are_named(tmp_path, kind, method):
     cache_latents.cache(run_of(Clips()), tmp_path, batch=4, parts=2)
     file = tmp_path / part_file(kind, 1, 2)
     there, data = LatentSet(str(tmp_path), 'config.latents=X'), file.read_bytes()
@@ -290,7 +290,7 @@ def test_files_that_are_damaged_are_named(tmp_path, kind):
     for broken in (data[:-10], b'', b'no array'):
         file.write_bytes(broken)
         with pytest.raises(UserError, match=rf'config\.latents=X: its {kind} cannot be read'):
-            getattr(LatentSet(str(tmp_path), 'config.latents=X'), kind)([6], 0)
+            getattr(LatentSet(str(tmp_path), 'config.latents=X'), method)([6], 0)
     done = tmp_path / part_file('done', 1, 2)
     done.write_text('1')
     with pytest.raises(UserError, match=f'{file.name}: not as it was left'):
@@ -343,6 +343,6 @@ next(stream)
 def test_latents_of_before_are_those_of_stored_pixels():
     """What they were made with says nothing of pixels."""
     before = {'clips': '3 ab', 'config.data.frames': 8, 'weights': 'cd'}
-    metadata.agree('DIR', before, before | {'config.data.pixel_aspect': 'stored'})
+    metadata.check_same_encoding('DIR', before, before | {'config.data.pixel_aspect': 'stored'})
     with pytest.raises(UserError, match='made with config.data.pixel_aspect stored, and this run has square'):
-        metadata.agree('DIR', before, before | {'config.data.pixel_aspect': 'square'})
+        metadata.check_same_encoding('DIR', before, before | {'config.data.pixel_aspect': 'square'})

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vdm_jax.data.latents.metadata import agree
+from vdm_jax.data.latents.metadata import check_same_encoding
 from vdm_jax.data.latents.store import LatentSet, bucket_directory
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.order.buckets import BucketOrder
@@ -13,7 +13,7 @@ from vdm_jax.data.order.order import Order, clip_generator
 from vdm_jax.data.source import Clip, Reader
 from vdm_jax.errors import UserError
 
-# Fields of sources that change no clip: where files lie, how they are read, and what is told beside clips.
+# Fields of sources that change no clip: where files lie, how they are read, and the texts beside clips.
 MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'limits', 'text'
 
 
@@ -21,7 +21,7 @@ class CachedLatents(Reader):
     """A reader whose training clips are the moments of its clips' latents, read from the directory `path`.
 
     A drawn clip is {'moments': float16 or float32 (T', H', W', 2C), 'label', 'scalars'}: means, then log variances; and
-    the conditions that hang on what was drawn for it (Reader.conditions_of).
+    the conditions that depend on what was drawn for it (Reader.conditions_of).
 
     `python -m data_pipelines cache-latents` made them, in one view or more of every clip, of which one is drawn. All
     else, clips of evaluation among it, is that of `clips`.
@@ -40,8 +40,8 @@ class CachedLatents(Reader):
         return self.clips[i]
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
-        """Draw the latents of clip i, with all scalars that are kept with them."""
-        buckets, _ = self.clips.bucket_places([i])
+        """Draw the latents of clip i, with all scalars that are stored with them."""
+        buckets, _ = self.clips.locate_in_buckets([i])
         names = self._set(int(buckets[0])).about['scalars']
         batch = self._batch([i], [rng], names)
         scalars = {name: batch.pop(name)[0] for name in names}
@@ -65,18 +65,17 @@ class CachedLatents(Reader):
     def _batch(
         self, ids: Sequence[int] | np.ndarray, generators: Sequence[np.random.Generator], scalars: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        buckets, numbers = self.clips.bucket_places(ids)
+        buckets, numbers = self.clips.locate_in_buckets(ids)
         latents = self._set(int(buckets[0]))
         views = np.zeros(len(numbers), np.int64)
         if latents.views > 1:
             views = np.array([int(rng.random() * latents.views) for rng in generators])
 
-        rows = latents.told(numbers, views)
+        rows = latents.conditions(numbers, views)
         batch = {'moments': latents.moments(numbers, views), 'label': np.ascontiguousarray(rows['label'])}
         if self.clips.num_draws:
-            conditions = [
-                self.clips.conditions_of(draws, rng) for draws, rng in zip(rows['drawn'], generators, strict=True)
-            ]
+            pairs = zip(rows['drawn'], generators, strict=True)
+            conditions = [self.clips.conditions_of(draws, rng) for draws, rng in pairs]
             batch |= {name: np.stack([each[name] for each in conditions]) for name in conditions[0]}
         return batch | {name: np.ascontiguousarray(rows[name]) for name in scalars}
 
@@ -84,7 +83,7 @@ class CachedLatents(Reader):
         """Return the lines of the clips, and whether damage to the latents would go unnoticed."""
         lines = list(self.clips.notes())
         for latents in self._all_sets():
-            if not latents.verified:
+            if not latents.is_verified:
                 lines.append(
                     f'{latents.where}: unverified, as an earlier version made them without sha256; to have damage '
                     'noticed, make them anew with python -m data_pipelines cache-latents, in another directory'
@@ -96,18 +95,18 @@ class CachedLatents(Reader):
 
         Args:
           made: What they must have been made with (Run.encoding).
-          scalars: Names of those that must be kept with them.
+          scalars: Names of those that must be stored with them.
           shapes: (T', H', W', C) of latents, where they are known, those of each bucket.
 
         Raises:
           UserError: they were made with something else, lack a scalar, or are of other shapes.
         """
-        wanted = {(*grid, 2 * channels) for *grid, channels in shapes}
+        expected = {(*grid, 2 * channels) for *grid, channels in shapes}
         for latents in self._all_sets():
             about = latents.about
-            agree(latents.where, about['made'], made)
-            if wanted and tuple(about['shape']) not in wanted:
-                raise UserError(f'{latents.where}: holds moments {tuple(about["shape"])}, want {sorted(wanted)[0]}')
+            check_same_encoding(latents.where, about['made'], made)
+            if expected and tuple(about['shape']) not in expected:
+                raise UserError(f'{latents.where}: holds moments {tuple(about["shape"])}, want {sorted(expected)[0]}')
             for name in scalars:
                 if name not in about['scalars']:
                     raise UserError(
@@ -119,7 +118,7 @@ class CachedLatents(Reader):
 
     def _all_sets(self) -> list[LatentSet]:
         """Return those of each bucket that has clips."""
-        buckets, _ = self.clips.bucket_places(np.arange(len(self)))
+        buckets, _ = self.clips.locate_in_buckets(np.arange(len(self)))
         return [self._set(int(bucket)) for bucket in np.unique(buckets)]
 
     def _set(self, bucket: int) -> LatentSet:
@@ -159,8 +158,8 @@ class CachedLatents(Reader):
     def held_out(self) -> Reader:
         return self.clips.held_out()
 
-    def bucket_places(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.clips.bucket_places(ids)
+    def locate_in_buckets(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.clips.locate_in_buckets(ids)
 
     def counters(self) -> dict[str, int]:
         return self.clips.counters()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vdm_jax.data.latents.text_store import is_none
+from vdm_jax.data.latents.text_store import is_empty
 from vdm_jax.data.records.schema import Caption
 
 MIN_COVER = 0.5 - 1e-6  # share of a clip that a caption has to hold for
@@ -31,7 +31,7 @@ def choose_caption(
 
 
 def _fits(caption: Caption, window: tuple[float, float]) -> bool:
-    return caption.weight > 0 and not is_none(caption.text) and covered_share(caption, window) >= MIN_COVER
+    return caption.weight > 0 and not is_empty(caption.text) and covered_share(caption, window) >= MIN_COVER
 
 
 def covered_share(caption: Caption, window: tuple[float, float]) -> float:

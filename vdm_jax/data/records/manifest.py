@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from vdm_jax.data.foreign import Values, is_local_name
+from vdm_jax.data.json_values import JsonValues, is_local_name
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json, unsealed
 
@@ -54,19 +54,19 @@ def _check_values(manifest: dict[str, Any], path: str) -> None:
     Raises:
       UserError: it says something else.
     """
-    values = Values(manifest, path)
+    values = JsonValues(manifest, path)
     _check_files(manifest, path)
     for name in ('inputs', 'clips'):
         values.counts(name)
-    reasons = Values(values.mapping('reasons'), f'{path}: reasons')
+    reasons = JsonValues(values.mapping('reasons'), f'{path}: reasons')
     for name in ('inputs', 'clips'):
         reasons.counts(name)
-    values.whole('frames')
+    values.integer('frames')
     values.number('seconds')
     for name in ('recipe', 'versions'):
         values.mapping(name)
     if 'kept' not in manifest['clips']:
-        raise values.wrong('clips', 'how many were kept')
+        raise values.error('clips', 'how many were kept')
     if 'ignored_files' in manifest:
         values.counts('ignored_files')
     if 'unused_columns' in manifest:
@@ -79,11 +79,11 @@ def _check_files(manifest: dict[str, Any], path: str) -> None:
     for kind in FILES:
         files = manifest.get(kind)
         if not isinstance(files, list):
-            raise Values(manifest, path).wrong(kind, 'a list of files')
+            raise JsonValues(manifest, path).error(kind, 'a list of files')
         for about in files:
-            file = Values(about, f'{path}: a file of {kind}')
-            file.whole('bytes')
+            file = JsonValues(about, f'{path}: a file of {kind}')
+            file.integer('bytes')
             file.sha256('sha256')
             if not is_local_name(about.get('name')) or about['name'] in names:
-                raise file.wrong('name', 'the name of a file in the set, each another one')
+                raise file.error('name', 'the name of a file in the set, each another one')
             names.add(about['name'])

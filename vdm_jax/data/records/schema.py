@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 
 from vdm_jax.config.ranges import is_number
-from vdm_jax.data.foreign import is_whole
+from vdm_jax.data.json_values import is_integer
 
 VERSION = 1
 ARRAYS = 'float16', 'float32'  # of latents
@@ -221,7 +221,7 @@ def _is_text(value: object) -> bool:
 def _parse_latents(kind: object, shape: Any, values: Any) -> np.ndarray:
     if not isinstance(kind, str) or kind not in ARRAYS:
         raise BadRecordError(f'latents are {kind!r}'[:60])
-    if not isinstance(shape, list) or len(shape) != 4 or not all(is_whole(side, 1) for side in shape):
+    if not isinstance(shape, list) or len(shape) != 4 or not all(is_integer(side, 1) for side in shape):
         raise BadRecordError('latents are of no shape')
     dtype = np.dtype(kind).newbyteorder('<')
     if not isinstance(values, bytes) or len(values) != math.prod(shape) * dtype.itemsize:

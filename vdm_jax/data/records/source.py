@@ -11,7 +11,7 @@ import numpy as np
 from vdm_jax.config.frame_size import FrameSize, height_width
 from vdm_jax.config.ranges import Ahead, Between, Fps, Frames, Mebibytes, Share, Stride, Threads
 from vdm_jax.data.counters import Tally
-from vdm_jax.data.latents.text_store import TextCache, no_text
+from vdm_jax.data.latents.text_store import TextCache, empty_embedding
 from vdm_jax.data.records import filters, selection
 from vdm_jax.data.records.captions import choose_caption
 from vdm_jax.data.records.schema import Record
@@ -186,7 +186,7 @@ class RecordsReader(Reader):
         _, _, _, video = next(self._candidates(i))
         return [] if video is None else [self._plan(video, i % self.source.clips, chance, size)]
 
-    def uncached(self) -> 'RecordsReader':
+    def without_cache(self) -> 'RecordsReader':
         """Return a reader of its own that keeps no frames in memory."""
         return dataclasses.replace(self.source, cache_mb=0).open()
 
@@ -251,7 +251,7 @@ class RecordsReader(Reader):
                 continue
             yield attempt, number, record, video
 
-        raise UserError(f'config.data.path={self.source.path}: no record can be read: {self._tally.listed()}')
+        raise UserError(f'config.data.path={self.source.path}: no record can be read: {self._tally.summarize_broken()}')
 
     def _plan(self, video: decode.Video, part: int, chance: np.ndarray | None, size: Size | None) -> ReadPlan:
         """Return what is read of a video for a clip that begins in the given part of `clips`."""
@@ -288,7 +288,7 @@ class RecordsReader(Reader):
         number, first, stop = draws.tolist()
         caption = choose_caption(self.records.captions(int(number)), (first, stop), rng)
         self._tally.add(clips_without_text=caption is None)
-        return no_text(self.text.shape) if caption is None else self.text[caption.text]
+        return empty_embedding(self.text.shape) if caption is None else self.text[caption.text]
 
     @functools.cached_property
     def _cache(self) -> FrameCache:
@@ -304,10 +304,11 @@ class RecordsReader(Reader):
         return labels
 
     def _note_broken(self, number: int, reason: str) -> None:
-        count = self._tally.broken(number, reason)
+        count = self._tally.note_broken(number, reason)
         if count > self.source.max_broken * len(self.index):
+            reasons = self._tally.summarize_broken()
             raise UserError(
                 f'config.data.path={self.source.path}: {count} of {len(self.index)} records are broken, more than '
-                f'config.data.max_broken={self.source.max_broken} allows: {self._tally.listed()}; build the set anew '
+                f'config.data.max_broken={self.source.max_broken} allows: {reasons}; build the set anew '
                 'without them, or raise max_broken'
             )
