@@ -59,7 +59,7 @@ def data(experiment):
 
 
 def model(experiment):
-    experiment.model.fitted(experiment.codec.latent_shape(experiment.data.shape), experiment.data.open().num_classes)
+    experiment.model.fit_to(experiment.codec.latent_shape(experiment.data.shape), experiment.data.open().num_classes)
 
 
 def codec(experiment):

@@ -98,7 +98,7 @@ def test_clips_that_do_not_divide_are_named(shape, says):
     with pytest.raises(UserError, match=says):
         jax.eval_shape(network().moments, jax.ShapeDtypeStruct((2, *shape, 3), jnp.float32))
     with pytest.raises(UserError, match=says):
-        SMALL.fitted((*shape, 3), 5)
+        SMALL.fit_to((*shape, 3), 5)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_what_is_no_network_is_named(changed, says):
 
 
 def test_the_source_says_how_many_channels_a_pixel_has():
-    config = dataclasses.replace(SMALL, in_channels=None).fitted((9, 8, 8, 1), 0)
+    config = dataclasses.replace(SMALL, in_channels=None).fit_to((9, 8, 8, 1), 0)
     assert config.in_channels == 1
     with pytest.raises(UserError, match='in_channels=1: the clips have 3'):
-        config.fitted((9, 8, 8, 3), 0)
+        config.fit_to((9, 8, 8, 3), 0)
 
 
 def test_the_variance_of_a_latent_stays_finite():

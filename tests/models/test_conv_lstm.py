@@ -10,7 +10,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 
 GIVEN, FRAMES = 3, 6
-CONFIG = ConvLSTMConfig(layers=2, hidden=6, kernel=3, patch=2).fitted((FRAMES, 4, 6, 1), 0)
+CONFIG = ConvLSTMConfig(layers=2, hidden=6, kernel=3, patch=2).fit_to((FRAMES, 4, 6, 1), 0)
 
 
 def predicted(x, given=GIVEN):
@@ -38,7 +38,7 @@ def test_what_is_predicted_feeds_what_comes_after(x):
 
 
 def test_it_has_the_weights_of_openstls_that_are_used():
-    config = ConvLSTMConfig().fitted((20, 64, 64, 1), 0)
+    config = ConvLSTMConfig().fit_to((20, 64, 64, 1), 0)
     shapes = nnx.state(nnx.eval_shape(lambda: ConvLSTM(config, rngs=nnx.Rngs(0))), nnx.Param)
     count = sum(leaf.size for path, leaf in nnx.to_flat_state(shapes) if path[-1] == 'kernel')
     cells = 25 * 512 * ((16 + 128) + 3 * 256)
@@ -50,4 +50,4 @@ def test_it_wants_given_frames(x):
     with pytest.raises(UserError, match=r'config\.diffusion\.context'):
         ConvLSTM(CONFIG, rngs=nnx.Rngs(0))(x, jnp.ones(2))
     with pytest.raises(UserError, match=r'config\.model\.patch=2.*4x5'):
-        ConvLSTMConfig(patch=2).fitted((6, 4, 5, 1), 0)
+        ConvLSTMConfig(patch=2).fit_to((6, 4, 5, 1), 0)

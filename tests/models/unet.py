@@ -37,7 +37,7 @@ class UNetConfig(NetworkConfig):
     def build(self, rngs):
         return UNet(self, rngs=rngs)
 
-    def fitted(self, shape, classes):
+    def fit_to(self, shape, classes):
         _, height, width, channels = shape
         factor = 2 ** (len(self.widths) - 1)
         if height % factor or width % factor:

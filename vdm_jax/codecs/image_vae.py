@@ -80,7 +80,7 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
     def build(self, rngs: nnx.Rngs) -> 'ImageVAE':
         return ImageVAE(self, rngs=rngs)
 
-    def fitted(self, shape: Shape, classes: int) -> Self:
+    def fit_to(self, shape: Shape, classes: int) -> Self:
         self.latent_shape(shape)
         return self
 

@@ -100,7 +100,7 @@ class VideoVAEConfig(NetworkConfig):
     def build(self, rngs: nnx.Rngs) -> 'VideoVAE':
         return VideoVAE(self, rngs=rngs)
 
-    def fitted(self, shape: Shape, classes: int) -> Self:
+    def fit_to(self, shape: Shape, classes: int) -> Self:
         self.latent_shape(shape)
         if self.in_channels not in (None, shape[-1]):
             raise UserError(f'config.model.in_channels={self.in_channels}: the clips have {shape[-1]}; leave it out')

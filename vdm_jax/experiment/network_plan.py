@@ -121,5 +121,5 @@ def fill_in(config: NetworkConfig, shapes: tuple[Shape, ...], classes: int) -> N
     Raises:
       UserError: Clips of one of the shapes do not divide into patches.
     """
-    filled, *_ = [config.fitted(shape, classes) for shape in shapes]
+    filled, *_ = [config.fit_to(shape, classes) for shape in shapes]
     return filled

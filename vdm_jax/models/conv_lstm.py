@@ -54,7 +54,7 @@ class ConvLSTMConfig(NetworkConfig):
         if inputs.images or not inputs.has_frame_times:
             raise UserError(NEEDS_CONTEXT)
 
-    def fitted(self, shape: Shape, classes: int) -> Self:
+    def fit_to(self, shape: Shape, classes: int) -> Self:
         _, height, width, channels = shape
         if height % self.patch or width % self.patch:
             raise UserError(
@@ -66,12 +66,13 @@ class ConvLSTMConfig(NetworkConfig):
     def flops(
         self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
     ) -> float:
-        assert self.channels is not None  # as it is fitted
+        assert self.channels is not None  # as it is filled in
         frames, height, width = shape
-        places, d = height * width // self.patch**2, self.hidden
+        tokens = height * width // self.patch**2
+        d = self.hidden
         widths = [self.patch**2 * self.channels] + [d] * (self.layers - 1)
         cells = sum(2 * self.kernel**2 * (size + d) * 4 * d for size in widths)
-        return float((frames - 1) * places * (cells + 2 * d * widths[0]))
+        return float((frames - 1) * tokens * (cells + 2 * d * widths[0]))
 
 
 class Cell(nnx.Module):
@@ -96,7 +97,7 @@ class ConvLSTM(nnx.Module):
     """
 
     def __init__(self, config: ConvLSTMConfig, *, rngs: nnx.Rngs):
-        assert config.channels is not None  # as it is fitted
+        assert config.channels is not None  # as it is filled in
         self.config = config
         size = config.patch**2 * config.channels
         self.cells = nnx.List(
@@ -114,29 +115,31 @@ class ConvLSTM(nnx.Module):
         """
         if t_BT.ndim < 2 or images:
             raise UserError(NEEDS_CONTEXT)
-        config, (batch, frames, height, width, _) = self.config, x_BTHWC.shape
-        rows, columns = height // config.patch, width // config.patch
+        config = self.config
+        batch, frames, height, width, _ = x_BTHWC.shape
+        rows = height // config.patch
+        columns = width // config.patch
         tokens = patchify(x_BTHWC.astype(config.dtype), 1, config.patch).reshape(batch, frames, rows, columns, -1)
-        none = jnp.zeros((batch, rows, columns, config.hidden), config.dtype)
+        empty = jnp.zeros((batch, rows, columns, config.hidden), config.dtype)
 
         def step(
-            carry: tuple[tuple[Memory, ...], jax.Array], moment: tuple[jax.Array, jax.Array]
+            carry: tuple[tuple[Memory, ...], jax.Array], token_and_time: tuple[jax.Array, jax.Array]
         ) -> tuple[tuple[tuple[Memory, ...], jax.Array], jax.Array]:
-            memory, said = carry
-            token, time = moment
-            x = constrain(jnp.where(jnp.expand_dims(time == 0, (1, 2, 3)), token, said), BATCH)
-            after = []
-            for cell, before in zip(self.cells, memory, strict=True):
-                after.append(cell(x, before))
-                x = after[-1][0]
-            said = self.out(x)
-            return (tuple(after), said), said
+            memory, prediction = carry
+            token, time = token_and_time
+            is_context = jnp.expand_dims(time == 0, (1, 2, 3))
+            x = constrain(jnp.where(is_context, token, prediction), BATCH)
+            new_memory = []
+            for cell, cell_memory in zip(self.cells, memory, strict=True):
+                new_memory.append(cell(x, cell_memory))
+                x, _ = new_memory[-1]
+            prediction = self.out(x)
+            return (tuple(new_memory), prediction), prediction
 
-        start = ((none, none),) * config.layers, jnp.zeros_like(tokens[:, 0])
-        moments = jnp.moveaxis(tokens[:, :-1], 1, 0), t_BT[:, :-1].T
+        start = ((empty, empty),) * config.layers, jnp.zeros_like(tokens[:, 0])
+        steps = (jnp.moveaxis(tokens[:, :-1], 1, 0), t_BT[:, :-1].T)
         # XLA's CPU backend has no fast convolutions inside loops: 3 of 85 GFLOP/s, forward and back.
-        _, said = jax.lax.scan(step, start, moments, unroll=on_cpu())
-        said = jnp.concatenate([jnp.zeros_like(said[:1]), said]).swapaxes(0, 1)
-        return unpatchify(
-            said.reshape(batch, frames, rows * columns, -1), (frames, height, width), 1, config.patch
-        ).astype(jnp.float32)
+        _, predictions = jax.lax.scan(step, start, steps, unroll=on_cpu())
+        predictions = jnp.concatenate([jnp.zeros_like(predictions[:1]), predictions]).swapaxes(0, 1)
+        tokens = predictions.reshape(batch, frames, rows * columns, -1)
+        return unpatchify(tokens, (frames, height, width), 1, config.patch).astype(jnp.float32)

@@ -77,7 +77,7 @@ class NetworkConfig(Ranged, where='config.model'):
     dtype: str = 'float32'
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
-        """Make the network, with fresh parameters; self is what `fitted` returned."""
+        """Make the network, with fresh parameters; self is what `fit_to` returned."""
         raise NotImplementedError
 
     def abstract_params(self) -> Any:
@@ -88,7 +88,7 @@ class NetworkConfig(Ranged, where='config.model'):
 
         return jax.eval_shape(params)
 
-    def fitted(self, shape: Shape, classes: int) -> Self:
+    def fit_to(self, shape: Shape, classes: int) -> Self:
         """Return the config with what data and codec decide filled in: clips of `shape`, so many classes of labels.
 
         Raises:
@@ -115,7 +115,7 @@ class NetworkConfig(Ranged, where='config.model'):
         return 1
 
     def check_inputs(self, inputs: NetworkInputs) -> None:
-        """Check that the network takes what a run calls it with; `fitted` has checked shapes by themselves.
+        """Check that the network takes what a run calls it with; `fit_to` has checked shapes by themselves.
 
         Raises:
           UserError: it takes no images, or one time a video alone; names the key that asks for it.
