@@ -21,7 +21,7 @@ from vdm_jax.planning import docs_tables
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / '.ci' / 'constraints.txt'
 PAGE, BEGIN, END = ROOT / 'docs' / 'launch.md', '<!-- versions of `make constraints` -->', '<!-- end of versions -->'
-TABLE = ROOT / 'vdm_jax' / 'versions.py'
+TABLE = ROOT / 'vdm_jax' / 'cli' / 'versions.py'
 HEAD = '# What the tests passed with; `make demo` and `make test` install by it. Made by `make constraints`.\n'
 # What builds the packages that have no wheel, and what installs all of them, may break a fresh machine as well.
 TOOLS = ('pip', 'setuptools')

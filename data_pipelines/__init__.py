@@ -1,1 +1,1 @@
-"""Raw files -> records, and what a folder of raw files holds: `python -m data_pipelines COMMAND`."""
+"""Build sets of records from raw videos, and make caches of latents and texts: `python -m data_pipelines COMMAND`."""

@@ -27,7 +27,7 @@ from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
 from vdm_jax.train import fingerprint
-from vdm_jax.train.loop import position
+from vdm_jax.train.resume import position
 
 ROOT = Path(__file__).parents[1]
 VAE = {'channels': (8, 8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}

@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines.commands.cache_latents import cache
 from data_pipelines.commands.cache_text import cache as cache_text
-from data_pipelines.commands.cache_text import texts_of
+from data_pipelines.commands.cache_text import collect_texts
 from tests.data.small_set import record, write_set
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.clip_batches import batch_of
@@ -141,7 +141,7 @@ def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tm
     videos = [record(f'{i}', 16, 60 * i, captions=captions) for i, captions in enumerate(told)]
     data = records(place, label='none', start='first') | {'path': write_set(tmp_path / 'set', videos, shards=1)}
     cache(run_of(place, data), tmp_path / 'latents', 3)
-    cache_text(texts_of([data['path']])[0], Hashing(8, 2), tmp_path / 'texts')
+    cache_text(collect_texts([data['path']])[0], Hashing(8, 2), tmp_path / 'texts')
     run = run_of(place, data | {'text': f'{tmp_path}/texts'})
     cached = Run(dataclasses.replace(run.experiment, latents=f'{tmp_path}/latents'), DEVICES)
     drawn = []

@@ -16,7 +16,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.sampling import conditioning
-from vdm_jax.train import loop
+from vdm_jax.train import loop, validation
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
 
@@ -43,9 +43,9 @@ def size_of(file):
 
 @pytest.mark.slow
 def test_going_on_is_never_having_stopped(run, tmp_path):
-    assert loop.train(run, tmp_path / 'whole')
-    assert not loop.train(run, tmp_path / 'stopped', stop=lambda step: step == 1)
-    assert loop.train(run, tmp_path / 'stopped')
+    assert loop.train_run(run, tmp_path / 'whole')
+    assert not loop.train_run(run, tmp_path / 'stopped', stop=lambda step: step == 1)
+    assert loop.train_run(run, tmp_path / 'stopped')
     prints = []
     for place in (tmp_path / 'whole', tmp_path / 'stopped'):
         with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
@@ -55,7 +55,7 @@ def test_going_on_is_never_having_stopped(run, tmp_path):
 
 @pytest.mark.slow
 def test_a_wide_run_shows_what_it_makes(run):
-    videos = loop.preview(run, run.programs.init_state())
+    videos = validation.preview(run, run.programs.init_state())
     assert videos.shape == (2, 4, 16, 24, 3)
 
 

@@ -24,8 +24,8 @@ from vdm_jax.models.conditions import without
 from vdm_jax.planning.aot_worker import abstract_batch, abstract_conditions
 from vdm_jax.sampling.conditioning import complete_conditions
 from vdm_jax.sampling.generate import generate_videos
-from vdm_jax.train.loop import position
 from vdm_jax.train.position import check_position
+from vdm_jax.train.resume import position
 from vdm_jax.train.workdir import check_workdir
 
 pytest.importorskip('av')

@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -57,7 +58,7 @@ def _encode(av, local, video, fps):
         container.mux(stream.encode())
 
 
-def gif_bytes(video, fps=FPS, upscale=1):
+def gif_bytes(video: np.ndarray, fps: float = FPS, upscale: int = 1) -> bytes:
     """An endlessly looping GIF with a palette of its own for each frame (256 colours, no dithering).
 
     A frame of no more colours keeps them; the palette of another one is made from 2,048 of its pixels.
@@ -112,7 +113,9 @@ def write_frames(directory, video):
         write_png(f'{directory}/{number:0{digits}}.png', frame)
 
 
-def write_strip(path, videos, labels=None, scale=None):
+def write_strip(
+    path: str | os.PathLike[str], videos: np.ndarray, labels: Sequence[str] | None = None, scale: int | None = None
+) -> None:
     """A contact sheet as PNG: videos uint8 (N, T, H, W, 3), one row a clip, one column a frame.
 
     scale: how many times every pixel is repeated (None: as many as make a frame at least 64 pixels high).
@@ -131,7 +134,7 @@ def write_strip(path, videos, labels=None, scale=None):
     write_png(path, sheet)
 
 
-def grid(videos, columns=None):
+def grid(videos: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Videos uint8 (N, T, H, W, 3) side by side: (T, R*H, C*W, 3), as square as can be, empty places black."""
     videos = np.asarray(videos)
     n, t, h, w, c = videos.shape

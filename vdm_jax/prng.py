@@ -9,7 +9,7 @@ STREAMS = ('parameters', 'training', 'validation', 'samples')
 
 
 def stream(seed: int, purpose: str) -> jax.Array:
-    """The key of one of STREAMS in a run of this seed.
+    """Return the key of one of STREAMS in a run of this seed.
 
     Raises:
       UserError: jax does not tell this seed from others.

@@ -60,6 +60,7 @@ def assemble(
     with open(plan_file, 'rb') as file:
         plan = msgpack.unpackb(file.read())
 
+    # Shards come before the tables, which have the place of each record in them.
     rows = _write_shards(out, folder, plan, make_bar)
     _write_tables(out, folder, rows, plan['rows'])
 
@@ -86,8 +87,10 @@ def _write_shards(
 ) -> list[dict[str, Any]]:
     """Write all shards, removing parts as they are used up; return the rows of all records."""
     shards: list[Shard] = plan['shards']
+    # A part whose records are split over two shards is needed until the later one is there.
     last_shard = {name: number for number, shard in enumerate(shards) for name, _ in shard}
     for name in plan['names']:
+        # Nothing of these inputs was taken.
         if name not in last_shard:
             _remove_if_there(part_files.part_path(folder, name))
 
@@ -128,6 +131,7 @@ def _make_plan(folder: str, items: Sequence[Item], recipe: Recipe, listed: Mappi
     """
     parts = {item.name: _read_part(folder, item.name) for item in items}
     candidates = [clip for part in parts.values() for clip in part['clips'] if not clip['reason']]
+    # Before anything is counted, as it drops clips.
     _mark_duplicates(candidates, recipe)
 
     rows: list[dict[str, Any]] = []
@@ -139,24 +143,25 @@ def _make_plan(folder: str, items: Sequence[Item], recipe: Recipe, listed: Mappi
     without_caption = 0
     for item in items:
         part = parts[item.name]
-        kept = [clip for clip in part['clips'] if not clip['reason']]
-        dropped = [clip for clip in part['clips'] if clip['reason']]
+        kept_clips = [clip for clip in part['clips'] if not clip['reason']]
+        dropped_clips = [clip for clip in part['clips'] if clip['reason']]
         outcome = part['input']
-        if outcome['fate'] == 'kept' and not kept:  # its clips are duplicates
+        if outcome['fate'] == 'kept' and not kept_clips:
+            # All of its clips are duplicates of others.
             facts = {name: outcome[name] for name in ('bytes', 'sha256')}
-            outcome |= dataclasses.asdict(summarize_dropped(clip['reason'] for clip in dropped)) | facts
+            outcome |= dataclasses.asdict(summarize_dropped(clip['reason'] for clip in dropped_clips)) | facts
 
-        rows.append({'input': item.name, 'listed': listed[item.name], 'clips': len(kept), **outcome})
-        rows += [{'input': item.name, 'fate': 'dropped', **clip} for clip in dropped]
-        if kept:
-            kept_records.append((item.name, [(clip['place'], clip['size'], clip['digest']) for clip in kept]))
+        rows.append({'input': item.name, 'listed': listed[item.name], 'clips': len(kept_clips), **outcome})
+        rows += [{'input': item.name, 'fate': 'dropped', **clip} for clip in dropped_clips]
+        if kept_clips:
+            kept_records.append((item.name, [(clip['place'], clip['size'], clip['digest']) for clip in kept_clips]))
 
         fates[outcome['fate']] += 1
         if outcome['reason']:
             input_reasons[outcome['reason']] += 1
-        clip_reasons.update(clip['reason'] for clip in dropped)
-        clips_kept += len(kept)
-        without_caption += sum(not clip['captions'] for clip in kept)
+        clip_reasons.update(clip['reason'] for clip in dropped_clips)
+        clips_kept += len(kept_clips)
+        without_caption += sum(not clip['captions'] for clip in kept_clips)
 
     counts = {
         'inputs': {fate: fates[fate] for fate in ('kept', 'dropped', 'broken')},
@@ -183,6 +188,7 @@ def _mark_duplicates(clips: Sequence[dict[str, Any]], recipe: Recipe) -> None:
     """Set the reason of clips that show the same as another one to `duplicate`."""
     if not recipe.duplicates.drop:
         return
+    # The representatives hang on these values only, so they are the same for any number of workers.
     names, pixels, seconds, hashes = (
         [clip[column] for clip in clips] for column in ('key', 'pixels', 'seconds', 'hashes')
     )
@@ -227,6 +233,7 @@ def _write_shard(out: str, folder: str, shard: Shard, number: int, count: int) -
             rows = write_shard(new, records, number)
         except RuntimeError as error:  # so ArrayRecord reports a full disk
             raise OSError(first_line(error)) from None
+        # The rows come first: once the shard is there, they are never asked for again.
         store_file(rows_file, msgpack.packb(rows))
         _move_into_place(new, path)
     with open(rows_file, 'rb') as file:

@@ -41,6 +41,7 @@ def make_parts(items: Sequence[Item], recipe: Recipe, folder: str, options: Sequ
             self.pool.stop()
             self.pool.join()
 
+    # Workers run in folders of their own.
     folder = os.path.abspath(folder)
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
         pipeline | beam.Create(items) | beam.Reshuffle() | beam.ParDo(MakePart())  # type: ignore[no-untyped-call]

@@ -67,6 +67,7 @@ def open_build(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict[st
     folder = os.path.join(out, WORK)
     manifest = os.path.join(out, MANIFEST)
     if os.path.exists(manifest):
+        # Versions are not compared: the set is complete, whatever it was built with.
         listed, read = _read_finished(out, manifest)
         finished = state | {'recipe': read_manifest(out)['recipe'], 'listed': listed}
         _check_same_build(out, finished, state, listing.items, read)

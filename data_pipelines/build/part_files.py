@@ -42,7 +42,7 @@ def _write(file: BinaryIO, outcomes: Iterable[ClipOutcome | InputOutcome]) -> No
         else:
             clips.append(_write_clip(file, outcome))
 
-    # Clips of a broken input are not used: what is left of it is the reason.
+    # A broken input has no clips, whatever was written of it.
     if input_fields['fate'] == 'broken':
         file.seek(0)
         file.truncate()
@@ -55,6 +55,7 @@ def _write(file: BinaryIO, outcomes: Iterable[ClipOutcome | InputOutcome]) -> No
 def _write_clip(file: BinaryIO, outcome: ClipOutcome) -> dict[str, Any]:
     """Write the record of a clip, where it has one; return its row in the index."""
     row = {name: getattr(outcome, name) for name in ('key', 'start', 'end', 'reason', 'detail', 'hashes')}
+    # Sorted, so that equal inputs make equal bytes.
     row['scores'] = {name: float(outcome.scores[name]) for name in sorted(outcome.scores)}
     record = outcome.record
     if record is not None:
@@ -77,6 +78,7 @@ def read_index(path: str) -> dict[str, Any] | None:
     """
     try:
         with open(path, 'rb') as file:
+            # The index is read from the end, so that records need not be read for it.
             file.seek(-16, os.SEEK_END)
             length = int.from_bytes(file.read(8), 'little')
             magic = file.read()

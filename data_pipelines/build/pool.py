@@ -50,6 +50,7 @@ def make_parts(
             on_done(item)
         return
 
+    # Handed out a few at a time: a listing may have millions of inputs.
     pool = open_pool(workers, recipe)
     waiting: dict[Future, Item] = {}
 
@@ -78,6 +79,7 @@ def open_pool(workers: int, recipe: Recipe) -> Any:
     """Return a pool of worker processes, each of which ends with this one and is held to the recipe's memory."""
     return require('pebble').ProcessPool(
         workers,
+        # Workers are spawned, for a forked copy of a process with threads may hang.
         context=multiprocessing.get_context('spawn'),
         initializer=_start_worker,
         initargs=[recipe.limits.memory],

@@ -17,7 +17,7 @@ import numpy as np
 from data_pipelines.build.encoder import Encoder
 from data_pipelines.build.recipe import Recipe
 from data_pipelines.curate import scores, shots
-from data_pipelines.curate.clips import Clips, Span, spans
+from data_pipelines.curate.clips import ClipsConfig, Span, find_spans
 from data_pipelines.curate.letterbox import Box, LetterboxDetector
 from data_pipelines.inputs import frame_sources
 from data_pipelines.inputs.item import Item
@@ -101,6 +101,7 @@ def process_video(item: Item, recipe: Recipe) -> Iterator[ClipOutcome | InputOut
         if recipe.split and item.split != recipe.split:
             yield InputOutcome('dropped', 'split', f'its split is {item.split!r}')
             return
+        # Read once in full before it is decoded: the manifest names the bytes that clips were made of.
         facts = _read_file_facts(item)
         for clip in _process_clips(item, recipe):
             if clip.record is not None:
@@ -173,7 +174,8 @@ def _process_clips(item: Item, recipe: Recipe) -> Iterator[ClipOutcome]:
     first, stop = frames_between(item, video)
     shot_ranges = _find_shots(video, first, stop, recipe, letterbox)
 
-    candidates = spans(video, shot_ranges, recipe.clips)
+    # Clips are decided before any of them is encoded: `most` needs all of them.
+    candidates = find_spans(video, shot_ranges, recipe.clips)
     wanted = [span for span in candidates if not span.reason]
     streams = _stream_spans(video, wanted, recipe.clips.deinterlace)
     for number, span in enumerate(candidates):
@@ -204,6 +206,7 @@ def _find_shots(
 def frames_between(item: Item, video: Video) -> tuple[int, int]:
     """Return the frames (first, stop) of the item's window, which is in seconds of the file."""
     times = video.start + np.append(video.times, video.seconds)
+    # Times of a list are rounded, so the frame that is nearest counts.
     half_frame = 0.5 / video.fps
     first = int(np.searchsorted(times, (item.start or 0) - half_frame))
     stop = video.frames
@@ -218,7 +221,7 @@ def frames_between(item: Item, video: Video) -> tuple[int, int]:
     return first, max(stop, first + 1)
 
 
-def _explain_dropped(span: Span, config: Clips) -> str:
+def _explain_dropped(span: Span, config: ClipsConfig) -> str:
     if span.reason == 'too_short':
         return f'{span.end - span.start:.3f} s of {config.min_seconds:g}'
     if span.reason == 'low_fps':
@@ -257,6 +260,7 @@ def _make_clip(
     count = 0
     scorer = scores.ClipScorer(float(span.times[-1]))
     for number, source_frame in frames:
+        # Frames that are not on the grid of clips.fps are passed over.
         if count == len(span.numbers) or number != span.numbers[count]:
             continue
         frame = _crop_and_shrink(source_frame, box, config.pixels)
@@ -277,6 +281,7 @@ def _make_clip(
     if encoder is None:
         raise BrokenVideoError(f'frame {span.numbers[0]} does not decode')
 
+    # Only what is true of these seconds is scored and stored.
     captions = captions_within(item.captions, span.start, span.end)
     measured, hashes = scorer.finish()
     measured.update(scores.score_captions(captions))
@@ -313,6 +318,7 @@ def _apply_filters(conditions: filters.Filters, record: Record) -> tuple[str, st
     failed = conditions.first_failing(facts)
     if not failed:
         return '', ''
+    # The detail has the value that failed, for whoever tunes the recipe.
     name = next(condition.name for condition in conditions.conditions if condition.text == failed)
     if facts.get(name) is None:
         return failed, f'it has no {name}'
@@ -328,7 +334,8 @@ def _crop_and_shrink(frame: np.ndarray, box: Box | None, pixels: int | None) -> 
         top, bottom, left, right = box
         frame = frame[top:bottom, left:right]
     if pixels is not None and min(frame.shape[:2]) > pixels:
-        frame = resize(frame, *cover(*frame.shape[:2], pixels, pixels))
+        height, width = frame.shape[:2]
+        frame = resize(frame, *cover(height, width, pixels, pixels))
     height, width = frame.shape[:2]
     return frame[: height - height % 2, : width - width % 2]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from data_pipelines.curate import scores
-from data_pipelines.curate.clips import Clips
+from data_pipelines.curate.clips import ClipsConfig
 from data_pipelines.curate.duplicates import DuplicatesConfig
 from data_pipelines.curate.shots import ShotsConfig
 from vdm_jax.config.experiment_file import override
@@ -80,7 +80,7 @@ class Recipe:
     """
 
     shots: ShotsConfig = ShotsConfig()
-    clips: Clips = Clips()
+    clips: ClipsConfig = ClipsConfig()
     filters: tuple[str, ...] = scores.FILTERS
     duplicates: DuplicatesConfig = DuplicatesConfig()
     limits: Limits = Limits()
@@ -124,7 +124,7 @@ class Recipe:
         # Tried on one made-up clip, it names any other mistake.
         facts = {name: np.zeros(1) for name in known}
         facts |= {name: np.array([''], object) for name in TEXT_FACTS}
-        self.conditions.keep(facts)
+        self.conditions.matches(facts)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values, every default among them."""
@@ -152,6 +152,7 @@ def read_recipe(
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UserError(f'--recipe={path} is no TOML: {first_line(error)}') from None
 
+    # A file changes single keys of a group of the base, and not the whole group.
     for name, defaults in (base or {}).items():
         group = groups.setdefault(name, defaults)
         if isinstance(group, Mapping) and isinstance(defaults, Mapping):

@@ -1,1 +1,1 @@
-"""The commands: one module each, and what they print."""
+"""Commands: one module each, whose `run` returns the exit code or None for 0, and what they print."""

@@ -1,26 +1,31 @@
-"""videos with captions, labels or nothing -> a set of records: cut into shots, scored, filtered, encoded, accounted for
+"""Build a set of records from videos: cut into shots, scored, filtered, encoded, accounted for.
 
 Killed anywhere and started again it goes on; the result is the same to the byte, for any number of workers.
 """
 
+import argparse
 import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from data_pipelines import optional_deps
 from data_pipelines.build import build_state, part_files, pool
 from data_pipelines.build.assemble import assemble
-from data_pipelines.build.recipe import read_recipe
+from data_pipelines.build.recipe import Recipe, read_recipe
 from data_pipelines.datasets import registry
-from data_pipelines.inputs.listing import list_inputs
+from data_pipelines.inputs.item import Item
+from data_pipelines.inputs.listing import Listing, list_inputs
 from data_pipelines.inputs.locate import FOLLOW
 from vdm_jax.cli import outputs
 from vdm_jax.data.records.manifest import read_manifest
 from vdm_jax.errors import UserError
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
     parser.add_argument(
         '--source', required=True, metavar='DIR|LIST', help='folder of videos, or .csv, .tsv, .jsonl, .parquet'
     )
@@ -43,10 +48,11 @@ def add_arguments(parser):
     )
 
 
-def run(arguments) -> int:
-    """Builds the set, or goes on with it; returns the exit code.
+def run(arguments: argparse.Namespace) -> int:
+    """Build the set, or go on with it; return the exit code.
 
-    Raises: UserError for anything that is the user's to mend.
+    Raises:
+      UserError: anything that is the user's to mend.
     """
     if arguments.workers < 0:
         raise UserError(f'--workers={arguments.workers}: want 0 or more')
@@ -55,53 +61,57 @@ def run(arguments) -> int:
     optional_deps.check_installed()  # before anything is written, versions of theirs among it
     recipe = read_recipe(arguments.recipe, arguments.assignments, registry.base_recipe(arguments.dataset))
     outputs.try_writing(arguments.out, False)
+
     out = os.path.normpath(arguments.out)
-    listing = _listing(arguments)
-    if os.path.isdir(arguments.source) and _within(out, arguments.source):
+    listing = _list_source(arguments)
+    # The next build of this source would list the set's own files.
+    if os.path.isdir(arguments.source) and _is_within(out, arguments.source):
         raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
     recipe.check({name for item in listing.items for name in item.scores}, listing.unused)
-    try:
-        build = build_state.open_build(out, listing, recipe)
-        if build is not None:
-            folder, about, lock = build
-            with lock:
-                _make_parts(arguments, listing.items, recipe, folder)
-                assemble(out, folder, listing.items, recipe, about, lambda total: _bar('records', total))
-    except OSError as error:
-        raise UserError(f'--out={out}: {error.strerror or error}; mend that, and the same command goes on') from None
-    _clear(os.path.join(out, build_state.WORK))
+
+    is_new = _build(arguments, out, listing, recipe)
+    _remove_folder(os.path.join(out, build_state.WORK))
     manifest = read_manifest(out)
-    print(summary(out, manifest))
-    if build is None:
+    print(summarize(out, manifest))
+    if not is_new:
         print('it was built before; nothing was done')
-        return 0
-    if not manifest['clips']['kept']:
+    elif not manifest['clips']['kept']:
         raise UserError(f'--out={out}: no clip was kept; python -m data_pipelines inspect {out} tells why')
     return 0
 
 
-def _within(path, folder):
-    path, folder = os.path.realpath(path), os.path.realpath(folder)
-    return os.path.commonpath([path, folder]) == folder
+def _build(arguments: argparse.Namespace, out: str, listing: Listing, recipe: Recipe) -> bool:
+    """Build what is not there yet; return whether there was anything to do."""
+    try:
+        build = build_state.open_build(out, listing, recipe)
+        if build is None:
+            return False
+        folder, state, lock = build
+        with lock:
+            _make_missing_parts(arguments, listing.items, recipe, folder)
+            assemble(out, folder, listing.items, recipe, state, lambda total: _make_bar('records', total))
+    except OSError as error:
+        raise UserError(f'--out={out}: {error.strerror or error}; mend that, and the same command goes on') from None
+    return True
 
 
-def _listing(arguments):
+def _is_within(path: str, folder: str) -> bool:
+    real_folder = os.path.realpath(folder)
+    return os.path.commonpath([os.path.realpath(path), real_folder]) == real_folder
+
+
+def _list_source(arguments: argparse.Namespace) -> Listing:
+    """Return what is to be built, and print how much of it cannot be used."""
     if arguments.dataset is not None:
-        if arguments.root is not None:
-            raise UserError(f'--root={arguments.root}: is for lists, not for --dataset')
-        if arguments.scores is not None:
-            raise UserError(f'--scores={arguments.scores}: is for lists and folders of videos, not for --dataset')
-        if arguments.follow_links:
-            raise UserError(f'{FOLLOW}: is for lists and folders of videos, not for --dataset')
-        listing = registry.list_dataset(arguments.dataset, arguments.source, arguments.split or '')
-        print(registry.summarize(listing.items), file=sys.stderr)
-        return listing
+        return _list_dataset(arguments)
     if arguments.split is not None:
         raise UserError(f'--split={arguments.split} is for --dataset; a list has the column split, --recipe.split')
-    scores = (
-        None if arguments.scores is None else [name.strip() for name in arguments.scores.split(',') if name.strip()]
-    )
+
+    scores = None
+    if arguments.scores is not None:
+        scores = [name.strip() for name in arguments.scores.split(',') if name.strip()]
     listing = list_inputs(arguments.source, arguments.root, arguments.follow_links, scores)
+    # Nothing is written for a source of which nothing can be used: most likely --source is wrong.
     problems = [item for item in listing.items if item.problem]
     if len(problems) == len(listing.items):
         raise UserError(
@@ -109,17 +119,31 @@ def _listing(arguments):
             f'{problems[0].name}: {problems[0].problem}'
         )
     if problems:
-        links = any(item.problem.startswith('link:') for item in problems) and not arguments.follow_links
-        print(registry.summarize(listing.items) + (f'; {FOLLOW} takes links' if links else ''), file=sys.stderr)
+        has_links = any(item.problem.startswith('link:') for item in problems)
+        hint = f'; {FOLLOW} takes links' if has_links and not arguments.follow_links else ''
+        print(registry.summarize(listing.items) + hint, file=sys.stderr)
     return listing
 
 
-def _make_parts(arguments, items, recipe, folder):
-    """Sees to a part for every input, unless what goes where is decided already."""
+def _list_dataset(arguments: argparse.Namespace) -> Listing:
+    """Return the items of a published set, refusing options of other sources."""
+    if arguments.root is not None:
+        raise UserError(f'--root={arguments.root}: is for lists, not for --dataset')
+    if arguments.scores is not None:
+        raise UserError(f'--scores={arguments.scores}: is for lists and folders of videos, not for --dataset')
+    if arguments.follow_links:
+        raise UserError(f'{FOLLOW}: is for lists and folders of videos, not for --dataset')
+    listing = registry.list_dataset(arguments.dataset, arguments.source, arguments.split or '')
+    print(registry.summarize(listing.items), file=sys.stderr)
+    return listing
+
+
+def _make_missing_parts(arguments: argparse.Namespace, items: Sequence[Item], recipe: Recipe, folder: str) -> None:
+    """Make the parts that are not there yet, unless it is decided already what goes where."""
     if os.path.exists(os.path.join(folder, 'plan')):
         return
     missing = [item for item in items if part_files.read_index(part_files.part_path(folder, item.name)) is None]
-    with _bar('videos', len(items), len(items) - len(missing)) as bar:
+    with _make_bar('videos', len(items), len(items) - len(missing)) as bar:
         if arguments.runner == 'beam':
             from data_pipelines.build import beam_runner
 
@@ -129,28 +153,29 @@ def _make_parts(arguments, items, recipe, folder):
             pool.make_parts(missing, recipe, folder, arguments.workers, lambda item: bar.update())
 
 
-def _bar(unit, total, done=0):
-    """A progress bar with the time left; in a log a line now and then."""
+def _make_bar(unit: str, total: int, done: int = 0) -> Any:
+    """Return a progress bar (tqdm) with the time left; in a log it is a line now and then."""
     from tqdm import tqdm
 
-    live = sys.stderr.isatty()
-    every = 0.2 if live else 10.0
-    file = sys.stderr if live else _Lines()
-    return tqdm(total=total, initial=done, unit=f' {unit}', mininterval=every, maxinterval=every, file=file)
+    # A log would hold a line for every video.
+    is_terminal = sys.stderr.isatty()
+    interval = 0.2 if is_terminal else 10.0
+    file = sys.stderr if is_terminal else _LogFile()
+    return tqdm(total=total, initial=done, unit=f' {unit}', mininterval=interval, maxinterval=interval, file=file)
 
 
-class _Lines:
-    """A log: what would be written over itself on a terminal has a line each time."""
+class _LogFile:
+    """Standard error as a log: what would be written over itself on a terminal has a line each time."""
 
-    def write(self, text):
+    def write(self, text: str) -> None:
         sys.stderr.write(text.strip('\r\n') + '\n' if text.strip() else '')
 
-    def flush(self):
+    def flush(self) -> None:
         sys.stderr.flush()
 
 
-def _clear(folder):
-    """Removes the folder, in which a worker of a build killed before may just be about to end."""
+def _remove_folder(folder: str) -> None:
+    """Remove the folder, in which a worker of a build killed before may just be about to end."""
     for _ in range(10):
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.exists(folder):
@@ -158,20 +183,22 @@ def _clear(folder):
         time.sleep(0.2)
 
 
-def summary(out: str, manifest: dict) -> str:
-    """A few lines on what was kept, what was not, and why."""
-    inputs, clips = manifest['inputs'], manifest['clips']
+def summarize(out: str, manifest: Mapping[str, Any]) -> str:
+    """Return a few lines on what was kept, what was not, and why."""
+    inputs = manifest['inputs']
+    clips = manifest['clips']
     size = sum(shard['bytes'] for shard in manifest['shards']) / 1e6
-    total = sum(inputs.values())
     lines = [
-        f'{out}: {clips["kept"]} clips of {inputs["kept"]} of {total} inputs, {manifest["frames"]} frames, '
-        f'{manifest["seconds"]:.1f} s, in {len(manifest["shards"])} shards, {size:.1f} MB',
+        f'{out}: {clips["kept"]} clips of {inputs["kept"]} of {sum(inputs.values())} inputs, '
+        f'{manifest["frames"]} frames, {manifest["seconds"]:.1f} s, in {len(manifest["shards"])} shards, {size:.1f} MB',
         f'  without a caption: {clips["without_caption"]} clips',
     ]
     for kind, title in (('inputs', 'inputs not kept'), ('clips', 'clips not kept')):
-        if reasons := manifest['reasons'][kind]:
+        reasons = manifest['reasons'][kind]
+        if reasons:
             lines.append(f'  {title}: ' + ', '.join(f'{count} {reason}' for reason, count in reasons.items()))
-    if ignored := manifest['ignored_files']:
+    ignored = manifest['ignored_files']
+    if ignored:
         lines.append('  files that are no videos: ' + ', '.join(f'{n} {ending}' for ending, n in ignored.items()))
     if manifest['unused_columns']:
         lines.append(f'  columns not used: {", ".join(manifest["unused_columns"])}')

@@ -1,11 +1,13 @@
-"""Latents of every clip of an experiment's source, encoded once: `python -m data_pipelines cache-latents`.
+"""Encode every clip of an experiment's source to latents once: `python -m data_pipelines cache-latents`.
 
-Killed anywhere and started again, on as many machines or others, it goes on where it was. Moments are kept, so that
-what a codec draws is drawn in training. View 0 of a clip is the one that evaluation sees; the others are drawn as
-training draws them, from the experiment's seed.
+Killed anywhere and started again, on as many machines or others, it goes on where it was. Moments of the codec's
+posterior are stored, so that its sample is drawn in training. View 0 of a clip is the one that evaluation sees; the
+others are drawn as training draws them, from the experiment's seed.
 """
 
+import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import json
@@ -13,13 +15,15 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from vdm_jax.cli import outputs, prepare
-from vdm_jax.codecs.video_codec import statistics
+from vdm_jax.codecs.video_codec import measure_statistics
 from vdm_jax.data.latents import metadata
 from vdm_jax.data.latents.metadata import MOST_PARTS, part_file, told_dtype
 from vdm_jax.data.latents.store import LatentSet, PartWriter, bucket_directory
@@ -32,12 +36,17 @@ from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import processes
 from vdm_jax.parallel.mesh import MeshConfig, pad_rows, to_global
 
-SAVED = 50  # batches between two notes of how far a part is
+NOTE_BATCHES = 50  # between two notes of how far a part is
 PART_BYTES = 2**32  # of moments, about, in a part
-MEASURED = 4096  # clips, the first ones, that mean and standard deviation are of
+STATISTICS_CLIPS = 4096  # the first ones, that mean and standard deviation are of
+STATISTICS_CHUNKS = 64
+
+About = dict[str, Any]  # about.json of a directory (vdm_jax/data/latents/metadata.py)
+Encode = Callable[[np.ndarray], Any]  # videos (B, T, H, W, C) -> moments
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
     parser.add_argument('--config', required=True, metavar='FILE[:ARGS]', help='experiment; --config.a.b=v as ever')
     parser.add_argument('--out', required=True, metavar='DIR', help='where the latents go: config.latents of a run')
     parser.add_argument('--batch', type=int, default=64, help='clips at a time, on each machine (default 64)')
@@ -47,49 +56,66 @@ def add_arguments(parser):
     parser.add_argument('--distributed', action='store_true', help='several machines: let jax find the others')
 
 
-def run(arguments):
-    """Encodes the clips of an experiment. Raises UserError where it has no codec with weights."""
+def run(arguments: argparse.Namespace) -> None:
+    """Encode the clips of an experiment.
+
+    Raises:
+      UserError: it has no codec with weights.
+    """
     prepare()
     processes.start(arguments.distributed)
     try:
-        made(arguments)
+        _encode_experiment(arguments)
     except BaseException as error:
         processes.report_failure(2 if isinstance(error, UserError) else 1)
         raise
 
 
-def made(arguments):
+def _encode_experiment(arguments: argparse.Namespace) -> None:
     outputs.try_writing(arguments.out, False)
     out = Path(arguments.out)
     experiment = read_experiment(arguments.config, arguments.assignments)
+
     # Each process encodes clips of its own on its own devices, and waits for no other.
-    here = Run(dataclasses.replace(experiment, mesh=MeshConfig()), jax.local_devices())
-    if 'codec' not in here.programs.abstract_frozen:
+    local_run = Run(dataclasses.replace(experiment, mesh=MeshConfig()), jax.local_devices())
+    if 'codec' not in local_run.programs.abstract_frozen:
         raise UserError('config.codec: it has no weights, and nothing to save by encoding beforehand')
     if processes.is_primary():
-        for note in here.data.reader.notes():
+        for note in local_run.data.reader.notes():
             print(note, file=sys.stderr)
-    cache(here, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
+    cache(local_run, out, arguments.batch, arguments.views, arguments.dtype, arguments.parts)
     if processes.is_primary():
-        for _, directory, _ in pieces(here, out):
-            report(directory)
+        for _, directory, _ in list_buckets(local_run, out):
+            print_report(directory)
 
 
-def report(out: Path) -> None:
-    """Says what there is, and what to normalise it by."""
-    there = LatentSet(str(out), f'--out={out}')
-    about = there.about
-    size = sum((out / part_file('moments', number, about['parts'])).stat().st_size for number in range(about['parts']))
-    views = f' in {about["views"]} views' * (about['views'] > 1)
-    print(f'{out}: moments of {about["count"]} clips{views}, {size / 1e6:.1f} MB')
-    ids = np.array_split(np.arange(min(about['count'], MEASURED)), 64)
-    means = (np.split(there.moments(few, 0 * few), 2, -1)[0] for few in ids if len(few))
-    for name, values in zip(('mean', 'std'), statistics(means), strict=True):
+def print_report(out: Path) -> None:
+    """Print what there is, and what to normalise it by."""
+    latents = LatentSet(str(out), f'--out={out}')
+    count = latents.about['count']
+    views = latents.about['views']
+    parts = latents.about['parts']
+    size = sum((out / part_file('moments', number, parts)).stat().st_size for number in range(parts))
+    in_views = f' in {views} views' if views > 1 else ''
+    print(f'{out}: moments of {count} clips{in_views}, {size / 1e6:.1f} MB')
+
+    # Read a chunk at a time: all of them may not fit into memory.
+    chunks = np.array_split(np.arange(min(count, STATISTICS_CLIPS)), STATISTICS_CHUNKS)
+    means = (np.split(latents.moments(ids, 0 * ids), 2, -1)[0] for ids in chunks if len(ids))
+    for name, values in zip(('mean', 'std'), measure_statistics(means), strict=True):
         print(f'  {name} of their channels: ({", ".join(f"{value:.4g}" for value in values)})')
 
 
-def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', parts: int | None = None) -> None:
-    """Encodes what is not there yet, in this process the parts that are its own; done when all processes are.
+def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', parts: int | None = None) -> None:
+    """Encode what is not there yet, in this process the parts that are its own; done when all processes are.
+
+    Args:
+      run: The experiment, on this process's devices.
+      out: The directory of latents.
+      batch: Views that are encoded at a time.
+      views: Of each clip.
+      dtype: Of moments on disk.
+      parts: Files of moments; None: as many as processes, of PART_BYTES at most.
 
     Raises:
       UserError: a number is not 1 or more, the directory holds latents of another codec, of other clips, or made
@@ -102,29 +128,35 @@ def cache(run, out: Path, batch: int, views: int = 1, dtype: str = 'float32', pa
         raise UserError(f'--parts={parts}: want {MOST_PARTS} at most')
     if run.data.reader.latents:
         raise UserError('config.data: its clips are latents already; train on them as they are')
-    same(run.latent_cache_key)
+    check_same_on_all(run.latent_cache_key)
+
+    # Compiled once: all batches of a bucket have one size.
     moments = jax.jit(run.experiment.codec.moments)
     with jax.set_mesh(run.mesh), concurrent.futures.ThreadPoolExecutor(max(run.data.source.threads, 1)) as pool:
-        size, weights = pad_rows(batch, run.mesh), run.frozen['codec']
+        size = pad_rows(batch, run.mesh)
+        weights = run.frozen['codec']
 
-        def encode(video):
+        def encode(video: np.ndarray) -> Any:
             return moments(weights, to_global({'video': video}, run.mesh, size)['video'])
 
-        for reader, directory, shape in pieces(run, out):
-            begin = functools.partial(begun, run, reader, shape, directory, views, dtype, parts)
+        for reader, directory, shape in list_buckets(run, out):
+            begin = functools.partial(begin_directory, run, reader, shape, directory, views, dtype, parts)
             about = processes.run_on_primary(begin)
-            ours = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
-            writers = [guarded(directory, functools.partial(PartWriter, directory, about, int(n))) for n in ours]
+            own_parts = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
+            with explain_disk_errors(directory):
+                writers = [PartWriter(directory, about, int(number)) for number in own_parts]
             progress = Progress(sum(writer.total - writer.done for writer in writers))
             for writer in writers:
-                fill(writer, reader, about, size, encode, pool, progress)
-            while metadata.all_done(directory, about) < about['count'] * about['views']:  # however long others take
+                encode_part(writer, reader, about, size, encode, pool, progress)
+
+            # Files tell when the other processes are done, however long they take.
+            while metadata.all_done(directory, about) < about['count'] * about['views']:
                 time.sleep(1)
     processes.gather('')
 
 
-def pieces(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
-    """(clips of one shape, where their latents go, the shape of those): of each bucket that has clips."""
+def list_buckets(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
+    """Return (clips of one shape, where their latents go, the shape of those) of each bucket that has clips."""
     if not run.data.source.bucketed:
         return [(run.data.reader, out, run.network.latent_shape)]
     buckets = []
@@ -135,109 +167,168 @@ def pieces(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
     return buckets
 
 
-def same(made: dict) -> None:
-    """Whether all processes are about to make the same latents."""
-    said = [json.loads(each) for each in processes.gather(json.dumps(made))]
-    for number, other in enumerate(said):
-        metadata.agree(f'process {number}', other, said[0])
+def check_same_on_all(cache_key: Mapping[str, Any]) -> None:
+    """Raise UserError unless all processes are about to make the same latents."""
+    cache_keys = [json.loads(text) for text in processes.gather(json.dumps(cache_key))]
+    for number, other in enumerate(cache_keys):
+        metadata.agree(f'process {number}', other, cache_keys[0])
 
 
-def begun(run, reader: Reader, shape, out: Path, views: int, dtype: str, parts: int | None) -> dict:
-    """about.json of the directory, written now if nothing is there yet."""
-    where, made, seed = f'--out={out}', run.latent_cache_key, run.experiment.seed if views > 1 else None
-    there = metadata.read_about(out, where)
-    if there:
-        metadata.agree(where, there['made'], made)
-        asked = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or there['parts']}
-        for name, value in asked.items():
-            found = there[name.lstrip('-').removeprefix('config.')]
-            if found != value:
-                raise UserError(f'{where}: begun with {name}={found}, and asked for {value}; name another directory')
-        return there
-    if clash := set(available_scalars(reader)) & {*metadata.OTHER_FIELDS}:
-        raise UserError(f'config.data: a score of its clips is called {clash.pop()}; give it another name')
+def begin_directory(
+    run: Run, reader: Reader, shape: Shape, out: Path, views: int, dtype: str, parts: int | None
+) -> About:
+    """Return about.json of a directory, written now if nothing is there yet.
+
+    Args:
+      run: The experiment.
+      reader: The clips whose latents go there.
+      shape: Of a clip's latents.
+      out: The directory.
+      views: Of each clip.
+      dtype: Of moments on disk.
+      parts: Files of moments, None for any number.
+
+    Raises:
+      UserError: it was begun otherwise, or there is no room.
+    """
+    where = f'--out={out}'
+    seed = run.experiment.seed if views > 1 else None
+    stored: About | None = metadata.read_about(out, where)
+    if stored:
+        metadata.agree(where, stored['made'], run.latent_cache_key)
+        wanted = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or stored['parts']}
+        for name, value in wanted.items():
+            stored_value = stored[name.lstrip('-').removeprefix('config.')]
+            if stored_value != value:
+                raise UserError(
+                    f'{where}: begun with {name}={stored_value}, and asked for {value}; name another directory'
+                )
+        return stored
+
+    scalars = list(available_scalars(reader))
+    reserved = set(scalars) & {*metadata.OTHER_FIELDS}
+    if reserved:
+        raise UserError(f'config.data: a score of its clips is called {reserved.pop()}; give it another name')
+
     *grid, channels = shape
     size = len(reader) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
-    if size > (free := shutil.disk_usage(out).free):
+    free = shutil.disk_usage(out).free
+    if size > free:
         raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
-    about = {'version': metadata.VERSION, 'made': made, 'count': len(reader), 'views': views, 'dtype': dtype}
-    about |= {'shape': [*grid, 2 * channels], 'scalars': list(available_scalars(reader)), 'seed': seed}
-    about |= {'drawn': reader.num_draws}
-    about |= {'parts': min(parts or max(jax.process_count(), -(-size // PART_BYTES)), len(reader))}
-    guarded(out, functools.partial(metadata.write_about, out, about))
+
+    parts = parts or max(jax.process_count(), -(-size // PART_BYTES))
+    about: About = {
+        'version': metadata.VERSION,
+        'made': run.latent_cache_key,
+        'count': len(reader),
+        'views': views,
+        'dtype': dtype,
+        'shape': [*grid, 2 * channels],
+        'scalars': scalars,
+        'seed': seed,
+        'drawn': reader.num_draws,
+        'parts': min(parts, len(reader)),
+    }
+    with explain_disk_errors(out):
+        metadata.write_about(out, about)
     return about
 
 
-def fill(writer: PartWriter, reader: Reader, about: dict, size: int, encode, pool, progress) -> None:
-    """Encodes what a part lacks, `size` views at a time; the next ones are read meanwhile.
+def encode_part(
+    writer: PartWriter,
+    reader: Reader,
+    about: About,
+    size: int,
+    encode: Encode,
+    pool: concurrent.futures.Executor,
+    progress: 'Progress',
+) -> None:
+    """Encode what a part lacks, `size` views at a time; the next ones are read meanwhile.
 
-    Raises: UserError where moments are not finite, or too large for the dtype.
+    Raises:
+      UserError: moments are not finite, or too large for the dtype.
     """
     wanted = range(writer.first + writer.done, writer.first + writer.total)
 
-    def read(pairs):
-        return [pool.submit(view_of, reader, about, pair) for pair in pairs]
+    def start_reading(pairs: Sequence[int]) -> list[concurrent.futures.Future[dict[str, Any]]]:
+        return [pool.submit(read_view, reader, about, pair) for pair in pairs]
 
-    ahead = read(wanted[:size])
+    next_views = start_reading(wanted[:size])
     for number, start in enumerate(range(0, len(wanted), size)):
-        clips = [each.result() for each in ahead]
-        video = np.stack([clips[row % len(clips)]['video'] for row in range(size)])
-        found = encode(video)
-        ahead = read(wanted[start + size : start + 2 * size])
+        views = [future.result() for future in next_views]
+        # A batch of one size, or the codec would be compiled again for the last one.
+        video = np.stack([views[row % len(views)]['video'] for row in range(size)])
+        device_moments = encode(video)
+        # While the device works on this batch.
+        next_views = start_reading(wanted[start + size : start + 2 * size])
+
         with np.errstate(over='ignore'):
-            moments = np.asarray(found)[: len(clips)].astype(about['dtype'])
-        for pair, each in zip(wanted[start:], moments, strict=False):
-            if not np.isfinite(each).all():
+            moments = np.asarray(device_moments)[: len(views)].astype(about['dtype'])
+        for pair, own_moments in zip(wanted[start:], moments, strict=False):
+            if not np.isfinite(own_moments).all():
+                hint = 'take float32' if about['dtype'] == 'float16' else 'look at the codec that config.codec names'
                 raise UserError(
                     f'--dtype={about["dtype"]}: the latents of clip {pair // about["views"]} are not finite in it; '
-                    + ('take float32' if about['dtype'] == 'float16' else 'look at the codec that config.codec names')
+                    + hint
                 )
-        guarded(writer.path, lambda: writer.write(moments=moments, told=rows_of(clips, about)))  # noqa: B023, at once
-        progress.add(len(clips))
-        if number % SAVED == SAVED - 1 or writer.done == writer.total:
-            guarded(writer.path, writer.note)
+        with explain_disk_errors(writer.path):
+            writer.write(moments=moments, told=make_rows(views, about))
+        progress.add(len(views))
+        if number % NOTE_BATCHES == NOTE_BATCHES - 1 or writer.done == writer.total:
+            with explain_disk_errors(writer.path):
+                writer.note()
             progress.show()
     writer.close()
 
 
-def view_of(reader: Reader, about: dict, pair: int) -> dict:
-    """View `pair` % views of clip `pair` // views, with all that is kept of it."""
-    clip, view = divmod(pair, about['views'])
-    if not view:
-        found = reader[clip]
+def read_view(reader: Reader, about: About, pair: int) -> dict[str, Any]:
+    """Return view `pair` % views of clip `pair` // views, with all that is stored of it."""
+    number, view = divmod(pair, about['views'])
+    if view:
+        clip = reader.draw(number, np.random.Generator(philox(VIEW_STREAM, about['seed'], number, view)))
     else:
-        found = reader.draw(clip, np.random.Generator(philox(VIEW_STREAM, about['seed'], clip, view)))
-    return attach_scalars(found, about['scalars']) | {'drawn': found.get('draws')}
+        clip = reader[number]
+    return {**attach_scalars(clip, about['scalars']), 'drawn': clip.get('draws')}
 
 
-def rows_of(clips: list[dict], about: dict) -> np.ndarray:
-    """What clips tell, (N,) with the fields label, each scalar and drawn."""
-    rows = np.zeros(len(clips), told_dtype(about))
-    for name in rows.dtype.names:
-        rows[name] = [clip[name] for clip in clips]
+def make_rows(views: Sequence[Mapping[str, Any]], about: About) -> np.ndarray:
+    """Return the conditions of views, (N,) with the fields label, each scalar and drawn."""
+    rows = np.zeros(len(views), told_dtype(about))
+    for name in rows.dtype.names or ():
+        rows[name] = [view[name] for view in views]
     return rows
 
 
-def guarded(where, action):
-    """action(), where a disk that is full or gone is the user's to mend."""
+@contextlib.contextmanager
+def explain_disk_errors(where: Path) -> Iterator[None]:
+    """Raise UserError for a disk that is full or gone, which is the user's to mend."""
     try:
-        return action()
+        yield
     except OSError as error:
         raise UserError(f'--out={where}: {error}; the same command goes on where it stopped') from None
 
 
 class Progress:
-    """How far the first process is, on the console."""
+    """Prints on the console of the first process how far it is.
 
-    def __init__(self, left: int):
-        self.left, self._made, self._began = left, 0, time.monotonic()
+    Attributes:
+      left: Views that are still to be encoded.
+    """
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self._encoded = 0
+        self._began = time.monotonic()
 
     def add(self, count: int) -> None:
-        self._made, self.left = self._made + count, self.left - count
+        """Count views that were encoded."""
+        self._encoded += count
+        self.left -= count
 
     def show(self) -> None:
+        """Print how many views are left, and for how long."""
         if processes.is_primary():
-            rate = self._made / (time.monotonic() - self._began)
+            rate = self._encoded / (time.monotonic() - self._began)
             line = f'{self.left} views of clips left, {rate:.0f} a second, {self.left / rate:.0f} s'
             print(f'\r{line:70}', end='' if self.left else '\n', file=sys.stderr, flush=True)

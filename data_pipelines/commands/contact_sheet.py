@@ -2,6 +2,9 @@
 
 import dataclasses
 import io
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,56 +12,65 @@ from vdm_jax.errors import UserError
 from vdm_jax.files import write_whole
 
 FRAME = 160, 90  # width and height that a frame is fitted into
-GAP = 12
-PAPER, INK, PALE = (255, 255, 255), (20, 20, 20), (120, 120, 120)
-SIZE = 13  # of letters
+FRAME_GAP = 2
+GAP = 12  # between cells, and around them
+PAPER = (255, 255, 255)
+INK = (20, 20, 20)
+PALE_INK = (120, 120, 120)
+FONT_SIZE = 13
+LINE = FONT_SIZE + 5
+CELL_LINES = 4
+CELL_HEIGHT = FRAME[1] + CELL_LINES * LINE + 2 * GAP
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
-    """One clip: frames uint8 (H, W, 3) of any sizes, side by side, and lines of words under them. The last line is
-    broken into as many as two, longer ones are cut.
+    """One clip on a sheet.
+
+    Attributes:
+      frames: uint8 (H, W, 3) of any sizes, side by side.
+      lines: Words under them. The last line is broken into two at most, longer ones are cut.
     """
 
     frames: list[np.ndarray]
     lines: list[str]
 
 
-def write_sheet(path, cells: list[Cell], head: list[str] = (), columns: int = 2) -> None:
-    """Writes the cells as a PNG, `columns` side by side, below the lines of `head`."""
+def write_sheet(
+    path: str | os.PathLike[str], cells: Sequence[Cell], head: Sequence[str] = (), columns: int = 2
+) -> None:
+    """Write the cells as a PNG, `columns` side by side, below the lines of `head`."""
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
         raise UserError("writing pictures needs Pillow, which is not installed: pip install 'vdm_jax[video]'") from None
-    font, line = ImageFont.load_default(SIZE), SIZE + 5
-    across = max([len(cell.frames) for cell in cells] + [4])
-    width, height = across * (FRAME[0] + 2) - 2, FRAME[1] + 4 * line + 2 * GAP
+    font = ImageFont.load_default(FONT_SIZE)
+
+    def fits_into(width: int) -> Callable[[str], bool]:
+        return lambda words: font.getlength(words) <= width
+
+    frames_across = max([len(cell.frames) for cell in cells] + [4])
+    cell_width = frames_across * (FRAME[0] + FRAME_GAP) - FRAME_GAP
     columns = max(min(columns, len(cells)), 1)
-    page = columns * (width + GAP) + GAP
-
-    def fits(words, space):
-        return font.getlength(words) <= space
-
-    head = [part for words in head for part in wrap(words, lambda text: fits(text, page - 2 * GAP), 3)]
     rows = -(-len(cells) // columns)
-    sheet = Image.new('RGB', (page, (len(head) + 1) * line + GAP + rows * height), PAPER)
+    page_width = columns * (cell_width + GAP) + GAP
+    head_lines = [line for words in head for line in wrap(words, fits_into(page_width - 2 * GAP), 3)]
+    head_height = (len(head_lines) + 1) * LINE + GAP
+
+    sheet = Image.new('RGB', (page_width, head_height + rows * CELL_HEIGHT), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, words in enumerate(head):
-        draw.text((GAP, GAP + number * line), words, INK, font)
+    for number, words in enumerate(head_lines):
+        draw.text((GAP, GAP + number * LINE), words, INK, font)
     for number, cell in enumerate(cells):
-        x = GAP + number % columns * (width + GAP)
-        y = GAP + (len(head) + 1) * line + number // columns * height
-        for place, frame in enumerate(cell.frames):
-            image = Image.fromarray(frame)
-            scale = min(FRAME[0] / image.width, FRAME[1] / image.height)
-            image = image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)))
-            left = x + place * (FRAME[0] + 2) + (FRAME[0] - image.width) // 2
-            sheet.paste(image, (left, y + (FRAME[1] - image.height) // 2))
-        *first, last = cell.lines or ['']
-        lines = [part for words in first for part in wrap(words, lambda text: fits(text, width), 1)]
-        lines += wrap(last, lambda text: fits(text, width), 2)
-        for place, words in enumerate(lines):
-            draw.text((x, y + FRAME[1] + 4 + place * line), words, INK if place != 1 else PALE, font)
+        row, column = divmod(number, columns)
+        x = GAP + column * (cell_width + GAP)
+        y = head_height + row * CELL_HEIGHT
+        for position, frame in enumerate(cell.frames):
+            _paste_frame(sheet, Image.fromarray(frame), x + position * (FRAME[0] + FRAME_GAP), y)
+        for position, words in enumerate(_wrap_cell(cell, fits_into(cell_width))):
+            ink = PALE_INK if position == 1 else INK
+            draw.text((x, y + FRAME[1] + 4 + position * LINE), words, ink, font)
+
     buffer = io.BytesIO()
     sheet.save(buffer, 'PNG')
     try:
@@ -67,17 +79,35 @@ def write_sheet(path, cells: list[Cell], head: list[str] = (), columns: int = 2)
         raise UserError(f'{path}: {error.strerror}; name another file') from None
 
 
-def wrap(text: str, fits, most: int) -> list[str]:
-    """The text in at most so many lines that fit, broken at spaces where it can be; cut with an ellipsis."""
-    words, lines = ' '.join(text.split()).encode(errors='replace').decode(), []
+def _paste_frame(sheet: Any, image: Any, x: int, y: int) -> None:
+    """Paste a picture, resized to fit FRAME, into the middle of the box of that size at (x, y)."""
+    scale = min(FRAME[0] / image.width, FRAME[1] / image.height)
+    width = max(round(image.width * scale), 1)
+    height = max(round(image.height * scale), 1)
+    corner = x + (FRAME[0] - width) // 2, y + (FRAME[1] - height) // 2
+    sheet.paste(image.resize((width, height)), corner)
+
+
+def _wrap_cell(cell: Cell, fits: Callable[[str], bool]) -> list[str]:
+    *first, last = cell.lines or ['']
+    lines = [line for words in first for line in wrap(words, fits, 1)]
+    return lines + wrap(last, fits, 2)
+
+
+def wrap(text: str, fits: Callable[[str], bool], most: int) -> list[str]:
+    """Return the text in at most so many lines that fit, broken at spaces where it can be; cut with an ellipsis."""
+    words = ' '.join(text.split()).encode(errors='replace').decode()
+    lines: list[str] = []
     while words and len(lines) < most:
         end = len(words)
         if not fits(words):
+            # At least one character a line, so that the loop ends.
             end = next((end for end in range(len(words) - 1, 0, -1) if fits(words[:end] + '…')), 1)
             if len(lines) == most - 1:
                 lines.append(words[:end] + '…')
                 break
-            end = words.rfind(' ', 1, end + 1) if ' ' in words[1 : end + 1] else end
+            if ' ' in words[1 : end + 1]:
+                end = words.rfind(' ', 1, end + 1)
         lines.append(words[:end])
         words = words[end:].lstrip()
     return lines

@@ -1,197 +1,282 @@
-"""What a set of records holds: what became of its inputs and why, captions, sizes and a histogram of every score.
+"""Describe a set of records: what became of its inputs and why, captions, sizes and a histogram of every score.
 
 All of it is read from the tables; only the contact sheet opens clips.
 """
 
 import collections
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from data_pipelines.commands.contact_sheet import Cell, write_sheet
 from data_pipelines.inputs.table import read_inputs
 from vdm_jax.data.records.manifest import read_manifest
+from vdm_jax.data.records.schema import Caption, Record
 from vdm_jax.data.records.shards import SCORE, RecordSet
 from vdm_jax.data.video import decode
+from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.errors import printable
 
 BINS = 40  # of a histogram
 BARS = ' ▁▂▃▄▅▆▇█'
-LISTED = 8  # broken inputs printed; --json has all
-FRAMES = 4  # of a clip on the sheet
+PRINTED = 8  # broken inputs; --json has all
+LINE_WIDTH = 100
+COUNTS_WIDTH = 75
+NAME_WIDTH = 16  # of a score
+SHEET_FRAMES = 4  # of a clip
+SHEET_HEIGHT = 180  # that they are read at, at most
 
 
 def run(folder: str, as_json: bool, sheet: str | None, clips: int) -> None:
-    """Prints what the set in a folder holds, and writes the contact sheet where one is asked for."""
-    found = describe(folder)
+    """Print what the set in a folder holds, and write the contact sheet where one is asked for.
+
+    Args:
+      folder: The set.
+      as_json: Whether JSON is printed in place of text.
+      sheet: Where the contact sheet goes, None for none.
+      clips: On the sheet.
+    """
+    description = describe(folder)
     if sheet:
-        write_sheet(sheet, cells(RecordSet(folder), clips), [f'{folder}: {_totals(found)}', *_fates(found)])
-    print(json.dumps(found) if as_json else '\n'.join(lines(found)))
+        head = [f'{folder}: {_format_totals(description)}', *_format_fates(description)]
+        write_sheet(sheet, make_cells(RecordSet(folder), clips), head)
+    print(json.dumps(description) if as_json else '\n'.join(format_lines(description)))
     if sheet and not as_json:
-        print(f'\n{sheet}: contact sheet of {min(clips, found["clips"])} clips')
+        print(f'\n{sheet}: contact sheet of {min(clips, description["clips"])} clips')
 
 
-def describe(folder: str) -> dict:
-    """All of it as JSON values. Raises: UserError where there is no finished set, or a table is damaged."""
-    manifest, records = read_manifest(folder), RecordSet(folder)
+def describe(folder: str) -> dict[str, Any]:
+    """Return all that is known of a set, as JSON values.
+
+    Raises:
+      UserError: there is no finished set, or a table is damaged.
+    """
+    manifest = read_manifest(folder)
+    records = RecordSet(folder)
     inputs = read_inputs(folder)
     column = records.column
-    counts = collections.Counter
-    captions = [records.captions(i) for i in range(len(records))]
-    words = [len(caption.text.split()) for clip in captions for caption in clip]
-    kept = {'seconds': column('frames') / column('fps')} | {name: column(SCORE + name) for name in records.scores}
-    dropped = {
-        name.removeprefix(SCORE): inputs[name].to_numpy(zero_copy_only=False).astype(float)
-        for name in inputs.column_names
-        if name.startswith(SCORE)
-    }
-    labels = zip(column('label').tolist(), column('label_name'), strict=True)
+
+    seconds = column('frames') / column('fps')
+    sizes = [f'{width}x{height}' for width, height in zip(column('width'), column('height'), strict=True)]
+    labels = [
+        name or f'{label:.0f}'
+        for label, name in zip(column('label').tolist(), column('label_name'), strict=True)
+        if label == label  # nan: it has none
+    ]
+    input_rows = inputs.select(['input', 'fate', 'reason', 'detail']).to_pylist()
     return {
         'folder': folder,
         'clips': len(records),
         'shards': len(manifest['shards']),
         'bytes': sum(file['bytes'] for file in manifest['shards']),
         'frames': int(column('frames').sum()),
-        'seconds': round(float(kept['seconds'].sum()), 3),
+        'seconds': round(float(seconds.sum()), 3),
         'fates': {'inputs': manifest['inputs'], 'clips': manifest['clips']},
         'reasons': manifest['reasons'],
         'broken': [
-            f'{row["input"]}: {row["detail"] or row["reason"]}'
-            for row in inputs.select(['input', 'fate', 'reason', 'detail']).to_pylist()
-            if row['fate'] == 'broken'
+            f'{row["input"]}: {row["detail"] or row["reason"]}' for row in input_rows if row['fate'] == 'broken'
         ],
         'ignored_files': manifest.get('ignored_files', {}),
         'unused_columns': manifest.get('unused_columns', []),
-        'captions': {
-            'clips_with': sum(map(bool, captions)),
-            'clips_without': sum(not clip for clip in captions),
-            'captions': len(words),
-            'timed': sum(_is_timed(caption) for clip in captions for caption in clip),
-            'words': [min(words), float(np.median(words)), max(words)] if words else None,
-        },
-        'sizes': dict(counts(f'{w}x{h}' for w, h in zip(column('width'), column('height'), strict=True)).most_common()),
-        'fps': dict(counts(f'{fps:.5g}' for fps in column('fps')).most_common()),
-        'labels': dict(counts(name or f'{label:.0f}' for label, name in labels if label == label).most_common()),
-        'scores': {
-            name: histogram(kept.get(name, np.empty(0)), dropped.get(name, np.empty(0)))
-            for name in [*kept, *(name for name in dropped if name not in kept)]
-        },
+        'captions': _describe_captions([records.captions(number) for number in range(len(records))]),
+        'sizes': _count(sizes),
+        'fps': _count(f'{fps:.5g}' for fps in column('fps')),
+        'labels': _count(labels),
+        'scores': _describe_scores(records, inputs, seconds),
     }
 
 
-def _is_timed(caption):
+def _describe_captions(captions: Sequence[Sequence[Caption]]) -> dict[str, Any]:
+    """Return the counts of captions, which come by clip."""
+    words = [len(caption.text.split()) for own in captions for caption in own]
+    return {
+        'clips_with': sum(map(bool, captions)),
+        'clips_without': sum(not own for own in captions),
+        'captions': len(words),
+        'timed': sum(_is_timed(caption) for own in captions for caption in own),
+        'words': [min(words), float(np.median(words)), max(words)] if words else None,
+    }
+
+
+def _is_timed(caption: Caption) -> bool:
     return caption.start is not None or caption.end is not None
 
 
-def histogram(kept, dropped) -> dict:
-    """Two sets of numbers (nan: none) over the same BINS bins from the least of both to the most."""
-    kept, dropped = (values[np.isfinite(values)] for values in (kept, dropped))
-    both = np.concatenate([kept, dropped])
-    ends = (float(both.min()), float(both.max())) if len(both) else (0.0, 0.0)
+def _describe_scores(records: RecordSet, inputs: Any, seconds: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Return the histograms of all scores, of clips that were kept and of those that were dropped."""
+    # The length is no score, but of as much interest.
+    kept_values = {'seconds': seconds}
+    for name in records.scores:
+        kept_values[name] = records.column(SCORE + name)
+    dropped_values = {}
+    for column in inputs.column_names:
+        if column.startswith(SCORE):
+            values = inputs[column].to_numpy(zero_copy_only=False)
+            dropped_values[column.removeprefix(SCORE)] = values.astype(float)
 
-    def bins(values):
-        return np.histogram(values, BINS, ends)[0].tolist()
-
-    middle = float(np.median(kept)) if len(kept) else None
-    return {'least': ends[0], 'most': ends[1], 'middle': middle, 'kept': bins(kept), 'dropped': bins(dropped)}
+    names = [*kept_values, *(name for name in dropped_values if name not in kept_values)]
+    nothing = np.empty(0)
+    return {name: histogram(kept_values.get(name, nothing), dropped_values.get(name, nothing)) for name in names}
 
 
-def lines(found: dict) -> list[str]:
-    """The text of what `describe` found, 100 columns wide."""
-    captions, words = found['captions'], found['captions']['words']
+def _count(values: Iterable[str]) -> dict[str, int]:
+    """Return how often each value comes, the most frequent first."""
+    return dict(collections.Counter(values).most_common())
+
+
+def histogram(kept: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
+    """Return two sets of numbers (nan: none) over the same BINS bins from the least of both to the most."""
+    finite_kept = kept[np.isfinite(kept)]
+    finite_dropped = dropped[np.isfinite(dropped)]
+    both = np.concatenate([finite_kept, finite_dropped])
+    least = float(both.min()) if len(both) else 0.0
+    most = float(both.max()) if len(both) else 0.0
+
+    def count_bins(values: np.ndarray) -> list[int]:
+        counts: list[int] = np.histogram(values, BINS, (least, most))[0].tolist()
+        return counts
+
+    return {
+        'least': least,
+        'most': most,
+        'middle': float(np.median(finite_kept)) if len(finite_kept) else None,
+        'kept': count_bins(finite_kept),
+        'dropped': count_bins(finite_dropped),
+    }
+
+
+def format_lines(description: Mapping[str, Any]) -> list[str]:
+    """Return the text of a description, LINE_WIDTH columns wide."""
+    captions = description['captions']
+    words = captions['words']
     spread = f'; {words[0]} to {words[2]} words, the middle one {words[1]:g}' if words else ''
     timed = f', {captions["timed"]} with times' if captions['timed'] else ''
-    rows = [
-        *(line.split('  ', 1) for line in _fates(found)),
-        *(('' if i else 'broken', name) for i, name in enumerate(_some(found['broken']))),
-        ('captions', f'{captions["clips_with"]} clips with, {captions["clips_without"]} without{spread}{timed}'),
-        ('size', _counts(found['sizes'])),
-        ('fps', _counts(found['fps'])),
-        *([('label', _counts(found['labels']))] if found['labels'] else []),
-        *([('no videos', _counts(found['ignored_files']))] if found['ignored_files'] else []),
-        *([('not used', f'columns {", ".join(found["unused_columns"])}')] if found['unused_columns'] else []),
-    ]
-    text = [f'{found["folder"]}: {_totals(found)}'] + [f'  {name:9} {printable(value)}'[:100] for name, value in rows]
-    text += ['', f'  {"":16} {"least":>8} {"":{BINS}} {"most":>8} {"middle":>8}  clips']
-    for name, score in found['scores'].items():
-        middle = '' if score['middle'] is None else _short(score['middle'])
-        for which, ends in (('kept', (_short(score['least']), _short(score['most']), middle)), ('dropped', ('',) * 3)):
-            if (total := sum(score[which])) or which == 'kept':
-                name_ = name[:16] if which == 'kept' else ''
-                label = f'{total}' if which == 'kept' else f'{total} dropped'
-                text.append(f'  {name_:16} {ends[0]:>8} {_bars(score[which])} {ends[1]:>8} {ends[2]:>8}  {label}')
+
+    # (title, value)
+    rows = []
+    for line in _format_fates(description):
+        kind, _, fates = line.partition('  ')
+        rows.append((kind, fates))
+    for number, name in enumerate(_abbreviate(description['broken'])):
+        rows.append(('' if number else 'broken', name))
+    rows.append(
+        ('captions', f'{captions["clips_with"]} clips with, {captions["clips_without"]} without{spread}{timed}')
+    )
+    rows.append(('size', _format_counts(description['sizes'])))
+    rows.append(('fps', _format_counts(description['fps'])))
+    if description['labels']:
+        rows.append(('label', _format_counts(description['labels'])))
+    if description['ignored_files']:
+        rows.append(('no videos', _format_counts(description['ignored_files'])))
+    if description['unused_columns']:
+        rows.append(('not used', f'columns {", ".join(description["unused_columns"])}'))
+
+    text = [f'{description["folder"]}: {_format_totals(description)}']
+    text += [f'  {title:9} {printable(value)}'[:LINE_WIDTH] for title, value in rows]
+    text += ['', f'  {"":{NAME_WIDTH}} {"least":>8} {"":{BINS}} {"most":>8} {"middle":>8}  clips']
+    for name, score in description['scores'].items():
+        text += _format_score(name, score)
     return text
 
 
-def cells(records: RecordSet, count: int) -> list[Cell]:
-    """Cells of a contact sheet: clips spread evenly over the set, each with a few of its frames."""
-    found = []
-    for i in np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)):
-        record = records[int(i)]
-        about = f'{record.frames / record.fps:.2f} s, {record.width}x{record.height}, {record.fps:.4g} fps'
-        about += f', motion {_short(record.scores["motion"])}' if 'motion' in record.scores else ''
-        about += '' if record.latents is None else f', latents {record.latents.shape}'
-        frames = []
-        if record.latents is None:
+def _format_score(name: str, score: Mapping[str, Any]) -> list[str]:
+    """Return a line for the clips that were kept, and one for those that were dropped where there are any."""
+    middle = '' if score['middle'] is None else _format_number(score['middle'])
+    least = _format_number(score['least'])
+    most = _format_number(score['most'])
+    kept_bins = score['kept']
+    dropped_bins = score['dropped']
+
+    def format_row(title: str, least: str, bins: Sequence[int], most: str, middle: str, count: str) -> str:
+        return f'  {title:{NAME_WIDTH}} {least:>8} {_format_bars(bins)} {most:>8} {middle:>8}  {count}'
+
+    lines = [format_row(name[:NAME_WIDTH], least, kept_bins, most, middle, f'{sum(kept_bins)}')]
+    if sum(dropped_bins):
+        lines.append(format_row('', '', dropped_bins, '', '', f'{sum(dropped_bins)} dropped'))
+    return lines
+
+
+def make_cells(records: RecordSet, count: int) -> list[Cell]:
+    """Return cells of a contact sheet: clips spread evenly over the set, each with a few of its frames."""
+    cells: list[Cell] = []
+    # Not the first ones, which are of one video.
+    numbers = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
+    for number in np.unique(numbers):
+        record = records[int(number)]
+        facts = [
+            f'{record.frames / record.fps:.2f} s',
+            f'{record.width}x{record.height}',
+            f'{record.fps:.4g} fps',
+        ]
+        if 'motion' in record.scores:
+            facts.append(f'motion {_format_number(record.scores["motion"])}')
+        frames: list[np.ndarray] = []
+        if record.latents is not None:
+            facts.append(f'latents {record.latents.shape}')
+        else:
             try:
-                frames = _shown(record)
-            except decode.BrokenVideoError as error:
-                about += f', {error}'
+                frames = _read_frames(record)
+            except BrokenVideoError as error:
+                facts.append(str(error))
         caption = record.captions[0].text if record.captions else '(no caption)'
         more = f' (and {len(record.captions) - 1} more)' if len(record.captions) > 1 else ''
-        found.append(Cell(frames, [record.key, about, caption + more]))
-    return found
+        cells.append(Cell(frames, [record.key, ', '.join(facts), caption + more]))
+    return cells
 
 
-def _shown(record):
-    """A few of its frames. Raises: BrokenVideoError."""
+def _read_frames(record: Record) -> list[np.ndarray]:
+    """Return a few of a record's frames; raise BrokenVideoError where they do not decode."""
     video = decode.probe(record.video)
-    height = min(video.height, 180)
+    height = min(video.height, SHEET_HEIGHT)
     width = max(round(video.width * height / video.height), 1)
-    return list(decode.read(video, np.linspace(0, video.frames - 1, FRAMES).round().astype(int), height, width))
+    numbers = np.linspace(0, video.frames - 1, SHEET_FRAMES).round().astype(int)
+    return list(decode.read(video, numbers, height, width))
 
 
-def _totals(found):
+def _format_totals(description: Mapping[str, Any]) -> str:
     return (
-        f'{found["clips"]} clips, {found["frames"]} frames, {found["seconds"]:.1f} s, '
-        f'{found["bytes"] / 1e6:.1f} MB in {found["shards"]} shards'
+        f'{description["clips"]} clips, {description["frames"]} frames, {description["seconds"]:.1f} s, '
+        f'{description["bytes"] / 1e6:.1f} MB in {description["shards"]} shards'
     )
 
 
-def _fates(found) -> list[str]:
-    """How many inputs and clips were kept and, by reason, not."""
-    rows = []
+def _format_fates(description: Mapping[str, Any]) -> list[str]:
+    """Return how many inputs and clips were kept and, by reason, not."""
+    lines = []
     for kind in ('inputs', 'clips'):
-        fates = ', '.join(
-            f'{found["fates"][kind][fate]} {fate}'
-            for fate in ('kept', 'dropped', 'broken')
-            if fate in found['fates'][kind]
-        )
-        reasons = found['reasons'][kind]
-        why = ', '.join(f'{reasons[name]} {name}' for name in sorted(reasons, key=lambda name: (-reasons[name], name)))
-        rows.append(f'{kind}  {fates}' + (f': {why}' if why else ''))
-    return rows
+        counts = description['fates'][kind]
+        fates = ', '.join(f'{counts[fate]} {fate}' for fate in ('kept', 'dropped', 'broken') if fate in counts)
+        reasons = sorted(description['reasons'][kind].items(), key=lambda item: (-item[1], item[0]))
+        why = ', '.join(f'{count} {reason}' for reason, count in reasons)
+        lines.append(f'{kind}  {fates}' + (f': {why}' if why else ''))
+    return lines
 
 
-def _some(names):
-    return names[:LISTED] + ([f'and {len(names) - LISTED} more'] if len(names) > LISTED else [])
+def _abbreviate(names: list[str]) -> list[str]:
+    """Return the first few names, and how many there are besides."""
+    return names[:PRINTED] + ([f'and {len(names) - PRINTED} more'] if len(names) > PRINTED else [])
 
 
-def _counts(counted):
-    """As many of them, with their counts, as a line takes."""
-    shown, left = '', len(counted)
-    for name, count in counted.items():
-        longer = f'{shown}, {name} ({count})'.removeprefix(', ')
-        if len(longer) > 75:
-            return f'{shown} and {left} more'
-        shown, left = longer, left - 1
-    return shown
+def _format_counts(counts: Mapping[str, int]) -> str:
+    """Return as many names, with their counts, as a line takes."""
+    text = ''
+    left = len(counts)
+    for name, count in counts.items():
+        longer = f'{text}, {name} ({count})'.removeprefix(', ')
+        if len(longer) > COUNTS_WIDTH:
+            return f'{text} and {left} more'
+        text = longer
+        left -= 1
+    return text
 
 
-def _short(value):
+def _format_number(value: float) -> str:
     return f'{value:.4g}'
 
 
-def _bars(counts):
+def _format_bars(counts: Sequence[int]) -> str:
     most = max(counts) or 1
-    return ''.join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
+    levels = len(BARS) - 1
+    return ''.join(BARS[-(-count * levels // most)] for count in counts)

@@ -1,8 +1,9 @@
-"""Whether latents, texts and weights that were made beforehand are as they were made: every byte of them is read."""
+"""Verify latents, texts and weights that were made beforehand: every byte of them is read."""
 
 import os
 import re
 from collections.abc import Callable
+from typing import Any
 
 from vdm_jax.data.latents import metadata, text_store
 from vdm_jax.data.latents.store import LatentSet
@@ -16,71 +17,85 @@ BUCKET = re.compile(r'bucket-[0-9]+')
 UNVERIFIED = 'unverified, as an earlier version made them without sha256; made anew they have it'
 
 # {'what': what there is in words, 'bytes', 'verified': whether damage would be noticed, 'problems': [(file, why), …]}
-Findings = dict
+Findings = dict[str, Any]
 
 
-def verifier_of(path: str) -> Callable[[str], Findings] | None:
-    """What verifies a file or directory, None where it is none of these kinds.
+def choose_verifier(path: str) -> Callable[[str], Findings] | None:
+    """Return what verifies a file or directory, None where it is none of these kinds.
 
     Raises:
       UserError: nothing is there.
     """
     if not os.path.isdir(path):
-        return weights
+        return verify_weights
     names = os.listdir(path)
+    # By the names of files: a directory whose about.json is lost is still recognised.
     if any(map(LATENTS.fullmatch, names)) or any(map(BUCKET.fullmatch, names)):
-        return latents
+        return verify_latents
     if any(map(TEXTS.fullmatch, names)):
-        return texts
+        return verify_texts
+    # A cache that was begun and holds nothing yet.
     if metadata.ABOUT in names and 'manifest.json' not in names:
-        return texts if text_store.is_about(path) else latents
+        return verify_texts if text_store.is_about(path) else verify_latents
     return None
 
 
-def latents(path: str) -> Findings:
-    """Latents of clips, those of each bucket where there are several."""
+def verify_latents(path: str) -> Findings:
+    """Verify latents of clips, those of each bucket where there are several."""
     buckets = sorted(name for name in os.listdir(path) if BUCKET.fullmatch(name))
-    count, problems, verified = 0, [], True
+    count = 0
+    verified = True
+    problems: list[tuple[str, str]] = []
     for name in buckets or ['']:
-        place = os.path.join(path, name)
-        there = LatentSet(place, place)
+        directory = os.path.join(path, name)
+        latents = LatentSet(directory, directory)
         try:
-            count += there.about['count'] * there.views
-            verified = verified and there.verified
-            problems += [(os.path.join(name, file), why) for file, why in there.problems()]
+            count += latents.about['count'] * latents.views
+            verified = verified and latents.verified
+            problems += [(os.path.join(name, file), why) for file, why in latents.problems()]
         except UserError as error:
-            problems.append((os.path.join(name, metadata.ABOUT), str(error).removeprefix(f'{place}: ')))
+            problems.append((os.path.join(name, metadata.ABOUT), str(error).removeprefix(f'{directory}: ')))
     what = f'{count} views of clips' + (f' in {len(buckets)} buckets' if buckets else '')
-    return {'what': what, 'bytes': _size(path), 'verified': verified, 'problems': problems}
+    return {'what': what, 'bytes': _directory_size(path), 'verified': verified, 'problems': problems}
 
 
-def texts(path: str) -> Findings:
-    """Embeddings of texts."""
-    there = TextCache(path, 'DIR')
+def verify_texts(path: str) -> Findings:
+    """Verify embeddings of texts."""
+    cache = TextCache(path, 'DIR')
+    count = 0
+    verified = True
     try:
-        count, verified, problems = there.count, there.verified, list(there.problems())
+        count = cache.count
+        verified = cache.verified
+        problems = list(cache.problems())
     except UserError as error:
-        count, verified, problems = 0, True, [('texts', str(error))]
+        count = 0
+        verified = True
+        problems = [('texts', str(error))]
     problems = [(file, why.removeprefix(f'DIR={path}: ')) for file, why in problems]
-    return {'what': f'embeddings of {count} texts', 'bytes': _size(path), 'verified': verified, 'problems': problems}
+    what = f'embeddings of {count} texts'
+    return {'what': what, 'bytes': _directory_size(path), 'verified': verified, 'problems': problems}
 
 
-def weights(path: str) -> Findings:
-    """Weights that `export` wrote."""
-    from vdm_jax.pretrained import weights as exported  # it wakes jax
+def verify_weights(path: str) -> Findings:
+    """Verify weights that `export` wrote."""
+    from vdm_jax.pretrained import weights  # it imports jax
 
-    what, verified, problems, size = 'weights', True, [], check_regular(path)
+    size = check_regular(path)
+    what = 'weights'
+    verified = True
+    problems: list[tuple[str, str]] = []
     try:
-        found = exported.inspect(path)
-        what = exported.table(found).partition('\n')[0].removeprefix(f'{path}: ')
-        verified = found['sha256'] is not None
+        description = weights.inspect(path)
+        what = weights.table(description).partition('\n')[0].removeprefix(f'{path}: ')
+        verified = description['sha256'] is not None
     except UserError as error:
         problems = [(os.path.basename(path), str(error))]
     return {'what': what, 'bytes': size, 'verified': verified, 'problems': problems}
 
 
-def summary(path: str, findings: Findings) -> str:
-    """The last line that is printed."""
+def summarize(path: str, findings: Findings) -> str:
+    """Return the last line that is printed."""
     problems = findings['problems']
     verdict = f'{len(problems)} problems' if problems else 'all hashes are right'
     if not problems and not findings['verified']:
@@ -88,5 +103,8 @@ def summary(path: str, findings: Findings) -> str:
     return f'{path}: {findings["what"]}, {findings["bytes"] / 1e6:.1f} MB: {verdict}'
 
 
-def _size(path):
-    return sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(path) for name in names)
+def _directory_size(path: str) -> int:
+    size = 0
+    for folder, _, names in os.walk(path):
+        size += sum(os.path.getsize(os.path.join(folder, name)) for name in names)
+    return size

@@ -95,6 +95,7 @@ def _past_and_progressive(verb: str) -> Iterator[str]:
         yield verb + 'ing'
         return
 
+    # Moving, moved; but seeing.
     drops_e = verb.endswith('e') and not verb.endswith('ee')
     stem = verb[:-1] if drops_e else verb
     yield stem + 'ing'

@@ -1,29 +1,34 @@
-"""Which frames of a video become clips: pieces of a wanted length, each inside one shot."""
+"""Clip selection: which frames of a video become clips, pieces of a wanted length, each inside one shot."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
 
+from vdm_jax.data.video.decode import Video
 from vdm_jax.data.video.extract_clip import clip_indices
 from vdm_jax.errors import UserError
 
-REPEATED = 0.9  # of the frames of a clip that have to differ where `fps` is set
+DISTINCT_SHARE = 0.9  # of the frames of a clip that have to differ where `fps` is set
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
-    """What is cut out of a shot, and how it is stored.
+class ClipsConfig:
+    """The recipe group recipe.clips: what is cut out of a shot, and how it is stored.
 
-    seconds: of a clip; none: the whole shot. min_seconds: what is left of a shot counts as a clip from here on, and is
-    dropped as too_short below. most: clips of one video, taken evenly over it; the others are dropped as not_taken.
-    fps: frames a second, those nearest in time to a grid; none: every frame at its own time. A video with too few
-    frames for it is dropped as low_fps, since a frame shown twice teaches stillness.
-    pixel_aspect: pixels that are not square are made so, or stay as they are stored, and the clip's file says so.
-    pixels: the short side is shrunk to this many, the aspect kept; none: as it is. crop_black: black bars at the edges
-    are cut away. deinterlace: frames of an interlaced video are made whole.
-    crf: of x264, 0 (lossless) to 51. gop: the most frames from one keyframe to the next, which is what reading from the
-    middle costs.
+    Attributes:
+      seconds: Of a clip; none: the whole shot.
+      min_seconds: What is left of a shot counts as a clip from here on, and is dropped as too_short below.
+      most: Clips of one video, taken evenly over it; the others are dropped as not_taken.
+      fps: Frames a second, those nearest in time to a grid; none: every frame at its own time. A video with too few
+        frames for it is dropped as low_fps, since a frame shown twice teaches stillness.
+      pixel_aspect: Pixels that are not square are made so, or stay as they are stored, and the clip's file says so.
+      pixels: The short side is shrunk to this many, the aspect kept; none: as it is.
+      crop_black: Whether black bars at the edges are cut away.
+      deinterlace: Whether the two fields of an interlaced frame are made one.
+      crf: Quality of x264, 0 (lossless) to 51.
+      gop: The most frames from one keyframe to the next, which is what reading from the middle costs.
     """
 
     seconds: float | None = 10.0
@@ -37,14 +42,15 @@ class Clips:
     crf: int = 18
     gop: int = 12
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ('seconds', 'most', 'fps', 'pixels', 'gop'):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise UserError(f'recipe.clips.{name} is {value}; it must be more than 0')
-        for name, most in (('fps', 1000), ('gop', 2**31 - 1)):
-            if (value := getattr(self, name)) is not None and value > most:
-                raise UserError(f'recipe.clips.{name} is {value}; it must be at most {most}')
+        for name, largest in (('fps', 1000), ('gop', 2**31 - 1)):
+            value = getattr(self, name)
+            if value is not None and value > largest:
+                raise UserError(f'recipe.clips.{name} is {value}; it must be at most {largest}')
         if self.pixels is not None and self.pixels % 2:
             raise UserError(f'recipe.clips.pixels is {self.pixels}; it must be even, as H.264 stores it')
         if self.min_seconds < 0 or self.seconds is not None and self.min_seconds > self.seconds:
@@ -55,10 +61,16 @@ class Clips:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Span:
-    """One piece of a video: the frames first <= number < stop, from second `start` to `end` of its file.
+    """One piece of a video: the frames first <= number < stop.
 
-    numbers: those to store, int64 (T,), rising; a number may come twice. times: when each is shown, seconds from the
-    first, float64 (T + 1,), the last that at which the clip ends. reason: why it is dropped, '' where it is not.
+    Attributes:
+      first: Its first frame.
+      stop: The frame behind its last.
+      start: Second of the file that it begins at.
+      end: Second of the file that it ends at.
+      numbers: The frames to store, int64 (T,), rising; a number may come twice.
+      times: When each is shown, seconds from the first, float64 (T + 1,), the last that at which the clip ends.
+      reason: Why it is dropped, '' where it is not.
     """
 
     first: int
@@ -71,52 +83,70 @@ class Span:
 
     @property
     def fps(self) -> float:
-        """The mean."""
+        """Return the mean of frames a second."""
         return round(len(self.numbers) / float(self.times[-1]), 6)
 
 
-def spans(video, shots, config: Clips) -> list[Span]:
-    """The clips of a video (vdm_jax.data.video.decode.Video), those to drop among them, in the order of time.
+def find_spans(video: Video, shots: Iterable[tuple[int, int]], config: ClipsConfig) -> list[Span]:
+    """Return the clips of a video, those to drop among them, in the order of time.
 
-    shots: (first, stop) frame numbers.
+    Args:
+      video: The video.
+      shots: (first, stop) frame numbers.
+      config: What is cut out of them.
     """
-    found = [span for first, stop in shots for span in _of_shot(video, first, stop, config)]
-    if config.most is not None:
-        good = [i for i, span in enumerate(found) if not span.reason]
-        taken = np.linspace(0, len(good) - 1, min(config.most, len(good))).round().astype(int) if good else []
-        left = set(good) - {good[i] for i in taken}
-        found = [dataclasses.replace(span, reason='not_taken') if i in left else span for i, span in enumerate(found)]
-    return found
+    spans = [span for first, stop in shots for span in _split_shot(video, first, stop, config)]
+    if config.most is None:
+        return spans
+
+    usable = [number for number, span in enumerate(spans) if not span.reason]
+    if not usable:
+        return spans
+    ranks = np.linspace(0, len(usable) - 1, min(config.most, len(usable))).round().astype(int)
+    passed_over = set(usable) - {usable[rank] for rank in ranks}
+    for number in passed_over:
+        spans[number] = dataclasses.replace(spans[number], reason='not_taken')
+    return spans
 
 
-def _of_shot(video, first, stop, config):
+def _split_shot(video: Video, first: int, stop: int, config: ClipsConfig) -> Iterator[Span]:
     while first < stop:
-        until = stop
+        span_stop = stop
         if config.seconds is not None:
-            until = min(stop, max(first + 1, _nearest(video.times, video.times[first] + config.seconds)))
-        yield _span(video, first, until, config)
-        first = until
+            nearest = _nearest_frame(video.times, video.times[first] + config.seconds)
+            span_stop = min(stop, max(first + 1, nearest))
+        yield _make_span(video, first, span_stop, config)
+        first = span_stop
 
 
-def _span(video, first, stop, config):
+def _make_span(video: Video, first: int, stop: int, config: ClipsConfig) -> Span:
     start = float(video.times[first])
     end = float(video.times[stop]) if stop < video.frames else video.seconds
-    long_enough = end - start >= config.min_seconds - 0.5 / video.fps
     if config.fps is None:
-        numbers, times = np.arange(first, stop), np.append(video.times[first:stop], end) - start
+        numbers = np.arange(first, stop)
+        times = np.append(video.times[first:stop], end) - start
     else:
         count = max(round((end - start) * config.fps), 1)
-        numbers = np.minimum(clip_indices(video, first, count, fps=config.fps)[0], stop - 1)
+        grid_numbers, _ = clip_indices(video, first, count, fps=config.fps)
+        # The grid may end behind the shot, by half a frame.
+        numbers = np.minimum(grid_numbers, stop - 1)
         times = np.arange(count + 1) / config.fps
-    few = len(np.unique(numbers)) < REPEATED * len(numbers)
-    reason = 'too_short' if not long_enough else 'low_fps' if few else ''
+
+    reason = ''
+    # Half a frame of tolerance, as times of frames are rounded.
+    if end - start < config.min_seconds - 0.5 / video.fps:
+        reason = 'too_short'
+    elif len(np.unique(numbers)) < DISTINCT_SHARE * len(numbers):
+        reason = 'low_fps'
     return Span(first, stop, video.start + start, video.start + end, numbers, times, reason)
 
 
-def _nearest(times, wanted) -> int:
-    """The number of the frame nearest in time; that after the last where the end is nearer."""
-    later = int(np.searchsorted(times, wanted))
+def _nearest_frame(times: np.ndarray, second: float) -> int:
+    """Return the number of the frame nearest in time; that behind the last where the end is nearer."""
+    later = int(np.searchsorted(times, second))
     if later == len(times):
         step = times[-1] - times[-2] if len(times) > 1 else 0
-        return later if wanted > times[-1] + step / 2 else later - 1
-    return later if later == 0 or times[later] - wanted <= wanted - times[later - 1] else later - 1
+        return later if second > times[-1] + step / 2 else later - 1
+    if later == 0 or times[later] - second <= second - times[later - 1]:
+        return later
+    return later - 1

@@ -114,14 +114,14 @@ def find_representatives(
     _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     best = np.sort(first)  # of each distinct hash the preferred clip, in the order of preference
 
-    kept = np.arange(len(best))
+    representative_ranks = np.arange(len(best))  # in `best`, of the clip that stays
     for earlier, later in _near_pairs(rows[best], config.distance):
-        both_kept = kept[later] == later and kept[earlier] == earlier
+        both_kept = representative_ranks[later] == later and representative_ranks[earlier] == earlier
         if both_kept:
-            kept[later] = earlier
+            representative_ranks[later] = earlier
 
     rank = np.searchsorted(best, first)  # of each distinct hash among the best
-    representatives[order] = order[best[kept[rank[inverse.ravel()]]]]
+    representatives[order] = order[best[representative_ranks[rank[inverse.ravel()]]]]
     return representatives
 
 

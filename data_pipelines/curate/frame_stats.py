@@ -77,6 +77,7 @@ class BlackBars:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Return (top, bottom, left, right) of the content, frame[top:bottom, left:right]; all where all is black."""
+        # Dark rows between bright ones are content too.
         rows = np.flatnonzero(self._rows)
         columns = np.flatnonzero(self._columns)
         if not len(rows) or not len(columns):

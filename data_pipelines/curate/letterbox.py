@@ -42,6 +42,7 @@ class LetterboxDetector:
         boxes = np.array([box for number, box in self._boxes if first <= number < stop])
         if not len(boxes):
             return None
+        # The union: what any picture of the clip shows is not cut away.
         top, left = boxes[:, (0, 2)].min(0).tolist()
         bottom, right = boxes[:, (1, 3)].max(0).tolist()
 

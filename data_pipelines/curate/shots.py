@@ -80,6 +80,7 @@ def find_shots(
         last = number
         if cut_detector is None and fade_detector is None:
             continue
+        # Shrunk once for both.
         small = shrink(frame, config.width)
         if cut_detector is not None:
             cut_detector.add(number, small)

@@ -60,6 +60,7 @@ def list_files(root: str, where: str = '') -> list[str]:
 
     paths: list[str] = []
     for folder, folders, files in os.walk(os.path.join(root, where), onerror=report_unreadable):
+        # os.walk goes on with what is left in this list.
         folders[:] = [name for name in folders if not name.startswith('.')]
         links = [f'{name}/' for name in folders if os.path.islink(os.path.join(folder, name))]
         prefix = os.path.relpath(folder, root).replace(os.sep, '/') + '/'
@@ -190,5 +191,6 @@ def _count_missing(names: Sequence[str]) -> float:
     steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
     if len(numbers) < len(names) or not steps:
         return 0.0
+    # Pictures may be numbered in steps of more than one.
     smallest = min(steps)
     return float(sum(step // smallest - 1 for step in steps))

@@ -77,6 +77,7 @@ def list_dataset(dataset: str, source: str, split: str) -> Listing:
     if split not in module.SPLITS:
         raise UserError(f'--split={split or "(none)"}: {dataset} has {", ".join(module.SPLITS)}')
     items = module.list_items(source, split)
+    # Most likely --source is another folder than the set's.
     if all(item.problem for item in items):
         problems = f'; {summarize(items)}' if items else ''
         raise UserError(f'--source={source} holds nothing of {dataset} {split} that can be used{problems}')

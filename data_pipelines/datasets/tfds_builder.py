@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.build.encoder import Encoder
 from data_pipelines.build.process_video import frames_between
-from data_pipelines.curate.clips import Clips
+from data_pipelines.curate.clips import ClipsConfig
 from data_pipelines.datasets.registry import DATASETS, list_dataset
 from data_pipelines.inputs import frame_sources, stills
 from data_pipelines.inputs.item import Item
@@ -73,6 +73,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     ) -> None:
         self.items: dict[str, tuple[Item, ...]] = {}
         self.absent: dict[str, str] = {}
+        # Splits that were asked for have to be there; of the others those are made that are.
         for part in parts or self.splits:
             try:
                 self.items[part] = list_dataset(self.dataset, str(source), part).items
@@ -144,9 +145,10 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
         first, stop = frames_between(item, video)
         times = np.append(video.times, video.seconds)[first : stop + 1] - video.times[first]
+        # H.264 stores even sizes.
         height = video.height // 2 * 2
         width = video.width // 2 * 2
-        config = Clips()
+        config = ClipsConfig()
         encoder = Encoder(height, width, config.crf, config.gop)
         for number, frame in frame_sources.stream(video, first, stop):
             position = number - first
@@ -167,6 +169,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         if item.stills is None:
             raise BrokenVideoError('it is a video, and no picture')
         path = item.stills.files[0]
+        # Decoded in any case, so that a damaged file is left out.
         frame = stills.read_image(path)
         with Image.open(path, formats=stills.FORMATS) as image:
             is_upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1

@@ -22,6 +22,7 @@ THREADS = 16  # that wait for a disk, perhaps one behind a network
 def digest_items(items: Sequence[Item]) -> dict[str, str]:
     """Return {name: digest} of all items."""
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        # Threads, as each waits for a file's head and tail.
         digests = pool.map(digest_item, items)
         return {item.name: digest for item, digest in zip(items, digests, strict=True)}
 
@@ -45,6 +46,7 @@ def find_change(
     def describe_change(item: Item) -> str:
         old = before[item.name]
         new = now[item.name]
+        # Older sets have the former digest, which is as good as the new one where it agrees.
         if old not in (new, digest_item_before_edges(item)):
             # The first half of a digest is of what was listed, the second of the file.
             if old[:8] == new[:8]:

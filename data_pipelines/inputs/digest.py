@@ -16,6 +16,7 @@ EDGE_BYTES = 2**16  # at either end of a file
 def digest_item(item: Item) -> str:
     """Return 16 hex digits: eight of all that is listed of an item, eight of its file's size, head and tail."""
     identity = None if item.stills is None else identify(item.stills)
+    # Reading all of every file would take as long as a build; changes.py does so where times tell it to.
     edges = _digest_edges(item.path) if _has_file(item) else None
     listed = _listed_values(item) | {'stills': None}
     return _digest_json(listed)[:8] + _digest_json([identity, edges])[:8]

@@ -143,6 +143,7 @@ def _parse_weighted_caption(value: Mapping[str, Any], key: str) -> tuple[Caption
 
 def unique_captions(captions: Iterable[Caption]) -> tuple[Caption, ...]:
     """Return the captions without those that say what an earlier one says of the same seconds."""
+    # Weights play no part: the first of two alike counts.
     unique: dict[tuple[str, float | None, float | None], Caption] = {}
     for caption in captions:
         unique.setdefault((caption.text, caption.start, caption.end), caption)
@@ -198,6 +199,7 @@ def is_score_value(value: Any, texts: bool = False) -> bool:
       texts: Whether the list has texts only, as CSV: of these the ones that are written as programs write numbers.
         Elsewhere a text is none, whatever it looks like.
     """
+    # In JSON and parquet a number that is written as a text is a name.
     if isinstance(value, str) and not (texts and PLAIN_NUMBER.fullmatch(value)):
         return False
     number = to_number(value)
@@ -218,6 +220,7 @@ def none_if_missing(value: Any) -> Any:
 
 def to_number(value: Any) -> float | None:
     """Return the value as a finite number, None where it is none; true and false are none."""
+    # bool is a kind of int in Python.
     if isinstance(value, bool) or not isinstance(value, int | float | decimal.Decimal | str):
         return None
     try:
@@ -265,6 +268,7 @@ def parse_text(value: Any, key: str) -> str:
     """
     if value is None or isinstance(value, float) and math.isnan(value):
         return ''
+    # Numbers may be names: a label_name of 7, a file called 12.
     if isinstance(value, bool | int | float):
         value = str(value)
     if not isinstance(value, str):

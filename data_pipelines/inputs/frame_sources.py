@@ -50,7 +50,9 @@ def probe(item: Item, limits: Limits = NO_LIMITS, square: bool = True) -> decode
     if count / fps > limits.seconds:
         raise BrokenVideoError(f'{count / fps:.0f} seconds are more than {limits.seconds:g}')
 
+    # All frames have to be as large as the first; `stream` checks that.
     height, width = next(_rgb_frames(item.stills, 0, limits)).shape[:2]
+    # As of a file with one packet a frame at a fixed rate.
     index = Index('stills', 'stills', height, width, fps, 1 / fps, np.arange(count), count)
     return StillsVideo(item.stills.path, index, limits, stills=item.stills)
 

@@ -29,7 +29,7 @@ from data_pipelines.inputs.locate import LINKED_FOLDER, LISTED_ALREADY, locate_f
 from data_pipelines.inputs.merge import is_caption_problem, merge_rows
 from data_pipelines.inputs.readers import ENDINGS, TEXT_ENDINGS, read_rows
 from vdm_jax.data.records.filters import FACTS
-from vdm_jax.data.video.files import look
+from vdm_jax.data.video.files import list_folder
 from vdm_jax.data.video_folder import no_video
 from vdm_jax.errors import UserError, printable
 
@@ -86,13 +86,14 @@ def list_inputs(
 
 def sort_items(items: Iterable[Item]) -> tuple[Item, ...]:
     """Return the items sorted by name; of those with one name the later ones cannot be used."""
+    # Among rows of one name, one with a caption that cannot be read is not to displace a usable one.
     usable_first = sorted(items, key=is_caption_problem)
     by_name = sorted(_make_names_unique(usable_first), key=lambda item: item.name)
     return tuple(_number_classes(by_name))
 
 
 def _list_folder(source: str, follow_links: bool, scores: Sequence[str] | None) -> Listing:
-    folder = look(source, follow_links)
+    folder = list_folder(source, follow_links)
     items = [Item(f'{to_utf8(name)}/', '', problem=f'unreadable: {why}') for name, why in folder.unreadable.items()]
     link_problem = LISTED_ALREADY if follow_links else LINKED_FOLDER
     items += [Item(f'{to_utf8(name)}/', '', problem=link_problem) for name in folder.links]
@@ -109,6 +110,7 @@ def _list_folder(source: str, follow_links: bool, scores: Sequence[str] | None) 
     if not items:
         raise UserError(f'--source={source} {no_video(folder)}')
 
+    # What no item uses is reported, lest a misspelt column goes unnoticed.
     used = {name for item in items for name in item.scores}.union(KNOWN_COLUMNS, scores or ())
     ignored = {to_utf8(ending): count for ending, count in folder.others.items()}
     return Listing(tuple(items), ignored, tuple(sorted(to_utf8(name) for name in fields - used)))
@@ -132,6 +134,7 @@ def _describe_video(
                     raise ProblemError('bad_json', f'{os.path.basename(side)} is no {{captions, label, ...}}')
                 fields |= row.keys()
                 values = parse_row(row, scores)
+            # NAME.txt and NAME.json may both have captions; they add up.
             values['captions'] = unique_captions(item.captions + values['captions'])
             item = dataclasses.replace(item, **values)
     except ProblemError as problem:
@@ -144,6 +147,7 @@ def _read_side(source: str, path: str, follow_links: bool) -> str:
     name = os.path.basename(path)
     try:
         with open(locate_file(source, path, follow_links), 'rb') as file:
+            # One byte more than allowed, so that a larger file is noticed and not cut off.
             content = file.read(MAX_SIDE_BYTES + 1)
     except ProblemError as problem:
         raise ProblemError(problem.args[0], f'{name}: {problem.args[1]}') from None

@@ -24,6 +24,7 @@ def locate_file(root: str, name: str, follow_links: bool = False) -> str:
       ProblemError: it is not there, no file, outside, or behind a link that is not followed; the reason says which.
     """
     path = os.path.normpath(os.path.join(os.path.abspath(root), name))
+    # Names may lead out by themselves (..) or by links; only the latter can be allowed.
     real_path = os.path.realpath(path)
     real_root = os.path.realpath(root)
 

@@ -60,6 +60,7 @@ def read_csv(path: str) -> Iterator[tuple[str, Row]]:
     encoding, errors = _detect_encoding(path)
     with open(path, encoding=encoding, errors=errors, newline='') as file:
         usual = '\t' if path.lower().endswith('.tsv') else ','
+        # Spreadsheets write semicolons where the comma is the decimal sign.
         delimiter = _detect_delimiter(file.readline(), usual)
         file.seek(0)
         reader = csv.reader(file, strict=True, delimiter=delimiter)
@@ -157,6 +158,7 @@ def _read_batches(path: str) -> Iterator[Any]:
 
     try:
         with parquet.ParquetFile(path) as file:
+            # Names of columns are decoded now, so that a mistake in them is one of the file.
             file.schema_arrow.names  # noqa: B018, which may be no UTF-8
             yield from file.iter_batches(4096)
     except Exception as error:  # Arrow and Python have errors of many kinds for what is no parquet

@@ -115,7 +115,9 @@ def read_image(path: str, limits: Limits = NO_LIMITS) -> np.ndarray:
     try:
         check_is_file(path)
         with Image.open(path, formats=FORMATS) as file:
+            # Before it is decoded: a small file may claim a huge picture.
             limits.check_size(file.width, file.height)
+            # Pillow would cut such values off at 255.
             if file.mode[0] in 'IF':
                 raise BrokenVideoError('more than 8 bits a channel')
             image = ImageOps.exif_transpose(file)

@@ -64,6 +64,7 @@ def read_inputs(directory: str, columns: Sequence[str] | None = None) -> Any:
         if missing:
             raise UserError(f'it has no column {missing[0]}')
 
+        # Columns of later versions are passed over.
         known = [name for name in table.column_names if name in COLUMNS or name.startswith(SCORE)]
         table = table.select(known).cast(_schema(known))
         table.validate(full=True)

@@ -27,7 +27,7 @@ def test_bare_pyav_reads_the_frames_that_the_loader_reads(folder):
     plan = loader.planned_reads(source, order, 2, 5)
     assert len(plan) == 12 and len({read.video.path for read in plan}) == 3
     for k, read in enumerate(plan):
-        i, position = map(int, order.place(2 + k // 4, k % 4))
+        i, position = map(int, order.locate(2 + k // 4, k % 4))
         clip = source.draw(i, clip_generator(3, position))
         np.testing.assert_array_equal(read.frames()[:, :, 16:48], clip['video'])
 

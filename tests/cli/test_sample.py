@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.loop import position
+from vdm_jax.train.resume import position
 from vdm_jax.train.workdir import write_run_files
 
 SMALL = [
@@ -167,7 +168,10 @@ def test_frames_a_second_are_those_asked_for_or_told_or_of_the_clips(tmp_path):
     assert JointImages(clips=folder, images=none).clip_fps == 12
 
     def chosen(source, fps=None, scalars=None):
-        return fps_for(argparse.Namespace(fps=fps, scalars=scalars), argparse.Namespace(source=source))
+        return fps_for(
+            argparse.Namespace(fps=fps, scalars=scalars),
+            types.SimpleNamespace(data=types.SimpleNamespace(source=source)),
+        )
 
     assert chosen(folder, 23.976, 'fps=30') == 23.976
     assert chosen(folder, scalars='motion=1,fps=29.97') == 29.97

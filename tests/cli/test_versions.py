@@ -224,7 +224,7 @@ def test_data_pipelines_names_it_before_the_traceback(tmp_path):
     program = (
         'import runpy, sys\n'
         'import av\n'
-        'from vdm_jax import versions\n'
+        'from vdm_jax.cli import versions\n'
         "versions.NEWEST_TESTED['av'] = '0.0.1'\n"
         'def fail(*_): av.no_such_function\n'
         'import data_pipelines.commands.inspect as command\n'

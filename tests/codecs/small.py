@@ -22,7 +22,7 @@ def noise(config: ImageVAEConfig, seed: int = 0) -> dict:
             return drawn * np.float32(np.prod(leaf.shape[:-1]) ** -0.5)
         return drawn if name == 'mix' else 1 + 0.2 * drawn if name == 'scale' else 0.1 * drawn
 
-    return jax.tree_util.tree_map_with_path(draw, ImageVAECodec(model=config).abstract())
+    return jax.tree_util.tree_map_with_path(draw, ImageVAECodec(model=config).abstract_weights())
 
 
 def video(frames=4, height=12, width=20, channels=3, batch=2, seed=1):

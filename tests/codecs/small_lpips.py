@@ -8,5 +8,5 @@ from vdm_jax.codecs import lpips
 
 def small_lpips():
     rng = np.random.default_rng(0)
-    shapes = lpips.abstract((4, 4, 8, 8, 8))
+    shapes = lpips.abstract_weights((4, 4, 8, 8, 8))
     return jax.tree.map(lambda leaf: 0.3 * np.abs(rng.standard_normal(leaf.shape, np.float32)), shapes)

@@ -20,7 +20,7 @@ def weights(config=SMALL, seed=0):
             return drawn * np.float32(np.prod(leaf.shape[:-1]) ** -0.5)
         return 1 + 0.2 * drawn if name == 'scale' else 0.1 * drawn
 
-    return jax.tree_util.tree_map_with_path(draw, VideoVAECodec(model=config).abstract())
+    return jax.tree_util.tree_map_with_path(draw, VideoVAECodec(model=config).abstract_weights())
 
 
 def network(config=SMALL):

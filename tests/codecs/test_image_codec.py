@@ -32,7 +32,7 @@ def run(codec, method, *arguments):
 
 
 def sizes(codec):
-    return sum(leaf.size for leaf in jax.tree.leaves(codec.abstract()))
+    return sum(leaf.size for leaf in jax.tree.leaves(codec.abstract_weights()))
 
 
 def test_the_defaults_are_stable_diffusions():
@@ -154,7 +154,7 @@ def temporaries(what, frames, count, rows=1, side=32, **more):
     shape, kind = (rows, frames, side, side, 3), np.uint8
     if what == 'decode':
         shape, kind = (rows, *codec.latent_shape(shape[1:])), np.float32
-    lowered = jax.jit(getattr(codec, what)).lower(codec.abstract(), jax.ShapeDtypeStruct(shape, kind))
+    lowered = jax.jit(getattr(codec, what)).lower(codec.abstract_weights(), jax.ShapeDtypeStruct(shape, kind))
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
 

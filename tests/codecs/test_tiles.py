@@ -10,7 +10,7 @@ from flax import nnx
 
 from tests.codecs.small import SMALL, latents, noise
 from vdm_jax.codecs.image_codec import ImageVAECodec
-from vdm_jax.codecs.tiles import ramps_of, starts_of, tiled
+from vdm_jax.codecs.tiles import apply_in_tiles, blend_ramps, tile_starts
 from vdm_jax.nn.conv import Conv
 from vdm_jax.nn.sequential import Sequential
 
@@ -20,7 +20,7 @@ from vdm_jax.nn.sequential import Sequential
 )
 def test_tiles_cover_with_the_overlap_asked_for_and_no_tile_too_many(length, side, overlap):
     side = min(side, length)
-    starts = starts_of(length, side, overlap)
+    starts = tile_starts(length, side, overlap)
     assert starts[0] == 0 and starts[-1] + side == length
     assert all(np.diff(starts) <= side - overlap)
     assert len(starts) == 1 or (len(starts) - 1) * (side - overlap) + overlap < length
@@ -28,13 +28,13 @@ def test_tiles_cover_with_the_overlap_asked_for_and_no_tile_too_many(length, sid
 
 @pytest.mark.parametrize('length, side, overlap', [(14, 8, 2), (15, 8, 2), (40, 8, 5), (11, 8, 6)])
 def test_shares_sum_to_one_and_rise_in_a_straight_line(length, side, overlap):
-    starts = starts_of(length, side, overlap)
-    ramps, whole = ramps_of(starts, side), np.zeros(length)
+    starts = tile_starts(length, side, overlap)
+    ramps, whole = blend_ramps(starts, side), np.zeros(length)
     for start, ramp in zip(starts, ramps, strict=True):
         whole[start : start + side] += ramp
     np.testing.assert_allclose(whole, 1, atol=1e-6)
     assert ramps.min() >= 0 and (ramps[0, : starts[1]] == 1).all()
-    np.testing.assert_allclose(ramps_of(np.array([0, 6]), 8), [[1] * 7 + [0.5], [0, 0.5, *[1] * 6]])
+    np.testing.assert_allclose(blend_ramps(np.array([0, 6]), 8), [[1] * 7 + [0.5], [0, 0.5, *[1] * 6]])
 
 
 @pytest.mark.parametrize('sizes', [(1, 4), (4, 1)])
@@ -46,7 +46,7 @@ def test_what_looks_at_no_neighbour_is_the_same_in_tiles(sizes, rows, columns):
         return jnp.repeat(jnp.repeat(3 * x[..., ::before, ::before, :], after, -3), after, -2)
 
     x = jax.random.normal(jax.random.key(0), (2, 3, rows * before, columns * before, 2))
-    found = jax.jit(lambda x: tiled(call, x, 6, 2, sizes))(x)
+    found = jax.jit(lambda x: apply_in_tiles(call, x, 6, 2, sizes))(x)
     np.testing.assert_allclose(found, call(x), atol=1e-6)
 
 
@@ -58,7 +58,7 @@ def test_a_neighbourhood_smaller_than_the_overlap_changes_only_the_ramps_ends():
     def mean(x):
         return (x + jnp.pad(x, [(0, 0)] * 2 + [(1, 1), (0, 0), (0, 0)])[..., :-2, :, :]) / 2
 
-    found = tiled(mean, x, 8, 4, (1, 1))[0, 0, :, 0, 0]
+    found = apply_in_tiles(mean, x, 8, 4, (1, 1))[0, 0, :, 0, 0]
     np.testing.assert_allclose(found, mean(x)[0, 0, :, 0, 0])  # row 4 of tile 2 has share 0
 
 
@@ -71,7 +71,7 @@ def test_convolutions_in_tiles_are_the_whole_but_for_the_ramps_ends():
         return Sequential(layers)(x)
 
     x = jax.random.normal(jax.random.key(0), (1, 1, 48, 40, 4))
-    wrong = np.abs(jax.jit(lambda x: tiled(call, x, 32, 16, (1, 1)))(x) - call(x)).max((0, 1, 4))
+    wrong = np.abs(jax.jit(lambda x: apply_in_tiles(call, x, 32, 16, (1, 1)))(x) - call(x)).max((0, 1, 4))
 
     def near(edges, length):
         return np.array([min(abs(place - edge) for edge in edges) < 3.5 for place in range(length)])

@@ -11,9 +11,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tests.codecs.small_video import SMALL, latents, network, pixels, video, weights
 from tests.marks import rest_slow
 from tests.parallel.collectives import collectives
-from vdm_jax.codecs.chunks import chunked
+from vdm_jax.codecs.chunks import apply_in_chunks
 from vdm_jax.codecs.pixels import to_bytes
-from vdm_jax.codecs.video_codec import VideoVAECodec, statistics
+from vdm_jax.codecs.video_codec import VideoVAECodec, measure_statistics
 from vdm_jax.codecs.video_vae import VideoVAEConfig
 from vdm_jax.errors import UserError
 from vdm_jax.nn.causal_conv import Past
@@ -29,10 +29,10 @@ def test_chunks_are_the_whole(count):
     z, x = latents(frames=6, batch=1), pixels(frames=21, batch=1)
 
     def up(count):
-        return chunked(network().decode, z, count)
+        return apply_in_chunks(network().decode, z, count)
 
     def down(count):
-        return chunked(lambda *chunk: network().moments(*chunk)[0], x, count, 4)
+        return apply_in_chunks(lambda *chunk: network().moments(*chunk)[0], x, count, 4)
 
     for call in (up, down):
         whole, found = jax.jit(lambda call=call: (call(0), call(count)))()
@@ -47,7 +47,7 @@ def test_what_chunks_hold_does_not_grow_with_the_clip():
 
     def temporary(codec, frames):
         z = jax.ShapeDtypeStruct((1, frames, 8, 8, 2), jnp.float32)
-        memory = jax.jit(codec.decode).lower(codec.abstract(), z).compile().memory_analysis()
+        memory = jax.jit(codec.decode).lower(codec.abstract_weights(), z).compile().memory_analysis()
         return (
             memory.temp_size_in_bytes - memory.output_size_in_bytes
         )  # the results of the scan, before they are joined
@@ -68,7 +68,7 @@ def test_latents_are_normalised_and_come_back():
 
 def test_statistics_make_latents_normal():
     z = np.random.default_rng(0).gamma(2, 3, (4, 3, 2, 3, 2)) * (1, 10)
-    mean, std = statistics(z)
+    mean, std = measure_statistics(z)
     normal = (z - mean) / std
     np.testing.assert_allclose(normal.mean((0, 1, 2, 3)), 0, atol=1e-6)
     np.testing.assert_allclose(normal.std((0, 1, 2, 3)), 1, atol=1e-6)

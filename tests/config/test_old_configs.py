@@ -285,7 +285,7 @@ def test_an_experiment_file_with_an_old_key_is_told_the_new_one(key, tmp_path):
 def test_a_run_of_before_goes_on_and_is_inspected_sampled_and_scored(config, name, tmp_path, capsys):
     run = Run(experiment_from(update_config(config)), jax.devices()[:1])
     place = tmp_path / 'run'
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     (place / 'config.json').write_text(json.dumps(sealed(config)))
     workdir = f'--workdir={place}'
     assert cli.main(['inspect', workdir]) == 0

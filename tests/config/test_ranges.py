@@ -267,7 +267,7 @@ def test_batches_of_a_validation_are_counted_without_being_listed(shares):
     batches = [Order(20, 2 + number) if share else None for number, share in enumerate(shares)]
     order = BucketOrder(tuple(batches), tuple(np.arange(20 * bool(share)) for share in shares), shares)
     for steps in (0, 1, 7, 1000, 1003, 2500):
-        assert clips_before(order, steps) == sum(order.batches[order.bucket(step)] for step in range(steps))
+        assert clips_before(order, steps) == sum(order.batch_sizes[order.bucket(step)] for step in range(steps))
     assert clips_before(Order(5, 4), 10**9) == 4 * 10**9
 
 

@@ -88,15 +88,15 @@ def test_a_clip_too_short_for_all_is_filled_up_or_left_out():
 
 def test_every_batch_is_of_one_bucket_and_every_clip_comes_equally_often():
     order = BUCKETS.order(5, seed=3)
-    assert order.batches == (4, 6, 3, 5)
+    assert order.batch_sizes == (4, 6, 3, 5)
     seen = np.zeros(60)
     for step in range(BLOCK):
         ids = order.ids(step)
-        assert len(ids) == order.batches[order.bucket(step)]
+        assert len(ids) == order.batch_sizes[order.bucket(step)]
         assert {BUCKETS.bucket_of[i] for i in ids.tolist()} == {order.bucket(step)}
         np.add.at(seen, ids, 1)
     # 15 clips a bucket: a block has 1000 steps shared as 1/4 : 1/6 : 1/3 : 1/5, rounded to whole steps.
-    assert seen.max() - seen.min() <= 1 and order.places == (263, 175, 351, 211)
+    assert seen.max() - seen.min() <= 1 and order.slots == (263, 175, 351, 211)
 
 
 def test_a_rare_bucket_comes_at_least_once_in_a_block():
@@ -106,7 +106,7 @@ def test_a_rare_bucket_comes_at_least_once_in_a_block():
             return np.where(np.arange(self.size)[:, None] < 2, (1, 16, 16), (20, 16, 16))
 
     order = Bucketed(Rare(size=50_000), ('16x8x8@1', '1x16x16@2')).open().order(1)
-    assert order.places == (999, 1)
+    assert order.slots == (999, 1)
 
 
 @pytest.mark.parametrize('mixed', [False, True], ids=['one source', 'a mixture'])
@@ -124,7 +124,7 @@ def test_the_stream_is_the_same_for_any_hosts_threads_and_starts(mixed):
         order = own.order(5, seed=3)
         steps = []
         for host in range(hosts):
-            rows = [np.array_split(np.arange(batch), hosts)[host] for batch in order.batches]
+            rows = [np.array_split(np.arange(batch), hosts)[host] for batch in order.batch_sizes]
             with batches(own, order, start, stop, rows) as found:
                 steps.append([each['video'] for each in found])
         return [np.concatenate(each) for each in zip(*steps, strict=True)]
@@ -138,8 +138,10 @@ def test_the_stream_is_the_same_for_any_hosts_threads_and_starts(mixed):
 
 def test_no_two_clips_of_a_run_have_the_same_randomness():
     order = BUCKETS.order(5)
-    places = [order.place(step, row)[1] for step in range(300) for row in range(order.batches[order.bucket(step)])]
-    assert len(set(places)) == len(places)
+    positions = [
+        order.locate(step, row)[1] for step in range(300) for row in range(order.batch_sizes[order.bucket(step)])
+    ]
+    assert len(set(positions)) == len(positions)
 
 
 def test_a_mixture_in_buckets_keeps_its_weights():

@@ -44,10 +44,10 @@ def stream(sets, start, stop, hosts=1, threads=2):
     for host in range(hosts):
         own = source(sets, threads).open()
         order = own.order(4, seed=7)
-        rows = [np.arange(-(-batch // hosts) * hosts).reshape(hosts, -1)[host] % batch for batch in order.batches]
+        rows = [np.arange(-(-batch // hosts) * hosts).reshape(hosts, -1)[host] % batch for batch in order.batch_sizes]
         with batches(own, order, start, stop, rows, ('fps', 'motion')) as steps:
             found.append(list(steps))
-    sizes = [order.batches[order.bucket(step)] for step in range(start, stop)]
+    sizes = [order.batch_sizes[order.bucket(step)] for step in range(start, stop)]
     return [
         {name: np.concatenate([part[name] for part in parts])[:size] for name in parts[0]}
         for size, parts in zip(sizes, zip(*found, strict=True), strict=True)

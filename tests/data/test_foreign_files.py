@@ -22,7 +22,7 @@ from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.npy import DamageError, RowFile, header_of
 from vdm_jax.data.records.manifest import read_manifest
 from vdm_jax.data.records.schema import BadRecordError, Caption, Record, from_bytes, to_bytes
-from vdm_jax.data.records.shards import TABLE, RecordSet, row_of, shard_name, write_shard
+from vdm_jax.data.records.shards import TABLE, RecordSet, make_row, shard_name, write_shard
 from vdm_jax.data.records.source import Records
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
@@ -328,7 +328,7 @@ def test_texts_of_before_are_read_and_said_to_be_unverified(texts, tmp_path):
         np.testing.assert_array_equal(before[text]['text'], now[text]['text'])
     (line,) = before.notes()
     assert 'unverified' in line and 'cache-text' in line and now.notes() == []
-    encoder = cache_text.encoder_of(f'hashing:width={about["width"]},length={about["length"]}')
+    encoder = cache_text.parse_encoder(f'hashing:width={about["width"]},length={about["length"]}')
     assert cache_text.cache([*TEXTS, 'one more'], encoder, tmp_path) == 1
     assert TextCache(str(tmp_path))['one more']['text_mask'].any() and TextCache(str(tmp_path)).notes()
 
@@ -352,4 +352,4 @@ def test_damage_names_the_clip_and_the_text(latents, texts, copied):
 
 def test_rows_say_what_their_bytes_are(made):
     data = to_bytes(made[0])
-    assert row_of(made[0], data, 0, 0)['sha256'] == hashlib.sha256(data).hexdigest()
+    assert make_row(made[0], data, 0, 0)['sha256'] == hashlib.sha256(data).hexdigest()

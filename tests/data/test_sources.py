@@ -52,6 +52,10 @@ def probes(tree):
                 yield node
 
 
+# Who holds a source or a reader: a run, and its data.
+DATA_OWNERS = ('run', 'run.data', 'local_run.data', 'self._run.data', 'data')
+
+
 def undeclared(tree):
     """(line, name) of each attribute that a source or reader of a run, or an argument typed as one, has not."""
     members = {'Source': set(dir(Source)), 'Reader': {*dir(Reader), 'source'}}
@@ -68,7 +72,7 @@ def undeclared(tree):
             kind = None
             if isinstance(owner, ast.Name):
                 kind = typed.get(owner.id)
-            elif isinstance(owner, ast.Attribute) and ast.unparse(owner.value) in ('run', 'here', 'self._run'):
+            elif isinstance(owner, ast.Attribute) and ast.unparse(owner.value) in DATA_OWNERS:
                 kind = kinds.get(owner.attr)
             if kind in members and child.attr not in members[kind]:
                 yield child.lineno, child.attr

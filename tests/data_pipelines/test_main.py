@@ -63,8 +63,8 @@ def test_ctrl_c_does_not_wait_for_work_that_was_not_begun(tmp_path, monkeypatch,
         time.sleep(0.05)
         return []
 
-    monkeypatch.setattr(verify, '_records', slow)
-    monkeypatch.setattr(verify, '_tasks', lambda records: [(0, np.arange(1))] * 2000)
+    monkeypatch.setattr(verify, '_verify_records', slow)
+    monkeypatch.setattr(verify, '_split_into_tasks', lambda records: [(0, np.arange(1))] * 2000)
     assert main(['verify', str(folder), '--threads=2']) == 130
     assert len(begun) < 100 and capsys.readouterr().err.strip() == 'stopped'
 

@@ -18,7 +18,7 @@ from data_pipelines.build.recipe import read_recipe
 from data_pipelines.build.process_video import process_video
 item = Item('film.mp4', sys.argv[1])
 part_files.write_part(sys.argv[1] + '.part', process_video(item, read_recipe(assignments=['--recipe.filters='])))
-found = parts.index(sys.argv[1] + '.part')
+found = part_files.read_index(sys.argv[1] + '.part')
 assert found['input']['fate'] == 'kept', found['input']
 peak = pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]  # ru_maxrss has the parent's, too
 print(len(found['clips']), int(peak) // 1024)

@@ -51,7 +51,7 @@ def test_the_camera_is_found_where_it_is():
 class Faster(PannedBalls):
     """The wall pans with an acceleration of 0.03 px per frame^2, from the middle of the clip outwards."""
 
-    def _backdrop(self, positions, setting):
+    def _draw_backdrop(self, positions, setting):
         t = np.arange(self.frames) - (self.frames - 1) / 2
         left = setting.path(self.frames) + 0.5 * 0.03 / self.pixels * (t**2 - 20)
         return self.back_wall(left)[:, None]

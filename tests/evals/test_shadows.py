@@ -83,15 +83,15 @@ def test_shadows_are_found_where_they_are():
 
 
 class Shaky(ShadowedBalls):
-    def _shadows(self, positions, light):
-        centres, widths = super()._shadows(positions, light)
+    def _cast_shadows(self, positions, light):
+        centres, widths = super()._cast_shadows(positions, light)
         shake = np.where(np.arange(len(centres)) % 2, 1, -1) / self.pixels
         return centres + shake[:, None], widths
 
 
 class EverySecond(ShadowedBalls):
-    def _shadows(self, positions, light):
-        centres, widths = super()._shadows(positions, light)
+    def _cast_shadows(self, positions, light):
+        centres, widths = super()._cast_shadows(positions, light)
         return np.where(np.arange(len(centres))[:, None] % 2, centres, -9), widths
 
 

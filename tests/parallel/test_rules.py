@@ -89,7 +89,7 @@ def test_large_arrays_that_every_device_holds_whole_are_told():
         kernel, shardings_for(kernel, mesh),
     )  # fmt: skip
     assert find_replicated(placed) == ['fresh/weights (2048, 1024)']
-    assert find_replicated(run_on({}).abstract.params, at_least=1) == []  # nothing is meant to be split
+    assert find_replicated(run_on({}).programs.abstract_state.params, at_least=1) == []  # nothing is meant to be split
     assert (
         sharding_notes(run.programs.abstract_state) == [] and 'fresh/weights (2048, 1024)' in sharding_notes(placed)[-1]
     )

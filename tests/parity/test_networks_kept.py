@@ -64,7 +64,7 @@ def test_the_trainer_minimises_that_loss(name):
     alpha, sigma = (expand(each, x0.ndim) for each in objective.process.alpha_sigma(t))
     eps = (seen['x_t'] - alpha * x0) / sigma
     assert np.std(eps) > 0.9
-    np.testing.assert_allclose(found.mean(), networks.programs.loss(model, model.params, x0, eps, t, told), rtol=1e-5)
+    np.testing.assert_allclose(found.mean(), networks.training_loss(model, model.params, x0, eps, t, told), rtol=1e-5)
 
 
 def test_the_gradients_rule_sees_a_wrong_tensor():

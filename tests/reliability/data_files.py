@@ -23,9 +23,8 @@ from vdm_jax.data.latents.store import LatentSet, PartWriter
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.order.order import clip_generator
 from vdm_jax.data.records.source import Records
-from vdm_jax.data.video import store
+from vdm_jax.data.video import probe, store
 from vdm_jax.data.video.limits import Limits
-from vdm_jax.data.video.probe import index_of
 from vdm_jax.data.worlds import mnist_idx
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
@@ -126,7 +125,7 @@ def make_index(directory: Path) -> None:
 def read_index(directory: Path):
     """The index, kept or made again."""
     with indexes_in(directory):
-        index = index_of(str(directory / 'video.mp4'), Limits())
+        index = probe.read_index(str(directory / 'video.mp4'), Limits())
     return vars(index) | {'orientation': str(index.orientation)}, ''
 
 
@@ -169,8 +168,8 @@ def make_digits(directory: Path) -> None:
 
 def read_digits(directory: Path):
     """Clips made of them."""
-    source = MovingMNIST(str(directory), frames=2)
-    return [source.identity(), *(source[i] for i in range(4))], ''
+    reader = MovingMNIST(str(directory), frames=2).open()
+    return [reader.identity(), *(reader[i] for i in range(4))], ''
 
 
 KINDS = {

@@ -9,7 +9,7 @@ import jax
 from tests.reliability.damage import Kind
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import loop
+from vdm_jax.train import resume
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.workdir import read_config, write_run_files
@@ -31,13 +31,13 @@ def run() -> Run:
 
 def make_run(directory: Path) -> None:
     """A run directory with two checkpoints of other weights, as training leaves it."""
-    state = run().create()
+    state = run().programs.init_state()
     write_run_files(directory, run().resolved)
     with jax.set_mesh(run().mesh), Checkpoints(directory / 'checkpoints', writes=True) as checkpoints:
         for step in (2, 4):
             params = jax.tree.map(lambda leaf, step=step: leaf + step, state.params)
             state = dataclasses.replace(state, params=params, step=state.step + step)
-            checkpoints.save(step, state, loop.position(run(), step))
+            checkpoints.save(step, state, resume.position(run(), step))
 
 
 def read_run_config(directory: Path):
@@ -49,7 +49,7 @@ def restore(directory: Path):
     """The newest checkpoint that can be taken, and what is said of the others."""
     with jax.set_mesh(run().mesh), Checkpoints(directory / 'checkpoints') as checkpoints:
         verdicts = {step: checkpoints.integrity(step) for step in checkpoints.steps()}
-        state, position = checkpoints.restore(run().abstract)
+        state, position = checkpoints.restore(run().programs.abstract_state)
     words = '; '.join(f'{step} is {found}' for step, found in verdicts.items() if found.verdict != 'intact')
     return [fingerprint((state.params, state.ema, state.opt_state)), position], words
 

@@ -16,7 +16,8 @@ from vdm_jax.diffusion.samplers import DDIM, Euler, Heun
 from vdm_jax.diffusion.spacing import Shifted
 from vdm_jax.errors import NotFinite
 from vdm_jax.experiment.registry import SAMPLERS
-from vdm_jax.sampling.generate import generate_batches, generate_videos, make_generate
+from vdm_jax.sampling.generate import generate_batches, generate_videos
+from vdm_jax.sampling.video_sampler import make_generate
 
 SHAPE, CLASSES = (2, 4, 4, 3), 3
 

@@ -17,10 +17,11 @@ from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read
 from vdm_jax.experiment.programs import Programs
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, local_rows, make_mesh, pad_rows, to_global
-from vdm_jax.train import loop
+from vdm_jax.train import resume, validation
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.step import Losses, accumulate_gradients
+from vdm_jax.train.train_config import TrainConfig
 
 # So small that one long sum of float32 numbers is still right to 1e-6.
 SMALLER = (*SMALL, '--config.data.frames=2', '--config.data.pixels=8', '--config.model.layout=full')
@@ -107,7 +108,7 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
                 assert prints(state) == expected
             shardings = jax.tree.map(lambda leaf: leaf.sharding, run.programs.abstract_state)
             assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings
-            checkpoints.save(number + 1, state, loop.position(run, number + 1))
+            checkpoints.save(number + 1, state, resume.position(run, number + 1))
     with jax.set_mesh(run.mesh):
         for _ in range(2):
             before, state = state, stepped(run, state)
@@ -148,7 +149,7 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
 
     run = types.SimpleNamespace(
         experiment=types.SimpleNamespace(
-            train=loop.TrainConfig(batch_size=4, validate_batches=batches), ema=types.SimpleNamespace(decays=(0.5,))
+            train=TrainConfig(batch_size=4, validate_batches=batches), ema=types.SimpleNamespace(decays=(0.5,))
         ),
         data=types.SimpleNamespace(held_out=Labels()),
         model_config=types.SimpleNamespace(scalars=()),
@@ -156,7 +157,7 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
         programs=types.SimpleNamespace(validation_step=step),
         frozen={},
     )
-    found = loop.validate(run, types.SimpleNamespace(ema={'0.5': None}))['validation_loss']
+    found = validation.validate(run, types.SimpleNamespace(ema={'0.5': None}))['validation_loss']
     count = int(size * each)
     assert found == pytest.approx(np.mean([i % size for i in range(count)]))
     assert len(seen) == -(-count // 4) * 4

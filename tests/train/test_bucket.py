@@ -15,7 +15,7 @@ from vdm_jax import cli
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import loop
+from vdm_jax.train import resume
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.remote_files import StagedDirectory
@@ -54,7 +54,7 @@ def written(run, state, bucket, tmp_path_factory):
     for place in ('gs://bucket/written', local):
         write_run_files(place, run.resolved)
         with Checkpoints(f'{place}/checkpoints', writes=True) as checkpoints:
-            checkpoints.save(4, dataclasses.replace(state, step=state.step * 0 + 4), loop.position(run, 4))
+            checkpoints.save(4, dataclasses.replace(state, step=state.step * 0 + 4), resume.position(run, 4))
     objects = {name.removeprefix('written/'): bucket[name] for name in bucket.below('written')}
     files = {str(path.relative_to(local)): path.read_bytes() for path in local.rglob('*') if path.is_file()}
     return with_step_2(objects), with_step_2(files), fingerprint(state.params)
@@ -93,7 +93,7 @@ def begin(run, folder):
     """(sha256 of the parameters, step) that training in a folder begins with."""
     with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
         state, position = checkpoints.restore(run.programs.abstract_state)
-    assert position == loop.position(run, int(state.step))
+    assert position == resume.position(run, int(state.step))
     return fingerprint(state.params), int(state.step)
 
 
@@ -184,7 +184,7 @@ def test_a_step_that_a_kill_cut_short_is_not_taken_for_whole(moment, run, state,
     with opened(folder) as checkpoints:
         assert checkpoints.latest() == taken
         assert ('checkpoint 4 is unverified' in capsys.readouterr().err) == (taken == 4)
-        checkpoints.save(4, state, loop.position(run, 4))
+        checkpoints.save(4, state, resume.position(run, 4))
     with opened(folder, writes=False) as looking:
         assert looking.integrity(4).verdict == ('unverified' if taken == 4 else 'intact')
 
@@ -217,7 +217,7 @@ def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, buc
     bucket.fault, left = down(parts, status, times=1 if moment == 'arrays and metrics' else 3)
     write_run_files(f'gs://bucket/{folder}', run.resolved)
     with opened(folder) as checkpoints:
-        checkpoints.save(4, state, loop.position(run, 4))
+        checkpoints.save(4, state, resume.position(run, 4))
         checkpoints.wait()
     mirror = StagedDirectory(f'gs://bucket/{folder}')
     (mirror.local / 'metrics.jsonl').write_text('{"step": 4}\n')

@@ -15,7 +15,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.planning.aot_worker import abstract_batch
-from vdm_jax.train import loop
+from vdm_jax.train import loop, resume, validation
 from vdm_jax.train.position import check_position
 
 ITEMS = [
@@ -53,7 +53,7 @@ def make(folder, items=(), devices=1, buckets=('4x8x16@3', '2x8x8')):
 @pytest.fixture(scope='module')
 def finished(folder, tmp_path_factory):
     run, path = make(folder, buckets=('8x8x16@3', '2x8x8')), tmp_path_factory.mktemp('run')
-    assert loop.train(run, path)
+    assert loop.train_run(run, path)
     return run, path
 
 
@@ -73,7 +73,7 @@ def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished):
 @pytest.mark.slow
 def test_samples_are_of_the_first_bucket(finished):
     run = finished[0]
-    videos = loop.preview(run, run.programs.init_state())
+    videos = validation.preview(run, run.programs.init_state())
     assert videos.shape == (2, 8, 8, 16, 3) and videos.dtype == np.uint8
 
 
@@ -81,8 +81,8 @@ def test_going_on_is_never_having_stopped(finished, folder, tmp_path):
     run, whole = finished
     again = make(folder, ['--config.train.validate_every=0'], buckets=('8x8x16@3', '2x8x8'))
     again = again.with_parts(programs=run.programs)
-    assert not loop.train(again, tmp_path, stop=lambda step: step == 2)
-    assert loop.train(again, tmp_path)
+    assert not loop.train_run(again, tmp_path, stop=lambda step: step == 2)
+    assert loop.train_run(again, tmp_path)
 
     def losses(path):
         return [line['loss'] for line in lines(path) if 'loss' in line]
@@ -94,9 +94,9 @@ def test_other_buckets_do_not_go_on(finished, folder):
     _, path = finished
     other = make(folder, ['--config.train.steps=9'], buckets=('8x8x16@3', '2x8x8@4'))
     with pytest.raises(UserError, match='config.data.buckets'):
-        loop.train(other, path)
+        loop.train_run(other, path)
     # Were the config alike and the clips not, the position would tell.
-    was, now = loop.position(finished[0], 6), loop.position(other, 6)
+    was, now = resume.position(finished[0], 6), resume.position(other, 6)
     with pytest.raises(
         UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
     ):

@@ -16,7 +16,7 @@ from vdm_jax import cli
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import loop, manifest
+from vdm_jax.train import loop, manifest, resume
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.fingerprint import fingerprint
@@ -40,7 +40,7 @@ def written(run, tmp_path_factory):
     with Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         for step in (2, 4):
             numbered = dataclasses.replace(state, step=state.step + step)
-            checkpoints.save(step, numbered, loop.position(run, step))
+            checkpoints.save(step, numbered, resume.position(run, step))
     return place, fingerprint(state.params)
 
 
@@ -87,15 +87,17 @@ def test_a_damaged_step_is_named_set_aside_and_the_one_before_it_taken(damage, r
             looking.restore(run.programs.abstract_state, 4)
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', FAIL, writes=True) as strict:
         with pytest.raises(UserError, match='checkpoints/4 is damaged.*fallback=previous'):
-            loop.begin(run, strict)
+            resume.begin(run, strict)
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         capsys.readouterr()
-        state, step, skipped = loop.begin(run, checkpoints)
+        state, step, skipped = resume.begin(run, checkpoints)
         assert skipped == 0 and step == int(state.step) == 2 and fingerprint(state.params) == written[1]
         said = capsys.readouterr().err
         assert 'checkpoints/4 is damaged' in said and (path.name in said or damage is spoil_manifest)
         assert checkpoints.steps() == [2]
-        checkpoints.save(4, dataclasses.replace(state, step=state.step + 2), loop.position(run, 4))  # its name is free
+        checkpoints.save(
+            4, dataclasses.replace(state, step=state.step + 2), resume.position(run, 4)
+        )  # its name is free
         checkpoints.wait()
         assert checkpoints.steps() == [2, 4] and checkpoints.integrity(4).verdict == 'intact'
     assert (place / 'checkpoints' / '4.damaged').is_dir()
@@ -119,7 +121,7 @@ def test_where_all_are_damaged_nothing_starts_anew(run, place):
     for step in (2, 4):
         truncate(data_file(place, step))
     with pytest.raises(UserError, match='every checkpoint is damaged, such as .*/4 is damaged'):
-        loop.train(run, place)
+        loop.train_run(run, place)
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['2', '4']
 
 
@@ -135,7 +137,7 @@ def test_a_step_without_its_manifest_that_cannot_be_read_is_named(run, place):
     data_file(place, 4).write_bytes(b'')  # as after a loss of power
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         with pytest.raises(UserError, match='checkpoints/4 is unverified.*cannot be read .*rename it'):
-            loop.begin(run, checkpoints)
+            resume.begin(run, checkpoints)
 
 
 def test_only_what_reading_raises_makes_a_step_unreadable(run, place, monkeypatch):

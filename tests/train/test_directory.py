@@ -40,7 +40,7 @@ def run():
 @pytest.fixture(scope='module')
 def finished(run, tmp_path_factory):
     place = tmp_path_factory.mktemp('run')
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     return place
 
 
@@ -57,7 +57,7 @@ def like(run, **train):
 
 
 def test_the_last_step_is_saved_without_any_cadence(run, finished, tmp_path):
-    assert loop.train(like(run, checkpoint_every=0), tmp_path)
+    assert loop.train_run(like(run, checkpoint_every=0), tmp_path)
     assert prints(run, tmp_path) == prints(run, finished)
     other = dict(run.resolved, seed=7)
     with pytest.raises(UserError, match=r'config\.seed is \d+ there and 7 here'):
@@ -72,7 +72,7 @@ def test_metrics_of_a_run_are_never_cut_by_another(lost, run, place):
     if 'config.json' in lost:
         (place / 'config.json').unlink()
     with pytest.raises(UserError, match='choose another --workdir'):
-        loop.train(run, place)
+        loop.train_run(run, place)
     assert (place / 'metrics.jsonl').read_bytes() == before
 
 
@@ -82,7 +82,7 @@ def test_a_run_that_saved_nothing_yet_starts_again(run, finished, tmp_path):
     (tmp_path / 'metrics.jsonl').write_text(lines[0])
     shutil.copy(finished / 'config.json', tmp_path)
     asked = itertools.count()
-    assert not loop.train(run, tmp_path, lambda step: next(asked) >= 2)
+    assert not loop.train_run(run, tmp_path, lambda step: next(asked) >= 2)
     assert [line['step'] for line in lines_in(tmp_path) if 'loss' in line] == [1, 2]
 
 
@@ -113,7 +113,7 @@ def test_a_run_that_was_copied_into_a_store_goes_on_there(run, finished, tmp_pat
     assert prints(run, place) == prints(run, finished)  # for one that looks on, which writes nothing
     assert not (place / 'checkpoints' / '6' / 'vdm_jax_committed').exists()
     longer = like(run, steps=7)
-    assert loop.train(longer, place) and prints(run, place)['step'] == 7
+    assert loop.train_run(longer, place) and prints(run, place)['step'] == 7
     assert lines_in(place)[: len(before)] == before
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['6', '7']
 
@@ -125,7 +125,7 @@ def test_steps_of_a_store_that_cannot_be_used_are_named_and_never_written_over(r
     newer = [name for name in spoilt if '/checkpoints/6/' in name]
     for name in newer:
         del FakeStore.objects[name]
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     assert f'{place}/checkpoints/6 is not complete: ' in capsys.readouterr().err
     assert {'4', '6', '6.damaged'} == {path.name for path in (place / 'checkpoints').iterdir()}
     for name in [name for name in FakeStore.objects if '/params/' in name and name.startswith(f'{place}/')]:
@@ -134,7 +134,7 @@ def test_steps_of_a_store_that_cannot_be_used_are_named_and_never_written_over(r
         del FakeStore.objects[name]
     before = dict(FakeStore.objects)
     with pytest.raises(UserError, match='no checkpoint can be used, such as .* is not complete: .* is missing'):
-        loop.train(run, place)
+        loop.train_run(run, place)
     assert FakeStore.objects == before
 
 
@@ -233,7 +233,7 @@ def test_nothing_is_written_through_a_link_that_somebody_put_there(name, run, tm
     path.symlink_to(other)
     before = sorted(other.rglob('*')) if other.is_dir() else other.read_text()
     with pytest.raises(UserError, match=f'^--workdir={place}: {name} in it is a link to '):
-        loop.train(like(run, steps=9), place)
+        loop.train_run(like(run, steps=9), place)
     if name == 'samples':
         assert cli.main(['sample', f'--workdir={place}', '--num=1']) == 2
         assert 'samples in it is a link' in capsys.readouterr().err
@@ -244,7 +244,7 @@ def test_nothing_is_written_through_a_link_that_somebody_put_there(name, run, tm
 def test_what_is_no_file_or_directory_in_the_place_of_one_is_named(name, run, tmp_path):
     (tmp_path / name).mkdir() if name in workdir.FILES else (tmp_path / name).touch()
     with pytest.raises(UserError, match=rf'{name}: is not a (regular file|directory)$'):
-        loop.train(run, tmp_path)
+        loop.train_run(run, tmp_path)
 
 
 def test_a_pipe_in_a_step_that_nobody_vouches_for_is_not_waited_for(place, capsys):
@@ -260,7 +260,7 @@ def test_a_step_that_nobody_vouches_for_and_that_cannot_be_read_is_named(lost, r
     (place / 'checkpoints/6/manifest_0_of_1.json').unlink()
     (place / 'checkpoints/6' / lost).unlink()
     with pytest.raises(UserError, match=r'6(:| is) (it is )?unverified: .*rename it'):
-        loop.train(like(run, steps=9), place)
+        loop.train_run(like(run, steps=9), place)
 
 
 WRONG = [None, [], {'step': 'x'}, {}, {'step': -1}, {'step': True}, {'step': 6, 'data': 3}]

@@ -43,7 +43,7 @@ def test_more_and_fewer_processes_go_on_with_the_same_stream(tmp_path):
         run = Run(read_experiment(f'{tmp_path}/x.py', [f'--config.train.steps={steps}']), jax.devices()[:1])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, 'batches', noting(loop.batches, seen, 0.0))
-            assert loop.train(run, place)
+            assert loop.train_run(run, place)
 
     seen = []
     for number, count in enumerate((2, 3), 1):

@@ -15,7 +15,7 @@ from vdm_jax import cli
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import ema, loop
+from vdm_jax.train import ema, loop, resume
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.ema import EmaConfig
 from vdm_jax.train.finite import NORMS, Budget, NonFiniteError, advise, all_finite
@@ -122,7 +122,7 @@ MOMENTS = {  # which update, what of it, the cadence of checkpoints, when the ru
 def test_a_state_that_is_not_finite_is_never_saved(moment, run, tmp_path):
     at, name, every, stop = MOMENTS[moment]
     with pytest.raises(UserError, match=f'step {at}: {name} is nan') as caught:
-        loop.train(diverging(run, at, name, checkpoint_every=every), tmp_path, lambda step: step == stop)
+        loop.train_run(diverging(run, at, name, checkpoint_every=every), tmp_path, lambda step: step == stop)
     with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         steps = checkpoints.steps()
     assert steps == [step for step in (2, 4) if step < at and every]
@@ -131,12 +131,12 @@ def test_a_state_that_is_not_finite_is_never_saved(moment, run, tmp_path):
 
 def test_a_run_that_saved_what_is_not_finite_goes_on_from_the_step_before(run, tmp_path, capsys):
     """As runs of before did: every bit is as it was written, and every number is nan."""
-    assert not loop.train(run, tmp_path, lambda step: step == 3)
+    assert not loop.train_run(run, tmp_path, lambda step: step == 3)
     with jax.set_mesh(run.mesh), Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         state, _ = checkpoints.restore(run.programs.abstract_state)
         state = dataclasses.replace(state, ema=jax.tree.map(lambda leaf: leaf.at[...].set(np.nan), state.ema))
-        checkpoints.save(5, state, loop.position(run, 5))
-    assert loop.train(run, tmp_path)
+        checkpoints.save(5, state, resume.position(run, 5))
+    assert loop.train_run(run, tmp_path)
     said = capsys.readouterr().err
     assert '5 is damaged: it holds numbers that are not finite; taking step 3' in said
     assert prints(run, tmp_path)['step'] == 6 and (tmp_path / 'checkpoints' / '5.damaged').is_dir()
@@ -149,7 +149,7 @@ def test_a_run_directory_that_vanishes_in_mid_run_ends_the_run(run, tmp_path):
         return place.rename(tmp_path / 'elsewhere') and False if step == 1 else False
 
     with pytest.raises(UserError, match=f'{place}: the run directory was removed'):
-        loop.train(run, place, vanish)
+        loop.train_run(run, place, vanish)
     assert not place.exists()
 
 

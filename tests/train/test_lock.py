@@ -55,7 +55,7 @@ def test_a_second_run_is_refused_by_name_and_nothing_changes(place):
 def test_a_run_refuses_a_directory_in_which_another_one_is_at_work(place):
     run = Run(read_experiment('experiments/bouncing_balls.py', SMALL), jax.devices()[:1])
     with lock.hold(place), pytest.raises(UserError, match='a run is at work there'):
-        loop.train(run, place)
+        loop.train_run(run, place)
     assert not (epath.Path(place) / 'config.json').exists()
 
 

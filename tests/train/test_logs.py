@@ -22,7 +22,7 @@ from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import loop, workdir
+from vdm_jax.train import loop, run_log, workdir
 from vdm_jax.train.best import parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
@@ -64,7 +64,7 @@ def computes_nothing(state, batch, frozen):
 def run_of(shared, monkeypatch):
     """(assignments, step) -> a run whose steps compute nothing and whose validation losses are LOSSES."""
     monkeypatch.setattr(loop, 'validate', lambda run, state: {'validation_loss': LOSSES[int(state.step)]})
-    monkeypatch.setattr(loop, 'preview', lambda run, state: np.zeros((1, 2, 8, 8, 3), np.uint8))
+    monkeypatch.setattr(run_log, 'preview', lambda run, state: np.zeros((1, 2, 8, 8, 3), np.uint8))
 
     def make(*assignments, step=computes_nothing):
         groups = override(GROUPS, [f'config.{each}' for each in assignments])
@@ -115,17 +115,17 @@ def test_a_disk_that_is_well_again_has_every_line_of_the_run(run_of, tmp_path, m
         faults.number = errno.ENOSPC if 2 <= int(state.step) < 5 else None
         return computes_nothing(state, batch, frozen)
 
-    assert loop.train(run_of(step=failing_for_a_while), tmp_path)
+    assert loop.train_run(run_of(step=failing_for_a_while), tmp_path)
     assert faults.calls
     assert [line['step'] for line in lines_in(tmp_path) if 'loss' in line] == list(range(1, 9))
 
 
 def test_a_run_stopped_with_a_broken_line_in_its_metrics_goes_on(run_of, tmp_path, capsys):
-    assert not loop.train(run_of(), tmp_path, stop=lambda step: step == 4)
+    assert not loop.train_run(run_of(), tmp_path, stop=lambda step: step == 4)
     path = tmp_path / 'metrics.jsonl'
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b'\0' * 30 + b'\n' + b''.join(lines[1:]) + b'{"step": 6, "loss": 0.1}\n{"st')
-    assert loop.train(run_of(), tmp_path)
+    assert loop.train_run(run_of(), tmp_path)
     assert [line['step'] for line in lines_in(tmp_path) if 'loss' in line] == list(range(1, 9))
     assert (tmp_path / 'metrics.jsonl.broken').read_bytes() == b'\0' * 30 + b'\n{"st\n'
     assert '2 broken lines moved to metrics.jsonl.broken' in capsys.readouterr().err
@@ -149,10 +149,10 @@ def test_a_profile_that_cannot_be_written_ends_nothing(failing, tmp_path, monkey
 def test_the_best_step_is_saved_kept_and_known_after_a_resume(scheme, run_of, tmp_path, capsys):
     """Validation of steps 2, 4, 6, 8 gives 3, 1, 2, 1.5: steps 2 and 4 improve on what was, and 2 need not stay."""
     place = f'{scheme}{tmp_path}'
-    assert not loop.train(run_of(*BEST), place, stop=lambda step: step == 7)
+    assert not loop.train_run(run_of(*BEST), place, stop=lambda step: step == 7)
     assert steps_in(place) == [4, 7]
     run = run_of(*BEST)
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     assert steps_in(place) == [4, 8]
     found = inspect_run(run, place)
     assert found['best'] == {'step': 4, 'by': 'validation_loss', 'value': 1.0} and found['step'] == 8
@@ -160,7 +160,7 @@ def test_the_best_step_is_saved_kept_and_known_after_a_resume(scheme, run_of, tm
     with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints', run.experiment.checkpoint) as checkpoints:
         assert checkpoints.restore_ema(run.programs.abstract_state, 'best')[1] == 4
     longer = run_of(*BEST, 'train.steps=10')
-    assert loop.train(longer, place)
+    assert loop.train_run(longer, place)
     assert steps_in(place) == [10]  # the newest and the best
     if scheme:
         for name in [name for name in FakeStore.objects if name.startswith(place)]:
@@ -249,8 +249,8 @@ def test_another_step_is_refused_in_one_line(text, tmp_path, capsys):
 
 
 def test_a_schedule_that_is_stretched_is_said(run_of, tmp_path, capsys):
-    assert not loop.train(run_of(), tmp_path, stop=lambda step: step == 4)
-    assert not loop.train(run_of('train.steps=16'), tmp_path, stop=lambda step: step == 6)
+    assert not loop.train_run(run_of(), tmp_path, stop=lambda step: step == 4)
+    assert not loop.train_run(run_of('train.steps=16'), tmp_path, stop=lambda step: step == 6)
     told = capsys.readouterr().err
     line = (
         'config.train.steps was 8 and is 16: the cosine is stretched; from step 4 on learning_rate is 0.000854 and '
@@ -259,7 +259,7 @@ def test_a_schedule_that_is_stretched_is_said(run_of, tmp_path, capsys):
     assert told.count(line) == 1
     assert [entry for entry in lines_in(tmp_path) if 'schedule' in entry] == [{'step': 4, 'schedule': line}]
     assert '"learning_rate": 0.25' in (tmp_path / 'metrics.jsonl').read_text()
-    assert loop.explain_stretch_of(tmp_path, run_of('train.steps=16'), 6) == ''  # the next start is like the last
+    assert loop.explain_new_steps(tmp_path, run_of('train.steps=16'), 6) == ''  # the next start is like the last
 
 
 def test_where_a_run_logs_may_change_between_two_starts(run_of, tmp_path):

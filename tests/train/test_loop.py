@@ -25,13 +25,14 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel.mesh import MeshConfig, to_global
-from vdm_jax.train import loop, workdir
+from vdm_jax.train import loop, resume, workdir
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import first
 from vdm_jax.train.fingerprint import fingerprint
 from vdm_jax.train.finite import NORMS
 from vdm_jax.train.metrics import Metrics, Progress
+from vdm_jax.train.run_log import RunLog
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +43,7 @@ def run():
 @pytest.fixture(scope='module')
 def finished(run, tmp_path_factory):
     place = tmp_path_factory.mktemp('run')
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     return place
 
 
@@ -91,7 +92,7 @@ def test_tensorboard_has_curves_and_moving_pictures(finished):
 
 def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert loop.train(run, 'some/run')
+    assert loop.train_run(run, 'some/run')
     assert prints(run, 'some/run') == prints(run, finished) == prints(run, tmp_path / 'some' / 'run')
 
 
@@ -99,9 +100,9 @@ def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatc
 def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_path):
     place = scheme + str(tmp_path)
     asked = itertools.count()
-    assert not loop.train(run, place, lambda step: next(asked) >= 3)  # asked to stop before the fourth step
+    assert not loop.train_run(run, place, lambda step: next(asked) >= 3)  # asked to stop before the fourth step
     assert prints(run, place)['step'] == 3
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     assert prints(run, place) == prints(run, finished)
 
     def loss(place):
@@ -115,13 +116,13 @@ def test_a_stop_is_saved_without_any_cadence_too(run, tmp_path):
     other = Run(dataclasses.replace(run.experiment, train=quiet), jax.devices()[:1])
     other = other.with_parts(programs=run.programs)
     asked = itertools.count()
-    assert not loop.train(other, tmp_path, lambda step: next(asked) >= 3)
+    assert not loop.train_run(other, tmp_path, lambda step: next(asked) >= 3)
     assert prints(run, tmp_path)['step'] == 3
 
 
 def test_a_remote_run_directory_is_complete(run, capsys):
     place = epath.Path('fake://bucket/run')
-    assert loop.train(run, place)
+    assert loop.train_run(run, place)
     names = {name.removeprefix(f'{place}/').split('/')[0] for name in FakeStore.objects if name.startswith(f'{place}/')}
     assert names == {'config.json', 'environment.json', 'metrics.jsonl', 'tensorboard', 'checkpoints', 'samples'}
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['4', '6']  # the older ones are gone
@@ -171,7 +172,7 @@ def test_another_experiment_s_run_is_left_alone(run, finished, change):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob('*')}
     other = read_experiment('experiments/bouncing_balls.py', [*SMALL, change])
     with pytest.raises(UserError, match=f'{finished}.*{change.split("=")[0][2:]}'):
-        loop.train(Run(other, jax.devices()[:1]), finished)
+        loop.train_run(Run(other, jax.devices()[:1]), finished)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob('*')} == before
 
 
@@ -195,11 +196,11 @@ def test_other_clips_are_another_run(run, finished, tmp_path):
     other = other.with_parts(programs=run.programs)
     before = (finished / 'config.json').read_bytes()
     with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
-        assert loop.begin(run, checkpoints)[1:] == (6, 0)
+        assert resume.begin(run, checkpoints)[1:] == (6, 0)
         with pytest.raises(
             UserError, match='its data differ: clips was 64 and is 65 now; config.data.size was 64 and is 65 now'
         ):
-            loop.begin(other, checkpoints)
+            resume.begin(other, checkpoints)
     assert (finished / 'config.json').read_bytes() == before
 
 
@@ -212,7 +213,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_pat
     other = Run(run.experiment, jax.devices()[:1])
     other = other.with_parts(programs=run.programs.with_programs(train_steps=[broken]))
     with pytest.raises(UserError, match='step 1: loss is nan'):
-        loop.train(other, tmp_path)
+        loop.train_run(other, tmp_path)
     with Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         assert checkpoints.steps() == []
 
@@ -241,7 +242,7 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
     reader = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
     about = types.SimpleNamespace(data=types.SimpleNamespace(reader=reader), experiment=run.experiment)
-    log = loop.Log(about, loop.NullLogger(), loop.NullProgress(), None, None)
+    log = RunLog(about, loop.NullLogger(), loop.NullProgress(), None, None)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     log.files(1), log.files(2)
     assert capsys.readouterr().err == 'process 1: data: 1 broken: a.mp4\n'
@@ -249,10 +250,10 @@ def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypa
 
 def test_what_is_due_at_a_stop_is_left_for_the_save(run, tmp_path):
     """Unless it is the last step, there is time for nothing else."""
-    assert not loop.train(run, tmp_path, stop=lambda step: step == 3)
+    assert not loop.train_run(run, tmp_path, stop=lambda step: step == 3)
     lines = lines_in(tmp_path)
     assert not any('validation_loss' in line for line in lines) and (tmp_path / 'checkpoints' / '3').exists()
-    assert loop.train(run, tmp_path, stop=lambda step: step == 6)
+    assert loop.train_run(run, tmp_path, stop=lambda step: step == 6)
     lines = lines_in(tmp_path)
     assert [line['step'] for line in lines if 'validation_loss' in line] == [6]
 

@@ -54,7 +54,7 @@ def alone(run, place, seen):
     """One process, in this one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, 'batches', noting(loop.batches, seen, 0.0))
-        assert loop.train(run, place)
+        assert loop.train_run(run, place)
 
 
 @pytest.fixture(scope='module')
@@ -230,7 +230,7 @@ def test_a_mistake_of_one_alone_is_told_by_all_of_several(tmp_path):
 def test_two_set_a_damaged_step_aside_and_name_one_they_cannot_read(undisturbed, tmp_path):
     shutil.copytree(undisturbed[0], place := tmp_path / 'run')
     longer = [*SMALL, '--config.train.steps=44']
-    assert loop.train(Run(read_experiment(BALLS, longer), jax.devices()[:1]), place)
+    assert loop.train_run(Run(read_experiment(BALLS, longer), jax.devices()[:1]), place)
     damaged(place)
     argv = ('train', f'--config={BALLS}', f'--workdir={place}', *longer)
     with Processes(2, tmp_path, *argv) as both:

@@ -13,7 +13,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import host
-from vdm_jax.train.loop import train
+from vdm_jax.train.loop import train_run
 from vdm_jax.train.profiling import ProfileConfig, ProfilerWindow, ResourceMonitor
 
 
@@ -46,7 +46,7 @@ def test_compilations_are_counted():
 
 
 def test_a_run_compiles_in_its_first_step_and_never_again_and_traces_its_window(tmp_path):
-    assert train(run_of(start=3, steps=2), tmp_path)
+    assert train_run(run_of(start=3, steps=2), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     found = {line['step']: line for line in lines if 'loss' in line}
     assert sorted(found) == [1, 2, 3, 4, 5, 6] and found[1]['compilations'] > 0
@@ -65,7 +65,7 @@ def test_nothing_compiles_after_the_first_validation_samples_and_save(tmp_path):
         dataclasses.replace(run.experiment, train=dataclasses.replace(run.experiment.train, steps=9, **often)),
         jax.devices()[:1],
     )
-    assert train(run, tmp_path)
+    assert train_run(run, tmp_path)
     found = compilations(tmp_path)
     assert found[2] < found[4] == found[9]
 
@@ -83,12 +83,12 @@ def test_a_run_that_goes_on_within_a_window_traces_what_is_left_of_it(tmp_path, 
 
 @pytest.mark.slow
 def test_no_window_unless_asked(tmp_path):
-    assert train(run_of(), tmp_path) and not (tmp_path / 'profile').exists()
+    assert train_run(run_of(), tmp_path) and not (tmp_path / 'profile').exists()
 
 
 @pytest.mark.slow
 def test_a_window_past_the_end_is_closed_with_the_run(tmp_path):
-    assert train(run_of(start=5, steps=50), tmp_path)
+    assert train_run(run_of(start=5, steps=50), tmp_path)
     assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
 

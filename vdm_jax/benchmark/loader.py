@@ -83,7 +83,7 @@ def measure(reader: Reader, seed: int = 0, turns: int = TURNS) -> dict[str, floa
         return {}
     reader = reader.uncached()
     order = reader.order(min(BATCH, len(reader)), seed)
-    steps = -(-CLIPS // max(order.batches))
+    steps = -(-CLIPS // max(order.batch_sizes))
     while load_clips(reader, order, 0, steps)[1] < SHORT:  # also a turn to warm up
         steps *= 4
 
@@ -128,7 +128,7 @@ def planned_reads(reader: Reader, order: Order | BucketOrder, start: int, stop: 
     """Return what the clips of steps start, ..., stop - 1 read of files; [] where the first comes from no video."""
     reads: list[Read] = []
     for step in range(start, stop):
-        ids, positions = order.place(step, np.arange(order.batches[order.bucket(step)]))
+        ids, positions = order.locate(step, np.arange(order.batch_sizes[order.bucket(step)]))
         for i, position in zip(ids, positions, strict=True):
             reads += map(make_read, reader.read_plans(int(i), clip_generator(order.seed, int(position))))
             if not reads:  # the other clips come from no video either

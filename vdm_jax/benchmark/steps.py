@@ -17,7 +17,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.parallel.hardware import peak_flops
 from vdm_jax.parallel.host import peak_memory
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.loop import position
+from vdm_jax.train.resume import position
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run

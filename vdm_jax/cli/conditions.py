@@ -6,7 +6,7 @@ import numpy as np
 
 from vdm_jax.errors import UserError
 from vdm_jax.files import digest_json
-from vdm_jax.sampling.generate import NEGATIVE
+from vdm_jax.sampling.video_sampler import NEGATIVE
 
 
 def numbers_of(args) -> dict[str, float]:

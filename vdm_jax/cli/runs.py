@@ -22,7 +22,7 @@ def train(args, assignments):
         processes.raise_on_all(run.check)
         weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
         leave = stop.ignore_signals if args.ends_process else lambda: None
-        return 0 if loop.train(run, args.workdir, asked, weights, leave) else 3
+        return 0 if loop.train_run(run, args.workdir, asked, weights, leave) else 3
 
 
 def asked_experiment(args, assignments):

@@ -28,7 +28,7 @@ def read_weights(run, args) -> tuple[dict, str]:
     called = f'--from={args.origin}'
     mesh = [f'config.mesh.{axis}={"none" if size is None else size}' for axis, size in run.resolved['mesh'].items()]
     there, params, about = restored(origin_of(args.origin), args, mesh)
-    resized = check_same(there.model, run.model_config, args.allow_missing, called)
+    resized = check_same(there.model_config, run.model_config, args.allow_missing, called)
     if not all_finite(params):
         raise UserError(f'{called}: step {about["step"]} holds numbers that are not finite; choose another --step')
 

@@ -1,4 +1,4 @@
-"""A causal network run on a few frames of a clip at a time, so that its memory does not grow with the clip."""
+"""Run a causal network on a few frames of a clip at a time, so that its memory does not grow with the clip."""
 
 from collections.abc import Callable
 
@@ -7,29 +7,42 @@ import jax.numpy as jnp
 
 from vdm_jax.nn.causal_conv import Past
 
+CausalNetwork = Callable[[jax.Array, Past], jax.Array]  # (frames (B, T, …), past) -> (B, T', …)
 
-def chunked(call: Callable, x_BTHWC, count: int, unit: int = 1):
-    """call(x, Past()) of a clip x of 1 + unit n frames, on `count` of the n groups of frames at a time; 0: all at once.
 
-    call: (frames, past) -> (B, T', ...), a causal network: what it makes of a clip is, one after the other, what it
-    makes of the clip's beginning and then of its parts, each called with what was kept of those before. So this changes
-    no result. The first chunk has the frame that is alone, and the groups that are left over.
+def apply_in_chunks(network: CausalNetwork, x_BTHWC: jax.Array, count: int, group_size: int = 1) -> jax.Array:
+    """Compute network(x, Past()) of a clip x of 1 + group_size n frames, a few groups of frames at a time.
+
+    This changes no result: the output of a causal network for a clip is its outputs for the clip's beginning and then
+    for each of its parts, one after the other, where each call gets the past of the calls before.
+
+    Args:
+      network: (frames, past) -> (B, T', …), causal.
+      x_BTHWC: The clip.
+      count: Groups at a time; 0: all at once.
+      group_size: Frames of a group.
     """
-    groups = (x_BTHWC.shape[1] - 1) // unit
+    groups = (x_BTHWC.shape[1] - 1) // group_size
     if not 0 < count < groups:
-        return call(x_BTHWC, Past())
-    first = 1 + groups % count * unit
-    past = Past()
-    beginning = call(x_BTHWC[:, :first], past)
-    rest = x_BTHWC[:, first:]
-    batch, frames, *frame = rest.shape
-    parts = jnp.moveaxis(rest.reshape(batch, frames // (count * unit), count * unit, *frame), 1, 0)
+        return network(x_BTHWC, Past())
 
-    def step(frames, part):
-        past = Past(frames)
-        output = call(part, past)
+    # The first chunk has the frame that belongs to no group, and the groups that are left over.
+    first_length = 1 + groups % count * group_size
+    past = Past()
+    first_output = network(x_BTHWC[:, :first_length], past)
+
+    rest = x_BTHWC[:, first_length:]
+    batch, frames, *frame_shape = rest.shape
+    chunk_length = count * group_size
+    chunks = jnp.moveaxis(rest.reshape(batch, frames // chunk_length, chunk_length, *frame_shape), 1, 0)
+
+    def step(past_frames: tuple[jax.Array, ...], chunk: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:
+        past = Past(past_frames)
+        output = network(chunk, past)
         return tuple(past.frames), output
 
-    _, outputs = jax.lax.scan(step, tuple(past.frames), parts)
+    # All further chunks are of one length, so that one program computes them.
+    _, outputs = jax.lax.scan(step, tuple(past.frames), chunks)
     outputs = jnp.moveaxis(outputs, 0, 1)
-    return jnp.concatenate([beginning, outputs.reshape(batch, -1, *outputs.shape[3:])], 1)
+    outputs = outputs.reshape(batch, -1, *outputs.shape[3:])
+    return jnp.concatenate([first_output, outputs], 1)

@@ -1,44 +1,61 @@
-"""What every codec answers."""
+"""Base of every codec: pixels to latents and back, by frozen weights."""
 
-from typing import Protocol
+from typing import Any
 
 import jax
 
-# Fields of codecs that their moments do not hang on: where weights lie, what becomes of moments, and how much is worked
-# on at a time.
-AFTER = 'path', 'sample', 'mean', 'std', 'chunk', 'slice_frames'
+from vdm_jax.config.ranges import Ranged
+from vdm_jax.nn.config import Shape
+
+Weights = dict[str, Any]  # a tree of arrays, or of their shapes
+
+# Fields of codecs that do not change the posterior moments of a clip, so that a cache of moments outlives a change of
+# them: where weights lie, what becomes of moments, and how much is computed at a time.
+FIELDS_AFTER_MOMENTS = 'path', 'sample', 'mean', 'std', 'chunk', 'slice_frames'
 
 
-class Codec(Protocol):
-    """Pixels <-> latents, by weights that are frozen: a frozen dataclass, the config group config.codec.
+class Codec(Ranged, where='config.codec'):
+    """Pixels <-> latents: a frozen dataclass, the config group config.codec.
 
-    Its weights travel beside it, as whatever else a step takes: `abstract` has their shapes, {} for a codec without
-    any; where they lie is said by a field `path` (frozen.py reads it).
+    Its weights travel beside it, like everything else that a step takes. A codec that has some says where they lie in a
+    field `path`, which experiment/frozen_weights.py reads.
     """
 
-    def latent_shape(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        """That of the latents of a video of shape (T, H, W, C).
+    def latent_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the latents of a video of shape (T, H, W, C).
 
         Raises:
-          UserError: the codec does not take such videos.
+          UserError: The codec does not take such videos.
         """
+        raise NotImplementedError
 
-    def abstract(self) -> dict:
-        """A tree of jax.ShapeDtypeStruct."""
+    def abstract_weights(self) -> Weights:
+        """Return the shapes and dtypes of the weights, a tree of jax.ShapeDtypeStruct; {} for a codec without any."""
+        return {}
 
-    def encode(self, weights: dict, video_BTHWC, keys_B=None):
-        """uint8 pixels -> float32 latents; keys where they are drawn from a distribution, its mean where not given."""
+    def encode(self, weights: Weights, video_BTHWC: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
+        """Encode uint8 pixels to float32 latents.
 
-    def moments(self, weights: dict, video_BTHWC):
-        """uint8 pixels -> means and log variances of the latents, side by side in the last dimension, before they are
-        normalised: what a cache keeps. Only of codecs with weights, as is `normalised`.
+        keys_B: One for each row, to draw latents from their posterior where the codec does so; None: their mean.
         """
+        raise NotImplementedError
 
-    def normalised(self, moments: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
-        """The latents of such moments: `encode` is this of `moments`."""
+    def moments(self, weights: Weights, video_BTHWC: jax.Array) -> jax.Array:
+        """Encode uint8 pixels to the moments of the posterior, which a cache of latents stores.
 
-    def decode(self, weights: dict, latents_BTHWC):
-        """float32 latents -> uint8 pixels."""
+        Means and log variances lie side by side in the last dimension, not normalised. Only codecs with weights have
+        them.
+        """
+        raise NotImplementedError
 
-    def decode_checked(self, weights: dict, latents_BTHWC):
-        """The same, and whether the pixels of each row were finite before they were rounded, bool (B,)."""
+    def latents_from_moments(self, moments: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
+        """Return the latents that `encode` makes of a clip with these moments."""
+        raise NotImplementedError
+
+    def decode(self, weights: Weights, latents_BTHWC: jax.Array) -> jax.Array:
+        """Decode float32 latents to uint8 pixels."""
+        raise NotImplementedError
+
+    def decode_checked(self, weights: Weights, latents_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Decode, and return as well whether the pixels of each row were finite before they were rounded, bool (B,)."""
+        raise NotImplementedError

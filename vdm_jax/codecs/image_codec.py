@@ -1,6 +1,7 @@
 """The image VAE as a frozen codec: videos <-> latents, in slices and tiles, on each device's own rows."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,35 +9,43 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vdm_jax.codecs.codec import Codec, Weights
 from vdm_jax.codecs.image_vae import ImageVAE, ImageVAEConfig
-from vdm_jax.codecs.pixels import flagged, from_bytes, to_bytes, unflagged
+from vdm_jax.codecs.pixels import from_bytes, split_finite_flag, to_bytes, to_bytes_with_finite_flag
 from vdm_jax.codecs.posterior import draw
-from vdm_jax.codecs.slices import by_clip, by_frame
-from vdm_jax.codecs.tiles import tiled
-from vdm_jax.config.ranges import Ranged, Whole
+from vdm_jax.codecs.slices import apply_by_clip, apply_by_frame
+from vdm_jax.codecs.tiles import apply_in_tiles
+from vdm_jax.config.ranges import Whole
 from vdm_jax.errors import UserError
+from vdm_jax.nn.config import Shape
 from vdm_jax.parallel.mesh import BATCH
-from vdm_jax.parallel.sharding import axis_size, shard_local
+from vdm_jax.parallel.sharding import Axes, axis_size, shard_local
 
-SLICE = 8  # frames at a time where nothing is said
+DEFAULT_SLICE_FRAMES = 8  # where config.codec.slice_frames is not set
+
+NetworkCall = Callable[[ImageVAE, jax.Array], jax.Array]
+MomentsFunction = Callable[[jax.Array, jax.Array], jax.Array]  # (mean, logvar) -> what `encode` returns
+PixelsFunction = Callable[[jax.Array], jax.Array]  # float pixels -> what `decode` returns
 
 
 @dataclass(frozen=True)
-class ImageVAECodec(Ranged, where='config.codec'):
-    """uint8 video (B, T, H, W, C) <-> float32 latents (B, T, H / f, W / f, latents), scaled by
-    model.scaling_factor to about unit variance.
+class ImageVAECodec(Codec):
+    """uint8 video (B, T, H, W, C) <-> float32 latents (B, T, H / f, W / f, latents) of about unit variance.
 
-    Raises (encode, moments, decode, pixels):
-      UserError: arrays of another shape, or a video that is neither uint8 nor floats.
+    `encode`, `moments`, `decode` and `pixels` raise UserError for arrays of another shape, and for a video that is
+    neither uint8 nor floats.
 
-    path: where its weights lie. sample: encode draws from the posterior where it is given keys, else takes its mean.
-    dtype: of activations and products.
-    slice_frames: frames that a device encodes or decodes at a time, 0: all. It changes no result, save that the
-    temporal decoder sees no further than its slice, as with diffusers' decode_chunk_size. None: 8, but all at once in
-    the temporal decoder.
-    tile: side in latents of the tiles that larger frames are cut into, 0: none; neighbours share `overlap` latents or
-    more, over which they are blended. It changes results: group norms and the attention in the middle see their tile
-    alone.
+    Attributes:
+      path: Where the weights lie: the run directory of an image VAE, or a file of weights.
+      model: The network; latents are scaled by its scaling_factor.
+      sample: Whether `encode` draws from the posterior where it has keys, or takes its mean.
+      slice_frames: Frames that a device encodes or decodes at a time, 0: all. It changes no result, except that the
+        temporal decoder sees no further than its slice, as with diffusers' decode_chunk_size. None: 8, but all at once
+        in the temporal decoder.
+      tile: Side in latents of the tiles that larger frames are cut into, 0: none. It changes results: group norms and
+        the attention in the middle see a tile, not the frame.
+      overlap: Latents that neighbouring tiles share at least, over which they are blended.
+      dtype: Of activations and products.
     """
 
     path: str | None = None
@@ -47,108 +56,133 @@ class ImageVAECodec(Ranged, where='config.codec'):
     overlap: Whole = 8
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.tile and self.overlap >= self.tile:
             raise UserError(
                 f'config.codec.tile={self.tile}, overlap={self.overlap}: want overlap < tile, or tile=0 for none'
             )
 
-    def latent_shape(self, shape):
-        """(T, H, W, C) of a video -> that of its latents.
-
-        Raises:
-          UserError: the frames are not what the network takes.
-        """
+    def latent_shape(self, shape: Shape) -> Shape:
         return self.model.latent_shape(shape)
 
-    def abstract(self) -> dict:
-        """Shapes and dtypes of the weights."""
-        return jax.tree.map(lambda leaf: leaf, parts_of(self.model)[1])
+    def abstract_weights(self) -> Weights:
+        _, shapes = _split_network(self.model)
+        # The other tree is cached, and must not change with what a caller does to this one.
+        copied: Weights = jax.tree.map(lambda leaf: leaf, shapes)
+        return copied
 
-    def encode(self, weights, video_BTHWC, keys_B=None):
-        """uint8 video, or floats in [-1, 1] -> latents; keys_B: a key for each row, to draw by where `sample` says so,
-        else not looked at.
+    def encode(self, weights: Weights, video_BTHWC: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
+        """Encode a uint8 video, or floats in [-1, 1], to latents.
+
+        keys_B: One for each row, to draw by where `sample` is set; else they are not used.
         """
         if self.sample and keys_B is not None:
-            return self.normalised(self.moments(weights, video_BTHWC), keys_B)
-        return self._encode(weights, video_BTHWC, lambda mean, _: self.model.scaling_factor * mean)
+            return self.latents_from_moments(self.moments(weights, video_BTHWC), keys_B)
 
-    def decode(self, weights, latents_BTHWC):
-        """Latents -> uint8 video."""
+        # Without draws the log variances are not needed: they are dropped before slices and tiles are put together.
+        def scale_mean(mean: jax.Array, logvar: jax.Array) -> jax.Array:
+            return self.model.scaling_factor * mean
+
+        return self._encode(weights, video_BTHWC, scale_mean)
+
+    def decode(self, weights: Weights, latents_BTHWC: jax.Array) -> jax.Array:
         return self._decode(weights, latents_BTHWC, to_bytes)
 
-    def decode_checked(self, weights, latents_BTHWC):
-        """The same, and whether the pixels of each row were finite, bool (B,)."""
-        return unflagged(self._decode(weights, latents_BTHWC, flagged))
+    def decode_checked(self, weights: Weights, latents_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return split_finite_flag(self._decode(weights, latents_BTHWC, to_bytes_with_finite_flag))
 
-    def moments(self, weights, video_BTHWC):
-        """Means and log variances of the latents side by side, (B, T, h, w, 2C), before they are scaled; video: uint8,
-        or floats in [-1, 1].
+    def moments(self, weights: Weights, video_BTHWC: jax.Array) -> jax.Array:
+        """Encode a uint8 video, or floats in [-1, 1], to the moments of the posterior, before they are scaled.
+
+        Means and log variances lie side by side, (B, T, h, w, 2C).
         """
-        return self._encode(weights, video_BTHWC, lambda *moments: jnp.concatenate(moments, -1))
 
-    def normalised(self, moments, keys_B=None):
-        """Latents of such moments: drawn by the keys where `sample` says so, else means; scaled."""
+        def concatenate(mean: jax.Array, logvar: jax.Array) -> jax.Array:
+            return jnp.concatenate((mean, logvar), -1)
+
+        return self._encode(weights, video_BTHWC, concatenate)
+
+    def latents_from_moments(self, moments: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
         mean, logvar = jnp.split(moments, 2, -1)
-        return self.model.scaling_factor * (draw(mean, logvar, keys_B) if self.sample and keys_B is not None else mean)
+        z = draw(mean, logvar, keys_B) if self.sample and keys_B is not None else mean
+        return self.model.scaling_factor * z
 
-    def pixels(self, weights, latents_BTHWC):
-        """Latents -> float32 video, about [-1, 1]; neither rounded nor cut off."""
+    def pixels(self, weights: Weights, latents_BTHWC: jax.Array) -> jax.Array:
+        """Decode latents to a float32 video, about [-1, 1], neither rounded nor clipped."""
         return self._decode(weights, latents_BTHWC, lambda video: video)
 
-    def _encode(self, weights, video_BTHWC, finish):
+    def _encode(self, weights: Weights, video_BTHWC: jax.Array, finish: MomentsFunction) -> jax.Array:
         dtype = video_BTHWC.dtype
-        _check('a video', video_BTHWC, self.model.in_channels)
+        _check_shape('a video', video_BTHWC, self.model.in_channels)
         if dtype != jnp.uint8 and not jnp.issubdtype(dtype, jnp.floating):
             raise UserError(f'the image VAE takes a video in uint8, or in floats in [-1, 1], not {dtype}')
-        self.latent_shape(video_BTHWC.shape[1:])
+        _, frames, height, width, channels = video_BTHWC.shape
+        self.latent_shape((frames, height, width, channels))
 
-        def call(network, x):
+        def encode_tile(network: ImageVAE, x: jax.Array) -> jax.Array:
             x = from_bytes(x) if x.dtype == jnp.uint8 else x
-            return finish(*network.moments(x.astype(self.dtype)))
+            mean, logvar = network.moments(x.astype(self.dtype))
+            return finish(mean, logvar)
 
-        sizes = self.model.factor, 1
+        def encode(network: ImageVAE, x: jax.Array) -> jax.Array:
+            sizes = (self.model.factor, 1)
+            return apply_in_tiles(functools.partial(encode_tile, network), x, self.tile, self.overlap, sizes)
 
-        def each(network, x):
-            return tiled(functools.partial(call, network), x, self.tile, self.overlap, sizes)
+        return self._run(encode, weights, video_BTHWC)
 
-        return self._run(each, weights, video_BTHWC)
+    def _decode(self, weights: Weights, latents_BTHWC: jax.Array, finish: PixelsFunction) -> jax.Array:
+        _check_shape('latents', latents_BTHWC, self.model.latent_channels)
 
-    def _decode(self, weights, latents_BTHWC, finish):
-        _check('latents', latents_BTHWC, self.model.latent_channels)
-        sizes = 1, self.model.factor
-
-        def call(network, z):
+        def decode_tile(network: ImageVAE, z: jax.Array) -> jax.Array:
             return network.decode((z / self.model.scaling_factor).astype(self.dtype))
 
-        def each(network, z):
-            return finish(tiled(functools.partial(call, network), z, self.tile, self.overlap, sizes))
+        def decode(network: ImageVAE, z: jax.Array) -> jax.Array:
+            sizes = (1, self.model.factor)
+            video = apply_in_tiles(functools.partial(decode_tile, network), z, self.tile, self.overlap, sizes)
+            # Tiles are blended as floats: rounding comes last.
+            return finish(video)
 
-        return self._run(each, weights, latents_BTHWC, self.model.temporal)
+        return self._run(decode, weights, latents_BTHWC, self.model.temporal)
 
-    def _run(self, call, weights, x_BTHWC, mixes: bool = False):
-        """call(network, x) in slices, on each device's own rows, and on frames of its own where `call` does not mix
-        them and the mesh splits a clip's frames, so that nothing is gathered.
+    def _run(self, call: NetworkCall, weights: Weights, x_BTHWC: jax.Array, mixes_frames: bool = False) -> jax.Array:
+        """Compute call(network, x) in slices, on each device's own rows.
+
+        Where `call` does not mix frames and the mesh splits a clip's frames, each device has frames of its own as well,
+        so that nothing is gathered.
         """
-        walk, usual, wanted = (by_clip, 0, (BATCH,)) if mixes else (by_frame, SLICE, (BATCH, 'sequence'))
-        count = usual if self.slice_frames is None else self.slice_frames
+        if mixes_frames:
+            apply_in_parts = apply_by_clip
+            default_count = 0
+            mesh_axes: Axes = (BATCH,)
+        else:
+            apply_in_parts = apply_by_frame
+            default_count = DEFAULT_SLICE_FRAMES
+            mesh_axes = (BATCH, 'sequence')
+        count = default_count if self.slice_frames is None else self.slice_frames
 
-        def here(weights, x):
-            return walk(functools.partial(call, nnx.merge(parts_of(self.model)[0], weights)), x, count)
+        def run_local(weights: Weights, x: jax.Array) -> jax.Array:
+            graphdef, _ = _split_network(self.model)
+            network = nnx.merge(graphdef, weights)
+            return apply_in_parts(functools.partial(call, network), x, count)
 
-        axes = tuple(axis if x_BTHWC.shape[i] % axis_size(axis) == 0 else None for i, axis in enumerate(wanted))
-        return shard_local(here, ((), axes), axes)(weights, x_BTHWC)
+        # A dimension that the mesh does not divide is replicated.
+        axes = tuple(axis if x_BTHWC.shape[i] % axis_size(axis) == 0 else None for i, axis in enumerate(mesh_axes))
+        return shard_local(run_local, ((), axes), axes)(weights, x_BTHWC)
 
 
-def _check(what: str, x_BTHWC, channels: int):
-    """UserError unless it has five dimensions, the last of so many channels."""
+def _check_shape(name: str, x_BTHWC: jax.Array, channels: int) -> None:
+    """Check that an array has five dimensions, the last of so many channels.
+
+    Raises:
+      UserError: It does not.
+    """
     if x_BTHWC.ndim != 5 or x_BTHWC.shape[-1] != channels:
-        raise UserError(f'the image VAE takes {what} (B, T, H, W, {channels}), found {x_BTHWC.shape}')
+        raise UserError(f'the image VAE takes {name} (B, T, H, W, {channels}), found {x_BTHWC.shape}')
 
 
 @functools.cache
-def parts_of(config: ImageVAEConfig) -> tuple[nnx.GraphDef, dict]:
-    """The network without its weights, and their shapes."""
+def _split_network(config: ImageVAEConfig) -> tuple[nnx.GraphDef[ImageVAE], Weights]:
+    """Return the network without its weights, and their shapes."""
     graphdef, state = nnx.split(nnx.eval_shape(lambda: ImageVAE(config, rngs=nnx.Rngs(0))))
     return graphdef, nnx.to_pure_dict(state)

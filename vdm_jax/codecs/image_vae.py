@@ -21,18 +21,18 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
     """Diffusers' AutoencoderKL, in its words; the defaults are Stable Diffusion's, 83,653,863 parameters.
 
     Attributes:
-      in_channels: Of the pixels that are encoded.
-      out_channels: Of the pixels that are decoded.
-      latent_channels: Of the latents.
-      block_out_channels: Of every level, each half as large as the one before.
+      in_channels: Channels of the pixels that are encoded.
+      out_channels: Channels of the pixels that are decoded.
+      latent_channels: Channels of the latents.
+      block_out_channels: Channels of every level; each halves the sides of the one before.
       layers_per_block: Residual blocks of a level; the decoder has one more.
-      norm_num_groups: Of every group norm.
+      norm_num_groups: Groups of every group norm.
       mid_block_add_attention: Whether there is attention between the blocks of the coarsest level.
       use_quant_conv: Whether a 1x1 convolution makes the moments.
-      use_post_quant_conv: Whether one takes the latents.
-      scaling_factor: What its latents are multiplied by for other networks.
-      temporal: The decoder of diffusers' AutoencoderKLTemporalDecoder, which mixes frames and has no second 1x1
-        convolution.
+      use_post_quant_conv: Whether a 1x1 convolution takes the latents.
+      scaling_factor: What latents are multiplied by for other networks.
+      temporal: Whether the decoder is that of diffusers' AutoencoderKLTemporalDecoder, which mixes frames and
+        takes latents without a 1x1 convolution.
     """
 
     autoencodes: ClassVar[bool] = True
@@ -50,7 +50,7 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
     scaling_factor: Annotated[float, Above0()] = 0.18215
     temporal: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for channels in self.block_out_channels:
             if channels % self.norm_num_groups:
@@ -61,13 +61,13 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
     @property
     def factor(self) -> int:
         """Pixels along a side of one latent."""
-        return 2 ** (len(self.block_out_channels) - 1)
+        return 1 << (len(self.block_out_channels) - 1)
 
-    def latent_shape(self, shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        """Of the latents of a video of shape (T, H, W, C).
+    def latent_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the latents of a video of shape (T, H, W, C).
 
         Raises:
-          UserError: the frames are not what the network takes.
+          UserError: The frames are not what the network takes.
         """
         frames, height, width, channels = shape
         if height % self.factor or width % self.factor or channels != self.in_channels:
@@ -87,7 +87,7 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
     def flops(
         self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
     ) -> float:
-        """Of encoding and decoding."""
+        """Count the operations of encoding and decoding."""
         frames, *sides = shape
 
         def reconstruct(x: jax.Array) -> jax.Array:
@@ -100,22 +100,31 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
 
 
 class ImageVAE(nnx.Module):
-    """Encoder and decoder of frames; every frame by itself, but for the temporal decoder."""
+    """Encoder and decoder of frames, every frame by itself; the temporal decoder alone mixes them."""
 
     def __init__(self, config: ImageVAEConfig, *, rngs: nnx.Rngs):
         latents = config.latent_channels
         self.encoder = Encoder(config, rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)
         self.quant = Conv(2 * latents, 2 * latents, (1, 1), rngs=rngs) if config.use_quant_conv else None
-        has_post = config.use_post_quant_conv and not config.temporal
-        self.post_quant = Conv(latents, latents, (1, 1), rngs=rngs) if has_post else None
+        # Diffusers' temporal autoencoder has none, whatever its config.
+        has_post_quant = config.use_post_quant_conv and not config.temporal
+        self.post_quant = Conv(latents, latents, (1, 1), rngs=rngs) if has_post_quant else None
 
-    def moments(self, x_BTHWC):
-        """Mean and log variance of the posterior, each (B, T, H / f, W / f, latents) float32, of pixels in [-1, 1]."""
+    def moments(self, x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Encode pixels in [-1, 1] to the mean and the log variance of the posterior of their latents.
+
+        Each is (B, T, H / f, W / f, latent_channels) float32, not scaled.
+        """
         y = self.encoder(x_BTHWC)
-        mean, logvar = jnp.split((y if self.quant is None else self.quant(y)).astype(jnp.float32), 2, -1)
+        if self.quant is not None:
+            y = self.quant(y)
+        # float32, whatever the dtype of activations: the exponential of a rounded log variance is far off.
+        mean, logvar = jnp.split(y.astype(jnp.float32), 2, -1)
         return mean, jnp.clip(logvar, -30, 20)
 
-    def decode(self, z_BTHWC):
-        """Pixels, about [-1, 1], (B, T, h f, w f, C) float32, of latents that are not scaled."""
-        return self.decoder(z_BTHWC if self.post_quant is None else self.post_quant(z_BTHWC)).astype(jnp.float32)
+    def decode(self, z_BTHWC: jax.Array) -> jax.Array:
+        """Decode latents that are not scaled to pixels, about [-1, 1], (B, T, h f, w f, C) float32."""
+        if self.post_quant is not None:
+            z_BTHWC = self.post_quant(z_BTHWC)
+        return self.decoder(z_BTHWC).astype(jnp.float32)

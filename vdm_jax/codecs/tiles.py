@@ -1,4 +1,4 @@
-"""A function of pictures, run on one tile at a time: tiles overlap, and what they give is blended by linear ramps."""
+"""Run a function of pictures on one tile at a time: tiles overlap, and their results are blended by linear ramps."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def starts_of(length: int, side: int, overlap: int) -> np.ndarray:
-    """Where tiles of `side` begin that cover 0 to `length`, as few as can be with neighbours sharing `overlap` or more,
-    evenly spread.
+def tile_starts(length: int, side: int, overlap: int) -> np.ndarray:
+    """Return where tiles of `side` begin that cover 0 to `length`.
+
+    They are as few as can be where neighbours share `overlap` or more, evenly spread.
     """
     if side >= length:
         return np.zeros(1, int)
@@ -17,49 +18,65 @@ def starts_of(length: int, side: int, overlap: int) -> np.ndarray:
     return np.round(np.linspace(0, length - side, count)).astype(int)
 
 
-def ramps_of(starts: np.ndarray, side: int) -> np.ndarray:
-    """The share of each tile in what lies at each of its places, (tiles, side) float32; the shares of a place sum to 1.
+def blend_ramps(starts: np.ndarray, side: int) -> np.ndarray:
+    """Return the weight of each tile at each of its positions, (tiles, side) float32; those of a position sum to 1.
 
-    Where tile i follows tile i - 1 for `shared` places, its share of the k-th of them is k / shared.
+    Where tile i overlaps tile i - 1 in `shared` positions, its weight at the k-th of them is k / shared.
     """
-    shares = np.zeros((len(starts), starts[-1] + side))
+    weights = np.zeros((len(starts), starts[-1] + side))
     for number, start in enumerate(starts):
         shared = starts[number - 1] + side - start if number else 0
-        rises = np.concatenate([np.arange(shared) / max(shared, 1), np.ones(side - shared)])
-        shares[:number, start : start + side] *= 1 - rises
-        shares[number, start : start + side] = rises
-    return np.stack([row[start : start + side] for row, start in zip(shares, starts, strict=True)]).astype(np.float32)
+        ramp = np.concatenate([np.arange(shared) / max(shared, 1), np.ones(side - shared)])
+        # Several tiles may overlap: a new one takes its weight from all before it.
+        weights[:number, start : start + side] *= 1 - ramp
+        weights[number, start : start + side] = ramp
+    rows = [row[start : start + side] for row, start in zip(weights, starts, strict=True)]
+    return np.stack(rows).astype(np.float32)
 
 
-def tiled(call: Callable, x, side: int, overlap: int, sizes: tuple[int, int]):
-    """call(x) for x (..., H, W, I), from tiles of `side` x `side` units that share `overlap` or more units.
+def apply_in_tiles(
+    call: Callable[[jax.Array], jax.Array], x: jax.Array, side: int, overlap: int, sizes: tuple[int, int]
+) -> jax.Array:
+    """Compute call(x) of pictures x (…, H, W, I) from tiles of side x side units that share `overlap` units or more.
 
-    sizes: pixels of one unit in x and in call(x): a latent is (1, 8) when decoding and (8, 1) when encoding. A picture
-    no larger than a tile is not cut, and none is where side is 0.
+    Args:
+      call: (…, h, w, I) -> (…, h', w', O).
+      x: Pictures; one no larger than a tile is not cut.
+      side: Of a tile, in units; 0: nothing is cut.
+      overlap: Of neighbours, in units.
+      sizes: Pixels along a side of one unit in x and in call(x): a latent is (1, 8) in decoding and (8, 1) in encoding.
     """
-    before, after = sizes
-    lengths = [length // before for length in x.shape[-3:-1]]
-    sides = [min(side or length, length) for length in lengths]
-    starts = [starts_of(length, each, overlap) for length, each in zip(lengths, sides, strict=True)]
-    if all(len(each) == 1 for each in starts):
+    unit_in, unit_out = sizes
+    height = x.shape[-3] // unit_in
+    width = x.shape[-2] // unit_in
+    tile_height = min(side or height, height)
+    tile_width = min(side or width, width)
+    row_starts = tile_starts(height, tile_height, overlap)
+    column_starts = tile_starts(width, tile_width, overlap)
+    if len(row_starts) == len(column_starts) == 1:
         return call(x)
-    ramps = [jnp.asarray(ramps_of(at * after, each * after)) for at, each in zip(starts, sides, strict=True)]
-    part = (*x.shape[:-3], *(each * before for each in sides), x.shape[-1])
-    made = jax.eval_shape(call, jax.ShapeDtypeStruct(part, x.dtype))
-    canvas = jnp.zeros((*made.shape[:-3], *(length * after for length in lengths), made.shape[-1]), made.dtype)
 
-    def step(canvas, tile):
-        numbers, places = tile
+    row_ramps = jnp.asarray(blend_ramps(row_starts * unit_out, tile_height * unit_out))
+    column_ramps = jnp.asarray(blend_ramps(column_starts * unit_out, tile_width * unit_out))
+    tile_shape = (*x.shape[:-3], tile_height * unit_in, tile_width * unit_in, x.shape[-1])
+    result = jax.eval_shape(call, jax.ShapeDtypeStruct(tile_shape, x.dtype))
 
-        def at(unit):
-            return (*(0,) * (x.ndim - 3), places[0] * unit, places[1] * unit, 0)
+    def step(canvas: jax.Array, tile: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        numbers, starts = tile  # of its row and its column of tiles; in units
 
-        rows, columns = (ramp[number] for ramp, number in zip(ramps, numbers, strict=True))
-        share = jnp.expand_dims((rows[:, None] * columns[None]).astype(made.dtype)[..., None], range(made.ndim - 3))
-        y = call(jax.lax.dynamic_slice(x, at(before), part)) * share
-        y = y + jax.lax.dynamic_slice(canvas, at(after), made.shape)
-        return jax.lax.dynamic_update_slice(canvas, y, at(after)), None
+        def corner(unit: int) -> tuple[int | jax.Array, ...]:
+            return (*(0,) * (x.ndim - 3), starts[0] * unit, starts[1] * unit, 0)
 
-    numbers = np.stack(np.meshgrid(*(np.arange(len(each)) for each in starts), indexing='ij'), -1).reshape(-1, 2)
-    places = np.stack([each[number] for each, number in zip(starts, numbers.T, strict=True)], -1)
-    return jax.lax.scan(step, canvas, (numbers, places))[0]
+        weight = row_ramps[numbers[0]][:, None] * column_ramps[numbers[1]][None]
+        weight = jnp.expand_dims(weight.astype(result.dtype)[..., None], range(len(result.shape) - 3))
+        # Added to what is there: weights of all tiles of a pixel sum to 1.
+        y = call(jax.lax.dynamic_slice(x, corner(unit_in), tile_shape)) * weight
+        y = y + jax.lax.dynamic_slice(canvas, corner(unit_out), result.shape)
+        return jax.lax.dynamic_update_slice(canvas, y, corner(unit_out)), None
+
+    canvas_shape = (*result.shape[:-3], height * unit_out, width * unit_out, result.shape[-1])
+    grid = np.meshgrid(np.arange(len(row_starts)), np.arange(len(column_starts)), indexing='ij')
+    numbers = np.stack(grid, -1).reshape(-1, 2)
+    starts = np.stack([row_starts[numbers[:, 0]], column_starts[numbers[:, 1]]], -1)
+    canvas, _ = jax.lax.scan(step, jnp.zeros(canvas_shape, result.dtype), (jnp.asarray(numbers), jnp.asarray(starts)))
+    return canvas

@@ -46,7 +46,7 @@ def batches(
     if order.size != len(reader):
         raise ValueError(f'the order is over {order.size} clips, the source holds {len(reader)}')
     if rows is None:
-        rows = [np.arange(batch) for batch in order.batches]
+        rows = [np.arange(batch) for batch in order.batch_sizes]
     own_rows = [np.asarray(each) for each in rows]
     if reader.loading == 'constant':
         steps = None if stop_step is None else stop_step - start_step
@@ -76,14 +76,14 @@ class Walk:
 
     def clips_before(self, step: int) -> int:
         """Return how many clips come before a step."""
-        block, within = divmod(step, self._order.block)
+        block, within = divmod(step, self._order.block_size)
         return block * self._in_block + (int(self._ends(block)[within - 1]) if within else 0) - self._first
 
     def place(self, k: int) -> tuple[int, int]:
         block, rest = divmod(self._first + k, self._in_block)
         ends = self._ends(block)
         within = int(np.searchsorted(ends, rest, 'right'))
-        step = block * self._order.block + within
+        step = block * self._order.block_size + within
         row = rest - (int(ends[within - 1]) if within else 0)
         return step, int(self._rows[self._order.bucket(step)][row])
 
@@ -126,7 +126,7 @@ class _Loaded(BatchStream):
         steps = max(stop_step - start_step, 0) if stop_step is not None else 2**40
 
         def clip(k: int) -> Clip:
-            i, position = map(int, order.place(*walk.place(k)))
+            i, position = map(int, order.locate(*walk.place(k)))
             return attach_scalars(reader.draw(i, clip_generator(order.seed, position)), scalars)
 
         self._held: list[Any] = []  # the iterator, until it is closed
@@ -179,7 +179,7 @@ class _Gathered(BatchStream):
         self._ahead: collections.deque[concurrent.futures.Future[Batch]] = collections.deque()
 
         def gather(step: int) -> Batch:
-            ids, positions = order.place(step, rows[order.bucket(step)])
+            ids, positions = order.locate(step, rows[order.bucket(step)])
             return reader.gather(ids, positions, order.seed, scalars)
 
         self._gather = gather

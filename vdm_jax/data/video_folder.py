@@ -28,7 +28,7 @@ from vdm_jax.data.video.extract_clip import (
     place_clip,
     plan_clip,
 )
-from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, look
+from vdm_jax.data.video.files import EXTENSIONS, Folder, describe_counts, list_folder
 from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video_source import VideoSource
@@ -50,7 +50,7 @@ def look_for_videos(path: str, follow_links: bool = False) -> Folder:
     if not os.path.isdir(path):
         what = 'a file, not a folder' if os.path.exists(path) else 'not there'
         raise UserError(f'config.data.path={path} is {what}; set it to a folder of videos')
-    found = look(path, follow_links)
+    found = list_folder(path, follow_links)
     if not found.videos:
         raise UserError(f'config.data.path={path} {no_video(found)}')
     return found

@@ -11,6 +11,18 @@ class VideoSource(Source):
 
     The group is declared here; the keys of a config stay flat and in an order of each source's own, so a source has
     them as fields among its others. One that has less of them, or takes less, says so.
+
+    Attributes:
+      frames: Frames of a clip.
+      pixels: Size of a frame: a video is resized, its aspect kept, to just cover it, and the rest is cut off.
+      stride: A clip takes every so many-th frame.
+      fps: A clip takes the frames nearest in time to a grid of so many a second (then every `stride`-th of those);
+        none: all frames, by their numbers.
+      short: What happens to a video too short for a clip: its last frame is held (hold), it starts again (loop), or it
+        is left out (drop).
+      start: Where a training clip begins: at a random frame, at the first, or halfway between first and last (center).
+      crop: Which part of the picture a training clip shows: the centre, or a random one.
+      flip: Whether half of the training clips are mirrored.
     """
 
     frames: Frames = 16

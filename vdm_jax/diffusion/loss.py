@@ -198,7 +198,7 @@ def loss_per_frame(prediction: jax.Array, target: jax.Array, weight: jax.Array) 
     return jnp.mean(expand(weight, error.ndim) * error**2, axis=range(2, error.ndim))
 
 
-def by_time(loss: jax.Array, t: jax.Array, buckets: int = 10) -> jax.Array:
+def by_time(loss: jax.Array | np.ndarray, t: jax.Array | np.ndarray, buckets: int = 10) -> jax.Array:
     """Return the mean loss in each of `buckets` equal parts of (0, 1], nan where no t fell.
 
     Args:

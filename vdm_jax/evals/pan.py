@@ -32,17 +32,17 @@ FEWEST = 3  # frames in which the camera must be seen for its motion to be known
 class HeldWall(PannedBalls):
     """A control: the balls are seen by a camera that pans, the wall by one that does not."""
 
-    def _backdrop(self, positions: np.ndarray, setting: Setting) -> np.ndarray:
-        return super()._backdrop(positions, setting)[:1]  # the first frame's, in all of them
+    def _draw_backdrop(self, positions: np.ndarray, setting: Setting) -> np.ndarray:
+        return super()._draw_backdrop(positions, setting)[:1]  # the first frame's, in all of them
 
 
 @dataclasses.dataclass(frozen=True)
 class ShuffledWall(PannedBalls):
     """A control: the wall is that of other frames, in an order of their own."""
 
-    def _backdrop(self, positions: np.ndarray, setting: Setting) -> np.ndarray:
+    def _draw_backdrop(self, positions: np.ndarray, setting: Setting) -> np.ndarray:
         order = np.random.default_rng(self.frames).permutation(self.frames)
-        return super()._backdrop(positions, setting)[order]
+        return super()._draw_backdrop(positions, setting)[order]
 
 
 def measure(videos: np.ndarray, world: PannedBalls, train: np.ndarray | None = None) -> dict[str, float]:

@@ -27,7 +27,7 @@ from vdm_jax.data.worlds.shadowed_balls import (
     LIGHT_PLACES,
     Lit,
     ShadowedBalls,
-    cast,
+    cast_shadows,
 )
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_physics import BallPhysics
@@ -44,8 +44,8 @@ FITS = 5  # rounds of matching shadows with balls and fitting the light
 class Unlit(ShadowedBalls):
     """A control: nothing casts a shadow."""
 
-    def _shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        centres, widths = super()._shadows(positions, light)
+    def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        centres, widths = super()._cast_shadows(positions, light)
         return centres - 9 * self.view[1], widths
 
 
@@ -53,8 +53,8 @@ class Unlit(ShadowedBalls):
 class Mirrored(ShadowedBalls):
     """A control: shadows lie where they would in a mirror."""
 
-    def _shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        centres, widths = super()._shadows(positions, light)
+    def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        centres, widths = super()._cast_shadows(positions, light)
         return self.view[1] - centres, widths
 
 
@@ -62,9 +62,9 @@ class Mirrored(ShadowedBalls):
 class Late(ShadowedBalls):
     """A control: shadows are those of other frames, in an order of their own."""
 
-    def _shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng(len(light)).permutation(len(light))
-        centres, widths = super()._shadows(positions, light)
+        centres, widths = super()._cast_shadows(positions, light)
         return centres[order], widths[order]
 
 
@@ -72,7 +72,7 @@ class Late(ShadowedBalls):
 class Beneath(ShadowedBalls):
     """A control: every shadow lies straight beneath its ball and is as wide."""
 
-    def _shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return positions[..., 0], np.full(positions.shape[:-1], 2 * self.radius)
 
 
@@ -80,7 +80,7 @@ class Beneath(ShadowedBalls):
 class Resting(ShadowedBalls):
     """A control: one light at rest, the same in every clip."""
 
-    def _settings(self, rng: np.random.Generator) -> tuple[Lit, Lit]:
+    def _draw_settings(self, rng: np.random.Generator) -> tuple[Lit, Lit]:
         height, width = self.view
         light = Lit(x=0.5 * width, y=-sum(LIGHT_HEIGHTS) / 2 * height, speed=0.0)
         return light, light
@@ -224,7 +224,7 @@ def _cast_shadows(light: np.ndarray, positions: np.ndarray, world: ShadowedBalls
     """Return centres and widths (T, N) in pixels of the shadows of balls at (T, N, 2) in pixels."""
     x, y, speed = light
     path = np.stack([x + speed * np.arange(len(positions)), np.full(len(positions), y)], -1)
-    return cast(positions, path, world.radius * world.unit, world.floor * world.unit)
+    return cast_shadows(positions, path, world.radius * world.unit, world.floor * world.unit)
 
 
 def find_clear_shadows(centres: np.ndarray, widths: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.ndarray:

@@ -22,8 +22,8 @@ from vdm_jax.pretrained.sd_vae import Autoencoder
 from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.inspect import find_not_finite
-from vdm_jax.train.loop import position
 from vdm_jax.train.optimizers import AdamW
+from vdm_jax.train.resume import position
 from vdm_jax.train.workdir import check_workdir, make_workdir, model_differences, write_run_files
 
 

@@ -24,10 +24,10 @@ from vdm_jax.parallel.mesh import MeshConfig
 from vdm_jax.text.encoder import NoText, TextEncoder
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import EmaConfig
-from vdm_jax.train.loop import TrainConfig
 from vdm_jax.train.metrics import LogConfig
 from vdm_jax.train.optimizers import AdamW, Optimizer
 from vdm_jax.train.profiling import ProfileConfig
+from vdm_jax.train.train_config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vdm_jax.experiment import validate
 from vdm_jax.experiment.experiment import Experiment
 from vdm_jax.experiment.network_plan import NetworkPlan
-from vdm_jax.sampling.generate import make_generate, make_reconstruct
+from vdm_jax.sampling.video_sampler import make_generate, make_reconstruct
 from vdm_jax.train.autoencoder_loss import AutoencoderLoss
 from vdm_jax.train.diffusion_loss import DiffusionLoss
 from vdm_jax.train.optimizers import make_learning_rates
@@ -76,7 +76,7 @@ class Programs:
     @functools.cached_property
     def abstract_frozen(self) -> dict[str, Any]:
         """Shapes and shardings of the weights that are used and not learned, by what they are for; {} for none."""
-        shapes = {'codec': self.experiment.codec.abstract()} | self.loss.abstract_frozen
+        shapes = {'codec': self.experiment.codec.abstract_weights()} | self.loss.abstract_frozen
 
         def replicate(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.replicated)

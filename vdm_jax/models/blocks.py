@@ -87,5 +87,5 @@ class Block(nnx.Module):
 
 
 def attention_name(number: int) -> str:
-    """Return the name under which a block stores an attention: attention, attention2, attention3, …"""
+    """Return the name under which a block stores an attention: attention, attention2, attention3 and so on."""
     return 'attention' if number == 0 else f'attention{number + 1}'

@@ -66,7 +66,7 @@ class ConvLSTMConfig(NetworkConfig):
     def flops(
         self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
     ) -> float:
-        assert self.channels is not None  # as it is filled in
+        assert self.channels is not None  # fit_to sets it
         frames, height, width = shape
         tokens = height * width // self.patch**2
         d = self.hidden
@@ -97,7 +97,7 @@ class ConvLSTM(nnx.Module):
     """
 
     def __init__(self, config: ConvLSTMConfig, *, rngs: nnx.Rngs):
-        assert config.channels is not None  # as it is filled in
+        assert config.channels is not None  # fit_to sets it
         self.config = config
         size = config.patch**2 * config.channels
         self.cells = nnx.List(
@@ -120,26 +120,26 @@ class ConvLSTM(nnx.Module):
         rows = height // config.patch
         columns = width // config.patch
         tokens = patchify(x_BTHWC.astype(config.dtype), 1, config.patch).reshape(batch, frames, rows, columns, -1)
-        empty = jnp.zeros((batch, rows, columns, config.hidden), config.dtype)
 
         def step(
-            carry: tuple[tuple[Memory, ...], jax.Array], token_and_time: tuple[jax.Array, jax.Array]
+            carry: tuple[tuple[Memory, ...], jax.Array], frame: tuple[jax.Array, jax.Array]
         ) -> tuple[tuple[tuple[Memory, ...], jax.Array], jax.Array]:
-            memory, prediction = carry
-            token, time = token_and_time
-            is_context = jnp.expand_dims(time == 0, (1, 2, 3))
-            x = constrain(jnp.where(is_context, token, prediction), BATCH)
-            new_memory = []
-            for cell, cell_memory in zip(self.cells, memory, strict=True):
-                new_memory.append(cell(x, cell_memory))
-                x, _ = new_memory[-1]
+            memories, prediction = carry
+            token, time = frame
+            x = constrain(jnp.where(jnp.expand_dims(time == 0, (1, 2, 3)), token, prediction), BATCH)
+            after = []
+            for cell, memory in zip(self.cells, memories, strict=True):
+                after.append(cell(x, memory))
+                x = after[-1][0]
             prediction = self.out(x)
-            return (tuple(new_memory), prediction), prediction
+            return (tuple(after), prediction), prediction
 
-        start = ((empty, empty),) * config.layers, jnp.zeros_like(tokens[:, 0])
-        steps = (jnp.moveaxis(tokens[:, :-1], 1, 0), t_BT[:, :-1].T)
+        zeros = jnp.zeros((batch, rows, columns, config.hidden), config.dtype)
+        start = ((zeros, zeros),) * config.layers, jnp.zeros_like(tokens[:, 0])
+        seen = jnp.moveaxis(tokens[:, :-1], 1, 0), t_BT[:, :-1].T
+
         # XLA's CPU backend has no fast convolutions inside loops: 3 of 85 GFLOP/s, forward and back.
-        _, predictions = jax.lax.scan(step, start, steps, unroll=on_cpu())
+        _, predictions = jax.lax.scan(step, start, seen, unroll=on_cpu())
         predictions = jnp.concatenate([jnp.zeros_like(predictions[:1]), predictions]).swapaxes(0, 1)
-        tokens = predictions.reshape(batch, frames, rows * columns, -1)
-        return unpatchify(tokens, (frames, height, width), 1, config.patch).astype(jnp.float32)
+        patches = predictions.reshape(batch, frames, rows * columns, -1)
+        return unpatchify(patches, (frames, height, width), 1, config.patch).astype(jnp.float32)

@@ -214,7 +214,7 @@ class VideoDiTConfig(NetworkConfig):
     def check_shapes(self, shapes: tuple[Shape, ...]) -> None:
         if 'learned' not in self.position:
             return
-        assert self.grid is not None  # as it is filled in
+        assert self.grid is not None  # fit_to sets it
         for wanted in map(self.grid_of, shapes):
             if any(side > limit for side, limit in zip(wanted, self.grid, strict=True)):
                 raise UserError(
@@ -235,7 +235,7 @@ class VideoDiTConfig(NetworkConfig):
 def _learned_positions(config: VideoDiTConfig, rngs: nnx.Rngs) -> position.LearnedPositions | None:
     if 'learned' not in config.position:
         return None
-    assert config.grid is not None  # as it is filled in
+    assert config.grid is not None  # fit_to sets it
     return position.LearnedPositions(config.grid, config.sizes.width, rngs=rngs)
 
 
@@ -274,7 +274,7 @@ class VideoDiT(nnx.Module):
     """
 
     def __init__(self, config: VideoDiTConfig, *, rngs: nnx.Rngs):
-        assert config.channels is not None  # as it is filled in
+        assert config.channels is not None  # fit_to sets it
         self.config = config
         width = config.sizes.width
         patch = config.time_patch * config.patch**2 * config.channels

@@ -82,7 +82,7 @@ def _updated_elements(module: Module, computation: Computation, instruction: Ins
 
 
 def _source(module: Module, computation: Computation, instruction: Instruction, index: int) -> Source | None:
-    """What array `index` of a result is, where it is an array of an operand, with or without updates."""
+    """Return what array `index` of a result is, where it is an array of an operand, with or without updates."""
     match instruction.op:
         case 'bitcast':
             return Source(0, 0, 0)
@@ -131,7 +131,7 @@ def _operand_parts(
     in_place: set[int],
     names: list[Name],
 ) -> list[list[Parts]]:
-    """What an instruction needs of each array of each operand for the parts of its results that are wanted.
+    """Return what an instruction needs of each array of each operand for the parts of its results that are wanted.
 
     Args:
       module: Of the instruction.
@@ -164,7 +164,7 @@ def _operand_parts(
 
 
 def _limit_parts(array: Array, parts: Parts) -> Parts:
-    """The parts, none with more elements than the array has."""
+    """Return the parts, none with more elements than the array has."""
     return {key: min(array.count, count) for key, count in parts.items()}
 
 
@@ -176,7 +176,7 @@ def _sliced_parts(instruction: Instruction, wanted: Parts, names: list[Name]) ->
 
 
 def _updated_parts(instruction: Instruction, everything: list[list[Parts]], in_place: set[int]) -> list[list[Parts]]:
-    """Updates and indices are read entirely; what they are written into not at all, or by a scatter where it writes."""
+    """Return the operands that are read: updates and indices entirely; their target by a scatter alone."""
     reads = list(everything)
     for index in in_place:
         (updates,) = everything[_update_operand(instruction, index)]
@@ -226,7 +226,7 @@ def _merge(known: Parts, parts: Parts) -> None:
 
 
 def _outer_name(inner: Computation, operand: str, names: list[Name]) -> Name:
-    """What an operand inside of a computation is called outside, where it is a parameter; a constant is its value."""
+    """Return what an operand of a computation is called outside, where it is a parameter; a constant is its value."""
     instruction = inner.instructions[operand]
     if instruction.op == 'parameter':
         return names[int(instruction.arguments)]

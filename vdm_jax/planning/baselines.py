@@ -125,7 +125,7 @@ def read(file: str | Path) -> Baseline:
 
 
 def _read_commands(docstring: str) -> list[str]:
-    """The indented commands of a docstring, without the remarks behind them."""
+    """Return the indented commands of a docstring, without the remarks behind them."""
     commands = []
     for line in docstring.splitlines():
         command = line.strip()
@@ -202,7 +202,7 @@ def table(baselines: Sequence[Baseline]) -> str:
 
 
 def _wrap(cells: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The lines of one row, each cell wrapped in its column."""
+    """Return the lines of one row, each cell wrapped in its column."""
     columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, WIDTHS, strict=True)]
     height = max(map(len, columns))
     padded = [column + [''] * (height - len(column)) for column in columns]

@@ -86,7 +86,7 @@ def summarise(collectives: Sequence[Collective]) -> dict[str, dict[str, int]]:
 
 
 def _in_fusion(inner: Computation, fusion: Instruction, times: float, devices: int) -> list[Collective | None]:
-    """The collectives that begin in a fusion."""
+    """Return the collectives that begin in a fusion."""
     targets = {instruction.attribute('custom_call_target') for instruction in inner.instructions.values()}
     is_start = 'AsyncCollectiveStart' in targets
     is_scatter = 'AllReduceScatterFusion' in fusion.rest or inner.name.startswith('all-reduce-scatter')
@@ -102,7 +102,7 @@ def _in_fusion(inner: Computation, fusion: Instruction, times: float, devices: i
 
 
 def _as_reduce_scatter(collective: Collective, fusion: Instruction) -> Collective:
-    """What the TPU compiler writes as an all-reduce and a slice of it, in one fusion, and runs as a reduce-scatter."""
+    """Return the reduce-scatter that the TPU compiler writes as an all-reduce and a slice of it, in one fusion."""
     size = sum(array.bytes for array in fusion.result)
     return replace(collective, kind='reduce-scatter', bytes=size, arrays=len(fusion.result))
 
@@ -110,7 +110,7 @@ def _as_reduce_scatter(collective: Collective, fusion: Instruction) -> Collectiv
 def _collective(
     computation: Computation, instruction: Instruction, times: float, devices: int, overlapped: bool = False
 ) -> Collective | None:
-    """The collective that an instruction is, None where it is none or moves nothing."""
+    """Return the collective that an instruction is, None where it is none or moves nothing."""
     if instruction.op == 'send' and (transfer := instruction.attribute('_xla_megascale_transfer_type')):
         return Collective(
             name=instruction.attribute('_xla_host_transfer_rendezvous') or '',
@@ -169,7 +169,7 @@ def parse_groups(text: str) -> Groups | None:
 
 
 def _parse_iota(text: str) -> Groups:
-    """The groups of [groups, size]<=[sides]T(order)."""
+    """Return the groups of [groups, size]<=[sides]T(order)."""
     match = re.match(r'\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', text)
     assert match is not None, text
     size = _numbers(match[1])[-1]
@@ -179,7 +179,7 @@ def _parse_iota(text: str) -> Groups:
 
 
 def _parse_mesh(text: str) -> Groups:
-    """The groups along mesh axes, or along a part 'axis':(before)size of one; the mesh may reorder the devices."""
+    """Return the groups along mesh axes, or a part 'axis':(before)size of one; the mesh may reorder the devices."""
     sizes = {name: int(size) for name, size in re.findall(r"'([\w.]+)'=(\d+)", text.partition(']')[0])}
     axes = re.findall(r"'([\w.]+)'(?::\((\d+)\)(\d+))?", text[text.rindex('{') :])
 
@@ -202,7 +202,7 @@ def _parse_mesh(text: str) -> Groups:
 
 
 def _mesh_devices(text: str, count: int) -> list[int]:
-    """The devices of a mesh in its order: device_ids=(a list, or an iota), else 0, 1, …"""
+    """Return the devices of a mesh in its order: device_ids=(a list, or an iota), else 0, 1 and so on."""
     match = re.search(r'device_ids=\((\[[\d,]+\](?:T\([\d,]+\))?|[\d,]+)\)', text)
     if not match:
         return list(range(count))
@@ -217,7 +217,7 @@ def _split(values: list[int], size: int) -> Groups:
 
 
 def _transpose(values: list[int], sides: list[int], order: list[int]) -> list[int]:
-    """The values of an array of these sides, flat, with its axes in another order."""
+    """Return the values of an array of these sides, flat, with its axes in another order."""
     strides = [math.prod(sides[i + 1 :]) for i in range(len(sides))]
     offsets = itertools.product(*(range(0, sides[i] * strides[i], strides[i]) for i in order))
     return [values[sum(offset)] for offset in offsets]

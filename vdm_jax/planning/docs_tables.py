@@ -42,7 +42,7 @@ def replace(page: Page, begin: str, end: str, lines: Sequence[str]) -> None:
 
 
 def _split(page: Page, begin: str, end: str) -> tuple[str, str, str]:
-    """The text before, between and behind the marks."""
+    """Return the text before, between and behind the marks."""
     text = Path(page).read_text() if Path(page).is_file() else ''
     if begin not in text or end not in text:
         raise UserError(f'{page}: no lines {begin} and {end} in it')

@@ -94,7 +94,7 @@ def _describe_roofline(program: str, report: Report) -> Iterator[str]:
 
 
 def _per_step(program: str, report: Report, value: float) -> str:
-    """The share of one sampler step, '' where there are none."""
+    """Return the share of one sampler step, '' where there are none."""
     steps = report['steps']
     return f' ({value / steps:.4g} a sampler step)' if program == 'sample' and steps > 1 else ''
 

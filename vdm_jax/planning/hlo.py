@@ -177,7 +177,7 @@ def _parse_computation(name: str, lines: list[str]) -> Computation:
 
 
 def _parse_instruction(line: str) -> Instruction:
-    """An instruction of a line '%name = shape op(arguments), rest'."""
+    """Return an instruction of a line '%name = shape op(arguments), rest'."""
     without_comments = re.sub(r'/\*.*?\*/', '', line)
     name, _, rest = without_comments.removeprefix('ROOT ').partition(' = ')
 
@@ -251,7 +251,7 @@ def trip_count(module: Module, computation: Computation, loop: Instruction) -> i
 
 
 def _comparison(module: Module, condition: Computation) -> tuple[Instruction, Sequence[str | None]]:
-    """The root of a loop's condition, and the names of its operands within the condition."""
+    """Return the root of a loop's condition, and the names of its operands within the condition."""
     compare = condition.result
     if compare.op != 'fusion':
         return compare, compare.operands
@@ -267,13 +267,13 @@ def _comparison(module: Module, condition: Computation) -> tuple[Instruction, Se
 
 
 def _element(computation: Computation, name: str, index: int) -> str | None:
-    """The name of what a tuple holds at `index`."""
+    """Return the name of what a tuple holds at `index`."""
     instruction = computation.instructions[name]
     return instruction.operands[index] if instruction.op == 'tuple' else None
 
 
 def _constant(computation: Computation, name: str | None) -> int | None:
-    """The number that an instruction holds, through copies."""
+    """Return the number that an instruction holds, through copies."""
     while name in computation.instructions:
         instruction = computation.instructions[name]
         if instruction.op == 'constant' and re.fullmatch(r'-?\d+', instruction.arguments):

@@ -74,7 +74,7 @@ def walk() -> Iterator[Group]:
 
 
 def _groups_of(options: list[tuple[str, type, bool]], where: str, seen: set[Any]) -> Iterator[Group]:
-    """The group of each (name, class, whether it is the default) at a key, then those below them."""
+    """Return the group of each (name, class, whether it is the default) at a key, then those below them."""
     for name, cls, is_default in options:
         annotations = annotations_of(cls)
         meanings = read_attributes(cls)
@@ -107,7 +107,7 @@ def _options(annotation: Any, field: Field) -> Iterator[tuple[str, type, bool]]:
 
 
 def _group_annotation(annotation: Any) -> Any:
-    """The dataclass or choice within an annotation, None where it is a plain value."""
+    """Return the dataclass or choice within an annotation, None where it is a plain value."""
     if typing.get_origin(annotation) is Annotated:
         annotation = typing.get_args(annotation)[0]
     if annotation in CHOICES or dataclasses.is_dataclass(annotation):
@@ -134,7 +134,7 @@ def _name_in(choice: Choice, value: object) -> str:
 
 
 def _as_written(value: object) -> str:
-    """A default as the command line takes it."""
+    """Return a default as the command line takes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return show(value).strip("'") or "''"

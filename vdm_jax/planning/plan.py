@@ -59,7 +59,7 @@ def plan(
 
 
 def _environment(topology: Topology) -> dict[str, str]:
-    """The environment of the worker, which finds this package wherever it is started."""
+    """Return the environment of the worker, which finds this package wherever it is started."""
     paths = [str(Path(__file__).parents[2]), os.environ.get('PYTHONPATH', '')]
     return os.environ | topology.environment | {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
 

@@ -116,7 +116,7 @@ def _count_blocks(arrays: Mapping[str, np.ndarray]) -> int:
 
 
 def _paper_size(depth: int, width: int) -> str | None:
-    """The name of the papers' size with this depth and width, None for none of them."""
+    """Return the name of the papers' size with this depth and width, None for none of them."""
     for name in PAPER_SIZES:
         if (SIZES[name].depth, SIZES[name].width) == (depth, width):
             return name

@@ -87,7 +87,7 @@ def _read_directory(path: Path) -> dict[str, np.ndarray]:
 
 
 def _shard_names(index: Path) -> list[str]:
-    """The files beside an index that it spreads tensors over."""
+    """Return the files beside an index that it spreads tensors over."""
     weight_map = _read_json(index).get('weight_map')
     shards = sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
     if not shards:
@@ -116,7 +116,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _to_numpy_dtype(array: np.ndarray) -> np.ndarray:
-    """The array, in float32 where its dtype is none of numpy's own, as bfloat16."""
+    """Return the array, in float32 where its dtype is none of numpy's own, as bfloat16."""
     return array if array.dtype.kind in 'fiub' else array.astype(np.float32)
 
 
@@ -138,7 +138,7 @@ def _read_torch(path: Path, entry: str | None) -> dict[str, np.ndarray]:
 
 
 def _load_torch(path: Path) -> Any:
-    """What torch.load makes of a file without running anything in it.
+    """Return what torch.load makes of a file without running anything in it.
 
     Raises:
       UserError: PyTorch is not installed, or the file holds more than weights or is damaged.
@@ -163,7 +163,7 @@ def _load_torch(path: Path) -> Any:
 
 
 def _to_arrays(values: Mapping[Any, Any]) -> dict[str, np.ndarray]:
-    """The tensors among the values, as float32 arrays."""
+    """Return the tensors among the values, as float32 arrays."""
     import torch
 
     return {

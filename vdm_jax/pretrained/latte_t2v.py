@@ -158,7 +158,7 @@ def _cross_attention_rows(ours: str, theirs: str, heads: int, layers: Iterable[i
 
 
 def _projection_rows(ours: str, theirs: str, parts: str, conversion: Conversion, layers: Iterable[int]) -> list[Row]:
-    """The rows of the projections to `parts` (of q, k, v), which are one projection in ours."""
+    """Return the rows of the projections to `parts` (of q, k, v), which are one projection in ours."""
 
     def names(suffix: str) -> tuple[str, ...]:
         return tuple(f'{theirs}.to_{part}.{suffix}' for part in parts)

@@ -72,7 +72,7 @@ class Perceptual:
         def zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
             return jnp.zeros(leaf.shape, leaf.dtype)
 
-        params: dict[str, Any] = jax.tree.map(zeros, lpips.abstract(config))
+        params: dict[str, Any] = jax.tree.map(zeros, lpips.abstract_weights(config))
         return params
 
 

@@ -120,7 +120,7 @@ MODEL = Autoencoder
 
 def rows(config: ImageVAECodec) -> list[Row]:
     """Return the table of names: PREFIXES and PARTS, spelt out for every parameter."""
-    leaves = jax.tree_util.tree_flatten_with_path(config.abstract())[0]
+    leaves = jax.tree_util.tree_flatten_with_path(config.abstract_weights())[0]
     return [row(path_name(path), _diffusers_name(path_name(path)), _conversion(leaf.ndim)) for path, leaf in leaves]
 
 

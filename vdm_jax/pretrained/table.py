@@ -207,7 +207,7 @@ def import_tensors(
 
 
 def _convert(each: Row, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """The parameter of a row, of any shape; None where the tensors do not fit the row or each other."""
+    """Return the parameter of a row, of any shape; None where the tensors do not fit the row or each other."""
     try:
         layers = [
             each.conversion.to_ours(*(np.asarray(arrays[name]) for name in layer_names)) for layer_names in each.names

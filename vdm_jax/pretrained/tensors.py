@@ -115,7 +115,7 @@ def write(
 
 
 def _describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """The header's entries of tensors that follow each other in this order."""
+    """Return the header's entries of tensors that follow each other in this order."""
     entries = {}
     start = 0
     for name, array in arrays.items():
@@ -126,7 +126,7 @@ def _describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
 
 
 def _header_digest(entries: Mapping[str, Any]) -> str:
-    """The hash of a header, without that hash itself."""
+    """Return the hash of a header, without that hash itself."""
     metadata = {name: text for name, text in entries[METADATA].items() if name != HEADER_SEAL}
     return files.digest_json({**entries, METADATA: metadata})
 

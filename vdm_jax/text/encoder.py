@@ -1,4 +1,4 @@
-"""What every text encoder answers."""
+"""Interface of text encoders: captions and prompts to embeddings."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ from vdm_jax.errors import UserError
 class TextEncoder(Protocol):
     """Texts -> embeddings: a frozen dataclass, the config group config.text.
 
-    length: S, the places of every embedding; width: D of each of them. fingerprint: sha256 of all that embeddings hang
-    on, so that those of one encoder are not taken for another's. A text without letters has no place of its own.
+    Attributes:
+      length: S, the positions of every embedding.
+      width: D, the dimensions at each position.
+      fingerprint: sha256 of all that embeddings depend on, so that those of one encoder are not taken for another's.
     """
 
     @property
@@ -26,20 +28,24 @@ class TextEncoder(Protocol):
     def fingerprint(self) -> str: ...
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(float32 (N, S, D), bool (N, S): which places are the text's, from the first on).
+        """Return embeddings float32 (N, S, D), and a mask bool (N, S): which positions hold something of the text.
 
-        Raises: UserError for texts that it has no embedding for.
+        They are the first ones; a text without letters has none.
+
+        Raises:
+          UserError: It has no embedding for one of the texts.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class NoText:
-    """No encoder: texts can be told from a cache alone, and no prompt be sampled."""
+    """No encoder: a network is conditioned on texts from a cache alone, and no prompt can be sampled."""
 
-    length = width = 0
+    length = 0
+    width = 0
     fingerprint = ''
 
-    def encode(self, texts):
+    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(
             'config.text=none: no encoder for texts; name the one that the captions of training were encoded with, '
             'such as --config.text=hashing'

@@ -58,13 +58,13 @@ class AutoencoderLoss(TrainingLoss):
         )
 
     def _compute_losses(self, params: Params, x: jax.Array, keys: jax.Array, frozen: Frozen) -> Losses:
-        """The losses of clips x (B, T, H, W, C), pixels in [-1, 1]."""
+        """Return the losses of clips x (B, T, H, W, C), pixels in [-1, 1]."""
         autoencoder = self.merge(params)
         mean, logvar = autoencoder.moments(x)
         # Validation decodes the mean, which is the same every time.
         z = draw(mean, logvar, keys) if self.sample else mean
-        costs = self.reconstruction(x, autoencoder.decode(z), mean, logvar, frozen.get('lpips'))
-        return Losses(*costs)
+        losses = self.reconstruction(x, autoencoder.decode(z), mean, logvar, frozen.get('lpips'))
+        return Losses(losses.loss, losses.by_frame, parts=losses.parts)
 
     def for_validation(self) -> 'AutoencoderLoss':
         """Return the same loss, of decoded means."""

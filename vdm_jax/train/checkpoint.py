@@ -87,7 +87,7 @@ class Checkpoints:
         self.close()
 
     def _make_policy(self) -> Any:
-        """What stays when Orbax removes old steps."""
+        """Return what stays when Orbax removes old steps."""
         policies = ocp.training.preservation_policies
         chosen = [policies.LatestN(self.config.keep_last)]
         if self.config.keep_every:
@@ -192,7 +192,7 @@ class Checkpoints:
         return unusable
 
     def _list_unmarked(self) -> list[int]:
-        """Steps in a store that have no marker there."""
+        """Return steps in a store that have no marker there."""
         if is_local(self.directory):
             return []
         complete = self.steps()
@@ -326,7 +326,7 @@ class Checkpoints:
         return processes.raise_on_all(lambda: validate_position(items['position'], called))
 
     def _prepare(self, choice: StepChoice) -> int:
-        """The step to read, known to be there and not damaged; brought here from a store that Orbax does not know."""
+        """Return the step to read, known to be there and intact; bring it from a store that Orbax does not know."""
         step = self._best.step() if choice == 'best' else choice
         if step is None:
             step = self.latest()
@@ -348,7 +348,7 @@ class Checkpoints:
         return step
 
     def _load(self, step: int, wanted: Items, partial: bool = False) -> Items:
-        """The items of a step.
+        """Return the items of a step.
 
         Args:
           step: Prepared.

@@ -149,7 +149,7 @@ def _drop_conditions(objective: Objective, conditions: Conditions, classes: int,
 
 
 def _clip_frames(value: jax.Array, frames: int) -> jax.Array:
-    """A value (B, T + images, …) of the clip's frames alone; one (B,) is the clip's already."""
+    """Return a value (B, T + images, …) of the clip's frames alone; one (B,) is the clip's already."""
     return value if value.ndim == 1 else value[:, :frames]
 
 
@@ -170,7 +170,7 @@ def encode_batch(batch: Batch, codec: Codec, weights: Params, keys: jax.Array) -
     clip_keys, image_keys = jax.vmap(split_key, out_axes=1)(keys)
     if 'moments' in batch:
         # A cache of latents may hold float16.
-        x0 = codec.normalised(batch['moments'].astype(jnp.float32), clip_keys)
+        x0 = codec.latents_from_moments(batch['moments'].astype(jnp.float32), clip_keys)
     else:
         x0 = codec.encode(weights, batch['video'], clip_keys)
     if 'images' not in batch:

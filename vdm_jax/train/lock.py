@@ -227,7 +227,7 @@ class Lease(Lock):
                 raise make_busy_error(self._path.parent, now)
 
     def _renew(self) -> None:
-        """The thread: write the lease anew until it is closed or lost."""
+        """Write the lease anew until it is closed or lost."""
         while not self._is_closing.wait(RENEW_SECONDS):
             # The store may be out of reach for a while.
             with contextlib.suppress(Exception):

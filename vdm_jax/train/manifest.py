@@ -87,7 +87,7 @@ def check(directory: epath.Path, host: int = 0, hosts: int = 1) -> Integrity:
 
 
 def _find_irregular_file(directory: epath.Path) -> str:
-    """What is wrong with the first file that is no regular one, '' where all are.
+    """Return what is wrong with the first file that is no regular one, '' where all are.
 
     All files are looked at, whatever manifests say: Orbax opens what is there, and waits for a pipe.
     """
@@ -104,7 +104,7 @@ def _find_irregular_file(directory: epath.Path) -> str:
 
 
 def _find_damage(directory: epath.Path, files: Files, host: int, hosts: int) -> str:
-    """What is wrong with the first file of a process's share that is not as its manifest says, '' where all are."""
+    """Return what is wrong with the first file of a process's share that is not as its manifest says, '' for none."""
     # Large files first, so that no thread begins one when the others are done.
     largest_first = sorted(files, key=lambda name: (-files[name][0], name))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -117,7 +117,7 @@ def _find_damage(directory: epath.Path, files: Files, host: int, hosts: int) -> 
 
 
 def _compare(directory: epath.Path, files: Files, name: str) -> str:
-    """What is wrong with a file, '' for nothing."""
+    """Return what is wrong with a file, '' for nothing."""
     path = directory / name
     expected_size, expected_sha256 = files[name]
     try:

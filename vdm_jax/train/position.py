@@ -47,6 +47,6 @@ def check_position(workdir: epath.PathLike, before: Position, now: Position) -> 
 
 
 def _flatten(position: Position) -> Position:
-    """The keys of the data beside the others."""
+    """Return the keys of the data beside the others."""
     others = {key: value for key, value in position.items() if key != 'data'}
     return {**others, **position.get('data', {})}

@@ -154,7 +154,7 @@ def make_train_step(
 def _sum_losses(
     loss: TrainingLoss, params: Params, part: ArrayTree, frozen: Frozen, count: int
 ) -> tuple[jax.Array, Scalars]:
-    """The share of a part of a batch in the mean loss of all `count` rows, and in the means of the parts of the loss.
+    """Return the share of a part of a batch in the mean loss of all `count` rows, and of the parts of the loss.
 
     part: its examples, their keys, and which of its rows count.
     """

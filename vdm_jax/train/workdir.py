@@ -275,7 +275,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _read_commit() -> str | None:
-    """The package's own commit; None where there is no git, or the package lies in no checkout of its own."""
+    """Return the package's own commit; None where there is no git, or the package lies in no checkout of its own."""
     try:
         if _rev_parse('--show-toplevel') != str(Path(__file__).parents[2]):
             return None

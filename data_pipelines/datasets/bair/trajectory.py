@@ -78,6 +78,7 @@ def find_examples(path: str) -> Iterator[tuple[int, int]]:
             if example_end > end:
                 raise BrokenVideoError(f'cut off: the example at byte {offset} ends at byte {example_end} of {end}')
             yield offset, size
+            # Past the example and its own checksum.
             file.seek(size + 4, os.SEEK_CUR)
 
 
@@ -94,6 +95,7 @@ def read_features(example: memoryview) -> dict[str, memoryview]:
             for feature in _read_fields(entry, 2):
                 for bytes_list in _read_fields(feature, 1):
                     for value in _read_fields(bytes_list, 1):
+                        # Of several values the first counts.
                         values.setdefault(name, value)
     return values
 

@@ -45,6 +45,7 @@ def list_items(root: str, split: str) -> list[Item]:
     parts = [split] if split in folders else folders or ['']
     items: list[Item] = []
     for part in parts:
+        # Version 1 has the originals beside manipulated videos and masks.
         inner = [name for name in ('original', 'videos') if os.path.isdir(os.path.join(root, part, name))]
         where = os.path.join(part, inner[0] if inner else '')
         items += layout.list_clips(root, where, part or 'train', FPS)
@@ -64,6 +65,7 @@ def _list_plus_plus(root: str, split: str) -> list[Item]:
         path = layout.find_file(root, f'splits/{part}.json', f'dataset/splits/{part}.json', f'{part}.json')
         listed[part] = [os.path.join(where, f'{number}.mp4') for number in _read_numbers(path)]
 
+    # Videos of other splits are no strays.
     all_listed = [name for names in listed.values() for name in names]
     fields: dict[str, dict[str, Any]] = {name: {} for name in listed[split]}
     return list(layout.pair_items(root, fields, files, all_listed, f'splits/{split}.json', split))

@@ -59,6 +59,7 @@ def list_items(root: str, split: str) -> list[Item]:
         folder, file = os.path.split(name)
         fields: dict[str, Any] = {}
         if split != 'test':
+            # The 50,000 validation pictures may lie in one folder, whose classes a list of the kit has.
             if folder != where:
                 synset = os.path.basename(folder)
             else:
@@ -74,6 +75,7 @@ def list_items(root: str, split: str) -> list[Item]:
         items.append(layout.make_item(root, name, split=split, stills=picture, **fields))
 
     if split != 'test':
+        # A class that was not unpacked would go unnoticed otherwise.
         labels_there = {item.label for item in items}
         for synset, label in labels.items():
             if label not in labels_there:

@@ -42,6 +42,7 @@ def list_items(root: str, split: str) -> list[Item]:
     where = layout.find_folder(root, *NAMES[split])
     labels = {name: label for label, name in enumerate(class_names(root))}
     files = layout.list_files(root, where)
+    # Folders of classes play no part: the list says the class.
     stems = {os.path.splitext(os.path.basename(name))[0]: name for name in files if layout.is_video(name)}
 
     list_name = os.path.relpath(path, root)

@@ -49,6 +49,7 @@ def _list_part(root: str, where: str, part: str) -> list[Item]:
     for item in layout.list_clips(root, where, part, rate_of):
         clip = _clip_name(item.name, where)
         there.add(clip)
+        # Clips that the table does not know are of other videos, or cut otherwise.
         if not item.problem and clip not in rates:
             item = dataclasses.replace(item, problem=layout.NOT_LISTED)
         items.append(item)

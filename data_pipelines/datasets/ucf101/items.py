@@ -53,10 +53,12 @@ def list_items(root: str, split: str) -> list[Item]:
         elif part != 'all':
             layout.find_file(root, *(os.path.join(folder, file) for folder in LISTS))
 
+    # Where ROOT itself holds the classes, the lists lie among them.
     files = {name for name in layout.list_files(root, where) if not name.startswith(LISTS[0])}
     wanted: Iterable[str]
     elsewhere: Iterable[str] = ()
     if part == 'all':
+        # Without lists only the folders say what is a class.
         videos = {name for name in files if layout.is_video(name) and _class_of(name) in classes}
         wanted = videos.union(*listed.values())
         list_name = 'a list'

@@ -55,7 +55,7 @@ class Table:
     scores: tuple[str, ...] = ()
 
     @property
-    def needed(self) -> set[str]:
+    def required_columns(self) -> set[str]:
         """Return the columns that a table of this set has to have."""
         return {self.video, self.caption, self.folder, self.start, self.end, self.windows} - {''}
 
@@ -107,6 +107,7 @@ def list_items(root: str, split: str) -> list[Item]:
                 listed.add(name)
             problem = '' if name is not None else layout.missing_problem(list_name)
             item_path = os.path.join(root, name) if name is not None else ''
+            # A missing video is named as it would be called.
             label = name if name is not None else os.path.join(where, folder, f'{_remove_ending(video)}.mp4')
             for fields in _parse_parts(table, row):
                 item_name = to_utf8(label) + format_window(fields['start'], fields['end'])
@@ -126,6 +127,7 @@ def _index_stems(videos: Iterable[str], root: str, where: str) -> dict[str, str]
     for name in videos:
         stem = _remove_ending(os.path.relpath(os.path.join(root, name), os.path.join(root, where)))
         stems[stem] = name
+        # Tables name videos by path or by file name; a full path wins over a file name.
         stems.setdefault(os.path.basename(stem), name)
         stems.setdefault(_remove_ending(name), name)
     return stems
@@ -164,9 +166,9 @@ def _split_of(path: str) -> str:
 def _match_table(path: str, row: dict[str, Any]) -> Table:
     """Return which of TABLES has the columns of a row."""
     for table in TABLES.values():
-        if table.needed <= row.keys():
+        if table.required_columns <= row.keys():
             return table
-    wanted = '; '.join(f'{name}: {", ".join(sorted(table.needed))}' for name, table in TABLES.items())
+    wanted = '; '.join(f'{name}: {", ".join(sorted(table.required_columns))}' for name, table in TABLES.items())
     raise UserError(f'{path} has the columns {", ".join(row)}; want those of {wanted}')
 
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from vdm_jax.data.records.filters import FACTS, MOST, Columns, parse
+from vdm_jax.data.records.filters import FACTS, MAX_LENGTH, Columns, parse
 from vdm_jax.data.records.schema import Caption, Record
 from vdm_jax.data.records.shards import RecordSet, write_shard, write_table
 from vdm_jax.errors import UserError
@@ -36,7 +36,7 @@ KNOWN = {
 )
 def test_a_table_and_its_rows_are_judged_alike(conditions, kept):
     filters = parse(conditions)
-    np.testing.assert_array_equal(filters.keep(KNOWN), np.array(kept, bool))
+    np.testing.assert_array_equal(filters.matches(KNOWN), np.array(kept, bool))
     for i, expected in enumerate(kept):
         assert (filters.first_failing({name: column[i] for name, column in KNOWN.items()}) is None) == bool(expected)
 
@@ -64,7 +64,7 @@ def test_the_condition_that_fails_first_is_named_as_it_was_written():
 )
 def test_mistakes_are_named(text, message):
     with pytest.raises(UserError) as error:
-        parse([text]).keep(KNOWN)
+        parse([text]).matches(KNOWN)
     assert message in str(error.value)
 
 
@@ -87,18 +87,18 @@ def test_a_set_answers_by_its_facts_and_scores(tmp_path):
         'width>=64': [1, 1],
     }
     for text, expected in kept.items():
-        np.testing.assert_array_equal(parse([text]).keep(columns), np.array(expected, bool), text)
+        np.testing.assert_array_equal(parse([text]).matches(columns), np.array(expected, bool), text)
 
 
 @pytest.mark.parametrize('text', [' a', 'a ', 'a >', '(', '. ', '=', 'a>=1', '>', 'a-', 'é', '\n'], ids=repr)
 def test_conditions_of_any_length_are_read_at_once(text):
     """A thousandth of a second a condition, where time in proportion to the square of the length would be seconds."""
     began = time.perf_counter()
-    for length in (1000, MOST, 10**6):
+    for length in (1000, MAX_LENGTH, 10**6):
         try:
             parse([(text * length)[:length]]).check(['frames'])
         except UserError as error:
-            assert '\n' not in str(error) and len(str(error)) < 2 * MOST
+            assert '\n' not in str(error) and len(str(error)) < 2 * MAX_LENGTH
     with pytest.raises(UserError, match='1,000,000 characters; a condition has 10,000 at most'):
         parse([(text * 10**6)[: 10**6]])
     assert time.perf_counter() - began < 0.5

@@ -11,13 +11,13 @@ from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
-from vdm_jax.data.records.captions import caption_of
+from vdm_jax.data.records.captions import choose_caption
 from vdm_jax.data.records.schema import Caption
 from vdm_jax.data.records.shards import shard_name
 from vdm_jax.data.records.source import Records
 from vdm_jax.data.source import LatentInfo
 from vdm_jax.data.video import decode
-from vdm_jax.data.video.probe_cache import Timelines
+from vdm_jax.data.video.probe_cache import ProbeCache
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.errors import UserError
 
@@ -284,16 +284,16 @@ CAPTIONS = (
     ],
 )
 def test_a_caption_is_told_where_it_holds_for_half_of_the_clip(window, first, all_of_them):
-    assert caption_of(CAPTIONS, window, None).text == first
-    drawn = [caption_of(CAPTIONS, window, np.random.default_rng(seed)).text for seed in range(60)]
+    assert choose_caption(CAPTIONS, window, None).text == first
+    drawn = [choose_caption(CAPTIONS, window, np.random.default_rng(seed)).text for seed in range(60)]
     assert set(drawn) == all_of_them
     if 'end' in all_of_them:  # three times the weight of the others
         assert drawn.count('end') > drawn.count('all')
-    assert caption_of(CAPTIONS[2:3], (1.2, 2.0), None) is None and caption_of((), window, None) is None
+    assert choose_caption(CAPTIONS[2:3], (1.2, 2.0), None) is None and choose_caption((), window, None) is None
 
 
-def test_timelines_are_kept_until_they_are_full():
-    data, kept = mp4(20), Timelines(decode.Limits(), most=3000)
+def test_probes_are_cached_until_the_cache_is_full():
+    data, kept = mp4(20), ProbeCache(decode.Limits(), max_bytes=3000)
     first = kept.video(0, data)
     assert kept.video(0, data).path == data and kept.video(0, data).index is first.index
     assert kept.video(1, data).index is not kept.video(1, data).index  # no room

@@ -20,8 +20,8 @@ import numpy as np
 
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
-from vdm_jax.data.video.picture import _rows
-from vdm_jax.data.video.reading import decode_numbers
+from vdm_jax.data.video.picture import _plane_rows
+from vdm_jax.data.video.seek import decode_at
 
 FRAMES, RATE = 90, 30
 PICTURES = f'testsrc2=size=96x64:rate={RATE}:duration={FRAMES / RATE},noise=alls=6:allf=t'
@@ -215,11 +215,11 @@ def check(path: pathlib.Path, hashes: list[str], times: np.ndarray, seed: int = 
 
 def hashed(video, numbers):
     """Yields (number, md5 of the decoded samples) of some frames, as ffmpeg's framemd5 has it."""
-    for number, frame in decode_numbers(video, numbers):
+    for number, frame in decode_at(video, numbers):
         found = hashlib.md5()
         for at, plane in enumerate(frame.planes):
             own = [component for component in frame.format.components if component.plane == at]
-            found.update(np.ascontiguousarray(_rows(plane, plane.width * sum(-(-c.bits // 8) for c in own))))
+            found.update(np.ascontiguousarray(_plane_rows(plane, plane.width * sum(-(-c.bits // 8) for c in own))))
         yield number, found.hexdigest()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
-from vdm_jax.data.video.files import describe_counts, look
+from vdm_jax.data.video.files import describe_counts, list_folder
 from vdm_jax.data.video_folder import VideoFolder, video_files
 from vdm_jax.errors import UserError
 
@@ -29,7 +29,7 @@ def webp(kind, animated=False):
 def test_videos_of_every_kind_are_read_whatever_the_case_of_their_names(tmp_path, ending):
     put(tmp_path, f'a.{ending}', f'sub/B.{ending.upper()}', f'c.{ending}.part', 'd.png', 'e.srt')
     assert video_files(str(tmp_path)) == [f'a.{ending}', f'sub/B.{ending.upper()}']
-    assert look(str(tmp_path)).passed_over_counts() == {'.part': 1, '.png': 1, '.srt': 1}
+    assert list_folder(str(tmp_path)).passed_over_counts() == {'.part': 1, '.png': 1, '.srt': 1}
 
 
 def test_a_webp_that_says_it_is_one_picture_is_a_thumbnail_and_no_video(tmp_path):
@@ -38,7 +38,7 @@ def test_a_webp_that_says_it_is_one_picture_is_a_thumbnail_and_no_video(tmp_path
     put(tmp_path, 'moving.webp', content=webp('extended', animated=True))
     put(tmp_path, 'cut_off.webp', content=webp('lossy')[:10])
     os.mkfifo(tmp_path / 'pipe.webp')
-    found = look(str(tmp_path))
+    found = list_folder(str(tmp_path))
     assert found.videos == ('cut_off.webp', 'moving.webp', 'pipe.webp') and found.others == {'still .webp': 3}
 
 
@@ -46,7 +46,7 @@ def test_all_that_is_passed_over_is_counted(tmp_path):
     put(tmp_path, 'a.mp4', 'a.txt', 'sub/b.mp4', 'sub/b.json', 'alone.txt', 'sub/README', '.hidden/x.mp4', '.y.mp4')
     put(tmp_path, 'sub/B.TXT', '../elsewhere/z.mp4')
     (tmp_path / 'linked').symlink_to(tmp_path.parent / 'elsewhere')
-    found = look(str(tmp_path))
+    found = list_folder(str(tmp_path))
     assert found.videos == ('a.mp4', 'sub/b.mp4') and found.links == ('linked',)
     assert found.sides == {'a.mp4': ('a.txt',), 'sub/b.mp4': ('sub/b.json',)}
     assert found.side_counts() == {'.json': 1, '.txt': 1}
@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_read_is_counted(tmp_path, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, 'scandir', refused)  # for root may read everything
-    found = look(str(tmp_path))
+    found = list_folder(str(tmp_path))
     assert found.videos == ('a.mp4',) and found.unreadable == {'mine': 'Permission denied'}
     assert found.passed_over_counts() == {'unreadable folder': 1}
 
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_read_is_counted(tmp_path, monkeypatch):
 def test_files_beside_a_video_are_found_in_either_unicode_form(tmp_path):
     one, two = (unicodedata.normalize(form, 'café') for form in ('NFC', 'NFD'))
     put(tmp_path, f'{one}.mp4', f'{two}.txt')
-    assert look(str(tmp_path)).sides == {f'{one}.mp4': (f'{two}.txt',)}
+    assert list_folder(str(tmp_path)).sides == {f'{one}.mp4': (f'{two}.txt',)}
 
 
 def test_a_run_says_what_its_folder_holds_besides(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from vdm_jax.data.video import animation, decode, probe, store
 from vdm_jax.data.video.picture import Orientation
-from vdm_jax.data.video.times import mend_timestamps
+from vdm_jax.data.video.timestamps import mend_timestamps
 
 av = pytest.importorskip('av')
 
@@ -260,10 +260,10 @@ def without_hints(extradata):
     data = unescape(extradata[8 : 8 + length])
     bits = Bits(data[4:])
     for kind in 'g' + 'ggg11' + 'gggg1gg' + '11':  # up to whether a part of the picture is cropped
-        bits.golomb() if kind == 'g' else bits.read(1)
+        bits.read_golomb() if kind == 'g' else bits.read(1)
     if bits.read(1):
         for _ in range(4):
-            bits.golomb()
+            bits.read_golomb()
     assert bits.read(1)  # there was something
     written = files.BitWriter()
     kept = 8 * len(data[1:]) - bits.left - 1

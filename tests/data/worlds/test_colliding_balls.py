@@ -19,7 +19,7 @@ PINNED = [[26.2390171, 6.8288787], [5.207098, 19.2481739]]  # the last frame of 
 @pytest.fixture(scope='module')
 def clips():
     """Starts (N, 4) in sides and truths of some clips."""
-    return [(WORLD._scene(i)[0], WORLD.truth(i)) for i in range(60)]
+    return [(WORLD._make_scene(i)[0], WORLD.truth(i)) for i in range(60)]
 
 
 def energies(positions, velocities):
@@ -83,7 +83,7 @@ def test_no_two_balls_overlap_and_none_leaves_the_room(clips):
 
 def test_an_integrator_of_small_steps_comes_to_the_same():
     """Steps of 1/1000 frame that know nothing of roots: whoever overlaps and approaches is turned."""
-    starts = np.stack([start for start in (WORLD._scene(i)[0] for i in range(60)) if len(start) == 3][:20])
+    starts = np.stack([start for start in (WORLD._make_scene(i)[0] for i in range(60)) if len(start) == 3][:20])
     x, v, step = starts[..., :2].copy(), starts[..., 2:].copy(), 1e-3
     for _ in range(10_000):
         x += step * v

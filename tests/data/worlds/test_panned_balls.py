@@ -30,7 +30,7 @@ def test_the_camera_moves_at_constant_speed_and_never_looks_out_of_the_room():
 def test_balls_fly_in_the_room_as_without_a_camera_and_stay_in_view():
     turned = 0
     for i in range(60):
-        truth, start = WORLD.truth(i), WORLD._scene(i)[0]
+        truth, start = WORLD.truth(i), WORLD._make_scene(i)[0]
         positions, velocities = fly(start, np.arange(16), WORLD.radius, WORLD.gravity, WORLD.width)
         np.testing.assert_allclose(truth.positions, positions * SIDE)
         np.testing.assert_allclose(truth.velocities, velocities * SIDE)

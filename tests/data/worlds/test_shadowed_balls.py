@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vdm_jax.data.worlds import shadowed_balls
-from vdm_jax.data.worlds.shadowed_balls import GROUND, ShadowedBalls, cast
+from vdm_jax.data.worlds.shadowed_balls import GROUND, ShadowedBalls, cast_shadows
 from vdm_jax.errors import UserError
 
 WORLD = ShadowedBalls()
@@ -17,7 +17,7 @@ PINNED = [21.5849623]  # the last frame of clip 5
 def test_similar_triangles():
     # Half way between light and floor: twice as far from the foot of the light, and twice as large.
     light, ball = np.array([[0.5, -1.0]]), np.array([[[0.3, 0.0], [0.3, 1.0], [0.5, 0.2]]])
-    centres, widths = cast(ball, light, 0.1, 1.0)
+    centres, widths = cast_shadows(ball, light, 0.1, 1.0)
     np.testing.assert_allclose(centres, [[0.1, 0.3, 0.5]])
     np.testing.assert_allclose(widths, [[0.4, 0.2, 0.2 * 2 / 1.2]])
 

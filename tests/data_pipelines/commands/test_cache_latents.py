@@ -73,7 +73,7 @@ class Halves:
     def latent_shape(self, shape):
         return shape
 
-    def abstract(self):
+    def abstract_weights(self):
         return {'scale': jax.ShapeDtypeStruct((), 'float32')}
 
     def moments(self, weights, video):
@@ -213,7 +213,7 @@ def dying(action, events, victim):
 
 def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(tmp_path, monkeypatch):
     """What was written and not noted yet may be anything."""
-    monkeypatch.setattr(cache_latents, 'SAVED', 2)
+    monkeypatch.setattr(cache_latents, 'NOTE_BATCHES', 2)
 
     def make(where):
         return cache_latents.cache(run_of(Clips(size=3)), where, batch=2, views=2, parts=2)

@@ -9,7 +9,7 @@ import pytest
 
 from data_pipelines import __main__ as data_pipelines
 from data_pipelines.commands import cache_text
-from data_pipelines.commands.cache_text import cache, texts_of
+from data_pipelines.commands.cache_text import cache, collect_texts
 from tests.data.small_set import write_set
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.records.schema import Caption, Record
@@ -51,7 +51,7 @@ def test_each_distinct_text_is_embedded_once(place, tmp_path, capsys):
 
 
 def test_killed_anywhere_it_goes_on_and_ends_with_the_same_files(place, tmp_path, monkeypatch):
-    texts, _ = texts_of([place])
+    texts, _ = collect_texts([place])
     texts = sorted({*texts, *(f'text {i}' for i in range(40))}, key=lambda text: hashlib.sha256(text.encode()).digest())
     monkeypatch.setattr(cache_text, 'PART_BYTES', 4 * 6 * 16 * 8)  # 8 texts a part
     cache(texts, ENCODER, tmp_path / 'whole')
@@ -132,5 +132,5 @@ def test_a_set_that_has_grown_must_be_gone_over_again(place, tmp_path):
     cache(['a ball falls'], ENCODER, tmp_path / 'text')
     with pytest.raises(UserError, match=r"no embedding of 2 captions of .*, such as 'it bounces'; run .*cache-text"):
         len(Records(place, frames=8, pixels=24, text=str(tmp_path / 'text')).open())
-    cache(texts_of([place])[0], ENCODER, tmp_path / 'text')
+    cache(collect_texts([place])[0], ENCODER, tmp_path / 'text')
     assert len(Records(place, frames=8, pixels=24, text=str(tmp_path / 'text')).open()) == 4

@@ -3,7 +3,7 @@ import types
 import numpy as np
 import pytest
 
-from data_pipelines.curate.clips import Clips, spans
+from data_pipelines.curate.clips import ClipsConfig, find_spans
 
 
 def video(times, fps=25.0):
@@ -12,7 +12,7 @@ def video(times, fps=25.0):
 
 
 def cut(of, shots=None, **config):
-    return spans(of, shots or [(0, of.frames)], Clips(**config))
+    return find_spans(of, shots or [(0, of.frames)], ClipsConfig(**config))
 
 
 def ends(found):

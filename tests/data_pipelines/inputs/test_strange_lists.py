@@ -11,7 +11,7 @@ from data_pipelines.inputs.listing import list_inputs
 from data_pipelines.inputs.table import write_inputs
 from tests.data_pipelines.inputs.strange_lists import write_case
 from vdm_jax.data.records.schema import Record, from_bytes, to_bytes
-from vdm_jax.data.records.shards import row_of, write_table
+from vdm_jax.data.records.shards import make_row, write_table
 from vdm_jax.errors import UserError
 
 
@@ -26,7 +26,7 @@ def work_on(items, folder):
         if not item.problem:
             fields = {name: getattr(item, name) for name in ('captions', 'label', 'label_name', 'scores', 'source')}
             data = to_bytes(Record(item.name, 1, 2, 2, 1.0, b'v', **fields))
-            write_table(folder / 'table', [row_of(from_bytes(data), data, 0, 0)])
+            write_table(folder / 'table', [make_row(from_bytes(data), data, 0, 0)])
     write_inputs(folder / 'table', rows)
 
 

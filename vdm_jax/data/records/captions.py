@@ -1,4 +1,4 @@
-"""Which of a clip's captions it is told."""
+"""The choice of a caption for a clip."""
 
 from collections.abc import Sequence
 
@@ -7,28 +7,36 @@ import numpy as np
 from vdm_jax.data.latents.text_store import is_none
 from vdm_jax.data.records.schema import Caption
 
-HALF = 0.5 - 1e-6  # of a clip, that a caption has to hold for
+MIN_COVER = 0.5 - 1e-6  # share of a clip that a caption has to hold for
 
 
-def caption_of(
+def choose_caption(
     captions: Sequence[Caption], window: tuple[float, float], rng: np.random.Generator | None
 ) -> Caption | None:
-    """One of the captions that hold for at least half of the `window` (seconds of the record), None where none does.
+    """Return one of the captions that hold for at least half of a clip, None where none does.
 
-    rng draws one of them by their weights; None takes the first.
+    Args:
+      captions: Those of the clip's record.
+      window: Seconds of the record at which the clip begins and ends.
+      rng: Draws one of them by their weights; None takes the first.
     """
-    fit = [each for each in captions if each.weight > 0 and not is_none(each.text) and share(each, window) >= HALF]
-    if not fit:
+    fitting = [caption for caption in captions if _fits(caption, window)]
+    if not fitting:
         return None
     if rng is None:
-        return fit[0]
-    sums = np.cumsum([each.weight for each in fit])
-    return fit[min(int(np.searchsorted(sums, rng.random() * sums[-1], 'right')), len(fit) - 1)]
+        return fitting[0]
+    sums = np.cumsum([caption.weight for caption in fitting])
+    index = int(np.searchsorted(sums, rng.random() * sums[-1], 'right'))
+    return fitting[min(index, len(fitting) - 1)]  # rounding may lead past the last
 
 
-def share(caption: Caption, window: tuple[float, float]) -> float:
-    """How much of the window the caption holds for, 0 to 1."""
+def _fits(caption: Caption, window: tuple[float, float]) -> bool:
+    return caption.weight > 0 and not is_none(caption.text) and covered_share(caption, window) >= MIN_COVER
+
+
+def covered_share(caption: Caption, window: tuple[float, float]) -> float:
+    """Return how much of the window (seconds) the caption holds for, 0 to 1."""
     first, stop = window
-    begins = first if caption.start is None else max(caption.start, first)
-    ends = stop if caption.end is None else min(caption.end, stop)
-    return max(ends - begins, 0.0) / (stop - first)
+    start = first if caption.start is None else max(caption.start, first)
+    end = stop if caption.end is None else min(caption.end, stop)
+    return max(end - start, 0.0) / (stop - first)

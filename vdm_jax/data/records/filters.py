@@ -1,4 +1,4 @@
-"""Which clips to take: conditions such as 'motion>=0.02' on what is known of them, for the build and for training.
+"""Conditions on what is known of clips, such as 'motion>=0.02', for the build and for training.
 
 A condition is NAME, an operator of OPERATORS and a value, spaces around them or not. Names are those of FACTS and of
 scores. Texts know == and != alone. What a clip does not have (a score that was not measured, no label, an empty text)
@@ -10,13 +10,15 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
+from vdm_jax.data.records.shards import SCORE, RecordSet
 from vdm_jax.errors import UserError
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     '>=': operator.ge,
     '<=': operator.le,
     '==': operator.eq,
@@ -39,13 +41,21 @@ FACTS = (  # what is known of every clip
     'pixel_aspect',  # of that file's pixels, width over height
 )
 MISSING = '|missing'
-MOST = 10_000  # characters of a condition: a path has 4,096 at most
+MAX_LENGTH = 10_000  # characters of a condition: a path has 4,096 at most
 _NAME = re.compile(r'[\w./ -]*[\w.]')
 
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """One of them; `missing`: what a clip that has no such value is said to do. text: as it was written."""
+    """One condition.
+
+    Attributes:
+      text: As it was written.
+      name: Of the fact or score.
+      sign: One of OPERATORS.
+      value: What it is compared with, a number or a text.
+      missing: Whether a clip meets it that has no such value.
+    """
 
     text: str
     name: str
@@ -53,22 +63,30 @@ class Condition:
     value: str
     missing: bool
 
-    def met(self, values: np.ndarray, where: str) -> np.ndarray:
-        """Whether each value meets it: (N,) of numbers (nan: none) or of texts (object; None, '': none) -> bool (N,).
+    def matches(self, values: np.ndarray, where: str) -> np.ndarray:
+        """Return whether each value meets it: bool (N,).
 
-        Raises: UserError for a text held against numbers, or an order of texts.
+        Args:
+          values: (N,) numbers, of which nan is none, or texts (object), of which None and '' are none.
+          where: The key of a config, for messages.
+
+        Raises:
+          UserError: a text is compared with numbers, or texts are to be in an order.
         """
+        compare = OPERATORS[self.sign]
         if values.dtype == object:
             if self.sign not in ('==', '!='):
                 raise UserError(f'{where}: {self.text}: {self.name} is a text; compare it with == or !=')
             texts = np.array(['' if value is None else value for value in values], object)
-            none, met = texts == '', OPERATORS[self.sign](texts, self.value)
+            is_missing = texts == ''
+            is_met = compare(texts, self.value)
         else:
             numbers = values.astype(np.float64)
-            none, met = np.isnan(numbers), OPERATORS[self.sign](numbers, self._number(where))
-        return np.where(none, self.missing, met).astype(bool)
+            is_missing = np.isnan(numbers)
+            is_met = compare(numbers, self._read_number(where))
+        return np.where(is_missing, self.missing, is_met).astype(bool)
 
-    def _number(self, where):
+    def _read_number(self, where: str) -> float:
         try:
             number = float(self.value)
         except ValueError:
@@ -80,13 +98,22 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True)
 class Filters:
-    """Conditions, all of which a clip has to meet. where: the key of a config, for messages."""
+    """Conditions, all of which a clip has to meet.
+
+    Attributes:
+      conditions: None let every clip through.
+      where: The key of a config, for messages.
+    """
 
     conditions: tuple[Condition, ...] = ()
     where: str = 'filters'
 
     def check(self, names: Iterable[str]) -> None:
-        """Raises: UserError for a condition on what is not among the names (FACTS, and those of scores)."""
+        """Check that each condition is on one of these names, FACTS and those of scores.
+
+        Raises:
+          UserError: one is on something else.
+        """
         names = list(names)
         for condition in self.conditions:
             if condition.name not in names:
@@ -94,63 +121,75 @@ class Filters:
                 hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(sorted(names))}'
                 raise UserError(f'{self.where}: {condition.text}: nothing is called {condition.name!r}; {hint}')
 
-    def keep(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Which clips meet all conditions: {name: values (N,)}, such as Columns -> bool (N,).
+    def matches(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return which clips meet all conditions: {name: values (N,)}, such as Columns -> bool (N,).
 
-        Raises: UserError for a name that is not there, or a value of another kind than the column's.
+        Raises:
+          UserError: a name is not there, or a value is of another kind than the column's.
         """
         self.check(columns)
-        kept = [condition.met(columns[condition.name], self.where) for condition in self.conditions]
-        return np.logical_and.reduce(kept) if kept else np.ones(len(columns['frames']), bool)
+        if not self.conditions:
+            return np.ones(len(columns['frames']), bool)
+        each = [condition.matches(columns[condition.name], self.where) for condition in self.conditions]
+        matches: np.ndarray = np.logical_and.reduce(each)
+        return matches
 
     def first_failing(self, values: Mapping[str, float | str | None]) -> str | None:
-        """The first condition, as it was written, that one clip with these values does not meet; None: it meets all.
+        """Return the first condition, as it was written, that one clip does not meet; None where it meets all.
 
         A name without a value counts as missing: `check` beforehand that it exists.
         """
         for condition in self.conditions:
             value = values.get(condition.name)
             kind = object if isinstance(value, str) else np.float64
-            if not condition.met(np.array([math.nan if value is None else value], kind), self.where)[0]:
+            column = np.array([math.nan if value is None else value], kind)
+            if not condition.matches(column, self.where)[0]:
                 return condition.text
         return None
 
 
 def parse(texts: Iterable[str], where: str = 'config.data.filters') -> Filters:
-    """The conditions that are written in the texts.
+    """Read the conditions that are written in the texts.
 
-    Raises: UserError, naming `where`, for a text that is none.
+    Raises:
+      UserError: one is no condition; it names `where`.
     """
-    conditions = []
-    for text in texts:
-        if len(text) > MOST:
-            raise UserError(f'{where}: {text[:40]!r}... has {len(text):,} characters; a condition has {MOST:,} at most')
-        body = text.strip()
-        bare = body.removesuffix(MISSING)
-        found = _parts(bare)
-        if found is None:
-            signs = ' '.join(OPERATORS)
-            hint = 'write == for equal' if re.search(r'[^<>=!]=[^=]', text) else f'want NAME{"|".join(OPERATORS)}VALUE'
-            shown = repr(text if len(text) <= 100 else f'{text[:97]}...')
-            raise UserError(f'{where}: {shown} is no condition; {hint}, such as motion>=0.02 (operators: {signs})')
-        conditions.append(Condition(body, *found, bare != body))
-    return Filters(tuple(conditions), where)
+    return Filters(tuple(_parse_condition(text, where) for text in texts), where)
 
 
-def _parts(text: str) -> tuple[str, str, str] | None:
-    """(name, operator, value) of a condition, None of what is none; takes time in proportion to its length."""
+def _parse_condition(text: str, where: str) -> Condition:
+    if len(text) > MAX_LENGTH:
+        start = f'{text[:40]!r}...'
+        raise UserError(f'{where}: {start} has {len(text):,} characters; a condition has {MAX_LENGTH:,} at most')
+
+    body = text.strip()
+    comparison = body.removesuffix(MISSING)
+    parts = _split(comparison)
+    if parts is None:
+        signs = ' '.join(OPERATORS)
+        hint = 'write == for equal' if re.search(r'[^<>=!]=[^=]', text) else f'want NAME{"|".join(OPERATORS)}VALUE'
+        excerpt = repr(text if len(text) <= 100 else f'{text[:97]}...')
+        raise UserError(f'{where}: {excerpt} is no condition; {hint}, such as motion>=0.02 (operators: {signs})')
+
+    name, sign, value = parts
+    return Condition(body, name, sign, value, missing=comparison != body)
+
+
+def _split(text: str) -> tuple[str, str, str] | None:
+    """Return (name, operator, value) of a condition, None of what is none; in time proportional to its length."""
     at = next((i for i, letter in enumerate(text) if letter in '<>=!'), len(text))
     sign = next((sign for sign in OPERATORS if text.startswith(sign, at)), '')
-    name, value = text[:at].strip(), text[at + len(sign) :].strip()
+    name = text[:at].strip()
+    value = text[at + len(sign) :].strip()
     if not sign or not _NAME.fullmatch(name) or not value or '\n' in value:
         return None
     return name, sign, value
 
 
-class Columns(Mapping):
-    """What conditions may ask of the clips of a RecordSet, by name: FACTS and scores, each (N,), read when asked."""
+class Columns(Mapping[str, np.ndarray]):
+    """What conditions can be on of the clips of a RecordSet: FACTS and scores by name, (N,) each, read when needed."""
 
-    def __init__(self, records):
+    def __init__(self, records: RecordSet):
         self._records = records
 
     def __iter__(self) -> Iterator[str]:
@@ -163,11 +202,12 @@ class Columns(Mapping):
     def __getitem__(self, name: str) -> np.ndarray:
         records = self._records
         if name == 'seconds':
-            return records.column('frames') / records.column('fps')
+            seconds: np.ndarray = records.column('frames') / records.column('fps')
+            return seconds
         if name == 'captions':
             return np.array([len(records.captions(i)) for i in range(len(records))], np.int64)
         if name in FACTS:
             return records.column(name)
         if name in records.scores:
-            return records.column(f'score/{name}')
+            return records.column(SCORE + name)
         raise KeyError(name)

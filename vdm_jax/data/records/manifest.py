@@ -1,6 +1,7 @@
 """DIR/manifest.json of a set of records: what the build put into it, with the sha256 of each file and of itself."""
 
 import os
+from typing import Any
 
 from vdm_jax.data.foreign import Values, is_local_name
 from vdm_jax.errors import UserError
@@ -12,8 +13,8 @@ FILES = 'shards', 'tables'  # lists of files in it
 SMALL = 2**28  # bytes of a manifest, at most: a million shards
 
 
-def read_manifest(directory: str) -> dict:
-    """The manifest of the set in a directory.
+def read_manifest(directory: str) -> dict[str, Any]:
+    """Return the manifest of the set in a directory.
 
     Raises:
       UserError: there is none, one that is damaged, or one that says what no build writes.
@@ -26,40 +27,35 @@ def read_manifest(directory: str) -> dict:
         if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
             raise UserError(f'{path} is no manifest of format {FORMAT}')
         manifest = unsealed(manifest, path)
-        _check(manifest, path)
+        _check_values(manifest, path)
     except UserError as error:
         raise UserError(f'{error}; build the set anew') from None
     return manifest
 
 
 def sha256_of(directory: str, name: str) -> str | None:
-    """The sha256 that a file of a set had when it was built, None in a directory without a manifest.
+    """Return the sha256 that a file of a set had when it was built, None in a directory without a manifest.
 
     Raises:
       UserError: the manifest is damaged, or does not know the file.
     """
     if not os.path.exists(os.path.join(directory, MANIFEST)):
         return None
-    files = {file['name']: file for kind in FILES for file in read_manifest(directory)[kind]}
-    if name not in files:
+    manifest = read_manifest(directory)
+    hashes: dict[str, str] = {file['name']: file['sha256'] for kind in FILES for file in manifest[kind]}
+    if name not in hashes:
         raise UserError(f'{os.path.join(directory, MANIFEST)}: does not know {name}; build the set anew')
-    return files[name]['sha256']
+    return hashes[name]
 
 
-def _check(manifest, path):
+def _check_values(manifest: dict[str, Any], path: str) -> None:
+    """Check that a manifest says what a build writes.
+
+    Raises:
+      UserError: it says something else.
+    """
     values = Values(manifest, path)
-    names = set()
-    for kind in FILES:
-        files = manifest.get(kind)
-        if not isinstance(files, list):
-            raise values.wrong(kind, 'a list of files')
-        for about in files:
-            file = Values(about, f'{path}: a file of {kind}')
-            file.whole('bytes')
-            file.sha256('sha256')
-            if not is_local_name(about.get('name')) or about['name'] in names:
-                raise file.wrong('name', 'the name of a file in the set, each another one')
-            names.add(about['name'])
+    _check_files(manifest, path)
     for name in ('inputs', 'clips'):
         values.counts(name)
     reasons = Values(values.mapping('reasons'), f'{path}: reasons')
@@ -75,3 +71,19 @@ def _check(manifest, path):
         values.counts('ignored_files')
     if 'unused_columns' in manifest:
         values.texts('unused_columns')
+
+
+def _check_files(manifest: dict[str, Any], path: str) -> None:
+    """Check the lists of files: their sizes, hashes, and that names are those of different files in the set."""
+    names: set[str] = set()
+    for kind in FILES:
+        files = manifest.get(kind)
+        if not isinstance(files, list):
+            raise Values(manifest, path).wrong(kind, 'a list of files')
+        for about in files:
+            file = Values(about, f'{path}: a file of {kind}')
+            file.whole('bytes')
+            file.sha256('sha256')
+            if not is_local_name(about.get('name')) or about['name'] in names:
+                raise file.wrong('name', 'the name of a file in the set, each another one')
+            names.add(about['name'])

@@ -1,4 +1,4 @@
-"""One clip as it lies in a shard: the schema that writer and reader share, and how it becomes bytes and back.
+"""A clip as a record of a shard: the schema that writer and reader share, and how it becomes bytes and back.
 
 A record is one msgpack map of plain values (no Python object can be in it), so that reading one runs no code. Batching
 raw bytes in numpy strips trailing zeros: a record is decoded to frames before anything is stacked.
@@ -7,6 +7,7 @@ raw bytes in numpy strips trailing zeros: a record is decoded to frames before a
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -16,8 +17,8 @@ from vdm_jax.data.foreign import is_whole
 
 VERSION = 1
 ARRAYS = 'float16', 'float32'  # of latents
-MOST = 2**31  # frames, pixels of a side and labels are fewer: the table holds int32
-MOST_SECONDS = 1e9
+LIMIT = 2**31  # frames, pixels of a side and labels are below: the table holds int32
+MAX_SECONDS = 1e9
 
 
 class BadRecordError(Exception):
@@ -26,9 +27,13 @@ class BadRecordError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Caption:
-    """What a clip, or the part of it from `start` to `end` (seconds of the clip; None: its own ends), shows.
+    """A text that says what a clip shows, or a part of it.
 
-    weight: how often it is drawn among those of its clip, in proportion.
+    Attributes:
+      text: In any language.
+      weight: How often it is drawn among those of its clip, in proportion.
+      start: Second of the clip from which it holds; None: from the beginning.
+      end: Second of the clip up to which it holds; None: to the end.
     """
 
     text: str
@@ -41,14 +46,27 @@ class Caption:
 class Record:
     """One clip: a video file's bytes, or latents that a codec made of it.
 
-    key: its name, unique in a set. video: the bytes of a video file (mp4), b'' where there are latents. latents: means
-    and log variances of them, float16 or float32 (T', H', W', 2C), before they are normalised; codec: sha256 of the
-    weights that made them. frames, height, width, fps: of the upright clip, in frames, pixels and frames a second (the
-    mean where the rate varies; timestamps are the video's own).
-    source: the file it was cut from, as it was listed; start, end: seconds of that file. captions: none where nothing
-    is known. label, label_name: class number and what it is called, None and '' for none. scores: by name, finite.
-    pixel_aspect: width over height of a pixel of that file, as it is shown; the clip's own are square unless its video
-    file says otherwise.
+    Attributes:
+      key: Its name, unique in a set.
+      frames: Of the clip.
+      height: Of the upright clip, in pixels.
+      width: The same.
+      fps: Frames a second, the mean where the rate varies; timestamps are the video's own.
+      video: The bytes of a video file (mp4), b'' where there are latents.
+      latents: Means and log variances of them, float16 or float32 (T', H', W', 2C), before they are normalised.
+      codec: sha256 of the weights that made the latents.
+      source: The file it was cut from, as it was listed.
+      start: Second of that file where it begins.
+      end: Second of that file where it ends.
+      captions: None where nothing is known.
+      label: Number of its class, None for none.
+      label_name: What the class is called, '' for none.
+      scores: Finite numbers by name.
+      pixel_aspect: Width over height of a pixel of that file, as it is shown; the clip's own are square unless its
+        video file says otherwise.
+
+    Raises:
+      BadRecordError: a value is of another type, or out of its range.
     """
 
     key: str
@@ -68,24 +86,30 @@ class Record:
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
     pixel_aspect: float = 1.0
 
-    def __post_init__(self):
-        for name, kinds in KINDS.items():
+    def __post_init__(self) -> None:
+        for name, kinds in FIELD_TYPES.items():
             value = getattr(self, name)
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise BadRecordError(f'{name} is {type(value).__name__}')
         if not self.key:
             raise BadRecordError('it has no key')
+        self._check_numbers()
+        self._check_content()
+
+    def _check_numbers(self) -> None:
         sizes = self.frames, self.height, self.width
-        if not 1 <= min(sizes) <= max(sizes) < MOST:
+        if not 1 <= min(sizes) <= max(sizes) < LIMIT:
             raise BadRecordError(f'{self.frames} frames of {self.height}x{self.width}')
-        if not is_number(self.fps) or self.fps <= 0 or self.frames / self.fps > MOST_SECONDS:
+        if not is_number(self.fps) or self.fps <= 0 or self.frames / self.fps > MAX_SECONDS:
             raise BadRecordError(f'{self.fps} frames a second')
         if not is_number(self.pixel_aspect) or self.pixel_aspect <= 0:
             raise BadRecordError(f'pixels of {self.pixel_aspect} to 1')
         if not is_number(self.start) or not is_number(self.end):
             raise BadRecordError(f'it is from {self.start} s to {self.end} s of its file')
-        if self.label is not None and not -MOST <= self.label < MOST:
+        if self.label is not None and not -LIMIT <= self.label < LIMIT:
             raise BadRecordError(f'label is {self.label}')
+
+    def _check_content(self) -> None:
         if bool(self.video) == (self.latents is not None):
             raise BadRecordError('it wants either a video or latents')
         if self.latents is not None and (self.latents.ndim != 4 or self.latents.dtype.name not in ARRAYS):
@@ -95,7 +119,7 @@ class Record:
                 raise BadRecordError(f'score {name!r} is {value!r}')
 
 
-KINDS = {
+FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     'key': str,
     'frames': int,
     'height': int,
@@ -113,28 +137,30 @@ KINDS = {
     'scores': Mapping,
     'pixel_aspect': (int, float),
 }
-USUAL = {
-    'pixel_aspect': 1.0
-}  # fields of later versions, left out where they say nothing: old records are read as before
+# Fields of later versions, left out where they have these values: old records are read as before.
+DEFAULTS: dict[str, Any] = {'pixel_aspect': 1.0}
 
 
 def to_bytes(record: Record) -> bytes:
-    """The record as bytes: the same ones for the same record, whatever order its scores came in."""
-    fields = {name: getattr(record, name) for name in KINDS}
-    for name, usual in USUAL.items():
-        if fields[name] == usual:
+    """Return the record as bytes: the same ones for the same record, whatever order its scores came in."""
+    fields = {name: getattr(record, name) for name in FIELD_TYPES}
+    for name, default in DEFAULTS.items():
+        if fields[name] == default:
             del fields[name]
+
     fields['captions'] = [dataclasses.astuple(caption) for caption in record.captions]
     fields['scores'] = {name: float(record.scores[name]) for name in sorted(record.scores)}
     if record.latents is not None:
+        # Little-endian, whatever machine writes them.
         latents = np.ascontiguousarray(record.latents)
         little = latents.astype(latents.dtype.newbyteorder('<'), copy=False)
         fields['latents'] = [latents.dtype.name, list(latents.shape), little.tobytes()]
-    return msgpack.packb({'version': VERSION, **fields}, use_bin_type=True)
+    packed: bytes = msgpack.packb({'version': VERSION, **fields}, use_bin_type=True)
+    return packed
 
 
 def from_bytes(data: bytes) -> Record:
-    """The record in these bytes.
+    """Return the record in these bytes.
 
     Raises:
       BadRecordError: there is none, or one of another version or with other fields.
@@ -145,39 +171,43 @@ def from_bytes(data: bytes) -> Record:
         raise BadRecordError(f'no msgpack: {error or type(error).__name__}') from None
     if not isinstance(fields, dict) or fields.pop('version', None) != VERSION:
         raise BadRecordError(f'no record of version {VERSION}')
-    fields = USUAL | fields
-    if set(fields) != set(KINDS):
-        raise BadRecordError(f'its fields are not those of a record: {", ".join(sorted(set(fields) ^ set(KINDS)))}')
+
+    # A field that is not there has its default; one that is unknown is a mistake.
+    fields = DEFAULTS | fields
+    strange = sorted(set(fields) ^ set(FIELD_TYPES))
+    if strange:
+        raise BadRecordError(f'its fields are not those of a record: {", ".join(strange)}')
     try:
-        fields['captions'] = captions_from(fields['captions'])
+        fields['captions'] = parse_captions(fields['captions'])
         if fields['latents'] is not None:
-            fields['latents'] = _latents_from(*fields['latents'])
+            fields['latents'] = _parse_latents(*fields['latents'])
         return Record(**fields)
     except (TypeError, ValueError) as error:
         raise BadRecordError(f'its fields are not those of a record: {error}') from None
 
 
-def captions_from(values) -> tuple[Caption, ...]:
-    """Captions of a list of [text, weight, start, end], as records and tables hold them.
+def parse_captions(values: object) -> tuple[Caption, ...]:
+    """Return the captions in a list of [text, weight, start, end], as records and tables hold them.
 
     Raises:
       BadRecordError: they are something else.
     """
     if not isinstance(values, list | tuple):
         raise BadRecordError('captions are no list')
-    found = []
-    for value in values:
-        if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4 or not _is_text(value[0]):
-            raise BadRecordError('a caption is no [text, weight, start, end]')
-        caption = Caption(*value)
-        times = [each for each in (caption.start, caption.end) if each is not None]
-        if not all(map(is_number, [caption.weight, *times])):
-            raise BadRecordError('weight or times of a caption are no numbers')
-        found.append(caption)
-    return tuple(found)
+    return tuple(map(_parse_caption, values))
 
 
-def _is_text(value):
+def _parse_caption(value: object) -> Caption:
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4 or not _is_text(value[0]):
+        raise BadRecordError('a caption is no [text, weight, start, end]')
+    caption = Caption(*value)
+    times = [time for time in (caption.start, caption.end) if time is not None]
+    if not all(map(is_number, [caption.weight, *times])):
+        raise BadRecordError('weight or times of a caption are no numbers')
+    return caption
+
+
+def _is_text(value: object) -> bool:
     """Whether a value is a text that UTF-8 can hold, which JSON's may not be."""
     if not isinstance(value, str):
         return False
@@ -188,8 +218,8 @@ def _is_text(value):
     return True
 
 
-def _latents_from(kind, shape, values):
-    if kind not in ARRAYS:
+def _parse_latents(kind: object, shape: Any, values: Any) -> np.ndarray:
+    if not isinstance(kind, str) or kind not in ARRAYS:
         raise BadRecordError(f'latents are {kind!r}'[:60])
     if not isinstance(shape, list) or len(shape) != 4 or not all(is_whole(side, 1) for side in shape):
         raise BadRecordError('latents are of no shape')

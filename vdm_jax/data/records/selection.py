@@ -1,4 +1,4 @@
-"""Which records of a set a source takes: decided by the table alone, before any is read."""
+"""The choice of the records of a set that a source takes: by the table alone, before any is read."""
 
 import zlib
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from vdm_jax.data.records.source import Records
 
 
-def choose(source: 'Records', records: RecordSet) -> tuple[np.ndarray, dict[str, int]]:
-    """Choose the records that meet its filters and are of its split.
+def select_records(source: 'Records', records: RecordSet) -> tuple[np.ndarray, dict[str, int]]:
+    """Select the records that meet the filters of a source and are of its split.
 
     Returns:
       Their numbers, ascending; and how many there are, were filtered out, and are too short, by name.
@@ -24,57 +24,68 @@ def choose(source: 'Records', records: RecordSet) -> tuple[np.ndarray, dict[str,
     Raises:
       UserError: none is left.
     """
-    meets = meeting(source, records)
-    mine = in_split(source, records)
-    short = meets & mine & (lengths(source, records) < source.frames)
-    taken = meets & mine & (~short if source.short == 'drop' else True)
-    if not taken.any():
+    meets_filters = match_filters(source, records)
+    is_mine = is_in_split(source, records)
+    is_candidate = meets_filters & is_mine
+    is_short = is_candidate & (clip_lengths(source, records) < source.frames)
+    is_selected = is_candidate & ~is_short if source.short == 'drop' else is_candidate
+    if not is_selected.any():
         raise UserError(
-            f'config.data.path={source.path}: none of {len(taken)} records is left: config.data.filters keep '
-            f'{meets.sum()}, split={source.split} has {(meets & mine).sum()} of them, and {short.sum()} of those are '
-            f'too short for config.data.frames={source.frames}'
+            f'config.data.path={source.path}: none of {len(is_selected)} records is left: config.data.filters keep '
+            f'{meets_filters.sum()}, split={source.split} has {is_candidate.sum()} of them, and {is_short.sum()} of '
+            f'those are too short for config.data.frames={source.frames}'
         )
-    counts = {'records': taken, 'filtered_records': mine & ~meets, 'short_records': short}
-    return np.flatnonzero(taken), {name: int(which.sum()) for name, which in counts.items()}
+
+    counts = {
+        'records': int(is_selected.sum()),
+        'filtered_records': int((is_mine & ~meets_filters).sum()),
+        'short_records': int(is_short.sum()),
+    }
+    return np.flatnonzero(is_selected), counts
 
 
-def meeting(source: 'Records', records: RecordSet) -> np.ndarray:
+def match_filters(source: 'Records', records: RecordSet) -> np.ndarray:
     """Return which records of the whole set meet the filters, bool (N,)."""
-    return filters.parse(source.filters).keep(filters.Columns(records))
+    return filters.parse(source.filters).matches(filters.Columns(records))
 
 
-def in_split(source: 'Records', records: RecordSet) -> np.ndarray:
+def is_in_split(source: 'Records', records: RecordSet) -> np.ndarray:
     """Return which records its split has, bool (N,).
 
     A hash decides: of the video that each was cut from, or of its key where that is not known.
     """
-    names = [cut_from or key for cut_from, key in zip(*map(records.column, ('source', 'key')), strict=True)]
     if source.split == 'all':
-        return np.ones(len(names), bool)
-    tested = {name: zlib.crc32(name.encode()) / 2**32 < source.held_out for name in set(names)}
-    return np.array([tested[name] == (source.split == 'test') for name in names], bool)
+        return np.ones(len(records), bool)
+
+    sources = records.column('source')
+    keys = records.column('key')
+    names = [cut_from or key for cut_from, key in zip(sources, keys, strict=True)]
+    is_test = {name: zlib.crc32(name.encode()) / 2**32 < source.held_out for name in set(names)}
+    return np.array([is_test[name] == (source.split == 'test') for name in names], bool)
 
 
-def lengths(source: 'Records', records: RecordSet) -> np.ndarray:
+def clip_lengths(source: 'Records', records: RecordSet) -> np.ndarray:
     """Return how many frames of a clip each record has, as its mean rate says, int64 (N,)."""
-    frames = records.column('frames').astype(np.int64)
+    frames: np.ndarray = records.column('frames').astype(np.int64)
     if source.fps is None:
-        return -(-frames // source.stride)
+        lengths: np.ndarray = -(-frames // source.stride)
+        return lengths
     seconds = (frames - 0.5) / records.column('fps')
-    return np.ceil(seconds * source.fps / source.stride - 1e-6).astype(np.int64)
+    # As extract_clip.clip_length has it, of a video of constant rate.
+    return np.asarray(np.ceil(seconds * source.fps / source.stride - 1e-6), np.int64)
 
 
-def labels_of(source: 'Records', records: RecordSet) -> np.ndarray:
+def read_labels(source: 'Records', records: RecordSet) -> np.ndarray:
     """Return the label of each record of the whole set, int64 (N,), -1 for none.
 
     An index is that among those which meet the filters, of whatever split.
     """
     if source.label == 'index':
-        meets = meeting(source, records)
-        return np.where(meets, np.cumsum(meets) - 1, -1)
+        meets_filters = match_filters(source, records)
+        return np.where(meets_filters, np.cumsum(meets_filters) - 1, -1)
     if source.label == 'none':
         return np.zeros(len(records), np.int64)
-    return np.nan_to_num(records.column('label').astype(np.float64), nan=-1).astype(np.int64)
+    return np.asarray(np.nan_to_num(records.column('label').astype(np.float64), nan=-1), np.int64)
 
 
 def check_labels(source: 'Records', labels: np.ndarray) -> None:
@@ -83,7 +94,8 @@ def check_labels(source: 'Records', labels: np.ndarray) -> None:
     Raises:
       UserError: some have none.
     """
-    if lacking := int((labels < 0).sum()):
+    lacking = int((labels < 0).sum())
+    if lacking:
         raise UserError(
             f'config.data.label=label: {lacking} of {len(labels)} records in {source.path} have none; leave them '
             'out with config.data.filters=label>=0, or set label=none'
@@ -97,7 +109,7 @@ def check_captions(source: 'Records', records: RecordSet, text: TextCache, index
       UserError: one has not, or there are none at all.
     """
     text.about  # noqa: B018, that they are there
-    missing = text.missing(each.text for i in index for each in records.captions(i))
+    missing = text.missing(caption.text for i in index for caption in records.captions(i))
     if missing:
         raise UserError(
             f'config.data.text={source.text}: no embedding of {len(missing)} captions of {source.path}, such as '
@@ -105,7 +117,7 @@ def check_captions(source: 'Records', records: RecordSet, text: TextCache, index
         )
 
 
-def latents_of(source: 'Records', records: RecordSet, index: np.ndarray) -> LatentInfo | None:
+def find_latents(source: 'Records', records: RecordSet, index: np.ndarray) -> LatentInfo | None:
     """Return which latents these records hold, None of videos.
 
     Raises:
@@ -113,12 +125,14 @@ def latents_of(source: 'Records', records: RecordSet, index: np.ndarray) -> Late
     """
 
     def column(name: str) -> np.ndarray:
-        return records.column(name)[index]
+        values: np.ndarray = records.column(name)[index]
+        return values
 
     latents = column('latents')
     if all(shape is None for shape in latents):
         return None
 
+    # A video beside latents counts as a codec of its own, which has no name.
     codecs = sorted({'' if shape is None else sha for shape, sha in zip(latents, column('codec'), strict=True)})
     if len(codecs) > 1:
         raise UserError(

@@ -13,7 +13,7 @@ from vdm_jax.config.ranges import Ahead, Between, Fps, Frames, Mebibytes, Share,
 from vdm_jax.data.counters import Tally
 from vdm_jax.data.latents.text_store import TextCache, no_text
 from vdm_jax.data.records import filters, selection
-from vdm_jax.data.records.captions import caption_of
+from vdm_jax.data.records.captions import choose_caption
 from vdm_jax.data.records.schema import Record
 from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.data.source import Clip, LatentInfo, Reader, Size
@@ -22,34 +22,39 @@ from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.extract_clip import Crop, ReadPlan, Short, Start, extract_clip, place_clip, plan_clip
 from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
-from vdm_jax.data.video.probe_cache import Timelines
+from vdm_jax.data.video.probe_cache import ProbeCache
 from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError, printable
 
 
 @dataclasses.dataclass(frozen=True)
 class Records(VideoSource):
-    """Clips of `frames` frames of `pixels` (a side, or HEIGHTxWIDTH), from the records in the directory `path`
-    (data/records/shards.py).
+    """Clips from the records in a directory that `python -m data_pipelines build` made (data/records/shards.py).
 
-    filters: conditions on what is known of the records (filters.py), all of which they must meet. split: all of
-    them, or those of `held_out` of the videos that they were cut from, by a hash of the video's name (test), or the
-    others (train), so that no video is in both.
+    In evaluation a clip begins where a training clip does, but at the first frame where that is random. Clips have as
+    scalars their frames a second, and the scores of their records (nan where one has none). The text of a clip is one
+    of the captions that hold for at least half of it, drawn by their weights, in evaluation the first; without one it
+    has no text.
 
-    A training clip begins at a `start` that is random, first or center, and so does that of evaluation, where random is
-    first. Each record is there `clips` times, each time with a part of its own of the places where a clip may begin.
-    stride, fps, short, crop and flip are those of video_folder. label: 0 for all, the record's own, or its number among
-    those that meet the filters. Clips tell their frames a second, and the scores of their records (nan where one has
-    none).
-    text: a directory that cache-text made, with an embedding of every caption; none: clips have no text. A clip is told
-    one of the captions that hold for at least half of it, by their weights, in evaluation the first; without one it has
-    no text.
+    A record that does not decode keeps its id, and the next one is read instead, so that the order does not depend on
+    what one host could read. Latents (of all records, or of none) come uncut, as 'moments' float32 (T', H', W', 2C) in
+    place of 'video'.
 
-    A record that does not decode, or asks for more than `limits`, keeps its place and the next one is read instead; the
-    run stops when more than `max_broken` of them are broken. Latents (of all records, or of none) are given whole, as
-    'moments' float32 (T', H', W', 2C) in place of 'video'. If all videos that are taken, resized, fit in `cache_mb`
-    (2**20 bytes), each is decoded whole and kept in memory once it is asked for again; nothing but the speed depends on
-    it.
+    Attributes:
+      path: Of the directory.
+      filters: Conditions on what is known of the records (data/records/filters.py), all of which they must meet.
+      clips: How often each record is there, each time with a part of its own of the frames at which a clip may begin.
+      label: 0 for all (none), the record's own (label), or its number among those that meet the filters (index).
+      text: A directory that cache-text made, with an embedding of every caption; none: clips have no text.
+      split: All records, or those of `held_out` of the videos that they were cut from, by a hash of the video's name
+        (test), or the others (train): no video is in both.
+      held_out: Share of the videos that are held out.
+      max_broken: Share of the records that may be broken before the run stops.
+      limits: What a record may ask for; one that asks for more is broken.
+      cache_mb: If all videos that are taken, resized, fit in so many MiB, each is kept in memory, whole, once it is
+        needed again; nothing but the speed depends on it.
+      threads: Of the loader, which decode clips.
+      prefetch: Clips that the loader draws ahead.
     """
 
     path: str = ''
@@ -95,7 +100,7 @@ class RecordsReader(Reader):
     def __init__(self, source: Records):
         super().__init__(source)
         self._tally = Tally()
-        self._timelines = Timelines(source.limits)
+        self._probe_cache = ProbeCache(source.limits)
         self._options = source.clip_options
 
     def __len__(self) -> int:
@@ -106,7 +111,7 @@ class RecordsReader(Reader):
         return self._clip(range(len(self))[i], None, None)
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
-        """Draw the clip of training: from a random frame, with a random crop, mirrored, each where asked for."""
+        """Draw the clip of training: from a random frame, with a random crop, mirrored, each as the config says."""
         return self._clip(i, rng, None)
 
     def extract(self, i: int, size: Size, rng: np.random.Generator | None = None) -> Clip:
@@ -115,8 +120,11 @@ class RecordsReader(Reader):
 
     def extents(self) -> np.ndarray:
         """Return what each clip has of frames (at stride and fps), height and width: int64 (N, 3)."""
-        sizes = selection.lengths(self.source, self.records), *map(self.records.column, ('height', 'width'))
-        return np.stack(sizes, 1)[self.index].astype(np.int64).repeat(self.source.clips, 0)
+        frames = selection.clip_lengths(self.source, self.records)
+        height = self.records.column('height')
+        width = self.records.column('width')
+        extents = np.stack([frames, height, width], 1)[self.index]
+        return np.repeat(extents.astype(np.int64), self.source.clips, axis=0)
 
     @property
     def num_classes(self) -> int:
@@ -136,7 +144,7 @@ class RecordsReader(Reader):
     @functools.cached_property
     def latents(self) -> LatentInfo | None:
         """Those that its records hold, None of videos."""
-        return selection.latents_of(self.source, self.records, self.index)
+        return selection.find_latents(self.source, self.records, self.index)
 
     @functools.cached_property
     def records(self) -> RecordSet:
@@ -149,14 +157,14 @@ class RecordsReader(Reader):
     @functools.cached_property
     def index(self) -> np.ndarray:
         """The numbers of the records that are taken, ascending."""
-        index, self._tally.known = selection.choose(self.source, self.records)
+        index, self._tally.known = selection.select_records(self.source, self.records)
         if self.text:
             selection.check_captions(self.source, self.records, self.text, index)
         return index
 
     @property
     def num_draws(self) -> int:
-        """Which record a clip is of, and the seconds where it begins and ends: its text hangs on these."""
+        """Which record a clip is of, and the seconds where it begins and ends: its text depends on these."""
         return 3
 
     def conditions_of(self, draws: np.ndarray, rng: np.random.Generator) -> Clip:
@@ -166,8 +174,10 @@ class RecordsReader(Reader):
 
     def identity(self) -> str:
         """Return how many clips there are, and of which records."""
-        names, hashes = (self.records.column(name)[self.index] for name in ('key', 'sha256'))
-        lines = '\n'.join(f'{name} {sha256}' for name, sha256 in zip(names, hashes, strict=True))
+        # By content too: a set that was built anew may have other clips under the same keys.
+        keys = self.records.column('key')[self.index]
+        hashes = self.records.column('sha256')[self.index]
+        lines = '\n'.join(f'{key} {sha256}' for key, sha256 in zip(keys, hashes, strict=True))
         return f'{len(self)} {hashlib.sha256(lines.encode()).hexdigest()[:16]}'
 
     def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
@@ -197,6 +207,7 @@ class RecordsReader(Reader):
         return {'broken': self._tally.broken_lines()}
 
     def _clip(self, i: int, rng: np.random.Generator | None, size: Size | None) -> Clip:
+        # Always four numbers: no option moves what is drawn for another.
         chance = None if rng is None else rng.random(4)
 
         for attempt, number, record, video in self._candidates(i):
@@ -234,7 +245,7 @@ class RecordsReader(Reader):
             video = None
             try:
                 if record.latents is None:
-                    video = self._timelines.video(number, record.video)
+                    video = self._probe_cache.video(number, record.video)
             except BrokenVideoError as error:
                 self._note_broken(number, f'record {number} ({printable(record.key)}): {error}')
                 continue
@@ -246,6 +257,7 @@ class RecordsReader(Reader):
         """Return what is read of a video for a clip that begins in the given part of `clips`."""
         options = self._options.with_size(size)
         placement = place_clip(options, chance)
+        # Each part has an equal share of the frames at which a clip may begin.
         start = (part + placement.start) / self.source.clips
         return plan_clip(options, video, dataclasses.replace(placement, start=start))
 
@@ -258,13 +270,14 @@ class RecordsReader(Reader):
         chance: np.ndarray | None,
         size: Size | None,
     ) -> tuple[Clip, tuple[float, float], bool]:
-        """Return a clip's pixels or latents, the seconds of the record that it shows, whether it was filled up."""
+        """Return a clip's pixels or latents, the seconds of the record that it shows, and whether it was filled up."""
         if video is None:
             return {'moments': np.asarray(record.latents, np.float32)}, (0.0, record.frames / record.fps), False
 
         plan = self._plan(video, part, chance, size)
         read = functools.partial(self._cache.read, number, video)
         clip = extract_clip(plan, read)
+        # The window ends when the last frame does.
         times = video.times[plan.numbers]
         window = float(times.min()), float(times.max()) + 1 / video.fps
         return {'video': clip}, window, plan.padded
@@ -273,19 +286,19 @@ class RecordsReader(Reader):
         if not self.text:
             return {}
         number, first, stop = draws.tolist()
-        caption = caption_of(self.records.captions(int(number)), (first, stop), rng)
+        caption = choose_caption(self.records.captions(int(number)), (first, stop), rng)
         self._tally.add(clips_without_text=caption is None)
         return no_text(self.text.shape) if caption is None else self.text[caption.text]
 
     @functools.cached_property
     def _cache(self) -> FrameCache:
-        sizes = (self.records.column(name)[self.index].tolist() for name in ('frames', 'height', 'width'))
+        columns = [self.records.column(name)[self.index].tolist() for name in ('frames', 'height', 'width')]
         picture = height_width(self.source.pixels)
-        return FrameCache(zip(*sizes, strict=True), picture, self.source.cache_mb * 2**20)
+        return FrameCache(zip(*columns, strict=True), picture, self.source.cache_mb * 2**20)
 
     @functools.cached_property
     def _labels(self) -> np.ndarray:
-        labels = selection.labels_of(self.source, self.records)
+        labels = selection.read_labels(self.source, self.records)
         if self.source.label == 'label':
             selection.check_labels(self.source, labels[self.index])
         return labels

@@ -7,56 +7,72 @@ import io
 import struct
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vdm_jax.data.video.broken import BrokenVideoError
-from vdm_jax.data.video.container import head_of
+from vdm_jax.data.video.container import read_head
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.transforms import over_white
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FORMATS = 'GIF', 'WEBP', 'PNG'  # Pillow's names
 CONTAINERS = 'gif', 'webp', 'apng'
 # What Pillow raises for files that are damaged.
 DAMAGE = OSError, SyntaxError, ValueError, ArithmeticError, MemoryError, LookupError, struct.error
-USUAL = 100  # milliseconds that browsers show a frame for which is to be shown for
-SHORTEST = 10  # or less
+# Browsers show a frame whose duration is SHORTEST or less for DEFAULT_DURATION; both in milliseconds.
+DEFAULT_DURATION = 100
+SHORTEST = 10
 
 
 def is_animation(head: bytes) -> bool:
-    """Whether a file that begins so (container.HEAD bytes) is a picture."""
+    """Return whether a file that begins so (container.HEAD bytes) is a picture."""
     return head[:4] == b'GIF8' or head[:4] == b'RIFF' and head[8:12] == b'WEBP' or head[:8] == b'\x89PNG\r\n\x1a\n'
 
 
-def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields (frame uint8 (H, W, 3) with transparency over white, microseconds it is shown).
+def codec_of(head: bytes) -> str:
+    """Return gif, webp or apng, for a picture that begins so."""
+    if head[:3] == b'GIF':
+        return 'gif'
+    return 'webp' if head[:4] == b'RIFF' else 'apng'
 
-    A GIF that is cut off has the frames that are left, for it promises no number. Raises BrokenVideoError where there
-    is none, where one is damaged or missing, or they are larger or more than `limits`.
+
+def read_frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield (frame uint8 (H, W, 3) with transparency over white, microseconds it is shown).
+
+    A GIF that is cut off has the frames that are left, for it promises no number.
+
+    Raises:
+      BrokenVideoError: There is no frame, one is damaged or missing, or they are larger or more than `limits`.
     """
     from PIL import Image
 
     count = 0
     try:
-        with _open(path, limits) as image:
+        with _open_image(path, limits) as image:
             width, height = image.size
-            first = int(bool(image.info.get('default_image')))  # of an APNG, for those who know none
+            # An APNG may begin with a still picture for programs that know no APNG.
+            first = int(bool(image.info.get('default_image')))
             promised = getattr(image, 'n_frames', 1) - first if image.format == 'PNG' else 0
             while True:
                 image.seek(first + count)
-                limits.check_size(*image.size)  # one that reaches over the canvas makes it grow
+                # A frame that reaches over the canvas makes it grow.
+                limits.check_size(*image.size)
                 limits.check_frames(count + 1)
                 pixels = over_white(np.asarray(image.convert('RGBA'))[:height, :width])
                 duration = image.info.get('duration') or 0
-                yield pixels, round(1000 * (duration if duration > SHORTEST else USUAL))
+                yield pixels, round(1000 * (duration if duration > SHORTEST else DEFAULT_DURATION))
                 count += 1
     except EOFError:
         if not count:
             raise BrokenVideoError('no frame decodes') from None
     except (*DAMAGE, Image.DecompressionBombError) as error:
-        # Pillow reads on where there is nothing.
+        # Pillow reads on after the last frame of a GIF without an end.
         is_at_end = isinstance(error, LookupError) or 'truncated' in str(error)
-        is_cut_gif = count and codec_of(head_of(path)) == 'gif' and is_at_end
+        is_cut_gif = count and codec_of(read_head(path)) == 'gif' and is_at_end
         if not is_cut_gif:
             reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
             raise BrokenVideoError(f'frame {count} is damaged: {reason}' if count else reason) from error
@@ -65,20 +81,18 @@ def frames(path: str | bytes, limits: Limits) -> Iterator[tuple[np.ndarray, int]
         raise BrokenVideoError(f'cut off: {count} of {promised} frames')
 
 
-def _open(path, limits):
-    """Pillow's picture, its canvas within limits."""
+def _open_image(path: str | bytes, limits: Limits) -> 'Image.Image':
+    """Open a picture with Pillow, its canvas within limits."""
     from PIL import Image
 
-    head = head_of(path)
-    if head[:3] == b'GIF':  # of which Pillow has an opinion of its own
-        limits.check_size(*(int.from_bytes(head[at : at + 2], 'little') for at in (6, 8)))
+    head = read_head(path)
+    if head[:3] == b'GIF':  # where Pillow has limits of its own
+        width, height = (int.from_bytes(head[at : at + 2], 'little') for at in (6, 8))
+        limits.check_size(width, height)
     if head[12:16] == b'VP8X':  # whose decoder takes its memory when it is opened
-        limits.check_size(*(int.from_bytes(head[at : at + 3], 'little') + 1 for at in (24, 27)))
+        width, height = (int.from_bytes(head[at : at + 3], 'little') + 1 for at in (24, 27))
+        limits.check_size(width, height)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of sizes, which limits are for
+        # They are about sizes, which `limits` decides.
+        warnings.simplefilter('ignore')
         return Image.open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS)
-
-
-def codec_of(head: bytes) -> str:
-    """gif, webp or apng, of a file that begins so."""
-    return 'gif' if head[:3] == b'GIF' else 'webp' if head[:4] == b'RIFF' else 'apng'

@@ -6,10 +6,16 @@ class BrokenVideoError(Exception):
 
 
 def no_picture(seconds: float, why: str = '') -> BrokenVideoError:
-    """For a frame that the decoder leaves out. seconds: of the file, when it is to be shown."""
+    """Return the error for a frame that the decoder leaves out.
+
+    seconds: Of the file, when it is to be shown.
+    """
     return BrokenVideoError(f'the decoder gives no picture for {seconds:.2f} s' + (f': {why}' if why else ''))
 
 
 def damaged_picture(seconds: float) -> BrokenVideoError:
-    """For a frame that the decoder had to make up in part. seconds: of the file, when it is shown."""
+    """Return the error for a frame that the decoder had to make up in part.
+
+    seconds: Of the file, when it is shown.
+    """
     return BrokenVideoError(f'the picture at {seconds:.2f} s is damaged')

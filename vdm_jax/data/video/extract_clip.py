@@ -158,17 +158,17 @@ def clip_indices(
 def clip_starts(video: Any, count: int, stride: int = 1, fps: float | None = None) -> int:
     """Return at how many frames a whole clip may begin (at least 1: a short video begins at its first)."""
     if fps is None:
-        return max(video.frames - stride * (count - 1), 1)
+        return max(int(video.frames) - stride * (count - 1), 1)
     return max(int(np.searchsorted(video.times, _end(video) - (count - 1) * (stride / fps))), 1)
 
 
 def clip_length(video: Any, stride: int = 1, fps: float | None = None) -> int:
     """Return how many frames the longest clip has that needs no filling up."""
     if fps is None:
-        return -(-video.frames // stride)
+        return -(-int(video.frames) // stride)
     return int(np.ceil((_end(video) - video.times[0]) * fps / stride - 1e-6))
 
 
 def _end(video: Any) -> float:
     """Return the second at which the last frame is half over: what lies beyond is no longer nearest to a frame."""
-    return (video.times[-1] + video.seconds) / 2
+    return float((video.times[-1] + video.seconds) / 2)

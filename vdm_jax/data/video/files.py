@@ -5,14 +5,18 @@ import dataclasses
 import heapq
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 EXTENSIONS = (
     '.mp4', '.m4v', '.mov', '.avi', '.webm', '.mkv', '.gif', '.webp', '.apng', '.ts', '.m2ts', '.mts', '.flv', '.wmv',
     '.asf', '.3gp', '.3g2', '.mpg', '.mpeg',
 )  # fmt: skip
 SIDES = '.json', '.txt'  # files beside a video, of its name, that say what is in it
-HIDDEN, LINKED, UNREADABLE, STILL = 'hidden', 'linked folder', 'unreadable folder', 'still .webp'
+# Kinds of what is no video, beside the endings of files.
+HIDDEN = 'hidden'
+LINKED = 'linked folder'
+UNREADABLE = 'unreadable folder'
+STILL = 'still .webp'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +24,11 @@ class Folder:
     """What lies in a folder and below: paths relative to it, with / between folders, sorted.
 
     Attributes:
-      videos: files that end as videos do. A .webp that says it is one picture is none: it is a thumbnail.
-      sides: of each video that has them, its NAME.json and NAME.txt.
-      others: how many files are neither, by ending; under HIDDEN how many files and folders are hidden.
-      links: folders that are links and were not entered.
-      unreadable: {folder that cannot be read: why}.
+      videos: Files that end as videos do. A .webp that says it is one picture is none: it is a thumbnail.
+      sides: Of each video that has them, its NAME.json and NAME.txt.
+      others: How many files are neither, by ending; under HIDDEN how many files and folders are hidden.
+      links: Folders that are links and were not entered.
+      unreadable: Why a folder cannot be read, by its path.
     """
 
     videos: tuple[str, ...]
@@ -34,83 +38,98 @@ class Folder:
     unreadable: Mapping[str, str]
 
     def side_counts(self) -> dict[str, int]:
-        """How many files lie beside videos and say what is in them, by ending."""
+        """Count by ending the files that lie beside videos and say what is in them."""
         files = {file for own in self.sides.values() for file in own}
-        return _sorted(collections.Counter(_ending(file) for file in files))
+        return _sort_counts(collections.Counter(_ending(file) for file in files))
 
     def passed_over_counts(self, captions: bool = False) -> dict[str, int]:
-        """How much of each kind is no video; captions: with the files beside videos."""
+        """Count by kind what is no video.
+
+        captions: Whether files beside videos count as well.
+        """
         counts = collections.Counter(self.others)
         counts.update({LINKED: len(self.links), UNREADABLE: len(self.unreadable)})
         if captions:
             counts.update(self.side_counts())
-        return _sorted(counts)
+        return _sort_counts(counts)
 
 
-def look(root: str, follow_links: bool = False) -> Folder:
-    """Looks at all of a folder.
+def list_folder(root: str, follow_links: bool = False) -> Folder:
+    """List all of a folder.
 
-    Files that are links are files. Folders that are links are entered with `follow_links` alone, after all that lies in
+    Files that are links are files. Folders that are links are entered only with `follow_links`, after all that lies in
     the folder itself and in the order of their names; no folder is entered twice, by whatever names it is reached.
     """
-    videos, sides, others, links, unreadable = [], {}, collections.Counter(), [], {}
-    for place, files, hidden in _walk(root, follow_links, links, unreadable):
-        mine = [name for name in files if name.lower().endswith(EXTENSIONS)]
-        still = {name for name in mine if is_still(os.path.join(root, place, name))}
+    videos: list[str] = []
+    sides: dict[str, tuple[str, ...]] = {}
+    others: collections.Counter[str] = collections.Counter()
+    links: list[str] = []
+    unreadable: dict[str, str] = {}
+    for prefix, files, hidden_count in _walk(root, follow_links, links, unreadable):
+        with_video_ending = [name for name in files if name.lower().endswith(EXTENSIONS)]
+        stills = {name for name in with_video_ending if is_still(os.path.join(root, prefix, name))}
+        # The name as it is wins over another one of the same normal form.
         by_form = {unicodedata.normalize('NFC', name): name for name in files} | {name: name for name in files}
-        beside = set()
-        for name in mine:
-            if name in still:
+        side_files: set[str] = set()
+        for name in with_video_ending:
+            if name in stills:
                 continue
-            videos.append(place + name)
-            if own := _beside(name, by_form):
-                sides[place + name] = tuple(place + each for each in own)
-                beside.update(own)
-        others[HIDDEN] += hidden
-        others[STILL] += len(still)
-        others.update(_ending(name) for name in set(files) - set(mine) - beside)
-    return Folder(tuple(sorted(videos)), sides, _sorted(others), tuple(sorted(links)), unreadable)
+            videos.append(prefix + name)
+            own_sides = _find_sides(name, by_form)
+            if own_sides:
+                sides[prefix + name] = tuple(prefix + side for side in own_sides)
+                side_files.update(own_sides)
+
+        others[HIDDEN] += hidden_count
+        others[STILL] += len(stills)
+        others.update(_ending(name) for name in set(files) - set(with_video_ending) - side_files)
+    return Folder(tuple(sorted(videos)), sides, _sort_counts(others), tuple(sorted(links)), unreadable)
 
 
-def _walk(root, follow_links, links, unreadable):
-    """Yields (place, names of its files, how many of it are hidden) of a folder and those below; place: '' or with a /
-    at its end. links, unreadable: take what Folder has of them.
+def _walk(
+    root: str, follow_links: bool, links: list[str], unreadable: dict[str, str]
+) -> Iterator[tuple[str, list[str], int]]:
+    """Yield (prefix, names of its files, how many entries are hidden) of a folder and of those below.
+
+    A prefix is '' or a path with a / at its end. links and unreadable take what Folder has under these names.
     """
-    folders, waiting = [('', os.path.realpath(root))], []
-    entered = {os.path.realpath(root)}
+    real_root = os.path.realpath(root)
+    folders = [('', real_root)]
+    waiting: list[str] = []  # links to folders, which come when nothing else is left
+    entered = {real_root}
     while folders or waiting:
         if folders:
-            inside, real = folders.pop()
+            path, real_path = folders.pop()
         else:
-            inside = heapq.heappop(waiting)
-            real = os.path.realpath(os.path.join(root, inside))
-            if not follow_links or real in entered:
-                links.append(inside)
+            path = heapq.heappop(waiting)
+            real_path = os.path.realpath(os.path.join(root, path))
+            if not follow_links or real_path in entered:
+                links.append(path)
                 continue
-            entered.add(real)
+            entered.add(real_path)
 
         try:
-            with os.scandir(os.path.join(root, inside)) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(os.path.join(root, path)) as entries_of_folder:
+                entries = sorted(entries_of_folder, key=lambda entry: entry.name)
         except OSError as error:
-            unreadable[inside] = error.strerror
+            unreadable[path] = error.strerror or str(error)
             continue
 
-        place = f'{inside}/' if inside else ''
-        shown = [entry for entry in entries if not entry.name.startswith('.')]
+        prefix = f'{path}/' if path else ''
+        visible = [entry for entry in entries if not entry.name.startswith('.')]
         files = []
-        for entry in shown:
+        for entry in visible:
             if not _is_folder(entry):
                 files.append(entry.name)
             elif entry.is_symlink():
-                heapq.heappush(waiting, place + entry.name)
-            elif (below := os.path.join(real, entry.name)) not in entered:
+                heapq.heappush(waiting, prefix + entry.name)
+            elif (below := os.path.join(real_path, entry.name)) not in entered:
                 entered.add(below)
-                folders.append((place + entry.name, below))
-        yield place, files, len(entries) - len(shown)
+                folders.append((prefix + entry.name, below))
+        yield prefix, files, len(entries) - len(visible)
 
 
-def _is_folder(entry):
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link in a circle
@@ -118,7 +137,7 @@ def _is_folder(entry):
 
 
 def is_still(path: str) -> bool:
-    """Whether a file is a WebP that says it is one picture. Such lie beside downloaded videos, as their thumbnails."""
+    """Return whether a file is a WebP that says it is one picture: thumbnails of downloaded videos are."""
     if not path.lower().endswith('.webp') or not os.path.isfile(path):  # a pipe would be waited for
         return False
     try:
@@ -128,11 +147,12 @@ def is_still(path: str) -> bool:
         return False
     if head[:4] != b'RIFF' or head[8:12] != b'WEBP' or len(head) < 21:
         return False
-    return head[12:16] in (b'VP8 ', b'VP8L') or head[12:16] == b'VP8X' and not head[20] & 2  # of which 2 is animation
+    # Of the extended format, one of the flags is animation.
+    return head[12:16] in (b'VP8 ', b'VP8L') or head[12:16] == b'VP8X' and not head[20] & 2
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
-    """Such as '2 .srt, 1 hidden, 3 linked folders'."""
+    """Return counts in words, such as '2 .srt, 1 hidden, 3 linked folders'."""
     words = []
     for kind, count in counts.items():
         plural = 's' if kind in (LINKED, UNREADABLE) and count > 1 else ''
@@ -140,17 +160,22 @@ def describe_counts(counts: Mapping[str, int]) -> str:
     return ', '.join(words)
 
 
-def _beside(name, by_form):
-    """The files of SIDES that belong to a video, whichever Unicode normal form their names have."""
+def _find_sides(name: str, by_form: Mapping[str, str]) -> list[str]:
+    """Return the files of SIDES that belong to a video, whichever Unicode normal form their names have."""
     stem = os.path.splitext(name)[0]
-    wanted = [stem + ending for ending in SIDES]
-    found = (by_form.get(side) or by_form.get(unicodedata.normalize('NFC', side)) for side in wanted)
-    return [side for side in found if side is not None]
+    sides = []
+    for ending in SIDES:
+        side = stem + ending
+        match = by_form.get(side) or by_form.get(unicodedata.normalize('NFC', side))
+        if match is not None:
+            sides.append(match)
+    return sides
 
 
-def _ending(name):
+def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower() or 'no ending'
 
 
-def _sorted(counts):
+def _sort_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts that are not 0, in the order of their kinds."""
     return {kind: counts[kind] for kind in sorted(counts) if counts[kind]}

@@ -8,49 +8,57 @@ from collections.abc import Hashable, Iterable
 import numpy as np
 
 from vdm_jax.data.video import decode, transforms
+from vdm_jax.data.video.broken import BrokenVideoError
 
 
 class FrameCache:
-    """All resized frames of each video that was asked for twice; of none where they would not all fit.
+    """All resized frames of each video that was read twice; of none where they would not all fit."""
 
-    videos: (frames, height, width) of each; most: bytes that all their frames may take, resized to cover `picture`,
-    (height, width), the one size that is kept.
-    """
+    def __init__(self, videos: Iterable[tuple[int, int, int]], picture: tuple[int, int], max_bytes: int):
+        """Decide whether to cache.
 
-    def __init__(self, videos: Iterable[tuple[int, int, int]], picture: tuple[int, int], most: int):
+        Args:
+          videos: (frames, height, width) of each.
+          picture: (height, width) that frames are resized to cover, the one size that is kept.
+          max_bytes: What all frames of that size may take.
+        """
         self._picture = picture
-        sizes = (frames * 3 * math.prod(self._size(*size)) for frames, *size in videos)
-        self._on = all(total <= most for total in itertools.accumulate(sizes))  # looks no further than that
+        sizes = (frames * 3 * math.prod(self._covering_size(height, width)) for frames, height, width in videos)
+        # Stops at the first video that is too much: there may be millions.
+        self._is_on = all(total <= max_bytes for total in itertools.accumulate(sizes))
         self._lock = threading.Lock()
-        self._entries = {}
+        self._entries: dict[Hashable, _Entry] = {}
 
     def read(self, key: Hashable, video: decode.Video, indices: np.ndarray, height: int, width: int) -> np.ndarray:
-        """What decode.read(video, indices, height, width) gives; `key` names the video."""
-        if self._on and (height, width) == self._size(video.height, video.width):
+        """Return what decode.read(video, indices, height, width) does; `key` names the video."""
+        if self._is_on and (height, width) == self._covering_size(video.height, video.width):
             with self._lock:
                 entry = self._entries.setdefault(key, _Entry())
-            if (frames := entry.whole(video, height, width)) is not None:
-                return frames[indices]
+            frames = entry.all_frames(video, height, width)
+            if frames is not None:
+                selection: np.ndarray = frames[indices]
+                return selection
         return decode.read(video, indices, height, width)
 
-    def _size(self, height, width):
+    def _covering_size(self, height: int, width: int) -> tuple[int, int]:
         return transforms.cover(height, width, *self._picture)
 
 
 class _Entry:
     """One video of the cache."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked, self._frames = 0, None
+        self._reads = 0
+        self._frames: np.ndarray | None = None
 
-    def whole(self, video, height, width):
-        """All frames, decoded when asked for the second time; None before, and where the whole does not decode."""
+    def all_frames(self, video: decode.Video, height: int, width: int) -> np.ndarray | None:
+        """Return all frames, decoded at the second call; None before, and where they do not all decode."""
         with self._lock:
-            self._asked += 1
-            if self._asked == 2:
+            self._reads += 1
+            if self._reads == 2:
                 try:
                     self._frames = decode.read(video, np.arange(video.frames), height, width)
-                except decode.BrokenVideoError:
+                except BrokenVideoError:
                     pass  # a part of it may still decode
             return self._frames

@@ -1,9 +1,9 @@
 """The index of a video file: its frames, when each is shown, and from where decoding gives the right pictures.
 
-A frame is what the decoder gives, in the order and at the time a player shows it. Packets, flags and timestamps of a
+A frame is what the decoder outputs, in the order and at the time a player shows it. Packets, flags and timestamps of a
 container are hints. Where the headers inside the packets prove that these agree with what a decoder will do, an index
-is made of the packets alone (`from_packets.py`); any other file is decoded once (`from_decoding.py`), and then each
-frame that is read from its middle is held against what that gave.
+is made from the packets alone (packet_scan.py); any other file is decoded once (decode_scan.py), and each frame that is
+read from its middle later is compared with what came out then.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from vdm_jax.data.video.picture import Orientation
 
 
-def _nothing():
+def _no_numbers() -> np.ndarray:
     return np.zeros(0, np.int64)
 
 
@@ -25,24 +25,25 @@ class Index:
     Attributes:
       codec: FFmpeg's name of the format, such as 'h264'; 'gif', 'webp' or 'apng' of animated pictures.
       container: FFmpeg's name of the file's format.
-      stream: number of the video stream in the file.
-      streams: how many the file has to choose from.
-      height, width: of the stored picture without what is cropped, in pixels.
-      crop: rows at the top and bottom, columns at the left and right that the file says are not shown.
-      orientation: how the stored picture is turned and mirrored to be shown.
-      pixel_aspect: width over height of a stored pixel.
-      fps: frames a second: as the file says where its times agree, else their mean.
-      unit: seconds of one tick of the timestamps.
-      pts: when each frame is shown, in ticks, rising, int64 (frames,).
-      end: when the last one is over, in ticks.
-      start: seconds of the file at which the first frame is shown.
-      packets: of each frame the number of its packet, int32 (frames,).
-      keys: numbers of the packets at which decoding may begin, int64 (keys,), rising; the first is the file's first.
-      key_stamps: the time to seek for each key, in ticks, int64 (keys,).
-      key_marks: what to know each key by wherever reading began, int64 (keys,).
-      digests: of each frame 32 bits of what was decoded, uint32 (frames,); of an index made of packets none.
-      any_order: whether the decoder has to wait for frames in any order that its codec allows.
-      interlaced: whether the lines of a frame may belong to two moments.
+      height: Of the stored picture without what is cropped, in pixels.
+      width: The same.
+      fps: Frames a second: as the file says where its times agree, else their mean.
+      unit: Seconds of one tick of the timestamps.
+      pts: When each frame is shown, in ticks, rising, int64 (frames,).
+      end: When the last one is over, in ticks.
+      stream: Number of the video stream in the file.
+      streams: How many the file has to choose from.
+      crop: Rows at the top and bottom, columns at the left and right that the file says are not shown.
+      orientation: How the stored picture is turned and mirrored to be shown.
+      pixel_aspect: Width over height of a stored pixel.
+      start: Seconds of the file at which the first frame is shown.
+      packets: Of each frame the number of its packet, int32 (frames,).
+      keys: Numbers of the packets at which decoding may begin, int64 (keys,), rising; the first is the file's first.
+      key_stamps: The time to seek for each key, in ticks, int64 (keys,).
+      key_marks: What to know each key by wherever reading began, int64 (keys,).
+      digests: Of each frame 32 bits of what was decoded, uint32 (frames,); none in an index made from packets.
+      any_order: Whether the decoder has to wait for frames in any order that its codec allows.
+      interlaced: Whether the lines of a frame may belong to two moments.
     """
 
     codec: str
@@ -59,22 +60,24 @@ class Index:
     orientation: Orientation = Orientation()
     pixel_aspect: float = 1.0
     start: float = 0.0
-    packets: np.ndarray = dataclasses.field(default_factory=_nothing)
-    keys: np.ndarray = dataclasses.field(default_factory=_nothing)
-    key_stamps: np.ndarray = dataclasses.field(default_factory=_nothing)
-    key_marks: np.ndarray = dataclasses.field(default_factory=_nothing)
-    digests: np.ndarray = dataclasses.field(default_factory=_nothing)
+    packets: np.ndarray = dataclasses.field(default_factory=_no_numbers)
+    keys: np.ndarray = dataclasses.field(default_factory=_no_numbers)
+    key_stamps: np.ndarray = dataclasses.field(default_factory=_no_numbers)
+    key_marks: np.ndarray = dataclasses.field(default_factory=_no_numbers)
+    digests: np.ndarray = dataclasses.field(default_factory=_no_numbers)
     any_order: bool = False
     interlaced: bool = False
 
     @property
     def frames(self) -> int:
+        """How many there are."""
         return len(self.pts)
 
     @property
     def times(self) -> np.ndarray:
         """Seconds of each frame from the first, float64 (frames,)."""
-        return (self.pts - self.pts[0]) * self.unit
+        times: np.ndarray = (self.pts - self.pts[0]) * self.unit
+        return times
 
     @property
     def seconds(self) -> float:
@@ -87,7 +90,7 @@ class Index:
         return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
 
     def key_before(self, frame: int) -> int:
-        """The last of `keys` from which a frame can be decoded, by its place among them."""
+        """Return the position among `keys` of the last one from which a frame can be decoded."""
         earlier = np.flatnonzero(self.key_frames <= frame)
         return int(earlier[-1]) if len(earlier) else 0
 
@@ -95,14 +98,23 @@ class Index:
     def key_frames(self) -> np.ndarray:
         """Of each key the number of the frame in its packet, int64 (keys,); one that shows none is never reached."""
         order = np.argsort(self.packets, kind='stable')
-        at = np.searchsorted(self.packets[order], self.keys)
-        at = np.minimum(at, self.frames - 1)
-        return np.where(self.packets[order[at]] == self.keys, order[at], self.frames)
+        positions = np.searchsorted(self.packets[order], self.keys)
+        candidates = order[np.minimum(positions, self.frames - 1)]
+        return np.where(self.packets[candidates] == self.keys, candidates, self.frames)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frames:
-    """What is known of the frames of a stream, as Index has it: of the packets it was made of, or from decoding."""
+    """The frames of a stream, from a scan of its packets or from decoding it; fields as Index has them.
+
+    Attributes:
+      packets: Of each frame the number of its packet.
+      pts: When each frame is shown, in ticks, rising, int64 (frames,).
+      keys: Numbers of the packets at which decoding may begin.
+      digests: Of each frame 32 bits of what was decoded; none from packets.
+      any_order: Whether the decoder has to wait for frames in any order that its codec allows.
+      interlaced: Whether the lines of a frame may belong to two moments.
+    """
 
     packets: list[int]
     pts: np.ndarray
@@ -113,12 +125,19 @@ class Frames:
 
 
 def frame_rate(pts: np.ndarray, end: int, unit: float, nominal: float = 0.0) -> float:
-    """Frames a second: what the file says where that agrees with its times to half a frame; that of its steps where
-    these are even; else the mean, up to the end of the last frame.
+    """Return the frames a second.
 
-    pts, end, unit: as an index has them. nominal: what the file says, 0 for nothing.
+    They are what the file says where that agrees with its times to half a frame; the rate of its steps where these are
+    even; else the mean, up to the end of the last frame.
+
+    Args:
+      pts: As an index has them.
+      end: As an index has it.
+      unit: As an index has it.
+      nominal: What the file says, 0 for nothing.
     """
-    frames, span = len(pts), float(pts[-1] - pts[0]) * unit
+    frames = len(pts)
+    span = float(pts[-1] - pts[0]) * unit
     if nominal > 0 and abs(span * nominal - (frames - 1)) <= 0.5:
         return nominal
     if frames > 1 and np.ptp(np.diff(pts)) <= 1:
@@ -127,7 +146,7 @@ def frame_rate(pts: np.ndarray, end: int, unit: float, nominal: float = 0.0) -> 
 
 
 def usual_step(stamps: np.ndarray, nominal: float, unit: float) -> int:
-    """Ticks from one frame to the next: the middle one of a file's, or as its nominal rate says."""
+    """Return the ticks from one frame to the next: the median of a file's, or as its nominal rate says."""
     steps = np.diff(stamps)
     steps = steps[steps > 0]
     return int(np.median(steps)) if len(steps) else max(round(1 / (nominal * unit)), 1)

@@ -1,4 +1,4 @@
-"""What a video file may ask for."""
+"""Limits on what a video file may ask for."""
 
 import dataclasses
 from typing import Annotated
@@ -14,11 +14,11 @@ class Limits(Ranged, where='config.data.limits'):
     """What a file may ask for; one that asks for more is broken.
 
     Attributes:
-      frame_pixels: width times height of a frame.
-      frames: in one file.
-      seconds: in one file.
-      read_pixels: decoded in one `read`.
-      index_pixels: decoded once to find out what a file holds, where its packets do not tell.
+      frame_pixels: Width times height of a frame.
+      frames: Frames of one file.
+      seconds: Length of one file.
+      read_pixels: Pixels decoded in one `read`.
+      index_pixels: Pixels decoded once to find out what a file holds, where its packets do not suffice.
     """
 
     frame_pixels: Most = 2**25  # 8K (7680 x 4320) fits
@@ -28,16 +28,28 @@ class Limits(Ranged, where='config.data.limits'):
     index_pixels: Most = 2**40  # 5 hours of 1080p
 
     def check_size(self, width: int, height: int) -> None:
-        """Raises BrokenVideoError for frames that are too large."""
+        """Check the size of a frame.
+
+        Raises:
+          BrokenVideoError: It is too large.
+        """
         if width * height > self.frame_pixels:
             raise BrokenVideoError(f'{width}x{height} frames are larger than {self.frame_pixels} pixels')
 
     def check_frames(self, frames: int) -> None:
-        """Raises BrokenVideoError for more frames than a file may have."""
+        """Check the number of frames of a file.
+
+        Raises:
+          BrokenVideoError: There are too many.
+        """
         if frames > self.frames:
             raise BrokenVideoError(f'more than {self.frames} frames')
 
     def check_seconds(self, seconds: float) -> None:
-        """Raises BrokenVideoError for a file that lasts longer than it may, or not at all."""
+        """Check the length of a file.
+
+        Raises:
+          BrokenVideoError: It lasts longer than it may, or not at all.
+        """
         if not 0 < seconds <= self.seconds:
             raise BrokenVideoError(f'{seconds:.1f} seconds are more than {self.seconds:.1f}')

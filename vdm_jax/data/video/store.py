@@ -10,6 +10,8 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,20 +20,21 @@ from vdm_jax.data.video.index import Index
 from vdm_jax.data.video.picture import Orientation
 from vdm_jax.files import read_whole, sealed, unsealed
 
-VERSION = 2  # of what is kept, and of how indexes are made
+VERSION = 2  # of the format, and of how indexes are made
 ENDS = 2**16  # bytes of the head and of the tail
-MOST_BYTES = 2**31  # of an index that is read
+MAX_BYTES = 2**31  # of an index that is read
 ARRAYS = 'arrays'  # among its fields: the sha256 of its arrays; earlier versions wrote none
 
 
 def load(path: str) -> Index | None:
-    """The index of a file, None where it is not kept, or cannot be read."""
+    """Return the index of a file, None where it is not stored, or cannot be read."""
     try:
-        content = io.BytesIO(read_whole(_place(path), MOST_BYTES))
+        content = io.BytesIO(read_whole(_index_path(path), MAX_BYTES))
         with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-            fields = unsealed(json.loads(str(arrays.pop('fields'))), 'it')
-        if (digest := fields.pop(ARRAYS, None)) is not None and digest != _digest(arrays):
+        fields = unsealed(json.loads(str(arrays.pop('fields'))), 'it')
+        digest = fields.pop(ARRAYS, None)
+        if digest is not None and digest != _digest_arrays(arrays):
             return None
         fields['crop'] = tuple(fields['crop'])
         fields['orientation'] = Orientation(**fields['orientation'])
@@ -41,44 +44,52 @@ def load(path: str) -> Index | None:
 
 
 def save(path: str, index: Index) -> None:
-    """Keeps the index of a file, where there is a place and room for it."""
+    """Store the index of a file, where there is a folder and room for it."""
     if folder() is None:
         return
-    fields, arrays = {}, {}
+    fields: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for field in dataclasses.fields(index):
         value = getattr(index, field.name)
-        (arrays if isinstance(value, np.ndarray) else fields)[field.name] = value
+        if isinstance(value, np.ndarray):
+            arrays[field.name] = value
+        else:
+            fields[field.name] = value
     fields['orientation'] = dataclasses.asdict(index.orientation)
-    new = None
+    fields[ARRAYS] = _digest_arrays(arrays)
+
+    temporary = None
     try:
-        place = _place(path)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=os.path.dirname(place), suffix='.new', delete=False) as file:
-            new = file.name
-            sealed_fields = json.dumps(sealed(fields | {ARRAYS: _digest(arrays)}))
-            np.savez_compressed(file, fields=np.array(sealed_fields), **arrays)
-        os.replace(new, place)
+        index_path = _index_path(path)
+        directory = os.path.dirname(index_path)
+        os.makedirs(directory, exist_ok=True)
+        # Readers never see a part of it: it gets its name when it is complete.
+        with tempfile.NamedTemporaryFile(dir=directory, suffix='.new', delete=False) as file:
+            temporary = file.name
+            sealed_fields = np.array(json.dumps(sealed(fields)))
+            np.savez_compressed(file, fields=sealed_fields, **arrays)
+        os.replace(temporary, index_path)
     except OSError:  # a disk that is full, or not ours: it is made again next time
-        if new is not None and os.path.exists(new):
-            os.remove(new)
+        if temporary is not None and os.path.exists(temporary):
+            os.remove(temporary)
 
 
 def folder() -> str | None:
-    """Where indexes are kept; None where the user has no home."""
-    cache = files.user_cache()
+    """Return where indexes are stored; None where the user has no home."""
+    cache: str | None = files.user_cache()
     return cache and os.path.join(cache, 'indexes')
 
 
-def _digest(arrays):
-    """sha256 of the arrays of an index."""
-    whole = hashlib.sha256()
+def _digest_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the sha256 of the arrays of an index."""
+    digest = hashlib.sha256()
     for name in sorted(arrays):
-        whole.update(f'{name} {arrays[name].dtype} {arrays[name].shape}'.encode() + arrays[name].tobytes())
-    return whole.hexdigest()
+        digest.update(f'{name} {arrays[name].dtype} {arrays[name].shape}'.encode() + arrays[name].tobytes())
+    return digest.hexdigest()
 
 
-def _library_versions():
-    """Of what decodes; None without PyAV, which animated pictures do not need."""
+def _library_versions() -> dict[str, tuple[int, int, int]] | None:
+    """Return the versions of what decodes; None without PyAV, which animated pictures do not need."""
     try:
         import av
     except ImportError:
@@ -86,14 +97,21 @@ def _library_versions():
     return av.library_versions
 
 
-def _place(path):
-    """Where the index of a file is kept."""
-    about = os.stat(path)
-    known = hashlib.sha256(repr((VERSION, _library_versions(), about.st_size, about.st_mtime_ns)).encode())
+def _index_path(path: str) -> str:
+    """Return where the index of a file is stored.
+
+    Raises:
+      OSError: The file cannot be read, or the user has no home.
+    """
+    directory = folder()
+    if directory is None:
+        raise OSError('no folder for indexes')
+    status = os.stat(path)
+    digest = hashlib.sha256(repr((VERSION, _library_versions(), status.st_size, status.st_mtime_ns)).encode())
     with open(path, 'rb') as file:
-        known.update(file.read(ENDS))
-        if about.st_size > ENDS:
-            file.seek(max(about.st_size - ENDS, ENDS))
-            known.update(file.read(ENDS))
-    name = known.hexdigest()[:40]
-    return os.path.join(folder(), name[:2], f'{name[2:]}.npz')
+        digest.update(file.read(ENDS))
+        if status.st_size > ENDS:
+            file.seek(max(status.st_size - ENDS, ENDS))
+            digest.update(file.read(ENDS))
+    name = digest.hexdigest()[:40]
+    return os.path.join(directory, name[:2], f'{name[2:]}.npz')

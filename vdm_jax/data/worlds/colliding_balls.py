@@ -13,13 +13,22 @@ Choosing starts takes most of the 3 ms that a clip takes on one core.
 import dataclasses
 import itertools
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from vdm_jax.config.frame_size import FrameSize
 from vdm_jax.config.ranges import Ascending, Frames, Share
-from vdm_jax.data.worlds.bouncing_balls import START_GAP, BouncingBalls, Colours, Gravity, Speed, Truth, fly
+from vdm_jax.data.worlds.bouncing_balls import (
+    START_GAP,
+    BouncingBalls,
+    Colours,
+    Gravity,
+    Setting,
+    Speed,
+    Truth,
+    fly,
+)
 
 CLEAR = 3.5  # frames before and after a collision, for its velocities to be seen
 SQUARE = 0.7  # of two radii: passing through each other, balls that collide squarely would come closer than this
@@ -29,35 +38,52 @@ TRIED = 4  # of the starts that look best, how many are looked at with all their
 
 @dataclasses.dataclass(frozen=True)
 class Collision:
-    """One collision of two balls."""
+    """One collision of two balls.
 
-    time: float  # frames
-    pair: tuple[int, int]  # the lower number first
-    point: tuple[float, float]  # (x, y) where they touch
-    normal: tuple[float, float]  # unit vector from the first to the second
+    Attributes:
+      time: In frames.
+      pair: The two balls, the lower number first.
+      point: (x, y) where they touch.
+      normal: Unit vector from the first to the second.
+    """
+
+    time: float
+    pair: tuple[int, int]
+    point: tuple[float, float]
+    normal: tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class CollidingTruth(Truth):
-    """What is behind one clip, in pixels and frames."""
+    """What is behind one clip, in pixels and frames.
 
-    collisions: tuple[Collision, ...]  # in order of time
+    Attributes:
+      collisions: In order of time.
+    """
+
+    collisions: tuple[Collision, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class CollidingBalls(BouncingBalls):
-    """config.data of the colliding balls, and the source itself (see BouncingBalls).
+    """Clips of balls that bounce and collide, made on the fly.
 
-    Raises: UserError, naming config.data.KEY, for a world that cannot be drawn.
+    Attributes:
+      bar: Stays 0: behind a bar no collision can be seen.
+      collide: Whether they collide; otherwise balls pass through each other from the same starts, as a control.
+
+    Raises:
+      UserError: a world that cannot be drawn; it names config.data.KEY.
     """
 
     frames: Frames = 16
     pixels: FrameSize = 32
     balls: Annotated[tuple[Colours, Colours], Ascending()] = (2, 3)
-    gravity: Gravity = 0.006  # sides per frame^2
-    speed: Speed = 0.05  # sides per frame, as in BouncingBalls
-    bar: Share = 0.0  # stays 0
-    collide: bool = True  # false: the same starts, but balls pass through each other; a control
+    gravity: Gravity = 0.006
+    speed: Speed = 0.05
+    bar: Share = 0.0
+    collide: bool = True
+
     candidates: ClassVar[int] = 48
 
     def __post_init__(self) -> None:
@@ -65,120 +91,212 @@ class CollidingBalls(BouncingBalls):
         self._check('bar', self.bar == 0, 'behind a bar no collision can be seen: set it to 0')
 
     def truth(self, i: int) -> CollidingTruth:
-        """Positions, velocities and collisions of clip i."""
-        start, _, _ = self._scene(i)
-        collisions = self._run(start, np.arange(self.frames))[2] if self.collide else ()
-        scaled = (
-            dataclasses.replace(each, point=(each.point[0] * self.unit, each.point[1] * self.unit))
-            for each in collisions
-        )
-        return CollidingTruth(**vars(super().truth(i)), collisions=tuple(scaled))
+        """Return positions, velocities and collisions of clip i."""
+        collisions: tuple[Collision, ...] = ()
+        if self.collide:
+            start, _, _ = self._make_scene(i)
+            _, _, collisions = self._simulate(start, np.arange(self.frames))
+        return CollidingTruth(**vars(super().truth(i)), collisions=tuple(map(self._in_pixels, collisions)))
 
-    def _fly(self, start, times):
-        return self._run(start, times)[:2] if self.collide else super()._fly(start, times)
+    def _in_pixels(self, collision: Collision) -> Collision:
+        x, y = collision.point
+        return dataclasses.replace(collision, point=(x * self.unit, y * self.unit))
 
-    def _run(self, start, times):
+    def _fly(self, start: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self.collide:
+            return super()._fly(start, times)
+        positions, velocities, _ = self._simulate(start, times)
+        return positions, velocities
+
+    def _simulate(self, start: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[Collision, ...]]:
         return collide(start, times, self.radius, self.gravity, self.width, self.floor)
 
-    def _merit(self, start, setting):
-        """Candidates (K, N, 4) -> (K,): above 0 for the one chosen (see the module), 0 for the others."""
+    def _rate_starts(self, start: np.ndarray, setting: Setting) -> np.ndarray:
+        """Rate candidates (K, N, 4) for a start: (K,), 0 for what cannot be taken, 2 for a clear collision, else 1.
+
+        Of these only so many are looked at as it takes to choose one; the others stay 0.
+        """
+        del setting
         times = np.arange((self.frames - 1) * FINE + 1) / FINE
-        flights, speeds = fly(start, times, self.radius, self.gravity, self.width, self.floor)  # exact until two meet
-        apart, hope = np.ones(len(start), bool), np.zeros(len(start))
-        for a, b in itertools.combinations(range(start.shape[1]), 2):
-            gaps = np.linalg.norm(flights[:, :, a] - flights[:, :, b], axis=-1) / (2 * self.radius)
-            apart &= gaps[0] >= START_GAP / 2
-            free = ~self._turns(speeds[:, :, [a, b]]).any(-1)
-            for k in np.flatnonzero((gaps < 1).any(0)):
-                met = int((gaps[:, k] < 1).argmax())
-                before = met >= CLEAR * FINE and free[met - int(CLEAR * FINE) : met, k].all()
-                square = gaps[met : met + int(CLEAR * FINE), k].min() < SQUARE
-                hope[k] = max(hope[k], 1 + before + square)
-        merit = np.zeros(len(start))
-        for k in np.argsort(-hope, kind='stable'):
-            if not apart[k]:
+        is_apart, promise = self._estimate_promise(start, times)
+
+        ratings = np.zeros(len(start))
+        for k in np.argsort(-promise, kind='stable'):
+            if not is_apart[k]:
                 continue
-            run, speeds, collisions = self._run(start[k], times)
+            positions, velocities, collisions = self._simulate(start[k], times)
             # Between two of these times a ball can rise by g / (8 FINE^2) more than at either.
-            if run[..., 1].min() > self.radius + self.gravity / (8 * FINE**2):
-                turns = self._turns(speeds)
-                merit[k] = 1 + any(self._is_clear(each, turns) for each in collisions)
-            if merit[k] == 2 or (merit > 0).sum() == TRIED:
+            if positions[..., 1].min() > self.radius + self.gravity / (8 * FINE**2):
+                turns = self._find_turns(velocities)
+                ratings[k] = 1 + any(self._is_clear(each, turns) for each in collisions)
+            if ratings[k] == 2 or (ratings > 0).sum() == TRIED:
                 break
-        return merit
+        return ratings
 
-    def _turns(self, velocities):
-        """Whether balls bounce or collide in each step of 1 / FINE frames: velocities (T, ..., 2) -> (T - 1, ...)."""
-        step = np.abs(np.diff(velocities, axis=0) - [0, self.gravity / FINE])
-        return (step > 1e-9).any(-1)
+    def _estimate_promise(self, start: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate from flights without collisions which starts (K, N, 4) lead to a clear one.
 
-    def _is_clear(self, collision, turns):
+        Returns:
+          is_apart: (K,) whether no two balls touch at first.
+          promise: (K,) from 0, where no two balls meet, to 3.
+        """
+        # Exact until two meet.
+        positions, velocities = fly(start, times, self.radius, self.gravity, self.width, self.floor)
+        reach = int(CLEAR * FINE)
+        is_apart = np.ones(len(start), bool)
+        promise = np.zeros(len(start))
+        for a, b in itertools.combinations(range(start.shape[1]), 2):
+            gaps = np.linalg.norm(positions[:, :, a] - positions[:, :, b], axis=-1) / (2 * self.radius)
+            is_apart &= gaps[0] >= START_GAP / 2
+            is_free = np.logical_not(self._find_turns(velocities[:, :, [a, b]]).any(-1))
+            for k in np.flatnonzero((gaps < 1).any(0)):
+                contact = int((gaps[:, k] < 1).argmax())
+                free_before = contact >= CLEAR * FINE and is_free[contact - reach : contact, k].all()
+                hits_squarely = gaps[contact : contact + reach, k].min() < SQUARE
+                promise[k] = max(promise[k], 1 + free_before + hits_squarely)
+        return is_apart, promise
+
+    def _find_turns(self, velocities: np.ndarray) -> np.ndarray:
+        """Return whether balls bounce or collide in each step of 1 / FINE frames: (T, ..., 2) -> bool (T - 1, ...)."""
+        change = np.abs(np.diff(velocities, axis=0) - [0, self.gravity / FINE])
+        turns: np.ndarray = (change > 1e-9).any(-1)
+        return turns
+
+    def _is_clear(self, collision: Collision, turns: np.ndarray) -> bool:
         """Whether nothing else turns the two balls within CLEAR frames: turns (T - 1, N) at steps of 1 / FINE."""
-        own, reach = int(collision.time * FINE), int(CLEAR * FINE)
-        if not reach <= own < len(turns) - reach:
+        step = int(collision.time * FINE)
+        reach = int(CLEAR * FINE)
+        if not reach <= step < len(turns) - reach:
             return False
-        return turns[own - reach : own + reach + 1, collision.pair].sum() <= 2
+        return bool(turns[step - reach : step + reach + 1, collision.pair].sum() <= 2)
 
 
 def collide(
     start: np.ndarray, times: np.ndarray, radius: float, gravity: float, width: float = 1.0, floor: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray, tuple[Collision, ...]]:
-    """Flight with collisions from start (N, 4) = x, y, vx, vy: positions and velocities (T, N, 2), and collisions.
+    """Return the flight of balls that collide, and their collisions.
 
-    times (T,) ascend from 0 or later; collisions are those up to the last one. Units: sides and frames, y down. As in
-    `fly` there are side walls and a floor, and no ceiling. Where no two balls meet, it is `fly` but for rounding.
+    As in `fly` there are side walls and a floor, and no ceiling. Where no two balls meet, it is `fly` but for rounding.
+    Units are sides and frames; y runs down.
+
+    Args:
+      start: (N, 4) = x, y, vx, vy at time 0.
+      times: (T,), which ascend from 0 or later.
+      radius: Of a ball.
+      gravity: Downwards.
+      width: From wall to wall.
+      floor: Where it lies below the ceiling.
+
+    Returns:
+      Positions and velocities, (T, N, 2) each, and the collisions up to the last of the times.
     """
-    x, y, vx, vy = (list(map(float, start[:, k])) for k in range(4))
-    balls, pairs = range(len(x)), list(itertools.combinations(range(len(x)), 2))
     times = np.asarray(times, np.float64)
-    positions, velocities = np.empty((len(times), len(x), 2)), np.empty((len(times), len(x), 2))
-    collisions, now, done = [], 0.0, 0
+    positions = np.empty((len(times), len(start), 2))
+    velocities = np.empty_like(positions)
+    balls = _Balls(start, radius, gravity, width, floor)
 
-    def to_wall(n):
-        return ((width - radius if vx[n] > 0 else radius) - x[n]) / vx[n] if vx[n] else math.inf
-
-    def to_floor(n):
-        room = max(floor - radius - y[n], 0.0)
-        return (math.sqrt(vy[n] ** 2 + 2 * gravity * room) - vy[n]) / gravity
-
-    def to_contact(a, b):
-        away = x[b] - x[a], y[b] - y[a]
-        speed = vx[b] - vx[a], vy[b] - vy[a]
-        closing = -(away[0] * speed[0] + away[1] * speed[1])
-        excess = away[0] ** 2 + away[1] ** 2 - 4 * radius**2
-        inside = closing**2 - (speed[0] ** 2 + speed[1] ** 2) * excess
-        if closing <= 0 or inside <= 0:
-            return math.inf
-        return max(excess, 0.0) / (closing + math.sqrt(inside))  # the earlier root, without cancellation
-
+    done = 0  # times that are filled in
     while done < len(times):
-        events = [(to_wall(n), 'wall', n) for n in balls] + [(to_floor(n), 'floor', n) for n in balls]
-        events += [(to_contact(a, b), 'contact', (a, b)) for a, b in pairs]
-        wait, kind, who = min(events)
-        last = done + int(np.searchsorted(times[done:], now + wait, 'right'))
-        since = (times[done:last] - now)[:, None]
-        positions[done:last, :, 0] = np.array(x) + since * vx
-        positions[done:last, :, 1] = np.array(y) + since * vy + 0.5 * gravity * since**2
-        velocities[done:last, :, 0] = vx
-        velocities[done:last, :, 1] = np.array(vy) + gravity * since
-        now, done = now + wait, last
-        for n in balls:
-            x[n] += vx[n] * wait
-            y[n] += vy[n] * wait + 0.5 * gravity * wait**2
-            vy[n] += gravity * wait
+        wait, kind, members = balls.next_event()
+        stop = done + int(np.searchsorted(times[done:], balls.now + wait, 'right'))
+        balls.fill(times[done:stop], positions[done:stop], velocities[done:stop])
+        balls.advance(wait)
+        done = stop
+        if done < len(times):  # a collision behind the last of the times is none of them
+            balls.turn(kind, members)
+    return positions, velocities, tuple(balls.collisions)
+
+
+class _Balls:
+    """Balls in free flight from one event to the next, in Python's floats, which are faster than arrays of a few.
+
+    Attributes:
+      now: The time of the last event.
+      x, y, vx, vy: Of each ball at that time.
+      collisions: Those up to that time.
+    """
+
+    def __init__(self, start: np.ndarray, radius: float, gravity: float, width: float, floor: float):
+        self.x, self.y, self.vx, self.vy = (list(map(float, start[:, k])) for k in range(4))
+        self.now = 0.0
+        self.collisions: list[Collision] = []
+        self._radius = radius
+        self._gravity = gravity
+        self._width = width
+        self._floor = floor
+        self._pairs = list(itertools.combinations(range(len(start)), 2))
+
+    def next_event(self) -> tuple[float, Literal['wall', 'floor', 'contact'], tuple[int, ...]]:
+        """Return how long the next event is away, its kind, and the balls that it turns."""
+        balls = range(len(self.x))
+        events: list[tuple[float, Literal['wall', 'floor', 'contact'], tuple[int, ...]]] = []
+        events += [(self._time_to_wall(n), 'wall', (n,)) for n in balls]
+        events += [(self._time_to_floor(n), 'floor', (n,)) for n in balls]
+        events += [(self._time_to_contact(a, b), 'contact', (a, b)) for a, b in self._pairs]
+        return min(events)
+
+    def _time_to_wall(self, n: int) -> float:
+        if not self.vx[n]:
+            return math.inf
+        wall = self._width - self._radius if self.vx[n] > 0 else self._radius
+        return (wall - self.x[n]) / self.vx[n]
+
+    def _time_to_floor(self, n: int) -> float:
+        room = max(self._floor - self._radius - self.y[n], 0.0)
+        return (math.sqrt(self.vy[n] ** 2 + 2 * self._gravity * room) - self.vy[n]) / self._gravity
+
+    def _time_to_contact(self, a: int, b: int) -> float:
+        """Return the earlier root of |offset + velocity t| = 2 radius: both fall alike, so it is a straight line."""
+        dx = self.x[b] - self.x[a]
+        dy = self.y[b] - self.y[a]
+        dvx = self.vx[b] - self.vx[a]
+        dvy = self.vy[b] - self.vy[a]
+        closing = -(dx * dvx + dy * dvy)
+        excess = dx**2 + dy**2 - 4 * self._radius**2
+        discriminant = closing**2 - (dvx**2 + dvy**2) * excess
+        if closing <= 0 or discriminant <= 0:
+            return math.inf
+        return max(excess, 0.0) / (closing + math.sqrt(discriminant))  # without cancellation
+
+    def fill(self, times: np.ndarray, positions: np.ndarray, velocities: np.ndarray) -> None:
+        """Fill in positions and velocities (T, N, 2) at times before the next event."""
+        since = (times - self.now)[:, None]
+        positions[..., 0] = np.array(self.x) + since * self.vx
+        positions[..., 1] = np.array(self.y) + since * self.vy + 0.5 * self._gravity * since**2
+        velocities[..., 0] = self.vx
+        velocities[..., 1] = np.array(self.vy) + self._gravity * since
+
+    def advance(self, wait: float) -> None:
+        """Let so much time pass, in which nothing happens."""
+        self.now += wait
+        for n in range(len(self.x)):
+            self.x[n] += self.vx[n] * wait
+            self.y[n] += self.vy[n] * wait + 0.5 * self._gravity * wait**2
+            self.vy[n] += self._gravity * wait
+
+    def turn(self, kind: Literal['wall', 'floor', 'contact'], members: tuple[int, ...]) -> None:
+        """Turn the balls of an event that happens now."""
+        if kind == 'contact':
+            self._exchange(*members)
+            return
+
+        # Put where it must be, so that rounding does not add up.
+        (n,) = members
         if kind == 'wall':
-            x[who] = width - radius if vx[who] > 0 else radius
-            vx[who] = -vx[who]
-        elif kind == 'floor':
-            y[who] = floor - radius
-            vy[who] = -vy[who]
-        elif done < len(times):
-            a, b = who
-            gap = math.hypot(x[b] - x[a], y[b] - y[a])
-            normal = (x[b] - x[a]) / gap, (y[b] - y[a]) / gap
-            given = (vx[a] - vx[b]) * normal[0] + (vy[a] - vy[b]) * normal[1]
-            vx[a], vy[a] = vx[a] - given * normal[0], vy[a] - given * normal[1]
-            vx[b], vy[b] = vx[b] + given * normal[0], vy[b] + given * normal[1]
-            point = 0.5 * (x[a] + x[b]), 0.5 * (y[a] + y[b])
-            collisions.append(Collision(now, (a, b), point, normal))
-    return positions, velocities, tuple(collisions)
+            self.x[n] = self._width - self._radius if self.vx[n] > 0 else self._radius
+            self.vx[n] = -self.vx[n]
+        else:
+            self.y[n] = self._floor - self._radius
+            self.vy[n] = -self.vy[n]
+
+    def _exchange(self, a: int, b: int) -> None:
+        """Exchange the parts of two balls' velocities along the line of centres, and note the collision."""
+        gap = math.hypot(self.x[b] - self.x[a], self.y[b] - self.y[a])
+        normal = (self.x[b] - self.x[a]) / gap, (self.y[b] - self.y[a]) / gap
+        transfer = (self.vx[a] - self.vx[b]) * normal[0] + (self.vy[a] - self.vy[b]) * normal[1]
+        self.vx[a] -= transfer * normal[0]
+        self.vy[a] -= transfer * normal[1]
+        self.vx[b] += transfer * normal[0]
+        self.vy[b] += transfer * normal[1]
+        point = 0.5 * (self.x[a] + self.x[b]), 0.5 * (self.y[a] + self.y[b])
+        self.collisions.append(Collision(self.now, (a, b), point, normal))

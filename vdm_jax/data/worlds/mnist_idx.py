@@ -1,4 +1,4 @@
-"""Images of the MNIST family as their authors publish them: IDX files, plain or gzipped."""
+"""IDX files, plain or gzipped: the format in which images of the MNIST family are published."""
 
 import gzip
 import os
@@ -13,23 +13,26 @@ IMAGES = 0x00000803  # unsigned bytes in three dimensions
 MOST = 2**20  # images: the largest set of the family, EMNIST by class, has 814,255
 
 
-def find(folder: str, name: str) -> str | None:
-    """The path of `name` or `name`.gz in a folder (the plain one where there are both), None where there is neither."""
+def find_file(folder: str, name: str) -> str | None:
+    """Find `name` or `name`.gz in a folder.
+
+    Returns:
+      The path, that of the plain one where there are both; None where there is neither.
+    """
     paths = (os.path.join(folder, name + ending) for ending in ('', '.gz'))
     return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def read_images(path: str, side: int = 28) -> np.ndarray:
-    """The images of an IDX file: uint8 (N, side, side), read-only.
+    """Read the images of an IDX file: uint8 (N, side, side), read-only.
 
     The format (yann.lecun.com/exdb/mnist): four big-endian numbers (magic, images, rows, columns), then the pixels.
 
     Raises:
       UserError: another kind of file, images of another size, or a file that ends too soon.
     """
-    opened = gzip.open if path.endswith('.gz') else open
     try:
-        with opened(path, 'rb') as file:
+        with gzip.open(path, 'rb') if path.endswith('.gz') else open(path, 'rb') as file:
             header = file.read(16)
             if len(header) < 16:
                 raise UserError(f'{path} is no IDX file: it has {len(header)} bytes; fetch it again')

@@ -36,17 +36,21 @@ SPLIT = 't10k-8000-2000'  # of all of the test file's digits
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """What is behind one clip of T frames with N digits."""
+    """What is behind one clip of T frames with N digits.
 
-    digits: np.ndarray  # (N,) which images of their file
-    positions: np.ndarray  # (T, N, 2) x and y of the upper left corner in pixels; drawn at the whole number below
+    Attributes:
+      digits: (N,) which images of their file.
+      positions: (T, N, 2) x and y of the upper left corner in pixels; drawn at the whole number below.
+    """
+
+    digits: np.ndarray
+    positions: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class MovingMNIST(Source):
-    """config.data of Moving MNIST: clip i is a pure function of (digits, seed, split, i).
+    """Clips of Moving MNIST, made on the fly: clip i is a pure function of (digits, seed, split, i).
 
-    `path` is a folder with MNIST's train-images-idx3-ubyte and t10k-images-idx3-ubyte, or one of them, .gz or not.
     No digit is in both splits. With both files, training clips show the first file's digits and test clips the
     second's, as OpenSTL has it; with one file, a fixed permutation of its digits gives four fifths to training and the
     rest to test. That is another task than the published one, so results carry `digits` in their names.
@@ -54,20 +58,34 @@ class MovingMNIST(Source):
     Published training draws fresh clips for ever: `size` is as many as OpenSTL's 200 epochs draw, none of them twice.
     Published test clips are one stored file (from the authors' site); ours are of the same law, not the same clips.
 
-    Raises: UserError, naming config.data.KEY or the file.
+    Attributes:
+      path: A folder with MNIST's train-images-idx3-ubyte and t10k-images-idx3-ubyte, or one of them, .gz or not.
+      frames: Frames of a clip.
+      pixels: Size of a frame.
+      motion: Whose rules digits move by: OpenSTL's (bounce) or SVG's (stochastic).
+      count: Digits in a clip, drawn with replacement.
+      size: Clips of the training split.
+      test_size: Clips of the test split.
+      seed: Of the clips.
+      split: Which clips these are.
+      threads: Of the loader; drawing is Python: with more it takes as long, and twice the work.
+      prefetch: Clips that the loader draws ahead.
+
+    Raises:
+      UserError: digits have no room; it names config.data.KEY.
     """
 
     path: str = ''
     frames: Frames = 20
     pixels: FrameSize = 64
     motion: Literal['bounce', 'stochastic'] = 'bounce'
-    count: Annotated[int, Between(1, 1000)] = 2  # digits in a clip, drawn with replacement
-    size: Clips = 2_000_000  # clips of the training split
+    count: Annotated[int, Between(1, 1000)] = 2
+    size: Clips = 2_000_000
     test_size: Clips = 10_000
     seed: Annotated[int, Between(0, 2**62 - 1)] = 0  # with the split it makes one word of 64 bits
     split: Literal['train', 'test'] = 'train'
-    threads: Threads = 0  # of the loader; drawing is Python: with more it takes as long, and twice the work
-    prefetch: Ahead = 16  # clips the loader keeps ready
+    threads: Threads = 0
+    prefetch: Ahead = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,14 +137,16 @@ class MovingMNISTReader(Reader):
         return self.source.size if self.source.split == 'train' else self.source.test_size
 
     def __getitem__(self, i: int) -> Clip:
-        digits, positions = self._scene(i)
+        digits, positions = self._make_scene(i)
+        corners_NT2 = positions.astype(np.int64).transpose(1, 0, 2)
         video_THW = np.zeros(self.shape[:3], np.uint8)
         side = SIDE[self.source.motion]
-        for digit, corners in zip(digits, positions.astype(np.int64).transpose(1, 0, 2), strict=True):
+        for digit, corners in zip(digits, corners_NT2, strict=True):
             image = self._pool.images[digit]
             if self.source.motion == 'stochastic':
-                image = _enlarged(image, side)
+                image = _resize(image, side)
             for frame, (x, y) in zip(video_THW, corners, strict=True):
+                # A view of the frame, so that the digit is drawn into it.
                 under = frame[y : y + side, x : x + side]
                 if self.source.motion == 'bounce':
                     np.maximum(under, image, out=under)
@@ -135,109 +155,146 @@ class MovingMNISTReader(Reader):
         return {'video': video_THW[..., None], 'label': np.int32(0)}
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
-        """Return what training sees of example i. Nothing is augmented here: rng is not used."""
+        """Return what training sees of clip i. Nothing is augmented here: rng is not used."""
         del rng
         return self[i]
 
     def truth(self, i: int) -> Truth:
         """Return which digits clip i shows, and where."""
-        return Truth(*self._scene(i))
+        digits, positions = self._make_scene(i)
+        return Truth(digits, positions)
 
-    def _scene(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def _make_scene(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Return which digits of the file clip i shows (N,), and their corners (x, y), (T, N, 2)."""
         source = self.source
         if not 0 <= i < len(self):
             raise IndexError(f'clip {i} of {len(self)} in the {source.split} split')
+
         # Raw Philox words, whose values numpy promises for ever; other keys are other streams, so no state is kept.
-        words = np.random.Philox(key=[2 * source.seed + (source.split == 'test'), i])
-        chance = (words.random_raw(source.count * (5 + 4 * source.frames)) >> 11) * 2.0**-53  # in [0, 1)
-        which, start, turns = np.split(chance.reshape(source.count, -1), (1, 5), axis=1)
+        philox = np.random.Philox(key=[2 * source.seed + (source.split == 'test'), i])
+        words = philox.random_raw(source.count * (5 + 4 * source.frames))
+        uniform = (words >> 11) * 2.0**-53  # in [0, 1)
+        which, start, turns = np.split(uniform.reshape(source.count, -1), (1, 5), axis=1)
+
         height, width = height_width(source.pixels)
         room = np.array([width, height]) - SIDE[source.motion]
         if source.motion == 'bounce':
             positions = bounce(start[:, :2], 2 * np.pi * start[:, 2], source.frames) * room
         else:
             positions = wander(start, turns.reshape(source.count, source.frames, 2, 2), room)
-        return self._pool.ids[(which[:, 0] * len(self._pool.ids)).astype(np.int64)], positions
+
+        ids = self._pool.ids
+        return ids[(which[:, 0] * len(ids)).astype(np.int64)], positions
 
     @functools.cached_property
     def _pool(self) -> 'Pool':
-        return pool(self.source.path, self.source.split)
+        return read_pool(self.source.path, self.source.split)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pool:
-    """The digits that clips of one split are made of."""
+    """The digits that clips of one split are made of.
 
-    name: str  # [file-]training-test
-    images: np.ndarray  # uint8 (M, 28, 28), of a whole file
-    ids: np.ndarray  # which of them are this split's
-    sha256: str  # the first 16 digits, of all digits of both splits
+    Attributes:
+      name: [file-]training-test, the numbers of digits.
+      images: uint8 (M, 28, 28), of a whole file.
+      ids: Which of them are this split's.
+      sha256: Its first 16 digits, of all images of both splits.
+    """
+
+    name: str
+    images: np.ndarray
+    ids: np.ndarray
+    sha256: str
 
 
-def pool(path: str, split: str) -> Pool:
-    """The digits of a split: one of the two files of the folder `path`, or a part of the only one there.
+def read_pool(path: str, split: str) -> Pool:
+    """Read the digits of a split: one of the two files of the folder `path`, or a part of the only one there.
 
     Raises:
       UserError: no folder, neither file in it, or a file that is not what its name says.
     """
     if not os.path.isdir(path):
-        what = f'={path} is no folder' if path else ' is empty'
-        raise UserError(f'config.data.path{what}; set it to a folder with {" and ".join(FILES.values())} (or .gz)')
-    found = {which: file for which, name in FILES.items() if (file := mnist_idx.find(path, name))}
-    if not found:
+        problem = f'={path} is no folder' if path else ' is empty'
+        raise UserError(f'config.data.path{problem}; set it to a folder with {" and ".join(FILES.values())} (or .gz)')
+
+    paths = {kind: file for kind, name in FILES.items() if (file := mnist_idx.find_file(path, name))}
+    if not paths:
         raise UserError(f'config.data.path={path} holds neither {" nor ".join(FILES.values())}, plain or .gz')
-    files = {which: mnist_idx.read_images(file) for which, file in found.items()}
-    digest = hashlib.sha256(b''.join(images.tobytes() for images in files.values())).hexdigest()[:16]
-    if len(files) == 2:
-        images = files[split]
-        return Pool(f'{len(files["train"])}-{len(files["test"])}', images, np.arange(len(images)), digest)
-    ((which, images),) = files.items()
+    images_of = {kind: mnist_idx.read_images(file) for kind, file in paths.items()}
+    digest = hashlib.sha256(b''.join(images.tobytes() for images in images_of.values())).hexdigest()[:16]
+
+    if len(images_of) == 2:
+        images = images_of[split]
+        name = f'{len(images_of["train"])}-{len(images_of["test"])}'
+        return Pool(name, images, np.arange(len(images)), digest)
+
+    ((kind, images),) = images_of.items()
     if len(images) < 2:
-        raise UserError(f'{found[which]} holds one digit, and training and test share none; use the whole file')
-    order, trained = permutation(len(images), 0, 0), max(len(images) * 4 // 5, 1)
-    name = f'{FILES[which].partition("-")[0]}-{trained}-{len(images) - trained}'
-    return Pool(name, images, order[:trained] if split == 'train' else order[trained:], digest)
+        raise UserError(f'{paths[kind]} holds one digit, and training and test share none; use the whole file')
+    order = permutation(len(images), 0, 0)
+    num_train = max(len(images) * 4 // 5, 1)
+    name = f'{FILES[kind].partition("-")[0]}-{num_train}-{len(images) - num_train}'
+    return Pool(name, images, order[:num_train] if split == 'train' else order[num_train:], digest)
 
 
 def bounce(start: np.ndarray, angle: np.ndarray, frames: int) -> np.ndarray:
-    """Corners (T, N, 2) in [0, 1] of the free room, from start (N, 2) in the directions `angle` (N,), in radians.
+    """Return how digits move by OpenSTL's rules.
 
-    As OpenSTL has it, a digit stops on the border it reaches, so that the last step before a turn is a short one.
+    A digit stops on the border it reaches, so that the last step before a turn is a short one.
+
+    Args:
+      start: (N, 2) corners in [0, 1] of the free room.
+      angle: (N,) directions in radians.
+      frames: How many.
+
+    Returns:
+      Corners (T, N, 2) in [0, 1] of the free room.
     """
-    place, step = start.copy(), STEP * np.stack([np.cos(angle), np.sin(angle)], -1)
-    places = np.empty((frames, *start.shape))
+    corner = start.copy()
+    step = STEP * np.stack([np.cos(angle), np.sin(angle)], -1)
+    corners = np.empty((frames, *start.shape))
     for t in range(frames):
-        place += step
-        step = np.where((place <= 0) | (place >= 1), -step, step)
-        places[t] = place = np.clip(place, 0, 1)
-    return places
+        corner += step
+        step = np.where((corner <= 0) | (corner >= 1), -step, step)
+        corner = np.clip(corner, 0, 1)
+        corners[t] = corner
+    return corners
 
 
 def wander(start: np.ndarray, turns: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Corners (x, y) int64 (T, N, 2) in 0 .. room - 1, with room (2,) along x and y, from chances in [0, 1): start
-    (N, 4) for place and velocity, turns (N, T, 2, 2), two a border, used where one is hit.
+    """Return how digits move by SVG's rules.
 
-    As SVG has it: y is looked at before x, a digit that leaves through a border is put on it and its velocity is drawn
-    anew, 1 to 4 away from the border and -4 to 4 along it, and it moves after it is drawn.
+    y is looked at before x, a digit that leaves through a border is put on it and its velocity is drawn anew, 1 to 4
+    away from the border and -4 to 4 along it, and it moves after it is drawn.
+
+    Args:
+      start: (N, 4) numbers in [0, 1) for corner and velocity.
+      turns: (N, T, 2, 2) numbers in [0, 1), two for each border, used where one is hit.
+      room: (2,) positions along x and y.
+
+    Returns:
+      Corners (x, y), int64 (T, N, 2) in 0 .. room - 1.
     """
-    places = np.empty((turns.shape[1], len(start), 2), np.int64)
-    for n, chance in enumerate(start):
-        place = (chance[:2] * room).astype(np.int64)
-        speed = (chance[2:] * (2 * FASTEST + 1)).astype(np.int64) - FASTEST
+    corners = np.empty((turns.shape[1], len(start), 2), np.int64)
+    for n, uniform in enumerate(start):
+        corner = (uniform[:2] * room).astype(np.int64)
+        speed = (uniform[2:] * (2 * FASTEST + 1)).astype(np.int64) - FASTEST
         for t, turn in enumerate(turns[n]):
             for axis in (1, 0):
-                if low_or_high := int(place[axis] >= room[axis]) - int(place[axis] < 0):
+                side = int(corner[axis] >= room[axis]) - int(corner[axis] < 0)  # -1: left it below, 1: above
+                if side:
                     away, along = turn[axis]
-                    place[axis] = 0 if low_or_high < 0 else room[axis] - 1
-                    speed[axis] = -low_or_high * (1 + int(away * FASTEST))
+                    corner[axis] = 0 if side < 0 else room[axis] - 1
+                    speed[axis] = -side * (1 + int(away * FASTEST))
                     speed[1 - axis] = int(along * (2 * FASTEST + 1)) - FASTEST
-            places[t, n] = place
-            place += speed
-    return places
+            corners[t, n] = corner
+            corner += speed
+    return corners
 
 
-def _enlarged(image: np.ndarray, side: int) -> np.ndarray:
+def _resize(image: np.ndarray, side: int) -> np.ndarray:
+    """Return a digit with sides of so many pixels."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))

@@ -20,47 +20,67 @@ from vdm_jax.config.ranges import Frames, Share
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth
 
 GROUND = 0.18  # sides
-GROUND_GREY, SHADE = 112, 0.8  # grey of the lit ground, and how much of it the middle of a shadow takes away
-FLAT, SOFT = 0.4, 0.2  # height by width; share of its radius over which a shadow fades, to either side of its edge
+GROUND_GREY = 112  # of the lit ground
+SHADE = 0.8  # of that grey the middle of a shadow takes away
+FLAT = 0.4  # height of a shadow by its width
+SOFT = 0.2  # share of its radius over which a shadow fades, to either side of its edge
 LIGHT_HEIGHTS = (1.0, 3.0)  # heights of the picture above it
 LIGHT_PLACES = (0.2, 0.8)  # widths of the picture from the left, in the middle of a clip
 
 
 @dataclasses.dataclass(frozen=True)
 class Lit(Setting):
-    """A light at x + speed * t, y, in sides and frames; y < 0 is above the picture."""
+    """A light at (x + speed * t, y), in sides and frames; y < 0 is above the picture.
+
+    Attributes:
+      x: At time 0.
+      y: At all times.
+      speed: Sides per frame; negative to the left.
+    """
 
     x: float = 0.0
     y: float = 0.0
     speed: float = 0.0
 
     def path(self, frames: int) -> np.ndarray:
-        """(T, 2)."""
+        """Return (x, y) of the light in each frame: (T, 2)."""
         return np.stack([self.x + self.speed * np.arange(frames), np.full(frames, self.y)], -1)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShadowTruth(Truth):
-    """What is behind one clip, in pixels and frames."""
+    """What is behind one clip, in pixels and frames.
 
-    light: np.ndarray  # (T, 2) its place (x, y)
-    shadows: np.ndarray  # (T, N) x of their centres
-    widths: np.ndarray  # (T, N)
+    Attributes:
+      light: (T, 2) its position (x, y).
+      shadows: (T, N) x of their centres.
+      widths: (T, N) of the shadows.
+    """
+
+    light: np.ndarray
+    shadows: np.ndarray
+    widths: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class ShadowedBalls(BouncingBalls):
-    """config.data of the balls with shadows, and the source itself (see BouncingBalls).
+    """Clips of bouncing balls that cast shadows, made on the fly.
 
-    Raises: UserError, naming config.data.KEY, for a world that cannot be drawn.
+    Attributes:
+      bar: Stays 0: a bar would need a shadow of its own.
+      light: In sides per frame: the light moves sideways at most this fast, and at least 0.3 times.
+
+    Raises:
+      UserError: a world that cannot be drawn; it names config.data.KEY.
     """
 
     frames: Frames = 16
     pixels: FrameSize = 32
-    gravity: Gravity = 0.006  # sides per frame^2
-    speed: Speed = 0.05  # sides per frame, as in BouncingBalls
-    bar: Share = 0.0  # stays 0
-    light: Speed = 0.05  # sides per frame: the light moves sideways at most this fast, and at least 0.3 times
+    gravity: Gravity = 0.006
+    speed: Speed = 0.05
+    bar: Share = 0.0
+    light: Speed = 0.05
+
     candidates: ClassVar[int] = 64
 
     def __post_init__(self) -> None:
@@ -69,17 +89,28 @@ class ShadowedBalls(BouncingBalls):
 
     @property
     def floor(self) -> float:
+        """The line that balls bounce on, along the middle of the ground, in sides."""
         return self.view[0] - GROUND / 2
 
     def truth(self, i: int) -> ShadowTruth:
-        """Positions, velocities, light and shadows of clip i."""
-        start, _, setting = self._scene(i)
-        light = setting.path(self.frames)
-        shadows, widths = self._shadows(self._fly(start, np.arange(self.frames))[0], light)
-        side = self.unit
-        return ShadowTruth(**vars(super().truth(i)), light=light * side, shadows=shadows * side, widths=widths * side)
+        """Return positions, velocities, light and shadows of clip i."""
+        start, _, setting = self._make_scene(i)
+        light = self._light_path(setting)
+        positions, _ = self._fly(start, np.arange(self.frames))
+        shadows, widths = self._cast_shadows(positions, light)
+        return ShadowTruth(
+            **vars(super().truth(i)),
+            light=light * self.unit,
+            shadows=shadows * self.unit,
+            widths=widths * self.unit,
+        )
 
-    def _settings(self, rng):
+    def _light_path(self, setting: Setting) -> np.ndarray:
+        """Return (x, y) of the light in each frame, in sides: (T, 2)."""
+        assert isinstance(setting, Lit)
+        return setting.path(self.frames)
+
+    def _draw_settings(self, rng: np.random.Generator) -> tuple[Setting, ...]:
         x, y, speed, sign = rng.random(4)
         height, width = self.view
         x = width * (LIGHT_PLACES[0] + x * (LIGHT_PLACES[1] - LIGHT_PLACES[0]))
@@ -89,29 +120,42 @@ class ShadowedBalls(BouncingBalls):
         resting = Lit(x=0.5 * width, y=-LIGHT_HEIGHTS[1] * height, speed=0.0)
         return Lit(x=x - speed * (self.frames - 1) / 2, y=y, speed=speed), resting
 
-    def _shadows(self, positions, light):
-        return cast(positions, light, self.radius, self.floor)
+    def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return x of the shadows' centres and their widths, as they are drawn: controls draw them elsewhere."""
+        return cast_shadows(positions, light, self.radius, self.floor)
 
-    def _merit(self, start, setting):
+    def _rate_starts(self, start: np.ndarray, setting: Setting) -> np.ndarray:
         positions, _ = self._fly(start, np.arange(self.frames))
-        shadows, _ = cast(positions, setting.path(self.frames), self.radius, self.floor)
-        return super()._merit(start, setting) * ((0 <= shadows) & (shadows <= self.view[1])).all((0, 2))
+        # Not those of `_cast_shadows`: a control has the same starts as the world.
+        shadows, _ = cast_shadows(positions, self._light_path(setting), self.radius, self.floor)
+        stays_in_view = ((0 <= shadows) & (shadows <= self.view[1])).all((0, 2))
+        return super()._rate_starts(start, setting) * stays_in_view
 
-    def _backdrop(self, positions, setting):
+    def _draw_backdrop(self, positions: np.ndarray, setting: Setting) -> np.ndarray:
         rows, columns = ((np.arange(length) + 0.5) / self.unit for length in self.shape[1:3])
+        # 1 on the ground, 0 above, and between them in the row of pixels that the ground begins in.
         lit = np.clip((rows - (self.view[0] - GROUND)) * self.unit + 0.5, 0, 1)[:, None]
-        centres, widths = self._shadows(positions, setting.path(self.frames))
+
+        centres, widths = self._cast_shadows(positions, self._light_path(setting))
         for centre, width in zip(centres.T[..., None, None], widths.T[..., None, None], strict=True):
-            away = np.hypot(columns - centre, (rows[:, None] - self.floor) / FLAT) / (width / 2)
-            lit = lit * (1 - SHADE * np.clip((1 + SOFT - away) / (2 * SOFT), 0, 1))
+            distance = np.hypot(columns - centre, (rows[:, None] - self.floor) / FLAT) / (width / 2)
+            lit = lit * (1 - SHADE * np.clip((1 + SOFT - distance) / (2 * SOFT), 0, 1))
         return (GROUND_GREY * lit).astype(np.float32)
 
 
-def cast(positions: np.ndarray, light: np.ndarray, radius: float, floor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Shadows on the floor of balls at positions (T, ..., 2) under a light at (T, 2): x of their centres, widths.
+def cast_shadows(
+    positions: np.ndarray, light: np.ndarray, radius: float, floor: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shadows of balls on the floor: x of their centres, and their widths, (T, ...) each.
 
-    Both are (T, ...). Any unit of length will do; y runs down, and the light is above the balls.
+    Any unit of length will do; y runs down, and the light is above the balls.
+
+    Args:
+      positions: (T, ..., 2) of the balls' centres.
+      light: (T, 2).
+      radius: Of a ball.
+      floor: Its y.
     """
-    x, y = (light[:, k].reshape((-1,) + (1,) * (positions.ndim - 2)) for k in (0, 1))
-    larger = (floor - y) / (positions[..., 1] - y)
-    return x + (positions[..., 0] - x) * larger, 2 * radius * larger
+    light_x, light_y = (light[:, k].reshape((-1,) + (1,) * (positions.ndim - 2)) for k in (0, 1))
+    scale = (floor - light_y) / (positions[..., 1] - light_y)
+    return light_x + (positions[..., 0] - light_x) * scale, 2 * radius * scale

@@ -17,13 +17,22 @@ MOST = 64  # GiB of clips, all of which are made at once
 
 @dataclasses.dataclass(frozen=True)
 class Synthetic(Source):
-    """`size` clips of uniform noise with `channels` channels; clip i has the label i modulo `classes`.
+    """Clips of uniform noise; clip i has the label i modulo `classes`.
 
     With the sides and channels of a codec's latents it stands for clips that are encoded already, as far as shapes and
     speed go; what is learned from it means nothing.
 
     The pipeline hands out one and the same batch at every step (row r is clip r modulo size), made once and read-only,
     so that a benchmark sees no loader at all.
+
+    Attributes:
+      frames: Frames of a clip.
+      pixels: Size of a frame.
+      channels: Of a frame.
+      size: Number of clips.
+      classes: Labels run from 0 to this; 0 gives all the label 0.
+      threads: Not used: every batch is the same.
+      prefetch: Not used either.
     """
 
     frames: Frames = 16
@@ -70,7 +79,7 @@ class SyntheticReader(Reader):
     def videos(self) -> np.ndarray:
         """All clips, uint8 (size, T, H, W, C)."""
         count = self.source.size * int(np.prod(self.shape))
-        words = np.random.Philox(key=count).random_raw(-(-count // 8))
+        words = np.random.Philox(key=count).random_raw(-(-count // 8))  # of 8 bytes each
         return words.view(np.uint8)[:count].reshape(self.source.size, *self.shape)
 
     def __len__(self) -> int:

@@ -143,7 +143,7 @@ class AppendFile:
 
     @contextlib.contextmanager
     def _close_on_error(self) -> Iterator[None]:
-        """A descriptor that failed once may fail for ever, as those of a network file system that came back do."""
+        """Close a descriptor that failed: it may fail for ever, as those of a network file system that came back do."""
         try:
             yield
         except OSError as error:

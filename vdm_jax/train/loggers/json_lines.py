@@ -103,7 +103,7 @@ def format_line(step: int, values: dict[str, Any]) -> bytes:
 
 
 def _to_json(value: Any, name: str, not_finite: dict[str, str]) -> Any:
-    """A value that strict JSON knows; numbers that it does not know are noted in `not_finite`."""
+    """Return a value that strict JSON knows; numbers that it does not know are noted in `not_finite`."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, dict):

@@ -68,7 +68,7 @@ class TensorBoard(FileLogger):
         self._append(self._frame(event))
 
     def _frame(self, event: Any) -> bytes:
-        """A message as TensorFlow frames it: its length and itself, with a checksum behind each."""
+        """Return a message as TensorFlow frames it: its length and itself, with a checksum behind each."""
         data: bytes = event.SerializeToString()
         length = struct.pack('<Q', len(data))
         return length + self._checksum(length) + data + self._checksum(data)

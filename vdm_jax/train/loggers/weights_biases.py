@@ -149,7 +149,7 @@ class WeightsBiases(Logger):
             self._full.begin(OSError(f'{ROOM >> 20} MiB wait for it'))
 
     def _work_off(self) -> None:
-        """The thread: send what is in the outbox, and start the process, anew where it has ended."""
+        """Send what is in the outbox, and start the process, anew where it has ended."""
         pause = FIRST_PAUSE
         while (data := self._outbox.next()) is not None:
             try:
@@ -206,7 +206,7 @@ class WeightsBiases(Logger):
         return process
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        """A thread: print what the process says."""
+        """Print what the process says."""
         for line in _stdout(process):
             text = line.decode(errors='replace').strip()
             kind, _, rest = text.partition(' ')
@@ -223,7 +223,7 @@ class WeightsBiases(Logger):
             self._outage.begin(OSError(f'its process ended with {code}'))
 
     def _read_id(self) -> tuple[str, bool]:
-        """The run's id, and whether it is new."""
+        """Return the run's id, and whether it is new."""
         path = self._directory / 'run.json'
         try:
             if path.exists():

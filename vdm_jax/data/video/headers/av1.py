@@ -1,13 +1,30 @@
 """AV1 (its specification, sections 5.3 to 5.9): a temporal unit shows one frame, in the order of coding."""
 
-from vdm_jax.data.video.headers.bits import Bits
-from vdm_jax.data.video.headers.picture import Picture
+from collections.abc import Iterator
+from typing import NamedTuple
 
-SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6  # types of units
+from vdm_jax.data.video.headers.bits import Bits
+from vdm_jax.data.video.headers.coded_picture import CodedPicture
+
+# Types of units.
+SEQUENCE = 1
+FRAME_HEADER = 3
+FRAME = 6
+
+
+class _Unit(NamedTuple):
+    kind: int
+    spatial_layer: int
+    payload: memoryview
+
+
+class _Frame(NamedTuple):
+    is_key: bool  # a key frame that all after it can begin from
+    is_shown: bool
 
 
 class Reader:
-    """Pictures of a stream; extradata say nothing that is needed."""
+    """Pictures of a stream; its extradata hold nothing that is needed."""
 
     reorders = False
     may_be_interlaced = False
@@ -15,51 +32,50 @@ class Reader:
     def __init__(self, extradata: bytes):
         pass
 
-    def read(self, packet: memoryview) -> Picture | None:
+    def read(self, packet: memoryview) -> CodedPicture | None:
         frames = []
-        for kind, layer, payload in _units(packet):
-            if kind == SEQUENCE and Bits(bytes(payload[:1])).read(5) & 1:  # of a still picture: its headers are others
+        for kind, spatial_layer, payload in _split_units(packet):
+            # A still picture has other headers.
+            if kind == SEQUENCE and Bits(bytes(payload[:1])).read(5) & 1:
                 return None
             if kind in (FRAME_HEADER, FRAME):
-                if layer:
+                if spatial_layer:
                     return None
-                frames.append(_frame(Bits(bytes(payload[:1]))))
-        if sum(shown for _, shown in frames) != 1:
+                frames.append(_read_frame(Bits(bytes(payload[:1]))))
+        if sum(frame.is_shown for frame in frames) != 1:
             return None
-        key, shown = frames[0]
-        return Picture(key=key and shown)
+        return CodedPicture(key=frames[0].is_key and frames[0].is_shown)
 
 
-def _units(packet):
-    """Yields (type, spatial layer, payload) of each."""
-    at = 0
-    while at < len(packet):
-        head, layer = packet[at], 0
-        at += 1
-        if head & 4:
-            layer = (packet[at] >> 3) & 3
-            at += 1
-        length = len(packet) - at
-        if head & 2:
-            length, at = _number(packet, at)
-        yield (head >> 3) & 15, layer, packet[at : at + length]
-        at += length
+def _split_units(packet: memoryview) -> Iterator[_Unit]:
+    position = 0
+    while position < len(packet):
+        head = packet[position]
+        position += 1
+        spatial_layer = 0
+        if head & 4:  # an extension follows
+            spatial_layer = (packet[position] >> 3) & 3
+            position += 1
+        length = len(packet) - position
+        if head & 2:  # its length is stored
+            length, position = _read_leb128(packet, position)
+        yield _Unit((head >> 3) & 15, spatial_layer, packet[position : position + length])
+        position += length
 
 
-def _number(packet, at):
-    """(the number in LEB128 at `at`, where it ends)."""
+def _read_leb128(packet: memoryview, position: int) -> tuple[int, int]:
+    """Return the number in LEB128 at a position, and the position after it."""
     value = 0
     for count in range(8):
-        byte = packet[at + count]
+        byte = packet[position + count]
         value |= (byte & 127) << 7 * count
         if not byte & 128:
-            return value, at + count + 1
+            return value, position + count + 1
     raise ValueError('a number is longer than 8 bytes')
 
 
-def _frame(bits):
-    """(whether it is a key frame that all after it can begin from, whether one is shown)."""
-    if bits.read(1):  # one that was coded before is shown
-        return False, True
+def _read_frame(bits: Bits) -> _Frame:
+    if bits.read_flag():  # a frame that was coded before is shown
+        return _Frame(is_key=False, is_shown=True)
     kind = bits.read(2)
-    return kind == 0, bool(bits.read(1))
+    return _Frame(is_key=kind == 0, is_shown=bits.read_flag())

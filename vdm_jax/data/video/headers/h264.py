@@ -2,12 +2,17 @@
 
 import dataclasses
 
-from vdm_jax.data.video.headers.bits import HEAD, Bits, parameter_sets, unescape, units
-from vdm_jax.data.video.headers.order import OrderCount
-from vdm_jax.data.video.headers.picture import Picture
+from vdm_jax.data.video.headers.bits import HEAD_BYTES, Bits, read_parameter_sets, split_units, unescape
+from vdm_jax.data.video.headers.coded_picture import CodedPicture
+from vdm_jax.data.video.headers.order_count import OrderCount
 
-SLICE, PARTITION, IDR, SPS, PPS = 1, 2, 5, 7, 8  # types of units, table 7-1
-CHROMA_PROFILES = 44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244  # whose parameter sets say more
+# Types of units, table 7-1.
+SLICE = 1
+PARTITION = 2
+IDR = 5
+SPS = 7
+PPS = 8
+CHROMA_PROFILES = 44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244  # whose parameter sets have more fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +20,10 @@ class Sequence:
     """What a sequence parameter set says of slice headers, section 7.3.2.1.
 
     Attributes:
-      separate_planes: whether the colour planes are coded each by itself.
-      frame_num_bits: of the number of a frame.
-      order_bits: of the low part of an order count; 0 where pictures are shown in the order in which they are coded.
-      frames_only: whether no picture is a field.
+      separate_planes: Whether the colour planes are coded each by itself.
+      frame_num_bits: Of the number of a frame.
+      order_bits: Of the low part of an order count; 0 where pictures are shown in the order in which they are coded.
+      frames_only: Whether no picture is a field.
     """
 
     separate_planes: bool
@@ -31,94 +36,114 @@ class Reader:
     """Pictures of a stream whose extradata are an AVCDecoderConfigurationRecord (ISO/IEC 14496-15, section 5.3.3)."""
 
     def __init__(self, extradata: bytes):
-        """Raises: ValueError, IndexError for extradata of another form, or pictures that only decoding can order."""
-        self._length_size, self._sets = _configuration(extradata)
-        sequences = {_sequence(unit) for unit in self._sets if unit[0] & 31 == SPS}
+        """Read the parameter sets.
+
+        Raises:
+          ValueError, IndexError: The extradata are of another form, or only decoding can order the pictures.
+        """
+        self._length_size, self._parameter_sets = _read_configuration(extradata)
+        sequences = {_read_sequence(unit) for unit in self._parameter_sets if unit[0] & 31 == SPS}
         if len(sequences) != 1:
             raise ValueError('not one sequence parameter set')
         (self._sequence,) = sequences
-        self._counts = OrderCount(self._sequence.order_bits or 1)
-        self._frame_num = 0  # of the last picture that others lean on
+        self._order_count = OrderCount(self._sequence.order_bits or 1)
+        self._frame_num = 0  # of the last reference picture
         self.reorders = self._sequence.order_bits > 0
         self.may_be_interlaced = not self._sequence.frames_only
 
-    def read(self, packet: memoryview) -> Picture | None:
+    def read(self, packet: memoryview) -> CodedPicture | None:
         picture = None
-        for unit in units(packet, self._length_size):
+        for unit in split_units(packet, self._length_size):
             kind = unit[0] & 31
-            if kind in (SPS, PPS) and bytes(unit) not in self._sets or PARTITION <= kind < IDR:
+            is_new_parameter_set = kind in (SPS, PPS) and bytes(unit) not in self._parameter_sets
+            if is_new_parameter_set or PARTITION <= kind < IDR:
                 return None
-            if kind not in (SLICE, IDR) or not unit[1] & 128:  # a slice that does not begin a picture
+            # Slices that do not begin a picture say no more of it.
+            if kind not in (SLICE, IDR) or not unit[1] & 128:
                 continue
-            if picture is not None:
+            if picture is not None:  # a second one
                 return None
-            picture = self._picture(bytes(unit[:HEAD]))
+            picture = self._read_picture(bytes(unit[:HEAD_BYTES]))
             if picture is None:
                 return None
         return picture
 
-    def _picture(self, unit):
-        """Of its first slice, section 7.3.3; None for a field, and where pictures before it are missing."""
-        sequence, idr = self._sequence, unit[0] & 31 == IDR
+    def _read_picture(self, unit: bytes) -> CodedPicture | None:
+        """Read the picture's first slice, section 7.3.3; None for a field, and where pictures before it are missing."""
+        sequence = self._sequence
+        is_idr = unit[0] & 31 == IDR
+        is_reference = bool(unit[0] & 96)
+
         bits = Bits(unescape(unit)[1:])
         for _ in range(3):  # first macroblock, type, picture parameter set
-            bits.golomb()
+            bits.read_golomb()
         bits.read(2 * sequence.separate_planes)
-        frame_num, is_reference = bits.read(sequence.frame_num_bits), bool(unit[0] & 96)
-        if not idr and frame_num != (self._frame_num + 1) % (1 << sequence.frame_num_bits):
+        frame_num = bits.read(sequence.frame_num_bits)
+        if not is_idr and frame_num != (self._frame_num + 1) % (1 << sequence.frame_num_bits):
             return None
         if is_reference:
             self._frame_num = frame_num
-        if not sequence.frames_only and bits.read(1):
+
+        if not sequence.frames_only and bits.read_flag():  # a field
             return None
-        if idr:
-            bits.golomb()
-            self._counts.begin()
+        if is_idr:
+            bits.read_golomb()
+            self._order_count.start_sequence()
         if not sequence.order_bits:
-            return Picture(key=idr)
-        return Picture(key=idr, order=self._counts.of(bits.read(sequence.order_bits), is_reference))
+            return CodedPicture(key=is_idr)
+        order = self._order_count.next_count(bits.read(sequence.order_bits), is_reference)
+        return CodedPicture(key=is_idr, order=order)
 
 
-def _configuration(extradata):
-    """(bytes of a unit's length, the parameter sets)."""
+def _read_configuration(extradata: bytes) -> tuple[int, set[bytes]]:
+    """Return the bytes of a unit's length, and the parameter sets."""
     if extradata[0] != 1:
         raise ValueError('no AVCDecoderConfigurationRecord')
-    sequences, at = parameter_sets(extradata, 6, extradata[5] & 31)
-    pictures, _ = parameter_sets(extradata, at + 1, extradata[at])
+    sequences, position = read_parameter_sets(extradata, 6, extradata[5] & 31)
+    pictures, _ = read_parameter_sets(extradata, position + 1, extradata[position])
     return (extradata[4] & 3) + 1, {*sequences, *pictures}
 
 
-def _sequence(unit):
+def _read_sequence(unit: bytes) -> Sequence:
+    """Read a sequence parameter set, section 7.3.2.1.1; what is read and not assigned matters to decoders alone."""
     data = unescape(unit)
-    profile, bits, separate_planes = data[1], Bits(data[4:]), False
-    bits.golomb()
+    profile = data[1]
+    bits = Bits(data[4:])
+    bits.read_golomb()
+
+    separate_planes = False
     if profile in CHROMA_PROFILES:
-        chroma = bits.golomb()
-        separate_planes = chroma == 3 and bool(bits.read(1))
-        bits.golomb()
-        bits.golomb()
-        bits.read(1)
-        if bits.read(1):
+        chroma = bits.read_golomb()
+        separate_planes = chroma == 3 and bits.read_flag()
+        bits.read_golomb()
+        bits.read_golomb()
+        bits.read_flag()
+        if bits.read_flag():  # there are scaling lists
             for number in range(12 if chroma == 3 else 8):
-                if bits.read(1):
+                if bits.read_flag():
                     _skip_scaling_list(bits, 16 if number < 6 else 64)
-    frame_num_bits = bits.golomb() + 4
-    kind, order_bits = bits.golomb(), 0
-    if kind == 0:
-        order_bits = bits.golomb() + 4
-    elif kind == 1:
+
+    frame_num_bits = bits.read_golomb() + 4
+    order_type = bits.read_golomb()
+    order_bits = 0
+    if order_type == 0:
+        order_bits = bits.read_golomb() + 4
+    elif order_type == 1:
         raise ValueError('pictures are ordered by a cycle of offsets')
-    bits.golomb()
-    bits.read(1)
-    bits.golomb()
-    bits.golomb()
-    return Sequence(separate_planes, frame_num_bits, order_bits, bool(bits.read(1)))
+
+    bits.read_golomb()
+    bits.read_flag()
+    bits.read_golomb()
+    bits.read_golomb()
+    return Sequence(separate_planes, frame_num_bits, order_bits, frames_only=bits.read_flag())
 
 
-def _skip_scaling_list(bits, size):
-    """Section 7.3.2.1.1.1."""
-    last = following = 8
+def _skip_scaling_list(bits: Bits, size: int) -> None:
+    """Skip a scaling list, section 7.3.2.1.1.1."""
+    last_scale = 8
+    next_scale = 8
     for _ in range(size):
-        if following:
-            following = (last + bits.signed_golomb()) % 256
-        last = following or last
+        # After a 0 the rest of the list is not stored.
+        if next_scale:
+            next_scale = (last_scale + bits.read_signed_golomb()) % 256
+        last_scale = next_scale or last_scale

@@ -2,36 +2,47 @@
 
 import dataclasses
 
-from vdm_jax.data.video.headers.bits import HEAD, Bits, parameter_sets, unescape, units
-from vdm_jax.data.video.headers.order import OrderCount
-from vdm_jax.data.video.headers.picture import Picture
+from vdm_jax.data.video.headers.bits import HEAD_BYTES, Bits, read_parameter_sets, split_units, unescape
+from vdm_jax.data.video.headers.coded_picture import CodedPicture
+from vdm_jax.data.video.headers.order_count import OrderCount
 
-# Types of units, table 7-1. Those of slices are below 32: up to 9 they are of pictures that lean on others, 16 to 23 of
-# such as decoding may begin at.
+# Types of units, table 7-1. Those of slices are below 32: up to 9 they are of pictures that refer to others, 16 to 23
+# of pictures at which decoding may begin.
 LEADING = range(6, 10)  # shown before the key picture that they follow
 BROKEN_LINK = range(16, 19)
 IDR = range(19, 21)
 CRA = 21
 KEYS = range(16, 24)
-VPS, SPS, PPS = 32, 33, 34
+VPS = 32
+SPS = 33
+PPS = 34
 END = range(36, 38)  # of a sequence, of a stream
 
 
 @dataclasses.dataclass(frozen=True)
-class Parameters:
-    """What the parameter sets say of slice headers, sections 7.3.2.2 and 7.3.2.3.
+class SequenceParameters:
+    """What a sequence parameter set says of slice headers, section 7.3.2.2.
 
     Attributes:
-      order_bits: of the low part of an order count.
-      interlaced: whether the source was, in part or in whole.
-      separate_planes: whether the colour planes are coded each by itself.
-      output_flag: whether each picture says if it is shown.
-      extra_bits: of a slice header that mean nothing yet.
+      order_bits: Of the low part of an order count.
+      interlaced: Whether the source was, in part or in whole.
+      separate_planes: Whether the colour planes are coded each by itself.
     """
 
     order_bits: int
     interlaced: bool
     separate_planes: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureParameters:
+    """What a picture parameter set says of slice headers, section 7.3.2.3.
+
+    Attributes:
+      output_flag: Whether each picture says if it is shown.
+      extra_bits: Of a slice header, reserved.
+    """
+
     output_flag: bool
     extra_bits: int
 
@@ -42,102 +53,122 @@ class Reader:
     reorders = True
 
     def __init__(self, extradata: bytes):
-        """Raises: ValueError, IndexError for extradata of another form."""
-        self._length_size, self._sets = _configuration(extradata)
-        self._parameters = _parameters(self._sets)
-        self.may_be_interlaced = self._parameters.interlaced
-        self._counts = OrderCount(self._parameters.order_bits)
-        self._begun = False
+        """Read the parameter sets.
 
-    def read(self, packet: memoryview) -> Picture | None:
+        Raises:
+          ValueError, IndexError: The extradata are of another form.
+        """
+        self._length_size, self._parameter_sets = _read_configuration(extradata)
+        self._sequence, self._pictures = _read_parameters(self._parameter_sets)
+        self.may_be_interlaced = self._sequence.interlaced
+        self._order_count = OrderCount(self._sequence.order_bits)
+        self._is_first = True
+
+    def read(self, packet: memoryview) -> CodedPicture | None:
         picture = None
-        for unit in units(packet, self._length_size):
-            kind, layer = (unit[0] >> 1) & 63, (unit[0] & 1) << 5 | unit[1] >> 3
+        for unit in split_units(packet, self._length_size):
+            kind = (unit[0] >> 1) & 63
+            layer = (unit[0] & 1) << 5 | unit[1] >> 3
             if layer:  # another view, which is not decoded
                 continue
-            if kind in END or kind in (VPS, SPS, PPS) and bytes(unit) not in self._sets:
+            is_new_parameter_set = kind in (VPS, SPS, PPS) and bytes(unit) not in self._parameter_sets
+            if is_new_parameter_set or kind in END:
                 return None
-            if kind >= VPS or not unit[2] & 128:  # no slice, or one that does not begin a picture
+            # Neither other units nor slices that do not begin a picture say more of it.
+            if kind >= VPS or not unit[2] & 128:
                 continue
-            if picture is not None:
+            if picture is not None:  # a second one
                 return None
-            picture = self._picture(kind, bytes(unit[:HEAD]))
+            picture = self._read_picture(kind, bytes(unit[:HEAD_BYTES]))
             if picture is None:
                 return None
         return picture
 
-    def _picture(self, kind, unit):
-        """Of its first slice, section 7.3.6.1; None where the decoder may leave it or others out."""
-        parameters, first = self._parameters, not self._begun
-        self._begun = True
+    def _read_picture(self, kind: int, unit: bytes) -> CodedPicture | None:
+        """Read the picture's first slice, section 7.3.6.1; None where the decoder may leave it or others out."""
+        is_first = self._is_first
+        self._is_first = False
+
         bits = Bits(unescape(unit)[2:])
-        bits.read(1)
-        if kind in KEYS and bits.read(1) and not first:  # pictures before it are not to be shown
+        bits.read_flag()
+        # A key may say that pictures before it are not to be shown.
+        if kind in KEYS and bits.read_flag() and not is_first:
             return None
-        if kind in BROKEN_LINK and not first:
+        if kind in BROKEN_LINK and not is_first:
             return None
-        bits.golomb()
-        bits.read(parameters.extra_bits)
-        bits.golomb()
-        if parameters.output_flag and not bits.read(1):
+        bits.read_golomb()
+        bits.read(self._pictures.extra_bits)
+        bits.read_golomb()
+        if self._pictures.output_flag and not bits.read_flag():
             return None
+
         if kind in IDR:
-            self._counts.begin()
-            return Picture(key=True, order=self._counts.of(0, True))
-        bits.read(2 * parameters.separate_planes)
-        is_lowest = unit[1] & 7 == 1  # of the temporal layers
-        leaned_on = kind % 2 == 1 or kind >= 16
-        leads = is_lowest and leaned_on and kind not in LEADING
-        return Picture(key=kind == CRA, order=self._counts.of(bits.read(parameters.order_bits), leads))
+            self._order_count.start_sequence()
+            return CodedPicture(key=True, order=self._order_count.next_count(0, True))
+        bits.read(2 * self._sequence.separate_planes)
+        low = bits.read(self._sequence.order_bits)
+        is_lowest_layer = unit[1] & 7 == 1  # of the temporal ones
+        is_reference = kind % 2 == 1 or kind >= 16
+        is_base = is_lowest_layer and is_reference and kind not in LEADING
+        return CodedPicture(key=kind == CRA, order=self._order_count.next_count(low, is_base))
 
 
-def _configuration(extradata):
-    """(bytes of a unit's length, the parameter sets)."""
+def _read_configuration(extradata: bytes) -> tuple[int, set[bytes]]:
+    """Return the bytes of a unit's length, and the parameter sets."""
     if extradata[0] != 1:
         raise ValueError('no HEVCDecoderConfigurationRecord')
-    sets, at = set(), 23
+    parameter_sets: set[bytes] = set()
+    position = 23
     for _ in range(extradata[22]):  # kinds of them
-        more, at = parameter_sets(extradata, at + 3, int.from_bytes(extradata[at + 1 : at + 3]))
-        sets.update(more)
-    return (extradata[21] & 3) + 1, sets
+        count = int.from_bytes(extradata[position + 1 : position + 3])
+        sets_of_kind, position = read_parameter_sets(extradata, position + 3, count)
+        parameter_sets.update(sets_of_kind)
+    return (extradata[21] & 3) + 1, parameter_sets
 
 
-def _parameters(sets):
-    of_kind = {kind: {unescape(unit)[2:] for unit in sets if (unit[0] >> 1) & 63 == kind} for kind in (SPS, PPS)}
-    sequences = {_sequence(Bits(data)) for data in of_kind[SPS]}
-    pictures = {_picture_set(Bits(data)) for data in of_kind[PPS]}
+def _read_parameters(parameter_sets: set[bytes]) -> tuple[SequenceParameters, PictureParameters]:
+    def units_of(kind: int) -> set[bytes]:
+        return {unescape(unit)[2:] for unit in parameter_sets if (unit[0] >> 1) & 63 == kind}
+
+    sequences = {_read_sequence(Bits(data)) for data in units_of(SPS)}
+    pictures = {_read_picture_set(Bits(data)) for data in units_of(PPS)}
     if len(sequences) != 1 or len(pictures) != 1:
         raise ValueError('parameter sets that differ')
-    return Parameters(*sequences.pop(), *pictures.pop())
+    return sequences.pop(), pictures.pop()
 
 
-def _sequence(bits):
-    """(order_bits, interlaced, separate_planes)."""
+def _read_sequence(bits: Bits) -> SequenceParameters:
+    """Read a sequence parameter set; what is read and not assigned matters to decoders alone."""
     bits.read(4)
     layers = bits.read(3)  # below the highest temporal one
     bits.read(1 + 40)
-    progressive, interlaced = bits.read(1), bits.read(1)
+    is_progressive = bits.read_flag()
+    is_interlaced = bits.read_flag()
     bits.read(46 + 8)
-    present = [(bits.read(1), bits.read(1)) for _ in range(layers)]
+
+    # Of each layer, whether its profile and its level are stored.
+    stored = [(bits.read(1), bits.read(1)) for _ in range(layers)]
     if layers:
         bits.read(2 * (8 - layers))
-    for profile, level in present:
+    for profile, level in stored:
         bits.read(88 * profile + 8 * level)
-    bits.golomb()
-    separate_planes = bits.golomb() == 3 and bool(bits.read(1))
-    bits.golomb()
-    bits.golomb()
-    if bits.read(1):  # the part of the picture that is shown
+
+    bits.read_golomb()
+    separate_planes = bits.read_golomb() == 3 and bits.read_flag()
+    bits.read_golomb()
+    bits.read_golomb()
+    if bits.read_flag():  # the part of the picture that is shown
         for _ in range(4):
-            bits.golomb()
-    bits.golomb()
-    bits.golomb()
-    return bits.golomb() + 4, bool(interlaced and not progressive), separate_planes
+            bits.read_golomb()
+    bits.read_golomb()
+    bits.read_golomb()
+    order_bits = bits.read_golomb() + 4
+    return SequenceParameters(order_bits, is_interlaced and not is_progressive, separate_planes)
 
 
-def _picture_set(bits):
-    """(output_flag, extra_bits)."""
-    bits.golomb()
-    bits.golomb()
-    bits.read(1)
-    return bool(bits.read(1)), bits.read(3)
+def _read_picture_set(bits: Bits) -> PictureParameters:
+    bits.read_golomb()
+    bits.read_golomb()
+    bits.read_flag()
+    output_flag = bits.read_flag()
+    return PictureParameters(output_flag, extra_bits=bits.read(3))
