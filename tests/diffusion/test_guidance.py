@@ -6,7 +6,7 @@ import pytest
 
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.flow import RectifiedFlow
-from vdm_jax.diffusion.guidance import Guidance, guide, rescaled
+from vdm_jax.diffusion.guidance import Guidance, guide, rescale_std
 from vdm_jax.diffusion.prediction import KINDS, convert
 
 
@@ -56,7 +56,7 @@ def test_rescaling_brings_back_the_spread_of_the_conditional(normals):
 
     np.testing.assert_allclose(spread(Guidance(rescale=1.0).apply(c, u, 5.0, jnp.ones(3))), spread(c), rtol=1e-5)
     half = (spread(c) + spread(guided)) / 2
-    np.testing.assert_allclose(spread(rescaled(guided, c, 0.5)), half, rtol=1e-5)
+    np.testing.assert_allclose(spread(rescale_std(guided, c, 0.5)), half, rtol=1e-5)
     np.testing.assert_array_equal(Guidance().apply(c, u, 5.0, jnp.ones(3)), guided)
 
 

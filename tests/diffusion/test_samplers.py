@@ -21,7 +21,7 @@ from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.edm import EDM
 from vdm_jax.diffusion.flow import RectifiedFlow
 from vdm_jax.diffusion.logsnr_cosine import LogSNRCosine
-from vdm_jax.diffusion.multistep import Before, DPMSolverPP2M, DPMSolverPP2MSDE
+from vdm_jax.diffusion.multistep import DPMSolverPP2M, DPMSolverPP2MSDE, Previous
 from vdm_jax.diffusion.objective import Denoised
 from vdm_jax.diffusion.prediction import to_x0_eps
 from vdm_jax.diffusion.process import VariancePreserving, expand
@@ -379,7 +379,7 @@ def test_the_last_step_may_forget_the_one_before_where_noise_is_left(normals):
         sampler = DPMSolverPP2M(spacing=StopAtFirst(), lower_order_final=lower)
         ends = [
             sampler.step(
-                lambda x, t: Denoised(x0, eps), Before(told, jnp.ones(())), x, t, jnp.full(3, end), process, None
+                lambda x, t: Denoised(x0, eps), Previous(told, jnp.ones(())), x, t, jnp.full(3, end), process, None
             )
             for told in (before, x0)
         ]

@@ -36,7 +36,7 @@ def test_lora_is_adaln_zero_of_low_rank():
 def test_single_is_one_map_for_all_blocks_and_a_table_in_each():
     make, width = MODULATIONS['adaln_single'], 8
     block = make(width, 6, 0, rngs=nnx.Rngs(0))
-    shared = make.shared(width, 6, rngs=nnx.Rngs(1))
+    shared = make.make_shared(width, 6, rngs=nnx.Rngs(1))
     c = jax.random.normal(jax.random.key(0), (2, 1, width))
     told = shared(jax.nn.silu(c))
     np.testing.assert_allclose(block(c, told) - told, jnp.broadcast_to(block.table[...], (2, 1, 48)), atol=1e-6)

@@ -18,14 +18,19 @@ class DDPM(VariancePreserving):
     """The discrete variance-preserving process of Ho et al. 2020, eq. 4.
 
     alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar), from a table of steps + 1 entries at t = i / steps; i = 0 is
-    clean, i > 0 is the paper's timestep i - 1. Training visits i > 0 alone; between two entries, where some spacings
+    clean, i > 0 is the paper's timestep i - 1. Training visits only i > 0; between two entries, where some spacings
     of a sampler lie, (alpha, sigma) go along the chord, set back on the unit circle.
-    zero_terminal_snr: the table is rescaled so that nothing of the data is left at t = 1 (Lin et al. 2024, alg. 1);
-        an 'eps' network cannot be sampled from there.
-    numbering: what the network is fed between two entries: the timestep with its fraction, or 'rounded' to a whole one,
-        for a network that knows no others (diffusers' DPM-Solver++ and UniPC with Karras' sigmas).
 
-    Raises: ValueError for fewer steps than the schedule can take.
+    Attributes:
+      schedule: Of alpha_bar (schedules.py).
+      steps: Of the table.
+      zero_terminal_snr: Whether the table is rescaled so that nothing of the data is left at t = 1 (Lin et al. 2024,
+        alg. 1); an 'eps' network cannot be sampled from there.
+      numbering: What the network is fed between two entries: the timestep with its fraction, or 'rounded' to a whole
+        one, for a network that knows no others (diffusers' DPM-Solver++ and UniPC with Karras' sigmas).
+
+    Raises:
+      ValueError: fewer steps than the schedule can take.
     """
 
     schedule: Literal['linear', 'cosine', 'sigmoid'] = 'linear'
@@ -45,11 +50,13 @@ class DDPM(VariancePreserving):
         low = jnp.clip(jnp.floor(i), 0, self.steps - 1).astype(jnp.int32)
         share = i - low
         alpha, sigma = ((1 - share) * c[low] + share * c[low + 1] for c in map(jnp.asarray, self._table))
-        between = jnp.hypot(alpha, sigma)
-        entry = (share == 0) | (share == 1)
-        return jnp.where(entry, alpha, alpha / between), jnp.where(entry, sigma, sigma / between)
+        # Entries are returned as they are: a division by their norm, nearly 1, would round them.
+        norm = jnp.hypot(alpha, sigma)
+        is_entry = (share == 0) | (share == 1)
+        return jnp.where(is_entry, alpha, alpha / norm), jnp.where(is_entry, sigma, sigma / norm)
 
     def time_of(self, logsnr: jax.Array) -> jax.Array:
+        # By the angle, which is finite and strictly rising in t, also where the ratio is 0 or infinite.
         alpha, sigma = (c.astype(np.float64) for c in self._table)
         angles = np.arctan2(sigma, alpha)
         angle = jnp.arctan(jnp.exp(-jnp.asarray(logsnr, jnp.float32) / 2))

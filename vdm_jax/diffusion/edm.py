@@ -16,6 +16,11 @@ class EDM(Process):
 
     Together with prediction='edm', whose network F gives D = c_skip x_t + c_out F, weighting='edm' and
     time='log_normal_sigma' it is the paper's training; c_in and c_noise are `model_input` and `model_time`.
+
+    Attributes:
+      sigma_max: The noise at t = 1.
+      data_std: Standard deviation of the data.
+      rho: Exponent of t; the larger, the more of the times have little noise.
     """
 
     sigma_max: Annotated[float, Above0(0.01, 1e5)] = 80.0

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 
 from vdm_jax.diffusion.process import Pair, Process
 
-BETA_MIN, BETA_MAX = 0.1, 20.0  # of the VP path
+# Of the VP path.
+BETA_MIN = 0.1
+BETA_MAX = 20.0
 EARLIEST = 1e-5  # its rates are taken no earlier, as in SiT's training
 
 
@@ -17,12 +19,13 @@ EARLIEST = 1e-5  # its rates are taken no earlier, as in SiT's training
 class RectifiedFlow(Process):
     """Paths walked in t itself, whose 'velocity' is d x_t / d t (Lipman et al. 2023; SiT, Ma et al. 2024).
 
-    path: 'linear', x_t = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, eq. 1); 'gvp',
+    Attributes:
+      path: 'linear', x_t = (1 - t) x0 + t eps, whose velocity is eps - x0 (Liu et al. 2023, eq. 1); 'gvp',
         cos(pi t / 2) x0 + sin(pi t / 2) eps; 'vp', alpha = exp(-(t^2 (20 - 0.1) + 2 t 0.1) / 4), sigma^2 = 1 - alpha^2.
-    numbering: whose time it is. 'thousand': the network is fed 1000 t (SD3 and its kin); 'thousand_floor': that without
-        its fraction (diffusers' DPM-Solver++ and UniPC with flow sigmas, which sample Wan there). 'sit': it is fed
-        1 - t, as in SiT's code, whose time runs from noise at 0 to data at 1; so does the clock then, and the velocity
-        is d x_t / d (1 - t), SiT's own, the negative of the other's.
+      numbering: Whose time it is. 'thousand': the network is fed 1000 t (SD3 and its kin); 'thousand_floor': that
+        without its fraction (diffusers' DPM-Solver++ and UniPC with flow sigmas, which sample Wan there). 'sit': it is
+        fed 1 - t, as in SiT's code, whose time runs from noise at 0 to data at 1; so does the clock then, and the
+        velocity is d x_t / d (1 - t), SiT's own, the negative of the other's.
     """
 
     path: Literal['linear', 'gvp', 'vp'] = 'linear'
@@ -47,7 +50,8 @@ class RectifiedFlow(Process):
             case 'gvp':
                 return 2 / math.pi * jnp.arctan(jnp.exp(-logsnr / 2))
             case 'vp':  # log_alpha = -(d t^2 + 2 b t) / 4 = log sigmoid(logsnr) / 2, solved for t
-                b, d = BETA_MIN, BETA_MAX - BETA_MIN
+                b = BETA_MIN
+                d = BETA_MAX - BETA_MIN
                 c = -2 * jax.nn.log_sigmoid(logsnr)
                 return jnp.minimum(c / (b + jnp.sqrt(b * b + d * c)), 1)
 
@@ -57,8 +61,8 @@ class RectifiedFlow(Process):
         return 1 - t if self.numbering == 'sit' else t
 
     def rates(self, t: jax.Array) -> Pair:
-        da, ds = self._slopes(t)
-        return (-da, -ds) if self.numbering == 'sit' else (da, ds)
+        dalpha, dsigma = self._slopes(t)
+        return (-dalpha, -dsigma) if self.numbering == 'sit' else (dalpha, dsigma)
 
     def _slopes(self, t: jax.Array) -> Pair:
         """Return d alpha / d t and d sigma / d t."""

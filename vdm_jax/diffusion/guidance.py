@@ -16,15 +16,15 @@ class Guidance(Ranged, where='config.guidance'):
     """The config group config.guidance.
 
     Attributes:
-      scale: of `guide`; 1 is none.
-      interval: the times t, lowest and highest, within which there is guidance, none outside (Kynkaanniemi et al.
+      scale: Of `guide`; 1 is none.
+      interval: The times t, lowest and highest, within which there is guidance, none outside (Kynkaanniemi et al.
         2024).
-      rescale: the share in which the guided prediction is brought back to the standard deviation of the conditional
+      rescale: The share in which the guided prediction is brought back to the standard deviation of the conditional
         one (Lin et al. 2024, eq. 15 and 16; they take 0.7).
-      schedule: how scale - 1 runs over t with mean 1: constant, or growing towards the data as 2 (1 - t) or
+      schedule: How scale - 1 runs over t with mean 1: constant, or growing towards the data as 2 (1 - t) or
         1 + cos(pi t) (Wang et al. 2024, arXiv:2404.13040).
-      negative: the class to guide away from, in place of "no label".
-      channels: how many of a prediction's channels are guided, the first ones; the others are the conditional
+      negative: The class to guide away from, in place of "no label".
+      channels: How many of a prediction's channels are guided, the first ones; the others are the conditional
         prediction's, and so is a learned variance. None: all. DiT and SiT guide three of four.
     """
 
@@ -37,26 +37,34 @@ class Guidance(Ranged, where='config.guidance'):
 
     def scale_at(self, scale: jax.Array, t: jax.Array) -> jax.Array:
         """Return the scale at t, of t's shape, from the nominal `scale`; 1 outside the interval."""
-        course = {'constant': jnp.ones_like(t), 'linear': 2 * (1 - t), 'cosine': 1 + jnp.cos(math.pi * t)}[
-            self.schedule
-        ]
         low, high = self.interval
-        return jnp.where((low <= t) & (t <= high), 1 + (scale - 1) * course, 1)
+        return jnp.where((low <= t) & (t <= high), 1 + (scale - 1) * self._factor(t), 1)
+
+    def _factor(self, t: jax.Array) -> jax.Array:
+        """Return what scale - 1 is multiplied by at t."""
+        match self.schedule:
+            case 'constant':
+                return jnp.ones_like(t)
+            case 'linear':
+                return 2 * (1 - t)
+            case 'cosine':
+                return 1 + jnp.cos(math.pi * t)
 
     def apply(self, conditional: jax.Array, unconditional: jax.Array, scale: jax.Array, t: jax.Array) -> jax.Array:
         """Guide a prediction: predictions (B, T, ..., C) of one kind at t (B,) or (B, T), `scale` a scalar."""
         if self.channels is None or self.channels >= conditional.shape[-1]:
             return self._apply_to_all(conditional, unconditional, scale, t)
-        first, without = (x[..., : self.channels] for x in (conditional, unconditional))
-        guided = self._apply_to_all(first, without, scale, t)
-        return jnp.concatenate([guided, conditional[..., self.channels :]], -1)
+        first = conditional[..., : self.channels]
+        others = conditional[..., self.channels :]
+        guided = self._apply_to_all(first, unconditional[..., : self.channels], scale, t)
+        return jnp.concatenate([guided, others], -1)
 
     def _apply_to_all(
         self, conditional: jax.Array, unconditional: jax.Array, scale: jax.Array, t: jax.Array
     ) -> jax.Array:
         at_t = expand(self.scale_at(scale, t), conditional.ndim)
         guided = guide(conditional, unconditional, at_t)
-        return rescaled(guided, conditional, self.rescale) if self.rescale else guided
+        return rescale_std(guided, conditional, self.rescale) if self.rescale else guided
 
 
 def guide(conditional: jax.Array, unconditional: jax.Array, scale: float | jax.Array) -> jax.Array:
@@ -68,7 +76,7 @@ def guide(conditional: jax.Array, unconditional: jax.Array, scale: float | jax.A
     return (1 - scale) * unconditional + scale * conditional  # this form is exact at 0 and at 1
 
 
-def rescaled(guided: jax.Array, conditional: jax.Array, share: float) -> jax.Array:
+def rescale_std(guided: jax.Array, conditional: jax.Array, share: float) -> jax.Array:
     """Take that share of the excess in standard deviation, over all but the batch, away from `guided`."""
 
     def spread(x: jax.Array) -> jax.Array:

@@ -17,11 +17,16 @@ End = Annotated[float, Between(-40, 40)]
 class LogSNRCosine(VariancePreserving):
     """logsnr(t) = -2 log tan(a t + b) + 2 log(shift), from logsnr_max at t = 0 to logsnr_min at t = 1 before the shift.
 
-    VDM (Ho et al. 2022, appendix A: [-20, 20]). shift is the resolution shift of simple diffusion
-    (Hoogeboom et al. 2023): (reference side) / (side), below 1 for videos larger than the reference, which noise
-    hides less well; DFoT has 0.125 = 32 / 256. At t = 0 a noise of sigma = exp(-logsnr_max / 2) / shift is left.
+    VDM (Ho et al. 2022, appendix A: [-20, 20]). At t = 0 a noise of sigma = exp(-logsnr_max / 2) / shift is left.
 
-    Raises: ValueError for a logsnr_min that is not at least 1 below logsnr_max.
+    Attributes:
+      shift: The resolution shift of simple diffusion (Hoogeboom et al. 2023): (reference side) / (side), below 1 for
+        videos larger than the reference, which noise hides less well; DFoT has 0.125 = 32 / 256.
+      logsnr_min: At t = 1, before the shift.
+      logsnr_max: At t = 0, before the shift.
+
+    Raises:
+      ValueError: a logsnr_min that is not at least 1 below logsnr_max.
     """
 
     shift: Annotated[float, Above0(1e-3, 1000)] = 1.0
@@ -40,7 +45,8 @@ class LogSNRCosine(VariancePreserving):
         first, last = self._angles
         # From whichever end is nearer, as tan at pi / 2 less a small angle loses that angle in float32.
         t = jnp.asarray(t, jnp.float32)
-        angle, complement = first + (last - first) * t, (math.pi / 2 - last) + (last - first) * (1 - t)
+        angle = first + (last - first) * t
+        complement = (math.pi / 2 - last) + (last - first) * (1 - t)
         near_data = angle < math.pi / 4
         log_tan = jnp.where(near_data, 1.0, -1.0) * jnp.log(jnp.tan(jnp.where(near_data, angle, complement)))
         return 2 * (math.log(self.shift) - log_tan)

@@ -53,6 +53,9 @@ class MinSNR(Weighting):
     """The error of x0 counts min(SNR, gamma), whatever kind the network predicts (Hang et al. 2023, section 3.4).
 
     For eps that is min(1, gamma / SNR), for v min(SNR, gamma) / (SNR + 1).
+
+    Attributes:
+      gamma: The largest weight of an error of x0.
     """
 
     gamma: Gamma = 5.0
@@ -74,6 +77,9 @@ class Sigmoid(Weighting):
     """The error of eps counts sigmoid(bias - logsnr), as DFoT has it (Song et al. 2025).
 
     Kingma & Gao 2023 multiply by -d logsnr / dt as well, so that the schedule drops out; not here.
+
+    Attributes:
+      bias: The logsnr at which the weight is a half.
     """
 
     bias: Annotated[float, Between(-40, 40)] = -1.0
@@ -97,15 +103,20 @@ class EDMWeight(Weighting):
 class Velocity(Weighting):
     """An error counts as it would in the velocity, whatever the network predicts (Li & He 2025: predict x0, weigh v).
 
-    An x0 network is then asked for detail at low noise as much as for the whole at high noise. On a flow the weight of
-    an x0 error is 1 / t^2; `floor` bounds the time it is taken at from below.
+    An x0 network then learns detail at low noise as much as the coarse picture at high noise. On a flow the weight of
+    an x0 error is 1 / t^2.
+
+    Attributes:
+      floor: The least time that the weight is taken at.
     """
 
     floor: Annotated[float, Between(SMALLEST, 1, below=True)] = 0.05
 
     def share(self, process: Process, t: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
-        (alpha, sigma), (da, db) = process.alpha_sigma(t), process.rates(t)
-        return (alpha * db - sigma * da) ** 2
+        # Unbounded alpha and sigma: a velocity is defined also where one of them is 0.
+        alpha, sigma = process.alpha_sigma(t)
+        dalpha, dsigma = process.rates(t)
+        return (alpha * dsigma - sigma * dalpha) ** 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +127,13 @@ class FusedMinSNR(Weighting):
     `causal`; over those before and those after, averaged, without), the fused SNR is gamma (1 - (1 - decay C) (1 - S)),
     its clipped form has S' for S, and the weights are those of MinSNR with both in place of SNR and min(SNR, gamma).
 
-    Raises (weight): ValueError for other kinds than eps, x0 and v, and for a t that is not (B, T).
+    Attributes:
+      gamma: The largest weight of an error of x0.
+      decay: Of the moving average over frames.
+      causal: Whether only the frames before a frame count.
+
+    Raises (weight):
+      ValueError: other kinds than eps, x0 and v, or a t that is not (B, T).
     """
 
     gamma: Gamma = 5.0
@@ -126,7 +143,8 @@ class FusedMinSNR(Weighting):
     def check(self, kind: str, process: Process) -> None:
         """Check that the paper has a weight for a kind of prediction.
 
-        Raises: ValueError where it has none.
+        Raises:
+          ValueError: it has none.
         """
         if kind not in ('eps', 'x0', 'v'):
             raise ValueError(f'config.diffusion.weighting: fused_min_snr weighs eps, x0 and v, not {kind!r}')
@@ -141,11 +159,12 @@ class FusedMinSNR(Weighting):
             raise ValueError('config.diffusion.weighting: fused_min_snr needs config.diffusion.per_frame=true')
         snr = jnp.exp(process.logsnr(t)) / self.gamma
         clipped = jnp.minimum(snr, 1)
-        before = jnp.asarray(_average_before(t.shape[1], self.decay), jnp.float32)
-        carried = clipped @ before.T
+        average = jnp.asarray(_average_before(t.shape[1], self.decay), jnp.float32)
+        from_others = clipped @ average.T
         if not self.causal:
-            carried = (carried + (clipped[:, ::-1] @ before.T)[:, ::-1]) / 2
-        fused, clipped = (self.gamma * (1 - (1 - self.decay * carried) * (1 - s)) for s in (snr, clipped))
+            # The frames after a frame are those before it in the reversed video.
+            from_others = (from_others + (clipped[:, ::-1] @ average.T)[:, ::-1]) / 2
+        fused, clipped = (self.gamma * (1 - (1 - self.decay * from_others) * (1 - s)) for s in (snr, clipped))
         norms: dict[str, jax.Array | int] = {'eps': jnp.maximum(fused, 1e-8), 'x0': 1, 'v': fused + 1}
         return clipped / norms[kind]
 
@@ -162,9 +181,16 @@ def _average_before(frames: int, decay: float) -> np.ndarray:
 def loss_per_frame(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
     """Return the weighted squared error, averaged over all but batch and frames.
 
-    prediction, target: (B, T, ...), of any float type; weight: (B,) or (B, T).
-    Returns: (B, T) float32.
-    Raises: ValueError where prediction and target differ in shape (a learned variance not split off, for one).
+    Args:
+      prediction: (B, T, ...), of any float type.
+      target: Of the same shape.
+      weight: (B,) or (B, T).
+
+    Returns:
+      (B, T) float32.
+
+    Raises:
+      ValueError: prediction and target differ in shape (a learned variance not split off, for one).
     """
     if prediction.shape != target.shape:
         raise ValueError(f'the prediction has shape {prediction.shape}, its target {target.shape}: want the same')
@@ -175,9 +201,15 @@ def loss_per_frame(prediction: jax.Array, target: jax.Array, weight: jax.Array) 
 def by_time(loss: jax.Array | np.ndarray, t: jax.Array | np.ndarray, buckets: int = 10) -> jax.Array:
     """Return the mean loss in each of `buckets` equal parts of (0, 1], nan where no t fell.
 
-    loss, t: (N,). Returns: (buckets,) float32.
+    Args:
+      loss: (N,).
+      t: (N,).
+      buckets: Number of parts.
+
+    Returns:
+      (buckets,) float32.
     """
     # A little less than t, as 0.7 x 10 is more than 7 in float32.
     index = jnp.clip(jnp.ceil(t * buckets - 1e-4).astype(jnp.int32) - 1, 0, buckets - 1)
-    here = index[None] == jnp.arange(buckets)[:, None]
-    return jnp.where(here, loss[None], 0).sum(1) / here.sum(1)
+    is_in_bucket = index[None] == jnp.arange(buckets)[:, None]
+    return jnp.where(is_in_bucket, loss[None], 0).sum(1) / is_in_bucket.sum(1)

@@ -1,4 +1,4 @@
-"""Samplers that remember what the network said at the step before: order 2 for one question a step.
+"""Samplers that remember the prediction of the step before: order 2 for one evaluation a step.
 
 They step in h, the gain in half the log signal-to-noise ratio, log(alpha / sigma), and know x0 (data prediction). Where
 h is infinite, at an end of the process, the formulas have finite limits: there a step is of order 1.
@@ -14,8 +14,13 @@ from vdm_jax.diffusion.process import Process, expand
 from vdm_jax.diffusion.samplers import Denoise, Sampler, Step
 
 
-class Before(NamedTuple):
-    """The step before: its x0, and how far it went."""
+class Previous(NamedTuple):
+    """The step before.
+
+    Attributes:
+      x0: Its denoised estimate.
+      h: How far it went.
+    """
 
     x0: jax.Array
     h: jax.Array
@@ -25,13 +30,14 @@ class Before(NamedTuple):
 class Multistep(Sampler):
     """Base of the samplers that remember the step before.
 
-    lower_order_final: whether the last step is of order 1 also where it ends short of clean data; at clean data it is.
-        diffusers' UniPC does so, its DPM-Solver++ for less than 15 steps, against what few long steps overshoot.
+    Attributes:
+      lower_order_final: Whether the last step is of order 1 also where it ends short of clean data; at clean data it
+        is. diffusers' UniPC does so, its DPM-Solver++ for less than 15 steps, against what few long steps overshoot.
     """
 
     lower_order_final: bool = False
 
-    def last(self, process: Process, s: jax.Array) -> jax.Array:
+    def is_last(self, process: Process, s: jax.Array) -> jax.Array:
         """Return whether a step to s is the last, and is to be of order 1."""
         return s <= (self.spacing.end(process) if self.lower_order_final else 0.0)
 
@@ -40,24 +46,28 @@ class Multistep(Sampler):
 class DPMSolverPP2M(Multistep):
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2); first and last step of order 1."""
 
-    def init(self, x: jax.Array) -> Before:
-        return Before(jnp.zeros_like(x), jnp.full((), jnp.inf))
+    def init(self, x: jax.Array) -> Previous:
+        return Previous(jnp.zeros_like(x), jnp.full((), jnp.inf))
 
     def step(
         self,
         denoise: Denoise,
-        state: Before,
+        state: Previous,
         x: jax.Array,
         t: jax.Array,
         s: jax.Array,
         process: Process,
         noise: jax.Array | None,
     ) -> Step:
-        said, h = denoise(x, t), gain(process, t, s)
-        x0 = extrapolated(said.x0, state, h, self.last(process, s))
-        (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
-        kept, told = (expand(c, x.ndim) for c in (sigma_s / sigma_t, -alpha_s * jnp.expm1(-h)))
-        return Step(kept * x + told * x0, said.x0, Before(said.x0, for_all(h, state.h)))
+        denoised = denoise(x, t)
+        h = gain(process, t, s)
+        x0 = extrapolate(denoised.x0, state, h, self.is_last(process, s))
+
+        _, sigma_t = process.alpha_sigma(t)
+        alpha_s, sigma_s = process.alpha_sigma(s)
+        coef_x = expand(sigma_s / sigma_t, x.ndim)
+        coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
+        return Step(coef_x * x + coef_x0 * x0, denoised.x0, Previous(denoised.x0, to_scalar(h, state.h)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +84,7 @@ class DPMSolverPP2MSDE(DPMSolverPP2M):
     def step(
         self,
         denoise: Denoise,
-        state: Before,
+        state: Previous,
         x: jax.Array,
         t: jax.Array,
         s: jax.Array,
@@ -82,28 +92,34 @@ class DPMSolverPP2MSDE(DPMSolverPP2M):
         noise: jax.Array | None,
     ) -> Step:
         assert noise is not None  # as this sampler is stochastic
-        said, h = denoise(x, t), gain(process, t, s)
-        x0 = extrapolated(said.x0, state, h, self.last(process, s))
-        (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
-        fresh = -jnp.expm1(-2 * h)
-        kept, told, drawn = (
-            expand(c, x.ndim) for c in (sigma_s / sigma_t * jnp.exp(-h), alpha_s * fresh, sigma_s * jnp.sqrt(fresh))
-        )
-        return Step(kept * x + told * x0 + drawn * noise, said.x0, Before(said.x0, for_all(h, state.h)))
+        denoised = denoise(x, t)
+        h = gain(process, t, s)
+        x0 = extrapolate(denoised.x0, state, h, self.is_last(process, s))
+
+        _, sigma_t = process.alpha_sigma(t)
+        alpha_s, sigma_s = process.alpha_sigma(s)
+        new_noise = -jnp.expm1(-2 * h)  # the share of the variance at s that is drawn anew
+        coef_x = expand(sigma_s / sigma_t * jnp.exp(-h), x.ndim)
+        coef_x0 = expand(alpha_s * new_noise, x.ndim)
+        coef_noise = expand(sigma_s * jnp.sqrt(new_noise), x.ndim)
+        x_s = coef_x * x + coef_x0 * x0 + coef_noise * noise
+        return Step(x_s, denoised.x0, Previous(denoised.x0, to_scalar(h, state.h)))
 
 
-def extrapolated(x0: jax.Array, before: Before, h: jax.Array, last: jax.Array) -> jax.Array:
+def extrapolate(x0: jax.Array, previous: Previous, h: jax.Array, is_last: jax.Array) -> jax.Array:
     """Return x0 in the middle of a step, on the line through the last step's and this one's; at last this one's."""
-    share = jnp.where(~last & jnp.isfinite(h), h / (2 * before.h), 0)
-    return x0 + expand(share, x0.ndim) * (x0 - before.x0)
+    # The first step has no step before it: its h is infinite, and the share 0.
+    share = jnp.where(~is_last & jnp.isfinite(h), h / (2 * previous.h), 0)
+    return x0 + expand(share, x0.ndim) * (x0 - previous.x0)
 
 
 def gain(process: Process, t: jax.Array, s: jax.Array) -> jax.Array:
     """Return h = log(alpha_s / sigma_s) - log(alpha_t / sigma_t) of t's shape; inf where alpha_t or sigma_s is 0."""
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
+    alpha_t, sigma_t = process.alpha_sigma(t)
+    alpha_s, sigma_s = process.alpha_sigma(s)
     return (jnp.log(alpha_s) - jnp.log(sigma_s)) - (jnp.log(alpha_t) - jnp.log(sigma_t))
 
 
-def for_all(value: jax.Array, like: jax.Array) -> jax.Array:
+def to_scalar(value: jax.Array, like: jax.Array) -> jax.Array:
     """Reduce a quantity that is the same in every video and frame to the scalar that the memory holds."""
     return value.reshape(-1)[0].reshape(like.shape)

@@ -31,21 +31,31 @@ class Denoised(NamedTuple):
 class Objective(Ranged, where='config.diffusion'):
     """The config group config.diffusion.
 
-    variance: 'fixed', or 'learned_range' for a network with config.model.learn_variance, which is then also trained on
-        `vlb_weight` times the variational bound, summed over timesteps (IDDPM's L_hybrid, Nichol & Dhariwal 2021,
-        eq. 16; with their 0.001 and 1000 steps the bound's term at t counts 1, as in the code of DiT and Latte).
-    per_frame: every frame has its own time (Chen et al. 2024, Diffusion Forcing), else a video has one.
-    context: how many of the first frames are given: they stay clean, at t = 0, and count nothing in the loss.
-    clean_context: the chance of each frame, with a time of its own, to be given as well: it is clean, at t = 0, and
-        the mean loss of its video is over the other frames (Gu et al. 2025, FAR; their network is fed -1 there).
-    condition_dropout: the share of examples whose label and text are replaced by "none" in training, which
+    Attributes:
+      process: How clips become noise.
+      prediction: What the network predicts (prediction.py).
+      weighting: How much the error counts at each time.
+      time: How training times are drawn.
+      variance: 'fixed', or 'learned_range' for a network with config.model.learn_variance, which is then also trained
+        on `vlb_weight` times the variational bound, summed over timesteps (IDDPM's L_hybrid, Nichol & Dhariwal 2021,
+        eq. 16).
+      vlb_weight: Of that bound; with IDDPM's 0.001 and 1000 steps its term at t counts 1, as in the code of DiT and
+        Latte.
+      per_frame: Whether every frame has its own time (Chen et al. 2024, Diffusion Forcing), else a video has one.
+      context: How many of the first frames are context frames: they stay clean, at t = 0, and count nothing in the
+        loss.
+      clean_context: The chance of each frame, with a time of its own, to be a context frame as well: it is clean, at
+        t = 0, and the mean loss of its video is over the other frames (Gu et al. 2025, FAR; their network is fed -1
+        there).
+      condition_dropout: The share of examples whose label and text are replaced by "none" in training, which
         classifier-free guidance needs (Ho & Salimans 2022).
-    self_conditioning: the share of examples that are shown the network's own first estimate of x0 in training, for a
+      self_conditioning: The share of examples that are shown the network's own first estimate of x0 in training, for a
         network with config.model.self_condition (Chen et al. 2023, Analog Bits).
-    image_weight: what the mean loss of a clip's images counts beside the clip's own, where the source joins images.
-    image_time: whether each image has a time of its own, or its clip's (Latte's code).
+      image_weight: What the mean loss of a clip's images counts beside the clip's own, where the source joins images.
+      image_time: Whether each image has a time of its own, or its clip's (Latte's code).
 
-    Raises: ValueError for parts that do not go together.
+    Raises:
+      ValueError: parts that do not go together.
     """
 
     process: Process = RectifiedFlow()
@@ -86,8 +96,8 @@ class Objective(Ranged, where='config.diffusion'):
         """Draw training times of one example: scalar, or (T,) where frames differ; 0 for the context frames."""
         t = self.process.snap(self.time.sample(key, (frames,) if self.per_frame else (), self.process))
         if self.clean_context:
-            given = jax.random.bernoulli(jax.random.fold_in(key, 1), self.clean_context, (frames,))
-            t = jnp.where(given, 0, t)
+            is_context = jax.random.bernoulli(jax.random.fold_in(key, 1), self.clean_context, (frames,))
+            t = jnp.where(is_context, 0, t)
         if not self.context:
             return t
         return jnp.where(jnp.arange(frames) < self.context, 0, t)
@@ -121,8 +131,8 @@ class Objective(Ranged, where='config.diffusion'):
         loss = loss_per_frame(prediction, target(self.prediction, self.process, x0, eps, t), weight)
         if variance is not None:
             assert self.process.steps is not None  # __post_init__ refuses a learned variance without timesteps
-            said_x0 = to_x0_eps(self.prediction, self.process, prediction, x_t, t)[0]
-            loss += self.vlb_weight * self.process.steps * bound(self.process, x0, x_t, t, said_x0, variance)
+            denoised_x0, _ = to_x0_eps(self.prediction, self.process, prediction, x_t, t)
+            loss += self.vlb_weight * self.process.steps * bound(self.process, x0, x_t, t, denoised_x0, variance)
         if self.clean_context:
             share = noisy.mean(1, keepdims=True, dtype=jnp.float32)
             loss = jnp.where(noisy, loss, 0) / jnp.where(share > 0, share, 1)

@@ -20,7 +20,8 @@ def row(kind: str, process: Process, t: jax.Array) -> Pair:
     and 'edm', the F of Karras et al. 2022, eq. 7 and 8: of all mixtures of x0 / data_std and eps the one of variance 1
     that x_t says nothing of; given here for any alpha, where with alpha = 1 it is (x0 - c_skip x_t) / c_out.
 
-    Raises: ValueError for a kind not in KINDS.
+    Raises:
+      ValueError: a kind not in KINDS.
     """
     alpha, sigma = process.alpha_sigma(t)
     match kind:

@@ -17,8 +17,9 @@ SMALLEST = 1e-5  # alpha or sigma below this counts as 0; alpha at the last of c
 class Process(Ranged, where='config.diffusion.process'):
     """Base of all processes; a process adds `alpha_sigma`, `time_of`, `clock`, `rates` and `model_time`.
 
-    steps: the number of discrete timesteps, None where time is continuous. data_std: the standard deviation of the data
-    that the 'edm' prediction assumes.
+    Attributes:
+      steps: The number of discrete timesteps, None where time is continuous.
+      data_std: Standard deviation of the data that the 'edm' prediction assumes.
     """
 
     steps: int | None = None

@@ -1,4 +1,4 @@
-"""From noise to data: one scan over the steps of a sampler. Knows no network."""
+"""Sampling: one scan over the steps of a sampler, from noise to data. Knows no network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,48 +23,58 @@ def sample(
 ) -> jax.Array:
     """Walk x from noise to data over the times of sampler.spacing.
 
-    denoise: (x, t, before) -> objective.Denoised, whose x0 and eps have x's shape; t is float32 of shape t_shape;
-        `before` is the x0 of the step before, of x's shape and 0 at first (for self-conditioning); guidance is its own
-        affair.
-    noise: (B, T, H, W, C), standard normal. t_shape: (B,) unless given; (B, T) for a network that takes a time per
-        frame.
-    keys: (B,), one for each example, where the sampler is stochastic; the noise of step i is drawn from
+    Args:
+      denoise: (x, t, previous_x0) -> objective.Denoised, whose x0 and eps have x's shape; t is float32 of shape
+        t_shape; `previous_x0` is that of the step before, of x's shape and 0 at first (for self-conditioning);
+        guidance is its own affair.
+      sampler: What takes each step.
+      process: That is reversed.
+      noise: (B, T, H, W, C), standard normal.
+      keys: (B,), one for each example, where the sampler is stochastic; the noise of step i is drawn from
         fold_in(keys[b], i), so that a sample does not depend on the batch it is in.
+      t_shape: (B,) by default; (B, T) for a network that takes a time per frame.
 
-    Returns: (B, T, H, W, C) float32, x at the last time, t = 0 unless the spacing ends before.
-    Raises: ValueError for a stochastic sampler without a key for each example.
+    Returns:
+      (B, T, H, W, C) float32, x at the last time, t = 0 unless the spacing ends before.
+
+    Raises:
+      ValueError: a stochastic sampler without a key for each example.
     """
     if sampler.stochastic and (keys is None or len(keys) != len(noise)):
-        found = 'none' if keys is None else len(keys)
-        raise ValueError(f'config.sampler draws noise: want {len(noise)} keys, one an example; found {found}')
+        count = 'none' if keys is None else len(keys)
+        raise ValueError(f'config.sampler draws noise: want {len(noise)} keys, one an example; found {count}')
     t_shape = noise.shape[:1] if t_shape is None else t_shape
 
-    def step(carry: Carry, moment: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Carry, None]:
-        x, before, state = carry
-        i, t, s = moment
-        t, s = jnp.full(t_shape, t), jnp.full(t_shape, s)
+    def step(carry: Carry, index_and_times: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Carry, None]:
+        x, previous_x0, state = carry
+        i, t, s = index_and_times
+        t = jnp.full(t_shape, t)
+        s = jnp.full(t_shape, s)
 
-        def ask(x: jax.Array, t: jax.Array) -> Denoised:
-            said: Denoised = jax.tree.map(lambda y: y.astype(jnp.float32), denoise(x, t, before))
-            return said if sampler.clip is None else _clipped(said, x, t, process, sampler.clip)
+        def denoise_float32(x: jax.Array, t: jax.Array) -> Denoised:
+            denoised: Denoised = jax.tree.map(lambda y: y.astype(jnp.float32), denoise(x, t, previous_x0))
+            return denoised if sampler.clip is None else _clip_x0(denoised, x, t, process, sampler.clip)
 
-        fresh = _noise(keys, i, x.shape[1:]) if sampler.stochastic and keys is not None else None
-        after = sampler.step(ask, state, x, t, s, process, fresh)
-        return (after.x, after.x0, after.state), None
+        step_noise = _draw_noise(keys, i, x.shape[1:]) if sampler.stochastic and keys is not None else None
+        result = sampler.step(denoise_float32, state, x, t, s, process, step_noise)
+        return (result.x, result.x0, result.state), None
 
     times = sampler.spacing.times(process, sampler.steps)
     x = sampler.begin(process, noise.astype(jnp.float32), times[0])
-    moments = jnp.arange(sampler.steps), times[:-1], times[1:]
-    last, _ = jax.lax.scan(step, (x, jnp.zeros_like(x), sampler.init(x)), moments)
-    return last[0]
+    steps = (jnp.arange(sampler.steps), times[:-1], times[1:])
+    (x, _, _), _ = jax.lax.scan(step, (x, jnp.zeros_like(x), sampler.init(x)), steps)
+    return x
 
 
-def _clipped(said: Denoised, x: jax.Array, t: jax.Array, process: Process, bound: float) -> Denoised:
+def _clip_x0(denoised: Denoised, x: jax.Array, t: jax.Array, process: Process, bound: float) -> Denoised:
     """Clip x0 to the bound, and take the eps that goes with it and x."""
     alpha, sigma = (expand(c, x.ndim) for c in process.alpha_sigma(t))
-    x0 = jnp.clip(said.x0, -bound, bound)
-    return said._replace(x0=x0, eps=(x - alpha * x0) / jnp.maximum(sigma, 1e-12))
+    x0 = jnp.clip(denoised.x0, -bound, bound)
+    return denoised._replace(x0=x0, eps=(x - alpha * x0) / jnp.maximum(sigma, 1e-12))
 
 
-def _noise(keys: jax.Array, i: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, i), shape))(keys)
+def _draw_noise(keys: jax.Array, i: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.random.normal(jax.random.fold_in(key, i), shape)
+
+    return jax.vmap(draw)(keys)

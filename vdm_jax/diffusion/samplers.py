@@ -22,7 +22,13 @@ Denoise = Callable[[jax.Array, jax.Array], Denoised]  # (x, t) -> what the netwo
 
 
 class Step(NamedTuple):
-    """What a step leads to: x at s; x0, the last that the network predicted on the way; the sampler's memory."""
+    """The result of a step.
+
+    Attributes:
+      x: At s.
+      x0: The last denoised estimate on the way.
+      state: The sampler's memory.
+    """
 
     x: jax.Array
     x0: jax.Array
@@ -33,9 +39,12 @@ class Step(NamedTuple):
 class Sampler(Ranged, where='config.sampler'):
     """Base of all samplers; a sampler adds `step`, and `init` where it remembers earlier steps.
 
-    steps: of the walk from noise to data. spacing: at which times they begin. clip: a bound on |x0| at every step, None
-    for none; 1 for pixels in [-1, 1]. An eps network on a schedule whose first alpha is nearly 0 (cosine) needs it, as
-    there a small error of eps is a huge one of x0 (IDDPM's code clips by default).
+    Attributes:
+      steps: From noise to data.
+      spacing: At which times they begin.
+      clip: A bound on |x0| at every step, None for none; 1 for pixels in [-1, 1]. An eps network on a schedule whose
+        first alpha is nearly 0 (cosine) needs it, as there a small error of eps is a huge one of x0 (IDDPM's code
+        clips by default).
     """
 
     steps: Annotated[int, Between(1, 100_000)] = 50
@@ -72,9 +81,14 @@ class Sampler(Ranged, where='config.sampler'):
     ) -> Step:
         """Step from x at t to x at s < t.
 
-        denoise: (x, t) -> objective.Denoised, to be asked as often as the sampler's order wants. x: (B, T, ...)
-        float32; t, s: (B,) or (B, T), t > 0; noise: standard normal of x's shape where the sampler is stochastic, else
-        unused.
+        Args:
+          denoise: (x, t) -> objective.Denoised, called as often as the sampler's order wants.
+          state: The sampler's memory.
+          x: (B, T, ...) float32.
+          t: (B,) or (B, T), above 0.
+          s: Of t's shape.
+          process: That is reversed.
+          noise: Standard normal of x's shape where the sampler is stochastic, else unused.
         """
         raise NotImplementedError
 
@@ -83,8 +97,11 @@ class Sampler(Ranged, where='config.sampler'):
 class Ancestral(Sampler):
     """The reverse step of DDPM, a draw from p(x_s | x_t) (Ho et al. 2020, algorithm 2), for any alpha and sigma.
 
-    variance: 'small', that of the posterior q(x_s | x_t, x0); 'large', what was put in between s and t; or 'learned',
-    what the network says of it (config.diffusion.variance=learned_range). No noise is added where s is clean.
+    No noise is added where s is clean.
+
+    Attributes:
+      variance: 'small', that of the posterior q(x_s | x_t, x0); 'large', what was added between s and t; or 'learned',
+        the network's prediction (config.diffusion.variance=learned_range).
     """
 
     variance: Literal['small', 'large', 'learned'] = 'small'
@@ -108,22 +125,23 @@ class Ancestral(Sampler):
         noise: jax.Array | None,
     ) -> Step:
         assert noise is not None  # as this sampler is stochastic
-        said = denoise(x, t)
+        denoised = denoise(x, t)
         small, large = variances(process, t, s)
         if self.variance == 'learned':
-            assert said.variance is not None  # as config.diffusion.variance is learned_range
-            std = jnp.exp(0.5 * learned_log_variance(said.variance, small, large))
+            assert denoised.variance is not None  # as config.diffusion.variance is learned_range
+            std = jnp.exp(0.5 * learned_log_variance(denoised.variance, small, large))
         else:
             std = expand(jnp.sqrt(small if self.variance == 'small' else large), x.ndim)
         std = jnp.where(expand(s > 0, x.ndim), std, 0)
-        return Step(posterior_mean(process, said.x0, x, t, s) + std * noise, said.x0)
+        return Step(posterior_mean(process, denoised.x0, x, t, s) + std * noise, denoised.x0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DDIM(Sampler):
     """DDIM (Song et al. 2021, eq. 12 and 16), for any alpha and sigma.
 
-    eta 0 is deterministic; 1 is the ancestral step with the posterior's variance.
+    Attributes:
+      eta: Of the noise: 0 is deterministic; 1 is the ancestral step with the posterior's variance.
     """
 
     eta: Share = 0.0
@@ -147,9 +165,11 @@ class DDIM(Sampler):
         if not self.stochastic:
             return Step(alpha_s * x0 + sigma_s * eps, x0)
         assert noise is not None
-        fresh = self.eta**2 * expand(variances(process, t, s)[0], x.ndim)
-        kept = jnp.maximum(sigma_s**2 - fresh, 0)
-        return Step(alpha_s * x0 + jnp.sqrt(kept) * eps + jnp.sqrt(fresh) * noise, x0)
+        small, _ = variances(process, t, s)
+        # Of the noise at s a part is drawn anew, and the rest is the predicted one.
+        new_variance = self.eta**2 * expand(small, x.ndim)
+        old_variance = jnp.maximum(sigma_s**2 - new_variance, 0)
+        return Step(alpha_s * x0 + jnp.sqrt(old_variance) * eps + jnp.sqrt(new_variance) * noise, x0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,9 +178,11 @@ class Euler(Sampler):
 
     On a rectified flow it is the usual flow sampler, and DDIM with eta 0; on a variance-preserving process it goes
     along the angle (Salimans & Ho 2022, appendix D); on EDM along sigma.
-    clock: 'process' for that; 'sigma' walks x / alpha straight in sigma / alpha, along eps, whatever the process, as
+
+    Attributes:
+      clock: 'process' for that; 'sigma' walks x / alpha straight in sigma / alpha, along eps, whatever the process, as
         k-diffusion and the Euler and Heun of diffusers do: DDIM with eta 0 for Euler, another walk for Heun.
-    start: where it begins, 'process' at its own x of variance 1; 'sigma' at sigma times the noise, without the data's
+      start: Where it begins, 'process' at its own x of variance 1; 'sigma' at sigma times the noise, without the data's
         share of the variance, as they do too (diffusers not with its spacing 'leading').
     """
 
@@ -180,33 +202,40 @@ class Euler(Sampler):
         process: Process,
         noise: jax.Array | None,
     ) -> Step:
-        said = denoise(x, t)
-        return Step(self._straight(process, said, x, t, s), said.x0)
+        denoised = denoise(x, t)
+        return Step(self._step_straight(process, denoised, x, t, s), denoised.x0)
 
-    def _straight(self, process: Process, said: Denoised, x: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:
+    def _step_straight(
+        self, process: Process, denoised: Denoised, x: jax.Array, t: jax.Array, s: jax.Array
+    ) -> jax.Array:
         """Return x at s, from x at t with the prediction there."""
         if self.clock == 'process':
-            return x + self._passed(process, t, s, x.ndim) * self._slope(process, said, t)
+            return x + self._distance(process, t, s, x.ndim) * self._slope(process, denoised, t)
         alpha, sigma = (expand(c, x.ndim) for c in process.alpha_sigma(s))
-        return alpha * said.x0 + sigma * said.eps  # the same, and finite where alpha is 0 at t
+        return alpha * denoised.x0 + sigma * denoised.eps  # the same, and finite where alpha is 0 at t
 
-    def _slope(self, process: Process, said: Denoised, t: jax.Array) -> jax.Array:
-        return said.eps if self.clock == 'sigma' else target('velocity', process, said.x0, said.eps, t)
+    def _slope(self, process: Process, denoised: Denoised, t: jax.Array) -> jax.Array:
+        if self.clock == 'sigma':
+            return denoised.eps
+        return target('velocity', process, denoised.x0, denoised.eps, t)
 
-    def _passed(self, process: Process, t: jax.Array, s: jax.Array, ndim: int) -> jax.Array:
+    def _distance(self, process: Process, t: jax.Array, s: jax.Array, ndim: int) -> jax.Array:
         """Return how far x at s moves with the slope."""
         if self.clock == 'process':
             return expand(process.clock(s) - process.clock(t), ndim)
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
-        finite = alpha_t > SMALLEST  # the step from a sigma / alpha without bound has no second order
-        return expand(jnp.where(finite, sigma_s - alpha_s * sigma_t / jnp.where(finite, alpha_t, 1), 0), ndim)
+        alpha_t, sigma_t = process.alpha_sigma(t)
+        alpha_s, sigma_s = process.alpha_sigma(s)
+        # The step from a sigma / alpha without bound has no second order.
+        is_finite = alpha_t > SMALLEST
+        distance = sigma_s - alpha_s * sigma_t / jnp.where(is_finite, alpha_t, 1)
+        return expand(jnp.where(is_finite, distance, 0), ndim)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Heun(Euler):
-    """Euler's step, then its velocity averaged with the one where it led (Karras et al. 2022, algorithm 1), of order 2.
+    """Euler's step, then its velocity averaged with the one at its end (Karras et al. 2022, algorithm 1), of order 2.
 
-    The network is asked twice a step. The last step is Euler's: what is clean has no direction of its own.
+    The network runs twice a step. The last step is Euler's: what is clean has no direction of its own.
     """
 
     def step(
@@ -219,22 +248,26 @@ class Heun(Euler):
         process: Process,
         noise: jax.Array | None,
     ) -> Step:
-        said = denoise(x, t)
-        there = self._straight(process, said, x, t, s)
-        again = denoise(there, s)
-        turned = self._slope(process, again, s) - self._slope(process, said, t)
-        better = there + self._passed(process, t, s, x.ndim) * turned / 2
-        last = expand(s == 0, x.ndim)
-        return Step(jnp.where(last, there, better), jnp.where(last, said.x0, again.x0))
+        first = denoise(x, t)
+        euler_x = self._step_straight(process, first, x, t, s)
+        second = denoise(euler_x, s)
+        slope_change = self._slope(process, second, s) - self._slope(process, first, t)
+        heun_x = euler_x + self._distance(process, t, s, x.ndim) * slope_change / 2
+        is_last = expand(s == 0, x.ndim)
+        return Step(jnp.where(is_last, euler_x, heun_x), jnp.where(is_last, first.x0, second.x0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StochasticHeun(Heun):
     """EDM's sampler (Karras et al. 2022, algorithm 2): a little noise is added, then Heun's step is taken from there.
 
-    churn: S_churn, in all; a step raises sigma / alpha by the factor 1 + min(churn / steps, sqrt(2) - 1), where it is
-    within [churn_min, churn_max], but not above the noise of t = 1. churn_noise: S_noise, the standard deviation of the
-    noise that is added. With churn 0 it is Heun.
+    A step raises sigma / alpha by the factor 1 + min(churn / steps, sqrt(2) - 1), but not above the noise of t = 1.
+
+    Attributes:
+      churn: S_churn, in all steps; with 0 it is Heun.
+      churn_min: The least sigma / alpha that is raised.
+      churn_max: The largest.
+      churn_noise: S_noise, the standard deviation of the noise that is added.
     """
 
     churn: Annotated[float, AtLeast(0, 1e9)] = 40.0
@@ -261,12 +294,16 @@ class StochasticHeun(Heun):
         assert noise is not None
         logsnr = process.logsnr(t)
         sigma = jnp.exp(-logsnr / 2)
-        churned = (self.churn_min <= sigma) & (sigma <= self.churn_max)
+        in_range = (self.churn_min <= sigma) & (sigma <= self.churn_max)
         factor = 1 + min(self.churn / self.steps, math.sqrt(2) - 1)
-        higher = jnp.maximum(jnp.where(churned, process.time_of(logsnr - 2 * math.log(factor)), t), t)
-        raised = higher > t  # nothing to do where not, and alpha may be 0 there
-        alpha_h, alpha_t = process.alpha_sigma(higher)[0], process.alpha_sigma(t)[0]
-        kept = jnp.where(raised, alpha_h / jnp.where(raised, alpha_t, 1), 1)
-        added = jnp.where(raised, self.churn_noise * jnp.sqrt(variances(process, higher, t)[1]), 0)
-        x = expand(kept, x.ndim) * x + expand(added, x.ndim) * noise
-        return super().step(denoise, state, x, higher, s, process, None)
+        noisier_t = jnp.maximum(jnp.where(in_range, process.time_of(logsnr - 2 * math.log(factor)), t), t)
+
+        # Nothing is added elsewhere, where alpha may be 0.
+        is_raised = noisier_t > t
+        noisier_alpha, _ = process.alpha_sigma(noisier_t)
+        alpha, _ = process.alpha_sigma(t)
+        _, added_variance = variances(process, noisier_t, t)
+        coef_x = jnp.where(is_raised, noisier_alpha / jnp.where(is_raised, alpha, 1), 1)
+        coef_noise = jnp.where(is_raised, self.churn_noise * jnp.sqrt(added_variance), 0)
+        x = expand(coef_x, x.ndim) * x + expand(coef_noise, x.ndim) * noise
+        return super().step(denoise, state, x, noisier_t, s, process, None)

@@ -15,7 +15,8 @@ def linear_alpha_bar(steps: int) -> np.ndarray:
     For other numbers of steps the betas are scaled by 1000 / steps, which keeps the last alpha_bar about where it was
     (Nichol & Dhariwal 2021, and their code).
 
-    Raises: ValueError for steps <= 20, where the scaled betas would reach 1.
+    Raises:
+      ValueError: steps <= 20, where the scaled betas would reach 1.
     """
     if steps <= 20:
         raise ValueError(
@@ -28,7 +29,8 @@ def linear_alpha_bar(steps: int) -> np.ndarray:
 def cosine_alpha_bar(steps: int) -> np.ndarray:
     """Return the cosine schedule (Nichol & Dhariwal 2021, eq. 17) with s = 0.008 and betas clipped at 0.999.
 
-    Raises: ValueError for steps < 1.
+    Raises:
+      ValueError: steps < 1.
     """
     return _from_curve(steps, lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2)
 
@@ -36,7 +38,8 @@ def cosine_alpha_bar(steps: int) -> np.ndarray:
 def sigmoid_alpha_bar(steps: int) -> np.ndarray:
     """Return the sigmoid schedule (Jabri et al. 2022, arXiv:2212.11972) from -3 to 3, betas clipped at 0.999.
 
-    Raises: ValueError for steps < 1.
+    Raises:
+      ValueError: steps < 1.
     """
 
     def sigmoid(z: np.ndarray | float) -> np.ndarray:

@@ -21,20 +21,21 @@ class Spacing(Ranged, where='config.sampler.spacing'):
     def times(self, process: Process, steps: int) -> jax.Array:
         """Return (steps + 1,) float32 times, strictly falling from 1 to `end`, mostly 0; some begin below 1.
 
-        Raises: ValueError unless 1 <= steps <= the timesteps of a discrete process, or where the times do not fall.
+        Raises:
+          ValueError: not 1 <= steps <= the timesteps of a discrete process, or the times do not fall.
         """
         limit = process.steps or math.inf
         if not 1 <= steps <= limit:
             want = f'1 to {limit}, the steps of the process' if process.steps else '1 or more'
             raise ValueError(f'config.sampler.steps={steps}: want {want}')
-        times = jnp.append(jnp.asarray(self.moments(process, steps), jnp.float32), jnp.float32(self.end(process)))
+        times = jnp.append(jnp.asarray(self.start_times(process, steps), jnp.float32), jnp.float32(self.end(process)))
         if not isinstance(times, jax.core.Tracer) and not (times[0] <= 1 and np.all(np.diff(times) < 0)):
             raise ValueError(
                 f'config.sampler.spacing: {self} does not fall from 1 or less with {steps} steps on {process}'
             )
         return times
 
-    def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
+    def start_times(self, process: Process, steps: int) -> np.ndarray | jax.Array:
         """Return the first `steps` of the times; the end comes after them."""
         raise NotImplementedError
 
@@ -47,7 +48,7 @@ class Spacing(Ranged, where='config.sampler.spacing'):
 class Trailing(Spacing):
     """Even steps back from t = 1, rounded to a discrete process's timesteps (Lin et al. 2024, table 2)."""
 
-    def moments(self, process: Process, steps: int) -> np.ndarray:
+    def start_times(self, process: Process, steps: int) -> np.ndarray:
         if not process.steps:
             return np.linspace(1, 0, steps + 1)[:-1]
         # The table's own formula, as at halves another one rounds elsewhere; some counts make it one too long.
@@ -59,12 +60,15 @@ class Leading(Spacing):
     """Every (timesteps // steps)-th timestep from the paper's timestep 0 up, as in DDIM's code (Lin et al., table 2).
 
     The first time is below 1 though sampling starts from pure noise: a known flaw (their section 3.3), kept for numbers
-    that were made with it. offset: added to every timestep; Stable Diffusion was sampled with 1.
+    that were made with it.
+
+    Attributes:
+      offset: Added to every timestep; Stable Diffusion was sampled with 1.
     """
 
     offset: Whole = 0
 
-    def moments(self, process: Process, steps: int) -> np.ndarray:
+    def start_times(self, process: Process, steps: int) -> np.ndarray:
         count = process.steps or max(TIMESTEPS, steps)
         return (np.arange(steps)[::-1] * (count // steps) + 1 + self.offset) / count
 
@@ -75,13 +79,14 @@ class Linear(Spacing):
 
     Where time is discrete they are rounded.
 
-    rounding: halves go to the even timestep, counted from 'one', as the table counts, or from 'zero', as diffusers
+    Attributes:
+      rounding: Halves go to the even timestep, counted from 'one', as the table counts, or from 'zero', as diffusers
         does (five steps of a thousand pass 499.5); 'none' stops between timesteps, as its Euler and Heun do.
     """
 
     rounding: Literal['one', 'zero', 'none'] = 'one'
 
-    def moments(self, process: Process, steps: int) -> np.ndarray:
+    def start_times(self, process: Process, steps: int) -> np.ndarray:
         count = process.steps or max(TIMESTEPS, steps)
         first = 0 if self.rounding == 'zero' else 1
         last = count - 1 + first
@@ -97,11 +102,14 @@ class Karras(Spacing):
 
     Karras et al. 2022, eq. 5. Where sigma_max is less than the process's own, t = 1 takes its place.
 
-    sigma_min, sigma_max: None is the process's own, of the first timestep and of t = 1, as in diffusers.
-    from_noise: False starts at sigma_max itself, below t = 1.
+    Attributes:
+      sigma_min: sigma / alpha at the last start; None is the process's own, of the first timestep, as in diffusers.
+      sigma_max: sigma / alpha at the first start; None is the process's own, of t = 1, as in diffusers.
+      rho: The larger, the more of the times have little noise.
+      from_noise: Whether the first start is t = 1; false starts at sigma_max itself.
 
-    Raises: ValueError unless sigma_min < sigma_max, or where a process without timesteps is to have a sigma_min of its
-        own.
+    Raises:
+      ValueError: not sigma_min < sigma_max, or a process without timesteps is to have a sigma_min of its own.
     """
 
     sigma_min: Annotated[float, Above0(high=1e9)] | None = 0.002
@@ -116,7 +124,7 @@ class Karras(Spacing):
                 f'config.sampler.spacing.sigma_min={self.sigma_min}: want a number below sigma_max={self.sigma_max}'
             )
 
-    def moments(self, process: Process, steps: int) -> jax.Array:
+    def start_times(self, process: Process, steps: int) -> jax.Array:
         def sigma_at(t: float) -> jax.Array:
             return jnp.exp(-process.logsnr(jnp.float32(t)) / 2)
 
@@ -139,11 +147,14 @@ class LogSNR(Spacing):
     """Even in the log signal-to-noise ratio, within +-bound at both ends (Lu et al. 2022, DPM-Solver).
 
     The first time is 1.
+
+    Attributes:
+      bound: On the absolute value of the ratio.
     """
 
     bound: Annotated[float, Above0(high=1e9)] = 10.0
 
-    def moments(self, process: Process, steps: int) -> jax.Array:
+    def start_times(self, process: Process, steps: int) -> jax.Array:
         noisy, clean = jnp.clip(process.logsnr(jnp.array([1.0, 0.0])), -self.bound, self.bound)
         return process.time_of(jnp.linspace(noisy, clean, steps + 1)[:-1]).at[0].set(1.0)
 
@@ -152,10 +163,14 @@ class LogSNR(Spacing):
 class Shifted(Spacing):
     """Even steps with the odds of t multiplied (Esser et al. 2024, eq. 23; Wan's and SD3's `shift`).
 
-    start, stop: where the even times begin and end before they are shifted; stop None is 0, which comes after them.
-        SD3's code stops at its smallest sigma, shift / (999 + shift), which so is shifted twice, as in diffusers.
+    Attributes:
+      shift: What the odds are multiplied by.
+      start: Where the even times begin before they are shifted.
+      stop: Where they end; none is 0, which comes after them. SD3's code stops at its smallest sigma,
+        shift / (999 + shift), which so is shifted twice, as in diffusers.
 
-    Raises: ValueError unless stop < start.
+    Raises:
+      ValueError: not stop < start.
     """
 
     shift: Shift = 3.0
@@ -167,7 +182,7 @@ class Shifted(Spacing):
         if not (self.stop or 0) < self.start:
             raise ValueError(f'config.sampler.spacing.stop={self.stop}: want stop < start={self.start}')
 
-    def moments(self, process: Process, steps: int) -> np.ndarray:
+    def start_times(self, process: Process, steps: int) -> np.ndarray:
         if self.stop is None:
             return shift_times(np.linspace(self.start, 0, steps + 1)[:-1], self.shift)
         return shift_times(np.linspace(self.start, self.stop, steps), self.shift)
@@ -179,12 +194,15 @@ class DropLast(Spacing):
 
     So diffusers' DPM-Solver and UniPC schedulers have 'leading' and 'linspace' (here linear), whose last time is the
     paper's timestep 0: a step from there would hardly change anything.
+
+    Attributes:
+      of: The other spacing.
     """
 
     of: Spacing = Linear()
 
-    def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
-        return self.of.moments(process, steps + 1)[:-1]
+    def start_times(self, process: Process, steps: int) -> np.ndarray | jax.Array:
+        return self.of.start_times(process, steps + 1)[:-1]
 
     def end(self, process: Process) -> float:
         return self.of.end(process)
@@ -197,13 +215,17 @@ class StopAtFirst(Spacing):
     What diffusers calls final_sigmas_type='sigma_min', and DDIM with set_alpha_to_one=False, which made the numbers of
     Stable Diffusion.
 
-    Raises: ValueError for a process without timesteps, or where the other spacing itself stops at timestep 0.
+    Attributes:
+      of: The other spacing.
+
+    Raises:
+      ValueError: a process without timesteps, or the other spacing itself stops at timestep 0.
     """
 
     of: Spacing = Trailing()
 
-    def moments(self, process: Process, steps: int) -> np.ndarray | jax.Array:
-        return self.of.moments(process, steps)
+    def start_times(self, process: Process, steps: int) -> np.ndarray | jax.Array:
+        return self.of.start_times(process, steps)
 
     def end(self, process: Process) -> float:
         if not process.steps:

@@ -39,7 +39,11 @@ class Uniform(TimeSampler):
 
 @dataclasses.dataclass(frozen=True)
 class Discrete(TimeSampler):
-    """Uniform over k / steps, k = 1 ... steps, for a continuous process that is to know these times alone."""
+    """Uniform over k / steps, k = 1 ... steps, for a continuous process that is to know no other times.
+
+    Attributes:
+      steps: Number of times.
+    """
 
     steps: Annotated[int, Between(1, 2**24)] = 1000  # float32 counts no further
 
@@ -49,7 +53,12 @@ class Discrete(TimeSampler):
 
 @dataclasses.dataclass(frozen=True)
 class LogitNormal(TimeSampler):
-    """sigmoid(N(mean, std^2)) (Esser et al. 2024, eq. 19). A shift of s (eq. 23) is log(s) added to the mean."""
+    """sigmoid(N(mean, std^2)) (Esser et al. 2024, eq. 19).
+
+    Attributes:
+      mean: Of the logits of t; a shift of s (eq. 23) is log(s) added to it.
+      std: Of the logits of t.
+    """
 
     mean: Location = 0.0
     std: Width = 1.0
@@ -61,7 +70,11 @@ class LogitNormal(TimeSampler):
 
 @dataclasses.dataclass(frozen=True)
 class Mode(TimeSampler):
-    """1 - u - scale (cos^2(pi u / 2) - 1 + u), u uniform; scale > 0: more of the middle (Esser et al. 2024, eq. 20)."""
+    """1 - u - scale (cos^2(pi u / 2) - 1 + u), u uniform (Esser et al. 2024, eq. 20).
+
+    Attributes:
+      scale: Above 0: more of the middle.
+    """
 
     scale: Annotated[float, Between(-1, 2 / (math.pi - 2))] = 1.29  # beyond, t would leave [0, 1]
 
@@ -76,6 +89,9 @@ class ShiftedUniform(TimeSampler):
     """Uniform times with their odds multiplied, s u / (1 + (s - 1) u): a shift above 1 is more noise.
 
     Larger videos want more (Esser et al. 2024, eq. 23). The same shift belongs into config.sampler.spacing.
+
+    Attributes:
+      shift: What the odds are multiplied by.
     """
 
     shift: Shift = 3.0
@@ -97,7 +113,12 @@ class Noise(TimeSampler):
 
 @dataclasses.dataclass(frozen=True)
 class LogNormalSigma(TimeSampler):
-    """log(sigma / alpha) ~ N(mean, std^2), whatever the process: EDM's training noise (Karras et al. 2022, table 1)."""
+    """log(sigma / alpha) ~ N(mean, std^2), whatever the process: EDM's training noise (Karras et al. 2022, table 1).
+
+    Attributes:
+      mean: Of the logarithm.
+      std: Of the logarithm.
+    """
 
     mean: Location = -1.2
     std: Width = 1.2
@@ -109,5 +130,5 @@ class LogNormalSigma(TimeSampler):
 
 def shift_times(t: Times, shift: float) -> Times:
     """Multiply the odds of t in [0, 1] by shift; 0 and 1 are kept exactly."""
-    signal, noise = 1 - t, shift * t
-    return noise / (signal + noise)
+    noise = shift * t
+    return noise / ((1 - t) + noise)

@@ -1,4 +1,4 @@
-"""UniPC: a step that is corrected by the network's prediction where it led."""
+"""UniPC: a step that is corrected by the network's prediction at its end."""
 
 import dataclasses
 from typing import NamedTuple
@@ -6,13 +6,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.multistep import Before, Multistep, extrapolated, for_all, gain
+from vdm_jax.diffusion.multistep import Multistep, Previous, extrapolate, gain, to_scalar
 from vdm_jax.diffusion.process import Process, expand
 from vdm_jax.diffusion.samplers import Denoise, Step
 
 
 class Memory(NamedTuple):
-    """Of UniPC: x, t and x0 at the start of the step before, the x0 and h of the one before that; the steps so far."""
+    """What UniPC remembers.
+
+    Attributes:
+      x: At the start of the step before.
+      x0: The denoised estimate there.
+      older_x0: That of the step before it.
+      older_h: How far that one went.
+      t: At the start of the step before.
+      steps: That were taken so far.
+    """
 
     x: jax.Array
     x0: jax.Array
@@ -44,32 +53,50 @@ class UniPC(Multistep):
         process: Process,
         noise: jax.Array | None,
     ) -> Step:
-        said = denoise(x, t)
-        started = state.steps > 0
-        was = jnp.broadcast_to(state.t, t.shape)
-        x = jnp.where(started, _corrected(process, state, was, t, said.x0), x)
-        h, last_h = gain(process, t, s), gain(process, was, t)
-        last_h = jnp.where(started, last_h, jnp.inf)
-        x0 = extrapolated(said.x0, Before(state.x0, last_h), h, self.last(process, s))
-        (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
-        kept, told = (expand(c, x.ndim) for c in (sigma_s / sigma_t, -alpha_s * jnp.expm1(-h)))
-        memory = Memory(x, said.x0, state.x0, for_all(last_h, state.older_h), for_all(t, state.t), state.steps + 1)
-        return Step(kept * x + told * x0, said.x0, memory)
+        denoised = denoise(x, t)
+
+        # The corrector: the step that led to x, again.
+        has_previous = state.steps > 0
+        previous_t = jnp.broadcast_to(state.t, t.shape)
+        x = jnp.where(has_previous, _correct(process, state, previous_t, t, denoised.x0), x)
+
+        # The predictor: the step from x to s.
+        h = gain(process, t, s)
+        previous_h = jnp.where(has_previous, gain(process, previous_t, t), jnp.inf)
+        x0 = extrapolate(denoised.x0, Previous(state.x0, previous_h), h, self.is_last(process, s))
+        _, sigma_t = process.alpha_sigma(t)
+        alpha_s, sigma_s = process.alpha_sigma(s)
+        coef_x = expand(sigma_s / sigma_t, x.ndim)
+        coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
+
+        memory = Memory(
+            x=x,
+            x0=denoised.x0,
+            older_x0=state.x0,
+            older_h=to_scalar(previous_h, state.older_h),
+            t=to_scalar(t, state.t),
+            steps=state.steps + 1,
+        )
+        return Step(coef_x * x + coef_x0 * x0, denoised.x0, memory)
 
 
-def _corrected(process: Process, before: Memory, t: jax.Array, s: jax.Array, x0: jax.Array) -> jax.Array:
-    """Take the step from `before`, at t, again to s with the prediction there, x0."""
+def _correct(process: Process, previous: Memory, t: jax.Array, s: jax.Array, x0: jax.Array) -> jax.Array:
+    """Take the previous step, from t to s, again with the denoised estimate at s, x0."""
     h = gain(process, t, s)
-    ratio = -before.older_h / h  # of the step before it, whose end is this one's beginning
+    ratio = -previous.older_h / h  # of the step before it, whose end is this one's beginning
     phi1 = jnp.expm1(-h)
     # Both B(h) and the phi functions are finite in the limit h -> inf; for h -> 0 they meet in 1/2 and 1/3.
     b1 = (phi1 / -h - 1) / phi1
     b2 = 2 * ((phi1 / -h - 1) / -h - 0.5) / phi1
-    first = before.steps < 2
-    older = jnp.where(first | ~jnp.isfinite(ratio), 0, (b1 - b2) / (1 - ratio))
-    here = jnp.where(first, 0.5, b1 - older)
+    is_first = previous.steps < 2
+    # Weights of the differences of x0 to the older step and to the end of this one.
+    older = jnp.where(is_first | ~jnp.isfinite(ratio), 0, (b1 - b2) / (1 - ratio))
+    at_end = jnp.where(is_first, 0.5, b1 - older)
     slope = jnp.where(older == 0, 0, older / jnp.where(older == 0, 1, ratio))
-    (_, sigma_t), (alpha_s, sigma_s) = process.alpha_sigma(t), process.alpha_sigma(s)
-    told = alpha_s * phi1
-    kept, told, slope, here = (expand(c, x0.ndim) for c in (sigma_s / sigma_t, told, slope, here))
-    return kept * before.x - told * (before.x0 + slope * (before.older_x0 - before.x0) + here * (x0 - before.x0))
+
+    _, sigma_t = process.alpha_sigma(t)
+    alpha_s, sigma_s = process.alpha_sigma(s)
+    coefficients = (sigma_s / sigma_t, alpha_s * phi1, slope, at_end)
+    coef_x, coef_x0, slope, at_end = (expand(c, x0.ndim) for c in coefficients)
+    x0_change = slope * (previous.older_x0 - previous.x0)
+    return coef_x * previous.x - coef_x0 * (previous.x0 + x0_change + at_end * (x0 - previous.x0))

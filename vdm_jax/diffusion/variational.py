@@ -10,24 +10,29 @@ BIN = 1 / 255  # half of a pixel value's width, where pixels are in [-1, 1]
 
 
 def bound(
-    process: Process, x0: jax.Array, x_t: jax.Array, t: jax.Array, said_x0: jax.Array, said_variance: jax.Array
+    process: Process, x0: jax.Array, x_t: jax.Array, t: jax.Array, denoised_x0: jax.Array, variance: jax.Array
 ) -> jax.Array:
     """Return the term of the bound at t, in bits per dimension, averaged over all but batch and frames: (B, T) float32.
 
     KL(q(x_s | x_t, x0) || p(x_s | x_t)) with s one timestep below t; at the paper's timestep 0, where s is clean, the
     negative log likelihood of x0 as one of 256 values in [-1, 1] (Ho et al. 2020, eq. 13).
 
-    process: discrete. x0, x_t, said_x0, said_variance: (B, T, ...); t: (B,) or (B, T), of its grid. said_x0 is not
-    learned from here (eq. 16: the gradient stops), said_variance is in [-1, 1] where it has learned anything.
+    Args:
+      process: A discrete one.
+      x0: (B, T, ...).
+      x_t: Of the same shape.
+      t: (B,) or (B, T), of the process's grid.
+      denoised_x0: The network's x0; it is not learned from here (eq. 16: the gradient stops).
+      variance: The network's, in [-1, 1] where it has learned anything.
     """
     assert process.steps is not None
     s = jnp.round(t * process.steps - 1) / process.steps
     small, large = variances(process, t, s)
     second = jnp.full_like(t, 2 / process.steps)  # small is 0 where s is clean: IDDPM's code takes the timestep after
     small = jnp.where(s > 0, small, variances(process, second, second / 2)[0])
-    log_variance = learned_log_variance(said_variance, small, large)
+    log_variance = learned_log_variance(variance, small, large)
     true_log = expand(jnp.log(small), x0.ndim)
-    mean = posterior_mean(process, jax.lax.stop_gradient(said_x0), x_t, t, s)
+    mean = posterior_mean(process, jax.lax.stop_gradient(denoised_x0), x_t, t, s)
     difference = jnp.square(posterior_mean(process, x0, x_t, t, s) - mean)
     kl = 0.5 * (log_variance - true_log + jnp.exp(true_log - log_variance) + difference * jnp.exp(-log_variance) - 1)
     decoder = -log_likelihood(x0, mean, 0.5 * log_variance)
@@ -40,8 +45,10 @@ def log_likelihood(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Arr
 
     The distribution function is IDDPM's tanh approximation, so that losses can be compared number for number.
     """
-    off, scale = x - mean, jnp.exp(-log_std)
-    upper, lower = _normal_cdf(scale * (off + BIN)), _normal_cdf(scale * (off - BIN))
+    offset = x - mean
+    scale = jnp.exp(-log_std)
+    upper = _normal_cdf(scale * (offset + BIN))
+    lower = _normal_cdf(scale * (offset - BIN))
     mass = jnp.where(x < -0.999, upper, jnp.where(x > 0.999, 1 - lower, upper - lower))
     return jnp.log(jnp.maximum(mass, 1e-12))
 

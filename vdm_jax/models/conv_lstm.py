@@ -68,10 +68,11 @@ class ConvLSTMConfig(NetworkConfig):
     ) -> float:
         assert self.channels is not None  # fit_to sets it
         frames, height, width = shape
-        places, d = height * width // self.patch**2, self.hidden
+        tokens = height * width // self.patch**2
+        d = self.hidden
         widths = [self.patch**2 * self.channels] + [d] * (self.layers - 1)
         cells = sum(2 * self.kernel**2 * (size + d) * 4 * d for size in widths)
-        return float((frames - 1) * places * (cells + 2 * d * widths[0]))
+        return float((frames - 1) * tokens * (cells + 2 * d * widths[0]))
 
 
 class Cell(nnx.Module):
@@ -116,7 +117,8 @@ class ConvLSTM(nnx.Module):
             raise UserError(NEEDS_CONTEXT)
         config = self.config
         batch, frames, height, width, _ = x_BTHWC.shape
-        rows, columns = height // config.patch, width // config.patch
+        rows = height // config.patch
+        columns = width // config.patch
         tokens = patchify(x_BTHWC.astype(config.dtype), 1, config.patch).reshape(batch, frames, rows, columns, -1)
 
         def step(

@@ -276,7 +276,8 @@ class VideoDiT(nnx.Module):
     def __init__(self, config: VideoDiTConfig, *, rngs: nnx.Rngs):
         assert config.channels is not None  # fit_to sets it
         self.config = config
-        width, patch = config.sizes.width, config.time_patch * config.patch**2 * config.channels
+        width = config.sizes.width
+        patch = config.time_patch * config.patch**2 * config.channels
         self.patch_embed = Linear(patch * (2 if config.self_condition else 1), width, rngs=rngs)
         self.time_embed = TimeEmbedding(width, rngs=rngs)
         self.label_embed = LabelEmbedding(config.classes, width, rngs=rngs) if config.classes else None
@@ -285,7 +286,7 @@ class VideoDiT(nnx.Module):
         self.caption = CaptionProjection(config.text_width, width, rngs=rngs) if config.text_width else None
         self.positions = _learned_positions(config, rngs)
         chunks = config.block_specs[0].modulation_chunks
-        self.shared = MODULATIONS[config.modulation].shared(width, chunks, rngs=rngs)
+        self.shared = MODULATIONS[config.modulation].make_shared(width, chunks, rngs=rngs)
         self.layers = LAYOUTS[config.layout](config, rngs=rngs)
         self.head = Head(config, patch * (2 if config.learn_variance else 1), rngs=rngs)
 
@@ -305,7 +306,7 @@ class VideoDiT(nnx.Module):
             x_BTHWC = jnp.concatenate([x_BTHWC, conditions.get('x0', jnp.zeros_like(x_BTHWC))], -1)
         x_BTHWC = constrain(x_BTHWC, *AttentionPattern.token_axes)
         x = self.patch_embed(patchify(x_BTHWC.astype(dtype), config.time_patch, config.patch))
-        space_ND, time_TD = self.places(grid)
+        space_ND, time_TD = self.embed_positions(grid)
         if images and config.images == 'aside' and time_TD is not None:
             time_TD = time_TD * (np.arange(len(time_TD)) < grid.frames)[:, None]
         if space_ND is not None:
@@ -328,14 +329,15 @@ class VideoDiT(nnx.Module):
         x = constrain(self.head(x, c), *AttentionPattern.token_axes)
         return unpatchify(x, (frames, height, width), config.time_patch, config.patch).astype(jnp.float32)
 
-    def places(self, grid: Grid) -> tuple[jax.Array | np.ndarray | None, jax.Array | np.ndarray | None]:
+    def embed_positions(self, grid: Grid) -> tuple[jax.Array | np.ndarray | None, jax.Array | np.ndarray | None]:
         """Return the positions that are added to tokens: (space (N, D), time (T, D)), None for each that is not."""
         if self.positions is not None:
             return self.positions(grid.frame_indices, grid.rows, grid.columns)
         if 'sincos' not in self.config.position:
             return None, None
-        width, span = self.config.sizes.width, self.config.position_span
-        return position.sincos_space(grid.rows, grid.columns, width, span), position.sincos(grid.frame_indices, width)
+        width = self.config.sizes.width
+        space_ND = position.sincos_space(grid.rows, grid.columns, width, self.config.position_span)
+        return space_ND, position.sincos(grid.frame_indices, width)
 
     def rotary(self, grid: Grid) -> position.Rotary | None:
         """Return the rotary positions of the clip's tokens, None where the network has none."""

@@ -100,7 +100,8 @@ class CrossAttention(nnx.Module):
         batch, length, _ = y_BSD.shape
         q = self.q(x_BTND).reshape(*lead, self.heads, -1)
         kv = self.kv(y_BSD).reshape(batch, 1, length, self.heads, 2, width // self.heads)  # 1: the same for every frame
-        k, v = kv[..., 0, :], kv[..., 1, :]
+        k = kv[..., 0, :]
+        v = kv[..., 1, :]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (jnp.swapaxes(y, -2, -3) for y in (q, k, v))

@@ -125,14 +125,14 @@ def plain(
 def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, mask: Mask, axes: Axes, config: AttentionConfig) -> jax.Array:
     """Run cuDNN's fused attention on each device's part."""
 
-    def fused(*qkv: jax.Array) -> jax.Array:
+    def attend(*qkv: jax.Array) -> jax.Array:
         lead = qkv[0].shape[:-3]
         q, k, v = (jnp.swapaxes(y.reshape(-1, *y.shape[-3:]), 1, 2) for y in qkv)  # (b, L, K, E)
-        shown = None if mask is None else jnp.asarray(mask)[None, None]
-        out = jnp.swapaxes(jax.nn.dot_product_attention(q, k, v, mask=shown, implementation='cudnn'), 1, 2)
+        mask_bKLL = None if mask is None else jnp.asarray(mask)[None, None]
+        out = jnp.swapaxes(jax.nn.dot_product_attention(q, k, v, mask=mask_bKLL, implementation='cudnn'), 1, 2)
         return out.reshape(*lead, *out.shape[1:])
 
-    return shard_local(fused, (axes, axes, axes), axes)(q, k, v)
+    return shard_local(attend, (axes, axes, axes), axes)(q, k, v)
 
 
 def splash(
@@ -146,7 +146,7 @@ def splash(
 ) -> jax.Array:
     """Run the Pallas kernel for TPUs that comes with jax (splash attention) on each device's part.
 
-    Heads and sequences are padded to whole lanes; padding sees itself alone.
+    Heads and sequences are padded to whole lanes; padding attends only to itself.
     """
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
@@ -154,39 +154,43 @@ def splash(
     def pad(y: jax.Array) -> jax.Array:
         return jnp.pad(y, [(0, 0)] * (y.ndim - 2) + [(0, -y.shape[-2] % LANES), (0, -y.shape[-1] % LANES)])
 
-    (length, dim), size = q.shape[-2:], k.shape[-2]
-    q, k, v = pad(q * dim**-0.5), pad(k), pad(v)
-    shape = q.shape[-2], k.shape[-2]
-    seen: masks.Mask
+    q_length, dim = q.shape[-2:]
+    kv_length = k.shape[-2]
+    q, k, v = (pad(y) for y in (q * dim**-0.5, k, v))
+    shape = (q.shape[-2], k.shape[-2])
+    padded_mask: masks.Mask
     if mask is None:
-        seen = masks.FullMask(shape)
-    else:  # padding sees padding, so that no row is empty
-        grown = np.eye(*shape, dtype=bool)
-        grown[:length, :size] = mask
-        seen = masks.NumpyMask(grown)
-    ids = None
-    if shape != (length, size) and mask is None:
-        ids = kernel.SegmentIds(
-            *(jnp.asarray(np.arange(n) >= m, jnp.int32) for n, m in ((shape[0], length), (shape[1], size)))
-        )
-    block_q, block_kv = block(shape[0], config.block_q), block(shape[1], config.block_kv)
+        padded_mask = masks.FullMask(shape)
+    else:
+        # Padding attends to padding, so that no row is empty.
+        array = np.eye(*shape, dtype=bool)
+        array[:q_length, :kv_length] = mask
+        padded_mask = masks.NumpyMask(array)
+    # Without a mask it is segments that keep tokens and padding apart.
+    segment_ids = None
+    if shape != (q_length, kv_length) and mask is None:
+        is_padding_q = jnp.asarray(np.arange(shape[0]) >= q_length, jnp.int32)
+        is_padding_kv = jnp.asarray(np.arange(shape[1]) >= kv_length, jnp.int32)
+        segment_ids = kernel.SegmentIds(is_padding_q, is_padding_kv)
+    block_q = block(shape[0], config.block_q)
+    block_kv = block(shape[1], config.block_kv)
     sizes = kernel.BlockSizes(
         block_q=block_q, block_kv=block_kv, block_kv_compute=block_kv, block_q_dkv=block_q, block_kv_dkv=block_kv,
         block_kv_dkv_compute=block_kv, block_q_dq=block_q, block_kv_dq=block_kv,
     )  # fmt: skip
 
-    def fused(*qkv: jax.Array) -> jax.Array:
+    def attend(*qkv: jax.Array) -> jax.Array:
         lead = qkv[0].shape[:-3]
         q, k, v = (y.reshape(-1, *y.shape[-3:]) for y in qkv)
-        heads = masks.MultiHeadMask([seen] * q.shape[1])
+        heads = masks.MultiHeadMask([padded_mask] * q.shape[1])
         attention = kernel.make_splash_mha(
             heads, block_sizes=sizes, head_shards=1, q_seq_shards=1, residual_checkpoint_name=OUTPUT,
             interpret=interpret,
         )  # fmt: skip
-        out: jax.Array = jax.vmap(lambda q, k, v: attention(q, k, v, segment_ids=ids))(q, k, v)
+        out: jax.Array = jax.vmap(lambda q, k, v: attention(q, k, v, segment_ids=segment_ids))(q, k, v)
         return out.reshape(*lead, *out.shape[1:])
 
-    return shard_local(fused, (axes, axes, axes), axes)(q, k, v)[..., :length, :dim]
+    return shard_local(attend, (axes, axes, axes), axes)(q, k, v)[..., :q_length, :dim]
 
 
 def block(length: int, most: int) -> int:

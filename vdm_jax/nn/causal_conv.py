@@ -54,7 +54,8 @@ class CausalConv(nnx.Module):
         rngs: nnx.Rngs,
     ):
         frames, *sides_of_frame = sides
-        self.front, self.keep = frames - 1, frames - stride[0]
+        self.front = frames - 1
+        self.keep = frames - stride[0]
         padding = ((0, 0), *((side // 2, side // 2) for side in sides_of_frame))
         self.conv = Conv(size_in, size_out, sides, stride, padding, init, rngs=rngs)
 
@@ -71,7 +72,8 @@ class Down(nnx.Module):
     """
 
     def __init__(self, size_in: int, size_out: int, stride: tuple[int, int, int], *, rngs: nnx.Rngs):
-        self.size, (self.time, self.space, _) = size_out, stride
+        self.size = size_out
+        self.time, self.space, _ = stride
         self.conv = CausalConv(size_in, size_out, stride=stride, rngs=rngs)
 
     def __call__(self, x_BTHWC: jax.Array, past: Past) -> jax.Array:

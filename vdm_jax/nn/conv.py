@@ -42,12 +42,14 @@ class Conv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         rank = len(self.stride)
-        lead, kernel = x.shape[: -rank - 1], self.kernel[...].astype(x.dtype)
+        lead = x.shape[: -rank - 1]
+        kernel = self.kernel[...].astype(x.dtype)
         x = x.reshape(-1, *x.shape[-rank - 1 :])
         padding: str | Padding = self.padding
         if isinstance(padding, str):
             padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], self.stride, padding)
-        y = (by_taps if rank == 3 and on_cpu() else convolve)(x, kernel, self.stride, padding)
+        function = by_taps if rank == 3 and on_cpu() else convolve
+        y = function(x, kernel, self.stride, padding)
         y = y + jnp.expand_dims(self.bias[...].astype(x.dtype), range(y.ndim - 1))
         return y.reshape(*lead, *y.shape[1:])
 
@@ -71,8 +73,8 @@ def by_taps(x: jax.Array, kernel: jax.Array, stride: Sequence[int], padding: Pad
     last = frames - len(kernel)
 
     def convolve_tap(tap: int, weights: jax.Array) -> jax.Array:
-        seen = x[:, tap : tap + last + 1 : stride[0]]
-        return convolve(seen.reshape(-1, *frame), weights, stride[1:], padding[1:])
+        frames_of_tap = x[:, tap : tap + last + 1 : stride[0]]
+        return convolve(frames_of_tap.reshape(-1, *frame), weights, stride[1:], padding[1:])
 
     y = cast(jax.Array, sum(convolve_tap(tap, weights) for tap, weights in enumerate(kernel)))  # of one tap or more
     return y.reshape(count, last // stride[0] + 1, *y.shape[1:])
@@ -88,7 +90,9 @@ class GroupNorm(nnx.Module):
     def __init__(self, channels: int, groups: int = 32, epsilon: float = 1e-6, places: int = 2, *, rngs: nnx.Rngs):
         if channels % groups:
             raise ValueError(f'{channels} channels do not divide into {groups} groups')
-        self.groups, self.epsilon, self.places = groups, epsilon, places
+        self.groups = groups
+        self.epsilon = epsilon
+        self.places = places
         self.scale = nnx.Param(jnp.ones((channels,), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
 

@@ -31,7 +31,8 @@ def patchify(x_BTHWC: jax.Array, time_patch: int, patch: int) -> jax.Array:
 def unpatchify(x_BTND: jax.Array, shape: tuple[int, int, int], time_patch: int, patch: int) -> jax.Array:
     """Invert `patchify`, for videos of `shape` (T, H, W); channels follow from the last dimension."""
     frames, height, width = shape
-    batch, channels = x_BTND.shape[0], x_BTND.shape[-1] // (time_patch * patch * patch)
+    batch = x_BTND.shape[0]
+    channels = x_BTND.shape[-1] // (time_patch * patch * patch)
     sizes = (batch, frames // time_patch, height // patch, width // patch, time_patch, patch, patch, channels)
     return x_BTND.reshape(sizes).transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, frames, height, width, channels)
 

@@ -21,7 +21,8 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((size_out,), jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
+        kernel = self.kernel[...].astype(x.dtype)
+        bias = self.bias[...].astype(x.dtype)
         if is_split():
             y = jnp.matmul(x, kernel)
         else:  # XLA's CPU backend takes a 2-D matmul, and above all its weight gradient, twice as fast as a 3-D one

@@ -1,7 +1,7 @@
 """How conditioning shifts, scales and gates a block: the kinds of adaLN. A kind is one small class.
 
 Each gives `chunks` vectors of width D for a video or frame, from its conditioning c (B, F, D) and, for the kinds that
-share weights between blocks, from what `shared` made of c once for all of them: -> (B, F, chunks D).
+share weights between blocks, from what the shared part made of c once for all of them: -> (B, F, chunks D).
 """
 
 from typing import Protocol
@@ -24,7 +24,7 @@ class Modulation(Protocol):
         """Return (B, F, chunks D) from c (B, F, D) and from what the shared part made of it."""
 
     @staticmethod
-    def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear | None:
+    def make_shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear | None:
         """Make the part that all blocks share, None where they share nothing."""
 
     @staticmethod
@@ -47,7 +47,7 @@ class Zero(Linear):
         return super().__call__(silu_of(c))
 
     @staticmethod
-    def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> None:
+    def make_shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> None:
         return None
 
     @staticmethod
@@ -66,7 +66,7 @@ class Single(nnx.Module):
         return shared + self.table[...].astype(c.dtype)[None, None]
 
     @staticmethod
-    def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear:
+    def make_shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear:
         return Linear(width, chunks * width, normal_002, rngs=rngs)
 
     @staticmethod
@@ -86,7 +86,7 @@ class LoRA(nnx.Module):
         return shared + self.high(self.low(silu_of(c)))
 
     @staticmethod
-    def shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear:
+    def make_shared(width: int, chunks: int, *, rngs: nnx.Rngs) -> Linear:
         return Linear(width, chunks * width, zeros, rngs=rngs)
 
     @staticmethod

@@ -25,10 +25,11 @@ def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
 def adaptive_norm(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
     """Return modulate(layer_norm(x), shift, scale); accelerators recompute it in the backward pass."""
 
-    def made(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+    def normalise(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
         return modulate(layer_norm(x), shift, scale)
 
-    return (made if on_cpu() else recompute_in_backward(made))(x, shift, scale)
+    function = normalise if on_cpu() else recompute_in_backward(normalise)
+    return function(x, shift, scale)
 
 
 class RMSNorm(nnx.Module):

@@ -11,7 +11,7 @@ from vdm_jax.nn.attention_backends import OUTPUT
 from vdm_jax.parallel.gather import GATHERED
 from vdm_jax.parallel.sharding import axis_size
 
-INPUT = 'layer'  # what a layer is given
+INPUT = 'layer'  # name of a layer's input
 KERNELS = ('dot_product_attention_fwd_wrapper',)  # fused kernels whose outputs can carry no name, cuDNN's
 
 Layer = TypeVar('Layer')
@@ -24,8 +24,8 @@ def _kernels(primitive: Primitive, *_: Any, **__: Any) -> bool:
 
 def _all_but_gathered(primitive: Primitive, *arrays: Any, **params: Any) -> bool:
     """Keep all but what parallel/gather.py makes of a weight, which alone in a layer has two dimensions."""
-    made = primitive.name in ('convert_element_type', 'sharding_constraint') and arrays[0].ndim == 2
-    return not (made or params.get('name') == GATHERED)
+    is_of_weight = primitive.name in ('convert_element_type', 'sharding_constraint') and arrays[0].ndim == 2
+    return not (is_of_weight or params.get('name') == GATHERED)
 
 
 _save = jax.checkpoint_policies
@@ -57,16 +57,16 @@ def rematerialise(
     if name == 'none' and axis_size('fsdp') == 1:
         return call
 
-    def named(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
+    def call_with_name(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         return call(layer, checkpoint_name(x, INPUT), index)
 
     # A Python int stays one: layouts ask whether it is 0.
     def layer_of(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         out: jax.Array
         if isinstance(index, int):
-            out = jax.checkpoint(lambda layer, x: named(layer, x, index), policy=POLICIES[name])(layer, x)
+            out = jax.checkpoint(lambda layer, x: call_with_name(layer, x, index), policy=POLICIES[name])(layer, x)
         else:
-            out = jax.checkpoint(named, policy=POLICIES[name], prevent_cse=False)(layer, x, index)
+            out = jax.checkpoint(call_with_name, policy=POLICIES[name], prevent_cse=False)(layer, x, index)
         return out
 
     return layer_of
@@ -78,6 +78,15 @@ def recompute_in_backward(function: Callable[..., jax.Array]) -> Callable[..., j
     For what costs less than its memory traffic. Not by jax.checkpoint, whose insides the policy of one around it would
     keep.
     """
-    made = jax.custom_vjp(lambda *args: function(*args))
-    made.defvjp(lambda *args: (function(*args), args), lambda args, grad: jax.vjp(function, *args)[1](grad))
-    return made
+
+    def forward(*args: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        return function(*args), args
+
+    def backward(args: tuple[jax.Array, ...], grad: jax.Array) -> tuple[jax.Array, ...]:
+        _, vjp = jax.vjp(function, *args)
+        grads: tuple[jax.Array, ...] = vjp(grad)
+        return grads
+
+    wrapped = jax.custom_vjp(lambda *args: function(*args))
+    wrapped.defvjp(forward, backward)
+    return wrapped

@@ -29,7 +29,8 @@ def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array 
     forth = [(i, (i - 1) % devices) for i in range(devices)]  # after i turns device d holds the part of d + i
 
     def on_one(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        index, length = jax.lax.axis_index(RING), q.shape[-2]
+        index = jax.lax.axis_index(RING)
+        length = q.shape[-2]
         q = q * q.shape[-1] ** -0.5
 
         @jax.checkpoint
@@ -41,9 +42,11 @@ def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array 
                 seen = jax.lax.dynamic_slice(jnp.asarray(mask), corner, (length, length))
                 scores = jnp.where(jnp.expand_dims(seen, range(scores.ndim - 2)), scores, UNSEEN)
             higher = jnp.maximum(top, scores.max(-1))
-            share, before = jnp.exp(scores - higher[..., None]), jnp.exp(top - higher)
-            fresh = jnp.matmul(share.astype(v.dtype), v, preferred_element_type=jnp.float32)
-            return out * before[..., None] + fresh, norm * before + share.sum(-1), higher
+            # What was summed up against the lower maximum is scaled to the higher one.
+            share = jnp.exp(scores - higher[..., None])
+            rescale = jnp.exp(top - higher)
+            new_out = jnp.matmul(share.astype(v.dtype), v, preferred_element_type=jnp.float32)
+            return out * rescale[..., None] + new_out, norm * rescale + share.sum(-1), higher
 
         def turn(carry: Carry, part: jax.Array) -> tuple[Carry, None]:
             k, v, seen = carry

@@ -43,10 +43,10 @@ def apply(
       remat: what of a layer is kept for the backward pass, a name of nn.remat.POLICIES.
     """
 
-    def gathered(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
+    def gather_and_call(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         return call(gather(layer, x.dtype), x, index)
 
-    step = rematerialise(gathered, remat)
+    step = rematerialise(gather_and_call, remat)
     depth = jax.tree.leaves(layers)[0].shape[0]
     if scan:
 
@@ -54,9 +54,10 @@ def apply(
             return (step(layer_index[0], x, layer_index[1]), None)
 
         return jax.lax.scan(body, x, (layers, jnp.arange(depth)))[0]
-    # lax.split, not indexing: its gradient is one concatenation instead of `depth` additions of padded arrays
+    # By lax.split, not by indexing: its gradient is one concatenation instead of `depth` additions of padded arrays
     columns, structure = jax.tree.flatten(layers)
     columns = [jax.lax.split(column, (1,) * depth) for column in columns]
     for index in range(depth):
-        x = step(jax.tree.unflatten(structure, [jnp.squeeze(column[index], 0) for column in columns]), x, index)
+        leaves = [jnp.squeeze(column[index], 0) for column in columns]
+        x = step(jax.tree.unflatten(structure, leaves), x, index)
     return x

@@ -1,4 +1,4 @@
-"""Weights that are split over fsdp, made whole where they are used and not before (ZeRO, Rajbhandari et al. 2020)."""
+"""Gather weights that are split over fsdp, where they are used and not before (ZeRO, Rajbhandari et al. 2020)."""
 
 from typing import TypeVar
 
@@ -23,14 +23,15 @@ def gather(weights: Tree, dtype: jax.typing.DTypeLike, but: str | None = None) -
     if axis_size('fsdp') == 1:
         return weights
 
-    def whole(path: KeyPath, leaf: jax.Array) -> jax.Array:
+    def gather_leaf(path: KeyPath, leaf: jax.Array) -> jax.Array:
         name = '/' + path_name(path)
         axes = axes_for(name, leaf.ndim)
         if 'fsdp' not in axes or (but and name.startswith(f'/{but}/')):
             return leaf
-        others = (None if axis == 'fsdp' else axis for axis in axes)
-        gathered: jax.Array = checkpoint_name(constrain(leaf.astype(dtype), *others), GATHERED)
-        return gathered
+        # In the dtype of its use first, so that half the bytes are sent; still split as the other axes say.
+        other_axes = (None if axis == 'fsdp' else axis for axis in axes)
+        full_leaf: jax.Array = checkpoint_name(constrain(leaf.astype(dtype), *other_axes), GATHERED)
+        return full_leaf
 
-    mapped: Tree = jax.tree_util.tree_map_with_path(whole, weights)
-    return mapped
+    full_weights: Tree = jax.tree_util.tree_map_with_path(gather_leaf, weights)
+    return full_weights

@@ -25,17 +25,23 @@ MOST = 512  # chips
 def _cubes() -> tuple[str, ...]:
     """List 2x2x1 to 2x4x4, and all of 4A x 4B x 4C with A <= B <= C."""
     sides = itertools.combinations_with_replacement(range(4, MOST, 4), 3)
-    whole = sorted((shape for shape in sides if math.prod(shape) <= MOST), key=math.prod)
-    return '2x2x1', '2x2x2', '2x2x4', '2x4x4', *('x'.join(map(str, shape)) for shape in whole)
+    cubes = sorted((shape for shape in sides if math.prod(shape) <= MOST), key=math.prod)
+    return '2x2x1', '2x2x2', '2x2x4', '2x4x4', *('x'.join(map(str, shape)) for shape in cubes)
 
 
 @dataclass(frozen=True)
 class Chip:
     """A kind of chip.
 
-    memory: bytes of HBM. flops: bfloat16 FLOP/s at most. bandwidth: bytes/s of HBM. links: bytes/s that leave it over
-    all of its links to other chips (ICI). network: bytes/s between slices. named_cores: what the cloud's names of
-    slices count a chip as (v5p:4x4x4 is v5p-128). shapes: slices that there are, in chips.
+    Attributes:
+      cloud_name: The cloud's name of the kind.
+      named_cores: What the cloud's names of slices count a chip as (v5p:4x4x4 is v5p-128).
+      memory: Bytes of HBM.
+      flops: bfloat16 FLOP/s at most.
+      bandwidth: Bytes/s of HBM.
+      links: Bytes/s that leave it over all of its links to other chips (ICI).
+      network: Bytes/s between slices.
+      shapes: Slices that there are, in chips.
     """
 
     cloud_name: str
@@ -77,7 +83,14 @@ def peak_flops(device_kind: str) -> float | None:
 
 @dataclass(frozen=True)
 class Topology:
-    """A machine: `slices` of `chips` each. chip is None for virtual CPU devices, whose peaks are not known."""
+    """A machine.
+
+    Attributes:
+      name: Such as 'v5p:4x4x4' or 'cpu:8'.
+      chip: Its kind of chip; None for virtual CPU devices, whose peaks are not known.
+      chips: Of a slice.
+      slices: Number of slices.
+    """
 
     name: str
     chip: Chip | None
@@ -119,12 +132,12 @@ class Topology:
 
         if self.chip is None:
             return jax.devices()[: self.chips * self.slices]
-        how: dict[str, Any] = {'num_slices': self.slices} if self.slices > 1 else {}
+        options: dict[str, Any] = {'num_slices': self.slices} if self.slices > 1 else {}
         if self.name.startswith('v4'):
-            how['chip_config_name'] = 'megacore'  # one device a chip, as on the cloud's machines
+            options['chip_config_name'] = 'megacore'  # one device a chip, as on the cloud's machines
         if self.chips < 4:
-            how['chips_per_host_bounds'] = [1, 1, 1]
-        return list(get_topology_desc(platform='tpu', topology_name=self.name, **how).devices)
+            options['chips_per_host_bounds'] = [1, 1, 1]
+        return list(get_topology_desc(platform='tpu', topology_name=self.name, **options).devices)
 
 
 def read_topology(name: str, slices: int = 1) -> Topology:
@@ -133,21 +146,22 @@ def read_topology(name: str, slices: int = 1) -> Topology:
     Raises:
       UserError: there is no such machine, or the TPU compiler is not installed.
     """
-    where, (kind, _, shape) = f'--topology={name}', name.partition(':')
+    option = f'--topology={name}'
+    kind, _, shape = name.partition(':')
     if slices < 1:
         raise UserError(f'--slices={slices}: want 1 or more')
     if kind == 'cpu':
         if not re.fullmatch(r'[1-9]\d{0,2}', shape) or int(shape) > MOST:
-            raise UserError(f'{where}: want cpu:1 to cpu:{MOST}, so many virtual devices')
+            raise UserError(f'{option}: want cpu:1 to cpu:{MOST}, so many virtual devices')
         if int(shape) % slices:
             raise UserError(f'--slices={slices}: it does not divide the {shape} devices of {name}')
         return Topology(name, None, int(shape) // slices, slices)
     if kind not in CHIPS:
-        raise UserError(f'{where}: want one of {", ".join(CHIPS)} with a shape, such as v5p:4x4x4, or cpu:8')
+        raise UserError(f'{option}: want one of {", ".join(CHIPS)} with a shape, such as v5p:4x4x4, or cpu:8')
     if shape not in CHIPS[kind].shapes:
-        raise UserError(f'{where}: there is no such slice; {_nearest(kind, shape)}')
+        raise UserError(f'{option}: there is no such slice; {_nearest(kind, shape)}')
     if importlib.util.find_spec('libtpu') is None:
-        raise UserError(f"{where}: needs the TPU compiler, pip install 'vdm_jax[tpu]'; cpu:8 works without")
+        raise UserError(f"{option}: needs the TPU compiler, pip install 'vdm_jax[tpu]'; cpu:8 works without")
     return Topology(name, CHIPS[kind], _chips(shape), slices)
 
 

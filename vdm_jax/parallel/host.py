@@ -25,7 +25,10 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # malloc.h
+    # From malloc.h.
+    trim_threshold = -1
+    mmap_threshold = -3
+    arena_max = -8
     most = ctypes.c_int(2**31 - 1)
     return all([mallopt(arena_max, 1), mallopt(mmap_threshold, most), mallopt(trim_threshold, most)])
 

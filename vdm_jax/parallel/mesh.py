@@ -22,9 +22,12 @@ Ways = Literal[-1] | Annotated[int, Between(1, 2**20)]
 class MeshConfig(Ranged, where='config.mesh'):
     """Devices along each mesh axis; one of them may be -1: all devices that the others leave.
 
-    slices: whole copies of the rest of the mesh, joined by the slower network (several TPU slices, GPU nodes). slices
-    and data split the batch and replicate parameters; fsdp splits both; sequence splits a clip's frames or tokens;
-    tensor splits heads and hidden units.
+    Attributes:
+      slices: Copies of the rest of the mesh, joined by the slower network (several TPU slices, GPU nodes).
+      data: Splits the batch, as slices does, and replicates parameters.
+      fsdp: Splits the batch and the parameters.
+      sequence: Splits a clip's frames or tokens.
+      tensor: Splits heads and hidden units.
     """
 
     slices: Ways = 1
@@ -49,25 +52,25 @@ class MeshConfig(Ranged, where='config.mesh'):
         rest = math.prod(size for size in wanted if size != -1)
         sizes = tuple(devices // rest if size == -1 else size for size in wanted)
         if math.prod(sizes) != devices:
-            said = {axis: size for axis in AXES if (size := getattr(self, axis)) != 1}
+            not_one = {axis: size for axis, size in zip(AXES, wanted, strict=True) if size != 1}
             raise UserError(
-                f'config.mesh: {said} does not make up the {devices} devices found; {self._nearest(devices)}'
+                f'config.mesh: {not_one} does not make up the {devices} devices found; {self._nearest(devices)}'
             )
         return sizes
 
     def _nearest(self, devices: int) -> str:
         """Name the mesh with one axis changed least that takes so many devices."""
         sizes: dict[str, int] = {axis: getattr(self, axis) for axis in AXES}
-        tries = []
+        candidates = []
         for axis, size in sizes.items():
             rest = math.prod(other for name, other in sizes.items() if name != axis and other != -1)
             for other in range(1, devices + 1) if size != -1 else ():
                 fills = -1 in sizes.values() and devices % (rest * other) == 0
                 if fills or rest * other == devices:
-                    tries.append((size == 1, abs(math.log(other / size)), other, axis))
-        if not tries:
+                    candidates.append((size == 1, abs(math.log(other / size)), other, axis))
+        if not candidates:
             return 'set one axis to -1 to fill up'
-        *_, other, axis = min(tries)
+        *_, other, axis = min(candidates)
         return f'the nearest mesh that works: --config.mesh.{axis}={other}'
 
 
@@ -79,28 +82,31 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     """
     devices = jax.devices() if devices is None else devices
     sizes = config.sizes(len(devices))
-    lie = len({getattr(device, 'slice_index', None) for device in devices})
-    if lie not in (1, sizes[0]):
-        raise UserError(f'config.mesh.slices={sizes[0]}: the devices lie in {lie} slices; set it to that')
+    # Only TPUs say which slice they are of.
+    count = len({getattr(device, 'slice_index', None) for device in devices})
+    if count not in (1, sizes[0]):
+        raise UserError(f'config.mesh.slices={sizes[0]}: the devices lie in {count} slices; set it to that')
     if sizes[0] == 1:
-        placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        device_grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     else:
-        within = [
+        slice_grids = [
             mesh_utils.create_device_mesh(sizes[1:], part, allow_split_physical_axes=True)
             for part in slices_of(devices, sizes[0])
         ]
-        placed = np.stack(within)
-    return jax.sharding.Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+        device_grid = np.stack(slice_grids)
+    return jax.sharding.Mesh(device_grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def slices_of(devices: Sequence[jax.Device], count: int) -> list[list[jax.Device]]:
     """List the devices of each of `count` slices: by their own index (TPU slices), else by host, or in equal runs."""
     for attribute in ('slice_index', 'process_index'):
 
-        def of(device: jax.Device) -> int:
+        def index_of(device: jax.Device) -> int:
             return getattr(device, attribute, None) or 0  # noqa: B023, used at once
 
-        groups = [[device for device in devices if of(device) == index] for index in sorted(set(map(of, devices)))]
+        groups = [
+            [device for device in devices if index_of(device) == index] for index in sorted(set(map(index_of, devices)))
+        ]
         if len(groups) == count and len({len(group) for group in groups}) == 1:
             return groups
     size = len(devices) // count
@@ -149,17 +155,18 @@ def local_rows(size: int, mesh: jax.sharding.Mesh) -> np.ndarray:
 def to_global(
     batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh, size: int | None = None
 ) -> dict[str, jax.Array]:
-    """Make global arrays (size, ...) of this process's numpy batch, its `rows_here` of `size` rows (all of them)."""
+    """Make global arrays (size, ...) of this process's numpy batch, its `local_rows` of `size` rows (all of them)."""
     sharding = batch_sharding(mesh)
     size = len(next(iter(batch.values()))) if size is None else size
-    here = local_rows(size, mesh)
+    rows = local_rows(size, mesh)
 
-    def place(array: np.ndarray) -> jax.Array:
-        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+    def to_global_array(array: np.ndarray) -> jax.Array:
+        def read_part(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None
             start, stop, _ = index[0].indices(size)
-            return array[slice(*np.searchsorted(here, (start, stop)))]
+            first, last = np.searchsorted(rows, (start, stop))
+            return array[first:last]
 
-        return jax.make_array_from_callback((size, *array.shape[1:]), sharding, part)
+        return jax.make_array_from_callback((size, *array.shape[1:]), sharding, read_part)
 
-    return {name: place(array) for name, array in batch.items()}
+    return {name: to_global_array(array) for name, array in batch.items()}

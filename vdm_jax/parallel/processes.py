@@ -17,43 +17,44 @@ from jax.experimental import multihost_utils
 from vdm_jax.errors import Failure, UserError
 
 # The variables that say which process of how many this is: what each looks like, in two ways.
-NAMED = {
+VARIABLES = {
     'JAX_COORDINATOR_ADDRESS': (r'.*[^:]:\d+', 'HOST:PORT of process 0'),
     'JAX_NUM_PROCESSES': (r'[1-9]\d*', 'how many processes there are'),
     'JAX_PROCESS_ID': (r'\d+', 'a number from 0 on, another one for each process'),
 }
-ADDRESS, COUNT, NUMBER = NAMED
+ADDRESS, COUNT, NUMBER = VARIABLES
 PATIENCE_SECONDS = 10  # that a process which failed waits for the others; one that is done waits for minutes
 
 Value = TypeVar('Value')
 
 
-def start(asked: bool) -> None:
+def start(detect: bool) -> None:
     """Join the processes of one run, before anything else wakes jax; nothing happens where there is only one.
 
-    From here on standard output is the first one's alone, and holds what Python prints.
+    From here on standard output is only the primary process's, and holds what Python prints.
 
-    They are found through the environment: three variables, of which jax itself reads the first alone, or, if `asked`,
+    They are found through the environment: three variables, of which jax itself reads only the first, or, if `detect`,
     whatever jax knows how to detect (Cloud TPU, Slurm, Open MPI, Kubernetes).
 
     Raises:
       UserError: some of the three are missing or not what they should be, or nothing was detected.
     """
-    said = {name: os.environ[name] for name in NAMED if name in os.environ}
-    if not (said or asked):
+    values = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    if not (values or detect):
         return
-    if not asked and len(said) < len(NAMED):
-        missing = ', '.join(name for name in NAMED if name not in said)
-        raise UserError(f'{", ".join(said)} is set, {missing} is not: set all three, or say --distributed')
-    check_named(said)
+    if not detect and len(values) < len(VARIABLES):
+        missing = ', '.join(name for name in VARIABLES if name not in values)
+        raise UserError(f'{", ".join(values)} is set, {missing} is not: set all three, or say --distributed')
+    check_variables(values)
     keep_stdout()
     jax.config.update('jax_enable_preemption_service', False)  # it would catch SIGTERM: parallel/stop.py does
     try:
-        count, number = (int(said[name]) if name in said else None for name in (COUNT, NUMBER))
-        jax.distributed.initialize(said.get(ADDRESS), count, number)
+        count = int(values[COUNT]) if COUNT in values else None
+        number = int(values[NUMBER]) if NUMBER in values else None
+        jax.distributed.initialize(values.get(ADDRESS), count, number)
     except ValueError as error:
         raise UserError(
-            f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(NAMED)}'
+            f'--distributed: jax cannot tell which process of how many this is ({error}); set {", ".join(VARIABLES)}'
         ) from None
     if not is_primary():
         sys.stdout = open(os.devnull, 'w')  # for as long as the process lives
@@ -68,18 +69,18 @@ def keep_stdout() -> None:
     sys.stdout = os.fdopen(ours, 'w')
 
 
-def check_named(said: dict[str, str]) -> None:
+def check_variables(values: dict[str, str]) -> None:
     """Check that the variables that are set are what jax can take.
 
     Raises:
       UserError: one is not; names the variable.
     """
-    for name, value in said.items():
-        pattern, what = NAMED[name]
+    for name, value in values.items():
+        pattern, description = VARIABLES[name]
         if not re.fullmatch(pattern, value):
-            raise UserError(f'{name}={value}: want {what}')
-    if {COUNT, NUMBER} <= {*said} and int(said[NUMBER]) >= int(said[COUNT]):
-        raise UserError(f'{NUMBER}={said[NUMBER]}: want less than {COUNT}={said[COUNT]}')
+            raise UserError(f'{name}={value}: want {description}')
+    if {COUNT, NUMBER} <= {*values} and int(values[NUMBER]) >= int(values[COUNT]):
+        raise UserError(f'{NUMBER}={values[NUMBER]}: want less than {COUNT}={values[COUNT]}')
 
 
 def report_failure(code: int) -> None:
@@ -144,13 +145,14 @@ def run_on_primary(action: Callable[[], Value]) -> Value:
         try:
             outcome = ['', action()]
         except Exception as caught:
-            outcome, error = [error_kind(caught), None, str(caught)], caught
+            outcome = [error_kind(caught), None, str(caught)]
+            error = caught
     value: Value
-    kind, value, *why = json.loads(gather(json.dumps(outcome))[0])
+    kind, value, *messages = json.loads(gather(json.dumps(outcome))[0])
     if error:
         raise error
-    if why:
-        raise KINDS[kind](*why) if kind in KINDS else RuntimeError(f'process 0: {why[0]}')
+    if messages:
+        raise KINDS[kind](*messages) if kind in KINDS else RuntimeError(f'process 0: {messages[0]}')
     return value
 
 
@@ -170,12 +172,13 @@ def raise_on_all(action: Callable[[], Value]) -> Value:
         value = action()
     except UserError as error:
         mistake = error
-    said = gather(str(mistake or ''))
-    if mistake and len(set(said)) == 1:
+    messages = gather(str(mistake or ''))
+    # Where all make the same mistake, it is one line, and names no process.
+    if mistake and len(set(messages)) == 1:
         raise mistake
-    for process, why in enumerate(said):
-        if why:
-            raise UserError(f'process {process}: {why}')
+    for process, message in enumerate(messages):
+        if message:
+            raise UserError(f'process {process}: {message}')
     return cast(Value, value)  # here no process has a mistake
 
 

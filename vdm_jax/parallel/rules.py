@@ -1,4 +1,4 @@
-"""One table for sharding: (path regex -> mesh axes of the last dimensions); it serves params, EMA and moments alike."""
+"""One table for sharding: (path regex -> mesh axes of the last dimensions); it serves params, EMA and Adam moments."""
 
 import math
 import re
@@ -14,7 +14,7 @@ KeyPath = tuple[Any, ...]  # jax's, to a leaf of a tree
 Rules = tuple[tuple[str, tuple[str | None, ...]], ...]
 
 # First match wins. Axes are right-aligned: a layer-stacked kernel (layers, in, out) and a single one (in, out) share a
-# row, and so do params/…, ema/…/…, and the moments in opt_state/…, whose paths end alike.
+# row, and so do params/…, ema/…/…, and the Adam moments in opt_state/…, whose paths end the same way.
 RULES: Rules = (
     (r'/(qkv|q|kv)/kernel$', ('fsdp', 'tensor')),  # whole heads
     (r'/(attention\d*|cross)/out/kernel$', ('tensor', 'fsdp')),
@@ -40,8 +40,8 @@ def axes_for(name: str, ndim: int, rules: Rules = RULES) -> tuple[str | None, ..
       ValueError: the rule puts two dimensions on one axis.
     """
     pattern, axes = next(rule for rule in rules if re.search(rule[0], name))
-    named = [axis for axis in axes if axis]
-    if len(set(named)) < len(named):
+    names = [axis for axis in axes if axis]
+    if len(set(names)) < len(names):
         raise ValueError(f'the rule {pattern!r} puts two dimensions of {name} on one axis: {axes}')
     return () if ndim < len(axes) else (None,) * (ndim - len(axes)) + tuple(axes)
 
@@ -69,26 +69,31 @@ def shardings_for(shapes: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
 
 def sizes_split_on(axis: str, shapes: Any, rules: Rules = RULES) -> list[int]:
     """Return the sizes of all dimensions that the table puts on a mesh axis."""
-    found: set[int] = set()
+    sizes: set[int] = set()
     for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
         axes = axes_for(path_name(path), len(leaf.shape), rules)
-        found |= {size for size, each in zip(leaf.shape, axes, strict=False) if each == axis}
-    return sorted(found)
+        sizes |= {size for size, each in zip(leaf.shape, axes, strict=False) if each == axis}
+    return sorted(sizes)
 
 
 def nearest_mesh(mesh: Mesh, axis: str, sizes: Iterable[int]) -> str:
     """Name the mesh nearest to this one whose `axis` divides all of `sizes`; data takes up the rest."""
-    free, largest = mesh.shape[axis] * mesh.shape['data'], math.gcd(*sizes)
-    works = [size for size in range(1, free + 1) if free % size == 0 and largest % size == 0]
-    best = min(works, key=lambda size: (abs(math.log(size / mesh.shape[axis])), size))
-    return f'the nearest mesh that works: --config.mesh.{axis}={best} --config.mesh.data={free // best}'
+    devices = mesh.shape[axis] * mesh.shape['data']
+    divisor = math.gcd(*sizes)
+    candidates = [size for size in range(1, devices + 1) if devices % size == 0 and divisor % size == 0]
+
+    def distance(size: int) -> tuple[float, int]:
+        return abs(math.log(size / mesh.shape[axis])), size
+
+    best = min(candidates, key=distance)
+    return f'the nearest mesh that works: --config.mesh.{axis}={best} --config.mesh.data={devices // best}'
 
 
 def find_unmatched(shapes: Any, rules: Rules = RULES) -> list[str]:
     """List the patterns of the table that no array of the tree matches (but the last row, which takes what is left)."""
     names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]]
-    first = {next(pattern for pattern, _ in rules if re.search(pattern, name)) for name in names}
-    return [pattern for pattern, _ in rules if pattern and pattern not in first]
+    matching = {next(pattern for pattern, _ in rules if re.search(pattern, name)) for name in names}
+    return [pattern for pattern, _ in rules if pattern and pattern not in matching]
 
 
 def find_replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
@@ -96,7 +101,7 @@ def find_replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
 
     None on a mesh whose fsdp and tensor axes split nothing.
     """
-    found = []
+    replicated = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(abstract)[0]:
         mesh = leaf.sharding.mesh
         if (
@@ -104,8 +109,8 @@ def find_replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
             and leaf.sharding.is_fully_replicated
             and mesh.shape['fsdp'] * mesh.shape['tensor'] > 1
         ):
-            found.append(f'{path_name(path)} {tuple(leaf.shape)}')
-    return found
+            replicated.append(f'{path_name(path)} {tuple(leaf.shape)}')
+    return replicated
 
 
 def sharding_notes(abstract: Any) -> list[str]:
@@ -121,14 +126,14 @@ def describe_replication(params: Any, names: int = 4) -> list[str]:
     line where the axis has one device, or all parameters are split.
     """
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    find_replicated = [(path_name(path), leaf) for path, leaf in leaves if leaf.sharding.is_fully_replicated]
-    devices = max((leaf.sharding.mesh.shape['fsdp'] for _, leaf in find_replicated), default=1)
+    replicated = [(path_name(path), leaf) for path, leaf in leaves if leaf.sharding.is_fully_replicated]
+    devices = max((leaf.sharding.mesh.shape['fsdp'] for _, leaf in replicated), default=1)
     if devices == 1:
         return []
-    find_replicated.sort(key=lambda item: -item[1].size)
-    listed = ', '.join(f'{name} {tuple(leaf.shape)}' for name, leaf in find_replicated[:names])
-    more = f' and {len(find_replicated) - names} more' if len(find_replicated) > names else ''
-    split = len(leaves) - len(find_replicated)
+    replicated.sort(key=lambda item: -item[1].size)
+    listed = ', '.join(f'{name} {tuple(leaf.shape)}' for name, leaf in replicated[:names])
+    more = f' and {len(replicated) - names} more' if len(replicated) > names else ''
+    split = len(leaves) - len(replicated)
     return [
         f'sharding: config.mesh.fsdp={devices} splits {split or "none"} of the {len(leaves)} parameters; every device '
         f'holds all of {listed}{more}'

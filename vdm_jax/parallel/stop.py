@@ -23,17 +23,20 @@ def catch_signals() -> Iterator[Callable[[int], bool]]:
     A signal counts from here on, whatever the process is at. A second Ctrl-C ends the process at once, as kill -9 does.
     Enter it in the main thread.
     """
-    seen: list[int] = []
+    signals: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        seen.append(number)
+        signals.append(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             os.write(2, b'\nsaves and stops after this step; Ctrl-C once more ends at once, without saving\n')
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield Agreement(lambda: bool(seen)) if jax.process_count() > 1 else lambda step: bool(seen)
+        if jax.process_count() > 1:
+            yield Agreement(lambda: bool(signals))
+        else:
+            yield lambda step: bool(signals)
     finally:
         for number, handler in before.items():
             if _leaving.is_set():
@@ -59,8 +62,8 @@ class Agreement:
     its first call, and Orbax calls it with the step that was saved, which sets back what jax agrees on.
     """
 
-    def __init__(self, here: Callable[[], bool]):
-        self._here = here
+    def __init__(self, is_local_stop: Callable[[], bool]):
+        self._is_local_stop = is_local_stop
         self._last: jax.Array | None = None
 
     def __call__(self, step: int) -> bool:
@@ -68,9 +71,10 @@ class Agreement:
 
         The first answer is for the first question, when no step is under way yet.
         """
-        found = any_process(self._here(), jax.sharding.get_mesh())
-        last, self._last = found if self._last is None else self._last, found
-        return bool(last)
+        current = any_process(self._is_local_stop(), jax.sharding.get_mesh())
+        answer = current if self._last is None else self._last
+        self._last = current
+        return bool(answer)
 
 
 def any_process(flag: bool, mesh: jax.sharding.Mesh) -> jax.Array:
