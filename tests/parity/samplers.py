@@ -267,7 +267,7 @@ def _program(case: Case, end: float):
         sampler = dataclasses.replace(case.sampler, spacing=Laid(times, end))
         keys = jax.random.split(jax.random.key(0), len(x))
         with (
-            mock.patch.object(sample_loop, '_noise', lambda keys, i, shape: noise[i]),
+            mock.patch.object(sample_loop, '_draw_noise', lambda keys, i, shape: noise[i]),
             mock.patch.object(sample_loop.jax.lax, 'scan', scan),
         ):
             return sample_loop.sample(_denoiser(case), sampler, case.process, x, keys)
