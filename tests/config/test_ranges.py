@@ -41,7 +41,7 @@ def works(field: Field, text: str) -> bool:
         assert float(field.value(experiment)) == float(text), 'another value than was asked for'
     try:
         probe(experiment, field.key)
-    except ValueError as error:  # a UserError, but in diffusion, where checks.py makes one of it
+    except ValueError as error:  # a UserError, but in diffusion, where config/schema.py makes one of it
         assert str(error).startswith('config.') and '\n' not in str(error), error
         return False
     return True

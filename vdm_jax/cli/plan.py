@@ -16,9 +16,9 @@ def plan(args, assignments):
     name, needed = (args.topology, []) if args.topology else plan.read_target(args.config)
     topology = read_topology(name, args.slices)
     work = functools.partial(search.search, report_progress=say) if args.search else plan.plan
-    found = work(args.config, [*needed, *assignments], topology)
-    print(format.as_json(found) if args.json else format.table(found, topology))
-    crossing = [f'{program}: {wrong}' for program, report in found.items() for wrong in report['crossing']]
+    reports = work(args.config, [*needed, *assignments], topology)
+    print(format.as_json(reports) if args.json else format.table(reports, topology))
+    crossing = [f'{program}: {wrong}' for program, report in reports.items() for wrong in report['crossing']]
     if crossing and args.json:
         print('\n'.join(f'crosses slices: {wrong}' for wrong in crossing), file=sys.stderr)
     return 1 if crossing else 0
@@ -30,10 +30,10 @@ def plans(args, assignments):
 
     if args.out:
         docs_tables.between(args.out, docs.BEGIN, docs.END)  # before the work: it says where they are missing
-    found = docs.table(baselines.files(), lambda text: print(text, file=sys.stderr))
-    print('\n'.join(found))
+    lines = docs.table(baselines.files(), lambda text: print(text, file=sys.stderr))
+    print('\n'.join(lines))
     if args.out:
-        docs_tables.replace(args.out, docs.BEGIN, docs.END, found)
+        docs_tables.replace(args.out, docs.BEGIN, docs.END, lines)
     return 0
 
 
@@ -43,10 +43,13 @@ def baselines(args, assignments):
 
     from vdm_jax.planning import baselines
 
-    found = [baselines.read(file) for file in baselines.files()]
-    print(json.dumps([asdict(each) for each in found], indent=2) if args.json else baselines.table(found))
+    experiments = [baselines.read(file) for file in baselines.files()]
+    if args.json:
+        print(json.dumps([asdict(experiment) for experiment in experiments], indent=2))
+    else:
+        print(baselines.table(experiments))
     if args.out:
-        baselines.write(args.out, found)
+        baselines.write(args.out, experiments)
     return 0
 
 

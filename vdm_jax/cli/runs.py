@@ -53,14 +53,14 @@ def inspect(args, assignments):
     if args.weights:
         return inspect_weights(args)
     if args.config:
-        found = inspect_experiment(Run(read_experiment(args.config, assignments)))
+        report = inspect_experiment(Run(read_experiment(args.config, assignments)))
     elif args.workdir:
-        found = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
+        report = inspect_run(run_of(read_config(args.workdir), assignments), args.workdir, args.step)
     else:
         raise UserError('inspect: say what: --workdir=DIR, --weights=FILE, or --config=FILE')
-    print(json.dumps(found, indent=2) if args.json else format_report(found))
-    if 'mistake' in found:
-        raise UserError(found['mistake'])
+    print(json.dumps(report, indent=2) if args.json else format_report(report))
+    if 'mistake' in report:
+        raise UserError(report['mistake'])
     return 0
 
 
@@ -68,8 +68,8 @@ def inspect_weights(args):
     """Prints what a file of weights is, once all of it is read and known to be as it was written."""
     from vdm_jax.pretrained import weights
 
-    found = weights.inspect(args.weights)
-    print(json.dumps(found, indent=2) if args.json else weights.table(found))
+    report = weights.inspect(args.weights)
+    print(json.dumps(report, indent=2) if args.json else weights.table(report))
     return 0
 
 
@@ -83,6 +83,6 @@ def benchmark(args, assignments):
         raise UserError(f'--steps={args.steps}: want 1 or more')
     run = Run(read_experiment(args.config, assignments))
     run.check()
-    found = measure(run, args.steps)
-    print(json.dumps(found, indent=2) if args.json else table(found))
+    measurements = measure(run, args.steps)
+    print(json.dumps(measurements, indent=2) if args.json else table(measurements))
     return 0
