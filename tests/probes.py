@@ -15,7 +15,7 @@ from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.diffusion.loss import FusedMinSNR
 from vdm_jax.evals.protocol import UsualProtocol
 from vdm_jax.experiment.experiment import Experiment
-from vdm_jax.prng import STREAMS, stream
+from vdm_jax.prng import STREAMS, stream_key
 from vdm_jax.train import ema
 from vdm_jax.train.optimizers import Muon
 
@@ -37,7 +37,7 @@ def finite(*arrays) -> None:
 
 def seed(experiment):
     for purpose in STREAMS:
-        assert (jax.random.key_data(stream(experiment.seed, purpose)) != 0).any()
+        assert (jax.random.key_data(stream_key(experiment.seed, purpose)) != 0).any()
 
 
 def data(experiment):

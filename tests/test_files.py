@@ -11,19 +11,19 @@ from vdm_jax.errors import UserError
 def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
     (tmp_path / 'other').write_text('of somebody else')
     (tmp_path / 'link').symlink_to(tmp_path / 'other')
-    files.write_whole(tmp_path / 'link', 'ours')
+    files.write_atomically(tmp_path / 'link', 'ours')
     assert (tmp_path / 'other').read_text() == 'of somebody else'
     assert not (tmp_path / 'link').is_symlink() and (tmp_path / 'link').read_text() == 'ours'
 
 
 def test_names_may_be_as_long_as_the_file_system_has_them(tmp_path):
-    files.write_whole(tmp_path / ('a' * 255), b'x')
+    files.write_atomically(tmp_path / ('a' * 255), b'x')
     assert [path.name for path in tmp_path.iterdir()] == ['a' * 255]
 
 
 def test_what_is_no_file_is_written_to():
     reading, writing = os.pipe()
-    files.write_whole(f'/dev/fd/{writing}', 'through')
+    files.write_atomically(f'/dev/fd/{writing}', 'through')
     os.close(writing)
     assert os.read(reading, 10) == b'through'
     os.close(reading)

@@ -30,7 +30,7 @@ class NotFinite(Failure):
         of = f'of {where}, ' if where else ''
         super().__init__(
             f'{len(self.numbers)} of {count} videos {of}are not finite (nan or infinity): number '
-            f'{runs_of(self.numbers)}. The weights have diverged, a codec is another one than in training, or '
+            f'{format_ranges(self.numbers)}. The weights have diverged, a codec is another one than in training, or '
             'config.model.dtype overflows: try an earlier --step, or --config.model.dtype=float32'
         )
 
@@ -40,18 +40,18 @@ def first_line(error: BaseException, most: int = 200) -> str:
     return next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)[:most]
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """A name on one line of a terminal, whatever characters a file was called by."""
     return ''.join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def one_line(error: BaseException, most: int = 2000) -> str:
     """What an error says, for a terminal: values of a file that somebody else made may be in it."""
-    text = printable(str(error))
+    text = escape_unprintable(str(error))
     return text if len(text) <= most else f'{text[:most]} …'
 
 
-def runs_of(numbers: Iterable[int], shown: int = 8) -> str:
+def format_ranges(numbers: Iterable[int], shown: int = 8) -> str:
     """Ascending whole numbers as text, neighbours taken together: '0 to 3, 7'; `shown` such runs at most."""
     runs: list[list[int]] = []  # first and last of each
     for number in numbers:
@@ -63,13 +63,13 @@ def runs_of(numbers: Iterable[int], shown: int = 8) -> str:
     return ', '.join(texts[:shown]) + (f', … {runs[-1][1]}' if len(texts) > shown else '')
 
 
-def wrong_tensors(names: list[str]) -> str:
+def describe_bad_tensors(names: list[str]) -> str:
     """'31 tensors hold nan or infinity, the first is head/out/bias'."""
     some = '1 tensor holds' if len(names) == 1 else f'{len(names)} tensors hold'
     return f'{some} nan or infinity, the first is {names[0]}'
 
 
-def placed(error: UserError, place: str) -> UserError:
+def with_key(error: UserError, place: str) -> UserError:
     """The same mistake of an object in a list, or inside another, which does not know the `place` where it stands:
     'config.data.path is empty' of config.data.images is one of config.data.images.path.
     """

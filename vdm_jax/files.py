@@ -28,7 +28,7 @@ def is_local(path) -> bool:
     return '://' not in str(path)
 
 
-def write_whole(path, content: bytes | str) -> None:
+def write_atomically(path, content: bytes | str) -> None:
     """Writes a file beside `path`, flushes it to the disk and puts it in place.
 
     In a store, which knows no rename, it is one new object. The directory is made where it is not there. A link in
@@ -50,12 +50,12 @@ def write_whole(path, content: bytes | str) -> None:
         with open(place, 'wb') as file:
             file.write(content)
         return
-    with open_whole(place) as file:
+    with open_atomically(place) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def open_whole(path) -> Iterator[BinaryIO]:
+def open_atomically(path) -> Iterator[BinaryIO]:
     """A file on this machine to write into, which is flushed and put in place once the block within has ended well.
 
     Raises:
@@ -241,7 +241,7 @@ def is_directory(path, called: str) -> bool:
     return False
 
 
-def read_whole(path, limit: int | None = None, called: str | None = None) -> bytes:
+def read_bytes(path, limit: int | None = None, called: str | None = None) -> bytes:
     """The bytes of a regular file of at most `limit` bytes; see check_regular.
 
     Raises:
@@ -277,9 +277,9 @@ def read_json(path, limit: int = SMALL, called: str | None = None) -> Any:
     """The value of a file of JSON.
 
     Raises:
-      UserError: see read_whole and parse_json.
+      UserError: see read_bytes and parse_json.
     """
-    return parse_json(read_whole(path, limit, called), called or str(path))
+    return parse_json(read_bytes(path, limit, called), called or str(path))
 
 
 def digest_json(value) -> str:
@@ -287,12 +287,12 @@ def digest_json(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def sealed(values: dict) -> dict:
+def seal(values: dict) -> dict:
     """JSON values by name with their own sha256 beside them."""
     return {**values, SHA256: digest_json(values)}
 
 
-def unsealed(values, called: str) -> dict:
+def unseal(values, called: str) -> dict:
     """The same without it, known to be as they were written; those of a file that has none are taken as they are.
 
     Raises:

@@ -2,7 +2,7 @@
 an image is a video of one frame.
 
 Files are made in memory or in a local temporary file and handed over whole, so that any path etils.epath knows will do.
-They are written beside the old ones and put in their place (files.write_whole): never half a file.
+They are written beside the old ones and put in their place (files.write_atomically): never half a file.
 """
 
 import io
@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import write_whole
+from vdm_jax.files import write_atomically
 
 FPS = 8  # frames a second where nothing says how many
 _SEPARATOR = 128  # grey of the lines between clips
@@ -44,7 +44,7 @@ def write_mp4(path, video, fps=FPS):
         except av.FFmpegError as error:  # such as a full disk
             raise OSError(error.errno, error.strerror, local) from None
         with open(local, 'rb') as file:
-            write_whole(path, file.read())
+            write_atomically(path, file.read())
 
 
 def _encode(av, local, video, fps):
@@ -81,14 +81,14 @@ def _quantized(image):
 
 def write_gif(path, video, fps=FPS, upscale=1):
     """See gif_bytes; upscale repeats every pixel that many times."""
-    write_whole(path, gif_bytes(video, fps, upscale))
+    write_atomically(path, gif_bytes(video, fps, upscale))
 
 
 def write_webp(path, video, fps=FPS, upscale=1):
     """A looping WebP, lossless."""
     duration = max(round(1000 / fps), 1)
     content = _animated(_images(video, upscale), 'WEBP', duration, lossless=True, exact=True, minimize_size=False)
-    write_whole(path, content)
+    write_atomically(path, content)
 
 
 def write_png(path, image_HWC):
@@ -96,14 +96,14 @@ def write_png(path, image_HWC):
     (image,) = _images(image_HWC[None])
     buffer = io.BytesIO()
     image.save(buffer, 'PNG', compress_level=1)  # higher ones save a tenth and take twice as long
-    write_whole(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def write_npy(path, video):
     """The bytes of a video as numpy.load reads them, without pickle: uint8 (T, H, W, C), grey ones too."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(video), allow_pickle=False)
-    write_whole(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def write_frames(directory, video):

@@ -8,7 +8,7 @@ from vdm_jax.errors import UserError
 STREAMS = ('parameters', 'training', 'validation', 'samples')
 
 
-def stream(seed: int, purpose: str) -> jax.Array:
+def stream_key(seed: int, purpose: str) -> jax.Array:
     """Return the key of one of STREAMS in a run of this seed.
 
     Raises:

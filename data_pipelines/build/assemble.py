@@ -27,7 +27,7 @@ from data_pipelines.inputs.table import INPUTS, write_inputs
 from vdm_jax.data.records.manifest import FORMAT, MANIFEST
 from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
 from vdm_jax.errors import first_line
-from vdm_jax.files import flush_directory, sealed
+from vdm_jax.files import flush_directory, seal
 
 # [[name of an input, [[offset, size, sha256] of a record in its part, ...]], ...]
 Shard = list[tuple[str, list[tuple[int, int, bytes]]]]
@@ -77,7 +77,7 @@ def assemble(
         'shards': [_describe_file(out, shard_name(number, shards)) for number in range(shards)],
         'tables': [_describe_file(out, TABLE), _describe_file(out, INPUTS)],
     }
-    text = json.dumps(sealed(manifest), indent=1, ensure_ascii=False) + '\n'
+    text = json.dumps(seal(manifest), indent=1, ensure_ascii=False) + '\n'
     # The manifest's time is that of the build's beginning: files that changed since then are read again (changes.py).
     store_file(os.path.join(out, MANIFEST), text.encode(), os.path.join(folder, 'manifest.new'), state['began'])
 

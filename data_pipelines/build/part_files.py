@@ -13,7 +13,7 @@ import msgpack
 from data_pipelines.build.process_video import ClipOutcome, InputOutcome
 from vdm_jax.data.records.schema import Record, from_bytes, to_bytes
 from vdm_jax.errors import UserError
-from vdm_jax.files import open_whole
+from vdm_jax.files import open_atomically
 
 MAGIC = b'vdmpart1'
 FOLDERS = [f'{number:02x}' for number in range(256)]
@@ -30,7 +30,7 @@ def write_part(path: str, outcomes: Iterable[ClipOutcome | InputOutcome]) -> Non
 
     The file appears when it is complete. Its folder has to be there.
     """
-    with open_whole(path) as file:
+    with open_atomically(path) as file:
         _write(file, outcomes)
 
 

@@ -23,7 +23,7 @@ from vdm_jax.config.schema import to_dataclass, to_dict
 from vdm_jax.data.records.filters import FACTS, Filters, parse
 from vdm_jax.data.video import limits
 from vdm_jax.errors import UserError, first_line
-from vdm_jax.files import read_whole
+from vdm_jax.files import read_bytes
 
 MAX_FILE_BYTES = 2**20
 LEAST_MEMORY = 2**29
@@ -148,7 +148,7 @@ def read_recipe(
     groups: dict[str, Any] = {}
     if path is not None:
         try:
-            groups = tomllib.loads(read_whole(path, MAX_FILE_BYTES, f'--recipe={path}').decode())
+            groups = tomllib.loads(read_bytes(path, MAX_FILE_BYTES, f'--recipe={path}').decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UserError(f'--recipe={path} is no TOML: {first_line(error)}') from None
 

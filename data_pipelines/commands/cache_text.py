@@ -24,7 +24,7 @@ from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.registry import CHOICES
-from vdm_jax.files import open_whole, write_whole
+from vdm_jax.files import open_atomically, write_atomically
 from vdm_jax.text.encoder import TextEncoder
 
 PART_BYTES = 2**28  # of float32, that a part's embeddings take at most while they are made
@@ -155,7 +155,7 @@ def _begin(encoder: TextEncoder, out: Path, dtype: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if not (out / text_store.ABOUT).exists():
         content = json.dumps(text_store.seal_about(about), indent=2) + '\n'
-        write_whole(out / text_store.ABOUT, content)
+        write_atomically(out / text_store.ABOUT, content)
         return
 
     stored = text_store.TextCache(str(out), '--out').about
@@ -177,6 +177,6 @@ def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, d
         raise UserError(f'--dtype={dtype}: some embeddings are not finite in it; take float32 into another --out')
     # The index is written last: a part counts once it is there.
     content = text_store.encode_entries(texts, mask.sum(1), tokens)
-    with open_whole(out / text_store.TOKENS.format(number)) as file:
+    with open_atomically(out / text_store.TOKENS.format(number)) as file:
         np.save(file, tokens)
-    write_whole(out / text_store.TEXTS.format(number), content)
+    write_atomically(out / text_store.TEXTS.format(number), content)

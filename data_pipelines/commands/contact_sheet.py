@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import write_whole
+from vdm_jax.files import write_atomically
 
 FRAME = 160, 90  # width and height that a frame is fitted into
 FRAME_GAP = 2
@@ -74,7 +74,7 @@ def write_sheet(
     buffer = io.BytesIO()
     sheet.save(buffer, 'PNG')
     try:
-        write_whole(path, buffer.getvalue())
+        write_atomically(path, buffer.getvalue())
     except OSError as error:
         raise UserError(f'{path}: {error.strerror}; name another file') from None
 

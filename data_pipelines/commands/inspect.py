@@ -22,7 +22,7 @@ from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.extract_clip import clip_indices
 from vdm_jax.data.video.files import describe_counts
 from vdm_jax.data.video_folder import look_for_videos
-from vdm_jax.errors import UserError, printable
+from vdm_jax.errors import UserError, escape_unprintable
 
 COLUMNS = ('file', 'codec', 'frames', 'fps', 'size', 'rotation', 'seconds', 'verdict')
 # In --json only: whether it is mirrored before it is turned, width over height of its pixels, seconds of the file at
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     for title, counts in (('beside videos', listing.side_counts()), ('passed over', listing.passed_over_counts())):
         if counts:
-            print(f'{title}: {printable(describe_counts(counts))}')
+            print(f'{title}: {escape_unprintable(describe_counts(counts))}')
     if links_out:
         print(f'links out of the folder: {links_out}, which build takes with {FOLLOW}')
 
@@ -201,4 +201,4 @@ def _format_cell(row: Mapping[str, Any], column: str) -> str:
     if column == 'size':
         width, height = value
         return f'{width}x{height}'
-    return f'{value:.2f}' if isinstance(value, float) else printable(str(value))
+    return f'{value:.2f}' if isinstance(value, float) else escape_unprintable(str(value))

@@ -17,7 +17,7 @@ from vdm_jax.data.records.schema import Caption, Record
 from vdm_jax.data.records.shards import SCORE, RecordSet
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
-from vdm_jax.errors import printable
+from vdm_jax.errors import escape_unprintable
 
 BINS = 40  # of a histogram
 BARS = ' ▁▂▃▄▅▆▇█'
@@ -174,7 +174,7 @@ def format_lines(description: Mapping[str, Any]) -> list[str]:
         rows.append(('not used', f'columns {", ".join(description["unused_columns"])}'))
 
     text = [f'{description["folder"]}: {_format_totals(description)}']
-    text += [f'  {title:9} {printable(value)}'[:LINE_WIDTH] for title, value in rows]
+    text += [f'  {title:9} {escape_unprintable(value)}'[:LINE_WIDTH] for title, value in rows]
     text += ['', f'  {"":{NAME_WIDTH}} {"least":>8} {"":{BINS}} {"most":>8} {"middle":>8}  clips']
     for name, score in description['scores'].items():
         text += _format_score(name, score)

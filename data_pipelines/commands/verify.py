@@ -26,7 +26,7 @@ from vdm_jax.data.records.schema import BadRecordError, Record, from_bytes
 from vdm_jax.data.records.shards import TABLE, RecordSet, shard_name
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
-from vdm_jax.errors import UserError, first_line, printable
+from vdm_jax.errors import UserError, escape_unprintable, first_line
 from vdm_jax.files import check_regular
 
 TASK_RECORDS = 64  # read from a shard in one call, by one thread
@@ -161,7 +161,7 @@ def _report(arguments: argparse.Namespace, values: Mapping[str, Any], problems: 
         print(json.dumps({**values, 'problems': [dataclasses.asdict(problem) for problem in problems]}))
     else:
         for problem in problems[:PRINTED]:
-            print(printable(str(problem)))
+            print(escape_unprintable(str(problem)))
         if len(problems) > PRINTED:
             print(f'and {len(problems) - PRINTED} more, which --json lists')
         print(summary)

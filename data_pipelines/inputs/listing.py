@@ -31,7 +31,7 @@ from data_pipelines.inputs.readers import ENDINGS, TEXT_ENDINGS, read_rows
 from vdm_jax.data.records.filters import FACTS
 from vdm_jax.data.video.files import list_folder
 from vdm_jax.data.video_folder import describe_no_video
-from vdm_jax.errors import UserError, printable
+from vdm_jax.errors import UserError, escape_unprintable
 
 MAX_SIDE_BYTES = 2**20  # of a file beside a video
 
@@ -219,7 +219,7 @@ def _scan_columns(source: str) -> tuple[set[str], list[str]]:
 
 
 def _join_names(names: Iterable[str]) -> str:
-    return ', '.join(printable(name) for name in sorted(names)) or 'none'
+    return ', '.join(escape_unprintable(name) for name in sorted(names)) or 'none'
 
 
 def _check_path(value: Any, column: str) -> str:

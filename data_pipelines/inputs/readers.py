@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_pipelines.inputs.fields import KNOWN_COLUMNS, PATH_COLUMNS, ProblemError, parse_json
-from vdm_jax.errors import UserError, first_line, printable
+from vdm_jax.errors import UserError, escape_unprintable, first_line
 from vdm_jax.files import check_regular
 
 ENDINGS = '.csv', '.jsonl', '.parquet', '.tsv'
@@ -181,7 +181,7 @@ def _batch_row(batch: Any) -> Row:
         try:
             row[name] = column[0].as_py()
         except UnicodeDecodeError:
-            return ProblemError('encoding', f'{printable(name)} is no UTF-8; save it as UTF-8')
+            return ProblemError('encoding', f'{escape_unprintable(name)} is no UTF-8; save it as UTF-8')
         except Exception as error:  # see _batch_rows
-            return ProblemError('bad_row', f'{printable(name)} cannot be read: {type(error).__name__}')
+            return ProblemError('bad_row', f'{escape_unprintable(name)} cannot be read: {type(error).__name__}')
     return row

@@ -7,7 +7,7 @@ import pytest
 from vdm_jax.config import parse_arg
 from vdm_jax.config.experiment_file import override
 from vdm_jax.config.frame_size import LARGEST, FrameSize, height_width, read_pixels
-from vdm_jax.config.schema import flat
+from vdm_jax.config.schema import flatten
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from
 from vdm_jax.experiment.registry import SOURCES
@@ -81,7 +81,7 @@ def test_the_config_of_a_square_experiment_is_that_of_before():
     )
     assert json.dumps(experiment_dict(experiment_from({}))['data']) == data
     assert json.dumps(experiment_dict(experiment_from({'data': json.loads(data)}))['data']) == data
-    assert flat(experiment_from({}).data, 'data')['data.pixels'] == 16
+    assert flatten(experiment_from({}).data, 'data')['data.pixels'] == 16
 
 
 def test_sources_within_others_are_resized_with_them():

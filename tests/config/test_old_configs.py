@@ -14,7 +14,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.files import sealed
+from vdm_jax.files import seal
 from vdm_jax.pretrained import tensors, weights
 from vdm_jax.train import loop
 from vdm_jax.train.workdir import read_config
@@ -221,7 +221,7 @@ def test_a_config_of_before_is_the_same_experiment(case):
 
 def test_a_run_directory_of_before_is_read(case, tmp_path):
     config, experiment = case
-    (tmp_path / 'config.json').write_text(json.dumps(sealed(config)))
+    (tmp_path / 'config.json').write_text(json.dumps(seal(config)))
     assert experiment_from(read_config(tmp_path)) == experiment
 
 
@@ -286,14 +286,14 @@ def test_a_run_of_before_goes_on_and_is_inspected_sampled_and_scored(config, nam
     run = Run(experiment_from(update_config(config)), jax.devices()[:1])
     place = tmp_path / 'run'
     assert loop.train_run(run, place)
-    (place / 'config.json').write_text(json.dumps(sealed(config)))
+    (place / 'config.json').write_text(json.dumps(seal(config)))
     workdir = f'--workdir={place}'
     assert cli.main(['inspect', workdir]) == 0
     assert cli.main(['train', workdir, '--config.train.steps=3', '--config.mesh.data=8']) == 0
     assert 'resuming at step 2 of 3' in capsys.readouterr().err
     assert 'context' not in json.loads((place / 'config.json').read_text())['evaluate'], "written with today's keys"
 
-    (place / 'config.json').write_text(json.dumps(sealed(config)))
+    (place / 'config.json').write_text(json.dumps(seal(config)))
     assert cli.main(['sample', workdir, '--num=1']) == 0
     few = [f'--config.evaluate.{each}=4' for each in ('samples', 'real', 'train')]
     few += ['--config.evaluate.protocol.per_clip=1'] if config is CONTEXT else []

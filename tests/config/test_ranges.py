@@ -19,7 +19,7 @@ from vdm_jax.data.order.order import Order, clips_before
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
-from vdm_jax.prng import stream
+from vdm_jax.prng import stream_key
 from vdm_jax.sampling.generate import generate_videos
 
 BALLS = '--config=experiments/bouncing_balls.py'
@@ -235,11 +235,11 @@ def test_a_group_inside_a_list_is_named_where_it_stands():
 
 
 def test_every_seed_that_is_taken_is_another_stream():
-    keys = [stream(seed, 'samples') for seed in (0, 1, 2**31 - 1, 2**31, 2**32 - 1)]
+    keys = [stream_key(seed, 'samples') for seed in (0, 1, 2**31 - 1, 2**31, 2**32 - 1)]
     assert len({tuple(np.asarray(jax.random.key_data(key))) for key in keys}) == len(keys)
     for seed in (-1, 2**32, 2**63, 2**64):
         with pytest.raises(UserError, match=f'seed={seed}: want'):
-            stream(seed, 'samples')
+            stream_key(seed, 'samples')
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from vdm_jax.data.records.shards import TABLE, RecordSet, make_row, shard_name, 
 from vdm_jax.data.records.source import Records
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.errors import UserError
-from vdm_jax.files import sealed
+from vdm_jax.files import seal
 
 STRANGE = None, True, -1, 0, 2**70, 1.5, float('nan'), 'x', '../x', [], [1], {}, {'a': 1}, [None], [[[[]]]], [2**40] * 4
 
@@ -68,7 +68,7 @@ def rewrite(path, **values):
     """Changes values of a file of JSON, with the right sha256: as somebody does who means to."""
     known = json.loads(path.read_text())
     known.pop('sha256', None)
-    path.write_text(json.dumps(sealed(known | values)))
+    path.write_text(json.dumps(seal(known | values)))
 
 
 def test_values_of_latents_are_checked_though_their_sha256_is_right(latents, copied):
@@ -254,16 +254,16 @@ def test_manifests_name_files_of_their_own_directory_alone(made, tmp_path):
     good = manifest_of(tmp_path / 'set')
     path.write_text(json.dumps(good))
     assert read_manifest(place) == good and RecordSet(place)[0].key == '0'
-    path.write_text(json.dumps(sealed(good)))
+    path.write_text(json.dumps(seal(good)))
     assert read_manifest(place) == good
     names = '../x', '/etc/passwd', 'a/b', '..', '.', '', 'a\0b', 'a\nb', None, 1, ['a'], TABLE
     for name in names:
         shards = [good['shards'][0] | {'name': name}]
-        path.write_text(json.dumps(sealed(good | {'shards': shards})))
+        path.write_text(json.dumps(seal(good | {'shards': shards})))
         one_line(lambda: RecordSet(place).table, 'manifest.json')
     for name in good:
         for value in STRANGE:
-            path.write_text(json.dumps(sealed(good | {name: value})))
+            path.write_text(json.dumps(seal(good | {name: value})))
             try:
                 read_manifest(place)
             except UserError as error:
@@ -274,7 +274,7 @@ def test_manifests_name_files_of_their_own_directory_alone(made, tmp_path):
 def test_a_table_is_held_against_its_manifest(made, tmp_path):
     write_set(tmp_path / 'set', made)
     place, path = str(tmp_path / 'set'), tmp_path / 'set' / TABLE
-    (tmp_path / 'set' / 'manifest.json').write_text(json.dumps(sealed(manifest_of(tmp_path / 'set'))))
+    (tmp_path / 'set' / 'manifest.json').write_text(json.dumps(seal(manifest_of(tmp_path / 'set'))))
     assert Records(place, frames=4, pixels=8).open().notes() == []
     rows = parquet.read_table(path).to_pylist()
     changed = [row | {'start': 1.5} for row in rows]

@@ -11,7 +11,7 @@ from tests.data.videos import coded, encode
 from vdm_jax.data.records.manifest import FORMAT, MANIFEST
 from vdm_jax.data.records.schema import Caption, Record
 from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
-from vdm_jax.files import sealed
+from vdm_jax.files import seal
 
 INPUTS_ROWS = (
     {'input': 'a.mp4', 'fate': 'kept', 'reason': '', 'detail': '', 'clips': 6},
@@ -60,7 +60,7 @@ def write_set(folder, made=None, shards=2):
         'shards': [_file(folder / shard_name(k, shards)) for k in range(shards)],
         'tables': [_file(folder / TABLE), _file(folder / INPUTS)],
     }
-    (folder / MANIFEST).write_text(json.dumps(sealed(manifest)))
+    (folder / MANIFEST).write_text(json.dumps(seal(manifest)))
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
 from vdm_jax.evals.score import Score
-from vdm_jax.files import sealed
+from vdm_jax.files import seal
 
 # As the version before Score wrote it, shortened.
 OLD = {
@@ -39,7 +39,7 @@ OLD = {
 
 
 def test_a_file_of_before_is_read_and_shown(tmp_path):
-    (tmp_path / 'old.json').write_text(json.dumps(sealed(OLD), indent=2))
+    (tmp_path / 'old.json').write_text(json.dumps(seal(OLD), indent=2))
     score = runner.read(tmp_path / 'old.json')
     assert json.dumps(score.to_json()) == json.dumps(OLD), 'in the same order'
     assert (score.name, score.passed, score.settings['step']) == ('balls4_4f', False, 2)
@@ -77,7 +77,7 @@ def test_json_has_null_for_what_it_has_no_number_for():
     ids=str,
 )
 def test_what_is_no_score_is_one_line(change, tmp_path):
-    (tmp_path / 'x.json').write_text(json.dumps(sealed(OLD | change)))
+    (tmp_path / 'x.json').write_text(json.dumps(seal(OLD | change)))
     (key,) = change
     with pytest.raises(UserError, match=rf'x\.json: {key}=.*: this is no score that evaluate wrote$'):
         runner.read(tmp_path / 'x.json')

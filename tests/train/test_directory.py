@@ -20,7 +20,7 @@ from vdm_jax import cli
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.files import sealed
+from vdm_jax.files import seal
 from vdm_jax.train import loop, manifest, workdir
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.position import validate_position
@@ -336,7 +336,7 @@ def test_what_is_no_name_is_one_line(key, value, place, capsys):
     *groups, last = key.split('.')
     group = functools.reduce(lambda there, name: there[name], groups, config)
     group[last] = value
-    (place / 'config.json').write_text(json.dumps(sealed(config)))
+    (place / 'config.json').write_text(json.dumps(seal(config)))
     assert cli.main(['inspect', f'--workdir={place}']) == 2
     said = capsys.readouterr().err
     assert said.count('\n') == 1 and '\x1b' not in said and len(said) < 3000 and key in said
@@ -353,7 +353,7 @@ def test_a_run_s_own_papers_are_no_place_for_weights(place, capsys):
 def test_a_config_without_its_groups_is_one_line(change, place, capsys):
     config = {} if not change else {**json.loads((place / 'config.json').read_text()), **change}
     config.pop('sha256', None)
-    (place / 'config.json').write_text(json.dumps(sealed(config)))
+    (place / 'config.json').write_text(json.dumps(seal(config)))
     for command in (['inspect'], ['sample', '--num=1'], ['train'], ['export', f'--out={place}/w']):
         assert cli.main([*command, f'--workdir={place}']) == 2
         said = capsys.readouterr().err
@@ -394,4 +394,4 @@ def test_a_full_disk_leaves_the_old_config(run, place, monkeypatch):
     assert (place / 'config.json').read_bytes() == before
     assert not list(place.glob('.*half'))
     workdir.write_run_files(place, dict(run.resolved, seed=5))
-    assert json.loads((place / 'config.json').read_text()) == sealed(dict(run.resolved, seed=5))
+    assert json.loads((place / 'config.json').read_text()) == seal(dict(run.resolved, seed=5))

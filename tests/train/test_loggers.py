@@ -363,13 +363,13 @@ def test_a_disk_that_is_full_at_a_resume_leaves_the_old_file_until_the_new_one_i
     def full(path, content):
         if os.path.basename(path) == failing:
             raise OSError(errno.ENOSPC, 'No space left on device')
-        files.write_whole(path, content)
+        files.write_atomically(path, content)
 
-    monkeypatch.setattr(json_lines, 'write_whole', full)
+    monkeypatch.setattr(json_lines, 'write_atomically', full)
     metrics = Metrics(tmp_path, 2, LogConfig(tensorboard=False), say=lambda line: None)
     metrics.scalars(3, {'loss': 0.5})
     assert (tmp_path / 'metrics.jsonl').read_bytes() == content
-    monkeypatch.setattr(json_lines, 'write_whole', files.write_whole)
+    monkeypatch.setattr(json_lines, 'write_atomically', files.write_atomically)
     metrics.scalars(4, {'loss': 0.5})
     metrics.close()
     assert [line['step'] for line in lines_in(tmp_path)] == [1, 2, 3, 4]

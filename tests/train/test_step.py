@@ -11,7 +11,7 @@ from tests.models.small import SMALL
 from tests.models.small import network as network_of
 from vdm_jax.codecs.identity import Identity
 from vdm_jax.diffusion.objective import Objective
-from vdm_jax.prng import STREAMS, stream
+from vdm_jax.prng import STREAMS, stream_key
 from vdm_jax.train import ema
 from vdm_jax.train.diffusion_loss import DiffusionLoss, compute_losses, encode_batch
 from vdm_jax.train.ema import EmaConfig
@@ -68,7 +68,7 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
     step = make_train_step(DiffusionLoss(network, objective, Identity(), 3), optimizer, config, seed=0)
     state = TrainState(jnp.int32(0), PARAMS, ema.init(config, PARAMS), optimizer.init(PARAMS))
     after, scalars = jax.jit(step)(state, clips)
-    keys = example_keys(stream(0, 'training'), 0, 4)
+    keys = example_keys(stream_key(0, 'training'), 0, 4)
 
     def mean(p):
         return compute_losses(network, objective, p, Identity().encode({}, clips['video']), told(clips), 3, keys)[
@@ -106,7 +106,7 @@ def test_a_variance_in_the_channels_has_no_say_in_this_loss():
 
 
 def test_streams_of_one_seed_never_meet():
-    keys = {tuple(np.asarray(jax.random.key_data(stream(seed, purpose)))) for seed in (0, 1) for purpose in STREAMS}
+    keys = {tuple(np.asarray(jax.random.key_data(stream_key(seed, purpose)))) for seed in (0, 1) for purpose in STREAMS}
     assert len(keys) == 2 * len(STREAMS)
 
 

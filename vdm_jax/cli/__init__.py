@@ -17,7 +17,7 @@ from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
 from vdm_jax.config import packaged
-from vdm_jax.errors import Failure, UserError, one_line, printable
+from vdm_jax.errors import Failure, UserError, escape_unprintable, one_line
 from vdm_jax.files import DISK_ERRORS
 
 ORIGIN = ('--workdir', '--weights')
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
         if error.errno not in DISK_ERRORS:
             versions.warn_of_newer(error)
             raise
-        where = f'{printable(str(error.filename))}: ' if error.filename else ''
+        where = f'{escape_unprintable(str(error.filename))}: ' if error.filename else ''
         advice = 'what was written before stands; mend that, and give the same command again'
         print(f'vdm_jax: {where}{error.strerror}; {advice}', file=sys.stderr, flush=True)
         return 1

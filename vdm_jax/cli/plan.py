@@ -55,12 +55,12 @@ def baselines(args, assignments):
 
 def config(args, assignments):
     """every key of a config: what it takes, its default and its meaning"""
-    from vdm_jax.files import write_whole
+    from vdm_jax.files import write_atomically
     from vdm_jax.planning import key_reference
 
     page = key_reference.page()
     if args.out:
-        write_whole(args.out, page)
+        write_atomically(args.out, page)
     else:
         print(page, end='')
     return 0

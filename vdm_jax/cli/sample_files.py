@@ -12,7 +12,7 @@ import numpy as np
 
 from vdm_jax import media
 from vdm_jax.errors import Failure, UserError
-from vdm_jax.files import check_no_link, is_local, parse_json, read_whole, write_whole
+from vdm_jax.files import check_no_link, is_local, parse_json, read_bytes, write_atomically
 
 GRID = 64  # videos that the grid shows at most: the first ones
 WAITING = 16  # videos that wait to be written, where a batch has no more
@@ -176,7 +176,7 @@ class SampleFiles:
         folder = self._folder
         if self._made and not (os.path.isdir(folder) and os.path.samestat(os.stat(folder), self._made)):
             raise Failure(f'{folder}: was removed or replaced while files were written there; give the command again')
-        write_whole(f'{folder}/{INDEX}', self._read_other_lines(f'{folder}/{INDEX}') + text)
+        write_atomically(f'{folder}/{INDEX}', self._read_other_lines(f'{folder}/{INDEX}') + text)
         counts = collections.Counter(kind for kind, *_ in self._lines)
         return [f'{folder}/{INDEX}', *(f'{folder}/: {count} {kind}' for kind, count in counts.items())]
 
@@ -195,7 +195,7 @@ class SampleFiles:
         ours = {about['file'] for *_, about in self._lines}
         lines = []
         with contextlib.suppress(UserError):  # none is there, or it is no such index
-            for line in read_whole(index, MOST_BYTES).decode(errors='replace').splitlines():
+            for line in read_bytes(index, MOST_BYTES).decode(errors='replace').splitlines():
                 about = parse_json(line, index)
                 if isinstance(about, dict) and about.get('file') not in ours:
                     lines.append(line + '\n')

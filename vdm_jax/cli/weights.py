@@ -1,7 +1,7 @@
 """Commands on weights: export ours, convert those of others."""
 
 from vdm_jax.cli.restore import restored
-from vdm_jax.errors import Failure, wrong_tensors
+from vdm_jax.errors import Failure, describe_bad_tensors
 
 
 def export(args, assignments):
@@ -12,7 +12,7 @@ def export(args, assignments):
     run, params, about = restored({'workdir': args.workdir}, args, assignments)
     if wrong := find_not_finite(params):
         which = f'{args.workdir}: step {about["step"]}, ema {about["ema"]}, is not finite'
-        raise Failure(f'{which}: {wrong_tensors(wrong)}; nothing is written. Choose another --step')
+        raise Failure(f'{which}: {describe_bad_tensors(wrong)}; nothing is written. Choose another --step')
     try:
         size = weights.save(args.out, params, about | {'config': run.resolved}, args.dtype)
     except OSError as error:

@@ -15,7 +15,7 @@ from vdm_jax.config.frame_size import FrameSize, read_pixels
 from vdm_jax.config.old_configs import MOVED_KEYS
 from vdm_jax.config.ranges import RangeError
 from vdm_jax.config.values import Text, describe, one_of, read_scalar, read_text, show, suggest
-from vdm_jax.errors import UserError, placed
+from vdm_jax.errors import UserError, with_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def to_dataclass(cls: type, mapping, choices: dict[Any, Choice], where: str = 'c
             values[name] = read_value(value, kind, place, choices, _default(fields[name]))
         except UserError as error:
             if kind in choices and cls in choices[kind].table.values():  # one of its own kind
-                raise placed(error, place) from None
+                raise with_key(error, place) from None
             raise
     for name in fields:
         if name not in values and _default(fields[name]) is dataclasses.MISSING:
@@ -84,7 +84,7 @@ def to_dict(value, choices: dict[Any, Choice], annotation=None):
     return named | fields
 
 
-def flat(value, key: str) -> dict[str, Any]:
+def flatten(value, key: str) -> dict[str, Any]:
     """A frozen group as {dotted key: JSON value}, with the class of each group at its own key; items of lists of groups
     are numbered.
     """
@@ -95,7 +95,7 @@ def flat(value, key: str) -> dict[str, Any]:
         parts, own = dict(enumerate(value)), {}
     else:
         return {key: json.loads(json.dumps(value))}
-    return own | {k: v for name, part in parts.items() for k, v in flat(part, f'{key}.{name}').items()}
+    return own | {k: v for name, part in parts.items() for k, v in flatten(part, f'{key}.{name}').items()}
 
 
 def differences(a: dict, b: dict, where: str = 'config') -> dict[str, tuple]:
@@ -200,7 +200,7 @@ def _tuple(value, annotation, where, choices):
         try:
             found.append(read_value(item, kind, place, choices))
         except UserError as error:
-            raise placed(error, place) from None
+            raise with_key(error, place) from None
     return tuple(found)
 
 

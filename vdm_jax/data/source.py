@@ -17,7 +17,7 @@ import numpy as np
 from vdm_jax.config.frame_size import pixels_of
 from vdm_jax.config.ranges import Ranged
 from vdm_jax.data.order.order import Order
-from vdm_jax.errors import UserError, placed
+from vdm_jax.errors import UserError, with_key
 
 if TYPE_CHECKING:
     from vdm_jax.data.latents.text_store import TextCache
@@ -334,4 +334,4 @@ def mistakes_at(where: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise placed(error, where) from None
+        raise with_key(error, where) from None

@@ -106,7 +106,7 @@ def write(score: Score, directory: str | epath.PathLike) -> epath.Path:
         raise UserError(f'a score of name {name!r:.80} and step {step!r:.80} names no file: want a word and a number')
 
     path = epath.Path(directory) / f'{name}_step{step}_{digits}.json'
-    files.write_whole(path, json.dumps(files.sealed(values), indent=2) + '\n')
+    files.write_atomically(path, json.dumps(files.seal(values), indent=2) + '\n')
     return path
 
 
@@ -116,7 +116,7 @@ def read(path: str | epath.PathLike) -> Score:
     Raises:
       UserError: There is no such file, or it is another one, or it is damaged.
     """
-    return Score.from_json(files.unsealed(files.read_json(path), str(path)), str(path))
+    return Score.from_json(files.unseal(files.read_json(path), str(path)), str(path))
 
 
 def format_table(score: Score) -> str:

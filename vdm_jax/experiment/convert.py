@@ -12,7 +12,7 @@ from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.guidance import Guidance
 from vdm_jax.diffusion.samplers import Ancestral, Euler
 from vdm_jax.diffusion.spacing import Linear
-from vdm_jax.errors import UserError, wrong_tensors
+from vdm_jax.errors import UserError, describe_bad_tensors
 from vdm_jax.experiment.experiment import Experiment, experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained.fit import by_path, find_resized, fit
@@ -47,7 +47,7 @@ def convert(
     run = Run(experiment)
     lost = check_same(model_of(opened), run.model_config, allow_missing)
     if wrong := find_not_finite(opened.params):
-        raise UserError(f'--checkpoint: {wrong_tensors(wrong)}; it has diverged or is damaged, take another one')
+        raise UserError(f'--checkpoint: {describe_bad_tensors(wrong)}; it has diverged or is damaged, take another one')
     make_workdir(out)
     check_workdir(out, run.resolved)
     where = position(run, 0)  # with the codec's weights read: what fails does so before anything is written

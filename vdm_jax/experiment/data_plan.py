@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vdm_jax.config.schema import flat
+from vdm_jax.config.schema import flatten
 from vdm_jax.data.latents.source import MOVABLE
 from vdm_jax.data.source import Reader, Shape, Source
 from vdm_jax.parallel.mesh import local_rows, pad_rows, to_global
@@ -84,7 +84,7 @@ class DataPlan:
     @property
     def clip_config(self) -> dict[str, Any]:
         """What of config.data decides which clips come and how they are cut, by its dotted keys."""
-        keys = flat(self.source, 'config.data')
+        keys = flatten(self.source, 'config.data')
         return {key: value for key, value in keys.items() if not {*key.split('.')} & {*MOVABLE}}
 
 

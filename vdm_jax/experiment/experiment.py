@@ -9,7 +9,7 @@ from vdm_jax.codecs.identity import Identity
 from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.config.experiment_file import load_experiment, override
 from vdm_jax.config.ranges import Ranged, Seed
-from vdm_jax.config.schema import flat, to_dataclass, to_dict
+from vdm_jax.config.schema import flatten, to_dataclass, to_dict
 from vdm_jax.data.source import Source
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.diffusion.guidance import Guidance
@@ -88,7 +88,7 @@ def experiment_from(groups: dict[str, Any]) -> Experiment:
       UserError: An unknown key, a value that it does not take, a path in a store that nobody knows.
     """
     experiment: Experiment = to_dataclass(Experiment, groups, CHOICES)
-    for key, value in flat(experiment, 'config').items():
+    for key, value in flatten(experiment, 'config').items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
                 check_scheme(text, f'{key}={text}')

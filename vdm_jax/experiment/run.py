@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from vdm_jax.codecs.codec import FIELDS_AFTER_MOMENTS
-from vdm_jax.config.schema import flat
+from vdm_jax.config.schema import flatten
 from vdm_jax.data.latents.source import CachedLatents
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
@@ -150,7 +150,7 @@ class Run:
     def latent_cache_key(self) -> dict[str, Any]:
         """Clips, config and weights that the latents of the clips are made with, as JSON values by name."""
         after = [f'config.codec.{name}' for name in FIELDS_AFTER_MOMENTS]
-        codec = flat(self.experiment.codec, 'config.codec')
+        codec = flatten(self.experiment.codec, 'config.codec')
         codec = {key: value for key, value in codec.items() if key not in after}
         # A cache is of all buckets, also for a run of one of them.
         clips = {key: value for key, value in self.data.clip_config.items() if not key.endswith('.only')}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import write_whole
+from vdm_jax.files import write_atomically
 
 Page = str | os.PathLike[str]
 
@@ -38,7 +38,7 @@ def replace(page: Page, begin: str, end: str, lines: Sequence[str]) -> None:
       UserError: the file has no such marks.
     """
     before, _, after = _split(page, begin, end)
-    write_whole(page, '\n'.join([before + begin, '', *lines, '', end + after]))
+    write_atomically(page, '\n'.join([before + begin, '', *lines, '', end + after]))
 
 
 def _split(page: Page, begin: str, end: str) -> tuple[str, str, str]:

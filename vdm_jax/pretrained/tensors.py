@@ -110,7 +110,7 @@ def write(
     header += b' ' * (-len(header) % ALIGNMENT)
 
     content = b''.join([len(header).to_bytes(8, 'little'), header, data])
-    files.write_whole(path, content)
+    files.write_atomically(path, content)
     return len(content)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from vdm_jax import files
 from vdm_jax.config.old_configs import update_config
-from vdm_jax.errors import UserError, printable, wrong_tensors
+from vdm_jax.errors import UserError, describe_bad_tensors, escape_unprintable
 from vdm_jax.parallel.rules import KeyPath, path_name
 from vdm_jax.pretrained import tensors
 from vdm_jax.pretrained.fit import by_path
@@ -153,10 +153,10 @@ def table(report: dict[str, Any]) -> str:
     lines = [f'{report["weights"]}: step {report["step"]}{average}, {report["dtype"]}: {state}']
     lines += [f'{name:9} {report[name]}' for name in FINGERPRINTS if name in report]
     if report['not_finite']:
-        lines.append(f'NOT FINITE: {wrong_tensors(report["not_finite"])}')
+        lines.append(f'NOT FINITE: {describe_bad_tensors(report["not_finite"])}')
     lines.append('')
     lines += [f'  {name:48} {"x".join(map(str, shape))}' for name, shape in report['shapes'].items()]
-    return '\n'.join(printable(line) for line in lines)
+    return '\n'.join(escape_unprintable(line) for line in lines)
 
 
 def validate_about(values: Any, called: str) -> dict[str, Any]:

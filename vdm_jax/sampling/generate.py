@@ -10,7 +10,7 @@ import numpy as np
 from vdm_jax.errors import NotFinite
 from vdm_jax.parallel.mesh import local_rows, pad_rows, to_global
 from vdm_jax.parallel.processes import to_host
-from vdm_jax.prng import stream
+from vdm_jax.prng import stream_key
 
 Rows = dict[str, Any]  # arrays or lists of one row a video, by name
 
@@ -63,7 +63,7 @@ def generate_batches(
     local = np.arange(size) if mesh.empty else local_rows(size, mesh)
 
     def key_of(number: jax.Array) -> jax.Array:
-        return jax.random.fold_in(stream(seed, 'samples'), number)
+        return jax.random.fold_in(stream_key(seed, 'samples'), number)
 
     # The last batch has the same shape as the others, so that nothing compiles again: its rows begin anew.
     for start in range(0, count, size):

@@ -81,7 +81,7 @@ class Stored:
         """The row of each text; the first where it is there several times."""
         called = f'config.text.texts={self.texts}'
         try:
-            content = files.read_whole(self.texts, MAX_TEXTS_BYTES, called).decode('utf-8-sig')
+            content = files.read_bytes(self.texts, MAX_TEXTS_BYTES, called).decode('utf-8-sig')
         except UnicodeDecodeError as error:
             raise UserError(f'{called} cannot be read: {error}') from None
 

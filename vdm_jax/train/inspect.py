@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from vdm_jax.errors import MisfitError, UserError, printable, wrong_tensors
+from vdm_jax.errors import MisfitError, UserError, describe_bad_tensors, escape_unprintable
 from vdm_jax.files import digest_json
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.checkpoint import Checkpoints
@@ -125,9 +125,9 @@ def format_report(report: Report) -> str:
         lines += [f'{name:9} sha256 {report[name]}' for name in ('params', 'ema', 'opt_state', 'position')]
         for name, paths in report['not_finite'].items():
             if paths:
-                lines.append(f'{name:9} NOT FINITE: {wrong_tensors(paths)}')
+                lines.append(f'{name:9} NOT FINITE: {describe_bad_tensors(paths)}')
         lines += [f'data position {report["data_position"]}', *network]
-    return '\n'.join(map(printable, lines))
+    return '\n'.join(map(escape_unprintable, lines))
 
 
 def format_config(config: Resolved, key: str = 'config') -> list[str]:
@@ -141,7 +141,7 @@ def format_config(config: Resolved, key: str = 'config') -> list[str]:
             for number, item in enumerate(value):
                 lines += format_config(item, f'{key}.{name}.{number}')
         else:
-            lines.append(printable(f'{key}.{name}={_format_value(value)}'))
+            lines.append(escape_unprintable(f'{key}.{name}={_format_value(value)}'))
     return lines
 
 

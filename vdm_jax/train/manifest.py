@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 from etils import epath
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import check_regular, digest_json, is_local, read_json, write_whole
+from vdm_jax.files import check_regular, digest_json, is_local, read_json, write_atomically
 from vdm_jax.train import markers
 from vdm_jax.train.remote_files import walk_files
 
@@ -46,7 +46,7 @@ def write(directory: epath.Path, host: int = 0, hosts: int = 1) -> None:
     """Hash what process `host` of `hosts` wrote into a complete step, and write its manifest."""
     files = {name: hash_file(path) for name, path in list_files(directory) if owner(name, hosts) == host}
     text = json.dumps({'files': files, 'sha256': digest_json(files)}, indent=1)
-    write_whole(directory / f'manifest_{host}_of_{hosts}.json', text)
+    write_atomically(directory / f'manifest_{host}_of_{hosts}.json', text)
 
 
 def has_manifest(directory: epath.Path) -> bool:

@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 
 from vdm_jax.parallel.rules import shardings_for
-from vdm_jax.prng import stream
+from vdm_jax.prng import stream_key
 from vdm_jax.train import ema
 from vdm_jax.train.types import Averages, Params
 
@@ -97,7 +97,7 @@ def create_state(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
     def init() -> TrainState:
-        return init_state(make_model, optimizer, ema_config, stream(seed, 'parameters'))
+        return init_state(make_model, optimizer, ema_config, stream_key(seed, 'parameters'))
 
     state: TrainState = jax.jit(init, out_shardings=shardings)()
     return state

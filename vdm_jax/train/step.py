@@ -10,7 +10,7 @@ import optax
 
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.sharding import constrain
-from vdm_jax.prng import stream
+from vdm_jax.prng import stream_key
 from vdm_jax.train import ema
 from vdm_jax.train.finite import is_finite, keep_if_finite
 from vdm_jax.train.state import TrainState
@@ -112,7 +112,7 @@ def make_train_step(
       skip_nonfinite: Whether an update that is not finite changes nothing but the step.
       learning_rates: opt_state -> the learning rates of the update that it is about to make; they are scalars too.
     """
-    key = stream(seed, 'training')
+    key = stream_key(seed, 'training')
 
     def train_step(state: TrainState, batch: Batch, frozen: Mapping[str, Any] = {}) -> tuple[TrainState, Scalars]:
         rows = len(batch['label'])
@@ -193,7 +193,7 @@ def accumulate_gradients(share: Callable[[ArrayTree], Sum], examples: ArrayTree,
 def make_validation_step(loss: TrainingLoss, seed: int) -> ValidationStep:
     """Return (params, batch, index, frozen={}) -> Losses, with the same noise and times every time."""
     # A stream of its own: validating more or less often changes no training step.
-    key = stream(seed, 'validation')
+    key = stream_key(seed, 'validation')
     loss = loss.for_validation()
 
     def validation_step(params: Params, batch: Batch, index: int, frozen: Mapping[str, Any] = {}) -> Losses:

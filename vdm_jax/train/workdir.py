@@ -18,7 +18,7 @@ from vdm_jax.config.experiment_file import check_groups
 from vdm_jax.config.old_configs import update_config
 from vdm_jax.config.schema import differences
 from vdm_jax.errors import MisfitError, UserError
-from vdm_jax.files import check_no_link, check_regular, is_local, read_json, sealed, unsealed, write_whole
+from vdm_jax.files import check_no_link, check_regular, is_local, read_json, seal, unseal, write_atomically
 from vdm_jax.train.manifest import list_steps
 from vdm_jax.train.types import Resolved
 
@@ -232,11 +232,11 @@ def explain_misfit(trained: Resolved, resolved: Resolved) -> Iterator[None]:
 
 def write_run_files(workdir: epath.PathLike, resolved: Resolved) -> None:
     """Write config.json and environment.json where they are not there as they should be."""
-    for name, value in (('config.json', sealed(resolved)), ('environment.json', describe_environment())):
+    for name, value in (('config.json', seal(resolved)), ('environment.json', describe_environment())):
         path = epath.Path(workdir) / name
         content = (json.dumps(value, indent=2) + '\n').encode()
         if not path.exists() or path.read_bytes() != content:
-            write_whole(path, content)
+            write_atomically(path, content)
 
 
 def has_config(workdir: epath.PathLike) -> bool:
@@ -254,7 +254,7 @@ def read_config(workdir: epath.PathLike) -> Resolved:
     if not has_config(workdir):
         raise UserError(f'--workdir={workdir}: no run there (no config.json); train one with python -m vdm_jax train')
     try:
-        return update_config(check_groups(unsealed(read_json(path), str(path)), str(path)))
+        return update_config(check_groups(unseal(read_json(path), str(path)), str(path)))
     except UserError as error:
         advice = 'it is written by train and not meant to be edited: bring it back from a copy'
         raise UserError(f'{error}; {advice}') from None

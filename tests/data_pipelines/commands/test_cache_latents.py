@@ -223,7 +223,7 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
     for victim in itertools.count():
         where, events = tmp_path / str(victim), itertools.count()
         with monkeypatch.context() as patch:
-            files_of = (store, 'write_whole'), (metadata, 'write_whole')
+            files_of = (store, 'write_atomically'), (metadata, 'write_atomically')
             for owner, name in ((store.PartWriter, 'write'), *files_of):
                 patch.setattr(owner, name, dying(getattr(owner, name), events, victim))
             try:

@@ -6,7 +6,7 @@ import pytest
 from data_pipelines.__main__ import main
 from data_pipelines.commands.inspect_set import BINS, histogram
 from vdm_jax.data.records.schema import Record
-from vdm_jax.files import sealed
+from vdm_jax.files import seal
 
 pytest.importorskip('av')
 
@@ -74,7 +74,7 @@ def test_what_the_build_passed_over_is_named(folder, tmp_path, capsys):
     manifest = json.loads((tmp_path / 'manifest.json').read_text())
     manifest |= {'ignored_files': {'.srt': 2, 'hidden': 1}, 'unused_columns': ['key', 'similarity']}
     del manifest['sha256']
-    (tmp_path / 'manifest.json').write_text(json.dumps(sealed(manifest)))
+    (tmp_path / 'manifest.json').write_text(json.dumps(seal(manifest)))
     assert main(['inspect', str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert '  no videos .srt (2), hidden (1)' in lines and '  not used  columns key, similarity' in lines

@@ -7,7 +7,7 @@ import pytest
 from data_pipelines.__main__ import main
 from vdm_jax.data.records.schema import Record
 from vdm_jax.data.records.shards import RecordSet
-from vdm_jax.files import sealed
+from vdm_jax.files import seal
 
 pytest.importorskip('av')
 
@@ -111,7 +111,7 @@ def test_a_table_that_says_otherwise_than_its_records_is_found(folder, capsys):
     manifest = json.loads((folder / 'manifest.json').read_text())
     manifest['tables'][0] = _file(folder / 'records.parquet')
     del manifest['sha256']
-    (folder / 'manifest.json').write_text(json.dumps(sealed(manifest)))
+    (folder / 'manifest.json').write_text(json.dumps(seal(manifest)))
     code, found = verified(folder, capsys, '--fast')
     assert code == 1
     assert [problem['reason'] for problem in found['problems']][:3] == [

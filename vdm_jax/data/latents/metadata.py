@@ -16,7 +16,7 @@ import numpy as np
 from vdm_jax.data.json_values import JsonValues, is_integer
 from vdm_jax.data.npy import DIGEST
 from vdm_jax.errors import UserError
-from vdm_jax.files import SHA256, parse_json, read_whole, sealed, unsealed, write_whole
+from vdm_jax.files import SHA256, parse_json, read_bytes, seal, unseal, write_atomically
 
 VERSION = 3
 UNVERIFIED = 2  # the version without sha256
@@ -45,7 +45,7 @@ class Progress:
         """Return the content of done-*."""
         if not self.sha256:
             return str(self.done)
-        return json.dumps(sealed({'done': self.done, 'told': self.sha256}))
+        return json.dumps(seal({'done': self.done, 'told': self.sha256}))
 
 
 def part_file(kind: str, number: int, parts: int) -> str:
@@ -89,13 +89,13 @@ def read_about(directory: Directory, where: str) -> About | None:
         return None
     called = f'{where}: {ABOUT}'
     try:
-        values = parse_json(read_whole(path, SMALL, called), called)
+        values = parse_json(read_bytes(path, SMALL, called), called)
         known = JsonValues(values, called)
         if values.get('version') not in (VERSION, UNVERIFIED):
             raise UserError(f'{where}: latents of another version of vdm_jax')
         if values['version'] == VERSION:
             known.sha256(SHA256)
-        values = unsealed(values, called)
+        values = unseal(values, called)
         _check_values(JsonValues(values, called), values)
     except UserError as error:
         raise UserError(f'{error}; make them anew, in another directory') from None
@@ -124,7 +124,7 @@ def _check_values(about: JsonValues, values: About) -> None:
 
 def write_about(directory: Directory, about: About) -> None:
     """Write about.json."""
-    write_whole(Path(directory) / ABOUT, json.dumps(sealed(about), indent=1))
+    write_atomically(Path(directory) / ABOUT, json.dumps(seal(about), indent=1))
 
 
 def read_progress(directory: Directory, number: int, parts: int) -> Progress:
@@ -137,12 +137,12 @@ def read_progress(directory: Directory, number: int, parts: int) -> Progress:
     if not path.exists():
         return Progress()
     try:
-        values = parse_json(read_whole(path, SMALL), str(path))
+        values = parse_json(read_bytes(path, SMALL), str(path))
         if is_integer(values):  # of version 2
             return Progress(values)
         known = JsonValues(values, str(path))
         known.sha256(SHA256)
-        unsealed(values, str(path))
+        unseal(values, str(path))
         return Progress(known.integer('done'), known.sha256('told'))
     except UserError as error:
         raise UserError(f'{error}; remove {path.parent} and make the latents anew') from None

@@ -39,7 +39,7 @@ from vdm_jax.data.latents.metadata import (
 from vdm_jax.data.npy import DamageError, RowFile, digest_of, header_of, read_header
 from vdm_jax.data.source import Source
 from vdm_jax.errors import UserError
-from vdm_jax.files import read_whole, write_whole
+from vdm_jax.files import read_bytes, write_atomically
 
 Ids = Sequence[int] | np.ndarray  # (N,) of clips
 Views = int | Sequence[int] | np.ndarray  # (N,), or one for all
@@ -195,7 +195,7 @@ class LatentSet:
         size = shape[0] * shape[1] * dtype.itemsize
         try:
             progress = read_progress(self.path, number, about['parts'])
-            content = read_whole(path, 2**12 + size, name)
+            content = read_bytes(path, 2**12 + size, name)
             if is_verified(about) and hashlib.sha256(content).hexdigest() != progress.sha256:
                 raise DamageError(f'sha256 of {name} is another one than when it was made')
             file = io.BytesIO(content)
@@ -307,7 +307,7 @@ class PartWriter:
             os.fsync(part.file.fileno())
         # Only when both files are on the disk: what done-* promises is there.
         self._progress = Progress(self.done, self._hash.copy().hexdigest() if self._verified else '')
-        write_whole(self.path / part_file('done', self._number, self._parts), self._progress.encode())
+        write_atomically(self.path / part_file('done', self._number, self._parts), self._progress.encode())
 
     def close(self) -> None:
         """Close the files; what was not committed is written again by the next writer of the part."""

@@ -26,7 +26,7 @@ import numpy as np
 from vdm_jax.data.json_values import JsonValues
 from vdm_jax.data.npy import DIGEST, DamageError, RowFile, digest_of, read_header
 from vdm_jax.errors import UserError
-from vdm_jax.files import SHA256, read_json, read_whole, sealed, unsealed
+from vdm_jax.files import SHA256, read_bytes, read_json, seal, unseal
 
 VERSION = 2
 ABOUT = 'about.json'
@@ -66,7 +66,7 @@ def is_text_store(directory: str | os.PathLike[str]) -> bool:
 
 def seal_about(values: dict[str, Any]) -> dict[str, Any]:
     """Return the content of about.json with these values."""
-    return sealed({'version': VERSION, **values})
+    return seal({'version': VERSION, **values})
 
 
 def encode_entries(texts: list[str], lengths: np.ndarray, tokens: np.ndarray) -> bytes:
@@ -141,7 +141,7 @@ class TextCache:
         if 'version' in values:
             about.integer('version', VERSION, VERSION)
             about.sha256(SHA256)
-        values = unsealed(values, called)
+        values = unseal(values, called)
         about.text('fingerprint')
         if about.integer('length', 1) * about.integer('width', 1) > MAX_NUMBERS:
             raise about.error('length', f'{MAX_NUMBERS} numbers in an embedding at most')
@@ -260,7 +260,7 @@ class TextCache:
         """
         name = TEXTS.format(number)
         try:
-            content = read_whole(Path(self.path) / name, MAX_BYTES, name)
+            content = read_bytes(Path(self.path) / name, MAX_BYTES, name)
             file = io.BytesIO(content)
             dtype, shape = read_header(file)
             begin = file.tell()

@@ -5,7 +5,7 @@ from typing import Any
 
 from vdm_jax.data.json_values import JsonValues, is_local_name
 from vdm_jax.errors import UserError
-from vdm_jax.files import read_json, unsealed
+from vdm_jax.files import read_json, unseal
 
 MANIFEST = 'manifest.json'  # written last: a directory that has it is finished
 FORMAT = 1
@@ -26,7 +26,7 @@ def read_manifest(directory: str) -> dict[str, Any]:
         manifest = read_json(path, SMALL)
         if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
             raise UserError(f'{path} is no manifest of format {FORMAT}')
-        manifest = unsealed(manifest, path)
+        manifest = unseal(manifest, path)
         _check_values(manifest, path)
     except UserError as error:
         raise UserError(f'{error}; build the set anew') from None

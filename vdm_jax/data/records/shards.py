@@ -31,7 +31,7 @@ from vdm_jax.data.records.schema import (
     parse_captions,
     to_bytes,
 )
-from vdm_jax.errors import UserError, first_line, printable
+from vdm_jax.errors import UserError, escape_unprintable, first_line
 from vdm_jax.files import check_regular, parse_json
 
 TABLE = 'records.parquet'
@@ -270,7 +270,7 @@ class RecordSet:
             self._compare(record, i)
             return record
         except (BadRecordError, RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
-            key = printable(self._cell('key', i))
+            key = escape_unprintable(self._cell('key', i))
             name = shard_name(shard, self._num_shards)
             raise UserError(
                 f'{self._where}: record {i} ({key}), number {rank} of {name}, is damaged: {first_line(error)}; '

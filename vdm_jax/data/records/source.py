@@ -24,7 +24,7 @@ from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.probe_cache import ProbeCache
 from vdm_jax.data.video_source import VideoSource
-from vdm_jax.errors import UserError, printable
+from vdm_jax.errors import UserError, escape_unprintable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +214,7 @@ class RecordsReader(Reader):
             try:
                 picture, window, padded = self._picture(number, record, video, i % self.source.clips, chance, size)
             except BrokenVideoError as error:
-                self._note_broken(number, f'record {number} ({printable(record.key)}): {error}')
+                self._note_broken(number, f'record {number} ({escape_unprintable(record.key)}): {error}')
                 continue
 
             self._tally.add(replaced_clips=attempt > 0, short_clips=padded)
@@ -247,7 +247,7 @@ class RecordsReader(Reader):
                 if record.latents is None:
                     video = self._probe_cache.video(number, record.video)
             except BrokenVideoError as error:
-                self._note_broken(number, f'record {number} ({printable(record.key)}): {error}')
+                self._note_broken(number, f'record {number} ({escape_unprintable(record.key)}): {error}')
                 continue
             yield attempt, number, record, video
 

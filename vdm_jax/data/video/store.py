@@ -18,7 +18,7 @@ import numpy as np
 from vdm_jax import files
 from vdm_jax.data.video.index import Index
 from vdm_jax.data.video.picture import Orientation
-from vdm_jax.files import read_whole, sealed, unsealed
+from vdm_jax.files import read_bytes, seal, unseal
 
 VERSION = 2  # of the format, and of how indexes are made
 ENDS = 2**16  # bytes of the head and of the tail
@@ -29,10 +29,10 @@ ARRAYS = 'arrays'  # among its fields: the sha256 of its arrays; earlier version
 def load(path: str) -> Index | None:
     """Return the index of a file, None where it is not stored, or cannot be read."""
     try:
-        content = io.BytesIO(read_whole(_index_path(path), MAX_BYTES))
+        content = io.BytesIO(read_bytes(_index_path(path), MAX_BYTES))
         with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        fields = unsealed(json.loads(str(arrays.pop('fields'))), 'it')
+        fields = unseal(json.loads(str(arrays.pop('fields'))), 'it')
         digest = fields.pop(ARRAYS, None)
         if digest is not None and digest != _digest_arrays(arrays):
             return None
@@ -66,7 +66,7 @@ def save(path: str, index: Index) -> None:
         # Readers never see a part of it: it gets its name when it is complete.
         with tempfile.NamedTemporaryFile(dir=directory, suffix='.new', delete=False) as file:
             temporary = file.name
-            sealed_fields = np.array(json.dumps(sealed(fields)))
+            sealed_fields = np.array(json.dumps(seal(fields)))
             np.savez_compressed(file, fields=sealed_fields, **arrays)
         os.replace(temporary, index_path)
     except OSError:  # a disk that is full, or not ours: it is made again next time

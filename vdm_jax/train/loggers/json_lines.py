@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import parse_json, write_whole
+from vdm_jax.files import parse_json, write_atomically
 from vdm_jax.train.loggers.append_file import AppendFile
 from vdm_jax.train.loggers.file_logger import FileLogger
 from vdm_jax.train.loggers.logger import Say
@@ -55,12 +55,12 @@ class JsonLines(FileLogger):
             before = aside.read_bytes() if aside.exists() else b''
             # It ends with them already where this was interrupted.
             if not before.endswith(broken):
-                write_whole(aside, before + broken)
+                write_atomically(aside, before + broken)
             count = broken.count(b'\n')
             self._say(f'{self._directory / NAME}: {count} broken line{"s" * (count > 1)} moved to {BROKEN}')
         # A file that is as it should be is not written anew at every start.
         if lines != content:
-            write_whole(path, lines)
+            write_atomically(path, lines)
 
     def _fetch(self, staged: StagedDirectory, name: str) -> None:
         try:

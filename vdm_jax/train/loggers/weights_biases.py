@@ -23,7 +23,7 @@ from typing import IO, Any, Literal
 from etils import epath
 
 from vdm_jax.errors import UserError
-from vdm_jax.files import read_json, write_whole
+from vdm_jax.files import read_json, write_atomically
 from vdm_jax.train.loggers.logger import Logger, Outage, Say
 from vdm_jax.train.remote_files import StagedDirectory
 from vdm_jax.train.types import Resolved
@@ -115,7 +115,7 @@ class WeightsBiases(Logger):
 
     def flush(self) -> None:
         if self._id_is_new:
-            write_whole(self._directory / 'run.json', json.dumps({'id': self._id}) + '\n')
+            write_atomically(self._directory / 'run.json', json.dumps({'id': self._id}) + '\n')
             self._id_is_new = False
         if self._files:
             self._files.push()
