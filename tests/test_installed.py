@@ -148,7 +148,7 @@ def test_names_of_no_experiment_are_one_line_that_tells_of_those_there_are(spec,
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine.py').write_text('')
     with pytest.raises(UserError, match=f'--config=.*{says}') as raised:
-        packaged.file_of(spec)
+        packaged.find_experiment(spec)
     assert '\n' not in str(raised.value)
 
 
@@ -156,10 +156,10 @@ def test_weights_of_the_package_are_found_by_name_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ours = str(packaged.FOLDER / 'bouncing_balls.safetensors')
     for name in ('experiments/bouncing_balls.safetensors', 'bouncing_balls.safetensors', 'bouncing_balls'):
-        assert packaged.weights_file(name) == ours
-    assert packaged.weights_file('other/bouncing_balls.safetensors') == 'other/bouncing_balls.safetensors'
+        assert packaged.find_weights(name) == ours
+    assert packaged.find_weights('other/bouncing_balls.safetensors') == 'other/bouncing_balls.safetensors'
     (tmp_path / 'bouncing_balls.safetensors').write_bytes(b'')
-    assert packaged.weights_file('bouncing_balls.safetensors') == 'bouncing_balls.safetensors'
+    assert packaged.find_weights('bouncing_balls.safetensors') == 'bouncing_balls.safetensors'
 
 
 NOWHERE = {'HOME': '/proc/none', 'XDG_CACHE_HOME': None}

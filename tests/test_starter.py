@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 
 from vdm_jax.cli import restore
-from vdm_jax.config.schema import differences
+from vdm_jax.config.schema import find_differences
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
@@ -21,7 +21,7 @@ def test_the_starter_weights_are_those_of_the_experiment_file():
     resolved = Run(read_experiment(str(ROOT / 'experiments' / 'bouncing_balls.py'))).resolved
     assert {
         key
-        for key in differences(restore.run_of(about['config'], []).resolved, resolved)
+        for key in find_differences(restore.run_of(about['config'], []).resolved, resolved)
         if not key.startswith(FREE_KEYS)
     } == set()
     run = restore.run_of(about['config'], [])

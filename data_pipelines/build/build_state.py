@@ -17,7 +17,7 @@ from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.listing import Listing
 from data_pipelines.inputs.table import read_inputs
 from vdm_jax import __version__
-from vdm_jax.config.schema import differences
+from vdm_jax.config.schema import find_differences
 from vdm_jax.data.records.manifest import MANIFEST, read_manifest
 from vdm_jax.errors import UserError
 
@@ -134,8 +134,8 @@ def _check_same_build(
     """Raise UserError unless a build was begun with what it is asked for now."""
     old_recipe = old['recipe']
     with_later_keys = {group: keys | old_recipe.get(group, {}) for group, keys in LATER_KEYS.items()}
-    recipe_changes = differences(old_recipe | with_later_keys, new['recipe'], 'recipe')
-    version_changes = differences(old['versions'], new['versions'], 'version of')
+    recipe_changes = find_differences(old_recipe | with_later_keys, new['recipe'], 'recipe')
+    version_changes = find_differences(old['versions'], new['versions'], 'version of')
 
     if recipe_changes:
         key, (before, now) = next(iter(recipe_changes.items()))

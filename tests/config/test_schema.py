@@ -9,7 +9,7 @@ import pytest
 from vdm_jax.config import ConfigDict, parse_arg
 from vdm_jax.config.experiment_file import load_experiment, override
 from vdm_jax.config.ranges import AtLeast, OneOf, Ranged
-from vdm_jax.config.schema import Choice, Text, differences, to_dataclass, to_dict
+from vdm_jax.config.schema import Choice, Text, find_differences, to_dataclass, to_dict
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.diffusion.ddpm import DDPM
@@ -186,7 +186,7 @@ def test_resolved_config_is_the_experiment():
 
 def test_differences_are_dotted_keys():
     a, b = experiment_dict(Experiment()), experiment_dict(read('train.steps=7', 'diffusion.process=ddpm'))
-    found = differences(a, b)
+    found = find_differences(a, b)
     assert found['config.train.steps'] == (1000, 7)
     assert found['config.diffusion.process.name'] == ('rectified_flow', 'ddpm')
 
@@ -255,7 +255,7 @@ def test_items_of_a_list_are_changed_by_number():
     assert fleet(two, 'config.fleet.samplers.0=euler').samplers == (Euler(), Euler())
     assert two == {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler']}  # a new tree
     old, new = to_dict(fleet(two), FLEET), to_dict(fleet(two, 'config.fleet.samplers.0.steps=7'), FLEET)
-    assert list(differences(old, new, 'config.fleet')) == ['config.fleet.samplers.0.steps']
+    assert list(find_differences(old, new, 'config.fleet')) == ['config.fleet.samplers.0.steps']
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         if assignments and not takes_config:
             raise UserError(f'{name}: takes no {assignments[0]}')
         if getattr(args, 'weights', None):
-            args.weights = packaged.weights_file(args.weights)
+            args.weights = packaged.find_weights(args.weights)
         outputs.check(name, args)
         prepare()
         if name in ON_SEVERAL:

@@ -1,4 +1,4 @@
-"""Which values a field may hold, declared where the field is: `steps: Annotated[int, AtLeast(1)] = 1000`.
+"""Rules for the values of a field, declared with the field: `steps: Annotated[int, AtLeast(1)] = 1000`.
 
 A dataclass that is `Ranged` checks its fields whenever one is made: in Python, from a file or from the command line.
 Upper ends are where a number stops being of use: what becomes int32 overflows, memory runs full, a loop never ends.
@@ -22,7 +22,7 @@ SHOWN = 60  # characters of a value in a message
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number; true and false are none."""
+    """Return whether a value is a finite number; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -33,56 +33,75 @@ def is_number(value: object) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """Numbers from `low` to `high`, both among them; `below` leaves `high` out."""
+    """Numbers from `low` to `high`.
+
+    Attributes:
+      low: The least of them.
+      high: The greatest of them.
+      below: Whether `high` itself is left out.
+    """
 
     low: float
     high: float
     below: bool = False
 
     def refusal(self, value: float) -> str | None:
-        """What is wanted in place of this number; None where it is one of them (nan never is)."""
-        most = value < self.high if self.below else value <= self.high
-        return None if self.low <= value and most else f'want {self.words(value)}'
+        """Return what is wanted in place of this number, None where it is one of them (nan never is)."""
+        is_low_enough = value < self.high if self.below else value <= self.high
+        if self.low <= value and is_low_enough:
+            return None
+        return f'want {self.describe_wanted(value)}'
 
-    def words(self, value: float) -> str:
-        """What is wanted in place of a number that is not one of them."""
-        low, high = _plain(self.low), _plain(self.high)
-        return f'a number in [{low}, {high})' if self.below else f'a number from {low} to {high}'
+    def describe_wanted(self, value: float) -> str:
+        """Return what is wanted in place of a number that is not one of them."""
+        return f'a number {self.describe()}'
 
-    def words_of_high(self) -> str:
-        """The same of one that is too large."""
-        return f'less than {_plain(self.high)}' if self.below else f'{_plain(self.high)} or less'
+    def describe_high(self) -> str:
+        """Return what is wanted in place of a number that is too large."""
+        high = _format_number(self.high)
+        return f'less than {high}' if self.below else f'{high} or less'
 
     def describe(self) -> str:
         """Return in words which numbers these are."""
-        low, high = _plain(self.low), _plain(self.high)
+        low = _format_number(self.low)
+        high = _format_number(self.high)
         return f'in [{low}, {high})' if self.below else f'from {low} to {high}'
 
 
 @dataclasses.dataclass(frozen=True)
 class AtLeast(Between):
-    """Numbers from `low` on; `high` is far beyond what is of use."""
+    """Numbers from `low` on.
+
+    Attributes:
+      high: Far beyond what is of use.
+    """
 
     high: float = INT32
 
-    def words(self, value: float) -> str:
-        return self.words_of_high() if value >= self.high else f'{_plain(self.low)} or more'
+    def describe_wanted(self, value: float) -> str:
+        return self.describe_high() if value >= self.high else self.describe()
 
     def describe(self) -> str:
-        return f'{_plain(self.low)} or more'
+        return f'{_format_number(self.low)} or more'
 
 
 @dataclasses.dataclass(frozen=True)
 class Above0(Between):
-    """Numbers above 0; `low` and `high` are far beyond what is of use, and what float32 still computes with."""
+    """Numbers above 0.
+
+    Attributes:
+      low: Far below what is of use, and what float32 still computes with.
+      high: Far beyond what is of use, and what float32 still computes with.
+    """
 
     low: float = 1e-6
     high: float = 1e6
 
-    def words(self, value: float) -> str:
+    def describe_wanted(self, value: float) -> str:
         if value >= self.high:
-            return self.words_of_high()
-        return f'{_plain(self.low)} or more' if value > 0 else 'a number above 0'
+            return self.describe_high()
+        # Who asks for a smaller one meets the lower end, which nobody else needs to know.
+        return f'{_format_number(self.low)} or more' if value > 0 else 'a number above 0'
 
     def describe(self) -> str:
         return 'above 0'
@@ -90,7 +109,11 @@ class Above0(Between):
 
 @dataclasses.dataclass(frozen=True)
 class MultipleOf:
-    """Whole numbers that `unit` divides."""
+    """Whole numbers that another one divides.
+
+    Attributes:
+      unit: The divisor.
+    """
 
     unit: int
 
@@ -153,11 +176,16 @@ class Regex:
 
 @dataclasses.dataclass(frozen=True, init=False)
 class OneOf:
-    """Names of a table that code makes, `layout: Annotated[str, OneOf(LAYOUTS)]`; names written out are a Literal."""
+    """Names of a table that code makes, `layout: Annotated[str, OneOf(LAYOUTS)]`; names written out are a Literal.
+
+    Attributes:
+      names: The names, in the order of the table.
+    """
 
     names: tuple[str, ...]
 
     def __init__(self, names: Iterable[str]):
+        # A frozen dataclass refuses plain assignment.
         object.__setattr__(self, 'names', tuple(names))
 
     def refusal(self, value: object) -> str | None:
@@ -189,24 +217,31 @@ Ahead = Annotated[int, Between(0, 2**16)]  # of clips that a loader keeps ready
 
 
 class RangeError(UserError):
-    """A field of a dataclass `owner` holds what it may not: config.train.steps=0: want 1 or more."""
+    """A value that its field may not hold: config.train.steps=0: want 1 or more.
 
-    def __init__(self, owner: type, where: str, mistake: str):
-        super().__init__(f'{where}.{mistake}')
-        self.owner, self.mistake = owner, mistake
+    Attributes:
+      owner: The dataclass that has the field.
+      mistake: The message without the dotted key of the group.
+    """
 
-    def at(self, where: str) -> 'RangeError':
-        """The same, of a group that stands at `where`, a dotted key."""
-        return RangeError(self.owner, where, self.mistake)
+    def __init__(self, owner: type, group: str, mistake: str):
+        super().__init__(f'{group}.{mistake}')
+        self.owner = owner
+        self.mistake = mistake
+
+    def with_group(self, group: str) -> 'RangeError':
+        """Return the same error of a group at another dotted key."""
+        return RangeError(self.owner, group, self.mistake)
 
 
 class Ranged:
-    """A dataclass whose fields are checked when one is made: class TrainConfig(Ranged, where='config.train').
+    """Base of dataclasses whose fields are checked on construction: class TrainConfig(Ranged, where='config.train').
 
-    where: the dotted key at which it usually stands, for messages; a subclass has its parent's unless it says its own.
-    One that overrides __post_init__ calls this one first.
+    `where` is the dotted key at which the group usually stands, for messages; a subclass inherits it. A subclass with
+    a __post_init__ of its own calls this one first.
 
-    Raises: RangeError, naming the key, what was found and what is wanted.
+    Raises:
+      RangeError: A field holds what it may not; the message names the key, the value and what is wanted.
     """
 
     _where: ClassVar[str] = 'config'
@@ -224,22 +259,24 @@ class Ranged:
                 self.refuse(field.name, reason)
 
     def refuse(self, key: str, reason: str) -> NoReturn:
-        """Raises: RangeError for a field's value, named where its group stands: for what relates several fields."""
+        """Raise a RangeError for the value of a field; for rules that relate several fields."""
         raise RangeError(type(self), self._where, f'{key}={show(getattr(self, key))}: {reason}')
 
 
 @functools.cache
 def annotations_of(cls: type) -> dict[str, Any]:
-    """The annotation of each field, ranges included."""
+    """Return the annotation of each field, ranges included."""
     return typing.get_type_hints(cls, include_extras=True)
 
 
 def without_ranges(annotation: Any) -> Any:
     """Return an annotation without what bounds its values; the names of a OneOf become a Literal."""
-    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    options = typing.get_args(annotation)
     if origin is Annotated:
         kind, *rules = options
         names = next((rule.names for rule in rules if isinstance(rule, OneOf)), None)
+        # Literal[names] in a call, since type checkers read the brackets as a type.
         return without_ranges(kind) if names is None else Literal.__getitem__(names)
     if origin in (typing.Union, types.UnionType):
         return functools.reduce(operator.or_, map(without_ranges, options))
@@ -249,17 +286,15 @@ def without_ranges(annotation: Any) -> Any:
 
 
 def refusal(annotation: Any, value: Any) -> str | None:
-    """Why a field with this annotation cannot hold the value; None where it can, and where it says nothing of it."""
-    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    """Return why a field with this annotation cannot hold a value, None where it can or where there is no rule."""
+    origin = typing.get_origin(annotation)
+    options = typing.get_args(annotation)
     if origin is Annotated:
         kind, *rules = options
+        # Rules compare numbers: they come after the check that it is one.
         return refusal(kind, value) or next(filter(None, (rule.refusal(value) for rule in rules)), None)
     if origin in (typing.Union, types.UnionType):
-        if value is None and types.NoneType in options:
-            return None
-        reasons = [refusal(option, value) for option in options if option is not types.NoneType]
-        wanted = [reason for reason in reasons if reason is not None]
-        return None if len(wanted) < len(reasons) else ', or '.join(wanted).replace(', or want ', ', or ')
+        return _refusal_of_union(options, value)
     if origin is Literal:
         return _refusal_of_option(options, value)
     if origin is tuple:
@@ -269,12 +304,31 @@ def refusal(annotation: Any, value: Any) -> str | None:
     return None
 
 
+def _refusal_of_union(options: tuple[Any, ...], value: object) -> str | None:
+    """Return why no option of a union can hold a value, None where one can."""
+    if value is None and types.NoneType in options:
+        return None
+    reasons = []
+    for option in options:
+        if option is types.NoneType:
+            continue
+        reason = refusal(option, value)
+        if reason is None:
+            return None
+        reasons.append(reason)
+    # One sentence: 'want A, or B' in place of 'want A, or want B'.
+    return ', or '.join(reasons).replace(', or want ', ', or ')
+
+
 def _refusal_of_option(options: tuple[object, ...], value: object) -> str | None:
-    fits = any(value == option and type(value) is type(option) for option in options)
-    return None if fits else f'want {"one of " if len(options) > 1 else ""}{", ".join(map(str, options))}'
+    # Also by type, since 1 == True.
+    if any(value == option and type(value) is type(option) for option in options):
+        return None
+    return f'want {"one of " if len(options) > 1 else ""}{", ".join(map(str, options))}'
 
 
 def _refusal_of_number(kind: type, value: object) -> str | None:
+    # The abstract kinds, which numpy's numbers are too; True is a number to Python, and none to a config.
     wanted: type = numbers.Integral if kind is int else numbers.Real
     if isinstance(value, wanted) and not isinstance(value, bool):
         return None
@@ -295,7 +349,7 @@ def _refusal_of_items(kinds: tuple[Any, ...], items: object) -> str | None:
 
 
 def show(value: object) -> str:
-    """A value as a user would write it, in one line of reasonable length."""
+    """Return a value as a user would write it, on one line of reasonable length."""
     if isinstance(value, (tuple, list)):
         text = ','.join(map(show, value)) or '()'
     elif isinstance(value, str):
@@ -308,9 +362,9 @@ def show(value: object) -> str:
 
 
 def shorten(text: str) -> str:
-    """A text as it fits into a message."""
+    """Return a text cut to what fits into a message."""
     return text if len(text) <= SHOWN else f'{text[:SHOWN]}… ({len(text)} characters)'
 
 
-def _plain(number: float) -> str:
+def _format_number(number: float) -> str:
     return str(number) if isinstance(number, int) else f'{number:.10g}'

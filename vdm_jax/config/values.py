@@ -1,4 +1,4 @@
-"""One value of a config: text read as its annotation wants it, and what is said of a value that does not fit."""
+"""Read one value of a config as its annotation wants it, and describe values and annotations in messages."""
 
 import dataclasses
 import difflib
@@ -15,35 +15,46 @@ from vdm_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A value from the command line, to be read according to the annotation of its field."""
+    """A value from the command line, to be read according to the annotation of its field.
+
+    Attributes:
+      text: As the user wrote it.
+    """
 
     text: str
 
 
-def read_scalar(value: Any, kind: Any, where: str) -> Any:
-    """A number, truth value, text or none as `kind` wants it: of a file as it is, of the command line (Text) read.
+def read_scalar(value: Any, kind: Any, key: str) -> Any:
+    """Return a number, truth value, text or None as `kind` wants it.
+
+    Args:
+      value: A plain value of a file, taken as it is, or Text of the command line, which is read.
+      kind: int, float, bool, str or NoneType.
+      key: Dotted key of the field, for messages.
 
     Raises:
-      UserError: it is of another kind, or no finite number.
+      UserError: It is of another kind, or no finite number.
     """
-    found = '' if isinstance(value, Text) else f', found {kind_of(value)}'
-    wrong = UserError(f'{where}={show(value)}: want {describe(kind)}{found}')
+    # Whoever wrote a text sees of which kind it is; of a file's value it may not be plain.
+    found_kind = '' if isinstance(value, Text) else f', found {name_kind(value)}'
+    error = UserError(f'{key}={show(value)}: want {describe(kind)}{found_kind}')
+
     if isinstance(value, Text):
         value = read_text(value.text, kind)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             value = float(value)
         except OverflowError:
-            raise wrong from None
+            raise error from None
     if kind is not type(value) and not (kind is types.NoneType and value is None):
-        raise wrong
+        raise error
     if isinstance(value, float) and not math.isfinite(value):
-        raise wrong
+        raise error
     return value
 
 
 def read_text(text: str, kind: Any) -> Any:
-    """Text as `kind`, or as it stands where it is not one (the caller then refuses it)."""
+    """Return text as `kind`, or as it stands where it is not one (the caller then refuses it)."""
     lowered = text.strip().lower()
     if kind is bool:
         return {'true': True, '1': True, 'false': False, '0': False}.get(lowered, text)
@@ -51,60 +62,68 @@ def read_text(text: str, kind: Any) -> Any:
         return None if lowered in ('none', 'null', '') else text
     if kind in (int, float):
         try:
-            return _number(lowered, kind)
+            return _read_number(lowered, kind)
         except ValueError:
             return text
     return text
 
 
-def _number(text: str, kind: type) -> int | float:
-    """'1_000', '1e3' and '1000.0' are whole numbers too; what is none comes out as a float."""
+def _read_number(text: str, kind: type) -> int | float:
+    """Return a text as a number.
+
+    '1_000', '1e3' and '1000.0' are whole numbers too. Where a whole number is wanted and the text is none, it comes
+    out as a float.
+
+    Raises:
+      ValueError: It is no number.
+    """
     number = float(text)
     if kind is float:
         return number
+    # A float of 64 bits does not hold every large whole number.
     if '.' not in text and 'e' not in text:
         return int(text)
     return int(number) if number.is_integer() else number
 
 
 def describe(annotation: Any) -> str:
-    """What an annotation wants, in words."""
+    """Return in words what an annotation wants."""
     if annotation is types.NoneType:
         return 'none'
     options = typing.get_args(annotation)
     if typing.get_origin(annotation) is tuple:
-        inner = [option for option in options if option is not Ellipsis]
-        return 'a list of ' + ' and '.join(map(describe, inner)) + ' separated by commas'
+        items = [option for option in options if option is not Ellipsis]
+        return 'a list of ' + ' and '.join(map(describe, items)) + ' separated by commas'
     if options:
         return ' or '.join(map(describe, options))
-    return {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}.get(
-        annotation, str(annotation)
-    )
+    words = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'text'}
+    return words.get(annotation, str(annotation))
 
 
-def kind_of(value: object) -> str:
-    """Of which kind a value is, in words."""
+def name_kind(value: object) -> str:
+    """Return in words of which kind a value is."""
     return 'none' if value is None else type(value).__name__
 
 
 def show(value: object) -> str:
-    """A value as a user would write it."""
+    """Return a value as a user would write it."""
     if isinstance(value, Text):
         return shorten(value.text)
+    # Quotes tell a text of a file from a number.
     return shorten(repr(value)) if isinstance(value, str) else ranges.show(value)
 
 
 def suggest(name: object, known: Iterable[object]) -> str:
-    """What follows a name that nothing has: the nearest known one, or all of them."""
-    return near_to(name, known) or f'; known: {", ".join(map(str, known))}'
+    """Return the end of a message about an unknown name: the nearest known one, or all of them."""
+    return suggest_nearest(name, known) or f'; known: {", ".join(map(str, known))}'
 
 
-def one_of(known: Iterable[object], name: object) -> str:
-    """What there is to choose from, and which of them is nearest to `name`."""
-    return f'want one of {", ".join(map(str, known))}{near_to(name, known)}'
+def list_options(known: Iterable[object], name: object) -> str:
+    """Return the end of a message about an unknown name: all known ones, and the nearest."""
+    return f'want one of {", ".join(map(str, known))}{suggest_nearest(name, known)}'
 
 
-def near_to(name: object, known: Iterable[object]) -> str:
-    """The known name that is nearest to this one; '' where none is near."""
-    near = difflib.get_close_matches(str(name), list(map(str, known)), 1, 0.5)
-    return f'; did you mean {near[0]!r}?' if near else ''
+def suggest_nearest(name: object, known: Iterable[object]) -> str:
+    """Return the known name nearest to a name as a question, '' where none is near."""
+    nearest = difflib.get_close_matches(str(name), list(map(str, known)), 1, 0.5)
+    return f'; did you mean {nearest[0]!r}?' if nearest else ''

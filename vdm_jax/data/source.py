@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from vdm_jax.config.frame_size import pixels_of
+from vdm_jax.config.frame_size import format_pixels
 from vdm_jax.config.ranges import Ranged
 from vdm_jax.data.order.order import Order
 from vdm_jax.errors import UserError, with_key
@@ -91,7 +91,7 @@ class Source(Ranged, abc.ABC, where='config.data'):
     @property
     def pixels(self) -> int | str:
         """Size of a frame as configs say it: the side of a square, or HEIGHTxWIDTH."""
-        return pixels_of(*self.shape[1:3])
+        return format_pixels(*self.shape[1:3])
 
     @property
     def threads(self) -> int:

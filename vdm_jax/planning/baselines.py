@@ -127,7 +127,8 @@ def read(file: str | Path) -> Baseline:
 def _read_commands(docstring: str) -> list[str]:
     """Return the indented commands of a docstring, without the remarks behind them."""
     commands = []
-    for line in docstring.splitlines():
+    # A backslash at its end continues a command on the next line, as in a shell.
+    for line in docstring.replace('\\\n', ' ').splitlines():
         command = line.strip()
         if line.startswith(' ') and command.startswith('python -m vdm_jax '):
             without_remark = re.split(r'\s{2,}#', command)[0]
@@ -152,7 +153,7 @@ def files(folder: str | Path = packaged.WORD) -> list[Path]:
       UserError: there are none.
     """
     local_files = {file.stem: file for file in Path(folder).glob('*.py') if _has_fields(file)}
-    all_files = packaged.names() | local_files
+    all_files = packaged.list_files() | local_files
     if not all_files:
         raise UserError(f'there are no experiments: neither in {packaged.FOLDER}/ nor in {folder}/ here')
     return [all_files[name] for name in sorted(all_files)]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vdm_jax.config.packaged import file_of
+from vdm_jax.config.packaged import find_experiment
 from vdm_jax.errors import UserError
 from vdm_jax.parallel.hardware import Topology
 from vdm_jax.planning.baselines import read_docstring
@@ -98,7 +98,7 @@ def read_target(spec: str) -> tuple[str, list[str]]:
     Raises:
       UserError: no such file, or it has no such line.
     """
-    file, _ = file_of(spec)
+    file, _ = find_experiment(spec)
     line = re.search(r'^Topology: (\S+)(.*)$', read_docstring(file), flags=re.M)
     if not line:
         raise UserError(f'--topology=NAME is missing, and {file} has no line "Topology: NAME" in its docstring')

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from vdm_jax.config.schema import differences
+from vdm_jax.config.schema import find_differences
 from vdm_jax.errors import UserError
 from vdm_jax.parallel import processes
 
@@ -25,7 +25,7 @@ def check_same_on_all(describe: Callable[[], dict[str, Any]]) -> None:
     # As JSON, so that what is compared is what config.json would hold.
     descriptions = [json.loads(text) for text in processes.gather(processes.raise_on_all(describe_as_json))]
     for process, description in enumerate(descriptions[1:], 1):
-        for key, (first, other) in differences(descriptions[0], description, '').items():
+        for key, (first, other) in find_differences(descriptions[0], description, '').items():
             raise UserError(
                 f'{key[1:]} is {first} for process 0 and {other} for process {process}: give all processes the same '
                 'command and the same data'

@@ -16,7 +16,7 @@ from etils import epath
 
 from vdm_jax.config.experiment_file import check_groups
 from vdm_jax.config.old_configs import update_config
-from vdm_jax.config.schema import differences
+from vdm_jax.config.schema import find_differences
 from vdm_jax.errors import MisfitError, UserError
 from vdm_jax.files import check_no_link, check_regular, is_local, read_json, seal, unseal, write_atomically
 from vdm_jax.train.manifest import list_steps
@@ -81,7 +81,7 @@ def model_differences(ours: dict[str, Any], theirs: dict[str, Any], where: str =
     def drop_weightless(model: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in model.items() if key not in weightless}
 
-    return differences(drop_weightless(ours), drop_weightless(theirs), where)
+    return find_differences(drop_weightless(ours), drop_weightless(theirs), where)
 
 
 def make_workdir(workdir: epath.PathLike) -> None:
@@ -166,7 +166,7 @@ def check_same_experiment(workdir: epath.PathLike, resolved: Resolved, weights_a
     if weights_alone:
         changes = model_differences(previous['model'], resolved['model'])
     else:
-        changes = differences(previous, resolved)
+        changes = find_differences(previous, resolved)
 
     fixed = {key: values for key, values in changes.items() if not _is_free(key)}
     if not fixed:
@@ -224,7 +224,7 @@ def explain_misfit(trained: Resolved, resolved: Resolved) -> Iterator[None]:
         yield
     except MisfitError as error:
         for group in ('ema', 'optim', 'model'):
-            changes = differences(trained.get(group, {}), resolved[group], f'config.{group}')
+            changes = find_differences(trained.get(group, {}), resolved[group], f'config.{group}')
             for key, (old, new) in changes.items():
                 raise MisfitError(f'{key}={new}: the checkpoint has {old} ({error})') from None
         raise
