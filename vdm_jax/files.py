@@ -1,4 +1,4 @@
-"""Whole files: put in place in one go, and read only where they are regular, small enough and what they say they are.
+"""Write files atomically, and read only those that are regular, small enough and undamaged.
 
 A file that is written here is the old one or the new one, whatever happens: a full disk, a kill, a power cut.
 """
@@ -11,31 +11,33 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from vdm_jax.errors import UserError
 
+AnyPath = str | os.PathLike[str]
+
 SMALL = 2**26  # bytes of the largest file of JSON that is read
 SHA256 = 'sha256'
 HALF = '.half'  # the end of the name of a file that is being written
-# Of a disk that takes no more: no mistake of anybody's in a command, and no fault of ours.
+# Errors of a disk that takes no more: neither the command is wrong nor this code.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG)
 
 
-def is_local(path) -> bool:
-    """Whether a path is on this machine's file system, rather than gs://… or another store."""
+def is_local(path: object) -> bool:
+    """Return whether a path is on this machine's file system, rather than gs://… or another store."""
     return '://' not in str(path)
 
 
-def write_atomically(path, content: bytes | str) -> None:
-    """Writes a file beside `path`, flushes it to the disk and puts it in place.
+def write_atomically(path: AnyPath, content: bytes | str) -> None:
+    """Write a file beside `path`, flush it to the disk and put it in place.
 
     In a store, which knows no rename, it is one new object. The directory is made where it is not there. A link in
-    place of the file is replaced by one, so that what others put into a directory cannot lead a write out of it.
+    place of the file is replaced by the file, so that what others put into a directory cannot lead a write out of it.
 
     Raises:
-      OSError: it cannot be written; what was there before stands.
+      OSError: It cannot be written; what was there before stands.
     """
     content = content.encode() if isinstance(content, str) else content
     if not is_local(path):
@@ -44,24 +46,26 @@ def write_atomically(path, content: bytes | str) -> None:
         epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
         epath.Path(path).write_bytes(content)
         return
-    place = os.path.abspath(path)
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    if os.path.exists(place) and not os.path.isfile(place):  # such as /dev/stdout, which is no file to replace
-        with open(place, 'wb') as file:
+
+    target = os.path.abspath(path)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.exists(target) and not os.path.isfile(target):  # such as /dev/stdout, which is no file to replace
+        with open(target, 'wb') as file:
             file.write(content)
         return
-    with open_atomically(place) as file:
+    with open_atomically(target) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def open_atomically(path) -> Iterator[BinaryIO]:
-    """A file on this machine to write into, which is flushed and put in place once the block within has ended well.
+def open_atomically(path: AnyPath) -> Iterator[BinaryIO]:
+    """Open a file on this machine for writing; it is flushed and put in place once the block has ended without error.
 
     Raises:
-      OSError: it cannot be written; what was there before stands.
+      OSError: It cannot be written; what was there before stands.
     """
     directory = os.path.dirname(os.path.abspath(path))
+    # A name of its own, not `path` and a suffix: that may be as long as the file system takes.
     half = os.path.join(directory, f'.{os.urandom(8).hex()}{HALF}')
     try:
         with open(half, 'wb') as file:
@@ -76,8 +80,8 @@ def open_atomically(path) -> Iterator[BinaryIO]:
     flush_directory(directory)
 
 
-def flush_directory(directory) -> None:
-    """Makes a rename in a directory outlast a power cut, where the system can."""
+def flush_directory(directory: AnyPath) -> None:
+    """Make a rename in a directory outlast a power cut, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
@@ -87,56 +91,65 @@ def flush_directory(directory) -> None:
 
 
 def user_cache() -> str | None:
-    """This package's folder of caches, $XDG_CACHE_HOME/vdm_jax or ~/.cache/vdm_jax, which need not be there yet; None
-    where the user has no home, such as a number without a name in a container.
+    """Return the folder of this package's caches, $XDG_CACHE_HOME/vdm_jax or ~/.cache/vdm_jax.
+
+    It need not be there yet. None where the user has no home, such as a number without a name in a container.
     """
     root = os.environ.get('XDG_CACHE_HOME', '')
-    if not os.path.isabs(root):  # as its specification has it: others are to be ignored
+    # The XDG specification has relative paths ignored.
+    if not os.path.isabs(root):
         home = os.environ.get('HOME') or _registered_home()
         root = os.path.join(home, '.cache')
     return os.path.join(root, 'vdm_jax') if os.path.isabs(root) else None
 
 
 def _registered_home() -> str:
-    """The home that the system knows of this user, '' where it knows none."""
+    """Return the home that the system knows of this user, '' where it knows none."""
     try:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
         return ''
 
 
-def check_regular(path, limit: int | None = None, called: str | None = None) -> int:
-    """The size in bytes of a file that can be read to its end.
+def check_regular(path: AnyPath, limit: int | None = None, called: str | None = None) -> int:
+    """Check that a file can be read to its end, and return its size in bytes.
 
     Args:
-      limit: bytes that it may have at most; None for any number.
-      called: what messages call it, such as '--weights=FILE'; the path where not given.
+      path: On this machine or in a store.
+      limit: Bytes that it may have at most; None for any number.
+      called: What messages call it, such as '--weights=FILE'; None for the path.
 
     Raises:
-      UserError: nothing is there, or no regular file (a directory, a device, a pipe), or it is too large.
+      UserError: Nothing is there, or no regular file (a directory, a device, a pipe), or it is too large.
     """
     called = called or str(path)
-    if is_local(path):
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError) as error:
-            why = 'no such file' if isinstance(error, FileNotFoundError) else getattr(error, 'strerror', error)
-            raise UserError(f'{called}: {why}') from None
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f'{called}: is not a regular file')
-        size = status.st_size
-    else:
-        size = _size_in_store(path, called)
+    size = _local_size(path, called) if is_local(path) else _size_in_store(path, called)
     if limit is not None and size > limit:
         raise UserError(f'{called}: has {size:,} bytes, and at most {limit:,} are read')
     return size
 
 
-def check_no_link(path, called: str) -> None:
-    """Whether a place in a directory that others may have made is no link: what is written there would go elsewhere.
+def _local_size(path: AnyPath, called: str) -> int:
+    """Return the size of a regular file on this machine."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise UserError(f'{called}: no such file') from None
+    except OSError as error:
+        raise UserError(f'{called}: {error.strerror}') from None
+    except ValueError as error:  # a path with a zero in it
+        raise UserError(f'{called}: {error}') from None
+    # A pipe would block, and a device may never end.
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f'{called}: is not a regular file')
+    return status.st_size
+
+
+def check_no_link(path: AnyPath, called: str) -> None:
+    """Check that a path in a directory that others may have made is no link, as writes would go elsewhere.
 
     Raises:
-      UserError: it is one.
+      UserError: It is one.
     """
     if os.path.islink(path):
         raise UserError(
@@ -145,21 +158,23 @@ def check_no_link(path, called: str) -> None:
         )
 
 
-def _size_in_store(path, called: str) -> int:
+def _size_in_store(path: AnyPath, called: str) -> int:
+    """Return the size of an object in a store."""
     from etils import epath
 
     check_store(path, called)
     with explain_refusal(called):
         if not epath.Path(path).exists() or epath.Path(path).is_dir():
             raise UserError(f'{called}: no such file')
-        return epath.Path(path).stat().length
+        size: int = epath.Path(path).stat().length
+    return size
 
 
-def check_scheme(path, called: str) -> None:
-    """Whether a path is on this machine or in a kind of store that is known; nothing is looked at there.
+def check_scheme(path: AnyPath, called: str) -> None:
+    """Check that a path is on this machine or in a known kind of store; whether it is there is not looked at.
 
     Raises:
-      UserError: it begins as http://… does.
+      UserError: It begins as http://… does.
     """
     from etils import epath
 
@@ -174,11 +189,11 @@ def check_scheme(path, called: str) -> None:
         raise UserError(f'{called}: {scheme}:// is not supported; give a path or gs://…') from None
 
 
-def check_store(path, called: str) -> None:
-    """The same, and whether there is what it takes to reach the store.
+def check_store(path: AnyPath, called: str) -> None:
+    """Check the scheme of a path, and that its store can be reached.
 
     Raises:
-      UserError: the store's package is missing, or it cannot be reached.
+      UserError: There is no such kind of store, its package is missing, or it cannot be reached.
     """
     from etils import epath
 
@@ -190,11 +205,11 @@ def check_store(path, called: str) -> None:
 
 
 @contextlib.contextmanager
-def explain_refusal(called: str):
-    """Within it, what a store's client raises where it is refused is one line.
+def explain_refusal(called: str) -> Iterator[None]:
+    """Turn what a store's client raises within the block into an error of one line.
 
     Raises:
-      UserError: the store's package is missing, there is no such bucket, or it may not be used or cannot be reached.
+      UserError: The store's package is missing, there is no such bucket, or it may not be used or cannot be reached.
     """
     try:
         yield
@@ -203,34 +218,36 @@ def explain_refusal(called: str):
     except FileNotFoundError:
         raise UserError(f'{called}: there is no such bucket') from None
     except Exception as error:
-        why = str(error).replace('\n', ' ')[:300]
+        reason = str(error).replace('\n', ' ')[:300]
         if is_out_of_reach(error):
-            raise UserError(f'{called}: the store cannot be reached ({why}); try again later') from None
+            raise UserError(f'{called}: the store cannot be reached ({reason}); try again later') from None
         if not is_refused(error):
             raise
-        raise UserError(f'{called}: the store refuses ({why}); look at your rights and credentials') from None
+        raise UserError(f'{called}: the store refuses ({reason}); look at your rights and credentials') from None
 
 
 def is_refused(error: Exception) -> bool:
-    """Whether an error says that one may not, or is not known: each store's client has its own."""
-    forbidden = isinstance(error, OSError) and str(error).startswith('Forbidden')  # gcsfs
-    numbered = str(getattr(error, 'code', '')) in ('401', '403')
-    unknown = type(error).__module__.startswith('google.auth.')
-    return isinstance(error, PermissionError) or forbidden or numbered or unknown
+    """Return whether an error of a store's client means missing rights or missing credentials."""
+    # Each client has errors of its own, and none is imported here: they are known by what they carry.
+    is_forbidden = isinstance(error, OSError) and str(error).startswith('Forbidden')  # gcsfs
+    has_refusal_code = str(getattr(error, 'code', '')) in ('401', '403')
+    is_unknown_user = type(error).__module__.startswith('google.auth.')
+    return isinstance(error, PermissionError) or is_forbidden or has_refusal_code or is_unknown_user
 
 
 def is_out_of_reach(error: Exception) -> bool:
-    """Whether an error says that a store does not answer, or answers that it cannot now."""
-    number = getattr(error, 'code', getattr(error, 'status', None))
-    busy = str(number) in ('408', '429') or re.fullmatch('5[0-9][0-9]', str(number)) is not None
-    return busy or (isinstance(error, OSError) and not is_refused(error))
+    """Return whether an error means that a store does not answer, or answers that it cannot now."""
+    status = str(getattr(error, 'code', getattr(error, 'status', None)))
+    # Request timeout, too many requests, and all errors of the server.
+    is_busy = status in ('408', '429') or re.fullmatch('5[0-9][0-9]', status) is not None
+    return is_busy or (isinstance(error, OSError) and not is_refused(error))
 
 
-def is_directory(path, called: str) -> bool:
-    """Whether there is a directory at a path rather than a regular file; on this machine or in a store.
+def is_directory(path: AnyPath, called: str) -> bool:
+    """Return whether there is a directory at a path rather than a regular file; on this machine or in a store.
 
     Raises:
-      UserError: nothing is there, or something else (a device, a pipe), or nobody knows such a store.
+      UserError: Nothing is there, or something else (a device, a pipe), or there is no such kind of store.
     """
     from etils import epath
 
@@ -241,11 +258,11 @@ def is_directory(path, called: str) -> bool:
     return False
 
 
-def read_bytes(path, limit: int | None = None, called: str | None = None) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes; see check_regular.
+def read_bytes(path: AnyPath, limit: int | None = None, called: str | None = None) -> bytes:
+    """Return the bytes of a regular file of at most `limit` bytes; arguments as check_regular.
 
     Raises:
-      UserError: it is none, or cannot be read.
+      UserError: It is none, or cannot be read.
     """
     check_regular(path, limit, called)
     try:
@@ -255,53 +272,57 @@ def read_bytes(path, limit: int | None = None, called: str | None = None) -> byt
         from etils import epath
 
         with explain_refusal(called or str(path)):
-            return epath.Path(path).read_bytes()
+            content: bytes = epath.Path(path).read_bytes()
+        return content
     except OSError as error:
         raise UserError(f'{called or path}: cannot be read ({error.strerror or error})') from None
 
 
 def parse_json(text: bytes | str, called: str) -> Any:
-    """The value that JSON stands for.
+    """Return the value of a JSON text.
 
     Raises:
-      UserError: it is none: not UTF-8, cut short, nested too deep, a number of thousands of digits.
+      UserError: It is none: not UTF-8, cut short, nested too deep, a number of thousands of digits.
     """
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        why = 'nested too deep' if isinstance(error, RecursionError) else str(error).split('\n')[0][:200]
-        raise UserError(f'{called} is not JSON ({why})') from None
+    except RecursionError:
+        raise UserError(f'{called} is not JSON (nested too deep)') from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        reason = str(error).split('\n')[0][:200]
+        raise UserError(f'{called} is not JSON ({reason})') from None
 
 
-def read_json(path, limit: int = SMALL, called: str | None = None) -> Any:
-    """The value of a file of JSON.
+def read_json(path: AnyPath, limit: int = SMALL, called: str | None = None) -> Any:
+    """Return the value of a JSON file; arguments as check_regular.
 
     Raises:
-      UserError: see read_bytes and parse_json.
+      UserError: It cannot be read, is larger than `limit` bytes, or is not JSON.
     """
     return parse_json(read_bytes(path, limit, called), called or str(path))
 
 
-def digest_json(value) -> str:
-    """sha256 of a JSON value, however its text is laid out."""
+def digest_json(value: Any) -> str:
+    """Return the sha256 of a JSON value, however its text is laid out."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def seal(values: dict) -> dict:
-    """JSON values by name with their own sha256 beside them."""
+def seal(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON values by name with their own sha256 beside them."""
     return {**values, SHA256: digest_json(values)}
 
 
-def unseal(values, called: str) -> dict:
-    """The same without it, known to be as they were written; those of a file that has none are taken as they are.
+def unseal(values: Any, called: str) -> dict[str, Any]:
+    """Return sealed values without their sha256, once it is checked.
 
     Raises:
-      UserError: they are other values than were written, or none by name.
+      UserError: They are other values than were written, or none by name.
     """
     if not isinstance(values, dict):
         raise UserError(f'{called} holds no values by their names')
-    values = dict(values)
-    written = values.pop(SHA256, None)
-    if written is not None and written != digest_json(values):
+    content: dict[str, Any] = dict(values)
+    # Files of earlier versions have no sha256: they are taken as they are.
+    digest = content.pop(SHA256, None)
+    if digest is not None and digest != digest_json(content):
         raise UserError(f'{called} is damaged: its values are not those that were written (sha256)')
-    return values
+    return content
