@@ -47,10 +47,10 @@ def shared():
     run = Run(experiment_from(GROUPS), jax.devices()[:1])
     params = {'kernel': jnp.ones((2, 2))}
     state = TrainState(jnp.int32(0), params, {'0.9': params}, run.programs.optimizer.init(params))
-    state = jax.device_put(state, run.programs.replicated)
+    state = jax.device_put(state, run.programs.replicated_sharding)
 
     def like(leaf):
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run.programs.replicated)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run.programs.replicated_sharding)
 
     return {'abstract': jax.tree.map(like, state), 'made': state}
 

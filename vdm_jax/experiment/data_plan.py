@@ -30,6 +30,7 @@ class DataPlan:
     @functools.cached_property
     def reader(self) -> Reader:
         """The clips, opened."""
+        # A reader has looked through its files: that is not done twice for the runs of one source.
         if self.opened is not None and self.opened.source == self.source:
             return self.opened
         return self.source.open()
@@ -51,8 +52,9 @@ class DataPlan:
         Raises:
           UserError: There are none, as may be of a source in buckets.
         """
+        # Only a source in buckets has clips of other shapes, which its reference leaves out.
         reader = self.held_out if self.has_images else self.held_out.reference
-        reader.order(1)
+        reader.order(1)  # it raises where there are no such clips
         return reader
 
     @property
@@ -85,6 +87,7 @@ class DataPlan:
     def clip_config(self) -> dict[str, Any]:
         """What of config.data decides which clips come and how they are cut, by its dotted keys."""
         keys = flatten(self.source, 'config.data')
+        # A set of clips may be moved, or read with other threads, and stays the same set.
         return {key: value for key, value in keys.items() if not {*key.split('.')} & {*MOVABLE}}
 
 
@@ -112,11 +115,13 @@ class BatchLayout:
     @functools.cached_property
     def local_rows(self) -> tuple[np.ndarray, ...]:
         """The rows of a bucket's global batch that this process reads; a batch is filled up with its first ones."""
+        # What fills up a batch has to be of the same shape: clips that are read anyway cost nothing more.
         return tuple(local_rows(rows, self.mesh) % size for rows, size in zip(self.rows, self.sizes, strict=True))
 
     @functools.cached_property
     def largest(self) -> int:
         """The bucket whose batches have most pixels: the one that must fit."""
+        # With the rows that fill up a batch, which take memory as well.
         pixels = [np.prod(shape) * rows for shape, rows in zip(self.shapes, self.rows, strict=True)]
         return int(np.argmax(pixels))
 

@@ -1,4 +1,4 @@
-"""An experiment: everything that an experiment file can say, checked."""
+"""The experiment, root of all config groups: everything that an experiment file can set, checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +87,8 @@ def experiment_from(groups: dict[str, Any]) -> Experiment:
     Raises:
       UserError: An unknown key, a value that it does not take, a path in a store that nobody knows.
     """
-    experiment: Experiment = to_dataclass(Experiment, groups, CHOICES)
+    experiment = to_dataclass(Experiment, groups, CHOICES)
+    # Any text may be a path: one into a store that nobody knows is found before anything is opened.
     for key, value in flatten(experiment, 'config').items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):

@@ -1,39 +1,66 @@
-"""Weights that a run uses and does not learn, such as its codec's: from a run directory or a file of weights."""
+"""Load frozen weights, those of a codec and of LPIPS: from a run directory or a file of weights."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import jax
 
 from vdm_jax import files
+from vdm_jax.codecs.codec import Weights
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
+from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel import processes
 from vdm_jax.train import workdir
 
+if TYPE_CHECKING:
+    from vdm_jax.experiment.run import Run
 
-def load(run) -> dict:
-    """{what for: weights}, as run.programs.abstract_frozen has them, whole on every device of the run's mesh.
+
+class AutoencoderCodec(Protocol):
+    """A codec that has weights, those of an autoencoder.
+
+    Attributes:
+      path: Where the weights lie.
+      model: Config of the autoencoder.
+    """
+
+    @property
+    def path(self) -> str | None: ...
+
+    @property
+    def model(self) -> NetworkConfig: ...
+
+
+def load(run: Run) -> dict[str, Weights]:
+    """Return frozen weights by what they are for, as run.programs.abstract_frozen has them, replicated on the mesh.
 
     Raises:
-      UserError: the config does not say where they lie, nothing is there, or it is of another network.
+      UserError: The config does not say where they lie, nothing is there, or they are of another network.
     """
-    groups = {'codec': run.experiment.codec, 'lpips': run.experiment.reconstruction}
-    read = {'codec': codec_weights, 'lpips': lpips_weights}
-    found = {}
+    readers: dict[str, Callable[[Run, Weights], Weights]] = {'codec': codec_weights, 'lpips': lpips_weights}
+
+    def place(leaf: Any, shape: jax.ShapeDtypeStruct) -> jax.Array:
+        placed: jax.Array = jax.device_put(leaf, shape.sharding)
+        return placed
+
+    frozen = {}
     for name, shapes in run.programs.abstract_frozen.items():
-        tree = processes.raise_on_all(functools.partial(read[name], run, groups[name], shapes))
-        found[name] = jax.tree.map(lambda leaf, shape: jax.device_put(leaf, shape.sharding), tree, shapes)
-    return found
+        # Every process reads; where one of them cannot, all of them stop with its error.
+        weights = processes.raise_on_all(functools.partial(readers[name], run, shapes))
+        frozen[name] = jax.tree.map(place, weights, shapes)
+    return frozen
 
 
-def codec_weights(run, codec, shapes: dict) -> dict:
-    """Those that config.codec.path names: a run directory of an autoencoder, or what `export` made of one."""
+def codec_weights(run: Run, shapes: Weights) -> Weights:
+    """Return the weights that config.codec.path names: a run directory of an autoencoder, or an export of one."""
     from vdm_jax.pretrained import weights
 
-    def made_by(config):
-        return run.with_experiment(experiment_from(config | {'mesh': {}}))
-
+    codec = cast(AutoencoderCodec, run.experiment.codec)  # as no other has weights
     path = codec.path
     if path is None:
         raise UserError(
@@ -42,36 +69,58 @@ def codec_weights(run, codec, shapes: dict) -> dict:
         )
     called = f'config.codec.path={path}'
     if files.is_directory(path, called):
-        maker = made_by(workdir.read_config(path))
-        check_same(codec, maker.model_config, path)
-        return ema_of(maker, path)
-    check_same(codec, made_by(weights.about(path, called)['config']).model_config, path)
-    return weights.load(path, shapes, called)
+        autoencoder = _run_of(run, workdir.read_config(path))
+        check_same(codec, autoencoder.model_config, path)
+        return average_weights(autoencoder, path)
+    check_same(codec, _run_of(run, weights.about(path, called)['config']).model_config, path)
+    loaded: Weights = weights.load(path, shapes, called)
+    return loaded
 
 
-def check_same(codec, model, path) -> None:
-    """Whether the weights at `path` are of the codec's network."""
+def _run_of(run: Run, config: Mapping[str, Any]) -> Run:
+    """Return the run of another config on the devices of this one."""
+    # The mesh it was trained on need not fit these devices.
+    return run.with_experiment(experiment_from({**config, 'mesh': {}}))
+
+
+def check_same(codec: AutoencoderCodec, model: NetworkConfig, path: str) -> None:
+    """Check that the weights at `path` are of the codec's network.
+
+    Raises:
+      UserError: They are of another one; names the first key that differs.
+    """
     if type(model) is not type(codec.model):
         raise UserError(f'config.codec.path={path}: holds a {type(model).__name__}, not a {type(codec.model).__name__}')
-    found = workdir.model_differences(*map(dataclasses.asdict, (codec.model, model)), where='config.codec.model')
-    if found:
-        key, (ours, theirs) = next(iter(found.items()))
+    differences = workdir.model_differences(_fields(codec.model), _fields(model), where='config.codec.model')
+    if differences:
+        key, (ours, theirs) = next(iter(differences.items()))
         raise UserError(f'{key}={ours}: the weights of config.codec.path={path} have {theirs}')
 
 
-def ema_of(run, path) -> dict:
-    """The averaged weights of a run's newest checkpoint."""
+def _fields(model: NetworkConfig) -> dict[str, Any]:
+    fields: dict[str, Any] = dataclasses.asdict(model)  # type: ignore[call-overload]  # every config is a dataclass
+    return fields
+
+
+def average_weights(run: Run, path: str) -> Weights:
+    """Return the averaged weights of a run's newest checkpoint, on this host."""
     from vdm_jax.train import ema
     from vdm_jax.train.checkpoint import Checkpoints
 
     with jax.set_mesh(run.mesh), Checkpoints(f'{path}/checkpoints', run.experiment.checkpoint) as checkpoints:
         params, _ = checkpoints.restore_one(run.programs.abstract_state, average=ema.first_name(run.experiment.ema))
-    return jax.device_get(params)
+    # They lie on the autoencoder's own mesh, and the caller puts them on another.
+    weights: Weights = jax.device_get(params)
+    return weights
 
 
-def lpips_weights(run, reconstruction, shapes: dict) -> dict:
-    """Those that config.reconstruction.lpips_path names."""
+def lpips_weights(run: Run, shapes: Weights) -> Weights:
+    """Return the weights that config.reconstruction.lpips_path names."""
     from vdm_jax import pretrained
 
-    files.is_directory(reconstruction.lpips_path, f'config.reconstruction.lpips_path={reconstruction.lpips_path}')
-    return pretrained.load('lpips', reconstruction.lpips_path).params
+    path = run.experiment.reconstruction.lpips_path
+    assert path is not None  # it is set where LPIPS has a weight in the loss
+    # Nothing there is an error of the key, before the reader looks for tensors.
+    files.is_directory(path, f'config.reconstruction.lpips_path={path}')
+    weights: Weights = pretrained.load('lpips', path).params
+    return weights

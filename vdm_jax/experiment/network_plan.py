@@ -71,6 +71,7 @@ class NetworkPlan:
             except UserError:  # a video's codec does not take every number of frames
                 return 0
 
+        # A codec may squeeze frames together: the fewest that give as many latents as the network is conditioned on.
         candidates = range(self.objective.context, frames)
         return next((count for count in candidates if count_latents(count) == self.objective.context), 0)
 
@@ -81,6 +82,7 @@ class NetworkPlan:
         dtype = self.config.dtype
 
         def merge(params: Any) -> nnx.Module:
+            # Layers are gathered one by one as they are computed: all at once would not fit.
             return nnx.merge(graphdef, gather(params, dtype, but='layers'))
 
         return merge
@@ -106,6 +108,7 @@ class NetworkPlan:
         """
         has_frame_times = bool(self.objective.per_frame or self.objective.context)
         shape = self.latent_shapes[bucket][:3]
+        # Only networks that attend to text take a length of it.
         text = {} if text_tokens is None else {'text_tokens': text_tokens}
         return self.config.flops(shape, images, has_frame_times, **text)
 
@@ -121,5 +124,6 @@ def fill_in(config: NetworkConfig, shapes: tuple[Shape, ...], classes: int) -> N
     Raises:
       UserError: Clips of one of the shapes do not divide into patches.
     """
+    # The other shapes are fitted as well, to be refused where they do not divide into patches.
     filled, *_ = [config.fit_to(shape, classes) for shape in shapes]
     return filled

@@ -41,12 +41,13 @@ class Programs:
 
     def with_programs(self, **programs: Any) -> 'Programs':
         """Return these programs with others in the place of some, by name; what is made already is shared."""
+        # A cached_property keeps what it made in the object's dict, from where it is read before anything is made.
         changed = copy.copy(self)
         vars(changed).update(programs)
         return changed
 
     @property
-    def replicated(self) -> NamedSharding:
+    def replicated_sharding(self) -> NamedSharding:
         """All of an array on every device, so that every process can read it."""
         return NamedSharding(self.mesh, PartitionSpec())
 
@@ -78,8 +79,9 @@ class Programs:
         """Shapes and shardings of the weights that are used and not learned, by what they are for; {} for none."""
         shapes = {'codec': self.experiment.codec.abstract_weights()} | self.loss.abstract_frozen
 
+        # Small beside the state, and read by every row: each device holds all of them.
         def replicate(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.replicated)
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self.replicated_sharding)
 
         return {name: jax.tree.map(replicate, tree) for name, tree in shapes.items() if tree}
 
@@ -106,15 +108,18 @@ class Programs:
                 config.nonfinite == 'skip',
                 learning_rates,
             )
-            return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.replicated))
+            # Donated, as two states at a time would not fit. Pinned, as the compiler might choose other shardings, for
+            # which the next step would compile anew.
+            return jax.jit(step, donate_argnums=0, out_shardings=(shardings, self.replicated_sharding))
 
         return tuple(map(jit_step, self.batch_sizes))
 
     @functools.cached_property
     def validation_step(self) -> Callable[..., Any]:
         """The jitted validation step, of every bucket."""
+        # Of no bucket in particular: jit compiles it for each shape that it is called with.
         step = make_validation_step(self.loss, self.experiment.seed)
-        return jax.jit(step, out_shardings=self.replicated)
+        return jax.jit(step, out_shardings=self.replicated_sharding)
 
     @functools.cached_property
     def generator(self) -> Callable[..., Any]:

@@ -1,4 +1,6 @@
-"""THE INDEX: every name that a config can say, a table a group."""
+"""Index of every name that a config can hold: one table for each group that is a choice between classes."""
+
+from typing import Any
 
 from vdm_jax.codecs.codec import Codec
 from vdm_jax.codecs.identity import Identity
@@ -75,6 +77,8 @@ from vdm_jax.text.hashing import Hashing
 from vdm_jax.text.stored import Stored
 from vdm_jax.train.optimizers import AdamW, Lion, Muon, Optimizer
 
+# The order of a table is that of lists in messages and of docs/config.md.
+
 MODELS = {
     'video_dit': VideoDiTConfig,
     'conv_lstm': ConvLSTMConfig,
@@ -148,7 +152,8 @@ PROTOCOLS = {
     'reconstruction': ReconstructionProtocol,
 }
 
-CHOICES = {
+# By the annotation of the fields that hold such a group.
+CHOICES: dict[Any, Choice] = {
     NetworkConfig: Choice('name', MODELS),
     Process: Choice('name', PROCESSES),
     TimeSampler: Choice('name', TIMES),

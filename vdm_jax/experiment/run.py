@@ -91,6 +91,7 @@ class Run:
         width = self.model_config.text_width
         if not width:
             return None
+        # Captions decide where the clips have some; of prompts alone it is the encoder that knows.
         texts = self.data.reader.text
         if texts:
             return texts.shape
@@ -113,6 +114,7 @@ class Run:
         Raises:
           UserError: None is usual for the source, or the one that is named cannot score samples of the run.
         """
+        # By the clips that samples are held against: those of other buckets have no score.
         named = self.experiment.evaluate.protocol
         return choose_protocol(named, PROTOCOLS, self.data.reader.reference, self.model_config)
 
@@ -142,6 +144,7 @@ class Run:
             return self.data.reader
         if 'codec' not in self.programs.abstract_frozen or self.data.has_images:
             raise UserError(f'config.latents={path}: wants a codec with weights, and clips without images beside them')
+        # Checked at once, since latents of another codec would train without an error.
         cached = CachedLatents(path, self.data.reader)
         cached.check(self.latent_cache_key, self.model_config.scalars, self.network.latent_shapes)
         return cached
@@ -149,6 +152,7 @@ class Run:
     @property
     def latent_cache_key(self) -> dict[str, Any]:
         """Clips, config and weights that the latents of the clips are made with, as JSON values by name."""
+        # What only acts on moments may change without the cache being made anew.
         after = [f'config.codec.{name}' for name in FIELDS_AFTER_MOMENTS]
         codec = flatten(self.experiment.codec, 'config.codec')
         codec = {key: value for key, value in codec.items() if key not in after}
@@ -185,6 +189,7 @@ class Run:
         """(params, conditions, keys) -> uint8 videos."""
         if 'codec' not in self.programs.abstract_frozen:
             return self.programs.generator
+        # Bound here, so that callers need not know whether the codec has weights.
         return functools.partial(self.programs.generator, frozen={'codec': self.frozen['codec']})
 
     def with_experiment(self, experiment: Experiment) -> 'Run':
@@ -197,6 +202,7 @@ class Run:
         Two runs of one network on one mesh may share their programs, so that nothing compiles again.
         """
         run = Run(self.experiment, self.devices)
+        # Where a cached_property looks before it makes anything.
         vars(run).update(parts)
         return run
 
@@ -205,5 +211,6 @@ class Run:
         data = self.data.source.for_bucket(bucket)
         train = dataclasses.replace(self.experiment.train, batch_size=self.data.batch_sizes[bucket])
         experiment = dataclasses.replace(self.experiment, data=data, train=train)
+        # With files and counters in common, so that the set is read once.
         opened = self.data.reader.for_bucket(bucket)
         return Run(experiment, self.devices).with_parts(data=DataPlan(data, train.batch_size, opened))

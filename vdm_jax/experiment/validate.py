@@ -23,6 +23,7 @@ def check(run: Run) -> None:
     Raises:
       UserError: A mistake, with its keys and what to do.
     """
+    # First what the config alone shows: files and weights may take minutes to read.
     run.network.config.check_mesh(run.mesh, run.network.inputs)
     check_codec(run.data, run.network)
     check_classes(run.data, run.network)
@@ -44,6 +45,7 @@ def open_all(run: Run) -> None:
       UserError: Files of the clips, of their latents or of the frozen weights are missing or damaged, or the state
         cannot be split over the mesh.
     """
+    # Each is made when it is first used, which is here, for the errors alone.
     _ = len(run.data.reader)
     _ = run.data.dataset_id
     _ = run.programs.abstract_state
@@ -58,6 +60,7 @@ def check_cadences(run: Run) -> None:
       UserError: There are no held-out clips, no pictures, or no such metric.
     """
     config = run.experiment.train
+    # A metric that nobody logs would show only when the first checkpoint is to be compared.
     check_metric(parse_rule(run.experiment.checkpoint.best), run.programs.loss.parts, config.validate_every)
     if config.validate_every:
         run.data.held_out.order(config.batch_size)
@@ -85,6 +88,7 @@ def check_classes(data: DataPlan, network: NetworkPlan) -> None:
     """
     classes = network.classes
     labels = data.reader.num_classes
+    # A network of 0 classes takes any clips: their labels are left out.
     if 0 < classes < labels:
         raise UserError(f'config.model.classes={classes}: the source has labels 0 to {labels - 1}')
     if data.has_images and classes not in (0, labels):
@@ -105,6 +109,7 @@ def check_sampler(experiment: Experiment, network: NetworkPlan) -> None:
         return
     network.config.check_shapes(network.latent_shapes)
 
+    # Processes and spacings know no config: their ValueErrors name its keys all the same.
     sampler = experiment.sampler
     try:
         sampler.spacing.times(experiment.diffusion.process, sampler.steps)
@@ -128,6 +133,7 @@ def check_guidance(experiment: Experiment, network: NetworkPlan) -> None:
     classes = network.classes
     dropout = experiment.diffusion.condition_dropout
 
+    # Without dropout every example had its conditions, and there is no prediction without to guide away from.
     is_conditioned = classes or network.config.text_width
     if guidance.scale != 1 and not (is_conditioned and dropout):
         raise UserError(
@@ -170,6 +176,7 @@ def check_images(data: DataPlan) -> None:
     """
     if not data.source.joins_images:
         return
+    # One batch has both, so that what a clip has an image must have too.
     clips = data.reader.reference
     if clips.text:
         raise UserError(
@@ -188,6 +195,7 @@ def check_text(experiment: Experiment, data: DataPlan, network: NetworkPlan) -> 
     """
     width = network.config.text_width
     texts = data.reader.text
+    # Training without text would learn nothing of prompts, and not fail.
     if width and not texts:
         raise UserError(
             f'config.model.text_width={width}: the clips have no text; set config.data.text to embeddings of the '
@@ -199,6 +207,7 @@ def check_text(experiment: Experiment, data: DataPlan, network: NetworkPlan) -> 
     encoder = experiment.text
     if texts.shape[1] != width:
         raise UserError(f'config.model.text_width={width}: the embeddings of {texts.path} have width {texts.shape[1]}')
+    # Another encoder of the same width has other meanings in its dimensions, which no shape shows.
     if encoder.width and encoder.fingerprint != texts.fingerprint:
         raise UserError(
             f'config.text: prompts would be encoded by {encoder} ({encoder.fingerprint}), and the captions in '
@@ -247,6 +256,7 @@ def check_objective(experiment: Experiment, network: NetworkPlan) -> None:
     if config.autoencodes:
         return
 
+    # Channels of the variance without a loss for them, as SiT's head has, are no mistake.
     learns_variance = diffusion.variance == 'learned_range'
     if learns_variance and not config.learn_variance:
         raise UserError(
@@ -264,6 +274,7 @@ def check_objective(experiment: Experiment, network: NetworkPlan) -> None:
     if config.context_at_time_zero:
         check_time_zero(experiment)
 
+    # Of the shortest bucket: something must be left to learn in each.
     frames = min(shape[0] for shape in network.latent_shapes)
     if diffusion.context >= frames:
         raise UserError(f'config.diffusion.context={diffusion.context}: the clips have {frames} frames in all')
@@ -277,6 +288,7 @@ def check_time_zero(experiment: Experiment) -> None:
       UserError: The process numbers its times so that it cannot.
     """
     process = experiment.diffusion.process
+    # As close to clean as training gets: if the numbering rounds it to 0 as well, a noisy frame passes for clean.
     clean = float(process.model_time(jnp.float32(0.0)))
     noisy = float(process.model_time(jnp.float32(1e-3)))
     if clean != 0 or noisy == 0:
