@@ -1,4 +1,4 @@
-"""Makes .ci/constraints.txt, and of it the tables of docs/launch.md and vdm_jax/cli/versions.py: make constraints
+"""Make .ci/constraints.txt, and from it the tables of docs/launch.md and vdm_jax/cli/versions.py (`make constraints`).
 
 For each Python of setup.cfg's classifiers that is here, pip says what it would install of vdm_jax[video,dev] today.
 The lines of a Python that is not here stay as they are. Other Pythons have none: there pip takes what it finds.
@@ -20,7 +20,9 @@ from vdm_jax.planning import docs_tables
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / '.ci' / 'constraints.txt'
-PAGE, BEGIN, END = ROOT / 'docs' / 'launch.md', '<!-- versions of `make constraints` -->', '<!-- end of versions -->'
+PAGE = ROOT / 'docs' / 'launch.md'
+BEGIN = '<!-- versions of `make constraints` -->'
+END = '<!-- end of versions -->'
 TABLE = ROOT / 'vdm_jax' / 'cli' / 'versions.py'
 HEAD = '# What the tests passed with; `make demo` and `make test` install by it. Made by `make constraints`.\n'
 # What builds the packages that have no wheel, and what installs all of them, may break a fresh machine as well.
@@ -30,19 +32,19 @@ Pins = dict[str, dict[str, str]]  # {package: {Python: version}}
 
 
 def setup_cfg() -> configparser.ConfigParser:
-    """What setup.cfg says."""
+    """Return the content of setup.cfg."""
     parsed = configparser.ConfigParser()
     parsed.read(ROOT / 'setup.cfg')
     return parsed
 
 
 def pythons() -> list[str]:
-    """The Pythons that vdm_jax is tested on, oldest first: ['3.11', …]."""
+    """Return the Pythons that vdm_jax is tested on, oldest first: ['3.11', …]."""
     return re.findall(r'Python :: (3\.\d+)', setup_cfg()['metadata']['classifiers'])
 
 
 def dependencies() -> list[str]:
-    """The packages that vdm_jax and its extras video, curate and beam ask for by name."""
+    """Return the packages that vdm_jax and its extras video, curate and beam ask for by name."""
     parsed = setup_cfg()
     extras = parsed['options.extras_require']
     lines = '\n'.join([parsed['options']['install_requires'], extras['video'], extras['curate'], extras['beam']])
@@ -51,11 +53,11 @@ def dependencies() -> list[str]:
 
 
 def resolve(python: str) -> dict[str, str]:
-    """{package: version} of what pip would install today with that interpreter."""
-    with tempfile.TemporaryDirectory() as place:
-        subprocess.run([python, '-m', 'venv', place], check=True)
-        pip = [f'{place}/bin/python', '-m', 'pip', 'install', '-qq']
-        # Limits that a machine's own settings have are none of ours.
+    """Return {package: version} of what pip would install today with an interpreter; `python` is its path."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([python, '-m', 'venv', folder], check=True)
+        pip = [f'{folder}/bin/python', '-m', 'pip', 'install', '-qq']
+        # Constraints in the settings of this machine must not decide what others install.
         environment = os.environ | {'PIP_CONSTRAINT': os.devnull}
         subprocess.run([*pip, '--upgrade', 'pip'], check=True, env=environment)
         dry = ['--dry-run', '--ignore-installed', '--report=-', '.[video,dev]', *TOOLS]
@@ -65,80 +67,97 @@ def resolve(python: str) -> dict[str, str]:
 
 
 def read(text: str, versions: list[str]) -> Pins:
-    """The pins of a constraints file on those Pythons."""
-    pins = {}
+    """Return the pins of a constraints file on these Pythons."""
+    pins: Pins = {}
     for line in text.splitlines():
         if line.strip() and not line.startswith('#'):
             pin = Requirement(line)
             (version,) = pin.specifier
-            on = [each for each in versions if pin.marker.evaluate({'python_version': each})]
-            pins.setdefault(pin.name, {}).update(dict.fromkeys(on, version.version))
+            assert pin.marker is not None  # as write() gives each line one
+            matches = [python for python in versions if pin.marker.evaluate({'python_version': python})]
+            pins.setdefault(pin.name, {}).update(dict.fromkeys(matches, version.version))
     return pins
 
 
 def write(pins: Pins, versions: list[str]) -> str:
-    """The text of a constraints file: packages by name, a line for all Pythons in a row that have the same version."""
+    """Return the text of a constraints file: packages by name, one line for a run of Pythons with the same version."""
 
-    def after(python):
+    def next_minor(python: str) -> str:
         return f'3.{int(python.partition(".")[2]) + 1}'
 
     lines = []
     for name in sorted(pins):
-        runs = []  # [version, first Python, last Python]
-        for python in versions:
-            version = pins[name].get(python)
-            if runs and runs[-1][0] == version:
-                runs[-1][2] = python
-            else:
-                runs.append([version, python, python])
-        for version, first, last in runs:
+        for version, first, last in _version_runs(pins[name], versions):
+            # The oldest Python needs no lower end: pip runs on no older one.
             low = f'python_version >= "{first}" and ' if first != versions[0] else ''
-            if version is not None:
-                lines.append(f'{name}=={version} ; {low}python_version < "{after(last)}"\n')
+            lines.append(f'{name}=={version} ; {low}python_version < "{next_minor(last)}"\n')
     return HEAD + ''.join(lines)
 
 
-def newest(pins: Pins, versions: list[str]) -> dict[str, str]:
-    """{package: newest version} of the dependencies that setup.cfg names, as it spells them."""
-    on_all = {name: pins[canonicalize_name(name)] for name in dependencies()}
+def _version_runs(on_pythons: dict[str, str], versions: list[str]) -> list[tuple[str, str, str]]:
+    """Return (version, first Python, last Python) of each run of Pythons with the same version of a package."""
+    runs: list[tuple[str, str, str]] = []
+    previous = None
+    for python in versions:
+        version = on_pythons.get(python)
+        if version is not None and version == previous:
+            runs[-1] = (version, runs[-1][1], python)
+        elif version is not None:
+            runs.append((version, python, python))
+        # A Python without the package ends a run.
+        previous = version
+    return runs
 
-    def key(version):
+
+def newest(pins: Pins, versions: list[str]) -> dict[str, str]:
+    """Return {package: newest version} of the dependencies that setup.cfg names, as it spells them."""
+
+    def sort_key(version: str) -> list[int]:
         return [int(number) for number in re.findall(r'\d+', version)]
 
-    return {name: max((on[python] for python in versions if python in on), key=key) for name, on in on_all.items()}
+    newest_versions = {}
+    for name in dependencies():
+        on_pythons = pins[canonicalize_name(name)]
+        tested = [on_pythons[python] for python in versions if python in on_pythons]
+        newest_versions[name] = max(tested, key=sort_key)
+    return newest_versions
 
 
 def docs_table(pins: Pins, versions: list[str]) -> list[str]:
-    """The lines of the table of docs/launch.md."""
+    """Return the lines of the table of docs/launch.md."""
 
-    def row(name):
+    def row(name: str) -> tuple[str, ...]:
         return (name, *(pins[canonicalize_name(name)].get(python, '') for python in versions))
 
     return docs_tables.table(('', *(f'Python {python}' for python in versions)), [row(name) for name in dependencies()])
 
 
 def code_table(text: str, versions: dict[str, str]) -> str:
-    """The text of vdm_jax/cli/versions.py with that table."""
+    """Return the text of vdm_jax/cli/versions.py with these versions in its table."""
     lines = ''.join(f"    '{name}': '{version}',\n" for name, version in versions.items())
     return re.sub(r'(?<=NEWEST_TESTED = \{\n)(.*?)(?=^\})', lines, text, flags=re.DOTALL | re.MULTILINE)
 
 
 def main() -> int:
-    """Writes all three. Raises: CalledProcessError where pip finds no versions that fit together."""
+    """Write all three files.
+
+    Raises:
+      CalledProcessError: pip finds no versions that fit together.
+    """
     versions = pythons()
     listing = subprocess.run(['bash', ROOT / '.ci' / 'pythons'], check=True, stdout=subprocess.PIPE, text=True).stdout
-    here = dict(line.split(maxsplit=1) for line in listing.splitlines())
-    old = read(CONSTRAINTS.read_text() if CONSTRAINTS.exists() else '', versions)
-    pins = {}
+    interpreters = dict(line.split(maxsplit=1) for line in listing.splitlines())
+    old_pins = read(CONSTRAINTS.read_text() if CONSTRAINTS.exists() else '', versions)
+    pins: Pins = {}
     for python in versions:
-        if python in here:
-            resolved = resolve(here[python])
+        if python in interpreters:
+            resolved = resolve(interpreters[python])
+            note = f'{len(resolved)} packages'
         else:
-            resolved = {name: on[python] for name, on in old.items() if python in on}
-        print(
-            f'Python {python}: {f"{len(resolved)} packages" if python in here else "not here, its lines stay"}',
-            flush=True,
-        )
+            resolved = {name: on_pythons[python] for name, on_pythons in old_pins.items() if python in on_pythons}
+            note = 'not here, its lines stay'
+        # At once, since pip takes minutes for each.
+        print(f'Python {python}: {note}', flush=True)
         for name, version in resolved.items():
             pins.setdefault(name, {})[python] = version
     CONSTRAINTS.write_text(write(pins, versions))

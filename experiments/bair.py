@@ -3,14 +3,20 @@
     python -m vdm_jax train --config=experiments/bair.py --config.data.path=DIR --workdir=RUN
     python -m vdm_jax evaluate --workdir=RUN
 
-DIR is TFDS's bair_robot_pushing_small/2.0.0, prepared as ArrayRecord (43,264 videos of 30 frames, 256 held out).
-given=2 for two given frames, frames=30 for all of a video (2 to 28); size=S, B or L; patch=4 or 8.
+DIR holds TFDS's bair_robot_pushing_small/2.0.0, prepared as ArrayRecord (43,264 videos of 30 frames, 256 held out).
 
-The task is the literature's, the recipe our own: a VideoDiT in pixels, v with min-SNR weights on the cosine process,
-AdamW 2e-4, EMA 0.9999, 50 DDIM steps. evaluate draws 100 samples for each of the 256 held-out clips, from the first
-frame of each, and gives MSE, MAE, SSIM and PSNR of one sample, the mean and the best; FVD is not here yet. Clips are
-named by what is given and asked for, as figures differ with it: some train on 5 frames and roll out (MCVD), some take
-the best of 100, FVD may count the given frames or not.
+Arguments, as in bair.py:given=2,size=B:
+
+    given    context frames, 1 by default
+    frames   frames of a clip, context frames included; 30 is a whole video (given=2,frames=30 is the task 2 to 28)
+    size     S, B or L
+    patch    4 or 8
+
+The task is that of the literature, the recipe our own: a VideoDiT in pixels, v-prediction with min-SNR weights on the
+cosine process, AdamW 2e-4, EMA 0.9999, 50 DDIM steps. `evaluate` draws 100 samples for each of the 256 held-out clips
+from its first frame, and reports MSE, MAE, SSIM and PSNR of one sample, the mean and the best; FVD is not implemented
+yet. Protocols are named by context and predicted frames, as numbers differ between them: some papers train on 5 frames
+and roll out (MCVD), some take the best of 100 samples, and FVD may or may not include the context frames.
 
 Paper: none; the data are Ebert et al. 2017 (arXiv:1710.05268).
 Table: none.
@@ -24,14 +30,15 @@ Status: untested.
 from vdm_jax.config import ConfigDict, parse_arg
 
 
-def get_config(arg=None):
-    arg = parse_arg(arg, given=1, frames=16, size=('S', 'B', 'L'), patch=(4, 8), batch=64, steps=100_000)
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(arg, given=1, frames=16, size=('S', 'B', 'L'), patch=(4, 8), batch=64, steps=100_000)
     config = ConfigDict()
-    config.data = ConfigDict({'source': 'tfds', 'video': 'image_main', 'frames': arg.frames, 'pixels': 64})
+    config.data = ConfigDict({'source': 'tfds', 'video': 'image_main', 'frames': args.frames, 'pixels': 64})
     config.model = ConfigDict(
         {
-            'size': arg.size,
-            'patch': arg.patch,
+            'size': args.size,
+            'patch': args.patch,
             'layout': 'interleaved',
             'position': 'sincos_rope',
             'qk_norm': True,
@@ -44,14 +51,14 @@ def get_config(arg=None):
             'process': 'logsnr_cosine',
             'prediction': 'v',
             'weighting': {'name': 'min_snr', 'gamma': 5.0},
-            'context': arg.given,
+            'context': args.given,
             'condition_dropout': 0.0,  # there is no condition but frames
         }
     )
     config.sampler = ConfigDict({'name': 'ddim', 'steps': 50, 'clip': 1.0})
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 2e-4, 'warmup_steps': 1000})
-    config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 5000})
+    config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 5000})
     config.ema = ConfigDict({'decays': (0.9999,)})
-    protocol = {'name': 'frame_prediction', 'context': arg.given, 'per_clip': 100}
+    protocol = {'name': 'frame_prediction', 'context': args.given, 'per_clip': 100}
     config.evaluate = ConfigDict({'real': 256, 'protocol': protocol})
     return config

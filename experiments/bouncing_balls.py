@@ -21,19 +21,22 @@ from vdm_jax.errors import UserError
 HARDER = {'collide': 'colliding_balls', 'shadow': 'shadowed_balls', 'pan': 'panned_balls'}
 
 
-def get_config(arg=None):
-    # 0: what is usual for the world
-    arg = parse_arg(arg, {'pixels': FrameSize}, world='plain', size='tiny', pixels=0, frames=0, steps=1200)
-    if arg.world not in ('plain', *HARDER):
-        raise UserError(f'--config=FILE:world={arg.world}: want plain or one of {", ".join(HARDER)}')
-    plain = arg.world == 'plain'
-    arg.pixels, arg.frames = arg.pixels or (16 if plain else 32), arg.frames or (8 if plain else 16)
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    # 0 pixels or frames: the size that is usual for the world.
+    args = parse_arg(arg, {'pixels': FrameSize}, world='plain', size='tiny', pixels=0, frames=0, steps=1200)
+    if args.world not in ('plain', *HARDER):
+        raise UserError(f'--config=FILE:world={args.world}: want plain or one of {", ".join(HARDER)}')
+    plain = args.world == 'plain'
+    args.pixels = args.pixels or (16 if plain else 32)
+    args.frames = args.frames or (8 if plain else 16)
+
     config = ConfigDict()
     config.data = ConfigDict(
         {
-            'source': 'bouncing_balls' if plain else HARDER[arg.world],
-            'pixels': arg.pixels,
-            'frames': arg.frames,
+            'source': 'bouncing_balls' if plain else HARDER[args.world],
+            'pixels': args.pixels,
+            'frames': args.frames,
             'size': 50_000,
             'colours': 4,
             'label': 'count',
@@ -43,16 +46,18 @@ def get_config(arg=None):
         config.data.update({'radius': 0.145, 'gravity': 0.015, 'speed': 0.065})
     config.model = ConfigDict(
         {
-            'size': arg.size,
-            'patch': 4 if min(height_width(arg.pixels)) <= 32 else 8,
+            'size': args.size,
+            'patch': 4 if min(height_width(args.pixels)) <= 32 else 8,
             'time_patch': 4,
             'layout': 'interleaved',
             'position': 'sincos_rope',
             'qk_norm': True,
         }
     )
-    if arg.size == 'tiny':
-        config.model.width, config.model.heads = 144, 4
+    if args.size == 'tiny':
+        config.model.width = 144
+        config.model.heads = 4
+
     # What a ball is and where it goes is decided at high noise: times are drawn from there more often.
     config.diffusion = ConfigDict(
         {
@@ -72,7 +77,7 @@ def get_config(arg=None):
             'schedule': 'cosine',
         }
     )
-    config.train = ConfigDict({'steps': arg.steps, 'batch_size': 32, 'checkpoint_every': 200})
+    config.train = ConfigDict({'steps': args.steps, 'batch_size': 32, 'checkpoint_every': 200})
     config.ema = ConfigDict({'decays': (0.99, 0.999)})
     config.sampler = ConfigDict({'name': 'ddim', 'steps': 100, 'eta': 1.0})
     config.evaluate = ConfigDict({'samples': 128, 'real': 256, 'train': 50_000})

@@ -1,19 +1,24 @@
-"""DiT on ImageNet, 256x256 pixels as 32x32x4 latents: an image is a video of one frame.
+r"""DiT on ImageNet, 256x256 pixels as 32x32x4 latents: an image is a video of one frame.
 
     python -m vdm_jax train --config=experiments/dit.py --workdir=RUN
     python -m vdm_jax train --config=experiments/dit.py:size=B,patch=4,steps=400000 --workdir=RUN
     python -m vdm_jax train --config=experiments/dit.py:data=images --config.data.path=DIR \
         --config.codec.path=VAE --workdir=RUN
 
-size=S, B, L or XL; patch=2, 4 or 8. data=latents, the default, is synthetic noise of the latents' shape, which plans
-and times a run and trains nothing. data=images reads ImageNet as TFDS prepares it (DIR/imagenet2012/5.1.0, in
-ArrayRecord) and needs the image VAE: VAE is a run directory that `python -m vdm_jax convert --source=sd_vae` made.
+Arguments, as in dit.py:size=B,patch=4:
 
-Theirs, from the code of facebookresearch/DiT: the network, DDPM of 1,000 linear steps with learned variance, AdamW
-1e-4 constant without decay, warm-up or clipping, 256 images a step, EMA 0.9999 without warm-up, labels dropped in
-0.1, mirrored images, 250 ancestral steps, guidance on three of the four channels of the latents. Ours: bfloat16
-products; bicubic resizing where theirs halves with a box filter first. The published figures without guidance want
---config.guidance.scale=1 when sampling.
+    size     S, B, L or XL
+    patch    2, 4 or 8
+    data     latents (default): synthetic noise of the latents' shape, to plan and time a run; it trains nothing.
+             images: ImageNet as TFDS prepares it (DIR/imagenet2012/5.1.0, in ArrayRecord), with the image VAE: VAE is a
+             run directory made by `python -m vdm_jax convert --source=sd_vae`
+
+From the official code (facebookresearch/DiT): the network, DDPM of 1,000 linear steps with learned variance, AdamW 1e-4
+constant without decay, warm-up or clipping, 256 images a step, EMA 0.9999 without warm-up, label dropout of 0.1,
+mirrored images, 250 ancestral steps, guidance on three of the four channels of the latents.
+
+Differences: bfloat16 products; bicubic resizing where the official code halves with a box filter first. The published
+figures without guidance are sampled with --config.guidance.scale=1.
 
 Paper: DiT (Peebles & Xie 2023, arXiv:2212.09748).
 Table: 2, and training results in the official README.
@@ -30,8 +35,9 @@ from vdm_jax.config import ConfigDict, parse_arg
 CLASSES = 1000
 
 
-def get_config(arg=None):
-    arg = parse_arg(
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(
         arg,
         size=('XL', 'L', 'B', 'S'),
         patch=(2, 4, 8),
@@ -41,7 +47,7 @@ def get_config(arg=None):
         fsdp=1,
     )
     config = ConfigDict()
-    if arg.data == 'latents':
+    if args.data == 'latents':
         config.data = ConfigDict({'source': 'synthetic', 'frames': 1, 'pixels': 32, 'channels': 4, 'classes': CLASSES})
     else:
         config.data = ConfigDict(
@@ -58,8 +64,8 @@ def get_config(arg=None):
         config.codec = ConfigDict({'name': 'sd_vae', 'sample': True})  # theirs draws latents, it does not take the mean
     config.model = ConfigDict(
         {
-            'size': arg.size,
-            'patch': arg.patch,
+            'size': args.size,
+            'patch': args.patch,
             'layout': 'frames',
             'learn_variance': True,
             'classes': CLASSES,  # said here, it builds and plans without the images
@@ -77,9 +83,9 @@ def get_config(arg=None):
     config.sampler = ConfigDict({'name': 'ancestral', 'steps': 250, 'spacing': 'linear', 'variance': 'learned'})
     config.guidance = ConfigDict({'scale': 1.5, 'channels': 3})  # theirs leaves the fourth alone
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 1e-4, 'clip': None})
-    config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 50_000})
+    config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 50_000})
     # Theirs has none: after 10,000 steps 37% of the average is still the random start. Short runs want warmup=true.
     config.ema = ConfigDict({'decays': (0.9999,), 'warmup': False})
-    config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
+    config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 256})
     return config

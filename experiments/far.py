@@ -5,17 +5,23 @@
     python -m vdm_jax train --config=experiments/far.py:dataset=bair,size=B --workdir=RUN
     python -m vdm_jax evaluate --workdir=RUN --config.diffusion.context=2     # bair: 2 frames given, as it is published
 
-dataset=ucf101 (16 frames of 128 or 256 pixels) or bair (30 frames of 64); size=B, M, L or XL; conditional: with
-UCF-101's 101 classes, guidance 2. The latents are synthetic noise of the right shape: the paper's image codec (DC-AE,
-trained on each set) is not here. So it plans and times a run, and trains nothing.
+Arguments, as in far.py:size=XL,conditional:
 
-Theirs, from the code and configs of showlab/FAR: full attention in which no frame sees a later one, rotary positions,
-qk-norm, adaLN of its own in every block (it is called single there, and is DiT's), heads of 64; the straight path
-with logit-normal times (0, 1), one a frame; a frame clean with a chance of 0.1, which then does not count; AdamW 1e-4
-constant, 32 clips a step, clipping at 1, EMA 0.9999, 50 Euler steps. Ours: a clean frame is told as t = 0, where
-theirs has -1, a time of its own; heads share their dimensions among time, rows and columns as 24, 20, 20, where
-theirs is 16, 24, 24; times are not rounded to thousandths; the EMA's warm-up. Sampling makes all frames at once:
-theirs rolls out frame by frame, each from clean ones, which is not here yet.
+    dataset      ucf101 (default; 16 frames of 128 or 256 pixels) or bair (30 frames of 64 pixels)
+    size         B, M, L or XL
+    conditional  with the 101 classes of UCF-101, and guidance 2
+
+The latents are synthetic noise of the right shape, to plan and time a run; it trains nothing. The paper's image codec
+(DC-AE, trained on each set) is not part of this project.
+
+From the official code and configs (showlab/FAR): full attention in which no frame sees a later one, rotary positions,
+qk-norm, an adaLN in every block (which that code calls single, and is DiT's), heads of 64; the straight path with
+logit-normal times (0, 1), one a frame; a frame is clean with a probability of 0.1 and then has no loss; AdamW 1e-4
+constant, 32 clips a step, clipping at 1, EMA 0.9999, 50 Euler steps.
+
+Differences: a clean frame has t = 0, where the official code gives it a time of its own, -1; heads split their
+dimensions among time, rows and columns as 24, 20, 20, not 16, 24, 24; times are not rounded to thousandths; the EMA
+warms up. Sampling draws all frames at once: rolling out frame by frame, each from clean ones, is not implemented yet.
 
 Paper: FAR (Gu et al. 2025, arXiv:2503.19325).
 Table: of models in the official README.
@@ -36,15 +42,16 @@ FRAMES = {'ucf101': 16, 'bair': 30}
 STEPS = {'ucf101': 400_000, 'bair': 200_000}
 
 
-def get_config(arg=None):
-    arg = parse_arg(arg, dataset=tuple(FRAMES), size=tuple(SIZES), conditional=False, batch=32, steps=0, fsdp=1)
-    if arg.conditional and arg.dataset == 'bair':
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(arg, dataset=tuple(FRAMES), size=tuple(SIZES), conditional=False, batch=32, steps=0, fsdp=1)
+    if args.conditional and args.dataset == 'bair':
         raise UserError('--config=FILE:dataset=bair,conditional: it has no classes; leave conditional out')
-    classes = 101 if arg.conditional else 0
-    depth, width, heads = SIZES[arg.size]
+    classes = 101 if args.conditional else 0
+    depth, width, heads = SIZES[args.size]
     config = ConfigDict()
     config.data = ConfigDict(
-        {'source': 'synthetic', 'frames': FRAMES[arg.dataset], 'pixels': 8, 'channels': 32, 'classes': classes}
+        {'source': 'synthetic', 'frames': FRAMES[args.dataset], 'pixels': 8, 'channels': 32, 'classes': classes}
     )
     config.model = ConfigDict(
         {
@@ -73,11 +80,11 @@ def get_config(arg=None):
     config.guidance = ConfigDict({'scale': 2.0 if classes else 1.0})
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 1e-4, 'clip': 1.0})
     config.train = ConfigDict(
-        {'steps': arg.steps or STEPS[arg.dataset], 'batch_size': arg.batch, 'checkpoint_every': 10_000}
+        {'steps': args.steps or STEPS[args.dataset], 'batch_size': args.batch, 'checkpoint_every': 10_000}
     )
     config.ema = ConfigDict({'decays': (0.9999,)})
-    config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
+    config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 64})
-    if arg.dataset == 'bair':
+    if args.dataset == 'bair':
         config.evaluate.protocol = ConfigDict({'name': 'frame_prediction', 'context': 2})
     return config

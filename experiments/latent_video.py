@@ -1,4 +1,4 @@
-"""Latent video with nothing but what is here: a VideoDiT on the latents of our own causal video VAE.
+r"""Latent video with nothing but what is here: a VideoDiT on the latents of our own causal video VAE.
 
     python -m vdm_jax train --config=experiments/video_vae.py --workdir=runs/vae
     python -m vdm_jax train --config=experiments/latent_video.py --config.codec.path=runs/vae --workdir=runs/latent
@@ -22,25 +22,36 @@ Expected: kept 0.50, residual 0.92 px, speed 2.79 px where real clips have 2.93 
 Status: measured; the default alone: balls fly, and miss the protocol's bar.
 """
 
+from typing import Any
+
 from vdm_jax.config import ConfigDict, parse_arg
 
 # The autoencoder of video_vae.py's default, and where its latents lie.
-VAE = {'channels': (32, 32, 64), 'patch': 4, 'blocks': 1, 'groups': 8, 'latent': 8, 'space': 4, 'time': 4}
+VAE: dict[str, Any] = {
+    'channels': (32, 32, 64),
+    'patch': 4,
+    'blocks': 1,
+    'groups': 8,
+    'latent': 8,
+    'space': 4,
+    'time': 4,
+}
 
 # Of its latents, about: 0.14 to 0.27 in each channel. What another one's are, cache-latents prints.
 STD = 0.18
 
 
-def get_config(arg=None):
-    arg = parse_arg(arg, data=('balls', 'folder'), size='tiny', steps=6000)
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(arg, data=('balls', 'folder'), size='tiny', steps=6000)
     config = ConfigDict()
     config.data = ConfigDict({'source': 'bouncing_balls', 'frames': 9, 'pixels': 32})
-    if arg.data == 'folder':
+    if args.data == 'folder':
         config.data = ConfigDict({'source': 'video_folder', 'frames': 9, 'pixels': 32, 'flip': True})
     config.codec = ConfigDict({'name': 'video_vae', 'model': VAE, 'sample': True, 'std': (STD,) * VAE['latent']})
     config.model = ConfigDict(
-        {'size': arg.size, 'patch': 2, 'layout': 'full', 'position': 'sincos_rope', 'qk_norm': True}
-        | ({'classes': 0} if arg.data == 'folder' else {})
+        {'size': args.size, 'patch': 2, 'layout': 'full', 'position': 'sincos_rope', 'qk_norm': True}
+        | ({'classes': 0} if args.data == 'folder' else {})
     )
     config.diffusion = ConfigDict(
         {
@@ -48,7 +59,7 @@ def get_config(arg=None):
             'time': {'name': 'logit_normal', 'mean': 0.8, 'std': 1.3},
             'prediction': 'x0',
             'weighting': 'velocity',
-            'condition_dropout': 0.1 if arg.data == 'balls' else 0.0,
+            'condition_dropout': 0.1 if args.data == 'balls' else 0.0,
         }
     )
     config.optim = ConfigDict(
@@ -61,7 +72,7 @@ def get_config(arg=None):
             'schedule': 'cosine',
         }
     )
-    config.train = ConfigDict({'steps': arg.steps, 'batch_size': 32, 'checkpoint_every': 500, 'sample_every': 2000})
+    config.train = ConfigDict({'steps': args.steps, 'batch_size': 32, 'checkpoint_every': 500, 'sample_every': 2000})
     config.ema = ConfigDict({'decays': (0.99, 0.999)})
     config.sampler = ConfigDict({'name': 'ddim', 'steps': 100, 'eta': 1.0})
     return config

@@ -3,13 +3,17 @@
     python -m vdm_jax train --config=experiments/moving_mnist.py --config.data.path=DIR --workdir=RUN
     python -m vdm_jax evaluate --workdir=RUN     # MSE, MAE, SSIM, PSNR of one sample, of the mean and the best of ten
 
-DIR holds MNIST's IDX files. With both train-images-idx3-ubyte and t10k-images-idx3-ubyte the digits are the published
-task's; with t10k alone 8,000 of its digits train and the other 2,000 test, and results are called
-openstl_mmnist_t10k_split: OpenSTL's test clips are other ones, so that its numbers are context and no comparison.
-Stochastic Moving MNIST, 5 to 10 frames: :stochastic. Larger: :size=S,patch=4 on one GPU (not yet run on one).
+DIR holds MNIST's IDX files. With both train-images-idx3-ubyte and t10k-images-idx3-ubyte the digits are those of the
+published task. With t10k alone, 8,000 of its digits train and the other 2,000 test, and results are called
+openstl_mmnist_t10k_split: OpenSTL's test clips are others, so that its numbers are context and no comparison.
 
-The opponents predict one future, the one of least squared error: :regressor=same is this very network, shown noise that
-says nothing, and :regressor=conv_lstm is ConvLSTM-S (Shi et al. 2015, in OpenSTL's sizes, 11.7 million weights).
+Arguments, as in moving_mnist.py:size=S,patch=4:
+
+    stochastic  Stochastic Moving MNIST, 5 to 10 frames
+    regressor   a model that predicts one future, the one of least squared error. same: the same network, whose input
+                is noise without information. conv_lstm: ConvLSTM-S (Shi et al. 2015, in OpenSTL's sizes, 11.7 million
+                weights)
+    size, patch larger networks: size=S,patch=4 on one GPU (not yet run on one)
 
 Paper: OpenSTL (Tan et al. 2023), arXiv:2306.11249
 Table: model zoo, Moving MNIST, 200 epochs
@@ -25,27 +29,35 @@ from vdm_jax.config import ConfigDict, parse_arg
 from vdm_jax.errors import UserError
 
 
-def get_config(arg=None):
-    arg = parse_arg(
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(
         arg, size='tiny', patch=8, steps=6000, batch=8, stochastic=False, regressor=('none', 'same', 'conv_lstm')
     )
-    if arg.regressor == 'conv_lstm' and (arg.size, arg.patch) != ('tiny', 8):
+    if args.regressor == 'conv_lstm' and (args.size, args.patch) != ('tiny', 8):
         raise UserError('--config=FILE:regressor=conv_lstm: it has one size and no patches; leave size and patch out')
-    context, frames = (5, 15) if arg.stochastic else (10, 20)
+    context, frames = (5, 15) if args.stochastic else (10, 20)
+    if args.regressor == 'none':
+        time = {'name': 'logit_normal', 'mean': 1.0, 'std': 1.3}
+        weighting = {'name': 'velocity', 'floor': 0.1}
+        sampler = {'name': 'ddim', 'steps': 10, 'eta': 0.0}
+        samples = 10
+    else:
+        # Trained at pure noise alone, x0 is predicted from the context: the mean of all futures, in one step.
+        time = {'name': 'noise'}
+        weighting = {'name': 'constant'}
+        sampler = {'name': 'euler', 'steps': 1}
+        samples = 1
+
     config = ConfigDict()
-    if arg.regressor == 'none':
-        time, weighting = {'name': 'logit_normal', 'mean': 1.0, 'std': 1.3}, {'name': 'velocity', 'floor': 0.1}
-        sampler, samples = {'name': 'ddim', 'steps': 10, 'eta': 0.0}, 10
-    else:  # of x0 from noise alone: the mean of all futures
-        time, weighting, sampler, samples = 'noise', 'constant', {'name': 'euler', 'steps': 1}, 1
     config.data = ConfigDict(
-        {'source': 'moving_mnist', 'frames': frames, 'motion': 'stochastic' if arg.stochastic else 'bounce'}
+        {'source': 'moving_mnist', 'frames': frames, 'motion': 'stochastic' if args.stochastic else 'bounce'}
     )
     config.model = ConfigDict(
         {
-            'size': arg.size,
-            'patch': arg.patch,
-            'time_patch': 1 if arg.stochastic else 2,
+            'size': args.size,
+            'patch': args.patch,
+            'time_patch': 1 if args.stochastic else 2,
             'layout': 'interleaved',
             'position': 'sincos_rope',
             'qk_norm': True,
@@ -70,12 +82,12 @@ def get_config(arg=None):
             'schedule': 'cosine',
         }
     )
-    config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 500})
+    config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 500})
     config.ema = ConfigDict({'decays': (0.99, 0.999)})
     config.sampler = ConfigDict(sampler)
     protocol = {'name': 'frame_prediction', 'context': context, 'per_clip': samples}
     config.evaluate = ConfigDict({'real': 256, 'protocol': protocol})
-    if arg.regressor == 'conv_lstm':
+    if args.regressor == 'conv_lstm':
         config.model = ConfigDict({'name': 'conv_lstm'})
         config.optim = ConfigDict(
             {'name': 'adamw', 'learning_rate': 5e-4, 'b2': 0.999, 'warmup_steps': 10, 'schedule': 'cosine'}

@@ -1,17 +1,23 @@
-"""SiT on ImageNet, 256x256 pixels as 32x32x4 latents: DiT's network on a straight path between noise and data.
+r"""SiT on ImageNet, 256x256 pixels as 32x32x4 latents: DiT's network on a straight path between noise and data.
 
     python -m vdm_jax train --config=experiments/sit.py --workdir=RUN
     python -m vdm_jax train --config=experiments/sit.py:data=images --config.data.path=DIR \
         --config.codec.path=VAE --workdir=RUN
 
-size=S, B, L or XL; patch=2, 4 or 8; sampler=heun (125 steps) or euler (250), which both ask the network 250 times.
-data as in dit.py.
+Arguments, as in sit.py:sampler=euler:
 
-Theirs, from the code of willisma/SiT: the network, with the channels of DiT's variance in its head though nothing is
-learned in them; the velocity of the linear path in their own time, uniform and unweighted; DiT's optimizer, EMA and
-batch; guidance on three of the four channels of the latents. Ours: bfloat16 products; bicubic resizing where theirs
-halves with a box filter first. Not here: the adaptive solver (dopri5) that their code samples by unless told, and the
-stochastic sampler of the published figure.
+    size     S, B, L or XL
+    patch    2, 4 or 8
+    sampler  heun (default; 125 steps) or euler (250 steps); both evaluate the network 250 times
+    data     as in dit.py
+
+From the official code (willisma/SiT): the network, whose head keeps the channels of DiT's variance though nothing is
+learned in them; the velocity of the linear path in the paper's time, uniform and unweighted; DiT's optimizer, EMA and
+batch; guidance on three of the four channels of the latents.
+
+Differences: bfloat16 products; bicubic resizing where the official code halves with a box filter first. Not
+implemented: the adaptive solver (dopri5), which the official code samples with by default, and the stochastic sampler
+of the published figure.
 
 Paper: SiT (Ma et al. 2024, arXiv:2401.08740).
 Table: of models in the official README.
@@ -29,8 +35,9 @@ CLASSES = 1000
 STEPS = {'heun': 125, 'euler': 250}
 
 
-def get_config(arg=None):
-    arg = parse_arg(
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(
         arg,
         size=('XL', 'L', 'B', 'S'),
         patch=(2, 4, 8),
@@ -41,7 +48,7 @@ def get_config(arg=None):
         fsdp=1,
     )
     config = ConfigDict()
-    if arg.data == 'latents':
+    if args.data == 'latents':
         config.data = ConfigDict({'source': 'synthetic', 'frames': 1, 'pixels': 32, 'channels': 4, 'classes': CLASSES})
     else:
         config.data = ConfigDict(
@@ -58,8 +65,8 @@ def get_config(arg=None):
         config.codec = ConfigDict({'name': 'sd_vae', 'sample': True})  # theirs draws latents, it does not take the mean
     config.model = ConfigDict(
         {
-            'size': arg.size,
-            'patch': arg.patch,
+            'size': args.size,
+            'patch': args.patch,
             'layout': 'frames',
             'learn_variance': True,  # the channels alone: their head has them, and leaves them aside
             'classes': CLASSES,  # said here, it builds and plans without the images
@@ -73,11 +80,11 @@ def get_config(arg=None):
             'condition_dropout': 0.1,
         }
     )
-    config.sampler = ConfigDict({'name': arg.sampler, 'steps': STEPS[arg.sampler]})
+    config.sampler = ConfigDict({'name': args.sampler, 'steps': STEPS[args.sampler]})
     config.guidance = ConfigDict({'scale': 1.5, 'channels': 3})  # theirs leaves the fourth alone
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 1e-4, 'clip': None})
-    config.train = ConfigDict({'steps': arg.steps, 'batch_size': arg.batch, 'checkpoint_every': 50_000})
+    config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 50_000})
     config.ema = ConfigDict({'decays': (0.9999,), 'warmup': False})  # theirs has none
-    config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
+    config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 256})
     return config

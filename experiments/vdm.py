@@ -1,4 +1,4 @@
-"""Video Diffusion Models' recipes, 16 frames of 64x64 pixels, on a transformer: not the paper's U-Net.
+r"""Video Diffusion Models' recipes, 16 frames of 64x64 pixels, on a transformer: not the paper's U-Net.
 
     python -m vdm_jax train --config=experiments/vdm.py --config.data.clips.path=DIR \
         --config.data.images.path=DIR --workdir=RUN
@@ -6,17 +6,24 @@
         --config.data.images.path=DIR --workdir=RUN
     python -m vdm_jax benchmark --config=experiments/vdm.py:data=synthetic
 
-dataset=ucf101 (all videos of a folder, no classes), bair (TFDS's bair_robot_pushing_small, prepared as ArrayRecord)
-or k600 (a folder of videos); size=S, B, L or XL; patch=4, 8 or 2; images=8 single frames of the same data beside each
-clip, 0 for none. data=synthetic takes noise in their place, for timing.
+Arguments, as in vdm.py:dataset=k600,size=B:
 
-Theirs, from the paper's appendix A: log-SNR cosine in [-20, 20], fed to the network as log-SNR; eps for UCF-101 and v
-for the others; Adam's rate, b2 and weight decay, batch, steps, EMA, images beside clips that nothing in time sees;
-ancestral sampling in 256 steps. Ours: the network, a VideoDiT of factorised attention and no relative positions; the
-EMA's warm-up; every frame and image weighs alike in the loss, which the paper does not say. Left out: dropout of 0.1,
-which our networks do not have; the variance between the two bounds (gamma = 0.1 of the way in logs for UCF-101), here
-the lower bound; Langevin corrector steps. BAIR and Kinetics-600 are predicted by reconstruction guidance in the
-paper, on networks that know of no given frames; here the network is trained with 1 and 5 frames given.
+    dataset  ucf101 (default; all videos of a folder, no classes), bair (TFDS's bair_robot_pushing_small, prepared as
+             ArrayRecord) or k600 (a folder of videos)
+    size     S, B, L or XL
+    patch    4, 8 or 2
+    images   single frames of the same data beside each clip, 8 by default, 0 for none
+    data     videos (default), or synthetic: noise in their place, for timing
+
+From the paper's appendix A: log-SNR cosine in [-20, 20], fed to the network as log-SNR; eps for UCF-101 and v for the
+others; Adam's rate, b2 and weight decay, batch, steps, EMA; images beside clips, which no attention over time mixes;
+ancestral sampling in 256 steps.
+
+Differences: the network, a VideoDiT with factorised attention and no relative positions; the EMA warms up; every frame
+and image has the same weight in the loss, which the paper does not say. Left out: dropout of 0.1, which our networks do
+not have; the variance between the two bounds (gamma = 0.1 of the way in logs for UCF-101), here the lower bound;
+Langevin corrector steps. BAIR and Kinetics-600 are predicted by reconstruction guidance in the paper, on networks
+trained without context frames; here the network is trained with 1 and 5 context frames.
 
 Paper: Video Diffusion Models (Ho et al. 2022, arXiv:2204.03458).
 Table: 1 to 3, recipes in appendix A.
@@ -29,15 +36,30 @@ Status: untested.
 """
 
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 from vdm_jax.config import ConfigDict, parse_arg
 
-FRAMES, PIXELS = 16, 64
+FRAMES = 16
+PIXELS = 64
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A column of the paper's appendix A, and how many frames are given in its task."""
+    """A column of the paper's appendix A, and the context of its task.
+
+    Attributes:
+      prediction: What the network predicts.
+      learning_rate: Of Adam.
+      b2: Of Adam.
+      weight_decay: Of Adam.
+      batch: Clips a step.
+      steps: Of training.
+      ema: Decay of the average.
+      context: Context frames of a clip.
+      flip: Whether clips are mirrored at random.
+    """
 
     prediction: str
     learning_rate: float
@@ -57,8 +79,9 @@ RECIPES = {
 }
 
 
-def get_config(arg=None):
-    arg = parse_arg(
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(
         arg,
         dataset=tuple(RECIPES),
         size=('L', 'XL', 'B', 'S'),
@@ -69,13 +92,18 @@ def get_config(arg=None):
         steps=0,
         fsdp=1,
     )
-    recipe = RECIPES[arg.dataset]
+    recipe = RECIPES[args.dataset]
     config = ConfigDict()
     config.data = ConfigDict(
-        {'source': 'joint_images', 'clips': source(arg, FRAMES), 'images': source(arg, 1), 'count': arg.images}
+        {
+            'source': 'joint_images',
+            'clips': source_config(args, FRAMES),
+            'images': source_config(args, 1),
+            'count': args.images,
+        }
     )
     config.model = ConfigDict(
-        {'size': arg.size, 'patch': arg.patch, 'layout': 'interleaved', 'classes': 0, 'dtype': 'bfloat16'}
+        {'size': args.size, 'patch': args.patch, 'layout': 'interleaved', 'classes': 0, 'dtype': 'bfloat16'}
     )
     config.diffusion = ConfigDict(
         {
@@ -83,7 +111,7 @@ def get_config(arg=None):
             'prediction': recipe.prediction,
             'context': recipe.context,
             'condition_dropout': 0.0,  # there is no condition
-            'image_weight': arg.images / (FRAMES - recipe.context),  # given frames do not count
+            'image_weight': args.images / (FRAMES - recipe.context),  # given frames do not count
         }
     )
     # At log-SNR -20 an error of eps is one of x0 e^10 times as large: x0 is kept to what pixels can be.
@@ -99,25 +127,25 @@ def get_config(arg=None):
     )
     config.train = ConfigDict(
         {
-            'steps': arg.steps or recipe.steps,
-            'batch_size': arg.batch or recipe.batch,
+            'steps': args.steps or recipe.steps,
+            'batch_size': args.batch or recipe.batch,
             'checkpoint_every': 5000,
         }
     )
     config.ema = ConfigDict({'decays': (recipe.ema,)})
-    config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
+    config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 64})
     if recipe.context:
         config.evaluate.protocol = ConfigDict({'name': 'frame_prediction', 'context': recipe.context, 'per_clip': 100})
     return config
 
 
-def source(arg, frames):
-    """Clips of so many frames, one for what images are drawn from."""
+def source_config(args: SimpleNamespace, frames: int) -> dict[str, Any]:
+    """Return the config of clips of so many frames, one for what images are drawn from."""
     shape = {'frames': frames, 'pixels': PIXELS}
-    if arg.data == 'synthetic':
+    if args.data == 'synthetic':
         return {'source': 'synthetic', 'channels': 3, 'classes': 0, **shape}
-    flip = RECIPES[arg.dataset].flip
-    if arg.dataset == 'bair':
+    flip = RECIPES[args.dataset].flip
+    if args.dataset == 'bair':
         return {'source': 'tfds', 'video': 'image_main', 'flip': flip, **shape}
     return {'source': 'video_folder', 'label': 'none', 'flip': flip, **shape}

@@ -1,16 +1,17 @@
-"""Any folder of real videos, or a set of records made of one; each file of a folder is a class of its own, so that a
-small folder can be memorised clip by clip.
+r"""Any folder of real videos, or a set of records made of one.
 
     python -m vdm_jax train --config=experiments/video_folder.py --config.data.path=DIR --workdir=RUN
     python -m vdm_jax sample --workdir=RUN
+
+Each file of a folder is a class of its own, so that a small folder can be memorised clip by clip.
 
 Memorising four clips (8 frames of 32x32), each from its first frame:
 
     python -m vdm_jax train --config=experiments/video_folder.py:memorise --config.data.path=DIR --workdir=RUN
     python -m vdm_jax evaluate --workdir=RUN     # PSNR of each sample against the clip of its label
 
-From records, chosen by their scores, and told their captions where text=WIDTH is said (here as an encoder without
-weights hashes their words, which knows no meanings; embeddings of an encoder of your own: docs/data.md):
+From records, selected by their scores, and conditioned on their captions with text=WIDTH (here by an encoder without
+weights, which hashes words and knows no meanings; embeddings of an encoder of your own: docs/data.md):
 
     python -m data_pipelines build --source=DIR --out=SET
     python -m vdm_jax train --config=experiments/video_folder.py:records --config.data.path=SET \
@@ -35,38 +36,39 @@ from vdm_jax.config import ConfigDict, parse_arg
 from vdm_jax.config.frame_size import FrameSize, height_width
 
 
-def get_config(arg=None):
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
     known = {'size': 'tiny', 'pixels': 32, 'frames': 8, 'memorise': False, 'records': False, 'text': 0}
-    arg = parse_arg(arg, {'pixels': FrameSize}, **known)
+    args = parse_arg(arg, {'pixels': FrameSize}, **known)
     config = ConfigDict()
     config.data = ConfigDict(
         {
-            'source': 'records' if arg.records else 'video_folder',
-            'pixels': arg.pixels,
-            'frames': arg.frames,
+            'source': 'records' if args.records else 'video_folder',
+            'pixels': args.pixels,
+            'frames': args.frames,
             'stride': 2,
-            'label': 'none' if arg.records and not arg.memorise else 'index',
-            'start': 'first' if arg.memorise else 'random',
+            'label': 'none' if args.records and not args.memorise else 'index',
+            'start': 'first' if args.memorise else 'random',
         }
     )
     config.model = ConfigDict(
         {
-            'size': arg.size,
-            'patch': 4 if min(height_width(arg.pixels)) <= 32 else 8,
+            'size': args.size,
+            'patch': 4 if min(height_width(args.pixels)) <= 32 else 8,
             'time_patch': 2,
             'qk_norm': True,
         }
     )
-    if arg.text:
-        config.model.text_width = arg.text
-        config.text = ConfigDict({'name': 'hashing', 'width': arg.text})
+    if args.text:
+        config.model.text_width = args.text
+        config.text = ConfigDict({'name': 'hashing', 'width': args.text})
     config.diffusion = ConfigDict(
         {
             'process': 'rectified_flow',
             'time': {'name': 'logit_normal', 'mean': 0.8, 'std': 1.3},
             'prediction': 'x0',
             'weighting': 'velocity',
-            'condition_dropout': 0.0 if arg.memorise else 0.1,
+            'condition_dropout': 0.0 if args.memorise else 0.1,
         }
     )
     config.optim = ConfigDict(

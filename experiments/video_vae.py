@@ -4,10 +4,10 @@
     python -m vdm_jax evaluate --workdir=runs/vae     # PSNR, SSIM and errors of held-out clips given back
     python -m vdm_jax sample --workdir=runs/vae       # held-out clips as it gives them back
 
-Clips of 1 + 4n frames become 1 + n latent frames, the first frame alone, and nothing looks ahead (MAGVIT-v2, W.A.L.T).
-The default is the small world of the balls at 32x32 pixels, 4x4 of them to a latent. Real videos: :data=folder with
---config.data.path=DIR. As the papers have it, 17 frames of 128x128 to 5x16x16 latents: :size=paper,data=folder, on a
-GPU or a TPU (not yet run on one).
+Clips of 1 + 4n frames become 1 + n latent frames, the first frame alone, and no frame sees a later one (MAGVIT-v2,
+W.A.L.T). The default is the small world of the balls at 32x32 pixels, with 4x4 pixels to a latent. Real videos:
+:data=folder with --config.data.path=DIR. In the papers' size, 17 frames of 128x128 to 5x16x16 latents:
+:size=paper,data=folder, on a GPU or a TPU (not yet run on one).
 
 Paper: none; the architecture follows MAGVIT-v2 (Yu et al. 2023), arXiv:2310.05737, section 3.2
 Table: none
@@ -26,15 +26,16 @@ MODELS = {
 }
 
 
-def get_config(arg=None):
-    arg = parse_arg(arg, size=tuple(MODELS), data=('balls', 'folder'), steps=5000)
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(arg, size=tuple(MODELS), data=('balls', 'folder'), steps=5000)
     config = ConfigDict()
-    if arg.data == 'balls':
+    if args.data == 'balls':
         config.data = ConfigDict({'source': 'bouncing_balls', 'frames': 9, 'pixels': 32})
     else:
-        frames, pixels = (17, 128) if arg.size == 'paper' else (9, 32)
+        frames, pixels = (17, 128) if args.size == 'paper' else (9, 32)
         config.data = ConfigDict({'source': 'video_folder', 'frames': frames, 'pixels': pixels, 'flip': True})
-    config.model = ConfigDict({'name': 'video_vae', **MODELS[arg.size]})
+    config.model = ConfigDict({'name': 'video_vae', **MODELS[args.size]})
     # Squared errors: the balls are small before a black ground, where absolute ones are content with black alone.
     config.reconstruction = ConfigDict({'kind': 'l2', 'kl_weight': 1e-5})
     # Muon, each convolution one matrix: 27.1 dB after 500 steps, where Adam had 22 to 25 after 800.
@@ -43,7 +44,7 @@ def get_config(arg=None):
         | {'schedule': 'cosine', 'clip': 1.0}
     )
     config.train = ConfigDict(
-        {'steps': arg.steps, 'batch_size': 8 if arg.size == 'balls' else 64, 'checkpoint_every': 500}
+        {'steps': args.steps, 'batch_size': 8 if args.size == 'balls' else 64, 'checkpoint_every': 500}
         | {'validate_every': 500, 'sample_every': 2000}
     )
     config.ema = ConfigDict({'decays': (0.999,)})

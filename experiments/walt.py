@@ -1,22 +1,28 @@
-"""W.A.L.T on UCF-101 and Kinetics-600: 17 frames of 128x128 pixels as latents of 5x16x16x8.
+r"""W.A.L.T on UCF-101 and Kinetics-600: 17 frames of 128x128 pixels as latents of 5x16x16x8.
 
     python -m vdm_jax train --config=experiments/walt.py --workdir=RUN
     python -m vdm_jax train --config=experiments/walt.py:dataset=k600 --workdir=RUN
     python -m vdm_jax train --config=experiments/walt.py:data=videos --config.data.path=DIR \
         --config.codec.path=VAE --workdir=RUN
 
-dataset=ucf101 (101 classes; size=XL unless told, or L) or k600 (5 frames given, which are 2 of latents; size=L).
-data=latents, the default, is synthetic noise of the latents' shape: it plans and times a run, and trains nothing.
-data=videos reads a folder of videos (for ucf101 with a folder a class). W.A.L.T's causal tokenizer is not public: VAE
-is the run directory of one of our own (video_vae.py:size=paper,data=folder), of the same shape; its quality is not
-known. It wants config.codec.mean and std, of each channel of its latents: FVD on UCF-101 is 60.7 with and 67.9
-without (the paper's ablation).
+Arguments, as in walt.py:dataset=k600:
 
-Theirs, from the paper: blocks over windows of 1x16x16 and 5x8x8 latents in turn, patches of 1, adaLN-LoRA of rank 2,
-qk-norm, 1,000 linear steps rescaled to zero terminal SNR, v, self-conditioning in 0.9 of the examples, DDIM of 50
-steps, no guidance, AdamW 5e-4 with a cosine, batch and steps. Ours: bfloat16 products; learned positions that are
-added, and none relative; the EMA's decay; no warm-up; clipping at 1; given frames that are clean at t = 0, where
-theirs stand beside the noisy ones in the channels; steps of k600, which are 360 of its epochs as we count them.
+    dataset  ucf101 (default; 101 classes, size=XL) or k600 (5 context frames, which are 2 of latents; size=L)
+    size     S, B, L or XL
+    data     latents (default): synthetic noise of the latents' shape, to plan and time a run; it trains nothing.
+             videos: a folder of videos, for ucf101 with a folder a class
+
+W.A.L.T's causal tokenizer is not public: VAE is the run directory of one of our own
+(video_vae.py:size=paper,data=folder), of the same shape; its quality is not known. Set config.codec.mean and std, of
+each channel of its latents: FVD on UCF-101 is 60.7 with and 67.9 without (the paper's ablation).
+
+From the paper: blocks over windows of 1x16x16 and 5x8x8 latents in turn, patches of 1, adaLN-LoRA of rank 2, qk-norm,
+1,000 linear steps rescaled to zero terminal SNR, v-prediction, self-conditioning in 0.9 of the examples, DDIM of 50
+steps, no guidance, AdamW 5e-4 with a cosine schedule, batch and steps.
+
+Differences: bfloat16 products; learned positions that are added, and no relative ones; the EMA's decay; no warm-up;
+clipping at 1; context frames are clean at t = 0, where the paper has them beside the noisy ones in the channels; the
+steps of k600 are 360 of its epochs as we count them.
 
 Paper: W.A.L.T (Gupta et al. 2023, arXiv:2312.06662).
 Table: its comparison on both sets, recipe in 8.
@@ -36,8 +42,9 @@ STEPS = {'ucf101': 60_000, 'k600': 360 * 390_000 // 512}  # epochs of about 390,
 CONTEXT = {'ucf101': 0, 'k600': 2}  # frames of latents
 
 
-def get_config(arg=None):
-    arg = parse_arg(
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
+    args = parse_arg(
         arg,
         dataset=tuple(CLASSES),
         size=('paper', 'XL', 'L', 'B', 'S'),
@@ -46,7 +53,8 @@ def get_config(arg=None):
         steps=0,
         fsdp=1,
     )
-    dataset, videos = arg.dataset, arg.data == 'videos'
+    dataset = args.dataset
+    videos = args.data == 'videos'
     config = ConfigDict()
     if videos:
         label = 'folder' if CLASSES[dataset] else 'none'
@@ -59,7 +67,7 @@ def get_config(arg=None):
         )
     config.model = ConfigDict(
         {
-            'size': SIZE[dataset] if arg.size == 'paper' else arg.size,
+            'size': SIZE[dataset] if args.size == 'paper' else args.size,
             'patch': 1,
             'layout': 'windows',
             'windows': ('1x16x16', '5x8x8'),
@@ -86,10 +94,10 @@ def get_config(arg=None):
     config.sampler = ConfigDict({'name': 'ddim', 'steps': 50, 'spacing': 'trailing'})
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 5e-4, 'schedule': 'cosine'})
     config.train = ConfigDict(
-        {'steps': arg.steps or STEPS[dataset], 'batch_size': arg.batch or BATCH[dataset], 'checkpoint_every': 5000}
+        {'steps': args.steps or STEPS[dataset], 'batch_size': args.batch or BATCH[dataset], 'checkpoint_every': 5000}
     )
     config.ema = ConfigDict({'decays': (0.9999,)})
-    config.mesh = ConfigDict({'data': -1, 'fsdp': arg.fsdp})
+    config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 64})
     if CONTEXT[dataset]:
         frames = 5 if videos else CONTEXT[dataset]
