@@ -27,6 +27,17 @@ def test_every_key_of_every_class_is_in_it():
         assert (where, name) in keys, field.key
 
 
+def test_no_key_is_without_a_meaning():
+    """Where one is: a line of `Attributes:` in the docstring of its class."""
+    blank = [
+        f'{group.where} {group.name} {key.name}'
+        for group in key_reference.walk()
+        for key in group.keys
+        if not key.meaning
+    ]
+    assert not blank
+
+
 def test_a_choice_has_all_its_names_and_says_which_is_the_default():
     names = [group.name for group in key_reference.walk() if group.where == 'config.sampler']
     assert names == list(SAMPLERS)

@@ -17,9 +17,13 @@ from vdm_jax.diffusion.variational import bound
 
 
 class Denoised(NamedTuple):
-    """What a network predicts of x_t: x0 and eps, shaped like x_t, and the variance of the step from there.
+    """What a network predicts of x_t.
 
-    The variance is in [-1, 1] once learned (posterior.learned_log_variance), None where the network predicts none.
+    Attributes:
+      x0: Estimate of the clean data, shaped like x_t.
+      eps: Estimate of the noise, shaped like x_t.
+      variance: Of the step from there, in [-1, 1] once learned (posterior.learned_log_variance); None where the network
+        predicts none.
     """
 
     x0: jax.Array

@@ -23,14 +23,27 @@ if TYPE_CHECKING:
 
 
 class Context(NamedTuple):
-    """Inputs shared by all blocks of a network. B videos of T + k frames, F is 1 or T + k."""
+    """Inputs shared by all blocks of a network. B videos of T + k frames, F is 1 or T + k.
+
+    Attributes:
+      grid: The tokens of a video.
+      c_BFD: Conditioning of each video or frame.
+      shared: Output of the modulation's shared part, (B, F, chunks D); None where it has none.
+      text_BSD: Text embeddings, None without text.
+      text_mask_BS: True where there is text.
+      time_TD: Fixed or learned positions in time, yet to be added, (T + k, D).
+      rotary: Rotary positions, None where the network has none.
+      attention: How attention is computed.
+      scan: Whether layers are scanned.
+      remat: Policy of rematerialisation, a name of nn/remat.py.
+    """
 
     grid: Grid
-    c_BFD: jax.Array  # conditioning of each video or frame
-    shared: jax.Array | None  # output of the modulation's shared part, (B, F, chunks D)
+    c_BFD: jax.Array
+    shared: jax.Array | None
     text_BSD: jax.Array | None
     text_mask_BS: jax.Array | None
-    time_TD: jax.Array | np.ndarray | None  # fixed or learned positions in time, yet to be added, (T + k, D)
+    time_TD: jax.Array | np.ndarray | None
     rotary: Rotary | None
     attention: AttentionConfig
     scan: bool

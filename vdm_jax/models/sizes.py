@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Size:
-    """`depth` counts blocks, space and time ones together, as Latte's Table 1 and DiT's do."""
+    """Size of a network, as a row of Latte's Table 1 and DiT's.
+
+    Attributes:
+      depth: Blocks, those over space and those over time together.
+      width: Of all tokens, D.
+      heads: Of an attention, K.
+    """
 
     depth: int
     width: int

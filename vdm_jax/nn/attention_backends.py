@@ -31,12 +31,18 @@ Tokens = jax.Array | jax.ShapeDtypeStruct  # of which shape and dtype count
 class AttentionConfig(Ranged, where='config.model.attention'):
     """How attention is computed; what it computes is the same for all.
 
-    space, time, full: the backend over one frame's tokens, over one location's frames, and over several frames' tokens
-    (full attention, windows). auto: cudnn on GPU and splash on TPU where they take the shapes and the sequence has
-    `flash_from` tokens or more, else xla, whose batched matmuls suit 16 frames better than any kernel. block_q and
-    block_kv: at most so many tokens in a block of splash (multiples of 128). sequence: how full attention and windows
-    are split over the mesh's sequence axis: by heads (ulysses), or full attention by tokens, whose keys and values go
-    round (ring, which has no backend but its own).
+    The backend auto is cudnn on GPU and splash on TPU where they take the shapes and the sequence has `flash_from`
+    tokens or more, else xla, whose batched matmuls suit 16 frames better than any kernel.
+
+    Attributes:
+      space: Backend over the tokens of one frame.
+      time: Backend over the frames of one location.
+      full: Backend over the tokens of several frames: full attention, windows.
+      flash_from: Tokens of a sequence from which on auto takes cudnn or splash.
+      block_q: At most so many queries in a block of splash.
+      block_kv: At most so many keys and values in a block of splash.
+      sequence: How full attention and windows are split over the mesh's sequence axis: by heads (ulysses), or full
+        attention by tokens, whose keys and values go round (ring, which has no backend but its own).
     """
 
     space: Literal['auto', 'xla', 'cudnn', 'splash'] = 'auto'

@@ -20,7 +20,14 @@ Sides = tuple[int, int, int]  # in time, rows and columns
 
 
 class Grid(NamedTuple):
-    """The tokens of a clip: frames of rows x columns patches, and how many images stand behind the frames."""
+    """The tokens of a clip, and of the images behind it.
+
+    Attributes:
+      frames: Frames of patches, T.
+      rows: Rows of patches in a frame.
+      columns: Columns of patches in a frame.
+      images: How many images, of one frame each, stand behind the frames.
+    """
 
     frames: int
     rows: int
@@ -130,7 +137,11 @@ class Space(AttentionPattern):
 
 @dataclasses.dataclass(frozen=True)
 class Time(AttentionPattern):
-    """Each location by itself, over the frames; causal: a frame sees none after it. The sequence axis splits places."""
+    """Each location by itself, over the frames; the sequence axis splits the locations.
+
+    Attributes:
+      causal: Whether a frame sees none after it.
+    """
 
     needs_time_positions: ClassVar[bool] = True
     kind: ClassVar[str] = 'time'
@@ -156,10 +167,13 @@ class Time(AttentionPattern):
 
 @dataclasses.dataclass(frozen=True)
 class Full(AttentionPattern):
-    """All tokens of a clip together, over space and time; causal: a frame's tokens see none of a later frame.
+    """All tokens of a clip together, over space and time.
 
     The sequence axis splits the frames; while they attend it splits the heads (Ulysses, Jacobs et al. 2023), or still
     the frames, whose keys and values then go round in a ring (Liu et al. 2023).
+
+    Attributes:
+      causal: Whether the tokens of a frame see none of a later frame.
     """
 
     needs_time_positions: ClassVar[bool] = True
@@ -198,6 +212,11 @@ class Window(AttentionPattern):
 
     A side that the clip does not fill is cut to the clip's; where windows do not divide it, the last ones are padded
     with tokens that nobody sees. The sequence axis splits as in `Full`.
+
+    Attributes:
+      frames: Of a window.
+      rows: Of patches of a window.
+      columns: Of patches of a window.
     """
 
     needs_time_positions: ClassVar[bool] = True  # also where it is one frame long: as in the paper, at the input

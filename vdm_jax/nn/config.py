@@ -1,4 +1,4 @@
-"""Base of every network's config: what a run may ask of a network, with what holds for one that says nothing."""
+"""Base of every network's config: what a run may ask of a network, with the defaults of one that overrides nothing."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self

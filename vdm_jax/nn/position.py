@@ -65,11 +65,13 @@ def split_head(head_dim: int, axes: int) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Rotary:
-    """Rotary positions of heads of `head_dim` dimensions over the axes time, rows and columns.
+    """Rotary positions over the axes time, rows and columns.
 
-    interpolate: for each axis the factor that positions are multiplied by: 1, or (trained length) / (length) for clips
-    longer than those of training, whose positions are squeezed into the known range (Chen et al. 2023,
-    arXiv:2306.15595).
+    Attributes:
+      head_dim: Dimensions of a head, E.
+      interpolate: Factor that the positions of each axis are multiplied by: 1, or (trained length) / (length) for clips
+        longer than those of training, whose positions are squeezed into the known range (Chen et al. 2023,
+        arXiv:2306.15595).
     """
 
     head_dim: int

@@ -66,8 +66,10 @@ class ClipOptions:
 class Placement:
     """Which clip of a video it is.
 
-    start: where it begins, as a share of the frames at which it may, in [0, 1). corner: (down, right), shares of the
-    room for its picture, in [0, 1); None: the centre.
+    Attributes:
+      start: Where it begins, as a share of the frames at which it may, in [0, 1).
+      corner: (down, right), shares of the room for its picture, in [0, 1); None for the centre.
+      mirrored: Whether it is mirrored from left to right.
     """
 
     start: float = 0.0
