@@ -4,8 +4,8 @@ A thermometer and no aim: a file that reads well and misses a figure is fine, a 
 Each figure is printed for every room, with what the project aims at in the last row:
 
   lines        of code and comments, without blank ones
-  participles  functions named by a bare participle (`padded`), and locals that stand for anything (`found`, `told`),
-               per cent of all functions and locals
+  participles  functions named by a bare participle (`padded`), and names that stand for anything (`found`, `told`),
+               per cent of all functions, arguments, locals and attributes
   packed       assignments of several unrelated values in one line (`a, b = x, y`), per cent of all assignments
   probed       getattr with a default and hasattr, per 1,000 lines
   typed        arguments that are annotated, per cent
@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 AIMS = {'participles': '0', 'packed': '< 1', 'probed': '< 1', 'typed': '> 90', 'comments': '>= 4', 'longest': '<= 60'}
 
-# Words that stand for anything, and so say nothing: neither functions nor locals are called by them.
+# Words that stand for anything, and so say nothing: nothing is called by them.
 VAGUE = set(
     'alike alone asked asks begun found given gone kept made meant said shown taken told together whole'.split()
 )
@@ -38,7 +38,7 @@ def is_participle(name: str) -> bool:
 
 
 def is_vague(name: str) -> bool:
-    """Return whether a local name is one of the words that stand for anything."""
+    """Return whether a name is one of the words that stand for anything."""
     return name.strip('_') in VAGUE
 
 
@@ -49,8 +49,8 @@ class Counts:
     Attributes:
       lines: Lines that are not blank.
       comments: Lines that are a comment of their own.
-      names: Functions and local names, each once a function.
-      participles: Functions named by a participle and vague locals, as (file, line, name).
+      names: Functions, and the names that each stores: arguments, locals and attributes.
+      participles: Functions named by a participle and vague names, as (file, line, name).
       assignments: Statements that assign.
       packed: Those that assign several unrelated values, as (file, line).
       probes: Calls of hasattr, and of getattr with a default, as (file, line).
@@ -122,15 +122,21 @@ def _count_function(node, path, counts):
     counts.arguments += len(arguments)
     counts.typed += sum(argument.annotation is not None for argument in arguments)
 
-    local_names = set(_local_names(node))
-    counts.names += 1 + len(local_names)
-    bare = [node.name] if is_participle(node.name) else []
-    bare += sorted(filter(is_vague, local_names))
+    names = {argument.arg for argument in arguments} | set(_stored_names(node))
+    counts.names += 1 + len(names)
+    # A property is an adjective or a noun: `clip.mirrored` reads as it should.
+    is_wrong = is_vague if _is_property(node) else is_participle
+    bare = [node.name] if is_wrong(node.name) else []
+    bare += sorted(filter(is_vague, names))
     counts.participles += [(path, node.lineno, name) for name in bare]
 
 
-def _local_names(function):
-    """Names that a function stores, without those of functions within it."""
+def _is_property(function):
+    return any(ast.unparse(decorator).endswith('property') for decorator in function.decorator_list)
+
+
+def _stored_names(function):
+    """Locals and attributes that a function stores, without those of functions within it."""
     waiting = list(ast.iter_child_nodes(function))
     while waiting:
         node = waiting.pop()
@@ -138,6 +144,8 @@ def _local_names(function):
             continue
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
         waiting.extend(ast.iter_child_nodes(node))
 
 

@@ -231,7 +231,7 @@ def test_commands_start_without_a_home(home, cache, nameless, monkeypatch, tmp_p
     before = jax.config.jax_compilation_cache_dir
     try:
         jax.config.update('jax_compilation_cache_dir', cache and str(tmp_path / cache))
-        cli.prepare()
+        cli.configure_jax()
         place = '/proc/none/.cache/vdm_jax/xla' if home == 'not there' else None
         assert jax.config.jax_compilation_cache_dir == (str(tmp_path / cache) if cache else place)
     finally:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vdm_jax import cli, media
-from vdm_jax.cli.restore import sampling_run
+from vdm_jax.cli.restore import make_sampling_run
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.video_codec import VideoVAECodec
 from vdm_jax.data.video import decode
@@ -91,11 +91,11 @@ def test_files_of_wide_clips_are_wide(tmp_path):
 )
 def test_a_size_that_cannot_be_is_named(run, size, change, says):
     with pytest.raises(UserError, match=f'^{says}'):
-        sampling_run(run.resolved, [f'config.{change}'], size)
+        make_sampling_run(run.resolved, [f'config.{change}'], size)
 
 
 def test_learned_positions_take_sides_up_to_those_of_training(run):
-    smaller = sampling_run(run.resolved, ['config.model.position=learned'], '12x20')
+    smaller = make_sampling_run(run.resolved, ['config.model.position=learned'], '12x20')
     assert smaller.network.latent_shape == (4, 12, 20, 3)
 
 
@@ -113,13 +113,13 @@ def test_learned_positions_take_sides_up_to_those_of_training(run):
 def test_clips_that_are_gone_are_not_asked_for(run, data):
     config = run.resolved | {'data': data}
     config['model'] = config['model'] | {'channels': None, 'classes': 0}
-    resized = sampling_run(config, [], '40x56')
+    resized = make_sampling_run(config, [], '40x56')
     assert resized.network.latent_shape[:3] == (4, 40, 56) and resized.programs.generator
 
 
 def test_frames_that_a_video_goes_on_from_are_of_its_size(run):
     changes = ['config.diffusion.context=2', 'config.diffusion.per_frame=true', 'config.model.time_patch=1']
-    other = sampling_run(run.resolved, changes, '24x16')
+    other = make_sampling_run(run.resolved, changes, '24x16')
     asked = conditioning.complete_conditions(other.data, other.network, {'label': np.array([0, 1, 0])})
     assert asked['frames'].shape == (3, 2, 24, 16, 3)
 

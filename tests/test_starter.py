@@ -21,10 +21,10 @@ def test_the_starter_weights_are_those_of_the_experiment_file():
     resolved = Run(read_experiment(str(ROOT / 'experiments' / 'bouncing_balls.py'))).resolved
     assert {
         key
-        for key in find_differences(restore.run_of(about['config'], []).resolved, resolved)
+        for key in find_differences(restore.make_run(about['config'], []).resolved, resolved)
         if not key.startswith(FREE_KEYS)
     } == set()
-    run = restore.run_of(about['config'], [])
+    run = restore.make_run(about['config'], [])
     with jax.set_mesh(run.mesh):
         params = weights.load(STARTER, run.programs.abstract_state.params)
     assert jax.tree.structure(params) == jax.tree.structure(run.programs.abstract_state.params)

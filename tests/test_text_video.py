@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import types
 
 import jax
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from data_pipelines import __main__ as data_pipelines
 from tests.data.small_set import record, write_set
 from vdm_jax import cli
-from vdm_jax.cli.conditions import texts_of
+from vdm_jax.cli.conditions import text_conditions
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.records.schema import Caption
@@ -155,8 +154,8 @@ def test_what_is_said_decides_what_is_seen(place):
     params = stirred(run)
 
     def videos(prompts, negative=None):
-        args = types.SimpleNamespace(prompt=prompts, negative=negative)
-        return generate_videos(run.generate, params, {'label': np.zeros(2, int)} | texts_of(args, run, 2, {}), seed=0)
+        texts = text_conditions(prompts, negative, run, {})(np.arange(2))
+        return generate_videos(run.generate, params, {'label': np.zeros(2, int)} | texts, seed=0)
 
     light, both = videos(['light grows']), videos(['light grows', 'the end'])
     np.testing.assert_array_equal(light[0], both[0])

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
     optional_deps.check_installed()  # before anything is written, versions of theirs among it
     recipe = read_recipe(arguments.recipe, arguments.assignments, registry.base_recipe(arguments.dataset))
-    outputs.try_writing(arguments.out, False)
+    outputs.check_writable_here(arguments.out, False)
 
     out = os.path.normpath(arguments.out)
     listing = _list_source(arguments)

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vdm_jax.cli import outputs, prepare
+from vdm_jax.cli import outputs
 from vdm_jax.codecs.video_codec import measure_statistics
 from vdm_jax.data.latents import metadata
 from vdm_jax.data.latents.metadata import MAX_PARTS, conditions_dtype, part_file
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
       UserError: it has no codec with weights.
     """
-    prepare()
+    configure_jax()
     processes.start(arguments.distributed)
     try:
         _encode_experiment(arguments)
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _encode_experiment(arguments: argparse.Namespace) -> None:
-    outputs.try_writing(arguments.out, False)
+    outputs.check_writable_here(arguments.out, False)
     out = Path(arguments.out)
     experiment = read_experiment(arguments.config, arguments.assignments)
 

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     if encoder is None or not encoder.width:
         raise UserError('--encoder=NAME is missing: what encodes the texts, such as --encoder=hashing')
     share = parse_share(arguments.share)
-    outputs.try_writing(arguments.out, False)
+    outputs.check_writable_here(arguments.out, False)
 
     texts, captions = collect_texts(sets)
     out = Path(arguments.out)

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.dataset not in DATASETS:
         raise UserError(f'--dataset={arguments.dataset}; known: {", ".join(DATASETS)}')
-    outputs.try_writing(arguments.out, False)
+    outputs.check_writable_here(arguments.out, False)
     module = importlib.import_module(f'data_pipelines.datasets.{arguments.dataset}.builder')
     builder = module.Builder(source=arguments.source, parts=arguments.split, data_dir=arguments.out)
     if os.path.isdir(builder.data_dir):

@@ -132,7 +132,7 @@ def test_ctrl_c_is_one_line(capsys, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.outputs, 'check', stop)
+    monkeypatch.setattr(cli.outputs, 'check_paths', stop)
     assert cli.main(['sample', '--workdir=W']) == 130
     assert capsys.readouterr().err == '\nvdm_jax: stopped\n'
 
@@ -167,7 +167,7 @@ def test_where_is_written_is_tried_without_a_trace(tmp_path):
     old = tmp_path / 'old.safetensors'
     old.write_bytes(b'weights')
     for file, place in ((True, old), (True, tmp_path / 'a' / 'new'), (False, tmp_path), (False, tmp_path / 'a' / 'b')):
-        outputs.try_writing(str(place), file)
+        outputs.check_writable_here(str(place), file)
     assert list(tmp_path.iterdir()) == [old] and old.read_bytes() == b'weights'
 
 
@@ -298,7 +298,10 @@ def test_python_m_vdm_jax_exits_with_2():
 
 def test_a_reader_that_has_seen_enough_is_no_mistake():
     """As `inspect | head` is: what is printed goes into a pipe that nobody reads to its end."""
-    program = 'import sys; from vdm_jax import cli; cli.usage = lambda: "line\\n" * 100_000; sys.exit(cli.main([]))'
+    program = (
+        'import sys; from vdm_jax import cli; cli.parser.format_usage = lambda: "line\\n" * 100_000; '
+        'sys.exit(cli.main([]))'
+    )
     shown = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert shown.stdout.readline() == b'line\n'
     shown.stdout.close()

@@ -310,10 +310,13 @@ class CodecRun:
 
 def test_a_codec_is_that_of_training_unless_another_one_is_allowed():
     for now, was in ((None, None), (None, 'a'), ('a', None), ('a', 'a')):
-        found = restore.codec_of(CodecRun(now), {'codec': was} if was else {}, allow_other=False)
+        found = restore.describe_codec(CodecRun(now), {'codec': was} if was else {}, allow_other=False)
         assert found == ({'codec': now} if now else {})
     with pytest.raises(
         UserError, match=r'config.codec.path=vae: .* trained on latents of the codec b, .*--allow-other'
     ):
-        restore.codec_of(CodecRun('a'), {'codec': 'b'}, allow_other=False)
-    assert restore.codec_of(CodecRun('a'), {'codec': 'b'}, allow_other=True) == {'codec': 'a', 'codec_of_training': 'b'}
+        restore.describe_codec(CodecRun('a'), {'codec': 'b'}, allow_other=False)
+    assert restore.describe_codec(CodecRun('a'), {'codec': 'b'}, allow_other=True) == {
+        'codec': 'a',
+        'codec_of_training': 'b',
+    }

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from vdm_jax import cli
-from vdm_jax.cli.conditions import stem_of
-from vdm_jax.cli.sample import fps_for
+from vdm_jax.cli.conditions import make_stem
+from vdm_jax.cli.sample import choose_fps
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.video_folder import VideoFolder
@@ -128,7 +128,7 @@ USUAL = {'num': 16, 'seed': 0, 'format': 'grid'}
 def stem(*assignments, **options):
     unset = dict.fromkeys(('steps', 'guidance', 'label', 'scalars', 'ema', 'fps', 'prompt', 'negative', 'weights'))
     args = unset | USUAL | {'workdir': 'R', 'out': 'R/samples', 'batch_size': None, 'step': None} | options
-    return stem_of(argparse.Namespace(**args), list(assignments), [20], USUAL)
+    return make_stem(argparse.Namespace(**args), list(assignments), [20], USUAL)
 
 
 def test_names_say_what_was_set_and_another_command_has_another():
@@ -168,7 +168,7 @@ def test_frames_a_second_are_those_asked_for_or_told_or_of_the_clips(tmp_path):
     assert JointImages(clips=folder, images=none).clip_fps == 12
 
     def chosen(source, fps=None, scalars=None):
-        return fps_for(
+        return choose_fps(
             argparse.Namespace(fps=fps, scalars=scalars),
             types.SimpleNamespace(data=types.SimpleNamespace(source=source)),
         )

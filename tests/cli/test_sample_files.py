@@ -120,7 +120,7 @@ def test_grey_videos_and_single_frames_have_files_too(tmp_path):
 
 
 def test_the_grid_shows_the_first_videos_alone_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(sample_files, 'GRID', 4)
+    monkeypatch.setattr(sample_files, 'MOST_IN_GRID', 4)
     made = [sample for sample in samples(6, size=64) if sample.number != 1]  # which was not finite
     with SampleFiles(tmp_path, 'x') as files:
         files.put(made[:2])
@@ -158,7 +158,7 @@ def test_videos_are_written_beside_the_next_batch_and_none_is_kept(tmp_path, mon
 
     monkeypatch.setitem(sample_files.WRITERS, 'npy', write)
     with SampleFiles(tmp_path, 'x', ('npy',)) as files:
-        files.put(samples(20))  # more than WAITING: all of them wait
+        files.put(samples(20))  # more than MOST_WAITING: all of them wait
         second = threading.Thread(target=files.put, args=(samples(20, first=20),))
         second.start()
         second.join(0.2)

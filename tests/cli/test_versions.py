@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from tests.imports import imports
 from vdm_jax import cli
 from vdm_jax.cli import versions
+from vdm_jax.cli.commands import Command
 from vdm_jax.planning import docs_tables
 
 ROOT = Path(__file__).parents[2]
@@ -160,7 +161,7 @@ def function_of_ours(code, tmp_path, **names):
 def main_runs(code, tmp_path, monkeypatch, reader):
     """A command that does that; returns its error."""
     run = function_of_ours(code, tmp_path, fake_reader=reader)
-    monkeypatch.setitem(cli.COMMANDS, 'baselines', (lambda *_: run(), ('--out',)))
+    monkeypatch.setitem(cli.COMMANDS, 'baselines', Command(lambda *_: run(), ('--out',)))
     with pytest.raises(Exception) as caught:  # the traceback is Python's own
         cli.main(['baselines'])
     assert any(Path(entry.path) == tmp_path / 'owned.py' for entry in caught.traceback)

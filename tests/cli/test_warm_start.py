@@ -1,7 +1,5 @@
 """train --from: another run's weights as step 0, whatever else is another, and nothing by chance."""
 
-import argparse
-
 import jax
 import numpy as np
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from tests.train.small_run import SMALL
 from vdm_jax import cli
 from vdm_jax.cli import warm_start
+from vdm_jax.cli.parser import parse_options
 from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from, read_experiment
@@ -31,7 +30,9 @@ def trained(tmp_path_factory):
 
 
 def options(place, **more):
-    return argparse.Namespace(origin=str(place), step=None, ema=None, allow_missing=False, workdir=None, **more)
+    args, _ = parse_options('train', [f'--from={place}', '--workdir=W'])
+    vars(args).update(more)
+    return args
 
 
 def run_like(trained, *changes):

@@ -97,7 +97,7 @@ def test_a_signal_is_obeyed_and_saved_while_nothing_can_be_logged(number, run_of
     monkeypatch.setattr(media, 'write_strip', full)
     monkeypatch.setattr(jax.profiler, 'start_trace', full)
     monkeypatch.setattr(vdm_jax.experiment.run, 'Run', lambda experiment: run)
-    monkeypatch.setattr(cli, 'prepare', lambda: None)
+    monkeypatch.setattr(cli, 'configure_jax', lambda: None)
     command = ['train', '--config=experiments/bouncing_balls.py', f'--workdir={tmp_path}']
     assert cli.main(command) == 3
     assert steps_in(tmp_path) == [6] and faults.calls
@@ -237,9 +237,9 @@ def test_a_metric_that_never_comes_is_refused_at_the_start(run_of):
 
 @pytest.mark.parametrize('text', ['best', '12'])
 def test_a_step_of_the_command_line_is_a_number_or_best(text):
-    from vdm_jax.cli.options import step
+    from vdm_jax.cli.options import read_step
 
-    assert step(text) == (text if text == 'best' else 12)
+    assert read_step(text) == (text if text == 'best' else 12)
 
 
 @pytest.mark.parametrize('text', ['-1', 'newest', '1.5', '٣', '9' * 20])

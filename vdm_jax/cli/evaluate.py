@@ -4,7 +4,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from vdm_jax.cli.restore import jax_mesh, origins, restored
+from vdm_jax.cli import exit_codes
+from vdm_jax.cli.restore import list_origins, restore, use_mesh
 from vdm_jax.errors import Failure, UserError
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
-    """score samples of a run, or of a file of weights, under a named protocol"""
-    from vdm_jax.cli.conditions import scalars_of
+    """Score samples of a run, or of a file of weights, under a protocol."""
+    from vdm_jax.cli.conditions import scalar_conditions
     from vdm_jax.config.schema import to_dict
     from vdm_jax.evals import runner
     from vdm_jax.evals.protocol import Protocol
@@ -24,11 +25,11 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     from vdm_jax.sampling import conditioning
     from vdm_jax.sampling.generate import generate_videos
 
-    origin, *more = origins(args)
-    if more:
+    origin, *others = list_origins(args)
+    if others:
         raise UserError('evaluate: give --workdir or --weights, not both')
     check_protocol(args.protocol)
-    run, params, about = restored(origin, args, assignments)
+    run, params, about = restore(origin, args, assignments, check_codec=True)
     config = run.experiment.evaluate
     protocol = run.protocol
 
@@ -40,7 +41,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
             raise UserError(f'config.data: the network was trained on {trained_on}; found {ours}: point it at the same')
 
     def draw(conditions: dict[str, 'np.ndarray']) -> 'np.ndarray':
-        conditions = conditions | scalars_of(args, run, len(conditions['label']))
+        conditions = conditions | scalar_conditions(args.scalars, run, len(conditions['label']))
         conditions = conditioning.complete_conditions(run.data, run.network, conditions)
         return generate_videos(run.generate, params, conditions, config.seed, config.batch_size)
 
@@ -48,14 +49,14 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     if not run.model_config.autoencodes:
         about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
     about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
-    with jax_mesh(run):
+    with use_mesh(run):
         score = runner.evaluate(protocol, draw, *run.data.references, config, about)
 
     print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
     path = processes.run_on_primary(lambda: write_score(score, args.out))
     if not args.json:
         print(path)
-    return 1 if args.require and not score.passed else 0
+    return exit_codes.FAILED if args.require and not score.passed else exit_codes.DONE
 
 
 def check_protocol(name: str | None) -> None:

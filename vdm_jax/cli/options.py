@@ -1,21 +1,24 @@
-"""Every option of the command line, once."""
+"""The table of options: each one once, however many commands take it."""
 
 import argparse
+from typing import Any
 
-from vdm_jax.cli.restore import RAW
 from vdm_jax.config.ranges import Seed, refusal
 
+# In place of the decay of an average: the parameters themselves.
+RAW = 'raw'
 
-def seed(text: str) -> int:
-    """The seed that a text says, for argparse."""
+
+def read_seed(text: str) -> int:
+    """Return the seed of --seed, for argparse."""
     number = int(text)
     if reason := refusal(Seed, number):
         raise argparse.ArgumentTypeError(reason)
     return number
 
 
-def decay(text: str) -> float | str:
-    """What --ema says: a number in [0, 1), or raw."""
+def read_decay(text: str) -> float | str:
+    """Return the decay of --ema, in [0, 1), or RAW, for argparse."""
     if text.strip().lower() == RAW:
         return RAW
     try:
@@ -24,19 +27,22 @@ def decay(text: str) -> float | str:
         number = -1.0
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f'{text} is no decay: want a number from 0 to below 1, or {RAW}')
-    return number + 0.0  # -0.0 is 0
+    # -0.0 becomes 0.0, which is how averages are named.
+    return number + 0.0
 
 
-def step(text: str) -> int | str:
-    """A step's number, or 'best'."""
+def read_step(text: str) -> int | str:
+    """Return the number of --step, or 'best', for argparse."""
     if text == 'best':
         return text
+    # Python's int would take '+3', '1_000' and digits of other scripts.
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise argparse.ArgumentTypeError(f'{text}: want the number of a step, or best')
     return int(text)
 
 
-OPTIONS = {
+# Arguments of argparse's add_argument; the help of --out is each command's own (outputs.OUT).
+OPTIONS: dict[str, dict[str, Any]] = {
     '--config': {
         'metavar': 'FILE[:ARGS]',
         'help': 'experiment file; change keys with --config.a.b=v',
@@ -69,12 +75,12 @@ OPTIONS = {
     '--negative': {'metavar': 'TEXT', 'help': 'what is not to be seen, where there is guidance'},
     '--scalars': {
         'metavar': 'NAME=VALUE,…',
-        'help': 'numbers that the network is told, such as fps=8; unknown where not given',
+        'help': 'numbers that the network is conditioned on, such as fps=8; unknown where not given',
     },
-    '--seed': {'type': seed, 'default': 0, 'help': 'seed of the noise (0)'},
-    '--step': {'type': step, 'help': 'checkpoint, or best (config.checkpoint.best); the newest where not given'},
+    '--seed': {'type': read_seed, 'default': 0, 'help': 'seed of the noise (0)'},
+    '--step': {'type': read_step, 'help': 'checkpoint, or best (config.checkpoint.best); the newest where not given'},
     '--ema': {
-        'type': decay,
+        'type': read_decay,
         'metavar': 'DECAY',
         'help': 'which average to take, or raw: the parameters themselves; the first of the config where not given',
     },
@@ -102,3 +108,14 @@ OPTIONS = {
     '--distributed': {'action': 'store_true', 'help': 'one of several processes: jax finds out which (docs/launch.md)'},
     '--require': {'action': 'store_true', 'help': 'exit with 1 if the protocol has a bar and the run misses it'},
 }
+
+
+def destination_of(option: str) -> str:
+    """Return the attribute that argparse keeps an option in: 'batch_size' of '--batch-size', 'origin' of '--from'."""
+    name = option.removeprefix('--').replace('-', '_')
+    return str(OPTIONS.get(option, {}).get('dest', name))
+
+
+def option_of(destination: str) -> str:
+    """Return the option that argparse keeps in an attribute: '--batch-size' of 'batch_size', '--from' of 'origin'."""
+    return next((option for option in OPTIONS if destination_of(option) == destination), f'--{destination}')

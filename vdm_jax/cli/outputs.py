@@ -1,16 +1,25 @@
-"""Where commands write: what --out is to each of them, and whether it can be written, found out before the work."""
+"""Where commands write: what --out means to each of them, and the check before the work that it can be written."""
 
+import argparse
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from vdm_jax.cli.options import option_of
 from vdm_jax.errors import UserError
 from vdm_jax.files import check_no_link, check_store, is_local
 
-TEXTS = ('negative', 'scalars')  # options that are no path, whatever they hold
-LONGEST_NAME = 255  # bytes of a file's name, as file systems have it
-PAGE = {'metavar': 'FILE', 'help': 'Markdown page to write the table into as well, between its marks'}
-OUT = {
+# Options that are no path, whatever they hold.
+TEXTS = ('negative', 'scalars')
+
+# Bytes of a file's name that every file system in use takes.
+LONGEST_NAME = 255
+
+PAGE: dict[str, Any] = {'metavar': 'FILE', 'help': 'Markdown page to write the table into as well, between its marks'}
+
+# Arguments of argparse's add_argument for --out, by command.
+OUT: dict[str, dict[str, Any]] = {
     'sample': {'metavar': 'DIR', 'help': 'where to write; WORKDIR/samples where not given'},
     'evaluate': {'metavar': 'DIR', 'help': 'where to write; WORKDIR/evals where not given'},
     'export': {'metavar': 'FILE', 'help': 'safetensors file to write'},
@@ -19,84 +28,102 @@ OUT = {
     'baselines': PAGE,
     'config': {'metavar': 'FILE', 'help': 'Markdown page to write, instead of printing it'},
 }
-UNDER = {'sample': 'samples', 'evaluate': 'evals'}  # the run directory, where --out is not given
+
+# The directory in the run's own, by command, where --out is not given.
+DEFAULT_OUT = {'sample': 'samples', 'evaluate': 'evals'}
 
 
-def check(name: str, args) -> None:
-    """Whether what options name can be reached at all, and what the command `name` writes be written; fills in --out.
+def check_paths(name: str, args: argparse.Namespace) -> None:
+    """Check that the paths of the options can be reached, and that the command can write its own; fill in args.out.
+
+    Args:
+      name: Of the command.
+      args: Its options, by name.
 
     Raises:
-      UserError: they cannot; names the option.
+      UserError: They cannot; names the option.
     """
     from vdm_jax.train import remote_files
 
-    if name in UNDER and not args.out:
-        args.out = f'{args.workdir or "."}/{UNDER[name]}'
+    if name in DEFAULT_OUT and not args.out:
+        args.out = f'{args.workdir or "."}/{DEFAULT_OUT[name]}'
         check_no_link(args.out, f'--workdir={args.workdir}')
-    for option, value in vars(args).items():
-        if isinstance(value, str) and option not in TEXTS:
-            spelt = {'origin': 'from'}.get(option, option.replace('_', '-'))
-            check_text(value, f'--{spelt}={value}')
-            check_store(value, f'--{spelt}={value}')
+
+    for destination, value in vars(args).items():
+        if isinstance(value, str) and destination not in TEXTS:
+            option = f'{option_of(destination)}={value}'
+            check_utf8(value, option)
+            check_store(value, option)
+
     if name == 'train' and not is_local(args.workdir):
         remote_files.check_writable('--workdir', args.workdir)
     if name == 'export' and is_local(args.out):
-        check_run_files(args.out)
+        check_no_run_file(args.out)
     if name in OUT and args.out:
         is_file = OUT[name]['metavar'] == 'FILE'
+        # A page of the docs is edited in place, which no store can do: check_writable_here says so.
         if is_local(args.out) or OUT[name] is PAGE:
-            try_writing(args.out, is_file)
+            check_writable_here(args.out, is_file)
         else:
             remote_files.check_writable('--out', args.out, is_file)
 
 
-def check_text(value: str, called: str) -> None:
-    """Whether an option is text that can be written into files.
+def check_utf8(value: str, option: str) -> None:
+    """Check that an option is text that can be written into files.
 
     Raises:
-      UserError: it holds what is no UTF-8.
+      UserError: It holds bytes that are no UTF-8.
     """
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise UserError(f'{called}: is not UTF-8; choose another name') from None
+        raise UserError(f'{option}: is not UTF-8; choose another name') from None
 
 
-def check_run_files(out: str) -> None:
-    """Whether a file that is to be written is none that a run has in its directory.
+def check_no_run_file(out: str) -> None:
+    """Check that a file to write is none of those that a run has in its directory.
 
     Raises:
-      UserError: it is one.
+      UserError: It is one.
     """
     from vdm_jax.train.workdir import DIRECTORIES, FILES, has_config
 
+    # Links are followed first: 'weights' may be a link into a run directory.
     path = Path(os.path.realpath(out))
     for directory in path.parents:
-        (first, *_) = path.relative_to(directory).parts
+        first = path.relative_to(directory).parts[0]
         if first in (*FILES, *DIRECTORIES) and has_config(directory):
             raise UserError(f'--out={out}: is a place of the run in {directory}; choose another')
 
 
-def try_writing(place: str, file: bool) -> None:
-    """Whether a directory, or a file, can be written on this machine, made first where it is not there; tries it where
-    the path ends today, and leaves nothing behind.
+def check_writable_here(out: str, is_file: bool) -> None:
+    """Check that a file, or files in a directory, can be written on this machine; leave nothing behind.
+
+    A path that is not there yet is checked where it ends today: in its nearest parent that exists.
 
     Raises:
-      UserError: it cannot.
+      UserError: It cannot.
     """
-    if '://' in str(place):
-        raise UserError(f'--out={place}: is not on this machine; mount the store that it is in')
-    path = there = Path(place).absolute()
-    while not os.path.exists(there):  # False where one may not look
-        there = there.parent
-    if longest := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), ''):
-        raise UserError(f'--out={place[:60]}…: a name has {len(longest)} characters; want {LONGEST_NAME} bytes at most')
-    if file and path.is_dir():
-        raise UserError(f'--out={place}: is a directory; name a file')
-    if not there.is_dir() and not (file and there == path):
-        raise UserError(f'--out={place}: {there} is a file; name a directory')
+    if not is_local(out):
+        raise UserError(f'--out={out}: is not on this machine; mount the store that it is in')
+
+    path = Path(out).absolute()
+    nearest = path
+    # os.path.exists is False where one may not look, and Path.exists an error.
+    while not os.path.exists(nearest):
+        nearest = nearest.parent
+
+    for part in path.parts:
+        if len(os.fsencode(part)) > LONGEST_NAME:
+            raise UserError(f'--out={out[:60]}…: a name has {len(part)} characters; want {LONGEST_NAME} bytes at most')
+    if is_file and path.is_dir():
+        raise UserError(f'--out={out}: is a directory; name a file')
+    if not nearest.is_dir() and not (is_file and nearest == path):
+        raise UserError(f'--out={out}: {nearest} is a file; name a directory')
+
+    # Permission bits do not tell: the disk may be full or read-only.
     try:
-        with tempfile.TemporaryFile(dir=there) if there.is_dir() else there.open('ab'):
+        with tempfile.TemporaryFile(dir=nearest) if nearest.is_dir() else nearest.open('ab'):
             pass
     except OSError as error:
-        raise UserError(f'--out={place}: {there} cannot be written ({error.strerror})') from None
+        raise UserError(f'--out={out}: {nearest} cannot be written ({error.strerror})') from None

@@ -1,32 +1,69 @@
-"""Where the weights come from that are sampled, scored or exported: a run directory, or a file."""
+"""Restore the weights that are sampled, scored or exported, with their run: from a run directory, or from a file."""
 
+import argparse
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vdm_jax.cli.options import RAW, option_of
 from vdm_jax.errors import UserError
 
-RAW = 'raw'  # in place of the decay of an average: the parameters themselves
-OPTION_KEYS = {  # what options of the command line are short for
+if TYPE_CHECKING:
+    from vdm_jax.experiment.run import Run
+
+# Keys of the config that an option is short for.
+OPTION_KEYS = {
     'steps': 'sampler.steps',
     'guidance': 'guidance.scale',
     'batch_size': 'evaluate.batch_size',
     'protocol': 'evaluate.protocol',
 }
 
-
-def origins(args) -> list[dict]:
-    """Where weights come from: {'workdir': DIR}, {'weights': FILE}, or both."""
-    found = [{name: value} for name in ('workdir', 'weights') if (value := getattr(args, name))]
-    if not found:
-        raise UserError('say where the weights are: --workdir=DIR or --weights=FILE')
-    return found
+# Where weights come from: {'workdir': DIR} or {'weights': FILE}.
+Origin = dict[str, str]
 
 
-def restored(origin: dict, args, assignments: list[str]):
-    """A run with weights of it, from a run directory or a file of weights alone: (run, params, {step, ema, clips, and
-    text and codec, fingerprints of the encoder of its captions and of its codec's weights, where there are some}).
+class LoadedWeights(NamedTuple):
+    """Weights that are sampled, scored or exported.
 
-    Where args have allow_other_codec, the codec is looked at: it is used, and must be that of training.
+    Attributes:
+      run: The run that they are of.
+      params: The pytree, on the run's mesh.
+      about: Where they come from: step, ema and clips, and where there are some the fingerprints text, of the encoder
+        of captions, and codec, of its weights.
+    """
+
+    run: 'Run'
+    params: Any
+    about: dict[str, Any]
+
+
+def list_origins(args: argparse.Namespace) -> list[Origin]:
+    """Return where --workdir and --weights say that weights are, each that is given.
 
     Raises:
-      UserError: no such run, step or average; another codec.
+      UserError: Neither is.
+    """
+    origins = [{name: vars(args)[name]} for name in ('workdir', 'weights') if vars(args)[name]]
+    if not origins:
+        raise UserError('say where the weights are: --workdir=DIR or --weights=FILE')
+    return origins
+
+
+def restore(
+    origin: Origin, args: argparse.Namespace, assignments: Sequence[str], check_codec: bool = False
+) -> LoadedWeights:
+    """Return the weights of a run directory or a file, with their run; all processes call it.
+
+    Args:
+      origin: Where the weights come from.
+      args: Options: ema, step, size and those of OPTION_KEYS.
+      assignments: --config.GROUP.KEY=VALUE, on top of the config that is there.
+      check_codec: Whether the codec is used, and must be that of training unless args.allow_other_codec.
+
+    Raises:
+      UserError: There is no such run, step or average, or the codec is another one.
     """
     from vdm_jax.config.experiment_file import check_groups
     from vdm_jax.parallel.processes import raise_on_all
@@ -35,118 +72,146 @@ def restored(origin: dict, args, assignments: list[str]):
     from vdm_jax.train.workdir import check_network, read_config
 
     file = origin.get('weights')
-    beside = args.workdir and vars(args).get('weights') == file  # the average of the run, not of the file
-    for name in ('ema', 'step') if file and not beside else ():
-        if (asked := vars(args).get(name)) is not None:
-            raise UserError(f'--{name}={asked}: a file of weights holds one average of one step; leave it out')
-    flags = {key: getattr(args, name, None) for name, key in OPTION_KEYS.items()}
-    chosen = [f'config.{key}={value}' for key, value in flags.items() if value is not None]
-    size = getattr(args, 'size', None)
-    option = 'from' if vars(args).get('origin') == file else 'weights'
-    called = f'--{option}={file}'
-    about = raise_on_all(lambda: weights.about(file, called) if file else {'config': read_config(origin['workdir'])})
-    if file:
-        raise_on_all(lambda: check_groups(about['config'], called))
-    run = raise_on_all(lambda: sampling_run(about['config'], assignments + chosen, size))
-    check_same_on_all(lambda: {'config': run.resolved} | said(args))
-    (place,) = origin.values()
-    raise_on_all(lambda: check_network(about['config'], run.resolved, str(place)))
-    params, about = weights_of(run, file, about, called) if file else checkpoint_of(run, place, about, args)
-    if 'allow_other_codec' in vars(args):
-        about |= codec_of(run, about, args.allow_other_codec)
-    return run, params, about
+    option = f'--from={file}' if args.origin == file else f'--weights={file}'
+    if file is not None:
+        _check_no_choice_of_weights(file, args)
+
+    # What can fail on one process alone fails on all, so that none waits for it.
+    def read_about() -> dict[str, Any]:
+        if file is None:
+            return {'config': read_config(origin['workdir'])}
+        about = weights.about(file, option)
+        check_groups(about['config'], option)
+        return about
+
+    about = raise_on_all(read_about)
+    config = about['config']
+    chosen = [f'config.{key}={vars(args)[name]}' for name, key in OPTION_KEYS.items() if vars(args)[name] is not None]
+    run = raise_on_all(lambda: make_sampling_run(config, [*assignments, *chosen], args.size))
+    check_same_on_all(lambda: {'config': run.resolved} | options_to_compare(args))
+
+    (where,) = origin.values()
+    raise_on_all(lambda: check_network(config, run.resolved, str(where)))
+    if file is None:
+        params, about = _restore_checkpoint(run, where, config, args)
+    else:
+        params, about = _load_file(run, file, about, option)
+    if check_codec:
+        about |= describe_codec(run, about, args.allow_other_codec)
+    return LoadedWeights(run, params, about)
 
 
-def weights_of(run, file, about: dict, called: str) -> tuple[dict, dict]:
-    """(params, what is said of them) of a file of weights."""
+def _check_no_choice_of_weights(file: str, args: argparse.Namespace) -> None:
+    """Refuse --ema and --step of a file; beside a run directory they are of the run's weights."""
+    if args.workdir and args.weights == file:
+        return
+    for name in ('ema', 'step'):
+        if (value := vars(args)[name]) is not None:
+            raise UserError(f'--{name}={value}: a file of weights holds one average of one step; leave it out')
+
+
+def _load_file(run: 'Run', file: str, about: dict[str, Any], option: str) -> tuple[Any, dict[str, Any]]:
+    """Return (params, where they come from) of a file of weights."""
     from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained import weights
 
     provenance = {name: about[name] for name in ('step', 'ema', 'dtype', *weights.FINGERPRINTS) if name in about}
-    return raise_on_all(lambda: weights.load(file, run.programs.abstract_state.params, called)), provenance
+    params = raise_on_all(lambda: weights.load(file, run.programs.abstract_state.params, option))
+    return params, provenance
 
 
-def checkpoint_of(run, workdir, about: dict, args) -> tuple[dict, dict]:
-    """(params, what is said of them) of a checkpoint: one average, or with --ema=raw the parameters themselves."""
+def _restore_checkpoint(
+    run: 'Run', workdir: str, trained: dict[str, Any], args: argparse.Namespace
+) -> tuple[Any, dict[str, Any]]:
+    """Return (params, where they come from) of a checkpoint: one average, or with --ema=raw the parameters themselves.
+
+    `trained` is the resolved config of the run directory, which explains arrays that do not fit.
+    """
     from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained.weights import FINGERPRINTS, validate_about
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import explain_misfit
 
-    with jax_mesh(run), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
-        name = None if args.ema == RAW else decay_of(run, args.ema)
-        with explain_misfit(about['config'], run.resolved):
-            params, step = checkpoints.restore_one(run.programs.abstract_state, args.step, name)
-        where = checkpoints.position(step)
-    place = f'{workdir}/checkpoints/{step}: its position'
-    where = raise_on_all(lambda: validate_about(where, place))
-    ema = RAW if name is None else float(name)
-    return params, {'step': step, 'ema': ema} | {name: where[name] for name in FINGERPRINTS if name in where}
+    with use_mesh(run), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
+        average = None if args.ema == RAW else name_of_average(run, args.ema)
+        with explain_misfit(trained, run.resolved):
+            params, step = checkpoints.restore_one(run.programs.abstract_state, args.step, average)
+        position = checkpoints.position(step)
+
+    file = f'{workdir}/checkpoints/{step}: its position'
+    position = raise_on_all(lambda: validate_about(position, file))
+    provenance = {'step': step, 'ema': RAW if average is None else float(average)}
+    return params, provenance | {name: position[name] for name in FINGERPRINTS if name in position}
 
 
-def decay_of(run, decay: float | None) -> str:
-    """The name of the average of a decay, the first of the config where it is None; numbers are compared, not texts.
+def name_of_average(run: 'Run', decay: float | None) -> str:
+    """Return the name of the average of a decay, the first of the config where it is None.
 
     Raises:
-      UserError: the run keeps none of that decay.
+      UserError: The run keeps none of that decay.
     """
     decays = run.experiment.ema.decays
-    name = next((str(each) for each in decays if decay is None or each == decay), None)
-    if name is None:
-        kept = ', '.join(map(str, decays))
-        raise UserError(
-            f'--ema={decay}: the run keeps averages with decay {kept}; --ema={RAW} takes the parameters themselves'
-        )
-    return name
+    for each in decays:
+        # Numbers are compared, not texts: --ema=.9990 is 0.999.
+        if decay is None or each == decay:
+            return str(each)
+    listed = ', '.join(map(str, decays))
+    raise UserError(
+        f'--ema={decay}: the run keeps averages with decay {listed}; --ema={RAW} takes the parameters themselves'
+    )
 
 
-def codec_of(run, about: dict, allow_other: bool) -> dict:
-    """The fingerprint of the codec that the run uses, and that of training where it is another one; {} for a run whose
-    codec has no weights.
+def describe_codec(run: 'Run', about: dict[str, Any], allow_other: bool) -> dict[str, str]:
+    """Return the fingerprint of the codec that the run uses, and that of training where it is another one.
+
+    It is {} for a run whose codec has no weights.
 
     Raises:
-      UserError: it is another one, and that is not allowed.
+      UserError: It is another one, and that is not allowed.
     """
-    now, was = run.codec_fingerprint, about.get('codec')
-    if now is None or was in (None, now):
-        return {'codec': now} if now else {}
+    used = run.codec_fingerprint
+    trained_with = about.get('codec')
+    if used is None:
+        return {}
+    if trained_with in (None, used):
+        return {'codec': used}
     if not allow_other:
         raise UserError(
-            f'config.codec.path={run.experiment.codec.path}: the network was trained on latents of the codec {was}, '
-            f'and this is {now} (of a run at config.codec.path, its newest checkpoint): bring that one back, or say '
-            '--allow-other-codec'
+            f'config.codec.path={run.experiment.codec.path}: the network was trained on latents of the codec '
+            f'{trained_with}, and this is {used} (of a run at config.codec.path, its newest checkpoint): bring that '
+            'one back, or say --allow-other-codec'
         )
-    return {'codec': now, 'codec_of_training': was}
+    return {'codec': used, 'codec_of_training': trained_with}
 
 
-def run_of(config: dict, assignments: list[str]):
-    """The run that a resolved config describes, on the devices of this machine, whatever it was trained on."""
+def make_run(config: dict[str, Any], assignments: Sequence[str]) -> 'Run':
+    """Return the run of a resolved config on the devices of this machine, whatever it was trained on."""
     from vdm_jax.config.experiment_file import override
     from vdm_jax.experiment.experiment import experiment_from
     from vdm_jax.experiment.run import Run
 
-    return Run(experiment_from(override(config | {'mesh': {}}, assignments)))
+    return Run(experiment_from(override(config | {'mesh': {}}, list(assignments))))
 
 
-def sampling_run(config: dict, assignments: list[str], size: str | None = None):
-    """`run_of`, once its mesh and its attention are known to suit this machine; size: of the videos, that of training
-    where it is None.
+def make_sampling_run(config: dict[str, Any], assignments: Sequence[str], size: str | None = None) -> 'Run':
+    """Return `make_run` with videos of a size (None: that of training), once its network suits the mesh.
+
+    Raises:
+      UserError: The size or the mesh does not suit the network.
     """
-    run = run_of(config, assignments)
+    run = make_run(config, assignments)
     if size is not None:
-        run = run_of_size(run, size)
+        run = resize_run(run, size)
     run.network.config.check_mesh(run.mesh, run.network.inputs)
     return run
 
 
-def run_of_size(run, size: str):
-    """The run with clips, and so videos, of another size.
+def resize_run(run: 'Run', size: str) -> 'Run':
+    """Return the run with clips, and so videos, of another size.
 
     Raises:
-      UserError: its source, codec or network does not take it; names --size.
+      UserError: Its source, codec or network does not take it; names --size.
     """
-    import dataclasses
-
     from vdm_jax.config.frame_size import read_pixels
 
     pixels = read_pixels(size, '--size')
@@ -159,18 +224,14 @@ def run_of_size(run, size: str):
     return run
 
 
-def jax_mesh(run):
-    """The run's mesh, entered."""
+def use_mesh(run: 'Run') -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which jax computes on the run's mesh."""
     import jax
 
     return jax.set_mesh(run.mesh)
 
 
-def said(args) -> dict:
-    """The options of a command by name, but how its config and its other processes are found."""
-    own = 'config', 'distributed', 'ends_process'
-
-    def spelt(name):
-        return 'from' if name == 'origin' else name.replace('_', '-')
-
-    return {f'--{spelt(name)}': value for name, value in vars(args).items() if name not in own}
+def options_to_compare(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that must be the same on all processes: all but how each finds its config and the others."""
+    own = ('config', 'distributed', 'ends_process')
+    return {option_of(name): value for name, value in vars(args).items() if name not in own}

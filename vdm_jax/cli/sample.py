@@ -1,106 +1,151 @@
 """The command sample."""
 
+import argparse
+import functools
 import time
+from typing import TYPE_CHECKING, Any
 
-from vdm_jax.cli.options import OPTIONS
-from vdm_jax.cli.restore import jax_mesh, origins, restored
+import numpy as np
+
+from vdm_jax.cli import exit_codes
+from vdm_jax.cli.options import OPTIONS, destination_of
+from vdm_jax.cli.restore import LoadedWeights, Origin, list_origins, restore, use_mesh
 from vdm_jax.errors import Failure, NotFinite, UserError
 
+if TYPE_CHECKING:
+    from vdm_jax.cli.sample_files import Sample, SampleFiles
+    from vdm_jax.experiment.run import Run
+    from vdm_jax.sampling.generate import Batch
 
-def sample(args, assignments):
-    """sample videos from a run's averaged weights, or from a file of weights, or from both side by side"""
+
+def sample(args: argparse.Namespace, assignments: list[str]) -> int:
+    """Sample videos from averaged weights of a run, from a file of weights, or from both side by side."""
     from vdm_jax.cli import sample_files
-    from vdm_jax.cli.conditions import stem_of
+    from vdm_jax.cli.conditions import make_stem
     from vdm_jax.parallel import processes
 
     formats = sample_files.read_formats(args.format)
-    found = [(origin, *restored(origin, args, assignments)) for origin in origins(args)]
-    shapes = {run.data.source.shape for _, run, *_ in found}
+    origins = list_origins(args)
+    restored = [restore(origin, args, assignments, check_codec=True) for origin in origins]
+    runs, _, abouts = zip(*restored, strict=True)
+    shapes = {run.data.source.shape for run in runs}
     if len(shapes) > 1:
         raise UserError(f'--workdir and --weights make clips of different shapes, {shapes}: sample them one by one')
-    usual = {name.strip('-'): option.get('default') for name, option in OPTIONS.items()}
-    stem = stem_of(args, assignments, [about['step'] for *_, about in found], usual)
-    several = {
-        'titles': [where(origin, about) for origin, *_, about in found],
-        'folders': [next(iter(origin)) for origin, *_ in found],
-    }
-    several = several if len(found) > 1 else {}
-    with sample_files.SampleFiles(args.out, stem, formats, fps_for(args, found[0][1]), **several) as files:
-        mistakes = [draw(args, files, which, *each) for which, each in enumerate(found)]
+
+    defaults = {destination_of(option): spec.get('default') for option, spec in OPTIONS.items()}
+    stem = make_stem(args, assignments, [about['step'] for about in abouts], defaults)
+    titles = [title_of(*each) for each in zip(origins, abouts, strict=True)]
+    folders = [next(iter(origin)) for origin in origins]
+    side_by_side = {'titles': titles, 'folders': folders} if len(origins) > 1 else {}
+
+    # One set of weights after the other; files are written while the next videos are made.
+    failures = []
+    with sample_files.SampleFiles(args.out, stem, formats, choose_fps(args, runs[0]), **side_by_side) as files:
+        for which, weights in enumerate(restored):
+            failures.append(draw_samples(args, files, which, titles[which], weights))
         lines = processes.run_on_primary(files.close)
     print('\n'.join(f'  {line}' for line in lines))
-    if mistakes := list(filter(None, mistakes)):
-        raise mistakes[0] if len(mistakes) == 1 else Failure('; '.join(map(str, mistakes)))
-    return 0
+
+    # Videos that are finite are written even where others are not.
+    if failures := [failure for failure in failures if failure is not None]:
+        raise failures[0] if len(failures) == 1 else Failure('; '.join(map(str, failures)))
+    return exit_codes.DONE
 
 
-def where(origin: dict, about: dict) -> str:
-    """What the videos of these weights are called."""
-    (place,) = origin.values()
-    return f'{place}, step {about["step"]}'
+def title_of(origin: Origin, about: dict[str, Any]) -> str:
+    """Return what the videos of these weights are called: 'runs/demo, step 4000'."""
+    (path,) = origin.values()
+    return f'{path}, step {about["step"]}'
 
 
-def fps_for(args, run) -> float:
-    """Frames a second of the files: --fps, the fps that the network is told, that of the clips, or 8.
+def choose_fps(args: argparse.Namespace, run: 'Run') -> float:
+    """Return frames a second of the files: --fps, the fps of --scalars, that of the clips, or media.FPS.
 
     Raises:
-      UserError: --fps is none.
+      UserError: --fps is out of range.
     """
     from vdm_jax import media
-    from vdm_jax.cli.conditions import numbers_of
-    from vdm_jax.cli.sample_files import FPS, check_fps
+    from vdm_jax.cli.conditions import read_scalars
+    from vdm_jax.cli.sample_files import LOWEST_FPS, MOST_FPS, check_fps
 
     if args.fps is not None:
         return check_fps(args.fps, '--fps')
-    known = (numbers_of(args).get('fps'), run.data.source.clip_fps)
-    return next((fps for fps in known if fps is not None and FPS[0] <= fps <= FPS[1]), media.FPS)
+    for fps in (read_scalars(args.scalars).get('fps'), run.data.source.clip_fps):
+        # As a condition any number will do, 0 too; no file plays at that rate.
+        if fps is not None and LOWEST_FPS <= fps <= MOST_FPS:
+            return fps
+    return media.FPS
 
 
-def draw(args, files, which: int, origin: dict, run, params, about: dict) -> NotFinite | None:
-    """Has samples of one origin written, with a line printed about them; returns which of them are not finite."""
-    import numpy as np
+def choose_labels(args: argparse.Namespace, classes: int) -> np.ndarray:
+    """Return the label of every video, (num,): that of --label, else all in turn; 0 where a network has no classes.
 
-    from vdm_jax.cli.conditions import scalars_of, texts_by_rows
+    Raises:
+      UserError: --num or --label is out of range.
+    """
+    if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
+        raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
+    if args.label is None:
+        return np.arange(args.num) % max(classes, 1)
+    return np.full(args.num, args.label)
+
+
+def draw_samples(
+    args: argparse.Namespace, files: 'SampleFiles', which: int, title: str, weights: LoadedWeights
+) -> NotFinite | None:
+    """Sample videos from one set of weights and have them written; return which of them are not finite, if any.
+
+    Args:
+      args: Options of the command.
+      files: Writes the videos.
+      which: The number of this set of weights.
+      title: What its videos are called.
+      weights: With their run.
+    """
+    from vdm_jax.cli.conditions import Conditions, scalar_conditions, text_conditions
     from vdm_jax.experiment.validate import check_pictures
     from vdm_jax.parallel import processes
     from vdm_jax.sampling import conditioning
     from vdm_jax.sampling.generate import generate_batches
 
+    run, params, about = weights
     check_pictures(run.data)
-    classes, count = run.model_config.classes, args.num
-    if count < 1 or not (args.label is None or 0 <= args.label < classes):
-        raise UserError(f'--num={count} --label={args.label}: want 1 or more videos and a label below {classes}')
-    labels = np.full(count, args.label) if args.label is not None else np.arange(count) % max(classes, 1)
-    texts = texts_by_rows(args, run, about)
+    labels = choose_labels(args, run.model_config.classes or 0)
+    text_of = text_conditions(args.prompt, args.negative, run, about)
 
-    def others(rows):
-        return scalars_of(args, run, len(rows)) | texts(rows)
+    def option_conditions(rows: np.ndarray) -> Conditions:
+        return scalar_conditions(args.scalars, run, len(rows)) | text_of(rows)
 
-    asks = conditioning.conditions_by_rows(run.data, run.network, labels, others)
-    if not classes or (run.data.has_images and not conditioning.has_classes(run.data, run.network)):
-        labels = None
-    began, broken, size = time.monotonic(), [], run.experiment.evaluate.batch_size
-    with jax_mesh(run):
-        for batch in generate_batches(run.generate, params, asks, args.seed, size, count):
-            broken += batch.numbers[~batch.finite].tolist()
-            samples = samples_of(args, batch, labels)
-            processes.run_on_primary(lambda samples=samples: files.put(samples, which))
+    conditions_of = conditioning.conditions_by_rows(run.data, run.network, labels, option_conditions)
+    # A label that says nothing of the video stands in no strip and no index.
+    has_labels = run.model_config.classes and (
+        not run.data.has_images or conditioning.has_classes(run.data, run.network)
+    )
+
+    began = time.monotonic()
+    not_finite: list[int] = []
+    with use_mesh(run):
+        batch_size = run.experiment.evaluate.batch_size
+        for batch in generate_batches(run.generate, params, conditions_of, args.seed, batch_size, args.num):
+            not_finite += batch.numbers[~batch.finite].tolist()
+            samples = make_samples(args, batch, labels if has_labels else None)
+            processes.run_on_primary(functools.partial(files.put, samples, which))
+
     stored = f' ({about["dtype"]})' if 'dtype' in about else ''
-    print(f'{count} videos of {where(origin, about)}{stored}, in {time.monotonic() - began:.1f} s')
+    print(f'{args.num} videos of {title}{stored}, in {time.monotonic() - began:.1f} s')
     if run.model_config.text_width and not args.prompt:
-        print('  told captions of the clips; --prompt=TEXT says what else')
-    return NotFinite(broken, count, where(origin, about)) if broken else None
+        print('  conditioned on captions of the clips; --prompt=TEXT sets others')
+    return NotFinite(not_finite, args.num, title) if not_finite else None
 
 
-def samples_of(args, batch, labels) -> list:
-    """The videos of a batch that are finite, each with what it was asked by."""
+def make_samples(args: argparse.Namespace, batch: 'Batch', labels: np.ndarray | None) -> list['Sample']:
+    """Return the videos of a batch that are finite, each with its conditions."""
     from vdm_jax.cli.sample_files import Sample
 
-    def prompt_of(number):
-        return args.prompt[number % len(args.prompt)] if args.prompt else None
-
-    return [
-        Sample(number, video, None if labels is None else int(labels[number]), prompt_of(number), args.seed)
-        for number, video, finite in zip(batch.numbers.tolist(), batch.videos, batch.finite, strict=True)
-        if finite
-    ]
+    samples = []
+    for number, video, is_finite in zip(batch.numbers.tolist(), batch.videos, batch.finite, strict=True):
+        if is_finite:
+            label = None if labels is None else int(labels[number])
+            prompt = args.prompt[number % len(args.prompt)] if args.prompt else None
+            samples.append(Sample(number, video, label, prompt, args.seed))
+    return samples

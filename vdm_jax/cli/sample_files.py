@@ -1,12 +1,14 @@
-"""Files of samples, written by threads beside the one that makes them: all in one grid, or files of their own."""
+"""Files of samples, written by threads beside the one that makes them: all in one grid, or each in files of its own."""
 
 import collections
 import contextlib
+import importlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -14,30 +16,57 @@ from vdm_jax import media
 from vdm_jax.errors import Failure, UserError
 from vdm_jax.files import check_no_link, is_local, parse_json, read_bytes, write_atomically
 
-GRID = 64  # videos that the grid shows at most: the first ones
-WAITING = 16  # videos that wait to be written, where a batch has no more
-FPS = 0.1, 1000.0  # lowest and highest frames a second
+# Videos that the grid shows at most: the first ones.
+MOST_IN_GRID = 64
+
+# Videos that wait to be written, where a batch has no more: memory does not grow where the disk is slow.
+MOST_WAITING = 16
+
+# Frames a second that players take.
+LOWEST_FPS = 0.1
+MOST_FPS = 1000.0
+
 INDEX = 'samples.jsonl'
-MOST_BYTES = 2**28  # of an index that is read
-WRITERS = {
-    'mp4': lambda place, video, fps: media.write_mp4(f'{place}.mp4', video, fps),
-    'gif': lambda place, video, fps: media.write_gif(f'{place}.gif', video, fps),
-    'npy': lambda place, video, fps: media.write_npy(f'{place}.npy', video),
-    'frames': lambda place, video, fps: media.write_frames(place, video),
-}
+# Of an index that is read.
+MOST_BYTES = 2**28
+
+Writer = Callable[[str, np.ndarray, float], None]
+
+
+def _write_mp4(path: str, video: np.ndarray, fps: float) -> None:
+    media.write_mp4(f'{path}.mp4', video, fps)
+
+
+def _write_gif(path: str, video: np.ndarray, fps: float) -> None:
+    media.write_gif(f'{path}.gif', video, fps)
+
+
+def _write_npy(path: str, video: np.ndarray, fps: float) -> None:
+    media.write_npy(f'{path}.npy', video)
+
+
+def _write_frames(path: str, video: np.ndarray, fps: float) -> None:
+    media.write_frames(path, video)
+
+
+# What writes a video of its own, given its path without an ending, by the name of the format.
+WRITERS: dict[str, Writer] = {'mp4': _write_mp4, 'gif': _write_gif, 'npy': _write_npy, 'frames': _write_frames}
 FORMATS = ('grid', *WRITERS)
+
+# Packages that formats need: they come with the extra `video`.
+NEEDED_BY = {'av': {'mp4'}, 'PIL': {'grid', 'gif', 'frames'}}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A video, and what it was asked by.
+    """A video, and what it was conditioned on.
 
     Attributes:
-      number: which of those asked for, from 0.
+      number: Which of all videos of the command, from 0.
       video: uint8 (T, H, W, C).
-      label: its class, None where there are none.
-      prompt: its text, None where none was told.
-      seed: of the noise.
+      label: Its class, None where there are none.
+      prompt: Its text, None where it had none.
+      seed: Of the noise.
     """
 
     number: int
@@ -54,182 +83,229 @@ class Sample:
         return '' if self.label is None else f'label {self.label}'
 
 
+class IndexLine(NamedTuple):
+    """A line of the index, with what the lines are sorted by.
+
+    Attributes:
+      format: Of the file.
+      which: The set of videos that it is of.
+      number: Of its video.
+      about: The line itself, as JSON.
+    """
+
+    format: str
+    which: int
+    number: int
+    about: dict[str, Any]
+
+
 def read_formats(text: str) -> tuple[str, ...]:
-    """The formats of --format=grid,mp4,…, each once, in the order of FORMATS.
+    """Return the formats of --format=grid,mp4,…, each once, in the order of FORMATS.
 
     Raises:
-      UserError: one is not known, none is named, or what writes one is not installed.
+      UserError: One is not known, none is named, or what writes one is not installed.
     """
     names = [name.strip() for name in text.split(',')]
     for name in names:
         if name not in FORMATS:
             raise UserError(f'--format={text}: {name!r} is none of {", ".join(FORMATS)}')
-    for module, users in (('av', {'mp4'}), ('PIL', {'grid', 'gif', 'frames'})):
-        if users & {*names} and not _installed(module):
+    for module, users in NEEDED_BY.items():
+        if users & {*names} and not _is_installed(module):
             raise UserError(f"--format={text}: {module} is not installed: pip install 'vdm_jax[video]'")
     return tuple(name for name in FORMATS if name in names)
 
 
 def check_fps(fps: float, called: str) -> float:
-    """The same number.
+    """Return frames a second that files can have.
 
     Raises:
-      UserError: it is out of FPS.
+      UserError: They are below LOWEST_FPS or above MOST_FPS.
     """
-    if not FPS[0] <= fps <= FPS[1]:
-        raise UserError(f'{called}={fps}: want {FPS[0]} to {FPS[1]:g} frames a second')
+    if not LOWEST_FPS <= fps <= MOST_FPS:
+        raise UserError(f'{called}={fps}: want {LOWEST_FPS} to {MOST_FPS:g} frames a second')
     return fps
 
 
 class SampleFiles:
-    """Writes videos while others are made: a context manager, which leaves what is not yet begun where it ends early.
+    """Write videos while others are made: a context manager; where it ends early, what has not begun is left out.
 
-    `grid` is STEM.mp4, STEM.gif and STEM.png, written at the end, of GRID videos at most. The others are a file (or a
-    folder, `frames`) for each video in the directory STEM, with the index STEM/samples.jsonl, a line a file, to which
-    other formats add theirs. In memory are the videos of the grid, and a batch that waits to be written.
+    The format `grid` is STEM.mp4, STEM.gif and STEM.png, written at the end, of MOST_IN_GRID videos at most. The others
+    are a file (or a folder, `frames`) for each video in the directory STEM, with the index STEM/samples.jsonl, a line a
+    file, to which other formats add theirs. In memory are the videos of the grid, and a batch that waits to be written.
 
     Args:
-      titles: one for each set of videos, where several stand side by side; each then has a folder of its own, named by
-        `folders`.
+      directory: Where to write.
+      stem: What the files are called.
+      formats: Of FORMATS.
+      fps: Frames a second.
+      titles: One for each set of videos, where several stand side by side.
+      folders: The folder in STEM that each set of videos then has.
     """
 
     def __init__(
         self,
-        directory,
+        directory: str | os.PathLike[str],
         stem: str,
         formats: Sequence[str] = ('grid',),
         fps: float = media.FPS,
         titles: Sequence[str] | None = None,
         folders: Sequence[str] = ('',),
     ):
-        self._directory, self._stem, self._formats, self._fps = str(directory), stem, formats, fps
-        self._titles, self._folders = titles, folders
-        self._grid = [{} for _ in folders]
-        self._lines, self._count = [], 0
-        self._pending: collections.deque[Future] = collections.deque()
+        self._directory = str(directory)
+        self._stem = stem
+        self._formats = formats
+        self._fps = fps
+        self._titles = titles
+        self._folders = folders
+
         self._folder = f'{self._directory}/{stem}'
         check_no_link(self._folder, self._directory)
-        self._made: os.stat_result | None = None
+        # Which folder was made, to know another one in its place.
+        self._folder_status: os.stat_result | None = None
+
+        self._grid: list[dict[int, Sample]] = [{} for _ in folders]
+        self._count = 0
+        self._lines: list[IndexLine] = []
+        self._pending: collections.deque[Future[None]] = collections.deque()
+        # Encoders of mp4 and png release the GIL.
         self._threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix='sample_files')
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._threads.shutdown(cancel_futures=True)
-        if exc[0] is not None:
+        # The videos that were written are still found by the index.
+        if kind is not None:
             with contextlib.suppress(OSError):
                 self._write_index()
 
     def put(self, samples: Sequence[Sample], which: int = 0) -> None:
-        """Has videos written, of the set `which`; waits while those of earlier calls are too many.
+        """Have videos of the set `which` written; wait while those of earlier calls are too many.
 
         Raises:
-          Failure: a file could not be written.
+          Failure: A file could not be written.
         """
         self._count = max([self._count, *(sample.number + 1 for sample in samples)])
-        own = [name for name in self._formats if name in WRITERS]
-        self._wait(max(WAITING - len(samples), 0))
-        if own and samples and not self._made:
-            self._made = self._make_folder()
+        self._wait(max(MOST_WAITING - len(samples), 0))
+
+        formats = [name for name in self._formats if name in WRITERS]
+        if formats and samples and self._folder_status is None:
+            self._folder_status = self._make_folder()
         for sample in samples:
-            if 'grid' in self._formats and sample.number < GRID:
-                self._grid[which][sample.number] = _held(sample)
-            if own:
-                self._pending.append(self._threads.submit(self._write, sample, which, own))
+            if 'grid' in self._formats and sample.number < MOST_IN_GRID:
+                self._grid[which][sample.number] = _copy_pixels(sample)
+            if formats:
+                self._pending.append(self._threads.submit(self._write, sample, which, formats))
 
     def close(self) -> list[str]:
-        """Writes the rest, the grid and the index.
+        """Write the rest, the grid and the index.
 
         Returns:
           A line to print for each file of the grid, and for each format of the others.
 
         Raises:
-          Failure: a file could not be written.
+          Failure: A file could not be written.
         """
         self._wait(0)
-        with _failing(f'{self._directory}/{self._stem}'):
+        with _explain_failure(f'{self._directory}/{self._stem}'):
             return [*self._write_grid(), *self._write_index()]
 
     def _wait(self, most: int) -> None:
-        """Until no more than `most` videos wait."""
+        """Wait until no more than `most` videos are waiting to be written."""
         while len(self._pending) > most:
             self._pending.popleft().result()
 
     def _write(self, sample: Sample, which: int, formats: Sequence[str]) -> None:
+        """Write a video in each of the formats."""
         name = '/'.join(filter(None, (self._folders[which], f'{sample.number:06}')))
+        path = f'{self._folder}/{name}'
         about = {'number': sample.number, 'seed': sample.seed, 'label': sample.label, 'prompt': sample.prompt}
-        place = f'{self._folder}/{name}'
         for kind in formats:
+            # A link that others put there would lead the frames out of the folder.
             if kind == 'frames':
-                check_no_link(place, self._folder)
-            with _failing(place):
-                WRITERS[kind](place, sample.video, self._fps)
+                check_no_link(path, self._folder)
+            with _explain_failure(path):
+                WRITERS[kind](path, sample.video, self._fps)
             file = name if kind == 'frames' else f'{name}.{kind}'
-            self._lines.append((kind, which, sample.number, {'file': file} | about))
+            self._lines.append(IndexLine(kind, which, sample.number, {'file': file} | about))
 
     def _write_index(self) -> list[str]:
+        """Write the lines of all files; return what to print of them."""
         if not self._lines:
             return []
-        self._lines.sort(key=lambda line: (FORMATS.index(line[0]), *line[1:3]))
-        text = ''.join(json.dumps(about, ensure_ascii=False) + '\n' for *_, about in self._lines)
+        # Threads end in any order.
+        self._lines.sort(key=lambda line: (FORMATS.index(line.format), line.which, line.number))
+        text = ''.join(json.dumps(line.about, ensure_ascii=False) + '\n' for line in self._lines)
+
         folder = self._folder
-        if self._made and not (os.path.isdir(folder) and os.path.samestat(os.stat(folder), self._made)):
+        if self._folder_status is not None and not _is_same_folder(folder, self._folder_status):
             raise Failure(f'{folder}: was removed or replaced while files were written there; give the command again')
-        write_atomically(f'{folder}/{INDEX}', self._read_other_lines(f'{folder}/{INDEX}') + text)
-        counts = collections.Counter(kind for kind, *_ in self._lines)
-        return [f'{folder}/{INDEX}', *(f'{folder}/: {count} {kind}' for kind, count in counts.items())]
+        index = f'{folder}/{INDEX}'
+        write_atomically(index, self._read_other_lines(index) + text)
+
+        counts = collections.Counter(line.format for line in self._lines)
+        return [index, *(f'{folder}/: {count} {kind}' for kind, count in counts.items())]
 
     def _make_folder(self) -> os.stat_result | None:
-        """The folder of files of their own, made where it is not there: which one it is, so that another one in its
-        place is known; None in a store.
-        """
+        """Make the folder of the videos' own files where it is not there; return its status, None in a store."""
         if not is_local(self._folder):
             return None
-        with _failing(self._folder):
+        with _explain_failure(self._folder):
             os.makedirs(self._folder, exist_ok=True)
             return os.stat(self._folder)
 
     def _read_other_lines(self, index: str) -> str:
-        """The lines of an index that is there already, but those of files that this one writes again."""
-        ours = {about['file'] for *_, about in self._lines}
-        lines = []
-        with contextlib.suppress(UserError):  # none is there, or it is no such index
+        """Return the lines of an index that is there already, but for those of files that are written again."""
+        ours = {line.about['file'] for line in self._lines}
+        others = []
+        # None may be there, or it may be no such index.
+        with contextlib.suppress(UserError):
             for line in read_bytes(index, MOST_BYTES).decode(errors='replace').splitlines():
                 about = parse_json(line, index)
                 if isinstance(about, dict) and about.get('file') not in ours:
-                    lines.append(line + '\n')
-        return ''.join(lines)
+                    others.append(line + '\n')
+        return ''.join(others)
 
     def _write_grid(self) -> list[str]:
-        numbers = sorted(set.intersection(*({*shown} for shown in self._grid)))
+        """Write the grid of the videos that all sets have; return what to print of it."""
+        # A video that is not finite is missing from its set, and would shift the others against each other.
+        numbers = sorted(set.intersection(*({*samples} for samples in self._grid)))
         if not numbers:
             return []
-        sets = [np.stack([shown[number].video for number in numbers]) for shown in self._grid]
+        sets = [np.stack([samples[number].video for number in numbers]) for samples in self._grid]
         labels = [self._grid[0][number].title for number in numbers]
         files = media.write_samples(self._directory, self._stem, sets, labels, self._titles, self._fps)
-        less = [f'the grid shows the first {GRID} of {self._count} videos'] if self._count > GRID else []
-        return [*map(str, files), *less]
+
+        lines = [str(file) for file in files]
+        if self._count > MOST_IN_GRID:
+            lines.append(f'the grid shows the first {MOST_IN_GRID} of {self._count} videos')
+        return lines
 
 
-def _held(sample: Sample) -> Sample:
-    """The same with pixels of its own, so that the batch it came with is let go."""
+def _copy_pixels(sample: Sample) -> Sample:
+    """Return a sample with pixels of its own, so that the batch it came with is freed."""
     return Sample(sample.number, sample.video.copy(), sample.label, sample.prompt, sample.seed)
 
 
+def _is_same_folder(folder: str, status: os.stat_result) -> bool:
+    return os.path.isdir(folder) and os.path.samestat(os.stat(folder), status)
+
+
 @contextlib.contextmanager
-def _failing(place: str):
-    """Has a file that cannot be written be one line."""
+def _explain_failure(path: str) -> Iterator[None]:
+    """Turn the error of a file that cannot be written into one line."""
     try:
         yield
     except OSError as error:
         why = error.strerror or error
-        raise Failure(f'{place}: cannot be written ({why}); the same command again makes the same files') from error
+        raise Failure(f'{path}: cannot be written ({why}); the same command again makes the same files') from error
 
 
-def _installed(module: str) -> bool:
+def _is_installed(module: str) -> bool:
+    # Found is not enough: a package without its libraries is there and cannot be imported.
     try:
-        __import__(module)
+        importlib.import_module(module)
     except ImportError:
         return False
     return True

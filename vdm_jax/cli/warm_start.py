@@ -1,8 +1,11 @@
-"""`train --from`: weights that a run begins with at step 0: those of another run or of an export, where they fit."""
+"""`train --from`: the weights of another run, or of a file, that a run begins with at step 0, where they fit."""
 
+import argparse
 import os
+from typing import TYPE_CHECKING, Any
 
-from vdm_jax.cli.restore import restored
+from vdm_jax.cli.options import option_of
+from vdm_jax.cli.restore import Origin, restore
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.convert import check_same
 from vdm_jax.files import is_local
@@ -10,77 +13,91 @@ from vdm_jax.parallel import processes
 from vdm_jax.pretrained.fit import by_path, fit
 from vdm_jax.train.finite import all_finite
 
+if TYPE_CHECKING:
+    from vdm_jax.experiment.run import Run
 
-def read_weights(run, args) -> tuple[dict, str]:
-    """Parameters of `run` that are those of --from=RUN|FILE, and where they come from, in words.
+# Options of `train` that choose among the weights of --from.
+CHOICES = ('step', 'ema', 'allow_missing')
+
+
+def read_weights(run: 'Run', args: argparse.Namespace) -> tuple[Any, str]:
+    """Return parameters of `run` from those of --from=RUN|FILE, and where they come from, in words.
 
     The averages are taken, or by --ema another one or the parameters themselves. Data, classes, frames, size and rates
-    may be others than there: whatever has the shape that `run` wants is taken, on the mesh of `run`. Where several
+    may differ from those there: whatever has the shape that `run` wants is taken, on the mesh of `run`. Where several
     processes run, all call it.
 
     Args:
-      args: with `origin` (--from), `step`, `ema`, `allow_missing`.
+      run: The run that begins.
+      args: Options: origin (--from), step, ema, allow_missing.
 
     Raises:
-      UserError: nothing is there, it is of another network, or its numbers are not finite; a parameter has another
-        shape, and not --allow-missing.
+      UserError: Nothing is there, it is of another network, or its numbers are not finite; or a parameter has another
+        shape, without --allow-missing.
     """
-    called = f'--from={args.origin}'
+    option = f'--from={args.origin}'
+    # The other run is restored on the mesh of this one, as its parameters end up there.
     mesh = [f'config.mesh.{axis}={"none" if size is None else size}' for axis, size in run.resolved['mesh'].items()]
-    there, params, about = restored(origin_of(args.origin), args, mesh)
-    resized = check_same(there.model_config, run.model_config, args.allow_missing, called)
-    if not all_finite(params):
-        raise UserError(f'{called}: step {about["step"]} holds numbers that are not finite; choose another --step')
+    other, params, about = restore(origin_of(args.origin), args, mesh)
 
-    def fresh():
+    resized = check_same(other.model_config, run.model_config, args.allow_missing, option)
+    if not all_finite(params):
+        raise UserError(f'{option}: step {about["step"]} holds numbers that are not finite; choose another --step')
+
+    def init_params() -> Any:
         return run.programs.init_state().params
 
-    params, report = fit(
-        by_path(params), run.programs.abstract_state.params, fresh, args.allow_missing, called, resized
-    )
-    processes.print_on_primary(f'{called}: {report}')
+    abstract = run.programs.abstract_state.params
+    params, report = fit(by_path(params), abstract, init_params, args.allow_missing, option, resized)
+    processes.print_on_primary(f'{option}: {report}')
     return params, f'{args.origin}, step {about["step"]}, average {about["ema"]}'
 
 
-def read_config(place: str) -> dict:
-    """The resolved config of the run, or of the run that a file of weights is of.
+def read_config(path: str) -> dict[str, Any]:
+    """Return the resolved config of a run directory, or of the run that a file of weights is of.
 
     Raises:
-      UserError: nothing is there.
+      UserError: Nothing is there.
     """
     from vdm_jax.config.experiment_file import check_groups
     from vdm_jax.pretrained import weights
     from vdm_jax.train import workdir
 
-    if 'workdir' in origin_of(place):
-        return workdir.read_config(place)
-    return check_groups(weights.about(place, f'--from={place}')['config'], f'--from={place}')
+    if 'workdir' in origin_of(path):
+        return workdir.read_config(path)
+    option = f'--from={path}'
+    config: dict[str, Any] = weights.about(path, option)['config']
+    return check_groups(config, option)
 
 
-def origin_of(place: str) -> dict:
-    """What origin.restored takes: a run directory or a file of weights, by what is there."""
+def origin_of(path: str) -> Origin:
+    """Return what `restore` takes: a run directory where a directory is, else a file of weights."""
     from etils import epath
 
-    return {'workdir' if epath.Path(place).is_dir() else 'weights': place}
+    return {'workdir' if epath.Path(path).is_dir() else 'weights': path}
 
 
-def check_options(args) -> None:
-    """Whether options that are of --from alone are given with it, and it is another place than --workdir.
+def check_options(args: argparse.Namespace) -> None:
+    """Check that options of --from are given with it alone, and that it is another directory than --workdir.
 
     Raises:
-      UserError: they are not.
+      UserError: They are not.
     """
-    if args.origin is None:
-        for name in ('step', 'ema', 'allow_missing'):
-            if getattr(args, name) not in (None, False):
-                option = name.replace('_', '-')
-                raise UserError(f'train: --{option} says what of --from=RUN to take; give --from, or leave it out')
-    elif same_place(args.origin, args.workdir):
-        raise UserError(f'--from={args.origin}: is --workdir too, which goes on by itself; choose another --workdir')
+    if args.origin is not None:
+        if is_same_path(args.origin, args.workdir):
+            raise UserError(
+                f'--from={args.origin}: is --workdir too, which goes on by itself; choose another --workdir'
+            )
+        return
+
+    for name in CHOICES:
+        if vars(args)[name] not in (None, False):
+            option = option_of(name)
+            raise UserError(f'train: {option} says what of --from=RUN to take; give --from, or leave it out')
 
 
-def same_place(one: str, another: str) -> bool:
-    """Whether two paths are of one directory, however they are spelt."""
+def is_same_path(one: str, another: str) -> bool:
+    """Return whether two paths are of one directory, however they are spelt."""
     if is_local(one) and is_local(another):
         return os.path.realpath(one) == os.path.realpath(another)
     return one.rstrip('/') == another.rstrip('/')

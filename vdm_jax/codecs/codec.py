@@ -17,9 +17,14 @@ FIELDS_AFTER_MOMENTS = 'path', 'sample', 'mean', 'std', 'chunk', 'slice_frames'
 class Codec(Ranged, where='config.codec'):
     """Pixels <-> latents: a frozen dataclass, the config group config.codec.
 
-    Its weights travel beside it, like everything else that a step takes. A codec that has some says where they lie in a
-    field `path`, which experiment/frozen_weights.py reads.
+    Its weights travel beside it, like everything else that a step takes. A codec that has some overrides `path` by a
+    field of that name, which experiment/frozen_weights.py reads.
     """
+
+    @property
+    def path(self) -> str | None:
+        """Where the weights lie, None for a codec without any."""
+        return None
 
     def latent_shape(self, shape: Shape) -> Shape:
         """Return the shape of the latents of a video of shape (T, H, W, C).

@@ -1,0 +1,82 @@
+"""The table of commands: what each runs, and the options that it takes."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vdm_jax.cli.evaluate import evaluate
+from vdm_jax.cli.plan import baselines, config, plan, plans
+from vdm_jax.cli.runs import benchmark, inspect, train
+from vdm_jax.cli.sample import sample
+from vdm_jax.cli.weights import convert, export
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `python -m vdm_jax`.
+
+    Attributes:
+      run: Does the work, given the options and the assignments --config.GROUP.KEY=VALUE; returns the exit code. The
+        first line of its docstring is the command's help.
+      options: Names in options.OPTIONS.
+      required: Those of them that must be given.
+      on_processes: Whether several processes can run it together, each started by the same command.
+    """
+
+    run: Callable[[argparse.Namespace, list[str]], int]
+    options: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    on_processes: bool = False
+
+    @property
+    def takes_config(self) -> bool:
+        """Whether keys of a config can be set on its command line."""
+        return '--config' in self.options or '--workdir' in self.options
+
+    @property
+    def help(self) -> str:
+        """What it does, in one line."""
+        docstring = self.run.__doc__ or ''
+        return docstring.partition('\n')[0]
+
+
+# Options that several commands share.
+ORIGIN = ('--workdir', '--weights')
+CHECKPOINT = ('--step', '--ema')
+SAMPLER = ('--steps', '--guidance', *CHECKPOINT, '--batch-size', '--allow-other-codec')
+CONDITIONS = ('--label', '--prompt', '--negative', '--scalars')
+
+COMMANDS = {
+    'train': Command(
+        train,
+        ('--config', '--workdir', '--from', *CHECKPOINT, '--allow-missing'),
+        required=('--workdir',),
+        on_processes=True,
+    ),
+    'sample': Command(
+        sample,
+        (*ORIGIN, *SAMPLER, '--format', '--fps', '--num', '--size', *CONDITIONS, '--seed', '--out'),
+        on_processes=True,
+    ),
+    'evaluate': Command(
+        evaluate,
+        (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require'),
+        on_processes=True,
+    ),
+    'export': Command(
+        export,
+        ('--workdir', *CHECKPOINT, '--dtype', '--out'),
+        required=('--workdir', '--out'),
+    ),
+    'convert': Command(
+        convert,
+        ('--source', '--checkpoint', '--out', '--config', '--entry', '--heads', '--allow-missing'),
+        required=('--source', '--checkpoint', '--out'),
+    ),
+    'inspect': Command(inspect, (*ORIGIN, '--config', '--step', '--json')),
+    'benchmark': Command(benchmark, ('--config', '--steps', '--json'), required=('--config',)),
+    'plan': Command(plan, ('--config', '--topology', '--slices', '--search', '--json'), required=('--config',)),
+    'plans': Command(plans, ('--out',)),
+    'baselines': Command(baselines, ('--out', '--json')),
+    'config': Command(config, ('--out',)),
+}
