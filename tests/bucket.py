@@ -51,7 +51,10 @@ class Bucket:
     """
 
     def __init__(self, name: str = 'bucket'):
-        self.name, self.storage, self.lock = name, Memory(), threading.RLock()
+        self.name = name
+        self.storage = Memory()
+        self.lock = threading.RLock()
+
         self.fault: Callable[[str, str], int | None] = lambda method, path: None
         self.requests: list[tuple[str, str]] = []
         buckets.create_bucket(name, self.storage)
@@ -114,7 +117,8 @@ class Handler(RequestHandler):
     """One request: a fault, a refusal by its conditions, a listing, or what the emulator makes of it."""
 
     def __init__(self, bucket: Bucket, *args):
-        self.bucket, self.version = bucket, 0
+        self.bucket = bucket
+        self.version = 0
         super().__init__(bucket.storage, *args)
 
     def do_GET(self):  # noqa: N802, as http.server wants it
@@ -191,8 +195,10 @@ def object_of(path: str, query: dict) -> tuple[str, str]:
 
 def listing(storage: Storage, bucket: str, query: dict) -> dict:
     """A page of a bucket's objects, and of the folders that `delimiter` makes of their names."""
-    prefix, delimiter = query.get('prefix', ''), query.get('delimiter')
-    objects, entries = storage.objects.get(bucket, {}), {}
+    prefix = query.get('prefix', '')
+    delimiter = query.get('delimiter')
+    objects = storage.objects.get(bucket, {})
+    entries = {}
     for name in objects:
         if name.startswith(prefix) and query.get('startOffset', '') <= name:
             if 'endOffset' not in query or name < query['endOffset']:

@@ -218,7 +218,8 @@ def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
         _, scalars = jax.eval_shape(
             run.programs.train_step, run.programs.abstract_state, abstract_batch(run), run.programs.abstract_frozen
         )
-        (average,), frozen = run.programs.abstract_state.ema.values(), run.programs.abstract_frozen
+        (average,) = run.programs.abstract_state.ema.values()
+        frozen = run.programs.abstract_frozen
         videos, finite = jax.eval_shape(
             lambda *told: run.programs.generator(*told, frozen=frozen), average, *abstract_conditions(run)
         )
@@ -297,7 +298,8 @@ def test_what_stands_for_latents_is_no_video():
 def test_images_beside_clips_weigh_as_frames_do(spec, given):
     """The curvature of the loss in what the network says of each frame and each image: 0 for given frames."""
     experiment = read_experiment(f'{ROOT}/experiments/{spec}')
-    objective, count = experiment.diffusion, experiment.data.count
+    objective = experiment.diffusion
+    count = experiment.data.count
     objective = dataclasses.replace(objective, variance='fixed')  # what is asked of the variance is another term
     x0 = jax.random.normal(jax.random.key(0), (1, 16 + count, 2, 2, 1))
 

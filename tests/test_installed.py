@@ -67,7 +67,8 @@ def test_the_wheel_holds_every_experiment_and_every_module(wheel):
 @pytest.mark.slow
 def test_an_installed_package_trains_samples_and_tells_of_its_experiments(wheel, tmp_path):
     """In an environment that has what the package asks for and not the checkout, from a folder of nothing."""
-    target, place = tmp_path / 'installed', tmp_path / 'elsewhere'
+    target = tmp_path / 'installed'
+    place = tmp_path / 'elsewhere'
     place.mkdir()
     zipfile.ZipFile(wheel).extractall(target)
     # What is installed beside it is seen without what .pth files add, such as an editable checkout.

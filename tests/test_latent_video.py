@@ -215,7 +215,8 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
     def drawn(source):
         return next(iter(batches(source, order, 0, 1, scalars=scalars)))
 
-    seen, found = drawn(clips.training_reader), drawn(cached.training_reader)
+    seen = drawn(clips.training_reader)
+    found = drawn(cached.training_reader)
     moments = clips.experiment.codec.moments(clips.frozen['codec'], seen.pop('video'))
     np.testing.assert_allclose(found.pop('moments'), moments, atol=1e-5)
     assert set(found) == set(seen) == {'label', *scalars} and np.ptp(seen[scalars[0]]) > 0
@@ -341,7 +342,8 @@ def test_latents_of_clips_that_are_cut_otherwise_are_refused(name, place):
 
 
 def test_weights_are_hashed_once(place, cached, monkeypatch):
-    run, hashed = latent_run(place, latents=f'{place}/cache'), []
+    run = latent_run(place, latents=f'{place}/cache')
+    hashed = []
     assert run.frozen  # hashing what is read is not what is counted
     counting = types.SimpleNamespace(sha256=lambda *data: hashed.append(data) or hashlib.sha256(*data))
     monkeypatch.setattr(fingerprint, 'hashlib', counting)

@@ -152,7 +152,8 @@ def test_no_circles():
             target = module.removeprefix('vdm_jax').removeprefix('.')
             if module.startswith('vdm_jax') and target in graph and target != name_of(file):
                 graph[name_of(file)].add(target)
-    done, path = set(), []
+    done = set()
+    path = []
 
     def visit(name):
         assert name not in path, ' -> '.join([*path[path.index(name) :], name])

@@ -15,7 +15,8 @@ pytestmark = needs_clips
 
 def test_all_sixteen_train_resume_and_sample(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    config, run = f'--config={ROOT}/experiments/video_folder.py', f'--workdir={tmp_path}/run'
+    config = f'--config={ROOT}/experiments/video_folder.py'
+    run = f'--workdir={tmp_path}/run'
     small = ('model.depth=2', 'model.width=16', 'model.heads=2', 'train.batch_size=16', 'train.checkpoint_every=1')
     small += ('train.log_every=1', 'train.sample_every=0', 'optim.name=adamw', 'data.pixels=16')
     options = [config, run, f'--config.data.path={CLIPS}', *(f'--config.{item}' for item in small)]

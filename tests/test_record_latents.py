@@ -65,7 +65,8 @@ def records(place, name='set', **fields):
 
 
 def test_they_train_as_their_clips_do(place):
-    clips, latents = run_of(place, CLIPS), run_of(place, records(place))
+    clips = run_of(place, CLIPS)
+    latents = run_of(place, records(place))
     latents.check()
     params = clips.programs.init_state().params
     losses = [
@@ -97,7 +98,8 @@ def test_latents_of_other_clips_are_refused(place):
 
 def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
     run = run_of(place, records(place))
-    source, others = run.data.source, Records(f'{place}/others', frames=5, pixels=16)
+    source = run.data.source
+    others = Records(f'{place}/others', frames=5, pixels=16)
     for data in (Bucketed(source, ('5x16x16@3',)), Mixture((source, source), labels='shared')):
         mixed = Run(dataclasses.replace(run.experiment, data=data), DEVICES)
         mixed.check()

@@ -139,10 +139,8 @@ def test_networks_take_clips_that_are_not_square():
     noise = {'source': 'synthetic', 'frames': 3, 'pixels': '8x12', 'channels': 1, 'classes': 0}
     for model in ({'name': 'conv_lstm', 'hidden': 4, 'layers': 1}, {'width': 16, 'heads': 2, 'depth': 2, 'patch': 4}):
         run = Run(experiment_from({'data': noise, 'model': model}), jax.devices()[:1])
-        x, t = (
-            jax.ShapeDtypeStruct((2, *run.network.latent_shape), np.float32),
-            jax.ShapeDtypeStruct((2, 3), np.float32),
-        )
+        x = jax.ShapeDtypeStruct((2, *run.network.latent_shape), np.float32)
+        t = jax.ShapeDtypeStruct((2, 3), np.float32)
         assert jax.eval_shape(run.network.apply, run.programs.abstract_state.params, x, t, {}).shape == (2, 3, 8, 12, 1)
         with pytest.raises(UserError, match='config.model.patch=4 does not divide .*config.data.pixels'):
             Run(experiment_from({'data': noise | {'pixels': '8x10'}, 'model': model})).model_config  # noqa: B018

@@ -115,13 +115,16 @@ def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
 def test_a_clip_without_caption_is_one_whose_text_is_dropped(place):
     """Both train the unconditional branch; a text that is there says something else."""
     run = run_of(place)
-    params, network = stirred(run), jax.jit(run.network.apply)
-    x, t = jax.random.normal(jax.random.key(0), (1, *run.network.latent_shape)), np.full(1, 500.0, np.float32)
+    params = stirred(run)
+    network = jax.jit(run.network.apply)
+    x = jax.random.normal(jax.random.key(0), (1, *run.network.latent_shape))
+    t = np.full(1, 500.0, np.float32)
 
     def told(clip):
         return {name: clip[name][None] for name in ('text', 'text_mask')}
 
-    said, unsaid = told(run.data.reader[0]), told(run.data.reader[2])
+    said = told(run.data.reader[0])
+    unsaid = told(run.data.reader[2])
     output = network(params, x, t, unsaid)
     np.testing.assert_array_equal(output, network(params, x, t, without(said, run.model_config.classes)))
     assert np.abs(output - network(params, x, t, said)).max() > 1e-3
@@ -158,7 +161,8 @@ def test_what_is_said_decides_what_is_seen(place):
         args = types.SimpleNamespace(prompt=prompts, negative=negative)
         return generate_videos(run.generate, params, {'label': np.zeros(2, int)} | texts_of(args, run, 2, {}), seed=0)
 
-    light, both = videos(['light grows']), videos(['light grows', 'the end'])
+    light = videos(['light grows'])
+    both = videos(['light grows', 'the end'])
     np.testing.assert_array_equal(light[0], both[0])
     assert (light[1] != both[1]).any()
     np.testing.assert_array_equal(videos(['light grows'], ''), light)  # away from no text, as ever

@@ -91,7 +91,8 @@ def test_it_trains_and_samples(name):
     run = run_of(name)
     run.check()
     with jax.set_mesh(run.mesh):
-        state, found = run.programs.init_state(), []
+        state = run.programs.init_state()
+        found = []
         for step in range(30):
             batch = batch_of(run.data.reader, range(4 * (step % 2), 4 * (step % 2) + 4), run.model_config.scalars)
             state, scalars = run.programs.train_step(state, to_global(batch, run.mesh))
@@ -106,7 +107,10 @@ def test_every_name_of_the_index_is_among_them():
     said = {}
     for name in RUNS:
         experiment = experiment_dict(run_of(name).experiment)
-        diffusion, sampler, model = experiment['diffusion'], experiment['sampler'], experiment['model']
+        diffusion = experiment['diffusion']
+        sampler = experiment['sampler']
+        model = experiment['model']
+
         for group, value in {
             'processes': diffusion['process']['name'],
             'times': diffusion['time']['name'],

@@ -66,7 +66,10 @@ def get(found, key: str):
 
 def walk() -> list[Field]:
     """All fields of all groups, each once, where it first stands."""
-    found, seen, waiting = [], {Experiment}, [(Experiment, '', TINY)]
+    found = []
+    seen = {Experiment}
+    waiting = [(Experiment, '', TINY)]
+
     while waiting:
         cls, path, groups = waiting.pop(0)
         annotations = annotations_of(cls)
@@ -120,7 +123,8 @@ def merged(groups: dict, others: dict) -> dict:
 
 def parts(annotation):
     """The annotation with its rules, and those within it: of options and of items."""
-    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    options = typing.get_args(annotation)
     if origin is Annotated:
         kind, *rules = options
         for inner, own in parts(kind):

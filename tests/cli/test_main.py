@@ -274,7 +274,8 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     assert verdicts == [({'name': 'recall', 'threshold_db': 20.0}, False), (recall, True), (recall, True)]
     assert cli.main(['inspect', run, '--json']) == 0
     position = json.loads(capsys.readouterr().out)['data_position']
-    cut, told = position.pop('data'), position.pop('clips')
+    cut = position.pop('data')
+    told = position.pop('clips')
     assert told.startswith('4 ') and position == {'step': 4, 'seed': 0, 'batch_size': 8}
     assert cut['config.data'] == 'VideoFolder' and cut['config.data.frames'] == 4
     assert 'config.data.path' not in cut and 'config.data.threads' not in cut  # the folder may move

@@ -98,7 +98,8 @@ def test_options_that_a_file_of_weights_has_no_use_for_are_refused(run, tmp_path
 
 
 def test_nothing_else_is_read_than_what_is_asked_for(run, monkeypatch, tmp_path):
-    asked, load = [], Checkpoints._load
+    asked = []
+    load = Checkpoints._load
     monkeypatch.setattr(
         Checkpoints, '_load', lambda self, step, items, **how: (asked.append(items), load(self, step, items, **how))[1]
     )

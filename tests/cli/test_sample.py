@@ -50,7 +50,8 @@ def workdirs(tmp_path_factory):
             return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)  # compiles nothing
 
         state = jax.tree.map(zeros, run.programs.abstract_state)
-        params, broken = state.params, jax.tree.map(lambda leaf: leaf, state.params)
+        params = state.params
+        broken = jax.tree.map(lambda leaf: leaf, state.params)
         table = np.array(params['label_embed']['table'])
         table[1] = np.nan
         broken['label_embed']['table'] = jax.device_put(table, params['label_embed']['table'].sharding)
@@ -158,7 +159,8 @@ def test_names_say_what_was_set_and_another_command_has_another():
 def test_frames_a_second_are_those_asked_for_or_told_or_of_the_clips(tmp_path):
     (tmp_path / 'a.mp4').write_bytes(b'')
     folder = VideoFolder(path=str(tmp_path), frames=2, pixels=8, fps=24.0, stride=2)
-    slow, none = dataclasses.replace(folder, stride=4), Synthetic(frames=2, pixels=8)
+    slow = dataclasses.replace(folder, stride=4)
+    none = Synthetic(frames=2, pixels=8)
 
     def both(*sources):
         return Mixture(sources=sources, weights=(1.0,) * len(sources))

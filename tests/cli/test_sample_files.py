@@ -150,7 +150,8 @@ def test_two_sets_stand_side_by_side_and_have_folders_of_their_own(tmp_path):
 
 def test_videos_are_written_beside_the_next_batch_and_none_is_kept(tmp_path, monkeypatch):
     """A batch waits until the one before it is written; nothing is written by the thread that makes videos."""
-    free, threads = threading.Event(), []
+    free = threading.Event()
+    threads = []
 
     def write(place, video, fps):
         threads.append(threading.current_thread())
@@ -222,7 +223,9 @@ def natural(count, frames=16, side=256):
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
     videos = np.empty((count, frames, side, side, 3), np.uint8)
     for video in videos:
-        waves, phases, speeds = rng.uniform(1, 9, (4, 2)), rng.uniform(0, 6.28, (4, 3)), rng.uniform(-0.5, 0.5, 4)
+        waves = rng.uniform(1, 9, (4, 2))
+        phases = rng.uniform(0, 6.28, (4, 3))
+        speeds = rng.uniform(-0.5, 0.5, 4)
         grain = rng.normal(0, 3, (side, side, 3)).astype(np.float32)
         for t, frame in enumerate(video):
             ramps = 6.28 * (waves @ np.stack([x, y]).reshape(2, -1)).reshape(4, side, side, 1)
@@ -236,7 +239,8 @@ def natural(count, frames=16, side=256):
 def test_128_clips_of_256_pixels_are_written_in_a_minute(tmp_path, kind):
     """The bar is 30 s on 2 quiet cores; a machine at work on other things has twice as long."""
     batches = np.split(natural(128), 4)
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.monotonic()
     with SampleFiles(tmp_path, 'x', (kind,)) as files:
         for number, videos in enumerate(batches):
             files.put([Sample(32 * number + i, video) for i, video in enumerate(videos)])

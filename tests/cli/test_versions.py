@@ -211,7 +211,8 @@ def test_a_dependency_as_old_as_tested_is_not_named(tested, reader, tmp_path, mo
 @pytest.mark.parametrize('name', ['av', 'jax'])
 def test_functions_that_are_not_of_python_are_found_out(name, tmp_path, monkeypatch):
     """As av.open, which lost an argument, and a jitted function, which is of our module and jax's class."""
-    jax, av = pytest.importorskip('jax'), pytest.importorskip('av')
+    jax = pytest.importorskip('jax')
+    av = pytest.importorskip('av')
     monkeypatch.setitem(versions.NEWEST_TESTED, name, '0.0.1')
     code = {'av': "av.open('a', no_such_argument=1)", 'jax': 'step(1, 2)'}[name]
     step = jax.jit(function_of_ours('pass', tmp_path))

@@ -94,7 +94,8 @@ def test_tables_of_another_length_start_fresh_where_that_is_allowed(trained, cap
     allowed = options(trained)
     allowed.allow_missing = True
     found, _ = warm_start.read_weights(other, allowed)
-    expected, fresh = averages(trained), by_path(other.programs.init_state().params)
+    expected = averages(trained)
+    fresh = by_path(other.programs.init_state().params)
     new = [name for name, value in by_path(found).items() if value.shape != expected[name].shape]
     assert len(new) == 1 and f'differs  {new[0]}' in capsys.readouterr().err
     for name, value in by_path(found).items():

@@ -28,7 +28,9 @@ def encoding(codec, weights):
     [{'path': 'elsewhere', 'sample': True, 'slice_frames': 1}, {'tile': 4}, {'dtype': 'bfloat16'}],
 )
 def test_it_names_what_changes_moments(changes):
-    other, weights, clip = dataclasses.replace(CODEC, **changes), noise(SMALL), video(frames=2, batch=1)
+    other = dataclasses.replace(CODEC, **changes)
+    weights = noise(SMALL)
+    clip = video(frames=2, batch=1)
     moments = [np.asarray(jax.jit(codec.moments)(weights, clip)) for codec in (CODEC, other)]
     here, there = (encoding(codec, weights) for codec in (CODEC, other))
     differing = {key for key, value in here.items() if there[key] != value}

@@ -72,7 +72,8 @@ def test_pixels_are_read_and_written_as_bytes(weights):
     as_floats = run(WHOLE, 'encode', weights, clip.astype(np.float32) / 127.5 - 1)
     np.testing.assert_allclose(run(WHOLE, 'encode', weights, clip), as_floats, atol=1e-6)
     z = latents()
-    pixels, decoded = run(WHOLE, 'pixels', weights, z), run(WHOLE, 'decode', weights, z)
+    pixels = run(WHOLE, 'pixels', weights, z)
+    decoded = run(WHOLE, 'decode', weights, z)
     assert decoded.dtype == np.uint8 and decoded.shape == (2, 4, 12, 20, 3)
     expected = np.clip((pixels.astype(np.float64) + 1) * 127.5, 0, 255)
     assert np.abs(decoded - expected).max() < 0.501 and (expected == 0).any() and (expected == 255).any()
@@ -93,7 +94,9 @@ def changed(before, after):
 
 @pytest.mark.parametrize('model', [SMALL, TEMPORAL])
 def test_only_the_temporal_decoder_mixes_frames(model):
-    codec, drawn, z = dataclasses.replace(WHOLE, model=model), noise(model), latents()
+    codec = dataclasses.replace(WHOLE, model=model)
+    drawn = noise(model)
+    z = latents()
     other = z.copy()
     other[:, 0] += 1
     reached = changed(*(run(codec, 'pixels', drawn, each) for each in (z, other)))
@@ -121,9 +124,11 @@ def test_slices_change_nothing_where_frames_do_not_mix(weights, count):
 
 
 def test_slices_of_the_temporal_decoder_are_clips_of_their_own():
-    weights, z = noise(TEMPORAL), latents(frames=3, height=4, width=4)
+    weights = noise(TEMPORAL)
+    z = latents(frames=3, height=4, width=4)
     by_two = ImageVAECodec(model=TEMPORAL, slice_frames=2)
-    found, together = run(by_two, 'pixels', weights, z), dataclasses.replace(by_two, slice_frames=None)
+    found = run(by_two, 'pixels', weights, z)
+    together = dataclasses.replace(by_two, slice_frames=None)
     for start, end in ((0, 2), (2, 3)):
         alone = run(together, 'pixels', weights, z[:, start:end])
         np.testing.assert_allclose(found[:, start:end], alone, atol=1e-5)
@@ -151,7 +156,8 @@ def test_bfloat16_is_near(weights):
 def temporaries(what, frames, count, rows=1, side=32, **more):
     """Bytes that the compiler sets aside for one call beside arguments and results."""
     codec = ImageVAECodec(model=SMALL, slice_frames=count, **more)
-    shape, kind = (rows, frames, side, side, 3), np.uint8
+    shape = (rows, frames, side, side, 3)
+    kind = np.uint8
     if what == 'decode':
         shape, kind = (rows, *codec.latent_shape(shape[1:])), np.float32
     lowered = jax.jit(getattr(codec, what)).lower(codec.abstract_weights(), jax.ShapeDtypeStruct(shape, kind))
@@ -161,7 +167,10 @@ def temporaries(what, frames, count, rows=1, side=32, **more):
 @pytest.mark.parametrize('what', rest_slow(['encode', 'decode'], ['decode']))
 def test_sixteen_frames_take_the_memory_of_two_and_a_constant(what):
     constant = 2**17
-    two, sliced, whole = temporaries(what, 2, 0), temporaries(what, 16, 2), temporaries(what, 16, 0)
+    two = temporaries(what, 2, 0)
+    sliced = temporaries(what, 16, 2)
+    whole = temporaries(what, 16, 0)
+
     assert sliced <= two + constant < whole
 
 
@@ -172,7 +181,8 @@ def test_neither_length_nor_batch_change_the_memory():
 
 @pytest.mark.parametrize('what', rest_slow(['encode', 'decode'], ['decode']))
 def test_a_larger_frame_takes_the_memory_of_a_tile(what):
-    tile, whole = temporaries(what, 1, 1, side=32), temporaries(what, 1, 1, side=64)
+    tile = temporaries(what, 1, 1, side=32)
+    whole = temporaries(what, 1, 1, side=64)
     cut = temporaries(what, 1, 1, side=64, tile=16, overlap=4)
     results = 64 * 64 * 3 * 4 if what == 'decode' else 32 * 32 * 4 * 4  # float32, until all tiles are blended
     assert cut <= tile + 2 * results + 2**17 < whole

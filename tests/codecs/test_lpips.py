@@ -18,7 +18,8 @@ def distance():
     return jax.jit(lambda x, y: lpips.distance(weights, x, y))
 
 
-X, Y = pixels(frames=2, height=16, width=24), pixels(frames=2, height=16, width=24, seed=5)
+X = pixels(frames=2, height=16, width=24)
+Y = pixels(frames=2, height=16, width=24, seed=5)
 
 
 def test_it_is_a_distance_of_each_picture(distance):
@@ -33,7 +34,8 @@ def test_it_is_a_distance_of_each_picture(distance):
 
 
 def test_grey_is_three_times_the_same(distance):
-    x, y = X[..., :1], Y[..., :1]
+    x = X[..., :1]
+    y = Y[..., :1]
     np.testing.assert_allclose(distance(x, y), distance(np.repeat(x, 3, -1), np.repeat(y, 3, -1)), rtol=1e-5)
 
 

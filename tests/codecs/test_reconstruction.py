@@ -15,13 +15,15 @@ from vdm_jax.codecs.posterior import draw, kl_divergence
 from vdm_jax.codecs.reconstruction import Reconstruction
 from vdm_jax.errors import UserError
 
-X, Y = pixels(), pixels(seed=5)
+X = pixels()
+Y = pixels(seed=5)
 MEAN = np.random.default_rng(0).standard_normal((2, 3, 2, 3, 2), np.float32)
 LOGVAR = np.random.default_rng(1).standard_normal((2, 3, 2, 3, 2), np.float32)
 
 
 def test_the_divergence_is_the_expected_difference_of_log_densities():
-    mean, logvar = jnp.array([0.0, 1.0, -2.0]), jnp.array([0.0, -1.0, 0.7])
+    mean = jnp.array([0.0, 1.0, -2.0])
+    logvar = jnp.array([0.0, -1.0, 0.7])
     np.testing.assert_allclose(kl_divergence(mean, logvar)[0], 0, atol=1e-7)
 
     def wide(a):
@@ -64,8 +66,10 @@ def test_psnr_is_that_of_bytes_and_cuts_off():
 
 
 def test_lpips_is_added_by_its_weight():
-    x, y = pixels(frames=2, height=16, width=16), pixels(frames=2, height=16, width=16, seed=5)
-    given, weights = (x, y, MEAN[:, :1], LOGVAR[:, :1]), small_lpips()
+    x = pixels(frames=2, height=16, width=16)
+    y = pixels(frames=2, height=16, width=16, seed=5)
+    given = (x, y, MEAN[:, :1], LOGVAR[:, :1])
+    weights = small_lpips()
     plain = Reconstruction()(*given)
     found = Reconstruction(lpips_weight=2.0, lpips_path='lpips.safetensors')(*given, weights)
     looks = lpips.distance(weights, x, y).mean(1)
@@ -87,7 +91,8 @@ def test_weights_of_lpips_are_asked_for_only_where_they_count():
 @functools.cache
 def gradients():
     graphdef, state = nnx.split(network())
-    loss, weights = Reconstruction(kl_weight=0.01, lpips_weight=1.0, lpips_path='x'), small_lpips()
+    loss = Reconstruction(kl_weight=0.01, lpips_weight=1.0, lpips_path='x')
+    weights = small_lpips()
 
     def cost(state, x):
         autoencoder = nnx.merge(graphdef, state)

@@ -14,7 +14,8 @@ from vdm_jax.parallel.mesh import MeshConfig, batch_sharding, make_mesh
 def on_a_mesh(codec, method, arguments, **sizes):
     """(result, collectives) of a method on 8 devices, rows split, weights whole on each."""
     mesh = make_mesh(MeshConfig(**sizes), jax.devices()[:8])
-    whole, rows = NamedSharding(mesh, PartitionSpec()), batch_sharding(mesh)
+    whole = NamedSharding(mesh, PartitionSpec())
+    rows = batch_sharding(mesh)
     weights = jax.device_put(noise(codec.model), whole)
     arguments = [jax.device_put(each, rows) for each in arguments]
     with jax.set_mesh(mesh):
@@ -41,7 +42,8 @@ def test_rows_lie_each_on_its_device_and_nothing_is_gathered(method):
 
 @pytest.mark.multidevice
 def test_the_sequence_axis_splits_frames_that_do_not_mix():
-    codec, z = ImageVAECodec(model=SMALL), [latents(frames=4, height=4, width=6)]
+    codec = ImageVAECodec(model=SMALL)
+    z = [latents(frames=4, height=4, width=6)]
     found, sent = on_a_mesh(codec, 'pixels', z, sequence=4)
     assert not sent and found.sharding.shard_shape(found.shape)[:2] == (1, 1)
     np.testing.assert_allclose(found, alone(codec, 'pixels', z), atol=2e-5)
@@ -51,7 +53,8 @@ def test_the_sequence_axis_splits_frames_that_do_not_mix():
 @pytest.mark.slow
 @pytest.mark.parametrize('model, frames, batch', [(TEMPORAL, 4, 8), (SMALL, 3, 2), (SMALL, 1, 3)])
 def test_what_a_mesh_does_not_divide_is_the_same_too(model, frames, batch):
-    codec, z = ImageVAECodec(model=model, slice_frames=2), [latents(frames=frames, height=4, width=4, batch=batch)]
+    codec = ImageVAECodec(model=model, slice_frames=2)
+    z = [latents(frames=frames, height=4, width=4, batch=batch)]
     mesh = make_mesh(MeshConfig(sequence=4), jax.devices()[:8])
     with jax.set_mesh(mesh):
         found = jax.jit(codec.pixels)(noise(model), *z)

@@ -29,7 +29,8 @@ def test_tiles_cover_with_the_overlap_asked_for_and_no_tile_too_many(length, sid
 @pytest.mark.parametrize('length, side, overlap', [(14, 8, 2), (15, 8, 2), (40, 8, 5), (11, 8, 6)])
 def test_shares_sum_to_one_and_rise_in_a_straight_line(length, side, overlap):
     starts = tile_starts(length, side, overlap)
-    ramps, whole = blend_ramps(starts, side), np.zeros(length)
+    ramps = blend_ramps(starts, side)
+    whole = np.zeros(length)
     for start, ramp in zip(starts, ramps, strict=True):
         whole[start : start + side] += ramp
     np.testing.assert_allclose(whole, 1, atol=1e-6)
@@ -76,14 +77,16 @@ def test_convolutions_in_tiles_are_the_whole_but_for_the_ramps_ends():
     def near(edges, length):
         return np.array([min(abs(place - edge) for edge in edges) < 3.5 for place in range(length)])
 
-    rows, columns = near([15.5, 31.5], 48), near([7.5, 31.5], 40)
+    rows = near([15.5, 31.5], 48)
+    columns = near([7.5, 31.5], 40)
     assert wrong[~rows][:, ~columns].max() < 1e-5 < 1e-3 < wrong.max() < 0.5 * np.std(call(x))
 
 
 def test_decoding_in_tiles_is_the_whole_to_20_db_and_overlap_is_what_does_it():
     """Norms and attention see their tile alone: on latents alike everywhere the signal is 20 dB above what that
     changes, for weights of noise; without overlap the borders show, at 12 dB."""
-    weights, model = noise(SMALL), dataclasses.replace(SMALL, scaling_factor=1.0)
+    weights = noise(SMALL)
+    model = dataclasses.replace(SMALL, scaling_factor=1.0)
     whole = ImageVAECodec(model=model, slice_frames=0)
     z = latents(frames=1, height=40, width=24, batch=1)
     expected = np.asarray(jax.jit(whole.pixels)(weights, z))

@@ -20,13 +20,15 @@ from vdm_jax.nn.causal_conv import Past
 from vdm_jax.parallel.mesh import MeshConfig, batch_sharding, make_mesh
 
 CODEC = VideoVAECodec(model=SMALL)
-encode, decode = jax.jit(CODEC.encode), jax.jit(CODEC.decode)
+encode = jax.jit(CODEC.encode)
+decode = jax.jit(CODEC.decode)
 
 
 @pytest.mark.parametrize('count', rest_slow([1, 2, 3, 5], [2]))
 def test_chunks_are_the_whole(count):
     """Of 5 groups of frames; some are left over by 2 and 3, and by 5 there is one chunk."""
-    z, x = latents(frames=6, batch=1), pixels(frames=21, batch=1)
+    z = latents(frames=6, batch=1)
+    x = pixels(frames=21, batch=1)
 
     def up(count):
         return apply_in_chunks(network().decode, z, count)
@@ -57,11 +59,15 @@ def test_what_chunks_hold_does_not_grow_with_the_clip():
 
 
 def test_latents_are_normalised_and_come_back():
-    mean, std = (0.5, -1.0), (2.0, 0.25)
-    codec, clips = dataclasses.replace(CODEC, mean=mean, std=std), video()
-    plain, normalised = encode(weights(), clips), jax.jit(codec.encode)(weights(), clips)
+    mean = (0.5, -1.0)
+    std = (2.0, 0.25)
+    codec = dataclasses.replace(CODEC, mean=mean, std=std)
+    clips = video()
+    plain = encode(weights(), clips)
+    normalised = jax.jit(codec.encode)(weights(), clips)
     np.testing.assert_allclose(normalised, (np.asarray(plain) - mean) / std, atol=1e-5)
-    a, b = decode(weights(), plain), jax.jit(codec.decode)(weights(), normalised)
+    a = decode(weights(), plain)
+    b = jax.jit(codec.decode)(weights(), normalised)
     assert a.dtype == jnp.uint8 and a.shape == clips.shape and np.std(a) > 10
     assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
 
@@ -80,16 +86,19 @@ def test_what_it_decodes_is_what_the_network_decodes_as_bytes():
 
 
 def test_latents_are_drawn_by_the_key_of_their_row_where_asked_for():
-    codec, clips = dataclasses.replace(CODEC, sample=True), np.repeat(video(batch=1), 3, 0)
+    codec = dataclasses.replace(CODEC, sample=True)
+    clips = np.repeat(video(batch=1), 3, 0)
     keys = jax.random.split(jax.random.key(0), 3)[np.array([0, 1, 1])]
-    drawn, mean = jax.jit(codec.encode)(weights(), clips, keys), encode(weights(), clips)
+    drawn = jax.jit(codec.encode)(weights(), clips, keys)
+    mean = encode(weights(), clips)
     np.testing.assert_array_equal(drawn[1], drawn[2])
     assert not np.allclose(drawn[0], drawn[1]) and not np.allclose(drawn, mean)
     np.testing.assert_array_equal(CODEC.encode(weights(), clips[:1], keys[:1]), CODEC.encode(weights(), clips[:1]))
 
 
 def test_draws_have_the_moments_of_the_posterior():
-    codec, clips = dataclasses.replace(CODEC, sample=True), np.repeat(video(batch=1, height=4, width=4), 1000, 0)
+    codec = dataclasses.replace(CODEC, sample=True)
+    clips = np.repeat(video(batch=1, height=4, width=4), 1000, 0)
     mean, logvar = jax.jit(network().moments)(clips[:1].astype(np.float32) / 127.5 - 1)
     encode = jax.jit(codec.encode)
     drawn = np.asarray(encode(weights(), clips, jax.random.split(jax.random.key(0), len(clips))))

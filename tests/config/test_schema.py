@@ -185,7 +185,8 @@ def test_resolved_config_is_the_experiment():
 
 
 def test_differences_are_dotted_keys():
-    a, b = experiment_dict(Experiment()), experiment_dict(read('train.steps=7', 'diffusion.process=ddpm'))
+    a = experiment_dict(Experiment())
+    b = experiment_dict(read('train.steps=7', 'diffusion.process=ddpm'))
     found = differences(a, b)
     assert found['config.train.steps'] == (1000, 7)
     assert found['config.diffusion.process.name'] == ('rectified_flow', 'ddpm')
@@ -254,7 +255,8 @@ def test_items_of_a_list_are_changed_by_number():
     assert found.samplers == (DDIM(eta=0.5, steps=7), DDIM())
     assert fleet(two, 'config.fleet.samplers.0=euler').samplers == (Euler(), Euler())
     assert two == {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler']}  # a new tree
-    old, new = to_dict(fleet(two), FLEET), to_dict(fleet(two, 'config.fleet.samplers.0.steps=7'), FLEET)
+    old = to_dict(fleet(two), FLEET)
+    new = to_dict(fleet(two, 'config.fleet.samplers.0.steps=7'), FLEET)
     assert list(differences(old, new, 'config.fleet')) == ['config.fleet.samplers.0.steps']
 
 

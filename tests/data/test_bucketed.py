@@ -50,7 +50,10 @@ class Clips(StatelessSource):
         return {'video': video, 'label': np.int32(self.first + i)}
 
 
-WIDE, TALL, LONG, IMAGE = (8, 8, 16), (8, 16, 8), (16, 8, 8), (1, 16, 16)
+WIDE = (8, 8, 16)
+TALL = (8, 16, 8)
+LONG = (16, 8, 8)
+IMAGE = (1, 16, 16)
 BUCKETED = Bucketed(Clips(), ('16x8x8@4', '8x8x16@6', '8x16x8@3', '1x16x16'))
 BUCKETS = BUCKETED.open()
 
@@ -82,7 +85,8 @@ def test_of_one_aspect_it_is_the_largest_that_enlarges_nothing_or_else_the_small
 
 
 def test_a_clip_too_short_for_all_is_filled_up_or_left_out():
-    shapes, extent = [(16, 8, 8), (8, 8, 8), (8, 8, 16)], np.array([[5, 8, 16]])
+    shapes = [(16, 8, 8), (8, 8, 8), (8, 8, 16)]
+    extent = np.array([[5, 8, 16]])
     assert assign(extent, shapes, 'hold').tolist() == [2]
     assert assign(extent, shapes, 'drop').tolist() == [-1]
 

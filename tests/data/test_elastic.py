@@ -18,7 +18,8 @@ pytest.importorskip('av')
 @pytest.fixture(scope='module')
 def sets(tmp_path_factory):
     """Videos of two lengths and scores, and images."""
-    path, names = tmp_path_factory.mktemp('sets'), 'abcdefghij'
+    path = tmp_path_factory.mktemp('sets')
+    names = 'abcdefghij'
     videos = [
         record(name, 9 + 4 * (i % 2), tint=20 * i, scores={'motion': i / 10}, captions=(Caption(name),))
         for i, name in enumerate(names)

@@ -250,7 +250,8 @@ def manifest_of(place):
 
 def test_manifests_name_files_of_their_own_directory_alone(made, tmp_path):
     write_set(tmp_path / 'set', made)
-    place, path = str(tmp_path / 'set'), tmp_path / 'set' / 'manifest.json'
+    place = str(tmp_path / 'set')
+    path = tmp_path / 'set' / 'manifest.json'
     good = manifest_of(tmp_path / 'set')
     path.write_text(json.dumps(good))
     assert read_manifest(place) == good and RecordSet(place)[0].key == '0'
@@ -273,7 +274,8 @@ def test_manifests_name_files_of_their_own_directory_alone(made, tmp_path):
 
 def test_a_table_is_held_against_its_manifest(made, tmp_path):
     write_set(tmp_path / 'set', made)
-    place, path = str(tmp_path / 'set'), tmp_path / 'set' / TABLE
+    place = str(tmp_path / 'set')
+    path = tmp_path / 'set' / TABLE
     (tmp_path / 'set' / 'manifest.json').write_text(json.dumps(seal(manifest_of(tmp_path / 'set'))))
     assert Records(place, frames=4, pixels=8).open().notes() == []
     rows = parquet.read_table(path).to_pylist()

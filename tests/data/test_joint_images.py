@@ -18,7 +18,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from
 from vdm_jax.train.workdir import check_workdir
 
-CLIPS, IMAGES = BouncingBalls(frames=3, pixels=12, size=20), Synthetic(frames=2, pixels=12, size=5, classes=7)
+CLIPS = BouncingBalls(frames=3, pixels=12, size=20)
+IMAGES = Synthetic(frames=2, pixels=12, size=5, classes=7)
 CONFIG = JointImages(CLIPS, IMAGES, 3)
 JOINT = CONFIG.open()
 
@@ -35,7 +36,8 @@ def test_clips_are_those_of_the_clip_source_in_its_order():
 
 def test_images_are_frames_of_the_image_source_with_their_labels_all_of_them_in_turn():
     frames = {frame.tobytes(): clip for clip in range(5) for frame in JOINT.images[clip]['video']}
-    seen, rng = [], np.random.default_rng(0)
+    seen = []
+    rng = np.random.default_rng(0)
     for _ in range(100):
         item = JOINT.draw(0, rng)
         assert item['images'].shape == (3, 12, 12, 3) and item['image_label'].dtype == np.int32
@@ -48,7 +50,8 @@ def test_images_are_frames_of_the_image_source_with_their_labels_all_of_them_in_
 
 
 def test_in_evaluation_they_are_always_the_same():
-    a, b = JOINT[4], JOINT[4]
+    a = JOINT[4]
+    b = JOINT[4]
     np.testing.assert_array_equal(a['images'], b['images'])
     np.testing.assert_array_equal(a['images'][0], JOINT.images[12 % 5]['video'][0])
 
@@ -126,8 +129,10 @@ class Framed(Told):
 
 
 def test_what_clips_tell_of_themselves_is_told_of_joint_and_mixed_ones():
-    told, framed = Told(frames=2, pixels=12, size=5), Framed(frames=2, pixels=12, size=5)
-    mixed, joint = Mixture((told, framed)).open(), JointImages(told, IMAGES).open()
+    told = Told(frames=2, pixels=12, size=5)
+    framed = Framed(frames=2, pixels=12, size=5)
+    mixed = Mixture((told, framed)).open()
+    joint = JointImages(told, IMAGES).open()
     for source, names in ((joint, ('fps', 'zoom')), (mixed, ('fps',))):
         check(source, names)
         assert source.scalars == names

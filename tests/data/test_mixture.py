@@ -34,7 +34,8 @@ def test_unshuffled_each_source_comes_as_it_stands_but_all_of_them_do():
 
 
 def test_clips_are_those_of_the_sources_with_classes_apart_shared_or_dropped():
-    mixed, noise = MIXED.open(), NOISE.open()
+    mixed = MIXED.open()
+    noise = NOISE.open()
     assert len(mixed) == 50 and MIXED.shape == BALLS.shape and (MIXED.frames, MIXED.pixels) == (2, 16)
     for i, source, own in ((0, BALLS, 0), (39, BALLS, 39), (40, noise, 0), (49, noise, 9)):
         np.testing.assert_array_equal(mixed[i]['video'], source[own]['video'])

@@ -130,7 +130,8 @@ def test_the_consumer_does_not_wait_for_a_batch_that_fits_in_its_step():
 
 
 def test_synthetic_is_one_constant_batch_for_all_hosts():
-    source, order = Synthetic(frames=2, pixels=4, size=4).open(), Order(4, 8)
+    source = Synthetic(frames=2, pixels=4, size=4).open()
+    order = Order(4, 8)
     first, again = stream(source, order, start=3, stop=5)
     assert first['video'] is again['video'] and not first['video'].flags.writeable
     assert first['video'].shape == (8, 2, 4, 4, 3) and first['video'].std() > 60

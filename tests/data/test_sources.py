@@ -146,7 +146,8 @@ def opened(name, place) -> Reader:
 
 @pytest.mark.parametrize('name', SOURCES)
 def test_a_config_stays_what_it_was_when_its_reader_is_used(name, place):
-    source, reader = make(name, place), opened(name, place)
+    source = make(name, place)
+    reader = opened(name, place)
     assert isinstance(source, Source) and isinstance(reader, Reader) and reader.source == source
     reader[0], reader.draw(0, np.random.default_rng(0)), reader.counters(), reader.names(), reader.num_classes
     if name != 'tfds':
@@ -161,7 +162,8 @@ def test_a_config_stays_what_it_was_when_its_reader_is_used(name, place):
 @pytest.mark.parametrize('name', SOURCES)
 def test_every_source_answers_all_that_is_declared(name, place):
     reader = opened(name, place)
-    source, rng = reader.source, np.random.default_rng
+    source = reader.source
+    rng = np.random.default_rng
     assert source.shapes[0] == source.shape == reader.shape and len(source.shapes) == len(source.bucket_names)
     assert source.frames == source.shape[0] and len(source.batch_sizes(3)) == len(source.shapes)
     assert source.with_pixels(source.pixels).shape == source.shape
@@ -290,7 +292,8 @@ def test_a_source_of_the_least_trains_through_the_loader():
     run = Run(dataclasses.replace(experiment, data=Least()), jax.devices()[:1])
     run.check()
     assert run.data.dataset_id == '6' and run.data.held_out is run.data.reader and run.data.reader.notes() == []
-    state, before = run.programs.init_state(), None
+    state = run.programs.init_state()
+    before = None
     order = run.data.reader.order(4, run.experiment.seed)
     with jax.set_mesh(run.mesh), batches(run.training_reader, order, 0, 3, run.batches.local_rows) as stream:
         for batch in stream:

@@ -20,7 +20,8 @@ from vdm_jax.experiment.run import Run
 
 tfds = pytest.importorskip('tensorflow_datasets')
 
-TRAIN, TEST = 9, 4
+TRAIN = 9
+TEST = 4
 
 
 def frames(i, count, height=24, width=32, channels=3):
@@ -38,7 +39,8 @@ class Clips(tfds.core.GeneratorBasedBuilder):
     code_path = None  # TFDS looks for checksums beside the code, and stumbles over how pytest imports tests
 
     def __init__(self, mp4s, pictures, **options):
-        self.mp4s, self.pictures = mp4s, pictures
+        self.mp4s = mp4s
+        self.pictures = pictures
         super().__init__(**options)
 
     def _info(self):
@@ -82,7 +84,8 @@ class Clips(tfds.core.GeneratorBasedBuilder):
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
     root = tmp_path_factory.mktemp('tfds')
-    mp4s, pictures = [b'not a video\x00', b'neither\x00\x00'], []
+    mp4s = [b'not a video\x00', b'neither\x00\x00']
+    pictures = []
     for i in range(2):
         pictures.append(str(root / f'{i}.png'))
         media.write_png(pictures[i], frames(10 * i, 1)[0])
@@ -160,7 +163,8 @@ def test_frames_are_cut_to_clips_with_the_labels_of_their_examples(prepared):
 
 
 def test_training_clips_begin_anywhere_and_are_cropped_and_mirrored_where_asked_for(prepared):
-    plain, first = source(prepared), source(prepared, start='first')
+    plain = source(prepared)
+    first = source(prepared, start='first')
 
     def drawn(clips):
         return [clips.draw(0, clip_generator(0, p))['video'] for p in range(30)]

@@ -73,7 +73,8 @@ def test_fps_takes_the_frame_nearest_in_time():
 @pytest.mark.parametrize('fields', [{}, {'stride': 3}, {'fps': 5.0}, {'fps': 7.5}])
 def test_draws_reach_every_start_and_never_run_past_the_end(folder, fields):
     clips = source(folder, **fields)
-    firsts, lasts = set(), set()
+    firsts = set()
+    lasts = set()
     for position in range(300):
         numbers = frame_numbers(clips.draw(0, clip_generator(0, position))['video'])
         steps = np.diff(numbers)
@@ -96,7 +97,10 @@ def test_flip_and_random_crop_only_where_asked_for(folder):
         firsts = [clips.draw(1, clip_generator(0, position))['video'][0, :, :, 0].mean(0) for position in range(24)]
         return {(bool(first[0] > 60), bool(first[-1] > 60)) for first in firsts}
 
-    neither, left, right = (False, False), (True, False), (False, True)
+    neither = (False, False)
+    left = (True, False)
+    right = (False, True)
+
     assert bright_edges() == bright_edges(flip=True) == {neither}
     assert bright_edges(crop='random') == {neither, right}
     assert bright_edges(crop='random', flip=True) == {neither, left, right}
@@ -139,7 +143,8 @@ def test_splits_share_nothing_and_labels_do_not_move(folder):
 
 
 def test_the_cache_changes_nothing(folder):
-    cached, direct = source(folder, crop='random'), source(folder, crop='random', cache_mb=0)
+    cached = source(folder, crop='random')
+    direct = source(folder, crop='random', cache_mb=0)
     for position in range(12):
         left, right = (clips.draw(position % 3, clip_generator(1, position)) for clips in (cached, direct))
         np.testing.assert_array_equal(left['video'], right['video'])

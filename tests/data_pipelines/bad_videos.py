@@ -106,7 +106,9 @@ def sound(folder):
 def _packets(video):
     """H.264 with its headers in band, a packet a frame."""
     context = av.CodecContext.create('libx264', 'w')
-    context.height, context.width, context.pix_fmt, context.time_base = *video.shape[1:3], 'yuv420p', Fraction(1, 25)
+    context.height, context.width = video.shape[1:3]
+    context.pix_fmt = 'yuv420p'
+    context.time_base = Fraction(1, 25)
     context.options = {'bf': '0'}
     frames = [av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24') for pixels in video]
     return [bytes(packet) for frame in [*frames, None] for packet in context.encode(frame)]
@@ -116,11 +118,17 @@ def _muxed(path, codec, packets, keys=range(1000)):
     """Packets as they are behind a header that says 64x32."""
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = 32, 64, 'rgb24' if codec == 'png' else 'yuv420p'
+        stream.height = 32
+        stream.width = 64
+        stream.pix_fmt = 'rgb24' if codec == 'png' else 'yuv420p'
+
         for i, content in enumerate(packets):
             packet = av.Packet(content)
             packet.pts = packet.dts = i
-            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, i in keys
+            packet.time_base = Fraction(1, 25)
+            packet.stream = stream
+            packet.is_keyframe = i in keys
+
             container.mux(packet)
 
 
@@ -140,7 +148,8 @@ def _live(video, kind, options):
     pipe = Pipe()
     with av.open(pipe, 'w', format=kind, options=options) as container:
         stream = container.add_stream('libx264', rate=25)
-        stream.height, stream.width, stream.pix_fmt = *video.shape[1:3], 'yuv420p'
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt = 'yuv420p'
         stream.codec_context.gop_size = 5
         for i, pixels in enumerate(video):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
@@ -155,7 +164,9 @@ def _sound(path, cover):
         stream = container.add_stream('aac', rate=44100)
         if cover:
             picture = container.add_stream('png', rate=1)
-            picture.width, picture.height, picture.pix_fmt = 64, 32, 'rgb24'
+            picture.width = 64
+            picture.height = 32
+            picture.pix_fmt = 'rgb24'
             picture.disposition = av.stream.Disposition.attached_pic
         frame = av.AudioFrame.from_ndarray(np.zeros((2, 44100), np.float32), format='fltp', layout='stereo')
         frame.rate = 44100

@@ -18,7 +18,10 @@ ENDS = 4096  # bytes at either end of a file, where its header is
 def damaged(content, case):
     """The bytes of a file with 1 to 64 of them changed, in places that go by the case, or cut off."""
     rng = np.random.default_rng(case)
-    kind, count, size = KINDS[rng.integers(len(KINDS))], int(2 ** rng.uniform(0, 6.01)), len(content)
+    kind = KINDS[rng.integers(len(KINDS))]
+    count = int(2 ** rng.uniform(0, 6.01))
+    size = len(content)
+
     if kind == 'cut':
         return content[: rng.integers(size)]
     low, high = {'head': (0, ENDS), 'tail': (max(size - ENDS, 0), size), 'anywhere': (0, size)}[kind]

@@ -40,7 +40,8 @@ def write_set(folder, made=None, shards=2):
     """The set of these records in a new directory; returns it."""
     folder.mkdir()
     made = list(records(folder)) if made is None else made
-    rows, each = [], -(-len(made) // max(shards, 1))
+    rows = []
+    each = -(-len(made) // max(shards, 1))
     for k in range(shards):
         rows += write_shard(folder / shard_name(k, shards), made[k * each : (k + 1) * each], k)
     write_table(folder / TABLE, rows)

@@ -192,7 +192,8 @@ def test_a_build_of_all_of_them_accounts_for_each_and_keeps_the_good_ones(tmp_pa
 
     from data_pipelines.__main__ import main
 
-    source, out = tmp_path / 'source', tmp_path / 'set'
+    source = tmp_path / 'source'
+    out = tmp_path / 'set'
     source.mkdir()
     bad = bad_videos.broken(source) | bad_videos.not_files(source)
     good = [f'{i}.mp4' for i in range(2)]

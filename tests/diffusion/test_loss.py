@@ -33,7 +33,8 @@ PUBLISHED = {
 @pytest.mark.parametrize('schedule', ['linear', 'cosine'])
 @pytest.mark.parametrize('gamma', [1.0, 5.0])
 def test_min_snr_has_the_published_weights(kind, schedule, gamma):
-    process, t = DDPM(schedule), jnp.linspace(0.001, 1, 19)
+    process = DDPM(schedule)
+    t = jnp.linspace(0.001, 1, 19)
     alpha, sigma = (np.asarray(c, np.float64) for c in process.alpha_sigma(t))
     want = PUBLISHED[kind]((alpha / sigma) ** 2, gamma)
     np.testing.assert_allclose(MinSNR(gamma).weight(kind, process, t), want, rtol=1e-5)
@@ -136,7 +137,8 @@ def test_min_snr_of_v_is_0_where_there_is_no_signal():
 
 
 def test_edm_weighs_its_own_prediction_1_and_x0_as_the_paper_does():
-    process, t = EDM(), jnp.linspace(0.3, 1, 11)
+    process = EDM()
+    t = jnp.linspace(0.3, 1, 11)
     sigma = np.asarray(process.clock(t), np.float64)
     np.testing.assert_allclose(EDMWeight().weight('edm', process, t), 1, rtol=1e-5)
     np.testing.assert_allclose(EDMWeight().weight('x0', process, t), (sigma**2 + 0.25) / (sigma * 0.5) ** 2, rtol=1e-4)
@@ -145,13 +147,16 @@ def test_edm_weighs_its_own_prediction_1_and_x0_as_the_paper_does():
 @pytest.mark.parametrize('causal', [True, False])
 def test_fused_min_snr_counts_what_other_frames_carry(causal):
     """Against the formula of Chen et al. 2024, frame by frame in plain Python."""
-    process, decay, gamma = DDPM('cosine'), 0.9, 5.0
+    process = DDPM('cosine')
+    decay = 0.9
+    gamma = 5.0
     t = jnp.array([[0.2, 0.9, 0.5, 0.7, 0.4], [0.8, 0.8, 0.3, 0.1, 1.0]])
     snr = np.exp(np.asarray(process.logsnr(t), np.float64)) / gamma
     clipped = np.minimum(snr, 1)
 
     def carried(row):
-        before, found = None, []
+        before = None
+        found = []
         for value in row:
             found.append(0 if before is None else before)
             before = value if before is None else decay * before + (1 - decay) * value
@@ -205,7 +210,8 @@ def test_loss_is_the_weighted_mean_of_each_frame_alone(normals):
 
 
 def test_loss_of_bfloat16_is_taken_in_float32():
-    prediction, target = jnp.full((1, 1, 4096), 1, jnp.bfloat16), jnp.zeros((1, 1, 4096), jnp.bfloat16)
+    prediction = jnp.full((1, 1, 4096), 1, jnp.bfloat16)
+    target = jnp.zeros((1, 1, 4096), jnp.bfloat16)
     loss = loss_per_frame(prediction, target, jnp.full(1, 1 + 2**-12))
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, 1 + 2**-12, rtol=1e-6)

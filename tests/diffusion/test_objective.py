@@ -91,7 +91,8 @@ def test_hybrid_loss_is_the_simple_one_and_the_bound_at_its_weight(normals):
 def test_the_least_hybrid_loss_has_the_true_variance(spread, wanted):
     """For data that is one point the posterior's own variance is right, for white noise the other bound (section
     3.1)."""
-    process, t = DDPM(steps=10, schedule='cosine'), jnp.full(4096, 0.3)
+    process = DDPM(steps=10, schedule='cosine')
+    t = jnp.full(4096, 0.3)
     objective = Objective(process, 'eps', variance='learned_range', vlb_weight=1.0)
     x0 = spread * jax.random.normal(KEY, (4096, 1, 1))
     eps = jax.random.normal(jax.random.key(1), x0.shape)

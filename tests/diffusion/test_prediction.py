@@ -30,7 +30,8 @@ def test_target_and_solution_are_inverse(process, kind, normals):
     x0, eps = normals(2, *t.shape, 2, 3)
     x_t = process.corrupt(x0, eps, t)
     found = to_x0_eps(kind, process, target(kind, process, x0, eps, t), x_t, t)
-    (a, b), (alpha, sigma) = row(kind, process, t), process.alpha_sigma(t)
+    a, b = row(kind, process, t)
+    alpha, sigma = process.alpha_sigma(t)
     det = expand(alpha * b - sigma * a, x0.ndim)  # rounding grows by 1 / det, so measure the error in its unit
     for got, want in zip(found, (x0, eps), strict=True):
         np.testing.assert_allclose(det * got, det * want, rtol=1e-6, atol=2e-6)
@@ -65,7 +66,8 @@ def test_at_the_ends_answers_and_gradients_are_finite_and_keep_the_prediction(pr
 
 
 def test_where_x_t_is_all_noise_the_x0_behind_an_eps_is_0(normals):
-    t, process = jnp.ones(19), RectifiedFlow()
+    t = jnp.ones(19)
+    process = RectifiedFlow()
     prediction, x_t = normals(2, *t.shape, 2, 3)
     x0, eps = to_x0_eps('eps', process, prediction, x_t, t)
     np.testing.assert_array_equal(x0, jnp.zeros_like(x0))

@@ -66,7 +66,8 @@ def test_clean_end_is_clean_and_noise_end_is_noise(process):
 
 @each_process
 def test_rates_are_derivatives_by_the_clock(process):
-    t, h = jnp.linspace(0.1, 0.9, 19), 0.001
+    t = jnp.linspace(0.1, 0.9, 19)
+    h = 0.001
     passed = process.clock(t + h) - process.clock(t - h)
     assert np.all(passed * (-1 if process == RectifiedFlow(numbering='sit') else 1) > 0)
     for rate, after, before in zip(
@@ -108,7 +109,8 @@ def test_between_timesteps_the_path_goes_on():
 
 
 def test_zero_terminal_snr_leaves_nothing_and_keeps_the_first_step():
-    plain, rescaled = DDPM(), DDPM(zero_terminal_snr=True)
+    plain = DDPM()
+    rescaled = DDPM(zero_terminal_snr=True)
     first, last = (np.asarray(c) for c in rescaled.alpha_sigma(jnp.array([0.001, 1.0])))
     assert first[1] == 0 and last[1] == 1
     np.testing.assert_allclose(first[0], plain.alpha_sigma(jnp.array([0.001]))[0][0], rtol=1e-6)
@@ -129,11 +131,13 @@ def test_edm_preconditions_as_the_paper_does(normals):
     """Karras et al. 2022, table 1: D = c_skip x + c_out F, c_in and c_noise."""
     from vdm_jax.diffusion.prediction import to_x0_eps
 
-    process, t = EDM(), jnp.array([0.2, 0.4, 0.7])
+    process = EDM()
+    t = jnp.array([0.2, 0.4, 0.7])
     x, said = normals(2, 3, 5)
     sigma = np.asarray(process.clock(t), np.float64)[:, None]
     np.testing.assert_allclose(sigma[:, 0], 80 * np.array([0.2, 0.4, 0.7]) ** 7, rtol=1e-5)
-    c_skip, c_out = 0.25 / (sigma**2 + 0.25), sigma * 0.5 / np.sqrt(sigma**2 + 0.25)
+    c_skip = 0.25 / (sigma**2 + 0.25)
+    c_out = sigma * 0.5 / np.sqrt(sigma**2 + 0.25)
     denoised, eps = to_x0_eps('edm', process, said, x * sigma, t)
     np.testing.assert_allclose(denoised, c_skip * x * sigma + c_out * said, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(denoised + sigma * eps, x * sigma, rtol=1e-4, atol=1e-5)
@@ -146,7 +150,8 @@ def test_continuous_cosine_is_vdm_s_and_its_shift_adds_to_logsnr():
     """Ho et al. 2022, appendix A: logsnr = -2 log tan(a t + b) between 20 and -20; simple diffusion adds 2
     log(shift)."""
     t = np.linspace(0, 1, 23)
-    b, a = np.arctan(np.exp(-10)), np.arctan(np.exp(10)) - np.arctan(np.exp(-10))
+    b = np.arctan(np.exp(-10))
+    a = np.arctan(np.exp(10)) - np.arctan(np.exp(-10))
     published = -2 * np.log(np.tan(a * t + b))
     np.testing.assert_allclose(LogSNRCosine().logsnr(t), published, atol=2e-4)
     np.testing.assert_allclose(LogSNRCosine(shift=0.125).logsnr(t), published + 2 * np.log(0.125), atol=2e-4)
@@ -168,7 +173,8 @@ def rows_of_the_table():
 def test_the_documented_table_of_times_is_what_networks_are_fed():
     from vdm_jax.experiment.registry import PROCESSES as INDEX
 
-    known, seen = {cls.__name__: cls for cls in INDEX.values()}, set()
+    known = {cls.__name__: cls for cls in INDEX.values()}
+    seen = set()
     for said, times in rows_of_the_table():
         process = eval(said, known)  # our own documentation
         seen.add(type(process))

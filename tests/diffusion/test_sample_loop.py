@@ -16,8 +16,10 @@ from vdm_jax.diffusion.sample_loop import sample
 from vdm_jax.diffusion.samplers import DDIM, Euler, Heun
 
 SHAPE = (3, 4, 2, 1, 1)
-COSINE, FLOW = DDPM('cosine'), RectifiedFlow()
-CALM, NOISY = DDIM(steps=6), DDIM(steps=6, eta=1.0)
+COSINE = DDPM('cosine')
+FLOW = RectifiedFlow()
+CALM = DDIM(steps=6)
+NOISY = DDIM(steps=6, eta=1.0)
 
 
 def network(x, t):
@@ -46,9 +48,13 @@ def keys():
 
 @pytest.mark.parametrize('sampler, process', [(CALM, COSINE), (NOISY, FLOW), (Euler(steps=6), COSINE)])
 def test_scan_equals_a_python_loop(sampler, process, noise, keys):
-    x, state, times = noise, sampler.init(noise), sampler.spacing.times(process, sampler.steps)
+    x = noise
+    state = sampler.init(noise)
+    times = sampler.spacing.times(process, sampler.steps)
+
     for i in range(sampler.steps):
-        t, s = jnp.full(SHAPE[:1], times[i]), jnp.full(SHAPE[:1], times[i + 1])
+        t = jnp.full(SHAPE[:1], times[i])
+        s = jnp.full(SHAPE[:1], times[i + 1])
         drawn = np.stack([jax.random.normal(jax.random.fold_in(key, i), SHAPE[1:]) for key in keys])
         x, _, state = sampler.step(denoiser(process), state, x, t, s, process, drawn)
     np.testing.assert_allclose(walk(sampler, process, noise, keys), x, atol=1e-5)
@@ -92,7 +98,8 @@ def test_sampling_is_in_float32_whatever_the_network_speaks(noise):
 
 def test_clipping_bounds_what_a_small_error_of_eps_does_to_x0(noise):
     """At the noisy end of the cosine schedule alpha is 5e-5: an eps that is off by 0.004 is an x0 off by 80."""
-    goal, seen = jnp.full(SHAPE, 0.5), []
+    goal = jnp.full(SHAPE, 0.5)
+    seen = []
 
     def denoise(x, t, before):
         jax.debug.callback(lambda x: seen.append(float(np.abs(x).max())), x)
@@ -120,7 +127,8 @@ def test_a_sampler_that_draws_asks_for_a_key_per_example(noise, keys):
 
 def test_a_step_is_shown_what_was_said_at_the_one_before(noise):
     """`before` is 0 at first, then the last x0 of the step before: for Heun that is its second answer."""
-    seen, said = [], []
+    seen = []
+    said = []
 
     def denoise(x, t, before):
         jax.debug.callback(lambda before: seen.append(np.asarray(before)), before)

@@ -30,8 +30,13 @@ from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, Step, Stoch
 from vdm_jax.diffusion.spacing import LogSNR, StopAtFirst
 from vdm_jax.diffusion.unipc import UniPC
 
-FLOW, GVP, COSINE, EDM5 = RectifiedFlow(), RectifiedFlow('gvp'), DDPM('cosine'), EDM(sigma_max=5.0, rho=3.0)
-VP, LOGSNR, ZERO = RectifiedFlow('vp'), LogSNRCosine(shift=0.5), DDPM(zero_terminal_snr=True)
+FLOW = RectifiedFlow()
+GVP = RectifiedFlow('gvp')
+COSINE = DDPM('cosine')
+EDM5 = EDM(sigma_max=5.0, rho=3.0)
+VP = RectifiedFlow('vp')
+LOGSNR = LogSNRCosine(shift=0.5)
+ZERO = DDPM(zero_terminal_snr=True)
 PROCESSES = [COSINE, FLOW, GVP, VP, LOGSNR, EDM5]
 each_process = pytest.mark.parametrize('process', rest_slow(PROCESSES, [FLOW, EDM5]), ids=str)
 
@@ -66,7 +71,8 @@ def evenly(n):
 
 
 # Away from the ends: there the steps of samplers that count in log SNR do not shrink with their number.
-FROM, TO = 0.9, 0.2
+FROM = 0.9
+TO = 0.2
 # An order is measured between walks of so many steps, where it has settled: within -0.03 and +0.06 of a whole number
 # for every sampler and process here. With 16 and 32 steps those that remember the step before are still 0.1 off.
 STEPS = 512, 1024
@@ -176,7 +182,8 @@ def test_an_order_that_a_sampler_does_not_have_is_refused(make, wrong, process, 
 @each_sampler
 def test_float32_walks_where_float64_does(process, sampler):
     """Orders are measured in float64; what is lost in float32 is less than any of the walks' errors at 32 steps."""
-    x, noise = np.linspace(-2, 2, 9)[:, None], np.random.default_rng(0).normal(size=(32, 9, 1))
+    x = np.linspace(-2, 2, 9)[:, None]
+    noise = np.random.default_rng(0).normal(size=(32, 9, 1))
     sampler = dataclasses.replace(sampler, steps=32)
 
     def walked():
@@ -200,7 +207,8 @@ def test_the_whole_walk_ends_where_the_probability_flow_does(make, process):
 
 
 def test_order_2_is_nearer_than_order_1_for_as_many_questions():
-    x1, process = jnp.linspace(-2, 2, 9)[:, None], RectifiedFlow('gvp')
+    x1 = jnp.linspace(-2, 2, 9)[:, None]
+    process = RectifiedFlow('gvp')
     exact = flow_of(process, x1, 1.0)
 
     def error(sampler):
@@ -293,9 +301,11 @@ def test_one_step_leads_to_what_the_network_says_of_noise(process, sampler, norm
 
 @each_process
 def test_eta_1_is_a_draw_from_the_true_posterior_and_so_is_the_ancestral_step(process):
-    t, s = jnp.full(19, 0.6), jnp.full(19, 0.5)
+    t = jnp.full(19, 0.6)
+    s = jnp.full(19, 0.5)
     (alpha_t, sigma_t), (alpha_s, sigma_s) = ([float(c[0]) for c in process.alpha_sigma(time)] for time in (t, s))
-    x0, x_t = 0.7, 1.3
+    x0 = 0.7
+    x_t = 1.3
     forward = alpha_t / alpha_s  # x_t = forward x_s + noise of this variance
     added = sigma_t**2 - forward**2 * sigma_s**2
     variance = 1 / (1 / sigma_s**2 + forward**2 / added)
@@ -304,7 +314,8 @@ def test_eta_1_is_a_draw_from_the_true_posterior_and_so_is_the_ancestral_step(pr
     eps = (x_t - alpha_t * x0) / sigma_t
     said = Denoised(*(jnp.full((19, 2, 3), value) for value in (x0, eps)))
     for noise in (0.0, 1.0, -2.0):
-        x, drawn = jnp.full((19, 2, 3), x_t), jnp.full((19, 2, 3), noise)
+        x = jnp.full((19, 2, 3), x_t)
+        drawn = jnp.full((19, 2, 3), noise)
         for sampler, wanted in (
             (DDIM(eta=1.0), variance),
             (Ancestral(), variance),
@@ -315,7 +326,9 @@ def test_eta_1_is_a_draw_from_the_true_posterior_and_so_is_the_ancestral_step(pr
 
 
 def test_a_learned_variance_goes_from_small_to_large_in_its_logarithm():
-    t, s, x = jnp.full(3, 0.6), jnp.full(3, 0.5), jnp.ones((3, 2))
+    t = jnp.full(3, 0.6)
+    s = jnp.full(3, 0.5)
+    x = jnp.ones((3, 2))
 
     def std(said, variance):
         def denoise(x, t):
@@ -326,7 +339,8 @@ def test_a_learned_variance_goes_from_small_to_large_in_its_logarithm():
 
         return step(1.0) - step(0.0)
 
-    small, large = std(None, 'small'), std(None, 'large')
+    small = std(None, 'small')
+    large = std(None, 'large')
     for said, wanted in ((-1.0, small), (1.0, large), (0.0, jnp.sqrt(small * large))):
         np.testing.assert_allclose(std(said * x, 'learned'), wanted, rtol=1e-4)
 
@@ -334,7 +348,9 @@ def test_a_learned_variance_goes_from_small_to_large_in_its_logarithm():
 @each_process
 @each_sampler
 def test_the_last_step_lands_on_x0(process, sampler, normals):
-    t, s = jnp.full(19, {EDM5: 0.05, VP: 1e-5}.get(process, 1e-3)), jnp.zeros(19)  # VP's sigma is a square root of t
+    # VP's sigma is a square root of t
+    t = jnp.full(19, {EDM5: 0.05, VP: 1e-5}.get(process, 1e-3))
+    s = jnp.zeros(19)
     x0, eps, noise = normals(3, 19, 2, 3)
     x = process.corrupt(x0, eps, t)
     found = sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, t, s, process, noise)
@@ -343,7 +359,9 @@ def test_the_last_step_lands_on_x0(process, sampler, normals):
 
 
 def test_euler_on_ddpm_goes_straight_along_v_for_the_angle_between():
-    process, t, s = COSINE, jnp.full(19, 0.8), jnp.full(19, 0.5)
+    process = COSINE
+    t = jnp.full(19, 0.8)
+    s = jnp.full(19, 0.5)
     said = Denoised(*(jnp.full((19, 2, 3), value) for value in (0.7, -0.4)))
     x = Euler().step(lambda x, t: said, (), jnp.full((19, 2, 3), 1.3), t, s, process, None).x
     (alpha_t, sigma_t), (alpha_s, sigma_s) = ([float(c[0]) for c in process.alpha_sigma(time)] for time in (t, s))
@@ -365,7 +383,10 @@ def test_euler_in_sigma_is_ddim_on_any_process(process):
 
 
 def test_a_walk_may_begin_without_the_variance_of_the_data():
-    process, t, noise = DDPM(), jnp.float32(0.3), jnp.linspace(-2, 2, 9)[:, None]
+    process = DDPM()
+    t = jnp.float32(0.3)
+    noise = jnp.linspace(-2, 2, 9)[:, None]
+
     np.testing.assert_array_equal(Euler().begin(process, noise, t), noise)
     sigma = process.alpha_sigma(t)[1]
     np.testing.assert_allclose(Heun(start='sigma').begin(process, noise, t), sigma * noise, rtol=1e-6)
@@ -374,7 +395,8 @@ def test_a_walk_may_begin_without_the_variance_of_the_data():
 def test_the_last_step_may_forget_the_one_before_where_noise_is_left(normals):
     """At clean data it always does, as there what was said is all."""
     x, x0, eps, before = normals(4, 3, 4)
-    process, t = DDPM(), jnp.full(3, 0.2)
+    process = DDPM()
+    t = jnp.full(3, 0.2)
     for lower, end, forgets in ((False, 0.0, True), (False, 0.001, False), (True, 0.001, True)):
         sampler = DPMSolverPP2M(spacing=StopAtFirst(), lower_order_final=lower)
         ends = [
@@ -388,7 +410,9 @@ def test_the_last_step_may_forget_the_one_before_where_noise_is_left(normals):
 
 def test_churn_adds_as_much_noise_as_the_paper_says():
     """Karras et al. 2022, algorithm 2, lines 4 to 6: x_hat has sigma_hat = sigma (1 + gamma), S_noise 1."""
-    process, x, asked = EDM(), jnp.ones((40000, 1)), []
+    process = EDM()
+    x = jnp.ones((40000, 1))
+    asked = []
     t, s = (process.time_of(-2 * jnp.log(jnp.full(40000, sigma))) for sigma in (2.0, 1.0))
 
     def denoise(x, t):
@@ -433,7 +457,8 @@ def test_a_time_per_frame_equals_a_time_per_video_when_constant(process, sampler
 
 
 def test_an_eps_network_may_start_where_there_is_no_signal():
-    process, x1 = FLOW, jnp.linspace(-2, 2, 9)[:, None]
+    process = FLOW
+    x1 = jnp.linspace(-2, 2, 9)[:, None]
     wrong = 1.01  # not quite the noise in x_t, as from a network
 
     def denoise(x, t, before):

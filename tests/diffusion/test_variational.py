@@ -26,11 +26,14 @@ def published(steps=1000):
 
 def test_posterior_is_ddpm_s():
     t = jnp.array([1, 2, 10, 500, 1000]) / 1000
-    s, at, want = t - 0.001, np.array([0, 1, 9, 499, 999]), published()
+    s = t - 0.001
+    at = np.array([0, 1, 9, 499, 999])
+    want = published()
     small, large = variances(PROCESS, t, s)
     np.testing.assert_allclose(large, want['betas'][at], rtol=2e-3)
     np.testing.assert_allclose(small, want['variance'][at], rtol=2e-3, atol=1e-9)
-    one, nothing = jnp.ones((5, 1)), jnp.zeros((5, 1))
+    one = jnp.ones((5, 1))
+    nothing = jnp.zeros((5, 1))
     np.testing.assert_allclose(posterior_mean(PROCESS, one, nothing, t, s)[:, 0], want['of_x0'][at], rtol=2e-3)
     np.testing.assert_allclose(
         posterior_mean(PROCESS, nothing, one, t, s)[:, 0], want['of_x_t'][at], rtol=2e-3, atol=1e-5
@@ -75,7 +78,8 @@ def test_likelihood_of_the_256_values_adds_up_to_1():
 
 
 def test_the_first_timestep_is_scored_by_likelihood():
-    t, x0 = jnp.array([0.001]), jnp.full((1, 1, 1), 0.2)
+    t = jnp.array([0.001])
+    x0 = jnp.full((1, 1, 1), 0.2)
     sure = bound(PROCESS, x0, x0, t, x0, jnp.full_like(x0, -1.0))
     small = variances(PROCESS, jnp.array([0.002]), jnp.array([0.001]))[0]  # that of the timestep after, as in the code
     want = -log_likelihood(x0, x0, jnp.full_like(x0, 0.5 * float(jnp.log(small[0])))) / np.log(2)
@@ -83,7 +87,8 @@ def test_the_first_timestep_is_scored_by_likelihood():
 
 
 def test_learned_variance_is_a_mixture_of_logarithms():
-    small, large = jnp.array([0.01]), jnp.array([0.04])
+    small = jnp.array([0.01])
+    large = jnp.array([0.04])
     for said, want in ((-1, 0.01), (1, 0.04), (0, 0.02)):
         found = jnp.exp(learned_log_variance(jnp.full((1, 2), said), small, large))
         np.testing.assert_allclose(found, want, rtol=1e-5)

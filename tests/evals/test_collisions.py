@@ -16,8 +16,11 @@ from vdm_jax.experiment.run import Run
 
 WORLD = CollidingBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')
-SIDE, RADIUS, G = WORLD.pixels, WORLD.radius * WORLD.pixels, WORLD.gravity * WORLD.pixels
-RED, BLUE = 0, 2
+SIDE = WORLD.pixels
+RADIUS = WORLD.radius * WORLD.pixels
+G = WORLD.gravity * WORLD.pixels
+RED = 0
+BLUE = 2
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +57,8 @@ def met(paint, left, right, times=12):
 
     left, right: velocities (2,) at contact, in pixels per frame.
     """
-    contact, point = 5.5, np.array([16.0, 14.0])
+    contact = 5.5
+    point = np.array([16.0, 14.0])
 
     def fall(since):
         return np.stack([0 * since, 0.5 * G * since**2], -1)
@@ -106,7 +110,8 @@ def test_a_world_is_scored_by_its_own_protocol_alone():
 
 
 def test_two_collisions_between_flights_are_not_taken_for_one():
-    truth, video = TEST.truth(134), TEST[134]['video']
+    truth = TEST.truth(134)
+    video = TEST[134]['video']
     assert [round(each.time, 1) for each in truth.collisions] == [4.6, 10.5], (
         'too close for flights of 3 frames between'
     )

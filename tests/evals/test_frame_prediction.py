@@ -86,7 +86,8 @@ def test_a_black_screen_does_not_pass(tmp_path):
 
 def test_the_mean_picture_with_a_little_of_the_last_frame_does_not_pass(source):
     def blend(conditions):
-        mean, last = conditions['frames'].mean((0, 1)), conditions['frames'][:, -1:]
+        mean = conditions['frames'].mean((0, 1))
+        last = conditions['frames'][:, -1:]
         ahead = np.rint(0.9 * mean + 0.1 * np.repeat(last, 6, axis=1)).astype(np.uint8)
         return np.concatenate([conditions['frames'], ahead], axis=1)
 
@@ -169,7 +170,8 @@ def test_one_sample_the_mean_and_the_best():
     samples[1, 1] = 100 - 25  # the second clip has a better sample
     found = measure_samples(samples, true)
     assert list(found) == ['one sample', 'mean of 2', 'best of 2']
-    wrong, less = 64 * 0.04, 64 * (25 / 255) ** 2
+    wrong = 64 * 0.04
+    less = 64 * (25 / 255) ** 2
     assert found['one sample']['mse'] == pytest.approx((wrong + (wrong + less) / 2) / 2)
     assert found['mean of 2']['mse'] == pytest.approx((0 + 64 * (13 / 255) ** 2) / 2)
     assert found['best of 2']['mse'] == pytest.approx((wrong + less) / 2)
@@ -181,7 +183,8 @@ def test_one_sample_the_mean_and_the_best():
 
 def test_best_is_chosen_for_each_figure_by_that_figure():
     true = np.zeros((1, 1, 8, 8, 1), np.uint8)
-    spread, spike = np.full_like(true, 20), np.zeros_like(true)
+    spread = np.full_like(true, 20)
+    spike = np.zeros_like(true)
     spike[0, 0, 0, 0] = 255
     found = measure_samples(np.stack([spread, spike], 1), true)['best of 2']
     assert found['mse'] == pytest.approx(64 * (20 / 255) ** 2)  # of the spread one: 0.39 against 1
@@ -190,7 +193,8 @@ def test_best_is_chosen_for_each_figure_by_that_figure():
 
 def test_the_floors_are_the_last_context_frame_and_the_mean_picture():
     context = np.zeros((2, 2, 8, 8, 1), np.uint8)
-    context[0, 1], context[1] = 102, 51  # last: 0.4 and 0.2; mean of all: (0 + 0.4 + 0.2 + 0.2) / 4 = 0.2
+    context[0, 1] = 102
+    context[1] = 51  # last: 0.4 and 0.2; mean of all: (0 + 0.4 + 0.2 + 0.2) / 4 = 0.2
     true = np.full((2, 3, 8, 8, 1), 51, np.uint8)
     found = measure_floors(context, true)
     assert list(found) == ['copy last frame', 'mean picture']

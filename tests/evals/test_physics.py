@@ -13,7 +13,9 @@ from vdm_jax.experiment.experiment import read_experiment
 
 WORLD = BouncingBalls()
 DEMO = read_experiment('experiments/bouncing_balls.py').data
-SIDE, RADIUS, G = 16, WORLD.radius * 16, WORLD.gravity * 16
+SIDE = 16
+RADIUS = WORLD.radius * 16
+G = WORLD.gravity * 16
 T = np.arange(8.0)
 RED, GREEN, BLUE, YELLOW = range(4)
 BAR = (6.0, 10.2)
@@ -152,8 +154,10 @@ def test_a_ball_that_stays_behind_the_bar_is_lost(paint):
 
 
 def test_a_ball_that_changes_colour_behind_the_bar_is_not_kept(paint):
-    before, after = PASSING.copy(), PASSING.copy()
-    before[4:], after[:4] = np.nan, np.nan
+    before = PASSING.copy()
+    after = PASSING.copy()
+    before[4:] = np.nan
+    after[:4] = np.nan
     assert not clip_is_kept(paint(np.stack([before, after], 1), [RED, GREEN], RADIUS, SIDE, BAR))
 
 

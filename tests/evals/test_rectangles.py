@@ -36,7 +36,8 @@ def test_balls_are_found_where_they_are(world):
     errors = []
     for i in range(CLIPS):
         video, truth, centres = shown(world, i)
-        tracks, order = track_balls(video, world), np.argsort(truth.colours)
+        tracks = track_balls(video, world)
+        order = np.argsort(truth.colours)
         np.testing.assert_array_equal(tracks.colours, truth.colours[order])
         errors.append(np.abs(tracks.positions - centres[:, order])[truth.visible[:, order] > 0.999])
     errors = np.concatenate(errors)

@@ -74,7 +74,8 @@ def test_the_light_is_found_from_balls_and_shadows(world):
 def test_shadows_are_found_where_they_are():
     errors = []
     for i in range(15):
-        truth, video = TEST.truth(i), TEST[i]['video']
+        truth = TEST.truth(i)
+        video = TEST[i]['video']
         tracks = track_balls(remove_grey(video), TEST)
         found = shadows.find_shadows(video, TEST)
         clear = shadows.find_clear_shadows(truth.shadows, truth.widths, tracks, TEST) if len(truth.colours) == 1 else []

@@ -153,7 +153,8 @@ def test_a_run_with_a_fresh_table_is_written_and_says_so(classes, converted, che
     assert cli.main([*ask, f'--config.model.classes={classes}', '--allow-missing']) == 0
     of_table = 'differs  label_embed/table is (4, 32), the network wants (6, 32)' if classes else 'unused   label_embed'
     assert of_table in capsys.readouterr().out
-    found, before = params_of(tmp_path / 'run', tmp_path), params_of(converted, tmp_path)
+    found = params_of(tmp_path / 'run', tmp_path)
+    before = params_of(converted, tmp_path)
     fresh = found.pop('label_embed/table', np.zeros((1, 32)))
     assert fresh.shape == (classes + 1, 32) and before.pop('label_embed/table').shape == (4, 32)
     jax.tree.map(np.testing.assert_array_equal, found, before)

@@ -64,7 +64,8 @@ def test_blocks_along_rows_get_no_positions_in_time():
 
 def test_positions_in_time_are_added_before_the_first_block_that_needs_them(monkeypatch):
     steps = []
-    add_time, run_block = layouts.add_time, layouts.run_block
+    add_time = layouts.add_time
+    run_block = layouts.run_block
 
     def adding(x, context, here):
         steps.append('add' if here else 'not again')

@@ -26,7 +26,8 @@ def test_lora_is_adaln_zero_of_low_rank():
     zero, same = network(dataclasses.replace(SMALL, modulation='adaln_zero'))
     same = same | {name: value for name, value in params.items() if name not in ('shared', 'layers')}
     for stack, block in params['layers'].items():
-        low, high = block['modulation']['low'], block['modulation']['high']
+        low = block['modulation']['low']
+        high = block['modulation']['high']
         kernel = params['shared']['kernel'][None] + low['kernel'] @ high['kernel']  # one layer of each
         bias = params['shared']['bias'][None] + (low['bias'][:, None] @ high['kernel'])[:, 0] + high['bias']
         same['layers'][stack] = block | {'modulation': {'kernel': kernel, 'bias': bias}}
@@ -34,7 +35,8 @@ def test_lora_is_adaln_zero_of_low_rank():
 
 
 def test_single_is_one_map_for_all_blocks_and_a_table_in_each():
-    make, width = MODULATIONS['adaln_single'], 8
+    make = MODULATIONS['adaln_single']
+    width = 8
     block = make(width, 6, 0, rngs=nnx.Rngs(0))
     shared = make.make_shared(width, 6, rngs=nnx.Rngs(1))
     c = jax.random.normal(jax.random.key(0), (2, 1, width))
@@ -75,7 +77,8 @@ def test_scalars_count_several_at_once_and_unknown_is_a_value_of_its_own():
 
 def test_images_behind_a_clip_know_none_of_its_scalars():
     apply, params = network(dataclasses.replace(SMALL, scalars=('motion',)))
-    x, t = video(5), jnp.full((2, 5), 300.0)
+    x = video(5)
+    t = jnp.full((2, 5), 300.0)
 
     def told(*motion):
         return apply(params, x, t, LABEL | {'motion': jnp.array(motion)}, 2)
@@ -90,7 +93,8 @@ def test_cross_attention_is_softmax_attention_over_the_text():
     layer.out.kernel[...] = jax.random.normal(jax.random.key(1), (8, 8))
     x, y = (jax.random.normal(jax.random.key(i), shape) for i, shape in ((2, (1, 2, 3, 8)), (3, (1, 4, 8))))
     mask = np.array([[True, False, True, True]])
-    q, kv = np.asarray(layer.q(x)), np.asarray(layer.kv(y))
+    q = np.asarray(layer.q(x))
+    kv = np.asarray(layer.kv(y))
     want = np.zeros((1, 2, 3, 8))
     for frame in range(2):
         for token in range(3):
@@ -179,7 +183,8 @@ def test_learned_positions_end_where_training_did():
 
 
 def test_interpolated_rotary_positions_of_a_longer_clip_lie_between_the_known_ones():
-    known, squeezed = Rotary(8), Rotary(8, (0.5, 1.0, 1.0))
+    known = Rotary(8)
+    squeezed = Rotary(8, (0.5, 1.0, 1.0))
 
     def angles(rotary, positions):
         return rotary.angles({0: np.asarray(positions)})
@@ -191,13 +196,15 @@ def test_interpolated_rotary_positions_of_a_longer_clip_lie_between_the_known_on
 @pytest.mark.slow
 def test_interpolation_changes_longer_clips_alone():
     plain = dataclasses.replace(SMALL, position='rope', grid=(4, 4, 4))
-    (apply, params), (other, _) = network(plain), network(dataclasses.replace(plain, rope_interpolate=True))
+    apply, params = network(plain)
+    other, _ = network(dataclasses.replace(plain, rope_interpolate=True))
     np.testing.assert_array_equal(other(params, video(4), T, LABEL), apply(params, video(4), T, LABEL))
     assert np.abs(other(params, video(8), T, LABEL) - apply(params, video(8), T, LABEL)).max() > 1e-4
 
 
 def test_presets_with_heads_of_128_dimensions():
     for name in ('S', 'B', 'L', 'XL'):
-        paper, ours = SIZES[name], SIZES[f'{name}128']
+        paper = SIZES[name]
+        ours = SIZES[f'{name}128']
         assert ours.width // ours.heads == 128
         assert (ours.depth, ours.width) == (paper.depth, paper.width)

@@ -9,7 +9,8 @@ from flax import nnx
 from vdm_jax.errors import UserError
 from vdm_jax.models.conv_lstm import ConvLSTM, ConvLSTMConfig
 
-GIVEN, FRAMES = 3, 6
+GIVEN = 3
+FRAMES = 6
 CONFIG = ConvLSTMConfig(layers=2, hidden=6, kernel=3, patch=2).fit_to((FRAMES, 4, 6, 1), 0)
 
 

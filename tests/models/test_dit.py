@@ -26,7 +26,10 @@ each_layout = pytest.mark.parametrize('layout', rest_slow(LAYOUTS, ['interleaved
 )
 def test_scanned_and_sliced_stacks_are_one_network(layout, position):
     config = dataclasses.replace(SMALL, layout=layout, position=position, qk_norm=True, depth=4)
-    outputs, trees, grads = [], [], []
+    outputs = []
+    trees = []
+    grads = []
+
     for scan in (True, False):
         apply, params = network(dataclasses.replace(config, scan=scan))
         trees.append(jax.tree.map(jnp.shape, params))
@@ -134,7 +137,8 @@ def test_bfloat16_is_close_and_params_stay_float32():
     apply, params = network(SMALL)
     half, params_half = network(dataclasses.replace(SMALL, dtype='bfloat16'))
     assert {leaf.dtype for leaf in jax.tree.leaves(params_half)} == {jnp.dtype('float32')}
-    full, low = apply(params, video(), T, LABEL), half(params, video(), T, LABEL)
+    full = apply(params, video(), T, LABEL)
+    low = half(params, video(), T, LABEL)
     assert low.dtype == jnp.float32
     assert 1e-4 < np.abs(full - low).mean() / np.abs(full).mean() < 0.1
 

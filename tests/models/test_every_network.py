@@ -100,7 +100,8 @@ def test_a_regressor_without_context_is_refused_before_it_runs():
 
 def test_names_of_sizes_and_their_numbers_are_one_network():
     dit = registry.MODELS['video_dit']
-    named, spelt = dit(size='S'), dit(size='L', depth=12, width=384, heads=6)
+    named = dit(size='S')
+    spelt = dit(size='L', depth=12, width=384, heads=6)
     assert named != spelt and named.with_explicit_sizes() == spelt.with_explicit_sizes()
     assert named.with_explicit_sizes().sizes == named.sizes
     assert dit(size='S').with_explicit_sizes() != dit(size='S128').with_explicit_sizes()

@@ -60,7 +60,8 @@ def test_windows_that_do_not_divide_the_clip_are_cut_short():
     apply, params = network(config)
     x = video(frames=3, side=8)  # 4 x 4 patches of 2 pixels
     whole = apply(params, x, T, LABEL)
-    first, last = (slice(0, 2), slice(0, 6), slice(0, 6)), (slice(2, 3), slice(6, 8), slice(6, 8))
+    first = (slice(0, 2), slice(0, 6), slice(0, 6))
+    last = (slice(2, 3), slice(6, 8), slice(6, 8))
     for piece in (first, last, (first[0], last[1], first[2]), (last[0], first[1], last[2])):
         alone = apply(params, x[:, *piece], T, LABEL)
         np.testing.assert_allclose(whole[:, *piece], alone, atol=1e-5, rtol=1e-5)
@@ -136,7 +137,8 @@ def test_images_behind_a_clip_are_alone_and_leave_it_alone(layout, position):
     """A clip of 3 frames and 2 images at once: each is what it is by itself, with its own time and label."""
     config = in_layout(layout, position=position, windows=('2x3x3', '4x4x4'))
     apply, params = network(config)
-    clip, images = video(3), video(2, seed=5)
+    clip = video(3)
+    images = video(2, seed=5)
     t = jnp.array([[500.0, 500.0, 500.0, 100.0, 900.0], [20.0, 300.0, 800.0, 700.0, 0.0]])
     label = jnp.array([[1, 1, 1, 4, 5], [2, 2, 2, 0, 3]])
     joint = apply(params, jnp.concatenate([clip, images], 1), t, {'label': label}, 2)
@@ -152,7 +154,8 @@ def test_images_that_stand_aside_meet_no_block_over_time(layout):
     """What those blocks have learned, and where in time they would put an image, says nothing of images then."""
     config = in_layout(layout, images='aside')
     apply, params = network(config)
-    x, t = jnp.concatenate([video(3), video(2, seed=5)], 1), jnp.array([10.0, 700.0])
+    x = jnp.concatenate([video(3), video(2, seed=5)], 1)
+    t = jnp.array([10.0, 700.0])
     joint = apply(params, x, t, LABEL, 2)
     other = params | {'layers': params['layers'] | {'time': jax.tree.map(lambda w: 2 * w, params['layers']['time'])}}
     changed = np.abs(apply(other, x, t, LABEL, 2) - joint).max((0, 2, 3, 4)) > 1e-3

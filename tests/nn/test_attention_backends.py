@@ -81,7 +81,8 @@ def test_cudnn_is_plain_attention(length, dim, mask):
 def test_a_ring_is_plain_attention(images, causal):
     """Keys and values on four devices, heads on two; with images, whose tokens see themselves alone."""
     grid = GRID._replace(images=images)
-    inputs, mask = qkv(grid.tokens, lead=(1,)), Full(causal).mask(grid)
+    inputs = qkv(grid.tokens, lead=(1,))
+    mask = Full(causal).mask(grid)
     config = AttentionConfig(sequence='ring')
 
     def around(*inputs):
@@ -191,7 +192,8 @@ def primitives(jaxpr):
 @pytest.mark.parametrize(('policy', 'forth'), [('none', 1), ('attention', 1), ('dots', 1), ('full', 2)])
 def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu):
     """Its logsumexp has to be kept with its output: without it the backward pass runs the kernel anew."""
-    inputs, scale = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16), jnp.bfloat16(1.5)
+    inputs = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16)
+    scale = jnp.bfloat16(1.5)
 
     def layer(scale, x, index):
         return jnp.sin(attend(x * scale, *inputs[1:], backend='cudnn'))

@@ -115,7 +115,8 @@ def test_fsdp_gathers_each_weight_where_it_is_used_and_no_activation():
 def test_what_was_gathered_is_not_kept_for_the_backward_pass():
     """It is handed the weights as they are stored, in float32, and gathers them anew, in bfloat16."""
     run = small({'fsdp': 4}, dtype='bfloat16')
-    x, t = jnp.zeros((8, *run.network.latent_shape)), jnp.zeros(8)
+    x = jnp.zeros((8, *run.network.latent_shape))
+    t = jnp.zeros(8)
     with jax.set_mesh(run.mesh):
 
         def back(params):
@@ -152,7 +153,8 @@ def test_a_ring_passes_keys_and_values_on_and_gathers_nothing():
 def test_every_layout_gives_on_a_split_sequence_what_it_gives_on_one_device(layout, sequence):
     more = {'layout': layout, 'windows': ['1x4x4', '5x3x3'], 'attention': {'sequence': sequence}}
     groups = GROUPS | {'model': GROUPS['model'] | more}
-    (loss, grads), (whole, expected) = value_and_grad((1, 1, 4, 2), groups), value_and_grad((1, 1, 1, 1), groups)
+    loss, grads = value_and_grad((1, 1, 4, 2), groups)
+    whole, expected = value_and_grad((1, 1, 1, 1), groups)
     np.testing.assert_allclose(loss, whole, rtol=1e-5)
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * max(largest, 1)), grads, expected)

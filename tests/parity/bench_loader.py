@@ -29,8 +29,16 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-WORKERS, BATCH, CLIPS = 2, 8, 96  # of videos
-COUNT, SHAPE, ROWS, STEPS = 2000, (16, 32, 32, 8), 32, 120  # of latents
+# The workload of videos.
+WORKERS = 2
+BATCH = 8
+CLIPS = 96
+
+# The workload of latents.
+COUNT = 2000
+SHAPE = (16, 32, 32, 8)
+ROWS = 32
+STEPS = 120
 
 
 class Videos:
@@ -101,7 +109,8 @@ class Latents:
     """Batches of moments, from each kind of file."""
 
     def __init__(self, directory, kind):
-        self.directory, self.kind = pathlib.Path(directory), kind
+        self.directory = pathlib.Path(directory)
+        self.kind = kind
 
     def ours(self, turn):
         from vdm_jax.data.latents.source import CachedLatents
@@ -144,7 +153,8 @@ class Items:
     """A Dataset of PyTorch's over moments, opened where it is read."""
 
     def __init__(self, directory):
-        self.directory, self.file = directory, None
+        self.directory = directory
+        self.file = None
 
     def __len__(self):
         return COUNT
@@ -226,7 +236,8 @@ def work(pipe, name, arguments, cpus):
     pipe.send(None)
     while order := pipe.recv():
         method, *turn = order
-        before, result = cpu_seconds(), getattr(side, method)(*turn)
+        before = cpu_seconds()
+        result = getattr(side, method)(*turn)
         gc.collect()  # PyTorch's workers end with their loader
         pipe.send((result, cpu_seconds() - before))
 
@@ -285,7 +296,8 @@ def main():
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     arguments = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))[:WORKERS] if hasattr(os, 'sched_setaffinity') else None
-    load, found = [os.getloadavg()[0]], {}
+    load = [os.getloadavg()[0]]
+    found = {}
     videos = {name: Worker(cpus, 'videos', arguments.videos) for name in ('ours', 'pyav', 'torch')}
     videos['ours']('check')
     found['videos'] = compared(in_turns({n: (w, n) for n, w in videos.items()}, arguments.rounds), 'ours')

@@ -27,7 +27,9 @@ import numpy as np
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[2])]
 
 SHAPE = {'width': 384, 'depth': 12, 'heads': 6, 'patch': 2, 'channels': 4, 'classes': 101}
-CLIP, BATCH, RATE = (16, 16, 16), 2, 1e-5
+CLIP = (16, 16, 16)
+BATCH = 2
+RATE = 1e-5
 TOLERANCE = 1e-4
 
 
@@ -53,7 +55,8 @@ class Ours:
         from vdm_jax.train.optimizers import AdamW
         from vdm_jax.train.state import graphdef_of, init_params
 
-        self.wait, self.versions = jax.block_until_ready, {'jax': jax.__version__}
+        self.wait = jax.block_until_ready
+        self.versions = {'jax': jax.__version__}
         config = VideoDiTConfig(**shape, scan=scan)
 
         def make(rngs):
@@ -82,7 +85,8 @@ class Ours:
 
         self.flat = lambda tree: {path_name(p): np.array(x) for p, x in jax.tree_util.tree_flatten_with_path(tree)[0]}
         self._forward = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs))
-        self._grad, self._step = jax.jit(jax.grad(loss)), jax.jit(step, donate_argnums=0)
+        self._grad = jax.jit(jax.grad(loss))
+        self._step = jax.jit(step, donate_argnums=0)
         self.state = params, optimizer.init(params)
 
     def weights(self):
@@ -110,7 +114,9 @@ class Theirs:
         import torch
 
         torch.set_num_threads(2)
-        self.torch, self.gradients, self.versions = torch, latte_torch.gradients, {'torch': torch.__version__}
+        self.torch = torch
+        self.gradients = latte_torch.gradients
+        self.versions = {'torch': torch.__version__}
         *self.inputs, self.target = (torch.from_numpy(np.array(array)) for array in data or inputs())
         self.model = latte_torch.Latte(**shape)
         latte_torch.load(self.model, weights)
@@ -144,7 +150,8 @@ def differences(ours, theirs):
     def apart(a, b):
         return float(np.abs(a - b).max() / np.abs(b).max())
 
-    (output, grads), (other_output, other_grads) = ours, theirs
+    output, grads = ours
+    other_output, other_grads = theirs
     if grads.keys() != other_grads.keys():
         raise ValueError(f'not the same parameters: {sorted(grads.keys() ^ other_grads.keys())}')
     return {'output': apart(output, other_output)} | {name: apart(grads[name], other_grads[name]) for name in grads}
@@ -162,7 +169,8 @@ def work(pipe, name, cpus, arguments):
     pipe.send(side.versions)
     while order := pipe.recv():
         if order in ('forward', 'step'):
-            start, cpu = time.perf_counter(), time.process_time()
+            start = time.perf_counter()
+            cpu = time.process_time()
             result = getattr(side, order)()
             pipe.send((time.perf_counter() - start, time.process_time() - cpu, result))
         else:
@@ -204,7 +212,10 @@ def main():
     if not apart[worst] < TOLERANCE:
         sys.exit(f'the networks differ, nothing was timed: {worst} by {apart[worst]:.2g}; all: {apart}')
     seconds = {what: collections.defaultdict(list) for what in ('step', 'forward')}
-    pairs, losses, load = [('ours', ours), ('theirs', theirs)], {}, []
+    pairs = [('ours', ours), ('theirs', theirs)]
+    losses = {}
+    load = []
+
     for turn in range(-1, arguments.rounds):  # the first is a warm-up
         load.append(os.getloadavg()[0])
         for what, times in seconds.items():
@@ -239,7 +250,8 @@ def shown(found):
     for what in ('step', 'forward'):
         row = found[what]
         for side in ('ours', 'theirs'):
-            times, cpu = row[f'{side}_seconds'], row[f'{side}_cpu_seconds']
+            times = row[f'{side}_seconds']
+            cpu = row[f'{side}_cpu_seconds']
             lines.append(
                 f'{what:8} {side:7} min {min(times):.3f} s, median {statistics.median(times):.3f} s, '
                 f'min of CPU time {min(cpu):.3f} s'

@@ -51,7 +51,8 @@ def about(config: ImageVAEConfig) -> dict:
 def tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
     """Noise for every name, in the order of names: kernels that keep the variance, norms about 1, and neither a bias
     nor the share of a temporal block at zero."""
-    rng, found = np.random.default_rng(seed), {}
+    rng = np.random.default_rng(seed)
+    found = {}
     for name in sorted(shapes):
         drawn = rng.standard_normal(shapes[name], np.float32)
         if len(shapes[name]) > 1:
@@ -66,7 +67,8 @@ def tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.n
 
 def inputs(config: ImageVAEConfig, shape: tuple[int, ...], seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """(video in [-1, 1], latents as the decoder takes them)."""
-    rng, factor = np.random.default_rng(seed), config.factor
+    rng = np.random.default_rng(seed)
+    factor = config.factor
     batch, frames, height, width = shape
     video = rng.uniform(-1, 1, (*shape, config.in_channels)).astype(np.float32)
     z = rng.standard_normal((batch, frames, height // factor, width // factor, config.latent_channels), np.float32)

@@ -14,7 +14,11 @@ def configuration(widths) -> str:
 
 def tensors(widths, seed=0) -> dict[str, np.ndarray]:
     """By the published names, of sizes that keep the features of every level alive."""
-    rng, found, before, number = np.random.default_rng(seed), {}, 3, 0
+    rng = np.random.default_rng(seed)
+    found = {}
+    before = 3
+    number = 0
+
     for width, depth in zip(widths, DEPTHS, strict=True):
         for _ in range(depth):
             scale = np.float32((2 / (9 * before)) ** 0.5)

@@ -18,7 +18,8 @@ from tests.parity.networks_torch import Theirs
 
 def found(case: networks.Case) -> dict[str, np.ndarray]:
     """What is kept of a case, by name."""
-    theirs, shown = Theirs(case), networks.batch(case)
+    theirs = Theirs(case)
+    shown = networks.batch(case)
     outputs = theirs.forward(shown).ravel()[:: networks.STRIDE]
     loss, grads = theirs.loss_and_gradients(shown)
     norms = networks.norms(grads)

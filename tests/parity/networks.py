@@ -25,7 +25,9 @@ from vdm_jax.train.optimizers import AdamW
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures' / 'networks.npz'
 # What may differ: every number, the loss, and `gradient_error`. Rounding makes 1e-5 of the first and of the last, an
 # exact GELU in place of the approximate one 5e-5 and 4e-4.
-FORWARD, LOSS, GRADIENT = 3e-5, 1e-5, 1e-4
+FORWARD = 3e-5
+LOSS = 1e-5
+GRADIENT = 1e-4
 PROBES = 8  # random directions, along which a kept gradient is known
 STRIDE = 3  # one output of so many is kept
 TEXT = 6  # tokens
@@ -200,8 +202,10 @@ class Batch:
 
 def batch(case: Case, turn: int = 0) -> Batch:
     """The input of a case; `turn` gives others. Times hold the first and the last."""
-    shape, config = (*case.clip, case.config.channels), case.config
-    size, random = shape[0], np.random.RandomState(zlib.crc32(f'{case.key}/{turn}'.encode()))
+    shape = (*case.clip, case.config.channels)
+    config = case.config
+    size = shape[0]
+    random = np.random.RandomState(zlib.crc32(f'{case.key}/{turn}'.encode()))
     if case.source == 'sit':
         times = np.append([0.0, 1.0], random.uniform(size=size)).astype(np.float32)
     else:
@@ -236,7 +240,8 @@ def training_loss(model: Network, params: dict, x0, eps, t, conditions: dict):
     """The mean loss of training at the house's t, (B,)."""
     objective = model.objective
     x_t = objective.process.corrupt(x0, eps, t)
-    shown, time = objective.process.model_input(x_t, t), objective.process.model_time(t)
+    shown = objective.process.model_input(x_t, t)
+    time = objective.process.model_time(t)
     return objective.loss(model.apply(params, shown, time, conditions), x0, eps, x_t, t).mean()
 
 
@@ -254,7 +259,9 @@ def loss_and_gradients(case: Case, model: Network, shown: Batch) -> tuple[float,
 
 def trained(case: Case, model: Network, turns: int) -> dict[str, np.ndarray]:
     """The source's tensors after so many steps of our optimizer, each on a batch of its own."""
-    optimizer, learn, params = ADAMW.make(turns), learner(case, model), model.params
+    optimizer = ADAMW.make(turns)
+    learn = learner(case, model)
+    params = model.params
     state = optimizer.init(params)
     for turn in range(turns):
         _, grads = learn(params, batch(case, turn))
@@ -284,7 +291,8 @@ def floors(sizes: Mapping[str, float]) -> dict[str, float]:
 def gradient_error(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
     """The greatest error of any tensor's gradient, by `floors`."""
     assert ours.keys() == theirs.keys()
-    by, apart = floors(norms(theirs)), norms({name: ours[name] - theirs[name] for name in theirs})
+    by = floors(norms(theirs))
+    apart = norms({name: ours[name] - theirs[name] for name in theirs})
     return max(apart[name] / by[name] for name in theirs)
 
 

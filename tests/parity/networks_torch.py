@@ -17,8 +17,10 @@ class Theirs:
     """
 
     def __init__(self, case: Case):
-        self.case, self.net = case, built(case)
-        state, tensors = self.net.state_dict(), weights(case)
+        self.case = case
+        self.net = built(case)
+        state = self.net.state_dict()
+        tensors = weights(case)
         assert tensors.keys() == dict(trainable(self.net)).keys()
         self.net.load_state_dict(state | {name: torch.from_numpy(array) for name, array in tensors.items()})
         self.net.eval()  # only label dropout differs, and that is random
@@ -58,8 +60,10 @@ class Theirs:
 
     def loss(self, shown: Batch) -> torch.Tensor:
         """The loss that the official trainer takes, at these times and with this noise."""
-        x0, eps = self.input(shown.x), self.input(shown.eps)
-        times, told = torch.from_numpy(shown.times), self.told(shown)
+        x0 = self.input(shown.x)
+        eps = self.input(shown.eps)
+        times = torch.from_numpy(shown.times)
+        told = self.told(shown)
         if self.case.source == 'sit':
             transport = official.package('SIT_CHECKOUT', 'transport').create_transport('Linear', 'velocity')
             transport.sample = lambda x1: (times, eps, x1)

@@ -26,10 +26,16 @@ from vdm_jax.diffusion.spacing import DropLast, Karras, Leading, Linear, Shifted
 from vdm_jax.diffusion.unipc import UniPC
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures' / 'samplers.npz'
-TOLERANCE, SHARP = 1e-4, 2e-5  # of every number of a final sample, whose scale is that of the data, about 1.5
-STEPS, MOST = (5, 10, 25, 50), 100
+# The largest difference of any number of a final sample, whose scale is that of the data, about 1.5.
+TOLERANCE = 1e-4
+SHARP = 2e-5
+
+STEPS = (5, 10, 25, 50)
+MOST = 100
 SHAPE = 3, 1, 2, 2  # of a video: T, H, W, C
-MODES, SHARES, WIDTH = (-1.0, 0.2, 0.9), (0.3, 0.3, 0.4), 0.25
+MODES = (-1.0, 0.2, 0.9)
+SHARES = (0.3, 0.3, 0.4)
+WIDTH = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +94,8 @@ def _ancestral(steps):
 
 
 def _ddim(steps):
-    scheduler, config = 'DDIMScheduler', LINEAR | {'clip_sample': False}
+    scheduler = 'DDIMScheduler'
+    config = LINEAR | {'clip_sample': False}
     for eta in (0.0, 0.6):
         for spacing in ('leading', 'trailing'):
             sampler = DDIM(steps=steps, spacing=PLAIN[spacing], eta=eta)
@@ -102,7 +109,8 @@ def _ddim(steps):
     theirs = config | leading | {'clip_sample': True, 'clip_sample_range': 0.7}
     asked = {'use_clipped_model_output': True}
     yield Case('DDIM clipped to 0.7', 'leading', scheduler, theirs, sampler, asked=asked)
-    sampler, both = DDIM(steps=steps), {'predictions': ('v', 'x0')}
+    sampler = DDIM(steps=steps)
+    both = {'predictions': ('v', 'x0')}
     theirs = config | {'timestep_spacing': 'trailing'}
     zero = theirs | {'rescale_betas_zero_snr': True}
     yield Case('DDIM zero SNR', 'trailing', scheduler, zero, sampler, DDPM(zero_terminal_snr=True), **both)
@@ -116,7 +124,8 @@ def _ddim_over_all(steps):
     config = LINEAR | betas | {'clip_sample': False, 'timestep_spacing': 'linspace'}
     for eta in (0.0, 0.6):
         made = DDIM(steps=steps, spacing=PLAIN['linspace'], eta=eta), DDPM(steps=steps)
-        name, asked = f'DDIM eta {eta:g}', {'eta': eta}
+        name = f'DDIM eta {eta:g}'
+        asked = {'eta': eta}
         yield Case(name, 'linspace of all timesteps', 'DDIMScheduler', config, *made, asked=asked)
 
 
@@ -132,9 +141,11 @@ def _multistep(steps):
             theirs = LINEAR | config | {'timestep_spacing': spacing}
             yield Case(name, spacing, scheduler, theirs, ours(steps=steps, spacing=times))
         if ours in (DPMSolverPP2M, UniPC):
-            theirs, process = LINEAR | config | {'use_karras_sigmas': True}, DDPM(numbering='rounded')
+            theirs = LINEAR | config | {'use_karras_sigmas': True}
+            process = DDPM(numbering='rounded')
             yield Case(name, 'karras', scheduler, theirs, ours(steps=steps, spacing=OWN_KARRAS), process)
-            lower, spacing = ours is UniPC or steps < 15, StopAtFirst(SHORTER['linspace'])
+            lower = ours is UniPC or steps < 15
+            spacing = StopAtFirst(SHORTER['linspace'])
             theirs = LINEAR | config | {'timestep_spacing': 'linspace', 'final_sigmas_type': 'sigma_min'}
             sampler = ours(steps=steps, spacing=spacing, lower_order_final=lower)
             yield Case(f'{name} to sigma_min', 'linspace', scheduler, theirs, sampler)
@@ -168,7 +179,9 @@ def _flow(steps):
     exact = {'process': RectifiedFlow(), 'predictions': ('velocity',)}
     floor = {'process': RectifiedFlow(numbering='thousand_floor'), 'predictions': ('velocity',)}
     for shift in (1.0, 3.0, 5.0):
-        name, theirs, scheduler = f'shift {shift:g}', {'shift': shift}, 'FlowMatch{}DiscreteScheduler'.format
+        name = f'shift {shift:g}'
+        theirs = {'shift': shift}
+        scheduler = 'FlowMatch{}DiscreteScheduler'.format
         smallest = Shifted(shift, stop=shift / (999 + shift))
         yield Case('flow Euler', name, scheduler('Euler'), theirs, Euler(steps=steps, spacing=smallest), **exact)
         evenly = tuple(np.linspace(1, 0, steps + 1)[:-1].tolist())
@@ -240,10 +253,12 @@ def ours(cases: list[Case]) -> list[np.ndarray]:
 
 
 def _walk(programs: dict, case: Case) -> np.ndarray:
-    rows, times = len(case.predictions), case.sampler.spacing.times(case.process, case.steps)
+    rows = len(case.predictions)
+    times = case.sampler.spacing.times(case.process, case.steps)
     noise = np.tile(drawn(case), (1, rows, 1, 1, 1, 1))
     given = [np.zeros((MOST + 1, *array.shape[1:]), np.float32) for array in (times, noise)]
-    given[0][: len(times)], given[1][: len(noise)] = times, noise
+    given[0][: len(times)] = times
+    given[1][: len(noise)] = noise
     lower = getattr(case.sampler, 'lower_order_final', False)  # nothing else knows the end
     end = case.sampler.spacing.end(case.process) if lower else 0.0
     general = dataclasses.replace(case.sampler, steps=MOST, spacing=Trailing())
@@ -296,7 +311,8 @@ def _denoiser(case: Case):
         fed = case.process.model_time(t[0])
         u = (fed + 1) / case.process.steps if case.process.steps else fed / 1000
         path = case.process.schedule if isinstance(case.process, DDPM) else 'flow'
-        pairs, two = x.reshape(rows, 2, *SHAPE), t[:2]
+        pairs = x.reshape(rows, 2, *SHAPE)
+        two = t[:2]
         asked = [
             to_x0_eps(kind, case.process, said(kind, x0, pair, u, path), pair, two)
             for kind, x0, pair in zip(case.predictions, networks(pairs, u, path), pairs, strict=True)

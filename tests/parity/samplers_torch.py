@@ -49,7 +49,8 @@ def _said(case: Case, kind: str, x, timestep):
         u = (timestep + 1) / case.process.steps
         path = case.process.schedule
     else:
-        u, path = timestep / 1000, 'flow'
+        u = timestep / 1000
+        path = 'flow'
     alpha, sigma = _path(u, path)
     x0 = torch.stack([_mixture(x[0], alpha, sigma), _wave(x[1], u, alpha if path != 'flow' else 1, sigma)])
     eps = (x - alpha * x0) / sigma
@@ -68,7 +69,8 @@ def _said(case: Case, kind: str, x, timestep):
 
 def _mixture(x, alpha, sigma):
     variance = alpha**2 * WIDTH**2 + sigma**2
-    weighted, total = torch.zeros_like(x), torch.zeros_like(x)
+    weighted = torch.zeros_like(x)
+    total = torch.zeros_like(x)
     nearest = torch.stack([(x - alpha * mode).square() for mode in MODES]).amin(0)
     for mode, share in zip(MODES, SHARES, strict=True):
         off = x - alpha * mode

@@ -18,7 +18,8 @@ from tests.parity import official
 from vdm_jax.planning import docs_tables
 
 COLUMNS = ('source', 'configuration', 'forward', 'gradient', 'sampler')
-BEGIN, END = '<!-- parity: begin, made by make parity -->', '<!-- parity: end -->'
+BEGIN = '<!-- parity: begin, made by make parity -->'
+END = '<!-- parity: end -->'
 
 
 def write(name: str, rows: list[dict]) -> None:

@@ -37,7 +37,8 @@ def apart(found: dict, expected: dict) -> float:
 
 @pytest.mark.parametrize('name', STORED)
 def test_it_answers_what_diffusers_answered(name):
-    (config, shape), stored = CASES[name], np.load(FIXTURE)
+    config, shape = CASES[name]
+    stored = np.load(FIXTURE)
     drawn = tensors(json.loads(str(stored[f'{name}/shapes'])))
     sums = np.array([array.sum() for array in drawn.values()])
     np.testing.assert_allclose(sums, stored[f'{name}/drawn'], atol=1e-4, err_msg='numpy draws other numbers than then')
@@ -66,7 +67,8 @@ def theirs():
 def test_it_answers_what_diffusers_answers(name, theirs, measured):
     config, shape = CASES[name]
     net = theirs.network(config)
-    drawn, given = tensors(theirs.shapes(net)), inputs(config, shape)
+    drawn = tensors(theirs.shapes(net))
+    given = inputs(config, shape)
     error = apart(ours(config, drawn, *given), theirs.answers(net, drawn, *given))
     print(f'{name}: {error:.1e}')
     measured.append({'source': 'sd_vae', 'configuration': name, 'forward': error})
@@ -77,7 +79,8 @@ def test_it_answers_what_diffusers_answers(name, theirs, measured):
 def test_slices_of_the_temporal_decoder_are_diffusers_chunks(theirs):
     """decode_chunk_size of its pipeline: each chunk is decoded as a clip of its own, the last one shorter."""
     config, shape = CASES['temporal']
-    net, (video, z) = theirs.network(config), inputs(config, shape)
+    net = theirs.network(config)
+    video, z = inputs(config, shape)
     drawn = tensors(theirs.shapes(net))
     model = pretrained.load('sd_vae', drawn, about(config))
     codec = unscaled(config, slice_frames=2)
@@ -90,10 +93,13 @@ def test_slices_of_the_temporal_decoder_are_diffusers_chunks(theirs):
 def test_tiles_are_diffusers_tiles_where_those_are_whole(theirs):
     """Its tiles have one size more, a cut one at the end; what none of that touches is compared."""
     config = CASES['kl'][0]
-    net, (video, z) = theirs.network(config), inputs(config, (1, 1, 56, 32))  # latents 28 x 16
+    net = theirs.network(config)
+    video, z = inputs(config, (1, 1, 56, 32))  # latents 28 x 16
     drawn = tensors(theirs.shapes(net))
     net.enable_tiling()
-    net.tile_sample_min_size, net.tile_latent_min_size, net.tile_overlap_factor = 32, 16, 0.25
+    net.tile_sample_min_size = 32
+    net.tile_latent_min_size = 16
+    net.tile_overlap_factor = 0.25
     expected = theirs.answers(net, drawn, video, z)
     model = pretrained.load('sd_vae', drawn, about(config))
     codec = unscaled(config, tile=16, overlap=4)

@@ -28,7 +28,8 @@ def both(drawn, x, y):
 
 def apart(found, expected) -> tuple[float, float]:
     """The largest error of a distance, and the error of the gradient, each by the size of what is expected."""
-    (distance, gradient), (theirs, their_gradient) = found, expected
+    distance, gradient = found
+    theirs, their_gradient = expected
     assert np.all(theirs > 0.05) and np.std(their_gradient) > 0
     error = np.abs(distance - theirs).max() / np.abs(theirs).max()
     return float(error), float(np.linalg.norm(gradient - their_gradient) / np.linalg.norm(their_gradient))
@@ -36,7 +37,8 @@ def apart(found, expected) -> tuple[float, float]:
 
 @pytest.mark.parametrize('size', SIZES)
 def test_it_is_what_pytorch_said(size):
-    drawn, stored = tensors(NARROW), np.load(FIXTURE)
+    drawn = tensors(NARROW)
+    stored = np.load(FIXTURE)
     sums = np.array([array.sum() for array in drawn.values()])
     np.testing.assert_allclose(sums, stored['drawn'], atol=1e-4, err_msg='numpy draws other numbers than then')
     expected = [stored[f'{size[0]}x{size[1]}/{what}'] for what in ('distance', 'gradient')]
@@ -49,7 +51,8 @@ def test_it_is_what_pytorch_says(widths):
     pytest.importorskip('torch', reason='PyTorch is not installed: pip install torch')
     from tests.parity.lpips_torch import distances
 
-    drawn, (x, y) = tensors(widths), pictures((32, 24))
+    drawn = tensors(widths)
+    x, y = pictures((32, 24))
     forward, gradient = apart(both(drawn, x, y), distances(drawn, x, y, grad=True))
     print(f'{widths}: {forward:.1e}, gradient {gradient:.1e}')
     row = {'source': 'lpips', 'configuration': configuration(widths), 'forward': forward, 'gradient': gradient}

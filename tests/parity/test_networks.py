@@ -73,7 +73,8 @@ def test_a_checkpoint_is_all_used_tells_its_config_and_goes_back_bit_for_bit(pai
     case, ours, theirs = pair
     assert ours.config == case.config
     assert not (ours.report.unused or ours.report.missing or ours.report.differing)
-    back, there = ours.export(), theirs.tensors
+    back = ours.export()
+    there = theirs.tensors
     assert back.keys() == there.keys()
     fixed = ours.source.computed_tensors(ours.config)
     for name, array in there.items():
@@ -98,7 +99,8 @@ def test_loss_and_gradients_are_the_official_ones(pair, measured):
 @pytest.mark.parametrize('case', KEPT, ids=key)
 def test_training_goes_where_the_official_one_goes(case):
     ours, theirs = both(case)
-    mine, (want, least) = networks.trained(case, ours, 3), theirs.trained(3)
+    mine = networks.trained(case, ours, 3)
+    want, least = theirs.trained(3)
     start = networks.weights(case)
     assert mine.keys() == want.keys()
     clear = {name: each > 100 * 1e-8 for name, each in least.items()}  # of AdamW's eps: below, rounding takes the step
@@ -119,7 +121,8 @@ def test_a_label_that_is_left_out_is_the_official_one(name):
     shown = networks.batch(case, turn=1)
     dropped = np.arange(len(shown.x)) == 1
     embedder = theirs.net.train().y_embedder
-    embed, asked = embedder.forward, []
+    embed = embedder.forward
+    asked = []
 
     def forced(labels, train):
         asked.append(train)
@@ -155,7 +158,9 @@ def test_every_published_size_has_as_many_parameters(variable, file, kind, frame
 @pytest.mark.parametrize('classes', [0, 5])
 def test_images_behind_a_clip_are_those_of_the_official_joint_training(classes, measured):
     """Latte's LatteIMG: images, each with a label of its own, do not enter the blocks over time."""
-    frames, images, kind = 4, 3, official.module('LATTE_CHECKOUT', 'models/latte_img.py').Latte
+    frames = 4
+    images = 3
+    kind = official.module('LATTE_CHECKOUT', 'models/latte_img.py').Latte
     config = dataclasses.replace(BY_KEY['latte, classes'].config, grid=(frames, 4, 4), classes=classes)
     name = f'{images} images behind, classes {classes}'
     case = networks.Case('latte', name, config, (2, frames, 8, 8))
@@ -164,13 +169,16 @@ def test_images_behind_a_clip_are_those_of_the_official_joint_training(classes, 
         input_size=8, patch_size=2, hidden_size=48, depth=2, num_heads=4, num_frames=frames,
         extras=2 if classes else 1, num_classes=classes or 1,
     )  # fmt: skip
-    state, tensors = net.state_dict(), networks.weights(case)
+    state = net.state_dict()
+    tensors = networks.weights(case)
     net.load_state_dict(state | {name: torch.from_numpy(array) for name, array in tensors.items()})
     net.train(bool(classes))  # labels of images are looked at in training alone, and none is dropped here
     if classes:
         net.y_embedder.token_drop = lambda labels, force_drop_ids=None: labels
     x = networks.drawn((2, frames + images, 8, 8, 4), case.key)
-    times, label, image_label = np.array([0, 999]), np.array([1, 4]), np.array([[0, 2, 3], [4, 1, 1]])
+    times = np.array([0, 999])
+    label = np.array([1, 4])
+    image_label = np.array([[0, 2, 3], [4, 1, 1]])
     told = {'y': torch.from_numpy(label), 'y_image': torch.from_numpy(image_label)} if classes else {}
     with torch.no_grad():
         want = net(torch.from_numpy(x).movedim(-1, 2), torch.from_numpy(times), use_image_num=images, **told)

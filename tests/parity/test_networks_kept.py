@@ -35,7 +35,8 @@ def test_the_file_says_what_made_it(kept):
 
 @pytest.mark.parametrize('case', KEPT, ids=key)
 def test_outputs_loss_and_gradients_are_the_official_ones(case, kept):
-    model, shown = networks.load(case), networks.batch(case)
+    model = networks.load(case)
+    shown = networks.batch(case)
     outputs = networks.forward(model, shown).ravel()[:: networks.STRIDE]
     want = kept[f'{case.key}: outputs']
     assert np.std(want) > 0.2  # gates and head are open
@@ -50,8 +51,11 @@ def test_outputs_loss_and_gradients_are_the_official_ones(case, kept):
 def test_the_trainer_minimises_that_loss(name):
     """It draws times and noise by itself: what it shows the network tells which."""
     case = networks.BY_KEY[name]
-    model, shown, seen = networks.load(case), networks.batch(case), {}
-    x0, told = jnp.asarray(shown.x), {'label': jnp.asarray(shown.conditions['label'])}
+    model = networks.load(case)
+    shown = networks.batch(case)
+    seen = {}
+    x0 = jnp.asarray(shown.x)
+    told = {'label': jnp.asarray(shown.conditions['label'])}
 
     def network(params, x_t, time, conditions, images):
         seen.update(x_t=x_t, time=np.asarray(time))

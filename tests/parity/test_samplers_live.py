@@ -61,7 +61,8 @@ def loud(configuration: str, steps: int) -> Case:
     return dataclasses.replace(found, still=False)
 
 
-TRAILING, ZERO = {'timestep_spacing': 'trailing'}, DDPM(zero_terminal_snr=True)
+TRAILING = {'timestep_spacing': 'trailing'}
+ZERO = DDPM(zero_terminal_snr=True)
 # The figures of docs/diffusion.md: how far their final sample is from the paper's, which is ours.
 DEPARTURES = {
     'DDIM, linspace': (case({'timestep_spacing': 'linspace'}, DDIM(steps=10, spacing=PLAIN['linspace'])), 0.15),

@@ -48,7 +48,8 @@ def test_parameters_are_as_published(frames, counts):
 def multiply_adds(size, patch, side=32):
     """(ours, with what layer norms read) in G, of one image of side x side latents."""
     config = networks.published(size, patch)
-    depth, width = config.sizes.depth, config.sizes.width
+    depth = config.sizes.depth
+    width = config.sizes.width
     ours = flops_per_video(config, (1, side, side)) / 2e9
     return ours, ours + (2 * depth + 1) * (side // patch) ** 2 * width / 1e9
 

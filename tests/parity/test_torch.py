@@ -20,7 +20,8 @@ def test_outputs_and_gradients_are_pytorchs(scan):
     data = bench_torch.inputs(clip=(4, 8, 12))
     ours = bench_torch.Ours(shape, data, scan)
     theirs = bench_torch.Theirs(ours.weights(), shape, data)
-    mine, other = ours.compute(), theirs.compute()
+    mine = ours.compute()
+    other = theirs.compute()
     apart = bench_torch.differences(mine, other)
     assert np.std(mine[0]) > 0.1 and all(np.abs(grad).max() > 0 for grad in mine[1].values())
     assert max(apart.values()) < bench_torch.TOLERANCE, apart

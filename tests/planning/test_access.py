@@ -5,7 +5,9 @@ import pytest
 from vdm_jax.planning.hlo import parse
 from vdm_jax.planning.traffic import memory_bytes
 
-LAYERS, ROW = 8, 1024 * 4  # of a stack f32[8,1024], and the bytes of one of its layers
+# A stack f32[8,1024], and the bytes of one of its layers.
+LAYERS = 8
+ROW = 1024 * 4
 STACK = LAYERS * ROW
 LOOP = """HloModule loop
 

@@ -68,7 +68,8 @@ def stack(depth, scan):
 @pytest.mark.parametrize('depth', [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_layers_in_a_loop_cost_what_layers_written_out_do(depth):
     """FLOPs, counts and bytes of collectives, those in the loops of layers and of the sampler included."""
-    looped, written = stack(depth, True), stack(depth, False)
+    looped = stack(depth, True)
+    written = stack(depth, False)
     assert {'all-reduce', 'all-gather', 'all-to-all'} <= looped['train']['collectives'].keys()
     assert looped['sample']['collectives']['all-to-all']['count'] == 2 * (depth // 2) * 5  # two a pair, at every step
     assert_agree(looped, written)
@@ -235,12 +236,15 @@ def test_a_search_first_splits_the_state_and_ends_within_six_compiles():
 
 @pytest.mark.parametrize('fitting', [0, 1, None])
 def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatch, fitting):
-    topology, said, asked = dataclasses.replace(CPU, chips=16), [], []
+    topology = dataclasses.replace(CPU, chips=16)
+    said = []
+    asked = []
     todo = search.candidates(read_experiment('experiments/latte.py'), topology)
 
     def compiled(spec, assignments, topology, programs):
         asked.append((assignments, programs))
-        bytes_, fits = {'total': 3 * 2**30}, fitting is not None and assignments == todo[fitting]
+        bytes_ = {'total': 3 * 2**30}
+        fits = fitting is not None and assignments == todo[fitting]
         return {program: {'fits': fits, 'bytes_per_chip': bytes_, 'chip_bytes': 2**30} for program in programs}
 
     monkeypatch.setattr(search, 'plan', compiled)

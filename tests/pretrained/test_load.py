@@ -179,7 +179,8 @@ def test_more_tensors_are_reported_and_harmless():
 
 
 def test_what_is_missing_is_refused_or_starts_fresh_and_always_the_same():
-    bias, kernel = 'blocks.1.mlp.fc1.bias', 'final_layer.linear.weight'
+    bias = 'blocks.1.mlp.fc1.bias'
+    kernel = 'final_layer.linear.weight'
     arrays = tensors(DIT, **{bias: None, kernel: np.zeros((5, 5), np.float32)})
     with pytest.raises(UserError, match=rf'differs: {kernel} is|missing: {bias}; .*--allow-missing'):
         pretrained.load('dit', arrays, heads=4)
@@ -189,7 +190,8 @@ def test_what_is_missing_is_refused_or_starts_fresh_and_always_the_same():
     model, again = (pretrained.load('dit', arrays, heads=4, allow_missing=True) for _ in range(2))
     assert model.report.missing == ('t_embedder.mlp.0.weight', bias)
     equal(model.export(), again.export())
-    fresh, whole = Network.init(model.config), networks.load(DIT).params
+    fresh = Network.init(model.config)
+    whole = networks.load(DIT).params
     np.testing.assert_array_equal(model.params['time_embed']['up']['kernel'], fresh['time_embed']['up']['kernel'])
     np.testing.assert_array_equal(model.params['layers']['block']['mlp']['up']['bias'], 0)  # of all layers: stacked
     np.testing.assert_array_equal(model.params['time_embed']['down']['kernel'], whole['time_embed']['down']['kernel'])
@@ -227,7 +229,8 @@ def models():
 
 
 def test_no_label_is_the_class_after_the_last(models):
-    model, shown = models[LATTE.key], networks.batch(LATTE)
+    model = models[LATTE.key]
+    shown = networks.batch(LATTE)
     none = np.full(3, LATTE.config.classes)
     told, untold = (model(shown.x, shown.times, label=label) for label in (none, None))
     np.testing.assert_array_equal(told, untold)
@@ -269,16 +272,19 @@ WRONG = [
 
 @pytest.mark.parametrize('case, changed, says', WRONG, ids=[f'{key(case)}, {[*given]}' for case, given, _ in WRONG])
 def test_arrays_that_a_network_does_not_take_are_named(models, case, changed, says):
-    shown, model = networks.batch(case), models[case.key]
+    shown = networks.batch(case)
+    model = models[case.key]
     given = {'x': shown.x, 't': np.full(3, 0.5)} | shown.conditions | changed
-    x, t = given.pop('x'), given.pop('t')
+    x = given.pop('x')
+    t = given.pop('t')
     for call in (model, model.denoise):
         with pytest.raises(UserError, match=says):
             call(x, t, **given)
 
 
 def test_of_labels_that_are_traced_the_shape_alone_is_looked_at(models):
-    shown, model = networks.batch(DIT), models[DIT.key]
+    shown = networks.batch(DIT)
+    model = models[DIT.key]
     label = shown.conditions['label']
     traced = jax.jit(lambda label: model(shown.x, shown.times, label=label))
     np.testing.assert_allclose(traced(label), model(shown.x, shown.times, label=label), atol=1e-5)
@@ -287,7 +293,8 @@ def test_of_labels_that_are_traced_the_shape_alone_is_looked_at(models):
 
 
 def test_text_networks_want_text_and_clips(models):
-    model, shown = models[TEXT.key], networks.batch(TEXT)
+    model = models[TEXT.key]
+    shown = networks.batch(TEXT)
     with pytest.raises(UserError, match='wants text'):
         model(shown.x, shown.times)
     with pytest.raises(UserError, match='found one frame'):
@@ -297,11 +304,14 @@ def test_text_networks_want_text_and_clips(models):
 @pytest.mark.parametrize('case', [DIT, LATTE], ids=key)
 def test_the_adapter_solves_eps_for_x0_at_the_timestep_below(case, models):
     """Timestep i is t = (i + 1) / 1000; x0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
-    model, shown, timesteps = models[case.key], networks.batch(case), np.array([0, 500, 999])
+    model = models[case.key]
+    shown = networks.batch(case)
+    timesteps = np.array([0, 500, 999])
     output = np.asarray(model(shown.x, timesteps, **shown.conditions))
     said = model.denoise(shown.x, (timesteps + 1) / 1000, **shown.conditions)
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[timesteps].reshape(-1, 1, 1, 1, 1)
-    eps, variance = output[..., :4], output[..., 4:]
+    eps = output[..., :4]
+    variance = output[..., 4:]
     x0 = (shown.x - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar)
     np.testing.assert_allclose(said.eps, eps, atol=2e-5)
     np.testing.assert_array_equal(said.variance, variance)
@@ -310,7 +320,9 @@ def test_the_adapter_solves_eps_for_x0_at_the_timestep_below(case, models):
 
 def test_the_adapter_solves_sits_velocity_for_x0_and_eps(models):
     """SiT's time is s = 1 - t and x_s = s x0 + (1 - s) eps, v = x0 - eps: x0 = x + t v, eps = x - (1 - t) v."""
-    model, shown, t = models[SIT.key], networks.batch(SIT), np.float32([0.25, 0.5, 1.0])
+    model = models[SIT.key]
+    shown = networks.batch(SIT)
+    t = np.float32([0.25, 0.5, 1.0])
     v = np.asarray(model(shown.x, 1 - t, **shown.conditions))
     said = model.denoise(shown.x, t, **shown.conditions)
     assert said.variance is None

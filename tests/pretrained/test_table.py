@@ -55,7 +55,9 @@ def test_every_kind_is_there_and_back(name):
 
 
 def test_heads_come_first_and_in_each_q_k_and_v():
-    heads, width, inner = 3, 4, 2
+    heads = 3
+    width = 4
+    inner = 2
     whole = np.arange(3 * heads * inner * width, dtype=np.float32).reshape(3, heads, inner, width)
     ours = by_head(heads, 3).to_ours(whole.reshape(-1, width)).reshape(width, heads, 3, inner)
     for part in range(3):
@@ -64,7 +66,8 @@ def test_heads_come_first_and_in_each_q_k_and_v():
 
 
 def test_a_patch_embedding_is_the_convolution():
-    x, weight = noise(1, 4, 6, 3), noise(5, 3, 2, 2)
+    x = noise(1, 4, 6, 3)
+    weight = noise(5, 3, 2, 2)
     conv = jax.lax.conv_general_dilated(x, weight, (2, 2), 'VALID', dimension_numbers=('NHWC', 'OIHW', 'NHWC'))
     cut = x.reshape(1, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(1, 2, 3, -1)
     np.testing.assert_allclose(cut @ patches(2, 3).to_ours(weight), conv, rtol=1e-5, atol=1e-5)

@@ -240,7 +240,8 @@ def test_what_was_there_stands_where_a_disk_is_full(file, monkeypatch):
     ],
 )
 def test_no_damage_is_taken_for_values_or_ends_in_a_traceback(name, tries, tmp_path):
-    kind, faults = weights_files.KINDS[name], []
+    kind = weights_files.KINDS[name]
+    faults = []
     kind.make(tmp_path)
     counts = damage.count(kind, tmp_path, lambda: damage.attempt(kind, tmp_path), range(tries), fault=faults.append)
     assert not faults and counts['tried'] == tries and counts['noticed'] + counts['harmless'] == tries

@@ -103,7 +103,8 @@ def command(main: Callable, arguments: list[str]) -> str:
       UserError: it ended with 2; with what it printed on stderr.
       AssertionError: with another code than 0.
     """
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(arguments) or 0
     if code == 2:

@@ -20,7 +20,8 @@ def broken(found):
 
 @pytest.mark.parametrize('name', KINDS)
 def test_damage_is_noticed_or_harmless(name, tmp_path):
-    kind, faults = KINDS[name], []
+    kind = KINDS[name]
+    faults = []
     kind.make(tmp_path)
     found = count(kind, tmp_path, lambda: attempt(kind, tmp_path), QUICK, fault=faults.append)
     assert not broken(found), '\n'.join(faults)

@@ -19,7 +19,8 @@ from vdm_jax.experiment.registry import SAMPLERS
 from vdm_jax.sampling.generate import generate_batches, generate_videos
 from vdm_jax.sampling.video_sampler import make_generate
 
-SHAPE, CLASSES = (2, 4, 4, 3), 3
+SHAPE = (2, 4, 4, 3)
+CLASSES = 3
 
 
 def network(params, x_t, t, told):
@@ -144,7 +145,8 @@ def test_outside_the_interval_the_network_is_asked_once():
 
 
 def test_given_frames_stay_as_they_are_and_are_shown_clean_at_time_0():
-    rng, seen = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    seen = []
     given = rng.integers(0, 256, (2, 1, 4, 4, 3), np.uint8)
     objective = Objective(context=1)
     for guidance in (Guidance(), Guidance(2.0, interval=(0.0, 0.9))):
@@ -201,7 +203,8 @@ def test_one_video_costs_the_work_of_one_and_a_batch_holds_no_more_than_asked_fo
 
 
 def test_batches_come_one_by_one_in_order_and_ask_for_their_own_rows_alone():
-    asked_for, seen = [], []
+    asked_for = []
+    seen = []
 
     def conditions(rows):
         return asked_for.append(rows.tolist()) or {'label': rows % CLASSES}
@@ -219,7 +222,8 @@ def test_batches_come_one_by_one_in_order_and_ask_for_their_own_rows_alone():
 
 def breaking(params, x_t, t, told):
     """A network that answers label 1 with one nan, and label 2 with infinity."""
-    answer, label = network(params, x_t, t, told), told['label'][:, None, None, None, None]
+    answer = network(params, x_t, t, told)
+    label = told['label'][:, None, None, None, None]
     answer = answer.at[:, 0, 0, 0, 0].set(jnp.where(told['label'] == 1, jnp.nan, answer[:, 0, 0, 0, 0]))
     return jnp.where(label == 2, jnp.inf, answer)
 
@@ -262,7 +266,8 @@ def test_guidance_of_some_channels_leaves_the_others_and_the_variance_conditiona
             0
         ].mean((0, 1, 2))
 
-    plain, guided = mean(Guidance(), 2), mean(Guidance(3.0, channels=2), 2)
+    plain = mean(Guidance(), 2)
+    guided = mean(Guidance(3.0, channels=2), 2)
     np.testing.assert_allclose(plain, 127.5 * 1.1, atol=0.6)
     np.testing.assert_allclose(guided, 127.5 * np.array([1.3, 1.3, 1.1]), atol=0.6)
     np.testing.assert_array_equal(mean(Guidance(3.0, channels=3), 2), mean(Guidance(3.0), 2))

@@ -131,7 +131,8 @@ def without_marks(files):
 @pytest.mark.parametrize('copied', rest_slow([without_marks, dict], first=1))
 @pytest.mark.parametrize('writes', rest_slow([True, False], first=1), ids=['gone on with', 'looked at'])
 def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket, written, put):
-    files, params = copied(written[1]), written[2]
+    files = copied(written[1])
+    params = written[2]
     folder = put(files)
     if writes:
         assert begin(run, folder) == (params, 4)

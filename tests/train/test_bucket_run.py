@@ -143,8 +143,10 @@ MOMENTS += ['after 8/commit_success.txt', 'after 16/manifest_0', 'after 24/commi
 @pytest.mark.parametrize('moment', MOMENTS)
 def test_killed_at_a_request_and_started_again_is_the_same_run(moment, bucket, folder, start, go, inspect, undisturbed):
     """kill -9 when the first object with this name is about to be changed, which then is not, or the one after it."""
-    running, seen = [], []
-    name, passed = moment.removeprefix('after '), []
+    running = []
+    seen = []
+    name = moment.removeprefix('after ')
+    passed = []
 
     def fault(method, path):
         named = name in path.replace('%2F', '/')

@@ -52,7 +52,8 @@ def make(folder, items=(), devices=1, buckets=('4x8x16@3', '2x8x8')):
 
 @pytest.fixture(scope='module')
 def finished(folder, tmp_path_factory):
-    run, path = make(folder, buckets=('8x8x16@3', '2x8x8')), tmp_path_factory.mktemp('run')
+    run = make(folder, buckets=('8x8x16@3', '2x8x8'))
+    path = tmp_path_factory.mktemp('run')
     assert loop.train_run(run, path)
     return run, path
 
@@ -96,7 +97,8 @@ def test_other_buckets_do_not_go_on(finished, folder):
     with pytest.raises(UserError, match='config.data.buckets'):
         loop.train_run(other, path)
     # Were the config alike and the clips not, the position would tell.
-    was, now = resume.position(finished[0], 6), resume.position(other, 6)
+    was = resume.position(finished[0], 6)
+    now = resume.position(other, 6)
     with pytest.raises(
         UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
     ):

@@ -233,7 +233,8 @@ def test_a_manifest_speaks_of_no_file_that_another_process_is_writing(tmp_path, 
     """Which has its manifest half written, and then whole, while this one hashes what it finds."""
     (tmp_path / 'params').mkdir()
     (tmp_path / 'params' / 'array').write_bytes(b'values')
-    place, replace = epath.Path(tmp_path), os.replace
+    place = epath.Path(tmp_path)
+    replace = os.replace
 
     def interrupted(half, path):
         manifest.write(place, 0, 2)

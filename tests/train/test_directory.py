@@ -164,7 +164,8 @@ def test_a_config_that_is_not_as_it_was_written_is_one_line(damage, place, capsy
 
 def test_no_bit_of_a_config_is_lost_unseen(place):
     path = place / 'config.json'
-    data, config = path.read_bytes(), workdir.read_config(place)
+    data = path.read_bytes()
+    config = workdir.read_config(place)
     for position in range(0, len(data), 97):
         for bit in (0, 3, 7):
             flipped = bytearray(data)
@@ -224,7 +225,8 @@ PLACES = [*workdir.FILES, *workdir.DIRECTORIES]
 
 @pytest.mark.parametrize('name', PLACES)
 def test_nothing_is_written_through_a_link_that_somebody_put_there(name, run, tmp_path, place, capsys):
-    other, path = tmp_path.parent / f'{tmp_path.name}-other', place / name
+    other = tmp_path.parent / f'{tmp_path.name}-other'
+    path = place / name
     if path.is_dir():
         path.rename(other)
     else:

@@ -53,7 +53,8 @@ def test_more_and_fewer_processes_go_on_with_the_same_stream(tmp_path):
         seen += several.seen
     alone(tmp_path / 'run', 3 * STEPS, tmp_path / 'seen_last')
     alone(tmp_path / 'whole', 3 * STEPS, tmp_path / 'seen_whole')
-    found, wanted = rows([*seen, tmp_path / 'seen_last']), rows([tmp_path / 'seen_whole'])
+    found = rows([*seen, tmp_path / 'seen_last'])
+    wanted = rows([tmp_path / 'seen_whole'])
     assert found == wanted and max(step for step, _ in wanted) == 3 * STEPS - 1
     assert curve(tmp_path / 'run', 'loss') == pytest.approx(curve(tmp_path / 'whole', 'loss'), rel=1e-5)
     where = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]

@@ -34,7 +34,8 @@ class Product(NamedTuple):
 
 def step_of(scales, skip):
     """State and scalars after one step of Adam on rows of these scales, and the state before."""
-    optimizer, config = optax.adam(0.1), EmaConfig((0.5,))
+    optimizer = optax.adam(0.1)
+    config = EmaConfig((0.5,))
     step = make_train_step(Product(), optimizer, config, seed=0, skip_nonfinite=skip)
     state = TrainState(jnp.int32(7), PARAMS, ema.init(config, PARAMS), optimizer.init(PARAMS))
     batch = {'scale': jnp.asarray(scales, jnp.float32), 'label': jnp.zeros(len(scales), jnp.int32)}
@@ -51,7 +52,8 @@ def test_an_update_that_is_not_finite_is_told_and_changes_nothing_but_the_step(s
 
 
 def test_finite_updates_are_the_same_with_and_without_skipping():
-    (one, scalars, before), (other, _, _) = step_of([1.0, 2.0], skip=True), step_of([1.0, 2.0], skip=False)
+    one, scalars, before = step_of([1.0, 2.0], skip=True)
+    other, _, _ = step_of([1.0, 2.0], skip=False)
     assert scalars['finite']
     jax.tree.map(np.testing.assert_array_equal, one, other)
     assert not np.array_equal(one.params['w'], before.params['w'])
@@ -97,7 +99,8 @@ def run():
 def diverging(run, at, name, **train):
     """The run, whose update `at` has a state and one scalar that are not finite."""
     config = dataclasses.replace(run.experiment.train, sample_every=0, validate_every=0, **train)
-    other, number = Run(dataclasses.replace(run.experiment, train=config), jax.devices()[:1]), itertools.count(1)
+    other = Run(dataclasses.replace(run.experiment, train=config), jax.devices()[:1])
+    number = itertools.count(1)
 
     def step(state, batch, frozen):
         state, scalars = run.programs.train_steps[0](state, batch, frozen)

@@ -108,7 +108,8 @@ def test_a_lock_that_cannot_be_read_is_a_lock_all_the_same(text, tmp_path, quick
 @pytest.mark.parametrize('what', ['directory', 'pipe', 'link', 'link to nothing', 'device'])
 def test_what_is_no_file_is_no_lock_and_is_left_as_it_is(what, tmp_path):
     other = tmp_path / 'other'
-    path, place = tmp_path / 'run' / lock.NAME, tmp_path / 'run'
+    path = tmp_path / 'run' / lock.NAME
+    place = tmp_path / 'run'
     place.mkdir()
     if what == 'link':
         other.write_text('of somebody else')
@@ -143,7 +144,8 @@ def test_a_lock_of_another_user_is_one_all_the_same(tmp_path, monkeypatch):
 
 def test_of_two_that_take_a_lease_at_the_same_moment_one_has_it(tmp_path, monkeypatch, quick):
     monkeypatch.setattr(lock, 'SETTLE_SECONDS', 0.3)
-    found, barrier = [], threading.Barrier(2)
+    found = []
+    barrier = threading.Barrier(2)
 
     def take():
         barrier.wait()

@@ -41,7 +41,8 @@ def events_in(place):
     from tensorboardX.record_writer import masked_crc32c
 
     file = max((place / 'tensorboard').iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    found, data = [], file.read_bytes()
+    found = []
+    data = file.read_bytes()
     for record in records(file):
         assert data.startswith(struct.pack('<QI', len(record), masked_crc32c(struct.pack('<Q', len(record)))))
         data = data[16 + len(record) :]
@@ -133,7 +134,8 @@ def test_files_that_go_away_under_a_run_are_begun_anew(what, tmp_path):
 
 
 def test_a_run_directory_that_is_gone_is_not_made_again(tmp_path):
-    told, place = [], tmp_path / 'run'
+    told = []
+    place = tmp_path / 'run'
     metrics = Metrics(place, 0, say=told.append)
     shutil.rmtree(place)
     metrics.scalars(1, {'loss': 0.5})
@@ -168,7 +170,8 @@ class Recorder(Logger):
     """Keeps what it is called with, or raises `error`."""
 
     def __init__(self):
-        self.steps, self.error = [], None
+        self.steps = []
+        self.error = None
 
     def scalars(self, step, values):
         if self.error:
@@ -177,7 +180,8 @@ class Recorder(Logger):
 
 
 def test_what_waits_is_bounded_and_what_is_lost_is_told():
-    told, inner = [], Recorder()
+    told = []
+    inner = Recorder()
     guarded = GuardedLogger(inner, 'it', told.append, room=1000)
     inner.error = OSError(errno.EIO, 'Input/output error')
     for step in range(100):
@@ -190,7 +194,8 @@ def test_what_waits_is_bounded_and_what_is_lost_is_told():
 
 
 def test_an_entry_that_can_never_be_written_does_not_keep_the_others_from_it():
-    told, inner = [], Recorder()
+    told = []
+    inner = Recorder()
     guarded = GuardedLogger(inner, 'it', told.append)
     inner.error = TypeError('a set is no JSON')
     guarded.scalars(1, {})
@@ -236,7 +241,8 @@ def test_a_console_that_cannot_be_written_stops_nothing(error, monkeypatch):
 
 
 def test_a_store_that_fails_for_a_while_gets_everything_later(monkeypatch):
-    place, told = epath.Path('fake://bucket/metrics'), []
+    place = epath.Path('fake://bucket/metrics')
+    told = []
     real = FakeStore.write_bytes
 
     def refuse(path, data):
@@ -260,7 +266,8 @@ def test_a_store_that_fails_for_a_while_gets_everything_later(monkeypatch):
 
 
 def test_a_store_that_cannot_be_read_at_the_start_is_not_overwritten(monkeypatch):
-    place, told = epath.Path('fake://bucket/early'), []
+    place = epath.Path('fake://bucket/early')
+    told = []
     (place / 'metrics.jsonl').write_bytes(format_line(1, {'loss': 0.5}) + format_line(9, {'loss': 0.5}))
     real = FakeStore.read_bytes
 
@@ -325,7 +332,8 @@ BROKEN = {
 @pytest.mark.parametrize('place', ['in the middle', 'at the end'])
 @pytest.mark.parametrize('line', BROKEN.values(), ids=BROKEN)
 def test_a_broken_line_is_left_aside_and_the_rest_stays(line, place, tmp_path):
-    good, told = [format_line(step, {'loss': step / 4}) for step in (1, 2, 3, 4)], []
+    good = [format_line(step, {'loss': step / 4}) for step in (1, 2, 3, 4)]
+    told = []
     content = good[0] + line + b'\n' + good[1] if place == 'in the middle' else good[0] + good[1]
     content += good[2] + good[3] + (line if place == 'at the end' else b'')
     (tmp_path / 'metrics.jsonl').write_bytes(content)

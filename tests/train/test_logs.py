@@ -263,7 +263,8 @@ def test_a_schedule_that_is_stretched_is_said(run_of, tmp_path, capsys):
 
 
 def test_where_a_run_logs_may_change_between_two_starts(run_of, tmp_path):
-    before, now = run_of().resolved, run_of('log.tensorboard=false', 'log.wandb.mode=offline').resolved
+    before = run_of().resolved
+    now = run_of('log.tensorboard=false', 'log.wandb.mode=offline').resolved
     assert before['log']['wandb'] == {'mode': 'off', 'project': 'vdm_jax', 'entity': None, 'name': None}
     (tmp_path / 'checkpoints' / '4').mkdir(parents=True)
     for old in (before, {name: group for name, group in before.items() if name != 'log'}):  # a version before it

@@ -77,7 +77,8 @@ def test_nothing_compiles_twice(run, finished):
 def test_tensorboard_has_curves_and_moving_pictures(finished):
     from tensorboardX.proto.event_pb2 import Event
 
-    curves, clips = {}, []
+    curves = {}
+    clips = []
     for file in sorted((finished / 'tensorboard').iterdir()):
         for record in records(file):
             event = Event.FromString(record)

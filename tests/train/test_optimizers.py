@@ -51,7 +51,8 @@ def params(seed, depth=3):
 
 
 def run(optimizer, start, steps=3):
-    state, values = optimizer.init(start), start
+    state = optimizer.init(start)
+    values = start
     for step in range(steps):
         updates, state = optimizer.update(jax.tree.map(lambda a, s=step: a * (s + 1) + 0.1, start), state, values)
         values = optax.apply_updates(values, updates)
@@ -91,7 +92,8 @@ def test_what_muon_leaves_is_adamw_s():
     by_muon = run(MUON.make(10), start)
     by_adam = run(optax.adamw(MUON.adam_learning_rate, weight_decay=0.0), start)
     for path in (('layers', 'up', 'bias'), ('layers', 'modulation', 'kernel'), ('head', 'out', 'kernel')):
-        ours, theirs = by_muon, by_adam
+        ours = by_muon
+        theirs = by_adam
         for part in path:
             ours, theirs = ours[part], theirs[part]
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -144,8 +146,10 @@ def test_muon_leaves_what_conditions_a_network_to_adam(kind):
 
 def updates_of(config, gradients):
     """What the optimizer makes of a list of gradients of one number, step by step."""
-    optimizer, params = config.make(10), {'w': jnp.float32(0)}
-    state, found = optimizer.init(params), []
+    optimizer = config.make(10)
+    params = {'w': jnp.float32(0)}
+    state = optimizer.init(params)
+    found = []
     for gradient in gradients:
         update, state = jax.jit(optimizer.update)({'w': jnp.float32(gradient)}, state, params)
         found.append(float(update['w']))
@@ -159,7 +163,8 @@ def updates_exactly(*told):
 
 
 def test_clipping_begins_where_it_is_told():
-    late, seen = clip_by_global_norm(0.1, 2), []
+    late = clip_by_global_norm(0.1, 2)
+    seen = []
     state = late.init({'w': jnp.float32(0)})
     for _ in range(4):
         update, state = late.update({'w': jnp.float32(5)}, state)
@@ -202,9 +207,11 @@ SLOW_START = {'schedule': 'cosine', 'warmup_steps': 2, 'clip': None}
 def test_logged_rates_are_those_of_the_updates(config):
     """A gradient that stays the same moves Adam's parameters by the rate itself, Muon's in proportion to it."""
     is_muon = isinstance(config, Muon)
-    optimizer, rates = config.make(6), make_learning_rates(config, 6)
+    optimizer = config.make(6)
+    rates = make_learning_rates(config, 6)
     values = {'up': {'kernel': params(0)['layers']['up']['kernel'][:1]}, 'head': {'bias': jnp.ones(4)}}
-    state, moved = optimizer.init(values), []
+    state = optimizer.init(values)
+    moved = []
     for step in range(4):
         found = rates(state)
         assert found.keys() == ({*RATES} if is_muon else {'learning_rate'})
@@ -213,7 +220,8 @@ def test_logged_rates_are_those_of_the_updates(config):
         expected = config.schedule_to(0.1, 6)(step)
         np.testing.assert_allclose(found['learning_rate'], expected, rtol=1e-6)
         np.testing.assert_allclose(-updates['head']['bias'], found[RATES[is_muon]], rtol=1e-4)
-    (slow, before), (fast, after) = moved[1], moved[2]
+    slow, before = moved[1]
+    fast, after = moved[2]
     ratio = fast['learning_rate'] / slow['learning_rate']
     np.testing.assert_allclose(after['up']['kernel'], ratio * before['up']['kernel'], rtol=2e-2, atol=1e-4)
 
@@ -221,7 +229,8 @@ def test_logged_rates_are_those_of_the_updates(config):
 def test_an_update_that_is_left_out_leaves_the_rate_where_it_is():
     """The optimizer's own count says which update it is: where its state stays, as after one that is not finite."""
     config = AdamW(schedule='cosine', warmup_steps=2, join_first=True)
-    optimizer, rates = config.make(6), make_learning_rates(config, 6)
+    optimizer = config.make(6)
+    rates = make_learning_rates(config, 6)
     values = {'bias': jnp.ones(2)}
     state = optimizer.init(values)
     for expected in (0, 0, 1):  # of the first two steps there is one update

@@ -80,7 +80,8 @@ def same(run, place, seen, undisturbed, stops):
 def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, undisturbed, tmp_path):
     """The signal comes as Orbax ends a save, for which it asks jax's own service for being stopped about an old step,
     and the other process is a step behind."""
-    place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    place = tmp_path / 'run'
+    argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
     late = {0: {'SIGTERM_AT': 'committed'}, 1: {'LATE_AT': '7'}}
     often = ('--config.train.checkpoint_every=5', '--config.checkpoint.keep_last=1')
     with Processes(2, tmp_path, *argv, *often, seconds=0.2, told=late) as both:
@@ -115,8 +116,10 @@ def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
 
     The four split the weights too; the two split the heads, so that both read all rows.
     """
-    place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
-    seen, stops = [], []
+    place = tmp_path / 'run'
+    argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    seen = []
+    stops = []
     for count, number, step, mesh, how in ((4, 0, 5, 'fsdp=2', signal.SIGTERM), (2, 1, 12, 'tensor=2', signal.SIGINT)):
         with Processes(count, tmp_path, *argv, f'--config.mesh.{mesh}', seconds=0.2) as several:
             several.stop(number, place / 'metrics.jsonl', step, how)
@@ -255,7 +258,8 @@ def test_two_that_sample_end_on_ctrl_c(undisturbed, tmp_path):
     """Both, though only one is told."""
     argv = ('sample', f'--workdir={undisturbed[0]}', '--num=2000', '--steps=900', f'--out={tmp_path}/clips')
     with Processes(2, tmp_path, *argv, told={1: {'SIGINT_AFTER': '1'}}) as both:
-        began, ends = time.monotonic(), both.ends()
+        began = time.monotonic()
+        ends = both.ends()
     assert ends[1][0] == 130 and ends[1][2].endswith('vdm_jax: stopped\n') and ends[0][0] != 0, ends
     assert time.monotonic() - began < 120
 
@@ -278,7 +282,8 @@ def test_what_becomes_of_two_of_which_one_is_gone(number, how, tmp_path):
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL, '--config.train.steps=4000')
     with Processes(2, tmp_path, *argv) as both:
         both.stop(number, tmp_path / 'run' / 'metrics.jsonl', 5, how)
-        began, other = time.monotonic(), both.processes[1 - number]
+        began = time.monotonic()
+        other = both.processes[1 - number]
         code = other.wait(timeout=ENDURANCE)
         print(f'process {number} {how.name}: the other one ended with {code} after {time.monotonic() - began:.1f} s')
     assert code in (1, -signal.SIGABRT)

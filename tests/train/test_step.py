@@ -41,7 +41,8 @@ PARAMS = {'table': jnp.array([0.1, 0.2, 0.3, 9.0])}
 
 def test_noise_goes_by_global_row():
     """The first rows of a batch have the same keys, and so the same losses, whatever the batch's size."""
-    clips, x0 = batch(8), Identity().encode({}, batch(8)['video'])
+    clips = batch(8)
+    x0 = Identity().encode({}, batch(8)['video'])
     keys = example_keys(jax.random.key(0), jnp.int32(3), 8)
     all_rows, _, t, _ = compute_losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
     some, *_ = compute_losses(network, OBJECTIVE, PARAMS, x0[2:5], told(clips, slice(2, 5)), 3, keys[2:5])
@@ -62,7 +63,8 @@ def test_labels_are_dropped_at_their_rate():
 
 
 def test_a_step_is_sgd_on_the_mean_loss_and_counts():
-    clips, config = batch(4), EmaConfig((0.5,), warmup=False)
+    clips = batch(4)
+    config = EmaConfig((0.5,), warmup=False)
     objective = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
     optimizer = optax.sgd(0.1)
     step = make_train_step(DiffusionLoss(network, objective, Identity(), 3), optimizer, config, seed=0)
@@ -85,7 +87,10 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
 
 def test_validation_is_the_same_every_time():
     step = jax.jit(make_validation_step(DiffusionLoss(network, OBJECTIVE, Identity(), 3), seed=0))
-    first, again, other = step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 1)
+    first = step(PARAMS, batch(4), 0)
+    again = step(PARAMS, batch(4), 0)
+    other = step(PARAMS, batch(4), 1)
+
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.allclose(first.loss, other.loss)
 
@@ -135,7 +140,8 @@ def test_given_frames_reach_the_network_clean_at_time_0():
 
 
 def test_self_conditioning_shows_the_first_answer_at_its_rate_and_learns_from_the_second_alone():
-    x0, clips = Identity().encode({}, batch(64)['video']), batch(64)
+    x0 = Identity().encode({}, batch(64)['video'])
+    clips = batch(64)
     objective = dataclasses.replace(OBJECTIVE, self_conditioning=0.75, prediction='x0')
     (first, second), _ = seen_by(objective, x0, told(clips))
     assert 'x0' not in first[2]
@@ -190,7 +196,8 @@ def test_images_add_their_own_loss_at_their_own_weight_and_time():
 
     ((x_t, t, _, asked),), whole = at(1.0)
     assert asked == 2 and len(np.unique(t[0])) == 3  # one time for the clip's two frames, one for each image
-    none, double = at(0.0)[1].loss, at(2.0)[1].loss
+    none = at(0.0)[1].loss
+    double = at(2.0)[1].loss
     np.testing.assert_allclose(double - whole.loss, whole.loss - none, rtol=1e-4)
     # The clip's part is the clip's loss alone: the colour that the network says against its own velocity.
     alone = kept.loss(
@@ -241,13 +248,15 @@ def test_scalars_are_left_out_by_themselves():
     _, conditions, _ = encode_batch(clips, Identity(), {}, example_keys(jax.random.key(0), 0, 200))
     x0 = jnp.zeros((200, 1, 2, 2, 3))
     ((_, _, said, _),), _ = seen_by(OBJECTIVE, x0, conditions)
-    unknown, dropped = np.isnan(said['fps']), np.asarray(said['label']) == 3
+    unknown = np.isnan(said['fps'])
+    dropped = np.asarray(said['label']) == 3
     assert 0.35 < unknown.mean() < 0.65 and 0.35 < dropped.mean() < 0.65
     assert abs(np.corrcoef(unknown, dropped)[0, 1]) < 0.25
 
 
 def test_images_have_times_of_their_own_or_their_clips():
-    x0, told_ = jnp.zeros((6, 5, 2, 2, 3)), {'label': jnp.zeros((6, 5), jnp.int32)}
+    x0 = jnp.zeros((6, 5, 2, 2, 3))
+    told_ = {'label': jnp.zeros((6, 5), jnp.int32)}
     times = {}
     for image_time in ('own', 'clip'):
         objective = dataclasses.replace(OBJECTIVE, image_time=image_time)

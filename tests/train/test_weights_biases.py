@@ -88,7 +88,8 @@ def wait_for(condition, seconds=30.0):
 
 
 def test_every_number_and_clip_arrives_and_a_run_that_goes_on_goes_on_there(stand_in, tmp_path, capsys):
-    told, place = [], tmp_path / 'run'
+    told = []
+    place = tmp_path / 'run'
     for start in (0, 2):
         metrics = Metrics(place, start, OFFLINE, {'seed': 0}, told.append)
         metrics.scalars(start + 1, {'loss': 0.5, 'norm': float('nan'), 'data/broken': ['a.mp4']})
@@ -192,7 +193,8 @@ def test_nothing_of_it_is_imported_or_started_unless_asked(stand_in, tmp_path):
 
 @pytest.mark.parametrize('content', ['', '{"id": "../../x"}', '{"id": 3}', '[]', '{"id": "' + 'a' * 5000 + '"}'])
 def test_an_id_that_is_none_begins_a_new_run(content, stand_in, tmp_path):
-    place, told = tmp_path / 'run' / 'wandb' / 'run.json', []
+    place = tmp_path / 'run' / 'wandb' / 'run.json'
+    told = []
     place.parent.mkdir(parents=True)
     place.write_text(content)
     Metrics(tmp_path / 'run', 0, OFFLINE, {}, told.append).close()
@@ -232,7 +234,8 @@ def test_an_outbox_keeps_its_order_and_its_bound():
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec('wandb') is None, reason="pip install 'vdm_jax[wandb]'")
 def test_the_package_itself_offline(tmp_path):
-    told, place = [], tmp_path / 'run'
+    told = []
+    place = tmp_path / 'run'
     for start in (0, 2):
         metrics = Metrics(place, start, OFFLINE, {'seed': 0, 'deep': {'a': [1, 2]}}, told.append)
         metrics.scalars(start + 1, {'loss': 0.5, 'norm': float('nan')})

@@ -26,9 +26,11 @@ def test_what_rounding_leaves_over_goes_to_the_largest_remainders():
 
 
 def test_every_source_runs_through_whole_epochs_of_its_own():
-    small, large = 100, 10_000
+    small = 100
+    large = 10_000
     ids = order((small, large), (1, 1)).ids_at(np.arange(2 * large))
-    mine, others = ids[ids < small], ids[ids >= small] - small
+    mine = ids[ids < small]
+    others = ids[ids >= small] - small
     assert len(mine) == len(others) == large
     for epoch in mine.reshape(-1, small):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(small))

@@ -22,7 +22,8 @@ def test_a_step_is_a_function_of_size_batch_seed_and_step_alone():
 
 
 def test_the_sequence_does_not_depend_on_the_batch_size():
-    small, large = Order(10, 3, seed=1), Order(10, 15, seed=1)
+    small = Order(10, 3, seed=1)
+    large = Order(10, 15, seed=1)
     np.testing.assert_array_equal(np.concatenate([small.ids(s) for s in range(5)]), large.ids(0))
 
 

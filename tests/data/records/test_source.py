@@ -57,7 +57,8 @@ def test_a_clip_is_what_a_source_promises(place):
 def test_a_record_gives_the_clip_that_its_file_gives(place, tmp_path):
     (tmp_path / 'a.mp4').write_bytes(mp4(30, 50))
     fields = {'frames': 6, 'pixels': 16, 'stride': 2, 'crop': 'random', 'flip': True}
-    folder, records = VideoFolder(str(tmp_path), **fields).open(), source(place, filters=('motion==0.5',), **fields)
+    folder = VideoFolder(str(tmp_path), **fields).open()
+    records = source(place, filters=('motion==0.5',), **fields)
     np.testing.assert_array_equal(folder[0]['video'], records[0]['video'])
     for seed in range(4):
         drawn = [each.draw(0, np.random.default_rng(seed))['video'] for each in (folder, records)]
@@ -67,9 +68,11 @@ def test_a_record_gives_the_clip_that_its_file_gives(place, tmp_path):
 @pytest.mark.parametrize(('fields', 'decoded'), [({}, 8), ({'cache_mb': 0}, 24)])
 def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, monkeypatch):
     """Six clips of each of four records: a first one, all frames, and no more; the clips are the same."""
-    read, calls = decode.read, []
+    read = decode.read
+    calls = []
     monkeypatch.setattr(decode, 'read', lambda *args: calls.append(1) or read(*args))
-    kept, fresh = source(place, crop='random', flip=True, **fields), source(place, crop='random', flip=True, cache_mb=0)
+    kept = source(place, crop='random', flip=True, **fields)
+    fresh = source(place, crop='random', flip=True, cache_mb=0)
 
     def rngs():
         return (np.random.default_rng(seed) for seed in range(24))
@@ -149,7 +152,8 @@ def test_short_and_left_out_records_are_counted(place):
 
 
 def test_a_broken_record_is_named_and_the_next_one_is_read(tmp_path):
-    whole, empty = mp4(20, 9), record('empty', 20, video=b'no video at all')
+    whole = mp4(20, 9)
+    empty = record('empty', 20, video=b'no video at all')
     cut_off = record('cut', 20, video=whole[: len(whole) // 2])
     place = write_set(tmp_path / 'set', [record('a', 20, 9), empty, cut_off, record('b', 20, 99)], shards=1)
     clips = source(place, max_broken=0.5)
@@ -293,7 +297,8 @@ def test_a_caption_is_told_where_it_holds_for_half_of_the_clip(window, first, al
 
 
 def test_probes_are_cached_until_the_cache_is_full():
-    data, kept = mp4(20), ProbeCache(decode.Limits(), max_bytes=3000)
+    data = mp4(20)
+    kept = ProbeCache(decode.Limits(), max_bytes=3000)
     first = kept.video(0, data)
     assert kept.video(0, data).path == data and kept.video(0, data).index is first.index
     assert kept.video(1, data).index is not kept.video(1, data).index  # no room

@@ -23,7 +23,8 @@ from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.picture import _plane_rows
 from vdm_jax.data.video.seek import decode_at
 
-FRAMES, RATE = 90, 30
+FRAMES = 90
+RATE = 30
 PICTURES = f'testsrc2=size=96x64:rate={RATE}:duration={FRAMES / RATE},noise=alls=6:allf=t'
 SMALL = f'testsrc2=size=64x64:rate={RATE}:duration=1.5'
 SOUND = f'sine=frequency=300:duration={FRAMES / RATE}'

@@ -34,7 +34,8 @@ def test_the_frames_read_are_the_frames_asked_for(tmp_path, name):
 @pytest.mark.parametrize('name', FORMATS)
 def test_bytes_are_read_as_the_file_they_came_from(tmp_path, name):
     path = encode(tmp_path / name, coded(60), **FORMATS[name])
-    file, content = decode.probe(path), decode.probe(path.read_bytes())
+    file = decode.probe(path)
+    content = decode.probe(path.read_bytes())
     assert (content.frames, content.codec) == (file.frames, file.codec)
     for wanted in ([0, 1, 2], [40, 3, 40]):
         np.testing.assert_array_equal(decode.read(content, wanted, 16, 32), decode.read(file, wanted, 16, 32))
@@ -117,8 +118,11 @@ def test_hidden_reference_frames_of_vp8_are_not_counted(tmp_path):
             content = bytearray(bytes(packet))
             content[0] &= 0xFF if i not in (7, 23) else 0xEF
             changed = av.Packet(bytes(content))
-            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
-            changed.stream, changed.is_keyframe = stream, packet.is_keyframe
+            changed.pts = packet.pts
+            changed.dts = packet.dts
+            changed.time_base = packet.time_base
+            changed.stream = stream
+            changed.is_keyframe = packet.is_keyframe
             hidden.mux(changed)
     video = decode.probe(tmp_path / 'hidden.webm')
     shown = [i for i in range(30) if i not in (7, 23)]

@@ -95,7 +95,8 @@ def test_an_mp4_without_composition_times_is_read_in_the_order_of_the_decoder(tm
 @pytest.mark.parametrize(('options', 'suffix'), [(OPEN, 'mkv'), (OPEN, 'ts'), (OPEN_264, 'mkv')])
 def test_leading_frames_of_an_open_gop_that_was_cut_are_not_missed(tmp_path, options, suffix):
     """As ffmpeg -ss TIME -c copy writes it: from a key on, what is shown before it with times below 0."""
-    path, began = encode(tmp_path / 'a.mkv', moving(60), **options), []
+    path = encode(tmp_path / 'a.mkv', moving(60), **options)
+    began = []
 
     def cut(number, packet):
         began.extend([packet.pts] if packet.is_keyframe and number and not began else [])
@@ -129,14 +130,20 @@ def test_pictures_are_turned_and_mirrored_by_the_whole_display_matrix(
 ):
     """Each corner has a colour, and the picture is what the matrix makes of it."""
     picture = np.zeros((32, 64, 3), np.uint8)
-    picture[:16, :32], picture[:16, 32:], picture[16:, :32] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    x, y = (-1 if flip_columns else 1), (-1 if flip_rows else 1)
+    picture[:16, :32] = (255, 0, 0)
+    picture[:16, 32:] = (0, 255, 0)
+    picture[16:, :32] = (0, 0, 255)
+    x = -1 if flip_columns else 1
+    y = -1 if flip_rows else 1
     a, b, c, d = (0, y, x, 0) if transpose else (x, 0, 0, y)
     one = 1 << 16
     matrix = [a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30]
     with av.open(str(tmp_path / f'a.{suffix}'), 'w') as container:
         stream = container.add_stream('libx264', rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+        stream.width = 64
+        stream.height = 32
+        stream.pix_fmt = 'yuv420p'
+
         stream.set_display_matrix(matrix)
         for _ in range(2):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
@@ -175,8 +182,13 @@ def test_frames_with_exif_are_turned_all_the_same(tmp_path):
         stream = new.add_stream_from_template(old.streams.video[0])
         for i in range(3):
             packet = av.Packet(content)
-            packet.pts, packet.dts, packet.duration = i, i, 1
-            packet.time_base, packet.is_keyframe, packet.stream = Fraction(1, 25), True, stream
+            packet.pts = i
+            packet.dts = i
+            packet.duration = 1
+            packet.time_base = Fraction(1, 25)
+            packet.is_keyframe = True
+            packet.stream = stream
+
             new.mux(packet)
     video = decode.probe(tmp_path / 'b.mov')
     assert video.index.orientation == Orientation() and told(check_reads(video)) == [0, 0, 0]
@@ -188,10 +200,14 @@ def test_dropped_frames_of_an_avi_take_their_time(tmp_path, count, first, gap):
     path = tmp_path / 'a.avi'
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('mpeg4', rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+        stream.width = 64
+        stream.height = 32
+        stream.pix_fmt = 'yuv420p'
+
         for pixels, at in zip(coded(count), times, strict=True):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
-            frame.pts, frame.time_base = int(at), Fraction(1, 10)
+            frame.pts = int(at)
+            frame.time_base = Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     video = decode.probe(path)
@@ -203,15 +219,21 @@ def test_dropped_frames_of_an_avi_take_their_time(tmp_path, count, first, gap):
 def late(path, start, count=40, codec='libx264'):
     """A video that begins `start` seconds after the sound of its file."""
     with av.open(str(path), 'w') as container:
-        stream, sound = container.add_stream(codec, rate=10), container.add_stream('pcm_s16le', rate=8000)
-        stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+        stream = container.add_stream(codec, rate=10)
+        sound = container.add_stream('pcm_s16le', rate=8000)
+        stream.width = 64
+        stream.height = 32
+        stream.pix_fmt = 'yuv420p'
+
         for i in range(int(start + count / 10) + 1):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format='s16', layout='mono')
-            frame.sample_rate, frame.pts = 8000, 8000 * i
+            frame.sample_rate = 8000
+            frame.pts = 8000 * i
             container.mux(sound.encode(frame))
         for i, pixels in enumerate(coded(count)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
-            frame.pts, frame.time_base = i + round(10 * start), Fraction(1, 10)
+            frame.pts = i + round(10 * start)
+            frame.time_base = Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -296,7 +318,10 @@ def test_a_depth_of_reordering_that_is_not_said_loses_no_frame(tmp_path):
         stream = container.add_stream(
             'libx264', rate=25, options={'x264-params': 'bframes=7:b-pyramid=normal:b-adapt=0'}
         )
-        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        stream.width = 64
+        stream.height = 48
+        stream.pix_fmt = 'yuv420p'
+
         for i, pixels in enumerate(moving(49)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
             frame.pict_type = av.video.frame.PictureType.P if 0 < i < 17 else av.video.frame.PictureType.NONE
@@ -334,7 +359,9 @@ def test_the_main_video_is_read_not_a_preview(tmp_path, suffix):
         streams = {}
         for name, (height, width, _) in sizes.items():
             stream = streams[name] = container.add_stream('libx264', rate=10)
-            stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
+            stream.height = height
+            stream.width = width
+            stream.pix_fmt = 'yuv420p'
         flag = av.stream.Disposition.default
         streams['preview'].disposition = av.stream.Disposition(0) if suffix == 'mkv' else flag
         streams['main'].disposition = flag
@@ -369,7 +396,9 @@ def test_the_last_frame_lasts_as_long_as_the_file_says(tmp_path):
         path = tmp_path / f'a.{suffix}'
         with av.open(str(path), 'w') as container:
             stream = container.add_stream('libx264', rate=10, options={'bf': '0'})
-            stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
+            stream.width = 64
+            stream.height = 32
+            stream.pix_fmt = 'yuv420p'
             packets = [packet for pixels in coded(10) for packet in stream.encode(_frame(pixels))] + stream.encode()
             packets[-1].duration = round(4 / packets[-1].time_base)
             for packet in packets:
@@ -446,7 +475,9 @@ def test_grey_of_limited_range_is_stretched(tmp_path, pix_fmt, limited):
     grey = np.repeat(np.repeat(levels[None], 32, 0), 8, 1) << (bits - 8)
     with av.open(str(tmp_path / 'a.mkv'), 'w') as container:
         stream = container.add_stream('ffv1', rate=5)
-        stream.width, stream.height, stream.pix_fmt = 40, 32, pix_fmt
+        stream.width = 40
+        stream.height = 32
+        stream.pix_fmt = pix_fmt
         stream.codec_context.color_range = 1 if limited else 2
         frame = av.VideoFrame.from_ndarray(grey.astype(np.uint8 if bits == 8 else np.uint16), format=pix_fmt)
         frame.color_range = 1 if limited else 2
@@ -495,7 +526,8 @@ def wide(path, aspect, size=(48, 60), codec='libx264', matrix=None):
 @pytest.mark.parametrize(('aspect', 'width'), [((64, 45), 85), ((8, 9), 53), ((1, 1), 60)])
 def test_pixels_that_are_not_square_are_made_so(tmp_path, suffix, aspect, width):
     path = wide(tmp_path / f'a.{suffix}', aspect)
-    square, stored = decode.probe(path), decode.probe(path, square=False)
+    square = decode.probe(path)
+    stored = decode.probe(path, square=False)
     assert (square.height, square.width) == (48, width) and (stored.height, stored.width) == (48, 60)
     assert square.pixel_aspect == stored.pixel_aspect == pytest.approx(aspect[0] / aspect[1])
     assert decode.read(square, [3]).shape == (1, 48, width, 3)
@@ -626,7 +658,10 @@ def test_a_long_last_frame_does_not_make_an_flv_cut_off(tmp_path):
 def test_times_before_zero_in_an_flv_are_no_days(tmp_path):
     """Writers have no sign to put there; what comes after 0 is read as 24 days later."""
     path = encode(tmp_path / 'a.flv', coded(20), 'flv')
-    content, at, number = bytearray(path.read_bytes()), 13, 0
+    content = bytearray(path.read_bytes())
+    at = 13
+    number = 0
+
     while at < len(content):
         size = int.from_bytes(content[at + 1 : at + 4])
         if content[at] == 9:
@@ -735,10 +770,12 @@ def _wav():
 
 
 def test_an_index_is_made_once_and_anew_when_the_file_changes(tmp_path, monkeypatch):
-    made, make = [], probe._index_video
+    made = []
+    make = probe._index_video
     monkeypatch.setattr('vdm_jax.data.video.probe._index_video', lambda *arguments: made.append(1) or make(*arguments))
     path = encode(tmp_path / 'a.avi', moving(30), 'mpeg4', gop=10)
-    first, again = decode.probe(path), decode.probe(path)
+    first = decode.probe(path)
+    again = decode.probe(path)
     assert len(made) == 1
     for name, value in vars(first.index).items():
         np.testing.assert_array_equal(getattr(again.index, name), value)
@@ -746,7 +783,8 @@ def test_an_index_is_made_once_and_anew_when_the_file_changes(tmp_path, monkeypa
     path.rename(tmp_path / 'b.avi')
     decode.probe(tmp_path / 'b.avi')
     assert len(made) == 1  # wherever it lies
-    content, before = bytearray((tmp_path / 'b.avi').read_bytes()), (tmp_path / 'b.avi').stat()
+    content = bytearray((tmp_path / 'b.avi').read_bytes())
+    before = (tmp_path / 'b.avi').stat()
     content[-1] ^= 1
     (tmp_path / 'b.avi').write_bytes(content)
     os.utime(tmp_path / 'b.avi', ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -21,7 +21,8 @@ def folder(tmp_path):
 def test_a_clip_is_its_truth_drawn_with_the_brighter_pixel_on_top(folder):
     source = MovingMNIST(folder, pixels=40, frames=6).open()
     for i in range(20):
-        video, truth = source[i]['video'], source.truth(i)
+        video = source[i]['video']
+        truth = source.truth(i)
         assert video.shape == source.shape == (6, 40, 40, 1) and video.dtype == np.uint8
         layers = np.zeros((6, 2, 40, 40), np.uint8)
         for t, n in np.ndindex(6, 2):
@@ -32,7 +33,8 @@ def test_a_clip_is_its_truth_drawn_with_the_brighter_pixel_on_top(folder):
 
 
 def test_bounce_goes_a_tenth_of_the_room_a_frame_and_comes_back_mirrored(folder):
-    source, turned = MovingMNIST(folder).open(), 0
+    source = MovingMNIST(folder).open()
+    turned = 0
     for i in range(50):
         positions = source.truth(i).positions
         assert positions.shape == (20, 2, 2) and positions.min() >= 0 and positions.max() <= 36
@@ -43,7 +45,8 @@ def test_bounce_goes_a_tenth_of_the_room_a_frame_and_comes_back_mirrored(folder)
         corners = np.floor(positions)  # where they are drawn
         np.testing.assert_allclose(np.linalg.norm(np.diff(corners, axis=0), axis=-1)[between], 3.6, atol=2**0.5)
         for n, axis in np.ndindex(2, 2):
-            place, step = positions[:, n, axis], steps[:, n, axis]
+            place = positions[:, n, axis]
+            step = steps[:, n, axis]
             for t in np.flatnonzero((place[1:-1] == 0) | (place[1:-1] == 36)) + 1:
                 turned += 1
                 assert step[t - 1] * step[t] < 0 and abs(step[t - 1]) <= abs(step[t]) + 1e-9
@@ -54,7 +57,10 @@ def test_bounce_goes_a_tenth_of_the_room_a_frame_and_comes_back_mirrored(folder)
 
 
 def test_stochastic_speed_changes_at_borders_alone(folder):
-    source, turned, seen = MovingMNIST(folder, motion='stochastic').open(), 0, set()
+    source = MovingMNIST(folder, motion='stochastic').open()
+    turned = 0
+    seen = set()
+
     for i in range(100):
         positions = source.truth(i).positions
         assert positions.dtype == np.int64 and positions.min() >= 0 and positions.max() <= 31
@@ -69,7 +75,8 @@ def test_stochastic_speed_changes_at_borders_alone(folder):
 
 def test_stochastic_speeds_are_drawn_away_from_the_border(folder):
     """After a hit the digit goes 1 to 4 pixels a frame off that border, whatever it does along it."""
-    source, off = MovingMNIST(folder, motion='stochastic', frames=60).open(), set()
+    source = MovingMNIST(folder, motion='stochastic', frames=60).open()
+    off = set()
     for i in range(60):
         positions = source.truth(i).positions
         for place in positions.transpose(1, 2, 0).reshape(-1, 60):  # one axis of one digit

@@ -24,7 +24,8 @@ def folder(tmp_path):
 
 def test_what_hangs_or_kills_its_worker_is_broken_and_the_rest_goes_on(folder):
     names = ['a', 'dies', 'b', 'hangs', 'c', 'killed once', 'd']
-    items, done = [Item(name, '', problem='missing: no such file') for name in names], []
+    items = [Item(name, '', problem='missing: no such file') for name in names]
+    done = []
     recipe = read_recipe(assignments=['--recipe.limits.time=8'])
     pool.make_parts(items, recipe, folder, 2, done.append, faults.sometimes)
     assert sorted(item.name for item in done) == sorted(names)

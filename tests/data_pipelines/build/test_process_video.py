@@ -181,7 +181,8 @@ def test_frames_of_an_interlaced_video_are_made_whole(tmp_path):
         return np.abs(np.diff(decode.read(decode.probe(clip.record.video), range(20)).astype(int), axis=1)).mean()
 
     item = Item('a.mp4', str(path))
-    (whole,), (plain,) = worked(item)[0], worked(item, '--recipe.clips.deinterlace=false')[0]
+    (whole,) = worked(item)[0]
+    (plain,) = worked(item, '--recipe.clips.deinterlace=false')[0]
     assert combed(whole) < 0.7 * combed(plain)
 
 

@@ -101,7 +101,8 @@ def test_every_input_is_kept_or_a_row_with_the_reason(built, capsys):
 
 
 def test_the_manifest_counts_what_the_tables_hold(built):
-    found, records = manifest(built), RecordSet(str(built))
+    found = manifest(built)
+    records = RecordSet(str(built))
     inputs = collections.Counter(row['fate'] for row in rows(built) if row['key'] is None)
     assert found['inputs'] == dict(inputs) == {'kept': 3, 'dropped': 3, 'broken': 3}
     assert found['clips'] == {'kept': len(records), 'dropped': 7, 'without_caption': 2}
@@ -141,7 +142,9 @@ class PowerCutError(BaseException):
 
 
 def test_cut_off_before_and_after_every_file_it_goes_on_to_the_same_bytes(built, source, tmp_path, monkeypatch):
-    rename, remove, allowed = os.replace, os.remove, 0
+    rename = os.replace
+    remove = os.remove
+    allowed = 0
 
     def cut(action):
         def until(*arguments):
@@ -207,7 +210,8 @@ def test_killed_twice_it_goes_on_to_the_same_bytes(built, source, tmp_path):
 def test_real_clips_killed_at_ten_random_moments_make_the_same_bytes(tmp_path):
     began = time.monotonic()
     whole = finished(CLIPS, tmp_path / 'whole')
-    length, at_work = time.monotonic() - began, 0
+    length = time.monotonic() - began
+    at_work = 0
     moments = seeds.generator().uniform(0, length / 5, 10)
     for moment in moments:
         at_work += killed(CLIPS, tmp_path / 'set', moment)
@@ -271,7 +275,8 @@ def test_two_builds_in_one_directory_are_refused(source, tmp_path, capsys):
 
 
 def test_a_full_disk_is_no_fault_of_a_video(source, tmp_path, capsys, monkeypatch):
-    write, count = part_files.write_part, 0
+    write = part_files.write_part
+    count = 0
 
     def full(path, outcomes):
         nonlocal count
@@ -313,7 +318,8 @@ def test_a_full_disk_under_a_shard_is_told_in_a_line_and_gone_on_from(built, sou
 
 def test_links_out_of_the_source_are_built_where_that_is_asked_for(source, tmp_path, capsys):
     """As in a cache of Hugging Face's, where names are links to blobs."""
-    blobs, snapshot = tmp_path / 'blobs', tmp_path / 'snapshots' / 'main'
+    blobs = tmp_path / 'blobs'
+    snapshot = tmp_path / 'snapshots' / 'main'
     blobs.mkdir(), snapshot.mkdir(parents=True)
     for number, name in enumerate(('odd.gif', 'short.mp4')):
         (blobs / f'{number}').write_bytes((source / name).read_bytes())

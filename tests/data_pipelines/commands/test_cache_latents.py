@@ -106,9 +106,11 @@ def test_every_view_is_kept_with_what_was_told_of_it(tmp_path, parts):
     """In any number of parts; view 0 is evaluation's, the others differ from it and from each other."""
     source = Clips()
     cache_latents.cache(run_of(source), tmp_path, batch=4, views=3, parts=parts)
-    there, shown = LatentSet(str(tmp_path), 'cache'), expected(source, 3)
+    there = LatentSet(str(tmp_path), 'cache')
+    shown = expected(source, 3)
     ids, views = (rows.ravel()[::-1] for rows in np.indices((7, 3)))
-    moments, conditions = there.moments(ids, views), there.conditions(ids, views)
+    moments = there.moments(ids, views)
+    conditions = there.conditions(ids, views)
     for i, v, each, words in zip(ids, views, moments, conditions, strict=True):
         clip = shown[i][v]
         np.testing.assert_allclose(each[..., :3], clip['video'] * 0.5)
@@ -123,15 +125,18 @@ def test_every_view_is_kept_with_what_was_told_of_it(tmp_path, parts):
 def test_training_draws_a_view_a_time_and_is_told_the_rest(tmp_path):
     source = Clips()
     cache_latents.cache(run_of(source), tmp_path, batch=4, views=3, parts=2)
-    latents, order = CachedLatents(str(tmp_path), source), Order(7, 4, seed=9)
+    latents = CachedLatents(str(tmp_path), source)
+    order = Order(7, 4, seed=9)
     with batches(latents, order, 0, 20, scalars=('shade',)) as stream:
         whole = list(stream)
     assert set(whole[0]) == {'moments', 'label', 'text', 'shade'} and whole[0]['moments'].shape == (4, 2, 4, 4, 6)
-    shown, seen = expected(source, 3), set()
+    shown = expected(source, 3)
+    seen = set()
     for step, batch in enumerate(whole):
         np.testing.assert_array_equal(batch['label'], order.ids(step))
         for row, position in enumerate(order.positions(step)):
-            clip, i = {name: values[row] for name, values in batch.items()}, int(batch['label'][row])
+            clip = {name: values[row] for name, values in batch.items()}
+            i = int(batch['label'][row])
             (view,) = (v for v in range(3) if clip['shade'] == np.float32(shown[i][v]['scalars']['shade']))
             np.testing.assert_allclose(clip['moments'][..., :3], shown[i][view]['video'] * 0.5)
             np.testing.assert_array_equal(clip['text'][:2], shown[i][view]['draws'].astype(np.float32))
@@ -177,7 +182,8 @@ def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
     source = config.open()
     cache_latents.cache(run_of(config), tmp_path, batch=4, views=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['bucket-00000', 'bucket-00001', 'bucket-00002']
-    latents, order = CachedLatents(str(tmp_path), source), source.order(8, seed=2)
+    latents = CachedLatents(str(tmp_path), source)
+    order = source.order(8, seed=2)
     latents.check(run_of(config).latent_cache_key, ('shade',))
     with batches(latents, order, 0, 30) as stream:
         for step, batch in enumerate(stream):
@@ -219,9 +225,11 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
         return cache_latents.cache(run_of(Clips(size=3)), where, batch=2, views=2, parts=2)
 
     make(tmp_path / 'whole')
-    whole, size = files(tmp_path / 'whole'), 96 * 2 * 4
+    whole = files(tmp_path / 'whole')
+    size = 96 * 2 * 4
     for victim in itertools.count():
-        where, events = tmp_path / str(victim), itertools.count()
+        where = tmp_path / str(victim)
+        events = itertools.count()
         with monkeypatch.context() as patch:
             files_of = (store, 'write_atomically'), (metadata, 'write_atomically')
             for owner, name in ((store.PartWriter, 'write'), *files_of):
@@ -235,7 +243,8 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
             with pytest.raises(UserError, match=r'cache: \d of 3 clips; let it go on'):
                 LatentSet(str(where), 'cache').views  # noqa: B018
         for rest in where.glob('moments-*'):
-            done, data = metadata.read_progress(where, int(rest.name[8:13]), 2).done, rest.read_bytes()
+            done = metadata.read_progress(where, int(rest.name[8:13]), 2).done
+            data = rest.read_bytes()
             rest.write_bytes(data[: 128 + done * size] + b'\xff' * (len(data) - 128 - done * size))
         make(where)
         assert files(where) == whole, victim
@@ -281,7 +290,8 @@ def test_a_full_disk_is_the_users_to_mend(tmp_path, monkeypatch):
 def test_files_that_are_damaged_are_named(tmp_path, kind, method):
     cache_latents.cache(run_of(Clips()), tmp_path, batch=4, parts=2)
     file = tmp_path / part_file(kind, 1, 2)
-    there, data = LatentSet(str(tmp_path), 'config.latents=X'), file.read_bytes()
+    there = LatentSet(str(tmp_path), 'config.latents=X')
+    data = file.read_bytes()
     if kind == 'moments':  # cut off while it is open
         there.moments([6], 0)
         os.truncate(file, len(data) - 10)

@@ -37,7 +37,8 @@ def test_each_distinct_text_is_embedded_once(place, tmp_path, capsys):
     command = ['cache-text', f'--records={place}', '--encoder=hashing:width=16,length=6', f'--out={out}']
     assert data_pipelines.main(command) == 0
     assert 'embeddings of 3 of 3 texts (3 new) of 5 captions, at most 6 places of 16' in capsys.readouterr().out
-    found, (wanted, mask) = TextCache(str(out)), ENCODER.encode(CAPTIONS[0] + CAPTIONS[3])
+    found = TextCache(str(out))
+    wanted, mask = ENCODER.encode(CAPTIONS[0] + CAPTIONS[3])
     assert found.count == 3 and found.shape == (6, 16) and found.fingerprint == ENCODER.fingerprint
     for text, embedding, own in zip(CAPTIONS[0] + CAPTIONS[3], wanted, mask, strict=True):
         np.testing.assert_array_equal(found[text]['text'], embedding.astype(np.float16).astype(np.float32))
@@ -57,7 +58,8 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_files(place, tmp_path
     cache(texts, ENCODER, tmp_path / 'whole')
     real = os.replace
     for death in (0, 1, 2, 5, 8):
-        out, alive = tmp_path / f'killed {death}', iter(range(death))
+        out = tmp_path / f'killed {death}'
+        alive = iter(range(death))
 
         def replace(*names, alive=alive):
             if next(alive, None) is None:
@@ -93,7 +95,9 @@ def test_another_encoder_is_refused_with_both_named(tmp_path):
 
 def test_values_too_large_for_the_type_are_refused(tmp_path):
     class Large:
-        width, length, fingerprint = 1, 1, 'f'
+        width = 1
+        length = 1
+        fingerprint = 'f'
 
         def encode(self, texts):
             return np.full((len(texts), 1, 1), 1e6, np.float32), np.ones((len(texts), 1), bool)

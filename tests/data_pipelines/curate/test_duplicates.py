@@ -103,7 +103,8 @@ def test_the_order_in_which_clips_come_does_not_matter():
     rng = np.random.default_rng(4)
     base = random_hashes(60)
     values = np.array([flipped(base[i % 60], int(rng.integers(0, 45)), rng) for i in range(400)])
-    pixels, order = rng.integers(1, 4, 400), rng.permutation(400)
+    pixels = rng.integers(1, 4, 400)
+    order = rng.permutation(400)
     names = [f'{i:03}' for i in range(400)]
     straight = kept(values, pixels.tolist(), names=names)
     mixed = kept(values[order], pixels[order].tolist(), names=[names[i] for i in order])

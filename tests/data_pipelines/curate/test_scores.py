@@ -18,7 +18,8 @@ cv2 = pytest.importorskip('cv2')
 for needed in ('imagehash', 'av'):
     pytest.importorskip(needed)
 
-HEIGHT, WIDTH = 96, 160
+HEIGHT = 96
+WIDTH = 160
 
 
 def moved(places, height=HEIGHT, width=WIDTH, seed=0):
@@ -217,7 +218,8 @@ def test_scores_have_six_digits():
 
 
 def test_frames_are_let_go_of_as_they_come():
-    alive, measure = [], scores.ClipScorer(2.0)
+    alive = []
+    measure = scores.ClipScorer(2.0)
     for number, frame in enumerate(panned(40, 0.3)):
         frame = frame.copy()
         alive.append(weakref.ref(frame))

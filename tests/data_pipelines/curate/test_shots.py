@@ -62,7 +62,8 @@ def test_cuts_beside_the_ends_are_found(at):
 
 
 def test_a_stream_that_begins_later_keeps_its_numbers():
-    video, times = np.concatenate([scene(0, 20), scene(1, 20)]), np.arange(140) / 25
+    video = np.concatenate([scene(0, 20), scene(1, 20)])
+    times = np.arange(140) / 25
     assert shots.find_shots(zip(range(100, 140), video, strict=True), times, ShotsConfig()) == [(100, 120), (120, 140)]
 
 

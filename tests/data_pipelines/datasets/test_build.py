@@ -60,7 +60,8 @@ def test_folders_of_pictures_become_records_and_what_is_wrong_with_one_is_told(t
         'sky_train/day/day_4': ('broken', 'broken'),
         'sky_train/day/day_5': ('broken', 'broken'),  # and is not waited for
     }
-    first, second = records[0], records[1]
+    first = records[0]
+    second = records[1]
     assert (first.source, first.frames, first.fps, first.height, first.width) == ('sky_train/day/day_1', 30, 25, 24, 32)
     np.testing.assert_allclose(levels(first), 20 + 4 * np.arange(30), atol=2)
     assert (second.frames, second.scores['missing_frames']) == (25, 1.0)

@@ -67,7 +67,8 @@ def ucf101(tmp_path):
 
 
 def test_ucf101_splits_and_labels_are_those_of_its_lists(ucf101):
-    train, test = listed('ucf101', ucf101), listed('ucf101', ucf101, 'test')
+    train = listed('ucf101', ucf101)
+    test = listed('ucf101', ucf101, 'test')
     assert usable(train) == ['UCF-101/Hammering/v_Hammering_g08_c01.avi']
     assert usable(test) == ['UCF-101/Hammering/v_Hammering_g01_c01.avi']
     assert problems(train) == {
@@ -363,7 +364,8 @@ def test_moving_mnist_is_the_array_of_its_test_set(tmp_path):
 
 def field(number, content):
     """A length-delimited field of a protocol buffer."""
-    size, head = len(content), b''
+    size = len(content)
+    head = b''
     while size > 127:
         head, size = head + bytes([size & 127 | 128]), size >> 7
     return bytes([number << 3 | 2]) + head + bytes([size]) + content

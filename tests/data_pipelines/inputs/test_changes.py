@@ -172,7 +172,8 @@ def test_pictures_that_changed_at_equal_size_are_seen(tmp_path):
     for number in range(3):
         (tmp_path / f'{number}.png').write_bytes(bytes(100))
     item = Item('clip', str(tmp_path), stills=ImageFolder(str(tmp_path), ('0.png', '1.png', '2.png'), 25.0))
-    code, read = {'clip': digest_item(item)}, {'clip': (changes.sha256_of(item), changes.last_change(item))}
+    code = {'clip': digest_item(item)}
+    read = {'clip': (changes.sha256_of(item), changes.last_change(item))}
     assert changes.find_change([item], code, code, read) == ''
     (tmp_path / '1.png').write_bytes(b'x' * 100)
     assert code == {'clip': digest_item(item)}
@@ -186,7 +187,8 @@ def test_a_pipe_under_the_name_of_a_file_is_not_waited_for(tmp_path):
 
 def test_a_recipe_of_before_is_one_of_stored_pixels(place, capsys):
     manifest = place / 'set' / 'manifest.json'
-    about, times = json.loads(manifest.read_text()), os.stat(manifest)
+    about = json.loads(manifest.read_text())
+    times = os.stat(manifest)
     del about['recipe']['clips']['pixel_aspect'], about['recipe']['limits']['index_pixels']
     del about['sha256']  # sets had none
     manifest.write_text(json.dumps(about))

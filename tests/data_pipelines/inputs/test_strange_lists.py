@@ -32,7 +32,8 @@ def work_on(items, folder):
 
 def try_cases(folder, cases):
     """How many of the cases were refused as a whole, and how many had rows with a reason."""
-    refused, reasons = 0, 0
+    refused = 0
+    reasons = 0
     for case in cases:
         place = folder / str(case)
         place.mkdir()
