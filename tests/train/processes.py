@@ -54,17 +54,17 @@ class Processes:
 
     def ends(self):
         """[(exit code, stdout, stderr)] of each."""
-        found = []
+        ends = []
         for process in self.processes:
             out, err = process.communicate(timeout=ENDURANCE)
-            found.append((process.returncode, out, err))
-        return found
+            ends.append((process.returncode, out, err))
+        return ends
 
 
 def rows(files):
     """{(step, row): sha256 of the clip}; whoever reads a row finds the same."""
-    found = {}
+    digests = {}
     for file in files:
         for step, row, sha256 in map(json.loads, file.read_text().splitlines()):
-            assert found.setdefault((step, row), sha256) == sha256
-    return found
+            assert digests.setdefault((step, row), sha256) == sha256
+    return digests

@@ -51,7 +51,7 @@ def make(folder, items=(), devices=1, buckets=('4x8x16@3', '2x8x8')):
 
 
 @pytest.fixture(scope='module')
-def finished(folder, tmp_path_factory):
+def finished_run(folder, tmp_path_factory):
     run = make(folder, buckets=('8x8x16@3', '2x8x8'))
     path = tmp_path_factory.mktemp('run')
     assert loop.train_run(run, path)
@@ -62,24 +62,24 @@ def lines(path):
     return [json.loads(line) for line in (path / 'metrics.jsonl').read_text().splitlines()]
 
 
-def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished):
-    run, path = finished
+def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished_run):
+    run, path = finished_run
     assert [step._cache_size() for step in run.programs.train_steps] == [1, 1]
     assert run.network.latent_shapes == ((8, 8, 16, 3), (2, 8, 8, 3)) and run.data.batch_sizes == (3, 2)
-    found = lines(path)
-    assert all(np.isfinite(line['loss']) for line in found if 'loss' in line)
-    assert any('validation_loss' in line for line in found)
+    entries = lines(path)
+    assert all(np.isfinite(line['loss']) for line in entries if 'loss' in line)
+    assert any('validation_loss' in line for line in entries)
 
 
 @pytest.mark.slow
-def test_samples_are_of_the_first_bucket(finished):
-    run = finished[0]
+def test_samples_are_of_the_first_bucket(finished_run):
+    run = finished_run[0]
     videos = validation.preview(run, run.programs.init_state())
     assert videos.shape == (2, 8, 8, 16, 3) and videos.dtype == np.uint8
 
 
-def test_going_on_is_never_having_stopped(finished, folder, tmp_path):
-    run, whole = finished
+def test_a_resumed_run_equals_an_uninterrupted_one(finished_run, folder, tmp_path):
+    run, uninterrupted = finished_run
     again = make(folder, ['--config.train.validate_every=0'], buckets=('8x8x16@3', '2x8x8'))
     again = again.with_parts(programs=run.programs)
     assert not loop.train_run(again, tmp_path, stop=lambda step: step == 2)
@@ -88,16 +88,16 @@ def test_going_on_is_never_having_stopped(finished, folder, tmp_path):
     def losses(path):
         return [line['loss'] for line in lines(path) if 'loss' in line]
 
-    assert losses(tmp_path) == losses(whole)
+    assert losses(tmp_path) == losses(uninterrupted)
 
 
-def test_other_buckets_do_not_go_on(finished, folder):
-    _, path = finished
+def test_a_resume_with_other_buckets_is_refused(finished_run, folder):
+    _, path = finished_run
     other = make(folder, ['--config.train.steps=9'], buckets=('8x8x16@3', '2x8x8@4'))
     with pytest.raises(UserError, match='config.data.buckets'):
         loop.train_run(other, path)
-    # Were the config alike and the clips not, the position would tell.
-    was = resume.position(finished[0], 6)
+    # The position in the data differs even where the config is the same and the clips are not.
+    was = resume.position(finished_run[0], 6)
     now = resume.position(other, 6)
     with pytest.raises(
         UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
@@ -106,9 +106,9 @@ def test_other_buckets_do_not_go_on(finished, folder):
 
 
 @pytest.mark.slow
-def test_a_step_on_many_devices_is_that_of_one(finished, folder):
+def test_a_step_on_many_devices_is_that_of_one(finished_run, folder):
     """Batches of 3 and 2 clips, filled up on 4 devices."""
-    run = finished[0]
+    run = finished_run[0]
     many = make(folder, devices=4, buckets=('8x8x16@3', '2x8x8'))
     for bucket in (0, 1):
         results = []
@@ -155,7 +155,7 @@ def test_a_run_that_holds_out_nothing_it_needs_says_so_before_it_trains(folder, 
         run.check()
 
 
-def test_one_bucket_alone_trains_as_the_largest_does(finished):
-    run = finished[0].for_bucket(1)
+def test_one_bucket_alone_trains_as_the_largest_does(finished_run):
+    run = finished_run[0].for_bucket(1)
     assert run.data.batch_sizes == (2,) and run.data.shapes == ((2, 8, 8, 3),)
-    assert dataclasses.replace(run.data.source, only=None) == finished[0].data.source
+    assert dataclasses.replace(run.data.source, only=None) == finished_run[0].data.source
