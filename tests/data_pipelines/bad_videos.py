@@ -30,14 +30,14 @@ def broken(folder):
     """Writes files that do not decode; returns {name: a pattern of the reason}."""
     good = encode(folder / '.good.mp4', coded(12)).read_bytes()
     noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8)
-    whole = {name: encode(folder / f'.noise.{name}', noise).read_bytes() for name in ('mp4', 'mkv')}
+    noise_files = {name: encode(folder / f'.noise.{name}', noise).read_bytes() for name in ('mp4', 'mkv')}
     raw = b''.join(_packets(coded(12)))
     files = {
         'empty.mp4': (b'', 'an empty file'),
         'text.mp4': (b'not a video at all' * 100, 'Invalid data'),
-        'cut.mp4': (whole['mp4'][: len(whole['mp4']) // 2], 'Invalid data'),
-        'cut.mkv': (whole['mkv'][: len(whole['mkv']) // 2], 'cut off: .* of 1.20 seconds'),
-        'middle.mp4': (_zeroed(whole['mp4']), 'damaged|does not decode|Invalid data'),
+        'cut.mp4': (noise_files['mp4'][: len(noise_files['mp4']) // 2], 'Invalid data'),
+        'cut.mkv': (noise_files['mkv'][: len(noise_files['mkv']) // 2], 'cut off: .* of 1.20 seconds'),
+        'middle.mp4': (_zero_middle(noise_files['mp4']), 'damaged|does not decode|Invalid data'),
         'raw.mp4': (raw, 'a kind of file that is not read'),
         'claims.gif': (_gif(65535, 65535), '65535x65535 frames are larger than'),
         'large.gif': (_gif(6000, 6000), '6000x6000 frames are larger than'),
@@ -50,12 +50,12 @@ def broken(folder):
         )
     for name, (content, _) in files.items():
         (folder / name).write_bytes(content)
-    found = {name: reason for name, (_, reason) in files.items()}
+    reasons = {name: reason for name, (_, reason) in files.items()}
     _sound(folder / 'sound.mp4', cover=False)
     _sound(folder / 'cover.mp4', cover=True)
-    _muxed(folder / 'grows.mov', 'png', [_png(32, 64)] * 3 + [_png(6000, 6000)] * 2)
+    _write_packets(folder / 'grows.mov', 'png', [_png(32, 64)] * 3 + [_png(6000, 6000)] * 2)
     encode(folder / 'long.mkv', coded(2), times=[0, 10**9])
-    return found | {
+    return reasons | {
         'sound.mp4': 'no video in it',
         'cover.mp4': 'no video in it',
         'grows.mov': 'frames beyond the limit|does not decode',
@@ -64,7 +64,7 @@ def broken(folder):
 
 
 def claiming(path, samples):
-    """Writes 2 kB of an mp4 whose header speaks of so many frames, of a byte each."""
+    """Write 2 kB of an mp4 whose header claims so many frames, of a byte each."""
     content = bytearray(encode(path, coded(12)).read_bytes())
     struct.pack_into('>II', content, content.index(b'stsz') + 8, 1, samples)
     struct.pack_into('>I', content, content.index(b'stts') + 12, samples)
@@ -93,7 +93,7 @@ def sound(folder):
     encode(folder / 'uneven.mkv', video, times=np.cumsum([0, *[40, 100, 33] * 4][:12]))
     encode(folder / 'interlaced.mp4', video, **{'x264-params': 'tff=1'})
     packets = _packets(video[:6]) + _packets(np.repeat(np.repeat(video[6:], 2, 1), 2, 2))
-    _muxed(folder / 'other_size.mkv', 'libx264', packets, keys=(0, 6))
+    _write_packets(folder / 'other_size.mkv', 'libx264', packets, keys=(0, 6))
     for name, kind, options in (
         ('live.mkv', 'matroska', {}),
         ('live.avi', 'avi', {}),
@@ -114,8 +114,8 @@ def _packets(video):
     return [bytes(packet) for frame in [*frames, None] for packet in context.encode(frame)]
 
 
-def _muxed(path, codec, packets, keys=range(1000)):
-    """Packets as they are behind a header that says 64x32."""
+def _write_packets(path, codec, packets, keys=range(1000)):
+    """Write packets unchanged behind a header of 64x32."""
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=25)
         stream.height = 32
@@ -178,7 +178,7 @@ def _sound(path, cover):
             container.mux(picture.encode())
 
 
-def _zeroed(content):
+def _zero_middle(content):
     """An mp4 whose pictures are zeros from a third of the file to two thirds."""
     third = len(content) // 3
     return content[:third] + bytes(third) + content[2 * third :]
@@ -200,7 +200,7 @@ def _png(height, width):
 
 
 def _pointing(content, target):
-    """An mp4 whose pictures are said to lie in another file, by an absolute path in an alias record (QuickTime)."""
+    """Return an mp4 whose header places its pictures in another file: an alias record with an absolute path (QuickTime)."""
     path = str(target).encode()
     path += bytes(len(path) % 2)
     record = bytes(10) + bytes(28) + bytes(12) + bytes(64) + bytes(16) + struct.pack('>HH', 1, 1) + bytes(16)

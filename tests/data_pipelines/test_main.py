@@ -47,18 +47,18 @@ def test_ctrl_c_says_whether_it_goes_on(command, module, code, said, moment, mon
     assert capsys.readouterr().err.strip().endswith(said)
 
 
-def test_ctrl_c_does_not_wait_for_work_that_was_not_begun(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_does_not_wait_for_work_that_has_not_started(tmp_path, monkeypatch, capsys):
     """As of a set of a million records, all of which are handed to threads at once. It comes by way of a thread here: a
     callback of jax's may catch a signal, and swallows it."""
     from tests.data_pipelines.sets import records, write_set
 
     (tmp_path / 'clips').mkdir()
     folder = write_set(tmp_path / 'set', list(records(tmp_path / 'clips', 2)))
-    begun = []
+    calls = []
 
     def slow(*_):
-        begun.append(None)
-        if len(begun) == 4:
+        calls.append(None)
+        if len(calls) == 4:
             raise KeyboardInterrupt
         time.sleep(0.05)
         return []
@@ -66,7 +66,7 @@ def test_ctrl_c_does_not_wait_for_work_that_was_not_begun(tmp_path, monkeypatch,
     monkeypatch.setattr(verify, '_verify_records', slow)
     monkeypatch.setattr(verify, '_split_into_tasks', lambda records: [(0, np.arange(1))] * 2000)
     assert main(['verify', str(folder), '--threads=2']) == 130
-    assert len(begun) < 100 and capsys.readouterr().err.strip() == 'stopped'
+    assert len(calls) < 100 and capsys.readouterr().err.strip() == 'stopped'
 
 
 @pytest.mark.slow

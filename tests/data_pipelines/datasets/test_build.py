@@ -38,7 +38,7 @@ def paint(folder, count, size=(32, 24), start=20):
         Image.new('RGB', size, (start + 4 * i,) * 3).save(folder / f'frame_{i}.png')
 
 
-def test_folders_of_pictures_become_records_and_what_is_wrong_with_one_is_told(tmp_path, capsys):
+def test_folders_of_pictures_become_records_and_a_bad_one_is_named(tmp_path, capsys):
     raw = tmp_path / 'raw' / 'sky_train' / 'day'
     paint(raw / 'day_1', 30)
     paint(raw / 'day_2', 26, start=100)
@@ -110,20 +110,20 @@ def test_bair_is_read_as_tfds_prepares_it_without_tensorflow(tmp_path):
 
         def _generate_examples(self):
             for i in range(2):
-                shown = pictures if i else pictures[::-1]
+                order = pictures if i else pictures[::-1]
                 fixed = {'image_aux1': pictures[0], 'action': np.zeros(4, np.float32)}
-                yield i, [{'image_main': picture, **fixed} for picture in shown]
+                yield i, [{'image_main': picture, **fixed} for picture in order]
 
     builder = BairRobotPushingSmall(data_dir=str(tmp_path / 'raw'), file_format='array_record')
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     records, _ = built(tmp_path, 'bair', 'test')
     assert 'tensorflow' not in sys.modules
-    found = sorted(levels(records[i]) for i in range(2))
+    brightness = sorted(levels(records[i]) for i in range(2))
     rising = list(20 + 4 * np.arange(30))
-    np.testing.assert_allclose(found, [rising, rising[::-1]], atol=2)
+    np.testing.assert_allclose(brightness, [rising, rising[::-1]], atol=2)
 
 
-def test_published_sets_are_kept_whole_unless_a_recipe_says_otherwise(tmp_path):
+def test_published_sets_are_kept_complete_unless_a_recipe_says_otherwise(tmp_path):
     for i in range(2):  # the same clip, still, and with a cut
         folder = tmp_path / 'raw' / 'sky_train' / f'clip_{i}'
         folder.mkdir(parents=True)
@@ -169,10 +169,10 @@ def test_mistakes_are_named(tmp_path, capsys, more, said):
 
 
 def test_every_set_has_a_readme_that_names_it(request):
-    for name, found in registry.DATASETS.items():
+    for name, dataset in registry.DATASETS.items():
         readme = request.config.rootpath / 'data_pipelines' / 'datasets' / name / 'README.md'
         text = readme.read_text()
         assert f'--dataset={name}' in text, readme
         for part in ('## Licence', '## Where it comes from', '## On disk'):
             assert part in text, readme
-        assert all(f'`{split}`' in text for split in found.SPLITS), readme
+        assert all(f'`{split}`' in text for split in dataset.SPLITS), readme
