@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 from vdm_jax.benchmark import loader
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order.order import clip_generator
@@ -15,7 +15,7 @@ pytest.importorskip('av')
 @pytest.fixture
 def folder(tmp_path):
     for number, codec in enumerate(['libx264', 'mpeg4', 'libx264']):
-        encode(tmp_path / f'{number}.{"avi" if codec == "mpeg4" else "mp4"}', coded(30), codec=codec)
+        encode(tmp_path / f'{number}.{"avi" if codec == "mpeg4" else "mp4"}', encode_numbers(30), codec=codec)
     return VideoFolder(path=str(tmp_path), frames=4, pixels=32, threads=2)
 
 

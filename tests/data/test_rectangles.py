@@ -134,7 +134,7 @@ def test_a_ball_turns_at_the_wall_of_its_room():
     assert (high.width, high.floor, high.unit) == (1.0, 2.0, 16)
 
 
-def test_a_world_is_drawn_alike_at_any_number_of_pixels():
+def test_a_world_looks_the_same_at_any_number_of_pixels():
     small, large = (SOURCES['bouncing_balls'](pixels=size).truth(3) for size in ('16x24', '32x48'))
     np.testing.assert_allclose(2 * small.positions, large.positions)
 

@@ -116,7 +116,7 @@ def test_short_videos_are_filled_up_counted_and_named(folder, short, numbers):
     assert clips.names()['short'] == ['dog/c.MP4: 5 of 8 frames']
 
 
-def test_short_videos_may_be_dropped_but_not_in_silence(folder):
+def test_dropped_short_videos_are_counted(folder):
     clips = source(folder, short='drop', label='index')
     assert len(clips) == 2 and clips.num_classes == 3
     assert clips.counters()['short_videos'] == 1 and clips.names()['short']
@@ -151,7 +151,7 @@ def test_the_cache_changes_nothing(folder):
 
 
 @pytest.fixture
-def damaged(folder, tmp_path):
+def damaged_folder(folder, tmp_path):
     """Ten videos, the fourth and the last of them broken."""
     for i in range(10):
         write(tmp_path / f'{i}.mp4', 12, tint=20 * i)
@@ -161,8 +161,8 @@ def damaged(folder, tmp_path):
     return str(tmp_path)
 
 
-def test_a_broken_video_is_replaced_by_the_next_counted_and_named(damaged):
-    clips = source(damaged, max_broken=0.2, label='index')
+def test_a_broken_video_is_replaced_by_the_next_counted_and_named(damaged_folder):
+    clips = source(damaged_folder, max_broken=0.2, label='index')
     assert len(clips) == 10
     np.testing.assert_array_equal(clips[3]['video'], clips[4]['video'])
     assert [int(clips[i]['label']) for i in (3, 9)] == [4, 0]
@@ -170,9 +170,9 @@ def test_a_broken_video_is_replaced_by_the_next_counted_and_named(damaged):
     assert [line.split(':')[0] for line in clips.names()['broken']] == ['3.mp4', '9.mp4']
 
 
-def test_too_many_broken_videos_stop_the_run_and_are_named(damaged):
+def test_too_many_broken_videos_stop_the_run_and_are_named(damaged_folder):
     with pytest.raises(UserError, match=r'2 of 10 videos are broken.*config.data.max_broken=0.1.*3.mp4.*9.mp4'):
-        len(source(damaged))
+        len(source(damaged_folder))
 
 
 def test_a_video_that_breaks_while_it_is_read_is_replaced_the_same_way_in_any_stream(folder, tmp_path, monkeypatch):
@@ -192,12 +192,12 @@ def test_a_video_that_breaks_while_it_is_read_is_replaced_the_same_way_in_any_st
     def labels(**fields):
         clips = source(str(tmp_path), label='index', max_broken=0.2, **fields)
         with batches(clips, Order(6, 12, seed=0), 0, 4) as stream:
-            found = [batch['label'].tolist() for batch in stream]
-        return found, clips.counters()
+            stream_labels = [batch['label'].tolist() for batch in stream]
+        return stream_labels, clips.counters()
 
-    found, counters = labels(threads=4)
+    stream_labels, counters = labels(threads=4)
     assert counters['broken_videos'] == 1 and 0 < counters['replaced_clips'] < 8
-    assert found == labels(threads=1)[0] == labels(cache_mb=0)[0]
+    assert stream_labels == labels(threads=1)[0] == labels(cache_mb=0)[0]
     with pytest.raises(UserError, match=r'1 of 6.*2.mp4: frame 10 is damaged;'):
         with batches(source(str(tmp_path), max_broken=0.0), Order(6, 12, seed=0), 0, 4) as stream:
             list(stream)
@@ -238,7 +238,7 @@ def test_all_sixteen_real_clips_load_and_none_is_broken():
 
 
 def test_a_run_of_before_goes_on_with_stored_pixels(tmp_path):
-    """Its config says nothing of them; sources of other sources are no exception."""
+    """Its config does not mention them; sources of other sources are no exception."""
     from vdm_jax.train.workdir import read_config
 
     data = {'source': 'video_folder', 'path': 'videos'}

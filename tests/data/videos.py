@@ -10,7 +10,7 @@ av = pytest.importorskip('av')
 BITS = 8
 
 
-def coded(count, height=32, width=64):
+def encode_numbers(count, height=32, width=64):
     """uint8 (count, height, width, 3): frame i carries i as eight black or white bars."""
     bits = (np.arange(count)[:, None] >> np.arange(BITS)) & 1
     bars = (bits * 219 + 18).astype(np.uint8).repeat(width // BITS, 1)

@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 
 PLAYLISTS = {
     'm3u8': '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n',
@@ -28,10 +28,10 @@ NOT_FILES = 'folder.mp4', 'pipe.mp4', 'loop.mp4', 'gone.mp4'
 
 def broken(folder):
     """Writes files that do not decode; returns {name: a pattern of the reason}."""
-    good = encode(folder / '.good.mp4', coded(12)).read_bytes()
+    good = encode(folder / '.good.mp4', encode_numbers(12)).read_bytes()
     noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8)
     noise_files = {name: encode(folder / f'.noise.{name}', noise).read_bytes() for name in ('mp4', 'mkv')}
-    raw = b''.join(_packets(coded(12)))
+    raw = b''.join(_packets(encode_numbers(12)))
     files = {
         'empty.mp4': (b'', 'an empty file'),
         'text.mp4': (b'not a video at all' * 100, 'Invalid data'),
@@ -54,7 +54,7 @@ def broken(folder):
     _sound(folder / 'sound.mp4', cover=False)
     _sound(folder / 'cover.mp4', cover=True)
     _write_packets(folder / 'grows.mov', 'png', [_png(32, 64)] * 3 + [_png(6000, 6000)] * 2)
-    encode(folder / 'long.mkv', coded(2), times=[0, 10**9])
+    encode(folder / 'long.mkv', encode_numbers(2), times=[0, 10**9])
     return reasons | {
         'sound.mp4': 'no video in it',
         'cover.mp4': 'no video in it',
@@ -65,7 +65,7 @@ def broken(folder):
 
 def claiming(path, samples):
     """Write 2 kB of an mp4 whose header claims so many frames, of a byte each."""
-    content = bytearray(encode(path, coded(12)).read_bytes())
+    content = bytearray(encode(path, encode_numbers(12)).read_bytes())
     struct.pack_into('>II', content, content.index(b'stsz') + 8, 1, samples)
     struct.pack_into('>I', content, content.index(b'stts') + 12, samples)
     struct.pack_into('>III', content, content.index(b'stsc') + 12, 1, samples, 1)
@@ -84,7 +84,7 @@ def not_files(folder):
 
 def sound(folder):
     """Writes files that are unusual, and decode to the frames 0 to 11 of `coded`; returns their names."""
-    video = coded(12)
+    video = encode_numbers(12)
     for name in NAMES:
         (folder / name).write_bytes(encode(folder / '.any.mp4', video).read_bytes())
     encode(folder / 'ten_bit.mp4', video, 'libx265', pix_fmt='yuv420p10le', **{'x265-params': 'log-level=none'})
@@ -200,7 +200,7 @@ def _png(height, width):
 
 
 def _pointing(content, target):
-    """Return an mp4 whose header places its pictures in another file: an alias record with an absolute path (QuickTime)."""
+    """Return an mp4 whose header places its pictures in another file: an absolute path in an alias record."""
     path = str(target).encode()
     path += bytes(len(path) % 2)
     record = bytes(10) + bytes(28) + bytes(12) + bytes(64) + bytes(16) + struct.pack('>HH', 1, 1) + bytes(16)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.inputs.table import INPUTS, write_inputs
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 from vdm_jax.data.records.manifest import FORMAT, MANIFEST
 from vdm_jax.data.records.schema import Caption, Record
 from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
@@ -27,7 +27,7 @@ INPUTS_ROWS = (
 def records(folder, count=12, frames=6):
     """Clips of 6 frames of 64x32 at 25 a second, each with other numbers in it, every fourth without a caption."""
     for i in range(count):
-        path = encode(folder / 'clip.mp4', np.roll(coded(frames), i, 0), gop=3)
+        path = encode(folder / 'clip.mp4', np.roll(encode_numbers(frames), i, 0), gop=3)
         captions = (Caption(f'the bars of clip {i} move to the left, one after the other'),) if i % 4 else ()
         scores = {'motion': 0.1 + i / 20, 'sharpness': float(100 * i % 7)} | ({'aesthetic': 5.0} if i == 3 else {})
         yield Record(

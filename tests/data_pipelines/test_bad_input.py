@@ -16,7 +16,7 @@ from vdm_jax.data.video import decode
 
 av = pytest.importorskip('av')
 
-from tests.data.videos import coded, encode, numbers  # noqa: E402, they want PyAV
+from tests.data.videos import encode, encode_numbers, numbers  # noqa: E402, they want PyAV
 from tests.data_pipelines import bad_videos  # noqa: E402
 from tests.shared_data import CLIPS, needs_clips  # noqa: E402
 
@@ -69,7 +69,7 @@ def test_a_file_that_names_another_is_not_followed(tmp_path):
 @pytest.mark.parametrize('kind', bad_videos.PLAYLISTS)
 @pytest.mark.parametrize('suffix', ['mp4', 'm3u8', 'ffconcat', 'sdp', 'mpd'])
 def test_a_playlist_is_no_video_under_any_name(tmp_path, kind, suffix):
-    good = encode(tmp_path / 'good.mp4', coded(3))
+    good = encode(tmp_path / 'good.mp4', encode_numbers(3))
     path = tmp_path / f'list.{suffix}'
     path.write_text(bad_videos.PLAYLISTS[kind].format(good))
     with pytest.raises(decode.BrokenVideoError):
@@ -77,7 +77,7 @@ def test_a_playlist_is_no_video_under_any_name(tmp_path, kind, suffix):
 
 
 def test_a_file_nobody_may_read_is_broken(tmp_path):
-    path = encode(tmp_path / 'mine.mp4', coded(3))
+    path = encode(tmp_path / 'mine.mp4', encode_numbers(3))
     path.chmod(0)
     code = 'import os, sys, av; from vdm_jax.data.video import decode\n'
     code += 'if os.geteuid() == 0: os.setegid(65534); os.seteuid(65534)\n'
@@ -87,7 +87,7 @@ def test_a_file_nobody_may_read_is_broken(tmp_path):
 
 
 def test_too_many_open_files_are_not_the_fault_of_a_file(tmp_path):
-    path = encode(tmp_path / 'good.mp4', coded(3))
+    path = encode(tmp_path / 'good.mp4', encode_numbers(3))
     code = 'import resource, sys; from vdm_jax.data.video import decode; decode.probe(sys.argv[1])\n'
     code += 'resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); decode.probe(sys.argv[1])'
     done = subprocess.run([sys.executable, '-c', code, str(path)], capture_output=True, text=True, cwd=ROOT)
@@ -119,13 +119,13 @@ def test_interlaced_frames_are_noted_and_deinterlaced_on_request(tmp_path):
     assert teeth(np.stack([frame for _, frame in decode.stream(video)])) > 20 and teeth(deinterlaced) < 1
     for first, stop in ((3, 7), (9, 10)):
         assert [number for number, _ in decode.stream(video, first, stop, True)] == list(range(first, stop))
-    video = decode.probe(encode(tmp_path / 'b.mp4', coded(4)))
+    video = decode.probe(encode(tmp_path / 'b.mp4', encode_numbers(4)))
     assert not video.interlaced
     np.testing.assert_array_equal(numbers(np.stack([f for _, f in decode.stream(video, deinterlace=True)])), range(4))
 
 
 def test_titles_that_are_not_text_break_no_video(tmp_path):
-    path = encode(tmp_path / 'a.mkv', coded(4))
+    path = encode(tmp_path / 'a.mkv', encode_numbers(4))
     with av.open(str(path)) as plain, av.open(str(tmp_path / 'titled.mkv'), 'w') as titled:
         titled.metadata['title'] = 'PLACE'
         stream = titled.add_stream_from_template(plain.streams.video[0])
@@ -198,7 +198,7 @@ def test_a_build_of_all_of_them_accounts_for_each_and_keeps_the_good_ones(tmp_pa
     bad = bad_videos.broken(source) | bad_videos.not_files(source)
     good = [f'{i}.mp4' for i in range(2)]
     for i, name in enumerate(good):
-        encode(source / name, np.roll(coded(16), i, 0), gop=8)
+        encode(source / name, np.roll(encode_numbers(16), i, 0), gop=8)
     strange = set(bad_videos.sound(source)) - bad.keys() - set(good)
     del bad['folder.mp4']  # which is no file, but a place where files may be
     recipe = ['--recipe.clips.min_seconds=0.1', '--recipe.duplicates.drop=false']  # they all show the same

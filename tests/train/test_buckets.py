@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 from vdm_jax import cli
 from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
@@ -34,8 +34,8 @@ def folder(tmp_path_factory):
     pytest.importorskip('av')
     path = tmp_path_factory.mktemp('videos')
     for i in range(4):
-        encode(path / f'wide{i}.mp4', coded(8, 32, 64))
-        encode(path / f'square{i}.mp4', coded(4, 48, 48))
+        encode(path / f'wide{i}.mp4', encode_numbers(8, 32, 64))
+        encode(path / f'square{i}.mp4', encode_numbers(4, 48, 48))
     return path
 
 

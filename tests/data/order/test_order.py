@@ -14,7 +14,7 @@ def test_every_epoch_holds_every_id_once_and_batches_run_over_its_end():
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
-def test_a_step_is_a_function_of_size_batch_seed_and_step_alone():
+def test_a_step_is_a_function_of_size_batch_seed_and_step_only():
     late = Order(size=1000, batch=8, seed=7).ids(12345)
     Order(size=1000, batch=8, seed=8).ids(3)
     np.testing.assert_array_equal(Order(size=1000, batch=8, seed=7).ids(12345), late)

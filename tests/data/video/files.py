@@ -72,20 +72,19 @@ def with_pixel_crop(path, top, bottom, left, right):
     written = b''
     for name, inside in _elements(body):
         if name == b'\x16\x54\xae\x6b':
-            inside = _appended(inside, [b'\xae', b'\xe0'], crop)
+            inside = _append(inside, [b'\xae', b'\xe0'], crop)
         if name not in (b'\x11\x4d\x9b\x74', b'\x1c\x53\xbb\x6b'):  # tables of places
             written += _element(name, inside)
     pathlib.Path(path).write_bytes(_element(head, about) + _element(segment, written))
     return path
 
 
-def _appended(body, way, more):
+def _append(body, way, more):
     """The body of an element with `more` at the end of the element that lies on the way of names."""
     if not way:
         return body + more
     return b''.join(
-        _element(name, _appended(inside, way[1:], more) if name == way[0] else inside)
-        for name, inside in _elements(body)
+        _element(name, _append(inside, way[1:], more) if name == way[0] else inside) for name, inside in _elements(body)
     )
 
 

@@ -1,4 +1,4 @@
-"""Balls collide where and as they must: answers worked out by hand, conservation, and an integrator of another kind."""
+"""Balls collide where and as they must: results worked out by hand, conservation, and an integrator of another kind."""
 
 import dataclasses
 import itertools
@@ -69,9 +69,9 @@ def test_energy_is_kept_always_and_momentum_in_every_collision(clips):
             change = velocities[after] - velocities[before] - fall
             np.testing.assert_allclose(change[pair].sum(0), 0, atol=1e-12)
             # Without friction nothing changes across the line of centres, nor does the third ball's flight.
-            given = change[pair[1]]
+            impulse = change[pair[1]]
             x, y = collision.normal
-            assert given @ collision.normal > 0 and given[0] * y - given[1] * x == pytest.approx(0, abs=1e-12)
+            assert impulse @ collision.normal > 0 and impulse[0] * y - impulse[1] * x == pytest.approx(0, abs=1e-12)
             np.testing.assert_allclose(np.delete(change, pair, axis=0), 0, atol=1e-12)
             seen += 1
     assert seen > 60
@@ -104,9 +104,9 @@ def test_an_integrator_of_small_steps_comes_to_the_same():
             closing = v[:, b] - v[:, a]
             length = np.sqrt(np.square(apart).sum(-1, keepdims=True))
             along = (apart * closing).sum(-1, keepdims=True) / length
-            given = np.where((length < 2 * R) & (along < 0), along, 0) * apart / length
-            v[:, a] += given
-            v[:, b] -= given
+            impulse = np.where((length < 2 * R) & (along < 0), along, 0) * apart / length
+            v[:, a] += impulse
+            v[:, b] -= impulse
     exact = np.stack([collide(start, np.array([10.0]), R, G)[0][0] for start in starts])
     without = np.stack([fly(start, np.array([10.0]), R, G)[0][0] for start in starts])
     errors = np.linalg.norm(x - exact, axis=-1).max(-1)
@@ -121,8 +121,8 @@ def test_balls_that_never_meet_fly_as_without_each_other():
     assert not collisions
     for ours, theirs in zip((positions, velocities), fly(start, times, R, G), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-9)
-    alone = np.array([[0.3, 0.4, 0.037, 0.01]])
-    np.testing.assert_allclose(collide(alone, times, R, G)[0], fly(alone, times, R, G)[0], atol=1e-9)
+    single_ball = np.array([[0.3, 0.4, 0.037, 0.01]])
+    np.testing.assert_allclose(collide(single_ball, times, R, G)[0], fly(single_ball, times, R, G)[0], atol=1e-9)
 
 
 def test_nothing_drifts_in_a_thousand_frames(clips):

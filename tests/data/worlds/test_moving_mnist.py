@@ -51,12 +51,12 @@ def test_bounce_goes_a_tenth_of_the_room_a_frame_and_comes_back_mirrored(folder)
                 turned += 1
                 assert step[t - 1] * step[t] < 0 and abs(step[t - 1]) <= abs(step[t]) + 1e-9
             middle = (place > 0) & (place < 36)
-            kept = middle[1:-1] & middle[:-2] & middle[2:]
-            np.testing.assert_allclose(step[:-1][kept], step[1:][kept], atol=1e-9)
+            is_free = middle[1:-1] & middle[:-2] & middle[2:]
+            np.testing.assert_allclose(step[:-1][is_free], step[1:][is_free], atol=1e-9)
     assert turned > 50
 
 
-def test_stochastic_speed_changes_at_borders_alone(folder):
+def test_stochastic_speed_changes_only_at_borders(folder):
     source = MovingMNIST(folder, motion='stochastic').open()
     turned = 0
     seen = set()
@@ -122,8 +122,9 @@ def test_one_file_gives_four_fifths_of_its_digits_to_training_and_the_rest_to_te
     source = config.open()
     held_out = source.held_out()
     assert held_out.source == dataclasses.replace(config, split='test')
-    shown = [{d for i in range(100) for d in each.truth(i).digits.tolist()} for each in (source, held_out)]
-    assert len(shown[0]) == 40 and len(shown[1]) == 10 and not shown[0] & shown[1]
+    digits_of_splits = [{d for i in range(100) for d in each.truth(i).digits.tolist()} for each in (source, held_out)]
+    assert [len(each) for each in digits_of_splits] == [40, 10]
+    assert not digits_of_splits[0] & digits_of_splits[1]
     assert source.digits == held_out.digits == 't10k-40-10'
     assert source.title == 'mmnist-t10k-40-10'
     assert dataclasses.replace(config, motion='stochastic').open().title == 'smmnist-t10k-40-10'
@@ -132,15 +133,15 @@ def test_one_file_gives_four_fifths_of_its_digits_to_training_and_the_rest_to_te
 
 
 def test_with_both_files_each_split_has_its_own(folder, tmp_path):
-    alone = MovingMNIST(folder).open().identity()
+    identity_without_train = MovingMNIST(folder).open().identity()
     write_idx(tmp_path / 'train-images-idx3-ubyte', digits(60, seed=1))
     source = MovingMNIST(folder).open()
-    assert source.digits == '60-50' and source.identity() != alone
+    assert source.digits == '60-50' and source.identity() != identity_without_train
     for split, images in (('train', digits(60, seed=1)), ('test', digits(50))):
         one = MovingMNIST(folder, count=1, split=split).open()
         x, y = np.floor(one.truth(0).positions[0, 0]).astype(int)
-        shown = one[0]['video'][0, y : y + 28, x : x + 28, 0]
-        np.testing.assert_array_equal(shown, images[one.truth(0).digits[0]])
+        drawn_digit = one[0]['video'][0, y : y + 28, x : x + 28, 0]
+        np.testing.assert_array_equal(drawn_digit, images[one.truth(0).digits[0]])
 
 
 def test_plain_and_gzipped_files_are_one_and_another_digit_another_identity(folder, tmp_path):

@@ -80,12 +80,12 @@ def test_the_picture_shows_ball_and_wall_where_the_truth_says():
         np.testing.assert_allclose(video[..., 0][bare], np.broadcast_to(wall[:, None], bare.shape)[bare], atol=0.51)
 
 
-def test_no_two_places_of_the_wall_look_alike():
+def test_no_two_parts_of_the_wall_look_the_same():
     lefts = np.linspace(0, WORLD.width - 1, 200)
     walls = WORLD.back_wall(lefts)
-    alike = np.corrcoef(walls)
+    correlation = np.corrcoef(walls)
     apart = np.abs(lefts[:, None] - lefts) > 2 / SIDE
-    assert alike[apart].max() < 0.85
+    assert correlation[apart].max() < 0.85
 
 
 def test_clips_are_pure_functions_that_do_not_change():

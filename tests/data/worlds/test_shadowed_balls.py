@@ -59,8 +59,8 @@ def test_the_darkness_in_the_picture_has_its_centre_and_width_where_the_truth_sa
         top = int(np.ceil((1 - GROUND) * SIDE))
         dark = 1 - video[:, top:].min(-1).mean(1) / shadowed_balls.GROUND_GREY
         high = truth.positions[:, 0, 1] + truth.radius < top
-        whole = np.abs(truth.shadows[:, 0] - SIDE / 2) + 0.65 * truth.widths[:, 0] < SIDE / 2
-        for t in np.flatnonzero(high & whole):
+        in_view = np.abs(truth.shadows[:, 0] - SIDE / 2) + 0.65 * truth.widths[:, 0] < SIDE / 2
+        for t in np.flatnonzero(high & in_view):
             mass = np.clip(dark[t], 0, 1)
             centre = (mass * grid).sum() / mass.sum()
             assert centre == pytest.approx(truth.shadows[t, 0], abs=0.1)

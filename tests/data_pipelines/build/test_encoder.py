@@ -8,7 +8,7 @@ import pytest
 
 av = pytest.importorskip('av')
 
-from tests.data.videos import coded, numbers  # noqa: E402, wants PyAV
+from tests.data.videos import encode_numbers, numbers  # noqa: E402, wants PyAV
 from tests.data_pipelines.videos import encode_frames, moving  # noqa: E402
 from vdm_jax.data.video import decode  # noqa: E402
 
@@ -16,7 +16,7 @@ from vdm_jax.data.video import decode  # noqa: E402
 @pytest.mark.parametrize('fps', [25, 30000 / 1001, 8])
 def test_frames_and_times_come_back(fps):
     times = np.arange(31) / fps
-    video = decode.probe(encode_frames(coded(30), times))
+    video = decode.probe(encode_frames(encode_numbers(30), times))
     assert (video.frames, video.height, video.width, video.codec) == (30, 32, 64, 'h264')
     assert video.fps == pytest.approx(fps, rel=1e-4) and video.seconds == pytest.approx(30 / fps, abs=1e-3)
     np.testing.assert_allclose(video.times, times[:-1], atol=1e-5)
@@ -25,7 +25,7 @@ def test_frames_and_times_come_back(fps):
 
 def test_uneven_times_are_kept():
     times = np.array([0, 0.04, 0.2, 0.24, 0.9, 0.94, 2.0])
-    video = decode.probe(encode_frames(coded(6), times))
+    video = decode.probe(encode_frames(encode_numbers(6), times))
     np.testing.assert_allclose(video.times, times[:-1], atol=1e-5)
     np.testing.assert_array_equal(numbers(decode.read(video, [5, 3])), [5, 3])
 

@@ -12,7 +12,7 @@ from data_pipelines.build import part_files  # noqa: E402, want the libraries ab
 from data_pipelines.build.process_video import captions_within, process_video  # noqa: E402
 from data_pipelines.build.recipe import read_recipe  # noqa: E402
 from data_pipelines.inputs.item import Item  # noqa: E402
-from tests.data.videos import coded, encode, numbers  # noqa: E402
+from tests.data.videos import encode, encode_numbers, numbers  # noqa: E402
 from tests.data_pipelines.videos import encode_frames, moving  # noqa: E402
 from vdm_jax.data.records.schema import Caption  # noqa: E402
 from vdm_jax.data.video import decode  # noqa: E402
@@ -90,7 +90,7 @@ def test_the_short_side_is_shrunk_and_never_enlarged(tmp_path):
 
 
 def test_a_rate_gives_the_frames_nearest_in_time(tmp_path):
-    (clip,), _ = process_item(put(tmp_path, encode_frames(coded(50))), '--recipe.clips.fps=10', *NO_CUTS)
+    (clip,), _ = process_item(put(tmp_path, encode_frames(encode_numbers(50))), '--recipe.clips.fps=10', *NO_CUTS)
     video = decode.probe(clip.record.video)
     assert (clip.record.fps, clip.record.frames, video.fps) == (10, 20, pytest.approx(10))
     np.testing.assert_array_equal(
@@ -99,7 +99,7 @@ def test_a_rate_gives_the_frames_nearest_in_time(tmp_path):
 
 
 def test_a_window_of_a_file_is_all_that_counts(tmp_path):
-    item = put(tmp_path, encode_frames(coded(100)), start=1.0, end=2.4)
+    item = put(tmp_path, encode_frames(encode_numbers(100)), start=1.0, end=2.4)
     (one, two), _ = process_item(item, '--recipe.clips.seconds=1', *NO_CUTS)
     assert [(clip.start, clip.end) for clip in (one, two)] == [(1.0, 2.0), (2.0, 2.4)]
     pictures = decode.read(decode.probe(one.record.video), [0, 24])
