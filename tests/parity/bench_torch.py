@@ -158,7 +158,7 @@ def differences(ours, theirs):
 
 
 def work(pipe, name, cpus, arguments):
-    """A framework's process: answers ('weights' | 'compute' | 'versions') and times ('forward' | 'step')."""
+    """Run a framework's process: send results ('weights' | 'compute' | 'versions') and times ('forward' | 'step')."""
     if cpus:
         os.sched_setaffinity(0, cpus)  # before the framework counts the cores
     if name == 'ours':
@@ -230,25 +230,26 @@ def main():
     if not abs(losses['ours'] - losses['theirs']) < 1e-3 * losses['theirs']:
         sys.exit(f'the networks trained apart: losses {losses} after {arguments.rounds + 1} steps')
     ours.close(), theirs.close()
-    found = {'difference': apart[worst], 'rounds': arguments.rounds, 'loss': losses}
-    found['load_average'] = [min(load), max(load)]
-    found['versions'] = ours.versions | theirs.versions | {'python': sys.version.split()[0]}
+    report = {'difference': apart[worst], 'rounds': arguments.rounds, 'loss': losses}
+    report['load_average'] = [min(load), max(load)]
+    report['versions'] = ours.versions | theirs.versions | {'python': sys.version.split()[0]}
     for what, times in seconds.items():
-        found[what] = {
+        report[what] = {
             'ratio_of_minima': min(times['theirs']) / min(times['ours']),
             'ratio_of_medians': statistics.median(times['theirs']) / statistics.median(times['ours']),
             'ratio_of_cpu_minima': min(times['theirs_cpu']) / min(times['ours_cpu']),
             **{f'{name}_seconds': values for name, values in times.items()},
         }
-    print(json.dumps(found) if arguments.json else shown(found))
+    print(json.dumps(report) if arguments.json else format_report(report))
 
 
-def shown(found):
+def format_report(report):
     """The result as text."""
-    lines = [f'{found["versions"]}, load average {found["load_average"][0]:.1f} to {found["load_average"][1]:.1f}']
-    lines.append(f'outputs and gradients of the two networks differ by at most {found["difference"]:.1g} of their size')
+    lines = [f'{report["versions"]}, load average {report["load_average"][0]:.1f} to {report["load_average"][1]:.1f}']
+    difference = report['difference']
+    lines.append(f'outputs and gradients of the two networks differ by at most {difference:.1g} of their size')
     for what in ('step', 'forward'):
-        row = found[what]
+        row = report[what]
         for side in ('ours', 'theirs'):
             times = row[f'{side}_seconds']
             cpu = row[f'{side}_cpu_seconds']

@@ -156,11 +156,11 @@ def load(model, arrays):
 
 def gradients(model):
     """The gradients of the model as {path: array}, laid out as our parameters are."""
-    found = {}
+    by_path = {}
     for path, layer, parameter, transposed in _places(model):
         grad = (parameter.grad.T if transposed else parameter.grad).numpy().copy()
         if layer is None:
-            found[path] = grad
+            by_path[path] = grad
         else:
-            found.setdefault(path, []).append(grad)
-    return {path: np.stack(grads) if isinstance(grads, list) else grads for path, grads in found.items()}
+            by_path.setdefault(path, []).append(grad)
+    return {path: np.stack(grads) if isinstance(grads, list) else grads for path, grads in by_path.items()}

@@ -27,7 +27,7 @@ def network(drawn) -> torch.nn.Sequential:
 
 
 def distances(drawn, x, y, grad=False):
-    """LPIPS of pictures (N, H, W, 3): (N,), and the gradient of their sum by x where asked for."""
+    """LPIPS of pictures (N, H, W, 3): (N,), and the gradient of their sum by x with `grad`."""
     features = network(drawn)
     shift = torch.tensor([-0.030, -0.088, -0.188])[None, :, None, None]
     scale = torch.tensor([0.458, 0.448, 0.450])[None, :, None, None]

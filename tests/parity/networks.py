@@ -110,7 +110,7 @@ def _texts(frames, sample_size, width, heads, depth, **more):
     return {'config': config, 'about': about}
 
 
-def published(size: str, patch: int, frames: int | None = None) -> VideoDiTConfig:
+def make_published_config(size: str, patch: int, frames: int | None = None) -> VideoDiTConfig:
     """DiT-SIZE/PATCH for ImageNet at 256x256, or Latte-SIZE/PATCH of so many frames, unconditional."""
     if frames is None:
         return _images(patch, 32, size=size, learn_variance=True, classes=1000)
@@ -178,7 +178,7 @@ def drawn(shape, *what) -> np.ndarray:
 def weights(case: Case) -> dict[str, np.ndarray]:
     """The source's tensors: matrices scaled by their inputs, so that nothing fades or explodes, and vectors by 0.1.
 
-    What the head says is about 0.3, so that with the noise of `batch` timestep 0 is not scored in the tails of its
+    The output of the head is about 0.3, so that with the noise of `batch` timestep 0 is not scored in the tails of its
     normal: there the official likelihood is the difference of two float32 numbers that are 1 but for rounding.
     """
 
@@ -191,7 +191,7 @@ def weights(case: Case) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What a network is shown: x, its input, or in training the clean latents, and eps, (B, T, H, W, C); times, in
+    """Inputs of a network: x, its input, or in training the clean latents, and eps, (B, T, H, W, C); times, in
     the source's own numbering; conditions, as Network takes them."""
 
     x: np.ndarray
@@ -226,9 +226,9 @@ def load(case: Case, arrays: Mapping[str, np.ndarray] | None = None) -> Network:
     return pretrained.load(case.source, arrays, case.about, heads=case.config.heads)
 
 
-def forward(model: Network, shown: Batch) -> np.ndarray:
-    """What it answers, (B, T, H, W, C)."""
-    return np.asarray(model(shown.x, shown.times, **shown.conditions))
+def forward(model: Network, inputs: Batch) -> np.ndarray:
+    """Return the network's output, (B, T, H, W, C)."""
+    return np.asarray(model(inputs.x, inputs.times, **inputs.conditions))
 
 
 def house_time(case: Case, times: np.ndarray) -> np.ndarray:
@@ -240,24 +240,29 @@ def training_loss(model: Network, params: dict, x0, eps, t, conditions: dict):
     """The mean loss of training at the house's t, (B,)."""
     objective = model.objective
     x_t = objective.process.corrupt(x0, eps, t)
-    shown = objective.process.model_input(x_t, t)
+    network_input = objective.process.model_input(x_t, t)
     time = objective.process.model_time(t)
-    return objective.loss(model.apply(params, shown, time, conditions), x0, eps, x_t, t).mean()
+    return objective.loss(model.apply(params, network_input, time, conditions), x0, eps, x_t, t).mean()
 
 
 def learner(case: Case, model: Network) -> Callable:
     """(params, batch) -> (training loss, its gradient), jitted."""
-    found = jax.jit(jax.value_and_grad(functools.partial(training_loss, model)))
-    return lambda params, shown: found(params, shown.x, shown.eps, house_time(case, shown.times), shown.conditions)
+    loss_and_gradient = jax.jit(jax.value_and_grad(functools.partial(training_loss, model)))
+
+    def learn(params, inputs):
+        t = house_time(case, inputs.times)
+        return loss_and_gradient(params, inputs.x, inputs.eps, t, inputs.conditions)
+
+    return learn
 
 
-def loss_and_gradients(case: Case, model: Network, shown: Batch) -> tuple[float, dict[str, np.ndarray]]:
+def loss_and_gradients(case: Case, model: Network, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
     """(training loss, its gradients by the source's names): they are as linear in ours as its tensors are."""
-    loss, grads = learner(case, model)(model.params, shown)
+    loss, grads = learner(case, model)(model.params, inputs)
     return float(loss), export_tensors(model.source.rows(model.config), grads)
 
 
-def trained(case: Case, model: Network, turns: int) -> dict[str, np.ndarray]:
+def train_steps(case: Case, model: Network, turns: int) -> dict[str, np.ndarray]:
     """The source's tensors after so many steps of our optimizer, each on a batch of its own."""
     optimizer = ADAMW.make(turns)
     learn = learner(case, model)
@@ -278,14 +283,14 @@ def floors(sizes: Mapping[str, float]) -> dict[str, float]:
     """What the error of each gradient is measured by: its norm, or 1e-6 of the norm of all where that is larger.
 
     A key's bias has no gradient under softmax. Where it is a tensor by itself (latte_t2v) both sides have rounding
-    alone, about 1e-9 of the whole, and the share is 1e-4.
+    only, about 1e-9 of the total norm, and the share is 1e-4.
     """
-    whole = np.linalg.norm(list(sizes.values()))
+    total_norm = np.linalg.norm(list(sizes.values()))
 
     def share(name):
         return 1e-4 if name.endswith('to_k.bias') else 1e-6
 
-    return {name: max(size, share(name) * whole) for name, size in sizes.items()}
+    return {name: max(size, share(name) * total_norm) for name, size in sizes.items()}
 
 
 def gradient_error(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
@@ -296,7 +301,7 @@ def gradient_error(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarr
     return max(apart[name] / by[name] for name in theirs)
 
 
-def probed(name: str, array: np.ndarray) -> np.ndarray:
+def probe(name: str, array: np.ndarray) -> np.ndarray:
     """An array along random directions, (PROBES,). The mean square of what two arrays differ by there is, on average,
     the square of the norm of their difference: so a few numbers stand for all of them."""
     return drawn((PROBES, array.size), 'probe', name) @ np.ravel(array)
@@ -306,5 +311,5 @@ def probed_error(ours: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray],
     """`gradient_error`, by the probes and norms of theirs that were kept."""
     assert ours.keys() == kept.keys() == sizes.keys()
     by = floors(sizes)
-    apart = {name: np.sqrt(np.mean((probed(name, ours[name]) - kept[name]) ** 2)) for name in kept}
+    apart = {name: np.sqrt(np.mean((probe(name, ours[name]) - kept[name]) ** 2)) for name in kept}
     return max(apart[name] / by[name] for name in kept)

@@ -24,16 +24,16 @@ def _walk(case: Case, kind: str) -> np.ndarray:
     if not case.scheduler.startswith('FlowMatch'):
         config['prediction_type'] = KINDS[kind]
     scheduler = getattr(diffusers, case.scheduler)(**config)
-    given = {'sigmas': list(case.sigmas)} if case.sigmas else {}
-    scheduler.set_timesteps(case.steps, **given)
+    timestep_options = {'sigmas': list(case.sigmas)} if case.sigmas else {}
+    scheduler.set_timesteps(case.steps, **timestep_options)
     noise = iter(_channels_first(frame) for frame in drawn(case))
     module = type(scheduler).__module__
     scaled = getattr(scheduler, 'scale_model_input', lambda x, t: x)
     x = _channels_first(start()) * getattr(scheduler, 'init_noise_sigma', 1.0)
     with mock.patch(f'{module}.randn_tensor', lambda *args, **kwargs: next(noise), create=True):
         for t in scheduler.timesteps:
-            output = _said(case, kind, scaled(x, t), t.float())
-            x = scheduler.step(output, t, x, **case.asked).prev_sample
+            output = _predict(case, kind, scaled(x, t), t.float())
+            x = scheduler.step(output, t, x, **case.step_options).prev_sample
     if case.scheduler.startswith(('Euler', 'Heun')):
         x = x / (scheduler.sigmas[-1] ** 2 + 1) ** 0.5  # they walk x / alpha
     return x.movedim(1, -1).numpy()
@@ -43,7 +43,7 @@ def _channels_first(x):
     return torch.from_numpy(np.moveaxis(x, -1, 1).copy())
 
 
-def _said(case: Case, kind: str, x, timestep):
+def _predict(case: Case, kind: str, x, timestep):
     """The networks' output for x (2, C, T, H, W): the mixture's for the first video, the wave's for the second."""
     if isinstance(case.process, DDPM):
         u = (timestep + 1) / case.process.steps

@@ -36,7 +36,7 @@ def apart(found, expected) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_it_is_what_pytorch_said(size):
+def test_distance_equals_the_stored_one_of_pytorch(size):
     drawn = tensors(NARROW)
     stored = np.load(FIXTURE)
     sums = np.array([array.sum() for array in drawn.values()])
@@ -47,7 +47,7 @@ def test_it_is_what_pytorch_said(size):
 
 @pytest.mark.parity
 @pytest.mark.parametrize('widths', [NARROW, lpips.WIDTHS])
-def test_it_is_what_pytorch_says(widths):
+def test_distance_equals_that_of_pytorch(widths):
     pytest.importorskip('torch', reason='PyTorch is not installed: pip install torch')
     from tests.parity.lpips_torch import distances
 
@@ -72,11 +72,11 @@ def test_the_packages_own_names_are_known_too():
             theirs[f'lins.{name[3]}.model.1.weight'] = array
         theirs[name] = array
     theirs |= {'scaling_layer.shift': lpips.SHIFT[None, :, None, None]}
-    found, plain = (pretrained.load('lpips', each) for each in (theirs, drawn))
-    jax.tree.map(np.testing.assert_array_equal, found.params, plain.params)
-    assert not found.report.unused
+    model, plain = (pretrained.load('lpips', each) for each in (theirs, drawn))
+    jax.tree.map(np.testing.assert_array_equal, model.params, plain.params)
+    assert not model.report.unused
     x, y = pictures((16, 16))
-    np.testing.assert_array_equal(found(x, y), plain(x, y))
+    np.testing.assert_array_equal(model(x, y), plain(x, y))
 
 
 def test_its_tensors_go_back():

@@ -27,7 +27,7 @@ def test_outputs_and_gradients_are_pytorchs(scan):
     assert max(apart.values()) < bench_torch.TOLERANCE, apart
 
 
-def test_they_train_alike():
+def test_both_networks_have_the_same_losses_in_training():
     shape = {'width': 32, 'depth': 2, 'heads': 2, 'patch': 2, 'channels': 4, 'classes': 5}
     data = bench_torch.inputs(clip=(2, 8, 8))
     ours = bench_torch.Ours(shape, data)
