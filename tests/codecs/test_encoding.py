@@ -39,7 +39,7 @@ def test_it_names_what_changes_moments(changes):
 
 
 def test_it_is_the_same_read_back():
-    found = encoding(CODEC, noise(SMALL))
-    assert json.loads(json.dumps(found)) == found
-    assert found['config.codec.model.block_out_channels'] == [8, 16] and found['config.codec'] == 'ImageVAECodec'
+    values = encoding(CODEC, noise(SMALL))
+    assert json.loads(json.dumps(values)) == values
+    assert values['config.codec.model.block_out_channels'] == [8, 16] and values['config.codec'] == 'ImageVAECodec'
     assert set(FIELDS_AFTER_MOMENTS) <= {field.name for codec in CODECS.values() for field in dataclasses.fields(codec)}

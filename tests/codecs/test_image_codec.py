@@ -23,12 +23,12 @@ def weights():
 
 
 @functools.cache
-def jitted(codec, method):
+def jit_method(codec, method):
     return jax.jit(getattr(codec, method))
 
 
 def run(codec, method, *arguments):
-    return np.asarray(jitted(codec, method)(*arguments))
+    return np.asarray(jit_method(codec, method)(*arguments))
 
 
 def sizes(codec):
@@ -55,7 +55,7 @@ def test_what_it_cannot_take_is_refused_by_its_key():
 
 def test_latents_are_the_scaled_mean_or_a_draw_of_each_rows_own_key(weights):
     clip = video()
-    mean, logvar = jnp.split(jitted(WHOLE, 'moments')(weights, clip), 2, -1)
+    mean, logvar = jnp.split(jit_method(WHOLE, 'moments')(weights, clip), 2, -1)
     assert mean.shape == logvar.shape == (2, *WHOLE.latent_shape(clip.shape[1:])) == (2, 4, 6, 10, 4)
     np.testing.assert_allclose(run(WHOLE, 'encode', weights, clip), 0.18215 * mean, atol=1e-6)
     sampled = dataclasses.replace(WHOLE, sample=True)
@@ -87,7 +87,7 @@ def test_the_scale_is_taken_off_again(weights):
     )
 
 
-def changed(before, after):
+def differing_frames(before, after):
     """Which frames differ."""
     return (before != after).any((0, 2, 3, 4)).tolist()
 
@@ -99,7 +99,7 @@ def test_only_the_temporal_decoder_mixes_frames(model):
     z = latents()
     other = z.copy()
     other[:, 0] += 1
-    reached = changed(*(run(codec, 'pixels', drawn, each) for each in (z, other)))
+    reached = differing_frames(*(run(codec, 'pixels', drawn, each) for each in (z, other)))
     assert reached == [True] + [model.temporal] * 3
 
 
@@ -107,7 +107,7 @@ def test_no_encoder_mixes_frames(weights):
     clip = video()
     other = clip.copy()
     other[:, 0] //= 2
-    reached = changed(*(run(WHOLE, 'encode', weights, each) for each in (clip, other)))
+    reached = differing_frames(*(run(WHOLE, 'encode', weights, each) for each in (clip, other)))
     assert reached == [True, False, False, False]
 
 
@@ -127,11 +127,11 @@ def test_slices_of_the_temporal_decoder_are_clips_of_their_own():
     weights = noise(TEMPORAL)
     z = latents(frames=3, height=4, width=4)
     by_two = ImageVAECodec(model=TEMPORAL, slice_frames=2)
-    found = run(by_two, 'pixels', weights, z)
-    together = dataclasses.replace(by_two, slice_frames=None)
+    sliced = run(by_two, 'pixels', weights, z)
+    unsliced = dataclasses.replace(by_two, slice_frames=None)
     for start, end in ((0, 2), (2, 3)):
-        alone = run(together, 'pixels', weights, z[:, start:end])
-        np.testing.assert_allclose(found[:, start:end], alone, atol=1e-5)
+        by_itself = run(unsliced, 'pixels', weights, z[:, start:end])
+        np.testing.assert_allclose(sliced[:, start:end], by_itself, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -169,9 +169,9 @@ def test_sixteen_frames_take_the_memory_of_two_and_a_constant(what):
     constant = 2**17
     two = temporaries(what, 2, 0)
     sliced = temporaries(what, 16, 2)
-    whole = temporaries(what, 16, 0)
+    unsliced = temporaries(what, 16, 0)
 
-    assert sliced <= two + constant < whole
+    assert sliced <= two + constant < unsliced
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_neither_length_nor_batch_change_the_memory():
 @pytest.mark.parametrize('what', rest_slow(['encode', 'decode'], ['decode']))
 def test_a_larger_frame_takes_the_memory_of_a_tile(what):
     tile = temporaries(what, 1, 1, side=32)
-    whole = temporaries(what, 1, 1, side=64)
+    untiled = temporaries(what, 1, 1, side=64)
     cut = temporaries(what, 1, 1, side=64, tile=16, overlap=4)
     results = 64 * 64 * 3 * 4 if what == 'decode' else 32 * 32 * 4 * 4  # float32, until all tiles are blended
-    assert cut <= tile + 2 * results + 2**17 < whole
+    assert cut <= tile + 2 * results + 2**17 < untiled

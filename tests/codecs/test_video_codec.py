@@ -25,7 +25,7 @@ decode = jax.jit(CODEC.decode)
 
 
 @pytest.mark.parametrize('count', rest_slow([1, 2, 3, 5], [2]))
-def test_chunks_are_the_whole(count):
+def test_chunks_equal_the_unchunked_result(count):
     """Of 5 groups of frames; some are left over by 2 and 3, and by 5 there is one chunk."""
     z = latents(frames=6, batch=1)
     x = pixels(frames=21, batch=1)
@@ -37,9 +37,9 @@ def test_chunks_are_the_whole(count):
         return apply_in_chunks(lambda *chunk: network().moments(*chunk)[0], x, count, 4)
 
     for call in (up, down):
-        whole, found = jax.jit(lambda call=call: (call(0), call(count)))()
-        assert np.std(whole) > 0.1
-        np.testing.assert_allclose(found, whole, atol=1e-5)
+        unchunked, chunked = jax.jit(lambda call=call: (call(0), call(count)))()
+        assert np.std(unchunked) > 0.1
+        np.testing.assert_allclose(chunked, unchunked, atol=1e-5)
 
 
 def test_what_chunks_hold_does_not_grow_with_the_clip():
@@ -85,7 +85,7 @@ def test_what_it_decodes_is_what_the_network_decodes_as_bytes():
     np.testing.assert_array_equal(decode(weights(), z), to_bytes(jax.jit(network().decode)(z)))
 
 
-def test_latents_are_drawn_by_the_key_of_their_row_where_asked_for():
+def test_latents_are_drawn_by_the_key_of_their_row_with_sample():
     codec = dataclasses.replace(CODEC, sample=True)
     clips = np.repeat(video(batch=1), 3, 0)
     keys = jax.random.split(jax.random.key(0), 3)[np.array([0, 1, 1])]
@@ -128,7 +128,7 @@ def test_clips_that_do_not_fit_are_named():
         CODEC.latent_shape((9, 8, 12, 1))
 
 
-def test_pixels_are_rgb_unless_told():
+def test_pixels_are_rgb_by_default():
     assert VideoVAECodec().model == VideoVAEConfig(in_channels=3)
 
 
@@ -141,17 +141,17 @@ def test_rows_lie_each_on_its_device_and_nothing_is_gathered(method):
         arguments = [video(frames=21, batch=8), jax.random.split(jax.random.key(0), 8)]
     mesh = make_mesh(MeshConfig(slices=2, fsdp=2), jax.devices()[:8])
     placed = [jax.device_put(each, batch_sharding(mesh)) for each in arguments]
-    whole = jax.device_put(weights(), NamedSharding(mesh, PartitionSpec()))
+    replicated = jax.device_put(weights(), NamedSharding(mesh, PartitionSpec()))
     call = jax.jit(getattr(codec, method))
     with jax.set_mesh(mesh):
-        program = call.lower(whole, *placed).compile()
-        found = program(whole, *placed)
-    assert not collectives(program) and found.sharding.shard_shape(found.shape)[0] == 1
+        program = call.lower(replicated, *placed).compile()
+        result = program(replicated, *placed)
+    assert not collectives(program) and result.sharding.shard_shape(result.shape)[0] == 1
     expected = np.asarray(call(weights(), *arguments))
-    np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=1 if method == 'decode' else 1e-5)
+    np.testing.assert_allclose(np.asarray(result, np.float32), expected, atol=1 if method == 'decode' else 1e-5)
 
 
-def test_as_much_is_kept_as_the_layers_look_back():
+def test_as_many_frames_are_cached_as_the_layers_look_back():
     """And a beginning keeps what a continuation takes and keeps itself."""
 
     def both(z):
@@ -161,6 +161,7 @@ def test_as_much_is_kept_as_the_layers_look_back():
         network().decode(z[:, 1:], again)
         return past.frames, again.frames
 
-    kept, again = jax.eval_shape(both, latents())
-    assert [each.shape for each in again] == [each.shape for each in kept]
-    assert len(kept) == 1 + 3 * 2 + 2 + 1 and {each.shape[1] for each in kept} == {2}  # in, three levels, two Ups, out
+    past_frames, again = jax.eval_shape(both, latents())
+    assert [each.shape for each in again] == [each.shape for each in past_frames]
+    assert len(past_frames) == 1 + 3 * 2 + 2 + 1  # in, three levels, two Ups, out
+    assert {each.shape[1] for each in past_frames} == {2}

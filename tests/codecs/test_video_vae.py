@@ -70,8 +70,8 @@ def test_frames_are_of_their_latents_and_those_before():
 def test_an_image_is_the_first_frame_of_a_clip():
     x = pixels()
     z = latents()
-    for whole, first in zip(moments()(x), moments()(x[:, :1]), strict=True):
-        np.testing.assert_allclose(whole[:, :1], first, atol=1e-5)
+    for of_clip, first in zip(moments()(x), moments()(x[:, :1]), strict=True):
+        np.testing.assert_allclose(of_clip[:, :1], first, atol=1e-5)
     np.testing.assert_allclose(decode()(z)[:, :1], decode()(z[:, :1]), atol=1e-5)
 
 

@@ -62,7 +62,7 @@ def test_nearest_finds_what_a_plain_search_finds(chunk):
 
 
 def waves(seed, shape=(3, 4, 16, 20, 1)):
-    """The same waves under noise that depends on the seed, so that two of them are alike and not equal."""
+    """The same waves under noise that depends on the seed, so that two of them are similar and not equal."""
     wave = np.sin(np.arange(shape[-2])[:, None] / 3 + np.arange(shape[0])[:, None, None, None, None])
     noise = np.random.default_rng(seed).normal(0, 30, shape)
     return np.clip(127 + 80 * wave + noise, 0, 255).astype(np.uint8)
@@ -100,7 +100,7 @@ def test_ssim_of_known_pictures():
         compute_ssim(true[..., :6, :, :], true[..., :6, :, :])
 
 
-def test_ssim_is_what_scikit_image_said_of_these():
+def test_ssim_equals_stored_values_of_scikit_image():
     """Found with scikit-image 0.26: structural_similarity(a, b, data_range=2) of each frame as float64, averaged."""
     known = [0.513154721174832, 0.5593551783545407, 0.5948644267116067]
     np.testing.assert_allclose(compute_ssim(waves(1), waves(2)), known, atol=1e-9)
