@@ -61,7 +61,7 @@ def test_inspect_prints_the_resolved_config_before_the_network(capsys):
     assert lines.index('config.sampler.name=heun') < next(i for i, line in enumerate(lines) if 'parameters;' in line)
 
 
-def test_help_says_where_the_keys_are(capsys):
+def test_help_names_the_page_of_the_keys(capsys):
     with pytest.raises(SystemExit):
         cli.main(['train', '--help'])
     assert 'python -m vdm_jax config' in capsys.readouterr().out
