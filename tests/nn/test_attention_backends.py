@@ -79,7 +79,7 @@ def test_cudnn_is_plain_attention(length, dim, mask):
 @pytest.mark.multidevice
 @pytest.mark.parametrize('images, causal', [(0, False), (4, False), (0, True)])
 def test_a_ring_is_plain_attention(images, causal):
-    """Keys and values on four devices, heads on two; with images, whose tokens see themselves alone."""
+    """Keys and values on four devices, heads on two; with images, whose tokens see only themselves."""
     grid = GRID._replace(images=images)
     inputs = qkv(grid.tokens, lead=(1,))
     mask = Full(causal).mask(grid)
@@ -142,23 +142,23 @@ def test_a_backend_that_cannot_is_refused_by_name():
 
 def test_each_axis_takes_the_backend_that_is_set_for_it(monkeypatch):
     """Two attentions, over space and over time: each is computed by its own."""
-    asked = []
+    calls = []
     for name in ('cudnn', 'splash'):
 
         def take(q, k, v, mask, axes, config, name=name):
-            return asked.append((name, q.shape[-2])) or plain(q, k, v, mask)
+            return calls.append((name, q.shape[-2])) or plain(q, k, v, mask)
 
         monkeypatch.setitem(BACKENDS, name, take)
     monkeypatch.setattr(attention_backends, 'unsupported_reason', lambda *_: None)
     config = dataclasses.replace(SMALL, attention=AttentionConfig(space='cudnn', time='splash', full='xla'))
     apply, params = network(config)
     apply(params, video(), T, LABEL, 0)
-    assert asked == [('cudnn', 16), ('splash', 4)]  # 4 x 4 patches, 4 frames
+    assert calls == [('cudnn', 16), ('splash', 4)]  # 4 x 4 patches, 4 frames
 
 
 @pytest.fixture
 def as_if_on_gpu(monkeypatch):
-    """What asks the machine for its cuDNN and its card says yes, so that programs can be lowered for CUDA anywhere."""
+    """Queries for cuDNN and a card return yes, so that programs can be lowered for CUDA anywhere."""
     kernels = pytest.importorskip('jax._src.cudnn.fused_attention_stablehlo')
     for name, answer in (('check_cudnn_version', 91000), ('check_compute_capability', True)):
         monkeypatch.setattr(kernels, name, lambda *_, answer=answer: answer)
@@ -175,8 +175,8 @@ def test_cudnn_lowers_to_one_kernel_forth_and_one_back(mask, as_if_on_gpu):
     with absent('cuda'):
         lowered = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*inputs).lower(lowering_platforms=('cuda',))
         output = jax.eval_shape(lambda *inputs: cudnn(*inputs, mask, (), None), *inputs)
-    found = collections.Counter(re.findall(r'@(__cudnn\$\w+)', lowered.as_text()))
-    assert len(found) == 2 and sum(found.values()) == 2 and any(name.endswith('Backward') for name in found)
+    kernels = collections.Counter(re.findall(r'@(__cudnn\$\w+)', lowered.as_text()))
+    assert len(kernels) == 2 and sum(kernels.values()) == 2 and any(name.endswith('Backward') for name in kernels)
     assert output.shape == inputs[0].shape
 
 
@@ -205,6 +205,6 @@ def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu
 
     with absent('cuda'):
         program = jax.make_jaxpr(jax.grad(loss))(scale)
-    found = collections.Counter(primitives(program.jaxpr))
-    kernels = {name: count for name, count in found.items() if name.startswith('dot_product_attention')}
+    counts = collections.Counter(primitives(program.jaxpr))
+    kernels = {name: count for name, count in counts.items() if name.startswith('dot_product_attention')}
     assert sorted(kernels.values()) == sorted([forth, 1]) and sum('bwd' in name for name in kernels) == 1

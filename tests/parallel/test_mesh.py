@@ -1,4 +1,4 @@
-"""The mesh: sizes, what does not multiply, and whole slices side by side on the slower network."""
+"""The mesh: sizes, what does not multiply, and complete slices side by side on the slower network."""
 
 import re
 from types import SimpleNamespace
