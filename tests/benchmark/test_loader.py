@@ -34,8 +34,8 @@ def test_bare_pyav_reads_the_frames_that_the_loader_reads(folder):
 
 def test_rates_are_of_the_loader_and_of_bare_pyav_where_there_are_videos(folder, monkeypatch):
     monkeypatch.setattr(loader, 'SHORT', 0.01)
-    found = loader.measure(folder.open(), turns=2)
-    assert set(found) == {'loader_clips_per_second', 'pyav_clips_per_second', 'loader_over_pyav'}
-    assert all(value > 0 for value in found.values())
+    rates = loader.measure(folder.open(), turns=2)
+    assert set(rates) == {'loader_clips_per_second', 'pyav_clips_per_second', 'loader_over_pyav'}
+    assert all(value > 0 for value in rates.values())
     assert set(loader.measure(BouncingBalls(), turns=1)) == {'loader_clips_per_second'}
     assert loader.measure(Synthetic().open()) == {}

@@ -157,7 +157,7 @@ OLD = {
     'log': {'tensorboard': False, 'wandb': {'mode': 'off', 'project': 'vdm_jax', 'entity': None, 'name': None}},
 }
 
-# What the experiment file of that run said.
+# The contents of the experiment file of that run.
 GROUPS = {
     'data': {'source': 'bouncing_balls', 'frames': 4, 'pixels': 16, 'size': 16},
     'model': {'depth': 1, 'layout': 'full', 'width': 16, 'heads': 2, 'patch': 4},
@@ -235,7 +235,7 @@ def test_an_exported_file_of_before_is_read(case, tmp_path):
 
 
 def test_adamw_loses_what_it_never_read_and_muon_keeps_it():
-    """On the groups alone."""
+    """Only the groups are read."""
     momentum = {'momentum': 0.9, 'adam': 'head', 'adam_learning_rate': 1e-3}
     shared = {'learning_rate': 1e-4, 'b1': 0.9}
     updated = update_config({'optim': {'name': 'adamw'} | shared | momentum})
@@ -246,7 +246,7 @@ def test_adamw_loses_what_it_never_read_and_muon_keeps_it():
 
 
 def test_the_protocol_keeps_its_parameters_and_config_evaluate_the_others():
-    """On the group alone."""
+    """Only the group is read."""
     parameters = {'context': 1, 'per_clip': 100}
     updated = update_config({'evaluate': {'real': 256, 'seed': 1} | parameters})
     assert updated == {'evaluate': {'real': 256, 'seed': 1, 'protocol': {'name': 'frame_prediction', **parameters}}}

@@ -1,4 +1,4 @@
-"""Configs: what overrides mean, and what a user is told who mistypes one."""
+"""Configs: what overrides mean, and the message for a mistyped one."""
 
 import dataclasses
 import json
@@ -100,8 +100,8 @@ def test_the_names_of_a_table_are_read_and_refused_like_a_literal(by_table, writ
                 outcomes.append(str(error))
         return outcomes
 
-    for given in (value, Text(str(value))):
-        assert outcome(by_table, given) == outcome(written_out, given)
+    for form in (value, Text(str(value))):
+        assert outcome(by_table, form) == outcome(written_out, form)
 
 
 def test_a_name_that_no_table_has_is_refused_with_the_nearest():
@@ -114,12 +114,12 @@ def test_a_name_that_no_table_has_is_refused_with_the_nearest():
 
 
 def test_a_whole_number_of_a_few_is_set_on_the_command_line():
-    found = read_experiment('experiments/video_vae.py', ['--config.model.patch=2', '--config.model.space=8'])
-    assert (found.model.patch, found.model.space) == (2, 8)
+    experiment = read_experiment('experiments/video_vae.py', ['--config.model.patch=2', '--config.model.space=8'])
+    assert (experiment.model.patch, experiment.model.space) == (2, 8)
 
 
 @pytest.mark.parametrize('assignment, option', [('model.size=middle', 'tiny'), ('sampler.name=rk45', 'euler')])
-def test_what_there_is_to_choose_from_is_said_once(assignment, option):
+def test_choices_are_named_once(assignment, option):
     with pytest.raises(UserError) as error:
         read(assignment)
     assert str(error.value).count(option) == 1
@@ -187,9 +187,9 @@ def test_resolved_config_is_the_experiment():
 def test_differences_are_dotted_keys():
     a = experiment_dict(Experiment())
     b = experiment_dict(read('train.steps=7', 'diffusion.process=ddpm'))
-    found = differences(a, b)
-    assert found['config.train.steps'] == (1000, 7)
-    assert found['config.diffusion.process.name'] == ('rectified_flow', 'ddpm')
+    changes = differences(a, b)
+    assert changes['config.train.steps'] == (1000, 7)
+    assert changes['config.diffusion.process.name'] == ('rectified_flow', 'ddpm')
 
 
 def test_arguments_of_an_experiment_file():
@@ -243,16 +243,16 @@ def fleet(groups, *assignments):
 
 def test_a_list_may_hold_groups():
     two = {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler'], 'shares': [1, 2]}
-    found = fleet(two)
-    assert found == Fleet((DDIM(eta=0.5), Euler()), (1.0, 2.0))
-    resolved = json.loads(json.dumps(to_dict(found, FLEET)))
-    assert resolved['samplers'][1]['name'] == 'euler' and fleet(resolved) == found
+    parsed_fleet = fleet(two)
+    assert parsed_fleet == Fleet((DDIM(eta=0.5), Euler()), (1.0, 2.0))
+    resolved = json.loads(json.dumps(to_dict(parsed_fleet, FLEET)))
+    assert resolved['samplers'][1]['name'] == 'euler' and fleet(resolved) == parsed_fleet
 
 
 def test_items_of_a_list_are_changed_by_number():
     two = {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler']}
-    found = fleet(two, 'config.fleet.samplers.0.steps=7', 'config.fleet.samplers.1.name=ddim')
-    assert found.samplers == (DDIM(eta=0.5, steps=7), DDIM())
+    changed_fleet = fleet(two, 'config.fleet.samplers.0.steps=7', 'config.fleet.samplers.1.name=ddim')
+    assert changed_fleet.samplers == (DDIM(eta=0.5, steps=7), DDIM())
     assert fleet(two, 'config.fleet.samplers.0=euler').samplers == (Euler(), Euler())
     assert two == {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler']}  # a new tree
     old = to_dict(fleet(two), FLEET)
