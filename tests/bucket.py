@@ -29,7 +29,7 @@ logging.getLogger('gcp_storage_emulator').setLevel(logging.CRITICAL)  # it logs 
 
 
 class Memory(Storage):
-    """Objects in memory alone: what is deleted is gone, and no index of them is written anew at each change."""
+    """Objects in memory only: what is deleted is gone, and no index of them is written at each change."""
 
     def __init__(self):
         super().__init__(use_memory_fs=True)
@@ -108,7 +108,7 @@ class Server(server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """Says nothing of clients that hang up before they have their answer."""
+        """Ignore clients that hang up before they have their response."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -187,10 +187,10 @@ class Handler(RequestHandler):
 
 def object_of(path: str, query: dict) -> tuple[str, str]:
     """(bucket, object) that a request is about, '' where it is about none."""
-    found = re.search(r'/b/([^/]+)(?:/o(?:/(.+))?)?$', path)
-    if not found:
+    match = re.search(r'/b/([^/]+)(?:/o(?:/(.+))?)?$', path)
+    if not match:
         return '', ''
-    return unquote(found[1]), unquote(found[2] or '') or query.get('name', '')
+    return unquote(match[1]), unquote(match[2] or '') or query.get('name', '')
 
 
 def listing(storage: Storage, bucket: str, query: dict) -> dict:
@@ -223,7 +223,7 @@ def forget_clients() -> None:
 
 
 @contextlib.contextmanager
-def served(name: str = 'bucket'):
+def serve(name: str = 'bucket'):
     """A bucket that clients of this process, and those of processes it starts, are sent to."""
     bucket = Bucket(name)
     with pytest.MonkeyPatch.context() as patched:

@@ -112,9 +112,9 @@ def guidance(experiment):
 def train(experiment):
     steps = experiment.train.steps
     rates = experiment.optim.schedule_to(experiment.optim.learning_rate, steps)
-    found = rates(jnp.array([0, 1, steps // 2, steps]))
-    finite(found)
-    assert (found >= 0).all()
+    learning_rates = rates(jnp.array([0, 1, steps // 2, steps]))
+    finite(learning_rates)
+    assert (learning_rates >= 0).all()
 
 
 def optim(experiment):
@@ -149,8 +149,8 @@ def evaluate(experiment):
     conditions = protocol.make_conditions(source, source, config)
     count = len(conditions['label'])
     clips = batch_of(source, range(2))['video']
-    found = protocol.score(np.repeat(clips, -(-count // 2), axis=0)[:count], conditions, source, source, config)
-    assert found.figures and all(isinstance(value, bool) for value in found.verdict.values())
+    result = protocol.score(np.repeat(clips, -(-count // 2), axis=0)[:count], conditions, source, source, config)
+    assert result.figures and all(isinstance(value, bool) for value in result.verdict.values())
 
 
 def checkpoint(experiment):

@@ -1,4 +1,4 @@
-"""Files are put in place whole, where their directory is and nowhere else."""
+"""Files are put in place atomically, where their directory is and nowhere else."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Records of latents: they train a network as the clips that they are of, by the codec that made them alone."""
+"""Records of latents: they train a network like the clips that they are of, only with the codec that made them."""
 
 import dataclasses
 
@@ -96,7 +96,7 @@ def test_latents_of_other_clips_are_refused(place):
         run_of(place, records(place, frames=9)).check()
 
 
-def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
+def test_buckets_and_mixtures_of_latents_are_checked_too(place):
     run = run_of(place, records(place))
     source = run.data.source
     others = Records(f'{place}/others', frames=5, pixels=16)
@@ -111,7 +111,7 @@ def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
         Mixture((source, others)).open().latents  # noqa: B018
 
 
-def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
+def test_commands_that_need_pictures_refuse_records_of_latents(place):
     run = run_of(place, records(place))
     clips = run.data.reader, run.data.held_out, EvaluateConfig()
     for protocol in (FramePrediction(context=2), Recall()):
@@ -139,8 +139,12 @@ def test_latents_of_latents_are_refused(place, tmp_path):
 
 def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tmp_path):
     """Those that hold for each clip, one of them drawn, the same as without a cache; made before there were texts."""
-    told = [(Caption('early', 1.0, 0.0, 0.5), Caption('late', 1.0, 0.5, 2.0)), (), (Caption('a'), Caption('b c'))]
-    videos = [record(f'{i}', 16, 60 * i, captions=captions) for i, captions in enumerate(told)]
+    captions_of_clips = [
+        (Caption('early', 1.0, 0.0, 0.5), Caption('late', 1.0, 0.5, 2.0)),
+        (),
+        (Caption('a'), Caption('b c')),
+    ]
+    videos = [record(f'{i}', 16, 60 * i, captions=captions) for i, captions in enumerate(captions_of_clips)]
     data = records(place, label='none', start='first') | {'path': write_set(tmp_path / 'set', videos, shards=1)}
     cache(run_of(place, data), tmp_path / 'latents', 3)
     cache_text(collect_texts([data['path']])[0], Hashing(8, 2), tmp_path / 'texts')

@@ -43,7 +43,7 @@ def state(run):
 
 @pytest.fixture(scope='module')
 def bucket():
-    with buckets.served() as bucket:
+    with buckets.serve() as bucket:
         yield bucket
 
 

@@ -33,7 +33,7 @@ FOLDERS = itertools.count()
 
 @pytest.fixture(scope='module')
 def bucket():
-    with buckets.served() as bucket:
+    with buckets.serve() as bucket:
         yield bucket
 
 
