@@ -221,7 +221,7 @@ def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
         (average,) = run.programs.abstract_state.ema.values()
         frozen = run.programs.abstract_frozen
         videos, finite = jax.eval_shape(
-            lambda *told: run.programs.generator(*told, frozen=frozen), average, *abstract_conditions(run)
+            lambda *inputs: run.programs.generator(*inputs, frozen=frozen), average, *abstract_conditions(run)
         )
     assert (
         scalars['loss'].shape == () and videos.shape[1:] == run.data.source.shape and finite.shape == videos.shape[:1]
@@ -303,9 +303,9 @@ def test_images_beside_clips_weigh_as_frames_do(spec, num_context):
     objective = dataclasses.replace(objective, variance='fixed')  # the loss of the variance is another term
     x0 = jax.random.normal(jax.random.key(0), (1, 16 + count, 2, 2, 1))
 
-    def loss(said):
-        def network(params, x, t, told, images):
-            return x + said[None, :, None, None, None]
+    def loss(prediction):
+        def network(params, x, t, conditions, images):
+            return x + prediction[None, :, None, None, None]
 
         return compute_losses(
             network, objective, None, x0, {}, 0, jax.random.split(jax.random.key(1), 1), count

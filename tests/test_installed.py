@@ -199,7 +199,7 @@ def test_caches_are_where_the_user_has_a_home_and_nowhere_else(home, nameless):
     assert files.user_cache() == place
 
 
-def test_a_home_that_the_system_knows_counts(monkeypatch):
+def test_the_home_of_the_password_database_is_used(monkeypatch):
     import pwd
 
     monkeypatch.delenv('HOME')

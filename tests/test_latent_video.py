@@ -86,7 +86,7 @@ def test_a_network_on_its_latents_makes_videos(trained_run, tmp_path):
     assert video.frames == 5 and min(video.height, video.width) >= 64
 
 
-def test_it_goes_on_from_the_frames_that_so_many_latents_are_of(trained_run, tmp_path):
+def test_context_frames_are_as_many_as_the_latents_decode_to(trained_run, tmp_path):
     """Two latents are five frames: of 2, 3 and 4 the codec makes none."""
     more = ['--config.data.frames=9', '--config.diffusion.context=2', '--num=2', f'--out={tmp_path}']
     assert cli.main(['sample', f'--workdir={trained_run}', *more]) == 0

@@ -173,7 +173,7 @@ def test_files_are_small():
     assert not too_long, '\n' + '\n'.join(too_long)
 
 
-def test_only_checkpoint_knows_orbax():
+def test_only_checkpoint_imports_orbax():
     users = {name_of(file) for file in FILES for module, _ in imports(file) if module.split('.')[0] == 'orbax'}
     assert users == {'train.checkpoint'}
 

@@ -117,7 +117,7 @@ def test_missing_clips_are_not_needed_for_sampling(run, data):
     assert resized.network.latent_shape[:3] == (4, 40, 56) and resized.programs.generator
 
 
-def test_frames_that_a_video_goes_on_from_are_of_its_size(run):
+def test_context_frames_have_the_size_of_the_video(run):
     changes = ['config.diffusion.context=2', 'config.diffusion.per_frame=true', 'config.model.time_patch=1']
     other = sampling_run(run.resolved, changes, '24x16')
     conditions = conditioning.complete_conditions(other.data, other.network, {'label': np.array([0, 1, 0])})
@@ -146,7 +146,7 @@ def test_networks_take_clips_that_are_not_square():
             Run(experiment_from({'data': noise | {'pixels': '8x10'}, 'model': model})).model_config  # noqa: B018
 
 
-def test_inspect_knows_networks_of_any_size(capsys):
+def test_inspect_works_for_networks_of_any_size(capsys):
     flops = []
     for size in ('16', '16x32', '32x16'):
         assert cli.main(['inspect', '--json', f'--config=experiments/bouncing_balls.py:pixels={size}', *SMALL]) == 0

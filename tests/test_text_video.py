@@ -97,7 +97,7 @@ def test_it_trains(trained_run):
     assert without_text[-1] >= 1
 
 
-def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
+def test_a_batch_has_the_texts_of_its_clips_and_plan_has_their_shapes(place):
     run = run_of(place)
     run.check()
     clip = run.data.reader[0]

@@ -158,7 +158,7 @@ def test_a_bucket_without_its_package_is_a_mistake_of_one_line(name, capsys, mon
     assert "pip install 'vdm_jax[gcs]'" in message
 
 
-def test_a_run_without_checkpoints_says_so(capsys, tmp_path):
+def test_a_run_without_checkpoints_is_named(capsys, tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(experiment_dict(read_experiment(BALLS.partition('=')[2]))))
     assert mistake(capsys, 'sample', f'--workdir={tmp_path}').endswith('checkpoints: no checkpoint yet\n')
 
@@ -182,7 +182,7 @@ def test_where_is_written_is_tried_without_a_trace(tmp_path):
         ('baselines', '--out FILE Markdown page'),
     ],
 )
-def test_help_says_what_out_is_to_the_command(name, says, capsys):
+def test_help_explains_out_for_each_command(name, says, capsys):
     with pytest.raises(SystemExit):
         cli.main([name, '--help'])
     assert says in ' '.join(capsys.readouterr().out.split())

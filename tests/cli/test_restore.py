@@ -113,7 +113,7 @@ def test_only_the_requested_items_are_read(run, monkeypatch, tmp_path):
         assert ema == 'raw' or set(loaded_items[0]['ema']) == {'0.5'}
 
 
-def test_exports_say_their_dtype_and_are_the_same_bytes_twice(run, tmp_path, capsys):
+def test_exports_record_their_dtype_and_are_reproducible(run, tmp_path, capsys):
     for name in 'ab':
         assert cli.main(['export', f'--workdir={run}', '--dtype=bfloat16', f'--out={tmp_path}/{name}']) == 0
     assert ', bfloat16, ' in capsys.readouterr().out
@@ -150,7 +150,7 @@ def test_what_is_not_finite_is_not_exported(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_inspect_says_what_is_not_finite(tmp_path, capsys):
+def test_inspect_names_what_is_not_finite(tmp_path, capsys):
     workdir = make_run(tmp_path / 'run', SIZES | {'raw': np.nan, '0.5': np.inf})
     assert cli.main(['export', f'--workdir={workdir}', f'--out={tmp_path}/w']) == 0
     assert cli.main(['inspect', f'--workdir={workdir}']) == 0

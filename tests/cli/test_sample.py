@@ -132,7 +132,7 @@ def stem(*assignments, **options):
     return stem_of(argparse.Namespace(**args), list(assignments), [20], USUAL)
 
 
-def test_names_say_what_was_set_and_another_command_has_another():
+def test_file_names_hold_the_settings_and_differ_between_commands():
     assert stem() == stem(batch_size=3, format='npy', step=20) == 'step_000020'
     assert stem(guidance=2.0, seed=3, num=4) == 'step_000020_num4_guidance2.0_seed3'
     commands = [

@@ -68,7 +68,7 @@ def test_another_format_is_added_to_the_index(tmp_path):
 
 
 @pytest.mark.parametrize('there', [b'', b'no JSON', b'[1]\n', b'\xff\n'])
-def test_an_index_that_is_none_is_written_anew(there, tmp_path):
+def test_an_invalid_index_is_written_again(there, tmp_path):
     (tmp_path / 'x').mkdir()
     (tmp_path / 'x' / 'samples.jsonl').write_bytes(there)
     with SampleFiles(tmp_path, 'x', ('npy',)) as files:

@@ -58,7 +58,7 @@ def same(a, b):
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
-def test_a_run_begins_with_the_averages_of_another_and_goes_on_without_it(trained_run, tmp_path, capsys):
+def test_a_run_starts_from_the_averages_of_another_and_resumes_without_it(trained_run, tmp_path, capsys):
     """With another rate, other clips and another size, and without an experiment file of its own."""
     begin = ['train', f'--from={trained_run}', f'--workdir={tmp_path}/next', '--config.checkpoint.keep_every=1']
     change = ['--config.optim.learning_rate=0.5', '--config.data.pixels=16', '--config.data.frames=3']
@@ -108,7 +108,7 @@ def test_weights_of_another_network_are_refused_by_key(change, trained_run):
         warm_start.read_weights(run_like(trained_run, change), options(trained_run))
 
 
-def test_weights_that_are_not_finite_are_no_beginning(trained_run, monkeypatch):
+def test_nonfinite_weights_are_refused_as_a_start(trained_run, monkeypatch):
     monkeypatch.setattr(warm_start, 'all_finite', lambda tree: False)
     with pytest.raises(UserError, match='step 2 holds numbers that are not finite'):
         warm_start.read_weights(run_like(trained_run), options(trained_run))

@@ -38,7 +38,7 @@ def test_it_names_what_changes_moments(changes):
     assert differing == {f'config.codec.{name}' for name in changes if name not in FIELDS_AFTER_MOMENTS}
 
 
-def test_it_is_the_same_read_back():
+def test_an_encoding_survives_json():
     values = encoding(CODEC, noise(SMALL))
     assert json.loads(json.dumps(values)) == values
     assert values['config.codec.model.block_out_channels'] == [8, 16] and values['config.codec'] == 'ImageVAECodec'

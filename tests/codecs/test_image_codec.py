@@ -14,7 +14,7 @@ from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.codecs.image_vae import ImageVAEConfig
 from vdm_jax.errors import UserError
 
-WHOLE = ImageVAECodec(model=SMALL, slice_frames=0)
+UNTILED = ImageVAECodec(model=SMALL, slice_frames=0)
 
 
 @pytest.fixture(scope='module')
@@ -55,25 +55,25 @@ def test_what_it_cannot_take_is_refused_by_its_key():
 
 def test_latents_are_the_scaled_mean_or_a_draw_of_each_rows_own_key(weights):
     clip = video()
-    mean, logvar = jnp.split(jit_method(WHOLE, 'moments')(weights, clip), 2, -1)
-    assert mean.shape == logvar.shape == (2, *WHOLE.latent_shape(clip.shape[1:])) == (2, 4, 6, 10, 4)
-    np.testing.assert_allclose(run(WHOLE, 'encode', weights, clip), 0.18215 * mean, atol=1e-6)
-    sampled = dataclasses.replace(WHOLE, sample=True)
+    mean, logvar = jnp.split(jit_method(UNTILED, 'moments')(weights, clip), 2, -1)
+    assert mean.shape == logvar.shape == (2, *UNTILED.latent_shape(clip.shape[1:])) == (2, 4, 6, 10, 4)
+    np.testing.assert_allclose(run(UNTILED, 'encode', weights, clip), 0.18215 * mean, atol=1e-6)
+    sampled = dataclasses.replace(UNTILED, sample=True)
     keys = jax.random.split(jax.random.key(0), 2)
     drawn = run(sampled, 'encode', weights, clip, keys)
     noise = (drawn / 0.18215 - mean) / jnp.exp(logvar / 2)
     assert abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.1
     np.testing.assert_allclose(run(sampled, 'encode', weights, clip[::-1], keys[::-1]), drawn[::-1], atol=1e-5)
-    np.testing.assert_array_equal(run(sampled, 'encode', weights, clip), run(WHOLE, 'encode', weights, clip))
+    np.testing.assert_array_equal(run(sampled, 'encode', weights, clip), run(UNTILED, 'encode', weights, clip))
 
 
 def test_pixels_are_read_and_written_as_bytes(weights):
     clip = video()
-    as_floats = run(WHOLE, 'encode', weights, clip.astype(np.float32) / 127.5 - 1)
-    np.testing.assert_allclose(run(WHOLE, 'encode', weights, clip), as_floats, atol=1e-6)
+    as_floats = run(UNTILED, 'encode', weights, clip.astype(np.float32) / 127.5 - 1)
+    np.testing.assert_allclose(run(UNTILED, 'encode', weights, clip), as_floats, atol=1e-6)
     z = latents()
-    pixels = run(WHOLE, 'pixels', weights, z)
-    decoded = run(WHOLE, 'decode', weights, z)
+    pixels = run(UNTILED, 'pixels', weights, z)
+    decoded = run(UNTILED, 'decode', weights, z)
     assert decoded.dtype == np.uint8 and decoded.shape == (2, 4, 12, 20, 3)
     expected = np.clip((pixels.astype(np.float64) + 1) * 127.5, 0, 255)
     assert np.abs(decoded - expected).max() < 0.501 and (expected == 0).any() and (expected == 255).any()
@@ -81,9 +81,9 @@ def test_pixels_are_read_and_written_as_bytes(weights):
 
 def test_the_scale_is_taken_off_again(weights):
     z = latents()
-    other = dataclasses.replace(WHOLE, model=dataclasses.replace(SMALL, scaling_factor=2.0))
+    other = dataclasses.replace(UNTILED, model=dataclasses.replace(SMALL, scaling_factor=2.0))
     np.testing.assert_allclose(
-        run(other, 'pixels', weights, 2.0 * z), run(WHOLE, 'pixels', weights, 0.18215 * z), atol=1e-5, rtol=1e-5
+        run(other, 'pixels', weights, 2.0 * z), run(UNTILED, 'pixels', weights, 0.18215 * z), atol=1e-5, rtol=1e-5
     )
 
 
@@ -94,7 +94,7 @@ def differing_frames(before, after):
 
 @pytest.mark.parametrize('model', [SMALL, TEMPORAL])
 def test_only_the_temporal_decoder_mixes_frames(model):
-    codec = dataclasses.replace(WHOLE, model=model)
+    codec = dataclasses.replace(UNTILED, model=model)
     drawn = noise(model)
     z = latents()
     other = z.copy()
@@ -107,19 +107,19 @@ def test_no_encoder_mixes_frames(weights):
     clip = video()
     other = clip.copy()
     other[:, 0] //= 2
-    reached = differing_frames(*(run(WHOLE, 'encode', weights, each) for each in (clip, other)))
+    reached = differing_frames(*(run(UNTILED, 'encode', weights, each) for each in (clip, other)))
     assert reached == [True, False, False, False]
 
 
 @pytest.mark.parametrize('count', rest_slow([1, 3, 5, 8], [3]))
 def test_slices_change_nothing_where_frames_do_not_mix(weights, count):
     """Of 2 rows of 4 frames: one frame at a time, slices that do not divide them, that cross rows, all of them."""
-    codec = dataclasses.replace(WHOLE, slice_frames=count)
+    codec = dataclasses.replace(UNTILED, slice_frames=count)
     np.testing.assert_allclose(
-        run(codec, 'pixels', weights, latents()), run(WHOLE, 'pixels', weights, latents()), atol=2e-5
+        run(codec, 'pixels', weights, latents()), run(UNTILED, 'pixels', weights, latents()), atol=2e-5
     )
     np.testing.assert_allclose(
-        run(codec, 'encode', weights, video()), run(WHOLE, 'encode', weights, video()), atol=1e-6
+        run(codec, 'encode', weights, video()), run(UNTILED, 'encode', weights, video()), atol=1e-6
     )
 
 
@@ -139,7 +139,7 @@ def test_gradients_go_through_slices_and_tiles(weights):
     z = latents(frames=3, batch=1)
 
     def slope(**more):
-        codec = dataclasses.replace(WHOLE, **more)
+        codec = dataclasses.replace(UNTILED, **more)
         return jax.jit(jax.grad(lambda z: jnp.square(codec.pixels(weights, z)).mean()))(z)
 
     np.testing.assert_allclose(slope(slice_frames=2), slope(), atol=1e-7)
@@ -147,10 +147,10 @@ def test_gradients_go_through_slices_and_tiles(weights):
 
 
 def test_bfloat16_is_near(weights):
-    half = dataclasses.replace(WHOLE, dtype='bfloat16')
+    half = dataclasses.replace(UNTILED, dtype='bfloat16')
     pixels = run(half, 'pixels', weights, latents())
     assert pixels.dtype == np.float32
-    assert 1e-4 < np.abs(pixels - run(WHOLE, 'pixels', weights, latents())).mean() < 0.03
+    assert 1e-4 < np.abs(pixels - run(UNTILED, 'pixels', weights, latents())).mean() < 0.03
 
 
 def temporaries(what, frames, count, rows=1, side=32, **more):

@@ -117,7 +117,7 @@ def test_what_is_no_network_is_named(changed, says):
         dataclasses.replace(SMALL, **changed)
 
 
-def test_the_source_says_how_many_channels_a_pixel_has():
+def test_pixels_have_the_channels_of_the_source():
     config = dataclasses.replace(SMALL, in_channels=None).fit_to((9, 8, 8, 1), 0)
     assert config.in_channels == 1
     with pytest.raises(UserError, match='in_channels=1: the clips have 3'):

@@ -35,7 +35,7 @@ def test_command_line_beats_file_beats_default():
 
 
 @pytest.mark.parametrize(
-    'assignment, found',
+    'assignment, holds',
     [
         ('train.steps=1_000', lambda e: e.train.steps == 1000),
         ('train.steps=1e3', lambda e: e.train.steps == 1000 and type(e.train.steps) is int),
@@ -55,12 +55,12 @@ def test_command_line_beats_file_beats_default():
         ('guidance.interval=0.2,0.8', lambda e: e.guidance.interval == (0.2, 0.8)),
     ],
 )
-def test_overrides_are_read_by_annotation(assignment, found):
-    assert found(read(assignment))
+def test_overrides_are_read_by_annotation(assignment, holds):
+    assert holds(read(assignment))
 
 
-@pytest.mark.parametrize('text, found', [('4', 4), ('4.0', 4), ('auto', 'auto'), ('true', True)])
-def test_each_option_of_a_literal_is_read_by_its_own_type(text, found):
+@pytest.mark.parametrize('text, expected', [('4', 4), ('4.0', 4), ('auto', 'auto'), ('true', True)])
+def test_each_option_of_a_literal_is_read_by_its_own_type(text, expected):
     @dataclasses.dataclass(frozen=True)
     class Patched:
         patch: Literal[1, 2, 4, 'auto', True] = 2
@@ -69,8 +69,8 @@ def test_each_option_of_a_literal_is_read_by_its_own_type(text, found):
         return to_dataclass(Patched, {'patch': value}, {})
 
     read_back = build(Text(text)).patch
-    assert read_back == found and type(read_back) is type(found)
-    assert build(found) == build(Text(text))  # of a file, and of the command line
+    assert read_back == expected and type(read_back) is type(expected)
+    assert build(expected) == build(Text(text))  # of a file, and of the command line
     for wrong in (Text('3'), '4', 4.0):
         with pytest.raises(UserError, match='patch=.*: want one of 1, 2, 4, auto, True'):
             build(wrong)
@@ -113,7 +113,7 @@ def test_a_name_that_no_table_has_is_refused_with_the_nearest():
     )
 
 
-def test_a_whole_number_of_a_few_is_set_on_the_command_line():
+def test_an_integer_choice_is_set_on_the_command_line():
     experiment = read_experiment('experiments/video_vae.py', ['--config.model.patch=2', '--config.model.space=8'])
     assert (experiment.model.patch, experiment.model.space) == (2, 8)
 

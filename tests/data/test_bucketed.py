@@ -79,7 +79,7 @@ def test_a_clip_goes_to_the_longest_bucket_it_fills_and_among_these_to_the_one_l
 @pytest.mark.parametrize(
     'extent, bucket', [((9, 40, 40), (8, 32, 32)), ((9, 70, 70), (8, 64, 64)), ((9, 10, 10), (8, 16, 16))]
 )
-def test_of_one_aspect_it_is_the_largest_that_enlarges_nothing_or_else_the_smallest(extent, bucket):
+def test_of_one_aspect_the_largest_bucket_that_enlarges_nothing_is_chosen_else_the_smallest(extent, bucket):
     shapes = [(8, 16, 16), (8, 64, 64), (8, 32, 32)]
     assert shapes[assign(np.array([extent]), shapes)[0]] == bucket
 
@@ -169,7 +169,7 @@ def test_a_bucket_written_otherwise_is_refused(text):
         read_bucket(text)
 
 
-def test_the_report_says_what_became_of_every_clip():
+def test_the_report_accounts_for_every_clip():
     class Broken(Clips):
         def extents(self):
             sizes = super().extents()
@@ -209,7 +209,7 @@ def test_buckets_of_what_is_held_out_may_be_empty():
     assert {len(order.ids(step)) for step in range(20)} == {4, 6}
 
 
-def test_what_is_held_out_and_in_no_bucket_is_said_to_be_so():
+def test_held_out_clips_in_no_bucket_are_named():
     class Split(Clips):
         def extents(self):
             return super().extents() if self.split == 'train' else np.ones((2, 3), np.int64)

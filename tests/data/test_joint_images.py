@@ -173,7 +173,7 @@ def test_mistakes_name_the_part(data, says):
     assert str(error.value).startswith(says), error.value
 
 
-def test_a_run_goes_on_where_the_files_of_a_part_lie_elsewhere(tmp_path):
+def test_a_run_resumes_where_the_files_of_a_part_have_moved(tmp_path):
     def resolve_config(path, frames=16):
         folder = {'source': 'video_folder', 'path': path, 'frames': frames}
         groups = {'data': {'source': 'joint_images', 'clips': folder, 'images': folder}}

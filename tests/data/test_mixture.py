@@ -138,7 +138,7 @@ def test_a_mixture_is_configured_in_a_file_and_its_items_on_the_command_line(tmp
     assert run.model_config.classes == 2 + 10 and run.data.held_out.source.sources[0].split == 'test'
 
 
-def test_a_run_goes_on_where_the_files_of_a_source_lie_elsewhere_but_not_with_other_weights(tmp_path):
+def test_a_run_resumes_where_the_files_of_a_source_have_moved_but_not_with_other_weights(tmp_path):
     def resolve_config(path, weights):
         folders = [{'source': 'video_folder', 'path': path}, {'source': 'video_folder', 'path': path}]
         groups = {'data': {'source': 'mixture', 'sources': folders, 'weights': weights}}

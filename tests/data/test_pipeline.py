@@ -67,7 +67,7 @@ def test_batches_follow_the_order_and_have_the_promised_types():
 
 
 @pytest.mark.parametrize('shares', [[range(4), range(4, 8)], [[0, 1, 6], [7, 2], [3], [4, 5]], [[5, 0, 0, 7]]])
-def test_every_host_reads_the_rows_it_asks_for_of_the_same_stream(shares):
+def test_every_host_reads_its_rows_of_the_same_stream(shares):
     """Any rows, in any order and more than once."""
     steps = stream(Numbers(), ORDER)
     for rows in shares:
@@ -91,7 +91,7 @@ def test_the_same_clip_is_drawn_differently_in_every_epoch():
     assert (first['video'][0] != first['video'][1]).any() and (first['video'] != second['video']).any()
 
 
-def test_without_a_last_step_it_goes_on_and_closes_cleanly():
+def test_without_a_last_step_the_stream_continues_and_closes_cleanly():
     iterator = batches(Numbers(), ORDER)
     assert len(list(itertools.islice(iterator, 30))) == 30
     iterator.close()

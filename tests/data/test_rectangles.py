@@ -68,7 +68,7 @@ def bright(video, positions):
 
 @pytest.mark.parametrize('size', ['40x56', '56x40'])
 @pytest.mark.parametrize('name', SOURCES)
-def test_a_clip_has_the_height_and_the_width_that_are_asked_for(name, size, place):
+def test_a_clip_has_the_configured_height_and_width(name, size, place):
     source = make(name, place, size)
     height, width = map(int, size.split('x'))
     assert source.shape[1:3] == (height, width) and source.source.pixels == size

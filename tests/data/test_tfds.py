@@ -162,7 +162,7 @@ def test_frames_are_cut_to_clips_with_the_labels_of_their_examples(prepared_set)
         clips[TRAIN]
 
 
-def test_training_clips_begin_anywhere_and_are_cropped_and_mirrored_where_asked_for(prepared_set):
+def test_training_clips_start_anywhere_and_are_cropped_and_mirrored_by_option(prepared_set):
     plain = source(prepared_set)
     first = source(prepared_set, start='first')
 
@@ -339,14 +339,14 @@ def test_damaged_sets_are_one_line(prepared_set, tmp_path, damage):
             np.testing.assert_array_equal(videos, expected, err_msg=name)
 
 
-def test_sets_that_need_tensorflow_say_so(prepared_set, tmp_path):
+def test_sets_that_need_tensorflow_are_refused(prepared_set, tmp_path):
     path = copy_edited(prepared_set, tmp_path, 'features.json', b'tensor_feature.Tensor', b'video_feature.Video')
     with pytest.raises(UserError, match='config.data.path') as error:
         len(source(path))
     assert '\n' not in str(error.value)
 
 
-def test_sets_in_another_format_say_so(prepared_set, tmp_path):
+def test_sets_in_another_format_are_refused(prepared_set, tmp_path):
     path = copy_edited(prepared_set, tmp_path, 'dataset_info.json', b'array_record', b'tfrecord')
     with pytest.raises(UserError, match='array_record') as error:
         len(source(path))

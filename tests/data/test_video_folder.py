@@ -89,7 +89,7 @@ def test_memorising_starts_at_the_first_frame(folder):
     assert {int(frame_numbers(clips.draw(0, clip_generator(0, p))['video'])[0]) for p in range(20)} == {0}
 
 
-def test_flip_and_random_crop_only_where_asked_for(folder):
+def test_flip_and_random_crop_only_by_option(folder):
     """The first frame of b.mp4 is black but for a band at the right edge, outside the central square."""
 
     def bright_edges(**fields):
@@ -237,7 +237,7 @@ def test_all_sixteen_real_clips_load_and_none_is_broken():
     assert clips.names() == {'broken': [], 'short': ['rotated_90.mov: 3 of 8 frames']}
 
 
-def test_a_run_of_before_goes_on_with_stored_pixels(tmp_path):
+def test_an_old_run_resumes_with_stored_pixels(tmp_path):
     """Its config does not mention them; sources of other sources are no exception."""
     from vdm_jax.train.workdir import read_config
 

@@ -76,7 +76,7 @@ def test_a_playlist_is_no_video_under_any_name(tmp_path, kind, suffix):
         decode.probe(path)
 
 
-def test_a_file_nobody_may_read_is_broken(tmp_path):
+def test_a_file_without_permission_to_read_is_broken(tmp_path):
     path = encode(tmp_path / 'mine.mp4', encode_numbers(3))
     path.chmod(0)
     code = 'import os, sys, av; from vdm_jax.data.video import decode\n'

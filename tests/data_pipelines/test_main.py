@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def heard():
+def obey_ctrl_c():
     """Ctrl-C is heard, which a process ignores that a shell started in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -27,7 +27,7 @@ def heard():
 
 
 @pytest.mark.parametrize(
-    ('command', 'module', 'code', 'said'),
+    ('command', 'module', 'code', 'message'),
     [
         (['verify', 'S'], verify, 130, 'stopped'),
         (['tfds', '--dataset=bair', '--source=S', '--out=T'], prepare_tfds, 130, 'stopped'),
@@ -35,7 +35,7 @@ def heard():
     ],
 )
 @pytest.mark.parametrize('moment', ['work', 'import'])
-def test_ctrl_c_says_whether_it_goes_on(command, module, code, said, moment, monkeypatch, capsys):
+def test_ctrl_c_prints_whether_the_command_can_be_resumed(command, module, code, message, moment, monkeypatch, capsys):
     def stop(*_):
         signal.raise_signal(signal.SIGINT)
 
@@ -44,7 +44,7 @@ def test_ctrl_c_says_whether_it_goes_on(command, module, code, said, moment, mon
     else:
         monkeypatch.setattr(__main__.importlib, 'import_module', stop)
     assert main(command) == code
-    assert capsys.readouterr().err.strip().endswith(said)
+    assert capsys.readouterr().err.strip().endswith(message)
 
 
 def test_ctrl_c_does_not_wait_for_work_that_has_not_started(tmp_path, monkeypatch, capsys):

@@ -101,7 +101,7 @@ def test_variance_preserving_processes_keep_the_variance_and_small_sigmas_are_pr
     np.testing.assert_allclose(first, 0.01, rtol=1e-6)  # 1 - alpha_bar in float32 would be off by 1e-4
 
 
-def test_between_timesteps_the_path_goes_on():
+def test_between_timesteps_the_path_is_continuous():
     process = DDPM('cosine', 100)
     alpha, _ = process.alpha_sigma(jnp.array([0.50, 0.505, 0.51]))
     assert alpha[0] > alpha[1] > alpha[2]

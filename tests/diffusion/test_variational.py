@@ -56,8 +56,8 @@ def test_bound_of_the_truth_is_0_with_the_posterior_s_own_variance_and_grows_wit
     x0, x_t = normals(2, 3, 4, 3)
     t = jnp.full(3, 0.003)  # early, where the two bounds of the variance are far apart
 
-    def at(said):
-        return np.asarray(bound(PROCESS, x0, x_t, t, x0, jnp.full_like(x0, said)))
+    def at(share):
+        return np.asarray(bound(PROCESS, x0, x_t, t, x0, jnp.full_like(x0, share)))
 
     np.testing.assert_allclose(at(-1.0), 0, atol=1e-6)
     assert np.all(at(0.0) > at(-0.5)) and np.all(at(-0.5) > at(-1.0))

@@ -113,7 +113,7 @@ def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
     assert result.passed and result.name == 'mixture_2to4_n1_30' and result.settings['split'] == 'test'
 
 
-def test_a_score_on_clips_of_training_says_so():
+def test_a_score_on_clips_of_training_is_named_so():
     for source in (noise := Synthetic(frames=4, pixels=8, size=5), Mixture((noise, noise))):
         protocol = FramePrediction(context=2, per_clip=1)
 
@@ -139,7 +139,7 @@ def test_known_frames_are_not_scored(source):
     assert score(source, lambda _: spoilt).figures['one sample']['mse'] == 0
 
 
-def test_the_name_says_which_motion(source):
+def test_the_name_holds_the_motion(source):
     result = score(dataclasses.replace(source.source, motion='stochastic').open(), lambda _: future(source))
     assert result.name == 'smmnist-t10k-16-4-40px_4to6_n3_6'
 

@@ -174,10 +174,10 @@ def test_balls_may_cross(paint):
     assert clip_is_kept(video)
 
 
-@pytest.mark.parametrize('gone', [slice(3, 4), slice(3, 5), slice(0, 2), slice(6, 8)])
-def test_a_ball_that_vanishes_in_the_open_is_not_kept(paint, gone):
+@pytest.mark.parametrize('missing_frames', [slice(3, 4), slice(3, 5), slice(0, 2), slice(6, 8)])
+def test_a_ball_that_vanishes_in_the_open_is_not_kept(paint, missing_frames):
     path = FALL.copy()
-    path[gone] = np.nan
+    path[missing_frames] = np.nan
     assert not clip_is_kept(paint(path[:, None], [GREEN], RADIUS, SIDE))
 
 

@@ -48,7 +48,7 @@ def test_the_run_has_the_checkpoints_weights(converted_run, checkpoint, capsys):
     assert 'checkpoint 0: intact' in output and f'params    sha256 {checkpoint[1]}' in output
 
 
-def test_it_is_sampled_from_with_the_sampler_of_its_papers(converted_run, tmp_path, capsys):
+def test_it_is_sampled_with_the_sampler_of_its_paper(converted_run, tmp_path, capsys):
     assert cli.main(['sample', f'--workdir={converted_run}', '--num=2', '--steps=2', f'--out={tmp_path}']) == 0
     assert '2 videos' in capsys.readouterr().out
     assert sorted(file.suffix for file in tmp_path.iterdir()) == ['.gif', '.mp4', '.png']
@@ -148,7 +148,7 @@ def test_a_table_of_another_length_starts_fresh_where_that_is_allowed(classes, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize('classes', [5, 0])
-def test_a_run_with_a_fresh_table_is_written_and_says_so(classes, converted_run, checkpoint, tmp_path, capsys):
+def test_a_run_with_a_fresh_table_is_written_and_reports_it(classes, converted_run, checkpoint, tmp_path, capsys):
     ask = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={tmp_path}/run', *SMALL]
     assert cli.main([*ask, f'--config.model.classes={classes}', '--allow-missing']) == 0
     of_table = 'differs  label_embed/table is (4, 32), the network wants (6, 32)' if classes else 'unused   label_embed'

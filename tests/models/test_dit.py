@@ -191,7 +191,7 @@ def test_flops_of_latte_xl():
 
 
 @pytest.mark.parametrize(
-    'wrong, said',
+    'wrong, key',
     [
         ({'heads': 5}, 'config.model.heads'),
         ({'depth': 3}, 'config.model.depth'),
@@ -201,8 +201,8 @@ def test_flops_of_latte_xl():
         ({'lora_rank': 0}, 'config.model.lora_rank'),
     ],
 )
-def test_sizes_that_do_not_go_together_are_refused(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_sizes_that_do_not_go_together_are_refused(wrong, key):
+    with pytest.raises(ValueError, match=key):
         dataclasses.replace(SMALL, **wrong)
 
 

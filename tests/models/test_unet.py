@@ -93,7 +93,7 @@ def test_its_own_sizes_are_printed(trained_run, capsys):
     assert re.search(r'up/1/conv1/kernel +3x3x3x32x8\n', printed) and 'GMACs) a forward pass' in printed
 
 
-def test_it_says_which_parameters_fsdp_does_not_split(experiment):
+def test_parameters_that_fsdp_does_not_split_are_named(experiment):
     """Only those of its time embedding are split by the table."""
     run = run_of(experiment, 'config.mesh.fsdp=2')
     (line,) = run.model_config.sharding_notes(run.programs.abstract_state)
@@ -106,7 +106,7 @@ def test_it_says_which_parameters_fsdp_does_not_split(experiment):
     assert run.model_config.sharding_notes(run_of(experiment).programs.abstract_state) == []
 
 
-def test_training_says_so_at_its_start(training):
+def test_training_prints_the_split_at_its_start(training):
     _, printed = training
     assert 'sharding: config.mesh.fsdp=2 splits 2 of the ' in printed
 

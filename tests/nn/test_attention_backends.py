@@ -50,11 +50,11 @@ def both_ways(attention, inputs):
     return jax.jit(lambda *inputs: (attention(*inputs), jax.grad(loss, (0, 1, 2))(*inputs)))(*inputs)
 
 
-def same(found, expected, atol):
+def same(actual, expected, atol):
     def close(a, b):
         return np.testing.assert_allclose(a.astype('float32'), b.astype('float32'), atol=atol)
 
-    jax.tree.map(close, found, expected)
+    jax.tree.map(close, actual, expected)
 
 
 # Lengths and heads that fill whole lanes and that do not; 72 is DiT-XL's.

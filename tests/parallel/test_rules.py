@@ -96,7 +96,7 @@ def test_large_replicated_arrays_are_named():
 
 
 @pytest.mark.parametrize(
-    'mesh, layout, attention, said',
+    'mesh, layout, attention, message',
     [
         ({'tensor': 8, 'data': 1}, 'interleaved', {}, 'config.mesh.tensor=8 does not divide the 4 heads'),
         ({'sequence': 8, 'data': 1}, 'interleaved', {}, 'config.mesh.sequence=8 does not divide the 4 frames'),
@@ -111,19 +111,19 @@ def test_large_replicated_arrays_are_named():
         ({}, 'windows', {'full': 'splash'}, 'config.model.attention.full=splash: splash runs on TPUs alone'),
     ],
 )
-def test_heads_and_tokens_that_do_not_divide_are_named(mesh, layout, attention, said):
+def test_heads_and_tokens_that_do_not_divide_are_named(mesh, layout, attention, message):
     groups = {
         'data': {'source': 'synthetic', 'frames': 4, 'pixels': 16},
         'model': {'depth': 2, 'width': 64, 'heads': 4, 'patch': 4, 'layout': layout, 'attention': attention},
         'train': {'batch_size': 8}, 'mesh': mesh,
     }  # fmt: skip
     run = Run(experiment_from(groups), jax.devices()[:8])
-    if said is None:
+    if message is None:
         run.check()
     else:
         with pytest.raises(UserError) as error:
             run.check()
-        assert said in str(error.value)
+        assert message in str(error.value)
         assert layout != 'windows' or 'ring' not in str(error.value)
 
 

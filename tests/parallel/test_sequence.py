@@ -65,7 +65,7 @@ def test_a_pair_of_blocks_takes_two_all_to_alls_and_no_all_gather(program, a_pai
     'layout, forward_count, training_count',
     [('sequential', 2 * DEPTH, 4 * DEPTH), pytest.param('late_fusion', 2, 4, marks=pytest.mark.slow)],
 )
-def test_other_factorised_layouts_move_as_seldom(layout, forward_count, training_count):
+def test_other_factorised_layouts_need_as_few_collectives(layout, forward_count, training_count):
     run = small({'sequence': 4}, layout=layout)
     with jax.set_mesh(run.mesh):
         counts = collectives(forward(run)), collectives(training(run))

@@ -26,14 +26,14 @@ def test_a_signal_before_the_first_check_counts(number):
     assert signal.getsignal(number) is before
 
 
-def test_a_second_ctrl_c_ends_at_once_and_the_first_says_so():
+def test_a_second_ctrl_c_ends_at_once_and_the_first_announces_it():
     code = """
         import os, signal
         from vdm_jax.parallel import stop
-        with stop.catch_signals() as asked:
+        with stop.catch_signals() as is_stopping:
             for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
                 os.kill(os.getpid(), number)
-            print(asked(1), flush=True)
+            print(is_stopping(1), flush=True)
             os.kill(os.getpid(), signal.SIGINT)
             print('still here')
     """
@@ -50,7 +50,7 @@ def test_a_process_on_its_way_out_ends_with_its_own_code_whatever_comes(number):
         from vdm_jax.parallel import stop
         again = lambda: os.kill(os.getpid(), {int(number)})
         atexit.register(again)
-        with stop.catch_signals() as asked:
+        with stop.catch_signals() as is_stopping:
             again()
             stop.ignore_signals()
             again()

@@ -307,9 +307,9 @@ def probe(name: str, array: np.ndarray) -> np.ndarray:
     return drawn((PROBES, array.size), 'probe', name) @ np.ravel(array)
 
 
-def probed_error(ours: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray], sizes: Mapping[str, float]) -> float:
-    """`gradient_error`, by the probes and norms of theirs that were kept."""
-    assert ours.keys() == kept.keys() == sizes.keys()
+def probe_error(ours: Mapping[str, np.ndarray], probes: Mapping[str, np.ndarray], sizes: Mapping[str, float]) -> float:
+    """`gradient_error`, by the stored probes and norms of theirs."""
+    assert ours.keys() == probes.keys() == sizes.keys()
     by = floors(sizes)
-    apart = {name: np.sqrt(np.mean((probe(name, ours[name]) - kept[name]) ** 2)) for name in kept}
-    return max(apart[name] / by[name] for name in kept)
+    apart = {name: np.sqrt(np.mean((probe(name, ours[name]) - probes[name]) ** 2)) for name in probes}
+    return max(apart[name] / by[name] for name in probes)

@@ -80,9 +80,9 @@ def _mixture(x, alpha, sigma):
     return weighted / total
 
 
-def _wave(x, u, kept, sigma):
+def _wave(x, u, share, sigma):
     bent = torch.tanh(0.9 * x + 0.5 * torch.roll(x, 1, dims=1) + torch.sin(4 * u))
-    return kept * x - sigma * bent * (0.8 + 0.2 * torch.cos(3 * u * x))
+    return share * x - sigma * bent * (0.8 + 0.2 * torch.cos(3 * u * x))
 
 
 def _path(u, path):

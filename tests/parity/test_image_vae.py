@@ -29,10 +29,10 @@ def ours(config, drawn, video, z) -> dict[str, np.ndarray]:
     return {'mean': mean, 'logvar': logvar, 'pixels': jax.jit(codec.pixels)(model.params, z)}
 
 
-def apart(found: dict, expected: dict) -> float:
+def apart(outputs: dict, expected: dict) -> float:
     """Return the largest error; no output may be constant."""
     assert all(np.std(each) > 0.2 for each in expected.values())
-    return max(float(np.abs(found[name] - expected[name]).max()) for name in expected)
+    return max(float(np.abs(outputs[name] - expected[name]).max()) for name in expected)
 
 
 @pytest.mark.parametrize('name', STORED)

@@ -20,15 +20,16 @@ def both(drawn, x, y):
     params = pretrained.load('lpips', drawn).params
 
     def total(x):
-        return (lambda found: (found.sum(), found))(lpips.distance(params, x, y))
+        distances = lpips.distance(params, x, y)
+        return distances.sum(), distances
 
     gradient, distance = jax.jit(jax.grad(total, has_aux=True))(x)
     return np.asarray(distance), np.asarray(gradient)
 
 
-def apart(found, expected) -> tuple[float, float]:
+def apart(actual, expected) -> tuple[float, float]:
     """The largest error of a distance, and the error of the gradient, each by the size of what is expected."""
-    distance, gradient = found
+    distance, gradient = actual
     theirs, their_gradient = expected
     assert np.all(theirs > 0.05) and np.std(their_gradient) > 0
     error = np.abs(distance - theirs).max() / np.abs(theirs).max()

@@ -24,7 +24,7 @@ from vdm_jax.train.state import graphdef_of
 pytestmark = pytest.mark.parity
 
 LEARNING = [case for case in CASES if case.learns]
-KEPT = [case for case in LEARNING if case.kept]
+STORED_CASES = [case for case in LEARNING if case.kept]
 
 
 def key(case):
@@ -96,7 +96,7 @@ def test_loss_and_gradients_are_the_official_ones(pair, add_to_table):
     assert error < GRADIENT
 
 
-@pytest.mark.parametrize('case', KEPT, ids=key)
+@pytest.mark.parametrize('case', STORED_CASES, ids=key)
 def test_training_ends_at_the_weights_of_the_official_one(case):
     ours, theirs = both(case)
     mine = networks.train_steps(case, ours, 3)

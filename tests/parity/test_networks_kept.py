@@ -13,7 +13,7 @@ from tests.parity.networks import CASES, FORWARD, GRADIENT, LOSS
 from vdm_jax.diffusion.process import expand
 from vdm_jax.train.diffusion_loss import compute_losses
 
-KEPT = [case for case in CASES if case.kept]
+STORED_CASES = [case for case in CASES if case.kept]
 
 
 def key(case):
@@ -26,14 +26,14 @@ def stored_arrays():
         return dict(file)
 
 
-def test_the_file_says_what_made_it(stored_arrays):
+def test_the_file_holds_the_versions_that_made_it(stored_arrays):
     about = json.loads(str(stored_arrays['about']))
     assert {'torch', 'diffusers', 'facebookresearch/DiT', 'willisma/SiT', 'Vchitect/Latte'} <= about.keys()
     assert all(len(commit) == 40 for name, commit in about.items() if '/' in name)
     assert networks.FIXTURES.stat().st_size < 100_000
 
 
-@pytest.mark.parametrize('case', KEPT, ids=key)
+@pytest.mark.parametrize('case', STORED_CASES, ids=key)
 def test_outputs_loss_and_gradients_are_the_official_ones(case, stored_arrays):
     model = networks.load(case)
     inputs = networks.batch(case)
@@ -49,7 +49,7 @@ def test_outputs_loss_and_gradients_are_the_official_ones(case, stored_arrays):
 
     norms = stored_by_name('norms')
     probes = stored_by_name('probes')
-    assert networks.probed_error(grads, probes, norms) < GRADIENT
+    assert networks.probe_error(grads, probes, norms) < GRADIENT
 
 
 @pytest.mark.parametrize('name', ['latte, classes', 'sit, patch 2, 3 blocks'])
@@ -83,7 +83,7 @@ def test_the_gradients_rule_sees_a_wrong_tensor():
     right_probes = {name: networks.probe(name, array) for name, array in right.items()}
 
     def error(wrong):
-        return networks.probed_error(right | wrong, right_probes, networks.norms(right))
+        return networks.probe_error(right | wrong, right_probes, networks.norms(right))
 
     assert error({}) < 1e-6
     assert error({'zero': 1.03 * right['zero']}) < GRADIENT  # within what rounding may do to it

@@ -93,7 +93,7 @@ def bytes_of(computations, *body):
     return memory_bytes(parse(text))
 
 
-KEPT = '%z = f32[8,1024]{1,0} bitcast(%stack)'
+BITCAST = '%z = f32[8,1024]{1,0} bitcast(%stack)'
 CALL = '%y = f32[1024]{0} fusion(%x, %stack, %i), kind=kLoop, calls=%fused'
 # How one layer is taken out of the stack inside of a fusion, as %row.
 WAYS_TO_SLICE = {
@@ -125,7 +125,7 @@ WAYS_TO_SLICE = {
 @pytest.mark.parametrize('way', WAYS_TO_SLICE)
 def test_a_stack_of_which_a_fusion_takes_one_layer_counts_as_that_layer(way):
     inside = make_fusion(*WAYS_TO_SLICE[way], '%sum = f32[1024]{0} add(%x, %row)')
-    assert bytes_of(LAYER + PASSED + STORED + inside, CALL, KEPT) == LAYERS * 3 * ROW  # x, the layer, and y
+    assert bytes_of(LAYER + PASSED + STORED + inside, CALL, BITCAST) == LAYERS * 3 * ROW  # x, the layer, and y
 
 
 def test_a_layer_that_several_nested_fusions_take_counts_once_and_another_layer_again():
@@ -133,8 +133,8 @@ def test_a_layer_that_several_nested_fusions_take_counts_once_and_another_layer_
     again = '%again = f32[1024]{0} fusion(%i, %stack), kind=kLoop, calls=%passed'
     other = '%again = f32[1024]{0} fusion(%stack, %none), kind=kLoop, calls=%layer'
     total = '%sum = f32[1024]{0} add(%row, %again)'
-    once = bytes_of(LAYER + PASSED + make_fusion(same, again, total), CALL, KEPT)
-    twice = bytes_of(LAYER + PASSED + make_fusion(same, other, total), CALL, KEPT)
+    once = bytes_of(LAYER + PASSED + make_fusion(same, again, total), CALL, BITCAST)
+    twice = bytes_of(LAYER + PASSED + make_fusion(same, other, total), CALL, BITCAST)
     assert (once, twice) == (LAYERS * 2 * ROW, LAYERS * 3 * ROW)
 
 
@@ -148,7 +148,7 @@ def test_a_layer_that_several_nested_fusions_take_counts_once_and_another_layer_
 )
 def test_a_stack_that_is_also_used_completely_counts_completely(reads_all):
     row = '%row = f32[1024]{0} fusion(%stack, %i), kind=kLoop, calls=%layer'
-    assert bytes_of(LAYER + make_fusion(row, reads_all), CALL, KEPT) == LAYERS * (STACK + ROW)
+    assert bytes_of(LAYER + make_fusion(row, reads_all), CALL, BITCAST) == LAYERS * (STACK + ROW)
 
 
 STORE = '%both = (f32[8,1024]{1,0}, f32[1024]{0}) fusion(%stack, %x, %i), kind=kLoop, calls=%stored'
@@ -257,4 +257,4 @@ def test_a_scatter_into_a_table_reads_and_writes_the_rows_that_it_adds_to():
     ],
 )
 def test_only_what_lies_in_the_main_memory_counts(body, rows):
-    assert bytes_of('', body, KEPT) == LAYERS * rows * ROW
+    assert bytes_of('', body, BITCAST) == LAYERS * rows * ROW

@@ -134,7 +134,7 @@ def test_files_here_stand_beside_the_packages_own_and_before_those_of_their_name
     assert [name for name, file in files_by_name.items() if file.parts[0] == 'experiments'] == ['latte.py', 'one.py']
 
 
-def test_where_there_is_no_place_to_write_it_says_so(tmp_path, monkeypatch, capsys):
+def test_a_page_without_marks_and_missing_experiments_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(['baselines', '--out=page.md']) == 2
     assert f'no lines {baselines.BEGIN}' in capsys.readouterr().err

@@ -27,7 +27,7 @@ def test_every_key_of_every_class_is_in_it():
         assert (where, name) in keys, field.key
 
 
-def test_a_choice_has_all_its_names_and_says_which_is_the_default():
+def test_a_choice_has_all_its_names_and_marks_the_default():
     names = [group.name for group in key_reference.walk() if group.where == 'config.sampler']
     assert names == list(SAMPLERS)
     default = {group.name: group.is_default for group in key_reference.walk() if group.where == 'config.optim'}

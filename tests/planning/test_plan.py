@@ -219,7 +219,7 @@ def test_machines_that_do_not_exist_are_refused(name, says):
         hardware.read_topology(name)
 
 
-def test_without_the_tpu_compiler_it_says_what_to_install(monkeypatch):
+def test_without_the_tpu_compiler_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setattr(hardware.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(UserError, match=re.escape("pip install 'vdm_jax[tpu]'")):
         hardware.read_topology('v5e:2x2')
@@ -259,7 +259,9 @@ def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatc
 
 @pytest.mark.parametrize('name', NETWORKS)
 @pytest.mark.parametrize('fits', [True, False])
-def test_a_search_of_any_network_tries_what_it_has_or_says_so(experiment, monkeypatch, capsys, name, fits):
+def test_a_search_of_any_network_tries_its_options_or_reports_that_there_are_none(
+    experiment, monkeypatch, capsys, name, fits
+):
     def plan_all(spec, assignments, topology, programs):
         read_experiment(spec, assignments)  # all that is tried are overrides that it takes
         report = {'fits': fits, 'bytes_per_chip': {'total': 3 * 2**30}, 'chip_bytes': 2**30}

@@ -17,10 +17,10 @@ ARRAYS = {'a.weight': np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4), 'b
 NAME = 'diffusion_pytorch_model.safetensors'
 
 
-def same(found, want=ARRAYS):
-    assert found.keys() == want.keys()
-    for name, array in want.items():
-        np.testing.assert_array_equal(found[name], array)
+def same(actual, expected=ARRAYS):
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(actual[name], array)
 
 
 def test_what_is_written_is_read_bit_for_bit(tmp_path):
@@ -79,7 +79,7 @@ def test_an_index_names_nothing_but_files_beside_it(tmp_path, place):
 
 
 @pytest.mark.parametrize('text, says', [('{}', 'no weight_map'), ('{"weight_map": 3}', 'no weight_map'), ('(', 'JSON')])
-def test_an_index_that_is_none_is_refused(tmp_path, text, says):
+def test_an_invalid_index_is_refused(tmp_path, text, says):
     (tmp_path / f'{NAME}.index.json').write_text(text)
     with pytest.raises(UserError, match=says):
         files.read(tmp_path)

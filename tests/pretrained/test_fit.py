@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_refused_by_name_and_starts_fresh_where_that_is_all
     assert str(report).startswith(f'{len(report.used)} tensors used')
 
 
-def test_weights_of_which_nothing_fits_are_no_beginning():
+def test_weights_of_which_nothing_fits_are_refused():
     tree = make_shapes(table=(9, 9), kernel=(9, 9))
     with pytest.raises(UserError, match='no parameter fits the network: parameter label/table is'):
         fit(WEIGHTS, tree, sevens(tree), allow_missing=True)

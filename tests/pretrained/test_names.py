@@ -26,10 +26,10 @@ def inside(wrapper, arrays=PLAIN):
     return {name.replace('blocks.1.', f'blocks.1.{wrapper}.'): array for name, array in arrays.items()}
 
 
-def same(found, want=PLAIN):
-    assert found.keys() == want.keys()
-    for name, array in want.items():
-        np.testing.assert_array_equal(found[name], array)
+def same(actual, expected=PLAIN):
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(actual[name], array)
 
 
 def read(tmp_path, arrays, entry=None):

@@ -199,7 +199,7 @@ def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, say
         (b'{"\xff": 1}', 'is not JSON'),
     ],
 )
-def test_headers_that_are_none_are_refused(entries, says, tmp_path):
+def test_invalid_headers_are_refused(entries, says, tmp_path):
     (tmp_path / 'w').write_bytes(len(entries).to_bytes(8, 'little') + entries + b'\0' * 4)
     with pytest.raises(UserError, match=says):
         weights.about(tmp_path / 'w')

@@ -14,8 +14,8 @@ QUICK = range(1, 5)  # two bits, one file cut off, one zeroed
 MANY = range(60)
 
 
-def broken(found):
-    return {fault: found[fault] for fault in FAULTS if found[fault]}
+def faults_of(counts):
+    return {fault: counts[fault] for fault in FAULTS if counts[fault]}
 
 
 @pytest.mark.parametrize('name', KINDS)
@@ -24,7 +24,7 @@ def test_damage_is_noticed_or_harmless(name, tmp_path):
     faults = []
     kind.make(tmp_path)
     counts = count(kind, tmp_path, lambda: attempt(kind, tmp_path), QUICK, fault=faults.append)
-    assert not broken(counts), '\n'.join(faults)
+    assert not faults_of(counts), '\n'.join(faults)
     remade = name == 'indexes of videos'  # which are made again without a word
     assert counts['tried'] == len(QUICK) and (counts['noticed'] or remade)
 
@@ -34,7 +34,7 @@ def test_damage_is_noticed_or_harmless(name, tmp_path):
 def test_much_damage_is_noticed_or_harmless(name, capfd):
     counts = table.try_kind(name, MANY, seed=1)
     print(row(name, counts))
-    assert not broken(counts), capfd.readouterr().err
+    assert not faults_of(counts), capfd.readouterr().err
     assert counts['tried'] == len(MANY)
 
 
@@ -80,7 +80,7 @@ def test_the_count_separates_noticed_from_unnoticed_damage(tmp_path):
     assert judge(Reading('a'), Reading(fault='more than one line')) == 'traceback'
 
 
-def test_a_reader_that_does_not_answer_hangs(tmp_path):
+def test_a_reader_without_a_result_counts_as_hanging(tmp_path):
     reader = Reader('none', tmp_path, limit=0.2)
     reader._command = ['sh', '-c', 'read line; echo {}; read line; sleep 60']
     assert reader() == Reading()

@@ -32,7 +32,7 @@ def test_hashing_gives_a_unit_vector_for_every_word_and_sign():
     assert not embeddings[~mask].any()
 
 
-def test_hashing_knows_words_their_forms_and_their_places():
+def test_hashing_depends_on_words_their_forms_and_their_positions():
     assert near('the cat sleeps', 'the cat sleeps') == pytest.approx(1)
     assert near('a dog is running', 'a dog is running fast') > near('a dog is running', 'waves under the moon')
     assert near('running', 'runner') > near('running', 'moonlit') + 0.1

@@ -130,7 +130,7 @@ def without_marks(files):
 
 @pytest.mark.parametrize('copied', rest_slow([without_marks, dict], first=1))
 @pytest.mark.parametrize('writes', rest_slow([True, False], first=1), ids=['gone on with', 'looked at'])
-def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket, written, put):
+def test_a_run_that_was_copied_into_a_bucket_resumes(copied, writes, run, bucket, written, put):
     files = copied(written[1])
     params = written[2]
     folder = put(files)
@@ -263,7 +263,7 @@ def test_what_may_be_read_and_not_written_is_one_line(bucket, put, capsys):
     assert 'the store refuses (Forbidden' in (stderr := capsys.readouterr().err) and stderr.count('\n') == 1
 
 
-def test_a_name_of_a_bucket_alone_is_no_file(bucket, put, capsys):
+def test_a_bucket_without_a_path_is_no_file(bucket, put, capsys):
     assert cli.main(['export', '--workdir=W', '--out=gs://bucket']) == 2
     assert '--out=gs://bucket: names no file' in capsys.readouterr().err
 

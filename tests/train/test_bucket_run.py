@@ -180,7 +180,7 @@ def test_a_damaged_object_costs_a_run_the_steps_since_the_one_before(bucket, fol
 
 
 @pytest.mark.parametrize('marked', [True, False])
-def test_a_run_copied_file_by_file_goes_on_where_it_was(marked, bucket, folder, go, inspect, expected_run, tmp_path):
+def test_a_run_copied_file_by_file_resumes(marked, bucket, folder, go, inspect, expected_run, tmp_path):
     go(*train(tmp_path / 'run', '--config.train.steps=16'))
     upload(bucket, tmp_path / 'run', folder)
     for name in bucket.below(folder):
@@ -199,7 +199,9 @@ def test_a_run_copied_file_by_file_goes_on_where_it_was(marked, bucket, folder, 
     shutil.rmtree(tmp_path / 'back')
 
 
-def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(bucket, folder, start, go, inspect, expected_run):
+def test_a_second_run_in_the_folder_is_refused_and_the_first_continues(
+    bucket, folder, start, go, inspect, expected_run
+):
     held = []
 
     def fault(method, path):

@@ -143,19 +143,19 @@ def test_a_bucket_that_does_not_divide_into_patches_is_named_before_anything_is_
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('asks', ['validate_every=1', 'sample_every=1'])
-def test_a_run_that_holds_out_nothing_it_needs_says_so_before_it_trains(folder, asks):
-    # Of all files one square one alone is held out, and the first bucket is for wide ones.
+@pytest.mark.parametrize('setting', ['validate_every=1', 'sample_every=1'])
+def test_a_run_without_the_held_out_clips_it_needs_is_refused_before_training(folder, setting):
+    # Of all files only a square one is held out, and the first bucket is for wide ones.
     first = sorted(zlib.crc32(path.name.encode()) / 2**32 for path in folder.iterdir())
-    items = ['train.validate_every=0', f'train.{asks}', 'diffusion.context=1']
+    items = ['train.validate_every=0', f'train.{setting}', 'diffusion.context=1']
     items += ['data.clips.split=train', f'data.clips.held_out={sum(first[:2]) / 2}', 'data.short=drop']
-    buckets = ('8x8x16@3',) if 'validate' in asks else ('8x8x16@3', '2x8x8')
+    buckets = ('8x8x16@3',) if 'validate' in setting else ('8x8x16@3', '2x8x8')
     run = make(folder, [f'--config.{item}' for item in items], buckets=buckets)
     with pytest.raises(UserError, match='config.data.buckets=8x8x16@3: no held-out clip is there'):
         run.check()
 
 
-def test_one_bucket_alone_trains_as_the_largest_does(finished_run):
+def test_one_bucket_trains_like_the_largest(finished_run):
     run = finished_run[0].for_bucket(1)
     assert run.data.batch_sizes == (2,) and run.data.shapes == ((2, 8, 8, 3),)
     assert dataclasses.replace(run.data.source, only=None) == finished_run[0].data.source

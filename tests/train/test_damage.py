@@ -125,7 +125,7 @@ def test_where_all_are_damaged_nothing_starts_anew(run, place):
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['2', '4']
 
 
-def test_a_step_without_its_manifest_is_restored_and_said_to_be_unverified(run, written, place, capsys):
+def test_a_step_without_its_manifest_is_restored_and_reported_as_unverified(run, written, place, capsys):
     (place / 'checkpoints' / '4' / 'manifest_0_of_1.json').unlink()  # as if killed right after the commit
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         assert checkpoints.latest() == 4 and 'checkpoint 4 is unverified' in capsys.readouterr().err
@@ -229,7 +229,7 @@ def test_manifests_of_several_processes_make_up_the_step(tmp_path):
     assert verdicts(1) == ['damaged'] and sorted(verdicts(3)) == ['damaged', 'intact', 'intact']
 
 
-def test_a_manifest_speaks_of_no_file_that_another_process_is_writing(tmp_path, monkeypatch):
+def test_a_manifest_lists_no_file_that_another_process_is_writing(tmp_path, monkeypatch):
     """The other process writes its manifest in two parts while this one hashes the files it sees."""
     (tmp_path / 'params').mkdir()
     (tmp_path / 'params' / 'array').write_bytes(b'values')

@@ -105,7 +105,7 @@ def copied_to_store(source, place):
             FakeStore.objects[f'{place}/{path.relative_to(source).as_posix()}'] = path.read_bytes()
 
 
-def test_a_run_that_was_copied_into_a_store_goes_on_there(run, finished_run, tmp_path):
+def test_a_run_that_was_copied_into_a_store_resumes_there(run, finished_run, tmp_path):
     """Case 8: file by file, so without the marker that a store's own steps have."""
     place = epath.Path(f'fake://{tmp_path}')
     copied_to_store(finished_run, place)
@@ -207,7 +207,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize('files', FOREIGN, ids=lambda files: str(files)[:30])
-def test_a_manifest_speaks_of_regular_files_of_its_own_step_alone(files, place):
+def test_a_manifest_lists_only_regular_files_of_its_own_step(files, place):
     """M4: whoever wrote it, it makes us read nothing else, and no kind of value is a traceback."""
     step = place / 'checkpoints' / '6'
     os.symlink('/dev/zero', step / 'device')
@@ -251,7 +251,7 @@ def test_what_is_no_file_or_directory_in_the_place_of_one_is_named(name, run, tm
         loop.train_run(run, tmp_path)
 
 
-def test_a_pipe_in_a_step_that_nobody_vouches_for_is_not_waited_for(place, capsys):
+def test_a_pipe_in_a_step_without_a_manifest_is_not_waited_for(place, capsys):
     (place / 'checkpoints/6/manifest_0_of_1.json').unlink()
     (place / 'checkpoints/6/ema/_METADATA').unlink()
     os.mkfifo(place / 'checkpoints/6/ema/_METADATA')
@@ -260,7 +260,7 @@ def test_a_pipe_in_a_step_that_nobody_vouches_for_is_not_waited_for(place, capsy
 
 
 @pytest.mark.parametrize('lost', ['ema/_METADATA', 'position/_METADATA', 'params/manifest.ocdbt'])
-def test_a_step_that_nobody_vouches_for_and_that_cannot_be_read_is_named(lost, run, place):
+def test_an_unreadable_step_without_a_manifest_is_named(lost, run, place):
     (place / 'checkpoints/6/manifest_0_of_1.json').unlink()
     (place / 'checkpoints/6' / lost).unlink()
     with pytest.raises(UserError, match=r'6(:| is) (it is )?unverified: .*rename it'):

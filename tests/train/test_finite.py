@@ -132,7 +132,7 @@ def test_a_state_that_is_not_finite_is_never_saved(moment, run, tmp_path):
     assert ('last finite step that is saved is' in str(caught.value)) == bool(steps)
 
 
-def test_a_run_that_saved_what_is_not_finite_goes_on_from_the_step_before(run, tmp_path, capsys):
+def test_a_run_that_saved_nonfinite_values_resumes_from_the_step_before(run, tmp_path, capsys):
     """As runs of before did: every bit is as it was written, and every number is nan."""
     assert not loop.train_run(run, tmp_path, lambda step: step == 3)
     with jax.set_mesh(run.mesh), Checkpoints(tmp_path / 'checkpoints') as checkpoints:
@@ -157,7 +157,7 @@ def test_a_run_directory_that_vanishes_in_mid_run_ends_the_run(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_divergence_is_skipped_up_to_its_budget_and_gone_on_from_with_a_lower_rate(tmp_path, capsys):
+def test_divergence_is_skipped_up_to_its_budget_and_training_restarts_with_a_lower_rate(tmp_path, capsys):
     high = ['--config.optim.learning_rate=1000', '--config.optim.clip=none', '--config.train.checkpoint_every=1']
     options = [*SMALL, '--config.train.steps=40', '--config.train.sample_every=0', *high]
     train = ['train', '--config=experiments/bouncing_balls.py', *options]

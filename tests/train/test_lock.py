@@ -59,7 +59,7 @@ def test_a_run_refuses_a_directory_in_which_another_one_is_at_work(place):
     assert not (epath.Path(place) / 'config.json').exists()
 
 
-def test_a_process_that_was_killed_keeps_nobody_out(tmp_path):
+def test_a_killed_process_leaves_no_lock(tmp_path):
     process = subprocess.Popen([sys.executable, '-c', HOLDS, tmp_path], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b'1\n'
     with pytest.raises(UserError, match=f'process {process.pid} of'):
@@ -77,7 +77,7 @@ def left_behind(place, **holder):
     )
 
 
-def test_a_lease_that_nobody_renews_goes_stale(quick, tmp_path):
+def test_a_lease_that_is_not_renewed_goes_stale(quick, tmp_path):
     place = f'fake://{tmp_path}'
     for there in ({'host': 'another', 'namespace': 'x'}, {'pid': None}, {'pid': 'x'}):
         left_behind(place, **there)

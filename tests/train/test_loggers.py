@@ -108,7 +108,7 @@ def test_the_kernel_s_own_limit_tears_no_line(tmp_path):
 
 
 @pytest.mark.parametrize('what', ['tensorboard', 'metrics.jsonl', 'both replaced', 'cut'])
-def test_files_that_go_away_under_a_run_are_begun_anew(what, tmp_path):
+def test_files_that_are_deleted_under_a_run_are_created_again(what, tmp_path):
     metrics = Metrics(tmp_path, 0, say=lambda line: None)
     metrics.scalars(1, {'loss': 0.5})
     metrics.flush()
@@ -143,7 +143,7 @@ def test_a_run_directory_that_is_gone_is_not_made_again(tmp_path):
     assert not place.exists() and 'No such file' in messages[0]
 
 
-def test_what_a_disk_loses_after_it_took_it_is_written_again(monkeypatch, tmp_path):
+def test_entries_that_a_disk_loses_after_writing_are_written_again(monkeypatch, tmp_path):
     """A network disk reports only at a sync that it is full; what was written since the last one is lost."""
     file = append_file.AppendFile(tmp_path / 'lines')
     file.append(b'1\n')
@@ -221,7 +221,7 @@ def test_a_disk_that_fails_slowly_is_not_retried_at_every_step(monkeypatch):
     assert calls == [0, 0]
 
 
-def test_loggers_start_no_thread_that_the_end_of_a_process_would_wait_for(tmp_path):
+def test_loggers_start_no_thread_that_blocks_the_end_of_a_process(tmp_path):
     before = set(threading.enumerate())
     metrics = Metrics(tmp_path, 0)
     metrics.scalars(1, {'loss': 0.5})
@@ -284,7 +284,7 @@ def test_a_store_that_cannot_be_read_at_the_start_is_not_overwritten(monkeypatch
     assert [line['step'] for line in lines_in(place)] == [1, 5] and len(messages) == 2
 
 
-def test_metrics_are_strict_json_and_say_what_a_number_was():
+def test_metrics_are_strict_json_and_name_nonfinite_numbers():
     values = {
         'loss': float('nan'), 'norms': [1.0, float('-inf')], 'deep': {'a': float('inf')}, 'count': 3,
         'data/broken': ['caf\udce9.mp4'],
@@ -297,7 +297,7 @@ def test_metrics_are_strict_json_and_say_what_a_number_was():
     assert 'not_finite' not in strict(format_line(5, {'loss': 0.5}))
 
 
-def test_tensorboard_takes_what_is_not_finite_and_speaks_for_itself_alone(tmp_path, caplog, capsys):
+def test_tensorboard_takes_nonfinite_numbers_without_warnings(tmp_path, caplog, capsys):
     metrics = Metrics(tmp_path, 0)
     metrics.scalars(1, {'loss': float('nan'), 'norm': float('inf'), 'name': ['a']})
     metrics.close()
@@ -305,7 +305,7 @@ def test_tensorboard_takes_what_is_not_finite_and_speaks_for_itself_alone(tmp_pa
     assert not caplog.records and capsys.readouterr() == ('', '')
 
 
-def test_a_run_that_goes_on_hides_the_curves_that_are_drawn_again(tmp_path):
+def test_a_resumed_run_hides_the_curves_that_are_drawn_again(tmp_path):
     metrics = Metrics(tmp_path, 7)
     metrics.scalars(8, {'loss': 0.5})
     metrics.close()

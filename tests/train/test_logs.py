@@ -120,7 +120,7 @@ def test_a_disk_that_is_well_again_has_every_line_of_the_run(run_of, tmp_path, m
     assert [line['step'] for line in lines_in(tmp_path) if 'loss' in line] == list(range(1, 9))
 
 
-def test_a_run_stopped_with_a_broken_line_in_its_metrics_goes_on(run_of, tmp_path, capsys):
+def test_a_run_stopped_with_a_broken_line_in_its_metrics_resumes(run_of, tmp_path, capsys):
     assert not loop.train_run(run_of(), tmp_path, stop=lambda step: step == 4)
     path = tmp_path / 'metrics.jsonl'
     lines = path.read_bytes().splitlines(keepends=True)

@@ -260,7 +260,7 @@ def test_what_is_due_at_a_stop_is_left_for_the_save(run, tmp_path):
     assert [line['step'] for line in lines if 'validation_loss' in line] == [6]
 
 
-def test_the_progress_line_says_step_loss_rate_and_time_left(monkeypatch):
+def test_the_progress_line_has_step_loss_rate_and_time_left(monkeypatch):
     clock = iter((0.0, 10.0, 20.0))
     monkeypatch.setattr('vdm_jax.train.metrics.time', types.SimpleNamespace(monotonic=lambda: next(clock)))
     stream = io.StringIO()
@@ -271,7 +271,7 @@ def test_the_progress_line_says_step_loss_rate_and_time_left(monkeypatch):
     assert 'step 21/100' in last and 'loss 0.2500' in last and '32.0 videos/s' in last and '1:19 left' in last
 
 
-def test_a_machine_without_git_says_no_commit(monkeypatch):
+def test_a_machine_without_git_records_no_commit(monkeypatch):
     assert workdir.describe_environment()['commit'] or not pathlib.Path('.git').exists()
     monkeypatch.setenv('PATH', '')
     assert workdir.describe_environment()['commit'] is None

@@ -156,10 +156,10 @@ def updates_of(config, gradients):
     return updates
 
 
-def updates_exactly(*told):
+def updates_exactly(*arguments):
     """`updates_of`, each operation by itself: two programs may be rounded otherwise."""
     with jax.disable_jit():
-        return updates_of(*told)
+        return updates_of(*arguments)
 
 
 def test_clipping_begins_at_its_configured_step():
@@ -240,7 +240,7 @@ def test_an_update_that_is_left_out_leaves_the_rate_where_it_is():
 
 
 @pytest.mark.parametrize('warmup', [0, 10])
-def test_a_stretched_schedule_says_the_rates_before_and_after(warmup):
+def test_a_stretched_schedule_reports_the_rates_before_and_after(warmup):
     config = Muon(learning_rate=0.02, schedule='cosine', warmup_steps=warmup)
     line = explain_stretch(config, 60, 120, 60)
     for peak, label in ((0.02, 'learning_rate'), (1e-3, 'learning_rate_adam')):

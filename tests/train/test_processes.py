@@ -77,14 +77,14 @@ def same(run, place, seen, expected_run, stops):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params(run, place), params(run, other))
 
 
-def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, expected_run, tmp_path):
+def test_two_processes_are_stopped_by_a_signal_to_one_and_one_process_resumes(run, expected_run, tmp_path):
     """The signal comes as Orbax ends a save, for which it asks jax's own service for being stopped about an old step,
     and the other process is a step behind."""
     place = tmp_path / 'run'
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
     late = {0: {'SIGTERM_AT': 'committed'}, 1: {'LATE_AT': '7'}}
     often = ('--config.train.checkpoint_every=5', '--config.checkpoint.keep_last=1')
-    with Processes(2, tmp_path, *argv, *often, seconds=0.2, told=late) as both:
+    with Processes(2, tmp_path, *argv, *often, seconds=0.2, environments=late) as both:
         ends = both.ends()
     assert [code for code, *_ in ends] == [3, 3], ends
     assert 'starting at step 0' in ends[0][2] and 'step' not in ends[1][2]  # only the primary process prints
@@ -104,7 +104,7 @@ def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, e
 def test_a_signal_while_they_restore_stops_them_where_they_stand(expected_run, tmp_path):
     shutil.copytree(expected_run[0], place := tmp_path / 'run')
     argv = ('train', f'--config={BALLS}', f'--workdir={place}', *SMALL, '--config.train.steps=400')
-    with Processes(2, tmp_path, *argv, seconds=0.2, told={1: {'SIGTERM_AT': 'restoring'}}) as both:
+    with Processes(2, tmp_path, *argv, seconds=0.2, environments={1: {'SIGTERM_AT': 'restoring'}}) as both:
         ends = both.ends()
     assert [code for code, *_ in ends] == [3, 3] and 'resuming at step 40' in ends[0][2], ends
     assert [path.name for path in (place / 'checkpoints').iterdir()] == ['40']
@@ -180,7 +180,7 @@ def test_a_variable_that_is_wrong_is_named(name, value, says, monkeypatch, capsy
 
 
 @pytest.mark.slow
-def test_where_jax_detects_nothing_it_says_what_to_set(tmp_path):
+def test_where_jax_detects_no_cluster_the_error_names_what_to_set(tmp_path):
     process = subprocess.run(
         [sys.executable, '-m', 'vdm_jax', 'train', f'--config={BALLS}', f'--workdir={tmp_path}/run', '--distributed'],
         cwd=ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu'}, capture_output=True, text=True, timeout=ENDURANCE,
@@ -259,7 +259,7 @@ def test_two_set_a_damaged_step_aside_and_name_one_they_cannot_read(expected_run
 def test_two_that_sample_end_on_ctrl_c(expected_run, tmp_path):
     """Both stop, though only one gets the signal."""
     argv = ('sample', f'--workdir={expected_run[0]}', '--num=2000', '--steps=900', f'--out={tmp_path}/clips')
-    with Processes(2, tmp_path, *argv, told={1: {'SIGINT_AFTER': '1'}}) as both:
+    with Processes(2, tmp_path, *argv, environments={1: {'SIGINT_AFTER': '1'}}) as both:
         began = time.monotonic()
         ends = both.ends()
     assert ends[1][0] == 130 and ends[1][2].endswith('vdm_jax: stopped\n') and ends[0][0] != 0, ends
@@ -267,10 +267,10 @@ def test_two_that_sample_end_on_ctrl_c(expected_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_that_fails_alone_takes_the_others_with_it(tmp_path):
+def test_a_process_that_fails_ends_the_others(tmp_path):
     began = time.monotonic()
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
-    with Processes(2, tmp_path, *argv, told={1: {'FAILS_AT': '5'}}) as both:
+    with Processes(2, tmp_path, *argv, environments={1: {'FAILS_AT': '5'}}) as both:
         ends = both.ends()
     assert ends[1][0] == 2 and ends[1][2].count('its disk is gone') == 1 and ends[0][0] not in (0, 2, 3), ends
     assert time.monotonic() - began < 120

@@ -70,7 +70,7 @@ def test_nothing_compiles_after_the_first_validation_samples_and_save(tmp_path):
     assert counts[2] < counts[4] == counts[9]
 
 
-def test_a_run_that_goes_on_within_a_window_traces_what_is_left_of_it(tmp_path, capsys):
+def test_a_run_resumed_within_a_window_traces_the_rest_of_it(tmp_path, capsys):
     with ProfilerWindow(ProfileConfig(start=5, steps=3), tmp_path / 'left') as window:
         for step in range(7, 10):
             window.begin_step(step, None)

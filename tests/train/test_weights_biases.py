@@ -87,7 +87,7 @@ def wait_for(condition, seconds=30.0):
         time.sleep(0.01)
 
 
-def test_every_number_and_clip_arrives_and_a_run_that_goes_on_goes_on_there(stand_in, tmp_path, capsys):
+def test_every_number_and_clip_arrives_and_a_resumed_run_continues_its_logs(stand_in, tmp_path, capsys):
     messages = []
     place = tmp_path / 'run'
     for start in (0, 2):
@@ -192,7 +192,7 @@ def test_nothing_of_it_is_imported_or_started_by_default(stand_in, tmp_path):
 
 
 @pytest.mark.parametrize('content', ['', '{"id": "../../x"}', '{"id": 3}', '[]', '{"id": "' + 'a' * 5000 + '"}'])
-def test_an_id_that_is_none_begins_a_new_run(content, stand_in, tmp_path):
+def test_an_invalid_id_starts_a_new_run(content, stand_in, tmp_path):
     place = tmp_path / 'run' / 'wandb' / 'run.json'
     messages = []
     place.parent.mkdir(parents=True)

@@ -25,7 +25,7 @@ def test_what_rounding_leaves_over_goes_to_the_largest_remainders():
     assert order((5, 5), (0.57, 0.43)).slots == (570, 430)
 
 
-def test_every_source_runs_through_whole_epochs_of_its_own():
+def test_every_source_runs_through_complete_epochs_of_its_own():
     small = 100
     large = 10_000
     ids = order((small, large), (1, 1)).ids_at(np.arange(2 * large))

@@ -36,7 +36,7 @@ def test_unshuffled_is_the_order_of_the_source():
     assert Order(5, 3, shuffle=False).ids(1).tolist() == [3, 4, 0]
 
 
-def test_a_batch_larger_than_the_source_takes_whole_epochs():
+def test_a_batch_larger_than_the_source_takes_complete_epochs():
     assert np.bincount(Order(4, 32, seed=0).ids(5)).tolist() == [8, 8, 8, 8]
 
 

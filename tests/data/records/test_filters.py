@@ -20,7 +20,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(
-    ('conditions', 'kept'),
+    ('conditions', 'expected_rows'),
     [
         ((), [1, 1, 1]),
         (['motion>=0.02'], [1, 0, 1]),
@@ -34,10 +34,10 @@ KNOWN = {
         (['label<1e0'], [0, 1, 0]),
     ],
 )
-def test_a_table_and_its_rows_match_the_same_filters(conditions, kept):
+def test_a_table_and_its_rows_match_the_same_filters(conditions, expected_rows):
     filters = parse(conditions)
-    np.testing.assert_array_equal(filters.matches(KNOWN), np.array(kept, bool))
-    for i, expected in enumerate(kept):
+    np.testing.assert_array_equal(filters.matches(KNOWN), np.array(expected_rows, bool))
+    for i, expected in enumerate(expected_rows):
         assert (filters.first_failing({name: column[i] for name, column in KNOWN.items()}) is None) == bool(expected)
 
 

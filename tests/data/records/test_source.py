@@ -87,7 +87,7 @@ def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, mon
 
 
 @pytest.mark.parametrize(
-    ('fields', 'taken'),
+    ('fields', 'expected_keys'),
     [
         ({'filters': ('motion>=0.3',)}, 'acd'),
         ({'filters': ('motion>=0.3', 'sharp>50')}, 'a'),
@@ -99,8 +99,8 @@ def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, mon
         ({'short': 'drop', 'fps': 20.0, 'filters': ('motion<0.9',)}, 'abd'),
     ],
 )
-def test_records_are_chosen_only_by_their_table(place, fields, taken):
-    assert keys(source(place, **fields)) == [*taken]
+def test_records_are_chosen_only_by_their_table(place, fields, expected_keys):
+    assert keys(source(place, **fields)) == [*expected_keys]
 
 
 def test_no_video_is_in_both_splits(place):

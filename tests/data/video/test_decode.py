@@ -22,7 +22,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize('name', FORMATS)
-def test_the_frames_read_are_the_frames_asked_for(tmp_path, name):
+def test_the_frames_read_are_the_requested_ones(tmp_path, name):
     path = encode(tmp_path / name, encode_numbers(60), **FORMATS[name])
     video = decode.probe(path)
     assert (video.frames, video.width, video.height, video.rotation) == (60, 64, 32, 0)
@@ -181,7 +181,7 @@ def test_damaged_files_never_fail_in_another_way(tmp_path):
                 assert str(error)
 
 
-def test_a_file_that_asks_for_more_than_the_limits_is_broken(tmp_path):
+def test_a_file_beyond_the_limits_is_broken(tmp_path):
     path = encode(tmp_path / 'a.mp4', encode_numbers(30))
     for limits, message in (
         ({'frame_pixels': 64 * 32 - 1}, '64x32 frames are larger than 2047 pixels'),

@@ -32,7 +32,7 @@ def test_videos_of_every_kind_are_read_whatever_the_case_of_their_names(tmp_path
     assert list_folder(str(tmp_path)).passed_over_counts() == {'.part': 1, '.png': 1, '.srt': 1}
 
 
-def test_a_webp_that_says_it_is_one_picture_is_a_thumbnail_and_no_video(tmp_path):
+def test_a_webp_of_a_single_picture_is_a_thumbnail_and_no_video(tmp_path):
     for kind in CHUNK:
         put(tmp_path, f'{kind}.webp', content=webp(kind))
     put(tmp_path, 'moving.webp', content=webp('extended', animated=True))

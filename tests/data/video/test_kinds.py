@@ -158,7 +158,7 @@ def test_pictures_are_turned_and_mirrored_by_the_display_matrix(tmp_path, transp
     assert video.index.orientation == Orientation(transpose, flip_rows, flip_columns) and mirrored.shape == frame.shape
 
 
-def test_rotation_and_mirroring_of_an_orientation_say_the_same_as_it_does():
+def test_rotation_and_mirroring_of_an_orientation_agree_with_it():
     picture = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
     for parts in TURNS:
         orientation = Orientation(*parts)
@@ -258,7 +258,7 @@ def test_windows_are_in_the_time_of_the_file_where_the_video_begins_late(tmp_pat
 
 
 @pytest.mark.parametrize('codec', ['libx264', 'mpeg4'])
-def test_keys_that_are_none_give_no_other_picture(tmp_path, codec):
+def test_false_keyframes_give_no_other_picture(tmp_path, codec):
     """Where the table of sync samples is gone, every packet counts as one."""
     options = PYRAMID if codec == 'libx264' else {'gop': 20}
     path = encode(tmp_path / 'a.mp4', moving(60), codec, **options)
@@ -639,7 +639,7 @@ def test_a_recording_that_stops_anywhere_keeps_its_complete_frames(tmp_path):
         ('fast.mov', {'codec': 'mjpeg', 'pix_fmt': 'yuvj420p'}, 0.999),
     ],
 )
-def test_a_file_that_was_cut_off_is_broken_and_says_so(tmp_path, name, options, left):
+def test_a_truncated_file_is_broken_as_cut_off(tmp_path, name, options, left):
     path = encode(tmp_path / f'made.{name.split(".")[1]}', moving(60), **options)
     if name.startswith('fast'):  # its header comes first
         path = files.remux(path, tmp_path / name, options={'movflags': 'faststart'})
@@ -693,7 +693,7 @@ def test_a_time_days_later_is_a_mistake(tmp_path, suffix, hours, seconds):
     assert numbers(check_reads(video)).tolist() == list(range(20)) and (np.diff(video.times) > 0).all()
 
 
-def test_animations_ask_for_no_more_than_the_limits(tmp_path):
+def test_animations_stay_within_the_limits(tmp_path):
     """A frame that reaches over the canvas is cut at it; many large ones cost no file of a few bytes."""
     from PIL import Image
 
@@ -717,7 +717,7 @@ def test_animations_ask_for_no_more_than_the_limits(tmp_path):
         decode.probe(tmp_path / 'many.gif', decode.Limits(index_pixels=5000))
 
 
-def test_an_apng_is_its_animation_and_says_where_it_is_cut_off(tmp_path):
+def test_an_apng_is_its_animation_and_a_truncated_one_is_named(tmp_path):
     from PIL import Image
 
     frames = [Image.fromarray(picture) for picture in moving(6)]
@@ -866,7 +866,7 @@ def test_keys_are_those_of_the_container_where_no_decoder_reports_them(tmp_path,
     assert frame_numbers(check_reads(video)) == list(range(60)) and decoded_for(monkeypatch, video, [55]) < 30
 
 
-def test_windows_of_interlaced_video_end_as_the_whole_does(tmp_path):
+def test_windows_of_interlaced_video_equal_the_complete_read(tmp_path):
     video = decode.probe(encode(tmp_path / 'a.mp4', comb(12), **{'x264-params': 'tff=1', 'crf': '5'}))
     deinterlaced = np.stack([frame for _, frame in decode.stream(video, deinterlace=True)])
     for first, stop in ((0, 5), (4, 9), (7, 12)):

@@ -175,7 +175,7 @@ def test_files_that_will_not_do_are_named(tmp_path, write, says):
 
 
 @pytest.mark.parametrize('ending', ['', '.gz'])
-def test_a_file_that_is_cut_off_says_so(tmp_path, ending):
+def test_a_truncated_file_is_named(tmp_path, ending):
     path = tmp_path / f't10k-images-idx3-ubyte{ending}'
     write_idx(path, digits(20))
     path.write_bytes(path.read_bytes()[:9000])

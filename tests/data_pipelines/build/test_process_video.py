@@ -123,7 +123,7 @@ def test_captions_go_with_the_clips_they_are_true_of():
     assert captions_within(captions, 2.0, 4.0) == (Caption('all'), Caption('across', 1.0, None, 0.5), Caption('late'))
 
 
-def test_filters_ask_for_scores_of_the_list_and_for_facts(tmp_path):
+def test_filters_use_scores_of_the_list_and_facts(tmp_path):
     item = put(tmp_path, encode_frames(moving(20)), scores={'aesthetic': 4.5}, label=2, label_name='waves')
     (clip,), outcome = process_item(item, '--recipe.filters=aesthetic>=4,height>=64,label_name==waves,seconds>=0.8')
     assert outcome.fate == 'kept' and clip.record.scores['aesthetic'] == 4.5

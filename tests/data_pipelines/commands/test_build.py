@@ -141,7 +141,7 @@ class PowerCutError(BaseException):
     pass
 
 
-def test_cut_off_before_and_after_every_file_it_goes_on_to_the_same_bytes(built, source, tmp_path, monkeypatch):
+def test_interrupted_before_and_after_every_file_it_resumes_to_the_same_bytes(built, source, tmp_path, monkeypatch):
     rename = os.replace
     remove = os.remove
     allowed = 0
@@ -194,7 +194,7 @@ def build_and_finish(source, out):
     return content(out)
 
 
-def test_killed_twice_it_goes_on_to_the_same_bytes(built, source, tmp_path):
+def test_killed_twice_it_resumes_to_the_same_bytes(built, source, tmp_path):
     rng = seeds.generator()
     moments = [rng.uniform(0, 1), rng.uniform(0.3, 1.5)]
     # A quick machine may be done before the first moment: the next build is killed earlier.
@@ -291,7 +291,7 @@ def test_a_full_disk_is_no_fault_of_a_video(source, tmp_path, capsys, monkeypatc
     assert not (tmp_path / 'set' / 'manifest.json').exists()
 
 
-def test_a_build_that_keeps_nothing_says_so(source, tmp_path, capsys):
+def test_a_build_that_keeps_nothing_is_refused(source, tmp_path, capsys):
     (tmp_path / 'source').mkdir()
     (tmp_path / 'source' / 'short.mp4').write_bytes((source / 'short.mp4').read_bytes())
     assert build(tmp_path / 'source', tmp_path / 'set') == 2

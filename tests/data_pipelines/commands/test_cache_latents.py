@@ -154,7 +154,7 @@ def test_training_draws_one_view_at_a_time_with_its_conditions(tmp_path):
                     np.testing.assert_array_equal(values, stream_batches[step][name][rows])
 
 
-def test_half_precision_is_half_the_size_and_says_when_it_does_not_hold(tmp_path):
+def test_half_precision_is_half_the_size_and_refuses_values_beyond_it(tmp_path):
     source = Clips(captions=False)
     for dtype in ('float32', 'float16'):
         cache_latents.cache(run_of(source), tmp_path / dtype, batch=8, dtype=dtype)
@@ -218,7 +218,7 @@ def dying(action, events, victim):
     return act
 
 
-def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(tmp_path, monkeypatch):
+def test_killed_before_or_after_any_write_it_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     """What was written and not noted yet may be anything."""
     monkeypatch.setattr(cache_latents, 'NOTE_BATCHES', 2)
 
@@ -252,7 +252,7 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
     assert victim > 10
 
 
-def test_what_it_was_begun_with_holds(tmp_path):
+def test_a_resumed_cache_keeps_its_settings(tmp_path):
     source = Clips(captions=False)
 
     def make(**more):

@@ -51,7 +51,7 @@ def test_each_distinct_text_is_embedded_once(place, tmp_path, capsys):
     assert files(out) == before
 
 
-def test_killed_anywhere_it_goes_on_and_ends_with_the_same_files(place, tmp_path, monkeypatch):
+def test_killed_anywhere_it_resumes_to_the_same_files(place, tmp_path, monkeypatch):
     texts, _ = collect_texts([place])
     texts = sorted({*texts, *(f'text {i}' for i in range(40))}, key=lambda text: hashlib.sha256(text.encode()).digest())
     monkeypatch.setattr(cache_text, 'PART_BYTES', 4 * 6 * 16 * 8)  # 8 texts a part

@@ -23,7 +23,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_json_says_what_each_file_holds(folder, capsys):
+def test_json_has_the_contents_of_each_file(folder, capsys):
     assert main(['inspect', str(folder), '--json']) == 0
     report = json.loads(capsys.readouterr().out)
     files = {row['file']: row for row in report['files']}

@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
     return write_set(parent / 'set', [*records(parent), latents])
 
 
-def test_json_says_what_became_of_inputs_and_what_the_clips_are(folder, capsys):
+def test_json_has_the_fates_of_inputs_and_the_properties_of_clips(folder, capsys):
     assert main(['inspect', str(folder), '--json']) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report['clips'], report['shards'], report['frames']) == (13, 2, 80) and report['seconds'] == 3.88
@@ -93,7 +93,7 @@ def test_the_contact_sheet_shows_frames_of_clips_from_all_over_the_set(folder, t
     assert (dark > 0.1).sum() >= 100  # rows through the frames of the first and third clips
 
 
-def test_a_set_without_a_clip_is_told_of_too(tmp_path, capsys):
+def test_a_set_without_a_clip_is_inspected_too(tmp_path, capsys):
     folder = write_set(tmp_path / 'set', [], shards=0)
     assert main(['inspect', str(folder), f'--sheet={tmp_path / "sheet.png"}']) == 0
     assert capsys.readouterr().out.startswith(f'{folder}: 0 clips, 0 frames')

@@ -99,7 +99,7 @@ def test_clips_that_do_not_decode_are_found_though_all_hashes_are_right(tmp_path
     assert reasons[short.key] == 'it holds 6 frames of 64x32, and its record says 7 frames of 64x32'
 
 
-def test_a_table_that_says_otherwise_than_its_records_is_found(folder, capsys):
+def test_a_table_that_contradicts_its_records_is_found(folder, capsys):
     """A set written by hand: hashes agree, contents do not."""
     from tests.data_pipelines.sets import _file
     from vdm_jax.data.records.shards import write_table

@@ -15,8 +15,8 @@ def cut(of, shots=None, **config):
     return find_spans(of, shots or [(0, of.frames)], ClipsConfig(**config))
 
 
-def ends(found):
-    return [(span.first, span.stop, span.reason) for span in found]
+def ends(spans):
+    return [(span.first, span.stop, span.reason) for span in spans]
 
 
 @pytest.mark.parametrize(('fps', 'frames'), [(25, 100), (30000 / 1001, 120), (24, 96), (10, 40)])

@@ -56,8 +56,8 @@ def noisy(video, spread, seed=0):
     return (video + noise).clip(0, 255).astype(np.uint8)
 
 
-def dropped_for(found):
-    return filters.parse(scores.FILTERS).first_failing(found)
+def dropped_for(clip_scores):
+    return filters.parse(scores.FILTERS).first_failing(clip_scores)
 
 
 def test_a_picture_that_stands_still_has_no_motion_and_is_frozen_throughout():

@@ -123,7 +123,7 @@ def test_bair_is_read_as_tfds_prepares_it_without_tensorflow(tmp_path):
     np.testing.assert_allclose(brightness, [rising, rising[::-1]], atol=2)
 
 
-def test_published_sets_are_kept_complete_unless_a_recipe_says_otherwise(tmp_path):
+def test_published_sets_are_kept_complete_by_default(tmp_path):
     for i in range(2):  # the same clip, still, and with a cut
         folder = tmp_path / 'raw' / 'sky_train' / f'clip_{i}'
         folder.mkdir(parents=True)
@@ -138,7 +138,7 @@ def test_published_sets_are_kept_complete_unless_a_recipe_says_otherwise(tmp_pat
     assert [records[i].frames for i in range(len(records))] == [10] * 4
 
 
-def test_a_set_built_twice_is_the_same_and_one_whose_pictures_changed_is_not_gone_on_with(tmp_path, capsys):
+def test_a_set_built_twice_is_the_same_and_changed_pictures_are_refused(tmp_path, capsys):
     folder = tmp_path / 'raw' / 'sky_train' / 'day'
     paint(folder, 25)
     built(tmp_path, 'skytimelapse', 'train')
@@ -153,7 +153,7 @@ def test_a_set_built_twice_is_the_same_and_one_whose_pictures_changed_is_not_gon
 
 
 @pytest.mark.parametrize(
-    'more, said',
+    'more, message',
     [
         (['--dataset=ucf'], '--dataset=ucf; known: bair, faceforensics'),
         (['--dataset=ucf101'], r'--split=(none): ucf101 has train, test'),
@@ -163,9 +163,9 @@ def test_a_set_built_twice_is_the_same_and_one_whose_pictures_changed_is_not_gon
         (['--dataset=ucf101', '--split=train', '--root=x'], '--root=x: is for lists'),
     ],
 )
-def test_mistakes_are_named(tmp_path, capsys, more, said):
+def test_mistakes_are_named(tmp_path, capsys, more, message):
     assert main(['build', f'--source={tmp_path}', f'--out={tmp_path / "out"}', *more]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_every_set_has_a_readme_that_names_it(request):

@@ -87,7 +87,7 @@ def test_what_stands_for_nothing_is_no_caption(tmp_path, nothing):
     assert texts(tmp_path / 'b.csv') == ['a dog']
 
 
-def test_numbers_that_are_none_are_no_caption_and_none_other_is(tmp_path):
+def test_nan_is_no_caption_and_other_numbers_are(tmp_path):
     put(tmp_path, a__mp4='video', a__json='{"caption": NaN, "captions": [null, NaN], "text": "Nan eats naan"}')
     assert texts(tmp_path) == ['Nan eats naan']
     parquet.write_table(pa.table({'path': ['a.mp4'], 'caption': [float('nan')]}), tmp_path / 'b.parquet')
@@ -173,7 +173,7 @@ def test_the_columns_that_are_scores_may_be_named(tmp_path):
             list_inputs(str(source), scores=scores)
 
 
-def test_a_filter_on_a_column_that_is_no_score_says_how_to_take_it(tmp_path, capsys):
+def test_a_filter_on_a_column_that_is_no_score_names_the_option_for_it(tmp_path, capsys):
     put(tmp_path, a__mp4='video', list__csv='path,similarity\na.mp4,0031\n')
     build = ['build', f'--source={tmp_path}/list.csv', f'--out={tmp_path}/set', '--recipe.filters=similarity>=40']
     assert main(build) == 2

@@ -32,8 +32,8 @@ def items(source, **options):
     return {item.name: item for item in list_inputs(str(source), **options).items}
 
 
-def reasons(found):
-    return {name: item.problem.partition(':')[0] for name, item in found.items()}
+def reasons(listed):
+    return {name: item.problem.partition(':')[0] for name, item in listed.items()}
 
 
 def write(path, rows):
@@ -65,7 +65,7 @@ def test_a_folder_is_listed_with_all_below_in_the_order_of_names(folder):
     assert listing.ignored == {'.jpg': 1, '.md': 1, 'hidden': 2}
 
 
-def test_files_beside_a_video_say_what_is_in_it(folder):
+def test_files_beside_a_video_hold_its_captions_and_labels(folder):
     put(folder, 'a.mp4', 'b.mp4', 'c.mp4', 'alone.txt')
     (folder / 'a.txt').write_bytes('\ufeffa dog runs\n\n  ein Hund läuft  \r\n'.encode())
     timed = {'text': 'it stops', 'weight': 2, 'start': 1.5, 'end': '0:00:03'}
@@ -221,7 +221,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize('kind', ['csv', 'jsonl', 'parquet'])
-def test_lists_of_every_kind_say_the_same(folder, kind):
+def test_lists_of_every_kind_give_the_same_items(folder, kind):
     put(folder, 'a.mp4', 'sub/b.mp4', 'c.mp4')
     listing = list_inputs(str(write(folder / f'list.{kind}', ROWS)))
 
@@ -335,7 +335,7 @@ def test_paths_of_a_list_are_taken_from_a_root_where_one_is_named(folder, tmp_pa
         ('list.xlsx', b'x', 'is no folder, and no list: those end in .csv, .jsonl, .parquet'),
     ],
 )
-def test_a_source_that_is_none_is_refused(tmp_path, name, content, message):
+def test_an_invalid_source_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match='--source=') as error:
         list_inputs(str(tmp_path / name))

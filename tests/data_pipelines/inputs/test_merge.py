@@ -8,7 +8,7 @@ from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.listing import list_inputs
 from vdm_jax.data.records.schema import Caption
 
-SAID = {'label': 3, 'label_name': 'dogs', 'aesthetic': 5.5, 'split': 'train'}
+FIELDS = {'label': 3, 'label_name': 'dogs', 'aesthetic': 5.5, 'split': 'train'}
 
 
 def items(folder, *rows, **options):
@@ -19,7 +19,7 @@ def items(folder, *rows, **options):
 
 
 def test_rows_of_one_video_are_its_captions_in_their_order(tmp_path):
-    rows = [{'caption': f'caption {i % 19}', **SAID} for i in range(20)]  # the last is the first once more
+    rows = [{'caption': f'caption {i % 19}', **FIELDS} for i in range(20)]  # the last is the first once more
     rows.insert(7, {'captions': [{'text': 'heavy', 'weight': 3}, {'text': 'late', 'start': 2}]})
     rows.insert(3, {'path': 'b.mp4', 'caption': 'another'})
     rows.insert(9, {'path': './a.mp4', 'caption': None, 'label': 3})
@@ -31,22 +31,23 @@ def test_rows_of_one_video_are_its_captions_in_their_order(tmp_path):
     }
 
 
-@pytest.mark.parametrize('name', SAID)
+@pytest.mark.parametrize('name', FIELDS)
 def test_rows_may_hold_fields_that_others_leave_out(tmp_path, name):
-    listed = items(tmp_path, {'caption': 'one'}, {'caption': 'two', name: SAID[name]}, {'caption': 'three'})
+    listed = items(tmp_path, {'caption': 'one'}, {'caption': 'two', name: FIELDS[name]}, {'caption': 'three'})
     (item,) = listed.values()
     assert [caption.text for caption in item.captions] == ['one', 'two', 'three'] and not item.problem
-    assert (item.scores.get(name) if name == 'aesthetic' else getattr(item, name)) == SAID[name]
+    assert (item.scores.get(name) if name == 'aesthetic' else getattr(item, name)) == FIELDS[name]
 
 
-@pytest.mark.parametrize('name', SAID)
+@pytest.mark.parametrize('name', FIELDS)
 def test_rows_that_contradict_each_other_are_named_with_both_values(tmp_path, name):
     other = {'label': 4, 'label_name': 'cats', 'aesthetic': 4.5, 'split': 'test'}[name]
-    rows = [{'caption': 'one', name: SAID[name]}, {'caption': 'two', name: other}, {'caption': 'three'}]
+    rows = [{'caption': 'one', name: FIELDS[name]}, {'caption': 'two', name: other}, {'caption': 'three'}]
     listed = items(tmp_path, *rows)
     assert [caption.text for caption in listed['a.mp4'].captions] == ['one', 'three'] and not listed['a.mp4'].problem
     problem = listed['a.mp4 (2)'].problem
-    assert problem.startswith(f'listed_twice: its {name} is {other!r} in this row and {SAID[name]!r} in an earlier one')
+    earlier = FIELDS[name]
+    assert problem.startswith(f'listed_twice: its {name} is {other!r} in this row and {earlier!r} in an earlier one')
     assert len(listed) == 2
 
 

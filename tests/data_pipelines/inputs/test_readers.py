@@ -79,7 +79,7 @@ def test_a_list_with_a_byte_order_mark_is_read_as_that_says(folder, sign, mark, 
         (b'name,caption\na.mp4,x\n', 'found: caption, name; call the one with the paths of the videos path'),
     ],
 )
-def test_a_list_that_cannot_be_read_says_what_to_change(folder, content, message):
+def test_a_list_that_cannot_be_read_is_refused_with_what_to_change(folder, content, message):
     (folder / 'list.csv').write_bytes(content)
     with pytest.raises(UserError, match=message):
         list_inputs(str(folder / 'list.csv'))
