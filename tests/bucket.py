@@ -29,7 +29,7 @@ logging.getLogger('gcp_storage_emulator').setLevel(logging.CRITICAL)  # it logs 
 
 
 class Memory(Storage):
-    """Objects in memory alone: what is deleted is gone, and no index of them is written anew at each change."""
+    """Objects in memory only: what is deleted is gone, and no index of them is written at each change."""
 
     def __init__(self):
         super().__init__(use_memory_fs=True)
@@ -51,7 +51,10 @@ class Bucket:
     """
 
     def __init__(self, name: str = 'bucket'):
-        self.name, self.storage, self.lock = name, Memory(), threading.RLock()
+        self.name = name
+        self.storage = Memory()
+        self.lock = threading.RLock()
+
         self.fault: Callable[[str, str], int | None] = lambda method, path: None
         self.requests: list[tuple[str, str]] = []
         buckets.create_bucket(name, self.storage)
@@ -105,7 +108,7 @@ class Server(server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """Says nothing of clients that hang up before they have their answer."""
+        """Ignore clients that hang up before they have their response."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -114,7 +117,8 @@ class Handler(RequestHandler):
     """One request: a fault, a refusal by its conditions, a listing, or what the emulator makes of it."""
 
     def __init__(self, bucket: Bucket, *args):
-        self.bucket, self.version = bucket, 0
+        self.bucket = bucket
+        self.version = 0
         super().__init__(bucket.storage, *args)
 
     def do_GET(self):  # noqa: N802, as http.server wants it
@@ -183,16 +187,18 @@ class Handler(RequestHandler):
 
 def object_of(path: str, query: dict) -> tuple[str, str]:
     """(bucket, object) that a request is about, '' where it is about none."""
-    found = re.search(r'/b/([^/]+)(?:/o(?:/(.+))?)?$', path)
-    if not found:
+    match = re.search(r'/b/([^/]+)(?:/o(?:/(.+))?)?$', path)
+    if not match:
         return '', ''
-    return unquote(found[1]), unquote(found[2] or '') or query.get('name', '')
+    return unquote(match[1]), unquote(match[2] or '') or query.get('name', '')
 
 
 def listing(storage: Storage, bucket: str, query: dict) -> dict:
     """A page of a bucket's objects, and of the folders that `delimiter` makes of their names."""
-    prefix, delimiter = query.get('prefix', ''), query.get('delimiter')
-    objects, entries = storage.objects.get(bucket, {}), {}
+    prefix = query.get('prefix', '')
+    delimiter = query.get('delimiter')
+    objects = storage.objects.get(bucket, {})
+    entries = {}
     for name in objects:
         if name.startswith(prefix) and query.get('startOffset', '') <= name:
             if 'endOffset' not in query or name < query['endOffset']:
@@ -217,7 +223,7 @@ def forget_clients() -> None:
 
 
 @contextlib.contextmanager
-def served(name: str = 'bucket'):
+def serve(name: str = 'bucket'):
     """A bucket that clients of this process, and those of processes it starts, are sent to."""
     bucket = Bucket(name)
     with pytest.MonkeyPatch.context() as patched:

@@ -44,7 +44,8 @@ def data(experiment):
     source = experiment.data
     if isinstance(source, VideoSource):
         fps = source.fps
-        starts, count = clip_starts(FILM, min(source.frames, 100), source.stride, fps), min(source.frames, 100)
+        starts = clip_starts(FILM, min(source.frames, 100), source.stride, fps)
+        count = min(source.frames, 100)
         indices, have = clip_indices(FILM, starts - 1, count, source.stride, fps)
         assert starts >= 1 and 1 <= have <= count and (indices >= 0).all()
         return
@@ -74,7 +75,8 @@ def text(experiment):
 
 
 def diffusion(experiment):
-    objective, process = experiment.diffusion, experiment.diffusion.process
+    objective = experiment.diffusion
+    process = experiment.diffusion.process
     logsnr = process.logsnr(T)
     finite(*process.alpha_sigma(T), logsnr, process.clock(T), *process.rates(T), process.model_time(T))
     times = process.time_of(logsnr)
@@ -102,23 +104,25 @@ def sampler(experiment):
 
 
 def guidance(experiment):
-    x, scale = jnp.ones((101, 1)), jnp.float32(experiment.guidance.scale)
+    x = jnp.ones((101, 1))
+    scale = jnp.float32(experiment.guidance.scale)
     finite(experiment.guidance.apply(x, -x, scale, T))
 
 
 def train(experiment):
     steps = experiment.train.steps
     rates = experiment.optim.schedule_to(experiment.optim.learning_rate, steps)
-    found = rates(jnp.array([0, 1, steps // 2, steps]))
-    finite(found)
-    assert (found >= 0).all()
+    learning_rates = rates(jnp.array([0, 1, steps // 2, steps]))
+    finite(learning_rates)
+    assert (learning_rates >= 0).all()
 
 
 def optim(experiment):
     params = {'layer': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)}}
     optimizer = experiment.optim.make(experiment.train.steps)
     update = jax.jit(optimizer.update) if isinstance(experiment.optim, Muon) else optimizer.update
-    state, grads = optimizer.init(params), jax.tree.map(lambda leaf: leaf / 3, params)
+    state = optimizer.init(params)
+    grads = jax.tree.map(lambda leaf: leaf / 3, params)
     updates, state = update(grads, state, params)
     finite(*jax.tree.leaves((updates, state)))
 
@@ -138,14 +142,15 @@ def evaluate(experiment):
     """Of the protocols that score these clips, with a few of them and their truth in place of samples."""
     source = experiment.data
     config = dataclasses.replace(experiment.evaluate, samples=2, real=2, train=2)
-    protocol, network = config.protocol, experiment.model
+    protocol = config.protocol
+    network = experiment.model
     if protocol.refusal(source, network) or isinstance(protocol, UsualProtocol):
         return
     conditions = protocol.make_conditions(source, source, config)
     count = len(conditions['label'])
     clips = batch_of(source, range(2))['video']
-    found = protocol.score(np.repeat(clips, -(-count // 2), axis=0)[:count], conditions, source, source, config)
-    assert found.figures and all(isinstance(value, bool) for value in found.verdict.values())
+    result = protocol.score(np.repeat(clips, -(-count // 2), axis=0)[:count], conditions, source, source, config)
+    assert result.figures and all(isinstance(value, bool) for value in result.verdict.values())
 
 
 def checkpoint(experiment):

@@ -161,13 +161,13 @@ def _is_packed(node):
 
 def rooms(folders: list[Path]) -> dict[str, list[Path]]:
     """Return the files of each folder and of its folders, by the room's name."""
-    found = {}
+    files_by_room = {}
     for folder in folders:
         for path in sorted(folder.rglob('*.py')):
             inside = path.relative_to(folder).parts
             room = f'{folder.name}/{inside[0]}' if len(inside) > 1 else folder.name
-            found.setdefault(room, []).append(path)
-    return found
+            files_by_room.setdefault(room, []).append(path)
+    return files_by_room
 
 
 def print_table(rows: dict[str, dict[str, str]]) -> None:

@@ -53,12 +53,12 @@ def test_benchmark_and_sampler_run_without_data_libraries(tmp_path):
     )
     rest = ('--config.model.heads=2', '--config.train.batch_size=2', '--config.data.source=synthetic', '--steps=2')
     program = PROGRAM.replace('sys.exit(main(sys.argv[1:]))', 'assert main(sys.argv[1:]) == 0') + SAMPLE
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, '-c', program, 'benchmark', '--config=experiments/bouncing_balls.py', '--json', *sizes, *rest],
         cwd=ROOT, capture_output=True, text=True, env=one_device.environment(tmp_path),
     )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    *printed, shape = found.stdout.splitlines()
+    assert process.returncode == 0, process.stderr
+    *printed, shape = process.stdout.splitlines()
     numbers = json.loads('\n'.join(printed))
     assert shape == '(2, 2, 12, 12, 3)'
     assert numbers['steps'] == 2 and numbers['model_flops_per_second'] > 0
@@ -71,5 +71,5 @@ def test_the_block_blocks():
         'from vdm_jax.cli import main',
         'from vdm_jax import media; media.gif_bytes(__import__("numpy").zeros((2, 4, 4, 3), "uint8"))',
     )
-    found = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
-    assert 'Pillow' in found.stderr, found.stderr
+    process = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
+    assert 'Pillow' in process.stderr, process.stderr

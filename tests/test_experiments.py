@@ -1,4 +1,4 @@
-"""Every experiment file builds: config and network (shapes only) are right, and its docstring tells how to run it."""
+"""Every experiment file builds: config and network (shapes only) are right, and its docstring shows how to run it."""
 
 import dataclasses
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_builds(file, arg, folder):
     )
 
 
-def test_video_folder_reads_records_too_and_tells_their_captions(tmp_path):
+def test_video_folder_reads_records_with_their_captions_too(tmp_path):
     path = write_set(tmp_path / 'set', [record(str(i), captions=(Caption('a ball'),)) for i in range(3)], 1)
 
     def build(arg):
@@ -72,8 +72,8 @@ def test_video_folder_reads_records_too_and_tells_their_captions(tmp_path):
         and run.data.reader[0]['video'].shape == (8, 32, 32, 3)
     )
     assert Run(build('records,memorise'), jax.devices()[:1]).model_config.classes == 3
-    told = Run(build('records,text=24'), jax.devices()[:1])
-    assert told.model_config.text_width == told.experiment.text.width == 24
+    with_text = Run(build('records,text=24'), jax.devices()[:1])
+    assert with_text.model_config.text_width == with_text.experiment.text.width == 24
 
 
 def test_moving_mnist_has_its_stochastic_form():
@@ -91,7 +91,7 @@ def test_moving_mnist_has_regressors_to_beat(regressor, millions):
 
 
 @pytest.mark.parametrize('process', ['numbering=sit', 'name=ddpm', 'name=logsnr_cosine'])
-def test_a_regressor_that_could_not_tell_given_frames_is_refused(process):
+def test_a_regressor_that_cannot_see_which_frames_are_context_is_refused(process):
     spec = f'{ROOT}/experiments/moving_mnist.py:regressor=conv_lstm'
     with pytest.raises(UserError, match='takes frames of time 0 for given'):
         run = Run(read_experiment(spec, [f'--config.diffusion.process.{process}']), jax.devices()[:1])
@@ -128,9 +128,9 @@ def test_noise_has_frames_and_pixels(frames):
 
 @pytest.mark.parametrize('spec', ['vdm.py', 'latte.py:images=8,data=videos,dataset=sky'])
 def test_images_beside_clips_without_a_folder_are_found_before_training(spec, folder):
-    asked = [f'--config.data.clips.path={folder}', '--config.model.size=S', '--config.model.scan=true']
+    overrides = [f'--config.data.clips.path={folder}', '--config.model.size=S', '--config.model.scan=true']
     with pytest.raises(UserError, match=r'^config\.data\.images\.path is empty'):
-        Run(read_experiment(f'{ROOT}/experiments/{spec}', asked), jax.devices()[:1]).check()
+        Run(read_experiment(f'{ROOT}/experiments/{spec}', overrides), jax.devices()[:1]).check()
 
 
 @pytest.mark.parametrize('world', ['collide', 'shadow', 'pan'])
@@ -218,9 +218,10 @@ def test_a_baselines_parts_go_together_and_it_trains_and_samples_by_shape(spec):
         _, scalars = jax.eval_shape(
             run.programs.train_step, run.programs.abstract_state, abstract_batch(run), run.programs.abstract_frozen
         )
-        (average,), frozen = run.programs.abstract_state.ema.values(), run.programs.abstract_frozen
+        (average,) = run.programs.abstract_state.ema.values()
+        frozen = run.programs.abstract_frozen
         videos, finite = jax.eval_shape(
-            lambda *told: run.programs.generator(*told, frozen=frozen), average, *abstract_conditions(run)
+            lambda *inputs: run.programs.generator(*inputs, frozen=frozen), average, *abstract_conditions(run)
         )
     assert (
         scalars['loss'].shape == () and videos.shape[1:] == run.data.source.shape and finite.shape == videos.shape[:1]
@@ -253,7 +254,7 @@ def test_latte_has_four_variants(variant, layout):
 
 @pytest.mark.parametrize('name', ['walt', 'dfot'])
 def test_videos_and_what_stands_for_their_latents_are_of_one_shape(name):
-    """Two given frames of latents are five of a video."""
+    """Two context frames of latents are five of a video."""
     runs = [
         Run(read_experiment(f'{ROOT}/experiments/{name}.py:data={data}', ['--config.diffusion.context=2']))
         for data in ('latents', 'videos')
@@ -291,19 +292,20 @@ def test_what_stands_for_latents_is_no_video():
 
 
 @pytest.mark.parametrize(
-    'spec, given',
+    'spec, num_context',
     [('vdm.py', 0), ('vdm.py:dataset=bair,images=3', 1), ('vdm.py:dataset=k600', 5), ('latte.py:images=8', 0)],
 )
-def test_images_beside_clips_weigh_as_frames_do(spec, given):
-    """The curvature of the loss in what the network says of each frame and each image: 0 for given frames."""
+def test_images_beside_clips_weigh_as_frames_do(spec, num_context):
+    """The curvature of the loss in the prediction of each frame and each image: 0 for context frames."""
     experiment = read_experiment(f'{ROOT}/experiments/{spec}')
-    objective, count = experiment.diffusion, experiment.data.count
-    objective = dataclasses.replace(objective, variance='fixed')  # what is asked of the variance is another term
+    objective = experiment.diffusion
+    count = experiment.data.count
+    objective = dataclasses.replace(objective, variance='fixed')  # the loss of the variance is another term
     x0 = jax.random.normal(jax.random.key(0), (1, 16 + count, 2, 2, 1))
 
-    def loss(said):
-        def network(params, x, t, told, images):
-            return x + said[None, :, None, None, None]
+    def loss(prediction):
+        def network(params, x, t, conditions, images):
+            return x + prediction[None, :, None, None, None]
 
         return compute_losses(
             network, objective, None, x0, {}, 0, jax.random.split(jax.random.key(1), 1), count
@@ -311,8 +313,8 @@ def test_images_beside_clips_weigh_as_frames_do(spec, given):
 
     slope = jax.jit(jax.grad(loss))
     weights = slope(jnp.ones(16 + count)) - slope(jnp.zeros(16 + count))
-    np.testing.assert_allclose(weights[:given], 0, atol=1e-6)
-    np.testing.assert_allclose(weights[given:], 2 / (16 - given), rtol=1e-4)
+    np.testing.assert_allclose(weights[:num_context], 0, atol=1e-6)
+    np.testing.assert_allclose(weights[num_context:], 2 / (16 - num_context), rtol=1e-4)
 
 
 @pytest.mark.parametrize('arg', ['dataset=kinetics', 'size=tiny', 'patch=3', 'variant=5', 'data=images'])

@@ -1,4 +1,4 @@
-"""Files are put in place whole, where their directory is and nowhere else."""
+"""Files are put in place atomically, where their directory is and nowhere else."""
 
 import os
 
@@ -51,6 +51,6 @@ def test_what_a_store_raises_is_one_line(error, says):
     assert '\n' not in str(caught.value)
 
 
-def test_a_fault_of_ours_is_none_of_a_store():
+def test_a_programming_error_is_not_reported_as_one_of_the_store():
     with pytest.raises(KeyError), files.explain_refusal('--workdir=gs://a'):
         raise KeyError('a')

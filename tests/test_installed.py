@@ -53,21 +53,22 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_every_experiment_and_every_module(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
 
-    def tracked(folder):
+    def list_files(folder):
         return [path for path in (ROOT / folder).rglob('*') if '__pycache__' not in path.parts]
 
-    for file in tracked('experiments'):
+    for file in list_files('experiments'):
         assert f'vdm_jax/{file.relative_to(ROOT)}' in names
     for room in ('vdm_jax', 'data_pipelines'):
-        for file in tracked(room):
+        for file in list_files(room):
             assert file.suffix != '.py' or str(file.relative_to(ROOT)) in names
     assert {name.split('/')[0].partition('-')[0] for name in names} == {'vdm_jax', 'data_pipelines'}
 
 
 @pytest.mark.slow
-def test_an_installed_package_trains_samples_and_tells_of_its_experiments(wheel, tmp_path):
-    """In an environment that has what the package asks for and not the checkout, from a folder of nothing."""
-    target, place = tmp_path / 'installed', tmp_path / 'elsewhere'
+def test_an_installed_package_trains_samples_and_lists_its_experiments(wheel, tmp_path):
+    """In an environment with the requirements of the package and without the checkout, from an empty folder."""
+    target = tmp_path / 'installed'
+    place = tmp_path / 'elsewhere'
     place.mkdir()
     zipfile.ZipFile(wheel).extractall(target)
     # What is installed beside it is seen without what .pth files add, such as an editable checkout.
@@ -78,25 +79,26 @@ def test_an_installed_package_trains_samples_and_tells_of_its_experiments(wheel,
         command = [sys.executable, '-S', '-m', module, *argv]
         return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
 
-    def printed(module, *argv):
+    def run_and_read(module, *argv):
         done = run(module, *argv)
         assert done.returncode == 0, (argv, done.stderr)
         return done.stdout
 
     where = 'import vdm_jax.config.packaged as p; print(p.FOLDER)'
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, '-S', '-c', where], cwd=place, env=environment, capture_output=True, text=True
     )
-    assert found.stdout.strip() == str(target / 'vdm_jax' / 'experiments'), found.stderr
-    printed('vdm_jax', 'train', '--config=bouncing_balls', *SMALL, '--workdir=run')
+    assert process.stdout.strip() == str(target / 'vdm_jax' / 'experiments'), process.stderr
+    run_and_read('vdm_jax', 'train', '--config=bouncing_balls', *SMALL, '--workdir=run')
     assert (place / 'run' / 'checkpoints' / '2').is_dir()
-    printed('vdm_jax', 'sample', '--workdir=run', '--num=1')
+    run_and_read('vdm_jax', 'sample', '--workdir=run', '--num=1')
     assert list((place / 'run' / 'samples').glob('*.gif'))
-    printed('vdm_jax', 'sample', '--weights=experiments/bouncing_balls.safetensors', '--num=1', '--out=s', '--steps=2')
-    assert 'latte.py' in printed('vdm_jax', 'baselines')
+    weights = '--weights=experiments/bouncing_balls.safetensors'
+    run_and_read('vdm_jax', 'sample', weights, '--num=1', '--out=s', '--steps=2')
+    assert 'latte.py' in run_and_read('vdm_jax', 'baselines')
     config = '--config=experiments/latte.py:dataset=ucf101,size=S'
-    assert json.loads(printed('vdm_jax', 'inspect', config, '--json'))
-    plan = printed('vdm_jax', 'plan', '--config=bouncing_balls:steps=3', '--topology=cpu:1', '--json', *SMALL)
+    assert json.loads(run_and_read('vdm_jax', 'inspect', config, '--json'))
+    plan = run_and_read('vdm_jax', 'plan', '--config=bouncing_balls:steps=3', '--topology=cpu:1', '--json', *SMALL)
     assert json.loads(plan)
     assert 'build' in run('data_pipelines', '--help').stdout
     assert run('vdm_jax', 'train', '--config=lattte', '--workdir=other').returncode == 2
@@ -144,7 +146,7 @@ def test_a_local_file_of_the_name_comes_first(name, tmp_path, monkeypatch):
     ],
     ids=lambda value: value[:30],
 )
-def test_names_of_no_experiment_are_one_line_that_tells_of_those_there_are(spec, says, tmp_path, monkeypatch):
+def test_an_unknown_experiment_is_one_line_with_the_known_names(spec, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine.py').write_text('')
     with pytest.raises(UserError, match=f'--config=.*{says}') as raised:
@@ -197,7 +199,7 @@ def test_caches_are_where_the_user_has_a_home_and_nowhere_else(home, nameless):
     assert files.user_cache() == place
 
 
-def test_a_home_that_the_system_knows_counts(monkeypatch):
+def test_the_home_of_the_password_database_is_used(monkeypatch):
     import pwd
 
     monkeypatch.delenv('HOME')

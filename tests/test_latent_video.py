@@ -63,7 +63,7 @@ def lines(workdir):
     return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
-def test_an_autoencoder_trains_and_says_how_near_it_comes(place, capsys):
+def test_an_autoencoder_trains_and_reports_its_error(place, capsys):
     names = {name for line in lines(place / 'vae') for name in line}
     assert {'loss', 'kl', 'psnr', 'reconstruction', 'validation_psnr'} <= names
     assert cli.main(['evaluate', f'--workdir={place}/vae', '--json']) == 0
@@ -74,22 +74,22 @@ def test_an_autoencoder_trains_and_says_how_near_it_comes(place, capsys):
 
 
 @pytest.fixture(scope='module')
-def trained(place):
+def trained_run(place):
     assert cli.main(['train', f'--config={place}/latent.py', f'--workdir={place}/run']) == 0
     return place / 'run'
 
 
-def test_a_network_on_its_latents_makes_videos(trained, tmp_path):
-    assert cli.main(['sample', f'--workdir={trained}', '--num=2', f'--out={tmp_path}']) == 0
+def test_a_network_on_its_latents_makes_videos(trained_run, tmp_path):
+    assert cli.main(['sample', f'--workdir={trained_run}', '--num=2', f'--out={tmp_path}']) == 0
     (mp4,) = tmp_path.glob('*.mp4')
     video = decode.probe(str(mp4))
     assert video.frames == 5 and min(video.height, video.width) >= 64
 
 
-def test_it_goes_on_from_the_frames_that_so_many_latents_are_of(trained, tmp_path):
+def test_context_frames_are_as_many_as_the_latents_decode_to(trained_run, tmp_path):
     """Two latents are five frames: of 2, 3 and 4 the codec makes none."""
     more = ['--config.data.frames=9', '--config.diffusion.context=2', '--num=2', f'--out={tmp_path}']
-    assert cli.main(['sample', f'--workdir={trained}', *more]) == 0
+    assert cli.main(['sample', f'--workdir={trained_run}', *more]) == 0
     assert list(tmp_path.glob('*.gif'))
 
 
@@ -98,28 +98,29 @@ def cache(place):
 
 
 @pytest.fixture(scope='module')
-def cached(place):
-    """The latents of the clips; asked for again, nothing is done."""
+def latents_option(place):
+    """The latents of the clips; a second run of the command changes nothing."""
     assert cache(place) == 0
     before = (place / 'cache' / MOMENTS).read_bytes()
     assert cache(place) == 0 and (place / 'cache' / MOMENTS).read_bytes() == before
     return f'--config.latents={place}/cache'
 
 
-def test_what_to_normalise_latents_by_is_printed(place, cached, capsys):
+def test_what_to_normalise_latents_by_is_printed(place, latents_option, capsys):
     assert cache(place) == 0
     mean = np.load(place / 'cache' / MOMENTS).mean((0, 1, 2, 3, 4))
     printed = re.search(r'mean of their channels: \((.*)\)\n  std of their channels: \(', capsys.readouterr().out)
     np.testing.assert_allclose([float(value) for value in printed[1].split(', ')], mean[: len(mean) // 2], rtol=1e-3)
 
 
-def test_cached_latents_train_as_the_clips_do(place, trained, cached):
+def test_cached_latents_train_as_the_clips_do(place, trained_run, latents_option):
     run = f'--workdir={place}/cached'
-    assert cli.main(['train', f'--config={place}/latent.py', run, cached, NO_CHECKS]) == 0
-    losses = [[line['loss'] for line in lines(where) if 'loss' in line] for where in (trained, place / 'cached')]
+    assert cli.main(['train', f'--config={place}/latent.py', run, latents_option, NO_CHECKS]) == 0
+    losses = [[line['loss'] for line in lines(where) if 'loss' in line] for where in (trained_run, place / 'cached')]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     # what was trained on clips goes on with latents, as they are the same
-    more = ['train', f'--config={place}/latent.py', f'--workdir={trained}', cached, '--config.train.steps=3']
+    more = ['train', f'--config={place}/latent.py', f'--workdir={trained_run}', '--config.train.steps=3']
+    more.append(latents_option)
     assert cli.main([*more, NO_CHECKS]) == 0
 
 
@@ -131,47 +132,45 @@ def other_vae(place):
     return f'--config.codec.path={place}/vae2'
 
 
-def test_another_codec_and_other_clips_are_refused(place, trained, cached, other_vae, capsys):
+def test_another_codec_and_other_clips_are_refused(place, trained_run, latents_option, other_vae, capsys):
     capsys.readouterr()
     ask = ['train', f'--config={place}/latent.py', other_vae]
-    assert cli.main([*ask, f'--workdir={trained}', '--config.train.steps=4']) == 2
+    assert cli.main([*ask, f'--workdir={trained_run}', '--config.train.steps=4']) == 2
     assert 'codec' in capsys.readouterr().err
-    assert cli.main([*ask, f'--workdir={place}/new', cached]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith('vdm_jax: config.latents') and len(re.findall(r'\b[0-9a-f]{64}\b', said)) == 2
-    assert (
-        cli.main(['train', f'--config={place}/latent.py', f'--workdir={place}/new', cached, '--config.data.size=13'])
-        == 2
-    )
+    assert cli.main([*ask, f'--workdir={place}/new', latents_option]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith('vdm_jax: config.latents') and len(re.findall(r'\b[0-9a-f]{64}\b', stderr)) == 2
+    other_clips = ['train', f'--config={place}/latent.py', f'--workdir={place}/new', '--config.data.size=13']
+    assert cli.main([*other_clips, latents_option]) == 2
     assert 'made with clips 12' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('command', ['sample', pytest.param('evaluate', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('where', ['workdir', pytest.param('weights', marks=pytest.mark.slow)])
 def test_another_codec_than_in_training_is_refused_unless_it_is_wanted(
-    where, command, trained, other_vae, tmp_path, capsys
+    where, command, trained_run, other_vae, tmp_path, capsys
 ):
     """Of a run, and of what was exported of it."""
-    asked = [command, f'--workdir={trained}']
+    argv = [command, f'--workdir={trained_run}']
     if where == 'weights':
-        assert cli.main(['export', f'--workdir={trained}', f'--out={tmp_path}/w']) == 0
-        asked = [command, f'--weights={tmp_path}/w']
+        assert cli.main(['export', f'--workdir={trained_run}', f'--out={tmp_path}/w']) == 0
+        argv = [command, f'--weights={tmp_path}/w']
         assert re.fullmatch('[0-9a-f]{64}', weights.about(tmp_path / 'w')['codec'])
-    assert cli.main([*asked, other_vae, f'--out={tmp_path}/out']) == 2
-    said = capsys.readouterr().err
-    assert 'config.codec.path=' in said and len(re.findall(r'\b[0-9a-f]{64}\b', said)) == 2
-    assert '--allow-other-codec' in said and not (tmp_path / 'out').exists()
+    assert cli.main([*argv, other_vae, f'--out={tmp_path}/out']) == 2
+    stderr = capsys.readouterr().err
+    assert 'config.codec.path=' in stderr and len(re.findall(r'\b[0-9a-f]{64}\b', stderr)) == 2
+    assert '--allow-other-codec' in stderr and not (tmp_path / 'out').exists()
     if where == 'weights' and command == 'sample':
-        assert cli.main([*asked, other_vae, '--allow-other-codec', '--num=1', f'--out={tmp_path}/out']) == 0
+        assert cli.main([*argv, other_vae, '--allow-other-codec', '--num=1', f'--out={tmp_path}/out']) == 0
         assert list((tmp_path / 'out').iterdir())
 
 
 @pytest.mark.slow
-def test_scores_name_their_codec_and_one_trained_on_since_is_another(place, trained, other_vae, tmp_path, capsys):
+def test_scores_name_their_codec_and_one_trained_on_since_is_another(place, trained_run, other_vae, tmp_path, capsys):
     few = ['--config.evaluate.samples=2', '--config.evaluate.real=2', '--config.evaluate.train=4', f'--out={tmp_path}']
     names = set()
     for more in ([], ['--config.model.dtype=bfloat16'], [other_vae, '--allow-other-codec']):
-        assert cli.main(['evaluate', f'--workdir={trained}', *few, *more]) == 0
+        assert cli.main(['evaluate', f'--workdir={trained_run}', *few, *more]) == 0
         names.add(capsys.readouterr().out.splitlines()[-1])
     scores = [runner.read(name).settings for name in names]
     assert len(names) == 3 and len({score['codec'] for score in scores}) == 2
@@ -179,9 +178,9 @@ def test_scores_name_their_codec_and_one_trained_on_since_is_another(place, trai
     assert [score['codec_of_training'] for score in scores if 'codec_of_training' in score] == [*of_training]
     moved = shutil.copytree(place / 'vae', tmp_path / 'vae')
     path = f'--config.codec.path={moved}'
-    assert cli.main(['sample', f'--workdir={trained}', path, '--num=1', f'--out={tmp_path}/out']) == 0
+    assert cli.main(['sample', f'--workdir={trained_run}', path, '--num=1', f'--out={tmp_path}/out']) == 0
     assert cli.main(['train', f'--workdir={moved}', '--config.train.steps=3', NO_CHECKS]) == 0
-    assert cli.main(['sample', f'--workdir={trained}', path, '--num=1', f'--out={tmp_path}/out']) == 2
+    assert cli.main(['sample', f'--workdir={trained_run}', path, '--num=1', f'--out={tmp_path}/out']) == 2
     assert 'of a run at config.codec.path, its newest checkpoint' in capsys.readouterr().err
 
 
@@ -200,7 +199,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['a folder of videos', 'one constant batch'])
-def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder, tmp_path):
+def test_cached_latents_have_all_conditions_of_their_clips(name, place, folder, tmp_path):
     shape = {'frames': 5, 'pixels': 16}
     kinds = {
         'a folder of videos': ({'source': 'video_folder', 'path': str(folder), 'start': 'first'}, ('fps', 'motion')),
@@ -215,13 +214,14 @@ def test_cached_latents_come_with_all_that_their_clips_tell(name, place, folder,
     def drawn(source):
         return next(iter(batches(source, order, 0, 1, scalars=scalars)))
 
-    seen, found = drawn(clips.training_reader), drawn(cached.training_reader)
+    seen = drawn(clips.training_reader)
+    from_cache = drawn(cached.training_reader)
     moments = clips.experiment.codec.moments(clips.frozen['codec'], seen.pop('video'))
-    np.testing.assert_allclose(found.pop('moments'), moments, atol=1e-5)
-    assert set(found) == set(seen) == {'label', *scalars} and np.ptp(seen[scalars[0]]) > 0
+    np.testing.assert_allclose(from_cache.pop('moments'), moments, atol=1e-5)
+    assert set(from_cache) == set(seen) == {'label', *scalars} and np.ptp(seen[scalars[0]]) > 0
     for key, values in seen.items():
-        assert found[key].dtype == values.dtype
-        np.testing.assert_array_equal(found[key], values)
+        assert from_cache[key].dtype == values.dtype
+        np.testing.assert_array_equal(from_cache[key], values)
 
 
 def start(place, out, number=0, count=1, port=0, *more):
@@ -237,7 +237,7 @@ def start(place, out, number=0, count=1, port=0, *more):
 
 
 def several(place, out, count, more=()):
-    """So many processes, of which the last one is given `more`."""
+    """Start so many processes, the last one with the arguments `more`."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
         port = free.getsockname()[1]
@@ -246,8 +246,8 @@ def several(place, out, count, more=()):
 
 def ends(processes):
     """[(exit code, stdout, stderr)] of each."""
-    said = [process.communicate(timeout=240) for process in processes]
-    return [(process.returncode, *each) for process, each in zip(processes, said, strict=True)]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    return [(process.returncode, *each) for process, each in zip(processes, outputs, strict=True)]
 
 
 def same_latents(directory, other):
@@ -276,10 +276,10 @@ def of_one(place):
 
 
 def test_two_processes_make_what_one_makes(place, of_one):
-    """Each its own parts; one speaks."""
-    (code, said, _), (other, *silent) = found = ends(several(place, 'of_two', 2))
-    assert (code, other) == (0, 0), found
-    assert 'moments of 12 clips in 2 views' in said and not silent[0] and 'views of clips left' not in silent[1]
+    """Each writes its own parts; only the primary process prints."""
+    (code, output, _), (other, *silent) = process_ends = ends(several(place, 'of_two', 2))
+    assert (code, other) == (0, 0), process_ends
+    assert 'moments of 12 clips in 2 views' in output and not silent[0] and 'views of clips left' not in silent[1]
     same_latents(place / 'of_two', of_one)
 
 
@@ -294,25 +294,26 @@ def test_killed_with_nine_at_random_moments_on_two_then_one_then_three(place, of
         for process in processes:
             process.kill()
         ends(processes)
-    ((code, *said),) = ends(several(place, 'killed', 1))
-    assert code == 0, said
+    ((code, *output),) = ends(several(place, 'killed', 1))
+    assert code == 0, output
     same_latents(place / 'killed', of_one)
 
 
 @pytest.mark.slow
-def test_a_mistake_of_one_process_alone_is_told_by_both(place):
-    found = ends(several(place, 'mistaken', 2, ['--config.data.size=11']))
-    assert all(code == 2 and 'process 1: made with clips 11, and this run has 12' in err for code, _, err in found)
+def test_a_mistake_of_one_process_ends_both(place):
+    process_ends = ends(several(place, 'mistaken', 2, ['--config.data.size=11']))
+    message = 'process 1: made with clips 11, and this run has 12'
+    assert all(code == 2 and message in err for code, _, err in process_ends)
     assert not (place / 'mistaken').exists()
 
 
-def test_a_scalar_that_was_not_stored_is_refused_before_training(place, cached):
+def test_a_scalar_that_was_not_stored_is_refused_before_training(place, latents_option):
     run = latent_run(place, latents=f'{place}/cache')
     with pytest.raises(UserError, match=r'config\.latents=.*: they tell motion .*config\.model\.scalars wants fps'):
         run.training_reader.check(run.latent_cache_key, ('fps',))
 
 
-def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, cached):
+def test_latents_of_a_codec_that_is_set_otherwise_are_refused(place, latents_option):
     """How much is worked on at a time, and what is done to moments, may change."""
     codec = {'name': 'video_vae', 'model': VAE, 'path': f'{place}/vae'}
     free = {'sample': True, 'chunk': 1, 'mean': (0.5,) * 4, 'std': (2.0,) * 4}
@@ -340,8 +341,9 @@ def test_latents_of_clips_that_are_cut_otherwise_are_refused(name, place):
         )
 
 
-def test_weights_are_hashed_once(place, cached, monkeypatch):
-    run, hashed = latent_run(place, latents=f'{place}/cache'), []
+def test_weights_are_hashed_once(place, latents_option, monkeypatch):
+    run = latent_run(place, latents=f'{place}/cache')
+    hashed = []
     assert run.frozen  # hashing what is read is not what is counted
     counting = types.SimpleNamespace(sha256=lambda *data: hashed.append(data) or hashlib.sha256(*data))
     monkeypatch.setattr(fingerprint, 'hashlib', counting)

@@ -84,7 +84,7 @@ def name_of(file):
     return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
 
 
-def allowed(name):
+def allowed_imports(name):
     prefix = max((room for room in MAY if name == room or name.startswith(room + '.') or not room), key=len)
     return MAY[prefix]
 
@@ -104,31 +104,31 @@ def may_import(name, module):
     target = module.removeprefix('vdm_jax').removeprefix('.')
     if room == 'diffusion' and not target.startswith('diffusion') and target != 'config.ranges':
         return False
-    if not name:  # the package itself: its public names, for their types alone
+    if not name:  # the package itself: its public names, only for their types
         return True
     if target in ('', *OPEN) or target.split('.')[0] == room:
         return True
-    return any(target == may or target.startswith(may + '.') for may in allowed(name))
+    return any(target == may or target.startswith(may + '.') for may in allowed_imports(name))
 
 
 def breaches(file, may):
     """'file:line imports module', once, for each module that the file may not import."""
     path = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
     at_run_time = set(imports(file, types=False))
-    found = []
+    breaches_found = []
     for module, line in imports(file):
-        # What takes a run, or a part of one, says so in its types.
+        # What takes a run, or a part of one, has it in its types.
         is_type_of_composer = module.startswith('vdm_jax.experiment') and (module, line) not in at_run_time
         if not may(module) and not is_type_of_composer:
-            found.append(f'{path}:{line} imports {module}')
-    return list(dict.fromkeys(found))
+            breaches_found.append(f'{path}:{line} imports {module}')
+    return list(dict.fromkeys(breaches_found))
 
 
 def test_imports_run_downwards():
-    found = []
+    all_breaches = []
     for file in FILES:
-        found += breaches(file, functools.partial(may_import, name_of(file)))
-    assert not found, '\n' + '\n'.join(found)
+        all_breaches += breaches(file, functools.partial(may_import, name_of(file)))
+    assert not all_breaches, '\n' + '\n'.join(all_breaches)
 
 
 def open_to_tests(module):
@@ -139,10 +139,10 @@ def open_to_tests(module):
 
 def test_no_test_module_is_imported():
     """What tests share has a module of its own: a test module may change with what it tests, and is collected once."""
-    found = []
+    all_breaches = []
     for file in sorted(TESTS.rglob('*.py')):
-        found += breaches(file, open_to_tests)
-    assert not found, '\n' + '\n'.join(found)
+        all_breaches += breaches(file, open_to_tests)
+    assert not all_breaches, '\n' + '\n'.join(all_breaches)
 
 
 def test_no_circles():
@@ -152,7 +152,8 @@ def test_no_circles():
             target = module.removeprefix('vdm_jax').removeprefix('.')
             if module.startswith('vdm_jax') and target in graph and target != name_of(file):
                 graph[name_of(file)].add(target)
-    done, path = set(), []
+    done = set()
+    path = []
 
     def visit(name):
         assert name not in path, ' -> '.join([*path[path.index(name) :], name])
@@ -168,11 +169,11 @@ def test_no_circles():
 
 def test_files_are_small():
     lines = {name_of(file): len(file.read_text().splitlines()) for file in FILES}
-    found = [f'{name} has {count} lines' for name, count in lines.items() if count > 400]
-    assert not found, '\n' + '\n'.join(found)
+    too_long = [f'{name} has {count} lines' for name, count in lines.items() if count > 400]
+    assert not too_long, '\n' + '\n'.join(too_long)
 
 
-def test_only_checkpoint_knows_orbax():
+def test_only_checkpoint_imports_orbax():
     users = {name_of(file) for file in FILES for module, _ in imports(file) if module.split('.')[0] == 'orbax'}
     assert users == {'train.checkpoint'}
 
@@ -195,7 +196,7 @@ def test_only_checkpoint_knows_orbax():
         ('experiment.run', 'def later():\n    import torch', 'torch'),
     ],
 )
-def test_a_breach_is_found_and_said(name, line, module, tmp_path):
+def test_a_breach_is_named(name, line, module, tmp_path):
     file = tmp_path / 'bad.py'
     file.write_text(f'import numpy\nfrom vdm_jax.config.ranges import Ranged\n{line}\n')
     number = 3 + line.count('\n')
@@ -211,7 +212,7 @@ def test_a_breach_is_found_and_said(name, line, module, tmp_path):
         ('from .test_layers import breaches', '.test_layers'),
     ],
 )
-def test_an_import_of_a_test_module_is_found_and_said(line, module, tmp_path):
+def test_an_import_of_a_test_module_is_named(line, module, tmp_path):
     file = tmp_path / 'test_bad.py'
     file.write_text(f'from tests.marks import rest_slow\nimport pytest\n{line}\n')
     assert breaches(file, open_to_tests) == [f'{file}:3 imports {module}']

@@ -20,11 +20,11 @@ def moving_square(frames=6, height=32, width=48):
 
 def frames_of(file):
     image = Image.open(file)
-    found = []
+    frames = []
     for i in range(getattr(image, 'n_frames', 1)):
         image.seek(i)
-        found.append(np.asarray(image.convert('RGB')))
-    return np.stack(found), image.info
+        frames.append(np.asarray(image.convert('RGB')))
+    return np.stack(frames), image.info
 
 
 @pytest.mark.parametrize('size', [(32, 48), (33, 47), (1, 1)])
@@ -32,10 +32,10 @@ def test_mp4_comes_back_nearly_the_same(tmp_path, size):
     pytest.importorskip('av')
     video = moving_square(6, *size)
     media.write_mp4(tmp_path / 'new' / 'a.mp4', video, fps=12.5)
-    found = decode.probe(tmp_path / 'new' / 'a.mp4')
-    assert (found.frames, found.fps) == (6, 12.5)
-    assert (found.height, found.width) == (size[0] + size[0] % 2, size[1] + size[1] % 2)
-    back = decode.read(found, range(6))[:, : size[0], : size[1]]
+    video_file = decode.probe(tmp_path / 'new' / 'a.mp4')
+    assert (video_file.frames, video_file.fps) == (6, 12.5)
+    assert (video_file.height, video_file.width) == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    back = decode.read(video_file, range(6))[:, : size[0], : size[1]]
     assert np.abs(back.astype(float) - video).mean() < 6
 
 
@@ -96,7 +96,7 @@ def test_what_is_no_video_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(('missing', 'write'), [('av', media.write_mp4), ('PIL', media.write_gif)])
-def test_a_missing_library_is_said_in_one_line(tmp_path, monkeypatch, missing, write):
+def test_a_missing_library_is_one_line(tmp_path, monkeypatch, missing, write):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UserError, match=r"pip install 'vdm_jax\[video\]'"):
         write(tmp_path / 'a', moving_square())

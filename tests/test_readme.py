@@ -19,7 +19,7 @@ def test_the_ten_lines_run(tmp_path, monkeypatch):
 
 
 def test_the_table_of_what_to_change_names_files_and_entries_that_are_there():
-    """Every file in the first two columns exists, and every entry is a name in the file that is said to hold it."""
+    """Every file in the first two columns exists, and every entry is a name in the file beside it."""
     text = (ROOT / 'README.md').read_text()
     rows = [
         line.split('|')[1:4]

@@ -15,14 +15,15 @@ pytestmark = needs_clips
 
 def test_all_sixteen_train_resume_and_sample(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    config, run = f'--config={ROOT}/experiments/video_folder.py', f'--workdir={tmp_path}/run'
+    config = f'--config={ROOT}/experiments/video_folder.py'
+    run = f'--workdir={tmp_path}/run'
     small = ('model.depth=2', 'model.width=16', 'model.heads=2', 'train.batch_size=16', 'train.checkpoint_every=1')
     small += ('train.log_every=1', 'train.sample_every=0', 'optim.name=adamw', 'data.pixels=16')
     options = [config, run, f'--config.data.path={CLIPS}', *(f'--config.{item}' for item in small)]
     for steps in (1, 2):
         assert cli.main(['train', *options, f'--config.train.steps={steps}']) == 0
-    said = capsys.readouterr().err
-    assert 'resuming at step 1' in said and 'rotated_90.mov' in said  # 3 frames: short, and named
+    stderr = capsys.readouterr().err
+    assert 'resuming at step 1' in stderr and 'rotated_90.mov' in stderr  # 3 frames: short, and named
     lines = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
     counted = [line for line in lines if 'loss' in line][-1]
     assert (counted['data/videos'], counted['data/broken_videos'], counted['data/short_videos']) == (16, 0, 1)

@@ -1,4 +1,4 @@
-"""Records of latents: they train a network as the clips that they are of, by the codec that made them alone."""
+"""Records of latents: they train a network like the clips that they are of, only with the codec that made them."""
 
 import dataclasses
 
@@ -65,7 +65,8 @@ def records(place, name='set', **fields):
 
 
 def test_they_train_as_their_clips_do(place):
-    clips, latents = run_of(place, CLIPS), run_of(place, records(place))
+    clips = run_of(place, CLIPS)
+    latents = run_of(place, records(place))
     latents.check()
     params = clips.programs.init_state().params
     losses = [
@@ -95,9 +96,10 @@ def test_latents_of_other_clips_are_refused(place):
         run_of(place, records(place, frames=9)).check()
 
 
-def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
+def test_buckets_and_mixtures_of_latents_are_checked_too(place):
     run = run_of(place, records(place))
-    source, others = run.data.source, Records(f'{place}/others', frames=5, pixels=16)
+    source = run.data.source
+    others = Records(f'{place}/others', frames=5, pixels=16)
     for data in (Bucketed(source, ('5x16x16@3',)), Mixture((source, source), labels='shared')):
         mixed = Run(dataclasses.replace(run.experiment, data=data), DEVICES)
         mixed.check()
@@ -109,7 +111,7 @@ def test_buckets_and_mixtures_of_latents_are_checked_alike(place):
         Mixture((source, others)).open().latents  # noqa: B018
 
 
-def test_what_asks_for_pictures_of_latents_is_told_that_there_are_none(place):
+def test_commands_that_need_pictures_refuse_records_of_latents(place):
     run = run_of(place, records(place))
     clips = run.data.reader, run.data.held_out, EvaluateConfig()
     for protocol in (FramePrediction(context=2), Recall()):
@@ -137,8 +139,12 @@ def test_latents_of_latents_are_refused(place, tmp_path):
 
 def test_captions_come_with_latents_from_a_cache_as_they_do_with_clips(place, tmp_path):
     """Those that hold for each clip, one of them drawn, the same as without a cache; made before there were texts."""
-    told = [(Caption('early', 1.0, 0.0, 0.5), Caption('late', 1.0, 0.5, 2.0)), (), (Caption('a'), Caption('b c'))]
-    videos = [record(f'{i}', 16, 60 * i, captions=captions) for i, captions in enumerate(told)]
+    captions_of_clips = [
+        (Caption('early', 1.0, 0.0, 0.5), Caption('late', 1.0, 0.5, 2.0)),
+        (),
+        (Caption('a'), Caption('b c')),
+    ]
+    videos = [record(f'{i}', 16, 60 * i, captions=captions) for i, captions in enumerate(captions_of_clips)]
     data = records(place, label='none', start='first') | {'path': write_set(tmp_path / 'set', videos, shards=1)}
     cache(run_of(place, data), tmp_path / 'latents', 3)
     cache_text(collect_texts([data['path']])[0], Hashing(8, 2), tmp_path / 'texts')

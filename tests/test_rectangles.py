@@ -42,7 +42,7 @@ def size_of(file):
 
 
 @pytest.mark.slow
-def test_going_on_is_never_having_stopped(run, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(run, tmp_path):
     assert loop.train_run(run, tmp_path / 'whole')
     assert not loop.train_run(run, tmp_path / 'stopped', stop=lambda step: step == 1)
     assert loop.train_run(run, tmp_path / 'stopped')
@@ -71,9 +71,9 @@ def test_files_of_wide_clips_are_wide(tmp_path):
     assert sheet[66 + 2, 24 * 4 - 2].tolist() == sheet[66 + 2, -2].tolist() == [255, 0, 0]
     assert not sheet[:64].any(where=sheet[:64] != 128) and not sheet[66 + 20, 24 * 4 - 2].any()
     assert size_of(gif) == (16 * 4, 2 * 24 * 4)
-    found = decode.probe(str(mp4))
-    assert (found.height, found.width) == (16 * 4, 2 * 24 * 4)
-    frame = decode.read(found, np.arange(1))[0]
+    video = decode.probe(str(mp4))
+    assert (video.height, video.width) == (16 * 4, 2 * 24 * 4)
+    frame = decode.read(video, np.arange(1))[0]
     assert frame[2, -4, 0] > 200 and frame[2, 24 * 4 - 4, 0] < 50 and frame[30, -4, 0] < 50
 
 
@@ -110,18 +110,18 @@ def test_learned_positions_take_sides_up_to_those_of_training(run):
     ],
     ids=lambda data: data['source'],
 )
-def test_clips_that_are_gone_are_not_asked_for(run, data):
+def test_missing_clips_are_not_needed_for_sampling(run, data):
     config = run.resolved | {'data': data}
     config['model'] = config['model'] | {'channels': None, 'classes': 0}
     resized = make_sampling_run(config, [], '40x56')
     assert resized.network.latent_shape[:3] == (4, 40, 56) and resized.programs.generator
 
 
-def test_frames_that_a_video_goes_on_from_are_of_its_size(run):
+def test_context_frames_have_the_size_of_the_video(run):
     changes = ['config.diffusion.context=2', 'config.diffusion.per_frame=true', 'config.model.time_patch=1']
     other = make_sampling_run(run.resolved, changes, '24x16')
-    asked = conditioning.complete_conditions(other.data, other.network, {'label': np.array([0, 1, 0])})
-    assert asked['frames'].shape == (3, 2, 24, 16, 3)
+    conditions = conditioning.complete_conditions(other.data, other.network, {'label': np.array([0, 1, 0])})
+    assert conditions['frames'].shape == (3, 2, 24, 16, 3)
 
 
 @pytest.mark.parametrize(
@@ -139,16 +139,14 @@ def test_networks_take_clips_that_are_not_square():
     noise = {'source': 'synthetic', 'frames': 3, 'pixels': '8x12', 'channels': 1, 'classes': 0}
     for model in ({'name': 'conv_lstm', 'hidden': 4, 'layers': 1}, {'width': 16, 'heads': 2, 'depth': 2, 'patch': 4}):
         run = Run(experiment_from({'data': noise, 'model': model}), jax.devices()[:1])
-        x, t = (
-            jax.ShapeDtypeStruct((2, *run.network.latent_shape), np.float32),
-            jax.ShapeDtypeStruct((2, 3), np.float32),
-        )
+        x = jax.ShapeDtypeStruct((2, *run.network.latent_shape), np.float32)
+        t = jax.ShapeDtypeStruct((2, 3), np.float32)
         assert jax.eval_shape(run.network.apply, run.programs.abstract_state.params, x, t, {}).shape == (2, 3, 8, 12, 1)
         with pytest.raises(UserError, match='config.model.patch=4 does not divide .*config.data.pixels'):
             Run(experiment_from({'data': noise | {'pixels': '8x10'}, 'model': model})).model_config  # noqa: B018
 
 
-def test_inspect_knows_networks_of_any_size(capsys):
+def test_inspect_works_for_networks_of_any_size(capsys):
     flops = []
     for size in ('16', '16x32', '32x16'):
         assert cli.main(['inspect', '--json', f'--config=experiments/bouncing_balls.py:pixels={size}', *SMALL]) == 0

@@ -43,10 +43,10 @@ WIDTH = 12
 def place(tmp_path_factory):
     """An experiment file, a set of records of which one has no caption, and the embeddings of the others'."""
     place = tmp_path_factory.mktemp('text')
-    told = [('it gets brighter', 'light grows'), ('a flash',), (), ('the end is dark',)]
+    captions_of_clips = [('it gets brighter', 'light grows'), ('a flash',), (), ('the end is dark',)]
     records = [
         record(f'{i}', 12, 60 * i, captions=tuple(map(Caption, texts)), scores={'motion': 0.1 * i})
-        for i, texts in enumerate(told)
+        for i, texts in enumerate(captions_of_clips)
     ]
     write_set(place / 'set', records, shards=1)
     data = {'source': 'records', 'path': f'{place}/set', 'text': f'{place}/texts', 'frames': 4, 'pixels': 8}
@@ -70,7 +70,7 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def trained(place):
+def trained_run(place):
     assert cli.main(['train', f'--config={place}/experiment.py', f'--workdir={place}/run']) == 0
     return place / 'run'
 
@@ -79,24 +79,24 @@ def run_of(place, *more):
     return Run(read_experiment(f'{place}/experiment.py', list(more)), jax.devices()[:1])
 
 
-def stirred(run):
-    """Weights of which none is zero, as some are at first, so that what the network is told reaches its output."""
+def make_random_params(run):
+    """Return weights of which none is zero, as some are at first, so that conditions reach the output."""
     rng = np.random.default_rng(0)
     return jax.tree.map(
         lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), run.programs.abstract_state.params
     )
 
 
-def test_it_trains(trained):
-    lines = [json.loads(line) for line in (trained / 'metrics.jsonl').read_text().splitlines()]
-    found = [line['loss'] for line in lines if 'loss' in line]
-    assert len(found) == 3 and np.isfinite(found).all()
+def test_it_trains(trained_run):
+    lines = [json.loads(line) for line in (trained_run / 'metrics.jsonl').read_text().splitlines()]
+    losses = [line['loss'] for line in lines if 'loss' in line]
+    assert len(losses) == 3 and np.isfinite(losses).all()
     assert any(np.isfinite(line.get('validation_loss', np.nan)) for line in lines)
     without_text = [line['data/clips_without_text'] for line in lines if 'data/clips_without_text' in line]
     assert without_text[-1] >= 1
 
 
-def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
+def test_a_batch_has_the_texts_of_its_clips_and_plan_has_their_shapes(place):
     run = run_of(place)
     run.check()
     clip = run.data.reader[0]
@@ -112,22 +112,25 @@ def test_a_batch_has_the_texts_of_its_clips_and_plan_knows_their_shapes(place):
 
 
 def test_a_clip_without_caption_is_one_whose_text_is_dropped(place):
-    """Both train the unconditional branch; a text that is there says something else."""
+    """Both train the unconditional branch; a text changes the output."""
     run = run_of(place)
-    params, network = stirred(run), jax.jit(run.network.apply)
-    x, t = jax.random.normal(jax.random.key(0), (1, *run.network.latent_shape)), np.full(1, 500.0, np.float32)
+    params = make_random_params(run)
+    network = jax.jit(run.network.apply)
+    x = jax.random.normal(jax.random.key(0), (1, *run.network.latent_shape))
+    t = np.full(1, 500.0, np.float32)
 
-    def told(clip):
+    def text_of(clip):
         return {name: clip[name][None] for name in ('text', 'text_mask')}
 
-    said, unsaid = told(run.data.reader[0]), told(run.data.reader[2])
-    output = network(params, x, t, unsaid)
-    np.testing.assert_array_equal(output, network(params, x, t, without(said, run.model_config.classes)))
-    assert np.abs(output - network(params, x, t, said)).max() > 1e-3
+    with_text = text_of(run.data.reader[0])
+    without_text = text_of(run.data.reader[2])
+    output = network(params, x, t, without_text)
+    np.testing.assert_array_equal(output, network(params, x, t, without(with_text, run.model_config.classes)))
+    assert np.abs(output - network(params, x, t, with_text)).max() > 1e-3
 
 
-def test_prompts_make_videos(trained, tmp_path, capsys):
-    command = ['sample', f'--workdir={trained}', '--num=3', f'--out={tmp_path}']
+def test_prompts_make_videos(trained_run, tmp_path, capsys):
+    command = ['sample', f'--workdir={trained_run}', '--num=3', f'--out={tmp_path}']
     assert cli.main([*command, '--prompt=light grows', '--prompt=the end']) == 0
     assert cli.main(command) == 0  # those of held-out clips
     assert len(list(tmp_path.glob('*.png'))) == 2 and list(tmp_path.glob('*text*.gif'))
@@ -142,22 +145,23 @@ def test_prompts_make_videos(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_it_is_scored_as_asked(trained, tmp_path, capsys):
-    argv = ['evaluate', f'--workdir={trained}', f'--out={tmp_path}', '--json']
+def test_it_is_scored_by_the_named_protocol(trained_run, tmp_path, capsys):
+    argv = ['evaluate', f'--workdir={trained_run}', f'--out={tmp_path}', '--json']
     assert cli.main(argv) == 2
     assert 'none is usual for a Records without labels; one of frame_prediction, recall (' in capsys.readouterr().err
     assert cli.main([*argv, '--protocol=recall']) == 0
 
 
-def test_what_is_said_decides_what_is_seen(place):
+def test_the_prompt_changes_the_video(place):
     run = run_of(place)
-    params = stirred(run)
+    params = make_random_params(run)
 
     def videos(prompts, negative=None):
         texts = text_conditions(prompts, negative, run, {})(np.arange(2))
         return generate_videos(run.generate, params, {'label': np.zeros(2, int)} | texts, seed=0)
 
-    light, both = videos(['light grows']), videos(['light grows', 'the end'])
+    light = videos(['light grows'])
+    both = videos(['light grows', 'the end'])
     np.testing.assert_array_equal(light[0], both[0])
     assert (light[1] != both[1]).any()
     np.testing.assert_array_equal(videos(['light grows'], ''), light)  # away from no text, as ever
@@ -165,18 +169,18 @@ def test_what_is_said_decides_what_is_seen(place):
     assert (videos(['']) != light).any()
 
 
-def test_clips_without_labels_are_recalled_only_where_that_is_asked_for(place):
+def test_clips_without_labels_are_recalled_only_on_request(place):
     assert run_of(place, '--config.data.label=index').protocol == Recall()
     assert run_of(place, '--config.evaluate.protocol=recall').protocol == Recall()
     with pytest.raises(UserError, match='--protocol is missing: none is usual for a Records without labels; one of '):
         run_of(place).protocol  # noqa: B018
 
 
-def test_evaluations_ask_by_the_texts_of_the_clips(place):
+def test_evaluations_are_conditioned_on_the_texts_of_the_clips(place):
     run = run_of(place)
-    asked = complete_conditions(run.data, run.network, {'label': np.zeros(5, int)})
+    conditions = complete_conditions(run.data, run.network, {'label': np.zeros(5, int)})
     masks = np.stack([run.data.reader[i]['text_mask'] for i in (0, 1, 3)])
-    np.testing.assert_array_equal(asked['text_mask'], masks[[0, 1, 2, 0, 1]])  # clips with a caption, in turn
+    np.testing.assert_array_equal(conditions['text_mask'], masks[[0, 1, 2, 0, 1]])  # clips with a caption, in turn
     clips = run.data.reader, run.data.held_out, run.experiment.evaluate
     predicted = FramePrediction(context=2, per_clip=1).make_conditions(*clips)
     assert predicted['text'].shape == (4, 5, WIDTH)
@@ -199,14 +203,14 @@ def test_texts_network_and_encoder_must_agree(place, more, message):
         run_of(place, *more).check()
 
 
-def test_a_run_goes_on_with_the_texts_of_its_own_encoder_alone(place, trained, tmp_path, capsys):
+def test_a_run_resumes_only_with_the_texts_of_its_own_encoder(place, trained_run, tmp_path, capsys):
     for name, length in (('moved', 5), ('other', 6)):
         command = ['cache-text', f'--records={place}/set', f'--out={tmp_path}/{name}']
         assert data_pipelines.main([*command, f'--encoder=hashing:width={WIDTH},length={length}']) == 0
     moved = run_of(place, f'--config.data.text={tmp_path}/moved')
-    check_workdir(trained, moved.resolved)
-    check_position(trained, position(run_of(place), 3), position(moved, 3))
-    again = ['train', f'--config={place}/experiment.py', f'--workdir={trained}', '--config.train.steps=4']
+    check_workdir(trained_run, moved.resolved)
+    check_position(trained_run, position(run_of(place), 3), position(moved, 3))
+    again = ['train', f'--config={place}/experiment.py', f'--workdir={trained_run}', '--config.train.steps=4']
     assert cli.main([*again, f'--config.data.text={tmp_path}/other', '--config.text=none']) == 2
     assert 'cannot go on, as its data differ: text was' in capsys.readouterr().err
 
@@ -218,7 +222,7 @@ def test_clips_with_text_have_no_images_beside_them(place):
         Run(dataclasses.replace(run.experiment, data=both), jax.devices()[:1]).check()
 
 
-def test_a_mixture_tells_no_text_where_a_source_has_none(place, tmp_path):
+def test_a_mixture_has_no_text_where_a_source_has_none(place, tmp_path):
     run = run_of(place)
     mute = dataclasses.replace(run.data.source, text=None)
     both = Mixture((mute, run.data.source))
@@ -232,6 +236,7 @@ def test_a_mixture_tells_no_text_where_a_source_has_none(place, tmp_path):
         Mixture((run.data.source, dataclasses.replace(run.data.source, text=f'{tmp_path}/other'))).open().text  # noqa: B018
 
 
-def test_prompts_need_no_data(trained, tmp_path):
-    gone = ['--config.data.path=/nowhere', '--config.data.text=/nowhere']
-    assert cli.main(['sample', f'--workdir={trained}', '--num=1', f'--out={tmp_path}', '--prompt=a flash', *gone]) == 0
+def test_prompts_need_no_data(trained_run, tmp_path):
+    missing_data = ['--config.data.path=/nowhere', '--config.data.text=/nowhere']
+    command = ['sample', f'--workdir={trained_run}', '--num=1', f'--out={tmp_path}', '--prompt=a flash']
+    assert cli.main([*command, *missing_data]) == 0

@@ -91,22 +91,26 @@ def test_it_trains_and_samples(name):
     run = run_of(name)
     run.check()
     with jax.set_mesh(run.mesh):
-        state, found = run.programs.init_state(), []
+        state = run.programs.init_state()
+        losses = []
         for step in range(30):
             batch = batch_of(run.data.reader, range(4 * (step % 2), 4 * (step % 2) + 4), run.model_config.scalars)
             state, scalars = run.programs.train_step(state, to_global(batch, run.mesh))
-            found.append(float(scalars['loss']))
-        asks = conditioning.complete_conditions(run.data, run.network, {'label': np.array([0, 1])})
-        videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), asks, seed=0)
-    assert np.isfinite(found).all() and np.mean(found[20:]) < 0.9 * np.mean(found[:3])
+            losses.append(float(scalars['loss']))
+        conditions = conditioning.complete_conditions(run.data, run.network, {'label': np.array([0, 1])})
+        videos = generate_videos(run.generate, first(run.experiment.ema, state.ema), conditions, seed=0)
+    assert np.isfinite(losses).all() and np.mean(losses[20:]) < 0.9 * np.mean(losses[:3])
     assert videos.shape == (2, 4, 12, 12, 3) and videos.std() > 5
 
 
 def test_every_name_of_the_index_is_among_them():
-    said = {}
+    used = {}
     for name in RUNS:
         experiment = experiment_dict(run_of(name).experiment)
-        diffusion, sampler, model = experiment['diffusion'], experiment['sampler'], experiment['model']
+        diffusion = experiment['diffusion']
+        sampler = experiment['sampler']
+        model = experiment['model']
+
         for group, value in {
             'processes': diffusion['process']['name'],
             'times': diffusion['time']['name'],
@@ -116,7 +120,7 @@ def test_every_name_of_the_index_is_among_them():
             'layouts': model['layout'],
             'modulations': model['modulation'],
         }.items():
-            said.setdefault(group, set()).add(value)
+            used.setdefault(group, set()).add(value)
     for group, table in {
         'processes': registry.PROCESSES,
         'times': registry.TIMES,
@@ -126,10 +130,10 @@ def test_every_name_of_the_index_is_among_them():
         'layouts': LAYOUTS,
         'modulations': MODULATIONS,
     }.items():
-        assert said[group] == set(table), group
+        assert used[group] == set(table), group
 
 
-def test_clips_without_classes_beside_images_with_some_are_asked_for_without_label():
+def test_clips_without_classes_beside_images_with_some_are_sampled_without_label():
     parts = {
         'clips': {'source': 'video_folder', 'path': 'not read', 'frames': 4, 'pixels': 12},
         'images': {'source': 'synthetic', 'frames': 1, 'pixels': 12, 'classes': 7},

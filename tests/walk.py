@@ -38,7 +38,7 @@ BESIDE = {
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One of a group `cls` at the dotted `key`, which is there where an experiment file says `groups`."""
+    """One of a group `cls` at the dotted `key`, which is there where an experiment file has `groups`."""
 
     key: str
     cls: type
@@ -57,37 +57,40 @@ class Field:
         return get(experiment, self.key)
 
 
-def get(found, key: str):
+def get(group, key: str):
     """What an experiment has at a dotted key."""
     for name in filter(None, key.split('.')):
-        found = getattr(found, name)
-    return found
+        group = getattr(group, name)
+    return group
 
 
 def walk() -> list[Field]:
     """All fields of all groups, each once, where it first stands."""
-    found, seen, waiting = [], {Experiment}, [(Experiment, '', TINY)]
+    fields = []
+    seen = {Experiment}
+    waiting = [(Experiment, '', TINY)]
+
     while waiting:
         cls, path, groups = waiting.pop(0)
         annotations = annotations_of(cls)
         for field in dataclasses.fields(cls):
             key = f'{path}.{field.name}'.strip('.')
-            found.append(Field(key, cls, groups, annotations[field.name]))
+            fields.append(Field(key, cls, groups, annotations[field.name]))
             for inner, inner_groups in groups_of(annotations[field.name], key, groups):
                 if inner not in seen:
                     seen.add(inner)
                     waiting.append((inner, key, inner_groups))
-    return found
+    return fields
 
 
 def groups_of(annotation, key: str, groups: dict):
-    """The classes that may stand at a key, each with what a file says for it to stand there."""
+    """The classes that may stand at a key, each with the entry of a file that puts it there."""
     if annotation in CHOICES:
         choice = CHOICES[annotation]
         for name, cls in choice.table.items():
             usual = get_plain(groups, key) if cls in (type(get(experiment_from(groups), key)),) else {}
             chosen = put(groups, key, usual | {choice.key: name} | NEEDS.get(name, {}))
-            yield cls, merged(chosen, BESIDE.get(name, {}))
+            yield cls, merge(chosen, BESIDE.get(name, {}))
     elif dataclasses.is_dataclass(annotation):
         yield annotation, groups
 
@@ -109,18 +112,19 @@ def put(groups: dict, key: str, value) -> dict:
     return groups
 
 
-def merged(groups: dict, others: dict) -> dict:
+def merge(groups: dict, others: dict) -> dict:
     """The groups with others put over them, key by key."""
-    found = dict(groups)
+    both_groups = dict(groups)
     for name, value in others.items():
-        both = isinstance(value, dict) and isinstance(found.get(name), dict)
-        found[name] = merged(found[name], value) if both else value
-    return found
+        both = isinstance(value, dict) and isinstance(both_groups.get(name), dict)
+        both_groups[name] = merge(both_groups[name], value) if both else value
+    return both_groups
 
 
 def parts(annotation):
     """The annotation with its rules, and those within it: of options and of items."""
-    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    options = typing.get_args(annotation)
     if origin is Annotated:
         kind, *rules = options
         for inner, own in parts(kind):
@@ -147,9 +151,9 @@ def is_list(annotation) -> bool:
 
 def ends(annotation) -> list[float]:
     """The least and greatest numbers that the ranges of a field have."""
-    found = []
+    numbers = []
     for _, rules in parts(annotation):
         for rule in rules:
             if isinstance(rule, Between):
-                found += [rule.low, math.nextafter(rule.high, rule.low) if rule.below else rule.high]
-    return found
+                numbers += [rule.low, math.nextafter(rule.high, rule.low) if rule.below else rule.high]
+    return numbers

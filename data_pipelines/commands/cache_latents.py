@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vdm_jax.cli import outputs
+from vdm_jax.cli import configure_jax, outputs
 from vdm_jax.codecs.video_codec import measure_statistics
 from vdm_jax.data.latents import metadata
 from vdm_jax.data.latents.metadata import MAX_PARTS, conditions_dtype, part_file

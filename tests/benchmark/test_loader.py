@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 from vdm_jax.benchmark import loader
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.order.order import clip_generator
@@ -15,7 +15,7 @@ pytest.importorskip('av')
 @pytest.fixture
 def folder(tmp_path):
     for number, codec in enumerate(['libx264', 'mpeg4', 'libx264']):
-        encode(tmp_path / f'{number}.{"avi" if codec == "mpeg4" else "mp4"}', coded(30), codec=codec)
+        encode(tmp_path / f'{number}.{"avi" if codec == "mpeg4" else "mp4"}', encode_numbers(30), codec=codec)
     return VideoFolder(path=str(tmp_path), frames=4, pixels=32, threads=2)
 
 
@@ -34,8 +34,8 @@ def test_bare_pyav_reads_the_frames_that_the_loader_reads(folder):
 
 def test_rates_are_of_the_loader_and_of_bare_pyav_where_there_are_videos(folder, monkeypatch):
     monkeypatch.setattr(loader, 'SHORT', 0.01)
-    found = loader.measure(folder.open(), turns=2)
-    assert set(found) == {'loader_clips_per_second', 'pyav_clips_per_second', 'loader_over_pyav'}
-    assert all(value > 0 for value in found.values())
+    rates = loader.measure(folder.open(), turns=2)
+    assert set(rates) == {'loader_clips_per_second', 'pyav_clips_per_second', 'loader_over_pyav'}
+    assert all(value > 0 for value in rates.values())
     assert set(loader.measure(BouncingBalls(), turns=1)) == {'loader_clips_per_second'}
     assert loader.measure(Synthetic().open()) == {}

@@ -123,8 +123,8 @@ def mistake(capsys, *argv):
 )
 def test_mistakes_are_one_line(argv, says, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    said = mistake(capsys, *argv)
-    assert all(part in said for part in says), said
+    message = mistake(capsys, *argv)
+    assert all(part in message for part in says), message
     assert not (tmp_path / 'W').exists()  # nothing was written
 
 
@@ -137,7 +137,7 @@ def test_ctrl_c_is_one_line(capsys, monkeypatch):
     assert capsys.readouterr().err == '\nvdm_jax: stopped\n'
 
 
-def test_a_platform_that_is_none_is_one_line(tmp_path):
+def test_an_unknown_platform_is_one_line(tmp_path):
     command = [sys.executable, '-m', 'vdm_jax', 'inspect', BALLS]
     environment = os.environ | {'JAX_PLATFORMS': 'nope'}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
@@ -154,11 +154,11 @@ def test_a_bucket_without_its_package_is_a_mistake_of_one_line(name, capsys, mon
 
     monkeypatch.setattr(fsspec, 'filesystem', filesystem)
     config = [BALLS] if name == 'train' else []
-    said = mistake(capsys, name, *config, '--workdir=gs://bucket/run')
-    assert "pip install 'vdm_jax[gcs]'" in said
+    message = mistake(capsys, name, *config, '--workdir=gs://bucket/run')
+    assert "pip install 'vdm_jax[gcs]'" in message
 
 
-def test_a_run_without_checkpoints_says_so(capsys, tmp_path):
+def test_a_run_without_checkpoints_is_named(capsys, tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(experiment_dict(read_experiment(BALLS.partition('=')[2]))))
     assert mistake(capsys, 'sample', f'--workdir={tmp_path}').endswith('checkpoints: no checkpoint yet\n')
 
@@ -182,7 +182,7 @@ def test_where_is_written_is_tried_without_a_trace(tmp_path):
         ('baselines', '--out FILE Markdown page'),
     ],
 )
-def test_help_says_what_out_is_to_the_command(name, says, capsys):
+def test_help_explains_out_for_each_command(name, says, capsys):
     with pytest.raises(SystemExit):
         cli.main([name, '--help'])
     assert says in ' '.join(capsys.readouterr().out.split())
@@ -222,9 +222,9 @@ SMALL = [
 def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     run = f'--workdir={tmp_path}/run'
     assert cli.main(['train', FOLDER, run, f'--config.data.path={clips}', *SMALL]) == 0
-    said = capsys.readouterr().err
-    assert 'broken.mp4' in said and '2.mp4' in said  # named, the broken one and the short one
-    assert f'passed over in {clips}: 1 .txt' in said
+    stderr = capsys.readouterr().err
+    assert 'broken.mp4' in stderr and '2.mp4' in stderr  # named, the broken one and the short one
+    assert f'passed over in {clips}: 1 .txt' in stderr
     lines = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
     counted = [line for line in lines if 'loss' in line][-1]
     assert counted['data/broken_videos'] == 1 and counted['data/short_videos'] == 1
@@ -234,7 +234,7 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     assert cli.main(['train', FOLDER, run, f'--config.data.path={clips}', *SMALL, '--config.train.steps=4']) == 0
     assert 'resuming at step 3' in capsys.readouterr().err
 
-    moved = clips.rename(tmp_path / 'moved')  # from the run directory alone
+    moved = clips.rename(tmp_path / 'moved')  # only from the run directory
     assert cli.main(['sample', run, '--num=3', f'--out={tmp_path}/out']) == 0
     printed = capsys.readouterr().out
     files = [Path(line.strip()) for line in printed.splitlines() if line.startswith('  /')]
@@ -274,8 +274,9 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
     assert verdicts == [({'name': 'recall', 'threshold_db': 20.0}, False), (recall, True), (recall, True)]
     assert cli.main(['inspect', run, '--json']) == 0
     position = json.loads(capsys.readouterr().out)['data_position']
-    cut, told = position.pop('data'), position.pop('clips')
-    assert told.startswith('4 ') and position == {'step': 4, 'seed': 0, 'batch_size': 8}
+    cut = position.pop('data')
+    identity = position.pop('clips')
+    assert identity.startswith('4 ') and position == {'step': 4, 'seed': 0, 'batch_size': 8}
     assert cut['config.data'] == 'VideoFolder' and cut['config.data.frames'] == 4
     assert 'config.data.path' not in cut and 'config.data.threads' not in cut  # the folder may move
 
@@ -292,8 +293,8 @@ def test_a_folder_of_videos_from_training_to_score(clips, tmp_path, capsys):
 
 
 def test_python_m_vdm_jax_exits_with_2():
-    found = subprocess.run([sys.executable, '-m', 'vdm_jax', 'nonsense'], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 2 and 'Traceback' not in found.stderr
+    process = subprocess.run([sys.executable, '-m', 'vdm_jax', 'nonsense'], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 2 and 'Traceback' not in process.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_mistake():
@@ -302,7 +303,8 @@ def test_a_reader_that_has_seen_enough_is_no_mistake():
         'import sys; from vdm_jax import cli; cli.parser.format_usage = lambda: "line\\n" * 100_000; '
         'sys.exit(cli.main([]))'
     )
-    shown = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert shown.stdout.readline() == b'line\n'
-    shown.stdout.close()
-    assert shown.wait(60) == 0 and shown.stderr.read() == b''
+    command = [sys.executable, '-c', program]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b'line\n'
+    process.stdout.close()
+    assert process.wait(60) == 0 and process.stderr.read() == b''

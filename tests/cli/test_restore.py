@@ -1,4 +1,4 @@
-"""Which weights a command takes, what it says of them, and what it will not take from files that others made."""
+"""Which weights a command takes, how it reports them, and what it refuses in files of others."""
 
 import dataclasses
 import json
@@ -62,7 +62,7 @@ def mistake(capsys, *argv):
 
 
 @pytest.mark.parametrize(
-    ('asked', 'name', 'said'),
+    ('options', 'name', 'ema'),
     [
         ([], '0.999', 0.999),
         (['--ema=0.9990'], '0.999', 0.999),
@@ -73,19 +73,19 @@ def mistake(capsys, *argv):
         (['--ema=RAW'], 'raw', 'raw'),
     ],
 )
-def test_the_weights_that_are_asked_for_are_those_that_come(asked, name, said, run, tmp_path, capsys):
-    assert cli.main(['export', f'--workdir={run}', f'--out={tmp_path}/w', *asked]) == 0
-    assert f'w: step 3, ema {said}, float16, ' in capsys.readouterr().out
+def test_the_requested_weights_are_loaded(options, name, ema, run, tmp_path, capsys):
+    assert cli.main(['export', f'--workdir={run}', f'--out={tmp_path}/w', *options]) == 0
+    assert f'w: step 3, ema {ema}, float16, ' in capsys.readouterr().out
     about, arrays = weights.read(tmp_path / 'w')
-    assert about['ema'] == said and type(about['ema']) is type(said) and about['clips'] == '4'
+    assert about['ema'] == ema and type(about['ema']) is type(ema) and about['clips'] == '4'
     assert {value for array in arrays.values() for value in np.unique(array)} == {SIZES[name]}
 
 
 @pytest.mark.parametrize('decay', ['0.25', '1', '-0.1', 'nan', 'inf', 'none', '', 'rawer'])
 def test_averages_that_are_not_kept_are_refused(decay, run, tmp_path, capsys):
-    said = mistake(capsys, 'export', f'--workdir={run}', f'--ema={decay}', f'--out={tmp_path}/w')
-    assert '--ema' in said and (
-        '0.999, 0.5, 0.0' in said if decay == '0.25' else 'want a number from 0 to below 1' in said
+    message = mistake(capsys, 'export', f'--workdir={run}', f'--ema={decay}', f'--out={tmp_path}/w')
+    assert '--ema' in message and (
+        '0.999, 0.5, 0.0' in message if decay == '0.25' else 'want a number from 0 to below 1' in message
     )
 
 
@@ -93,23 +93,27 @@ def test_options_that_a_file_of_weights_has_no_use_for_are_refused(run, tmp_path
     assert cli.main(['export', f'--workdir={run}', f'--out={tmp_path}/w']) == 0
     capsys.readouterr()
     for option in ('--step=7', '--ema=0.5'):
-        said = mistake(capsys, 'sample', f'--weights={tmp_path}/w', option, f'--out={tmp_path}')
-        assert f'{option}: a file of weights holds one average of one step' in said
+        message = mistake(capsys, 'sample', f'--weights={tmp_path}/w', option, f'--out={tmp_path}')
+        assert f'{option}: a file of weights holds one average of one step' in message
 
 
-def test_nothing_else_is_read_than_what_is_asked_for(run, monkeypatch, tmp_path):
-    asked, load = [], Checkpoints._load
-    monkeypatch.setattr(
-        Checkpoints, '_load', lambda self, step, items, **how: (asked.append(items), load(self, step, items, **how))[1]
-    )
+def test_only_the_requested_items_are_read(run, monkeypatch, tmp_path):
+    loaded_items = []
+    load = Checkpoints._load
+
+    def note_and_load(self, step, items, **how):
+        loaded_items.append(items)
+        return load(self, step, items, **how)
+
+    monkeypatch.setattr(Checkpoints, '_load', note_and_load)
     for ema, items in (('raw', {'params'}), ('0.5', {'ema'})):
-        asked.clear()
+        loaded_items.clear()
         assert cli.main(['export', f'--workdir={run}', f'--ema={ema}', f'--out={tmp_path}/w']) == 0
-        assert [set(each) for each in asked] == [items, {'position'}]
-        assert ema == 'raw' or set(asked[0]['ema']) == {'0.5'}
+        assert [set(each) for each in loaded_items] == [items, {'position'}]
+        assert ema == 'raw' or set(loaded_items[0]['ema']) == {'0.5'}
 
 
-def test_exports_say_their_dtype_and_are_the_same_bytes_twice(run, tmp_path, capsys):
+def test_exports_record_their_dtype_and_are_reproducible(run, tmp_path, capsys):
     for name in 'ab':
         assert cli.main(['export', f'--workdir={run}', '--dtype=bfloat16', f'--out={tmp_path}/{name}']) == 0
     assert ', bfloat16, ' in capsys.readouterr().out
@@ -130,8 +134,8 @@ def test_exports_say_their_dtype_and_are_the_same_bytes_twice(run, tmp_path, cap
 def test_numbers_that_a_dtype_does_not_hold_are_refused_by_name(size, dtype, tmp_path, capsys):
     workdir = make_run(tmp_path / 'run', SIZES | {'raw': size})
     ask = ['export', f'--workdir={workdir}', f'--out={tmp_path}/w', '--ema=raw']
-    said = mistake(capsys, *ask, f'--dtype={dtype}')
-    assert f'--dtype={dtype}: head/' in said and not (tmp_path / 'w').exists()
+    message = mistake(capsys, *ask, f'--dtype={dtype}')
+    assert f'--dtype={dtype}: head/' in message and not (tmp_path / 'w').exists()
     assert cli.main([*ask, '--dtype=float32']) == 0
 
 
@@ -139,18 +143,19 @@ def test_what_is_not_finite_is_not_exported(tmp_path, capsys):
     workdir = make_run(tmp_path / 'run', SIZES | {'raw': np.nan, '0.5': np.inf})
     for ema in ('raw', '0.5'):
         assert cli.main(['export', f'--workdir={workdir}', f'--ema={ema}', f'--out={tmp_path}/w']) == 1
-        said = capsys.readouterr().err
-        assert f'step 3, ema {ema}, is not finite: ' in said and 'the first is head/' in said and said.count('\n') == 1
+        stderr = capsys.readouterr().err
+        assert f'step 3, ema {ema}, is not finite: ' in stderr and 'the first is head/' in stderr
+        assert stderr.count('\n') == 1
         assert not (tmp_path / 'w').exists()
 
 
 @pytest.mark.slow
-def test_inspect_says_what_is_not_finite(tmp_path, capsys):
+def test_inspect_names_what_is_not_finite(tmp_path, capsys):
     workdir = make_run(tmp_path / 'run', SIZES | {'raw': np.nan, '0.5': np.inf})
     assert cli.main(['export', f'--workdir={workdir}', f'--out={tmp_path}/w']) == 0
     assert cli.main(['inspect', f'--workdir={workdir}']) == 0
-    said = capsys.readouterr().out
-    assert 'params    NOT FINITE: ' in said and 'ema       NOT FINITE: ' in said and 'opt_state NOT' not in said
+    output = capsys.readouterr().out
+    assert 'params    NOT FINITE: ' in output and 'ema       NOT FINITE: ' in output and 'opt_state NOT' not in output
 
 
 @pytest.mark.slow
@@ -160,8 +165,8 @@ def test_videos_that_are_not_finite_are_named_and_the_command_ends_with_1(comman
     ask = [command, f'--workdir={workdir}', '--ema=raw', f'--out={tmp_path}/out', '--config.sampler.steps=2']
     ask += ['--protocol=recall', '--config.evaluate.real=2'] if command == 'evaluate' else ['--num=3']
     assert cli.main(ask) == 1
-    said = capsys.readouterr().err
-    assert 'are not finite' in said and said.count('\n') == 1
+    stderr = capsys.readouterr().err
+    assert 'are not finite' in stderr and stderr.count('\n') == 1
     assert not list(tmp_path.glob('out/*.json'))
 
 
@@ -176,9 +181,9 @@ def test_a_full_disk_is_one_line_and_what_was_there_stands(run, tmp_path, monkey
     monkeypatch.setattr(os, 'fsync', full)
     capsys.readouterr()
     assert cli.main([*ask, '--ema=raw']) == 1
-    said = capsys.readouterr().err
-    assert 'w: cannot be written (No space left on device); what was there before stands' in said
-    assert said.count('\n') == 1 and (tmp_path / 'w').read_bytes() == before
+    stderr = capsys.readouterr().err
+    assert 'w: cannot be written (No space left on device); what was there before stands' in stderr
+    assert stderr.count('\n') == 1 and (tmp_path / 'w').read_bytes() == before
     with pytest.raises(Failure, match='the score above cannot be written'):
         write_score(Score('balls', {}, {}, {'step': 3}), tmp_path / 'evals')
     assert not list((tmp_path / 'evals').iterdir())
@@ -207,8 +212,8 @@ def evil(tmp_path):
     [{'step': '/../../../../pwned'}, {'step': -1}, {'ema': '../x'}, {'config': []}, {'codec': '../x'}, {'text': 1}],
 )
 def test_values_of_foreign_weights_name_no_files(command, about, evil, tmp_path, capsys):
-    said = mistake(capsys, command, evil(**about), f'--out={tmp_path}/deep/deeper/out')
-    assert "evil: its metadata 'about': " in said
+    message = mistake(capsys, command, evil(**about), f'--out={tmp_path}/deep/deeper/out')
+    assert "evil: its metadata 'about': " in message
     assert [path.name for path in tmp_path.iterdir()] == ['evil']
 
 
@@ -241,8 +246,8 @@ def test_scores_stay_in_their_directory(step, name, tmp_path):
     ids=lambda ask: ' '.join(ask[:1] + ask[-1:]),
 )
 def test_places_of_other_kinds_are_refused_in_one_line(place, ask, capsys):
-    said = mistake(capsys, *(part.format(place) for part in ask))
-    assert f'{ask[-1].format(place).removeprefix("--")}: ' in said and ':// is not supported' in said
+    message = mistake(capsys, *(part.format(place) for part in ask))
+    assert f'{ask[-1].format(place).removeprefix("--")}: ' in message and ':// is not supported' in message
 
 
 @pytest.mark.parametrize('kind', ['/dev/zero', '/dev/full', 'pipe', 'link', 'none', 'a\0b'])
@@ -310,8 +315,8 @@ class CodecRun:
 
 def test_a_codec_is_that_of_training_unless_another_one_is_allowed():
     for now, was in ((None, None), (None, 'a'), ('a', None), ('a', 'a')):
-        found = restore.describe_codec(CodecRun(now), {'codec': was} if was else {}, allow_other=False)
-        assert found == ({'codec': now} if now else {})
+        about = restore.describe_codec(CodecRun(now), {'codec': was} if was else {}, allow_other=False)
+        assert about == ({'codec': now} if now else {})
     with pytest.raises(
         UserError, match=r'config.codec.path=vae: .* trained on latents of the codec b, .*--allow-other'
     ):

@@ -1,4 +1,4 @@
-"""The command sample: names of its files, batches, frames a second, and weights that answer nan."""
+"""The command sample: names of its files, batches, frames a second, and weights that give nan."""
 
 import argparse
 import dataclasses
@@ -41,7 +41,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def workdirs(tmp_path_factory):
-    """Two runs that never trained: (of zeros, which answer 0; of those with nan for label 1)."""
+    """Two runs that never trained: (of zeros, which give 0; of those with nan for label 1)."""
     run = Run(read_experiment('experiments/bouncing_balls.py', SMALL), jax.devices()[:1])
     places = []
     with jax.set_mesh(run.mesh):
@@ -50,7 +50,8 @@ def workdirs(tmp_path_factory):
             return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)  # compiles nothing
 
         state = jax.tree.map(zeros, run.programs.abstract_state)
-        params, broken = state.params, jax.tree.map(lambda leaf: leaf, state.params)
+        params = state.params
+        broken = jax.tree.map(lambda leaf: leaf, state.params)
         table = np.array(params['label_embed']['table'])
         table[1] = np.nan
         broken['label_embed']['table'] = jax.device_put(table, params['label_embed']['table'].sharding)
@@ -85,12 +86,12 @@ def test_batches_decide_nothing_and_what_is_written_is_listed(workdirs, tmp_path
     assert {path.suffix for path in tmp_path.iterdir()} == {'', '.mp4', '.gif', '.png'}
 
 
-def test_weights_that_answer_nan_are_named_and_nothing_black_is_written(workdirs, tmp_path, capsys):
+def test_weights_that_give_nan_are_named_and_nothing_black_is_written(workdirs, tmp_path, capsys):
     command = ['sample', f'--workdir={workdirs[1]}', f'--out={tmp_path}', '--num=4', '--format=grid,npy']
     assert cli.main(command) == 1
-    said = capsys.readouterr()
-    assert said.err.count('\n') == 1 and '2 of 4 videos of ' in said.err and 'step 20' in said.err
-    assert 'not finite (nan or infinity): number 1, 3.' in said.err
+    captured = capsys.readouterr()
+    assert captured.err.count('\n') == 1 and '2 of 4 videos of ' in captured.err and 'step 20' in captured.err
+    assert 'not finite (nan or infinity): number 1, 3.' in captured.err
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert sorted(path.name for path in folder.glob('*.npy')) == ['000000.npy', '000002.npy']
     assert videos_in(folder).min() > 100  # grey, as of weights of zeros
@@ -99,11 +100,11 @@ def test_weights_that_answer_nan_are_named_and_nothing_black_is_written(workdirs
     assert 'number 0 to 3.' in capsys.readouterr().err
 
 
-def test_weights_that_answer_nan_are_not_scored(workdirs, tmp_path, capsys):
+def test_weights_that_give_nan_are_not_scored(workdirs, tmp_path, capsys):
     command = ['evaluate', f'--workdir={workdirs[1]}', f'--out={tmp_path}', '--config.evaluate.samples=4']
     assert cli.main([*command, '--protocol=recall', '--batch-size=4']) == 1
-    said = capsys.readouterr()
-    assert said.err.count('\n') == 1 and 'videos are not finite' in said.err and not list(tmp_path.iterdir())
+    captured = capsys.readouterr()
+    assert captured.err.count('\n') == 1 and 'videos are not finite' in captured.err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -118,8 +119,8 @@ def test_weights_that_answer_nan_are_not_scored(workdirs, tmp_path, capsys):
 )
 def test_options_that_no_file_can_have_are_one_line(more, says, workdirs, tmp_path, capsys):
     assert cli.main(['sample', f'--workdir={workdirs[0]}', f'--out={tmp_path}', *more]) == 2
-    said = capsys.readouterr()
-    assert said.err.count('\n') == 1 and says in said.err and not said.out
+    captured = capsys.readouterr()
+    assert captured.err.count('\n') == 1 and says in captured.err and not captured.out
 
 
 USUAL = {'num': 16, 'seed': 0, 'format': 'grid'}
@@ -131,7 +132,7 @@ def stem(*assignments, **options):
     return make_stem(argparse.Namespace(**args), list(assignments), [20], USUAL)
 
 
-def test_names_say_what_was_set_and_another_command_has_another():
+def test_file_names_hold_the_settings_and_differ_between_commands():
     assert stem() == stem(batch_size=3, format='npy', step=20) == 'step_000020'
     assert stem(guidance=2.0, seed=3, num=4) == 'step_000020_num4_guidance2.0_seed3'
     commands = [
@@ -155,10 +156,11 @@ def test_names_say_what_was_set_and_another_command_has_another():
     )
 
 
-def test_frames_a_second_are_those_asked_for_or_told_or_of_the_clips(tmp_path):
+def test_frames_a_second_are_those_of_the_option_the_condition_or_the_clips(tmp_path):
     (tmp_path / 'a.mp4').write_bytes(b'')
     folder = VideoFolder(path=str(tmp_path), frames=2, pixels=8, fps=24.0, stride=2)
-    slow, none = dataclasses.replace(folder, stride=4), Synthetic(frames=2, pixels=8)
+    slow = dataclasses.replace(folder, stride=4)
+    none = Synthetic(frames=2, pixels=8)
 
     def both(*sources):
         return Mixture(sources=sources, weights=(1.0,) * len(sources))

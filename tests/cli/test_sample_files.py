@@ -31,10 +31,10 @@ def index_of(folder):
 
 
 def test_each_video_has_a_file_of_its_own_in_every_format(tmp_path):
-    made = [*samples(2), *samples(1, first=2)]
+    all_samples = [*samples(2), *samples(1, first=2)]
     with SampleFiles(tmp_path, 'x', ('mp4', 'gif', 'npy', 'frames'), fps=23.976) as files:
-        files.put(made[:2])
-        files.put(made[2:])
+        files.put(all_samples[:2])
+        files.put(all_samples[2:])
         lines = files.close()
     folder = tmp_path / 'x'
     assert lines[0] == f'{folder}/samples.jsonl' and lines[1:] == [
@@ -45,15 +45,15 @@ def test_each_video_has_a_file_of_its_own_in_every_format(tmp_path):
         'file': '000000.mp4', 'number': 0, 'seed': 7, 'label': 0, 'prompt': 'bäll 0'
     }  # fmt: skip
     assert {row['file'] for row in rows} | {'samples.jsonl'} == {path.name for path in folder.iterdir()}
-    for sample in made:
+    for sample in all_samples:
         name = f'{sample.number:06}'
         back = np.load(folder / f'{name}.npy', allow_pickle=False)
         np.testing.assert_array_equal(back, sample.video)
         assert back.dtype == np.uint8
         frames = [np.asarray(Image.open(folder / name / f'{i:03}.png')) for i in range(3)]
         np.testing.assert_array_equal(frames, sample.video)
-        found = decode.probe(folder / f'{name}.mp4')
-        assert (found.frames, found.height) == (3, 16) and found.fps == pytest.approx(23.976)
+        video = decode.probe(folder / f'{name}.mp4')
+        assert (video.frames, video.height) == (3, 16) and video.fps == pytest.approx(23.976)
         with Image.open(folder / f'{name}.gif') as gif:
             assert gif.n_frames == 3 and gif.info['duration'] == 40  # 1/23.976 s in whole hundredths
 
@@ -68,7 +68,7 @@ def test_another_format_is_added_to_the_index(tmp_path):
 
 
 @pytest.mark.parametrize('there', [b'', b'no JSON', b'[1]\n', b'\xff\n'])
-def test_an_index_that_is_none_is_written_anew(there, tmp_path):
+def test_an_invalid_index_is_written_again(there, tmp_path):
     (tmp_path / 'x').mkdir()
     (tmp_path / 'x' / 'samples.jsonl').write_bytes(there)
     with SampleFiles(tmp_path, 'x', ('npy',)) as files:
@@ -119,12 +119,12 @@ def test_grey_videos_and_single_frames_have_files_too(tmp_path):
     assert (tmp_path / 'x' / '000000' / '000.png').exists() and (tmp_path / 'x.gif').exists()
 
 
-def test_the_grid_shows_the_first_videos_alone_and_says_so(tmp_path, monkeypatch):
+def test_the_grid_shows_only_the_first_videos_and_reports_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sample_files, 'MOST_IN_GRID', 4)
-    made = [sample for sample in samples(6, size=64) if sample.number != 1]  # which was not finite
+    finite_samples = [sample for sample in samples(6, size=64) if sample.number != 1]  # which was not finite
     with SampleFiles(tmp_path, 'x') as files:
-        files.put(made[:2])
-        files.put(made[2:])
+        files.put(finite_samples[:2])
+        files.put(finite_samples[2:])
         lines = files.close()
     assert lines == [*(f'{tmp_path}/x.{ending}' for ending in ('mp4', 'gif', 'png')), lines[-1]]
     assert 'first 4 of 6 videos' in lines[-1] and {path.name for path in tmp_path.iterdir()} == {
@@ -150,7 +150,8 @@ def test_two_sets_stand_side_by_side_and_have_folders_of_their_own(tmp_path):
 
 def test_videos_are_written_beside_the_next_batch_and_none_is_kept(tmp_path, monkeypatch):
     """A batch waits until the one before it is written; nothing is written by the thread that makes videos."""
-    free, threads = threading.Event(), []
+    free = threading.Event()
+    threads = []
 
     def write(place, video, fps):
         threads.append(threading.current_thread())
@@ -187,7 +188,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch, 
     for path in tmp_path.rglob('*'):
         assert not path.name.endswith('.half')
         if path.suffix == '.npy':
-            assert np.load(path).shape == (3, 16, 16, 3)  # those that are there are whole
+            assert np.load(path).shape == (3, 16, 16, 3)  # every file that is there is complete
 
 
 def test_what_was_there_before_stands_where_a_file_cannot_be_written(tmp_path, monkeypatch):
@@ -222,7 +223,9 @@ def natural(count, frames=16, side=256):
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
     videos = np.empty((count, frames, side, side, 3), np.uint8)
     for video in videos:
-        waves, phases, speeds = rng.uniform(1, 9, (4, 2)), rng.uniform(0, 6.28, (4, 3)), rng.uniform(-0.5, 0.5, 4)
+        waves = rng.uniform(1, 9, (4, 2))
+        phases = rng.uniform(0, 6.28, (4, 3))
+        speeds = rng.uniform(-0.5, 0.5, 4)
         grain = rng.normal(0, 3, (side, side, 3)).astype(np.float32)
         for t, frame in enumerate(video):
             ramps = 6.28 * (waves @ np.stack([x, y]).reshape(2, -1)).reshape(4, side, side, 1)
@@ -236,7 +239,8 @@ def natural(count, frames=16, side=256):
 def test_128_clips_of_256_pixels_are_written_in_a_minute(tmp_path, kind):
     """The bar is 30 s on 2 quiet cores; a machine at work on other things has twice as long."""
     batches = np.split(natural(128), 4)
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.monotonic()
     with SampleFiles(tmp_path, 'x', (kind,)) as files:
         for number, videos in enumerate(batches):
             files.put([Sample(32 * number + i, video) for i, video in enumerate(videos)])

@@ -42,7 +42,7 @@ def requirements(*extras):
 
 
 @pytest.mark.parametrize('python', PYTHONS)
-def test_what_setup_cfg_asks_for_is_pinned_on_every_python(python):
+def test_requirements_of_setup_cfg_are_pinned_on_every_python(python):
     wanted = [
         *requirements('video', 'dev', 'curate', 'beam'),
         *map(Requirement, constraints.TOOLS),
@@ -53,7 +53,7 @@ def test_what_setup_cfg_asks_for_is_pinned_on_every_python(python):
         assert each.specifier.contains(PINS[canonicalize_name(each.name)][python]), each
 
 
-def test_pins_are_versions_alone_and_say_nothing_of_other_pythons():
+def test_pins_are_versions_of_this_python_only():
     lines = TEXT.splitlines()[1:]
     assert all(re.fullmatch(r'[a-z0-9-]+==[\w.]+ ; [^;/:@]*python_version < "3\.\d+"', line) for line in lines)
     assert constraints.read(TEXT, ['3.10', '3.11'])['jax'].keys() == {'3.10', '3.11'}  # which setup.cfg refuses itself
@@ -92,7 +92,7 @@ def test_a_python_that_is_not_here_keeps_its_lines(monkeypatch, tmp_path):
     assert load(constraints.TABLE).NEWEST_TESTED == versions.NEWEST_TESTED | {'jax': '99.1'}
 
 
-def test_docs_and_code_say_what_is_pinned():
+def test_docs_and_code_agree_with_the_pins():
     table = docs_tables.between(str(constraints.PAGE), constraints.BEGIN, constraints.END)
     assert table == constraints.docs_table(PINS, PYTHONS)
     assert versions.NEWEST_TESTED == constraints.newest(PINS, PYTHONS)
@@ -104,7 +104,7 @@ def test_docs_and_code_say_what_is_pinned():
         )
 
 
-def test_what_is_imported_is_what_setup_cfg_asks_for():
+def test_imported_packages_are_requirements_of_setup_cfg():
     """So an environment without the tools of development runs everything."""
     modules = {'orbax-checkpoint': 'orbax', 'pillow': 'PIL', 'opencv-python-headless': 'cv2'}
     names = {each.name for each in requirements('video', 'curate', 'beam', 'convert', 'wandb')}
@@ -212,7 +212,8 @@ def test_a_dependency_as_old_as_tested_is_not_named(tested, reader, tmp_path, mo
 @pytest.mark.parametrize('name', ['av', 'jax'])
 def test_functions_that_are_not_of_python_are_found_out(name, tmp_path, monkeypatch):
     """As av.open, which lost an argument, and a jitted function, which is of our module and jax's class."""
-    jax, av = pytest.importorskip('jax'), pytest.importorskip('av')
+    jax = pytest.importorskip('jax')
+    av = pytest.importorskip('av')
     monkeypatch.setitem(versions.NEWEST_TESTED, name, '0.0.1')
     code = {'av': "av.open('a', no_such_argument=1)", 'jax': 'step(1, 2)'}[name]
     step = jax.jit(function_of_ours('pass', tmp_path))

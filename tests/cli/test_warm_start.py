@@ -22,7 +22,7 @@ TRAIN = ['train', '--config=experiments/bouncing_balls.py', *SMALL, *QUIET, *TIN
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory):
+def trained_run(tmp_path_factory):
     """A run of two steps."""
     place = tmp_path_factory.mktemp('trained') / 'run'
     assert cli.main([*TRAIN, f'--workdir={place}']) == 0
@@ -35,16 +35,16 @@ def options(place, **more):
     return args
 
 
-def run_like(trained, *changes):
-    groups = override(read_config(trained), [f'config.{change}' for change in changes])
+def run_like(trained_run, *changes):
+    groups = override(read_config(trained_run), [f'config.{change}' for change in changes])
     return Run(experiment_from(groups))
 
 
 def averages(place, step=None, decay='0.9'):
     run = Run(experiment_from(read_config(place)))
     with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints') as checkpoints:
-        found, _ = checkpoints.restore_ema(run.programs.abstract_state, step)
-    return jax.device_get(by_path(found[decay]))
+        ema, _ = checkpoints.restore_ema(run.programs.abstract_state, step)
+    return jax.device_get(by_path(ema[decay]))
 
 
 def params(place, step):
@@ -59,59 +59,60 @@ def same(a, b):
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
-def test_a_run_begins_with_the_averages_of_another_and_goes_on_without_it(trained, tmp_path, capsys):
+def test_a_run_starts_from_the_averages_of_another_and_resumes_without_it(trained_run, tmp_path, capsys):
     """With another rate, other clips and another size, and without an experiment file of its own."""
-    begin = ['train', f'--from={trained}', f'--workdir={tmp_path}/next', '--config.checkpoint.keep_every=1']
+    begin = ['train', f'--from={trained_run}', f'--workdir={tmp_path}/next', '--config.checkpoint.keep_every=1']
     change = ['--config.optim.learning_rate=0.5', '--config.data.pixels=16', '--config.data.frames=3']
     assert cli.main([*begin, *change]) == 0
-    said = capsys.readouterr().err
-    assert f'--from={trained}: ' in said and '0 missing, 0 differing' in said and 'starting at step 0' in said
-    same(params(tmp_path / 'next', 0), averages(trained))
-    assert any((params(tmp_path / 'next', 2)[name] != value).any() for name, value in averages(trained).items())
+    stderr = capsys.readouterr().err
+    assert f'--from={trained_run}: ' in stderr and '0 missing, 0 differing' in stderr and 'starting at step 0' in stderr
+    same(params(tmp_path / 'next', 0), averages(trained_run))
+    assert any((params(tmp_path / 'next', 2)[name] != value).any() for name, value in averages(trained_run).items())
     # The same command again, or without --from, goes on with the run that is there.
-    trained.rename(tmp_path / 'moved')
+    trained_run.rename(tmp_path / 'moved')
     try:
         assert cli.main(['train', f'--workdir={tmp_path}/next', '--config.train.steps=3']) == 0
         assert 'resuming at step 2 of 3' in capsys.readouterr().err
     finally:
-        (tmp_path / 'moved').rename(trained)
+        (tmp_path / 'moved').rename(trained_run)
 
 
-def test_an_export_is_as_good_as_the_run(trained, tmp_path):
-    assert cli.main(['export', f'--workdir={trained}', f'--out={tmp_path}/weights.safetensors']) == 0
+def test_an_export_is_as_good_as_the_run(trained_run, tmp_path):
+    assert cli.main(['export', f'--workdir={trained_run}', f'--out={tmp_path}/weights.safetensors']) == 0
     file = tmp_path / 'weights.safetensors'
-    assert warm_start.read_config(str(file))['model'] == read_config(trained)['model']
-    found, where = warm_start.read_weights(run_like(trained, 'optim.name=muon'), options(file))
-    expected = averages(trained)
-    for name, value in by_path(found).items():
+    assert warm_start.read_config(str(file))['model'] == read_config(trained_run)['model']
+    restored, where = warm_start.read_weights(run_like(trained_run, 'optim.name=muon'), options(file))
+    expected = averages(trained_run)
+    for name, value in by_path(restored).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-6)
     assert str(file) in where and 'step 2' in where
 
 
-def test_tables_of_another_length_start_fresh_where_that_is_allowed(trained, capsys):
-    other = run_like(trained, 'model.classes=7')
+def test_tables_of_another_length_start_fresh_where_that_is_allowed(trained_run, capsys):
+    other = run_like(trained_run, 'model.classes=7')
     with pytest.raises(UserError, match=r'config\.model\.classes=7: --from=.* has .*--allow-missing'):
-        warm_start.read_weights(other, options(trained))
-    allowed = options(trained)
+        warm_start.read_weights(other, options(trained_run))
+    allowed = options(trained_run)
     allowed.allow_missing = True
-    found, _ = warm_start.read_weights(other, allowed)
-    expected, fresh = averages(trained), by_path(other.programs.init_state().params)
-    new = [name for name, value in by_path(found).items() if value.shape != expected[name].shape]
+    restored, _ = warm_start.read_weights(other, allowed)
+    expected = averages(trained_run)
+    fresh = by_path(other.programs.init_state().params)
+    new = [name for name, value in by_path(restored).items() if value.shape != expected[name].shape]
     assert len(new) == 1 and f'differs  {new[0]}' in capsys.readouterr().err
-    for name, value in by_path(found).items():
+    for name, value in by_path(restored).items():
         np.testing.assert_array_equal(value, fresh[name] if name in new else expected[name])
 
 
 @pytest.mark.parametrize('change', ['model.width=32', 'model.heads=1', 'model.position=rope', 'model.depth=2'])
-def test_weights_of_another_network_are_refused_by_key(change, trained):
+def test_weights_of_another_network_are_refused_by_key(change, trained_run):
     with pytest.raises(UserError, match=f'config.{change.split("=")[0]}=.*--from='):
-        warm_start.read_weights(run_like(trained, change), options(trained))
+        warm_start.read_weights(run_like(trained_run, change), options(trained_run))
 
 
-def test_weights_that_are_not_finite_are_no_beginning(trained, monkeypatch):
+def test_nonfinite_weights_are_refused_as_a_start(trained_run, monkeypatch):
     monkeypatch.setattr(warm_start, 'all_finite', lambda tree: False)
     with pytest.raises(UserError, match='step 2 holds numbers that are not finite'):
-        warm_start.read_weights(run_like(trained), options(trained))
+        warm_start.read_weights(run_like(trained_run), options(trained_run))
 
 
 @pytest.mark.parametrize(
@@ -125,14 +126,14 @@ def test_weights_that_are_not_finite_are_no_beginning(trained, monkeypatch):
         (['--from=nowhere'], '--from=nowhere: no such file'),
     ],
 )
-def test_options_that_say_nothing_are_refused(argv, says, tmp_path, monkeypatch, capsys):
+def test_options_without_effect_are_refused(argv, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(['train', '--workdir=W', *argv]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / 'W').exists()
 
 
-def test_the_experiment_may_be_another_file(trained):
+def test_the_experiment_may_be_another_file(trained_run):
     other = Run(read_experiment('experiments/bouncing_balls.py', [*SMALL, *TINY, '--config.train.batch_size=2']))
-    found, _ = warm_start.read_weights(other, options(trained))
-    same(jax.device_get(by_path(found)), averages(trained))
+    restored, _ = warm_start.read_weights(other, options(trained_run))
+    same(jax.device_get(by_path(restored)), averages(trained_run))

@@ -15,7 +15,8 @@ def weights(config=SMALL, seed=0):
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
-        drawn, name = rng.standard_normal(leaf.shape, np.float32), path[-1].key
+        drawn = rng.standard_normal(leaf.shape, np.float32)
+        name = path[-1].key
         if name == 'kernel':
             return drawn * np.float32(np.prod(leaf.shape[:-1]) ** -0.5)
         return 1 + 0.2 * drawn if name == 'scale' else 0.1 * drawn

@@ -28,7 +28,9 @@ def encoding(codec, weights):
     [{'path': 'elsewhere', 'sample': True, 'slice_frames': 1}, {'tile': 4}, {'dtype': 'bfloat16'}],
 )
 def test_it_names_what_changes_moments(changes):
-    other, weights, clip = dataclasses.replace(CODEC, **changes), noise(SMALL), video(frames=2, batch=1)
+    other = dataclasses.replace(CODEC, **changes)
+    weights = noise(SMALL)
+    clip = video(frames=2, batch=1)
     moments = [np.asarray(jax.jit(codec.moments)(weights, clip)) for codec in (CODEC, other)]
     here, there = (encoding(codec, weights) for codec in (CODEC, other))
     differing = {key for key, value in here.items() if there[key] != value}
@@ -36,8 +38,8 @@ def test_it_names_what_changes_moments(changes):
     assert differing == {f'config.codec.{name}' for name in changes if name not in FIELDS_AFTER_MOMENTS}
 
 
-def test_it_is_the_same_read_back():
-    found = encoding(CODEC, noise(SMALL))
-    assert json.loads(json.dumps(found)) == found
-    assert found['config.codec.model.block_out_channels'] == [8, 16] and found['config.codec'] == 'ImageVAECodec'
+def test_an_encoding_survives_json():
+    values = encoding(CODEC, noise(SMALL))
+    assert json.loads(json.dumps(values)) == values
+    assert values['config.codec.model.block_out_channels'] == [8, 16] and values['config.codec'] == 'ImageVAECodec'
     assert set(FIELDS_AFTER_MOMENTS) <= {field.name for codec in CODECS.values() for field in dataclasses.fields(codec)}

@@ -18,22 +18,24 @@ def distance():
     return jax.jit(lambda x, y: lpips.distance(weights, x, y))
 
 
-X, Y = pixels(frames=2, height=16, width=24), pixels(frames=2, height=16, width=24, seed=5)
+X = pixels(frames=2, height=16, width=24)
+Y = pixels(frames=2, height=16, width=24, seed=5)
 
 
 def test_it_is_a_distance_of_each_picture(distance):
-    found = distance(X, Y)
-    assert found.shape == (2, 2) and np.all(found > 0.001)
-    np.testing.assert_allclose(distance(Y, X), found, rtol=1e-5)
+    distances = distance(X, Y)
+    assert distances.shape == (2, 2) and np.all(distances > 0.001)
+    np.testing.assert_allclose(distance(Y, X), distances, rtol=1e-5)
     mixed = np.concatenate([X[:, :1], Y[:, 1:]], 1)
     with jax.disable_jit():  # each operation by itself: fused, products and differences are rounded otherwise
         np.testing.assert_array_equal(distance(X, X), 0)
         np.testing.assert_array_equal(distance(X, mixed)[:, 0], 0)
-    np.testing.assert_allclose(distance(X, mixed)[:, 1], found[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(distance(X, mixed)[:, 1], distances[:, 1], rtol=1e-5)
 
 
 def test_grey_is_three_times_the_same(distance):
-    x, y = X[..., :1], Y[..., :1]
+    x = X[..., :1]
+    y = Y[..., :1]
     np.testing.assert_allclose(distance(x, y), distance(np.repeat(x, 3, -1), np.repeat(y, 3, -1)), rtol=1e-5)
 
 

@@ -20,13 +20,15 @@ from vdm_jax.nn.causal_conv import Past
 from vdm_jax.parallel.mesh import MeshConfig, batch_sharding, make_mesh
 
 CODEC = VideoVAECodec(model=SMALL)
-encode, decode = jax.jit(CODEC.encode), jax.jit(CODEC.decode)
+encode = jax.jit(CODEC.encode)
+decode = jax.jit(CODEC.decode)
 
 
 @pytest.mark.parametrize('count', rest_slow([1, 2, 3, 5], [2]))
-def test_chunks_are_the_whole(count):
+def test_chunks_equal_the_unchunked_result(count):
     """Of 5 groups of frames; some are left over by 2 and 3, and by 5 there is one chunk."""
-    z, x = latents(frames=6, batch=1), pixels(frames=21, batch=1)
+    z = latents(frames=6, batch=1)
+    x = pixels(frames=21, batch=1)
 
     def up(count):
         return apply_in_chunks(network().decode, z, count)
@@ -35,9 +37,9 @@ def test_chunks_are_the_whole(count):
         return apply_in_chunks(lambda *chunk: network().moments(*chunk)[0], x, count, 4)
 
     for call in (up, down):
-        whole, found = jax.jit(lambda call=call: (call(0), call(count)))()
-        assert np.std(whole) > 0.1
-        np.testing.assert_allclose(found, whole, atol=1e-5)
+        unchunked, chunked = jax.jit(lambda call=call: (call(0), call(count)))()
+        assert np.std(unchunked) > 0.1
+        np.testing.assert_allclose(chunked, unchunked, atol=1e-5)
 
 
 def test_what_chunks_hold_does_not_grow_with_the_clip():
@@ -57,11 +59,15 @@ def test_what_chunks_hold_does_not_grow_with_the_clip():
 
 
 def test_latents_are_normalised_and_come_back():
-    mean, std = (0.5, -1.0), (2.0, 0.25)
-    codec, clips = dataclasses.replace(CODEC, mean=mean, std=std), video()
-    plain, normalised = encode(weights(), clips), jax.jit(codec.encode)(weights(), clips)
+    mean = (0.5, -1.0)
+    std = (2.0, 0.25)
+    codec = dataclasses.replace(CODEC, mean=mean, std=std)
+    clips = video()
+    plain = encode(weights(), clips)
+    normalised = jax.jit(codec.encode)(weights(), clips)
     np.testing.assert_allclose(normalised, (np.asarray(plain) - mean) / std, atol=1e-5)
-    a, b = decode(weights(), plain), jax.jit(codec.decode)(weights(), normalised)
+    a = decode(weights(), plain)
+    b = jax.jit(codec.decode)(weights(), normalised)
     assert a.dtype == jnp.uint8 and a.shape == clips.shape and np.std(a) > 10
     assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
 
@@ -79,17 +85,20 @@ def test_what_it_decodes_is_what_the_network_decodes_as_bytes():
     np.testing.assert_array_equal(decode(weights(), z), to_bytes(jax.jit(network().decode)(z)))
 
 
-def test_latents_are_drawn_by_the_key_of_their_row_where_asked_for():
-    codec, clips = dataclasses.replace(CODEC, sample=True), np.repeat(video(batch=1), 3, 0)
+def test_latents_are_drawn_by_the_key_of_their_row_with_sample():
+    codec = dataclasses.replace(CODEC, sample=True)
+    clips = np.repeat(video(batch=1), 3, 0)
     keys = jax.random.split(jax.random.key(0), 3)[np.array([0, 1, 1])]
-    drawn, mean = jax.jit(codec.encode)(weights(), clips, keys), encode(weights(), clips)
+    drawn = jax.jit(codec.encode)(weights(), clips, keys)
+    mean = encode(weights(), clips)
     np.testing.assert_array_equal(drawn[1], drawn[2])
     assert not np.allclose(drawn[0], drawn[1]) and not np.allclose(drawn, mean)
     np.testing.assert_array_equal(CODEC.encode(weights(), clips[:1], keys[:1]), CODEC.encode(weights(), clips[:1]))
 
 
 def test_draws_have_the_moments_of_the_posterior():
-    codec, clips = dataclasses.replace(CODEC, sample=True), np.repeat(video(batch=1, height=4, width=4), 1000, 0)
+    codec = dataclasses.replace(CODEC, sample=True)
+    clips = np.repeat(video(batch=1, height=4, width=4), 1000, 0)
     mean, logvar = jax.jit(network().moments)(clips[:1].astype(np.float32) / 127.5 - 1)
     encode = jax.jit(codec.encode)
     drawn = np.asarray(encode(weights(), clips, jax.random.split(jax.random.key(0), len(clips))))
@@ -119,7 +128,7 @@ def test_clips_that_do_not_fit_are_named():
         CODEC.latent_shape((9, 8, 12, 1))
 
 
-def test_pixels_are_rgb_unless_told():
+def test_pixels_are_rgb_by_default():
     assert VideoVAECodec().model == VideoVAEConfig(in_channels=3)
 
 
@@ -132,17 +141,17 @@ def test_rows_lie_each_on_its_device_and_nothing_is_gathered(method):
         arguments = [video(frames=21, batch=8), jax.random.split(jax.random.key(0), 8)]
     mesh = make_mesh(MeshConfig(slices=2, fsdp=2), jax.devices()[:8])
     placed = [jax.device_put(each, batch_sharding(mesh)) for each in arguments]
-    whole = jax.device_put(weights(), NamedSharding(mesh, PartitionSpec()))
+    replicated = jax.device_put(weights(), NamedSharding(mesh, PartitionSpec()))
     call = jax.jit(getattr(codec, method))
     with jax.set_mesh(mesh):
-        program = call.lower(whole, *placed).compile()
-        found = program(whole, *placed)
-    assert not collectives(program) and found.sharding.shard_shape(found.shape)[0] == 1
+        program = call.lower(replicated, *placed).compile()
+        result = program(replicated, *placed)
+    assert not collectives(program) and result.sharding.shard_shape(result.shape)[0] == 1
     expected = np.asarray(call(weights(), *arguments))
-    np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=1 if method == 'decode' else 1e-5)
+    np.testing.assert_allclose(np.asarray(result, np.float32), expected, atol=1 if method == 'decode' else 1e-5)
 
 
-def test_as_much_is_kept_as_the_layers_look_back():
+def test_as_many_frames_are_cached_as_the_layers_look_back():
     """And a beginning keeps what a continuation takes and keeps itself."""
 
     def both(z):
@@ -152,6 +161,7 @@ def test_as_much_is_kept_as_the_layers_look_back():
         network().decode(z[:, 1:], again)
         return past.frames, again.frames
 
-    kept, again = jax.eval_shape(both, latents())
-    assert [each.shape for each in again] == [each.shape for each in kept]
-    assert len(kept) == 1 + 3 * 2 + 2 + 1 and {each.shape[1] for each in kept} == {2}  # in, three levels, two Ups, out
+    past_frames, again = jax.eval_shape(both, latents())
+    assert [each.shape for each in again] == [each.shape for each in past_frames]
+    assert len(past_frames) == 1 + 3 * 2 + 2 + 1  # in, three levels, two Ups, out
+    assert {each.shape[1] for each in past_frames} == {2}

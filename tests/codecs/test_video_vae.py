@@ -68,9 +68,10 @@ def test_frames_are_of_their_latents_and_those_before():
 
 
 def test_an_image_is_the_first_frame_of_a_clip():
-    x, z = pixels(), latents()
-    for whole, first in zip(moments()(x), moments()(x[:, :1]), strict=True):
-        np.testing.assert_allclose(whole[:, :1], first, atol=1e-5)
+    x = pixels()
+    z = latents()
+    for of_clip, first in zip(moments()(x), moments()(x[:, :1]), strict=True):
+        np.testing.assert_allclose(of_clip[:, :1], first, atol=1e-5)
     np.testing.assert_allclose(decode()(z)[:, :1], decode()(z[:, :1]), atol=1e-5)
 
 
@@ -116,7 +117,7 @@ def test_what_is_no_network_is_named(changed, says):
         dataclasses.replace(SMALL, **changed)
 
 
-def test_the_source_says_how_many_channels_a_pixel_has():
+def test_pixels_have_the_channels_of_the_source():
     config = dataclasses.replace(SMALL, in_channels=None).fit_to((9, 8, 8, 1), 0)
     assert config.in_channels == 1
     with pytest.raises(UserError, match='in_channels=1: the clips have 3'):

@@ -25,20 +25,20 @@ TREES = {
 }
 
 
-def resolved(data, *assignments):
+def resolve_data(data, *assignments):
     """config.data as config.json has it."""
     groups = override({'data': data}, [f'--config.data.{each}' for each in assignments])
     return json.loads(json.dumps(experiment_dict(experiment_from(groups))))['data']
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_all_ways_to_say_a_size_are_kept_alike_and_read_back(size):
+def test_all_spellings_of_a_size_are_normalised_and_read_back(size):
     for value in SIZES[size]:
-        from_file = resolved({'source': 'synthetic', 'pixels': value})
+        from_file = resolve_data({'source': 'synthetic', 'pixels': value})
         assert from_file['pixels'] == size and type(from_file['pixels']) is type(size)
-        assert resolved(from_file) == from_file
+        assert resolve_data(from_file) == from_file
         if isinstance(value, str):
-            assert resolved({'source': 'synthetic'}, f'pixels={value}') == from_file
+            assert resolve_data({'source': 'synthetic'}, f'pixels={value}') == from_file
         if isinstance(value, str) and ',' not in value:  # arguments are separated by commas
             assert parse_arg(f'pixels={value}', {'pixels': FrameSize}, pixels=0).pixels == size
     assert height_width(size) == (64, 64 if size == 64 else 96)
@@ -50,11 +50,11 @@ def test_what_is_no_size_names_the_key(value):
         data = json.loads(json.dumps(data))
         (data.get('sources', [data.get('clips', data)])[0])['pixels'] = value
         with pytest.raises(UserError) as error:
-            resolved({'source': source} | data)
+            resolve_data({'source': source} | data)
         assert str(error.value).startswith(key) and '\n' not in str(error.value), error.value
 
 
-def test_an_argument_of_an_experiment_is_a_size_where_it_says_so():
+def test_an_annotated_argument_of_an_experiment_is_a_size():
     with pytest.raises(UserError, match='^--config=FILE:pixels=64by96: want a whole number .* or HEIGHTxWIDTH'):
         parse_arg('pixels=64by96', {'pixels': FrameSize}, pixels=64)
     with pytest.raises(UserError, match='^--config=FILE:pixels=64x96: want a whole number'):

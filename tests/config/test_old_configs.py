@@ -157,7 +157,7 @@ OLD = {
     'log': {'tensorboard': False, 'wandb': {'mode': 'off', 'project': 'vdm_jax', 'entity': None, 'name': None}},
 }
 
-# What the experiment file of that run said.
+# The contents of the experiment file of that run.
 GROUPS = {
     'data': {'source': 'bouncing_balls', 'frames': 4, 'pixels': 16, 'size': 16},
     'model': {'depth': 1, 'layout': 'full', 'width': 16, 'heads': 2, 'patch': 4},
@@ -235,7 +235,7 @@ def test_an_exported_file_of_before_is_read(case, tmp_path):
 
 
 def test_adamw_loses_what_it_never_read_and_muon_keeps_it():
-    """On the groups alone."""
+    """Only the groups are read."""
     momentum = {'momentum': 0.9, 'adam': 'head', 'adam_learning_rate': 1e-3}
     shared = {'learning_rate': 1e-4, 'b1': 0.9}
     updated = update_config({'optim': {'name': 'adamw'} | shared | momentum})
@@ -246,7 +246,7 @@ def test_adamw_loses_what_it_never_read_and_muon_keeps_it():
 
 
 def test_the_protocol_keeps_its_parameters_and_config_evaluate_the_others():
-    """On the group alone."""
+    """Only the group is read."""
     parameters = {'context': 1, 'per_clip': 100}
     updated = update_config({'evaluate': {'real': 256, 'seed': 1} | parameters})
     assert updated == {'evaluate': {'real': 256, 'seed': 1, 'protocol': {'name': 'frame_prediction', **parameters}}}
@@ -254,7 +254,7 @@ def test_the_protocol_keeps_its_parameters_and_config_evaluate_the_others():
 
 
 @pytest.mark.parametrize('value', [None, 3, 'x', [], [{'source': []}]], ids=str)
-def test_what_is_no_config_is_left_for_those_who_check_it(value):
+def test_values_of_wrong_types_are_left_to_later_checks(value):
     config = {'data': value, 'evaluate': value, 'optim': value, 'diffusion': value}
     assert update_config(config) == config
     nested = {'data': {'source': value, 'sources': value}, 'evaluate': {'context': value}}
@@ -264,7 +264,7 @@ def test_what_is_no_config_is_left_for_those_who_check_it(value):
 
 
 @pytest.mark.parametrize('key', ['context', 'per_clip'])
-def test_an_experiment_file_with_an_old_key_is_told_the_new_one(key, tmp_path):
+def test_an_old_key_in_an_experiment_file_is_refused_with_the_new_one(key, tmp_path):
     says = f'config.evaluate.{key}: no such key; now it is config.evaluate.protocol.{key} of config.evaluate.protocol='
     (tmp_path / 'x.py').write_text(f"def get_config(arg):\n    return {{'evaluate': {{'{key}': 2}}}}\n")
     with pytest.raises(UserError, match=f'^{says}frame_prediction$'):
@@ -282,7 +282,7 @@ def test_an_experiment_file_with_an_old_key_is_told_the_new_one(key, tmp_path):
     ],
     ids=['usual', 'muon', 'context'],
 )
-def test_a_run_of_before_goes_on_and_is_inspected_sampled_and_scored(config, name, tmp_path, capsys):
+def test_an_old_run_resumes_and_is_inspected_sampled_and_scored(config, name, tmp_path, capsys):
     run = Run(experiment_from(update_config(config)), jax.devices()[:1])
     place = tmp_path / 'run'
     assert loop.train_run(run, place)

@@ -51,8 +51,8 @@ def works(field: Field, text: str) -> bool:
 def test_every_number_works_or_is_refused_in_one_line(cls):
     for field in BY_CLASS[cls]:
         if is_number(field.annotation):
-            taken = [text for text in VALUES if works(field, text)]
-            assert not {'nan', 'inf', '-inf'} & {*taken}, field.key
+            valid = [text for text in VALUES if works(field, text)]
+            assert not {'nan', 'inf', '-inf'} & {*valid}, field.key
 
 
 @classes
@@ -75,8 +75,8 @@ def test_every_list_works_or_is_refused_in_one_line(cls):
         lists = [[], items, items * 2]
         if has_numbers := any(kind in (int, float) for kind, _ in parts(field.annotation)):
             lists += [[*items[:place], value, *items[place + 1 :]] for place in range(len(items)) for value in VALUES]
-        taken = [each for each in lists if works(field, ','.join(each))]
-        assert not has_numbers or not any({*each} & {'nan', 'inf', '-inf'} for each in taken), field.key
+        valid = [each for each in lists if works(field, ','.join(each))]
+        assert not has_numbers or not any({*each} & {'nan', 'inf', '-inf'} for each in valid), field.key
 
 
 @classes
@@ -143,7 +143,7 @@ def run_a_step(field: Field, text: str) -> None:
             assert videos.shape == (2, *run.data.source.shape)
 
 
-def test_the_walk_reaches_all_that_a_config_may_say():
+def test_the_walk_reaches_every_field_of_a_config():
     keys = {field.key for field in FIELDS}
     assert {'seed', 'data.limits.frames', 'diffusion.process.logsnr_min', 'model.attention.block_q'} <= keys
     assert {'sampler.churn', 'sampler.spacing.offset', 'model.norm_num_groups', 'profile.steps'} <= keys
@@ -155,7 +155,7 @@ WITH_MUON = TINY | {'optim': 'muon'}
 
 
 def refusal_of(*assignments, groups=TINY) -> str:
-    """The line that a user is told who sets this."""
+    """Return the line that a user sees who sets this."""
     with pytest.raises(UserError) as error:
         experiment_from(override(groups, [f'--config.{each}' for each in assignments]))
     assert '\n' not in str(error.value)

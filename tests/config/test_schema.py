@@ -1,4 +1,4 @@
-"""Configs: what overrides mean, and what a user is told who mistypes one."""
+"""Configs: what overrides mean, and the message for a mistyped one."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def test_command_line_beats_file_beats_default():
 
 
 @pytest.mark.parametrize(
-    'assignment, found',
+    'assignment, holds',
     [
         ('train.steps=1_000', lambda e: e.train.steps == 1000),
         ('train.steps=1e3', lambda e: e.train.steps == 1000 and type(e.train.steps) is int),
@@ -55,12 +55,12 @@ def test_command_line_beats_file_beats_default():
         ('guidance.interval=0.2,0.8', lambda e: e.guidance.interval == (0.2, 0.8)),
     ],
 )
-def test_overrides_are_read_by_annotation(assignment, found):
-    assert found(read(assignment))
+def test_overrides_are_read_by_annotation(assignment, holds):
+    assert holds(read(assignment))
 
 
-@pytest.mark.parametrize('text, found', [('4', 4), ('4.0', 4), ('auto', 'auto'), ('true', True)])
-def test_each_option_of_a_literal_is_read_by_its_own_type(text, found):
+@pytest.mark.parametrize('text, expected', [('4', 4), ('4.0', 4), ('auto', 'auto'), ('true', True)])
+def test_each_option_of_a_literal_is_read_by_its_own_type(text, expected):
     @dataclasses.dataclass(frozen=True)
     class Patched:
         patch: Literal[1, 2, 4, 'auto', True] = 2
@@ -69,8 +69,8 @@ def test_each_option_of_a_literal_is_read_by_its_own_type(text, found):
         return to_dataclass(Patched, {'patch': value}, {})
 
     read_back = build(Text(text)).patch
-    assert read_back == found and type(read_back) is type(found)
-    assert build(found) == build(Text(text))  # of a file, and of the command line
+    assert read_back == expected and type(read_back) is type(expected)
+    assert build(expected) == build(Text(text))  # of a file, and of the command line
     for wrong in (Text('3'), '4', 4.0):
         with pytest.raises(UserError, match='patch=.*: want one of 1, 2, 4, auto, True'):
             build(wrong)
@@ -100,8 +100,8 @@ def test_the_names_of_a_table_are_read_and_refused_like_a_literal(by_table, writ
                 outcomes.append(str(error))
         return outcomes
 
-    for given in (value, Text(str(value))):
-        assert outcome(by_table, given) == outcome(written_out, given)
+    for form in (value, Text(str(value))):
+        assert outcome(by_table, form) == outcome(written_out, form)
 
 
 def test_a_name_that_no_table_has_is_refused_with_the_nearest():
@@ -113,13 +113,13 @@ def test_a_name_that_no_table_has_is_refused_with_the_nearest():
     )
 
 
-def test_a_whole_number_of_a_few_is_set_on_the_command_line():
-    found = read_experiment('experiments/video_vae.py', ['--config.model.patch=2', '--config.model.space=8'])
-    assert (found.model.patch, found.model.space) == (2, 8)
+def test_an_integer_choice_is_set_on_the_command_line():
+    experiment = read_experiment('experiments/video_vae.py', ['--config.model.patch=2', '--config.model.space=8'])
+    assert (experiment.model.patch, experiment.model.space) == (2, 8)
 
 
 @pytest.mark.parametrize('assignment, option', [('model.size=middle', 'tiny'), ('sampler.name=rk45', 'euler')])
-def test_what_there_is_to_choose_from_is_said_once(assignment, option):
+def test_choices_are_named_once(assignment, option):
     with pytest.raises(UserError) as error:
         read(assignment)
     assert str(error.value).count(option) == 1
@@ -185,10 +185,11 @@ def test_resolved_config_is_the_experiment():
 
 
 def test_differences_are_dotted_keys():
-    a, b = experiment_dict(Experiment()), experiment_dict(read('train.steps=7', 'diffusion.process=ddpm'))
-    found = find_differences(a, b)
-    assert found['config.train.steps'] == (1000, 7)
-    assert found['config.diffusion.process.name'] == ('rectified_flow', 'ddpm')
+    a = experiment_dict(Experiment())
+    b = experiment_dict(read('train.steps=7', 'diffusion.process=ddpm'))
+    changes = find_differences(a, b)
+    assert changes['config.train.steps'] == (1000, 7)
+    assert changes['config.diffusion.process.name'] == ('rectified_flow', 'ddpm')
 
 
 def test_arguments_of_an_experiment_file():
@@ -242,19 +243,20 @@ def fleet(groups, *assignments):
 
 def test_a_list_may_hold_groups():
     two = {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler'], 'shares': [1, 2]}
-    found = fleet(two)
-    assert found == Fleet((DDIM(eta=0.5), Euler()), (1.0, 2.0))
-    resolved = json.loads(json.dumps(to_dict(found, FLEET)))
-    assert resolved['samplers'][1]['name'] == 'euler' and fleet(resolved) == found
+    parsed_fleet = fleet(two)
+    assert parsed_fleet == Fleet((DDIM(eta=0.5), Euler()), (1.0, 2.0))
+    resolved = json.loads(json.dumps(to_dict(parsed_fleet, FLEET)))
+    assert resolved['samplers'][1]['name'] == 'euler' and fleet(resolved) == parsed_fleet
 
 
 def test_items_of_a_list_are_changed_by_number():
     two = {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler']}
-    found = fleet(two, 'config.fleet.samplers.0.steps=7', 'config.fleet.samplers.1.name=ddim')
-    assert found.samplers == (DDIM(eta=0.5, steps=7), DDIM())
+    changed_fleet = fleet(two, 'config.fleet.samplers.0.steps=7', 'config.fleet.samplers.1.name=ddim')
+    assert changed_fleet.samplers == (DDIM(eta=0.5, steps=7), DDIM())
     assert fleet(two, 'config.fleet.samplers.0=euler').samplers == (Euler(), Euler())
     assert two == {'samplers': [{'name': 'ddim', 'eta': 0.5}, 'euler']}  # a new tree
-    old, new = to_dict(fleet(two), FLEET), to_dict(fleet(two, 'config.fleet.samplers.0.steps=7'), FLEET)
+    old = to_dict(fleet(two), FLEET)
+    new = to_dict(fleet(two, 'config.fleet.samplers.0.steps=7'), FLEET)
     assert list(find_differences(old, new, 'config.fleet')) == ['config.fleet.samplers.0.steps']
 
 

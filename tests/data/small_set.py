@@ -9,7 +9,8 @@ from vdm_jax import media
 from vdm_jax.data.records.schema import Record
 from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
 
-SIDE, FPS = 24, 10
+SIDE = 24
+FPS = 10
 
 
 def mp4(count: int, tint: int = 0, width: int = 40) -> bytes:

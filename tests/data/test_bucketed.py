@@ -50,7 +50,10 @@ class Clips(StatelessSource):
         return {'video': video, 'label': np.int32(self.first + i)}
 
 
-WIDE, TALL, LONG, IMAGE = (8, 8, 16), (8, 16, 8), (16, 8, 8), (1, 16, 16)
+WIDE = (8, 8, 16)
+TALL = (8, 16, 8)
+LONG = (16, 8, 8)
+IMAGE = (1, 16, 16)
 BUCKETED = Bucketed(Clips(), ('16x8x8@4', '8x8x16@6', '8x16x8@3', '1x16x16'))
 BUCKETS = BUCKETED.open()
 
@@ -69,20 +72,21 @@ BUCKETS = BUCKETED.open()
 )
 def test_a_clip_goes_to_the_longest_bucket_it_fills_and_among_these_to_the_one_like_it(extent, bucket):
     shapes = [LONG, WIDE, TALL, IMAGE]
-    found = assign(np.array([extent]), shapes)[0]
-    assert (shapes[found] if found >= 0 else None) == bucket
+    assigned = assign(np.array([extent]), shapes)[0]
+    assert (shapes[assigned] if assigned >= 0 else None) == bucket
 
 
 @pytest.mark.parametrize(
     'extent, bucket', [((9, 40, 40), (8, 32, 32)), ((9, 70, 70), (8, 64, 64)), ((9, 10, 10), (8, 16, 16))]
 )
-def test_of_one_aspect_it_is_the_largest_that_enlarges_nothing_or_else_the_smallest(extent, bucket):
+def test_of_one_aspect_the_largest_bucket_that_enlarges_nothing_is_chosen_else_the_smallest(extent, bucket):
     shapes = [(8, 16, 16), (8, 64, 64), (8, 32, 32)]
     assert shapes[assign(np.array([extent]), shapes)[0]] == bucket
 
 
 def test_a_clip_too_short_for_all_is_filled_up_or_left_out():
-    shapes, extent = [(16, 8, 8), (8, 8, 8), (8, 8, 16)], np.array([[5, 8, 16]])
+    shapes = [(16, 8, 8), (8, 8, 8), (8, 8, 16)]
+    extent = np.array([[5, 8, 16]])
     assert assign(extent, shapes, 'hold').tolist() == [2]
     assert assign(extent, shapes, 'drop').tolist() == [-1]
 
@@ -126,15 +130,15 @@ def test_the_stream_is_the_same_for_any_hosts_threads_and_starts(mixed):
         steps = []
         for host in range(hosts):
             rows = [np.array_split(np.arange(batch), hosts)[host] for batch in order.batch_sizes]
-            with batches(own, order, start, stop, rows) as found:
-                steps.append([each['video'] for each in found])
+            with batches(own, order, start, stop, rows) as loaded:
+                steps.append([each['video'] for each in loaded])
         return [np.concatenate(each) for each in zip(*steps, strict=True)]
 
-    whole = stream(0, 40)
-    assert len({video.shape for video in whole}) == 4
+    all_steps = stream(0, 40)
+    assert len({video.shape for video in all_steps}) == 4
     for start, hosts, threads in ((0, 1, 0), (0, 2, 5), (0, 3, 1), (17, 1, 4), (23, 3, 2)):
-        for found, wanted in zip(stream(start, 40, hosts, threads), whole[start:], strict=True):
-            np.testing.assert_array_equal(found, wanted)
+        for loaded, expected in zip(stream(start, 40, hosts, threads), all_steps[start:], strict=True):
+            np.testing.assert_array_equal(loaded, expected)
 
 
 def test_no_two_clips_of_a_run_have_the_same_randomness():
@@ -165,12 +169,12 @@ def test_a_bucket_written_otherwise_is_refused(text):
         read_bucket(text)
 
 
-def test_the_report_says_what_became_of_every_clip():
+def test_the_report_accounts_for_every_clip():
     class Broken(Clips):
         def extents(self):
-            found = super().extents()
-            found[:2] = 0
-            return found
+            sizes = super().extents()
+            sizes[:2] = 0
+            return sizes
 
         def notes(self):
             return ['passed over in DIR: 1 .srt']
@@ -185,10 +189,10 @@ def test_the_report_says_what_became_of_every_clip():
 
 
 def test_one_bucket_by_itself_is_a_source_of_one_shape():
-    alone = BUCKETS.reference
-    assert alone.shape == (16, 8, 8, 3) and len(alone) == 15
-    assert [alone[i]['label'] for i in range(3)] == [0, 4, 8]
-    assert alone.order(8, shuffle=False).ids(0).tolist() == list(range(8))
+    bucket = BUCKETS.reference
+    assert bucket.shape == (16, 8, 8, 3) and len(bucket) == 15
+    assert [bucket[i]['label'] for i in range(3)] == [0, 4, 8]
+    assert bucket.order(8, shuffle=False).ids(0).tolist() == list(range(8))
 
 
 def test_buckets_of_what_is_held_out_may_be_empty():
@@ -205,7 +209,7 @@ def test_buckets_of_what_is_held_out_may_be_empty():
     assert {len(order.ids(step)) for step in range(20)} == {4, 6}
 
 
-def test_what_is_held_out_and_in_no_bucket_is_said_to_be_so():
+def test_held_out_clips_in_no_bucket_are_named():
     class Split(Clips):
         def extents(self):
             return super().extents() if self.split == 'train' else np.ones((2, 3), np.int64)

@@ -9,7 +9,7 @@ from vdm_jax.errors import UserError
 SOURCE = Synthetic(frames=3, pixels=4, size=6, classes=2).open()  # clip i has the label i modulo 2
 
 
-def test_clips_of_the_labels_that_are_asked_for_come_in_turn():
+def test_clips_of_the_given_labels_come_in_turn():
     assert find_labelled(SOURCE, [1, 0, 1, 1, 1]) == [1, 0, 3, 5, 1]
     assert find_labelled(SOURCE, [None] * 8) == [0, 1, 2, 3, 4, 5, 0, 1]
 

@@ -18,7 +18,8 @@ pytest.importorskip('av')
 @pytest.fixture(scope='module')
 def sets(tmp_path_factory):
     """Videos of two lengths and scores, and images."""
-    path, names = tmp_path_factory.mktemp('sets'), 'abcdefghij'
+    path = tmp_path_factory.mktemp('sets')
+    names = 'abcdefghij'
     videos = [
         record(name, 9 + 4 * (i % 2), tint=20 * i, scores={'motion': i / 10}, captions=(Caption(name),))
         for i, name in enumerate(names)
@@ -40,45 +41,49 @@ def source(sets, threads=2):
 def stream(sets, start, stop, hosts=1, threads=2):
     """The global batches of these steps, as so many hosts read them: each its part of a batch, which is filled up with
     its own first rows until all have as many."""
-    found = []
+    by_host = []
     for host in range(hosts):
         own = source(sets, threads).open()
         order = own.order(4, seed=7)
         rows = [np.arange(-(-batch // hosts) * hosts).reshape(hosts, -1)[host] % batch for batch in order.batch_sizes]
         with batches(own, order, start, stop, rows, ('fps', 'motion')) as steps:
-            found.append(list(steps))
+            by_host.append(list(steps))
     sizes = [order.batch_sizes[order.bucket(step)] for step in range(start, stop)]
     return [
         {name: np.concatenate([part[name] for part in parts])[:size] for name in parts[0]}
-        for size, parts in zip(sizes, zip(*found, strict=True), strict=True)
+        for size, parts in zip(sizes, zip(*by_host, strict=True), strict=True)
     ]
 
 
 @pytest.fixture(scope='module')
-def whole(sets):
+def expected_batches(sets):
     return stream(sets, 0, 24)
 
 
-def test_all_three_buckets_come_and_filtered_records_do_not(sets, whole):
-    assert {batch['video'].shape for batch in whole} == {(3, 12, 16, 24, 3), (4, 8, 16, 24, 3), (2, 1, 16, 16, 3)}
+def test_all_three_buckets_come_and_filtered_records_do_not(sets, expected_batches):
+    assert {batch['video'].shape for batch in expected_batches} == {
+        (3, 12, 16, 24, 3),
+        (4, 8, 16, 24, 3),
+        (2, 1, 16, 16, 3),
+    }
     own = source(sets).open()
     assert len(own) == 2 * 8 + 6 and own.notes()[-1].startswith('in no bucket: 0 of 22')
 
 
 @pytest.mark.parametrize('start, hosts, threads', [(0, 2, 0), (0, 3, 4), (0, 4, 1), (9, 1, 5), (10, 3, 2)])
-def test_the_stream_is_the_same_element_for_element(sets, whole, start, hosts, threads):
-    for found, wanted in zip(stream(sets, start, 24, hosts, threads), whole[start:], strict=True):
-        assert found.keys() == wanted.keys()
-        for name, array in found.items():
-            np.testing.assert_array_equal(array, wanted[name])
+def test_the_stream_is_the_same_element_for_element(sets, expected_batches, start, hosts, threads):
+    for actual, expected in zip(stream(sets, start, 24, hosts, threads), expected_batches[start:], strict=True):
+        assert actual.keys() == expected.keys()
+        for name, array in actual.items():
+            np.testing.assert_array_equal(array, expected[name])
 
 
 @pytest.mark.parametrize(
     'change',
     [
         lambda own: dataclasses.replace(own, buckets=own.buckets[:2]),
-        lambda own: mixed(own, filters=('motion>=0.3',)),
-        lambda own: mixed(own, clips=3),
+        lambda own: replace_first_source(own, filters=('motion>=0.3',)),
+        lambda own: replace_first_source(own, clips=3),
     ],
     ids=['buckets', 'filters', 'clips'],
 )
@@ -88,7 +93,7 @@ def test_another_choice_is_another_identity(sets, change):
     assert identities[0] == identities[1] != identities[2]
 
 
-def mixed(own, **fields):
+def replace_first_source(own, **fields):
     first, *rest = own.clips.sources
     parts = (dataclasses.replace(first, **fields), *rest)
     return dataclasses.replace(own, clips=dataclasses.replace(own.clips, sources=parts))

@@ -53,7 +53,7 @@ def texts(tmp_path_factory):
 
 
 @pytest.fixture
-def copied(tmp_path):
+def copy_to_tmp(tmp_path):
     """A copy of a directory, to be changed."""
 
     def copy(place):
@@ -71,16 +71,16 @@ def rewrite(path, **values):
     path.write_text(json.dumps(seal(known | values)))
 
 
-def test_values_of_latents_are_checked_though_their_sha256_is_right(latents, copied):
-    place = copied(latents)
-    whole = (place / 'about.json').read_bytes()
+def test_values_of_latents_are_checked_though_their_sha256_is_right(latents, copy_to_tmp):
+    place = copy_to_tmp(latents)
+    content = (place / 'about.json').read_bytes()
     may_be = {
         'made': lambda value: isinstance(value, dict),
         'seed': lambda value: value is None or is_integer(value, -1),
     }
-    for name in json.loads(whole).keys() - {'sha256'}:
+    for name in json.loads(content).keys() - {'sha256'}:
         for value in STRANGE:
-            (place / 'about.json').write_bytes(whole)
+            (place / 'about.json').write_bytes(content)
             rewrite(place / 'about.json', **{name: value})
             if name in may_be and may_be[name](value):
                 read_latents(place)
@@ -88,20 +88,20 @@ def test_values_of_latents_are_checked_though_their_sha256_is_right(latents, cop
                 one_line(lambda: read_latents(place))
 
 
-def test_values_of_notes_on_latents_are_checked(latents, copied):
-    place = copied(latents)
+def test_values_of_notes_on_latents_are_checked(latents, copy_to_tmp):
+    place = copy_to_tmp(latents)
     done = place / part_file('done', 0, 2)
     for text in ('', 'x', '-1', '1e3', '[1]', '{}', '{"done": 6}', '9' * 5000, '[' * 100_000, '\xff', '7', '6', '0'):
         done.write_text(text)
         one_line(lambda: read_latents(place))
 
 
-def test_values_of_texts_are_checked_though_their_sha256_is_right(texts, copied):
-    place = copied(texts)
-    whole = (place / 'about.json').read_bytes()
+def test_values_of_texts_are_checked_though_their_sha256_is_right(texts, copy_to_tmp):
+    place = copy_to_tmp(texts)
+    original = (place / 'about.json').read_bytes()
     for name in ('fingerprint', 'length', 'width', 'version'):
         for value in STRANGE:
-            (place / 'about.json').write_bytes(whole)
+            (place / 'about.json').write_bytes(original)
             rewrite(place / 'about.json', **{name: value})
             if name == 'fingerprint' and isinstance(value, str):
                 read_texts(place)
@@ -113,15 +113,15 @@ def test_values_of_texts_are_checked_though_their_sha256_is_right(texts, copied)
 
 
 @pytest.mark.parametrize('kind', ['latents', 'texts', 'records'])
-def test_no_directory_device_or_pipe_in_place_of_a_file_is_read(kind, latents, texts, copied, tmp_path, made):
+def test_no_directory_device_or_pipe_in_place_of_a_file_is_read(kind, latents, texts, copy_to_tmp, tmp_path, records):
     if kind == 'records':
         place = tmp_path
-        write_set(place, made)
+        write_set(place, records)
 
         def read():
             return RecordSet(str(place))[0]
     else:
-        place = copied(latents if kind == 'latents' else texts)
+        place = copy_to_tmp(latents if kind == 'latents' else texts)
 
         def read():
             return {'latents': read_latents, 'texts': read_texts}[kind](place)
@@ -154,7 +154,7 @@ def test_headers_of_arrays_size_nothing_that_the_file_does_not_have(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def made():
+def records():
     captions = Caption('a ball'), Caption('it falls', 2.0, 0.0, 1.0)
     return [Record(f'{i}', 8, 24, 24, 8.0, b'v', captions=captions, scores={'motion': 0.5}) for i in range(4)]
 
@@ -175,8 +175,8 @@ FIELDS = {
 
 
 @pytest.mark.parametrize('name', FIELDS)
-def test_fields_of_records_are_checked(name, made):
-    fields = msgpack.unpackb(to_bytes(made[0]))
+def test_fields_of_records_are_checked(name, records):
+    fields = msgpack.unpackb(to_bytes(records[0]))
     for value in FIELDS[name]:
         with pytest.raises(BadRecordError):
             from_bytes(msgpack.packb(fields | {name: value}))
@@ -202,8 +202,8 @@ CELLS = {
 
 
 @pytest.mark.parametrize('name', CELLS)
-def test_values_of_tables_are_checked(name, made, tmp_path):
-    place = write_set(tmp_path / 'set', made)
+def test_values_of_tables_are_checked(name, records, tmp_path):
+    place = write_set(tmp_path / 'set', records)
     path = tmp_path / 'set' / TABLE
     rows = parquet.read_table(path).to_pylist()
     for value in CELLS[name]:
@@ -212,8 +212,8 @@ def test_values_of_tables_are_checked(name, made, tmp_path):
         one_line(lambda: RecordSet(place).captions(0), TABLE)
 
 
-def test_tables_that_are_no_tables_of_records_are_refused(made, tmp_path):
-    place = write_set(tmp_path / 'set', made)
+def test_tables_that_are_no_tables_of_records_are_refused(records, tmp_path):
+    place = write_set(tmp_path / 'set', records)
     path = tmp_path / 'set' / TABLE
     table = parquet.read_table(path)
     broken = pyarrow.array([b'\xff'] * len(table), pyarrow.binary()).view(pyarrow.string())
@@ -227,9 +227,9 @@ def test_tables_that_are_no_tables_of_records_are_refused(made, tmp_path):
         one_line(lambda: RecordSet(place).table, TABLE)
 
 
-def test_a_record_of_another_set_is_not_taken_for_this_one(made, tmp_path):
+def test_a_record_of_another_set_is_not_taken_for_this_one(records, tmp_path):
     """An undamaged shard, of other records: the next one is read instead, as of one that is damaged."""
-    place = write_set(tmp_path / 'set', made)
+    place = write_set(tmp_path / 'set', records)
     others = [Record(f'other {i}', 8, 24, 24, 8.0, b'w') for i in range(2)]
     write_shard(tmp_path / 'set' / shard_name(1, 2), others, 1)
     assert RecordSet(place)[0].key == '0'
@@ -248,9 +248,10 @@ def manifest_of(place):
     }  # fmt: skip
 
 
-def test_manifests_name_files_of_their_own_directory_alone(made, tmp_path):
-    write_set(tmp_path / 'set', made)
-    place, path = str(tmp_path / 'set'), tmp_path / 'set' / 'manifest.json'
+def test_manifests_name_only_files_of_their_own_directory(records, tmp_path):
+    write_set(tmp_path / 'set', records)
+    place = str(tmp_path / 'set')
+    path = tmp_path / 'set' / 'manifest.json'
     good = manifest_of(tmp_path / 'set')
     path.write_text(json.dumps(good))
     assert read_manifest(place) == good and RecordSet(place)[0].key == '0'
@@ -271,9 +272,10 @@ def test_manifests_name_files_of_their_own_directory_alone(made, tmp_path):
     assert not is_local_name('a/b') and is_local_name('records-00000-of-00001.array_record')
 
 
-def test_a_table_is_held_against_its_manifest(made, tmp_path):
-    write_set(tmp_path / 'set', made)
-    place, path = str(tmp_path / 'set'), tmp_path / 'set' / TABLE
+def test_a_table_is_held_against_its_manifest(records, tmp_path):
+    write_set(tmp_path / 'set', records)
+    place = str(tmp_path / 'set')
+    path = tmp_path / 'set' / TABLE
     (tmp_path / 'set' / 'manifest.json').write_text(json.dumps(seal(manifest_of(tmp_path / 'set'))))
     assert Records(place, frames=4, pixels=8).open().notes() == []
     rows = parquet.read_table(path).to_pylist()
@@ -286,7 +288,7 @@ def test_a_table_is_held_against_its_manifest(made, tmp_path):
     ]
 
 
-def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path):
+def test_latents_of_before_are_read_and_reported_as_unverified(latents, tmp_path):
     about = {
         'version': metadata.UNVERIFIED,
         **{k: v for k, v in read_latents(latents)[0][0].items() if k != 'version'},
@@ -311,7 +313,7 @@ def test_latents_of_before_are_read_and_said_to_be_unverified(latents, tmp_path)
     assert 'unverified' in line and 'cache-latents' in line and CachedLatents(str(latents), clips).notes() == []
 
 
-def test_texts_of_before_are_read_and_said_to_be_unverified(texts, tmp_path):
+def test_texts_of_before_are_read_and_reported_as_unverified(texts, tmp_path):
     """Parts that are added to them are not."""
     now = TextCache(str(texts))
     about = {name: value for name, value in now.about.items() if name != 'version'}
@@ -333,8 +335,8 @@ def test_texts_of_before_are_read_and_said_to_be_unverified(texts, tmp_path):
     assert TextCache(str(tmp_path))['one more']['text_mask'].any() and TextCache(str(tmp_path)).notes()
 
 
-def test_damage_names_the_clip_and_the_text(latents, texts, copied):
-    place = copied(latents)
+def test_damage_names_the_clip_and_the_text(latents, texts, copy_to_tmp):
+    place = copy_to_tmp(latents)
     path = place / part_file('moments', 1, 2)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -342,7 +344,7 @@ def test_damage_names_the_clip_and_the_text(latents, texts, copied):
     there = LatentSet(str(place), 'config.latents=X')
     there.moments([0, 1, 2], 0)
     one_line(lambda: there.moments([5], 1), 'config.latents=X', path.name, 'clip 5, view 1', 'verify')
-    place = copied(texts)
+    place = copy_to_tmp(texts)
     path = place / text_store.TOKENS.format(0)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -350,6 +352,6 @@ def test_damage_names_the_clip_and_the_text(latents, texts, copied):
     one_line(lambda: read_texts(place), path.name, 'remove', 'cache-text')
 
 
-def test_rows_say_what_their_bytes_are(made):
-    data = to_bytes(made[0])
-    assert make_row(made[0], data, 0, 0)['sha256'] == hashlib.sha256(data).hexdigest()
+def test_rows_hold_the_hashes_of_their_bytes(records):
+    data = to_bytes(records[0])
+    assert make_row(records[0], data, 0, 0)['sha256'] == hashlib.sha256(data).hexdigest()

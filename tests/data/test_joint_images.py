@@ -18,7 +18,8 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from
 from vdm_jax.train.workdir import check_workdir
 
-CLIPS, IMAGES = BouncingBalls(frames=3, pixels=12, size=20), Synthetic(frames=2, pixels=12, size=5, classes=7)
+CLIPS = BouncingBalls(frames=3, pixels=12, size=20)
+IMAGES = Synthetic(frames=2, pixels=12, size=5, classes=7)
 CONFIG = JointImages(CLIPS, IMAGES, 3)
 JOINT = CONFIG.open()
 
@@ -35,7 +36,8 @@ def test_clips_are_those_of_the_clip_source_in_its_order():
 
 def test_images_are_frames_of_the_image_source_with_their_labels_all_of_them_in_turn():
     frames = {frame.tobytes(): clip for clip in range(5) for frame in JOINT.images[clip]['video']}
-    seen, rng = [], np.random.default_rng(0)
+    seen = []
+    rng = np.random.default_rng(0)
     for _ in range(100):
         item = JOINT.draw(0, rng)
         assert item['images'].shape == (3, 12, 12, 3) and item['image_label'].dtype == np.int32
@@ -48,22 +50,23 @@ def test_images_are_frames_of_the_image_source_with_their_labels_all_of_them_in_
 
 
 def test_in_evaluation_they_are_always_the_same():
-    a, b = JOINT[4], JOINT[4]
+    a = JOINT[4]
+    b = JOINT[4]
     np.testing.assert_array_equal(a['images'], b['images'])
     np.testing.assert_array_equal(a['images'][0], JOINT.images[12 % 5]['video'][0])
 
 
-def test_batches_do_not_depend_on_hosts_and_none_is_none():
+def test_batches_do_not_depend_on_hosts_and_no_images_are_an_empty_array():
     order = JOINT.order(4, seed=2)
     with batches(JOINT, order, 0, 2) as stream:
-        whole = next(stream)
+        batch = next(stream)
     halves = []
     for rows in ([0, 1], [2, 3]):
         with batches(JOINT, order, 0, 2, [rows]) as stream:
             halves.append(next(stream))
-    assert whole['images'].shape == (4, 3, 12, 12, 3) and whole['image_label'].shape == (4, 3)
-    for name in whole:
-        np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), whole[name])
+    assert batch['images'].shape == (4, 3, 12, 12, 3) and batch['image_label'].shape == (4, 3)
+    for name in batch:
+        np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), batch[name])
     assert dataclasses.replace(CONFIG, count=0).open()[0]['images'].shape == (0, 12, 12, 3)
 
 
@@ -109,8 +112,8 @@ def test_what_would_be_lost_is_refused():
 
 
 @dataclasses.dataclass(frozen=True)
-class Told(BouncingBalls):
-    """Clips that tell numbers of themselves."""
+class WithScalars(BouncingBalls):
+    """Clips with scalars."""
 
     scalars: ClassVar = ('fps', 'zoom')
 
@@ -121,19 +124,21 @@ class Told(BouncingBalls):
         return super().__getitem__(i) | {'scalars': {'fps': 8.0, 'zoom': float(i)}}
 
 
-class Framed(Told):
+class Framed(WithScalars):
     scalars = ('fps',)
 
 
-def test_what_clips_tell_of_themselves_is_told_of_joint_and_mixed_ones():
-    told, framed = Told(frames=2, pixels=12, size=5), Framed(frames=2, pixels=12, size=5)
-    mixed, joint = Mixture((told, framed)).open(), JointImages(told, IMAGES).open()
+def test_scalars_of_clips_are_those_of_joint_and_mixed_sources():
+    with_scalars = WithScalars(frames=2, pixels=12, size=5)
+    framed = Framed(frames=2, pixels=12, size=5)
+    mixed = Mixture((with_scalars, framed)).open()
+    joint = JointImages(with_scalars, IMAGES).open()
     for source, names in ((joint, ('fps', 'zoom')), (mixed, ('fps',))):
         check(source, names)
         assert source.scalars == names
         for clip in (source[1], source.draw(1, np.random.default_rng(0))):
             assert clip['scalars'] == {name: {'fps': 8.0, 'zoom': 1.0}[name] for name in names}
-    beside = Mixture((told, IMAGES)).open()
+    beside = Mixture((with_scalars, IMAGES)).open()
     assert beside.scalars == () == JOINT.scalars and 'scalars' not in beside[0]
     with batches(mixed, mixed.order(4), 0, 1, scalars=('fps',)) as stream:
         assert next(stream)['fps'].tolist() == [8.0] * 4
@@ -168,17 +173,17 @@ def test_mistakes_name_the_part(data, says):
     assert str(error.value).startswith(says), error.value
 
 
-def test_a_run_goes_on_where_the_files_of_a_part_lie_elsewhere(tmp_path):
-    def resolved(path, frames=16):
+def test_a_run_resumes_where_the_files_of_a_part_have_moved(tmp_path):
+    def resolve_config(path, frames=16):
         folder = {'source': 'video_folder', 'path': path, 'frames': frames}
         groups = {'data': {'source': 'joint_images', 'clips': folder, 'images': folder}}
         return json.loads(json.dumps(experiment_dict(experiment_from(groups))))
 
     (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
-    (tmp_path / 'config.json').write_text(json.dumps(resolved('here')))
-    check_workdir(tmp_path, resolved('there'))
+    (tmp_path / 'config.json').write_text(json.dumps(resolve_config('here')))
+    check_workdir(tmp_path, resolve_config('there'))
     with pytest.raises(UserError, match=r'config\.data\.clips\.frames'):
-        check_workdir(tmp_path, resolved('there', 8))
+        check_workdir(tmp_path, resolve_config('there', 8))
 
 
 def test_other_sizes_are_refused():

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.data.small_set import record, write_set
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 
 WATCH = """
 import ctypes, os, sys
@@ -55,7 +55,7 @@ def test_a_hundred_epochs_leak_nothing(tmp_path, source):
     """
     pytest.importorskip('av')
     for i in range(32):
-        encode(tmp_path / f'{i}.mp4', coded(24, 64, 96))
+        encode(tmp_path / f'{i}.mp4', encode_numbers(24, 64, 96))
     write_set(tmp_path / 'set', [record(str(i), 24, i) for i in range(32)])
     root = pathlib.Path(__file__).parents[2]
     code = WATCH.replace('{source}', SOURCES[source])

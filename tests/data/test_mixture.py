@@ -22,7 +22,7 @@ NOISE = Synthetic(frames=2, pixels=16, size=10, classes=3)
 MIXED = Mixture((BALLS, NOISE), weights=(0.7, 0.3))
 
 
-def test_one_source_alone_comes_as_it_would_without_a_mixture():
+def test_a_mixture_of_one_source_equals_the_source():
     mixed = Mixture((BALLS,)).open().order(8, seed=5)
     positions = np.arange(2 * BLOCK)
     np.testing.assert_array_equal(mixed.ids_at(positions), Order(40, 8, seed=5).ids_at(positions))
@@ -34,7 +34,8 @@ def test_unshuffled_each_source_comes_as_it_stands_but_all_of_them_do():
 
 
 def test_clips_are_those_of_the_sources_with_classes_apart_shared_or_dropped():
-    mixed, noise = MIXED.open(), NOISE.open()
+    mixed = MIXED.open()
+    noise = NOISE.open()
     assert len(mixed) == 50 and MIXED.shape == BALLS.shape and (MIXED.frames, MIXED.pixels) == (2, 16)
     for i, source, own in ((0, BALLS, 0), (39, BALLS, 39), (40, noise, 0), (49, noise, 9)):
         np.testing.assert_array_equal(mixed[i]['video'], source[own]['video'])
@@ -55,18 +56,18 @@ def test_clips_are_those_of_the_sources_with_classes_apart_shared_or_dropped():
 def test_the_stream_is_the_same_for_any_hosts_threads_and_restarts():
     def stream(start=0, threads=4, rows=None):
         source = dataclasses.replace(MIXED, threads=threads).open()
-        with batches(source, source.order(8, seed=1), start, 6, rows and [rows]) as found:
-            return list(found)
+        with batches(source, source.order(8, seed=1), start, 6, rows and [rows]) as loaded:
+            return list(loaded)
 
-    whole = stream()
+    expected = stream()
     halves = [stream(rows=rows) for rows in (range(4), range(4, 8))]
     joined = [{name: np.concatenate([a[name], b[name]]) for name in a} for a, b in zip(*halves, strict=True)]
-    for found in (joined, stream(threads=0)):
-        for a, b in zip(found, whole, strict=True):
+    for loaded in (joined, stream(threads=0)):
+        for a, b in zip(loaded, expected, strict=True):
             np.testing.assert_array_equal(a['video'], b['video'])
             np.testing.assert_array_equal(a['label'], b['label'])
-    np.testing.assert_array_equal(stream(start=4)[0]['video'], whole[4]['video'])
-    labels = np.concatenate([batch['label'] for batch in whole])
+    np.testing.assert_array_equal(stream(start=4)[0]['video'], expected[4]['video'])
+    labels = np.concatenate([batch['label'] for batch in expected])
     assert (labels < 2).any() and (labels >= 2).any()
 
 
@@ -83,11 +84,11 @@ def test_held_out_clips_are_those_of_the_sources_that_hold_some_out_and_no_other
 def test_held_out_labels_are_those_that_were_trained_on():
     mixed = Mixture((NOISE, BALLS))
     for labels, first in (('apart', NOISE.classes), ('shared', 0), ('none', 0)):
-        whole = dataclasses.replace(mixed, labels=labels).open()
-        held_out = whole.held_out()
+        reader = dataclasses.replace(mixed, labels=labels).open()
+        held_out = reader.held_out()
         own = 0 if labels == 'none' else held_out.readers[0][3]['label']
         assert held_out[3]['label'] == first + own
-        assert held_out.num_classes == whole.num_classes
+        assert held_out.num_classes == reader.num_classes
 
 
 def test_where_no_source_holds_any_out_the_mixture_is_all_there_is():
@@ -95,7 +96,7 @@ def test_where_no_source_holds_any_out_the_mixture_is_all_there_is():
     assert mixed.held_out() is mixed
 
 
-def test_what_sources_count_and_are_is_told_apart(tmp_path):
+def test_sources_have_their_own_counters_and_identities(tmp_path):
     class Counting(BouncingBalls):
         def counters(self):
             return {'videos': 2}
@@ -137,17 +138,17 @@ def test_a_mixture_is_configured_in_a_file_and_its_items_on_the_command_line(tmp
     assert run.model_config.classes == 2 + 10 and run.data.held_out.source.sources[0].split == 'test'
 
 
-def test_a_run_goes_on_where_the_files_of_a_source_lie_elsewhere_but_not_with_other_weights(tmp_path):
-    def resolved(path, weights):
+def test_a_run_resumes_where_the_files_of_a_source_have_moved_but_not_with_other_weights(tmp_path):
+    def resolve_config(path, weights):
         folders = [{'source': 'video_folder', 'path': path}, {'source': 'video_folder', 'path': path}]
         groups = {'data': {'source': 'mixture', 'sources': folders, 'weights': weights}}
         return json.loads(json.dumps(experiment_dict(experiment_from(groups))))
 
     (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
-    (tmp_path / 'config.json').write_text(json.dumps(resolved('here', [1, 2])))
-    check_workdir(tmp_path, resolved('there', [1, 2]))
+    (tmp_path / 'config.json').write_text(json.dumps(resolve_config('here', [1, 2])))
+    check_workdir(tmp_path, resolve_config('there', [1, 2]))
     with pytest.raises(UserError, match='config.data.weights'):
-        check_workdir(tmp_path, resolved('here', [1, 3]))
+        check_workdir(tmp_path, resolve_config('here', [1, 3]))
 
 
 @pytest.mark.parametrize(

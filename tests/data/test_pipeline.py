@@ -59,19 +59,19 @@ ORDER = Order(23, 8, seed=5)
 
 
 def test_batches_follow_the_order_and_have_the_promised_types():
-    whole = stream(Numbers(), ORDER)
-    assert whole[0]['video'].shape == (8, 2, 4, 4, 3) and whole[0]['video'].dtype == np.uint8
-    assert whole[0]['label'].dtype == np.int32
-    for step, batch in enumerate(whole):
+    steps = stream(Numbers(), ORDER)
+    assert steps[0]['video'].shape == (8, 2, 4, 4, 3) and steps[0]['video'].dtype == np.uint8
+    assert steps[0]['label'].dtype == np.int32
+    for step, batch in enumerate(steps):
         np.testing.assert_array_equal(batch['label'], ORDER.ids(step))
 
 
 @pytest.mark.parametrize('shares', [[range(4), range(4, 8)], [[0, 1, 6], [7, 2], [3], [4, 5]], [[5, 0, 0, 7]]])
-def test_every_host_reads_the_rows_it_asks_for_of_the_same_stream(shares):
+def test_every_host_reads_its_rows_of_the_same_stream(shares):
     """Any rows, in any order and more than once."""
-    whole = stream(Numbers(), ORDER)
+    steps = stream(Numbers(), ORDER)
     for rows in shares:
-        same(stream(Numbers(), ORDER, rows=rows), [{k: step[k][list(rows)] for k in step} for step in whole])
+        same(stream(Numbers(), ORDER, rows=rows), [{k: step[k][list(rows)] for k in step} for step in steps])
 
 
 @pytest.mark.parametrize('threads', [0, 1, 8])
@@ -80,9 +80,9 @@ def test_the_stream_is_the_same_for_any_number_of_threads(threads):
 
 
 def test_the_stream_may_be_entered_at_any_step():
-    whole = stream(Numbers(), ORDER)
+    steps = stream(Numbers(), ORDER)
     for start in (1, 5, 8):
-        same(stream(Numbers(), ORDER, start=start), whole[start:])
+        same(stream(Numbers(), ORDER, start=start), steps[start:])
 
 
 def test_the_same_clip_is_drawn_differently_in_every_epoch():
@@ -91,14 +91,14 @@ def test_the_same_clip_is_drawn_differently_in_every_epoch():
     assert (first['video'][0] != first['video'][1]).any() and (first['video'] != second['video']).any()
 
 
-def test_without_a_last_step_it_goes_on_and_closes_cleanly():
+def test_without_a_last_step_the_stream_continues_and_closes_cleanly():
     iterator = batches(Numbers(), ORDER)
     assert len(list(itertools.islice(iterator, 30))) == 30
     iterator.close()
     iterator.close()
 
 
-def test_left_open_it_ends_with_the_program_and_says_nothing():
+def test_a_stream_left_open_ends_silently_with_the_program():
     code = """
 import sys
 sys.path.insert(0, 'tests/data')
@@ -126,11 +126,12 @@ def test_the_consumer_does_not_wait_for_a_batch_that_fits_in_its_step():
             start = time.perf_counter()
             next(iterator)
             waited += time.perf_counter() - start
-    assert waited < 0.1 * 0.8  # 10%: the machine may be busy; alone it is below 1%
+    assert waited < 0.1 * 0.8  # 10%: the machine may be busy; on an idle one it is below 1%
 
 
 def test_synthetic_is_one_constant_batch_for_all_hosts():
-    source, order = Synthetic(frames=2, pixels=4, size=4).open(), Order(4, 8)
+    source = Synthetic(frames=2, pixels=4, size=4).open()
+    order = Order(4, 8)
     first, again = stream(source, order, start=3, stop=5)
     assert first['video'] is again['video'] and not first['video'].flags.writeable
     assert first['video'].shape == (8, 2, 4, 4, 3) and first['video'].std() > 60

@@ -68,8 +68,9 @@ def bright(video, positions):
 
 @pytest.mark.parametrize('size', ['40x56', '56x40'])
 @pytest.mark.parametrize('name', SOURCES)
-def test_a_clip_has_the_height_and_the_width_that_are_asked_for(name, size, place):
-    source, (height, width) = make(name, place, size), map(int, size.split('x'))
+def test_a_clip_has_the_configured_height_and_width(name, size, place):
+    source = make(name, place, size)
+    height, width = map(int, size.split('x'))
     assert source.shape[1:3] == (height, width) and source.source.pixels == size
     clips = [source[0], source.draw(0, np.random.default_rng(0))]
     assert all(clip['video'].shape == source.shape and clip['video'].dtype == np.uint8 for clip in clips)
@@ -108,7 +109,10 @@ def test_balls_stay_in_the_room_and_use_all_of_it(name, size):
     world = SOURCES[name](pixels=size, frames=24)
     height, width = world.shape[1:3]
     truths = [world.truth(i) for i in range(24)]
-    radius, floor, wall = truths[0].radius, world.floor * world.unit, world.width * world.unit
+    radius = truths[0].radius
+    floor = world.floor * world.unit
+    wall = world.width * world.unit
+
     assert radius == world.radius * 20 and wall >= width and height - 2 <= floor <= height
     at = np.concatenate([truth.positions.reshape(-1, 2) for truth in truths])
     assert (at >= radius - 1e-9).all() and (at <= (wall - radius + 1e-9, floor - radius + 1e-9)).all()
@@ -130,7 +134,7 @@ def test_a_ball_turns_at_the_wall_of_its_room():
     assert (high.width, high.floor, high.unit) == (1.0, 2.0, 16)
 
 
-def test_a_world_is_drawn_alike_at_any_number_of_pixels():
+def test_a_world_looks_the_same_at_any_number_of_pixels():
     small, large = (SOURCES['bouncing_balls'](pixels=size).truth(3) for size in ('16x24', '32x48'))
     np.testing.assert_allclose(2 * small.positions, large.positions)
 

@@ -1,4 +1,4 @@
-"""What a source can do is declared: nothing else is asked of one, and configs hold no state."""
+"""What a source can do is declared: nothing else is used of one, and configs hold no state."""
 
 import ast
 import dataclasses
@@ -56,7 +56,7 @@ def probes(tree):
 DATA_OWNERS = ('run', 'run.data', 'local_run.data', 'self._run.data', 'data')
 
 
-def undeclared(tree):
+def find_undeclared(tree):
     """(line, name) of each attribute that a source or reader of a run, or an argument typed as one, has not."""
     members = {'Source': set(dir(Source)), 'Reader': {*dir(Reader), 'source'}}
     kinds = dict.fromkeys(('source',), 'Source') | dict.fromkeys(READER_NAMES - {'reference'}, 'Reader')
@@ -78,12 +78,12 @@ def undeclared(tree):
                 yield child.lineno, child.attr
 
 
-def test_nothing_is_probed_or_asked_for_that_is_not_declared():
+def test_nothing_undeclared_is_probed_or_used():
     for file in FILES:
         tree = ast.parse(file.read_text())
         where = file.relative_to(ROOT)
         assert not [f'{where}:{node.lineno}: {ast.unparse(node)}' for node in probes(tree)]
-        assert not [f'{where}:{line}: {name}' for line, name in undeclared(tree)]
+        assert not [f'{where}:{line}: {name}' for line, name in find_undeclared(tree)]
     data = [ast.parse(file.read_text()) for file in (PACKAGE / 'data').glob('*.py')]
     assert not [node.name for tree in data for node in ast.walk(tree) if getattr(node, 'name', '') == '__getattr__']
 
@@ -100,11 +100,11 @@ def test_nothing_is_probed_or_asked_for_that_is_not_declared():
 )
 def test_the_rule_catches_a_breach(line):
     tree = ast.parse(line)
-    assert [*probes(tree), *undeclared(tree)]
+    assert [*probes(tree), *find_undeclared(tree)]
     typed = ast.parse(
         'def f(reader: Reader, source: Source):\n    return reader.tally, source.counters, reader.counters'
     )
-    assert {name for _, name in undeclared(typed)} == {'tally', 'counters'}
+    assert {name for _, name in find_undeclared(typed)} == {'tally', 'counters'}
 
 
 @pytest.fixture(scope='module')
@@ -137,7 +137,7 @@ def make(name, place) -> Source:
     return experiment_from({'data': data.get(name, size) | {'source': name}}).data
 
 
-def opened(name, place) -> Reader:
+def open_reader(name, place) -> Reader:
     reader = make(name, place).open()
     if name == 'tfds':  # a prepared set of its own would cost seconds
         vars(reader)['_examples'] = [{'video': np.zeros((6, 20, 20, 3), np.uint8)}]
@@ -146,7 +146,8 @@ def opened(name, place) -> Reader:
 
 @pytest.mark.parametrize('name', SOURCES)
 def test_a_config_stays_what_it_was_when_its_reader_is_used(name, place):
-    source, reader = make(name, place), opened(name, place)
+    source = make(name, place)
+    reader = open_reader(name, place)
     assert isinstance(source, Source) and isinstance(reader, Reader) and reader.source == source
     reader[0], reader.draw(0, np.random.default_rng(0)), reader.counters(), reader.names(), reader.num_classes
     if name != 'tfds':
@@ -159,9 +160,10 @@ def test_a_config_stays_what_it_was_when_its_reader_is_used(name, place):
 
 
 @pytest.mark.parametrize('name', SOURCES)
-def test_every_source_answers_all_that_is_declared(name, place):
-    reader = opened(name, place)
-    source, rng = reader.source, np.random.default_rng
+def test_every_source_implements_all_that_is_declared(name, place):
+    reader = open_reader(name, place)
+    source = reader.source
+    rng = np.random.default_rng
     assert source.shapes[0] == source.shape == reader.shape and len(source.shapes) == len(source.bucket_names)
     assert source.frames == source.shape[0] and len(source.batch_sizes(3)) == len(source.shapes)
     assert source.with_pixels(source.pixels).shape == source.shape
@@ -290,7 +292,8 @@ def test_a_source_of_the_least_trains_through_the_loader():
     run = Run(dataclasses.replace(experiment, data=Least()), jax.devices()[:1])
     run.check()
     assert run.data.dataset_id == '6' and run.data.held_out is run.data.reader and run.data.reader.notes() == []
-    state, before = run.programs.init_state(), None
+    state = run.programs.init_state()
+    before = None
     order = run.data.reader.order(4, run.experiment.seed)
     with jax.set_mesh(run.mesh), batches(run.training_reader, order, 0, 3, run.batches.local_rows) as stream:
         for batch in stream:

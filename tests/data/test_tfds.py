@@ -20,7 +20,8 @@ from vdm_jax.experiment.run import Run
 
 tfds = pytest.importorskip('tensorflow_datasets')
 
-TRAIN, TEST = 9, 4
+TRAIN = 9
+TEST = 4
 
 
 def frames(i, count, height=24, width=32, channels=3):
@@ -38,7 +39,8 @@ class Clips(tfds.core.GeneratorBasedBuilder):
     code_path = None  # TFDS looks for checksums beside the code, and stumbles over how pytest imports tests
 
     def __init__(self, mp4s, pictures, **options):
-        self.mp4s, self.pictures = mp4s, pictures
+        self.mp4s = mp4s
+        self.pictures = pictures
         super().__init__(**options)
 
     def _info(self):
@@ -80,9 +82,10 @@ class Clips(tfds.core.GeneratorBasedBuilder):
 
 
 @pytest.fixture(scope='module')
-def prepared(tmp_path_factory):
+def prepared_set(tmp_path_factory):
     root = tmp_path_factory.mktemp('tfds')
-    mp4s, pictures = [b'not a video\x00', b'neither\x00\x00'], []
+    mp4s = [b'not a video\x00', b'neither\x00\x00']
+    pictures = []
     for i in range(2):
         pictures.append(str(root / f'{i}.png'))
         media.write_png(pictures[i], frames(10 * i, 1)[0])
@@ -132,8 +135,8 @@ def test_a_set_whose_examples_are_sequences_of_frames_is_read(tmp_path):
     assert numbers(clips[1]['video']) == [0, 100, 200]
 
 
-def source(prepared, **fields):
-    return Tfds(**{'path': prepared, 'frames': 4, 'pixels': 24, **fields}).open()
+def source(prepared_set, **fields):
+    return Tfds(**{'path': prepared_set, 'frames': 4, 'pixels': 24, **fields}).open()
 
 
 def numbers(video):
@@ -141,8 +144,8 @@ def numbers(video):
     return np.rint(video[:, :, :8].mean((1, 2, 3))).astype(int).tolist()
 
 
-def test_frames_are_cut_to_clips_with_the_labels_of_their_examples(prepared):
-    clips = source(prepared, label='class')
+def test_frames_are_cut_to_clips_with_the_labels_of_their_examples(prepared_set):
+    clips = source(prepared_set, label='class')
     assert len(clips) == TRAIN and clips.shape == (4, 24, 24, 3) and clips.num_classes == 3
     seen = set()
     for i in range(TRAIN):
@@ -159,8 +162,9 @@ def test_frames_are_cut_to_clips_with_the_labels_of_their_examples(prepared):
         clips[TRAIN]
 
 
-def test_training_clips_begin_anywhere_and_are_cropped_and_mirrored_where_asked_for(prepared):
-    plain, first = source(prepared), source(prepared, start='first')
+def test_training_clips_start_anywhere_and_are_cropped_and_mirrored_by_option(prepared_set):
+    plain = source(prepared_set)
+    first = source(prepared_set, start='first')
 
     def drawn(clips):
         return [clips.draw(0, clip_generator(0, p))['video'] for p in range(30)]
@@ -169,84 +173,85 @@ def test_training_clips_begin_anywhere_and_are_cropped_and_mirrored_where_asked_
     assert {numbers(video)[0] % 10 for video in drawn(first)} == {0}
 
     def ends(**fields):
-        return {(bool(v[0, 0, 0, 0] == 255), bool(v[0, 0, -1, 0] == 255)) for v in drawn(source(prepared, **fields))}
+        videos = drawn(source(prepared_set, **fields))
+        return {(bool(video[0, 0, 0, 0] == 255), bool(video[0, 0, -1, 0] == 255)) for video in videos}
 
     assert ends() == {(False, True)} and ends(flip=True) == {(False, True), (True, False)}
-    widths = {int((v[0, 0, :, 0] == 255).sum()) for v in drawn(source(prepared, crop='random'))}
+    widths = {int((v[0, 0, :, 0] == 255).sum()) for v in drawn(source(prepared_set, crop='random'))}
     assert len(widths) > 4
-    again = source(prepared).draw(3, clip_generator(0, 7))['video']
+    again = source(prepared_set).draw(3, clip_generator(0, 7))['video']
     np.testing.assert_array_equal(plain.draw(3, clip_generator(0, 7))['video'], again)
 
 
-def test_ragged_frames_are_resized_held_or_looped(prepared):
+def test_ragged_frames_are_resized_held_or_looped(prepared_set):
     for short, wanted in (('hold', [0, 1, 2, 2, 2, 2, 2]), ('loop', [0, 1, 2, 0, 1, 2, 0])):
-        clips = source(prepared, video='ragged', frames=7, pixels=12, short=short)
+        clips = source(prepared_set, video='ragged', frames=7, pixels=12, short=short)
         videos = {numbers(clip['video'])[0] // 10: clip['video'] for clip in map(clips.__getitem__, range(TRAIN))}
         assert numbers(videos[0]) == wanted and videos[8].shape == (7, 12, 12, 3)
         assert numbers(videos[8]) == list(range(80, 87))
         assert clips.counters()['short_clips'] >= 4  # those of 3 to 6 frames
-    assert numbers(source(prepared, video='ragged', frames=2, stride=2)[0]['video'])[1] % 10 == 2
+    assert numbers(source(prepared_set, video='ragged', frames=2, stride=2)[0]['video'])[1] % 10 == 2
 
 
-def test_grey_frames_pictures_and_lists_of_pictures(prepared):
-    grey = source(prepared, video='deep/grey', channels=1)
+def test_grey_frames_pictures_and_lists_of_pictures(prepared_set):
+    grey = source(prepared_set, video='deep/grey', channels=1)
     assert grey[0]['video'].shape == grey.shape == (4, 24, 24, 1)
-    picture = source(prepared, video='picture', frames=1)
+    picture = source(prepared_set, video='picture', frames=1)
     assert sorted(numbers(picture[i]['video'])[0] for i in range(TRAIN)) == [10 * i for i in range(TRAIN)]
-    png = source(prepared, video='png', frames=1)
+    png = source(prepared_set, video='png', frames=1)
     assert {numbers(png[i]['video'])[0] for i in range(TRAIN)} == {0, 100}
-    assert numbers(source(prepared, video='list', frames=3)[0]['video']) == [0, 0, 0]
+    assert numbers(source(prepared_set, video='list', frames=3)[0]['video']) == [0, 0, 0]
 
 
-def test_bytes_of_video_files_are_decoded(prepared):
+def test_bytes_of_video_files_are_decoded(prepared_set):
     pytest.importorskip('av')
-    clips = source(prepared, video='mp4', frames=8)
+    clips = source(prepared_set, video='mp4', frames=8)
     firsts = []
     for i in range(TRAIN):
-        found = numbers(clips[i]['video'])
-        np.testing.assert_allclose(np.array(found) - found[0], np.arange(8), atol=1)
-        firsts.append(found[0])
+        frame_numbers = numbers(clips[i]['video'])
+        np.testing.assert_allclose(np.array(frame_numbers) - frame_numbers[0], np.arange(8), atol=1)
+        firsts.append(frame_numbers[0])
     assert min(firsts) <= 2 and max(firsts) >= 38
     starts = {numbers(clips.draw(0, clip_generator(0, p))['video'])[0] for p in range(40)}
     assert max(starts) - min(starts) >= 3  # 12 or 13 frames hold 5 or 6 clips of 8
 
 
-def test_splits_and_slices_of_them(prepared):
-    clips = source(prepared)
+def test_splits_and_slices_of_them(prepared_set):
+    clips = source(prepared_set)
     held_out = clips.held_out()
     assert held_out.source == dataclasses.replace(clips.source, split='test') and len(held_out) == TEST
     assert {numbers(held_out[i]['video'])[0] // 10 for i in range(TEST)} == set(range(15, 19))
-    sliced = source(prepared, train='train[:6]', test='train[6:]')
-    shown = [{numbers(c[i]['video'])[0] for i in range(len(c))} for c in (sliced, sliced.held_out())]
-    assert len(shown[0]) == 6 and len(shown[1]) == 3 and not shown[0] & shown[1]
-    whole = source(prepared, split='all')
-    assert len(whole) == TRAIN + TEST and whole.held_out() is whole
-    assert len(source(prepared, split='all', train='test', test='')) == TEST
+    sliced = source(prepared_set, train='train[:6]', test='train[6:]')
+    first_frames = [{numbers(c[i]['video'])[0] for i in range(len(c))} for c in (sliced, sliced.held_out())]
+    assert len(first_frames[0]) == 6 and len(first_frames[1]) == 3 and not first_frames[0] & first_frames[1]
+    everything = source(prepared_set, split='all')
+    assert len(everything) == TRAIN + TEST and everything.held_out() is everything
+    assert len(source(prepared_set, split='all', train='test', test='')) == TEST
 
 
-def test_identity_tells_slices_and_sets_apart(prepared):
-    assert source(prepared).identity() == source(prepared, threads=1).identity()
-    assert source(prepared).identity().startswith(f'{TRAIN} clips/1.0.0 ')
-    assert source(prepared, train='train[:8]').identity() != source(prepared, train='train[1:]').identity()
+def test_identity_differs_between_slices_and_sets(prepared_set):
+    assert source(prepared_set).identity() == source(prepared_set, threads=1).identity()
+    assert source(prepared_set).identity().startswith(f'{TRAIN} clips/1.0.0 ')
+    assert source(prepared_set, train='train[:8]').identity() != source(prepared_set, train='train[1:]').identity()
 
 
 @pytest.mark.parametrize('video', ['video', 'ragged', 'mp4'])
-def test_batches_are_the_same_for_any_number_of_threads(prepared, video):
+def test_batches_are_the_same_for_any_number_of_threads(prepared_set, video):
     if video == 'mp4':
         pytest.importorskip('av')
 
     def stream(threads):
-        clips = source(prepared, video=video, threads=threads, label='class')
-        with batches(clips, clips.order(6, seed=2), 0, 5) as found:
-            return list(found)
+        clips = source(prepared_set, video=video, threads=threads, label='class')
+        with batches(clips, clips.order(6, seed=2), 0, 5) as stream_batches:
+            return list(stream_batches)
 
     for a, b in zip(stream(8), stream(0), strict=True):
         np.testing.assert_array_equal(a['video'], b['video'])
         np.testing.assert_array_equal(a['label'], b['label'])
 
 
-def test_a_run_s_config_round_trip(prepared):
-    groups = {'data': {'source': 'tfds', 'path': prepared, 'frames': 4, 'pixels': 24, 'label': 'class'}}
+def test_a_run_s_config_round_trip(prepared_set):
+    groups = {'data': {'source': 'tfds', 'path': prepared_set, 'frames': 4, 'pixels': 24, 'label': 'class'}}
     experiment = experiment_from(groups)
     assert experiment_from(json.loads(json.dumps(experiment_dict(experiment)))) == experiment
     assert Run(experiment).model_config.classes == 3
@@ -277,25 +282,26 @@ def test_a_run_s_config_round_trip(prepared):
         ({'stride': 0}, ('config.data.stride=0',)),
     ],
 )
-def test_mistakes_are_one_line_that_names_the_key(prepared, fields, says):
+def test_mistakes_are_one_line_that_names_the_key(prepared_set, fields, says):
     with pytest.raises(UserError) as error:
-        clips = source(prepared, **fields)
+        clips = source(prepared_set, **fields)
         len(clips), clips.num_classes
     assert all(part in str(error.value) for part in says) and '\n' not in str(error.value), error.value
 
 
-def edited(prepared, folder, name, old, new):
+def copy_edited(prepared_set, folder, name, old, new):
     """A copy of the set with something else in one of its files."""
     copy = folder / '1.0.0'
     copy.mkdir()
-    for file in tfds.core.Path(prepared).iterdir():
+    for file in tfds.core.Path(prepared_set).iterdir():
         content = file.read_bytes()
         (copy / file.name).write_bytes(content.replace(old, new) if file.name == name else content)
     return str(copy)
 
 
-def test_sets_that_name_classes_of_other_packages_are_refused(prepared, tmp_path):
-    path = edited(prepared, tmp_path, 'features.json', b'tensorflow_datasets.core.features.scalar.', b'antigravity.')
+def test_sets_that_name_classes_of_other_packages_are_refused(prepared_set, tmp_path):
+    module = b'tensorflow_datasets.core.features.scalar.'
+    path = copy_edited(prepared_set, tmp_path, 'features.json', module, b'antigravity.')
     with pytest.raises(UserError, match='antigravity.Scalar'):
         len(source(path))
     assert 'antigravity' not in sys.modules
@@ -315,42 +321,42 @@ def test_sets_that_name_classes_of_other_packages_are_refused(prepared, tmp_path
     ],
     ids=['gone', 'empty', 'cut', 'no UTF-8', 'nested deep', 'zeros', 'directory', 'pipe'],
 )
-def test_damaged_sets_are_one_line(prepared, tmp_path, damage):
+def test_damaged_sets_are_one_line(prepared_set, tmp_path, damage):
     """Whichever file of them it is; or it makes no difference."""
-    intact = source(prepared, label='class')
+    intact = source(prepared_set, label='class')
     expected = [intact[i]['video'] for i in range(len(intact))]
-    for name in [file.name for file in tfds.core.Path(prepared).iterdir()]:
+    for name in [file.name for file in tfds.core.Path(prepared_set).iterdir()]:
         folder = tmp_path / name
         folder.mkdir()
-        path = edited(prepared, folder, '', b'', b'')
+        path = copy_edited(prepared_set, folder, '', b'', b'')
         damage(Path(path) / name)
         try:
             clips = source(path, label='class')
-            found = [clips[i]['video'] for i in range(len(clips)) if clips.num_classes]
+            videos = [clips[i]['video'] for i in range(len(clips)) if clips.num_classes]
         except UserError as error:
             assert '\n' not in str(error) and f'config.data.path={path}' in str(error), error
         else:
-            np.testing.assert_array_equal(found, expected, err_msg=name)
+            np.testing.assert_array_equal(videos, expected, err_msg=name)
 
 
-def test_sets_that_need_tensorflow_say_so(prepared, tmp_path):
-    path = edited(prepared, tmp_path, 'features.json', b'tensor_feature.Tensor', b'video_feature.Video')
+def test_sets_that_need_tensorflow_are_refused(prepared_set, tmp_path):
+    path = copy_edited(prepared_set, tmp_path, 'features.json', b'tensor_feature.Tensor', b'video_feature.Video')
     with pytest.raises(UserError, match='config.data.path') as error:
         len(source(path))
     assert '\n' not in str(error.value)
 
 
-def test_sets_in_another_format_say_so(prepared, tmp_path):
-    path = edited(prepared, tmp_path, 'dataset_info.json', b'array_record', b'tfrecord')
+def test_sets_in_another_format_are_refused(prepared_set, tmp_path):
+    path = copy_edited(prepared_set, tmp_path, 'dataset_info.json', b'array_record', b'tfrecord')
     with pytest.raises(UserError, match='array_record') as error:
         len(source(path))
     assert '\n' not in str(error.value)
 
 
-def test_tensorflow_is_not_imported(prepared):
+def test_tensorflow_is_not_imported(prepared_set):
     code = (
         'import sys; from vdm_jax.data.tfds import Tfds; '
-        f"print(Tfds({prepared!r}, frames=4, pixels=24).open()[0]['video'].shape, 'tensorflow' in sys.modules)"
+        f"print(Tfds({prepared_set!r}, frames=4, pixels=24).open()[0]['video'].shape, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '(4, 24, 24, 3) False'

@@ -73,7 +73,8 @@ def test_fps_takes_the_frame_nearest_in_time():
 @pytest.mark.parametrize('fields', [{}, {'stride': 3}, {'fps': 5.0}, {'fps': 7.5}])
 def test_draws_reach_every_start_and_never_run_past_the_end(folder, fields):
     clips = source(folder, **fields)
-    firsts, lasts = set(), set()
+    firsts = set()
+    lasts = set()
     for position in range(300):
         numbers = frame_numbers(clips.draw(0, clip_generator(0, position))['video'])
         steps = np.diff(numbers)
@@ -88,7 +89,7 @@ def test_memorising_starts_at_the_first_frame(folder):
     assert {int(frame_numbers(clips.draw(0, clip_generator(0, p))['video'])[0]) for p in range(20)} == {0}
 
 
-def test_flip_and_random_crop_only_where_asked_for(folder):
+def test_flip_and_random_crop_only_by_option(folder):
     """The first frame of b.mp4 is black but for a band at the right edge, outside the central square."""
 
     def bright_edges(**fields):
@@ -96,7 +97,10 @@ def test_flip_and_random_crop_only_where_asked_for(folder):
         firsts = [clips.draw(1, clip_generator(0, position))['video'][0, :, :, 0].mean(0) for position in range(24)]
         return {(bool(first[0] > 60), bool(first[-1] > 60)) for first in firsts}
 
-    neither, left, right = (False, False), (True, False), (False, True)
+    neither = (False, False)
+    left = (True, False)
+    right = (False, True)
+
     assert bright_edges() == bright_edges(flip=True) == {neither}
     assert bright_edges(crop='random') == {neither, right}
     assert bright_edges(crop='random', flip=True) == {neither, left, right}
@@ -112,7 +116,7 @@ def test_short_videos_are_filled_up_counted_and_named(folder, short, numbers):
     assert clips.names()['short'] == ['dog/c.MP4: 5 of 8 frames']
 
 
-def test_short_videos_may_be_dropped_but_not_in_silence(folder):
+def test_dropped_short_videos_are_counted(folder):
     clips = source(folder, short='drop', label='index')
     assert len(clips) == 2 and clips.num_classes == 3
     assert clips.counters()['short_videos'] == 1 and clips.names()['short']
@@ -139,14 +143,15 @@ def test_splits_share_nothing_and_labels_do_not_move(folder):
 
 
 def test_the_cache_changes_nothing(folder):
-    cached, direct = source(folder, crop='random'), source(folder, crop='random', cache_mb=0)
+    cached = source(folder, crop='random')
+    direct = source(folder, crop='random', cache_mb=0)
     for position in range(12):
         left, right = (clips.draw(position % 3, clip_generator(1, position)) for clips in (cached, direct))
         np.testing.assert_array_equal(left['video'], right['video'])
 
 
 @pytest.fixture
-def damaged(folder, tmp_path):
+def damaged_folder(folder, tmp_path):
     """Ten videos, the fourth and the last of them broken."""
     for i in range(10):
         write(tmp_path / f'{i}.mp4', 12, tint=20 * i)
@@ -156,8 +161,8 @@ def damaged(folder, tmp_path):
     return str(tmp_path)
 
 
-def test_a_broken_video_is_replaced_by_the_next_counted_and_named(damaged):
-    clips = source(damaged, max_broken=0.2, label='index')
+def test_a_broken_video_is_replaced_by_the_next_counted_and_named(damaged_folder):
+    clips = source(damaged_folder, max_broken=0.2, label='index')
     assert len(clips) == 10
     np.testing.assert_array_equal(clips[3]['video'], clips[4]['video'])
     assert [int(clips[i]['label']) for i in (3, 9)] == [4, 0]
@@ -165,9 +170,9 @@ def test_a_broken_video_is_replaced_by_the_next_counted_and_named(damaged):
     assert [line.split(':')[0] for line in clips.names()['broken']] == ['3.mp4', '9.mp4']
 
 
-def test_too_many_broken_videos_stop_the_run_and_are_named(damaged):
+def test_too_many_broken_videos_stop_the_run_and_are_named(damaged_folder):
     with pytest.raises(UserError, match=r'2 of 10 videos are broken.*config.data.max_broken=0.1.*3.mp4.*9.mp4'):
-        len(source(damaged))
+        len(source(damaged_folder))
 
 
 def test_a_video_that_breaks_while_it_is_read_is_replaced_the_same_way_in_any_stream(folder, tmp_path, monkeypatch):
@@ -187,12 +192,12 @@ def test_a_video_that_breaks_while_it_is_read_is_replaced_the_same_way_in_any_st
     def labels(**fields):
         clips = source(str(tmp_path), label='index', max_broken=0.2, **fields)
         with batches(clips, Order(6, 12, seed=0), 0, 4) as stream:
-            found = [batch['label'].tolist() for batch in stream]
-        return found, clips.counters()
+            stream_labels = [batch['label'].tolist() for batch in stream]
+        return stream_labels, clips.counters()
 
-    found, counters = labels(threads=4)
+    stream_labels, counters = labels(threads=4)
     assert counters['broken_videos'] == 1 and 0 < counters['replaced_clips'] < 8
-    assert found == labels(threads=1)[0] == labels(cache_mb=0)[0]
+    assert stream_labels == labels(threads=1)[0] == labels(cache_mb=0)[0]
     with pytest.raises(UserError, match=r'1 of 6.*2.mp4: frame 10 is damaged;'):
         with batches(source(str(tmp_path), max_broken=0.0), Order(6, 12, seed=0), 0, 4) as stream:
             list(stream)
@@ -232,8 +237,8 @@ def test_all_sixteen_real_clips_load_and_none_is_broken():
     assert clips.names() == {'broken': [], 'short': ['rotated_90.mov: 3 of 8 frames']}
 
 
-def test_a_run_of_before_goes_on_with_stored_pixels(tmp_path):
-    """Its config says nothing of them; sources of other sources are no exception."""
+def test_an_old_run_resumes_with_stored_pixels(tmp_path):
+    """Its config does not mention them; sources of other sources are no exception."""
     from vdm_jax.train.workdir import read_config
 
     data = {'source': 'video_folder', 'path': 'videos'}

@@ -10,7 +10,7 @@ av = pytest.importorskip('av')
 BITS = 8
 
 
-def coded(count, height=32, width=64):
+def encode_numbers(count, height=32, width=64):
     """uint8 (count, height, width, 3): frame i carries i as eight black or white bars."""
     bits = (np.arange(count)[:, None] >> np.arange(BITS)) & 1
     bars = (bits * 219 + 18).astype(np.uint8).repeat(width // BITS, 1)
@@ -28,7 +28,8 @@ def encode(path, video, codec='libx264', fps=25, gop=10, times=None, pix_fmt='yu
     """A file in the format of its suffix; times: of the frames, in units of 1/1000 s."""
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=fps, options=options)
-        stream.height, stream.width, stream.pix_fmt = *video.shape[1:3], pix_fmt
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt = pix_fmt
         stream.codec_context.gop_size = gop
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)

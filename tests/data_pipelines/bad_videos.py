@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 
 PLAYLISTS = {
     'm3u8': '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n',
@@ -28,16 +28,16 @@ NOT_FILES = 'folder.mp4', 'pipe.mp4', 'loop.mp4', 'gone.mp4'
 
 def broken(folder):
     """Writes files that do not decode; returns {name: a pattern of the reason}."""
-    good = encode(folder / '.good.mp4', coded(12)).read_bytes()
+    good = encode(folder / '.good.mp4', encode_numbers(12)).read_bytes()
     noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8)
-    whole = {name: encode(folder / f'.noise.{name}', noise).read_bytes() for name in ('mp4', 'mkv')}
-    raw = b''.join(_packets(coded(12)))
+    noise_files = {name: encode(folder / f'.noise.{name}', noise).read_bytes() for name in ('mp4', 'mkv')}
+    raw = b''.join(_packets(encode_numbers(12)))
     files = {
         'empty.mp4': (b'', 'an empty file'),
         'text.mp4': (b'not a video at all' * 100, 'Invalid data'),
-        'cut.mp4': (whole['mp4'][: len(whole['mp4']) // 2], 'Invalid data'),
-        'cut.mkv': (whole['mkv'][: len(whole['mkv']) // 2], 'cut off: .* of 1.20 seconds'),
-        'middle.mp4': (_zeroed(whole['mp4']), 'damaged|does not decode|Invalid data'),
+        'cut.mp4': (noise_files['mp4'][: len(noise_files['mp4']) // 2], 'Invalid data'),
+        'cut.mkv': (noise_files['mkv'][: len(noise_files['mkv']) // 2], 'cut off: .* of 1.20 seconds'),
+        'middle.mp4': (_zero_middle(noise_files['mp4']), 'damaged|does not decode|Invalid data'),
         'raw.mp4': (raw, 'a kind of file that is not read'),
         'claims.gif': (_gif(65535, 65535), '65535x65535 frames are larger than'),
         'large.gif': (_gif(6000, 6000), '6000x6000 frames are larger than'),
@@ -50,12 +50,12 @@ def broken(folder):
         )
     for name, (content, _) in files.items():
         (folder / name).write_bytes(content)
-    found = {name: reason for name, (_, reason) in files.items()}
+    reasons = {name: reason for name, (_, reason) in files.items()}
     _sound(folder / 'sound.mp4', cover=False)
     _sound(folder / 'cover.mp4', cover=True)
-    _muxed(folder / 'grows.mov', 'png', [_png(32, 64)] * 3 + [_png(6000, 6000)] * 2)
-    encode(folder / 'long.mkv', coded(2), times=[0, 10**9])
-    return found | {
+    _write_packets(folder / 'grows.mov', 'png', [_png(32, 64)] * 3 + [_png(6000, 6000)] * 2)
+    encode(folder / 'long.mkv', encode_numbers(2), times=[0, 10**9])
+    return reasons | {
         'sound.mp4': 'no video in it',
         'cover.mp4': 'no video in it',
         'grows.mov': 'frames beyond the limit|does not decode',
@@ -64,8 +64,8 @@ def broken(folder):
 
 
 def claiming(path, samples):
-    """Writes 2 kB of an mp4 whose header speaks of so many frames, of a byte each."""
-    content = bytearray(encode(path, coded(12)).read_bytes())
+    """Write 2 kB of an mp4 whose header claims so many frames, of a byte each."""
+    content = bytearray(encode(path, encode_numbers(12)).read_bytes())
     struct.pack_into('>II', content, content.index(b'stsz') + 8, 1, samples)
     struct.pack_into('>I', content, content.index(b'stts') + 12, samples)
     struct.pack_into('>III', content, content.index(b'stsc') + 12, 1, samples, 1)
@@ -84,7 +84,7 @@ def not_files(folder):
 
 def sound(folder):
     """Writes files that are unusual, and decode to the frames 0 to 11 of `coded`; returns their names."""
-    video = coded(12)
+    video = encode_numbers(12)
     for name in NAMES:
         (folder / name).write_bytes(encode(folder / '.any.mp4', video).read_bytes())
     encode(folder / 'ten_bit.mp4', video, 'libx265', pix_fmt='yuv420p10le', **{'x265-params': 'log-level=none'})
@@ -93,7 +93,7 @@ def sound(folder):
     encode(folder / 'uneven.mkv', video, times=np.cumsum([0, *[40, 100, 33] * 4][:12]))
     encode(folder / 'interlaced.mp4', video, **{'x264-params': 'tff=1'})
     packets = _packets(video[:6]) + _packets(np.repeat(np.repeat(video[6:], 2, 1), 2, 2))
-    _muxed(folder / 'other_size.mkv', 'libx264', packets, keys=(0, 6))
+    _write_packets(folder / 'other_size.mkv', 'libx264', packets, keys=(0, 6))
     for name, kind, options in (
         ('live.mkv', 'matroska', {}),
         ('live.avi', 'avi', {}),
@@ -106,21 +106,29 @@ def sound(folder):
 def _packets(video):
     """H.264 with its headers in band, a packet a frame."""
     context = av.CodecContext.create('libx264', 'w')
-    context.height, context.width, context.pix_fmt, context.time_base = *video.shape[1:3], 'yuv420p', Fraction(1, 25)
+    context.height, context.width = video.shape[1:3]
+    context.pix_fmt = 'yuv420p'
+    context.time_base = Fraction(1, 25)
     context.options = {'bf': '0'}
     frames = [av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24') for pixels in video]
     return [bytes(packet) for frame in [*frames, None] for packet in context.encode(frame)]
 
 
-def _muxed(path, codec, packets, keys=range(1000)):
-    """Packets as they are behind a header that says 64x32."""
+def _write_packets(path, codec, packets, keys=range(1000)):
+    """Write packets unchanged behind a header of 64x32."""
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = 32, 64, 'rgb24' if codec == 'png' else 'yuv420p'
+        stream.height = 32
+        stream.width = 64
+        stream.pix_fmt = 'rgb24' if codec == 'png' else 'yuv420p'
+
         for i, content in enumerate(packets):
             packet = av.Packet(content)
             packet.pts = packet.dts = i
-            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, i in keys
+            packet.time_base = Fraction(1, 25)
+            packet.stream = stream
+            packet.is_keyframe = i in keys
+
             container.mux(packet)
 
 
@@ -140,7 +148,8 @@ def _live(video, kind, options):
     pipe = Pipe()
     with av.open(pipe, 'w', format=kind, options=options) as container:
         stream = container.add_stream('libx264', rate=25)
-        stream.height, stream.width, stream.pix_fmt = *video.shape[1:3], 'yuv420p'
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt = 'yuv420p'
         stream.codec_context.gop_size = 5
         for i, pixels in enumerate(video):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
@@ -155,7 +164,9 @@ def _sound(path, cover):
         stream = container.add_stream('aac', rate=44100)
         if cover:
             picture = container.add_stream('png', rate=1)
-            picture.width, picture.height, picture.pix_fmt = 64, 32, 'rgb24'
+            picture.width = 64
+            picture.height = 32
+            picture.pix_fmt = 'rgb24'
             picture.disposition = av.stream.Disposition.attached_pic
         frame = av.AudioFrame.from_ndarray(np.zeros((2, 44100), np.float32), format='fltp', layout='stereo')
         frame.rate = 44100
@@ -167,7 +178,7 @@ def _sound(path, cover):
             container.mux(picture.encode())
 
 
-def _zeroed(content):
+def _zero_middle(content):
     """An mp4 whose pictures are zeros from a third of the file to two thirds."""
     third = len(content) // 3
     return content[:third] + bytes(third) + content[2 * third :]
@@ -189,7 +200,7 @@ def _png(height, width):
 
 
 def _pointing(content, target):
-    """An mp4 whose pictures are said to lie in another file, by an absolute path in an alias record (QuickTime)."""
+    """Return an mp4 whose header places its pictures in another file: an absolute path in an alias record."""
     path = str(target).encode()
     path += bytes(len(path) % 2)
     record = bytes(10) + bytes(28) + bytes(12) + bytes(64) + bytes(16) + struct.pack('>HH', 1, 1) + bytes(16)

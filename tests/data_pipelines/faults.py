@@ -8,7 +8,7 @@ from data_pipelines.build import pool
 
 
 def sometimes(item, recipe, folder):
-    """Hangs, dies, or fails as the name of the item says; else does the work."""
+    """Hang, die, or fail by the name of the item; else do the work."""
     if 'hangs' in item.name:
         time.sleep(1000)
     if 'dies' in item.name:
@@ -23,8 +23,8 @@ def sometimes(item, recipe, folder):
     pool.make_part(item, recipe, folder)
 
 
-def measured(item, recipe, folder):
-    """Does the work, and notes the most bytes of memory that its process ever held (Linux)."""
+def note_memory(item, recipe, folder):
+    """Do the work and note the most bytes of memory that its process ever held (Linux)."""
     pool.make_part(item, recipe, folder)
     most = Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]
     Path(folder, item.name).write_text(str(int(most) * 1024))

@@ -15,20 +15,23 @@ KINDS = 'head', 'tail', 'anywhere', 'cut'
 ENDS = 4096  # bytes at either end of a file, where its header is
 
 
-def damaged(content, case):
-    """The bytes of a file with 1 to 64 of them changed, in places that go by the case, or cut off."""
+def damage(content, case):
+    """Return the bytes of a file with 1 to 64 of them changed, or cut off; the case is the seed."""
     rng = np.random.default_rng(case)
-    kind, count, size = KINDS[rng.integers(len(KINDS))], int(2 ** rng.uniform(0, 6.01)), len(content)
+    kind = KINDS[rng.integers(len(KINDS))]
+    count = int(2 ** rng.uniform(0, 6.01))
+    size = len(content)
+
     if kind == 'cut':
         return content[: rng.integers(size)]
     low, high = {'head': (0, ENDS), 'tail': (max(size - ENDS, 0), size), 'anywhere': (0, size)}[kind]
-    found = np.frombuffer(content, np.uint8).copy()
-    found[rng.integers(low, min(high, size), count)] ^= rng.integers(1, 256, count, np.uint8)
-    return found.tobytes()
+    changed = np.frombuffer(content, np.uint8).copy()
+    changed[rng.integers(low, min(high, size), count)] ^= rng.integers(1, 256, count, np.uint8)
+    return changed.tobytes()
 
 
-def decoded(content):
-    """What becomes of it: how many frames of which sum, or why none."""
+def decode_file(content):
+    """Return the outcome: the number of frames and their checksum, or the reason why there are none."""
     try:
         video = decode.probe(content)
         total = 0
@@ -48,6 +51,6 @@ if __name__ == '__main__':
     for case in range(int(first), int(stop), int(step)):
         path = files[case % len(files)]
         with open(path, 'rb') as file:
-            content = damaged(file.read(), case)
+            content = damage(file.read(), case)
         print(case, path, end=' ', flush=True)
-        print(decoded(content), flush=True)
+        print(decode_file(content), flush=True)

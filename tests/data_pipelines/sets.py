@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.inputs.table import INPUTS, write_inputs
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 from vdm_jax.data.records.manifest import FORMAT, MANIFEST
 from vdm_jax.data.records.schema import Caption, Record
 from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
@@ -27,7 +27,7 @@ INPUTS_ROWS = (
 def records(folder, count=12, frames=6):
     """Clips of 6 frames of 64x32 at 25 a second, each with other numbers in it, every fourth without a caption."""
     for i in range(count):
-        path = encode(folder / 'clip.mp4', np.roll(coded(frames), i, 0), gop=3)
+        path = encode(folder / 'clip.mp4', np.roll(encode_numbers(frames), i, 0), gop=3)
         captions = (Caption(f'the bars of clip {i} move to the left, one after the other'),) if i % 4 else ()
         scores = {'motion': 0.1 + i / 20, 'sharpness': float(100 * i % 7)} | ({'aesthetic': 5.0} if i == 3 else {})
         yield Record(
@@ -36,25 +36,30 @@ def records(folder, count=12, frames=6):
         path.unlink()
 
 
-def write_set(folder, made=None, shards=2):
+def write_set(folder, set_records=None, shards=2):
     """The set of these records in a new directory; returns it."""
     folder.mkdir()
-    made = list(records(folder)) if made is None else made
-    rows, each = [], -(-len(made) // max(shards, 1))
+    set_records = list(records(folder)) if set_records is None else set_records
+    rows = []
+    each = -(-len(set_records) // max(shards, 1))
     for k in range(shards):
-        rows += write_shard(folder / shard_name(k, shards), made[k * each : (k + 1) * each], k)
+        rows += write_shard(folder / shard_name(k, shards), set_records[k * each : (k + 1) * each], k)
     write_table(folder / TABLE, rows)
     write_inputs(folder / INPUTS, INPUTS_ROWS)
     manifest = {
         'format': FORMAT,
         'inputs': {'kept': 2, 'dropped': 1, 'broken': 1},
-        'clips': {'kept': len(made), 'dropped': 3, 'without_caption': sum(not record.captions for record in made)},
+        'clips': {
+            'kept': len(set_records),
+            'dropped': 3,
+            'without_caption': sum(not record.captions for record in set_records),
+        },
         'reasons': {
             'inputs': {'broken': 1, 'motion>=0.1': 1},
             'clips': {'duplicate': 1, 'motion>=0.1': 1, 'too_short': 1},
         },
-        'frames': sum(record.frames for record in made),
-        'seconds': round(sum(record.frames / record.fps for record in made), 3),
+        'frames': sum(record.frames for record in set_records),
+        'seconds': round(sum(record.frames / record.fps for record in set_records), 3),
         'recipe': {},
         'versions': {},
         'shards': [_file(folder / shard_name(k, shards)) for k in range(shards)],

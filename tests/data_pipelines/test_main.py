@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def heard():
+def obey_ctrl_c():
     """Ctrl-C is heard, which a process ignores that a shell started in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -27,7 +27,7 @@ def heard():
 
 
 @pytest.mark.parametrize(
-    ('command', 'module', 'code', 'said'),
+    ('command', 'module', 'code', 'message'),
     [
         (['verify', 'S'], verify, 130, 'stopped'),
         (['tfds', '--dataset=bair', '--source=S', '--out=T'], prepare_tfds, 130, 'stopped'),
@@ -35,7 +35,7 @@ def heard():
     ],
 )
 @pytest.mark.parametrize('moment', ['work', 'import'])
-def test_ctrl_c_says_whether_it_goes_on(command, module, code, said, moment, monkeypatch, capsys):
+def test_ctrl_c_prints_whether_the_command_can_be_resumed(command, module, code, message, moment, monkeypatch, capsys):
     def stop(*_):
         signal.raise_signal(signal.SIGINT)
 
@@ -44,21 +44,21 @@ def test_ctrl_c_says_whether_it_goes_on(command, module, code, said, moment, mon
     else:
         monkeypatch.setattr(__main__.importlib, 'import_module', stop)
     assert main(command) == code
-    assert capsys.readouterr().err.strip().endswith(said)
+    assert capsys.readouterr().err.strip().endswith(message)
 
 
-def test_ctrl_c_does_not_wait_for_work_that_was_not_begun(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_does_not_wait_for_work_that_has_not_started(tmp_path, monkeypatch, capsys):
     """As of a set of a million records, all of which are handed to threads at once. It comes by way of a thread here: a
     callback of jax's may catch a signal, and swallows it."""
     from tests.data_pipelines.sets import records, write_set
 
     (tmp_path / 'clips').mkdir()
     folder = write_set(tmp_path / 'set', list(records(tmp_path / 'clips', 2)))
-    begun = []
+    calls = []
 
     def slow(*_):
-        begun.append(None)
-        if len(begun) == 4:
+        calls.append(None)
+        if len(calls) == 4:
             raise KeyboardInterrupt
         time.sleep(0.05)
         return []
@@ -66,7 +66,7 @@ def test_ctrl_c_does_not_wait_for_work_that_was_not_begun(tmp_path, monkeypatch,
     monkeypatch.setattr(verify, '_verify_records', slow)
     monkeypatch.setattr(verify, '_split_into_tasks', lambda records: [(0, np.arange(1))] * 2000)
     assert main(['verify', str(folder), '--threads=2']) == 130
-    assert len(begun) < 100 and capsys.readouterr().err.strip() == 'stopped'
+    assert len(calls) < 100 and capsys.readouterr().err.strip() == 'stopped'
 
 
 @pytest.mark.slow

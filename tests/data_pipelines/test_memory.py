@@ -8,7 +8,7 @@ import pytest
 av = pytest.importorskip('av')
 pytest.importorskip('cv2')
 
-from tests.data_pipelines.videos import encoded, moving  # noqa: E402, wants the libraries above
+from tests.data_pipelines.videos import encode_frames, moving  # noqa: E402, wants the libraries above
 
 PEAK = """
 import pathlib, sys
@@ -27,7 +27,7 @@ print(len(found['clips']), int(peak) // 1024)
 
 def film(path, times):
     """The same 20 s of 160x120 so many times over: {path: 500 * times frames}."""
-    content = encoded(moving(500, 120, 160))
+    content = encode_frames(moving(500, 120, 160))
     with av.open(str(path), 'w') as out:
         for turn in range(times):
             with av.open(io.BytesIO(content)) as part:
@@ -48,8 +48,8 @@ def test_a_long_film_takes_hardly_more_memory_than_a_short_one(tmp_path):
     peaks = []
     for times in (2, 40):
         path = film(tmp_path / f'{times}.mp4', times)
-        said = subprocess.check_output([sys.executable, '-c', PEAK, str(path)], text=True)
-        clips, peak = map(int, said.split())
+        output = subprocess.check_output([sys.executable, '-c', PEAK, str(path)], text=True)
+        clips, peak = map(int, output.split())
         assert clips == 2 * times
         peaks.append(peak)
     assert peaks[1] < peaks[0] + 40, peaks

@@ -13,7 +13,7 @@ def moving(count, height=64, width=96, seed=0):
     return (frames + rng.normal(0, 6, frames.shape)).clip(0, 255).astype(np.uint8)
 
 
-def encoded(frames, times=None, crf=18, gop=12):
+def encode_frames(frames, times=None, crf=18, gop=12):
     """The bytes of an mp4; times: seconds of each frame and of the end, None: 25 a second."""
     times = np.arange(len(frames) + 1) / 25 if times is None else times
     encoder = Encoder(*frames.shape[1:3], crf, gop)

@@ -6,8 +6,11 @@ import jax.numpy as jnp
 
 from vdm_jax.diffusion.objective import Denoised
 
-MEAN, STD = 1.5, 0.4
-MODES, SHARES, WIDTH = (-1.0, 1.0), (0.3, 0.7), 0.2
+MEAN = 1.5
+STD = 0.4
+MODES = (-1.0, 1.0)
+SHARES = (0.3, 0.7)
+WIDTH = 0.2
 
 
 def spread(process, t):

@@ -32,9 +32,9 @@ def test_any_kind_may_be_guided(process, kind, normals):
 def test_outside_the_interval_there_is_no_guidance(normals):
     c, u = normals(2, 5, 2, 3)
     t = jnp.array([0.1, 0.2, 0.5, 0.8, 0.9])
-    found = Guidance(interval=(0.2, 0.8)).apply(c, u, 3.0, t)
+    guided = Guidance(interval=(0.2, 0.8)).apply(c, u, 3.0, t)
     for row, scale in enumerate([1, 3, 3, 3, 1]):
-        np.testing.assert_allclose(found[row], guide(c[row], u[row], scale), rtol=1e-6)
+        np.testing.assert_allclose(guided[row], guide(c[row], u[row], scale), rtol=1e-6)
 
 
 @pytest.mark.parametrize('schedule', ['constant', 'linear', 'cosine'])
@@ -83,9 +83,9 @@ def test_channels_that_are_not_guided_are_the_conditional_ones(normals):
     """DiT's and SiT's formula, by hand: u + scale (c - u) in the first three, c in the rest."""
     c, u = normals(2, 5, 3, 2, 2, 4)
     t = jnp.linspace(0.1, 0.9, 5)
-    found = Guidance(channels=3).apply(c, u, 4.0, t)
-    np.testing.assert_allclose(found[..., :3], u[..., :3] + 4 * (c - u)[..., :3], rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(found[..., 3], c[..., 3])
+    guided = Guidance(channels=3).apply(c, u, 4.0, t)
+    np.testing.assert_allclose(guided[..., :3], u[..., :3] + 4 * (c - u)[..., :3], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(guided[..., 3], c[..., 3])
     np.testing.assert_array_equal(Guidance(channels=3).apply(c, u, 1.0, t), c)
     np.testing.assert_array_equal(Guidance(channels=4).apply(c, u, 4.0, t), Guidance().apply(c, u, 4.0, t))
     rescaled = Guidance(channels=3, rescale=0.7).apply(c, u, 4.0, t)  # by the spread of what is guided

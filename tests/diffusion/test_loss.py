@@ -33,7 +33,8 @@ PUBLISHED = {
 @pytest.mark.parametrize('schedule', ['linear', 'cosine'])
 @pytest.mark.parametrize('gamma', [1.0, 5.0])
 def test_min_snr_has_the_published_weights(kind, schedule, gamma):
-    process, t = DDPM(schedule), jnp.linspace(0.001, 1, 19)
+    process = DDPM(schedule)
+    t = jnp.linspace(0.001, 1, 19)
     alpha, sigma = (np.asarray(c, np.float64) for c in process.alpha_sigma(t))
     want = PUBLISHED[kind]((alpha / sigma) ** 2, gamma)
     np.testing.assert_allclose(MinSNR(gamma).weight(kind, process, t), want, rtol=1e-5)
@@ -86,14 +87,14 @@ WEIGHTINGS = [MinSNR(), Truncated(), Sigmoid(), EDMWeight(), Velocity(floor=1e-3
 
 @pytest.mark.parametrize('process', [*PROCESSES, RectifiedFlow('gvp'), EDM(sigma_max=5.0)], ids=str)
 @pytest.mark.parametrize('weighting', WEIGHTINGS, ids=str)
-def test_losses_of_one_network_agree_whatever_it_is_said_to_predict(weighting, process, normals):
+def test_losses_of_one_network_agree_for_every_kind_of_prediction(weighting, process, normals):
     """eps, x0, v, velocity and edm of the same prediction, each against its own target under its own weight."""
     t = jnp.linspace(0.35, 0.95, 19)
-    x0, eps, said = normals(3, 19, 2, 3)
+    x0, eps, prediction = normals(3, 19, 2, 3)
     x_t = process.corrupt(x0, eps, t)
     losses = [
         loss_per_frame(
-            convert(said, x_t, t, process, 'v', kind),
+            convert(prediction, x_t, t, process, 'v', kind),
             target(kind, process, x0, eps, t),
             weighting.weight(kind, process, t),
         )
@@ -127,8 +128,8 @@ def test_weights_are_finite_from_no_noise_to_no_signal(weighting, process, kind)
 def test_weights_are_the_published_ones(weighting, kind, published):
     t = jnp.linspace(0.05, 0.95, 19)
     alpha, sigma = (np.asarray(c, np.float64) for c in DDPM('cosine').alpha_sigma(t))
-    found = weighting.weight(kind, DDPM('cosine'), t)
-    np.testing.assert_allclose(found, published((alpha / sigma) ** 2, sigma), rtol=1e-4)
+    weights = weighting.weight(kind, DDPM('cosine'), t)
+    np.testing.assert_allclose(weights, published((alpha / sigma) ** 2, sigma), rtol=1e-4)
 
 
 def test_min_snr_of_v_is_0_where_there_is_no_signal():
@@ -136,7 +137,8 @@ def test_min_snr_of_v_is_0_where_there_is_no_signal():
 
 
 def test_edm_weighs_its_own_prediction_1_and_x0_as_the_paper_does():
-    process, t = EDM(), jnp.linspace(0.3, 1, 11)
+    process = EDM()
+    t = jnp.linspace(0.3, 1, 11)
     sigma = np.asarray(process.clock(t), np.float64)
     np.testing.assert_allclose(EDMWeight().weight('edm', process, t), 1, rtol=1e-5)
     np.testing.assert_allclose(EDMWeight().weight('x0', process, t), (sigma**2 + 0.25) / (sigma * 0.5) ** 2, rtol=1e-4)
@@ -145,21 +147,24 @@ def test_edm_weighs_its_own_prediction_1_and_x0_as_the_paper_does():
 @pytest.mark.parametrize('causal', [True, False])
 def test_fused_min_snr_counts_what_other_frames_carry(causal):
     """Against the formula of Chen et al. 2024, frame by frame in plain Python."""
-    process, decay, gamma = DDPM('cosine'), 0.9, 5.0
+    process = DDPM('cosine')
+    decay = 0.9
+    gamma = 5.0
     t = jnp.array([[0.2, 0.9, 0.5, 0.7, 0.4], [0.8, 0.8, 0.3, 0.1, 1.0]])
     snr = np.exp(np.asarray(process.logsnr(t), np.float64)) / gamma
     clipped = np.minimum(snr, 1)
 
-    def carried(row):
-        before, found = None, []
+    def carry(row):
+        before = None
+        carried_values = []
         for value in row:
-            found.append(0 if before is None else before)
+            carried_values.append(0 if before is None else before)
             before = value if before is None else decay * before + (1 - decay) * value
-        return np.array(found)
+        return np.array(carried_values)
 
-    cum = np.stack([carried(row) for row in clipped])
+    cum = np.stack([carry(row) for row in clipped])
     if not causal:
-        cum = (cum + np.stack([carried(row[::-1])[::-1] for row in clipped])) / 2
+        cum = (cum + np.stack([carry(row[::-1])[::-1] for row in clipped])) / 2
     fused_clipped = gamma * (1 - (1 - decay * cum) * (1 - clipped))
     fused = gamma * (1 - (1 - decay * cum) * (1 - snr))
     weighting = FusedMinSNR(gamma, decay, causal)
@@ -181,19 +186,19 @@ def test_fused_min_snr_of_one_frame_is_min_snr():
 
 def test_losses_by_time_are_means_of_what_fell_there():
     t = jnp.array([0.05, 0.1, 0.101, 0.95, 1.0])
-    found = by_time(jnp.array([1.0, 3.0, 5.0, 7.0, 9.0]), t)
-    np.testing.assert_allclose(found, [2, 5, *[np.nan] * 7, 8])
+    means = by_time(jnp.array([1.0, 3.0, 5.0, 7.0, 9.0]), t)
+    np.testing.assert_allclose(means, [2, 5, *[np.nan] * 7, 8])
     grid = jnp.arange(1, 1001) / 1000  # every timestep in its tenth, those at the edges in the one below
     np.testing.assert_allclose(by_time(grid, grid), (np.arange(10) + 0.5) / 10 + 0.0005, rtol=1e-5)
 
 
 @each_process
-def test_constant_weighs_every_time_alike(process):
+def test_constant_weighs_every_time_equally(process):
     t = jnp.linspace(0, 1, 6).reshape(2, 3)
     np.testing.assert_array_equal(Constant().weight('eps', process, t), np.ones((2, 3)))
 
 
-def test_loss_is_the_weighted_mean_of_each_frame_alone(normals):
+def test_loss_is_the_weighted_mean_within_each_frame(normals):
     prediction, target = normals(2, 3, 4, 5, 5, 2)
     weight = jnp.array([1.0, 2.0, 0.0])
     want = np.asarray(weight)[:, None] * np.mean((np.asarray(prediction) - np.asarray(target)) ** 2, axis=(2, 3, 4))
@@ -205,13 +210,14 @@ def test_loss_is_the_weighted_mean_of_each_frame_alone(normals):
 
 
 def test_loss_of_bfloat16_is_taken_in_float32():
-    prediction, target = jnp.full((1, 1, 4096), 1, jnp.bfloat16), jnp.zeros((1, 1, 4096), jnp.bfloat16)
+    prediction = jnp.full((1, 1, 4096), 1, jnp.bfloat16)
+    target = jnp.zeros((1, 1, 4096), jnp.bfloat16)
     loss = loss_per_frame(prediction, target, jnp.full(1, 1 + 2**-12))
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, 1 + 2**-12, rtol=1e-6)
 
 
-def test_mistakes_are_told():
+def test_wrong_shapes_and_values_are_refused():
     with pytest.raises(ValueError, match='shape'):
         loss_per_frame(jnp.ones((2, 4, 2)), jnp.ones((2, 4, 1)), jnp.ones(2))
     with pytest.raises(ValueError, match=r'config\.diffusion\.weighting\.gamma'):

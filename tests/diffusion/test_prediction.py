@@ -29,10 +29,11 @@ def test_target_and_solution_are_inverse(process, kind, normals):
     t = inside(process)
     x0, eps = normals(2, *t.shape, 2, 3)
     x_t = process.corrupt(x0, eps, t)
-    found = to_x0_eps(kind, process, target(kind, process, x0, eps, t), x_t, t)
-    (a, b), (alpha, sigma) = row(kind, process, t), process.alpha_sigma(t)
+    solution = to_x0_eps(kind, process, target(kind, process, x0, eps, t), x_t, t)
+    a, b = row(kind, process, t)
+    alpha, sigma = process.alpha_sigma(t)
     det = expand(alpha * b - sigma * a, x0.ndim)  # rounding grows by 1 / det, so measure the error in its unit
-    for got, want in zip(found, (x0, eps), strict=True):
+    for got, want in zip(solution, (x0, eps), strict=True):
         np.testing.assert_allclose(det * got, det * want, rtol=1e-6, atol=2e-6)
 
 
@@ -44,16 +45,16 @@ def test_every_kind_turns_into_every_kind_and_back(process, source, to, normals)
     t = jnp.clip(t, 0.05, 0.95)
     x0, eps = normals(2, *t.shape, 2, 3)
     x_t = process.corrupt(x0, eps, t)
-    said = target(source, process, x0, eps, t)
-    there = convert(said, x_t, t, process, source, to)
+    prediction = target(source, process, x0, eps, t)
+    there = convert(prediction, x_t, t, process, source, to)
     np.testing.assert_allclose(there, target(to, process, x0, eps, t), atol=3e-4)
-    np.testing.assert_allclose(convert(there, x_t, t, process, to, source), said, atol=3e-4)
+    np.testing.assert_allclose(convert(there, x_t, t, process, to, source), prediction, atol=3e-4)
 
 
 @each_process
 @each_kind
 @pytest.mark.parametrize('t', [0.0, 1.0])
-def test_at_the_ends_answers_and_gradients_are_finite_and_keep_the_prediction(process, kind, t, normals):
+def test_at_the_ends_results_and_gradients_are_finite_and_keep_the_prediction(process, kind, t, normals):
     t = jnp.full(19, t)
     prediction, x_t = normals(2, *t.shape, 2, 3)  # not consistent with each other, as a network's are not
     x0, eps = to_x0_eps(kind, process, prediction, x_t, t)
@@ -65,7 +66,8 @@ def test_at_the_ends_answers_and_gradients_are_finite_and_keep_the_prediction(pr
 
 
 def test_where_x_t_is_all_noise_the_x0_behind_an_eps_is_0(normals):
-    t, process = jnp.ones(19), RectifiedFlow()
+    t = jnp.ones(19)
+    process = RectifiedFlow()
     prediction, x_t = normals(2, *t.shape, 2, 3)
     x0, eps = to_x0_eps('eps', process, prediction, x_t, t)
     np.testing.assert_array_equal(x0, jnp.zeros_like(x0))

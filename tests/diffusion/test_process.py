@@ -51,7 +51,7 @@ def test_corrupt_takes_a_time_per_video_or_per_frame(process, normals):
 
 
 @each_process
-def test_corrupt_answers_in_float32(process):
+def test_corrupt_returns_float32(process):
     x0 = jnp.ones((2, 3), jnp.bfloat16)
     assert process.corrupt(x0, x0, jnp.full(2, 0.5)).dtype == jnp.float32
 
@@ -66,7 +66,8 @@ def test_clean_end_is_clean_and_noise_end_is_noise(process):
 
 @each_process
 def test_rates_are_derivatives_by_the_clock(process):
-    t, h = jnp.linspace(0.1, 0.9, 19), 0.001
+    t = jnp.linspace(0.1, 0.9, 19)
+    h = 0.001
     passed = process.clock(t + h) - process.clock(t - h)
     assert np.all(passed * (-1 if process == RectifiedFlow(numbering='sit') else 1) > 0)
     for rate, after, before in zip(
@@ -100,7 +101,7 @@ def test_variance_preserving_processes_keep_the_variance_and_small_sigmas_are_pr
     np.testing.assert_allclose(first, 0.01, rtol=1e-6)  # 1 - alpha_bar in float32 would be off by 1e-4
 
 
-def test_between_timesteps_the_path_goes_on():
+def test_between_timesteps_the_path_is_continuous():
     process = DDPM('cosine', 100)
     alpha, _ = process.alpha_sigma(jnp.array([0.50, 0.505, 0.51]))
     assert alpha[0] > alpha[1] > alpha[2]
@@ -108,7 +109,8 @@ def test_between_timesteps_the_path_goes_on():
 
 
 def test_zero_terminal_snr_leaves_nothing_and_keeps_the_first_step():
-    plain, rescaled = DDPM(), DDPM(zero_terminal_snr=True)
+    plain = DDPM()
+    rescaled = DDPM(zero_terminal_snr=True)
     first, last = (np.asarray(c) for c in rescaled.alpha_sigma(jnp.array([0.001, 1.0])))
     assert first[1] == 0 and last[1] == 1
     np.testing.assert_allclose(first[0], plain.alpha_sigma(jnp.array([0.001]))[0][0], rtol=1e-6)
@@ -129,13 +131,15 @@ def test_edm_preconditions_as_the_paper_does(normals):
     """Karras et al. 2022, table 1: D = c_skip x + c_out F, c_in and c_noise."""
     from vdm_jax.diffusion.prediction import to_x0_eps
 
-    process, t = EDM(), jnp.array([0.2, 0.4, 0.7])
-    x, said = normals(2, 3, 5)
+    process = EDM()
+    t = jnp.array([0.2, 0.4, 0.7])
+    x, output = normals(2, 3, 5)
     sigma = np.asarray(process.clock(t), np.float64)[:, None]
     np.testing.assert_allclose(sigma[:, 0], 80 * np.array([0.2, 0.4, 0.7]) ** 7, rtol=1e-5)
-    c_skip, c_out = 0.25 / (sigma**2 + 0.25), sigma * 0.5 / np.sqrt(sigma**2 + 0.25)
-    denoised, eps = to_x0_eps('edm', process, said, x * sigma, t)
-    np.testing.assert_allclose(denoised, c_skip * x * sigma + c_out * said, rtol=1e-4, atol=1e-5)
+    c_skip = 0.25 / (sigma**2 + 0.25)
+    c_out = sigma * 0.5 / np.sqrt(sigma**2 + 0.25)
+    denoised, eps = to_x0_eps('edm', process, output, x * sigma, t)
+    np.testing.assert_allclose(denoised, c_skip * x * sigma + c_out * output, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(denoised + sigma * eps, x * sigma, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(process.model_input(x, t), x / np.sqrt(sigma**2 + 0.25), rtol=1e-5)
     np.testing.assert_allclose(process.model_time(t), np.log(sigma[:, 0]) / 4, rtol=1e-4)
@@ -146,7 +150,8 @@ def test_continuous_cosine_is_vdm_s_and_its_shift_adds_to_logsnr():
     """Ho et al. 2022, appendix A: logsnr = -2 log tan(a t + b) between 20 and -20; simple diffusion adds 2
     log(shift)."""
     t = np.linspace(0, 1, 23)
-    b, a = np.arctan(np.exp(-10)), np.arctan(np.exp(10)) - np.arctan(np.exp(-10))
+    b = np.arctan(np.exp(-10))
+    a = np.arctan(np.exp(10)) - np.arctan(np.exp(-10))
     published = -2 * np.log(np.tan(a * t + b))
     np.testing.assert_allclose(LogSNRCosine().logsnr(t), published, atol=2e-4)
     np.testing.assert_allclose(LogSNRCosine(shift=0.125).logsnr(t), published + 2 * np.log(0.125), atol=2e-4)
@@ -161,23 +166,24 @@ def rows_of_the_table():
     """(process as Python, [(t, time fed to the network)]) of each row of the table of times in docs/diffusion.md."""
     for line in TABLE.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip('|').split('|')]
-        if len(cells) == 6 and (found := re.fullmatch(r'`(\w+\(.*\))`', cells[1])):
-            yield found[1], [float(number) for number in cells[2:6]]
+        if len(cells) == 6 and (match := re.fullmatch(r'`(\w+\(.*\))`', cells[1])):
+            yield match[1], [float(number) for number in cells[2:6]]
 
 
-def test_the_documented_table_of_times_is_what_networks_are_fed():
+def test_the_documented_table_of_times_has_the_times_fed_to_networks():
     from vdm_jax.experiment.registry import PROCESSES as INDEX
 
-    known, seen = {cls.__name__: cls for cls in INDEX.values()}, set()
-    for said, times in rows_of_the_table():
-        process = eval(said, known)  # our own documentation
+    known = {cls.__name__: cls for cls in INDEX.values()}
+    seen = set()
+    for expression, times in rows_of_the_table():
+        process = eval(expression, known)  # our own documentation
         seen.add(type(process))
-        found = process.model_time(jnp.array([1.0, 0.5, 0.001, 0.0]))
-        np.testing.assert_allclose(found, times, rtol=1e-3, atol=1e-3, err_msg=said)
+        model_times = process.model_time(jnp.array([1.0, 0.5, 0.001, 0.0]))
+        np.testing.assert_allclose(model_times, times, rtol=1e-3, atol=1e-3, err_msg=expression)
     assert seen == set(INDEX.values())  # every process has a row
 
 
-def test_between_timesteps_the_network_may_be_fed_whole_ones():
+def test_between_timesteps_the_network_may_be_fed_rounded_ones():
     t = jnp.array([1.0, 0.8432, 0.0014])
     np.testing.assert_allclose(DDPM().model_time(t), [999, 842.2, 0.4], atol=1e-3)
     np.testing.assert_array_equal(DDPM(numbering='rounded').model_time(t), [999, 842, 0])

@@ -1,4 +1,4 @@
-"""The scan is the loop it stands for, and a sample depends on its own noise and key alone."""
+"""The scan is the loop it stands for, and a sample depends only on its own noise and key."""
 
 import functools
 
@@ -16,8 +16,10 @@ from vdm_jax.diffusion.sample_loop import sample
 from vdm_jax.diffusion.samplers import DDIM, Euler, Heun
 
 SHAPE = (3, 4, 2, 1, 1)
-COSINE, FLOW = DDPM('cosine'), RectifiedFlow()
-CALM, NOISY = DDIM(steps=6), DDIM(steps=6, eta=1.0)
+COSINE = DDPM('cosine')
+FLOW = RectifiedFlow()
+CALM = DDIM(steps=6)
+NOISY = DDIM(steps=6, eta=1.0)
 
 
 def network(x, t):
@@ -46,18 +48,22 @@ def keys():
 
 @pytest.mark.parametrize('sampler, process', [(CALM, COSINE), (NOISY, FLOW), (Euler(steps=6), COSINE)])
 def test_scan_equals_a_python_loop(sampler, process, noise, keys):
-    x, state, times = noise, sampler.init(noise), sampler.spacing.times(process, sampler.steps)
+    x = noise
+    state = sampler.init(noise)
+    times = sampler.spacing.times(process, sampler.steps)
+
     for i in range(sampler.steps):
-        t, s = jnp.full(SHAPE[:1], times[i]), jnp.full(SHAPE[:1], times[i + 1])
+        t = jnp.full(SHAPE[:1], times[i])
+        s = jnp.full(SHAPE[:1], times[i + 1])
         drawn = np.stack([jax.random.normal(jax.random.fold_in(key, i), SHAPE[1:]) for key in keys])
         x, _, state = sampler.step(denoiser(process), state, x, t, s, process, drawn)
     np.testing.assert_allclose(walk(sampler, process, noise, keys), x, atol=1e-5)
 
 
 def test_a_sample_does_not_depend_on_its_batch(noise, keys):
-    whole = walk(NOISY, FLOW, noise, keys)
-    alone = walk(NOISY, FLOW, noise[2:3], keys[2:3])
-    np.testing.assert_allclose(alone[0], whole[2], atol=1e-6)
+    all_samples = walk(NOISY, FLOW, noise, keys)
+    single = walk(NOISY, FLOW, noise[2:3], keys[2:3])
+    np.testing.assert_allclose(single[0], all_samples[2], atol=1e-6)
 
 
 def test_another_key_is_another_sample_of_that_row_only(noise, keys):
@@ -79,7 +85,7 @@ def test_a_time_per_frame_gives_the_same_video(noise):
     np.testing.assert_allclose(per_frame, walk(CALM, COSINE, noise), atol=1e-6)
 
 
-def test_sampling_is_in_float32_whatever_the_network_speaks(noise):
+def test_sampling_is_in_float32_for_any_dtype_of_the_network(noise):
     heard = []
 
     def denoise(x, t, before):
@@ -92,7 +98,8 @@ def test_sampling_is_in_float32_whatever_the_network_speaks(noise):
 
 def test_clipping_bounds_what_a_small_error_of_eps_does_to_x0(noise):
     """At the noisy end of the cosine schedule alpha is 5e-5: an eps that is off by 0.004 is an x0 off by 80."""
-    goal, seen = jnp.full(SHAPE, 0.5), []
+    goal = jnp.full(SHAPE, 0.5)
+    seen = []
 
     def denoise(x, t, before):
         jax.debug.callback(lambda x: seen.append(float(np.abs(x).max())), x)
@@ -112,24 +119,25 @@ def test_a_clip_beyond_all_values_changes_nothing(noise):
     )
 
 
-def test_a_sampler_that_draws_asks_for_a_key_per_example(noise, keys):
-    for given in (None, keys[:2]):
+def test_a_stochastic_sampler_needs_a_key_per_example(noise, keys):
+    for wrong_keys in (None, keys[:2]):
         with pytest.raises(ValueError, match='3 keys, one an example'):
-            sample(denoiser(FLOW), NOISY, FLOW, noise, given)
+            sample(denoiser(FLOW), NOISY, FLOW, noise, wrong_keys)
 
 
-def test_a_step_is_shown_what_was_said_at_the_one_before(noise):
-    """`before` is 0 at first, then the last x0 of the step before: for Heun that is its second answer."""
-    seen, said = [], []
+def test_a_step_receives_the_last_x0_of_the_step_before(noise):
+    """`before` is 0 at first, then the last x0 of the step before: for Heun that is its second evaluation."""
+    seen = []
+    estimates = []
 
     def denoise(x, t, before):
         jax.debug.callback(lambda before: seen.append(np.asarray(before)), before)
         answer = denoiser(FLOW)(x, t)
-        jax.debug.callback(lambda x0: said.append(np.asarray(x0)), answer.x0)
+        jax.debug.callback(lambda x0: estimates.append(np.asarray(x0)), answer.x0)
         return answer
 
     sample(denoise, Heun(steps=3), FLOW, noise).block_until_ready()
     jax.effects_barrier()
     np.testing.assert_array_equal(seen[0], 0)
     for question, answer in ((2, 1), (3, 1), (4, 3), (5, 3)):
-        np.testing.assert_array_equal(seen[question], said[answer])
+        np.testing.assert_array_equal(seen[question], estimates[answer])

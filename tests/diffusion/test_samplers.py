@@ -1,4 +1,4 @@
-"""Samplers are exact where the answer is known, and their error falls with the order they claim.
+"""Samplers are exact where the solution is known, and their error falls with the order they claim.
 
 The probability flow of data N(MEAN, STD^2) keeps (x - alpha MEAN) / sqrt(alpha^2 STD^2 + sigma^2), so the video that
 belongs to a noise is known. The reverse stochastic equation is the forward one turned round, so the mean of x_s given
@@ -30,8 +30,13 @@ from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, Step, Stoch
 from vdm_jax.diffusion.spacing import LogSNR, StopAtFirst
 from vdm_jax.diffusion.unipc import UniPC
 
-FLOW, GVP, COSINE, EDM5 = RectifiedFlow(), RectifiedFlow('gvp'), DDPM('cosine'), EDM(sigma_max=5.0, rho=3.0)
-VP, LOGSNR, ZERO = RectifiedFlow('vp'), LogSNRCosine(shift=0.5), DDPM(zero_terminal_snr=True)
+FLOW = RectifiedFlow()
+GVP = RectifiedFlow('gvp')
+COSINE = DDPM('cosine')
+EDM5 = EDM(sigma_max=5.0, rho=3.0)
+VP = RectifiedFlow('vp')
+LOGSNR = LogSNRCosine(shift=0.5)
+ZERO = DDPM(zero_terminal_snr=True)
 PROCESSES = [COSINE, FLOW, GVP, VP, LOGSNR, EDM5]
 each_process = pytest.mark.parametrize('process', rest_slow(PROCESSES, [FLOW, EDM5]), ids=str)
 
@@ -66,11 +71,12 @@ def evenly(n):
 
 
 # Away from the ends: there the steps of samplers that count in log SNR do not shrink with their number.
-FROM, TO = 0.9, 0.2
+FROM = 0.9
+TO = 0.2
 # An order is measured between walks of so many steps, where it has settled: within -0.03 and +0.06 of a whole number
 # for every sampler and process here. With 16 and 32 steps those that remember the step before are still 0.1 off.
 STEPS = 512, 1024
-NOISY_STEPS = 128, 256  # where a walk answers to the noise of each of its steps
+NOISY_STEPS = 128, 256  # where a walk depends on the noise of each of its steps
 
 
 @contextlib.contextmanager
@@ -153,7 +159,7 @@ def test_deterministic_samplers_follow_the_probability_flow_at_their_order(make,
 @each_process
 @pytest.mark.parametrize('make', ORDER_3)
 def test_a_corrected_sampler_gains_an_order(make, process, double):
-    """The prediction is of order 2; corrected by what the network says where it led, the walk is of order 3."""
+    """The prediction is of order 2; corrected by an evaluation of the network at its end, the walk is of order 3."""
     measured = order(functools.partial(flow_error, make, process), STEPS)
     assert is_order(measured, 3), measured
     assert flow_error(make, process, 64) < flow_error(DPMSolverPP2M, process, 64)
@@ -176,31 +182,33 @@ def test_an_order_that_a_sampler_does_not_have_is_refused(make, wrong, process, 
 @each_sampler
 def test_float32_walks_where_float64_does(process, sampler):
     """Orders are measured in float64; what is lost in float32 is less than any of the walks' errors at 32 steps."""
-    x, noise = np.linspace(-2, 2, 9)[:, None], np.random.default_rng(0).normal(size=(32, 9, 1))
+    x = np.linspace(-2, 2, 9)[:, None]
+    noise = np.random.default_rng(0).normal(size=(32, 9, 1))
     sampler = dataclasses.replace(sampler, steps=32)
 
-    def walked():
+    def walk_in_dtype():
         end = steps_of(sampler, process, jnp.asarray(x, jnp.float32), evenly(32), jnp.asarray(noise, jnp.float32))
         return end.dtype, np.asarray(end)
 
-    single, end = walked()
+    single, end = walk_in_dtype()
     with double_precision():
-        precise, expected = walked()
+        precise, expected = walk_in_dtype()
     assert (single, precise) == (np.float32, np.float64)
     np.testing.assert_allclose(end, expected, atol=1e-5)
 
 
 @each_process
 @pytest.mark.parametrize('make', ORDER_1 + ORDER_2 + ORDER_3)
-def test_the_whole_walk_ends_where_the_probability_flow_does(make, process):
+def test_the_complete_walk_ends_where_the_probability_flow_does(make, process):
     x1 = jnp.linspace(-2, 2, 9)[:, None]
     exact = flow_of(process, process.start(x1, jnp.float32(1)), 1.0)
     errors = [float(jnp.abs(walk(make(steps=n), process, x1) - exact).max()) for n in (25, 125)]
     assert errors[1] < errors[0] / 2.5 and errors[1] < (0.05 if make in ORDER_1 else 0.02), errors
 
 
-def test_order_2_is_nearer_than_order_1_for_as_many_questions():
-    x1, process = jnp.linspace(-2, 2, 9)[:, None], RectifiedFlow('gvp')
+def test_order_2_is_nearer_than_order_1_for_as_many_evaluations():
+    x1 = jnp.linspace(-2, 2, 9)[:, None]
+    process = RectifiedFlow('gvp')
     exact = flow_of(process, x1, 1.0)
 
     def error(sampler):
@@ -213,7 +221,7 @@ def test_order_2_is_nearer_than_order_1_for_as_many_questions():
 def response(sampler, process, times):
     """How x at the last of the times hangs on (x at the first, the noise of each step), (1 + steps,): all is linear."""
     n = len(times) - 1
-    x, *impulses = jnp.eye(n + 2)[: n + 1, :, None]  # the last row is the answer to nothing
+    x, *impulses = jnp.eye(n + 2)[: n + 1, :, None]  # the last row is the response to no noise
     end = steps_of(sampler, process, x, times, jnp.stack(impulses))[:, 0]
     return np.asarray(end[: n + 1] - end[n + 1], np.float64)
 
@@ -278,74 +286,84 @@ def test_both_modes_of_a_mixture_are_found_with_their_weights(process, sampler, 
 
 @pytest.mark.parametrize('process', rest_slow([FLOW, EDM(), LOGSNR, ZERO], 1), ids=str)
 @each_sampler
-def test_one_step_leads_to_what_the_network_says_of_noise(process, sampler, normals):
+def test_one_step_ends_at_the_predicted_x0_of_noise(process, sampler, normals):
     """At t = 1 nothing, or next to nothing, of the data is left: the best guess is its mean, and there the step leads.
 
     Straight along the angle of a variance-preserving process, pi / 2 in all, it leads past it and keeps the noise.
     """
     (x1,) = normals(1, 5, 1)
     sampler = type(sampler)(**vars(sampler) | {'steps': 1})
-    found = walk(sampler, process, x1, jax.random.split(jax.random.key(0), 5))
+    ends = walk(sampler, process, x1, jax.random.split(jax.random.key(0), 5))
     along_angle = isinstance(process, VariancePreserving) and isinstance(sampler, (Euler, Heun))
-    wanted = x1 + np.pi / 2 * MEAN if along_angle else np.full((5, 1), MEAN)
-    np.testing.assert_allclose(found, wanted, atol=0.02)
+    expected = x1 + np.pi / 2 * MEAN if along_angle else np.full((5, 1), MEAN)
+    np.testing.assert_allclose(ends, expected, atol=0.02)
 
 
 @each_process
 def test_eta_1_is_a_draw_from_the_true_posterior_and_so_is_the_ancestral_step(process):
-    t, s = jnp.full(19, 0.6), jnp.full(19, 0.5)
+    t = jnp.full(19, 0.6)
+    s = jnp.full(19, 0.5)
     (alpha_t, sigma_t), (alpha_s, sigma_s) = ([float(c[0]) for c in process.alpha_sigma(time)] for time in (t, s))
-    x0, x_t = 0.7, 1.3
+    x0 = 0.7
+    x_t = 1.3
     forward = alpha_t / alpha_s  # x_t = forward x_s + noise of this variance
     added = sigma_t**2 - forward**2 * sigma_s**2
     variance = 1 / (1 / sigma_s**2 + forward**2 / added)
     mean = variance * (alpha_s * x0 / sigma_s**2 + forward * x_t / added)
 
     eps = (x_t - alpha_t * x0) / sigma_t
-    said = Denoised(*(jnp.full((19, 2, 3), value) for value in (x0, eps)))
+    denoised = Denoised(*(jnp.full((19, 2, 3), value) for value in (x0, eps)))
     for noise in (0.0, 1.0, -2.0):
-        x, drawn = jnp.full((19, 2, 3), x_t), jnp.full((19, 2, 3), noise)
+        x = jnp.full((19, 2, 3), x_t)
+        drawn = jnp.full((19, 2, 3), noise)
         for sampler, wanted in (
             (DDIM(eta=1.0), variance),
             (Ancestral(), variance),
             (Ancestral(variance='large'), added),
         ):
-            found = sampler.step(lambda x, t: said, (), x, t, s, process, drawn).x
-            np.testing.assert_allclose(found, mean + np.sqrt(wanted) * noise, rtol=1e-3)
+            end = sampler.step(lambda x, t: denoised, (), x, t, s, process, drawn).x
+            np.testing.assert_allclose(end, mean + np.sqrt(wanted) * noise, rtol=1e-3)
 
 
 def test_a_learned_variance_goes_from_small_to_large_in_its_logarithm():
-    t, s, x = jnp.full(3, 0.6), jnp.full(3, 0.5), jnp.ones((3, 2))
+    t = jnp.full(3, 0.6)
+    s = jnp.full(3, 0.5)
+    x = jnp.ones((3, 2))
 
-    def std(said, variance):
+    def std(share, variance):
         def denoise(x, t):
-            return Denoised(0.3 * x, -0.2 * x, said)
+            return Denoised(0.3 * x, -0.2 * x, share)
 
         def step(z):
             return Ancestral(variance=variance).step(denoise, (), x, t, s, COSINE, z * x).x
 
         return step(1.0) - step(0.0)
 
-    small, large = std(None, 'small'), std(None, 'large')
-    for said, wanted in ((-1.0, small), (1.0, large), (0.0, jnp.sqrt(small * large))):
-        np.testing.assert_allclose(std(said * x, 'learned'), wanted, rtol=1e-4)
+    small = std(None, 'small')
+    large = std(None, 'large')
+    for share, wanted in ((-1.0, small), (1.0, large), (0.0, jnp.sqrt(small * large))):
+        np.testing.assert_allclose(std(share * x, 'learned'), wanted, rtol=1e-4)
 
 
 @each_process
 @each_sampler
 def test_the_last_step_lands_on_x0(process, sampler, normals):
-    t, s = jnp.full(19, {EDM5: 0.05, VP: 1e-5}.get(process, 1e-3)), jnp.zeros(19)  # VP's sigma is a square root of t
+    # VP's sigma is a square root of t
+    t = jnp.full(19, {EDM5: 0.05, VP: 1e-5}.get(process, 1e-3))
+    s = jnp.zeros(19)
     x0, eps, noise = normals(3, 19, 2, 3)
     x = process.corrupt(x0, eps, t)
-    found = sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, t, s, process, noise)
-    np.testing.assert_allclose(found.x, x0, atol=4e-3)
-    np.testing.assert_array_equal(found.x0, x0)
+    step = sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, t, s, process, noise)
+    np.testing.assert_allclose(step.x, x0, atol=4e-3)
+    np.testing.assert_array_equal(step.x0, x0)
 
 
 def test_euler_on_ddpm_goes_straight_along_v_for_the_angle_between():
-    process, t, s = COSINE, jnp.full(19, 0.8), jnp.full(19, 0.5)
-    said = Denoised(*(jnp.full((19, 2, 3), value) for value in (0.7, -0.4)))
-    x = Euler().step(lambda x, t: said, (), jnp.full((19, 2, 3), 1.3), t, s, process, None).x
+    process = COSINE
+    t = jnp.full(19, 0.8)
+    s = jnp.full(19, 0.5)
+    denoised = Denoised(*(jnp.full((19, 2, 3), value) for value in (0.7, -0.4)))
+    x = Euler().step(lambda x, t: denoised, (), jnp.full((19, 2, 3), 1.3), t, s, process, None).x
     (alpha_t, sigma_t), (alpha_s, sigma_s) = ([float(c[0]) for c in process.alpha_sigma(time)] for time in (t, s))
     turn = np.arccos(alpha_s) - np.arccos(alpha_t)
     np.testing.assert_allclose(x, 1.3 + turn * (alpha_t * -0.4 - sigma_t * 0.7), rtol=1e-5)
@@ -365,52 +383,55 @@ def test_euler_in_sigma_is_ddim_on_any_process(process):
 
 
 def test_a_walk_may_begin_without_the_variance_of_the_data():
-    process, t, noise = DDPM(), jnp.float32(0.3), jnp.linspace(-2, 2, 9)[:, None]
+    process = DDPM()
+    t = jnp.float32(0.3)
+    noise = jnp.linspace(-2, 2, 9)[:, None]
+
     np.testing.assert_array_equal(Euler().begin(process, noise, t), noise)
     sigma = process.alpha_sigma(t)[1]
     np.testing.assert_allclose(Heun(start='sigma').begin(process, noise, t), sigma * noise, rtol=1e-6)
 
 
 def test_the_last_step_may_forget_the_one_before_where_noise_is_left(normals):
-    """At clean data it always does, as there what was said is all."""
+    """At clean data it always does, as there the predicted x0 is the result."""
     x, x0, eps, before = normals(4, 3, 4)
-    process, t = DDPM(), jnp.full(3, 0.2)
+    process = DDPM()
+    t = jnp.full(3, 0.2)
     for lower, end, forgets in ((False, 0.0, True), (False, 0.001, False), (True, 0.001, True)):
         sampler = DPMSolverPP2M(spacing=StopAtFirst(), lower_order_final=lower)
-        ends = [
-            sampler.step(
-                lambda x, t: Denoised(x0, eps), Previous(told, jnp.ones(())), x, t, jnp.full(3, end), process, None
-            )
-            for told in (before, x0)
-        ]
+        s = jnp.full(3, end)
+        states = [Previous(previous_x0, jnp.ones(())) for previous_x0 in (before, x0)]
+        ends = [sampler.step(lambda x, t: Denoised(x0, eps), state, x, t, s, process, None) for state in states]
         assert (np.abs(ends[0].x - ends[1].x).max() < 1e-6) == forgets
 
 
 def test_churn_adds_as_much_noise_as_the_paper_says():
     """Karras et al. 2022, algorithm 2, lines 4 to 6: x_hat has sigma_hat = sigma (1 + gamma), S_noise 1."""
-    process, x, asked = EDM(), jnp.ones((40000, 1)), []
+    process = EDM()
+    x = jnp.ones((40000, 1))
+    calls = []
     t, s = (process.time_of(-2 * jnp.log(jnp.full(40000, sigma))) for sigma in (2.0, 1.0))
 
     def denoise(x, t):
-        asked.append((x, process.clock(t)))
+        calls.append((x, process.clock(t)))
         return Denoised(0 * x, x / process.clock(t)[:, None])
 
     sampler = StochasticHeun(steps=10, churn=3.0, churn_noise=1.0)
     noise = jax.random.normal(jax.random.key(0), x.shape)
     sampler.step(denoise, (), x, t, s, process, noise)
-    (x_hat, sigma_hat), _ = asked
+    (x_hat, sigma_hat), _ = calls
     np.testing.assert_allclose(sigma_hat, 2.0 * 1.3, rtol=1e-4)
     np.testing.assert_allclose([x_hat.mean(), x_hat.std()], [1, np.sqrt(2.6**2 - 2.0**2)], atol=0.02)
 
-    def first_asked(**churn):
-        asked.clear()
+    def first_call(**churn):
+        calls.clear()
         StochasticHeun(steps=10, **churn).step(denoise, (), x, t, s, process, noise)
-        return asked[0]
+        return calls[0]
 
     for still in ({'churn': 3.0, 'churn_max': 1.5}, {'churn': 3.0, 'churn_min': 2.5}):
-        np.testing.assert_array_equal(first_asked(**still)[0], x)  # outside these nothing is added
-    np.testing.assert_allclose(first_asked(churn=40.0)[1], 2 * np.sqrt(2), rtol=1e-4)  # never more than that factor
-    louder = first_asked(churn=3.0, churn_noise=1.5)[0]
+        np.testing.assert_array_equal(first_call(**still)[0], x)  # outside these nothing is added
+    np.testing.assert_allclose(first_call(churn=40.0)[1], 2 * np.sqrt(2), rtol=1e-4)  # never more than that factor
+    louder = first_call(churn=3.0, churn_noise=1.5)[0]
     np.testing.assert_allclose(louder.std(), 1.5 * np.sqrt(2.6**2 - 2.0**2), rtol=0.02)
 
 
@@ -426,14 +447,15 @@ def test_a_time_per_frame_equals_a_time_per_video_when_constant(process, sampler
     per_video = jnp.array([0.8, 0.8, 0.8]), jnp.array([0.5, 0.5, 0.5])
     per_frame = [jnp.broadcast_to(t[:, None], (3, 4)) for t in per_video]
 
-    def walked(times):
+    def step_at(times):
         return sampler.step(lambda x, t: Denoised(x0, eps), sampler.init(x), x, *times, process, noise).x
 
-    np.testing.assert_allclose(walked(per_frame), walked(per_video), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(step_at(per_frame), step_at(per_video), rtol=1e-5, atol=1e-6)
 
 
 def test_an_eps_network_may_start_where_there_is_no_signal():
-    process, x1 = FLOW, jnp.linspace(-2, 2, 9)[:, None]
+    process = FLOW
+    x1 = jnp.linspace(-2, 2, 9)[:, None]
     wrong = 1.01  # not quite the noise in x_t, as from a network
 
     def denoise(x, t, before):

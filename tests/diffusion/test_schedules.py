@@ -34,7 +34,8 @@ def test_cosine_is_the_squared_cosine_up_to_the_clipped_end():
 
 def test_sigmoid_is_the_published_curve_up_to_the_clipped_end():
     """Jabri et al. 2022: from sigmoid(-3) to sigmoid(3), turned round and stretched to [0, 1]."""
-    alpha_bar, t = sigmoid_alpha_bar(1000), np.arange(1001) / 1000
+    alpha_bar = sigmoid_alpha_bar(1000)
+    t = np.arange(1001) / 1000
 
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))

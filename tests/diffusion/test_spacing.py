@@ -46,13 +46,13 @@ def test_times_fall_to_exactly_0_from_1_but_for_leading(process, spacing, steps)
 )
 def test_timesteps_are_those_of_table_2(spacing, timesteps):
     """Lin et al. 2024, table 2: ten steps of a thousand, which they count from 1."""
-    found = DDPM().model_time(spacing.times(DDPM(), 10)[:-1]) + 1
-    np.testing.assert_allclose(found, timesteps, atol=1e-3)
+    model_timesteps = DDPM().model_time(spacing.times(DDPM(), 10)[:-1]) + 1
+    np.testing.assert_allclose(model_timesteps, timesteps, atol=1e-3)
 
 
 def test_halves_are_rounded_as_they_are_counted_or_not_at_all():
-    found = [DDPM().model_time(Linear(rounding).times(DDPM(), 5)[2]) for rounding in ('one', 'zero', 'none')]
-    np.testing.assert_allclose(found, [499, 500, 499.5], atol=1e-3)
+    middles = [DDPM().model_time(Linear(rounding).times(DDPM(), 5)[2]) for rounding in ('one', 'zero', 'none')]
+    np.testing.assert_allclose(middles, [499, 500, 499.5], atol=1e-3)
 
 
 @pytest.mark.parametrize('steps', [48, 61, 240])
@@ -74,8 +74,8 @@ def test_a_walk_may_end_at_the_first_timestep_and_no_spacing_stops_there_twice()
 
 def test_shifted_may_start_below_1_and_stop_above_0():
     even = np.linspace(0.9, 0.1, 4)
-    found = Shifted(2.0, start=0.9, stop=0.1).times(RectifiedFlow(), 4)
-    np.testing.assert_allclose(found, [*(2 * even / (1 + even)), 0], rtol=1e-6)
+    times = Shifted(2.0, start=0.9, stop=0.1).times(RectifiedFlow(), 4)
+    np.testing.assert_allclose(times, [*(2 * even / (1 + even)), 0], rtol=1e-6)
 
 
 def test_shifted_multiplies_the_odds():

@@ -47,18 +47,18 @@ def test_uniform_times_are_uniform():
     np.testing.assert_allclose(quantiles(drawn(Uniform())), EVEN, atol=0.02)
 
 
-def test_a_discrete_process_draws_every_timestep_alike():
+def test_a_discrete_process_draws_every_timestep_equally_often():
     process = DDPM('cosine', steps=10)
-    found, counts = np.unique(np.round(process.model_time(drawn(Uniform(), process)), 3), return_counts=True)
-    np.testing.assert_allclose(found, np.arange(10), atol=1e-3)
+    timesteps, counts = np.unique(np.round(process.model_time(drawn(Uniform(), process)), 3), return_counts=True)
+    np.testing.assert_allclose(timesteps, np.arange(10), atol=1e-3)
     np.testing.assert_allclose(counts / 20000, 0.1, atol=0.01)
     grid = np.arange(1, 1001, dtype=np.float32) / 1000
     np.testing.assert_allclose(DDPM().snap(grid), grid, rtol=1e-6)  # what lies on the grid stays there
 
 
 def test_discrete_times_of_a_continuous_process_are_so_many():
-    found, counts = np.unique(drawn(Discrete(10)), return_counts=True)
-    np.testing.assert_allclose(found, np.arange(1, 11) / 10, rtol=1e-6)
+    unique_times, counts = np.unique(drawn(Discrete(10)), return_counts=True)
+    np.testing.assert_allclose(unique_times, np.arange(1, 11) / 10, rtol=1e-6)
     np.testing.assert_allclose(counts / 20000, 0.1, atol=0.01)
 
 

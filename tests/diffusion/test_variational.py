@@ -11,7 +11,7 @@ from vdm_jax.diffusion.variational import bound, log_likelihood
 PROCESS = DDPM()
 
 
-def published(steps=1000):
+def published_coefficients(steps=1000):
     """betas, alpha_bar, posterior variance and mean coefficients of Ho et al. 2020, eq. 7, at their timesteps."""
     betas = np.linspace(1e-4, 0.02, steps)
     alpha_bar = np.cumprod(1 - betas)
@@ -26,11 +26,14 @@ def published(steps=1000):
 
 def test_posterior_is_ddpm_s():
     t = jnp.array([1, 2, 10, 500, 1000]) / 1000
-    s, at, want = t - 0.001, np.array([0, 1, 9, 499, 999]), published()
+    s = t - 0.001
+    at = np.array([0, 1, 9, 499, 999])
+    want = published_coefficients()
     small, large = variances(PROCESS, t, s)
     np.testing.assert_allclose(large, want['betas'][at], rtol=2e-3)
     np.testing.assert_allclose(small, want['variance'][at], rtol=2e-3, atol=1e-9)
-    one, nothing = jnp.ones((5, 1)), jnp.zeros((5, 1))
+    one = jnp.ones((5, 1))
+    nothing = jnp.zeros((5, 1))
     np.testing.assert_allclose(posterior_mean(PROCESS, one, nothing, t, s)[:, 0], want['of_x0'][at], rtol=2e-3)
     np.testing.assert_allclose(
         posterior_mean(PROCESS, nothing, one, t, s)[:, 0], want['of_x_t'][at], rtol=2e-3, atol=1e-5
@@ -39,31 +42,35 @@ def test_posterior_is_ddpm_s():
 
 def test_bound_is_the_divergence_of_two_normals(normals):
     t = jnp.array([0.3, 0.9])
-    x0, x_t, said = normals(3, 2, 4, 3)
+    x0, x_t, predicted_mean = normals(3, 2, 4, 3)
     share = jnp.full_like(x0, 0.2)
-    found = bound(PROCESS, x0, x_t, t, said, share)
+    bits = bound(PROCESS, x0, x_t, t, predicted_mean, share)
     small, large = (np.asarray(v, np.float64)[:, None, None] for v in variances(PROCESS, t, t - 0.001))
     model = np.exp(0.6 * np.log(large) + 0.4 * np.log(small))
-    apart = np.square(posterior_mean(PROCESS, x0 - said, 0 * x_t, t, t - 0.001))
+    apart = np.square(posterior_mean(PROCESS, x0 - predicted_mean, 0 * x_t, t, t - 0.001))
     kl = 0.5 * (np.log(model / small) + small / model + apart / model - 1)
-    np.testing.assert_allclose(found, kl.mean(2) / np.log(2), rtol=2e-3, atol=5e-8)
+    np.testing.assert_allclose(bits, kl.mean(2) / np.log(2), rtol=2e-3, atol=5e-8)
 
 
 def test_bound_of_the_truth_is_0_with_the_posterior_s_own_variance_and_grows_with_another(normals):
     x0, x_t = normals(2, 3, 4, 3)
     t = jnp.full(3, 0.003)  # early, where the two bounds of the variance are far apart
 
-    def at(said):
-        return np.asarray(bound(PROCESS, x0, x_t, t, x0, jnp.full_like(x0, said)))
+    def at(share):
+        return np.asarray(bound(PROCESS, x0, x_t, t, x0, jnp.full_like(x0, share)))
 
     np.testing.assert_allclose(at(-1.0), 0, atol=1e-6)
     assert np.all(at(0.0) > at(-0.5)) and np.all(at(-0.5) > at(-1.0))
 
 
 def test_only_the_variance_learns_from_the_bound(normals):
-    x0, x_t, said, share = normals(4, 2, 4, 3)
+    x0, x_t, predicted_mean, share = normals(4, 2, 4, 3)
     t = jnp.full(2, 0.5)
-    of_mean, of_share = jax.grad(lambda m, v: bound(PROCESS, x0, x_t, t, m, v).sum(), argnums=(0, 1))(said, share)
+
+    def total(predicted_mean, share):
+        return bound(PROCESS, x0, x_t, t, predicted_mean, share).sum()
+
+    of_mean, of_share = jax.grad(total, argnums=(0, 1))(predicted_mean, share)
     assert np.all(of_mean == 0) and np.abs(of_share).min() > 0
 
 
@@ -75,7 +82,8 @@ def test_likelihood_of_the_256_values_adds_up_to_1():
 
 
 def test_the_first_timestep_is_scored_by_likelihood():
-    t, x0 = jnp.array([0.001]), jnp.full((1, 1, 1), 0.2)
+    t = jnp.array([0.001])
+    x0 = jnp.full((1, 1, 1), 0.2)
     sure = bound(PROCESS, x0, x0, t, x0, jnp.full_like(x0, -1.0))
     small = variances(PROCESS, jnp.array([0.002]), jnp.array([0.001]))[0]  # that of the timestep after, as in the code
     want = -log_likelihood(x0, x0, jnp.full_like(x0, 0.5 * float(jnp.log(small[0])))) / np.log(2)
@@ -83,16 +91,16 @@ def test_the_first_timestep_is_scored_by_likelihood():
 
 
 def test_learned_variance_is_a_mixture_of_logarithms():
-    small, large = jnp.array([0.01]), jnp.array([0.04])
-    for said, want in ((-1, 0.01), (1, 0.04), (0, 0.02)):
-        found = jnp.exp(learned_log_variance(jnp.full((1, 2), said), small, large))
-        np.testing.assert_allclose(found, want, rtol=1e-5)
+    small = jnp.array([0.01])
+    large = jnp.array([0.04])
+    for output, want in ((-1, 0.01), (1, 0.04), (0, 0.02)):
+        variance = jnp.exp(learned_log_variance(jnp.full((1, 2), output), small, large))
+        np.testing.assert_allclose(variance, want, rtol=1e-5)
 
 
 def test_a_time_per_frame_equals_a_time_per_video_when_constant(normals):
-    x0, x_t, said, share = normals(4, 2, 4, 3)
+    x0, x_t, predicted_mean, share = normals(4, 2, 4, 3)
     t = jnp.array([0.3, 0.001])
     frames = jnp.broadcast_to(t[:, None], (2, 4))
-    np.testing.assert_allclose(
-        bound(PROCESS, x0, x_t, frames, said, share), bound(PROCESS, x0, x_t, t, said, share), rtol=1e-5
-    )
+    per_frame, per_video = (bound(PROCESS, x0, x_t, times, predicted_mean, share) for times in (frames, t))
+    np.testing.assert_allclose(per_frame, per_video, rtol=1e-5)

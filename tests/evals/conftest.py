@@ -1,4 +1,4 @@
-"""A painter of its own, so that the evaluation is not tested with the world's renderer alone."""
+"""A painter of its own, so that the evaluation is not only tested with the world's renderer."""
 
 import numpy as np
 import pytest

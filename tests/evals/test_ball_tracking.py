@@ -15,10 +15,12 @@ WORLD = BouncingBalls(split='test')
 def test_tracks_agree_with_the_truth(world):
     errors = []
     for i in range(60):
-        tracks, truth = track_balls(world[i]['video'], world), world.truth(i)
+        tracks = track_balls(world[i]['video'], world)
+        truth = world.truth(i)
         order = np.argsort(truth.colours)
         np.testing.assert_array_equal(tracks.colours, truth.colours[order])
-        visible, centres = truth.visible[:, order], truth.positions[:, order]
+        visible = truth.visible[:, order]
+        centres = truth.positions[:, order]
         assert tracks.seen[visible > 0.5].all() and not tracks.seen[visible < 0.1].any()
         errors.append(np.abs(tracks.positions - centres)[visible > 0.999])
         assert (tracks.bar is None) == (truth.bar is None)

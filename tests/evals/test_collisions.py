@@ -16,8 +16,11 @@ from vdm_jax.experiment.run import Run
 
 WORLD = CollidingBalls(size=64)
 TEST = dataclasses.replace(WORLD, split='test')
-SIDE, RADIUS, G = WORLD.pixels, WORLD.radius * WORLD.pixels, WORLD.gravity * WORLD.pixels
-RED, BLUE = 0, 2
+SIDE = WORLD.pixels
+RADIUS = WORLD.radius * WORLD.pixels
+G = WORLD.gravity * WORLD.pixels
+RED = 0
+BLUE = 2
 
 
 @pytest.fixture(scope='module')
@@ -27,34 +30,35 @@ def score():
     return collisions.CollisionPhysics().score(read_videos(unseen, range(20)), None, WORLD, TEST, config)
 
 
-def missed(score, row):
+def missed_verdicts(score, row):
     return {name for name, good in collisions.judge(score.figures[row], score.figures['real']).items() if not good}
 
 
 def test_real_clips_pass(score):
-    assert score.name == 'balls20_16f_collide' and all(score.verdict.values()) and not missed(score, 'real')
+    assert score.name == 'balls20_16f_collide' and all(score.verdict.values()) and not missed_verdicts(score, 'real')
     for row in ('samples', 'real'):
-        found = score.figures[row]
-        assert found['collisions'] > 6 and found['through'] == 0 and found['kept'] == 1
-        assert max(found['momentum_error_px'], found['deflection_error_px'], found['residual_px']) < 0.05
-        assert found['energy_error'] < 0.02
+        figures = score.figures[row]
+        assert figures['collisions'] > 6 and figures['through'] == 0 and figures['kept'] == 1
+        assert max(figures['momentum_error_px'], figures['deflection_error_px'], figures['residual_px']) < 0.05
+        assert figures['energy_error'] < 0.02
 
 
 def test_controls_miss(score):
     assert score.figures['through']['through'] == 1
-    assert {'through', 'deflection'} <= missed(score, 'through')
-    assert {'collisions', 'through', 'momentum', 'energy', 'deflection'} <= missed(score, 'frozen')
-    assert {'collisions', 'kept', 'residual'} <= missed(score, 'shuffled')
-    assert {'collisions', 'kept'} <= missed(score, 'noise')
-    assert missed(score, 'copied') == {'nearest_train'}
+    assert {'through', 'deflection'} <= missed_verdicts(score, 'through')
+    assert {'collisions', 'through', 'momentum', 'energy', 'deflection'} <= missed_verdicts(score, 'frozen')
+    assert {'collisions', 'kept', 'residual'} <= missed_verdicts(score, 'shuffled')
+    assert {'collisions', 'kept'} <= missed_verdicts(score, 'noise')
+    assert missed_verdicts(score, 'copied') == {'nearest_train'}
 
 
 def met(paint, left, right, times=12):
-    """Figures of two balls that come at (1.5, -1) and (-1.5, -1) px per frame, touch after 5.5 and leave as told.
+    """Figures of two balls that come at (1.5, -1) and (-1.5, -1) px per frame, touch after 5.5 and leave again.
 
-    left, right: velocities (2,) at contact, in pixels per frame.
+    left, right: velocities (2,) after the contact, in pixels per frame.
     """
-    contact, point = 5.5, np.array([16.0, 14.0])
+    contact = 5.5
+    point = np.array([16.0, 14.0])
 
     def fall(since):
         return np.stack([0 * since, 0.5 * G * since**2], -1)
@@ -79,25 +83,25 @@ def met(paint, left, right, times=12):
     ],
 )
 def test_figures_of_collisions_worked_out_by_hand(paint, left, right, through, momentum, energy, deflection):
-    found = met(paint, left, right, times=16 if through else 12)
-    assert found['collisions'] == 1 and found['through'] == through
-    assert found['momentum_error_px'] == pytest.approx(momentum, abs=0.03)
-    assert found['energy_error'] == pytest.approx(energy, abs=0.03)
-    assert found['deflection_error_px'] == pytest.approx(deflection, abs=0.03)
-    assert found['arcs'] == 4 and found['residual_px'] < 0.05, 'flights end where balls touch'
+    figures = met(paint, left, right, times=16 if through else 12)
+    assert figures['collisions'] == 1 and figures['through'] == through
+    assert figures['momentum_error_px'] == pytest.approx(momentum, abs=0.03)
+    assert figures['energy_error'] == pytest.approx(energy, abs=0.03)
+    assert figures['deflection_error_px'] == pytest.approx(deflection, abs=0.03)
+    assert figures['arcs'] == 4 and figures['residual_px'] < 0.05, 'flights end where balls touch'
 
 
 def test_what_never_meets_is_not_measured(paint):
     times = np.arange(12.0)[:, None]
     paths = np.stack([[8, 5] + 0 * times + [0, 0.5 * G] * times**2, [24, 5] + 0 * times + [0, 0.5 * G] * times**2], 1)
-    found = collisions.measure(paint(paths, [RED, BLUE], RADIUS, SIDE)[None], dataclasses.replace(WORLD, frames=12))
-    assert found['collisions'] == 0 and np.isnan(found['through']) and found['arcs'] == 2
-    found['nearest_train'] = 0.0
-    verdict = collisions.judge(found, found | {'collisions': 5})
+    figures = collisions.measure(paint(paths, [RED, BLUE], RADIUS, SIDE)[None], dataclasses.replace(WORLD, frames=12))
+    assert figures['collisions'] == 0 and np.isnan(figures['through']) and figures['arcs'] == 2
+    figures['nearest_train'] = 0.0
+    verdict = collisions.judge(figures, figures | {'collisions': 5})
     assert not any(verdict[name] for name in ('collisions', 'through', 'momentum', 'energy', 'deflection'))
 
 
-def test_a_world_is_scored_by_its_own_protocol_alone():
+def test_a_world_is_scored_only_by_its_own_protocol():
     groups = {'data': {'source': 'colliding_balls'}}
     run = Run(experiment_from(groups))
     assert run.protocol == collisions.CollisionPhysics()
@@ -106,7 +110,8 @@ def test_a_world_is_scored_by_its_own_protocol_alone():
 
 
 def test_two_collisions_between_flights_are_not_taken_for_one():
-    truth, video = TEST.truth(134), TEST[134]['video']
+    truth = TEST.truth(134)
+    video = TEST[134]['video']
     assert [round(each.time, 1) for each in truth.collisions] == [4.6, 10.5], (
         'too close for flights of 3 frames between'
     )

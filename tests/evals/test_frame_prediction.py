@@ -51,15 +51,15 @@ def test_the_first_frames_of_held_out_clips_are_known_and_only_those(source):
     assert conditions['frames'].dtype == np.uint8
 
 
-def test_who_sees_the_future_is_perfect(source):
-    found = score(source, lambda _: future(source))
-    assert found.passed and found.name == 'mmnist-t10k-16-4-40px_4to6_n3_6'
-    assert list(found.figures) == ['one sample', 'mean of 3', 'best of 3', 'copy last frame', 'mean picture']
+def test_the_true_future_has_a_perfect_score(source):
+    result = score(source, lambda _: future(source))
+    assert result.passed and result.name == 'mmnist-t10k-16-4-40px_4to6_n3_6'
+    assert list(result.figures) == ['one sample', 'mean of 3', 'best of 3', 'copy last frame', 'mean picture']
     for row in ('one sample', 'mean of 3', 'best of 3'):
-        assert found.figures[row] == {'mse': 0.0, 'mae': 0.0, 'ssim': pytest.approx(1.0), 'psnr': None}
-    values = found.to_json()
+        assert result.figures[row] == {'mse': 0.0, 'mae': 0.0, 'ssim': pytest.approx(1.0), 'psnr': None}
+    values = result.to_json()
     json.dumps(values, allow_nan=False)
-    assert 'beats_copy ok  beats_mean ok' in runner.format_table(found)
+    assert 'beats_copy ok  beats_mean ok' in runner.format_table(result)
     assert (values['split'], values['context'], values['per_clip'], values['real_clips']) == ('test', 4, 3, 6)
 
 
@@ -67,9 +67,9 @@ def test_holding_the_last_known_frame_is_the_floor_and_does_not_pass(source):
     def hold(conditions):
         return np.concatenate([conditions['frames'], np.repeat(conditions['frames'][:, -1:], 6, axis=1)], axis=1)
 
-    found = score(source, hold)
-    assert found.figures['one sample'] == pytest.approx(found.figures['copy last frame'])
-    assert not found.passed
+    result = score(source, hold)
+    assert result.figures['one sample'] == pytest.approx(result.figures['copy last frame'])
+    assert not result.passed
 
 
 def test_a_black_screen_does_not_pass(tmp_path):
@@ -78,22 +78,23 @@ def test_a_black_screen_does_not_pass(tmp_path):
     images[:, 10:18, 12:16] = 255
     content = struct.pack('>4I', 2051, *images.shape) + images.tobytes()
     (tmp_path / 't10k-images-idx3-ubyte').write_bytes(content)
-    found = score(
+    result = score(
         MovingMNIST(str(tmp_path), frames=10, test_size=30).open(), lambda _: np.zeros((18, 10, 64, 64, 1), np.uint8)
     )
-    assert found.verdict == {'beats_copy': True, 'beats_mean': False}
+    assert result.verdict == {'beats_copy': True, 'beats_mean': False}
 
 
 def test_the_mean_picture_with_a_little_of_the_last_frame_does_not_pass(source):
     def blend(conditions):
-        mean, last = conditions['frames'].mean((0, 1)), conditions['frames'][:, -1:]
+        mean = conditions['frames'].mean((0, 1))
+        last = conditions['frames'][:, -1:]
         ahead = np.rint(0.9 * mean + 0.1 * np.repeat(last, 6, axis=1)).astype(np.uint8)
         return np.concatenate([conditions['frames'], ahead], axis=1)
 
-    found = score(source, blend)
-    floors = [found.figures[row]['mse'] for row in ('copy last frame', 'mean picture')]
-    assert found.figures['one sample']['mse'] < min(floors), 'nearer than both, without a network'
-    assert found.verdict == {'beats_copy': True, 'beats_mean': False}
+    result = score(source, blend)
+    floors = [result.figures[row]['mse'] for row in ('copy last frame', 'mean picture')]
+    assert result.figures['one sample']['mse'] < min(floors), 'nearer than both, without a network'
+    assert result.verdict == {'beats_copy': True, 'beats_mean': False}
 
 
 def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
@@ -108,11 +109,11 @@ def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
     first = (ids < len(held_out.readers[0])).sum()
     assert len(set(ids)) == 30 and 4 <= first <= 16
     clips = read_videos(held_out, ids)
-    found = runner.evaluate(protocol, lambda _: clips, mixed, held_out, config, ABOUT)
-    assert found.passed and found.name == 'mixture_2to4_n1_30' and found.settings['split'] == 'test'
+    result = runner.evaluate(protocol, lambda _: clips, mixed, held_out, config, ABOUT)
+    assert result.passed and result.name == 'mixture_2to4_n1_30' and result.settings['split'] == 'test'
 
 
-def test_a_score_on_clips_of_training_says_so():
+def test_a_score_on_clips_of_training_is_named_so():
     for source in (noise := Synthetic(frames=4, pixels=8, size=5), Mixture((noise, noise))):
         protocol = FramePrediction(context=2, per_clip=1)
 
@@ -120,11 +121,11 @@ def test_a_score_on_clips_of_training_says_so():
             return np.zeros((5, *noise.shape), np.uint8)
 
         clips = source.open()
-        found = runner.evaluate(protocol, draw, clips, clips.held_out(), EvaluateConfig(real=5), ABOUT)
-        assert found.name == f'{type(source).__name__.lower()}-train_2to2_n1_5' and found.settings['split'] == 'all'
+        result = runner.evaluate(protocol, draw, clips, clips.held_out(), EvaluateConfig(real=5), ABOUT)
+        assert result.name == f'{type(source).__name__.lower()}-train_2to2_n1_5' and result.settings['split'] == 'all'
 
 
-def test_one_right_guess_of_three_is_found_by_best_of_three_alone(source):
+def test_only_best_of_three_counts_one_right_sample_of_three(source):
     guesses = future(source)
     guesses[0::3, 4:] = 0
     guesses[1::3, 4:] = 255
@@ -138,9 +139,9 @@ def test_known_frames_are_not_scored(source):
     assert score(source, lambda _: spoilt).figures['one sample']['mse'] == 0
 
 
-def test_the_name_says_which_motion(source):
-    found = score(dataclasses.replace(source.source, motion='stochastic').open(), lambda _: future(source))
-    assert found.name == 'smmnist-t10k-16-4-40px_4to6_n3_6'
+def test_the_name_holds_the_motion(source):
+    result = score(dataclasses.replace(source.source, motion='stochastic').open(), lambda _: future(source))
+    assert result.name == 'smmnist-t10k-16-4-40px_4to6_n3_6'
 
 
 def test_it_is_moving_mnist_s_usual_protocol_and_needs_frames_to_predict(source):
@@ -167,33 +168,36 @@ def test_one_sample_the_mean_and_the_best():
     samples[:, 0] += 51
     samples[:, 1] -= 51
     samples[1, 1] = 100 - 25  # the second clip has a better sample
-    found = measure_samples(samples, true)
-    assert list(found) == ['one sample', 'mean of 2', 'best of 2']
-    wrong, less = 64 * 0.04, 64 * (25 / 255) ** 2
-    assert found['one sample']['mse'] == pytest.approx((wrong + (wrong + less) / 2) / 2)
-    assert found['mean of 2']['mse'] == pytest.approx((0 + 64 * (13 / 255) ** 2) / 2)
-    assert found['best of 2']['mse'] == pytest.approx((wrong + less) / 2)
-    assert found['best of 2']['mae'] == pytest.approx(64 * (51 + 25) / 255 / 2)
-    assert found['best of 2']['psnr'] == pytest.approx(10 * np.log10(5) + 10 * np.log10(255 / 25))
-    assert found['mean of 2']['psnr'] == np.inf
-    assert found['best of 2']['ssim'] > found['one sample']['ssim']
+    figures = measure_samples(samples, true)
+    assert list(figures) == ['one sample', 'mean of 2', 'best of 2']
+    wrong = 64 * 0.04
+    less = 64 * (25 / 255) ** 2
+    assert figures['one sample']['mse'] == pytest.approx((wrong + (wrong + less) / 2) / 2)
+    assert figures['mean of 2']['mse'] == pytest.approx((0 + 64 * (13 / 255) ** 2) / 2)
+    assert figures['best of 2']['mse'] == pytest.approx((wrong + less) / 2)
+    assert figures['best of 2']['mae'] == pytest.approx(64 * (51 + 25) / 255 / 2)
+    assert figures['best of 2']['psnr'] == pytest.approx(10 * np.log10(5) + 10 * np.log10(255 / 25))
+    assert figures['mean of 2']['psnr'] == np.inf
+    assert figures['best of 2']['ssim'] > figures['one sample']['ssim']
 
 
 def test_best_is_chosen_for_each_figure_by_that_figure():
     true = np.zeros((1, 1, 8, 8, 1), np.uint8)
-    spread, spike = np.full_like(true, 20), np.zeros_like(true)
+    spread = np.full_like(true, 20)
+    spike = np.zeros_like(true)
     spike[0, 0, 0, 0] = 255
-    found = measure_samples(np.stack([spread, spike], 1), true)['best of 2']
-    assert found['mse'] == pytest.approx(64 * (20 / 255) ** 2)  # of the spread one: 0.39 against 1
-    assert found['mae'] == pytest.approx(1.0)  # of the spike: 5.0 against 1
+    figures = measure_samples(np.stack([spread, spike], 1), true)['best of 2']
+    assert figures['mse'] == pytest.approx(64 * (20 / 255) ** 2)  # of the spread one: 0.39 against 1
+    assert figures['mae'] == pytest.approx(1.0)  # of the spike: 5.0 against 1
 
 
 def test_the_floors_are_the_last_context_frame_and_the_mean_picture():
     context = np.zeros((2, 2, 8, 8, 1), np.uint8)
-    context[0, 1], context[1] = 102, 51  # last: 0.4 and 0.2; mean of all: (0 + 0.4 + 0.2 + 0.2) / 4 = 0.2
+    context[0, 1] = 102
+    context[1] = 51  # last: 0.4 and 0.2; mean of all: (0 + 0.4 + 0.2 + 0.2) / 4 = 0.2
     true = np.full((2, 3, 8, 8, 1), 51, np.uint8)
-    found = measure_floors(context, true)
-    assert list(found) == ['copy last frame', 'mean picture']
-    assert found['copy last frame']['mse'] == pytest.approx(64 * 0.04 / 2)
-    assert found['copy last frame']['mae'] == pytest.approx(64 * 0.2 / 2)
-    assert found['mean picture']['mse'] == 0
+    figures = measure_floors(context, true)
+    assert list(figures) == ['copy last frame', 'mean picture']
+    assert figures['copy last frame']['mse'] == pytest.approx(64 * 0.04 / 2)
+    assert figures['copy last frame']['mae'] == pytest.approx(64 * 0.2 / 2)
+    assert figures['mean picture']['mse'] == 0

@@ -62,7 +62,7 @@ def test_nearest_finds_what_a_plain_search_finds(chunk):
 
 
 def waves(seed, shape=(3, 4, 16, 20, 1)):
-    """The same waves under noise that depends on the seed, so that two of them are alike and not equal."""
+    """The same waves under noise that depends on the seed, so that two of them are similar and not equal."""
     wave = np.sin(np.arange(shape[-2])[:, None] / 3 + np.arange(shape[0])[:, None, None, None, None])
     noise = np.random.default_rng(seed).normal(0, 30, shape)
     return np.clip(127 + 80 * wave + noise, 0, 255).astype(np.uint8)
@@ -84,7 +84,8 @@ def test_errors_are_summed_over_a_frame_and_averaged_over_frames():
 def test_psnr_is_taken_frame_by_frame():
     true = np.zeros((1, 2, 8, 8, 1), np.uint8)
     predicted = true.copy()
-    predicted[0, 0], predicted[0, 1] = 255, 51
+    predicted[0, 0] = 255
+    predicted[0, 1] = 51
     np.testing.assert_allclose(compute_frame_psnr(predicted, true), (0 + 20 * np.log10(5)) / 2)
     assert compute_frame_psnr(true, true).tolist() == [np.inf]
 
@@ -92,13 +93,14 @@ def test_psnr_is_taken_frame_by_frame():
 def test_ssim_of_known_pictures():
     true = waves(0)
     np.testing.assert_allclose(compute_ssim(true, true), 1.0)
-    black, white = np.zeros((1, 1, 8, 8, 1), np.uint8), np.full((1, 1, 8, 8, 1), 255, np.uint8)
+    black = np.zeros((1, 1, 8, 8, 1), np.uint8)
+    white = np.full((1, 1, 8, 8, 1), 255, np.uint8)
     np.testing.assert_allclose(compute_ssim(white, black), 0.0004 / 1.0004)  # C1 / (1 + C1) with a data range of 2
     with pytest.raises(ValueError, match='6x20'):
         compute_ssim(true[..., :6, :, :], true[..., :6, :, :])
 
 
-def test_ssim_is_what_scikit_image_said_of_these():
+def test_ssim_equals_stored_values_of_scikit_image():
     """Found with scikit-image 0.26: structural_similarity(a, b, data_range=2) of each frame as float64, averaged."""
     known = [0.513154721174832, 0.5593551783545407, 0.5948644267116067]
     np.testing.assert_allclose(compute_ssim(waves(1), waves(2)), known, atol=1e-9)
@@ -107,7 +109,8 @@ def test_ssim_is_what_scikit_image_said_of_these():
 def test_ssim_is_scikit_image_s():
     similarity = pytest.importorskip('skimage.metrics', reason='scikit-image is not installed').structural_similarity
     for shape in ((3, 4, 16, 20, 1), (2, 2, 9, 7, 3)):
-        a, b = waves(1, shape), waves(2, shape)
+        a = waves(1, shape)
+        b = waves(2, shape)
         theirs = np.empty(shape[:2])
         for i in np.ndindex(*theirs.shape):
             theirs[i] = similarity(a[i] / 255, b[i] / 255, data_range=2, channel_axis=-1)

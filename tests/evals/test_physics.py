@@ -13,7 +13,9 @@ from vdm_jax.experiment.experiment import read_experiment
 
 WORLD = BouncingBalls()
 DEMO = read_experiment('experiments/bouncing_balls.py').data
-SIDE, RADIUS, G = 16, WORLD.radius * 16, WORLD.gravity * 16
+SIDE = 16
+RADIUS = WORLD.radius * 16
+G = WORLD.gravity * 16
 T = np.arange(8.0)
 RED, GREEN, BLUE, YELLOW = range(4)
 BAR = (6.0, 10.2)
@@ -67,11 +69,11 @@ def test_other_real_clips_pass_too(world, real_figures, train):
     ],
 )
 def test_every_control_fails(name, failed, world, real, train, real_figures):
-    found = physics.measure(make_controls(real, train)[name], world, train)
-    verdict = physics.judge(found, real_figures)
+    figures = physics.measure(make_controls(real, train)[name], world, train)
+    verdict = physics.judge(figures, real_figures)
     assert failed <= {key for key, passed in verdict.items() if not passed}
     if name == 'copied':
-        assert found['nearest_train'] == 0 and sum(not passed for passed in verdict.values()) == 1
+        assert figures['nearest_train'] == 0 and sum(not passed for passed in verdict.values()) == 1
 
 
 def test_slightly_spoilt_clips_are_kept(world, real, real_figures):
@@ -79,17 +81,17 @@ def test_slightly_spoilt_clips_are_kept(world, real, real_figures):
     for axis in (2, 3):
         soft = 0.8 * soft + 0.1 * np.roll(soft, 1, axis) + 0.1 * np.roll(soft, -1, axis)
     noise = np.random.default_rng(0).normal(0, 8, soft.shape)
-    found = physics.measure(np.clip(soft + noise, 0, 255).round().astype(np.uint8), world)
-    assert found['kept'] >= 0.95
-    assert found['residual_px'] < 0.1
-    verdict = physics.judge({**found, 'nearest_train': real_figures['nearest_train']}, real_figures)
+    figures = physics.measure(np.clip(soft + noise, 0, 255).round().astype(np.uint8), world)
+    assert figures['kept'] >= 0.95
+    assert figures['residual_px'] < 0.1
+    verdict = physics.judge({**figures, 'nearest_train': real_figures['nearest_train']}, real_figures)
     assert all(verdict.values())
 
 
 def test_larger_worlds_are_kept_as_well():
     world = BouncingBalls(frames=16, pixels=32, balls=(1, 3), bar=0.5, split='test')
-    found = physics.measure(videos(world, 64), world)
-    assert found['kept'] == 1.0 and found['residual_px'] < 0.05
+    figures = physics.measure(videos(world, 64), world)
+    assert figures['kept'] == 1.0 and figures['residual_px'] < 0.05
 
 
 def test_residual_of_a_fall_with_half_as_much_gravity_again(paint):
@@ -101,22 +103,22 @@ def test_residual_of_a_fall_with_half_as_much_gravity_again(paint):
     assert physics.fit_arc(path, G) == pytest.approx(expected)
     path[:, 1] = 2.5 + 0.75 * G * T**2
     assert physics.fit_arc(path[:6], G) == pytest.approx(0.25 * G * np.sqrt(35 * 32 / 180))
-    found = physics.measure(paint(path[:6, None], [RED], RADIUS, SIDE)[None], dataclasses.replace(WORLD, frames=6))
-    assert found['arcs'] == 1
-    assert found['residual_px'] == pytest.approx(0.25 * G * np.sqrt(35 * 32 / 180), abs=0.03)
+    figures = physics.measure(paint(path[:6, None], [RED], RADIUS, SIDE)[None], dataclasses.replace(WORLD, frames=6))
+    assert figures['arcs'] == 1
+    assert figures['residual_px'] == pytest.approx(0.25 * G * np.sqrt(35 * 32 / 180), abs=0.03)
 
 
 def test_residual_of_true_flight_is_nothing(paint):
     assert physics.fit_arc(FALL, G) < 1e-12
-    found = physics.measure(paint(FALL[:, None], [BLUE], RADIUS, SIDE)[None], WORLD)
-    assert found['kept'] == 1 and found['arcs'] == 1 and found['residual_px'] < 0.05
+    figures = physics.measure(paint(FALL[:, None], [BLUE], RADIUS, SIDE)[None], WORLD)
+    assert figures['kept'] == 1 and figures['arcs'] == 1 and figures['residual_px'] < 0.05
 
 
 def test_speed_and_start_spread_of_known_clips(paint):
     paths = [np.stack([start + 0.8 * T, 8 + 0 * T], -1)[:, None] for start in (3.0, 5.0)]
-    found = physics.measure(np.stack([paint(path, [GREEN], RADIUS, SIDE) for path in paths]), WORLD)
-    assert found['speed_px'] == pytest.approx(0.8, abs=0.01)
-    assert found['start_spread_px'] == pytest.approx(1.0, abs=0.02)
+    figures = physics.measure(np.stack([paint(path, [GREEN], RADIUS, SIDE) for path in paths]), WORLD)
+    assert figures['speed_px'] == pytest.approx(0.8, abs=0.01)
+    assert figures['start_spread_px'] == pytest.approx(1.0, abs=0.02)
 
 
 def test_bounces_part_the_true_arcs():
@@ -128,7 +130,7 @@ def test_bounces_part_the_true_arcs():
             change = np.abs(np.diff(truth.velocities[:, ball], axis=0) - [0, G]).max(1)
             edges = np.abs(truth.positions[:, ball, 0] - SIDE / 2) - (SIDE / 2 - RADIUS)
             touching = (edges > -0.2) | (truth.positions[:, ball, 1] > SIDE - RADIUS - 0.2)
-            # A bounce within 0.2 px of a frame may be told to either of its sides: both fit.
+            # A bounce within 0.2 px of a frame may be counted on either of its sides: both fit.
             clear = ~(touching[1:] | touching[:-1])
             np.testing.assert_array_equal(turned[clear], change[clear] > 1e-6)
     for path in (FALL, FALL[::-1]):
@@ -152,8 +154,10 @@ def test_a_ball_that_stays_behind_the_bar_is_lost(paint):
 
 
 def test_a_ball_that_changes_colour_behind_the_bar_is_not_kept(paint):
-    before, after = PASSING.copy(), PASSING.copy()
-    before[4:], after[:4] = np.nan, np.nan
+    before = PASSING.copy()
+    after = PASSING.copy()
+    before[4:] = np.nan
+    after[:4] = np.nan
     assert not clip_is_kept(paint(np.stack([before, after], 1), [RED, GREEN], RADIUS, SIDE, BAR))
 
 
@@ -170,10 +174,10 @@ def test_balls_may_cross(paint):
     assert clip_is_kept(video)
 
 
-@pytest.mark.parametrize('gone', [slice(3, 4), slice(3, 5), slice(0, 2), slice(6, 8)])
-def test_a_ball_that_vanishes_in_the_open_is_not_kept(paint, gone):
+@pytest.mark.parametrize('missing_frames', [slice(3, 4), slice(3, 5), slice(0, 2), slice(6, 8)])
+def test_a_ball_that_vanishes_in_the_open_is_not_kept(paint, missing_frames):
     path = FALL.copy()
-    path[gone] = np.nan
+    path[missing_frames] = np.nan
     assert not clip_is_kept(paint(path[:, None], [GREEN], RADIUS, SIDE))
 
 
@@ -198,7 +202,7 @@ def test_no_ball_and_too_many_balls_are_not_kept(paint):
 
 
 def test_what_could_not_be_measured_passes_no_verdict(real_figures):
-    found = physics.measure(np.zeros((3, *WORLD.shape), np.uint8), WORLD)
-    assert found['arcs'] == 0 and np.isnan(found['residual_px']) and np.isnan(found['speed_px'])
-    verdict = physics.judge({**found, 'nearest_train': float('nan')}, real_figures)
+    figures = physics.measure(np.zeros((3, *WORLD.shape), np.uint8), WORLD)
+    assert figures['arcs'] == 0 and np.isnan(figures['residual_px']) and np.isnan(figures['speed_px'])
+    verdict = physics.judge({**figures, 'nearest_train': float('nan')}, real_figures)
     assert not any(verdict.values())

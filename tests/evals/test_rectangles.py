@@ -26,7 +26,7 @@ def world(request):
     return SOURCES[name](pixels=size, split='test')
 
 
-def shown(world, i):
+def draw_balls(world, i):
     """(clip i with balls on black, its truth, where the balls are in the picture)."""
     truth = world.truth(i)
     return remove_grey(world[i]['video']), truth, getattr(truth, 'in_picture', truth.positions)
@@ -35,18 +35,19 @@ def shown(world, i):
 def test_balls_are_found_where_they_are(world):
     errors = []
     for i in range(CLIPS):
-        video, truth, centres = shown(world, i)
-        tracks, order = track_balls(video, world), np.argsort(truth.colours)
+        video, truth, centres = draw_balls(world, i)
+        tracks = track_balls(video, world)
+        order = np.argsort(truth.colours)
         np.testing.assert_array_equal(tracks.colours, truth.colours[order])
         errors.append(np.abs(tracks.positions - centres[:, order])[truth.visible[:, order] > 0.999])
     errors = np.concatenate(errors)
     assert np.median(errors) < 0.02 and errors.max() < 0.35  # as in squares: test_balls.py
 
 
-def missed(protocol, found, real):
+def missed_verdicts(protocol, figures, real):
     """What clips with these figures miss beside real ones; how near they are to clips of training is left out."""
     known = {'nearest_train': 1.0}
-    return {name for name, good in protocol.judge(found | known, real | known).items() if not good}
+    return {name for name, good in protocol.judge(figures | known, real | known).items() if not good}
 
 
 @pytest.mark.parametrize(('name', 'size'), list(zip(CASES, ('36x20', '20x36', '36x20', '20x36'), strict=True)))
@@ -55,8 +56,9 @@ def test_real_clips_pass_and_a_wrong_world_misses(name, size):
     world = SOURCES[name](pixels=size, split='test')
     protocol, unseen = PROTOCOLS[protocol](), dataclasses.replace(world, seed=1)
     real, other = (protocol.measure(read_videos(each, range(CLIPS)), world) for each in (world, unseen))
-    assert missed(protocol, other, real) <= SPREAD
+    assert missed_verdicts(protocol, other, real) <= SPREAD
     assert other['kept'] == real['kept'] == 1 and real['residual_px'] < 0.05
     if control:
         wrong = protocol.wrong_worlds[control](**vars(world))
-        assert figures_missed <= missed(protocol, protocol.measure(read_videos(wrong, range(CLIPS)), world), real)
+        figures = protocol.measure(read_videos(wrong, range(CLIPS)), world)
+        assert figures_missed <= missed_verdicts(protocol, figures, real)

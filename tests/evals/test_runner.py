@@ -23,15 +23,15 @@ def score(protocol, draw, config=CONFIG):
 
 def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_path):
     unseen = dataclasses.replace(SOURCE, split='test', seed=1)
-    found = score('ball_physics', lambda conditions: read_videos(unseen, range(len(conditions['label']))))
-    assert found.passed and found.name == 'balls96_8f' and found.figures['samples']['kept'] == 1.0
-    path = runner.write(found, tmp_path)
-    assert runner.read(path) == found and 'MISSED' not in runner.format_table(found)
-    other = dataclasses.replace(found, settings=found.settings | {'sampler': 'Euler(steps=3)'})
-    assert runner.write(other, tmp_path) != path == runner.write(found, tmp_path)
+    result = score('ball_physics', lambda conditions: read_videos(unseen, range(len(conditions['label']))))
+    assert result.passed and result.name == 'balls96_8f' and result.figures['samples']['kept'] == 1.0
+    path = runner.write(result, tmp_path)
+    assert runner.read(path) == result and 'MISSED' not in runner.format_table(result)
+    other = dataclasses.replace(result, settings=result.settings | {'sampler': 'Euler(steps=3)'})
+    assert runner.write(other, tmp_path) != path == runner.write(result, tmp_path)
     known = {
         row: {name: np.nan if value is None else value for name, value in figures.items()}
-        for row, figures in found.figures.items()
+        for row, figures in result.figures.items()
     }
     for row in ('noise', 'frozen', 'shuffled', 'copied'):
         assert not all(physics.judge(known[row], known['real']).values()), row
@@ -39,11 +39,11 @@ def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_pa
 
 def test_noise_does_not_pass_and_what_was_not_measured_is_null():
     rng = np.random.default_rng(0)
-    found = score(
+    result = score(
         'ball_physics', lambda conditions: rng.integers(0, 256, (len(conditions['label']), *SOURCE.shape), np.uint8)
     )
-    assert not found.passed and found.figures['samples']['residual_px'] is None
-    assert 'kept MISSED' in runner.format_table(found)
+    assert not result.passed and result.figures['samples']['residual_px'] is None
+    assert 'kept MISSED' in runner.format_table(result)
 
 
 def test_a_perfect_copy_is_recalled():
@@ -53,6 +53,6 @@ def test_a_perfect_copy_is_recalled():
     def draw(conditions):
         return np.stack([SOURCE[first[int(label)]]['video'] for label in conditions['label']])
 
-    found = score('recall', draw, config)
-    assert found.passed and found.name == f'recall{SOURCE.num_classes}_8f'
-    json.dumps(found.to_json(), allow_nan=False)
+    result = score('recall', draw, config)
+    assert result.passed and result.name == f'recall{SOURCE.num_classes}_8f'
+    json.dumps(result.to_json(), allow_nan=False)

@@ -90,7 +90,7 @@ def test_labels_are_no_advice_for_clips_that_none_is_usual_for():
         choose(Synthetic())
 
 
-def test_an_autoencoder_is_scored_by_reconstruction_alone():
+def test_an_autoencoder_is_scored_only_by_reconstruction():
     for source in (BouncingBalls(), MovingMNIST('nowhere'), Synthetic()):
         assert choose(source, network=AUTOENCODER) == Reconstruction()
     says = 'an autoencoder is scored by reconstruction, and nothing else is'

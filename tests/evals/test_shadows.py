@@ -22,27 +22,27 @@ def score():
     return shadows.ShadowPhysics().score(read_videos(unseen, range(16)), None, WORLD, TEST, config)
 
 
-def missed(score, row):
+def missed_verdicts(score, row):
     return {name for name, good in shadows.judge(score.figures[row], score.figures['real']).items() if not good}
 
 
 def test_real_clips_pass(score):
-    assert score.name == 'balls16_16f_shadow' and all(score.verdict.values()) and not missed(score, 'real')
+    assert score.name == 'balls16_16f_shadow' and all(score.verdict.values()) and not missed_verdicts(score, 'real')
     for row in ('samples', 'real'):
-        found = score.figures[row]
-        assert found['shadows'] > 100 and found['shadow'] > 0.97 and found['shadow_residual_px'] < 0.15
-        assert found['light_px'] == pytest.approx(0.65 * WORLD.light * WORLD.pixels, rel=0.2)
-        assert found['residual_px'] < 0.05, 'the ground does not disturb the balls'
+        figures = score.figures[row]
+        assert figures['shadows'] > 100 and figures['shadow'] > 0.97 and figures['shadow_residual_px'] < 0.15
+        assert figures['light_px'] == pytest.approx(0.65 * WORLD.light * WORLD.pixels, rel=0.2)
+        assert figures['residual_px'] < 0.05, 'the ground does not disturb the balls'
 
 
 def test_controls_miss(score):
     assert score.figures['unlit']['shadow'] == 0
     for row in ('unlit', 'mirrored', 'shadows_shuffled'):
-        assert {'shadow', 'shadow_residual'} <= missed(score, row) <= {'shadow', 'shadow_residual', 'light'}
-    assert 'shadow_residual' in missed(score, 'beneath'), 'shadows that follow the balls alone'
-    assert missed(score, 'resting') == {'light'} and score.figures['resting']['light_px'] < 0.1
-    assert 'speed' in missed(score, 'frozen') and {'kept', 'residual'} <= missed(score, 'shuffled')
-    assert {'kept', 'shadow', 'shadow_residual'} <= missed(score, 'noise')
+        assert {'shadow', 'shadow_residual'} <= missed_verdicts(score, row) <= {'shadow', 'shadow_residual', 'light'}
+    assert 'shadow_residual' in missed_verdicts(score, 'beneath'), 'shadows that follow the balls alone'
+    assert missed_verdicts(score, 'resting') == {'light'} and score.figures['resting']['light_px'] < 0.1
+    assert 'speed' in missed_verdicts(score, 'frozen') and {'kept', 'residual'} <= missed_verdicts(score, 'shuffled')
+    assert {'kept', 'shadow', 'shadow_residual'} <= missed_verdicts(score, 'noise')
 
 
 def exact(truth):
@@ -74,11 +74,12 @@ def test_the_light_is_found_from_balls_and_shadows(world):
 def test_shadows_are_found_where_they_are():
     errors = []
     for i in range(15):
-        truth, video = TEST.truth(i), TEST[i]['video']
+        truth = TEST.truth(i)
+        video = TEST[i]['video']
         tracks = track_balls(remove_grey(video), TEST)
-        found = shadows.find_shadows(video, TEST)
+        detected = shadows.find_shadows(video, TEST)
         clear = shadows.find_clear_shadows(truth.shadows, truth.widths, tracks, TEST) if len(truth.colours) == 1 else []
-        errors += [np.abs(found[t] - truth.shadows[t, n]).min() for t, n in np.argwhere(clear)]
+        errors += [np.abs(detected[t] - truth.shadows[t, n]).min() for t, n in np.argwhere(clear)]
     assert len(errors) > 50 and max(errors) < 0.1
 
 
@@ -97,11 +98,11 @@ class EverySecond(ShadowedBalls):
 
 def test_shadows_that_shake_by_a_pixel_leave_a_pixel():
     world = Shaky(**vars(dataclasses.replace(TEST, balls=(1, 1))))
-    found = shadows.measure(read_videos(world, range(16)), TEST)
-    assert found['shadow_residual_px'] == pytest.approx(1, abs=0.1) and found['shadow'] > 0.9
+    figures = shadows.measure(read_videos(world, range(16)), TEST)
+    assert figures['shadow_residual_px'] == pytest.approx(1, abs=0.1) and figures['shadow'] > 0.9
 
 
 def test_half_of_the_shadows_are_half():
     world = EverySecond(**vars(dataclasses.replace(TEST, balls=(1, 1))))
-    found = shadows.measure(read_videos(world, range(16)), TEST)
-    assert found['shadow'] == pytest.approx(0.5, abs=0.05) and found['shadow_residual_px'] < 0.1
+    figures = shadows.measure(read_videos(world, range(16)), TEST)
+    assert figures['shadow'] == pytest.approx(0.5, abs=0.05) and figures['shadow_residual_px'] < 0.1

@@ -35,29 +35,29 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def converted(checkpoint, tmp_path_factory):
+def converted_run(checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp('converted') / 'run'
-    asked = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={out}', *SMALL]
-    assert cli.main(asked) == 0
+    argv = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={out}', *SMALL]
+    assert cli.main(argv) == 0
     return out
 
 
-def test_the_run_has_the_checkpoints_weights(converted, checkpoint, capsys):
-    assert cli.main(['inspect', f'--workdir={converted}']) == 0
-    said = capsys.readouterr().out
-    assert 'checkpoint 0: intact' in said and f'params    sha256 {checkpoint[1]}' in said
+def test_the_run_has_the_checkpoints_weights(converted_run, checkpoint, capsys):
+    assert cli.main(['inspect', f'--workdir={converted_run}']) == 0
+    output = capsys.readouterr().out
+    assert 'checkpoint 0: intact' in output and f'params    sha256 {checkpoint[1]}' in output
 
 
-def test_it_is_sampled_from_with_the_sampler_of_its_papers(converted, tmp_path, capsys):
-    assert cli.main(['sample', f'--workdir={converted}', '--num=2', '--steps=2', f'--out={tmp_path}']) == 0
+def test_it_is_sampled_with_the_sampler_of_its_paper(converted_run, tmp_path, capsys):
+    assert cli.main(['sample', f'--workdir={converted_run}', '--num=2', '--steps=2', f'--out={tmp_path}']) == 0
     assert '2 videos' in capsys.readouterr().out
     assert sorted(file.suffix for file in tmp_path.iterdir()) == ['.gif', '.mp4', '.png']
 
 
-def test_it_is_fine_tuned_on_other_clips_with_another_optimizer(converted, tmp_path, capsys):
+def test_it_is_fine_tuned_on_other_clips_with_another_optimizer(converted_run, tmp_path, capsys):
     """From the same weights; a run that has taken a step is bound to its experiment again."""
     workdir = tmp_path / 'run'
-    shutil.copytree(converted, workdir)
+    shutil.copytree(converted_run, workdir)
     train = ['train', f'--workdir={workdir}', '--config.optim.name=muon', '--config.data.size=5']
     assert cli.main([*train, '--config.train.steps=2']) == 0
     assert cli.main([*train, '--config.train.steps=3']) == 0
@@ -66,17 +66,17 @@ def test_it_is_fine_tuned_on_other_clips_with_another_optimizer(converted, tmp_p
     assert 'config.optim.name' in capsys.readouterr().err
 
 
-def test_other_averages_start_from_the_same_weights(converted, tmp_path):
+def test_other_averages_start_from_the_same_weights(converted_run, tmp_path):
     """Step 0 has the checkpoint's averages whatever decays the run is to have, and can be looked at meanwhile."""
     workdir = tmp_path / 'run'
-    shutil.copytree(converted, workdir)
+    shutil.copytree(converted_run, workdir)
     more = ['--config.ema.decays=(0.5,)', '--config.model.dtype=bfloat16', '--config.train.steps=1']
     assert cli.main(['train', f'--workdir={workdir}', *more]) == 0
-    found = []
-    for name, run in {'a': workdir, 'b': converted}.items():
+    exports = []
+    for name, run in {'a': workdir, 'b': converted_run}.items():
         assert cli.main(['export', f'--workdir={run}', '--step=0', f'--out={tmp_path}/{name}.safetensors']) == 0
-        found.append(files.read(tmp_path / f'{name}.safetensors')[0])
-    jax.tree.map(np.testing.assert_array_equal, *found)
+        exports.append(files.read(tmp_path / f'{name}.safetensors')[0])
+    jax.tree.map(np.testing.assert_array_equal, *exports)
 
 
 def test_what_fails_leaves_no_run(checkpoint, tmp_path, capsys):
@@ -96,13 +96,13 @@ def test_what_is_not_finite_is_no_run(checkpoint, tmp_path, capsys):
     assert not (tmp_path / 'run').exists()
 
 
-def test_its_network_stays(converted, capsys):
-    assert cli.main(['train', f'--workdir={converted}', '--config.model.mlp_ratio=2']) == 2
+def test_its_network_stays(converted_run, capsys):
+    assert cli.main(['train', f'--workdir={converted_run}', '--config.model.mlp_ratio=2']) == 2
     assert 'config.model.mlp_ratio' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ('more', 'said'),
+    ('more', 'parts'),
     [
         (['--out={out}'], ('holds a run already',)),
         (['--out={new}', '--config.model.depth=4'], ('config.model.depth=4', '2')),
@@ -112,11 +112,11 @@ def test_its_network_stays(converted, capsys):
         ([], ('--out=DIR is missing',)),
     ],
 )
-def test_mistakes_are_named(more, said, converted, checkpoint, tmp_path, capsys):
-    more = [item.format(out=converted, new=tmp_path / 'new') for item in more]
-    found = cli.main(['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', *SMALL, *more])
+def test_mistakes_are_named(more, parts, converted_run, checkpoint, tmp_path, capsys):
+    more = [item.format(out=converted_run, new=tmp_path / 'new') for item in more]
+    code = cli.main(['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', *SMALL, *more])
     printed = capsys.readouterr()
-    assert found == 2 and all(part in printed.err for part in said), printed.err
+    assert code == 2 and all(part in printed.err for part in parts), printed.err
 
 
 def params_of(workdir, tmp_path):
@@ -128,9 +128,9 @@ def params_of(workdir, tmp_path):
 def test_a_table_of_another_length_starts_fresh_where_that_is_allowed(classes, checkpoint, tmp_path, capsys):
     ask = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={tmp_path}/run', *SMALL]
     assert cli.main([*ask, f'--config.model.classes={classes}']) == 2
-    said = capsys.readouterr().err
-    assert f'config.model.classes={classes}: the checkpoint has 3' in said
-    assert 'with --allow-missing label_embed/table would start fresh' in said
+    stderr = capsys.readouterr().err
+    assert f'config.model.classes={classes}: the checkpoint has 3' in stderr
+    assert 'with --allow-missing label_embed/table would start fresh' in stderr
     opened = pretrained.load('latte', checkpoint[0], heads=2)
     model = dataclasses.replace(CONFIG, classes=classes)
     lost = convert.check_same(convert.model_of(opened), model, allow_missing=True)
@@ -148,15 +148,16 @@ def test_a_table_of_another_length_starts_fresh_where_that_is_allowed(classes, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize('classes', [5, 0])
-def test_a_run_with_a_fresh_table_is_written_and_says_so(classes, converted, checkpoint, tmp_path, capsys):
+def test_a_run_with_a_fresh_table_is_written_and_reports_it(classes, converted_run, checkpoint, tmp_path, capsys):
     ask = ['convert', '--source=latte', f'--checkpoint={checkpoint[0]}', '--heads=2', f'--out={tmp_path}/run', *SMALL]
     assert cli.main([*ask, f'--config.model.classes={classes}', '--allow-missing']) == 0
     of_table = 'differs  label_embed/table is (4, 32), the network wants (6, 32)' if classes else 'unused   label_embed'
     assert of_table in capsys.readouterr().out
-    found, before = params_of(tmp_path / 'run', tmp_path), params_of(converted, tmp_path)
-    fresh = found.pop('label_embed/table', np.zeros((1, 32)))
+    params = params_of(tmp_path / 'run', tmp_path)
+    before = params_of(converted_run, tmp_path)
+    fresh = params.pop('label_embed/table', np.zeros((1, 32)))
     assert fresh.shape == (classes + 1, 32) and before.pop('label_embed/table').shape == (4, 32)
-    jax.tree.map(np.testing.assert_array_equal, found, before)
+    jax.tree.map(np.testing.assert_array_equal, params, before)
 
 
 def test_keys_that_give_the_same_parameters_another_meaning_are_refused_all_the_same(checkpoint, tmp_path, capsys):

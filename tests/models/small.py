@@ -15,7 +15,8 @@ from vdm_jax.train.state import graphdef_of, init_params
 SMALL = VideoDiTConfig(
     width=32, depth=2, heads=2, patch=2, channels=3, classes=5, grid=(8, 6, 6), windows=('1x4x4', '3x2x2')
 )
-T, LABEL = jnp.array([10.0, 700.0]), {'label': jnp.array([1, 5])}
+T = jnp.array([10.0, 700.0])
+LABEL = {'label': jnp.array([1, 5])}
 FIRST = {'label': jnp.array([1])}
 
 

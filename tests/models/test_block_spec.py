@@ -35,7 +35,7 @@ def small(layout='axial', **changes):
     return AxialConfig(**fields | {'layout': layout, 'position': 'sincos_rope'} | changes)
 
 
-def test_a_specification_answers_for_its_patterns():
+def test_a_specification_has_the_properties_of_its_patterns():
     in_turn = BlockSpec.in_turn(Rows(), Columns(), Time())
     shared = BlockSpec.sharing_heads(Space(), Time())
     assert in_turn.patterns == (Rows(), Columns(), Time()) and shared.patterns == (Space(), Time())
@@ -46,7 +46,7 @@ def test_a_specification_answers_for_its_patterns():
     assert not in_turn.is_over_time_only and BlockSpec.in_turn(Time(), Time(causal=True)).is_over_time_only
 
 
-def test_a_pattern_says_whether_it_needs_positions_in_time():
+def test_a_pattern_declares_whether_it_needs_positions_in_time():
     needing = [pattern.needs_time_positions for pattern in (Time(), Full(), Window(1, 4, 4))]
     others = [pattern.needs_time_positions for pattern in (Space(), Rows(), Columns())]
     assert all(needing) and not any(others)
@@ -64,7 +64,8 @@ def test_blocks_along_rows_get_no_positions_in_time():
 
 def test_positions_in_time_are_added_before_the_first_block_that_needs_them(monkeypatch):
     steps = []
-    add_time, run_block = layouts.add_time, layouts.run_block
+    add_time = layouts.add_time
+    run_block = layouts.run_block
 
     def adding(x, context, here):
         steps.append('add' if here else 'not again')
@@ -94,7 +95,7 @@ def test_three_attentions_in_a_block_reach_along_their_axes_and_into_no_later_fr
     np.testing.assert_array_equal(reach, expected)
 
 
-def test_their_parameters_are_numbered_and_split_alike():
+def test_their_parameters_are_numbered_and_split_the_same_way():
     _, params = network(small())
     assert {name for name in params['layers']['block'] if 'attention' in name} == {
         'attention', 'attention2', 'attention3',

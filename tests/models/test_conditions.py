@@ -1,4 +1,4 @@
-"""What the network is told: kinds of modulation, scalars, text, its own estimate; each alone and several at once."""
+"""Conditions of the network: kinds of modulation, scalars, text, its own estimate; one by one and together."""
 
 import dataclasses
 
@@ -21,12 +21,13 @@ MASK = jnp.array([[True] * 3 + [False] * 2, [True] * 5])
 
 
 def test_lora_is_adaln_zero_of_low_rank():
-    """shared + low rank is one linear map: the same network with adaLN-zero of that map says the same."""
+    """shared + low rank is one linear map: the network with adaLN-zero of that map has the same output."""
     lora, params = network(dataclasses.replace(SMALL, modulation='adaln_lora', lora_rank=3))
     zero, same = network(dataclasses.replace(SMALL, modulation='adaln_zero'))
     same = same | {name: value for name, value in params.items() if name not in ('shared', 'layers')}
     for stack, block in params['layers'].items():
-        low, high = block['modulation']['low'], block['modulation']['high']
+        low = block['modulation']['low']
+        high = block['modulation']['high']
         kernel = params['shared']['kernel'][None] + low['kernel'] @ high['kernel']  # one layer of each
         bias = params['shared']['bias'][None] + (low['bias'][:, None] @ high['kernel'])[:, 0] + high['bias']
         same['layers'][stack] = block | {'modulation': {'kernel': kernel, 'bias': bias}}
@@ -34,12 +35,14 @@ def test_lora_is_adaln_zero_of_low_rank():
 
 
 def test_single_is_one_map_for_all_blocks_and_a_table_in_each():
-    make, width = MODULATIONS['adaln_single'], 8
+    make = MODULATIONS['adaln_single']
+    width = 8
     block = make(width, 6, 0, rngs=nnx.Rngs(0))
     shared = make.make_shared(width, 6, rngs=nnx.Rngs(1))
     c = jax.random.normal(jax.random.key(0), (2, 1, width))
-    told = shared(jax.nn.silu(c))
-    np.testing.assert_allclose(block(c, told) - told, jnp.broadcast_to(block.table[...], (2, 1, 48)), atol=1e-6)
+    shared_map = shared(jax.nn.silu(c))
+    own_map = block(c, shared_map) - shared_map
+    np.testing.assert_allclose(own_map, jnp.broadcast_to(block.table[...], (2, 1, 48)), atol=1e-6)
     apply, params = network(dataclasses.replace(SMALL, modulation='adaln_single', depth=4))
     assert params['layers']['space']['modulation']['table'].shape == (2, 6 * 32)
     assert params['shared']['kernel'].shape == (32, 6 * 32)
@@ -57,30 +60,31 @@ def test_every_parameter_of_a_modulation_learns(kind):
 def test_scalars_count_several_at_once_and_unknown_is_a_value_of_its_own():
     apply, params = network(dataclasses.replace(SMALL, scalars=('fps', 'motion')))
 
-    def told(**scalars):
+    def apply_with(**scalars):
         return apply(params, video(), T, LABEL | {name: jnp.array(v) for name, v in scalars.items()})
 
-    both = told(fps=[8.0, 24.0], motion=[0.1, 0.02])
+    both = apply_with(fps=[8.0, 24.0], motion=[0.1, 0.02])
     nan = float('nan')
     for other in (
-        told(fps=[8.0, 24.0], motion=[0.1, 0.05]),
-        told(fps=[8.0, 12.0], motion=[0.1, 0.02]),
-        told(fps=[8.0, nan], motion=[0.1, 0.02]),
+        apply_with(fps=[8.0, 24.0], motion=[0.1, 0.05]),
+        apply_with(fps=[8.0, 12.0], motion=[0.1, 0.02]),
+        apply_with(fps=[8.0, nan], motion=[0.1, 0.02]),
     ):
         assert np.abs(other - both)[0].max() == 0 and np.abs(other - both)[1].max() > 1e-4
-    np.testing.assert_array_equal(told(), told(fps=[nan, nan], motion=[nan, nan]))
+    np.testing.assert_array_equal(apply_with(), apply_with(fps=[nan, nan], motion=[nan, nan]))
     grads = jax.grad(lambda p: apply(p, video(), T, LABEL).sum())(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
-def test_images_behind_a_clip_know_none_of_its_scalars():
+def test_images_behind_a_clip_do_not_depend_on_its_scalars():
     apply, params = network(dataclasses.replace(SMALL, scalars=('motion',)))
-    x, t = video(5), jnp.full((2, 5), 300.0)
+    x = video(5)
+    t = jnp.full((2, 5), 300.0)
 
-    def told(*motion):
+    def apply_with(*motion):
         return apply(params, x, t, LABEL | {'motion': jnp.array(motion)}, 2)
 
-    moved = np.abs(told(0.1, 0.2) - told(0.5, 0.6)).max((0, 2, 3, 4))
+    moved = np.abs(apply_with(0.1, 0.2) - apply_with(0.5, 0.6)).max((0, 2, 3, 4))
     assert np.all(moved[:3] > 1e-4) and np.all(moved[3:] == 0)
 
 
@@ -90,7 +94,8 @@ def test_cross_attention_is_softmax_attention_over_the_text():
     layer.out.kernel[...] = jax.random.normal(jax.random.key(1), (8, 8))
     x, y = (jax.random.normal(jax.random.key(i), shape) for i, shape in ((2, (1, 2, 3, 8)), (3, (1, 4, 8))))
     mask = np.array([[True, False, True, True]])
-    q, kv = np.asarray(layer.q(x)), np.asarray(layer.kv(y))
+    q = np.asarray(layer.q(x))
+    kv = np.asarray(layer.kv(y))
     want = np.zeros((1, 2, 3, 8))
     for frame in range(2):
         for token in range(3):
@@ -105,15 +110,15 @@ def test_cross_attention_is_softmax_attention_over_the_text():
 def test_text_is_looked_at_where_the_mask_is_true_and_nowhere_else():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
 
-    def told(text, mask):
+    def apply_with(text, mask):
         return apply(params, video(), T, LABEL | {'text': text, 'text_mask': mask})
 
-    plain = told(TEXT, MASK)
-    np.testing.assert_array_equal(told(TEXT.at[0, 3:].set(77.0), MASK), plain)
-    assert np.abs(told(TEXT.at[0, 2].set(1.0), MASK) - plain).max() > 1e-3
+    plain = apply_with(TEXT, MASK)
+    np.testing.assert_array_equal(apply_with(TEXT.at[0, 3:].set(77.0), MASK), plain)
+    assert np.abs(apply_with(TEXT.at[0, 2].set(1.0), MASK) - plain).max() > 1e-3
     longer = jnp.pad(TEXT, ((0, 0), (0, 4), (0, 0))), jnp.pad(MASK, ((0, 0), (0, 4)))
-    np.testing.assert_allclose(told(*longer), plain, atol=1e-5)
-    reach = jax.grad(lambda text: told(text, MASK).sum())(TEXT)
+    np.testing.assert_allclose(apply_with(*longer), plain, atol=1e-5)
+    reach = jax.grad(lambda text: apply_with(text, MASK).sum())(TEXT)
     np.testing.assert_array_equal(np.abs(reach).max(-1) > 0, MASK)
 
 
@@ -129,15 +134,15 @@ def test_no_text_is_a_vector_of_its_own_whatever_the_length():
 def test_every_frame_looks_at_its_clip_s_own_text():
     apply, params = network(dataclasses.replace(SMALL, text_width=12))
 
-    def told(text):
+    def apply_with(text):
         return apply(params, video(), T, LABEL | {'text': text, 'text_mask': MASK})
 
-    moved = np.abs(told(TEXT.at[1, 0].add(1.0)) - told(TEXT)).max((2, 3, 4))
+    moved = np.abs(apply_with(TEXT.at[1, 0].add(1.0)) - apply_with(TEXT)).max((2, 3, 4))
     assert np.all(moved[1] > 0) and np.all(moved[0] == 0)
 
 
 @pytest.mark.slow
-def test_a_fresh_network_with_text_says_what_it_says_without():
+def test_a_fresh_network_ignores_text():
     """The output of cross-attention starts at zero, as PixArt's does."""
     from vdm_jax.models.dit import VideoDiT
 
@@ -154,17 +159,17 @@ def test_self_conditioning_shows_an_estimate_of_x0():
 
 
 def test_without_leaves_out_label_and_text_of_some_rows():
-    told = {
+    conditions = {
         'label': jnp.array([0, 1, 2]),
         'fps': jnp.ones(3),
         'text': jnp.ones((3, 2, 4)),
         'text_mask': jnp.ones((3, 2), bool),
     }
-    some = without(told, 5, jnp.array([True, False, True]))
+    some = without(conditions, 5, jnp.array([True, False, True]))
     np.testing.assert_array_equal(some['label'], [5, 1, 5])
     np.testing.assert_array_equal(some['text_mask'], [[False] * 2, [True] * 2, [False] * 2])
-    np.testing.assert_array_equal(some['fps'], told['fps'])
-    np.testing.assert_array_equal(without(told, 5, label=3)['label'], [3, 3, 3])
+    np.testing.assert_array_equal(some['fps'], conditions['fps'])
+    np.testing.assert_array_equal(without(conditions, 5, label=3)['label'], [3, 3, 3])
     unmasked = without({'text': jnp.ones((2, 3, 4))}, 0, jnp.array([True, False]))
     np.testing.assert_array_equal(unmasked['text_mask'], [[False] * 3, [True] * 3])
     per_frame = without({'label': jnp.array([[0, 1], [2, 3]])}, 5, jnp.array([True, False]))
@@ -179,7 +184,8 @@ def test_learned_positions_end_where_training_did():
 
 
 def test_interpolated_rotary_positions_of_a_longer_clip_lie_between_the_known_ones():
-    known, squeezed = Rotary(8), Rotary(8, (0.5, 1.0, 1.0))
+    known = Rotary(8)
+    squeezed = Rotary(8, (0.5, 1.0, 1.0))
 
     def angles(rotary, positions):
         return rotary.angles({0: np.asarray(positions)})
@@ -189,15 +195,17 @@ def test_interpolated_rotary_positions_of_a_longer_clip_lie_between_the_known_on
 
 
 @pytest.mark.slow
-def test_interpolation_changes_longer_clips_alone():
+def test_interpolation_changes_only_longer_clips():
     plain = dataclasses.replace(SMALL, position='rope', grid=(4, 4, 4))
-    (apply, params), (other, _) = network(plain), network(dataclasses.replace(plain, rope_interpolate=True))
+    apply, params = network(plain)
+    other, _ = network(dataclasses.replace(plain, rope_interpolate=True))
     np.testing.assert_array_equal(other(params, video(4), T, LABEL), apply(params, video(4), T, LABEL))
     assert np.abs(other(params, video(8), T, LABEL) - apply(params, video(8), T, LABEL)).max() > 1e-4
 
 
 def test_presets_with_heads_of_128_dimensions():
     for name in ('S', 'B', 'L', 'XL'):
-        paper, ours = SIZES[name], SIZES[f'{name}128']
+        paper = SIZES[name]
+        ours = SIZES[f'{name}128']
         assert ours.width // ours.heads == 128
         assert (ours.depth, ours.width) == (paper.depth, paper.width)

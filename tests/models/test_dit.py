@@ -26,7 +26,10 @@ each_layout = pytest.mark.parametrize('layout', rest_slow(LAYOUTS, ['interleaved
 )
 def test_scanned_and_sliced_stacks_are_one_network(layout, position):
     config = dataclasses.replace(SMALL, layout=layout, position=position, qk_norm=True, depth=4)
-    outputs, trees, grads = [], [], []
+    outputs = []
+    trees = []
+    grads = []
+
     for scan in (True, False):
         apply, params = network(dataclasses.replace(config, scan=scan))
         trees.append(jax.tree.map(jnp.shape, params))
@@ -44,7 +47,7 @@ def test_scanned_and_sliced_stacks_are_one_network(layout, position):
     assert np.std(outputs[0]) > 0.1
 
 
-def test_a_fresh_network_says_zero():
+def test_a_fresh_network_returns_zero():
     apply, _ = network(SMALL)
     params = jax.jit(lambda: init_params(lambda rngs: VideoDiT(SMALL, rngs=rngs), jax.random.key(0)))()
     np.testing.assert_array_equal(apply(params, video(), T, LABEL), 0)  # adaLN-zero and a zero head
@@ -53,8 +56,8 @@ def test_a_fresh_network_says_zero():
 
 
 @each_layout
-def test_who_sees_whom(layout):
-    """Through one unit the last frame is reached by every frame, in windows by those of its own, alone by itself."""
+def test_layouts_reach_the_documented_frames(layout):
+    """Through one unit every frame reaches the last one, in windows those of its own, in `frames` only itself."""
     apply, params = network(in_layout(layout, units=1))
     reach = jax.grad(lambda x: apply(params, x, T[:1], FIRST)[0, -1, 0, 0, 0])(video(batch=1))[0]
     seen = np.abs(reach).max((1, 2, 3)) > 0
@@ -63,18 +66,18 @@ def test_who_sees_whom(layout):
 
 
 def test_each_half_of_a_pair_mixes_its_own_axis():
-    alone, params = network(dataclasses.replace(SMALL, layout='interleaved', depth=2))
+    without_time, params = network(dataclasses.replace(SMALL, layout='interleaved', depth=2))
     params['layers']['time']['attention']['out'] = jax.tree.map(
         jnp.zeros_like, params['layers']['time']['attention']['out']
     )
-    reach = jax.grad(lambda x: alone(params, x, T[:1], FIRST)[0, 0, 0, 0, 0])(video(batch=1))[0]
-    assert np.abs(reach[0]).max() > 0 and np.abs(reach[1:]).max() == 0  # without time attention, its own frame alone
+    reach = jax.grad(lambda x: without_time(params, x, T[:1], FIRST)[0, 0, 0, 0, 0])(video(batch=1))[0]
+    assert np.abs(reach[0]).max() > 0 and np.abs(reach[1:]).max() == 0  # without time attention, only its own frame
     still, params = network(dataclasses.replace(SMALL, layout='interleaved', depth=2))
     params['layers']['space']['attention']['out'] = jax.tree.map(
         jnp.zeros_like, params['layers']['space']['attention']['out']
     )
     reach = np.abs(jax.grad(lambda x: still(params, x, T[:1], FIRST)[0, 0, 0, 0, 0])(video(batch=1))[0]).max((0, 3))
-    assert reach[:2, :2].min() > 0 and reach[2:].max() == reach[:, 2:].max() == 0  # without space, its own patch alone
+    assert reach[:2, :2].min() > 0 and reach[2:].max() == reach[:, 2:].max() == 0  # without space, only its own patch
 
 
 @each_layout
@@ -99,21 +102,22 @@ def test_images_and_larger_clips_run(layout, position):
         assert apply(params, x, T, LABEL).shape == x.shape
     still = jnp.concatenate([video(1)] * 4, 1)
     frames = apply(params, still, T, LABEL)
-    told = position == 'rope' or layout == 'windows'  # rotary positions are relative, and so are those in windows
+    # Rotary positions are relative, and so are those in windows.
+    is_relative = position == 'rope' or layout == 'windows'
     apart = np.abs(frames[:, 0] - frames[:, 1]).max()
-    assert apart == 0 if layout == 'frames' else apart > 1e-4 or told  # a frame by itself has no place in time
+    assert apart == 0 if layout == 'frames' else apart > 1e-4 or is_relative  # a frame by itself has no place in time
 
 
 @each_layout
-def test_positions_tell_order(layout):
+def test_positions_make_the_output_depend_on_order(layout):
     """Without positions attention would be a set operation: permuted frames would give permuted outputs, as they do
     where every frame stands by itself."""
     for position in ('sincos', 'rope', 'learned') if layout == 'interleaved' else ('sincos',):
         apply, params = network(in_layout(layout, position=position, windows=('4x2x2', '4x4x4')))
         order = jnp.array([2, 0, 3, 1])
         straight = apply(params, video(), T, LABEL)[:, order]
-        told = np.abs(apply(params, video()[:, order], T, LABEL) - straight).max() > 1e-3
-        assert told == (layout != 'frames'), position
+        depends_on_order = np.abs(apply(params, video()[:, order], T, LABEL) - straight).max() > 1e-3
+        assert depends_on_order == (layout != 'frames'), position
 
 
 def test_labels_count_and_null_is_a_class_of_its_own():
@@ -134,7 +138,8 @@ def test_bfloat16_is_close_and_params_stay_float32():
     apply, params = network(SMALL)
     half, params_half = network(dataclasses.replace(SMALL, dtype='bfloat16'))
     assert {leaf.dtype for leaf in jax.tree.leaves(params_half)} == {jnp.dtype('float32')}
-    full, low = apply(params, video(), T, LABEL), half(params, video(), T, LABEL)
+    full = apply(params, video(), T, LABEL)
+    low = half(params, video(), T, LABEL)
     assert low.dtype == jnp.float32
     assert 1e-4 < np.abs(full - low).mean() / np.abs(full).mean() < 0.1
 
@@ -173,9 +178,9 @@ def test_counted_flops_are_the_compilers(layout):
 def test_counted_flops_of_conditions_and_images_are_the_compilers(changes, images, text, per_frame):
     config = dataclasses.replace(SMALL, width=64, scan=False, **changes)
     apply, params = network(config)
-    told = FIRST | ({'text': jnp.ones((1, text, 64)), 'text_mask': jnp.ones((1, text), bool)} if text else {})
+    conditions = FIRST | ({'text': jnp.ones((1, text, 64)), 'text_mask': jnp.ones((1, text), bool)} if text else {})
     t = jnp.ones((1, 8 + images)) if per_frame else T[:1]
-    lowered = jax.jit(apply, static_argnums=4).lower(params, video(8 + images, 16, 1), t, told, images)
+    lowered = jax.jit(apply, static_argnums=4).lower(params, video(8 + images, 16, 1), t, conditions, images)
     counted = flops_per_video(config, (8, 16, 16), images, text, per_frame)
     assert 0.75 < counted / lowered.compile().cost_analysis()['flops'] < 1.02
 
@@ -186,7 +191,7 @@ def test_flops_of_latte_xl():
 
 
 @pytest.mark.parametrize(
-    'wrong, said',
+    'wrong, key',
     [
         ({'heads': 5}, 'config.model.heads'),
         ({'depth': 3}, 'config.model.depth'),
@@ -196,8 +201,8 @@ def test_flops_of_latte_xl():
         ({'lora_rank': 0}, 'config.model.lora_rank'),
     ],
 )
-def test_sizes_that_do_not_go_together_are_refused(wrong, said):
-    with pytest.raises(ValueError, match=said):
+def test_sizes_that_do_not_go_together_are_refused(wrong, key):
+    with pytest.raises(ValueError, match=key):
         dataclasses.replace(SMALL, **wrong)
 
 

@@ -1,4 +1,4 @@
-"""Every network of the index answers what a run asks of it, by what its config declares."""
+"""Every network of the index implements what a run needs of it, as its config declares."""
 
 import jax
 import pytest
@@ -54,12 +54,12 @@ def test_mesh_axes_are_those_that_split_it(name):
 def test_a_mesh_that_does_not_split_its_weights_is_noted(name):
     """Of VideoDiT only large arrays are, of which a small one has none."""
     run = run_of(name, {'fsdp': 2})
-    found = [note for note in run.model_config.sharding_notes(run.programs.abstract_state) if 'rule' not in note]
+    notes = [note for note in run.model_config.sharding_notes(run.programs.abstract_state) if 'rule' not in note]
     if 'fsdp' in run.model_config.mesh_axes:
-        assert found == []
+        assert notes == []
     else:
         count = len(jax.tree.leaves(run.programs.abstract_state.params))
-        (line,) = found
+        (line,) = notes
         assert line.startswith(
             f'sharding: config.mesh.fsdp=2 splits none of the {count} parameters; every device holds'
         )
@@ -82,12 +82,12 @@ def test_a_mesh_that_does_not_split_its_weights_is_noted(name):
 )
 def test_times_and_images_that_it_does_not_take_are_refused(name, inputs, says):
     model = run_of(name).model_config
-    asked = NetworkInputs(shapes=((3, 8, 8, 3),), **inputs)
+    network_inputs = NetworkInputs(shapes=((3, 8, 8, 3),), **inputs)
     if says is None:
-        model.check_inputs(asked)
+        model.check_inputs(network_inputs)
     else:
         with pytest.raises(UserError) as error:
-            model.check_inputs(asked)
+            model.check_inputs(network_inputs)
         assert str(error.value).startswith(says)
 
 
@@ -100,7 +100,8 @@ def test_a_regressor_without_context_is_refused_before_it_runs():
 
 def test_names_of_sizes_and_their_numbers_are_one_network():
     dit = registry.MODELS['video_dit']
-    named, spelt = dit(size='S'), dit(size='L', depth=12, width=384, heads=6)
+    named = dit(size='S')
+    spelt = dit(size='L', depth=12, width=384, heads=6)
     assert named != spelt and named.with_explicit_sizes() == spelt.with_explicit_sizes()
     assert named.with_explicit_sizes().sizes == named.sizes
     assert dit(size='S').with_explicit_sizes() != dit(size='S128').with_explicit_sizes()

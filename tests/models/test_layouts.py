@@ -17,7 +17,7 @@ def laid_out(layout, **changes):
     return network(in_layout(layout, units=2, position='sincos_rope', **changes))
 
 
-def test_a_small_network_has_whole_units():
+def test_a_small_network_has_complete_units():
     for layout in LAYOUTS:
         config = in_layout(layout)
         blocks = len(LAYOUTS[layout].block_specs(config))
@@ -55,15 +55,16 @@ def test_a_window_as_large_as_the_clip_is_full_attention(size):
 
 
 def test_windows_that_do_not_divide_the_clip_are_cut_short():
-    """Frames 0-1 and frame 2, rows and columns 0-2 and 3: each piece is what it is alone (positions are relative)."""
+    """Frames 0-1 and frame 2, rows and columns 0-2 and 3: each piece is independent (positions are relative)."""
     config = dataclasses.replace(SMALL, layout='windows', windows=('2x3x3',), depth=2, position='rope')
     apply, params = network(config)
     x = video(frames=3, side=8)  # 4 x 4 patches of 2 pixels
-    whole = apply(params, x, T, LABEL)
-    first, last = (slice(0, 2), slice(0, 6), slice(0, 6)), (slice(2, 3), slice(6, 8), slice(6, 8))
+    output = apply(params, x, T, LABEL)
+    first = (slice(0, 2), slice(0, 6), slice(0, 6))
+    last = (slice(2, 3), slice(6, 8), slice(6, 8))
     for piece in (first, last, (first[0], last[1], first[2]), (last[0], first[1], last[2])):
-        alone = apply(params, x[:, *piece], T, LABEL)
-        np.testing.assert_allclose(whole[:, *piece], alone, atol=1e-5, rtol=1e-5)
+        of_piece = apply(params, x[:, *piece], T, LABEL)
+        np.testing.assert_allclose(output[:, *piece], of_piece, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -112,7 +113,7 @@ def test_sequential_is_a_pair_of_blocks_whose_first_has_no_mlp():
 
 
 def test_split_heads_are_half_over_space_and_half_over_time():
-    """What enters through the value columns of one half of the heads spreads over its own axis alone."""
+    """What enters through the value columns of one half of the heads spreads only over its own axis."""
     for half, axis in ((slice(0, 16), 'space'), (slice(16, 32), 'time')):
         apply, params = network(dataclasses.replace(SMALL, depth=1, layout='split_heads', position='rope'))
         out = params['layers']['block']['attention']['out']
@@ -132,34 +133,36 @@ def test_split_heads_are_half_over_space_and_half_over_time():
         [(layout, 'sincos_rope') for layout in ('interleaved', 'full', 'causal', 'windows')],
     ),
 )
-def test_images_behind_a_clip_are_alone_and_leave_it_alone(layout, position):
+def test_images_behind_a_clip_and_the_clip_are_independent(layout, position):
     """A clip of 3 frames and 2 images at once: each is what it is by itself, with its own time and label."""
     config = in_layout(layout, position=position, windows=('2x3x3', '4x4x4'))
     apply, params = network(config)
-    clip, images = video(3), video(2, seed=5)
+    clip = video(3)
+    images = video(2, seed=5)
     t = jnp.array([[500.0, 500.0, 500.0, 100.0, 900.0], [20.0, 300.0, 800.0, 700.0, 0.0]])
     label = jnp.array([[1, 1, 1, 4, 5], [2, 2, 2, 0, 3]])
     joint = apply(params, jnp.concatenate([clip, images], 1), t, {'label': label}, 2)
-    alone = apply(params, clip, t[:, :3], {'label': label[:, :3]}, 0)
-    np.testing.assert_allclose(joint[:, :3], alone, atol=2e-5, rtol=1e-4)
+    of_clip = apply(params, clip, t[:, :3], {'label': label[:, :3]}, 0)
+    np.testing.assert_allclose(joint[:, :3], of_clip, atol=2e-5, rtol=1e-4)
     for i in range(2):
         image = apply(params, images[:, i : i + 1], t[:, 3 + i : 4 + i], {'label': label[:, 3 + i : 4 + i]}, 0)
         np.testing.assert_allclose(joint[:, 3 + i : 4 + i], image, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize('layout', ['interleaved', 'late_fusion'])
-def test_images_that_stand_aside_meet_no_block_over_time(layout):
-    """What those blocks have learned, and where in time they would put an image, says nothing of images then."""
+def test_images_set_aside_enter_no_block_over_time(layout):
+    """What those blocks have learned, and their positions in time, do not affect images then."""
     config = in_layout(layout, images='aside')
     apply, params = network(config)
-    x, t = jnp.concatenate([video(3), video(2, seed=5)], 1), jnp.array([10.0, 700.0])
+    x = jnp.concatenate([video(3), video(2, seed=5)], 1)
+    t = jnp.array([10.0, 700.0])
     joint = apply(params, x, t, LABEL, 2)
     other = params | {'layers': params['layers'] | {'time': jax.tree.map(lambda w: 2 * w, params['layers']['time'])}}
     changed = np.abs(apply(other, x, t, LABEL, 2) - joint).max((0, 2, 3, 4)) > 1e-3
     np.testing.assert_array_equal(changed, [True] * 3 + [False] * 2)
     np.testing.assert_allclose(joint[:, :3], apply(params, x[:, :3], t, LABEL, 0), atol=2e-5)
-    alone = flops_per_video(dataclasses.replace(config, images='alone'), (3, 8, 8), images=2)
-    assert flops_per_video(config, (3, 8, 8)) < flops_per_video(config, (3, 8, 8), images=2) < alone
+    flops_alone = flops_per_video(dataclasses.replace(config, images='alone'), (3, 8, 8), images=2)
+    assert flops_per_video(config, (3, 8, 8)) < flops_per_video(config, (3, 8, 8), images=2) < flops_alone
 
 
 def test_images_are_single_frames():

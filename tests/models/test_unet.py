@@ -1,4 +1,4 @@
-"""A backbone is a config class and a module, entered in one table: a U-Net does all that VideoDiT does, or says no."""
+"""A backbone is a config class and a module, entered in one table: a U-Net does all that VideoDiT does, or refuses."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ from vdm_jax.experiment.run import Run
 
 ROOT = Path(__file__).parents[2]
 
-# What a command compiles in a process of its own is told of the network by the experiment's file.
+# A command that compiles in a process of its own knows the network from the experiment's file.
 EXPERIMENT = f"""'''A small U-Net.'''
 import sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -63,7 +63,7 @@ def training(experiment, tmp_path_factory):
 
 
 @pytest.fixture
-def trained(training):
+def trained_run(training):
     workdir, _ = training
     return workdir
 
@@ -77,23 +77,24 @@ def samples(out, *origin):
     return [np.load(file) for file in sorted(out.rglob('*.npy'))]
 
 
-def test_it_trains_and_is_sampled_from_its_checkpoint_as_from_its_export(trained, tmp_path):
-    assert cli.main(['export', f'--workdir={trained}', '--dtype=float32', f'--out={tmp_path}/unet.safetensors']) == 0
-    videos = samples(tmp_path / 'run', f'--workdir={trained}')
+def test_it_trains_and_is_sampled_from_its_checkpoint_as_from_its_export(trained_run, tmp_path):
+    export = ['export', f'--workdir={trained_run}', '--dtype=float32', f'--out={tmp_path}/unet.safetensors']
+    assert cli.main(export) == 0
+    videos = samples(tmp_path / 'run', f'--workdir={trained_run}')
     exported = samples(tmp_path / 'file', f'--weights={tmp_path}/unet.safetensors')
     assert videos and videos[0].shape[-4:] == (3, 8, 8, 3)
     for video, other in zip(videos, exported, strict=True):
         np.testing.assert_array_equal(video, other)
 
 
-def test_its_own_sizes_are_printed(trained, capsys):
-    assert cli.main(['inspect', f'--workdir={trained}']) == 0
+def test_its_own_sizes_are_printed(trained_run, capsys):
+    assert cli.main(['inspect', f'--workdir={trained_run}']) == 0
     printed = capsys.readouterr().out
     assert re.search(r'up/1/conv1/kernel +3x3x3x32x8\n', printed) and 'GMACs) a forward pass' in printed
 
 
-def test_it_says_which_parameters_fsdp_does_not_split(experiment):
-    """Those of its time embedding alone go by the table."""
+def test_parameters_that_fsdp_does_not_split_are_named(experiment):
+    """Only those of its time embedding are split by the table."""
     run = run_of(experiment, 'config.mesh.fsdp=2')
     (line,) = run.model_config.sharding_notes(run.programs.abstract_state)
     total = len(jax.tree.leaves(run.programs.abstract_state.params))
@@ -105,7 +106,7 @@ def test_it_says_which_parameters_fsdp_does_not_split(experiment):
     assert run.model_config.sharding_notes(run_of(experiment).programs.abstract_state) == []
 
 
-def test_training_says_so_at_its_start(training):
+def test_training_prints_the_split_at_its_start(training):
     _, printed = training
     assert 'sharding: config.mesh.fsdp=2 splits 2 of the ' in printed
 

@@ -50,11 +50,11 @@ def both_ways(attention, inputs):
     return jax.jit(lambda *inputs: (attention(*inputs), jax.grad(loss, (0, 1, 2))(*inputs)))(*inputs)
 
 
-def same(found, expected, atol):
+def same(actual, expected, atol):
     def close(a, b):
         return np.testing.assert_allclose(a.astype('float32'), b.astype('float32'), atol=atol)
 
-    jax.tree.map(close, found, expected)
+    jax.tree.map(close, actual, expected)
 
 
 # Lengths and heads that fill whole lanes and that do not; 72 is DiT-XL's.
@@ -79,9 +79,10 @@ def test_cudnn_is_plain_attention(length, dim, mask):
 @pytest.mark.multidevice
 @pytest.mark.parametrize('images, causal', [(0, False), (4, False), (0, True)])
 def test_a_ring_is_plain_attention(images, causal):
-    """Keys and values on four devices, heads on two; with images, whose tokens see themselves alone."""
+    """Keys and values on four devices, heads on two; with images, whose tokens see only themselves."""
     grid = GRID._replace(images=images)
-    inputs, mask = qkv(grid.tokens, lead=(1,)), Full(causal).mask(grid)
+    inputs = qkv(grid.tokens, lead=(1,))
+    mask = Full(causal).mask(grid)
     config = AttentionConfig(sequence='ring')
 
     def around(*inputs):
@@ -141,23 +142,23 @@ def test_a_backend_that_cannot_is_refused_by_name():
 
 def test_each_axis_takes_the_backend_that_is_set_for_it(monkeypatch):
     """Two attentions, over space and over time: each is computed by its own."""
-    asked = []
+    calls = []
     for name in ('cudnn', 'splash'):
 
         def take(q, k, v, mask, axes, config, name=name):
-            return asked.append((name, q.shape[-2])) or plain(q, k, v, mask)
+            return calls.append((name, q.shape[-2])) or plain(q, k, v, mask)
 
         monkeypatch.setitem(BACKENDS, name, take)
     monkeypatch.setattr(attention_backends, 'unsupported_reason', lambda *_: None)
     config = dataclasses.replace(SMALL, attention=AttentionConfig(space='cudnn', time='splash', full='xla'))
     apply, params = network(config)
     apply(params, video(), T, LABEL, 0)
-    assert asked == [('cudnn', 16), ('splash', 4)]  # 4 x 4 patches, 4 frames
+    assert calls == [('cudnn', 16), ('splash', 4)]  # 4 x 4 patches, 4 frames
 
 
 @pytest.fixture
 def as_if_on_gpu(monkeypatch):
-    """What asks the machine for its cuDNN and its card says yes, so that programs can be lowered for CUDA anywhere."""
+    """Queries for cuDNN and a card return yes, so that programs can be lowered for CUDA anywhere."""
     kernels = pytest.importorskip('jax._src.cudnn.fused_attention_stablehlo')
     for name, answer in (('check_cudnn_version', 91000), ('check_compute_capability', True)):
         monkeypatch.setattr(kernels, name, lambda *_, answer=answer: answer)
@@ -174,8 +175,8 @@ def test_cudnn_lowers_to_one_kernel_forth_and_one_back(mask, as_if_on_gpu):
     with absent('cuda'):
         lowered = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*inputs).lower(lowering_platforms=('cuda',))
         output = jax.eval_shape(lambda *inputs: cudnn(*inputs, mask, (), None), *inputs)
-    found = collections.Counter(re.findall(r'@(__cudnn\$\w+)', lowered.as_text()))
-    assert len(found) == 2 and sum(found.values()) == 2 and any(name.endswith('Backward') for name in found)
+    kernels = collections.Counter(re.findall(r'@(__cudnn\$\w+)', lowered.as_text()))
+    assert len(kernels) == 2 and sum(kernels.values()) == 2 and any(name.endswith('Backward') for name in kernels)
     assert output.shape == inputs[0].shape
 
 
@@ -191,7 +192,8 @@ def primitives(jaxpr):
 @pytest.mark.parametrize(('policy', 'forth'), [('none', 1), ('attention', 1), ('dots', 1), ('full', 2)])
 def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu):
     """Its logsumexp has to be kept with its output: without it the backward pass runs the kernel anew."""
-    inputs, scale = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16), jnp.bfloat16(1.5)
+    inputs = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16)
+    scale = jnp.bfloat16(1.5)
 
     def layer(scale, x, index):
         return jnp.sin(attend(x * scale, *inputs[1:], backend='cudnn'))
@@ -203,6 +205,6 @@ def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu
 
     with absent('cuda'):
         program = jax.make_jaxpr(jax.grad(loss))(scale)
-    found = collections.Counter(primitives(program.jaxpr))
-    kernels = {name: count for name, count in found.items() if name.startswith('dot_product_attention')}
+    counts = collections.Counter(primitives(program.jaxpr))
+    kernels = {name: count for name, count in counts.items() if name.startswith('dot_product_attention')}
     assert sorted(kernels.values()) == sorted([forth, 1]) and sum('bwd' in name for name in kernels) == 1

@@ -40,7 +40,7 @@ def test_attention_is_a_weighted_mean():
     np.testing.assert_allclose(attend(q, k, v), expected, atol=1e-5)
 
 
-def test_rotary_scores_depend_on_distance_alone():
+def test_rotary_scores_depend_only_on_distance():
     q, k = (jax.random.normal(jax.random.key(i), (1, 8)) for i in range(2))
     angles = position.rope((np.arange(20),), (8,))
 
@@ -99,18 +99,16 @@ def test_a_convolution_is_a_sum_over_shifted_places(kernel):
 @pytest.mark.parametrize('stride', [(1, 1, 1), (2, 2, 2), (2, 1, 3)])
 def test_by_taps_is_the_convolution_of_accelerators(stride):
     """And so are its gradients."""
-    x, kernel = (
-        jax.random.normal(jax.random.key(0), (2, 5, 6, 7, 3)),
-        jax.random.normal(jax.random.key(1), (3, 3, 2, 3, 4)),
-    )
+    x = jax.random.normal(jax.random.key(0), (2, 5, 6, 7, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 3, 4))
     padding = ((2, 0), (1, 1), (0, 1))
-    found, expected = (
+    by_taps_vjp, expected_vjp = (
         jax.vjp(lambda x, kernel, call=call: call(x, kernel, stride, padding), x, kernel)
         for call in (by_taps, convolve)
     )
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
-    weights = jax.random.normal(jax.random.key(2), expected[0].shape)
-    for one, other in zip(found[1](weights), expected[1](weights), strict=True):
+    np.testing.assert_allclose(by_taps_vjp[0], expected_vjp[0], atol=1e-4)
+    weights = jax.random.normal(jax.random.key(2), expected_vjp[0].shape)
+    for one, other in zip(by_taps_vjp[1](weights), expected_vjp[1](weights), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
@@ -121,5 +119,6 @@ def test_group_norm_makes_each_group_normal_of_each_frame_or_clip(places, axes):
     y = np.array(norm(x)).reshape(2, 3, 4, 5, 2, 3)
     np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(axes), 1, atol=1e-5)
-    norm.scale[...], norm.bias[...] = jnp.arange(6.0), jnp.ones(6)
+    norm.scale[...] = jnp.arange(6.0)
+    norm.bias[...] = jnp.ones(6)
     np.testing.assert_allclose(norm(x), 1 + y.reshape(x.shape) * np.arange(6), atol=1e-5)

@@ -21,27 +21,27 @@ def gradients(policy, scan):
     def loss(params):
         return jnp.square(apply(params, video(), T, LABEL, 0)).mean()
 
-    kept = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+    residuals = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
     return jax.jit(jax.grad(loss))(params), size
 
 
 @pytest.fixture(scope='module')
-def kept():
+def without_remat():
     return gradients('none', scan=True)
 
 
 @pytest.mark.parametrize('scan', [True, False], ids=['scanned', 'unrolled'])
 @pytest.mark.parametrize('policy', [name for name in POLICIES if name != 'none'])
-def test_gradients_are_the_same_and_less_is_kept(policy, scan, kept):
+def test_gradients_are_the_same_and_less_is_kept(policy, scan, without_remat):
     grads, size = gradients(policy, scan)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, kept[0])
-    assert size < kept[1]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, without_remat[0])
+    assert size < without_remat[1]
 
 
-def test_policies_keep_less_and_less(kept):
+def test_policies_keep_less_and_less(without_remat):
     sizes = {policy: gradients(policy, scan=True)[1] for policy in ('dots', 'attention', 'full')}
-    assert kept[1] > sizes['dots'] > sizes['attention'] > sizes['full']
+    assert without_remat[1] > sizes['dots'] > sizes['attention'] > sizes['full']
 
 
 def test_offloading_keeps_in_host_memory():
@@ -57,7 +57,7 @@ def test_offloading_keeps_in_host_memory():
 def test_accelerators_keep_less_of_what_is_cheap_to_make_anew(mesh):
     """The insides of normalisation and GELU; also where gathered weights have a policy of their own."""
 
-    def kept(platform):
+    def count_residuals(platform):
         apply, params = network(dataclasses.replace(DEEP, scan=True))
         x = video()
 
@@ -69,5 +69,6 @@ def test_accelerators_keep_less_of_what_is_cheap_to_make_anew(mesh):
         wide = (2, 2, 4, 16, 4 * 32)  # of a layer's MLP: pairs, videos, frames, tokens, hidden units
         return sum(leaf.shape == wide for leaf in leaves), sum(leaf.size for leaf in leaves)
 
-    (few, less), (many, more) = kept('tpu'), kept('cpu')
+    few, less = count_residuals('tpu')
+    many, more = count_residuals('cpu')
     assert few <= 4 < many and less < 0.7 * more  # before and after GELU, of a block over space and one over time

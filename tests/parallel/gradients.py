@@ -1,4 +1,4 @@
-"""Loss and gradients of a whole network on a mesh, to compare between meshes."""
+"""Loss and gradients of a complete network on a mesh, to compare between meshes."""
 
 import math
 

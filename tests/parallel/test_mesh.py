@@ -1,4 +1,4 @@
-"""The mesh: sizes, what does not multiply, and whole slices side by side on the slower network."""
+"""The mesh: sizes, what does not multiply, and complete slices side by side on the slower network."""
 
 import re
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ def device(number, **attributes):
     return SimpleNamespace(id=number, **attributes)
 
 
-def test_slices_go_by_what_devices_say_then_by_host_then_in_equal_runs():
+def test_slices_are_those_of_the_devices_else_hosts_else_equal_runs():
     def ids(groups):
         return [[each.id for each in group] for group in groups]
 
@@ -52,7 +52,7 @@ def test_another_number_of_slices_than_the_devices_lie_in_is_refused(slices):
         make_mesh(MeshConfig(slices=slices), [device(i, slice_index=i // 2) for i in range(8)])
 
 
-def test_a_slice_holds_a_whole_copy_of_the_rest_of_the_mesh():
+def test_a_slice_holds_a_complete_copy_of_the_rest_of_the_mesh():
     mesh = make_mesh(MeshConfig(slices=2, fsdp=4), jax.devices()[:8])
     halves = [{each.id for each in half.ravel()} for half in mesh.devices]
     first = {each.id for each in jax.devices()[:4]}

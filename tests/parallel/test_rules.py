@@ -1,4 +1,4 @@
-"""The table of shardings: what it gives params, EMA and moments, and what it says of a mesh that does not work."""
+"""The table of shardings: what it gives params, EMA and moments, and the message for a mesh that does not work."""
 
 import re
 
@@ -61,27 +61,27 @@ def test_a_mesh_that_does_not_divide_is_named_with_array_dimension_and_one_that_
     run = run_on({'fsdp': 8, 'data': 1}, width=36, heads=2)
     with pytest.raises(UserError) as error:
         shardings_for(run.programs.abstract_state, run.mesh)
-    said = re.match(
+    match = re.match(
         r'config\.mesh\.fsdp=8 does not divide dimension (\d) of (\S+), which is \(([\d, ]+)\); the nearest mesh that '
         r'works: --config\.mesh\.fsdp=(\d+) --config\.mesh\.data=(\d+)$',
         str(error.value),
     )
-    assert int(said[3].split(', ')[int(said[1])]) % 8 and 'kernel' in said[2]
-    run_on({'fsdp': int(said[4]), 'data': int(said[5])}, width=36, heads=2).check()
+    assert int(match[3].split(', ')[int(match[1])]) % 8 and 'kernel' in match[2]
+    run_on({'fsdp': int(match[4]), 'data': int(match[5])}, width=36, heads=2).check()
 
 
-def test_rules_that_match_nothing_are_told():
+def test_rules_that_match_nothing_are_named():
     run = run_on({})
     assert find_unmatched(run.programs.abstract_state) == []
     assert find_unmatched(run.programs.abstract_state, ((r'nothing/like/this$', ()), *RULES)) == ['nothing/like/this$']
     assert find_unmatched({'a': 1.0}) == [pattern for pattern, _ in RULES if pattern]
 
 
-def test_large_arrays_that_every_device_holds_whole_are_told():
+def test_large_replicated_arrays_are_named():
     run = run_on({'fsdp': 8, 'data': 1})
     assert find_replicated(run.programs.abstract_state.params) == []
-    found = find_replicated(run.programs.abstract_state.params, at_least=1000)
-    assert found and all('kernel' in name and 'layers' not in name for name in found)
+    replicated = find_replicated(run.programs.abstract_state.params, at_least=1000)
+    assert replicated and all('kernel' in name and 'layers' not in name for name in replicated)
     mesh = make_mesh(MeshConfig(fsdp=8, data=1), jax.devices()[:8])
     kernel = {'fresh': {'weights': jax.ShapeDtypeStruct((2048, 1024), 'float32')}}
     placed = jax.tree.map(
@@ -96,7 +96,7 @@ def test_large_arrays_that_every_device_holds_whole_are_told():
 
 
 @pytest.mark.parametrize(
-    'mesh, layout, attention, said',
+    'mesh, layout, attention, message',
     [
         ({'tensor': 8, 'data': 1}, 'interleaved', {}, 'config.mesh.tensor=8 does not divide the 4 heads'),
         ({'sequence': 8, 'data': 1}, 'interleaved', {}, 'config.mesh.sequence=8 does not divide the 4 frames'),
@@ -111,19 +111,19 @@ def test_large_arrays_that_every_device_holds_whole_are_told():
         ({}, 'windows', {'full': 'splash'}, 'config.model.attention.full=splash: splash runs on TPUs alone'),
     ],
 )
-def test_heads_and_tokens_that_do_not_divide_are_told(mesh, layout, attention, said):
+def test_heads_and_tokens_that_do_not_divide_are_named(mesh, layout, attention, message):
     groups = {
         'data': {'source': 'synthetic', 'frames': 4, 'pixels': 16},
         'model': {'depth': 2, 'width': 64, 'heads': 4, 'patch': 4, 'layout': layout, 'attention': attention},
         'train': {'batch_size': 8}, 'mesh': mesh,
     }  # fmt: skip
     run = Run(experiment_from(groups), jax.devices()[:8])
-    if said is None:
+    if message is None:
         run.check()
     else:
         with pytest.raises(UserError) as error:
             run.check()
-        assert said in str(error.value)
+        assert message in str(error.value)
         assert layout != 'windows' or 'ring' not in str(error.value)
 
 

@@ -33,10 +33,10 @@ def batch_of(run, count=8):
 
 
 def forward(run):
-    told = {name: batch_of(run)[name] for name in ('label',)}
+    conditions = {name: batch_of(run)[name] for name in ('label',)}
     x = jax.device_put(np.zeros((8, *run.network.latent_shape), np.float32), batch_sharding(run.mesh))
-    network = jax.jit(lambda params, x, t, told: run.network.apply(params, x, t, told, 0))
-    return network.lower(run.programs.abstract_state.params, x, jnp.zeros(8), told).compile()
+    network = jax.jit(lambda params, x, t, conditions: run.network.apply(params, x, t, conditions, 0))
+    return network.lower(run.programs.abstract_state.params, x, jnp.zeros(8), conditions).compile()
 
 
 def training(run):
@@ -45,8 +45,8 @@ def training(run):
 
 def sampling(run):
     keys = jax.device_put(jax.random.split(jax.random.key(0), 8), batch_sharding(run.mesh))
-    told = {'label': batch_of(run)['label']}
-    return jax.jit(run.generate).lower(run.programs.abstract_state.params, told, keys).compile()
+    conditions = {'label': batch_of(run)['label']}
+    return jax.jit(run.generate).lower(run.programs.abstract_state.params, conditions, keys).compile()
 
 
 @pytest.mark.multidevice
@@ -55,9 +55,9 @@ def sampling(run):
 def test_a_pair_of_blocks_takes_two_all_to_alls_and_no_all_gather(program, a_pair, mesh):
     run = small(mesh)
     with jax.set_mesh(run.mesh):
-        found = collectives(program(run))
-    assert found['all-to-all'] == a_pair * DEPTH // 2
-    assert found['all-gather'] == found['collective-permute'] == found['reduce-scatter'] == 0
+        counts = collectives(program(run))
+    assert counts['all-to-all'] == a_pair * DEPTH // 2
+    assert counts['all-gather'] == counts['collective-permute'] == counts['reduce-scatter'] == 0
 
 
 @pytest.mark.multidevice
@@ -65,12 +65,12 @@ def test_a_pair_of_blocks_takes_two_all_to_alls_and_no_all_gather(program, a_pai
     'layout, forward_count, training_count',
     [('sequential', 2 * DEPTH, 4 * DEPTH), pytest.param('late_fusion', 2, 4, marks=pytest.mark.slow)],
 )
-def test_other_factorised_layouts_move_as_seldom(layout, forward_count, training_count):
+def test_other_factorised_layouts_need_as_few_collectives(layout, forward_count, training_count):
     run = small({'sequence': 4}, layout=layout)
     with jax.set_mesh(run.mesh):
-        found = collectives(forward(run)), collectives(training(run))
-    assert [each['all-to-all'] for each in found] == [forward_count, training_count]
-    assert not any(each['all-gather'] for each in found)
+        counts = collectives(forward(run)), collectives(training(run))
+    assert [each['all-to-all'] for each in counts] == [forward_count, training_count]
+    assert not any(each['all-gather'] for each in counts)
 
 
 @pytest.mark.multidevice
@@ -94,8 +94,8 @@ def test_tensor_parallelism_reduces_twice_a_block_and_gathers_no_activation():
 def test_ulysses_moves_queries_keys_and_values_at_once_and_the_output_back():
     run = small({'sequence': 4}, layout='full')
     with jax.set_mesh(run.mesh):
-        found = collectives(forward(run))
-    assert found['all-to-all'] == 2 * DEPTH and found['all-gather'] == 0
+        counts = collectives(forward(run))
+    assert counts['all-to-all'] == 2 * DEPTH and counts['all-gather'] == 0
 
 
 @pytest.mark.multidevice
@@ -115,14 +115,15 @@ def test_fsdp_gathers_each_weight_where_it_is_used_and_no_activation():
 def test_what_was_gathered_is_not_kept_for_the_backward_pass():
     """It is handed the weights as they are stored, in float32, and gathers them anew, in bfloat16."""
     run = small({'fsdp': 4}, dtype='bfloat16')
-    x, t = jnp.zeros((8, *run.network.latent_shape)), jnp.zeros(8)
+    x = jnp.zeros((8, *run.network.latent_shape))
+    t = jnp.zeros(8)
     with jax.set_mesh(run.mesh):
 
         def back(params):
             return jax.vjp(lambda params: run.network.apply(params, x, t, {}, 0), params)[1]
 
-        kept = jax.eval_shape(back, run.programs.abstract_state.params)
-    kinds = {leaf.dtype.name for leaf in jax.tree.leaves(kept) if leaf.shape == (64, 192)}
+        residuals = jax.eval_shape(back, run.programs.abstract_state.params)
+    kinds = {leaf.dtype.name for leaf in jax.tree.leaves(residuals) if leaf.shape == (64, 192)}
     assert kinds == {'float32'}
 
 
@@ -130,8 +131,8 @@ def test_what_was_gathered_is_not_kept_for_the_backward_pass():
 def test_a_ring_passes_keys_and_values_on_and_gathers_nothing():
     run = small({'sequence': 4}, layout='full', attention={'sequence': 'ring'})
     with jax.set_mesh(run.mesh):
-        found = collectives(forward(run))
-    assert found['collective-permute'] == 2 * DEPTH and found['all-gather'] == found['all-to-all'] == 0
+        counts = collectives(forward(run))
+    assert counts['collective-permute'] == 2 * DEPTH and counts['all-gather'] == counts['all-to-all'] == 0
 
 
 @pytest.mark.multidevice
@@ -152,7 +153,8 @@ def test_a_ring_passes_keys_and_values_on_and_gathers_nothing():
 def test_every_layout_gives_on_a_split_sequence_what_it_gives_on_one_device(layout, sequence):
     more = {'layout': layout, 'windows': ['1x4x4', '5x3x3'], 'attention': {'sequence': sequence}}
     groups = GROUPS | {'model': GROUPS['model'] | more}
-    (loss, grads), (whole, expected) = value_and_grad((1, 1, 4, 2), groups), value_and_grad((1, 1, 1, 1), groups)
-    np.testing.assert_allclose(loss, whole, rtol=1e-5)
+    loss, grads = value_and_grad((1, 1, 4, 2), groups)
+    expected_loss, expected = value_and_grad((1, 1, 1, 1), groups)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * max(largest, 1)), grads, expected)

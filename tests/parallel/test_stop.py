@@ -1,4 +1,4 @@
-"""A signal only asks, and everyone gets the same answer; the real processes are in tests/train/test_processes.py."""
+"""A signal sets a flag, and all processes agree on it; the real processes are in tests/train/test_processes.py."""
 
 import os
 import signal
@@ -14,26 +14,26 @@ from vdm_jax.parallel.mesh import MeshConfig, make_mesh
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_before_the_first_question_counts(number):
+def test_a_signal_before_the_first_check_counts(number):
     before = signal.getsignal(number)
-    with stop.catch_signals() as asked:
-        assert not asked(7)
+    with stop.catch_signals() as is_stopping:
+        assert not is_stopping(7)
         os.kill(os.getpid(), number)
-        assert asked(8) and asked(9)
-    with stop.catch_signals() as asked:
+        assert is_stopping(8) and is_stopping(9)
+    with stop.catch_signals() as is_stopping:
         os.kill(os.getpid(), number)
-        assert asked(7)
+        assert is_stopping(7)
     assert signal.getsignal(number) is before
 
 
-def test_a_second_ctrl_c_ends_at_once_and_the_first_says_so():
+def test_a_second_ctrl_c_ends_at_once_and_the_first_announces_it():
     code = """
         import os, signal
         from vdm_jax.parallel import stop
-        with stop.catch_signals() as asked:
+        with stop.catch_signals() as is_stopping:
             for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
                 os.kill(os.getpid(), number)
-            print(asked(1), flush=True)
+            print(is_stopping(1), flush=True)
             os.kill(os.getpid(), signal.SIGINT)
             print('still here')
     """
@@ -50,7 +50,7 @@ def test_a_process_on_its_way_out_ends_with_its_own_code_whatever_comes(number):
         from vdm_jax.parallel import stop
         again = lambda: os.kill(os.getpid(), {int(number)})
         atexit.register(again)
-        with stop.catch_signals() as asked:
+        with stop.catch_signals() as is_stopping:
             again()
             stop.ignore_signals()
             again()
@@ -62,22 +62,26 @@ def test_a_process_on_its_way_out_ends_with_its_own_code_whatever_comes(number):
 
 
 def test_a_handler_that_c_code_had_installed_is_left_for_the_usual_one(monkeypatch):
-    given = []
-    monkeypatch.setattr(stop.signal, 'signal', lambda number, handler: given.append((number, handler)))  # returns None
+    handlers = []
+
+    def set_handler(number, handler):
+        handlers.append((number, handler))  # and return None, as the previous handler is one of C code
+
+    monkeypatch.setattr(stop.signal, 'signal', set_handler)
     with stop.catch_signals():
         pass
-    assert given[2:] == [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.SIG_DFL)]
+    assert handlers[2:] == [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.SIG_DFL)]
 
 
-def test_several_are_answered_at_once_first_and_one_question_late_after_that():
+def test_several_agree_at_once_at_first_and_one_step_late_after_that():
     flags = iter([False, False, True, False])
     with jax.set_mesh(make_mesh(MeshConfig(data=4, fsdp=2))):
-        asked = stop.Agreement(lambda: next(flags))
-        assert [asked(step) for step in range(5, 9)] == [False, False, False, True]
+        agree = stop.Agreement(lambda: next(flags))
+        assert [agree(step) for step in range(5, 9)] == [False, False, False, True]
         assert stop.Agreement(lambda: True)(5)
 
 
-def test_one_that_was_told_is_enough(monkeypatch):
+def test_the_flag_of_one_process_is_enough(monkeypatch):
     """Each device's element is its own process's flag."""
     mesh = make_mesh(MeshConfig())
     inner = jax.make_array_from_callback
@@ -86,5 +90,5 @@ def test_one_that_was_told_is_enough(monkeypatch):
         return inner(shape, sharding, lambda index: (jax.numpy.arange(mesh.size) == 5)[index])
 
     monkeypatch.setattr(jax, 'make_array_from_callback', one)
-    found = stop.any_process(False, mesh)
-    assert bool(found) and found.shape == () and found.sharding.is_fully_replicated
+    flag = stop.any_process(False, mesh)
+    assert bool(flag) and flag.shape == () and flag.sharding.is_fully_replicated

@@ -29,8 +29,16 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-WORKERS, BATCH, CLIPS = 2, 8, 96  # of videos
-COUNT, SHAPE, ROWS, STEPS = 2000, (16, 32, 32, 8), 32, 120  # of latents
+# The workload of videos.
+WORKERS = 2
+BATCH = 8
+CLIPS = 96
+
+# The workload of latents.
+COUNT = 2000
+SHAPE = (16, 32, 32, 8)
+ROWS = 32
+STEPS = 120
 
 
 class Videos:
@@ -101,7 +109,8 @@ class Latents:
     """Batches of moments, from each kind of file."""
 
     def __init__(self, directory, kind):
-        self.directory, self.kind = pathlib.Path(directory), kind
+        self.directory = pathlib.Path(directory)
+        self.kind = kind
 
     def ours(self, turn):
         from vdm_jax.data.latents.source import CachedLatents
@@ -144,7 +153,8 @@ class Items:
     """A Dataset of PyTorch's over moments, opened where it is read."""
 
     def __init__(self, directory):
-        self.directory, self.file = directory, None
+        self.directory = directory
+        self.file = None
 
     def __len__(self):
         return COUNT
@@ -219,14 +229,15 @@ def write_latents(directory):
 
 
 def work(pipe, name, arguments, cpus):
-    """A side's process: answers what is asked with (method, turn)."""
+    """Run a side's process: receive (method, turn), send the result."""
     if cpus:
         os.sched_setaffinity(0, cpus)
     side = {'videos': Videos, 'latents': Latents}[name](*arguments)
     pipe.send(None)
     while order := pipe.recv():
         method, *turn = order
-        before, result = cpu_seconds(), getattr(side, method)(*turn)
+        before = cpu_seconds()
+        result = getattr(side, method)(*turn)
         gc.collect()  # PyTorch's workers end with their loader
         pipe.send((result, cpu_seconds() - before))
 
@@ -259,15 +270,15 @@ class Worker:
 
 def in_turns(sides, rounds):
     """{side: [(its rate, CPU seconds)]}; the first turn is a warm-up."""
-    found = {name: [] for name in sides}
+    turns = {name: [] for name in sides}
     for turn in range(-1, rounds):
         for name in list(sides)[:: 1 if turn % 2 else -1]:
             worker, method = sides[name]
-            found[name].append(worker(method, turn + 1))
-    return {name: each[1:] for name, each in found.items()}
+            turns[name].append(worker(method, turn + 1))
+    return {name: each[1:] for name, each in turns.items()}
 
 
-def compared(turns, ours):
+def compare(turns, ours):
     """Medians of clips a second, and of ours over each other side turn by turn: in clips a second, and the other's CPU
     time over ours."""
     table = {name: {'clips_per_second': statistics.median(rate for rate, _ in each)} for name, each in turns.items()}
@@ -285,10 +296,11 @@ def main():
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     arguments = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))[:WORKERS] if hasattr(os, 'sched_setaffinity') else None
-    load, found = [os.getloadavg()[0]], {}
+    load = [os.getloadavg()[0]]
+    tables = {}
     videos = {name: Worker(cpus, 'videos', arguments.videos) for name in ('ours', 'pyav', 'torch')}
     videos['ours']('check')
-    found['videos'] = compared(in_turns({n: (w, n) for n, w in videos.items()}, arguments.rounds), 'ours')
+    tables['videos'] = compare(in_turns({n: (w, n) for n, w in videos.items()}, arguments.rounds), 'ours')
     with tempfile.TemporaryDirectory() as directory:
         write_latents(pathlib.Path(directory))
 
@@ -299,15 +311,15 @@ def main():
         files = ('one .npy', 'a .npy a clip', 'ArrayRecord')
         latents |= {f'DataLoader, {kind}': (new(kind), 'torch') for kind in files}
         latents['Grain, ArrayRecord'] = new('ArrayRecord'), 'grain'
-        found['latents'] = compared(in_turns(latents, arguments.rounds), 'ours, float32')
+        tables['latents'] = compare(in_turns(latents, arguments.rounds), 'ours, float32')
         for worker in [*videos.values(), *(worker for worker, _ in latents.values())]:
             worker.close()
     load.append(os.getloadavg()[0])
     if arguments.json:
-        print(json.dumps(found | {'load_average': load}))
+        print(json.dumps(tables | {'load_average': load}))
         return
     print(f'load average {load[0]:.1f} to {load[1]:.1f}')
-    for what, table in found.items():
+    for what, table in tables.items():
         for name, row in table.items():
             figures = ', '.join(f'{key.replace("_", " ")} {value:.4g}' for key, value in row.items())
             print(f'{what:8} {name:26} {figures}')

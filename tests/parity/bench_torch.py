@@ -27,7 +27,9 @@ import numpy as np
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[2])]
 
 SHAPE = {'width': 384, 'depth': 12, 'heads': 6, 'patch': 2, 'channels': 4, 'classes': 101}
-CLIP, BATCH, RATE = (16, 16, 16), 2, 1e-5
+CLIP = (16, 16, 16)
+BATCH = 2
+RATE = 1e-5
 TOLERANCE = 1e-4
 
 
@@ -53,7 +55,8 @@ class Ours:
         from vdm_jax.train.optimizers import AdamW
         from vdm_jax.train.state import graphdef_of, init_params
 
-        self.wait, self.versions = jax.block_until_ready, {'jax': jax.__version__}
+        self.wait = jax.block_until_ready
+        self.versions = {'jax': jax.__version__}
         config = VideoDiTConfig(**shape, scan=scan)
 
         def make(rngs):
@@ -82,7 +85,8 @@ class Ours:
 
         self.flat = lambda tree: {path_name(p): np.array(x) for p, x in jax.tree_util.tree_flatten_with_path(tree)[0]}
         self._forward = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs))
-        self._grad, self._step = jax.jit(jax.grad(loss)), jax.jit(step, donate_argnums=0)
+        self._grad = jax.jit(jax.grad(loss))
+        self._step = jax.jit(step, donate_argnums=0)
         self.state = params, optimizer.init(params)
 
     def weights(self):
@@ -110,7 +114,9 @@ class Theirs:
         import torch
 
         torch.set_num_threads(2)
-        self.torch, self.gradients, self.versions = torch, latte_torch.gradients, {'torch': torch.__version__}
+        self.torch = torch
+        self.gradients = latte_torch.gradients
+        self.versions = {'torch': torch.__version__}
         *self.inputs, self.target = (torch.from_numpy(np.array(array)) for array in data or inputs())
         self.model = latte_torch.Latte(**shape)
         latte_torch.load(self.model, weights)
@@ -144,14 +150,15 @@ def differences(ours, theirs):
     def apart(a, b):
         return float(np.abs(a - b).max() / np.abs(b).max())
 
-    (output, grads), (other_output, other_grads) = ours, theirs
+    output, grads = ours
+    other_output, other_grads = theirs
     if grads.keys() != other_grads.keys():
         raise ValueError(f'not the same parameters: {sorted(grads.keys() ^ other_grads.keys())}')
     return {'output': apart(output, other_output)} | {name: apart(grads[name], other_grads[name]) for name in grads}
 
 
 def work(pipe, name, cpus, arguments):
-    """A framework's process: answers ('weights' | 'compute' | 'versions') and times ('forward' | 'step')."""
+    """Run a framework's process: send results ('weights' | 'compute' | 'versions') and times ('forward' | 'step')."""
     if cpus:
         os.sched_setaffinity(0, cpus)  # before the framework counts the cores
     if name == 'ours':
@@ -162,7 +169,8 @@ def work(pipe, name, cpus, arguments):
     pipe.send(side.versions)
     while order := pipe.recv():
         if order in ('forward', 'step'):
-            start, cpu = time.perf_counter(), time.process_time()
+            start = time.perf_counter()
+            cpu = time.process_time()
             result = getattr(side, order)()
             pipe.send((time.perf_counter() - start, time.process_time() - cpu, result))
         else:
@@ -204,7 +212,10 @@ def main():
     if not apart[worst] < TOLERANCE:
         sys.exit(f'the networks differ, nothing was timed: {worst} by {apart[worst]:.2g}; all: {apart}')
     seconds = {what: collections.defaultdict(list) for what in ('step', 'forward')}
-    pairs, losses, load = [('ours', ours), ('theirs', theirs)], {}, []
+    pairs = [('ours', ours), ('theirs', theirs)]
+    losses = {}
+    load = []
+
     for turn in range(-1, arguments.rounds):  # the first is a warm-up
         load.append(os.getloadavg()[0])
         for what, times in seconds.items():
@@ -219,27 +230,29 @@ def main():
     if not abs(losses['ours'] - losses['theirs']) < 1e-3 * losses['theirs']:
         sys.exit(f'the networks trained apart: losses {losses} after {arguments.rounds + 1} steps')
     ours.close(), theirs.close()
-    found = {'difference': apart[worst], 'rounds': arguments.rounds, 'loss': losses}
-    found['load_average'] = [min(load), max(load)]
-    found['versions'] = ours.versions | theirs.versions | {'python': sys.version.split()[0]}
+    report = {'difference': apart[worst], 'rounds': arguments.rounds, 'loss': losses}
+    report['load_average'] = [min(load), max(load)]
+    report['versions'] = ours.versions | theirs.versions | {'python': sys.version.split()[0]}
     for what, times in seconds.items():
-        found[what] = {
+        report[what] = {
             'ratio_of_minima': min(times['theirs']) / min(times['ours']),
             'ratio_of_medians': statistics.median(times['theirs']) / statistics.median(times['ours']),
             'ratio_of_cpu_minima': min(times['theirs_cpu']) / min(times['ours_cpu']),
             **{f'{name}_seconds': values for name, values in times.items()},
         }
-    print(json.dumps(found) if arguments.json else shown(found))
+    print(json.dumps(report) if arguments.json else format_report(report))
 
 
-def shown(found):
+def format_report(report):
     """The result as text."""
-    lines = [f'{found["versions"]}, load average {found["load_average"][0]:.1f} to {found["load_average"][1]:.1f}']
-    lines.append(f'outputs and gradients of the two networks differ by at most {found["difference"]:.1g} of their size')
+    lines = [f'{report["versions"]}, load average {report["load_average"][0]:.1f} to {report["load_average"][1]:.1f}']
+    difference = report['difference']
+    lines.append(f'outputs and gradients of the two networks differ by at most {difference:.1g} of their size')
     for what in ('step', 'forward'):
-        row = found[what]
+        row = report[what]
         for side in ('ours', 'theirs'):
-            times, cpu = row[f'{side}_seconds'], row[f'{side}_cpu_seconds']
+            times = row[f'{side}_seconds']
+            cpu = row[f'{side}_cpu_seconds']
             lines.append(
                 f'{what:8} {side:7} min {min(times):.3f} s, median {statistics.median(times):.3f} s, '
                 f'min of CPU time {min(cpu):.3f} s'

@@ -44,14 +44,15 @@ FIXTURE = Path(__file__).parent / 'fixtures' / 'image_vae.npz'
 
 
 def about(config: ImageVAEConfig) -> dict:
-    """What diffusers' config.json says of it, as far as the tensors do not."""
+    """Return the entries of diffusers' config.json that the tensors do not determine."""
     return {'norm_num_groups': config.norm_num_groups, 'scaling_factor': config.scaling_factor}
 
 
 def tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
     """Noise for every name, in the order of names: kernels that keep the variance, norms about 1, and neither a bias
     nor the share of a temporal block at zero."""
-    rng, found = np.random.default_rng(seed), {}
+    rng = np.random.default_rng(seed)
+    arrays = {}
     for name in sorted(shapes):
         drawn = rng.standard_normal(shapes[name], np.float32)
         if len(shapes[name]) > 1:
@@ -60,13 +61,14 @@ def tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.n
             drawn *= np.float32(0.1)
         elif name.endswith('.weight'):
             drawn = 1 + np.float32(0.2) * drawn
-        found[name] = drawn
-    return found
+        arrays[name] = drawn
+    return arrays
 
 
 def inputs(config: ImageVAEConfig, shape: tuple[int, ...], seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """(video in [-1, 1], latents as the decoder takes them)."""
-    rng, factor = np.random.default_rng(seed), config.factor
+    rng = np.random.default_rng(seed)
+    factor = config.factor
     batch, frames, height, width = shape
     video = rng.uniform(-1, 1, (*shape, config.in_channels)).astype(np.float32)
     z = rng.standard_normal((batch, frames, height // factor, width // factor, config.latent_channels), np.float32)

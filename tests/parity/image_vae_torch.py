@@ -32,7 +32,7 @@ def shapes(net: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
 
 
-def answers(net: torch.nn.Module, tensors: dict, video, z) -> dict[str, np.ndarray]:
+def compute_outputs(net: torch.nn.Module, tensors: dict, video, z) -> dict[str, np.ndarray]:
     """{'mean', 'logvar', 'pixels'} (B, T, H, W, C) with these tensors."""
     net.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()}, strict=True)
 

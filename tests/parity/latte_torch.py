@@ -17,7 +17,9 @@ def fused_attention(x, qkv, out, heads):
 class Attention(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
-        self.heads, self.qkv, self.out = heads, nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
 
     def forward(self, x):
         return fused_attention(x, self.qkv, self.out, self.heads)
@@ -26,7 +28,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, width, hidden):
         super().__init__()
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
 
     def forward(self, x):
         return self.down(functional.gelu(self.up(x), approximate='tanh'))
@@ -38,7 +41,8 @@ class Block(nn.Module):
     def __init__(self, width, heads, over_time):
         super().__init__()
         self.over_time = over_time
-        self.attention, self.mlp = Attention(width, heads), MLP(width, 4 * width)
+        self.attention = Attention(width, heads)
+        self.mlp = MLP(width, 4 * width)
         self.modulation = nn.Linear(width, 6 * width)
 
     def forward(self, x, c):
@@ -58,7 +62,8 @@ class Block(nn.Module):
 class TimeEmbedding(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.up, self.down = nn.Linear(256, width), nn.Linear(width, width)
+        self.up = nn.Linear(256, width)
+        self.down = nn.Linear(width, width)
 
     def forward(self, t):
         angles = t[:, None] * torch.exp(-math.log(10_000) * torch.arange(128) / 128)
@@ -68,7 +73,8 @@ class TimeEmbedding(nn.Module):
 class Head(nn.Module):
     def __init__(self, width, out):
         super().__init__()
-        self.modulation, self.out = nn.Linear(width, 2 * width), nn.Linear(width, out)
+        self.modulation = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, out)
 
     def forward(self, x, c):
         shift, scale = self.modulation(functional.silu(c))[:, None, None].chunk(2, -1)
@@ -80,9 +86,11 @@ class Latte(nn.Module):
 
     def __init__(self, width, depth, heads, patch, channels, classes):
         super().__init__()
-        self.width, self.patch = width, patch
+        self.width = width
+        self.patch = patch
         self.patch_embed = nn.Linear(patch * patch * channels, width)
-        self.time_embed, self.label_embed = TimeEmbedding(width), nn.Embedding(classes + 1, width)
+        self.time_embed = TimeEmbedding(width)
+        self.label_embed = nn.Embedding(classes + 1, width)
 
         def pair():
             return nn.ModuleDict({'space': Block(width, heads, False), 'time': Block(width, heads, True)})
@@ -92,8 +100,10 @@ class Latte(nn.Module):
         self.positions = {}  # computed once for each shape of clip, as buffers would be
 
     def forward(self, x, t, label):
-        (batch, frames, height, width, channels), p = x.shape, self.patch
-        rows, columns = height // p, width // p
+        batch, frames, height, width, channels = x.shape
+        p = self.patch
+        rows = height // p
+        columns = width // p
         if (frames, rows, columns) not in self.positions:
             column, row = (torch.arange(side) for side in (columns, rows))
             column, row = column.repeat(rows), row.repeat_interleave(columns)
@@ -123,7 +133,8 @@ def sincos(positions, width):
 def _places(model):
     """Each parameter of the model as (its path in our tree, its layer or None, the parameter, whether transposed)."""
     for name, parameter in model.named_parameters():
-        parts, layer = name.split('.'), None
+        parts = name.split('.')
+        layer = None
         if parts[0] == 'layers':
             layer = int(parts.pop(1))
         is_table = parts[0] == 'label_embed'
@@ -145,11 +156,11 @@ def load(model, arrays):
 
 def gradients(model):
     """The gradients of the model as {path: array}, laid out as our parameters are."""
-    found = {}
+    by_path = {}
     for path, layer, parameter, transposed in _places(model):
         grad = (parameter.grad.T if transposed else parameter.grad).numpy().copy()
         if layer is None:
-            found[path] = grad
+            by_path[path] = grad
         else:
-            found.setdefault(path, []).append(grad)
-    return {path: np.stack(grads) if isinstance(grads, list) else grads for path, grads in found.items()}
+            by_path.setdefault(path, []).append(grad)
+    return {path: np.stack(grads) if isinstance(grads, list) else grads for path, grads in by_path.items()}

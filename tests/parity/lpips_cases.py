@@ -14,16 +14,20 @@ def configuration(widths) -> str:
 
 def tensors(widths, seed=0) -> dict[str, np.ndarray]:
     """By the published names, of sizes that keep the features of every level alive."""
-    rng, found, before, number = np.random.default_rng(seed), {}, 3, 0
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    before = 3
+    number = 0
+
     for width, depth in zip(widths, DEPTHS, strict=True):
         for _ in range(depth):
             scale = np.float32((2 / (9 * before)) ** 0.5)
-            found[f'features.{number}.weight'] = scale * rng.standard_normal((width, before, 3, 3), np.float32)
-            found[f'features.{number}.bias'] = np.float32(0.1) * rng.standard_normal(width, np.float32)
+            arrays[f'features.{number}.weight'] = scale * rng.standard_normal((width, before, 3, 3), np.float32)
+            arrays[f'features.{number}.bias'] = np.float32(0.1) * rng.standard_normal(width, np.float32)
             before, number = width, number + 2
         number += 1  # pooling
     lines = (rng.random((1, width, 1, 1), np.float32) for width in widths)
-    return found | {f'lin{level}.model.1.weight': line for level, line in enumerate(lines)}
+    return arrays | {f'lin{level}.model.1.weight': line for level, line in enumerate(lines)}
 
 
 def pictures(size, seed=1):

@@ -12,7 +12,8 @@ ENDS = 3, 8, 15, 22, 29  # the last ReLU of each level, in torchvision's numbers
 
 def network(drawn) -> torch.nn.Sequential:
     """The network of these tensors, as narrow as they are."""
-    layers, before = [], 3
+    layers = []
+    before = 3
     for depth in DEPTHS:
         for _ in range(depth):
             width = len(drawn[f'features.{len(layers)}.bias'])
@@ -26,14 +27,15 @@ def network(drawn) -> torch.nn.Sequential:
 
 
 def distances(drawn, x, y, grad=False):
-    """LPIPS of pictures (N, H, W, 3): (N,), and the gradient of their sum by x where asked for."""
+    """LPIPS of pictures (N, H, W, 3): (N,), and the gradient of their sum by x with `grad`."""
     features = network(drawn)
     shift = torch.tensor([-0.030, -0.088, -0.188])[None, :, None, None]
     scale = torch.tensor([0.458, 0.448, 0.450])[None, :, None, None]
     a, b = (torch.from_numpy(np.ascontiguousarray(each.transpose(0, 3, 1, 2))) for each in (x, y))
     a.requires_grad_(grad)
     total = 0
-    of_a, of_b = (a - shift) / scale, (b - shift) / scale
+    of_a = (a - shift) / scale
+    of_b = (b - shift) / scale
     for number, layer in enumerate(features):
         of_a, of_b = layer(of_a), layer(of_b)
         if number in ENDS:

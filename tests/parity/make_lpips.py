@@ -15,16 +15,16 @@ FILE = Path(__file__).parent / 'fixtures' / 'lpips.npz'
 
 def main():
     drawn = tensors(NARROW)
-    kept = {
+    arrays = {
         'versions': json.dumps({module.__name__: module.__version__ for module in (torch, np)}),
         'drawn': np.array([array.sum() for array in drawn.values()], np.float32),
     }
     for size in SIZES:
         distance, gradient = distances(drawn, *pictures(size), grad=True)
-        kept |= {f'{size[0]}x{size[1]}/distance': distance, f'{size[0]}x{size[1]}/gradient': gradient}
+        arrays |= {f'{size[0]}x{size[1]}/distance': distance, f'{size[0]}x{size[1]}/gradient': gradient}
     FILE.parent.mkdir(exist_ok=True)
-    np.savez_compressed(FILE, **kept)
-    print(FILE, FILE.stat().st_size, 'bytes', kept['versions'])
+    np.savez_compressed(FILE, **arrays)
+    print(FILE, FILE.stat().st_size, 'bytes', arrays['versions'])
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Makes fixtures/networks.npz: what the official networks answer, and how they learn, in the cases that are kept.
+"""Makes fixtures/networks.npz: outputs and gradients of the official networks, in the cases that are kept.
 
 Run as `python -m tests.parity.make_networks`, with PyTorch, diffusers and the checkouts that official.py names (make
 parity sets up the rest). Weights and inputs are not in it, as networks.py draws them again. In the file, of each case:
@@ -16,17 +16,18 @@ from tests.parity import networks, official
 from tests.parity.networks_torch import Theirs
 
 
-def found(case: networks.Case) -> dict[str, np.ndarray]:
-    """What is kept of a case, by name."""
-    theirs, shown = Theirs(case), networks.batch(case)
-    outputs = theirs.forward(shown).ravel()[:: networks.STRIDE]
-    loss, grads = theirs.loss_and_gradients(shown)
+def reference_values(case: networks.Case) -> dict[str, np.ndarray]:
+    """Return the arrays that are kept of a case, by name."""
+    theirs = Theirs(case)
+    inputs = networks.batch(case)
+    outputs = theirs.forward(inputs).ravel()[:: networks.STRIDE]
+    loss, grads = theirs.loss_and_gradients(inputs)
     norms = networks.norms(grads)
     return {
         'outputs': outputs,
         'loss': np.float64(loss),
         'norms': np.float32([norms[name] for name in sorted(grads)]),
-        'probes': np.float32([networks.probed(name, grads[name]) for name in sorted(grads)]),
+        'probes': np.float32([networks.probe(name, grads[name]) for name in sorted(grads)]),
     }
 
 
@@ -37,7 +38,7 @@ def main() -> None:
     arrays = {'about': np.array(json.dumps(about))}
     for case in networks.CASES:
         if case.kept:
-            arrays |= {f'{case.key}: {name}': array for name, array in found(case).items()}
+            arrays |= {f'{case.key}: {name}': array for name, array in reference_values(case).items()}
     networks.FIXTURES.parent.mkdir(exist_ok=True)
     np.savez_compressed(networks.FIXTURES, **arrays)
     print(f'{networks.FIXTURES}: {networks.FIXTURES.stat().st_size / 1000:.0f} kB, {about}')

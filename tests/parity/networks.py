@@ -25,7 +25,9 @@ from vdm_jax.train.optimizers import AdamW
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures' / 'networks.npz'
 # What may differ: every number, the loss, and `gradient_error`. Rounding makes 1e-5 of the first and of the last, an
 # exact GELU in place of the approximate one 5e-5 and 4e-4.
-FORWARD, LOSS, GRADIENT = 3e-5, 1e-5, 1e-4
+FORWARD = 3e-5
+LOSS = 1e-5
+GRADIENT = 1e-4
 PROBES = 8  # random directions, along which a kept gradient is known
 STRIDE = 3  # one output of so many is kept
 TEXT = 6  # tokens
@@ -108,7 +110,7 @@ def _texts(frames, sample_size, width, heads, depth, **more):
     return {'config': config, 'about': about}
 
 
-def published(size: str, patch: int, frames: int | None = None) -> VideoDiTConfig:
+def make_published_config(size: str, patch: int, frames: int | None = None) -> VideoDiTConfig:
     """DiT-SIZE/PATCH for ImageNet at 256x256, or Latte-SIZE/PATCH of so many frames, unconditional."""
     if frames is None:
         return _images(patch, 32, size=size, learn_variance=True, classes=1000)
@@ -176,7 +178,7 @@ def drawn(shape, *what) -> np.ndarray:
 def weights(case: Case) -> dict[str, np.ndarray]:
     """The source's tensors: matrices scaled by their inputs, so that nothing fades or explodes, and vectors by 0.1.
 
-    What the head says is about 0.3, so that with the noise of `batch` timestep 0 is not scored in the tails of its
+    The output of the head is about 0.3, so that with the noise of `batch` timestep 0 is not scored in the tails of its
     normal: there the official likelihood is the difference of two float32 numbers that are 1 but for rounding.
     """
 
@@ -189,7 +191,7 @@ def weights(case: Case) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What a network is shown: x, its input, or in training the clean latents, and eps, (B, T, H, W, C); times, in
+    """Inputs of a network: x, its input, or in training the clean latents, and eps, (B, T, H, W, C); times, in
     the source's own numbering; conditions, as Network takes them."""
 
     x: np.ndarray
@@ -200,8 +202,10 @@ class Batch:
 
 def batch(case: Case, turn: int = 0) -> Batch:
     """The input of a case; `turn` gives others. Times hold the first and the last."""
-    shape, config = (*case.clip, case.config.channels), case.config
-    size, random = shape[0], np.random.RandomState(zlib.crc32(f'{case.key}/{turn}'.encode()))
+    shape = (*case.clip, case.config.channels)
+    config = case.config
+    size = shape[0]
+    random = np.random.RandomState(zlib.crc32(f'{case.key}/{turn}'.encode()))
     if case.source == 'sit':
         times = np.append([0.0, 1.0], random.uniform(size=size)).astype(np.float32)
     else:
@@ -222,9 +226,9 @@ def load(case: Case, arrays: Mapping[str, np.ndarray] | None = None) -> Network:
     return pretrained.load(case.source, arrays, case.about, heads=case.config.heads)
 
 
-def forward(model: Network, shown: Batch) -> np.ndarray:
-    """What it answers, (B, T, H, W, C)."""
-    return np.asarray(model(shown.x, shown.times, **shown.conditions))
+def forward(model: Network, inputs: Batch) -> np.ndarray:
+    """Return the network's output, (B, T, H, W, C)."""
+    return np.asarray(model(inputs.x, inputs.times, **inputs.conditions))
 
 
 def house_time(case: Case, times: np.ndarray) -> np.ndarray:
@@ -236,25 +240,33 @@ def training_loss(model: Network, params: dict, x0, eps, t, conditions: dict):
     """The mean loss of training at the house's t, (B,)."""
     objective = model.objective
     x_t = objective.process.corrupt(x0, eps, t)
-    shown, time = objective.process.model_input(x_t, t), objective.process.model_time(t)
-    return objective.loss(model.apply(params, shown, time, conditions), x0, eps, x_t, t).mean()
+    network_input = objective.process.model_input(x_t, t)
+    time = objective.process.model_time(t)
+    return objective.loss(model.apply(params, network_input, time, conditions), x0, eps, x_t, t).mean()
 
 
 def learner(case: Case, model: Network) -> Callable:
     """(params, batch) -> (training loss, its gradient), jitted."""
-    found = jax.jit(jax.value_and_grad(functools.partial(training_loss, model)))
-    return lambda params, shown: found(params, shown.x, shown.eps, house_time(case, shown.times), shown.conditions)
+    loss_and_gradient = jax.jit(jax.value_and_grad(functools.partial(training_loss, model)))
+
+    def learn(params, inputs):
+        t = house_time(case, inputs.times)
+        return loss_and_gradient(params, inputs.x, inputs.eps, t, inputs.conditions)
+
+    return learn
 
 
-def loss_and_gradients(case: Case, model: Network, shown: Batch) -> tuple[float, dict[str, np.ndarray]]:
+def loss_and_gradients(case: Case, model: Network, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
     """(training loss, its gradients by the source's names): they are as linear in ours as its tensors are."""
-    loss, grads = learner(case, model)(model.params, shown)
+    loss, grads = learner(case, model)(model.params, inputs)
     return float(loss), export_tensors(model.source.rows(model.config), grads)
 
 
-def trained(case: Case, model: Network, turns: int) -> dict[str, np.ndarray]:
+def train_steps(case: Case, model: Network, turns: int) -> dict[str, np.ndarray]:
     """The source's tensors after so many steps of our optimizer, each on a batch of its own."""
-    optimizer, learn, params = ADAMW.make(turns), learner(case, model), model.params
+    optimizer = ADAMW.make(turns)
+    learn = learner(case, model)
+    params = model.params
     state = optimizer.init(params)
     for turn in range(turns):
         _, grads = learn(params, batch(case, turn))
@@ -271,32 +283,33 @@ def floors(sizes: Mapping[str, float]) -> dict[str, float]:
     """What the error of each gradient is measured by: its norm, or 1e-6 of the norm of all where that is larger.
 
     A key's bias has no gradient under softmax. Where it is a tensor by itself (latte_t2v) both sides have rounding
-    alone, about 1e-9 of the whole, and the share is 1e-4.
+    only, about 1e-9 of the total norm, and the share is 1e-4.
     """
-    whole = np.linalg.norm(list(sizes.values()))
+    total_norm = np.linalg.norm(list(sizes.values()))
 
     def share(name):
         return 1e-4 if name.endswith('to_k.bias') else 1e-6
 
-    return {name: max(size, share(name) * whole) for name, size in sizes.items()}
+    return {name: max(size, share(name) * total_norm) for name, size in sizes.items()}
 
 
 def gradient_error(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
     """The greatest error of any tensor's gradient, by `floors`."""
     assert ours.keys() == theirs.keys()
-    by, apart = floors(norms(theirs)), norms({name: ours[name] - theirs[name] for name in theirs})
+    by = floors(norms(theirs))
+    apart = norms({name: ours[name] - theirs[name] for name in theirs})
     return max(apart[name] / by[name] for name in theirs)
 
 
-def probed(name: str, array: np.ndarray) -> np.ndarray:
+def probe(name: str, array: np.ndarray) -> np.ndarray:
     """An array along random directions, (PROBES,). The mean square of what two arrays differ by there is, on average,
     the square of the norm of their difference: so a few numbers stand for all of them."""
     return drawn((PROBES, array.size), 'probe', name) @ np.ravel(array)
 
 
-def probed_error(ours: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray], sizes: Mapping[str, float]) -> float:
-    """`gradient_error`, by the probes and norms of theirs that were kept."""
-    assert ours.keys() == kept.keys() == sizes.keys()
+def probe_error(ours: Mapping[str, np.ndarray], probes: Mapping[str, np.ndarray], sizes: Mapping[str, float]) -> float:
+    """`gradient_error`, by the stored probes and norms of theirs."""
+    assert ours.keys() == probes.keys() == sizes.keys()
     by = floors(sizes)
-    apart = {name: np.sqrt(np.mean((probed(name, ours[name]) - kept[name]) ** 2)) for name in kept}
-    return max(apart[name] / by[name] for name in kept)
+    apart = {name: np.sqrt(np.mean((probe(name, ours[name]) - probes[name]) ** 2)) for name in probes}
+    return max(apart[name] / by[name] for name in probes)

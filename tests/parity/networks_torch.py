@@ -13,12 +13,14 @@ CHECKOUT = {'dit': 'DIT_CHECKOUT', 'sit': 'SIT_CHECKOUT', 'latte': 'LATTE_CHECKO
 class Theirs:
     """An official network with a case's weights; arrays in and out are the house's, (B, T, H, W, C).
 
-    latte_t2v: diffusers has the network alone; it is trained on Latte's loss here.
+    latte_t2v: diffusers has only the network; it is trained on Latte's loss here.
     """
 
     def __init__(self, case: Case):
-        self.case, self.net = case, built(case)
-        state, tensors = self.net.state_dict(), weights(case)
+        self.case = case
+        self.net = built(case)
+        state = self.net.state_dict()
+        tensors = weights(case)
         assert tensors.keys() == dict(trainable(self.net)).keys()
         self.net.load_state_dict(state | {name: torch.from_numpy(array) for name, array in tensors.items()})
         self.net.eval()  # only label dropout differs, and that is random
@@ -29,19 +31,19 @@ class Theirs:
         return {name: tensor.numpy().copy() for name, tensor in self.net.state_dict().items()}
 
     @torch.no_grad()
-    def forward(self, shown: Batch) -> np.ndarray:
-        """What it answers."""
-        output = self.asked(self.input(shown.x), torch.from_numpy(shown.times), **self.told(shown))
+    def forward(self, inputs: Batch) -> np.ndarray:
+        """Return the network's output."""
+        output = self.call(self.input(inputs.x), torch.from_numpy(inputs.times), **self.conditions_of(inputs))
         return self.output(output).numpy()
 
-    def loss_and_gradients(self, shown: Batch) -> tuple[float, dict[str, np.ndarray]]:
+    def loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
         """(training loss, its gradients by name)."""
         self.net.zero_grad()
-        loss = self.loss(shown)
+        loss = self.loss(inputs)
         loss.backward()
         return float(loss.detach()), {name: parameter.grad.numpy().copy() for name, parameter in trainable(self.net)}
 
-    def trained(self, turns: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def train(self, turns: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """(tensors after so many steps of AdamW, the least absolute gradient that each number met)."""
         optimizer = torch.optim.AdamW(
             [parameter for _, parameter in trainable(self.net)],
@@ -56,23 +58,25 @@ class Theirs:
             least = {name: np.minimum(least.get(name, np.inf), np.abs(grad)) for name, grad in grads.items()}
         return {name: parameter.detach().numpy().copy() for name, parameter in trainable(self.net)}, least
 
-    def loss(self, shown: Batch) -> torch.Tensor:
+    def loss(self, inputs: Batch) -> torch.Tensor:
         """The loss that the official trainer takes, at these times and with this noise."""
-        x0, eps = self.input(shown.x), self.input(shown.eps)
-        times, told = torch.from_numpy(shown.times), self.told(shown)
+        x0 = self.input(inputs.x)
+        eps = self.input(inputs.eps)
+        times = torch.from_numpy(inputs.times)
+        conditions = self.conditions_of(inputs)
         if self.case.source == 'sit':
             transport = official.package('SIT_CHECKOUT', 'transport').create_transport('Linear', 'velocity')
             transport.sample = lambda x1: (times, eps, x1)
-            return transport.training_losses(self.asked, x0, told)['loss'].mean()
+            return transport.training_losses(self.call, x0, conditions)['loss'].mean()
         create = official.package(CHECKOUT[self.case.source], 'diffusion').create_diffusion
         diffusion = create(timestep_respacing='', learn_sigma=self.case.config.learn_variance)
-        return diffusion.training_losses(self.asked, x0, times, told, eps)['loss'].mean()
+        return diffusion.training_losses(self.call, x0, times, conditions, eps)['loss'].mean()
 
-    def asked(self, x, t, **told):
+    def call(self, x, t, **conditions):
         """The network called, on what its loss hands it."""
         if self.case.source != 'latte_t2v':
-            return self.net(x, t, **told)
-        return self.net(x.transpose(1, 2), t, **told).sample.transpose(1, 2)
+            return self.net(x, t, **conditions)
+        return self.net(x.transpose(1, 2), t, **conditions).sample.transpose(1, 2)
 
     def input(self, x: np.ndarray) -> torch.Tensor:
         """(B, T, H, W, C) -> (B, T, C, H, W), for an image network (B, C, H, W)."""
@@ -86,19 +90,19 @@ class Theirs:
     def image(self) -> bool:
         return self.case.source in ('dit', 'sit')
 
-    def told(self, shown: Batch) -> dict:
+    def conditions_of(self, inputs: Batch) -> dict:
         """Conditions by their names in the official code."""
-        found = {}
-        if 'label' in shown.conditions:
-            found['y'] = torch.from_numpy(shown.conditions['label'])
+        conditions = {}
+        if 'label' in inputs.conditions:
+            conditions['y'] = torch.from_numpy(inputs.conditions['label'])
         elif self.image:
             raise ValueError(f'{self.case.key}: this network always has labels')
-        if 'text' in shown.conditions:
+        if 'text' in inputs.conditions:
             frames = self.case.clip[1]
-            mask = torch.from_numpy(shown.conditions['text_mask']).repeat_interleave(frames, 0)
-            found['encoder_hidden_states'] = torch.from_numpy(shown.conditions['text'])
-            found['encoder_attention_mask'] = mask
-        return found
+            mask = torch.from_numpy(inputs.conditions['text_mask']).repeat_interleave(frames, 0)
+            conditions['encoder_hidden_states'] = torch.from_numpy(inputs.conditions['text'])
+            conditions['encoder_attention_mask'] = mask
+        return conditions
 
 
 def trainable(net: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:

@@ -31,8 +31,8 @@ def checkout(variable: str) -> Path:
 
 def commit_of(path: Path) -> str:
     """The commit of a checkout, or 'unknown'."""
-    asked = subprocess.run(['git', '-C', path, 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or 'unknown'
+    process = subprocess.run(['git', '-C', path, 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False)
+    return process.stdout.strip() or 'unknown'
 
 
 def module(variable: str, file: str) -> types.ModuleType:
@@ -48,9 +48,9 @@ def package(variable: str, folder: str) -> types.ModuleType:
         return sys.modules[name]
     path = checkout(variable) / folder
     spec = importlib.util.spec_from_file_location(name, path / '__init__.py', submodule_search_locations=[str(path)])
-    found = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    new_module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(new_module)
+    return new_module
 
 
 def _load(path: Path, name: str) -> types.ModuleType:
@@ -63,7 +63,7 @@ def _load(path: Path, name: str) -> types.ModuleType:
 
 def complete_timm() -> None:
     """Imports timm, without torchvision where that is missing: timm wants it for transforms and detection that nothing
-    here uses, and each of its builds goes with one build of torch alone."""
+    here uses, and each of its builds goes with only one build of torch."""
     if 'timm' in sys.modules:
         return
     try:

@@ -26,19 +26,25 @@ from vdm_jax.diffusion.spacing import DropLast, Karras, Leading, Linear, Shifted
 from vdm_jax.diffusion.unipc import UniPC
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures' / 'samplers.npz'
-TOLERANCE, SHARP = 1e-4, 2e-5  # of every number of a final sample, whose scale is that of the data, about 1.5
-STEPS, MOST = (5, 10, 25, 50), 100
+# The largest difference of any number of a final sample, whose scale is that of the data, about 1.5.
+TOLERANCE = 1e-4
+SHARP = 2e-5
+
+STEPS = (5, 10, 25, 50)
+MOST = 100
 SHAPE = 3, 1, 2, 2  # of a video: T, H, W, C
-MODES, SHARES, WIDTH = (-1.0, 0.2, 0.9), (0.3, 0.3, 0.4), 0.25
+MODES = (-1.0, 0.2, 0.9)
+SHARES = (0.3, 0.3, 0.4)
+WIDTH = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One walk of theirs and of ours.
 
-    scheduler, config: their class and what it is made with (prediction_type comes from `predictions`). asked: what each
-    of its steps is given. sigmas: what its set_timesteps is given, if anything. predictions: ours, one after the other.
-    still: the noise of the last step is 0, where diffusers adds some though it lands on clean data.
+    scheduler, config: their class and what it is made with (prediction_type comes from `predictions`). step_options:
+    keywords of each of its steps. sigmas: an argument of its set_timesteps, if any. predictions: ours, one after the
+    other. still: the noise of the last step is 0, where diffusers adds some though it lands on clean data.
     """
 
     name: str
@@ -48,7 +54,7 @@ class Case:
     sampler: Sampler
     process: Process = DDPM()
     predictions: tuple[str, ...] = ('eps', 'v', 'x0')
-    asked: dict = dataclasses.field(default_factory=dict)
+    step_options: dict = dataclasses.field(default_factory=dict)
     sigmas: tuple[float, ...] | None = None
     still: bool = False
 
@@ -88,21 +94,23 @@ def _ancestral(steps):
 
 
 def _ddim(steps):
-    scheduler, config = 'DDIMScheduler', LINEAR | {'clip_sample': False}
+    scheduler = 'DDIMScheduler'
+    config = LINEAR | {'clip_sample': False}
     for eta in (0.0, 0.6):
         for spacing in ('leading', 'trailing'):
             sampler = DDIM(steps=steps, spacing=PLAIN[spacing], eta=eta)
             theirs = config | {'timestep_spacing': spacing}
-            yield Case(f'DDIM eta {eta:g}', spacing, scheduler, theirs, sampler, asked={'eta': eta})
+            yield Case(f'DDIM eta {eta:g}', spacing, scheduler, theirs, sampler, step_options={'eta': eta})
     leading = {'timestep_spacing': 'leading'}
     sampler = DDIM(steps=steps, spacing=StopAtFirst(Leading(offset=1)))
     theirs = config | leading | {'set_alpha_to_one': False, 'steps_offset': 1}
     yield Case('DDIM set_alpha_to_one=False, steps_offset=1', 'leading', scheduler, theirs, sampler)
     sampler = DDIM(steps=steps, spacing=Leading(), clip=0.7)
     theirs = config | leading | {'clip_sample': True, 'clip_sample_range': 0.7}
-    asked = {'use_clipped_model_output': True}
-    yield Case('DDIM clipped to 0.7', 'leading', scheduler, theirs, sampler, asked=asked)
-    sampler, both = DDIM(steps=steps), {'predictions': ('v', 'x0')}
+    options = {'use_clipped_model_output': True}
+    yield Case('DDIM clipped to 0.7', 'leading', scheduler, theirs, sampler, step_options=options)
+    sampler = DDIM(steps=steps)
+    both = {'predictions': ('v', 'x0')}
     theirs = config | {'timestep_spacing': 'trailing'}
     zero = theirs | {'rescale_betas_zero_snr': True}
     yield Case('DDIM zero SNR', 'trailing', scheduler, zero, sampler, DDPM(zero_terminal_snr=True), **both)
@@ -111,13 +119,14 @@ def _ddim(steps):
 
 
 def _ddim_over_all(steps):
-    """Of DDIM's linspace diffusers keeps only this: with fewer steps than timesteps it goes elsewhere than it asks."""
+    """DDIM's linspace of all timesteps: with fewer steps, diffusers goes to other times than those it evaluates at."""
     betas = {'beta_start': 0.1 / steps, 'beta_end': 20 / steps, 'num_train_timesteps': steps}
     config = LINEAR | betas | {'clip_sample': False, 'timestep_spacing': 'linspace'}
     for eta in (0.0, 0.6):
-        made = DDIM(steps=steps, spacing=PLAIN['linspace'], eta=eta), DDPM(steps=steps)
-        name, asked = f'DDIM eta {eta:g}', {'eta': eta}
-        yield Case(name, 'linspace of all timesteps', 'DDIMScheduler', config, *made, asked=asked)
+        parts = DDIM(steps=steps, spacing=PLAIN['linspace'], eta=eta), DDPM(steps=steps)
+        name = f'DDIM eta {eta:g}'
+        options = {'eta': eta}
+        yield Case(name, 'linspace of all timesteps', 'DDIMScheduler', config, *parts, step_options=options)
 
 
 def _multistep(steps):
@@ -132,9 +141,11 @@ def _multistep(steps):
             theirs = LINEAR | config | {'timestep_spacing': spacing}
             yield Case(name, spacing, scheduler, theirs, ours(steps=steps, spacing=times))
         if ours in (DPMSolverPP2M, UniPC):
-            theirs, process = LINEAR | config | {'use_karras_sigmas': True}, DDPM(numbering='rounded')
+            theirs = LINEAR | config | {'use_karras_sigmas': True}
+            process = DDPM(numbering='rounded')
             yield Case(name, 'karras', scheduler, theirs, ours(steps=steps, spacing=OWN_KARRAS), process)
-            lower, spacing = ours is UniPC or steps < 15, StopAtFirst(SHORTER['linspace'])
+            lower = ours is UniPC or steps < 15
+            spacing = StopAtFirst(SHORTER['linspace'])
             theirs = LINEAR | config | {'timestep_spacing': 'linspace', 'final_sigmas_type': 'sigma_min'}
             sampler = ours(steps=steps, spacing=spacing, lower_order_final=lower)
             yield Case(f'{name} to sigma_min', 'linspace', scheduler, theirs, sampler)
@@ -168,7 +179,9 @@ def _flow(steps):
     exact = {'process': RectifiedFlow(), 'predictions': ('velocity',)}
     floor = {'process': RectifiedFlow(numbering='thousand_floor'), 'predictions': ('velocity',)}
     for shift in (1.0, 3.0, 5.0):
-        name, theirs, scheduler = f'shift {shift:g}', {'shift': shift}, 'FlowMatch{}DiscreteScheduler'.format
+        name = f'shift {shift:g}'
+        theirs = {'shift': shift}
+        scheduler = 'FlowMatch{}DiscreteScheduler'.format
         smallest = Shifted(shift, stop=shift / (999 + shift))
         yield Case('flow Euler', name, scheduler('Euler'), theirs, Euler(steps=steps, spacing=smallest), **exact)
         evenly = tuple(np.linspace(1, 0, steps + 1)[:-1].tolist())
@@ -195,13 +208,13 @@ KINDS = {
 CASES = [case for make, counts in KINDS.items() for steps in counts for case in make(steps)]
 
 
-def stored() -> dict[str, np.ndarray]:
+def load_stored() -> dict[str, np.ndarray]:
     """Where their walks ended when make_samplers.py was run, by Case.key."""
     with np.load(FIXTURES) as file:
         ends = dict(zip(file['names'].tolist(), file['ends'], strict=True))
-    found = {case.key: np.stack([ends.pop(name) for name in case.names]) for case in CASES}
+    by_case = {case.key: np.stack([ends.pop(name) for name in case.names]) for case in CASES}
     assert not ends, f'{FIXTURES} holds what is no case: {list(ends)}'
-    return found
+    return by_case
 
 
 def errors(theirs: dict[str, np.ndarray], source: str) -> list[dict]:
@@ -209,12 +222,12 @@ def errors(theirs: dict[str, np.ndarray], source: str) -> list[dict]:
 
     theirs: where their walks end, by Case.key. source: who they are, such as 'diffusers 0.42.1'.
     """
-    found = {}
+    largest = {}
     for case, mine in zip(CASES, ours(CASES), strict=True):
         error = float(np.abs(mine - theirs[case.key]).max())
-        found[case.configuration] = max(found.get(case.configuration, 0.0), error)
+        largest[case.configuration] = max(largest.get(case.configuration, 0.0), error)
     nothing = {'forward': None, 'gradient': None}
-    return [{'source': source, 'configuration': name, **nothing, 'sampler': error} for name, error in found.items()]
+    return [{'source': source, 'configuration': name, **nothing, 'sampler': error} for name, error in largest.items()]
 
 
 def start() -> np.ndarray:
@@ -233,24 +246,26 @@ def drawn(case: Case) -> np.ndarray:
 def ours(cases: list[Case]) -> list[np.ndarray]:
     """Where our walk of each case ends: (predictions, 2, *SHAPE).
 
-    Compiling takes nearly all of the time, so walks that differ in their times alone share a program.
+    Compiling takes nearly all of the time, so walks that differ only in their times share a program.
     """
     programs = {}
     return [_walk(programs, case) for case in cases]
 
 
 def _walk(programs: dict, case: Case) -> np.ndarray:
-    rows, times = len(case.predictions), case.sampler.spacing.times(case.process, case.steps)
+    rows = len(case.predictions)
+    times = case.sampler.spacing.times(case.process, case.steps)
     noise = np.tile(drawn(case), (1, rows, 1, 1, 1, 1))
-    given = [np.zeros((MOST + 1, *array.shape[1:]), np.float32) for array in (times, noise)]
-    given[0][: len(times)], given[1][: len(noise)] = times, noise
+    padded = [np.zeros((MOST + 1, *array.shape[1:]), np.float32) for array in (times, noise)]
+    padded[0][: len(times)] = times
+    padded[1][: len(noise)] = noise
     lower = getattr(case.sampler, 'lower_order_final', False)  # nothing else knows the end
     end = case.sampler.spacing.end(case.process) if lower else 0.0
     general = dataclasses.replace(case.sampler, steps=MOST, spacing=Trailing())
     built_in = type(general), str(general), str(case.process), case.predictions, end
     if built_in not in programs:
         programs[built_in] = _program(dataclasses.replace(case, sampler=general), end)
-    ends = programs[built_in](np.tile(start(), (rows, 1, 1, 1, 1)), *given, case.steps)
+    ends = programs[built_in](np.tile(start(), (rows, 1, 1, 1, 1)), *padded, case.steps)
     return np.asarray(ends).reshape(rows, 2, *SHAPE)
 
 
@@ -277,7 +292,7 @@ def _program(case: Case, end: float):
 
 @dataclasses.dataclass(frozen=True)
 class Laid(Spacing):
-    """Times that are given, the last of which matters only as `last`."""
+    """Fixed times, the last of which matters only as `last`."""
 
     given: jax.Array
     last: float
@@ -296,19 +311,20 @@ def _denoiser(case: Case):
         fed = case.process.model_time(t[0])
         u = (fed + 1) / case.process.steps if case.process.steps else fed / 1000
         path = case.process.schedule if isinstance(case.process, DDPM) else 'flow'
-        pairs, two = x.reshape(rows, 2, *SHAPE), t[:2]
-        asked = [
-            to_x0_eps(kind, case.process, said(kind, x0, pair, u, path), pair, two)
+        pairs = x.reshape(rows, 2, *SHAPE)
+        two = t[:2]
+        estimates = [
+            to_x0_eps(kind, case.process, predict(kind, x0, pair, u, path), pair, two)
             for kind, x0, pair in zip(case.predictions, networks(pairs, u, path), pairs, strict=True)
         ]
-        x0, eps = (jnp.concatenate(parts) for parts in zip(*asked, strict=True))
+        x0, eps = (jnp.concatenate(parts) for parts in zip(*estimates, strict=True))
         return Denoised(x0, eps, jnp.tanh(x + jnp.cos(3 * u)))
 
     return denoise
 
 
 def networks(pairs, u, path):
-    """What both say is x0: the mixture's of pairs[:, 0], the wave's of pairs[:, 1]."""
+    """Return x0 of both networks: the mixture's of pairs[:, 0], the wave's of pairs[:, 1]."""
     return jnp.stack([mixture(pairs[:, 0], u, path), wave(pairs[:, 1], u, path)], 1)
 
 
@@ -329,8 +345,8 @@ def wave(x, u, path):
     return x - sigma * v if path == 'flow' else alpha * x - sigma * v
 
 
-def said(kind, x0, x, u, path):
-    """x0 as the network says it."""
+def predict(kind, x0, x, u, path):
+    """Return the prediction of this kind for x0."""
     alpha, sigma = path_of(u, path)
     eps = (x - alpha * x0) / sigma
     return {'x0': x0, 'eps': eps, 'v': alpha * eps - sigma * x0, 'velocity': eps - x0}[kind]

@@ -24,16 +24,16 @@ def _walk(case: Case, kind: str) -> np.ndarray:
     if not case.scheduler.startswith('FlowMatch'):
         config['prediction_type'] = KINDS[kind]
     scheduler = getattr(diffusers, case.scheduler)(**config)
-    given = {'sigmas': list(case.sigmas)} if case.sigmas else {}
-    scheduler.set_timesteps(case.steps, **given)
+    timestep_options = {'sigmas': list(case.sigmas)} if case.sigmas else {}
+    scheduler.set_timesteps(case.steps, **timestep_options)
     noise = iter(_channels_first(frame) for frame in drawn(case))
     module = type(scheduler).__module__
     scaled = getattr(scheduler, 'scale_model_input', lambda x, t: x)
     x = _channels_first(start()) * getattr(scheduler, 'init_noise_sigma', 1.0)
     with mock.patch(f'{module}.randn_tensor', lambda *args, **kwargs: next(noise), create=True):
         for t in scheduler.timesteps:
-            output = _said(case, kind, scaled(x, t), t.float())
-            x = scheduler.step(output, t, x, **case.asked).prev_sample
+            output = _predict(case, kind, scaled(x, t), t.float())
+            x = scheduler.step(output, t, x, **case.step_options).prev_sample
     if case.scheduler.startswith(('Euler', 'Heun')):
         x = x / (scheduler.sigmas[-1] ** 2 + 1) ** 0.5  # they walk x / alpha
     return x.movedim(1, -1).numpy()
@@ -43,13 +43,14 @@ def _channels_first(x):
     return torch.from_numpy(np.moveaxis(x, -1, 1).copy())
 
 
-def _said(case: Case, kind: str, x, timestep):
+def _predict(case: Case, kind: str, x, timestep):
     """The networks' output for x (2, C, T, H, W): the mixture's for the first video, the wave's for the second."""
     if isinstance(case.process, DDPM):
         u = (timestep + 1) / case.process.steps
         path = case.process.schedule
     else:
-        u, path = timestep / 1000, 'flow'
+        u = timestep / 1000
+        path = 'flow'
     alpha, sigma = _path(u, path)
     x0 = torch.stack([_mixture(x[0], alpha, sigma), _wave(x[1], u, alpha if path != 'flow' else 1, sigma)])
     eps = (x - alpha * x0) / sigma
@@ -68,7 +69,8 @@ def _said(case: Case, kind: str, x, timestep):
 
 def _mixture(x, alpha, sigma):
     variance = alpha**2 * WIDTH**2 + sigma**2
-    weighted, total = torch.zeros_like(x), torch.zeros_like(x)
+    weighted = torch.zeros_like(x)
+    total = torch.zeros_like(x)
     nearest = torch.stack([(x - alpha * mode).square() for mode in MODES]).amin(0)
     for mode, share in zip(MODES, SHARES, strict=True):
         off = x - alpha * mode
@@ -78,9 +80,9 @@ def _mixture(x, alpha, sigma):
     return weighted / total
 
 
-def _wave(x, u, kept, sigma):
+def _wave(x, u, share, sigma):
     bent = torch.tanh(0.9 * x + 0.5 * torch.roll(x, 1, dims=1) + torch.sin(4 * u))
-    return kept * x - sigma * bent * (0.8 + 0.2 * torch.cos(3 * u * x))
+    return share * x - sigma * bent * (0.8 + 0.2 * torch.cos(3 * u * x))
 
 
 def _path(u, path):

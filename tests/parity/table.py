@@ -18,11 +18,12 @@ from tests.parity import official
 from vdm_jax.planning import docs_tables
 
 COLUMNS = ('source', 'configuration', 'forward', 'gradient', 'sampler')
-BEGIN, END = '<!-- parity: begin, made by make parity -->', '<!-- parity: end -->'
+BEGIN = '<!-- parity: begin, made by make parity -->'
+END = '<!-- parity: end -->'
 
 
 def write(name: str, rows: list[dict]) -> None:
-    """Leaves the rows of one file of tests where VDM_JAX_PARITY_OUT says, if it says so."""
+    """Write the rows of one file of tests to the folder VDM_JAX_PARITY_OUT, if it is set."""
     if folder := os.environ.get('VDM_JAX_PARITY_OUT'):
         path = pathlib.Path(folder) / f'{name}.json'
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,10 +39,10 @@ def read(folder) -> list[dict]:
 def table(rows: list[dict]) -> list[str]:
     """The rows in Markdown, line by line."""
 
-    def shown(value):
+    def format_value(value):
         return '' if value is None else value if isinstance(value, str) else f'{value:.0e}'
 
-    return docs_tables.table(COLUMNS, [tuple(shown(row.get(column)) for column in COLUMNS) for row in rows])
+    return docs_tables.table(COLUMNS, [tuple(format_value(row.get(column)) for column in COLUMNS) for row in rows])
 
 
 def versions() -> str:
@@ -67,12 +68,12 @@ def main() -> None:
     rows = read(arguments.folder)
     if not rows:
         sys.exit(f'{arguments.folder} holds no rows: nothing was compared, and the table stays as it is')
-    made = [*table(rows), '', versions()]
-    print('\n'.join(made))
+    lines = [*table(rows), '', versions()]
+    print('\n'.join(lines))
     if arguments.out:
-        if missed := sources(docs_tables.between(arguments.out, BEGIN, END)) - sources(made):
+        if missed := sources(docs_tables.between(arguments.out, BEGIN, END)) - sources(lines):
             print(f'not compared this time, and out of the table: {", ".join(sorted(missed))}', file=sys.stderr)
-        docs_tables.replace(arguments.out, BEGIN, END, made)
+        docs_tables.replace(arguments.out, BEGIN, END, lines)
 
 
 if __name__ == '__main__':

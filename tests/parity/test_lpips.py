@@ -20,23 +20,26 @@ def both(drawn, x, y):
     params = pretrained.load('lpips', drawn).params
 
     def total(x):
-        return (lambda found: (found.sum(), found))(lpips.distance(params, x, y))
+        distances = lpips.distance(params, x, y)
+        return distances.sum(), distances
 
     gradient, distance = jax.jit(jax.grad(total, has_aux=True))(x)
     return np.asarray(distance), np.asarray(gradient)
 
 
-def apart(found, expected) -> tuple[float, float]:
+def apart(actual, expected) -> tuple[float, float]:
     """The largest error of a distance, and the error of the gradient, each by the size of what is expected."""
-    (distance, gradient), (theirs, their_gradient) = found, expected
+    distance, gradient = actual
+    theirs, their_gradient = expected
     assert np.all(theirs > 0.05) and np.std(their_gradient) > 0
     error = np.abs(distance - theirs).max() / np.abs(theirs).max()
     return float(error), float(np.linalg.norm(gradient - their_gradient) / np.linalg.norm(their_gradient))
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_it_is_what_pytorch_said(size):
-    drawn, stored = tensors(NARROW), np.load(FIXTURE)
+def test_distance_equals_the_stored_one_of_pytorch(size):
+    drawn = tensors(NARROW)
+    stored = np.load(FIXTURE)
     sums = np.array([array.sum() for array in drawn.values()])
     np.testing.assert_allclose(sums, stored['drawn'], atol=1e-4, err_msg='numpy draws other numbers than then')
     expected = [stored[f'{size[0]}x{size[1]}/{what}'] for what in ('distance', 'gradient')]
@@ -45,11 +48,12 @@ def test_it_is_what_pytorch_said(size):
 
 @pytest.mark.parity
 @pytest.mark.parametrize('widths', [NARROW, lpips.WIDTHS])
-def test_it_is_what_pytorch_says(widths):
+def test_distance_equals_that_of_pytorch(widths):
     pytest.importorskip('torch', reason='PyTorch is not installed: pip install torch')
     from tests.parity.lpips_torch import distances
 
-    drawn, (x, y) = tensors(widths), pictures((32, 24))
+    drawn = tensors(widths)
+    x, y = pictures((32, 24))
     forward, gradient = apart(both(drawn, x, y), distances(drawn, x, y, grad=True))
     print(f'{widths}: {forward:.1e}, gradient {gradient:.1e}')
     row = {'source': 'lpips', 'configuration': configuration(widths), 'forward': forward, 'gradient': gradient}
@@ -69,11 +73,11 @@ def test_the_packages_own_names_are_known_too():
             theirs[f'lins.{name[3]}.model.1.weight'] = array
         theirs[name] = array
     theirs |= {'scaling_layer.shift': lpips.SHIFT[None, :, None, None]}
-    found, plain = (pretrained.load('lpips', each) for each in (theirs, drawn))
-    jax.tree.map(np.testing.assert_array_equal, found.params, plain.params)
-    assert not found.report.unused
+    model, plain = (pretrained.load('lpips', each) for each in (theirs, drawn))
+    jax.tree.map(np.testing.assert_array_equal, model.params, plain.params)
+    assert not model.report.unused
     x, y = pictures((16, 16))
-    np.testing.assert_array_equal(found(x, y), plain(x, y))
+    np.testing.assert_array_equal(model(x, y), plain(x, y))
 
 
 def test_its_tensors_go_back():

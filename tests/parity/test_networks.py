@@ -24,7 +24,7 @@ from vdm_jax.train.state import graphdef_of
 pytestmark = pytest.mark.parity
 
 LEARNING = [case for case in CASES if case.learns]
-KEPT = [case for case in LEARNING if case.kept]
+STORED_CASES = [case for case in LEARNING if case.kept]
 
 
 def key(case):
@@ -32,10 +32,10 @@ def key(case):
 
 
 @pytest.fixture(scope='module')
-def measured():
+def add_to_table():
     """Rows of the table by case; written when all is done."""
     rows = {}
-    yield lambda case, **found: rows.setdefault(case.key, row_of(case)).update(found)
+    yield lambda case, **errors: rows.setdefault(case.key, row_of(case)).update(errors)
     table.write('networks', list(rows.values()))
 
 
@@ -46,7 +46,7 @@ def row_of(case):
 
 
 def both(case):
-    """(our network, theirs, their state): ours is loaded from what theirs says of itself."""
+    """(our network, theirs, their state): ours is loaded from their tensors."""
     theirs = Theirs(case)
     return networks.load(case, theirs.tensors), theirs
 
@@ -58,22 +58,23 @@ def pair(request):
 
 
 @pytest.mark.parametrize('pair', CASES, ids=key, indirect=True)
-def test_outputs_are_the_official_ones(pair, measured):
+def test_outputs_are_the_official_ones(pair, add_to_table):
     case, ours, theirs = pair
-    shown = networks.batch(case)
-    want = theirs.forward(shown)
-    apart = np.abs(networks.forward(ours, shown) - want).max()
-    measured(case, forward=float(apart))
+    inputs = networks.batch(case)
+    want = theirs.forward(inputs)
+    apart = np.abs(networks.forward(ours, inputs) - want).max()
+    add_to_table(case, forward=float(apart))
     assert np.std(want) > 0.2  # gates and head are open
     assert apart < FORWARD
 
 
 @pytest.mark.parametrize('pair', CASES, ids=key, indirect=True)
-def test_a_checkpoint_is_all_used_tells_its_config_and_goes_back_bit_for_bit(pair):
+def test_a_checkpoint_is_used_completely_gives_its_config_and_round_trips(pair):
     case, ours, theirs = pair
     assert ours.config == case.config
     assert not (ours.report.unused or ours.report.missing or ours.report.differing)
-    back, there = ours.export(), theirs.tensors
+    back = ours.export()
+    there = theirs.tensors
     assert back.keys() == there.keys()
     fixed = ours.source.computed_tensors(ours.config)
     for name, array in there.items():
@@ -84,55 +85,57 @@ def test_a_checkpoint_is_all_used_tells_its_config_and_goes_back_bit_for_bit(pai
 
 
 @pytest.mark.parametrize('pair', LEARNING, ids=key, indirect=True)
-def test_loss_and_gradients_are_the_official_ones(pair, measured):
+def test_loss_and_gradients_are_the_official_ones(pair, add_to_table):
     case, ours, theirs = pair
-    shown = networks.batch(case)
-    mine, grads = networks.loss_and_gradients(case, ours, shown)
-    loss, want = theirs.loss_and_gradients(shown)
+    inputs = networks.batch(case)
+    mine, grads = networks.loss_and_gradients(case, ours, inputs)
+    loss, want = theirs.loss_and_gradients(inputs)
     error = networks.gradient_error(grads, want)
-    measured(case, gradient=error)
+    add_to_table(case, gradient=error)
     assert abs(mine - loss) < LOSS
     assert error < GRADIENT
 
 
-@pytest.mark.parametrize('case', KEPT, ids=key)
-def test_training_goes_where_the_official_one_goes(case):
+@pytest.mark.parametrize('case', STORED_CASES, ids=key)
+def test_training_ends_at_the_weights_of_the_official_one(case):
     ours, theirs = both(case)
-    mine, (want, least) = networks.trained(case, ours, 3), theirs.trained(3)
+    mine = networks.train_steps(case, ours, 3)
+    want, least = theirs.train(3)
     start = networks.weights(case)
     assert mine.keys() == want.keys()
     clear = {name: each > 100 * 1e-8 for name, each in least.items()}  # of AdamW's eps: below, rounding takes the step
 
-    def joined(tensors):
+    def select_clear(tensors):
         return np.concatenate([tensors[name][clear[name]] for name in want])
 
-    assert joined(clear).size > 0.5 * sum(map(np.size, want.values()))
-    assert np.abs(joined(want) - joined(start)).mean() > ADAMW.learning_rate
-    assert np.abs(joined(mine) - joined(want)).max() < 0.01 * ADAMW.learning_rate
+    assert select_clear(clear).size > 0.5 * sum(map(np.size, want.values()))
+    assert np.abs(select_clear(want) - select_clear(start)).mean() > ADAMW.learning_rate
+    assert np.abs(select_clear(mine) - select_clear(want)).max() < 0.01 * ADAMW.learning_rate
 
 
 @pytest.mark.parametrize('name', ['dit, patch 2, 3 blocks', 'latte, classes'])
-def test_a_label_that_is_left_out_is_the_official_one(name):
+def test_a_dropped_label_gives_the_official_loss(name):
     """Their trainer puts the null class in place of a label at random; here in the first example, by force."""
     case = BY_KEY[name]
     ours, theirs = both(case)
-    shown = networks.batch(case, turn=1)
-    dropped = np.arange(len(shown.x)) == 1
+    inputs = networks.batch(case, turn=1)
+    dropped = np.arange(len(inputs.x)) == 1
     embedder = theirs.net.train().y_embedder
-    embed, asked = embedder.forward, []
+    embed = embedder.forward
+    train_flags = []
 
-    def forced(labels, train):
-        asked.append(train)
+    def drop_forced(labels, train):
+        train_flags.append(train)
         return embed(labels, train, force_drop_ids=torch.from_numpy(dropped.astype(int)))
 
-    embedder.forward = forced
-    told = without(shown.conditions, case.config.classes, dropped)
-    assert np.asarray(told['label'])[1] == case.config.classes != shown.conditions['label'][1]
+    embedder.forward = drop_forced
+    conditions = without(inputs.conditions, case.config.classes, dropped)
+    assert np.asarray(conditions['label'])[1] == case.config.classes != inputs.conditions['label'][1]
     mine, grads = networks.loss_and_gradients(
-        case, ours, networks.Batch(shown.x, shown.eps, shown.times, {'label': np.asarray(told['label'])})
+        case, ours, networks.Batch(inputs.x, inputs.eps, inputs.times, {'label': np.asarray(conditions['label'])})
     )
-    loss, want = theirs.loss_and_gradients(shown)
-    assert asked == [True]
+    loss, want = theirs.loss_and_gradients(inputs)
+    assert train_flags == [True]
     assert abs(mine - loss) < LOSS
     assert networks.gradient_error(grads, want) < GRADIENT
 
@@ -149,13 +152,15 @@ def test_every_published_size_has_as_many_parameters(variable, file, kind, frame
         with torch.device('meta'), unset:
             net = getattr(module, f'{kind}_{size}_{patch}')()
         count = sum(each.numel() for _, each in trainable(net))
-        assert networks.parameter_count(networks.published(size, patch, frames)) == count
+        assert networks.parameter_count(networks.make_published_config(size, patch, frames)) == count
 
 
 @pytest.mark.parametrize('classes', [0, 5])
-def test_images_behind_a_clip_are_those_of_the_official_joint_training(classes, measured):
+def test_images_behind_a_clip_are_those_of_the_official_joint_training(classes, add_to_table):
     """Latte's LatteIMG: images, each with a label of its own, do not enter the blocks over time."""
-    frames, images, kind = 4, 3, official.module('LATTE_CHECKOUT', 'models/latte_img.py').Latte
+    frames = 4
+    images = 3
+    kind = official.module('LATTE_CHECKOUT', 'models/latte_img.py').Latte
     config = dataclasses.replace(BY_KEY['latte, classes'].config, grid=(frames, 4, 4), classes=classes)
     name = f'{images} images behind, classes {classes}'
     case = networks.Case('latte', name, config, (2, frames, 8, 8))
@@ -164,21 +169,26 @@ def test_images_behind_a_clip_are_those_of_the_official_joint_training(classes, 
         input_size=8, patch_size=2, hidden_size=48, depth=2, num_heads=4, num_frames=frames,
         extras=2 if classes else 1, num_classes=classes or 1,
     )  # fmt: skip
-    state, tensors = net.state_dict(), networks.weights(case)
+    state = net.state_dict()
+    tensors = networks.weights(case)
     net.load_state_dict(state | {name: torch.from_numpy(array) for name, array in tensors.items()})
-    net.train(bool(classes))  # labels of images are looked at in training alone, and none is dropped here
+    net.train(bool(classes))  # labels of images are only looked at in training, and none is dropped here
     if classes:
         net.y_embedder.token_drop = lambda labels, force_drop_ids=None: labels
     x = networks.drawn((2, frames + images, 8, 8, 4), case.key)
-    times, label, image_label = np.array([0, 999]), np.array([1, 4]), np.array([[0, 2, 3], [4, 1, 1]])
-    told = {'y': torch.from_numpy(label), 'y_image': torch.from_numpy(image_label)} if classes else {}
+    times = np.array([0, 999])
+    label = np.array([1, 4])
+    image_label = np.array([[0, 2, 3], [4, 1, 1]])
+    their_conditions = {'y': torch.from_numpy(label), 'y_image': torch.from_numpy(image_label)} if classes else {}
     with torch.no_grad():
-        want = net(torch.from_numpy(x).movedim(-1, 2), torch.from_numpy(times), use_image_num=images, **told)
+        inputs = torch.from_numpy(x).movedim(-1, 2), torch.from_numpy(times)
+        want = net(*inputs, use_image_num=images, **their_conditions)
     want = want.movedim(2, -1).numpy()
-    said = {'label': np.concatenate([np.repeat(label[:, None], frames, 1), image_label], 1)} if classes else {}
+    labels = np.concatenate([np.repeat(label[:, None], frames, 1), image_label], 1)
+    our_conditions = {'label': labels} if classes else {}
     graphdef = graphdef_of(lambda rngs: VideoDiT(ours.config, rngs=rngs))
-    found = jax.jit(lambda x, t: nnx.merge(graphdef, ours.params)(x, t, said, images))(x, np.float32(times))
-    apart = np.abs(found - want).max()
-    measured(case, forward=float(apart))
+    output = jax.jit(lambda x, t: nnx.merge(graphdef, ours.params)(x, t, our_conditions, images))(x, np.float32(times))
+    apart = np.abs(output - want).max()
+    add_to_table(case, forward=float(apart))
     assert np.std(want) > 0.2
     assert apart < FORWARD

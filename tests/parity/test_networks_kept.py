@@ -13,7 +13,7 @@ from tests.parity.networks import CASES, FORWARD, GRADIENT, LOSS
 from vdm_jax.diffusion.process import expand
 from vdm_jax.train.diffusion_loss import compute_losses
 
-KEPT = [case for case in CASES if case.kept]
+STORED_CASES = [case for case in CASES if case.kept]
 
 
 def key(case):
@@ -21,37 +21,46 @@ def key(case):
 
 
 @pytest.fixture(scope='module')
-def kept():
+def stored_arrays():
     with np.load(networks.FIXTURES) as file:
         return dict(file)
 
 
-def test_the_file_says_what_made_it(kept):
-    about = json.loads(str(kept['about']))
+def test_the_file_holds_the_versions_that_made_it(stored_arrays):
+    about = json.loads(str(stored_arrays['about']))
     assert {'torch', 'diffusers', 'facebookresearch/DiT', 'willisma/SiT', 'Vchitect/Latte'} <= about.keys()
     assert all(len(commit) == 40 for name, commit in about.items() if '/' in name)
     assert networks.FIXTURES.stat().st_size < 100_000
 
 
-@pytest.mark.parametrize('case', KEPT, ids=key)
-def test_outputs_loss_and_gradients_are_the_official_ones(case, kept):
-    model, shown = networks.load(case), networks.batch(case)
-    outputs = networks.forward(model, shown).ravel()[:: networks.STRIDE]
-    want = kept[f'{case.key}: outputs']
+@pytest.mark.parametrize('case', STORED_CASES, ids=key)
+def test_outputs_loss_and_gradients_are_the_official_ones(case, stored_arrays):
+    model = networks.load(case)
+    inputs = networks.batch(case)
+    outputs = networks.forward(model, inputs).ravel()[:: networks.STRIDE]
+    want = stored_arrays[f'{case.key}: outputs']
     assert np.std(want) > 0.2  # gates and head are open
     np.testing.assert_allclose(outputs, want, rtol=0, atol=FORWARD)
-    loss, grads = networks.loss_and_gradients(case, model, shown)
-    assert abs(loss - kept[f'{case.key}: loss']) < LOSS
-    norms, probes = (dict(zip(sorted(grads), kept[f'{case.key}: {name}'], strict=True)) for name in ('norms', 'probes'))
-    assert networks.probed_error(grads, probes, norms) < GRADIENT
+    loss, grads = networks.loss_and_gradients(case, model, inputs)
+    assert abs(loss - stored_arrays[f'{case.key}: loss']) < LOSS
+
+    def stored_by_name(what):
+        return dict(zip(sorted(grads), stored_arrays[f'{case.key}: {what}'], strict=True))
+
+    norms = stored_by_name('norms')
+    probes = stored_by_name('probes')
+    assert networks.probe_error(grads, probes, norms) < GRADIENT
 
 
 @pytest.mark.parametrize('name', ['latte, classes', 'sit, patch 2, 3 blocks'])
 def test_the_trainer_minimises_that_loss(name):
-    """It draws times and noise by itself: what it shows the network tells which."""
+    """It draws times and noise by itself; they are recovered from the network's inputs."""
     case = networks.BY_KEY[name]
-    model, shown, seen = networks.load(case), networks.batch(case), {}
-    x0, told = jnp.asarray(shown.x), {'label': jnp.asarray(shown.conditions['label'])}
+    model = networks.load(case)
+    inputs = networks.batch(case)
+    seen = {}
+    x0 = jnp.asarray(inputs.x)
+    label_condition = {'label': jnp.asarray(inputs.conditions['label'])}
 
     def network(params, x_t, time, conditions, images):
         seen.update(x_t=x_t, time=np.asarray(time))
@@ -59,21 +68,22 @@ def test_the_trainer_minimises_that_loss(name):
 
     objective = dataclasses.replace(model.objective, condition_dropout=0.0)
     keys = jax.random.split(jax.random.key(0), len(x0))
-    found = compute_losses(network, objective, model.params, x0, told, case.config.classes, keys).loss
+    loss = compute_losses(network, objective, model.params, x0, label_condition, case.config.classes, keys).loss
     t = networks.house_time(case, seen['time'])
     alpha, sigma = (expand(each, x0.ndim) for each in objective.process.alpha_sigma(t))
     eps = (seen['x_t'] - alpha * x0) / sigma
     assert np.std(eps) > 0.9
-    np.testing.assert_allclose(found.mean(), networks.training_loss(model, model.params, x0, eps, t, told), rtol=1e-5)
+    expected = networks.training_loss(model, model.params, x0, eps, t, label_condition)
+    np.testing.assert_allclose(loss.mean(), expected, rtol=1e-5)
 
 
 def test_the_gradients_rule_sees_a_wrong_tensor():
     rng = np.random.default_rng(0)
     right = {name: rng.normal(size=(4, 5)) * scale for name, scale in {'a': 1, 'b': 1e-3, 'zero': 1e-9}.items()}
-    kept = {name: networks.probed(name, array) for name, array in right.items()}
+    right_probes = {name: networks.probe(name, array) for name, array in right.items()}
 
     def error(wrong):
-        return networks.probed_error(right | wrong, kept, networks.norms(right))
+        return networks.probe_error(right | wrong, right_probes, networks.norms(right))
 
     assert error({}) < 1e-6
     assert error({'zero': 1.03 * right['zero']}) < GRADIENT  # within what rounding may do to it

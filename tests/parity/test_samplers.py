@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.marks import rest_slow
-from tests.parity.samplers import CASES, SHARP, TOLERANCE, errors, ours, stored
+from tests.parity.samplers import CASES, SHARP, TOLERANCE, errors, load_stored, ours
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.flow import RectifiedFlow
 from vdm_jax.diffusion.process import Process
@@ -16,9 +16,9 @@ from vdm_jax.diffusion.spacing import DropLast, Karras, Leading, Linear, Shifted
 def test_final_samples_are_those_of_diffusers():
     """In one test, as its time is compiling. Karras' sigmas hang on diffusers' smallest sigma, of which float32 leaves
     four digits, and Heun's average with the velocity there magnifies it; all else is nearer than it need be."""
-    found = {row['configuration']: row['sampler'] for row in errors(stored(), 'the fixtures')}
-    assert len(found) > 60 and max(found.values()) <= TOLERANCE, found
-    sharp = {name: error for name, error in found.items() if 'karras' not in name and 'Heun' not in name}
+    largest_errors = {row['configuration']: row['sampler'] for row in errors(load_stored(), 'the fixtures')}
+    assert len(largest_errors) > 60 and max(largest_errors.values()) <= TOLERANCE, largest_errors
+    sharp = {name: error for name, error in largest_errors.items() if 'karras' not in name and 'Heun' not in name}
     assert len(sharp) > 45 and max(sharp.values()) <= SHARP, sharp
 
 
@@ -59,4 +59,4 @@ def test_with_another_option_they_lead_elsewhere(configuration, other):
         options = other if isinstance(other, dict) else {'spacing': other}
         case = dataclasses.replace(case, sampler=dataclasses.replace(case.sampler, **options))
     (end,) = ours([case])
-    assert np.abs(end - stored()[case.key]).max() > SHARP
+    assert np.abs(end - load_stored()[case.key]).max() > SHARP

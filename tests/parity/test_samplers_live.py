@@ -14,7 +14,7 @@ import diffusers
 import torch
 
 from tests.parity import table
-from tests.parity.samplers import CASES, LINEAR, PLAIN, TOLERANCE, Case, errors, ours, stored
+from tests.parity.samplers import CASES, LINEAR, PLAIN, TOLERANCE, Case, errors, load_stored, ours
 from tests.parity.samplers_torch import theirs
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.multistep import DPMSolverPP2M
@@ -37,16 +37,16 @@ def test_final_samples_are_those_of_diffusers():
     assert rows and not far, far
 
 
-def test_the_fixtures_are_what_diffusers_says_today():
-    then = stored()
+def test_the_fixtures_equal_the_results_of_diffusers():
+    then = load_stored()
     for key, end in live().items():
         np.testing.assert_allclose(then[key], end, atol=1e-5, err_msg=f'{key}: run tests/parity/make_samplers.py again')
 
 
 @pytest.mark.parametrize('name, there', [('linear', 'linear'), ('cosine', 'squaredcos_cap_v2')])
 def test_alpha_bar_is_theirs_in_float64(name, there):
-    found = diffusers.DDIMScheduler(beta_schedule=there).alphas_cumprod
-    np.testing.assert_allclose(found, SCHEDULES[name](1000)[1:], rtol=2e-5)
+    alpha_bar = diffusers.DDIMScheduler(beta_schedule=there).alphas_cumprod
+    np.testing.assert_allclose(alpha_bar, SCHEDULES[name](1000)[1:], rtol=2e-5)
 
 
 def case(config: dict, sampler, process=None) -> Case:
@@ -57,11 +57,12 @@ def case(config: dict, sampler, process=None) -> Case:
 
 def loud(configuration: str, steps: int) -> Case:
     """A case of CASES with the noise of its last step."""
-    (found,) = (case for case in CASES if case.configuration == configuration and case.steps == steps)
-    return dataclasses.replace(found, still=False)
+    (quiet,) = (case for case in CASES if case.configuration == configuration and case.steps == steps)
+    return dataclasses.replace(quiet, still=False)
 
 
-TRAILING, ZERO = {'timestep_spacing': 'trailing'}, DDPM(zero_terminal_snr=True)
+TRAILING = {'timestep_spacing': 'trailing'}
+ZERO = DDPM(zero_terminal_snr=True)
 # The figures of docs/diffusion.md: how far their final sample is from the paper's, which is ours.
 DEPARTURES = {
     'DDIM, linspace': (case({'timestep_spacing': 'linspace'}, DDIM(steps=10, spacing=PLAIN['linspace'])), 0.15),
@@ -95,5 +96,5 @@ def test_fixed_large_log_is_no_number():
 
 
 def test_float32_leaves_four_digits_of_their_smallest_sigma():
-    found = float(diffusers.EulerDiscreteScheduler().sigmas[-2])
-    assert abs(found / (1e-4 / 0.9999) ** 0.5 - 1) == pytest.approx(8.3e-5, rel=0.1)
+    smallest_sigma = float(diffusers.EulerDiscreteScheduler().sigmas[-2])
+    assert abs(smallest_sigma / (1e-4 / 0.9999) ** 0.5 - 1) == pytest.approx(8.3e-5, rel=0.1)

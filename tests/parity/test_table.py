@@ -15,7 +15,7 @@ ROWS = [
     {'source': 'sit', 'configuration': 'S/2', 'forward': 1.26e-6, 'gradient': None},
     {'source': 'dit', 'configuration': 'S/2', 'forward': 3e-6, 'gradient': 1e-5, 'sampler': 0.0},
 ]
-MADE = """\
+EXPECTED_TABLE = """\
 | source | configuration | forward | gradient | sampler |
 | --- | --- | --- | --- | --- |
 | dit | S/2 | 3e-06 | 1e-05 | 0e+00 |
@@ -29,13 +29,13 @@ def test_rows_are_written_read_and_sorted_by_source(tmp_path, monkeypatch):
     table.write('networks', ROWS[:1])
     table.write('more', ROWS[1:])
     assert len(list((tmp_path / 'out').iterdir())) == 2
-    made = table.table(table.read(tmp_path / 'out'))
-    assert made == MADE.splitlines() and table.sources(made) == {'dit', 'sit'}
+    lines = table.table(table.read(tmp_path / 'out'))
+    assert lines == EXPECTED_TABLE.splitlines() and table.sources(lines) == {'dit', 'sit'}
 
 
-def test_what_was_not_compared_is_said_and_the_page_around_the_table_stays(tmp_path, monkeypatch, capsys):
+def test_rows_that_were_not_compared_are_named_and_the_page_stays(tmp_path, monkeypatch, capsys):
     page = tmp_path / 'page.md'
-    page.write_text(f'# Title\n\n{table.BEGIN}\n\n{MADE}\n\n{table.END}\n\nrest\n')
+    page.write_text(f'# Title\n\n{table.BEGIN}\n\n{EXPECTED_TABLE}\n\n{table.END}\n\nrest\n')
     monkeypatch.setattr(table, 'versions', lambda: 'Measured here.')
     (tmp_path / 'out').mkdir()
     monkeypatch.setattr('sys.argv', ['table', str(tmp_path / 'out'), f'--out={page}'])
@@ -45,8 +45,9 @@ def test_what_was_not_compared_is_said_and_the_page_around_the_table_stays(tmp_p
     (tmp_path / 'out' / 'networks.json').write_text(json.dumps(ROWS[1:]))
     table.main()
     assert 'not compared this time, and out of the table: sit' in capsys.readouterr().err
-    kept = '\n'.join(MADE.splitlines()[:-1])
-    assert page.read_text() == f'# Title\n\n{table.BEGIN}\n\n{kept}\n\nMeasured here.\n\n{table.END}\n\nrest\n'
+    remaining_rows = '\n'.join(EXPECTED_TABLE.splitlines()[:-1])
+    expected = f'{table.BEGIN}\n\n{remaining_rows}\n\nMeasured here.\n\n{table.END}'
+    assert page.read_text() == f'# Title\n\n{expected}\n\nrest\n'
 
 
 COMPARED = {  # beginnings of rows, each up to the end of a cell or of a name

@@ -20,13 +20,14 @@ def test_outputs_and_gradients_are_pytorchs(scan):
     data = bench_torch.inputs(clip=(4, 8, 12))
     ours = bench_torch.Ours(shape, data, scan)
     theirs = bench_torch.Theirs(ours.weights(), shape, data)
-    mine, other = ours.compute(), theirs.compute()
+    mine = ours.compute()
+    other = theirs.compute()
     apart = bench_torch.differences(mine, other)
     assert np.std(mine[0]) > 0.1 and all(np.abs(grad).max() > 0 for grad in mine[1].values())
     assert max(apart.values()) < bench_torch.TOLERANCE, apart
 
 
-def test_they_train_alike():
+def test_both_networks_have_the_same_losses_in_training():
     shape = {'width': 32, 'depth': 2, 'heads': 2, 'patch': 2, 'channels': 4, 'classes': 5}
     data = bench_torch.inputs(clip=(2, 8, 8))
     ours = bench_torch.Ours(shape, data)

@@ -5,7 +5,9 @@ import pytest
 from vdm_jax.planning.hlo import parse
 from vdm_jax.planning.traffic import memory_bytes
 
-LAYERS, ROW = 8, 1024 * 4  # of a stack f32[8,1024], and the bytes of one of its layers
+# A stack f32[8,1024], and the bytes of one of its layers.
+LAYERS = 8
+ROW = 1024 * 4
 STACK = LAYERS * ROW
 LOOP = """HloModule loop
 
@@ -72,7 +74,7 @@ STORED = """
 """
 
 
-def fused(*lines):
+def make_fusion(*lines):
     """A computation of (x, stack, i) with these lines, the last of them its root."""
     inside = [
         '%x = f32[1024]{0} parameter(0)',
@@ -91,7 +93,7 @@ def bytes_of(computations, *body):
     return memory_bytes(parse(text))
 
 
-KEPT = '%z = f32[8,1024]{1,0} bitcast(%stack)'
+BITCAST = '%z = f32[8,1024]{1,0} bitcast(%stack)'
 CALL = '%y = f32[1024]{0} fusion(%x, %stack, %i), kind=kLoop, calls=%fused'
 # How one layer is taken out of the stack inside of a fusion, as %row.
 WAYS_TO_SLICE = {
@@ -122,8 +124,8 @@ WAYS_TO_SLICE = {
 
 @pytest.mark.parametrize('way', WAYS_TO_SLICE)
 def test_a_stack_of_which_a_fusion_takes_one_layer_counts_as_that_layer(way):
-    inside = fused(*WAYS_TO_SLICE[way], '%sum = f32[1024]{0} add(%x, %row)')
-    assert bytes_of(LAYER + PASSED + STORED + inside, CALL, KEPT) == LAYERS * 3 * ROW  # x, the layer, and y
+    inside = make_fusion(*WAYS_TO_SLICE[way], '%sum = f32[1024]{0} add(%x, %row)')
+    assert bytes_of(LAYER + PASSED + STORED + inside, CALL, BITCAST) == LAYERS * 3 * ROW  # x, the layer, and y
 
 
 def test_a_layer_that_several_nested_fusions_take_counts_once_and_another_layer_again():
@@ -131,8 +133,8 @@ def test_a_layer_that_several_nested_fusions_take_counts_once_and_another_layer_
     again = '%again = f32[1024]{0} fusion(%i, %stack), kind=kLoop, calls=%passed'
     other = '%again = f32[1024]{0} fusion(%stack, %none), kind=kLoop, calls=%layer'
     total = '%sum = f32[1024]{0} add(%row, %again)'
-    once = bytes_of(LAYER + PASSED + fused(same, again, total), CALL, KEPT)
-    twice = bytes_of(LAYER + PASSED + fused(same, other, total), CALL, KEPT)
+    once = bytes_of(LAYER + PASSED + make_fusion(same, again, total), CALL, BITCAST)
+    twice = bytes_of(LAYER + PASSED + make_fusion(same, other, total), CALL, BITCAST)
     assert (once, twice) == (LAYERS * 2 * ROW, LAYERS * 3 * ROW)
 
 
@@ -144,9 +146,9 @@ def test_a_layer_that_several_nested_fusions_take_counts_once_and_another_layer_
         '%sum = f32[1024]{0} operation-of-another-day(%stack, %row)',
     ],
 )
-def test_a_stack_that_is_also_used_whole_counts_whole(reads_all):
+def test_a_stack_that_is_also_used_completely_counts_completely(reads_all):
     row = '%row = f32[1024]{0} fusion(%stack, %i), kind=kLoop, calls=%layer'
-    assert bytes_of(LAYER + fused(row, reads_all), CALL, KEPT) == LAYERS * (STACK + ROW)
+    assert bytes_of(LAYER + make_fusion(row, reads_all), CALL, BITCAST) == LAYERS * (STACK + ROW)
 
 
 STORE = '%both = (f32[8,1024]{1,0}, f32[1024]{0}) fusion(%stack, %x, %i), kind=kLoop, calls=%stored'
@@ -179,7 +181,7 @@ def test_a_stack_that_a_fusion_updates_in_place_counts_as_the_update(call, y, z)
 
 
 def test_two_updates_of_one_stack_in_one_fusion_count_each():
-    inside = fused(
+    inside = make_fusion(
         '%first = (f32[8,1024]{1,0}, f32[1024]{0}) fusion(%stack, %x, %i), kind=kLoop, calls=%stored',
         '%grown = f32[8,1024]{1,0} get-tuple-element(%first), index=0',
         '%wide = f32[1,1024]{1,0} bitcast(%x)',
@@ -190,7 +192,7 @@ def test_two_updates_of_one_stack_in_one_fusion_count_each():
 
 
 def test_an_update_of_what_is_no_operand_writes_all_of_it():
-    inside = fused(
+    inside = make_fusion(
         '%empty = f32[] constant(0)',
         '%zeros = f32[8,1024]{1,0} broadcast(%empty), dimensions={}',
         '%first = (f32[8,1024]{1,0}, f32[1024]{0}) fusion(%zeros, %x, %i), kind=kLoop, calls=%stored',
@@ -201,7 +203,7 @@ def test_an_update_of_what_is_no_operand_writes_all_of_it():
 
 
 def test_what_is_added_to_a_layer_in_place_reads_and_writes_that_layer():
-    inside = fused(
+    inside = make_fusion(
         *WAYS_TO_SLICE['in a nested fusion'],
         '%sum = f32[1024]{0} add(%x, %row)',
         '%wide = f32[1,1024]{1,0} bitcast(%sum)',
@@ -219,11 +221,11 @@ def test_a_scatter_into_a_table_reads_and_writes_the_rows_that_it_adds_to():
     )
     rows = '%rows = f32[2,1024]{1,0:S(1)} broadcast(%x), dimensions={1}'
     places = '%places = s32[2]{0} constant({0, 1})'
-    alone = bytes_of('', rows, places, scatter, '%y = f32[1024]{0} bitcast(%x)')
-    inside = fused(rows, places, scatter)
+    unfused = bytes_of('', rows, places, scatter, '%y = f32[1024]{0} bitcast(%x)')
+    inside = make_fusion(rows, places, scatter)
     call = '%z = f32[8,1024]{1,0} fusion(%x, %stack, %i), kind=kLoop, calls=%fused'
     nested = bytes_of(inside, call, '%y = f32[1024]{0} bitcast(%x)')
-    assert (alone, nested) == (LAYERS * (ROW + 2 * 2 * ROW + 8), LAYERS * (ROW + 2 * 2 * ROW))
+    assert (unfused, nested) == (LAYERS * (ROW + 2 * 2 * ROW + 8), LAYERS * (ROW + 2 * 2 * ROW))
 
 
 @pytest.mark.parametrize(
@@ -255,4 +257,4 @@ def test_a_scatter_into_a_table_reads_and_writes_the_rows_that_it_adds_to():
     ],
 )
 def test_only_what_lies_in_the_main_memory_counts(body, rows):
-    assert bytes_of('', body, KEPT) == LAYERS * rows * ROW
+    assert bytes_of('', body, BITCAST) == LAYERS * rows * ROW

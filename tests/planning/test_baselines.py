@@ -1,4 +1,4 @@
-"""The registry: every experiment says what it is and how far it is proved, and the pages say the same."""
+"""The registry: every experiment documents what it is and how far it is proved, and the pages agree."""
 
 import json
 from pathlib import Path
@@ -43,10 +43,10 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
-def test_every_experiment_says_what_it_is_and_how_far_it_is_proved(file):
-    said = baselines.read(file)
+def test_every_experiment_documents_what_it_is_and_how_far_it_is_proved(file):
+    entry = baselines.read(file)
     assert '=…' not in baselines.read_docstring(file)  # its commands can be pasted
-    assert said.status in baselines.STATUSES and all((said.paper, said.table, said.hardware, said.expected))
+    assert entry.status in baselines.STATUSES and all((entry.paper, entry.table, entry.hardware, entry.expected))
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
@@ -66,20 +66,20 @@ def test_the_pages_have_the_table_as_it_is_now(page, begin):
     assert docs_tables.between(ROOT / page, begin, baselines.END) == want
 
 
-def test_the_results_page_says_what_each_status_means():
+def test_the_results_page_explains_each_status():
     page = (ROOT / 'experiments' / 'README.md').read_text()
     assert all(f'| **{name}** | {meaning} |' in page for name, meaning in baselines.STATUSES.items())
 
 
 def test_fields_are_read_from_a_docstring_and_the_file_is_not_run(write):
-    said = baselines.read(write(SAYS))
-    assert said.title == 'A title.' and said.paper == 'One (A & B 2024)' and said.table == '3'
-    assert said.hardware == 'a machine of two lines' and said.expected == 'FVD of 2,048 videos 1.0'
-    assert said.commands == (
+    entry = baselines.read(write(SAYS))
+    assert entry.title == 'A title.' and entry.paper == 'One (A & B 2024)' and entry.table == '3'
+    assert entry.hardware == 'a machine of two lines' and entry.expected == 'FVD of 2,048 videos 1.0'
+    assert entry.commands == (
         'python -m vdm_jax train --config=experiments/one.py --workdir=RUN',
         'python -m vdm_jax sample --workdir=RUN',
     )
-    assert (said.status, said.note) == ('untested', '')
+    assert (entry.status, entry.note) == ('untested', '')
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_files_here_stand_beside_the_packages_own_and_before_those_of_their_name
         (tmp_path / 'experiments' / name).write_text(SAYS)
     (tmp_path / 'experiments' / 'plot.py').write_text('"""Something else."""')
     (tmp_path / 'experiments' / 'broken.py').write_text('def')
-    found = {file.name: file for file in baselines.files()}
-    assert sorted(found) == sorted([*(file.name for file in FILES), 'one.py'])
-    assert [name for name, file in found.items() if file.parts[0] == 'experiments'] == ['latte.py', 'one.py']
+    files_by_name = {file.name: file for file in baselines.files()}
+    assert sorted(files_by_name) == sorted([*(file.name for file in FILES), 'one.py'])
+    assert [name for name, file in files_by_name.items() if file.parts[0] == 'experiments'] == ['latte.py', 'one.py']
 
 
-def test_where_there_is_no_place_to_write_it_says_so(tmp_path, monkeypatch, capsys):
+def test_a_page_without_marks_and_missing_experiments_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(['baselines', '--out=page.md']) == 2
     assert f'no lines {baselines.BEGIN}' in capsys.readouterr().err

@@ -88,26 +88,27 @@ def test_groups_of_devices_in_every_form(text, groups):
     assert parse_groups(f', channel_id=3, {text}, use_global_device_ids=true') == groups
 
 
-def test_a_loop_of_which_the_compiler_says_nothing_is_counted_from_its_condition():
+def test_a_loop_without_a_known_length_is_counted_from_its_condition():
     module = parse(LOOP)
     entry = module.computations[module.entry]
     assert trip_count(module, entry, entry.instructions['loop']) == 5  # 1, 3, 5, 7, 9
-    (found,) = find_collectives(module, 4)
-    assert (found.times, found.bytes, found.groups, found.overlapped) == (5, 32, ((0, 1), (2, 3)), False)
-    assert summarise([found]) == {'all-reduce': {'count': 5, 'bytes': 160}}
+    (collective,) = find_collectives(module, 4)
+    assert (collective.times, collective.bytes, collective.overlapped) == (5, 32, False)
+    assert collective.groups == ((0, 1), (2, 3))
+    assert summarise([collective]) == {'all-reduce': {'count': 5, 'bytes': 160}}
 
 
-def test_a_loop_whose_length_is_not_known_counts_once_and_is_said():
+def test_a_loop_of_unknown_length_counts_once_and_is_reported():
     module = parse(LOOP.replace('add(%counter, %two)', 'multiply(%counter, %two)'))
     assert [one.times for one in find_collectives(module, 4)] == [1]
     assert module.guesses() == ['1 loops of unknown length counted once']
     assert parse(LOOP).guesses() == []
 
 
-def test_what_starts_and_ends_apart_counts_once_and_what_moves_nothing_not_at_all():
-    found = find_collectives(parse(ASYNC), 4)
-    assert all(one.overlapped for one in found)
-    assert summarise(found) == {
+def test_asynchronous_collectives_count_once_and_those_that_move_nothing_do_not_count():
+    collectives = find_collectives(parse(ASYNC), 4)
+    assert all(one.overlapped for one in collectives)
+    assert summarise(collectives) == {
         'all-gather': {'count': 3, 'bytes': 128 + 64},
         'collective-permute': {'count': 1, 'bytes': 16},
     }
@@ -135,11 +136,11 @@ def test_an_all_reduce_of_which_each_keeps_a_part_is_a_reduce_scatter():
     assert one.bytes_sent == 3 * 64 * 512 * 2
 
 
-def test_what_a_kernel_says_of_itself_over_several_lines_ends_nothing():
-    said = (
+def test_kernel_metadata_over_several_lines_ends_no_computation():
+    instruction = (
         '%next = s32[] add(%counter, %two), frontend_attributes={kernel_metadata={\n"a":"{\\"b\\": 1}"\n}}, metadata={}'
     )
-    module = parse(LOOP.replace('%next = s32[] add(%counter, %two)', said))
+    module = parse(LOOP.replace('%next = s32[] add(%counter, %two)', instruction))
     assert len(module.computations['body'].instructions) == 7 and module.guesses() == []
     assert [one.times for one in find_collectives(module, 4)] == [5]
 
@@ -156,7 +157,7 @@ def mesh():
     return jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
 
 
-def sharded(mesh, *spec):
+def make_sharding(mesh, *spec):
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
@@ -174,8 +175,8 @@ def test_collectives_in_nested_loops_are_multiplied(mesh):
         return jax.lax.scan(outer, x, length=3)[0]
 
     shapes = (
-        jax.ShapeDtypeStruct((16, 64), np.float32, sharding=sharded(mesh)),
-        jax.ShapeDtypeStruct((64, 64), np.float32, sharding=sharded(mesh, 'data')),
+        jax.ShapeDtypeStruct((16, 64), np.float32, sharding=make_sharding(mesh)),
+        jax.ShapeDtypeStruct((64, 64), np.float32, sharding=make_sharding(mesh, 'data')),
     )
     module = parse(jax.jit(program).lower(*shapes).compile().as_text())
     assert summarise(find_collectives(module, 8))['all-reduce'] == {'count': 15, 'bytes': 15 * 16 * 64 * 4}
@@ -185,7 +186,7 @@ def test_bytes_are_the_compilers_without_loops_and_the_same_with_them():
     """Eight products with slices of one stack, looped over and written out."""
     x, w = (jax.ShapeDtypeStruct(shape, np.float32) for shape in ((256, 256), (8, 256, 256)))
 
-    def looped(x, w):
+    def loop(x, w):
         return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0]
 
     def written(x, w):
@@ -196,5 +197,5 @@ def test_bytes_are_the_compilers_without_loops_and_the_same_with_them():
     compiled = jax.jit(written).lower(x, w).compile()
     bytes_written = memory_bytes(parse(compiled.as_text()))
     assert bytes_written == pytest.approx(compiled.cost_analysis()['bytes accessed'], rel=0.05)
-    bytes_looped = memory_bytes(parse(jax.jit(looped).lower(x, w).compile().as_text()))
+    bytes_looped = memory_bytes(parse(jax.jit(loop).lower(x, w).compile().as_text()))
     assert bytes_looped == pytest.approx(bytes_written, rel=0.2)

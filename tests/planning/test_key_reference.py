@@ -38,7 +38,7 @@ def test_no_key_is_without_a_meaning():
     assert not blank
 
 
-def test_a_choice_has_all_its_names_and_says_which_is_the_default():
+def test_a_choice_has_all_its_names_and_marks_the_default():
     names = [group.name for group in key_reference.walk() if group.where == 'config.sampler']
     assert names == list(SAMPLERS)
     default = {group.name: group.is_default for group in key_reference.walk() if group.where == 'config.optim'}
@@ -72,7 +72,7 @@ def test_inspect_prints_the_resolved_config_before_the_network(capsys):
     assert lines.index('config.sampler.name=heun') < next(i for i, line in enumerate(lines) if 'parameters;' in line)
 
 
-def test_help_says_where_the_keys_are(capsys):
+def test_help_names_the_page_of_the_keys(capsys):
     with pytest.raises(SystemExit):
         cli.main(['train', '--help'])
     assert 'python -m vdm_jax config' in capsys.readouterr().out

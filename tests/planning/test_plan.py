@@ -1,4 +1,4 @@
-"""What `plan` says is true: a network costs the same however it is compiled; what exists, and what is refused."""
+"""The report of `plan` is right: a network costs the same however it is compiled; what exists, and what is refused."""
 
 import dataclasses
 import functools
@@ -68,7 +68,8 @@ def stack(depth, scan):
 @pytest.mark.parametrize('depth', [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_layers_in_a_loop_cost_what_layers_written_out_do(depth):
     """FLOPs, counts and bytes of collectives, those in the loops of layers and of the sampler included."""
-    looped, written = stack(depth, True), stack(depth, False)
+    looped = stack(depth, True)
+    written = stack(depth, False)
     assert {'all-reduce', 'all-gather', 'all-to-all'} <= looped['train']['collectives'].keys()
     assert looped['sample']['collectives']['all-to-all']['count'] == 2 * (depth // 2) * 5  # two a pair, at every step
     assert_agree(looped, written)
@@ -81,20 +82,20 @@ def test_with_split_weights_too_but_for_sampling_where_layers_written_out_keep_w
     fsdp = {'data': 2, 'fsdp': 4}
     looped, written = (reports(small(model={'depth': depth, 'scan': scan}, mesh=fsdp)) for scan in (True, False))
     assert_agree({'train': looped['train']}, {'train': written['train']})
-    gathered = [found['sample']['collectives']['all-gather']['bytes'] for found in (looped, written)]
+    gathered = [report['sample']['collectives']['all-gather']['bytes'] for report in (looped, written)]
     assert gathered[0] > gathered[1] if depth > 2 else gathered[0] == gathered[1]
 
 
 @pytest.mark.multidevice
-def test_the_report_has_its_keys_and_the_parts_of_memory_make_the_whole():
-    found = stack(2, True)
-    for program, report in json.loads(format.as_json(found)).items():
+def test_the_report_has_its_keys_and_the_parts_of_memory_add_up():
+    reports_by_program = stack(2, True)
+    for program, report in json.loads(format.as_json(reports_by_program)).items():
         assert tuple(report) == format.KEYS and report['topology'] == 'cpu:8' and report['chips'] == 8
         parts = report['bytes_per_chip']
         assert parts['total'] == sum(size for name, size in parts.items() if name != 'total')
         assert report['fits'] and report['chip_bytes'] > parts['total'] > 0
         assert report['compiler_seconds'] is report['roofline_seconds'] is report['predicted_mfu'] is None, program
-    assert '5 sampler steps in all' in format.table(found, CPU)
+    assert '5 sampler steps in all' in format.table(reports_by_program, CPU)
 
 
 @pytest.mark.multidevice
@@ -140,13 +141,13 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
         ({'sampler': {'name': 'dpmpp_2m'}, 'guidance': {'interval': (0.3, 0.7)}}, 7),  # of 1, .8, .6, .4, .2
     ],
 )
-def test_sampling_counts_every_question_to_the_network(groups, passes):
+def test_sampling_counts_every_evaluation_of_the_network(groups, passes):
     assert aot_worker.count_passes(small(**groups)) == passes
 
 
 @pytest.mark.multidevice
 @pytest.mark.parametrize('more', ['data', 'sequence', 'tensor'])
-def test_over_two_slices_training_sends_reductions_alone(more):
+def test_over_two_slices_training_sends_only_reductions(more):
     slices = dataclasses.replace(CPU, chips=4, slices=2)
     mesh = {'data': 1} | {'slices': 2, 'fsdp': 2, more: 2}
     report = reports(small(mesh=mesh), slices, ('train',))['train']
@@ -177,7 +178,7 @@ def test_what_else_crosses_slices_is_named():
         ),
     ],
 )
-def test_a_refusal_says_how_much_was_asked_for(message, size):
+def test_a_refusal_has_the_bytes_that_were_needed(message, size):
     assert aot_worker.refused_bytes(message) == size
 
 
@@ -218,7 +219,7 @@ def test_machines_that_do_not_exist_are_refused(name, says):
         hardware.read_topology(name)
 
 
-def test_without_the_tpu_compiler_it_says_what_to_install(monkeypatch):
+def test_without_the_tpu_compiler_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setattr(hardware.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(UserError, match=re.escape("pip install 'vdm_jax[tpu]'")):
         hardware.read_topology('v5e:2x2')
@@ -226,44 +227,50 @@ def test_without_the_tpu_compiler_it_says_what_to_install(monkeypatch):
 
 def test_a_search_first_splits_the_state_and_ends_within_six_compiles():
     experiment = read_experiment('experiments/latte.py', ['--config.mesh.slices=2'])
-    found = search.candidates(experiment, dataclasses.replace(CPU, chips=16, slices=2))
-    assert found[:2] == [[], ['--config.mesh.fsdp=16', '--config.mesh.data=1']]
-    assert len(found) < search.COMPILES
+    candidates = search.candidates(experiment, dataclasses.replace(CPU, chips=16, slices=2))
+    assert candidates[:2] == [[], ['--config.mesh.fsdp=16', '--config.mesh.data=1']]
+    assert len(candidates) < search.COMPILES
     as_it_is = read_experiment('experiments/latte.py:fsdp=16')
     assert search.candidates(as_it_is, dataclasses.replace(CPU, chips=16))[0] == []
 
 
 @pytest.mark.parametrize('fitting', [0, 1, None])
 def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatch, fitting):
-    topology, said, asked = dataclasses.replace(CPU, chips=16), [], []
+    topology = dataclasses.replace(CPU, chips=16)
+    messages = []
+    plans = []
     todo = search.candidates(read_experiment('experiments/latte.py'), topology)
 
-    def compiled(spec, assignments, topology, programs):
-        asked.append((assignments, programs))
-        bytes_, fits = {'total': 3 * 2**30}, fitting is not None and assignments == todo[fitting]
+    def plan_fitting(spec, assignments, topology, programs):
+        plans.append((assignments, programs))
+        bytes_ = {'total': 3 * 2**30}
+        fits = fitting is not None and assignments == todo[fitting]
         return {program: {'fits': fits, 'bytes_per_chip': bytes_, 'chip_bytes': 2**30} for program in programs}
 
-    monkeypatch.setattr(search, 'plan', compiled)
-    found = search.search('experiments/latte.py', [], topology, said.append)
+    monkeypatch.setattr(search, 'plan', plan_fitting)
+    reports_by_program = search.search('experiments/latte.py', [], topology, messages.append)
     tried = todo if fitting is None else todo[: fitting + 1]
-    assert asked[: len(tried)] == [(each, ('train',)) for each in tried]
-    assert asked[len(tried) :] == ([] if fitting is None else [(todo[fitting], ('sample',))])
-    assert len(asked) <= search.COMPILES and ('sample' in found) == (fitting is not None)
-    assert 'as it stands' in said[0] and '--config.mesh.fsdp=16' in said[0]  # the order, before anything is tried
+    assert plans[: len(tried)] == [(each, ('train',)) for each in tried]
+    assert plans[len(tried) :] == ([] if fitting is None else [(todo[fitting], ('sample',))])
+    assert len(plans) <= search.COMPILES and ('sample' in reports_by_program) == (fitting is not None)
+    # The order is printed before anything is tried.
+    assert 'as it stands' in messages[0] and '--config.mesh.fsdp=16' in messages[0]
 
 
 @pytest.mark.parametrize('name', NETWORKS)
 @pytest.mark.parametrize('fits', [True, False])
-def test_a_search_of_any_network_tries_what_it_has_or_says_so(experiment, monkeypatch, capsys, name, fits):
-    def compiled(spec, assignments, topology, programs):
+def test_a_search_of_any_network_tries_its_options_or_reports_that_there_are_none(
+    experiment, monkeypatch, capsys, name, fits
+):
+    def plan_all(spec, assignments, topology, programs):
         read_experiment(spec, assignments)  # all that is tried are overrides that it takes
         report = {'fits': fits, 'bytes_per_chip': {'total': 3 * 2**30}, 'chip_bytes': 2**30}
         return {program: report for program in programs}
 
-    monkeypatch.setattr(search, 'plan', compiled)
-    found = search.search(experiment(**groups_of(name)).partition('=')[2], [], CPU, print)
+    monkeypatch.setattr(search, 'plan', plan_all)
+    reports_by_program = search.search(experiment(**groups_of(name)).partition('=')[2], [], CPU, print)
     printed = capsys.readouterr().out.splitlines()
-    assert tuple(found) == (('train', 'sample') if fits else ('train',))
+    assert tuple(reports_by_program) == (('train', 'sample') if fits else ('train',))
     assert '  1. as it stands' in printed
     has_more = name == 'video_dit'
     assert ('  2. --config.mesh.fsdp=8 --config.mesh.data=1' in printed) == has_more
@@ -296,18 +303,18 @@ REPORT = {
 
 
 def test_the_roofline_is_shown_as_the_bound_that_it_is():
-    shown = format.table({'sample': REPORT}, V5E)
-    assert 'no less than 0.02 s (0.004 a sampler step): compute 0.005, memory 0.02' in shown
-    assert 'no more than 25.0%' in shown and format.BOUND in shown
-    assert 'predicted' not in shown
+    text = format.table({'sample': REPORT}, V5E)
+    assert 'no less than 0.02 s (0.004 a sampler step): compute 0.005, memory 0.02' in text
+    assert 'no more than 25.0%' in text and format.BOUND in text
+    assert 'predicted' not in text
 
 
 @pytest.mark.parametrize('name', ['image_vae', 'video_vae'])
 def test_an_autoencoder_gives_a_clip_back_in_one_pass_and_no_sampler_step(name):
     run = Run(experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
     assert aot_worker.count_passes(run) == 1
-    shown = format.table({'sample': REPORT | {'steps': 1}}, V5E)
-    assert 'sample: 64 videos\n' in shown and 'sampler step' not in shown
+    text = format.table({'sample': REPORT | {'steps': 1}}, V5E)
+    assert 'sample: 64 videos\n' in text and 'sampler step' not in text
 
 
 EXPERIMENT = """'''An experiment.
@@ -335,9 +342,9 @@ def experiment(tmp_path):
 @pytest.mark.multidevice
 def test_the_command_plans_for_the_machine_that_the_experiment_names(experiment, capsys):
     assert cli.main(['plan', experiment(), '--json', '--config.train.batch_size=4']) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert tuple(found) == ('train', 'sample') and found['train']['mesh']['data'] == 2
-    assert found['train']['flops_per_chip'] == small(train={'batch_size': 4}).step_flops / 2
+    report = json.loads(capsys.readouterr().out)
+    assert tuple(report) == ('train', 'sample') and report['train']['mesh']['data'] == 2
+    assert report['train']['flops_per_chip'] == small(train={'batch_size': 4}).step_flops / 2
 
 
 def test_a_compiler_that_dies_is_the_users_line(experiment, capsys):
@@ -405,10 +412,10 @@ def test_every_kind_of_chip_compiles_with_one_device_a_chip(topology):
 @needs_tpu_compiler
 def test_pallas_kernels_compile_in_the_training_and_the_sampling_step():
     """A frame of 256 patches is long enough for one: each space block runs it once forward, two others going back."""
-    found = on_tpu('v5e:2x2', '--config.model.depth=4', '--config.sampler.steps=5', '--config.evaluate.batch_size=8')
-    assert set(found['train']['kernels'].values()) == {2} and len(found['train']['kernels']) == 3
-    assert list(found['sample']['kernels'].values()) == [2 * 5]
-    assert found['train']['compiler_seconds'] is None  # which knows nothing of kernels
+    report = on_tpu('v5e:2x2', '--config.model.depth=4', '--config.sampler.steps=5', '--config.evaluate.batch_size=8')
+    assert set(report['train']['kernels'].values()) == {2} and len(report['train']['kernels']) == 3
+    assert list(report['sample']['kernels'].values()) == [2 * 5]
+    assert report['train']['compiler_seconds'] is None  # which knows nothing of kernels
 
 
 @pytest.mark.slow
@@ -426,7 +433,7 @@ def test_every_slice_of_the_table_is_one_that_the_compiler_knows(kind):
 
 @pytest.mark.slow
 @needs_tpu_compiler
-def test_over_two_tpu_slices_training_sends_reductions_alone():
+def test_over_two_tpu_slices_training_sends_only_reductions():
     report = on_tpu('v5e:2x2', *TINY, slices=2, programs=('train',), arg='size=S,batch=8,fsdp=2')['train']
     assert report['chips'] == 8 and report['crossing'] == []
 

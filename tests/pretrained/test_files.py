@@ -1,4 +1,4 @@
-"""Files of weights: what is read, in which precision, and that nothing else is, let alone run."""
+"""Files of weights: what is read, in which precision, and that nothing else is read or run."""
 
 import argparse
 import json
@@ -17,10 +17,10 @@ ARRAYS = {'a.weight': np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4), 'b
 NAME = 'diffusion_pytorch_model.safetensors'
 
 
-def same(found, want=ARRAYS):
-    assert found.keys() == want.keys()
-    for name, array in want.items():
-        np.testing.assert_array_equal(found[name], array)
+def same(actual, expected=ARRAYS):
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(actual[name], array)
 
 
 def test_what_is_written_is_read_bit_for_bit(tmp_path):
@@ -57,7 +57,7 @@ def test_a_config_is_read_where_it_lies_beside(tmp_path):
         files.read(tmp_path)
 
 
-def sharded(folder, places):
+def write_shards(folder, places):
     for i, name in enumerate(ARRAYS):
         files.write(folder / f'part-{i}.safetensors', {name: ARRAYS[name]})
     (folder / f'{NAME}.index.json').write_text(json.dumps(places))
@@ -66,20 +66,20 @@ def sharded(folder, places):
 
 def test_shards_are_put_together(tmp_path):
     places = {'weight_map': {name: f'part-{i}.safetensors' for i, name in enumerate(ARRAYS)}}
-    same(files.read(sharded(tmp_path, places))[0])
+    same(files.read(write_shards(tmp_path, places))[0])
 
 
 @pytest.mark.parametrize('place', ['../part-0.safetensors', '/etc/passwd', 'x/part-0.safetensors', '..', '.', '', 'no'])
 def test_an_index_names_nothing_but_files_beside_it(tmp_path, place):
     files.write(tmp_path / 'part-0.safetensors', ARRAYS)  # where ../ would find it
     (tmp_path / 'here').mkdir()
-    folder = sharded(tmp_path / 'here', {'weight_map': {'a.weight': 'part-0.safetensors', 'b': place}})
+    folder = write_shards(tmp_path / 'here', {'weight_map': {'a.weight': 'part-0.safetensors', 'b': place}})
     with pytest.raises(UserError, match=r'index.json: names .*, which is no file beside it'):
         files.read(folder)
 
 
 @pytest.mark.parametrize('text, says', [('{}', 'no weight_map'), ('{"weight_map": 3}', 'no weight_map'), ('(', 'JSON')])
-def test_an_index_that_is_none_is_refused(tmp_path, text, says):
+def test_an_invalid_index_is_refused(tmp_path, text, says):
     (tmp_path / f'{NAME}.index.json').write_text(text)
     with pytest.raises(UserError, match=says):
         files.read(tmp_path)
@@ -94,7 +94,7 @@ def test_what_a_trainer_wrapped_around_is_taken_off(tmp_path, wrapper):
     same(files.read(tmp_path / 'w.safetensors')[0], mixed)
 
 
-def test_what_is_no_such_file_is_said(tmp_path):
+def test_what_is_no_file_of_weights_is_named(tmp_path):
     (tmp_path / 'w.safetensors').write_bytes(b'\x80\x04}q\x00.' * 20)
     for path, says in (
         (tmp_path / 'none', r'none: no such file'),
@@ -158,7 +158,7 @@ def test_a_checkpoint_of_pytorch_is_read(tmp_path, torch, tensors, ending):
 
 
 @pytest.mark.parity
-def test_of_a_trainers_checkpoint_the_average_is_taken_unless_told(tmp_path, torch, tensors):
+def test_of_a_trainers_checkpoint_the_average_is_taken_by_default(tmp_path, torch, tensors):
     """As train.py of DiT saves: with the optimizer's state, and its options as a Namespace."""
     half = {f'module.{name}': value / 2 for name, value in tensors.items()}
     optimizer = {'state': {0: {'step': torch.tensor(1)}}, 'param_groups': [{'lr': 1e-4}]}
@@ -186,7 +186,7 @@ def test_a_checkpoint_that_would_run_something_is_refused_and_not_run(tmp_path, 
         (tmp_path / 'w.pt').write_bytes(pickle.dumps(held['trap']))
     else:
         torch.save(held, tmp_path / 'w.pt', _use_new_zipfile_serialization=protocol == 'zip')
-    # of what PyTorch says the name alone, and that where it says it: of a plain pickle it does not
+    # of PyTorch's message only the name, where there is one: for a plain pickle there is none
     why = r', or is damaged,' if protocol == 'plain pickle' else r' \(\w*io\.open\)'
     with pytest.raises(UserError, match=rf'w.pt: holds more than weights{why} and is not read$'):
         files.read(tmp_path / 'w.pt')

@@ -14,7 +14,7 @@ from vdm_jax.pretrained.fit import by_path, find_resized, fit
 WEIGHTS = {'label/table': np.float32(range(8)).reshape(4, 2), 'out/kernel': np.ones((2, 3), np.float16)}
 
 
-def wanted(**shapes):
+def make_shapes(**shapes):
     """A tree of shapes: table, kernel, …"""
     sharding = SingleDeviceSharding(jax.devices()[0])
 
@@ -37,7 +37,7 @@ def never():
 
 
 def test_what_fits_is_taken_in_the_dtype_that_is_wanted():
-    params, report = fit(WEIGHTS, wanted(), never)
+    params, report = fit(WEIGHTS, make_shapes(), never)
     assert len(report.used) == 2 and not (report.missing or report.differing or report.unused)
     for name, leaf in by_path(params).items():
         assert leaf.dtype == jnp.float32
@@ -47,10 +47,13 @@ def test_what_fits_is_taken_in_the_dtype_that_is_wanted():
 @pytest.mark.parametrize(
     ('tree', 'says'),
     [
-        (wanted(table=(9, 2)), r'--from=x: parameter label/table is \(4, 2\), the network wants \(9, 2\); with --'),
-        (wanted(table=(9, 2), more=(1,)), r'label/table is .*, and 1 more do not fit; with --allow-missing'),
-        (wanted(more=(1,)), r'parameter more is missing; with --allow-missing'),
-        ({'out': wanted()['out']}, r'parameter label/table is not one of the network; with --allow-missing'),
+        (
+            make_shapes(table=(9, 2)),
+            r'--from=x: parameter label/table is \(4, 2\), the network wants \(9, 2\); with --',
+        ),
+        (make_shapes(table=(9, 2), more=(1,)), r'label/table is .*, and 1 more do not fit; with --allow-missing'),
+        (make_shapes(more=(1,)), r'parameter more is missing; with --allow-missing'),
+        ({'out': make_shapes()['out']}, r'parameter label/table is not one of the network; with --allow-missing'),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name_and_starts_fresh_where_that_is_allowed(tree, says):
@@ -63,17 +66,17 @@ def test_what_does_not_fit_is_refused_by_name_and_starts_fresh_where_that_is_all
     assert str(report).startswith(f'{len(report.used)} tensors used')
 
 
-def test_weights_of_which_nothing_fits_are_no_beginning():
-    tree = wanted(table=(9, 9), kernel=(9, 9))
+def test_weights_of_which_nothing_fits_are_refused():
+    tree = make_shapes(table=(9, 9), kernel=(9, 9))
     with pytest.raises(UserError, match='no parameter fits the network: parameter label/table is'):
         fit(WEIGHTS, tree, sevens(tree), allow_missing=True)
     with pytest.raises(UserError, match='no parameter fits the network: parameter label/table is missing'):
-        fit({}, wanted(), sevens(wanted()), allow_missing=True)
+        fit({}, make_shapes(), sevens(make_shapes()), allow_missing=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """Keys that change shapes, alone or against each other, and one that changes none."""
+    """Keys that change shapes, one by one or against each other, and one that changes none."""
 
     classes: int = 3
     patch: int = 2
@@ -93,7 +96,7 @@ def test_parameters_that_a_key_resizes_are_named_even_where_two_keys_make_up_for
     assert find_resized(Net(patch=1, time_patch=4), {'patch': (1, 2), 'time_patch': (4, 1)}, shapes_of, 'x') == {
         'patches'
     }
-    params, report = fit(WEIGHTS, wanted(), sevens(wanted()), allow_missing=True, resized={'out/kernel'})
+    params, report = fit(WEIGHTS, make_shapes(), sevens(make_shapes()), allow_missing=True, resized={'out/kernel'})
     assert report.used == ('label/table',) and len(report.differing) == 1
     np.testing.assert_array_equal(params['out']['kernel'], 7)
     with pytest.raises(UserError, match=r'config.model.heads=4: x has 2, which gives parameters of the same shapes'):

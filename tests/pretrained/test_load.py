@@ -1,4 +1,4 @@
-"""Through the door: what a checkpoint says of its network, what is refused, and what the object answers."""
+"""Loading: what a checkpoint determines of its network, what is refused, and what the loaded network computes."""
 
 import dataclasses
 import inspect
@@ -38,7 +38,7 @@ def equal(a, b):
 
 
 @pytest.mark.parametrize('name', SOURCES)
-def test_every_source_answers_what_is_asked_of_it(name):
+def test_every_source_implements_the_interface(name):
     module = SOURCES[name]
 
     def arguments(function):
@@ -54,7 +54,7 @@ def test_every_source_answers_what_is_asked_of_it(name):
 
 
 @pytest.mark.parametrize('case', DENOISERS, ids=key)
-def test_a_checkpoint_tells_its_network_and_goes_back_bit_for_bit(case, tmp_path):
+def test_a_checkpoint_determines_its_network_and_round_trips(case, tmp_path):
     arrays = tensors(case)
     model = networks.load(case, arrays)
     assert model.config == case.config
@@ -68,7 +68,7 @@ def test_a_checkpoint_tells_its_network_and_goes_back_bit_for_bit(case, tmp_path
     equal(again.export(), arrays)
 
 
-def test_a_published_size_tells_its_heads():
+def test_a_published_size_determines_its_heads():
     case = networks.BY_KEY['dit, S/2']
     arrays = tensors(case)
     for heads in (None, 6):
@@ -84,7 +84,7 @@ def test_a_network_has_the_hidden_units_of_its_checkpoint(width, hidden):
 
 
 @pytest.mark.parametrize('depth, width', [(2, 48), (6, 128)])
-def test_of_other_sizes_the_heads_are_asked_for(depth, width):
+def test_of_other_sizes_the_heads_must_be_given(depth, width):
     """Also where the width and depth are those of a preset of ours."""
     config = dataclasses.replace(DIT.config, depth=depth, width=width)
     arrays = tensors(dataclasses.replace(DIT, config=config))
@@ -94,7 +94,7 @@ def test_of_other_sizes_the_heads_are_asked_for(depth, width):
         pretrained.load('dit', arrays, heads=7)
 
 
-def test_text_networks_are_told_their_heads_by_config_json():
+def test_text_networks_read_their_heads_from_config_json():
     arrays = tensors(TEXT)
     with pytest.raises(UserError, match=r'no config.json .* say --heads=N'):
         pretrained.load('latte_t2v', arrays)
@@ -111,7 +111,7 @@ def test_text_networks_are_told_their_heads_by_config_json():
     [('sample_size', None), ('video_length', None), ('video_length', 0), ('video_length', True)]
     + [('num_attention_heads', value) for value in (None, '4', 4.0, [4])],
 )
-def test_text_networks_are_told_sizes_that_are_integers(name, value):
+def test_text_networks_need_sizes_that_are_integers(name, value):
     with pytest.raises(UserError, match=rf'config.json: {name}={re.escape(repr(value))}: want an integer above 0'):
         pretrained.load('latte_t2v', tensors(TEXT), TEXT.about | {name: value})
 
@@ -179,7 +179,8 @@ def test_more_tensors_are_reported_and_harmless():
 
 
 def test_what_is_missing_is_refused_or_starts_fresh_and_always_the_same():
-    bias, kernel = 'blocks.1.mlp.fc1.bias', 'final_layer.linear.weight'
+    bias = 'blocks.1.mlp.fc1.bias'
+    kernel = 'final_layer.linear.weight'
     arrays = tensors(DIT, **{bias: None, kernel: np.zeros((5, 5), np.float32)})
     with pytest.raises(UserError, match=rf'differs: {kernel} is|missing: {bias}; .*--allow-missing'):
         pretrained.load('dit', arrays, heads=4)
@@ -189,10 +190,12 @@ def test_what_is_missing_is_refused_or_starts_fresh_and_always_the_same():
     model, again = (pretrained.load('dit', arrays, heads=4, allow_missing=True) for _ in range(2))
     assert model.report.missing == ('t_embedder.mlp.0.weight', bias)
     equal(model.export(), again.export())
-    fresh, whole = Network.init(model.config), networks.load(DIT).params
+    fresh = Network.init(model.config)
+    complete = networks.load(DIT).params
     np.testing.assert_array_equal(model.params['time_embed']['up']['kernel'], fresh['time_embed']['up']['kernel'])
     np.testing.assert_array_equal(model.params['layers']['block']['mlp']['up']['bias'], 0)  # of all layers: stacked
-    np.testing.assert_array_equal(model.params['time_embed']['down']['kernel'], whole['time_embed']['down']['kernel'])
+    down = model.params['time_embed']['down']['kernel']
+    np.testing.assert_array_equal(down, complete['time_embed']['down']['kernel'])
 
 
 def test_a_block_that_is_missing_is_named():
@@ -227,24 +230,25 @@ def models():
 
 
 def test_no_label_is_the_class_after_the_last(models):
-    model, shown = models[LATTE.key], networks.batch(LATTE)
+    model = models[LATTE.key]
+    inputs = networks.batch(LATTE)
     none = np.full(3, LATTE.config.classes)
-    told, untold = (model(shown.x, shown.times, label=label) for label in (none, None))
-    np.testing.assert_array_equal(told, untold)
-    assert np.abs(told - model(shown.x, shown.times, label=shown.conditions['label'])).max() > 0.01
+    with_none, unlabelled = (model(inputs.x, inputs.times, label=label) for label in (none, None))
+    np.testing.assert_array_equal(with_none, unlabelled)
+    assert np.abs(with_none - model(inputs.x, inputs.times, label=inputs.conditions['label'])).max() > 0.01
 
 
-def test_the_answer_is_float32_with_the_learned_variance_where_there_is_one(models):
+def test_the_output_is_float32_with_the_learned_variance_where_there_is_one(models):
     for case, channels in ((DIT, 8), (LATTE, 8), (SIT, 4)):
-        shown = networks.batch(case)
-        output = models[case.key](shown.x, shown.times, **shown.conditions)
+        inputs = networks.batch(case)
+        output = models[case.key](inputs.x, inputs.times, **inputs.conditions)
         assert output.shape == (*case.clip, channels) and output.dtype == jnp.float32
 
 
 def test_unknown_conditions_are_refused(models):
-    shown = networks.batch(DIT)
+    inputs = networks.batch(DIT)
     with pytest.raises(TypeError, match='labels'):
-        models[DIT.key](shown.x, shown.times, labels=shown.conditions['label'])
+        models[DIT.key](inputs.x, inputs.times, labels=inputs.conditions['label'])
 
 
 WRONG = [
@@ -269,51 +273,60 @@ WRONG = [
 
 @pytest.mark.parametrize('case, changed, says', WRONG, ids=[f'{key(case)}, {[*given]}' for case, given, _ in WRONG])
 def test_arrays_that_a_network_does_not_take_are_named(models, case, changed, says):
-    shown, model = networks.batch(case), models[case.key]
-    given = {'x': shown.x, 't': np.full(3, 0.5)} | shown.conditions | changed
-    x, t = given.pop('x'), given.pop('t')
+    inputs = networks.batch(case)
+    model = models[case.key]
+    arguments = {'x': inputs.x, 't': np.full(3, 0.5)} | inputs.conditions | changed
+    x = arguments.pop('x')
+    t = arguments.pop('t')
     for call in (model, model.denoise):
         with pytest.raises(UserError, match=says):
-            call(x, t, **given)
+            call(x, t, **arguments)
 
 
-def test_of_labels_that_are_traced_the_shape_alone_is_looked_at(models):
-    shown, model = networks.batch(DIT), models[DIT.key]
-    label = shown.conditions['label']
-    traced = jax.jit(lambda label: model(shown.x, shown.times, label=label))
-    np.testing.assert_allclose(traced(label), model(shown.x, shown.times, label=label), atol=1e-5)
+def test_of_traced_labels_only_the_shape_is_checked(models):
+    inputs = networks.batch(DIT)
+    model = models[DIT.key]
+    label = inputs.conditions['label']
+    traced = jax.jit(lambda label: model(inputs.x, inputs.times, label=label))
+    np.testing.assert_allclose(traced(label), model(inputs.x, inputs.times, label=label), atol=1e-5)
     with pytest.raises(UserError, match='label: want integer'):
         traced(label[:2])
 
 
 def test_text_networks_want_text_and_clips(models):
-    model, shown = models[TEXT.key], networks.batch(TEXT)
+    model = models[TEXT.key]
+    inputs = networks.batch(TEXT)
     with pytest.raises(UserError, match='wants text'):
-        model(shown.x, shown.times)
+        model(inputs.x, inputs.times)
     with pytest.raises(UserError, match='found one frame'):
-        model(shown.x[:, :1], shown.times, **shown.conditions)
+        model(inputs.x[:, :1], inputs.times, **inputs.conditions)
 
 
 @pytest.mark.parametrize('case', [DIT, LATTE], ids=key)
 def test_the_adapter_solves_eps_for_x0_at_the_timestep_below(case, models):
     """Timestep i is t = (i + 1) / 1000; x0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
-    model, shown, timesteps = models[case.key], networks.batch(case), np.array([0, 500, 999])
-    output = np.asarray(model(shown.x, timesteps, **shown.conditions))
-    said = model.denoise(shown.x, (timesteps + 1) / 1000, **shown.conditions)
+    model = models[case.key]
+    inputs = networks.batch(case)
+    timesteps = np.array([0, 500, 999])
+    output = np.asarray(model(inputs.x, timesteps, **inputs.conditions))
+    denoised = model.denoise(inputs.x, (timesteps + 1) / 1000, **inputs.conditions)
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[timesteps].reshape(-1, 1, 1, 1, 1)
-    eps, variance = output[..., :4], output[..., 4:]
-    x0 = (shown.x - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar)
-    np.testing.assert_allclose(said.eps, eps, atol=2e-5)
-    np.testing.assert_array_equal(said.variance, variance)
-    np.testing.assert_allclose(said.x0, x0, atol=1e-5, rtol=1e-3)
+    eps = output[..., :4]
+    variance = output[..., 4:]
+    x0 = (inputs.x - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar)
+    np.testing.assert_allclose(denoised.eps, eps, atol=2e-5)
+    np.testing.assert_array_equal(denoised.variance, variance)
+    np.testing.assert_allclose(denoised.x0, x0, atol=1e-5, rtol=1e-3)
 
 
 def test_the_adapter_solves_sits_velocity_for_x0_and_eps(models):
     """SiT's time is s = 1 - t and x_s = s x0 + (1 - s) eps, v = x0 - eps: x0 = x + t v, eps = x - (1 - t) v."""
-    model, shown, t = models[SIT.key], networks.batch(SIT), np.float32([0.25, 0.5, 1.0])
-    v = np.asarray(model(shown.x, 1 - t, **shown.conditions))
-    said = model.denoise(shown.x, t, **shown.conditions)
-    assert said.variance is None
+    model = models[SIT.key]
+    inputs = networks.batch(SIT)
+    t = np.float32([0.25, 0.5, 1.0])
+    v = np.asarray(model(inputs.x, 1 - t, **inputs.conditions))
+    denoised = model.denoise(inputs.x, t, **inputs.conditions)
+    assert denoised.variance is None
     t = t.reshape(-1, 1, 1, 1, 1)
-    np.testing.assert_allclose(said.x0, shown.x + t * v, atol=1e-5)
-    np.testing.assert_allclose(said.eps, shown.x - (1 - t) * v, atol=1e-5)
+    np.testing.assert_allclose(denoised.x0, inputs.x + t * v, atol=1e-5)
+    np.testing.assert_allclose(denoised.eps, inputs.x - (1 - t) * v, atol=1e-5)

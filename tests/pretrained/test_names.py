@@ -26,10 +26,10 @@ def inside(wrapper, arrays=PLAIN):
     return {name.replace('blocks.1.', f'blocks.1.{wrapper}.'): array for name, array in arrays.items()}
 
 
-def same(found, want=PLAIN):
-    assert found.keys() == want.keys()
-    for name, array in want.items():
-        np.testing.assert_array_equal(found[name], array)
+def same(actual, expected=PLAIN):
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(actual[name], array)
 
 
 def read(tmp_path, arrays, entry=None):
@@ -47,14 +47,14 @@ def test_any_mix_in_front_of_every_name_comes_off(front):
 
 
 @pytest.mark.parametrize('wrapper', ['_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module', 'module'])
-def test_what_is_around_a_part_alone_comes_off(wrapper, tmp_path):
+def test_wrappers_of_a_single_part_come_off(wrapper, tmp_path):
     same(read(tmp_path, inside(wrapper)))
     same(names.unwrap(in_front('module', inside(wrapper))))
     same(names.unwrap(inside(f'{wrapper}._orig_mod', in_front('_fsdp_wrapped_module'))))
 
 
 @pytest.mark.parametrize('front', ['', 'module', '_orig_mod.module'])
-def test_of_an_average_and_what_it_is_of_the_average_is_taken_unless_told(front, tmp_path):
+def test_of_an_average_and_its_weights_the_average_is_taken_by_default(front, tmp_path):
     doubled = {name: array * 2 for name, array in PLAIN.items()}
     arrays = in_front('online_model', PLAIN) | in_front('ema_model', doubled) | COUNTERS
     arrays = in_front(front, arrays) if front else arrays

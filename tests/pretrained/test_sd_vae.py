@@ -16,7 +16,7 @@ from vdm_jax.pretrained import files, sd_vae
 PUBLISHED = {'to_q': 'query', 'to_k': 'key', 'to_v': 'value', 'to_out.0': 'proj_attn'}
 
 
-def stored(name) -> dict[str, np.ndarray]:
+def load_stored(name) -> dict[str, np.ndarray]:
     """A case's tensors, by the names that diffusers gives them."""
     return tensors(json.loads(str(np.load(FIXTURE)[f'{name}/shapes'])))
 
@@ -27,7 +27,7 @@ def load(name, arrays, **more):
 
 @pytest.mark.parametrize('name', ['kl', 'temporal'])
 def test_every_tensor_is_used_and_comes_back_bit_for_bit(name, tmp_path):
-    arrays = stored(name)
+    arrays = load_stored(name)
     model = load(name, arrays)
     assert model.config == ImageVAECodec(model=CASES[name][0])
     assert set(model.report.used) == arrays.keys() and not model.report.unused
@@ -41,7 +41,7 @@ def test_every_tensor_is_used_and_comes_back_bit_for_bit(name, tmp_path):
 
 
 def test_the_names_of_the_published_files_are_known():
-    arrays = stored('kl')
+    arrays = load_stored('kl')
 
     def old(name):
         for new, other in PUBLISHED.items():
@@ -54,7 +54,7 @@ def test_the_names_of_the_published_files_are_known():
 
 
 def test_it_encodes_and_decodes():
-    model = load('kl', stored('kl'))
+    model = load('kl', load_stored('kl'))
     video = np.random.default_rng(0).integers(0, 256, (1, 2, 12, 20, 3), np.uint8)
     latents = model.encode(video)
     assert latents.shape == (1, 2, 6, 10, 4) and latents.dtype == np.float32
@@ -62,8 +62,8 @@ def test_it_encodes_and_decodes():
     assert decoded.shape == video.shape and decoded.dtype == np.uint8 and np.std(decoded) > 10
 
 
-def test_latents_are_drawn_where_the_codec_says_so():
-    model = load('kl', stored('kl'))
+def test_latents_are_drawn_with_a_sampling_codec():
+    model = load('kl', load_stored('kl'))
     drawing = dataclasses.replace(model, config=dataclasses.replace(model.config, sample=True))
     video = np.random.default_rng(0).integers(0, 256, (1, 2, 12, 20, 3), np.uint8)
     keys = jax.random.split(jax.random.key(0), 1)
@@ -86,7 +86,7 @@ def test_latents_are_drawn_where_the_codec_says_so():
 )
 def test_arrays_that_it_does_not_take_are_refused(call, shape, dtype, says):
     with pytest.raises(UserError, match=says):
-        getattr(load('kl', stored('kl')), call)(np.zeros(shape, dtype))
+        getattr(load('kl', load_stored('kl')), call)(np.zeros(shape, dtype))
 
 
 @pytest.mark.parametrize(
@@ -94,24 +94,24 @@ def test_arrays_that_it_does_not_take_are_refused(call, shape, dtype, says):
     [('norm_num_groups', None), ('norm_num_groups', 'four'), ('norm_num_groups', 0), ('norm_num_groups', 4.0)]
     + [('scaling_factor', value) for value in ('x', None, 0, float('inf'), float('nan'))],
 )
-def test_a_config_that_says_no_number_is_refused(name, value):
+def test_a_config_without_a_number_is_refused(name, value):
     with pytest.raises(UserError, match=rf'config.json: {name}={value!r}: want an? (integer|number) above 0'):
-        load('kl', stored('kl'), **{name: value})
+        load('kl', load_stored('kl'), **{name: value})
 
 
 @pytest.mark.parametrize('name', ['encoder.conv_in.weight', 'decoder.conv_out.weight'])
 def test_a_tensor_of_another_rank_is_named(name):
     with pytest.raises(UserError, match=rf'{name} has the shape \(8,\): want 4 dimensions'):
-        load('kl', stored('kl') | {name: np.zeros(8, np.float32)})
+        load('kl', load_stored('kl') | {name: np.zeros(8, np.float32)})
 
 
 def test_heads_are_no_matter_of_its_own():
     with pytest.raises(UserError, match='--heads=3: the attention of the image VAE has one'):
-        pretrained.load('sd_vae', stored('kl'), heads=3)
+        pretrained.load('sd_vae', load_stored('kl'), heads=3)
 
 
-def test_another_network_is_refused_by_what_tells_it():
-    arrays = stored('kl')
+def test_another_network_is_refused_with_the_difference():
+    arrays = load_stored('kl')
     with pytest.raises(UserError, match=r"has no encoder.down_blocks.0.* not diffusers' AutoencoderKL; has x"):
         load('kl', {'x': np.zeros(1)})
     with pytest.raises(UserError, match=r'config.json: shift_factor=0.1 is not what .* built for, None'):
@@ -125,7 +125,7 @@ def test_another_network_is_refused_by_what_tells_it():
 
 
 def test_what_diffusers_does_not_run_is_reported_as_unused():
-    arrays = stored('temporal') | {'decoder.mid_block.resnets.2.time_mixer.mix_factor': np.zeros(1)}
+    arrays = load_stored('temporal') | {'decoder.mid_block.resnets.2.time_mixer.mix_factor': np.zeros(1)}
     assert load('temporal', arrays).report.unused == ('decoder.mid_block.resnets.2.time_mixer.mix_factor',)
 
 

@@ -1,4 +1,4 @@
-"""Tables of names: every conversion goes there and back bit for bit, and what does not fit is said, not taken."""
+"""Tables of names: every conversion goes there and back bit for bit, and what does not fit is reported, not loaded."""
 
 import jax
 import jax.numpy as jnp
@@ -55,16 +55,19 @@ def test_every_kind_is_there_and_back(name):
 
 
 def test_heads_come_first_and_in_each_q_k_and_v():
-    heads, width, inner = 3, 4, 2
-    whole = np.arange(3 * heads * inner * width, dtype=np.float32).reshape(3, heads, inner, width)
-    ours = by_head(heads, 3).to_ours(whole.reshape(-1, width)).reshape(width, heads, 3, inner)
+    heads = 3
+    width = 4
+    inner = 2
+    qkv = np.arange(3 * heads * inner * width, dtype=np.float32).reshape(3, heads, inner, width)
+    ours = by_head(heads, 3).to_ours(qkv.reshape(-1, width)).reshape(width, heads, 3, inner)
     for part in range(3):
         for head in range(heads):
-            np.testing.assert_array_equal(ours[:, head, part], whole[part, head].T)
+            np.testing.assert_array_equal(ours[:, head, part], qkv[part, head].T)
 
 
 def test_a_patch_embedding_is_the_convolution():
-    x, weight = noise(1, 4, 6, 3), noise(5, 3, 2, 2)
+    x = noise(1, 4, 6, 3)
+    weight = noise(5, 3, 2, 2)
     conv = jax.lax.conv_general_dilated(x, weight, (2, 2), 'VALID', dimension_numbers=('NHWC', 'OIHW', 'NHWC'))
     cut = x.reshape(1, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(1, 2, 3, -1)
     np.testing.assert_allclose(cut @ patches(2, 3).to_ours(weight), conv, rtol=1e-5, atol=1e-5)
@@ -97,14 +100,14 @@ def checkpoint(**changed):
     return {name: array for name, array in arrays.items() if array is not None}
 
 
-def taken(arrays):
+def import_all(arrays):
     return import_tensors(ROWS, arrays, SHAPES, PLACES, NOT_STORED)
 
 
-def test_a_whole_checkpoint_is_taken_and_given_back_bit_for_bit():
+def test_a_complete_checkpoint_is_imported_and_exported_bit_for_bit():
     arrays = checkpoint()
-    found, report = taken(arrays)
-    params = build_tree(found, SHAPES)
+    imported, report = import_all(arrays)
+    params = build_tree(imported, SHAPES)
     assert sorted(report.used) == sorted(arrays)
     assert not (report.unused or report.missing or report.differing)
     np.testing.assert_array_equal(params['layers']['kernel'][1], arrays['blocks.2.weight'].T)
@@ -118,8 +121,8 @@ def test_a_whole_checkpoint_is_taken_and_given_back_bit_for_bit():
 
 def test_a_report_names_what_is_unused_missing_and_different():
     wrong = {'blocks.2.bias': None, 'extra': noise(1), 'first.weight': noise(5, 2), 'place': PLACES['place'] + 1e-3}
-    found, report = taken(checkpoint(**wrong))
-    assert found.keys() == {'layers/kernel', 'qkv/kernel', 'none'}
+    imported, report = import_all(checkpoint(**wrong))
+    assert imported.keys() == {'layers/kernel', 'qkv/kernel', 'none'}
     assert report.unused == ('extra',)
     assert report.missing == ('blocks.2.bias',)
     assert report.differing == (
@@ -150,7 +153,7 @@ def test_a_report_names_what_is_unused_missing_and_different():
     ],
 )
 def test_tensors_that_do_not_fit_are_reported_as_different(name, array):
-    _, report = taken(checkpoint(**{name: array}))
+    _, report = import_all(checkpoint(**{name: array}))
     assert len(report.differing) == 1
     assert str(array.shape) in report.differing[0]
 
@@ -163,10 +166,10 @@ def test_many_mistakes_are_counted():
 @pytest.mark.parametrize('dtype', [np.float32, np.float16, jnp.bfloat16])
 def test_what_is_computed_may_be_stored_in_less_precision(dtype):
     rounded = (PLACES['place'] * (1 + 1e-7)).astype(dtype)
-    assert not taken(checkpoint(place=rounded))[1].differing
-    assert not taken(checkpoint(place=rounded.astype(np.float32)))[1].differing
-    assert taken(checkpoint(place=(PLACES['place'] + 0.02).astype(dtype)))[1].differing
-    assert taken(checkpoint(place=PLACES['place'][:2].astype(dtype)))[1].differing
+    assert not import_all(checkpoint(place=rounded))[1].differing
+    assert not import_all(checkpoint(place=rounded.astype(np.float32)))[1].differing
+    assert import_all(checkpoint(place=(PLACES['place'] + 0.02).astype(dtype)))[1].differing
+    assert import_all(checkpoint(place=PLACES['place'][:2].astype(dtype)))[1].differing
 
 
 def test_a_table_of_another_network_is_a_mistake_of_ours():
@@ -177,14 +180,14 @@ def test_a_table_of_another_network_is_a_mistake_of_ours():
 
 
 def test_what_is_missing_is_filled_only_if_there_is_a_fill():
-    found, _ = taken(checkpoint(q=None))
+    imported, _ = import_all(checkpoint(q=None))
     with pytest.raises(UserError, match='nothing for qkv/kernel'):
-        build_tree(found, SHAPES)
+        build_tree(imported, SHAPES)
 
     def fill():
         return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0), SHAPES)
 
-    params = build_tree(found, SHAPES, fill)
+    params = build_tree(imported, SHAPES, fill)
     np.testing.assert_array_equal(params['qkv']['kernel'], 7)
     np.testing.assert_array_equal(params['none'], 0)
-    np.testing.assert_array_equal(params['in']['kernel'], found['in/kernel'])
+    np.testing.assert_array_equal(params['in']['kernel'], imported['in/kernel'])

@@ -34,9 +34,9 @@ def file(tmp_path):
 
 
 def test_they_come_back(file):
-    found = weights.load(file, abstract(PARAMS))
-    assert jax.tree.structure(found) == jax.tree.structure(PARAMS) and found['b'].dtype == jnp.float32
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2**-11), found, PARAMS)
+    restored = weights.load(file, abstract(PARAMS))
+    assert jax.tree.structure(restored) == jax.tree.structure(PARAMS) and restored['b'].dtype == jnp.float32
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2**-11), restored, PARAMS)
     assert weights.about(file) == ABOUT | {'dtype': 'float16'}
 
 
@@ -83,10 +83,10 @@ def test_a_dtype_keeps_what_it_holds_and_refuses_what_it_does_not(dtype, largest
 
 
 def test_the_same_weights_are_the_same_bytes_and_other_libraries_read_them(file, tmp_path):
-    def turned(tree):
+    def reverse(tree):
         return {name: tree[name] for name in reversed(tree)}
 
-    weights.save(tmp_path / 'again', turned(PARAMS), turned(ABOUT))
+    weights.save(tmp_path / 'again', reverse(PARAMS), reverse(ABOUT))
     assert (tmp_path / 'again').read_bytes() == file.read_bytes()
     with safe_open(str(file), 'numpy') as opened:
         assert set(opened.keys()) == {'a/kernel', 'b'} and opened.metadata()['format'] == weights.FORMAT
@@ -98,22 +98,22 @@ def test_files_of_before_which_have_no_hash_are_read(tmp_path):
     save_file(arrays, tmp_path / 'old', {'format': weights.FORMAT, 'about': json.dumps(ABOUT | {'ema': 0.999})})
     assert weights.about(tmp_path / 'old') == ABOUT | {'ema': 0.999, 'dtype': 'float16'}
     np.testing.assert_array_equal(weights.load(tmp_path / 'old', abstract(PARAMS))['b'], arrays['b'])
-    assert 'written without a sha256' in verified(tmp_path / 'old')
-    assert 'written without a sha256' in verified(STARTER)
+    assert 'written without a sha256' in verify(tmp_path / 'old')
+    assert 'written without a sha256' in verify(STARTER)
 
 
-def verified(path):
+def verify(path):
     return weights.table(weights.inspect(path)).partition('\n')[0]
 
 
-def test_whole_files_are_vouched_for_and_damage_is_one_line(file, monkeypatch):
-    assert 'step 7, float16: intact, sha256' in verified(file)
+def test_intact_files_are_verified_and_damage_is_one_line(file, monkeypatch):
+    assert 'step 7, float16: intact, sha256' in verify(file)
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    for look in (verified, weights.read, lambda path: weights.load(path, abstract(PARAMS))):
+    for look in (verify, weights.read, lambda path: weights.load(path, abstract(PARAMS))):
         with pytest.raises(UserError, match=r'w.safetensors: is damaged: its tensors are not what was written .*copy'):
             look(file)
-    assert weights.about(file)['step'] == 7  # asks for no tensor, and its own hash is right
+    assert weights.about(file)['step'] == 7  # reads no tensor, and its own hash is right
     file.write_bytes(content.replace(b'7', b'8', 1))
     with pytest.raises(UserError, match=r'w.safetensors: is damaged: its header'):
         weights.about(file)
@@ -123,12 +123,12 @@ def test_whole_files_are_vouched_for_and_damage_is_one_line(file, monkeypatch):
 def test_hashes_hang_on_blocks_and_not_on_threads_or_shapes(size, tmp_path, monkeypatch):
     monkeypatch.setattr(tensors, 'BLOCK', size)
     weights.save(tmp_path / 'w', PARAMS, ABOUT)
-    assert 'intact' in verified(tmp_path / 'w')
+    assert 'intact' in verify(tmp_path / 'w')
     monkeypatch.setattr(os, 'cpu_count', lambda: 1)
-    assert 'intact' in verified(tmp_path / 'w')
+    assert 'intact' in verify(tmp_path / 'w')
 
 
-def crafted(path, about, **metadata):
+def craft(path, about, **metadata):
     """A file that somebody else has made, with hashes that are right."""
     text = about if isinstance(about, str) else json.dumps(about)
     arrays = {'a/kernel': np.float16(PARAMS['a']['kernel']), 'b': np.float16(PARAMS['b'])}
@@ -149,7 +149,7 @@ WRONG = [
 @pytest.mark.parametrize('wrong', WRONG, ids=lambda wrong: str(wrong)[:30])
 def test_values_of_foreign_files_are_of_their_type_and_range_or_refused(wrong, tmp_path):
     (name,) = wrong
-    path = crafted(tmp_path / 'evil', ABOUT | wrong)
+    path = craft(tmp_path / 'evil', ABOUT | wrong)
     with pytest.raises(UserError, match=rf"metadata 'about'(: {name}=| is not JSON)"):
         weights.about(path)
 
@@ -167,7 +167,7 @@ def test_values_of_foreign_files_are_of_their_type_and_range_or_refused(wrong, t
     ],
 )
 def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, says, tmp_path):
-    path = crafted(tmp_path / 'evil', text)
+    path = craft(tmp_path / 'evil', text)
     if says is None:
         assert weights.about(path) == {'config': {}, 'step': 1, 'ema': 0.5, 'dtype': 'float16'}
         return
@@ -199,7 +199,7 @@ def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, say
         (b'{"\xff": 1}', 'is not JSON'),
     ],
 )
-def test_headers_that_are_none_are_refused(entries, says, tmp_path):
+def test_invalid_headers_are_refused(entries, says, tmp_path):
     (tmp_path / 'w').write_bytes(len(entries).to_bytes(8, 'little') + entries + b'\0' * 4)
     with pytest.raises(UserError, match=says):
         weights.about(tmp_path / 'w')
@@ -240,7 +240,8 @@ def test_what_was_there_stands_where_a_disk_is_full(file, monkeypatch):
     ],
 )
 def test_no_damage_is_taken_for_values_or_ends_in_a_traceback(name, tries, tmp_path):
-    kind, faults = weights_files.KINDS[name], []
+    kind = weights_files.KINDS[name]
+    faults = []
     kind.make(tmp_path)
     counts = damage.count(kind, tmp_path, lambda: damage.attempt(kind, tmp_path), range(tries), fault=faults.append)
     assert not faults and counts['tried'] == tries and counts['noticed'] + counts['harmless'] == tries

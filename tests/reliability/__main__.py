@@ -28,14 +28,14 @@ def main(arguments=None) -> int:
     total = dict.fromkeys(COLUMNS, 0)
     print(header(), flush=True)
     for name in options.kinds or KINDS:
-        counts = tried(name, range(options.first, options.first + options.tries), options.seed)
+        counts = try_kind(name, range(options.first, options.first + options.tries), options.seed)
         print(row(name, counts), flush=True)
         total = {column: total[column] + counts[column] for column in COLUMNS}
     print(row('all', total))
     return 1 if any(total[fault] for fault in FAULTS) else 0
 
 
-def tried(name: str, tries: range, seed: int) -> dict[str, int]:
+def try_kind(name: str, tries: range, seed: int) -> dict[str, int]:
     """The counts of one kind, whose files are read in a process of their own."""
 
     def say(fault):

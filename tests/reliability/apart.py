@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.reliability.damage import HANG, Reading, attempt
 
 LIMIT = 60.0  # seconds that one reading may take
-START = 180.0  # seconds that the process may take for its first answer
+START = 180.0  # seconds that the process may take for its first result
 
 
 class Reader:
@@ -71,11 +71,11 @@ class Reader:
 
 
 def serve(name: str, directory: str) -> None:
-    """Reads as often as asked for."""
+    """Read once for each request."""
     from tests.reliability.kinds import KINDS
 
     answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w')
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no result
     for _ in sys.stdin:
         reading = attempt(KINDS[name], Path(directory))
         answers.write(json.dumps(dataclasses.asdict(reading)) + '\n')

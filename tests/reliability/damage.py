@@ -74,26 +74,26 @@ def attempt(kind: Kind, directory: Path) -> Reading:
 
 def digest_of(values) -> str:
     """sha256 of nested mappings, sequences, arrays and plain values."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
 
     def add(value):
         if isinstance(value, dict):
             for name in sorted(value):
-                whole.update(repr(name).encode())
+                digest.update(repr(name).encode())
                 add(value[name])
         elif isinstance(value, list | tuple):
-            whole.update(f'{len(value)}['.encode())
+            digest.update(f'{len(value)}['.encode())
             for each in value:
                 add(each)
         elif hasattr(value, 'dtype') and hasattr(value, 'shape'):
             array = np.asarray(value)
-            whole.update(f'{array.dtype}{array.shape}'.encode())
-            whole.update(pickle.dumps(array.tolist()) if array.dtype.hasobject else array.tobytes())
+            digest.update(f'{array.dtype}{array.shape}'.encode())
+            digest.update(pickle.dumps(array.tolist()) if array.dtype.hasobject else array.tobytes())
         else:
-            whole.update(repr(value).encode())
+            digest.update(repr(value).encode())
 
     add(values)
-    return whole.hexdigest()
+    return digest.hexdigest()
 
 
 def command(main: Callable, arguments: list[str]) -> str:
@@ -103,7 +103,8 @@ def command(main: Callable, arguments: list[str]) -> str:
       UserError: it ended with 2; with what it printed on stderr.
       AssertionError: with another code than 0.
     """
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(arguments) or 0
     if code == 2:
@@ -158,13 +159,13 @@ def count(
       directory: where the kind's files are, undamaged, as they are again afterwards.
       read: reads them.
       seed: a try of the same number and seed is the same damage to the same files.
-      fault: is told of each of FAULTS in a line, and a traceback.
+      fault: called with a line and a traceback for each of FAULTS.
     """
     intact = read()
     assert intact.digest, f'undamaged files cannot be read: {intact.words or intact.fault}'
     files = victims(kind, directory)
     sizes = np.array([path.stat().st_size for path in files], float)
-    found = dict.fromkeys(COLUMNS, 0)
+    counts = dict.fromkeys(COLUMNS, 0)
     for number in tries:
         rng = np.random.default_rng([seed, number])
         # Half of the tries choose a file, half of them a byte of all files.
@@ -177,11 +178,11 @@ def count(
         finally:
             path.write_bytes(content)
         came = judge(intact, now)
-        found['tried'] += 1
-        found[came] += 1
+        counts['tried'] += 1
+        counts[came] += 1
         if came in FAULTS:
             fault(f'{came}: try {number}, {path.relative_to(directory)}, {way} {where}\n{now.fault}')
-    return found
+    return counts
 
 
 def header() -> str:

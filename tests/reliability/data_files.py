@@ -41,7 +41,7 @@ def make_set(directory: Path) -> None:
 
 
 def train_on_set(directory: Path):
-    """All that training is told of its records."""
+    """Return all that training reads of its records."""
     source = Records(str(directory / SET), frames=4, pixels=16, filters=('motion>=0',), max_broken=0.9).open()
     values = [source.identity(), source.num_classes, source.scalars, source.extents()]
     values += [source.records.captions(i) for i in source.index]
@@ -50,7 +50,7 @@ def train_on_set(directory: Path):
 
 
 def verify(directory: Path):
-    """What `verify` says of it."""
+    """Return the problems that `verify` names."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         code = data_pipelines(['verify', str(directory), '--fast'])
@@ -60,7 +60,7 @@ def verify(directory: Path):
 
 
 def verify_set(directory: Path):
-    """What `verify` says of a set."""
+    """Return the problems that `verify` names in a set."""
     return verify(directory / SET)
 
 
@@ -79,7 +79,8 @@ def make_latents(directory: Path) -> None:
         writer = PartWriter(directory, about, number)
         conditions = np.zeros(writer.total, conditions_dtype(about))
         conditions['label'] = np.arange(writer.total)
-        conditions['motion'], conditions['drawn'] = rng.normal(size=writer.total), rng.normal(size=(writer.total, 3))
+        conditions['motion'] = rng.normal(size=writer.total)
+        conditions['drawn'] = rng.normal(size=(writer.total, 3))
         writer.write(moments=rng.normal(size=(writer.total, 2, 4, 4, 8)).astype(np.float16), conditions=conditions)
         writer.commit()
         writer.close()

@@ -41,16 +41,16 @@ def make_run(directory: Path) -> None:
 
 
 def read_run_config(directory: Path):
-    """The experiment that a run says it is."""
+    """Return the experiment in a run's config.json."""
     return experiment_dict(experiment_from(read_config(directory))), ''
 
 
 def restore(directory: Path):
-    """The newest checkpoint that can be taken, and what is said of the others."""
+    """Return the newest checkpoint that can be restored, and the verdicts on the others."""
     with jax.set_mesh(run().mesh), Checkpoints(directory / 'checkpoints') as checkpoints:
         verdicts = {step: checkpoints.integrity(step) for step in checkpoints.steps()}
         state, position = checkpoints.restore(run().programs.abstract_state)
-    words = '; '.join(f'{step} is {found}' for step, found in verdicts.items() if found.verdict != 'intact')
+    words = '; '.join(f'{step} is {integrity}' for step, integrity in verdicts.items() if integrity.verdict != 'intact')
     return [fingerprint((state.params, state.ema, state.opt_state)), position], words
 
 

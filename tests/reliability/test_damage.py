@@ -14,30 +14,31 @@ QUICK = range(1, 5)  # two bits, one file cut off, one zeroed
 MANY = range(60)
 
 
-def broken(found):
-    return {fault: found[fault] for fault in FAULTS if found[fault]}
+def faults_of(counts):
+    return {fault: counts[fault] for fault in FAULTS if counts[fault]}
 
 
 @pytest.mark.parametrize('name', KINDS)
 def test_damage_is_noticed_or_harmless(name, tmp_path):
-    kind, faults = KINDS[name], []
+    kind = KINDS[name]
+    faults = []
     kind.make(tmp_path)
-    found = count(kind, tmp_path, lambda: attempt(kind, tmp_path), QUICK, fault=faults.append)
-    assert not broken(found), '\n'.join(faults)
+    counts = count(kind, tmp_path, lambda: attempt(kind, tmp_path), QUICK, fault=faults.append)
+    assert not faults_of(counts), '\n'.join(faults)
     remade = name == 'indexes of videos'  # which are made again without a word
-    assert found['tried'] == len(QUICK) and (found['noticed'] or remade)
+    assert counts['tried'] == len(QUICK) and (counts['noticed'] or remade)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', KINDS)
 def test_much_damage_is_noticed_or_harmless(name, capfd):
-    found = table.tried(name, MANY, seed=1)
-    print(row(name, found))
-    assert not broken(found), capfd.readouterr().err
-    assert found['tried'] == len(MANY)
+    counts = table.try_kind(name, MANY, seed=1)
+    print(row(name, counts))
+    assert not faults_of(counts), capfd.readouterr().err
+    assert counts['tried'] == len(MANY)
 
 
-def test_the_count_tells_right_from_wrong(tmp_path):
+def test_the_count_separates_noticed_from_unnoticed_damage(tmp_path):
     """Of readers that look at nothing, at everything, die of what they read, or go on without it."""
 
     def make(directory):
@@ -46,16 +47,16 @@ def test_the_count_tells_right_from_wrong(tmp_path):
     def content(directory):
         return (directory / 'file').read_bytes() if (directory / 'file').exists() else b''
 
-    whole = bytes(range(1, 100))
+    intact = bytes(range(1, 100))
 
     def careful(directory):
-        if content(directory) != whole:
+        if content(directory) != intact:
             raise UserError('file is damaged')
-        return whole, ''
+        return intact, ''
 
     def clumsy(directory):
-        assert content(directory) == whole
-        return whole, ''
+        assert content(directory) == intact
+        return intact, ''
 
     readers = {
         'harmless': lambda directory: (0, ''),
@@ -66,11 +67,11 @@ def test_the_count_tells_right_from_wrong(tmp_path):
     make(tmp_path)
     for column, read in readers.items():
         kind = Kind(make, read, ('file',))
-        found = count(kind, tmp_path, lambda kind=kind: attempt(kind, tmp_path), range(10), fault=lambda line: None)
-        assert (found['tried'], found[column]) == (10, 10), column
+        counts = count(kind, tmp_path, lambda kind=kind: attempt(kind, tmp_path), range(10), fault=lambda line: None)
+        assert (counts['tried'], counts[column]) == (10, 10), column
 
     def going_on(directory):
-        return (content(directory), '' if content(directory) == whole else 'one was left out')
+        return (content(directory), '' if content(directory) == intact else 'one was left out')
 
     kind = Kind(make, going_on, ('file',))
     assert count(kind, tmp_path, lambda: attempt(kind, tmp_path), range(10))['noticed'] == 10
@@ -79,7 +80,7 @@ def test_the_count_tells_right_from_wrong(tmp_path):
     assert judge(Reading('a'), Reading(fault='more than one line')) == 'traceback'
 
 
-def test_a_reader_that_does_not_answer_hangs(tmp_path):
+def test_a_reader_without_a_result_counts_as_hanging(tmp_path):
     reader = Reader('none', tmp_path, limit=0.2)
     reader._command = ['sh', '-c', 'read line; echo {}; read line; sleep 60']
     assert reader() == Reading()

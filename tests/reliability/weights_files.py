@@ -36,8 +36,8 @@ def make_score(directory: Path) -> None:
 
 def read_score(directory: Path):
     """All that stands in it."""
-    found = list(directory.glob('*.json'))
-    return runner.read(found[0] if found else directory / 'score.json').to_json(), ''
+    paths = list(directory.glob('*.json'))
+    return runner.read(paths[0] if paths else directory / 'score.json').to_json(), ''
 
 
 KINDS = {

@@ -9,7 +9,8 @@ class Faults:
     """Has the system's calls for files below some places fail with `number` while that is set."""
 
     def __init__(self, monkeypatch, *places):
-        self.number, self.calls = None, 0
+        self.number = None
+        self.calls = 0
         for name in ('pwrite', 'fsync', 'open', 'mkdir'):
             monkeypatch.setattr(append_file.os, name, self._failing(name, getattr(os, name), places))
 

@@ -33,7 +33,8 @@ def noting(batches, seen, seconds):
 
     class Watched:
         def __init__(self, source, order, start, stop, rows, scalars):
-            self._inner, self._step = batches(source, order, start, stop, rows, scalars), start
+            self._inner = batches(source, order, start, stop, rows, scalars)
+            self._step = start
             self._rows = lambda step: rows[order.bucket(step)].tolist()
 
         def __enter__(self):

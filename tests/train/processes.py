@@ -16,10 +16,10 @@ ENDURANCE = 240  # seconds after which a process that should have ended is kille
 class Processes:
     """`count` processes with one command line; use as a context manager, which kills what is left.
 
-    told, options: what one of them alone finds in its environment, and is given on its command line; {number: …}.
+    environments, options: additional variables and command line options of single processes; {number: …}.
     """
 
-    def __init__(self, count, place, *argv, seconds=0.0, told=None, options=None):
+    def __init__(self, count, place, *argv, seconds=0.0, environments=None, options=None):
         with socket.socket() as free:
             free.bind(('localhost', 0))
             port = free.getsockname()[1]
@@ -30,7 +30,7 @@ class Processes:
                 'JAX_COORDINATOR_ADDRESS': f'localhost:{port}', 'JAX_NUM_PROCESSES': str(count),
                 'JAX_PROCESS_ID': str(i),
             }  # fmt: skip
-            environment |= (told or {}).get(i, {})
+            environment |= (environments or {}).get(i, {})
             command = [sys.executable, '-m', 'tests.train.one_of_several', seen, str(seconds), *argv]
             command += (options or {}).get(i, [])
             pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
@@ -54,17 +54,17 @@ class Processes:
 
     def ends(self):
         """[(exit code, stdout, stderr)] of each."""
-        found = []
+        ends = []
         for process in self.processes:
             out, err = process.communicate(timeout=ENDURANCE)
-            found.append((process.returncode, out, err))
-        return found
+            ends.append((process.returncode, out, err))
+        return ends
 
 
 def rows(files):
     """{(step, row): sha256 of the clip}; whoever reads a row finds the same."""
-    found = {}
+    digests = {}
     for file in files:
         for step, row, sha256 in map(json.loads, file.read_text().splitlines()):
-            assert found.setdefault((step, row), sha256) == sha256
-    return found
+            assert digests.setdefault((step, row), sha256) == sha256
+    return digests

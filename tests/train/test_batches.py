@@ -45,14 +45,14 @@ def test_a_batch_is_filled_up_to_what_divides(batch_size, ways, parts, size):
     assert pad_rows(batch_size, mesh, parts) == size
 
 
-def test_a_batch_comes_back_whole_from_any_order_of_devices():
+def test_to_global_keeps_the_order_of_rows_on_permuted_devices():
     devices = np.array(jax.devices())[[3, 1, 7, 5, 0, 2, 6, 4]].reshape(1, 2, 2, 1, 2)
     mesh = Mesh(devices, AXES)
     rows = np.random.default_rng(0).normal(size=(12, 3))
-    found = to_global({'rows': rows[local_rows(12, mesh)]}, mesh)['rows']
-    np.testing.assert_array_equal(found, rows.astype(np.float32))
-    assert found.sharding.is_equivalent_to(batch_sharding(mesh), 2)
-    assert [shard.data.shape for shard in found.addressable_shards] == [(3, 3)] * 8
+    batch = to_global({'rows': rows[local_rows(12, mesh)]}, mesh)['rows']
+    np.testing.assert_array_equal(batch, rows.astype(np.float32))
+    assert batch.sharding.is_equivalent_to(batch_sharding(mesh), 2)
+    assert [shard.data.shape for shard in batch.addressable_shards] == [(3, 3)] * 8
 
 
 def gradients(run):
@@ -78,11 +78,12 @@ PLAINEST = {}
 
 
 @pytest.mark.parametrize('way', rest_slow(WAYS, 1))
-def test_the_step_is_that_of_the_whole_batch_on_one_device(way):
+def test_a_sharded_step_equals_the_step_on_one_device(way):
     batch_size, mesh, accumulate, images = WAYS[way]
     if images not in PLAINEST:
         PLAINEST[images] = gradients(run_of(batch_size, images=images))
-    (scalars, params), (expected, wanted) = gradients(run_of(batch_size, mesh, accumulate, images)), PLAINEST[images]
+    scalars, params = gradients(run_of(batch_size, mesh, accumulate, images))
+    expected, wanted = PLAINEST[images]
     assert scalars == pytest.approx(expected, rel=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, wanted)
 
@@ -101,7 +102,7 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
         run = runs[mesh]
         with jax.set_mesh(run.mesh), Checkpoints(tmp_path / 'checkpoints', writes=True) as checkpoints:
             if not number:
-                state = stepped(run, run.programs.init_state())
+                state = step_once(run, run.programs.init_state())
                 expected = prints(state)
             else:
                 state, _ = checkpoints.restore(run.programs.abstract_state)
@@ -111,12 +112,12 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
             checkpoints.save(number + 1, state, resume.position(run, number + 1))
     with jax.set_mesh(run.mesh):
         for _ in range(2):
-            before, state = state, stepped(run, state)
+            before, state = state, step_once(run, state)
             assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
     assert run.programs.train_step._cache_size() == 1  # from a fresh state, from its own and from a restored one
 
 
-def stepped(run, state):
+def step_once(run, state):
     """The state after one more step."""
     return run.programs.train_step(state, run.batches.to_global(batch_of(run.data.reader, run.batches.local_rows[0])))[
         0
@@ -157,9 +158,9 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
         programs=types.SimpleNamespace(validation_step=step),
         frozen={},
     )
-    found = validation.validate(run, types.SimpleNamespace(ema={'0.5': None}))['validation_loss']
+    validation_loss = validation.validate(run, types.SimpleNamespace(ema={'0.5': None}))['validation_loss']
     count = int(size * each)
-    assert found == pytest.approx(np.mean([i % size for i in range(count)]))
+    assert validation_loss == pytest.approx(np.mean([i % size for i in range(count)]))
     assert len(seen) == -(-count // 4) * 4
 
 

@@ -1,4 +1,4 @@
-"""Run directories in gs://, in a bucket that is a server: whole, copied, cut short, damaged, refused or down."""
+"""Run directories in gs://, in a bucket of a local server: complete, copied, cut short, damaged, refused or down."""
 
 import dataclasses
 import itertools
@@ -43,7 +43,7 @@ def state(run):
 
 @pytest.fixture(scope='module')
 def bucket():
-    with buckets.served() as bucket:
+    with buckets.serve() as bucket:
         yield bucket
 
 
@@ -80,7 +80,7 @@ def put(bucket):
     bucket.fault = lambda method, path: None
 
 
-def opened(folder, writes=True):
+def open_checkpoints(folder, writes=True):
     return Checkpoints(f'gs://bucket/{folder}/checkpoints', writes=writes)
 
 
@@ -91,20 +91,20 @@ def largest(bucket, folder, step):
 
 def begin(run, folder):
     """(sha256 of the parameters, step) that training in a folder begins with."""
-    with jax.set_mesh(run.mesh), opened(folder) as checkpoints:
+    with jax.set_mesh(run.mesh), open_checkpoints(folder) as checkpoints:
         state, position = checkpoints.restore(run.programs.abstract_state)
     assert position == resume.position(run, int(state.step))
     return fingerprint(state.params), int(state.step)
 
 
-def test_a_run_in_a_bucket_has_the_files_of_one_on_a_disk_and_is_whole(written, put):
+def test_a_run_in_a_bucket_has_the_files_of_one_on_a_disk_and_is_intact(written, put):
     objects, files, _ = written
 
-    def named(names):
+    def select_names(names):
         return {name for name in names if '/d/' not in name}  # the others are called by random numbers
 
-    assert named(objects) == named(files)
-    with opened(put(objects), writes=False) as looking:
+    assert select_names(objects) == select_names(files)
+    with open_checkpoints(put(objects), writes=False) as looking:
         assert looking.steps() == [2, 4] and {looking.integrity(step).verdict for step in (2, 4)} == {'intact'}
 
 
@@ -114,38 +114,39 @@ def test_a_damaged_object_is_noticed_set_aside_and_the_step_before_it_taken(buck
     content = bytearray(bucket[name])
     content[len(content) // 2] ^= 1
     bucket[name] = bytes(content)
-    with opened(folder) as checkpoints:
+    with open_checkpoints(folder) as checkpoints:
         assert checkpoints.latest() == 2
         assert f'{folder}/checkpoints/4 is damaged: ' in capsys.readouterr().err
     assert bucket.below(f'{folder}/checkpoints/4.damaged')
-    with opened(folder) as checkpoints:
+    with open_checkpoints(folder) as checkpoints:
         assert checkpoints.steps() == [2] and checkpoints.latest() == 2
     assert bucket.below(f'{folder}/checkpoints/4.damaged')  # it outlasts the next start
 
 
 def without_marks(files):
-    """As of an Orbax that marked whole directories on disks by their names alone."""
+    """Like a copy from an Orbax version that marked complete directories on disks by their names only."""
     return {name: content for name, content in files.items() if not name.endswith(MARK)}
 
 
 @pytest.mark.parametrize('copied', rest_slow([without_marks, dict], first=1))
 @pytest.mark.parametrize('writes', rest_slow([True, False], first=1), ids=['gone on with', 'looked at'])
-def test_a_run_that_was_copied_into_a_bucket_goes_on(copied, writes, run, bucket, written, put):
-    files, params = copied(written[1]), written[2]
+def test_a_run_that_was_copied_into_a_bucket_resumes(copied, writes, run, bucket, written, put):
+    files = copied(written[1])
+    params = written[2]
     folder = put(files)
     if writes:
         assert begin(run, folder) == (params, 4)
-    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+    with jax.set_mesh(run.mesh), open_checkpoints(folder, writes=False) as looking:
         assert looking.steps() == [2, 4] and looking.latest() == 4
         assert fingerprint(looking.restore(run.programs.abstract_state)[0].params) == params
     assert {f'{folder}/{name}' for name in files} <= set(bucket)
 
 
 @pytest.mark.slow
-def test_a_copy_that_may_be_read_alone_is_named(run, bucket, written, put):
+def test_a_read_only_copy_is_named(run, bucket, written, put):
     folder = put(without_marks(written[1]))
     bucket.fault = lambda method, path: None if method == 'GET' else 403
-    with opened(folder, writes=False) as looking:
+    with open_checkpoints(folder, writes=False) as looking:
         with pytest.raises(UserError, match='no checkpoint can be used, such as .*its marker cannot be written'):
             looking.latest()
 
@@ -155,38 +156,41 @@ def test_a_copy_that_was_not_finished_is_named_and_not_removed(copied, run, buck
     folder = put(copied(written[1]))
     del bucket[largest(bucket, folder, 4)]
     there = {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4')}
-    with opened(folder) as checkpoints:
+    with open_checkpoints(folder) as checkpoints:
         assert checkpoints.latest() == 2
-    assert 'checkpoints/4' in (said := capsys.readouterr().err) and 'is missing' in said
+    assert 'checkpoints/4' in (stderr := capsys.readouterr().err) and 'is missing' in stderr
     assert there <= {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4.damaged')}
-    with opened(folder) as checkpoints:
+    with open_checkpoints(folder) as checkpoints:
         assert checkpoints.latest() == 2
     assert there <= {bucket[name] for name in bucket.below(f'{folder}/checkpoints/4.damaged')}
     del bucket[largest(bucket, folder, 2)]
     there = set(bucket.below(folder))
-    with opened(folder) as checkpoints, pytest.raises(UserError, match='such as .*is missing; bring one back'):
+    with (
+        open_checkpoints(folder) as checkpoints,
+        pytest.raises(UserError, match='such as .*is missing; bring one back'),
+    ):
         checkpoints.latest()
     assert there <= set(bucket)
 
 
 @pytest.mark.parametrize('moment', rest_slow(['first objects', 'all but the mark', 'the mark, no manifest'], first=1))
-def test_a_step_that_a_kill_cut_short_is_not_taken_for_whole(moment, run, state, bucket, written, put, capsys):
+def test_a_step_cut_short_by_a_kill_is_not_restored(moment, run, state, bucket, written, put, capsys):
     folder = put(written[0])
     step = bucket.below(f'{folder}/checkpoints/4')
-    gone = [name for name in step if '/manifest_' in name]
+    removed = [name for name in step if '/manifest_' in name]
     if 'no manifest' not in moment:
-        gone.append(f'{folder}/checkpoints/4/{MARK}')
+        removed.append(f'{folder}/checkpoints/4/{MARK}')
     if moment == 'first objects':
-        gone += [name for name in step if 'ema' in name or 'opt_state' in name]
-    for name in set(gone):
+        removed += [name for name in step if 'ema' in name or 'opt_state' in name]
+    for name in set(removed):
         del bucket[name]
-    taken = 4 if 'no manifest' in moment else 2
-    with opened(folder) as checkpoints:
-        assert checkpoints.latest() == taken
-        assert ('checkpoint 4 is unverified' in capsys.readouterr().err) == (taken == 4)
+    latest_step = 4 if 'no manifest' in moment else 2
+    with open_checkpoints(folder) as checkpoints:
+        assert checkpoints.latest() == latest_step
+        assert ('checkpoint 4 is unverified' in capsys.readouterr().err) == (latest_step == 4)
         checkpoints.save(4, state, resume.position(run, 4))
-    with opened(folder, writes=False) as looking:
-        assert looking.integrity(4).verdict == ('unverified' if taken == 4 else 'intact')
+    with open_checkpoints(folder, writes=False) as looking:
+        assert looking.integrity(4).verdict == ('unverified' if latest_step == 4 else 'intact')
 
 
 def down(parts, status, times=1):
@@ -216,7 +220,7 @@ def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, buc
     folder = put({})
     bucket.fault, left = down(parts, status, times=1 if moment == 'arrays and metrics' else 3)
     write_run_files(f'gs://bucket/{folder}', run.resolved)
-    with opened(folder) as checkpoints:
+    with open_checkpoints(folder) as checkpoints:
         checkpoints.save(4, state, resume.position(run, 4))
         checkpoints.wait()
     mirror = StagedDirectory(f'gs://bucket/{folder}')
@@ -225,7 +229,7 @@ def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, buc
     assert not any(left.values())
     bucket.fault = lambda method, path: None
     assert bucket[f'{folder}/metrics.jsonl'] == b'{"step": 4}\n'
-    with jax.set_mesh(run.mesh), opened(folder, writes=False) as looking:
+    with jax.set_mesh(run.mesh), open_checkpoints(folder, writes=False) as looking:
         assert looking.integrity(4).verdict == 'intact'
         assert fingerprint(looking.restore(run.programs.abstract_state)[0].params) == fingerprint(state.params)
 
@@ -246,20 +250,20 @@ def test_a_wrong_bucket_and_refused_access_are_one_line(name, status, bucket, pu
     there = set(bucket)
     argv = [word.format('bucket' if status else 'no-such-bucket') for word in COMMANDS[name]]
     assert cli.main(argv) == 2
-    said = capsys.readouterr()
-    assert said.out == '' and said.err.count('\n') == 1, said
+    captured = capsys.readouterr()
+    assert captured.out == '' and captured.err.count('\n') == 1, captured
     why = 'the store refuses' if status else 'no run there' if name == 'inspect' else 'no such bucket'
-    assert why in said.err and 'gs://' in said.err
+    assert why in captured.err and 'gs://' in captured.err
     assert set(bucket) == there
 
 
 def test_what_may_be_read_and_not_written_is_one_line(bucket, put, capsys):
     bucket.fault = lambda method, path: None if method == 'GET' else 403
     assert cli.main(['train', '--config=bouncing_balls', '--workdir=gs://bucket/new']) == 2
-    assert 'the store refuses (Forbidden' in (said := capsys.readouterr().err) and said.count('\n') == 1
+    assert 'the store refuses (Forbidden' in (stderr := capsys.readouterr().err) and stderr.count('\n') == 1
 
 
-def test_a_name_of_a_bucket_alone_is_no_file(bucket, put, capsys):
+def test_a_bucket_without_a_path_is_no_file(bucket, put, capsys):
     assert cli.main(['export', '--workdir=W', '--out=gs://bucket']) == 2
     assert '--out=gs://bucket: names no file' in capsys.readouterr().err
 

@@ -33,7 +33,7 @@ FOLDERS = itertools.count()
 
 @pytest.fixture(scope='module')
 def bucket():
-    with buckets.served() as bucket:
+    with buckets.serve() as bucket:
         yield bucket
 
 
@@ -89,9 +89,9 @@ def local(go, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def undisturbed(local, inspect):
-    found = inspect(local)
-    return {name: found[name] for name in SAME}, losses((local / 'metrics.jsonl').read_text())
+def expected_run(local, inspect):
+    report = inspect(local)
+    return {name: report[name] for name in SAME}, losses((local / 'metrics.jsonl').read_text())
 
 
 def train(workdir, *more):
@@ -102,11 +102,11 @@ def losses(text):
     return {line['step']: line['loss'] for line in map(json.loads, text.splitlines()) if 'loss' in line}
 
 
-def check(bucket, folder, inspect, undisturbed):
+def check(bucket, folder, inspect, expected_run):
     """Whether a folder's run came to the same end as the one on a disk, with the same lines on the way."""
-    found = inspect(f'gs://bucket/{folder}')
-    assert {name: found[name] for name in SAME} == undisturbed[0]
-    assert losses(bucket[f'{folder}/metrics.jsonl'].decode()) == undisturbed[1]
+    report = inspect(f'gs://bucket/{folder}')
+    assert {name: report[name] for name in SAME} == expected_run[0]
+    assert losses(bucket[f'{folder}/metrics.jsonl'].decode()) == expected_run[1]
 
 
 def upload(bucket, workdir, folder):
@@ -115,11 +115,11 @@ def upload(bucket, workdir, folder):
             bucket[f'{folder}/{path.relative_to(workdir)}'] = path.read_bytes()
 
 
-def test_a_whole_run_in_a_bucket_from_training_to_weights(bucket, folder, go, inspect, undisturbed, tmp_path):
+def test_a_run_in_a_bucket_from_training_to_exported_weights(bucket, folder, go, inspect, expected_run, tmp_path):
     place = f'gs://bucket/{folder}'
     go(*train(place, '--config.train.steps=16'))
     assert 'resuming at step 16 of 24' in go(*train(place))
-    check(bucket, folder, inspect, undisturbed)
+    check(bucket, folder, inspect, expected_run)
     there = {name.removeprefix(f'{folder}/') for name in bucket.below(folder)}
     assert {'config.json', 'environment.json', 'metrics.jsonl', 'samples/step_000024.png'} <= there
     assert any(name.startswith('tensorboard/events') for name in there)
@@ -141,10 +141,14 @@ MOMENTS += ['after 8/commit_success.txt', 'after 16/manifest_0', 'after 24/commi
 
 
 @pytest.mark.parametrize('moment', MOMENTS)
-def test_killed_at_a_request_and_started_again_is_the_same_run(moment, bucket, folder, start, go, inspect, undisturbed):
+def test_killed_at_a_request_and_started_again_is_the_same_run(
+    moment, bucket, folder, start, go, inspect, expected_run
+):
     """kill -9 when the first object with this name is about to be changed, which then is not, or the one after it."""
-    running, seen = [], []
-    name, passed = moment.removeprefix('after '), []
+    running = []
+    seen = []
+    name = moment.removeprefix('after ')
+    passed = []
 
     def fault(method, path):
         named = name in path.replace('%2F', '/')
@@ -160,23 +164,23 @@ def test_killed_at_a_request_and_started_again_is_the_same_run(moment, bucket, f
     assert running[0].wait(300) == -signal.SIGKILL and seen, running[0].stderr.read()
     bucket.fault = lambda method, path: None
     go(*train(f'gs://bucket/{folder}'))
-    check(bucket, folder, inspect, undisturbed)
+    check(bucket, folder, inspect, expected_run)
 
 
-def test_a_damaged_object_costs_a_run_the_steps_since_the_one_before(bucket, folder, go, inspect, local, undisturbed):
+def test_a_damaged_object_costs_a_run_the_steps_since_the_one_before(bucket, folder, go, inspect, local, expected_run):
     upload(bucket, local, folder)
     name = max(bucket.below(f'{folder}/checkpoints/24'), key=lambda name: len(bucket[name]))
     content = bytearray(bucket[name])
     content[len(content) // 3] ^= 16
     bucket[name] = bytes(content)
     assert '24 is damaged' in go('sample', f'--workdir=gs://bucket/{folder}', '--step=24', '--num=1', code=2)
-    said = go(*train(f'gs://bucket/{folder}'))
-    assert 'checkpoints/24 is damaged' in said and 'resuming at step 16' in said
-    check(bucket, folder, inspect, undisturbed)
+    output = go(*train(f'gs://bucket/{folder}'))
+    assert 'checkpoints/24 is damaged' in output and 'resuming at step 16' in output
+    check(bucket, folder, inspect, expected_run)
 
 
 @pytest.mark.parametrize('marked', [True, False])
-def test_a_run_copied_file_by_file_goes_on_where_it_was(marked, bucket, folder, go, inspect, undisturbed, tmp_path):
+def test_a_run_copied_file_by_file_resumes(marked, bucket, folder, go, inspect, expected_run, tmp_path):
     go(*train(tmp_path / 'run', '--config.train.steps=16'))
     upload(bucket, tmp_path / 'run', folder)
     for name in bucket.below(folder):
@@ -184,18 +188,20 @@ def test_a_run_copied_file_by_file_goes_on_where_it_was(marked, bucket, folder, 
             del bucket[name]
     assert inspect(f'gs://bucket/{folder}')['step'] == 16
     assert 'resuming at step 16 of 24' in go(*train(f'gs://bucket/{folder}'))
-    check(bucket, folder, inspect, undisturbed)
+    check(bucket, folder, inspect, expected_run)
     for name in bucket.below(folder):
         path = tmp_path / 'back' / name.removeprefix(f'{folder}/')
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bucket[name])
-    found = inspect(tmp_path / 'back')
-    assert {name: found[name] for name in SAME} == undisturbed[0]
+    report = inspect(tmp_path / 'back')
+    assert {name: report[name] for name in SAME} == expected_run[0]
     assert 'resuming at step 24 of 26' in go(*train(tmp_path / 'back', '--config.train.steps=26'))
     shutil.rmtree(tmp_path / 'back')
 
 
-def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(bucket, folder, start, go, inspect, undisturbed):
+def test_a_second_run_in_the_folder_is_refused_and_the_first_continues(
+    bucket, folder, start, go, inspect, expected_run
+):
     held = []
 
     def fault(method, path):
@@ -213,7 +219,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(bucket, fol
 
 
 @pytest.mark.parametrize('status', [500, 503, 429])
-def test_a_store_that_is_down_for_a_while_does_not_end_a_run(status, bucket, folder, go, inspect, undisturbed):
+def test_a_store_that_is_down_for_a_while_does_not_end_a_run(status, bucket, folder, go, inspect, expected_run):
     """Six seconds without any answer but errors, from the middle of a save on."""
     began = []
 
@@ -225,13 +231,13 @@ def test_a_store_that_is_down_for_a_while_does_not_end_a_run(status, bucket, fol
     bucket.fault = fault
     go(*train(f'gs://bucket/{folder}'))
     assert began
-    check(bucket, folder, inspect, undisturbed)
+    check(bucket, folder, inspect, expected_run)
 
 
-@pytest.mark.parametrize(('refused', 'said'), [('metrics.jsonl', 'metrics.jsonl: '), ('samples/', 'samples: ')])
-def test_a_store_that_never_takes_logs_costs_the_logs_alone(refused, said, bucket, folder, go, inspect, undisturbed):
+@pytest.mark.parametrize(('refused', 'message'), [('metrics.jsonl', 'metrics.jsonl: '), ('samples/', 'samples: ')])
+def test_a_store_that_refuses_logs_costs_only_the_logs(refused, message, bucket, folder, go, inspect, expected_run):
     bucket.fault = lambda method, path: 503 if method != 'GET' and refused in path.replace('%2F', '/') else None
-    printed = go(*train(f'gs://bucket/{folder}'))
-    assert said in printed and 'Traceback' not in printed
-    found = inspect(f'gs://bucket/{folder}')
-    assert {name: found[name] for name in SAME} == undisturbed[0]
+    output = go(*train(f'gs://bucket/{folder}'))
+    assert message in output and 'Traceback' not in output
+    report = inspect(f'gs://bucket/{folder}')
+    assert {name: report[name] for name in SAME} == expected_run[0]

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.data.videos import coded, encode
+from tests.data.videos import encode, encode_numbers
 from vdm_jax import cli
 from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
@@ -34,8 +34,8 @@ def folder(tmp_path_factory):
     pytest.importorskip('av')
     path = tmp_path_factory.mktemp('videos')
     for i in range(4):
-        encode(path / f'wide{i}.mp4', coded(8, 32, 64))
-        encode(path / f'square{i}.mp4', coded(4, 48, 48))
+        encode(path / f'wide{i}.mp4', encode_numbers(8, 32, 64))
+        encode(path / f'square{i}.mp4', encode_numbers(4, 48, 48))
     return path
 
 
@@ -51,8 +51,9 @@ def make(folder, items=(), devices=1, buckets=('4x8x16@3', '2x8x8')):
 
 
 @pytest.fixture(scope='module')
-def finished(folder, tmp_path_factory):
-    run, path = make(folder, buckets=('8x8x16@3', '2x8x8')), tmp_path_factory.mktemp('run')
+def finished_run(folder, tmp_path_factory):
+    run = make(folder, buckets=('8x8x16@3', '2x8x8'))
+    path = tmp_path_factory.mktemp('run')
     assert loop.train_run(run, path)
     return run, path
 
@@ -61,24 +62,24 @@ def lines(path):
     return [json.loads(line) for line in (path / 'metrics.jsonl').read_text().splitlines()]
 
 
-def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished):
-    run, path = finished
+def test_every_bucket_is_compiled_once_and_both_are_trained_on(finished_run):
+    run, path = finished_run
     assert [step._cache_size() for step in run.programs.train_steps] == [1, 1]
     assert run.network.latent_shapes == ((8, 8, 16, 3), (2, 8, 8, 3)) and run.data.batch_sizes == (3, 2)
-    found = lines(path)
-    assert all(np.isfinite(line['loss']) for line in found if 'loss' in line)
-    assert any('validation_loss' in line for line in found)
+    entries = lines(path)
+    assert all(np.isfinite(line['loss']) for line in entries if 'loss' in line)
+    assert any('validation_loss' in line for line in entries)
 
 
 @pytest.mark.slow
-def test_samples_are_of_the_first_bucket(finished):
-    run = finished[0]
+def test_samples_are_of_the_first_bucket(finished_run):
+    run = finished_run[0]
     videos = validation.preview(run, run.programs.init_state())
     assert videos.shape == (2, 8, 8, 16, 3) and videos.dtype == np.uint8
 
 
-def test_going_on_is_never_having_stopped(finished, folder, tmp_path):
-    run, whole = finished
+def test_a_resumed_run_equals_an_uninterrupted_one(finished_run, folder, tmp_path):
+    run, uninterrupted = finished_run
     again = make(folder, ['--config.train.validate_every=0'], buckets=('8x8x16@3', '2x8x8'))
     again = again.with_parts(programs=run.programs)
     assert not loop.train_run(again, tmp_path, stop=lambda step: step == 2)
@@ -87,16 +88,17 @@ def test_going_on_is_never_having_stopped(finished, folder, tmp_path):
     def losses(path):
         return [line['loss'] for line in lines(path) if 'loss' in line]
 
-    assert losses(tmp_path) == losses(whole)
+    assert losses(tmp_path) == losses(uninterrupted)
 
 
-def test_other_buckets_do_not_go_on(finished, folder):
-    _, path = finished
+def test_a_resume_with_other_buckets_is_refused(finished_run, folder):
+    _, path = finished_run
     other = make(folder, ['--config.train.steps=9'], buckets=('8x8x16@3', '2x8x8@4'))
     with pytest.raises(UserError, match='config.data.buckets'):
         loop.train_run(other, path)
-    # Were the config alike and the clips not, the position would tell.
-    was, now = resume.position(finished[0], 6), resume.position(other, 6)
+    # The position in the data differs even where the config is the same and the clips are not.
+    was = resume.position(finished_run[0], 6)
+    now = resume.position(other, 6)
     with pytest.raises(
         UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
     ):
@@ -104,9 +106,9 @@ def test_other_buckets_do_not_go_on(finished, folder):
 
 
 @pytest.mark.slow
-def test_a_step_on_many_devices_is_that_of_one(finished, folder):
+def test_a_step_on_many_devices_is_that_of_one(finished_run, folder):
     """Batches of 3 and 2 clips, filled up on 4 devices."""
-    run = finished[0]
+    run = finished_run[0]
     many = make(folder, devices=4, buckets=('8x8x16@3', '2x8x8'))
     for bucket in (0, 1):
         results = []
@@ -141,19 +143,19 @@ def test_a_bucket_that_does_not_divide_into_patches_is_named_before_anything_is_
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('asks', ['validate_every=1', 'sample_every=1'])
-def test_a_run_that_holds_out_nothing_it_needs_says_so_before_it_trains(folder, asks):
-    # Of all files one square one alone is held out, and the first bucket is for wide ones.
+@pytest.mark.parametrize('setting', ['validate_every=1', 'sample_every=1'])
+def test_a_run_without_the_held_out_clips_it_needs_is_refused_before_training(folder, setting):
+    # Of all files only a square one is held out, and the first bucket is for wide ones.
     first = sorted(zlib.crc32(path.name.encode()) / 2**32 for path in folder.iterdir())
-    items = ['train.validate_every=0', f'train.{asks}', 'diffusion.context=1']
+    items = ['train.validate_every=0', f'train.{setting}', 'diffusion.context=1']
     items += ['data.clips.split=train', f'data.clips.held_out={sum(first[:2]) / 2}', 'data.short=drop']
-    buckets = ('8x8x16@3',) if 'validate' in asks else ('8x8x16@3', '2x8x8')
+    buckets = ('8x8x16@3',) if 'validate' in setting else ('8x8x16@3', '2x8x8')
     run = make(folder, [f'--config.{item}' for item in items], buckets=buckets)
     with pytest.raises(UserError, match='config.data.buckets=8x8x16@3: no held-out clip is there'):
         run.check()
 
 
-def test_one_bucket_alone_trains_as_the_largest_does(finished):
-    run = finished[0].for_bucket(1)
+def test_one_bucket_trains_like_the_largest(finished_run):
+    run = finished_run[0].for_bucket(1)
     assert run.data.batch_sizes == (2,) and run.data.shapes == ((2, 8, 8, 3),)
-    assert dataclasses.replace(run.data.source, only=None) == finished[0].data.source
+    assert dataclasses.replace(run.data.source, only=None) == finished_run[0].data.source

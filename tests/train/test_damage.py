@@ -92,8 +92,8 @@ def test_a_damaged_step_is_named_set_aside_and_the_one_before_it_taken(damage, r
         capsys.readouterr()
         state, step, skipped = resume.begin(run, checkpoints)
         assert skipped == 0 and step == int(state.step) == 2 and fingerprint(state.params) == written[1]
-        said = capsys.readouterr().err
-        assert 'checkpoints/4 is damaged' in said and (path.name in said or damage is spoil_manifest)
+        stderr = capsys.readouterr().err
+        assert 'checkpoints/4 is damaged' in stderr and (path.name in stderr or damage is spoil_manifest)
         assert checkpoints.steps() == [2]
         checkpoints.save(
             4, dataclasses.replace(state, step=state.step + 2), resume.position(run, 4)
@@ -103,18 +103,18 @@ def test_a_damaged_step_is_named_set_aside_and_the_one_before_it_taken(damage, r
     assert (place / 'checkpoints' / '4.damaged').is_dir()
 
 
-def test_orbax_itself_restores_flipped_bits_without_a_word(run, written, place, monkeypatch):
+def test_orbax_itself_restores_flipped_bits_silently(run, written, place, monkeypatch):
     """Why there are manifests at all; if this fails they may have become superfluous."""
     flip(data_file(place, 4))
     monkeypatch.setattr(manifest, 'check', lambda *_: manifest.Integrity('intact'))
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
-        found = checkpoints.restore(run.programs.abstract_state, 4)[0]
+        damaged = checkpoints.restore(run.programs.abstract_state, 4)[0]
         sound = checkpoints.restore(run.programs.abstract_state, 2)[0]
 
     def prints(state):
         return [fingerprint(part) for part in (state.params, state.ema, state.opt_state)]
 
-    assert prints(found) != prints(sound)
+    assert prints(damaged) != prints(sound)
 
 
 def test_where_all_are_damaged_nothing_starts_anew(run, place):
@@ -125,7 +125,7 @@ def test_where_all_are_damaged_nothing_starts_anew(run, place):
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['2', '4']
 
 
-def test_a_step_without_its_manifest_is_restored_and_said_to_be_unverified(run, written, place, capsys):
+def test_a_step_without_its_manifest_is_restored_and_reported_as_unverified(run, written, place, capsys):
     (place / 'checkpoints' / '4' / 'manifest_0_of_1.json').unlink()  # as if killed right after the commit
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         assert checkpoints.latest() == 4 and 'checkpoint 4 is unverified' in capsys.readouterr().err
@@ -153,14 +153,14 @@ def test_only_what_reading_raises_makes_a_step_unreadable(run, place, monkeypatc
 
 
 @pytest.mark.parametrize('steps, more', [((2, 4), []), ((4,), ['--config.checkpoint.fallback=fail'])])
-def test_inspect_tells_of_all_steps_where_none_can_be_taken(steps, more, place, capsys):
+def test_inspect_reports_every_step_where_none_can_be_restored(steps, more, place, capsys):
     for step in steps:
         flip(data_file(place, step))
     assert cli.main(['inspect', f'--workdir={place}', '--json', *more]) == 2
-    said = capsys.readouterr()
-    verdicts = {int(step): verdict for step, verdict in json.loads(said.out)['integrity'].items()}
+    captured = capsys.readouterr()
+    verdicts = {int(step): verdict for step, verdict in json.loads(captured.out)['integrity'].items()}
     assert [step for step, verdict in verdicts.items() if verdict.startswith('damaged: ')] == list(steps)
-    assert sorted(verdicts) == [2, 4] and said.err.count('\n') == 1 and 'damaged' in said.err
+    assert sorted(verdicts) == [2, 4] and captured.err.count('\n') == 1 and 'damaged' in captured.err
     assert cli.main(['inspect', f'--workdir={place}', *more]) == 2
     assert 'checkpoint 4: damaged: ' in capsys.readouterr().out
 
@@ -176,8 +176,8 @@ def test_a_step_that_retention_removes_meanwhile_is_not_judged(run, place, monke
         return check(directory, *hosts)
 
     monkeypatch.setattr(manifest, 'check', slow)
-    found = inspect_run(run, place)
-    assert found['integrity'] == {'4': 'intact'} and found['checkpoints'] == [4]
+    report = inspect_run(run, place)
+    assert report['integrity'] == {'4': 'intact'} and report['checkpoints'] == [4]
     with jax.set_mesh(run.mesh), Checkpoints(place / 'checkpoints') as checkpoints:
         assert checkpoints.steps() == [4]
         shutil.rmtree(place / 'checkpoints' / '4')
@@ -195,12 +195,12 @@ def test_several_processes_keep_their_checkpoints_where_orbax_commits_by_itself(
         Checkpoints('fake://empty/run/checkpoints')
 
 
-def test_commands_tell_and_leave_damage_as_it_is(run, place, capsys):
+def test_commands_report_damage_and_leave_it_in_place(run, place, capsys):
     flip(data_file(place, 4))
     assert cli.main(['inspect', f'--workdir={place}', '--json']) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found['step'] == 2 and found['checkpoints'] == [2, 4]
-    assert found['integrity']['2'] == 'intact' and found['integrity']['4'].startswith('damaged: ')
+    report = json.loads(capsys.readouterr().out)
+    assert report['step'] == 2 and report['checkpoints'] == [2, 4]
+    assert report['integrity']['2'] == 'intact' and report['integrity']['4'].startswith('damaged: ')
     fail = [f'--workdir={place}', '--config.checkpoint.fallback=fail']
     config = ['--config=experiments/bouncing_balls.py', *SMALL]
     for argv in (['sample', *fail], ['sample', f'--workdir={place}', '--step=4'], ['train', *config, *fail]):
@@ -229,18 +229,19 @@ def test_manifests_of_several_processes_make_up_the_step(tmp_path):
     assert verdicts(1) == ['damaged'] and sorted(verdicts(3)) == ['damaged', 'intact', 'intact']
 
 
-def test_a_manifest_speaks_of_no_file_that_another_process_is_writing(tmp_path, monkeypatch):
-    """Which has its manifest half written, and then whole, while this one hashes what it finds."""
+def test_a_manifest_lists_no_file_that_another_process_is_writing(tmp_path, monkeypatch):
+    """The other process writes its manifest in two parts while this one hashes the files it sees."""
     (tmp_path / 'params').mkdir()
     (tmp_path / 'params' / 'array').write_bytes(b'values')
-    place, replace = epath.Path(tmp_path), os.replace
+    place = epath.Path(tmp_path)
+    replace = os.replace
 
-    def interrupted(half, path):
+    def replace_after_manifest(half, path):
         manifest.write(place, 0, 2)
         replace(half, path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, 'replace', lambda *names: patched.undo() or interrupted(*names))
+        patched.setattr(os, 'replace', lambda *names: patched.undo() or replace_after_manifest(*names))
         manifest.write(place, 1, 2)
     assert manifest.check(place).verdict == 'intact'
     for number in range(2):

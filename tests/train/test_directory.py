@@ -38,15 +38,15 @@ def run():
 
 
 @pytest.fixture(scope='module')
-def finished(run, tmp_path_factory):
+def finished_run(run, tmp_path_factory):
     place = tmp_path_factory.mktemp('run')
     assert loop.train_run(run, place)
     return place
 
 
 @pytest.fixture
-def place(finished, tmp_path):
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+def place(finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -56,9 +56,9 @@ def like(run, **train):
     return Run(experiment, jax.devices()[:1]).with_parts(programs=run.programs)
 
 
-def test_the_last_step_is_saved_without_any_cadence(run, finished, tmp_path):
+def test_the_last_step_is_saved_without_any_cadence(run, finished_run, tmp_path):
     assert loop.train_run(like(run, checkpoint_every=0), tmp_path)
-    assert prints(run, tmp_path) == prints(run, finished)
+    assert prints(run, tmp_path) == prints(run, finished_run)
     other = dict(run.resolved, seed=7)
     with pytest.raises(UserError, match=r'config\.seed is \d+ there and 7 here'):
         workdir.check_workdir(tmp_path, other)
@@ -76,23 +76,23 @@ def test_metrics_of_a_run_are_never_cut_by_another(lost, run, place):
     assert (place / 'metrics.jsonl').read_bytes() == before
 
 
-def test_a_run_that_saved_nothing_yet_starts_again(run, finished, tmp_path):
+def test_a_run_that_saved_nothing_yet_starts_again(run, finished_run, tmp_path):
     """Its process was killed before the first checkpoint: nothing is lost that cannot be made again."""
-    lines = (finished / 'metrics.jsonl').read_text().splitlines(keepends=True)
+    lines = (finished_run / 'metrics.jsonl').read_text().splitlines(keepends=True)
     (tmp_path / 'metrics.jsonl').write_text(lines[0])
-    shutil.copy(finished / 'config.json', tmp_path)
-    asked = itertools.count()
-    assert not loop.train_run(run, tmp_path, lambda step: next(asked) >= 2)
+    shutil.copy(finished_run / 'config.json', tmp_path)
+    calls = itertools.count()
+    assert not loop.train_run(run, tmp_path, lambda step: next(calls) >= 2)
     assert [line['step'] for line in lines_in(tmp_path) if 'loss' in line] == [1, 2]
 
 
-def test_a_run_that_was_killed_in_its_first_save_starts_again(run, finished, tmp_path):
-    """It says that the save began, and nothing of it is whole."""
-    lines = (finished / 'metrics.jsonl').read_text().splitlines(keepends=True)
+def test_a_run_that_was_killed_in_its_first_save_starts_again(run, finished_run, tmp_path):
+    """The directory shows that a save began, and none of it is complete."""
+    lines = (finished_run / 'metrics.jsonl').read_text().splitlines(keepends=True)
     first = next(i for i, line in enumerate(lines) if 'checkpoint_seconds' in line)
     (tmp_path / 'metrics.jsonl').write_text(''.join(lines[: first + 1]))
     (tmp_path / 'checkpoints' / '2.orbax-checkpoint-tmp').mkdir(parents=True)
-    shutil.copy(finished / 'config.json', tmp_path)
+    shutil.copy(finished_run / 'config.json', tmp_path)
     workdir.check_workdir(tmp_path, run.resolved)
     shutil.rmtree(tmp_path / 'checkpoints')
     with pytest.raises(UserError, match='bring checkpoints/ back'):
@@ -105,12 +105,12 @@ def copied_to_store(source, place):
             FakeStore.objects[f'{place}/{path.relative_to(source).as_posix()}'] = path.read_bytes()
 
 
-def test_a_run_that_was_copied_into_a_store_goes_on_there(run, finished, tmp_path):
+def test_a_run_that_was_copied_into_a_store_resumes_there(run, finished_run, tmp_path):
     """Case 8: file by file, so without the marker that a store's own steps have."""
     place = epath.Path(f'fake://{tmp_path}')
-    copied_to_store(finished, place)
+    copied_to_store(finished_run, place)
     before = lines_in(place)
-    assert prints(run, place) == prints(run, finished)  # for one that looks on, which writes nothing
+    assert prints(run, place) == prints(run, finished_run)  # for one that looks on, which writes nothing
     assert not (place / 'checkpoints' / '6' / 'vdm_jax_committed').exists()
     longer = like(run, steps=7)
     assert loop.train_run(longer, place) and prints(run, place)['step'] == 7
@@ -118,9 +118,9 @@ def test_a_run_that_was_copied_into_a_store_goes_on_there(run, finished, tmp_pat
     assert sorted(path.name for path in (place / 'checkpoints').iterdir()) == ['6', '7']
 
 
-def test_steps_of_a_store_that_cannot_be_used_are_named_and_never_written_over(run, finished, tmp_path, capsys):
+def test_steps_of_a_store_that_cannot_be_used_are_named_and_never_written_over(run, finished_run, tmp_path, capsys):
     place = epath.Path(f'fake://{tmp_path}')
-    copied_to_store(finished, place)
+    copied_to_store(finished_run, place)
     spoilt = [name for name in FakeStore.objects if name.startswith(f'{place}/checkpoints/') and '/params/' in name]
     newer = [name for name in spoilt if '/checkpoints/6/' in name]
     for name in newer:
@@ -158,23 +158,24 @@ def test_a_config_that_is_not_as_it_was_written_is_one_line(damage, place, capsy
     path = place / 'config.json'
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     assert cli.main(['inspect', f'--workdir={place}']) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and ('config' in said)
+    stderr = capsys.readouterr().err
+    assert stderr.count('\n') == 1 and ('config' in stderr)
 
 
-def test_no_bit_of_a_config_is_lost_unseen(place):
+def test_every_flipped_bit_of_a_config_is_detected(place):
     path = place / 'config.json'
-    data, config = path.read_bytes(), workdir.read_config(place)
+    data = path.read_bytes()
+    config = workdir.read_config(place)
     for position in range(0, len(data), 97):
         for bit in (0, 3, 7):
             flipped = bytearray(data)
             flipped[position] ^= 1 << bit
             path.write_bytes(flipped)
             try:
-                found = workdir.read_config(place)
+                restored = workdir.read_config(place)
             except UserError:
                 continue
-            assert found == config or set(found) - set(config), (position, bit)  # an unknown key is refused later
+            assert restored == config or set(restored) - set(config), (position, bit)  # an unknown key is refused later
 
 
 def reseal(place, step, files):
@@ -206,14 +207,16 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize('files', FOREIGN, ids=lambda files: str(files)[:30])
-def test_a_manifest_speaks_of_regular_files_of_its_own_step_alone(files, place):
+def test_a_manifest_lists_only_regular_files_of_its_own_step(files, place):
     """M4: whoever wrote it, it makes us read nothing else, and no kind of value is a traceback."""
     step = place / 'checkpoints' / '6'
     os.symlink('/dev/zero', step / 'device')
     os.mkfifo(step / 'pipe')
     reseal(place, 6, files)
-    found = manifest.check(epath.Path(step))
-    assert found.verdict == 'damaged' and 'passwd' not in found.why.replace("'../../../../../../etc/passwd'", '')
+    integrity = manifest.check(epath.Path(step))
+    assert integrity.verdict == 'damaged' and 'passwd' not in integrity.why.replace(
+        "'../../../../../../etc/passwd'", ''
+    )
     if files is FOREIGN[0]:
         with Checkpoints(place / 'checkpoints') as checkpoints:
             assert checkpoints.latest() == 4
@@ -224,7 +227,8 @@ PLACES = [*workdir.FILES, *workdir.DIRECTORIES]
 
 @pytest.mark.parametrize('name', PLACES)
 def test_nothing_is_written_through_a_link_that_somebody_put_there(name, run, tmp_path, place, capsys):
-    other, path = tmp_path.parent / f'{tmp_path.name}-other', place / name
+    other = tmp_path.parent / f'{tmp_path.name}-other'
+    path = place / name
     if path.is_dir():
         path.rename(other)
     else:
@@ -247,7 +251,7 @@ def test_what_is_no_file_or_directory_in_the_place_of_one_is_named(name, run, tm
         loop.train_run(run, tmp_path)
 
 
-def test_a_pipe_in_a_step_that_nobody_vouches_for_is_not_waited_for(place, capsys):
+def test_a_pipe_in_a_step_without_a_manifest_is_not_waited_for(place, capsys):
     (place / 'checkpoints/6/manifest_0_of_1.json').unlink()
     (place / 'checkpoints/6/ema/_METADATA').unlink()
     os.mkfifo(place / 'checkpoints/6/ema/_METADATA')
@@ -256,7 +260,7 @@ def test_a_pipe_in_a_step_that_nobody_vouches_for_is_not_waited_for(place, capsy
 
 
 @pytest.mark.parametrize('lost', ['ema/_METADATA', 'position/_METADATA', 'params/manifest.ocdbt'])
-def test_a_step_that_nobody_vouches_for_and_that_cannot_be_read_is_named(lost, run, place):
+def test_an_unreadable_step_without_a_manifest_is_named(lost, run, place):
     (place / 'checkpoints/6/manifest_0_of_1.json').unlink()
     (place / 'checkpoints/6' / lost).unlink()
     with pytest.raises(UserError, match=r'6(:| is) (it is )?unverified: .*rename it'):
@@ -303,8 +307,8 @@ def damage(step, name, value):
 def test_what_orbax_cannot_read_of_a_foreign_step_is_one_line(name, value, place, capsys):
     damage(place / 'checkpoints/6', name, value)
     assert cli.main(['inspect', f'--workdir={place}', '--step=6']) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and 'cannot be read (' in said
+    stderr = capsys.readouterr().err
+    assert stderr.count('\n') == 1 and 'cannot be read (' in stderr
 
 
 def test_a_metric_that_no_float_holds_counts_for_nothing(place, capsys):
@@ -338,11 +342,11 @@ def test_what_is_no_name_is_one_line(key, value, place, capsys):
     group[last] = value
     (place / 'config.json').write_text(json.dumps(seal(config)))
     assert cli.main(['inspect', f'--workdir={place}']) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and '\x1b' not in said and len(said) < 3000 and key in said
+    stderr = capsys.readouterr().err
+    assert stderr.count('\n') == 1 and '\x1b' not in stderr and len(stderr) < 3000 and key in stderr
 
 
-def test_a_run_s_own_papers_are_no_place_for_weights(place, capsys):
+def test_weights_are_not_written_over_a_run_s_own_files(place, capsys):
     for out in ('config.json', 'metrics.jsonl', 'checkpoints/6/w', 'samples/w'):
         assert cli.main(['export', f'--workdir={place}', f'--out={place}/{out}']) == 2
         assert 'is a place of the run in' in capsys.readouterr().err
@@ -356,8 +360,8 @@ def test_a_config_without_its_groups_is_one_line(change, place, capsys):
     (place / 'config.json').write_text(json.dumps(seal(config)))
     for command in (['inspect'], ['sample', '--num=1'], ['train'], ['export', f'--out={place}/w']):
         assert cli.main([*command, f'--workdir={place}']) == 2
-        said = capsys.readouterr().err
-        assert said.count('\n') == 1 and 'want the keys of this group' in said, said
+        stderr = capsys.readouterr().err
+        assert stderr.count('\n') == 1 and 'want the keys of this group' in stderr, stderr
 
 
 @pytest.mark.parametrize(
@@ -375,9 +379,9 @@ def test_an_override_that_does_not_fit_a_checkpoint_names_its_key(change, there,
     for command in ('inspect', 'sample', 'export')[: 1 if change.startswith('optim') else 3]:
         more = [f'--out={place}/out.safetensors'] if command == 'export' else []
         assert cli.main([command, f'--workdir={place}', f'--config.{change}', *more]) == 2
-        said = capsys.readouterr().err
-        assert said.startswith(f'vdm_jax: config.{change.split("=")[0]}=') and f'has {there}' in said
-        assert said.count('\n') == 1
+        stderr = capsys.readouterr().err
+        assert stderr.startswith(f'vdm_jax: config.{change.split("=")[0]}=') and f'has {there}' in stderr
+        assert stderr.count('\n') == 1
 
 
 def test_a_full_disk_leaves_the_old_config(run, place, monkeypatch):

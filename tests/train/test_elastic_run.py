@@ -39,7 +39,7 @@ def test_more_and_fewer_processes_go_on_with_the_same_stream(tmp_path):
     def argv(place, steps):
         return (f'--config={tmp_path}/x.py', f'--workdir={place}', f'--config.train.steps={steps}')
 
-    def alone(place, steps, seen):
+    def run_in_one_process(place, steps, seen):
         run = Run(read_experiment(f'{tmp_path}/x.py', [f'--config.train.steps={steps}']), jax.devices()[:1])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, 'batches', noting(loop.batches, seen, 0.0))
@@ -51,10 +51,11 @@ def test_more_and_fewer_processes_go_on_with_the_same_stream(tmp_path):
             ends = several.ends()
             assert [code for code, *_ in ends] == [0] * count, ends[0][2][-3000:]
         seen += several.seen
-    alone(tmp_path / 'run', 3 * STEPS, tmp_path / 'seen_last')
-    alone(tmp_path / 'whole', 3 * STEPS, tmp_path / 'seen_whole')
-    found, wanted = rows([*seen, tmp_path / 'seen_last']), rows([tmp_path / 'seen_whole'])
-    assert found == wanted and max(step for step, _ in wanted) == 3 * STEPS - 1
+    run_in_one_process(tmp_path / 'run', 3 * STEPS, tmp_path / 'seen_last')
+    run_in_one_process(tmp_path / 'whole', 3 * STEPS, tmp_path / 'seen_whole')
+    actual = rows([*seen, tmp_path / 'seen_last'])
+    expected = rows([tmp_path / 'seen_whole'])
+    assert actual == expected and max(step for step, _ in expected) == 3 * STEPS - 1
     assert curve(tmp_path / 'run', 'loss') == pytest.approx(curve(tmp_path / 'whole', 'loss'), rel=1e-5)
     where = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
     assert [line['step'] for line in where if 'loss' in line] == list(range(1, 3 * STEPS + 1))

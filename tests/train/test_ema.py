@@ -21,7 +21,8 @@ def test_several_decays_follow_their_formula():
 
 
 def test_warm_up_forgets_the_start():
-    config, plain = EmaConfig((0.9999,)), EmaConfig((0.9999,), warmup=False)
+    config = EmaConfig((0.9999,))
+    plain = EmaConfig((0.9999,), warmup=False)
     forgetful = ema.init(config, {'a': jnp.ones(())})
     stubborn = ema.init(plain, {'a': jnp.ones(())})
     for step in range(100):

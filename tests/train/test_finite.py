@@ -1,4 +1,4 @@
-"""What is not finite: it is never saved, whatever was not, and whenever; a run says what to do, or leaves it out."""
+"""Nonfinite losses, updates and states: never saved; the run prints advice, or skips the update if so configured."""
 
 import dataclasses
 import itertools
@@ -34,7 +34,8 @@ class Product(NamedTuple):
 
 def step_of(scales, skip):
     """State and scalars after one step of Adam on rows of these scales, and the state before."""
-    optimizer, config = optax.adam(0.1), EmaConfig((0.5,))
+    optimizer = optax.adam(0.1)
+    config = EmaConfig((0.5,))
     step = make_train_step(Product(), optimizer, config, seed=0, skip_nonfinite=skip)
     state = TrainState(jnp.int32(7), PARAMS, ema.init(config, PARAMS), optimizer.init(PARAMS))
     batch = {'scale': jnp.asarray(scales, jnp.float32), 'label': jnp.zeros(len(scales), jnp.int32)}
@@ -42,7 +43,7 @@ def step_of(scales, skip):
 
 
 @pytest.mark.parametrize('scale', [np.nan, np.inf, -np.inf, 1e25, 3e38])  # the square of the last two overflows
-def test_an_update_that_is_not_finite_is_told_and_changes_nothing_but_the_step(scale):
+def test_a_nonfinite_update_is_reported_and_changes_only_the_step(scale):
     after, scalars, before = step_of([1.0, scale], skip=True)
     assert not scalars['finite'] and int(after.step) == 8
     for name in ('params', 'ema', 'opt_state'):
@@ -51,7 +52,8 @@ def test_an_update_that_is_not_finite_is_told_and_changes_nothing_but_the_step(s
 
 
 def test_finite_updates_are_the_same_with_and_without_skipping():
-    (one, scalars, before), (other, _, _) = step_of([1.0, 2.0], skip=True), step_of([1.0, 2.0], skip=False)
+    one, scalars, before = step_of([1.0, 2.0], skip=True)
+    other, _, _ = step_of([1.0, 2.0], skip=False)
     assert scalars['finite']
     jax.tree.map(np.testing.assert_array_equal, one, other)
     assert not np.array_equal(one.params['w'], before.params['w'])
@@ -77,11 +79,11 @@ def test_a_budget_counts_what_is_left_out_and_names_what_was_wrong(name):
 
 
 def test_the_advice_is_a_command_that_can_be_typed():
-    said = str(advise(NonFiniteError('step 6: loss is nan'), '/runs/my run', 4, 1e-3))
-    assert "--from='/runs/my run' --step=4 --ema=raw" in said and '--config.optim.learning_rate=0.0005' in said
-    assert '--config.train.nonfinite=skip' in said and 'nonfinite_budget' not in said
-    said = str(advise(NonFiniteError('step 6: loss is nan', 100), 'x', 4, 1e-3))
-    assert '--config.train.nonfinite=skip --config.train.nonfinite_budget=200' in said
+    advice = str(advise(NonFiniteError('step 6: loss is nan'), '/runs/my run', 4, 1e-3))
+    assert "--from='/runs/my run' --step=4 --ema=raw" in advice and '--config.optim.learning_rate=0.0005' in advice
+    assert '--config.train.nonfinite=skip' in advice and 'nonfinite_budget' not in advice
+    advice = str(advise(NonFiniteError('step 6: loss is nan', 100), 'x', 4, 1e-3))
+    assert '--config.train.nonfinite=skip --config.train.nonfinite_budget=200' in advice
     assert 'no step before it was saved' in str(advise(NonFiniteError('step 1: …'), 'x', None, 1e-3))
 
 
@@ -97,7 +99,8 @@ def run():
 def diverging(run, at, name, **train):
     """The run, whose update `at` has a state and one scalar that are not finite."""
     config = dataclasses.replace(run.experiment.train, sample_every=0, validate_every=0, **train)
-    other, number = Run(dataclasses.replace(run.experiment, train=config), jax.devices()[:1]), itertools.count(1)
+    other = Run(dataclasses.replace(run.experiment, train=config), jax.devices()[:1])
+    number = itertools.count(1)
 
     def step(state, batch, frozen):
         state, scalars = run.programs.train_steps[0](state, batch, frozen)
@@ -129,7 +132,7 @@ def test_a_state_that_is_not_finite_is_never_saved(moment, run, tmp_path):
     assert ('last finite step that is saved is' in str(caught.value)) == bool(steps)
 
 
-def test_a_run_that_saved_what_is_not_finite_goes_on_from_the_step_before(run, tmp_path, capsys):
+def test_a_run_that_saved_nonfinite_values_resumes_from_the_step_before(run, tmp_path, capsys):
     """As runs of before did: every bit is as it was written, and every number is nan."""
     assert not loop.train_run(run, tmp_path, lambda step: step == 3)
     with jax.set_mesh(run.mesh), Checkpoints(tmp_path / 'checkpoints') as checkpoints:
@@ -137,8 +140,8 @@ def test_a_run_that_saved_what_is_not_finite_goes_on_from_the_step_before(run, t
         state = dataclasses.replace(state, ema=jax.tree.map(lambda leaf: leaf.at[...].set(np.nan), state.ema))
         checkpoints.save(5, state, resume.position(run, 5))
     assert loop.train_run(run, tmp_path)
-    said = capsys.readouterr().err
-    assert '5 is damaged: it holds numbers that are not finite; taking step 3' in said
+    stderr = capsys.readouterr().err
+    assert '5 is damaged: it holds numbers that are not finite; taking step 3' in stderr
     assert prints(run, tmp_path)['step'] == 6 and (tmp_path / 'checkpoints' / '5.damaged').is_dir()
 
 
@@ -154,13 +157,13 @@ def test_a_run_directory_that_vanishes_in_mid_run_ends_the_run(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_divergence_is_skipped_up_to_its_budget_and_gone_on_from_with_a_lower_rate(tmp_path, capsys):
+def test_divergence_is_skipped_up_to_its_budget_and_training_restarts_with_a_lower_rate(tmp_path, capsys):
     high = ['--config.optim.learning_rate=1000', '--config.optim.clip=none', '--config.train.checkpoint_every=1']
     options = [*SMALL, '--config.train.steps=40', '--config.train.sample_every=0', *high]
     train = ['train', '--config=experiments/bouncing_balls.py', *options]
     assert cli.main([*train, f'--workdir={tmp_path}/a']) == 2
-    said = capsys.readouterr().err
-    assert 'is nan' in said and '--from=' in said
+    stderr = capsys.readouterr().err
+    assert 'is nan' in stderr and '--from=' in stderr
     more = ['--config.train.nonfinite=skip', '--config.train.nonfinite_budget=2']
     assert cli.main([*train, *more, f'--workdir={tmp_path}/b']) == 2
     assert 'and so were 3 updates in all' in capsys.readouterr().err

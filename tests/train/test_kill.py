@@ -39,15 +39,15 @@ def train(workdir, environment, **kwargs):
 
 
 def inspect(workdir, environment):
-    found = subprocess.run(
+    process = subprocess.run(
         command('inspect', f'--workdir={workdir}', '--json'),
         cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
-    return json.loads(found.stdout)
+    return json.loads(process.stdout)
 
 
 @pytest.fixture(scope='module')
-def undisturbed(tmp_path_factory, environment):
+def expected_run(tmp_path_factory, environment):
     workdir = tmp_path_factory.mktemp('undisturbed')
     process = train(workdir, environment)
     assert process.wait() == 0, process.stderr.read()
@@ -58,7 +58,7 @@ def losses(text):
     return {line['step']: line['loss'] for line in map(json.loads, text.splitlines()) if 'loss' in line}
 
 
-def reached(workdir, step):
+def is_logged(workdir, step):
     """Whether a step is logged."""
     path = workdir / 'metrics.jsonl'
     return path.exists() and f'{{"step": {step}, ' in path.read_text()
@@ -72,32 +72,35 @@ def reached(workdir, step):
         ('at random', signal.SIGTERM, 3),
     ],
 )
-def test_stopped_and_started_again_is_the_same_run(moment, number, code, undisturbed, environment, tmp_path):
-    expected, lines = undisturbed
+def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
+    moment, number, code, expected_run, environment, tmp_path
+):
+    expected, lines = expected_run
     step = int(seeds.generator().integers(1, 31))
     process = train(tmp_path, environment, process_group=0)
     deadline = time.monotonic() + 120
-    while not (reached(tmp_path, step) if moment == 'at random' else (tmp_path / 'checkpoints' / '40').exists()):
+    while not (is_logged(tmp_path, step) if moment == 'at random' else (tmp_path / 'checkpoints' / '40').exists()):
         assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()
         time.sleep(0.002)
     os.killpg(process.pid, number)
-    while number == signal.SIGTERM and process.poll() is None:  # whoever is impatient says it again, to the very end
+    while number == signal.SIGTERM and process.poll() is None:  # an impatient user repeats the signal until the end
         process.send_signal(number)
         time.sleep(0.002)
     assert process.wait() == code, (moment, step, process.stderr.read())
 
     again = train(tmp_path, environment)
     assert again.wait() == 0, again.stderr.read()
-    found = inspect(tmp_path, environment)
+    report = inspect(tmp_path, environment)
     for name in ('step', 'params', 'ema', 'opt_state', 'position'):
-        assert found[name] == expected[name], (moment, step, name)
-    kept = found['checkpoints']
+        assert report[name] == expected[name], (moment, step, name)
+    steps = report['checkpoints']
     if number == signal.SIGKILL:
-        assert kept == expected['checkpoints'] == [40, 60, 80]
+        assert steps == expected['checkpoints'] == [40, 60, 80]
     else:  # the stop saved a step of its own, which is one of the last two if it came after step 60
-        assert found['step'] == 80 and len(kept) == 3 and (kept[0], kept[2]) == (40, 80) and 60 <= kept[1] < 80, kept
+        assert report['step'] == 80 and len(steps) == 3, steps
+        assert (steps[0], steps[2]) == (40, 80) and 60 <= steps[1] < 80, steps
     assert losses((tmp_path / 'metrics.jsonl').read_text()) == losses(lines)  # one line a step, none twice
 
 
-def test_compiled_programs_are_kept_in_the_users_cache(undisturbed, environment):
+def test_compiled_programs_are_kept_in_the_users_cache(expected_run, environment):
     assert any((Path(environment['XDG_CACHE_HOME']) / 'vdm_jax' / 'xla').iterdir())

@@ -59,7 +59,7 @@ def test_a_run_refuses_a_directory_in_which_another_one_is_at_work(place):
     assert not (epath.Path(place) / 'config.json').exists()
 
 
-def test_a_process_that_was_killed_keeps_nobody_out(tmp_path):
+def test_a_killed_process_leaves_no_lock(tmp_path):
     process = subprocess.Popen([sys.executable, '-c', HOLDS, tmp_path], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b'1\n'
     with pytest.raises(UserError, match=f'process {process.pid} of'):
@@ -77,7 +77,7 @@ def left_behind(place, **holder):
     )
 
 
-def test_a_lease_that_nobody_renews_goes_stale(quick, tmp_path):
+def test_a_lease_that_is_not_renewed_goes_stale(quick, tmp_path):
     place = f'fake://{tmp_path}'
     for there in ({'host': 'another', 'namespace': 'x'}, {'pid': None}, {'pid': 'x'}):
         left_behind(place, **there)
@@ -108,7 +108,8 @@ def test_a_lock_that_cannot_be_read_is_a_lock_all_the_same(text, tmp_path, quick
 @pytest.mark.parametrize('what', ['directory', 'pipe', 'link', 'link to nothing', 'device'])
 def test_what_is_no_file_is_no_lock_and_is_left_as_it_is(what, tmp_path):
     other = tmp_path / 'other'
-    path, place = tmp_path / 'run' / lock.NAME, tmp_path / 'run'
+    path = tmp_path / 'run' / lock.NAME
+    place = tmp_path / 'run'
     place.mkdir()
     if what == 'link':
         other.write_text('of somebody else')
@@ -125,7 +126,7 @@ def test_what_is_no_file_is_no_lock_and_is_left_as_it_is(what, tmp_path):
     assert other.exists() == (what == 'link') and (what != 'link' or other.read_text() == 'of somebody else')
 
 
-def test_a_lock_of_another_user_is_one_all_the_same(tmp_path, monkeypatch):
+def test_a_lock_of_another_user_is_respected(tmp_path, monkeypatch):
     """It may be read and not written, in a directory that a group shares."""
     (tmp_path / lock.NAME).write_text('{}\n')
     plain = os.open
@@ -143,21 +144,22 @@ def test_a_lock_of_another_user_is_one_all_the_same(tmp_path, monkeypatch):
 
 def test_of_two_that_take_a_lease_at_the_same_moment_one_has_it(tmp_path, monkeypatch, quick):
     monkeypatch.setattr(lock, 'SETTLE_SECONDS', 0.3)
-    found, barrier = [], threading.Barrier(2)
+    results = []
+    barrier = threading.Barrier(2)
 
     def take():
         barrier.wait()
         try:
-            found.append(lock.Lease(epath.Path(f'fake://{tmp_path}') / lock.NAME))
+            results.append(lock.Lease(epath.Path(f'fake://{tmp_path}') / lock.NAME))
         except UserError as error:
-            found.append(str(error))
+            results.append(str(error))
 
     threads = [threading.Thread(target=take) for _ in range(2)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    held = [each for each in found if isinstance(each, lock.Lease)]
+    held = [each for each in results if isinstance(each, lock.Lease)]
     [each.close() for each in held]
-    assert len(held) == 1 and sum('a run is at work there' in str(each) for each in found) == 1
+    assert len(held) == 1 and sum('a run is at work there' in str(each) for each in results) == 1
 
 
 def test_a_store_that_is_out_of_reach_for_a_while_ends_no_lease(quick, tmp_path, monkeypatch):

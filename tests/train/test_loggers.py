@@ -36,18 +36,19 @@ def no_pause(monkeypatch):
 
 
 def events_in(place):
-    """Every event of the newest event file, which is whole: the checksum of each record is right."""
+    """Every event of the newest event file; each record has a correct checksum."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import masked_crc32c
 
     file = max((place / 'tensorboard').iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    found, data = [], file.read_bytes()
+    events = []
+    data = file.read_bytes()
     for record in records(file):
         assert data.startswith(struct.pack('<QI', len(record), masked_crc32c(struct.pack('<Q', len(record)))))
         data = data[16 + len(record) :]
-        found.append(Event.FromString(record))
-    assert found[0].file_version == 'brain.Event:2'
-    return found
+        events.append(Event.FromString(record))
+    assert events[0].file_version == 'brain.Event:2'
+    return events
 
 
 def points_in(place):
@@ -61,8 +62,8 @@ def faults(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize('number', FAULTS, ids=errno.errorcode.get)
 def test_a_disk_that_fails_for_a_while_costs_two_lines_and_no_entry(number, faults, tmp_path):
-    told = []
-    metrics = Metrics(tmp_path, 0, say=told.append)
+    messages = []
+    metrics = Metrics(tmp_path, 0, say=messages.append)
     for step in range(1, 31):
         faults.number = number if 5 <= step < 20 else None
         metrics.scalars(step, {'loss': step / 64})
@@ -71,24 +72,24 @@ def test_a_disk_that_fails_for_a_while_costs_two_lines_and_no_entry(number, faul
     metrics.close()
     assert [line['step'] for line in lines_in(tmp_path)] == list(range(1, 31))
     assert points_in(tmp_path) == [(step, step / 64) for step in range(1, 31)]
-    assert len(told) == 4 and all(os.strerror(number) in line for line in told[:2]), told
-    assert all('nothing is lost' in line for line in told[2:])
+    assert len(messages) == 4 and all(os.strerror(number) in line for line in messages[:2]), messages
+    assert all('nothing is lost' in line for line in messages[2:])
 
 
 def test_a_disk_that_is_full_from_the_start_to_the_end_ends_nothing(faults, tmp_path):
-    told = []
+    messages = []
     faults.number = errno.ENOSPC
-    metrics = Metrics(tmp_path, 0, say=told.append)
+    metrics = Metrics(tmp_path, 0, say=messages.append)
     for step in range(1, 5):
         metrics.scalars(step, {'loss': 1.0})
         metrics.clip(step, 'samples', b'GIF', (1, 1))
         metrics.flush()
     metrics.close()
-    assert [line for line in told if 'entries could not be written' in line] == [
+    assert [line for line in messages if 'entries could not be written' in line] == [
         'metrics.jsonl: 4 entries could not be written',
         'TensorBoard: 8 entries could not be written',
     ]
-    assert len(told) == 4, told
+    assert len(messages) == 4, messages
 
 
 def test_the_kernel_s_own_limit_tears_no_line(tmp_path):
@@ -107,7 +108,7 @@ def test_the_kernel_s_own_limit_tears_no_line(tmp_path):
 
 
 @pytest.mark.parametrize('what', ['tensorboard', 'metrics.jsonl', 'both replaced', 'cut'])
-def test_files_that_go_away_under_a_run_are_begun_anew(what, tmp_path):
+def test_files_that_are_deleted_under_a_run_are_created_again(what, tmp_path):
     metrics = Metrics(tmp_path, 0, say=lambda line: None)
     metrics.scalars(1, {'loss': 0.5})
     metrics.flush()
@@ -133,16 +134,17 @@ def test_files_that_go_away_under_a_run_are_begun_anew(what, tmp_path):
 
 
 def test_a_run_directory_that_is_gone_is_not_made_again(tmp_path):
-    told, place = [], tmp_path / 'run'
-    metrics = Metrics(place, 0, say=told.append)
+    messages = []
+    place = tmp_path / 'run'
+    metrics = Metrics(place, 0, say=messages.append)
     shutil.rmtree(place)
     metrics.scalars(1, {'loss': 0.5})
     metrics.close()
-    assert not place.exists() and 'No such file' in told[0]
+    assert not place.exists() and 'No such file' in messages[0]
 
 
-def test_what_a_disk_loses_after_it_took_it_is_written_again(monkeypatch, tmp_path):
-    """A network's disk says only on a sync that it is full; what it had taken before is gone then."""
+def test_entries_that_a_disk_loses_after_writing_are_written_again(monkeypatch, tmp_path):
+    """A network disk reports only at a sync that it is full; what was written since the last one is lost."""
     file = append_file.AppendFile(tmp_path / 'lines')
     file.append(b'1\n')
     file.sync()
@@ -168,7 +170,8 @@ class Recorder(Logger):
     """Keeps what it is called with, or raises `error`."""
 
     def __init__(self):
-        self.steps, self.error = [], None
+        self.steps = []
+        self.error = None
 
     def scalars(self, step, values):
         if self.error:
@@ -176,9 +179,10 @@ class Recorder(Logger):
         self.steps.append(step)
 
 
-def test_what_waits_is_bounded_and_what_is_lost_is_told():
-    told, inner = [], Recorder()
-    guarded = GuardedLogger(inner, 'it', told.append, room=1000)
+def test_the_queue_is_bounded_and_lost_entries_are_counted():
+    messages = []
+    inner = Recorder()
+    guarded = GuardedLogger(inner, 'it', messages.append, room=1000)
     inner.error = OSError(errno.EIO, 'Input/output error')
     for step in range(100):
         guarded.scalars(step, {'loss': 0.5})
@@ -186,20 +190,21 @@ def test_what_waits_is_bounded_and_what_is_lost_is_told():
     guarded.flush()
     lost = 100 - len(inner.steps)
     assert inner.steps == list(range(lost, 100)) and 80 < lost < 100
-    assert told[1] == f'it: works again, {lost} entries are lost'
+    assert messages[1] == f'it: works again, {lost} entries are lost'
 
 
-def test_an_entry_that_can_never_be_written_does_not_keep_the_others_from_it():
-    told, inner = [], Recorder()
-    guarded = GuardedLogger(inner, 'it', told.append)
+def test_an_entry_that_cannot_be_written_does_not_block_the_others():
+    messages = []
+    inner = Recorder()
+    guarded = GuardedLogger(inner, 'it', messages.append)
     inner.error = TypeError('a set is no JSON')
     guarded.scalars(1, {})
     inner.error = None
     guarded.scalars(2, {})
-    assert inner.steps == [2] and 'TypeError: a set is no JSON' in told[0] and '1 entries are lost' in told[1]
+    assert inner.steps == [2] and 'TypeError: a set is no JSON' in messages[0] and '1 entries are lost' in messages[1]
 
 
-def test_a_disk_that_fails_slowly_is_not_asked_at_every_step(monkeypatch):
+def test_a_disk_that_fails_slowly_is_not_retried_at_every_step(monkeypatch):
     monkeypatch.setattr(logger, 'FIRST_PAUSE', 3600.0)
     calls = []
 
@@ -216,7 +221,7 @@ def test_a_disk_that_fails_slowly_is_not_asked_at_every_step(monkeypatch):
     assert calls == [0, 0]
 
 
-def test_loggers_start_no_thread_that_the_end_of_a_process_would_wait_for(tmp_path):
+def test_loggers_start_no_thread_that_blocks_the_end_of_a_process(tmp_path):
     before = set(threading.enumerate())
     metrics = Metrics(tmp_path, 0)
     metrics.scalars(1, {'loss': 0.5})
@@ -236,31 +241,33 @@ def test_a_console_that_cannot_be_written_stops_nothing(error, monkeypatch):
 
 
 def test_a_store_that_fails_for_a_while_gets_everything_later(monkeypatch):
-    place, told = epath.Path('fake://bucket/metrics'), []
+    place = epath.Path('fake://bucket/metrics')
+    messages = []
     real = FakeStore.write_bytes
 
     def refuse(path, data):
         raise RuntimeError('503 Service Unavailable')  # clients of stores have errors of their own
 
-    metrics = Metrics(place, 0, say=told.append)
+    metrics = Metrics(place, 0, say=messages.append)
     monkeypatch.setattr(FakeStore, 'write_bytes', refuse)
     for step in (1, 2):
         metrics.scalars(step, {'loss': 0.5})
         metrics.flush()
-    assert len(told) == 2 and '503' in told[0]
+    assert len(messages) == 2 and '503' in messages[0]
     monkeypatch.setattr(FakeStore, 'write_bytes', real)
     metrics.scalars(3, {'loss': 0.5})
     metrics.flush()
-    assert [line['step'] for line in lines_in(place)] == [1, 2, 3] and len(told) == 4
+    assert [line['step'] for line in lines_in(place)] == [1, 2, 3] and len(messages) == 4
     monkeypatch.setattr(FakeStore, 'write_bytes', refuse)
     metrics.scalars(4, {'loss': 0.5})
     metrics.close()
-    (where,) = [line.split(' stays in ')[1] for line in told if line.startswith('metrics') and ' stays in ' in line]
+    (where,) = [line.split(' stays in ')[1] for line in messages if line.startswith('metrics') and ' stays in ' in line]
     assert [line['step'] for line in lines_in(epath.Path(where))] == [1, 2, 3, 4]
 
 
 def test_a_store_that_cannot_be_read_at_the_start_is_not_overwritten(monkeypatch):
-    place, told = epath.Path('fake://bucket/early'), []
+    place = epath.Path('fake://bucket/early')
+    messages = []
     (place / 'metrics.jsonl').write_bytes(format_line(1, {'loss': 0.5}) + format_line(9, {'loss': 0.5}))
     real = FakeStore.read_bytes
 
@@ -268,16 +275,16 @@ def test_a_store_that_cannot_be_read_at_the_start_is_not_overwritten(monkeypatch
         raise RuntimeError('503 Service Unavailable')
 
     monkeypatch.setattr(FakeStore, 'read_bytes', refuse)
-    metrics = Metrics(place, 4, LogConfig(tensorboard=False), say=told.append)
+    metrics = Metrics(place, 4, LogConfig(tensorboard=False), say=messages.append)
     metrics.scalars(5, {'loss': 0.25})
     metrics.flush()
     monkeypatch.setattr(FakeStore, 'read_bytes', real)
     assert [line['step'] for line in lines_in(place)] == [1, 9]
     metrics.close()
-    assert [line['step'] for line in lines_in(place)] == [1, 5] and len(told) == 2
+    assert [line['step'] for line in lines_in(place)] == [1, 5] and len(messages) == 2
 
 
-def test_metrics_are_strict_json_and_say_what_a_number_was():
+def test_metrics_are_strict_json_and_name_nonfinite_numbers():
     values = {
         'loss': float('nan'), 'norms': [1.0, float('-inf')], 'deep': {'a': float('inf')}, 'count': 3,
         'data/broken': ['caf\udce9.mp4'],
@@ -290,7 +297,7 @@ def test_metrics_are_strict_json_and_say_what_a_number_was():
     assert 'not_finite' not in strict(format_line(5, {'loss': 0.5}))
 
 
-def test_tensorboard_takes_what_is_not_finite_and_speaks_for_itself_alone(tmp_path, caplog, capsys):
+def test_tensorboard_takes_nonfinite_numbers_without_warnings(tmp_path, caplog, capsys):
     metrics = Metrics(tmp_path, 0)
     metrics.scalars(1, {'loss': float('nan'), 'norm': float('inf'), 'name': ['a']})
     metrics.close()
@@ -298,7 +305,7 @@ def test_tensorboard_takes_what_is_not_finite_and_speaks_for_itself_alone(tmp_pa
     assert not caplog.records and capsys.readouterr() == ('', '')
 
 
-def test_a_run_that_goes_on_hides_the_curves_that_are_drawn_again(tmp_path):
+def test_a_resumed_run_hides_the_curves_that_are_drawn_again(tmp_path):
     metrics = Metrics(tmp_path, 7)
     metrics.scalars(8, {'loss': 0.5})
     metrics.close()
@@ -325,14 +332,15 @@ BROKEN = {
 @pytest.mark.parametrize('place', ['in the middle', 'at the end'])
 @pytest.mark.parametrize('line', BROKEN.values(), ids=BROKEN)
 def test_a_broken_line_is_left_aside_and_the_rest_stays(line, place, tmp_path):
-    good, told = [format_line(step, {'loss': step / 4}) for step in (1, 2, 3, 4)], []
+    good = [format_line(step, {'loss': step / 4}) for step in (1, 2, 3, 4)]
+    messages = []
     content = good[0] + line + b'\n' + good[1] if place == 'in the middle' else good[0] + good[1]
     content += good[2] + good[3] + (line if place == 'at the end' else b'')
     (tmp_path / 'metrics.jsonl').write_bytes(content)
-    JsonLines(tmp_path, 3, told.append).flush()
+    JsonLines(tmp_path, 3, messages.append).flush()
     assert (tmp_path / 'metrics.jsonl').read_bytes() == b''.join(good[:3])
     assert (tmp_path / 'metrics.jsonl.broken').read_bytes() == line + b'\n'
-    assert len(told) == 1 and 'metrics.jsonl.broken' in told[0]
+    assert len(messages) == 1 and 'metrics.jsonl.broken' in messages[0]
 
 
 def test_a_last_line_that_only_lacks_its_end_stays(tmp_path):

@@ -42,7 +42,7 @@ LOSSES = {2: 3.0, 4: 1.0, 6: 2.0, 8: 1.5, 10: 0.5}
 
 
 @pytest.fixture(scope='module')
-def shared():
+def shared_state():
     """A state of one parameter, which costs nothing to make, save and restore, and what it looks like."""
     run = Run(experiment_from(GROUPS), jax.devices()[:1])
     params = {'kernel': jnp.ones((2, 2))}
@@ -61,7 +61,7 @@ def computes_nothing(state, batch, frozen):
 
 
 @pytest.fixture
-def run_of(shared, monkeypatch):
+def run_of(shared_state, monkeypatch):
     """(assignments, step) -> a run whose steps compute nothing and whose validation losses are LOSSES."""
     monkeypatch.setattr(loop, 'validate', lambda run, state: {'validation_loss': LOSSES[int(state.step)]})
     monkeypatch.setattr(run_log, 'preview', lambda run, state: np.zeros((1, 2, 8, 8, 3), np.uint8))
@@ -69,7 +69,7 @@ def run_of(shared, monkeypatch):
     def make(*assignments, step=computes_nothing):
         groups = override(GROUPS, [f'config.{each}' for each in assignments])
         run = Run(experiment_from(groups), jax.devices()[:1])
-        state = {'abstract_state': shared['abstract'], 'init_state': lambda: shared['made']}
+        state = {'abstract_state': shared_state['abstract'], 'init_state': lambda: shared_state['made']}
         return run.with_parts(programs=run.programs.with_programs(train_steps=[step], **state))
 
     return make
@@ -101,9 +101,9 @@ def test_a_signal_is_obeyed_and_saved_while_nothing_can_be_logged(number, run_of
     command = ['train', '--config=experiments/bouncing_balls.py', f'--workdir={tmp_path}']
     assert cli.main(command) == 3
     assert steps_in(tmp_path) == [6] and faults.calls
-    told = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     for what in ('metrics.jsonl', 'TensorBoard', 'samples', 'config.profile'):
-        assert told.count(f'{what}: {os.strerror(number)}') == 1, told
+        assert stderr.count(f'{what}: {os.strerror(number)}') == 1, stderr
     faults.number = None
     monkeypatch.undo()
 
@@ -120,7 +120,7 @@ def test_a_disk_that_is_well_again_has_every_line_of_the_run(run_of, tmp_path, m
     assert [line['step'] for line in lines_in(tmp_path) if 'loss' in line] == list(range(1, 9))
 
 
-def test_a_run_stopped_with_a_broken_line_in_its_metrics_goes_on(run_of, tmp_path, capsys):
+def test_a_run_stopped_with_a_broken_line_in_its_metrics_resumes(run_of, tmp_path, capsys):
     assert not loop.train_run(run_of(), tmp_path, stop=lambda step: step == 4)
     path = tmp_path / 'metrics.jsonl'
     lines = path.read_bytes().splitlines(keepends=True)
@@ -154,9 +154,9 @@ def test_the_best_step_is_saved_kept_and_known_after_a_resume(scheme, run_of, tm
     run = run_of(*BEST)
     assert loop.train_run(run, place)
     assert steps_in(place) == [4, 8]
-    found = inspect_run(run, place)
-    assert found['best'] == {'step': 4, 'by': 'validation_loss', 'value': 1.0} and found['step'] == 8
-    assert 'best by validation_loss: 4, at 1' in format_report(found)
+    report = inspect_run(run, place)
+    assert report['best'] == {'step': 4, 'by': 'validation_loss', 'value': 1.0} and report['step'] == 8
+    assert 'best by validation_loss: 4, at 1' in format_report(report)
     with jax.set_mesh(run.mesh), Checkpoints(f'{place}/checkpoints', run.experiment.checkpoint) as checkpoints:
         assert checkpoints.restore_ema(run.programs.abstract_state, 'best')[1] == 4
     longer = run_of(*BEST, 'train.steps=10')
@@ -168,21 +168,23 @@ def test_the_best_step_is_saved_kept_and_known_after_a_resume(scheme, run_of, tm
 
 
 @pytest.fixture(scope='module')
-def validated(shared, tmp_path_factory):
-    """Checkpoints of steps 2, 4 and 6 with their validations, of a run that asked for no best one."""
+def validated_checkpoints(shared_state, tmp_path_factory):
+    """Checkpoints of steps 2, 4 and 6 with their validations, of a run that keeps no best step."""
     place = tmp_path_factory.mktemp('validated')
     run = Run(experiment_from(GROUPS), jax.devices()[:1])
     with jax.set_mesh(run.mesh), Checkpoints(place, writes=True) as checkpoints:
         for step, loss in ((2, 3.0), (4, float('nan')), (6, 2.0)):
-            checkpoints.save(step, shared['made'], {'step': step}, {'validation_loss': loss, 'validation_psnr': loss})
+            checkpoints.save(
+                step, shared_state['made'], {'step': step}, {'validation_loss': loss, 'validation_psnr': loss}
+            )
     return place
 
 
-def opened(place, best):
+def open_checkpoints(place, best):
     return Checkpoints(place, CheckpointConfig(best=best))
 
 
-def test_the_rule_may_be_chosen_afterwards_and_what_is_not_finite_is_never_best(validated):
+def test_the_rule_may_be_chosen_afterwards_and_what_is_not_finite_is_never_best(validated_checkpoints):
     for rule, expected in (
         ('validation_loss', (6, 2.0)),
         ('validation_loss:max', (2, 3.0)),
@@ -190,21 +192,27 @@ def test_the_rule_may_be_chosen_afterwards_and_what_is_not_finite_is_never_best(
         ('validation_kl', None),
         (None, None),
     ):
-        with opened(validated, rule) as checkpoints:
+        with open_checkpoints(validated_checkpoints, rule) as checkpoints:
             assert checkpoints.best() == expected
 
 
-def test_a_best_step_that_is_not_there_is_named(validated, shared):
-    with opened(validated, 'validation_kl') as checkpoints, pytest.raises(UserError, match='has validation_kl'):
-        checkpoints.restore(shared['abstract'], 'best')
-    with opened(validated, None) as checkpoints, pytest.raises(UserError, match='config.checkpoint.best is not set'):
-        checkpoints.restore(shared['abstract'], 'best')
+def test_a_best_step_that_is_not_there_is_named(validated_checkpoints, shared_state):
+    with (
+        open_checkpoints(validated_checkpoints, 'validation_kl') as checkpoints,
+        pytest.raises(UserError, match='has validation_kl'),
+    ):
+        checkpoints.restore(shared_state['abstract'], 'best')
+    with (
+        open_checkpoints(validated_checkpoints, None) as checkpoints,
+        pytest.raises(UserError, match='config.checkpoint.best is not set'),
+    ):
+        checkpoints.restore(shared_state['abstract'], 'best')
 
 
 @pytest.mark.parametrize('damage', ['a file', 'its values', 'its values gone'])
-def test_a_best_step_that_is_damaged_gives_way_to_the_next_best(damage, validated, tmp_path, capsys):
+def test_a_best_step_that_is_damaged_gives_way_to_the_next_best(damage, validated_checkpoints, tmp_path, capsys):
     place = tmp_path / 'checkpoints'
-    shutil.copytree(validated, place)
+    shutil.copytree(validated_checkpoints, place)
     about = place / '6' / '_CHECKPOINT_METADATA'
     if damage == 'a file':
         file = max(filter(pathlib.Path.is_file, (place / '6').rglob('*')), key=lambda path: path.stat().st_size)
@@ -213,7 +221,7 @@ def test_a_best_step_that_is_damaged_gives_way_to_the_next_best(damage, validate
         about.write_text(about.read_text().replace('"validation_loss": 2.0', '"validation_loss": [2]'))
     else:
         about.write_bytes(b'\xff')
-    with opened(place, 'validation_loss') as checkpoints:
+    with open_checkpoints(place, 'validation_loss') as checkpoints:
         assert checkpoints.best() == (2, 3.0)
     assert ('is damaged' in capsys.readouterr().err) == (damage == 'a file')
 
@@ -248,22 +256,23 @@ def test_another_step_is_refused_in_one_line(text, tmp_path, capsys):
     assert 'want the number of a step, or best' in capsys.readouterr().err
 
 
-def test_a_schedule_that_is_stretched_is_said(run_of, tmp_path, capsys):
+def test_a_stretched_schedule_is_reported(run_of, tmp_path, capsys):
     assert not loop.train_run(run_of(), tmp_path, stop=lambda step: step == 4)
     assert not loop.train_run(run_of('train.steps=16'), tmp_path, stop=lambda step: step == 6)
-    told = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     line = (
         'config.train.steps was 8 and is 16: the cosine is stretched; from step 4 on learning_rate is 0.000854 and '
         'would have been 0.0005'
     )
-    assert told.count(line) == 1
+    assert stderr.count(line) == 1
     assert [entry for entry in lines_in(tmp_path) if 'schedule' in entry] == [{'step': 4, 'schedule': line}]
     assert '"learning_rate": 0.25' in (tmp_path / 'metrics.jsonl').read_text()
     assert loop.explain_new_steps(tmp_path, run_of('train.steps=16'), 6) == ''  # the next start is like the last
 
 
 def test_where_a_run_logs_may_change_between_two_starts(run_of, tmp_path):
-    before, now = run_of().resolved, run_of('log.tensorboard=false', 'log.wandb.mode=offline').resolved
+    before = run_of().resolved
+    now = run_of('log.tensorboard=false', 'log.wandb.mode=offline').resolved
     assert before['log']['wandb'] == {'mode': 'off', 'project': 'vdm_jax', 'entity': None, 'name': None}
     (tmp_path / 'checkpoints' / '4').mkdir(parents=True)
     for old in (before, {name: group for name, group in before.items() if name != 'log'}):  # a version before it

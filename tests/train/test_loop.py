@@ -41,14 +41,14 @@ def run():
 
 
 @pytest.fixture(scope='module')
-def finished(run, tmp_path_factory):
+def finished_run(run, tmp_path_factory):
     place = tmp_path_factory.mktemp('run')
     assert loop.train_run(run, place)
     return place
 
 
-def test_a_run_directory_holds_what_it_says(run, finished):
-    files = {path.relative_to(finished).as_posix() for path in finished.rglob('*') if path.is_file()}
+def test_a_run_directory_holds_what_it_says(run, finished_run):
+    files = {path.relative_to(finished_run).as_posix() for path in finished_run.rglob('*') if path.is_file()}
     assert {
         'config.json',
         'environment.json',
@@ -56,8 +56,8 @@ def test_a_run_directory_holds_what_it_says(run, finished):
         'samples/step_000004.png',
         'samples/step_000006.png',
     } <= files
-    assert sorted(path.name for path in (finished / 'checkpoints').iterdir()) == ['4', '6']
-    lines = lines_in(finished)
+    assert sorted(path.name for path in (finished_run / 'checkpoints').iterdir()) == ['4', '6']
+    lines = lines_in(finished_run)
     assert [line['step'] for line in lines if 'loss' in line] == [1, 2, 3, 4, 5, 6]
     held_out = [line for line in lines if 'validation_loss' in line]
     assert [line['step'] for line in held_out] == [3, 6]
@@ -66,19 +66,20 @@ def test_a_run_directory_holds_what_it_says(run, finished):
         assert parts and min(parts.values()) <= line['validation_loss'] <= max(parts.values())
         assert set(parts) <= {f'validation_loss_t/{(i + 1) / 10}' for i in range(10)}
     assert {'grad_norm', 'param_norm', 'update_norm', 'waited_for_data'} <= set(lines[0])
-    Image.open(finished / 'samples' / 'step_000006.png').verify()
-    assert json.loads((finished / 'environment.json').read_text())['packages']['jax'] == jax.__version__
+    Image.open(finished_run / 'samples' / 'step_000006.png').verify()
+    assert json.loads((finished_run / 'environment.json').read_text())['packages']['jax'] == jax.__version__
 
 
-def test_nothing_compiles_twice(run, finished):
+def test_nothing_compiles_twice(run, finished_run):
     assert run.programs.train_step._cache_size() == 1 and run.programs.validation_step._cache_size() == 1
 
 
-def test_tensorboard_has_curves_and_moving_pictures(finished):
+def test_tensorboard_has_curves_and_moving_pictures(finished_run):
     from tensorboardX.proto.event_pb2 import Event
 
-    curves, clips = {}, []
-    for file in sorted((finished / 'tensorboard').iterdir()):
+    curves = {}
+    clips = []
+    for file in sorted((finished_run / 'tensorboard').iterdir()):
         for record in records(file):
             event = Event.FromString(record)
             for value in event.summary.value:
@@ -90,33 +91,33 @@ def test_tensorboard_has_curves_and_moving_pictures(finished):
     assert len(clips) == 2 and clips[0].format == 'GIF' and clips[0].size == (24, 12)
 
 
-def test_a_relative_run_directory_is_as_good(run, finished, tmp_path, monkeypatch):
+def test_a_relative_run_directory_is_as_good(run, finished_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert loop.train_run(run, 'some/run')
-    assert prints(run, 'some/run') == prints(run, finished) == prints(run, tmp_path / 'some' / 'run')
+    assert prints(run, 'some/run') == prints(run, finished_run) == prints(run, tmp_path / 'some' / 'run')
 
 
 @pytest.mark.parametrize('scheme', ['', 'fake://'])
-def test_stopped_and_started_again_is_the_same_run(run, finished, scheme, tmp_path):
+def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(run, finished_run, scheme, tmp_path):
     place = scheme + str(tmp_path)
-    asked = itertools.count()
-    assert not loop.train_run(run, place, lambda step: next(asked) >= 3)  # asked to stop before the fourth step
+    calls = itertools.count()
+    assert not loop.train_run(run, place, lambda step: next(calls) >= 3)  # asked to stop before the fourth step
     assert prints(run, place)['step'] == 3
     assert loop.train_run(run, place)
-    assert prints(run, place) == prints(run, finished)
+    assert prints(run, place) == prints(run, finished_run)
 
     def loss(place):
         return [(line['step'], line['loss']) for line in lines_in(place) if 'loss' in line]
 
-    assert loss(place) == loss(finished)
+    assert loss(place) == loss(finished_run)
 
 
 def test_a_stop_is_saved_without_any_cadence_too(run, tmp_path):
     quiet = dataclasses.replace(run.experiment.train, checkpoint_every=0, sample_every=0, validate_every=0)
     other = Run(dataclasses.replace(run.experiment, train=quiet), jax.devices()[:1])
     other = other.with_parts(programs=run.programs)
-    asked = itertools.count()
-    assert not loop.train_run(other, tmp_path, lambda step: next(asked) >= 3)
+    calls = itertools.count()
+    assert not loop.train_run(other, tmp_path, lambda step: next(calls) >= 3)
     assert prints(run, tmp_path)['step'] == 3
 
 
@@ -132,14 +133,15 @@ def test_a_remote_run_directory_is_complete(run, capsys):
     for ending in ('mp4', 'gif', 'png'):
         assert FakeStore.objects[f'{place}/samples/step_000006_num2_seed3.{ending}']
     marker = f'{place}/checkpoints/6/vdm_jax_committed'
-    assert FakeStore.objects.pop(marker) == b'' and prints(run, place)['step'] == 6  # as if copied: it is whole
+    # Without the marker it is like a copy, and the step is complete.
+    assert FakeStore.objects.pop(marker) == b'' and prints(run, place)['step'] == 6
     step = [name for name in FakeStore.objects if name.startswith(f'{place}/checkpoints/6/')]  # not of other tests
     del FakeStore.objects[max(step, key=lambda name: len(FakeStore.objects[name]))]
     assert prints(run, place)['step'] == 4  # as if killed while uploading
 
 
-def test_ema_alone_is_restored(run, finished):
-    with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
+def test_only_the_ema_is_restored(run, finished_run):
+    with jax.set_mesh(run.mesh), Checkpoints(finished_run / 'checkpoints') as checkpoints:
         ema, step = checkpoints.restore_ema(run.programs.abstract_state)
         state, _ = checkpoints.restore(run.programs.abstract_state)
         with pytest.raises(UserError, match='no checkpoint 5'):
@@ -168,40 +170,40 @@ def test_fingerprints_see_one_bit():
 
 
 @pytest.mark.parametrize('change', ['--config.optim.learning_rate=0.5', '--config.data.frames=4', '--config.seed=1'])
-def test_another_experiment_s_run_is_left_alone(run, finished, change):
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob('*')}
+def test_another_experiment_s_run_is_left_unchanged(run, finished_run, change):
+    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob('*')}
     other = read_experiment('experiments/bouncing_balls.py', [*SMALL, change])
-    with pytest.raises(UserError, match=f'{finished}.*{change.split("=")[0][2:]}'):
-        loop.train_run(Run(other, jax.devices()[:1]), finished)
-    assert {path: path.stat().st_mtime_ns for path in finished.rglob('*')} == before
+    with pytest.raises(UserError, match=f'{finished_run}.*{change.split("=")[0][2:]}'):
+        loop.train_run(Run(other, jax.devices()[:1]), finished_run)
+    assert {path: path.stat().st_mtime_ns for path in finished_run.rglob('*')} == before
 
 
-def test_a_run_may_get_longer_but_not_shorter_than_it_is(run, finished):
+def test_a_run_may_get_longer_but_not_shorter_than_it_is(run, finished_run):
     longer, shorter = (dict(run.resolved, train=run.resolved['train'] | {'steps': steps}) for steps in (9, 5))
-    workdir.check_workdir(finished, longer)
+    workdir.check_workdir(finished_run, longer)
     with pytest.raises(UserError, match='config.train.steps=5: .* at step 6 already'):
-        workdir.check_workdir(finished, shorter)
+        workdir.check_workdir(finished_run, shorter)
 
 
-def test_what_was_begun_and_never_saved_binds_no_one(run, tmp_path):
+def test_a_config_without_any_checkpoint_may_be_replaced(run, tmp_path):
     workdir.write_run_files(tmp_path, run.resolved)
     workdir.check_workdir(tmp_path, dict(run.resolved, seed=7))
 
 
-def test_other_clips_are_another_run(run, finished, tmp_path):
-    """A file more or less in a folder, and the order of the clips is another one: told, not gone on with."""
+def test_other_clips_are_another_run(run, finished_run, tmp_path):
+    """A file more or less in a folder, and the order of the clips is another one: an error and no resume."""
     other = Run(
         dataclasses.replace(run.experiment, data=dataclasses.replace(run.data.source, size=65)), jax.devices()[:1]
     )
     other = other.with_parts(programs=run.programs)
-    before = (finished / 'config.json').read_bytes()
-    with jax.set_mesh(run.mesh), Checkpoints(finished / 'checkpoints') as checkpoints:
+    before = (finished_run / 'config.json').read_bytes()
+    with jax.set_mesh(run.mesh), Checkpoints(finished_run / 'checkpoints') as checkpoints:
         assert resume.begin(run, checkpoints)[1:] == (6, 0)
         with pytest.raises(
             UserError, match='its data differ: clips was 64 and is 65 now; config.data.size was 64 and is 65 now'
         ):
             resume.begin(other, checkpoints)
-    assert (finished / 'config.json').read_bytes() == before
+    assert (finished_run / 'config.json').read_bytes() == before
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_path):
@@ -218,13 +220,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_pat
         assert checkpoints.steps() == []
 
 
-def test_looking_on_removes_nothing(run, finished):
+def test_reading_checkpoints_removes_nothing(run, finished_run):
     """What a reader finds half written may be a save on its way; only the one that trains clears it up."""
-    half = finished / 'checkpoints' / '8.orbax-checkpoint-tmp-0'
+    half = finished_run / 'checkpoints' / '8.orbax-checkpoint-tmp-0'
     (half / 'params').mkdir(parents=True)
-    prints(run, finished)
+    prints(run, finished_run)
     assert half.exists()
-    with Checkpoints(finished / 'checkpoints', writes=True):
+    with Checkpoints(finished_run / 'checkpoints', writes=True):
         deadline = time.monotonic() + 30
         while half.exists() and time.monotonic() < deadline:  # Orbax clears up in a thread of its own
             time.sleep(0.01)
@@ -258,7 +260,7 @@ def test_what_is_due_at_a_stop_is_left_for_the_save(run, tmp_path):
     assert [line['step'] for line in lines if 'validation_loss' in line] == [6]
 
 
-def test_the_progress_line_says_step_loss_rate_and_time_left(monkeypatch):
+def test_the_progress_line_has_step_loss_rate_and_time_left(monkeypatch):
     clock = iter((0.0, 10.0, 20.0))
     monkeypatch.setattr('vdm_jax.train.metrics.time', types.SimpleNamespace(monotonic=lambda: next(clock)))
     stream = io.StringIO()
@@ -269,7 +271,7 @@ def test_the_progress_line_says_step_loss_rate_and_time_left(monkeypatch):
     assert 'step 21/100' in last and 'loss 0.2500' in last and '32.0 videos/s' in last and '1:19 left' in last
 
 
-def test_a_machine_without_git_says_no_commit(monkeypatch):
+def test_a_machine_without_git_records_no_commit(monkeypatch):
     assert workdir.describe_environment()['commit'] or not pathlib.Path('.git').exists()
     monkeypatch.setenv('PATH', '')
     assert workdir.describe_environment()['commit'] is None
@@ -285,7 +287,7 @@ IMAGES_IN_WINDOWS = [
 @pytest.mark.parametrize('more', [[], pytest.param(IMAGES_IN_WINDOWS, marks=pytest.mark.slow)], ids=['plain', 'images'])
 def test_noise_and_loss_do_not_depend_on_the_mesh(run, more):
     """One step on one device and on four (two ways of splitting the batch and the weights)."""
-    found = []
+    results = []
     experiment = run.experiment
     if more:
         groups = experiment_dict(experiment)
@@ -302,8 +304,10 @@ def test_noise_and_loss_do_not_depend_on_the_mesh(run, more):
                 state, to_global(batch_of(other.data.reader, range(4, 8)), other.mesh)
             )
             shardings = {str(leaf.sharding.spec) for leaf in jax.tree.leaves(state.opt_state)}
-        found.append(({name: float(value) for name, value in scalars.items()}, jax.device_get(state.params), shardings))
-    (one, params_one, _), (four, params_four, shardings) = found
+        results.append(
+            ({name: float(value) for name, value in scalars.items()}, jax.device_get(state.params), shardings)
+        )
+    (one, params_one, _), (four, params_four, shardings) = results
     assert one == pytest.approx(four, rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), params_one, params_four)
     assert any('fsdp' in spec for spec in shardings)  # the moments are split like the parameters

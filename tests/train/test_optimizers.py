@@ -51,7 +51,8 @@ def params(seed, depth=3):
 
 
 def run(optimizer, start, steps=3):
-    state, values = optimizer.init(start), start
+    state = optimizer.init(start)
+    values = start
     for step in range(steps):
         updates, state = optimizer.update(jax.tree.map(lambda a, s=step: a * (s + 1) + 0.1, start), state, values)
         values = optax.apply_updates(values, updates)
@@ -60,20 +61,20 @@ def run(optimizer, start, steps=3):
 
 def test_muon_of_a_stack_is_muon_of_each_layer():
     stacked = params(0)
-    together = run(MUON.make(10), stacked)
+    by_stack = run(MUON.make(10), stacked)
     for layer in range(3):
         single = {'up': {'kernel': stacked['layers']['up']['kernel'][layer]}}
-        alone = run(contrib.muon(0.1, beta=MUON.momentum), single)  # 2-D leaves: optax's own idea of a matrix
-        np.testing.assert_allclose(together['layers']['up']['kernel'][layer], alone['up']['kernel'], atol=1e-5)
+        by_layer = run(contrib.muon(0.1, beta=MUON.momentum), single)  # 2-D leaves: optax's own idea of a matrix
+        np.testing.assert_allclose(by_stack['layers']['up']['kernel'][layer], by_layer['up']['kernel'], atol=1e-5)
 
 
 def test_without_dimensions_a_stack_would_get_another_update():
     kernel = {'kernel': params(0)['layers']['up']['kernel']}
-    told, untold = (
+    with_dimensions, without_dimensions = (
         run(contrib.muon(0.1, beta=MUON.momentum, muon_weight_dimension_numbers=dims), kernel)
         for dims in (MUON.matrix_dimensions, None)
     )
-    assert np.abs(told['kernel'] - untold['kernel']).max() > 1e-2
+    assert np.abs(with_dimensions['kernel'] - without_dimensions['kernel']).max() > 1e-2
 
 
 def test_muon_takes_the_matrices_and_adam_the_rest():
@@ -91,7 +92,8 @@ def test_what_muon_leaves_is_adamw_s():
     by_muon = run(MUON.make(10), start)
     by_adam = run(optax.adamw(MUON.adam_learning_rate, weight_decay=0.0), start)
     for path in (('layers', 'up', 'bias'), ('layers', 'modulation', 'kernel'), ('head', 'out', 'kernel')):
-        ours, theirs = by_muon, by_adam
+        ours = by_muon
+        theirs = by_adam
         for part in path:
             ours, theirs = ours[part], theirs[part]
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -136,41 +138,44 @@ def test_muon_leaves_what_conditions_a_network_to_adam(kind):
     def is_matrix(leaf):
         return leaf is None or not isinstance(leaf, dict)
 
-    for path, found in jax.tree_util.tree_flatten_with_path(dimensions, is_leaf=is_matrix)[0]:
+    for path, dimension in jax.tree_util.tree_flatten_with_path(dimensions, is_leaf=is_matrix)[0]:
         name = path_name(path)
         matrix = name.endswith('kernel') and re.search('attention|cross|mlp', name)
-        assert (found is not None) == bool(matrix), name
+        assert (dimension is not None) == bool(matrix), name
 
 
 def updates_of(config, gradients):
     """What the optimizer makes of a list of gradients of one number, step by step."""
-    optimizer, params = config.make(10), {'w': jnp.float32(0)}
-    state, found = optimizer.init(params), []
+    optimizer = config.make(10)
+    params = {'w': jnp.float32(0)}
+    state = optimizer.init(params)
+    updates = []
     for gradient in gradients:
         update, state = jax.jit(optimizer.update)({'w': jnp.float32(gradient)}, state, params)
-        found.append(float(update['w']))
-    return found
+        updates.append(float(update['w']))
+    return updates
 
 
-def updates_exactly(*told):
+def updates_exactly(*arguments):
     """`updates_of`, each operation by itself: two programs may be rounded otherwise."""
     with jax.disable_jit():
-        return updates_of(*told)
+        return updates_of(*arguments)
 
 
-def test_clipping_begins_where_it_is_told():
-    late, seen = clip_by_global_norm(0.1, 2), []
+def test_clipping_begins_at_its_configured_step():
+    late = clip_by_global_norm(0.1, 2)
+    seen = []
     state = late.init({'w': jnp.float32(0)})
     for _ in range(4):
         update, state = late.update({'w': jnp.float32(5)}, state)
         seen.append(float(update['w']))
     np.testing.assert_allclose(seen, [5, 5, 0.1, 0.1], rtol=1e-6)
 
-    def bounded(start):
+    def clip_from(start):
         return updates_exactly(AdamW(clip=0.1, clip_from=start), [0.05, 5.0, 5.0])
 
     never = updates_exactly(AdamW(clip=None), [0.05, 5.0, 5.0])
-    assert bounded(3) == never and bounded(1) != never  # Adam sees the bound where gradients differ in size
+    assert clip_from(3) == never and clip_from(1) != never  # Adam sees the bound where gradients differ in size
 
 
 def test_the_first_update_may_wait_for_the_second_step():
@@ -183,14 +188,14 @@ def test_the_first_update_may_wait_for_the_second_step():
 
 def test_muon_takes_a_convolution_for_one_matrix():
     kernel, grad = (np.random.default_rng(i).normal(size=(3, 2, 2, 4, 6)).astype(np.float32) for i in range(2))
-    found = []
+    updates_of_shapes = []
     for shape in ((3, 2, 2, 4, 6), (48, 6)):
         params, grads = ({'conv': {'kernel': jnp.asarray(each.reshape(shape))}} for each in (kernel, grad))
         optimizer = MUON.make(10)
         updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
-        found.append(np.asarray(updates['conv']['kernel']).reshape(48, 6))
-    np.testing.assert_allclose(*found, atol=1e-6)
-    assert np.linalg.matrix_rank(found[0], tol=1e-3) == 6
+        updates_of_shapes.append(np.asarray(updates['conv']['kernel']).reshape(48, 6))
+    np.testing.assert_allclose(*updates_of_shapes, atol=1e-6)
+    assert np.linalg.matrix_rank(updates_of_shapes[0], tol=1e-3) == 6
 
 
 SLOW_START = {'schedule': 'cosine', 'warmup_steps': 2, 'clip': None}
@@ -202,18 +207,21 @@ SLOW_START = {'schedule': 'cosine', 'warmup_steps': 2, 'clip': None}
 def test_logged_rates_are_those_of_the_updates(config):
     """A gradient that stays the same moves Adam's parameters by the rate itself, Muon's in proportion to it."""
     is_muon = isinstance(config, Muon)
-    optimizer, rates = config.make(6), make_learning_rates(config, 6)
+    optimizer = config.make(6)
+    rates = make_learning_rates(config, 6)
     values = {'up': {'kernel': params(0)['layers']['up']['kernel'][:1]}, 'head': {'bias': jnp.ones(4)}}
-    state, moved = optimizer.init(values), []
+    state = optimizer.init(values)
+    moved = []
     for step in range(4):
-        found = rates(state)
-        assert found.keys() == ({*RATES} if is_muon else {'learning_rate'})
+        learning_rates = rates(state)
+        assert learning_rates.keys() == ({*RATES} if is_muon else {'learning_rate'})
         updates, state = optimizer.update(values, state, values)
-        moved.append((found, updates))
+        moved.append((learning_rates, updates))
         expected = config.schedule_to(0.1, 6)(step)
-        np.testing.assert_allclose(found['learning_rate'], expected, rtol=1e-6)
-        np.testing.assert_allclose(-updates['head']['bias'], found[RATES[is_muon]], rtol=1e-4)
-    (slow, before), (fast, after) = moved[1], moved[2]
+        np.testing.assert_allclose(learning_rates['learning_rate'], expected, rtol=1e-6)
+        np.testing.assert_allclose(-updates['head']['bias'], learning_rates[RATES[is_muon]], rtol=1e-4)
+    slow, before = moved[1]
+    fast, after = moved[2]
     ratio = fast['learning_rate'] / slow['learning_rate']
     np.testing.assert_allclose(after['up']['kernel'], ratio * before['up']['kernel'], rtol=2e-2, atol=1e-4)
 
@@ -221,7 +229,8 @@ def test_logged_rates_are_those_of_the_updates(config):
 def test_an_update_that_is_left_out_leaves_the_rate_where_it_is():
     """The optimizer's own count says which update it is: where its state stays, as after one that is not finite."""
     config = AdamW(schedule='cosine', warmup_steps=2, join_first=True)
-    optimizer, rates = config.make(6), make_learning_rates(config, 6)
+    optimizer = config.make(6)
+    rates = make_learning_rates(config, 6)
     values = {'bias': jnp.ones(2)}
     state = optimizer.init(values)
     for expected in (0, 0, 1):  # of the first two steps there is one update
@@ -231,7 +240,7 @@ def test_an_update_that_is_left_out_leaves_the_rate_where_it_is():
 
 
 @pytest.mark.parametrize('warmup', [0, 10])
-def test_a_stretched_schedule_says_the_rates_before_and_after(warmup):
+def test_a_stretched_schedule_reports_the_rates_before_and_after(warmup):
     config = Muon(learning_rate=0.02, schedule='cosine', warmup_steps=warmup)
     line = explain_stretch(config, 60, 120, 60)
     for peak, label in ((0.02, 'learning_rate'), (1e-3, 'learning_rate_adam')):

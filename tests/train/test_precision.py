@@ -37,16 +37,16 @@ def noisy(run):
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_matrix_products_are_in_the_asked_precision_and_the_state_in_float32(dtype):
+def test_matrix_products_are_in_the_configured_precision_and_the_state_in_float32(dtype):
     run = run_in(dtype)
     batch = {'video': np.zeros((4, 4, 8, 8, 3), np.uint8), 'label': np.zeros(4, np.int32)}
     with jax.set_mesh(run.mesh):
-        asked = (
+        inputs = (
             run.programs.abstract_state.params,
             np.zeros((4, *run.network.latent_shape), np.float32),
             np.zeros(4, np.float32),
         )
-        forward = jax.make_jaxpr(lambda *asked: run.network.apply(*asked, {'label': batch['label']}, 0))(*asked)
+        forward = jax.make_jaxpr(lambda *inputs: run.network.apply(*inputs, {'label': batch['label']}, 0))(*inputs)
         assert set(products(forward.jaxpr)) == {dtype}
         state, _ = run.programs.train_step(run.programs.init_state(), run.batches.to_global(batch))
     kinds = {leaf.dtype.name for leaf in jax.tree.leaves((state.params, state.ema, state.opt_state))}
@@ -63,7 +63,10 @@ def test_an_update_too_small_for_bfloat16_is_not_lost():
     with jax.set_mesh(run.mesh):
         before = noisy(run)
         before.params = jax.tree.map(lambda leaf: leaf + 1, before.params)
-        kept = jax.tree.map(np.asarray, before.params)
+        initial_params = jax.tree.map(np.asarray, before.params)
         after, _ = run.programs.train_step(before, run.batches.to_global(batch))
-    moved = [np.abs(np.asarray(a) - b).max() for a, b in zip(*map(jax.tree.leaves, (after.params, kept)), strict=True)]
+    moved = [
+        np.abs(np.asarray(a) - b).max()
+        for a, b in zip(*map(jax.tree.leaves, (after.params, initial_params)), strict=True)
+    ]
     assert 0 < np.median(moved) < 2e-3

@@ -50,7 +50,7 @@ def run():
     return Run(read_experiment(BALLS, SMALL), jax.devices()[:1])
 
 
-def alone(run, place, seen):
+def run_in_one_process(run, place, seen):
     """One process, in this one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, 'batches', noting(loop.batches, seen, 0.0))
@@ -58,16 +58,16 @@ def alone(run, place, seen):
 
 
 @pytest.fixture(scope='module')
-def undisturbed(run, tmp_path_factory):
+def expected_run(run, tmp_path_factory):
     """A run of one process from beginning to end: (its directory, the rows it saw)."""
     place = tmp_path_factory.mktemp('undisturbed')
-    alone(run, place / 'run', place / 'seen')
+    run_in_one_process(run, place / 'run', place / 'seen')
     return place / 'run', rows([place / 'seen'])
 
 
-def same(run, place, seen, undisturbed, stops):
+def same(run, place, seen, expected_run, stops):
     """Whether a run saw, learned and wrote what the undisturbed one did; it did not validate where it was stopped."""
-    other, expected = undisturbed
+    other, expected = expected_run
     assert rows(seen) == expected
     assert curve(place, 'loss') == pytest.approx(curve(other, 'loss'), rel=1e-5)
     validated = {step: loss for step, loss in curve(other, 'validation_loss').items() if step not in stops}
@@ -77,16 +77,17 @@ def same(run, place, seen, undisturbed, stops):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params(run, place), params(run, other))
 
 
-def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, undisturbed, tmp_path):
+def test_two_processes_are_stopped_by_a_signal_to_one_and_one_process_resumes(run, expected_run, tmp_path):
     """The signal comes as Orbax ends a save, for which it asks jax's own service for being stopped about an old step,
     and the other process is a step behind."""
-    place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    place = tmp_path / 'run'
+    argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
     late = {0: {'SIGTERM_AT': 'committed'}, 1: {'LATE_AT': '7'}}
     often = ('--config.train.checkpoint_every=5', '--config.checkpoint.keep_last=1')
-    with Processes(2, tmp_path, *argv, *often, seconds=0.2, told=late) as both:
+    with Processes(2, tmp_path, *argv, *often, seconds=0.2, environments=late) as both:
         ends = both.ends()
     assert [code for code, *_ in ends] == [3, 3], ends
-    assert 'starting at step 0' in ends[0][2] and 'step' not in ends[1][2]  # one speaks
+    assert 'starting at step 0' in ends[0][2] and 'step' not in ends[1][2]  # only the primary process prints
     (step,) = (int(path.name) for path in (place / 'checkpoints').iterdir())
     assert sorted(curve(place, 'loss')) == list(range(1, step + 1))  # and one writes
     assert {path.name for path in (place / 'checkpoints' / str(step)).glob('manifest*')} == {
@@ -95,28 +96,30 @@ def test_two_processes_stopped_by_a_signal_to_one_and_gone_on_with_by_one(run, u
     read = [{row for at, row, _ in map(json.loads, file.read_text().splitlines())} for file in both.seen]
     assert read == [{0, 1}, {2, 0}]  # each reads its share; the batch of three is filled up with its first row
     assert max(at for at, _ in rows(both.seen)) == step - 1 and 5 <= step < 40
-    alone(run, place, tmp_path / 'seen')
-    same(run, place, [*both.seen, tmp_path / 'seen'], undisturbed, [step])
+    run_in_one_process(run, place, tmp_path / 'seen')
+    same(run, place, [*both.seen, tmp_path / 'seen'], expected_run, [step])
 
 
 @pytest.mark.slow
-def test_a_signal_while_they_restore_stops_them_where_they_stand(undisturbed, tmp_path):
-    shutil.copytree(undisturbed[0], place := tmp_path / 'run')
+def test_a_signal_while_they_restore_stops_them_where_they_stand(expected_run, tmp_path):
+    shutil.copytree(expected_run[0], place := tmp_path / 'run')
     argv = ('train', f'--config={BALLS}', f'--workdir={place}', *SMALL, '--config.train.steps=400')
-    with Processes(2, tmp_path, *argv, seconds=0.2, told={1: {'SIGTERM_AT': 'restoring'}}) as both:
+    with Processes(2, tmp_path, *argv, seconds=0.2, environments={1: {'SIGTERM_AT': 'restoring'}}) as both:
         ends = both.ends()
     assert [code for code, *_ in ends] == [3, 3] and 'resuming at step 40' in ends[0][2], ends
     assert [path.name for path in (place / 'checkpoints').iterdir()] == ['40']
 
 
 @pytest.mark.slow
-def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
+def test_four_processes_then_two_then_one(run, expected_run, tmp_path):
     """Stopped twice, each time by a signal to another process; two sample and score what one samples and scores.
 
     The four split the weights too; the two split the heads, so that both read all rows.
     """
-    place, argv = tmp_path / 'run', ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
-    seen, stops = [], []
+    place = tmp_path / 'run'
+    argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
+    seen = []
+    stops = []
     for count, number, step, mesh, how in ((4, 0, 5, 'fsdp=2', signal.SIGTERM), (2, 1, 12, 'tensor=2', signal.SIGINT)):
         with Processes(count, tmp_path, *argv, f'--config.mesh.{mesh}', seconds=0.2) as several:
             several.stop(number, place / 'metrics.jsonl', step, how)
@@ -126,8 +129,8 @@ def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
             stops.append(max(int(path.name) for path in (place / 'checkpoints').iterdir()))
         read = [{row for _, row in rows([file])} for file in several.seen]
         assert read == ([{0}, {1}, {2}, {0}] if count == 4 else [{0, 1, 2}] * 2)
-    alone(run, place, tmp_path / 'seen')
-    same(run, place, [*seen, tmp_path / 'seen'], undisturbed, stops)
+    run_in_one_process(run, place, tmp_path / 'seen')
+    same(run, place, [*seen, tmp_path / 'seen'], expected_run, stops)
 
     score = ('evaluate', f'--workdir={place}', '--protocol=recall', '--config.evaluate.real=8', '--json')
     clips = ('sample', f'--workdir={place}', '--num=3')
@@ -135,8 +138,8 @@ def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
         with Processes(2, tmp_path, *argv, f'--out={tmp_path}/{name}_of_two') as both:
             ends = both.ends()
         assert [code for code, *_ in ends] == [0, 0] and ends[1][1] == '', ends
-        said = ends[0][1]
-        assert said.startswith('3 videos') if name == 'clips' else json.loads(said)['name'] == 'recall2_2f', ends
+        output = ends[0][1]
+        assert output.startswith('3 videos') if name == 'clips' else json.loads(output)['name'] == 'recall2_2f', ends
         assert cli.main([*argv, f'--out={tmp_path}/{name}_of_one']) == 0
     figures, other = (
         json.loads(next((tmp_path / f'scores_of_{count}').iterdir()).read_text())['figures']['samples']
@@ -149,11 +152,11 @@ def test_four_processes_then_two_then_one(run, undisturbed, tmp_path):
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
-def test_one_process_of_several_has_to_be_told_all_of_it(monkeypatch, capsys):
+def test_one_process_of_several_needs_all_variables(monkeypatch, capsys):
     monkeypatch.setenv('JAX_NUM_PROCESSES', '2')
     assert cli.main(['train', f'--config={BALLS}', '--workdir=W']) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and 'JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID is not' in said
+    stderr = capsys.readouterr().err
+    assert stderr.count('\n') == 1 and 'JAX_COORDINATOR_ADDRESS, JAX_PROCESS_ID is not' in stderr
 
 
 @pytest.mark.parametrize(
@@ -166,24 +169,26 @@ def test_one_process_of_several_has_to_be_told_all_of_it(monkeypatch, capsys):
     ],
 )
 def test_a_variable_that_is_wrong_is_named(name, value, says, monkeypatch, capsys):
-    given = {'JAX_COORDINATOR_ADDRESS': 'localhost:1', 'JAX_NUM_PROCESSES': '2', 'JAX_PROCESS_ID': '0'} | {name: value}
-    for variable, setting in given.items():
+    variables = {'JAX_COORDINATOR_ADDRESS': 'localhost:1', 'JAX_NUM_PROCESSES': '2', 'JAX_PROCESS_ID': '0'} | {
+        name: value
+    }
+    for variable, setting in variables.items():
         monkeypatch.setenv(variable, setting)
     assert cli.main(['train', f'--config={BALLS}', '--workdir=W']) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and f'{name}={value}: want ' in said and says in said
+    stderr = capsys.readouterr().err
+    assert stderr.count('\n') == 1 and f'{name}={value}: want ' in stderr and says in stderr
 
 
 @pytest.mark.slow
-def test_where_jax_detects_nothing_it_says_what_to_set(tmp_path):
-    found = subprocess.run(
+def test_where_jax_detects_no_cluster_the_error_names_what_to_set(tmp_path):
+    process = subprocess.run(
         [sys.executable, '-m', 'vdm_jax', 'train', f'--config={BALLS}', f'--workdir={tmp_path}/run', '--distributed'],
         cwd=ROOT, env=os.environ | {'JAX_PLATFORMS': 'cpu'}, capture_output=True, text=True, timeout=ENDURANCE,
     )  # fmt: skip
-    assert found.returncode == 2 and found.stderr.count('\n') == 1 and 'JAX_PROCESS_ID' in found.stderr, found
+    assert process.returncode == 2 and process.stderr.count('\n') == 1 and 'JAX_PROCESS_ID' in process.stderr, process
 
 
-def damaged(place):
+def damage_newest_step(place):
     """Flips a bit in the largest file of the newest step."""
     newest = max((place / 'checkpoints').iterdir(), key=lambda path: int(path.name))
     file = max(newest.rglob('*'), key=lambda path: path.stat().st_size)
@@ -193,10 +198,10 @@ def damaged(place):
 
 
 @pytest.mark.slow
-def test_mistakes_and_damage_are_told_by_all_of_several(run, undisturbed, tmp_path):
+def test_mistakes_and_damage_end_all_of_several_processes(run, expected_run, tmp_path):
     """Nobody waits for one that has left: exit code 2 on each process, within a minute."""
-    shutil.copytree(undisturbed[0], place := tmp_path / 'run')
-    damaged(place)
+    shutil.copytree(expected_run[0], place := tmp_path / 'run')
+    damage_newest_step(place)
     argv = ('train', f'--config={BALLS}', f'--workdir={place}', *SMALL)
     for more, says in (
         (['--config.seed=3'], "another experiment's run"),
@@ -212,7 +217,7 @@ def test_mistakes_and_damage_are_told_by_all_of_several(run, undisturbed, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_mistake_of_one_alone_is_told_by_all_of_several(tmp_path):
+def test_a_mistake_of_one_process_ends_all_of_several(tmp_path):
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
     for wrong, says in (
         ('--config.seed=3', 'config.seed is 0 for process 0 and 3 for process 1'),
@@ -227,17 +232,17 @@ def test_a_mistake_of_one_alone_is_told_by_all_of_several(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_set_a_damaged_step_aside_and_name_one_they_cannot_read(undisturbed, tmp_path):
-    shutil.copytree(undisturbed[0], place := tmp_path / 'run')
+def test_two_set_a_damaged_step_aside_and_name_one_they_cannot_read(expected_run, tmp_path):
+    shutil.copytree(expected_run[0], place := tmp_path / 'run')
     longer = [*SMALL, '--config.train.steps=44']
     assert loop.train_run(Run(read_experiment(BALLS, longer), jax.devices()[:1]), place)
-    damaged(place)
+    damage_newest_step(place)
     argv = ('train', f'--config={BALLS}', f'--workdir={place}', *longer)
     with Processes(2, tmp_path, *argv) as both:
         ends = both.ends()
     assert [code for code, *_ in ends] == [0, 0] and 'resuming at step 40' in ends[0][2], ends
-    found = sorted(path.name for path in (place / 'checkpoints').iterdir())
-    assert found == ['40', '44', '44.damaged']
+    steps = sorted(path.name for path in (place / 'checkpoints').iterdir())
+    assert steps == ['40', '44', '44.damaged']
     with jax.set_mesh(jax.make_mesh((1,), ('x',))), Checkpoints(place / 'checkpoints') as checkpoints:
         assert checkpoints.integrity(44).verdict == 'intact'
 
@@ -251,20 +256,21 @@ def test_two_set_a_damaged_step_aside_and_name_one_they_cannot_read(undisturbed,
 
 
 @pytest.mark.slow
-def test_two_that_sample_end_on_ctrl_c(undisturbed, tmp_path):
-    """Both, though only one is told."""
-    argv = ('sample', f'--workdir={undisturbed[0]}', '--num=2000', '--steps=900', f'--out={tmp_path}/clips')
-    with Processes(2, tmp_path, *argv, told={1: {'SIGINT_AFTER': '1'}}) as both:
-        began, ends = time.monotonic(), both.ends()
+def test_two_that_sample_end_on_ctrl_c(expected_run, tmp_path):
+    """Both stop, though only one gets the signal."""
+    argv = ('sample', f'--workdir={expected_run[0]}', '--num=2000', '--steps=900', f'--out={tmp_path}/clips')
+    with Processes(2, tmp_path, *argv, environments={1: {'SIGINT_AFTER': '1'}}) as both:
+        began = time.monotonic()
+        ends = both.ends()
     assert ends[1][0] == 130 and ends[1][2].endswith('vdm_jax: stopped\n') and ends[0][0] != 0, ends
     assert time.monotonic() - began < 120
 
 
 @pytest.mark.slow
-def test_one_that_fails_alone_takes_the_others_with_it(tmp_path):
+def test_a_process_that_fails_ends_the_others(tmp_path):
     began = time.monotonic()
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
-    with Processes(2, tmp_path, *argv, told={1: {'FAILS_AT': '5'}}) as both:
+    with Processes(2, tmp_path, *argv, environments={1: {'FAILS_AT': '5'}}) as both:
         ends = both.ends()
     assert ends[1][0] == 2 and ends[1][2].count('its disk is gone') == 1 and ends[0][0] not in (0, 2, 3), ends
     assert time.monotonic() - began < 120
@@ -278,7 +284,8 @@ def test_what_becomes_of_two_of_which_one_is_gone(number, how, tmp_path):
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL, '--config.train.steps=4000')
     with Processes(2, tmp_path, *argv) as both:
         both.stop(number, tmp_path / 'run' / 'metrics.jsonl', 5, how)
-        began, other = time.monotonic(), both.processes[1 - number]
+        began = time.monotonic()
+        other = both.processes[1 - number]
         code = other.wait(timeout=ENDURANCE)
         print(f'process {number} {how.name}: the other one ended with {code} after {time.monotonic() - began:.1f} s')
     assert code in (1, -signal.SIGABRT)

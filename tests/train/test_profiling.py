@@ -48,10 +48,10 @@ def test_compilations_are_counted():
 def test_a_run_compiles_in_its_first_step_and_never_again_and_traces_its_window(tmp_path):
     assert train_run(run_of(start=3, steps=2), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
-    found = {line['step']: line for line in lines if 'loss' in line}
-    assert sorted(found) == [1, 2, 3, 4, 5, 6] and found[1]['compilations'] > 0
-    assert len({found[step]['compilations'] for step in range(2, 7)}) == 1
-    assert all(line['memory_peak'] > 10**6 for line in found.values())
+    entries = {line['step']: line for line in lines if 'loss' in line}
+    assert sorted(entries) == [1, 2, 3, 4, 5, 6] and entries[1]['compilations'] > 0
+    assert len({entries[step]['compilations'] for step in range(2, 7)}) == 1
+    assert all(line['memory_peak'] > 10**6 for line in entries.values())
     (trace,) = (tmp_path / 'profile').rglob('*.xplane.pb')
     lines = [line for plane in jax.profiler.ProfileData.from_file(str(trace)).planes for line in plane.lines]
     marked = [dict(event.stats)['step_num'] for line in lines for event in line.events if event.name == 'train']
@@ -66,11 +66,11 @@ def test_nothing_compiles_after_the_first_validation_samples_and_save(tmp_path):
         jax.devices()[:1],
     )
     assert train_run(run, tmp_path)
-    found = compilations(tmp_path)
-    assert found[2] < found[4] == found[9]
+    counts = compilations(tmp_path)
+    assert counts[2] < counts[4] == counts[9]
 
 
-def test_a_run_that_goes_on_within_a_window_traces_what_is_left_of_it(tmp_path, capsys):
+def test_a_run_resumed_within_a_window_traces_the_rest_of_it(tmp_path, capsys):
     with ProfilerWindow(ProfileConfig(start=5, steps=3), tmp_path / 'left') as window:
         for step in range(7, 10):
             window.begin_step(step, None)
@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_within_a_window_traces_what_is_left_of_it(tmp_path, 
 
 
 @pytest.mark.slow
-def test_no_window_unless_asked(tmp_path):
+def test_no_trace_by_default(tmp_path):
     assert train_run(run_of(), tmp_path) and not (tmp_path / 'profile').exists()
 
 

@@ -21,12 +21,14 @@ from vdm_jax.train.step import example_keys, make_train_step, make_validation_st
 OBJECTIVE = Objective(condition_dropout=0.5)
 
 
-def network(params, x_t, t, told, images=0):
+def network(params, x_t, t, conditions, images=0):
     """Predicts one colour for each label, the fourth standing for "no label"."""
-    return jnp.zeros_like(x_t) + jnp.expand_dims(params['table'][told['label']], range(told['label'].ndim, 5))
+    return jnp.zeros_like(x_t) + jnp.expand_dims(
+        params['table'][conditions['label']], range(conditions['label'].ndim, 5)
+    )
 
 
-def told(clips, rows=slice(None)):
+def labels_of(clips, rows=slice(None)):
     return {'label': clips['label'][rows]}
 
 
@@ -41,10 +43,11 @@ PARAMS = {'table': jnp.array([0.1, 0.2, 0.3, 9.0])}
 
 def test_noise_goes_by_global_row():
     """The first rows of a batch have the same keys, and so the same losses, whatever the batch's size."""
-    clips, x0 = batch(8), Identity().encode({}, batch(8)['video'])
+    clips = batch(8)
+    x0 = Identity().encode({}, batch(8)['video'])
     keys = example_keys(jax.random.key(0), jnp.int32(3), 8)
-    all_rows, _, t, _ = compute_losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
-    some, *_ = compute_losses(network, OBJECTIVE, PARAMS, x0[2:5], told(clips, slice(2, 5)), 3, keys[2:5])
+    all_rows, _, t, _ = compute_losses(network, OBJECTIVE, PARAMS, x0, labels_of(clips), 3, keys)
+    some, *_ = compute_losses(network, OBJECTIVE, PARAMS, x0[2:5], labels_of(clips, slice(2, 5)), 3, keys[2:5])
     np.testing.assert_allclose(all_rows[2:5], some, rtol=1e-5)
     assert len(set(np.asarray(t[:, 0]).tolist())) == 8
     other = example_keys(jax.random.key(0), jnp.int32(4), 8)
@@ -55,14 +58,15 @@ def test_labels_are_dropped_at_their_rate():
     clips = batch(64)
     x0 = jnp.zeros((64, 1, 2, 2, 3))
     keys = example_keys(jax.random.key(0), jnp.int32(0), 64)
-    loss, *_ = compute_losses(network, OBJECTIVE, PARAMS, x0, told(clips), 3, keys)
+    loss, *_ = compute_losses(network, OBJECTIVE, PARAMS, x0, labels_of(clips), 3, keys)
     assert 0.25 < float((loss > 50).mean()) < 0.75  # the colour of "no label" is far off
-    kept = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
-    assert float(compute_losses(network, kept, PARAMS, x0, told(clips), 3, keys)[0].max()) < 50
+    objective = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
+    assert float(compute_losses(network, objective, PARAMS, x0, labels_of(clips), 3, keys)[0].max()) < 50
 
 
 def test_a_step_is_sgd_on_the_mean_loss_and_counts():
-    clips, config = batch(4), EmaConfig((0.5,), warmup=False)
+    clips = batch(4)
+    config = EmaConfig((0.5,), warmup=False)
     objective = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
     optimizer = optax.sgd(0.1)
     step = make_train_step(DiffusionLoss(network, objective, Identity(), 3), optimizer, config, seed=0)
@@ -71,7 +75,7 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
     keys = example_keys(stream_key(0, 'training'), 0, 4)
 
     def mean(p):
-        return compute_losses(network, objective, p, Identity().encode({}, clips['video']), told(clips), 3, keys)[
+        return compute_losses(network, objective, p, Identity().encode({}, clips['video']), labels_of(clips), 3, keys)[
             0
         ].mean()
 
@@ -85,7 +89,10 @@ def test_a_step_is_sgd_on_the_mean_loss_and_counts():
 
 def test_validation_is_the_same_every_time():
     step = jax.jit(make_validation_step(DiffusionLoss(network, OBJECTIVE, Identity(), 3), seed=0))
-    first, again, other = step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 0), step(PARAMS, batch(4), 1)
+    first = step(PARAMS, batch(4), 0)
+    again = step(PARAMS, batch(4), 0)
+    other = step(PARAMS, batch(4), 1)
+
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.allclose(first.loss, other.loss)
 
@@ -95,13 +102,13 @@ def test_images_train_as_videos_of_one_frame():
     assert step(PARAMS, batch(4, frames=1), 0).loss.shape == (4,)
 
 
-def test_a_variance_in_the_channels_has_no_say_in_this_loss():
+def test_variance_channels_do_not_enter_this_loss():
     def both(*inputs):
         return jnp.concatenate([network(*inputs), 100 + 0 * inputs[1]], -1)
 
     keys = example_keys(jax.random.key(0), jnp.int32(0), 4)
     x0 = Identity().encode({}, batch(4)['video'])
-    plain, wide = (compute_losses(f, OBJECTIVE, PARAMS, x0, told(batch(4)), 3, keys)[0] for f in (network, both))
+    plain, wide = (compute_losses(f, OBJECTIVE, PARAMS, x0, labels_of(batch(4)), 3, keys)[0] for f in (network, both))
     np.testing.assert_allclose(plain, wide)
 
 
@@ -111,45 +118,46 @@ def test_streams_of_one_seed_never_meet():
 
 
 def seen_by(objective, x0, conditions, images=0, key=0):
-    """What the network is asked during one evaluation of the losses: a list of (x_t, t, conditions)."""
-    asked = []
+    """Return a list of the network's inputs (x_t, t, conditions, images) while losses are computed, and the losses."""
+    calls = []
 
-    def watching(params, x_t, t, told, images):
-        asked.append((x_t, t, told, images))
-        return network(params, x_t, t, told)
+    def watching(params, x_t, t, network_conditions, images):
+        calls.append((x_t, t, network_conditions, images))
+        return network(params, x_t, t, network_conditions)
 
-    found = compute_losses(
+    losses = compute_losses(
         watching, objective, PARAMS, x0, conditions, 3, jax.random.split(jax.random.key(key), len(x0)), images
     )
-    return asked, found
+    return calls, losses
 
 
-def test_given_frames_reach_the_network_clean_at_time_0():
+def test_context_frames_reach_the_network_clean_at_time_0():
     x0 = Identity().encode({}, batch(4, frames=5)['video'])
     objective = dataclasses.replace(OBJECTIVE, context=2)
-    ((x_t, t, _, _),), found = seen_by(objective, x0, told(batch(4)))
+    ((x_t, t, _, _),), losses = seen_by(objective, x0, labels_of(batch(4)))
     np.testing.assert_array_equal(x_t[:, :2], x0[:, :2])
     assert t.shape == (4, 5) and np.all(t[:, :2] == 0) and np.all(t[:, 2:] > 0)
-    np.testing.assert_allclose(found.t * 1000, t[:, 2:], rtol=1e-6)
-    np.testing.assert_allclose(found.by_frame.mean(1), found.loss, rtol=1e-6)
+    np.testing.assert_allclose(losses.t * 1000, t[:, 2:], rtol=1e-6)
+    np.testing.assert_allclose(losses.by_frame.mean(1), losses.loss, rtol=1e-6)
 
 
-def test_self_conditioning_shows_the_first_answer_at_its_rate_and_learns_from_the_second_alone():
-    x0, clips = Identity().encode({}, batch(64)['video']), batch(64)
+def test_self_conditioning_feeds_the_first_prediction_at_its_rate_and_learns_from_the_second():
+    x0 = Identity().encode({}, batch(64)['video'])
+    clips = batch(64)
     objective = dataclasses.replace(OBJECTIVE, self_conditioning=0.75, prediction='x0')
-    (first, second), _ = seen_by(objective, x0, told(clips))
+    (first, second), _ = seen_by(objective, x0, labels_of(clips))
     assert 'x0' not in first[2]
-    shown = np.abs(second[2]['x0']).max((1, 2, 3, 4)) > 0
-    assert 0.6 < shown.mean() < 0.9
+    is_shown = np.abs(second[2]['x0']).max((1, 2, 3, 4)) > 0
+    assert 0.6 < is_shown.mean() < 0.9
     answer = network(PARAMS, *first[:3])
-    np.testing.assert_allclose(second[2]['x0'][shown], answer[shown], rtol=1e-6)
+    np.testing.assert_allclose(second[2]['x0'][is_shown], answer[is_shown], rtol=1e-6)
 
     def loss(params):  # a network that repeats what it was shown, times a parameter
-        def repeat(p, x_t, t, told, images):
-            return p * told.get('x0', jnp.ones_like(x_t))
+        def repeat(p, x_t, t, conditions, images):
+            return p * conditions.get('x0', jnp.ones_like(x_t))
 
         return compute_losses(
-            repeat, objective, params, x0, told(clips), 3, example_keys(jax.random.key(0), 0, 64)
+            repeat, objective, params, x0, labels_of(clips), 3, example_keys(jax.random.key(0), 0, 64)
         ).loss.mean()
 
     grad = jax.grad(loss)(jnp.float32(0.5))
@@ -162,11 +170,11 @@ def test_self_conditioning_shows_the_first_answer_at_its_rate_and_learns_from_th
 
 
 def loss_of_fixed_first(objective, x0, clips, p):
-    def repeat(_, x_t, t, told, images):
-        return p * told['x0'] if 'x0' in told else 0.5 * jnp.ones_like(x_t)
+    def repeat(_, x_t, t, conditions, images):
+        return p * conditions['x0'] if 'x0' in conditions else 0.5 * jnp.ones_like(x_t)
 
     keys = example_keys(jax.random.key(0), 0, 64)
-    return float(compute_losses(repeat, objective, None, x0, told(clips), 3, keys).loss.mean())
+    return float(compute_losses(repeat, objective, None, x0, labels_of(clips), 3, keys).loss.mean())
 
 
 def with_images(count):
@@ -183,20 +191,21 @@ def test_images_add_their_own_loss_at_their_own_weight_and_time():
     np.testing.assert_array_equal(
         conditions['label'], np.concatenate([np.stack([joint['label']] * 2, 1), joint['image_label']], 1)
     )
-    kept = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
+    objective = dataclasses.replace(OBJECTIVE, condition_dropout=0.0)
 
     def at(weight):
-        return seen_by(dataclasses.replace(kept, image_weight=weight), x0, conditions, images)
+        return seen_by(dataclasses.replace(objective, image_weight=weight), x0, conditions, images)
 
-    ((x_t, t, _, asked),), whole = at(1.0)
-    assert asked == 2 and len(np.unique(t[0])) == 3  # one time for the clip's two frames, one for each image
-    none, double = at(0.0)[1].loss, at(2.0)[1].loss
-    np.testing.assert_allclose(double - whole.loss, whole.loss - none, rtol=1e-4)
-    # The clip's part is the clip's loss alone: the colour that the network says against its own velocity.
-    alone = kept.loss(
+    ((x_t, t, _, num_images),), losses = at(1.0)
+    assert num_images == 2 and len(np.unique(t[0])) == 3  # one time for the clip's two frames, one for each image
+    none = at(0.0)[1].loss
+    double = at(2.0)[1].loss
+    np.testing.assert_allclose(double - losses.loss, losses.loss - none, rtol=1e-4)
+    # Without the images' weight only the clip's loss is left: that of the predicted colour against its own velocity.
+    clip_loss = objective.loss(
         network(None or PARAMS, x_t[:, :2], t, {'label': joint['label']}), x0[:, :2], *clip_noise(x0, x_t, t)
     )
-    np.testing.assert_allclose(none, alone.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(none, clip_loss.mean(1), rtol=1e-4)
 
 
 def clip_noise(x0, x_t, t):
@@ -206,8 +215,8 @@ def clip_noise(x0, x_t, t):
     return eps, x_t[:, :2], t
 
 
-def test_without_images_a_joint_batch_is_the_clip_alone():
-    """k = 0: the same keys, the same noise, the same loss and gradient of a whole network."""
+def test_without_images_a_joint_batch_has_only_the_clip():
+    """k = 0: the same keys, the same noise, the same loss and gradient of a complete network."""
     model = dataclasses.replace(SMALL, scalars=('motion',))
     apply, params = network_of(model)
     objective = dataclasses.replace(OBJECTIVE, self_conditioning=0.0)
@@ -226,32 +235,34 @@ def test_losses_by_frame_go_by_the_time_of_each():
     x0 = jnp.zeros((32, 3, 2, 2, 3))
     objective = Objective(prediction='x0', per_frame=True, condition_dropout=0.0)
 
-    def wrong(params, x_t, t, told, images):
+    def wrong(params, x_t, t, conditions, images):
         return jnp.zeros_like(x_t) + t[..., None, None, None] / 1000
 
-    found = compute_losses(
+    losses = compute_losses(
         wrong, objective, None, x0, {'label': jnp.zeros(32, int)}, 3, example_keys(jax.random.key(0), 0, 32)
     )
-    assert found.t.shape == (32, 3) and len(np.unique(found.t)) == 96
-    np.testing.assert_allclose(found.by_frame, found.t**2, rtol=1e-5)
+    assert losses.t.shape == (32, 3) and len(np.unique(losses.t)) == 96
+    np.testing.assert_allclose(losses.by_frame, losses.t**2, rtol=1e-5)
 
 
 def test_scalars_are_left_out_by_themselves():
     clips = batch(200) | {'fps': jnp.full(200, 8.0)}
     _, conditions, _ = encode_batch(clips, Identity(), {}, example_keys(jax.random.key(0), 0, 200))
     x0 = jnp.zeros((200, 1, 2, 2, 3))
-    ((_, _, said, _),), _ = seen_by(OBJECTIVE, x0, conditions)
-    unknown, dropped = np.isnan(said['fps']), np.asarray(said['label']) == 3
+    ((_, _, passed, _),), _ = seen_by(OBJECTIVE, x0, conditions)
+    unknown = np.isnan(passed['fps'])
+    dropped = np.asarray(passed['label']) == 3
     assert 0.35 < unknown.mean() < 0.65 and 0.35 < dropped.mean() < 0.65
     assert abs(np.corrcoef(unknown, dropped)[0, 1]) < 0.25
 
 
 def test_images_have_times_of_their_own_or_their_clips():
-    x0, told_ = jnp.zeros((6, 5, 2, 2, 3)), {'label': jnp.zeros((6, 5), jnp.int32)}
+    x0 = jnp.zeros((6, 5, 2, 2, 3))
+    conditions = {'label': jnp.zeros((6, 5), jnp.int32)}
     times = {}
     for image_time in ('own', 'clip'):
         objective = dataclasses.replace(OBJECTIVE, image_time=image_time)
-        ((_, times[image_time], _, _),), _ = seen_by(objective, x0, told_, images=2)
+        ((_, times[image_time], _, _),), _ = seen_by(objective, x0, conditions, images=2)
     assert times['own'].shape == times['clip'].shape == (6, 5)
     assert (times['clip'] == times['clip'][:, :1]).all() and (times['own'][:, 3:] != times['own'][:, :1]).all()
     np.testing.assert_array_equal(times['own'][:, :3], times['clip'][:, :3])

@@ -1,4 +1,4 @@
-"""Weights & Biases as a logger: what it is told, and that neither its mistakes nor its silence reach the run.
+"""Weights & Biases as a logger: what is sent to it, and that neither its errors nor its hangs reach the run.
 
 A stand-in of the package proves the calls; the package itself is tried offline where it is installed.
 """
@@ -87,10 +87,11 @@ def wait_for(condition, seconds=30.0):
         time.sleep(0.01)
 
 
-def test_every_number_and_clip_arrives_and_a_run_that_goes_on_goes_on_there(stand_in, tmp_path, capsys):
-    told, place = [], tmp_path / 'run'
+def test_every_number_and_clip_arrives_and_a_resumed_run_continues_its_logs(stand_in, tmp_path, capsys):
+    messages = []
+    place = tmp_path / 'run'
     for start in (0, 2):
-        metrics = Metrics(place, start, OFFLINE, {'seed': 0}, told.append)
+        metrics = Metrics(place, start, OFFLINE, {'seed': 0}, messages.append)
         metrics.scalars(start + 1, {'loss': 0.5, 'norm': float('nan'), 'data/broken': ['a.mp4']})
         metrics.clip(start + 1, 'samples', b'GIF89a', (1, 1))
         metrics.close()
@@ -103,12 +104,12 @@ def test_every_number_and_clip_arrives_and_a_run_that_goes_on_goes_on_there(stan
     assert str(logged) == "[['log', 1, {'loss': 0.5, 'norm': nan}], ['log', 1, {'samples': [6, 'gif']}]]"
     assert finish == last == ['finish', 0]
     assert again[1]['id'] == how['id'] == json.loads((place / 'wandb' / 'run.json').read_text())['id']
-    wait_for(lambda: len(told) == 2)  # a thread prints what the process says
-    assert all('wandb sync' in line for line in told)
+    wait_for(lambda: len(messages) == 2)  # a thread prints what the process says
+    assert all('wandb sync' in line for line in messages)
     assert capsys.readouterr().out == ''
 
 
-def test_a_run_that_ends_with_an_error_is_said_to(stand_in, tmp_path):
+def test_a_failed_run_is_reported_as_failed(stand_in, tmp_path):
     metrics = Metrics(tmp_path / 'run', 0, OFFLINE, {}, lambda line: None)
     with pytest.raises(KeyError):
         try:
@@ -119,12 +120,12 @@ def test_a_run_that_ends_with_an_error_is_said_to(stand_in, tmp_path):
 
 
 @pytest.mark.parametrize('fault', ['raise at init', 'die at init', 'die at log'])
-def test_a_process_that_ends_is_told_once_and_started_anew(fault, stand_in, tmp_path):
+def test_a_process_that_ends_is_reported_once_and_restarted(fault, stand_in, tmp_path):
     (stand_in / 'fault').write_text(fault)
-    told = []
-    metrics = Metrics(tmp_path / 'run', 0, OFFLINE, {}, told.append)
+    messages = []
+    metrics = Metrics(tmp_path / 'run', 0, OFFLINE, {}, messages.append)
     metrics.scalars(1, {'loss': 0.5})
-    wait_for(lambda: any('goes on without' in line for line in told))
+    wait_for(lambda: any('goes on without' in line for line in messages))
     (stand_in / 'fault').unlink()
 
     def arrives():
@@ -133,23 +134,23 @@ def test_a_process_that_ends_is_told_once_and_started_anew(fault, stand_in, tmp_
 
     wait_for(arrives)
     metrics.close()
-    wrong = [line for line in told if 'goes on without' in line]
-    assert len(wrong) == 1 and ('no such account' if 'raise' in fault else 'ended with') in wrong[0], told
-    assert calls(stand_in)[-1] == ['finish', 0] and 'W&B: works again' in told
+    wrong = [line for line in messages if 'goes on without' in line]
+    assert len(wrong) == 1 and ('no such account' if 'raise' in fault else 'ended with') in wrong[0], messages
+    assert calls(stand_in)[-1] == ['finish', 0] and 'W&B: works again' in messages
 
 
 def test_a_mistake_of_one_call_ends_neither_the_run_nor_the_process(stand_in, tmp_path):
     (stand_in / 'fault').write_text('raise at log')
-    told = []
-    metrics = Metrics(tmp_path / 'run', 0, OFFLINE, {}, told.append)
+    messages = []
+    metrics = Metrics(tmp_path / 'run', 0, OFFLINE, {}, messages.append)
     for step in (1, 2):
         metrics.scalars(step, {'loss': 0.5})
-    wait_for(lambda: any('no such account' in line for line in told))
+    wait_for(lambda: any('no such account' in line for line in messages))
     (stand_in / 'fault').unlink()
     metrics.scalars(3, {'loss': 0.5})
     metrics.close()
     assert [call[0] for call in calls(stand_in)] == ['init', 'log', 'finish']
-    assert sum('no such account' in line for line in told) == 1
+    assert sum('no such account' in line for line in messages) == 1
 
 
 @pytest.mark.parametrize('where', ['init', 'log', 'finish'])
@@ -157,8 +158,8 @@ def test_a_process_that_hangs_holds_up_nothing(where, stand_in, tmp_path, monkey
     monkeypatch.setattr(weights_biases, 'ROOM', 10_000)
     monkeypatch.setattr(weights_biases, 'CLOSE_SECONDS', 0.2)
     (stand_in / 'fault').write_text(f'hang at {where}')
-    told = []
-    metrics = Metrics(tmp_path / 'run', 0, OFFLINE, {}, told.append)
+    messages = []
+    metrics = Metrics(tmp_path / 'run', 0, OFFLINE, {}, messages.append)
     logger = metrics._loggers[-1]._logger
     began = time.monotonic()
     for step in range(1, 500):
@@ -166,7 +167,7 @@ def test_a_process_that_hangs_holds_up_nothing(where, stand_in, tmp_path, monkey
     metrics.close()
     assert time.monotonic() - began < 10
     if where != 'finish':
-        assert any('what it does not take is left out' in line for line in told)
+        assert any('what it does not take is left out' in line for line in messages)
     if process := logger._process:
         process.kill()
         process.wait()
@@ -185,19 +186,20 @@ def test_a_package_that_is_missing_is_one_line_at_the_start(monkeypatch, tmp_pat
         check_installed(OFFLINE.wandb)
 
 
-def test_nothing_of_it_is_imported_or_started_unless_asked(stand_in, tmp_path):
+def test_nothing_of_it_is_imported_or_started_by_default(stand_in, tmp_path):
     Metrics(tmp_path / 'run', 0).close()
     assert not calls(stand_in) and 'wandb' not in sys.modules and not (tmp_path / 'run' / 'wandb').exists()
 
 
 @pytest.mark.parametrize('content', ['', '{"id": "../../x"}', '{"id": 3}', '[]', '{"id": "' + 'a' * 5000 + '"}'])
-def test_an_id_that_is_none_begins_a_new_run(content, stand_in, tmp_path):
-    place, told = tmp_path / 'run' / 'wandb' / 'run.json', []
+def test_an_invalid_id_starts_a_new_run(content, stand_in, tmp_path):
+    place = tmp_path / 'run' / 'wandb' / 'run.json'
+    messages = []
     place.parent.mkdir(parents=True)
     place.write_text(content)
-    Metrics(tmp_path / 'run', 0, OFFLINE, {}, told.append).close()
-    found = json.loads(place.read_text())['id']
-    assert calls(stand_in)[0][1]['id'] == found and len(found) == 16 and 'a new' in told[0]
+    Metrics(tmp_path / 'run', 0, OFFLINE, {}, messages.append).close()
+    run_id = json.loads(place.read_text())['id']
+    assert calls(stand_in)[0][1]['id'] == run_id and len(run_id) == 16 and 'a new' in messages[0]
 
 
 def test_a_store_gets_what_lies_in_the_run_directory(stand_in):
@@ -232,9 +234,10 @@ def test_an_outbox_keeps_its_order_and_its_bound():
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec('wandb') is None, reason="pip install 'vdm_jax[wandb]'")
 def test_the_package_itself_offline(tmp_path):
-    told, place = [], tmp_path / 'run'
+    messages = []
+    place = tmp_path / 'run'
     for start in (0, 2):
-        metrics = Metrics(place, start, OFFLINE, {'seed': 0, 'deep': {'a': [1, 2]}}, told.append)
+        metrics = Metrics(place, start, OFFLINE, {'seed': 0, 'deep': {'a': [1, 2]}}, messages.append)
         metrics.scalars(start + 1, {'loss': 0.5, 'norm': float('nan')})
         metrics.clip(start + 1, 'samples', b'GIF89a' + b'\0' * 100, (1, 1))
         metrics.close()
@@ -242,4 +245,4 @@ def test_the_package_itself_offline(tmp_path):
     name = json.loads((place / 'wandb' / 'run.json').read_text())['id']
     assert {path.name for path in files} == {f'run-{name}.wandb'}
     assert all(path.stat().st_size > 200 for path in files)
-    assert all('wandb sync' in line for line in told) and len(told) == 2
+    assert all('wandb sync' in line for line in messages) and len(messages) == 2

@@ -25,10 +25,12 @@ def test_what_rounding_leaves_over_goes_to_the_largest_remainders():
     assert order((5, 5), (0.57, 0.43)).slots == (570, 430)
 
 
-def test_every_source_runs_through_whole_epochs_of_its_own():
-    small, large = 100, 10_000
+def test_every_source_runs_through_complete_epochs_of_its_own():
+    small = 100
+    large = 10_000
     ids = order((small, large), (1, 1)).ids_at(np.arange(2 * large))
-    mine, others = ids[ids < small], ids[ids >= small] - small
+    mine = ids[ids < small]
+    others = ids[ids >= small] - small
     assert len(mine) == len(others) == large
     for epoch in mine.reshape(-1, small):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(small))
@@ -36,18 +38,18 @@ def test_every_source_runs_through_whole_epochs_of_its_own():
     np.testing.assert_array_equal(np.sort(others), np.arange(large))
 
 
-def test_sources_of_one_size_are_not_shuffled_alike():
+def test_sources_of_one_size_are_shuffled_differently():
     ids = order((50, 50), (1, 1)).ids_at(np.arange(BLOCK))
     assert (ids[ids < 50] != ids[ids >= 50] - 50).mean() > 0.8
 
 
-def test_an_id_is_a_function_of_its_position_alone():
-    whole = np.concatenate([order((30, 70), (0.3, 0.7)).ids(step) for step in range(400)])  # over the ends of blocks
+def test_an_id_is_a_function_of_its_position_only():
+    expected = np.concatenate([order((30, 70), (0.3, 0.7)).ids(step) for step in range(400)])  # over the ends of blocks
     again = order((30, 70), (0.3, 0.7))
     for position in (3199, 0, 1000, 999, 2500):
-        assert again.ids_at(position) == whole[position]
-    np.testing.assert_array_equal(order((30, 70), (3, 7), batch=100).ids(17), whole[1700:1800])  # shares, not sums
-    assert (order((30, 70), (0.3, 0.7), seed=4).ids(0) != whole[:8]).any()
+        assert again.ids_at(position) == expected[position]
+    np.testing.assert_array_equal(order((30, 70), (3, 7), batch=100).ids(17), expected[1700:1800])  # shares, not sums
+    assert (order((30, 70), (0.3, 0.7), seed=4).ids(0) != expected[:8]).any()
 
 
 def test_the_sequence_is_the_same_for_ever():

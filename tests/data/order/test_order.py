@@ -14,7 +14,7 @@ def test_every_epoch_holds_every_id_once_and_batches_run_over_its_end():
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
-def test_a_step_is_a_function_of_size_batch_seed_and_step_alone():
+def test_a_step_is_a_function_of_size_batch_seed_and_step_only():
     late = Order(size=1000, batch=8, seed=7).ids(12345)
     Order(size=1000, batch=8, seed=8).ids(3)
     np.testing.assert_array_equal(Order(size=1000, batch=8, seed=7).ids(12345), late)
@@ -22,7 +22,8 @@ def test_a_step_is_a_function_of_size_batch_seed_and_step_alone():
 
 
 def test_the_sequence_does_not_depend_on_the_batch_size():
-    small, large = Order(10, 3, seed=1), Order(10, 15, seed=1)
+    small = Order(10, 3, seed=1)
+    large = Order(10, 15, seed=1)
     np.testing.assert_array_equal(np.concatenate([small.ids(s) for s in range(5)]), large.ids(0))
 
 
@@ -35,7 +36,7 @@ def test_unshuffled_is_the_order_of_the_source():
     assert Order(5, 3, shuffle=False).ids(1).tolist() == [3, 4, 0]
 
 
-def test_a_batch_larger_than_the_source_takes_whole_epochs():
+def test_a_batch_larger_than_the_source_takes_complete_epochs():
     assert np.bincount(Order(4, 32, seed=0).ids(5)).tolist() == [8, 8, 8, 8]
 
 

@@ -20,7 +20,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(
-    ('conditions', 'kept'),
+    ('conditions', 'expected_rows'),
     [
         ((), [1, 1, 1]),
         (['motion>=0.02'], [1, 0, 1]),
@@ -34,10 +34,10 @@ KNOWN = {
         (['label<1e0'], [0, 1, 0]),
     ],
 )
-def test_a_table_and_its_rows_are_judged_alike(conditions, kept):
+def test_a_table_and_its_rows_match_the_same_filters(conditions, expected_rows):
     filters = parse(conditions)
-    np.testing.assert_array_equal(filters.matches(KNOWN), np.array(kept, bool))
-    for i, expected in enumerate(kept):
+    np.testing.assert_array_equal(filters.matches(KNOWN), np.array(expected_rows, bool))
+    for i, expected in enumerate(expected_rows):
         assert (filters.first_failing({name: column[i] for name, column in KNOWN.items()}) is None) == bool(expected)
 
 
@@ -68,7 +68,7 @@ def test_mistakes_are_named(text, message):
     assert message in str(error.value)
 
 
-def test_a_set_answers_by_its_facts_and_scores(tmp_path):
+def test_a_set_is_filtered_by_its_facts_and_scores(tmp_path):
     records = [
         Record('a', 16, 32, 64, 8.0, b'v', captions=(Caption('one'), Caption('two')), scores={'motion': 0.5}),
         Record('b', 4, 32, 64, 8.0, b'v', label=2, label_name='dunk', scores={'blur.x': 1.0}),
@@ -77,7 +77,7 @@ def test_a_set_answers_by_its_facts_and_scores(tmp_path):
     columns = Columns(RecordSet(str(tmp_path)))
     assert set(columns) == {*FACTS, 'motion', 'blur.x'} and len(columns) == len(FACTS) + 2
     assert all(len(columns[name]) == 2 for name in columns)
-    kept = {
+    matches = {
         'seconds>=2': [1, 0],
         'captions>=1': [1, 0],
         'motion>0': [1, 0],
@@ -86,7 +86,7 @@ def test_a_set_answers_by_its_facts_and_scores(tmp_path):
         'label==2': [0, 1],
         'width>=64': [1, 1],
     }
-    for text, expected in kept.items():
+    for text, expected in matches.items():
         np.testing.assert_array_equal(parse([text]).matches(columns), np.array(expected, bool), text)
 
 

@@ -102,18 +102,18 @@ def written(tmp_path):
 
 def test_a_set_gives_its_records_in_the_order_of_its_table(written):
     path, records = written
-    found = RecordSet(str(path))
-    assert len(found) == 5
+    record_set = RecordSet(str(path))
+    assert len(record_set) == 5
     for i, record in enumerate(records):
-        same(found[i], record)
-        assert found.captions(i) == record.captions
-    np.testing.assert_array_equal(found.column('score/motion'), [np.nan, 0.125, 0.25, 0.375, 0.5])
-    assert found.scores == ('motion',)
-    assert found.column('key').tolist() == list('01234')
+        same(record_set[i], record)
+        assert record_set.captions(i) == record.captions
+    np.testing.assert_array_equal(record_set.column('score/motion'), [np.nan, 0.125, 0.25, 0.375, 0.5])
+    assert record_set.scores == ('motion',)
+    assert record_set.column('key').tolist() == list('01234')
 
 
 def test_records_and_tables_of_before_are_read(written):
-    """They say nothing of pixels, nor do the bytes of records whose pixels were square."""
+    """Their tables have no column for the shape of pixels, nor do the bytes of records whose pixels were square."""
     from pyarrow import parquet
 
     path, records = written
@@ -122,9 +122,9 @@ def test_records_and_tables_of_before_are_read(written):
     same(from_bytes(to_bytes(wide)), wide)
     table = parquet.read_table(path / TABLE)
     parquet.write_table(table.drop_columns(['pixel_aspect']), path / TABLE)
-    found = RecordSet(str(path))
-    same(found[3], records[3])
-    np.testing.assert_array_equal(found.column('pixel_aspect'), np.ones(5))
+    record_set = RecordSet(str(path))
+    same(record_set[3], records[3])
+    np.testing.assert_array_equal(record_set.column('pixel_aspect'), np.ones(5))
 
 
 def test_the_same_records_make_the_same_files(written, tmp_path_factory):
@@ -143,10 +143,10 @@ def test_a_damaged_record_is_named(written):
     where = data.find(b'\0mp4\0\0')
     data[where] ^= 1
     shard.write_bytes(data)
-    found = RecordSet(str(path))
+    record_set = RecordSet(str(path))
     with pytest.raises(UserError, match=r'record 3 \(3\), number 0 of records-00001-of-00002.array_record, is damaged'):
-        found[3]
-    same(found[2], dataclasses.replace(CLIP, key='2', label=2, scores={'motion': 0.25}))
+        record_set[3]
+    same(record_set[2], dataclasses.replace(CLIP, key='2', label=2, scores={'motion': 0.25}))
 
 
 @pytest.mark.parametrize(('content', 'match'), [(None, 'no records.parquet there'), (b'PAR1 no', 'cannot be read')])

@@ -1,4 +1,4 @@
-"""Records as clips: which are taken, how they are cut, and what they tell."""
+"""Records as clips: which are taken, how they are cut, and their conditions."""
 
 import dataclasses
 import json
@@ -57,7 +57,8 @@ def test_a_clip_is_what_a_source_promises(place):
 def test_a_record_gives_the_clip_that_its_file_gives(place, tmp_path):
     (tmp_path / 'a.mp4').write_bytes(mp4(30, 50))
     fields = {'frames': 6, 'pixels': 16, 'stride': 2, 'crop': 'random', 'flip': True}
-    folder, records = VideoFolder(str(tmp_path), **fields).open(), source(place, filters=('motion==0.5',), **fields)
+    folder = VideoFolder(str(tmp_path), **fields).open()
+    records = source(place, filters=('motion==0.5',), **fields)
     np.testing.assert_array_equal(folder[0]['video'], records[0]['video'])
     for seed in range(4):
         drawn = [each.draw(0, np.random.default_rng(seed))['video'] for each in (folder, records)]
@@ -67,24 +68,26 @@ def test_a_record_gives_the_clip_that_its_file_gives(place, tmp_path):
 @pytest.mark.parametrize(('fields', 'decoded'), [({}, 8), ({'cache_mb': 0}, 24)])
 def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, monkeypatch):
     """Six clips of each of four records: a first one, all frames, and no more; the clips are the same."""
-    read, calls = decode.read, []
+    read = decode.read
+    calls = []
     monkeypatch.setattr(decode, 'read', lambda *args: calls.append(1) or read(*args))
-    kept, fresh = source(place, crop='random', flip=True, **fields), source(place, crop='random', flip=True, cache_mb=0)
+    cached = source(place, crop='random', flip=True, **fields)
+    fresh = source(place, crop='random', flip=True, cache_mb=0)
 
     def rngs():
         return (np.random.default_rng(seed) for seed in range(24))
 
-    drawn = [kept.draw(i % 4, rng)['video'] for i, rng in enumerate(rngs())]
+    drawn = [cached.draw(i % 4, rng)['video'] for i, rng in enumerate(rngs())]
     assert len(calls) == decoded
     for i, rng in enumerate(rngs()):
         np.testing.assert_array_equal(drawn[i], fresh.draw(i % 4, rng)['video'])
-    other = [clips.extract(1, (4, 16, 36), np.random.default_rng(1))['video'] for clips in (kept, fresh)]
+    other = [clips.extract(1, (4, 16, 36), np.random.default_rng(1))['video'] for clips in (cached, fresh)]
     assert other[0].shape == (4, 16, 36, 3)
     np.testing.assert_array_equal(*other)
 
 
 @pytest.mark.parametrize(
-    ('fields', 'taken'),
+    ('fields', 'expected_keys'),
     [
         ({'filters': ('motion>=0.3',)}, 'acd'),
         ({'filters': ('motion>=0.3', 'sharp>50')}, 'a'),
@@ -96,8 +99,8 @@ def test_a_small_set_is_kept_in_memory_where_it_fits(place, fields, decoded, mon
         ({'short': 'drop', 'fps': 20.0, 'filters': ('motion<0.9',)}, 'abd'),
     ],
 )
-def test_records_are_chosen_by_their_table_alone(place, fields, taken):
-    assert keys(source(place, **fields)) == [*taken]
+def test_records_are_chosen_only_by_their_table(place, fields, expected_keys):
+    assert keys(source(place, **fields)) == [*expected_keys]
 
 
 def test_no_video_is_in_both_splits(place):
@@ -121,7 +124,7 @@ def test_several_clips_a_record_share_out_the_places_where_a_clip_may_begin(plac
     assert frame_numbers(first.draw(0, np.random.default_rng(0))['video'])[0] == 0
 
 
-def test_clips_tell_their_rate_and_the_scores_of_their_records(place):
+def test_clips_have_their_rate_and_the_scores_of_their_records(place):
     clips = source(place, stride=2)
     assert clips.scalars == ('fps', 'motion', 'sharp')
     assert clips[0]['scalars'] == {'fps': 5.0, 'motion': 0.5, 'sharp': 80.0}
@@ -149,8 +152,9 @@ def test_short_and_left_out_records_are_counted(place):
 
 
 def test_a_broken_record_is_named_and_the_next_one_is_read(tmp_path):
-    whole, empty = mp4(20, 9), record('empty', 20, video=b'no video at all')
-    cut_off = record('cut', 20, video=whole[: len(whole) // 2])
+    intact = mp4(20, 9)
+    empty = record('empty', 20, video=b'no video at all')
+    cut_off = record('cut', 20, video=intact[: len(intact) // 2])
     place = write_set(tmp_path / 'set', [record('a', 20, 9), empty, cut_off, record('b', 20, 99)], shards=1)
     clips = source(place, max_broken=0.5)
     clip = clips[1]
@@ -164,12 +168,12 @@ def test_a_broken_record_is_named_and_the_next_one_is_read(tmp_path):
 def test_a_record_damaged_in_one_place_is_read_elsewhere_whatever_was_read_before(tmp_path, monkeypatch):
     """Otherwise the stream would hang on which threads and hosts had met the damage, and when."""
     place = write_set(tmp_path / 'set', [record('a', 20, 9), record('b', 20, 99)], shards=1)
-    whole = decode.read
+    original_read = decode.read
 
     def read(video, indices, height, width):
         if video.path == damaged and np.max(indices) >= 10:
             raise decode.BrokenVideoError('frame 10 is damaged')
-        return whole(video, indices, height, width)
+        return original_read(video, indices, height, width)
 
     monkeypatch.setattr(decode, 'read', read)
     clips = source(place, clips=2, max_broken=0.5)
@@ -180,7 +184,7 @@ def test_a_record_damaged_in_one_place_is_read_elsewhere_whatever_was_read_befor
     assert clips.counters()['broken_records'] == clips.counters()['replaced_clips'] == 1
 
 
-def test_a_record_that_asks_for_too_much_is_broken(place):
+def test_a_record_beyond_the_limits_is_broken(place):
     with pytest.raises(UserError, match=r'record 0 \(a\): 40x24 frames are larger than 100 pixels'):
         source(place, limits=decode.Limits(frame_pixels=100))[0]
 
@@ -198,9 +202,10 @@ def test_a_damaged_shard_names_its_records(tmp_path):
 
 
 def test_other_records_and_other_filters_are_other_clips(place, tmp_path):
-    told = {source(place, **fields).identity() for fields in ({}, {'filters': ('motion<0.5',)}, {'short': 'drop'})}
+    options = ({}, {'filters': ('motion<0.5',)}, {'short': 'drop'})
+    identities = {source(place, **fields).identity() for fields in options}
     one, two = (write_set(tmp_path / name, [record('a', 30, tint)]) for name, tint in (('1', 0), ('2', 9)))
-    assert len(told | {source(one).identity(), source(two).identity()}) == 5
+    assert len(identities | {source(one).identity(), source(two).identity()}) == 5
     again = write_set(tmp_path / '3', [record('a', 30, 0)])
     assert source(one).identity() == source(again).identity()
 
@@ -249,7 +254,7 @@ def test_buckets_take_records_of_every_size(place):
     assert len(Bucketed(source(place, clips=2).source, ('16x24x40', '4x24x24')).open()) == 8
 
 
-def test_latents_come_whole_in_place_of_videos(tmp_path):
+def test_latents_replace_videos_uncropped(tmp_path):
     latents = np.random.default_rng(0).normal(size=(3, 2, 3, 4, 8)).astype(np.float16)
     records = [record(f'{i}', 8, video=b'', latents=each, codec='ab12') for i, each in enumerate(latents)]
     place = write_set(tmp_path / 'set', [dataclasses.replace(each, width=24) for each in records], shards=1)
@@ -283,7 +288,7 @@ CAPTIONS = (
         ((0.9, 1.5), 'all', {'all', 'end'}),
     ],
 )
-def test_a_caption_is_told_where_it_holds_for_half_of_the_clip(window, first, all_of_them):
+def test_a_caption_is_used_where_it_holds_for_half_of_the_clip(window, first, all_of_them):
     assert choose_caption(CAPTIONS, window, None).text == first
     drawn = [choose_caption(CAPTIONS, window, np.random.default_rng(seed)).text for seed in range(60)]
     assert set(drawn) == all_of_them
@@ -293,13 +298,14 @@ def test_a_caption_is_told_where_it_holds_for_half_of_the_clip(window, first, al
 
 
 def test_probes_are_cached_until_the_cache_is_full():
-    data, kept = mp4(20), ProbeCache(decode.Limits(), max_bytes=3000)
-    first = kept.video(0, data)
-    assert kept.video(0, data).path == data and kept.video(0, data).index is first.index
-    assert kept.video(1, data).index is not kept.video(1, data).index  # no room
+    data = mp4(20)
+    cache = ProbeCache(decode.Limits(), max_bytes=3000)
+    first = cache.video(0, data)
+    assert cache.video(0, data).path == data and cache.video(0, data).index is first.index
+    assert cache.video(1, data).index is not cache.video(1, data).index  # no room
 
 
-def test_a_mixture_with_a_folder_tells_what_both_tell(place, tmp_path):
+def test_a_mixture_with_a_folder_has_the_scalars_of_both(place, tmp_path):
     (tmp_path / 'a.mp4').write_bytes(mp4(30, 50))
     both = Mixture((source(place).source, VideoFolder(str(tmp_path), frames=8, pixels=24))).open()
     assert len(both) == 5 and both.scalars == ('fps',) and json.dumps(both.counters())

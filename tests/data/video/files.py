@@ -46,7 +46,8 @@ def patch(path, old: bytes, new: bytes, count=1):
 def with_box(path, inside, box: bytes):
     """Puts a box at the end of the first box on the way `inside` (names of boxes) of an mp4 whose moov comes last."""
     content = pathlib.Path(path).read_bytes()
-    at, ends = 0, []
+    at = 0
+    ends = []
     for name in inside:
         at = content.index(name, at) - 4
         (size,) = struct.unpack('>I', content[at : at + 4])
@@ -71,20 +72,19 @@ def with_pixel_crop(path, top, bottom, left, right):
     written = b''
     for name, inside in _elements(body):
         if name == b'\x16\x54\xae\x6b':
-            inside = _appended(inside, [b'\xae', b'\xe0'], crop)
+            inside = _append(inside, [b'\xae', b'\xe0'], crop)
         if name not in (b'\x11\x4d\x9b\x74', b'\x1c\x53\xbb\x6b'):  # tables of places
             written += _element(name, inside)
     pathlib.Path(path).write_bytes(_element(head, about) + _element(segment, written))
     return path
 
 
-def _appended(body, way, more):
+def _append(body, way, more):
     """The body of an element with `more` at the end of the element that lies on the way of names."""
     if not way:
         return body + more
     return b''.join(
-        _element(name, _appended(inside, way[1:], more) if name == way[0] else inside)
-        for name, inside in _elements(body)
+        _element(name, _append(inside, way[1:], more) if name == way[0] else inside) for name, inside in _elements(body)
     )
 
 
@@ -125,7 +125,8 @@ class BitWriter:
         self.bits.append(1)
         self.align()
         body = bytes(np.packbits(self.bits))
-        escaped, zeros = bytearray(), 0
+        escaped = bytearray()
+        zeros = 0
         for byte in body:
             if zeros == 2 and byte <= 3:
                 escaped.append(3)
@@ -162,7 +163,8 @@ def field_pictures(path, frames):
     for value in (0, 0, 0):
         pictures.golomb(value)
     pictures.put(0, 3)
-    sps, pps = sets.unit(0x67), pictures.unit(0x68)
+    sps = sets.unit(0x67)
+    pps = pictures.unit(0x68)
     extradata = bytes([1, 77, 0, 30, 0xFF, 0xE1]) + struct.pack('>H', len(sps)) + sps
     extradata += b'\1' + struct.pack('>H', len(pps)) + pps
     template = encode(pathlib.Path(path).with_suffix('.template.mp4'), np.zeros((2, 32, 16, 3), np.uint8))
@@ -173,8 +175,10 @@ def field_pictures(path, frames):
             frame, bottom = divmod(number, 2)
             packet = av.Packet(_field(frame, bottom, int(frames[frame]) + 5 * bottom))
             packet.pts = packet.dts = number
-            packet.duration, packet.time_base = 1, Fraction(1, 50)
-            packet.is_keyframe, packet.stream = not bottom, stream
+            packet.duration = 1
+            packet.time_base = Fraction(1, 50)
+            packet.is_keyframe = not bottom
+            packet.stream = stream
             new.mux(packet)
     template.unlink()
     return path

@@ -23,7 +23,8 @@ from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.picture import _plane_rows
 from vdm_jax.data.video.seek import decode_at
 
-FRAMES, RATE = 90, 30
+FRAMES = 90
+RATE = 30
 PICTURES = f'testsrc2=size=96x64:rate={RATE}:duration={FRAMES / RATE},noise=alls=6:allf=t'
 SMALL = f'testsrc2=size=64x64:rate={RATE}:duration=1.5'
 SOUND = f'sine=frequency=300:duration={FRAMES / RATE}'
@@ -88,7 +89,7 @@ HISTORIES = {
 }
 ANCESTORS = {  # codec and order of what goes through them
     ('H.264', 'B-pyramid'): tuple(HISTORIES),
-    # Cut to ts it has no parameter sets, which FFmpeg writes at IDR pictures alone: nothing plays it.
+    # Cut to ts it has no parameter sets, which FFmpeg writes only at IDR pictures: nothing plays it.
     ('H.264', 'open GOP'): tuple(each for each in tuple(HISTORIES)[:6] if each != 'cut to ts'),
     ('HEVC', 'open GOP'): ('cut to mkv', 'cut to mp4 (edit list)', 'cut to ts', 'negative start', 'late video'),
     ('AV1 (libaom)', 'B-pyramid'): ('cut to mkv', 'cut to mp4 (edit list)', 'negative start', 'late video'),
@@ -186,7 +187,7 @@ def make(case: Case, folder: pathlib.Path, pictures: str = PICTURES) -> pathlib.
 
 
 def check(path: pathlib.Path, hashes: list[str], times: np.ndarray, seed: int = 0) -> Result:
-    """Holds a file, read whole and from its middle, against what a whole decode gives: hashes and times of frames."""
+    """Compare a file, read completely and from its middle, with a complete decode: hashes and times of frames."""
     try:
         video = decode.probe(path)
     except BrokenVideoError as error:
@@ -200,31 +201,31 @@ def check(path: pathlib.Path, hashes: list[str], times: np.ndarray, seed: int = 
         off = float(np.abs(video.times - (times - times[0])).max())
     if index == 'pictures':
         return Result(len(hashes), index, ', '.join(wrong), off)
-    whole = [digest for _, digest in hashed(video, range(video.frames))]
-    pairs = enumerate(zip(whole, hashes, strict=False))
+    digests = [digest for _, digest in hash_frames(video, range(video.frames))]
+    pairs = enumerate(zip(digests, hashes, strict=False))
     wrong += [f'frame {i} differs' for i, (ours, theirs) in pairs if not ours.startswith(theirs)][:1]
     rng = np.random.default_rng(seed)
     edges = itertools.chain.from_iterable((key - 1, key, key + 1) for key in video.index.key_frames.tolist())
     firsts = {first for first in (*edges, *rng.integers(0, video.frames, 6).tolist()) if 0 <= first < video.frames}
     for first in sorted(firsts):
-        for number, digest in hashed(video, range(first, min(first + 3, video.frames))):
-            if digest != whole[number]:
+        for number, digest in hash_frames(video, range(first, min(first + 3, video.frames))):
+            if digest != digests[number]:
                 wrong.append(f'frame {number} read from {first} differs')
     return Result(len(hashes), index, ', '.join(wrong[:2]), off)
 
 
-def hashed(video, numbers):
+def hash_frames(video, numbers):
     """Yields (number, md5 of the decoded samples) of some frames, as ffmpeg's framemd5 has it."""
     for number, frame in decode_at(video, numbers):
-        found = hashlib.md5()
+        digest = hashlib.md5()
         for at, plane in enumerate(frame.planes):
             own = [component for component in frame.format.components if component.plane == at]
-            found.update(np.ascontiguousarray(_plane_rows(plane, plane.width * sum(-(-c.bits // 8) for c in own))))
-        yield number, found.hexdigest()
+            digest.update(np.ascontiguousarray(_plane_rows(plane, plane.width * sum(-(-c.bits // 8) for c in own))))
+        yield number, digest.hexdigest()
 
 
 def reference(path: pathlib.Path) -> tuple[list[str], np.ndarray]:
-    """(md5 of each frame, seconds at which each is shown) of a whole decode by ffmpeg."""
+    """Return (md5 of each frame, seconds at which each is shown) of a complete decode by ffmpeg."""
     text = ffmpeg(
         '-copyts',
         '-i',

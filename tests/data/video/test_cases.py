@@ -45,11 +45,12 @@ def test_a_case_is_what_players_show_and_the_same_from_anywhere(name):
     assert (video.frames, (video.width, video.height)) == (frames, size)
     assert video.fps == pytest.approx(fps, abs=0.01) and video.seconds == pytest.approx(seconds, abs=0.02)
     assert video.start == pytest.approx(start, abs=1e-3)
-    whole = np.stack([frame for _, frame in decode.stream(video)])
+    all_frames = np.stack([frame for _, frame in decode.stream(video)])
     for first in {0, frames // 4, frames // 2, frames - 2}:
         wanted = np.arange(first, min(first + 4, frames))
-        np.testing.assert_array_equal(decode.read(video, wanted), whole[wanted])
-        np.testing.assert_array_equal([frame for _, frame in decode.stream(video, first, first + 1)], whole[[first]])
+        np.testing.assert_array_equal(decode.read(video, wanted), all_frames[wanted])
+        streamed = [frame for _, frame in decode.stream(video, first, first + 1)]
+        np.testing.assert_array_equal(streamed, all_frames[[first]])
 
 
 def test_inspect_and_train_agree_on_the_cases(capsys):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.data.videos import coded, encode, numbers
+from tests.data.videos import encode, encode_numbers, numbers
 from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import media
 from vdm_jax.data.video import decode, transforms
@@ -22,8 +22,8 @@ FORMATS = {
 
 
 @pytest.mark.parametrize('name', FORMATS)
-def test_the_frames_read_are_the_frames_asked_for(tmp_path, name):
-    path = encode(tmp_path / name, coded(60), **FORMATS[name])
+def test_the_frames_read_are_the_requested_ones(tmp_path, name):
+    path = encode(tmp_path / name, encode_numbers(60), **FORMATS[name])
     video = decode.probe(path)
     assert (video.frames, video.width, video.height, video.rotation) == (60, 64, 32, 0)
     assert video.fps == pytest.approx(25) and video.seconds == pytest.approx(60 / 25, abs=0.05)
@@ -33,8 +33,9 @@ def test_the_frames_read_are_the_frames_asked_for(tmp_path, name):
 
 @pytest.mark.parametrize('name', FORMATS)
 def test_bytes_are_read_as_the_file_they_came_from(tmp_path, name):
-    path = encode(tmp_path / name, coded(60), **FORMATS[name])
-    file, content = decode.probe(path), decode.probe(path.read_bytes())
+    path = encode(tmp_path / name, encode_numbers(60), **FORMATS[name])
+    file = decode.probe(path)
+    content = decode.probe(path.read_bytes())
     assert (content.frames, content.codec) == (file.frames, file.codec)
     for wanted in ([0, 1, 2], [40, 3, 40]):
         np.testing.assert_array_equal(decode.read(content, wanted, 16, 32), decode.read(file, wanted, 16, 32))
@@ -51,9 +52,9 @@ def test_reading_from_a_keyframe_equals_reading_from_the_start(tmp_path):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (40, 36, 52, 3), np.uint8)
     video = decode.probe(encode(tmp_path / 'noise.mp4', noise))
-    whole = decode.read(video, np.arange(40), 20, 30)
-    assert whole.shape == (40, 20, 30, 3)
-    np.testing.assert_array_equal(decode.read(video, np.arange(25, 30), 20, 30), whole[25:30])
+    all_frames = decode.read(video, np.arange(40), 20, 30)
+    assert all_frames.shape == (40, 20, 30, 3)
+    np.testing.assert_array_equal(decode.read(video, np.arange(25, 30), 20, 30), all_frames[25:30])
 
 
 @pytest.mark.parametrize(
@@ -71,34 +72,33 @@ def test_frames_that_no_other_leans_on_are_left_out_before_the_first_that_is_wan
     still = rng.integers(0, 256, (48, 64, 3), np.uint8)
     noise = np.stack([np.roll(still, 2 * i, 1) + rng.integers(0, 9, still.shape, np.uint8) for i in range(60)])
     video = decode.probe(encode(tmp_path / 'noise.mp4', noise, gop=60, **{'x264-params': params}))
-    whole = decode.read(video, np.arange(60))
+    all_frames = decode.read(video, np.arange(60))
     for first in (1, 2, 3, 5, 8, 19, 22, 31, 47, 58):
         wanted = np.arange(first, min(first + 3, 60))
-        np.testing.assert_array_equal(decode.read(video, wanted), whole[wanted])
+        np.testing.assert_array_equal(decode.read(video, wanted), all_frames[wanted])
         (_, frame), *_ = decode.stream(video, first, first + 1)
-        np.testing.assert_array_equal(frame, whole[first])
+        np.testing.assert_array_equal(frame, all_frames[first])
 
     decoded = []
-    monkeypatch.setattr(
-        decode.Limits, 'check_size', lambda *_: decoded.append(1)
-    )  # asked of each frame that is decoded
+    # It is called for each frame that is decoded.
+    monkeypatch.setattr(decode.Limits, 'check_size', lambda *_: decoded.append(1))
     decode.read(video, [58])
     assert 10 < len(decoded) < 45
 
 
 def test_uneven_timestamps_are_read_as_they_are(tmp_path):
     times = np.array([0, 40, 200, 240, 900, 940])
-    video = decode.probe(encode(tmp_path / 'uneven.mkv', coded(6), times=times))
+    video = decode.probe(encode(tmp_path / 'uneven.mkv', encode_numbers(6), times=times))
     np.testing.assert_allclose(video.times, times / 1000, atol=2e-3)
     np.testing.assert_array_equal(numbers(decode.read(video, [4, 1])), [4, 1])
 
 
 def test_frames_cut_away_by_an_edit_list_do_not_count(tmp_path):
-    path = encode(tmp_path / 'whole.mp4', coded(40), gop=20)
+    path = encode(tmp_path / 'whole.mp4', encode_numbers(40), gop=20)
     keep = {'avoid_negative_ts': 'disabled'}
-    with av.open(str(path)) as whole, av.open(str(tmp_path / 'cut.mp4'), 'w', options=keep) as cut:
-        stream = cut.add_stream_from_template(whole.streams.video[0])
-        for packet in whole.demux(video=0):
+    with av.open(str(path)) as source, av.open(str(tmp_path / 'cut.mp4'), 'w', options=keep) as cut:
+        stream = cut.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
             if packet.size:
                 packet.pts, packet.dts = (stamp - 7 * packet.duration for stamp in (packet.pts, packet.dts))
                 packet.stream = stream
@@ -110,21 +110,24 @@ def test_frames_cut_away_by_an_edit_list_do_not_count(tmp_path):
 
 def test_hidden_reference_frames_of_vp8_are_not_counted(tmp_path):
     """Packets 7 and 23 lose their show_frame bit: they are decoded, others lean on them, but nobody sees them."""
-    path = encode(tmp_path / 'plain.webm', coded(30), codec='libvpx', gop=12)
+    path = encode(tmp_path / 'plain.webm', encode_numbers(30), codec='libvpx', gop=12)
     with av.open(str(path)) as plain, av.open(str(tmp_path / 'hidden.webm'), 'w') as hidden:
         stream = hidden.add_stream_from_template(plain.streams.video[0])
         for i, packet in enumerate(packet for packet in plain.demux(video=0) if packet.size):
             content = bytearray(bytes(packet))
             content[0] &= 0xFF if i not in (7, 23) else 0xEF
             changed = av.Packet(bytes(content))
-            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
-            changed.stream, changed.is_keyframe = stream, packet.is_keyframe
+            changed.pts = packet.pts
+            changed.dts = packet.dts
+            changed.time_base = packet.time_base
+            changed.stream = stream
+            changed.is_keyframe = packet.is_keyframe
             hidden.mux(changed)
     video = decode.probe(tmp_path / 'hidden.webm')
-    shown = [i for i in range(30) if i not in (7, 23)]
+    visible = [i for i in range(30) if i not in (7, 23)]
     assert video.frames == 28
-    np.testing.assert_array_equal(numbers(decode.read(video, np.arange(28))), shown)
-    np.testing.assert_array_equal(numbers(decode.read(video, [20, 25])), [shown[20], shown[25]])
+    np.testing.assert_array_equal(numbers(decode.read(video, np.arange(28))), visible)
+    np.testing.assert_array_equal(numbers(decode.read(video, [20, 25])), [visible[20], visible[25]])
 
 
 PLAYLIST = b'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\ngood.mp4\n#EXT-X-ENDLIST\n'
@@ -132,7 +135,7 @@ PLAYLIST = b'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\ngood.mp4\n#EXT-X-ENDL
 
 @pytest.mark.parametrize('content', [b'', b'not a video at all' * 100, PLAYLIST], ids=['empty', 'text', 'playlist'])
 def test_what_is_no_video_is_broken(tmp_path, content):
-    encode(tmp_path / 'good.mp4', coded(3))
+    encode(tmp_path / 'good.mp4', encode_numbers(3))
     path = tmp_path / 'bad.mp4'
     path.write_bytes(content)
     with pytest.raises(decode.BrokenVideoError, match='Invalid data|an empty file'):
@@ -166,7 +169,7 @@ def test_a_matroska_file_cut_off_is_broken(tmp_path):
 def test_damaged_files_never_fail_in_another_way(tmp_path):
     rng = np.random.default_rng(0)
     for name in ('h264.mp4', 'vp8.webm', 'mpeg4.avi', 'animation.gif'):
-        content = np.frombuffer(encode(tmp_path / name, coded(20), **FORMATS[name]).read_bytes(), np.uint8)
+        content = np.frombuffer(encode(tmp_path / name, encode_numbers(20), **FORMATS[name]).read_bytes(), np.uint8)
         for flips in (1, 10, 100, 1000) * 5:
             damaged = content.copy()
             damaged[rng.integers(0, len(content), flips)] = rng.integers(0, 256, flips)
@@ -178,8 +181,8 @@ def test_damaged_files_never_fail_in_another_way(tmp_path):
                 assert str(error)
 
 
-def test_a_file_that_asks_for_more_than_the_limits_is_broken(tmp_path):
-    path = encode(tmp_path / 'a.mp4', coded(30))
+def test_a_file_beyond_the_limits_is_broken(tmp_path):
+    path = encode(tmp_path / 'a.mp4', encode_numbers(30))
     for limits, message in (
         ({'frame_pixels': 64 * 32 - 1}, '64x32 frames are larger than 2047 pixels'),
         ({'frames': 29}, 'more than 29 frames'),
@@ -195,7 +198,7 @@ def test_a_file_that_asks_for_more_than_the_limits_is_broken(tmp_path):
 
 
 def test_a_file_that_takes_more_decoding_than_the_limits_is_broken(tmp_path):
-    path = encode(tmp_path / 'a.avi', coded(30), 'mpeg4')  # of which packets do not tell enough
+    path = encode(tmp_path / 'a.avi', encode_numbers(30), 'mpeg4')  # its packets do not hold enough to index it
     with pytest.raises(decode.BrokenVideoError, match='takes decoding more than 61439 pixels'):
         decode.probe(path, decode.Limits(index_pixels=64 * 32 * 30 - 1))
     assert decode.probe(path, decode.Limits(index_pixels=64 * 32 * 30)).frames == 30
@@ -271,8 +274,8 @@ def test_real_files_read_the_same_from_any_keyframe(name):
     video = decode.probe(CLIPS / name)
     assert len(video.index.keys) > 1
     start = int(video.index.key_frames[1])
-    whole = decode.read(video, np.arange(start + 6), 32, 32)
-    np.testing.assert_array_equal(decode.read(video, np.arange(start + 1, start + 6), 32, 32), whole[start + 1 :])
+    all_frames = decode.read(video, np.arange(start + 6), 32, 32)
+    np.testing.assert_array_equal(decode.read(video, np.arange(start + 1, start + 6), 32, 32), all_frames[start + 1 :])
 
 
 @needs_clips
@@ -280,18 +283,18 @@ def test_real_files_read_the_same_from_any_keyframe(name):
 def test_real_files_read_the_same_from_any_frame():
     for path in sorted(CLIPS.iterdir()):
         video = decode.probe(path)
-        whole = decode.read(video, np.arange(video.frames), 32, 32)
+        all_frames = decode.read(video, np.arange(video.frames), 32, 32)
         for first in np.random.default_rng(0).integers(0, video.frames, 8):
             wanted = np.arange(first, min(first + 16, video.frames))
-            np.testing.assert_array_equal(decode.read(video, wanted, 32, 32), whole[wanted], err_msg=path.name)
+            np.testing.assert_array_equal(decode.read(video, wanted, 32, 32), all_frames[wanted], err_msg=path.name)
 
 
 def test_a_stream_gives_every_frame_once_from_any_first_one(tmp_path):
     path = tmp_path / 'clip.mp4'
-    encode(path, coded(30))
+    encode(path, encode_numbers(30))
     video = decode.probe(path)
     for first, stop in ((0, None), (7, 19), (29, 30)):
-        found = list(decode.stream(video, first, stop))
+        pairs = list(decode.stream(video, first, stop))
         wanted = np.arange(first, 30 if stop is None else stop)
-        assert [number for number, _ in found] == wanted.tolist()
-        np.testing.assert_array_equal(np.stack([frame for _, frame in found]), decode.read(video, wanted))
+        assert [number for number, _ in pairs] == wanted.tolist()
+        np.testing.assert_array_equal(np.stack([frame for _, frame in pairs]), decode.read(video, wanted))

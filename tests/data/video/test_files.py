@@ -1,4 +1,4 @@
-"""Which files of a folder are videos, and what is said of the others."""
+"""Which files of a folder are videos, and how the others are reported."""
 
 import os
 import unicodedata
@@ -32,27 +32,27 @@ def test_videos_of_every_kind_are_read_whatever_the_case_of_their_names(tmp_path
     assert list_folder(str(tmp_path)).passed_over_counts() == {'.part': 1, '.png': 1, '.srt': 1}
 
 
-def test_a_webp_that_says_it_is_one_picture_is_a_thumbnail_and_no_video(tmp_path):
+def test_a_webp_of_a_single_picture_is_a_thumbnail_and_no_video(tmp_path):
     for kind in CHUNK:
         put(tmp_path, f'{kind}.webp', content=webp(kind))
     put(tmp_path, 'moving.webp', content=webp('extended', animated=True))
     put(tmp_path, 'cut_off.webp', content=webp('lossy')[:10])
     os.mkfifo(tmp_path / 'pipe.webp')
-    found = list_folder(str(tmp_path))
-    assert found.videos == ('cut_off.webp', 'moving.webp', 'pipe.webp') and found.others == {'still .webp': 3}
+    listing = list_folder(str(tmp_path))
+    assert listing.videos == ('cut_off.webp', 'moving.webp', 'pipe.webp') and listing.others == {'still .webp': 3}
 
 
 def test_all_that_is_passed_over_is_counted(tmp_path):
     put(tmp_path, 'a.mp4', 'a.txt', 'sub/b.mp4', 'sub/b.json', 'alone.txt', 'sub/README', '.hidden/x.mp4', '.y.mp4')
     put(tmp_path, 'sub/B.TXT', '../elsewhere/z.mp4')
     (tmp_path / 'linked').symlink_to(tmp_path.parent / 'elsewhere')
-    found = list_folder(str(tmp_path))
-    assert found.videos == ('a.mp4', 'sub/b.mp4') and found.links == ('linked',)
-    assert found.sides == {'a.mp4': ('a.txt',), 'sub/b.mp4': ('sub/b.json',)}
-    assert found.side_counts() == {'.json': 1, '.txt': 1}
-    assert describe_counts(found.passed_over_counts()) == '2 .txt, 2 hidden, 1 linked folder, 1 no ending'
+    listing = list_folder(str(tmp_path))
+    assert listing.videos == ('a.mp4', 'sub/b.mp4') and listing.links == ('linked',)
+    assert listing.sides == {'a.mp4': ('a.txt',), 'sub/b.mp4': ('sub/b.json',)}
+    assert listing.side_counts() == {'.json': 1, '.txt': 1}
+    assert describe_counts(listing.passed_over_counts()) == '2 .txt, 2 hidden, 1 linked folder, 1 no ending'
     assert (
-        describe_counts(found.passed_over_counts(captions=True))
+        describe_counts(listing.passed_over_counts(captions=True))
         == '1 .json, 3 .txt, 2 hidden, 1 linked folder, 1 no ending'
     )
 
@@ -61,15 +61,15 @@ def test_a_folder_that_cannot_be_read_is_counted(tmp_path, monkeypatch):
     put(tmp_path, 'a.mp4', 'mine/b.mp4')
     scan = os.scandir
 
-    def refused(path):
+    def refuse(path):
         if os.path.basename(path) == 'mine':
             raise PermissionError(13, 'Permission denied', path)
         return scan(path)
 
-    monkeypatch.setattr(os, 'scandir', refused)  # for root may read everything
-    found = list_folder(str(tmp_path))
-    assert found.videos == ('a.mp4',) and found.unreadable == {'mine': 'Permission denied'}
-    assert found.passed_over_counts() == {'unreadable folder': 1}
+    monkeypatch.setattr(os, 'scandir', refuse)  # for root may read everything
+    listing = list_folder(str(tmp_path))
+    assert listing.videos == ('a.mp4',) and listing.unreadable == {'mine': 'Permission denied'}
+    assert listing.passed_over_counts() == {'unreadable folder': 1}
 
 
 def test_files_beside_a_video_are_found_in_either_unicode_form(tmp_path):
@@ -78,7 +78,7 @@ def test_files_beside_a_video_are_found_in_either_unicode_form(tmp_path):
     assert list_folder(str(tmp_path)).sides == {f'{one}.mp4': (f'{two}.txt',)}
 
 
-def test_a_run_says_what_its_folder_holds_besides(tmp_path):
+def test_a_run_reports_the_other_files_of_its_folder(tmp_path):
     put(tmp_path, 'a.mp4', 'a.txt', 'b.srt', 'c.srt')
     source = VideoFolder(path=str(tmp_path))
     line = f'passed over in {tmp_path}: 2 .srt, 1 .txt'

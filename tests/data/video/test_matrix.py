@@ -1,4 +1,4 @@
-"""Every codec, container and history of the matrix, against a whole decode by the ffmpeg program."""
+"""Every codec, container and history of the matrix, against a complete decode by the ffmpeg program."""
 
 import json
 import pathlib

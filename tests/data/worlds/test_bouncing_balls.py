@@ -20,7 +20,8 @@ LARGE = BouncingBalls(frames=16, pixels=64, balls=(1, 3))
 @pytest.mark.parametrize('world', [WORLD, LARGE, BouncingBalls(label='colour'), BouncingBalls(frames=1)])
 def test_a_clip_has_the_shape_and_a_label_of_its_world(world):
     for i in range(40):
-        clip, truth = world[i], world.truth(i)
+        clip = world[i]
+        truth = world.truth(i)
         assert clip['video'].shape == world.shape and clip['video'].dtype == np.uint8
         assert clip['label'].dtype == np.int32 and 0 <= clip['label'] < world.num_classes
         expected = len(truth.colours) - world.balls[0] if world.label == 'count' else truth.colours[0]
@@ -72,7 +73,8 @@ def test_the_same_world_at_another_size():
 
 @pytest.mark.parametrize('world', [WORLD, LARGE])
 def test_free_flight_is_an_exact_parabola_and_energy_is_kept(world):
-    g, free = world.gravity * world.pixels, 0
+    g = world.gravity * world.pixels
+    free = 0
     for i in range(100):
         truth = world.truth(i)
         speed2 = truth.velocities[..., 1] ** 2
@@ -104,7 +106,8 @@ def test_a_bounce_turns_the_ball_where_it_touches():
 
 
 def test_arcs_of_five_frames_are_common_and_motion_is_visible():
-    longest, speeds = [], []
+    longest = []
+    speeds = []
     for i in range(200):
         truth = WORLD.truth(i)
         flying = np.isclose(np.diff(truth.velocities[..., 1], axis=0), WORLD.gravity * WORLD.pixels)
@@ -127,9 +130,11 @@ def test_balls_start_apart_in_distinct_colours_and_end_in_view():
 
 def test_the_centroid_of_a_lone_ball_is_its_centre():
     grid = np.arange(WORLD.pixels) + 0.5
-    world, seen = dataclasses.replace(WORLD, balls=(1, 1), bar=0.0), 0
+    world = dataclasses.replace(WORLD, balls=(1, 1), bar=0.0)
+    seen = 0
     for i in range(100):
-        truth, mass = world.truth(i), world[i]['video'].astype(float).sum(-1)
+        truth = world.truth(i)
+        mass = world[i]['video'].astype(float).sum(-1)
         centroid = np.stack([(mass * grid).sum((1, 2)), (mass * grid[:, None]).sum((1, 2))], -1)
         np.testing.assert_allclose(centroid / mass.sum((1, 2))[:, None], truth.positions[:, 0], atol=0.05)
         colour = world[i]['video'].reshape(-1, 3).max(0)
@@ -171,7 +176,8 @@ def test_a_world_that_cannot_be_is_refused_by_name(change):
 def test_a_batch_takes_a_few_milliseconds():
     """5 ms on an idle core, as much as 6,000 operations of numpy on small arrays: a slow or busy machine slows both."""
     small = np.linspace(0, 1, 768).reshape(4, 3, 64)
-    batch, numpy_alone = [], []
+    batch = []
+    numpy_alone = []
     for _ in range(20):
         begin = time.thread_time()
         for i in range(32):

@@ -1,4 +1,4 @@
-"""Balls collide where and as they must: answers worked out by hand, conservation, and an integrator of another kind."""
+"""Balls collide where and as they must: results worked out by hand, conservation, and an integrator of another kind."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,8 @@ from vdm_jax.data.worlds.colliding_balls import CollidingBalls, collide
 from vdm_jax.errors import UserError
 
 WORLD = CollidingBalls()
-G, R = WORLD.gravity, WORLD.radius
+G = WORLD.gravity
+R = WORLD.radius
 PAIRS = list(itertools.combinations(range(3), 2))
 PINNED = [[26.2390171, 6.8288787], [5.207098, 19.2481739]]  # the last frame of clip 5
 
@@ -45,7 +46,8 @@ def test_a_ball_that_is_struck_leaves_along_the_line_of_centres_and_the_other_at
     contact = (0.5 - np.sqrt(3) * R) / 0.06
     _, velocities, (collision,) = collide(start, np.array([contact + 1e-9]), R, G)
     fall = [0, G * (contact + 1e-9)]
-    struck, other = velocities[0, 1] - fall, velocities[0, 0] - fall
+    struck = velocities[0, 1] - fall
+    other = velocities[0, 0] - fall
     np.testing.assert_allclose(collision.normal, (np.sqrt(3) / 2, -0.5))
     np.testing.assert_allclose(struck, 0.06 * np.sqrt(3) / 2 * np.array(collision.normal))
     assert struck @ other == pytest.approx(0, abs=1e-15)
@@ -62,12 +64,14 @@ def test_energy_is_kept_always_and_momentum_in_every_collision(clips):
         assert [each.time for each in collisions] == moments.tolist()
         for collision in collisions:
             before, after = np.searchsorted(times, [collision.time - 1e-6, collision.time + 1e-6])
-            pair, fall = list(collision.pair), [0, G * (times[after] - times[before])]
+            pair = list(collision.pair)
+            fall = [0, G * (times[after] - times[before])]
             change = velocities[after] - velocities[before] - fall
             np.testing.assert_allclose(change[pair].sum(0), 0, atol=1e-12)
             # Without friction nothing changes across the line of centres, nor does the third ball's flight.
-            given, (x, y) = change[pair[1]], collision.normal
-            assert given @ collision.normal > 0 and given[0] * y - given[1] * x == pytest.approx(0, abs=1e-12)
+            impulse = change[pair[1]]
+            x, y = collision.normal
+            assert impulse @ collision.normal > 0 and impulse[0] * y - impulse[1] * x == pytest.approx(0, abs=1e-12)
             np.testing.assert_allclose(np.delete(change, pair, axis=0), 0, atol=1e-12)
             seen += 1
     assert seen > 60
@@ -84,7 +88,10 @@ def test_no_two_balls_overlap_and_none_leaves_the_room(clips):
 def test_an_integrator_of_small_steps_comes_to_the_same():
     """Steps of 1/1000 frame that know nothing of roots: whoever overlaps and approaches is turned."""
     starts = np.stack([start for start in (WORLD._make_scene(i)[0] for i in range(60)) if len(start) == 3][:20])
-    x, v, step = starts[..., :2].copy(), starts[..., 2:].copy(), 1e-3
+    x = starts[..., :2].copy()
+    v = starts[..., 2:].copy()
+    step = 1e-3
+
     for _ in range(10_000):
         x += step * v
         x[..., 1] += 0.5 * G * step**2
@@ -93,12 +100,13 @@ def test_an_integrator_of_small_steps_comes_to_the_same():
             out = (side * (x[..., axis] - 0.5) > 0.5 - R) & (side * v[..., axis] > 0)
             v[..., axis] = np.where(out, -v[..., axis], v[..., axis])
         for a, b in PAIRS:
-            apart, closing = x[:, b] - x[:, a], v[:, b] - v[:, a]
+            apart = x[:, b] - x[:, a]
+            closing = v[:, b] - v[:, a]
             length = np.sqrt(np.square(apart).sum(-1, keepdims=True))
             along = (apart * closing).sum(-1, keepdims=True) / length
-            given = np.where((length < 2 * R) & (along < 0), along, 0) * apart / length
-            v[:, a] += given
-            v[:, b] -= given
+            impulse = np.where((length < 2 * R) & (along < 0), along, 0) * apart / length
+            v[:, a] += impulse
+            v[:, b] -= impulse
     exact = np.stack([collide(start, np.array([10.0]), R, G)[0][0] for start in starts])
     without = np.stack([fly(start, np.array([10.0]), R, G)[0][0] for start in starts])
     errors = np.linalg.norm(x - exact, axis=-1).max(-1)
@@ -113,8 +121,8 @@ def test_balls_that_never_meet_fly_as_without_each_other():
     assert not collisions
     for ours, theirs in zip((positions, velocities), fly(start, times, R, G), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-9)
-    alone = np.array([[0.3, 0.4, 0.037, 0.01]])
-    np.testing.assert_allclose(collide(alone, times, R, G)[0], fly(alone, times, R, G)[0], atol=1e-9)
+    single_ball = np.array([[0.3, 0.4, 0.037, 0.01]])
+    np.testing.assert_allclose(collide(single_ball, times, R, G)[0], fly(single_ball, times, R, G)[0], atol=1e-9)
 
 
 def test_nothing_drifts_in_a_thousand_frames(clips):
@@ -152,7 +160,8 @@ def test_clips_are_pure_functions_that_do_not_change():
 def test_without_collisions_the_same_starts_pass_through():
     ghosts = dataclasses.replace(WORLD, collide=False)
     for i in range(10):
-        truth, ghost = WORLD.truth(i), ghosts.truth(i)
+        truth = WORLD.truth(i)
+        ghost = ghosts.truth(i)
         assert ghost.collisions == ()
         until = int(truth.collisions[0].time) + 1 if truth.collisions else WORLD.frames
         np.testing.assert_allclose(ghost.positions[:until], truth.positions[:until], atol=1e-9)

@@ -21,7 +21,8 @@ def folder(tmp_path):
 def test_a_clip_is_its_truth_drawn_with_the_brighter_pixel_on_top(folder):
     source = MovingMNIST(folder, pixels=40, frames=6).open()
     for i in range(20):
-        video, truth = source[i]['video'], source.truth(i)
+        video = source[i]['video']
+        truth = source.truth(i)
         assert video.shape == source.shape == (6, 40, 40, 1) and video.dtype == np.uint8
         layers = np.zeros((6, 2, 40, 40), np.uint8)
         for t, n in np.ndindex(6, 2):
@@ -32,7 +33,8 @@ def test_a_clip_is_its_truth_drawn_with_the_brighter_pixel_on_top(folder):
 
 
 def test_bounce_goes_a_tenth_of_the_room_a_frame_and_comes_back_mirrored(folder):
-    source, turned = MovingMNIST(folder).open(), 0
+    source = MovingMNIST(folder).open()
+    turned = 0
     for i in range(50):
         positions = source.truth(i).positions
         assert positions.shape == (20, 2, 2) and positions.min() >= 0 and positions.max() <= 36
@@ -43,18 +45,22 @@ def test_bounce_goes_a_tenth_of_the_room_a_frame_and_comes_back_mirrored(folder)
         corners = np.floor(positions)  # where they are drawn
         np.testing.assert_allclose(np.linalg.norm(np.diff(corners, axis=0), axis=-1)[between], 3.6, atol=2**0.5)
         for n, axis in np.ndindex(2, 2):
-            place, step = positions[:, n, axis], steps[:, n, axis]
+            place = positions[:, n, axis]
+            step = steps[:, n, axis]
             for t in np.flatnonzero((place[1:-1] == 0) | (place[1:-1] == 36)) + 1:
                 turned += 1
                 assert step[t - 1] * step[t] < 0 and abs(step[t - 1]) <= abs(step[t]) + 1e-9
             middle = (place > 0) & (place < 36)
-            kept = middle[1:-1] & middle[:-2] & middle[2:]
-            np.testing.assert_allclose(step[:-1][kept], step[1:][kept], atol=1e-9)
+            is_free = middle[1:-1] & middle[:-2] & middle[2:]
+            np.testing.assert_allclose(step[:-1][is_free], step[1:][is_free], atol=1e-9)
     assert turned > 50
 
 
-def test_stochastic_speed_changes_at_borders_alone(folder):
-    source, turned, seen = MovingMNIST(folder, motion='stochastic').open(), 0, set()
+def test_stochastic_speed_changes_only_at_borders(folder):
+    source = MovingMNIST(folder, motion='stochastic').open()
+    turned = 0
+    seen = set()
+
     for i in range(100):
         positions = source.truth(i).positions
         assert positions.dtype == np.int64 and positions.min() >= 0 and positions.max() <= 31
@@ -69,7 +75,8 @@ def test_stochastic_speed_changes_at_borders_alone(folder):
 
 def test_stochastic_speeds_are_drawn_away_from_the_border(folder):
     """After a hit the digit goes 1 to 4 pixels a frame off that border, whatever it does along it."""
-    source, off = MovingMNIST(folder, motion='stochastic', frames=60).open(), set()
+    source = MovingMNIST(folder, motion='stochastic', frames=60).open()
+    off = set()
     for i in range(60):
         positions = source.truth(i).positions
         for place in positions.transpose(1, 2, 0).reshape(-1, 60):  # one axis of one digit
@@ -115,8 +122,9 @@ def test_one_file_gives_four_fifths_of_its_digits_to_training_and_the_rest_to_te
     source = config.open()
     held_out = source.held_out()
     assert held_out.source == dataclasses.replace(config, split='test')
-    shown = [{d for i in range(100) for d in each.truth(i).digits.tolist()} for each in (source, held_out)]
-    assert len(shown[0]) == 40 and len(shown[1]) == 10 and not shown[0] & shown[1]
+    digits_of_splits = [{d for i in range(100) for d in each.truth(i).digits.tolist()} for each in (source, held_out)]
+    assert [len(each) for each in digits_of_splits] == [40, 10]
+    assert not digits_of_splits[0] & digits_of_splits[1]
     assert source.digits == held_out.digits == 't10k-40-10'
     assert source.title == 'mmnist-t10k-40-10'
     assert dataclasses.replace(config, motion='stochastic').open().title == 'smmnist-t10k-40-10'
@@ -125,15 +133,15 @@ def test_one_file_gives_four_fifths_of_its_digits_to_training_and_the_rest_to_te
 
 
 def test_with_both_files_each_split_has_its_own(folder, tmp_path):
-    alone = MovingMNIST(folder).open().identity()
+    identity_without_train = MovingMNIST(folder).open().identity()
     write_idx(tmp_path / 'train-images-idx3-ubyte', digits(60, seed=1))
     source = MovingMNIST(folder).open()
-    assert source.digits == '60-50' and source.identity() != alone
+    assert source.digits == '60-50' and source.identity() != identity_without_train
     for split, images in (('train', digits(60, seed=1)), ('test', digits(50))):
         one = MovingMNIST(folder, count=1, split=split).open()
         x, y = np.floor(one.truth(0).positions[0, 0]).astype(int)
-        shown = one[0]['video'][0, y : y + 28, x : x + 28, 0]
-        np.testing.assert_array_equal(shown, images[one.truth(0).digits[0]])
+        drawn_digit = one[0]['video'][0, y : y + 28, x : x + 28, 0]
+        np.testing.assert_array_equal(drawn_digit, images[one.truth(0).digits[0]])
 
 
 def test_plain_and_gzipped_files_are_one_and_another_digit_another_identity(folder, tmp_path):
@@ -167,7 +175,7 @@ def test_files_that_will_not_do_are_named(tmp_path, write, says):
 
 
 @pytest.mark.parametrize('ending', ['', '.gz'])
-def test_a_file_that_is_cut_off_says_so(tmp_path, ending):
+def test_a_truncated_file_is_named(tmp_path, ending):
     path = tmp_path / f't10k-images-idx3-ubyte{ending}'
     write_idx(path, digits(20))
     path.write_bytes(path.read_bytes()[:9000])

@@ -30,7 +30,8 @@ def test_the_camera_moves_at_constant_speed_and_never_looks_out_of_the_room():
 def test_balls_fly_in_the_room_as_without_a_camera_and_stay_in_view():
     turned = 0
     for i in range(60):
-        truth, start = WORLD.truth(i), WORLD._make_scene(i)[0]
+        truth = WORLD.truth(i)
+        start = WORLD._make_scene(i)[0]
         positions, velocities = fly(start, np.arange(16), WORLD.radius, WORLD.gravity, WORLD.width)
         np.testing.assert_allclose(truth.positions, positions * SIDE)
         np.testing.assert_allclose(truth.velocities, velocities * SIDE)
@@ -64,9 +65,11 @@ def test_the_back_wall_is_still_in_the_room():
 
 
 def test_the_picture_shows_ball_and_wall_where_the_truth_says():
-    grid, world = np.arange(SIDE) + 0.5, dataclasses.replace(WORLD, balls=(1, 1))
+    grid = np.arange(SIDE) + 0.5
+    world = dataclasses.replace(WORLD, balls=(1, 1))
     for i in range(30):
-        truth, video = world.truth(i), world[i]['video'].astype(float)
+        truth = world.truth(i)
+        video = world[i]['video'].astype(float)
         mass = np.ptp(video, axis=-1)
         centre = (
             np.stack([(mass * grid).sum((1, 2)), (mass * grid[:, None]).sum((1, 2))], -1) / mass.sum((1, 2))[:, None]
@@ -77,18 +80,19 @@ def test_the_picture_shows_ball_and_wall_where_the_truth_says():
         np.testing.assert_allclose(video[..., 0][bare], np.broadcast_to(wall[:, None], bare.shape)[bare], atol=0.51)
 
 
-def test_no_two_places_of_the_wall_look_alike():
+def test_no_two_parts_of_the_wall_look_the_same():
     lefts = np.linspace(0, WORLD.width - 1, 200)
     walls = WORLD.back_wall(lefts)
-    alike = np.corrcoef(walls)
+    correlation = np.corrcoef(walls)
     apart = np.abs(lefts[:, None] - lefts) > 2 / SIDE
-    assert alike[apart].max() < 0.85
+    assert correlation[apart].max() < 0.85
 
 
 def test_clips_are_pure_functions_that_do_not_change():
     np.testing.assert_array_equal(WORLD[5]['video'], dataclasses.replace(WORLD, threads=1)[5]['video'])
     assert WORLD[5]['video'].shape == WORLD.shape == (16, 32, 32, 3)
-    truth, large = WORLD.truth(5), dataclasses.replace(WORLD, pixels=64).truth(5)
+    truth = WORLD.truth(5)
+    large = dataclasses.replace(WORLD, pixels=64).truth(5)
     np.testing.assert_allclose([truth.camera[-1], *truth.positions[-1, 0]], PINNED, atol=1e-6)
     np.testing.assert_allclose(large.in_picture, 2 * truth.in_picture)
 

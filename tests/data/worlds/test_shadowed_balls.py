@@ -16,7 +16,8 @@ PINNED = [21.5849623]  # the last frame of clip 5
 
 def test_similar_triangles():
     # Half way between light and floor: twice as far from the foot of the light, and twice as large.
-    light, ball = np.array([[0.5, -1.0]]), np.array([[[0.3, 0.0], [0.3, 1.0], [0.5, 0.2]]])
+    light = np.array([[0.5, -1.0]])
+    ball = np.array([[[0.3, 0.0], [0.3, 1.0], [0.5, 0.2]]])
     centres, widths = cast_shadows(ball, light, 0.1, 1.0)
     np.testing.assert_allclose(centres, [[0.1, 0.3, 0.5]])
     np.testing.assert_allclose(widths, [[0.4, 0.2, 0.2 * 2 / 1.2]])
@@ -26,7 +27,8 @@ def test_light_ball_and_shadow_are_in_line_in_every_frame():
     for i in range(50):
         truth = WORLD.truth(i)
         shadow = np.stack([truth.shadows, np.full_like(truth.shadows, WORLD.floor * SIDE)], -1)
-        a, b = truth.positions - truth.light[:, None], shadow - truth.light[:, None]
+        a = truth.positions - truth.light[:, None]
+        b = shadow - truth.light[:, None]
         np.testing.assert_allclose(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], 0, atol=1e-9)
         larger = np.linalg.norm(b, axis=-1) / np.linalg.norm(a, axis=-1)
         np.testing.assert_allclose(truth.widths, 2 * truth.radius * larger)
@@ -48,15 +50,17 @@ def test_the_light_moves_at_constant_speed_and_out_of_sight():
 
 
 def test_the_darkness_in_the_picture_has_its_centre_and_width_where_the_truth_says():
-    world, seen = dataclasses.replace(WORLD, balls=(1, 1)), 0
+    world = dataclasses.replace(WORLD, balls=(1, 1))
+    seen = 0
     grid = np.arange(SIDE) + 0.5
     for i in range(60):
-        truth, video = world.truth(i), world[i]['video']
+        truth = world.truth(i)
+        video = world[i]['video']
         top = int(np.ceil((1 - GROUND) * SIDE))
         dark = 1 - video[:, top:].min(-1).mean(1) / shadowed_balls.GROUND_GREY
         high = truth.positions[:, 0, 1] + truth.radius < top
-        whole = np.abs(truth.shadows[:, 0] - SIDE / 2) + 0.65 * truth.widths[:, 0] < SIDE / 2
-        for t in np.flatnonzero(high & whole):
+        in_view = np.abs(truth.shadows[:, 0] - SIDE / 2) + 0.65 * truth.widths[:, 0] < SIDE / 2
+        for t in np.flatnonzero(high & in_view):
             mass = np.clip(dark[t], 0, 1)
             centre = (mass * grid).sum() / mass.sum()
             assert centre == pytest.approx(truth.shadows[t, 0], abs=0.1)
@@ -80,7 +84,8 @@ def test_balls_bounce_on_the_ground_and_are_drawn_over_it():
 def test_clips_are_pure_functions_that_do_not_change():
     np.testing.assert_array_equal(WORLD[5]['video'], dataclasses.replace(WORLD, threads=1)[5]['video'])
     assert WORLD[5]['video'].shape == WORLD.shape == (16, 32, 32, 3)
-    truth, large = WORLD.truth(5), dataclasses.replace(WORLD, pixels=64).truth(5)
+    truth = WORLD.truth(5)
+    large = dataclasses.replace(WORLD, pixels=64).truth(5)
     np.testing.assert_allclose(truth.shadows[-1], PINNED, atol=1e-6)
     np.testing.assert_allclose(large.shadows, 2 * truth.shadows)
 

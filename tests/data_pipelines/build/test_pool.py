@@ -24,20 +24,21 @@ def folder(tmp_path):
 
 def test_what_hangs_or_kills_its_worker_is_broken_and_the_rest_goes_on(folder):
     names = ['a', 'dies', 'b', 'hangs', 'c', 'killed once', 'd']
-    items, done = [Item(name, '', problem='missing: no such file') for name in names], []
+    items = [Item(name, '', problem='missing: no such file') for name in names]
+    done = []
     recipe = read_recipe(assignments=['--recipe.limits.time=8'])
     pool.make_parts(items, recipe, folder, 2, done.append, faults.sometimes)
     assert sorted(item.name for item in done) == sorted(names)
-    found = {name: part_files.read_index(part_files.part_path(folder, name))['input'] for name in names}
-    assert {name: whole['reason'] for name, whole in found.items()} == {
+    inputs = {name: part_files.read_index(part_files.part_path(folder, name))['input'] for name in names}
+    assert {name: entry['reason'] for name, entry in inputs.items()} == {
         **dict.fromkeys('abcd', 'missing'),
         'dies': 'crashed',
         'hangs': 'timeout',
         'killed once': 'missing',  # the reason that the work on it gives
     }
-    assert {whole['fate'] for whole in found.values()} == {'broken'}
-    assert found['dies']['detail'] == 'its worker died twice, with exit code -11'
-    assert found['hangs']['detail'] == 'more than recipe.limits.time=8 seconds of work'
+    assert {entry['fate'] for entry in inputs.values()} == {'broken'}
+    assert inputs['dies']['detail'] == 'its worker died twice, with exit code -11'
+    assert inputs['hangs']['detail'] == 'more than recipe.limits.time=8 seconds of work'
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='limits of memory hold on Linux')
@@ -46,7 +47,7 @@ def test_a_worker_is_held_to_its_memory(folder):
     bad_videos.claiming(path, 40_000_000)  # whose index takes 3 GB
     items = [Item('claims', str(path)), Item('next', '', problem='missing: no such file')]
     recipe = Recipe(limits=Limits(memory=2**29))
-    pool.make_parts(items, recipe, folder, 1, lambda item: None, faults.measured)
+    pool.make_parts(items, recipe, folder, 1, lambda item: None, faults.note_memory)
     fates = [part_files.read_index(part_files.part_path(folder, item.name))['input']['fate'] for item in items]
     assert fates == ['broken', 'broken'] and int(Path(folder, 'claims').read_text()) < 2**29
 

@@ -50,7 +50,7 @@ def test_mistakes_name_the_key(assignment, message):
     assert message in str(error.value) and 'config' not in str(error.value)
 
 
-def test_filters_ask_for_what_there_is():
+def test_filters_name_known_columns():
     read_recipe(assignments=['--recipe.filters=aesthetic>=5,seconds>=1,sharpness>=2']).check({'aesthetic'})
     with pytest.raises(UserError, match=r"recipe.filters: aestetic>=5.*did you mean 'aesthetic'"):
         read_recipe(assignments=['--recipe.filters=aestetic>=5']).check({'aesthetic'})

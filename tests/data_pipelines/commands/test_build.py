@@ -21,7 +21,7 @@ from data_pipelines.build import build_state, part_files, pool
 from data_pipelines.curate.scores import FILTERS
 from tests import seeds
 from tests.data_pipelines.sets import content
-from tests.data_pipelines.videos import encoded, moving
+from tests.data_pipelines.videos import encode_frames, moving
 from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import media
 from vdm_jax.data.records.schema import Caption
@@ -37,16 +37,16 @@ def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp('source')
     two = np.concatenate([moving(30), moving(20, seed=1)])
     (folder / 'a b').mkdir()
-    (folder / 'a b' / 'two.mp4').write_bytes(encoded(two))
+    (folder / 'a b' / 'two.mp4').write_bytes(encode_frames(two))
     (folder / 'a b' / 'two.txt').write_text('colours move\ncolours slide down')
-    (folder / 'copy.mp4').write_bytes(encoded(two, crf=24))
-    (folder / 'still.mp4').write_bytes(encoded(moving(1).repeat(25, 0)))
-    (folder / '-кот.mp4').write_bytes(encoded(moving(20, seed=2), np.cumsum([0, *[0.04, 0.08] * 10])))
+    (folder / 'copy.mp4').write_bytes(encode_frames(two, crf=24))
+    (folder / 'still.mp4').write_bytes(encode_frames(moving(1).repeat(25, 0)))
+    (folder / '-кот.mp4').write_bytes(encode_frames(moving(20, seed=2), np.cumsum([0, *[0.04, 0.08] * 10])))
     media.write_gif(folder / 'odd.gif', moving(10, 33, 47, seed=3), 10)
-    (folder / 'short.mp4').write_bytes(encoded(moving(5, seed=4)))
-    (folder / 'cut.mp4').write_bytes(encoded(moving(20))[:4000])
+    (folder / 'short.mp4').write_bytes(encode_frames(moving(5, seed=4)))
+    (folder / 'cut.mp4').write_bytes(encode_frames(moving(20))[:4000])
     (folder / 'empty.mp4').write_bytes(b'')
-    (folder / 'wrong.mp4').write_bytes(encoded(moving(10, seed=5)))
+    (folder / 'wrong.mp4').write_bytes(encode_frames(moving(10, seed=5)))
     (folder / 'wrong.txt').write_bytes('läuft'.encode('latin-1'))
     (folder / 'notes.md').write_text('no video')
     return folder
@@ -101,17 +101,18 @@ def test_every_input_is_kept_or_a_row_with_the_reason(built, capsys):
 
 
 def test_the_manifest_counts_what_the_tables_hold(built):
-    found, records = manifest(built), RecordSet(str(built))
+    contents = manifest(built)
+    records = RecordSet(str(built))
     inputs = collections.Counter(row['fate'] for row in rows(built) if row['key'] is None)
-    assert found['inputs'] == dict(inputs) == {'kept': 3, 'dropped': 3, 'broken': 3}
-    assert found['clips'] == {'kept': len(records), 'dropped': 7, 'without_caption': 2}
+    assert contents['inputs'] == dict(inputs) == {'kept': 3, 'dropped': 3, 'broken': 3}
+    assert contents['clips'] == {'kept': len(records), 'dropped': 7, 'without_caption': 2}
     for kind, own in (('inputs', lambda row: row['key'] is None), ('clips', lambda row: row['key'] is not None)):
         reasons = collections.Counter(row['reason'] for row in rows(built) if row['reason'] and own(row))
-        assert found['reasons'][kind] == dict(reasons)
-    assert found['ignored_files'] == {'.md': 1} and len(found['shards']) > 1
-    assert found['frames'] == sum(record.frames for record in records)
-    assert found['recipe']['clips']['seconds'] == 1.0 and 'av' in found['versions']
-    names = {'manifest.json', 'inputs.parquet', 'records.parquet', *(shard['name'] for shard in found['shards'])}
+        assert contents['reasons'][kind] == dict(reasons)
+    assert contents['ignored_files'] == {'.md': 1} and len(contents['shards']) > 1
+    assert contents['frames'] == sum(record.frames for record in records)
+    assert contents['recipe']['clips']['seconds'] == 1.0 and 'av' in contents['versions']
+    names = {'manifest.json', 'inputs.parquet', 'records.parquet', *(shard['name'] for shard in contents['shards'])}
     assert {path.name for path in built.iterdir()} == names
 
 
@@ -140,8 +141,10 @@ class PowerCutError(BaseException):
     pass
 
 
-def test_cut_off_before_and_after_every_file_it_goes_on_to_the_same_bytes(built, source, tmp_path, monkeypatch):
-    rename, remove, allowed = os.replace, os.remove, 0
+def test_interrupted_before_and_after_every_file_it_resumes_to_the_same_bytes(built, source, tmp_path, monkeypatch):
+    rename = os.replace
+    remove = os.remove
+    allowed = 0
 
     def cut(action):
         def until(*arguments):
@@ -172,8 +175,8 @@ def start(source, out):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def killed(source, out, after):
-    """Starts a build, waits for its first files, and kills it so many seconds later; whether it was still at work."""
+def build_and_kill(source, out, after):
+    """Start a build, wait for its first files and kill it `after` seconds later; return whether it still ran."""
     process = start(source, out)
     while process.poll() is None and not (out / 'work' / 'build.json').exists():
         time.sleep(0.01)
@@ -184,38 +187,39 @@ def killed(source, out, after):
     return process.returncode == -signal.SIGKILL
 
 
-def finished(source, out):
+def build_and_finish(source, out):
     process = start(source, out)
     _, err = process.communicate()
     assert process.returncode == 0, err
     return content(out)
 
 
-def test_killed_twice_it_goes_on_to_the_same_bytes(built, source, tmp_path):
+def test_killed_twice_it_resumes_to_the_same_bytes(built, source, tmp_path):
     rng = seeds.generator()
     moments = [rng.uniform(0, 1), rng.uniform(0.3, 1.5)]
     # A quick machine may be done before the first moment: the next build is killed earlier.
-    while not killed(source, out := tmp_path / f'{moments[0]:.4f}', moments[0]):
+    while not build_and_kill(source, out := tmp_path / f'{moments[0]:.4f}', moments[0]):
         moments[0] /= 2
         assert moments[0] > 1e-3
-    killed(source, out, moments[1])
-    assert finished(source, out) == content(built), moments
+    build_and_kill(source, out, moments[1])
+    assert build_and_finish(source, out) == content(built), moments
 
 
 @pytest.mark.slow
 @needs_clips
 def test_real_clips_killed_at_ten_random_moments_make_the_same_bytes(tmp_path):
     began = time.monotonic()
-    whole = finished(CLIPS, tmp_path / 'whole')
-    length, at_work = time.monotonic() - began, 0
+    expected = build_and_finish(CLIPS, tmp_path / 'whole')
+    length = time.monotonic() - began
+    at_work = 0
     moments = seeds.generator().uniform(0, length / 5, 10)
     for moment in moments:
-        at_work += killed(CLIPS, tmp_path / 'set', moment)
-    assert finished(CLIPS, tmp_path / 'set') == whole, moments
+        at_work += build_and_kill(CLIPS, tmp_path / 'set', moment)
+    assert build_and_finish(CLIPS, tmp_path / 'set') == expected, moments
     assert at_work >= 5, (moments, length)
 
 
-def test_a_finished_set_is_left_alone(built, source, tmp_path, capsys):
+def test_a_finished_set_is_left_unchanged(built, source, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in built.iterdir()}
     assert build(source, built) == 0
     assert 'nothing was done' in capsys.readouterr().out
@@ -223,7 +227,7 @@ def test_a_finished_set_is_left_alone(built, source, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('library', ['av', 'pebble'])
-def test_a_library_that_is_missing_is_said_before_anything_is_written(source, tmp_path, capsys, monkeypatch, library):
+def test_a_missing_library_is_named_before_anything_is_written(source, tmp_path, capsys, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
     assert build(source, tmp_path / 'set') == 2
     assert "pip install 'vdm_jax[curate]'" in capsys.readouterr().err and not (tmp_path / 'set').exists()
@@ -239,21 +243,21 @@ def test_another_recipe_source_or_version_is_refused_with_the_difference(built, 
     assert build(copy, unfinished) == 3
     assert 'the same command goes on' in capsys.readouterr().err
 
-    def refused(source, out, *more):
+    def refusal_of(source, out, *more):
         assert build(source, out, *more) == 2
         return capsys.readouterr().err
 
-    assert 'recipe.clips.crf was 18, now it is 20' in refused(source, built, '--recipe.clips.crf=20')
-    assert 'recipe.clips.crf was 18, now it is 20' in refused(copy, unfinished, '--recipe.clips.crf=20')
-    assert 'a b/two.mp4 is no longer in the source' in refused(copy, built)
+    assert 'recipe.clips.crf was 18, now it is 20' in refusal_of(source, built, '--recipe.clips.crf=20')
+    assert 'recipe.clips.crf was 18, now it is 20' in refusal_of(copy, unfinished, '--recipe.clips.crf=20')
+    assert 'a b/two.mp4 is no longer in the source' in refusal_of(copy, built)
     (copy / 'new.mp4').write_bytes(b'x')
-    assert 'new.mp4 was not in the source' in refused(copy, unfinished)
+    assert 'new.mp4 was not in the source' in refusal_of(copy, unfinished)
     (copy / 'new.mp4').unlink()
     (copy / 'copy.txt').write_text('a caption')
-    assert 'copy.mp4 has another size, captions, label, scores or times' in refused(copy, unfinished)
+    assert 'copy.mp4 has another size, captions, label, scores or times' in refusal_of(copy, unfinished)
     (copy / 'copy.txt').unlink()
     monkeypatch.setattr(build_state, '__version__', '9.9')
-    assert 'vdm_jax was' in refused(copy, unfinished) and build(source, built) == 0
+    assert 'vdm_jax was' in refusal_of(copy, unfinished) and build(source, built) == 0
 
 
 def test_a_directory_with_something_else_in_it_is_refused(source, tmp_path, capsys):
@@ -271,7 +275,8 @@ def test_two_builds_in_one_directory_are_refused(source, tmp_path, capsys):
 
 
 def test_a_full_disk_is_no_fault_of_a_video(source, tmp_path, capsys, monkeypatch):
-    write, count = part_files.write_part, 0
+    write = part_files.write_part
+    count = 0
 
     def full(path, outcomes):
         nonlocal count
@@ -286,14 +291,14 @@ def test_a_full_disk_is_no_fault_of_a_video(source, tmp_path, capsys, monkeypatc
     assert not (tmp_path / 'set' / 'manifest.json').exists()
 
 
-def test_a_build_that_keeps_nothing_says_so(source, tmp_path, capsys):
+def test_a_build_that_keeps_nothing_is_refused(source, tmp_path, capsys):
     (tmp_path / 'source').mkdir()
     (tmp_path / 'source' / 'short.mp4').write_bytes((source / 'short.mp4').read_bytes())
     assert build(tmp_path / 'source', tmp_path / 'set') == 2
     assert 'no clip was kept' in capsys.readouterr().err and manifest(tmp_path / 'set')['clips']['kept'] == 0
 
 
-def test_a_full_disk_under_a_shard_is_told_in_a_line_and_gone_on_from(built, source, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_under_a_shard_is_one_line_and_the_build_resumes(built, source, tmp_path, capsys, monkeypatch):
     class Full:
         def __init__(self, path, options):
             Path(path).write_bytes(b'half')
@@ -311,25 +316,26 @@ def test_a_full_disk_under_a_shard_is_told_in_a_line_and_gone_on_from(built, sou
     assert build(source, tmp_path / 'set') == 0 and content(tmp_path / 'set') == content(built)
 
 
-def test_links_out_of_the_source_are_built_where_that_is_asked_for(source, tmp_path, capsys):
+def test_links_out_of_the_source_are_built_with_follow_links(source, tmp_path, capsys):
     """As in a cache of Hugging Face's, where names are links to blobs."""
-    blobs, snapshot = tmp_path / 'blobs', tmp_path / 'snapshots' / 'main'
+    blobs = tmp_path / 'blobs'
+    snapshot = tmp_path / 'snapshots' / 'main'
     blobs.mkdir(), snapshot.mkdir(parents=True)
     for number, name in enumerate(('odd.gif', 'short.mp4')):
         (blobs / f'{number}').write_bytes((source / name).read_bytes())
         (snapshot / name).symlink_to(f'../../blobs/{number}')
     assert build(snapshot, tmp_path / 'set') == 2
-    said = capsys.readouterr().err
-    assert 'holds nothing that can be used: 0 inputs; 2 link (odd.gif, short.mp4)' in said
-    assert f'to {os.path.realpath(blobs)}/0; --follow-links takes it' in said and not (tmp_path / 'set').exists()
+    stderr = capsys.readouterr().err
+    assert 'holds nothing that can be used: 0 inputs; 2 link (odd.gif, short.mp4)' in stderr
+    assert f'to {os.path.realpath(blobs)}/0; --follow-links takes it' in stderr and not (tmp_path / 'set').exists()
     assert build(snapshot, tmp_path / 'set', '--follow-links') == 0
     assert '1 clips of 1 of 2 inputs' in capsys.readouterr().out
     assert [record.source for record in RecordSet(str(tmp_path / 'set'))] == ['odd.gif']
     (snapshot / 'own.mp4').write_bytes((source / 'short.mp4').read_bytes())
     (snapshot / 'gone.mp4').symlink_to('../../blobs/gone')
     assert build(snapshot, tmp_path / 'other') == 2
-    said = capsys.readouterr().err
-    assert '1 inputs; 1 broken_link (gone.mp4); 2 link (odd.gif, short.mp4); --follow-links takes links' in said
+    stderr = capsys.readouterr().err
+    assert '1 inputs; 1 broken_link (gone.mp4); 2 link (odd.gif, short.mp4); --follow-links takes links' in stderr
 
 
 @pytest.mark.parametrize('option', ['--follow-links', '--scores=clip'])

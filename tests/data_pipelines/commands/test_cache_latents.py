@@ -1,4 +1,4 @@
-"""Caches of latents: views, parts, dtypes, being killed anywhere, several machines, and what else is told of a clip."""
+"""Caches of latents: views, parts, dtypes, being killed anywhere, several machines, and the conditions of a clip."""
 
 import dataclasses
 import itertools
@@ -53,8 +53,8 @@ class Clips(StatelessSource):
         return self._clip(i, rng.integers(1, 100, self.shape, np.uint8))
 
     def _clip(self, i, noise):
-        told = {'label': np.int32(i), 'scalars': {'shade': noise[0, 0, 0, 0] / 2}}
-        return {'video': noise + np.uint8(i), 'draws': np.array([i, noise.max()], float)} | told
+        conditions = {'label': np.int32(i), 'scalars': {'shade': noise[0, 0, 0, 0] / 2}}
+        return {'video': noise + np.uint8(i), 'draws': np.array([i, noise.max()], float)} | conditions
 
     @property
     def num_draws(self):
@@ -92,7 +92,7 @@ def files(directory):
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
-def expected(source, views, seed=3):
+def expected_views(source, views, seed=3):
     """What view v of clip i shows."""
 
     def draw(i, v):
@@ -102,53 +102,59 @@ def expected(source, views, seed=3):
 
 
 @pytest.mark.parametrize('parts', [1, 3, 7])
-def test_every_view_is_kept_with_what_was_told_of_it(tmp_path, parts):
+def test_every_view_is_stored_with_its_conditions(tmp_path, parts):
     """In any number of parts; view 0 is evaluation's, the others differ from it and from each other."""
     source = Clips()
     cache_latents.cache(run_of(source), tmp_path, batch=4, views=3, parts=parts)
-    there, shown = LatentSet(str(tmp_path), 'cache'), expected(source, 3)
+    there = LatentSet(str(tmp_path), 'cache')
+    clips = expected_views(source, 3)
     ids, views = (rows.ravel()[::-1] for rows in np.indices((7, 3)))
-    moments, conditions = there.moments(ids, views), there.conditions(ids, views)
+    moments = there.moments(ids, views)
+    conditions = there.conditions(ids, views)
     for i, v, each, words in zip(ids, views, moments, conditions, strict=True):
-        clip = shown[i][v]
+        clip = clips[i][v]
         np.testing.assert_allclose(each[..., :3], clip['video'] * 0.5)
         assert words['label'] == i and words['shade'] == np.float32(clip['scalars']['shade'])
         np.testing.assert_array_equal(words['drawn'], clip['draws'])
-    assert not shown[1][0]['draws'][1] and len({each['video'].tobytes() for each in shown[1]}) == 3
+    assert not clips[1][0]['draws'][1] and len({each['video'].tobytes() for each in clips[1]}) == 3
     names = {part_file(kind, i, parts) for kind in ('moments', 'told', 'done') for i in range(parts)}
     assert set(files(tmp_path)) == names | {'about.json'} and (tmp_path / 'about.json').stat().st_size < 1000
     np.load(tmp_path / part_file('moments', 0, parts))  # a plain file of numpy's
 
 
-def test_training_draws_a_view_a_time_and_is_told_the_rest(tmp_path):
+def test_training_draws_one_view_at_a_time_with_its_conditions(tmp_path):
     source = Clips()
     cache_latents.cache(run_of(source), tmp_path, batch=4, views=3, parts=2)
-    latents, order = CachedLatents(str(tmp_path), source), Order(7, 4, seed=9)
+    latents = CachedLatents(str(tmp_path), source)
+    order = Order(7, 4, seed=9)
     with batches(latents, order, 0, 20, scalars=('shade',)) as stream:
-        whole = list(stream)
-    assert set(whole[0]) == {'moments', 'label', 'text', 'shade'} and whole[0]['moments'].shape == (4, 2, 4, 4, 6)
-    shown, seen = expected(source, 3), set()
-    for step, batch in enumerate(whole):
+        stream_batches = list(stream)
+    assert set(stream_batches[0]) == {'moments', 'label', 'text', 'shade'}
+    assert stream_batches[0]['moments'].shape == (4, 2, 4, 4, 6)
+    clips = expected_views(source, 3)
+    seen = set()
+    for step, batch in enumerate(stream_batches):
         np.testing.assert_array_equal(batch['label'], order.ids(step))
         for row, position in enumerate(order.positions(step)):
-            clip, i = {name: values[row] for name, values in batch.items()}, int(batch['label'][row])
-            (view,) = (v for v in range(3) if clip['shade'] == np.float32(shown[i][v]['scalars']['shade']))
-            np.testing.assert_allclose(clip['moments'][..., :3], shown[i][view]['video'] * 0.5)
-            np.testing.assert_array_equal(clip['text'][:2], shown[i][view]['draws'].astype(np.float32))
-            alone = latents.draw(i, clip_generator(9, int(position)))
-            assert alone['scalars'] == {'shade': clip['shade'], 'motion': alone['scalars']['motion']}
+            clip = {name: values[row] for name, values in batch.items()}
+            i = int(batch['label'][row])
+            (view,) = (v for v in range(3) if clip['shade'] == np.float32(clips[i][v]['scalars']['shade']))
+            np.testing.assert_allclose(clip['moments'][..., :3], clips[i][view]['video'] * 0.5)
+            np.testing.assert_array_equal(clip['text'][:2], clips[i][view]['draws'].astype(np.float32))
+            drawn = latents.draw(i, clip_generator(9, int(position)))
+            assert drawn['scalars'] == {'shade': clip['shade'], 'motion': drawn['scalars']['motion']}
             for name in ('moments', 'label', 'text'):
-                np.testing.assert_array_equal(alone[name], clip[name])
+                np.testing.assert_array_equal(drawn[name], clip[name])
             seen.add((view, clip['text'][2]))
     assert seen == set(itertools.product(range(3), (0, 1)))  # all views, all captions
     for rows in ([0, 1], [3, 2, 2]):  # of another host
         with batches(latents, order, 5, 7, (rows,), ('shade',)) as stream:
             for step, batch in enumerate(stream, 5):
                 for name, values in batch.items():
-                    np.testing.assert_array_equal(values, whole[step][name][rows])
+                    np.testing.assert_array_equal(values, stream_batches[step][name][rows])
 
 
-def test_half_precision_is_half_the_size_and_says_when_it_does_not_hold(tmp_path):
+def test_half_precision_is_half_the_size_and_refuses_values_beyond_it(tmp_path):
     source = Clips(captions=False)
     for dtype in ('float32', 'float16'):
         cache_latents.cache(run_of(source), tmp_path / dtype, batch=8, dtype=dtype)
@@ -172,12 +178,13 @@ class Uneven(Clips):
 
 
 def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
-    """Trained on all of them, or on one alone; the order is that of the clips."""
+    """Training uses all of them or only one; the order is that of the clips."""
     config = Bucketed(Uneven(size=20), ('2x4x4@3', '4x4x4@2', '1x4x4@4'))
     source = config.open()
     cache_latents.cache(run_of(config), tmp_path, batch=4, views=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['bucket-00000', 'bucket-00001', 'bucket-00002']
-    latents, order = CachedLatents(str(tmp_path), source), source.order(8, seed=2)
+    latents = CachedLatents(str(tmp_path), source)
+    order = source.order(8, seed=2)
     latents.check(run_of(config).latent_cache_key, ('shade',))
     with batches(latents, order, 0, 30) as stream:
         for step, batch in enumerate(stream):
@@ -186,12 +193,12 @@ def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
             clips = source.ids[order.ids(step)]
             np.testing.assert_array_equal(batch['label'], clips)
             np.testing.assert_allclose(batch['moments'][..., 0].max((1, 2, 3)), clips * 0.5)
-    alone = source.for_bucket(1)
-    one = CachedLatents(str(tmp_path), alone)
-    one.check(run_of(alone.source).latent_cache_key)
-    with batches(one, alone.order(2), 0, 5) as stream:
+    bucket = source.for_bucket(1)
+    one = CachedLatents(str(tmp_path), bucket)
+    one.check(run_of(bucket.source).latent_cache_key)
+    with batches(one, bucket.order(2), 0, 5) as stream:
         assert all(batch['moments'].shape == (2, 4, 4, 4, 6) for batch in stream)
-    cache_latents.cache(run_of(alone.source), tmp_path, batch=4, views=2)  # nothing is left to do
+    cache_latents.cache(run_of(bucket.source), tmp_path, batch=4, views=2)  # nothing is left to do
     assert one.draw(0, seeds.generator())['label'] == source.ids[source.bucket_of[source.ids] == 1][0]
 
 
@@ -211,7 +218,7 @@ def dying(action, events, victim):
     return act
 
 
-def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(tmp_path, monkeypatch):
+def test_killed_before_or_after_any_write_it_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     """What was written and not noted yet may be anything."""
     monkeypatch.setattr(cache_latents, 'NOTE_BATCHES', 2)
 
@@ -219,9 +226,11 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
         return cache_latents.cache(run_of(Clips(size=3)), where, batch=2, views=2, parts=2)
 
     make(tmp_path / 'whole')
-    whole, size = files(tmp_path / 'whole'), 96 * 2 * 4
+    uninterrupted = files(tmp_path / 'whole')
+    size = 96 * 2 * 4
     for victim in itertools.count():
-        where, events = tmp_path / str(victim), itertools.count()
+        where = tmp_path / str(victim)
+        events = itertools.count()
         with monkeypatch.context() as patch:
             files_of = (store, 'write_atomically'), (metadata, 'write_atomically')
             for owner, name in ((store.PartWriter, 'write'), *files_of):
@@ -235,14 +244,15 @@ def test_killed_before_or_after_any_write_it_goes_on_and_ends_in_the_same_bytes(
             with pytest.raises(UserError, match=r'cache: \d of 3 clips; let it go on'):
                 LatentSet(str(where), 'cache').views  # noqa: B018
         for rest in where.glob('moments-*'):
-            done, data = metadata.read_progress(where, int(rest.name[8:13]), 2).done, rest.read_bytes()
+            done = metadata.read_progress(where, int(rest.name[8:13]), 2).done
+            data = rest.read_bytes()
             rest.write_bytes(data[: 128 + done * size] + b'\xff' * (len(data) - 128 - done * size))
         make(where)
-        assert files(where) == whole, victim
+        assert files(where) == uninterrupted, victim
     assert victim > 10
 
 
-def test_what_it_was_begun_with_holds(tmp_path):
+def test_a_resumed_cache_keeps_its_settings(tmp_path):
     source = Clips(captions=False)
 
     def make(**more):
@@ -281,7 +291,8 @@ def test_a_full_disk_is_the_users_to_mend(tmp_path, monkeypatch):
 def test_files_that_are_damaged_are_named(tmp_path, kind, method):
     cache_latents.cache(run_of(Clips()), tmp_path, batch=4, parts=2)
     file = tmp_path / part_file(kind, 1, 2)
-    there, data = LatentSet(str(tmp_path), 'config.latents=X'), file.read_bytes()
+    there = LatentSet(str(tmp_path), 'config.latents=X')
+    data = file.read_bytes()
     if kind == 'moments':  # cut off while it is open
         there.moments([6], 0)
         os.truncate(file, len(data) - 10)
@@ -326,7 +337,7 @@ def open_files(folder):
     return [path for path in paths if path.startswith(f'{os.path.realpath(folder)}/')]
 
 
-def test_left_open_it_ends_with_the_program_and_says_nothing(tmp_path):
+def test_a_cache_left_open_ends_silently_with_the_program(tmp_path):
     cache_latents.cache(run_of(Clips(captions=False)), tmp_path, batch=4)
     code = f"""
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
@@ -341,7 +352,7 @@ next(stream)
 
 
 def test_latents_of_before_are_those_of_stored_pixels():
-    """What they were made with says nothing of pixels."""
+    """The key they were made with does not mention pixels."""
     before = {'clips': '3 ab', 'config.data.frames': 8, 'weights': 'cd'}
     metadata.check_same_encoding('DIR', before, before | {'config.data.pixel_aspect': 'stored'})
     with pytest.raises(UserError, match='made with config.data.pixel_aspect stored, and this run has square'):

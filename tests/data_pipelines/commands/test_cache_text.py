@@ -23,8 +23,8 @@ CAPTIONS = [['a ball falls', 'it bounces'], [], ['a ball falls', ' '], ['two wor
 
 @pytest.fixture
 def place(tmp_path):
-    told = [tuple(map(Caption, texts)) for texts in CAPTIONS]
-    records = [Record(f'{i}', 8, 24, 24, 8.0, b'v', captions=captions) for i, captions in enumerate(told)]
+    captions_of_clips = [tuple(map(Caption, texts)) for texts in CAPTIONS]
+    records = [Record(f'{i}', 8, 24, 24, 8.0, b'v', captions=captions) for i, captions in enumerate(captions_of_clips)]
     return write_set(tmp_path / 'set', records)
 
 
@@ -37,27 +37,29 @@ def test_each_distinct_text_is_embedded_once(place, tmp_path, capsys):
     command = ['cache-text', f'--records={place}', '--encoder=hashing:width=16,length=6', f'--out={out}']
     assert data_pipelines.main(command) == 0
     assert 'embeddings of 3 of 3 texts (3 new) of 5 captions, at most 6 places of 16' in capsys.readouterr().out
-    found, (wanted, mask) = TextCache(str(out)), ENCODER.encode(CAPTIONS[0] + CAPTIONS[3])
-    assert found.count == 3 and found.shape == (6, 16) and found.fingerprint == ENCODER.fingerprint
+    embeddings = TextCache(str(out))
+    wanted, mask = ENCODER.encode(CAPTIONS[0] + CAPTIONS[3])
+    assert embeddings.count == 3 and embeddings.shape == (6, 16) and embeddings.fingerprint == ENCODER.fingerprint
     for text, embedding, own in zip(CAPTIONS[0] + CAPTIONS[3], wanted, mask, strict=True):
-        np.testing.assert_array_equal(found[text]['text'], embedding.astype(np.float16).astype(np.float32))
-        np.testing.assert_array_equal(found[text]['text_mask'], own)
-    assert not found[' ']['text_mask'].any() and ' ' in found and 'other' not in found
+        np.testing.assert_array_equal(embeddings[text]['text'], embedding.astype(np.float16).astype(np.float32))
+        np.testing.assert_array_equal(embeddings[text]['text_mask'], own)
+    assert not embeddings[' ']['text_mask'].any() and ' ' in embeddings and 'other' not in embeddings
     with pytest.raises(UserError, match=f"config.data.text={out}: no embedding of 'other'"):
-        found['other']
+        embeddings['other']
     before = files(out)
     assert data_pipelines.main(command) == 0 and '(0 new)' in capsys.readouterr().out
     assert files(out) == before
 
 
-def test_killed_anywhere_it_goes_on_and_ends_with_the_same_files(place, tmp_path, monkeypatch):
+def test_killed_anywhere_it_resumes_to_the_same_files(place, tmp_path, monkeypatch):
     texts, _ = collect_texts([place])
     texts = sorted({*texts, *(f'text {i}' for i in range(40))}, key=lambda text: hashlib.sha256(text.encode()).digest())
     monkeypatch.setattr(cache_text, 'PART_BYTES', 4 * 6 * 16 * 8)  # 8 texts a part
     cache(texts, ENCODER, tmp_path / 'whole')
     real = os.replace
     for death in (0, 1, 2, 5, 8):
-        out, alive = tmp_path / f'killed {death}', iter(range(death))
+        out = tmp_path / f'killed {death}'
+        alive = iter(range(death))
 
         def replace(*names, alive=alive):
             if next(alive, None) is None:
@@ -75,9 +77,9 @@ def test_several_processes_share_the_texts(place, tmp_path):
     texts = [f'text {i}' for i in range(40)]
     counts = [cache(texts, ENCODER, tmp_path / 'out', 'float32', (k, 3)) for k in range(3)]
     assert sum(counts) == 40 and min(counts) > 0
-    found = TextCache(str(tmp_path / 'out'))
+    embeddings = TextCache(str(tmp_path / 'out'))
     for text, embedding in zip(texts, ENCODER.encode(texts)[0], strict=True):
-        np.testing.assert_array_equal(found[text]['text'], embedding)
+        np.testing.assert_array_equal(embeddings[text]['text'], embedding)
     assert cache(texts, ENCODER, tmp_path / 'out', 'float32') == 0
 
 
@@ -93,7 +95,9 @@ def test_another_encoder_is_refused_with_both_named(tmp_path):
 
 def test_values_too_large_for_the_type_are_refused(tmp_path):
     class Large:
-        width, length, fingerprint = 1, 1, 'f'
+        width = 1
+        length = 1
+        fingerprint = 'f'
 
         def encode(self, texts):
             return np.full((len(texts), 1, 1), 1e6, np.float32), np.ones((len(texts), 1), bool)

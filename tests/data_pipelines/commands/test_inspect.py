@@ -23,10 +23,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_json_says_what_each_file_holds(folder, capsys):
+def test_json_has_the_contents_of_each_file(folder, capsys):
     assert main(['inspect', str(folder), '--json']) == 0
-    found = json.loads(capsys.readouterr().out)
-    files = {row['file']: row for row in found['files']}
+    report = json.loads(capsys.readouterr().out)
+    files = {row['file']: row for row in report['files']}
     assert files['good.mp4'] | {'bytes': 0} == {
         'file': 'good.mp4',
         'codec': 'h264',
@@ -51,7 +51,7 @@ def test_json_says_what_each_file_holds(folder, capsys):
         'sub/short.gif': 'short',
     }
     assert 'cut off' in files['cut.mp4']['reason'] and files['sub/short.gif']['reason'] == '4 of 16 frames'
-    assert found['totals']['frames'] == 24 and found['totals']['broken'] == 2
+    assert report['totals']['frames'] == 24 and report['totals']['broken'] == 2
 
 
 def test_the_table_has_a_line_a_file_and_totals(folder, capsys):
@@ -62,7 +62,7 @@ def test_the_table_has_a_line_a_file_and_totals(folder, capsys):
 
 
 def test_what_is_passed_over_is_named(folder, capsys):
-    """The table's files and totals are those of the videos alone."""
+    """The table's files and totals are those of the videos only."""
     (folder / 'elsewhere').mkdir()
     noise = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 3), np.uint8)
     media.write_gif(folder / 'elsewhere' / 'a.gif', noise, 10)
@@ -83,13 +83,13 @@ def test_what_is_passed_over_is_named(folder, capsys):
         'links out of the folder: 1, which build takes with --follow-links',
     ]
     assert main(['inspect', place, '--fast', '--json']) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found['captions'] == {'.txt': 1}
-    assert found['passed_over'] == {'.ogv': 2, 'hidden': 1, 'linked folder': 1} and found['links_out'] == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report['captions'] == {'.txt': 1}
+    assert report['passed_over'] == {'.ogv': 2, 'hidden': 1, 'linked folder': 1} and report['links_out'] == 1
     assert main(['inspect', place, '--fast', '--json', '--follow-links']) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [row['file'] for row in found['files']] == ['blob.gif', 'cut.mp4', 'good.mp4', 'linked/a.gif']
-    assert found['passed_over'] == {'.ogv': 2, 'hidden': 1}
+    report = json.loads(capsys.readouterr().out)
+    assert [row['file'] for row in report['files']] == ['blob.gif', 'cut.mp4', 'good.mp4', 'linked/a.gif']
+    assert report['passed_over'] == {'.ogv': 2, 'hidden': 1}
 
 
 def test_damage_in_the_middle_is_found_by_decoding(folder, capsys):
@@ -99,7 +99,7 @@ def test_damage_in_the_middle_is_found_by_decoding(folder, capsys):
     (folder / 'good.mp4').write_bytes(content)
     main(['inspect', str(folder), '--json'])
     rows = {row['file']: row for row in json.loads(capsys.readouterr().out)['files']}
-    assert rows['good.mp4']['verdict'] == 'broken' and ' s' in rows['good.mp4']['reason']  # it says when
+    assert rows['good.mp4']['verdict'] == 'broken' and ' s' in rows['good.mp4']['reason']  # it names the second
 
 
 @pytest.mark.parametrize(

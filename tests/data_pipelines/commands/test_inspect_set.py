@@ -15,25 +15,25 @@ from tests.data_pipelines.sets import records, write_set
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp('made')
+    parent = tmp_path_factory.mktemp('made')
     latents = Record('z.mp4#0', 8, 16, 16, 8.0, latents=np.zeros((2, 2, 2, 8), np.float32), label=3, label_name='fly')
-    return write_set(made / 'set', [*records(made), latents])
+    return write_set(parent / 'set', [*records(parent), latents])
 
 
-def test_json_says_what_became_of_inputs_and_what_the_clips_are(folder, capsys):
+def test_json_has_the_fates_of_inputs_and_the_properties_of_clips(folder, capsys):
     assert main(['inspect', str(folder), '--json']) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found['clips'], found['shards'], found['frames']) == (13, 2, 80) and found['seconds'] == 3.88
-    assert found['fates'] == {
+    report = json.loads(capsys.readouterr().out)
+    assert (report['clips'], report['shards'], report['frames']) == (13, 2, 80) and report['seconds'] == 3.88
+    assert report['fates'] == {
         'inputs': {'kept': 2, 'dropped': 1, 'broken': 1},
         'clips': {'kept': 13, 'dropped': 3, 'without_caption': 4},
     }
-    assert found['reasons']['clips'] == {'duplicate': 1, 'motion>=0.1': 1, 'too_short': 1}
-    assert found['broken'] == ['bad.mp4: no video in it']
+    assert report['reasons']['clips'] == {'duplicate': 1, 'motion>=0.1': 1, 'too_short': 1}
+    assert report['broken'] == ['bad.mp4: no video in it']
     captions = {'clips_with': 9, 'clips_without': 4, 'captions': 9, 'timed': 0, 'words': [13, 13.0, 13]}
-    assert found['captions'] == captions
-    assert found['sizes'] == {'64x32': 12, '16x16': 1} and found['fps'] == {'25': 12, '8': 1}
-    assert found['labels'] == {'fly': 1}
+    assert report['captions'] == captions
+    assert report['sizes'] == {'64x32': 12, '16x16': 1} and report['fps'] == {'25': 12, '8': 1}
+    assert report['labels'] == {'fly': 1}
 
 
 def test_scores_of_kept_and_dropped_clips_share_the_bins_of_a_histogram(folder, capsys):
@@ -47,10 +47,10 @@ def test_scores_of_kept_and_dropped_clips_share_the_bins_of_a_histogram(folder, 
 
 
 def test_a_histogram_passes_over_what_is_no_number():
-    found = histogram(np.array([0.0, np.nan, 1.0, 1.0]), np.array([np.nan, 3.0]))
-    assert (found['least'], found['most'], found['middle']) == (0.0, 3.0, 1.0)
-    assert (found['kept'][0], found['kept'][13], found['dropped'][-1]) == (1, 2, 1)
-    assert sum(found['kept']) == 3 and sum(found['dropped']) == 1
+    counts = histogram(np.array([0.0, np.nan, 1.0, 1.0]), np.array([np.nan, 3.0]))
+    assert (counts['least'], counts['most'], counts['middle']) == (0.0, 3.0, 1.0)
+    assert (counts['kept'][0], counts['kept'][13], counts['dropped'][-1]) == (1, 2, 1)
+    assert sum(counts['kept']) == 3 and sum(counts['dropped']) == 1
     nothing = histogram(np.array([np.nan]), np.empty(0))
     assert nothing['middle'] is None and sum(nothing['kept']) == 0
 
@@ -93,7 +93,7 @@ def test_the_contact_sheet_shows_frames_of_clips_from_all_over_the_set(folder, t
     assert (dark > 0.1).sum() >= 100  # rows through the frames of the first and third clips
 
 
-def test_a_set_without_a_clip_is_told_of_too(tmp_path, capsys):
+def test_a_set_without_a_clip_is_inspected_too(tmp_path, capsys):
     folder = write_set(tmp_path / 'set', [], shards=0)
     assert main(['inspect', str(folder), f'--sheet={tmp_path / "sheet.png"}']) == 0
     assert capsys.readouterr().out.startswith(f'{folder}: 0 clips, 0 frames')

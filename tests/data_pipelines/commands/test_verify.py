@@ -15,17 +15,17 @@ from tests.data_pipelines.sets import records, write_set
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory):
+def clip_records(tmp_path_factory):
     return list(records(tmp_path_factory.mktemp('clips')))
 
 
 @pytest.fixture
-def folder(tmp_path, made):
-    return write_set(tmp_path / 'set', made)
+def folder(tmp_path, clip_records):
+    return write_set(tmp_path / 'set', clip_records)
 
 
-def verified(folder, capsys, *more):
-    """(exit code, what --json says)."""
+def run_verify(folder, capsys, *more):
+    """Return the exit code and the parsed report of --json."""
     code = main(['verify', str(folder), '--json', *more])
     return code, json.loads(capsys.readouterr().out)
 
@@ -36,21 +36,21 @@ def change(path, at, count=1):
     path.write_bytes(content)
 
 
-def test_a_set_as_it_was_built_is_whole(folder, capsys):
-    code, found = verified(folder, capsys)
-    assert code == 0 and found['problems'] == [] and (found['records'], found['decoded']) == (12, True)
+def test_a_set_as_it_was_built_has_no_problems(folder, capsys):
+    code, report = run_verify(folder, capsys)
+    assert code == 0 and report['problems'] == [] and (report['records'], report['decoded']) == (12, True)
     assert main(['verify', str(folder), '--fast']) == 0
     assert capsys.readouterr().out.endswith(': 12 records in 2 shards, 0.3 MB: all hashes are right\n')
 
 
 @pytest.mark.parametrize('fast', [True, False])
-def test_a_flipped_byte_is_found_and_its_record_named(folder, made, capsys, fast):
+def test_a_flipped_byte_is_found_and_its_record_named(folder, clip_records, capsys, fast):
     name = 'records-00001-of-00002.array_record'
     shard = folder / name
-    change(shard, shard.read_bytes().index(made[8].video) + 100)
-    code, found = verified(folder, capsys, *(['--fast'] if fast else []))
+    change(shard, shard.read_bytes().index(clip_records[8].video) + 100)
+    code, report = run_verify(folder, capsys, *(['--fast'] if fast else []))
     assert code == 1
-    file, record = found['problems']
+    file, record = report['problems']
     assert file['file'] == name and file['key'] is None and 'sha256 is' in file['reason']
     assert (record['file'], record['key'], record['place']) == (name, 'a.mp4#4', 2)
     assert 'hash mismatch' in record['reason']  # the shard's own
@@ -59,19 +59,19 @@ def test_a_flipped_byte_is_found_and_its_record_named(folder, made, capsys, fast
     assert out[1].startswith(f'a.mp4#4, number 2 of {name}: ') and out[-1].endswith(': 2 problems')
 
 
-def test_a_shard_that_is_gone_cut_or_in_excess_is_named(folder, capsys):
+def test_a_shard_that_is_missing_cut_or_in_excess_is_named(folder, capsys):
     first, second = sorted(folder.glob('*.array_record'))
     first.unlink()
     second.write_bytes(second.read_bytes()[:-1000])
     (folder / 'records-00000-of-00009.array_record').write_bytes(b'')
-    code, found = verified(folder, capsys)
-    reasons = {problem['file']: problem['reason'] for problem in found['problems'] if problem['key'] is None}
+    code, report = run_verify(folder, capsys)
+    reasons = {problem['file']: problem['reason'] for problem in report['problems'] if problem['key'] is None}
     assert code == 1 and reasons == {
         first.name: 'no such file',
         second.name: '130072 bytes, and 131072 when it was built',
         'records-00000-of-00009.array_record': 'the manifest does not know it',
     }
-    assert {problem['key'] for problem in found['problems']} >= {f'{name}.mp4#{i}' for name in 'ab' for i in range(3)}
+    assert {problem['key'] for problem in report['problems']} >= {f'{name}.mp4#{i}' for name in 'ab' for i in range(3)}
 
 
 @pytest.mark.parametrize(
@@ -79,27 +79,27 @@ def test_a_shard_that_is_gone_cut_or_in_excess_is_named(folder, capsys):
 )
 def test_a_damaged_table_is_named(folder, capsys, name, reason):
     change(folder / name, 100, 8)
-    code, found = verified(folder, capsys)
-    assert code == 1 and {problem['file'] for problem in found['problems']} == {name}
-    assert reason in found['problems'][-1]['reason']
+    code, report = run_verify(folder, capsys)
+    assert code == 1 and {problem['file'] for problem in report['problems']} == {name}
+    assert reason in report['problems'][-1]['reason']
 
 
-def test_clips_that_do_not_decode_are_found_though_all_hashes_are_right(tmp_path, made, capsys):
-    cut = dataclasses.replace(made[3], video=made[3].video[:600])
-    short = dataclasses.replace(made[4], frames=7)
+def test_clips_that_do_not_decode_are_found_though_all_hashes_are_right(tmp_path, clip_records, capsys):
+    cut = dataclasses.replace(clip_records[3], video=clip_records[3].video[:600])
+    short = dataclasses.replace(clip_records[4], frames=7)
     latents = np.full((1, 2, 2, 8), np.nan, np.float32)
     lost = Record('lost', 4, 16, 16, 8.0, latents=latents, codec='0' * 64)
-    kept = Record('kept', 4, 16, 16, 8.0, latents=np.zeros_like(latents), codec='0' * 64)
-    folder = write_set(tmp_path / 'set', [made[0], cut, short, lost, kept])
-    assert verified(folder, capsys, '--fast')[0] == 0
-    code, found = verified(folder, capsys)
-    reasons = {problem['key']: problem['reason'] for problem in found['problems']}
+    intact = Record('kept', 4, 16, 16, 8.0, latents=np.zeros_like(latents), codec='0' * 64)
+    folder = write_set(tmp_path / 'set', [clip_records[0], cut, short, lost, intact])
+    assert run_verify(folder, capsys, '--fast')[0] == 0
+    code, report = run_verify(folder, capsys)
+    reasons = {problem['key']: problem['reason'] for problem in report['problems']}
     assert code == 1 and set(reasons) == {cut.key, short.key, 'lost'}
     assert reasons[cut.key].startswith('it does not decode') and reasons['lost'] == 'its latents are not finite'
     assert reasons[short.key] == 'it holds 6 frames of 64x32, and its record says 7 frames of 64x32'
 
 
-def test_a_table_that_says_otherwise_than_its_records_is_found(folder, capsys):
+def test_a_table_that_contradicts_its_records_is_found(folder, capsys):
     """A set written by hand: hashes agree, contents do not."""
     from tests.data_pipelines.sets import _file
     from vdm_jax.data.records.shards import write_table
@@ -112,14 +112,14 @@ def test_a_table_that_says_otherwise_than_its_records_is_found(folder, capsys):
     manifest['tables'][0] = _file(folder / 'records.parquet')
     del manifest['sha256']
     (folder / 'manifest.json').write_text(json.dumps(seal(manifest)))
-    code, found = verified(folder, capsys, '--fast')
+    code, report = run_verify(folder, capsys, '--fast')
     assert code == 1
-    assert [problem['reason'] for problem in found['problems']][:3] == [
+    assert [problem['reason'] for problem in report['problems']][:3] == [
         '13 rows, and the build kept 12 clips',
         'more than one record is called a.mp4#0',
         'label is None, and 3 in records.parquet',
     ]
-    assert found['problems'][3]['key'] == rows[6]['key'] and len(found['problems']) == 4
+    assert report['problems'][3]['key'] == rows[6]['key'] and len(report['problems']) == 4
 
 
 @pytest.mark.parametrize(

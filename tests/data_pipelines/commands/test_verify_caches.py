@@ -30,19 +30,19 @@ def place(kind, tmp_path):
     return tmp_path / WEIGHTS if kind == 'weights' else tmp_path
 
 
-def verified(place, capsys, *more):
-    """(exit code, what it printed)."""
+def run_verify(place, capsys, *more):
+    """Return the exit code and the standard output."""
     code = main(['verify', str(place), *more])
     out, err = capsys.readouterr()
     assert not err, err
     return code, out
 
 
-def test_what_is_as_it_was_made_is_said_to_be(kind, place, capsys):
-    code, out = verified(place, capsys)
+def test_an_unchanged_cache_has_right_hashes(kind, place, capsys):
+    code, out = run_verify(place, capsys)
     assert code == 0 and SAYS[kind] in out and out.endswith(': all hashes are right\n') and out.count('\n') == 1
-    found = json.loads(verified(place, capsys, '--json')[1])
-    assert found['problems'] == [] and found['verified'] and found['bytes'] > 100
+    report = json.loads(run_verify(place, capsys, '--json')[1])
+    assert report['problems'] == [] and report['verified'] and report['bytes'] > 100
 
 
 def test_a_bit_anywhere_in_the_values_is_found_and_its_file_named(kind, place, tmp_path, capsys):
@@ -50,9 +50,9 @@ def test_a_bit_anywhere_in_the_values_is_found_and_its_file_named(kind, place, t
     content = bytearray(path.read_bytes())
     content[-1] ^= 4
     path.write_bytes(content)
-    code, out = verified(place, capsys)
+    code, out = run_verify(place, capsys)
     assert code == 1 and out.splitlines()[0].startswith(f'{path.name}: ') and out.endswith(': 1 problems\n')
-    code, out = verified(place, capsys, '--json')
+    code, out = run_verify(place, capsys, '--json')
     assert code == 1 and [problem['file'] for problem in json.loads(out)['problems']] == [path.name]
 
 
@@ -60,10 +60,10 @@ def test_buckets_of_latents_are_all_looked_at(tmp_path, capsys):
     for number in range(2):
         (tmp_path / f'bucket-0000{number}').mkdir()
         make_latents(tmp_path / f'bucket-0000{number}')
-    code, out = verified(tmp_path, capsys)
+    code, out = run_verify(tmp_path, capsys)
     assert code == 0 and '24 views of clips in 2 buckets' in out
     (tmp_path / 'bucket-00001' / 'about.json').write_text('{')
-    code, out = verified(tmp_path, capsys)
+    code, out = run_verify(tmp_path, capsys)
     assert code == 1 and out.startswith('bucket-00001/about.json: ')
 
 

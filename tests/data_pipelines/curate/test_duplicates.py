@@ -29,14 +29,14 @@ def random_hashes(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, HASH_BYTES), np.uint8)
 
 
-def flipped(value, count, rng):
-    """The hash with so many bits of it turned round."""
+def flip_bits(value, count, rng):
+    """Return the hash with `count` of its bits flipped."""
     bits = np.unpackbits(value)
     bits[rng.choice(BITS, count, replace=False)] ^= 1
     return np.packbits(bits)
 
 
-def kept(values, pixels=None, seconds=None, names=None, config=None):
+def representatives(values, pixels=None, seconds=None, names=None, config=None):
     count = len(values)
     values = [value if isinstance(value, bytes) else value.tobytes() for value in values]
     names = [f'{i:06}' for i in range(count)] if names is None else names
@@ -45,74 +45,76 @@ def kept(values, pixels=None, seconds=None, names=None, config=None):
 
 
 def test_nothing_is_joined_of_what_has_nothing_in_common():
-    assert kept(random_hashes(2000)) == list(range(2000))
+    assert representatives(random_hashes(2000)) == list(range(2000))
 
 
 def test_no_clips_and_one_clip():
-    assert kept([]) == [] and kept(random_hashes(1)) == [0]
+    assert representatives([]) == [] and representatives(random_hashes(1)) == [0]
 
 
 def test_every_pair_up_to_the_distance_is_found_and_none_beyond():
     rng = np.random.default_rng(1)
     base = random_hashes(1500)
-    for count, found in ((1, True), (LIMIT // 2, True), (LIMIT, True), (LIMIT + 1, False)):
-        values = np.concatenate([base, [flipped(value, count, rng) for value in base]])
-        stands = np.array(kept(values))
+    for count, is_near in ((1, True), (LIMIT // 2, True), (LIMIT, True), (LIMIT + 1, False)):
+        values = np.concatenate([base, [flip_bits(value, count, rng) for value in base]])
+        stands = np.array(representatives(values))
         assert (stands[:1500] == np.arange(1500)).all()
-        assert (stands[1500:] == np.arange(1500) + (0 if found else 1500)).all()
+        assert (stands[1500:] == np.arange(1500) + (0 if is_near else 1500)).all()
 
 
 def test_the_distance_is_that_of_the_config():
     rng = np.random.default_rng(2)
     base = random_hashes(300)
-    values = np.concatenate([base, [flipped(value, 70, rng) for value in base]])
-    assert kept(values) == list(range(600))
-    assert kept(values, config=DuplicatesConfig(distance=0.14)) == 2 * list(range(300))
-    assert kept([base[0], flipped(base[0], 1, rng), base[0]], config=DuplicatesConfig(distance=0)) == [0, 1, 0]
+    values = np.concatenate([base, [flip_bits(value, 70, rng) for value in base]])
+    assert representatives(values) == list(range(600))
+    assert representatives(values, config=DuplicatesConfig(distance=0.14)) == 2 * list(range(300))
+    values = [base[0], flip_bits(base[0], 1, rng), base[0]]
+    assert representatives(values, config=DuplicatesConfig(distance=0)) == [0, 1, 0]
     with pytest.raises(UserError, match='recipe.duplicates.distance is 0.5'):
         DuplicatesConfig(distance=0.5)
 
 
 def test_kept_is_the_largest_then_the_longest_then_the_first_by_name():
     same = np.repeat(random_hashes(1), 3, 0)
-    assert kept(same, pixels=[1, 3, 2]) == [1, 1, 1]
-    assert kept(same, pixels=[3, 3, 2], seconds=[1.0, 2.0, 9.0]) == [1, 1, 1]
-    assert kept(same, names=['b', 'c', 'a']) == [2, 2, 2]
-    near = [same[0], flipped(same[0], 9, np.random.default_rng(0)), same[0]]
-    assert kept(near, pixels=[1, 3, 2]) == [1, 1, 1]
+    assert representatives(same, pixels=[1, 3, 2]) == [1, 1, 1]
+    assert representatives(same, pixels=[3, 3, 2], seconds=[1.0, 2.0, 9.0]) == [1, 1, 1]
+    assert representatives(same, names=['b', 'c', 'a']) == [2, 2, 2]
+    near = [same[0], flip_bits(same[0], 9, np.random.default_rng(0)), same[0]]
+    assert representatives(near, pixels=[1, 3, 2]) == [1, 1, 1]
 
 
 def test_a_chain_of_likenesses_does_not_join_its_ends():
-    """0 - 1 - 2 - 3, each 30 bits from the next: 1 goes for 0; 2 is near to 1 alone, which is gone, so it stays."""
+    """0 - 1 - 2 - 3, each 30 bits from the next: 1 is a copy of 0; 2 is near only to 1, which is dropped: 2 stays."""
     order = np.random.default_rng(0).permutation(BITS)
     chain = [np.unpackbits(random_hashes(1)[0])]
     for step in range(3):
         chain.append(chain[-1].copy())
         chain[-1][order[30 * step : 30 * step + 30]] ^= 1
-    assert kept([np.packbits(bits) for bits in chain]) == [0, 0, 2, 2]
+    assert representatives([np.packbits(bits) for bits in chain]) == [0, 0, 2, 2]
 
 
 def test_a_large_crowd_of_near_copies_goes_for_one():
     rng = np.random.default_rng(3)
-    crowd = [flipped(random_hashes(1)[0], count, rng) for count in rng.integers(0, 15, 200)]
-    stands = kept([random_hashes(1)[0], *crowd])
+    crowd = [flip_bits(random_hashes(1)[0], count, rng) for count in rng.integers(0, 15, 200)]
+    stands = representatives([random_hashes(1)[0], *crowd])
     assert stands == [0] * 201
 
 
 def test_the_order_in_which_clips_come_does_not_matter():
     rng = np.random.default_rng(4)
     base = random_hashes(60)
-    values = np.array([flipped(base[i % 60], int(rng.integers(0, 45)), rng) for i in range(400)])
-    pixels, order = rng.integers(1, 4, 400), rng.permutation(400)
+    values = np.array([flip_bits(base[i % 60], int(rng.integers(0, 45)), rng) for i in range(400)])
+    pixels = rng.integers(1, 4, 400)
+    order = rng.permutation(400)
     names = [f'{i:03}' for i in range(400)]
-    straight = kept(values, pixels.tolist(), names=names)
-    mixed = kept(values[order], pixels[order].tolist(), names=[names[i] for i in order])
+    straight = representatives(values, pixels.tolist(), names=names)
+    mixed = representatives(values[order], pixels[order].tolist(), names=[names[i] for i in order])
     assert [order[mixed[place]] for place in np.argsort(order)] == straight
 
 
 def test_clips_without_hashes_are_kept():
     value = random_hashes(1)[0].tobytes()
-    assert kept([b'', value, b'', value]) == [0, 1, 2, 1]
+    assert representatives([b'', value, b'', value]) == [0, 1, 2, 1]
 
 
 @pytest.mark.slow
@@ -121,13 +123,13 @@ def test_a_hundred_thousand_clips_take_seconds():
 
     rng = np.random.default_rng(5)
     values = random_hashes(100_000)
-    values[50_000:] = [flipped(value, int(rng.integers(0, LIMIT + 1)), rng) for value in values[:50_000]]
+    values[50_000:] = [flip_bits(value, int(rng.integers(0, LIMIT + 1)), rng) for value in values[:50_000]]
     began = time.monotonic()
-    assert kept(values) == 2 * list(range(50_000))
+    assert representatives(values) == 2 * list(range(50_000))
     assert time.monotonic() - began < 60
 
 
-def hashed(video, seconds=None, fps=20):
+def hash_clip(video, seconds=None, fps=20):
     hashes = ClipHasher(len(video) / fps if seconds is None else seconds)
     for number, frame in enumerate(video):
         hashes.add(resize_short_side(to_luma(frame), SIDE), number / fps)
@@ -168,35 +170,35 @@ COPIES = {
 @pytest.mark.parametrize('change', COPIES)
 def test_changed_copies_are_within_the_distance(change):
     video = drifting()
-    assert apart(hashed(video), hashed(COPIES[change](video))) <= LIMIT
+    assert apart(hash_clip(video), hash_clip(COPIES[change](video))) <= LIMIT
 
 
 def test_copies_with_another_frame_rate_are_within_the_distance():
     video = drifting()
-    assert apart(hashed(video), hashed(video[::2], 2.0, 10)) <= LIMIT
-    assert apart(hashed(video), hashed(video.repeat(3, 0), 2.0, 60)) == 0
+    assert apart(hash_clip(video), hash_clip(video[::2], 2.0, 10)) <= LIMIT
+    assert apart(hash_clip(video), hash_clip(video.repeat(3, 0), 2.0, 60)) == 0
 
 
 def test_other_clips_and_other_parts_of_a_moving_one_are_not():
-    assert apart(hashed(drifting()), hashed(drifting(seed=1))) > 3 * LIMIT
+    assert apart(hash_clip(drifting()), hash_clip(drifting(seed=1))) > 3 * LIMIT
     video = drifting(80)
-    assert apart(hashed(video[:40]), hashed(video[40:])) > 2 * LIMIT
+    assert apart(hash_clip(video[:40]), hash_clip(video[40:])) > 2 * LIMIT
 
 
 def test_hashes_are_of_what_is_shown_at_fixed_shares_of_the_length():
     video = drifting(32, speed=4.0)
-    whole = hashed(video, 1.6)
+    hashes = hash_clip(video, 1.6)
     for moment in range(HASHED_FRAMES):
-        shown = video[4 * moment + 2]  # at 2/32, 6/32 ... of the length
-        assert whole[8 * moment : 8 * moment + 8] == hashed([shown])[:8]
+        frame = video[4 * moment + 2]  # at 2/32, 6/32 ... of the length
+        assert hashes[8 * moment : 8 * moment + 8] == hash_clip([frame])[:8]
 
 
 def test_flat_pictures_have_no_hash():
     video = drifting()
-    assert hashed(np.full((10, 40, 60, 3), 7, np.uint8)) == b''
+    assert hash_clip(np.full((10, 40, 60, 3), 7, np.uint8)) == b''
     mixed = video.copy()
     mixed[:10] = 0
-    assert hashed(mixed)[:16] == bytes(16) and hashed(mixed)[16:] == hashed(video)[16:]
+    assert hash_clip(mixed)[:16] == bytes(16) and hash_clip(mixed)[16:] == hash_clip(video)[16:]
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch):

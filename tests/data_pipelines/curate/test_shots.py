@@ -18,14 +18,14 @@ for needed in ('cv2', 'scenedetect', 'av'):
 # First frames of shots, found by eye: sheets of every frame of scene_cuts and bikes, of the frames around the twelve
 # largest changes of each clip, and of 18 frames of each. scene_cuts shows bikes beside a plot that does not change. In
 # armwrestling no camera is changed: from frame 229 to 267 the picture is a smear left by damage before it was last
-# encoded, and at 268 it is whole again.
+# encoded, and at 268 it is intact again.
 CUTS = {
     'scene_cuts.mp4': [30, 76, 137, 187, 242],
     'bikes.mp4': [30, 76, 137, 187, 242],
     'armwrestling.mp4': [268],
 }
-WHOLE = ['bunny_short.webm', 'carphone.mp4', 'fire2.mp4', 'newtonscradle.gif', 'pigs.gif', 'realshort.mp4']
-WHOLE += ['rotated_90.mov', 'test.avi', 'v_CricketShot_g04_c01.gif']
+WITHOUT_CUTS = ['bunny_short.webm', 'carphone.mp4', 'fire2.mp4', 'newtonscradle.gif', 'pigs.gif', 'realshort.mp4']
+WITHOUT_CUTS += ['rotated_90.mov', 'test.avi', 'v_CricketShot_g04_c01.gif']
 LONGER = ['bigbuckbunny.mp4', 'carphone_distorted.mp4', 'chaplin.mp4', 'cockatoo.mp4']
 
 
@@ -40,10 +40,10 @@ def scene(seed, count, speed=1.0, height=72, width=128):
 def cuts(video, config=None, times=None, fps=25):
     """First frames of the shots after the first; every shot must begin where the one before it stops."""
     times = np.arange(len(video)) / fps if times is None else times
-    found = shots.find_shots(enumerate(video), times, config or ShotsConfig())
-    assert found[0][0] == 0 and found[-1][1] == len(video)
-    assert all(stop == after for (_, stop), (after, _) in zip(found, found[1:], strict=False))
-    return [first for first, _ in found[1:]]
+    spans = shots.find_shots(enumerate(video), times, config or ShotsConfig())
+    assert spans[0][0] == 0 and spans[-1][1] == len(video)
+    assert all(stop == after for (_, stop), (after, _) in zip(spans, spans[1:], strict=False))
+    return [first for first, _ in spans[1:]]
 
 
 @pytest.mark.parametrize('detector', ['adaptive', 'content', 'hash', 'histogram'])
@@ -62,7 +62,8 @@ def test_cuts_beside_the_ends_are_found(at):
 
 
 def test_a_stream_that_begins_later_keeps_its_numbers():
-    video, times = np.concatenate([scene(0, 20), scene(1, 20)]), np.arange(140) / 25
+    video = np.concatenate([scene(0, 20), scene(1, 20)])
+    times = np.arange(140) / 25
     assert shots.find_shots(zip(range(100, 140), video, strict=True), times, ShotsConfig()) == [(100, 120), (120, 140)]
 
 
@@ -98,7 +99,7 @@ def test_a_short_shot_that_is_followed_by_another_one_is_no_flash():
     assert cuts(np.concatenate([scene(0, 20), scene(1, 3), scene(2, 20)])) == [20, 23]
 
 
-def test_how_long_a_flash_may_be_is_told_in_seconds():
+def test_the_length_of_a_flash_is_given_in_seconds():
     video = scene(0, 40)
     video[20:24] = 250
     assert cuts(video, ShotsConfig('content'), fps=5) == [20, 24]
@@ -110,7 +111,7 @@ def test_fast_motion_is_no_cut(speed):
 
 
 def test_motion_with_frames_shown_twice_is_no_cut():
-    """24 frames a second told as 30, and a slow film told as 60."""
+    """24 frames a second stored as 30, and a slow film stored as 60."""
     video = scene(0, 48, 5.0)
     assert cuts(video[np.arange(60) * 4 // 5]) == []
     assert cuts(video.repeat(3, 0)) == []
@@ -172,12 +173,12 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch):
 @pytest.mark.parametrize('name', CUTS)
 def test_the_cuts_of_real_clips_are_found_and_nothing_else(name):
     video = decode.probe(CLIPS / name)
-    found = shots.find_shots(decode.stream(video), video.times, ShotsConfig())
-    assert [first for first, _ in found] == [0, *CUTS[name]] and found[-1][1] == video.frames
+    spans = shots.find_shots(decode.stream(video), video.times, ShotsConfig())
+    assert [first for first, _ in spans] == [0, *CUTS[name]] and spans[-1][1] == video.frames
 
 
 @needs_clips
-@pytest.mark.parametrize('name', [*WHOLE, *(pytest.param(name, marks=pytest.mark.slow) for name in LONGER)])
+@pytest.mark.parametrize('name', [*WITHOUT_CUTS, *(pytest.param(name, marks=pytest.mark.slow) for name in LONGER)])
 def test_real_clips_of_one_shot_are_one_shot(name):
     video = decode.probe(CLIPS / name)
     assert shots.find_shots(decode.stream(video), video.times, ShotsConfig()) == [(0, video.frames)]

@@ -38,7 +38,7 @@ def paint(folder, count, size=(32, 24), start=20):
         Image.new('RGB', size, (start + 4 * i,) * 3).save(folder / f'frame_{i}.png')
 
 
-def test_folders_of_pictures_become_records_and_what_is_wrong_with_one_is_told(tmp_path, capsys):
+def test_folders_of_pictures_become_records_and_a_bad_one_is_named(tmp_path, capsys):
     raw = tmp_path / 'raw' / 'sky_train' / 'day'
     paint(raw / 'day_1', 30)
     paint(raw / 'day_2', 26, start=100)
@@ -60,7 +60,8 @@ def test_folders_of_pictures_become_records_and_what_is_wrong_with_one_is_told(t
         'sky_train/day/day_4': ('broken', 'broken'),
         'sky_train/day/day_5': ('broken', 'broken'),  # and is not waited for
     }
-    first, second = records[0], records[1]
+    first = records[0]
+    second = records[1]
     assert (first.source, first.frames, first.fps, first.height, first.width) == ('sky_train/day/day_1', 30, 25, 24, 32)
     np.testing.assert_allclose(levels(first), 20 + 4 * np.arange(30), atol=2)
     assert (second.frames, second.scores['missing_frames']) == (25, 1.0)
@@ -109,20 +110,20 @@ def test_bair_is_read_as_tfds_prepares_it_without_tensorflow(tmp_path):
 
         def _generate_examples(self):
             for i in range(2):
-                shown = pictures if i else pictures[::-1]
+                order = pictures if i else pictures[::-1]
                 fixed = {'image_aux1': pictures[0], 'action': np.zeros(4, np.float32)}
-                yield i, [{'image_main': picture, **fixed} for picture in shown]
+                yield i, [{'image_main': picture, **fixed} for picture in order]
 
     builder = BairRobotPushingSmall(data_dir=str(tmp_path / 'raw'), file_format='array_record')
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     records, _ = built(tmp_path, 'bair', 'test')
     assert 'tensorflow' not in sys.modules
-    found = sorted(levels(records[i]) for i in range(2))
+    brightness = sorted(levels(records[i]) for i in range(2))
     rising = list(20 + 4 * np.arange(30))
-    np.testing.assert_allclose(found, [rising, rising[::-1]], atol=2)
+    np.testing.assert_allclose(brightness, [rising, rising[::-1]], atol=2)
 
 
-def test_published_sets_are_kept_whole_unless_a_recipe_says_otherwise(tmp_path):
+def test_published_sets_are_kept_complete_by_default(tmp_path):
     for i in range(2):  # the same clip, still, and with a cut
         folder = tmp_path / 'raw' / 'sky_train' / f'clip_{i}'
         folder.mkdir(parents=True)
@@ -137,7 +138,7 @@ def test_published_sets_are_kept_whole_unless_a_recipe_says_otherwise(tmp_path):
     assert [records[i].frames for i in range(len(records))] == [10] * 4
 
 
-def test_a_set_built_twice_is_the_same_and_one_whose_pictures_changed_is_not_gone_on_with(tmp_path, capsys):
+def test_a_set_built_twice_is_the_same_and_changed_pictures_are_refused(tmp_path, capsys):
     folder = tmp_path / 'raw' / 'sky_train' / 'day'
     paint(folder, 25)
     built(tmp_path, 'skytimelapse', 'train')
@@ -152,7 +153,7 @@ def test_a_set_built_twice_is_the_same_and_one_whose_pictures_changed_is_not_gon
 
 
 @pytest.mark.parametrize(
-    'more, said',
+    'more, message',
     [
         (['--dataset=ucf'], '--dataset=ucf; known: bair, faceforensics'),
         (['--dataset=ucf101'], r'--split=(none): ucf101 has train, test'),
@@ -162,16 +163,16 @@ def test_a_set_built_twice_is_the_same_and_one_whose_pictures_changed_is_not_gon
         (['--dataset=ucf101', '--split=train', '--root=x'], '--root=x: is for lists'),
     ],
 )
-def test_mistakes_are_named(tmp_path, capsys, more, said):
+def test_mistakes_are_named(tmp_path, capsys, more, message):
     assert main(['build', f'--source={tmp_path}', f'--out={tmp_path / "out"}', *more]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_every_set_has_a_readme_that_names_it(request):
-    for name, found in registry.DATASETS.items():
+    for name, dataset in registry.DATASETS.items():
         readme = request.config.rootpath / 'data_pipelines' / 'datasets' / name / 'README.md'
         text = readme.read_text()
         assert f'--dataset={name}' in text, readme
         for part in ('## Licence', '## Where it comes from', '## On disk'):
             assert part in text, readme
-        assert all(f'`{split}`' in text for split in found.SPLITS), readme
+        assert all(f'`{split}`' in text for split in dataset.SPLITS), readme

@@ -33,7 +33,7 @@ def paint(root, *names, size=(16, 12)):
     return str(root)
 
 
-def listed(name, root, split='train'):
+def list_items(name, root, split='train'):
     return {item.name: item for item in registry.list_dataset(name, str(root), split).items}
 
 
@@ -67,7 +67,8 @@ def ucf101(tmp_path):
 
 
 def test_ucf101_splits_and_labels_are_those_of_its_lists(ucf101):
-    train, test = listed('ucf101', ucf101), listed('ucf101', ucf101, 'test')
+    train = list_items('ucf101', ucf101)
+    test = list_items('ucf101', ucf101, 'test')
     assert usable(train) == ['UCF-101/Hammering/v_Hammering_g08_c01.avi']
     assert usable(test) == ['UCF-101/Hammering/v_Hammering_g01_c01.avi']
     assert problems(train) == {
@@ -78,24 +79,24 @@ def test_ucf101_splits_and_labels_are_those_of_its_lists(ucf101):
     assert (item.label, item.label_name, item.split) == (1, 'HammerThrow', 'train')  # not 0, as sorted names would say
 
 
-def test_ucf101_without_lists_is_read_whole_in_the_same_order_of_classes(ucf101):
-    everything = listed('ucf101', ucf101, 'all')
+def test_ucf101_without_lists_is_read_completely_in_the_same_order_of_classes(ucf101):
+    everything = list_items('ucf101', ucf101, 'all')
     assert len(usable(everything)) == 2 and sorted(problems(everything).values()) == ['missing', 'not_listed']
     for name in ('classInd.txt', 'trainlist01.txt', 'testlist01.txt'):
         (ucf101 / 'ucfTrainTestlist' / name).unlink()
     write(ucf101, **{'UCF-101/HammerThrow/v_HammerThrow_g01_c01.avi': 'x'})
-    everything = listed('ucf101', ucf101, 'all')
+    everything = list_items('ucf101', ucf101, 'all')
     labels = {item.label_name: item.label for item in everything.values()}
     assert labels == {'Hammering': 0, 'HammerThrow': 1, 'Knitting': 2} and not problems(everything)
     with pytest.raises(UserError, match='holds no ucfTrainTestlist/trainlist01.txt'):
-        listed('ucf101', ucf101)
+        list_items('ucf101', ucf101)
 
 
 @pytest.mark.parametrize('line', ['Nowhere/v.avi 1', 'Hammering/v.avi 2', 'Hammering 1', '../Hammering/v.avi'])
 def test_a_damaged_list_of_ucf101_is_refused_with_the_line(ucf101, line):
     write(ucf101, **{'ucfTrainTestlist/trainlist01.txt': f'Hammering/v_Hammering_g08_c01.avi 1\n{line}\n'})
     with pytest.raises(UserError, match='trainlist01.txt, line 2'):
-        listed('ucf101', ucf101)
+        list_items('ucf101', ucf101)
 
 
 # sets of pictures
@@ -107,35 +108,35 @@ def test_skytimelapse_is_one_video_a_folder_with_its_pictures_in_the_order_of_th
     paint(tmp_path, 'sky_test/night/night_1/a_1.png')
     write(tmp_path, **{'sky_train/day/day_1/Thumbs.db': 'x', 'sky_train/day/.hidden': 'x'})
     (tmp_path / 'sky_train' / 'linked').symlink_to(tmp_path / 'sky_test')
-    items = listed('skytimelapse', tmp_path)
+    items = list_items('skytimelapse', tmp_path)
     item = items['sky_train/day/day_1']
     assert reds(item) == [0, 1, 2, 3] and item.stills.fps == 25 and item.split == 'train'
     assert item.scores == {'missing_frames': 7.0}  # 3 to 8, and 11
     assert problems(items) == {'sky_train/day/day_1/Thumbs.db': 'no_video', 'sky_train/linked/': 'link'}
-    assert {item.split for item in listed('skytimelapse', tmp_path, 'all').values() if not item.problem} == {
+    assert {item.split for item in list_items('skytimelapse', tmp_path, 'all').values() if not item.problem} == {
         'train',
         'test',
     }
     with pytest.raises(UserError, match='holds no sky_test/ or sky_timelapse/sky_test/'):
         (tmp_path / 'sky_test').rename(tmp_path / 'other')
-        listed('skytimelapse', tmp_path, 'test')
+        list_items('skytimelapse', tmp_path, 'test')
 
 
-def test_faceforensics_originals_alone_are_taken_in_each_of_its_layouts(tmp_path):
+def test_only_faceforensics_originals_are_taken_in_each_of_its_layouts(tmp_path):
     first = tmp_path / 'first'
     for kind in ('original', 'altered', 'mask'):
         write(first, **{f'train/{kind}/a_0_b_0.avi': 'x', f'val/{kind}/c_0_d_0.avi': 'x'})
-    assert list(listed('faceforensics', first)) == ['train/original/a_0_b_0.avi']
-    assert len(listed('faceforensics', first, 'all')) == 2
+    assert list(list_items('faceforensics', first)) == ['train/original/a_0_b_0.avi']
+    assert len(list_items('faceforensics', first, 'all')) == 2
     with pytest.raises(UserError, match='--split=test: .* has train, val'):
-        listed('faceforensics', first, 'test')
+        list_items('faceforensics', first, 'test')
 
     second = tmp_path / 'second'
     videos = {f'original_sequences/youtube/c23/videos/{i}.mp4': 'x' for i in ('000', '001', '953', '999')}
     write(second, **videos, **{'manipulated_sequences/Deepfakes/c23/videos/000_001.mp4': 'x'})
     lists = {'train': [['000', '003']], 'val': [['001', '002']], 'test': [['953', '974']]}
     write(second, **{f'splits/{name}.json': json.dumps(pairs) for name, pairs in lists.items()})
-    items = listed('faceforensics', second)
+    items = list_items('faceforensics', second)
     assert usable(items) == ['original_sequences/youtube/c23/videos/000.mp4']
     assert problems(items) == {
         'original_sequences/youtube/c23/videos/003.mp4': 'missing',
@@ -144,13 +145,13 @@ def test_faceforensics_originals_alone_are_taken_in_each_of_its_layouts(tmp_path
 
     third = tmp_path / 'third'
     paint(third, 'a_1_b_1/000000.png', 'a_1_b_1/000001.png', 'c_1_d_1/000000.png')
-    items = listed('faceforensics', third)
+    items = list_items('faceforensics', third)
     assert list(items) == ['a_1_b_1', 'c_1_d_1'] and reds(items['a_1_b_1']) == [0, 1]
-    assert listed('faceforensics', third, 'all').keys() == items.keys()
+    assert list_items('faceforensics', third, 'all').keys() == items.keys()
 
     fourth = tmp_path / 'fourth'
     write(fourth, **{'train/videos/a_1_b_1.mp4': 'x'})
-    assert list(listed('faceforensics', fourth)) == ['train/videos/a_1_b_1.mp4']
+    assert list(list_items('faceforensics', fourth)) == ['train/videos/a_1_b_1.mp4']
 
 
 METADATA = """video_id,start,end,bbox,fps,width,height,partition
@@ -164,9 +165,9 @@ ZjN0,0,128,168-99-488-419,25.0,640,480,test
 def test_taichi_clips_are_files_or_folders_checked_against_the_table(tmp_path):
     paint(tmp_path, *(f'train/aAwb#000000#000128.mp4/{i:07}.png' for i in range(3)))
     write(tmp_path, **{'train/u6rJ#000080#000300.mp4': 'x', 'train/else#000000#000001.mp4': 'x'})
-    assert len(usable(listed('taichi', tmp_path))) == 3  # nothing says what should be there
+    assert len(usable(list_items('taichi', tmp_path))) == 3  # no table names the clips that should exist
     write(tmp_path, **{'taichi-metadata.csv': METADATA})
-    items = listed('taichi', tmp_path)
+    items = list_items('taichi', tmp_path)
     assert usable(items) == ['train/aAwb#000000#000128.mp4', 'train/u6rJ#000080#000300.mp4']
     assert problems(items) == {
         'train/u6rJ#000575#000717.mp4': 'missing',
@@ -176,7 +177,7 @@ def test_taichi_clips_are_files_or_folders_checked_against_the_table(tmp_path):
     assert item.stills.fps == 25 and reds(item) == [0, 1, 2]
     write(tmp_path, **{'taichi-metadata.csv': METADATA.replace('fps', 'rate')})
     with pytest.raises(UserError, match='taichi-metadata.csv has no column fps'):
-        listed('taichi', tmp_path)
+        list_items('taichi', tmp_path)
 
 
 # ImageNet
@@ -189,12 +190,12 @@ def synsets(root, *names):
 
 def test_imagenet_labels_are_places_in_the_sorted_synsets(tmp_path):
     paint(tmp_path, 'train/n00000002/n00000002_1.JPEG', 'train/n00000001/n00000001_1.JPEG')
-    items = listed('imagenet', tmp_path)
+    items = list_items('imagenet', tmp_path)
     assert [(item.label, item.label_name) for item in items.values()] == [(0, 'n00000001'), (1, 'n00000002')]
     assert reds(items['train/n00000001/n00000001_1.JPEG']) == [1]
     synsets(tmp_path, 'n00000003', 'n00000001')
     write(tmp_path, **{'train/n00000001/list.txt': 'x'})
-    items = listed('imagenet', tmp_path)
+    items = list_items('imagenet', tmp_path)
     assert items['train/n00000001/n00000001_1.JPEG'].label_name == 'word 1, other'
     assert problems(items) == {
         'train/n00000001/list.txt': 'no_video',
@@ -208,7 +209,7 @@ def test_a_flat_validation_folder_takes_its_classes_from_the_kit_or_from_kaggles
     paint(tmp_path, *names)
     paint(tmp_path, 'train/n00000001/a.JPEG', 'train/n00000002/a.JPEG')
     with pytest.raises(UserError, match='holds no ILSVRC2012_devkit_t12/data/meta.mat'):
-        listed('imagenet', tmp_path, 'val')
+        list_items('imagenet', tmp_path, 'val')
     kit = tmp_path / 'ILSVRC2012_devkit_t12' / 'data'
     kit.mkdir(parents=True)
     rows = [(1, 'n00000002', 'kite'), (2, 'n00000001', 'cat, tom'), (1001, 'n00000009', 'animal')]
@@ -216,7 +217,7 @@ def test_a_flat_validation_folder_takes_its_classes_from_the_kit_or_from_kaggles
     savemat = pytest.importorskip('scipy.io').savemat
     savemat(kit / 'meta.mat', {'synsets': np.array(rows, fields).reshape(3, 1)})
     (kit / 'ILSVRC2012_validation_ground_truth.txt').write_text('2\n2\n1\n')
-    items = listed('imagenet', tmp_path, 'val')
+    items = list_items('imagenet', tmp_path, 'val')
     assert [(item.label, item.label_name) for item in items.values()] == [
         (0, 'cat, tom'),
         (0, 'cat, tom'),
@@ -224,7 +225,7 @@ def test_a_flat_validation_folder_takes_its_classes_from_the_kit_or_from_kaggles
     ]
     write(tmp_path, **{'LOC_val_solution.csv': 'ImageId,PredictionString\nILSVRC2012_val_00000001,n00000002 1 2 3 4\n'})
     synsets(tmp_path, 'n00000001', 'n00000002')
-    items = listed('imagenet', tmp_path, 'val')
+    items = list_items('imagenet', tmp_path, 'val')
     assert items[names[0]].label == 1 and problems(items) == {
         names[1]: 'not_listed',
         names[2]: 'not_listed',
@@ -248,7 +249,7 @@ def test_kinetics600_clips_are_found_by_their_name_in_one_folder_or_in_one_a_cla
     write(tmp_path, **{'annotations/train.csv': K600.format('train'), 'annotations/validate.csv': K600.format('val')})
     clips = 'train/--nQbRBEz2s_000104_000114.mp4', 'train/abseiling/0wR5jVB-WPk_000417_000427.mkv', 'train/stray.mp4'
     write(tmp_path, **dict.fromkeys(clips, 'x'), **{'val/--nQbRBEz2s.mp4': 'x'})
-    items = listed('kinetics600', tmp_path)
+    items = list_items('kinetics600', tmp_path)
     assert usable(items) == list(clips[:2])
     assert {name: (item.label, item.label_name) for name, item in items.items() if not item.problem} == {
         clips[0]: (1, 'air drumming'),
@@ -261,22 +262,22 @@ def test_kinetics600_clips_are_found_by_their_name_in_one_folder_or_in_one_a_cla
         'train/gone_nQbRBE_000001_000011.mp4': 'missing',
         'train/stray.mp4': 'not_listed',
     }
-    assert usable(listed('kinetics600', tmp_path, 'val')) == ['val/--nQbRBEz2s.mp4']
+    assert usable(list_items('kinetics600', tmp_path, 'val')) == ['val/--nQbRBEz2s.mp4']
     (tmp_path / 'annotations' / 'train.csv').write_bytes(K600.format('train').encode().replace(b'air d', b'\xe4ir d'))
-    items = listed('kinetics600', tmp_path)
+    items = list_items('kinetics600', tmp_path)
     assert items['annotations/train.csv line 2'].problem.startswith('encoding') and len(usable(items)) == 1
     with pytest.raises(UserError, match='holds no annotations/test.txt or annotations/test.csv'):
-        listed('kinetics600', tmp_path, 'test')
+        list_items('kinetics600', tmp_path, 'test')
 
 
-def test_the_whole_list_of_kinetics600_goes_before_the_incomplete_one(tmp_path):
+def test_the_complete_list_of_kinetics600_goes_before_the_incomplete_one(tmp_path):
     rows = K600.format('train').splitlines(keepends=True)
     write(tmp_path, **{'annotations/train.txt': ''.join(rows[:3]), 'annotations/train.csv': ''.join(rows[:2])})
     write(tmp_path, **{'train/0wR5jVB-WPk_000417_000427.mp4': 'x'})
-    assert usable(listed('kinetics600', tmp_path)) == ['train/0wR5jVB-WPk_000417_000427.mp4']
+    assert usable(list_items('kinetics600', tmp_path)) == ['train/0wR5jVB-WPk_000417_000427.mp4']
     write(tmp_path, **{'annotations/train.txt': 'a b c\n1\n'})
     with pytest.raises(UserError, match='train.txt has no column youtube_id'):
-        listed('kinetics600', tmp_path)
+        list_items('kinetics600', tmp_path)
 
 
 # tables of captions
@@ -293,23 +294,23 @@ WEBVID = """videoid,contentUrl,duration,page_dir,name
 def test_webvid_captions_are_those_of_its_table(tmp_path):
     write(tmp_path, **{'results_2M_train.csv': WEBVID, 'results_2M_val.csv': WEBVID.splitlines()[0] + '\n'})
     write(tmp_path, **{f'videos/000001_000050/{i}.mp4': 'x' for i in (1066, 1067, 1070)})
-    items = listed('webvid', tmp_path)
+    items = list_items('webvid', tmp_path)
     assert items['videos/000001_000050/1066.mp4'].captions == (Caption('Waves, at sea'),)
     assert items['videos/000001_000050/1067.mp4'].captions == ()
     assert sorted(problems(items).values()) == ['listed_twice', 'missing', 'no_path', 'not_listed']
     assert not any('etc' in item.path for item in items.values())
-    assert listed('webvid', tmp_path / 'results_2M_train.csv').keys() == items.keys()
+    assert list_items('webvid', tmp_path / 'results_2M_train.csv').keys() == items.keys()
     with pytest.raises(UserError, match='want one table .* for all, found results_2M_train.csv, results_2M_val.csv'):
-        listed('webvid', tmp_path, 'all')
+        list_items('webvid', tmp_path, 'all')
     write(tmp_path, **{'results_2M_train.csv': 'a,b\n1,2\n'})
     with pytest.raises(UserError, match='has the columns a, b; want those of WebVid: name, page_dir, videoid'):
-        listed('webvid', tmp_path)
+        list_items('webvid', tmp_path)
 
 
 def test_openvid_scores_are_taken(tmp_path):
     table = 'video,caption,aesthetic score,motion score,camera motion,fps\na_1.mp4,A dog runs.,5.5,2.25,static,24\n'
     write(tmp_path, **{'data/train/OpenVid-1M.csv': table, 'video/a_1.mp4': 'x'})
-    item = listed('webvid', tmp_path)['video/a_1.mp4']
+    item = list_items('webvid', tmp_path)['video/a_1.mp4']
     assert item.captions == (Caption('A dog runs.'),)
     assert item.scores == {'aesthetic_score': 5.5, 'motion_score': 2.25}
 
@@ -323,7 +324,7 @@ def test_parts_of_long_videos_are_inputs_of_their_own(tmp_path):
     rows += """gone,https://example.com,"[['0:00:02', '0:00:01']]","['One.']","[0.5]"\n"""
     panda = tmp_path / 'panda'
     write(panda, **{'panda70m_training_2m.csv': header + rows}, **{f'videos/{i}.mp4': 'x' for i in ('ab-cd', 'ef')})
-    items = listed('webvid', panda)
+    items = list_items('webvid', panda)
     assert usable(items) == ['videos/ab-cd.mp4#1.5-4.871', 'videos/ab-cd.mp4#60-62']
     item = items['videos/ab-cd.mp4#60-62']
     assert (item.captions, item.scores, item.source) == (
@@ -337,10 +338,10 @@ def test_parts_of_long_videos_are_inputs_of_their_own(tmp_path):
     rows = [{'YoutubeID': 'xyz', 'Start_timestamp': '00:00:19.019', 'End_timestamp': '00:00:21', 'Caption': 'A man.'}]
     rows += [rows[0] | {'Start_timestamp': '00:00:30', 'End_timestamp': '00:00:31', 'Aesthetic_Score': 4.29}]
     write(intern, **{'InternVid.jsonl': '\n'.join(map(json.dumps, rows)), 'xyz.mp4': 'x'})
-    items = listed('webvid', intern)
+    items = list_items('webvid', intern)
     assert usable(items) == ['xyz.mp4#19.019-21', 'xyz.mp4#30-31']
     with pytest.raises(UserError, match='want one table .* for val, found none'):
-        listed('webvid', intern, 'val')  # never what is trained on
+        list_items('webvid', intern, 'val')  # never what is trained on
     assert items['xyz.mp4#30-31'].scores == {'aesthetic_score': 4.29}
 
 
@@ -350,20 +351,21 @@ def test_parts_of_long_videos_are_inputs_of_their_own(tmp_path):
 def test_moving_mnist_is_the_array_of_its_test_set(tmp_path):
     array = np.arange(20 * 3, dtype=np.uint8).reshape(20, 3, 1, 1).repeat(8, 2).repeat(8, 3)
     np.save(tmp_path / 'mnist_test_seq.npy', array)
-    items = listed('moving_mnist', tmp_path, 'test')
+    items = list_items('moving_mnist', tmp_path, 'test')
     assert len(items) == 3 and reds(items['mnist_test_seq.npy:00001']) == list(range(1, 60, 3))
     assert len({digest_item(item) for item in items.values()}) == 3
     np.save(tmp_path / 'mnist_test_seq.npy', array.astype(np.float32))
     with pytest.raises(UserError, match='float32 .* want uint8'):
-        listed('moving_mnist', tmp_path, 'test')
+        list_items('moving_mnist', tmp_path, 'test')
     np.save(tmp_path / 'mnist_test_seq.npy', np.array([{}]), allow_pickle=True)
     with pytest.raises(UserError, match='mnist_test_seq.npy: .*Python objects'):
-        listed('moving_mnist', tmp_path, 'test')
+        list_items('moving_mnist', tmp_path, 'test')
 
 
 def field(number, content):
     """A length-delimited field of a protocol buffer."""
-    size, head = len(content), b''
+    size = len(content)
+    head = b''
     while size > 127:
         head, size = head + bytes([size & 127 | 128]), size >> 7
     return bytes([number << 3 | 2]) + head + bytes([size]) + content
@@ -398,11 +400,11 @@ def test_bair_is_read_from_the_archive_of_its_authors(tmp_path):
     name = 'softmotion30_44k/train/traj_0_to_255.tfrecords'
     content = tfrecord(trajectory(0), trajectory(100, 12))
     write(tmp_path, **{name: content, 'softmotion30_44k/train/readme': 'x'})
-    items = listed('bair', tmp_path)
+    items = list_items('bair', tmp_path)
     assert usable(items) == [f'{name}:000', f'{name}:001']
     assert problems(items) == {'softmotion30_44k/train/readme': 'no_video'}
     assert reds(items[f'{name}:000']) == list(range(30)) and reds(items[f'{name}:001']) == list(range(100, 112))
     write(tmp_path, **{name: content[:-200000]})
-    items = listed('bair', tmp_path)
+    items = list_items('bair', tmp_path)
     assert usable(items) == [f'{name}:000']  # what comes before the damage
     assert problems(items) == {name: 'broken', 'softmotion30_44k/train/readme': 'no_video'}

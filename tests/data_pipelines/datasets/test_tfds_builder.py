@@ -25,14 +25,14 @@ def levels(clip):
     return clip['video'].mean((1, 2, 3)).round().astype(int).tolist()
 
 
-def prepared(root, dataset, capsys, *more):
+def prepare(root, dataset, capsys, *more):
     """The folder of the set, and what was printed."""
     out = root / 'out'
     code = main(['tfds', f'--dataset={dataset}', f'--source={root / "raw"}', f'--out={out}', *more])
-    said = capsys.readouterr()
-    assert code == 0, said.err
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
     assert 'tensorflow' not in sys.modules
-    return out / f'{dataset}_videos' / '1.0.0', said.out
+    return out / f'{dataset}_videos' / '1.0.0', captured.out
 
 
 def test_ucf101_is_prepared_with_its_files_and_classes(tmp_path, capsys):
@@ -50,8 +50,8 @@ def test_ucf101_is_prepared_with_its_files_and_classes(tmp_path, capsys):
         names.append(f'HammerThrow/v_HammerThrow_g0{groups[0]}_c01.mp4')
         (lists / f'{part}list01.txt').write_text('\n'.join(names))
 
-    path, said = prepared(tmp_path, 'ucf101', capsys)
-    assert '2 in train, 2 in test' in said and 'left out: 2' in said
+    path, output = prepare(tmp_path, 'ucf101', capsys)
+    assert '2 in train, 2 in test' in output and 'left out: 2' in output
     left_out = json.loads((path / 'metadata.json').read_text())
     assert left_out['train: UCF-101/Hammering/v_Hammering_g04_c01.mp4'].startswith('missing')
     assert 'train: UCF-101/Hammering/v_Hammering_g03_c01.mp4' in left_out
@@ -69,13 +69,13 @@ def test_moving_mnist_is_prepared_without_loss(tmp_path, capsys):
     array = rng.integers(0, 256, (20, 3, 16, 16), np.uint8)
     (tmp_path / 'raw').mkdir()
     np.save(tmp_path / 'raw' / 'mnist_test_seq.npy', array)
-    path, _ = prepared(tmp_path, 'moving_mnist', capsys)
+    path, _ = prepare(tmp_path, 'moving_mnist', capsys)
     source = Tfds(path=str(path), frames=20, pixels=16, channels=1, train='test', test='', start='first').open()
-    found = {source[i]['video'].tobytes() for i in range(len(source))}
-    assert found == {array[:, i, :, :, None].tobytes() for i in range(3)}
+    clips = {source[i]['video'].tobytes() for i in range(len(source))}
+    assert clips == {array[:, i, :, :, None].tobytes() for i in range(3)}
 
 
-def test_imagenet_is_prepared_as_pictures_that_every_reader_sees_alike(tmp_path, capsys):
+def test_imagenet_is_prepared_as_pictures_of_one_colour_space(tmp_path, capsys):
     folder = tmp_path / 'raw' / 'train' / 'n00000001'
     folder.mkdir(parents=True)
     (tmp_path / 'raw' / 'train' / 'n00000002').mkdir()
@@ -86,10 +86,10 @@ def test_imagenet_is_prepared_as_pictures_that_every_reader_sees_alike(tmp_path,
     turned = Image.new('RGB', (16, 24), colours['rgb'])
     turned.getexif()[0x0112] = 6  # to be turned by a quarter
     turned.save(folder / 'turned.JPEG', 'JPEG', quality=95, exif=turned.getexif())
-    path, _ = prepared(tmp_path, 'imagenet', capsys, '--split=train')
+    path, _ = prepare(tmp_path, 'imagenet', capsys, '--split=train')
     source = Tfds(path=str(path), frames=1, pixels=16, label='label', test='').open()
-    found = sorted(source[i]['video'].mean((0, 1, 2)).tolist() for i in range(len(source)))
-    np.testing.assert_allclose(found, [(90, 90, 90), *[(200, 100, 50)] * 3], atol=6)
+    colours_of_images = sorted(source[i]['video'].mean((0, 1, 2)).tolist() for i in range(len(source)))
+    np.testing.assert_allclose(colours_of_images, [(90, 90, 90), *[(200, 100, 50)] * 3], atol=6)
 
 
 def test_webvid_parts_of_videos_and_pictures_are_made_mp4s(tmp_path, capsys):
@@ -98,8 +98,8 @@ def test_webvid_parts_of_videos_and_pictures_are_made_mp4s(tmp_path, capsys):
     media.write_mp4(raw / 'xyz.mp4', moving(20, 40, 33, 47), fps=10)
     row = {'YoutubeID': 'xyz', 'Start_timestamp': '00:00:01', 'End_timestamp': '00:00:02', 'Caption': 'Wörter'}
     (raw / 'list.jsonl').write_text(json.dumps(row))
-    path, said = prepared(tmp_path, 'webvid', capsys)
-    assert '1 in train' in said and 'no val: ' in said and 'no test: ' in said
+    path, output = prepare(tmp_path, 'webvid', capsys)
+    assert '1 in train' in output and 'no val: ' in output and 'no test: ' in output
     source = Tfds(path=str(path), frames=10, pixels=32, test='', start='first').open()
     np.testing.assert_allclose(levels(source[0]), 20 + 4 * np.arange(10, 20), atol=3)
     import tensorflow_datasets as tfds

@@ -21,7 +21,7 @@ from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.listing import list_inputs
 from data_pipelines.inputs.stills import ImageFolder
 from data_pipelines.inputs.table import INPUTS
-from tests.data_pipelines.videos import encoded, moving
+from tests.data_pipelines.videos import encode_frames, moving
 from vdm_jax.data.records.schema import Caption
 
 ROOM = 4 * EDGE_BYTES  # a box of nothing in particular behind the pictures, so that a file has a middle
@@ -38,7 +38,7 @@ def built(tmp_path_factory):
     place = tmp_path_factory.mktemp('built')
     (place / 'source').mkdir()
     for seed, name in enumerate(('a.mp4', 'b.mp4')):
-        content = encoded(moving(8, seed=seed)) + struct.pack('>I4s', ROOM, b'free') + bytes(ROOM - 8)
+        content = encode_frames(moving(8, seed=seed)) + struct.pack('>I4s', ROOM, b'free') + bytes(ROOM - 8)
         (place / 'source' / name).write_bytes(content)
     (place / 'source' / 'broken.mp4').write_bytes(bytes(4 * EDGE_BYTES))
     assert build(place / 'source', place / 'set') == 0
@@ -77,8 +77,8 @@ def change(path, at, times=None):
 def test_a_file_that_changed_at_equal_size_is_seen(place, capsys, name, at, says, times):
     change(place / 'source' / name, at, times)
     assert build(place / 'source', place / 'set') == 2
-    said = capsys.readouterr().err
-    assert f'{name} is another file than it was' in said and says in said
+    stderr = capsys.readouterr().err
+    assert f'{name} is another file than it was' in stderr and says in stderr
 
 
 def test_a_file_that_was_touched_or_copied_is_the_same(place, tmp_path, capsys):
@@ -117,7 +117,7 @@ def forget_hashes(folder):
 
 
 def test_a_set_of_before_is_recognised_and_its_files_are_looked_at(place, capsys):
-    """Its digests know sizes alone, and its manifest bears the time of its end."""
+    """Its digests contain only sizes, and its manifest has the time of its end."""
     table = parquet.read_table(place / 'set' / INPUTS)
     codes = {item.name: digest_item_before_edges(item) for item in list_inputs(str(place / 'source')).items}
     column = [codes[row['input']] if row['key'] is None else None for row in table.to_pylist()]
@@ -155,12 +155,12 @@ def test_a_build_that_was_cut_off_sees_a_file_that_changed_under_it(built, tmp_p
     with monkeypatch.context() as patched:
         patched.setattr(pool, 'make_parts', cut)
         assert build(tmp_path / 'source', tmp_path / 'set') == 3
-    whole = (tmp_path / 'source' / 'a.mp4').read_bytes()
+    content = (tmp_path / 'source' / 'a.mp4').read_bytes()
     for at, says in ((10, 'its head'), (-2 * EDGE_BYTES, 'of the same size')):
         change(tmp_path / 'source' / 'a.mp4', at)
         assert build(tmp_path / 'source', tmp_path / 'set') == 2
-        assert 'a.mp4 is another file than it was' in (said := capsys.readouterr().err) and says in said
-        (tmp_path / 'source' / 'a.mp4').write_bytes(whole)
+        assert 'a.mp4 is another file than it was' in (stderr := capsys.readouterr().err) and says in stderr
+        (tmp_path / 'source' / 'a.mp4').write_bytes(content)
     assert build(tmp_path / 'source', tmp_path / 'set') == 0
     names = 'records.parquet', INPUTS, 'manifest.json'
     assert [(tmp_path / 'set' / name).read_bytes() for name in names] == [
@@ -172,7 +172,8 @@ def test_pictures_that_changed_at_equal_size_are_seen(tmp_path):
     for number in range(3):
         (tmp_path / f'{number}.png').write_bytes(bytes(100))
     item = Item('clip', str(tmp_path), stills=ImageFolder(str(tmp_path), ('0.png', '1.png', '2.png'), 25.0))
-    code, read = {'clip': digest_item(item)}, {'clip': (changes.sha256_of(item), changes.last_change(item))}
+    code = {'clip': digest_item(item)}
+    read = {'clip': (changes.sha256_of(item), changes.last_change(item))}
     assert changes.find_change([item], code, code, read) == ''
     (tmp_path / '1.png').write_bytes(b'x' * 100)
     assert code == {'clip': digest_item(item)}
@@ -186,7 +187,8 @@ def test_a_pipe_under_the_name_of_a_file_is_not_waited_for(tmp_path):
 
 def test_a_recipe_of_before_is_one_of_stored_pixels(place, capsys):
     manifest = place / 'set' / 'manifest.json'
-    about, times = json.loads(manifest.read_text()), os.stat(manifest)
+    about = json.loads(manifest.read_text())
+    times = os.stat(manifest)
     del about['recipe']['clips']['pixel_aspect'], about['recipe']['limits']['index_pixels']
     del about['sha256']  # sets had none
     manifest.write_text(json.dumps(about))

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from data_pipelines.__main__ import main
 from data_pipelines.inputs.listing import list_inputs
-from tests.data_pipelines.videos import encoded, moving
+from tests.data_pipelines.videos import encode_frames, moving
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.records.schema import Caption
 from vdm_jax.data.records.shards import RecordSet
@@ -26,7 +26,7 @@ SPACES = '\v', '\f', '\x1c', '\x1d', '\x1e', '\x85', '\u2028', '\u2029', '\r', '
 
 
 def put(folder, **files):
-    """Files by their names, __ for the dot; every .mp4 is one by its name alone."""
+    """Write files by their names, with __ for the dot; an .mp4 is a video only by its name."""
     for name, content in files.items():
         (folder / name.replace('__', '.')).write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder
@@ -37,13 +37,13 @@ def item(folder, name='a.mp4', **options):
 
 
 def texts(folder, name='a.mp4', **options):
-    found = item(folder, name, **options)
-    assert not found.problem
-    return [caption.text for caption in found.captions]
+    listed_item = item(folder, name, **options)
+    assert not listed_item.problem
+    return [caption.text for caption in listed_item.captions]
 
 
 @pytest.mark.parametrize('space', SPACES, ids=ascii)
-def test_captions_end_at_a_line_feed_alone(tmp_path, space):
+def test_captions_end_only_at_a_line_feed(tmp_path, space):
     one = f'first half{space}second half'
     rows = json.dumps({'path': 'a.mp4', 'caption': one}, ensure_ascii=False)
     put(tmp_path, a__mp4='video', a__txt=f'{one}\nanother\r\n\r\nand\n', list__jsonl=f'{rows}\n', b__mp4='video')
@@ -55,7 +55,7 @@ def test_captions_end_at_a_line_feed_alone(tmp_path, space):
 def test_a_caption_survives_build_table_and_embedding_unchanged(tmp_path, capsys):
     (tmp_path / 'source').mkdir()
     one = 'one caption: ' + ' and '.join(f'{space}this' for space in SPACES)
-    put(tmp_path / 'source', a__mp4=encoded(moving(12)), a__txt=f'  {one}\x85 \r\n')
+    put(tmp_path / 'source', a__mp4=encode_frames(moving(12)), a__txt=f'  {one}\x85 \r\n')
     options = ['--recipe.clips.min_seconds=0.1', '--recipe.shots.detector=none', '--workers=0']
     assert main(['build', f'--source={tmp_path}/source', f'--out={tmp_path}/set', *options]) == 0
     records = RecordSet(str(tmp_path / 'set'))
@@ -87,7 +87,7 @@ def test_what_stands_for_nothing_is_no_caption(tmp_path, nothing):
     assert texts(tmp_path / 'b.csv') == ['a dog']
 
 
-def test_numbers_that_are_none_are_no_caption_and_none_other_is(tmp_path):
+def test_nan_is_no_caption_and_other_numbers_are(tmp_path):
     put(tmp_path, a__mp4='video', a__json='{"caption": NaN, "captions": [null, NaN], "text": "Nan eats naan"}')
     assert texts(tmp_path) == ['Nan eats naan']
     parquet.write_table(pa.table({'path': ['a.mp4'], 'caption': [float('nan')]}), tmp_path / 'b.parquet')
@@ -95,8 +95,8 @@ def test_numbers_that_are_none_are_no_caption_and_none_other_is(tmp_path):
 
 
 def test_equal_captions_of_a_video_count_once(tmp_path):
-    told = {'captions': ['a dog', {'text': 'a dog', 'weight': 3}, {'text': 'a dog', 'start': 1}, 'a cat']}
-    put(tmp_path, a__mp4='video', a__json=json.dumps(told), a__txt='a cat\na bird\na dog\n')
+    content = {'captions': ['a dog', {'text': 'a dog', 'weight': 3}, {'text': 'a dog', 'start': 1}, 'a cat']}
+    put(tmp_path, a__mp4='video', a__json=json.dumps(content), a__txt='a cat\na bird\na dog\n')
     assert item(tmp_path).captions == (
         Caption('a dog'),
         Caption('a dog', start=1.0),
@@ -107,13 +107,13 @@ def test_equal_captions_of_a_video_count_once(tmp_path):
 
 def test_a_text_in_json_is_no_score_whatever_it_looks_like(tmp_path):
     """As video2dataset writes it beside every video, with the same caption in NAME.txt."""
-    told = {'key': '000000001', 'caption': 'a dog', 'similarity': '0.31', 'clips': [[0.0, 2.0]], 'good': 0.5, 'n': 3}
-    told |= {'yes': True, 'video_id': 17, 'tweet': 1234567890123456789, 'scores': {'clip': '0.25'}}
-    put(tmp_path, a__mp4='video', a__json=json.dumps(told), a__txt='a dog')
+    content = {'key': '000000001', 'caption': 'a dog', 'similarity': '0.31', 'clips': [[0.0, 2.0]], 'good': 0.5, 'n': 3}
+    content |= {'yes': True, 'video_id': 17, 'tweet': 1234567890123456789, 'scores': {'clip': '0.25'}}
+    put(tmp_path, a__mp4='video', a__json=json.dumps(content), a__txt='a dog')
     assert item(tmp_path).scores == {'clip': 0.25, 'good': 0.5, 'n': 3.0} and texts(tmp_path) == ['a dog']
     assert list_inputs(str(tmp_path)).unused == ('clips', 'key', 'similarity', 'tweet', 'video_id', 'yes')
     for kind in ('jsonl', 'parquet'):
-        row = {'path': 'a.mp4'} | {name: value for name, value in told.items() if name != 'scores'}
+        row = {'path': 'a.mp4'} | {name: value for name, value in content.items() if name != 'scores'}
         if kind == 'jsonl':
             (tmp_path / 'b.jsonl').write_text(json.dumps(row))
         else:
@@ -145,18 +145,18 @@ def test_a_column_of_a_csv_is_a_score_where_all_of_it_are_numbers_that_name_noth
         put(tmp_path, list__csv=f'path,start,{column}\n{rows}')
         listing = list_inputs(str(tmp_path / 'list.csv'))
         assert len(listing.items) == len(values) and not any(each.problem for each in listing.items)
-        found = sorted(value for each in listing.items for value in each.scores.values())
-        wanted = [float(value) for value in values if value not in ('nan', '')] if column == 'aesthetic' else []
-        assert found == sorted(wanted), column
-        assert listing.unused == (() if wanted else (column,))
+        actual = sorted(value for each in listing.items for value in each.scores.values())
+        expected = [float(value) for value in values if value not in ('nan', '')] if column == 'aesthetic' else []
+        assert actual == sorted(expected), column
+        assert listing.unused == (() if expected else (column,))
 
 
 def test_the_columns_that_are_scores_may_be_named(tmp_path):
     put(tmp_path, a__mp4='video', b__mp4='video')
     put(tmp_path, list__csv='path,key,similarity,n\na.mp4,007,0.3,1\nb.mp4,8,high,2\n')
-    found = list_inputs(str(tmp_path / 'list.csv'), scores=['key'])
-    assert [each.scores for each in found.items] == [{'key': 7.0}, {'key': 8.0}]
-    assert found.unused == ('n', 'similarity')
+    listing = list_inputs(str(tmp_path / 'list.csv'), scores=['key'])
+    assert [each.scores for each in listing.items] == [{'key': 7.0}, {'key': 8.0}]
+    assert listing.unused == ('n', 'similarity')
     a, b = list_inputs(str(tmp_path / 'list.csv'), scores=['similarity']).items
     assert a.scores == {'similarity': 0.3}
     assert b.problem == "bad_score: similarity is 'high', no number"
@@ -173,11 +173,11 @@ def test_the_columns_that_are_scores_may_be_named(tmp_path):
             list_inputs(str(source), scores=scores)
 
 
-def test_a_filter_on_a_column_that_is_no_score_says_how_to_take_it(tmp_path, capsys):
+def test_a_filter_on_a_column_that_is_no_score_names_the_option_for_it(tmp_path, capsys):
     put(tmp_path, a__mp4='video', list__csv='path,similarity\na.mp4,0031\n')
     build = ['build', f'--source={tmp_path}/list.csv', f'--out={tmp_path}/set', '--recipe.filters=similarity>=40']
     assert main(build) == 2
-    assert 'similarity>=40: similarity of --source is not taken as a score' in (said := capsys.readouterr().err)
-    assert '--scores=similarity takes it' in said and not (tmp_path / 'set').exists()
+    assert 'similarity>=40: similarity of --source is not taken as a score' in (stderr := capsys.readouterr().err)
+    assert '--scores=similarity takes it' in stderr and not (tmp_path / 'set').exists()
     assert main([*build, '--scores=similarity', '--workers=0']) == 2
     assert 'no clip was kept' in capsys.readouterr().err  # it was begun, and the file is no video

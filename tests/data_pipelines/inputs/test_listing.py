@@ -17,7 +17,7 @@ from vdm_jax.errors import UserError
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder for files that are videos by their names alone, for none is opened here."""
+    """A folder for files that are videos only by their names, for none is opened here."""
     (tmp_path / 'videos').mkdir()
     return tmp_path / 'videos'
 
@@ -32,8 +32,8 @@ def items(source, **options):
     return {item.name: item for item in list_inputs(str(source), **options).items}
 
 
-def reasons(found):
-    return {name: item.problem.partition(':')[0] for name, item in found.items()}
+def reasons(listed):
+    return {name: item.problem.partition(':')[0] for name, item in listed.items()}
 
 
 def write(path, rows):
@@ -65,7 +65,7 @@ def test_a_folder_is_listed_with_all_below_in_the_order_of_names(folder):
     assert listing.ignored == {'.jpg': 1, '.md': 1, 'hidden': 2}
 
 
-def test_files_beside_a_video_say_what_is_in_it(folder):
+def test_files_beside_a_video_hold_its_captions_and_labels(folder):
     put(folder, 'a.mp4', 'b.mp4', 'c.mp4', 'alone.txt')
     (folder / 'a.txt').write_bytes('\ufeffa dog runs\n\n  ein Hund läuft  \r\n'.encode())
     timed = {'text': 'it stops', 'weight': 2, 'start': 1.5, 'end': '0:00:03'}
@@ -73,12 +73,12 @@ def test_files_beside_a_video_say_what_is_in_it(folder):
         json.dumps({'captions': ['a cat', timed], 'label': 3, 'label_name': 'cat', 'scores': {'clip': 0.3}, 'good': 5})
     )
     (folder / 'b.txt').write_text('one more')
-    found = items(folder)
-    assert [caption.text for caption in found['a.mp4'].captions] == ['a dog runs', 'ein Hund läuft']
-    b = found['b.mp4']
+    listed = items(folder)
+    assert [caption.text for caption in listed['a.mp4'].captions] == ['a dog runs', 'ein Hund läuft']
+    b = listed['b.mp4']
     assert b.captions == (Caption('a cat'), Caption('it stops', 2.0, 1.5, 3.0), Caption('one more'))
     assert (b.label, b.label_name, b.scores) == (3, 'cat', {'clip': 0.3, 'good': 5.0})
-    assert found['c.mp4'].captions == () and not found['c.mp4'].problem
+    assert listed['c.mp4'].captions == () and not listed['c.mp4'].problem
     assert list_inputs(str(folder)).ignored == {'.txt': 1}
 
 
@@ -109,7 +109,7 @@ def test_a_file_beside_a_video_that_cannot_be_used_is_the_reason_of_its_row(fold
     assert reasons(items(folder)) == {'a.mp4': reason, 'b.mp4': ''}
 
 
-def test_links_that_lead_out_that_are_broken_and_what_is_no_file_are_told_apart(folder, tmp_path):
+def test_links_out_broken_links_and_non_files_have_their_own_reasons(folder, tmp_path):
     put(tmp_path, 'elsewhere/secret.mp4', 'elsewhere/secret.txt')
     put(folder, 'a.mp4', 'b.mp4', 'sub/c.mp4')
     (folder / 'inside.mp4').symlink_to(folder / 'a.mp4')
@@ -121,8 +121,8 @@ def test_links_that_lead_out_that_are_broken_and_what_is_no_file_are_told_apart(
     (folder / 'circle.mp4').symlink_to(folder / 'circle.mp4')
     (folder / 'linked').symlink_to(tmp_path / 'elsewhere')
     os.mkfifo(folder / 'pipe.mp4')
-    found = items(folder)
-    assert reasons(found) == {
+    listed = items(folder)
+    assert reasons(listed) == {
         'a.mp4': '',
         'b.mp4': 'link',
         'broken.mp4': 'broken_link',
@@ -142,7 +142,7 @@ def test_links_that_lead_out_that_are_broken_and_what_is_no_file_are_told_apart(
         'broken.mp4': f'it is a link to {folder}/gone.mp4, which is not there',
         'circle.mp4': 'in a circle',
     }.items():
-        assert detail in found[name].problem
+        assert detail in listed[name].problem
 
 
 def cache(place, files):
@@ -157,25 +157,25 @@ def cache(place, files):
     return place / 'snapshots' / 'main'
 
 
-def test_links_out_of_the_folder_are_followed_where_asked_for(tmp_path):
+def test_links_out_of_the_folder_are_followed_with_follow_links(tmp_path):
     """Files beside videos and the paths of lists among them; a name that leads out by itself is none of them."""
     files = {'a.mp4': b'video', 'sub/b.webm': b'video', 'a.txt': b'a dog', 'sub/b.json': b'{"captions": ["a cat"]}'}
     files |= {'list.csv': b'path,caption\na.mp4,one\nsub/b.webm,two\n../../blobs/' + b'0' * 40 + b',three\n'}
     snapshot = cache(tmp_path, files)
     assert reasons(items(snapshot)) == {'a.mp4': 'link', 'sub/b.webm': 'link'}
-    found = items(snapshot, follow_links=True)
-    assert {name: [each.text for each in item.captions] for name, item in found.items()} == {
+    listed = items(snapshot, follow_links=True)
+    assert {name: [each.text for each in item.captions] for name, item in listed.items()} == {
         'a.mp4': ['a dog'],
         'sub/b.webm': ['a cat'],
     }
-    assert found['a.mp4'].path == str(snapshot / 'a.mp4') and not any(reasons(found).values())
+    assert listed['a.mp4'].path == str(snapshot / 'a.mp4') and not any(reasons(listed).values())
     root = str(snapshot)
     named = reasons(items(snapshot / 'list.csv', root=root, follow_links=True))
     assert list(named.values()) == ['outside', '', ''] and list(named)[1:] == ['a.mp4', 'sub/b.webm']
     assert set(reasons(items(snapshot / 'list.csv', root=root)).values()) == {'outside', 'link'}
 
 
-def test_folders_that_are_links_are_entered_once_where_asked_for(folder, tmp_path):
+def test_linked_folders_are_entered_once_with_follow_links(folder, tmp_path):
     put(tmp_path, 'elsewhere/deep/x.mp4', 'elsewhere/y.mp4')
     put(folder, 'a.mp4', 'sub/b.mp4')
     (folder / 'again').symlink_to(tmp_path / 'elsewhere')
@@ -184,8 +184,8 @@ def test_folders_that_are_links_are_entered_once_where_asked_for(folder, tmp_pat
     (folder / 'sub' / 'up').symlink_to(folder)
     (tmp_path / 'elsewhere' / 'deep' / 'back').symlink_to(tmp_path / 'elsewhere')
     assert set(reasons(items(folder))) == {'a.mp4', 'again/', 'linked/', 'own/', 'sub/b.mp4', 'sub/up/'}
-    found = items(folder, follow_links=True)
-    assert reasons(found) == {
+    listed = items(folder, follow_links=True)
+    assert reasons(listed) == {
         'a.mp4': '',
         'again/deep/back/': 'link',
         'again/deep/x.mp4': '',
@@ -195,7 +195,7 @@ def test_folders_that_are_links_are_entered_once_where_asked_for(folder, tmp_pat
         'sub/b.mp4': '',
         'sub/up/': 'link',
     }
-    assert 'listed already' in found['linked/'].problem
+    assert 'listed already' in listed['linked/'].problem
 
 
 @pytest.mark.skipif(sys.platform == 'darwin', reason='file names there are always UTF-8')
@@ -221,7 +221,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize('kind', ['csv', 'jsonl', 'parquet'])
-def test_lists_of_every_kind_say_the_same(folder, kind):
+def test_lists_of_every_kind_give_the_same_items(folder, kind):
     put(folder, 'a.mp4', 'sub/b.mp4', 'c.mp4')
     listing = list_inputs(str(write(folder / f'list.{kind}', ROWS)))
 
@@ -258,8 +258,8 @@ def test_rows_of_a_csv_that_cannot_be_used_do_not_spoil_the_others(folder):
         b'c.mp4,x,0.8,1',
     ]
     (folder / 'list.csv').write_bytes(b'\n'.join(lines))
-    found = items(folder / 'list.csv')
-    assert reasons(found) == {
+    listed = items(folder / 'list.csv')
+    assert reasons(listed) == {
         'a.mp4': '',
         'd.mp4': 'bad_label',
         'd.mp4 (2)': 'listed_twice',
@@ -274,8 +274,8 @@ def test_rows_of_a_csv_that_cannot_be_used_do_not_spoil_the_others(folder):
         'gone.mp4': 'missing',
         'list.csv line 15': 'bad_row',
     }
-    assert found['a.mp4'].captions == (Caption('a "big" dog'),) and found['a.mp4'].scores == {'clip': 0.5}
-    assert 'lines 15 to 16' in found['list.csv line 15'].problem
+    assert listed['a.mp4'].captions == (Caption('a "big" dog'),) and listed['a.mp4'].scores == {'clip': 0.5}
+    assert 'lines 15 to 16' in listed['list.csv line 15'].problem
 
 
 def test_lines_of_json_that_cannot_be_used_do_not_spoil_the_others(folder):
@@ -302,16 +302,16 @@ def test_lines_of_json_that_cannot_be_used_do_not_spoil_the_others(folder):
 def test_several_windows_of_one_file_are_several_inputs(folder):
     put(folder, 'a.mp4')
     rows = [{'path': 'a.mp4', 'start': start, 'end': end} for start, end in ((0, 2), (2, None), ('0:01:10.5', 80))]
-    found = items(write(folder / 'list.jsonl', rows))
-    assert {name: (item.start, item.end) for name, item in found.items()} == {
+    windows = items(write(folder / 'list.jsonl', rows))
+    assert {name: (item.start, item.end) for name, item in windows.items()} == {
         'a.mp4#0-2': (0, 2),
         'a.mp4#2-': (2, None),
         'a.mp4#70.5-80': (70.5, 80),
     }
-    assert {item.source for item in found.values()} == {'a.mp4'} and not any(reasons(found).values())
+    assert {item.source for item in windows.values()} == {'a.mp4'} and not any(reasons(windows).values())
 
 
-def test_classes_that_have_names_alone_are_numbered_in_their_order(folder):
+def test_classes_with_names_only_are_numbered_in_their_order(folder):
     put(folder, 'a.mp4', 'b.mp4', 'c.mp4')
     rows = [{'path': f'{name}.mp4', 'label_name': of} for name, of in zip('abc', ('swim', 'dive', 'swim'), strict=True)]
     assert [item.label for item in items(write(folder / 'list.csv', rows)).values()] == [1, 0, 1]
@@ -335,7 +335,7 @@ def test_paths_of_a_list_are_taken_from_a_root_where_one_is_named(folder, tmp_pa
         ('list.xlsx', b'x', 'is no folder, and no list: those end in .csv, .jsonl, .parquet'),
     ],
 )
-def test_a_source_that_is_none_is_refused(tmp_path, name, content, message):
+def test_an_invalid_source_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match='--source=') as error:
         list_inputs(str(tmp_path / name))
@@ -343,20 +343,20 @@ def test_a_source_that_is_none_is_refused(tmp_path, name, content, message):
 
 
 @pytest.mark.parametrize('name', ['list.csv', 'list.jsonl'])
-def test_files_that_may_not_be_read_are_told_of(folder, monkeypatch, name):
+def test_unreadable_files_are_named(folder, monkeypatch, name):
     put(folder, 'a.mp4', 'b.mp4')
     for each in ('b.txt', name):
         (folder / each).touch()
 
-    def refused(path, *more, **how):
+    def refuse(path, *more, **how):
         raise PermissionError(errno.EACCES, 'Permission denied', path)
 
-    monkeypatch.setattr('builtins.open', refused)  # for root may read everything
-    found = items(folder)['b.mp4']
+    monkeypatch.setattr('builtins.open', refuse)  # for root may read everything
+    item = items(folder)['b.mp4']
     with pytest.raises(UserError) as error:
         list_inputs(str(folder / name))
     monkeypatch.undo()
-    assert found.problem == 'caption_file: b.txt: Permission denied'
+    assert item.problem == 'caption_file: b.txt: Permission denied'
     assert str(error.value) == f'--source={folder / name} cannot be read: Permission denied'
 
 
@@ -367,7 +367,7 @@ def test_a_missing_source_and_an_empty_folder_are_refused(tmp_path):
         list_inputs(str(tmp_path))
 
 
-def test_the_digest_of_an_item_tells_every_change_but_where_it_lies(folder):
+def test_the_digest_of_an_item_depends_on_everything_but_its_path(folder):
     put(folder, 'a.mp4')
     item = items(folder)['a.mp4']
     same = digest_item(item)

@@ -21,10 +21,10 @@ def folder(tmp_path):
 def text_of(sign, path='path', end='\n'):
     """ROWS with this sign between columns; a value that has it stands in quotes."""
 
-    def quoted(value):
+    def quote(value):
         return f'"{value}"' if sign in value else value
 
-    return ''.join(sign.join(quoted(value.format(path=path)) for value in row) + end for row in ROWS)
+    return ''.join(sign.join(quote(value.format(path=path)) for value in row) + end for row in ROWS)
 
 
 def check(path):
@@ -79,7 +79,7 @@ def test_a_list_with_a_byte_order_mark_is_read_as_that_says(folder, sign, mark, 
         (b'name,caption\na.mp4,x\n', 'found: caption, name; call the one with the paths of the videos path'),
     ],
 )
-def test_a_list_that_cannot_be_read_says_what_to_change(folder, content, message):
+def test_a_list_that_cannot_be_read_is_refused_with_what_to_change(folder, content, message):
     (folder / 'list.csv').write_bytes(content)
     with pytest.raises(UserError, match=message):
         list_inputs(str(folder / 'list.csv'))
@@ -93,6 +93,6 @@ def test_a_name_in_another_unicode_form_is_the_file_that_is_there(folder, listed
     other = unicodedata.normalize(listed_as, 'Über/café.mp4')
     rows = f'path,caption\n{other},one\n{stored},two\n{folder}/{other},three\nÜber/gone.mp4,four\n'
     (folder / 'list.csv').write_text(rows, encoding='utf-8')
-    found = {item.name: item for item in list_inputs(str(folder / 'list.csv')).items}
-    assert [each.text for each in found[stored].captions] == ['one', 'two', 'three'] and not found[stored].problem
-    assert found['Über/gone.mp4'].problem == 'missing: no such file' and len(found) == 2
+    listed = {item.name: item for item in list_inputs(str(folder / 'list.csv')).items}
+    assert [each.text for each in listed[stored].captions] == ['one', 'two', 'three'] and not listed[stored].problem
+    assert listed['Über/gone.mp4'].problem == 'missing: no such file' and len(listed) == 2

@@ -31,8 +31,9 @@ def work_on(items, folder):
 
 
 def try_cases(folder, cases):
-    """How many of the cases were refused as a whole, and how many had rows with a reason."""
-    refused, reasons = 0, 0
+    """Return how many lists were refused completely, and how many had rows with a reason."""
+    refused = 0
+    reasons = 0
     for case in cases:
         place = folder / str(case)
         place.mkdir()
@@ -87,7 +88,7 @@ def test_a_row_that_cannot_be_read_has_a_reason_and_the_others_are_taken(tmp_pat
     work_on(items, tmp_path)
 
 
-def test_a_cell_of_parquet_that_is_no_utf8_costs_its_row_alone(tmp_path):
+def test_a_cell_of_parquet_that_is_no_utf8_costs_only_its_row(tmp_path):
     import pyarrow
     from pyarrow import parquet
 
