@@ -50,11 +50,11 @@ def conditions_by_rows(
       UserError: See `complete_conditions`.
     """
     # One row shows which conditions there are, without making those of all videos.
-    given = others(np.arange(1))
+    first_row = others(np.arange(1))
     context_frames = network.context_frames
-    check_context(given['frames'].shape[1] if 'frames' in given else 0, context_frames)
-    reads_frames = context_frames > 0 and 'frames' not in given
-    reads_text = bool(network.config.text_width) and 'text' not in given
+    check_context(first_row['frames'].shape[1] if 'frames' in first_row else 0, context_frames)
+    reads_frames = context_frames > 0 and 'frames' not in first_row
+    reads_text = bool(network.config.text_width) and 'text' not in first_row
 
     # Images behind the clips have classes and the clips have none: what has no label is told the one after them.
     if data.has_images and not network.config.autoencodes and not has_classes(data, network):
