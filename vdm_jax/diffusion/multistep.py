@@ -66,6 +66,7 @@ class DPMSolverPP2M(Multistep):
         _, sigma_t = process.alpha_sigma(t)
         alpha_s, sigma_s = process.alpha_sigma(s)
         coef_x = expand(sigma_s / sigma_t, x.ndim)
+        # expm1, as exp(-h) - 1 loses the digits of a small h. At an end of the process h is infinite, and it is -1.
         coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
         return Step(coef_x * x + coef_x0 * x0, denoised.x0, Previous(denoised.x0, to_scalar(h, state.h)))
 
@@ -117,6 +118,8 @@ def gain(process: Process, t: jax.Array, s: jax.Array) -> jax.Array:
     """Return h = log(alpha_s / sigma_s) - log(alpha_t / sigma_t) of t's shape; inf where alpha_t or sigma_s is 0."""
     alpha_t, sigma_t = process.alpha_sigma(t)
     alpha_s, sigma_s = process.alpha_sigma(s)
+    # Logarithms are subtracted and not the ratios divided: inf - x and x - (-inf) are inf, where 1 / 0 over 0 would be
+    # nan.
     return (jnp.log(alpha_s) - jnp.log(sigma_s)) - (jnp.log(alpha_t) - jnp.log(sigma_t))
 
 

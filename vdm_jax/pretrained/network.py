@@ -61,6 +61,7 @@ class Network:
         inputs = {'label': label, 'text': text, 'text_mask': text_mask}
         x, t, conditions = validate_inputs(self.config, x_BTHWC, t_B, inputs)
         if self.config.classes and 'label' not in conditions:
+            # DiT's forward always has a label; "no label" is one of them.
             conditions['label'] = jnp.full(len(x), self.config.classes, jnp.int32)
         output: jax.Array = self.apply(self.params, x, t, conditions)
         return output
@@ -115,6 +116,7 @@ class Network:
         num_channels = self.config.channels if self.objective.variance == 'fixed' else None
 
         def run(params: Any, x: jax.Array, t: jax.Array, conditions: Conditions) -> jax.Array:
+            # Parameters are an argument: closed over, they would be constants of the program.
             output: jax.Array = nnx.merge(graphdef, params)(x, t, conditions)
             return output[..., :num_channels]
 
