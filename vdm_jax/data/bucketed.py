@@ -19,7 +19,9 @@ from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
 
 CLIPS = 'config.data.clips'  # where mistakes of the source within are
-STREAMS = 2**16  # orders of a bucket: more than a mixture has sources
+# Bucket k takes the streams of random numbers from STREAMS * k on, one a source: more than a mixture has sources, so
+# that no two buckets share one.
+STREAMS = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +162,7 @@ class BucketedReader(Reader):
         super().__init__(source)
         self.clips = clips
         self._lenient = lenient
+        # Read once: the property parses its texts anew each time, and every clip asks for its bucket's size.
         self._kinds = source.kinds
         self._readers: dict[int, BucketedReader] = {}
 
@@ -226,6 +229,7 @@ class BucketedReader(Reader):
             advice = 'hold out more, or change them' if self._lenient else 'change them'
             raise UserError(f'config.data.buckets={names}: no {kind} is there; {advice}')
         if self.source.only is not None:
+            # By its number among all buckets, so that its clips come as they do in the order over all of them.
             order, _ = self._bucket_order(np.arange(len(self)), batch, seed, shuffle, self.source.only)
             return order
 
@@ -294,6 +298,7 @@ class BucketedReader(Reader):
     def held_out(self) -> Reader:
         """Return the held-out clips, each in its bucket, of which some may be empty."""
         clips = self.clips.held_out()
+        # What is held out holds nothing out itself.
         if self._lenient or clips is self.clips:
             return self
         return self._with_clips(clips, lenient=True)
@@ -309,6 +314,8 @@ class BucketedReader(Reader):
         """Return the identity of the clips, and which bucket each is in."""
         with mistakes_at(CLIPS):
             identity = self.clips.identity()
+        # A file of the same name may have another length or size by now, and so another bucket. The byte order is
+        # fixed, as a run may go on on another machine.
         table = hashlib.sha256(np.ascontiguousarray(self.bucket_of, '<i8').tobytes()).hexdigest()[:16]
         return f'{identity} in {len(self._kinds)} buckets {table}'
 

@@ -121,6 +121,7 @@ class JointImagesReader(Reader):
         with mistakes_at(IMAGES):
             size = len(self.images)
             for k in range(count):
+                # Nothing is drawn in evaluation: clips take the images in turn.
                 image = self.images[(i * count + k) % size]
                 chosen.append((image['video'][0], image['label']))
         with mistakes_at(CLIPS):
@@ -132,6 +133,7 @@ class JointImagesReader(Reader):
             clip = self.clips.draw(i, rng)
         chosen = []
         with mistakes_at(IMAGES):
+            # `read_plans` draws in the same order, to foretell what is read here.
             for j in rng.integers(len(self.images), size=self.source.count):
                 image = self.images.draw(int(j), rng)
                 chosen.append((image['video'][rng.integers(len(image['video']))], image['label']))
@@ -145,10 +147,12 @@ class JointImagesReader(Reader):
         with mistakes_at(IMAGES):
             for j in rng.integers(len(self.images), size=self.source.count):
                 plans += self.images.read_plans(int(j), rng)
-                rng.integers(self.images.shape[0])  # which of its frames is taken
+                # Which of its frames `draw` takes: drawn here too, since what the next image draws depends on it.
+                rng.integers(self.images.shape[0])
         return plans
 
     def _join(self, clip: Clip, chosen: list[tuple[np.ndarray, np.int32]]) -> Clip:
+        # Filled in and not stacked: with count=0 there is nothing to stack.
         images = np.zeros((self.source.count, *self.shape[1:]), np.uint8)
         for k, (image, _) in enumerate(chosen):
             images[k] = image

@@ -43,6 +43,7 @@ class Progress:
 
     def encode(self) -> str:
         """Return the content of done-*."""
+        # A directory that version 2 began goes on as it was begun.
         if not self.sha256:
             return str(self.done)
         return json.dumps(seal({'done': self.done, 'told': self.sha256}))
@@ -55,6 +56,7 @@ def part_file(kind: str, number: int, parts: int) -> str:
 
 def part_bounds(count: int, parts: int) -> np.ndarray:
     """Return the first clip of each part, and the number of all: int64 (parts + 1,)."""
+    # In whole numbers, so that every machine comes to the same bounds.
     return np.arange(parts + 1) * count // parts
 
 
@@ -93,6 +95,7 @@ def read_about(directory: Directory, where: str) -> About | None:
         known = JsonValues(values, called)
         if values.get('version') not in (VERSION, UNVERIFIED):
             raise UserError(f'{where}: latents of another version of vdm_jax')
+        # `unseal` lets values without a seal through, as version 2 has none: from version 3 on it is wanted.
         if values['version'] == VERSION:
             known.sha256(SHA256)
         values = unseal(values, called)

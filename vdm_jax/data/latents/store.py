@@ -151,6 +151,7 @@ class LatentSet:
         if not self.is_verified:
             return
         index = int(self._bounds[number]) * self.views + rank
+        # Once in a process, as every epoch reads all of them again.
         if self._is_checked[index]:
             return
         if digest_of(row) != int(self._rows.reshape(-1)['sha256'][index]):
@@ -160,6 +161,7 @@ class LatentSet:
                 f'{self.where}: {name} is damaged at clip {clip}, view {view} (sha256); make the latents anew, in '
                 f'another directory (python -m data_pipelines verify {self.path} looks at all of them)'
             )
+        # Without a lock: two threads may check one row twice, and come to the same.
         self._is_checked[index] = True
 
     @functools.cached_property
@@ -195,6 +197,7 @@ class LatentSet:
         size = shape[0] * shape[1] * dtype.itemsize
         try:
             progress = read_progress(self.path, number, about['parts'])
+            # The bound is that of the file and a header, which has some hundred bytes.
             content = read_bytes(path, 2**12 + size, name)
             if is_verified(about) and hashlib.sha256(content).hexdigest() != progress.sha256:
                 raise DamageError(f'sha256 of {name} is another one than when it was made')
@@ -214,6 +217,7 @@ class LatentSet:
     def _open_moments(self, number: int) -> RowFile:
         """Return the file of moments of a part, opened once."""
         files, lock = self._files
+        # One descriptor a file, however many threads ask for it at once.
         with lock:
             if number not in files:
                 path = os.path.join(self.path, part_file('moments', number, self.about['parts']))
@@ -295,6 +299,7 @@ class PartWriter:
 
         for kind, values in (('moments', moments), ('told', rows)):
             part = self._files[kind]
+            # Sought anew each time: after a kill, rows that were never committed lie here, and are written over.
             part.file.seek(part.begin + part.size * self.done)
             part.file.write(values.data.cast('B'))
         self._hash.update(rows.tobytes())
@@ -324,6 +329,7 @@ class PartWriter:
         if not self.done:
             file = path.open('wb')
             file.write(header)
+            # At its full length from the start: by its size the next writer knows it again.
             file.truncate(begin + size * self.total)
         elif self.done > self.total or not path.is_file() or path.stat().st_size != begin + size * self.total:
             raise self._change_error(path)
@@ -331,6 +337,7 @@ class PartWriter:
             file = path.open('r+b')
 
         if kind == 'told':
+            # The state of a hash cannot be stored: when a part goes on, it is made again of what was committed.
             self._hash.update(header if not self.done else file.read(begin + size * self.done))
             if self.done and self._verified and self._hash.hexdigest() != self._progress.sha256:
                 file.close()
