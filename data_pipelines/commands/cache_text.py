@@ -125,6 +125,7 @@ def cache(
     _begin(encoder, out, dtype)
     number, count = share
     done = text_store.TextCache(str(out), '--out')
+    # By the text's hash, so that several processes share the work without asking each other.
     own_texts = [text for text in texts if text_store.key_of(text)[0] % count == number and text not in done]
 
     # Numbers of parts that no process has used, and no other one will.
@@ -171,6 +172,7 @@ def _begin(encoder: TextEncoder, out: Path, dtype: str) -> None:
 def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, dtype: str) -> None:
     """Encode these texts into one part."""
     embeddings, mask = encoder.encode(texts)
+    # What overflows is looked for below, where it can be explained.
     with np.errstate(over='ignore'):
         tokens = embeddings[mask].astype(dtype)
     if not np.isfinite(tokens).all():

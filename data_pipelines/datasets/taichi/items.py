@@ -15,7 +15,8 @@ from vdm_jax.errors import UserError
 SPLITS = ('train', 'test', 'all')
 TABLE = 'taichi-metadata.csv'
 COLUMNS = ('video_id', 'start', 'end', 'fps', 'partition')
-FPS = 30.0  # of pictures that no row of the table knows; most of its rows say 29.97
+# Of pictures that no row of the table knows; most of its rows say 29.97.
+FPS = 30.0
 
 
 def class_names(root: str) -> tuple[str, ...]:

@@ -217,6 +217,7 @@ def _parse_list(value: Any, name: str) -> Sequence[Any]:
     """Return a list, from Python's notation of it where the table is CSV."""
     if isinstance(value, str):
         try:
+            # Not by `eval`: whoever wrote the table would run code here.
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             raise ProblemError('bad_row', f'{name} is no list') from None
