@@ -144,6 +144,7 @@ def _make_missing_parts(arguments: argparse.Namespace, items: Sequence[Item], re
     # A plan says which clip goes where, and is made once all parts are there.
     if os.path.exists(os.path.join(folder, 'plan')):
         return
+    # A part that is there is complete, so nothing is done twice.
     missing = [item for item in items if part_files.read_index(part_files.part_path(folder, item.name)) is None]
     with _make_bar('videos', len(items), len(items) - len(missing)) as bar:
         if arguments.runner == 'beam':

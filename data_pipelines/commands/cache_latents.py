@@ -122,11 +122,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
       UserError: a number is not 1 or more, the directory holds latents of another codec, of other clips, or made
         otherwise, there is no room for them, or the clips are latents already.
     """
-    for name, value in (('batch', batch), ('views', views), ('parts', parts)):
-        if value is not None and value < 1:
-            raise UserError(f'--{name}={value}: want 1 or more')
-    if parts is not None and parts > MAX_PARTS:
-        raise UserError(f'--parts={parts}: want {MAX_PARTS} at most')
+    _check_counts(batch, views, parts)
     if run.data.reader.latents:
         raise UserError('config.data: its clips are latents already; train on them as they are')
     check_same_on_all(run.latent_cache_key)
@@ -145,6 +141,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
             about = processes.run_on_primary(begin)
             # Parts of its own for each process: none asks another what is left.
             own_parts = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
+            # All are opened before the first clip is encoded: files that were changed are named now.
             with explain_disk_errors(directory):
                 writers = [PartWriter(directory, about, int(number)) for number in own_parts]
             progress = Progress(sum(writer.total - writer.done for writer in writers))
@@ -156,6 +153,15 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
                 time.sleep(1)
     # None leaves while others still work, as jax takes a process that is gone for a failure.
     processes.gather('')
+
+
+def _check_counts(batch: int, views: int, parts: int | None) -> None:
+    """Check what the command line asks for of each."""
+    for name, value in (('batch', batch), ('views', views), ('parts', parts)):
+        if value is not None and value < 1:
+            raise UserError(f'--{name}={value}: want 1 or more')
+    if parts is not None and parts > MAX_PARTS:
+        raise UserError(f'--parts={parts}: want {MAX_PARTS} at most')
 
 
 def list_buckets(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
@@ -217,6 +223,7 @@ def begin_directory(
     *grid, channels = shape
     size = len(reader) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
+    # Before the first clip is encoded, and not hours later.
     free = shutil.disk_usage(out).free
     if size > free:
         raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')

@@ -104,6 +104,7 @@ def collect_texts(sets: Iterable[str]) -> tuple[list[str], int]:
             for caption in captions:
                 if not text_store.is_empty(caption.text):
                     texts[text_store.key_of(caption.text)] = caption.text
+    # By hash, so that the same texts make the same parts whatever order the sets come in.
     return [texts[key] for key in sorted(texts)], num_captions
 
 

@@ -219,6 +219,7 @@ def make_cells(records: RecordSet, count: int) -> list[Cell]:
         else:
             try:
                 frames = _read_frames(record)
+            # A sheet is a look at the set: `verify` is for what is damaged.
             except BrokenVideoError as error:
                 facts.append(str(error))
         caption = record.captions[0].text if record.captions else '(no caption)'

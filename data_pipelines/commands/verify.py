@@ -274,6 +274,7 @@ def _decode_record(record: Record) -> str:
     if record.latents is not None:
         return '' if np.isfinite(record.latents).all() else 'its latents are not finite'
     try:
+        # As it is stored, which is what a record's size is of.
         video = decode.probe(record.video, square=False)
         if (video.frames, video.height, video.width) != (record.frames, record.height, record.width):
             return f'it holds {_format_shape(video)}, and its record says {_format_shape(record)}'

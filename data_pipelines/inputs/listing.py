@@ -156,6 +156,7 @@ def _read_side(source: str, path: str, follow_links: bool) -> str:
     if len(content) > MAX_SIDE_BYTES:
         raise ProblemError('caption_file', f'{name} is larger than {MAX_SIDE_BYTES} bytes')
     try:
+        # Some editors begin a file with a byte order mark.
         return content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise ProblemError('encoding', f'{name} is no UTF-8 (byte {error.start}); save it as UTF-8') from None

@@ -51,6 +51,7 @@ def stored_name(root: str, name: str) -> str:
     é may be one character or two, and systems differ in which they store. The name itself is returned where the file is
     there, or nowhere.
     """
+    # So it is with nearly all names, and no folder is listed for them.
     if name.isascii() or os.path.lexists(os.path.join(root, name)):
         return name
     path = os.sep if os.path.isabs(name) else os.path.abspath(root)

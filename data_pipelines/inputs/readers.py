@@ -64,6 +64,7 @@ def read_csv(path: str) -> Iterator[tuple[str, Row]]:
         # Spreadsheets write semicolons where the comma is the decimal sign.
         delimiter = _detect_delimiter(file.readline(), usual)
         file.seek(0)
+        # Strict: a stray quote is a mistake of its row, and no part of a caption.
         reader = csv.reader(file, strict=True, delimiter=delimiter)
         columns = _read_header(reader, path)
         while True:

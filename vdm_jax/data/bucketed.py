@@ -14,7 +14,7 @@ from vdm_jax.data.bucket import Bucket, assign, read_bucket
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order
-from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, mistakes_at
+from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, WrappingSource, mistakes_at
 from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
 
@@ -25,7 +25,7 @@ STREAMS = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
-class Bucketed(Source):
+class Bucketed(WrappingSource):
     """The clips of another source, each in one of several buckets.
 
     A clip goes to the bucket with the most frames that it can fill (at its source's stride and fps); among these to the
@@ -107,21 +107,6 @@ class Bucketed(Source):
     def bucket_names(self) -> tuple[str, ...]:
         """What each bucket is called, with its batch size where it has one."""
         return tuple(map(str, self.taken_kinds))
-
-    @property
-    def threads(self) -> int:
-        """Those of the clips."""
-        return self.clips.threads
-
-    @property
-    def prefetch(self) -> int:
-        """That of the clips."""
-        return self.clips.prefetch
-
-    @property
-    def clip_fps(self) -> float | None:
-        """That of the clips."""
-        return self.clips.clip_fps
 
     @property
     def parts(self) -> tuple[Source, ...]:

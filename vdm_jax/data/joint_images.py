@@ -9,7 +9,7 @@ import numpy as np
 from vdm_jax.config.ranges import Between
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order
-from vdm_jax.data.source import Clip, Reader, Shape, Size, Source, mistakes_at
+from vdm_jax.data.source import Clip, Reader, Shape, Size, Source, WrappingSource, mistakes_at
 from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
 
@@ -19,7 +19,7 @@ IMAGES = 'config.data.images'
 
 
 @dataclasses.dataclass(frozen=True)
-class JointImages(Source):
+class JointImages(WrappingSource):
     """The clips of one source, each with images drawn from another (VDM, Ho et al. 2022, sec. 4.2).
 
     An image is one frame, drawn at random, of a clip drawn at random; sets of images are clips of one frame. An item
@@ -66,21 +66,6 @@ class JointImages(Source):
     def shape(self) -> Shape:
         """(T, H, W, C) of the clips."""
         return self.clips.shape
-
-    @property
-    def threads(self) -> int:
-        """Those of the clips."""
-        return self.clips.threads
-
-    @property
-    def prefetch(self) -> int:
-        """That of the clips."""
-        return self.clips.prefetch
-
-    @property
-    def clip_fps(self) -> float | None:
-        """That of the clips."""
-        return self.clips.clip_fps
 
     @property
     def images_per_clip(self) -> int:

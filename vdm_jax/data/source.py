@@ -326,6 +326,27 @@ class StatelessSource(Source, Reader):
         return self
 
 
+class WrappingSource(Source):
+    """A source around another one, `clips`, a field of it: its clips are read by the same threads, at the same rate."""
+
+    clips: Source
+
+    @property
+    def threads(self) -> int:
+        """Those of the clips."""
+        return self.clips.threads
+
+    @property
+    def prefetch(self) -> int:
+        """That of the clips."""
+        return self.clips.prefetch
+
+    @property
+    def clip_fps(self) -> float | None:
+        """That of the clips."""
+        return self.clips.clip_fps
+
+
 def with_fields(source: Source, **values: Any) -> Source:
     """Return the source with other values of these fields."""
     return dataclasses.replace(source, **values)

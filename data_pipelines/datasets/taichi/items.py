@@ -56,6 +56,7 @@ def _list_part(root: str, where: str, part: str) -> list[Item]:
         items.append(item)
 
     problem = layout.missing_problem(TABLE)
+    # In any order, as items are sorted by name in the end.
     for clip in rates.keys() - there:
         items.append(layout.make_item(root, os.path.join(where, clip), split=part, problem=problem))
     return items

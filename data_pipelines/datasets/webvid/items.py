@@ -96,6 +96,7 @@ def list_items(root: str, split: str) -> list[Item]:
             if isinstance(row, ProblemError):
                 raise row
             if table is None:
+                # By the first row that can be read: the columns are those of the whole table.
                 table = _match_table(path, row)
             video = parse_text(none_if_missing(row[table.video]), table.video)
             folder = parse_text(row.get(table.folder), table.folder)

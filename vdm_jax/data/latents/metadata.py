@@ -21,9 +21,11 @@ from vdm_jax.files import SHA256, parse_json, read_bytes, seal, unseal, write_at
 VERSION = 3
 UNVERIFIED = 2  # the version without sha256
 ABOUT = 'about.json'
+# As many as five digits in a file's name tell apart.
 MAX_PARTS = 99_999
 SMALL = 2**24  # bytes of about.json and done-*, at most
-OTHER_FIELDS = 'label', 'drawn', 'sha256'  # of a row of told-*, which no scalar can be called
+# Of a row of told-*, beside the scalars: no scalar can be called so.
+OTHER_FIELDS = 'label', 'drawn', 'sha256'
 
 Directory = str | os.PathLike[str]
 About = dict[str, Any]  # the content of about.json: see store.LatentSet.about
@@ -108,6 +110,7 @@ def read_about(directory: Directory, where: str) -> About | None:
 def _check_values(about: JsonValues, values: About) -> None:
     count = about.integer('count', 1, 2**40)
     views = about.integer('views', 1, 2**16)
+    # No part is empty.
     about.integer('parts', 1, min(count, MAX_PARTS))
     dtype = about.text('dtype', ('float16', 'float32'))
     shape = about.integers('shape', 1, 4)

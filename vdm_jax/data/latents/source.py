@@ -43,6 +43,7 @@ class CachedLatents(Reader):
         """Draw the latents of clip i, with all scalars that are stored with them."""
         buckets, _ = self.clips.locate_in_buckets([i])
         names = self._set(int(buckets[0])).about['scalars']
+        # As a batch of one, so that a clip by itself is what it is in any batch.
         batch = self._batch([i], [rng], names)
         scalars = {name: batch.pop(name)[0] for name in names}
         return {name: values[0] for name, values in batch.items()} | {'scalars': scalars}

@@ -77,6 +77,7 @@ class LatentSet:
             raise UserError(f'{self.where}: no latents there; make them with python -m data_pipelines cache-latents')
         done = count_done(self.path, about)
         total = about['count'] * about['views']
+        # Behind what is done a file holds zeros, which would pass for latents.
         if done < total:
             raise UserError(f'{self.where}: {done // about["views"]} of {total // about["views"]} clips; let it go on')
         return about
@@ -96,10 +97,12 @@ class LatentSet:
         parts, ranks = self._locate(ids, views)
         files = {number: self._open_moments(number) for number in np.unique(parts).tolist()}
         moments = np.empty((len(parts), *self.about['shape']), self.about['dtype'])
+        # Rows are read straight into the batch, without a copy of each.
         buffer = moments.reshape(-1).view(np.uint8).data
         size = len(buffer) // max(len(parts), 1)
 
-        order = np.lexsort((ranks, parts)).tolist()  # ascending in each file
+        # Ascending in each file, as they lie on the disk.
+        order = np.lexsort((ranks, parts)).tolist()
         reads = [(int(parts[i]), int(ranks[i]), buffer[i * size : (i + 1) * size]) for i in order]
         # The system learns of all rows before the first is waited for.
         for number, rank, _ in reads:
@@ -136,6 +139,7 @@ class LatentSet:
             for clip in range(first, stop):
                 for view in range(self.views):
                     try:
+                        # By itself, so that every one that is damaged is named.
                         self.moments([clip], [view])
                     except UserError as error:
                         yield name, str(error).removeprefix(f'{self.where}: ').partition('; make')[0]

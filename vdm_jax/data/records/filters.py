@@ -42,7 +42,8 @@ FACTS = (  # what is known of every clip
     'pixel_aspect',  # of that file's pixels, width over height
 )
 MISSING = '|missing'
-MAX_LENGTH = 10_000  # characters of a condition: a path has 4,096 at most
+# Characters of a condition: a path has 4,096 at most.
+MAX_LENGTH = 10_000
 _NAME = re.compile(r'[\w./ -]*[\w.]')
 
 
@@ -208,6 +209,7 @@ class Columns(Mapping[str, np.ndarray]):
             seconds: np.ndarray = records.column('frames') / records.column('fps')
             return seconds
         if name == 'captions':
+            # Each row is parsed as JSON for it, so only where a condition asks.
             return np.array([len(records.captions(i)) for i in range(len(records))], np.int64)
         if name in FACTS:
             return records.column(name)

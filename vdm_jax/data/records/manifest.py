@@ -7,7 +7,8 @@ from vdm_jax.data.json_values import JsonValues, is_local_name
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json, unseal
 
-MANIFEST = 'manifest.json'  # written last: a directory that has it is finished
+# Written last: a directory that has it is finished.
+MANIFEST = 'manifest.json'
 FORMAT = 1
 FILES = 'shards', 'tables'  # lists of files in it
 SMALL = 2**28  # bytes of a manifest, at most: a million shards

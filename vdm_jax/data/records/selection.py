@@ -110,6 +110,7 @@ def check_captions(source: 'Records', records: RecordSet, text: TextCache, index
     Raises:
       UserError: one has not, or there are none at all.
     """
+    # First, so that a cache which is not there is named, and not the first caption that it lacks.
     text.about  # noqa: B018, that they are there
     missing = text.missing(caption.text for i in index for caption in records.captions(i))
     if missing:

@@ -323,6 +323,7 @@ class RecordSet:
         with lock:
             if number not in readers:
                 path = os.path.join(self.path, shard_name(number, self._num_shards))
+                # A pipe in its place would be waited for.
                 check_regular(path, called='it')
                 # Records are read one by one at random, so reading ahead would be for nothing.
                 readers[number] = ArrayRecordReader(path, 'readahead_buffer_size:0', file_reader_buffer_size=2**15)

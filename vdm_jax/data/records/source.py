@@ -276,6 +276,7 @@ class RecordsReader(Reader):
     ) -> tuple[Clip, tuple[float, float], bool]:
         """Return a clip's pixels or latents, the seconds of the record that it shows, and whether it was filled up."""
         if video is None:
+            # A set may hold float16; networks are given float32.
             return {'moments': np.asarray(record.latents, np.float32)}, (0.0, record.frames / record.fps), False
 
         plan = self._plan(video, part, chance, size)

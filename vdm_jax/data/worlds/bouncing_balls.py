@@ -126,6 +126,7 @@ class BouncingBalls(StatelessSource):
 
         most = self.balls[1]
         self._check('balls', most <= self.colours, f'each needs one of {self.colours} colours: set fewer')
+        # Room for the bar, and on either side of it for a ball and a little more, as `_draw_settings` wants.
         widest = 1 / (4.1 + BAR_WIDTHS[1])
         self._check('radius', not self.bar or self.radius <= widest, f'beside a bar want {widest:.3f} sides or less')
         enough = int(np.ceil(1 / self.radius))
@@ -302,6 +303,7 @@ class BouncingBalls(StatelessSource):
         Returns:
           (K,): 0 for balls that touch at first or are hidden at last, else 1, or 2 where one passes the bar.
         """
+        # In between balls may hide each other: they are seen before and after.
         positions, _ = self._fly(start, np.array([self.frames - 1]))
         end = positions[0]
         is_sound = np.ones(len(start), bool)

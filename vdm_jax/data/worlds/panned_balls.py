@@ -121,6 +121,7 @@ class PannedBalls(BouncingBalls):
     def _make_starts(self, uniform: np.ndarray, setting: Setting) -> np.ndarray:
         start = super()._make_starts(uniform, setting)
         first_left = self._camera(setting)[0]
+        # Anew, over what the camera sees at first: the room is wider.
         start[..., 0] = first_left + self.radius + (self.view[1] - 2 * self.radius) * uniform[0]
         return start
 

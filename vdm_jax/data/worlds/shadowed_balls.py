@@ -118,6 +118,7 @@ class ShadowedBalls(BouncingBalls):
         speed = sideways_velocity(self.light, speed, sign)
         # Many balls may leave no room: then the light is the highest, and at rest.
         resting = Lit(x=0.5 * width, y=-LIGHT_HEIGHTS[1] * height, speed=0.0)
+        # x was drawn for the middle of the clip, where the light is above the picture whatever its speed.
         return Lit(x=x - speed * (self.frames - 1) / 2, y=y, speed=speed), resting
 
     def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
