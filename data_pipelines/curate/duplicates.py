@@ -75,6 +75,7 @@ class ClipHasher:
 
         if small.std() < FLAT_LEVELS:
             self._flat_frames += 1
+            # Zeros in its place, so that the hashes of the other frames keep theirs.
             return bytes(8)
         bits = require('imagehash').phash(Image.fromarray(small)).hash
         return np.packbits(bits).tobytes()
@@ -143,6 +144,7 @@ def _near_pairs(rows: np.ndarray, distance: float) -> Iterator[tuple[int, int]]:
         permutation = np.argsort(np.random.Philox(key=number).random_raw(bits), kind='stable')
         positions = permutation[: bands * BAND_BITS].reshape(bands, BAND_BITS)
         pairs_by_band = [_pairs_in_buckets(rows, _band_key(rows, band), limit) for band in positions]
+        # Round by round, as most pairs are found in every one: together they would fill the memory.
         pairs = np.unique(np.concatenate([pairs, *pairs_by_band]))
 
     earlier = pairs & np.uint64(2**32 - 1)

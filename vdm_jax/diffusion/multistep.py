@@ -62,13 +62,8 @@ class DPMSolverPP2M(Multistep):
         denoised = denoise(x, t)
         h = gain(process, t, s)
         x0 = extrapolate(denoised.x0, state, h, self.is_last(process, s))
-
-        _, sigma_t = process.alpha_sigma(t)
-        alpha_s, sigma_s = process.alpha_sigma(s)
-        coef_x = expand(sigma_s / sigma_t, x.ndim)
-        # expm1, as exp(-h) - 1 loses the digits of a small h. At an end of the process h is infinite, and it is -1.
-        coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
-        return Step(coef_x * x + coef_x0 * x0, denoised.x0, Previous(denoised.x0, to_scalar(h, state.h)))
+        x_s = solve_to(process, x, x0, t, s, h)
+        return Step(x_s, denoised.x0, Previous(denoised.x0, to_scalar(h, state.h)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +107,16 @@ def extrapolate(x0: jax.Array, previous: Previous, h: jax.Array, is_last: jax.Ar
     # The first step has no step before it: its h is infinite, and the share 0.
     share = jnp.where(~is_last & jnp.isfinite(h), h / (2 * previous.h), 0)
     return x0 + expand(share, x0.ndim) * (x0 - previous.x0)
+
+
+def solve_to(process: Process, x: jax.Array, x0: jax.Array, t: jax.Array, s: jax.Array, h: jax.Array) -> jax.Array:
+    """Return where x at t is at s if x0 stays the same between them: the exact solution, whatever the gain h."""
+    _, sigma_t = process.alpha_sigma(t)
+    alpha_s, sigma_s = process.alpha_sigma(s)
+    coef_x = expand(sigma_s / sigma_t, x.ndim)
+    # expm1, as exp(-h) - 1 loses the digits of a small h. At an end of the process h is infinite, and it is -1.
+    coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
+    return coef_x * x + coef_x0 * x0
 
 
 def gain(process: Process, t: jax.Array, s: jax.Array) -> jax.Array:

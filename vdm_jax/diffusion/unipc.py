@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.multistep import Multistep, Previous, extrapolate, gain, to_scalar
+from vdm_jax.diffusion.multistep import Multistep, Previous, extrapolate, gain, solve_to, to_scalar
 from vdm_jax.diffusion.process import Process, expand
 from vdm_jax.diffusion.samplers import Denoise, Step
 
@@ -65,11 +65,7 @@ class UniPC(Multistep):
         h = gain(process, t, s)
         previous_h = jnp.where(has_previous, gain(process, previous_t, t), jnp.inf)
         x0 = extrapolate(denoised.x0, Previous(state.x0, previous_h), h, self.is_last(process, s))
-
-        _, sigma_t = process.alpha_sigma(t)
-        alpha_s, sigma_s = process.alpha_sigma(s)
-        coef_x = expand(sigma_s / sigma_t, x.ndim)
-        coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
+        x_s = solve_to(process, x, x0, t, s, h)
 
         memory = Memory(
             x=x,
@@ -79,7 +75,7 @@ class UniPC(Multistep):
             t=to_scalar(t, state.t),
             steps=state.steps + 1,
         )
-        return Step(coef_x * x + coef_x0 * x0, denoised.x0, memory)
+        return Step(x_s, denoised.x0, memory)
 
 
 def _correct(process: Process, previous: Memory, t: jax.Array, s: jax.Array, x0: jax.Array) -> jax.Array:

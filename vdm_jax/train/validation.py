@@ -38,9 +38,11 @@ def validate(run: Run, state: TrainState) -> dict[str, float]:
         count -= count % order.size
 
     params = ema.first(run.experiment.ema, state.ema)
+    # Losses stay on the devices until all batches are under way, so that no batch waits for the one before.
     batches = []
     remaining = count
     for index in range(config.validate_batches):
+        # Not all of validate_batches are listed first: it may be any number.
         if remaining <= 0:
             break
         bucket = order.bucket(index)

@@ -43,6 +43,7 @@ class CachedLatents(Reader):
         """Draw the latents of clip i, with all scalars that are stored with them."""
         buckets, _ = self.clips.locate_in_buckets([i])
         names = self._set(int(buckets[0])).about['scalars']
+        # As a batch of one, so that a clip by itself is what it is in any batch.
         batch = self._batch([i], [rng], names)
         scalars = {name: batch.pop(name)[0] for name in names}
         return {name: values[0] for name, values in batch.items()} | {'scalars': scalars}
@@ -67,11 +68,13 @@ class CachedLatents(Reader):
     ) -> dict[str, np.ndarray]:
         buckets, numbers = self.clips.locate_in_buckets(ids)
         latents = self._set(int(buckets[0]))
+        # View 0, the one of evaluation, is there in every cache.
         views = np.zeros(len(numbers), np.int64)
         if latents.views > 1:
             views = np.array([int(rng.random() * latents.views) for rng in generators])
 
         rows = latents.conditions(numbers, views)
+        # A field of structured rows is strided: batches have arrays of their own, in one piece.
         batch = {'moments': latents.moments(numbers, views), 'label': np.ascontiguousarray(rows['label'])}
         if self.clips.num_draws:
             pairs = zip(rows['drawn'], generators, strict=True)
@@ -156,6 +159,7 @@ class CachedLatents(Reader):
         return self.clips.order(batch, seed, shuffle)
 
     def held_out(self) -> Reader:
+        # Validation and scores look at pixels, so the held-out clips are no latents.
         return self.clips.held_out()
 
     def locate_in_buckets(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -77,6 +77,7 @@ class LatentSet:
             raise UserError(f'{self.where}: no latents there; make them with python -m data_pipelines cache-latents')
         done = count_done(self.path, about)
         total = about['count'] * about['views']
+        # Behind what is done a file holds zeros, which would pass for latents.
         if done < total:
             raise UserError(f'{self.where}: {done // about["views"]} of {total // about["views"]} clips; let it go on')
         return about
@@ -96,10 +97,12 @@ class LatentSet:
         parts, ranks = self._locate(ids, views)
         files = {number: self._open_moments(number) for number in np.unique(parts).tolist()}
         moments = np.empty((len(parts), *self.about['shape']), self.about['dtype'])
+        # Rows are read straight into the batch, without a copy of each.
         buffer = moments.reshape(-1).view(np.uint8).data
         size = len(buffer) // max(len(parts), 1)
 
-        order = np.lexsort((ranks, parts)).tolist()  # ascending in each file
+        # Ascending in each file, as they lie on the disk.
+        order = np.lexsort((ranks, parts)).tolist()
         reads = [(int(parts[i]), int(ranks[i]), buffer[i * size : (i + 1) * size]) for i in order]
         # The system learns of all rows before the first is waited for.
         for number, rank, _ in reads:
@@ -136,6 +139,7 @@ class LatentSet:
             for clip in range(first, stop):
                 for view in range(self.views):
                     try:
+                        # By itself, so that every one that is damaged is named.
                         self.moments([clip], [view])
                     except UserError as error:
                         yield name, str(error).removeprefix(f'{self.where}: ').partition('; make')[0]
@@ -151,6 +155,7 @@ class LatentSet:
         if not self.is_verified:
             return
         index = int(self._bounds[number]) * self.views + rank
+        # Once in a process, as every epoch reads all of them again.
         if self._is_checked[index]:
             return
         if digest_of(row) != int(self._rows.reshape(-1)['sha256'][index]):
@@ -160,6 +165,7 @@ class LatentSet:
                 f'{self.where}: {name} is damaged at clip {clip}, view {view} (sha256); make the latents anew, in '
                 f'another directory (python -m data_pipelines verify {self.path} looks at all of them)'
             )
+        # Without a lock: two threads may check one row twice, and come to the same.
         self._is_checked[index] = True
 
     @functools.cached_property
@@ -195,6 +201,7 @@ class LatentSet:
         size = shape[0] * shape[1] * dtype.itemsize
         try:
             progress = read_progress(self.path, number, about['parts'])
+            # The bound is that of the file and a header, which has some hundred bytes.
             content = read_bytes(path, 2**12 + size, name)
             if is_verified(about) and hashlib.sha256(content).hexdigest() != progress.sha256:
                 raise DamageError(f'sha256 of {name} is another one than when it was made')
@@ -214,6 +221,7 @@ class LatentSet:
     def _open_moments(self, number: int) -> RowFile:
         """Return the file of moments of a part, opened once."""
         files, lock = self._files
+        # One descriptor a file, however many threads ask for it at once.
         with lock:
             if number not in files:
                 path = os.path.join(self.path, part_file('moments', number, self.about['parts']))
@@ -295,6 +303,7 @@ class PartWriter:
 
         for kind, values in (('moments', moments), ('told', rows)):
             part = self._files[kind]
+            # Sought anew each time: after a kill, rows that were never committed lie here, and are written over.
             part.file.seek(part.begin + part.size * self.done)
             part.file.write(values.data.cast('B'))
         self._hash.update(rows.tobytes())
@@ -324,6 +333,7 @@ class PartWriter:
         if not self.done:
             file = path.open('wb')
             file.write(header)
+            # At its full length from the start: by its size the next writer knows it again.
             file.truncate(begin + size * self.total)
         elif self.done > self.total or not path.is_file() or path.stat().st_size != begin + size * self.total:
             raise self._change_error(path)
@@ -331,6 +341,7 @@ class PartWriter:
             file = path.open('r+b')
 
         if kind == 'told':
+            # The state of a hash cannot be stored: when a part goes on, it is made again of what was committed.
             self._hash.update(header if not self.done else file.read(begin + size * self.done))
             if self.done and self._verified and self._hash.hexdigest() != self._progress.sha256:
                 file.close()

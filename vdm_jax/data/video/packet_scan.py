@@ -92,6 +92,7 @@ class PacketScan:
             pts=np.array([stamps[k] for k in shown], np.int64),
             keys=[k for k, picture in enumerate(self._pictures) if picture.key],
             digests=[],
+            # Waiting for any order keeps more frames in the decoder, so it is left alone where nothing is reordered.
             any_order=self._reader.reorders and not in_order_of_coding,
             interlaced=self._reader.may_be_interlaced,
         )
@@ -103,15 +104,21 @@ class PacketScan:
         packets = self.packets
         if not pictures[0].key:
             return False
+        # Seeking stops at what the container calls a key: one that is none (intra refresh,
+        # recovery points) gives broken pictures.
         if any(packet.is_key and not picture.key for packet, picture in zip(packets, pictures, strict=True)):
             return False
 
+        # Codecs without order counts show pictures as they are coded.
         by_order = sorted(range(len(packets)), key=lambda k: pictures[k].order or (0, k))
-        if by_order[0] != 0:  # what is shown before the first key may refer to more
+        # What is shown before the first key may refer to pictures that a cut took away.
+        if by_order[0] != 0:
             return False
         steps = np.diff(np.array(stamps)[by_order])
         if (steps <= 0).any() or (steps > self._longest).any():
             return False
+        # A decoder that holds back fewer frames than the pictures need (B pyramids
+        # that are not announced) leaves some out.
         if reader.reorders and (np.array(by_order) - np.arange(len(by_order))).max() > reorder_depth:
             return False
 
