@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         _encode_experiment(arguments)
     except BaseException as error:
-        # The others are told, and do not wait for one that is gone.
+        # So that the others do not wait for one that is gone.
         processes.report_failure(2 if isinstance(error, UserError) else 1)
         raise
 
@@ -223,10 +223,7 @@ def begin_directory(
     *grid, channels = shape
     size = len(reader) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
-    # Before the first clip is encoded, and not hours later.
-    free = shutil.disk_usage(out).free
-    if size > free:
-        raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
+    check_free_space(out, size)
 
     parts = parts or max(jax.process_count(), -(-size // PART_BYTES))
     about: About = {
@@ -244,6 +241,17 @@ def begin_directory(
     with explain_disk_errors(out):
         metadata.write_about(out, about)
     return about
+
+
+def check_free_space(out: Path, size: int) -> None:
+    """Check that so many bytes fit on the disk: before the first clip is encoded, and not hours later.
+
+    Raises:
+      UserError: They do not.
+    """
+    free = shutil.disk_usage(out).free
+    if size > free:
+        raise UserError(f'--out={out}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
 
 
 def encode_part(

@@ -126,10 +126,10 @@ def _count(values: Iterable[str]) -> dict[str, int]:
     return dict(collections.Counter(values).most_common())
 
 
-def histogram(kept: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
+def histogram(kept_values: np.ndarray, dropped_values: np.ndarray) -> dict[str, Any]:
     """Return two sets of numbers (nan: none) over the same BINS bins from the least of both to the most."""
-    finite_kept = kept[np.isfinite(kept)]
-    finite_dropped = dropped[np.isfinite(dropped)]
+    finite_kept = kept_values[np.isfinite(kept_values)]
+    finite_dropped = dropped_values[np.isfinite(dropped_values)]
     both = np.concatenate([finite_kept, finite_dropped])
     least = float(both.min()) if len(both) else 0.0
     most = float(both.max()) if len(both) else 0.0

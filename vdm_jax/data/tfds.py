@@ -116,7 +116,7 @@ class TfdsReader(Reader):
     def identity(self) -> str:
         """Return how many clips there are, of which set and version, in how many bytes."""
         info = self._builder.info
-        # TFDS keeps no hash of a set: two builds are told apart by how many examples and bytes they came to.
+        # TFDS keeps no hash of a set: two builds differ by how many examples and bytes they came to.
         shards = {name: split.shard_lengths for name, split in info.splits.items()}
         text = json.dumps([self._slice, shards, int(info.dataset_size)], sort_keys=True)
         return f'{len(self)} {info.full_name} {hashlib.sha256(text.encode()).hexdigest()[:16]}'

@@ -69,7 +69,7 @@ def sizes_to_divide(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Gri
         sizes.append(Divisible('sequence', grid.tokens_per_frame, 'patches of a frame'))
     if splits_heads(config, config.attention):
         # Ulysses splits the heads that tensor parallelism has left on each device. With fewer heads than tensor axes
-        # there is another mistake, which is told first: the 1 keeps this one from dividing nothing.
+        # there is another mistake, which is reported first: the 1 keeps this one from dividing nothing.
         part = heads // mesh.shape['tensor'] or 1
         name = 'heads on each part of config.mesh.tensor'
         sizes.append(Divisible('sequence', part, name, is_ulysses=True))

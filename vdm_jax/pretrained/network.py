@@ -173,7 +173,7 @@ def _check_conditions(config: VideoDiTConfig, batch: int, arrays: Conditions) ->
     for name, value in arrays.items():
         if name not in expected:
             raise UserError(
-                f'{name}: leave it out, this network is told {" and ".join(expected) or "nothing but the time"}'
+                f'{name}: leave it out, this network is conditioned on {" and ".join(expected) or "the time alone"}'
             )
         shape, kind = expected[name]
         if value.shape != shape or not jnp.issubdtype(value.dtype, kind):

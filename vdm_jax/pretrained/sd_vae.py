@@ -170,7 +170,7 @@ def infer_config(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], hea
     if heads not in (None, 1):
         raise UserError(f'--heads={heads}: the attention of the image VAE has one; leave it out')
     require_values(EXPECTED_VALUES, about)
-    # A checkpoint without any level is told that it lacks the first one.
+    # Of a checkpoint without any level the message names the first one as missing.
     levels = _count_numbers(arrays, r'encoder\.down_blocks\.(\d+)\.')
     first_convs = [f'encoder.down_blocks.{i}.resnets.0.conv1.weight' for i in range(max(levels, 1))]
     outer_convs = ('encoder.conv_in.weight', 'decoder.conv_in.weight', 'decoder.conv_out.weight')

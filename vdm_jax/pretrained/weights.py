@@ -70,7 +70,7 @@ def round_to(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def about(path: Path, called: str | None = None) -> dict[str, Any]:
-    """Return what `save` was told: the resolved config, the step and so on, each checked for type and range.
+    """Return the resolved config, step and so on that `save` stored, each checked for type and range.
 
     The config has today's keys, whichever version wrote the file.
 

@@ -56,7 +56,7 @@ def conditions_by_rows(
     reads_frames = context_frames > 0 and 'frames' not in first_row
     reads_text = bool(network.config.text_width) and 'text' not in first_row
 
-    # Images behind the clips have classes and the clips have none: what has no label is told the one after them.
+    # Images behind the clips have classes and the clips have none: what has no label gets the one after them.
     if data.has_images and not network.config.autoencodes and not has_classes(data, network):
         labels = np.full_like(labels, network.config.classes)
     # All clips are chosen before the first is read, so that a video's clip does not depend on the batch that it is made

@@ -57,8 +57,8 @@ def validate(run: Run, state: TrainState) -> dict[str, float]:
 
 def _take_rows(losses: Losses, size: int) -> Losses:
     """Return the losses on the host, without the rows that only fill up the devices."""
-    taken: Losses = jax.tree.map(lambda rows: np.asarray(rows)[:size], losses)
-    return taken
+    host_losses: Losses = jax.tree.map(lambda rows: np.asarray(rows)[:size], losses)
+    return host_losses
 
 
 def summarise(batches: list[Losses], count: int) -> dict[str, float]:

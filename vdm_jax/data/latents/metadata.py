@@ -21,6 +21,12 @@ from vdm_jax.files import SHA256, parse_json, read_bytes, seal, unseal, write_at
 VERSION = 3
 UNVERIFIED = 2  # the version without sha256
 ABOUT = 'about.json'
+
+# Kinds of files of a part: moments of the posterior, the conditions of its clips, and how far it is.
+MOMENTS = 'moments'
+CONDITIONS = 'told'
+PROGRESS = 'done'
+
 # As many as five digits in a file's name tell apart.
 MAX_PARTS = 99_999
 SMALL = 2**24  # bytes of about.json and done-*, at most
@@ -48,12 +54,12 @@ class Progress:
         # A directory that version 2 began goes on as it was begun.
         if not self.sha256:
             return str(self.done)
-        return json.dumps(seal({'done': self.done, 'told': self.sha256}))
+        return json.dumps(seal({'done': self.done, CONDITIONS: self.sha256}))
 
 
 def part_file(kind: str, number: int, parts: int) -> str:
-    """Return the name of one part's file: kind is moments, told or done."""
-    return f'{kind}-{number:05}-of-{parts:05}' + ('' if kind == 'done' else '.npy')
+    """Return the name of one part's file; kind is MOMENTS, CONDITIONS or PROGRESS."""
+    return f'{kind}-{number:05}-of-{parts:05}' + ('' if kind == PROGRESS else '.npy')
 
 
 def part_bounds(count: int, parts: int) -> np.ndarray:
@@ -139,7 +145,7 @@ def read_progress(directory: Directory, number: int, parts: int) -> Progress:
     Raises:
       UserError: done-* is damaged.
     """
-    path = Path(directory) / part_file('done', number, parts)
+    path = Path(directory) / part_file(PROGRESS, number, parts)
     if not path.exists():
         return Progress()
     try:
@@ -149,7 +155,7 @@ def read_progress(directory: Directory, number: int, parts: int) -> Progress:
         known = JsonValues(values, str(path))
         known.sha256(SHA256)
         unseal(values, str(path))
-        return Progress(known.integer('done'), known.sha256('told'))
+        return Progress(known.integer('done'), known.sha256(CONDITIONS))
     except UserError as error:
         raise UserError(f'{error}; remove {path.parent} and make the latents anew') from None
 

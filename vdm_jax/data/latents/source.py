@@ -93,11 +93,13 @@ class CachedLatents(Reader):
                 )
         return lines
 
-    def check(self, made: dict[str, Any], scalars: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = ()) -> None:
+    def check(
+        self, cache_key: dict[str, Any], scalars: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = ()
+    ) -> None:
         """Check that the latents are those of a run.
 
         Args:
-          made: What they must have been made with (Run.encoding).
+          cache_key: What they must have been made with (Run.latent_cache_key).
           scalars: Names of those that must be stored with them.
           shapes: (T', H', W', C) of latents, where they are known, those of each bucket.
 
@@ -107,7 +109,7 @@ class CachedLatents(Reader):
         expected = {(*grid, 2 * channels) for *grid, channels in shapes}
         for latents in self._all_sets():
             about = latents.about
-            check_same_encoding(latents.where, about['made'], made)
+            check_same_encoding(latents.where, about['made'], cache_key)
             if expected and tuple(about['shape']) not in expected:
                 raise UserError(f'{latents.where}: holds moments {tuple(about["shape"])}, want {sorted(expected)[0]}')
             for name in scalars:

@@ -25,6 +25,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vdm_jax.data.latents.metadata import (
+    CONDITIONS,
+    MOMENTS,
+    PROGRESS,
     About,
     Directory,
     Progress,
@@ -111,7 +114,7 @@ class LatentSet:
             try:
                 files[number].read(rank * size, row)
             except DamageError as error:
-                raise self._damage_error('moments', error) from None
+                raise self._damage_error(MOMENTS, error) from None
             self._check_row(number, rank, row)
         return moments
 
@@ -129,7 +132,7 @@ class LatentSet:
         parts = self.about['parts']
         self._rows  # noqa: B018, raises where it is damaged
         for number in range(parts):
-            name = part_file('moments', number, parts)
+            name = part_file(MOMENTS, number, parts)
             try:
                 self._open_moments(number)
             except UserError as error:
@@ -159,7 +162,7 @@ class LatentSet:
         if self._is_checked[index]:
             return
         if digest_of(row) != int(self._rows.reshape(-1)['sha256'][index]):
-            name = part_file('moments', number, self.about['parts'])
+            name = part_file(MOMENTS, number, self.about['parts'])
             clip, view = divmod(index, self.views)
             raise UserError(
                 f'{self.where}: {name} is damaged at clip {clip}, view {view} (sha256); make the latents anew, in '
@@ -194,7 +197,7 @@ class LatentSet:
           UserError: the file is damaged.
         """
         about = self.about
-        path = os.path.join(self.path, part_file('told', number, about['parts']))
+        path = os.path.join(self.path, part_file(CONDITIONS, number, about['parts']))
         name = os.path.basename(path)
         shape = self._part_shape(number)
         dtype = row_dtype(about)
@@ -211,7 +214,7 @@ class LatentSet:
             if header != (dtype, shape) or len(values) != size:
                 raise DamageError(f'{header[0]} {header[1]} in place of {dtype} {shape}')
         except (DamageError, UserError) as error:
-            raise self._damage_error('told', error) from None
+            raise self._damage_error(CONDITIONS, error) from None
         return np.frombuffer(values, dtype).reshape(shape)
 
     @functools.cached_property
@@ -224,14 +227,14 @@ class LatentSet:
         # One descriptor a file, however many threads ask for it at once.
         with lock:
             if number not in files:
-                path = os.path.join(self.path, part_file('moments', number, self.about['parts']))
+                path = os.path.join(self.path, part_file(MOMENTS, number, self.about['parts']))
                 shape = (*self._part_shape(number), *self.about['shape'])
                 try:
                     file = RowFile(path)
                     if (file.shape, file.dtype) != (shape, np.dtype(self.about['dtype'])):
                         raise DamageError(f'{file.dtype} {file.shape} in place of {self.about["dtype"]} {shape}')
                 except DamageError as error:
-                    raise self._damage_error('moments', error) from None
+                    raise self._damage_error(MOMENTS, error) from None
                 files[number] = file
             return files[number]
 
@@ -283,8 +286,8 @@ class PartWriter:
         self._hash = hashlib.sha256()  # of told-* as far as it is written
         shape = int(stop - first), about['views']
         self._files = {
-            'moments': self._open('moments', np.dtype(about['dtype']), (*shape, *about['shape'])),
-            'told': self._open('told', self._row_dtype, shape),
+            MOMENTS: self._open(MOMENTS, np.dtype(about['dtype']), (*shape, *about['shape'])),
+            CONDITIONS: self._open(CONDITIONS, self._row_dtype, shape),
         }
 
     def write(self, moments: np.ndarray, conditions: np.ndarray) -> None:
@@ -301,7 +304,7 @@ class PartWriter:
         if self._verified:
             rows['sha256'] = [digest_of(each.reshape(-1).view(np.uint8).data) for each in moments]
 
-        for kind, values in (('moments', moments), ('told', rows)):
+        for kind, values in ((MOMENTS, moments), (CONDITIONS, rows)):
             part = self._files[kind]
             # Sought anew each time: after a kill, rows that were never committed lie here, and are written over.
             part.file.seek(part.begin + part.size * self.done)
@@ -316,7 +319,7 @@ class PartWriter:
             os.fsync(part.file.fileno())
         # Only when both files are on the disk: what done-* promises is there.
         self._progress = Progress(self.done, self._hash.copy().hexdigest() if self._verified else '')
-        write_atomically(self.path / part_file('done', self._number, self._parts), self._progress.encode())
+        write_atomically(self.path / part_file(PROGRESS, self._number, self._parts), self._progress.encode())
 
     def close(self) -> None:
         """Close the files; what was not committed is written again by the next writer of the part."""
@@ -340,7 +343,7 @@ class PartWriter:
         else:
             file = path.open('r+b')
 
-        if kind == 'told':
+        if kind == CONDITIONS:
             # The state of a hash cannot be stored: when a part goes on, it is made again of what was committed.
             self._hash.update(header if not self.done else file.read(begin + size * self.done))
             if self.done and self._verified and self._hash.hexdigest() != self._progress.sha256:

@@ -324,7 +324,7 @@ class TextCache:
                 try:
                     file = RowFile(Path(self.path) / name)
                     if file.dtype not in (np.float16, np.float32) or file.shape != (count, self.about['width']):
-                        raise DamageError(f'{file.dtype} {file.shape}, and {count} places are told of')
+                        raise DamageError(f'{file.dtype} {file.shape}, and {count} places are listed')
                 except DamageError as error:
                     raise self._damage_error(part, name, error) from None
                 files[part] = file

@@ -155,7 +155,7 @@ def read_table(path: str | os.PathLike[str]) -> Any:
 
         scores = [name for name in table.column_names if name.startswith(SCORE)]
         table = table.select([*COLUMNS, *scores]).cast(_schema(scores))
-        # Arrow believes the offsets in a file unless told to look, and then reads wherever they lead.
+        # Arrow believes the offsets in a file unless it is made to look, and then reads wherever they lead.
         table.validate(full=True)
         _check_values(table)
     except BadRecordError:

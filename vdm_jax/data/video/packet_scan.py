@@ -79,17 +79,17 @@ class PacketScan:
         if not self._is_order_certain(self._reader, self._pictures, stamps, reorder_depth):
             return None
 
-        shown = []
+        displayed = []
         for k, (packet, picture) in enumerate(zip(self.packets, self._pictures, strict=True)):
             if picture.shown and not packet.is_discarded:
-                shown.append(k)
-        if not shown:
+                displayed.append(k)
+        if not displayed:
             return None
-        in_order_of_coding = shown == sorted(shown, key=stamps.__getitem__)
-        shown.sort(key=stamps.__getitem__)
+        in_order_of_coding = displayed == sorted(displayed, key=stamps.__getitem__)
+        displayed.sort(key=stamps.__getitem__)
         return Frames(
-            packets=shown,
-            pts=np.array([stamps[k] for k in shown], np.int64),
+            packets=displayed,
+            pts=np.array([stamps[k] for k in displayed], np.int64),
             keys=[k for k, picture in enumerate(self._pictures) if picture.key],
             digests=[],
             # Waiting for any order keeps more frames in the decoder, so it is left alone where nothing is reordered.
