@@ -19,7 +19,7 @@ PRIVATE = {
     'told': 'conditioned on (of a network), printed, set, reported',
 }
 # In the names of files that are written so.
-NAMES_OF_FILES = re.compile(r'told-[\w*]|\(moments\|told\|done\)')
+NAMES_OF_FILES = re.compile(r"told-[\w*]|\(moments\|told\|done\)|^'told'$")
 
 
 @pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))

@@ -56,12 +56,12 @@ def one_line(error: BaseException, most: int = 2000) -> str:
     return text if len(text) <= most else f'{text[:most]} …'
 
 
-def format_ranges(numbers: Iterable[int], max_runs: int = 8) -> str:
+def format_ranges(numbers: Iterable[int], limit: int = 8) -> str:
     """Return ascending whole numbers as text, neighbours as runs: '0 to 3, 7'.
 
     Args:
       numbers: Ascending.
-      max_runs: How many runs are written at most; of the rest only the last number is.
+      limit: How many runs are written at most; of the rest only the last number is.
     """
     runs: list[list[int]] = []  # first and last of each
     for number in numbers:
@@ -70,8 +70,8 @@ def format_ranges(numbers: Iterable[int], max_runs: int = 8) -> str:
         else:
             runs.append([number, number])
     texts = [f'{first}' if first == last else f'{first} to {last}' for first, last in runs]
-    rest = f', … {runs[-1][1]}' if len(texts) > max_runs else ''
-    return ', '.join(texts[:max_runs]) + rest
+    rest = f', … {runs[-1][1]}' if len(texts) > limit else ''
+    return ', '.join(texts[:limit]) + rest
 
 
 def describe_bad_tensors(names: list[str]) -> str:

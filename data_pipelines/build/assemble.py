@@ -203,6 +203,7 @@ def _mark_duplicates(clips: Sequence[dict[str, Any]], recipe: Recipe) -> None:
 def _split_into_shards(records: Shard, limit: float) -> list[Shard]:
     """Return the records, in order, in shards of at most `limit` bytes, but of a record at least."""
     shards: list[Shard] = []
+    # So that the first record begins the first shard.
     size = limit + 1
     for name, places in records:
         for place in places:

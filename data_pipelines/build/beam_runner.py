@@ -44,4 +44,5 @@ def make_parts(items: Sequence[Item], recipe: Recipe, folder: str, options: Sequ
     # Workers run in folders of their own.
     folder = os.path.abspath(folder)
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+        # Without the reshuffle Beam fuses the steps, and one worker makes all parts.
         pipeline | beam.Create(items) | beam.Reshuffle() | beam.ParDo(MakePart())  # type: ignore[no-untyped-call]

@@ -96,6 +96,7 @@ def open_build(out: str, listing: Listing, recipe: Recipe) -> tuple[str, dict[st
                 os.makedirs(os.path.join(folder, name), exist_ok=True)
             store_file(state_file, json.dumps(state, ensure_ascii=False).encode())
         state['began'] = os.stat(state_file).st_mtime
+        # All went well, so the lock stays until the caller closes it.
         on_error.pop_all()
     return folder, state, lock
 

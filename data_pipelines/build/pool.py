@@ -77,6 +77,7 @@ def make_parts(
 
 def open_pool(workers: int, recipe: Recipe) -> Any:
     """Return a pool of worker processes, each of which ends with this one and is held to the recipe's memory."""
+    # Pebble's pool, as those of Python neither end a worker that hangs nor outlive one that dies.
     return require('pebble').ProcessPool(
         workers,
         # Workers are spawned, for a forked copy of a process with threads may hang.
@@ -123,13 +124,15 @@ def _start_worker(memory: int) -> None:
     """
     _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
     limit = memory if hard_limit == resource.RLIM_INFINITY else min(memory, hard_limit)
-    with contextlib.suppress(OSError, ValueError):  # systems that know no such limit
+    # Some systems know no such limit.
+    with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard_limit))
 
     def exit_with_parent() -> None:
         parent = multiprocessing.parent_process()
         if parent is not None:
             parent.join()
+            # At once, whatever it is in the middle of: a part that is not complete has no name yet.
             os._exit(1)
 
     threading.Thread(target=exit_with_parent, daemon=True).start()

@@ -139,7 +139,8 @@ def _explain_broken(error: BaseException, recipe: Recipe) -> tuple[str, str]:
     # Libraries raise errors of their own while they handle the first one.
     cause: BaseException | None = error
     while cause is not None:
-        number = getattr(cause, 'errno', None)  # errors of FFmpeg have one and are no OSErrors
+        # Errors of FFmpeg have a number too, and are no OSErrors.
+        number = getattr(cause, 'errno', None)
         if number in (errno.EMFILE, errno.ENFILE):
             raise OSError(number, os.strerror(number))
         if isinstance(cause, MemoryError):
@@ -218,6 +219,7 @@ def frames_between(item: Item, video: Video) -> tuple[int, int]:
             )
     if first >= video.frames:
         raise _BrokenInputError('bad_times', f'it is to start at {item.start:g} s, and ends at {times[-1]:.3f} s')
+    # A window that is shorter than a frame is that frame.
     return first, max(stop, first + 1)
 
 
@@ -285,6 +287,7 @@ def _make_clip(
     captions = captions_within(item.captions, span.start, span.end)
     measured, hashes = scorer.finish()
     measured.update(scores.score_captions(captions))
+    # No name is in both, which the recipe was checked for.
     measured.update(item.scores)
     record = Record(
         frames=count,

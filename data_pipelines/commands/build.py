@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'--workers={arguments.workers}: want 0 or more')
     if arguments.engine and arguments.runner != 'beam':
         raise UserError(f'{arguments.engine[0]}: options after -- are those of --runner=beam')
-    optional_deps.check_installed()  # before anything is written, versions of theirs among it
+    # Before anything is written: their versions are part of what a build is recognised by.
+    optional_deps.check_installed()
     recipe = read_recipe(arguments.recipe, arguments.assignments, registry.base_recipe(arguments.dataset))
     outputs.check_writable_here(arguments.out, False)
 
@@ -140,11 +141,14 @@ def _list_dataset(arguments: argparse.Namespace) -> Listing:
 
 def _make_missing_parts(arguments: argparse.Namespace, items: Sequence[Item], recipe: Recipe, folder: str) -> None:
     """Make the parts that are not there yet, unless it is decided already what goes where."""
+    # A plan says which clip goes where, and is made once all parts are there.
     if os.path.exists(os.path.join(folder, 'plan')):
         return
+    # A part that is there is complete, so nothing is done twice.
     missing = [item for item in items if part_files.read_index(part_files.part_path(folder, item.name)) is None]
     with _make_bar('videos', len(items), len(items) - len(missing)) as bar:
         if arguments.runner == 'beam':
+            # Beam is an extra that a local build does without.
             from data_pipelines.build import beam_runner
 
             beam_runner.make_parts(missing, recipe, folder, arguments.engine)

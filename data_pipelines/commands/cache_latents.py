@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         _encode_experiment(arguments)
     except BaseException as error:
+        # So that the others do not wait for one that is gone.
         processes.report_failure(2 if isinstance(error, UserError) else 1)
         raise
 
@@ -121,11 +122,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
       UserError: a number is not 1 or more, the directory holds latents of another codec, of other clips, or made
         otherwise, there is no room for them, or the clips are latents already.
     """
-    for name, value in (('batch', batch), ('views', views), ('parts', parts)):
-        if value is not None and value < 1:
-            raise UserError(f'--{name}={value}: want 1 or more')
-    if parts is not None and parts > MAX_PARTS:
-        raise UserError(f'--parts={parts}: want {MAX_PARTS} at most')
+    _check_counts(batch, views, parts)
     if run.data.reader.latents:
         raise UserError('config.data: its clips are latents already; train on them as they are')
     check_same_on_all(run.latent_cache_key)
@@ -142,7 +139,9 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
         for reader, directory, shape in list_buckets(run, out):
             begin = functools.partial(begin_directory, run, reader, shape, directory, views, dtype, parts)
             about = processes.run_on_primary(begin)
+            # Parts of its own for each process: none asks another what is left.
             own_parts = np.array_split(np.arange(about['parts']), jax.process_count())[jax.process_index()]
+            # All are opened before the first clip is encoded: files that were changed are named now.
             with explain_disk_errors(directory):
                 writers = [PartWriter(directory, about, int(number)) for number in own_parts]
             progress = Progress(sum(writer.total - writer.done for writer in writers))
@@ -152,7 +151,17 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
             # Files tell when the other processes are done, however long they take.
             while metadata.count_done(directory, about) < about['count'] * about['views']:
                 time.sleep(1)
+    # None leaves while others still work, as jax takes a process that is gone for a failure.
     processes.gather('')
+
+
+def _check_counts(batch: int, views: int, parts: int | None) -> None:
+    """Check what the command line asks for of each."""
+    for name, value in (('batch', batch), ('views', views), ('parts', parts)):
+        if value is not None and value < 1:
+            raise UserError(f'--{name}={value}: want 1 or more')
+    if parts is not None and parts > MAX_PARTS:
+        raise UserError(f'--parts={parts}: want {MAX_PARTS} at most')
 
 
 def list_buckets(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
@@ -192,6 +201,7 @@ def begin_directory(
       UserError: it was begun otherwise, or there is no room.
     """
     where = f'--out={out}'
+    # The one view of evaluation draws nothing: a cache of it suits runs of any seed.
     seed = run.experiment.seed if views > 1 else None
     stored: About | None = metadata.read_about(out, where)
     if stored:
@@ -213,9 +223,7 @@ def begin_directory(
     *grid, channels = shape
     size = len(reader) * views * math.prod(grid) * 2 * channels * np.dtype(dtype).itemsize
     out.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out).free
-    if size > free:
-        raise UserError(f'{where}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
+    check_free_space(out, size)
 
     parts = parts or max(jax.process_count(), -(-size // PART_BYTES))
     about: About = {
@@ -233,6 +241,17 @@ def begin_directory(
     with explain_disk_errors(out):
         metadata.write_about(out, about)
     return about
+
+
+def check_free_space(out: Path, size: int) -> None:
+    """Check that so many bytes fit on the disk: before the first clip is encoded, and not hours later.
+
+    Raises:
+      UserError: They do not.
+    """
+    free = shutil.disk_usage(out).free
+    if size > free:
+        raise UserError(f'--out={out}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
 
 
 def encode_part(
@@ -263,6 +282,7 @@ def encode_part(
         # While the device works on this batch.
         next_views = start_reading(wanted[start + size : start + 2 * size])
 
+        # What overflows is looked for below, where the clip can be named.
         with np.errstate(over='ignore'):
             moments = np.asarray(device_moments)[: len(views)].astype(about['dtype'])
         for pair, own_moments in zip(wanted[start:], moments, strict=False):
@@ -286,6 +306,7 @@ def read_view(reader: Reader, about: About, pair: int) -> dict[str, Any]:
     """Return view `pair` % views of clip `pair` // views, with all that is stored of it."""
     number, view = divmod(pair, about['views'])
     if view:
+        # From a stream of its own, by clip and view: the same on whatever machine, and wherever encoding goes on.
         clip = reader.draw(number, np.random.Generator(philox(VIEW_STREAM, about['seed'], number, view)))
     else:
         clip = reader[number]

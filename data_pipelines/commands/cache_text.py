@@ -104,6 +104,7 @@ def collect_texts(sets: Iterable[str]) -> tuple[list[str], int]:
             for caption in captions:
                 if not text_store.is_empty(caption.text):
                     texts[text_store.key_of(caption.text)] = caption.text
+    # By hash, so that the same texts make the same parts whatever order the sets come in.
     return [texts[key] for key in sorted(texts)], num_captions
 
 
@@ -125,6 +126,7 @@ def cache(
     _begin(encoder, out, dtype)
     number, count = share
     done = text_store.TextCache(str(out), '--out')
+    # By the text's hash, so that several processes share the work without asking each other.
     own_texts = [text for text in texts if text_store.key_of(text)[0] % count == number and text not in done]
 
     # Numbers of parts that no process has used, and no other one will.
@@ -171,6 +173,7 @@ def _begin(encoder: TextEncoder, out: Path, dtype: str) -> None:
 def write_part(out: Path, number: int, texts: list[str], encoder: TextEncoder, dtype: str) -> None:
     """Encode these texts into one part."""
     embeddings, mask = encoder.encode(texts)
+    # What overflows is looked for below, where it can be explained.
     with np.errstate(over='ignore'):
         tokens = embeddings[mask].astype(dtype)
     if not np.isfinite(tokens).all():

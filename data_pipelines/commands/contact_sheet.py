@@ -96,6 +96,7 @@ def _wrap_cell(cell: Cell, fits: Callable[[str], bool]) -> list[str]:
 
 def wrap(text: str, fits: Callable[[str], bool], most: int) -> list[str]:
     """Return the text in at most so many lines that fit, broken at spaces where it can be; cut with an ellipsis."""
+    # Half characters (surrogates) can be drawn in no font.
     words = ' '.join(text.split()).encode(errors='replace').decode()
     lines: list[str] = []
     while words and len(lines) < most:

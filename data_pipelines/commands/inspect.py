@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     def describe_file(name: str) -> Row:
         return describe(folder, name, arguments.frames or 16, arguments.stride or 1, arguments.fps, not arguments.fast)
 
+    # Threads and not processes: decoding lets go of the GIL.
     with concurrent.futures.ThreadPoolExecutor(arguments.threads or os.cpu_count()) as pool, cancel_on_error(pool):
         rows = list(pool.map(describe_file, listing.videos))
     totals = summarize(rows)
@@ -126,7 +127,8 @@ def _leads_out(folder: str, name: str) -> bool:
 def describe(folder: str, name: str, frames: int, stride: int, fps: float | None, every_frame: bool) -> Row:
     """Return what is known of one file; None where nothing is."""
     path = os.path.join(folder, name)
-    size = os.stat(path).st_size if os.path.exists(path) else 0  # a link may lead nowhere
+    # A link may lead nowhere.
+    size = os.stat(path).st_size if os.path.exists(path) else 0
     row: Row = dict.fromkeys((*COLUMNS, *DETAILS))
     row |= {'file': name, 'reason': None, 'bytes': size}
     try:

@@ -126,14 +126,15 @@ def _count(values: Iterable[str]) -> dict[str, int]:
     return dict(collections.Counter(values).most_common())
 
 
-def histogram(kept: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
+def histogram(kept_values: np.ndarray, dropped_values: np.ndarray) -> dict[str, Any]:
     """Return two sets of numbers (nan: none) over the same BINS bins from the least of both to the most."""
-    finite_kept = kept[np.isfinite(kept)]
-    finite_dropped = dropped[np.isfinite(dropped)]
+    finite_kept = kept_values[np.isfinite(kept_values)]
+    finite_dropped = dropped_values[np.isfinite(dropped_values)]
     both = np.concatenate([finite_kept, finite_dropped])
     least = float(both.min()) if len(both) else 0.0
     most = float(both.max()) if len(both) else 0.0
 
+    # Over one axis: a filter's place is seen from the two beside each other.
     def count_bins(values: np.ndarray) -> list[int]:
         counts: list[int] = np.histogram(values, BINS, (least, most))[0].tolist()
         return counts
@@ -218,6 +219,7 @@ def make_cells(records: RecordSet, count: int) -> list[Cell]:
         else:
             try:
                 frames = _read_frames(record)
+            # A sheet is a look at the set: `verify` is for what is damaged.
             except BrokenVideoError as error:
                 facts.append(str(error))
         caption = record.captions[0].text if record.captions else '(no caption)'
@@ -279,4 +281,5 @@ def _format_number(value: float) -> str:
 def _format_bars(counts: Sequence[int]) -> str:
     most = max(counts) or 1
     levels = len(BARS) - 1
+    # Rounded up, so that a bin with a single clip is not blank.
     return ''.join(BARS[-(-count * levels // most)] for count in counts)

@@ -32,8 +32,10 @@ def run(arguments: argparse.Namespace) -> None:
     outputs.check_writable_here(arguments.out, False)
     module = importlib.import_module(f'data_pipelines.datasets.{arguments.dataset}.builder')
     builder = module.Builder(source=arguments.source, parts=arguments.split, data_dir=arguments.out)
+    # TFDS would take what is there for the set, and prepare nothing.
     if os.path.isdir(builder.data_dir):
         raise UserError(f'--out={arguments.out} holds {builder.name} already, in {builder.data_dir}; remove it first')
+    # Else TFDS would look for a prepared set of this name in Google's storage.
     config = tensorflow_datasets.download.DownloadConfig(try_download_gcs=False)
     builder.download_and_prepare(download_config=config)
 

@@ -142,6 +142,7 @@ def _verify_set(folder: str, manifest: Mapping[str, Any], threads: int, decoding
         for (_, rows), task_problems in zip(tasks, pool.map(verify_task, tasks), strict=True):
             problems += task_problems
             done += len(rows)
+            # In a log each of these would be a line.
             if sys.stderr.isatty():
                 print(f'\r{done} of {total} records', end='' if done < total else '\n', file=sys.stderr)
     return problems, total
@@ -241,10 +242,12 @@ def _verify_records(folder: str, records: RecordSet, name: str, rows: np.ndarray
     for row in records.table.take(rows).to_pylist():
         try:
             reason = _verify_record(reader.read([row['place']])[0], row, decoding)
-        except (RuntimeError, ValueError, IndexError) as error:  # of the shard, which may not even open
+        # Of the shard, which may not even open.
+        except (RuntimeError, ValueError, IndexError) as error:
             reason = first_line(error)
         if reason:
             problems.append(Problem(name, reason, row['key'], row['place']))
+    # A shard that is damaged complains again when it is closed.
     with contextlib.suppress(RuntimeError):
         reader.close()
     return problems
@@ -271,6 +274,7 @@ def _decode_record(record: Record) -> str:
     if record.latents is not None:
         return '' if np.isfinite(record.latents).all() else 'its latents are not finite'
     try:
+        # As it is stored, which is what a record's size is of.
         video = decode.probe(record.video, square=False)
         if (video.frames, video.height, video.width) != (record.frames, record.height, record.width):
             return f'it holds {_format_shape(video)}, and its record says {_format_shape(record)}'

@@ -99,6 +99,7 @@ def find_spans(video: Video, shots: Iterable[tuple[int, int]], config: ClipsConf
     if config.most is None:
         return spans
 
+    # Dropped ones take no place of those that may be kept.
     usable = [number for number, span in enumerate(spans) if not span.reason]
     if not usable:
         return spans
@@ -114,6 +115,7 @@ def _split_shot(video: Video, first: int, stop: int, config: ClipsConfig) -> Ite
         span_stop = stop
         if config.seconds is not None:
             nearest = _nearest_frame(video.times, video.times[first] + config.seconds)
+            # At least a frame, as one may be shown for longer than a clip is to last.
             span_stop = min(stop, max(first + 1, nearest))
         yield _make_span(video, first, span_stop, config)
         first = span_stop

@@ -49,14 +49,14 @@ class ClipHasher:
     def __init__(self, seconds: float) -> None:
         require('imagehash')
         self._due = [seconds * (2 * number + 1) / (2 * HASHED_FRAMES) for number in range(HASHED_FRAMES)]
-        self._shown: np.ndarray | None = None
+        self._current: np.ndarray | None = None
         self._hashes: list[bytes] = []
         self._flat_frames = 0
 
     def add(self, small: np.ndarray, seconds: float) -> None:
         """Take the next frame's luma, uint8, shrunk, shown from `seconds` after the first on."""
         self._hash_until(seconds)
-        self._shown = small
+        self._current = small
 
     def finish(self) -> bytes:
         """Return HASH_BYTES bytes, or none where most frames are flat: black ones are no copies of each other."""
@@ -65,16 +65,17 @@ class ClipHasher:
 
     def _hash_until(self, seconds: float) -> None:
         """Hash the frame on show for each time that has come before `seconds`."""
-        if self._shown is None:
+        if self._current is None:
             return
         while len(self._hashes) < HASHED_FRAMES and self._due[len(self._hashes)] < seconds:
-            self._hashes.append(self._hash(self._shown))
+            self._hashes.append(self._hash(self._current))
 
     def _hash(self, small: np.ndarray) -> bytes:
         from PIL import Image
 
         if small.std() < FLAT_LEVELS:
             self._flat_frames += 1
+            # Zeros in its place, so that the hashes of the other frames keep theirs.
             return bytes(8)
         bits = require('imagehash').phash(Image.fromarray(small)).hash
         return np.packbits(bits).tobytes()
@@ -143,6 +144,7 @@ def _near_pairs(rows: np.ndarray, distance: float) -> Iterator[tuple[int, int]]:
         permutation = np.argsort(np.random.Philox(key=number).random_raw(bits), kind='stable')
         positions = permutation[: bands * BAND_BITS].reshape(bands, BAND_BITS)
         pairs_by_band = [_pairs_in_buckets(rows, _band_key(rows, band), limit) for band in positions]
+        # Round by round, as most pairs are found in every one: together they would fill the memory.
         pairs = np.unique(np.concatenate([pairs, *pairs_by_band]))
 
     earlier = pairs & np.uint64(2**32 - 1)

@@ -4,7 +4,8 @@ import numpy as np
 
 from data_pipelines.optional_deps import require
 
-LONG = 2**14  # pixels of a side, of which OpenCV takes 2**15 - 2 at most
+# Pixels of a side, of which OpenCV takes 2**15 - 2 at most.
+LONG = 2**14
 SHARP_SIDE = 256  # pixels of the short side at which sharpness is measured
 BLACK = 25  # of 255: a pixel no brighter is black, and a frame with 98% of such is (FFmpeg's blackdetect: 10%, 98%)
 BLACK_SHARE = 0.98

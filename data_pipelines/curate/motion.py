@@ -22,7 +22,8 @@ class MotionScorer:
         cv2 = require('cv2')
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self._seconds = seconds
-        self._flow_seconds = min(FLOW_SECONDS, seconds / FLOW_STEPS) - 2e-3  # times of some files are in milliseconds
+        # A little less than that, as times of some files are whole milliseconds.
+        self._flow_seconds = min(FLOW_SECONDS, seconds / FLOW_STEPS) - 2e-3
         self._speeds: list[float] = []
         self._shifts: list[np.ndarray] = []  # the median flow (x, y), in short sides a second
 
@@ -80,6 +81,7 @@ class MotionScorer:
         flow = self._flow.calc(reference, small, None)
         flow = flow / (min(small.shape) * seconds)
         self._speeds.append(float(np.hypot(flow[..., 0], flow[..., 1]).mean()))
+        # The median is the camera's motion, unless what moves by itself fills half of the picture.
         self._shifts.append(np.median(flow.reshape(-1, 2), 0))
 
     def _end_still(self, seconds: float) -> None:
@@ -92,5 +94,6 @@ class MotionScorer:
 def _is_still(before: np.ndarray, after: np.ndarray) -> bool:
     """Return whether nothing changes from one luma to the next, in any of 8 x 8 parts of the picture."""
     cv2 = require('cv2')
+    # Means over parts: noise averages out in them, and a small thing that moves still shows in its own.
     change = cv2.absdiff(before, after).astype(np.float32)
     return bool(cv2.resize(change, (8, 8), interpolation=cv2.INTER_AREA).max() < STILL_LEVELS)

@@ -89,6 +89,7 @@ def read_lines(path: str) -> list[str]:
       UserError: it is not UTF-8.
     """
     try:
+        # Spreadsheets begin a file with a byte order mark.
         text = Path(path).read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is no UTF-8 (byte {error.start}); save it as UTF-8') from None
@@ -172,6 +173,7 @@ def list_clips(root: str, where: str, split: str, fps: float | Callable[[str], f
             items.append(make_item(root, name, split=split, problem=problem))
 
     for folder, file_names in pictures.items():
+        # frame_2 comes before frame_10, as texts would not.
         names = tuple(sorted(file_names, key=lambda name: (_last_number(name), name)))
         frames = stills.ImageFolder(os.path.join(root, folder), names, fps(folder) if callable(fps) else fps)
         scores = {'missing_frames': _count_missing(names)}
@@ -189,6 +191,7 @@ def _count_missing(names: Sequence[str]) -> float:
     """Return how many numbers are left out; names numbered in steps (0, 5, 10) leave none out between them."""
     numbers = sorted({_last_number(name) for name in names})
     steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+    # Where a number comes twice it counts something else than frames.
     if len(numbers) < len(names) or not steps:
         return 0.0
     # Pictures may be numbered in steps of more than one.

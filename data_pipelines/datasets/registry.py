@@ -47,7 +47,8 @@ DATASETS: dict[str, Dataset] = {
     'ucf101': ucf101,
     'webvid': webvid,  # and the other tables of captions that it knows
 }
-RAW = ('webvid',)  # to be curated; the others are what published numbers are for
+# Sets to be curated; of the others numbers are published, which hold for them as they are.
+RAW = ('webvid',)
 AS_PUBLISHED: dict[str, Any] = {
     'shots': {'detector': 'none', 'fades': False},
     'clips': {'seconds': None, 'min_seconds': 0.0},

@@ -139,6 +139,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     def _read_file(self, item: Item) -> bytes:
         """Return the bytes of a video file: as it is, or encoded."""
+        # Looked at also where its bytes go as they are, so that a broken file is left out.
         video = frame_sources.probe(item)
         if item.stills is None and item.start is None and item.end is None:
             return b''.join(frame_sources.stream_bytes(item))
@@ -157,6 +158,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     def _read_frames(self, item: Item) -> np.ndarray:
         video = frame_sources.probe(item)
+        # Grey frames come as three equal channels.
         return np.stack([frame[..., : self.channels] for _, frame in frame_sources.stream(video)])
 
     def _read_picture(self, item: Item) -> Any:

@@ -37,6 +37,7 @@ def _has_file(item: Item) -> bool:
 
 def _listed_values(item: Item) -> dict[str, Any]:
     captions = [dataclasses.astuple(caption) for caption in item.captions]
+    # Where a source lies may change, so the path is no part of it.
     return vars(item) | {'captions': captions, 'path': None}
 
 

@@ -254,6 +254,7 @@ def parse_seconds(value: Any, key: str) -> float | None:
     numbers = [number for part in parts if (number := to_number(part)) is not None]
     if len(parts) > 3 or len(numbers) < len(parts) or min(numbers) < 0:
         raise ProblemError('bad_times', f'{key} is {format_value(value)}; want seconds or H:MM:SS')
+    # The last part is seconds, each before it sixty of the next.
     total = float(sum(number * 60**power for power, number in enumerate(reversed(numbers))))
     if total > MAX_SECONDS:
         raise ProblemError('bad_times', f'{key} is {format_value(value)}; want {MAX_SECONDS:g} seconds at most')

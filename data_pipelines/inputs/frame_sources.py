@@ -67,6 +67,7 @@ def stream(
 
     numbers = range(first, video.frames if stop is None else stop)
     frames = _rgb_frames(video.stills, first, video.limits)
+    # Where `stop` is given the numbers end before the frames.
     for number, frame in zip(numbers, frames, strict=False):
         if frame.shape[:2] != (video.height, video.width):
             raise BrokenVideoError(

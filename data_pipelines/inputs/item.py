@@ -53,12 +53,14 @@ def format_window(start: float | None, end: float | None) -> str:
 
 
 def _format_seconds(seconds: float | None) -> str:
+    # 12.5 and 12.500 are one window, however a list writes it.
     return '' if seconds is None else f'{seconds:.3f}'.rstrip('0').rstrip('.')
 
 
 def to_utf8(name: str) -> str:
     r"""Return a file name, or any other text, as one that UTF-8 can hold: other bytes become \x escapes."""
     try:
+        # Python holds what is no UTF-8 in a file's name as surrogates; these are its bytes again.
         return os.fsencode(name).decode('utf-8', 'backslashreplace')
     except UnicodeEncodeError:
         return name.encode('utf-8', 'backslashreplace').decode()

@@ -156,6 +156,7 @@ def _read_side(source: str, path: str, follow_links: bool) -> str:
     if len(content) > MAX_SIDE_BYTES:
         raise ProblemError('caption_file', f'{name} is larger than {MAX_SIDE_BYTES} bytes')
     try:
+        # Some editors begin a file with a byte order mark.
         return content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise ProblemError('encoding', f'{name} is no UTF-8 (byte {error.start}); save it as UTF-8') from None
@@ -168,7 +169,8 @@ def _list_rows(source: str, root: str, follow_links: bool, scores: Sequence[str]
     # The list is read twice: which columns are scores is known at its end only.
     columns, numeric_columns = _scan_columns(source)
     path_column = next((name for name in PATH_COLUMNS if name in columns), None)
-    if not columns:  # no row can be read
+    # No row can be read: each has its own reason.
+    if not columns:
         path_column = PATH_COLUMNS[0]
     if path_column is None:
         raise UserError(
@@ -248,6 +250,7 @@ def _make_names_unique(items: Iterable[Item]) -> Iterator[Item]:
         count = seen[item.name]
         if count > 1:
             name = f'{item.name} ({count})'
+            # A list may have a file of that very name.
             while name in seen:
                 name += "'"
             seen[name] = 1

@@ -51,6 +51,7 @@ def stored_name(root: str, name: str) -> str:
     é may be one character or two, and systems differ in which they store. The name itself is returned where the file is
     there, or nowhere.
     """
+    # So it is with nearly all names, and no folder is listed for them.
     if name.isascii() or os.path.lexists(os.path.join(root, name)):
         return name
     path = os.sep if os.path.isabs(name) else os.path.abspath(root)
@@ -73,8 +74,10 @@ def _names_by_form(folder: str) -> dict[str, str]:
         return {}
 
 
+# With the folder's time as a key: one that has changed is listed anew.
 @functools.lru_cache(maxsize=64)
 def _names_at_time(folder: str, _: int) -> dict[str, str]:
+    # Backwards, so that of several names of one form the first remains.
     return {unicodedata.normalize('NFC', name): name for name in sorted(os.listdir(folder), reverse=True)}
 
 
@@ -93,4 +96,5 @@ def _describe_broken_link(path: str) -> str:
 
 
 def _is_within(path: str, folder: str) -> bool:
+    # Not by how the text begins: /a/bc does not lie in /a/b.
     return os.path.commonpath([path, folder]) == folder

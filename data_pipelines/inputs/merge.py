@@ -69,6 +69,7 @@ def _find_contradiction(first: Item, item: Item) -> str:
 
 def _merge_two(first: Item, item: Item) -> Item:
     """Return one Item of two rows that agree."""
+    # Rows that have a score both agree in it, as contradictions were found before.
     scores = {**item.scores, **first.scores}
     return dataclasses.replace(
         first,

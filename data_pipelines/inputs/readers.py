@@ -58,11 +58,13 @@ def read_csv(path: str) -> Iterator[tuple[str, Row]]:
     commas, tabs or semicolons: what makes one of the header's names that of a path.
     """
     encoding, errors = _detect_encoding(path)
+    # Line ends are left to the csv module: there may be some within a quoted caption.
     with open(path, encoding=encoding, errors=errors, newline='') as file:
         usual = '\t' if path.lower().endswith('.tsv') else ','
         # Spreadsheets write semicolons where the comma is the decimal sign.
         delimiter = _detect_delimiter(file.readline(), usual)
         file.seek(0)
+        # Strict: a stray quote is a mistake of its row, and no part of a caption.
         reader = csv.reader(file, strict=True, delimiter=delimiter)
         columns = _read_header(reader, path)
         while True:
@@ -160,6 +162,7 @@ def _read_batches(path: str) -> Iterator[Any]:
         with parquet.ParquetFile(path) as file:
             # Names of columns are decoded now, so that a mistake in them is one of the file.
             file.schema_arrow.names  # noqa: B018, which may be no UTF-8
+            # Not all rows at once: a list may have millions.
             yield from file.iter_batches(4096)
     except Exception as error:  # Arrow and Python have errors of many kinds for what is no parquet
         raise UserError(f'--source={path} cannot be read: {first_line(error)}') from None

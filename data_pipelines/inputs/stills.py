@@ -133,6 +133,7 @@ def read_image(path: str, limits: Limits = NO_LIMITS) -> np.ndarray:
 def open_npy(path: str) -> np.ndarray:
     """Map the array (frames, videos, height, width) uint8 at path, without reading it; none with Python objects."""
     try:
+        # Mapped, as a worker reads one video of thousands.
         array = np.load(path, mmap_mode='r', allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise BrokenVideoError(str(error)) from None

@@ -58,6 +58,7 @@ def read_inputs(directory: str, columns: Sequence[str] | None = None) -> Any:
         with open(path, 'rb') as file:
             if hashlib.file_digest(file, 'sha256').hexdigest() != sha256_of(directory, INPUTS):
                 raise UserError('its sha256 is another one than when it was built')
+        # Not mapped, and looked through whole, as the table of records is (vdm_jax/data/records/shards.py).
         table = parquet.read_table(path, columns=None if columns is None else [*columns], memory_map=False)
 
         missing = [name for name in columns or COLUMNS if name not in table.column_names]

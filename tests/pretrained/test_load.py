@@ -262,8 +262,8 @@ WRONG = [
     (DIT, {'label': np.zeros(2, int)}, r'label: want integer \(3,\), found int\d* \(2,\)'),
     (DIT, {'label': [0, 8, 1]}, 'label: want 0 to 7, the last for none, found 0 to 8'),
     (LATTE, {'label': jnp.array([0, -1, 1])}, 'label: want 0 to 5, the last for none, found -1 to 1'),
-    (PLAIN, {'label': np.zeros(3, int)}, 'label: leave it out, this network is told nothing but the time'),
-    (LATTE, {'text': np.zeros((3, 6, 20))}, 'text: leave it out, this network is told label'),
+    (PLAIN, {'label': np.zeros(3, int)}, 'label: leave it out, this network is conditioned on the time alone'),
+    (LATTE, {'text': np.zeros((3, 6, 20))}, 'text: leave it out, this network is conditioned on label'),
     (LATTE, {'text_mask': np.ones((3, 6), bool)}, 'text_mask: leave it out'),
     (TEXT, {'text': np.zeros((3, 6, 21))}, r'text: want floating \(3, 6, 20\), found float64 \(3, 6, 21\)'),
     (TEXT, {'text': np.zeros((6, 20))}, r'text: want floating \(3, .*, 20\), found float64 \(6, 20\)'),
@@ -271,7 +271,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize('case, changed, says', WRONG, ids=[f'{key(case)}, {[*given]}' for case, given, _ in WRONG])
+@pytest.mark.parametrize(
+    'case, changed, says', WRONG, ids=[f'{key(case)}, {[*arguments]}' for case, arguments, _ in WRONG]
+)
 def test_arrays_that_a_network_does_not_take_are_named(models, case, changed, says):
     inputs = networks.batch(case)
     model = models[case.key]

@@ -52,7 +52,9 @@ class Read:
         file = io.BytesIO(path) if isinstance(path, bytes) else path
         with av.open(file, 'r') as container:
             stream = container.streams.video[index.stream if has_times else 0]
-            stream.codec_context.thread_count = 1  # the loader, too, has a thread for each clip
+            # One, as the loader too has a thread for each clip.
+            stream.codec_context.thread_count = 1
+
             key = index.key_before(self.numbers.min()) if has_times else 0
             if key:  # the first one is where the file begins
                 container.seek(int(index.key_stamps[key]), stream=stream)
@@ -81,10 +83,12 @@ def measure(reader: Reader, seed: int = 0, turns: int = TURNS) -> dict[str, floa
     """
     if reader.loading == 'constant':
         return {}
+    # Frames kept in memory would be counted as read, and bare PyAV keeps none.
     reader = reader.without_cache()
     order = reader.order(min(BATCH, len(reader)), seed)
     steps = -(-CLIPS // max(order.batch_sizes))
-    while load_clips(reader, order, 0, steps)[1] < SHORT:  # also a turn to warm up
+    # Turns too short to be timed are made longer; the first one also warms up.
+    while load_clips(reader, order, 0, steps)[1] < SHORT:
         steps *= 4
 
     loader_rates: list[float] = []
@@ -102,6 +106,7 @@ def measure(reader: Reader, seed: int = 0, turns: int = TURNS) -> dict[str, floa
     medians = {'loader_clips_per_second': statistics.median(loader_rates)} if loader_rates else {}
     if pyav_rates:
         medians['pyav_clips_per_second'] = statistics.median(pyav_rates)
+        # The median of the turns' ratios, not a ratio of medians: only the two sides of one turn met the same machine.
         ratios = [ours / bare for ours, bare in zip(loader_rates, pyav_rates, strict=True)]
         medians['loader_over_pyav'] = statistics.median(ratios)
     return medians

@@ -157,6 +157,7 @@ def time_steps(program: Program, state: Any, stream: Iterator[Any], steps: int) 
         batch = next(stream)
         # Where the step is still under way, the fetch was hidden behind it.
         waits.append(time.monotonic() - fetching if scalars['loss'].is_ready() else 0.0)
+        # Calls return before the device is done: without this only their dispatch would be timed.
         jax.block_until_ready(state)
         seconds.append(time.monotonic() - began)
     return Timings(state, scalars, seconds, waits)
@@ -182,13 +183,15 @@ class FirstStep(NamedTuple):
 
 def take_first_step(run: 'Run') -> FirstStep:
     """Take a run's first step, from nothing."""
-    jax.clear_caches()  # else the second start would find the first one's programs in memory
+    # Else the second start would find the first one's programs in memory.
+    jax.clear_caches()
     began = time.monotonic()
     state: Any = run.programs.init_state()
     order = run.data.reader.order(run.experiment.train.batch_size, run.experiment.seed)
     stream = batches(run.training_reader, order, rows=run.batches.local_rows, scalars=run.model_config.scalars)
     batch = run.batches.to_global(next(stream))
     train_step: Any = run.programs.train_step
+    # Lowered and compiled explicitly, so that compiling is timed apart and the program's memory analysis is at hand.
     lowered = train_step.lower(state, batch, frozen=run.frozen)
 
     compiling = time.monotonic()
@@ -206,7 +209,8 @@ def empty_cache(directory: str) -> Iterator[None]:
     """Use an empty persistent compilation cache in `directory`, and then the former one again."""
     before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     jax.config.update('jax_compilation_cache_dir', directory)
-    compilation_cache.reset_cache()  # jax keeps the directory that it opened first
+    # Needed as jax keeps the directory that it opened first.
+    compilation_cache.reset_cache()
     try:
         yield
     finally:  # the user's own cache, whatever happened

@@ -28,6 +28,7 @@ def apply_in_chunks(network: CausalNetwork, x_BTHWC: jax.Array, count: int, grou
 
     # The first chunk has the frame that belongs to no group, and the groups that are left over.
     first_length = 1 + groups % count * group_size
+    # It runs outside of the scan: only at the beginning of a clip do copies of the first frame stand for its past.
     past = Past()
     first_output = network(x_BTHWC[:, :first_length], past)
 

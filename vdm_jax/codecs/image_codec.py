@@ -118,6 +118,7 @@ class ImageVAECodec(Codec):
         if dtype != jnp.uint8 and not jnp.issubdtype(dtype, jnp.floating):
             raise UserError(f'the image VAE takes a video in uint8, or in floats in [-1, 1], not {dtype}')
         _, frames, height, width, channels = video_BTHWC.shape
+        # For its errors: the shape itself follows from the network.
         self.latent_shape((frames, height, width, channels))
 
         def encode_tile(network: ImageVAE, x: jax.Array) -> jax.Array:
@@ -135,6 +136,7 @@ class ImageVAECodec(Codec):
         _check_shape('latents', latents_BTHWC, self.model.latent_channels)
 
         def decode_tile(network: ImageVAE, z: jax.Array) -> jax.Array:
+            # Unscaled in float32, and only then rounded to the dtype of activations.
             return network.decode((z / self.model.scaling_factor).astype(self.dtype))
 
         def decode(network: ImageVAE, z: jax.Array) -> jax.Array:
@@ -153,6 +155,8 @@ class ImageVAECodec(Codec):
         """
         if mixes_frames:
             apply_in_parts = apply_by_clip
+            # A temporal decoder sees no further than its slice, so that cutting a clip changes it: only where it is
+            # asked for.
             default_count = 0
             mesh_axes: Axes = (BATCH,)
         else:
@@ -162,6 +166,7 @@ class ImageVAECodec(Codec):
         count = default_count if self.slice_frames is None else self.slice_frames
 
         def run_local(weights: Weights, x: jax.Array) -> jax.Array:
+            # The weights are an argument and the network is put together in here, as shard_local passes arrays only.
             graphdef, _ = _split_network(self.model)
             network = nnx.merge(graphdef, weights)
             return apply_in_parts(functools.partial(call, network), x, count)

@@ -95,6 +95,7 @@ class ImageVAEConfig(NetworkConfig, where='config.codec.model'):
             mean, _ = network.moments(x)
             return network.decode(mean)
 
+        # XLA counts, as a formula for every option of diffusers' config would have to be kept true.
         x = jax.ShapeDtypeStruct((1, frames + images, *sides, self.in_channels), jnp.float32)
         return count_flops(reconstruct, x)
 

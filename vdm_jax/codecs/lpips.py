@@ -47,6 +47,7 @@ def extract_features(weights: Weights, x: jax.Array) -> list[jax.Array]:
     number = 0
     for level, depth in enumerate(DEPTHS):
         if level:
+            # Levels begin after the pooling, so that features are taken before it.
             x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), 'VALID')
         for _ in range(depth):
             layer = weights[f'conv{number}']
@@ -82,6 +83,7 @@ def distance(weights: Weights, x: jax.Array, y: jax.Array) -> jax.Array:
     for level, features in enumerate(extract_features(weights, pictures)):
         # The square root is kept off 0, where its gradient is infinite.
         length = jnp.sqrt(jnp.square(features).sum(-1, keepdims=True) + 1e-20)
+        # The published code's own epsilon, 1e-10.
         x_unit, y_unit = jnp.split(features / (length + 1e-10), 2)
         distances.append((jnp.square(x_unit - y_unit) @ weights[f'line{level}']['kernel']).mean((1, 2)))
     total = cast(jax.Array, sum(distances))

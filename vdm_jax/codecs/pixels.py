@@ -22,6 +22,7 @@ def to_bytes_with_finite_flag(video: jax.Array) -> jax.Array:
 
     The flag is a channel so that it passes through whatever is done with frames; `split_finite_flag` takes it off.
     """
+    # Asked before rounding, since no uint8 is nan.
     finite = jnp.isfinite(video).all(-1, keepdims=True)
     return jnp.concatenate([to_bytes(video), finite.astype(jnp.uint8)], -1)
 

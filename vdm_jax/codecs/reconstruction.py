@@ -111,4 +111,5 @@ class Reconstruction(Ranged, where='config.reconstruction'):
                 raise ValueError('LPIPS has a weight in the loss, and no weights of its own')
             parts['lpips'] = perceptual.distance(lpips, x, y).mean(1)
             loss += self.lpips_weight * parts['lpips']
+        # The parts are for the log: gradients come through the loss alone.
         return ReconstructionLosses(loss, by_frame, jax.lax.stop_gradient(parts))

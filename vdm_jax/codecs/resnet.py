@@ -50,6 +50,7 @@ class SpaceTimeResnetBlock(nnx.Module):
 
     def __init__(self, size_in: int, size_out: int, groups: int, *, rngs: nnx.Rngs):
         self.spatial = ResnetBlock(size_in, size_out, groups, rngs=rngs)
+        # The two epsilons are those that the published weights were trained with.
         self.temporal = ResnetBlock(size_out, size_out, groups, (3, 1, 1), 1e-5, rngs=rngs)
         self.mix = nnx.Param(jnp.zeros((1,), jnp.float32))
 
@@ -71,6 +72,7 @@ class FrameAttention(nnx.Module):
         self.project = Linear(channels, channels, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        # One head of all channels: (B, T, H W, C) is what `plain` takes for (..., L, E).
         tokens = self.norm(x).reshape(*x.shape[:2], -1, x.shape[-1])
         mixed = plain(self.query(tokens), self.key(tokens), self.value(tokens))
         return x + self.project(mixed).reshape(x.shape)
@@ -80,6 +82,7 @@ class Downsample(nnx.Module):
     """A convolution of stride 2, padded by one pixel after the end of rows and columns, not before the start."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        # As latent diffusion pads: under even padding its weights would see their input one pixel off.
         self.conv = Conv(channels, channels, (3, 3), 2, ((0, 1), (0, 1)), rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -20,6 +20,7 @@ def apply_in_slices(call: Callable[[jax.Array], jax.Array], x: jax.Array, count:
     slice_result = jax.eval_shape(call, jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype))
 
     def step(results: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
+        # Written into the carry: outputs that the scan stacked could not overlap, as the last two slices may.
         result = call(jax.lax.dynamic_slice_in_dim(x, start, count))
         return jax.lax.dynamic_update_slice_in_dim(results, result, start, 0), None
 
@@ -41,6 +42,7 @@ def apply_by_frame(call: FrameFunction, x_BTHWC: jax.Array, count: int) -> jax.A
     def call_on_frames(x: jax.Array) -> jax.Array:
         return call(x[:, None])[:, 0]
 
+    # Frames of all clips in one row, so that slices are full whatever the clips' length.
     y = apply_in_slices(call_on_frames, x_BTHWC.reshape(batch * frames, *frame_shape), count)
     return y.reshape(batch, frames, *y.shape[1:])
 

@@ -67,6 +67,7 @@ def apply_in_tiles(
         def corner(unit: int) -> tuple[int | jax.Array, ...]:
             return (*(0,) * (x.ndim - 3), starts[0] * unit, starts[1] * unit, 0)
 
+        # The ramps of both axes multiply, and sums to 1 along each give a sum of 1 in the plane.
         weight = row_ramps[numbers[0]][:, None] * column_ramps[numbers[1]][None]
         weight = jnp.expand_dims(weight.astype(result.dtype)[..., None], range(len(result.shape) - 3))
         # Added to what is there: weights of all tiles of a pixel sum to 1.
@@ -78,5 +79,6 @@ def apply_in_tiles(
     grid = np.meshgrid(np.arange(len(row_starts)), np.arange(len(column_starts)), indexing='ij')
     numbers = np.stack(grid, -1).reshape(-1, 2)
     starts = np.stack([row_starts[numbers[:, 0]], column_starts[numbers[:, 1]]], -1)
+    # One program for all tiles, which holds one of them at a time.
     canvas, _ = jax.lax.scan(step, jnp.zeros(canvas_shape, result.dtype), (jnp.asarray(numbers), jnp.asarray(starts)))
     return canvas

@@ -79,6 +79,7 @@ class VideoVAECodec(Codec):
         network = self._network(weights)
 
         def encode_chunk(x: jax.Array, past: Past) -> jax.Array:
+            # Bytes become floats chunk by chunk: a whole clip of floats takes four times the memory.
             return jnp.concatenate(network.moments(from_bytes(x), past), -1)
 
         return apply_in_chunks(encode_chunk, video_BTHWC, self.chunk, self.model.time)

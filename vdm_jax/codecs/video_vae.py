@@ -202,6 +202,7 @@ class Decoder(nnx.Module):
         layers: list[nnx.Module] = []
         for level, width in enumerate(widths):
             if level:
+                # The encoder's strides from behind: level by level the decoder undoes what the encoder did last.
                 layers.append(Up(widths[level - 1], width, config.strides[-level], rngs=rngs))
             layers += [ResidualBlock(width, config.groups, rngs=rngs) for _ in range(config.blocks)]
         self.up = Sequential(layers)
@@ -248,10 +249,13 @@ class VideoVAE(nnx.Module):
         Raises:
           UserError: It does not have 1 + time n frames, or has a side that `space` does not divide.
         """
+        # A clip that goes on has no first frame, so that its length is another.
         if past is None:
             _, frames, height, width, channels = x_BTHWC.shape
             self.config.latent_shape((frames, height, width, channels))
+
         x = constrain(x_BTHWC.astype(self.config.dtype), BATCH)
+        # float32 from here on: the exponential of a rounded log variance is far off.
         moments = self.encoder(x, past or Past()).astype(jnp.float32)
         mean, logvar = jnp.split(moments, 2, -1)
         return mean, jnp.clip(logvar, *LOGVAR_RANGE)

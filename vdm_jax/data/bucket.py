@@ -42,6 +42,7 @@ def read_bucket(text: str) -> Bucket:
     Raises:
       UserError: it is written otherwise, or a number is out of its range.
     """
+    # Nine digits at most: of thousands of them int() raises an error of its own.
     match = re.fullmatch(r'(\d{1,9})x(\d{1,9}x\d{1,9})(?:@(\d{1,9}))?', text)
     if not match:
         raise UserError(f'config.data.buckets={text}: want FRAMESxHEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH@BATCH')
@@ -64,9 +65,11 @@ def assign(extents: np.ndarray, shapes: list[Size], short: str = 'hold') -> np.n
     Returns:
       int64 (N,), the number of each clip's bucket, -1 for none.
     """
+    # A broken clip has sides of 0, which have no logarithm; it gets no bucket in the end.
     frames, height, width = np.maximum(extents, 1).T[..., None]
     T, H, W = np.array(shapes).T
     fits = frames >= T if short == 'drop' else (frames >= T) | (T == T.min())
+    # Rounded, so that aspects which differ in the last bits of a logarithm alone are the same, and pixels decide.
     aspect_distance = np.abs(np.log(height / width) - np.log(H / W)).round(6)
     enlarges = np.maximum(H / height, W / width) > 1
 

@@ -14,16 +14,18 @@ from vdm_jax.data.bucket import Bucket, assign, read_bucket
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order
-from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, mistakes_at
+from vdm_jax.data.source import Clip, LatentInfo, Reader, Shape, Size, Source, WrappingSource, mistakes_at
 from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
 
 CLIPS = 'config.data.clips'  # where mistakes of the source within are
-STREAMS = 2**16  # orders of a bucket: more than a mixture has sources
+# Bucket k takes the streams of random numbers from STREAMS * k on, one a source: more than a mixture has sources, so
+# that no two buckets share one.
+STREAMS = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
-class Bucketed(Source):
+class Bucketed(WrappingSource):
     """The clips of another source, each in one of several buckets.
 
     A clip goes to the bucket with the most frames that it can fill (at its source's stride and fps); among these to the
@@ -107,21 +109,6 @@ class Bucketed(Source):
         return tuple(map(str, self.taken_kinds))
 
     @property
-    def threads(self) -> int:
-        """Those of the clips."""
-        return self.clips.threads
-
-    @property
-    def prefetch(self) -> int:
-        """That of the clips."""
-        return self.clips.prefetch
-
-    @property
-    def clip_fps(self) -> float | None:
-        """That of the clips."""
-        return self.clips.clip_fps
-
-    @property
     def parts(self) -> tuple[Source, ...]:
         """The source of the clips."""
         return (self.clips,)
@@ -160,6 +147,7 @@ class BucketedReader(Reader):
         super().__init__(source)
         self.clips = clips
         self._lenient = lenient
+        # Read once: the property parses its texts anew each time, and every clip asks for its bucket's size.
         self._kinds = source.kinds
         self._readers: dict[int, BucketedReader] = {}
 
@@ -226,6 +214,7 @@ class BucketedReader(Reader):
             advice = 'hold out more, or change them' if self._lenient else 'change them'
             raise UserError(f'config.data.buckets={names}: no {kind} is there; {advice}')
         if self.source.only is not None:
+            # By its number among all buckets, so that its clips come as they do in the order over all of them.
             order, _ = self._bucket_order(np.arange(len(self)), batch, seed, shuffle, self.source.only)
             return order
 
@@ -294,6 +283,7 @@ class BucketedReader(Reader):
     def held_out(self) -> Reader:
         """Return the held-out clips, each in its bucket, of which some may be empty."""
         clips = self.clips.held_out()
+        # What is held out holds nothing out itself.
         if self._lenient or clips is self.clips:
             return self
         return self._with_clips(clips, lenient=True)
@@ -309,6 +299,8 @@ class BucketedReader(Reader):
         """Return the identity of the clips, and which bucket each is in."""
         with mistakes_at(CLIPS):
             identity = self.clips.identity()
+        # A file of the same name may have another length or size by now, and so another bucket. The byte order is
+        # fixed, as a run may go on on another machine.
         table = hashlib.sha256(np.ascontiguousarray(self.bucket_of, '<i8').tobytes()).hexdigest()[:16]
         return f'{identity} in {len(self._kinds)} buckets {table}'
 

@@ -50,6 +50,7 @@ def find_captioned(reader: Reader, count: int, among: int = 256) -> list[int]:
     Raises:
       UserError: none of them has one.
     """
+    # A reader tells of a text only with the clip, pixels included: so not all of a large set is looked through.
     numbers = []
     for i in range(min(len(reader), among)):
         if reader[i].get('text_mask', np.False_).any():
@@ -69,6 +70,7 @@ def find_labelled(reader: Reader, labels: Iterable[int | None], among: int = 256
     Raises:
       UserError: none of them has a label.
     """
+    # As above: each label costs the reading of its clip.
     known = np.array([reader[i]['label'] for i in range(min(len(reader), among))])
     chosen: list[int] = []
     turns: dict[int | None, int] = {}  # how many clips of each label were chosen

@@ -27,6 +27,7 @@ class Tally:
     def note_broken(self, item: int | str, reason: str) -> int:
         """Note that an item is broken, and return how many are by now. The reason names the item."""
         with self._lock:
+            # By item and not as a number: threads, and later epochs, meet the same broken file again.
             self._broken[item] = reason
             return len(self._broken)
 
@@ -42,6 +43,7 @@ class Tally:
     def broken_lines(self) -> list[str]:
         """Return the reasons, in the order of the items."""
         with self._lock:
+            # Not in the order in which threads met them, which changes from run to run.
             return [self._broken[item] for item in sorted(self._broken)]
 
     def summarize_broken(self, most: int = 8) -> str:

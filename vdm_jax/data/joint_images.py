@@ -9,7 +9,7 @@ import numpy as np
 from vdm_jax.config.ranges import Between
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order
-from vdm_jax.data.source import Clip, Reader, Shape, Size, Source, mistakes_at
+from vdm_jax.data.source import Clip, Reader, Shape, Size, Source, WrappingSource, mistakes_at
 from vdm_jax.data.video.extract_clip import ReadPlan
 from vdm_jax.errors import UserError
 
@@ -19,7 +19,7 @@ IMAGES = 'config.data.images'
 
 
 @dataclasses.dataclass(frozen=True)
-class JointImages(Source):
+class JointImages(WrappingSource):
     """The clips of one source, each with images drawn from another (VDM, Ho et al. 2022, sec. 4.2).
 
     An image is one frame, drawn at random, of a clip drawn at random; sets of images are clips of one frame. An item
@@ -68,21 +68,6 @@ class JointImages(Source):
         return self.clips.shape
 
     @property
-    def threads(self) -> int:
-        """Those of the clips."""
-        return self.clips.threads
-
-    @property
-    def prefetch(self) -> int:
-        """That of the clips."""
-        return self.clips.prefetch
-
-    @property
-    def clip_fps(self) -> float | None:
-        """That of the clips."""
-        return self.clips.clip_fps
-
-    @property
     def images_per_clip(self) -> int:
         """How many images come beside each clip."""
         return self.count
@@ -121,6 +106,7 @@ class JointImagesReader(Reader):
         with mistakes_at(IMAGES):
             size = len(self.images)
             for k in range(count):
+                # Nothing is drawn in evaluation: clips take the images in turn.
                 image = self.images[(i * count + k) % size]
                 chosen.append((image['video'][0], image['label']))
         with mistakes_at(CLIPS):
@@ -132,6 +118,7 @@ class JointImagesReader(Reader):
             clip = self.clips.draw(i, rng)
         chosen = []
         with mistakes_at(IMAGES):
+            # `read_plans` draws in the same order, to foretell what is read here.
             for j in rng.integers(len(self.images), size=self.source.count):
                 image = self.images.draw(int(j), rng)
                 chosen.append((image['video'][rng.integers(len(image['video']))], image['label']))
@@ -145,10 +132,12 @@ class JointImagesReader(Reader):
         with mistakes_at(IMAGES):
             for j in rng.integers(len(self.images), size=self.source.count):
                 plans += self.images.read_plans(int(j), rng)
-                rng.integers(self.images.shape[0])  # which of its frames is taken
+                # Which of its frames `draw` takes: drawn here too, since what the next image draws depends on it.
+                rng.integers(self.images.shape[0])
         return plans
 
     def _join(self, clip: Clip, chosen: list[tuple[np.ndarray, np.int32]]) -> Clip:
+        # Filled in and not stacked: with count=0 there is nothing to stack.
         images = np.zeros((self.source.count, *self.shape[1:]), np.uint8)
         for k, (image, _) in enumerate(chosen):
             images[k] = image

@@ -27,6 +27,7 @@ class JsonValues:
         self._values = values
         self._called = called
 
+    # Above 2^53 a JSON number is not exact in readers that make floats of all numbers.
     def integer(self, name: str, least: int = 0, most: int = 2**53) -> int:
         """Return a whole number from `least` to `most`."""
         value = self._values.get(name)
@@ -88,6 +89,7 @@ class JsonValues:
 
     def error(self, name: str, want: str) -> UserError:
         """Return the error that a value is not what is wanted."""
+        # In ASCII and cut: a message is one line, whatever line ends or megabytes a foreign value holds.
         text = ascii(self._values[name]) if name in self._values else 'missing'
         if len(text) > 60:
             text = f'{text[:57]}...'
@@ -103,4 +105,5 @@ def is_local_name(name: object) -> TypeGuard[str]:
     """Whether a value is the name of a file in a directory, and leads nowhere else."""
     if not isinstance(name, str) or name in ('', os.curdir, os.pardir):
         return False
+    # A backslash leads into folders on some systems.
     return not set(name) & {'/', '\\', '\0'} and name.isprintable()

@@ -171,6 +171,7 @@ class MixtureReader(Reader):
         return int(self._first_ids[-1])
 
     def __getitem__(self, i: int) -> Clip:
+        # A range takes negative numbers and refuses those beyond the end, as sequences do.
         number, own = self._locate(range(len(self))[i])
         with self._at(number):
             clip = self.readers[number][own]
@@ -206,12 +207,14 @@ class MixtureReader(Reader):
 
     def order_among(self, ids: np.ndarray, batch: int, seed: int, shuffle: bool, stream: int) -> tuple[Order, float]:
         """Return the order of some of the clips, in which those of each source keep their share."""
+        # The ids ascend, so those of one source lie side by side.
         counts = np.diff(np.searchsorted(ids, self._first_ids))
         shares = np.array(self._shares) / sum(self._shares) * counts / self._sizes
 
         # Sources without any of these clips have no part in their order.
         sizes = tuple(counts[counts > 0].tolist())
         weights = tuple(shares[counts > 0].tolist())
+        # least=1, as a small part of a bucket is no mistake of the weights, which MixedOrder would refuse.
         order = MixedOrder(len(ids), batch, seed, shuffle, stream, sizes=sizes, weights=weights, least=1)
         return order, sum(weights)
 
@@ -219,6 +222,7 @@ class MixtureReader(Reader):
         """Return the held-out parts of those sources that have one, weighted alike; itself where none has."""
         if self._complete is not None:
             return self
+        # Sources without a held-out part are left out: their clips are all trained on.
         parts = [reader.held_out() for reader in self.readers]
         numbers = [number for number, part in enumerate(parts) if part is not self.readers[number]]
         if not numbers:
@@ -273,6 +277,7 @@ class MixtureReader(Reader):
         elif self.source.labels == 'apart':
             label = clip['label'] + self._first_classes[number]
 
+        # Arrays that some sources alone have are left out, and texts filled in: clips of a batch are stacked.
         text = empty_embedding(self.text.shape) if self.text else {}
         arrays = {name: clip[name] for name in ('video', 'moments', *text) if name in clip}
         mixed = text | arrays | {'label': np.int32(label)}

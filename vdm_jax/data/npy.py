@@ -26,6 +26,7 @@ class DamageError(Exception):
 
 def digest_of(content: bytes | memoryview) -> int:
     """Return the first eight bytes of the sha256 of a buffer, as a number."""
+    # Damage is what is looked for, not an attacker: eight bytes miss it once in 2^64, and are stored for every row.
     return int.from_bytes(hashlib.sha256(content).digest()[:8], 'little')
 
 
@@ -45,6 +46,7 @@ def read_header(file: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """
     try:
         version = np.lib.format.read_magic(file)
+        # Version 3 is for names of fields beyond Latin-1, which no file here has.
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, is_column_major, dtype = readers[version](file)
         size = dtype.itemsize * math.prod(shape)
@@ -73,18 +75,22 @@ class RowFile:
             with open(path, 'rb') as file:
                 self.dtype, self.shape = read_header(file)
                 self._begin = file.tell()
+            # Read with pread, which moves no position: threads share one descriptor without a lock.
             self.number = os.open(path, os.O_RDONLY)
         except UserError as error:
             raise DamageError(str(error).removeprefix(f'{path}: ')) from None
         except OSError as error:
             raise DamageError(error.strerror) from None
+        # A finalizer, since __del__ at the exit of Python may find `os` gone, and prints a traceback.
         weakref.finalize(self, os.close, self.number)
+        # Known now, and not in the middle of an epoch: a file that was cut off.
         nbytes = self.dtype.itemsize * math.prod(self.shape)
         if size != self._begin + nbytes:
             raise DamageError(f'{size:,} bytes, and its header says {self._begin + nbytes:,}')
 
     def expect(self, first: int, count: int) -> None:
         """Make the system read `count` bytes of the array ahead, from byte `first`."""
+        # macOS has no posix_fadvise; it is a hint, and nothing depends on it.
         if sys.platform == 'linux':
             os.posix_fadvise(self.number, self._begin + first, count, os.POSIX_FADV_WILLNEED)
 

@@ -76,14 +76,18 @@ class Walk:
         self._order = order
         self._rows = rows
         self._sizes = np.array([len(each) for each in rows])
+
+        # Every block has each bucket as often, so the first one stands for all.
         self._in_block = int(self._sizes[order.buckets(0)].sum())
 
+        # Threads draw ahead over the end of a block, so a few blocks are asked for in turn.
         @functools.lru_cache(maxsize=4)
         def ends(block: int) -> np.ndarray:
             """Return how many of a block's clips have come by the end of each of its steps."""
             return np.cumsum(self._sizes[order.buckets(block)])
 
         self._ends = ends
+        # `clips_before` counts from `_first`, which it is to find here: so it is 0 for this once.
         self._first = 0
         self._first = self.clips_before(start_step)
 
@@ -101,6 +105,7 @@ class Walk:
         """Return the step of clip k, and its row of the global batch."""
         block, rest = divmod(self._first + k, self._in_block)
         ends = self._ends(block)
+        # 'right' passes over steps of whose batch this host reads no row.
         within = int(np.searchsorted(ends, rest, 'right'))
         step = block * self._order.block_size + within
         row = rest - (int(ends[within - 1]) if within else 0)
@@ -137,11 +142,13 @@ class _Loaded(BatchStream):
         rows: Rows,
         scalars: Sequence[str],
     ):
+        # Imported here: Grain need not be installed where clips come in whole batches, or are made once.
         import grain
 
         from vdm_jax.data.batching import StackedBatches
 
         walk = Walk(order, rows, start_step)
+        # A range of Grain has an end: a run without one gets more steps than it can ever take.
         steps = max(stop_step - start_step, 0) if stop_step is not None else 2**40
 
         def clip(k: int) -> Clip:
@@ -154,7 +161,8 @@ class _Loaded(BatchStream):
         self._open_iterators: list[Any] = []  # the iterator, until it is closed
         # Also when this is dropped, or left open at exit, where Grain's own __del__ prints a traceback.
         self._finalizer = weakref.finalize(self, _close_all, self._open_iterators)
-        if not steps:  # Grain refuses an empty range
+        # Grain refuses an empty range.
+        if not steps:
             return
 
         # At least one full batch of clips is under way while the last one is stacked.
@@ -164,7 +172,8 @@ class _Loaded(BatchStream):
         stacked = StackedBatches(clips, size, steps)
         iterator = iter(grain.experimental.ThreadPrefetchIterDataset(stacked, prefetch_buffer_size=1))
         self._open_iterators.append(iterator)
-        iterator.start_prefetch()  # the first batch is read while the model compiles
+        # The first batch is read while the model compiles.
+        iterator.start_prefetch()
 
     def __next__(self) -> Batch:
         if not self._open_iterators:
@@ -222,6 +231,7 @@ class _Gathered(BatchStream):
         return batch
 
     def close(self) -> None:
+        # From here on `next` ends, in place of waiting for a batch that was cancelled.
         self._steps = iter(())
         self._ahead.clear()
         self._pool.shutdown(cancel_futures=True)
@@ -244,6 +254,7 @@ class _Constant(BatchStream):
         clips = [attach_scalars(draw(row), scalars) for row in rows.tolist()]
         self._batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
         for array in self._batch.values():
+            # Every step hands out this very array: whoever wrote into it would change all later batches.
             array.flags.writeable = False
         self._left = steps
 

@@ -15,6 +15,7 @@ def motion(video: np.ndarray) -> float:
     """Return the mean absolute difference of neighbouring frames of uint8 (T, H, W, C), 0 to 1; 0 for one frame."""
     if len(video) < 2:
         return 0.0
+    # In int16: differences of uint8 wrap around at 0.
     return float(np.abs(np.diff(video.astype(np.int16), axis=0)).mean() / 255)
 
 
@@ -26,6 +27,7 @@ def attach_scalars(clip: Clip, names: Sequence[str]) -> Clip:
     known = clip.get('scalars', {})
     attached = {name: value for name, value in clip.items() if name not in ('scalars', 'draws')}
     for name in names:
+        # What a source says goes first: records may have a score called motion, measured over the whole clip.
         value = known[name] if name in known else SCALARS[name](clip['video'])
         attached[name] = np.float32(value)
     return attached

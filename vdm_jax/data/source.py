@@ -259,6 +259,8 @@ class Reader(abc.ABC):
         Raises:
           UserError: its clips come in one shape.
         """
+        # Buckets ask for extents before anything else, so this is where a user learns of it; `extract` is never reached
+        # then.
         raise UserError(
             f'config.data: clips of a {type(self.source).__name__} come in one shape, and buckets ask for several; '
             'take records or video_folder'
@@ -309,6 +311,7 @@ class StatelessSource(Source, Reader):
     """A source that makes its clips on the fly and has nothing to open: it is its own reader."""
 
     @property
+    # A property, since a frozen dataclass cannot set the attribute that Reader.__init__ sets.
     def source(self) -> Self:  # type: ignore[override]
         """Itself."""
         return self
@@ -321,6 +324,27 @@ class StatelessSource(Source, Reader):
         """Return itself: its clips are of one shape."""
         del bucket
         return self
+
+
+class WrappingSource(Source):
+    """A source around another one, `clips`, a field of it: its clips are read by the same threads, at the same rate."""
+
+    clips: Source
+
+    @property
+    def threads(self) -> int:
+        """Those of the clips."""
+        return self.clips.threads
+
+    @property
+    def prefetch(self) -> int:
+        """That of the clips."""
+        return self.clips.prefetch
+
+    @property
+    def clip_fps(self) -> float | None:
+        """That of the clips."""
+        return self.clips.clip_fps
 
 
 def with_fields(source: Source, **values: Any) -> Source:

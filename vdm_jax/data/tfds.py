@@ -110,11 +110,13 @@ class TfdsReader(Reader):
 
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
         """Draw the clip of training: from a random frame, with a random crop, mirrored, each as the config says."""
+        # Always four numbers: no option moves what is drawn for another.
         return self._clip(i, rng.random(4))
 
     def identity(self) -> str:
         """Return how many clips there are, of which set and version, in how many bytes."""
         info = self._builder.info
+        # TFDS keeps no hash of a set: two builds differ by how many examples and bytes they came to.
         shards = {name: split.shard_lengths for name, split in info.splits.items()}
         text = json.dumps([self._slice, shards, int(info.dataset_size)], sort_keys=True)
         return f'{len(self)} {info.full_name} {hashlib.sha256(text.encode()).hexdigest()[:16]}'
@@ -154,7 +156,8 @@ class TfdsReader(Reader):
             yield
         except (UserError, MemoryError):
             raise
-        except Exception as error:  # TFDS and what it decodes with have errors of many kinds for damage
+        # TFDS and what it decodes with have errors of many kinds for damage.
+        except Exception as error:
             raise UserError(
                 f'config.data.path={self.source.path}: {self.source.video!r} of example {i} of {self._slice}: '
                 f'{first_line(error)}; prepare the set again with what it should be, or without it'
@@ -191,6 +194,7 @@ class TfdsReader(Reader):
                 f'config.data.path={self.source.path} is not stored as ArrayRecord; prepare it with '
                 "file_format='array_record'"
             ) from None
+        # TFDS raises the one for a split that is not there, the other for a slice beyond its end.
         except (ValueError, AssertionError):
             key: Literal['train', 'test'] = 'test' if self.source.split == 'test' else 'train'
             raise UserError(
@@ -200,8 +204,10 @@ class TfdsReader(Reader):
             reason = first_line(error)
             raise UserError(f'config.data.path={self.source.path} cannot be read: {reason}; prepare it again') from None
 
+        # Training opens its held-out part as `split=test`, and is checked there.
         if self.source.split != 'train' and self.source.test:
             self._check_apart(splits)
+        # The property has no value yet, so the examples are handed on.
         self._clip(0, None, examples)
         return examples
 
@@ -336,7 +342,8 @@ def open_builder(path: str) -> Any:
     try:
         for name in FILES:
             check_regular(folder / name, SMALL, called=name)
-        for file in folder.iterdir():  # a pipe among them would be waited for without end
+        # A pipe among them would be waited for without end.
+        for file in folder.iterdir():
             if not file.is_dir():
                 check_regular(file, called=file.name)
         features = read_json(folder / 'features.json', called='features.json')
@@ -364,6 +371,7 @@ def _class_names(features: Any) -> Iterator[str]:
     """Yield the name of every Python class in features.json."""
     if isinstance(features, dict):
         for key, value in features.items():
+            # TFDS reads these files as protobuf's JSON, which takes either spelling; earlier versions wrote 'type'.
             if key in ('pythonClassName', 'python_class_name', 'type') and isinstance(value, str):
                 yield value
             yield from _class_names(value)

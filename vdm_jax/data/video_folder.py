@@ -167,6 +167,8 @@ class VideoFolderReader(Reader):
         names = [name for name in self._labels if source.split == 'all' or source.split == self._split_of(name)]
         if not names:
             raise UserError(f'config.data.split={source.split} leaves no video of {len(self._labels)} in {source.path}')
+        # Threads are enough, as reading waits for the disk and PyAV lets go of the GIL; `map` keeps the order of the
+        # names.
         with concurrent.futures.ThreadPoolExecutor(max(source.threads, 1)) as pool:
             videos = list(pool.map(self._probe, names))
 
@@ -178,6 +180,7 @@ class VideoFolderReader(Reader):
                 self._note_broken(name, video)
                 index.append((name, None))
                 continue
+            # Short ones are counted whatever becomes of them, so that a run which fills half of its clips up says so.
             have = clip_indices(video, 0, source.frames, source.stride, source.fps)[1]
             if have < source.frames:
                 short[name] = f'{name}: {have} of {source.frames} frames'
@@ -197,6 +200,7 @@ class VideoFolderReader(Reader):
 
     def identity(self) -> str:
         """Return how many clips there are, and of which files in which order."""
+        # Of names and not of content: that would take reading the whole folder at every start.
         names = '\n'.join(name for name, _ in self.index)
         return f'{len(self)} {hashlib.sha256(names.encode()).hexdigest()[:16]}'
 
@@ -213,6 +217,7 @@ class VideoFolderReader(Reader):
 
     def counters(self) -> dict[str, int]:
         """Return totals so far: files in this split, broken and short ones, and clips read from or held up by them."""
+        # Zeros until the folder was looked at: every line of the metrics has the same names.
         return {'videos': 0, 'short_videos': 0} | self._tally.counters('broken_videos', 'replaced_clips', 'short_clips')
 
     def names(self) -> dict[str, list[str]]:
@@ -250,17 +255,21 @@ class VideoFolderReader(Reader):
         return FrameCache(sizes, height_width(self.source.pixels), self.source.cache_mb * 2**20)
 
     def _split_of(self, name: str) -> str:
+        # By the name alone: a video stays on its side when others come or go, and on every machine, as with hash() it
+        # would not.
         return 'test' if zlib.crc32(name.encode()) / 2**32 < self.source.held_out else 'train'
 
     def _probe(self, name: str) -> decode.Video | BrokenVideoError:
         path = os.path.join(self.source.path, name)
         try:
             return decode.probe(path, self.source.limits, self.source.pixel_aspect == 'square')
+        # Returned and not raised: the first broken file would end the map over all of them.
         except BrokenVideoError as error:
             return error
 
     def _clip(self, i: int, chance: np.ndarray | None, size: Size | None) -> Clip:
         options = self._options.with_size(size)
+        # Once for all attempts, so that a replacement is cut by the same numbers.
         placement = place_clip(options, chance)
 
         for attempt, name, video in self._candidates(i):

@@ -36,6 +36,7 @@ class VideoSource(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # 64 and '64x64' are one config.
         object.__setattr__(self, 'pixels', read_pixels(self.pixels))
 
     @property

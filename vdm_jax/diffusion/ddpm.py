@@ -46,7 +46,10 @@ class DDPM(VariancePreserving):
 
     def alpha_sigma(self, t: jax.Array) -> Pair:
         i = jnp.asarray(t, jnp.float32) * self.steps
-        i = jnp.where(jnp.abs(i - jnp.round(i)) < 1e-3, jnp.round(i), i)  # t = i / steps is exact for no i in float32
+        # t = i / steps is exact for hardly any i in float32: what is nearly an entry of the table is one.
+        i = jnp.where(jnp.abs(i - jnp.round(i)) < 1e-3, jnp.round(i), i)
+
+        # The last entry ends the last interval and begins none.
         low = jnp.clip(jnp.floor(i), 0, self.steps - 1).astype(jnp.int32)
         share = i - low
         alpha, sigma = ((1 - share) * c[low] + share * c[low + 1] for c in map(jnp.asarray, self._table))
@@ -59,6 +62,7 @@ class DDPM(VariancePreserving):
         # By the angle, which is finite and strictly rising in t, also where the ratio is 0 or infinite.
         alpha, sigma = (c.astype(np.float64) for c in self._table)
         angles = np.arctan2(sigma, alpha)
+
         angle = jnp.arctan(jnp.exp(-jnp.asarray(logsnr, jnp.float32) / 2))
         return jnp.interp(angle, jnp.asarray(angles, jnp.float32), jnp.linspace(0, 1, self.steps + 1))
 
@@ -68,6 +72,8 @@ class DDPM(VariancePreserving):
         return jnp.round(timestep) if self.numbering == 'rounded' else timestep
 
     def snap(self, t: jax.Array) -> jax.Array:
+        # The 1e-3 keeps a t that float32 rounded up from an entry from moving to the next; a draw next to 0 is the
+        # first timestep.
         return jnp.maximum(jnp.ceil(jnp.asarray(t, jnp.float32) * self.steps - 1e-3), 1) / self.steps
 
     @property
@@ -81,4 +87,5 @@ def _table(schedule: str, steps: int, zero_terminal: bool) -> tuple[np.ndarray, 
     alpha_bar = SCHEDULES[schedule](steps)
     if zero_terminal:
         alpha_bar = zero_terminal_snr(alpha_bar)
+    # 1 - alpha_bar in float64: at the first timesteps it would keep four digits in float32.
     return np.sqrt(alpha_bar).astype(np.float32), np.sqrt(1 - alpha_bar).astype(np.float32)

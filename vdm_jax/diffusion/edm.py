@@ -45,6 +45,7 @@ class EDM(Process):
 
     def model_time(self, t: jax.Array) -> jax.Array:
         """Return c_noise = log(sigma) / 4."""
+        # Bounded, as sigma is 0 at t = 0, where context frames and the end of the last step are.
         return jnp.log(jnp.maximum(self.alpha_sigma(t)[1], SMALLEST)) / 4
 
     def model_input(self, x_t: jax.Array, t: jax.Array) -> jax.Array:
@@ -53,4 +54,5 @@ class EDM(Process):
         return x_t / expand(jnp.hypot(sigma, self.data_std), x_t.ndim)
 
     def start(self, noise: jax.Array, t: jax.Array) -> jax.Array:
+        # Without the data's share of the variance, as in the paper's algorithm 1: 0.5^2 beside 80^2.
         return self.alpha_sigma(t)[1] * noise

@@ -36,10 +36,12 @@ class RectifiedFlow(Process):
         match self.path:
             case 'linear':
                 return 1 - t, t
-            case 'gvp':  # sines from both ends, so that both are exactly 0 where they should be
+            case 'gvp':
+                # Sines from both ends, so that both are exactly 0 where they should be.
                 return jnp.sin(math.pi / 2 * (1 - t)), jnp.sin(math.pi / 2 * t)
             case 'vp':
                 log_alpha = _log_alpha(t)
+                # expm1 keeps the digits of a sigma near 0, where 1 - alpha^2 would cancel.
                 return jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2 * log_alpha))
 
     def time_of(self, logsnr: jax.Array) -> jax.Array:
@@ -49,7 +51,9 @@ class RectifiedFlow(Process):
                 return jax.nn.sigmoid(-logsnr / 2)
             case 'gvp':
                 return 2 / math.pi * jnp.arctan(jnp.exp(-logsnr / 2))
-            case 'vp':  # log_alpha = -(d t^2 + 2 b t) / 4 = log sigmoid(logsnr) / 2, solved for t
+            case 'vp':
+                # log_alpha = -(d t^2 + 2 b t) / 4 = log sigmoid(logsnr) / 2, solved for t in the form whose terms do
+                # not cancel at small t.
                 b = BETA_MIN
                 d = BETA_MAX - BETA_MIN
                 c = -2 * jax.nn.log_sigmoid(logsnr)
@@ -72,7 +76,8 @@ class RectifiedFlow(Process):
                 return -jnp.ones_like(alpha), jnp.ones_like(sigma)
             case 'gvp':
                 return -math.pi / 2 * sigma, math.pi / 2 * alpha
-            case 'vp':  # sigma' = -alpha alpha' / sigma has no bound at t = 0, where sigma grows as a square root
+            case 'vp':
+                # sigma' = -alpha alpha' / sigma has no bound at t = 0, where sigma grows as a square root.
                 t = jnp.asarray(t, jnp.float32)
                 alpha, sigma = self.alpha_sigma(jnp.maximum(t, EARLIEST))
                 slope = -(t * (BETA_MAX - BETA_MIN) + BETA_MIN) / 2

@@ -73,7 +73,8 @@ def guide(conditional: jax.Array, unconditional: jax.Array, scale: float | jax.A
     Ho & Salimans 2022, eq. 6, whose w is scale - 1. The two predictions are of one kind, any of prediction.KINDS, at
     one x_t: kinds are affine in one another there, and the weights sum to 1, so it is the same whichever is guided.
     """
-    return (1 - scale) * unconditional + scale * conditional  # this form is exact at 0 and at 1
+    # In float arithmetic u + scale (c - u) is not c at a scale of 1; this form is exact at 0 and at 1.
+    return (1 - scale) * unconditional + scale * conditional
 
 
 def rescale_std(guided: jax.Array, conditional: jax.Array, share: float) -> jax.Array:

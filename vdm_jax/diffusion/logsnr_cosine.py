@@ -47,12 +47,15 @@ class LogSNRCosine(VariancePreserving):
         t = jnp.asarray(t, jnp.float32)
         angle = first + (last - first) * t
         complement = (math.pi / 2 - last) + (last - first) * (1 - t)
+
         near_data = angle < math.pi / 4
+        # log tan(a) = -log tan(pi / 2 - a).
         log_tan = jnp.where(near_data, 1.0, -1.0) * jnp.log(jnp.tan(jnp.where(near_data, angle, complement)))
         return 2 * (math.log(self.shift) - log_tan)
 
     def alpha_sigma(self, t: jax.Array) -> Pair:
         logsnr = self.logsnr(t)
+        # Both by a sigmoid of their own, as 1 - alpha^2 has no digits left where sigma is small.
         return jnp.sqrt(jax.nn.sigmoid(logsnr)), jnp.sqrt(jax.nn.sigmoid(-logsnr))
 
     def time_of(self, logsnr: jax.Array) -> jax.Array:

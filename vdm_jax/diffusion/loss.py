@@ -31,7 +31,8 @@ class Weighting(Ranged, where='config.diffusion.weighting'):
         Finite at all t in [0, 1], though up to 1e10 where the weight has no bound (truncated for eps without signal).
         """
         a, b = row(kind, process, t)
-        alpha, sigma = (jnp.maximum(c, SMALLEST) for c in process.alpha_sigma(t))  # the limit in place of 0 / 0
+        # At the ends, where one of them is 0, the weight is the limit in place of 0 / 0.
+        alpha, sigma = (jnp.maximum(c, SMALLEST) for c in process.alpha_sigma(t))
         det = jnp.maximum(jnp.abs(alpha * b - sigma * a), self.floor)
         return self.share(process, t, alpha, sigma) / det**2
 
@@ -157,14 +158,18 @@ class FusedMinSNR(Weighting):
         self.check(kind, process)
         if t.ndim != 2:
             raise ValueError('config.diffusion.weighting: fused_min_snr needs config.diffusion.per_frame=true')
+
         snr = jnp.exp(process.logsnr(t)) / self.gamma
         clipped = jnp.minimum(snr, 1)
+        # A moving average is linear: one matrix for all frames in place of a scan.
         average = jnp.asarray(_average_before(t.shape[1], self.decay), jnp.float32)
         from_others = clipped @ average.T
         if not self.causal:
             # The frames after a frame are those before it in the reversed video.
             from_others = (from_others + (clipped[:, ::-1] @ average.T)[:, ::-1]) / 2
         fused, clipped = (self.gamma * (1 - (1 - self.decay * from_others) * (1 - s)) for s in (snr, clipped))
+        # A weight of the x0 error over these is that of an eps or v error; the floor keeps pure noise from dividing 0
+        # by 0.
         norms: dict[str, jax.Array | int] = {'eps': jnp.maximum(fused, 1e-8), 'x0': 1, 'v': fused + 1}
         return clipped / norms[kind]
 
@@ -173,6 +178,7 @@ def _average_before(frames: int, decay: float) -> np.ndarray:
     """Return (T, T): row t averages the frames before t, from the first on by c <- decay c + (1 - decay) s."""
     average = np.zeros((frames, frames))
     for t in range(1, frames):
+        # The average begins at the first frame itself and not at 0, or the second frame would see nearly no signal.
         average[t] = decay * average[t - 1] if t > 1 else 0
         average[t, t - 1] = 1 - decay if t > 1 else 1
     return average

@@ -62,12 +62,8 @@ class DPMSolverPP2M(Multistep):
         denoised = denoise(x, t)
         h = gain(process, t, s)
         x0 = extrapolate(denoised.x0, state, h, self.is_last(process, s))
-
-        _, sigma_t = process.alpha_sigma(t)
-        alpha_s, sigma_s = process.alpha_sigma(s)
-        coef_x = expand(sigma_s / sigma_t, x.ndim)
-        coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
-        return Step(coef_x * x + coef_x0 * x0, denoised.x0, Previous(denoised.x0, to_scalar(h, state.h)))
+        x_s = solve_to(process, x, x0, t, s, h)
+        return Step(x_s, denoised.x0, Previous(denoised.x0, to_scalar(h, state.h)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,10 +109,22 @@ def extrapolate(x0: jax.Array, previous: Previous, h: jax.Array, is_last: jax.Ar
     return x0 + expand(share, x0.ndim) * (x0 - previous.x0)
 
 
+def solve_to(process: Process, x: jax.Array, x0: jax.Array, t: jax.Array, s: jax.Array, h: jax.Array) -> jax.Array:
+    """Return where x at t is at s if x0 stays the same between them: the exact solution, whatever the gain h."""
+    _, sigma_t = process.alpha_sigma(t)
+    alpha_s, sigma_s = process.alpha_sigma(s)
+    coef_x = expand(sigma_s / sigma_t, x.ndim)
+    # expm1, as exp(-h) - 1 loses the digits of a small h. At an end of the process h is infinite, and it is -1.
+    coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
+    return coef_x * x + coef_x0 * x0
+
+
 def gain(process: Process, t: jax.Array, s: jax.Array) -> jax.Array:
     """Return h = log(alpha_s / sigma_s) - log(alpha_t / sigma_t) of t's shape; inf where alpha_t or sigma_s is 0."""
     alpha_t, sigma_t = process.alpha_sigma(t)
     alpha_s, sigma_s = process.alpha_sigma(s)
+    # Logarithms are subtracted and not the ratios divided: inf - x and x - (-inf) are inf, where 1 / 0 over 0 would be
+    # nan.
     return (jnp.log(alpha_s) - jnp.log(sigma_s)) - (jnp.log(alpha_t) - jnp.log(sigma_t))
 
 

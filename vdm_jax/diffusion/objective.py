@@ -100,6 +100,7 @@ class Objective(Ranged, where='config.diffusion'):
         """Draw training times of one example: scalar, or (T,) where frames differ; 0 for the context frames."""
         t = self.process.snap(self.time.sample(key, (frames,) if self.per_frame else (), self.process))
         if self.clean_context:
+            # A key of its own, so that the times themselves are those drawn without clean_context.
             is_context = jax.random.bernoulli(jax.random.fold_in(key, 1), self.clean_context, (frames,))
             t = jnp.where(is_context, 0, t)
         if not self.context:
@@ -126,18 +127,24 @@ class Objective(Ranged, where='config.diffusion'):
         output: the network's at (x_t, t); x0, eps, x_t: (B, T, ..., C); t: (B,) or (B, T).
         """
         weight = self.weighting.weight(self.prediction, self.process, t)
-        if self.context:  # only now: the weight of a frame may depend on those before it
+        if self.context:
+            # Only now: the weight of a frame may depend on those before it.
             output, x0, eps, x_t, t, weight = (a[:, self.context :] for a in (output, x0, eps, x_t, t, weight))
+
         if self.clean_context:
             noisy = t > 0
-            t = jnp.where(noisy, t, 1)  # what does not count is to be finite as well
+            # What does not count is to be finite as well: 0 times nan is nan.
+            t = jnp.where(noisy, t, 1)
+
         prediction, variance = self.split(output, x0.shape[-1])
         loss = loss_per_frame(prediction, target(self.prediction, self.process, x0, eps, t), weight)
         if variance is not None:
             assert self.process.steps is not None  # __post_init__ refuses a learned variance without timesteps
             denoised_x0, _ = to_x0_eps(self.prediction, self.process, prediction, x_t, t)
+            # The bound is a sum over timesteps of which one was drawn, hence times their number.
             loss += self.vlb_weight * self.process.steps * bound(self.process, x0, x_t, t, denoised_x0, variance)
         if self.clean_context:
+            # A video whose frames are all clean has a loss of 0 rather than 0 / 0.
             share = noisy.mean(1, keepdims=True, dtype=jnp.float32)
             loss = jnp.where(noisy, loss, 0) / jnp.where(share > 0, share, 1)
         return loss

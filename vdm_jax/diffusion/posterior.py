@@ -18,6 +18,7 @@ def variances(process: Process, t: jax.Array, s: jax.Array) -> Pair:
     """
     alpha_t, sigma_t = process.alpha_sigma(t)
     alpha_s, sigma_s = process.alpha_sigma(s)
+    # Rounding may leave a variance of 0 a little below it.
     large = jnp.maximum(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0)
     return large * (sigma_s / sigma_t) ** 2, large
 
@@ -45,6 +46,7 @@ def learned_log_variance(output: jax.Array, small: jax.Array, large: jax.Array) 
       small: (B,) or (B, T).
       large: Of the same shape.
     """
+    # `small` is 0 where s is clean: its logarithm is kept finite here, and callers use another variance there.
     low, high = (expand(jnp.log(jnp.maximum(v, SMALLEST_VARIANCE)), output.ndim) for v in (small, large))
     share = (output.astype(jnp.float32) + 1) / 2
     return share * high + (1 - share) * low

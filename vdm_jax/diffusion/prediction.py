@@ -55,7 +55,9 @@ def to_x0_eps(kind: str, process: Process, prediction: jax.Array, x_t: jax.Array
     alpha, sigma = (expand(c, x_t.ndim) for c in process.alpha_sigma(t))
     det = alpha * b - sigma * a
     solvable = jnp.abs(det) > SMALLEST
-    det = jnp.where(solvable, det, 1)  # before the division, so that gradients stay finite too
+    # Before the division, so that gradients stay finite too: `where` passes 0 times infinity back from the other
+    # branch.
+    det = jnp.where(solvable, det, 1)
     x0 = jnp.where(solvable, (b * x_t - sigma * prediction) / det, a * prediction)
     eps = jnp.where(solvable, (alpha * prediction - a * x_t) / det, b * prediction)
     return x0, eps

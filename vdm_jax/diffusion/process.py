@@ -11,7 +11,8 @@ from vdm_jax.config.ranges import Ranged
 
 Pair = tuple[jax.Array, jax.Array]
 
-SMALLEST = 1e-5  # alpha or sigma below this counts as 0; alpha at the last of cosine's 1000 steps, 5e-5, does not
+# An alpha or sigma below this counts as 0. That of the last of cosine's 1000 timesteps, 5e-5, does not.
+SMALLEST = 1e-5
 
 
 class Process(Ranged, where='config.diffusion.process'):
@@ -50,6 +51,8 @@ class Process(Ranged, where='config.diffusion.process'):
 
     def logsnr(self, t: jax.Array) -> jax.Array:
         """Return log(alpha^2 / sigma^2), falling with t; bounded by +-23, also where alpha or sigma is 0."""
+        # Both ends have a finite ratio, so that spacings, weights and networks that are fed it need no special case for
+        # them.
         alpha, sigma = (jnp.maximum(c, SMALLEST) for c in self.alpha_sigma(t))
         return 2 * (jnp.log(alpha) - jnp.log(sigma))
 

@@ -52,6 +52,7 @@ def sample(
         s = jnp.full(t_shape, s)
 
         def denoise_float32(x: jax.Array, t: jax.Array) -> Denoised:
+            # The sampler's own arithmetic is in float32, whatever the network computes in: it adds many small steps.
             denoised: Denoised = jax.tree.map(lambda y: y.astype(jnp.float32), denoise(x, t, previous_x0))
             return denoised if sampler.clip is None else _clip_x0(denoised, x, t, process, sampler.clip)
 
@@ -62,6 +63,7 @@ def sample(
     times = sampler.spacing.times(process, sampler.steps)
     x = sampler.begin(process, noise.astype(jnp.float32), times[0])
     steps = (jnp.arange(sampler.steps), times[:-1], times[1:])
+    # A scan compiles one step and runs it for all, however many there are.
     (x, _, _), _ = jax.lax.scan(step, (x, jnp.zeros_like(x), sampler.init(x)), steps)
     return x
 
@@ -70,6 +72,7 @@ def _clip_x0(denoised: Denoised, x: jax.Array, t: jax.Array, process: Process, b
     """Clip x0 to the bound, and take the eps that goes with it and x."""
     alpha, sigma = (expand(c, x.ndim) for c in process.alpha_sigma(t))
     x0 = jnp.clip(denoised.x0, -bound, bound)
+    # Else a step would mix the clipped x0 with the noise that belongs to another.
     return denoised._replace(x0=x0, eps=(x - alpha * x0) / jnp.maximum(sigma, 1e-12))
 
 

@@ -132,6 +132,7 @@ class Ancestral(Sampler):
             std = jnp.exp(0.5 * learned_log_variance(denoised.variance, small, large))
         else:
             std = expand(jnp.sqrt(small if self.variance == 'small' else large), x.ndim)
+        # 'large' and 'learned' are above 0 there too, and their noise would stay in the sample.
         std = jnp.where(expand(s > 0, x.ndim), std, 0)
         return Step(posterior_mean(process, denoised.x0, x, t, s) + std * noise, denoised.x0)
 
@@ -211,8 +212,9 @@ class Euler(Sampler):
         """Return x at s, from x at t with the prediction there."""
         if self.clock == 'process':
             return x + self._distance(process, t, s, x.ndim) * self._slope(process, denoised, t)
+        # x / alpha straight in sigma / alpha, multiplied out: so it is finite where alpha is 0 at t.
         alpha, sigma = (expand(c, x.ndim) for c in process.alpha_sigma(s))
-        return alpha * denoised.x0 + sigma * denoised.eps  # the same, and finite where alpha is 0 at t
+        return alpha * denoised.x0 + sigma * denoised.eps
 
     def _slope(self, process: Process, denoised: Denoised, t: jax.Array) -> jax.Array:
         if self.clock == 'sigma':
@@ -251,8 +253,11 @@ class Heun(Euler):
         first = denoise(x, t)
         euler_x = self._step_straight(process, first, x, t, s)
         second = denoise(euler_x, s)
+
         slope_change = self._slope(process, second, s) - self._slope(process, first, t)
         heun_x = euler_x + self._distance(process, t, s, x.ndim) * slope_change / 2
+
+        # The network runs a second time there too, for nothing: a scan has one program for all steps.
         is_last = expand(s == 0, x.ndim)
         return Step(jnp.where(is_last, euler_x, heun_x), jnp.where(is_last, first.x0, second.x0))
 
@@ -295,7 +300,9 @@ class StochasticHeun(Heun):
         logsnr = process.logsnr(t)
         sigma = jnp.exp(-logsnr / 2)
         in_range = (self.churn_min <= sigma) & (sigma <= self.churn_max)
+        # 1 + gamma of the paper: no more noise is added than there is, which at most doubles the variance.
         factor = 1 + min(self.churn / self.steps, math.sqrt(2) - 1)
+        # Never below t, where the rounding of time_of may lead.
         noisier_t = jnp.maximum(jnp.where(in_range, process.time_of(logsnr - 2 * math.log(factor)), t), t)
 
         # Nothing is added elsewhere, where alpha may be 0.

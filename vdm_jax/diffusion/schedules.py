@@ -64,6 +64,7 @@ def zero_terminal_snr(alpha_bar: np.ndarray) -> np.ndarray:
 def _from_curve(steps: int, curve: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     if steps < 1:
         raise ValueError(f'config.diffusion.process.steps={steps}: want 1 or more')
+    # IDDPM defines betas by ratios of the curve and clips them at 0.999, against a singular last step.
     values = curve(np.linspace(0, 1, steps + 1))
     return _alpha_bar(np.minimum(1 - values[1:] / values[:-1], 0.999))
 

@@ -29,6 +29,8 @@ class Spacing(Ranged, where='config.sampler.spacing'):
             want = f'1 to {limit}, the steps of the process' if process.steps else '1 or more'
             raise ValueError(f'config.sampler.steps={steps}: want {want}')
         times = jnp.append(jnp.asarray(self.start_times(process, steps), jnp.float32), jnp.float32(self.end(process)))
+
+        # Inside of jit the values are not known.
         if not isinstance(times, jax.core.Tracer) and not (times[0] <= 1 and np.all(np.diff(times) < 0)):
             raise ValueError(
                 f'config.sampler.spacing: {self} does not fall from 1 or less with {steps} steps on {process}'
@@ -138,6 +140,8 @@ class Karras(Spacing):
 
         largest = jnp.minimum(sigma_at(1), math.inf if self.sigma_max is None else self.sigma_max)
         roots = jnp.linspace(largest ** (1 / self.rho), smallest ** (1 / self.rho), steps)
+
+        # logsnr = -2 log(sigma / alpha), of which these are the roots.
         times = process.time_of(-2 * self.rho * jnp.log(roots))
         return times.at[0].set(1.0) if self.from_noise else times
 

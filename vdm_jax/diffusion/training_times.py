@@ -34,7 +34,8 @@ class Uniform(TimeSampler):
     """Every time, or every timestep of a discrete process, equally likely (Ho et al. 2020, algorithm 1)."""
 
     def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
-        return 1 - jax.random.uniform(key, shape)  # uniform draws from [0, 1), and 0 is the end to leave out
+        # jax draws from [0, 1), and it is 0 that is to be left out: clean data have no noise to be predicted.
+        return 1 - jax.random.uniform(key, shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ class LogitNormal(TimeSampler):
 
     def sample(self, key: jax.Array, shape: tuple[int, ...], process: Process) -> jax.Array:
         t = jax.nn.sigmoid(self.mean + self.std * jax.random.normal(key, shape))
+        # In float32 a sigmoid far out is exactly 0.
         return jnp.clip(t, TINY, 1)
 
 
@@ -131,4 +133,5 @@ class LogNormalSigma(TimeSampler):
 def shift_times(t: Times, shift: float) -> Times:
     """Multiply the odds of t in [0, 1] by shift; 0 and 1 are kept exactly."""
     noise = shift * t
+    # Of the two shares and not by 1 + (s - 1) t, which rounds t = 1 for some shifts.
     return noise / ((1 - t) + noise)

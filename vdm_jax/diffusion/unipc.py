@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.diffusion.multistep import Multistep, Previous, extrapolate, gain, to_scalar
+from vdm_jax.diffusion.multistep import Multistep, Previous, extrapolate, gain, solve_to, to_scalar
 from vdm_jax.diffusion.process import Process, expand
 from vdm_jax.diffusion.samplers import Denoise, Step
 
@@ -58,16 +58,14 @@ class UniPC(Multistep):
         # The corrector: the step that led to x, again.
         has_previous = state.steps > 0
         previous_t = jnp.broadcast_to(state.t, t.shape)
+        # By the network's prediction at the corrected step's end, which the next step needs anyway: it costs no call.
         x = jnp.where(has_previous, _correct(process, state, previous_t, t, denoised.x0), x)
 
         # The predictor: the step from x to s.
         h = gain(process, t, s)
         previous_h = jnp.where(has_previous, gain(process, previous_t, t), jnp.inf)
         x0 = extrapolate(denoised.x0, Previous(state.x0, previous_h), h, self.is_last(process, s))
-        _, sigma_t = process.alpha_sigma(t)
-        alpha_s, sigma_s = process.alpha_sigma(s)
-        coef_x = expand(sigma_s / sigma_t, x.ndim)
-        coef_x0 = expand(-alpha_s * jnp.expm1(-h), x.ndim)
+        x_s = solve_to(process, x, x0, t, s, h)
 
         memory = Memory(
             x=x,
@@ -77,7 +75,7 @@ class UniPC(Multistep):
             t=to_scalar(t, state.t),
             steps=state.steps + 1,
         )
-        return Step(coef_x * x + coef_x0 * x0, denoised.x0, memory)
+        return Step(x_s, denoised.x0, memory)
 
 
 def _correct(process: Process, previous: Memory, t: jax.Array, s: jax.Array, x0: jax.Array) -> jax.Array:
@@ -88,10 +86,12 @@ def _correct(process: Process, previous: Memory, t: jax.Array, s: jax.Array, x0:
     # Both B(h) and the phi functions are finite in the limit h -> inf; for h -> 0 they meet in 1/2 and 1/3.
     b1 = (phi1 / -h - 1) / phi1
     b2 = 2 * ((phi1 / -h - 1) / -h - 0.5) / phi1
+
     is_first = previous.steps < 2
     # Weights of the differences of x0 to the older step and to the end of this one.
     older = jnp.where(is_first | ~jnp.isfinite(ratio), 0, (b1 - b2) / (1 - ratio))
     at_end = jnp.where(is_first, 0.5, b1 - older)
+    # Where there is no older step, or h is infinite, the ratio is infinite or nan.
     slope = jnp.where(older == 0, 0, older / jnp.where(older == 0, 1, ratio))
 
     _, sigma_t = process.alpha_sigma(t)

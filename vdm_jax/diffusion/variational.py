@@ -28,12 +28,17 @@ def bound(
     assert process.steps is not None
     s = jnp.round(t * process.steps - 1) / process.steps
     small, large = variances(process, t, s)
-    second = jnp.full_like(t, 2 / process.steps)  # small is 0 where s is clean: IDDPM's code takes the timestep after
+
+    # The posterior's variance is 0 where s is clean: IDDPM's code takes that of the timestep after.
+    second = jnp.full_like(t, 2 / process.steps)
     small = jnp.where(s > 0, small, variances(process, second, second / 2)[0])
     log_variance = learned_log_variance(variance, small, large)
     true_log = expand(jnp.log(small), x0.ndim)
+
+    # The bound guides the variance alone, and the squared error what the network makes of x0.
     mean = posterior_mean(process, jax.lax.stop_gradient(denoised_x0), x_t, t, s)
     difference = jnp.square(posterior_mean(process, x0, x_t, t, s) - mean)
+
     kl = 0.5 * (log_variance - true_log + jnp.exp(true_log - log_variance) + difference * jnp.exp(-log_variance) - 1)
     decoder = -log_likelihood(x0, mean, 0.5 * log_variance)
     term = jnp.where(expand(s > 0, x0.ndim), kl, decoder)
@@ -49,7 +54,10 @@ def log_likelihood(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Arr
     scale = jnp.exp(-log_std)
     upper = _normal_cdf(scale * (offset + BIN))
     lower = _normal_cdf(scale * (offset - BIN))
-    mass = jnp.where(x < -0.999, upper, jnp.where(x > 0.999, 1 - lower, upper - lower))
+    # The outer bins hold all the mass beyond them, as black and white are where pixel values are clipped.
+    is_lowest = x < -0.999
+    is_highest = x > 0.999
+    mass = jnp.where(is_lowest, upper, jnp.where(is_highest, 1 - lower, upper - lower))
     return jnp.log(jnp.maximum(mass, 1e-12))
 
 

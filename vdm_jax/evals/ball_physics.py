@@ -34,6 +34,7 @@ class BallPhysics(Protocol):
         """Return that another world than its own wants figures of its own, also where it is a subclass."""
         if reason := super().refusal(source, network):
             return reason
+        # The very class: to a subclass more happens than this protocol knows of.
         is_own = type(source.source) in self.usual_sources
         return None if is_own else f'it cannot score samples of a {type(source.source).__name__}'
 
@@ -53,9 +54,11 @@ class BallPhysics(Protocol):
         real = read_videos(held_out, range(min(config.real, len(held_out))))
         train = read_videos(source, range(min(config.train, len(source))))
 
-        some = real[: len(videos)]  # controls are as many as the samples
+        # Controls are as many as the samples, so that figures which depend on their number can be compared.
+        some = real[: len(videos)]
         rows = {'samples': videos, 'real': real} | make_controls(some, train, config.seed)
         for name, make_world in self.wrong_worlds.items():
+            # The same fields, seed included: a wrong world has the right one's clips but for what is wrong in it.
             rows[name] = read_videos(make_world(**vars(held_out)), range(len(some)))
 
         figures = {name: self.measure(clips, source, train) for name, clips in rows.items()}

@@ -63,6 +63,7 @@ def track_balls(video: np.ndarray, world: BouncingBalls) -> Tracks:
     # The soft edges of a ball lie around its centre, which they move a little.
     for _ in range(2):
         positions = _find_centres(soft * _is_near(soft, positions, radius + 1.5))
+    # A sliver of a ball has its centre far from the ball's: it counts as not seen.
     positions[areas < SEEN] = np.nan
     return Tracks(colours, positions, areas, strays, find_bar(video, radius))
 
@@ -88,8 +89,10 @@ def find_bar(video: np.ndarray, radius: float) -> tuple[float, float] | None:
       video: float (T, H, W, 3), 0 to 1.
       radius: Of a ball in pixels; a bar is no narrower.
     """
+    # The median over time, since balls pass and a bar stays.
     still = np.median(video, axis=0)
     grey = (np.ptp(still, axis=-1) < 0.2) & (np.abs(still.mean(-1) - GREY / 255) < 0.2)
+    # Framed by False, so that every run of columns has two edges.
     column = np.concatenate([[False], grey.mean(0) >= 0.7, [False]])
     edges = np.flatnonzero(column[1:] != column[:-1]).reshape(-1, 2)
     if not len(edges):
@@ -107,6 +110,7 @@ def _weigh_colours(video: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, 
     full = PALETTE[colours].astype(np.float32) / 255
     length = np.linalg.norm(full, axis=1)
     grey = np.full((1, 3), 3**-0.5, np.float32)
+    # Grey competes with the colours, so that pixels of bar and ground are no ball's.
     along = video @ np.concatenate([full / length[:, None], grey]).T
 
     nearest = along.argmax(-1)[..., None] == np.arange(len(colours))

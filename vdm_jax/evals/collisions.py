@@ -73,6 +73,7 @@ class Collision:
     @property
     def deflection_error(self) -> float:
         """How far their velocities are from those after an elastic collision."""
+        # Equal masses exchange the part of their velocities along the normal, and keep the rest.
         transferred = ((self.before[0] - self.before[1]) @ self.normal) * self.normal
         elastic = self.before + np.stack([-transferred, transferred])
         return float(np.sqrt(np.square(self.after - elastic).sum(1).mean()))
@@ -121,8 +122,11 @@ def find_touches(tracks: Tracks, world: CollidingBalls) -> np.ndarray:
     """
     reach = 2 * world.radius * world.unit
     apart = tracks.positions[:, :, None] - tracks.positions[:, None]
+    # A ball that is not seen touches nobody that could be measured: infinitely far away.
     gaps = np.nan_to_num(np.linalg.norm(apart, axis=-1) - reach, nan=np.inf)
     steps = np.nan_to_num(np.linalg.norm(np.diff(tracks.positions, axis=0), axis=-1))
+
+    # The fastest of five steps: the one in which balls touch is itself cut short by it.
 
     around = np.pad(steps, [(2, 2), (0, 0)])
     longest = np.max([around[k : k + len(steps)] for k in range(5)], axis=0)
@@ -137,9 +141,11 @@ def find_collisions(tracks: Tracks, world: CollidingBalls, touches: np.ndarray) 
     collisions = []
     for a, b in itertools.combinations(range(len(arcs)), 2):
         others = np.delete(touches[:, [a, b]], [a, b], axis=2).any((1, 2))
-        both = [(max(p[0], q[0]), min(p[1], q[1])) for p in arcs[a] for q in arcs[b]]
-        both = sorted((begin, end) for begin, end in both if end - begin >= MIN_SIDE)
-        for (begin, end), (again, until) in itertools.pairwise(both):
+
+        # Frames in which both fly freely; two such spans in succession may have a collision between them.
+        overlaps = [(max(p[0], q[0]), min(p[1], q[1])) for p in arcs[a] for q in arcs[b]]
+        spans = sorted((begin, end) for begin, end in overlaps if end - begin >= MIN_SIDE)
+        for (begin, end), (again, until) in itertools.pairwise(spans):
             if not others[end - 1 : again].any():
                 before = _fit_flights(tracks, (a, b), np.arange(max(begin, end - WINDOW), end), world)
                 after = _fit_flights(tracks, (a, b), np.arange(again, min(until, again + WINDOW)), world)
@@ -153,8 +159,10 @@ def _fit_flights(tracks: Tracks, pair: tuple[int, int], times: np.ndarray, world
     """Fit the free flight of two balls over frames `times`."""
     gravity = np.array([0, world.gravity * world.unit])
     line = np.stack([np.ones(len(times)), times], 1)
+    # Less the fall, which is known, a flight is a straight line: linear in its start and velocity.
     straight = tracks.positions[times][:, pair] - 0.5 * gravity * np.square(times)[:, None, None]
     (start, velocity), *_ = np.linalg.lstsq(line, straight.reshape(len(times), 4), rcond=None)
+
     start = start.reshape(2, 2)
     velocity = velocity.reshape(2, 2)
 
@@ -179,6 +187,7 @@ def _measure_collision(
     positions_after, velocities_after = after(time)
     if min(_measure_room(positions, world), _measure_room(positions_after, world)) < LOOSE:
         return None
+    # Flights that do not meet at contact had something between them that was not seen.
     if np.linalg.norm(positions_after - positions, axis=1).max() > JOINED * world.radius * world.unit:
         return None
 
@@ -192,6 +201,7 @@ def _find_contact(flights: Flights, world: CollidingBalls) -> float | None:
     apart = positions[1] - positions[0]
     velocity = velocities[1] - velocities[0]
     speed2 = max(float(velocity @ velocity), 1e-12)
+    # The moment at which they would be nearest, and back from there to where they are two radii apart.
     closest = -float(apart @ velocity) / speed2
     least2 = float(np.square(apart + closest * velocity).sum())
     reach = 2 * world.radius * world.unit

@@ -69,6 +69,7 @@ class FramePrediction(Protocol):
         """Hold the frames after the context, and the floors in their place, against the truth."""
         clips = videos_of(self._read_clips(held_out, config))
         true = clips[:, self.context :]
+        # The samples of a clip lie next to each other (make_conditions).
         samples = videos[:, self.context :].reshape(len(true), self.per_clip, *true.shape[1:])
 
         figures = measure_samples(samples, true)
@@ -93,6 +94,7 @@ class FramePrediction(Protocol):
         )
 
     def _read_clips(self, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+        # By the order, not by number: of a mixture each source then has its share.
         order = held_out.order(min(config.real, len(held_out)), shuffle=False)
         return batch_of(held_out, order.ids(0))
 
@@ -110,12 +112,15 @@ def measure_samples(samples: np.ndarray, true: np.ndarray) -> dict[str, dict[str
       'best of N': of each clip's N the best one, chosen for each figure by that figure, with the truth in hand.
     """
     count = samples.shape[1]
-    one, mean, best = 'one sample', f'mean of {count}', f'best of {count}'
+    one = 'one sample'
+    mean = f'mean of {count}'
+    best = f'best of {count}'
     rows = {one: [], mean: [], best: []}
 
     # One clip at a time: the windows of ssim take 8 bytes a pixel and figure.
     for drawn, clip in zip(samples, true, strict=True):
         figures = {name: metric(drawn, clip) for name, metric in FRAME_METRICS.items()}
+        # Not rounded to bytes: the mean is what is scored.
         average = drawn.mean(0)
         rows[one].append({name: values.mean() for name, values in figures.items()})
         rows[mean].append({name: metric(average, clip) for name, metric in FRAME_METRICS.items()})

@@ -58,9 +58,11 @@ def compute_ssim(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
     a = np.asarray(predicted, np.float64) / 255
     b = np.asarray(true, np.float64) / 255
+
     mean_a = _average_windows(a)
     mean_b = _average_windows(b)
 
+    # scikit-image's default is the sample covariance, over n - 1.
     unbiased = WINDOW**2 / (WINDOW**2 - 1)
     variance_a = unbiased * (_average_windows(a * a) - mean_a**2)
     variance_b = unbiased * (_average_windows(b * b) - mean_b**2)
@@ -84,6 +86,7 @@ def compute_flicker(videos: np.ndarray) -> float:
     """
     if videos.shape[1] < 3:
         return float('nan')
+    # In int16, since differences of bytes wrap around; clip by clip, for memory.
     return float(np.mean([np.abs(np.diff(clip.astype(np.int16), n=2, axis=0)).mean() for clip in videos]))
 
 
@@ -101,18 +104,21 @@ def find_nearest(videos: np.ndarray, train: np.ndarray, chunk: int = 1024) -> tu
       Errors in pixel values, 0 to 255, and indices.
     """
     flat = videos.reshape(len(videos), -1)
+    # Centred: smaller numbers keep more digits where float32 subtracts large sums.
     queries = flat.astype(np.float32) - 128
     best = np.full(len(videos), np.inf, np.float32)
     index = np.zeros(len(videos), np.int64)
 
     for begin in range(0, len(train), chunk):
         block = train[begin : begin + chunk].reshape(-1, flat.shape[1]).astype(np.float32) - 128
-        distance = np.square(block).sum(1) - 2 * queries @ block.T  # less |query|^2, the same for all
+        # |a - b|^2 by one product of matrices; less |query|^2, which is the same for all and changes no order.
+        distance = np.square(block).sum(1) - 2 * queries @ block.T
         nearest = distance.argmin(1)
         least = distance[np.arange(len(videos)), nearest]
         index = np.where(least < best, begin + nearest, index)
         best = np.minimum(best, least)
 
+    # The search is rounded, its result is measured anew: an exact copy is to have an error of exactly 0.
     error = [
         np.sqrt(np.square(a.astype(np.float64) - train[i].ravel()).mean()) for a, i in zip(flat, index, strict=True)
     ]
@@ -125,6 +131,7 @@ def _subtract(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 def _average_windows(x: np.ndarray) -> np.ndarray:
     """Average over each window that lies within the frame: (..., H, W, C) -> (..., H - 6, W - 6, C)."""
+    # Windows of equal weight factorise: first along rows, then along columns.
     for axis in (-3, -2):
         count = x.shape[axis] - WINDOW + 1
         x = sum(np.take(x, range(first, first + count), axis) for first in range(WINDOW)) / WINDOW

@@ -18,6 +18,7 @@ def shuffle_frames(videos: np.ndarray, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     frames = videos.shape[1]
     order = np.stack([rng.permutation(frames) for _ in videos])
+    # A permutation may be the true order by chance.
     same = (order == np.arange(frames)).all(1)
     order[same] = np.roll(order[same], 1, axis=1)
     return np.take_along_axis(videos, order[:, :, None, None, None], axis=1)

@@ -84,9 +84,11 @@ def find_camera(video: np.ndarray, world: PannedBalls) -> tuple[np.ndarray, np.n
     grey = video.min(-1).astype(np.float64)
     bare = is_grey(video)
     free = bare.sum(1)
+    # The wall is the same in all rows, so each column is one number: the mean of what no ball covers.
     columns = (grey * bare).sum(1) / np.maximum(free, 1)
 
     reach = world.width - world.view[1]
+
     coarse = np.linspace(0, reach, int(np.ceil(reach * world.unit * COARSE)) + 1)
     walls = world.back_wall(coarse)
     frames = [_find_position(row, weight, coarse, walls, world) for row, weight in zip(columns, free, strict=True)]
@@ -109,6 +111,8 @@ def _find_position(
     correlation = _correlate(columns, walls, weight)
     if (weight > 0).mean() < SHOWN or not correlation.max() > 0:
         return np.nan, 0.0
+    # Only around the best of the coarse positions, as all positions in steps of 1/64 pixel would take long.
+
     near = coarse[correlation.argmax()] + np.arange(-FINE // COARSE, FINE // COARSE + 1) / (FINE * world.unit)
     near = near[(near >= 0) & (near <= world.width - world.view[1])]
     correlation = _correlate(columns, world.back_wall(near), weight)

@@ -81,10 +81,12 @@ def judge(figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
 
     return {
         'kept': bool(figures['kept'] >= 0.8),
+        # 0.3 px is lenient: without gravity a ball leaves 0.27 px over 5 frames and 0.73 px over 8.
         'residual': bool(figures['residual_px'] <= max(3 * real['residual_px'], 0.3)),
         'speed': is_near('speed_px', 0.3),
         'start_spread': is_near('start_spread_px', 0.3),
         'flicker': is_within('flicker', 2.0),
+        # Held-out clips show how far from training new ones are; at less than half of it samples are copies.
         'nearest_train': bool(figures['nearest_train'] >= 0.5 * real['nearest_train']),
     }
 
@@ -106,6 +108,7 @@ def _moves_in_sight(tracks: Tracks, ball: int, world: BouncingBalls) -> bool:
     positions = tracks.positions[:, ball]
     times = np.flatnonzero(tracks.seen[:, ball])
     for a, b in zip(times[:-1], times[1:], strict=True):
+        # With slack, since what is seen of a half hidden ball has its centre elsewhere.
         if np.linalg.norm(positions[b] - positions[a]) > 1.5 * find_top_speed(world) * (b - a) + 1:
             return False
         if b - a > 1 and not (_may_hide(tracks, ball, a, a + 1, world) and _may_hide(tracks, ball, b, b - 1, world)):
@@ -146,6 +149,8 @@ def fit_arc(positions: np.ndarray, gravity: float) -> float:
     """
     t = np.arange(len(positions))
     line = np.stack([np.ones_like(t), t], 1).astype(np.float64)
+    # Less the fall, which is known, it is linear in position and velocity.
+
     straight = positions - 0.5 * gravity * np.stack([0 * t, t**2], 1)
     fit, *_ = np.linalg.lstsq(line, straight, rcond=None)
     return float(np.sqrt(np.square(straight - line @ fit).sum(1).mean()))
@@ -167,6 +172,7 @@ def find_arcs(
     """
     radius = world.radius * world.unit
     positions = tracks.positions[:, ball]
+    # A ball that is cut by the bar or by another has its centre of what is seen off its own.
     free = tracks.seen[:, ball] & (_measure_gap_to_bar(tracks.bar, positions[:, 0]) > radius + 0.7)
     for other in range(len(tracks.colours)):
         if other != ball:
@@ -205,6 +211,7 @@ def find_bounces(positions: np.ndarray, world: BouncingBalls) -> np.ndarray:
 
     turned = np.zeros(len(positions) - 1, bool)
     for room, bend in walls:
+        # Under constant acceleration x[t+1] = 2 x[t] - x[t-1] + a, and the same backwards.
         onward = 2 * room[1:-1] - room[:-2] + bend  # expected in frames 2 ..
         back = 2 * room[1:-1] - room[2:] + bend  # expected in frames .. T - 3
         past = np.zeros(len(positions) + 1)  # how far, for each pair of frames, between two zeros

@@ -71,6 +71,7 @@ class Protocol(Ranged, where='config.evaluate.protocol'):
 
     def is_usual_for(self, source: Reader, network: NetworkConfig) -> bool:
         """Return whether it is the protocol of such samples where none is named."""
+        # The very class, as a subclass is another world with a protocol of its own.
         is_usual = type(source.source) in self.usual_sources and self.lack(source) is None
         return is_usual and self.refusal(source, network) is None
 

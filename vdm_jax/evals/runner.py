@@ -56,6 +56,7 @@ def evaluate(
     Returns:
       The score, JSON values only.
     """
+    # Made on every process, as every one takes part in the sampling; only the judging is the primary's.
     conditions = protocol.make_conditions(source, held_out, config)
     videos = draw(conditions)
 
@@ -96,6 +97,8 @@ def write(score: Score, directory: str | epath.PathLike) -> epath.Path:
       UserError: The score's own name or step would name a file elsewhere.
     """
     values = score.to_json()
+    # Results are no part of the question: a score that is made again replaces itself, whatever came out.
+
     question = {name: value for name, value in values.items() if name not in (*RESULTS, *CONFIGS)}
     question['settings'] = select_settings(score.settings.get('config', {}))
     digits = files.digest_json(question)[:6]
@@ -121,6 +124,7 @@ def read(path: str | epath.PathLike) -> Score:
 
 def format_table(score: Score) -> str:
     """Return the score as text: a row for each set of clips, a column for each figure, and the verdicts."""
+    # In the order in which figures appear, as rows need not have the same ones.
     columns = list(dict.fromkeys(name for figures in score.figures.values() for name in figures))
     cells = [['', *columns]]
     for row, figures in score.figures.items():

@@ -46,6 +46,7 @@ class Score:
         Raises:
           UserError: A name, figure or verdict is missing or of another type.
         """
+        # A score may be anybody's file: what is printed and compared is checked before it is used.
         checks = {'name': _is_text, 'figures': _are_figures, 'verdict': _are_verdicts}
         for key, is_right in checks.items():
             if not is_right(values.get(key)):

@@ -93,7 +93,7 @@ def check_classes(data: DataPlan, network: NetworkPlan) -> None:
         raise UserError(f'config.model.classes={classes}: the source has labels 0 to {labels - 1}')
     if data.has_images and classes not in (0, labels):
         raise UserError(
-            f'config.model.classes={classes}: clips and images have {labels} together, and what has no label is told '
+            f'config.model.classes={classes}: clips and images have {labels} together, and what has no label gets '
             'the one after them; leave it out'
         )
 

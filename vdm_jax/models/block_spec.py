@@ -5,7 +5,8 @@ from typing import Self
 
 from vdm_jax.nn.attention_patterns import AttentionPattern, Grid
 
-HeadGroups = tuple[AttentionPattern, ...]  # patterns that share an attention's heads in equal parts
+# Patterns that share an attention's heads in equal parts.
+HeadGroups = tuple[AttentionPattern, ...]
 
 
 @dataclass(frozen=True)
@@ -56,4 +57,5 @@ class BlockSpec:
 
     def mean_context(self, grid: Grid) -> float:
         """Return how many tokens a token attends to, the mean over the heads, summed over the attentions."""
+        # Each group has an equal share of the heads, hence the mean of their lengths within an attention.
         return sum(sum(pattern.length(grid) for pattern in groups) / len(groups) for groups in self.attentions)

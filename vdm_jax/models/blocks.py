@@ -64,9 +64,11 @@ class Block(nnx.Module):
         for number in range(len(spec.attentions)):
             attention = Attention(size.width, size.heads, config.qk_norm, rngs=rngs)
             setattr(self, attention_name(number), attention)
+        # As in Latte's text-to-video network, whose blocks over time have no cross-attention.
         has_cross = config.text_width and not spec.is_over_time_only
         self.cross = CrossAttention(size.width, size.heads, config.qk_norm, rngs=rngs) if has_cross else None
         self.mlp = MLP(size.width, int(size.width * config.mlp_ratio), rngs=rngs)
+
         modulation = MODULATIONS[config.modulation]
         self.modulation = modulation(size.width, spec.modulation_chunks, config.lora_rank, rngs=rngs)
 
@@ -86,6 +88,8 @@ class Block(nnx.Module):
         for attention, patterns in zip(self.attentions, self.spec.attentions, strict=True):
             shift, scale, gate, *chunks = chunks
             axes = token_axes_of(patterns)
+            # Every intermediate is pinned: left free, the partitioner may compute one where x came from, and then moves
+            # more than x once. Tests count the all-to-alls of a pair of blocks in the compiled program.
             y = constrain(adaptive_norm(constrain(x, *axes), shift, scale), *axes)
             y = constrain(attention(y, patterns, context.grid, context.rotary, context.attention), *axes)
             x = constrain(x + gate * y, *axes)
@@ -94,6 +98,8 @@ class Block(nnx.Module):
             assert context.text_BSD is not None and context.text_mask_BS is not None
             x = x + self.cross(x, context.text_BSD, context.text_mask_BS)
 
+        # The MLP takes tokens one by one, so it runs wherever the last attention left x; to move it back would cost and
+        # buy nothing.
         shift, scale, gate = chunks
         y = constrain(adaptive_norm(x, shift, scale), *axes)
         return constrain(x + gate * constrain(self.mlp(y), *axes), *axes)

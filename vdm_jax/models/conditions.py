@@ -23,9 +23,13 @@ def without(
         return jnp.expand_dims(jnp.broadcast_to(dropped_B, len(array)), range(1, array.ndim))
 
     if 'label' in none:
+        # "No label" is a row of the label table of its own, the one behind the last class.
         absent = classes if label is None else label
         none['label'] = jnp.where(each(none['label']), absent, none['label'])
+
     if 'text' in none:
+        # The embeddings may stay: under a mask that is nowhere true the network looks at its learned "no text" instead.
         mask = none.get('text_mask', jnp.ones(none['text'].shape[:2], bool))
         none['text_mask'] = mask & ~each(mask)
+
     return none

@@ -71,7 +71,9 @@ class ConvLSTMConfig(NetworkConfig):
         tokens = height * width // self.patch**2
         d = self.hidden
         widths = [self.patch**2 * self.channels] + [d] * (self.layers - 1)
+        # Every cell convolves its input and its own h to four gates of `hidden` channels, a multiply-add counting as 2.
         cells = sum(2 * self.kernel**2 * (size + d) * 4 * d for size in widths)
+        # The last frame is never an input: each is predicted from the one before.
         return float((frames - 1) * tokens * (cells + 2 * d * widths[0]))
 
 
@@ -83,6 +85,7 @@ class Cell(nnx.Module):
 
     def __call__(self, x: jax.Array, memory: Memory) -> Memory:
         h, c = memory
+        # One large convolution makes all four gates of input and memory, in place of eight small ones.
         enter, forget, new, out = jnp.split(self.gates(jnp.concatenate([x, h], -1)), 4, -1)
         c = jax.nn.sigmoid(forget) * c + jax.nn.sigmoid(enter) * jnp.tanh(new)
         return jax.nn.sigmoid(out) * jnp.tanh(c), c
@@ -127,19 +130,25 @@ class ConvLSTM(nnx.Module):
             memories, prediction = carry
             token, time = frame
             x = constrain(jnp.where(jnp.expand_dims(time == 0, (1, 2, 3)), token, prediction), BATCH)
+
             after = []
             for cell, memory in zip(self.cells, memories, strict=True):
                 after.append(cell(x, memory))
                 x = after[-1][0]
+
+            # It is carried as well: where the next frame is not seen, it is what the cells are shown of it.
             prediction = self.out(x)
             return (tuple(after), prediction), prediction
 
         zeros = jnp.zeros((batch, rows, columns, config.hidden), config.dtype)
         start = ((zeros, zeros),) * config.layers, jnp.zeros_like(tokens[:, 0])
+        # A scan runs along the leading dimension. The last frame has none after it to predict.
         seen = jnp.moveaxis(tokens[:, :-1], 1, 0), t_BT[:, :-1].T
 
         # XLA's CPU backend has no fast convolutions inside loops: 3 of 85 GFLOP/s, forward and back.
         _, predictions = jax.lax.scan(step, start, seen, unroll=on_cpu())
+        # Nothing precedes the first frame, so that its place is filled with zeros.
         predictions = jnp.concatenate([jnp.zeros_like(predictions[:1]), predictions]).swapaxes(0, 1)
+
         patches = predictions.reshape(batch, frames, rows * columns, -1)
         return unpatchify(patches, (frames, height, width), 1, config.patch).astype(jnp.float32)

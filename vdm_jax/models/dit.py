@@ -17,6 +17,7 @@ from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.models.blocks import Context
 from vdm_jax.models.conditions import Conditions
 from vdm_jax.models.flops import flops_per_video
+from vdm_jax.models.head import Head
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.mesh_checks import check_backends, check_split
 from vdm_jax.models.sizes import SIZES, Size
@@ -32,11 +33,9 @@ from vdm_jax.nn.embed import (
     patchify,
     unpatchify,
 )
-from vdm_jax.nn.linear import Linear, on_cpu, zeros
+from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.nn.modulation import MODULATIONS, silu_of
-from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
-from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.sharding import constrain
 
 
@@ -120,6 +119,7 @@ class VideoDiTConfig(NetworkConfig):
             raise ValueError(f'config.model.mlp_ratio={self.mlp_ratio}: of width={size.width} nothing is left')
         if not all(re.fullmatch(r'[1-9]\d{0,8}(x[1-9]\d{0,8}){2}', window) for window in self.windows):
             raise ValueError(f'config.model.windows={",".join(self.windows)}: want FRAMESxROWSxCOLUMNS, such as 5x8x8')
+
         specs = self.block_specs
         if size.depth % len(specs):
             raise ValueError(
@@ -130,6 +130,8 @@ class VideoDiTConfig(NetworkConfig):
             raise ValueError(
                 f'config.model.heads={size.heads} must be a multiple of {self.max_head_groups} for layout={self.layout}'
             )
+
+        # adaLN-single and -LoRA have one linear map for all blocks, whose output then has one size.
         chunks = {spec.modulation_chunks for spec in specs}
         if self.modulation != 'adaln_zero' and len(chunks) > 1:
             raise ValueError(
@@ -239,21 +241,6 @@ def _learned_positions(config: VideoDiTConfig, rngs: nnx.Rngs) -> position.Learn
     return position.LearnedPositions(config.grid, config.sizes.width, rngs=rngs)
 
 
-class Head(nnx.Module):
-    """Final adaLN and projection back to patches, zero at the start (DiT; with adaLN-single as PixArt-alpha has it)."""
-
-    def __init__(self, config: VideoDiTConfig, out: int, *, rngs: nnx.Rngs):
-        width = config.sizes.width
-        kind = 'adaln_single' if config.modulation == 'adaln_single' else 'adaln_zero'
-        self.modulation = MODULATIONS[kind](width, 2, config.lora_rank, rngs=rngs)
-        self.out = Linear(width, out, zeros, rngs=rngs)
-
-    def __call__(self, x_BTND: jax.Array, c_BFD: jax.Array) -> jax.Array:
-        modulation = constrain(self.modulation(c_BFD, jnp.concatenate([c_BFD, c_BFD], -1)), BATCH)
-        shift, scale = jnp.split(modulation[:, :, None], 2, -1)
-        return self.out(adaptive_norm(x_BTND, shift, scale))
-
-
 class VideoDiT(nnx.Module):
     """Video diffusion transformer (DiT, Peebles & Xie 2023; Latte, Ma et al. 2024). An image is a video of one frame.
 
@@ -285,15 +272,19 @@ class VideoDiT(nnx.Module):
             setattr(self, f'{name}_embed', ScalarEmbedding(width, rngs=rngs))
         self.caption = CaptionProjection(config.text_width, width, rngs=rngs) if config.text_width else None
         self.positions = _learned_positions(config, rngs)
+        # The shared map is as wide as a block's modulation; the config refuses blocks that differ in it.
         chunks = config.block_specs[0].modulation_chunks
         self.shared = MODULATIONS[config.modulation].make_shared(width, chunks, rngs=rngs)
         self.layers = LAYOUTS[config.layout](config, rngs=rngs)
-        self.head = Head(config, patch * (2 if config.learn_variance else 1), rngs=rngs)
+        out = patch * (2 if config.learn_variance else 1)
+        self.head = Head(width, out, config.modulation, config.lora_rank, rngs=rngs)
 
     def __call__(
         self, x_BTHWC: jax.Array, t: jax.Array, conditions: Conditions | None = None, images: int = 0
     ) -> jax.Array:
-        config, conditions, dtype = self.config, conditions or {}, jnp.dtype(self.config.dtype)
+        config = self.config
+        conditions = conditions or {}
+        dtype = jnp.dtype(config.dtype)
         _, frames, height, width, _ = x_BTHWC.shape
         if images and config.time_patch > 1:
             raise ValueError(f'config.model.time_patch={config.time_patch}: images are single frames; set it to 1')
@@ -301,32 +292,41 @@ class VideoDiT(nnx.Module):
             raise ValueError(
                 f'config.model.text_width={config.text_width}: images behind a clip have no text of their own'
             )
+
         grid = Grid(frames // config.time_patch - images, height // config.patch, width // config.patch, images)
         if config.self_condition:
             x_BTHWC = jnp.concatenate([x_BTHWC, conditions.get('x0', jnp.zeros_like(x_BTHWC))], -1)
         x_BTHWC = constrain(x_BTHWC, *AttentionPattern.token_axes)
         x = self.patch_embed(patchify(x_BTHWC.astype(dtype), config.time_patch, config.patch))
+
+        # Positions in time are not added yet: the layout does, before its first block that mixes frames.
         space_ND, time_TD = self.embed_positions(grid)
         if images and config.images == 'aside' and time_TD is not None:
+            # In Latte's code images go around the blocks over time, and so no position in time is added to them either.
             time_TD = time_TD * (np.arange(len(time_TD)) < grid.frames)[:, None]
         if space_ND is not None:
             x = x + space_ND.astype(dtype)[None, None]
+
         c = self.condition(t, conditions, grid.frames, images, dtype)
         text, mask = self.text(conditions, len(x), dtype)
         context = Context(
             grid=grid,
             c_BFD=c,
+            # Once for all blocks, out here: in a scan over layers it would be computed in every one.
             shared=None if self.shared is None else self.shared(silu_of(c)),
             text_BSD=text,
             text_mask_BS=mask,
             time_TD=time_TD,
             rotary=self.rotary(grid),
             attention=config.attention,
+            # On CPU a scan costs about twice what layers written out do (docs/performance.md).
             scan=config.scan if config.scan is not None else not on_cpu(),
             remat=config.remat,
         )
         x = self.layers(constrain(x, *AttentionPattern.token_axes), context)
         x = constrain(self.head(x, c), *AttentionPattern.token_axes)
+
+        # Loss and sampler compute in float32, whatever the network did.
         return unpatchify(x, (frames, height, width), config.time_patch, config.patch).astype(jnp.float32)
 
     def embed_positions(self, grid: Grid) -> tuple[jax.Array | np.ndarray | None, jax.Array | np.ndarray | None]:
@@ -347,6 +347,7 @@ class VideoDiT(nnx.Module):
         if not self.config.rope_interpolate:
             return position.Rotary(head_dim)
         assert self.config.grid is not None
+        # Only what is longer than in training is squeezed; a shorter clip's positions are known as they are.
         time, row, column = (min(1.0, a / b) for a, b in zip(self.config.grid, grid, strict=False))
         return position.Rotary(head_dim, (time, row, column))
 
@@ -355,9 +356,11 @@ class VideoDiT(nnx.Module):
         c = self.per_frame(self.time_embed(t, dtype))
         if self.label_embed is not None and 'label' in conditions:
             c = c + self.per_frame(self.label_embed(conditions['label'], dtype))
+
         for name in self.config.scalars:
             value = conditions.get(name, jnp.full(len(t), jnp.nan))
-            if images:  # what a clip is like says nothing of the images behind it
+            # What a clip is like says nothing of the images behind it.
+            if images:
                 value = jnp.where(jnp.arange(images + frames) < frames, value[:, None], jnp.nan)
             c = c + self.per_frame(getattr(self, f'{name}_embed')(value, dtype))
         return c
@@ -375,6 +378,8 @@ class VideoDiT(nnx.Module):
         """Return (text (B, S, D), mask (B, S)) for cross-attention; (None, None) of a network without."""
         if self.caption is None or self.config.text_width is None:
             return None, None
+        # Without a text cross-attention still runs, over the learned "no text", as it does for texts that are dropped
+        # in training. One place of it is enough: a softmax over equal places does not depend on their number.
         text = conditions.get('text', np.zeros((batch, 1, self.config.text_width), np.float32))
         mask = conditions.get('text_mask', np.full(text.shape[:2], 'text' in conditions))
         return self.caption(jnp.asarray(text), jnp.asarray(mask), dtype)

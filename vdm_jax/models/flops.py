@@ -41,22 +41,29 @@ def flops_per_video(
     modulation = MODULATIONS[config.modulation]
     blocks = 0.0
     for spec in specs:
+        # Where images pass by, a block over time computes the clip's frames alone.
         seen = grid._replace(images=0) if config.images == 'aside' and spec.is_over_time_only else grid
         n = seen.tokens
         attentions = 8 * d * d * n * len(spec.attentions) + 4 * n * spec.mean_context(seen) * d
         blocks += attentions + 4 * config.mlp_ratio * d * d * n
         blocks += vectors * modulation.flops(d, spec.modulation_chunks, config.lora_rank)
         if text_tokens and not spec.is_over_time_only:
+            # Cross-attention projects q and out of each token, k and v of each text token, and has n x text_tokens
+            # scores.
             blocks += 4 * d * d * (n + text_tokens) + 4 * n * text_tokens * d
 
     n = grid.tokens
     patch = config.time_patch * config.patch**2 * config.channels
     embedding = 2 * n * patch * d * (2 if config.self_condition else 1)
+    # The embeddings of time and of each scalar: 256 waves to D, and D to D.
     embedding += vectors * (1 + len(config.scalars)) * 2 * (256 * d + d * d)
     embedding += 2 * text_tokens * ((config.text_width or 0) + d) * d
+    # The map that all blocks share is computed once, not once a block.
     if config.modulation != 'adaln_zero':
         embedding += vectors * 2 * specs[0].modulation_chunks * d * d
 
+    # The head of adaLN-single adds its table to c and multiplies nothing.
     of_head = 0 if config.modulation == 'adaln_single' else 4 * d * d
     head = 2 * n * d * patch * (2 if config.learn_variance else 1) + vectors * of_head
+    # `blocks` is one round of the blocks that are repeated.
     return float(config.sizes.depth / len(specs) * blocks + embedding + head)

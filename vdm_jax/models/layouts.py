@@ -51,12 +51,16 @@ class Layout(nnx.Module):
         needing_time = [i for i, blocks in enumerate(self.stacks) if blocks.spec.needs_time_positions]
         first_with_time = min(needing_time, default=None)
 
+        # One layer of the stack is a whole round of blocks, such as space and time, so that a scan over layers keeps
+        # the network's order, and is compiled for one round whatever the depth.
         def call(blocks: tuple[Block, ...], x: jax.Array, index: Index) -> jax.Array:
             for i, block in enumerate(blocks):
                 if i == first_with_time:
                     x = add_time(x, context, index == 0)
                 x = run_block(block, x, context, self.config.images)
-            return constrain(x, *AttentionPattern.token_axes)  # where the next of them, and the head, take it up
+
+            # Where the next round of blocks, and the head, take x up.
+            return constrain(x, *AttentionPattern.token_axes)
 
         return stack.apply(self.stacks, x_BTND, call, context.scan, context.remat)
 
@@ -79,16 +83,19 @@ def run_block(block: Block, x_BTND: jax.Array, context: Context, images: str) ->
         c_BFD=frames_of(context.c_BFD),
         shared=None if context.shared is None else frames_of(context.shared),
     )
+    # To the axes of blocks over time first, which leave frames whole: cutting the images off a dimension that is split
+    # over devices would gather it.
     x = constrain(x_BTND, *Time.token_axes)
     y = block(x[:, : grid.frames], context)
     return constrain(jnp.concatenate([y, x[:, grid.frames :]], 1), *Time.token_axes)
 
 
-def add_time(x_BTND: jax.Array, context: Context, here: bool | jax.Array = True) -> jax.Array:
-    """Add positions in time to x, where there are any and `here` (which may be traced) is true."""
+def add_time(x_BTND: jax.Array, context: Context, enabled: bool | jax.Array = True) -> jax.Array:
+    """Add positions in time to x, where there are any and `enabled` (which may be traced) is true."""
     if context.time_TD is None:
         return x_BTND
-    return x_BTND + (context.time_TD.astype(x_BTND.dtype) * here)[None, :, None]
+    # By a product and no branch, as the number of a layer is traced in a scan.
+    return x_BTND + (context.time_TD.astype(x_BTND.dtype) * enabled)[None, :, None]
 
 
 class Interleaved(Layout):
@@ -132,6 +139,7 @@ class LateFusion(Interleaved):
             return run_block(block, x, context, self.config.images)
 
         x = stack.apply(space_blocks, x_BTND, run, context.scan, context.remat)
+        # All blocks over space are one stack and those over time another, so x moves between their axes once.
         x = constrain(add_time(x, context), *Time.token_axes)
         x = stack.apply(time_blocks, x, run, context.scan, context.remat)
         return constrain(x, *AttentionPattern.token_axes)

@@ -42,6 +42,8 @@ def check_split(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Grid) -
         if each.size % devices == 0:
             continue
 
+        # The mesh that is named has to pass every check on this axis, and divide the weights too: not only what failed
+        # here.
         known = [other.size for other in sizes if other.axis == each.axis]
         known += sizes_split_on(each.axis, config.abstract_params())
         heads = config.sizes.heads // config.max_head_groups
@@ -49,6 +51,7 @@ def check_split(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Grid) -
             known.append(heads // mesh.shape['sequence'])  # so that the sequence axis still divides each part of them
         hint = nearest_mesh(mesh, each.axis, known)
 
+        # A ring splits tokens and no heads: it helps where it was the number of heads that did not divide.
         ring = dataclasses.replace(config.attention, sequence='ring')
         if each.is_ulysses and not splits_heads(config, ring):
             hint += '; or config.model.attention.sequence=ring'
@@ -65,6 +68,8 @@ def sizes_to_divide(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Gri
     if any(splits_places(pattern) for pattern in patterns_of(config)):
         sizes.append(Divisible('sequence', grid.tokens_per_frame, 'patches of a frame'))
     if splits_heads(config, config.attention):
+        # Ulysses splits the heads that tensor parallelism has left on each device. With fewer heads than tensor axes
+        # there is another mistake, which is reported first: the 1 keeps this one from dividing nothing.
         part = heads // mesh.shape['tensor'] or 1
         name = 'heads on each part of config.mesh.tensor'
         sizes.append(Divisible('sequence', part, name, is_ulysses=True))
@@ -99,6 +104,8 @@ def check_backends(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Grid
         if backend == 'auto':
             continue
         tokens = jax.ShapeDtypeStruct((config.sizes.heads, pattern.length(grid), head_dim), config.dtype)
+        # What computes is asked of the mesh in context (parallel/mesh.py), which `plan` sets to machines that are not
+        # there.
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             reason = unsupported_reason(backend, tokens, tokens, pattern.mask(grid))
         if reason:

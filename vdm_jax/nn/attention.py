@@ -15,7 +15,15 @@ from vdm_jax.parallel.sharding import constrain
 
 def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:
     """Turn pairs (first half, second half) of the last dimension of x (..., L, E) by angles (L, E / 2)."""
-    cos, sin = (jnp.expand_dims(f(angles), tuple(range(x.ndim - 2))).astype(x.dtype) for f in (np.cos, np.sin))
+
+    def broadcast(table: np.ndarray) -> jax.Array:
+        return jnp.expand_dims(table, tuple(range(x.ndim - 2))).astype(x.dtype)
+
+    # By numpy: angles depend on the clip's shape alone, so the tables are constants of the program. Only they are
+    # rounded to x's dtype: above 128 radians bfloat16 has no fractions left.
+    cos = broadcast(np.cos(angles))
+    sin = broadcast(np.sin(angles))
+
     first, second = jnp.split(x, 2, -1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
 
@@ -47,11 +55,14 @@ class Attention(nnx.Module):
     ) -> jax.Array:
         *lead, width = x.shape
         axes = *token_axes_of(patterns), 'tensor'
+        # The tensor axis splits whole heads: q, k and v of a head are neighbouring columns of the projection.
         qkv = constrain(self.qkv(x).reshape(*lead, self.heads, 3, width // self.heads), *axes)
         q, k, v = (qkv[..., i, :] for i in range(3))  # each (B, T, N, K, E)
+
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
 
+        # Concatenated again in their order, so that the one output projection sums the groups, each by its own rows.
         share = self.heads // len(patterns)
         outputs = []
         for i, pattern in enumerate(patterns):
@@ -74,9 +85,11 @@ def attend_by_pattern(
     """Let tokens (B, T, N, K, E) attend to each other as the pattern says: -> the same shape."""
     axes = pattern.axes_for(config)
     q, k, v = (constrain(pattern.split(y, grid), *axes) for y in (q, k, v))
+    # After the split: what a position is differs from pattern to pattern (frames, places, places in a window).
     if rotary is not None:
         angles = pattern.angles(grid, rotary)
         q, k = rotate(q, angles), rotate(k, angles)
+
     y = attend(q, k, v, pattern.mask(grid), axes, config.backend_for(pattern.kind), config)
     return pattern.join(constrain(y, *axes), grid)
 
@@ -99,11 +112,15 @@ class CrossAttention(nnx.Module):
         *lead, width = x_BTND.shape
         batch, length, _ = y_BSD.shape
         q = self.q(x_BTND).reshape(*lead, self.heads, -1)
-        kv = self.kv(y_BSD).reshape(batch, 1, length, self.heads, 2, width // self.heads)  # 1: the same for every frame
+        # The 1 broadcasts over T: every frame looks at the same text.
+        kv = self.kv(y_BSD).reshape(batch, 1, length, self.heads, 2, width // self.heads)
         k = kv[..., 0, :]
         v = kv[..., 1, :]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
+
         q, k, v = (jnp.swapaxes(y, -2, -3) for y in (q, k, v))
+        # Always the plain backend: texts differ in length from video to video, and kernels take only masks that are the
+        # same for all sequences.
         mixed = plain(q, k, v, mask_BS[:, None, None, None, :])
         return self.out(jnp.swapaxes(mixed, -2, -3).reshape(*lead, width))

@@ -73,21 +73,26 @@ def attend(
       ValueError: the backend does not take these shapes.
     """
     out: jax.Array
+    # Tokens are split over the mesh here, so that no backend on one device would see all keys.
     if RING in axes[-1:] and axis_size(RING) > 1:
         out = checkpoint_name(ring(q, k, v, mask, axes), OUTPUT)
         return out
+
     if backend == 'auto':
         backend = select_backend(q, k, mask, config)
     elif reason := unsupported_reason(backend, q, k, mask):
         raise ValueError(f'config.model.attention: {backend} {reason}; choose auto or xla')
     out = BACKENDS[backend](q, k, v, mask, axes, config)
-    if backend == 'xla':  # kernels name their outputs themselves
+    # The kernels name their outputs themselves, with the logsumexp that their backward pass needs.
+    if backend == 'xla':
         out = checkpoint_name(out, OUTPUT)
     return out
 
 
 def select_backend(q: jax.Array, k: jax.Array, mask: Mask, config: AttentionConfig) -> str:
     """Return the backend that `auto` takes here."""
+    # A kernel never writes the scores to memory. Over the 16 frames of a location they are few, and batched matmuls
+    # beat its overhead.
     flash = {'gpu': 'cudnn', 'tpu': 'splash'}.get(platform())
     if flash is None or min(q.shape[-2], k.shape[-2]) < config.flash_from or unsupported_reason(flash, q, k, mask):
         return 'xla'
@@ -98,8 +103,10 @@ def unsupported_reason(backend: str, q: Tokens, k: Tokens, mask: Mask) -> str | 
     """Return why a backend cannot compute this, None where it can."""
     if backend in ('auto', 'xla'):
         return None
-    if platform() != (home := {'cudnn': 'gpu', 'splash': 'tpu'}[backend]):
+    home = {'cudnn': 'gpu', 'splash': 'tpu'}[backend]
+    if platform() != home:
         return f'runs on {"NVIDIA GPUs" if home == "gpu" else "TPUs"} alone, and this is for {platform()}'
+    # A mask that is traced, or has leading dimensions, differs between sequences.
     if mask is not None and (not isinstance(mask, np.ndarray) or mask.ndim != 2):
         return 'takes only masks that are the same for all sequences'
     if backend == 'cudnn':
@@ -122,6 +129,8 @@ def plain(
     config: AttentionConfig | None = None,
 ) -> jax.Array:
     """Compute the definition, left to XLA. Softmax is in float32."""
+    # The scale goes to q, which is smaller than the scores. These leave the matmul in float32: near 50, numbers of
+    # bfloat16 lie 0.25 apart.
     scores = jnp.matmul(q * q.shape[-1] ** -0.5, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32)
     if mask is not None:
         scores = jnp.where(jnp.expand_dims(mask, range(scores.ndim - mask.ndim)), scores, UNSEEN)
@@ -132,6 +141,7 @@ def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, mask: Mask, axes: Axes, conf
     """Run cuDNN's fused attention on each device's part."""
 
     def attend(*qkv: jax.Array) -> jax.Array:
+        # One batch dimension and L before K, as jax's call wants them. To merge is free here: no mesh splits this part.
         lead = qkv[0].shape[:-3]
         q, k, v = (jnp.swapaxes(y.reshape(-1, *y.shape[-3:]), 1, 2) for y in qkv)  # (b, L, K, E)
         mask_bKLL = None if mask is None else jnp.asarray(mask)[None, None]
@@ -160,24 +170,20 @@ def splash(
     def pad(y: jax.Array) -> jax.Array:
         return jnp.pad(y, [(0, 0)] * (y.ndim - 2) + [(0, -y.shape[-2] % LANES), (0, -y.shape[-1] % LANES)])
 
+    # The kernel does not scale. By the head dimension before it is padded; the zeros that padding adds change no score.
     q_length, dim = q.shape[-2:]
     kv_length = k.shape[-2]
     q, k, v = (pad(y) for y in (q * dim**-0.5, k, v))
+
     shape = (q.shape[-2], k.shape[-2])
-    padded_mask: masks.Mask
-    if mask is None:
-        padded_mask = masks.FullMask(shape)
-    else:
-        # Padding attends to padding, so that no row is empty.
-        array = np.eye(*shape, dtype=bool)
-        array[:q_length, :kv_length] = mask
-        padded_mask = masks.NumpyMask(array)
+    padded_mask = masks.FullMask(shape) if mask is None else masks.NumpyMask(pad_mask(mask, shape))
     # Without a mask it is segments that keep tokens and padding apart.
     segment_ids = None
     if shape != (q_length, kv_length) and mask is None:
         is_padding_q = jnp.asarray(np.arange(shape[0]) >= q_length, jnp.int32)
         is_padding_kv = jnp.asarray(np.arange(shape[1]) >= kv_length, jnp.int32)
         segment_ids = kernel.SegmentIds(is_padding_q, is_padding_kv)
+
     block_q = block(shape[0], config.block_q)
     block_kv = block(shape[1], config.block_kv)
     sizes = kernel.BlockSizes(
@@ -189,14 +195,25 @@ def splash(
         lead = qkv[0].shape[:-3]
         q, k, v = (y.reshape(-1, *y.shape[-3:]) for y in qkv)
         heads = masks.MultiHeadMask([padded_mask] * q.shape[1])
+        # One shard each, as shard_local hands in whole heads and sequences. Output and logsumexp are named, without
+        # which rematerialisation would run the forward kernel again.
         attention = kernel.make_splash_mha(
             heads, block_sizes=sizes, head_shards=1, q_seq_shards=1, residual_checkpoint_name=OUTPUT,
             interpret=interpret,
         )  # fmt: skip
+        # The kernel takes the heads of one sequence, (K, L, E).
         out: jax.Array = jax.vmap(lambda q, k, v: attention(q, k, v, segment_ids=segment_ids))(q, k, v)
         return out.reshape(*lead, *out.shape[1:])
 
     return shard_local(attend, (axes, axes, axes), axes)(q, k, v)[..., :q_length, :dim]
+
+
+def pad_mask(mask: np.ndarray | jax.Array, shape: tuple[int, int]) -> np.ndarray:
+    """Extend a mask (L, S) to padded lengths, bool: no token looks at padding, and padding at itself."""
+    # At itself and not at nothing, so that no row of the softmax is empty.
+    padded = np.eye(*shape, dtype=bool)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    return padded
 
 
 def block(length: int, most: int) -> int:

@@ -110,6 +110,7 @@ class AttentionPattern:
 def token_axes_of(patterns: tuple[AttentionPattern, ...]) -> Axes:
     """Return the mesh axes of tokens whose heads have these patterns: theirs, or those of frames where they differ."""
     axes = {pattern.token_axes for pattern in patterns}
+    # Heads over space and heads over time want x split differently; there is one x, so it stays split by frames.
     return axes.pop() if len(axes) == 1 else AttentionPattern.token_axes
 
 
@@ -122,6 +123,7 @@ class Space(AttentionPattern):
     axes: ClassVar[Axes] = (BATCH, 'sequence', 'tensor')
 
     def split(self, x: jax.Array, grid: Grid) -> jax.Array:
+        # Batch and frames are not merged to one dimension: a mesh may split both, and the partitioner would gather.
         return jnp.swapaxes(x, 2, 3)
 
     def join(self, x: jax.Array, grid: Grid) -> jax.Array:
@@ -184,6 +186,7 @@ class Full(AttentionPattern):
         return (BATCH, 'tensor', 'sequence') if config.sequence == 'ring' else self.axes
 
     def split(self, x: jax.Array, grid: Grid) -> jax.Array:
+        # Frames come first, so that a device's frames stay one run of tokens and nothing is gathered.
         batch, frames, tokens, heads, dim = x.shape
         return jnp.swapaxes(x.reshape(batch, frames * tokens, heads, dim), 1, 2)
 
@@ -195,6 +198,7 @@ class Full(AttentionPattern):
         frames = grid.frame_mask(self.causal)
         if frames is None:
             return None
+        # Tokens are ordered by frame, so that each entry of the frames' mask becomes a square block.
         return frames.repeat(grid.tokens_per_frame, 0).repeat(grid.tokens_per_frame, 1)
 
     def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
@@ -235,9 +239,11 @@ class Window(AttentionPattern):
         x = x.reshape(batch, *self._clip(grid), heads, dim)
 
         (t, h, w), (nt, nh, nw), clip = self._tiling(grid)
+        # A reshape wants whole windows: the clip is padded at its end, and `mask` hides the padding.
         missing = (nt * t - clip[0], nh * h - clip[1], nw * w - clip[2])
         x = jnp.pad(x, [(0, 0), *((0, side) for side in missing), (0, 0), (0, 0)])
 
+        # All counts of windows before all sides of a window, so that both triples can be merged.
         x = x.reshape(batch, nt, t, nh, h, nw, w, heads, dim).transpose(0, 1, 3, 5, 7, 2, 4, 6, 8)
         return x.reshape(batch, nt, nh, nw, heads, t * h * w, dim)
 
@@ -258,10 +264,12 @@ class Window(AttentionPattern):
         ids[:frames, :rows, :columns] = grid.clip_ids[:, None, None]
         ids = ids.reshape(nt, t, nh, h, nw, w).transpose(0, 2, 4, 1, 3, 5).reshape(nt, nh, nw, 1, -1)
 
+        # Nobody looks at padding. Its own rows then see nothing at all, which the backends survive and `join` cuts off.
         same_clip: np.ndarray = ids[..., :, None] == ids[..., None, :]
         return same_clip & (ids[..., None, :] >= 0)
 
     def angles(self, grid: Grid, rotary: Rotary) -> np.ndarray:
+        # Every window has the same angles: attention sees differences of positions alone.
         t, y, x = (axis.ravel() for axis in np.indices(self.sides(grid)))
         return rotary.within().angles({0: t, 1: y, 2: x})
 

@@ -54,8 +54,13 @@ class CausalConv(nnx.Module):
         rngs: nnx.Rngs,
     ):
         frames, *sides_of_frame = sides
+
+        # The kernel's window moves on by `stride` frames: so many fewer than its length are seen again by the first
+        # output of the next chunk.
         self.front = frames - 1
         self.keep = frames - stride[0]
+
+        # No zeros in time: `Past` puts frames in front.
         padding = ((0, 0), *((side // 2, side // 2) for side in sides_of_frame))
         self.conv = Conv(size_in, size_out, sides, stride, padding, init, rngs=rngs)
 
@@ -78,6 +83,7 @@ class Down(nnx.Module):
 
     def __call__(self, x_BTHWC: jax.Array, past: Past) -> jax.Array:
         y = self.conv(x_BTHWC, past)
+        # 1 + s n frames divide into groups of s once the first is there s times; so does the convolution pad them.
         if past.at_start:
             x_BTHWC = jnp.concatenate([jnp.repeat(x_BTHWC[:, :1], self.time - 1, 1), x_BTHWC], 1)
         return y + resize_channels(space_to_depth(x_BTHWC, self.time, self.space), self.size)

@@ -42,10 +42,12 @@ class Conv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         rank = len(self.stride)
+        # XLA's convolutions have exactly one batch dimension.
         lead = x.shape[: -rank - 1]
         kernel = self.kernel[...].astype(x.dtype)
         x = x.reshape(-1, *x.shape[-rank - 1 :])
         padding: str | Padding = self.padding
+        # As numbers, since `by_taps` pads frames by itself.
         if isinstance(padding, str):
             padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], self.stride, padding)
         function = by_taps if rank == 3 and on_cpu() else convolve
@@ -73,6 +75,7 @@ def by_taps(x: jax.Array, kernel: jax.Array, stride: Sequence[int], padding: Pad
     last = frames - len(kernel)
 
     def convolve_tap(tap: int, weights: jax.Array) -> jax.Array:
+        # Every output frame's input under this tap of the kernel, as one batch of pictures.
         frames_of_tap = x[:, tap : tap + last + 1 : stride[0]]
         return convolve(frames_of_tap.reshape(-1, *frame), weights, stride[1:], padding[1:])
 
@@ -98,8 +101,10 @@ class GroupNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x32 = x.astype(jnp.float32)
+        # Not by E[x^2] - E[x]^2, whose terms cancel where the mean is large.
         centred = x32 - self._mean(x32)
         normed = centred * jax.lax.rsqrt(self._mean(jnp.square(centred)) + self.epsilon)
+
         scale, bias = (jnp.expand_dims(each[...], range(x.ndim - 1)) for each in (self.scale, self.bias))
         return (normed * scale + bias).astype(x.dtype)
 

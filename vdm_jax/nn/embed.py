@@ -41,6 +41,7 @@ def waves(t: jax.Array, count: int, dtype: DTypeLike) -> jax.Array:
     """Return cosines, then sines, of t (...,) at count / 2 frequencies from 1 down to 1e-4: (..., count) (DiT)."""
     half = count // 2
     frequencies = np.exp(-np.log(10_000.0) * np.arange(half) / half).astype(np.float32)
+    # In float32 whatever the network computes in: near 1000 bfloat16 tells only every fourth timestep apart.
     angles = t.astype(jnp.float32)[..., None] * np.expand_dims(frequencies, tuple(range(t.ndim)))
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1).astype(dtype)
 
@@ -70,6 +71,8 @@ class ScalarEmbedding(TimeEmbedding):
 
     def __call__(self, value: jax.Array, dtype: DTypeLike) -> jax.Array:
         known = ~jnp.isnan(value)
+        # nan is replaced before the embedding as well as after: backward, the branch that `where` does not take gets a
+        # gradient of 0, and 0 times nan is nan.
         embedded = super().__call__(100 * jnp.where(known, value, 0), dtype)
         unknown = jnp.expand_dims(self.unknown[...].astype(dtype), range(value.ndim))
         return jnp.where(known[..., None], embedded, unknown)
@@ -99,5 +102,6 @@ class CaptionProjection(nnx.Module):
 
     def __call__(self, text_BSW: jax.Array, mask_BS: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
         some = mask_BS.any(-1, keepdims=True)
+        # Video by video, as those with and without a text share a batch (dropout, guidance).
         text = jnp.where(some[..., None], text_BSW.astype(dtype), self.none[...].astype(dtype)[None, None])
         return self.down(jax.nn.gelu(self.up(text), approximate=True)), mask_BS | ~some

@@ -11,4 +11,5 @@ def count_flops(function: Callable[..., Any], *shapes: Any) -> float:
 
     Nothing is compiled.
     """
+    # Lowered, not compiled: what XLA makes of it (fusion, other algorithms) is no property of the network.
     return float((jax.jit(function).lower(*shapes).cost_analysis() or {}).get('flops', 0.0))

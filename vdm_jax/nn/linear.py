@@ -24,8 +24,10 @@ class Linear(nnx.Module):
         kernel = self.kernel[...].astype(x.dtype)
         bias = self.bias[...].astype(x.dtype)
         if is_split():
+            # Left in their dimensions: merging those that a mesh splits makes the partitioner gather.
             y = jnp.matmul(x, kernel)
-        else:  # XLA's CPU backend takes a 2-D matmul, and above all its weight gradient, twice as fast as a 3-D one
+        else:
+            # XLA's CPU backend takes a 2-D matmul, and above all its weight gradient, twice as fast as a 3-D one.
             y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[-1])
         return y + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
 

@@ -18,6 +18,7 @@ from vdm_jax.nn.linear import normal_002
 
 def sincos(positions: npt.ArrayLike, width: int, max_period: float = 10_000.0) -> np.ndarray:
     """Embed 1-D positions by sines, then cosines: (P,) -> (P, width) (Vaswani et al. 2017, as in MAE and DiT)."""
+    # float64 until the end, as in the official code, whose tables these equal; it is made once, at trace time.
     frequencies = 1 / max_period ** (np.arange(width // 2, dtype=np.float64) / (width / 2))
     angles = np.asarray(positions, np.float64)[:, None] * frequencies[None]
     return np.concatenate([np.sin(angles), np.cos(angles)], -1).astype(np.float32)
@@ -34,9 +35,12 @@ def sincos_space(rows: int, columns: int, width: int, span: float | None = None)
     """
     if width % 4:
         raise ValueError(f'sin-cos positions need a width that is a multiple of 4, found {width}')
-    places = (np.arange(side) * (1 if span is None else span / side) for side in (rows, columns))
-    row, column = (grid.ravel() for grid in np.meshgrid(*places, indexing='ij'))
-    return np.concatenate([sincos(column, width // 2), sincos(row, width // 2)], -1)
+
+    def places(side: int) -> np.ndarray:
+        return np.arange(side) * (1 if span is None else span / side)
+
+    row, column = np.meshgrid(places(rows), places(columns), indexing='ij')
+    return np.concatenate([sincos(column.ravel(), width // 2), sincos(row.ravel(), width // 2)], -1)
 
 
 def rope(coordinates: Sequence[npt.ArrayLike], dims: Sequence[int], base: float = 10_000.0) -> np.ndarray:
@@ -52,6 +56,7 @@ def rope(coordinates: Sequence[npt.ArrayLike], dims: Sequence[int], base: float 
     """
     angles = []
     for position, dim in zip(coordinates, dims, strict=True):
+        # A small head may leave an axis no dimensions at all, hence the max.
         frequencies = base ** (-np.arange(0, dim, 2, dtype=np.float64) / max(dim, 1))
         angles.append(np.asarray(position, np.float64)[:, None] * frequencies[None])
     return np.concatenate(angles, -1).astype(np.float32)
@@ -59,6 +64,7 @@ def rope(coordinates: Sequence[npt.ArrayLike], dims: Sequence[int], base: float 
 
 def split_head(head_dim: int, axes: int) -> tuple[int, ...]:
     """Share a head's dimensions among axes in even numbers; what is left over goes to the first axis (time)."""
+    # Even, because dimensions turn in pairs.
     share = head_dim // axes // 2 * 2
     return (head_dim - share * (axes - 1),) + (share,) * (axes - 1)
 
@@ -104,8 +110,9 @@ class LearnedPositions(nnx.Module):
         Raises:
           ValueError: a side is longer than in training.
         """
-        known = *self.time.shape[:1], *self.space.shape[:2]
-        wanted = int(max(frame_indices)) + 1, rows, columns
+        frames, *_ = self.time.shape
+        known = (frames, *self.space.shape[:2])
+        wanted = (int(max(frame_indices)) + 1, rows, columns)
         if any(side > limit for side, limit in zip(wanted, known, strict=True)):
             raise ValueError(
                 f'config.model.position=learned: the network knows {known} frames, rows and columns of '

@@ -12,7 +12,8 @@ from vdm_jax.parallel.gather import GATHERED
 from vdm_jax.parallel.sharding import axis_size
 
 INPUT = 'layer'  # name of a layer's input
-KERNELS = ('dot_product_attention_fwd_wrapper',)  # fused kernels whose outputs can carry no name, cuDNN's
+# Fused kernels (cuDNN's) whose outputs can carry no name; they are known by their primitives.
+KERNELS = ('dot_product_attention_fwd_wrapper',)
 
 Layer = TypeVar('Layer')
 Index = int | jax.Array  # the number of a layer: an int32 scalar, traced in a scan
@@ -24,6 +25,8 @@ def _kernels(primitive: Primitive, *_: Any, **__: Any) -> bool:
 
 def _all_but_gathered(primitive: Primitive, *arrays: Any, **params: Any) -> bool:
     """Keep all but what parallel/gather.py makes of a weight, which alone in a layer has two dimensions."""
+    # Also the cast and the constraint that come before the name: a policy that kept either would keep the gathered
+    # weight after all.
     is_of_weight = primitive.name in ('convert_element_type', 'sharding_constraint') and arrays[0].ndim == 2
     return not (is_of_weight or params.get('name') == GATHERED)
 
@@ -54,18 +57,21 @@ def rematerialise(
     back. full: layer inputs alone. offload: layer inputs and outputs of attention (not cuDNN's, which is recomputed),
     in the host's memory.
     """
+    # Under fsdp 'none' wraps too, so that gathered weights are not kept.
     if name == 'none' and axis_size('fsdp') == 1:
         return call
 
     def call_with_name(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         return call(layer, checkpoint_name(x, INPUT), index)
 
-    # A Python int stays one: layouts ask whether it is 0.
+    # A Python int stays one, outside of what checkpoint traces: layouts ask whether it is 0.
     def layer_of(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         out: jax.Array
         if isinstance(index, int):
             out = jax.checkpoint(lambda layer, x: call_with_name(layer, x, index), policy=POLICIES[name])(layer, x)
         else:
+            # In a scan forward and backward pass are loops of their own, whose common subexpressions cannot be merged:
+            # barriers against it would only cost.
             out = jax.checkpoint(call_with_name, policy=POLICIES[name], prevent_cse=False)(layer, x, index)
         return out
 

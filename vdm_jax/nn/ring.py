@@ -26,7 +26,8 @@ def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array 
     The softmax is made block by block in float32 (Milakov & Gimelshein 2018); the backward pass recomputes the scores.
     """
     devices = axis_size(RING)
-    forth = [(i, (i - 1) % devices) for i in range(devices)]  # after i turns device d holds the part of d + i
+    # After i turns device d holds the part of d + i.
+    forth = [(i, (i - 1) % devices) for i in range(devices)]
 
     def on_one(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         index = jax.lax.axis_index(RING)
@@ -38,6 +39,7 @@ def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array 
             out, norm, top = carry
             scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32)
             if mask is not None:
+                # Rows of the queries that stay here, columns of the keys that came round.
                 corner = index * length, (index + part) % devices * length
                 seen = jax.lax.dynamic_slice(jnp.asarray(mask), corner, (length, length))
                 scores = jnp.where(jnp.expand_dims(seen, range(scores.ndim - 2)), scores, UNSEEN)
@@ -55,7 +57,8 @@ def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array 
 
         rows = q.shape[:-1]
         nothing = jnp.zeros(q.shape, jnp.float32), jnp.zeros(rows, jnp.float32), jnp.full(rows, -jnp.inf)
-        start: Carry = k, v, see(nothing, k, v, 0)  # its own part first: every row sees itself
+        # Its own part first: every row sees itself, so that the maximum is finite before any part that is all masked.
+        start: Carry = k, v, see(nothing, k, v, 0)
         last, _ = jax.lax.scan(turn, start, jnp.arange(1, devices))
         out, norm, _ = last[2]
         return (out / norm[..., None]).astype(v.dtype)

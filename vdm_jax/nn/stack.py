@@ -44,6 +44,7 @@ def apply(
     """
 
     def gather_and_call(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
+        # Inside the loop, so that only one layer's weights are whole at a time.
         return call(gather(layer, x.dtype), x, index)
 
     step = rematerialise(gather_and_call, remat)
@@ -54,7 +55,8 @@ def apply(
             return (step(layer_index[0], x, layer_index[1]), None)
 
         return jax.lax.scan(body, x, (layers, jnp.arange(depth)))[0]
-    # By lax.split, not by indexing: its gradient is one concatenation instead of `depth` additions of padded arrays
+
+    # By lax.split, not by indexing: its gradient is one concatenation instead of `depth` additions of padded arrays.
     columns, structure = jax.tree.flatten(layers)
     columns = [jax.lax.split(column, (1,) * depth) for column in columns]
     for index in range(depth):

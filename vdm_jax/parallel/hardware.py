@@ -112,7 +112,9 @@ class Topology:
     @property
     def environment(self) -> dict[str, str]:
         """Variables of the process that compiles for it; they count only where jax has not been imported yet."""
+        # jax and libtpu read them when they start, hence a process of its own for each machine.
         if self.chip is None:
+            # What the user set stays, but for the one flag that must be ours.
             flags = re.sub(r'--xla_force_host_platform_device_count=\S*', '', os.environ.get('XLA_FLAGS', ''))
             count = self.chips * self.slices
             return {'XLA_FLAGS': f'{flags} --xla_force_host_platform_device_count={count}', 'JAX_PLATFORMS': 'cpu'}
@@ -135,6 +137,7 @@ class Topology:
         options: dict[str, Any] = {'num_slices': self.slices} if self.slices > 1 else {}
         if self.name.startswith('v4'):
             options['chip_config_name'] = 'megacore'  # one device a chip, as on the cloud's machines
+        # Otherwise the compiler lays out hosts of four chips.
         if self.chips < 4:
             options['chips_per_host_bounds'] = [1, 1, 1]
         return list(get_topology_desc(platform='tpu', topology_name=self.name, **options).devices)
@@ -172,6 +175,7 @@ def _nearest(kind: str, shape: str) -> str:
         return f'those of {kind}: {", ".join(shapes)}'
 
     def distance(other: str) -> float:
+        # Half the chips are as near as twice the chips.
         return abs(math.log(_chips(other) / _chips(shape)))
 
     near = sorted(sorted(shapes, key=distance)[:3], key=_chips)

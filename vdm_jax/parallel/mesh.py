@@ -67,6 +67,8 @@ class MeshConfig(Ranged, where='config.mesh'):
             for other in range(1, devices + 1) if size != -1 else ():
                 fills = -1 in sizes.values() and devices % (rest * other) == 0
                 if fills or rest * other == devices:
+                    # Rather an axis that was set than one left at 1, then the least change, where half is as near as
+                    # double.
                     candidates.append((size == 1, abs(math.log(other / size)), other, axis))
         if not candidates:
             return 'set one axis to -1 to fill up'
@@ -86,6 +88,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     count = len({getattr(device, 'slice_index', None) for device in devices})
     if count not in (1, sizes[0]):
         raise UserError(f'config.mesh.slices={sizes[0]}: the devices lie in {count} slices; set it to that')
+
+    # jax takes the last axes for those that communicate most. Slices are laid out one by one, so that no axis but
+    # `slices` crosses the network between them.
     if sizes[0] == 1:
         device_grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     else:
@@ -94,6 +99,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
             for part in slices_of(devices, sizes[0])
         ]
         device_grid = np.stack(slice_grids)
+    # Auto is said, as jax's own default is Explicit in some places: operations would then have to say how each result
+    # is split.
     return jax.sharding.Mesh(device_grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
@@ -115,6 +122,7 @@ def slices_of(devices: Sequence[jax.Device], count: int) -> list[list[jax.Device
 
 def platform() -> str:
     """Return 'cpu', 'gpu' (NVIDIA's), 'rocm' or 'tpu': of the mesh in context, though it be absent; else jax's own."""
+    # `plan` compiles for machines that are not there: the mesh in context then says for which.
     device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
     if device.platform in ('gpu', 'cuda'):
         return 'rocm' if device.device_kind.startswith(('AMD', 'Radeon')) else 'gpu'
@@ -148,6 +156,7 @@ def local_rows(size: int, mesh: jax.sharding.Mesh) -> np.ndarray:
     They need not be one run of rows, and other processes may hold the same ones (where an axis that splits no batch
     crosses processes).
     """
+    # jax itself is asked: which rows a device has depends on how the mesh was laid out.
     slices = batch_sharding(mesh).addressable_devices_indices_map((size,)).values()
     return np.unique(np.concatenate([np.arange(size)[index] for index in slices]))
 
@@ -164,6 +173,7 @@ def to_global(
         def read_part(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None
             start, stop, _ = index[0].indices(size)
+            # A device's rows are one run of the batch, and one run of this process's rows, which are ascending.
             first, last = np.searchsorted(rows, (start, stop))
             return array[first:last]
 

@@ -47,7 +47,8 @@ def start(detect: bool) -> None:
         raise UserError(f'{", ".join(values)} is set, {missing} is not: set all three, or say --distributed')
     check_variables(values)
     keep_stdout()
-    jax.config.update('jax_enable_preemption_service', False)  # it would catch SIGTERM: parallel/stop.py does
+    # It would catch SIGTERM, which parallel/stop.py does.
+    jax.config.update('jax_enable_preemption_service', False)
     try:
         count = int(values[COUNT]) if COUNT in values else None
         number = int(values[NUMBER]) if NUMBER in values else None
@@ -58,12 +59,14 @@ def start(detect: bool) -> None:
         ) from None
     if not is_primary():
         sys.stdout = open(os.devnull, 'w')  # for as long as the process lives
-    gather('')  # now all are there; whoever is late from here on is waited for, however long it reads its data
+    # Now all are there; whoever is late from here on is waited for, however long it reads its data.
+    gather('')
 
 
 def keep_stdout() -> None:
     """Keep standard output for what Python prints: what C++ libraries print there (Gloo does) goes to stderr."""
     sys.stdout.flush()
+    # By file descriptors: C++ writes to number 1, whatever sys.stdout is.
     ours = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = os.fdopen(ours, 'w')
@@ -125,9 +128,10 @@ def gather(text: str) -> list[str]:
     """Return the text of each process, in their order, on every process; all have to call it."""
     if jax.process_count() == 1:
         return [text]
+    # jax gathers arrays of one shape: first all lengths, then all texts, padded to the longest and never of no bytes.
     data = np.frombuffer(text.encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(data)))
-    rows = multihost_utils.process_allgather(np.pad(data, (0, 1 + sizes.max() - len(data))))  # never of no bytes
+    rows = multihost_utils.process_allgather(np.pad(data, (0, 1 + sizes.max() - len(data))))
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
@@ -145,8 +149,10 @@ def run_on_primary(action: Callable[[], Value]) -> Value:
         try:
             outcome = ['', action()]
         except Exception as caught:
+            # Not raised yet: the others wait in `gather`, and would wait for good.
             outcome = [error_kind(caught), None, str(caught)]
             error = caught
+
     value: Value
     kind, value, *messages = json.loads(gather(json.dumps(outcome))[0])
     if error:
@@ -172,6 +178,7 @@ def raise_on_all(action: Callable[[], Value]) -> Value:
         value = action()
     except UserError as error:
         mistake = error
+
     messages = gather(str(mistake or ''))
     # Where all make the same mistake, it is one line, and names no process.
     if mistake and len(set(messages)) == 1:

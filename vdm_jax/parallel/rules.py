@@ -78,6 +78,7 @@ def sizes_split_on(axis: str, shapes: Any, rules: Rules = RULES) -> list[int]:
 
 def nearest_mesh(mesh: Mesh, axis: str, sizes: Iterable[int]) -> str:
     """Name the mesh nearest to this one whose `axis` divides all of `sizes`; data takes up the rest."""
+    # Only these two axes are changed, so that the mesh that is named differs in nothing else.
     devices = mesh.shape[axis] * mesh.shape['data']
     divisor = math.gcd(*sizes)
     candidates = [size for size in range(1, devices + 1) if devices % size == 0 and divisor % size == 0]
@@ -92,6 +93,7 @@ def nearest_mesh(mesh: Mesh, axis: str, sizes: Iterable[int]) -> str:
 def find_unmatched(shapes: Any, rules: Rules = RULES) -> list[str]:
     """List the patterns of the table that no array of the tree matches (but the last row, which takes what is left)."""
     names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]]
+    # By the first match, as sharding goes: a rule that an earlier one shadows is idle too.
     matching = {next(pattern for pattern, _ in rules if re.search(pattern, name)) for name in names}
     return [pattern for pattern, _ in rules if pattern and pattern not in matching]
 

@@ -32,7 +32,9 @@ def shard_local(function: Callable[..., jax.Array], inputs: tuple[Axes, ...], ou
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return function
+
     specs = tuple(PartitionSpec(*axes) for axes in inputs)
+    # check_vma is off as Pallas kernels do not say over which axes their results vary.
     mapped: Callable[..., jax.Array] = jax.shard_map(
         function, in_specs=specs, out_specs=PartitionSpec(*output), check_vma=False
     )

@@ -29,6 +29,7 @@ def catch_signals() -> Iterator[Callable[[int], bool]]:
         signals.append(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
+            # Not by print, which fails where the signal has interrupted another print.
             os.write(2, b'\nsaves and stops after this step; Ctrl-C once more ends at once, without saving\n')
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -72,6 +73,7 @@ class Agreement:
         The first answer is for the first question, when no step is under way yet.
         """
         current = any_process(self._is_local_stop(), jax.sharding.get_mesh())
+        # That of the question before, whose reduction is done by now: reading it waits for nothing.
         answer = current if self._last is None else self._last
         self._last = current
         return bool(answer)
@@ -79,6 +81,7 @@ class Agreement:
 
 def any_process(flag: bool, mesh: jax.sharding.Mesh) -> jax.Array:
     """Return whether the flag of any process is set: () bool, whole on every device, soon. All have to call it."""
+    # A flag for each device: then `any` is one small reduction within the run's own mesh, dispatched like a step.
     split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     flags = jax.make_array_from_callback((mesh.size,), split, lambda index: np.full(mesh.size, flag)[index])
     return _any(mesh)(flags)

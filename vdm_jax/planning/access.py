@@ -69,6 +69,7 @@ def _main_bytes(array: Array, elements: int) -> int:
 
 def _count_elements(array: Array, parts: Parts) -> int:
     """Elements of an array in all of its parts."""
+    # Different slices may overlap, and no more than the array is ever read.
     return min(array.count, sum(parts.values()))
 
 
@@ -143,6 +144,7 @@ def _operand_parts(
     """
     operands = [computation.instructions[name].result for name in instruction.operands]
     nothing: list[list[Parts]] = [[{} for _ in arrays] for arrays in operands]
+    # Of a result that nobody needs nothing is computed, so nothing is read.
     if not any(wanted) and not in_place:
         return nothing
     if instruction.op in CALLS:
@@ -153,11 +155,13 @@ def _operand_parts(
         nothing[0][_tuple_index(instruction)] = wanted[0]
         return nothing
 
+    # What is left below (products, reductions, calls that nobody knows) reads its operands entirely.
     everything: list[list[Parts]] = [[{ALL: array.count} for array in arrays] for arrays in operands]
     if instruction.op in SLICES:
         return [[_sliced_parts(instruction, wanted[0], names)], *everything[1:]]
     if instruction.op in UPDATES and in_place:
         return _updated_parts(instruction, everything, in_place)
+    # A broadcast may want more elements than its operand has.
     if instruction.op in ONE_TO_ONE or instruction.op == 'dynamic-update-slice':
         return [[_limit_parts(array, wanted[0]) for array in arrays] for arrays in operands]
     return everything
@@ -171,6 +175,7 @@ def _limit_parts(array: Array, parts: Parts) -> Parts:
 def _sliced_parts(instruction: Instruction, wanted: Parts, names: list[Name]) -> Parts:
     """Parts of what is sliced, for parts of the slice."""
     sizes = re.search(r'slice(?:_sizes)?=\{[^}]*\}', instruction.rest)
+    # Sizes and starts together say which part it is: nested fusions that take the same slice read it once.
     key = (instruction.op, sizes[0] if sizes else None, *names[1:])
     return {(*key, *part): count for part, count in wanted.items()}
 
@@ -230,4 +235,5 @@ def _outer_name(inner: Computation, operand: str, names: list[Name]) -> Name:
     instruction = inner.instructions[operand]
     if instruction.op == 'parameter':
         return names[int(instruction.arguments)]
+    # The same constant has another name in every fusion, so its value is what tells slices apart.
     return ('constant', instruction.arguments) if instruction.op == 'constant' else (inner.name, operand)

@@ -70,6 +70,7 @@ def abstract_conditions(run: Run) -> tuple[Shapes, jax.ShapeDtypeStruct]:
         conditions['frames'] = abstract((context_frames, *run.data.source.shape[1:]), np.uint8)
     for name, (shape, dtype) in text_shapes(run).items():
         conditions[name] = abstract(shape, dtype)
+    # The dtype of typed keys can be had from jax alone; nothing is computed for it.
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
     return conditions, jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=sharding)
 
@@ -99,6 +100,7 @@ def count_passes(run: Run) -> float:
 
     times = np.asarray(sampler.spacing.times(process, sampler.steps))[:-1]
     low, high = guidance.interval
+    # Of the times that are stepped from, those within the interval run the network on twice the rows.
     is_guided = (guidance.scale != 1) & (low <= times) & (times <= high)
     return float(evaluations * (1 + is_guided).sum())
 
@@ -155,8 +157,10 @@ def _lower_sampling(run: Run) -> Lowered:
     # Samples are of the first average, and of no other part of the state.
     average = run.programs.abstract_state.ema[str(run.experiment.ema.decays[0])]
     conditions, keys = abstract_conditions(run)
+    # Of the frozen weights the codec alone takes part in sampling; LPIPS is of the training loss.
     codec = {name: tree for name, tree in run.programs.abstract_frozen.items() if name == 'codec'}
 
+    # The generator is a plain function around a jitted one, and only what is jitted can be lowered.
     def generate(params: Any, conditions: Any, keys: jax.Array, frozen: Any) -> Any:
         return run.programs.generator(params, conditions, keys, frozen=frozen)
 
@@ -189,12 +193,14 @@ def make_report(run: Run, topology: Topology, program: str) -> dict[str, Any]:
         refusal = str(error)
     seconds = time.monotonic() - began
     if compiled is None:
+        # A refusal is an answer too: the compiler says how much it would have needed.
         total = refused_bytes(refusal)
     else:
         total = peak_bytes(compiled.memory_analysis(), bool(topology.chip))
 
     parts = {name: shard_bytes(tree) for name, tree in lowered.state.items()}
     parts |= {'temporaries': total - sum(parts.values()), 'total': total}
+
     chips = topology.chips * topology.slices
     is_one_step = program == 'train' or run.model_config.autoencodes
     report = {
@@ -239,6 +245,7 @@ def analyse(compiled: jax.stages.Compiled, topology: Topology, devices: int, low
         flops = lowered.flops / (topology.chips * topology.slices)
         # Rows that fill up the devices take time, too, and are no FLOPs of the model.
         parts = roofline(topology, flops * lowered.rows / lowered.videos, memory_bytes(module), collectives)
+        # The first three may overlap, so that the longest hides the others; for exposed collectives the chip waits.
         seconds = max(parts['compute'], parts['memory'], parts['overlapped']) + parts['exposed']
         report['parts'] = parts
         report['roofline_seconds'] = seconds
@@ -348,9 +355,11 @@ def main(request: str, out: str) -> int:
     """Compile what `request` (JSON) asks for; write a line of JSON to `out` for each program, or for a mistake."""
     options = json.loads(request)
     lines = Path(out)
-    jax.config.update('jax_enable_compilation_cache', False)  # seconds of compiling, not of loading
+    # Seconds of compiling are reported, not of loading what was compiled before.
+    jax.config.update('jax_enable_compilation_cache', False)
 
     def write_line(**values: Any) -> None:
+        # Opened for each line, so that what is written outlives a compiler that aborts the process.
         with lines.open('a') as file:
             file.write(json.dumps(values) + '\n')
 

@@ -84,6 +84,7 @@ def parse_fields(docstring: str) -> dict[str, str]:
             name = key
             line = rest
             fields[name] = []
+        # An empty line ends the paragraph of fields, so that prose behind it is not taken for the last one.
         if not line.strip():
             name = None
         elif name:
@@ -102,6 +103,7 @@ def read(file: str | Path) -> Baseline:
     fields = parse_fields(docstring)
     commands = _read_commands(docstring)
     missing = [field for field in FIELDS if not fields.get(field)]
+    # A command of another file would be a copy that was not adapted.
     if not any(f'experiments/{name}' in command for command in commands):
         missing.append(f'an indented line python -m vdm_jax … experiments/{name}')
     if missing:
@@ -152,6 +154,7 @@ def files(folder: str | Path = packaged.WORD) -> list[Path]:
     Raises:
       UserError: there are none.
     """
+    # A folder may hold other scripts beside experiments.
     local_files = {file.stem: file for file in Path(folder).glob('*.py') if _has_fields(file)}
     all_files = packaged.list_files() | local_files
     if not all_files:

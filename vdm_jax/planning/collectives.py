@@ -45,6 +45,8 @@ class Collective:
         if self.kind == 'collective-permute':
             return self.bytes
         size = max(map(len, self.groups), default=2)
+        # By the bytes of the result: an all-reduce sends each part on twice, once to be summed and once to be shared;
+        # the result of a reduce-scatter is one part of n, that of the others all of them.
         share = {'all-reduce': 2 * (size - 1) / size, 'reduce-scatter': size - 1}
         return self.bytes * share.get(self.kind, (size - 1) / size)
 
@@ -52,6 +54,7 @@ class Collective:
         """Return whether it joins devices of several slices, where the mesh's devices lie slice after slice."""
         if self.between_slices:
             return True
+        # The mesh's first axis is `slices`, so that the devices of a slice have consecutive numbers.
         slice_size = devices // slices
         return any(len({device // slice_size for device in group}) > 1 for group in self.groups)
 
@@ -126,16 +129,20 @@ def _collective(
     kind = instruction.op.removesuffix('-start')
     if kind not in KINDS:
         return None
+    # Without groups all devices are one group.
     groups = parse_groups(instruction.rest) or [list(range(devices))]
     if kind == 'collective-permute':
+        # A device that sends to itself moves nothing.
         groups = [pair for pair in groups if pair[0] != pair[1]]
     if max(map(len, groups), default=0) < 2:
         return None
 
     result = instruction.result
-    if instruction.op in ('all-gather-start', 'collective-permute-start'):  # (operands, results, context)
+    if instruction.op in ('all-gather-start', 'collective-permute-start'):
+        # These return (operands, results, context); the others their results alone.
         count = len(instruction.operands)
         result = result[count : 2 * count]
+    # In a computation or on a thread of its own a collective runs beside the program.
     in_thread = computation.name.startswith('async') or 'async_execution_thread' in instruction.rest
     return Collective(
         name=instruction.name,

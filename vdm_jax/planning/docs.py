@@ -19,6 +19,7 @@ def table(files: list[Path], report_progress: Callable[[str], None]) -> list[str
     for file in files:
         report_progress(f'{file} …')
         topology, assignments = read_target(str(file))
+        # Training alone: the table has no columns for sampling.
         report = plan(str(file), assignments, read_topology(topology), ('train',))['train']
         mfu = report['predicted_mfu']
         seconds = report['roofline_seconds']

@@ -31,6 +31,7 @@ Report = Mapping[str, Any]  # see aot_worker.make_report
 
 def as_json(reports: Mapping[str, Report]) -> str:
     """Return the reports of the programs as JSON, of each the KEYS."""
+    # By a list and not all of it: what the table shows besides is no promise to who reads the JSON.
     selected = {program: {key: report[key] for key in KEYS} for program, report in reports.items()}
     return json.dumps(selected, indent=2)
 

@@ -132,9 +132,11 @@ class Module:
                 count = trip_count(self, computation, instruction)
                 inner_times *= 1 if count is None else count
             elif instruction.op == 'conditional':
+                # Which branch runs is not in the text: the longer one is the safer guess.
                 called_names = (max(called_names, key=self._length),)
             elif instruction.op not in ('call', 'async-start'):
-                continue  # of a fusion, what it reads and writes counts, not its instructions
+                # Of a fusion, what it reads and writes counts, not its instructions.
+                continue
             for name in called_names:
                 yield from self._runs(self.computations[name], inner_times)
 
@@ -160,7 +162,8 @@ def parse(text: str) -> Module:
         elif re.match(r'\}($|, \w)', line):
             computations[name] = _parse_computation(name, lines)
             name = None
-        else:  # a kernel's description of itself has lines of its own, which are not indented
+        else:
+            # A kernel's description of itself has lines of its own, which are not indented.
             lines[-1] += line
     return Module(computations, entry)
 
@@ -178,6 +181,7 @@ def _parse_computation(name: str, lines: list[str]) -> Computation:
 
 def _parse_instruction(line: str) -> Instruction:
     """Return an instruction of a line '%name = shape op(arguments), rest'."""
+    # The compiler numbers the elements of long tuples by /*index=5*/, within shapes and operands.
     without_comments = re.sub(r'/\*.*?\*/', '', line)
     name, _, rest = without_comments.removeprefix('ROOT ').partition(' = ')
 
@@ -211,6 +215,7 @@ def arrays(shape: str) -> tuple[Array, ...]:
     result = []
     for dtype, sides, layout in re.findall(r'\b([a-z]\w*)\[([\d,<= ]*)\](\{[^}]*\})?', shape):
         count = math.prod(int(side) for side in re.findall(r'\d+', sides))
+        # Bits are multiplied before they are divided, as there are types of four.
         result.append(Array(_bits(dtype) * count // 8, count, 'S(' not in layout))
     return tuple(result)
 
@@ -247,6 +252,7 @@ def trip_count(module: Module, computation: Computation, loop: Instruction) -> i
         return None
     if direction == 'LE':
         stop += 1
+    # Rounded up: the last round may begin just below the limit.
     return max(0, -(-(stop - start) // step))
 
 

@@ -81,10 +81,12 @@ def _groups_of(options: list[tuple[str, type, bool]], where: str, seen: set[Any]
         keys = [_key(each, annotations[each.name], meanings, f'{where}.{each.name}') for each in _fields(cls)]
         yield Group(where, name, _summary(cls), tuple(keys), is_default)
 
+    # Groups below come after all options, so that a choice stands in one piece on the page.
     for name, cls, _ in options:
         annotations = annotations_of(cls)
         for field in _fields(cls):
             below = _group_annotation(annotations[field.name])
+            # Sources within sources would be listed without end.
             if below is None or below in seen:
                 continue
             seen.add(below)
@@ -151,6 +153,7 @@ def describe_values(annotation: Any, where: str = '') -> str:
     origin = typing.get_origin(annotation)
     options = typing.get_args(annotation)
     if origin is Annotated:
+        # Names of a table say all; 'str' before them would say nothing.
         if isinstance(options[1], OneOf):
             return options[1].describe()
         rules = [rule.describe() for rule in options[1:]]
@@ -173,6 +176,7 @@ def describe_values(annotation: Any, where: str = '') -> str:
 def read_attributes(cls: type) -> dict[str, str]:
     """Return what the `Attributes:` of a dataclass and of its bases say of each field, on one line each."""
     meanings = {}
+    # From the base on, so that a class's own words replace those of its base.
     for base in reversed(cls.__mro__):
         docstring = inspect.cleandoc(base.__dict__.get('__doc__') or '')
         _, heading, section = docstring.partition('\nAttributes:\n')

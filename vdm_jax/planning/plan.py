@@ -51,6 +51,7 @@ def plan(
     values = {name: value for line in lines for name, value in line.items()}
     if process.returncode == 2 and 'error' in values:
         raise UserError(values['error'])
+    # A negative code is the signal that ended it: compilers abort on what they do not expect.
     if process.returncode < 0:
         raise UserError(describe_crash(process, values, topology))
     if process.returncode:
@@ -84,6 +85,7 @@ def describe_crash(process: subprocess.CompletedProcess[str], values: Mapping[st
     if process.returncode == -signal.SIGKILL:
         return f'{crash}; this machine may have too little memory to compile it'
 
+    # The compiler's last words: lines of absl's logging at level F, or a failed check.
     fatal = re.compile(r'F\d{4} |.*(Check failed|FATAL)')
     message = next((line for line in process.stderr.splitlines() if fatal.match(line)), 'nothing')
     mesh = {axis: size for axis, size in values.get('experiment', {}).get('mesh', {}).items() if size != 1}

@@ -29,6 +29,8 @@ def candidates(experiment: Experiment, topology: Topology) -> list[list[str]]:
     mesh = experiment.mesh
     sizes = dict(zip(('slices', 'data', 'fsdp'), mesh.sizes(topology.chips * topology.slices), strict=False))
     batch_devices = sizes['data'] * sizes['fsdp']
+
+    # data and fsdp both split the batch, so moving devices from one to the other changes nothing else.
     fsdp = math.gcd(batch_devices, model.fsdp_width)
     can_split = model.fsdp_width > 1 and fsdp != sizes['fsdp']
     split = [f'--config.mesh.fsdp={fsdp}', f'--config.mesh.data={batch_devices // fsdp}'] if can_split else []

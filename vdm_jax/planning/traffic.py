@@ -30,6 +30,7 @@ def _traffic(module: Module, computation: Computation, instruction: Instruction)
         # The results are (to, from, context) of a copy, and (operands…, to, context) of a slice.
         index = 0 if op == 'copy-start' else sum(map(len, operands))
         destination = instruction.result[index]
+        # Between VMEM and main memory only the one side counts, between two places of main memory both.
         reads_main = _main_bytes(operands[0]) > 0
         return destination.bytes * (destination.main + reads_main)
     if op.endswith('-start') or op == 'send':

@@ -72,6 +72,7 @@ def load(
     def init() -> Any:
         return model.init(match.config)
 
+    # Nothing is allocated for the network whose parameters are about to be replaced.
     shapes = jax.eval_shape(init)
     params = jax.device_put(build_tree(match.params, shapes, init if allow_missing else None))
     return model(SOURCES[source], match.config, params, match.report)
@@ -155,9 +156,11 @@ def _match_tensors(
     try:
         config = module.infer_config(arrays, about, heads)
     except UserError:
+        # It is a ValueError too, and says already what is wrong.
         raise
     except ValueError as error:  # sizes that no such network has
         raise UserError(f'--source={source}: {error}') from None
+
     shapes = jax.eval_shape(lambda: module.MODEL.init(config))
     params, report = import_tensors(
         module.rows(config), arrays, shapes, module.computed_tensors(config), module.NOT_STORED

@@ -66,6 +66,7 @@ def read_number(about: Mapping[str, Any], key: str, default: Any, kind: type[int
     if key not in about:
         return default
     value = about[key]
+    # To Python True is an integer.
     if isinstance(value, bool) or not isinstance(value, int | kind) or not 0 < value < math.inf:
         raise UserError(f'config.json: {key}={value!r}: want {"an integer" if kind is int else "a number"} above 0')
     return value

@@ -71,6 +71,7 @@ def objective(config: VideoDiTConfig) -> Objective:
 
 def square_grid(arrays: Mapping[str, np.ndarray], name: str) -> tuple[int, int]:
     """Return rows and columns of the patches of a square frame, from the number of stored positions."""
+    # DiT stores positions of square frames alone, all patches in one row.
     side = round(require_tensor(arrays, name, 3).shape[1] ** 0.5)
     return side, side
 
@@ -94,10 +95,12 @@ def measure_config(arrays: Mapping[str, np.ndarray], heads: int | None, **fields
             f'--heads={heads}: {depth} blocks of width {width} are {size}, of {SIZES[size].heads}; leave it out'
         )
     if size is None:
+        # The name of a size stands for nothing where all three numbers override it.
         fields |= {'size': 'tiny', 'depth': depth, 'width': width, 'heads': heads}
     else:
         fields |= {'size': size, 'heads': None}
 
+    # The head has as many channels again where the network learned its variance.
     outputs_per_pixel = require_tensor(arrays, 'final_layer.linear.weight', 2).shape[0] // (patch * patch * channels)
     return VideoDiTConfig(
         mlp_ratio=mlp_ratio(hidden_width, width),
@@ -148,6 +151,7 @@ def outer_rows(config: VideoDiTConfig) -> list[Row]:
 def block_rows(ours: str, config: VideoDiTConfig, layers: Iterable[int]) -> list[Row]:
     """Return the rows of our stack `ours`; `layers` are the numbers of its blocks in the checkpoint."""
     layers = tuple(layers)
+    # Ours go by head, so that a mesh splits whole heads.
     qkv = by_head(config.sizes.heads, 3)
     return [
         row(f'{ours}/attention/qkv/kernel', 'blocks.{}.attn.qkv.weight', qkv, layers),

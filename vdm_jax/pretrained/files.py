@@ -14,7 +14,8 @@ from vdm_jax.pretrained import names, tensors
 
 WEIGHTS = ('diffusion_pytorch_model.safetensors', 'model.safetensors')  # of a directory that diffusers wrote
 TORCH = ('.pt', '.pth', '.bin', '.ckpt')
-ENTRIES = ('ema', 'model', 'state_dict')  # keys under which trainers store a network, by precedence
+# Keys under which trainers store a network, by precedence: the average is what their own sampling code loads.
+ENTRIES = ('ema', 'model', 'state_dict')
 
 
 def read(path: str | os.PathLike[str], entry: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

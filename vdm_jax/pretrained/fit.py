@@ -53,6 +53,7 @@ def fit(
     def select(path: KeyPath, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         name = path_name(path)
         array = arrays[name] if name in used else initial[name]
+        # Array by array onto its sharding, so that no device ever holds all of what it has a part of.
         placed: jax.Array = jax.device_put(array.astype(leaf.dtype), leaf.sharding)
         return placed
 
@@ -79,6 +80,7 @@ def _check(report: Report, allow_missing: bool, called: str) -> None:
         *(f'parameter {name} is not one of the network' for name in report.unused),
     ]
     more = f', and {len(mismatches) - 1} more do not fit' if len(mismatches) > 1 else ''
+    # Where nothing at all fits, the weights are of something else, and --allow-missing does not help.
     if not report.used:
         first_mismatch = mismatches[0] if mismatches else 'it holds none'
         raise UserError(f'{called}: no parameter fits the network: {first_mismatch}{more}')

@@ -40,6 +40,7 @@ def infer_config(
             raise UserError(f'the checkpoint has {name}: Latte with pooled text (extras=78) is not read')
     frames = require_tensor(arrays, 'temp_embed', 3).shape[1]
     grid = (frames, *dit.square_grid(arrays, 'pos_embed'))
+    # Images beside clips go around the blocks over time in Latte's code.
     return dit.measure_config(arrays, heads, layout='interleaved', images='aside', grid=grid)
 
 

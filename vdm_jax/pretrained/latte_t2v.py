@@ -97,6 +97,7 @@ def infer_config(
         mlp_ratio=mlp_ratio(hidden_width, width),
         patch=patch,
         layout='interleaved',
+        # Diffusers' interpolation_scale: above 64 latents a side, positions are squeezed by side // 64.
         position_span=side // patch / max(side // 64, 1),
         modulation='adaln_single',
         learn_variance=outputs_per_pixel == 2,

@@ -35,6 +35,7 @@ def unwrap(arrays: Arrays) -> dict[str, np.ndarray]:
     unwrapped = remove_parts(arrays, WRAPPERS, {'module'})
     was_wrapped = unwrapped.keys() != arrays.keys()
     while True:
+        # Holders nest in any number: one is taken off at a time.
         tensors = {name: array for name, array in unwrapped.items() if not _is_counter(name, array)}
         fronts = {name.partition('.')[0] if '.' in name else '' for name in tensors}
         is_held = bool(fronts) and fronts <= HOLDERS and (len(fronts) == 1 or AVERAGE in fronts)
@@ -77,6 +78,7 @@ def select_entry(arrays: Arrays, entry: str, called: str) -> dict[str, np.ndarra
 
 def guess_names(arrays: Arrays) -> Iterator[dict[str, np.ndarray]]:
     """Yield the tensors by all the names that they may have in their network, the most likely first."""
+    # From the least to the most that is removed, since a network may call its own parts so.
     thorough = unwrap(remove_parts(arrays, WRAPPERS))
     guesses = (dict(arrays), unwrap(arrays), thorough, remove_parts(thorough, HOLDERS, HOLDERS))
     seen = []

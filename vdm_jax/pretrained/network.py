@@ -61,6 +61,7 @@ class Network:
         inputs = {'label': label, 'text': text, 'text_mask': text_mask}
         x, t, conditions = validate_inputs(self.config, x_BTHWC, t_B, inputs)
         if self.config.classes and 'label' not in conditions:
+            # DiT's forward always has a label; "no label" is one of them.
             conditions['label'] = jnp.full(len(x), self.config.classes, jnp.int32)
         output: jax.Array = self.apply(self.params, x, t, conditions)
         return output
@@ -115,6 +116,7 @@ class Network:
         num_channels = self.config.channels if self.objective.variance == 'fixed' else None
 
         def run(params: Any, x: jax.Array, t: jax.Array, conditions: Conditions) -> jax.Array:
+            # Parameters are an argument: closed over, they would be constants of the program.
             output: jax.Array = nnx.merge(graphdef, params)(x, t, conditions)
             return output[..., :num_channels]
 
@@ -171,7 +173,7 @@ def _check_conditions(config: VideoDiTConfig, batch: int, arrays: Conditions) ->
     for name, value in arrays.items():
         if name not in expected:
             raise UserError(
-                f'{name}: leave it out, this network is told {" and ".join(expected) or "nothing but the time"}'
+                f'{name}: leave it out, this network is conditioned on {" and ".join(expected) or "the time alone"}'
             )
         shape, kind = expected[name]
         if value.shape != shape or not jnp.issubdtype(value.dtype, kind):

@@ -34,6 +34,7 @@ PREFIXES = (
     (r'decoder/levels/(\d)/(\d)/', r'decoder.up_blocks.\1.resnets.\2.'),
     (r'(en|de)coder/middle/1/(?=(norm|query|key|value|project)/)', r'\1coder.mid_block.attentions.0.'),
     (r'(en|de)coder/middle/0/', r'\1coder.mid_block.resnets.0.'),
+    # The second block is number 2 behind the attention, and 1 where there is none.
     (r'(en|de)coder/middle/[12]/', r'\1coder.mid_block.resnets.1.'),
     (r'(en|de)coder/', r'\1coder.'),
     (r'', r''),
@@ -120,6 +121,7 @@ MODEL = Autoencoder
 
 def rows(config: ImageVAECodec) -> list[Row]:
     """Return the table of names: PREFIXES and PARTS, spelt out for every parameter."""
+    # From our own tree, as the networks differ in levels, blocks and whether they are temporal.
     leaves = jax.tree_util.tree_flatten_with_path(config.abstract_weights())[0]
     return [row(path_name(path), _diffusers_name(path_name(path)), _conversion(leaf.ndim)) for path, leaf in leaves]
 
@@ -168,11 +170,12 @@ def infer_config(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], hea
     if heads not in (None, 1):
         raise UserError(f'--heads={heads}: the attention of the image VAE has one; leave it out')
     require_values(EXPECTED_VALUES, about)
-    # A checkpoint without any level is told that it lacks the first one.
+    # Of a checkpoint without any level the message names the first one as missing.
     levels = _count_numbers(arrays, r'encoder\.down_blocks\.(\d+)\.')
     first_convs = [f'encoder.down_blocks.{i}.resnets.0.conv1.weight' for i in range(max(levels, 1))]
     outer_convs = ('encoder.conv_in.weight', 'decoder.conv_in.weight', 'decoder.conv_out.weight')
     require_names((*first_convs, *outer_convs), arrays, "it is not diffusers' AutoencoderKL")
+
     model = ImageVAEConfig(
         in_channels=require_tensor(arrays, 'encoder.conv_in.weight', 4).shape[1],
         out_channels=len(require_tensor(arrays, 'decoder.conv_out.weight', 4)),

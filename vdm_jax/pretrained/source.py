@@ -28,7 +28,7 @@ class Source(Protocol):
         """Return the config of the network that the tensors belong to; `about` is its config.json.
 
         Raises:
-          UserError: the tensors belong to another network, or the config cannot be told from them.
+          UserError: the tensors belong to another network, or the config does not follow from them.
         """
 
     def rows(self, config: Any) -> list[Row]:

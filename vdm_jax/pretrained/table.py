@@ -171,6 +171,7 @@ def import_tensors(
     computed = computed or {}
     not_stored = not_stored or {}
     wanted = {path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]}
+    # A parameter without a row would be left out without a word, so that the table itself is checked.
     unmatched = (wanted.keys() - not_stored.keys()) ^ {each.ours for each in rows}
     if unmatched:
         raise ValueError(f'the table and the network differ in {", ".join(sorted(unmatched))}')
@@ -192,6 +193,7 @@ def import_tensors(
             shape = ' and '.join(sorted({str(np.shape(arrays[name])) for name in names}))
             differing.append(f'{names[0]} is {shape}, from which {each.ours} {wanted[each.ours]} does not come')
             continue
+        # Conversions give transposed views, in whatever dtype was stored.
         params[each.ours] = np.ascontiguousarray(array, np.float32)
 
     # Positions that differ mean another network, though none of its parameters shows it.
@@ -236,6 +238,7 @@ def export_tensors(
 ) -> dict[str, np.ndarray]:
     """Return tensors by their names, of a tree of our parameters; the inverse of `import_tensors`."""
     ours = {path_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    # The source's own code expects them in the file, though ours computes them.
     tensors = dict(computed or {})
     for each in rows:
         layers = [ours[each.ours]] if each.layers is None else ours[each.ours]

@@ -95,6 +95,7 @@ def write(
     Raises:
       OSError: it cannot be written; what was there before stands.
     """
+    # Sorted, as the header's keys are: the same tensors give the same bytes whatever order they come in.
     names = sorted(arrays)
     data = b''.join(np.ascontiguousarray(arrays[name]).tobytes() for name in names)
     metadata = dict(metadata or {})
@@ -127,6 +128,7 @@ def _describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
 
 def _header_digest(entries: Mapping[str, Any]) -> str:
     """Return the hash of a header, without that hash itself."""
+    # A hash cannot cover itself.
     metadata = {name: text for name, text in entries[METADATA].items() if name != HEADER_SEAL}
     return files.digest_json({**entries, METADATA: metadata})
 
@@ -175,6 +177,7 @@ def read(path: Path, called: str, header: Header | None = None) -> tuple[Header,
       UserError: see read_header; or the tensors are damaged, or more than the memory of this machine.
     """
     header = header or read_header(path, called)
+    # A sparse file may claim any size: it is refused before anything is allocated.
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     if header.size > memory:
         raise UserError(f'{called}: has {header.size:,} bytes, and this machine {memory:,} of memory')
@@ -193,7 +196,9 @@ def read(path: Path, called: str, header: Header | None = None) -> tuple[Header,
 
 def digest(data: memoryview) -> str:
     """Return sha256 of the sha256 of each block of BLOCK bytes, hashed in threads."""
+    # No tensors are one empty block, as in _read_and_hash: the two must agree.
     starts = range(0, max(len(data), 1), BLOCK)
+    # hashlib lets go of Python's lock for large blocks, so that threads hash in parallel.
     with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
         blocks = pool.map(hashlib.sha256, (data[start : start + BLOCK] for start in starts))
         return hashlib.sha256(b''.join(block.digest() for block in blocks)).hexdigest()

@@ -17,7 +17,8 @@ from vdm_jax.parallel.rules import KeyPath, path_name
 from vdm_jax.pretrained import tensors
 from vdm_jax.pretrained.fit import by_path
 
-FORMAT = 'vdm_jax weights 2'  # 1: columns of qkv by q, k, v, then head
+# Version 1 had the columns of qkv by q, k, v, then head.
+FORMAT = 'vdm_jax weights 2'
 DTYPES = {'float16': np.dtype(np.float16), 'bfloat16': np.dtype(ml_dtypes.bfloat16), 'float32': np.dtype(np.float32)}
 LARGEST_STEP = 2**31 - 1
 LONGEST_TEXT = 10_000  # characters of a fingerprint
@@ -43,6 +44,7 @@ def save(path: Path, params: Any, about: dict[str, Any], dtype: str = 'float16')
     """
     arrays = {name: round_to(name, np.asarray(leaf), dtype) for name, leaf in by_path(params).items()}
     text = json.dumps(about | {'dtype': dtype}, sort_keys=True)
+    # Sealed: a flipped bit of an export would otherwise be other weights without a word.
     return tensors.write(path, arrays, {'format': FORMAT, 'about': text}, seal=True)
 
 
@@ -52,8 +54,10 @@ def round_to(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     Raises:
       UserError: a finite value would become infinite.
     """
+    # Overflows are refused below, by name, in place of numpy's warning.
     with np.errstate(over='ignore'):
         rounded = array.astype(DTYPES[dtype])
+    # nan and infinity are kept as they are: whether to write those is decided elsewhere.
     overflows = np.isfinite(array) & ~np.isfinite(rounded)
     if overflows.any():
         largest = float(np.abs(array[overflows]).max())
@@ -66,7 +70,7 @@ def round_to(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def about(path: Path, called: str | None = None) -> dict[str, Any]:
-    """Return what `save` was told: the resolved config, the step and so on, each checked for type and range.
+    """Return the resolved config, step and so on that `save` stored, each checked for type and range.
 
     The config has today's keys, whichever version wrote the file.
 
@@ -95,6 +99,7 @@ def load(path: Path, abstract: Any, called: str | None = None) -> Any:
     called = called or _option(path)
     header, _ = _read_about(path, called)
     wanted = by_path(abstract)
+    # Of several the first is named, and the same one every time.
     for name in sorted(wanted.keys() ^ header.tensors.keys()):
         raise UserError(f'{called}: parameter {name} is {"missing" if name in wanted else "not one of the network"}')
     for name, leaf in wanted.items():
@@ -193,6 +198,7 @@ def validate_about(values: Any, called: str) -> dict[str, Any]:
 
 
 def _is_step(value: Any) -> bool:
+    # Not isinstance, for which True is a step.
     return type(value) is int and 0 <= value <= LARGEST_STEP
 
 
@@ -227,7 +233,8 @@ def _read_about(path: Path, called: str | None = None) -> tuple[tensors.Header, 
     values['config'] = update_config(values['config'])
     if any(entry.dtype not in DTYPES.values() for entry in header.tensors.values()):
         raise UserError(f'{called}: its tensors are not of {", ".join(DTYPES)}')
-    return header, {'dtype': 'float16'} | values  # the dtype of files that do not say it
+    # Files that do not say their dtype are float16, the only one there was.
+    return header, {'dtype': 'float16'} | values
 
 
 def _option(path: Path) -> str:

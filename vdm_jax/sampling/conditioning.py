@@ -49,15 +49,18 @@ def conditions_by_rows(
     Raises:
       UserError: See `complete_conditions`.
     """
-    given = others(np.arange(1))
+    # One row shows which conditions there are, without making those of all videos.
+    first_row = others(np.arange(1))
     context_frames = network.context_frames
-    check_context(given['frames'].shape[1] if 'frames' in given else 0, context_frames)
-    reads_frames = context_frames > 0 and 'frames' not in given
-    reads_text = bool(network.config.text_width) and 'text' not in given
+    check_context(first_row['frames'].shape[1] if 'frames' in first_row else 0, context_frames)
+    reads_frames = context_frames > 0 and 'frames' not in first_row
+    reads_text = bool(network.config.text_width) and 'text' not in first_row
 
-    # Images behind the clips have classes and the clips have none: what has no label is told the one after them.
+    # Images behind the clips have classes and the clips have none: what has no label gets the one after them.
     if data.has_images and not network.config.autoencodes and not has_classes(data, network):
         labels = np.full_like(labels, network.config.classes)
+    # All clips are chosen before the first is read, so that a video's clip does not depend on the batch that it is made
+    # in.
     clips = choose_clips(data, network, labels, reads_text) if reads_frames or reads_text else None
 
     def conditions_of(rows: np.ndarray) -> Conditions:
@@ -85,6 +88,7 @@ def choose_clips(data: DataPlan, network: NetworkPlan, labels: np.ndarray, with_
     if with_text:
         return np.array(find_captioned(reader, len(labels)))
     if network.config.autoencodes:
+        # An autoencoder's samples are reconstructions: the clips in their order, each as often as the others.
         return np.arange(len(labels)) % len(reader)
     return np.array(find_labelled(reader, labels if has_classes(data, network) else [None] * len(labels)))
 

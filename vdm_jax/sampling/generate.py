@@ -63,16 +63,20 @@ def generate_batches(
     local = np.arange(size) if mesh.empty else local_rows(size, mesh)
 
     def key_of(number: jax.Array) -> jax.Array:
+        # By the video's number: the keys of one split would depend on how many videos there are.
         return jax.random.fold_in(stream_key(seed, 'samples'), number)
 
     # The last batch has the same shape as the others, so that nothing compiles again: its rows begin anew.
     for start in range(0, count, size):
         numbers = start + local
+        # Typed keys are no numpy arrays: their bits travel to the devices like any row, and are wrapped again there.
         keys = np.asarray(jax.random.key_data(jax.vmap(key_of)(jnp.asarray(numbers))))
         batch = conditions_of(numbers % count) | {'key': keys}
+
         batch = jax.tree.map(jnp.asarray, batch) if mesh.empty else to_global(batch, mesh, size)
         keys = jax.random.wrap_key_data(batch.pop('key'))
         videos, finite = map(to_host, generate(params, batch, keys))
+
         stop = min(start + size, count)
         yield Batch(np.arange(start, stop), videos[: stop - start], finite[: stop - start])
 
@@ -83,6 +87,7 @@ def rows_of_batch(count: int, batch_size: int, mesh: jax.sharding.Mesh) -> int:
     They are `batch_size` at most, no more than are needed for as many batches, and rounded up to the devices of the
     mesh alone.
     """
+    # Even batches: 17 videos, at most 16 at once, are 9 and 9. Two batches of 16 would compute 15 rows for nothing.
     batches = -(-count // batch_size)
     rows = -(-count // batches)
     return rows if mesh.empty else pad_rows(rows, mesh)

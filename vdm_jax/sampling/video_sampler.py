@@ -70,17 +70,20 @@ class VideoSampler:
         own = {name: value for name, value in conditions.items() if name not in ('frames', *NEGATIVE)}
         negative = {NEGATIVE[name]: conditions[name] for name in NEGATIVE if name in conditions}
 
+        # The sampler moves all frames; before every call of the network the clean context is put back, at time 0.
         def denoise(x: jax.Array, t: jax.Array, before: jax.Array) -> Denoised:
             x = put_context(x, context)
             t_all = times_with_context(t, x.shape[1], context)
             prediction = self._predict_at_scale(params, x, t, t_all, own, negative, before, scale)
             return self.objective.denoise(prediction, x, t_all)
 
+        # A key for each video, so that its noise does not depend on the others of its batch.
         noise_keys, step_keys = jax.vmap(jax.random.split, out_axes=1)(keys_B)
         noise = jax.vmap(lambda key: jax.random.normal(key, self.latent_shape))(noise_keys)
         x = sample(denoise, self.sampler, self.objective.process, noise, step_keys)
         x = put_context(x, context)
         videos, finite = self.codec.decode_checked(weights, x)
+        # Latents are checked as well as pixels: a decoder may turn what is not finite into pixels that are.
         return videos, finite & is_finite(x)
 
     def _predict_at_scale(
@@ -107,6 +110,8 @@ class VideoSampler:
         if self.guidance.interval == (0.0, 1.0):
             return predict_guided()
         low, high = self.guidance.interval
+        # A branch, not a `where`: outside of the interval the network runs on half of the rows. One answer serves the
+        # whole batch, as all t of a step are equal.
         is_within = jnp.any((low <= t) & (t <= high))
         prediction: jax.Array = jax.lax.cond(is_within, predict_guided, predict)
         return prediction
@@ -139,6 +144,7 @@ class VideoSampler:
         def interleave(a: jax.Array, b: jax.Array) -> jax.Array:
             return jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
 
+        # A negative prompt takes the place of "no text", and `negative` of config.guidance that of "no label".
         unconditions = without(conditions, self.classes, label=self.guidance.negative) | negative
         both = jax.tree.map(interleave, conditions, unconditions)
         output = self._predict(params, interleave(x, x), interleave(t_all, t_all), both, interleave(before, before))

@@ -42,7 +42,8 @@ class Hashing(Ranged, where='config.text'):
             tokens = TOKEN.findall(text.lower())[: self.length]
             for position, token in enumerate(tokens):
                 word_vector = _normalise(_embed_word(token, self.width))
-                # The fingerprint covers this name of the feature: another one is another encoder.
+                # Cross-attention has no positions for texts, so word order has to be in the vectors. The fingerprint
+                # covers the feature's name: another one is another encoder.
                 position_vector = _normalise(_random_signs(f'place {position}', self.width))
                 embeddings[row, position] = _normalise(word_vector + POSITION_WEIGHT * position_vector)
             mask[row, : len(tokens)] = True
@@ -64,6 +65,7 @@ def _embed_word(token: str, width: int) -> np.ndarray:
 @functools.lru_cache(maxsize=2**16)
 def _random_signs(feature: str, width: int) -> np.ndarray:
     """Hash a feature to pseudo-random signs, float64 (width,)."""
+    # Python's own hash is salted anew in every process.
     digest = hashlib.shake_256(feature.encode()).digest(-(-width // 8))
     return np.unpackbits(np.frombuffer(digest, np.uint8))[:width] * 2.0 - 1.0
 

@@ -108,6 +108,7 @@ class Stored:
         mask = arrays.get('mask')
         called = f'config.text.path={self.path}'
 
+        # One vector a text, such as CLIP's pooled one, is a text of one position.
         if embeddings.ndim == 2:
             embeddings = embeddings[:, None]
         if embeddings.ndim != 3 or not _is_float(embeddings.dtype) or 0 in embeddings.shape:
@@ -118,6 +119,7 @@ class Stored:
         mask = mask.astype(bool)
         if mask.shape != embeddings.shape[:2]:
             raise UserError(f'{called}: the mask is {mask.shape}, want {embeddings.shape[:2]}')
+        # TextEncoder promises that the positions that hold something come first.
         if (mask[:, 1:] & ~mask[:, :-1]).any():
             raise UserError(f'{called}: the mask is true behind a place where it is false; move those to the front')
         return embeddings, mask
@@ -132,6 +134,7 @@ class Stored:
         files.check_regular(self.path, called=called)
         try:
             if self.path.endswith('.npy'):
+                # Mapped, not read: those of a large set need not fit into memory, and single rows are looked up.
                 return {'embeddings': np.load(self.path, mmap_mode='r', allow_pickle=False)}
             arrays = {name: np.asarray(array) for name, array in load_file(self.path).items()}
         except Exception as error:  # whatever a damaged file makes numpy and safetensors raise

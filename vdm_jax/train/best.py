@@ -133,6 +133,7 @@ class Best:
     def _is_usable(self, candidate: tuple[int, float]) -> bool:
         step, _ = candidate
         integrity = self._checkpoints.integrity(step)
+        # Said aloud, as another step is taken than the metrics lead to expect.
         if integrity.verdict == 'damaged':
             path = self._checkpoints.directory / str(step)
             processes.print_on_primary(f'{path}, the best by {self._rule}, is {integrity}; taking the next best')

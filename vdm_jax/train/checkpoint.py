@@ -115,6 +115,7 @@ class Checkpoints:
         damaged = []
         for step in reversed(processes.run_on_primary(self.steps)):
             integrity = self.integrity(step)
+            # By the run that trains, while this process only reads.
             if integrity.verdict == 'removed':
                 continue
             if integrity.verdict == 'damaged':
@@ -215,6 +216,7 @@ class Checkpoints:
             self._save(step, state, position, validation or {})
 
     def _save(self, step: int, state: TrainState, position: Position, validation: dict[str, float]) -> None:
+        # One save at a time; an error of the last one comes out here at the latest.
         self._finish_manifest()
         if processes.run_on_primary(lambda: step in self.steps()):
             return
@@ -223,6 +225,7 @@ class Checkpoints:
         self._best.note_save(step, validation)
         items = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state, 'position': position}
         metadata = make_metadata(validation)
+        # Forced: the loop decides when a step is saved, and Orbax's own rule is not asked.
         saving = self._orbax.save_checkpointables_async(step, items, force=True, custom_metadata=metadata)
         # Another step of that number may have been damaged, and set aside.
         self._directories.forget(step)
@@ -239,6 +242,7 @@ class Checkpoints:
 
     def _finish_manifest(self) -> None:
         """Wait until the last save is written and has its manifest."""
+        # Forgotten before it is waited for: an error of it is raised once.
         last, self._manifest = self._manifest, None
         if last:
             last.result()

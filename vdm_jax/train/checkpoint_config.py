@@ -26,6 +26,7 @@ class CheckpointConfig(Ranged, where='config.checkpoint'):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # For its mistakes alone, which so are found with the config.
         parse_rule(self.best)
 
     def keeps(self, step: int, steps: list[int]) -> bool:

@@ -82,6 +82,8 @@ def compute_losses(
         return network(params, process.model_input(x_t, t), process.model_time(t), conditions, images)
 
     if objective.self_conditioning:
+        # An input, through which no gradient goes (Chen et al. 2022). Made for all
+        # rows, as under jit a row cannot go without.
         estimate = jax.lax.stop_gradient(objective.denoise(predict(conditions), x_t, t).x0)
         is_shown = jnp.expand_dims(draws.self_condition_chance < objective.self_conditioning, range(1, x0.ndim))
         conditions = {**conditions, 'x0': jnp.where(is_shown, estimate, 0)}
@@ -93,6 +95,7 @@ def compute_losses(
     if images:
         # Each image is a clip of one frame at its own time: t is (B, T + images) here.
         single = (value[:, frames:].reshape(-1, 1, *value.shape[2:]) for value in values)
+        # No image is a context frame.
         image_loss = dataclasses.replace(objective, context=0).loss(*single)
         loss += objective.image_weight * image_loss.reshape(-1, images).mean(1)
 
@@ -119,6 +122,7 @@ class _Draws(NamedTuple):
 
 
 def _draw(objective: Objective, frames: int, images: int, shape: tuple[int, ...], key: jax.Array) -> _Draws:
+    # All keys at once, whatever of them is used: no option moves what is drawn for another.
     t_key, noise_key, drop_key, self_key, scalar_key, image_key = jax.random.split(key, 6)
     t = objective.draw_times(t_key, frames)
     if images:
@@ -144,6 +148,7 @@ def _drop_conditions(objective: Objective, conditions: Conditions, classes: int,
     dropped = without(conditions, classes, draws.drop_chance < dropout)
     # Scalars are dropped by a draw of their own: a network that knows a label must learn to do without them, too.
     for name in sorted(set(dropped) - set(TEXTS_AND_LABELS)):
+        # nan is the scalar that nobody knows, as of a record that has none.
         dropped[name] = jnp.where(draws.scalar_chance < dropout, jnp.nan, dropped[name])
     return dropped
 

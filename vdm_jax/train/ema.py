@@ -26,6 +26,7 @@ class EmaConfig(Ranged, where='config.ema'):
 
 def init(config: EmaConfig, params: Params) -> Averages:
     """Return one copy of the parameters for each decay, by the decay as text."""
+    # By the decay's text, as the arrays of a checkpoint go by paths.
     return {str(decay): jax.tree.map(jnp.copy, params) for decay in config.decays}
 
 

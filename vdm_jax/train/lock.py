@@ -136,6 +136,7 @@ def open_lock(path: epath.Path) -> IO[str]:
     reason = ''
     for access, mode in ((os.O_RDWR | os.O_CREAT, 'r+'), (os.O_RDONLY, 'r')):
         try:
+            # A link would lock a file elsewhere, and a pipe in its place would be waited for.
             descriptor = os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         except PermissionError as error:
             reason = str(error.strerror)
@@ -263,6 +264,7 @@ def is_dead(holder: Holder) -> bool:
         return False
 
     try:
+        # Signal 0 only asks whether there is such a process; one of another user answers with a refusal.
         os.kill(pid, 0)
     except ProcessLookupError:
         return True

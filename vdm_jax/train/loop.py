@@ -70,40 +70,20 @@ def train_run(
       UserError: The directory holds another run, or one that is at work, or its clips are others now; or an update is
         no longer finite, or the directory is gone.
     """
-    config = run.experiment.train
-    workdir = epath.Path(workdir)
-    order = run.data.reader.order(config.batch_size, run.experiment.seed)
-    processes.run_on_primary(lambda: check_installed(run.experiment.log.wandb))
-
     with contextlib.ExitStack() as stack:
-        directory_lock = enter_workdir(stack, workdir, run.resolved)
-        stack.enter_context(jax.set_mesh(run.mesh))
-        checkpoints = stack.enter_context(Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True))
-        monitor = stack.enter_context(ResourceMonitor())
-        profiler = stack.enter_context(ProfilerWindow(run.experiment.profile, workdir))
-
-        state, start, skipped = begin(run, checkpoints, weights)
-        stretch = processes.run_on_primary(lambda: explain_new_steps(workdir, run, start)) if start else ''
-        processes.run_on_primary(lambda: write_run_files(workdir, run.resolved))
-
-        metrics, progress = open_loggers(run, workdir, start, order)
-        announce(run, progress, start, workdir)
-        budget = Budget(config.nonfinite == 'skip', config.nonfinite_budget, skipped)
-        log = RunLog(run, metrics, progress, monitor, budget)
-        log.stretch(start, stretch)
-        log.files(start)
-        session = Session(run, workdir, directory_lock, checkpoints, profiler, budget, log, order)
+        session, state, start = open_session(stack, run, epath.Path(workdir), weights)
         try:
             is_done = take_steps(session, state, start, stop)
-            log.flush()
-            checkpoints.wait()
+            session.log.flush()
+            session.checkpoints.wait()
             on_saved()
         except NonFiniteError as error:
-            checkpoints.wait()
-            newest = max(checkpoints.steps(), default=None)
-            raise advise(error, workdir, newest, run.experiment.optim.learning_rate) from None
+            # What is still being saved is finite, and may be the step that the run is advised to go on from.
+            session.checkpoints.wait()
+            newest = max(session.checkpoints.steps(), default=None)
+            raise advise(error, session.workdir, newest, run.experiment.optim.learning_rate) from None
         finally:
-            metrics.close()
+            session.metrics.close()
     return is_done
 
 
@@ -118,6 +98,7 @@ class Session:
       checkpoints: Those in it.
       profiler: Traces the steps that config.profile names.
       budget: Counts the updates that are left out.
+      metrics: Where numbers and clips go, to be closed at the end.
       log: What is printed and written.
       order: Which clips come when.
     """
@@ -128,8 +109,48 @@ class Session:
     checkpoints: Checkpoints
     profiler: ProfilerWindow
     budget: Budget
+    metrics: Metrics | NullLogger
     log: RunLog
     order: Any
+
+
+def open_session(
+    stack: contextlib.ExitStack, run: Run, workdir: epath.Path, weights: ReadWeights | None
+) -> tuple[Session, TrainState, int]:
+    """Open all that a run works with, until `stack` ends, and restore it or begin anew.
+
+    Args:
+      stack: Closes it all.
+      run: The objects of the experiment.
+      workdir: The run directory.
+      weights: As train_run has it.
+
+    Returns:
+      The session, the state to begin with, and its step.
+    """
+    config = run.experiment.train
+    # Both before the directory is touched: their mistakes leave nothing behind.
+    order = run.data.reader.order(config.batch_size, run.experiment.seed)
+    processes.run_on_primary(lambda: check_installed(run.experiment.log.wandb))
+
+    directory_lock = enter_workdir(stack, workdir, run.resolved)
+    stack.enter_context(jax.set_mesh(run.mesh))
+    checkpoints = stack.enter_context(Checkpoints(workdir / 'checkpoints', run.experiment.checkpoint, writes=True))
+    monitor = stack.enter_context(ResourceMonitor())
+    profiler = stack.enter_context(ProfilerWindow(run.experiment.profile, workdir))
+
+    state, start, skipped = begin(run, checkpoints, weights)
+    # Read before config.json is written anew, which says how many steps the run was to have so far.
+    stretch = processes.run_on_primary(lambda: explain_new_steps(workdir, run, start)) if start else ''
+    processes.run_on_primary(lambda: write_run_files(workdir, run.resolved))
+
+    metrics, progress = open_loggers(run, workdir, start, order)
+    announce(run, progress, start, workdir)
+    budget = Budget(config.nonfinite == 'skip', config.nonfinite_budget, skipped)
+    log = RunLog(run, metrics, progress, monitor, budget)
+    log.stretch(start, stretch)
+    log.files(start)
+    return Session(run, workdir, directory_lock, checkpoints, profiler, budget, metrics, log, order), state, start
 
 
 def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[int], bool]) -> bool:
@@ -153,15 +174,19 @@ def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[
             is_shown = True
             if step > start and (is_last or not is_stopped):
                 losses, is_shown = evaluate(session, step, state, is_last)
+
+            # Saved after it was evaluated, as a checkpoint carries the losses by which the best one is chosen.
             is_best = session.checkpoints.improves(losses)
             saves = is_stopped or is_best or not is_shown or is_due(step, config.checkpoint_every, is_last) or is_last
             if step > start and saves:
                 save(session, step, state, losses)
+            # Only now: whoever looks into what went wrong has the step.
             if not is_shown:
                 raise Failure(f'step {step}, which is saved: {session.log.failure}')
             if is_last or is_stopped:
                 break
 
+            # The batch is taken last: a run that is stopped has taken none that it does not train on.
             state = take_step(session, step, state, stream)
     return is_last
 
@@ -189,7 +214,9 @@ def save(session: Session, step: int, state: TrainState, losses: dict[str, float
       UserError: Another run has taken the directory.
       NonFiniteError: The last update is not finite: nothing is saved.
     """
+    # Before anything is written: the directory may be another run's by now.
     processes.run_on_primary(session.directory_lock.check)
+    # It asks whether the last update was finite, one step earlier than the loop would.
     session.log.flush()
     where = position(session.run, step, session.budget.count)
     session.log.save(session.checkpoints, step, state, where, losses)
@@ -197,6 +224,7 @@ def save(session: Session, step: int, state: TrainState, losses: dict[str, float
 
 def take_step(session: Session, step: int, state: TrainState, stream: Iterator[Any]) -> TrainState:
     """Take the next batch and train on it; return the new state. Scalars are logged when the next step runs."""
+    # The step itself is only started here, so that this wait is all that the loader costs.
     began = time.monotonic()
     batch = next(stream)
     waited = time.monotonic() - began
@@ -216,6 +244,7 @@ def open_loggers(
     """Return where numbers and words go: nowhere but from the primary process."""
     if not processes.is_primary():
         return NullLogger(), NullProgress()
+    # Buckets have batches of several sizes, and the console shows clips a second.
     clips_a_step = float(np.mean([order.batch_sizes[bucket] for bucket in order.buckets(0)]))
     progress = Progress(run.experiment.train.steps, start, clips_a_step)
     return Metrics(workdir, start, run.experiment.log, run.resolved, progress.say), progress

@@ -109,8 +109,10 @@ def _find_damage(directory: epath.Path, files: Files, host: int, hosts: int) -> 
     largest_first = sorted(files, key=lambda name: (-files[name][0], name))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         compare = functools.partial(_compare, directory, files)
+        # In stripes, so that each process has as many of the large ones.
         for damage in pool.map(compare, largest_first[host::hosts]):
             if damage:
+                # One file condemns the step: the others need no hashing.
                 pool.shutdown(cancel_futures=True)
                 return damage
     return ''
@@ -148,6 +150,7 @@ def read(path: epath.Path) -> Files:
         values = read_json(path)
         files = values['files']
         intact = isinstance(files, dict) and values['sha256'] == digest_json(files)
+    # A foreign file may be JSON of any shape, and nested deeper than Python goes.
     except (UserError, KeyError, TypeError, RecursionError):
         intact = False
     if not intact:

@@ -57,6 +57,7 @@ class Metrics(Logger):
         if config.tensorboard:
             try:
                 self._loggers.append(GuardedLogger(TensorBoard(workdir, start_step), 'TensorBoard', say))
+            # It is on by default, and no mistake of the user's where tensorboardX is not installed.
             except ImportError:
                 pass
         if config.wandb.mode != 'off':
@@ -142,6 +143,7 @@ class Progress:
     def say(self, text: str, keep: bool = True) -> None:
         """Print a line; keep=False lets the next one overwrite it."""
         if self._is_live:
+            # To the start of the line, and what stood there erased.
             processes.write(self._stream, '\r\033[K' + text + ('\n' if keep else ''))
         elif keep:
             processes.write(self._stream, text + '\n')

@@ -60,6 +60,7 @@ class Optimizer(Ranged, where='config.optim'):
         transform = self.update_rule(steps)
         if self.clip:
             transform = optax.chain(clip_by_global_norm(self.clip, self.clip_from), transform)
+        # Around the clipping, so that the sum of the first two gradients is what is clipped.
         return join_first_gradients(transform) if self.join_first else transform
 
     @abstractmethod

@@ -36,6 +36,7 @@ def begin(run: Run, checkpoints: Checkpoints, weights: ReadWeights | None = None
     Raises:
       UserError: The checkpoint was trained on other clips; or there are checkpoints, and none can be used.
     """
+    # No run saves what is not finite; earlier versions did, and a run of theirs never got away from it.
     while (newest := checkpoints.latest()) is not None:
         state, skipped = restore(run, checkpoints, newest)
         if all_finite((state.params, state.ema, state.opt_state)):

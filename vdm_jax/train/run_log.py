@@ -82,6 +82,7 @@ class RunLog:
         step, on_device = self._pending
         self._pending = None
 
+        # Another step is on the device by now, which works on while the host waits here.
         scalars = jax.device_get(on_device)
         if not self._budget.take(step, scalars):
             self._progress.say(f'step {step}: the update is not finite and is left out ({self._budget.count} so far)')
@@ -93,6 +94,7 @@ class RunLog:
     def _write_metrics(self, step: int, scalars: dict[str, Any]) -> None:
         now = time.monotonic()
         values: dict[str, Any] = {name: float(value) for name, value in scalars.items() if name != 'finite'}
+        # Only where it may be more than 0: a run that stops at the first has none to count.
         if self._config.nonfinite == 'skip':
             values[SKIPPED] = self._budget.count
         values['seconds'] = round(now - self._since, 4)
@@ -123,6 +125,7 @@ class RunLog:
 
     def validation(self, step: int, losses: dict[str, float]) -> None:
         """Write the losses of a validation."""
+        # The step before is written first: lines come in the order of their steps.
         self.flush()
         self._metrics.scalars(step, losses)
         self._progress.say(f'step {step}: validation loss {losses["validation_loss"]:.4f}')

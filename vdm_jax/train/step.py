@@ -129,15 +129,9 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
 
-        scalars = {
-            'loss': mean_loss,
-            **parts,
-            'grad_norm': optax.tree.norm(grads),
-            'update_norm': optax.tree.norm(updates),
-            'param_norm': optax.tree.norm(params),
-        }
+        scalars = {'loss': mean_loss, **parts, **_norms(grads, updates, params)}
         averages = ema.update(ema_config, state.ema, params, state.step)
-        # These four cover all of the new state, so that no array of it need be looked at.
+        # Loss and norms cover all of the new state, so that no array of it need be looked at.
         scalars['finite'] = is_finite(scalars)
         # Of the state before the update: the count in it is that of this update.
         scalars |= learning_rates(state.opt_state)
@@ -149,6 +143,15 @@ def make_train_step(
         return TrainState(state.step + 1, *learned), scalars
 
     return train_step
+
+
+def _norms(grads: Params, updates: Params, params: Params) -> Scalars:
+    """Return the global norms of an update's gradients, of the update itself, and of the parameters after it."""
+    return {
+        'grad_norm': optax.tree.norm(grads),
+        'update_norm': optax.tree.norm(updates),
+        'param_norm': optax.tree.norm(params),
+    }
 
 
 def _sum_losses(

@@ -154,6 +154,7 @@ class StepDirectories:
             number += 1
             target = self.directory / f'{step}.damaged{number}'
 
+        # A store knows no rename.
         if is_local(source):
             source.rename(target)
         else:

@@ -38,9 +38,11 @@ def validate(run: Run, state: TrainState) -> dict[str, float]:
         count -= count % order.size
 
     params = ema.first(run.experiment.ema, state.ema)
+    # Losses stay on the devices until all batches are under way, so that no batch waits for the one before.
     batches = []
     remaining = count
     for index in range(config.validate_batches):
+        # Not all of validate_batches are listed first: it may be any number.
         if remaining <= 0:
             break
         bucket = order.bucket(index)
@@ -55,8 +57,8 @@ def validate(run: Run, state: TrainState) -> dict[str, float]:
 
 def _take_rows(losses: Losses, size: int) -> Losses:
     """Return the losses on the host, without the rows that only fill up the devices."""
-    taken: Losses = jax.tree.map(lambda rows: np.asarray(rows)[:size], losses)
-    return taken
+    host_losses: Losses = jax.tree.map(lambda rows: np.asarray(rows)[:size], losses)
+    return host_losses
 
 
 def summarise(batches: list[Losses], count: int) -> dict[str, float]:

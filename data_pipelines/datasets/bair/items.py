@@ -19,7 +19,8 @@ SPLITS = ('train', 'test', 'all')
 RAW = ('softmotion30_44k', '')
 PREPARED = ('', 'bair_robot_pushing_small/2.0.0', '2.0.0')
 CAMERA = 'image_main'
-FPS = 10.0  # neither the archive nor TFDS says; it sets only how fast the videos play
+# Neither the archive nor TFDS says; it sets only how fast the videos play.
+FPS = 10.0
 
 
 def class_names(root: str) -> tuple[str, ...]:

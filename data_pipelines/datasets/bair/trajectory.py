@@ -139,6 +139,7 @@ def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
 
 def masked_crc(data: bytes) -> int:
     """Return the CRC-32C (Castagnoli) of a few bytes, rotated and shifted as TFRecords store it."""
+    # Bit by bit, by the reversed polynomial: a table does not pay for the eight bytes of a length.
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

@@ -17,7 +17,8 @@ from vdm_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test', 'all')
 PARTS = ('train', 'val', 'test')
-FPS = 30.0  # of version 1's videos, which crops are cut from (README of its authors)
+# Of version 1's videos, which crops are cut from (README of its authors).
+FPS = 30.0
 QUALITIES = ('c23', 'c0', 'raw', 'c40')
 
 

@@ -63,6 +63,7 @@ def list_items(root: str, split: str) -> list[Item]:
             if folder != where:
                 synset = os.path.basename(folder)
             else:
+                # Only now: folders of classes need no kit.
                 if truth is None:
                     truth = _read_truth(root)
                 synset = truth.get(os.path.splitext(file)[0], '')

@@ -11,7 +11,8 @@ from vdm_jax.errors import UserError
 
 SPLITS = ('test',)
 FILE = 'mnist_test_seq.npy'
-FPS = 10.0  # the set says nothing; ten known and ten frames to predict are then a second each
+# The set says nothing; ten known and ten frames to predict are then a second each.
+FPS = 10.0
 
 
 def class_names(root: str) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from data_pipelines.datasets import layout
 from data_pipelines.inputs.item import Item
 
 SPLITS = ('train', 'test', 'all')
-FPS = 25.0  # the set says nothing; StyleGAN-V's config for it (configs/dataset/sky_timelapse.yaml)
+# The set says nothing; StyleGAN-V's config for it (configs/dataset/sky_timelapse.yaml).
+FPS = 25.0
 
 
 def class_names(root: str) -> tuple[str, ...]:

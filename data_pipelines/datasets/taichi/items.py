@@ -15,7 +15,8 @@ from vdm_jax.errors import UserError
 SPLITS = ('train', 'test', 'all')
 TABLE = 'taichi-metadata.csv'
 COLUMNS = ('video_id', 'start', 'end', 'fps', 'partition')
-FPS = 30.0  # of pictures that no row of the table knows; most of its rows say 29.97
+# Of pictures that no row of the table knows; most of its rows say 29.97.
+FPS = 30.0
 
 
 def class_names(root: str) -> tuple[str, ...]:
@@ -55,6 +56,7 @@ def _list_part(root: str, where: str, part: str) -> list[Item]:
         items.append(item)
 
     problem = layout.missing_problem(TABLE)
+    # In any order, as items are sorted by name in the end.
     for clip in rates.keys() - there:
         items.append(layout.make_item(root, os.path.join(where, clip), split=part, problem=problem))
     return items

@@ -51,6 +51,7 @@ def list_items(root: str, split: str) -> list[Item]:
         if path:
             listed[list_part] = [os.path.join(where, name) for name in _read_list(path, classes)]
         elif part != 'all':
+            # For its error, which says where the list was looked for.
             layout.find_file(root, *(os.path.join(folder, file) for folder in LISTS))
 
     # Where ROOT itself holds the classes, the lists lie among them.

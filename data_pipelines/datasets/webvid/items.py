@@ -96,6 +96,7 @@ def list_items(root: str, split: str) -> list[Item]:
             if isinstance(row, ProblemError):
                 raise row
             if table is None:
+                # By the first row that can be read: the columns are those of the whole table.
                 table = _match_table(path, row)
             video = parse_text(none_if_missing(row[table.video]), table.video)
             folder = parse_text(row.get(table.folder), table.folder)
@@ -217,6 +218,7 @@ def _parse_list(value: Any, name: str) -> Sequence[Any]:
     """Return a list, from Python's notation of it where the table is CSV."""
     if isinstance(value, str):
         try:
+            # Not by `eval`: whoever wrote the table would run code here.
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             raise ProblemError('bad_row', f'{name} is no list') from None

@@ -21,9 +21,17 @@ from vdm_jax.files import SHA256, parse_json, read_bytes, seal, unseal, write_at
 VERSION = 3
 UNVERIFIED = 2  # the version without sha256
 ABOUT = 'about.json'
+
+# Kinds of files of a part: moments of the posterior, the conditions of its clips, and how far it is.
+MOMENTS = 'moments'
+CONDITIONS = 'told'
+PROGRESS = 'done'
+
+# As many as five digits in a file's name tell apart.
 MAX_PARTS = 99_999
 SMALL = 2**24  # bytes of about.json and done-*, at most
-OTHER_FIELDS = 'label', 'drawn', 'sha256'  # of a row of told-*, which no scalar can be called
+# Of a row of told-*, beside the scalars: no scalar can be called so.
+OTHER_FIELDS = 'label', 'drawn', 'sha256'
 
 Directory = str | os.PathLike[str]
 About = dict[str, Any]  # the content of about.json: see store.LatentSet.about
@@ -43,18 +51,20 @@ class Progress:
 
     def encode(self) -> str:
         """Return the content of done-*."""
+        # A directory that version 2 began goes on as it was begun.
         if not self.sha256:
             return str(self.done)
-        return json.dumps(seal({'done': self.done, 'told': self.sha256}))
+        return json.dumps(seal({'done': self.done, CONDITIONS: self.sha256}))
 
 
 def part_file(kind: str, number: int, parts: int) -> str:
-    """Return the name of one part's file: kind is moments, told or done."""
-    return f'{kind}-{number:05}-of-{parts:05}' + ('' if kind == 'done' else '.npy')
+    """Return the name of one part's file; kind is MOMENTS, CONDITIONS or PROGRESS."""
+    return f'{kind}-{number:05}-of-{parts:05}' + ('' if kind == PROGRESS else '.npy')
 
 
 def part_bounds(count: int, parts: int) -> np.ndarray:
     """Return the first clip of each part, and the number of all: int64 (parts + 1,)."""
+    # In whole numbers, so that every machine comes to the same bounds.
     return np.arange(parts + 1) * count // parts
 
 
@@ -93,6 +103,7 @@ def read_about(directory: Directory, where: str) -> About | None:
         known = JsonValues(values, called)
         if values.get('version') not in (VERSION, UNVERIFIED):
             raise UserError(f'{where}: latents of another version of vdm_jax')
+        # `unseal` lets values without a seal through, as version 2 has none: from version 3 on it is wanted.
         if values['version'] == VERSION:
             known.sha256(SHA256)
         values = unseal(values, called)
@@ -105,6 +116,7 @@ def read_about(directory: Directory, where: str) -> About | None:
 def _check_values(about: JsonValues, values: About) -> None:
     count = about.integer('count', 1, 2**40)
     views = about.integer('views', 1, 2**16)
+    # No part is empty.
     about.integer('parts', 1, min(count, MAX_PARTS))
     dtype = about.text('dtype', ('float16', 'float32'))
     shape = about.integers('shape', 1, 4)
@@ -133,7 +145,7 @@ def read_progress(directory: Directory, number: int, parts: int) -> Progress:
     Raises:
       UserError: done-* is damaged.
     """
-    path = Path(directory) / part_file('done', number, parts)
+    path = Path(directory) / part_file(PROGRESS, number, parts)
     if not path.exists():
         return Progress()
     try:
@@ -143,7 +155,7 @@ def read_progress(directory: Directory, number: int, parts: int) -> Progress:
         known = JsonValues(values, str(path))
         known.sha256(SHA256)
         unseal(values, str(path))
-        return Progress(known.integer('done'), known.sha256('told'))
+        return Progress(known.integer('done'), known.sha256(CONDITIONS))
     except UserError as error:
         raise UserError(f'{error}; remove {path.parent} and make the latents anew') from None
 

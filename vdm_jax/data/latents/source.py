@@ -43,6 +43,7 @@ class CachedLatents(Reader):
         """Draw the latents of clip i, with all scalars that are stored with them."""
         buckets, _ = self.clips.locate_in_buckets([i])
         names = self._set(int(buckets[0])).about['scalars']
+        # As a batch of one, so that a clip by itself is what it is in any batch.
         batch = self._batch([i], [rng], names)
         scalars = {name: batch.pop(name)[0] for name in names}
         return {name: values[0] for name, values in batch.items()} | {'scalars': scalars}
@@ -67,11 +68,13 @@ class CachedLatents(Reader):
     ) -> dict[str, np.ndarray]:
         buckets, numbers = self.clips.locate_in_buckets(ids)
         latents = self._set(int(buckets[0]))
+        # View 0, the one of evaluation, is there in every cache.
         views = np.zeros(len(numbers), np.int64)
         if latents.views > 1:
             views = np.array([int(rng.random() * latents.views) for rng in generators])
 
         rows = latents.conditions(numbers, views)
+        # A field of structured rows is strided: batches have arrays of their own, in one piece.
         batch = {'moments': latents.moments(numbers, views), 'label': np.ascontiguousarray(rows['label'])}
         if self.clips.num_draws:
             pairs = zip(rows['drawn'], generators, strict=True)
@@ -90,11 +93,13 @@ class CachedLatents(Reader):
                 )
         return lines
 
-    def check(self, made: dict[str, Any], scalars: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = ()) -> None:
+    def check(
+        self, cache_key: dict[str, Any], scalars: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = ()
+    ) -> None:
         """Check that the latents are those of a run.
 
         Args:
-          made: What they must have been made with (Run.encoding).
+          cache_key: What they must have been made with (Run.latent_cache_key).
           scalars: Names of those that must be stored with them.
           shapes: (T', H', W', C) of latents, where they are known, those of each bucket.
 
@@ -104,7 +109,7 @@ class CachedLatents(Reader):
         expected = {(*grid, 2 * channels) for *grid, channels in shapes}
         for latents in self._all_sets():
             about = latents.about
-            check_same_encoding(latents.where, about['made'], made)
+            check_same_encoding(latents.where, about['made'], cache_key)
             if expected and tuple(about['shape']) not in expected:
                 raise UserError(f'{latents.where}: holds moments {tuple(about["shape"])}, want {sorted(expected)[0]}')
             for name in scalars:
@@ -156,6 +161,7 @@ class CachedLatents(Reader):
         return self.clips.order(batch, seed, shuffle)
 
     def held_out(self) -> Reader:
+        # Validation and scores look at pixels, so the held-out clips are no latents.
         return self.clips.held_out()
 
     def locate_in_buckets(self, ids: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vdm_jax.data.latents.metadata import (
+    CONDITIONS,
+    MOMENTS,
+    PROGRESS,
     About,
     Directory,
     Progress,
@@ -77,6 +80,7 @@ class LatentSet:
             raise UserError(f'{self.where}: no latents there; make them with python -m data_pipelines cache-latents')
         done = count_done(self.path, about)
         total = about['count'] * about['views']
+        # Behind what is done a file holds zeros, which would pass for latents.
         if done < total:
             raise UserError(f'{self.where}: {done // about["views"]} of {total // about["views"]} clips; let it go on')
         return about
@@ -96,10 +100,12 @@ class LatentSet:
         parts, ranks = self._locate(ids, views)
         files = {number: self._open_moments(number) for number in np.unique(parts).tolist()}
         moments = np.empty((len(parts), *self.about['shape']), self.about['dtype'])
+        # Rows are read straight into the batch, without a copy of each.
         buffer = moments.reshape(-1).view(np.uint8).data
         size = len(buffer) // max(len(parts), 1)
 
-        order = np.lexsort((ranks, parts)).tolist()  # ascending in each file
+        # Ascending in each file, as they lie on the disk.
+        order = np.lexsort((ranks, parts)).tolist()
         reads = [(int(parts[i]), int(ranks[i]), buffer[i * size : (i + 1) * size]) for i in order]
         # The system learns of all rows before the first is waited for.
         for number, rank, _ in reads:
@@ -108,7 +114,7 @@ class LatentSet:
             try:
                 files[number].read(rank * size, row)
             except DamageError as error:
-                raise self._damage_error('moments', error) from None
+                raise self._damage_error(MOMENTS, error) from None
             self._check_row(number, rank, row)
         return moments
 
@@ -126,7 +132,7 @@ class LatentSet:
         parts = self.about['parts']
         self._rows  # noqa: B018, raises where it is damaged
         for number in range(parts):
-            name = part_file('moments', number, parts)
+            name = part_file(MOMENTS, number, parts)
             try:
                 self._open_moments(number)
             except UserError as error:
@@ -136,6 +142,7 @@ class LatentSet:
             for clip in range(first, stop):
                 for view in range(self.views):
                     try:
+                        # By itself, so that every one that is damaged is named.
                         self.moments([clip], [view])
                     except UserError as error:
                         yield name, str(error).removeprefix(f'{self.where}: ').partition('; make')[0]
@@ -151,15 +158,17 @@ class LatentSet:
         if not self.is_verified:
             return
         index = int(self._bounds[number]) * self.views + rank
+        # Once in a process, as every epoch reads all of them again.
         if self._is_checked[index]:
             return
         if digest_of(row) != int(self._rows.reshape(-1)['sha256'][index]):
-            name = part_file('moments', number, self.about['parts'])
+            name = part_file(MOMENTS, number, self.about['parts'])
             clip, view = divmod(index, self.views)
             raise UserError(
                 f'{self.where}: {name} is damaged at clip {clip}, view {view} (sha256); make the latents anew, in '
                 f'another directory (python -m data_pipelines verify {self.path} looks at all of them)'
             )
+        # Without a lock: two threads may check one row twice, and come to the same.
         self._is_checked[index] = True
 
     @functools.cached_property
@@ -188,13 +197,14 @@ class LatentSet:
           UserError: the file is damaged.
         """
         about = self.about
-        path = os.path.join(self.path, part_file('told', number, about['parts']))
+        path = os.path.join(self.path, part_file(CONDITIONS, number, about['parts']))
         name = os.path.basename(path)
         shape = self._part_shape(number)
         dtype = row_dtype(about)
         size = shape[0] * shape[1] * dtype.itemsize
         try:
             progress = read_progress(self.path, number, about['parts'])
+            # The bound is that of the file and a header, which has some hundred bytes.
             content = read_bytes(path, 2**12 + size, name)
             if is_verified(about) and hashlib.sha256(content).hexdigest() != progress.sha256:
                 raise DamageError(f'sha256 of {name} is another one than when it was made')
@@ -204,7 +214,7 @@ class LatentSet:
             if header != (dtype, shape) or len(values) != size:
                 raise DamageError(f'{header[0]} {header[1]} in place of {dtype} {shape}')
         except (DamageError, UserError) as error:
-            raise self._damage_error('told', error) from None
+            raise self._damage_error(CONDITIONS, error) from None
         return np.frombuffer(values, dtype).reshape(shape)
 
     @functools.cached_property
@@ -214,16 +224,17 @@ class LatentSet:
     def _open_moments(self, number: int) -> RowFile:
         """Return the file of moments of a part, opened once."""
         files, lock = self._files
+        # One descriptor a file, however many threads ask for it at once.
         with lock:
             if number not in files:
-                path = os.path.join(self.path, part_file('moments', number, self.about['parts']))
+                path = os.path.join(self.path, part_file(MOMENTS, number, self.about['parts']))
                 shape = (*self._part_shape(number), *self.about['shape'])
                 try:
                     file = RowFile(path)
                     if (file.shape, file.dtype) != (shape, np.dtype(self.about['dtype'])):
                         raise DamageError(f'{file.dtype} {file.shape} in place of {self.about["dtype"]} {shape}')
                 except DamageError as error:
-                    raise self._damage_error('moments', error) from None
+                    raise self._damage_error(MOMENTS, error) from None
                 files[number] = file
             return files[number]
 
@@ -275,8 +286,8 @@ class PartWriter:
         self._hash = hashlib.sha256()  # of told-* as far as it is written
         shape = int(stop - first), about['views']
         self._files = {
-            'moments': self._open('moments', np.dtype(about['dtype']), (*shape, *about['shape'])),
-            'told': self._open('told', self._row_dtype, shape),
+            MOMENTS: self._open(MOMENTS, np.dtype(about['dtype']), (*shape, *about['shape'])),
+            CONDITIONS: self._open(CONDITIONS, self._row_dtype, shape),
         }
 
     def write(self, moments: np.ndarray, conditions: np.ndarray) -> None:
@@ -293,8 +304,9 @@ class PartWriter:
         if self._verified:
             rows['sha256'] = [digest_of(each.reshape(-1).view(np.uint8).data) for each in moments]
 
-        for kind, values in (('moments', moments), ('told', rows)):
+        for kind, values in ((MOMENTS, moments), (CONDITIONS, rows)):
             part = self._files[kind]
+            # Sought anew each time: after a kill, rows that were never committed lie here, and are written over.
             part.file.seek(part.begin + part.size * self.done)
             part.file.write(values.data.cast('B'))
         self._hash.update(rows.tobytes())
@@ -307,7 +319,7 @@ class PartWriter:
             os.fsync(part.file.fileno())
         # Only when both files are on the disk: what done-* promises is there.
         self._progress = Progress(self.done, self._hash.copy().hexdigest() if self._verified else '')
-        write_atomically(self.path / part_file('done', self._number, self._parts), self._progress.encode())
+        write_atomically(self.path / part_file(PROGRESS, self._number, self._parts), self._progress.encode())
 
     def close(self) -> None:
         """Close the files; what was not committed is written again by the next writer of the part."""
@@ -324,13 +336,15 @@ class PartWriter:
         if not self.done:
             file = path.open('wb')
             file.write(header)
+            # At its full length from the start: by its size the next writer knows it again.
             file.truncate(begin + size * self.total)
         elif self.done > self.total or not path.is_file() or path.stat().st_size != begin + size * self.total:
             raise self._change_error(path)
         else:
             file = path.open('r+b')
 
-        if kind == 'told':
+        if kind == CONDITIONS:
+            # The state of a hash cannot be stored: when a part goes on, it is made again of what was committed.
             self._hash.update(header if not self.done else file.read(begin + size * self.done))
             if self.done and self._verified and self._hash.hexdigest() != self._progress.sha256:
                 file.close()

@@ -42,6 +42,7 @@ REPAIR = 'let python -m data_pipelines cache-text go over the set again'
 
 def key_of(text: str) -> bytes:
     """Return what a text is found by: 32 bytes."""
+    # All keys are of one size, and no caption of a set lies in its cache.
     return hashlib.sha256(text.encode()).digest()
 
 
@@ -226,6 +227,7 @@ class TextCache:
         key = np.frombuffer(key_of(text), np.uint8)
         prefix = key[:8].view('<u8')[0]
         first, stop = (int(np.searchsorted(self._prefixes, prefix, side)) for side in ('left', 'right'))
+        # Two texts may have the same first eight bytes: the whole key decides.
         return next((i for i in range(first, stop) if (self._index.keys[i] == key).all()), None)
 
     @functools.cached_property
@@ -242,6 +244,7 @@ class TextCache:
 
         keys = np.ascontiguousarray(entries['sha256'])
         order = np.argsort(_prefixes_of(keys), kind='stable')
+        # One part of an earlier version, without digests, leaves the whole store unverified.
         digests = None
         if all(part.dtype == ENTRY for part in parts.values()):
             digests = np.concatenate([np.empty(0, DIGEST), *(part['tokens'] for part in parts.values())])[order]
@@ -275,6 +278,7 @@ class TextCache:
 
         entries = np.frombuffer(content, dtype, shape[0], begin)
         longest = self.about['length']
+        # Lengths are added up to where each text begins, and an embedding has room for so many tokens.
         if len(entries) and not 0 <= entries['places'].min() <= entries['places'].max() <= longest:
             raise self._damage_error(number, name, f'places of texts that are not 0 to {longest}')
         return entries
@@ -320,7 +324,7 @@ class TextCache:
                 try:
                     file = RowFile(Path(self.path) / name)
                     if file.dtype not in (np.float16, np.float32) or file.shape != (count, self.about['width']):
-                        raise DamageError(f'{file.dtype} {file.shape}, and {count} places are told of')
+                        raise DamageError(f'{file.dtype} {file.shape}, and {count} places are listed')
                 except DamageError as error:
                     raise self._damage_error(part, name, error) from None
                 files[part] = file

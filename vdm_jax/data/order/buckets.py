@@ -45,6 +45,7 @@ class BucketOrder:
         """Examples in a batch of each bucket, 0 of an empty one."""
         return tuple(order.batch if order else 0 for order in self.orders)
 
+    # Once an order and not once a clip, of which each asks for its turn.
     @functools.cached_property
     def slots(self) -> tuple[int, ...]:
         """How many of a block's steps each bucket has."""

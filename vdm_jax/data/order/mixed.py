@@ -9,7 +9,8 @@ import numpy as np
 from vdm_jax.data.order.order import MIX_STREAM, Order, philox
 from vdm_jax.errors import UserError
 
-BLOCK = 1000  # positions, so that shares are exact to a thousandth
+# Positions, so that shares are exact to a thousandth.
+BLOCK = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,7 @@ class MixedOrder(Order):
         for number, size in enumerate(self.sizes):
             mine = owners == number
             if mine.any():
+                # Made anew each time: an order holds nothing, and its permutations are cached by seed and stream.
                 order = Order(size, self.batch, self.seed, self.shuffle, stream=self.stream + number)
                 ids[mine] = first_id + order.ids_at(turns[mine])
             first_id += size
@@ -102,6 +104,7 @@ def owners_and_turns(
         in_block = blocks == number
         block_owners, ranks = draw_block(slots, kind, seed, int(number), stream)
         owners[in_block] = block_owners[within[in_block]]
+        # Each block gives an owner the same number of slots, so those of the blocks before are a product.
         turns[in_block] = int(number) * np.array(slots)[owners[in_block]] + ranks[within[in_block]]
     return owners, turns
 
@@ -115,6 +118,7 @@ def draw_block(
     Returns:
       For each position of the block whose slot it is, and how many positions before it are the same owner's.
     """
+    # As in `permutation`: by raw words, whose values numpy promises.
     order = np.argsort(philox(kind, seed, number, stream).random_raw(BLOCK), kind='stable')
     owners = np.repeat(np.arange(len(slots)), slots)[order]
     ranks = np.empty(BLOCK, np.int64)

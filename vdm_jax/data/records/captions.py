@@ -7,7 +7,8 @@ import numpy as np
 from vdm_jax.data.latents.text_store import is_empty
 from vdm_jax.data.records.schema import Caption
 
-MIN_COVER = 0.5 - 1e-6  # share of a clip that a caption has to hold for
+# Share of a clip that a caption has to hold for: half, and a little less, as times are rounded.
+MIN_COVER = 0.5 - 1e-6
 
 
 def choose_caption(
@@ -27,7 +28,8 @@ def choose_caption(
         return fitting[0]
     sums = np.cumsum([caption.weight for caption in fitting])
     index = int(np.searchsorted(sums, rng.random() * sums[-1], 'right'))
-    return fitting[min(index, len(fitting) - 1)]  # rounding may lead past the last
+    # The last sum is rounded too, so that the index may lead one past the end.
+    return fitting[min(index, len(fitting) - 1)]
 
 
 def _fits(caption: Caption, window: tuple[float, float]) -> bool:

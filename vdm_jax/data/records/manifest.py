@@ -7,7 +7,8 @@ from vdm_jax.data.json_values import JsonValues, is_local_name
 from vdm_jax.errors import UserError
 from vdm_jax.files import read_json, unseal
 
-MANIFEST = 'manifest.json'  # written last: a directory that has it is finished
+# Written last: a directory that has it is finished.
+MANIFEST = 'manifest.json'
 FORMAT = 1
 FILES = 'shards', 'tables'  # lists of files in it
 SMALL = 2**28  # bytes of a manifest, at most: a million shards
@@ -39,6 +40,7 @@ def sha256_of(directory: str, name: str) -> str | None:
     Raises:
       UserError: the manifest is damaged, or does not know the file.
     """
+    # A set that was written by hand has none.
     if not os.path.exists(os.path.join(directory, MANIFEST)):
         return None
     manifest = read_manifest(directory)
@@ -84,6 +86,7 @@ def _check_files(manifest: dict[str, Any], path: str) -> None:
             file = JsonValues(about, f'{path}: a file of {kind}')
             file.integer('bytes')
             file.sha256('sha256')
+            # Names are opened: one that led out of the set would have any file of this machine read.
             if not is_local_name(about.get('name')) or about['name'] in names:
                 raise file.error('name', 'the name of a file in the set, each another one')
             names.add(about['name'])

@@ -17,7 +17,8 @@ from vdm_jax.data.json_values import is_integer
 
 VERSION = 1
 ARRAYS = 'float16', 'float32'  # of latents
-LIMIT = 2**31  # frames, pixels of a side and labels are below: the table holds int32
+# Frames, pixels of a side and labels are below: the table holds int32.
+LIMIT = 2**31
 MAX_SECONDS = 1e9
 
 
@@ -89,6 +90,7 @@ class Record:
     def __post_init__(self) -> None:
         for name, kinds in FIELD_TYPES.items():
             value = getattr(self, name)
+            # For Python a bool is an int.
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise BadRecordError(f'{name} is {type(value).__name__}')
         if not self.key:
@@ -155,6 +157,7 @@ def to_bytes(record: Record) -> bytes:
         latents = np.ascontiguousarray(record.latents)
         little = latents.astype(latents.dtype.newbyteorder('<'), copy=False)
         fields['latents'] = [latents.dtype.name, list(latents.shape), little.tobytes()]
+    # With a type for bytes beside that for texts, which msgpack once did not have.
     packed: bytes = msgpack.packb({'version': VERSION, **fields}, use_bin_type=True)
     return packed
 
@@ -168,6 +171,7 @@ def from_bytes(data: bytes) -> Record:
     try:
         fields = msgpack.unpackb(data, raw=False, strict_map_key=True)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
+        # Some of msgpack's errors have no text.
         raise BadRecordError(f'no msgpack: {error or type(error).__name__}') from None
     if not isinstance(fields, dict) or fields.pop('version', None) != VERSION:
         raise BadRecordError(f'no record of version {VERSION}')
@@ -226,4 +230,5 @@ def _parse_latents(kind: object, shape: Any, values: Any) -> np.ndarray:
     dtype = np.dtype(kind).newbyteorder('<')
     if not isinstance(values, bytes) or len(values) != math.prod(shape) * dtype.itemsize:
         raise BadRecordError(f'latents {shape} are not {len(values)} bytes')
+    # In the byte order of this machine again, which mostly is that of the file: then nothing is copied.
     return np.frombuffer(values, dtype).reshape(shape).astype(kind, copy=False)

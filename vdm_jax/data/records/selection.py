@@ -59,6 +59,7 @@ def is_in_split(source: 'Records', records: RecordSet) -> np.ndarray:
 
     sources = records.column('source')
     keys = records.column('key')
+    # Clips of one video look alike, so all of them are on one side; a hash keeps them there when the set grows.
     names = [cut_from or key for cut_from, key in zip(sources, keys, strict=True)]
     is_test = {name: zlib.crc32(name.encode()) / 2**32 < source.held_out for name in set(names)}
     return np.array([is_test[name] == (source.split == 'test') for name in names], bool)
@@ -81,6 +82,7 @@ def read_labels(source: 'Records', records: RecordSet) -> np.ndarray:
     An index is that among those which meet the filters, of whatever split.
     """
     if source.label == 'index':
+        # Counted over both splits, so that training and held-out clips have the same classes.
         meets_filters = match_filters(source, records)
         return np.where(meets_filters, np.cumsum(meets_filters) - 1, -1)
     if source.label == 'none':
@@ -108,6 +110,7 @@ def check_captions(source: 'Records', records: RecordSet, text: TextCache, index
     Raises:
       UserError: one has not, or there are none at all.
     """
+    # First, so that a cache which is not there is named, and not the first caption that it lacks.
     text.about  # noqa: B018, that they are there
     missing = text.missing(caption.text for i in index for caption in records.captions(i))
     if missing:

@@ -38,7 +38,8 @@ TABLE = 'records.parquet'
 SCORE = 'score/'  # before the name of a score, as a column of the table
 MAX_SHARDS = 2**20
 NULLABLE = 'latents', 'label'  # columns of which a record may have none
-OPTIONS = 'group_size:1,uncompressed'  # every record by itself, and none compressed twice
+# Each record is a group of its own, as they are read one by one at random, and not compressed, as videos are already.
+OPTIONS = 'group_size:1,uncompressed'
 
 Row = dict[str, Any]  # of the table, by the names of its columns
 
@@ -143,6 +144,7 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     from pyarrow import parquet
 
     try:
+        # Not mapped: where a mapped file is cut off meanwhile, the process ends without a word.
         table = parquet.read_table(path, memory_map=False)
         missing = [name for name in COLUMNS if name not in (*table.column_names, *DEFAULTS)]
         if missing:
@@ -153,6 +155,7 @@ def read_table(path: str | os.PathLike[str]) -> Any:
 
         scores = [name for name in table.column_names if name.startswith(SCORE)]
         table = table.select([*COLUMNS, *scores]).cast(_schema(scores))
+        # Arrow believes the offsets in a file unless it is made to look, and then reads wherever they lead.
         table.validate(full=True)
         _check_values(table)
     except BadRecordError:
@@ -237,6 +240,7 @@ class RecordSet:
 
     def column(self, name: str) -> np.ndarray:
         """Return one column as numpy: (N,), a missing number nan."""
+        # Texts and columns with missing values cannot be had without a copy.
         values: np.ndarray = self.table.column(name).to_numpy(zero_copy_only=False)
         return values
 
@@ -269,6 +273,7 @@ class RecordSet:
             record = from_bytes(data)
             self._compare(record, i)
             return record
+        # ArrayRecord has all of these for damage; a damaged length may ask for more memory than there is.
         except (BadRecordError, RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
             key = escape_unprintable(self._cell('key', i))
             name = shard_name(shard, self._num_shards)
@@ -318,6 +323,7 @@ class RecordSet:
         with lock:
             if number not in readers:
                 path = os.path.join(self.path, shard_name(number, self._num_shards))
+                # A pipe in its place would be waited for.
                 check_regular(path, called='it')
                 # Records are read one by one at random, so reading ahead would be for nothing.
                 readers[number] = ArrayRecordReader(path, 'readahead_buffer_size:0', file_reader_buffer_size=2**15)

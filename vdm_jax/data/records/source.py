@@ -80,6 +80,7 @@ class Records(VideoSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # For its mistakes alone, which so are found with the config and before any file is opened.
         filters.parse(self.filters)
 
     @property
@@ -124,6 +125,7 @@ class RecordsReader(Reader):
         height = self.records.column('height')
         width = self.records.column('width')
         extents = np.stack([frames, height, width], 1)[self.index]
+        # The clips of a record follow one another, as `_candidates` numbers them.
         return np.repeat(extents.astype(np.int64), self.source.clips, axis=0)
 
     @property
@@ -169,7 +171,8 @@ class RecordsReader(Reader):
 
     def conditions_of(self, draws: np.ndarray, rng: np.random.Generator) -> Clip:
         """Return the text of a clip with these clip['draws']: that of `draw` with such an rng."""
-        rng.random(4)  # how the clip is cut
+        # As `draw` does for how the clip is cut, before it draws a caption.
+        rng.random(4)
         return self._text_of(draws, rng)
 
     def identity(self) -> str:
@@ -218,6 +221,7 @@ class RecordsReader(Reader):
                 continue
 
             self._tally.add(replaced_clips=attempt > 0, short_clips=padded)
+            # All that the text hangs on: a cache of latents stores it, to draw captions anew.
             draws = np.array([number, *window])
             scalars = {name: record.scores.get(name, np.nan) for name in self.records.scores}
             scalars['fps'] = (self.source.fps or record.fps) / self.source.stride
@@ -272,6 +276,7 @@ class RecordsReader(Reader):
     ) -> tuple[Clip, tuple[float, float], bool]:
         """Return a clip's pixels or latents, the seconds of the record that it shows, and whether it was filled up."""
         if video is None:
+            # A set may hold float16; networks are given float32.
             return {'moments': np.asarray(record.latents, np.float32)}, (0.0, record.frames / record.fps), False
 
         plan = self._plan(video, part, chance, size)

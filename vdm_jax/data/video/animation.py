@@ -30,7 +30,10 @@ SHORTEST = 10
 
 def is_animation(head: bytes) -> bool:
     """Return whether a file that begins so (container.HEAD bytes) is a picture."""
-    return head[:4] == b'GIF8' or head[:4] == b'RIFF' and head[8:12] == b'WEBP' or head[:8] == b'\x89PNG\r\n\x1a\n'
+    is_gif = head[:4] == b'GIF8'
+    is_webp = head[:4] == b'RIFF' and head[8:12] == b'WEBP'
+    is_png = head[:8] == b'\x89PNG\r\n\x1a\n'
+    return is_gif or is_webp or is_png
 
 
 def codec_of(head: bytes) -> str:
@@ -86,10 +89,12 @@ def _open_image(path: str | bytes, limits: Limits) -> 'Image.Image':
     from PIL import Image
 
     head = read_head(path)
-    if head[:3] == b'GIF':  # where Pillow has limits of its own
+    # Of GIF Pillow has limits of its own, which would speak first.
+    if head[:3] == b'GIF':
         width, height = (int.from_bytes(head[at : at + 2], 'little') for at in (6, 8))
         limits.check_size(width, height)
-    if head[12:16] == b'VP8X':  # whose decoder takes its memory when it is opened
+    # The decoder of the extended WebP takes its memory when it is opened, before anything of it can be asked.
+    if head[12:16] == b'VP8X':
         width, height = (int.from_bytes(head[at : at + 3], 'little') + 1 for at in (24, 27))
         limits.check_size(width, height)
     with warnings.catch_warnings():

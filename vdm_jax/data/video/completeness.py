@@ -67,6 +67,7 @@ def _is_complete_riff(path: str | bytes) -> bool:
     """Return whether the first chunk of an AVI is as long as it says."""
     with _open_file(path) as file:
         size = int.from_bytes(file.read(8)[4:], 'little')
+        # Longer files have further chunks (OpenDML), so that only fewer bytes than the first one says are a mistake.
         return size in UNKNOWN_SIZES or file.seek(0, os.SEEK_END) >= size + 8
 
 
@@ -75,9 +76,12 @@ def _ends_with_flv_tag(path: str | bytes) -> bool:
     with _open_file(path) as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(max(length - 4, 0))
+
+        # Behind each tag stand four bytes with its size, so the last tag is found from the end of the file.
         size = int.from_bytes(file.read(4))
         file.seek(max(length - 4 - size, 0))
         head = file.read(4)
+        # The head of a tag is 11 bytes; of its first byte the upper three bits are no part of the type.
         return 11 <= size < length and head[0] & 31 in FLV_TAGS and int.from_bytes(head[1:]) + 11 == size
 
 
@@ -86,6 +90,7 @@ def _is_complete_asf(path: str | bytes) -> bool:
     with _open_file(path) as file:
         head = file.read(2**16)
         start = head.find(ASF_PROPERTIES)
+        # Behind the GUID come the object's own size (8 bytes) and the file's id (16), then the size of the file.
         size = int.from_bytes(head[start + 40 : start + 48], 'little') if start >= 0 else 0
         return file.seek(0, os.SEEK_END) >= size
 

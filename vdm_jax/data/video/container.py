@@ -148,7 +148,8 @@ def read_head(path: str | bytes) -> bytes:
         if '\0' in path:
             raise BrokenVideoError('no such file')
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        # A pipe would be waited for.
+        if not stat.S_ISREG(status.st_mode):
             raise BrokenVideoError('a folder' if stat.S_ISDIR(status.st_mode) else 'no ordinary file')
         if not status.st_size:
             raise BrokenVideoError('an empty file')

@@ -77,7 +77,8 @@ def _find_element(file: BinaryIO, wanted: int) -> Iterator[bytes]:
     """Yield the content of the first element `wanted` of a Matroska file, which editors move to its end."""
     while head := _read_element_head(file):
         name, size = head
-        if name == SEGMENT:  # what is in it follows
+        # Not passed over: what is in it follows.
+        if name == SEGMENT:
             continue
         if size is None:
             return
@@ -100,6 +101,7 @@ def _child_elements(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _read_element_head(file: BinaryIO) -> tuple[int, int | None] | None:
     """Return the id of the next element, and its size or None where it is open; None at the end."""
     first = file.read(1)
+    # A first byte of 0 begins a number of more than 8 bytes, which Matroska does not allow: what follows is no element.
     if not first or not first[0]:
         return None
     # The leading zeros of the first byte are the number of bytes after it.
@@ -109,6 +111,7 @@ def _read_element_head(file: BinaryIO) -> tuple[int, int | None] | None:
     if not first or not first[0]:
         return None
     more = 8 - first[0].bit_length()
+    # A size of ones alone is unknown (RFC 8794, section 6.2): whoever writes to a pipe cannot go back to fill it in.
     all_ones = (1 << 7 * (more + 1)) - 1
     size = int.from_bytes(first + file.read(more)) & all_ones
     return name, None if size == all_ones else size
@@ -150,10 +153,12 @@ def _find_top_boxes(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
     while len(head := file.read(8)) == 8:
         size, name = struct.unpack('>I4s', head)
         left = size - 8
-        if size == 1:  # the size follows, in 64 bits
+        # In a box of more than 4 GiB the size follows the name, in 64 bits.
+        if size == 1:
             left = int.from_bytes(file.read(8)) - 16
         if size == 0 or left < 0:
             return
+        # moov holds a table of all packets, which takes tens of megabytes in a long film.
         if name == wanted and left <= 64 * MAX_HEADER:
             yield file.read(left)
         else:

@@ -131,6 +131,7 @@ def read(
     """
     height = height or video.height
     width = width or video.width
+    # Each frame is decoded once and in the order of the file, however often and in whatever order it is wanted.
     numbers, positions = np.unique(np.asarray(indices), return_inverse=True)
     if not len(numbers):
         return np.zeros((0, height, width, 3), np.uint8)
@@ -199,6 +200,7 @@ def _read_animation(
         return
     pixels = 0
     for number, (picture, _) in enumerate(animation.read_frames(video.path, video.limits)):
+        # Frames before the wanted one count as well: an animation is decoded from its start.
         pixels += picture.shape[0] * picture.shape[1]
         if max_pixels is not None and pixels > max_pixels:
             raise BrokenVideoError(f'reading it decodes more than {video.limits.read_pixels} pixels')

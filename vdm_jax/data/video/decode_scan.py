@@ -131,6 +131,7 @@ def _decode_all(
             raise failure
         try:
             outputs = stream.codec_context.decode(packet)
+        # Before the first good picture nothing is wrong: what a cut left there refers to frames that are gone.
         except av.InvalidDataError as error:
             failure = no_picture(seconds_of(number), error.strerror or '') if frames else None
             continue

@@ -56,6 +56,8 @@ def _make_graph(width: int, height: int, pixel_format: str) -> 'Graph':
 
     graph = av.filter.Graph()
     source = graph.add_buffer(None, width, height, pixel_format, time_base=TICK)  # type: ignore[arg-type]  # a name
+    # A frame for each frame and not for each field, so that numbers and times stay;
+    # `interlaced` judges each by its own flag.
     bwdif = graph.add('bwdif', 'mode=send_frame:deint=interlaced')
     graph.link_nodes(source, bwdif, graph.add('buffersink')).configure()
     return graph

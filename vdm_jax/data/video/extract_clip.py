@@ -125,7 +125,8 @@ def plan_clip(options: ClipOptions, video: VideoLike, placement: Placement) -> R
 
     if have < frames:
         fill = np.arange(frames)
-        numbers = numbers[fill % have if options.short == 'loop' else np.minimum(fill, have - 1)]
+        source_frames = fill % have if options.short == 'loop' else np.minimum(fill, have - 1)
+        numbers = numbers[source_frames]
 
     height, width = transforms.cover(video.height, video.width, *picture)
     return ReadPlan(video, numbers, height, width, (picture[0], picture[1]), placement, have < frames)
@@ -153,7 +154,9 @@ def clip_indices(
     wanted = video.times[start] + np.arange(count) * (stride / fps)
     later = np.clip(np.searchsorted(video.times, wanted), 0, video.frames - 1)
     earlier = np.maximum(later - 1, 0)
-    late = video.times[later] - wanted < wanted - video.times[earlier] - 1e-6  # of two equally near ones the earlier
+
+    # Of two frames that are equally near the earlier one is taken, whatever rounding makes of it.
+    late = video.times[later] - wanted < wanted - video.times[earlier] - 1e-6
     return np.where(late | (later == 0), later, earlier), int(np.sum(wanted < _end(video)))
 
 

@@ -101,6 +101,7 @@ def _walk(
         if folders:
             path, real_path = folders.pop()
         else:
+            # By name: of several links to one folder the same one is entered on every machine.
             path = heapq.heappop(waiting)
             real_path = os.path.realpath(os.path.join(root, path))
             if not follow_links or real_path in entered:
@@ -123,6 +124,8 @@ def _walk(
                 files.append(entry.name)
             elif entry.is_symlink():
                 heapq.heappush(waiting, prefix + entry.name)
+            # A folder that is no link really lies where its name says, so that only links
+            # are resolved: that costs a call a level.
             elif (below := os.path.join(real_path, entry.name)) not in entered:
                 entered.add(below)
                 folders.append((prefix + entry.name, below))
@@ -138,7 +141,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def is_still(path: str) -> bool:
     """Return whether a file is a WebP that says it is one picture: thumbnails of downloaded videos are."""
-    if not path.lower().endswith('.webp') or not os.path.isfile(path):  # a pipe would be waited for
+    # A pipe of such a name would be waited for.
+    if not path.lower().endswith('.webp') or not os.path.isfile(path):
         return False
     try:
         with open(path, 'rb') as file:
@@ -148,7 +152,10 @@ def is_still(path: str) -> bool:
     if head[:4] != b'RIFF' or head[8:12] != b'WEBP' or len(head) < 21:
         return False
     # Of the extended format, one of the flags is animation.
-    return head[12:16] in (b'VP8 ', b'VP8L') or head[12:16] == b'VP8X' and not head[20] & 2
+    kind = head[12:16]
+    is_simple = kind in (b'VP8 ', b'VP8L')
+    is_extended_still = kind == b'VP8X' and not head[20] & 2
+    return is_simple or is_extended_still
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:

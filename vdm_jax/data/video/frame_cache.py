@@ -48,6 +48,7 @@ class _Entry:
     """One video of the cache."""
 
     def __init__(self) -> None:
+        # A lock for each video: threads that want others are not held up while this one is decoded.
         self._lock = threading.Lock()
         self._reads = 0
         self._frames: np.ndarray | None = None
@@ -56,6 +57,7 @@ class _Entry:
         """Return all frames, decoded at the second call; None before, and where they do not all decode."""
         with self._lock:
             self._reads += 1
+            # At the second read: in a run of one epoch, a whole video would be decoded for its only clip.
             if self._reads == 2:
                 try:
                     self._frames = decode.read(video, np.arange(video.frames), height, width)

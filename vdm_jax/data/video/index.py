@@ -140,6 +140,7 @@ def frame_rate(pts: np.ndarray, end: int, unit: float, nominal: float = 0.0) -> 
     span = float(pts[-1] - pts[0]) * unit
     if nominal > 0 and abs(span * nominal - (frames - 1)) <= 0.5:
         return nominal
+    # A tick more or less is rounding: a thirtieth of a second is no whole number of milliseconds.
     if frames > 1 and np.ptp(np.diff(pts)) <= 1:
         return (frames - 1) / span
     return frames / (float(end - pts[0]) * unit)
@@ -148,5 +149,6 @@ def frame_rate(pts: np.ndarray, end: int, unit: float, nominal: float = 0.0) -> 
 def usual_step(stamps: np.ndarray, nominal: float, unit: float) -> int:
     """Return the ticks from one frame to the next: the median of a file's, or as its nominal rate says."""
     steps = np.diff(stamps)
+    # Doubled times are there to be mended, and say nothing of the usual step.
     steps = steps[steps > 0]
     return int(np.median(steps)) if len(steps) else max(round(1 / (nominal * unit)), 1)

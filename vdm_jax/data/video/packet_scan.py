@@ -79,19 +79,20 @@ class PacketScan:
         if not self._is_order_certain(self._reader, self._pictures, stamps, reorder_depth):
             return None
 
-        shown = []
+        displayed = []
         for k, (packet, picture) in enumerate(zip(self.packets, self._pictures, strict=True)):
             if picture.shown and not packet.is_discarded:
-                shown.append(k)
-        if not shown:
+                displayed.append(k)
+        if not displayed:
             return None
-        in_order_of_coding = shown == sorted(shown, key=stamps.__getitem__)
-        shown.sort(key=stamps.__getitem__)
+        in_order_of_coding = displayed == sorted(displayed, key=stamps.__getitem__)
+        displayed.sort(key=stamps.__getitem__)
         return Frames(
-            packets=shown,
-            pts=np.array([stamps[k] for k in shown], np.int64),
+            packets=displayed,
+            pts=np.array([stamps[k] for k in displayed], np.int64),
             keys=[k for k, picture in enumerate(self._pictures) if picture.key],
             digests=[],
+            # Waiting for any order keeps more frames in the decoder, so it is left alone where nothing is reordered.
             any_order=self._reader.reorders and not in_order_of_coding,
             interlaced=self._reader.may_be_interlaced,
         )
@@ -103,15 +104,21 @@ class PacketScan:
         packets = self.packets
         if not pictures[0].key:
             return False
+        # Seeking stops at what the container calls a key: one that is none (intra refresh,
+        # recovery points) gives broken pictures.
         if any(packet.is_key and not picture.key for packet, picture in zip(packets, pictures, strict=True)):
             return False
 
+        # Codecs without order counts show pictures as they are coded.
         by_order = sorted(range(len(packets)), key=lambda k: pictures[k].order or (0, k))
-        if by_order[0] != 0:  # what is shown before the first key may refer to more
+        # What is shown before the first key may refer to pictures that a cut took away.
+        if by_order[0] != 0:
             return False
         steps = np.diff(np.array(stamps)[by_order])
         if (steps <= 0).any() or (steps > self._longest).any():
             return False
+        # A decoder that holds back fewer frames than the pictures need (B pyramids
+        # that are not announced) leaves some out.
         if reader.reorders and (np.array(by_order) - np.arange(len(by_order))).max() > reorder_depth:
             return False
 

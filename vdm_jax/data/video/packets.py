@@ -53,6 +53,7 @@ def number_packets(packets: Iterable['VideoPacket'], first: int = 0) -> Iterator
     """
     number = first
     for packet in packets:
+        # Empty packets hold no picture: FFmpeg ends a stream with one.
         if packet.size:
             packet.pts = packet.dts = number
             yield number, packet

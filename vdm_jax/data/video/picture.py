@@ -120,6 +120,7 @@ def _stretch_grey(frame: 'VideoFrame') -> np.ndarray:
     if component.bits > 8:
         grey = grey.view('>u2' if frame.format.is_big_endian else '<u2')
     scale = 2 ** (component.bits - 8)
+    # From 16 ... 235 to 0 ... 255, rounded once, at the end.
     stretched = np.clip((grey.astype(np.float32) / scale - 16) * (255 / 219), 0, 255).round().astype(np.uint8)
     grey_rgb: np.ndarray = stretched[..., None].repeat(3, -1)
     return grey_rgb
@@ -144,6 +145,7 @@ def _plane_rows(plane: 'VideoPlane', row_bytes: int) -> np.ndarray:
     samples: np.ndarray = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # a plane is a buffer
     if not plane.line_size:  # a palette
         return samples
+    # Behind a row there may be bytes that nobody cleared: a digest of them would change from run to run.
     rows: np.ndarray = samples[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)[:, :row_bytes]
     return rows
 
@@ -163,4 +165,5 @@ def _convert(frame: 'VideoFrame', pixel_format: str) -> np.ndarray:
         from av.video.reformatter import VideoReformatter
 
         _converters.converter = VideoReformatter()
+    # On one thread: the loader works on many clips at once, so more of them would only wait for each other.
     return _converters.converter.reformat(frame, format=pixel_format, threads=1).to_ndarray()

@@ -98,6 +98,7 @@ def _index_video(path: str | bytes, limits: Limits) -> Index:
         packets, first, frames = _scan(path, container, av_stream, limits)
         stream = _describe_stream(container, av_stream)
     if frames is None:
+        # Opened anew: the first pass has read to the end of the file, and its decoder has seen packets.
         with open_video(path, limits, stream.number, any_order=True) as (container, av_stream):
             frames = decode_frames(container, av_stream, packets, limits, stream.nominal_rate)
 
@@ -155,6 +156,7 @@ def _scan(
     promised = count_promised_packets(container, stream)
     first: VideoFrame | None = None
     end = 0.0  # seconds at which all streams are over
+    # The packets of sound too: where the longest stream ends shows whether a file was cut off.
     for packet in container.demux():
         if packet.size and packet.pts is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
@@ -180,7 +182,8 @@ def _decode_first(stream: 'VideoStream', packet: 'VideoPacket | None') -> 'Video
 
     try:
         frames = stream.codec_context.decode(packet)
-    except av.InvalidDataError:  # it may refer to what comes before the file's beginning
+    # It may refer to what comes before the file's beginning.
+    except av.InvalidDataError:
         return None
     return next((frame for frame in frames if not frame.is_corrupt), None)
 

@@ -37,5 +37,6 @@ class ProbeCache:
             # Another thread may have probed it in the meantime.
             if number not in self._videos and size <= self._bytes_left:
                 self._bytes_left -= size
+                # Without the bytes, which are those of the whole set in the end.
                 self._videos[number] = dataclasses.replace(video, path=b'')
         return video

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     NumberedPackets = Iterator[tuple[int, VideoPacket | None]]
 
-EARLIER_KEYS = 0, 1, 4  # how many keys before the wanted one are sought, where seeking leads beyond it
+# How many keys before the wanted one are sought: a container's own index may lead beyond it, or have gaps.
+EARLIER_KEYS = 0, 1, 4
 
 
 class SeekError(BrokenVideoError):
@@ -96,6 +97,7 @@ def _decode_from(
                 raise no_picture(_seconds_of(index, wanted))
             if number < wanted:
                 continue
+            # The digests are of a decode from the start, which needs no comparing.
             if key and len(index.digests) and digest_frame(frame) != index.digests[number]:
                 raise BrokenVideoError(f'decoding from a key gives another picture for frame {number}')
             yield number, frame
@@ -120,6 +122,7 @@ def _decode(
 
     for number, packet in packets:
         if droppable:
+            # A frame that no other refers to costs the decoder nothing then; any other it decodes all the same.
             context.skip_frame = 'NONREF' if number in droppable else 'DEFAULT'
         try:
             frames = context.decode(packet)
@@ -145,6 +148,7 @@ def _seek_packets(container: 'InputContainer', stream: 'VideoStream', index: Ind
             packet = next(packet for packet in packets if packet.size and mark_of(packet) in key_numbers)
         except (av.FFmpegError, StopIteration):
             break
+        # Where seeking led is seen from the packet itself, as containers and their indexes are off by some.
         number = key_numbers[mark_of(packet)]
         if number <= target:
             yield from _drop_before(target, number_packets(itertools.chain([packet], packets), number))
@@ -191,6 +195,7 @@ def _droppable_packets(index: Index, key: int, first: int) -> set[int]:
 
     Only of H.264, and none where it takes decoding to know what a packet holds.
     """
+    # dav1d, for one, takes `skip_frame` once, when it is opened, and then gives keys alone to the end of the file.
     if index.codec != 'h264' or len(index.digests):
         return set()
     return set(index.packets[index.key_frames[key] : first].tolist())

@@ -107,10 +107,12 @@ def _index_path(path: str) -> str:
     if directory is None:
         raise OSError('no folder for indexes')
     status = os.stat(path)
+    # Other libraries may decode other frames from the same file.
     digest = hashlib.sha256(repr((VERSION, _library_versions(), status.st_size, status.st_mtime_ns)).encode())
     with open(path, 'rb') as file:
         digest.update(file.read(ENDS))
         if status.st_size > ENDS:
+            # The tail of a short file begins where its head ends.
             file.seek(max(status.st_size - ENDS, ENDS))
             digest.update(file.read(ENDS))
     name = digest.hexdigest()[:40]

@@ -44,6 +44,7 @@ def crop(video_THWC: np.ndarray, rows: int, columns: int, corner: Sequence[float
         left = spare_columns // 2
     else:
         down, right = corner
+        # A share below 1 of one row more than is spare: each of the spare_rows + 1 places is drawn as often.
         top = int(down * (spare_rows + 1))
         left = int(right * (spare_columns + 1))
     return video_THWC[:, top : top + rows, left : left + columns]
@@ -56,5 +57,6 @@ def flip(video_THWC: np.ndarray) -> np.ndarray:
 
 def over_white(frame_HWC4: np.ndarray) -> np.ndarray:
     """Lay a frame with transparency over white, uint8 (H, W, 3); white is what GIF viewers and FFmpeg assume."""
+    # 255 * 255 and the half that rounds just fit into 16 bits.
     alpha = frame_HWC4[..., 3:].astype(np.uint16)
     return ((frame_HWC4[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

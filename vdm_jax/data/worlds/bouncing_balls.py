@@ -121,10 +121,12 @@ class BouncingBalls(StatelessSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # 16 and '16x16' are one config.
         object.__setattr__(self, 'pixels', read_pixels(self.pixels))
 
         most = self.balls[1]
         self._check('balls', most <= self.colours, f'each needs one of {self.colours} colours: set fewer')
+        # Room for the bar, and on either side of it for a ball and a little more, as `_draw_settings` wants.
         widest = 1 / (4.1 + BAR_WIDTHS[1])
         self._check('radius', not self.bar or self.radius <= widest, f'beside a bar want {widest:.3f} sides or less')
         enough = int(np.ceil(1 / self.radius))
@@ -202,6 +204,7 @@ class BouncingBalls(StatelessSource):
         discs_TNHW, bar_cover = self._compute_cover(positions, setting)
 
         open_TNHW = np.broadcast_to(1 - bar_cover, discs_TNHW.shape).copy()
+        # Painted as in __getitem__: later balls hide earlier ones.
         for ball in range(len(colours)):
             open_TNHW[:, :ball] *= 1 - discs_TNHW[:, ball : ball + 1]
 
@@ -251,6 +254,7 @@ class BouncingBalls(StatelessSource):
 
     def _draw_settings(self, rng: np.random.Generator) -> tuple[Setting, ...]:
         """Draw what may stand around the balls of a clip, in the order in which it is tried."""
+        # Three numbers with or without a bar, so that `bar` moves nothing else of a clip.
         has_bar, width, left = rng.random(3)
         width = (BAR_WIDTHS[0] + width * (BAR_WIDTHS[1] - BAR_WIDTHS[0])) * self.radius
         left = 2.05 * self.radius + left * (self.width - 4.1 * self.radius - width)
@@ -299,6 +303,7 @@ class BouncingBalls(StatelessSource):
         Returns:
           (K,): 0 for balls that touch at first or are hidden at last, else 1, or 2 where one passes the bar.
         """
+        # In between balls may hide each other: they are seen before and after.
         positions, _ = self._fly(start, np.array([self.frames - 1]))
         end = positions[0]
         is_sound = np.ones(len(start), bool)
@@ -346,6 +351,11 @@ class BouncingBalls(StatelessSource):
         return disc, bar.astype(np.float32)
 
 
+def sideways_velocity(fastest: float, share: float, sign: float) -> float:
+    """Return a velocity of 0.3 to 1 times `fastest`, to either side, for two numbers in [0, 1)."""
+    return fastest * (0.3 + 0.7 * share) * (1 if sign < 0.5 else -1)
+
+
 def fly(
     start: np.ndarray, times: np.ndarray, radius: float, gravity: float, width: float = 1.0, floor: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -371,12 +381,16 @@ def fly(
     velocities = np.empty_like(positions)
 
     room = width - 2 * radius
+
+    # With mirrored rooms beside it the ball flies straight on; folding them back gives the bounces off the walls.
     unfolded = (x0 - radius + vx * times) % (2 * room)
     positions[..., 0] = width - radius - np.abs(unfolded - room)
     velocities[..., 0] = np.where(unfolded > room, -vx, vx)
 
-    launch = np.sqrt(vy**2 + 2 * gravity * (floor - radius - y0))  # speed at the floor: energy is kept
-    since = ((launch + vy) / gravity + times) % (2 * launch / gravity)  # time since the last bounce
+    # Speed at the floor, the same at every bounce, as energy is kept.
+    launch = np.sqrt(vy**2 + 2 * gravity * (floor - radius - y0))
+    # Time since the last bounce.
+    since = ((launch + vy) / gravity + times) % (2 * launch / gravity)
     positions[..., 1] = floor - radius - since * (launch - 0.5 * gravity * since)
     velocities[..., 1] = gravity * since - launch
     return positions, velocities

@@ -120,6 +120,7 @@ class CollidingBalls(BouncingBalls):
         times = np.arange((self.frames - 1) * FINE + 1) / FINE
         is_apart, promise = self._estimate_promise(start, times)
 
+        # The most promising first, and few of them: a simulation takes longer than all else of a clip.
         ratings = np.zeros(len(start))
         for k in np.argsort(-promise, kind='stable'):
             if not is_apart[k]:
@@ -158,6 +159,7 @@ class CollidingBalls(BouncingBalls):
 
     def _find_turns(self, velocities: np.ndarray) -> np.ndarray:
         """Return whether balls bounce or collide in each step of 1 / FINE frames: (T, ..., 2) -> bool (T - 1, ...)."""
+        # In free flight gravity alone changes a velocity; 1e-9 is for rounding.
         change = np.abs(np.diff(velocities, axis=0) - [0, self.gravity / FINE])
         turns: np.ndarray = (change > 1e-9).any(-1)
         return turns
@@ -168,6 +170,7 @@ class CollidingBalls(BouncingBalls):
         reach = int(CLEAR * FINE)
         if not reach <= step < len(turns) - reach:
             return False
+        # The collision itself turns both balls, which makes two.
         return bool(turns[step - reach : step + reach + 1, collision.pair].sum() <= 2)
 
 
@@ -202,7 +205,8 @@ def collide(
         balls.fill(times[done:stop], positions[done:stop], velocities[done:stop])
         balls.advance(wait)
         done = stop
-        if done < len(times):  # a collision behind the last of the times is none of them
+        # A collision behind the last of the times is none of theirs.
+        if done < len(times):
             balls.turn(kind, members)
     return positions, velocities, tuple(balls.collisions)
 
@@ -233,6 +237,7 @@ class _Balls:
         events += [(self._time_to_wall(n), 'wall', (n,)) for n in balls]
         events += [(self._time_to_floor(n), 'floor', (n,)) for n in balls]
         events += [(self._time_to_contact(a, b), 'contact', (a, b)) for a, b in self._pairs]
+        # Of events at one time the kind and the numbers decide: the same order on every machine.
         return min(events)
 
     def _time_to_wall(self, n: int) -> float:
@@ -254,9 +259,11 @@ class _Balls:
         closing = -(dx * dvx + dy * dvy)
         excess = dx**2 + dy**2 - 4 * self._radius**2
         discriminant = closing**2 - (dvx**2 + dvy**2) * excess
+        # Balls that move apart, as after their own collision, meet no more.
         if closing <= 0 or discriminant <= 0:
             return math.inf
-        return max(excess, 0.0) / (closing + math.sqrt(discriminant))  # without cancellation
+        # Not closing - sqrt(discriminant), which cancels where the balls all but touch.
+        return max(excess, 0.0) / (closing + math.sqrt(discriminant))
 
     def fill(self, times: np.ndarray, positions: np.ndarray, velocities: np.ndarray) -> None:
         """Fill in positions and velocities (T, N, 2) at times before the next event."""

@@ -41,8 +41,10 @@ def read_images(path: str, side: int = 28) -> np.ndarray:
                 raise UserError(f'{path} holds no images: magic number {magic:#010x}, want {IMAGES:#010x}')
             if (rows, columns) != (side, side) or not 1 <= count <= MOST:
                 raise UserError(f'{path} holds {count} images of {rows}x{columns}: want 1 or more of {side}x{side}')
+            # No more than the header says: a small .gz may unpack to anything.
             pixels = file.read(count * side * side)
-            file.read(1)  # of a gzipped one the end, with which its checksum comes
+            # A gzipped file's checksum stands at its end, and is looked at when that is reached.
+            file.read(1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f'{path} cannot be read: {error}; fetch it again') from None
     if len(pixels) < count * side * side:

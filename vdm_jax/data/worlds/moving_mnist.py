@@ -172,8 +172,10 @@ class MovingMNISTReader(Reader):
 
         # Raw Philox words, whose values numpy promises for ever; other keys are other streams, so no state is kept.
         philox = np.random.Philox(key=[2 * source.seed + (source.split == 'test'), i])
+        # All that either motion may take, so that both show the same digits from the same starts.
         words = philox.random_raw(source.count * (5 + 4 * source.frames))
-        uniform = (words >> 11) * 2.0**-53  # in [0, 1)
+        # In [0, 1), with the 53 bits of a float64.
+        uniform = (words >> 11) * 2.0**-53
         which, start, turns = np.split(uniform.reshape(source.count, -1), (1, 5), axis=1)
 
         height, width = height_width(source.pixels)
@@ -222,6 +224,7 @@ def read_pool(path: str, split: str) -> Pool:
     if not paths:
         raise UserError(f'config.data.path={path} holds neither {" nor ".join(FILES.values())}, plain or .gz')
     images_of = {kind: mnist_idx.read_images(file) for kind, file in paths.items()}
+    # Of both files, also where one is read: what is held out belongs to a run, too.
     digest = hashlib.sha256(b''.join(images.tobytes() for images in images_of.values())).hexdigest()[:16]
 
     if len(images_of) == 2:
@@ -232,6 +235,7 @@ def read_pool(path: str, split: str) -> Pool:
     ((kind, images),) = images_of.items()
     if len(images) < 2:
         raise UserError(f'{paths[kind]} holds one digit, and training and test share none; use the whole file')
+    # Whatever the seed of the clips: the digits of the test split are the same in every run.
     order = permutation(len(images), 0, 0)
     num_train = max(len(images) * 4 // 5, 1)
     name = f'{FILES[kind].partition("-")[0]}-{num_train}-{len(images) - num_train}'

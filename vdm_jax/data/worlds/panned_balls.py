@@ -16,7 +16,7 @@ import numpy as np
 
 from vdm_jax.config.frame_size import FrameSize
 from vdm_jax.config.ranges import Between, Frames, Share
-from vdm_jax.data.worlds.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth, sideways_velocity
 
 STRIPES = (0.08, 0.16)  # sides
 GREYS = (0, 28, 56, 84)  # no two neighbours alike
@@ -111,7 +111,7 @@ class PannedBalls(BouncingBalls):
 
     def _draw_settings(self, rng: np.random.Generator) -> tuple[Setting, ...]:
         where, speed, sign = rng.random(3)
-        speed = self.pan * (0.3 + 0.7 * speed) * (1 if sign < 0.5 else -1)
+        speed = sideways_velocity(self.pan, speed, sign)
         travel = speed * (self.frames - 1)
         # Stretched to (-0.5, 1.5) and clipped, half of the cameras have a side wall in view at first or at last.
         left = max(-travel, 0) + np.clip(2 * where - 0.5, 0, 1) * (self.width - self.view[1] - abs(travel))
@@ -121,6 +121,7 @@ class PannedBalls(BouncingBalls):
     def _make_starts(self, uniform: np.ndarray, setting: Setting) -> np.ndarray:
         start = super()._make_starts(uniform, setting)
         first_left = self._camera(setting)[0]
+        # Anew, over what the camera sees at first: the room is wider.
         start[..., 0] = first_left + self.radius + (self.view[1] - 2 * self.radius) * uniform[0]
         return start
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from vdm_jax.config.frame_size import FrameSize
 from vdm_jax.config.ranges import Frames, Share
-from vdm_jax.data.worlds.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls, Gravity, Setting, Speed, Truth, sideways_velocity
 
 GROUND = 0.18  # sides
 GROUND_GREY = 112  # of the lit ground
@@ -115,9 +115,10 @@ class ShadowedBalls(BouncingBalls):
         height, width = self.view
         x = width * (LIGHT_PLACES[0] + x * (LIGHT_PLACES[1] - LIGHT_PLACES[0]))
         y = height * (-LIGHT_HEIGHTS[0] - y * (LIGHT_HEIGHTS[1] - LIGHT_HEIGHTS[0]))
-        speed = self.light * (0.3 + 0.7 * speed) * (1 if sign < 0.5 else -1)
+        speed = sideways_velocity(self.light, speed, sign)
         # Many balls may leave no room: then the light is the highest, and at rest.
         resting = Lit(x=0.5 * width, y=-LIGHT_HEIGHTS[1] * height, speed=0.0)
+        # x was drawn for the middle of the clip, where the light is above the picture whatever its speed.
         return Lit(x=x - speed * (self.frames - 1) / 2, y=y, speed=speed), resting
 
     def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,6 +139,7 @@ class ShadowedBalls(BouncingBalls):
 
         centres, widths = self._cast_shadows(positions, self._light_path(setting))
         for centre, width in zip(centres.T[..., None, None], widths.T[..., None, None], strict=True):
+            # With y stretched, the ellipse is a circle.
             distance = np.hypot(columns - centre, (rows[:, None] - self.floor) / FLAT) / (width / 2)
             lit = lit * (1 - SHADE * np.clip((1 + SOFT - distance) / (2 * SOFT), 0, 1))
         return (GROUND_GREY * lit).astype(np.float32)

@@ -127,6 +127,7 @@ class AppendFile:
     def _write(self, descriptor: int, data: bytes) -> None:
         """Write all of `data` behind the complete records, or raise OSError and have written nothing that counts."""
         rest = memoryview(data)
+        # At a known place and not at the end of the file, where half a record of a failed attempt may lie.
         position = self._end
         while rest:
             count = os.pwrite(descriptor, rest, position)

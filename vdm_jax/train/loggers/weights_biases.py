@@ -285,6 +285,7 @@ class Outbox:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._messages or self.is_closed)
+            # It stays for now: where the process ends while it is written, the next one gets it.
             return self._messages[0] if self._messages else None
 
     def done(self) -> None:
@@ -296,6 +297,7 @@ class Outbox:
         """Take one more message, and none after that."""
         with self._changed:
             if not self.is_closed:
+                # Whatever the room: W&B takes a run that does not say how it ended for one that crashed.
                 self._messages.append((json.dumps(last) + '\n').encode())
                 self._bytes += len(self._messages[-1])
             self.is_closed = True

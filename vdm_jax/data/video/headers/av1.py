@@ -42,8 +42,11 @@ class Reader:
                 if spatial_layer:
                     return None
                 frames.append(_read_frame(Bits(bytes(payload[:1]))))
+        # Without spatial layers a temporal unit shows exactly one frame: any other form is left to the decoder.
         if sum(frame.is_shown for frame in frames) != 1:
             return None
+        # A key frame that is hidden and shown later (a forward key frame) is no place
+        # to begin: what comes between refers back.
         return CodedPicture(key=frames[0].is_key and frames[0].is_shown)
 
 
@@ -75,7 +78,9 @@ def _read_leb128(packet: memoryview, position: int) -> tuple[int, int]:
 
 
 def _read_frame(bits: Bits) -> _Frame:
-    if bits.read_flag():  # a frame that was coded before is shown
+    # show_existing_frame: a frame that was coded before is shown, and no other field follows.
+    if bits.read_flag():
         return _Frame(is_key=False, is_shown=True)
+    # frame_type, where 0 is KEY_FRAME; then show_frame.
     kind = bits.read(2)
     return _Frame(is_key=kind == 0, is_shown=bits.read_flag())

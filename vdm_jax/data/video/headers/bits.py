@@ -33,6 +33,7 @@ class Bits:
 
     def read_golomb(self) -> int:
         """Read a number in the unsigned Exp-Golomb code, ue(v) of H.264, section 9.1."""
+        # As many bits as there were zeros follow the first 1.
         zeros = 0
         while not self.read(1):
             zeros += 1
@@ -46,6 +47,7 @@ class Bits:
 
 def unescape(unit: bytes) -> bytes:
     """Remove from a unit of H.264 or HEVC the bytes that keep start codes out of it."""
+    # Three bytes of 0, 0 and 1 begin a unit elsewhere, so writers put a 3 behind each two zeros (section 7.4.1).
     return unit.replace(b'\0\0\3', b'\0\0')
 
 

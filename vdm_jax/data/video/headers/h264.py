@@ -56,6 +56,8 @@ class Reader:
         for unit in split_units(packet, self._length_size):
             kind = unit[0] & 31
             is_new_parameter_set = kind in (SPS, PPS) and bytes(unit) not in self._parameter_sets
+            # A set that the record does not have may change what all later headers
+            # mean; data partitions have other ones.
             if is_new_parameter_set or PARTITION <= kind < IDR:
                 return None
             # Slices that do not begin a picture say no more of it.
@@ -72,13 +74,17 @@ class Reader:
         """Read the picture's first slice, section 7.3.3; None for a field, and where pictures before it are missing."""
         sequence = self._sequence
         is_idr = unit[0] & 31 == IDR
+        # nal_ref_idc: no other picture refers to one where it is 0.
         is_reference = bool(unit[0] & 96)
 
         bits = Bits(unescape(unit)[1:])
-        for _ in range(3):  # first macroblock, type, picture parameter set
+        # first_mb_in_slice, slice_type and pic_parameter_set_id.
+        for _ in range(3):
             bits.read_golomb()
         bits.read(2 * sequence.separate_planes)
         frame_num = bits.read(sequence.frame_num_bits)
+
+        # It rises by one after each reference picture (section 7.4.3), so a gap means that pictures were lost.
         if not is_idr and frame_num != (self._frame_num + 1) % (1 << sequence.frame_num_bits):
             return None
         if is_reference:
@@ -99,6 +105,7 @@ def _read_configuration(extradata: bytes) -> tuple[int, set[bytes]]:
     """Return the bytes of a unit's length, and the parameter sets."""
     if extradata[0] != 1:
         raise ValueError('no AVCDecoderConfigurationRecord')
+    # Five bytes in comes their number, in five bits; behind them that of the picture parameter sets, in a byte.
     sequences, position = read_parameter_sets(extradata, 6, extradata[5] & 31)
     pictures, _ = read_parameter_sets(extradata, position + 1, extradata[position])
     return (extradata[4] & 3) + 1, {*sequences, *pictures}
@@ -115,14 +122,18 @@ def _read_sequence(unit: bytes) -> Sequence:
     if profile in CHROMA_PROFILES:
         chroma = bits.read_golomb()
         separate_planes = chroma == 3 and bits.read_flag()
+
+        # bit_depth_luma, bit_depth_chroma, qpprime_y_zero_transform_bypass.
         bits.read_golomb()
         bits.read_golomb()
         bits.read_flag()
-        if bits.read_flag():  # there are scaling lists
+        # seq_scaling_matrix_present_flag; 4:4:4 has lists for each colour plane.
+        if bits.read_flag():
             for number in range(12 if chroma == 3 else 8):
                 if bits.read_flag():
                     _skip_scaling_list(bits, 16 if number < 6 else 64)
 
+    # log2_max_frame_num_minus4, then pic_order_cnt_type: 2 shows pictures in the order in which they are coded.
     frame_num_bits = bits.read_golomb() + 4
     order_type = bits.read_golomb()
     order_bits = 0
@@ -131,6 +142,7 @@ def _read_sequence(unit: bytes) -> Sequence:
     elif order_type == 1:
         raise ValueError('pictures are ordered by a cycle of offsets')
 
+    # max_num_ref_frames, gaps_in_frame_num_value_allowed_flag, then width and height in macroblocks.
     bits.read_golomb()
     bits.read_flag()
     bits.read_golomb()

@@ -96,6 +96,7 @@ class Reader:
             return None
         if kind in BROKEN_LINK and not is_first:
             return None
+        # slice_pic_parameter_set_id, reserved bits, slice_type.
         bits.read_golomb()
         bits.read(self._pictures.extra_bits)
         bits.read_golomb()
@@ -108,7 +109,9 @@ class Reader:
         bits.read(2 * self._sequence.separate_planes)
         low = bits.read(self._sequence.order_bits)
         is_lowest_layer = unit[1] & 7 == 1  # of the temporal ones
+        # Of the types below 16 the even ones are pictures that no other of their layer refers to.
         is_reference = kind % 2 == 1 or kind >= 16
+        # prevTid0Pic of section 8.3.1: counts are derived from such pictures alone, as any other may have been dropped.
         is_base = is_lowest_layer and is_reference and kind not in LEADING
         return CodedPicture(key=kind == CRA, order=self._order_count.next_count(low, is_base))
 
@@ -118,6 +121,7 @@ def _read_configuration(extradata: bytes) -> tuple[int, set[bytes]]:
     if extradata[0] != 1:
         raise ValueError('no HEVCDecoderConfigurationRecord')
     parameter_sets: set[bytes] = set()
+    # The head of the record is 22 bytes, and one for the number of kinds; each kind begins with its type and a count.
     position = 23
     for _ in range(extradata[22]):  # kinds of them
         count = int.from_bytes(extradata[position + 1 : position + 3])
@@ -139,11 +143,15 @@ def _read_parameters(parameter_sets: set[bytes]) -> tuple[SequenceParameters, Pi
 
 def _read_sequence(bits: Bits) -> SequenceParameters:
     """Read a sequence parameter set; what is read and not assigned matters to decoders alone."""
+    # sps_video_parameter_set_id.
     bits.read(4)
     layers = bits.read(3)  # below the highest temporal one
+    # sps_temporal_id_nesting_flag, then profile_tier_level: profile space,
+    # tier, profile and what it is compatible with.
     bits.read(1 + 40)
     is_progressive = bits.read_flag()
     is_interlaced = bits.read_flag()
+    # Further flags of the source and of constraints, and the level.
     bits.read(46 + 8)
 
     # Of each layer, whether its profile and its level are stored.
@@ -153,6 +161,7 @@ def _read_sequence(bits: Bits) -> SequenceParameters:
     for profile, level in stored:
         bits.read(88 * profile + 8 * level)
 
+    # sps_seq_parameter_set_id, chroma_format_idc (3 is 4:4:4), then width and height.
     bits.read_golomb()
     separate_planes = bits.read_golomb() == 3 and bits.read_flag()
     bits.read_golomb()
@@ -160,6 +169,7 @@ def _read_sequence(bits: Bits) -> SequenceParameters:
     if bits.read_flag():  # the part of the picture that is shown
         for _ in range(4):
             bits.read_golomb()
+    # bit_depth_luma, bit_depth_chroma, log2_max_pic_order_cnt_lsb_minus4.
     bits.read_golomb()
     bits.read_golomb()
     order_bits = bits.read_golomb() + 4
@@ -167,6 +177,7 @@ def _read_sequence(bits: Bits) -> SequenceParameters:
 
 
 def _read_picture_set(bits: Bits) -> PictureParameters:
+    # Numbers of this set and of its sequence's, dependent_slice_segments_enabled_flag.
     bits.read_golomb()
     bits.read_golomb()
     bits.read_flag()

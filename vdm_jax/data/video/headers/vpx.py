@@ -58,6 +58,7 @@ def _split_frames(packet: memoryview) -> list[memoryview]:
     for number in range(count):
         entry = start + 1 + number * size
         length = int.from_bytes(packet[entry : entry + size], 'little')
+        # A frame of no bytes is passed over by decoders.
         if length:
             frames.append(packet[position : position + length])
         position += length
@@ -70,7 +71,8 @@ def _read_frame(bits: Bits) -> _Frame:
         raise ValueError('no frame of VP9')
     profile = bits.read(1) | bits.read(1) << 1
     bits.read(profile == 3)  # reserved
-    if bits.read_flag():  # a frame that was decoded before is shown
+    # show_existing_frame: a frame that was decoded before is shown, and no other field follows.
+    if bits.read_flag():
         return _Frame(is_key=False, is_shown=True)
     is_key = not bits.read_flag()
     return _Frame(is_key, is_shown=bits.read_flag())
