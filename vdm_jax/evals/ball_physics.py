@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from vdm_jax.data.clip_batches import read_videos
-from vdm_jax.data.source import Reader, Source
+from vdm_jax.data.source import Reader, StatelessSource
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.negative_controls import make_controls
@@ -28,7 +28,7 @@ class BallPhysics(Protocol):
     suffix: ClassVar[str] = ''  # what a score's name says of the world
     measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(physics.measure)
     judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(physics.judge)
-    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {}
+    wrong_worlds: ClassVar[dict[str, Callable[..., StatelessSource]]] = {}
 
     def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
         """Return that another world than its own wants figures of its own, also where it is a subclass."""

@@ -5,7 +5,7 @@ future is open cannot win against one that predicts the mean: best of N says whe
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def measure_samples(samples: np.ndarray, true: np.ndarray) -> dict[str, dict[str
     one = 'one sample'
     mean = f'mean of {count}'
     best = f'best of {count}'
-    rows = {one: [], mean: [], best: []}
+    rows: dict[str, list[dict[str, Any]]] = {one: [], mean: [], best: []}
 
     # One clip at a time: the windows of ssim take 8 bytes a pixel and figure.
     for drawn, clip in zip(samples, true, strict=True):

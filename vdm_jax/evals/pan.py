@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.source import Source
+from vdm_jax.data.source import StatelessSource
 from vdm_jax.data.worlds.bouncing_balls import Setting
 from vdm_jax.data.worlds.panned_balls import PannedBalls
 from vdm_jax.evals import physics
@@ -125,7 +125,8 @@ def _correlate(columns: np.ndarray, walls: np.ndarray, weight: np.ndarray) -> np
     columns = columns - columns @ share
     walls = walls - (walls @ share)[:, None]
     scale = np.sqrt((columns**2 @ share) * (walls**2 @ share))
-    return (walls * columns) @ share / np.maximum(scale, 1e-6)
+    correlation: np.ndarray = (walls * columns) @ share / np.maximum(scale, 1e-6)
+    return correlation
 
 
 def _fit_line(camera: np.ndarray) -> tuple[float, float]:
@@ -146,4 +147,7 @@ class PanPhysics(BallPhysics):
     suffix: ClassVar[str] = '_pan'
     measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
     judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
-    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {'wall_held': HeldWall, 'wall_shuffled': ShuffledWall}
+    wrong_worlds: ClassVar[dict[str, Callable[..., StatelessSource]]] = {
+        'wall_held': HeldWall,
+        'wall_shuffled': ShuffledWall,
+    }

@@ -12,6 +12,8 @@ and y of the balls' first positions. flicker and nearest_train are those of eval
 A figure that nothing could be measured for is nan, and nan passes no verdict.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
@@ -28,7 +30,7 @@ def measure(
     world: BouncingBalls,
     train: np.ndarray | None = None,
     tracks: list[Tracks] | None = None,
-    breaks: list[np.ndarray] | None = None,
+    breaks: Sequence[np.ndarray | None] | None = None,
 ) -> dict[str, float]:
     """Measure all figures of clips in the world that they should belong to.
 

@@ -132,10 +132,9 @@ def format_table(score: Score) -> str:
 
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
-    for row in cells:
-        name = row[0].ljust(widths[0])
-        numbers = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append('  '.join([name, *numbers]))
+    for name, *numbers in cells:
+        padded = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
+        lines.append('  '.join([name.ljust(widths[0]), *padded]))
 
     about = score.settings
     sampler = [about['sampler']] if 'sampler' in about else []

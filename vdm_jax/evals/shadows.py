@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.source import Source
+from vdm_jax.data.source import StatelessSource
 from vdm_jax.data.worlds.shadowed_balls import (
     GROUND,
     GROUND_GREY,
@@ -90,16 +90,16 @@ def measure(videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None =
     """Return physics.measure of clips, uint8 (N, T, H, W, 3), and figures of their shadows; nan where none is."""
     tracks = [track_balls(remove_grey(video), world) for video in videos]
     near = NEAR * world.radius * world.unit
-    offsets = []
+    offsets_by_clip = []
     speeds = []
     for video, tracks_of_clip in zip(videos, tracks, strict=True):
         speed, distances = _fit_speed_and_offsets(find_shadows(video, world), tracks_of_clip, world)
-        offsets.append(distances)
+        offsets_by_clip.append(distances)
         # A light that few shadows confirm may be any light: its speed would be noise in the mean.
         if (distances <= near).sum() >= ENOUGH:
             speeds.append(speed)
 
-    offsets = np.concatenate(offsets)
+    offsets = np.concatenate(offsets_by_clip)
     finite = offsets[np.isfinite(offsets)]
     return physics.measure(videos, world, train, tracks) | {
         'shadows': len(offsets),
@@ -143,7 +143,8 @@ def _find_runs(darkness: np.ndarray) -> list[float]:
             begin -= 1
         while end < len(darkness) and 0 < darkness[end] < darkness[end - 1]:
             end += 1
-        centres.append(np.average(np.arange(begin, end) + 0.5, weights=darkness[begin:end]))
+        centre = np.average(np.arange(begin, end) + 0.5, weights=darkness[begin:end])
+        centres.append(float(centre))
     return centres
 
 
@@ -190,9 +191,10 @@ def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.n
         centres, _ = _cast_shadows(light, tracks.positions, world)
         offsets = _measure_distances(shadows, centres)
         # Bounded, so that a shadow that is missing altogether does not outweigh all that fit.
-        return np.minimum(offsets[tracks.seen], reach).mean()
+        misfit: float = np.minimum(offsets[tracks.seen], reach).mean()
+        return misfit
 
-    lights = [np.array(light) for light in sorted(grid, key=measure_misfit)[:STARTS]]
+    lights = sorted(map(np.array, grid), key=measure_misfit)[:STARTS]
     for _ in range(FITS):
         # From several starts, as matching each ball with its nearest shadow finds local optima only.
         lights = [_refit_light(light, shadows, tracks, world, reach) for light in lights]
@@ -265,7 +267,8 @@ def find_clear_shadows(centres: np.ndarray, widths: np.ndarray, tracks: Tracks, 
 
 def _measure_distances(shadows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Return the distance (T, N) from centres (T, N) to the nearest shadow of the same frame, inf where none is."""
-    return np.abs(shadows[:, :, None] - centres[:, None]).min(1)
+    distances: np.ndarray = np.abs(shadows[:, :, None] - centres[:, None]).min(1)
+    return distances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,7 +279,7 @@ class ShadowPhysics(BallPhysics):
     suffix: ClassVar[str] = '_shadow'
     measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
     judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
-    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {
+    wrong_worlds: ClassVar[dict[str, Callable[..., StatelessSource]]] = {
         'unlit': Unlit,
         'mirrored': Mirrored,
         'shadows_shuffled': Late,
