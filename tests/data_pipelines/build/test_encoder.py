@@ -52,8 +52,8 @@ def test_small_pictures_and_single_frames_are_encoded(size, count):
 def test_bytes_depend_only_on_the_frames():
     """Not on what lies in memory that x264 does not clear: without EXACT these differ."""
     code = (
-        'import hashlib, numpy as np; from tests.data_pipelines.videos import encoded, moving;'
-        'print(hashlib.sha256(encoded(moving(30, 240, 320), np.arange(31) / 25)).hexdigest())'
+        'import hashlib, numpy as np; from tests.data_pipelines.videos import encode_frames, moving;'
+        'print(hashlib.sha256(encode_frames(moving(30, 240, 320), np.arange(31) / 25)).hexdigest())'
     )
 
     def start(fill):
