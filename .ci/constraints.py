@@ -48,6 +48,7 @@ def dependencies() -> list[str]:
     parsed = setup_cfg()
     extras = parsed['options.extras_require']
     lines = '\n'.join([parsed['options']['install_requires'], extras['video'], extras['curate'], extras['beam']])
+    # A package that two extras ask for is listed once.
     names = {Requirement(line).name for line in lines.splitlines() if line.strip()}
     return sorted(names, key=canonicalize_name)
 

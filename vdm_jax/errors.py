@@ -25,6 +25,7 @@ class NotFinite(Failure):
     """
 
     def __init__(self, numbers: Iterable[int], count: int, where: str = ''):
+        # As plain numbers: they come from numpy, whose text differs between its versions.
         self.numbers = tuple(sorted(int(number) for number in numbers))
         self.count = count
         self.where = where

@@ -234,6 +234,7 @@ def _to_images(video: np.ndarray, upscale: int = 1) -> Iterator[Any]:
 
 def _encode_animation(images: Iterable[Any], kind: str, duration: int, **options: Any) -> bytes:
     """Return pictures as a looping file; `duration` of each in milliseconds."""
+    # Pillow saves an animation from its first picture on.
     first, *others = images
     buffer = io.BytesIO()
     first.save(buffer, kind, save_all=True, append_images=others, duration=duration, loop=0, **options)
@@ -293,6 +294,7 @@ def write_samples(
             threads.submit(write_gif, gif_path, tiled, fps),
             threads.submit(write_strip, strip_path, [*itertools.chain(*sets)], row_names if any(row_names) else None),
         ]
+    # PyAV is optional: whoever lacks it still sees the gif. A full disk fails all three.
     try:
         mp4.result()
     except UserError as error:

@@ -67,6 +67,7 @@ def codec_weights(run: Run, shapes: Weights) -> Weights:
             'config.codec.path is not set: it names the run directory of an autoencoder, trained or made by '
             'python -m vdm_jax convert, or a file that export made of one'
         )
+    # A run's checkpoints hold more than its average: an export of the average alone is smaller, and taken as well.
     called = f'config.codec.path={path}'
     if files.is_directory(path, called):
         autoencoder = _run_of(run, workdir.read_config(path))
