@@ -67,9 +67,10 @@ def decode_frames(
         pts = [packets[number].pts for number in numbers]
         dts = [packets[number].dts for number in numbers]
 
-    stamps = [stamp for stamp in (packets[number].stamp for number in numbers) if stamp is not None]
+    stamps = [packets[number].stamp for number in numbers]
+    known_stamps = [stamp for stamp in stamps if stamp is not None]
     longest = RECORDED_JUMP if container.format.name.startswith(RECORDINGS) else ANY_JUMP
-    step = usual_step(np.sort(stamps), nominal_rate, unit)
+    step = usual_step(np.sort(known_stamps), nominal_rate, unit)
     return Frames(
         packets=numbers,
         pts=mend_timestamps(pts, dts, step, round(longest / unit)),
