@@ -159,6 +159,7 @@ def _split_of(path: str) -> str:
     """Return which split a table's name says it is of: train where it says none."""
     words = re.split('[^a-z]+', os.path.basename(path).lower())
     for split in ('train', 'val', 'test'):
+        # By how a word begins: `validation` is val.
         if any(word.startswith(split) for word in words):
             return split
     return 'train'

@@ -76,6 +76,7 @@ def decode_frames(
         pts=mend_timestamps(pts, dts, step, round(longest / unit)),
         keys=_find_keys(frames, packets, stream.codec_context.codec.canonical_name),
         digests=[frame.digest for frame in frames],
+        # Nothing has proved what the stream says of its order, so the decoder waits for any.
         any_order=stream.codec_context.name == 'h264',
         interlaced=any(frame.is_interlaced for frame in frames),
     )
