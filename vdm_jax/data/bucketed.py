@@ -230,7 +230,8 @@ class BucketedReader(Reader):
             mine = np.flatnonzero(self.bucket_of[self.ids] == number)
             if not self._lenient and len(mine) < size:
                 self._raise_too_few(number, len(mine), size)
-            bucket_order, share = None, 0.0
+            bucket_order = None
+            share = 0.0
             if len(mine):
                 bucket_order, share = self._bucket_order(mine, size, seed, shuffle, number)
             orders.append(bucket_order)

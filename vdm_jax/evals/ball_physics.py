@@ -59,7 +59,8 @@ class BallPhysics(Protocol):
         rows = {'samples': videos, 'real': real} | make_controls(some, train, config.seed)
         for name, make_world in self.wrong_worlds.items():
             # The same fields, seed included: a wrong world has the right one's clips but for what is wrong in it.
-            rows[name] = read_videos(make_world(**vars(held_out)), range(len(some)))
+            wrong_world = make_world(**vars(held_out.source))
+            rows[name] = read_videos(wrong_world.open(), range(len(some)))
 
         figures = {name: self.measure(clips, source, train) for name, clips in rows.items()}
         return Score(

@@ -39,7 +39,8 @@ class Tracks:
     @property
     def seen(self) -> np.ndarray:
         """Whether each ball is seen in each frame, (T, N) bool."""
-        return ~np.isnan(self.positions[..., 0])
+        seen: np.ndarray = ~np.isnan(self.positions[..., 0])
+        return seen
 
 
 def track_balls(video: np.ndarray, world: BouncingBalls) -> Tracks:
@@ -74,12 +75,14 @@ def remove_grey(video: np.ndarray) -> np.ndarray:
     What is taken away is the least of the three values of each pixel. Grey has nothing else, and every ball is least in
     the same one over its whole disc, so a mix of ball and ground becomes the same mix of ball and black.
     """
-    return video - video.min(-1, keepdims=True)
+    colour: np.ndarray = video - video.min(-1, keepdims=True)
+    return colour
 
 
 def is_grey(video: np.ndarray) -> np.ndarray:
     """Return which pixels of uint8 or float (..., 3), 0 to 255, are of the ground, not of a ball: (...) bool."""
-    return np.ptp(video, axis=-1) <= COLOURED
+    grey: np.ndarray = np.ptp(video, axis=-1) <= COLOURED
+    return grey
 
 
 def find_bar(video: np.ndarray, radius: float) -> tuple[float, float] | None:
@@ -126,7 +129,8 @@ def _find_centres(weights: np.ndarray) -> np.ndarray:
     x = np.einsum('thwn,w->tn', weights, np.arange(columns) + 0.5)
     y = np.einsum('thwn,h->tn', weights, np.arange(rows) + 0.5)
     with np.errstate(invalid='ignore', divide='ignore'):
-        return np.stack([x, y], -1) / mass[..., None]
+        centres: np.ndarray = np.stack([x, y], -1) / mass[..., None]
+    return centres
 
 
 def _is_near(weights: np.ndarray, positions: np.ndarray, reach: float) -> np.ndarray:
@@ -134,4 +138,5 @@ def _is_near(weights: np.ndarray, positions: np.ndarray, reach: float) -> np.nda
     _, rows, columns, _ = weights.shape
     dx2 = (np.arange(columns)[:, None] + 0.5 - positions[:, None, None, :, 0]) ** 2
     dy2 = (np.arange(rows)[:, None, None] + 0.5 - positions[:, None, None, :, 1]) ** 2
-    return dx2 + dy2 < reach**2
+    near: np.ndarray = dx2 + dy2 < reach**2
+    return near

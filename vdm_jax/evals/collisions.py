@@ -18,7 +18,7 @@ Arcs of residual_px also break where two balls touch.
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -90,7 +90,8 @@ def measure(videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None 
     def average(values: list[float]) -> float:
         return float(np.mean(values)) if values else float('nan')
 
-    return physics.measure(videos, world, train, tracks, [each.any(2) for each in touches]) | {
+    breaks = [_touches_any(each) for each in touches]
+    return physics.measure(videos, world, train, tracks, breaks) | {
         'collisions': len(collisions),
         'through': average([each.through for each in collisions]),
         'momentum_error_px': average([each.momentum_error for each in collisions]),
@@ -127,20 +128,26 @@ def find_touches(tracks: Tracks, world: CollidingBalls) -> np.ndarray:
     steps = np.nan_to_num(np.linalg.norm(np.diff(tracks.positions, axis=0), axis=-1))
 
     # The fastest of five steps: the one in which balls touch is itself cut short by it.
-
     around = np.pad(steps, [(2, 2), (0, 0)])
     longest = np.max([around[k : k + len(steps)] for k in range(5)], axis=0)
     is_short = gaps[1:] + gaps[:-1] <= longest[:, :, None] + longest[:, None] + LOOSE
     is_shown = np.minimum(gaps[1:], gaps[:-1]) < 1
-    return (is_short | is_shown) & ~np.eye(len(tracks.colours), dtype=bool)
+    touches: np.ndarray = (is_short | is_shown) & ~np.eye(len(tracks.colours), dtype=bool)
+    return touches
+
+
+def _touches_any(touches: np.ndarray) -> np.ndarray:
+    """Return whether each ball may touch any other one: (T - 1, N, N) -> (T - 1, N)."""
+    return np.asarray(touches.any(2))
 
 
 def find_collisions(tracks: Tracks, world: CollidingBalls, touches: np.ndarray) -> list[Collision]:
     """Find the collisions of a clip that can be measured (see the module); touches as from `find_touches`."""
-    arcs = [physics.find_arcs(tracks, ball, world, touches.any(2)) for ball in range(len(tracks.colours))]
+    breaks = _touches_any(touches)
+    arcs = [physics.find_arcs(tracks, ball, world, breaks) for ball in range(len(tracks.colours))]
     collisions = []
     for a, b in itertools.combinations(range(len(arcs)), 2):
-        others = np.delete(touches[:, [a, b]], [a, b], axis=2).any((1, 2))
+        others = np.asarray(np.delete(touches[:, [a, b]], [a, b], axis=2).any((1, 2)))
 
         # Frames in which both fly freely; two such spans in succession may have a collision between them.
         overlaps = [(max(p[0], q[0]), min(p[1], q[1])) for p in arcs[a] for q in arcs[b]]
@@ -215,10 +222,10 @@ def _measure_room(positions: np.ndarray, world: CollidingBalls) -> float:
     side = world.unit
     radius = world.radius * side
     x, y = positions.T
-    return np.min([x - radius, world.width * side - radius - x, world.floor * side - radius - y])
+    return float(np.min([x - radius, world.width * side - radius - x, world.floor * side - radius - y]))
 
 
-def make_passing_balls(**fields: object) -> CollidingBalls:
+def make_passing_balls(**fields: Any) -> CollidingBalls:
     """Make the control in which balls do not notice each other."""
     return CollidingBalls(**fields | {'collide': False})
 

@@ -23,7 +23,8 @@ from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.ball_tracking import is_grey, remove_grey, track_balls
 
 LIKE = 0.9  # correlation
-COARSE, FINE = 4, 64  # positions in a pixel, in two rounds
+COARSE = 4  # positions in a pixel, in the first round
+FINE = 64  # positions in a pixel, in the second round
 SHOWN = 0.5  # of the columns must show some wall
 FEWEST = 3  # frames in which the camera must be seen for its motion to be known
 
@@ -111,8 +112,8 @@ def _find_position(
     correlation = _correlate(columns, walls, weight)
     if (weight > 0).mean() < SHOWN or not correlation.max() > 0:
         return np.nan, 0.0
-    # Only around the best of the coarse positions, as all positions in steps of 1/64 pixel would take long.
 
+    # Only around the best of the coarse positions, as all positions in steps of 1/64 pixel would take long.
     near = coarse[correlation.argmax()] + np.arange(-FINE // COARSE, FINE // COARSE + 1) / (FINE * world.unit)
     near = near[(near >= 0) & (near <= world.width - world.view[1])]
     correlation = _correlate(columns, world.back_wall(near), weight)
@@ -125,7 +126,8 @@ def _correlate(columns: np.ndarray, walls: np.ndarray, weight: np.ndarray) -> np
     columns = columns - columns @ share
     walls = walls - (walls @ share)[:, None]
     scale = np.sqrt((columns**2 @ share) * (walls**2 @ share))
-    return (walls * columns) @ share / np.maximum(scale, 1e-6)
+    correlation: np.ndarray = (walls * columns) @ share / np.maximum(scale, 1e-6)
+    return correlation
 
 
 def _fit_line(camera: np.ndarray) -> tuple[float, float]:

@@ -12,6 +12,8 @@ and y of the balls' first positions. flicker and nearest_train are those of eval
 A figure that nothing could be measured for is nan, and nan passes no verdict.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
@@ -19,7 +21,8 @@ from vdm_jax.evals.ball_tracking import Tracks, track_balls
 from vdm_jax.evals.metrics import compute_flicker, find_nearest
 
 MIN_ARC = 5  # frames
-LARGEST, STRAYS = 1.6, 0.3  # discs: more colour than this, or this much of it elsewhere, is not one ball
+LARGEST = 1.6  # discs: more colour than this is not one ball
+STRAYS = 0.3  # discs: colour with more than this of it elsewhere is not one ball
 TURN = 0.15  # px past the wall that free flight would be, for a bounce to be seen in a track
 
 
@@ -43,13 +46,12 @@ def measure(
     """
     if tracks is None:
         tracks = [track_balls(video, world) for video in videos]
-    if breaks is None:
-        breaks = [None] * len(tracks)
+    breaks_by_clip: Sequence[np.ndarray | None] = [None] * len(tracks) if breaks is None else breaks
 
     residuals = []
     steps = []
     starts = []
-    for each, breaks_of_clip in zip(tracks, breaks, strict=True):
+    for each, breaks_of_clip in zip(tracks, breaks_by_clip, strict=True):
         residuals += measure_residuals(each, world, breaks_of_clip)
         steps.append(np.linalg.norm(np.diff(each.positions, axis=0), axis=-1).ravel())
         starts += [each.positions[each.seen[:, ball].argmax(), ball] for ball in range(len(each.colours))]
@@ -150,7 +152,6 @@ def fit_arc(positions: np.ndarray, gravity: float) -> float:
     t = np.arange(len(positions))
     line = np.stack([np.ones_like(t), t], 1).astype(np.float64)
     # Less the fall, which is known, it is linear in position and velocity.
-
     straight = positions - 0.5 * gravity * np.stack([0 * t, t**2], 1)
     fit, *_ = np.linalg.lstsq(line, straight, rcond=None)
     return float(np.sqrt(np.square(straight - line @ fit).sum(1).mean()))

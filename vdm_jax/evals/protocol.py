@@ -84,6 +84,21 @@ class UsualProtocol(Protocol):
         """Return that it scores nothing itself."""
         return 'it stands for the usual protocol of the source'
 
+    def make_conditions(self, source: Reader, held_out: Reader, config: 'EvaluateConfig') -> dict[str, np.ndarray]:
+        """Raise an error: it wants no samples."""
+        raise NotImplementedError('UsualProtocol wants no samples: evals/select.py chooses the protocol that does')
+
+    def score(
+        self,
+        videos: np.ndarray,
+        conditions: dict[str, np.ndarray],
+        source: Reader,
+        held_out: Reader,
+        config: 'EvaluateConfig',
+    ) -> Score:
+        """Raise an error: it scores nothing itself."""
+        raise NotImplementedError('UsualProtocol scores nothing: evals/select.py chooses the protocol that does')
+
 
 @dataclass(frozen=True)
 class EvaluateConfig(Ranged, where='config.evaluate'):

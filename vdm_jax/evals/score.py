@@ -1,6 +1,7 @@
 """A score: what a protocol says of samples, with the settings without which it means nothing."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ class Score:
     """
 
     name: str
-    figures: dict[str, dict[str, float | None]]
+    figures: Mapping[str, Mapping[str, float | None]]
     verdict: dict[str, bool]
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -55,7 +56,7 @@ class Score:
         return cls(values['name'], values['figures'], values['verdict'], settings)
 
 
-def _keep_finite(figures: dict[str, float | None]) -> dict[str, float | None]:
+def _keep_finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:
     """Return the figures with None for nan and infinity, which JSON does not have."""
     return {name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()}
 

@@ -90,16 +90,16 @@ def measure(videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None =
     """Return physics.measure of clips, uint8 (N, T, H, W, 3), and figures of their shadows; nan where none is."""
     tracks = [track_balls(remove_grey(video), world) for video in videos]
     near = NEAR * world.radius * world.unit
-    offsets = []
+    offsets_by_clip = []
     speeds = []
     for video, tracks_of_clip in zip(videos, tracks, strict=True):
         speed, distances = _fit_speed_and_offsets(find_shadows(video, world), tracks_of_clip, world)
-        offsets.append(distances)
+        offsets_by_clip.append(distances)
         # A light that few shadows confirm may be any light: its speed would be noise in the mean.
         if (distances <= near).sum() >= ENOUGH:
             speeds.append(speed)
 
-    offsets = np.concatenate(offsets)
+    offsets = np.concatenate(offsets_by_clip)
     finite = offsets[np.isfinite(offsets)]
     return physics.measure(videos, world, train, tracks) | {
         'shadows': len(offsets),
@@ -137,7 +137,7 @@ def find_shadows(video: np.ndarray, world: ShadowedBalls) -> np.ndarray:
 def _find_runs(darkness: np.ndarray) -> list[float]:
     """Return the centres of the runs of dark columns (W,): their fading edges are theirs as far as they fall."""
     dark = np.concatenate([[False], darkness > DARK, [False]])
-    centres = []
+    centres: list[float] = []
     for begin, end in np.flatnonzero(dark[1:] != dark[:-1]).reshape(-1, 2):
         while begin > 0 and 0 < darkness[begin - 1] < darkness[begin]:
             begin -= 1
@@ -178,7 +178,7 @@ def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.n
     span = world.frames - 1
     high, wide = world.view
     grid = [
-        (side * (x * wide - speed * span / 2), -side * height * high, side * speed)
+        np.array([side * (x * wide - speed * span / 2), -side * height * high, side * speed])
         for x in np.linspace(*LIGHT_PLACES, 5)
         for height in np.linspace(*LIGHT_HEIGHTS, 3)
         for speed in np.linspace(-world.light, world.light, 5)
@@ -190,9 +190,9 @@ def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.n
         centres, _ = _cast_shadows(light, tracks.positions, world)
         offsets = _measure_distances(shadows, centres)
         # Bounded, so that a shadow that is missing altogether does not outweigh all that fit.
-        return np.minimum(offsets[tracks.seen], reach).mean()
+        return float(np.minimum(offsets[tracks.seen], reach).mean())
 
-    lights = [np.array(light) for light in sorted(grid, key=measure_misfit)[:STARTS]]
+    lights = sorted(grid, key=measure_misfit)[:STARTS]
     for _ in range(FITS):
         # From several starts, as matching each ball with its nearest shadow finds local optima only.
         lights = [_refit_light(light, shadows, tracks, world, reach) for light in lights]
@@ -265,7 +265,8 @@ def find_clear_shadows(centres: np.ndarray, widths: np.ndarray, tracks: Tracks, 
 
 def _measure_distances(shadows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Return the distance (T, N) from centres (T, N) to the nearest shadow of the same frame, inf where none is."""
-    return np.abs(shadows[:, :, None] - centres[:, None]).min(1)
+    distances: np.ndarray = np.abs(shadows[:, :, None] - centres[:, None]).min(1)
+    return distances
 
 
 @dataclasses.dataclass(frozen=True)
