@@ -52,13 +52,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
             'prediction': 'v',
             'weighting': {'name': 'min_snr', 'gamma': 5.0},
             'context': args.given,
-            'condition_dropout': 0.0,  # there is no condition but frames
+            # Context frames are the only condition, and they are never dropped.
+            'condition_dropout': 0.0,
         }
     )
+    # Pixels are in [-1, 1], and so is every estimate of them.
     config.sampler = ConfigDict({'name': 'ddim', 'steps': 50, 'clip': 1.0})
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 2e-4, 'warmup_steps': 1000})
     config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 5000})
     config.ema = ConfigDict({'decays': (0.9999,)})
+    # All held-out videos, with as many samples of each as published numbers have.
     protocol = {'name': 'frame_prediction', 'context': args.given, 'per_clip': 100}
     config.evaluate = ConfigDict({'real': 256, 'protocol': protocol})
     return config

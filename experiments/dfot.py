@@ -43,7 +43,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = ConfigDict()
     if videos:
         config.data = ConfigDict({'source': 'video_folder', 'frames': 17, 'pixels': 128})
-        vae = {'latent': 16, 'time': 4, 'space': 8, 'dtype': 'bfloat16'}  # as video_vae.py makes it
+        # As video_vae.py makes it.
+        vae = {'latent': 16, 'time': 4, 'space': 8, 'dtype': 'bfloat16'}
         config.codec = ConfigDict({'name': 'video_vae', 'model': vae, 'sample': True})
     else:
         config.data = ConfigDict({'source': 'synthetic', 'frames': 5, 'pixels': 16, 'channels': 16, 'classes': 0})
@@ -64,7 +65,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
             'per_frame': True,
             # Min-SNR by the frame's own noise alone forgets what its neighbours show of it.
             'weighting': {'name': 'fused_min_snr', 'gamma': 5.0, 'decay': 0.96, 'causal': False},
-            'condition_dropout': 0.0,  # there is no condition but frames
+            # Context frames are the only condition, and they are never dropped.
+            'condition_dropout': 0.0,
         }
     )
     config.sampler = ConfigDict({'name': 'ddim', 'steps': 50, 'eta': 0.0})

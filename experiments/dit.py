@@ -47,6 +47,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         fsdp=1,
     )
     config = ConfigDict()
+    # Noise in the shape of latents is enough to plan and time a run: no images and no VAE have to be there.
     if args.data == 'latents':
         config.data = ConfigDict({'source': 'synthetic', 'frames': 1, 'pixels': 32, 'channels': 4, 'classes': CLASSES})
     else:
@@ -61,14 +62,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 'flip': True,
             }
         )
-        config.codec = ConfigDict({'name': 'sd_vae', 'sample': True})  # theirs draws latents, it does not take the mean
+        # The official code draws latents, it does not take the mean.
+        config.codec = ConfigDict({'name': 'sd_vae', 'sample': True})
     config.model = ConfigDict(
         {
             'size': args.size,
             'patch': args.patch,
             'layout': 'frames',
             'learn_variance': True,
-            'classes': CLASSES,  # said here, it builds and plans without the images
+            # Set here, so that the network is built and planned without the images.
+            'classes': CLASSES,
             'dtype': 'bfloat16',
         }
     )
@@ -81,10 +84,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
         }
     )
     config.sampler = ConfigDict({'name': 'ancestral', 'steps': 250, 'spacing': 'linear', 'variance': 'learned'})
-    config.guidance = ConfigDict({'scale': 1.5, 'channels': 3})  # theirs leaves the fourth alone
+    # The official code does not guide the fourth channel.
+    config.guidance = ConfigDict({'scale': 1.5, 'channels': 3})
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 1e-4, 'clip': None})
     config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 50_000})
-    # Theirs has none: after 10,000 steps 37% of the average is still the random start. Short runs want warmup=true.
+    # The official code has no warm-up: after 10,000 steps 37% of the average is still the random start. Short runs want
+    # warmup=true.
     config.ema = ConfigDict({'decays': (0.9999,), 'warmup': False})
     config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 256})

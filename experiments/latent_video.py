@@ -46,6 +46,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     args = parse_arg(arg, data=('balls', 'folder'), size='tiny', steps=6000)
     config = ConfigDict()
     config.data = ConfigDict({'source': 'bouncing_balls', 'frames': 9, 'pixels': 32})
+    # A folder's clips have no labels to condition on.
     if args.data == 'folder':
         config.data = ConfigDict({'source': 'video_folder', 'frames': 9, 'pixels': 32, 'flip': True})
     config.codec = ConfigDict({'name': 'video_vae', 'model': VAE, 'sample': True, 'std': (STD,) * VAE['latent']})

@@ -52,7 +52,7 @@ from vdm_jax.config import ConfigDict, parse_arg
 from vdm_jax.errors import UserError
 
 CLASSES = {'ucf101': 101, 'sky': 0, 'taichi': 0, 'ffs': 0}
-CLIP_FROM = {'ucf101': 100_000, 'sky': 20_000, 'taichi': 500_000, 'ffs': 20_000}  # steps of their batch
+CLIP_FROM = {'ucf101': 100_000, 'sky': 20_000, 'taichi': 500_000, 'ffs': 20_000}  # steps of the official batch
 LAYOUTS = {1: 'interleaved', 2: 'late_fusion', 3: 'sequential', 4: 'split_heads'}
 FRAMES = 16
 
@@ -87,25 +87,17 @@ def get_config(arg: str | None = None) -> ConfigDict:
             }
         )
     if args.data == 'videos':
-        config.codec = ConfigDict({'name': 'sd_vae', 'sample': True})  # theirs draws latents, it does not take the mean
-    config.model = ConfigDict(
-        {
-            'size': args.size,
-            'patch': args.patch,
-            'layout': LAYOUTS[args.variant],
-            'images': 'aside',  # theirs do not enter the blocks over time
-            'learn_variance': True,
-            'classes': classes,  # said here, it builds and plans without the videos
-            'dtype': 'bfloat16',
-        }
-    )
+        # The official code draws latents, it does not take the mean.
+        config.codec = ConfigDict({'name': 'sd_vae', 'sample': True})
+    config.model = ConfigDict(model_config(args))
     config.diffusion = ConfigDict(
         {
             'process': {'name': 'ddpm', 'schedule': 'linear', 'steps': 1000},
             'prediction': 'eps',
             'variance': 'learned_range',
             'condition_dropout': 0.1,
-            'image_weight': args.images / FRAMES,  # theirs is the mean over frames and images alike
+            # The official loss is the mean over frames and images alike.
+            'image_weight': args.images / FRAMES,
             'image_time': 'clip',
         }
     )
@@ -113,11 +105,27 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.guidance = ConfigDict({'scale': 7.0 if classes else 1.0})
     config.optim = ConfigDict(optim_config(args))
     config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 5000})
-    # Theirs has none: after 10,000 steps 37% of the average is still the random start. Short runs want warmup=true.
+    # The official code has no warm-up: after 10,000 steps 37% of the average is still the random start. Short runs want
+    # warmup=true.
     config.ema = ConfigDict({'decays': (0.9999,), 'warmup': False})
     config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 64})
     return config
+
+
+def model_config(args: SimpleNamespace) -> dict[str, Any]:
+    """Return the config of the network."""
+    return {
+        'size': args.size,
+        'patch': args.patch,
+        'layout': LAYOUTS[args.variant],
+        # In the official code they do not enter the blocks over time.
+        'images': 'aside',
+        'learn_variance': True,
+        # Set here, so that the network is built and planned without the videos.
+        'classes': CLASSES[args.dataset],
+        'dtype': 'bfloat16',
+    }
 
 
 def source_config(args: SimpleNamespace, frames: int) -> dict[str, Any]:
@@ -130,7 +138,8 @@ def source_config(args: SimpleNamespace, frames: int) -> dict[str, Any]:
         'frames': frames,
         'pixels': 256,
         'stride': 3,
-        'flip': args.dataset != 'sky',  # as in their data sets' transforms
+        # As in the official code's transforms: only Sky is not mirrored.
+        'flip': args.dataset != 'sky',
         'label': 'folder' if CLASSES[args.dataset] else 'none',
     }
 
@@ -142,9 +151,10 @@ def optim_config(args: SimpleNamespace) -> dict[str, Any]:
     return {
         'name': 'adamw',
         'learning_rate': 1e-4,
-        # Our loss is the clip's mean plus that of the images: larger by this than theirs, the mean over both.
+        # Our loss is the clip's mean plus that of the images: larger by this than the official one, the mean over both.
         'clip': 0.1 * (1 + args.images / FRAMES),
-        # Their step 1 is our update 0: see join_first.
+        # The official step 1 is our update 0: see join_first.
         'clip_from': max(0, official_clips // args.batch - 1),
-        'join_first': True,  # their step 0 goes backward without stepping, and its gradients stay for step 1
+        # The official step 0 goes backward without an update, and its gradients stay for step 1.
+        'join_first': True,
     }

@@ -37,18 +37,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     if args.regressor == 'conv_lstm' and (args.size, args.patch) != ('tiny', 8):
         raise UserError('--config=FILE:regressor=conv_lstm: it has one size and no patches; leave size and patch out')
     context, frames = (5, 15) if args.stochastic else (10, 20)
-    if args.regressor == 'none':
-        time = {'name': 'logit_normal', 'mean': 1.0, 'std': 1.3}
-        weighting = {'name': 'velocity', 'floor': 0.1}
-        sampler = {'name': 'ddim', 'steps': 10, 'eta': 0.0}
-        samples = 10
-    else:
-        # Trained at pure noise alone, x0 is predicted from the context: the mean of all futures, in one step.
-        time = {'name': 'noise'}
-        weighting = {'name': 'constant'}
-        sampler = {'name': 'euler', 'steps': 1}
-        samples = 1
-
     config = ConfigDict()
     config.data = ConfigDict(
         {'source': 'moving_mnist', 'frames': frames, 'motion': 'stochastic' if args.stochastic else 'bounce'}
@@ -66,9 +54,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.diffusion = ConfigDict(
         {
             'process': 'rectified_flow',
-            'time': time,
+            'time': {'name': 'logit_normal', 'mean': 1.0, 'std': 1.3},
             'prediction': 'x0',
-            'weighting': weighting,
+            'weighting': {'name': 'velocity', 'floor': 0.1},
             'context': context,
         }
     )
@@ -84,13 +72,30 @@ def get_config(arg: str | None = None) -> ConfigDict:
     )
     config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 500})
     config.ema = ConfigDict({'decays': (0.99, 0.999)})
-    config.sampler = ConfigDict(sampler)
-    protocol = {'name': 'frame_prediction', 'context': context, 'per_clip': samples}
+    config.sampler = ConfigDict({'name': 'ddim', 'steps': 10, 'eta': 0.0})
+    protocol = {'name': 'frame_prediction', 'context': context, 'per_clip': 10}
     config.evaluate = ConfigDict({'real': 256, 'protocol': protocol})
+    if args.regressor != 'none':
+        use_regression(config)
     if args.regressor == 'conv_lstm':
-        config.model = ConfigDict({'name': 'conv_lstm'})
-        config.optim = ConfigDict(
-            {'name': 'adamw', 'learning_rate': 5e-4, 'b2': 0.999, 'warmup_steps': 10, 'schedule': 'cosine'}
-        )
-        config.train.checkpoint_every = 50
+        use_conv_lstm(config)
     return config
+
+
+def use_regression(config: ConfigDict) -> None:
+    """Make a config that of a regressor: x0 from noise alone and the context, the mean of all futures, in one step."""
+    config.diffusion.time = {'name': 'noise'}
+    config.diffusion.weighting = {'name': 'constant'}
+    config.sampler = ConfigDict({'name': 'euler', 'steps': 1})
+    # All samples of a clip would be the same.
+    config.evaluate.protocol['per_clip'] = 1
+
+
+def use_conv_lstm(config: ConfigDict) -> None:
+    """Put ConvLSTM-S in the place of the transformer."""
+    config.model = ConfigDict({'name': 'conv_lstm'})
+    config.optim = ConfigDict(
+        {'name': 'adamw', 'learning_rate': 5e-4, 'b2': 0.999, 'warmup_steps': 10, 'schedule': 'cosine'}
+    )
+    # Its steps take many times as long as those of the transformer.
+    config.train.checkpoint_every = 50

@@ -48,6 +48,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         fsdp=1,
     )
     config = ConfigDict()
+    # Noise in the shape of latents is enough to plan and time a run: no images and no VAE have to be there.
     if args.data == 'latents':
         config.data = ConfigDict({'source': 'synthetic', 'frames': 1, 'pixels': 32, 'channels': 4, 'classes': CLASSES})
     else:
@@ -62,14 +63,17 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 'flip': True,
             }
         )
-        config.codec = ConfigDict({'name': 'sd_vae', 'sample': True})  # theirs draws latents, it does not take the mean
+        # The official code draws latents, it does not take the mean.
+        config.codec = ConfigDict({'name': 'sd_vae', 'sample': True})
     config.model = ConfigDict(
         {
             'size': args.size,
             'patch': args.patch,
             'layout': 'frames',
-            'learn_variance': True,  # the channels alone: their head has them, and leaves them aside
-            'classes': CLASSES,  # said here, it builds and plans without the images
+            # For the channels alone: the official head has them, and nothing is learned in them.
+            'learn_variance': True,
+            # Set here, so that the network is built and planned without the images.
+            'classes': CLASSES,
             'dtype': 'bfloat16',
         }
     )
@@ -81,10 +85,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
         }
     )
     config.sampler = ConfigDict({'name': args.sampler, 'steps': STEPS[args.sampler]})
-    config.guidance = ConfigDict({'scale': 1.5, 'channels': 3})  # theirs leaves the fourth alone
+    # The official code does not guide the fourth channel.
+    config.guidance = ConfigDict({'scale': 1.5, 'channels': 3})
     config.optim = ConfigDict({'name': 'adamw', 'learning_rate': 1e-4, 'clip': None})
     config.train = ConfigDict({'steps': args.steps, 'batch_size': args.batch, 'checkpoint_every': 50_000})
-    config.ema = ConfigDict({'decays': (0.9999,), 'warmup': False})  # theirs has none
+    # The official code has no warm-up.
+    config.ema = ConfigDict({'decays': (0.9999,), 'warmup': False})
     config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 256})
     return config

@@ -88,7 +88,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         patch=(4, 8, 2),
         images=8,
         data=('videos', 'synthetic'),
-        batch=0,  # 0: the paper's
+        batch=0,
         steps=0,
         fsdp=1,
     )
@@ -110,21 +110,16 @@ def get_config(arg: str | None = None) -> ConfigDict:
             'process': {'name': 'logsnr_cosine', 'logsnr_min': -20.0, 'logsnr_max': 20.0},
             'prediction': recipe.prediction,
             'context': recipe.context,
-            'condition_dropout': 0.0,  # there is no condition
-            'image_weight': args.images / (FRAMES - recipe.context),  # given frames do not count
+            # There is no condition to drop.
+            'condition_dropout': 0.0,
+            # Context frames have no loss.
+            'image_weight': args.images / (FRAMES - recipe.context),
         }
     )
     # At log-SNR -20 an error of eps is one of x0 e^10 times as large: x0 is kept to what pixels can be.
     config.sampler = ConfigDict({'name': 'ancestral', 'steps': 256, 'variance': 'small', 'clip': 1.0})
-    config.optim = ConfigDict(
-        {
-            'name': 'adamw',
-            'learning_rate': recipe.learning_rate,
-            'b2': recipe.b2,
-            'weight_decay': recipe.weight_decay,
-            'clip': None,
-        }
-    )
+    config.optim = ConfigDict(optim_config(recipe))
+    # 0 steps or clips a step: those of the paper's recipe.
     config.train = ConfigDict(
         {
             'steps': args.steps or recipe.steps,
@@ -149,3 +144,14 @@ def source_config(args: SimpleNamespace, frames: int) -> dict[str, Any]:
     if args.dataset == 'bair':
         return {'source': 'tfds', 'video': 'image_main', 'flip': flip, **shape}
     return {'source': 'video_folder', 'label': 'none', 'flip': flip, **shape}
+
+
+def optim_config(recipe: Recipe) -> dict[str, Any]:
+    """Return the config of the optimizer."""
+    return {
+        'name': 'adamw',
+        'learning_rate': recipe.learning_rate,
+        'b2': recipe.b2,
+        'weight_decay': recipe.weight_decay,
+        'clip': None,
+    }

@@ -59,9 +59,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
             'qk_norm': True,
         }
     )
+    # Prompts of `sample` are encoded as the captions are: the two widths must be the same.
     if args.text:
         config.model.text_width = args.text
         config.text = ConfigDict({'name': 'hashing', 'width': args.text})
+    # Memorising is tested by label: without dropout every example has its own.
     config.diffusion = ConfigDict(
         {
             'process': 'rectified_flow',

@@ -57,10 +57,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     videos = args.data == 'videos'
     config = ConfigDict()
     if videos:
-        label = 'folder' if CLASSES[dataset] else 'none'
-        config.data = ConfigDict({'source': 'video_folder', 'frames': 17, 'pixels': 128, 'label': label})
-        vae = {'latent': 8, 'time': 4, 'space': 8, 'dtype': 'bfloat16'}  # as video_vae.py:size=paper makes it
-        config.codec = ConfigDict({'name': 'video_vae', 'model': vae, 'sample': True})
+        use_videos(config, dataset)
     else:
         config.data = ConfigDict(
             {'source': 'synthetic', 'frames': 5, 'pixels': 16, 'channels': 8, 'classes': CLASSES[dataset]}
@@ -87,7 +84,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
             'prediction': 'v',
             'self_conditioning': 0.9,
             'context': CONTEXT[dataset],
-            'condition_dropout': 0.0,  # nothing is guided
+            # Sampling is not guided.
+            'condition_dropout': 0.0,
         }
     )
     # Trailing: a walk that does not begin at t = 1 would begin from noise that the network never saw alone.
@@ -99,7 +97,17 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.ema = ConfigDict({'decays': (0.9999,)})
     config.mesh = ConfigDict({'data': -1, 'fsdp': args.fsdp})
     config.evaluate = ConfigDict({'batch_size': 64})
+    # The protocol counts frames as the clips have them: of videos 5, of which the VAE makes 2.
     if CONTEXT[dataset]:
         frames = 5 if videos else CONTEXT[dataset]
         config.evaluate.protocol = ConfigDict({'name': 'frame_prediction', 'context': frames})
     return config
+
+
+def use_videos(config: ConfigDict, dataset: str) -> None:
+    """Read a folder of videos, which a VAE of our own encodes."""
+    label = 'folder' if CLASSES[dataset] else 'none'
+    config.data = ConfigDict({'source': 'video_folder', 'frames': 17, 'pixels': 128, 'label': label})
+    # As video_vae.py:size=paper makes it.
+    vae = {'latent': 8, 'time': 4, 'space': 8, 'dtype': 'bfloat16'}
+    config.codec = ConfigDict({'name': 'video_vae', 'model': vae, 'sample': True})

@@ -1,11 +1,12 @@
 """vdm_jax: training, sampling and judging video diffusion transformers in JAX.
 
-The names below are what a script needs; each is imported when it is first used, so that nothing wakes jax unasked.
+The names below are what a script needs. Each is imported when it is first used: importing the package starts no jax.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# For type checkers and editors, which do not run __getattr__.
 if TYPE_CHECKING:
     from vdm_jax.experiment.experiment import read_experiment
     from vdm_jax.experiment.run import Run

@@ -40,6 +40,7 @@ def write_atomically(path: AnyPath, content: bytes | str) -> None:
       OSError: It cannot be written; what was there before stands.
     """
     content = content.encode() if isinstance(content, str) else content
+    # etils takes its time to import, and most files are local.
     if not is_local(path):
         from etils import epath
 
@@ -72,6 +73,7 @@ def open_atomically(path: AnyPath) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        # After fsync: a power cut must not leave the new name with half of the bytes.
         os.replace(half, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -182,6 +184,7 @@ def check_scheme(path: AnyPath, called: str) -> None:
         return
     if re.match(r'(gs|s3):///', str(path)):
         raise UserError(f'{called}: names no bucket')
+    # Making a path already looks up the kind of store.
     try:
         epath.Path(path)
     except (KeyError, NotImplementedError, ValueError):
@@ -264,6 +267,7 @@ def read_bytes(path: AnyPath, limit: int | None = None, called: str | None = Non
     Raises:
       UserError: It is none, or cannot be read.
     """
+    # The size is known before anything is read: a huge file would fill the memory.
     check_regular(path, limit, called)
     try:
         if is_local(path):

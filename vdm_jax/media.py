@@ -129,6 +129,7 @@ def write_png(path: AnyPath, image_HWC: np.ndarray) -> None:
 
 def write_npy(path: AnyPath, video: np.ndarray) -> None:
     """Write a video as numpy.load reads it, without pickle: uint8 (T, H, W, C), grey ones too."""
+    # Without pickle, so that whoever loads it runs none of its code.
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(video), allow_pickle=False)
     write_atomically(path, buffer.getvalue())

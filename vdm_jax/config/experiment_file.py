@@ -49,6 +49,7 @@ def parse_arg(arg: str | None, kinds: Mapping[str, Any] | None = None, **default
       UserError: An unknown name, a value that is not of the default's type, or none of those to choose from.
     """
     kinds = kinds or {}
+    # No argument is a list, so that a tuple is free to list values.
     options = {name: value for name, value in defaults.items() if isinstance(value, tuple)}
     values = defaults | {name: known[0] for name, known in options.items()}
     types_of_defaults = {name: type(value) for name, value in values.items()}
@@ -73,6 +74,7 @@ def load_experiment(spec: str) -> dict[str, Any]:
       UserError: No such file, no get_config in it.
     """
     path, arg = packaged.find_experiment(spec)
+    # By its path and not by its name, as it need not be on sys.path, and may be called as a module of ours is.
     module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     assert module_spec is not None and module_spec.loader is not None  # as for every file that ends in .py
     module = importlib.util.module_from_spec(module_spec)
@@ -120,6 +122,7 @@ def override(groups: dict[str, Any], assignments: Sequence[str], root: str = 'co
     Raises:
       UserError: An assignment is none, or its key leads through a plain value.
     """
+    # Callers use the groups again, with other assignments.
     tree = copy.deepcopy(groups)
     for assignment in assignments:
         key, equals, text = assignment.removeprefix('--').partition('=')

@@ -62,6 +62,7 @@ def _parse_sides(value: Any) -> tuple[int, int] | None:
     """Return (height, width), None of what cannot be read."""
     if isinstance(value, str):
         return _parse_text(value)
+    # One number is the side of a square.
     pair = value if isinstance(value, (list, tuple)) else (value, value)
     # True is a number to Python, and no side.
     if len(pair) != 2 or any(isinstance(side, bool) for side in pair):

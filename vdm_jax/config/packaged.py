@@ -26,6 +26,7 @@ def find_file(path: str, suffix: str = '.py') -> str | None:
 
     A file of that very name on this machine comes first; that is for the caller to see.
     """
+    # Any other folder is one of the user's own, in which a file is missing.
     parts = Path(path).parts
     if not parts or parts[:-1] not in ((), (WORD,)):
         return None

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from vdm_jax.errors import UserError
 
+# The largest number that jax's integers hold without 64-bit mode.
 INT32 = 2**31 - 1
 SHOWN = 60  # characters of a value in a message
 
@@ -248,6 +249,7 @@ class Ranged:
 
     def __init_subclass__(cls, where: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # A subclass without a key of its own stands where its parent does, as every sampler does.
         if where is not None:
             cls._where = where
 

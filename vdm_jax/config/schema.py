@@ -121,6 +121,7 @@ def to_dict(value: Any, choices: Choices, annotation: Any = None) -> Any:
     if not dataclasses.is_dataclass(value):
         return value
 
+    # The name of a choice comes first, so that a reader of config.json knows what the keys after it are of.
     group = {}
     if annotation in choices:
         choice = choices[annotation]
@@ -227,6 +228,7 @@ def _read_union(value: Any, annotation: Any, key: str, choices: Choices) -> Any:
     # str takes any text, so it comes last.
     options = sorted(typing.get_args(annotation), key=lambda option: option is str)
     for option in options:
+        # What the options said by themselves would mislead: each knows only a part of what is allowed.
         try:
             return read_value(value, option, key, choices)
         except UserError:
@@ -257,6 +259,7 @@ def _read_choice(value: Any, choice: Choice, key: str, choices: Choices, default
             for field, item in group.items()
             if isinstance(item, Text) or _accepts(cls, field, item, choices)
         }
+    # to_dataclass would list the known keys, of which there are none here.
     if group and not _fields(cls):
         raise _no_keys_error(next(iter(group)), name, choice, key)
     return to_dataclass(cls, group, choices, key)
@@ -322,6 +325,7 @@ def _read_tuple(value: Any, annotation: Any, key: str, choices: Choices) -> tupl
 def _split_items(value: Any, annotation: Any, key: str) -> list[Any]:
     """Return the items of a list, which the command line separates by commas."""
     if isinstance(value, Text):
+        # As people write lists: 1,2 and (1, 2) and [1, 2].
         texts = [item.strip() for item in value.text.strip('()[] ').split(',')]
         return [Text(text) for text in texts if text]
     if isinstance(value, (list, tuple)):

@@ -46,8 +46,10 @@ def read_scalar(value: Any, kind: Any, key: str) -> Any:
             value = float(value)
         except OverflowError:
             raise error from None
+    # The very type: True is an int to isinstance.
     if kind is not type(value) and not (kind is types.NoneType and value is None):
         raise error
+    # nan passes every comparison with a range, and inf becomes nan in the first product with 0.
     if isinstance(value, float) and not math.isfinite(value):
         raise error
     return value

@@ -60,6 +60,7 @@ def convert(
     else:
         experiment = experiment_from(override(experiment_dict(make_experiment(opened)), list(assignments)))
     run = Run(experiment)
+    # Networks are compared before anything is made in `out`, which a mistake leaves as it was.
     resized = check_same(model_of(opened), run.model_config, allow_missing)
     if not_finite := find_not_finite(opened.params):
         raise UserError(
@@ -81,7 +82,7 @@ def convert(
         params, report = fit(
             by_path(opened.params),
             run.programs.abstract_state.params,
-            lambda: state.params,
+            lambda: state.params,  # initial ones, for what is missing
             allow_missing,
             'the checkpoint',
             resized,
@@ -146,9 +147,11 @@ def check_same(
     Raises:
       UserError: The networks differ, in more than shapes of parameters where those may be missing.
     """
+    # Two classes of networks may have fields of the same names.
     if type(theirs) is not type(model):
         raise UserError(f'config.model: {called} is of a {type(theirs).__name__}, not of a {type(model).__name__}')
     differences = model_differences(_explicit_fields(model), _explicit_fields(theirs))
+    # A difference that is allowed must still be one of shapes: other meanings of the same parameters are refused.
     if allow_missing:
         return find_resized(model, _by_field(differences), param_shapes, called)
     if differences:

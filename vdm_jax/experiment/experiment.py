@@ -29,6 +29,8 @@ from vdm_jax.train.optimizers import AdamW, Optimizer
 from vdm_jax.train.profiling import ProfileConfig
 from vdm_jax.train.train_config import TrainConfig
 
+# Only frozen dataclasses stand here, as defaults too: an experiment is compared, hashed and written as a whole.
+
 
 @dataclass(frozen=True)
 class Experiment(Ranged, where='config'):
