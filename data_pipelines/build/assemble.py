@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -25,6 +25,7 @@ from data_pipelines.curate.duplicates import find_representatives
 from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.table import INPUTS, write_inputs
 from vdm_jax.data.records.manifest import FORMAT, MANIFEST
+from vdm_jax.data.records.schema import Record
 from vdm_jax.data.records.shards import TABLE, shard_name, write_shard, write_table
 from vdm_jax.errors import first_line
 from vdm_jax.files import flush_directory, seal
@@ -189,9 +190,10 @@ def _mark_duplicates(clips: Sequence[dict[str, Any]], recipe: Recipe) -> None:
     if not recipe.duplicates.drop:
         return
     # The representatives hang on these values only, so they are the same for any number of workers.
-    names, pixels, seconds, hashes = (
-        [clip[column] for clip in clips] for column in ('key', 'pixels', 'seconds', 'hashes')
-    )
+    names = [clip['key'] for clip in clips]
+    pixels = [clip['pixels'] for clip in clips]
+    seconds = [clip['seconds'] for clip in clips]
+    hashes = [clip['hashes'] for clip in clips]
     representatives = find_representatives(names, pixels, seconds, hashes, recipe.duplicates)
     for clip, number in zip(clips, representatives, strict=True):
         kept_clip = clips[number]
@@ -223,17 +225,19 @@ def _write_shard(out: str, folder: str, shard: Shard, number: int, count: int) -
     """Write one shard where it is not there yet; return the rows of its records."""
     path = os.path.join(out, shard_name(number, count))
     rows_file = os.path.join(folder, f'rows-{number}')
+
+    # One at a time: a shard's records need not fit into memory.
+    def read_records() -> Iterator[Record]:
+        for name, places in shard:
+            yield from part_files.read_records(part_files.part_path(folder, name), places)
+
     if not os.path.exists(path):
         new = os.path.join(folder, 'shard.new')
-        records = (
-            record
-            for name, places in shard
-            for record in part_files.read_records(part_files.part_path(folder, name), places)
-        )
         try:
-            rows = write_shard(new, records, number)
+            rows = write_shard(new, read_records(), number)
         except RuntimeError as error:  # so ArrayRecord reports a full disk
             raise OSError(first_line(error)) from None
+
         # The rows come first: once the shard is there, they are never asked for again.
         store_file(rows_file, msgpack.packb(rows))
         _move_into_place(new, path)

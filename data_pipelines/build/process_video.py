@@ -101,6 +101,7 @@ def process_video(item: Item, recipe: Recipe) -> Iterator[ClipOutcome | InputOut
         if recipe.split and item.split != recipe.split:
             yield InputOutcome('dropped', 'split', f'its split is {item.split!r}')
             return
+
         # Read once in full before it is decoded: the manifest names the bytes that clips were made of.
         facts = _read_file_facts(item)
         for clip in _process_clips(item, recipe):
@@ -111,10 +112,12 @@ def process_video(item: Item, recipe: Recipe) -> Iterator[ClipOutcome | InputOut
             yield clip
     except UserError:
         raise
-    except Exception as error:  # whatever a file can provoke in the libraries beneath: the others go on
+    # Whatever a file can provoke in the libraries beneath: the others go on.
+    except Exception as error:
         if newer_dependencies(error):  # no fault of the file
             warn_of_newer(error)
             raise
+
         reason, detail = _explain_broken(error, recipe)
         yield InputOutcome('broken', reason, detail, **facts)
     else:

@@ -26,6 +26,7 @@ from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import read_bytes
 
 MAX_FILE_BYTES = 2**20
+# Numpy, OpenCV and FFmpeg take 0.3 GB of it before the first frame.
 LEAST_MEMORY = 2**29
 TEXT_FACTS = 'label_name', 'source'
 

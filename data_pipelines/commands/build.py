@@ -197,10 +197,12 @@ def summarize(out: str, manifest: Mapping[str, Any]) -> str:
         f'{manifest["frames"]} frames, {manifest["seconds"]:.1f} s, in {len(manifest["shards"])} shards, {size:.1f} MB',
         f'  without a caption: {clips["without_caption"]} clips',
     ]
+
     for kind, title in (('inputs', 'inputs not kept'), ('clips', 'clips not kept')):
         reasons = manifest['reasons'][kind]
         if reasons:
             lines.append(f'  {title}: ' + ', '.join(f'{count} {reason}' for reason, count in reasons.items()))
+
     ignored = manifest['ignored_files']
     if ignored:
         lines.append('  files that are no videos: ' + ', '.join(f'{n} {ending}' for ending, n in ignored.items()))

@@ -207,12 +207,7 @@ def begin_directory(
     if stored:
         metadata.check_same_encoding(where, stored['made'], run.latent_cache_key)
         wanted = {'--views': views, '--dtype': dtype, 'config.seed': seed, '--parts': parts or stored['parts']}
-        for name, value in wanted.items():
-            stored_value = stored[name.lstrip('-').removeprefix('config.')]
-            if stored_value != value:
-                raise UserError(
-                    f'{where}: begun with {name}={stored_value}, and asked for {value}; name another directory'
-                )
+        _check_same_options(where, stored, wanted)
         return stored
 
     scalars = list(available_scalars(reader))
@@ -252,6 +247,14 @@ def check_free_space(out: Path, size: int) -> None:
     free = shutil.disk_usage(out).free
     if size > free:
         raise UserError(f'--out={out}: {size / 1e9:.1f} GB are wanted, {free / 1e9:.1f} are free; see --dtype, --views')
+
+
+def _check_same_options(where: str, stored: About, wanted: Mapping[str, Any]) -> None:
+    """Check that a directory was begun with these options, by the names that the command line has for them."""
+    for name, value in wanted.items():
+        stored_value = stored[name.lstrip('-').removeprefix('config.')]
+        if stored_value != value:
+            raise UserError(f'{where}: begun with {name}={stored_value}, and asked for {value}; name another directory')
 
 
 def encode_part(

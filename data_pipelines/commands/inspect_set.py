@@ -201,31 +201,33 @@ def _format_score(name: str, score: Mapping[str, Any]) -> list[str]:
 
 def make_cells(records: RecordSet, count: int) -> list[Cell]:
     """Return cells of a contact sheet: clips spread evenly over the set, each with a few of its frames."""
-    cells: list[Cell] = []
     # Not the first ones, which are of one video.
     numbers = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
-    for number in np.unique(numbers):
-        record = records[int(number)]
-        facts = [
-            f'{record.frames / record.fps:.2f} s',
-            f'{record.width}x{record.height}',
-            f'{record.fps:.4g} fps',
-        ]
-        if 'motion' in record.scores:
-            facts.append(f'motion {_format_number(record.scores["motion"])}')
-        frames: list[np.ndarray] = []
-        if record.latents is not None:
-            facts.append(f'latents {record.latents.shape}')
-        else:
-            try:
-                frames = _read_frames(record)
-            # A sheet is a look at the set: `verify` is for what is damaged.
-            except BrokenVideoError as error:
-                facts.append(str(error))
-        caption = record.captions[0].text if record.captions else '(no caption)'
-        more = f' (and {len(record.captions) - 1} more)' if len(record.captions) > 1 else ''
-        cells.append(Cell(frames, [record.key, ', '.join(facts), caption + more]))
-    return cells
+    return [_make_cell(records[int(number)]) for number in np.unique(numbers)]
+
+
+def _make_cell(record: Record) -> Cell:
+    facts = [
+        f'{record.frames / record.fps:.2f} s',
+        f'{record.width}x{record.height}',
+        f'{record.fps:.4g} fps',
+    ]
+    if 'motion' in record.scores:
+        facts.append(f'motion {_format_number(record.scores["motion"])}')
+
+    frames: list[np.ndarray] = []
+    if record.latents is not None:
+        facts.append(f'latents {record.latents.shape}')
+    else:
+        try:
+            frames = _read_frames(record)
+        # A sheet is a look at the set: `verify` is for what is damaged.
+        except BrokenVideoError as error:
+            facts.append(str(error))
+
+    caption = record.captions[0].text if record.captions else '(no caption)'
+    more = f' (and {len(record.captions) - 1} more)' if len(record.captions) > 1 else ''
+    return Cell(frames, [record.key, ', '.join(facts), caption + more])
 
 
 def _read_frames(record: Record) -> list[np.ndarray]:

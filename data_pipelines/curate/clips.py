@@ -1,6 +1,7 @@
 """Clip selection: which frames of a video become clips, pieces of a wanted length, each inside one shot."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -51,9 +52,11 @@ class ClipsConfig:
             value = getattr(self, name)
             if value is not None and value > largest:
                 raise UserError(f'recipe.clips.{name} is {value}; it must be at most {largest}')
+
         if self.pixels is not None and self.pixels % 2:
             raise UserError(f'recipe.clips.pixels is {self.pixels}; it must be even, as H.264 stores it')
-        if self.min_seconds < 0 or self.seconds is not None and self.min_seconds > self.seconds:
+        longest = math.inf if self.seconds is None else self.seconds
+        if self.min_seconds < 0 or self.min_seconds > longest:
             raise UserError(f'recipe.clips.min_seconds is {self.min_seconds}; want 0 to recipe.clips.seconds')
         if not 0 <= self.crf <= 51:
             raise UserError(f'recipe.clips.crf is {self.crf}; want 0 to 51')

@@ -71,10 +71,7 @@ def parse_row(row: Mapping[str, Any], scores: Iterable[str] | None = None) -> di
             )
         label = int(label_number)
 
-    start = parse_seconds(none_if_missing(row.get('start')), 'start')
-    end = parse_seconds(none_if_missing(row.get('end')), 'end')
-    if end is not None and end <= (start or 0):
-        raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
+    start, end = parse_window(row.get('start'), row.get('end'))
 
     captions: list[Caption] = []
     for column in (*CAPTION_COLUMNS, 'captions'):
@@ -259,6 +256,19 @@ def parse_seconds(value: Any, key: str) -> float | None:
     if total > MAX_SECONDS:
         raise ProblemError('bad_times', f'{key} is {format_value(value)}; want {MAX_SECONDS:g} seconds at most')
     return total
+
+
+def parse_window(start_value: Any, end_value: Any) -> tuple[float | None, float | None]:
+    """Return the seconds between which a part of a video lies, each None where nothing is said.
+
+    Raises:
+      ProblemError: they are no times, or the part ends before it starts.
+    """
+    start = parse_seconds(none_if_missing(start_value), 'start')
+    end = parse_seconds(none_if_missing(end_value), 'end')
+    if end is not None and end <= (start or 0):
+        raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
+    return start, end
 
 
 def parse_text(value: Any, key: str) -> str:

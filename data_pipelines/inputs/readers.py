@@ -67,6 +67,8 @@ def read_csv(path: str) -> Iterator[tuple[str, Row]]:
         # Strict: a stray quote is a mistake of its row, and no part of a caption.
         reader = csv.reader(file, strict=True, delimiter=delimiter)
         columns = _read_header(reader, path)
+
+        # Not a `for`, which ends at the first row that is no CSV: the others are read all the same.
         while True:
             first = reader.line_num + 1
             where = f'line {first}'
@@ -75,6 +77,7 @@ def read_csv(path: str) -> Iterator[tuple[str, Row]]:
             except csv.Error as error:
                 yield where, ProblemError('bad_row', f'lines {first} to {reader.line_num}: {error}')
                 continue
+
             if values is None:
                 return
             if not values:  # an empty line

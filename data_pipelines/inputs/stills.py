@@ -144,6 +144,7 @@ def open_npy(path: str) -> np.ndarray:
     return array
 
 
+# Every example of a split asks for it, and opening it reads all of the set's metadata.
 @functools.lru_cache(maxsize=4)
 def open_tfds_split(path: str, split: str) -> Sequence[Mapping[str, Any]]:
     """Open the examples of a split that TFDS prepared, once a process.

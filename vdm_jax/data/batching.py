@@ -9,6 +9,8 @@ from typing import Any
 import grain
 import numpy as np
 
+from vdm_jax.data.source import stack_clips
+
 
 class StackedBatches(grain.IterDataset):  # type: ignore[misc]
     """Batch number n is the next size(n) clips: dicts of arrays, stacked by name."""
@@ -34,7 +36,7 @@ class _StackingIterator(grain.DatasetIterator):  # type: ignore[misc]
             raise StopIteration
         clips = [next(self._parent) for _ in range(self._size(self._done))]
         self._done += 1
-        return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+        return stack_clips(clips)
 
     # Grain wants these. Nothing is saved with them: the position of a run is its step.
 

@@ -60,10 +60,13 @@ class Bucketed(WrappingSource):
         super().__post_init__()
         if self.only is not None and self.only >= len(self.buckets):
             raise UserError(f'config.data.only={self.only}: the buckets are called 0 to {len(self.buckets) - 1}')
+
+        # By size: 16x64x64 and 16x64x64@8 are one bucket, though their texts differ.
         sizes = [bucket.size for bucket in self.kinds]
         for number, size in enumerate(sizes):
             if size in sizes[:number]:
                 raise UserError(f'config.data.buckets={",".join(self.buckets)}: {self.buckets[number]} is there twice')
+
         if self.clips.bucketed:
             raise UserError('config.data.clips is in buckets itself; name the source of its clips')
         if self.clips.joins_images:
@@ -71,6 +74,8 @@ class Bucketed(WrappingSource):
                 f'config.data.clips is a {type(self.clips).__name__}, whose clips are of one shape; for images beside '
                 'videos take a mixture with a set of single frames, and a bucket of one frame'
             )
+
+        # Also of the sources of a mixture, which itself leaves nothing out.
         for source in self.clips.parts or (self.clips,):
             if source.drops_short:
                 raise UserError(
@@ -225,7 +230,8 @@ class BucketedReader(Reader):
             mine = np.flatnonzero(self.bucket_of[self.ids] == number)
             if not self._lenient and len(mine) < size:
                 self._raise_too_few(number, len(mine), size)
-            bucket_order, share = None, 0.0
+            bucket_order = None
+            share = 0.0
             if len(mine):
                 bucket_order, share = self._bucket_order(mine, size, seed, shuffle, number)
             orders.append(bucket_order)

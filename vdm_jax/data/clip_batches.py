@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from vdm_jax.data.scalars import attach_scalars
-from vdm_jax.data.source import Clip, Reader
+from vdm_jax.data.source import Clip, Reader, stack_clips
 from vdm_jax.errors import UserError
 
 
@@ -15,8 +15,7 @@ def batch_of(reader: Reader, indices: Iterable[int], scalars: Sequence[str] = ()
     Returns:
       {'video': uint8 (N, T, H, W, C), 'label': int32 (N,), …} and these scalars, float32 (N,) each.
     """
-    clips = [attach_scalars(reader[int(i)], scalars) for i in indices]
-    return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+    return stack_clips([attach_scalars(reader[int(i)], scalars) for i in indices])
 
 
 def read_videos(reader: Reader, indices: Iterable[int]) -> np.ndarray:
@@ -50,7 +49,7 @@ def find_captioned(reader: Reader, count: int, among: int = 256) -> list[int]:
     Raises:
       UserError: none of them has one.
     """
-    # A reader tells of a text only with the clip, pixels included: so not all of a large set is looked through.
+    # A reader gives a text only with the clip, pixels included: so not all of a large set is looked through.
     numbers = []
     for i in range(min(len(reader), among)):
         if reader[i].get('text_mask', np.False_).any():

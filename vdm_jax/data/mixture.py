@@ -49,7 +49,9 @@ class Mixture(Source):
         super().__post_init__()
         if self.weights and len(self.weights) != len(self.sources):
             raise UserError(f'config.data.weights={self.weights}: want one for each of {len(self.sources)} sources')
+
         for number, source in enumerate(self.sources):
+            # Of what goes with mixtures in another way, the message says which.
             if isinstance(source, Mixture):
                 raise UserError(f'config.data.sources.{number} is itself a mixture; list its sources here instead')
             if source.bucketed:
@@ -61,6 +63,8 @@ class Mixture(Source):
                     f'config.data.sources.{number} has images beside its clips, which a mixture has not; '
                     'make the mixture config.data.clips of joint_images instead'
                 )
+
+            # Clips of a batch are stacked.
             if source.shape != self.shape:
                 raise UserError(
                     f'config.data.sources.0 makes clips of {self.shape} (frames, height, width, channels) and '

@@ -18,7 +18,7 @@ import numpy as np
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order, clip_generator
 from vdm_jax.data.scalars import attach_scalars
-from vdm_jax.data.source import Clip, Reader
+from vdm_jax.data.source import Clip, Reader, stack_clips
 
 _AHEAD = 2  # batches gathered at once, beside the one in use
 
@@ -251,8 +251,7 @@ class _Constant(BatchStream):
         def draw(row: int) -> Clip:
             return reader.draw(row % len(reader), clip_generator(order.seed, row))
 
-        clips = [attach_scalars(draw(row), scalars) for row in rows.tolist()]
-        self._batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+        self._batch = stack_clips([attach_scalars(draw(row), scalars) for row in rows.tolist()])
         for array in self._batch.values():
             # Every step hands out this very array: whoever wrote into it would change all later batches.
             array.flags.writeable = False

@@ -352,6 +352,11 @@ def with_fields(source: Source, **values: Any) -> Source:
     return dataclasses.replace(source, **values)
 
 
+def stack_clips(clips: Sequence[Clip]) -> dict[str, np.ndarray]:
+    """Return clips as one batch, each of their arrays stacked by its name; all have the same arrays."""
+    return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+
+
 @contextlib.contextmanager
 def mistakes_at(where: str) -> Iterator[None]:
     """Say of a user's mistake found meanwhile that it is at `where`, a key of the config."""

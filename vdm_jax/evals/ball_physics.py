@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from vdm_jax.data.clip_batches import read_videos
-from vdm_jax.data.source import Reader, StatelessSource
+from vdm_jax.data.source import Reader, Source
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.negative_controls import make_controls
@@ -28,7 +28,7 @@ class BallPhysics(Protocol):
     suffix: ClassVar[str] = ''  # what a score's name says of the world
     measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(physics.measure)
     judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(physics.judge)
-    wrong_worlds: ClassVar[dict[str, Callable[..., StatelessSource]]] = {}
+    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {}
 
     def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
         """Return that another world than its own wants figures of its own, also where it is a subclass."""
@@ -59,7 +59,8 @@ class BallPhysics(Protocol):
         rows = {'samples': videos, 'real': real} | make_controls(some, train, config.seed)
         for name, make_world in self.wrong_worlds.items():
             # The same fields, seed included: a wrong world has the right one's clips but for what is wrong in it.
-            rows[name] = read_videos(make_world(**vars(held_out)), range(len(some)))
+            wrong_world = make_world(**vars(held_out.source))
+            rows[name] = read_videos(wrong_world.open(), range(len(some)))
 
         figures = {name: self.measure(clips, source, train) for name, clips in rows.items()}
         return Score(

@@ -75,8 +75,8 @@ def remove_grey(video: np.ndarray) -> np.ndarray:
     What is taken away is the least of the three values of each pixel. Grey has nothing else, and every ball is least in
     the same one over its whole disc, so a mix of ball and ground becomes the same mix of ball and black.
     """
-    coloured: np.ndarray = video - video.min(-1, keepdims=True)
-    return coloured
+    colour: np.ndarray = video - video.min(-1, keepdims=True)
+    return colour
 
 
 def is_grey(video: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vdm_jax.data.source import StatelessSource
+from vdm_jax.data.source import Source
 from vdm_jax.data.worlds.colliding_balls import CollidingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_physics import BallPhysics
@@ -90,7 +90,7 @@ def measure(videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None 
     def average(values: list[float]) -> float:
         return float(np.mean(values)) if values else float('nan')
 
-    breaks: list[np.ndarray] = [np.any(each, axis=2) for each in touches]
+    breaks = [_touches_any(each) for each in touches]
     return physics.measure(videos, world, train, tracks, breaks) | {
         'collisions': len(collisions),
         'through': average([each.through for each in collisions]),
@@ -128,7 +128,6 @@ def find_touches(tracks: Tracks, world: CollidingBalls) -> np.ndarray:
     steps = np.nan_to_num(np.linalg.norm(np.diff(tracks.positions, axis=0), axis=-1))
 
     # The fastest of five steps: the one in which balls touch is itself cut short by it.
-
     around = np.pad(steps, [(2, 2), (0, 0)])
     longest = np.max([around[k : k + len(steps)] for k in range(5)], axis=0)
     is_short = gaps[1:] + gaps[:-1] <= longest[:, :, None] + longest[:, None] + LOOSE
@@ -137,13 +136,18 @@ def find_touches(tracks: Tracks, world: CollidingBalls) -> np.ndarray:
     return touches
 
 
+def _touches_any(touches: np.ndarray) -> np.ndarray:
+    """Return whether each ball may touch any other one: (T - 1, N, N) -> (T - 1, N)."""
+    return np.asarray(touches.any(2))
+
+
 def find_collisions(tracks: Tracks, world: CollidingBalls, touches: np.ndarray) -> list[Collision]:
     """Find the collisions of a clip that can be measured (see the module); touches as from `find_touches`."""
-    breaks: np.ndarray = np.any(touches, axis=2)
+    breaks = _touches_any(touches)
     arcs = [physics.find_arcs(tracks, ball, world, breaks) for ball in range(len(tracks.colours))]
     collisions = []
     for a, b in itertools.combinations(range(len(arcs)), 2):
-        others: np.ndarray = np.any(np.delete(touches[:, [a, b]], [a, b], axis=2), axis=(1, 2))
+        others = np.asarray(np.delete(touches[:, [a, b]], [a, b], axis=2).any((1, 2)))
 
         # Frames in which both fly freely; two such spans in succession may have a collision between them.
         overlaps = [(max(p[0], q[0]), min(p[1], q[1])) for p in arcs[a] for q in arcs[b]]
@@ -218,8 +222,7 @@ def _measure_room(positions: np.ndarray, world: CollidingBalls) -> float:
     side = world.unit
     radius = world.radius * side
     x, y = positions.T
-    room: float = np.min([x - radius, world.width * side - radius - x, world.floor * side - radius - y])
-    return room
+    return float(np.min([x - radius, world.width * side - radius - x, world.floor * side - radius - y]))
 
 
 def make_passing_balls(**fields: Any) -> CollidingBalls:
@@ -235,4 +238,4 @@ class CollisionPhysics(BallPhysics):
     suffix: ClassVar[str] = '_collide'
     measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
     judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
-    wrong_worlds: ClassVar[dict[str, Callable[..., StatelessSource]]] = {'through': make_passing_balls}
+    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {'through': make_passing_balls}

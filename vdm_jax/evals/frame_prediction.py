@@ -5,7 +5,7 @@ future is open cannot win against one that predicts the mean: best of N says whe
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -115,16 +115,16 @@ def measure_samples(samples: np.ndarray, true: np.ndarray) -> dict[str, dict[str
     one = 'one sample'
     mean = f'mean of {count}'
     best = f'best of {count}'
-    rows: dict[str, list[dict[str, Any]]] = {one: [], mean: [], best: []}
+    rows: dict[str, list[dict[str, float]]] = {one: [], mean: [], best: []}
 
     # One clip at a time: the windows of ssim take 8 bytes a pixel and figure.
     for drawn, clip in zip(samples, true, strict=True):
         figures = {name: metric(drawn, clip) for name, metric in FRAME_METRICS.items()}
         # Not rounded to bytes: the mean is what is scored.
         average = drawn.mean(0)
-        rows[one].append({name: values.mean() for name, values in figures.items()})
-        rows[mean].append({name: metric(average, clip) for name, metric in FRAME_METRICS.items()})
-        rows[best].append({name: BEST[name](values) for name, values in figures.items()})
+        rows[one].append({name: float(values.mean()) for name, values in figures.items()})
+        rows[mean].append({name: float(metric(average, clip)) for name, metric in FRAME_METRICS.items()})
+        rows[best].append({name: float(BEST[name](values)) for name, values in figures.items()})
 
     return {row: _average_clips(clips) for row, clips in rows.items()}
 

@@ -25,14 +25,14 @@ C2 = (0.03 * 2) ** 2
 
 def compute_mse(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Sum squared errors over each frame and average over frames: (..., T, H, W, C) -> (...)."""
-    mse: np.ndarray = np.square(_subtract(predicted, true)).sum(FRAME).mean(-1)
-    return mse
+    errors: np.ndarray = np.square(_subtract(predicted, true)).sum(FRAME).mean(-1)
+    return errors
 
 
 def compute_mae(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Sum absolute errors over each frame and average over frames: (..., T, H, W, C) -> (...)."""
-    mae: np.ndarray = np.abs(_subtract(predicted, true)).sum(FRAME).mean(-1)
-    return mae
+    errors: np.ndarray = np.abs(_subtract(predicted, true)).sum(FRAME).mean(-1)
+    return errors
 
 
 def compute_psnr(predicted: np.ndarray, true: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -40,15 +40,16 @@ def compute_psnr(predicted: np.ndarray, true: np.ndarray, axes: tuple[int, ...])
 
     Over CLIP it is one number a clip, (..., T, H, W, C) -> (...); over FRAME one a frame, (..., T).
     """
+    errors = np.square(_subtract(predicted, true)).mean(axes)
     with np.errstate(divide='ignore'):
-        psnr: np.ndarray = -10 * np.log10(np.square(_subtract(predicted, true)).mean(axes))
-    return psnr
+        decibels: np.ndarray = -10 * np.log10(errors)
+    return decibels
 
 
 def compute_frame_psnr(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Average the PSNR of each frame over frames: (..., T, H, W, C) -> (...) dB."""
-    psnr: np.ndarray = compute_psnr(predicted, true, FRAME).mean(-1)
-    return psnr
+    decibels: np.ndarray = compute_psnr(predicted, true, FRAME).mean(-1)
+    return decibels
 
 
 def compute_ssim(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -74,8 +75,8 @@ def compute_ssim(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
     above = (2 * mean_a * mean_b + C1) * (2 * covariance + C2)
     below = (mean_a**2 + mean_b**2 + C1) * (variance_a + variance_b + C2)
-    ssim: np.ndarray = (above / below).mean(CLIP)
-    return ssim
+    similarity: np.ndarray = (above / below).mean(CLIP)
+    return similarity
 
 
 # What is known of frames beside the truth, by the names that scores call it.
@@ -140,6 +141,6 @@ def _average_windows(x: np.ndarray) -> np.ndarray:
     # Windows of equal weight factorise: first along rows, then along columns.
     for axis in (-3, -2):
         count = x.shape[axis] - WINDOW + 1
-        windows = (np.take(x, range(first, first + count), axis) for first in range(WINDOW))
-        x = np.asarray(sum(windows) / WINDOW)
+        shifted = (np.take(x, range(first, first + count), axis) for first in range(WINDOW))
+        x = sum(shifted, start=np.zeros(())) / WINDOW
     return x

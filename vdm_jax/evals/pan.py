@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.source import StatelessSource
+from vdm_jax.data.source import Source
 from vdm_jax.data.worlds.bouncing_balls import Setting
 from vdm_jax.data.worlds.panned_balls import PannedBalls
 from vdm_jax.evals import physics
@@ -23,7 +23,8 @@ from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.ball_tracking import is_grey, remove_grey, track_balls
 
 LIKE = 0.9  # correlation
-COARSE, FINE = 4, 64  # positions in a pixel, in two rounds
+COARSE = 4  # positions in a pixel, in the first round
+FINE = 64  # positions in a pixel, in the second round
 SHOWN = 0.5  # of the columns must show some wall
 FEWEST = 3  # frames in which the camera must be seen for its motion to be known
 
@@ -111,8 +112,8 @@ def _find_position(
     correlation = _correlate(columns, walls, weight)
     if (weight > 0).mean() < SHOWN or not correlation.max() > 0:
         return np.nan, 0.0
-    # Only around the best of the coarse positions, as all positions in steps of 1/64 pixel would take long.
 
+    # Only around the best of the coarse positions, as all positions in steps of 1/64 pixel would take long.
     near = coarse[correlation.argmax()] + np.arange(-FINE // COARSE, FINE // COARSE + 1) / (FINE * world.unit)
     near = near[(near >= 0) & (near <= world.width - world.view[1])]
     correlation = _correlate(columns, world.back_wall(near), weight)
@@ -147,7 +148,4 @@ class PanPhysics(BallPhysics):
     suffix: ClassVar[str] = '_pan'
     measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
     judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
-    wrong_worlds: ClassVar[dict[str, Callable[..., StatelessSource]]] = {
-        'wall_held': HeldWall,
-        'wall_shuffled': ShuffledWall,
-    }
+    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {'wall_held': HeldWall, 'wall_shuffled': ShuffledWall}

@@ -21,7 +21,8 @@ from vdm_jax.evals.ball_tracking import Tracks, track_balls
 from vdm_jax.evals.metrics import compute_flicker, find_nearest
 
 MIN_ARC = 5  # frames
-LARGEST, STRAYS = 1.6, 0.3  # discs: more colour than this, or this much of it elsewhere, is not one ball
+LARGEST = 1.6  # discs: more colour than this is not one ball
+STRAYS = 0.3  # discs: colour with more than this of it elsewhere is not one ball
 TURN = 0.15  # px past the wall that free flight would be, for a bounce to be seen in a track
 
 
@@ -30,7 +31,7 @@ def measure(
     world: BouncingBalls,
     train: np.ndarray | None = None,
     tracks: list[Tracks] | None = None,
-    breaks: Sequence[np.ndarray | None] | None = None,
+    breaks: list[np.ndarray] | None = None,
 ) -> dict[str, float]:
     """Measure all figures of clips in the world that they should belong to.
 
@@ -45,13 +46,12 @@ def measure(
     """
     if tracks is None:
         tracks = [track_balls(video, world) for video in videos]
-    if breaks is None:
-        breaks = [None] * len(tracks)
+    breaks_by_clip: Sequence[np.ndarray | None] = [None] * len(tracks) if breaks is None else breaks
 
     residuals = []
     steps = []
     starts = []
-    for each, breaks_of_clip in zip(tracks, breaks, strict=True):
+    for each, breaks_of_clip in zip(tracks, breaks_by_clip, strict=True):
         residuals += measure_residuals(each, world, breaks_of_clip)
         steps.append(np.linalg.norm(np.diff(each.positions, axis=0), axis=-1).ravel())
         starts += [each.positions[each.seen[:, ball].argmax(), ball] for ball in range(len(each.colours))]
@@ -152,7 +152,6 @@ def fit_arc(positions: np.ndarray, gravity: float) -> float:
     t = np.arange(len(positions))
     line = np.stack([np.ones_like(t), t], 1).astype(np.float64)
     # Less the fall, which is known, it is linear in position and velocity.
-
     straight = positions - 0.5 * gravity * np.stack([0 * t, t**2], 1)
     fit, *_ = np.linalg.lstsq(line, straight, rcond=None)
     return float(np.sqrt(np.square(straight - line @ fit).sum(1).mean()))

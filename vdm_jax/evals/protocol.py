@@ -8,6 +8,7 @@ int32 (N,) always; 'frames' uint8 (N, k, H, W, C), the context frames, where the
 are to be predicted; 'text' and 'text_mask' of the same clips, where those have a text.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +32,7 @@ class Protocol(Ranged, where='config.evaluate.protocol'):
 
     usual_sources: ClassVar[tuple[type, ...]] = ()
 
+    @abstractmethod
     def make_conditions(self, source: Reader, held_out: Reader, config: 'EvaluateConfig') -> dict[str, np.ndarray]:
         """Return the conditions of every video that is to be sampled.
 
@@ -39,8 +41,8 @@ class Protocol(Ranged, where='config.evaluate.protocol'):
           held_out: Its test split, the source itself where it has none.
           config: How many samples of how many clips.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def score(
         self,
         videos: np.ndarray,
@@ -58,7 +60,6 @@ class Protocol(Ranged, where='config.evaluate.protocol'):
           held_out: Its test split, the source itself where it has none.
           config: How many samples of how many clips.
         """
-        raise NotImplementedError
 
     def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
         """Return why it cannot score samples of such a network on such data; None where it can."""
@@ -82,6 +83,21 @@ class UsualProtocol(Protocol):
     def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
         """Return that it scores nothing itself."""
         return 'it stands for the usual protocol of the source'
+
+    def make_conditions(self, source: Reader, held_out: Reader, config: 'EvaluateConfig') -> dict[str, np.ndarray]:
+        """Raise an error: it wants no samples."""
+        raise NotImplementedError('UsualProtocol wants no samples: evals/select.py chooses the protocol that does')
+
+    def score(
+        self,
+        videos: np.ndarray,
+        conditions: dict[str, np.ndarray],
+        source: Reader,
+        held_out: Reader,
+        config: 'EvaluateConfig',
+    ) -> Score:
+        """Raise an error: it scores nothing itself."""
+        raise NotImplementedError('UsualProtocol scores nothing: evals/select.py chooses the protocol that does')
 
 
 @dataclass(frozen=True)

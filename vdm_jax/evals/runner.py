@@ -98,7 +98,6 @@ def write(score: Score, directory: str | epath.PathLike) -> epath.Path:
     """
     values = score.to_json()
     # Results are no part of the question: a score that is made again replaces itself, whatever came out.
-
     question = {name: value for name, value in values.items() if name not in (*RESULTS, *CONFIGS)}
     question['settings'] = select_settings(score.settings.get('config', {}))
     digits = files.digest_json(question)[:6]
@@ -132,9 +131,10 @@ def format_table(score: Score) -> str:
 
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
-    for name, *numbers in cells:
-        padded = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
-        lines.append('  '.join([name.ljust(widths[0]), *padded]))
+    for row_name, *row_numbers in cells:
+        name = row_name.ljust(widths[0])
+        numbers = [number.rjust(width) for number, width in zip(row_numbers, widths[1:], strict=True)]
+        lines.append('  '.join([name, *numbers]))
 
     about = score.settings
     sampler = [about['sampler']] if 'sampler' in about else []

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.data.source import StatelessSource
+from vdm_jax.data.source import Source
 from vdm_jax.data.worlds.shadowed_balls import (
     GROUND,
     GROUND_GREY,
@@ -137,14 +137,13 @@ def find_shadows(video: np.ndarray, world: ShadowedBalls) -> np.ndarray:
 def _find_runs(darkness: np.ndarray) -> list[float]:
     """Return the centres of the runs of dark columns (W,): their fading edges are theirs as far as they fall."""
     dark = np.concatenate([[False], darkness > DARK, [False]])
-    centres = []
+    centres: list[float] = []
     for begin, end in np.flatnonzero(dark[1:] != dark[:-1]).reshape(-1, 2):
         while begin > 0 and 0 < darkness[begin - 1] < darkness[begin]:
             begin -= 1
         while end < len(darkness) and 0 < darkness[end] < darkness[end - 1]:
             end += 1
-        centre = np.average(np.arange(begin, end) + 0.5, weights=darkness[begin:end])
-        centres.append(float(centre))
+        centres.append(np.average(np.arange(begin, end) + 0.5, weights=darkness[begin:end]))
     return centres
 
 
@@ -179,7 +178,7 @@ def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.n
     span = world.frames - 1
     high, wide = world.view
     grid = [
-        (side * (x * wide - speed * span / 2), -side * height * high, side * speed)
+        np.array([side * (x * wide - speed * span / 2), -side * height * high, side * speed])
         for x in np.linspace(*LIGHT_PLACES, 5)
         for height in np.linspace(*LIGHT_HEIGHTS, 3)
         for speed in np.linspace(-world.light, world.light, 5)
@@ -191,10 +190,9 @@ def fit_light(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.n
         centres, _ = _cast_shadows(light, tracks.positions, world)
         offsets = _measure_distances(shadows, centres)
         # Bounded, so that a shadow that is missing altogether does not outweigh all that fit.
-        misfit: float = np.minimum(offsets[tracks.seen], reach).mean()
-        return misfit
+        return float(np.minimum(offsets[tracks.seen], reach).mean())
 
-    lights = sorted(map(np.array, grid), key=measure_misfit)[:STARTS]
+    lights = sorted(grid, key=measure_misfit)[:STARTS]
     for _ in range(FITS):
         # From several starts, as matching each ball with its nearest shadow finds local optima only.
         lights = [_refit_light(light, shadows, tracks, world, reach) for light in lights]
@@ -279,7 +277,7 @@ class ShadowPhysics(BallPhysics):
     suffix: ClassVar[str] = '_shadow'
     measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
     judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
-    wrong_worlds: ClassVar[dict[str, Callable[..., StatelessSource]]] = {
+    wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {
         'unlit': Unlit,
         'mirrored': Mirrored,
         'shadows_shuffled': Late,

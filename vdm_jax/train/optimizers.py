@@ -179,6 +179,7 @@ class Muon(Optimizer, where='config.optim'):
         return jax.tree_util.tree_map_with_path(dimensions_of, params)
 
     def _label_leaves(self, params: Params) -> LabelTree:
+        # By itself jax takes None for an empty tree, and dimension numbers, a tuple, for a tree of their fields.
         def is_leaf(node: Any) -> bool:
             return node is None or isinstance(node, contrib.MuonDimensionNumbers)
 

@@ -48,7 +48,7 @@ class ResourceMonitor:
 
         That of the fullest local device, or of this process on the CPU, which has no statistics.
         """
-        # The CPU has no statistics.
+        # memory_stats() is None where there are none.
         statistics = [device.memory_stats() for device in jax.local_devices()]
         peaks = [each['peak_bytes_in_use'] for each in statistics if each]
         return {'compilations': self._compilations, 'memory_peak': max(peaks, default=peak_memory())}

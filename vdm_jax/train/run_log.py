@@ -82,7 +82,7 @@ class RunLog:
         step, on_device = self._pending
         self._pending = None
 
-        # Another step is on the device by now, which works on while the host waits here.
+        # Where the next step took it here, that one is on the device already, which works on while the host waits.
         scalars = jax.device_get(on_device)
         if not self._budget.take(step, scalars):
             self._progress.say(f'step {step}: the update is not finite and is left out ({self._budget.count} so far)')

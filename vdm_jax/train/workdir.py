@@ -144,7 +144,8 @@ def check_workdir(workdir: epath.PathLike, resolved: Resolved) -> None:
 
     # A run that is killed in its first save has begun one, and lost nothing; the second begins once the first is whole.
     saves = lines.count(b'checkpoint_seconds')
-    if saves > 1 or (saves and is_local(workdir) and not (directory / 'checkpoints').exists()):
+    has_lost_folder = is_local(workdir) and not (directory / 'checkpoints').exists()
+    if saves > 1 or (saves and has_lost_folder):
         raise UserError(
             f'{workdir}: its metrics.jsonl is of a run that saved checkpoints, and there are none; bring checkpoints/ '
             'back from a copy, or choose another --workdir'

@@ -88,6 +88,8 @@ def read_features(example: memoryview) -> dict[str, memoryview]:
     Raises:
       ValueError, IndexError: it is none.
     """
+    # Fields as tensorflow/core/example numbers them: the features of an Example are 1, their map 1, of its entries the
+    # name 1 and the feature 2, of a feature its list of bytes 1, and of that the values 1.
     values: dict[str, memoryview] = {}
     for features in _read_fields(example, 1):
         for entry in _read_fields(features, 1):
@@ -109,6 +111,7 @@ def _read_fields(message: memoryview, number: int) -> Iterator[memoryview]:
         if wire_type == VARINT:
             _, position = _read_varint(message, position)
             continue
+
         if wire_type == LENGTH_DELIMITED:
             size, position = _read_varint(message, position)
         elif wire_type in FIXED_SIZES:
@@ -117,6 +120,7 @@ def _read_fields(message: memoryview, number: int) -> Iterator[memoryview]:
             raise ValueError(f'wire type {wire_type}')
         if position + size > len(message):
             raise ValueError('a field is longer than its message')
+
         if wire_type == LENGTH_DELIMITED and tag >> 3 == number:
             yield message[position : position + size]
         position += size

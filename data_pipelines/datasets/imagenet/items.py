@@ -7,6 +7,7 @@ Labels are ranks in the sorted synsets (what torchvision, TFDS and published cla
 numbers of the development kit. label_name: the words of the kit or of LOC_synset_mapping.txt, else the synset.
 """
 
+import functools
 import os
 import re
 from typing import Any
@@ -50,28 +51,33 @@ def list_items(root: str, split: str) -> list[Item]:
     where = layout.find_folder(root, *(os.path.join(base, split) for base in DATA))
     words = _read_words(root)
     labels = {synset: label for label, synset in enumerate(class_names(root))}
-    truth: dict[str, str] | None = None
+
+    # Read when it is needed: folders of classes want no kit.
+    @functools.cache
+    def truth() -> dict[str, str]:
+        return _read_truth(root)
+
+    def synset_of(name: str) -> str:
+        folder, file = os.path.split(name)
+        # The 50,000 validation pictures may lie in one folder, whose classes a list of the kit has.
+        return truth().get(os.path.splitext(file)[0], '') if folder == where else os.path.basename(folder)
+
     items: list[Item] = []
     for name in layout.list_files(root, where):
         if not layout.is_picture(name):
             items.append(layout.make_item(root, name, split=split, problem=layout.no_video_problem(name)))
             continue
-        folder, file = os.path.split(name)
+
         fields: dict[str, Any] = {}
         if split != 'test':
-            # The 50,000 validation pictures may lie in one folder, whose classes a list of the kit has.
-            if folder != where:
-                synset = os.path.basename(folder)
-            else:
-                # Only now: folders of classes need no kit.
-                if truth is None:
-                    truth = _read_truth(root)
-                synset = truth.get(os.path.splitext(file)[0], '')
+            synset = synset_of(name)
             if synset not in labels:
                 problem = 'not_listed: its class is not known'
                 items.append(layout.make_item(root, name, split=split, problem=problem))
                 continue
             fields = {'label': labels[synset], 'label_name': words.get(synset, synset)}
+
+        folder, file = os.path.split(name)
         picture = ImageFolder(os.path.join(root, folder), (file,), FPS)
         items.append(layout.make_item(root, name, split=split, stills=picture, **fields))
 

@@ -18,8 +18,8 @@ from data_pipelines.inputs.fields import (
     ProblemError,
     none_if_missing,
     parse_captions,
-    parse_seconds,
     parse_text,
+    parse_window,
     to_number,
 )
 from data_pipelines.inputs.item import Item, format_window, to_utf8
@@ -159,6 +159,7 @@ def _split_of(path: str) -> str:
     """Return which split a table's name says it is of: train where it says none."""
     words = re.split('[^a-z]+', os.path.basename(path).lower())
     for split in ('train', 'val', 'test'):
+        # By how a word begins: `validation` is val.
         if any(word.startswith(split) for word in words):
             return split
     return 'train'
@@ -188,10 +189,7 @@ def _parse_parts(table: Table, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 raise ProblemError('bad_times', f'{table.windows} holds {window!r}, want [start, end]')
             start_value, end_value = window
 
-        start = parse_seconds(none_if_missing(start_value), 'start')
-        end = parse_seconds(none_if_missing(end_value), 'end')
-        if end is not None and end <= (start or 0):
-            raise ProblemError('bad_times', f'it ends at {end:g} s, before it starts')
+        start, end = parse_window(start_value, end_value)
 
         scores: dict[str, float] = {}
         for name in table.scores:

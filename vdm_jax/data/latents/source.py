@@ -10,7 +10,7 @@ from vdm_jax.data.latents.store import LatentSet, bucket_directory
 from vdm_jax.data.latents.text_store import TextCache
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order, clip_generator
-from vdm_jax.data.source import Clip, Reader
+from vdm_jax.data.source import Clip, Reader, stack_clips
 from vdm_jax.errors import UserError
 
 # Fields of sources that change no clip: where files lie, how they are read, and the texts beside clips.
@@ -78,8 +78,7 @@ class CachedLatents(Reader):
         batch = {'moments': latents.moments(numbers, views), 'label': np.ascontiguousarray(rows['label'])}
         if self.clips.num_draws:
             pairs = zip(rows['drawn'], generators, strict=True)
-            conditions = [self.clips.conditions_of(draws, rng) for draws, rng in pairs]
-            batch |= {name: np.stack([each[name] for each in conditions]) for name in conditions[0]}
+            batch |= stack_clips([self.clips.conditions_of(draws, rng) for draws, rng in pairs])
         return batch | {name: np.ascontiguousarray(rows[name]) for name in scalars}
 
     def notes(self) -> list[str]:

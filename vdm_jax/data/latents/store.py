@@ -202,12 +202,15 @@ class LatentSet:
         shape = self._part_shape(number)
         dtype = row_dtype(about)
         size = shape[0] * shape[1] * dtype.itemsize
+
         try:
             progress = read_progress(self.path, number, about['parts'])
             # The bound is that of the file and a header, which has some hundred bytes.
             content = read_bytes(path, 2**12 + size, name)
             if is_verified(about) and hashlib.sha256(content).hexdigest() != progress.sha256:
                 raise DamageError(f'sha256 of {name} is another one than when it was made')
+
+            # What a version without sha256 wrote is held against its header alone.
             file = io.BytesIO(content)
             header = read_header(file)
             values = content[file.tell() :]

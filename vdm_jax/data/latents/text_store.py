@@ -235,6 +235,7 @@ class TextCache:
         parts = {number: self._read_entries(number) for number in self._part_numbers()}
 
         # The empty arrays are for a directory without parts.
+        # Parts of both versions are read by the fields that both have.
         fields = list(FORMER_ENTRY.names or ())
         former = [part[fields].astype(FORMER_ENTRY) for part in parts.values()]
         entries = np.concatenate([np.empty(0, FORMER_ENTRY), *former])
@@ -243,6 +244,7 @@ class TextCache:
         start_of = np.concatenate([np.empty(0, np.int64), *starts])
 
         keys = np.ascontiguousarray(entries['sha256'])
+        # Sorted once, so that a text is found by bisection among millions.
         order = np.argsort(_prefixes_of(keys), kind='stable')
         # One part of an earlier version, without digests, leaves the whole store unverified.
         digests = None
@@ -268,6 +270,7 @@ class TextCache:
             dtype, shape = read_header(file)
             begin = file.tell()
             size = len(shape) == 1 and shape[0] * dtype.itemsize
+            # Earlier versions put no sha256 behind their entries.
             seal = SEAL if dtype == ENTRY else 0
             if dtype not in (ENTRY, FORMER_ENTRY) or len(content) != begin + size + seal:
                 raise DamageError('no entries of texts')

@@ -136,7 +136,8 @@ def find_latents(source: 'Records', records: RecordSet, index: np.ndarray) -> La
         return None
 
     # A video beside latents counts as a codec of its own, which has no name.
-    codecs = sorted({'' if shape is None else sha for shape, sha in zip(latents, column('codec'), strict=True)})
+    pairs = zip(latents, column('codec'), strict=True)
+    codecs = sorted({'' if shape is None else codec for shape, codec in pairs})
     if len(codecs) > 1:
         raise UserError(
             f'config.data.path={source.path}: records of two codecs, {codecs[0] or "none (videos)"} and {codecs[1]}; '

@@ -187,7 +187,9 @@ def _check_values(table: Any) -> None:
     ranks = compute.list_value_length(table.column('latents'))
     sides = compute.list_flatten(table.column('latents'))
     smallest = compute.min(sides).as_py()
-    if compute.any(compute.not_equal(ranks, 4)).as_py() or sides.null_count or (smallest is not None and smallest < 1):
+    has_other_rank = compute.any(compute.not_equal(ranks, 4)).as_py()
+    has_no_side = sides.null_count > 0 or (smallest is not None and smallest < 1)
+    if has_other_rank or has_no_side:
         raise BadRecordError('latents of a record are of no shape')
 
 
@@ -269,6 +271,7 @@ class RecordSet:
             data = self._open_shard(shard).read([rank])[0]
             if hashlib.sha256(data).hexdigest() != self._cell('sha256', i):
                 raise BadRecordError(f'its sha256 is another one than in {TABLE}')
+
             # The bytes are those of the build; the table may still be another build's.
             record = from_bytes(data)
             self._compare(record, i)

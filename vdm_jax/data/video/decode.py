@@ -198,12 +198,15 @@ def _read_animation(
     wanted = next(remaining, None)
     if wanted is None:
         return
+
     pixels = 0
     for number, (picture, _) in enumerate(animation.read_frames(video.path, video.limits)):
         # Frames before the wanted one count as well: an animation is decoded from its start.
         pixels += picture.shape[0] * picture.shape[1]
         if max_pixels is not None and pixels > max_pixels:
             raise BrokenVideoError(f'reading it decodes more than {video.limits.read_pixels} pixels')
+
+        # No frame behind the last one wanted is decoded.
         if number == wanted:
             yield number, picture
             wanted = next(remaining, None)

@@ -67,14 +67,16 @@ def decode_frames(
         pts = [packets[number].pts for number in numbers]
         dts = [packets[number].dts for number in numbers]
 
-    stamps = [stamp for stamp in (packets[number].stamp for number in numbers) if stamp is not None]
+    stamps = [packets[number].stamp for number in numbers]
+    known_stamps = [stamp for stamp in stamps if stamp is not None]
     longest = RECORDED_JUMP if container.format.name.startswith(RECORDINGS) else ANY_JUMP
-    step = usual_step(np.sort(stamps), nominal_rate, unit)
+    step = usual_step(np.sort(known_stamps), nominal_rate, unit)
     return Frames(
         packets=numbers,
         pts=mend_timestamps(pts, dts, step, round(longest / unit)),
         keys=_find_keys(frames, packets, stream.codec_context.codec.canonical_name),
         digests=[frame.digest for frame in frames],
+        # Nothing has proved what the stream says of its order, so the decoder waits for any.
         any_order=stream.codec_context.name == 'h264',
         interlaced=any(frame.is_interlaced for frame in frames),
     )

@@ -171,6 +171,7 @@ def clip_length(video: Any, stride: int = 1, fps: float | None = None) -> int:
     """Return how many frames the longest clip has that needs no filling up."""
     if fps is None:
         return -(-int(video.frames) // stride)
+    # A clip that fits exactly is not lost to the last bit of a product.
     return int(np.ceil((_end(video) - video.times[0]) * fps / stride - 1e-6))
 
 

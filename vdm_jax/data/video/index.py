@@ -97,6 +97,7 @@ class Index:
     @functools.cached_property
     def key_frames(self) -> np.ndarray:
         """Of each key the number of the frame in its packet, int64 (keys,); one that shows none is never reached."""
+        # Frames are in the order in which they are shown, and packets in that of the file.
         order = np.argsort(self.packets, kind='stable')
         positions = np.searchsorted(self.packets[order], self.keys)
         candidates = order[np.minimum(positions, self.frames - 1)]

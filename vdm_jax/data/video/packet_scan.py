@@ -55,10 +55,12 @@ class PacketScan:
         )
         if self._pictures is None or self._reader is None:
             return
+
         try:
             picture = self._reader.read(memoryview(packet))
         except (ValueError, IndexError):  # a header that is cut off
             picture = None
+        # One packet that only decoding can settle is enough: the whole file is decoded then.
         if picture is None:
             self._pictures = None
         else:

@@ -40,6 +40,7 @@ def read_index(path: str | bytes, limits: Limits) -> Index:
     index = None if isinstance(path, bytes) else store.load(path)
     if index is None:
         index = _index_animation(path, head, limits) if animation.is_animation(head) else _index_video(path, limits)
+        # Bytes are those of records, whose indexes a ProbeCache keeps for as long as it lives.
         if not isinstance(path, bytes):
             store.save(path, index)
     # A stored one may be from a run with other limits.

@@ -36,11 +36,13 @@ def read_images(path: str, side: int = 28) -> np.ndarray:
             header = file.read(16)
             if len(header) < 16:
                 raise UserError(f'{path} is no IDX file: it has {len(header)} bytes; fetch it again')
+
             magic, count, rows, columns = struct.unpack('>4I', header)
             if magic != IMAGES:
                 raise UserError(f'{path} holds no images: magic number {magic:#010x}, want {IMAGES:#010x}')
             if (rows, columns) != (side, side) or not 1 <= count <= MOST:
                 raise UserError(f'{path} holds {count} images of {rows}x{columns}: want 1 or more of {side}x{side}')
+
             # No more than the header says: a small .gz may unpack to anything.
             pixels = file.read(count * side * side)
             # A gzipped file's checksum stands at its end, and is looked at when that is reached.

@@ -41,6 +41,7 @@ class FileLogger(Logger):
             self._staged.close()
 
     def _open(self) -> tuple[AppendFile, StagedDirectory]:
+        # In two steps: where the second fails it alone is tried again, with the next record.
         if self._staged is None:
             self._staged = StagedDirectory(self._directory)
         if self._file is None:

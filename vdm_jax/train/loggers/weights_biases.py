@@ -179,6 +179,7 @@ class WeightsBiases(Logger):
         """Start the process and send it the beginning of its run."""
         if self._files is None:
             self._files = StagedDirectory(self._directory)
+
         # The process finds the packages that this one has found, wherever they are.
         path = os.pathsep.join(filter(None, [*sys.path, os.environ.get('PYTHONPATH')]))
         process = subprocess.Popen(
@@ -191,6 +192,7 @@ class WeightsBiases(Logger):
             start_new_session=True,  # a signal to the run is not meant for it: the run tells it to end
         )
         self._process = process
+
         beginning = {
             'id': self._id,
             'project': self._config.project,

@@ -42,7 +42,8 @@ READERS: dict[str, Callable[[bytes], HeaderReader]] = {
     'vp9': vpx.Vp9Reader,
 }
 
-FIELD_CODECS = 'mjpeg', 'mjpegb'  # intra-only codecs that may have a field in each packet
+# Intra-only codecs that may have a field in each packet.
+FIELD_CODECS = 'mjpeg', 'mjpegb'
 
 
 class IntraReader:
@@ -69,5 +70,6 @@ def make_reader(codec: str, intra_only: bool, extradata: bytes) -> HeaderReader 
         return None
     try:
         return READERS[codec](extradata)
-    except (IndexError, ValueError):  # extradata that are cut off, or of another form
+    # Extradata that are cut off, or of another form.
+    except (IndexError, ValueError):
         return None

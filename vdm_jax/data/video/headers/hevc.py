@@ -69,11 +69,15 @@ class Reader:
         for unit in split_units(packet, self._length_size):
             kind = (unit[0] >> 1) & 63
             layer = (unit[0] & 1) << 5 | unit[1] >> 3
-            if layer:  # another view, which is not decoded
+            # Another view or layer, which is not decoded.
+            if layer:
                 continue
+
             is_new_parameter_set = kind in (VPS, SPS, PPS) and bytes(unit) not in self._parameter_sets
+            # Behind an end of sequence a CRA counts anew, as an IDR does (NoRaslOutputFlag, section 8.1.3).
             if is_new_parameter_set or kind in END:
                 return None
+
             # Neither other units nor slices that do not begin a picture say more of it.
             if kind >= VPS or not unit[2] & 128:
                 continue
