@@ -29,7 +29,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 @pytest.fixture(scope='session', autouse=True)
 def indexes_of_their_own(tmp_path_factory):
-    """Indexes of videos are made anew in every run of the tests."""
+    """Indexes of videos are made again in every run of the tests."""
     from vdm_jax.data.video import store
 
     place = str(tmp_path_factory.mktemp('indexes'))

@@ -105,7 +105,7 @@ def test_the_convolutional_regressor_is_of_one_size(arg):
 
 
 @pytest.mark.parametrize(
-    'spec, says',
+    'spec, pattern',
     [
         ('moving_mnist.py:regressor=lstm', 'regressor=lstm: want one of none, same, conv_lstm'),
         ('walt.py:size=M', 'size=M: want one of paper, XL, L, B, S'),
@@ -115,8 +115,8 @@ def test_the_convolutional_regressor_is_of_one_size(arg):
         ('dit.py:batch=0', 'config.train.batch_size=0'),
     ],
 )
-def test_an_argument_that_cannot_be_is_named(spec, says):
-    with pytest.raises(UserError, match=says):
+def test_an_argument_that_cannot_be_is_named(spec, pattern):
+    with pytest.raises(UserError, match=pattern):
         read_experiment(f'{ROOT}/experiments/{spec}')
 
 

@@ -34,7 +34,7 @@ class BusyError(Exception):
 
 
 @pytest.mark.parametrize(
-    ('error', 'says'),
+    ('error', 'message'),
     [
         (ConnectionRefusedError('Cannot connect to host storage'), 'cannot be reached (Cannot connect'),
         (TimeoutError('no\nanswer'), 'cannot be reached (no answer)'),
@@ -44,10 +44,10 @@ class BusyError(Exception):
         (ImportError('No module named gcsfs'), "pip install 'vdm_jax[gcs]'"),
     ],
 )
-def test_what_a_store_raises_is_one_line(error, says):
+def test_what_a_store_raises_is_one_line(error, message):
     with pytest.raises(UserError) as caught, files.explain_refusal('--workdir=gs://a'):
         raise error
-    assert str(caught.value).startswith('--workdir=gs://a: ') and says in str(caught.value)
+    assert str(caught.value).startswith('--workdir=gs://a: ') and message in str(caught.value)
     assert '\n' not in str(caught.value)
 
 

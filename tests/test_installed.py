@@ -130,7 +130,7 @@ def test_a_local_file_of_the_name_comes_first(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'spec, says',
+    'spec, pattern',
     [
         ('lattte', "did you mean 'latte'. the experiments of this package are bair, bouncing_balls, "),
         ('experiments/late.py:size=S', "did you mean 'latte'. "),
@@ -146,10 +146,10 @@ def test_a_local_file_of_the_name_comes_first(name, tmp_path, monkeypatch):
     ],
     ids=lambda value: value[:30],
 )
-def test_an_unknown_experiment_is_one_line_with_the_known_names(spec, says, tmp_path, monkeypatch):
+def test_an_unknown_experiment_is_one_line_with_the_known_names(spec, pattern, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine.py').write_text('')
-    with pytest.raises(UserError, match=f'--config=.*{says}') as raised:
+    with pytest.raises(UserError, match=f'--config=.*{pattern}') as raised:
         packaged.find_experiment(spec)
     assert '\n' not in str(raised.value)
 

@@ -78,7 +78,7 @@ def test_files_of_wide_clips_are_wide(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('size', 'change', 'says'),
+    ('size', 'change', 'pattern'),
     [
         ('24x16', 'model.position=learned', r'--size=24x16: config.model.position=learned: .*\(1, 4, 6\).*\(1, 6, 4\)'),
         ('16x26', 'seed=0', '--size=16x26: config.model.patch=4 does not divide the width of 26'),
@@ -89,8 +89,8 @@ def test_files_of_wide_clips_are_wide(tmp_path):
         ('0', 'seed=0', '--size=0: want'),
     ],
 )
-def test_a_size_that_cannot_be_is_named(run, size, change, says):
-    with pytest.raises(UserError, match=f'^{says}'):
+def test_a_size_that_cannot_be_is_named(run, size, change, pattern):
+    with pytest.raises(UserError, match=f'^{pattern}'):
         make_sampling_run(run.resolved, [f'config.{change}'], size)
 
 

@@ -35,7 +35,7 @@ def mistake(capsys, *argv):
 
 
 @pytest.mark.parametrize(
-    'argv, says',
+    'argv, parts',
     [
         (['trian'], ("'trian'", "'train'")),
         (['train', BALLS], ('--workdir',)),
@@ -121,10 +121,10 @@ def mistake(capsys, *argv):
     ],
     ids=lambda value: ' '.join(value[:1] + value[2:]).replace('/', '|') if isinstance(value, list) else '',
 )
-def test_mistakes_are_one_line(argv, says, capsys, monkeypatch, tmp_path):
+def test_mistakes_are_one_line(argv, parts, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     message = mistake(capsys, *argv)
-    assert all(part in message for part in says), message
+    assert all(part in message for part in parts), message
     assert not (tmp_path / 'W').exists()  # nothing was written
 
 
@@ -172,7 +172,7 @@ def test_where_is_written_is_tried_without_a_trace(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name, says',
+    'name, message',
     [
         ('sample', '--out DIR where to write; WORKDIR/samples where not given'),
         ('evaluate', '--out DIR where to write; WORKDIR/evals where not given'),
@@ -182,10 +182,10 @@ def test_where_is_written_is_tried_without_a_trace(tmp_path):
         ('baselines', '--out FILE Markdown page'),
     ],
 )
-def test_help_explains_out_for_each_command(name, says, capsys):
+def test_help_explains_out_for_each_command(name, message, capsys):
     with pytest.raises(SystemExit):
         cli.main([name, '--help'])
-    assert says in ' '.join(capsys.readouterr().out.split())
+    assert message in ' '.join(capsys.readouterr().out.split())
 
 
 def test_usage_names_every_command(capsys):

@@ -108,7 +108,7 @@ def test_weights_that_give_nan_are_not_scored(workdirs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    'more, says',
+    'more, message',
     [
         (['--format=avi'], "--format=avi: 'avi' is none of grid, mp4, gif, npy, frames"),
         (['--fps=0'], '--fps=0.0: want 0.1 to 1000'),
@@ -117,10 +117,10 @@ def test_weights_that_give_nan_are_not_scored(workdirs, tmp_path, capsys):
         (['--num=0'], '--num=0'),
     ],
 )
-def test_options_that_no_file_can_have_are_one_line(more, says, workdirs, tmp_path, capsys):
+def test_options_that_no_file_can_have_are_one_line(more, message, workdirs, tmp_path, capsys):
     assert cli.main(['sample', f'--workdir={workdirs[0]}', f'--out={tmp_path}', *more]) == 2
     captured = capsys.readouterr()
-    assert captured.err.count('\n') == 1 and says in captured.err and not captured.out
+    assert captured.err.count('\n') == 1 and message in captured.err and not captured.out
 
 
 USUAL = {'num': 16, 'seed': 0, 'format': 'grid'}

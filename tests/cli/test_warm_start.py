@@ -116,7 +116,7 @@ def test_nonfinite_weights_are_refused_as_a_start(trained_run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'argv, says',
+    'argv, message',
     [
         (['--step=2'], '--step says what of --from'),
         (['--ema=0.9'], '--ema says what of --from'),
@@ -126,10 +126,10 @@ def test_nonfinite_weights_are_refused_as_a_start(trained_run, monkeypatch):
         (['--from=nowhere'], '--from=nowhere: no such file'),
     ],
 )
-def test_options_without_effect_are_refused(argv, says, tmp_path, monkeypatch, capsys):
+def test_options_without_effect_are_refused(argv, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(['train', '--workdir=W', *argv]) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / 'W').exists()
 
 

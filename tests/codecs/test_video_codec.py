@@ -108,15 +108,15 @@ def test_draws_have_the_moments_of_the_posterior():
 
 
 @pytest.mark.parametrize(
-    'changed, says',
+    'changed, pattern',
     [
         ({'mean': (0.0,)}, r'config.codec.mean has 1 numbers: .* 2 channels'),
         ({'std': (1.0, 0.0)}, 'config.codec.std=1.0,0.0: 0.0 is among them; want a number above 0'),
         ({'chunk': -1}, 'config.codec.chunk=-1'),
     ],
 )
-def test_settings_that_do_not_fit_are_named(changed, says):
-    with pytest.raises(UserError, match=says):
+def test_settings_that_do_not_fit_are_named(changed, pattern):
+    with pytest.raises(UserError, match=pattern):
         dataclasses.replace(CODEC, **changed)
 
 

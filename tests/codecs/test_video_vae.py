@@ -88,22 +88,22 @@ def test_a_later_frame_is_decoded_from_more_than_its_own_latent():
 
 
 @pytest.mark.parametrize(
-    'shape, says',
+    'shape, pattern',
     [
         ((8, 8, 8), r'config.data.frames=8: .* groups of 4; set it to 5 or 9'),
         ((16, 8, 8), r'set it to 13 or 17'),
         ((9, 8, 10), r'config.data.pixels: frames of 8x10 .* 4x4 pixels'),
     ],
 )
-def test_clips_that_do_not_divide_are_named(shape, says):
-    with pytest.raises(UserError, match=says):
+def test_clips_that_do_not_divide_are_named(shape, pattern):
+    with pytest.raises(UserError, match=pattern):
         jax.eval_shape(network().moments, jax.ShapeDtypeStruct((2, *shape, 3), jnp.float32))
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=pattern):
         SMALL.fit_to((*shape, 3), 5)
 
 
 @pytest.mark.parametrize(
-    'changed, says',
+    'changed, pattern',
     [
         ({'channels': (4, 4)}, r'channels=4,4: time=4, space=4 and patch=2 take 3 levels'),
         ({'groups': 3}, 'groups=3: it must divide'),
@@ -112,8 +112,8 @@ def test_clips_that_do_not_divide_are_named(shape, says):
         ({'latent': 0}, 'latent=0'),
     ],
 )
-def test_what_is_no_network_is_named(changed, says):
-    with pytest.raises(UserError, match=says):
+def test_what_is_no_network_is_named(changed, pattern):
+    with pytest.raises(UserError, match=pattern):
         dataclasses.replace(SMALL, **changed)
 
 

@@ -265,11 +265,12 @@ def test_values_of_wrong_types_are_left_to_later_checks(value):
 
 @pytest.mark.parametrize('key', ['context', 'per_clip'])
 def test_an_old_key_in_an_experiment_file_is_refused_with_the_new_one(key, tmp_path):
-    says = f'config.evaluate.{key}: no such key; now it is config.evaluate.protocol.{key} of config.evaluate.protocol='
+    now = f'config.evaluate.protocol.{key} of config.evaluate.protocol='
+    pattern = f'config.evaluate.{key}: no such key; now it is {now}'
     (tmp_path / 'x.py').write_text(f"def get_config(arg):\n    return {{'evaluate': {{'{key}': 2}}}}\n")
-    with pytest.raises(UserError, match=f'^{says}frame_prediction$'):
+    with pytest.raises(UserError, match=f'^{pattern}frame_prediction$'):
         read_experiment(str(tmp_path / 'x.py'))
-    with pytest.raises(UserError, match=f'^{says}frame_prediction$'):
+    with pytest.raises(UserError, match=f'^{pattern}frame_prediction$'):
         experiment_from(override(update_config(OLD), [f'--config.evaluate.{key}=2']))
 
 

@@ -163,7 +163,7 @@ def refusal_of(*assignments, groups=TINY) -> str:
 
 
 @pytest.mark.parametrize(
-    'assignment, says',
+    'assignment, message',
     [
         ('optim.clip=-1', 'config.optim.clip=-1.0: want 0 or more'),
         ('optim.b1=1.5', 'config.optim.b1=1.5: want a number from 0 to 0.9999999'),
@@ -189,9 +189,9 @@ def refusal_of(*assignments, groups=TINY) -> str:
         ),
     ],
 )
-def test_a_number_out_of_range_names_key_value_and_what_is_wanted(assignment, says):
+def test_a_number_out_of_range_names_key_value_and_what_is_wanted(assignment, message):
     groups = WITH_MUON | {'evaluate': {'protocol': 'recall'}}
-    assert says in refusal_of(assignment, groups=groups)
+    assert message in refusal_of(assignment, groups=groups)
 
 
 @pytest.mark.parametrize('key', ['optim.adam', 'optim.decay'])
@@ -243,7 +243,7 @@ def test_every_seed_that_is_taken_is_another_stream():
 
 
 @pytest.mark.parametrize(
-    'argv, says',
+    'argv, message',
     [
         (['inspect', BALLS, '--config.optim.learning_rate=nan'], 'config.optim.learning_rate=nan: want a number'),
         (['inspect', BALLS, '--config.train.steps=inf'], 'config.train.steps=inf: want a whole number'),
@@ -256,10 +256,10 @@ def test_every_seed_that_is_taken_is_another_stream():
         (['train', BALLS, '--workdir=W', '--config.train.steps', '20'], 'write it with =, --config.train.steps=20'),
     ],
 )
-def test_the_command_line_ends_with_one_line_and_code_2(argv, says, capsys):
+def test_the_command_line_ends_with_one_line_and_code_2(argv, message, capsys):
     assert cli.main(argv) == 2
     captured = capsys.readouterr()
-    assert says in captured.err and captured.err.count('\n') == 1 and not captured.out, captured
+    assert message in captured.err and captured.err.count('\n') == 1 and not captured.out, captured
 
 
 @pytest.mark.parametrize('shares', [(1.0,), (3.0, 1.0), (1.0, 0.0, 5.0)])

@@ -29,8 +29,8 @@ def read(*assignments):
 
 
 def test_command_line_beats_file_beats_default():
-    file_says = read_experiment(BALLS)
-    assert isinstance(file_says.optim, Muon) and isinstance(Experiment().optim, AdamW)  # the file speaks
+    from_file = read_experiment(BALLS)
+    assert isinstance(from_file.optim, Muon) and isinstance(Experiment().optim, AdamW)  # the file's, not the default
     assert isinstance(read_experiment(BALLS, ['--config.optim.name=adamw']).optim, AdamW)
 
 
@@ -138,7 +138,7 @@ def test_another_source_on_the_command_line_drops_the_file_s_keys():
 
 
 @pytest.mark.parametrize(
-    'assignment, says',
+    'assignment, parts',
     [
         ('train.stepz=3', ('config.train.stepz', "'steps'")),
         ('trian.steps=3', ('config.trian', "'train'")),
@@ -166,11 +166,11 @@ def test_another_source_on_the_command_line_drops_the_file_s_keys():
         ('evaluate.protocol.bars=1', ('config.evaluate.protocol.bars: no such key; name=usual has none',)),
     ],
 )
-def test_mistakes_name_the_key_what_was_found_and_what_to_do(assignment, says):
+def test_mistakes_name_the_key_what_was_found_and_what_to_do(assignment, parts):
     with pytest.raises(UserError) as error:
         read(assignment)
     message = str(error.value)
-    assert all(part in message for part in says), message
+    assert all(part in message for part in parts), message
     assert '\n' not in message
 
 
@@ -261,7 +261,7 @@ def test_items_of_a_list_are_changed_by_number():
 
 
 @pytest.mark.parametrize(
-    'assignment, says',
+    'assignment, parts',
     [
         ('samplers.2.steps=7', ('samplers is a list of 2', "not '2'")),
         ('samplers.steps=7', ('samplers is a list of 2', "not 'steps'")),
@@ -271,10 +271,10 @@ def test_items_of_a_list_are_changed_by_number():
         ('shares.0=1', ('config.fleet.shares is a list', 'experiment file')),
     ],
 )
-def test_mistakes_in_a_list_name_the_item(assignment, says):
+def test_mistakes_in_a_list_name_the_item(assignment, parts):
     with pytest.raises(UserError) as error:
         fleet({'samplers': [{'name': 'ddim'}, 'euler']}, f'config.fleet.{assignment}')
-    assert all(part in str(error.value) for part in says) and '\n' not in str(error.value), error.value
+    assert all(part in str(error.value) for part in parts) and '\n' not in str(error.value), error.value
 
 
 def test_lists_of_groups_come_out_of_an_experiment_file(tmp_path):

@@ -31,11 +31,11 @@ from vdm_jax.files import seal
 STRANGE = None, True, -1, 0, 2**70, 1.5, float('nan'), 'x', '../x', [], [1], {}, {'a': 1}, [None], [[[[]]]], [2**40] * 4
 
 
-def one_line(read, *says):
+def one_line(read, *parts):
     """Whether read() raises a UserError of one line that has these words."""
     with pytest.raises(UserError) as error:
         read()
-    assert '\n' not in str(error.value) and all(word in str(error.value) for word in says), error.value
+    assert '\n' not in str(error.value) and all(word in str(error.value) for word in parts), error.value
 
 
 @pytest.fixture(scope='module')

@@ -148,7 +148,7 @@ BALLS = {'source': 'bouncing_balls', 'frames': 3, 'pixels': 12}
 
 
 @pytest.mark.parametrize(
-    'data, says',
+    'data, message',
     [
         ({'images': BALLS}, 'config.data.clips: not set'),
         ({'clips': BALLS}, 'config.data.images: not set'),
@@ -165,12 +165,12 @@ BALLS = {'source': 'bouncing_balls', 'frames': 3, 'pixels': 12}
         ),
     ],
 )
-def test_mistakes_name_the_part(data, says):
+def test_mistakes_name_the_part(data, message):
     with pytest.raises(UserError) as error:
         source = experiment_from({'data': {'source': 'joint_images', **data}}).data.open()
         source.order(4)
         source.num_classes  # noqa: B018
-    assert str(error.value).startswith(says), error.value
+    assert str(error.value).startswith(message), error.value
 
 
 def test_a_run_resumes_where_the_files_of_a_part_have_moved(tmp_path):

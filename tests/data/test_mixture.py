@@ -152,7 +152,7 @@ def test_a_run_resumes_where_the_files_of_a_source_have_moved_but_not_with_other
 
 
 @pytest.mark.parametrize(
-    'data, says',
+    'data, parts',
     [
         ({}, ('config.data.sources', 'empty')),
         ({'sources': [{'source': 'synthetic'}, {'source': 'synthetic', 'frames': 8}]}, ('sources.0', 'sources.1')),
@@ -165,7 +165,7 @@ def test_a_run_resumes_where_the_files_of_a_source_have_moved_but_not_with_other
         ({'sources': ['synthetic', 'synthetic'], 'weights': [1, 1e-5]}, ('config.data.weights', 'thousandth')),
     ],
 )
-def test_mistakes_name_the_item(data, says):
+def test_mistakes_name_the_item(data, parts):
     with pytest.raises(UserError) as error:
         experiment_from({'data': {'source': 'mixture', **data}}).data.open().order(8)
-    assert all(part in str(error.value) for part in says) and '\n' not in str(error.value), error.value
+    assert all(part in str(error.value) for part in parts) and '\n' not in str(error.value), error.value

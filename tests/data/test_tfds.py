@@ -258,7 +258,7 @@ def test_a_run_s_config_round_trip(prepared_set):
 
 
 @pytest.mark.parametrize(
-    'fields, says',
+    'fields, parts',
     [
         ({'path': ''}, ('config.data.path', 'DIR/name/1.0.0')),
         ({'path': 'nowhere'}, ('config.data.path=nowhere', 'no prepared set')),
@@ -282,11 +282,11 @@ def test_a_run_s_config_round_trip(prepared_set):
         ({'stride': 0}, ('config.data.stride=0',)),
     ],
 )
-def test_mistakes_are_one_line_that_names_the_key(prepared_set, fields, says):
+def test_mistakes_are_one_line_that_names_the_key(prepared_set, fields, parts):
     with pytest.raises(UserError) as error:
         clips = source(prepared_set, **fields)
         len(clips), clips.num_classes
-    assert all(part in str(error.value) for part in says) and '\n' not in str(error.value), error.value
+    assert all(part in str(error.value) for part in parts) and '\n' not in str(error.value), error.value
 
 
 def copy_edited(prepared_set, folder, name, old, new):

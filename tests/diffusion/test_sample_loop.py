@@ -132,9 +132,9 @@ def test_a_step_receives_the_last_x0_of_the_step_before(noise):
 
     def denoise(x, t, before):
         jax.debug.callback(lambda before: seen.append(np.asarray(before)), before)
-        answer = denoiser(FLOW)(x, t)
-        jax.debug.callback(lambda x0: estimates.append(np.asarray(x0)), answer.x0)
-        return answer
+        denoised = denoiser(FLOW)(x, t)
+        jax.debug.callback(lambda x0: estimates.append(np.asarray(x0)), denoised.x0)
+        return denoised
 
     sample(denoise, Heun(steps=3), FLOW, noise).block_until_ready()
     jax.effects_barrier()

@@ -79,8 +79,8 @@ def test_recall_is_usual_for_labelled_clips_and_for_a_single_one(records):
     assert choose(records(1)) == Recall()
     for source in (records(3), Bucketed(records(3), ('4x8x8',))):
         kind = type(source).__name__
-        says = f'^--protocol is missing: none is usual for a {kind} without labels; one of frame_prediction, recall '
-        with pytest.raises(UserError, match=says):
+        pattern = f'^--protocol is missing: none is usual for a {kind} without labels; one of frame_prediction, recall '
+        with pytest.raises(UserError, match=pattern):
             choose(source)
         assert choose(source, Recall()) == Recall()
 
@@ -93,11 +93,11 @@ def test_labels_are_no_advice_for_clips_that_none_is_usual_for():
 def test_an_autoencoder_is_scored_only_by_reconstruction():
     for source in (BouncingBalls(), MovingMNIST('nowhere'), Synthetic()):
         assert choose(source, network=AUTOENCODER) == Reconstruction()
-    says = 'an autoencoder is scored by reconstruction, and nothing else is'
+    pattern = 'an autoencoder is scored by reconstruction, and nothing else is'
     for protocol in (PROTOCOLS['ball_physics'](), Recall(), FramePrediction()):
-        with pytest.raises(UserError, match=f'^--protocol=.*: {says}'):
+        with pytest.raises(UserError, match=f'^--protocol=.*: {pattern}'):
             choose(BouncingBalls(), protocol, AUTOENCODER)
-    with pytest.raises(UserError, match=f'^--protocol=reconstruction: {says}'):
+    with pytest.raises(UserError, match=f'^--protocol=reconstruction: {pattern}'):
         choose(BouncingBalls(), Reconstruction())
 
 

@@ -67,7 +67,7 @@ def test_a_mesh_that_does_not_split_its_weights_is_noted(name):
 
 
 @pytest.mark.parametrize(
-    'name, inputs, says',
+    'name, inputs, message',
     [
         ('conv_lstm', {}, 'config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context'),
         ('conv_lstm', {'context': 1, 'images': 2}, 'config.model.name=conv_lstm: it goes on from given frames'),
@@ -80,15 +80,15 @@ def test_a_mesh_that_does_not_split_its_weights_is_noted(name):
         ('video_dit', {'per_frame': True}, None),
     ],
 )
-def test_times_and_images_that_it_does_not_take_are_refused(name, inputs, says):
+def test_times_and_images_that_it_does_not_take_are_refused(name, inputs, message):
     model = run_of(name).model_config
     network_inputs = NetworkInputs(shapes=((3, 8, 8, 3),), **inputs)
-    if says is None:
+    if message is None:
         model.check_inputs(network_inputs)
     else:
         with pytest.raises(UserError) as error:
             model.check_inputs(network_inputs)
-        assert str(error.value).startswith(says)
+        assert str(error.value).startswith(message)
 
 
 def test_a_regressor_without_context_is_refused_before_it_runs():

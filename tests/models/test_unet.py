@@ -112,7 +112,7 @@ def test_training_prints_the_split_at_its_start(training):
 
 
 @pytest.mark.parametrize(
-    'assignment, says',
+    'assignment, message',
     [
         ('diffusion.per_frame=true', 'config.diffusion.per_frame=true: this network takes one time a video'),
         ('diffusion.context=1', 'config.diffusion.context=1: this network takes one time a video'),
@@ -122,10 +122,10 @@ def test_training_prints_the_split_at_its_start(training):
         ('model.layout=full', 'config.model.layout'),
     ],
 )
-def test_what_it_does_not_take_is_refused_before_anything_is_written(experiment, assignment, says, tmp_path, capsys):
+def test_what_it_does_not_take_is_refused_before_anything_is_written(experiment, assignment, message, tmp_path, capsys):
     workdir = tmp_path / 'run'
     assert cli.main(['train', experiment, f'--workdir={workdir}', f'--config.{assignment}']) == 2
-    assert says in capsys.readouterr().err and not workdir.exists()
+    assert message in capsys.readouterr().err and not workdir.exists()
 
 
 def test_images_behind_clips_are_refused():

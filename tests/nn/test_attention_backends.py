@@ -191,7 +191,7 @@ def primitives(jaxpr):
 
 @pytest.mark.parametrize(('policy', 'forth'), [('none', 1), ('attention', 1), ('dots', 1), ('full', 2)])
 def test_kept_outputs_of_a_kernel_are_not_made_again(policy, forth, as_if_on_gpu):
-    """Its logsumexp has to be kept with its output: without it the backward pass runs the kernel anew."""
+    """Its logsumexp has to be kept with its output: without it the backward pass runs the kernel again."""
     inputs = qkv(256, 72, lead=(2, 3), dtype=jnp.bfloat16)
     scale = jnp.bfloat16(1.5)
 

@@ -113,7 +113,7 @@ def test_fsdp_gathers_each_weight_where_it_is_used_and_no_activation():
 
 @pytest.mark.multidevice
 def test_what_was_gathered_is_not_kept_for_the_backward_pass():
-    """It is handed the weights as they are stored, in float32, and gathers them anew, in bfloat16."""
+    """It has the weights as they are stored, in float32, and gathers them again, in bfloat16."""
     run = small({'fsdp': 4}, dtype='bfloat16')
     x = jnp.zeros((8, *run.network.latent_shape))
     t = jnp.zeros(8)

@@ -4,7 +4,7 @@
 
 Each file of parity tests leaves DIR/NAME.json, a list of rows {source, configuration, forward, gradient, sampler}: the
 greatest errors, None or left out where there is nothing of the kind. Rows stand for what this run compared: what was
-skipped, for want of a checkout, is not in the table, and the script says which sources it misses.
+skipped, for want of a checkout, is not in the table, and the script prints which sources are missing.
 """
 
 import argparse

@@ -70,12 +70,12 @@ def test_the_largest_networks_operations_are_within_2_in_10000():
 
 
 @pytest.mark.parametrize(
-    'experiment, says',
+    'experiment, line',
     [
         ('latte.py:dataset=ffs,size=XL', '673,681,568 parameters; 3.726e+12 FLOPs (1863 GMACs) a forward pass a video'),
         ('dit.py:size=XL', '674,834,720 parameters; 2.372e+11 FLOPs (118.6 GMACs) a forward pass a video'),
     ],
 )
-def test_inspect_prints_them(experiment, says, capsys):
+def test_inspect_prints_them(experiment, line, capsys):
     assert cli.main(['inspect', f'--config=experiments/{experiment}']) == 0
-    assert says in capsys.readouterr().out.splitlines()
+    assert line in capsys.readouterr().out.splitlines()

@@ -12,7 +12,7 @@ from vdm_jax.planning import baselines, docs_tables
 
 ROOT = Path(__file__).parents[2]
 FILES = baselines.files(ROOT / 'experiments')
-SAYS = """'''A title.
+EXPERIMENT_FILE = """'''A title.
 
     python -m vdm_jax train --config=experiments/one.py --workdir=RUN     # a remark
     python -m vdm_jax sample --workdir=RUN
@@ -72,7 +72,7 @@ def test_the_results_page_explains_each_status():
 
 
 def test_fields_are_read_from_a_docstring_and_the_file_is_not_run(write):
-    entry = baselines.read(write(SAYS))
+    entry = baselines.read(write(EXPERIMENT_FILE))
     assert entry.title == 'A title.' and entry.paper == 'One (A & B 2024)' and entry.table == '3'
     assert entry.hardware == 'a machine of two lines' and entry.expected == 'FVD of 2,048 videos 1.0'
     assert entry.commands == (
@@ -83,7 +83,7 @@ def test_fields_are_read_from_a_docstring_and_the_file_is_not_run(write):
 
 
 @pytest.mark.parametrize(
-    ('old', 'new', 'says'),
+    ('old', 'new', 'pattern'),
     [
         ('Paper: One (A & B 2024).\n', '', 'lacks Paper'),
         ('Expected: FVD of 2,048 videos 1.0.', 'Expected:', 'lacks Expected'),
@@ -92,14 +92,14 @@ def test_fields_are_read_from_a_docstring_and_the_file_is_not_run(write):
         ('raise RuntimeError(', 'def', 'line 18, is no Python'),
     ],
 )
-def test_what_is_missing_is_named_with_its_file(write, old, new, says):
-    with pytest.raises(UserError, match=f'one.py.*{says}'):
-        baselines.read(write(SAYS.replace(old, new)))
+def test_what_is_missing_is_named_with_its_file(write, old, new, pattern):
+    with pytest.raises(UserError, match=f'one.py.*{pattern}'):
+        baselines.read(write(EXPERIMENT_FILE.replace(old, new)))
 
 
 def test_the_command_prints_the_table_and_writes_it_between_its_marks(tmp_path, monkeypatch, capsys):
     (tmp_path / 'experiments').mkdir()
-    (tmp_path / 'experiments' / 'one.py').write_text(SAYS)
+    (tmp_path / 'experiments' / 'one.py').write_text(EXPERIMENT_FILE)
     page = tmp_path / 'page.md'
     page.write_text(f'before\n\n{baselines.BEGIN}\nold\n{baselines.END}\n\nafter\n')
     monkeypatch.chdir(tmp_path)
@@ -126,7 +126,7 @@ def test_files_here_stand_beside_the_packages_own_and_before_those_of_their_name
     assert [file.name for file in baselines.files()] == [file.name for file in FILES]
     (tmp_path / 'experiments').mkdir()
     for name in ('one.py', 'latte.py'):
-        (tmp_path / 'experiments' / name).write_text(SAYS)
+        (tmp_path / 'experiments' / name).write_text(EXPERIMENT_FILE)
     (tmp_path / 'experiments' / 'plot.py').write_text('"""Something else."""')
     (tmp_path / 'experiments' / 'broken.py').write_text('def')
     files_by_name = {file.name: file for file in baselines.files()}

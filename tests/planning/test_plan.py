@@ -204,7 +204,7 @@ def test_slices_that_exist(name, chips, cloud, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('name', 'says'),
+    ('name', 'pattern'),
     [
         ('v5p:3x3x3', 'the nearest are v5p:2x2x4 (16 chips), v5p:2x4x4 (32 chips), v5p:4x4x4 (64 chips)'),
         ('v5e:16x32', 'v5e:16x16 (256 chips)'),
@@ -214,8 +214,8 @@ def test_slices_that_exist(name, chips, cloud, monkeypatch):
         ('cpu:0', 'cpu:1 to cpu:512'),
     ],
 )
-def test_machines_that_do_not_exist_are_refused(name, says):
-    with pytest.raises(UserError, match=re.escape(says)):
+def test_machines_that_do_not_exist_are_refused(name, pattern):
+    with pytest.raises(UserError, match=re.escape(pattern)):
         hardware.read_topology(name)
 
 
@@ -355,7 +355,7 @@ def test_a_compiler_that_dies_is_the_users_line(experiment, capsys):
 
 
 @pytest.mark.parametrize(
-    ('argv', 'says'),
+    ('argv', 'message'),
     [
         (['--topology=v5p:3x3x3'], 'the nearest are'),
         (['--topology=cpu:3', '--config.mesh.tensor=3'], 'config.mesh.tensor=3 does not divide'),
@@ -363,10 +363,10 @@ def test_a_compiler_that_dies_is_the_users_line(experiment, capsys):
         (['--topology=cpu:2', '--config.sampler.name=ancestra'], 'config.sampler.name'),
     ],
 )
-def test_a_mistake_is_one_line(experiment, capsys, argv, says):
+def test_a_mistake_is_one_line(experiment, capsys, argv, message):
     assert cli.main(['plan', experiment(), *argv]) == 2
     captured = capsys.readouterr()
-    assert captured.out == '' and captured.err.count('\n') == 1 and says in captured.err
+    assert captured.out == '' and captured.err.count('\n') == 1 and message in captured.err
 
 
 needs_tpu_compiler = pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason='libtpu is not installed')

@@ -78,10 +78,12 @@ def test_an_index_names_nothing_but_files_beside_it(tmp_path, place):
         files.read(folder)
 
 
-@pytest.mark.parametrize('text, says', [('{}', 'no weight_map'), ('{"weight_map": 3}', 'no weight_map'), ('(', 'JSON')])
-def test_an_invalid_index_is_refused(tmp_path, text, says):
+@pytest.mark.parametrize(
+    'text, pattern', [('{}', 'no weight_map'), ('{"weight_map": 3}', 'no weight_map'), ('(', 'JSON')]
+)
+def test_an_invalid_index_is_refused(tmp_path, text, pattern):
     (tmp_path / f'{NAME}.index.json').write_text(text)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=pattern):
         files.read(tmp_path)
 
 
@@ -96,12 +98,12 @@ def test_what_a_trainer_wrapped_around_is_taken_off(tmp_path, wrapper):
 
 def test_what_is_no_file_of_weights_is_named(tmp_path):
     (tmp_path / 'w.safetensors').write_bytes(b'\x80\x04}q\x00.' * 20)
-    for path, says in (
+    for path, pattern in (
         (tmp_path / 'none', r'none: no such file'),
         (tmp_path, r'a directory without diffusion_pytorch_model.safetensors or model.safetensors'),
         (tmp_path / 'w.safetensors', r'w.safetensors: not a safetensors file'),
     ):
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=pattern):
             files.read(path)
     files.write(tmp_path / 'w.safetensors', ARRAYS)
     with pytest.raises(UserError, match='--entry=ema: .* holds tensors alone'):
@@ -122,8 +124,8 @@ class Trap:
 def test_other_formats_are_refused_by_name_and_not_opened(tmp_path, ending):
     path = tmp_path / f'w{ending}'
     path.write_bytes(pickle.dumps(Trap(tmp_path / 'sprung')))
-    says = ending.replace('.', r'\.') or 'a file without an ending'
-    with pytest.raises(UserError, match=rf'{says} is not read; want .safetensors, or .pt, .*convert'):
+    pattern = ending.replace('.', r'\.') or 'a file without an ending'
+    with pytest.raises(UserError, match=rf'{pattern} is not read; want .safetensors, or .pt, .*convert'):
         files.read(path)
     assert not (tmp_path / 'sprung').exists()
 

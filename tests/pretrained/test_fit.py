@@ -45,7 +45,7 @@ def test_what_fits_is_taken_in_the_dtype_that_is_wanted():
 
 
 @pytest.mark.parametrize(
-    ('tree', 'says'),
+    ('tree', 'pattern'),
     [
         (
             make_shapes(table=(9, 2)),
@@ -56,8 +56,8 @@ def test_what_fits_is_taken_in_the_dtype_that_is_wanted():
         ({'out': make_shapes()['out']}, r'parameter label/table is not one of the network; with --allow-missing'),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name_and_starts_fresh_where_that_is_allowed(tree, says):
-    with pytest.raises(UserError, match=says):
+def test_what_does_not_fit_is_refused_by_name_and_starts_fresh_where_that_is_allowed(tree, pattern):
+    with pytest.raises(UserError, match=pattern):
         fit(WEIGHTS, tree, sevens(tree), called='--from=x')
     params, report = fit(WEIGHTS, tree, sevens(tree), allow_missing=True)
     for name, leaf in by_path(params).items():

@@ -136,7 +136,7 @@ def test_a_tensor_of_another_rank_is_named(case, name, shape):
 
 
 @pytest.mark.parametrize(
-    'source, case, says',
+    'source, case, pattern',
     [
         ('latte', DIT, 'has no temp_embed: it is of another network; has blocks.0'),
         ('dit', LATTE, 'has temp_embed, positions in time: say --source=latte'),
@@ -145,8 +145,8 @@ def test_a_tensor_of_another_rank_is_named(case, name, shape):
         ('latte_t2v', LATTE, 'has no pos_embed.proj.weight'),
     ],
 )
-def test_another_sources_checkpoint_is_refused(source, case, says):
-    with pytest.raises(UserError, match=says):
+def test_another_sources_checkpoint_is_refused(source, case, pattern):
+    with pytest.raises(UserError, match=pattern):
         pretrained.load(source, tensors(case))
 
 
@@ -159,7 +159,7 @@ def test_what_is_no_source_is_refused():
 
 
 @pytest.mark.parametrize(
-    'arguments, more, says',
+    'arguments, more, pattern',
     [
         ((None,), {}, 'checkpoint=None: want a file'),
         ((3,), {}, 'checkpoint=3: want a file'),
@@ -168,8 +168,8 @@ def test_what_is_no_source_is_refused():
         (({'x': np.zeros(1)},), {'heads': '4'}, "heads='4': want an integer"),
     ],
 )
-def test_an_argument_that_is_of_no_use_is_refused(arguments, more, says):
-    with pytest.raises(UserError, match=says):
+def test_an_argument_that_is_of_no_use_is_refused(arguments, more, pattern):
+    with pytest.raises(UserError, match=pattern):
         pretrained.load('dit', *arguments, **more)
 
 
@@ -271,17 +271,20 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(
-    'case, changed, says', WRONG, ids=[f'{key(case)}, {[*arguments]}' for case, arguments, _ in WRONG]
+IDS_OF_WRONG = [f'{key(case)}, {[*conditions]}' for case, conditions, _ in WRONG]
+
+
+@pytest.mark.parametrize('case, changed, pattern', WRONG, ids=IDS_OF_WRONG)
+    'case, changed, pattern', WRONG, ids=[f'{key(case)}, {[*conditions]}' for case, conditions, _ in WRONG]
 )
-def test_arrays_that_a_network_does_not_take_are_named(models, case, changed, says):
+def test_arrays_that_a_network_does_not_take_are_named(models, case, changed, pattern):
     inputs = networks.batch(case)
     model = models[case.key]
     arguments = {'x': inputs.x, 't': np.full(3, 0.5)} | inputs.conditions | changed
     x = arguments.pop('x')
     t = arguments.pop('t')
     for call in (model, model.denoise):
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=pattern):
             call(x, t, **arguments)
 
 

@@ -74,7 +74,7 @@ def test_latents_are_drawn_with_a_sampling_codec():
 
 
 @pytest.mark.parametrize(
-    'call, shape, dtype, says',
+    'call, shape, dtype, pattern',
     [
         ('encode', (2, 12, 20, 3), np.uint8, r'takes a video \(B, T, H, W, 3\), found \(2, 12, 20, 3\)'),
         ('encode', (1, 2, 12, 20, 4), np.uint8, r'takes a video \(B, T, H, W, 3\), found'),
@@ -84,8 +84,8 @@ def test_latents_are_drawn_with_a_sampling_codec():
         ('decode', (1, 2, 6, 10, 3), np.float32, r'takes latents \(B, T, H, W, 4\), found'),
     ],
 )
-def test_arrays_that_it_does_not_take_are_refused(call, shape, dtype, says):
-    with pytest.raises(UserError, match=says):
+def test_arrays_that_it_does_not_take_are_refused(call, shape, dtype, pattern):
+    with pytest.raises(UserError, match=pattern):
         getattr(load('kl', load_stored('kl')), call)(np.zeros(shape, dtype))
 
 

@@ -41,15 +41,15 @@ def test_they_come_back(file):
 
 
 @pytest.mark.parametrize(
-    'wanted, says',
+    'wanted, pattern',
     [
         ({'a': PARAMS['a']}, 'b is not one of the network'),
         (PARAMS | {'c': jnp.ones(())}, 'c is missing'),
         (PARAMS | {'b': jnp.ones((3,))}, r'b has shape \(2,\), the network wants \(3,\)'),
     ],
 )
-def test_another_network_is_named(file, wanted, says):
-    with pytest.raises(UserError, match=says):
+def test_another_network_is_named(file, wanted, pattern):
+    with pytest.raises(UserError, match=pattern):
         weights.load(file, abstract(wanted))
 
 
@@ -59,8 +59,8 @@ def test_what_is_no_such_file(tmp_path, file):
     (tmp_path / 'cut').write_bytes(file.read_bytes()[:-5])
     (tmp_path / 'pickle').write_bytes(b'\x80\x04}q\x00.' * 20)
     save_file({'a': np.ones(2)}, tmp_path / 'other')
-    for name, says in (('cut', 'not a safetensors'), ('pickle', 'not a safetensors'), ('other', 'vdm_jax export')):
-        with pytest.raises(UserError, match=says):
+    for name, pattern in (('cut', 'not a safetensors'), ('pickle', 'not a safetensors'), ('other', 'vdm_jax export')):
+        with pytest.raises(UserError, match=pattern):
             weights.about(tmp_path / name)
 
 
@@ -155,7 +155,7 @@ def test_values_of_foreign_files_are_of_their_type_and_range_or_refused(wrong, t
 
 
 @pytest.mark.parametrize(
-    ('text', 'says'),
+    ('text', 'pattern'),
     [
         ('[' * 100_000, 'is not JSON'),
         ('{"step": 1', 'is not JSON'),
@@ -166,17 +166,17 @@ def test_values_of_foreign_files_are_of_their_type_and_range_or_refused(wrong, t
         ('{"step": 1, "config": {}, "ema": 0.5, "extra": "../x"}', None),
     ],
 )
-def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, says, tmp_path):
+def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, pattern, tmp_path):
     path = craft(tmp_path / 'evil', text)
-    if says is None:
+    if pattern is None:
         assert weights.about(path) == {'config': {}, 'step': 1, 'ema': 0.5, 'dtype': 'float16'}
         return
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=pattern):
         weights.about(path)
 
 
 @pytest.mark.parametrize(
-    ('entries', 'says'),
+    ('entries', 'pattern'),
     [
         (b'[]', 'its header holds no names'),
         (b'{"__metadata__": {"a": 1}}', 'is no text by name'),
@@ -199,9 +199,9 @@ def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, say
         (b'{"\xff": 1}', 'is not JSON'),
     ],
 )
-def test_invalid_headers_are_refused(entries, says, tmp_path):
+def test_invalid_headers_are_refused(entries, pattern, tmp_path):
     (tmp_path / 'w').write_bytes(len(entries).to_bytes(8, 'little') + entries + b'\0' * 4)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=pattern):
         weights.about(tmp_path / 'w')
 
 

@@ -1,6 +1,6 @@
-"""Damage to files, and what becomes of whoever reads them: counted, one row of a table for each kind of files.
+"""Damage to files and the outcome of reading them: counted, one row of a table for each kind of files.
 
-A kind says how its files are made and read (`Kind`). One of them is damaged, all are read as the program reads them,
+A `Kind` makes its files and reads them. One of them is damaged, all are read as the program reads them,
 and the file is put back: `noticed` in one line, `harmless` (the same values as before), or one of FAULTS.
 """
 
@@ -31,8 +31,8 @@ class Kind:
 
     Attributes:
       make: writes them, undamaged, into an empty directory; called once.
-      read: reads them as the program does, from the beginning: (all values that it took from them, what it said of
-        damage and went on, '' for nothing). Raises UserError where it says so and stops.
+      read: reads them as the program does, from the beginning: (all values that it took from them, its message on
+        damage that it skipped, '' for none). Raises UserError where the damage stops it.
       files: patterns of the files that are damaged, below the directory.
       ways: that they are damaged in, of WAYS, one after the other.
     """

@@ -110,7 +110,7 @@ def test_the_identity_codec_comes_back():
     assert float(Identity().encode({}, pixels).min()) == -1 and float(Identity().encode({}, pixels).max()) == 1
 
 
-def record_inputs(seen, answer=network):
+def record_inputs(seen, apply=network):
     """Return a network that appends its inputs {'x', 't', 'conditions'} to `seen`."""
 
     def note(**inputs):
@@ -118,7 +118,7 @@ def record_inputs(seen, answer=network):
 
     def network_and_note(params, x, t, conditions):
         jax.debug.callback(note, x=x, t=t, conditions=conditions)
-        return answer(params, x, t, conditions)
+        return apply(params, x, t, conditions)
 
     return network_and_note
 
@@ -227,10 +227,10 @@ def test_batches_come_one_by_one_in_order_with_only_their_own_conditions():
 
 def breaking(params, x_t, t, conditions):
     """A network whose output has one nan for label 1, and infinity for label 2."""
-    answer = network(params, x_t, t, conditions)
+    output = network(params, x_t, t, conditions)
     label = conditions['label'][:, None, None, None, None]
-    answer = answer.at[:, 0, 0, 0, 0].set(jnp.where(conditions['label'] == 1, jnp.nan, answer[:, 0, 0, 0, 0]))
-    return jnp.where(label == 2, jnp.inf, answer)
+    output = output.at[:, 0, 0, 0, 0].set(jnp.where(conditions['label'] == 1, jnp.nan, output[:, 0, 0, 0, 0]))
+    return jnp.where(label == 2, jnp.inf, output)
 
 
 def test_videos_that_are_not_finite_are_named_and_not_shown_as_black():

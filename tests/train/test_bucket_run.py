@@ -220,7 +220,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_continues(
 
 @pytest.mark.parametrize('status', [500, 503, 429])
 def test_a_store_that_is_down_for_a_while_does_not_end_a_run(status, bucket, folder, go, inspect, expected_run):
-    """Six seconds without any answer but errors, from the middle of a save on."""
+    """For six seconds every request fails, from the middle of a save on."""
     began = []
 
     def fault(method, path):

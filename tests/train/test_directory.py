@@ -208,7 +208,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize('files', FOREIGN, ids=lambda files: str(files)[:30])
 def test_a_manifest_lists_only_regular_files_of_its_own_step(files, place):
-    """M4: whoever wrote it, it makes us read nothing else, and no kind of value is a traceback."""
+    """A foreign manifest makes us read no other files, and no kind of value is a traceback."""
     step = place / 'checkpoints' / '6'
     os.symlink('/dev/zero', step / 'device')
     os.mkfifo(step / 'pipe')
@@ -278,7 +278,7 @@ def test_a_position_of_other_types_is_one_line(where):
 
 
 def damage(step, name, value):
-    """Writes JSON, or nothing at all, where Orbax keeps what it needs; the manifest says that it is so."""
+    """Write JSON, or nothing at all, where Orbax keeps what it needs, and a manifest that matches it."""
     path = step / name
     if value is None:
         shutil.rmtree(path)

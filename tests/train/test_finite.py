@@ -26,7 +26,7 @@ PARAMS = {'w': jnp.ones(3)}
 
 
 class Product(NamedTuple):
-    """A loss that is linear in the parameters: the batch says what it, and so its gradient, is."""
+    """A loss that is linear in the parameters: the batch is its gradient."""
 
     def __call__(self, params, batch, keys, frozen):
         return Losses(batch['scale'] * params['w'].sum())
@@ -112,7 +112,7 @@ def diverging(run, at, name, **train):
     return other.with_parts(programs=run.programs.with_programs(train_steps=[step]))
 
 
-MOMENTS = {  # which update, what of it, the cadence of checkpoints, when the run is asked to stop
+MOMENTS = {  # which update, what of it, the cadence of checkpoints, when the run is stopped
     'at the cadence': (4, 'grad_norm', 2, None),
     'between two': (3, 'update_norm', 2, None),
     'at the last step': (6, 'param_norm', 2, None),

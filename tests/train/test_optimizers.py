@@ -227,7 +227,7 @@ def test_logged_rates_are_those_of_the_updates(config):
 
 
 def test_an_update_that_is_left_out_leaves_the_rate_where_it_is():
-    """The optimizer's own count says which update it is: where its state stays, as after one that is not finite."""
+    """The rate follows the optimizer's own count, which a nonfinite update leaves where it is."""
     config = AdamW(schedule='cosine', warmup_steps=2, join_first=True)
     optimizer = config.make(6)
     rates = make_learning_rates(config, 6)

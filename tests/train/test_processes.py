@@ -160,7 +160,7 @@ def test_one_process_of_several_needs_all_variables(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    'name, value, says',
+    'name, value, message',
     [
         ('JAX_COORDINATOR_ADDRESS', 'localhost', 'HOST:PORT'),
         ('JAX_NUM_PROCESSES', 'two', 'how many'),
@@ -168,7 +168,7 @@ def test_one_process_of_several_needs_all_variables(monkeypatch, capsys):
         ('JAX_PROCESS_ID', '2', 'less than JAX_NUM_PROCESSES=2'),
     ],
 )
-def test_a_variable_that_is_wrong_is_named(name, value, says, monkeypatch, capsys):
+def test_a_variable_that_is_wrong_is_named(name, value, message, monkeypatch, capsys):
     variables = {'JAX_COORDINATOR_ADDRESS': 'localhost:1', 'JAX_NUM_PROCESSES': '2', 'JAX_PROCESS_ID': '0'} | {
         name: value
     }
@@ -176,7 +176,7 @@ def test_a_variable_that_is_wrong_is_named(name, value, says, monkeypatch, capsy
         monkeypatch.setenv(variable, setting)
     assert cli.main(['train', f'--config={BALLS}', '--workdir=W']) == 2
     stderr = capsys.readouterr().err
-    assert stderr.count('\n') == 1 and f'{name}={value}: want ' in stderr and says in stderr
+    assert stderr.count('\n') == 1 and f'{name}={value}: want ' in stderr and message in stderr
 
 
 @pytest.mark.slow
@@ -203,7 +203,7 @@ def test_mistakes_and_damage_end_all_of_several_processes(run, expected_run, tmp
     shutil.copytree(expected_run[0], place := tmp_path / 'run')
     damage_newest_step(place)
     argv = ('train', f'--config={BALLS}', f'--workdir={place}', *SMALL)
-    for more, says in (
+    for more, message in (
         (['--config.seed=3'], "another experiment's run"),
         (['--config.checkpoint.fallback=fail'], '40 is damaged'),
         ([], 'every checkpoint is damaged'),
@@ -212,14 +212,14 @@ def test_mistakes_and_damage_end_all_of_several_processes(run, expected_run, tmp
         began = time.monotonic()
         with Processes(2, tmp_path, *argv, *more) as both:
             ends = both.ends()
-        assert [code for code, *_ in ends] == [2, 2] and all(says in err for _, _, err in ends), ends
+        assert [code for code, *_ in ends] == [2, 2] and all(message in err for _, _, err in ends), ends
         assert time.monotonic() - began < 60
 
 
 @pytest.mark.slow
 def test_a_mistake_of_one_process_ends_all_of_several(tmp_path):
     argv = ('train', f'--config={BALLS}', f'--workdir={tmp_path}/run', *SMALL)
-    for wrong, says in (
+    for wrong, message in (
         ('--config.seed=3', 'config.seed is 0 for process 0 and 3 for process 1'),
         ('--config.train.nonsense=3', 'process 1: '),
         (f'--workdir={tmp_path}/other', '--workdir is '),
@@ -227,7 +227,7 @@ def test_a_mistake_of_one_process_ends_all_of_several(tmp_path):
         began = time.monotonic()
         with Processes(2, tmp_path, *argv, options={1: [wrong]}) as both:
             ends = both.ends()
-        assert [code for code, *_ in ends] == [2, 2] and all(says in err for _, _, err in ends), ends
+        assert [code for code, *_ in ends] == [2, 2] and all(message in err for _, _, err in ends), ends
         assert time.monotonic() - began < 60 and not (tmp_path / 'run').exists()
 
 

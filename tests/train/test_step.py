@@ -149,8 +149,8 @@ def test_self_conditioning_feeds_the_first_prediction_at_its_rate_and_learns_fro
     assert 'x0' not in first[2]
     is_shown = np.abs(second[2]['x0']).max((1, 2, 3, 4)) > 0
     assert 0.6 < is_shown.mean() < 0.9
-    answer = network(PARAMS, *first[:3])
-    np.testing.assert_allclose(second[2]['x0'][is_shown], answer[is_shown], rtol=1e-6)
+    prediction = network(PARAMS, *first[:3])
+    np.testing.assert_allclose(second[2]['x0'][is_shown], prediction[is_shown], rtol=1e-6)
 
     def loss(params):  # a network that repeats what it was shown, times a parameter
         def repeat(p, x_t, t, conditions, images):
@@ -161,7 +161,7 @@ def test_self_conditioning_feeds_the_first_prediction_at_its_rate_and_learns_fro
         ).loss.mean()
 
     grad = jax.grad(loss)(jnp.float32(0.5))
-    step = 1e-2  # through the second answer alone: the first one, 0.5, is a constant
+    step = 1e-2  # only through the second prediction: the first one, 0.5, is a constant
 
     def frozen(p):
         return loss_of_fixed_first(objective, x0, clips, p)

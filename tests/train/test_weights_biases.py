@@ -21,7 +21,7 @@ from vdm_jax.train.metrics import LogConfig, Metrics
 OFFLINE = LogConfig(tensorboard=False, wandb=WandbConfig(mode='offline', project='videos', name='first'))
 
 STAND_IN = '''
-    """Notes its calls, a line of JSON each; fails as the file `fault` says."""
+    """Note its calls, a line of JSON each; fail in the way that the file `fault` names."""
     import json, os, pathlib, sys, time
 
     PLACE = pathlib.Path(__file__).parent
@@ -104,7 +104,7 @@ def test_every_number_and_clip_arrives_and_a_resumed_run_continues_its_logs(stan
     assert str(logged) == "[['log', 1, {'loss': 0.5, 'norm': nan}], ['log', 1, {'samples': [6, 'gif']}]]"
     assert finish == last == ['finish', 0]
     assert again[1]['id'] == how['id'] == json.loads((place / 'wandb' / 'run.json').read_text())['id']
-    wait_for(lambda: len(messages) == 2)  # a thread prints what the process says
+    wait_for(lambda: len(messages) == 2)  # a thread prints the output of the process
     assert all('wandb sync' in line for line in messages)
     assert capsys.readouterr().out == ''
 

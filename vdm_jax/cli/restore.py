@@ -4,13 +4,12 @@ import argparse
 import contextlib
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vdm_jax.cli.options import RAW, option_of
 from vdm_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from vdm_jax.experiment.frozen_weights import AutoencoderCodec
     from vdm_jax.experiment.run import Run
 
 # Keys of the config that an option is short for.
@@ -177,10 +176,8 @@ def describe_codec(run: 'Run', about: dict[str, Any], allow_other: bool) -> dict
     if trained_with in (None, used):
         return {'codec': used}
     if not allow_other:
-        # Only codecs with weights have a fingerprint, and those have a path.
-        codec = cast('AutoencoderCodec', run.experiment.codec)
         raise UserError(
-            f'config.codec.path={codec.path}: the network was trained on latents of the codec '
+            f'config.codec.path={run.experiment.codec.path}: the network was trained on latents of the codec '
             f'{trained_with}, and this is {used} (of a run at config.codec.path, its newest checkpoint): bring that '
             'one back, or say --allow-other-codec'
         )

@@ -1,4 +1,4 @@
-"""Shares are exact in every block, and every source runs through whole epochs of its own."""
+"""Shares are exact in every block, and every source runs through complete epochs of its own."""
 
 import numpy as np
 

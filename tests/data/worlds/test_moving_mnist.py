@@ -156,7 +156,7 @@ def test_plain_and_gzipped_files_are_one_and_another_digit_another_identity(fold
 
 
 @pytest.mark.parametrize(
-    'write, says',
+    'write, parts',
     [
         (lambda path: None, ('config.data.path', 't10k-images-idx3-ubyte')),
         (lambda path: write_idx(path / 't10k-images-idx3-ubyte', digits(5), magic=2049), ('no images', '0x00000801')),
@@ -166,11 +166,11 @@ def test_plain_and_gzipped_files_are_one_and_another_digit_another_identity(fold
         (lambda path: write_idx(path / 't10k-images-idx3-ubyte', digits(1)), ('one digit',)),
     ],
 )
-def test_files_that_will_not_do_are_named(tmp_path, write, says):
+def test_files_that_will_not_do_are_named(tmp_path, write, parts):
     write(tmp_path)
     with pytest.raises(UserError) as error:
         len(MovingMNIST(str(tmp_path)).open())
-    assert all(part in str(error.value) for part in (str(tmp_path), *says)), error.value
+    assert all(part in str(error.value) for part in (str(tmp_path), *parts)), error.value
     assert '\n' not in str(error.value)
 
 

@@ -259,7 +259,7 @@ def test_a_resumed_cache_keeps_its_settings(tmp_path):
         return cache_latents.cache(run_of(source, more.pop('seed', 3)), tmp_path, **{'batch': 8} | more)
 
     make(views=2)
-    for changed, says in (
+    for changed, pattern in (
         ({'views': 3}, '--views=2, and asked for 3'),
         ({'views': 2, 'dtype': 'float16'}, '--dtype=float32, and asked for float16'),
         ({'views': 2, 'seed': 4}, r'config\.seed=3, and asked for 4'),
@@ -267,7 +267,7 @@ def test_a_resumed_cache_keeps_its_settings(tmp_path):
         ({'views': 0}, '--views=0: want 1 or more'),
         ({'batch': 0}, '--batch=0: want 1 or more'),
     ):
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=pattern):
             make(**changed)
 
 

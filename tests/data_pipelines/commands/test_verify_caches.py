@@ -10,7 +10,7 @@ from tests.reliability.weights_files import WEIGHTS, make_weights
 from vdm_jax.data.latents.metadata import part_file
 
 MAKERS = {'latents': make_latents, 'texts': make_texts, 'weights': make_weights}
-SAYS = {
+SUMMARIES = {
     'latents': '12 views of clips',
     'texts': 'embeddings of 12 texts',
     'weights': WEIGHTS,
@@ -40,7 +40,7 @@ def run_verify(place, capsys, *more):
 
 def test_an_unchanged_cache_has_right_hashes(kind, place, capsys):
     code, out = run_verify(place, capsys)
-    assert code == 0 and SAYS[kind] in out and out.endswith(': all hashes are right\n') and out.count('\n') == 1
+    assert code == 0 and SUMMARIES[kind] in out and out.endswith(': all hashes are right\n') and out.count('\n') == 1
     report = json.loads(run_verify(place, capsys, '--json')[1])
     assert report['problems'] == [] and report['verified'] and report['bytes'] > 100
 

@@ -65,7 +65,7 @@ def change(path, at, times=None):
 
 @pytest.mark.parametrize('name', ['a.mp4', 'broken.mp4'])
 @pytest.mark.parametrize(
-    ('at', 'says'),
+    ('at', 'message'),
     [
         (10, 'its size, its head or its tail'),
         (-10, 'its size, its head or its tail'),
@@ -74,11 +74,11 @@ def change(path, at, times=None):
     ids=['head', 'tail', 'middle'],
 )
 @pytest.mark.parametrize('times', [False, True], ids=['later', 'same time'])
-def test_a_file_that_changed_at_equal_size_is_seen(place, capsys, name, at, says, times):
+def test_a_file_that_changed_at_equal_size_is_seen(place, capsys, name, at, message, times):
     change(place / 'source' / name, at, times)
     assert build(place / 'source', place / 'set') == 2
     stderr = capsys.readouterr().err
-    assert f'{name} is another file than it was' in stderr and says in stderr
+    assert f'{name} is another file than it was' in stderr and message in stderr
 
 
 def test_a_file_that_was_touched_or_copied_is_the_same(place, tmp_path, capsys):
@@ -156,10 +156,10 @@ def test_a_build_that_was_cut_off_sees_a_file_that_changed_under_it(built, tmp_p
         patched.setattr(pool, 'make_parts', cut)
         assert build(tmp_path / 'source', tmp_path / 'set') == 3
     content = (tmp_path / 'source' / 'a.mp4').read_bytes()
-    for at, says in ((10, 'its head'), (-2 * EDGE_BYTES, 'of the same size')):
+    for at, message in ((10, 'its head'), (-2 * EDGE_BYTES, 'of the same size')):
         change(tmp_path / 'source' / 'a.mp4', at)
         assert build(tmp_path / 'source', tmp_path / 'set') == 2
-        assert 'a.mp4 is another file than it was' in (stderr := capsys.readouterr().err) and says in stderr
+        assert 'a.mp4 is another file than it was' in (stderr := capsys.readouterr().err) and message in stderr
         (tmp_path / 'source' / 'a.mp4').write_bytes(content)
     assert build(tmp_path / 'source', tmp_path / 'set') == 0
     names = 'records.parquet', INPUTS, 'manifest.json'
