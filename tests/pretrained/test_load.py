@@ -275,8 +275,6 @@ IDS_OF_WRONG = [f'{key(case)}, {[*conditions]}' for case, conditions, _ in WRONG
 
 
 @pytest.mark.parametrize('case, changed, pattern', WRONG, ids=IDS_OF_WRONG)
-    'case, changed, pattern', WRONG, ids=[f'{key(case)}, {[*conditions]}' for case, conditions, _ in WRONG]
-)
 def test_arrays_that_a_network_does_not_take_are_named(models, case, changed, pattern):
     inputs = networks.batch(case)
     model = models[case.key]
