@@ -17,6 +17,7 @@ from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.models.blocks import Context
 from vdm_jax.models.conditions import Conditions
 from vdm_jax.models.flops import flops_per_video
+from vdm_jax.models.head import Head
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.models.mesh_checks import check_backends, check_split
 from vdm_jax.models.sizes import SIZES, Size
@@ -32,11 +33,9 @@ from vdm_jax.nn.embed import (
     patchify,
     unpatchify,
 )
-from vdm_jax.nn.linear import Linear, on_cpu, zeros
+from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.nn.modulation import MODULATIONS, silu_of
-from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.nn.remat import POLICIES
-from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.sharding import constrain
 
 
@@ -240,24 +239,6 @@ def _learned_positions(config: VideoDiTConfig, rngs: nnx.Rngs) -> position.Learn
         return None
     assert config.grid is not None  # fit_to sets it
     return position.LearnedPositions(config.grid, config.sizes.width, rngs=rngs)
-
-
-class Head(nnx.Module):
-    """Final adaLN and projection back to patches, zero at the start (DiT; with adaLN-single as PixArt-alpha has it)."""
-
-    def __init__(self, config: VideoDiTConfig, out: int, *, rngs: nnx.Rngs):
-        width = config.sizes.width
-        # Of the kinds of adaLN only adaLN-single changes the head; with the low-rank one it stays DiT's.
-        kind = 'adaln_single' if config.modulation == 'adaln_single' else 'adaln_zero'
-        self.modulation = MODULATIONS[kind](width, 2, config.lora_rank, rngs=rngs)
-        self.out = Linear(width, out, zeros, rngs=rngs)
-
-    def __call__(self, x_BTND: jax.Array, c_BFD: jax.Array) -> jax.Array:
-        # PixArt adds its head's table to c itself, once for the shift and once for the scale; adaLN-zero does not look
-        # at the second argument.
-        modulation = constrain(self.modulation(c_BFD, jnp.concatenate([c_BFD, c_BFD], -1)), BATCH)
-        shift, scale = jnp.split(modulation[:, :, None], 2, -1)
-        return self.out(adaptive_norm(x_BTND, shift, scale))
 
 
 class VideoDiT(nnx.Module):
