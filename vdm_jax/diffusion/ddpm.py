@@ -52,7 +52,12 @@ class DDPM(VariancePreserving):
         # The last entry ends the last interval and begins none.
         low = jnp.clip(jnp.floor(i), 0, self.steps - 1).astype(jnp.int32)
         share = i - low
-        alpha, sigma = ((1 - share) * c[low] + share * c[low + 1] for c in map(jnp.asarray, self._table))
+
+        def interpolate(entries: np.ndarray) -> jax.Array:
+            table = jnp.asarray(entries)
+            return (1 - share) * table[low] + share * table[low + 1]
+
+        alpha, sigma = map(interpolate, self._table)
         # Entries are returned as they are: a division by their norm, nearly 1, would round them.
         norm = jnp.hypot(alpha, sigma)
         is_entry = (share == 0) | (share == 1)

@@ -50,7 +50,9 @@ class LogSNRCosine(VariancePreserving):
 
         near_data = angle < math.pi / 4
         # log tan(a) = -log tan(pi / 2 - a).
-        log_tan = jnp.where(near_data, 1.0, -1.0) * jnp.log(jnp.tan(jnp.where(near_data, angle, complement)))
+        sign = jnp.where(near_data, 1.0, -1.0)
+        nearer_angle = jnp.where(near_data, angle, complement)
+        log_tan = sign * jnp.log(jnp.tan(nearer_angle))
         return 2 * (math.log(self.shift) - log_tan)
 
     def alpha_sigma(self, t: jax.Array) -> Pair:

@@ -167,7 +167,12 @@ class FusedMinSNR(Weighting):
         if not self.causal:
             # The frames after a frame are those before it in the reversed video.
             from_others = (from_others + (clipped[:, ::-1] @ average.T)[:, ::-1]) / 2
-        fused, clipped = (self.gamma * (1 - (1 - self.decay * from_others) * (1 - s)) for s in (snr, clipped))
+
+        def fuse(own_snr: jax.Array) -> jax.Array:
+            return self.gamma * (1 - (1 - self.decay * from_others) * (1 - own_snr))
+
+        fused = fuse(snr)
+        clipped = fuse(clipped)
         # A weight of the x0 error over these is that of an eps or v error; the floor keeps pure noise from dividing 0
         # by 0.
         norms: dict[str, jax.Array | int] = {'eps': jnp.maximum(fused, 1e-8), 'x0': 1, 'v': fused + 1}

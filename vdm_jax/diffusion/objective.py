@@ -98,7 +98,8 @@ class Objective(Ranged, where='config.diffusion'):
 
     def draw_times(self, key: jax.Array, frames: int) -> jax.Array:
         """Draw training times of one example: scalar, or (T,) where frames differ; 0 for the context frames."""
-        t = self.process.snap(self.time.sample(key, (frames,) if self.per_frame else (), self.process))
+        shape = (frames,) if self.per_frame else ()
+        t = self.process.snap(self.time.sample(key, shape, self.process))
         if self.clean_context:
             # A key of its own, so that the times themselves are those drawn without clean_context.
             is_context = jax.random.bernoulli(jax.random.fold_in(key, 1), self.clean_context, (frames,))

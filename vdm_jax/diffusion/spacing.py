@@ -71,6 +71,7 @@ class Leading(Spacing):
     offset: Whole = 0
 
     def start_times(self, process: Process, steps: int) -> np.ndarray:
+        # Of continuous time no fewer timesteps than steps, which would fall together.
         count = process.steps or max(TIMESTEPS, steps)
         return (np.arange(steps)[::-1] * (count // steps) + 1 + self.offset) / count
 
@@ -143,6 +144,7 @@ class Karras(Spacing):
 
         # logsnr = -2 log(sigma / alpha), of which these are the roots.
         times = process.time_of(-2 * self.rho * jnp.log(roots))
+        # Where sigma_max bounds the first time below 1, x is pure noise all the same.
         return times.at[0].set(1.0) if self.from_noise else times
 
 
@@ -160,6 +162,7 @@ class LogSNR(Spacing):
 
     def start_times(self, process: Process, steps: int) -> jax.Array:
         noisy, clean = jnp.clip(process.logsnr(jnp.array([1.0, 0.0])), -self.bound, self.bound)
+        # The bound may put the first time below 1, but x is pure noise there.
         return process.time_of(jnp.linspace(noisy, clean, steps + 1)[:-1]).at[0].set(1.0)
 
 

@@ -54,7 +54,7 @@ class BallPhysics(Protocol):
         real = read_videos(held_out, range(min(config.real, len(held_out))))
         train = read_videos(source, range(min(config.train, len(source))))
 
-        # Controls are as many as the samples, so that figures which depend on their number can be compared.
+        # Controls are as many as the samples, as some figures are counts.
         some = real[: len(videos)]
         rows = {'samples': videos, 'real': real} | make_controls(some, train, config.seed)
         for name, make_world in self.wrong_worlds.items():

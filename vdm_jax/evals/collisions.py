@@ -5,11 +5,11 @@ squarely, and both fly freely again, on from there, with no wall and no third ba
 frames on either side, under the world's own gravity, give the four velocities at the moment of contact. Of these
 `collisions`:
 
-through: share in which the two go on towards each other, as if nothing were there.
-momentum_error_px: change of the sum of both velocities, pixels per frame, mean.
-energy_error: |kinetic energy after / before - 1| of the pair at contact, mean.
-deflection_error_px: root mean square, over the two balls, of the distance between the velocity after and the one that
-an elastic collision of the flights before would give; pixels per frame, mean.
+through              share in which the two go on towards each other, as if nothing were there.
+momentum_error_px    change of the sum of both velocities, pixels per frame, mean.
+energy_error         |kinetic energy after / before - 1| of the pair at contact, mean.
+deflection_error_px  root mean square, over the two balls, of the distance between the velocity after and the one that
+                     an elastic collision of the flights before would give; pixels per frame, mean.
 
 Balls that pass through each other keep momentum and energy: `through` and `deflection_error_px` are there for them.
 Arcs of residual_px also break where two balls touch.

@@ -4,9 +4,10 @@ They stand beside those of physics.py, which are taken in the room: balls are tr
 position of the camera is added to theirs. The camera of each frame is found by itself: the grey of each column, balls
 left out, is correlated with the back wall as seen from every position.
 
-wall: share of frames that correlate at LIKE or better with the back wall, from the best position for each.
-pan_px: how fast the camera moves: slope, left or right, of the best line through its positions; pixels per frame, mean.
-pan_residual_px: root mean square distance of a clip's positions from that line, mean.
+wall             share of frames that correlate at LIKE or better with the back wall, from the best position for each.
+pan_px           how fast the camera moves: slope, left or right, of the best line through its positions; pixels per
+                 frame, mean.
+pan_residual_px  root mean square distance of a clip's positions from that line, mean.
 """
 
 import dataclasses

@@ -1,14 +1,18 @@
 """Does a clip obey the world of bouncing balls? Figures for a set of clips, and the verdict beside real ones.
 
-kept: share of clips in which every ball keeps its colour and the count stays, through occlusion. A ball may be out of
-sight only between frames in which it is about to pass behind the bar (as found in the clip itself) or behind another
-ball, and it must come back: the world ends every clip with every ball in view. A ball that vanishes or appears
-elsewhere, jumps, changes colour or splits fails its clip, as does a clip with too few balls or too many.
-residual_px: each arc of free flight (in view, clear of the bar and of other balls, between bounces) of at least
-MIN_ARC frames is fitted with position and velocity under the world's own gravity, by least squares; the root mean
-square over its frames of the distance to the fit, averaged over arcs (and its median). `arcs` says how many.
-speed_px: mean distance a ball goes from one frame to the next. start_spread_px: root of the summed variances of x
-and y of the balls' first positions. flicker and nearest_train are those of evals/metrics.py.
+kept             share of clips in which every ball keeps its colour and the count stays, through occlusion. A ball may
+                 be out of sight only between frames in which it is about to pass behind the bar (as found in the clip
+                 itself) or behind another ball, and it must come back: the world ends every clip with every ball in
+                 view. A ball that vanishes or appears elsewhere, jumps, changes colour or splits fails its clip, as
+                 does a clip with too few balls or too many.
+arcs             how many free flights of at least MIN_ARC frames there are: in view, clear of the bar and of other
+                 balls, between bounces.
+residual_px      each arc is fitted with position and velocity under the world's own gravity, by least squares; the root
+                 mean square over its frames of the distance to the fit, averaged over arcs (and its median).
+speed_px         mean distance a ball goes from one frame to the next.
+start_spread_px  root of the summed variances of x and y of the balls' first positions.
+flicker, nearest_train  those of evals/metrics.py.
+
 A figure that nothing could be measured for is nan, and nan passes no verdict.
 """
 

@@ -55,7 +55,7 @@ class Recall(Protocol):
         labels = conditions['label']
         own_clips = np.array([np.flatnonzero(clips['label'] == label)[0] for label in labels])
 
-        # Against all clips and not its own alone: a blurred mean of them is near to each and nearest to none.
+        # Against all clips: a sample may be near enough to its own and still nearer to another.
         decibels = np.stack([compute_psnr(video, real, CLIP) for video in videos])  # (samples, clips)
         own = decibels[np.arange(len(own_clips)), own_clips]
 

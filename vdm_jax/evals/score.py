@@ -52,6 +52,7 @@ class Score:
         for key, is_right in checks.items():
             if not is_right(values.get(key)):
                 raise UserError(f'{where}: {key}={values.get(key)!r:.80}: this is no score that evaluate wrote')
+        # `passed` follows from the verdicts.
         settings = {name: value for name, value in values.items() if name not in (*checks, 'passed')}
         return cls(values['name'], values['figures'], values['verdict'], settings)
 

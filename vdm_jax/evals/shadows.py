@@ -6,11 +6,12 @@ least squares: it should cast the visible shadows from the visible balls. Under 
 be expected. Where that would touch the edge of the picture, another shadow, or a ball in front of the ground, its
 centre cannot be measured and it is left out.
 
-shadows: how many are expected.
-shadow: share of them that are there, within half a radius of where they are expected.
-shadow_residual_px: distance from where one is expected to the nearest that there is in its frame, mean.
-light_px: how fast the light moves sideways, left or right; pixels per frame, mean over the clips in which at least
-ENOUGH shadows are there. (Where none moves, shadows may follow balls well and know nothing of the light.)
+shadows             how many are expected.
+shadow              share of them that are there, within half a radius of where they are expected.
+shadow_residual_px  distance from where one is expected to the nearest that there is in its frame, mean.
+light_px            how fast the light moves sideways, left or right; pixels per frame, mean over the clips in which at
+                    least ENOUGH shadows are there. (Where none moves, shadows may follow balls well and know nothing of
+                    the light.)
 """
 
 import dataclasses

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Layout(nnx.Module):
-    """A stack for each of the blocks that are repeated, and these applied again and again.
+    """Base of all layouts: a stack of layers for each of the blocks that are repeated, applied in turn.
 
-    Positions in time are added once, before the first block that needs them. Blocks over time alone do not look at a
-    text.
+    Positions in time are added once, before the first block that needs them. Blocks over time alone have no
+    cross-attention.
     """
 
     @classmethod

@@ -60,7 +60,8 @@ class Attention(nnx.Module):
         q, k, v = (qkv[..., i, :] for i in range(3))  # each (B, T, N, K, E)
 
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            q = self.q_norm(q)
+            k = self.k_norm(k)
 
         # Concatenated again in their order, so that the one output projection sums the groups, each by its own rows.
         share = self.heads // len(patterns)
@@ -88,7 +89,8 @@ def attend_by_pattern(
     # After the split: what a position is differs from pattern to pattern (frames, places, places in a window).
     if rotary is not None:
         angles = pattern.angles(grid, rotary)
-        q, k = rotate(q, angles), rotate(k, angles)
+        q = rotate(q, angles)
+        k = rotate(k, angles)
 
     y = attend(q, k, v, pattern.mask(grid), axes, config.backend_for(pattern.kind), config)
     return pattern.join(constrain(y, *axes), grid)
@@ -117,7 +119,8 @@ class CrossAttention(nnx.Module):
         k = kv[..., 0, :]
         v = kv[..., 1, :]
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            q = self.q_norm(q)
+            k = self.k_norm(k)
 
         q, k, v = (jnp.swapaxes(y, -2, -3) for y in (q, k, v))
         # Always the plain backend: texts differ in length from video to video, and kernels take only masks that are the

@@ -41,6 +41,7 @@ class Zero(Linear):
     """adaLN-zero: every block has a linear map of its own, zero at the start (DiT, Peebles & Xie 2023, section 3.2)."""
 
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
+        # Zeros: all gates are 0, so that every block is the identity at first.
         super().__init__(width, chunks * width, zeros, rngs=rngs)
 
     def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:  # type: ignore[override]  # no bare Linear
@@ -59,6 +60,7 @@ class Single(nnx.Module):
     """adaLN-single: one map for all blocks, and a learned table added in each (PixArt-alpha, Chen et al. 2023)."""
 
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
+        # Table and shared map begin as in PixArt-alpha's code.
         self.table = nnx.Param(jax.random.normal(rngs.params(), (chunks * width,), jnp.float32) * width**-0.5)
 
     def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:
@@ -79,6 +81,7 @@ class LoRA(nnx.Module):
 
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
         self.low = Linear(width, rank, rngs=rngs)
+        # Only one of the two is 0: of two zeros neither would ever get a gradient.
         self.high = Linear(rank, chunks * width, zeros, rngs=rngs)
 
     def __call__(self, c: jax.Array, shared: jax.Array | None) -> jax.Array:

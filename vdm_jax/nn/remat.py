@@ -52,10 +52,12 @@ def rematerialise(
 ) -> Callable[[Layer, jax.Array, Index], jax.Array]:
     """Wrap `call` (layer, x, index) -> x, so that it keeps only what the policy of that name keeps.
 
-    none: everything but weights that were gathered. dots: layer inputs, outputs of projections and of attention, not
-    the scores (costs least time). attention: layer inputs and outputs of attention, with what its kernel needs to go
-    back. full: layer inputs alone. offload: layer inputs and outputs of attention (not cuDNN's, which is recomputed),
-    in the host's memory.
+    What the policies keep for the backward pass:
+      none: everything but weights that were gathered.
+      dots: layer inputs, outputs of projections and of attention, not the scores; it costs least time.
+      attention: layer inputs and outputs of attention, with what its kernel needs to go back.
+      full: layer inputs alone.
+      offload: layer inputs and outputs of attention (not cuDNN's, which is recomputed), in the host's memory.
     """
     # Under fsdp 'none' wraps too, so that gathered weights are not kept.
     if name == 'none' and axis_size('fsdp') == 1:
@@ -81,8 +83,7 @@ def rematerialise(
 def recompute_in_backward(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Wrap a function so that its backward pass keeps the arguments alone and recomputes the rest.
 
-    For what costs less than its memory traffic. Not by jax.checkpoint, whose insides the policy of one around it would
-    keep.
+    For functions that take less time to compute again than their intermediate results take to be written and read.
     """
 
     def forward(*args: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
@@ -93,6 +94,7 @@ def recompute_in_backward(function: Callable[..., jax.Array]) -> Callable[..., j
         grads: tuple[jax.Array, ...] = vjp(grad)
         return grads
 
+    # Not by jax.checkpoint: within a rematerialised layer its insides would be kept or not by that layer's policy.
     wrapped = jax.custom_vjp(lambda *args: function(*args))
     wrapped.defvjp(forward, backward)
     return wrapped

@@ -1,7 +1,7 @@
 """A stack of equal layers: parameters always stored stacked, applied by lax.scan or sliced inside jit.
 
-The only lifted transform in the house. How the stack is applied never touches a parameter, so it never touches a
-checkpoint, a sharding rule, an optimizer mask or a fingerprint.
+The only lifted transform of the package. How a stack is applied changes no parameter, and so no checkpoint, no sharding
+rule, no optimizer mask and no fingerprint.
 """
 
 from collections.abc import Callable

@@ -63,8 +63,10 @@ class MeshConfig(Ranged, where='config.mesh'):
         sizes: dict[str, int] = {axis: getattr(self, axis) for axis in AXES}
         candidates = []
         for axis, size in sizes.items():
+            if size == -1:
+                continue
             rest = math.prod(other for name, other in sizes.items() if name != axis and other != -1)
-            for other in range(1, devices + 1) if size != -1 else ():
+            for other in range(1, devices + 1):
                 fills = -1 in sizes.values() and devices % (rest * other) == 0
                 if fills or rest * other == devices:
                     # Rather an axis that was set than one left at 1, then the least change, where half is as near as
@@ -111,9 +113,8 @@ def slices_of(devices: Sequence[jax.Device], count: int) -> list[list[jax.Device
         def index_of(device: jax.Device) -> int:
             return getattr(device, attribute, None) or 0  # noqa: B023, used at once
 
-        groups = [
-            [device for device in devices if index_of(device) == index] for index in sorted(set(map(index_of, devices)))
-        ]
+        indices = sorted(set(map(index_of, devices)))
+        groups = [[device for device in devices if index_of(device) == index] for index in indices]
         if len(groups) == count and len({len(group) for group in groups}) == 1:
             return groups
     size = len(devices) // count

@@ -87,16 +87,14 @@ def check_variables(values: dict[str, str]) -> None:
 
 
 def report_failure(code: int) -> None:
-    """Have a process that is about to end with an error do so, with that exit code, though the others may not come.
-
-    At its end jax waits for all of them; where one alone has failed they are in the middle of a step and would wait for
-    it in turn, and all be aborted in the end. So it waits a little, for those that fail the same way, and goes; where
-    Python's own end hangs, in which no thread of it runs any more, the system ends it.
-    """
+    """End a process that has failed with this exit code soon, whether or not the others end too."""
     if jax.distributed.is_initialized():
+        # At its end jax waits for all processes. Where one alone has failed the others are in the middle of a step and
+        # wait for it in turn, until all are aborted. So it waits a little, for those that fail the same way, and goes.
         timer = threading.Timer(PATIENCE_SECONDS, os._exit, (code,))
         timer.daemon = True
         timer.start()
+        # Where Python's own end hangs no thread of it runs any more, and the system has to end it.
         signal.alarm(3 * PATIENCE_SECONDS)
 
 

@@ -38,6 +38,7 @@ def require_values(expected: Mapping[str, Any], about: Mapping[str, Any]) -> Non
       UserError: a value, or one within a list, differs.
     """
     for name, expected_value in expected.items():
+        # What config.json leaves out has the default of the code that wrote it, which is what our network is built for.
         value = about.get(name, expected_value)
         values = value if isinstance(value, list | tuple) else [value]
         if any(each != expected_value for each in values):

@@ -59,8 +59,8 @@ def conditions_by_rows(
     # Images behind the clips have classes and the clips have none: what has no label gets the one after them.
     if data.has_images and not network.config.autoencodes and not has_classes(data, network):
         labels = np.full_like(labels, network.config.classes)
-    # All clips are chosen before the first is read, so that a video's clip does not depend on the batch that it is made
-    # in.
+
+    # Chosen for all videos at once, so that a video's clip does not depend on the batch that it is made in.
     clips = choose_clips(data, network, labels, reads_text) if reads_frames or reads_text else None
 
     def conditions_of(rows: np.ndarray) -> Conditions:

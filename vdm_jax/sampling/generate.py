@@ -63,7 +63,7 @@ def generate_batches(
     local = np.arange(size) if mesh.empty else local_rows(size, mesh)
 
     def key_of(number: jax.Array) -> jax.Array:
-        # By the video's number: the keys of one split would depend on how many videos there are.
+        # By the video's number, so that a video depends neither on its batch nor on how many there are.
         return jax.random.fold_in(stream_key(seed, 'samples'), number)
 
     # The last batch has the same shape as the others, so that nothing compiles again: its rows begin anew.
