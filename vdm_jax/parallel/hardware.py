@@ -137,7 +137,7 @@ class Topology:
         options: dict[str, Any] = {'num_slices': self.slices} if self.slices > 1 else {}
         if self.name.startswith('v4'):
             options['chip_config_name'] = 'megacore'  # one device a chip, as on the cloud's machines
-        # Hosts have four chips unless told otherwise.
+        # By default a host has four chips; a smaller slice is described chip by chip.
         if self.chips < 4:
             options['chips_per_host_bounds'] = [1, 1, 1]
         return list(get_topology_desc(platform='tpu', topology_name=self.name, **options).devices)
