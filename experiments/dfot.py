@@ -3,7 +3,7 @@ r"""Diffusion Forcing Transformer on Kinetics-600: 17 frames of 128x128 pixels a
     python -m vdm_jax train --config=experiments/dfot.py --workdir=RUN
     python -m vdm_jax train --config=experiments/dfot.py:data=videos --config.data.path=DIR \
         --config.codec.path=VAE --workdir=RUN
-    python -m vdm_jax sample --workdir=RUN --config.diffusion.context=2     # 5 given frames are 2 of latents
+    python -m vdm_jax sample --workdir=RUN --config.diffusion.context=2     # 5 context frames are 2 of latents
     python -m vdm_jax evaluate --workdir=RUN --config.diffusion.context=2
 
 Arguments, as in dfot.py:size=B:

@@ -19,6 +19,7 @@ from vdm_jax.diffusion.training_times import LogitNormal
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import Experiment, experiment_dict, experiment_from, read_experiment
 from vdm_jax.experiment.registry import CHOICES
+from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.train.optimizers import AdamW, Muon
 
 BALLS = 'experiments/bouncing_balls.py'
@@ -108,8 +109,7 @@ def test_a_name_that_no_table_has_is_refused_with_the_nearest():
     with pytest.raises(UserError) as error:
         read('model.layout=interlaved')
     assert str(error.value) == (
-        'config.model.layout=interlaved: want one of interleaved, late_fusion, sequential, split_heads, full, causal, '
-        "full_causal, frames, windows; did you mean 'interleaved'?"
+        f"config.model.layout=interlaved: want one of {', '.join(LAYOUTS)}; did you mean 'interleaved'?"
     )
 
 

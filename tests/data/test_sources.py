@@ -275,11 +275,14 @@ class LeastReader(Reader):
     def draw(self, i, rng):
         return self[i]
 
+    def identity(self):
+        return f'{len(self)} greys'
 
-def test_what_has_to_be_implemented_is_a_shape_and_four_methods():
+
+def test_what_has_to_be_implemented_is_a_shape_and_five_methods():
     assert Source.__abstractmethods__ == {'shape', 'open'}
-    assert Reader.__abstractmethods__ == {'__len__', '__getitem__', 'draw'}
-    assert StatelessSource.__abstractmethods__ == {'shape', *Reader.__abstractmethods__}
+    assert Reader.__abstractmethods__ == {'__len__', '__getitem__', 'draw', 'identity'}
+    assert StatelessSource.__abstractmethods__ == {'shape', *Reader.__abstractmethods__} - {'identity'}
     for cls in (Source, Reader):
         for name, member in vars(cls).items():
             if not name.startswith('_') and not isinstance(member, bool):
@@ -291,7 +294,7 @@ def test_a_source_of_the_least_trains_through_the_loader():
     experiment = experiment_from({'model': model, 'train': {'batch_size': 4, 'steps': 3}})
     run = Run(dataclasses.replace(experiment, data=Least()), jax.devices()[:1])
     run.check()
-    assert run.data.dataset_id == '6' and run.data.held_out is run.data.reader and run.data.reader.notes() == []
+    assert run.data.dataset_id == '6 greys' and run.data.held_out is run.data.reader and run.data.reader.notes() == []
     state = run.programs.init_state()
     before = None
     order = run.data.reader.order(4, run.experiment.seed)

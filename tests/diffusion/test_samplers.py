@@ -29,6 +29,7 @@ from vdm_jax.diffusion.sample_loop import sample
 from vdm_jax.diffusion.samplers import DDIM, Ancestral, Euler, Heun, Step, StochasticHeun
 from vdm_jax.diffusion.spacing import LogSNR, StopAtFirst
 from vdm_jax.diffusion.unipc import UniPC
+from vdm_jax.experiment.registry import SAMPLERS
 
 FLOW = RectifiedFlow()
 GVP = RectifiedFlow('gvp')
@@ -43,9 +44,15 @@ each_process = pytest.mark.parametrize('process', rest_slow(PROCESSES, [FLOW, ED
 ORDER_1 = [DDIM, Euler]
 ORDER_2 = [Heun, DPMSolverPP2M]
 ORDER_3 = [UniPC]
+# Those that walk straight along the process's own clock: of a variance-preserving one, along its angle.
+ALONG_CLOCK = (Euler, Heun)
 NOISY = [Ancestral, functools.partial(DDIM, eta=0.5), DPMSolverPP2MSDE, StochasticHeun]
 ALL = [make() for make in ORDER_1 + ORDER_2 + ORDER_3 + NOISY]
 each_sampler = pytest.mark.parametrize('sampler', ALL, ids=lambda s: f'{type(s).__name__}{getattr(s, "eta", "")}')
+
+
+def test_every_sampler_of_the_index_is_here():
+    assert {type(sampler) for sampler in ALL} == {*SAMPLERS.values()}
 
 
 def walk(sampler, process, x, keys=None, data=normal):
@@ -294,7 +301,7 @@ def test_one_step_ends_at_the_predicted_x0_of_noise(process, sampler, normals):
     (x1,) = normals(1, 5, 1)
     sampler = type(sampler)(**vars(sampler) | {'steps': 1})
     ends = walk(sampler, process, x1, jax.random.split(jax.random.key(0), 5))
-    along_angle = isinstance(process, VariancePreserving) and isinstance(sampler, (Euler, Heun))
+    along_angle = isinstance(process, VariancePreserving) and isinstance(sampler, ALONG_CLOCK)
     expected = x1 + np.pi / 2 * MEAN if along_angle else np.full((5, 1), MEAN)
     np.testing.assert_allclose(ends, expected, atol=0.02)
 

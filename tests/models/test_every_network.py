@@ -35,10 +35,11 @@ def test_it_takes_its_own_experiment(name):
 
 @each_network
 def test_mesh_axes_are_those_that_split_it(name):
-    """What a config declares is what the table of shardings and the checks of the mesh say."""
+    """What a config declares is what its rules and the checks of the mesh say."""
     model = run_of(name).model_config
     shapes = jax.tree_util.tree_flatten_with_path(model.abstract_params())[0]
-    axes = {axis for path, leaf in shapes for axis in axes_for(path_name(path), len(leaf.shape)) if axis}
+    rules = model.sharding_rules
+    axes = {axis for path, leaf in shapes for axis in axes_for(path_name(path), len(leaf.shape), rules) if axis}
     assert axes == {*model.mesh_axes} - {'sequence'} and ('fsdp' in axes) == (model.fsdp_width > 1)
     inputs = NetworkInputs(shapes=((4, 8, 8, 3),))
     for axis in ('sequence', 'tensor'):
@@ -69,8 +70,8 @@ def test_a_mesh_that_does_not_split_its_weights_is_noted(name):
 @pytest.mark.parametrize(
     'name, inputs, message',
     [
-        ('conv_lstm', {}, 'config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context'),
-        ('conv_lstm', {'context': 1, 'images': 2}, 'config.model.name=conv_lstm: it goes on from given frames'),
+        ('conv_lstm', {}, 'config.model.name=conv_lstm: it continues context frames; set config.diffusion.context'),
+        ('conv_lstm', {'context': 1, 'images': 2}, 'config.model.name=conv_lstm: it continues context frames'),
         ('conv_lstm', {'context': 1}, None),
         ('conv_lstm', {'per_frame': True}, None),
         ('image_vae', {'images': 2}, None),
@@ -94,7 +95,7 @@ def test_times_and_images_that_it_does_not_take_are_refused(name, inputs, messag
 def test_a_regressor_without_context_is_refused_before_it_runs():
     groups = groups_of('conv_lstm') | {'train': {'batch_size': 8}}
     groups['diffusion'] = groups['diffusion'] | {'context': 0}
-    with pytest.raises(UserError, match='config.model.name=conv_lstm: it goes on from given frames'):
+    with pytest.raises(UserError, match='config.model.name=conv_lstm: it continues context frames'):
         Run(experiment_from(groups), jax.devices()[:2]).check()
 
 

@@ -6,8 +6,12 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec
 
 from tests.models.unet import UNetConfig
 from vdm_jax import cli
@@ -15,6 +19,9 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment import registry
 from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
+from vdm_jax.parallel.mesh import MeshConfig, make_mesh
+from vdm_jax.train.ema import EmaConfig
+from vdm_jax.train.state import abstract_state, create_state, graphdef_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,21 +101,41 @@ def test_its_own_sizes_are_printed(trained_run, capsys):
 
 
 def test_parameters_that_fsdp_does_not_split_are_named(experiment):
-    """Only those of its time embedding are split by the table."""
     run = run_of(experiment, 'config.mesh.fsdp=2')
     (line,) = run.model_config.sharding_notes(run.programs.abstract_state)
     total = len(jax.tree.leaves(run.programs.abstract_state.params))
     assert line.startswith(
-        f'sharding: config.mesh.fsdp=2 splits 2 of the {total} parameters; every device holds all of'
+        f'sharding: config.mesh.fsdp=2 splits none of the {total} parameters; every device holds all of'
     )
-    assert 'up/1/conv1/kernel (3, 3, 3, 32, 8), ' in line and line.endswith(f' and {total - 2 - 4} more')
-    assert 'time_embed' not in line
+    assert 'up/1/conv1/kernel (3, 3, 3, 32, 8), ' in line and line.endswith(f' and {total - 4} more')
     assert run.model_config.sharding_notes(run_of(experiment).programs.abstract_state) == []
+
+
+def test_rules_of_its_own_split_it():
+    """They are declared where the names of its modules are, and no other network's notes speak of them."""
+
+    class SplitUNetConfig(UNetConfig):
+        mesh_axes = ('fsdp',)
+        sharding_rules = ((r'/(conv1|conv2|condition|shortcut)/kernel$', (None, 'fsdp')),)
+
+    config = SplitUNetConfig().fit_to((3, 8, 8, 3), 3)
+    mesh = make_mesh(MeshConfig(fsdp=4), jax.devices()[:8])
+    abstract = abstract_state(config.build, optax.adam(1e-3), EmaConfig(), mesh, config.sharding_rules)
+    assert config.sharding_notes(abstract) == []
+    state = create_state(config.build, optax.adam(1e-3), EmaConfig(), abstract, seed=0)
+    block = state.params['down'][0]
+    assert block['conv1']['kernel'].sharding.spec == PartitionSpec(None, None, None, None, 'fsdp')
+    assert block['norm1']['scale'].sharding.is_fully_replicated
+
+    graphdef = graphdef_of(config.build)
+    x = jax.random.normal(jax.random.key(1), (2, 3, 8, 8, 3))
+    output = jax.jit(lambda params: nnx.merge(graphdef, params)(x, jnp.full(2, 0.5)))
+    np.testing.assert_allclose(output(state.params), output(jax.device_get(state.params)), atol=1e-5)
 
 
 def test_training_prints_the_split_at_its_start(training):
     _, printed = training
-    assert 'sharding: config.mesh.fsdp=2 splits 2 of the ' in printed
+    assert 'sharding: config.mesh.fsdp=2 splits none of the ' in printed
 
 
 @pytest.mark.parametrize(

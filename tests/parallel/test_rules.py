@@ -3,7 +3,10 @@
 import re
 
 import jax
+import jax.numpy as jnp
+import optax
 import pytest
+from jax.sharding import PartitionSpec
 
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
@@ -48,7 +51,7 @@ def test_averages_and_moments_lie_where_their_parameters_do(optimizer):
 
 def test_a_rule_that_puts_two_dimensions_on_one_axis_is_refused():
     with pytest.raises(ValueError, match=r"'kernel\$' puts two dimensions of a/kernel on one axis"):
-        axes_for('a/kernel', 2, ((r'kernel$', ('fsdp', 'fsdp')), (r'', ())))
+        axes_for('a/kernel', 2, ((r'kernel$', ('fsdp', 'fsdp')),))
 
 
 def test_the_house_table_has_no_such_rule():
@@ -60,7 +63,7 @@ def test_the_house_table_has_no_such_rule():
 def test_a_mesh_that_does_not_divide_is_named_with_array_dimension_and_one_that_works():
     run = run_on({'fsdp': 8, 'data': 1}, width=36, heads=2)
     with pytest.raises(UserError) as error:
-        shardings_for(run.programs.abstract_state, run.mesh)
+        shardings_for(run.programs.abstract_state, run.mesh, RULES)
     match = re.match(
         r'config\.mesh\.fsdp=8 does not divide dimension (\d) of (\S+), which is \(([\d, ]+)\); the nearest mesh that '
         r'works: --config\.mesh\.fsdp=(\d+) --config\.mesh\.data=(\d+)$',
@@ -70,11 +73,34 @@ def test_a_mesh_that_does_not_divide_is_named_with_array_dimension_and_one_that_
     run_on({'fsdp': int(match[4]), 'data': int(match[5])}, width=36, heads=2).check()
 
 
+def test_an_optimizer_may_keep_less_of_a_parameter_than_its_shape():
+    """Adafactor keeps a row and a column of each matrix; rules speak of the dimensions of the matrix."""
+    mesh = make_mesh(MeshConfig(fsdp=2, tensor=2), jax.devices()[:8])
+    params = {'layers': {'qkv': {'kernel': jnp.zeros((4, 32, 64)), 'bias': jnp.zeros((4, 64))}}}
+    optimizer = optax.chain(optax.scale_by_factored_rms(min_dim_size_to_factor=8), optax.trace(0.9))
+    state = {'params': params, 'opt_state': jax.eval_shape(optimizer.init, params)}
+    shardings = shardings_for(state, mesh, RULES)
+    kernels = {
+        path_name(path): sharding.spec
+        for path, sharding in jax.tree_util.tree_flatten_with_path(shardings)[0]
+        if path_name(path).endswith('kernel')
+    }
+    replicated = PartitionSpec()
+    split = PartitionSpec(None, 'fsdp', 'tensor')
+    assert kernels == {
+        'params/layers/qkv/kernel': split,
+        'opt_state/0/v_row/layers/qkv/kernel': replicated,
+        'opt_state/0/v_col/layers/qkv/kernel': replicated,
+        'opt_state/0/v/layers/qkv/kernel': replicated,
+        'opt_state/1/trace/layers/qkv/kernel': split,
+    }
+
+
 def test_rules_that_match_nothing_are_named():
     run = run_on({})
-    assert find_unmatched(run.programs.abstract_state) == []
+    assert find_unmatched(run.programs.abstract_state, RULES) == []
     assert find_unmatched(run.programs.abstract_state, ((r'nothing/like/this$', ()), *RULES)) == ['nothing/like/this$']
-    assert find_unmatched({'a': 1.0}) == [pattern for pattern, _ in RULES if pattern]
+    assert find_unmatched({'a': 1.0}, RULES) == [pattern for pattern, _ in RULES]
 
 
 def test_large_replicated_arrays_are_named():
@@ -86,13 +112,12 @@ def test_large_replicated_arrays_are_named():
     kernel = {'fresh': {'weights': jax.ShapeDtypeStruct((2048, 1024), 'float32')}}
     placed = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        kernel, shardings_for(kernel, mesh),
+        kernel, shardings_for(kernel, mesh, RULES),
     )  # fmt: skip
     assert find_replicated(placed) == ['fresh/weights (2048, 1024)']
     assert find_replicated(run_on({}).programs.abstract_state.params, at_least=1) == []  # nothing is meant to be split
-    assert (
-        sharding_notes(run.programs.abstract_state) == [] and 'fresh/weights (2048, 1024)' in sharding_notes(placed)[-1]
-    )
+    assert sharding_notes(run.programs.abstract_state, RULES) == []
+    assert 'fresh/weights (2048, 1024)' in sharding_notes(placed, RULES)[-1]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tests.models.small import SMALL
 from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
+from vdm_jax.experiment.registry import OPTIMIZERS
 from vdm_jax.models.dit import VideoDiT
 from vdm_jax.nn.modulation import MODULATIONS
 from vdm_jax.parallel.rules import path_name
@@ -99,7 +100,7 @@ def test_what_muon_leaves_is_adamw_s():
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize('cls', [AdamW, Lion, Muon])
+@pytest.mark.parametrize('cls', OPTIMIZERS.values())
 def test_weight_decay_goes_by_path(cls):
     config = cls(learning_rate=0.1, weight_decay=0.5)
     start = params(0)

@@ -151,7 +151,7 @@ class Reader(abc.ABC):
     """An opened source: the sequence of its clips, and the files, caches and counters behind it.
 
     Opening is free: files are opened, and mistakes in them found, when they are first needed. Many threads may draw
-    from one reader. Only `__len__`, `__getitem__` and `draw` have to be implemented.
+    from one reader. `__len__`, `__getitem__`, `draw` and `identity` have to be implemented.
     """
 
     source: Source  # the config that it was opened from
@@ -170,6 +170,13 @@ class Reader(abc.ABC):
     @abc.abstractmethod
     def draw(self, i: int, rng: np.random.Generator) -> Clip:
         """Draw clip i as training sees it: start frame, crop and flip from rng."""
+
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """Return what a run that goes on must find again: how many clips there are, and which, such as a hash of names.
+
+        By their number alone, a run would take any other clips for its own.
+        """
 
     # What is known of all clips.
 
@@ -212,10 +219,6 @@ class Reader(abc.ABC):
     def title(self) -> str:
         """What results on its clips are called."""
         return type(self.source).__name__.lower()
-
-    def identity(self) -> str:
-        """Return what a run that goes on must find again: which clips these are, or how many."""
-        return str(len(self))
 
     # Which clips come when.
 
@@ -324,6 +327,10 @@ class StatelessSource(Source, Reader):
         """Return itself: its clips are of one shape."""
         del bucket
         return self
+
+    def identity(self) -> str:
+        """Return how many clips there are: which they are follows from the config."""
+        return str(len(self))
 
 
 class WrappingSource(Source):

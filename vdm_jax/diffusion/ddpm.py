@@ -54,7 +54,7 @@ class DDPM(VariancePreserving):
         share = i - low
 
         def interpolate(entries: np.ndarray) -> jax.Array:
-            table = jnp.asarray(entries)
+            table = jnp.asarray(entries, jnp.float32)
             return (1 - share) * table[low] + share * table[low + 1]
 
         alpha, sigma = map(interpolate, self._table)
@@ -65,7 +65,8 @@ class DDPM(VariancePreserving):
 
     def time_of(self, logsnr: jax.Array) -> jax.Array:
         # By the angle, which is finite and strictly rising in t, also where the ratio is 0 or infinite.
-        alpha, sigma = (c.astype(np.float64) for c in self._table)
+        # Of the entries as `alpha_sigma` has them, so that the one inverts the other.
+        alpha, sigma = (entries.astype(np.float32).astype(np.float64) for entries in self._table)
         angles = np.arctan2(sigma, alpha)
 
         angle = jnp.arctan(jnp.exp(-jnp.asarray(logsnr, jnp.float32) / 2))
@@ -88,9 +89,9 @@ class DDPM(VariancePreserving):
 
 @functools.cache
 def _table(schedule: str, steps: int, zero_terminal: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return alpha and sigma at t = i / steps, (steps + 1,) float32; numpy, so that the cache holds no traced value."""
+    """Return alpha and sigma at t = i / steps, (steps + 1,) float64; numpy, so that the cache holds no traced value."""
     alpha_bar = SCHEDULES[schedule](steps)
     if zero_terminal:
         alpha_bar = zero_terminal_snr(alpha_bar)
-    # 1 - alpha_bar in float64: at the first timesteps it would keep four digits in float32.
-    return np.sqrt(alpha_bar).astype(np.float32), np.sqrt(1 - alpha_bar).astype(np.float32)
+    # In float64: at the first timesteps 1 - alpha_bar would keep four digits in float32.
+    return np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)

@@ -80,10 +80,11 @@ class NetworkPlan:
         """params -> the network with them, pure."""
         graphdef = graphdef_of(self.config.build)
         dtype = self.config.dtype
+        rules = self.config.sharding_rules
 
         def merge(params: Any) -> nnx.Module:
             # Layers are gathered one by one as they are computed: all at once would not fit.
-            return nnx.merge(graphdef, gather(params, dtype, but='layers'))
+            return nnx.merge(graphdef, gather(params, dtype, rules, but='layers'))
 
         return merge
 

@@ -59,12 +59,14 @@ class Programs:
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes and shardings of the state."""
-        return abstract_state(self.network.config.build, self.optimizer, self.experiment.ema, self.mesh)
+        config = self.network.config
+        return abstract_state(config.build, self.optimizer, self.experiment.ema, self.mesh, config.sharding_rules)
 
     def init_state(self) -> TrainState:
         """Return a fresh state at step 0."""
+        config = self.network.config
         return create_state(
-            self.network.config.build, self.optimizer, self.experiment.ema, self.mesh, self.experiment.seed
+            config.build, self.optimizer, self.experiment.ema, self.abstract_state, self.experiment.seed
         )
 
     @functools.cached_property

@@ -17,7 +17,7 @@ from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.sharding import constrain
 
-NEEDS_CONTEXT = 'config.model.name=conv_lstm: it goes on from given frames; set config.diffusion.context'
+NEEDS_CONTEXT = 'config.model.name=conv_lstm: it continues context frames; set config.diffusion.context'
 Memory = tuple[jax.Array, jax.Array]  # h and c of a cell, (B, H, W, D) each
 
 

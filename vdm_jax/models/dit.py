@@ -36,6 +36,7 @@ from vdm_jax.nn.embed import (
 from vdm_jax.nn.linear import Linear, on_cpu
 from vdm_jax.nn.modulation import MODULATIONS, silu_of
 from vdm_jax.nn.remat import POLICIES
+from vdm_jax.parallel.rules import RULES, Rules
 from vdm_jax.parallel.sharding import constrain
 
 
@@ -78,6 +79,7 @@ class VideoDiTConfig(NetworkConfig):
     takes_frame_times: ClassVar[bool] = True
     takes_images: ClassVar[bool] = True
     mesh_axes: ClassVar[tuple[str, ...]] = ('fsdp', 'sequence', 'tensor')
+    sharding_rules: ClassVar[Rules] = RULES
     remat_policies: ClassVar[tuple[str, ...]] = tuple(POLICIES)
 
     size: Annotated[str, OneOf(SIZES)] = 'tiny'

@@ -45,7 +45,7 @@ def check_split(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Grid) -
         # The mesh that is named has to pass every check on this axis, and divide the weights too: not only what failed
         # here.
         known = [other.size for other in sizes if other.axis == each.axis]
-        known += sizes_split_on(each.axis, config.abstract_params())
+        known += sizes_split_on(each.axis, config.abstract_params(), config.sharding_rules)
         heads = config.sizes.heads // config.max_head_groups
         if each.axis == 'tensor' and splits_heads(config, config.attention) and heads % mesh.shape['sequence'] == 0:
             known.append(heads // mesh.shape['sequence'])  # so that the sequence axis still divides each part of them

@@ -8,7 +8,7 @@ from flax import nnx
 
 from vdm_jax.config.ranges import Ranged
 from vdm_jax.errors import UserError
-from vdm_jax.parallel.rules import describe_replication, sharding_notes
+from vdm_jax.parallel.rules import Rules, describe_replication, sharding_notes
 
 Shape = tuple[int, int, int, int]  # (T, H, W, C) of a clip, or of its latents
 
@@ -48,8 +48,10 @@ class NetworkConfig(Ranged, where='config.model'):
       takes_frame_times: Whether times may be (B, T), one for each frame.
       takes_images: Whether images may stand behind the frames of a clip.
       context_at_time_zero: Whether it takes the frames whose time is 0, and no others, for context frames.
-      mesh_axes: Mesh axes that split it, of fsdp, sequence and tensor: those to which RULES (parallel/rules.py) gives
-        its parameters, or it constrains its activations. slices and data split the batch of any network.
+      mesh_axes: Mesh axes that split it, of fsdp, sequence and tensor: those to which sharding_rules give its
+        parameters, or it constrains its activations. slices and data split the batch of any network.
+      sharding_rules: How its parameters are split, by their paths (parallel/rules.py); those that no rule matches are
+        whole on every device.
       remat_policies: Values of config.model.remat, from the one that recomputes least to the one that recomputes most.
       classes: Of labels, which it is conditioned on where there are some; None: as many as the source has.
       scalars: Names of numbers that it is conditioned on.
@@ -65,6 +67,7 @@ class NetworkConfig(Ranged, where='config.model'):
     takes_images: ClassVar[bool] = False
     context_at_time_zero: ClassVar[bool] = False
     mesh_axes: ClassVar[tuple[str, ...]] = ()
+    sharding_rules: ClassVar[Rules] = ()
     remat_policies: ClassVar[tuple[str, ...]] = ()
 
     # Fields of the networks that have such a thing.
@@ -156,4 +159,6 @@ class NetworkConfig(Ranged, where='config.model'):
         state: the train state's shapes with shardings. Where fsdp splits the network, rules that match nothing and
         large arrays that are replicated; else, on a mesh with fsdp, that its parameters are.
         """
-        return sharding_notes(state) if 'fsdp' in self.mesh_axes else describe_replication(state.params)
+        if 'fsdp' in self.mesh_axes:
+            return sharding_notes(state, self.sharding_rules)
+        return describe_replication(state.params)

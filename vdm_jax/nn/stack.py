@@ -13,6 +13,7 @@ from flax import nnx
 
 from vdm_jax.nn.remat import Index, Layer, rematerialise
 from vdm_jax.parallel.gather import gather
+from vdm_jax.parallel.rules import RULES
 
 Module = TypeVar('Module', bound=nnx.Module)
 
@@ -45,7 +46,7 @@ def apply(
 
     def gather_and_call(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         # Inside the loop, so that only one layer's weights are whole at a time.
-        return call(gather(layer, x.dtype), x, index)
+        return call(gather(layer, x.dtype, RULES), x, index)
 
     step = rematerialise(gather_and_call, remat)
     depth = jax.tree.leaves(layers)[0].shape[0]

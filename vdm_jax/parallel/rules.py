@@ -1,8 +1,12 @@
-"""One table for sharding: (path regex -> mesh axes of the last dimensions); it serves params, EMA and Adam moments."""
+"""Sharding by rules: (path regex -> mesh axes of the last dimensions); they serve params, EMA and Adam moments.
+
+A network names its rules (NetworkConfig.sharding_rules): RULES are those of transformers, and a network without any is
+whole on every device.
+"""
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,8 +17,9 @@ from vdm_jax.errors import UserError
 KeyPath = tuple[Any, ...]  # jax's, to a leaf of a tree
 Rules = tuple[tuple[str, tuple[str | None, ...]], ...]
 
-# First match wins. Axes are right-aligned: a layer-stacked kernel (layers, in, out) and a single one (in, out) share a
-# row, and so do params/…, ema/…/…, and the Adam moments in opt_state/…, whose paths end the same way.
+# First match wins; what none matches is whole on every device. Axes are right-aligned: a layer-stacked kernel
+# (layers, in, out) and a single one (in, out) share a row, and so do params/…, ema/…/…, and the Adam moments in
+# opt_state/…, whose paths end the same way.
 RULES: Rules = (
     (r'/(qkv|q|kv)/kernel$', ('fsdp', 'tensor')),  # whole heads
     (r'/(attention\d*|cross)/out/kernel$', ('tensor', 'fsdp')),
@@ -23,7 +28,6 @@ RULES: Rules = (
     (r'/(qkv|q|kv|mlp/up)/bias$', ('tensor',)),
     (r'(modulation|shared)/kernel$', ('fsdp', 'tensor')),
     (r'(embed|caption)/(up|down)/kernel$', (None, 'fsdp')),
-    (r'', ()),
 )
 LARGE = 2**20  # elements: what is worth splitting
 
@@ -33,29 +37,39 @@ def path_name(path: KeyPath) -> str:
     return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
-def axes_for(name: str, ndim: int, rules: Rules = RULES) -> tuple[str | None, ...]:
+def axes_for(name: str, ndim: int, rules: Rules) -> tuple[str | None, ...]:
     """Return the mesh axes of each dimension of the array called `name`, by the first rule that matches.
 
     Raises:
       ValueError: the rule puts two dimensions on one axis.
     """
-    pattern, axes = next(rule for rule in rules if re.search(rule[0], name))
+    pattern, axes = _find_rule(name, rules)
     names = [axis for axis in axes if axis]
     if len(set(names)) < len(names):
         raise ValueError(f'the rule {pattern!r} puts two dimensions of {name} on one axis: {axes}')
     return () if ndim < len(axes) else (None,) * (ndim - len(axes)) + tuple(axes)
 
 
-def shardings_for(shapes: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
-    """Return a NamedSharding for every leaf of a tree of shapes.
+def _find_rule(name: str, rules: Rules) -> tuple[str, tuple[str | None, ...]]:
+    """Return the first rule that matches, ('', ()) where none does."""
+    # A module at the top of a network follows a slash as all others do, whether or not the tree begins with params/.
+    return next((rule for rule in rules if re.search(rule[0], f'/{name}')), ('', ()))
+
+
+def shardings_for(shapes: Any, mesh: Mesh, rules: Rules) -> Any:
+    """Return a NamedSharding for every leaf of a tree of shapes, that of a train state or of parameters.
 
     Raises:
-      UserError: a mesh axis does not divide the dimension that the table gives it.
+      UserError: a mesh axis does not divide the dimension that a rule gives it.
     """
+    param_shapes = _param_shapes(shapes)
 
     def sharding(path: KeyPath, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
         name = path_name(path)
-        axes = axes_for(name, len(leaf.shape), rules)
+        # An optimizer may keep less of a parameter than its shape, as Adafactor keeps a row and a column of a matrix:
+        # the rule speaks of dimensions that such an array does not have.
+        is_part = leaf.shape != param_shapes.get(_param_name(name, param_shapes), leaf.shape)
+        axes = () if is_part else axes_for(name, len(leaf.shape), rules)
         for number, (size, axis) in enumerate(zip(leaf.shape, axes, strict=False)):
             if axis and size % mesh.shape[axis]:
                 raise UserError(
@@ -67,8 +81,21 @@ def shardings_for(shapes: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
     return jax.tree_util.tree_map_with_path(sharding, shapes)
 
 
-def sizes_split_on(axis: str, shapes: Any, rules: Rules = RULES) -> list[int]:
-    """Return the sizes of all dimensions that the table puts on a mesh axis."""
+def _param_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a train state's parameters by their names; {} of another tree."""
+    leaves = {path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]}
+    return {name.removeprefix('params/'): shape for name, shape in leaves.items() if name.startswith('params/')}
+
+
+def _param_name(name: str, param_shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the parameter whose name an array's name ends in, such as that of a moment; '' where there is none."""
+    parts = name.split('/')
+    endings = ('/'.join(parts[start:]) for start in range(len(parts)))
+    return next((ending for ending in endings if ending in param_shapes), '')
+
+
+def sizes_split_on(axis: str, shapes: Any, rules: Rules) -> list[int]:
+    """Return the sizes of all dimensions that the rules put on a mesh axis."""
     sizes: set[int] = set()
     for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
         axes = axes_for(path_name(path), len(leaf.shape), rules)
@@ -90,12 +117,12 @@ def nearest_mesh(mesh: Mesh, axis: str, sizes: Iterable[int]) -> str:
     return f'the nearest mesh that works: --config.mesh.{axis}={best} --config.mesh.data={devices // best}'
 
 
-def find_unmatched(shapes: Any, rules: Rules = RULES) -> list[str]:
-    """List the patterns of the table that no array of the tree matches (but the last row, which takes what is left)."""
+def find_unmatched(shapes: Any, rules: Rules) -> list[str]:
+    """List the patterns of the rules that no array of the tree matches."""
     names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]]
     # By the first match, as sharding goes: a rule that an earlier one shadows is idle too.
-    matching = {next(pattern for pattern, _ in rules if re.search(pattern, name)) for name in names}
-    return [pattern for pattern, _ in rules if pattern and pattern not in matching]
+    matching = {_find_rule(name, rules)[0] for name in names}
+    return [pattern for pattern, _ in rules if pattern not in matching]
 
 
 def find_replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
@@ -115,14 +142,14 @@ def find_replicated(abstract: Any, at_least: int = LARGE) -> list[str]:
     return replicated
 
 
-def sharding_notes(abstract: Any) -> list[str]:
-    """List what a user should know of how a state lies on its mesh, a line each; none where the table applies fully."""
-    idle = [f'sharding: no array goes by the rule {pattern!r}' for pattern in find_unmatched(abstract)]
+def sharding_notes(abstract: Any, rules: Rules) -> list[str]:
+    """List what a user should know of how a state lies on its mesh, a line each; none where all rules apply."""
+    idle = [f'sharding: no array goes by the rule {pattern!r}' for pattern in find_unmatched(abstract, rules)]
     return idle + [f'sharding: every device holds all of {name}' for name in find_replicated(abstract)]
 
 
 def describe_replication(params: Any, names: int = 4) -> list[str]:
-    """Say how many parameters the mesh's fsdp axis splits, of a network that the table was not made for.
+    """Say how many parameters the mesh's fsdp axis splits, of a network without rules.
 
     params: a tree of shapes with shardings. The largest that every device holds all of are named, so many at most. No
     line where the axis has one device, or all parameters are split.

@@ -107,6 +107,6 @@ def check_context(frames: int, trained: int) -> None:
     if frames and frames != trained:
         raise UserError(
             f'config.evaluate.protocol.context={frames}: the network was trained with config.diffusion.context='
-            f'{trained} given frames; set the same'
+            f'{trained} context frames; set the same'
             + ('' if trained else ', which a network with a time for each frame can sample')
         )

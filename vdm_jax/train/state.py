@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from vdm_jax.parallel.rules import shardings_for
+from vdm_jax.parallel.rules import Rules, shardings_for
 from vdm_jax.prng import stream_key
 from vdm_jax.train import ema
 from vdm_jax.train.types import Averages, Params
@@ -69,8 +69,12 @@ def abstract_state(
     optimizer: optax.GradientTransformation,
     ema_config: ema.EmaConfig,
     mesh: jax.sharding.Mesh,
+    rules: Rules,
 ) -> TrainState:
-    """Return shapes, dtypes and shardings of the state, for restoring and compiling; nothing is allocated."""
+    """Return shapes, dtypes and shardings of the state, for restoring and compiling; nothing is allocated.
+
+    rules: How the network's parameters are split, NetworkConfig.sharding_rules.
+    """
 
     def init() -> TrainState:
         return init_state(make_model, optimizer, ema_config, jax.random.key(0))
@@ -80,7 +84,7 @@ def abstract_state(
 
     # The key is any one: shapes depend on no number.
     shapes = jax.eval_shape(init)
-    state: TrainState = jax.tree.map(abstract, shapes, shardings_for(shapes, mesh))
+    state: TrainState = jax.tree.map(abstract, shapes, shardings_for(shapes, mesh, rules))
     return state
 
 
@@ -88,12 +92,11 @@ def create_state(
     make_model: MakeModel,
     optimizer: optax.GradientTransformation,
     ema_config: ema.EmaConfig,
-    mesh: jax.sharding.Mesh,
+    abstract: TrainState,
     seed: int,
 ) -> TrainState:
-    """Return step 0 of a run, every leaf created on the devices where it will stay."""
+    """Return step 0 of a run, every leaf created on the devices where `abstract` (abstract_state) has it."""
     # Created under jit with these, no device ever holds more than its own part.
-    abstract = abstract_state(make_model, optimizer, ema_config, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
     def init() -> TrainState:

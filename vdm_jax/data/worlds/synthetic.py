@@ -75,6 +75,10 @@ class SyntheticReader(Reader):
         """As the config says."""
         return self.source.classes
 
+    def identity(self) -> str:
+        """Return how many clips there are: which they are follows from the config."""
+        return str(len(self))
+
     @functools.cached_property
     def videos(self) -> np.ndarray:
         """All clips, uint8 (size, T, H, W, C)."""
