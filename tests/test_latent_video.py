@@ -30,7 +30,7 @@ from vdm_jax.train import fingerprint
 from vdm_jax.train.resume import position
 
 ROOT = Path(__file__).parents[1]
-VAE = {'channels': (8, 8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4}
+VAE = {'channels': (8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4, 'space': 4, 'time': 2}
 DATA = {'source': 'bouncing_balls', 'frames': 5, 'pixels': 16, 'size': 12}
 MOMENTS = 'moments-00000-of-00001.npy'
 NO_CHECKS = '--config.train.validate_every=0'
@@ -87,7 +87,7 @@ def test_a_network_on_its_latents_makes_videos(trained_run, tmp_path):
 
 
 def test_context_frames_are_as_many_as_the_latents_decode_to(trained_run, tmp_path):
-    """Two latents are five frames: of 2, 3 and 4 the codec makes none."""
+    """Two latents are three frames: of two the codec makes none."""
     more = ['--config.data.frames=9', '--config.diffusion.context=2', '--num=2', f'--out={tmp_path}']
     assert cli.main(['sample', f'--workdir={trained_run}', *more]) == 0
     assert list(tmp_path.glob('*.gif'))
