@@ -1,6 +1,7 @@
 """Rematerialisation: the same gradients from fewer kept values."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,42 +15,51 @@ from vdm_jax.nn.remat import POLICIES
 DEEP = dataclasses.replace(SMALL, depth=4)
 
 
-def gradients(policy, scan):
-    """(gradients, bytes that the backward pass is handed beside the parameters)."""
+@functools.cache
+def make_loss(policy, scan):
+    """(loss of the parameters, parameters)."""
     apply, params = network(dataclasses.replace(DEEP, remat=policy, scan=scan))
 
     def loss(params):
         return jnp.square(apply(params, video(), T, LABEL, 0)).mean()
 
+    return loss, params
+
+
+def residual_bytes(policy, scan):
+    """What the backward pass is handed beside the parameters."""
+    loss, params = make_loss(policy, scan)
     residuals = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
-    return jax.jit(jax.grad(loss))(params), size
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
+
+
+def gradients(policy, scan):
+    loss, params = make_loss(policy, scan)
+    return jax.jit(jax.grad(loss))(params)
 
 
 @pytest.fixture(scope='module')
 def without_remat():
-    return gradients('none', scan=True)
+    """(gradients, bytes handed to the backward pass)."""
+    return gradients('none', scan=True), residual_bytes('none', scan=True)
 
 
 @pytest.mark.parametrize('scan', [True, False], ids=['scanned', 'unrolled'])
 @pytest.mark.parametrize('policy', [name for name in POLICIES if name != 'none'])
 def test_gradients_are_the_same_and_less_is_kept(policy, scan, without_remat):
-    grads, size = gradients(policy, scan)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, without_remat[0])
-    assert size < without_remat[1]
+    expected, size = without_remat
+    grads = gradients(policy, scan)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, expected)
+    assert residual_bytes(policy, scan) < size
 
 
 def test_policies_keep_less_and_less(without_remat):
-    sizes = {policy: gradients(policy, scan=True)[1] for policy in ('dots', 'attention', 'full')}
+    sizes = {policy: residual_bytes(policy, scan=True) for policy in ('dots', 'attention', 'full')}
     assert without_remat[1] > sizes['dots'] > sizes['attention'] > sizes['full']
 
 
 def test_offloading_keeps_in_host_memory():
-    apply, params = network(dataclasses.replace(DEEP, remat='offload', scan=True))
-
-    def loss(params):
-        return jnp.square(apply(params, video(), T, LABEL, 0)).mean()
-
+    loss, params = make_loss('offload', scan=True)
     assert '<host>' in str(jax.make_jaxpr(jax.grad(loss))(params))  # the memory space of arrays in a program
 
 
