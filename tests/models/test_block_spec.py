@@ -18,7 +18,7 @@ from vdm_jax.models import layouts
 from vdm_jax.models.block_spec import BlockSpec
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.nn.attention_patterns import Full, Grid, Space, Time, Window
-from vdm_jax.parallel.rules import axes_for
+from vdm_jax.parallel.rules import RULES, axes_for
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -101,7 +101,7 @@ def test_their_parameters_are_numbered_and_split_the_same_way():
         'attention', 'attention2', 'attention3',
     }  # fmt: skip
     for name in ('attention', 'attention2', 'attention3'):
-        assert axes_for(f'params/layers/block/{name}/out/kernel', 3) == (None, 'tensor', 'fsdp')
+        assert axes_for(f'params/layers/block/{name}/out/kernel', 3, RULES) == (None, 'tensor', 'fsdp')
 
 
 @pytest.mark.parametrize('layout', ['axial', 'axial_blocks', 'uneven'])
