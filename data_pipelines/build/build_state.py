@@ -132,7 +132,7 @@ def collect_versions() -> dict[str, str]:
 def _check_same_build(
     out: str, old: Mapping[str, Any], new: Mapping[str, Any], items: Sequence[Item], read: ReadInputs
 ) -> None:
-    """Raise UserError unless a build was begun with what it is asked for now."""
+    """Raise UserError unless a build was begun with the same recipe, versions and source."""
     old_recipe = old['recipe']
     with_later_keys = {group: keys | old_recipe.get(group, {}) for group, keys in LATER_KEYS.items()}
     recipe_changes = find_differences(old_recipe | with_later_keys, new['recipe'], 'recipe')
