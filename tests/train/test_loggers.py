@@ -221,6 +221,36 @@ def test_a_disk_that_fails_slowly_is_not_retried_at_every_step(monkeypatch):
     assert calls == [0, 0]
 
 
+@pytest.mark.parametrize('what', ['scalars', 'flush'])
+@pytest.mark.parametrize('seconds', [2.0, 33.0, 400.0])
+def test_a_store_that_fails_slowly_takes_a_fifth_of_a_run_at_most(what, seconds, monkeypatch):
+    clock = 0.0
+    monkeypatch.setattr(logger.time, 'monotonic', lambda: clock)
+
+    class Refused(Logger):
+        calls = 0
+
+        def refuse(self, *arguments):
+            nonlocal clock
+            clock += seconds
+            self.calls += 1
+            raise OSError('503 Service Unavailable')
+
+    inner = Refused()
+    setattr(inner, what, inner.refuse)
+    guarded = GuardedLogger(inner, 'it', lambda line: None)
+    while clock < 100 * seconds:
+        clock += 0.5
+        guarded.scalars(0, {})
+        guarded.flush()
+    assert 0.15 < inner.calls * seconds / clock < 0.22
+
+    # The last attempt waits for nothing.
+    before = inner.calls
+    guarded.close()
+    assert inner.calls == before + 1
+
+
 def test_loggers_start_no_thread_that_blocks_the_end_of_a_process(tmp_path):
     before = set(threading.enumerate())
     metrics = Metrics(tmp_path, 0)

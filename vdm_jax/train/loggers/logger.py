@@ -12,6 +12,8 @@ Say = Callable[[str], None]  # prints a line
 ROOM = 2**26  # bytes that may wait in memory for one logger
 FIRST_PAUSE = 1.0  # seconds after which a logger that failed is tried again, doubled each time
 LONGEST_PAUSE = 60.0
+SLOW = 1.0  # seconds from which on an attempt that failed held up the run
+REST = 4.0  # times what a slow attempt took pass before the next: a run spends a fifth of its time on them at most
 
 
 class Logger:
@@ -88,10 +90,11 @@ class Entry(NamedTuple):
 
 
 class GuardedLogger(Logger):
-    """A logger that never raises and never waits.
+    """A logger that never raises and seldom waits.
 
     What cannot be written waits in memory, the oldest leaving first where there is no room, and is tried again with
-    what comes later, after a pause, and at every flush.
+    what comes later, after a pause, and at every flush. Where an attempt fails slowly, as in a store that refuses, a
+    flush pauses too.
     """
 
     def __init__(self, logger: Logger, name: str, say: Say, room: int = ROOM):
@@ -115,6 +118,7 @@ class GuardedLogger(Logger):
         self._dropped = 0  # entries since the outage began
         self._pause = FIRST_PAUSE
         self._next_attempt = 0.0
+        self._next_flush = 0.0
         self._flush_failed = False
 
     def scalars(self, step: int, values: dict[str, Any]) -> None:
@@ -126,26 +130,33 @@ class GuardedLogger(Logger):
             self._log(Entry(len(gif), functools.partial(self._logger.clip, step, name, gif, shape)))
 
     def flush(self) -> None:
-        # Flushing is of no use while earlier entries cannot be written.
-        if not self._write_waiting():
-            return
-        try:
-            self._logger.flush()
-        except Exception as error:
-            self._flush_failed = True
-            self._outage.begin(error)
-        else:
-            self._flush_failed = False
-            self._end_outage()
+        if time.monotonic() >= self._next_flush:
+            self._flush()
 
     def close(self) -> None:
-        self.flush()
+        # The last attempt is made whenever the one before was.
+        self._flush()
         try:
             self._logger.close()
         except Exception as error:
             self._say(f'{self._name}: {describe_error(error)}')
         if self._waiting or self._dropped:
             self._say(f'{self._name}: {len(self._waiting) + self._dropped} entries could not be written')
+
+    def _flush(self) -> None:
+        # Flushing is of no use while earlier entries cannot be written.
+        if not self._write_waiting():
+            return
+        began = time.monotonic()
+        try:
+            self._logger.flush()
+        except Exception as error:
+            self._flush_failed = True
+            self._next_flush = _next_attempt(began)
+            self._outage.begin(error)
+        else:
+            self._flush_failed = False
+            self._end_outage()
 
     def _log(self, entry: Entry) -> None:
         self._waiting.append(entry)
@@ -161,11 +172,13 @@ class GuardedLogger(Logger):
 
     def _write_waiting(self) -> bool:
         """Write what waits; return whether nothing does any more."""
+        began = time.monotonic()
         try:
             while self._waiting:
                 self._write_oldest()
         except Exception as error:
-            self._next_attempt = time.monotonic() + self._pause
+            self._next_flush = _next_attempt(began)
+            self._next_attempt = max(self._next_flush, time.monotonic() + self._pause)
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             self._outage.begin(error)
             return False
@@ -193,6 +206,13 @@ class GuardedLogger(Logger):
         if self._outage.lasts:
             self._outage.end(f', {self._dropped} entries are lost' if self._dropped else ', nothing is lost')
             self._dropped = 0
+
+
+def _next_attempt(began: float) -> float:
+    """Return the time of time.monotonic() before which nothing is tried again, after an attempt that just failed."""
+    now = time.monotonic()
+    took = now - began
+    return now + REST * took if took > SLOW else now
 
 
 def describe_error(error: Exception) -> str:
