@@ -40,3 +40,14 @@ def indexes_of_their_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(store, 'folder', lambda: place)
         yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def short_waits():
+    """The stores of tests answer at once, and nobody removes a step beside them: waiting for either shows nothing."""
+    from vdm_jax.train import lock, step_directories
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lock, 'SETTLE_SECONDS', 0.02)
+        patched.setattr(step_directories, 'REMOVAL_SECONDS', 0.05)
+        yield

@@ -16,7 +16,7 @@ from vdm_jax import cli
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import loop, manifest, resume
+from vdm_jax.train import loop, manifest, resume, step_directories
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.fingerprint import fingerprint
@@ -168,6 +168,7 @@ def test_inspect_reports_every_step_where_none_can_be_restored(steps, more, plac
 def test_a_step_that_retention_removes_meanwhile_is_not_judged(run, place, monkeypatch):
     """Gone before it is looked at, or while it is, and so is half of it."""
     check = manifest.check
+    monkeypatch.setattr(step_directories, 'REMOVAL_SECONDS', 5.0)
 
     def slow(directory, *hosts):
         if directory.name == '2':

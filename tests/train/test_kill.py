@@ -1,5 +1,7 @@
 """A run killed with -9 and started again with the same command ends in the same bits as one never disturbed."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import one_device, seeds
+from vdm_jax import cli
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -19,10 +22,6 @@ SMALL = (
     '--config.optim.warmup_steps=4', '--config.ema.decays=0.9,0.99', '--config.checkpoint.keep_last=2',
     '--config.checkpoint.keep_every=40', '--config.train.log_every=1',
 )  # fmt: skip
-
-
-def command(name, *options):
-    return [sys.executable, '-m', 'vdm_jax', name, *options]
 
 
 @pytest.fixture(scope='module')
@@ -34,16 +33,16 @@ def environment(tmp_path_factory):
 
 
 def train(workdir, environment, **kwargs):
-    options = command('train', '--config=experiments/bouncing_balls.py', f'--workdir={workdir}', *SMALL)
-    return subprocess.Popen(options, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, **kwargs)
+    options = ('train', '--config=experiments/bouncing_balls.py', f'--workdir={workdir}', *SMALL)
+    command = [sys.executable, '-m', 'vdm_jax', *options]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, **kwargs)
 
 
-def inspect(workdir, environment):
-    process = subprocess.run(
-        command('inspect', f'--workdir={workdir}', '--json'),
-        cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return json.loads(process.stdout)
+def inspect(workdir):
+    """The report of `inspect`, from this process: another one would only start anew."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert cli.main(['inspect', f'--workdir={workdir}', '--json']) == 0
+    return json.loads(output.getvalue())
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +50,7 @@ def expected_run(tmp_path_factory, environment):
     workdir = tmp_path_factory.mktemp('undisturbed')
     process = train(workdir, environment)
     assert process.wait() == 0, process.stderr.read()
-    return inspect(workdir, environment), (workdir / 'metrics.jsonl').read_text()
+    return inspect(workdir), (workdir / 'metrics.jsonl').read_text()
 
 
 def losses(text):
@@ -90,7 +89,7 @@ def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
 
     again = train(tmp_path, environment)
     assert again.wait() == 0, again.stderr.read()
-    report = inspect(tmp_path, environment)
+    report = inspect(tmp_path)
     for name in ('step', 'params', 'ema', 'opt_state', 'position'):
         assert report[name] == expected[name], (moment, step, name)
     steps = report['checkpoints']
