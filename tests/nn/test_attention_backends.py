@@ -12,10 +12,10 @@ import pytest
 
 from tests.absent import absent
 from tests.models.small import LABEL, SMALL, T, network, video
-from vdm_jax.nn import attention_backends
 from vdm_jax.nn.attention_backends import (
     BACKENDS,
     AttentionConfig,
+    Backend,
     attend,
     cudnn,
     plain,
@@ -148,8 +148,7 @@ def test_each_axis_takes_the_backend_that_is_set_for_it(monkeypatch):
         def take(q, k, v, mask, axes, config, name=name):
             return calls.append((name, q.shape[-2])) or plain(q, k, v, mask)
 
-        monkeypatch.setitem(BACKENDS, name, take)
-    monkeypatch.setattr(attention_backends, 'unsupported_reason', lambda *_: None)
+        monkeypatch.setitem(BACKENDS, name, Backend(take))
     config = dataclasses.replace(SMALL, attention=AttentionConfig(space='cudnn', time='splash', full='xla'))
     apply, params = network(config)
     apply(params, video(), T, LABEL, 0)
