@@ -27,7 +27,7 @@ from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.pretrained import weights
 from vdm_jax.train import fingerprint
-from vdm_jax.train.resume import position
+from vdm_jax.train.resume import describe_position
 
 ROOT = Path(__file__).parents[1]
 VAE = {'channels': (8, 16), 'patch': 2, 'blocks': 1, 'groups': 4, 'latent': 4, 'space': 4, 'time': 2}
@@ -347,7 +347,7 @@ def test_weights_are_hashed_once(place, latents_option, monkeypatch):
     assert run.frozen  # hashing what is read is not what is counted
     counting = types.SimpleNamespace(sha256=lambda *data: hashed.append(data) or hashlib.sha256(*data))
     monkeypatch.setattr(fingerprint, 'hashlib', counting)
-    assert run.training_reader and len({position(run, step)['codec'] for step in range(3)}) == 1
+    assert run.training_reader and len({describe_position(run, step)['codec'] for step in range(3)}) == 1
     assert len(hashed) == 1
 
 

@@ -71,7 +71,7 @@ def test_they_train_as_their_clips_do(place):
     params = clips.programs.init_state().params
     losses = [
         run.programs.validation_step(
-            params, run.batches.to_global(batch_of(run.data.reader, range(3))), 0, run.frozen
+            params, run.batch_layout.to_global(batch_of(run.data.reader, range(3))), 0, run.frozen
         ).loss
         for run in (clips, latents)
     ]

@@ -24,7 +24,7 @@ from vdm_jax.planning.aot_worker import abstract_batch, abstract_conditions
 from vdm_jax.sampling.conditioning import complete_conditions
 from vdm_jax.sampling.generate import generate_videos
 from vdm_jax.train.position import check_position
-from vdm_jax.train.resume import position
+from vdm_jax.train.resume import describe_position
 from vdm_jax.train.workdir import check_workdir
 
 pytest.importorskip('av')
@@ -209,7 +209,7 @@ def test_a_run_resumes_only_with_the_texts_of_its_own_encoder(place, trained_run
         assert data_pipelines.main([*command, f'--encoder=hashing:width={WIDTH},length={length}']) == 0
     moved = run_of(place, f'--config.data.text={tmp_path}/moved')
     check_workdir(trained_run, moved.resolved)
-    check_position(trained_run, position(run_of(place), 3), position(moved, 3))
+    check_position(trained_run, describe_position(run_of(place), 3), describe_position(moved, 3))
     again = ['train', f'--config={place}/experiment.py', f'--workdir={trained_run}', '--config.train.steps=4']
     assert cli.main([*again, f'--config.data.text={tmp_path}/other', '--config.text=none']) == 2
     assert 'cannot go on, as its data differ: text was' in capsys.readouterr().err

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         _encode_experiment(arguments)
     except BaseException as error:
         # So that the others do not wait for one that is gone.
-        processes.report_failure(2 if isinstance(error, UserError) else 1)
+        processes.schedule_exit(2 if isinstance(error, UserError) else 1)
         raise
 
 
@@ -152,7 +152,7 @@ def cache(run: Run, out: Path, batch: int, views: int = 1, dtype: str = 'float32
             while metadata.count_done(directory, about) < about['count'] * about['views']:
                 time.sleep(1)
     # None leaves while others still work, as jax takes a process that is gone for a failure.
-    processes.gather('')
+    processes.gather_texts('')
 
 
 def _check_counts(batch: int, views: int, parts: int | None) -> None:
@@ -178,7 +178,7 @@ def list_buckets(run: Run, out: Path) -> list[tuple[Reader, Path, Shape]]:
 
 def check_same_on_all(cache_key: Mapping[str, Any]) -> None:
     """Raise UserError unless all processes are about to make the same latents."""
-    cache_keys = [json.loads(text) for text in processes.gather(json.dumps(cache_key))]
+    cache_keys = [json.loads(text) for text in processes.gather_texts(json.dumps(cache_key))]
     for number, other in enumerate(cache_keys):
         metadata.check_same_encoding(f'process {number}', other, cache_keys[0])
 

@@ -131,8 +131,8 @@ def run_a_step(field: Field, text: str) -> None:
             return
         state = run.programs.init_state()
         if hangs_on(TRAINS):
-            batch = run.batches.to_global(
-                batch_of(run.data.reader, run.batches.local_rows[0], run.model_config.scalars)
+            batch = run.batch_layout.to_global(
+                batch_of(run.data.reader, run.batch_layout.local_rows[0], run.model_config.scalars)
             )
             state, scalars = run.programs.train_step(state, batch, run.frozen)
             for array in (*scalars.values(), *jax.tree.leaves(state.params), *jax.tree.leaves(state.ema)):

@@ -298,9 +298,9 @@ def test_a_source_of_the_least_trains_through_the_loader():
     state = run.programs.init_state()
     before = None
     order = run.data.reader.order(4, run.experiment.seed)
-    with jax.set_mesh(run.mesh), batches(run.training_reader, order, 0, 3, run.batches.local_rows) as stream:
+    with jax.set_mesh(run.mesh), batches(run.training_reader, order, 0, 3, run.batch_layout.local_rows) as stream:
         for batch in stream:
-            state, scalars = run.programs.train_step(state, run.batches.to_global(batch), run.frozen)
+            state, scalars = run.programs.train_step(state, run.batch_layout.to_global(batch), run.frozen)
             assert np.isfinite(scalars['loss']) and scalars['loss'] != before
             before = scalars['loss']
     assert int(state.step) == 3

@@ -42,7 +42,7 @@ def test_a_specification_has_the_properties_of_its_patterns():
     assert (in_turn.max_head_groups, shared.max_head_groups) == (1, 2)
     assert (in_turn.modulation_chunks, shared.modulation_chunks) == (12, 6)
     grid = Grid(frames=4, rows=3, columns=5)
-    assert in_turn.mean_context(grid) == 5 + 3 + 4 and shared.mean_context(grid) == (15 + 4) / 2
+    assert in_turn.mean_attended_tokens(grid) == 5 + 3 + 4 and shared.mean_attended_tokens(grid) == (15 + 4) / 2
     assert not in_turn.is_over_time_only and BlockSpec.in_turn(Time(), Time(causal=True)).is_over_time_only
 
 
@@ -126,7 +126,7 @@ def test_a_network_of_them_trains():
         before = jax.tree.map(np.asarray, state.params)
         losses = []
         for _ in range(3):
-            batch = run.batches.to_global(batch_of(run.data.reader, run.batches.local_rows[0], ()))
+            batch = run.batch_layout.to_global(batch_of(run.data.reader, run.batch_layout.local_rows[0], ()))
             state, metrics = run.programs.train_step(state, batch, {})
             losses.append(float(metrics['loss']))
     assert np.isfinite(losses).all() and losses[-1] < losses[0]

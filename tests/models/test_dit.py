@@ -181,7 +181,7 @@ def test_counted_flops_of_conditions_and_images_are_the_compilers(changes, image
     conditions = FIRST | ({'text': jnp.ones((1, text, 64)), 'text_mask': jnp.ones((1, text), bool)} if text else {})
     t = jnp.ones((1, 8 + images)) if per_frame else T[:1]
     lowered = jax.jit(apply, static_argnums=4).lower(params, video(8 + images, 16, 1), t, conditions, images)
-    counted = flops_per_video(config, (8, 16, 16), images, text, per_frame)
+    counted = flops_per_video(config, (8, 16, 16), images, per_frame, text)
     assert 0.75 < counted / lowered.compile().cost_analysis()['flops'] < 1.02
 
 

@@ -114,7 +114,7 @@ def test_by_taps_is_the_convolution_of_accelerators(stride):
 
 @pytest.mark.parametrize('places, axes', [(2, (2, 3, 5)), (3, (1, 2, 3, 5))])
 def test_group_norm_makes_each_group_normal_of_each_frame_or_clip(places, axes):
-    norm = GroupNorm(6, groups=2, places=places, rngs=nnx.Rngs(0))
+    norm = GroupNorm(6, groups=2, spatial_dims=places, rngs=nnx.Rngs(0))
     x = jnp.arange(3.0)[None, :, None, None, None] + 2 * jax.random.normal(jax.random.key(1), (2, 3, 4, 5, 6))
     y = np.array(norm(x)).reshape(2, 3, 4, 5, 2, 3)
     np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)

@@ -214,7 +214,7 @@ def test_batches_come_one_by_one_in_order_with_only_their_own_conditions():
         return {'label': rows % CLASSES}
 
     generate = maker(Euler(steps=2), network=record_inputs(seen, bending))
-    stream = generate_batches(generate, jnp.float32(1), conditions, seed=3, batch_size=2, count=5)
+    stream = generate_batches(generate, jnp.float32(1), conditions, count=5, seed=3, batch_size=2)
     first = next(stream)
     jax.effects_barrier()
     assert len(seen) == 2 and requested_rows == [[0, 1]]  # nothing of the next batch
@@ -238,7 +238,7 @@ def test_videos_that_are_not_finite_are_named_and_not_shown_as_black():
     with pytest.raises(NotFinite, match=r'^3 of 6 videos are not finite .* number 1 to 2, 4\.') as caught:
         generate_videos(generate, jnp.float32(1), labels(0, 1, 2, 0, 1, 0), seed=0, batch_size=4)
     assert caught.value.numbers == (1, 2, 4)
-    batches = list(generate_batches(generate, jnp.float32(1), labels(0, 1, 2), seed=0, batch_size=2))
+    batches = list(generate_batches(generate, jnp.float32(1), lambda rows: {'label': rows}, 3, seed=0, batch_size=2))
     assert [batch.finite.tolist() for batch in batches] == [[True, False], [False]]
 
 

@@ -20,7 +20,7 @@ from vdm_jax.parallel.mesh import AXES, MeshConfig, batch_sharding, local_rows, 
 from vdm_jax.train import resume, validation
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
-from vdm_jax.train.step import Losses, accumulate_gradients
+from vdm_jax.train.step import Losses, sum_over_microbatches
 from vdm_jax.train.train_config import TrainConfig
 
 # So small that one long sum of float32 numbers is still right to 1e-6.
@@ -62,8 +62,8 @@ def gradients(run):
     run = run.with_parts(programs=programs.with_programs(optimizer=optax.sgd(lambda count: 1.0)))
     with jax.set_mesh(run.mesh):
         state = run.programs.init_state()
-        batch = batch_of(run.data.reader, run.batches.local_rows[0])
-        state, scalars = run.programs.train_step(state, run.batches.to_global(batch))
+        batch = batch_of(run.data.reader, run.batch_layout.local_rows[0])
+        state, scalars = run.programs.train_step(state, run.batch_layout.to_global(batch))
     return {name: float(value) for name, value in scalars.items()}, jax.device_get(state.params)
 
 
@@ -119,9 +119,8 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
 
 def step_once(run, state):
     """The state after one more step."""
-    return run.programs.train_step(state, run.batches.to_global(batch_of(run.data.reader, run.batches.local_rows[0])))[
-        0
-    ]
+    batch = batch_of(run.data.reader, run.batch_layout.local_rows[0])
+    return run.programs.train_step(state, run.batch_layout.to_global(batch))[0]
 
 
 @pytest.mark.parametrize('size, batches, each', [(5, 2, 1), (5, 1, 0.8), (4, 2, 2), (3, 4, 5)])
@@ -154,7 +153,7 @@ def test_every_clip_of_a_validation_set_with_a_remainder_counts_the_same(size, b
         ),
         data=types.SimpleNamespace(held_out=Labels()),
         model_config=types.SimpleNamespace(scalars=()),
-        batches=types.SimpleNamespace(local_rows=[np.arange(8) % 4], to_global=lambda batch, bucket: batch),
+        batch_layout=types.SimpleNamespace(local_rows=[np.arange(8) % 4], to_global=lambda batch, bucket: batch),
         programs=types.SimpleNamespace(validation_step=step),
         frozen={},
     )
@@ -171,7 +170,7 @@ def test_a_batch_in_parts_moves_nothing_between_devices():
         return (rows**2).sum(0).sum()
 
     with jax.set_mesh(mesh):
-        step = jax.jit(lambda rows: accumulate_gradients(share, rows, 3), in_shardings=batch_sharding(mesh))
+        step = jax.jit(lambda rows: sum_over_microbatches(share, rows, 3), in_shardings=batch_sharding(mesh))
         program = step.lower(jax.ShapeDtypeStruct((24, 4), np.float32)).compile().as_text()
         rows = np.arange(96, dtype=np.float32).reshape(24, 4)
         assert step(rows) == (rows**2).sum()

@@ -116,12 +116,12 @@ def test_a_step_on_many_devices_is_that_of_one(finished_run, folder):
             rng = np.random.default_rng(bucket)
             video = rng.integers(0, 256, (each.data.batch_sizes[bucket], *each.data.shapes[bucket]), np.uint8)
             batch = {
-                'video': video[each.batches.local_rows[bucket]],
-                'label': np.zeros(len(each.batches.local_rows[bucket]), np.int32),
+                'video': video[each.batch_layout.local_rows[bucket]],
+                'label': np.zeros(len(each.batch_layout.local_rows[bucket]), np.int32),
             }
             with jax.set_mesh(each.mesh):
                 _, scalars = each.programs.train_steps[bucket](
-                    each.programs.init_state(), each.batches.to_global(batch, bucket)
+                    each.programs.init_state(), each.batch_layout.to_global(batch, bucket)
                 )
             results.append(float(scalars['loss']))
         assert results[1] == pytest.approx(results[0], rel=1e-5)
@@ -129,7 +129,7 @@ def test_a_step_on_many_devices_is_that_of_one(finished_run, folder):
 
 def test_a_plan_is_made_for_the_bucket_with_most_pixels(folder):
     run = make(folder, buckets=('2x8x8@64', '8x8x16@3'))
-    assert run.batches.largest == 0 and abstract_batch(run)['video'].shape == (64, 2, 8, 8, 3)
+    assert run.batch_layout.largest == 0 and abstract_batch(run)['video'].shape == (64, 2, 8, 8, 3)
     assert abstract_batch(make(folder, buckets=('2x8x8@2', '8x8x16@3')))['video'].shape == (3, 8, 8, 16, 3)
 
 

@@ -18,7 +18,7 @@ from vdm_jax.experiment.run import Run
 from vdm_jax.train import ema, loop, resume
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.ema import EmaConfig
-from vdm_jax.train.finite import NORMS, Budget, NonFiniteError, advise, all_finite
+from vdm_jax.train.finite import CHECKED_SCALARS, Budget, NonFiniteError, advise, all_finite
 from vdm_jax.train.state import TrainState
 from vdm_jax.train.step import Losses, make_train_step
 
@@ -66,16 +66,16 @@ def test_one_number_of_a_tree_is_enough():
         assert not all_finite(tree | {'b': jnp.zeros(5).at[4].set(value)})
 
 
-@pytest.mark.parametrize('name', NORMS)
+@pytest.mark.parametrize('name', CHECKED_SCALARS)
 def test_a_budget_counts_what_is_left_out_and_names_what_was_wrong(name):
-    fine = dict.fromkeys(NORMS, 1.0) | {'finite': True}
+    fine = dict.fromkeys(CHECKED_SCALARS, 1.0) | {'finite': True}
     wrong = fine | {name: np.nan, 'finite': False}
     budget = Budget(True, 2, count=1)
-    assert budget.take(1, fine) and not budget.take(2, wrong) and budget.count == 2
+    assert budget.check(1, fine) and not budget.check(2, wrong) and budget.count == 2
     with pytest.raises(NonFiniteError, match=f'step 3: {name} is nan.*nonfinite_budget=2'):
-        budget.take(3, wrong)
+        budget.check(3, wrong)
     with pytest.raises(NonFiniteError, match=f'step 3: {name} is nan$'):
-        Budget(False, 100).take(3, wrong)
+        Budget(False, 100).check(3, wrong)
 
 
 def test_the_advice_is_a_command_that_can_be_typed():

@@ -24,7 +24,8 @@ from vdm_jax.parallel import processes
 from vdm_jax.train.loggers import append_file, logger
 from vdm_jax.train.loggers.json_lines import JsonLines, format_line, sort_lines
 from vdm_jax.train.loggers.logger import GuardedLogger, Logger
-from vdm_jax.train.metrics import LogConfig, Metrics, Progress
+from vdm_jax.train.metrics import LogConfig, Metrics
+from vdm_jax.train.progress import Progress
 from vdm_jax.train.workdir import check_workdir
 
 FAULTS = (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT)

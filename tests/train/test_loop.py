@@ -30,8 +30,10 @@ from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.ema import first
 from vdm_jax.train.fingerprint import fingerprint
-from vdm_jax.train.finite import NORMS
-from vdm_jax.train.metrics import Metrics, Progress
+from vdm_jax.train.finite import CHECKED_SCALARS
+from vdm_jax.train.loggers.logger import Logger
+from vdm_jax.train.metrics import Metrics
+from vdm_jax.train.progress import NullProgress, Progress
 from vdm_jax.train.run_log import RunLog
 
 
@@ -207,7 +209,7 @@ def test_other_clips_are_another_run(run, finished_run, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(run, tmp_path):
-    scalars = dict.fromkeys(NORMS, jax.numpy.nan) | {'finite': False}
+    scalars = dict.fromkeys(CHECKED_SCALARS, jax.numpy.nan) | {'finite': False}
 
     def broken(state, batch, frozen):
         return (state, scalars)
@@ -244,7 +246,7 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
     reader = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
     about = types.SimpleNamespace(data=types.SimpleNamespace(reader=reader), experiment=run.experiment)
-    log = RunLog(about, loop.NullLogger(), loop.NullProgress(), None, None)
+    log = RunLog(about, Logger(), NullProgress(), None, None)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
     log.files(1), log.files(2)
     assert capsys.readouterr().err == 'process 1: data: 1 broken: a.mp4\n'
@@ -262,7 +264,7 @@ def test_what_is_due_at_a_stop_is_left_for_the_save(run, tmp_path):
 
 def test_the_progress_line_has_step_loss_rate_and_time_left(monkeypatch):
     clock = iter((0.0, 10.0, 20.0))
-    monkeypatch.setattr('vdm_jax.train.metrics.time', types.SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr('vdm_jax.train.progress.time', types.SimpleNamespace(monotonic=lambda: next(clock)))
     stream = io.StringIO()
     progress = Progress(100, 0, 32, stream)
     for step in (1, 11, 21):

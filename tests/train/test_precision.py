@@ -48,7 +48,7 @@ def test_matrix_products_are_in_the_configured_precision_and_the_state_in_float3
         )
         forward = jax.make_jaxpr(lambda *inputs: run.network.apply(*inputs, {'label': batch['label']}, 0))(*inputs)
         assert set(products(forward.jaxpr)) == {dtype}
-        state, _ = run.programs.train_step(run.programs.init_state(), run.batches.to_global(batch))
+        state, _ = run.programs.train_step(run.programs.init_state(), run.batch_layout.to_global(batch))
     kinds = {leaf.dtype.name for leaf in jax.tree.leaves((state.params, state.ema, state.opt_state))}
     assert kinds <= {'float32', 'int32'}
 
@@ -64,7 +64,7 @@ def test_an_update_too_small_for_bfloat16_is_not_lost():
         before = noisy(run)
         before.params = jax.tree.map(lambda leaf: leaf + 1, before.params)
         initial_params = jax.tree.map(np.asarray, before.params)
-        after, _ = run.programs.train_step(before, run.batches.to_global(batch))
+        after, _ = run.programs.train_step(before, run.batch_layout.to_global(batch))
     moved = [
         np.abs(np.asarray(a) - b).max()
         for a, b in zip(*map(jax.tree.leaves, (after.params, initial_params)), strict=True)

@@ -17,7 +17,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.parallel.hardware import peak_flops
 from vdm_jax.parallel.host import peak_memory
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.resume import position
+from vdm_jax.train.resume import describe_position
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run
@@ -52,7 +52,7 @@ def measure(run: 'Run', steps: int | None = None) -> dict[str, Any]:
         cold = take_first_step(run).cost
         first = take_first_step(run)
         with first.stream:
-            timings = compare_batches(first.program, first.state, map(run.batches.to_global, first.stream), steps)
+            timings = compare_batches(first.program, first.state, map(run.batch_layout.to_global, first.stream), steps)
         stall, write = checkpoint_cost(run, timings.state, directory)
 
     device = jax.devices()[0]
@@ -188,8 +188,8 @@ def take_first_step(run: 'Run') -> FirstStep:
     began = time.monotonic()
     state: Any = run.programs.init_state()
     order = run.data.reader.order(run.experiment.train.batch_size, run.experiment.seed)
-    stream = batches(run.training_reader, order, rows=run.batches.local_rows, scalars=run.model_config.scalars)
-    batch = run.batches.to_global(next(stream))
+    stream = batches(run.training_reader, order, rows=run.batch_layout.local_rows, scalars=run.model_config.scalars)
+    batch = run.batch_layout.to_global(next(stream))
     train_step: Any = run.programs.train_step
     # Lowered and compiled explicitly, so that compiling is timed apart and the program's memory analysis is at hand.
     lowered = train_step.lower(state, batch, frozen=run.frozen)
@@ -224,11 +224,11 @@ def checkpoint_cost(run: 'Run', state: Any, directory: str) -> tuple[float, floa
     The second save is timed: the first one also opens files and starts threads.
     """
     with Checkpoints(f'{directory}/checkpoints', run.experiment.checkpoint) as checkpoints:
-        checkpoints.save(1, state, position(run, 1))
+        checkpoints.save(1, state, describe_position(run, 1))
         checkpoints.wait()
 
         began = time.monotonic()
-        checkpoints.save(2, state, position(run, 2))
+        checkpoints.save(2, state, describe_position(run, 2))
         stall = time.monotonic() - began
         checkpoints.wait()
         return stall, time.monotonic() - began

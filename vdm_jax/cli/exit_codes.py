@@ -76,4 +76,4 @@ def _report_to_processes(code: int) -> None:
     if 'jax' in sys.modules:
         from vdm_jax.parallel import processes
 
-        processes.report_failure(code)
+        processes.schedule_exit(code)

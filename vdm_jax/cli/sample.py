@@ -15,7 +15,7 @@ from vdm_jax.errors import Failure, NotFinite, UserError
 if TYPE_CHECKING:
     from vdm_jax.cli.sample_files import Sample, SampleFiles
     from vdm_jax.experiment.run import Run
-    from vdm_jax.sampling.generate import Batch
+    from vdm_jax.sampling.generate import VideoBatch
 
 
 def sample(args: argparse.Namespace, assignments: list[str]) -> int:
@@ -126,7 +126,7 @@ def draw_samples(
     not_finite: list[int] = []
     with use_mesh(run):
         batch_size = run.experiment.evaluate.batch_size
-        for batch in generate_batches(run.generate, params, conditions_of, args.seed, batch_size, args.num):
+        for batch in generate_batches(run.generate, params, conditions_of, args.num, args.seed, batch_size):
             not_finite += batch.numbers[~batch.finite].tolist()
             samples = make_samples(args, batch, labels if has_labels else None)
             processes.run_on_primary(functools.partial(files.put, samples, which))
@@ -138,7 +138,7 @@ def draw_samples(
     return NotFinite(not_finite, args.num, title) if not_finite else None
 
 
-def make_samples(args: argparse.Namespace, batch: 'Batch', labels: np.ndarray | None) -> list['Sample']:
+def make_samples(args: argparse.Namespace, batch: 'VideoBatch', labels: np.ndarray | None) -> list['Sample']:
     """Return the videos of a batch that are finite, each with its conditions."""
     from vdm_jax.cli.sample_files import Sample
 

@@ -1,7 +1,7 @@
 """Reconstruction loss of an autoencoder: its error, how different it looks, and how much its latents hold."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from vdm_jax.codecs import lpips as perceptual
 from vdm_jax.codecs.codec import Weights
 from vdm_jax.codecs.posterior import kl_divergence
-from vdm_jax.config.ranges import Ranged, Weight
+from vdm_jax.config.ranges import OneOf, Ranged, Weight
 from vdm_jax.errors import UserError
 
 SOFTNESS = 1e-3  # below which Charbonnier's error is quadratic
@@ -53,7 +53,7 @@ class Reconstruction(Ranged, where='config.reconstruction'):
       lpips_path: File of the weights of LPIPS (vdm_jax/pretrained/lpips.py reads it).
     """
 
-    kind: Literal['l1', 'l2', 'charbonnier'] = 'l1'
+    kind: Annotated[str, OneOf(KINDS)] = 'l1'
     kl_weight: Weight = 1e-6
     lpips_weight: Weight = 0.0
     lpips_path: str | None = None

@@ -1,4 +1,4 @@
-"""The maths of diffusion on arrays; imports jax (and the numpy that comes with it) and no other room.
+"""The maths of diffusion on arrays; imports jax, numpy and config.ranges, no other room.
 
     training   x0, eps, t --process.corrupt--> x_t              t from training_times; objective.loss: what is learned
     network    model_input, model_time of (x_t, t) --> output   objective.denoise: of whatever kind, to (x0, eps)

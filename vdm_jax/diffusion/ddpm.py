@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vdm_jax.config.ranges import Between
+from vdm_jax.config.ranges import Between, OneOf
 from vdm_jax.diffusion.process import Pair, VariancePreserving
 from vdm_jax.diffusion.schedules import SCHEDULES, zero_terminal_snr
 
@@ -33,7 +33,7 @@ class DDPM(VariancePreserving):
       ValueError: fewer steps than the schedule can take.
     """
 
-    schedule: Literal['linear', 'cosine', 'sigmoid'] = 'linear'
+    schedule: Annotated[str, OneOf(SCHEDULES)] = 'linear'
     steps: Annotated[int, Between(1, 10_000)] = 1000  # float32 tells no more of them apart
     zero_terminal_snr: bool = False
     numbering: Literal['exact', 'rounded'] = 'exact'

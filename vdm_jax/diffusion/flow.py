@@ -84,7 +84,7 @@ class RectifiedFlow(Process):
                 return slope * alpha, -slope * alpha**2 / sigma
 
     def model_time(self, t: jax.Array) -> jax.Array:
-        """Return 1000 t, the range that sinusoidal embeddings were made for, or 1 - t as in SiT's code."""
+        """Return 1000 t, the range that sinusoidal embeddings were made for, its floor, or 1 - t: see `numbering`."""
         t = jnp.asarray(t, jnp.float32)
         match self.numbering:
             case 'thousand':

@@ -108,7 +108,8 @@ class Velocity(Weighting):
     an x0 error is 1 / t^2.
 
     Attributes:
-      floor: The least time that the weight is taken at.
+      floor: Lower bound of |alpha b - sigma a|, whose square divides the weight; of t, for an x0 network on the linear
+        flow.
     """
 
     floor: Annotated[float, Between(SMALLEST, 1, below=True)] = 0.05
@@ -172,11 +173,11 @@ class FusedMinSNR(Weighting):
             return self.gamma * (1 - (1 - self.decay * from_others) * (1 - own_snr))
 
         fused = fuse(snr)
-        clipped = fuse(clipped)
+        fused_clipped = fuse(clipped)
         # A weight of the x0 error over these is that of an eps or v error; the floor keeps pure noise from dividing 0
         # by 0.
         norms: dict[str, jax.Array | int] = {'eps': jnp.maximum(fused, 1e-8), 'x0': 1, 'v': fused + 1}
-        return clipped / norms[kind]
+        return fused_clipped / norms[kind]
 
 
 def _average_before(frames: int, decay: float) -> np.ndarray:

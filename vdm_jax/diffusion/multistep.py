@@ -103,10 +103,10 @@ class DPMSolverPP2MSDE(DPMSolverPP2M):
 
 
 def extrapolate(x0: jax.Array, previous: Previous, h: jax.Array, is_last: jax.Array) -> jax.Array:
-    """Return x0 in the middle of a step, on the line through the last step's and this one's; at last this one's."""
-    # The first step has no step before it: its h is infinite, and the share 0.
-    share = jnp.where(~is_last & jnp.isfinite(h), h / (2 * previous.h), 0)
-    return x0 + expand(share, x0.ndim) * (x0 - previous.x0)
+    """Return x0 at the middle of a step, extrapolated from the previous step's and its own; at the end, its own."""
+    # The first step has no step before it: its h is infinite, and the coefficient 0.
+    coef = jnp.where(~is_last & jnp.isfinite(h), h / (2 * previous.h), 0)
+    return x0 + expand(coef, x0.ndim) * (x0 - previous.x0)
 
 
 def solve_to(process: Process, x: jax.Array, x0: jax.Array, t: jax.Array, s: jax.Array, h: jax.Array) -> jax.Array:

@@ -1,16 +1,16 @@
 """What a network learns: the process, the quantity it predicts, at which times, and how errors are weighted."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from vdm_jax.config.ranges import Ranged, Share, Weight, Whole
+from vdm_jax.config.ranges import OneOf, Ranged, Share, Weight, Whole
 from vdm_jax.diffusion.ddpm import DDPM
 from vdm_jax.diffusion.flow import RectifiedFlow
 from vdm_jax.diffusion.loss import Constant, FusedMinSNR, Weighting, loss_per_frame
-from vdm_jax.diffusion.prediction import target, to_x0_eps
+from vdm_jax.diffusion.prediction import KINDS, target, to_x0_eps
 from vdm_jax.diffusion.process import Process
 from vdm_jax.diffusion.training_times import TimeSampler, Uniform
 from vdm_jax.diffusion.variational import bound
@@ -63,7 +63,7 @@ class Objective(Ranged, where='config.diffusion'):
     """
 
     process: Process = RectifiedFlow()
-    prediction: Literal['eps', 'x0', 'v', 'velocity', 'edm'] = 'velocity'
+    prediction: Annotated[str, OneOf(KINDS)] = 'velocity'
     weighting: Weighting = Constant()
     time: TimeSampler = Uniform()
     variance: Literal['fixed', 'learned_range'] = 'fixed'
@@ -124,7 +124,7 @@ class Objective(Ranged, where='config.diffusion'):
     def loss(self, output: jax.Array, x0: jax.Array, eps: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
         """Return the weighted squared error of each frame after the context, plus its variance's loss: (B, T) float32.
 
-        With clean_context frames at t = 0 have 0, and the others so much more that the mean over all frames is theirs.
+        With clean_context, frames at t = 0 have loss 0; the others are scaled so that the mean over T is their mean.
         output: the network's at (x_t, t); x0, eps, x_t: (B, T, ..., C); t: (B,) or (B, T).
         """
         weight = self.weighting.weight(self.prediction, self.process, t)

@@ -27,7 +27,7 @@ class Process(Ranged, where='config.diffusion.process'):
     data_std: float = 1.0
 
     def alpha_sigma(self, t: jax.Array) -> Pair:
-        """Return the shares of signal and noise in x_t."""
+        """Return the coefficients of signal and noise in x_t."""
         raise NotImplementedError
 
     def time_of(self, logsnr: jax.Array) -> jax.Array:

@@ -26,7 +26,7 @@ def sample(
     Args:
       denoise: (x, t, previous_x0) -> objective.Denoised, whose x0 and eps have x's shape; t is float32 of shape
         t_shape; `previous_x0` is that of the step before, of x's shape and 0 at first (for self-conditioning);
-        guidance is its own affair.
+        it applies guidance itself.
       sampler: What takes each step.
       process: That is reversed.
       noise: (B, T, H, W, C), standard normal.

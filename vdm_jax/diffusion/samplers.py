@@ -1,6 +1,6 @@
 """One step from a time t to a less noisy time s.
 
-A sampler is one small class; those with a memory are in multistep.py.
+A sampler is one small class; those with a memory are in multistep.py and unipc.py.
 """
 
 import dataclasses
@@ -237,7 +237,7 @@ class Euler(Sampler):
 class Heun(Euler):
     """Euler's step, then its velocity averaged with the one at its end (Karras et al. 2022, algorithm 1), of order 2.
 
-    The network runs twice a step. The last step is Euler's: what is clean has no direction of its own.
+    The network runs twice a step. The last step is Euler's: at s = 0 the network is not evaluated.
     """
 
     def step(

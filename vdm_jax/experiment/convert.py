@@ -28,7 +28,7 @@ from vdm_jax.train import ema, lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.inspect import find_not_finite
 from vdm_jax.train.optimizers import AdamW
-from vdm_jax.train.resume import position
+from vdm_jax.train.resume import describe_position
 from vdm_jax.train.workdir import Differences, check_workdir, make_workdir, model_differences, write_run_files
 
 Opened = Network | Autoencoder
@@ -69,7 +69,7 @@ def convert(
     make_workdir(out)
     check_workdir(out, run.resolved)
     # It reads the codec's weights: what fails does so before anything is written.
-    data_position = position(run, 0)
+    data_position = describe_position(run, 0)
 
     with (
         lock.hold(out),

@@ -98,19 +98,19 @@ class BatchLayout:
     Attributes:
       shapes: (T, H, W, C) of the clips of each bucket.
       sizes: Clips of a batch of each bucket.
-      parts: How many parts a batch is worked through in, one after the other.
+      microbatches: How many microbatches a batch is worked through in, one after the other.
       mesh: Over whose devices rows are split.
     """
 
     shapes: tuple[Shape, ...]
     sizes: tuple[int, ...]
-    parts: int
+    microbatches: int
     mesh: jax.sharding.Mesh
 
     @functools.cached_property
     def rows(self) -> tuple[int, ...]:
         """Rows of a bucket's batch as the devices hold it: what its size lacks is filled up, and counts for nothing."""
-        return tuple(pad_rows(size, self.mesh, self.parts) for size in self.sizes)
+        return tuple(pad_rows(size, self.mesh, self.microbatches) for size in self.sizes)
 
     @functools.cached_property
     def local_rows(self) -> tuple[np.ndarray, ...]:

@@ -42,7 +42,7 @@ def load(run: Run) -> dict[str, Weights]:
     Raises:
       UserError: The config does not say where they lie, nothing is there, or they are of another network.
     """
-    readers: dict[str, Callable[[Run, Weights], Weights]] = {'codec': codec_weights, 'lpips': lpips_weights}
+    readers: dict[str, Callable[[Run, Weights], Weights]] = {'codec': load_codec, 'lpips': load_lpips}
 
     def place(leaf: Any, shape: jax.ShapeDtypeStruct) -> jax.Array:
         placed: jax.Array = jax.device_put(leaf, shape.sharding)
@@ -56,7 +56,7 @@ def load(run: Run) -> dict[str, Weights]:
     return frozen
 
 
-def codec_weights(run: Run, shapes: Weights) -> Weights:
+def load_codec(run: Run, shapes: Weights) -> Weights:
     """Return the weights that config.codec.path names: a run directory of an autoencoder, or an export of one."""
     from vdm_jax.pretrained import weights
 
@@ -72,7 +72,7 @@ def codec_weights(run: Run, shapes: Weights) -> Weights:
     if files.is_directory(path, called):
         autoencoder = _run_of(run, workdir.read_config(path))
         check_same(codec, autoencoder.model_config, path)
-        return average_weights(autoencoder, path)
+        return load_average(autoencoder, path)
     check_same(codec, _run_of(run, weights.about(path, called)['config']).model_config, path)
     loaded: Weights = weights.load(path, shapes, called)
     return loaded
@@ -103,7 +103,7 @@ def _fields(model: NetworkConfig) -> dict[str, Any]:
     return fields
 
 
-def average_weights(run: Run, path: str) -> Weights:
+def load_average(run: Run, path: str) -> Weights:
     """Return the averaged weights of a run's newest checkpoint, on this host."""
     from vdm_jax.train import ema
     from vdm_jax.train.checkpoint import Checkpoints
@@ -115,7 +115,7 @@ def average_weights(run: Run, path: str) -> Weights:
     return weights
 
 
-def lpips_weights(run: Run, shapes: Weights) -> Weights:
+def load_lpips(run: Run, shapes: Weights) -> Weights:
     """Return the weights that config.reconstruction.lpips_path names."""
     from vdm_jax import pretrained
 

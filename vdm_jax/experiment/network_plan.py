@@ -13,7 +13,7 @@ from vdm_jax.data.source import Shape
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.errors import UserError
 from vdm_jax.nn.config import NetworkConfig, NetworkInputs
-from vdm_jax.parallel.gather import gather
+from vdm_jax.parallel.gather import gather_weights
 from vdm_jax.train.state import graphdef_of
 
 
@@ -84,7 +84,7 @@ class NetworkPlan:
 
         def merge(params: Any) -> nnx.Module:
             # Layers are gathered one by one as they are computed: all at once would not fit.
-            return nnx.merge(graphdef, gather(params, dtype, rules, but='layers'))
+            return nnx.merge(graphdef, gather_weights(params, dtype, rules, but='layers'))
 
         return merge
 

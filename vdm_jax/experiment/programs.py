@@ -125,7 +125,7 @@ class Programs:
 
     @functools.cached_property
     def generator(self) -> Callable[..., Any]:
-        """(params, conditions, keys, frozen={}) -> uint8 videos, with no weights loaded.
+        """(params, conditions, keys, frozen={}) -> Videos (sampling/video_sampler.py), with no weights loaded.
 
         Raises:
           UserError: The sampler does not suit the process or the network.

@@ -49,8 +49,8 @@ class Run:
         return DataPlan(self.experiment.data, self.experiment.train.batch_size)
 
     @functools.cached_property
-    def batches(self) -> BatchLayout:
-        """How batches of them lie on the devices."""
+    def batch_layout(self) -> BatchLayout:
+        """How batches of clips lie on the devices."""
         return BatchLayout(self.data.shapes, self.data.batch_sizes, self.experiment.train.accumulate, self.mesh)
 
     @functools.cached_property
@@ -177,7 +177,7 @@ class Run:
         Forward, twice as much backward, and once more forward for self-conditioning.
         """
         passes = 4 if self.experiment.diffusion.self_conditioning else 3
-        bucket = self.batches.largest
+        bucket = self.batch_layout.largest
         return passes * self._flops(self.network.images, bucket) * self.data.batch_sizes[bucket]
 
     def _flops(self, images: int, bucket: int = 0) -> float:
@@ -186,7 +186,7 @@ class Run:
 
     @property
     def generate(self) -> Callable[..., Any]:
-        """(params, conditions, keys) -> uint8 videos."""
+        """(params, conditions, keys) -> (videos uint8 (B, T, H, W, C), whether each is finite (B,))."""
         if 'codec' not in self.programs.abstract_frozen:
             return self.programs.generator
         # Bound here, so that callers need not know whether the codec has weights.

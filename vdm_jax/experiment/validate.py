@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def check(run: Run) -> None:
-    """Find all of the mistakes below, and whether files and weights are there; nothing is computed.
+    """Raise the first of the mistakes below, before anything is compiled or written.
 
     Raises:
       UserError: A mistake, with its keys and what to do.
     """
-    # First what the config alone shows: files and weights may take minutes to read.
+    # In the order of what they read: the config and the index of the clips, captions, weights.
     run.network.config.check_mesh(run.mesh, run.network.inputs)
     check_codec(run.data, run.network)
     check_classes(run.data, run.network)

@@ -55,7 +55,7 @@ class BlockSpec:
         """Whether no token attends to another of its frame; such a block does not look at a text."""
         return all(pattern.kind == 'time' for pattern in self.patterns)
 
-    def mean_context(self, grid: Grid) -> float:
+    def mean_attended_tokens(self, grid: Grid) -> float:
         """Return how many tokens a token attends to, the mean over the heads, summed over the attentions."""
         # Each group has an equal share of the heads, hence the mean of their lengths within an attention.
         return sum(sum(pattern.length(grid) for pattern in groups) / len(groups) for groups in self.attentions)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vdm_jax.models.dit import VideoDiTConfig
 
 
-class Context(NamedTuple):
+class BlockInputs(NamedTuple):
     """Inputs shared by all blocks of a network. B videos of T + k frames, F is 1 or T + k.
 
     Attributes:
@@ -77,12 +77,12 @@ class Block(nnx.Module):
         """Its attentions, in their order."""
         return tuple(getattr(self, attention_name(number)) for number in range(len(self.spec.attentions)))
 
-    def __call__(self, x_BTND: jax.Array, context: Context) -> jax.Array:
+    def __call__(self, x_BTND: jax.Array, inputs: BlockInputs) -> jax.Array:
         """Transform x (B, T + k, N, D)."""
         x = x_BTND
 
         # Whole on every device, however its weights are split: it is small, and what it touches is not.
-        modulation = constrain(self.modulation(context.c_BFD, context.shared), BATCH)[:, :, None]
+        modulation = constrain(self.modulation(inputs.c_BFD, inputs.shared), BATCH)[:, :, None]
         chunks = jnp.split(modulation, self.spec.modulation_chunks, -1)
 
         for attention, patterns in zip(self.attentions, self.spec.attentions, strict=True):
@@ -91,12 +91,12 @@ class Block(nnx.Module):
             # Every intermediate is pinned: left free, the partitioner may compute one where x came from, and then moves
             # more than x once. Tests count the all-to-alls of a pair of blocks in the compiled program.
             y = constrain(adaptive_norm(constrain(x, *axes), shift, scale), *axes)
-            y = constrain(attention(y, patterns, context.grid, context.rotary, context.attention), *axes)
+            y = constrain(attention(y, patterns, inputs.grid, inputs.rotary, inputs.attention), *axes)
             x = constrain(x + gate * y, *axes)
 
         if self.cross is not None:
-            assert context.text_BSD is not None and context.text_mask_BS is not None
-            x = x + self.cross(x, context.text_BSD, context.text_mask_BS)
+            assert inputs.text_BSD is not None and inputs.text_mask_BS is not None
+            x = x + self.cross(x, inputs.text_BSD, inputs.text_mask_BS)
 
         # The MLP takes tokens one by one, so it runs wherever the last attention left x; to move it back would cost and
         # buy nothing.

@@ -1,4 +1,4 @@
-"""ConvLSTM (Shi et al. 2015): a recurrent regressor of frames, the opponent of networks that sample them."""
+"""ConvLSTM (Shi et al. 2015): a recurrent regressor of frames, the deterministic baseline of networks that sample."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, Self
@@ -114,7 +114,7 @@ class ConvLSTM(nnx.Module):
         """Predict each frame of (B, T, H, W, C) from those before it, at t (B, T): float32 of x's shape.
 
         Raises:
-          UserError: no frame is given, or images stand behind the clip.
+          UserError: there are no context frames, or images stand behind the clip.
         """
         if t_BT.ndim < 2 or images:
             raise UserError(NEEDS_CONTEXT)

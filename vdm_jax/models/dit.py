@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from vdm_jax.config.ranges import Above0, Between, Classes, Distinct, MultipleOf, NotEmpty, OneOf, Side
 from vdm_jax.errors import UserError
 from vdm_jax.models.block_spec import BlockSpec
-from vdm_jax.models.blocks import Context
+from vdm_jax.models.blocks import BlockInputs
 from vdm_jax.models.conditions import Conditions
 from vdm_jax.models.flops import flops_per_video
 from vdm_jax.models.head import Head
@@ -133,9 +133,9 @@ class VideoDiTConfig(NetworkConfig):
                 f'config.model.heads={size.heads} must be a multiple of {self.max_head_groups} for layout={self.layout}'
             )
 
-        # adaLN-single and -LoRA have one linear map for all blocks, whose output then has one size.
+        # The output of a map that all blocks share has one size.
         chunks = {spec.modulation_chunks for spec in specs}
-        if self.modulation != 'adaln_zero' and len(chunks) > 1:
+        if MODULATIONS[self.modulation].shares_map and len(chunks) > 1:
             raise ValueError(
                 f'config.model.modulation={self.modulation}: blocks share it, and those of layout={self.layout} have '
                 'unequal numbers of attentions; set adaln_zero'
@@ -196,7 +196,7 @@ class VideoDiTConfig(NetworkConfig):
     def flops(
         self, shape: tuple[int, int, int], images: int = 0, per_frame: bool = False, text_tokens: int = 0
     ) -> float:
-        return flops_per_video(self, shape, images, text_tokens, per_frame)
+        return flops_per_video(self, shape, images, per_frame, text_tokens)
 
     def check_inputs(self, inputs: NetworkInputs) -> None:
         super().check_inputs(inputs)
@@ -311,7 +311,7 @@ class VideoDiT(nnx.Module):
 
         c = self.condition(t, conditions, grid.frames, images, dtype)
         text, mask = self.text(conditions, len(x), dtype)
-        context = Context(
+        inputs = BlockInputs(
             grid=grid,
             c_BFD=c,
             # Once for all blocks, out here: in a scan over layers it would be computed in every one.
@@ -325,7 +325,7 @@ class VideoDiT(nnx.Module):
             scan=config.scan if config.scan is not None else not on_cpu(),
             remat=config.remat,
         )
-        x = self.layers(constrain(x, *AttentionPattern.token_axes), context)
+        x = self.layers(constrain(x, *AttentionPattern.token_axes), inputs)
         x = constrain(self.head(x, c), *AttentionPattern.token_axes)
 
         # Loss and sampler compute in float32, whatever the network did.
@@ -381,7 +381,7 @@ class VideoDiT(nnx.Module):
         if self.caption is None or self.config.text_width is None:
             return None, None
         # Without a text cross-attention still runs, over the learned "no text", as it does for texts that are dropped
-        # in training. One place of it is enough: a softmax over equal places does not depend on their number.
+        # in training. One token of it is enough: a softmax over equal tokens does not depend on their number.
         text = conditions.get('text', np.zeros((batch, 1, self.config.text_width), np.float32))
         mask = conditions.get('text_mask', np.full(text.shape[:2], 'text' in conditions))
         return self.caption(jnp.asarray(text), jnp.asarray(mask), dtype)

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from vdm_jax.models.head import HEAD_CHUNKS
 from vdm_jax.models.layouts import LAYOUTS
 from vdm_jax.nn.attention_patterns import Grid
+from vdm_jax.nn.embed import TimeEmbedding
 from vdm_jax.nn.modulation import MODULATIONS
 
 if TYPE_CHECKING:
@@ -14,8 +16,8 @@ def flops_per_video(
     config: 'VideoDiTConfig',
     shape: tuple[int, int, int],
     images: int = 0,
-    text_tokens: int = 0,
     per_frame: bool = False,
+    text_tokens: int = 0,
 ) -> float:
     """Count the floating-point operations of one forward pass on one video of shape (T, H, W).
 
@@ -28,8 +30,8 @@ def flops_per_video(
       config: a VideoDiTConfig with channels set.
       shape: (T, H, W) of the network's input (latents, not pixels, where there is a codec).
       images: how many stand behind the clip's frames.
-      text_tokens: length of the text sequence.
       per_frame: whether every frame has a conditioning vector of its own, as it does with images.
+      text_tokens: length of the text sequence.
     """
     assert config.channels is not None
     frames, height, width = shape
@@ -44,7 +46,7 @@ def flops_per_video(
         # Where images pass by, a block over time computes the clip's frames alone.
         seen = grid._replace(images=0) if config.images == 'aside' and spec.is_over_time_only else grid
         n = seen.tokens
-        attentions = 8 * d * d * n * len(spec.attentions) + 4 * n * spec.mean_context(seen) * d
+        attentions = 8 * d * d * n * len(spec.attentions) + 4 * n * spec.mean_attended_tokens(seen) * d
         blocks += attentions + 4 * config.mlp_ratio * d * d * n
         blocks += vectors * modulation.flops(d, spec.modulation_chunks, config.lora_rank)
         if text_tokens and not spec.is_over_time_only:
@@ -55,15 +57,14 @@ def flops_per_video(
     n = grid.tokens
     patch = config.time_patch * config.patch**2 * config.channels
     embedding = 2 * n * patch * d * (2 if config.self_condition else 1)
-    # The embeddings of time and of each scalar: 256 waves to D, and D to D.
-    embedding += vectors * (1 + len(config.scalars)) * 2 * (256 * d + d * d)
+    # The embeddings of time and of each scalar: their waves to D, and D to D.
+    embedding += vectors * (1 + len(config.scalars)) * 2 * (TimeEmbedding.frequencies * d + d * d)
     embedding += 2 * text_tokens * ((config.text_width or 0) + d) * d
     # The map that all blocks share is computed once, not once a block.
-    if config.modulation != 'adaln_zero':
+    if modulation.shares_map:
         embedding += vectors * 2 * specs[0].modulation_chunks * d * d
 
-    # The head of adaLN-single adds its table to c and multiplies nothing.
-    of_head = 0 if config.modulation == 'adaln_single' else 4 * d * d
-    head = 2 * n * d * patch * (2 if config.learn_variance else 1) + vectors * of_head
+    head = 2 * n * d * patch * (2 if config.learn_variance else 1)
+    head += vectors * MODULATIONS[modulation.head].flops(d, HEAD_CHUNKS, config.lora_rank)
     # `blocks` is one round of the blocks that are repeated.
     return float(config.sizes.depth / len(specs) * blocks + embedding + head)

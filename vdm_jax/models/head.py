@@ -10,14 +10,15 @@ from vdm_jax.nn.norm import adaptive_norm
 from vdm_jax.parallel.mesh import BATCH
 from vdm_jax.parallel.sharding import constrain
 
+HEAD_CHUNKS = 2  # shift and scale
+
 
 class Head(nnx.Module):
     """Final adaLN and projection back to patches, zero at the start (DiT; with adaLN-single as PixArt-alpha has it)."""
 
     def __init__(self, width: int, out: int, modulation: str, lora_rank: int, *, rngs: nnx.Rngs):
-        # Of the kinds of adaLN only adaLN-single changes the head; with the low-rank one it stays DiT's.
-        kind = 'adaln_single' if modulation == 'adaln_single' else 'adaln_zero'
-        self.modulation = MODULATIONS[kind](width, 2, lora_rank, rngs=rngs)
+        kind = MODULATIONS[MODULATIONS[modulation].head]
+        self.modulation = kind(width, HEAD_CHUNKS, lora_rank, rngs=rngs)
         self.out = Linear(width, out, zeros, rngs=rngs)
 
     def __call__(self, x_BTND: jax.Array, c_BFD: jax.Array) -> jax.Array:

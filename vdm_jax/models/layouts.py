@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.models.block_spec import BlockSpec
-from vdm_jax.models.blocks import Block, Context
+from vdm_jax.models.blocks import Block, BlockInputs
 from vdm_jax.nn import stack
 from vdm_jax.nn.attention_patterns import AttentionPattern, Full, Space, Time, Window
 from vdm_jax.nn.remat import Index
@@ -46,7 +46,7 @@ class Layout(nnx.Module):
             make = functools.partial(Block, config, spec)
             setattr(self, name, stack.stack_layers(make, config.sizes.depth // len(specs), rngs))
 
-    def __call__(self, x_BTND: jax.Array, context: Context) -> jax.Array:
+    def __call__(self, x_BTND: jax.Array, inputs: BlockInputs) -> jax.Array:
         """Run x (B, T + k, N, D) through all blocks."""
         needing_time = [i for i, blocks in enumerate(self.stacks) if blocks.spec.needs_time_positions]
         first_with_time = min(needing_time, default=None)
@@ -56,46 +56,46 @@ class Layout(nnx.Module):
         def call(blocks: tuple[Block, ...], x: jax.Array, index: Index) -> jax.Array:
             for i, block in enumerate(blocks):
                 if i == first_with_time:
-                    x = add_time(x, context, index == 0)
-                x = run_block(block, x, context, self.config.images)
+                    x = add_time(x, inputs, index == 0)
+                x = run_block(block, x, inputs, self.config.images)
 
             # Where the next round of blocks, and the head, take x up.
             return constrain(x, *AttentionPattern.token_axes)
 
-        return stack.apply(self.stacks, x_BTND, call, context.scan, context.remat)
+        return stack.apply(self.stacks, x_BTND, call, inputs.scan, inputs.remat, self.config.sharding_rules)
 
     @property
     def stacks(self) -> tuple[Block, ...]:
         return tuple(getattr(self, name) for name in self.stack_names)
 
 
-def run_block(block: Block, x_BTND: jax.Array, context: Context, images: str) -> jax.Array:
+def run_block(block: Block, x_BTND: jax.Array, inputs: BlockInputs, images: str) -> jax.Array:
     """Run x through a block; where images stand aside and it is over time alone, through the clip's frames only."""
-    grid = context.grid
+    grid = inputs.grid
     if images == 'alone' or not grid.images or not block.spec.is_over_time_only:
-        return block(x_BTND, context)
+        return block(x_BTND, inputs)
 
     def frames_of(c: jax.Array) -> jax.Array:
         return c if c.shape[1] == 1 else c[:, : grid.frames]
 
-    context = context._replace(
+    inputs = inputs._replace(
         grid=grid._replace(images=0),
-        c_BFD=frames_of(context.c_BFD),
-        shared=None if context.shared is None else frames_of(context.shared),
+        c_BFD=frames_of(inputs.c_BFD),
+        shared=None if inputs.shared is None else frames_of(inputs.shared),
     )
     # To the axes of blocks over time first, which leave frames whole: cutting the images off a dimension that is split
     # over devices would gather it.
     x = constrain(x_BTND, *Time.token_axes)
-    y = block(x[:, : grid.frames], context)
+    y = block(x[:, : grid.frames], inputs)
     return constrain(jnp.concatenate([y, x[:, grid.frames :]], 1), *Time.token_axes)
 
 
-def add_time(x_BTND: jax.Array, context: Context, enabled: bool | jax.Array = True) -> jax.Array:
+def add_time(x_BTND: jax.Array, inputs: BlockInputs, enabled: bool | jax.Array = True) -> jax.Array:
     """Add positions in time to x, where there are any and `enabled` (which may be traced) is true."""
-    if context.time_TD is None:
+    if inputs.time_TD is None:
         return x_BTND
     # By a product and no branch, as the number of a layer is traced in a scan.
-    return x_BTND + (context.time_TD.astype(x_BTND.dtype) * enabled)[None, :, None]
+    return x_BTND + (inputs.time_TD.astype(x_BTND.dtype) * enabled)[None, :, None]
 
 
 class Interleaved(Layout):
@@ -132,16 +132,16 @@ class Causal(Interleaved):
 class LateFusion(Interleaved):
     """Latte's variant 2: all blocks over space, then all blocks over time."""
 
-    def __call__(self, x_BTND: jax.Array, context: Context) -> jax.Array:
+    def __call__(self, x_BTND: jax.Array, inputs: BlockInputs) -> jax.Array:
         space_blocks, time_blocks = self.stacks
 
         def run(block: Block, x: jax.Array, _: Index) -> jax.Array:
-            return run_block(block, x, context, self.config.images)
+            return run_block(block, x, inputs, self.config.images)
 
-        x = stack.apply(space_blocks, x_BTND, run, context.scan, context.remat)
+        x = stack.apply(space_blocks, x_BTND, run, inputs.scan, inputs.remat, self.config.sharding_rules)
         # All blocks over space are one stack and those over time another, so x moves between their axes once.
-        x = constrain(add_time(x, context), *Time.token_axes)
-        x = stack.apply(time_blocks, x, run, context.scan, context.remat)
+        x = constrain(add_time(x, inputs), *Time.token_axes)
+        x = stack.apply(time_blocks, x, run, inputs.scan, inputs.remat, self.config.sharding_rules)
         return constrain(x, *AttentionPattern.token_axes)
 
 

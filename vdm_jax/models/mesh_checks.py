@@ -31,7 +31,7 @@ class Divisible(NamedTuple):
 
 
 def check_split(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Grid) -> None:
-    """Check that the mesh's axes divide frames, places and heads of clips of so many patches.
+    """Check that the mesh's axes divide frames, patches of a frame and heads of clips of so many patches.
 
     Raises:
       UserError: one does not; with the nearest mesh that works.
@@ -65,11 +65,11 @@ def sizes_to_divide(config: 'VideoDiTConfig', mesh: jax.sharding.Mesh, grid: Gri
     if grid.images:
         frames = grid.frames + grid.images
         sizes.append(Divisible('sequence', frames, 'frames of patches with the images behind'))
-    if any(splits_places(pattern) for pattern in patterns_of(config)):
+    if any(splits_positions(pattern) for pattern in patterns_of(config)):
         sizes.append(Divisible('sequence', grid.tokens_per_frame, 'patches of a frame'))
     if splits_heads(config, config.attention):
-        # Ulysses splits the heads that tensor parallelism has left on each device. With fewer heads than tensor axes
-        # there is another mistake, which is reported first: the 1 keeps this one from dividing nothing.
+        # Ulysses splits the heads that tensor parallelism has left on each device. With fewer heads than devices on the
+        # tensor axis that would be 0, which every axis divides; that mistake is reported first.
         part = heads // mesh.shape['tensor'] or 1
         name = 'heads on each part of config.mesh.tensor'
         sizes.append(Divisible('sequence', part, name, is_ulysses=True))
@@ -81,7 +81,7 @@ def patterns_of(config: 'VideoDiTConfig') -> tuple[AttentionPattern, ...]:
     return tuple(dict.fromkeys(pattern for spec in config.block_specs for pattern in spec.patterns))
 
 
-def splits_places(pattern: AttentionPattern) -> bool:
+def splits_positions(pattern: AttentionPattern) -> bool:
     """Return whether the sequence axis splits a frame's tokens between its attentions, and not frames."""
     *_, axis = pattern.token_axes
     return axis == 'sequence'

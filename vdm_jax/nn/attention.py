@@ -86,7 +86,7 @@ def attend_by_pattern(
     """Let tokens (B, T, N, K, E) attend to each other as the pattern says: -> the same shape."""
     axes = pattern.axes_for(config)
     q, k, v = (constrain(pattern.split(y, grid), *axes) for y in (q, k, v))
-    # After the split: what a position is differs from pattern to pattern (frames, places, places in a window).
+    # After the split, as a pattern's positions may be frames, patches, or patches within a window.
     if rotary is not None:
         angles = pattern.angles(grid, rotary)
         q = rotate(q, angles)

@@ -17,11 +17,11 @@ scaled = nnx.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
 
 class Conv(nnx.Module):
-    """y = conv(x) + b over the last dimensions but one: (..., *places, I) -> (..., *places', O).
+    """y = conv(x) + b over the last dimensions but one: (..., *spatial, I) -> (..., *spatial', O).
 
-    kernel: its sides, two (rows, columns) or three (frames, rows, columns); whatever stands before the places stays
-    apart. stride: of all sides, or of each. padding: zeros put before and after each side, 'SAME' (for stride 1) or
-    pairs. Params are float32, compute is in x's dtype.
+    kernel: its sides, two (rows, columns) or three (frames, rows, columns); what stands before the spatial dimensions
+    stays apart. stride: of all sides, or of each. padding: zeros put before and after each side, 'SAME' (for stride 1)
+    or pairs. Params are float32, compute is in x's dtype.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Conv(nnx.Module):
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: Sequence[int], padding: Padding) -> jax.Array:
-    """Convolve (N, *places, I) with (*sides, I, O) to (N, *places', O) in one call of XLA."""
-    places = 'THW'[3 - len(stride) :]
+    """Convolve (N, *spatial, I) with (*sides, I, O) to (N, *spatial', O) in one call of XLA."""
+    spatial = 'THW'[3 - len(stride) :]
     return jax.lax.conv_general_dilated(
-        x, kernel, stride, padding, dimension_numbers=(f'N{places}C', f'{places}IO', f'N{places}C')
+        x, kernel, stride, padding, dimension_numbers=(f'N{spatial}C', f'{spatial}IO', f'N{spatial}C')
     )
 
 
@@ -84,18 +84,20 @@ def by_taps(x: jax.Array, kernel: jax.Array, stride: Sequence[int], padding: Pad
 
 
 class GroupNorm(nnx.Module):
-    """Mean 0 and variance 1 over the places and the channels of a group, then scale and bias (Wu & He 2018).
+    """Mean 0 and variance 1 over spatial dimensions and the channels of a group, then scale and bias (Wu & He 2018).
 
-    (..., *places, C) -> the same; float32 inside. places: how many dimensions are normed together, 2 (rows and columns,
-    each frame by itself) or 3 (frames as well).
+    (..., *spatial, C) -> the same; float32 inside. spatial_dims: how many dimensions are normed together, 2 (rows and
+    columns, each frame by itself) or 3 (frames as well).
     """
 
-    def __init__(self, channels: int, groups: int = 32, epsilon: float = 1e-6, places: int = 2, *, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, groups: int = 32, epsilon: float = 1e-6, spatial_dims: int = 2, *, rngs: nnx.Rngs
+    ):
         if channels % groups:
             raise ValueError(f'{channels} channels do not divide into {groups} groups')
         self.groups = groups
         self.epsilon = epsilon
-        self.places = places
+        self.spatial_dims = spatial_dims
         self.scale = nnx.Param(jnp.ones((channels,), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
 
@@ -111,8 +113,8 @@ class GroupNorm(nnx.Module):
     def _mean(self, x: jax.Array) -> jax.Array:
         """Return the mean of each channel's group.
 
-        The places come first: a TPU would pad the few channels of a group to 128 lanes.
+        The spatial dimensions come first: a TPU would pad the few channels of a group to 128 lanes.
         """
-        mean = x.mean(range(-self.places - 1, -1), keepdims=True)
+        mean = x.mean(range(-self.spatial_dims - 1, -1), keepdims=True)
         grouped = mean.reshape(*mean.shape[:-1], self.groups, -1).mean(-1)
         return jnp.repeat(grouped, x.shape[-1] // self.groups, -1)

@@ -92,7 +92,7 @@ class CaptionProjection(nnx.Module):
     """Text embeddings into the network's width: Linear, GELU, Linear (PixArt-alpha, Chen et al. 2023).
 
     Call: text (B, S, W), mask (B, S) bool -> ((B, S, D), mask). A caption whose mask is nowhere True is "no text":
-    every one of its places then holds the same learned vector, and all are seen.
+    every one of its tokens then holds the same learned vector, and all are seen.
     """
 
     def __init__(self, text_width: int, width: int, *, rngs: nnx.Rngs):

@@ -4,7 +4,7 @@ Each gives `chunks` vectors of width D for a video or frame, from its conditioni
 share weights between blocks, from what the shared part made of c once for all of them: -> (B, F, chunks D).
 """
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,15 @@ from vdm_jax.parallel.sharding import constrain
 
 
 class Modulation(Protocol):
-    """What every kind has."""
+    """What every kind has.
+
+    Attributes:
+      shares_map: Whether all blocks share one map from c to (B, F, chunks D), and so have equally many chunks.
+      head: The kind that the network's head has with this one.
+    """
+
+    shares_map: ClassVar[bool]
+    head: ClassVar[str]
 
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs): ...
 
@@ -40,6 +48,9 @@ def silu_of(c: jax.Array) -> jax.Array:
 class Zero(Linear):
     """adaLN-zero: every block has a linear map of its own, zero at the start (DiT, Peebles & Xie 2023, section 3.2)."""
 
+    shares_map: ClassVar[bool] = False
+    head: ClassVar[str] = 'adaln_zero'
+
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
         # Zeros: all gates are 0, so that every block is the identity at first.
         super().__init__(width, chunks * width, zeros, rngs=rngs)
@@ -58,6 +69,9 @@ class Zero(Linear):
 
 class Single(nnx.Module):
     """adaLN-single: one map for all blocks, and a learned table added in each (PixArt-alpha, Chen et al. 2023)."""
+
+    shares_map: ClassVar[bool] = True
+    head: ClassVar[str] = 'adaln_single'
 
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
         # Table and shared map begin as in PixArt-alpha's code.
@@ -78,6 +92,9 @@ class Single(nnx.Module):
 
 class LoRA(nnx.Module):
     """adaLN-LoRA: one map for all blocks, 0 at first, and a low-rank one in each (W.A.L.T, Gupta et al. 2023)."""
+
+    shares_map: ClassVar[bool] = True
+    head: ClassVar[str] = 'adaln_zero'
 
     def __init__(self, width: int, chunks: int, rank: int, *, rngs: nnx.Rngs):
         self.low = Linear(width, rank, rngs=rngs)

@@ -36,10 +36,10 @@ def sincos_space(rows: int, columns: int, width: int, span: float | None = None)
     if width % 4:
         raise ValueError(f'sin-cos positions need a width that is a multiple of 4, found {width}')
 
-    def places(side: int) -> np.ndarray:
+    def coordinates(side: int) -> np.ndarray:
         return np.arange(side) * (1 if span is None else span / side)
 
-    row, column = np.meshgrid(places(rows), places(columns), indexing='ij')
+    row, column = np.meshgrid(coordinates(rows), coordinates(columns), indexing='ij')
     return np.concatenate([sincos(column.ravel(), width // 2), sincos(row.ravel(), width // 2)], -1)
 
 

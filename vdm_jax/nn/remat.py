@@ -67,7 +67,7 @@ def rematerialise(
         return call(layer, checkpoint_name(x, INPUT), index)
 
     # A Python int stays one, outside of what checkpoint traces: layouts ask whether it is 0.
-    def layer_of(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
+    def call_rematerialised(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         out: jax.Array
         if isinstance(index, int):
             out = jax.checkpoint(lambda layer, x: call_with_name(layer, x, index), policy=POLICIES[name])(layer, x)
@@ -77,7 +77,7 @@ def rematerialise(
             out = jax.checkpoint(call_with_name, policy=POLICIES[name], prevent_cse=False)(layer, x, index)
         return out
 
-    return layer_of
+    return call_rematerialised
 
 
 def recompute_in_backward(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

@@ -45,10 +45,10 @@ def ring(q: jax.Array, k: jax.Array, v: jax.Array, mask: np.ndarray | jax.Array 
                 scores = jnp.where(jnp.expand_dims(seen, range(scores.ndim - 2)), scores, UNSEEN)
             higher = jnp.maximum(top, scores.max(-1))
             # What was summed up against the lower maximum is scaled to the higher one.
-            share = jnp.exp(scores - higher[..., None])
+            weights = jnp.exp(scores - higher[..., None])
             rescale = jnp.exp(top - higher)
-            new_out = jnp.matmul(share.astype(v.dtype), v, preferred_element_type=jnp.float32)
-            return out * rescale[..., None] + new_out, norm * rescale + share.sum(-1), higher
+            new_out = jnp.matmul(weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+            return out * rescale[..., None] + new_out, norm * rescale + weights.sum(-1), higher
 
         def turn(carry: Carry, part: jax.Array) -> tuple[Carry, None]:
             k, v, seen = carry

@@ -8,7 +8,7 @@ from flax import nnx
 
 
 class Sequential(nnx.Module):
-    """x -> last(… first(x)), each called with `context` as well.
+    """x -> last(… first(x)), each called with `extra` as well.
 
     Modules are stored under their numbers as names, '0', '1', …: a list's would be integers, which not every format of
     checkpoints gives back as such.
@@ -19,7 +19,7 @@ class Sequential(nnx.Module):
         for number, module in enumerate(modules):
             setattr(self, str(number), module)
 
-    def __call__(self, x: jax.Array, *context: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, *extra: Any) -> jax.Array:
         for number in range(self.count):
-            x = getattr(self, str(number))(x, *context)
+            x = getattr(self, str(number))(x, *extra)
         return x

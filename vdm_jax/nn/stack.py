@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vdm_jax.nn.remat import Index, Layer, rematerialise
-from vdm_jax.parallel.gather import gather
-from vdm_jax.parallel.rules import RULES
+from vdm_jax.parallel.gather import gather_weights
+from vdm_jax.parallel.rules import Rules
 
 Module = TypeVar('Module', bound=nnx.Module)
 
@@ -33,6 +33,7 @@ def apply(
     call: Callable[[Layer, jax.Array, Index], jax.Array],
     scan: bool,
     remat: str = 'none',
+    rules: Rules = (),
 ) -> jax.Array:
     """Run x through stacked layers: call(layer, x, index) -> x, for each layer in turn.
 
@@ -42,11 +43,12 @@ def apply(
       call: applies one layer; `index` is its number, an int32 scalar (traced when scanned, a Python int when not).
       scan: True compiles one layer and loops; False slices the stack inside jit (on CPU about twice as fast).
       remat: what of a layer is kept for the backward pass, a name of nn.remat.POLICIES.
+      rules: how the layers' weights are split over fsdp, NetworkConfig.sharding_rules; they are gathered by these.
     """
 
     def gather_and_call(layer: Layer, x: jax.Array, index: Index) -> jax.Array:
         # Inside the loop, so that only one layer's weights are whole at a time.
-        return call(gather(layer, x.dtype, RULES), x, index)
+        return call(gather_weights(layer, x.dtype, rules), x, index)
 
     step = rematerialise(gather_and_call, remat)
     depth = jax.tree.leaves(layers)[0].shape[0]

@@ -14,7 +14,7 @@ GATHERED = 'gathered'  # what rematerialisation calls them: the backward pass ga
 Tree = TypeVar('Tree')
 
 
-def gather(weights: Tree, dtype: jax.typing.DTypeLike, rules: Rules, but: str | None = None) -> Tree:
+def gather_weights(weights: Tree, dtype: jax.typing.DTypeLike, rules: Rules, but: str | None = None) -> Tree:
     """Gather each weight of a tree that the rules split over fsdp, in the dtype it is used in, which is what is sent.
 
     What lies below `but` stays. Left to itself the partitioner would rather move what small weights are multiplied

@@ -1,7 +1,8 @@
 """Machines: TPU chips, the slices of them that exist, virtual CPU devices, and the peaks of what jax finds.
 
-Figures are for one chip, from Google's pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; November 2026), but
-memory, which is what the compiler of libtpu 0.0.42 refuses by, and v4's links and network, which are from memory.
+Figures are for one chip, from Google's pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; November 2026). Two
+exceptions: `memory` is the limit at which the compiler of libtpu 0.0.42 refuses a program, and v4's `links` and
+`network` have no source.
 """
 
 import importlib.util

@@ -122,7 +122,7 @@ def slices_of(devices: Sequence[jax.Device], count: int) -> list[list[jax.Device
 
 
 def platform() -> str:
-    """Return 'cpu', 'gpu' (NVIDIA's), 'rocm' or 'tpu': of the mesh in context, though it be absent; else jax's own."""
+    """Return 'cpu', 'gpu' (NVIDIA's), 'rocm' or 'tpu': of the mesh in context, else of jax's own devices."""
     # `plan` compiles for machines that are not there: the mesh in context then says for which.
     device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
     if device.platform in ('gpu', 'cuda'):

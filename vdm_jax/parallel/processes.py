@@ -60,7 +60,7 @@ def start(detect: bool) -> None:
     if not is_primary():
         sys.stdout = open(os.devnull, 'w')  # for as long as the process lives
     # Now all are there; whoever is late from here on is waited for, however long it reads its data.
-    gather('')
+    gather_texts('')
 
 
 def keep_stdout() -> None:
@@ -86,8 +86,8 @@ def check_variables(values: dict[str, str]) -> None:
         raise UserError(f'{NUMBER}={values[NUMBER]}: want less than {COUNT}={values[COUNT]}')
 
 
-def report_failure(code: int) -> None:
-    """End a process that has failed with this exit code soon, whether or not the others end too."""
+def schedule_exit(code: int) -> None:
+    """End this process with an exit code within PATIENCE_SECONDS, so that jax's shutdown cannot outlive a failure."""
     if jax.distributed.is_initialized():
         # At its end jax waits for all processes. Where one alone has failed the others are in the middle of a step and
         # wait for it in turn, until all are aborted. So it waits a little, for those that fail the same way, and goes.
@@ -122,7 +122,7 @@ def print_from_worker(text: str) -> None:
         write(sys.stderr, f'process {jax.process_index()}: {text}\n')
 
 
-def gather(text: str) -> list[str]:
+def gather_texts(text: str) -> list[str]:
     """Return the text of each process, in their order, on every process; all have to call it."""
     if jax.process_count() == 1:
         return [text]
@@ -152,7 +152,7 @@ def run_on_primary(action: Callable[[], Value]) -> Value:
             error = caught
 
     value: Value
-    kind, value, *messages = json.loads(gather(json.dumps(outcome))[0])
+    kind, value, *messages = json.loads(gather_texts(json.dumps(outcome))[0])
     if error:
         raise error
     if messages:
@@ -177,7 +177,7 @@ def raise_on_all(action: Callable[[], Value]) -> Value:
     except UserError as error:
         mistake = error
 
-    messages = gather(str(mistake or ''))
+    messages = gather_texts(str(mistake or ''))
     # Where all make the same mistake, it is one line, and names no process.
     if mistake and len(set(messages)) == 1:
         raise mistake

@@ -35,8 +35,8 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 
 def abstract_batch(run: Run) -> Shapes:
     """Return shapes of the global batch of a training step, of the bucket with most pixels; no data is read."""
-    rows = run.batches.rows[run.batches.largest]
-    clip_shape = run.data.shapes[run.batches.largest]
+    rows = run.batch_layout.rows[run.batch_layout.largest]
+    clip_shape = run.data.shapes[run.batch_layout.largest]
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {'video': (clip_shape, np.uint8), 'label': ((), np.int32)}
     if run.data.has_images:
         count = run.data.source.images_per_clip
@@ -140,7 +140,7 @@ def lower(run: Run, program: str) -> Lowered:
 
 def _lower_training(run: Run) -> Lowered:
     state = run.programs.abstract_state
-    bucket = run.batches.largest
+    bucket = run.batch_layout.largest
     train_step: Any = run.programs.train_steps[bucket]
     with jax.set_mesh(run.mesh):
         lowered = train_step.lower(state, abstract_batch(run), run.programs.abstract_frozen)
@@ -149,7 +149,7 @@ def _lower_training(run: Run) -> Lowered:
         state={'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema},
         videos=run.data.batch_sizes[bucket],
         flops=run.step_flops,
-        rows=run.batches.rows[bucket],
+        rows=run.batch_layout.rows[bucket],
     )
 
 
@@ -367,7 +367,7 @@ def main(request: str, out: str) -> int:
         topology = read_topology(options['topology'], options['slices'])
         run = Run(read_experiment(options['config'], options['assignments']), topology.devices())
         _prepare(run, topology)
-        batch_size = run.data.batch_sizes[run.batches.largest]
+        batch_size = run.data.batch_sizes[run.batch_layout.largest]
         write_line(experiment={'batch': batch_size, 'mesh': asdict(run.experiment.mesh)})
         for program in options['programs']:
             # Written before it is compiled: a compiler that dies leaves behind what it died of.

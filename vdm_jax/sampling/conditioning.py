@@ -20,8 +20,8 @@ Conditions = dict[str, Any]  # arrays of one row a video, by name
 def complete_conditions(data: DataPlan, network: NetworkPlan, conditions: Conditions) -> Conditions:
     """Add to conditions such as {'label': (N,)} what the network wants besides them.
 
-    Context frames are those of held-out clips: of the labels in question, one after the other, in a network with
-    classes. A network that takes text, where none is given, has that of held-out clips that have one.
+    Context frames come from held-out clips, in a network with classes from those of the labels in turn. A network that
+    takes text, where none is given, has that of held-out clips with captions.
 
     Raises:
       UserError: There are other context frames than the network was trained with, no held-out clip has a label, or

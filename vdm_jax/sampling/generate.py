@@ -15,7 +15,7 @@ from vdm_jax.prng import stream_key
 Rows = dict[str, Any]  # arrays or lists of one row a video, by name
 
 
-class Batch(NamedTuple):
+class VideoBatch(NamedTuple):
     """Videos that were made together.
 
     Attributes:
@@ -32,32 +32,21 @@ class Batch(NamedTuple):
 def generate_batches(
     generate: Callable[..., Any],
     params: Any,
-    conditions: Rows | Callable[[np.ndarray], Rows],
+    conditions_of: Callable[[np.ndarray], Rows],
+    count: int,
     seed: int,
     batch_size: int = 16,
-    count: int | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[VideoBatch]:
     """Yield the videos of `generate_videos` a batch at a time, in order: memory does not grow with their number.
 
     Args:
-      generate: What make_generate made.
+      generate: `Run.generate`.
       params: Of the network.
-      conditions: Arrays or lists of N rows; or rows (n,) -> arrays of these rows, of videos 0 to `count` - 1, which is
-        called with those of a batch that this process makes.
+      conditions_of: rows (n,) of 0 to `count` - 1 -> arrays of these rows, for those that this process makes.
+      count: How many videos.
       seed: Of the noise.
       batch_size: Videos that are made at once at most.
-      count: How many videos, where `conditions` is called for rows.
     """
-    if callable(conditions):
-        assert count is not None
-        conditions_of = conditions
-    else:
-        arrays = {name: np.asarray(value) for name, value in conditions.items()}
-        (count,) = {len(value) for value in arrays.values()}
-
-        def conditions_of(rows: np.ndarray) -> Rows:
-            return {name: value[rows] for name, value in arrays.items()}
-
     mesh = jax.sharding.get_mesh()
     size = rows_of_batch(count, batch_size, mesh)
     local = np.arange(size) if mesh.empty else local_rows(size, mesh)
@@ -78,7 +67,7 @@ def generate_batches(
         videos, finite = map(to_host, generate(params, batch, keys))
 
         stop = min(start + size, count)
-        yield Batch(np.arange(start, stop), videos[: stop - start], finite[: stop - start])
+        yield VideoBatch(np.arange(start, stop), videos[: stop - start], finite[: stop - start])
 
 
 def rows_of_batch(count: int, batch_size: int, mesh: jax.sharding.Mesh) -> int:
@@ -102,7 +91,7 @@ def generate_videos(
     all call this with the same, and get all videos.
 
     Args:
-      generate: What make_generate made.
+      generate: `Run.generate`.
       params: Of the network.
       conditions: Arrays or lists of N rows, such as {'label': [0, 1, 2]}.
       seed: Video i is drawn from the seed's key of samples and i: it does not depend on batch_size or on N.
@@ -111,7 +100,13 @@ def generate_videos(
     Raises:
       NotFinite: Some have numbers that are not; its `numbers` says which.
     """
-    batches = list(generate_batches(generate, params, conditions, seed, batch_size))
+    arrays = {name: np.asarray(value) for name, value in conditions.items()}
+    (count,) = {len(value) for value in arrays.values()}
+
+    def take_rows(rows: np.ndarray) -> Rows:
+        return {name: value[rows] for name, value in arrays.items()}
+
+    batches = list(generate_batches(generate, params, take_rows, count, seed, batch_size))
     finite = np.concatenate([batch.finite for batch in batches])
     if not finite.all():
         raise NotFinite(np.flatnonzero(~finite), len(finite))

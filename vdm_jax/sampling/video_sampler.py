@@ -150,7 +150,7 @@ class VideoSampler:
         output = self._predict(params, interleave(x, x), interleave(t_all, t_all), both, interleave(before, before))
         output = output.reshape(-1, 2, *output.shape[1:])
 
-        # Context frames are not guided, nor what a network says of its variance.
+        # Context frames are not guided, nor the channels of the learned variance.
         conditional = output[:, 0, context:]
         unconditional = output[:, 1, context:]
         guided = self.guidance.apply(conditional[..., :channels], unconditional[..., :channels], scale, t)

@@ -15,7 +15,7 @@ from vdm_jax.train.manifest import Integrity
 METADATA = '_CHECKPOINT_METADATA'  # a step's JSON file that Orbax writes, with the custom metadata that it is passed
 
 MORE_IS_BETTER = ('validation_psnr',)
-LARGEST_LIST = 1000  # metrics that a checkpoint may carry
+MOST_METRICS = 1000  # metrics that a checkpoint may carry
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Best:
     def _is_usable(self, candidate: tuple[int, float]) -> bool:
         step, _ = candidate
         integrity = self._checkpoints.integrity(step)
-        # Said aloud, as another step is taken than the metrics lead to expect.
+        # Printed, as another step is taken than the metrics lead to expect.
         if integrity.verdict == 'damaged':
             path = self._checkpoints.directory / str(step)
             processes.print_on_primary(f'{path}, the best by {self._rule}, is {integrity}; taking the next best')
@@ -186,7 +186,7 @@ def finite_values(metrics: Any) -> dict[str, float]:
 
     They may come from a file that anybody wrote: whatever else is in there counts for nothing.
     """
-    if not isinstance(metrics, dict) or len(metrics) > LARGEST_LIST:
+    if not isinstance(metrics, dict) or len(metrics) > MOST_METRICS:
         return {}
     return {name: float(value) for name, value in metrics.items() if is_number(value)}
 

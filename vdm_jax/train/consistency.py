@@ -23,7 +23,7 @@ def check_same_on_all(describe: Callable[[], dict[str, Any]]) -> None:
         return json.dumps(describe())
 
     # As JSON, so that what is compared is what config.json would hold.
-    descriptions = [json.loads(text) for text in processes.gather(processes.raise_on_all(describe_as_json))]
+    descriptions = [json.loads(text) for text in processes.gather_texts(processes.raise_on_all(describe_as_json))]
     for process, description in enumerate(descriptions[1:], 1):
         for key, (first, other) in find_differences(descriptions[0], description, '').items():
             raise UserError(

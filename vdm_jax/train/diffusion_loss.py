@@ -82,15 +82,15 @@ def compute_losses(
         return network(params, process.model_input(x_t, t), process.model_time(t), conditions, images)
 
     if objective.self_conditioning:
-        # An input, through which no gradient goes (Chen et al. 2022). Made for all
-        # rows, as under jit a row cannot go without.
+        # An input, through which no gradient goes (Chen et al. 2023). Made for all rows, as under jit a row cannot go
+        # without.
         estimate = jax.lax.stop_gradient(objective.denoise(predict(conditions), x_t, t).x0)
         is_shown = jnp.expand_dims(draws.self_condition_chance < objective.self_conditioning, range(1, x0.ndim))
         conditions = {**conditions, 'x0': jnp.where(is_shown, estimate, 0)}
     output = predict(conditions)
 
     values = (output, x0, draws.eps, x_t, t)
-    by_frame = objective.loss(*(_clip_frames(value, frames) for value in values))
+    by_frame = objective.loss(*(_take_clip_frames(value, frames) for value in values))
     loss = by_frame.mean(1)
     if images:
         # Each image is a clip of one frame at its own time: t is (B, T + images) here.
@@ -153,7 +153,7 @@ def _drop_conditions(objective: Objective, conditions: Conditions, classes: int,
     return dropped
 
 
-def _clip_frames(value: jax.Array, frames: int) -> jax.Array:
+def _take_clip_frames(value: jax.Array, frames: int) -> jax.Array:
     """Return a value (B, T + images, …) of the clip's frames alone; one (B,) is the clip's already."""
     return value if value.ndim == 1 else value[:, :frames]
 

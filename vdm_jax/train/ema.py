@@ -58,5 +58,5 @@ def first(config: EmaConfig, averages: Averages) -> Params:
 
 
 def first_name(config: EmaConfig) -> str:
-    """Return the name of that average."""
+    """Return the name of the average of the first decay."""
     return str(config.decays[0])

@@ -10,7 +10,7 @@ from etils import epath
 from vdm_jax.errors import UserError
 from vdm_jax.train.types import ArrayTree, Scalars
 
-NORMS = ('loss', 'grad_norm', 'update_norm', 'param_norm')  # scalars that tell whether an update is finite
+CHECKED_SCALARS = ('loss', 'grad_norm', 'update_norm', 'param_norm')  # which say whether an update is finite
 
 
 class NonFiniteError(ArithmeticError):
@@ -31,7 +31,7 @@ def is_finite(scalars: Scalars) -> jax.Array:
     They cover all of the state: a gradient whose square overflows in Adam's second moment has an infinite norm, and an
     average of finite parameters is finite.
     """
-    return jnp.all(jnp.isfinite(jnp.stack([scalars[name] for name in NORMS])))
+    return jnp.all(jnp.isfinite(jnp.stack([scalars[name] for name in CHECKED_SCALARS])))
 
 
 def keep_if_finite(finite: jax.Array, new: ArrayTree, old: ArrayTree) -> ArrayTree:
@@ -66,8 +66,8 @@ class Budget:
         self._limit = limit
         self.count = count
 
-    def take(self, step: int, scalars: Scalars) -> bool:
-        """Count update `step` if it was not finite; return whether it was.
+    def check(self, step: int, scalars: Scalars) -> bool:
+        """Return whether update `step` is finite; one that is not is counted.
 
         Args:
           step: Number of the update, for messages.
@@ -81,7 +81,7 @@ class Budget:
             return True
         self.count += 1
 
-        values = {name: float(scalars[name]) for name in NORMS}
+        values = {name: float(scalars[name]) for name in CHECKED_SCALARS}
         reason = ' and '.join(f'{name} is {value}' for name, value in values.items() if not np.isfinite(value))
         if not self._skips:
             raise NonFiniteError(f'step {step}: {reason}')

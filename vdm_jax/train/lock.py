@@ -32,7 +32,7 @@ Holder = dict[str, Any]  # JSON values: who has a lock
 
 @contextlib.contextmanager
 def hold(workdir: epath.PathLike) -> Iterator['Lock']:
-    """Keep others out of a run directory, which is there, while it is open.
+    """Hold the lock of an existing run directory while the context is open.
 
     Raises:
       UserError: Another run is at work there; names its process and machine.

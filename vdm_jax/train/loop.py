@@ -1,4 +1,4 @@
-"""The story of a run, top to bottom: restore; then for each step: evaluate, save, next batch, step, log the last."""
+"""The training loop: restore; then for each step validate, sample, save, read a batch, train, log the step before."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ import jax
 import numpy as np
 from etils import epath
 
+from vdm_jax.data.order.buckets import BucketOrder
+from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
-from vdm_jax.errors import Failure
+from vdm_jax.errors import Failure, NotFinite
 from vdm_jax.parallel import processes
 from vdm_jax.train import lock
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.finite import Budget, NonFiniteError, advise
+from vdm_jax.train.loggers.logger import Logger
 from vdm_jax.train.loggers.weights_biases import check_installed
-from vdm_jax.train.metrics import Metrics, NullLogger, NullProgress, Progress
+from vdm_jax.train.metrics import Metrics
 from vdm_jax.train.optimizers import explain_stretch
 from vdm_jax.train.profiling import ProfilerWindow, ResourceMonitor
-from vdm_jax.train.resume import ReadWeights, begin, position
+from vdm_jax.train.progress import NullProgress, Progress
+from vdm_jax.train.resume import ReadWeights, begin, describe_position
 from vdm_jax.train.run_log import RunLog
 from vdm_jax.train.state import TrainState
 from vdm_jax.train.types import Resolved
-from vdm_jax.train.validation import validate
+from vdm_jax.train.validation import preview, validate
 from vdm_jax.train.workdir import check_workdir, make_workdir, read_config, write_run_files
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ def train_run(
     run: Run,
     workdir: epath.PathLike,
     stop: Callable[[int], bool] = never_stop,
-    weights: ReadWeights | None = None,
+    read_weights: ReadWeights | None = None,
     on_saved: Callable[[], None] = do_nothing,
 ) -> bool:
     """Train a run in `workdir` until its last step, resuming from the newest checkpoint there.
@@ -59,8 +63,8 @@ def train_run(
       run: The objects of the experiment.
       workdir: The run directory, any etils.epath.
       stop: Called before each step, with its number; once true (on all processes) the run is saved and left.
-      weights: () -> (parameters to begin with, where they come from), called where nothing is saved yet; they are saved
-        as step 0, so that the run goes on without them.
+      read_weights: () -> (parameters to begin with, where they come from), called where nothing is saved yet; they are
+        saved as step 0, so that the run goes on without them.
       on_saved: Called once all that has to be saved is, before loggers are closed.
 
     Returns:
@@ -69,9 +73,10 @@ def train_run(
     Raises:
       UserError: The directory holds another run, or one that is at work, or its clips are others now; or an update is
         no longer finite, or the directory is gone.
+      Failure: Samples are not finite.
     """
     with contextlib.ExitStack() as stack:
-        session, state, start = open_session(stack, run, epath.Path(workdir), weights)
+        session, state, start = open_session(stack, run, epath.Path(workdir), read_weights)
         try:
             is_done = take_steps(session, state, start, stop)
             session.log.flush()
@@ -109,13 +114,13 @@ class Session:
     checkpoints: Checkpoints
     profiler: ProfilerWindow
     budget: Budget
-    metrics: Metrics | NullLogger
+    metrics: Logger
     log: RunLog
-    order: Any
+    order: Order | BucketOrder
 
 
 def open_session(
-    stack: contextlib.ExitStack, run: Run, workdir: epath.Path, weights: ReadWeights | None
+    stack: contextlib.ExitStack, run: Run, workdir: epath.Path, read_weights: ReadWeights | None
 ) -> tuple[Session, TrainState, int]:
     """Open all that a run works with, until `stack` ends, and restore it or begin anew.
 
@@ -123,7 +128,7 @@ def open_session(
       stack: Closes it all.
       run: The objects of the experiment.
       workdir: The run directory.
-      weights: As train_run has it.
+      read_weights: As train_run has it.
 
     Returns:
       The session, the state to begin with, and its step.
@@ -139,7 +144,7 @@ def open_session(
     monitor = stack.enter_context(ResourceMonitor())
     profiler = stack.enter_context(ProfilerWindow(run.experiment.profile, workdir))
 
-    state, start, skipped = begin(run, checkpoints, weights)
+    state, start, skipped = begin(run, checkpoints, read_weights)
     # Read before config.json is written anew, which says how many steps the run was to have so far.
     stretch = processes.run_on_primary(lambda: explain_new_steps(workdir, run, start)) if start else ''
     processes.run_on_primary(lambda: write_run_files(workdir, run.resolved))
@@ -162,7 +167,7 @@ def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[
     """
     run = session.run
     config = run.experiment.train
-    rows = run.batches.local_rows
+    rows = run.batch_layout.local_rows
     scalars = run.model_config.scalars
     with batches(run.training_reader, session.order, start, config.steps, rows, scalars) as stream:
         for step in range(start, config.steps + 1):
@@ -171,18 +176,24 @@ def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[
 
             # A run that is to stop has the time to save alone.
             losses: dict[str, float] = {}
-            is_shown = True
+            failure: NotFinite | None = None
             if step > start and (is_last or not is_stopped):
-                losses, is_shown = evaluate(session, step, state, is_last)
+                losses, failure = evaluate(session, step, state, is_last)
 
             # Saved after it was evaluated, as a checkpoint carries the losses by which the best one is chosen.
             is_best = session.checkpoints.improves(losses)
-            saves = is_stopped or is_best or not is_shown or is_due(step, config.checkpoint_every, is_last) or is_last
+            saves = (
+                is_stopped
+                or is_best
+                or failure is not None
+                or is_due(step, config.checkpoint_every, is_last)
+                or is_last
+            )
             if step > start and saves:
                 save(session, step, state, losses)
             # Only now: whoever looks into what went wrong has the step.
-            if not is_shown:
-                raise Failure(f'step {step}, which is saved: {session.log.failure}')
+            if failure:
+                raise Failure(f'step {step}, which is saved: {failure}')
             if is_last or is_stopped:
                 break
 
@@ -191,11 +202,13 @@ def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[
     return is_last
 
 
-def evaluate(session: Session, step: int, state: TrainState, is_last: bool) -> tuple[dict[str, float], bool]:
+def evaluate(
+    session: Session, step: int, state: TrainState, is_last: bool
+) -> tuple[dict[str, float], NotFinite | None]:
     """Validate and draw samples where they are due.
 
     Returns:
-      The losses of the validation, {} where there was none; and whether all samples are finite.
+      The losses of the validation, {} where there was none; and which samples are not finite, None where all are.
     """
     config = session.run.experiment.train
     losses: dict[str, float] = {}
@@ -203,8 +216,13 @@ def evaluate(session: Session, step: int, state: TrainState, is_last: bool) -> t
         losses = validate(session.run, state)
         session.log.validation(step, losses)
     if is_due(step, config.sample_every, is_last):
-        return losses, session.log.samples(step, state, session.workdir)
-    return losses, True
+        session.log.flush()
+        try:
+            videos = preview(session.run, state)
+        except NotFinite as error:
+            return losses, error
+        session.log.samples(step, videos, session.workdir)
+    return losses, None
 
 
 def save(session: Session, step: int, state: TrainState, losses: dict[str, float]) -> None:
@@ -216,10 +234,13 @@ def save(session: Session, step: int, state: TrainState, losses: dict[str, float
     """
     # Before anything is written: the directory may be another run's by now.
     processes.run_on_primary(session.directory_lock.check)
-    # It asks whether the last update was finite, one step earlier than the loop would.
-    session.log.flush()
-    where = position(session.run, step, session.budget.count)
-    session.log.save(session.checkpoints, step, state, where, losses)
+    # It asks whether the last update was finite, one step earlier than the loop would; and the lines up to a step that
+    # is saved are safe before it is, as nobody writes them again.
+    session.log.sync()
+    position = describe_position(session.run, step, session.budget.count)
+    began = time.monotonic()
+    session.checkpoints.save(step, state, position, losses)
+    session.log.checkpoint(step, time.monotonic() - began)
 
 
 def take_step(session: Session, step: int, state: TrainState, stream: Iterator[Any]) -> TrainState:
@@ -233,20 +254,20 @@ def take_step(session: Session, step: int, state: TrainState, stream: Iterator[A
     bucket = session.order.bucket(step)
     train_step = run.programs.train_steps[bucket]
     with session.profiler.begin_step(step, state):
-        state, scalars = train_step(state, run.batches.to_global(batch, bucket), run.frozen)
+        state, scalars = train_step(state, run.batch_layout.to_global(batch, bucket), run.frozen)
     session.log.step(step + 1, scalars, waited)
     return state
 
 
 def open_loggers(
-    run: Run, workdir: epath.Path, start: int, order: Any
-) -> tuple[Metrics, Progress] | tuple[NullLogger, NullProgress]:
+    run: Run, workdir: epath.Path, start: int, order: Order | BucketOrder
+) -> tuple[Logger, Progress | NullProgress]:
     """Return where numbers and words go: nowhere but from the primary process."""
     if not processes.is_primary():
-        return NullLogger(), NullProgress()
+        return Logger(), NullProgress()
     # Buckets have batches of several sizes, and the console shows clips a second.
-    clips_a_step = float(np.mean([order.batch_sizes[bucket] for bucket in order.buckets(0)]))
-    progress = Progress(run.experiment.train.steps, start, clips_a_step)
+    clips_per_step = float(np.mean([order.batch_sizes[bucket] for bucket in order.buckets(0)]))
+    progress = Progress(run.experiment.train.steps, start, clips_per_step)
     return Metrics(workdir, start, run.experiment.log, run.resolved, progress.say), progress
 
 
@@ -261,7 +282,7 @@ def explain_new_steps(workdir: epath.Path, run: Run, step: int) -> str:
 def announce(run: Run, progress: Progress | NullProgress, start: int, workdir: epath.Path) -> None:
     """Say where a run stands, and what of its mesh and data is worth knowing."""
     progress.say(f'{"resuming" if start else "starting"} at step {start} of {run.experiment.train.steps} in {workdir}')
-    for size, rows in zip(run.data.batch_sizes, run.batches.rows, strict=True):
+    for size, rows in zip(run.data.batch_sizes, run.batch_layout.rows, strict=True):
         if rows > size:
             progress.say(f'the {size} clips of a batch take the room of {rows} on the devices')
     for note in run.model_config.sharding_notes(run.programs.abstract_state) + run.training_reader.notes():

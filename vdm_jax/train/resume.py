@@ -36,7 +36,7 @@ def begin(run: Run, checkpoints: Checkpoints, weights: ReadWeights | None = None
     Raises:
       UserError: The checkpoint was trained on other clips; or there are checkpoints, and none can be used.
     """
-    # No run saves what is not finite; earlier versions did, and a run of theirs never got away from it.
+    # No run saves what is not finite; earlier versions did, and such a checkpoint stays so whatever is trained on it.
     while (newest := checkpoints.latest()) is not None:
         state, skipped = restore(run, checkpoints, newest)
         if all_finite((state.params, state.ema, state.opt_state)):
@@ -50,7 +50,7 @@ def begin(run: Run, checkpoints: Checkpoints, weights: ReadWeights | None = None
     # Files of a run are written before its first step, so that no step is ever there without them.
     workdir = checkpoints.directory.parent
     processes.run_on_primary(lambda: write_run_files(workdir, run.resolved))
-    checkpoints.save(0, state, position(run, 0) | {'from': origin})
+    checkpoints.save(0, state, describe_position(run, 0) | {'from': origin})
     return state, 0, 0
 
 
@@ -72,11 +72,11 @@ def restore(run: Run, checkpoints: Checkpoints, step: int) -> tuple[TrainState, 
 
     state, trained = checkpoints.restore(run.programs.abstract_state, step)
     skipped = trained.pop(SKIPPED, 0)
-    processes.raise_on_all(lambda: check_position(checkpoints.directory.parent, trained, position(run, step)))
+    processes.raise_on_all(lambda: check_position(checkpoints.directory.parent, trained, describe_position(run, step)))
     return state, skipped
 
 
-def position(run: Run, step: int, skipped: int = 0) -> Position:
+def describe_position(run: Run, step: int, skipped: int = 0) -> Position:
     """Return where the data stream stands: the next batch, and every one after it, follows from these.
 
     Args:

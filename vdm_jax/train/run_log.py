@@ -1,4 +1,4 @@
-"""What a run says and writes about itself, one step late."""
+"""The lines of a run, on the console and in its metrics, one step late."""
 
 from __future__ import annotations
 
@@ -10,39 +10,30 @@ import numpy as np
 from etils import epath
 
 from vdm_jax import media
-from vdm_jax.errors import NotFinite
 from vdm_jax.parallel import processes
-from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.finite import Budget
-from vdm_jax.train.loggers.logger import Outage
-from vdm_jax.train.metrics import Metrics, NullLogger, NullProgress, Progress
+from vdm_jax.train.loggers.logger import Logger, Outage
 from vdm_jax.train.optimizers import RATES
 from vdm_jax.train.position import SKIPPED
 from vdm_jax.train.profiling import ResourceMonitor
-from vdm_jax.train.state import TrainState
-from vdm_jax.train.types import Position, Scalars
-from vdm_jax.train.validation import preview
+from vdm_jax.train.progress import NullProgress, Progress
+from vdm_jax.train.types import Scalars
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run
 
 
 class RunLog:
-    """Writes what happened, one step late, so that the host never waits for the device.
-
-    Attributes:
-      failure: Why the samples of a step could not be shown, None where they could.
-    """
+    """Writes what happened, one step late, so that the host never waits for the device."""
 
     def __init__(
         self,
         run: Run,
-        metrics: Metrics | NullLogger,
+        metrics: Logger,
         progress: Progress | NullProgress,
         monitor: ResourceMonitor,
         budget: Budget,
     ):
-        self.failure: NotFinite | None = None
         self._run = run
         self._config = run.experiment.train
         self._metrics = metrics
@@ -84,7 +75,7 @@ class RunLog:
 
         # Where the next step took it here, that one is on the device already, which works on while the host waits.
         scalars = jax.device_get(on_device)
-        if not self._budget.take(step, scalars):
+        if not self._budget.check(step, scalars):
             self._progress.say(f'step {step}: the update is not finite and is left out ({self._budget.count} so far)')
         rates = tuple(float(scalars[name]) for name in RATES if name in scalars)
         self._progress.show(step, float(scalars['loss']), rates)
@@ -130,23 +121,10 @@ class RunLog:
         self._metrics.scalars(step, losses)
         self._progress.say(f'step {step}: validation loss {losses["validation_loss"]:.4f}')
 
-    def samples(self, step: int, state: TrainState, workdir: epath.Path) -> bool:
-        """Draw and write the samples of a step.
-
-        Returns:
-          Whether all of them are finite; else `failure` says which are not.
-        """
-        self.flush()
-        try:
-            videos = preview(self._run, state)
-        except NotFinite as error:
-            self.failure = error
-            return False
-        if processes.is_primary():
-            self._write_samples(step, videos, workdir)
-        return True
-
-    def _write_samples(self, step: int, videos: np.ndarray, workdir: epath.Path) -> None:
+    def samples(self, step: int, videos: np.ndarray, workdir: epath.Path) -> None:
+        """Write the samples of a step, uint8 (N, T, H, W, C), from the primary process."""
+        if not processes.is_primary():
+            return
         with self._samples.tolerate():
             strip = workdir / 'samples' / f'step_{step:06d}.png'
             strip.parent.mkdir(exist_ok=True)
@@ -155,18 +133,13 @@ class RunLog:
         fps = self._run.data.source.clip_fps or media.FPS
         self._metrics.clip(step, 'samples', media.gif_bytes(grid, fps), grid.shape[1:3])
 
-    def save(
-        self, checkpoints: Checkpoints, step: int, state: TrainState, position: Position, losses: dict[str, float]
-    ) -> None:
-        """Save a checkpoint between two lines of metrics.
-
-        losses: Of the validation at this step, which the checkpoint carries.
-        """
+    def sync(self) -> None:
+        """Return once all lines are safe where they are written."""
         self.flush()
-        # The lines up to a step that is saved are safe before it is: nobody writes them again.
         self._metrics.flush()
-        began = time.monotonic()
-        checkpoints.save(step, state, position, losses)
-        self._metrics.scalars(step, {'checkpoint_seconds': round(time.monotonic() - began, 4)})
+
+    def checkpoint(self, step: int, seconds: float) -> None:
+        """Write that a step is saved, and the seconds for which that held up the run."""
+        self._metrics.scalars(step, {'checkpoint_seconds': round(seconds, 4)})
         # That there is a checkpoint is on disk, too.
         self._metrics.flush()

@@ -28,8 +28,8 @@ class Losses(NamedTuple):
 
     Attributes:
       loss: What is trained on, (B,) float32.
-      by_frame: Loss of each frame that is no context frame, (B, T); None where frames have none of their own.
-      t: Time of each of those frames, (B, T); None where no time is drawn.
+      by_frame: Loss of each frame that is no context frame, (B, T - context); None where frames have none of their own.
+      t: Time of each of those frames, (B, T - context); None where no time is drawn.
       parts: Parts of the loss that are logged by name, (B,) each.
     """
 
@@ -65,10 +65,10 @@ class TrainingLoss(ABC):
 
     @abstractmethod
     def for_validation(self) -> 'TrainingLoss':
-        """Return the same loss with nothing left out by chance."""
+        """Return the same loss with no condition dropped; self-conditioning stays as in training."""
 
 
-def example_keys(key: jax.Array, step: jax.Array | int, batch: int) -> jax.Array:
+def example_keys(key: jax.Array, step: jax.Array | int, rows: int) -> jax.Array:
     """Return one key for each example, fold_in(fold_in(key, step), global row), (B,).
 
     So the noise of an example depends neither on hosts nor on the mesh.
@@ -78,7 +78,7 @@ def example_keys(key: jax.Array, step: jax.Array | int, batch: int) -> jax.Array
     def fold_in_row(row: jax.Array) -> jax.Array:
         return jax.random.fold_in(step_key, row)
 
-    return jax.vmap(fold_in_row)(jnp.arange(batch))
+    return jax.vmap(fold_in_row)(jnp.arange(rows))
 
 
 def no_learning_rates(opt_state: optax.OptState) -> Scalars:
@@ -108,7 +108,7 @@ def make_train_step(
       ema_config: Which averages are kept.
       seed: The run's.
       batch_size: Rows that count; those behind them only fill up the devices. None counts all.
-      accumulate: Parts that a batch is worked through in, one after the other; their gradients are added up.
+      accumulate: Microbatches that a batch is worked through in, one after the other; their gradients are added up.
       skip_nonfinite: Whether an update that is not finite changes nothing but the step.
       learning_rates: opt_state -> the learning rates of the update that it is about to make; they are scalars too.
     """
@@ -119,13 +119,13 @@ def make_train_step(
         # Rows that only fill up the devices are computed like the others, and then count nothing.
         examples = (batch, example_keys(key, state.step, rows), jnp.arange(rows) < (batch_size or rows))
 
-        def share_of_loss(params: Params, part: ArrayTree) -> tuple[jax.Array, Scalars]:
-            return _sum_losses(loss, params, part, frozen, batch_size or rows)
+        def compute_loss(params: Params, microbatch: ArrayTree) -> tuple[jax.Array, Scalars]:
+            return _sum_losses(loss, params, microbatch, frozen, batch_size or rows)
 
-        def share_with_grads(part: ArrayTree) -> ArrayTree:
-            return jax.value_and_grad(share_of_loss, has_aux=True)(state.params, part)
+        def compute_gradients(microbatch: ArrayTree) -> ArrayTree:
+            return jax.value_and_grad(compute_loss, has_aux=True)(state.params, microbatch)
 
-        (mean_loss, parts), grads = accumulate_gradients(share_with_grads, examples, accumulate)
+        (mean_loss, parts), grads = sum_over_microbatches(compute_gradients, examples, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
 
@@ -155,41 +155,41 @@ def _norms(grads: Params, updates: Params, params: Params) -> Scalars:
 
 
 def _sum_losses(
-    loss: TrainingLoss, params: Params, part: ArrayTree, frozen: Frozen, count: int
+    loss: TrainingLoss, params: Params, microbatch: ArrayTree, frozen: Frozen, count: int
 ) -> tuple[jax.Array, Scalars]:
-    """Return the share of a part of a batch in the mean loss of all `count` rows, and of the parts of the loss.
+    """Return a microbatch's share in the mean loss of all `count` rows of its batch, and in each part of the loss.
 
-    part: its examples, their keys, and which of its rows count.
+    microbatch: its examples, their keys, and which of its rows count.
     """
-    batch, keys, counts = part
+    batch, keys, counts = microbatch
     losses = loss(params, batch, keys, frozen)
 
-    # A share of the sum and no mean of its own: the parts of a batch are added up.
-    def share(values: jax.Array) -> jax.Array:
+    # No mean of its own: microbatches are added up.
+    def sum_rows(values: jax.Array) -> jax.Array:
         return jnp.where(counts, values, 0).sum() / count
 
-    return share(losses.loss), jax.tree.map(share, losses.parts)
+    return sum_rows(losses.loss), jax.tree.map(sum_rows, losses.parts)
 
 
-def accumulate_gradients(share: Callable[[ArrayTree], Sum], examples: ArrayTree, parts: int) -> Sum:
-    """Return the sum of share(part) over the parts of a tree of examples, leaves (B, ...).
+def sum_over_microbatches(compute: Callable[[ArrayTree], Sum], examples: ArrayTree, count: int) -> Sum:
+    """Return the sum of compute(microbatch) over `count` microbatches of a tree of examples, leaves (B, ...).
 
-    Part i has the rows i, i + parts, i + 2 parts, ..., so that on a mesh each device keeps its own rows.
+    Microbatch i has the rows i, i + count, i + 2 count, ..., so that on a mesh each device keeps its own rows.
     """
-    if parts == 1:
-        return share(examples)
+    if count == 1:
+        return compute(examples)
 
     def split(leaf: jax.Array) -> jax.Array:
-        return constrain(leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), None, BATCH)
+        return constrain(leaf.reshape(-1, count, *leaf.shape[1:]).swapaxes(0, 1), None, BATCH)
 
-    def add_share(total: Sum, part: ArrayTree) -> tuple[Sum, None]:
-        return jax.tree.map(jnp.add, total, share(part)), None
+    def add(total: Sum, microbatch: ArrayTree) -> tuple[Sum, None]:
+        return jax.tree.map(jnp.add, total, compute(microbatch)), None
 
-    # A scan needs its first total before the first share: only its shapes are traced here.
+    # A scan needs its first total before it computes one: only its shapes are traced here.
     examples = jax.tree.map(split, examples)
-    shapes = jax.eval_shape(share, jax.tree.map(lambda leaf: leaf[0], examples))
+    shapes = jax.eval_shape(compute, jax.tree.map(lambda leaf: leaf[0], examples))
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    total: Sum = jax.lax.scan(add_share, zeros, examples)[0]
+    total: Sum = jax.lax.scan(add, zeros, examples)[0]
     return total
 
 

@@ -74,7 +74,7 @@ class StepDirectories:
 
     def _check_integrity(self, step: int) -> Integrity:
         share = manifest.check(self.path(step), jax.process_index(), jax.process_count())
-        shares = [Integrity(*json.loads(text)) for text in processes.gather(json.dumps(share))]
+        shares = [Integrity(*json.loads(text)) for text in processes.gather_texts(json.dumps(share))]
         # 'damaged' < 'intact' < 'unverified', and what is unverified is so for every process.
         integrity = min(shares)
         # The run that trains may be removing the step while this process only reads.

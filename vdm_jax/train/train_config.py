@@ -16,7 +16,7 @@ class TrainConfig(Ranged, where='config.train'):
     Attributes:
       steps: Steps of the run.
       batch_size: Clips of a batch, on all devices together.
-      accumulate: Parts that a batch is worked through in, one after the other: less memory, and nothing else changes.
+      accumulate: Microbatches that a batch is worked through in, one after the other: less memory, no other change.
       log_every: Steps between lines of metrics.
       checkpoint_every: Steps between checkpoints.
       sample_every: Steps between samples.
@@ -44,6 +44,6 @@ class TrainConfig(Ranged, where='config.train'):
         super().__post_init__()
         if self.accumulate > self.batch_size:
             raise UserError(
-                f'config.train.accumulate={self.accumulate}: want no more parts than the clips of a batch, '
+                f'config.train.accumulate={self.accumulate}: want no more microbatches than the clips of a batch, '
                 f'config.train.batch_size={self.batch_size}'
             )

@@ -24,8 +24,8 @@ def validate(run: Run, state: TrainState) -> dict[str, float]:
     """Return the mean loss of the first EMA on held-out clips, in all and by time.
 
     Noise and times are the same every time. Every clip counts as often as every other (those of a mixture by its
-    weights, of buckets as their batches come, so some may come twice and others not at all): where validate_batches go
-    round all of them and some more, those are left out.
+    weights, of buckets as their batches come, so some may come twice and others not at all): where validate_batches is
+    more than one pass over the clips, only whole passes count.
 
     Returns:
       'validation_loss', and 'validation_loss_t/0.1' ... for t in (0, 0.1] and so on, where there is any.
@@ -47,8 +47,8 @@ def validate(run: Run, state: TrainState) -> dict[str, float]:
             break
         bucket = order.bucket(index)
         size = order.batch_sizes[bucket]
-        rows = order.ids(index)[run.batches.local_rows[bucket]]
-        batch = run.batches.to_global(batch_of(held_out, rows, run.model_config.scalars), bucket)
+        rows = order.ids(index)[run.batch_layout.local_rows[bucket]]
+        batch = run.batch_layout.to_global(batch_of(held_out, rows, run.model_config.scalars), bucket)
         losses = run.programs.validation_step(params, batch, index, run.frozen)
         batches.append((losses, size))
         remaining -= size

@@ -36,7 +36,8 @@ PACKAGES = (
     'av',
 )
 
-# Keys that may change between starts of one run: they decide how far it goes, what is written and where it computes.
+# Prefixes of keys that may change between starts of one run: they decide how far it goes, what is written and where it
+# computes.
 # (How far it goes also moves what is left of a cosine schedule.)
 FREE_KEYS = tuple(
     f'config.{key}'

@@ -5,7 +5,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-UNSYNCED = 2**20  # bytes written since the disk last confirmed them, which are kept to be written again
+SYNC_BYTES = 2**20  # a sync is due once this many bytes are unconfirmed; until then they are kept
 MOST_UNSYNCED = 2**26  # bytes that are kept at most while no sync succeeds
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of file systems that know no fsync
 
@@ -48,7 +48,7 @@ class AppendFile:
         with self._close_on_error():
             descriptor = self._open()
             self._write(descriptor, self._before + record)
-        if len(self._unsynced) > UNSYNCED:
+        if len(self._unsynced) > SYNC_BYTES:
             # What the disk lost goes before the next record.
             with contextlib.suppress(OSError):
                 self.sync()

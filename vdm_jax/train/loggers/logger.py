@@ -1,4 +1,4 @@
-"""Where the numbers of a run go, one small class for each, and the guard that keeps their failures from the run."""
+"""The interface of a logger, and the guard that keeps its failures from the run."""
 
 import collections
 import contextlib
@@ -13,7 +13,7 @@ ROOM = 2**26  # bytes that may wait in memory for one logger
 FIRST_PAUSE = 1.0  # seconds after which a logger that failed is tried again, doubled each time
 LONGEST_PAUSE = 60.0
 SLOW = 1.0  # seconds from which on an attempt that failed held up the run
-REST = 4.0  # times what a slow attempt took pass before the next: a run spends a fifth of its time on them at most
+REST = 4.0  # t seconds of a slow attempt are followed by REST * t without: a run spends a fifth on them at most
 
 
 class Logger:
@@ -101,8 +101,8 @@ class GuardedLogger(Logger):
         """Guard a logger.
 
         Args:
-          logger: One whose calls may raise OSError, which stands for a state of the disk, and passes; a call that
-            raises another exception is dropped, as it would never succeed.
+          logger: One whose calls may raise OSError or MemoryError, which stand for a state of the machine, and pass; a
+            call that raises another exception is dropped, as it would never succeed.
           name: What the lines on the console call it.
           say: Prints a line.
           room: Bytes that may wait.

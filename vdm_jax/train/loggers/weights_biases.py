@@ -1,8 +1,8 @@
 """Weights & Biases, in a process beside the run's.
 
-Whatever becomes of it, of its network and of its own threads and hooks, the run neither waits for it nor ends
-otherwise. This is the run's side: a bounded outbox, and a thread that writes it into the process's pipe. The other side
-is weights_biases_process.py.
+Whatever becomes of it, of its network and of its own threads and hooks, training does not wait for it and ends no
+otherwise; the end of a run waits CLOSE_SECONDS at most. This is the run's side: a bounded outbox, and a thread that
+writes it into the process's pipe. The other side is weights_biases_process.py.
 """
 
 import base64
