@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.config.ranges import Batch, Ranged, Seed
+from vdm_jax.config.ranges import BatchSize, Ranged, Seed
 from vdm_jax.data.source import Reader
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
@@ -113,11 +113,11 @@ class EvaluateConfig(Ranged, where='config.evaluate'):
       protocol: What is measured, and how.
     """
 
-    samples: Batch = 128
-    real: Batch = 256
-    train: Batch = 20_000
+    samples: BatchSize = 128
+    real: BatchSize = 256
+    train: BatchSize = 20_000
     seed: Seed = 0
-    batch_size: Batch = 32
+    batch_size: BatchSize = 32
     protocol: Protocol = UsualProtocol()
 
 
