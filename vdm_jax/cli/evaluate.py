@@ -19,7 +19,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     from vdm_jax.cli.conditions import scalar_conditions
     from vdm_jax.config.schema import to_dict
     from vdm_jax.evals import runner
-    from vdm_jax.evals.protocol import Protocol
+    from vdm_jax.evals.protocol import ProtocolConfig
     from vdm_jax.experiment.registry import CHOICES
     from vdm_jax.parallel import processes
     from vdm_jax.sampling import conditioning
@@ -51,7 +51,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
         conditions = conditioning.complete_conditions(run.data, run.network, conditions)
         return generate_videos(run.generate, params, conditions, config.seed, config.batch_size)
 
-    about = {'protocol': to_dict(protocol, CHOICES, Protocol)} | {origin.kind: origin.path} | about
+    about = {'protocol': to_dict(protocol, CHOICES, ProtocolConfig)} | {origin.kind: origin.path} | about
     if not run.model_config.autoencodes:
         about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
     about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
