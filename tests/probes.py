@@ -144,7 +144,7 @@ def evaluate(experiment):
     config = dataclasses.replace(experiment.evaluate, samples=2, real=2, train=2)
     protocol = config.protocol
     network = experiment.model
-    if protocol.refusal(source, network) or isinstance(protocol, UsualProtocol):
+    if isinstance(protocol, UsualProtocol) or protocol.refusal(source, network):
         return
     conditions = protocol.make_conditions(source, source, config)
     count = len(conditions['label'])

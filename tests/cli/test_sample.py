@@ -114,13 +114,20 @@ def test_weights_that_give_nan_are_not_scored(workdirs, tmp_path, capsys):
         (['--fps=0'], '--fps=0.0: want 0.1 to 1000'),
         (['--batch-size=0'], 'config.evaluate.batch_size'),
         (['--config.guidance.channels=4'], 'config.guidance.channels=4: what is sampled has 3 channels'),
-        (['--num=0'], '--num=0'),
+        (['--num=0', '--label=0'], '--num=0: want 1 or more'),
+        (['--label=-1'], '--label=-1: want a label from 0 to below '),
+        (['--scalars=fps=8'], '--scalars=fps=8: the network is conditioned on no numbers'),
     ],
 )
 def test_options_that_no_file_can_have_are_one_line(more, message, workdirs, tmp_path, capsys):
     assert cli.main(['sample', f'--workdir={workdirs[0]}', f'--out={tmp_path}', *more]) == 2
     captured = capsys.readouterr()
     assert captured.err.count('\n') == 1 and message in captured.err and not captured.out
+
+
+def test_clips_that_a_network_was_not_trained_on_are_named(workdirs, capsys):
+    assert cli.main(['evaluate', f'--workdir={workdirs[0]}', '--config.data.size=63']) == 2
+    assert 'config.data: the network was trained on the clips 64; found 63: point it at' in capsys.readouterr().err
 
 
 USUAL = {'num': 16, 'seed': 0, 'format': 'grid'}

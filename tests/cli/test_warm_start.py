@@ -137,3 +137,13 @@ def test_the_experiment_may_be_another_file(trained_run):
     other = Run(read_experiment('experiments/bouncing_balls.py', [*SMALL, *TINY, '--config.train.batch_size=2']))
     restored, _ = warm_start.read_weights(other, options(trained_run))
     same(jax.device_get(by_path(restored)), averages(trained_run))
+
+
+def test_weights_of_the_package_are_found_from_any_directory(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # The key is read on top of the config that the file holds, so the file was found.
+    for name in ('experiments/bouncing_balls.safetensors', 'bouncing_balls'):
+        assert cli.main(['train', f'--from={name}', '--workdir=W', '--config.model.depth=0']) == 2
+        assert 'config.model.depth=0: want' in capsys.readouterr().err
+    assert cli.main(['train', '--from=other/bouncing_balls', '--workdir=W']) == 2
+    assert '--from=other/bouncing_balls' in capsys.readouterr().err

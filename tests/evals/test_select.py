@@ -103,15 +103,6 @@ def test_an_autoencoder_is_scored_only_by_reconstruction():
         choose(BouncingBalls(), Reconstruction())
 
 
-def test_the_marker_of_the_usual_protocol_scores_nothing_itself():
-    world = BouncingBalls()
-    marker = UsualProtocol()
-    with pytest.raises(NotImplementedError, match='^UsualProtocol wants no samples: evals/select.py'):
-        marker.make_conditions(world, world, EvaluateConfig())
-    with pytest.raises(NotImplementedError, match='^UsualProtocol scores nothing: evals/select.py'):
-        marker.score(np.zeros((0, *world.shape), np.uint8), {}, world, world, EvaluateConfig())
-
-
 def test_a_chosen_protocol_keeps_its_parameters():
     protocol = FramePrediction(context=2, per_clip=3, bar=0.5)
     assert choose(BouncingBalls(), protocol) is protocol

@@ -1,4 +1,4 @@
-"""Real shadows pass; shadows that are missing, mirrored, late or shaky show by as much as they are."""
+"""Real shadows pass; shadows that are missing, mirrored, shuffled or shaky show by as much as they are."""
 
 import dataclasses
 
@@ -60,7 +60,7 @@ def test_the_light_is_found_from_balls_and_shadows(world):
     for i in range(20):
         truth = world.truth(i)
         seen, tracks = exact(truth)
-        offsets = shadows.measure_offsets(seen, tracks, world)
+        _, offsets = shadows.fit_speed_and_offsets(seen, tracks, world)
         if len(offsets) < 8:  # where shadows overlap through most of a clip, little is known of its light
             continue
         judged += 1

@@ -1,6 +1,6 @@
 """The command line: `python -m vdm_jax COMMAND …`.
 
-Exit codes: 0 done, 2 the user's mistake, 3 stopped by a signal after saving, 1 anything else.
+Exit codes: 0 done, 2 the user's mistake, 3 stopped by a signal after saving, 130 ended by Ctrl-C, 1 anything else.
 """
 
 import os
@@ -54,11 +54,12 @@ def run_command(argv: list[str], ends_process: bool) -> int:
 
     name, *rest = argv
     args, assignments = parser.parse_options(name, rest)
-    args.ends_process = ends_process
     if args.weights:
         args.weights = packaged.find_weights(args.weights)
+    if args.origin:
+        args.origin = packaged.find_weights(args.origin)
 
-    # Before jax wakes: a path that cannot be written is known in milliseconds.
+    # Before jax is initialised: a path that cannot be written is known in milliseconds.
     outputs.check_paths(name, args)
 
     configure_jax()
@@ -67,7 +68,10 @@ def run_command(argv: list[str], ends_process: bool) -> int:
         from vdm_jax.parallel import processes
 
         processes.start(args.distributed)
-    code = command.run(args, assignments)
+    if command.catches_signals:
+        code = command.run(args, assignments, ends_process)
+    else:
+        code = command.run(args, assignments)
 
     # Here a closed pipe is an exception; at exit it would be a traceback.
     sys.stdout.flush()
@@ -75,7 +79,7 @@ def run_command(argv: list[str], ends_process: bool) -> int:
 
 
 def configure_jax() -> None:
-    """Set memory, persistent compilation cache and logs, before jax wakes and anything compiles."""
+    """Set memory, persistent compilation cache and logs, before jax is initialised and anything compiles."""
     import logging
     import warnings
 

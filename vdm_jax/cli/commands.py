@@ -1,6 +1,5 @@
 """The table of commands: what each runs, and the options that it takes."""
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,12 +20,15 @@ class Command:
       options: Names in options.OPTIONS.
       required: Those of them that must be given.
       on_processes: Whether several processes can run it together, each started by the same command.
+      catches_signals: Whether it stops at a signal by itself; `run` then takes a third argument, whether the process
+        ends with it.
     """
 
-    run: Callable[[argparse.Namespace, list[str]], int]
+    run: Callable[..., int]
     options: tuple[str, ...]
     required: tuple[str, ...] = ()
     on_processes: bool = False
+    catches_signals: bool = False
 
     @property
     def takes_config(self) -> bool:
@@ -52,6 +54,7 @@ COMMANDS = {
         ('--config', '--workdir', '--from', *CHECKPOINT, '--allow-missing'),
         required=('--workdir',),
         on_processes=True,
+        catches_signals=True,
     ),
     'sample': Command(
         sample,

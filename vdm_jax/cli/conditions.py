@@ -41,7 +41,7 @@ def scalar_conditions(text: str | None, run: 'Run', count: int) -> Conditions:
     scalars = read_scalars(text)
     names = list(run.model_config.scalars)
     if not {*scalars} <= {*names}:
-        raise UserError(f'--scalars={text}: the network is conditioned on {names} alone')
+        raise UserError(f'--scalars={text}: the network is conditioned on {", ".join(names) or "no numbers"}')
     return {name: np.full(count, number, np.float32) for name, number in scalars.items()}
 
 
@@ -101,7 +101,7 @@ def text_conditions(
 NAMED_OPTIONS = ('num', 'steps', 'guidance', 'label', 'scalars', 'size', 'seed', 'ema', 'fps')
 
 # Options that change neither videos nor what is in a file.
-NO_EFFECT = ('config', 'step', 'batch_size', 'format', 'out', 'distributed', 'ends_process', 'workdir')
+NO_EFFECT = ('config', 'step', 'batch_size', 'format', 'out', 'distributed', 'workdir')
 
 
 def make_stem(

@@ -19,7 +19,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     from vdm_jax.cli.conditions import scalar_conditions
     from vdm_jax.config.schema import to_dict
     from vdm_jax.evals import runner
-    from vdm_jax.evals.protocol import Protocol
+    from vdm_jax.evals.protocol import ProtocolConfig
     from vdm_jax.experiment.registry import CHOICES
     from vdm_jax.parallel import processes
     from vdm_jax.sampling import conditioning
@@ -34,18 +34,24 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     protocol = run.protocol
 
     # Figures of clips or texts that the network was not trained on are no figures of this network.
-    fingerprints = {'clips': run.data.dataset_id, 'text': run.data.text_fingerprint}
-    for name, ours in fingerprints.items():
+    fingerprints = {
+        'clips': ('the clips', run.data.dataset_id),
+        'text': ('captions by the encoder', run.data.text_fingerprint),
+    }
+    for name, (words, ours) in fingerprints.items():
         trained_on = about.get(name, ours)
         if trained_on != ours:
-            raise UserError(f'config.data: the network was trained on {trained_on}; found {ours}: point it at the same')
+            raise UserError(
+                f'config.data: the network was trained on {words} {trained_on}; found {ours or "none"}: point it at '
+                'the same'
+            )
 
     def draw(conditions: dict[str, 'np.ndarray']) -> 'np.ndarray':
         conditions = conditions | scalar_conditions(args.scalars, run, len(conditions['label']))
         conditions = conditioning.complete_conditions(run.data, run.network, conditions)
         return generate_videos(run.generate, params, conditions, config.seed, config.batch_size)
 
-    about = {'protocol': to_dict(protocol, CHOICES, Protocol)} | origin | about
+    about = {'protocol': to_dict(protocol, CHOICES, ProtocolConfig)} | {origin.kind: origin.path} | about
     if not run.model_config.autoencodes:
         about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
     about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}

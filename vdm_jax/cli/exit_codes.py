@@ -60,7 +60,7 @@ def _message_of(error: BaseException) -> str | None:
         where = f'{escape_unprintable(str(error.filename))}: ' if error.filename else ''
         advice = 'what was written before stands; mend that, and give the same command again'
         return f'vdm_jax: {where}{error.strerror}; {advice}'
-    if isinstance(error, Exception) and _is_no_device(error):
+    if _is_no_device(error):
         return f'vdm_jax: JAX_PLATFORMS or its plugin: {one_line(error)}'
     return None
 

@@ -3,8 +3,8 @@
 import argparse
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vdm_jax.cli.options import option_of
 from vdm_jax.errors import UserError
@@ -16,17 +16,38 @@ TEXTS = ('negative', 'scalars')
 # Bytes of a file's name that every file system in use takes.
 LONGEST_NAME = 255
 
-PAGE: dict[str, Any] = {'metavar': 'FILE', 'help': 'Markdown page to write the table into as well, between its marks'}
 
-# Arguments of argparse's add_argument for --out, by command.
-OUT: dict[str, dict[str, Any]] = {
-    'sample': {'metavar': 'DIR', 'help': 'where to write; WORKDIR/samples where not given'},
-    'evaluate': {'metavar': 'DIR', 'help': 'where to write; WORKDIR/evals where not given'},
-    'export': {'metavar': 'FILE', 'help': 'safetensors file to write'},
-    'convert': {'metavar': 'DIR', 'help': 'run directory to make'},
+@dataclass(frozen=True)
+class Out:
+    """What --out is to a command.
+
+    Attributes:
+      help: Of the option.
+      is_file: Whether it names a file, else a directory.
+      edits_in_place: Whether a part of the file is replaced and the rest stays, which no store can do.
+    """
+
+    help: str
+    is_file: bool
+    edits_in_place: bool = False
+
+    @property
+    def metavar(self) -> str:
+        """What stands for its value in the help."""
+        return 'FILE' if self.is_file else 'DIR'
+
+
+PAGE = Out('Markdown page to write the table into as well, between its marks', is_file=True, edits_in_place=True)
+
+# By command.
+OUT = {
+    'sample': Out('where to write; WORKDIR/samples where not given', is_file=False),
+    'evaluate': Out('where to write; WORKDIR/evals where not given', is_file=False),
+    'export': Out('safetensors file to write', is_file=True),
+    'convert': Out('run directory to make', is_file=False),
     'plans': PAGE,
     'baselines': PAGE,
-    'config': {'metavar': 'FILE', 'help': 'Markdown page to write, instead of printing it'},
+    'config': Out('Markdown page to write, instead of printing it', is_file=True),
 }
 
 # The directory in the run's own, by command, where --out is not given.
@@ -60,12 +81,12 @@ def check_paths(name: str, args: argparse.Namespace) -> None:
     if name == 'export' and is_local(args.out):
         check_no_run_file(args.out)
     if name in OUT and args.out:
-        is_file = OUT[name]['metavar'] == 'FILE'
-        # A page of the docs is edited in place, which no store can do: check_writable_here says so.
-        if is_local(args.out) or OUT[name] is PAGE:
-            check_writable_here(args.out, is_file)
+        out = OUT[name]
+        # check_writable_here says of a store that it cannot hold such a file.
+        if is_local(args.out) or out.edits_in_place:
+            check_writable_here(args.out, out.is_file)
         else:
-            remote_files.check_writable('--out', args.out, is_file)
+            remote_files.check_writable('--out', args.out, out.is_file)
 
 
 def check_utf8(value: str, option: str) -> None:
@@ -114,8 +135,9 @@ def check_writable_here(out: str, is_file: bool) -> None:
         nearest = nearest.parent
 
     for part in path.parts:
-        if len(os.fsencode(part)) > LONGEST_NAME:
-            raise UserError(f'--out={out[:60]}…: a name has {len(part)} characters; want {LONGEST_NAME} bytes at most')
+        num_bytes = len(os.fsencode(part))
+        if num_bytes > LONGEST_NAME:
+            raise UserError(f'--out={out[:60]}…: a name has {num_bytes} bytes; want {LONGEST_NAME} at most')
     if is_file and path.is_dir():
         raise UserError(f'--out={out}: is a directory; name a file')
     if not nearest.is_dir() and not (is_file and nearest == path):

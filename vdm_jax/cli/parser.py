@@ -52,7 +52,9 @@ def parse_options(name: str, argv: list[str]) -> tuple[argparse.Namespace, list[
       UserError: An option is unknown, of another type or missing, or the command takes no keys of a config.
     """
     command = find_command(name)
-    specs = OPTIONS | {'--out': outputs.OUT.get(name, {})}
+    specs = dict(OPTIONS)
+    if out := outputs.OUT.get(name):
+        specs['--out'] = {'metavar': out.metavar, 'help': out.help}
     args, unknown = _make_parser(name, command, specs).parse_known_args(argv)
     for option in OPTIONS:
         vars(args).setdefault(destination_of(option), None)

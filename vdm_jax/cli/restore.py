@@ -20,8 +20,27 @@ OPTION_KEYS = {
     'protocol': 'evaluate.protocol',
 }
 
-# Where weights come from: {'workdir': DIR} or {'weights': FILE}.
-Origin = dict[str, str]
+
+class Origin(NamedTuple):
+    """Where weights come from.
+
+    Attributes:
+      option: That says so, as messages name it: --workdir, --weights or --from.
+      path: Of a run directory, or of a file of weights.
+      is_file: Whether it is a file.
+    """
+
+    option: str
+    path: str
+    is_file: bool
+
+    @property
+    def kind(self) -> str:
+        """What scores, and folders of samples, call it: workdir or weights."""
+        return 'weights' if self.is_file else 'workdir'
+
+    def __str__(self) -> str:
+        return f'{self.option}={self.path}'
 
 
 class LoadedWeights(NamedTuple):
@@ -45,7 +64,11 @@ def list_origins(args: argparse.Namespace) -> list[Origin]:
     Raises:
       UserError: Neither is.
     """
-    origins = [{name: vars(args)[name]} for name in ('workdir', 'weights') if vars(args)[name]]
+    origins = []
+    if args.workdir:
+        origins.append(Origin('--workdir', args.workdir, is_file=False))
+    if args.weights:
+        origins.append(Origin('--weights', args.weights, is_file=True))
     if not origins:
         raise UserError('say where the weights are: --workdir=DIR or --weights=FILE')
     return origins
@@ -71,17 +94,15 @@ def restore(
     from vdm_jax.train.consistency import check_same_on_all
     from vdm_jax.train.workdir import check_network, read_config
 
-    file = origin.get('weights')
-    option = f'--from={file}' if args.origin == file else f'--weights={file}'
-    if file is not None:
-        _check_no_choice_of_weights(file, args)
+    if origin.is_file:
+        _check_no_choice_of_weights(origin, args)
 
     # What can fail on one process alone fails on all, so that none waits for it.
     def read_about() -> dict[str, Any]:
-        if file is None:
-            return {'config': read_config(origin['workdir'])}
-        about = weights.about(file, option)
-        check_groups(about['config'], option)
+        if not origin.is_file:
+            return {'config': read_config(origin.path)}
+        about = weights.about(origin.path, str(origin))
+        check_groups(about['config'], str(origin))
         return about
 
     about = raise_on_all(read_about)
@@ -90,33 +111,32 @@ def restore(
     run = raise_on_all(lambda: make_sampling_run(config, [*assignments, *chosen], args.size))
     check_same_on_all(lambda: {'config': run.resolved} | options_to_compare(args))
 
-    (where,) = origin.values()
-    raise_on_all(lambda: check_network(config, run.resolved, str(where)))
-    if file is None:
-        params, about = _restore_checkpoint(run, where, config, args)
+    raise_on_all(lambda: check_network(config, run.resolved, origin.path))
+    if origin.is_file:
+        params, about = _load_file(run, origin, about)
     else:
-        params, about = _load_file(run, file, about, option)
+        params, about = _restore_checkpoint(run, origin.path, config, args)
     if check_codec:
         about |= describe_codec(run, about, args.allow_other_codec)
     return LoadedWeights(run, params, about)
 
 
-def _check_no_choice_of_weights(file: str, args: argparse.Namespace) -> None:
+def _check_no_choice_of_weights(origin: Origin, args: argparse.Namespace) -> None:
     """Refuse --ema and --step of a file; beside a run directory they are of the run's weights."""
-    if args.workdir and args.weights == file:
+    if args.workdir and origin.option == '--weights':
         return
     for name in ('ema', 'step'):
         if (value := vars(args)[name]) is not None:
             raise UserError(f'--{name}={value}: a file of weights holds one average of one step; leave it out')
 
 
-def _load_file(run: 'Run', file: str, about: dict[str, Any], option: str) -> tuple[Any, dict[str, Any]]:
+def _load_file(run: 'Run', origin: Origin, about: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return (params, where they come from) of a file of weights."""
     from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained import weights
 
     provenance = {name: about[name] for name in ('step', 'ema', 'dtype', *weights.FINGERPRINTS) if name in about}
-    params = raise_on_all(lambda: weights.load(file, run.programs.abstract_state.params, option))
+    params = raise_on_all(lambda: weights.load(origin.path, run.programs.abstract_state.params, str(origin)))
     return params, provenance
 
 
@@ -233,5 +253,5 @@ def use_mesh(run: 'Run') -> contextlib.AbstractContextManager[Any]:
 
 def options_to_compare(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options that must be the same on all processes: all but how each finds its config and the others."""
-    own = ('config', 'distributed', 'ends_process')
+    own = ('config', 'distributed')
     return {option_of(name): value for name, value in vars(args).items() if name not in own}

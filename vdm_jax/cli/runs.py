@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vdm_jax.experiment.experiment import Experiment
 
 
-def train(args: argparse.Namespace, assignments: list[str]) -> int:
+def train(args: argparse.Namespace, assignments: list[str], ends_process: bool) -> int:
     """Train an experiment; resume the one that the run directory holds."""
     from vdm_jax.cli import warm_start
     from vdm_jax.experiment.run import Run
@@ -29,7 +29,7 @@ def train(args: argparse.Namespace, assignments: list[str]) -> int:
         processes.raise_on_all(run.check)
 
         read_weights = functools.partial(warm_start.read_weights, run, args) if args.origin else None
-        leave = stop.ignore_signals if args.ends_process else loop.do_nothing
+        leave = stop.ignore_signals if ends_process else loop.do_nothing
         is_done = loop.train_run(run, args.workdir, stop_requested, read_weights, leave)
     return exit_codes.DONE if is_done else exit_codes.STOPPED
 

@@ -35,14 +35,14 @@ def sample(args: argparse.Namespace, assignments: list[str]) -> int:
     defaults = {destination_of(option): spec.get('default') for option, spec in OPTIONS.items()}
     stem = make_stem(args, assignments, [about['step'] for about in abouts], defaults)
     titles = [title_of(*each) for each in zip(origins, abouts, strict=True)]
-    folders = [next(iter(origin)) for origin in origins]
+    folders = [origin.kind for origin in origins]
     side_by_side = {'titles': titles, 'folders': folders} if len(origins) > 1 else {}
 
     # One set of weights after the other; files are written while the next videos are made.
     failures = []
     with sample_files.SampleFiles(args.out, stem, formats, choose_fps(args, runs[0]), **side_by_side) as files:
-        for which, weights in enumerate(restored):
-            failures.append(draw_samples(args, files, which, titles[which], weights))
+        for set_number, weights in enumerate(restored):
+            failures.append(draw_samples(args, files, set_number, titles[set_number], weights))
         lines = processes.run_on_primary(files.close)
     print('\n'.join(f'  {line}' for line in lines))
 
@@ -54,8 +54,7 @@ def sample(args: argparse.Namespace, assignments: list[str]) -> int:
 
 def title_of(origin: Origin, about: dict[str, Any]) -> str:
     """Return what the videos of these weights are called: 'runs/demo, step 4000'."""
-    (path,) = origin.values()
-    return f'{path}, step {about["step"]}'
+    return f'{origin.path}, step {about["step"]}'
 
 
 def choose_fps(args: argparse.Namespace, run: 'Run') -> float:
@@ -83,22 +82,25 @@ def choose_labels(args: argparse.Namespace, classes: int) -> np.ndarray:
     Raises:
       UserError: --num or --label is out of range.
     """
-    if args.num < 1 or not (args.label is None or 0 <= args.label < classes):
-        raise UserError(f'--num={args.num} --label={args.label}: want 1 or more videos and a label below {classes}')
+    if args.num < 1:
+        raise UserError(f'--num={args.num}: want 1 or more')
+    if args.label is not None and not 0 <= args.label < classes:
+        want = f'want a label from 0 to below {classes}' if classes else 'the network has no classes; leave it out'
+        raise UserError(f'--label={args.label}: {want}')
     if args.label is None:
         return np.arange(args.num) % max(classes, 1)
     return np.full(args.num, args.label)
 
 
 def draw_samples(
-    args: argparse.Namespace, files: 'SampleFiles', which: int, title: str, weights: LoadedWeights
+    args: argparse.Namespace, files: 'SampleFiles', set_number: int, title: str, weights: LoadedWeights
 ) -> NotFinite | None:
     """Sample videos from one set of weights and have them written; return which of them are not finite, if any.
 
     Args:
       args: Options of the command.
       files: Writes the videos.
-      which: The number of this set of weights.
+      set_number: Of these weights among those of the command, from 0.
       title: What its videos are called.
       weights: With their run.
     """
@@ -129,7 +131,7 @@ def draw_samples(
         for batch in generate_batches(run.generate, params, conditions_of, args.num, args.seed, batch_size):
             not_finite += batch.numbers[~batch.finite].tolist()
             samples = make_samples(args, batch, labels if has_labels else None)
-            processes.run_on_primary(functools.partial(files.put, samples, which))
+            processes.run_on_primary(functools.partial(files.put, samples, set_number))
 
     stored = f' ({about["dtype"]})' if 'dtype' in about else ''
     print(f'{args.num} videos of {title}{stored}, in {time.monotonic() - began:.1f} s')

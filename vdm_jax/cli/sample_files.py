@@ -88,13 +88,13 @@ class IndexLine(NamedTuple):
 
     Attributes:
       format: Of the file.
-      which: The set of videos that it is of.
+      set_number: Of the set of videos that it is of.
       number: Of its video.
       about: The line itself, as JSON.
     """
 
     format: str
-    which: int
+    set_number: int
     number: int
     about: dict[str, Any]
 
@@ -180,8 +180,8 @@ class SampleFiles:
             with contextlib.suppress(OSError):
                 self._write_index()
 
-    def put(self, samples: Sequence[Sample], which: int = 0) -> None:
-        """Have videos of the set `which` written; wait while those of earlier calls are too many.
+    def put(self, samples: Sequence[Sample], set_number: int = 0) -> None:
+        """Have videos of the set `set_number` written; wait while those of earlier calls are too many.
 
         Raises:
           Failure: A file could not be written.
@@ -194,9 +194,9 @@ class SampleFiles:
             self._folder_status = self._make_folder()
         for sample in samples:
             if 'grid' in self._formats and sample.number < MOST_IN_GRID:
-                self._grid[which][sample.number] = _copy_pixels(sample)
+                self._grid[set_number][sample.number] = _copy_pixels(sample)
             if formats:
-                self._pending.append(self._threads.submit(self._write, sample, which, formats))
+                self._pending.append(self._threads.submit(self._write, sample, set_number, formats))
 
     def close(self) -> list[str]:
         """Write the rest, the grid and the index.
@@ -216,9 +216,9 @@ class SampleFiles:
         while len(self._pending) > most:
             self._pending.popleft().result()
 
-    def _write(self, sample: Sample, which: int, formats: Sequence[str]) -> None:
+    def _write(self, sample: Sample, set_number: int, formats: Sequence[str]) -> None:
         """Write a video in each of the formats."""
-        name = '/'.join(filter(None, (self._folders[which], f'{sample.number:06}')))
+        name = '/'.join(filter(None, (self._folders[set_number], f'{sample.number:06}')))
         path = f'{self._folder}/{name}'
         about = {'number': sample.number, 'seed': sample.seed, 'label': sample.label, 'prompt': sample.prompt}
         for kind in formats:
@@ -228,14 +228,14 @@ class SampleFiles:
             with _explain_failure(path):
                 WRITERS[kind](path, sample.video, self._fps)
             file = name if kind == 'frames' else f'{name}.{kind}'
-            self._lines.append(IndexLine(kind, which, sample.number, {'file': file} | about))
+            self._lines.append(IndexLine(kind, set_number, sample.number, {'file': file} | about))
 
     def _write_index(self) -> list[str]:
         """Write the lines of all files; return what to print of them."""
         if not self._lines:
             return []
         # Threads end in any order.
-        self._lines.sort(key=lambda line: (FORMATS.index(line.format), line.which, line.number))
+        self._lines.sort(key=lambda line: (FORMATS.index(line.format), line.set_number, line.number))
         text = ''.join(json.dumps(line.about, ensure_ascii=False) + '\n' for line in self._lines)
 
         folder = self._folder

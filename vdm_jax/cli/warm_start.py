@@ -35,10 +35,11 @@ def read_weights(run: 'Run', args: argparse.Namespace) -> tuple[Any, str]:
       UserError: Nothing is there, it is of another network, or its numbers are not finite; or a parameter has another
         shape, without --allow-missing.
     """
-    option = f'--from={args.origin}'
+    origin = origin_of(args.origin)
+    option = str(origin)
     # The other run is restored on the mesh of this one, as its parameters end up there.
     mesh = [f'config.mesh.{axis}={"none" if size is None else size}' for axis, size in run.resolved['mesh'].items()]
-    other, params, about = restore(origin_of(args.origin), args, mesh)
+    other, params, about = restore(origin, args, mesh)
 
     resized = check_same(other.model_config, run.model_config, args.allow_missing, option)
     if not all_finite(params):
@@ -63,18 +64,18 @@ def read_config(path: str) -> dict[str, Any]:
     from vdm_jax.pretrained import weights
     from vdm_jax.train import workdir
 
-    if 'workdir' in origin_of(path):
+    origin = origin_of(path)
+    if not origin.is_file:
         return workdir.read_config(path)
-    option = f'--from={path}'
-    config: dict[str, Any] = weights.about(path, option)['config']
-    return check_groups(config, option)
+    config: dict[str, Any] = weights.about(path, str(origin))['config']
+    return check_groups(config, str(origin))
 
 
 def origin_of(path: str) -> Origin:
-    """Return what `restore` takes: a run directory where a directory is, else a file of weights."""
+    """Return where --from=PATH says that weights are: in a run directory where a directory is, else in a file."""
     from etils import epath
 
-    return {'workdir' if epath.Path(path).is_dir() else 'weights': path}
+    return Origin('--from', path, is_file=not epath.Path(path).is_dir())
 
 
 def check_options(args: argparse.Namespace) -> None:

@@ -62,8 +62,8 @@ def _takes_context(config: Mapping[str, Any]) -> bool:
 def _update_evaluate(group: dict[str, Any], takes_context: bool) -> dict[str, Any]:
     """Return config.evaluate with the parameters of frame_prediction where that is what a run is for.
 
-    They were written for every run: those that nobody changed say nothing of the protocol, nor do those of a network
-    that predicts nothing, such as the samples a clip of a recipe for several sets of data.
+    They were written for every run. Values left at their default do not show which protocol was meant, nor do those of
+    a network without context frames.
     """
     if 'protocol' in group:
         return group

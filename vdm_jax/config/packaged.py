@@ -53,7 +53,7 @@ def find_experiment(spec: str) -> tuple[str, str]:
 
 
 def find_weights(path: str) -> str:
-    """Return the file of --weights=PATH; where there is none, the package's own weights of that name.
+    """Return the file of --weights=PATH or --from=PATH; where there is none, the package's own weights of that name.
 
     A path that names neither comes back as it is: whoever reads it says what is wrong.
     """

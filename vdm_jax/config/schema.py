@@ -15,7 +15,7 @@ from vdm_jax.config import ranges
 from vdm_jax.config.frame_size import FrameSize, read_pixels
 from vdm_jax.config.old_configs import MOVED_KEYS
 from vdm_jax.config.ranges import RangeError
-from vdm_jax.config.values import Text, describe, list_options, read_scalar, read_text, show, suggest
+from vdm_jax.config.values import Text, describe, list_options, read_scalar, read_text, show_quoted, suggest
 from vdm_jax.errors import UserError, with_key
 
 T = TypeVar('T')
@@ -56,7 +56,7 @@ def to_dataclass(cls: type[T], mapping: Any, choices: Choices, key: str = 'confi
     """
     fields = _fields(cls)
     if not isinstance(mapping, dict):
-        raise UserError(f'{key}={show(mapping)} is a group; set its keys: {", ".join(fields)}')
+        raise UserError(f'{key}={show_quoted(mapping)} is a group; set its keys: {", ".join(fields)}')
     values = {}
     for name, value in mapping.items():
         _check_name(name, value, fields, key)
@@ -75,7 +75,7 @@ def _check_name(name: str, value: Any, fields: Mapping[str, Field], key: str) ->
     """
     # override() puts a value for the group itself, as of a choice's short form, under the empty name.
     if name == '':
-        raise UserError(f'{key}={show(value)} is a group; set its keys: {", ".join(fields)}')
+        raise UserError(f'{key}={show_quoted(value)} is a group; set its keys: {", ".join(fields)}')
     if name not in fields:
         moved_to = MOVED_KEYS.get(f'{key}.{name}')
         hint = f'; now it is {moved_to}' if moved_to else suggest(name, fields)
@@ -220,7 +220,7 @@ def _read_literal(value: Any, annotation: Any, key: str) -> Any:
         if type(plain) is type(option) and plain == option:
             return plain
     name = value.text if isinstance(value, Text) else value
-    raise UserError(f'{key}={show(value)}: {list_options(options, name)}')
+    raise UserError(f'{key}={show_quoted(value)}: {list_options(options, name)}')
 
 
 def _read_union(value: Any, annotation: Any, key: str, choices: Choices) -> Any:
@@ -233,7 +233,7 @@ def _read_union(value: Any, annotation: Any, key: str, choices: Choices) -> Any:
             return read_value(value, option, key, choices)
         except UserError:
             continue
-    raise UserError(f'{key}={show(value)}: want {describe(annotation)}')
+    raise UserError(f'{key}={show_quoted(value)}: want {describe(annotation)}')
 
 
 def _read_choice(value: Any, choice: Choice, key: str, choices: Choices, default: Any) -> Any:
@@ -272,7 +272,7 @@ def _expand_short_form(value: Any, choice: Choice, key: str) -> dict[str, Any]:
     if isinstance(value, str):
         return {choice.key: value}
     if not isinstance(value, dict):
-        raise UserError(f'{key}={show(value)}: want {choice.key}, one of {", ".join(choice.table)}')
+        raise UserError(f'{key}={show_quoted(value)}: want {choice.key}, one of {", ".join(choice.table)}')
     return dict(value)
 
 
@@ -309,7 +309,7 @@ def _read_tuple(value: Any, annotation: Any, key: str, choices: Choices) -> tupl
     items = _split_items(value, annotation, key)
     item_annotations = _item_annotations(annotation, items)
     if len(items) != len(item_annotations):
-        raise UserError(f'{key}={show(value)}: want {describe(annotation)}')
+        raise UserError(f'{key}={show_quoted(value)}: want {describe(annotation)}')
 
     values = []
     for number, (item, item_annotation) in enumerate(zip(items, item_annotations, strict=True)):
@@ -332,7 +332,7 @@ def _split_items(value: Any, annotation: Any, key: str) -> list[Any]:
         return list(value)
     if isinstance(value, dict):
         raise UserError(f'{key} is a list: make it in the experiment file; then {key}.0 is the first of its items')
-    raise UserError(f'{key}={show(value)}: want {describe(annotation)}')
+    raise UserError(f'{key}={show_quoted(value)}: want {describe(annotation)}')
 
 
 def _item_annotations(annotation: Any, items: Sequence[Any]) -> tuple[Any, ...]:

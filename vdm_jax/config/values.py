@@ -37,7 +37,7 @@ def read_scalar(value: Any, kind: Any, key: str) -> Any:
     """
     # Whoever wrote a text sees of which kind it is; of a file's value it may not be plain.
     found_kind = '' if isinstance(value, Text) else f', found {name_kind(value)}'
-    error = UserError(f'{key}={show(value)}: want {describe(kind)}{found_kind}')
+    error = UserError(f'{key}={show_quoted(value)}: want {describe(kind)}{found_kind}')
 
     if isinstance(value, Text):
         value = read_text(value.text, kind)
@@ -107,8 +107,8 @@ def name_kind(value: object) -> str:
     return 'none' if value is None else type(value).__name__
 
 
-def show(value: object) -> str:
-    """Return a value as a user would write it."""
+def show_quoted(value: object) -> str:
+    """Return a value as its file has it, a text in quotes; that of the command line as the user wrote it."""
     if isinstance(value, Text):
         return shorten(value.text)
     # Quotes tell a text of a file from a number.

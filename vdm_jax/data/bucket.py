@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from vdm_jax.config.frame_size import height_width
-from vdm_jax.config.ranges import Batch, Frames, Pixels, Ranged, RangeError
+from vdm_jax.config.ranges import BatchSize, Frames, Pixels, Ranged, RangeError
 from vdm_jax.data.source import Size
 from vdm_jax.errors import UserError
 
@@ -25,7 +25,7 @@ class Bucket(Ranged, where='config.data.buckets'):
     frames: Frames
     height: Pixels
     width: Pixels
-    batch: Batch | None = None
+    batch: BatchSize | None = None
 
     @property
     def size(self) -> Size:

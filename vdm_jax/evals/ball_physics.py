@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from vdm_jax.evals.protocol import EvaluateConfig, Protocol
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
 
+World = TypeVar('World', bound=BouncingBalls)
+
 
 @dataclass(frozen=True)
-class BallPhysics(Protocol):
+class BallPhysics(Protocol, Generic[World]):
     """The figures of evals/physics.py: samples beside held-out clips (the ceiling) and controls (the floors).
 
     The protocol of a harder world is a subclass that measures and judges more, and has wrong worlds of its own: what
@@ -26,33 +28,39 @@ class BallPhysics(Protocol):
 
     usual_sources: ClassVar = (BouncingBalls,)
     suffix: ClassVar[str] = ''  # what a score's name says of the world
-    measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(physics.measure)
-    judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(physics.judge)
     wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {}
 
-    def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
+    def measure(self, videos: np.ndarray, world: World, train: np.ndarray | None = None) -> dict[str, float]:
+        """Return the figures of clips, uint8 (N, T, H, W, 3), in the world that they should belong to."""
+        return physics.measure(videos, world, train)
+
+    def judge(self, figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
+        """Return the verdicts of evals/physics.py on figures of samples, beside those of real clips."""
+        return physics.judge(figures, real)
+
+    def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return that another world than its own wants figures of its own, also where it is a subclass."""
-        if reason := super().refusal(source, network):
+        if reason := super().refusal(reader, network):
             return reason
         # The very class: to a subclass more happens than this protocol knows of.
-        is_own = type(source.source) in self.usual_sources
-        return None if is_own else f'it cannot score samples of a {type(source.source).__name__}'
+        is_own = type(reader.source) in self.usual_sources
+        return None if is_own else f'it cannot score samples of a {type(reader.source).__name__}'
 
-    def make_conditions(self, source: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+    def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """Return all labels in turn."""
-        return {'label': np.arange(config.samples, dtype=np.int32) % max(source.num_classes, 1)}
+        return {'label': np.arange(config.samples, dtype=np.int32) % max(reader.num_classes, 1)}
 
     def score(
         self,
         videos: np.ndarray,
         conditions: dict[str, np.ndarray],
-        source: Reader,
+        reader: Reader,
         held_out: Reader,
         config: EvaluateConfig,
     ) -> Score:
         """Measure samples, held-out clips, controls and wrong worlds, and judge the samples."""
         real = read_videos(held_out, range(min(config.real, len(held_out))))
-        train = read_videos(source, range(min(config.train, len(source))))
+        train = read_videos(reader, range(min(config.train, len(reader))))
 
         # Controls are as many as the samples, as some figures are counts.
         some = real[: len(videos)]
@@ -62,9 +70,11 @@ class BallPhysics(Protocol):
             wrong_world = make_world(**vars(held_out.source))
             rows[name] = read_videos(wrong_world.open(), range(len(some)))
 
-        figures = {name: self.measure(clips, source, train) for name, clips in rows.items()}
+        # `refusal` has seen that it is one of usual_sources.
+        world = cast(World, reader.source)
+        figures = {name: self.measure(clips, world, train) for name, clips in rows.items()}
         return Score(
-            name=f'balls{len(videos)}_{source.shape[0]}f{self.suffix}',
+            name=f'balls{len(videos)}_{reader.shape[0]}f{self.suffix}',
             figures=figures,
             verdict=self.judge(figures['samples'], figures['real']),
             settings={'split': 'test', 'real_clips': len(real), 'train_clips': len(train)},

@@ -27,6 +27,7 @@ from vdm_jax.data.worlds.colliding_balls import CollidingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.ball_tracking import Tracks, track_balls
+from vdm_jax.evals.verdicts import is_small
 
 MIN_SIDE = 3  # frames of free flight on either side of a collision, at least
 WINDOW = 6  # of which at most so many are fitted
@@ -102,16 +103,12 @@ def measure(videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None 
 
 def judge(figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
     """Judge as physics.judge does, and each figure of collisions beside that of real clips."""
-
-    def is_small(name: str) -> bool:
-        return bool(figures[name] <= max(3 * real[name], 0.3))
-
     return physics.judge(figures, real) | {
         'collisions': bool(figures['collisions'] / figures['clips'] >= 0.5 * real['collisions'] / real['clips']),
         'through': bool(figures['through'] <= 0.1),
-        'momentum': is_small('momentum_error_px'),
-        'energy': is_small('energy_error'),
-        'deflection': is_small('deflection_error_px'),
+        'momentum': is_small(figures['momentum_error_px'], real['momentum_error_px']),
+        'energy': is_small(figures['energy_error'], real['energy_error']),
+        'deflection': is_small(figures['deflection_error_px'], real['deflection_error_px']),
     }
 
 
@@ -231,11 +228,17 @@ def make_passing_balls(**fields: Any) -> CollidingBalls:
 
 
 @dataclasses.dataclass(frozen=True)
-class CollisionPhysics(BallPhysics):
+class CollisionPhysics(BallPhysics[CollidingBalls]):
     """BallPhysics, and what two balls do to each other."""
 
     usual_sources: ClassVar = (CollidingBalls,)
     suffix: ClassVar[str] = '_collide'
-    measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
-    judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
     wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {'through': make_passing_balls}
+
+    def measure(self, videos: np.ndarray, world: CollidingBalls, train: np.ndarray | None = None) -> dict[str, float]:
+        """Return the figures of this module."""
+        return measure(videos, world, train)
+
+    def judge(self, figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
+        """Return the verdicts of this module on figures of samples, beside those of real clips."""
+        return judge(figures, real)

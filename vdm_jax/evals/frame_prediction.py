@@ -10,12 +10,12 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from vdm_jax.config.ranges import Above0, Between, Frames
-from vdm_jax.data.clip_batches import batch_of, videos_of
+from vdm_jax.data.clip_batches import videos_of
 from vdm_jax.data.source import Reader
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
 from vdm_jax.evals.metrics import FRAME_METRICS
-from vdm_jax.evals.protocol import TEXT, EvaluateConfig, Protocol, name_split
+from vdm_jax.evals.protocol import TEXT, EvaluateConfig, Protocol, name_split, read_held_out
 from vdm_jax.evals.score import Score
 
 BEST = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
@@ -41,19 +41,19 @@ class FramePrediction(Protocol):
     per_clip: Annotated[int, Between(1, 1000)] = 5
     bar: Annotated[float, Above0(0.01, 1.0)] = 0.9
 
-    def make_conditions(self, source: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+    def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """Return labels, texts and context frames of held-out clips; the samples of a clip lie next to each other.
 
         Raises:
           UserError: No frames are left to predict.
         """
-        frames = source.shape[0]
+        frames = reader.shape[0]
         if not self.context < frames:
             raise UserError(
                 f'config.evaluate.protocol.context={self.context} leaves nothing to predict of {frames} frames: '
                 'lower it, or raise config.data.frames'
             )
-        clips = self._read_clips(held_out, config)
+        clips = read_held_out(held_out, config)
         conditions = {name: clips[name] for name in ('label', *TEXT) if name in clips}
         conditions['frames'] = videos_of(clips)[:, : self.context]
         return {name: np.repeat(values, self.per_clip, axis=0) for name, values in conditions.items()}
@@ -62,12 +62,12 @@ class FramePrediction(Protocol):
         self,
         videos: np.ndarray,
         conditions: dict[str, np.ndarray],
-        source: Reader,
+        reader: Reader,
         held_out: Reader,
         config: EvaluateConfig,
     ) -> Score:
         """Hold the frames after the context, and the floors in their place, against the truth."""
-        clips = videos_of(self._read_clips(held_out, config))
+        clips = videos_of(read_held_out(held_out, config))
         true = clips[:, self.context :]
         # The samples of a clip lie next to each other (make_conditions).
         samples = videos[:, self.context :].reshape(len(true), self.per_clip, *true.shape[1:])
@@ -77,7 +77,7 @@ class FramePrediction(Protocol):
         error = figures['one sample']['mse']
 
         task = held_out.title
-        split = '-train' if held_out is source else ''
+        split = '-train' if held_out is reader else ''
         return Score(
             name=f'{task}{split}_{self.context}to{true.shape[1]}_n{self.per_clip}_{len(true)}',
             figures=figures | floors,
@@ -86,17 +86,12 @@ class FramePrediction(Protocol):
                 'beats_mean': error < self.bar * floors['mean picture']['mse'],
             },
             settings={
-                'split': name_split(source, held_out),
+                'split': name_split(reader, held_out),
                 'context': self.context,
                 'per_clip': self.per_clip,
                 'real_clips': len(true),
             },
         )
-
-    def _read_clips(self, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
-        # By the order, not by number: of a mixture each source then has its share.
-        order = held_out.order(min(config.real, len(held_out)), shuffle=False)
-        return batch_of(held_out, order.ids(0))
 
 
 def measure_samples(samples: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:

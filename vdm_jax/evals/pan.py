@@ -22,6 +22,7 @@ from vdm_jax.data.worlds.panned_balls import PannedBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.ball_tracking import is_grey, remove_grey, track_balls
+from vdm_jax.evals.verdicts import is_near, is_small
 
 LIKE = 0.9  # correlation
 COARSE = 4  # positions in a pixel, in the first round
@@ -71,8 +72,8 @@ def judge(figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
     """Judge as physics.judge does, and wall and camera beside those of real clips."""
     return physics.judge(figures, real) | {
         'wall': bool(figures['wall'] >= 0.8),
-        'pan': bool(abs(figures['pan_px'] - real['pan_px']) <= 0.3 * real['pan_px']),
-        'pan_residual': bool(figures['pan_residual_px'] <= max(3 * real['pan_residual_px'], 0.3)),
+        'pan': is_near(figures['pan_px'], real['pan_px']),
+        'pan_residual': is_small(figures['pan_residual_px'], real['pan_residual_px']),
     }
 
 
@@ -142,11 +143,17 @@ def _fit_line(camera: np.ndarray) -> tuple[float, float]:
 
 
 @dataclasses.dataclass(frozen=True)
-class PanPhysics(BallPhysics):
+class PanPhysics(BallPhysics[PannedBalls]):
     """BallPhysics in the room, and how the camera moves in it."""
 
     usual_sources: ClassVar = (PannedBalls,)
     suffix: ClassVar[str] = '_pan'
-    measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
-    judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
     wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {'wall_held': HeldWall, 'wall_shuffled': ShuffledWall}
+
+    def measure(self, videos: np.ndarray, world: PannedBalls, train: np.ndarray | None = None) -> dict[str, float]:
+        """Return the figures of this module."""
+        return measure(videos, world, train)
+
+    def judge(self, figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
+        """Return the verdicts of this module on figures of samples, beside those of real clips."""
+        return judge(figures, real)

@@ -23,6 +23,7 @@ import numpy as np
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals.ball_tracking import Tracks, track_balls
 from vdm_jax.evals.metrics import compute_flicker, find_nearest
+from vdm_jax.evals.verdicts import is_near, is_small
 
 MIN_ARC = 5  # frames
 LARGEST = 1.6  # discs: more colour than this is not one ball
@@ -79,18 +80,15 @@ def measure(
 def judge(figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
     """Judge figures of samples beside those of held-out real clips, all with `train`: one verdict a name."""
 
-    def is_near(name: str, share: float) -> bool:
-        return bool(abs(figures[name] - real[name]) <= share * real[name])
-
     def is_within(name: str, factor: float) -> bool:
         return bool(real[name] / factor <= figures[name] <= real[name] * factor)
 
     return {
         'kept': bool(figures['kept'] >= 0.8),
         # 0.3 px is lenient: without gravity a ball leaves 0.27 px over 5 frames and 0.73 px over 8.
-        'residual': bool(figures['residual_px'] <= max(3 * real['residual_px'], 0.3)),
-        'speed': is_near('speed_px', 0.3),
-        'start_spread': is_near('start_spread_px', 0.3),
+        'residual': is_small(figures['residual_px'], real['residual_px']),
+        'speed': is_near(figures['speed_px'], real['speed_px']),
+        'start_spread': is_near(figures['start_spread_px'], real['start_spread_px']),
         'flicker': is_within('flicker', 2.0),
         # Held-out clips show how far from training new ones are; at less than half of it samples are copies.
         'nearest_train': bool(figures['nearest_train'] >= 0.5 * real['nearest_train']),

@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from vdm_jax.config.ranges import Batch, Ranged, Seed
+from vdm_jax.config.ranges import BatchSize, Ranged, Seed
+from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import Reader
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
@@ -24,7 +25,17 @@ OF_AUTOENCODERS = 'an autoencoder is scored by reconstruction, and nothing else 
 
 
 @dataclass(frozen=True)
-class Protocol(Ranged, where='config.evaluate.protocol'):
+class ProtocolConfig(Ranged, where='config.evaluate.protocol'):
+    """What config.evaluate.protocol names: a protocol, or the usual one of the source."""
+
+
+@dataclass(frozen=True)
+class UsualProtocol(ProtocolConfig):
+    """The usual protocol of the source, whichever that is: evals/select.py puts it in the place of this one."""
+
+
+@dataclass(frozen=True)
+class Protocol(ProtocolConfig):
     """One way of scoring samples: a frozen dataclass whose fields are its own parameters.
 
     usual_sources: The very classes of data whose samples it usually scores; a subclass is another world.
@@ -33,12 +44,12 @@ class Protocol(Ranged, where='config.evaluate.protocol'):
     usual_sources: ClassVar[tuple[type, ...]] = ()
 
     @abstractmethod
-    def make_conditions(self, source: Reader, held_out: Reader, config: 'EvaluateConfig') -> dict[str, np.ndarray]:
+    def make_conditions(self, reader: Reader, held_out: Reader, config: 'EvaluateConfig') -> dict[str, np.ndarray]:
         """Return the conditions of every video that is to be sampled.
 
         Args:
-          source: The data that the network was trained on.
-          held_out: Its test split, the source itself where it has none.
+          reader: The data that the network was trained on.
+          held_out: Its test split, the same reader where it has none.
           config: How many samples of how many clips.
         """
 
@@ -47,7 +58,7 @@ class Protocol(Ranged, where='config.evaluate.protocol'):
         self,
         videos: np.ndarray,
         conditions: dict[str, np.ndarray],
-        source: Reader,
+        reader: Reader,
         held_out: Reader,
         config: 'EvaluateConfig',
     ) -> Score:
@@ -56,48 +67,24 @@ class Protocol(Ranged, where='config.evaluate.protocol'):
         Args:
           videos: uint8 (N, T, H, W, C), context frames too, in the order of `conditions`.
           conditions: As `make_conditions` returned them.
-          source: The data that the network was trained on.
-          held_out: Its test split, the source itself where it has none.
+          reader: The data that the network was trained on.
+          held_out: Its test split, the same reader where it has none.
           config: How many samples of how many clips.
         """
 
-    def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
+    def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return why it cannot score samples of such a network on such data; None where it can."""
         return OF_AUTOENCODERS if network.autoencodes else None
 
-    def lack(self, source: Reader) -> str | None:
+    def lack(self, reader: Reader) -> str | None:
         """Return what clips of a usual source lack for this to be their usual protocol; None where nothing."""
         return None
 
-    def is_usual_for(self, source: Reader, network: NetworkConfig) -> bool:
+    def is_usual_for(self, reader: Reader, network: NetworkConfig) -> bool:
         """Return whether it is the protocol of such samples where none is named."""
         # The very class, as a subclass is another world with a protocol of its own.
-        is_usual = type(source.source) in self.usual_sources and self.lack(source) is None
-        return is_usual and self.refusal(source, network) is None
-
-
-@dataclass(frozen=True)
-class UsualProtocol(Protocol):
-    """The usual protocol of the source, whichever that is: evals/select.py puts it in the place of this one."""
-
-    def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
-        """Return that it scores nothing itself."""
-        return 'it stands for the usual protocol of the source'
-
-    def make_conditions(self, source: Reader, held_out: Reader, config: 'EvaluateConfig') -> dict[str, np.ndarray]:
-        """Raise an error: it wants no samples."""
-        raise NotImplementedError('UsualProtocol wants no samples: evals/select.py chooses the protocol that does')
-
-    def score(
-        self,
-        videos: np.ndarray,
-        conditions: dict[str, np.ndarray],
-        source: Reader,
-        held_out: Reader,
-        config: 'EvaluateConfig',
-    ) -> Score:
-        """Raise an error: it scores nothing itself."""
-        raise NotImplementedError('UsualProtocol scores nothing: evals/select.py chooses the protocol that does')
+        is_usual = type(reader.source) in self.usual_sources and self.lack(reader) is None
+        return is_usual and self.refusal(reader, network) is None
 
 
 @dataclass(frozen=True)
@@ -113,14 +100,21 @@ class EvaluateConfig(Ranged, where='config.evaluate'):
       protocol: What is measured, and how.
     """
 
-    samples: Batch = 128
-    real: Batch = 256
-    train: Batch = 20_000
+    samples: BatchSize = 128
+    real: BatchSize = 256
+    train: BatchSize = 20_000
     seed: Seed = 0
-    batch_size: Batch = 32
-    protocol: Protocol = UsualProtocol()
+    batch_size: BatchSize = 32
+    protocol: ProtocolConfig = UsualProtocol()
 
 
-def name_split(source: Reader, held_out: Reader) -> str:
+def name_split(reader: Reader, held_out: Reader) -> str:
     """Return which split held-out clips are of: 'all' where nothing is held out."""
-    return held_out.source.split or ('all' if held_out is source else 'test')
+    return held_out.source.split or ('all' if held_out is reader else 'test')
+
+
+def read_held_out(held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+    """Return the held-out clips that samples are predicted from or held against, config.real of them at most."""
+    # By the order, not by number: of a mixture each source then has its share.
+    order = held_out.order(min(config.real, len(held_out)), shuffle=False)
+    return batch_of(held_out, order.ids(0))

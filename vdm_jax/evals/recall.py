@@ -31,13 +31,13 @@ class Recall(Protocol):
 
     threshold_db: Annotated[float, Between(0, 200)] = 20.0
 
-    def lack(self, source: Reader) -> str | None:
+    def lack(self, reader: Reader) -> str | None:
         """Return that there are no labels, of which each of several clips wants its own."""
-        return None if source.num_classes or len(source) == 1 else 'labels'
+        return None if reader.num_classes or len(reader) == 1 else 'labels'
 
-    def make_conditions(self, source: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+    def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """Return every label once, with the text of its first clip."""
-        clips = self._read_clips(source, config)
+        clips = self._read_clips(reader, config)
         labels, first = np.unique(clips['label'], return_index=True)
         return {'label': labels} | {name: clips[name][first] for name in TEXT if name in clips}
 
@@ -45,12 +45,12 @@ class Recall(Protocol):
         self,
         videos: np.ndarray,
         conditions: dict[str, np.ndarray],
-        source: Reader,
+        reader: Reader,
         held_out: Reader,
         config: EvaluateConfig,
     ) -> Score:
         """Compare each sample with every clip: it should be nearest to its own, and near enough."""
-        clips = self._read_clips(source, config)
+        clips = self._read_clips(reader, config)
         real = videos_of(clips)
         labels = conditions['label']
         own_clips = np.array([np.flatnonzero(clips['label'] == label)[0] for label in labels])
@@ -62,7 +62,7 @@ class Recall(Protocol):
         samples = {'psnr_db': float(own.mean()), 'psnr_min_db': float(own.min())}
         by_label = {f'label_{label}': {'psnr_db': float(value)} for label, value in zip(labels, own, strict=True)}
         return Score(
-            name=f'recall{len(videos)}_{source.shape[0]}f',
+            name=f'recall{len(videos)}_{reader.shape[0]}f',
             figures={'samples': samples} | by_label,
             verdict={
                 'psnr': bool(own.min() >= self.threshold_db),
@@ -71,5 +71,5 @@ class Recall(Protocol):
             settings={'split': 'train', 'threshold_db': self.threshold_db},
         )
 
-    def _read_clips(self, source: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
-        return batch_of(source, range(min(config.real, len(source))))
+    def _read_clips(self, reader: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+        return batch_of(reader, range(min(config.real, len(reader))))

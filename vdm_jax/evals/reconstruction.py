@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import Reader
 from vdm_jax.evals.metrics import FRAME_METRICS
-from vdm_jax.evals.protocol import OF_AUTOENCODERS, EvaluateConfig, Protocol, name_split
+from vdm_jax.evals.protocol import OF_AUTOENCODERS, EvaluateConfig, Protocol, name_split, read_held_out
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
 
@@ -17,27 +16,28 @@ class Reconstruction(Protocol):
     """Held-out clips, all of their frames shown, beside what the autoencoder makes of them.
 
     Figures are PSNR in dB, SSIM, squared and absolute error as evals/metrics.py has them, means over frames and clips;
-    psnr_min is that of the worst clip. The floor is the mean picture of the clips, in their place.
+    psnr_min is that of the worst clip. The floor is the mean picture of the clips, in their place. Clips of a mixture
+    are those that its order gives, each source with its share.
     """
 
-    def refusal(self, source: Reader, network: NetworkConfig) -> str | None:
+    def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return that only an autoencoder reconstructs."""
         return None if network.autoencodes else OF_AUTOENCODERS
 
-    def is_usual_for(self, source: Reader, network: NetworkConfig) -> bool:
+    def is_usual_for(self, reader: Reader, network: NetworkConfig) -> bool:
         """Return whether the network is an autoencoder, whatever its data are."""
         return network.autoencodes
 
-    def make_conditions(self, source: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
+    def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """Return the labels and all frames of held-out clips."""
-        clips = batch_of(held_out, range(min(config.real, len(held_out))))
+        clips = read_held_out(held_out, config)
         return {'label': clips['label'], 'frames': clips['video']}
 
     def score(
         self,
         videos: np.ndarray,
         conditions: dict[str, np.ndarray],
-        source: Reader,
+        reader: Reader,
         held_out: Reader,
         config: EvaluateConfig,
     ) -> Score:
@@ -52,7 +52,7 @@ class Reconstruction(Protocol):
             name=f'reconstruction{len(true)}_{true.shape[1]}f',
             figures=figures,
             verdict={'beats_mean': figures['reconstructed']['psnr'] > figures['mean picture']['psnr']},
-            settings={'split': name_split(source, held_out), 'real_clips': len(true)},
+            settings={'split': name_split(reader, held_out), 'real_clips': len(true)},
         )
 
 

@@ -37,7 +37,7 @@ IRRELEVANT = {
 def evaluate(
     protocol: Protocol,
     draw: Callable[[dict[str, np.ndarray]], np.ndarray],
-    source: Reader,
+    reader: Reader,
     held_out: Reader,
     config: EvaluateConfig,
     about: dict[str, Any],
@@ -48,7 +48,7 @@ def evaluate(
       protocol: What is measured, and of which samples.
       draw: Conditions, {'label': (N,), perhaps 'frames': (N, k, H, W, C)} -> videos uint8 (N, T, H, W, C), context
         frames too.
-      source: The data that the network was trained on.
+      reader: The data that the network was trained on.
       held_out: Its test split.
       config: How many samples, against how many clips.
       about: What else belongs to the score, JSON values by name: protocol, step, sampler, …
@@ -57,17 +57,17 @@ def evaluate(
       The score, JSON values only.
     """
     # Made on every process, as every one takes part in the sampling; only the judging is the primary's.
-    conditions = protocol.make_conditions(source, held_out, config)
+    conditions = protocol.make_conditions(reader, held_out, config)
     videos = draw(conditions)
 
     def judge() -> dict[str, Any]:
-        return protocol.score(videos, conditions, source, held_out, config).to_json()
+        return protocol.score(videos, conditions, reader, held_out, config).to_json()
 
     score = Score.from_json(processes.run_on_primary(judge))
     samples = {
         'samples': len(videos),
         'seed': config.seed,
-        'clip': list(source.shape),
+        'clip': list(reader.shape),
         'samples_sha256': hashlib.sha256(np.ascontiguousarray(videos).tobytes()).hexdigest(),
     }
     return dataclasses.replace(score, settings=score.settings | about | samples)

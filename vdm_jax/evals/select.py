@@ -4,45 +4,45 @@ from collections.abc import Mapping
 
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
-from vdm_jax.evals.protocol import Protocol, UsualProtocol
+from vdm_jax.evals.protocol import Protocol, ProtocolConfig
 from vdm_jax.nn.config import NetworkConfig
 
 
 def choose_protocol(
-    protocol: Protocol, protocols: Mapping[str, type[Protocol]], source: Reader, network: NetworkConfig
+    protocol: ProtocolConfig, protocols: Mapping[str, type[ProtocolConfig]], reader: Reader, network: NetworkConfig
 ) -> Protocol:
     """Return the protocol that a config names, or in place of UsualProtocol the source's usual one.
 
     Args:
       protocol: Of config.evaluate, with its parameters.
       protocols: All classes by their names.
-      source: What samples are held against.
+      reader: What samples are held against.
       network: What makes the samples.
 
     Raises:
       UserError: It cannot score samples of such a network on such a source, or none is usual for them.
     """
-    if isinstance(protocol, UsualProtocol):
-        return _choose_usual(protocols, source, network)
+    if not isinstance(protocol, Protocol):
+        return _choose_usual(protocols, reader, network)
 
-    reason = protocol.refusal(source, network)
+    reason = protocol.refusal(reader, network)
     if reason:
         name = next(name for name, cls in protocols.items() if cls is type(protocol))
         raise UserError(f'--protocol={name}: {reason} (config.evaluate.protocol may name another)')
     return protocol
 
 
-def _choose_usual(protocols: Mapping[str, type[Protocol]], source: Reader, network: NetworkConfig) -> Protocol:
-    every = {name: cls() for name, cls in protocols.items()}
-    fitting = {name: each for name, each in every.items() if each.refusal(source, network) is None}
+def _choose_usual(protocols: Mapping[str, type[ProtocolConfig]], reader: Reader, network: NetworkConfig) -> Protocol:
+    every = {name: cls() for name, cls in protocols.items() if issubclass(cls, Protocol)}
+    fitting = {name: each for name, each in every.items() if each.refusal(reader, network) is None}
     for protocol in fitting.values():
-        if protocol.is_usual_for(source, network):
+        if protocol.is_usual_for(reader, network):
             return protocol
 
     # A protocol that is usual for such a source says what clips of this one lack.
-    reasons = [each.lack(source) for each in fitting.values() if type(source.source) in each.usual_sources]
+    reasons = [each.lack(reader) for each in fitting.values() if type(reader.source) in each.usual_sources]
     lacking = ''.join(f' without {reason}' for reason in reasons if reason)
-    kind = type(source.source).__name__
+    kind = type(reader.source).__name__
     raise UserError(
         f'--protocol is missing: none is usual for a {kind}{lacking}; one of {", ".join(fitting)} '
         '(config.evaluate.protocol may name it)'

@@ -33,6 +33,7 @@ from vdm_jax.data.worlds.shadowed_balls import (
 from vdm_jax.evals import physics
 from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.ball_tracking import Tracks, is_grey, remove_grey, track_balls
+from vdm_jax.evals.verdicts import is_near, is_small
 
 DARK = 0.2  # of the ground's grey: a column that misses more than this is in shadow
 NEAR = 0.5  # radii
@@ -47,7 +48,8 @@ class Unlit(ShadowedBalls):
 
     def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         centres, widths = super()._cast_shadows(positions, light)
-        return centres - 9 * self.view[1], widths
+        out_of_the_picture = centres - 9 * self.view[1]
+        return out_of_the_picture, widths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Mirrored(ShadowedBalls):
 
 
 @dataclasses.dataclass(frozen=True)
-class Late(ShadowedBalls):
+class ShuffledShadows(ShadowedBalls):
     """A control: shadows are those of other frames, in an order of their own."""
 
     def _cast_shadows(self, positions: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +96,7 @@ def measure(videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None =
     offsets_by_clip = []
     speeds = []
     for video, tracks_of_clip in zip(videos, tracks, strict=True):
-        speed, distances = _fit_speed_and_offsets(find_shadows(video, world), tracks_of_clip, world)
+        speed, distances = fit_speed_and_offsets(find_shadows(video, world), tracks_of_clip, world)
         offsets_by_clip.append(distances)
         # A light that few shadows confirm may be any light: its speed would be noise in the mean.
         if (distances <= near).sum() >= ENOUGH:
@@ -116,8 +118,8 @@ def judge(figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
         'shadow': bool(figures['shadow'] >= 0.8),
         # Tighter than 0.3 px elsewhere: shadows straight beneath their balls, without any light, are off by 0.4 px on
         # average.
-        'shadow_residual': bool(figures['shadow_residual_px'] <= max(3 * real['shadow_residual_px'], 0.1)),
-        'light': bool(abs(figures['light_px'] - real['light_px']) <= 0.3 * real['light_px']),
+        'shadow_residual': is_small(figures['shadow_residual_px'], real['shadow_residual_px'], lenient=0.1),
+        'light': is_near(figures['light_px'], real['light_px']),
     }
 
 
@@ -148,13 +150,13 @@ def _find_runs(darkness: np.ndarray) -> list[float]:
     return centres
 
 
-def measure_offsets(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> np.ndarray:
-    """Return the distance in pixels from each expected shadow of a clip to the nearest in its frame, inf for none."""
-    return _fit_speed_and_offsets(shadows, tracks, world)[1]
+def fit_speed_and_offsets(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> tuple[float, np.ndarray]:
+    """Fit the light of a clip, and measure how far its shadows are from where that light casts them.
 
-
-def _fit_speed_and_offsets(shadows: np.ndarray, tracks: Tracks, world: ShadowedBalls) -> tuple[float, np.ndarray]:
-    """Return the speed of the fitted light, and what `measure_offsets` returns."""
+    Returns:
+      The speed of the light, and the distance in pixels from each expected shadow to the nearest in its frame, inf
+      where there is none.
+    """
     if not tracks.seen.any():
         return np.nan, np.empty(0)
     light = fit_light(shadows, tracks, world)
@@ -271,17 +273,23 @@ def _measure_distances(shadows: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class ShadowPhysics(BallPhysics):
+class ShadowPhysics(BallPhysics[ShadowedBalls]):
     """BallPhysics, and where the shadows are."""
 
     usual_sources: ClassVar = (ShadowedBalls,)
     suffix: ClassVar[str] = '_shadow'
-    measure: ClassVar[Callable[..., dict[str, float]]] = staticmethod(measure)
-    judge: ClassVar[Callable[..., dict[str, bool]]] = staticmethod(judge)
     wrong_worlds: ClassVar[dict[str, Callable[..., Source]]] = {
         'unlit': Unlit,
         'mirrored': Mirrored,
-        'shadows_shuffled': Late,
+        'shadows_shuffled': ShuffledShadows,
         'beneath': Beneath,
         'resting': Resting,
     }
+
+    def measure(self, videos: np.ndarray, world: ShadowedBalls, train: np.ndarray | None = None) -> dict[str, float]:
+        """Return the figures of this module."""
+        return measure(videos, world, train)
+
+    def judge(self, figures: dict[str, float], real: dict[str, float]) -> dict[str, bool]:
+        """Return the verdicts of this module on figures of samples, beside those of real clips."""
+        return judge(figures, real)

@@ -1,6 +1,5 @@
 """Convert a third-party checkpoint into a run directory, which sample, evaluate and train take as one of our own."""
 
-import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import jax
 from etils import epath
 
-from vdm_jax import pretrained
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.config.experiment_file import override
 from vdm_jax.data.worlds.synthetic import Synthetic
@@ -185,18 +183,3 @@ def _by_field(differences: Differences) -> Differences:
 def param_shapes(model: NetworkConfig) -> Mapping[str, tuple[int, ...]]:
     """Return the shapes of a network's parameters by their paths; nothing is allocated."""
     return {name: leaf.shape for name, leaf in by_path(model.abstract_params()).items()}
-
-
-def load(args: argparse.Namespace) -> Any:
-    """Return what pretrained.load makes of the options of `convert`.
-
-    Raises:
-      UserError: The source is nothing that runs; or what pretrained.load raises.
-    """
-    source = pretrained.SOURCES.get(args.source)
-    # An unknown source is refused by pretrained.load, which lists those that there are.
-    if source and not issubclass(source.MODEL, (Network, Autoencoder)):
-        raise UserError(f'--source={args.source}: nothing that trains or samples; runs read its file as it is')
-    return pretrained.load(
-        args.source, args.checkpoint, entry=args.entry, heads=args.heads, allow_missing=args.allow_missing
-    )

@@ -65,7 +65,7 @@ from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
-from vdm_jax.evals.protocol import Protocol, UsualProtocol
+from vdm_jax.evals.protocol import ProtocolConfig, UsualProtocol
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
 from vdm_jax.evals.shadows import ShadowPhysics
@@ -141,7 +141,7 @@ SOURCES = {
 OPTIMIZERS = {'adamw': AdamW, 'lion': Lion, 'muon': Muon}
 CODECS = {'identity': Identity, 'sd_vae': ImageVAECodec, 'video_vae': VideoVAECodec}
 TEXT_ENCODERS = {'none': NoText, 'hashing': Hashing, 'stored': Stored}
-PROTOCOLS = {
+PROTOCOLS: dict[str, type[ProtocolConfig]] = {
     'usual': UsualProtocol,
     'ball_physics': BallPhysics,
     'collision_physics': CollisionPhysics,
@@ -164,5 +164,5 @@ CHOICES: dict[Any, Choice] = {
     Codec: Choice('name', CODECS),
     TextEncoder: Choice('name', TEXT_ENCODERS),
     Optimizer: Choice('name', OPTIMIZERS),
-    Protocol: Choice('name', PROTOCOLS),
+    ProtocolConfig: Choice('name', PROTOCOLS),
 }

@@ -293,6 +293,6 @@ def check_time_zero(experiment: Experiment) -> None:
     noisy = float(process.model_time(jnp.float32(1e-3)))
     if clean != 0 or noisy == 0:
         raise UserError(
-            f'config.diffusion.process: the network takes frames of time 0 for given ones, and here clean frames '
+            f'config.diffusion.process: the network takes frames of time 0 for context frames, and here clean frames '
             f'are at {clean:g} and almost clean ones at {noisy:g}; take rectified_flow with numbering=thousand'
         )

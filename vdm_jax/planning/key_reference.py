@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from vdm_jax.config.frame_size import FrameSize
 from vdm_jax.config.ranges import OneOf, annotations_of
 from vdm_jax.config.schema import Choice
-from vdm_jax.config.values import describe, show
+from vdm_jax.config.values import describe, show_quoted
 from vdm_jax.experiment.experiment import Experiment
 from vdm_jax.experiment.registry import CHOICES
 from vdm_jax.planning import docs_tables
@@ -139,7 +139,7 @@ def _as_written(value: object) -> str:
     """Return a default as the command line takes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    return show(value).strip("'") or "''"
+    return show_quoted(value).strip("'") or "''"
 
 
 def _default(field: Field) -> Any:

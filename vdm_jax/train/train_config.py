@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from vdm_jax.config.ranges import Batch, Between, Count, Ranged, Whole
+from vdm_jax.config.ranges import BatchSize, Between, Count, Ranged, Whole
 from vdm_jax.errors import UserError
 
 
@@ -29,8 +29,8 @@ class TrainConfig(Ranged, where='config.train'):
     """
 
     steps: Count = 1000
-    batch_size: Batch = 32
-    accumulate: Batch = 1
+    batch_size: BatchSize = 32
+    accumulate: BatchSize = 1
     log_every: Count = 10
     checkpoint_every: Whole = 200
     sample_every: Whole = 0

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from vdm_jax.config.frame_size import FrameSize, height_width, read_pixels
-from vdm_jax.config.ranges import Ahead, Batch, Classes, Frames, Side, Threads
+from vdm_jax.config.ranges import Ahead, BatchSize, Classes, Frames, Side, Threads
 from vdm_jax.data.source import Clip, Reader, Shape, Source
 from vdm_jax.errors import UserError
 
@@ -38,7 +38,7 @@ class Synthetic(Source):
     frames: Frames = 16
     pixels: FrameSize = 32
     channels: Side = 3
-    size: Batch = 8
+    size: BatchSize = 8
     classes: Classes = 10
     threads: Threads = 0
     prefetch: Ahead = 0

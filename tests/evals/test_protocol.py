@@ -1,0 +1,51 @@
+"""Which held-out clips protocols take: those that the order gives, of a mixture from each source its share."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.data.small_set import record, write_set
+from vdm_jax.data.bucketed import Bucketed
+from vdm_jax.data.clip_batches import batch_of
+from vdm_jax.data.mixture import Mixture
+from vdm_jax.data.records.source import Records
+from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
+from vdm_jax.data.worlds.synthetic import Synthetic
+from vdm_jax.evals.protocol import EvaluateConfig, read_held_out
+from vdm_jax.evals.reconstruction import Reconstruction
+
+BALLS = BouncingBalls(frames=2, pixels=16, size=40)
+
+
+def test_reconstructions_of_a_mixture_are_of_all_its_sources_in_their_shares():
+    mixed = Mixture((BALLS, dataclasses.replace(BALLS, seed=1)), (1, 2)).open()
+    held_out = mixed.held_out()
+    numbers = {held_out[i]['video'].tobytes(): i for i in range(len(held_out))}
+
+    conditions = Reconstruction().make_conditions(mixed, held_out, EvaluateConfig(real=30))
+    ids = np.array([numbers[clip.tobytes()] for clip in conditions['frames']])
+    first = (ids < len(held_out.readers[0])).sum()
+    assert len(set(ids)) == 30 and 4 <= first <= 16, 'a third of them, about'
+    assert conditions['label'].tolist() == [int(held_out[i]['label']) for i in ids]
+
+
+@pytest.mark.parametrize('count', [3, 100], ids=['some', 'all'])
+@pytest.mark.parametrize('kind', ['world', 'constant', 'records', 'bucketed'])
+def test_clips_of_one_source_are_the_first_ones(kind, count, tmp_path):
+    path = write_set(tmp_path / 'set', [record(str(i), 12, 60 * i) for i in range(4)], shards=1)
+    records = Records(path, frames=4, pixels=8)
+    sources = {
+        'world': BALLS,
+        'constant': Synthetic(frames=2, pixels=8, size=5),
+        'records': records,
+        'bucketed': Bucketed(records, ('4x8x8',)),
+    }
+    held_out = sources[kind].open().reference.held_out()
+
+    clips = read_held_out(held_out, EvaluateConfig(real=count))
+    expected = batch_of(held_out, range(min(count, len(held_out))))
+    assert clips.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(clips[name], values)
+        assert clips[name].dtype == values.dtype
