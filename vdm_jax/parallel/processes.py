@@ -29,7 +29,7 @@ Value = TypeVar('Value')
 
 
 def start(detect: bool) -> None:
-    """Join the processes of one run, before anything else wakes jax; nothing happens where there is only one.
+    """Join the processes of one run, before anything else initialises jax; nothing happens where there is only one.
 
     From here on standard output is only the primary process's, and holds what Python prints.
 

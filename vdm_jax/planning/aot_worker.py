@@ -1,7 +1,7 @@
 """Compile a run's training and sampling step ahead of time for devices that need not be there, and what they cost.
 
 Runs in a process of its own, `python -m vdm_jax.planning.aot_worker REQUEST OUT`, which plan.py starts: the devices
-must be known before jax wakes, and a sharding that the compiler does not expect can abort it.
+must be known before jax is initialised, and a sharding that the compiler does not expect can abort it.
 """
 
 import json
