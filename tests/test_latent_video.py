@@ -309,7 +309,9 @@ def test_a_mistake_of_one_process_ends_both(place):
 
 def test_a_scalar_that_was_not_stored_is_refused_before_training(place, latents_option):
     run = latent_run(place, latents=f'{place}/cache')
-    with pytest.raises(UserError, match=r'config\.latents=.*: they tell motion .*config\.model\.scalars wants fps'):
+    with pytest.raises(
+        UserError, match=r'config\.latents=.*: they have the scalars motion, .*config\.model\.scalars wants fps'
+    ):
         run.training_reader.check(run.latent_cache_key, ('fps',))
 
 

@@ -6,7 +6,6 @@ The work depends on the item and the recipe only, holds one frame at a time, and
 import collections
 import dataclasses
 import errno
-import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -160,15 +159,11 @@ def _explain_broken(error: BaseException, recipe: Recipe) -> tuple[str, str]:
 
 def _read_file_facts(item: Item) -> dict[str, Any]:
     """Read all bytes of an input; return their number and sha256."""
-    size = 0
-    sha256 = hashlib.sha256()
     try:
-        for chunk in frame_sources.stream_bytes(item):
-            size += len(chunk)
-            sha256.update(chunk)
+        size, sha256 = frame_sources.hash_bytes(item)
     except OSError as error:
         raise _BrokenInputError('unreadable', error.strerror) from None
-    return {'bytes': size, 'sha256': sha256.hexdigest()}
+    return {'bytes': size, 'sha256': sha256}
 
 
 def _process_clips(item: Item, recipe: Recipe) -> Iterator[ClipOutcome]:

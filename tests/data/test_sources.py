@@ -149,7 +149,7 @@ def test_a_config_stays_what_it_was_when_its_reader_is_used(name, place):
     source = make(name, place)
     reader = open_reader(name, place)
     assert isinstance(source, Source) and isinstance(reader, Reader) and reader.source == source
-    reader[0], reader.draw(0, np.random.default_rng(0)), reader.counters(), reader.names(), reader.num_classes
+    reader[0], reader.draw(0, np.random.default_rng(0)), reader.counters(), reader.problem_files(), reader.num_classes
     if name != 'tfds':
         reader.identity(), reader.notes(), reader.held_out(), reader.read_plans(0, np.random.default_rng(0))
     config = reader.source

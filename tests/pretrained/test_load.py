@@ -13,8 +13,9 @@ from tests.parity import networks
 from vdm_jax import pretrained
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import SOURCES, files
+from vdm_jax.pretrained import SOURCES
 from vdm_jax.pretrained.network import Network
+from vdm_jax.pretrained.tensors import write as write_tensors
 
 DIT, SIT, LATTE, PLAIN, TEXT = (case for case in networks.CASES if case.kept)
 DENOISERS = [DIT, SIT, LATTE, PLAIN, TEXT]
@@ -62,7 +63,7 @@ def test_a_checkpoint_determines_its_network_and_round_trips(case, tmp_path):
     assert all(isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(model.params))
     assert isinstance(model.objective, Objective)
     equal(model.export(), arrays)
-    files.write(tmp_path / 'w.safetensors', model.export())
+    write_tensors(tmp_path / 'w.safetensors', model.export())
     again = pretrained.load(case.source, tmp_path / 'w.safetensors', case.about, heads=case.config.heads)
     assert again.config == model.config
     equal(again.export(), arrays)

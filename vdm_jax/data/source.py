@@ -187,7 +187,7 @@ class Reader(abc.ABC):
 
     @property
     def num_classes(self) -> int:
-        """Labels run from 0 to this; 0 where clips have none."""
+        """Number of classes; labels are in [0, num_classes). 0 where clips have none."""
         return 0
 
     @property
@@ -301,7 +301,7 @@ class Reader(abc.ABC):
         """Return what was counted so far, by name."""
         return {}
 
-    def names(self) -> dict[str, list[str]]:
+    def problem_files(self) -> dict[str, list[str]]:
         """Return which files could not be taken as they are, each with the reason, by kind."""
         return {}
 

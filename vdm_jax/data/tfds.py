@@ -16,7 +16,7 @@ from vdm_jax.data.counters import Tally
 from vdm_jax.data.source import Clip, Reader, Shape, Size
 from vdm_jax.data.video import decode, transforms
 from vdm_jax.data.video.extract_clip import (
-    Crop,
+    CropMode,
     PixelAspect,
     ReadFrames,
     ReadPlan,
@@ -64,7 +64,7 @@ class Tfds(VideoSource):
     stride: Stride = 1
     short: Literal['hold', 'loop'] = 'hold'  # no drop: how long a video is shows when it is read
     start: Literal['random', 'first'] = 'random'  # no center
-    crop: Crop = 'center'
+    crop: CropMode = 'center'
     flip: bool = False
     pixel_aspect: PixelAspect = 'square'
     video: str = 'video'

@@ -23,7 +23,7 @@ DTYPES = {'float16': np.dtype(np.float16), 'bfloat16': np.dtype(ml_dtypes.bfloat
 LARGEST_STEP = 2**31 - 1
 LONGEST_TEXT = 10_000  # characters of a fingerprint
 FINGERPRINTS = {'clips': r'[ -~]+', 'text': r'[0-9a-f]{64}', 'codec': r'[0-9a-f]{64}'}
-RAW = 'raw'  # as origin.RAW, of which this room knows nothing
+RAW = 'raw'  # as in cli/options.py, which importing this room, and jax with it, would make slow
 
 Path = str | os.PathLike[str]
 

@@ -188,8 +188,8 @@ def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
     latents.check(run_of(config).latent_cache_key, ('shade',))
     with batches(latents, order, 0, 30) as stream:
         for step, batch in enumerate(stream):
-            kind = config.kinds[order.bucket(step)]
-            assert batch['moments'].shape == (kind.batch, *kind.size, 6)
+            bucket = config.all_buckets[order.bucket(step)]
+            assert batch['moments'].shape == (bucket.batch, *bucket.size, 6)
             clips = source.ids[order.ids(step)]
             np.testing.assert_array_equal(batch['label'], clips)
             np.testing.assert_allclose(batch['moments'][..., 0].max((1, 2, 3)), clips * 0.5)

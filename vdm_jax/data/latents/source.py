@@ -114,7 +114,7 @@ class CachedLatents(Reader):
             for name in scalars:
                 if name not in about['scalars']:
                     raise UserError(
-                        f'{latents.where}: they tell {", ".join(about["scalars"])} of their clips, and '
+                        f'{latents.where}: they have the scalars {", ".join(about["scalars"])}, and '
                         f'config.model.scalars wants {name}; leave it out or make them anew'
                     )
             if self.clips.num_draws and about['drawn'] != self.clips.num_draws:
@@ -169,5 +169,5 @@ class CachedLatents(Reader):
     def counters(self) -> dict[str, int]:
         return self.clips.counters()
 
-    def names(self) -> dict[str, list[str]]:
-        return self.clips.names()
+    def problem_files(self) -> dict[str, list[str]]:
+        return self.clips.problem_files()

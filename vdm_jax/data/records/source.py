@@ -19,7 +19,7 @@ from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.data.source import Clip, LatentInfo, Reader, Size
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
-from vdm_jax.data.video.extract_clip import Crop, ReadPlan, Short, Start, extract_clip, place_clip, plan_clip
+from vdm_jax.data.video.extract_clip import CropMode, ReadPlan, Short, Start, extract_clip, place_clip, plan_clip
 from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.probe_cache import ProbeCache
@@ -66,7 +66,7 @@ class Records(VideoSource):
     clips: Annotated[int, Between(1, 10_000)] = 1
     short: Short = 'hold'
     start: Start = 'random'
-    crop: Crop = 'center'
+    crop: CropMode = 'center'
     flip: bool = False
     label: Literal['none', 'label', 'index'] = 'none'
     text: str | None = None
@@ -130,7 +130,7 @@ class RecordsReader(Reader):
 
     @property
     def num_classes(self) -> int:
-        """Labels run from 0 to this, whatever the split; 0 for label='none'."""
+        """Number of classes, whatever the split; labels are in [0, num_classes). 0 for label='none'."""
         return int(self._labels.max()) + 1 if self.source.label != 'none' else 0
 
     @property
@@ -205,7 +205,7 @@ class RecordsReader(Reader):
         """Return lines on files in which damage would go unnoticed."""
         return self.records.notes() + (self.text.notes() if self.text else [])
 
-    def names(self) -> dict[str, list[str]]:
+    def problem_files(self) -> dict[str, list[str]]:
         """Return which records are broken, each with the reason."""
         return {'broken': self._tally.broken_lines()}
 
@@ -231,7 +231,7 @@ class RecordsReader(Reader):
         raise AssertionError('candidates end with an error')
 
     def _candidates(self, i: int) -> Iterator[tuple[int, int, Record, decode.Video | None]]:
-        """Yield the record of clip i and, should it be broken, those after it, round the end.
+        """Yield the record of clip i and, if it is broken, the next ones, wrapping around.
 
         Each is (attempt, its number, itself, its video or None of latents).
 
