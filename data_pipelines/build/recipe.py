@@ -73,7 +73,7 @@ class Recipe:
     Attributes:
       shots: How shots are detected.
       clips: What is cut out of a shot, and how it is stored.
-      filters: Conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.records.filters).
+      filters: What a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.records.filters).
       duplicates: What becomes of clips that show the same thing.
       limits: What one file may ask for.
       shards: How large the files of a set are.
@@ -89,10 +89,10 @@ class Recipe:
     split: str = ''
 
     def __post_init__(self) -> None:
-        self.conditions  # noqa: B018, parsed here, so that a mistake in one of them is reported now
+        self.parsed_filters  # noqa: B018, parsed here, so that a mistake in one of them is reported now
 
     @functools.cached_property
-    def conditions(self) -> Filters:
+    def parsed_filters(self) -> Filters:
         """Return `filters` as they are applied."""
         return parse(self.filters, 'recipe.filters')
 
@@ -115,17 +115,17 @@ class Recipe:
             )
 
         unknown = set(unused) - set(known)
-        for condition in self.conditions.conditions:
-            if condition.name in unknown:
+        for each in self.parsed_filters.filters:
+            if each.name in unknown:
                 raise UserError(
-                    f'recipe.filters: {condition.text}: {condition.name} of --source is not taken as a score, for it '
-                    f'names something or holds more than plain numbers; --scores={condition.name} takes it'
+                    f'recipe.filters: {each.text}: {each.name} of --source is not taken as a score, for it '
+                    f'names something or holds more than plain numbers; --scores={each.name} takes it'
                 )
 
         # Tried on one made-up clip, it names any other mistake.
         facts = {name: np.zeros(1) for name in known}
         facts |= {name: np.array([''], object) for name in TEXT_FACTS}
-        self.conditions.matches(facts)
+        self.parsed_filters.matches(facts)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values, every default among them."""

@@ -217,7 +217,7 @@ def test_other_records_and_other_filters_are_other_clips(place, tmp_path):
         ({'path': '/nowhere'}, 'config.data.path=/nowhere: no records.parquet there'),
         ({'frames': 0}, 'config.data.frames=0'),
         ({'filters': ('motio>1',)}, "config.data.filters: motio>1: nothing is called 'motio'; did you mean 'motion'?"),
-        ({'filters': ('motion',)}, "config.data.filters: 'motion' is no condition"),
+        ({'filters': ('motion',)}, "config.data.filters: 'motion' is no filter"),
         ({'filters': ('motion>2',)}, 'none of 4 records is left: config.data.filters keep 0'),
         ({'frames': 100, 'short': 'drop'}, '4 of those are too short for config.data.frames=100'),
         ({'text': '/nowhere'}, 'config.data.text=/nowhere: no embeddings there'),

@@ -42,7 +42,7 @@ class Records(VideoSource):
 
     Attributes:
       path: Of the directory.
-      filters: Conditions on what is known of the records (data/records/filters.py), all of which they must meet.
+      filters: On what is known of the records (data/records/filters.py), all of which they must meet.
       clips: How often each record is there, each time with a part of its own of the frames at which a clip may begin.
       label: 0 for all (none), the record's own (label), or its number among those that meet the filters (index).
       text: A directory that cache-text made, with an embedding of every caption; none: clips have no text.
