@@ -58,6 +58,8 @@ class Source(Ranged, abc.ABC, where='config.data'):
     bucketed: ClassVar[bool] = False
     # Whether single images come beside its clips.
     joins_images: ClassVar[bool] = False
+    # Fields that change no clip: where files lie, how they are read, and the texts beside clips.
+    movable_fields: ClassVar[tuple[str, ...]] = ('threads', 'prefetch')
 
     @property
     @abc.abstractmethod
@@ -127,6 +129,11 @@ class Source(Ranged, abc.ABC, where='config.data'):
     def parts(self) -> tuple[Source, ...]:
         """The sources within it."""
         return ()
+
+    @property
+    def movable_keys(self) -> frozenset[str]:
+        """Its keys that change no clip, those of the sources within it included."""
+        return frozenset(self.movable_fields).union(*(part.movable_keys for part in self.parts))
 
     @property
     def record_sets(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class Tfds(VideoSource):
       threads: Of the loader, which decode clips.
       prefetch: Clips that the loader draws ahead.
     """
+
+    movable_fields: ClassVar[tuple[str, ...]] = ('path', *VideoSource.movable_fields)
 
     path: str = ''
     frames: Frames = 16

@@ -7,7 +7,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -81,6 +81,14 @@ class VideoFolder(VideoSource):
       threads: Of the loader, which decode clips.
       prefetch: Clips that the loader draws ahead.
     """
+
+    movable_fields: ClassVar[tuple[str, ...]] = (
+        'path',
+        'max_broken',
+        'limits',
+        'cache_mb',
+        *VideoSource.movable_fields,
+    )
 
     path: str = ''
     frames: Frames = 16

@@ -15,6 +15,7 @@ import pytest
 
 from data_pipelines.commands import cache_latents
 from tests import seeds
+from vdm_jax.codecs.codec import Codec
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.latents import metadata, store
 from vdm_jax.data.latents.metadata import part_file
@@ -65,7 +66,7 @@ class Clips(StatelessSource):
 
 
 @dataclasses.dataclass(frozen=True)
-class Halves:
+class Halves(Codec):
     """A codec: means are pixels / 2, log variances their square / 10000."""
 
     scale: float = 0.5

@@ -13,9 +13,6 @@ from vdm_jax.data.order.order import Order, clip_generator
 from vdm_jax.data.source import Clip, Reader, stack_clips
 from vdm_jax.errors import UserError
 
-# Fields of sources that change no clip: where files lie, how they are read, and the texts beside clips.
-MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'limits', 'text'
-
 
 class CachedLatents(Reader):
     """A reader whose training clips are the moments of its clips' latents, read from the directory `path`.

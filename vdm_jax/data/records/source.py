@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -56,6 +56,15 @@ class Records(VideoSource):
       threads: Of the loader, which decode clips.
       prefetch: Clips that the loader draws ahead.
     """
+
+    movable_fields: ClassVar[tuple[str, ...]] = (
+        'path',
+        'text',
+        'max_broken',
+        'limits',
+        'cache_mb',
+        *VideoSource.movable_fields,
+    )
 
     path: str = ''
     frames: Frames = 16
