@@ -155,7 +155,7 @@ def test_another_codec_than_in_training_is_refused_unless_it_is_wanted(
     if where == 'weights':
         assert cli.main(['export', f'--workdir={trained_run}', f'--out={tmp_path}/w']) == 0
         argv = [command, f'--weights={tmp_path}/w']
-        assert re.fullmatch('[0-9a-f]{64}', weights.about(tmp_path / 'w')['codec'])
+        assert re.fullmatch('[0-9a-f]{64}', weights.read_provenance(tmp_path / 'w')['codec'])
     assert cli.main([*argv, other_vae, f'--out={tmp_path}/out']) == 2
     stderr = capsys.readouterr().err
     assert 'config.codec.path=' in stderr and len(re.findall(r'\b[0-9a-f]{64}\b', stderr)) == 2

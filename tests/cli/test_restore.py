@@ -118,7 +118,7 @@ def test_exports_record_their_dtype_and_are_reproducible(run, tmp_path, capsys):
         assert cli.main(['export', f'--workdir={run}', '--dtype=bfloat16', f'--out={tmp_path}/{name}']) == 0
     assert ', bfloat16, ' in capsys.readouterr().out
     assert (tmp_path / 'a').read_bytes() == (tmp_path / 'b').read_bytes()
-    assert weights.about(tmp_path / 'a')['dtype'] == 'bfloat16'
+    assert weights.read_provenance(tmp_path / 'a')['dtype'] == 'bfloat16'
     assert 'float64' in mistake(capsys, 'export', f'--workdir={run}', '--dtype=float64', f'--out={tmp_path}/c')
     assert cli.main(['inspect', f'--weights={tmp_path}/a']) == 0
     assert 'step 3, ema 0.999, bfloat16: intact, sha256' in capsys.readouterr().out

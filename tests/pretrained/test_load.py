@@ -45,7 +45,7 @@ def test_every_source_implements_the_interface(name):
     def arguments(function):
         return list(inspect.signature(function).parameters)
 
-    assert arguments(module.infer_config) == ['arrays', 'about', 'heads']
+    assert arguments(module.infer_config) == ['arrays', 'config_json', 'heads']
     assert arguments(module.rows) == arguments(module.computed_tensors) == arguments(module.MODEL.init) == ['config']
     assert all(isinstance(why, str) for why in module.NOT_STORED.values())
     assert [field.name for field in dataclasses.fields(module.MODEL)] == ['source', 'config', 'params', 'report']
@@ -165,7 +165,7 @@ def test_what_is_no_source_is_refused():
         ((None,), {}, 'checkpoint=None: want a file'),
         ((3,), {}, 'checkpoint=3: want a file'),
         (({},), {}, '--source=dit: the checkpoint holds no tensors'),
-        (({'x': np.zeros(1)}, [1]), {}, r'about=\[1\]: want what a config.json holds'),
+        (({'x': np.zeros(1)}, [1]), {}, r'config_json=\[1\]: want what a config.json holds'),
         (({'x': np.zeros(1)},), {'heads': '4'}, "heads='4': want an integer"),
     ],
 )

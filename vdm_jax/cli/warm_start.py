@@ -66,7 +66,7 @@ def read_config(path: str) -> dict[str, Any]:
     if 'workdir' in origin_of(path):
         return workdir.read_config(path)
     option = f'--from={path}'
-    config: dict[str, Any] = weights.about(path, option)['config']
+    config: dict[str, Any] = weights.read_provenance(path, option)['config']
     return check_groups(config, option)
 
 

@@ -31,8 +31,8 @@ def read(path: str | os.PathLike[str], entry: str | None = None) -> tuple[dict[s
     Raises:
       UserError: no such file, another kind of file, a damaged one, or PyTorch is needed and not installed.
     """
-    arrays, about = read_as_stored(path, entry)
-    return names.unwrap(arrays), about
+    arrays, config_json = read_as_stored(path, entry)
+    return names.unwrap(arrays), config_json
 
 
 def read_as_stored(
