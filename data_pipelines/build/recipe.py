@@ -18,7 +18,7 @@ from data_pipelines.curate.clips import ClipsConfig
 from data_pipelines.curate.duplicates import DuplicatesConfig
 from data_pipelines.curate.shots import ShotsConfig
 from vdm_jax.config.experiment_file import override
-from vdm_jax.config.ranges import Above0, AtLeast
+from vdm_jax.config.ranges import Above0, AtLeast, Ranged
 from vdm_jax.config.schema import to_dataclass, to_dict
 from vdm_jax.data.records.filters import FACTS, Filters, parse
 from vdm_jax.data.video import limits
@@ -43,27 +43,18 @@ class Limits(limits.Limits, where='recipe.limits'):
     """
 
     time: Annotated[float, Above0(high=1e9)] = 3600.0
-    memory: Annotated[int, AtLeast(1, 2**62)] = 2**32  # 8K takes 2.7 GB
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.memory < LEAST_MEMORY:
-            raise UserError(f'recipe.limits.memory is {self.memory}; a worker takes {LEAST_MEMORY} before long')
+    memory: Annotated[int, AtLeast(LEAST_MEMORY, 2**62)] = 2**32  # 8K takes 2.7 GB
 
 
 @dataclasses.dataclass(frozen=True)
-class ShardsConfig:
+class ShardsConfig(Ranged, where='recipe.shards'):
     """The recipe group recipe.shards.
 
     Attributes:
       megabytes: 10**6 bytes of records in a shard, about; a larger record has one to itself.
     """
 
-    megabytes: float = 256.0
-
-    def __post_init__(self) -> None:
-        if self.megabytes <= 0:
-            raise UserError(f'recipe.shards.megabytes is {self.megabytes}; it must be more than 0')
+    megabytes: Annotated[float, Above0(high=1e9)] = 256.0
 
 
 @dataclasses.dataclass(frozen=True)
