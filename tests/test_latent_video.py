@@ -155,7 +155,7 @@ def test_another_codec_than_in_training_is_refused_unless_it_is_wanted(
     if where == 'weights':
         assert cli.main(['export', f'--workdir={trained_run}', f'--out={tmp_path}/w']) == 0
         argv = [command, f'--weights={tmp_path}/w']
-        assert re.fullmatch('[0-9a-f]{64}', weights.about(tmp_path / 'w')['codec'])
+        assert re.fullmatch('[0-9a-f]{64}', weights.read_provenance(tmp_path / 'w')['codec'])
     assert cli.main([*argv, other_vae, f'--out={tmp_path}/out']) == 2
     stderr = capsys.readouterr().err
     assert 'config.codec.path=' in stderr and len(re.findall(r'\b[0-9a-f]{64}\b', stderr)) == 2
@@ -309,7 +309,9 @@ def test_a_mistake_of_one_process_ends_both(place):
 
 def test_a_scalar_that_was_not_stored_is_refused_before_training(place, latents_option):
     run = latent_run(place, latents=f'{place}/cache')
-    with pytest.raises(UserError, match=r'config\.latents=.*: they tell motion .*config\.model\.scalars wants fps'):
+    with pytest.raises(
+        UserError, match=r'config\.latents=.*: they have the scalars motion, .*config\.model\.scalars wants fps'
+    ):
         run.training_reader.check(run.latent_cache_key, ('fps',))
 
 

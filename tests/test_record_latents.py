@@ -119,7 +119,9 @@ def test_commands_that_need_pictures_refuse_records_of_latents(place):
             conditions = protocol.make_conditions(*clips)
             protocol.score(np.zeros((1, 5, 16, 16, 3), np.uint8), conditions, *clips)
     model = dataclasses.replace(run.experiment.model, scalars=('motion',))
-    with pytest.raises(UserError, match='config.model.scalars=motion: clips of this source tell fps; choose'):
+    with pytest.raises(
+        UserError, match='config.model.scalars=motion: clips of this source have the scalars fps; choose'
+    ):
         Run(dataclasses.replace(run.experiment, model=model), DEVICES).check()
 
 

@@ -17,7 +17,7 @@ STARTER = ROOT / 'experiments' / 'bouncing_balls.safetensors'
 
 def test_the_starter_weights_are_those_of_the_experiment_file():
     assert STARTER.stat().st_size <= 5_000_000
-    about = weights.about(STARTER)
+    about = weights.read_provenance(STARTER)
     resolved = Run(read_experiment(str(ROOT / 'experiments' / 'bouncing_balls.py'))).resolved
     assert {
         key

@@ -6,7 +6,6 @@ The work depends on the item and the recipe only, holds one frame at a time, and
 import collections
 import dataclasses
 import errno
-import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -160,15 +159,11 @@ def _explain_broken(error: BaseException, recipe: Recipe) -> tuple[str, str]:
 
 def _read_file_facts(item: Item) -> dict[str, Any]:
     """Read all bytes of an input; return their number and sha256."""
-    size = 0
-    sha256 = hashlib.sha256()
     try:
-        for chunk in frame_sources.stream_bytes(item):
-            size += len(chunk)
-            sha256.update(chunk)
+        size, sha256 = frame_sources.hash_bytes(item)
     except OSError as error:
         raise _BrokenInputError('unreadable', error.strerror) from None
-    return {'bytes': size, 'sha256': sha256.hexdigest()}
+    return {'bytes': size, 'sha256': sha256}
 
 
 def _process_clips(item: Item, recipe: Recipe) -> Iterator[ClipOutcome]:
@@ -306,14 +301,14 @@ def _make_clip(
         pixel_aspect=video.pixel_aspect,
         **names,
     )
-    reason, detail = _apply_filters(recipe.conditions, record)
+    reason, detail = _apply_filters(recipe.parsed_filters, record)
     if reason:
         return ClipOutcome(**names, scores=measured, reason=reason, detail=detail)
     return ClipOutcome(**names, scores=measured, record=record, hashes=hashes)
 
 
-def _apply_filters(conditions: filters.Filters, record: Record) -> tuple[str, str]:
-    """Return the first condition that a clip does not meet and what it has instead; ('', '') where it meets all."""
+def _apply_filters(parsed_filters: filters.Filters, record: Record) -> tuple[str, str]:
+    """Return the first filter that a clip does not meet and what it has instead; ('', '') where it meets all."""
     facts: dict[str, Any] = {
         name: getattr(record, name) for name in filters.FACTS if name not in ('seconds', 'captions')
     }
@@ -321,11 +316,11 @@ def _apply_filters(conditions: filters.Filters, record: Record) -> tuple[str, st
     facts['seconds'] = record.frames / record.fps
     facts['captions'] = len(record.captions)
 
-    failed = conditions.first_failing(facts)
+    failed = parsed_filters.first_failing(facts)
     if not failed:
         return '', ''
     # The detail has the value that failed, for whoever tunes the recipe.
-    name = next(condition.name for condition in conditions.conditions if condition.text == failed)
+    name = next(each.name for each in parsed_filters.filters if each.text == failed)
     if facts.get(name) is None:
         return failed, f'it has no {name}'
     return failed, f'{name} is {facts[name]}'

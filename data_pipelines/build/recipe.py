@@ -18,7 +18,7 @@ from data_pipelines.curate.clips import ClipsConfig
 from data_pipelines.curate.duplicates import DuplicatesConfig
 from data_pipelines.curate.shots import ShotsConfig
 from vdm_jax.config.experiment_file import override
-from vdm_jax.config.ranges import Above0, AtLeast
+from vdm_jax.config.ranges import Above0, AtLeast, Ranged
 from vdm_jax.config.schema import to_dataclass, to_dict
 from vdm_jax.data.records.filters import FACTS, Filters, parse
 from vdm_jax.data.video import limits
@@ -43,27 +43,18 @@ class Limits(limits.Limits, where='recipe.limits'):
     """
 
     time: Annotated[float, Above0(high=1e9)] = 3600.0
-    memory: Annotated[int, AtLeast(1, 2**62)] = 2**32  # 8K takes 2.7 GB
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.memory < LEAST_MEMORY:
-            raise UserError(f'recipe.limits.memory is {self.memory}; a worker takes {LEAST_MEMORY} before long')
+    memory: Annotated[int, AtLeast(LEAST_MEMORY, 2**62)] = 2**32  # 8K takes 2.7 GB
 
 
 @dataclasses.dataclass(frozen=True)
-class ShardsConfig:
+class ShardsConfig(Ranged, where='recipe.shards'):
     """The recipe group recipe.shards.
 
     Attributes:
       megabytes: 10**6 bytes of records in a shard, about; a larger record has one to itself.
     """
 
-    megabytes: float = 256.0
-
-    def __post_init__(self) -> None:
-        if self.megabytes <= 0:
-            raise UserError(f'recipe.shards.megabytes is {self.megabytes}; it must be more than 0')
+    megabytes: Annotated[float, Above0(high=1e9)] = 256.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +64,7 @@ class Recipe:
     Attributes:
       shots: How shots are detected.
       clips: What is cut out of a shot, and how it is stored.
-      filters: Conditions that a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.records.filters).
+      filters: What a clip has to meet, such as 'motion>=0.02' (vdm_jax.data.records.filters).
       duplicates: What becomes of clips that show the same thing.
       limits: What one file may ask for.
       shards: How large the files of a set are.
@@ -89,10 +80,10 @@ class Recipe:
     split: str = ''
 
     def __post_init__(self) -> None:
-        self.conditions  # noqa: B018, parsed here, so that a mistake in one of them is reported now
+        self.parsed_filters  # noqa: B018, parsed here, so that a mistake in one of them is reported now
 
     @functools.cached_property
-    def conditions(self) -> Filters:
+    def parsed_filters(self) -> Filters:
         """Return `filters` as they are applied."""
         return parse(self.filters, 'recipe.filters')
 
@@ -115,17 +106,17 @@ class Recipe:
             )
 
         unknown = set(unused) - set(known)
-        for condition in self.conditions.conditions:
-            if condition.name in unknown:
+        for each in self.parsed_filters.filters:
+            if each.name in unknown:
                 raise UserError(
-                    f'recipe.filters: {condition.text}: {condition.name} of --source is not taken as a score, for it '
-                    f'names something or holds more than plain numbers; --scores={condition.name} takes it'
+                    f'recipe.filters: {each.text}: {each.name} of --source is not taken as a score, for it '
+                    f'names something or holds more than plain numbers; --scores={each.name} takes it'
                 )
 
         # Tried on one made-up clip, it names any other mistake.
         facts = {name: np.zeros(1) for name in known}
         facts |= {name: np.array([''], object) for name in TEXT_FACTS}
-        self.conditions.matches(facts)
+        self.parsed_filters.matches(facts)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values, every default among them."""

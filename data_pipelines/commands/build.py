@@ -18,7 +18,7 @@ from data_pipelines.build.recipe import Recipe, read_recipe
 from data_pipelines.datasets import registry
 from data_pipelines.inputs.item import Item
 from data_pipelines.inputs.listing import Listing, list_inputs
-from data_pipelines.inputs.locate import FOLLOW
+from data_pipelines.inputs.locate import FOLLOW, is_within
 from vdm_jax.cli import outputs
 from vdm_jax.data.records.manifest import read_manifest
 from vdm_jax.errors import UserError
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = os.path.normpath(arguments.out)
     listing = _list_source(arguments)
     # The next build of this source would list the set's own files.
-    if os.path.isdir(arguments.source) and _is_within(out, arguments.source):
+    if os.path.isdir(arguments.source) and is_within(os.path.realpath(out), os.path.realpath(arguments.source)):
         raise UserError(f'--out={out} lies in --source={arguments.source}, of which it would be a part; name another')
     recipe.check({name for item in listing.items for name in item.scores}, listing.unused)
 
@@ -94,11 +94,6 @@ def _build(arguments: argparse.Namespace, out: str, listing: Listing, recipe: Re
     except OSError as error:
         raise UserError(f'--out={out}: {error.strerror or error}; mend that, and the same command goes on') from None
     return True
-
-
-def _is_within(path: str, folder: str) -> bool:
-    real_folder = os.path.realpath(folder)
-    return os.path.commonpath([os.path.realpath(path), real_folder]) == real_folder
 
 
 def _list_source(arguments: argparse.Namespace) -> Listing:

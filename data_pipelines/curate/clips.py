@@ -1,21 +1,20 @@
 """Clip selection: which frames of a video become clips, pieces of a wanted length, each inside one shot."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from vdm_jax.config.ranges import Above0, AtLeast, Between, Count, MultipleOf, Ranged
 from vdm_jax.data.video.decode import Video
 from vdm_jax.data.video.extract_clip import clip_indices
-from vdm_jax.errors import UserError
 
 DISTINCT_SHARE = 0.9  # of the frames of a clip that have to differ where `fps` is set
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipsConfig:
+class ClipsConfig(Ranged, where='recipe.clips'):
     """The recipe group recipe.clips: what is cut out of a shot, and how it is stored.
 
     Attributes:
@@ -32,34 +31,21 @@ class ClipsConfig:
       gop: The most frames from one keyframe to the next, which is what reading from the middle costs.
     """
 
-    seconds: float | None = 10.0
-    min_seconds: float = 1.0
-    most: int | None = None
-    fps: float | None = None
+    seconds: Annotated[float, Above0(high=1e9)] | None = 10.0
+    min_seconds: Annotated[float, AtLeast(0, 1e9)] = 1.0
+    most: Count | None = None
+    fps: Annotated[float, Above0(high=1000)] | None = None
     pixel_aspect: Literal['square', 'stored'] = 'square'
-    pixels: int | None = None
+    pixels: Annotated[int, AtLeast(1), MultipleOf(2)] | None = None  # even, as H.264 stores it
     crop_black: bool = False
     deinterlace: bool = True
-    crf: int = 18
-    gop: int = 12
+    crf: Annotated[int, Between(0, 51)] = 18
+    gop: Count = 12
 
     def __post_init__(self) -> None:
-        for name in ('seconds', 'most', 'fps', 'pixels', 'gop'):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UserError(f'recipe.clips.{name} is {value}; it must be more than 0')
-        for name, largest in (('fps', 1000), ('gop', 2**31 - 1)):
-            value = getattr(self, name)
-            if value is not None and value > largest:
-                raise UserError(f'recipe.clips.{name} is {value}; it must be at most {largest}')
-
-        if self.pixels is not None and self.pixels % 2:
-            raise UserError(f'recipe.clips.pixels is {self.pixels}; it must be even, as H.264 stores it')
-        longest = math.inf if self.seconds is None else self.seconds
-        if self.min_seconds < 0 or self.min_seconds > longest:
-            raise UserError(f'recipe.clips.min_seconds is {self.min_seconds}; want 0 to recipe.clips.seconds')
-        if not 0 <= self.crf <= 51:
-            raise UserError(f'recipe.clips.crf is {self.crf}; want 0 to 51')
+        super().__post_init__()
+        if self.seconds is not None and self.min_seconds > self.seconds:
+            self.refuse('min_seconds', f'want recipe.clips.seconds={self.seconds} or less')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,11 +6,12 @@ hashes. Cropped, mirrored, or cut out at other times they do not.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
 
 from data_pipelines.optional_deps import require
-from vdm_jax.errors import UserError
+from vdm_jax.config.ranges import Between, Ranged
 
 HASHED_FRAMES = 8  # of a clip, evenly over its length
 HASH_BYTES = 8 * HASHED_FRAMES  # 64 bits a frame
@@ -22,7 +23,7 @@ BUCKET_REFERENCES = 64  # clips of a bucket that each of it is compared with
 
 
 @dataclasses.dataclass(frozen=True)
-class DuplicatesConfig:
+class DuplicatesConfig(Ranged, where='recipe.duplicates'):
     """The recipe group recipe.duplicates.
 
     Attributes:
@@ -32,11 +33,7 @@ class DuplicatesConfig:
     """
 
     drop: bool = True
-    distance: float = 0.08
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.distance <= LARGEST_DISTANCE:
-            raise UserError(f'recipe.duplicates.distance is {self.distance}; want 0 to {LARGEST_DISTANCE}')
+    distance: Annotated[float, Between(0, LARGEST_DISTANCE)] = 0.08
 
 
 class ClipHasher:

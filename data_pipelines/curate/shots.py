@@ -6,12 +6,12 @@ Hard cuts and fades through black are found; dissolves are not (the library has 
 import collections
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from data_pipelines.optional_deps import require
-from vdm_jax.errors import UserError
+from vdm_jax.config.ranges import AtLeast, Ranged, Whole
 
 REPEAT_LEVELS = 0.5  # of 255 by which a frame may differ from the one before and count as the same one shown twice
 
@@ -20,7 +20,7 @@ DETECTORS = {'content': 'ContentDetector', 'hash': 'HashDetector', 'histogram': 
 
 
 @dataclasses.dataclass(frozen=True)
-class ShotsConfig:
+class ShotsConfig(Ranged, where='recipe.shots'):
     """The recipe group recipe.shots.
 
     Attributes:
@@ -38,20 +38,12 @@ class ShotsConfig:
     """
 
     detector: Literal['adaptive', 'content', 'hash', 'histogram', 'none'] = 'adaptive'
-    threshold: float | None = None
-    least_change: float = 12.0
+    threshold: Annotated[float, AtLeast(0, 1e9)] | None = None
+    least_change: Annotated[float, AtLeast(0, 1e9)] = 12.0
     fades: bool = True
-    fade_level: int = 12
-    flash_seconds: float = 0.2
-    width: int = 64
-
-    def __post_init__(self) -> None:
-        if self.width < 8:
-            raise UserError(f'recipe.shots.width is {self.width}; want at least 8 pixels')
-        for name in ('threshold', 'least_change', 'fade_level', 'flash_seconds'):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise UserError(f'recipe.shots.{name} is {value}; want 0 or more')
+    fade_level: Whole = 12
+    flash_seconds: Annotated[float, AtLeast(0, 1e9)] = 0.2
+    width: Annotated[int, AtLeast(8)] = 64
 
 
 def find_shots(

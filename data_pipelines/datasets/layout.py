@@ -1,7 +1,7 @@
 """Layouts of published sets: find their folders and lists, and pair what is listed with what is there.
 
 Nothing is dropped in silence: what a list names and the disk lacks, and what lies there and no list names, become
-Items with a problem, which end as rows of the manifest. Hidden files are skipped, as everywhere in the house.
+Items with a problem, which end as rows of the manifest. Hidden files are skipped, as in every listing here.
 """
 
 import os

@@ -6,7 +6,6 @@ the file, all bytes are read and compared with the sha256 of what was read then.
 """
 
 import concurrent.futures
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 
@@ -81,10 +80,8 @@ def last_change(item: Item) -> float:
 
 def sha256_of(item: Item) -> str:
     """Return the sha256 of all bytes of an item, as the work on it notes it; '' for what cannot be read."""
-    sha256 = hashlib.sha256()
     try:
-        for chunk in frame_sources.stream_bytes(item):
-            sha256.update(chunk)
+        _, sha256 = frame_sources.hash_bytes(item)
     except (OSError, BrokenVideoError):
         return ''
-    return sha256.hexdigest()
+    return sha256

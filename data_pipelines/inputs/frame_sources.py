@@ -5,6 +5,7 @@ BrokenVideoError.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -88,6 +89,16 @@ def stream_bytes(item: Item) -> Iterator[bytes]:
         with open(path, 'rb') as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
+
+
+def hash_bytes(item: Item) -> tuple[int, str]:
+    """Return how many bytes an Item consists of, and their sha256."""
+    size = 0
+    sha256 = hashlib.sha256()
+    for chunk in stream_bytes(item):
+        size += len(chunk)
+        sha256.update(chunk)
+    return size, sha256.hexdigest()
 
 
 def _rgb_frames(stills: Stills, first: int, limits: Limits) -> Iterator[np.ndarray]:

@@ -28,8 +28,8 @@ def locate_file(root: str, name: str, follow_links: bool = False) -> str:
     real_path = os.path.realpath(path)
     real_root = os.path.realpath(root)
 
-    leads_out = not _is_within(real_path, real_root)
-    if leads_out and not _is_within(path, os.path.abspath(root)) and not _is_within(path, real_root):
+    leads_out = not is_within(real_path, real_root)
+    if leads_out and not is_within(path, os.path.abspath(root)) and not is_within(path, real_root):
         raise ProblemError('outside', 'it lies outside of the folder of --source, or of that of --root')
     if not os.path.exists(path):
         if link := _describe_broken_link(path):
@@ -95,6 +95,7 @@ def _describe_broken_link(path: str) -> str:
     return ''
 
 
-def _is_within(path: str, folder: str) -> bool:
+def is_within(path: str, folder: str) -> bool:
+    """Return whether a path is a folder or lies below it, links left as they are; both absolute."""
     # Not by how the text begins: /a/bc does not lie in /a/b.
     return os.path.commonpath([path, folder]) == folder

@@ -41,7 +41,7 @@ def test_real_and_constant_batches_take_turns():
         return state + 1, {'loss': Loss(0)}
 
     stream = ((time.sleep(0.05), number)[1] for number in itertools.count())
-    state, _, seconds, _, constant = compare_batches(program, 0, stream, 6)
+    (state, _, seconds, _), constant = compare_batches(program, 0, stream, 6)
     assert state == 12 and len(seconds) == len(constant) == 6
     assert seen == [1, 2, 0, 0, 4, 5, 0, 0, 7, 0, 9, 0]  # one more is fetched at the end of each turn
     assert statistics.median(seconds) > 0.05 > statistics.median(constant)

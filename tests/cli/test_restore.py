@@ -118,7 +118,7 @@ def test_exports_record_their_dtype_and_are_reproducible(run, tmp_path, capsys):
         assert cli.main(['export', f'--workdir={run}', '--dtype=bfloat16', f'--out={tmp_path}/{name}']) == 0
     assert ', bfloat16, ' in capsys.readouterr().out
     assert (tmp_path / 'a').read_bytes() == (tmp_path / 'b').read_bytes()
-    assert weights.about(tmp_path / 'a')['dtype'] == 'bfloat16'
+    assert weights.read_provenance(tmp_path / 'a')['dtype'] == 'bfloat16'
     assert 'float64' in mistake(capsys, 'export', f'--workdir={run}', '--dtype=float64', f'--out={tmp_path}/c')
     assert cli.main(['inspect', f'--weights={tmp_path}/a']) == 0
     assert 'step 3, ema 0.999, bfloat16: intact, sha256' in capsys.readouterr().out
@@ -185,7 +185,7 @@ def test_a_full_disk_is_one_line_and_what_was_there_stands(run, tmp_path, monkey
     assert 'w: cannot be written (No space left on device); what was there before stands' in stderr
     assert stderr.count('\n') == 1 and (tmp_path / 'w').read_bytes() == before
     with pytest.raises(Failure, match='the score above cannot be written'):
-        write_score(Score('balls', {}, {}, {'step': 3}), tmp_path / 'evals')
+        write_score(Score('balls', {}, {}, {'step': 3}), tmp_path / 'evals', ())
     assert not list((tmp_path / 'evals').iterdir())
 
 
@@ -221,7 +221,7 @@ def test_values_of_foreign_weights_name_no_files(command, about, evil, tmp_path,
 @pytest.mark.parametrize('name', ['balls', '../balls'])
 def test_scores_stay_in_their_directory(step, name, tmp_path):
     with pytest.raises(UserError, match='names no file'):
-        runner.write(Score(name, {}, {}, {'step': step}), tmp_path / 'out')
+        runner.write(Score(name, {}, {}, {'step': step}), tmp_path / 'out', ())
     assert not list(tmp_path.iterdir())
 
 
@@ -290,9 +290,10 @@ ELSEWHERE = [
 
 
 def file_of(tmp_path, *assignments, **about):
-    config = experiment_dict(experiment_from(override(GROUPS, list(assignments))))
+    experiment = experiment_from(override(GROUPS, list(assignments)))
+    config = experiment_dict(experiment)
     settings = {'step': 3, 'ema': 0.5, 'config': config, 'overrides': list(assignments)} | about
-    return runner.write(Score('balls', {}, {}, settings), tmp_path)
+    return runner.write(Score('balls', {}, {}, settings), tmp_path, experiment.data.movable_keys)
 
 
 def test_scores_of_other_settings_stand_beside_each_other_and_of_the_same_replace_each_other(tmp_path):

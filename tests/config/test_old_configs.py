@@ -230,7 +230,7 @@ def test_an_exported_file_of_before_is_read(case, tmp_path):
     about = {'config': config, 'step': 2, 'ema': 0.9, 'clips': '16', 'dtype': 'float32'}
     arrays = {'a': np.zeros((2, 3), np.float32)}
     tensors.write(tmp_path / 'w', arrays, {'format': weights.FORMAT, 'about': json.dumps(about)}, seal=True)
-    assert experiment_from(weights.about(tmp_path / 'w')['config']) == experiment
+    assert experiment_from(weights.read_provenance(tmp_path / 'w')['config']) == experiment
     assert experiment_from(weights.read(tmp_path / 'w')[0]['config']) == experiment
 
 

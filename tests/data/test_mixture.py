@@ -101,14 +101,14 @@ def test_sources_have_their_own_counters_and_identities(tmp_path):
         def counters(self):
             return {'videos': 2}
 
-        def names(self):
+        def problem_files(self):
             return {'broken': ['a.mp4: cut off']}
 
         def identity(self):
             return '10 abc'
 
     mixed = Mixture((BALLS, Counting(frames=2))).open()
-    assert mixed.counters() == {'1/videos': 2} and mixed.names() == {'broken': ['1: a.mp4: cut off']}
+    assert mixed.counters() == {'1/videos': 2} and mixed.problem_files() == {'broken': ['1: a.mp4: cut off']}
     assert mixed.identity() == '40 + 10 abc'
 
 

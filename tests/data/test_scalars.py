@@ -46,5 +46,5 @@ def test_a_folder_of_videos_has_the_scalar_fps(tmp_path):
 
 
 def test_an_unknown_scalar_is_refused():
-    with pytest.raises(UserError, match=r'config\.model\.scalars=fps: clips of this source tell motion'):
+    with pytest.raises(UserError, match=r'config\.model\.scalars=fps: clips of this source have the scalars motion'):
         scalars.check(Synthetic().open(), ('fps',))

@@ -28,6 +28,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_dict, experiment_from
 from vdm_jax.experiment.registry import SOURCES
 from vdm_jax.experiment.run import Run
+from vdm_jax.train.workdir import FREE_KEYS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'vdm_jax'
@@ -149,7 +150,7 @@ def test_a_config_stays_what_it_was_when_its_reader_is_used(name, place):
     source = make(name, place)
     reader = open_reader(name, place)
     assert isinstance(source, Source) and isinstance(reader, Reader) and reader.source == source
-    reader[0], reader.draw(0, np.random.default_rng(0)), reader.counters(), reader.names(), reader.num_classes
+    reader[0], reader.draw(0, np.random.default_rng(0)), reader.counters(), reader.problem_files(), reader.num_classes
     if name != 'tfds':
         reader.identity(), reader.notes(), reader.held_out(), reader.read_plans(0, np.random.default_rng(0))
     config = reader.source
@@ -253,6 +254,13 @@ def test_keys_of_a_config_keep_their_order():
     for name, wanted in keys.items():
         resolved = json.loads(json.dumps(experiment_dict(experiment_from({'data': {'source': name}}))))
         assert [*resolved['data']] == wanted
+
+
+def test_each_source_declares_what_of_it_changes_no_clip_and_a_run_may_change_that():
+    movable = {name for cls in SOURCES.values() for name in cls.movable_fields}
+    assert {f'config.data.{name}' for name in movable} == {key for key in FREE_KEYS if key.startswith('config.data.')}
+    for cls in SOURCES.values():
+        assert movable & {field.name for field in dataclasses.fields(cls)} <= {*cls.movable_fields}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from vdm_jax import media
 from vdm_jax.data.order.order import Order, clip_generator
 from vdm_jax.data.pipeline import batches
 from vdm_jax.data.video.extract_clip import clip_indices
-from vdm_jax.data.video_folder import VideoFolder, video_files
+from vdm_jax.data.video_folder import VideoFolder, look_for_videos
 from vdm_jax.errors import UserError
 
 pytest.importorskip('av')
@@ -113,13 +113,13 @@ def test_short_videos_are_filled_up_counted_and_named(folder, short, numbers):
     clips.draw(2, clip_generator(0, 0))
     clips.draw(0, clip_generator(0, 0))
     assert clips.counters()['short_videos'] == 1 and clips.counters()['short_clips'] == 2
-    assert clips.names()['short'] == ['dog/c.MP4: 5 of 8 frames']
+    assert clips.problem_files()['short'] == ['dog/c.MP4: 5 of 8 frames']
 
 
 def test_dropped_short_videos_are_counted(folder):
     clips = source(folder, short='drop', label='index')
     assert len(clips) == 2 and clips.num_classes == 3
-    assert clips.counters()['short_videos'] == 1 and clips.names()['short']
+    assert clips.counters()['short_videos'] == 1 and clips.problem_files()['short']
     with pytest.raises(UserError, match='config.data.frames'):
         len(source(folder, short='drop', frames=100))
 
@@ -167,7 +167,7 @@ def test_a_broken_video_is_replaced_by_the_next_counted_and_named(damaged_folder
     np.testing.assert_array_equal(clips[3]['video'], clips[4]['video'])
     assert [int(clips[i]['label']) for i in (3, 9)] == [4, 0]
     assert clips.counters()['broken_videos'] == 2 and clips.counters()['replaced_clips'] == 3
-    assert [line.split(':')[0] for line in clips.names()['broken']] == ['3.mp4', '9.mp4']
+    assert [line.split(':')[0] for line in clips.problem_files()['broken']] == ['3.mp4', '9.mp4']
 
 
 def test_too_many_broken_videos_stop_the_run_and_are_named(damaged_folder):
@@ -221,7 +221,7 @@ def test_mistakes_name_the_key_and_what_was_found(folder, tmp_path):
 
 
 def test_names_are_sorted_and_hidden_ones_left_out(folder):
-    assert video_files(folder) == ['cat/a.mp4', 'cat/b.mp4', 'dog/c.MP4']
+    assert list(look_for_videos(folder).videos) == ['cat/a.mp4', 'cat/b.mp4', 'dog/c.MP4']
 
 
 @needs_clips
@@ -234,7 +234,7 @@ def test_all_sixteen_real_clips_load_and_none_is_broken():
     assert batch['video'].shape == (16, 8, 32, 32, 3)
     spread = batch['video'].astype(float).std((1, 2, 3, 4))
     assert spread.min() > 5
-    assert clips.names() == {'broken': [], 'short': ['rotated_90.mov: 3 of 8 frames']}
+    assert clips.problem_files() == {'broken': [], 'short': ['rotated_90.mov: 3 of 8 frames']}
 
 
 def test_an_old_run_resumes_with_stored_pixels(tmp_path):

@@ -55,6 +55,21 @@ def test_every_sampler_of_the_index_is_here():
     assert {type(sampler) for sampler in ALL} == {*SAMPLERS.values()}
 
 
+@each_sampler
+def test_a_step_calls_the_network_as_often_as_its_sampler_declares(sampler):
+    calls = []
+
+    def denoise(x, t):
+        calls.append(t)
+        return normal(FLOW)(x, t)
+
+    def step(x, t, s):
+        return sampler.step(denoise, sampler.init(x), x, t, s, FLOW, x)
+
+    jax.eval_shape(step, jnp.zeros((2, 1)), jnp.ones(2), jnp.zeros(2))
+    assert len(calls) == sampler.evaluations
+
+
 def walk(sampler, process, x, keys=None, data=normal):
     return jax.jit(lambda x, keys: sample(data(process), sampler, process, x, keys))(x, keys)
 

@@ -25,10 +25,10 @@ def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_pa
     unseen = dataclasses.replace(SOURCE, split='test', seed=1)
     result = score('ball_physics', lambda conditions: read_videos(unseen, range(len(conditions['label']))))
     assert result.passed and result.name == 'balls96_8f' and result.figures['samples']['kept'] == 1.0
-    path = runner.write(result, tmp_path)
+    path = runner.write(result, tmp_path, ())
     assert runner.read(path) == result and 'MISSED' not in runner.format_table(result)
     other = dataclasses.replace(result, settings=result.settings | {'sampler': 'Euler(steps=3)'})
-    assert runner.write(other, tmp_path) != path == runner.write(result, tmp_path)
+    assert runner.write(other, tmp_path, ()) != path == runner.write(result, tmp_path, ())
     known = {
         row: {name: np.nan if value is None else value for name, value in figures.items()}
         for row, figures in result.figures.items()

@@ -88,7 +88,7 @@ def test_the_protocol_counts_as_it_was_chosen_and_not_as_a_config_names_it(tmp_p
 
     def write(protocol, named):
         config = {'evaluate': {'samples': 4, 'batch_size': 2, 'protocol': {'name': named}}}
-        return runner.write(Score('a', {}, {}, {'step': 1, 'protocol': protocol, 'config': config}), tmp_path)
+        return runner.write(Score('a', {}, {}, {'step': 1, 'protocol': protocol, 'config': config}), tmp_path, ())
 
     recall = {'name': 'recall', 'threshold_db': 20.0}
     assert write(recall, 'usual') == write(recall, 'recall') != write(recall | {'threshold_db': 30.0}, 'usual')

@@ -14,6 +14,7 @@ from vdm_jax.pretrained import files
 from vdm_jax.pretrained.fit import by_path, fit
 from vdm_jax.pretrained.network import Network
 from vdm_jax.pretrained.report import Report
+from vdm_jax.pretrained.tensors import write as write_tensors
 from vdm_jax.train.fingerprint import fingerprint
 
 CONFIG = VideoDiTConfig(depth=2, width=32, heads=2, patch=2, channels=3, classes=3, grid=(2, 4, 4), learn_variance=True)
@@ -30,7 +31,7 @@ def checkpoint(tmp_path_factory):
 
     params = jax.tree.map(noise, jax.eval_shape(lambda: Network.init(CONFIG)))
     path = tmp_path_factory.mktemp('latte') / 'latte.safetensors'
-    files.write(path, Network(pretrained.latte, CONFIG, params, Report(())).export())
+    write_tensors(path, Network(pretrained.latte, CONFIG, params, Report(())).export())
     return path, fingerprint(params)
 
 
@@ -89,7 +90,7 @@ def test_what_fails_leaves_no_run(checkpoint, tmp_path, capsys):
 def test_what_is_not_finite_is_no_run(checkpoint, tmp_path, capsys):
     arrays, _ = files.read(checkpoint[0])
     bias = 'final_layer.linear.bias'
-    files.write(tmp_path / 'w.safetensors', arrays | {bias: np.full_like(arrays[bias], np.inf)})
+    write_tensors(tmp_path / 'w.safetensors', arrays | {bias: np.full_like(arrays[bias], np.inf)})
     ask = ['convert', '--source=latte', f'--checkpoint={tmp_path}/w.safetensors', '--heads=2', f'--out={tmp_path}/run']
     assert cli.main(ask) == 2
     assert '1 tensor holds nan or infinity, the first is head/out/bias' in capsys.readouterr().err

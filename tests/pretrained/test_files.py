@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from vdm_jax.errors import UserError
 from vdm_jax.pretrained import files
+from vdm_jax.pretrained.tensors import write as write_tensors
 
 ARRAYS = {'a.weight': np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4), 'b': np.float32([1, 2])}
 NAME = 'diffusion_pytorch_model.safetensors'
@@ -24,7 +25,7 @@ def same(actual, expected=ARRAYS):
 
 
 def test_what_is_written_is_read_bit_for_bit(tmp_path):
-    size = files.write(tmp_path / 'deep' / 'w.safetensors', ARRAYS | {'a.weight': ARRAYS['a.weight'].T})
+    size = write_tensors(tmp_path / 'deep' / 'w.safetensors', ARRAYS | {'a.weight': ARRAYS['a.weight'].T})
     assert size == (tmp_path / 'deep' / 'w.safetensors').stat().st_size
     arrays, about = files.read(tmp_path / 'deep' / 'w.safetensors')
     same(arrays, ARRAYS | {'a.weight': ARRAYS['a.weight'].T})
@@ -43,7 +44,7 @@ def test_precisions_are_read_exactly(tmp_path, dtype):
 
 
 def test_a_config_is_read_where_it_lies_beside(tmp_path):
-    files.write(tmp_path / NAME, ARRAYS)
+    write_tensors(tmp_path / NAME, ARRAYS)
     (tmp_path / 'config.json').write_text('{"num_attention_heads": 4}')
     for path in (tmp_path, tmp_path / NAME):
         arrays, about = files.read(path)
@@ -59,7 +60,7 @@ def test_a_config_is_read_where_it_lies_beside(tmp_path):
 
 def write_shards(folder, places):
     for i, name in enumerate(ARRAYS):
-        files.write(folder / f'part-{i}.safetensors', {name: ARRAYS[name]})
+        write_tensors(folder / f'part-{i}.safetensors', {name: ARRAYS[name]})
     (folder / f'{NAME}.index.json').write_text(json.dumps(places))
     return folder
 
@@ -71,7 +72,7 @@ def test_shards_are_put_together(tmp_path):
 
 @pytest.mark.parametrize('place', ['../part-0.safetensors', '/etc/passwd', 'x/part-0.safetensors', '..', '.', '', 'no'])
 def test_an_index_names_nothing_but_files_beside_it(tmp_path, place):
-    files.write(tmp_path / 'part-0.safetensors', ARRAYS)  # where ../ would find it
+    write_tensors(tmp_path / 'part-0.safetensors', ARRAYS)  # where ../ would find it
     (tmp_path / 'here').mkdir()
     folder = write_shards(tmp_path / 'here', {'weight_map': {'a.weight': 'part-0.safetensors', 'b': place}})
     with pytest.raises(UserError, match=r'index.json: names .*, which is no file beside it'):
@@ -89,10 +90,10 @@ def test_an_invalid_index_is_refused(tmp_path, text, pattern):
 
 @pytest.mark.parametrize('wrapper', ['module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.'])
 def test_what_a_trainer_wrapped_around_is_taken_off(tmp_path, wrapper):
-    files.write(tmp_path / 'w.safetensors', {f'{wrapper}{name}': array for name, array in ARRAYS.items()})
+    write_tensors(tmp_path / 'w.safetensors', {f'{wrapper}{name}': array for name, array in ARRAYS.items()})
     same(files.read(tmp_path / 'w.safetensors')[0])
     mixed = {'module.a': ARRAYS['b'], 'b': ARRAYS['b']}  # not of all: a name like others
-    files.write(tmp_path / 'w.safetensors', mixed)
+    write_tensors(tmp_path / 'w.safetensors', mixed)
     same(files.read(tmp_path / 'w.safetensors')[0], mixed)
 
 
@@ -105,7 +106,7 @@ def test_what_is_no_file_of_weights_is_named(tmp_path):
     ):
         with pytest.raises(UserError, match=pattern):
             files.read(path)
-    files.write(tmp_path / 'w.safetensors', ARRAYS)
+    write_tensors(tmp_path / 'w.safetensors', ARRAYS)
     with pytest.raises(UserError, match='--entry=ema: .* holds tensors alone'):
         files.read(tmp_path / 'w.safetensors', entry='ema')
 

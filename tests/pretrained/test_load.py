@@ -13,8 +13,9 @@ from tests.parity import networks
 from vdm_jax import pretrained
 from vdm_jax.diffusion.objective import Objective
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import SOURCES, files
+from vdm_jax.pretrained import SOURCES
 from vdm_jax.pretrained.network import Network
+from vdm_jax.pretrained.tensors import write as write_tensors
 
 DIT, SIT, LATTE, PLAIN, TEXT = (case for case in networks.CASES if case.kept)
 DENOISERS = [DIT, SIT, LATTE, PLAIN, TEXT]
@@ -44,7 +45,7 @@ def test_every_source_implements_the_interface(name):
     def arguments(function):
         return list(inspect.signature(function).parameters)
 
-    assert arguments(module.infer_config) == ['arrays', 'about', 'heads']
+    assert arguments(module.infer_config) == ['arrays', 'config_json', 'heads']
     assert arguments(module.rows) == arguments(module.computed_tensors) == arguments(module.MODEL.init) == ['config']
     assert all(isinstance(why, str) for why in module.NOT_STORED.values())
     assert [field.name for field in dataclasses.fields(module.MODEL)] == ['source', 'config', 'params', 'report']
@@ -62,7 +63,7 @@ def test_a_checkpoint_determines_its_network_and_round_trips(case, tmp_path):
     assert all(isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(model.params))
     assert isinstance(model.objective, Objective)
     equal(model.export(), arrays)
-    files.write(tmp_path / 'w.safetensors', model.export())
+    write_tensors(tmp_path / 'w.safetensors', model.export())
     again = pretrained.load(case.source, tmp_path / 'w.safetensors', case.about, heads=case.config.heads)
     assert again.config == model.config
     equal(again.export(), arrays)
@@ -164,7 +165,7 @@ def test_what_is_no_source_is_refused():
         ((None,), {}, 'checkpoint=None: want a file'),
         ((3,), {}, 'checkpoint=3: want a file'),
         (({},), {}, '--source=dit: the checkpoint holds no tensors'),
-        (({'x': np.zeros(1)}, [1]), {}, r'about=\[1\]: want what a config.json holds'),
+        (({'x': np.zeros(1)}, [1]), {}, r'config_json=\[1\]: want what a config.json holds'),
         (({'x': np.zeros(1)},), {'heads': '4'}, "heads='4': want an integer"),
     ],
 )

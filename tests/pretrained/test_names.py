@@ -9,6 +9,7 @@ from tests.parity import networks
 from vdm_jax import pretrained
 from vdm_jax.errors import UserError
 from vdm_jax.pretrained import files, names
+from vdm_jax.pretrained.tensors import write as write_tensors
 
 CASE = next(case for case in networks.CASES if case.kept)
 PLAIN = {f'blocks.{i}.{part}': np.float32([i, j]) for i in range(2) for j, part in enumerate(('mlp.weight', 'norm'))}
@@ -33,7 +34,7 @@ def same(actual, expected=PLAIN):
 
 
 def read(tmp_path, arrays, entry=None):
-    files.write(tmp_path / 'w.safetensors', arrays)
+    write_tensors(tmp_path / 'w.safetensors', arrays)
     return files.read(tmp_path / 'w.safetensors', entry)[0]
 
 

@@ -11,7 +11,8 @@ from tests.parity.image_vae_cases import CASES, FIXTURE, about, tensors
 from vdm_jax import pretrained
 from vdm_jax.codecs.image_codec import ImageVAECodec
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import files, sd_vae
+from vdm_jax.pretrained import sd_vae
+from vdm_jax.pretrained.tensors import write as write_tensors
 
 PUBLISHED = {'to_q': 'query', 'to_k': 'key', 'to_v': 'value', 'to_out.0': 'proj_attn'}
 
@@ -31,7 +32,7 @@ def test_every_tensor_is_used_and_comes_back_bit_for_bit(name, tmp_path):
     model = load(name, arrays)
     assert model.config == ImageVAECodec(model=CASES[name][0])
     assert set(model.report.used) == arrays.keys() and not model.report.unused
-    files.write(tmp_path / 'diffusion_pytorch_model.safetensors', model.export())
+    write_tensors(tmp_path / 'diffusion_pytorch_model.safetensors', model.export())
     (tmp_path / 'config.json').write_text(json.dumps(about(CASES[name][0])))
     again = pretrained.load('sd_vae', tmp_path)
     assert again.config == model.config

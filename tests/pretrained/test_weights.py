@@ -37,7 +37,7 @@ def test_they_come_back(file):
     restored = weights.load(file, abstract(PARAMS))
     assert jax.tree.structure(restored) == jax.tree.structure(PARAMS) and restored['b'].dtype == jnp.float32
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2**-11), restored, PARAMS)
-    assert weights.about(file) == ABOUT | {'dtype': 'float16'}
+    assert weights.read_provenance(file) == ABOUT | {'dtype': 'float16'}
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_another_network_is_named(file, wanted, pattern):
 
 def test_what_is_no_such_file(tmp_path, file):
     with pytest.raises(UserError, match='no such file'):
-        weights.about(tmp_path / 'nowhere')
+        weights.read_provenance(tmp_path / 'nowhere')
     (tmp_path / 'cut').write_bytes(file.read_bytes()[:-5])
     (tmp_path / 'pickle').write_bytes(b'\x80\x04}q\x00.' * 20)
     save_file({'a': np.ones(2)}, tmp_path / 'other')
     for name, pattern in (('cut', 'not a safetensors'), ('pickle', 'not a safetensors'), ('other', 'vdm_jax export')):
         with pytest.raises(UserError, match=pattern):
-            weights.about(tmp_path / name)
+            weights.read_provenance(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_same_weights_are_the_same_bytes_and_other_libraries_read_them(file,
 def test_files_of_before_which_have_no_hash_are_read(tmp_path):
     arrays = {'a/kernel': np.float16(PARAMS['a']['kernel']), 'b': np.float16(PARAMS['b'])}
     save_file(arrays, tmp_path / 'old', {'format': weights.FORMAT, 'about': json.dumps(ABOUT | {'ema': 0.999})})
-    assert weights.about(tmp_path / 'old') == ABOUT | {'ema': 0.999, 'dtype': 'float16'}
+    assert weights.read_provenance(tmp_path / 'old') == ABOUT | {'ema': 0.999, 'dtype': 'float16'}
     np.testing.assert_array_equal(weights.load(tmp_path / 'old', abstract(PARAMS))['b'], arrays['b'])
     assert 'written without a sha256' in verify(tmp_path / 'old')
     assert 'written without a sha256' in verify(STARTER)
@@ -113,10 +113,10 @@ def test_intact_files_are_verified_and_damage_is_one_line(file, monkeypatch):
     for look in (verify, weights.read, lambda path: weights.load(path, abstract(PARAMS))):
         with pytest.raises(UserError, match=r'w.safetensors: is damaged: its tensors are not what was written .*copy'):
             look(file)
-    assert weights.about(file)['step'] == 7  # reads no tensor, and its own hash is right
+    assert weights.read_provenance(file)['step'] == 7  # reads no tensor, and its own hash is right
     file.write_bytes(content.replace(b'7', b'8', 1))
     with pytest.raises(UserError, match=r'w.safetensors: is damaged: its header'):
-        weights.about(file)
+        weights.read_provenance(file)
 
 
 @pytest.mark.parametrize('size', [1, 7, 28, 29, 1000])
@@ -151,7 +151,7 @@ def test_values_of_foreign_files_are_of_their_type_and_range_or_refused(wrong, t
     (name,) = wrong
     path = craft(tmp_path / 'evil', ABOUT | wrong)
     with pytest.raises(UserError, match=rf"metadata 'about'(: {name}=| is not JSON)"):
-        weights.about(path)
+        weights.read_provenance(path)
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,10 @@ def test_values_of_foreign_files_are_of_their_type_and_range_or_refused(wrong, t
 def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, pattern, tmp_path):
     path = craft(tmp_path / 'evil', text)
     if pattern is None:
-        assert weights.about(path) == {'config': {}, 'step': 1, 'ema': 0.5, 'dtype': 'float16'}
+        assert weights.read_provenance(path) == {'config': {}, 'step': 1, 'ema': 0.5, 'dtype': 'float16'}
         return
     with pytest.raises(UserError, match=pattern):
-        weights.about(path)
+        weights.read_provenance(path)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_what_stands_beside_foreign_weights_is_read_as_json_or_refused(text, pat
 def test_invalid_headers_are_refused(entries, pattern, tmp_path):
     (tmp_path / 'w').write_bytes(len(entries).to_bytes(8, 'little') + entries + b'\0' * 4)
     with pytest.raises(UserError, match=pattern):
-        weights.about(tmp_path / 'w')
+        weights.read_provenance(tmp_path / 'w')
 
 
 def test_only_regular_files_are_opened(tmp_path):
@@ -210,14 +210,14 @@ def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / 'link').symlink_to('/dev/zero')
     for path in (tmp_path / 'pipe', tmp_path / 'link', tmp_path, '/dev/zero'):
         with pytest.raises(UserError, match='is not a regular file'):
-            weights.about(path)
+            weights.read_provenance(path)
     with open(tmp_path / 'sparse', 'wb') as file:
         file.write(b'\xff' * 8)
         file.truncate(2**40)
     with pytest.raises(UserError, match='not a safetensors file'):
-        weights.about(tmp_path / 'sparse')
+        weights.read_provenance(tmp_path / 'sparse')
     with pytest.raises(UserError, match='null'):
-        weights.about(tmp_path / 'a\0b')
+        weights.read_provenance(tmp_path / 'a\0b')
 
 
 def test_what_was_there_stands_where_a_disk_is_full(file, monkeypatch):

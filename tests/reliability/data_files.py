@@ -46,7 +46,7 @@ def train_on_set(directory: Path):
     values = [source.identity(), source.num_classes, source.scalars, source.extents()]
     values += [source.records.captions(i) for i in source.index]
     values += [source.draw(i, clip_generator(0, i)) for i in range(len(source))]
-    return values, '; '.join(source.names()['broken'])
+    return values, '; '.join(source.problem_files()['broken'])
 
 
 def verify(directory: Path):

@@ -31,7 +31,7 @@ def make_score(directory: Path) -> None:
     """As evaluate writes it."""
     figures = {'samples': {'kept': 0.75, 'residual_px': None, 'arcs': 12}, 'real': {'kept': 1.0}}
     settings = {'step': 7, 'ema': 'raw', 'config': experiment_dict(Experiment()), 'overrides': []}
-    runner.write(Score('balls128_8f', figures, {'kept': True}, settings), directory)
+    runner.write(Score('balls128_8f', figures, {'kept': True}, settings), directory, ())
 
 
 def read_score(directory: Path):

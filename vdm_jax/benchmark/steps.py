@@ -31,16 +31,40 @@ Program = Callable[[Any, Any], tuple[Any, Any]]  # (state, batch) -> (state, sca
 def measure(run: 'Run', steps: int | None = None) -> dict[str, Any]:
     """Train a few steps in a temporary directory and return what they cost, as JSON values.
 
-    Seconds a step are the median over `steps` steps (20), each timed to the end of its computation, with the next batch
-    fetched meanwhile. data_wait_share is the share of that time spent waiting for a batch with no step under way: a
-    fetch counts fully where the step had ended before the batch was there. synthetic_step_seconds is the median of as
-    many steps, in turns with the others, on one batch that stays on the device: what the loader costs in all is
-    real_over_synthetic. How fast clips come with no step beside them is what loader.py measures. FLOPs are the analytic
-    count (multiply-add = 2, 3x the forward pass and once more for self-conditioning, no rematerialisation), and mfu
-    their share of the devices' bfloat16 peak, None where that is not known. Where the source has buckets, each is
-    measured by itself: {'buckets': {name: the report of one}}. `cold` is with an empty compilation cache, `warm` with
-    what the cold start left in it: compile_seconds for the training step alone (compiling, or loading),
-    first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
+    Args:
+      run: What is measured.
+      steps: How many steps are timed, STEPS by default.
+
+    Returns:
+      Where the source has buckets, each is measured by itself: {'buckets': {name: the report of one}}. Else
+
+      device: How many of which kind.
+      jax: Its version.
+      batch_size: Clips of a step.
+      steps: How many were timed.
+      step_seconds: Median over the steps, each timed to the end of its computation, with the next batch fetched
+        meanwhile.
+      step_seconds_min: The shortest of them.
+      steps_per_second: At the median.
+      videos_per_second: At the median.
+      model_flops_per_step: The analytic count: multiply-add = 2, 3x the forward pass and once more for
+        self-conditioning, no rematerialisation.
+      model_flops_per_second: At the median.
+      mfu: The share of the devices' bfloat16 peak that this is, None where the peak is not known.
+      data_wait_share: The share of the steps' time spent waiting for a batch with no step under way: a fetch counts
+        fully where the step had ended before the batch was there.
+      synthetic_step_seconds: Median of as many steps, in turns with the others, on one batch that stays on the device.
+      real_over_synthetic: What the loader costs in all.
+      The keys of loader.measure: how fast clips come with no step beside them.
+      checkpoint_stall_seconds: That training stands still for a save.
+      checkpoint_write_seconds: Until a save is on disk.
+      cold: Of a start with an empty compilation cache: compile_seconds for the training step alone (compiling, or
+        loading), first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
+      warm: The same, of a start with what the cold one left in the cache.
+      peak_host_bytes: Of memory.
+      peak_device_bytes: Of memory, None where it is not known.
+      program_temporary_bytes: Of the compiled training step, None where they are not known.
+      loss: Of the last step on a batch of the loader.
     """
     if len(run.data.batch_sizes) > 1:
         names = run.data.source.bucket_names
@@ -52,13 +76,16 @@ def measure(run: 'Run', steps: int | None = None) -> dict[str, Any]:
         cold = take_first_step(run).cost
         first = take_first_step(run)
         with first.stream:
-            timings = compare_batches(first.program, first.state, map(run.batch_layout.to_global, first.stream), steps)
-        stall, write = checkpoint_cost(run, timings.state, directory)
+            comparison = compare_batches(
+                first.program, first.state, map(run.batch_layout.to_global, first.stream), steps
+            )
+        stall, write = checkpoint_cost(run, comparison.real.state, directory)
 
     device = jax.devices()[0]
     batch_size = run.experiment.train.batch_size
-    step = statistics.median(timings.seconds)
-    constant_step = statistics.median(timings.constant_seconds)
+    real = comparison.real
+    step = statistics.median(real.seconds)
+    constant_step = statistics.median(comparison.constant_seconds)
     flops = run.step_flops
     peak = peak_flops(device.device_kind)
     memory_analysis = first.compiled.memory_analysis()
@@ -68,13 +95,13 @@ def measure(run: 'Run', steps: int | None = None) -> dict[str, Any]:
         'batch_size': batch_size,
         'steps': steps,
         'step_seconds': step,
-        'step_seconds_min': min(timings.seconds),
+        'step_seconds_min': min(real.seconds),
         'steps_per_second': 1 / step,
         'videos_per_second': batch_size / step,
         'model_flops_per_step': flops,
         'model_flops_per_second': flops / step,
         'mfu': flops / step / jax.device_count() / peak if peak else None,
-        'data_wait_share': sum(timings.waits) / sum(timings.seconds),
+        'data_wait_share': sum(real.waits) / sum(real.seconds),
         'synthetic_step_seconds': constant_step,
         'real_over_synthetic': step / constant_step,
         **loader.measure(run.training_reader, run.experiment.seed),
@@ -85,7 +112,7 @@ def measure(run: 'Run', steps: int | None = None) -> dict[str, Any]:
         'peak_host_bytes': peak_memory(),
         'peak_device_bytes': (device.memory_stats() or {}).get('peak_bytes_in_use'),
         'program_temporary_bytes': memory_analysis.temp_size_in_bytes if memory_analysis else None,
-        'loss': float(timings.scalars['loss']),
+        'loss': float(real.scalars['loss']),
     }
 
 
@@ -109,17 +136,11 @@ class Comparison(NamedTuple):
     """Steps on batches of the loader, in turns with steps on one constant batch.
 
     Attributes:
-      state: After all of them.
-      scalars: Of the last step on a batch of the loader.
-      seconds: Of each step on a batch of the loader.
-      waits: Seconds of each of those spent waiting for a batch with no step under way.
+      real: Of the steps on batches of the loader; its state is that after all steps.
       constant_seconds: Of each step on the constant batch.
     """
 
-    state: Any
-    scalars: Any
-    seconds: list[float]
-    waits: list[float]
+    real: Timings
     constant_seconds: list[float]
 
 
@@ -140,7 +161,7 @@ def compare_batches(program: Program, state: Any, stream: Iterator[Any], steps: 
         seconds += real.seconds
         waits += real.waits
         constant_seconds += constant.seconds
-    return Comparison(state, scalars, seconds, waits, constant_seconds)
+    return Comparison(Timings(state, scalars, seconds, waits), constant_seconds)
 
 
 def time_steps(program: Program, state: Any, stream: Iterator[Any], steps: int) -> Timings:

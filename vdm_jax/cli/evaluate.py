@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from vdm_jax.cli import exit_codes
@@ -59,7 +60,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
         score = runner.evaluate(protocol, draw, *run.data.references, config, about)
 
     print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
-    path = processes.run_on_primary(lambda: write_score(score, args.out))
+    path = processes.run_on_primary(lambda: write_score(score, args.out, run.data.source.movable_keys))
     if not args.json:
         print(path)
     return exit_codes.FAILED if args.require and not score.passed else exit_codes.DONE
@@ -79,8 +80,8 @@ def check_protocol(name: str | None) -> None:
         raise UserError(f'--protocol={name}: want one of {", ".join(names)}')
 
 
-def write_score(score: 'Score', out: str) -> str:
-    """Write a score into a directory; return its file.
+def write_score(score: 'Score', out: str, movable: Collection[str]) -> str:
+    """Write a score into a directory; return its file. `movable` as runner.write has it.
 
     Raises:
       Failure: The disk is full, or it cannot be written for another reason.
@@ -88,7 +89,7 @@ def write_score(score: 'Score', out: str) -> str:
     from vdm_jax.evals import runner
 
     try:
-        return str(runner.write(score, out))
+        return str(runner.write(score, out, movable))
     except OSError as error:
         why = f'the score above cannot be written ({error.strerror or error}); what was there before stands'
         raise Failure(f'--out={out}: {why}') from None

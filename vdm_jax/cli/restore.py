@@ -101,7 +101,7 @@ def restore(
     def read_about() -> dict[str, Any]:
         if not origin.is_file:
             return {'config': read_config(origin.path)}
-        about = weights.about(origin.path, str(origin))
+        about = weights.read_provenance(origin.path, str(origin))
         check_groups(about['config'], str(origin))
         return about
 
@@ -148,7 +148,7 @@ def _restore_checkpoint(
     `trained` is the resolved config of the run directory, which explains arrays that do not fit.
     """
     from vdm_jax.parallel.processes import raise_on_all
-    from vdm_jax.pretrained.weights import FINGERPRINTS, validate_about
+    from vdm_jax.pretrained.weights import FINGERPRINTS, validate_provenance
     from vdm_jax.train.checkpoint import Checkpoints
     from vdm_jax.train.workdir import explain_misfit
 
@@ -159,7 +159,7 @@ def _restore_checkpoint(
         position = checkpoints.position(step)
 
     file = f'{workdir}/checkpoints/{step}: its position'
-    position = raise_on_all(lambda: validate_about(position, file))
+    position = raise_on_all(lambda: validate_provenance(position, file))
     provenance = {'step': step, 'ema': RAW if average is None else float(average)}
     return params, provenance | {name: position[name] for name in FINGERPRINTS if name in position}
 

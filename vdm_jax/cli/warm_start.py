@@ -67,7 +67,7 @@ def read_config(path: str) -> dict[str, Any]:
     origin = origin_of(path)
     if not origin.is_file:
         return workdir.read_config(path)
-    config: dict[str, Any] = weights.about(path, str(origin))['config']
+    config: dict[str, Any] = weights.read_provenance(path, str(origin))['config']
     return check_groups(config, str(origin))
 
 

@@ -1,6 +1,6 @@
 """Base of every codec: pixels to latents and back, by frozen weights."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -9,10 +9,6 @@ from vdm_jax.nn.config import Shape
 
 Weights = dict[str, Any]  # a tree of arrays, or of their shapes
 
-# Fields of codecs that do not change the posterior moments of a clip, so that a cache of moments outlives a change of
-# them: where weights lie, what becomes of moments, and how much is computed at a time.
-FIELDS_AFTER_MOMENTS = 'path', 'sample', 'mean', 'std', 'chunk', 'slice_frames'
-
 
 class Codec(Ranged, where='config.codec'):
     """Pixels <-> latents: a frozen dataclass, the config group config.codec.
@@ -20,6 +16,10 @@ class Codec(Ranged, where='config.codec'):
     Its weights travel beside it, like everything else that a step takes. A codec that has some overrides `path` by a
     field of that name, which experiment/frozen_weights.py reads.
     """
+
+    # Fields that do not change the posterior moments of a clip, so that a cache of moments outlives a change of them:
+    # where weights lie, what becomes of moments, and how much is computed at a time.
+    fields_after_moments: ClassVar[tuple[str, ...]] = ()
 
     @property
     def path(self) -> str | None:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,8 @@ class ImageVAECodec(Codec):
       overlap: Latents that neighbouring tiles share at least, over which they are blended.
       dtype: Of activations and products.
     """
+
+    fields_after_moments: ClassVar[tuple[str, ...]] = ('path', 'sample', 'slice_frames')
 
     path: str | None = None
     model: ImageVAEConfig = ImageVAEConfig()

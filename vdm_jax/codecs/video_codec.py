@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,8 @@ class VideoVAECodec(Codec):
         both and 67.9 without.
       chunk: Latent frames that are encoded or decoded at a time, 0: all. It bounds memory and changes no result.
     """
+
+    fields_after_moments: ClassVar[tuple[str, ...]] = ('path', 'sample', 'mean', 'std', 'chunk')
 
     path: str | None = None
     model: VideoVAEConfig = VideoVAEConfig()

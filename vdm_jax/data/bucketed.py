@@ -62,7 +62,7 @@ class Bucketed(WrappingSource):
             raise UserError(f'config.data.only={self.only}: the buckets are called 0 to {len(self.buckets) - 1}')
 
         # By size: 16x64x64 and 16x64x64@8 are one bucket, though their texts differ.
-        sizes = [bucket.size for bucket in self.kinds]
+        sizes = [bucket.size for bucket in self.all_buckets]
         for number, size in enumerate(sizes):
             if size in sizes[:number]:
                 raise UserError(f'config.data.buckets={",".join(self.buckets)}: {self.buckets[number]} is there twice')
@@ -84,14 +84,14 @@ class Bucketed(WrappingSource):
                 )
 
     @property
-    def kinds(self) -> tuple[Bucket, ...]:
+    def all_buckets(self) -> tuple[Bucket, ...]:
         """All buckets, also where the clips of one alone are taken."""
         return tuple(map(read_bucket, self.buckets))
 
     @property
-    def taken_kinds(self) -> tuple[Bucket, ...]:
+    def taken_buckets(self) -> tuple[Bucket, ...]:
         """The buckets whose clips are taken."""
-        return self.kinds if self.only is None else (self.kinds[self.only],)
+        return self.all_buckets if self.only is None else (self.all_buckets[self.only],)
 
     @property
     def shape(self) -> Shape:
@@ -101,17 +101,17 @@ class Bucketed(WrappingSource):
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """(T, H, W, C) of the clips of each bucket."""
-        return tuple((*kind.size, self.clips.shape[3]) for kind in self.taken_kinds)
+        return tuple((*bucket.size, self.clips.shape[3]) for bucket in self.taken_buckets)
 
     @property
     def bucket_numbers(self) -> tuple[int, ...]:
         """The numbers of the buckets whose clips are taken."""
-        return tuple(range(len(self.kinds))) if self.only is None else (self.only,)
+        return tuple(range(len(self.all_buckets))) if self.only is None else (self.only,)
 
     @property
     def bucket_names(self) -> tuple[str, ...]:
         """What each bucket is called, with its batch size where it has one."""
-        return tuple(map(str, self.taken_kinds))
+        return tuple(map(str, self.taken_buckets))
 
     @property
     def parts(self) -> tuple[Source, ...]:
@@ -120,7 +120,7 @@ class Bucketed(WrappingSource):
 
     def batch_sizes(self, batch: int) -> tuple[int, ...]:
         """Return the clips of a batch of each of `shapes`, where one that does not say it takes `batch`."""
-        return tuple(kind.batch or batch for kind in self.kinds) if self.only is None else (batch,)
+        return tuple(bucket.batch or batch for bucket in self.all_buckets) if self.only is None else (batch,)
 
     def for_bucket(self, bucket: int) -> 'Bucketed':
         """Return the clips of one bucket."""
@@ -129,7 +129,7 @@ class Bucketed(WrappingSource):
     def with_pixels(self, pixels: int | str) -> 'Bucketed':
         """Return the clips of the first bucket with frames of `pixels`."""
         height, width = height_width(pixels)
-        bucket = dataclasses.replace(self.taken_kinds[0], height=height, width=width)
+        bucket = dataclasses.replace(self.taken_buckets[0], height=height, width=width)
         return dataclasses.replace(self, buckets=(str(bucket),), only=None)
 
     def open(self) -> 'BucketedReader':
@@ -153,7 +153,7 @@ class BucketedReader(Reader):
         self.clips = clips
         self._lenient = lenient
         # Read once: the property parses its texts anew each time, and every clip asks for its bucket's size.
-        self._kinds = source.kinds
+        self._all_buckets = source.all_buckets
         self._readers: dict[int, BucketedReader] = {}
 
     @functools.cached_property
@@ -165,7 +165,7 @@ class BucketedReader(Reader):
     @functools.cached_property
     def bucket_of(self) -> np.ndarray:
         """The bucket of each clip of `clips`, -1 for none: int64 (N,)."""
-        return assign(self.clip_extents, [kind.size for kind in self._kinds], self.source.short)
+        return assign(self.clip_extents, [bucket.size for bucket in self._all_buckets], self.source.short)
 
     @functools.cached_property
     def ids(self) -> np.ndarray:
@@ -187,7 +187,7 @@ class BucketedReader(Reader):
     @functools.cached_property
     def _ranks(self) -> np.ndarray:
         ranks = np.zeros_like(self.bucket_of)
-        for number in range(len(self._kinds)):
+        for number in range(len(self._all_buckets)):
             mine = self.bucket_of == number
             ranks[mine] = np.arange(mine.sum())
         return ranks
@@ -203,7 +203,7 @@ class BucketedReader(Reader):
 
     def _clip(self, i: int, rng: np.random.Generator | None) -> Clip:
         number = int(self.ids[i])
-        size = self._kinds[self.bucket_of[number]].size
+        size = self._all_buckets[self.bucket_of[number]].size
         with mistakes_at(CLIPS):
             return self.clips.extract(number, size, rng)
 
@@ -241,10 +241,10 @@ class BucketedReader(Reader):
 
     def _raise_too_few(self, number: int, count: int, batch: int) -> NoReturn:
         """Say that a bucket has too few clips for a batch."""
-        kind = 'x'.join(map(str, self._kinds[number].size))
+        size = 'x'.join(map(str, self._all_buckets[number].size))
         raise UserError(
             f'config.data.buckets={self.source.buckets[number]}: {count} clips are not one batch of {batch};'
-            f' leave the bucket out, or give it a smaller batch ({kind}@{count or 1})'
+            f' leave the bucket out, or give it a smaller batch ({size}@{count or 1})'
         )
 
     def _bucket_order(self, mine: np.ndarray, size: int, seed: int, shuffle: bool, number: int) -> tuple[Order, float]:
@@ -308,22 +308,22 @@ class BucketedReader(Reader):
         # A file of the same name may have another length or size by now, and so another bucket. The byte order is
         # fixed, as a run may go on on another machine.
         table = hashlib.sha256(np.ascontiguousarray(self.bucket_of, '<i8').tobytes()).hexdigest()[:16]
-        return f'{identity} in {len(self._kinds)} buckets {table}'
+        return f'{identity} in {len(self._all_buckets)} buckets {table}'
 
     def read_plans(self, i: int, rng: np.random.Generator, size: Size | None = None) -> list[ReadPlan]:
         del size  # that of its bucket
         number = int(self.ids[i])
         with mistakes_at(CLIPS):
-            return self.clips.read_plans(number, rng, self._kinds[self.bucket_of[number]].size)
+            return self.clips.read_plans(number, rng, self._all_buckets[self.bucket_of[number]].size)
 
     def notes(self) -> list[str]:
         """Return the lines of the clips, and what became of these, bucket by bucket: a line each."""
         lines = list(self.clips.notes())
-        for number, kind in enumerate(self._kinds):
+        for number, bucket in enumerate(self._all_buckets):
             mine = self.clip_extents[self.bucket_of == number]
-            padded = int((mine[:, 0] < kind.frames).sum())
-            enlarged = int((mine[:, 1:] < kind.size[1:]).any(1).sum())
-            lines.append(f'bucket {kind}: {len(mine)} clips, {padded} of them padded, {enlarged} enlarged')
+            padded = int((mine[:, 0] < bucket.frames).sum())
+            enlarged = int((mine[:, 1:] < bucket.size[1:]).any(1).sum())
+            lines.append(f'bucket {bucket}: {len(mine)} clips, {padded} of them padded, {enlarged} enlarged')
         broken = int((self.clip_extents[:, 0] == 0).sum())
         outside = int((self.bucket_of < 0).sum())
         lines.append(f'in no bucket: {outside} of {len(self.bucket_of)} clips ({broken} of them broken)')
@@ -336,6 +336,6 @@ class BucketedReader(Reader):
         counts = self.clips.counters()
         return {name: n for name, n in counts.items() if name.split('/')[-1] not in ('short_videos', 'short_records')}
 
-    def names(self) -> dict[str, list[str]]:
+    def problem_files(self) -> dict[str, list[str]]:
         """Return the files that the clips' source could not take as they are, but for short ones."""
-        return {kind: names for kind, names in self.clips.names().items() if kind != 'short'}
+        return {kind: names for kind, names in self.clips.problem_files().items() if kind != 'short'}

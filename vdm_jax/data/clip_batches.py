@@ -67,7 +67,7 @@ def find_labelled(reader: Reader, labels: Iterable[int | None], among: int = 256
     Of each label the first clip, then the next, and round again, among the source's first `among`.
 
     Raises:
-      UserError: none of them has a label.
+      UserError: a label that none of the first `among` clips has.
     """
     # As above: each label costs the reading of its clip.
     known = np.array([reader[i]['label'] for i in range(min(len(reader), among))])

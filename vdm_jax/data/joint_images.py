@@ -202,10 +202,10 @@ class JointImagesReader(Reader):
         images = {f'image_{name}': value for name, value in self.images.counters().items()}
         return self.clips.counters() | images
 
-    def names(self) -> dict[str, list[str]]:
+    def problem_files(self) -> dict[str, list[str]]:
         """Return the files that either could not take as they are."""
-        images = {f'image_{kind}': names for kind, names in self.images.names().items()}
-        return self.clips.names() | images
+        images = {f'image_{kind}': names for kind, names in self.images.problem_files().items()}
+        return self.clips.problem_files() | images
 
     def notes(self) -> list[str]:
         """Return the lines of both sources."""

@@ -255,11 +255,11 @@ class MixtureReader(Reader):
         each = zip(self._numbers, self.readers, strict=True)
         return {f'{number}/{name}': value for number, reader in each for name, value in reader.counters().items()}
 
-    def names(self) -> dict[str, list[str]]:
+    def problem_files(self) -> dict[str, list[str]]:
         """Return the sources' own, each name after the source's number."""
         names: dict[str, list[str]] = {}
         for number, reader in zip(self._numbers, self.readers, strict=True):
-            for kind, own in reader.names().items():
+            for kind, own in reader.problem_files().items():
                 names.setdefault(kind, []).extend(f'{number}: {name}' for name in own)
         return names
 

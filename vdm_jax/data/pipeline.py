@@ -67,17 +67,15 @@ def batches(
 
 
 class Walk:
-    """This host's clips one after the other, from a step on: clip k is `locate(k)` = (step, row of the global batch).
-
-    Every block of an order's steps has each bucket as often as the others, so no step has to be counted up to.
-    """
+    """This host's clips one after the other, from a step on: clip k is `locate(k)`, a step and a row of its batch."""
 
     def __init__(self, order: Order | BucketOrder, rows: Rows, start_step: int):
         self._order = order
         self._rows = rows
         self._sizes = np.array([len(each) for each in rows])
 
-        # Every block has each bucket as often, so the first one stands for all.
+        # Every block has each bucket as often as the others, so the first one stands for all, and no step has to be
+        # counted up to.
         self._in_block = int(self._sizes[order.buckets(0)].sum())
 
         # Threads draw ahead over the end of a block, so a few blocks are asked for in turn.
@@ -87,19 +85,21 @@ class Walk:
             return np.cumsum(self._sizes[order.buckets(block)])
 
         self._ends = ends
-        # `clips_before` counts from `_first`, which it is to find here: so it is 0 for this once.
-        self._first = 0
-        self._first = self.clips_before(start_step)
+        self._first = self._clips_until(start_step)
 
     def size(self, step: int) -> int:
         """Return how many rows of a step this host reads."""
         return int(self._sizes[self._order.bucket(step)])
 
     def clips_before(self, step: int) -> int:
-        """Return how many clips come before a step."""
+        """Return how many clips come before a step, from the first one of the walk on."""
+        return self._clips_until(step) - self._first
+
+    def _clips_until(self, step: int) -> int:
+        """Return how many clips come before a step, from step 0 on."""
         block, within = divmod(step, self._order.block_size)
         in_started_block = int(self._ends(block)[within - 1]) if within else 0
-        return block * self._in_block + in_started_block - self._first
+        return block * self._in_block + in_started_block
 
     def locate(self, k: int) -> tuple[int, int]:
         """Return the step of clip k, and its row of the global batch."""

@@ -49,5 +49,6 @@ def check(reader: Reader, names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise UserError(
-                f'config.model.scalars={name}: clips of this source tell {", ".join(known)}; choose among these'
+                f'config.model.scalars={name}: clips of this source have the scalars {", ".join(known)}; '
+                'choose among these'
             )

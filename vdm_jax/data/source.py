@@ -58,6 +58,8 @@ class Source(Ranged, abc.ABC, where='config.data'):
     bucketed: ClassVar[bool] = False
     # Whether single images come beside its clips.
     joins_images: ClassVar[bool] = False
+    # Fields that change no clip: where files lie, how they are read, and the texts beside clips.
+    movable_fields: ClassVar[tuple[str, ...]] = ('threads', 'prefetch')
 
     @property
     @abc.abstractmethod
@@ -129,6 +131,11 @@ class Source(Ranged, abc.ABC, where='config.data'):
         return ()
 
     @property
+    def movable_keys(self) -> frozenset[str]:
+        """Its keys that change no clip, those of the sources within it included."""
+        return frozenset(self.movable_fields).union(*(part.movable_keys for part in self.parts))
+
+    @property
     def record_sets(self) -> tuple[str, ...]:
         """The directories of records that it reads, those of the sources within it included."""
         return tuple(path for part in self.parts for path in part.record_sets)
@@ -187,7 +194,7 @@ class Reader(abc.ABC):
 
     @property
     def num_classes(self) -> int:
-        """Labels run from 0 to this; 0 where clips have none."""
+        """Number of classes; labels are in [0, num_classes). 0 where clips have none."""
         return 0
 
     @property
@@ -301,7 +308,7 @@ class Reader(abc.ABC):
         """Return what was counted so far, by name."""
         return {}
 
-    def names(self) -> dict[str, list[str]]:
+    def problem_files(self) -> dict[str, list[str]]:
         """Return which files could not be taken as they are, each with the reason, by kind."""
         return {}
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from vdm_jax.data.counters import Tally
 from vdm_jax.data.source import Clip, Reader, Shape, Size
 from vdm_jax.data.video import decode, transforms
 from vdm_jax.data.video.extract_clip import (
-    Crop,
+    CropMode,
     PixelAspect,
     ReadFrames,
     ReadPlan,
@@ -57,6 +57,8 @@ class Tfds(VideoSource):
       prefetch: Clips that the loader draws ahead.
     """
 
+    movable_fields: ClassVar[tuple[str, ...]] = ('path', *VideoSource.movable_fields)
+
     path: str = ''
     frames: Frames = 16
     pixels: FrameSize = 64
@@ -64,7 +66,7 @@ class Tfds(VideoSource):
     stride: Stride = 1
     short: Literal['hold', 'loop'] = 'hold'  # no drop: how long a video is shows when it is read
     start: Literal['random', 'first'] = 'random'  # no center
-    crop: Crop = 'center'
+    crop: CropMode = 'center'
     flip: bool = False
     pixel_aspect: PixelAspect = 'square'
     video: str = 'video'

@@ -7,7 +7,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from vdm_jax.data.source import Clip, Reader, Size
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
 from vdm_jax.data.video.extract_clip import (
-    Crop,
+    CropMode,
     PixelAspect,
     ReadPlan,
     Short,
@@ -33,15 +33,6 @@ from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video_source import VideoSource
 from vdm_jax.errors import UserError
-
-
-def video_files(path: str) -> list[str]:
-    """Return the videos in a folder and below, as sorted paths relative to it; hidden files and folders are skipped.
-
-    Raises:
-      UserError: the folder is missing or holds none.
-    """
-    return list(look_for_videos(path).videos)
 
 
 def look_for_videos(path: str, follow_links: bool = False) -> Folder:
@@ -91,6 +82,14 @@ class VideoFolder(VideoSource):
       prefetch: Clips that the loader draws ahead.
     """
 
+    movable_fields: ClassVar[tuple[str, ...]] = (
+        'path',
+        'max_broken',
+        'limits',
+        'cache_mb',
+        *VideoSource.movable_fields,
+    )
+
     path: str = ''
     frames: Frames = 16
     pixels: FrameSize = 64
@@ -98,7 +97,7 @@ class VideoFolder(VideoSource):
     fps: Fps | None = None
     short: Short = 'hold'
     start: Literal['random', 'first'] = 'random'  # no center
-    crop: Crop = 'center'
+    crop: CropMode = 'center'
     flip: bool = False
     pixel_aspect: PixelAspect = 'square'
     label: Literal['none', 'index', 'folder'] = 'none'
@@ -152,7 +151,7 @@ class VideoFolderReader(Reader):
 
     @property
     def num_classes(self) -> int:
-        """Labels run from 0 to this; 0 for label='none'."""
+        """Number of classes; labels are in [0, num_classes). 0 for label='none'."""
         return max(self._labels.values()) + 1 if self.source.label != 'none' else 0
 
     @property
@@ -220,7 +219,7 @@ class VideoFolderReader(Reader):
         # Zeros until the folder was looked at: every line of the metrics has the same names.
         return {'videos': 0, 'short_videos': 0} | self._tally.counters('broken_videos', 'replaced_clips', 'short_clips')
 
-    def names(self) -> dict[str, list[str]]:
+    def problem_files(self) -> dict[str, list[str]]:
         """Return which files, each with the reason: {'broken': ['a.mp4: cut off: 3 of 9 frames'], 'short': [...]}."""
         return {'broken': self._tally.broken_lines(), 'short': list(self._short.values())}
 
@@ -288,7 +287,7 @@ class VideoFolderReader(Reader):
         raise AssertionError('candidates end with an error')
 
     def _candidates(self, i: int) -> Iterator[tuple[int, str, decode.Video]]:
-        """Yield (attempt, name, video) of clip i and, should it be broken, of those after it, round the end.
+        """Yield (attempt, name, video) of clip i and, if it is broken, of the next ones, wrapping around.
 
         Raises:
           UserError: all are broken.

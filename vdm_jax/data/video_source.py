@@ -3,7 +3,7 @@
 from vdm_jax.config.frame_size import FrameSize, height_width, read_pixels
 from vdm_jax.config.ranges import Fps, Frames, Stride
 from vdm_jax.data.source import Shape, Source
-from vdm_jax.data.video.extract_clip import ClipOptions, Crop, Short, Start
+from vdm_jax.data.video.extract_clip import ClipOptions, CropMode, Short, Start
 
 
 class VideoSource(Source):
@@ -31,7 +31,7 @@ class VideoSource(Source):
     fps: Fps | None = None
     short: Short = 'hold'
     start: Start = 'random'
-    crop: Crop = 'center'
+    crop: CropMode = 'center'
     flip: bool = False
 
     def __post_init__(self) -> None:

@@ -37,8 +37,12 @@ class Guidance(Ranged, where='config.guidance'):
 
     def scale_at(self, scale: jax.Array, t: jax.Array) -> jax.Array:
         """Return the scale at t, of t's shape, from the nominal `scale`; 1 outside the interval."""
+        return jnp.where(self.is_active(t), 1 + (scale - 1) * self._factor(t), 1)
+
+    def is_active(self, t: jax.Array) -> jax.Array:
+        """Return at which of the times t there is guidance, those in the interval: bool of t's shape."""
         low, high = self.interval
-        return jnp.where((low <= t) & (t <= high), 1 + (scale - 1) * self._factor(t), 1)
+        return (low <= t) & (t <= high)
 
     def _factor(self, t: jax.Array) -> jax.Array:
         """Return what scale - 1 is multiplied by at t."""

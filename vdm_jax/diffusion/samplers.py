@@ -6,7 +6,7 @@ A sampler is one small class; those with a memory are in multistep.py and unipc.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,10 @@ class Step(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampler(Ranged, where='config.sampler'):
-    """Base of all samplers; a sampler adds `step`, and `init` where it remembers earlier steps.
+    """Base of all samplers.
+
+    A sampler adds `step`, `init` where it remembers earlier steps, and `evaluations` where it calls the network more
+    than once a step.
 
     Attributes:
       steps: From noise to data.
@@ -46,6 +49,9 @@ class Sampler(Ranged, where='config.sampler'):
         first alpha is nearly 0 (cosine) needs it, as there a small error of eps is a huge one of x0 (IDDPM's code
         clips by default).
     """
+
+    # How often a step calls the network: the last one as any other, as a scan has one program for all of them.
+    evaluations: ClassVar[int] = 1
 
     steps: Annotated[int, Between(1, 100_000)] = 50
     spacing: Spacing = Trailing()
@@ -240,6 +246,8 @@ class Heun(Euler):
     The network runs twice a step. The last step is Euler's: at s = 0 the network is not evaluated.
     """
 
+    evaluations: ClassVar[int] = 2
+
     def step(
         self,
         denoise: Denoise,
@@ -257,7 +265,7 @@ class Heun(Euler):
         slope_change = self._slope(process, second, s) - self._slope(process, first, t)
         heun_x = euler_x + self._distance(process, t, s, x.ndim) * slope_change / 2
 
-        # The network runs a second time there too, for nothing: a scan has one program for all steps.
+        # The network runs a second time there too, for nothing (see `evaluations`).
         is_last = expand(s == 0, x.ndim)
         return Step(jnp.where(is_last, euler_x, heun_x), jnp.where(is_last, first.x0, second.x0))
 

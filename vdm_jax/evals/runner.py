@@ -4,14 +4,13 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from vdm_jax import files
-from vdm_jax.data.latents.source import MOVABLE
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
@@ -22,11 +21,11 @@ RESULTS = ('figures', 'verdict', 'passed', 'samples_sha256')
 # What the command line changed, and the config that it became, of which `select_settings` are what matters.
 CONFIGS = ('overrides', 'config')
 TRAINING = ('seed', 'latents', 'train', 'optim', 'ema', 'mesh', 'checkpoint', 'profile', 'log')  # groups of a config
-# Keys of the other groups that change no pixel: where lies what has a fingerprint, how work is shared out. The protocol
-# that was chosen stands in the score itself, whether a config names it or it is the source's usual one.
-IRRELEVANT = {
+# Keys of the other groups that change no pixel: where lies what has a fingerprint, how work is shared out. Those of the
+# data are declared by its source (Source.movable_keys). The protocol that was chosen stands in the score itself,
+# whether a config names it or it is the source's usual one.
+IRRELEVANT: dict[str, Collection[str]] = {
     'model': ('scan', 'remat'),
-    'data': MOVABLE,
     'codec': ('path',),
     'text': ('path', 'texts'),
     'reconstruction': ('lpips_path',),
@@ -73,12 +72,13 @@ def evaluate(
     return dataclasses.replace(score, settings=score.settings | about | samples)
 
 
-def select_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a resolved config can change a sample or its score."""
-    return {name: _leave_out(group, IRRELEVANT.get(name, ())) for name, group in config.items() if name not in TRAINING}
+def select_settings(config: dict[str, Any], movable: Collection[str]) -> dict[str, Any]:
+    """Return what of a resolved config can change a sample or its score; `movable` as `write` has it."""
+    irrelevant: dict[str, Collection[str]] = IRRELEVANT | {'data': movable}
+    return {name: _leave_out(group, irrelevant.get(name, ())) for name, group in config.items() if name not in TRAINING}
 
 
-def _leave_out(value: Any, keys: tuple[str, ...]) -> Any:
+def _leave_out(value: Any, keys: Collection[str]) -> Any:
     """Return nested dicts and lists without these keys, at any depth."""
     if isinstance(value, list):
         return [_leave_out(item, keys) for item in value]
@@ -87,11 +87,16 @@ def _leave_out(value: Any, keys: tuple[str, ...]) -> Any:
     return {name: _leave_out(item, keys) for name, item in value.items() if name not in keys}
 
 
-def write(score: Score, directory: str | epath.PathLike) -> epath.Path:
+def write(score: Score, directory: str | epath.PathLike, movable: Collection[str]) -> epath.Path:
     """Write the score, and its own sha256, as NAME_stepN_SETTINGS.json into a directory; return the file.
 
     SETTINGS are six digits of the sha256 of all that was set (weights, config, seed, …): the same question asked again
     overwrites its answer, another one does not.
+
+    Args:
+      score: What is written.
+      directory: Where.
+      movable: Keys of config.data that change no clip, Source.movable_keys of the source.
 
     Raises:
       UserError: The score's own name or step would name a file elsewhere.
@@ -99,7 +104,7 @@ def write(score: Score, directory: str | epath.PathLike) -> epath.Path:
     values = score.to_json()
     # Results are no part of the question: a score that is made again replaces itself, whatever came out.
     question = {name: value for name, value in values.items() if name not in (*RESULTS, *CONFIGS)}
-    question['settings'] = select_settings(score.settings.get('config', {}))
+    question['settings'] = select_settings(score.settings.get('config', {}), movable)
     digits = files.digest_json(question)[:6]
 
     name = score.name

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from vdm_jax.config.schema import flatten
-from vdm_jax.data.latents.source import MOVABLE
 from vdm_jax.data.source import Reader, Shape, Source
 from vdm_jax.parallel.mesh import local_rows, pad_rows, to_global
 
@@ -88,7 +87,8 @@ class DataPlan:
         """What of config.data decides which clips come and how they are cut, by its dotted keys."""
         keys = flatten(self.source, 'config.data')
         # A set of clips may be moved, or read with other threads, and stays the same set.
-        return {key: value for key, value in keys.items() if not {*key.split('.')} & {*MOVABLE}}
+        movable = self.source.movable_keys
+        return {key: value for key, value in keys.items() if movable.isdisjoint(key.split('.'))}
 
 
 @dataclass(frozen=True)

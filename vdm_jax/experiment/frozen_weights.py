@@ -73,7 +73,7 @@ def load_codec(run: Run, shapes: Weights) -> Weights:
         autoencoder = _run_of(run, workdir.read_config(path))
         check_same(codec, autoencoder.model_config, path)
         return load_average(autoencoder, path)
-    check_same(codec, _run_of(run, weights.about(path, called)['config']).model_config, path)
+    check_same(codec, _run_of(run, weights.read_provenance(path, called)['config']).model_config, path)
     loaded: Weights = weights.load(path, shapes, called)
     return loaded
 

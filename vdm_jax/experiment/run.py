@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 
-from vdm_jax.codecs.codec import FIELDS_AFTER_MOMENTS
 from vdm_jax.config.schema import flatten
 from vdm_jax.data.latents.source import CachedLatents
 from vdm_jax.data.source import Reader
@@ -153,12 +152,12 @@ class Run:
     def latent_cache_key(self) -> dict[str, Any]:
         """Clips, config and weights that the latents of the clips are made with, as JSON values by name."""
         # What only acts on moments may change without the cache being made anew.
-        after = [f'config.codec.{name}' for name in FIELDS_AFTER_MOMENTS]
-        codec = flatten(self.experiment.codec, 'config.codec')
-        codec = {key: value for key, value in codec.items() if key not in after}
+        codec = self.experiment.codec
+        after = [f'config.codec.{name}' for name in codec.fields_after_moments]
+        before = {key: value for key, value in flatten(codec, 'config.codec').items() if key not in after}
         # A cache is of all buckets, also for a run of one of them.
         clips = {key: value for key, value in self.data.clip_config.items() if not key.endswith('.only')}
-        return {'clips': self.data.dataset_id} | clips | codec | {'weights': self.codec_fingerprint}
+        return {'clips': self.data.dataset_id} | clips | before | {'weights': self.codec_fingerprint}
 
     @property
     def forward_flops(self) -> float:

@@ -20,7 +20,8 @@ def keep_freed_memory() -> bool:
 
     XLA's CPU backend allocates a step's temporaries anew at every step, and the kernel zeroes every page of them anew:
     an eighth of a training step. Call it before jax initialises its backends, as the setting reaches only threads that
-    have not allocated yet; memory once used then stays with the process. True where it took hold (glibc), else harmless.
+    have not allocated yet; memory once used then stays with the process. True where it took hold (glibc), else
+    harmless.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

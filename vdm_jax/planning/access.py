@@ -42,7 +42,7 @@ class Source(NamedTuple):
     updated: int
 
 
-def main_bytes(module: Module, computation: Computation, instruction: Instruction) -> int:
+def instruction_traffic(module: Module, computation: Computation, instruction: Instruction) -> int:
     """Return bytes of main memory that one instruction outside of fusions reads and writes."""
     results = instruction.result
     updated = [_updated_elements(module, computation, instruction, i) for i in range(len(results))]
@@ -57,14 +57,14 @@ def main_bytes(module: Module, computation: Computation, instruction: Instructio
     total = 0
     for name, arrays_parts in zip(instruction.operands, reads, strict=True):
         for array, parts in zip(computation.instructions[name].result, arrays_parts, strict=True):
-            total += _main_bytes(array, _count_elements(array, parts))
+            total += _hbm_bytes(array, _count_elements(array, parts))
     for array, count in zip(results, updated, strict=True):
-        total += _main_bytes(array, array.count if count is None else count)
+        total += _hbm_bytes(array, array.count if count is None else count)
     return total
 
 
-def _main_bytes(array: Array, elements: int) -> int:
-    return array.bytes * elements // array.count if array.main and array.count else 0
+def _hbm_bytes(array: Array, elements: int) -> int:
+    return array.bytes * elements // array.count if array.in_hbm and array.count else 0
 
 
 def _count_elements(array: Array, parts: Parts) -> int:

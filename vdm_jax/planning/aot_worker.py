@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vdm_jax.errors import UserError
@@ -84,25 +83,10 @@ def count_passes(run: Run) -> float:
         return 1.0
     sampler = run.experiment.sampler
     guidance = run.experiment.guidance
-    process = run.experiment.diffusion.process
-    evaluations = 0
-
-    def denoise(x: jax.Array, t: jax.Array) -> Any:
-        nonlocal evaluations
-        evaluations += 1
-        return run.experiment.diffusion.denoise(output, x, t)
-
-    # One step is traced and not computed: the sampler calls the network as often as it always does.
-    x = jnp.zeros((1, 1, 1, 1, 1))
-    output = jnp.zeros((1, 1, 1, 1, 2 if run.model_config.learn_variance else 1))
-    one = jnp.ones(1)
-    jax.eval_shape(lambda: sampler.step(denoise, sampler.init(x), x, one, one / 2, process, x))
-
-    times = np.asarray(sampler.spacing.times(process, sampler.steps))[:-1]
-    low, high = guidance.interval
-    # Of the times that are stepped from, those within the interval run the network on twice the rows.
-    is_guided = (guidance.scale != 1) & (low <= times) & (times <= high)
-    return float(evaluations * (1 + is_guided).sum())
+    times = sampler.spacing.times(run.experiment.diffusion.process, sampler.steps)[:-1]
+    # Of the times that are stepped from, those with guidance run the network on twice the rows.
+    is_guided = guidance.is_active(times) & (guidance.scale != 1)
+    return float(sampler.evaluations * (len(times) + int(is_guided.sum())))
 
 
 def shard_bytes(tree: Any) -> int:

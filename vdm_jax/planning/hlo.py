@@ -21,12 +21,12 @@ class Array:
     Attributes:
       bytes: On a device, without padding.
       count: Of its numbers.
-      main: Whether it lies in the main memory (HBM).
+      in_hbm: Whether it lies in the main memory (HBM).
     """
 
     bytes: int
     count: int
-    main: bool
+    in_hbm: bool
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How many bytes a compiled module moves between a device and its main memory."""
 
-from vdm_jax.planning.access import main_bytes
+from vdm_jax.planning.access import instruction_traffic
 from vdm_jax.planning.hlo import Array, Computation, Instruction, Module
 
 # Instructions that move nothing themselves: names, control flow, and the ends of what a -start has moved.
@@ -31,13 +31,13 @@ def _traffic(module: Module, computation: Computation, instruction: Instruction)
         index = 0 if op == 'copy-start' else sum(map(len, operands))
         destination = instruction.result[index]
         # Between VMEM and main memory only the one side counts, between two places of main memory both.
-        reads_main = _main_bytes(operands[0]) > 0
-        return destination.bytes * (destination.main + reads_main)
+        reads_hbm = _total_in_hbm(operands[0]) > 0
+        return destination.bytes * (destination.in_hbm + reads_hbm)
     if op.endswith('-start') or op == 'send':
         # What is sent is read here, and as much is received and written.
-        return 2 * sum(map(_main_bytes, operands))
-    return main_bytes(module, computation, instruction)
+        return 2 * sum(map(_total_in_hbm, operands))
+    return instruction_traffic(module, computation, instruction)
 
 
-def _main_bytes(arrays: tuple[Array, ...]) -> int:
-    return sum(array.bytes for array in arrays if array.main)
+def _total_in_hbm(arrays: tuple[Array, ...]) -> int:
+    return sum(array.bytes for array in arrays if array.in_hbm)

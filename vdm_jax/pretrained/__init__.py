@@ -35,7 +35,7 @@ SOURCES: dict[str, Source] = {
 def load(
     source: str,
     checkpoint: str | os.PathLike[str] | Mapping[str, np.ndarray],
-    about: Mapping[str, Any] | None = None,
+    config_json: Mapping[str, Any] | None = None,
     *,
     entry: str | None = None,
     heads: int | None = None,
@@ -46,22 +46,23 @@ def load(
     Args:
       source: A name of SOURCES.
       checkpoint: A file or directory that files.read takes, or its tensors by name, numpy arrays.
-      about: The network's config.json, where the checkpoint is passed as tensors.
+      config_json: What the network's config.json holds, where the checkpoint is passed as tensors.
       entry: Which network of a trainer's checkpoint: 'ema' (the default where there is one), 'model', or the prefix of
         its tensor names.
-      heads: Attention heads, where neither the tensor sizes nor `about` determine them; refused where they contradict.
+      heads: Attention heads, where neither the tensor sizes nor `config_json` determine them; refused where they
+        contradict.
       allow_missing: Let parameters that are missing, or of another shape, start fresh.
 
     Raises:
       UserError: the checkpoint is another source's; a tensor is missing or differs, and that was not allowed; an
         argument is of no use.
     """
-    _check_arguments(source, checkpoint, about, heads)
-    arrays, about = _read_checkpoint(checkpoint, about, entry)
+    _check_arguments(source, checkpoint, config_json, heads)
+    arrays, config_json = _read_checkpoint(checkpoint, config_json, entry)
     if not arrays:
         raise UserError(f'--source={source}: the checkpoint holds no tensors')
 
-    match = _best_match(source, arrays, about, heads)
+    match = _best_match(source, arrays, config_json, heads)
     try:
         match.report.check(allow_missing)
     except UserError as error:
@@ -78,26 +79,28 @@ def load(
     return model(SOURCES[source], match.config, params, match.report)
 
 
-def _check_arguments(source: str, checkpoint: object, about: object, heads: object) -> None:
+def _check_arguments(source: str, checkpoint: object, config_json: object, heads: object) -> None:
     if source not in SOURCES:
         raise UserError(f'--source={source}: want one of {", ".join(SOURCES)}')
     if not isinstance(checkpoint, str | os.PathLike | Mapping):
         raise UserError(f'checkpoint={checkpoint!r:.80}: want a file, a directory, or tensors by their names')
-    if not isinstance(about, Mapping | None):
-        raise UserError(f'about={about!r:.80}: want what a config.json holds, values by their names')
+    if not isinstance(config_json, Mapping | None):
+        raise UserError(f'config_json={config_json!r:.80}: want what a config.json holds, values by their names')
     if not isinstance(heads, int | np.integer | None):
         raise UserError(f'heads={heads!r}: want an integer')
 
 
 def _read_checkpoint(
-    checkpoint: str | os.PathLike[str] | Mapping[str, np.ndarray], about: Mapping[str, Any] | None, entry: str | None
+    checkpoint: str | os.PathLike[str] | Mapping[str, np.ndarray],
+    config_json: Mapping[str, Any] | None,
+    entry: str | None,
 ) -> tuple[Mapping[str, np.ndarray], Mapping[str, Any]]:
-    """Return (tensors by the names that are stored, config.json); an `about` that was passed wins over the file's."""
+    """Return (tensors by the names that are stored, config.json); one that was passed wins over the file's."""
     if isinstance(checkpoint, Mapping):
         arrays = names.select_entry(checkpoint, entry, 'the checkpoint') if entry else checkpoint
-        return arrays, about or {}
-    stored_arrays, stored_about = files.read_as_stored(checkpoint, entry)
-    return stored_arrays, stored_about if about is None else about
+        return arrays, config_json or {}
+    stored_arrays, stored_config = files.read_as_stored(checkpoint, entry)
+    return stored_arrays, stored_config if config_json is None else config_json
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ class _Match:
         return len(self.report.missing) + len(self.report.differing), len(self.report.unused)
 
 
-def _best_match(source: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None) -> _Match:
+def _best_match(
+    source: str, arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None
+) -> _Match:
     """Return the match of most tensors, among the guesses of what their names are inside the network.
 
     Raises:
@@ -133,7 +138,7 @@ def _best_match(source: str, arrays: Mapping[str, np.ndarray], about: Mapping[st
     best: _Match | None = None
     for guess in names.guess_names(arrays):
         try:
-            match = _match_tensors(source, guess, about, heads)
+            match = _match_tensors(source, guess, config_json, heads)
         except UserError as error:
             first_error = first_error or error
             continue
@@ -149,12 +154,12 @@ def _best_match(source: str, arrays: Mapping[str, np.ndarray], about: Mapping[st
 
 
 def _match_tensors(
-    source: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None
+    source: str, arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None
 ) -> _Match:
     module = SOURCES[source]
     arrays = module.rename(arrays)
     try:
-        config = module.infer_config(arrays, about, heads)
+        config = module.infer_config(arrays, config_json, heads)
     except UserError:
         # It is a ValueError too, and says already what is wrong.
         raise

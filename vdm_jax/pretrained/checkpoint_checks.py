@@ -31,15 +31,15 @@ def require_names(
             raise UserError(f'the checkpoint has no {name}: {verdict}; has {first_names} …{hint}{more}')
 
 
-def require_values(expected: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Check that config.json (`about`) has no other value than the ones our network is built for.
+def require_values(expected: Mapping[str, Any], config_json: Mapping[str, Any]) -> None:
+    """Check that config.json has no other value than the ones our network is built for.
 
     Raises:
       UserError: a value, or one within a list, differs.
     """
     for name, expected_value in expected.items():
         # What config.json leaves out has the default of the code that wrote it, which is what our network is built for.
-        value = about.get(name, expected_value)
+        value = config_json.get(name, expected_value)
         values = value if isinstance(value, list | tuple) else [value]
         if any(each != expected_value for each in values):
             raise UserError(f'config.json: {name}={value!r} is not what this network is built for, {expected_value!r}')
@@ -58,15 +58,15 @@ def require_tensor(arrays: Mapping[str, np.ndarray], name: str, ndim: int) -> np
     return arrays[name]
 
 
-def read_number(about: Mapping[str, Any], key: str, default: Any, kind: type[int] | type[float] = int) -> Any:
+def read_number(config_json: Mapping[str, Any], key: str, default: Any, kind: type[int] | type[float] = int) -> Any:
     """Return what config.json says of `key`, a number above 0; `default` where it says nothing.
 
     Raises:
       UserError: it says something else.
     """
-    if key not in about:
+    if key not in config_json:
         return default
-    value = about[key]
+    value = config_json[key]
     # To Python True is an integer.
     if isinstance(value, bool) or not isinstance(value, int | kind) or not 0 < value < math.inf:
         raise UserError(f'config.json: {key}={value!r}: want {"an integer" if kind is int else "a number"} above 0')

@@ -30,13 +30,13 @@ def rename(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def infer_config(
-    arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None = None
+    arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None = None
 ) -> VideoDiTConfig:
     """Return the config of the network that these tensors belong to, in float32.
 
     Args:
       arrays: Tensors by name.
-      about: Unused, as DiT stores no config.json.
+      config_json: Unused, as DiT stores no config.json.
       heads: Where width and depth are those of no size of the papers, which alone determine the number of heads.
 
     Raises:

@@ -15,7 +15,7 @@ from vdm_jax.pretrained import names, tensors
 WEIGHTS = ('diffusion_pytorch_model.safetensors', 'model.safetensors')  # of a directory that diffusers wrote
 TORCH = ('.pt', '.pth', '.bin', '.ckpt')
 # Keys under which trainers store a network, by precedence: the average is what their own sampling code loads.
-ENTRIES = ('ema', 'model', 'state_dict')
+ENTRY_ORDER = ('ema', 'model', 'state_dict')
 
 
 def read(path: str | os.PathLike[str], entry: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -31,8 +31,8 @@ def read(path: str | os.PathLike[str], entry: str | None = None) -> tuple[dict[s
     Raises:
       UserError: no such file, another kind of file, a damaged one, or PyTorch is needed and not installed.
     """
-    arrays, about = read_as_stored(path, entry)
-    return names.unwrap(arrays), about
+    arrays, config_json = read_as_stored(path, entry)
+    return names.unwrap(arrays), config_json
 
 
 def read_as_stored(
@@ -54,13 +54,6 @@ def read_as_stored(
     if entry and path.suffix not in TORCH:
         arrays = names.select_entry(arrays, entry, str(path))
     return arrays, _read_config(directory / 'config.json')
-
-
-def write(
-    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
-) -> int:
-    """Write tensors as safetensors, the same bytes for the same tensors; return the number of bytes."""
-    return tensors.write(path, arrays, metadata)
 
 
 def _read_file(path: Path, entry: str | None) -> dict[str, np.ndarray]:
@@ -131,7 +124,7 @@ def _read_torch(path: Path, entry: str | None) -> dict[str, np.ndarray]:
 
     # A trainer's checkpoint holds networks by name, a bare one its tensors.
     key = entry if nested else None
-    key = key or next((name for name in ENTRIES if name in nested), None)
+    key = key or next((name for name in ENTRY_ORDER if name in nested), None)
     arrays = _to_arrays(content[key] if key else content)
     if not arrays:
         raise UserError(f'--checkpoint={path}: no tensors in it; --entry takes one of {", ".join(nested) or "none"}')

@@ -28,7 +28,7 @@ __all__ = [
 
 
 def infer_config(
-    arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None = None
+    arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None = None
 ) -> VideoDiTConfig:
     """Return the config, as DiT's; the number of frames is that of the stored positions in time.
 

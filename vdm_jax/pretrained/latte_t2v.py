@@ -70,26 +70,26 @@ GUIDED_CHANNELS: int | None = None
 
 
 def infer_config(
-    arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None = None
+    arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None = None
 ) -> VideoDiTConfig:
-    """Return the config of the network that these tensors belong to; `about` is diffusers' config.json.
+    """Return the config of the network that these tensors belong to; `config_json` is diffusers' config.json.
 
     Raises:
       UserError: the tensors belong to another network, neither config.json nor `heads` has the number of heads, or
         they contradict each other, or a value of config.json is no number.
     """
     width, channels, patch, _ = require_tensor(arrays, 'pos_embed.proj.weight', 4).shape
-    num_heads = read_number(about, 'num_attention_heads', heads)
+    num_heads = read_number(config_json, 'num_attention_heads', heads)
     if num_heads is None:
         raise UserError('no config.json beside the checkpoint says how many heads there are: say --heads=N')
     if heads not in (None, num_heads):
         raise UserError(f'--heads={heads}: config.json has num_attention_heads={num_heads}; leave it out')
-    require_values(EXPECTED_VALUES, about)
+    require_values(EXPECTED_VALUES, config_json)
 
     block_numbers = {name.split('.')[1] for name in arrays if name.startswith('transformer_blocks.')}
     hidden_width = require_tensor(arrays, 'transformer_blocks.0.ff.net.0.proj.weight', 2).shape[0]
     outputs_per_pixel = require_tensor(arrays, 'proj_out.weight', 2).shape[0] // (patch * patch * channels)
-    side = read_number(about, 'sample_size', SAMPLE_SIZE)
+    side = read_number(config_json, 'sample_size', SAMPLE_SIZE)
     return VideoDiTConfig(
         depth=2 * len(block_numbers),  # a block over space and one over time for each number
         width=width,
@@ -104,7 +104,7 @@ def infer_config(
         text_width=require_tensor(arrays, 'caption_projection.linear_1.weight', 2).shape[1],
         channels=channels,
         classes=0,
-        grid=(read_number(about, 'video_length', FRAMES), side // patch, side // patch),
+        grid=(read_number(config_json, 'video_length', FRAMES), side // patch, side // patch),
     )
 
 

@@ -95,9 +95,9 @@ def rename(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def infer_config(
-    arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None = None
+    arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None = None
 ) -> tuple[int, ...]:
-    """Return the channels of each level. There are no heads, and `about` has nothing of it.
+    """Return the channels of each level. There are no heads, and `config_json` has nothing of it.
 
     Raises:
       UserError: the tensors belong to another network.

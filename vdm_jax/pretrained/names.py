@@ -17,7 +17,7 @@ WRAPPERS = {'_orig_mod', '_fsdp_wrapped_module', '_checkpoint_wrapped_module'}
 HOLDERS = {'module', 'model', 'ema_model', 'online_model'}
 COUNTERS = {'n_averaged', 'initted', 'step'}  # one number each, beside the network
 AVERAGE = 'ema_model'
-ENTRIES = {
+ENTRY_PREFIXES = {
     'ema': (AVERAGE,),
     'model': ('online_model', 'model', 'module'),
 }  # prefixes that a value of --entry stands for
@@ -66,7 +66,7 @@ def select_entry(arrays: Arrays, entry: str, called: str) -> dict[str, np.ndarra
     without_wrappers = remove_parts(arrays, WRAPPERS)
     # Compilers and data-parallel trainers may stand before the prefix or behind it.
     candidates = (arrays, without_wrappers, strip_prefix(without_wrappers, 'module'))
-    for prefix in ENTRIES.get(entry, (entry,)):
+    for prefix in ENTRY_PREFIXES.get(entry, (entry,)):
         for candidate in candidates:
             if tensors := strip_prefix(candidate, prefix):
                 return tensors

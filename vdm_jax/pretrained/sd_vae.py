@@ -155,21 +155,23 @@ def rename(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {old_name.sub(new_name, name): array for name, array in arrays.items()}
 
 
-def infer_config(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None = None) -> ImageVAECodec:
+def infer_config(
+    arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None = None
+) -> ImageVAECodec:
     """Return the codec that these tensors belong to.
 
     Args:
       arrays: Tensors by name.
-      about: config.json, which alone has the groups of the norms (32 by default) and the scale.
+      config_json: What config.json holds, which alone has the groups of the norms (32 by default) and the scale.
       heads: One, always.
 
     Raises:
-      UserError: they belong to another network, or to one that ImageVAE is not, or `about` has a value that is no
+      UserError: they belong to another network, or to one that ImageVAE is not, or `config_json` has a value that is no
         number.
     """
     if heads not in (None, 1):
         raise UserError(f'--heads={heads}: the attention of the image VAE has one; leave it out')
-    require_values(EXPECTED_VALUES, about)
+    require_values(EXPECTED_VALUES, config_json)
     # Of a checkpoint without any level the message names the first one as missing.
     levels = _count_numbers(arrays, r'encoder\.down_blocks\.(\d+)\.')
     first_convs = [f'encoder.down_blocks.{i}.resnets.0.conv1.weight' for i in range(max(levels, 1))]
@@ -182,11 +184,11 @@ def infer_config(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], hea
         latent_channels=require_tensor(arrays, 'decoder.conv_in.weight', 4).shape[1],
         block_out_channels=tuple(len(require_tensor(arrays, name, 4)) for name in first_convs),
         layers_per_block=_count_numbers(arrays, r'encoder\.down_blocks\.0\.resnets\.(\d+)\.'),
-        norm_num_groups=read_number(about, 'norm_num_groups', 32),
+        norm_num_groups=read_number(config_json, 'norm_num_groups', 32),
         mid_block_add_attention='encoder.mid_block.attentions.0.group_norm.weight' in arrays,
         use_quant_conv='quant_conv.weight' in arrays,
         use_post_quant_conv='post_quant_conv.weight' in arrays,
-        scaling_factor=read_number(about, 'scaling_factor', ImageVAEConfig.scaling_factor, float),
+        scaling_factor=read_number(config_json, 'scaling_factor', ImageVAEConfig.scaling_factor, float),
         temporal='decoder.time_conv_out.weight' in arrays,
     )
     return ImageVAECodec(model=model)

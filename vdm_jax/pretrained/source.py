@@ -24,8 +24,10 @@ class Source(Protocol):
     def rename(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the tensors by today's names, where names have changed over time."""
 
-    def infer_config(self, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], heads: int | None = None) -> Any:
-        """Return the config of the network that the tensors belong to; `about` is its config.json.
+    def infer_config(
+        self, arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None = None
+    ) -> Any:
+        """Return the config of the network that the tensors belong to; `config_json` is what its config.json holds.
 
         Raises:
           UserError: the tensors belong to another network, or the config does not follow from them.

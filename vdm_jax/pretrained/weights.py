@@ -23,27 +23,27 @@ DTYPES = {'float16': np.dtype(np.float16), 'bfloat16': np.dtype(ml_dtypes.bfloat
 LARGEST_STEP = 2**31 - 1
 LONGEST_TEXT = 10_000  # characters of a fingerprint
 FINGERPRINTS = {'clips': r'[ -~]+', 'text': r'[0-9a-f]{64}', 'codec': r'[0-9a-f]{64}'}
-RAW = 'raw'  # as origin.RAW, of which this room knows nothing
+RAW = 'raw'  # as in cli/options.py, which importing this room, and jax with it, would make slow
 
 Path = str | os.PathLike[str]
 
 
-def save(path: Path, params: Any, about: dict[str, Any], dtype: str = 'float16') -> int:
+def save(path: Path, params: Any, provenance: dict[str, Any], dtype: str = 'float16') -> int:
     """Write parameters, rounded to a dtype, and what they are; return the bytes of the file.
 
-    The same parameters and `about` give the same bytes.
+    The same parameters and provenance give the same bytes.
 
     Args:
       path: Of the file.
       params: Tree of parameters.
-      about: {'config': resolved config, 'step': …}, see validate_about.
-      dtype: Of DTYPES; the function `about` returns it with the rest.
+      provenance: {'config': resolved config, 'step': …}, see validate_provenance.
+      dtype: Of DTYPES; `read_provenance` returns it with the rest.
 
     Raises:
       UserError: a finite value of a parameter is beyond the dtype; names it.
     """
     arrays = {name: round_to(name, np.asarray(leaf), dtype) for name, leaf in by_path(params).items()}
-    text = json.dumps(about | {'dtype': dtype}, sort_keys=True)
+    text = json.dumps(provenance | {'dtype': dtype}, sort_keys=True)
     # Sealed: a flipped bit of an export would otherwise be other weights without a word.
     return tensors.write(path, arrays, {'format': FORMAT, 'about': text}, seal=True)
 
@@ -69,7 +69,7 @@ def round_to(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     return rounded
 
 
-def about(path: Path, called: str | None = None) -> dict[str, Any]:
+def read_provenance(path: Path, called: str | None = None) -> dict[str, Any]:
     """Return the resolved config, step and so on that `save` stored, each checked for type and range.
 
     The config has today's keys, whichever version wrote the file.
@@ -81,8 +81,8 @@ def about(path: Path, called: str | None = None) -> dict[str, Any]:
     Raises:
       UserError: no such file, not one that `save` wrote, or a damaged one.
     """
-    _, values = _read_about(path, called)
-    return values
+    _, provenance = _read_header(path, called)
+    return provenance
 
 
 def load(path: Path, abstract: Any, called: str | None = None) -> Any:
@@ -91,13 +91,13 @@ def load(path: Path, abstract: Any, called: str | None = None) -> Any:
     Args:
       path: Of the file.
       abstract: Tree of jax.ShapeDtypeStruct.
-      called: As in `about`.
+      called: As in `read_provenance`.
 
     Raises:
       UserError: a parameter is missing, left over or of another shape, and is named; or the file is damaged.
     """
     called = called or _option(path)
-    header, _ = _read_about(path, called)
+    header, _ = _read_header(path, called)
     wanted = by_path(abstract)
     # Of several the first is named, and the same one every time.
     for name in sorted(wanted.keys() ^ header.tensors.keys()):
@@ -119,14 +119,14 @@ def load(path: Path, abstract: Any, called: str | None = None) -> Any:
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return (about, parameters by path) as they are stored, without a network to compare them with.
+    """Return (provenance, parameters by path) as they are stored, without a network to compare them with.
 
     Raises:
-      UserError: see about.
+      UserError: see read_provenance.
     """
-    header, values = _read_about(path)
+    header, provenance = _read_header(path)
     _, arrays = tensors.read(path, _option(path), header)
-    return values, arrays
+    return provenance, arrays
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -138,15 +138,15 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
       UserError: it is damaged, or not one that `save` wrote.
     """
-    header, values = _read_about(path)
+    header, provenance = _read_header(path)
     _, arrays = tensors.read(path, _option(path), header)
     return {
         'weights': str(path),
-        **{name: value for name, value in values.items() if name != 'config'},
+        **{name: value for name, value in provenance.items() if name != 'config'},
         'sha256': header.sha256 or None,
         'not_finite': [name for name, array in arrays.items() if not np.isfinite(array).all()],
         'shapes': {name: list(array.shape) for name, array in arrays.items()},
-        'config': values['config'],
+        'config': provenance['config'],
     }
 
 
@@ -164,7 +164,7 @@ def table(report: dict[str, Any]) -> str:
     return '\n'.join(escape_unprintable(line) for line in lines)
 
 
-def validate_about(values: Any, called: str) -> dict[str, Any]:
+def validate_provenance(values: Any, called: str) -> dict[str, Any]:
     """Return what stands beside weights, each known value checked for type and range; others are left out.
 
     {'config': dict, 'step': int in [0, 2^31), 'ema': a number in [0, 1) or 'raw', 'dtype': of DTYPES, 'clips', 'text',
@@ -216,7 +216,8 @@ def fingerprint_test(pattern: str) -> Callable[[Any], bool]:
     return is_fingerprint
 
 
-def _read_about(path: Path, called: str | None = None) -> tuple[tensors.Header, dict[str, Any]]:
+def _read_header(path: Path, called: str | None = None) -> tuple[tensors.Header, dict[str, Any]]:
+    """Return the header of a file that `save` wrote, and the provenance in it."""
     called = called or _option(path)
     header = tensors.read_header(path, called)
     stored_format = header.metadata.get('format', '')
@@ -227,14 +228,14 @@ def _read_about(path: Path, called: str | None = None) -> tuple[tensors.Header, 
         raise UserError(f'{called}: not written by python -m vdm_jax export')
 
     label = f"{called}: its metadata 'about'"
-    values = validate_about(files.parse_json(header.metadata['about'], label), label)
-    if 'config' not in values:
+    provenance = validate_provenance(files.parse_json(header.metadata['about'], label), label)
+    if 'config' not in provenance:
         raise UserError(f'{label}: config is missing')
-    values['config'] = update_config(values['config'])
+    provenance['config'] = update_config(provenance['config'])
     if any(entry.dtype not in DTYPES.values() for entry in header.tensors.values()):
         raise UserError(f'{called}: its tensors are not of {", ".join(DTYPES)}')
     # Files that do not say their dtype are float16, the only one there was.
-    return header, {'dtype': 'float16'} | values
+    return header, {'dtype': 'float16'} | provenance
 
 
 def _option(path: Path) -> str:

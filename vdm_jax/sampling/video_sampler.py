@@ -109,11 +109,10 @@ class VideoSampler:
         )
         if self.guidance.interval == (0.0, 1.0):
             return predict_guided()
-        low, high = self.guidance.interval
         # A branch, not a `where`: outside of the interval the network runs on half of the rows. One answer serves the
         # whole batch, as all t of a step are equal.
-        is_within = jnp.any((low <= t) & (t <= high))
-        prediction: jax.Array = jax.lax.cond(is_within, predict_guided, predict)
+        is_active = jnp.any(self.guidance.is_active(t))
+        prediction: jax.Array = jax.lax.cond(is_active, predict_guided, predict)
         return prediction
 
     def _predict(

@@ -103,7 +103,7 @@ class RunLog:
 
         Each process meets other files, and names its own; those of process 0 alone are in metrics.jsonl.
         """
-        for kind, names in self._run.data.reader.names().items():
+        for kind, names in self._run.data.reader.problem_files().items():
             reported = self._reported.setdefault(kind, set())
             fresh = [name for name in names if name not in reported]
             if not fresh:

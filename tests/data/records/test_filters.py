@@ -1,4 +1,4 @@
-"""Conditions on what is known of clips: the same for a table of them and for one."""
+"""Filters on what is known of clips: the same for a table of them and for one."""
 
 import time
 
@@ -20,7 +20,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(
-    ('conditions', 'expected_rows'),
+    ('texts', 'expected_rows'),
     [
         ((), [1, 1, 1]),
         (['motion>=0.02'], [1, 0, 1]),
@@ -34,14 +34,14 @@ KNOWN = {
         (['label<1e0'], [0, 1, 0]),
     ],
 )
-def test_a_table_and_its_rows_match_the_same_filters(conditions, expected_rows):
-    filters = parse(conditions)
+def test_a_table_and_its_rows_match_the_same_filters(texts, expected_rows):
+    filters = parse(texts)
     np.testing.assert_array_equal(filters.matches(KNOWN), np.array(expected_rows, bool))
     for i, expected in enumerate(expected_rows):
         assert (filters.first_failing({name: column[i] for name, column in KNOWN.items()}) is None) == bool(expected)
 
 
-def test_the_condition_that_fails_first_is_named_as_it_was_written():
+def test_the_filter_that_fails_first_is_named_as_it_was_written():
     filters = parse(['height >= 100', 'motion>=0.1', 'frames>100'])
     assert filters.first_failing({'height': 128, 'motion': 0.05, 'frames': 8}) == 'motion>=0.1'
     assert filters.first_failing({'height': 128, 'motion': None, 'frames': 8}) == 'motion>=0.1'
@@ -53,10 +53,10 @@ def test_the_condition_that_fails_first_is_named_as_it_was_written():
     [
         ('motio>=0.02', "config.data.filters: motio>=0.02: nothing is called 'motio'; did you mean 'motion'?"),
         ('zzz>1', "nothing is called 'zzz'; known: frames, height, label, label_name, motion"),
-        ('motion=0.02', "'motion=0.02' is no condition; write == for equal"),
-        ('motion', "'motion' is no condition; want NAME"),
-        ('motion>=', "'motion>=' is no condition"),
-        ('>=1', "'>=1' is no condition"),
+        ('motion=0.02', "'motion=0.02' is no filter; write == for equal"),
+        ('motion', "'motion' is no filter; want NAME"),
+        ('motion>=', "'motion>=' is no filter"),
+        ('>=1', "'>=1' is no filter"),
         ('motion>=much', "motion is a number, and 'much' is none"),
         ('motion>=nan', "motion is a number, and 'nan' is none"),
         ('label_name>dunk', 'label_name is a text; compare it with == or !='),
@@ -91,14 +91,14 @@ def test_a_set_is_filtered_by_its_facts_and_scores(tmp_path):
 
 
 @pytest.mark.parametrize('text', [' a', 'a ', 'a >', '(', '. ', '=', 'a>=1', '>', 'a-', 'é', '\n'], ids=repr)
-def test_conditions_of_any_length_are_read_at_once(text):
-    """A thousandth of a second a condition, where time in proportion to the square of the length would be seconds."""
+def test_filters_of_any_length_are_read_at_once(text):
+    """A thousandth of a second a filter, where time in proportion to the square of the length would be seconds."""
     began = time.perf_counter()
     for length in (1000, MAX_LENGTH, 10**6):
         try:
             parse([(text * length)[:length]]).check(['frames'])
         except UserError as error:
             assert '\n' not in str(error) and len(str(error)) < 2 * MAX_LENGTH
-    with pytest.raises(UserError, match='1,000,000 characters; a condition has 10,000 at most'):
+    with pytest.raises(UserError, match='1,000,000 characters; a filter has 10,000 at most'):
         parse([(text * 10**6)[: 10**6]])
     assert time.perf_counter() - began < 0.5

@@ -160,7 +160,7 @@ def test_a_broken_record_is_named_and_the_next_one_is_read(tmp_path):
     clip = clips[1]
     np.testing.assert_array_equal(clip['video'], clips[3]['video'])
     assert clips.counters()['broken_records'] == 2 and clips.counters()['replaced_clips'] == 1
-    assert [name.split(':')[0] for name in clips.names()['broken']] == ['record 1 (empty)', 'record 2 (cut)']
+    assert [name.split(':')[0] for name in clips.problem_files()['broken']] == ['record 1 (empty)', 'record 2 (cut)']
     with pytest.raises(UserError, match=r'2 of 4 records are broken.*max_broken=0.3 allows: record 1 \(empty\): '):
         source(place, max_broken=0.3)[1]
 
@@ -198,7 +198,7 @@ def test_a_damaged_shard_names_its_records(tmp_path):
     shard.write_bytes(data)
     clips = source(place, max_broken=0.5)
     clips[0]
-    assert 'record 0 (a)' in clips.names()['broken'][0] and clips.counters()['replaced_clips'] == 1
+    assert 'record 0 (a)' in clips.problem_files()['broken'][0] and clips.counters()['replaced_clips'] == 1
 
 
 def test_other_records_and_other_filters_are_other_clips(place, tmp_path):
@@ -217,7 +217,7 @@ def test_other_records_and_other_filters_are_other_clips(place, tmp_path):
         ({'path': '/nowhere'}, 'config.data.path=/nowhere: no records.parquet there'),
         ({'frames': 0}, 'config.data.frames=0'),
         ({'filters': ('motio>1',)}, "config.data.filters: motio>1: nothing is called 'motio'; did you mean 'motion'?"),
-        ({'filters': ('motion',)}, "config.data.filters: 'motion' is no condition"),
+        ({'filters': ('motion',)}, "config.data.filters: 'motion' is no filter"),
         ({'filters': ('motion>2',)}, 'none of 4 records is left: config.data.filters keep 0'),
         ({'frames': 100, 'short': 'drop'}, '4 of those are too short for config.data.frames=100'),
         ({'text': '/nowhere'}, 'config.data.text=/nowhere: no embeddings there'),

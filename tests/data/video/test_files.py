@@ -8,7 +8,7 @@ import pytest
 from vdm_jax.data.joint_images import JointImages
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.video.files import describe_counts, list_folder
-from vdm_jax.data.video_folder import VideoFolder, video_files
+from vdm_jax.data.video_folder import VideoFolder, look_for_videos
 from vdm_jax.errors import UserError
 
 KINDS = 'mp4 m4v mov avi webm mkv gif webp apng ts m2ts mts flv wmv asf 3gp 3g2 mpg mpeg'.split()
@@ -28,7 +28,7 @@ def webp(kind, animated=False):
 @pytest.mark.parametrize('ending', KINDS)
 def test_videos_of_every_kind_are_read_whatever_the_case_of_their_names(tmp_path, ending):
     put(tmp_path, f'a.{ending}', f'sub/B.{ending.upper()}', f'c.{ending}.part', 'd.png', 'e.srt')
-    assert video_files(str(tmp_path)) == [f'a.{ending}', f'sub/B.{ending.upper()}']
+    assert list(look_for_videos(str(tmp_path)).videos) == [f'a.{ending}', f'sub/B.{ending.upper()}']
     assert list_folder(str(tmp_path)).passed_over_counts() == {'.part': 1, '.png': 1, '.srt': 1}
 
 
@@ -93,4 +93,4 @@ def test_a_run_reports_the_other_files_of_its_folder(tmp_path):
 def test_a_folder_without_videos_is_refused_with_what_it_holds(tmp_path):
     put(tmp_path, 'a.ogv', 'b.txt', 'c.txt')
     with pytest.raises(UserError, match=r'holds no video \(mp4, .*mpeg\); passed over: 1 .ogv, 2 .txt'):
-        video_files(str(tmp_path))
+        look_for_videos(str(tmp_path))

@@ -843,7 +843,8 @@ def test_a_picture_that_claims_too_much_is_not_opened(tmp_path):
     (tmp_path / 'a.webp').write_bytes(header + (16383).to_bytes(3, 'little') * 2 + bytes(70))
     with pytest.raises(decode.BrokenVideoError, match='16384x16384 frames are larger'):
         decode.probe(tmp_path / 'a.webp')
-    assert animation.is_animation(b'GIF89a') and not animation.is_animation(b'RIFF....AVI ')
+    assert animation.is_gif_webp_or_png(b'GIF89a')
+    assert not animation.is_gif_webp_or_png(b'RIFF....AVI ')
 
 
 @pytest.mark.parametrize('suffix', ['mkv', 'mp4'])

@@ -30,9 +30,9 @@ def test_what_a_recipe_is_written_down_as_is_the_recipe():
     [
         ('--recipe.clips.second=4', "recipe.clips.second: no such key; did you mean 'seconds'?"),
         ('--recipe.clips.seconds=long', 'recipe.clips.seconds=long'),
-        ('--recipe.clips.seconds=0', 'recipe.clips.seconds is 0'),
-        ('--recipe.clips.pixels=255', 'recipe.clips.pixels is 255; it must be even'),
-        ('--recipe.clips.min_seconds=11', 'recipe.clips.min_seconds'),
+        ('--recipe.clips.seconds=0', 'recipe.clips.seconds=0.0: want a number above 0'),
+        ('--recipe.clips.pixels=255', 'recipe.clips.pixels=255: want a multiple of 2'),
+        ('--recipe.clips.min_seconds=11', 'recipe.clips.min_seconds=11.0: want recipe.clips.seconds=10.0 or less'),
         ('--recipe.clips.crf=52', 'recipe.clips.crf'),
         ('--recipe.clips.fps=1e9', 'recipe.clips.fps'),
         ('--recipe.clips.gop=1e12', 'recipe.clips.gop'),

@@ -15,6 +15,7 @@ import pytest
 
 from data_pipelines.commands import cache_latents
 from tests import seeds
+from vdm_jax.codecs.codec import Codec
 from vdm_jax.data.bucketed import Bucketed
 from vdm_jax.data.latents import metadata, store
 from vdm_jax.data.latents.metadata import part_file
@@ -65,7 +66,7 @@ class Clips(StatelessSource):
 
 
 @dataclasses.dataclass(frozen=True)
-class Halves:
+class Halves(Codec):
     """A codec: means are pixels / 2, log variances their square / 10000."""
 
     scale: float = 0.5
@@ -188,8 +189,8 @@ def test_each_bucket_has_latents_of_its_own_shape(tmp_path):
     latents.check(run_of(config).latent_cache_key, ('shade',))
     with batches(latents, order, 0, 30) as stream:
         for step, batch in enumerate(stream):
-            kind = config.kinds[order.bucket(step)]
-            assert batch['moments'].shape == (kind.batch, *kind.size, 6)
+            bucket = config.all_buckets[order.bucket(step)]
+            assert batch['moments'].shape == (bucket.batch, *bucket.size, 6)
             clips = source.ids[order.ids(step)]
             np.testing.assert_array_equal(batch['label'], clips)
             np.testing.assert_allclose(batch['moments'][..., 0].max((1, 2, 3)), clips * 0.5)

@@ -70,7 +70,7 @@ def test_the_distance_is_that_of_the_config():
     assert representatives(values, config=DuplicatesConfig(distance=0.14)) == 2 * list(range(300))
     values = [base[0], flip_bits(base[0], 1, rng), base[0]]
     assert representatives(values, config=DuplicatesConfig(distance=0)) == [0, 1, 0]
-    with pytest.raises(UserError, match='recipe.duplicates.distance is 0.5'):
+    with pytest.raises(UserError, match='recipe.duplicates.distance=0.5'):
         DuplicatesConfig(distance=0.5)
 
 

@@ -13,9 +13,6 @@ from vdm_jax.data.order.order import Order, clip_generator
 from vdm_jax.data.source import Clip, Reader, stack_clips
 from vdm_jax.errors import UserError
 
-# Fields of sources that change no clip: where files lie, how they are read, and the texts beside clips.
-MOVABLE = 'path', 'threads', 'prefetch', 'cache_mb', 'max_broken', 'limits', 'text'
-
 
 class CachedLatents(Reader):
     """A reader whose training clips are the moments of its clips' latents, read from the directory `path`.
@@ -114,7 +111,7 @@ class CachedLatents(Reader):
             for name in scalars:
                 if name not in about['scalars']:
                     raise UserError(
-                        f'{latents.where}: they tell {", ".join(about["scalars"])} of their clips, and '
+                        f'{latents.where}: they have the scalars {", ".join(about["scalars"])}, and '
                         f'config.model.scalars wants {name}; leave it out or make them anew'
                     )
             if self.clips.num_draws and about['drawn'] != self.clips.num_draws:
@@ -169,5 +166,5 @@ class CachedLatents(Reader):
     def counters(self) -> dict[str, int]:
         return self.clips.counters()
 
-    def names(self) -> dict[str, list[str]]:
-        return self.clips.names()
+    def problem_files(self) -> dict[str, list[str]]:
+        return self.clips.problem_files()

@@ -261,7 +261,7 @@ class _PartFile:
 
 
 class PartWriter:
-    """One part being made: what is committed of it is there for good, though the process or the machine be killed.
+    """One part being made: what is committed of it survives a kill of the process or the machine.
 
     Attributes:
       path: Of the directory.

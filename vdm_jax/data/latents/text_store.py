@@ -32,7 +32,8 @@ VERSION = 2
 ABOUT = 'about.json'
 TEXTS = 'texts-{:05}.npy'
 TOKENS = 'tokens-{:05}.npy'
-FORMER_ENTRY = np.dtype([('sha256', 'u1', 32), ('places', '<i4')])  # places: how many tokens
+# 'places' is how many tokens a text has, by the name that this has on disk.
+FORMER_ENTRY = np.dtype([('sha256', 'u1', 32), ('places', '<i4')])
 ENTRY = np.dtype(FORMER_ENTRY.descr + [('tokens', DIGEST)])
 SEAL = 32  # bytes of the sha256 behind entries
 MAX_BYTES = 2**34  # of a file of entries

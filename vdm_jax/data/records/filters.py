@@ -1,8 +1,8 @@
-"""Conditions on what is known of clips, such as 'motion>=0.02', for the build and for training.
+"""Filters on what is known of clips, such as 'motion>=0.02', for the build and for training.
 
-A condition is NAME, an operator of OPERATORS and a value, spaces around them or not. Names are those of FACTS and of
+A filter is NAME, an operator of OPERATORS and a value, spaces around them or not. Names are those of FACTS and of
 scores. Texts know == and != alone. What a clip does not have (a score that was not measured, no label, an empty text)
-meets no condition, != included, unless it ends in '|missing': 'aesthetic>=5|missing'.
+meets no filter, != included, unless it ends in '|missing': 'aesthetic>=5|missing'.
 """
 
 import dataclasses
@@ -42,14 +42,14 @@ FACTS = (  # what is known of every clip
     'pixel_aspect',  # of that file's pixels, width over height
 )
 MISSING = '|missing'
-# Characters of a condition: a path has 4,096 at most.
+# Characters of a filter: a path has 4,096 at most.
 MAX_LENGTH = 10_000
 _NAME = re.compile(r'[\w./ -]*[\w.]')
 
 
 @dataclasses.dataclass(frozen=True)
-class Condition:
-    """One condition.
+class Filter:
+    """One filter.
 
     Attributes:
       text: As it was written.
@@ -101,69 +101,69 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True)
 class Filters:
-    """Conditions, all of which a clip has to meet.
+    """Filters, all of which a clip has to meet.
 
     Attributes:
-      conditions: None let every clip through.
+      filters: None let every clip through.
       where: The key of a config, for messages.
     """
 
-    conditions: tuple[Condition, ...] = ()
+    filters: tuple[Filter, ...] = ()
     where: str = 'filters'
 
     def check(self, names: Iterable[str]) -> None:
-        """Check that each condition is on one of these names, FACTS and those of scores.
+        """Check that each filter is on one of these names, FACTS and those of scores.
 
         Raises:
           UserError: one is on something else.
         """
         names = list(names)
-        for condition in self.conditions:
-            if condition.name not in names:
-                near = difflib.get_close_matches(condition.name, names, 1, 0.5)
+        for each in self.filters:
+            if each.name not in names:
+                near = difflib.get_close_matches(each.name, names, 1, 0.5)
                 hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(sorted(names))}'
-                raise UserError(f'{self.where}: {condition.text}: nothing is called {condition.name!r}; {hint}')
+                raise UserError(f'{self.where}: {each.text}: nothing is called {each.name!r}; {hint}')
 
     def matches(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return which clips meet all conditions: {name: values (N,)}, such as Columns -> bool (N,).
+        """Return which clips meet all filters: {name: values (N,)}, such as Columns -> bool (N,).
 
         Raises:
           UserError: a name is not there, or a value is of another kind than the column's.
         """
         self.check(columns)
-        if not self.conditions:
+        if not self.filters:
             return np.ones(len(columns['frames']), bool)
-        each = [condition.matches(columns[condition.name], self.where) for condition in self.conditions]
-        matches: np.ndarray = np.logical_and.reduce(each)
+        is_met = [each.matches(columns[each.name], self.where) for each in self.filters]
+        matches: np.ndarray = np.logical_and.reduce(is_met)
         return matches
 
     def first_failing(self, values: Mapping[str, float | str | None]) -> str | None:
-        """Return the first condition, as it was written, that one clip does not meet; None where it meets all.
+        """Return the first filter, as it was written, that one clip does not meet; None where it meets all.
 
         A name without a value counts as missing: `check` beforehand that it exists.
         """
-        for condition in self.conditions:
-            value = values.get(condition.name)
+        for each in self.filters:
+            value = values.get(each.name)
             kind = object if isinstance(value, str) else np.float64
             column = np.array([math.nan if value is None else value], kind)
-            if not condition.matches(column, self.where)[0]:
-                return condition.text
+            if not each.matches(column, self.where)[0]:
+                return each.text
         return None
 
 
 def parse(texts: Iterable[str], where: str = 'config.data.filters') -> Filters:
-    """Read the conditions that are written in the texts.
+    """Read the filters that are written in the texts.
 
     Raises:
-      UserError: one is no condition; it names `where`.
+      UserError: one is no filter; it names `where`.
     """
-    return Filters(tuple(_parse_condition(text, where) for text in texts), where)
+    return Filters(tuple(_parse_filter(text, where) for text in texts), where)
 
 
-def _parse_condition(text: str, where: str) -> Condition:
+def _parse_filter(text: str, where: str) -> Filter:
     if len(text) > MAX_LENGTH:
         start = f'{text[:40]!r}...'
-        raise UserError(f'{where}: {start} has {len(text):,} characters; a condition has {MAX_LENGTH:,} at most')
+        raise UserError(f'{where}: {start} has {len(text):,} characters; a filter has {MAX_LENGTH:,} at most')
 
     body = text.strip()
     comparison = body.removesuffix(MISSING)
@@ -172,14 +172,14 @@ def _parse_condition(text: str, where: str) -> Condition:
         signs = ' '.join(OPERATORS)
         hint = 'write == for equal' if re.search(r'[^<>=!]=[^=]', text) else f'want NAME{"|".join(OPERATORS)}VALUE'
         excerpt = repr(text if len(text) <= 100 else f'{text[:97]}...')
-        raise UserError(f'{where}: {excerpt} is no condition; {hint}, such as motion>=0.02 (operators: {signs})')
+        raise UserError(f'{where}: {excerpt} is no filter; {hint}, such as motion>=0.02 (operators: {signs})')
 
     name, sign, value = parts
-    return Condition(body, name, sign, value, missing=comparison != body)
+    return Filter(body, name, sign, value, missing=comparison != body)
 
 
 def _split(text: str) -> tuple[str, str, str] | None:
-    """Return (name, operator, value) of a condition, None of what is none; in time proportional to its length."""
+    """Return (name, operator, value) of a filter, None of what is none; in time proportional to its length."""
     # Step by step and not by one regular expression, which took seconds for some thousand characters.
     at = next((i for i, letter in enumerate(text) if letter in '<>=!'), len(text))
     sign = next((sign for sign in OPERATORS if text.startswith(sign, at)), '')
@@ -191,7 +191,7 @@ def _split(text: str) -> tuple[str, str, str] | None:
 
 
 class Columns(Mapping[str, np.ndarray]):
-    """What conditions can be on of the clips of a RecordSet: FACTS and scores by name, (N,) each, read when needed."""
+    """What filters can be on of the clips of a RecordSet: FACTS and scores by name, (N,) each, read when needed."""
 
     def __init__(self, records: RecordSet):
         self._records = records
@@ -209,7 +209,7 @@ class Columns(Mapping[str, np.ndarray]):
             seconds: np.ndarray = records.column('frames') / records.column('fps')
             return seconds
         if name == 'captions':
-            # Each row is parsed as JSON for it, so only where a condition asks.
+            # Each row is parsed as JSON for it, so only where a filter asks.
             return np.array([len(records.captions(i)) for i in range(len(records))], np.int64)
         if name in FACTS:
             return records.column(name)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from vdm_jax.data.records.shards import RecordSet
 from vdm_jax.data.source import Clip, LatentInfo, Reader, Size
 from vdm_jax.data.video import decode
 from vdm_jax.data.video.broken import BrokenVideoError
-from vdm_jax.data.video.extract_clip import Crop, ReadPlan, Short, Start, extract_clip, place_clip, plan_clip
+from vdm_jax.data.video.extract_clip import CropMode, ReadPlan, Short, Start, extract_clip, place_clip, plan_clip
 from vdm_jax.data.video.frame_cache import FrameCache
 from vdm_jax.data.video.limits import Limits
 from vdm_jax.data.video.probe_cache import ProbeCache
@@ -42,7 +42,7 @@ class Records(VideoSource):
 
     Attributes:
       path: Of the directory.
-      filters: Conditions on what is known of the records (data/records/filters.py), all of which they must meet.
+      filters: On what is known of the records (data/records/filters.py), all of which they must meet.
       clips: How often each record is there, each time with a part of its own of the frames at which a clip may begin.
       label: 0 for all (none), the record's own (label), or its number among those that meet the filters (index).
       text: A directory that cache-text made, with an embedding of every caption; none: clips have no text.
@@ -57,6 +57,15 @@ class Records(VideoSource):
       prefetch: Clips that the loader draws ahead.
     """
 
+    movable_fields: ClassVar[tuple[str, ...]] = (
+        'path',
+        'text',
+        'max_broken',
+        'limits',
+        'cache_mb',
+        *VideoSource.movable_fields,
+    )
+
     path: str = ''
     frames: Frames = 16
     pixels: FrameSize = 64
@@ -66,7 +75,7 @@ class Records(VideoSource):
     clips: Annotated[int, Between(1, 10_000)] = 1
     short: Short = 'hold'
     start: Start = 'random'
-    crop: Crop = 'center'
+    crop: CropMode = 'center'
     flip: bool = False
     label: Literal['none', 'label', 'index'] = 'none'
     text: str | None = None
@@ -130,7 +139,7 @@ class RecordsReader(Reader):
 
     @property
     def num_classes(self) -> int:
-        """Labels run from 0 to this, whatever the split; 0 for label='none'."""
+        """Number of classes, whatever the split; labels are in [0, num_classes). 0 for label='none'."""
         return int(self._labels.max()) + 1 if self.source.label != 'none' else 0
 
     @property
@@ -205,7 +214,7 @@ class RecordsReader(Reader):
         """Return lines on files in which damage would go unnoticed."""
         return self.records.notes() + (self.text.notes() if self.text else [])
 
-    def names(self) -> dict[str, list[str]]:
+    def problem_files(self) -> dict[str, list[str]]:
         """Return which records are broken, each with the reason."""
         return {'broken': self._tally.broken_lines()}
 
@@ -231,7 +240,7 @@ class RecordsReader(Reader):
         raise AssertionError('candidates end with an error')
 
     def _candidates(self, i: int) -> Iterator[tuple[int, int, Record, decode.Video | None]]:
-        """Yield the record of clip i and, should it be broken, those after it, round the end.
+        """Yield the record of clip i and, if it is broken, the next ones, wrapping around.
 
         Each is (attempt, its number, itself, its video or None of latents).
 

@@ -28,8 +28,8 @@ DEFAULT_DURATION = 100
 SHORTEST = 10
 
 
-def is_animation(head: bytes) -> bool:
-    """Return whether a file that begins so (container.HEAD bytes) is a picture."""
+def is_gif_webp_or_png(head: bytes) -> bool:
+    """Return whether a file that begins so (container.HEAD bytes) is a GIF, WebP or PNG, animated or still."""
     is_gif = head[:4] == b'GIF8'
     is_webp = head[:4] == b'RIFF' and head[8:12] == b'WEBP'
     is_png = head[:8] == b'\x89PNG\r\n\x1a\n'

@@ -1,11 +1,11 @@
 """Check that a file is all there: as many frames, as much time or as many bytes as its header promises."""
 
-import io
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.container import open_bytes
 from vdm_jax.data.video.packets import Packet
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def check_complete(
 
 def _is_complete_riff(path: str | bytes) -> bool:
     """Return whether the first chunk of an AVI is as long as it says."""
-    with _open_file(path) as file:
+    with open_bytes(path) as file:
         size = int.from_bytes(file.read(8)[4:], 'little')
         # Longer files have further chunks (OpenDML), so that only fewer bytes than the first one says are a mistake.
         return size in UNKNOWN_SIZES or file.seek(0, os.SEEK_END) >= size + 8
@@ -73,7 +73,7 @@ def _is_complete_riff(path: str | bytes) -> bool:
 
 def _ends_with_flv_tag(path: str | bytes) -> bool:
     """Return whether an FLV ends where a tag does: with its size, behind it."""
-    with _open_file(path) as file:
+    with open_bytes(path) as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(max(length - 4, 0))
 
@@ -87,13 +87,9 @@ def _ends_with_flv_tag(path: str | bytes) -> bool:
 
 def _is_complete_asf(path: str | bytes) -> bool:
     """Return whether a WMV has as many bytes as its header says (Advanced Systems Format, section 3.2)."""
-    with _open_file(path) as file:
+    with open_bytes(path) as file:
         head = file.read(2**16)
         start = head.find(ASF_PROPERTIES)
         # Behind the GUID come the object's own size (8 bytes) and the file's id (16), then the size of the file.
         size = int.from_bytes(head[start + 40 : start + 48], 'little') if start >= 0 else 0
         return file.seek(0, os.SEEK_END) >= size
-
-
-def _open_file(path: str | bytes) -> BinaryIO:
-    return io.BytesIO(path) if isinstance(path, bytes) else open(path, 'rb')

@@ -136,6 +136,11 @@ def _openable(path: str | bytes) -> Iterator[str | BinaryIO]:
         yield f'file:{path}'
 
 
+def open_bytes(path: str | bytes) -> BinaryIO:
+    """Open a file for reading, by its path or as the bytes in it."""
+    return io.BytesIO(path) if isinstance(path, bytes) else open(path, 'rb')
+
+
 def read_head(path: str | bytes) -> bytes:
     """Return the first bytes of a file, HEAD at most, which show what it is.
 

@@ -9,8 +9,10 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-Crop = tuple[int, int, int, int]  # rows at the top and bottom, columns at the left and right
-NOTHING: Crop = (0, 0, 0, 0)
+from vdm_jax.data.video.container import open_bytes
+
+Margins = tuple[int, int, int, int]  # rows at the top and bottom, columns at the left and right
+NOTHING: Margins = (0, 0, 0, 0)
 MAX_HEADER = 2**20  # bytes of a box or element that is read at once
 
 # Elements of Matroska, RFC 9559.
@@ -26,7 +28,7 @@ CROP_RIGHT = 0x54DD
 VIDEO_TRACK = 1
 
 
-def read_crop(path: str | bytes, container: str, number: int, height: int, width: int) -> Crop:
+def read_crop(path: str | bytes, container: str, number: int, height: int, width: int) -> Margins:
     """Read the crop of a file's video track, NOTHING where it has none, or one that leaves nothing.
 
     Args:
@@ -36,14 +38,14 @@ def read_crop(path: str | bytes, container: str, number: int, height: int, width
       height: Of the coded picture.
       width: Of the coded picture.
     """
-    crops: list[Crop] = []
+    crops: list[Margins] = []
     # Of a header that is damaged nothing is believed.
     with contextlib.suppress(OSError, ValueError, OverflowError, struct.error):
         if container.startswith('matroska'):
-            with _open_file(path) as file:
+            with open_bytes(path) as file:
                 crops = list(_matroska_crops(file))
         elif container.startswith('mov'):
-            with _open_file(path) as file:
+            with open_bytes(path) as file:
                 crops = list(_mp4_crops(file, height, width))
 
     crop = crops[number] if number < len(crops) else NOTHING
@@ -52,11 +54,7 @@ def read_crop(path: str | bytes, container: str, number: int, height: int, width
     return crop if fits else NOTHING
 
 
-def _open_file(path: str | bytes) -> BinaryIO:
-    return io.BytesIO(path) if isinstance(path, bytes) else open(path, 'rb')
-
-
-def _matroska_crops(file: BinaryIO) -> Iterator[Crop]:
+def _matroska_crops(file: BinaryIO) -> Iterator[Margins]:
     """Yield the crop of each video track."""
     for tracks in _find_element(file, TRACKS):
         for name, content in _child_elements(tracks):
@@ -117,7 +115,7 @@ def _read_element_head(file: BinaryIO) -> tuple[int, int | None] | None:
     return name, None if size == all_ones else size
 
 
-def _mp4_crops(file: BinaryIO, height: int, width: int) -> Iterator[Crop]:
+def _mp4_crops(file: BinaryIO, height: int, width: int) -> Iterator[Margins]:
     """Yield the crop of each video track (ISO/IEC 14496-12, sections 8.4.3 and 12.1.4)."""
     for moov in _find_top_boxes(file, b'moov'):
         for track in _find_boxes(moov, b'trak'):
@@ -127,7 +125,7 @@ def _mp4_crops(file: BinaryIO, height: int, width: int) -> Iterator[Crop]:
                 yield _crop_of_track(media, height, width)
 
 
-def _crop_of_track(media: bytes, height: int, width: int) -> Crop:
+def _crop_of_track(media: bytes, height: int, width: int) -> Margins:
     """Return the crop of the first sample entry of a track, NOTHING where it has none."""
     with contextlib.suppress(StopIteration, struct.error, ZeroDivisionError):
         information = next(_find_boxes(media, b'minf'))
@@ -140,7 +138,7 @@ def _crop_of_track(media: bytes, height: int, width: int) -> Crop:
     return NOTHING
 
 
-def _crop_of_aperture(fields: tuple[int, ...], height: int, width: int) -> Crop:
+def _crop_of_aperture(fields: tuple[int, ...], height: int, width: int) -> Margins:
     """Return the crop of a clean aperture: four fractions, whose offset is that of its centre from the picture's."""
     wide, high, right, down = (fields[i] / fields[i + 1] for i in range(0, 8, 2))
     top = round((height - high) / 2 + down)

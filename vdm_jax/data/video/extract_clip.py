@@ -11,7 +11,7 @@ from vdm_jax.data.video import transforms
 # What the keys of config.data may say; ranges of the others are in ranges.py.
 Short = Literal['hold', 'loop', 'drop']
 Start = Literal['random', 'first', 'center']
-Crop = Literal['center', 'random']
+CropMode = Literal['center', 'random']
 PixelAspect = Literal['square', 'stored']
 
 # (frame numbers, height, width) -> frames uint8 (T, height, width, C).
@@ -54,7 +54,7 @@ class ClipOptions:
     fps: float | None = None
     short: Short = 'hold'
     start: Start = 'random'
-    crop: Crop = 'center'
+    crop: CropMode = 'center'
     flip: bool = False
 
     def with_size(self, size: tuple[int, int, int] | None) -> 'ClipOptions':

@@ -39,7 +39,10 @@ def read_index(path: str | bytes, limits: Limits) -> Index:
     head = read_head(path)
     index = None if isinstance(path, bytes) else store.load(path)
     if index is None:
-        index = _index_animation(path, head, limits) if animation.is_animation(head) else _index_video(path, limits)
+        if animation.is_gif_webp_or_png(head):
+            index = _index_animation(path, head, limits)
+        else:
+            index = _index_video(path, limits)
         # Bytes are those of records, whose indexes a ProbeCache keeps for as long as it lives.
         if not isinstance(path, bytes):
             store.save(path, index)

@@ -27,11 +27,6 @@ def resize(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(image).reshape(height, width, frame_HWC.shape[2])
 
 
-def turn(video_THWC: np.ndarray, degrees: float) -> np.ndarray:
-    """Turn a video counterclockwise by the nearest multiple of 90 degrees."""
-    return np.rot90(video_THWC, round(degrees / 90) % 4, axes=(1, 2))
-
-
 def crop(video_THWC: np.ndarray, rows: int, columns: int, corner: Sequence[float] | None = None) -> np.ndarray:
     """Cut rows x columns pixels from a video.
 

@@ -24,7 +24,8 @@ from vdm_jax.config.ranges import Above0, Ahead, Ascending, Between, Clips, Fram
 from vdm_jax.data.source import Clip, Shape, StatelessSource
 from vdm_jax.errors import UserError
 
-# Bright on black, at least 30 degrees apart as directions in RGB (and from grey), so that dim edges stay telling.
+# Bright on black, at least 30 degrees apart as directions in RGB (and from grey), so that anti-aliased edges
+# keep a recognisable hue.
 PALETTE = np.array(
     [(255, 30, 30), (0, 230, 60), (30, 60, 255), (255, 230, 0), (255, 0, 255), (0, 240, 255)], dtype=np.uint8
 )

@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -74,6 +74,8 @@ class MovingMNIST(Source):
     Raises:
       UserError: digits have no room; it names config.data.KEY.
     """
+
+    movable_fields: ClassVar[tuple[str, ...]] = ('path', *Source.movable_fields)
 
     path: str = ''
     frames: Frames = 20

@@ -30,7 +30,7 @@ class Synthetic(Source):
       pixels: Size of a frame.
       channels: Of a frame.
       size: Number of clips.
-      classes: Labels run from 0 to this; 0 gives all the label 0.
+      classes: Number of classes; labels are in [0, classes). 0 gives all clips the label 0.
       threads: Not used: every batch is the same.
       prefetch: Not used either.
     """
