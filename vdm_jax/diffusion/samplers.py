@@ -243,7 +243,7 @@ class Euler(Sampler):
 class Heun(Euler):
     """Euler's step, then its velocity averaged with the one at its end (Karras et al. 2022, algorithm 1), of order 2.
 
-    The network runs twice a step. The last step is Euler's: at s = 0 the network is not evaluated.
+    The network runs twice a step. The last step is Euler's: at s = 0 there is no velocity to average with.
     """
 
     evaluations: ClassVar[int] = 2
