@@ -1,4 +1,34 @@
-"""Measured speed of an experiment: steps, model FLOP/s, waiting for data, checkpoint stall, compilation, memory."""
+"""Measured speed of an experiment: steps, model FLOP/s, waiting for data, checkpoint stall, compilation, memory.
+
+Keys of a report:
+  device: How many of which kind.
+  jax: Its version.
+  batch_size: Clips of a step.
+  steps: How many were timed.
+  step_seconds: Median over the steps, each timed to the end of its computation, with the next batch fetched
+    meanwhile.
+  step_seconds_min: The shortest of them.
+  steps_per_second: At the median.
+  videos_per_second: At the median.
+  model_flops_per_step: The analytic count: multiply-add = 2, 3x the forward pass and once more for
+    self-conditioning, no rematerialisation.
+  model_flops_per_second: At the median.
+  mfu: The share of the devices' bfloat16 peak that this is, None where the peak is not known.
+  data_wait_share: The share of the steps' time spent waiting for a batch with no step under way: a fetch counts
+    fully where the step had ended before the batch was there.
+  synthetic_step_seconds: Median of as many steps, in turns with the others, on one batch that stays on the device.
+  real_over_synthetic: What the loader costs in all.
+  The keys of loader.measure: how fast clips come with no step beside them.
+  checkpoint_stall_seconds: That training stands still for a save.
+  checkpoint_write_seconds: Until a save is on disk.
+  cold: Of a start with an empty compilation cache: compile_seconds for the training step alone (compiling, or
+    loading), first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
+  warm: The same, of a start with what the cold one left in the cache.
+  peak_host_bytes: Of memory.
+  peak_device_bytes: Of memory, None where it is not known.
+  program_temporary_bytes: Of the compiled training step, None where they are not known.
+  loss: Of the last step on a batch of the loader.
+"""
 
 import contextlib
 import functools
@@ -36,35 +66,7 @@ def measure(run: 'Run', steps: int | None = None) -> dict[str, Any]:
       steps: How many steps are timed, STEPS by default.
 
     Returns:
-      Where the source has buckets, each is measured by itself: {'buckets': {name: the report of one}}. Else
-
-      device: How many of which kind.
-      jax: Its version.
-      batch_size: Clips of a step.
-      steps: How many were timed.
-      step_seconds: Median over the steps, each timed to the end of its computation, with the next batch fetched
-        meanwhile.
-      step_seconds_min: The shortest of them.
-      steps_per_second: At the median.
-      videos_per_second: At the median.
-      model_flops_per_step: The analytic count: multiply-add = 2, 3x the forward pass and once more for
-        self-conditioning, no rematerialisation.
-      model_flops_per_second: At the median.
-      mfu: The share of the devices' bfloat16 peak that this is, None where the peak is not known.
-      data_wait_share: The share of the steps' time spent waiting for a batch with no step under way: a fetch counts
-        fully where the step had ended before the batch was there.
-      synthetic_step_seconds: Median of as many steps, in turns with the others, on one batch that stays on the device.
-      real_over_synthetic: What the loader costs in all.
-      The keys of loader.measure: how fast clips come with no step beside them.
-      checkpoint_stall_seconds: That training stands still for a save.
-      checkpoint_write_seconds: Until a save is on disk.
-      cold: Of a start with an empty compilation cache: compile_seconds for the training step alone (compiling, or
-        loading), first_step_seconds from nothing to the end of the first step, everything else compiled on the way too.
-      warm: The same, of a start with what the cold one left in the cache.
-      peak_host_bytes: Of memory.
-      peak_device_bytes: Of memory, None where it is not known.
-      program_temporary_bytes: Of the compiled training step, None where they are not known.
-      loss: Of the last step on a batch of the loader.
+      The keys above. Where the source has buckets, each is measured by itself: {'buckets': {name: the keys above}}.
     """
     if len(run.data.batch_sizes) > 1:
         names = run.data.source.bucket_names
