@@ -92,7 +92,8 @@ def restore(
     from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained import weights
     from vdm_jax.train.consistency import check_same_on_all
-    from vdm_jax.train.workdir import check_network, read_config
+    from vdm_jax.train.same_network import check_network
+    from vdm_jax.train.workdir import read_config
 
     if origin.is_file:
         _check_no_choice_of_weights(origin, args)
@@ -150,7 +151,7 @@ def _restore_checkpoint(
     from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained.weights import FINGERPRINTS, validate_provenance
     from vdm_jax.train.checkpoint import Checkpoints
-    from vdm_jax.train.workdir import explain_misfit
+    from vdm_jax.train.same_network import explain_misfit
 
     with use_mesh(run), Checkpoints(f'{workdir}/checkpoints', run.experiment.checkpoint) as checkpoints:
         average = None if args.ema == RAW else name_of_average(run, args.ema)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vdm_jax.cli.options import option_of
 from vdm_jax.cli.restore import Origin, restore
 from vdm_jax.errors import UserError
-from vdm_jax.experiment.convert import check_same
+from vdm_jax.experiment.convert import check_same_parameters
 from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
 from vdm_jax.pretrained.fit import by_path, fit
@@ -41,7 +41,7 @@ def read_weights(run: 'Run', args: argparse.Namespace) -> tuple[Any, str]:
     mesh = [f'config.mesh.{axis}={"none" if size is None else size}' for axis, size in run.resolved['mesh'].items()]
     other, params, about = restore(origin, args, mesh)
 
-    resized = check_same(other.model_config, run.model_config, args.allow_missing, option)
+    resized = check_same_parameters(other.model_config, run.model_config, args.allow_missing, option)
     if not all_finite(params):
         raise UserError(f'{option}: step {about["step"]} holds numbers that are not finite; choose another --step')
 

@@ -27,7 +27,8 @@ from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.inspect import find_not_finite
 from vdm_jax.train.optimizers import AdamW
 from vdm_jax.train.resume import describe_position
-from vdm_jax.train.workdir import Differences, check_workdir, make_workdir, model_differences, write_run_files
+from vdm_jax.train.same_network import Differences, fields_of, model_differences
+from vdm_jax.train.workdir import check_workdir, make_workdir, write_run_files
 
 Opened = Network | Autoencoder
 
@@ -59,7 +60,7 @@ def convert(
         experiment = experiment_from(override(experiment_dict(make_experiment(opened)), list(assignments)))
     run = Run(experiment)
     # Networks are compared before anything is made in `out`, which a mistake leaves as it was.
-    resized = check_same(model_of(opened), run.model_config, allow_missing)
+    resized = check_same_parameters(model_of(opened), run.model_config, allow_missing)
     if not_finite := find_not_finite(opened.params):
         raise UserError(
             f'--checkpoint: {describe_bad_tensors(not_finite)}; it has diverged or is damaged, take another one'
@@ -128,7 +129,7 @@ def model_of(opened: Opened) -> NetworkConfig:
     return opened.config.model if isinstance(opened.config, ImageVAECodec) else opened.config
 
 
-def check_same(
+def check_same_parameters(
     theirs: NetworkConfig, model: NetworkConfig, allow_missing: bool = False, called: str = 'the checkpoint'
 ) -> set[str]:
     """Check that an experiment's network has the parameters of another one.
@@ -160,9 +161,7 @@ def check_same(
 
 def _explicit_fields(model: NetworkConfig) -> dict[str, Any]:
     """Return the fields of a network's config; a name of a size, such as XL, equals the numbers that it stands for."""
-    explicit = model.with_explicit_sizes()
-    fields: dict[str, Any] = dataclasses.asdict(explicit)  # type: ignore[call-overload]  # every config is a dataclass
-    return fields
+    return fields_of(model.with_explicit_sizes())
 
 
 def _suggest_allow_missing(model: NetworkConfig, differences: Differences) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -16,6 +15,7 @@ from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel import processes
 from vdm_jax.train import workdir
+from vdm_jax.train.same_network import fields_of, model_differences
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run
@@ -71,9 +71,9 @@ def load_codec(run: Run, shapes: Weights) -> Weights:
     called = f'config.codec.path={path}'
     if files.is_directory(path, called):
         autoencoder = _run_of(run, workdir.read_config(path))
-        check_same(codec, autoencoder.model_config, path)
+        check_same_autoencoder(codec, autoencoder.model_config, path)
         return load_average(autoencoder, path)
-    check_same(codec, _run_of(run, weights.read_provenance(path, called)['config']).model_config, path)
+    check_same_autoencoder(codec, _run_of(run, weights.read_provenance(path, called)['config']).model_config, path)
     loaded: Weights = weights.load(path, shapes, called)
     return loaded
 
@@ -84,7 +84,7 @@ def _run_of(run: Run, config: Mapping[str, Any]) -> Run:
     return run.with_experiment(experiment_from({**config, 'mesh': {}}))
 
 
-def check_same(codec: AutoencoderCodec, model: NetworkConfig, path: str) -> None:
+def check_same_autoencoder(codec: AutoencoderCodec, model: NetworkConfig, path: str) -> None:
     """Check that the weights at `path` are of the codec's network.
 
     Raises:
@@ -92,15 +92,10 @@ def check_same(codec: AutoencoderCodec, model: NetworkConfig, path: str) -> None
     """
     if type(model) is not type(codec.model):
         raise UserError(f'config.codec.path={path}: holds a {type(model).__name__}, not a {type(codec.model).__name__}')
-    differences = workdir.model_differences(_fields(codec.model), _fields(model), where='config.codec.model')
+    differences = model_differences(fields_of(codec.model), fields_of(model), where='config.codec.model')
     if differences:
         key, (ours, theirs) = next(iter(differences.items()))
         raise UserError(f'{key}={ours}: the weights of config.codec.path={path} have {theirs}')
-
-
-def _fields(model: NetworkConfig) -> dict[str, Any]:
-    fields: dict[str, Any] = dataclasses.asdict(model)  # type: ignore[call-overload]  # every config is a dataclass
-    return fields
 
 
 def load_average(run: Run, path: str) -> Weights:

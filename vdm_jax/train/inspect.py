@@ -14,8 +14,9 @@ from vdm_jax.files import digest_json
 from vdm_jax.parallel.rules import path_name
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.fingerprint import fingerprint
+from vdm_jax.train.same_network import check_network, explain_misfit
 from vdm_jax.train.types import ArrayTree, Resolved
-from vdm_jax.train.workdir import check_network, explain_misfit, read_config
+from vdm_jax.train.workdir import read_config
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run
