@@ -27,7 +27,7 @@ from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.inspect import find_not_finite
 from vdm_jax.train.optimizers import AdamW
 from vdm_jax.train.resume import describe_position
-from vdm_jax.train.same_network import Differences, fields_of, model_differences
+from vdm_jax.train.same_network import Differences, model_differences
 from vdm_jax.train.workdir import check_workdir, make_workdir, write_run_files
 
 Opened = Network | Autoencoder
@@ -161,7 +161,7 @@ def check_same_parameters(
 
 def _explicit_fields(model: NetworkConfig) -> dict[str, Any]:
     """Return the fields of a network's config; a name of a size, such as XL, equals the numbers that it stands for."""
-    return fields_of(model.with_explicit_sizes())
+    return model.with_explicit_sizes().field_values()
 
 
 def _suggest_allow_missing(model: NetworkConfig, differences: Differences) -> str:

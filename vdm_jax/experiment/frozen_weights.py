@@ -15,7 +15,7 @@ from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel import processes
 from vdm_jax.train import workdir
-from vdm_jax.train.same_network import fields_of, model_differences
+from vdm_jax.train.same_network import model_differences
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run
@@ -92,7 +92,7 @@ def check_same_autoencoder(codec: AutoencoderCodec, model: NetworkConfig, path: 
     """
     if type(model) is not type(codec.model):
         raise UserError(f'config.codec.path={path}: holds a {type(model).__name__}, not a {type(codec.model).__name__}')
-    differences = model_differences(fields_of(codec.model), fields_of(model), where='config.codec.model')
+    differences = model_differences(codec.model.field_values(), model.field_values(), where='config.codec.model')
     if differences:
         key, (ours, theirs) = next(iter(differences.items()))
         raise UserError(f'{key}={ours}: the weights of config.codec.path={path} have {theirs}')

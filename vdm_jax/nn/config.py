@@ -1,6 +1,6 @@
 """Base of every network's config: what a run may ask of a network, with the defaults of one that overrides nothing."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
 import jax
@@ -98,6 +98,11 @@ class NetworkConfig(Ranged, where='config.model'):
           UserError: the network does not take such clips.
         """
         raise NotImplementedError
+
+    def field_values(self) -> dict[str, Any]:
+        """Return the fields, nested, by name."""
+        values: dict[str, Any] = asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
+        return values
 
     def with_explicit_sizes(self) -> Self:
         """Return a config of the same network with numbers for names of sizes, so that equal networks compare equal."""

@@ -1,13 +1,11 @@
 """Whether weights are of the network that they are to be used in, and which key of the config says no."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 from vdm_jax.config.schema import find_differences
 from vdm_jax.errors import MisfitError, UserError
-from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.train.types import Resolved
 
 Differences = dict[str, tuple[Any, Any]]  # dotted key -> both values
@@ -20,12 +18,6 @@ SAMPLING_KEYS = ('rope_interpolate', 'position_span')
 
 # Keys of config.model that data and codec decide where they are not set.
 FILLED_IN_KEYS = ('channels', 'classes', 'grid')
-
-
-def fields_of(model: NetworkConfig) -> dict[str, Any]:
-    """Return the fields of a network's config, nested, by name."""
-    fields: dict[str, Any] = dataclasses.asdict(model)  # type: ignore[call-overload]  # every config is a dataclass
-    return fields
 
 
 def model_differences(ours: dict[str, Any], theirs: dict[str, Any], where: str = 'config.model') -> Differences:
