@@ -93,7 +93,7 @@ def test_moving_mnist_has_regressors_to_beat(regressor, millions):
 @pytest.mark.parametrize('process', ['numbering=sit', 'name=ddpm', 'name=logsnr_cosine'])
 def test_a_regressor_that_cannot_see_which_frames_are_context_is_refused(process):
     spec = f'{ROOT}/experiments/moving_mnist.py:regressor=conv_lstm'
-    with pytest.raises(UserError, match='takes frames of time 0 for given'):
+    with pytest.raises(UserError, match='takes frames of time 0 for context frames'):
         run = Run(read_experiment(spec, [f'--config.diffusion.process.{process}']), jax.devices()[:1])
         validate.check_objective(run.experiment, run.network)
 

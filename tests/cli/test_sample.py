@@ -19,7 +19,7 @@ from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.train.checkpoint import Checkpoints
-from vdm_jax.train.resume import position
+from vdm_jax.train.resume import describe_position
 from vdm_jax.train.workdir import write_run_files
 
 SMALL = [
@@ -60,7 +60,7 @@ def workdirs(tmp_path_factory):
             write_run_files(place, run.resolved)
             one = dataclasses.replace(state, params=weights, ema={'0.9': weights})
             with Checkpoints(place / 'checkpoints', run.experiment.checkpoint, writes=True) as checkpoints:
-                checkpoints.save(20, one, position(run, 20))
+                checkpoints.save(20, one, describe_position(run, 20))
                 checkpoints.wait()
             places.append(place)
     return places

@@ -172,7 +172,7 @@ def refusal_of(*assignments, groups=TINY) -> str:
         ('optim.warmup_steps=1e12', 'config.optim.warmup_steps=1000000000000: want 2147483647 or less'),
         ('data.size=1e308', 'characters): want a number from 1 to 100000000'),
         ('train.validate_batches=1e9', 'config.train.validate_batches=1000000000: want a number from 1 to 1000000'),
-        ('train.accumulate=3', 'config.train.accumulate=3: want no more parts'),
+        ('train.accumulate=3', 'config.train.accumulate=3: want no more microbatches'),
         ('ema.decays=0.9,0.9', 'config.ema.decays=0.9,0.9: 0.9 is there twice'),
         ('ema.decays=', 'config.ema.decays=(): it is empty'),
         ('ema.decays=0.9,1', 'config.ema.decays=0.9,1.0: 1.0 is among them; want a number from 0 to 0.9999999'),

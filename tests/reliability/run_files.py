@@ -37,7 +37,7 @@ def make_run(directory: Path) -> None:
         for step in (2, 4):
             params = jax.tree.map(lambda leaf, step=step: leaf + step, state.params)
             state = dataclasses.replace(state, params=params, step=state.step + step)
-            checkpoints.save(step, state, resume.position(run(), step))
+            checkpoints.save(step, state, resume.describe_position(run(), step))
 
 
 def read_run_config(directory: Path):

@@ -109,7 +109,7 @@ def test_one_program_donates_its_state_and_weights_move_between_meshes_bit_for_b
                 assert prints(state) == expected
             shardings = jax.tree.map(lambda leaf: leaf.sharding, run.programs.abstract_state)
             assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings
-            checkpoints.save(number + 1, state, resume.position(run, number + 1))
+            checkpoints.save(number + 1, state, resume.describe_position(run, number + 1))
     with jax.set_mesh(run.mesh):
         for _ in range(2):
             before, state = state, step_once(run, state)

@@ -54,7 +54,7 @@ def written(run, state, bucket, tmp_path_factory):
     for place in ('gs://bucket/written', local):
         write_run_files(place, run.resolved)
         with Checkpoints(f'{place}/checkpoints', writes=True) as checkpoints:
-            checkpoints.save(4, dataclasses.replace(state, step=state.step * 0 + 4), resume.position(run, 4))
+            checkpoints.save(4, dataclasses.replace(state, step=state.step * 0 + 4), resume.describe_position(run, 4))
     objects = {name.removeprefix('written/'): bucket[name] for name in bucket.below('written')}
     files = {str(path.relative_to(local)): path.read_bytes() for path in local.rglob('*') if path.is_file()}
     return with_step_2(objects), with_step_2(files), fingerprint(state.params)
@@ -93,7 +93,7 @@ def begin(run, folder):
     """(sha256 of the parameters, step) that training in a folder begins with."""
     with jax.set_mesh(run.mesh), open_checkpoints(folder) as checkpoints:
         state, position = checkpoints.restore(run.programs.abstract_state)
-    assert position == resume.position(run, int(state.step))
+    assert position == resume.describe_position(run, int(state.step))
     return fingerprint(state.params), int(state.step)
 
 
@@ -188,7 +188,7 @@ def test_a_step_cut_short_by_a_kill_is_not_restored(moment, run, state, bucket, 
     with open_checkpoints(folder) as checkpoints:
         assert checkpoints.latest() == latest_step
         assert ('checkpoint 4 is unverified' in capsys.readouterr().err) == (latest_step == 4)
-        checkpoints.save(4, state, resume.position(run, 4))
+        checkpoints.save(4, state, resume.describe_position(run, 4))
     with open_checkpoints(folder, writes=False) as looking:
         assert looking.integrity(4).verdict == ('unverified' if latest_step == 4 else 'intact')
 
@@ -221,7 +221,7 @@ def test_a_store_that_is_down_for_a_moment_loses_nothing(moment, run, state, buc
     bucket.fault, left = down(parts, status, times=1 if moment == 'arrays and metrics' else 3)
     write_run_files(f'gs://bucket/{folder}', run.resolved)
     with open_checkpoints(folder) as checkpoints:
-        checkpoints.save(4, state, resume.position(run, 4))
+        checkpoints.save(4, state, resume.describe_position(run, 4))
         checkpoints.wait()
     mirror = StagedDirectory(f'gs://bucket/{folder}')
     (mirror.local / 'metrics.jsonl').write_text('{"step": 4}\n')

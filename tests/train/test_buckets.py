@@ -97,8 +97,8 @@ def test_a_resume_with_other_buckets_is_refused(finished_run, folder):
     with pytest.raises(UserError, match='config.data.buckets'):
         loop.train_run(other, path)
     # The position in the data differs even where the config is the same and the clips are not.
-    was = resume.position(finished_run[0], 6)
-    now = resume.position(other, 6)
+    was = resume.describe_position(finished_run[0], 6)
+    now = resume.describe_position(other, 6)
     with pytest.raises(
         UserError, match=r"config.data.buckets was \['8x8x16@3', '2x8x8'\] and is \['8x8x16@3', '2x8x8@4'\]"
     ):

@@ -40,7 +40,7 @@ def written(run, tmp_path_factory):
     with Checkpoints(place / 'checkpoints', writes=True) as checkpoints:
         for step in (2, 4):
             numbered = dataclasses.replace(state, step=state.step + step)
-            checkpoints.save(step, numbered, resume.position(run, step))
+            checkpoints.save(step, numbered, resume.describe_position(run, step))
     return place, fingerprint(state.params)
 
 
@@ -96,7 +96,7 @@ def test_a_damaged_step_is_named_set_aside_and_the_one_before_it_taken(damage, r
         assert 'checkpoints/4 is damaged' in stderr and (path.name in stderr or damage is spoil_manifest)
         assert checkpoints.steps() == [2]
         checkpoints.save(
-            4, dataclasses.replace(state, step=state.step + 2), resume.position(run, 4)
+            4, dataclasses.replace(state, step=state.step + 2), resume.describe_position(run, 4)
         )  # its name is free
         checkpoints.wait()
         assert checkpoints.steps() == [2, 4] and checkpoints.integrity(4).verdict == 'intact'

@@ -138,7 +138,7 @@ def test_a_run_that_saved_nonfinite_values_resumes_from_the_step_before(run, tmp
     with jax.set_mesh(run.mesh), Checkpoints(tmp_path / 'checkpoints') as checkpoints:
         state, _ = checkpoints.restore(run.programs.abstract_state)
         state = dataclasses.replace(state, ema=jax.tree.map(lambda leaf: leaf.at[...].set(np.nan), state.ema))
-        checkpoints.save(5, state, resume.position(run, 5))
+        checkpoints.save(5, state, resume.describe_position(run, 5))
     assert loop.train_run(run, tmp_path)
     stderr = capsys.readouterr().err
     assert '5 is damaged: it holds numbers that are not finite; taking step 3' in stderr

@@ -244,7 +244,7 @@ def test_going_on_never_writes_old_metrics_anew(tmp_path):
 
 
 def test_files_that_another_process_could_not_take_are_named_by_it(run, monkeypatch, capsys):
-    reader = types.SimpleNamespace(names=lambda: {'broken': ['a.mp4']})
+    reader = types.SimpleNamespace(problem_files=lambda: {'broken': ['a.mp4']})
     about = types.SimpleNamespace(data=types.SimpleNamespace(reader=reader), experiment=run.experiment)
     log = RunLog(about, Logger(), NullProgress(), None, None)
     monkeypatch.setattr(jax, 'process_index', lambda: 1)
