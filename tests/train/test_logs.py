@@ -22,7 +22,7 @@ from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
-from vdm_jax.train import loop, run_log, workdir
+from vdm_jax.train import loop, workdir
 from vdm_jax.train.best import parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.checkpoint_config import CheckpointConfig
@@ -64,7 +64,7 @@ def computes_nothing(state, batch, frozen):
 def run_of(shared_state, monkeypatch):
     """(assignments, step) -> a run whose steps compute nothing and whose validation losses are LOSSES."""
     monkeypatch.setattr(loop, 'validate', lambda run, state: {'validation_loss': LOSSES[int(state.step)]})
-    monkeypatch.setattr(run_log, 'preview', lambda run, state: np.zeros((1, 2, 8, 8, 3), np.uint8))
+    monkeypatch.setattr(loop, 'preview', lambda run, state: np.zeros((1, 2, 8, 8, 3), np.uint8))
 
     def make(*assignments, step=computes_nothing):
         groups = override(GROUPS, [f'config.{each}' for each in assignments])
