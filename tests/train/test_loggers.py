@@ -252,6 +252,20 @@ def test_a_store_that_fails_slowly_takes_a_fifth_of_a_run_at_most(what, seconds,
     assert inner.calls == before + 1
 
 
+@pytest.mark.parametrize(
+    'error, expected',
+    [
+        (OSError(errno.ENOSPC, 'No space left on device', '/a'), 'No space left on device (/a)'),
+        (OSError('timed out'), 'timed out'),
+        (OSError(), 'OSError'),
+        (RuntimeError(), 'RuntimeError'),
+        (RuntimeError('\n 502 Bad Gateway\n<html>'), 'RuntimeError: 502 Bad Gateway'),
+    ],
+)
+def test_an_error_is_one_line_that_says_something(error, expected):
+    assert logger.describe_error(error) == expected
+
+
 def test_loggers_start_no_thread_that_blocks_the_end_of_a_process(tmp_path):
     before = set(threading.enumerate())
     metrics = Metrics(tmp_path, 0)

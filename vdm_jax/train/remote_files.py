@@ -11,7 +11,7 @@ import tempfile
 
 from etils import epath
 
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import HALF, explain_refusal, is_local
 
 
@@ -113,6 +113,6 @@ class StagedDirectory:
         try:
             self.push()
         except Exception as error:  # stores raise whatever their clients do
-            raise OSError(f'{self.directory}: {error}; what it lacks stays in {self.local}') from error
+            raise OSError(f'{self.directory}: {first_line(error)}; what it lacks stays in {self.local}') from error
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
+from vdm_jax.errors import first_line
+
 Say = Callable[[str], None]  # prints a line
 
 ROOM = 2**26  # bytes that may wait in memory for one logger
@@ -219,5 +221,6 @@ def describe_error(error: Exception) -> str:
     """Return what went wrong, in one line: 'No space left on device (/runs/a/metrics.jsonl)'."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f' ({error.filename})' if error.filename else '')
-    text = str(error).strip().split('\n')[0][:200]
-    return text if isinstance(error, OSError) and text else f'{type(error).__name__}: {text}'
+    text = first_line(error)
+    kind = type(error).__name__
+    return text if isinstance(error, OSError) or text == kind else f'{kind}: {text}'
