@@ -20,6 +20,7 @@ from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.data.worlds.colliding_balls import CollidingBalls
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.data.worlds.panned_balls import PannedBalls
+from vdm_jax.data.worlds.phyworld import PhyWorld
 from vdm_jax.data.worlds.shadowed_balls import ShadowedBalls
 from vdm_jax.data.worlds.synthetic import Synthetic
 from vdm_jax.diffusion.ddpm import DDPM
@@ -133,6 +134,7 @@ SOURCES = {
     'moving_mnist': MovingMNIST,
     'shadowed_balls': ShadowedBalls,
     'panned_balls': PannedBalls,
+    'phyworld': PhyWorld,
     'records': Records,
     'video_folder': VideoFolder,
     'synthetic': Synthetic,
