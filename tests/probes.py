@@ -146,10 +146,10 @@ def evaluate(experiment):
     network = experiment.model
     if isinstance(protocol, UsualProtocol) or protocol.refusal(source, network):
         return
-    conditions = protocol.make_conditions(source, source, config)
-    count = len(conditions['label'])
+    judge = protocol.open_judge(source, source, config)
+    count = len(judge.labels)
     clips = batch_of(source, range(2))['video']
-    result = protocol.score(np.repeat(clips, -(-count // 2), axis=0)[:count], conditions, source, source, config)
+    result = judge.score(judge.measure(np.repeat(clips, -(-count // 2), axis=0)[:count]))
     assert result.figures and all(isinstance(value, bool) for value in result.verdict.values())
 
 

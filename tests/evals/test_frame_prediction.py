@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 
+from tests.evals.draws import draws
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.mixture import Mixture
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
@@ -35,7 +36,7 @@ def source(tmp_path):
 
 def score(source, draw, protocol=PROTOCOL):
     held_out = source.held_out()
-    return runner.evaluate(protocol, draw, source, held_out, CONFIG, ABOUT)
+    return runner.evaluate(protocol, draws(draw), source, held_out, CONFIG, ABOUT)
 
 
 def future(source):
@@ -109,7 +110,7 @@ def test_clips_of_a_mixture_are_those_of_its_sources_in_their_shares():
     first = (ids < len(held_out.readers[0])).sum()
     assert len(set(ids)) == 30 and 4 <= first <= 16
     clips = read_videos(held_out, ids)
-    result = runner.evaluate(protocol, lambda _: clips, mixed, held_out, config, ABOUT)
+    result = runner.evaluate(protocol, draws(lambda _: clips), mixed, held_out, config, ABOUT)
     assert result.passed and result.name == 'mixture_2to4_n1_30' and result.settings['split'] == 'test'
 
 
@@ -121,7 +122,7 @@ def test_a_score_on_clips_of_training_is_named_so():
             return np.zeros((5, *noise.shape), np.uint8)
 
         clips = source.open()
-        result = runner.evaluate(protocol, draw, clips, clips.held_out(), EvaluateConfig(real=5), ABOUT)
+        result = runner.evaluate(protocol, draws(draw), clips, clips.held_out(), EvaluateConfig(real=5), ABOUT)
         assert result.name == f'{type(source).__name__.lower()}-train_2to2_n1_5' and result.settings['split'] == 'all'
 
 

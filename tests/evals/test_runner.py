@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 
+from tests.evals.draws import draws
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.evals import physics, runner
 from vdm_jax.evals.protocol import EvaluateConfig
@@ -23,7 +24,7 @@ def score(protocol, draw, config=CONFIG):
 
 def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_path):
     unseen = dataclasses.replace(SOURCE, split='test', seed=1)
-    result = score('ball_physics', lambda conditions: read_videos(unseen, range(len(conditions['label']))))
+    result = score('ball_physics', draws(lambda conditions: read_videos(unseen, range(len(conditions['label'])))))
     assert result.passed and result.name == 'balls96_8f' and result.figures['samples']['kept'] == 1.0
     path = runner.write(result, tmp_path, ())
     assert runner.read(path) == result and 'MISSED' not in runner.format_table(result)
@@ -39,9 +40,8 @@ def test_held_out_clips_of_the_demo_s_world_pass_and_every_control_misses(tmp_pa
 
 def test_noise_does_not_pass_and_what_was_not_measured_is_null():
     rng = np.random.default_rng(0)
-    result = score(
-        'ball_physics', lambda conditions: rng.integers(0, 256, (len(conditions['label']), *SOURCE.shape), np.uint8)
-    )
+    noise = draws(lambda conditions: rng.integers(0, 256, (len(conditions['label']), *SOURCE.shape), np.uint8))
+    result = score('ball_physics', noise)
     assert not result.passed and result.figures['samples']['residual_px'] is None
     assert 'kept MISSED' in runner.format_table(result)
 
@@ -50,9 +50,9 @@ def test_a_perfect_copy_is_recalled():
     config = dataclasses.replace(CONFIG, real=8)
     first = {label: i for i, label in reversed([(i, int(SOURCE[i]['label'])) for i in range(8)])}
 
-    def draw(conditions):
+    def copy(conditions):
         return np.stack([SOURCE[first[int(label)]]['video'] for label in conditions['label']])
 
-    result = score('recall', draw, config)
+    result = score('recall', draws(copy), config)
     assert result.passed and result.name == f'recall{SOURCE.num_classes}_8f'
     json.dumps(result.to_json(), allow_nan=False)

@@ -12,6 +12,7 @@ from vdm_jax.errors import Failure, UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from vdm_jax.cli.conditions import Conditions
     from vdm_jax.evals.score import Score
 
 
@@ -23,8 +24,7 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     from vdm_jax.evals.protocol import ProtocolConfig
     from vdm_jax.experiment.registry import CHOICES
     from vdm_jax.parallel import processes
-    from vdm_jax.sampling import conditioning
-    from vdm_jax.sampling.generate import generate_videos
+    from vdm_jax.sampling.draw import draw_from
 
     origin, *others = list_origins(args)
     if others:
@@ -47,17 +47,16 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
                 'the same'
             )
 
-    def draw(conditions: dict[str, 'np.ndarray']) -> 'np.ndarray':
-        conditions = conditions | scalar_conditions(args.scalars, run, len(conditions['label']))
-        conditions = conditioning.complete_conditions(run.data, run.network, conditions)
-        return generate_videos(run.generate, params, conditions, config.seed, config.batch_size)
+    def scalars_of(rows: 'np.ndarray') -> 'Conditions':
+        return scalar_conditions(args.scalars, run, len(rows))
 
     about = {'protocol': to_dict(protocol, CHOICES, ProtocolConfig)} | {origin.kind: origin.path} | about
     if not run.model_config.autoencodes:
         about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
     about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
     with use_mesh(run):
-        score = runner.evaluate(protocol, draw, *run.data.references, config, about)
+        draw = draw_from(run, params, scalars_of)
+        score = runner.evaluate(protocol, draw, *run.data.references, config, about, partial=args.out)
 
     print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
     path = processes.run_on_primary(lambda: write_score(score, args.out, run.data.source.movable_keys))

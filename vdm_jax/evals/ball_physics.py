@@ -11,7 +11,7 @@ from vdm_jax.data.source import Reader, Source
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals import physics
 from vdm_jax.evals.negative_controls import make_controls
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol
+from vdm_jax.evals.protocol import EvaluateConfig, SampleSetProtocol
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
 
@@ -19,7 +19,7 @@ World = TypeVar('World', bound=BouncingBalls)
 
 
 @dataclass(frozen=True)
-class BallPhysics(Protocol, Generic[World]):
+class BallPhysics(SampleSetProtocol, Generic[World]):
     """The figures of evals/physics.py: samples beside held-out clips (the ceiling) and controls (the floors).
 
     The protocol of a harder world is a subclass that measures and judges more, and has wrong worlds of its own: what

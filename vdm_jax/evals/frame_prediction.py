@@ -15,14 +15,14 @@ from vdm_jax.data.source import Reader
 from vdm_jax.data.worlds.moving_mnist import MovingMNIST
 from vdm_jax.errors import UserError
 from vdm_jax.evals.metrics import FRAME_METRICS
-from vdm_jax.evals.protocol import TEXT, EvaluateConfig, Protocol, name_split, read_held_out
+from vdm_jax.evals.protocol import TEXT, EvaluateConfig, SampleSetProtocol, name_split, read_held_out
 from vdm_jax.evals.score import Score
 
 BEST = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
 
 
 @dataclass(frozen=True)
-class FramePrediction(Protocol):
+class FramePrediction(SampleSetProtocol):
     """The first frames of held-out clips are known; what is sampled after them is held against the truth.
 
     Clips of a mixture are those that its order gives, each source with its share. Where no clips are held out, the name

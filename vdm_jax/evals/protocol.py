@@ -17,6 +17,7 @@ import numpy as np
 from vdm_jax.config.ranges import BatchSize, Ranged, Seed
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import Reader
+from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
 
@@ -42,6 +43,35 @@ class Protocol(ProtocolConfig):
     """
 
     usual_sources: ClassVar[tuple[type, ...]] = ()
+
+    @abstractmethod
+    def open_judge(self, reader: Reader, held_out: Reader, config: 'EvaluateConfig') -> Judge:
+        """Return the protocol at work; all processes call it.
+
+        Args:
+          reader: The data that the network was trained on.
+          held_out: Its test split, the same reader where it has none.
+          config: How many samples of how many clips.
+        """
+
+    def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
+        """Return why it cannot score samples of such a network on such data; None where it can."""
+        return OF_AUTOENCODERS if network.autoencodes else None
+
+    def lack(self, reader: Reader) -> str | None:
+        """Return what clips of a usual source lack for this to be their usual protocol; None where nothing."""
+        return None
+
+    def is_usual_for(self, reader: Reader, network: NetworkConfig) -> bool:
+        """Return whether it is the protocol of such samples where none is named."""
+        # The very class, as a subclass is another world with a protocol of its own.
+        is_usual = type(reader.source) in self.usual_sources and self.lack(reader) is None
+        return is_usual and self.refusal(reader, network) is None
+
+
+@dataclass(frozen=True)
+class SampleSetProtocol(Protocol):
+    """A protocol that looks at all samples at once, for which they have to be in memory."""
 
     @abstractmethod
     def make_conditions(self, reader: Reader, held_out: Reader, config: 'EvaluateConfig') -> dict[str, np.ndarray]:
@@ -72,19 +102,31 @@ class Protocol(ProtocolConfig):
           config: How many samples of how many clips.
         """
 
-    def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
-        """Return why it cannot score samples of such a network on such data; None where it can."""
-        return OF_AUTOENCODERS if network.autoencodes else None
+    def open_judge(self, reader: Reader, held_out: Reader, config: 'EvaluateConfig') -> Judge:
+        """Return what collects the samples, and has them scored."""
+        return SampleSetJudge(self, reader, held_out, config)
 
-    def lack(self, reader: Reader) -> str | None:
-        """Return what clips of a usual source lack for this to be their usual protocol; None where nothing."""
-        return None
 
-    def is_usual_for(self, reader: Reader, network: NetworkConfig) -> bool:
-        """Return whether it is the protocol of such samples where none is named."""
-        # The very class, as a subclass is another world with a protocol of its own.
-        is_usual = type(reader.source) in self.usual_sources and self.lack(reader) is None
-        return is_usual and self.refusal(reader, network) is None
+class SampleSetJudge(Judge):
+    """All samples of a SampleSetProtocol."""
+
+    def __init__(self, protocol: SampleSetProtocol, reader: Reader, held_out: Reader, config: 'EvaluateConfig'):
+        self._protocol = protocol
+        self._clips = (reader, held_out, config)
+        self._conditions = protocol.make_conditions(reader, held_out, config)
+        self.labels = self._conditions['label']
+
+    def conditions_of(self, rows: np.ndarray) -> Rows:
+        """Return what the protocol asks for."""
+        return {name: values[rows] for name, values in self._conditions.items() if name != 'label'}
+
+    def measure(self, videos: np.ndarray) -> Rows:
+        """Return the videos themselves."""
+        return {'videos': videos}
+
+    def score(self, rows: Rows) -> Score:
+        """Return the protocol's score."""
+        return self._protocol.score(rows['videos'], self._conditions, *self._clips)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from vdm_jax.data.records.source import Records
 from vdm_jax.data.source import Reader
 from vdm_jax.data.video_folder import VideoFolder
 from vdm_jax.evals.metrics import CLIP, compute_psnr
-from vdm_jax.evals.protocol import TEXT, EvaluateConfig, Protocol
+from vdm_jax.evals.protocol import TEXT, EvaluateConfig, SampleSetProtocol
 from vdm_jax.evals.score import Score
 
 
 @dataclass(frozen=True)
-class Recall(Protocol):
+class Recall(SampleSetProtocol):
     """How well a network that was made to memorise clips, each under its own label, gives them back.
 
     Every label is sampled once; each sample is compared with the first clip of its label as evaluation sees it (for a

@@ -6,13 +6,13 @@ import numpy as np
 
 from vdm_jax.data.source import Reader
 from vdm_jax.evals.metrics import FRAME_METRICS
-from vdm_jax.evals.protocol import OF_AUTOENCODERS, EvaluateConfig, Protocol, name_split, read_held_out
+from vdm_jax.evals.protocol import OF_AUTOENCODERS, EvaluateConfig, SampleSetProtocol, name_split, read_held_out
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
 
 
 @dataclass(frozen=True)
-class Reconstruction(Protocol):
+class Reconstruction(SampleSetProtocol):
     """Held-out clips, all of their frames shown, beside what the autoencoder makes of them.
 
     Figures are PSNR in dB, SSIM, squared and absolute error as evals/metrics.py has them, means over frames and clips;

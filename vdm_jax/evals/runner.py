@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from etils import epath
 from vdm_jax import files
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
+from vdm_jax.evals.judge import Draw, Rows
+from vdm_jax.evals.partial import DIGEST, PartialRows, stack_rows
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
@@ -35,41 +37,73 @@ IRRELEVANT: dict[str, Collection[str]] = {
 
 def evaluate(
     protocol: Protocol,
-    draw: Callable[[dict[str, np.ndarray]], np.ndarray],
+    draw: Draw,
     reader: Reader,
     held_out: Reader,
     config: EvaluateConfig,
     about: dict[str, Any],
+    partial: epath.PathLike | None = None,
 ) -> Score:
     """Score what `draw` makes. Where several processes run all have to call it; the primary one judges.
 
     Args:
       protocol: What is measured, and of which samples.
-      draw: Conditions, {'label': (N,), perhaps 'frames': (N, k, H, W, C)} -> videos uint8 (N, T, H, W, C), context
-        frames too.
+      draw: Makes the videos.
       reader: The data that the network was trained on.
-      held_out: Its test split.
+      held_out: Its test split, the same reader where it has none.
       config: How many samples, against how many clips.
       about: What else belongs to the score, JSON values by name: protocol, step, sampler, …
+      partial: The directory in which what was measured so far lies, from which an interrupted evaluation goes on; None
+        for nowhere.
 
     Returns:
       The score, JSON values only.
+
+    Raises:
+      UserError: What lies in `partial` is damaged.
     """
     # Made on every process, as every one takes part in the sampling; only the judging is the primary's.
-    conditions = protocol.make_conditions(reader, held_out, config)
-    videos = draw(conditions)
+    judge = protocol.open_judge(reader, held_out, config)
+    store = PartialRows(_directory_of(partial, about, config)) if processes.is_primary() and partial else None
+    first = processes.run_on_primary(lambda: store.count if store else 0)
+    parts: list[Rows] = []
+    if first < len(judge.labels):
+        for videos in draw(judge.labels, judge.conditions_of, first):
+            rows = judge.measure(videos) | {DIGEST: digest_videos(videos)}
+            if store:
+                store.add(rows)
+            else:
+                parts.append(rows)
 
-    def judge() -> dict[str, Any]:
-        return protocol.score(videos, conditions, reader, held_out, config).to_json()
+    def decide() -> dict[str, Any]:
+        rows = store.all_rows() if store else stack_rows(parts)
+        digests = rows.pop(DIGEST)
+        samples = {
+            'samples': len(digests),
+            'seed': config.seed,
+            'clip': list(reader.shape),
+            'samples_sha256': hashlib.sha256(digests.tobytes()).hexdigest(),
+        }
+        score = judge.score(rows)
+        if store:
+            store.remove()
+        return dataclasses.replace(score, settings=score.settings | about | samples).to_json()
 
-    score = Score.from_json(processes.run_on_primary(judge))
-    samples = {
-        'samples': len(videos),
-        'seed': config.seed,
-        'clip': list(reader.shape),
-        'samples_sha256': hashlib.sha256(np.ascontiguousarray(videos).tobytes()).hexdigest(),
-    }
-    return dataclasses.replace(score, settings=score.settings | about | samples)
+    return Score.from_json(processes.run_on_primary(decide))
+
+
+def _directory_of(partial: epath.PathLike, about: dict[str, Any], config: EvaluateConfig) -> epath.Path:
+    """Return the directory of what this evaluation has measured so far, by all that makes its samples what they are."""
+    question = {name: value for name, value in about.items() if name not in CONFIGS}
+    settings = select_settings(about.get('config', {}), ())
+    digits = files.digest_json({'about': question, 'settings': settings, 'evaluate': dataclasses.asdict(config)})[:16]
+    return epath.Path(partial) / f'.partial_{digits}'
+
+
+def digest_videos(videos: np.ndarray) -> np.ndarray:
+    """Return the sha256 of the pixels of each video, uint8 (n, 32)."""
+    digests = [hashlib.sha256(np.ascontiguousarray(video).tobytes()).digest() for video in videos]
+    return np.frombuffer(b''.join(digests), np.uint8).reshape(len(videos), 32)
 
 
 def select_settings(config: dict[str, Any], movable: Collection[str]) -> dict[str, Any]:

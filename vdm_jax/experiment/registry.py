@@ -66,6 +66,7 @@ from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
+from vdm_jax.evals.phyworld import PhyWorldVelocityError
 from vdm_jax.evals.protocol import ProtocolConfig, UsualProtocol
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
@@ -150,6 +151,7 @@ PROTOCOLS: dict[str, type[ProtocolConfig]] = {
     'frame_prediction': FramePrediction,
     'shadow_physics': ShadowPhysics,
     'pan_physics': PanPhysics,
+    'phyworld_velocity_error': PhyWorldVelocityError,
     'recall': Recall,
     'reconstruction': ReconstructionProtocol,
 }

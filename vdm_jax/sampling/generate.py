@@ -1,6 +1,6 @@
 """One video for each row of conditions, a batch at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +36,7 @@ def generate_batches(
     count: int,
     seed: int,
     batch_size: int = 16,
+    first: int = 0,
 ) -> Iterator[VideoBatch]:
     """Yield the videos of `generate_videos` a batch at a time, in order: memory does not grow with their number.
 
@@ -46,6 +47,7 @@ def generate_batches(
       count: How many videos.
       seed: Of the noise.
       batch_size: Videos that are made at once at most.
+      first: The first of the videos that are made.
     """
     mesh = jax.sharding.get_mesh()
     size = rows_of_batch(count, batch_size, mesh)
@@ -56,7 +58,7 @@ def generate_batches(
         return jax.random.fold_in(stream_key(seed, 'samples'), number)
 
     # The last batch has the same shape as the others, so that nothing compiles again: its rows begin anew.
-    for start in range(0, count, size):
+    for start in range(first, count, size):
         numbers = start + local
         # Typed keys are no numpy arrays: their bits travel to the devices like any row, and are wrapped again there.
         keys = np.asarray(jax.random.key_data(jax.vmap(key_of)(jnp.asarray(numbers))))
@@ -106,8 +108,25 @@ def generate_videos(
     def take_rows(rows: np.ndarray) -> Rows:
         return {name: value[rows] for name, value in arrays.items()}
 
-    batches = list(generate_batches(generate, params, take_rows, count, seed, batch_size))
-    finite = np.concatenate([batch.finite for batch in batches])
-    if not finite.all():
-        raise NotFinite(np.flatnonzero(~finite), len(finite))
-    return np.concatenate([batch.videos for batch in batches])
+    batches = generate_batches(generate, params, take_rows, count, seed, batch_size)
+    return np.concatenate(list(take_videos(batches, count)))
+
+
+def take_videos(batches: Iterable[VideoBatch], count: int) -> Iterator[np.ndarray]:
+    """Yield the videos of batches, uint8 (n, T, H, W, C) each, as long as all are finite.
+
+    Args:
+      batches: Of `generate_batches`.
+      count: How many videos there are to be in all.
+
+    Raises:
+      NotFinite: Some have numbers that are not; its `numbers` says which of all.
+    """
+    not_finite: list[int] = []
+    for batch in batches:
+        not_finite += batch.numbers[~batch.finite].tolist()
+        # The others are made all the same: whoever looks for the reason wants to know how many there are.
+        if not not_finite:
+            yield batch.videos
+    if not_finite:
+        raise NotFinite(not_finite, count)

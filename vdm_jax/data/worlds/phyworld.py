@@ -21,7 +21,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from vdm_jax.config.ranges import Ahead, AtLeast, Between, Clips, Frames, Threads
+from vdm_jax.config.ranges import Ahead, AtLeast, Between, Frames, Threads
 from vdm_jax.data.source import Clip, Shape, StatelessSource
 from vdm_jax.data.worlds.bouncing_balls import WorldSeed
 from vdm_jax.errors import UserError
@@ -35,10 +35,10 @@ COLOURS = np.array([(255, 0, 0), (0, 0, 255)], np.float32)
 HELD_OUT = 2048  # clips of the test split
 # Speeds and radii beyond those of training; of each a clip takes either range with the same chance.
 FAST_OR_SLOW = ((0.0, 0.8), (4.5, 6.0))
-REGIMES = ('in', 'out_speed', 'out_radius', 'out_both')
 
 World = Literal['uniform', 'parabola', 'collision']
 Regime = Literal['in', 'out_speed', 'out_radius', 'out_both']
+REGIMES: tuple[Regime, ...] = ('in', 'out_speed', 'out_radius', 'out_both')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,4 +298,5 @@ def average_blocks(picture: np.ndarray, block: int) -> np.ndarray:
         return picture
     height, width, channels = picture.shape
     blocks = picture.reshape(height // block, block, width // block, block, channels)
-    return np.rint(blocks.mean((1, 3), dtype=np.float32)).astype(np.uint8)
+    means: np.ndarray = np.rint(blocks.mean((1, 3), dtype=np.float32)).astype(np.uint8)
+    return means
