@@ -1,0 +1,163 @@
+"""Anybody's videos as clips to be scored: a folder or a file of videos, or arrays of them.
+
+An array is a .npy or .npz file, or one of safetensors, uint8 (N, T, H, W, C) of several videos or (T, H, W, C) of one;
+an .npz or safetensors file holds one array, or one named `videos`. In a folder videos and arrays may lie together.
+Unlike a folder that is trained on, nothing is passed over here: a file that does not decode is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from vdm_jax.config.frame_size import FrameSize, height_width, read_pixels
+from vdm_jax.config.ranges import Frames, Stride
+from vdm_jax.data.npy import DamageError
+from vdm_jax.data.source import Clip, Reader, Shape, Source
+from vdm_jax.data.stored_videos import ARRAYS, StoredVideo, list_videos
+from vdm_jax.data.video.broken import BrokenVideoError
+from vdm_jax.data.video.files import EXTENSIONS
+from vdm_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoSet(Source):
+    """Clips of `frames` frames, cut from videos one after the other.
+
+    Attributes:
+      path: Of a folder, a video, or a file of arrays.
+      frames: Frames of a clip.
+      stride: A clip takes every so many-th frame.
+      cut: The first clip of each video (first), or as many as follow one another without overlap (all).
+      pixels: Size of a frame: a video is resized, its aspect kept, to just cover it, and the rest is cut off. None: as
+        the videos are, which then must all have one size.
+      option: What messages call the path.
+    """
+
+    path: str
+    frames: Frames = 16
+    stride: Stride = 1
+    cut: Literal['first', 'all'] = 'first'
+    pixels: FrameSize | None = None
+    option: str = '--real'
+
+    movable_fields: ClassVar[tuple[str, ...]] = ('path', 'option')
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pixels is not None:
+            object.__setattr__(self, 'pixels', read_pixels(self.pixels))
+
+    @property
+    def shape(self) -> Shape:
+        """(T, H, W, C) of a clip; only a reader knows it where `pixels` is None."""
+        if self.pixels is None:
+            raise ValueError('the size of the videos is known once they are opened')
+        return self.frames, *height_width(self.pixels), 3
+
+    def open(self) -> VideoSetReader:
+        """Return a reader of the videos."""
+        return VideoSetReader(self)
+
+
+class VideoSetReader(Reader):
+    """The clips of a VideoSet.
+
+    Raises:
+      UserError: nothing is there, a file does not decode or is no array of videos, one is too short, or they are of
+        several sizes; each when clips are first asked for.
+    """
+
+    source: VideoSet
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, i: int) -> Clip:
+        video, start = self._clips[range(len(self))[i]]
+        numbers = start + self.source.stride * np.arange(self.source.frames)
+        try:
+            frames = video.read(numbers, self._size)
+        except (BrokenVideoError, DamageError) as error:
+            raise UserError(f'{self._label}: {video.name}: {error}') from None
+        return {'video': frames, 'label': np.int32(0)}
+
+    def draw(self, i: int, rng: np.random.Generator) -> Clip:
+        """Return clip i from a random frame of its video."""
+        video, _ = self._clips[range(len(self))[i]]
+        last = video.frames - self._span
+        numbers = int(rng.integers(last + 1)) + self.source.stride * np.arange(self.source.frames)
+        try:
+            return {'video': video.read(numbers, self._size), 'label': np.int32(0)}
+        except (BrokenVideoError, DamageError) as error:
+            raise UserError(f'{self._label}: {video.name}: {error}') from None
+
+    @property
+    def shape(self) -> Shape:
+        """(T, H, W, C) of its clips."""
+        return self.source.frames, *self._size, 3
+
+    def identity(self) -> str:
+        """Return how many clips there are, and of which files in which order."""
+        names = '\n'.join(f'{video.name} {start}' for video, start in self._clips)
+        return f'{len(self)} {hashlib.sha256(names.encode()).hexdigest()[:16]}'
+
+    @property
+    def title(self) -> str:
+        """What results on its clips are called."""
+        return 'videos'
+
+    @property
+    def _label(self) -> str:
+        return f'{self.source.option}={self.source.path}'
+
+    @property
+    def _span(self) -> int:
+        """From the first frame of a clip to after its last, in frames of a video."""
+        return self.source.stride * (self.source.frames - 1) + 1
+
+    @functools.cached_property
+    def _videos(self) -> list[StoredVideo]:
+        try:
+            videos = list_videos(self.source.path)
+        except (BrokenVideoError, DamageError) as error:
+            raise UserError(f'{self._label}: {error}') from None
+        if not videos:
+            endings = ', '.join(ending[1:] for ending in (*EXTENSIONS, *ARRAYS))
+            there = 'holds no video' if os.path.exists(self.source.path) else 'is not there; want videos'
+            raise UserError(f'{self._label}: {there} ({endings})')
+        return videos
+
+    @functools.cached_property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        if self.source.pixels is not None:
+            return height_width(self.source.pixels)
+        sizes = {(video.height, video.width): video.name for video in self._videos}
+        if len(sizes) > 1:
+            (first, one), (second, other) = list(sizes.items())[:2]
+            raise UserError(
+                f'{self._label}: {len(sizes)} sizes of frames, such as {first[0]}x{first[1]} of {one} and '
+                f'{second[0]}x{second[1]} of {other}; want one, or --size=HEIGHTxWIDTH to bring them to'
+            )
+        return next(iter(sizes))
+
+    @functools.cached_property
+    def _clips(self) -> list[tuple[StoredVideo, int]]:
+        """The video of each clip, and the frame at which it begins."""
+        clips = []
+        for video in self._videos:
+            if video.frames < self._span:
+                raise UserError(
+                    f'{self._label}: {video.name} has {video.frames} frames; want {self._span} or more, for clips of '
+                    f'{self.source.frames} frames'
+                    + (f' at stride {self.source.stride}' if self.source.stride > 1 else '')
+                )
+            count = (video.frames - self._span) // self._span + 1 if self.source.cut == 'all' else 1
+            clips += [(video, number * self._span) for number in range(count)]
+        return clips
