@@ -77,7 +77,7 @@ def root_of_rows(centred: np.ndarray) -> np.ndarray:
     """Return R of centred rows X (N, D) with R' R = X' X, (min(N, D), D)."""
     if len(centred) <= centred.shape[1]:
         return centred
-    return np.linalg.qr(centred, mode='r')
+    return np.asarray(np.linalg.qr(centred, mode='r'))
 
 
 def root_of_moments(moments: Moments) -> np.ndarray:

@@ -44,8 +44,9 @@ def score_of_probabilities(
     if len(wrong):
         row = int(wrong[0])
         raise UserError(
-            f'probabilities: {len(wrong)} of {len(values)} rows are no distribution; row {row} is {values[row].min():.3g} '
-            f'and more, with a sum of {sums[row]:.6g}: want 0 or more with a sum of 1, or score them as logits'
+            f'probabilities: {len(wrong)} of {len(values)} rows are no distribution; row {row} is '
+            f'{values[row].min():.3g} or more, with a sum of {sums[row]:.6g}: want 0 or more and a sum of 1, '
+            'or score them as logits'
         )
     # Half precision leaves sums at 1 +- 1e-3.
     values = values / sums[:, np.newaxis]

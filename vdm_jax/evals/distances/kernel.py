@@ -22,7 +22,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals.distances.checks import as_pair, check_count
 from vdm_jax.evals.distances.moments import mean_of_rows
 
-BLOCK = 2048  # rows and columns of a kernel matrix that are in memory at once: 32 MiB
+BLOCK = 512  # rows and columns of a kernel matrix at once: 2 MiB, which a cache holds
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ KVD = Kernel()
 JEDI = Kernel(degree=2, coef0=0.0)
 
 
-def mmd(
-    real: np.ndarray, fake: np.ndarray, kernel: Kernel = KVD, unbiased: bool = True, block: int = BLOCK
-) -> float:
+def mmd(real: np.ndarray, fake: np.ndarray, kernel: Kernel = KVD, unbiased: bool = True, block: int = BLOCK) -> float:
     """Compute the squared maximum mean discrepancy of two sets of features.
 
     Args:
@@ -65,16 +63,42 @@ def mmd(
     check_count(len(real), needed, reason, 'real features')
     check_count(len(fake), needed, reason, 'fake features')
 
-    centre = (mean_of_rows(real) + mean_of_rows(fake)) / 2
-    gamma = 1 / real.shape[1] if kernel.gamma is None else kernel.gamma
-    centred_kernel = _CentredKernel(kernel.degree, gamma * float(centre @ centre) + kernel.coef0)
-    real_rows = _Rows.about(centre, real, gamma)
-    fake_rows = _Rows.about(centre, fake, gamma)
-
+    centred_kernel, real_rows, fake_rows = _centre(real, fake, kernel)
     within_real = _mean_within(centred_kernel, real_rows, unbiased, block)
     within_fake = _mean_within(centred_kernel, fake_rows, unbiased, block)
     between = _sum_between(centred_kernel, real_rows, fake_rows, block) / (len(real) * len(fake))
     return float(within_real + within_fake - 2 * between)
+
+
+class KernelSums:
+    """The kernel of all pairs of clips, of which discrepancies of many subsets are computed.
+
+    It takes (N + M)^2 float64.
+    """
+
+    def __init__(self, real: np.ndarray, fake: np.ndarray, kernel: Kernel, unbiased: bool):
+        """Compute the kernel of float64 features (N, D) and (M, D)."""
+        centred_kernel, real_rows, fake_rows = _centre(real, fake, kernel)
+        self._within = [centred_kernel.compute(rows, rows) for rows in (real_rows, fake_rows)]
+        self._between = centred_kernel.compute(real_rows, fake_rows)
+        self._unbiased = unbiased
+        if unbiased:
+            for matrix in self._within:
+                np.fill_diagonal(matrix, 0)
+
+    def mmd(self, real_rows: np.ndarray | None, fake_rows: np.ndarray) -> float:
+        """Compute the discrepancy of some rows, no row twice; None for all real ones."""
+        if real_rows is None:
+            real_rows = np.arange(len(self._between))
+        weights = [
+            np.bincount(rows, minlength=size) / len(rows)
+            for rows, size in zip((real_rows, fake_rows), self._between.shape, strict=True)
+        ]
+        real_mean, fake_mean = (w @ matrix @ w for w, matrix in zip(weights, self._within, strict=True))
+        if self._unbiased:
+            real_mean *= len(real_rows) / (len(real_rows) - 1)
+            fake_mean *= len(fake_rows) / (len(fake_rows) - 1)
+        return float(real_mean + fake_mean - 2 * (weights[0] @ self._between @ weights[1]))
 
 
 def kvd(real: np.ndarray, fake: np.ndarray) -> float:
@@ -185,6 +209,14 @@ class _CentredKernel:
 
     def _coefficient(self, k: int) -> float:
         return math.comb(self.degree, k) * self.constant ** (self.degree - k)
+
+
+def _centre(real: np.ndarray, fake: np.ndarray, kernel: Kernel) -> tuple[_CentredKernel, _Rows, _Rows]:
+    """Return the kernel about the mean of both sets, and both about it."""
+    centre = (mean_of_rows(real) + mean_of_rows(fake)) / 2
+    gamma = 1 / real.shape[1] if kernel.gamma is None else kernel.gamma
+    centred_kernel = _CentredKernel(kernel.degree, gamma * float(centre @ centre) + kernel.coef0)
+    return centred_kernel, _Rows.about(centre, real, gamma), _Rows.about(centre, fake, gamma)
 
 
 def _mean_within(kernel: _CentredKernel, rows: _Rows, unbiased: bool, block: int) -> float:

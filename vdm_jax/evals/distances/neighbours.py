@@ -7,8 +7,9 @@ recall     share of real clips in a ball of a fake one
 density    balls of real clips that a fake one is in, over k  (Naeem et al. 2020, arXiv:2002.09797, k = 5)
 coverage   share of real clips with a fake one in their ball
 
-Precision and recall count the surface of a ball, density and coverage do not, as in the code of each paper: so equal sets
-have 1 in all four. The centre is always in, so that they have it too where clips are there several times.
+Precision and recall count the surface of a ball, density and coverage do not, as in the code of each paper: so equal
+sets have 1 in all four. The centre is always in, so that copies of a clip, whose ball may be a point, leave precision,
+recall and coverage at 1; of copies density may be more.
 """
 
 from collections.abc import Iterator

@@ -34,7 +34,7 @@ def sample_size_floor(
     num_real: int,
     num_fake: int,
     divisor: Divisor = 'n-1',
-    rounds: int = 20,
+    rounds: int = 10,
     seed: int = 0,
 ) -> Floor:
     """Estimate the expected Fréchet distance of two samples of one normal distribution.
@@ -86,7 +86,9 @@ def first_order_floor(eigenvalues: np.ndarray, num_real: int, num_fake: int) -> 
 
       tr S (1/N + 1/M)  +  r/2 sum_ij l_i l_j / (l_i + l_j)  +  r/4 tr S,
 
-    for the identity and N = M that is 2 D / N + D^2 / (2 N) + D / (2 N). Divisors N and N - 1 are the same to this order.
+    for the identity and N = M that is 2 D / N + D^2 / (2 N) + D / (2 N). Divisors N and N - 1 are the same to this
+    order. It is a check and no substitute for draws: within 1 per cent from N = M = 2 D on, within 7 at N = M = 0.64 D,
+    and a fifth off where N is less than D and M is not.
     """
     values = _as_spectrum(eigenvalues)
     values = values[values > 0]
@@ -97,7 +99,7 @@ def first_order_floor(eigenvalues: np.ndarray, num_real: int, num_fake: int) -> 
 
 
 def nuclear_norm(matrix: np.ndarray) -> float:
-    """Compute the sum of singular values fast, each to 1e-8 of the largest: 2 to 10 times as fast as they are exactly."""
+    """Compute the sum of singular values fast, each to 1e-8 of the largest: many times as fast as to all digits."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     return float(np.sqrt(np.linalg.eigvalsh(wide @ wide.T).clip(0)).sum())
 
@@ -123,4 +125,4 @@ def _as_spectrum(eigenvalues: np.ndarray) -> np.ndarray:
     values = as_features(np.atleast_2d(eigenvalues), 'eigenvalues')[0]
     if values.min() < -1e-6 * values.max():
         raise UserError(f'eigenvalues are as low as {values.min():.3g}; want those of a covariance, 0 or more')
-    return values.clip(0)
+    return np.asarray(values.clip(0))

@@ -1,0 +1,159 @@
+"""An interval about a distance, by scoring samples of its clips again.
+
+The ends are score - bias -+ t * standard error, t of Student's distribution: an interval for the distance without its
+bias of sample size. What N other clips would score on average, the bias in it, is `score_low` to `score_high`. Bias and
+standard error come from one of two ways of sampling the clips.
+
+bootstrap  N clips with replacement, of which 0.632 N are different ones. Fréchet distances grow as clips get fewer, so
+           these scores lie above the score, as it lies above the truth: a percentile interval misses the truth twice
+           over, while the difference of the scores is the bias (the basic interval, Davison & Hinkley 1997, 5.2).
+halves     N/2 clips without replacement (delete-d jackknife, Shao & Wu 1989). What is c/N in all clips is 2c/N in
+           halves, so their mean less the score is the bias, and their variance is that of the score. No clip is there
+           twice, which would be its own neighbour, and its own pair in an unbiased kernel distance.
+
+COVERAGE_TABLE
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.special
+
+from vdm_jax.errors import UserError
+from vdm_jax.evals.distances.checks import as_pair, check_count
+from vdm_jax.evals.distances.statistic import FunctionStatistic, Method, Resample, Statistic
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score and how far it is to be trusted.
+
+    Attributes:
+      score: The distance of all clips.
+      bias: How much of it is due to there being no more clips, estimated.
+      low: Lower end of the interval of the distance without that bias.
+      high: Its upper end.
+      standard_error: Of the score, for its clips being these and not others of their kind.
+      level: The share of such intervals that hold the truth.
+      rounds: Samples of the clips that were scored.
+      method: How these were drawn.
+      resample: Which clips are seen as drawn by chance: the fake ones, the real ones being the reference, or both.
+      caution: Why the interval is not to be trusted, '' where nothing is known against it.
+    """
+
+    score: float
+    bias: float
+    low: float
+    high: float
+    standard_error: float
+    level: float
+    rounds: int
+    method: Method
+    resample: Resample
+    caution: str = ''
+
+    @property
+    def score_low(self) -> float:
+        """Lower end of the interval of what as many clips score on average, the bias in it."""
+        return self.low + self.bias
+
+    @property
+    def score_high(self) -> float:
+        """Upper end of the interval of what as many clips score on average, the bias in it."""
+        return self.high + self.bias
+
+
+def interval(
+    statistic: Statistic | Callable[[np.ndarray, np.ndarray], float],
+    real: np.ndarray | None,
+    fake: np.ndarray,
+    rounds: int = 100,
+    level: float = 0.95,
+    seed: int = 0,
+    resample: Resample = 'fake',
+) -> Interval:
+    """Compute a statistic of two sets of features, its bias of sample size and an interval.
+
+    Args:
+      statistic: A Statistic, or any function of features (N, D) and (M, D).
+      real: (N, D) of any real type; None for a statistic that looks at fake clips alone.
+      fake: (M, D).
+      rounds: Samples that are scored, 4 or more; 100 give the standard error to 10 per cent, 20 to 20.
+      level: Between 0 and 1.
+      seed: Of the samples.
+      resample: Which clips are seen as drawn by chance. Where the real ones are the reference itself, as in a protocol
+        that names its 2,048 clips, 'fake' is the question; where they stand for all clips of their kind, 'both'.
+
+    Raises:
+      UserError: There are too few clips, rows are not finite, or widths differ.
+    """
+    real, fake = as_pair(fake if real is None else real, fake)
+    if rounds < 4 or not 0 < level < 1:
+        raise UserError(f'rounds={rounds}, level={level}: want 4 rounds or more, and a level between 0 and 1')
+    if not isinstance(statistic, Statistic):
+        statistic = FunctionStatistic(statistic)
+    method: Method = 'halves' if resample == 'both' else statistic.method_of_fake
+    _check_counts(statistic, len(real), len(fake), method, resample)
+
+    of_rows = statistic.of_rows(real, fake)
+    rng = np.random.default_rng(seed)
+    real_samples: list[np.ndarray] | list[None] = [None] * rounds
+    if resample == 'both':
+        real_samples = _draw_halves(rng, len(real), rounds)
+    draw = _draw_bootstrap if method == 'bootstrap' else _draw_halves
+    fake_samples = draw(rng, len(fake), rounds)
+
+    score = of_rows(None if resample == 'fake' else np.arange(len(real)), np.arange(len(fake)))
+    scores = [of_rows(*rows) for rows in zip(real_samples, fake_samples, strict=True)]
+    # 1 for even numbers: 1/N, which is the bias and variance of all, by 2/N - 1/N of halves.
+    size = len(fake_samples[0])
+    share = 1.0 if method == 'bootstrap' else size / (len(fake) - size)
+    bias = float(np.mean(scores) - score) * share
+    error = float(np.std(scores, ddof=1) * np.sqrt(share))
+
+    # Of two halves that make up all, one tells little that the other does not.
+    freedom = rounds - 1 if method == 'bootstrap' else rounds // 2 - 1
+    reach = float(scipy.special.stdtrit(freedom, (1 + level) / 2)) * error
+    ends = np.clip([score - bias - reach, score - bias + reach], statistic.least, statistic.greatest)
+    return Interval(
+        score=score,
+        bias=bias,
+        low=float(ends[0]),
+        high=float(ends[1]),
+        standard_error=error,
+        level=level,
+        rounds=rounds,
+        method=method,
+        resample=resample,
+        caution=statistic.caution(len(real), len(fake), fake.shape[1], resample),
+    )
+
+
+def _check_counts(statistic: Statistic, num_real: int, num_fake: int, method: Method, resample: Resample) -> None:
+    needed = statistic.num_needed
+    of_halves = max(2 * needed, 2)
+    real_needed = of_halves if resample == 'both' else needed
+    check_count(num_real, real_needed, f'an interval by {method}', 'real features')
+    # Below 5 clips many bootstrap samples are of one clip alone.
+    fake_needed = of_halves if method == 'halves' else max(needed, 5)
+    check_count(num_fake, fake_needed, f'an interval by {method}', 'fake features')
+
+
+def _draw_bootstrap(rng: np.random.Generator, count: int, rounds: int) -> list[np.ndarray]:
+    """Draw samples of rows with replacement, each row as often as any other in all of them.
+
+    What is linear in the clips then leaves no noise in the bias (the balanced bootstrap, Davison, Hinkley & Schechtman
+    1986).
+    """
+    return list(rng.permutation(np.tile(np.arange(count), rounds)).reshape(rounds, count))
+
+
+def _draw_halves(rng: np.random.Generator, count: int, rounds: int) -> list[np.ndarray]:
+    """Draw halves of the rows, each beside the one that makes up all; of an odd count one row is in neither."""
+    size = count // 2
+    halves: list[np.ndarray] = []
+    while len(halves) < rounds:
+        order = rng.permutation(count)
+        halves += [order[:size], order[size : 2 * size]]
+    return halves[:rounds]
