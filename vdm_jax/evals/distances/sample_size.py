@@ -87,8 +87,8 @@ def first_order_floor(eigenvalues: np.ndarray, num_real: int, num_fake: int) -> 
       tr S (1/N + 1/M)  +  r/2 sum_ij l_i l_j / (l_i + l_j)  +  r/4 tr S,
 
     for the identity and N = M that is 2 D / N + D^2 / (2 N) + D / (2 N). Divisors N and N - 1 are the same to this
-    order. It is a check and no substitute for draws: within 1 per cent from N = M = 2 D on, within 7 at N = M = 0.64 D,
-    and a fifth off where N is less than D and M is not.
+    order. It is a check and no substitute for draws: within 1 per cent from N = M = 1.3 D on, within 7 at 0.64 D, far
+    off where one set is smaller than that.
     """
     values = _as_spectrum(eigenvalues)
     values = values[values > 0]
