@@ -107,7 +107,7 @@ def test_narrow_types_are_computed_in_float64(dtype):
     (lambda x: precision_recall(x[:3], x), 'real features: 3 clips; a neighbour number 3 needs 4 or more'),
     (lambda x: precision_recall(x, x[:3]), 'fake features: 3 clips; a neighbour number 3 needs 4 or more'),
     (lambda x: density_coverage(x[:5], x), 'real features: 5 clips; a neighbour number 5 needs 6 or more'),
-    (lambda x: density_coverage(x, x[:0]), 'fake features: 0 clips; a share needs 1 or more'),
+    (lambda x: density_coverage(x, x[:0]), 'fake features: 0 clips; a neighbour number 5 needs 6 or more'),
     (lambda x: density_coverage(x, x, k=0), 'k=0: want 1 or more'),
     (lambda x: precision_recall(x, x[:, :2]), 'real features are 3 wide, fake ones 2'),
     (lambda x: precision_recall(x, np.full_like(x, np.inf)), 'fake features: 9 of 9 rows are not finite'),

@@ -11,9 +11,9 @@ from vdm_jax.evals.distances.sample_size import first_order_floor, nuclear_norm,
 @pytest.mark.parametrize('count, expected', [(256, 302), (512, 158), (1024, 79.0), (2048, 39.4), (10_000, 8.1)])
 def test_the_known_floors_of_400_features(count, expected):
     """Known answers are single draws, of 256 clips 1.5 off at one standard deviation; the expectation there is 299."""
-    floor = sample_size_floor(np.ones(400), count, count, rounds=4)
-    assert floor.mean == pytest.approx(expected, rel=0.015)
-    assert floor.standard_error < 0.01 * floor.mean
+    floor = sample_size_floor(np.ones(400), count, count, rounds=2)
+    assert floor.mean == pytest.approx(expected, rel=0.02)
+    assert floor.standard_error < 0.02 * floor.mean
 
 
 @pytest.mark.parametrize('divisor', ['n', 'n-1'])
@@ -37,10 +37,10 @@ def test_the_first_order_of_the_identity():
     assert first_order_floor(np.ones(400), 2048, 2048) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize('decay', [0, 1 / 40, 1 / 5])
-@pytest.mark.parametrize('num_real, num_fake', [(150, 150), (500, 500), (500, 2000)])
+@pytest.mark.parametrize('decay', [0, 1 / 16, 1 / 2])
+@pytest.mark.parametrize('num_real, num_fake', [(60, 60), (200, 200), (200, 800)])
 def test_the_first_order_is_near_where_there_are_more_clips_than_features(decay, num_real, num_fake):
-    floor = sample_size_floor(np.exp(-decay * np.arange(100)), num_real, num_fake, rounds=60)
+    floor = sample_size_floor(np.exp(-decay * np.arange(40)), num_real, num_fake, rounds=60)
     tolerance = 0.015 if num_real == num_fake else 0.03
     assert floor.first_order == pytest.approx(floor.mean, rel=tolerance, abs=4 * floor.standard_error)
 

@@ -11,7 +11,28 @@ halves     N/2 clips without replacement (delete-d jackknife, Shao & Wu 1989). W
            halves, so their mean less the score is the bias, and their variance is that of the score. No clip is there
            twice, which would be its own neighbour, and its own pair in an unbiased kernel distance.
 
-COVERAGE_TABLE
+For Fréchet distances the bootstrap is taken where the real clips stay, and halves where both sets are sampled, since
+each covers best there. Share of 200 intervals at level 0.95, 50 rounds, that held the true distance of normal
+distributions with standard deviations falling from 1 to 0.14 over D features; fake clips drawn alike / shifted by 0.1
+and 1.1 as wide / by 0.5 and 1.4:
+
+      N   D     real stay: bootstrap   both: halves             percentile, both
+     64   8     0.98 / 0.98 / 0.94     1.00 / 0.99 / 0.93       0.00 / 0.00 / 0.60
+    128   8     0.99 / 0.96 / 0.93     1.00 / 1.00 / 0.96
+    256   8     0.98 / 0.97 / 0.92     1.00 / 0.98 / 0.95
+    512   8     1.00 / 0.95 / 0.96     1.00 / 0.94 / 0.93
+     64  32     0.99 / 0.98 / 0.97     1.00 / 0.99 / 0.98       0.00 / 0.00 / 0.00
+    128  32     1.00 / 0.99 / 0.96     1.00 / 0.99 / 0.96
+    256  32     0.99 / 0.97 / 0.97     1.00 / 0.97 / 0.97
+    512  32     1.00 / 0.98 / 0.96     0.99 / 0.98 / 0.96
+     64  64     0.99 / 0.99 / 0.99     0.79 / 0.76 / 0.89 (*)   0.00 / 0.00 / 0.00
+    128  64     0.99 / 0.99 / 0.97     1.00 / 0.98 / 0.96       0.00 / 0.00 / 0.00
+    256  64     0.99 / 0.99 / 0.97     1.00 / 0.99 / 0.95
+    512  64     0.99 / 0.97 / 0.97     1.00 / 1.00 / 0.97       0.00 / 0.00 / 0.00
+
+(*) Below N = 2 D the bias of two samples is no longer c/N: for 32 clips of 64 features no method held the truth once.
+Such an interval has a `caution`. The bootstrap holds it there too (0.94 and more at N = D/2), since its real clips are
+the reference, singular or not. It corrects three quarters of the bias, and is wide enough for the rest.
 """
 
 from collections.abc import Callable

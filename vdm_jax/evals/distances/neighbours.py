@@ -36,7 +36,7 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3, block: int 
     Raises:
       UserError: There are too few clips, rows are not finite, or widths differ.
     """
-    real, fake = _check(real, fake, k, fake_needed=k + 1)
+    real, fake = _check(real, fake, k)
     real_radii = compute_radii(real, k, block)
     fake_radii = compute_radii(fake, k, block)
 
@@ -53,14 +53,14 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5, block: int 
 
     Args:
       real: (N, D) of any real type, N above k.
-      fake: (M, D), M of 1 or more.
+      fake: (M, D), M above k.
       k: Which neighbour a ball reaches to, 1 or more.
       block: Distances that are in memory at once.
 
     Raises:
       UserError: There are too few clips, rows are not finite, or widths differ.
     """
-    real, fake = _check(real, fake, k, fake_needed=1)
+    real, fake = _check(real, fake, k)
     radii = compute_radii(real, k, block)
 
     balls = 0
@@ -89,12 +89,12 @@ def compute_radii(features: np.ndarray, k: int, block: int = BLOCK) -> np.ndarra
     return radii
 
 
-def _check(real: np.ndarray, fake: np.ndarray, k: int, fake_needed: int) -> tuple[np.ndarray, np.ndarray]:
+def _check(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     real, fake = as_pair(real, fake)
     if k < 1:
         raise UserError(f'k={k}: want 1 or more')
     check_count(len(real), k + 1, f'a neighbour number {k}', 'real features')
-    check_count(len(fake), fake_needed, f'a neighbour number {k}' if fake_needed > 1 else 'a share', 'fake features')
+    check_count(len(fake), k + 1, f'a neighbour number {k}', 'fake features')
     return real, fake
 
 
