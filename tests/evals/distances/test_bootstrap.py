@@ -66,7 +66,7 @@ def test_it_holds_the_true_distance(resample):
 
 @pytest.mark.slow
 @RESAMPLE
-@pytest.mark.parametrize('width, count', [(8, 64), (8, 512), (32, 64), (32, 256), (64, 128), (64, 512)])
+@pytest.mark.parametrize('width, count', [(8, 64), (8, 512), (32, 64), (64, 128), (64, 256)])
 @pytest.mark.parametrize('shift, scale', [(0, 1), (0.1, 1.1), (0.5, 1.4)])
 def test_coverage_is_near_its_level(width, count, shift, scale, resample):
     assert cover(Normals(width, shift, scale), count, resample, trials=100, rounds=50) >= 0.88
@@ -136,9 +136,10 @@ def test_it_is_repeatable_and_has_the_score_itself(resample):
 @pytest.mark.parametrize('statistic', [
     FrechetStatistic(),
     FrechetStatistic('n'),
+    FrechetStatistic(root='tfgan'),
     KernelStatistic(KVD),
     KernelStatistic(JEDI, unbiased=False, factor=100),
-], ids=['n-1', 'n', 'kvd', 'jedi'])  # fmt: skip
+], ids=['n-1', 'n', 'tfgan', 'kvd', 'jedi'])  # fmt: skip
 def test_shared_work_changes_no_number(statistic, count, width):
     rng = np.random.default_rng(0)
     real, fake = Normals(width, 0.5, 1.5).draw(rng, count)

@@ -21,8 +21,8 @@ def draw(num_real, num_fake, width, seed=0):
     return real, fake
 
 
-def of_moments(real, fake, divisor='n-1'):
-    return frechet_of_moments(Moments.of(real), Moments.of(fake), divisor)
+def of_moments(real, fake, divisor='n-1', root='exact'):
+    return frechet_of_moments(Moments.of(real), Moments.of(fake), divisor, root)
 
 
 def with_scipy(real, fake, ddof=1):
@@ -161,6 +161,32 @@ def test_too_few_clips_and_other_widths_are_refused(compute, real, fake, message
 def test_rows_that_are_not_finite_are_refused():
     with pytest.raises(UserError, match='fake features: 1 of 5 rows are not finite .*: number 4$'):
         frechet_distance(np.zeros((5, 3)), np.vstack([np.zeros((4, 3)), [0, np.nan, 0]]))
+
+
+def with_tfgan(real, fake):
+    def take_root(matrix):
+        left, values, right = np.linalg.svd(matrix)
+        return (left * np.where(values < 1e-10, values, np.sqrt(values))) @ right
+
+    root = take_root(np.cov(real.T))
+    cross = take_root(root @ np.cov(fake.T) @ root).trace()
+    trace = np.cov(real.T).trace() + np.cov(fake.T).trace() - 2 * cross
+    return np.square(real.mean(0) - fake.mean(0)).sum() + trace
+
+
+@COMPUTE
+@pytest.mark.parametrize('scale, differs', [(1, False), (1e-2, True), (1e-5, True)])
+def test_the_root_of_tfgan_is_another_number_where_features_hardly_vary(compute, scale, differs):
+    real, fake = (scale * features for features in draw(100, 90, 10))
+    distance = compute(real, fake, root='tfgan')
+    assert distance == pytest.approx(with_tfgan(real, fake), rel=1e-6)
+    assert (distance > 1.001 * compute(real, fake)) == differs
+
+
+@COMPUTE
+def test_the_root_of_tfgan_is_the_same_number_where_covariances_are_singular(compute):
+    real, fake = draw(9, 8, 20)
+    assert compute(real, fake, root='tfgan') == pytest.approx(compute(real, fake), rel=1e-9)
 
 
 def test_the_spectrum_is_that_of_the_covariance():

@@ -140,6 +140,13 @@ def test_what_cannot_be_measured_is_refused(compute, message):
         compute(np.ones((5, 3)))
 
 
+def test_kernels_that_overflow_are_refused():
+    features = 1e38 * np.random.default_rng(0).normal(size=(5, 3))
+    assert np.isfinite(kvd(features, 2 * features))
+    with pytest.raises(UserError, match='too large for a kernel of this degree'), np.errstate(all='ignore'):
+        mmd(features, 2 * features, Kernel(degree=10))
+
+
 def test_one_clip_has_a_biased_discrepancy():
     assert jedi(np.array([[2.0]]), np.array([[1.0]])) == pytest.approx(100 * (16 + 1 - 2 * 4))
 

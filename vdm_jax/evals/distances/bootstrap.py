@@ -100,7 +100,9 @@ def interval(
       statistic: A Statistic, or any function of features (N, D) and (M, D).
       real: (N, D) of any real type; None for a statistic that looks at fake clips alone.
       fake: (M, D).
-      rounds: Samples that are scored, 4 or more; 100 give the standard error to 10 per cent, 20 to 20.
+      rounds: Samples that are scored, 4 or more; 100 give the standard error to 10 per cent, 20 to 20. On one
+        core 100 of a Fréchet distance of 2,048 clips take 2 s at 400 features (6 s for both sets) and a minute at 2,048
+        (1.5 minutes): 20 will do there.
       level: Between 0 and 1.
       seed: Of the samples.
       resample: Which clips are seen as drawn by chance. Where the real ones are the reference itself, as in a protocol

@@ -5,7 +5,7 @@ import numpy as np
 from vdm_jax.errors import UserError, format_ranges
 
 # The cube of a product of two such numbers is still a float64.
-LARGEST = 1e50
+LARGEST = 1e40
 
 
 def as_features(features: np.ndarray, name: str = 'features') -> np.ndarray:
@@ -30,7 +30,7 @@ def as_features(features: np.ndarray, name: str = 'features') -> np.ndarray:
         rows = format_ranges(np.flatnonzero(is_bad).tolist())
         raise UserError(f'{name}: {is_bad.sum()} of {len(array)} rows are not finite (nan or infinity): number {rows}')
 
-    largest = np.abs(array).max(initial=0)
+    largest = max(array.max(initial=0), -array.min(initial=0))
     if largest > LARGEST:
         raise UserError(f'{name} are up to {largest:.3g}; want {LARGEST:.0e} or less, as products of them overflow')
     return array

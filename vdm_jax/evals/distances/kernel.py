@@ -67,7 +67,7 @@ def mmd(real: np.ndarray, fake: np.ndarray, kernel: Kernel = KVD, unbiased: bool
     within_real = _mean_within(centred_kernel, real_rows, unbiased, block)
     within_fake = _mean_within(centred_kernel, fake_rows, unbiased, block)
     between = _sum_between(centred_kernel, real_rows, fake_rows, block) / (len(real) * len(fake))
-    return float(within_real + within_fake - 2 * between)
+    return _want_finite(within_real + within_fake - 2 * between)
 
 
 class KernelSums:
@@ -98,7 +98,7 @@ class KernelSums:
         if self._unbiased:
             real_mean *= len(real_rows) / (len(real_rows) - 1)
             fake_mean *= len(fake_rows) / (len(fake_rows) - 1)
-        return float(real_mean + fake_mean - 2 * (weights[0] @ self._between @ weights[1]))
+        return _want_finite(real_mean + fake_mean - 2 * (weights[0] @ self._between @ weights[1]))
 
 
 def kvd(real: np.ndarray, fake: np.ndarray) -> float:
@@ -209,6 +209,12 @@ class _CentredKernel:
 
     def _coefficient(self, k: int) -> float:
         return math.comb(self.degree, k) * self.constant ** (self.degree - k)
+
+
+def _want_finite(discrepancy: float) -> float:
+    if not math.isfinite(discrepancy):
+        raise UserError('features are too large for a kernel of this degree: its values overflow; scale them down')
+    return float(discrepancy)
 
 
 def _centre(real: np.ndarray, fake: np.ndarray, kernel: Kernel) -> tuple[_CentredKernel, _Rows, _Rows]:

@@ -37,8 +37,7 @@ class Moments:
           UserError: The features are not finite, or have another rank.
         """
         features = as_features(features, name)
-        mean = mean_of_rows(features)
-        centred = features - mean
+        mean, centred = centre_rows(features)
         return cls(len(features), mean, centred.T @ centred)
 
     @property
@@ -137,11 +136,18 @@ def divide_by(count: int, divisor: Divisor) -> int:
     return count if divisor == 'n' else count - 1
 
 
+def centre_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean row (D,) of float64 features (N, D), 0 where there is none, and the rows less their mean."""
+    if not len(features):
+        return np.zeros(features.shape[1]), features
+    mean = features.mean(0)
+    centred = features - mean
+    # numpy adds rows one after the other; the mean of what is left takes the error of that away.
+    correction = centred.mean(0)
+    centred -= correction
+    return mean + correction, centred
+
+
 def mean_of_rows(features: np.ndarray) -> np.ndarray:
     """Return the mean row (D,) of float64 features (N, D), 0 where there is none, to the last digits."""
-    if not len(features):
-        return np.zeros(features.shape[1])
-    mean = features.mean(0)
-    # numpy adds rows one after the other; the mean of what is left takes the error of that away.
-    correction: np.ndarray = (features - mean).mean(0)
-    return np.asarray(mean + correction)
+    return centre_rows(features)[0]

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from vdm_jax.evals.distances.frechet import frechet_distance, root_of_rows
+from vdm_jax.evals.distances.frechet import Root, frechet_distance, root_of_rows
 from vdm_jax.evals.distances.kernel import Kernel, KernelSums, mmd
 from vdm_jax.evals.distances.moments import Divisor, divide_by, mean_of_rows
 from vdm_jax.evals.distances.sample_size import nuclear_norm
@@ -79,14 +79,16 @@ class FrechetStatistic(Statistic):
 
     Attributes:
       divisor: Of the covariances.
+      root: Of their product; tfgan's shares no work.
     """
 
     least = 0.0
     num_needed = 2
     method_of_fake: Method = 'bootstrap'
 
-    def __init__(self, divisor: Divisor = 'n-1'):
+    def __init__(self, divisor: Divisor = 'n-1', root: Root = 'exact'):
         self.divisor: Divisor = divisor
+        self.root: Root = root
 
     def caution(self, num_real: int, num_fake: int, width: int, resample: Resample) -> str:
         fewest = min(num_real, num_fake)
@@ -98,9 +100,11 @@ class FrechetStatistic(Statistic):
         )
 
     def __call__(self, real: np.ndarray, fake: np.ndarray) -> float:
-        return frechet_distance(real, fake, self.divisor)
+        return frechet_distance(real, fake, self.divisor, self.root)
 
     def of_rows(self, real: np.ndarray, fake: np.ndarray) -> OfRows:
+        if self.root != 'exact':
+            return super().of_rows(real, fake)
         real_mean = mean_of_rows(real)
         root = root_of_rows(real - real_mean) / np.sqrt(divide_by(len(real), self.divisor))
         real_trace = np.square(root).sum()

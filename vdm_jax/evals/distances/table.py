@@ -10,7 +10,7 @@ import numpy as np
 from vdm_jax.config.ranges import Between, Count, Ranged, Seed
 from vdm_jax.errors import UserError
 from vdm_jax.evals.distances import inception_score, kernel, neighbours
-from vdm_jax.evals.distances.frechet import frechet_distance
+from vdm_jax.evals.distances.frechet import Root, frechet_distance
 from vdm_jax.evals.distances.moments import Divisor
 from vdm_jax.evals.distances.statistic import FrechetStatistic, FunctionStatistic, KernelStatistic, Statistic
 
@@ -59,9 +59,11 @@ class Frechet(Distance):
 
     Attributes:
       divisor: Of the covariances: n-1 (tfgan, pytorch-fid) or n (StyleGAN-V).
+      root: exact, or tfgan's, which differs where features hardly vary.
     """
 
     divisor: Divisor = 'n-1'
+    root: Root = 'exact'
 
     @property
     def num_needed(self) -> int:
@@ -72,10 +74,10 @@ class Frechet(Distance):
         return 'a covariance'
 
     def measure(self, real: np.ndarray | None, fake: np.ndarray) -> dict[str, float]:
-        return {'frechet': frechet_distance(_want_real(real), fake, self.divisor)}
+        return {'frechet': frechet_distance(_want_real(real), fake, self.divisor, self.root)}
 
     def statistics(self) -> dict[str, Statistic]:
-        return {'frechet': FrechetStatistic(self.divisor)}
+        return {'frechet': FrechetStatistic(self.divisor, self.root)}
 
 
 @dataclass(frozen=True)
