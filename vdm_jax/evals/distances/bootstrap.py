@@ -119,6 +119,7 @@ def interval(
     method: Method = 'halves' if resample == 'both' else statistic.method_of_fake
     _check_counts(statistic, len(real), len(fake), method, resample)
 
+    # Once for all rounds: the root of the real clips, or the kernel of all pairs.
     of_rows = statistic.of_rows(real, fake)
     rng = np.random.default_rng(seed)
     real_samples: list[np.ndarray] | list[None] = [None] * rounds
@@ -129,28 +130,22 @@ def interval(
 
     score = of_rows(None if resample == 'fake' else np.arange(len(real)), np.arange(len(fake)))
     scores = [of_rows(*rows) for rows in zip(real_samples, fake_samples, strict=True)]
-    # 1 for even numbers: 1/N, which is the bias and variance of all, by 2/N - 1/N of halves.
-    size = len(fake_samples[0])
-    share = 1.0 if method == 'bootstrap' else size / (len(fake) - size)
-    bias = float(np.mean(scores) - score) * share
-    error = float(np.std(scores, ddof=1) * np.sqrt(share))
-
-    # Of two halves that make up all, one tells little that the other does not.
-    freedom = rounds - 1 if method == 'bootstrap' else rounds // 2 - 1
+    bias, error, freedom = _estimate(score, np.array(scores), method, len(fake), len(fake_samples[0]))
     reach = float(scipy.special.stdtrit(freedom, (1 + level) / 2)) * error
-    ends = np.clip([score - bias - reach, score - bias + reach], statistic.least, statistic.greatest)
-    return Interval(
-        score=score,
-        bias=bias,
-        low=float(ends[0]),
-        high=float(ends[1]),
-        standard_error=error,
-        level=level,
-        rounds=rounds,
-        method=method,
-        resample=resample,
-        caution=statistic.caution(len(real), len(fake), fake.shape[1], resample),
-    )
+    low, high = np.clip([score - bias - reach, score - bias + reach], statistic.least, statistic.greatest)
+    caution = statistic.caution(len(real), len(fake), fake.shape[1], resample)
+    return Interval(score, bias, float(low), float(high), error, level, rounds, method, resample, caution)
+
+
+def _estimate(score: float, scores: np.ndarray, method: Method, count: int, size: int) -> tuple[float, float, int]:
+    """Return bias and standard error of a score from those of samples of `size` clips, and degrees of freedom."""
+    # 1/N, which bias and variance of all go with, by 1/size - 1/N, which those of halves do: 1 for even numbers.
+    share = 1.0 if method == 'bootstrap' else size / (count - size)
+    bias = float(scores.mean() - score) * share
+    error = float(scores.std(ddof=1) * np.sqrt(share))
+    # Of two halves that make up all, one tells little that the other does not.
+    freedom = len(scores) - 1 if method == 'bootstrap' else len(scores) // 2 - 1
+    return bias, error, freedom
 
 
 def _check_counts(statistic: Statistic, num_real: int, num_fake: int, method: Method, resample: Resample) -> None:
@@ -175,6 +170,7 @@ def _draw_bootstrap(rng: np.random.Generator, count: int, rounds: int) -> list[n
 def _draw_halves(rng: np.random.Generator, count: int, rounds: int) -> list[np.ndarray]:
     """Draw halves of the rows, each beside the one that makes up all; of an odd count one row is in neither."""
     size = count // 2
+    # Both of a pair: what is linear in the clips leaves no noise in the bias here either.
     halves: list[np.ndarray] = []
     while len(halves) < rounds:
         order = rng.permutation(count)

@@ -19,12 +19,14 @@ def as_features(features: np.ndarray, name: str = 'features') -> np.ndarray:
       UserError: They have another rank, no width or another type, or rows are not finite or beyond LARGEST.
     """
     array = np.asarray(features)
+    # Masks, objects and complex numbers would convert, to something else than was meant.
     if array.dtype.kind not in 'fiu':
         raise UserError(f'{name} are {array.dtype}; want floats or whole numbers')
     if array.ndim != 2 or array.shape[1] == 0:
         raise UserError(f'{name} have the shape {array.shape}; want (N, D): one row a clip, D of 1 or more')
 
     array = np.asarray(array, np.float64)
+    # By row: a clip that is not finite is to be looked at, and its number says which.
     is_bad = ~np.isfinite(array).all(1)
     if is_bad.any():
         rows = format_ranges(np.flatnonzero(is_bad).tolist())

@@ -47,6 +47,7 @@ def frechet_distance(real: np.ndarray, fake: np.ndarray, divisor: Divisor = 'n-1
     check_count(len(fake), 2, 'a covariance', 'fake features')
     real_mean, real_centred = centre_rows(real)
     fake_mean, fake_centred = centre_rows(fake)
+    # Roots of the rows themselves: a covariance is a square, and has half of their digits.
     real_root = root_of_rows(real_centred) / np.sqrt(divide_by(len(real), divisor))
     fake_root = root_of_rows(fake_centred) / np.sqrt(divide_by(len(fake), divisor))
     return combine(real_mean - fake_mean, real_root, fake_root, root)

@@ -60,6 +60,7 @@ def _score(values: np.ndarray, logs: np.ndarray, splits: int, seed: int | None) 
     count = len(values)
     check_count(count, splits, f'a score over {splits} splits', 'class probabilities')
 
+    # Samples are mostly in order of their class, and a split would have few of them.
     order = np.arange(count) if seed is None else np.random.RandomState(seed).permutation(count)
     scores = np.empty(splits)
     for index in range(splits):

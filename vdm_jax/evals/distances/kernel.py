@@ -90,6 +90,7 @@ class KernelSums:
         """Compute the discrepancy of some rows, no row twice; None for all real ones."""
         if real_rows is None:
             real_rows = np.arange(len(self._between))
+        # Products with weights instead of submatrices: nothing is copied.
         weights = [
             np.bincount(rows, minlength=size) / len(rows)
             for rows, size in zip((real_rows, fake_rows), self._between.shape, strict=True)
@@ -201,14 +202,16 @@ class _CentredKernel:
     def _evaluate(self, product: np.ndarray, t: np.ndarray) -> np.ndarray:
         if self.degree == 1:
             return product
-        # Horner's scheme, from t^p down to t^2.
-        value = np.ones_like(t)
-        for k in range(self.degree - 1, 1, -1):
-            value = value * t + self._coefficient(k)
-        return np.asarray(self._coefficient(1) * product + value * t * t)
+        # Horner's scheme, from t^p down to t^2. What overflows is refused in the end.
+        with np.errstate(over='ignore', invalid='ignore'):
+            value = np.ones_like(t)
+            for k in range(self.degree - 1, 1, -1):
+                value = value * t + self._coefficient(k)
+            return np.asarray(self._coefficient(1) * product + value * t * t)
 
     def _coefficient(self, k: int) -> float:
-        return math.comb(self.degree, k) * self.constant ** (self.degree - k)
+        # In numpy, whose powers overflow to infinity; Python's raise.
+        return float(math.comb(self.degree, k) * np.float64(self.constant) ** (self.degree - k))
 
 
 def _want_finite(discrepancy: float) -> float:

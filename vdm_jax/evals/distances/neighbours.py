@@ -109,6 +109,7 @@ def _iterate_squares(
       radii: Of the rows and of the columns, squared; None where they have none.
       block: Distances at once.
     """
+    # Between the two sets: the bound of errors goes with the distance from it.
     centre = (mean_of_rows(rows) + mean_of_rows(columns)) / 2
     centred = columns - centre
     chunk = max(1, block // len(columns))
@@ -137,6 +138,7 @@ def _estimate_squares(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray
 
 def _measure(squares: np.ndarray, mask: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
     """Replace squared distances where the mask is true by sums of squared differences, which cancel nowhere."""
+    # Of copies all pairs may be in doubt: their differences would not fit into memory.
     i, j = np.nonzero(mask)
     step = max(1, GATHER // rows.shape[1])
     for begin in range(0, len(i), step):

@@ -66,6 +66,7 @@ def sample_size_floor(
     for index in range(rounds):
         real = _draw_root(rng, num_real, scales, divisor)
         fake = _draw_root(rng, num_fake, scales, divisor)
+        # Drawn though their mean is known: they vary with the root, and the difference varies far less.
         traces = np.square(real).sum() + np.square(fake).sum()
         distances[index] = traces - 2 * nuclear_norm(real @ fake.T)
 
@@ -91,6 +92,7 @@ def first_order_floor(eigenvalues: np.ndarray, num_real: int, num_fake: int) -> 
     off where one set is smaller than that.
     """
     values = _as_spectrum(eigenvalues)
+    # A direction without variance has no part in the sum, whose term would be 0/0.
     values = values[values > 0]
     shares = np.outer(values, values) / np.add.outer(values, values)
     rate = 1 / (num_real - 1) + 1 / (num_fake - 1)
@@ -115,6 +117,7 @@ def _draw_root(rng: np.random.Generator, count: int, scales: np.ndarray, divisor
     if freedom < width:
         root = rng.standard_normal((freedom, width))
     else:
+        # The R of a QR decomposition of that many rows, which need not be drawn.
         root = np.triu(rng.standard_normal((width, width)), 1)
         root[np.diag_indices(width)] = np.sqrt(rng.chisquare(freedom - np.arange(width)))
     scaled: np.ndarray = root * (scales / np.sqrt(divide_by(count, divisor)))
