@@ -104,7 +104,8 @@ class I3D(FeatureNetwork):
             channels = self._scale(size)
 
         for name, sizes in MIXED.items():
-            params[name] = block = {}
+            block: Params = {}
+            params[name] = block
             outputs = list(map(self._scale, sizes))
             # A branch's second convolution follows its first; all others see the block's input.
             inputs = [channels, channels, outputs[1], channels, outputs[3], channels]

@@ -40,7 +40,7 @@ def convolve_layer(
     x: jax.Array, layer: Params, stride: Sequence[int], padding: Padding, convolution: Convolution = 'platform'
 ) -> jax.Array:
     """Return the convolution of x (N, *spatial, I) plus bias: (N, *spatial', O), of two or three spatial dimensions."""
-    kernel = layer['kernel']
+    kernel: jax.Array = layer['kernel']
     rank = len(stride)
     is_by_frames = rank == 3 and (convolution == 'frames' or (convolution == 'platform' and on_cpu()))
     if kernel.shape[:-2] == (1,) * rank and set(stride) == {1}:
@@ -49,7 +49,8 @@ def convolve_layer(
         y = _convolve_stacked(x, kernel, stride, padding)
     else:
         y = (by_taps if is_by_frames else convolve)(x, kernel, stride, padding)
-    return y + jnp.expand_dims(layer['bias'], range(y.ndim - 1))
+    y = y + jnp.expand_dims(layer['bias'], range(y.ndim - 1))
+    return y
 
 
 def _convolve_stacked(x: jax.Array, kernel: jax.Array, stride: Sequence[int], padding: Padding) -> jax.Array:
