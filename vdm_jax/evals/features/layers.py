@@ -4,6 +4,7 @@ A layer's parameters are {'kernel' (*sides, I, O), 'bias' (O,)}. Paddings are pa
 dimension.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -119,12 +120,16 @@ def abstract_layer(kernel: Sequence[int], size_in: int, size_out: int) -> Params
 def init_params(abstract: Any, key: jax.Array) -> Any:
     """Return random parameters of these shapes, of sizes that keep features alive through ReLUs (He et al. 2015)."""
     leaves, structure = jax.tree.flatten(abstract)
-    keys = jax.random.split(key, len(leaves))
+    ends = list(itertools.accumulate(leaf.size for leaf in leaves))
 
-    def draw(key: jax.Array, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    def draw(key: jax.Array) -> Any:
+        # In one draw: one for each of a hundred leaves takes XLA seconds to compile.
+        noise = jax.random.normal(key, (ends[-1],), jnp.float32)
+        return jax.tree.unflatten(structure, [scale(noise, leaf, end) for leaf, end in zip(leaves, ends, strict=True)])
+
+    def scale(noise: jax.Array, leaf: jax.ShapeDtypeStruct, end: int) -> jax.Array:
         # A bias has one dimension; of a kernel all but the last are summed over.
-        fan_in = math.prod(leaf.shape[:-1])
-        scale = math.sqrt(2 / fan_in) if len(leaf.shape) > 1 else 0.1
-        return scale * jax.random.normal(key, leaf.shape, leaf.dtype)
+        factor = math.sqrt(2 / math.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.1
+        return factor * noise[end - leaf.size : end].reshape(leaf.shape)
 
-    return jax.tree.unflatten(structure, [draw(key, leaf) for key, leaf in zip(keys, leaves, strict=True)])
+    return jax.jit(draw)(key)
