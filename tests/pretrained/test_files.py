@@ -126,7 +126,7 @@ def test_other_formats_are_refused_by_name_and_not_opened(tmp_path, ending):
     path = tmp_path / f'w{ending}'
     path.write_bytes(pickle.dumps(Trap(tmp_path / 'sprung')))
     pattern = ending.replace('.', r'\.') or 'a file without an ending'
-    with pytest.raises(UserError, match=rf'{pattern} is not read; want .safetensors, or .pt, .*convert'):
+    with pytest.raises(UserError, match=rf'{pattern} is not read; want .safetensors, .npz, or .pt, .*convert'):
         files.read(path)
     assert not (tmp_path / 'sprung').exists()
 

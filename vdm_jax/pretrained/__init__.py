@@ -17,13 +17,16 @@ import jax
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import dit, files, latte, latte_t2v, lpips, names, sd_vae, sit
+from vdm_jax.pretrained import c3d, dit, files, i3d, inception_fid, latte, latte_t2v, lpips, names, sd_vae, sit
 from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.source import Source
 from vdm_jax.pretrained.table import build_tree, import_tensors
 
 SOURCES: dict[str, Source] = {
+    'c3d': c3d,
     'dit': dit,
+    'i3d': i3d,
+    'inception_fid': inception_fid,
     'latte': latte,
     'latte_t2v': latte_t2v,
     'lpips': lpips,

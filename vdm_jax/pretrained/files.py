@@ -1,7 +1,9 @@
-"""Files of third-party weights: safetensors, and PyTorch's own format where the extra `convert` is installed."""
+"""Files of third-party weights: safetensors, numpy's .npz, and PyTorch's own where the extra `convert` is installed."""
 
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vdm_jax import files
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 from vdm_jax.pretrained import names, tensors
 
 WEIGHTS = ('diffusion_pytorch_model.safetensors', 'model.safetensors')  # of a directory that diffusers wrote
@@ -24,8 +26,8 @@ def read(path: str | os.PathLike[str], entry: str | None = None) -> tuple[dict[s
     Names come without what trainers wrap around a network (names.unwrap).
 
     Args:
-      path: A .safetensors file, a directory that diffusers wrote (in shards too), or a PyTorch checkpoint, which is
-        loaded with weights_only=True: nothing in it is run.
+      path: A .safetensors file, an .npz file of plain arrays, a directory that diffusers wrote (in shards too), or a
+        PyTorch checkpoint, which is loaded with weights_only=True: nothing in it is run.
       entry: Which of a trainer's networks to take: 'ema' (the default), 'model', or the prefix of its names.
 
     Raises:
@@ -59,10 +61,12 @@ def read_as_stored(
 def _read_file(path: Path, entry: str | None) -> dict[str, np.ndarray]:
     if path.suffix == '.safetensors':
         return _read_safetensors(path)
+    if path.suffix == '.npz':
+        return _read_npz(path)
     if path.suffix in TORCH:
         return _read_torch(path, entry)
     raise UserError(
-        f'--checkpoint={path}: {path.suffix or "a file without an ending"} is not read; want .safetensors, or '
+        f'--checkpoint={path}: {path.suffix or "a file without an ending"} is not read; want .safetensors, .npz, or '
         f'{", ".join(TORCH)} with the extra convert (other formats may run what is inside them)'
     )
 
@@ -107,6 +111,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     _, arrays = tensors.read(path, f'--checkpoint={path}')
     return {name: _to_numpy_dtype(array) for name, array in arrays.items()}
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: _to_numpy_dtype(content[name]) for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f'--checkpoint={path}: is no .npz file of plain arrays ({first_line(error)})') from None
 
 
 def _to_numpy_dtype(array: np.ndarray) -> np.ndarray:

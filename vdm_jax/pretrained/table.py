@@ -205,6 +205,9 @@ def import_tensors(
 
     params |= {name: np.zeros(wanted[name], np.float32) for name in not_stored}
     unused = sorted(arrays.keys() - set(used))
+    # A tensor may be part of several of our parameters.
+    used = list(dict.fromkeys(used))
+    missing = list(dict.fromkeys(missing))
     return params, Report(tuple(used), tuple(unused), tuple(missing), tuple(differing), dict(not_stored))
 
 
