@@ -1,4 +1,4 @@
-"""Warp error: zero where the flow is right, the known error where it is wrong, and occlusions as Lai et al. have them."""
+"""Warp error: zero where the flow is right, a known one where it is wrong; occlusions as Lai et al. have them."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ def compute_motion(flow: np.ndarray) -> np.ndarray:
 
 def compute_top_motion(flow: np.ndarray) -> np.ndarray:
     """Average the length of flow over the fastest twentieth of each frame: (T - 1, H, W, 2) -> (T - 1,) px."""
-    lengths = np.sort(np.linalg.norm(flow, axis=-1).reshape(len(flow), -1), axis=1)
+    lengths = np.sort(np.linalg.norm(flow, axis=-1).reshape(len(flow), flow.shape[1] * flow.shape[2]), axis=1)
     # Of less than 20 pixels one.
     count = max(int(lengths.shape[1] * FASTEST), 1)
     top: np.ndarray = lengths[:, -count:].mean(1)

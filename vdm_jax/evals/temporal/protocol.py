@@ -1,5 +1,6 @@
 """How steady are videos of anything, how much do they move, and do they drift? Curves over frames, with slopes."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -20,9 +21,9 @@ from vdm_jax.evals.temporal.measure import LEAST_FRAMES, Measures, measure_video
 from vdm_jax.evals.temporal.vbench import DIMENSIONS
 
 LUMA = {'rec601': REC_601, 'rec709': REC_709}
-# Figures in which real clips beat shuffled ones, with the sign of what is better. Frozen clips beat both, and `moves`
-# refuses them.
-STEADY = {'warp_error': -1, 'second_difference': -1, 'flickering': 1, 'smoothness': 1, 'subject_consistency': 1}
+# Figures that shuffling the frames of a clip makes worse, with the best value there is: that of frozen clips.
+STEADY = {'warp_error': 0, 'second_difference': 0, 'flickering': 1, 'smoothness': 1, 'subject_consistency': 1}
+LEAST_LOSS = 0.1  # of real clips: a figure that shuffling hurts less is not judged by
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Temporal(Protocol):
       fps: Frames a second of the clips, by which the dynamic degree is taken at about 8.
       luma: The weights of luminance and contrast.
       vbench: Whether there are also VBench's dimensions on its own scale of 0 to 1.
-      steady: Of the way from shuffled clips to real ones samples have to go so much in every figure of steadiness.
+      steady: To shuffle their frames has to hurt samples so much of what it hurts real clips, in every figure of
+        steadiness.
       motion: Samples have to move so much of what real clips do.
     """
 
@@ -106,21 +108,23 @@ class Temporal(Protocol):
     def judge(self, curves: dict[str, dict[str, Curve]]) -> dict[str, bool]:
         """Judge samples beside real and shuffled clips, each by its curves; nan passes nothing.
 
-        steady: every figure of STEADY lies at least so far from that of shuffled clips as the real one, times `steady`.
+        steady: in every figure of STEADY, what samples lose by being shuffled is at least `steady` of what real clips
+        lose. It is a share of what they have lost then, so it does not hang on how much there is to be seen. Figures
+        in which real clips lose next to nothing are left out, and where all are nothing is steady.
         moves: samples move at least `motion` of what real clips do.
         luminance, saturation, contrast: the intervals of the slopes of samples and of real clips overlap.
         """
         means = {row: {name: curve.average for name, curve in each.items()} for row, each in curves.items()}
-        samples = means['samples']
-        real = means['real']
-        shuffled = means['shuffled']
-        is_steady = True
-        for name, sign in STEADY.items():
-            bar = shuffled[name] + self.steady * (real[name] - shuffled[name])
-            # Of two figures that are equal neither is the better one.
-            is_steady &= bool(sign * samples[name] >= sign * bar)
+        judgements = []
+        for name, best in STEADY.items():
+            loss = _compute_loss(means['samples'][name], means['samples shuffled'][name], best)
+            real_loss = _compute_loss(means['real'][name], means['shuffled'][name], best)
+            if real_loss >= LEAST_LOSS:
+                judgements.append(loss >= self.steady * real_loss)
+        is_steady = bool(judgements) and all(judgements)
 
-        verdict = {'steady': is_steady, 'moves': bool(samples['motion'] >= self.motion * real['motion'])}
+        moves = means['samples']['motion'] >= self.motion * means['real']['motion']
+        verdict = {'steady': is_steady, 'moves': bool(moves)}
         for name in ('luminance', 'saturation', 'contrast'):
             verdict[name] = _overlap(curves['samples'][name].slope_interval, curves['real'][name].slope_interval)
         return verdict
@@ -131,6 +135,7 @@ def make_rows(samples: np.ndarray, real: np.ndarray, seed: int) -> dict[str, Cal
     return {
         'samples': lambda: samples,
         'real': lambda: real,
+        'samples shuffled': lambda: controls.shuffle_frames(samples, seed),
         'corrupted': lambda: controls.corrupt_slightly(real, seed),
         'shuffled': lambda: controls.shuffle_frames(real, seed),
         'reversed': lambda: controls.reverse_frames(real),
@@ -142,6 +147,12 @@ def make_rows(samples: np.ndarray, real: np.ndarray, seed: int) -> dict[str, Cal
 def to_json(curves: dict[str, dict[str, Curve]]) -> dict[str, dict[str, Any]]:
     """Return curves by row and figure as JSON values."""
     return {row: {name: curve.to_json() for name, curve in each.items()} for row, each in curves.items()}
+
+
+def _compute_loss(figure: float, shuffled: float, best: float) -> float:
+    """Return which share of the distance of shuffled clips from the best value is due to the shuffling; nan of none."""
+    distance = abs(shuffled - best)
+    return 1 - abs(figure - best) / distance if distance > 0 else math.nan
 
 
 def _overlap(a: tuple[float, float], b: tuple[float, float]) -> bool:
