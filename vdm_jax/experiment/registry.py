@@ -69,6 +69,7 @@ from vdm_jax.evals.protocol import ProtocolConfig, UsualProtocol
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
 from vdm_jax.evals.shadows import ShadowPhysics
+from vdm_jax.evals.temporal.protocol import Temporal
 from vdm_jax.models.conv_lstm import ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig
@@ -150,6 +151,7 @@ PROTOCOLS: dict[str, type[ProtocolConfig]] = {
     'pan_physics': PanPhysics,
     'recall': Recall,
     'reconstruction': ReconstructionProtocol,
+    'temporal': Temporal,
 }
 
 # By the annotation of the fields that hold such a group.
