@@ -65,6 +65,7 @@ from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
+from vdm_jax.evals.physics_iq.protocol import PhysicsIQ
 from vdm_jax.evals.protocol import ProtocolConfig, UsualProtocol
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
@@ -152,6 +153,7 @@ PROTOCOLS: dict[str, type[ProtocolConfig]] = {
     'recall': Recall,
     'reconstruction': ReconstructionProtocol,
     'temporal': Temporal,
+    'physics_iq': PhysicsIQ,
 }
 
 # By the annotation of the fields that hold such a group.
