@@ -6,7 +6,6 @@ import pytest
 from vdm_jax.evals.metrics import (
     CLIP,
     FRAME,
-    compute_flicker,
     compute_frame_psnr,
     compute_mae,
     compute_mse,
@@ -35,17 +34,6 @@ def test_psnr_of_one_clip_beside_each_of_several():
     decibels = compute_psnr(clips[2], clips, CLIP)
     assert decibels.shape == (4,) and decibels.argmax() == 2 and decibels[2] == np.inf
     np.testing.assert_array_equal(decibels, compute_psnr(np.broadcast_to(clips[2], clips.shape), clips, CLIP))
-
-
-def test_flicker_of_known_videos():
-    fade = np.broadcast_to(np.arange(0, 80, 10, dtype=np.uint8)[None, :, None, None, None], (2, 8, 4, 4, 3))
-    assert compute_flicker(fade) == 0
-    blink = np.zeros((1, 8, 4, 4, 3), np.uint8)
-    blink[:, ::2] = 50
-    assert compute_flicker(blink) == 100
-    noise = np.random.default_rng(0).normal(128, 20, (4, 16, 32, 32, 3)).astype(np.uint8)
-    assert compute_flicker(noise) == pytest.approx(20 * np.sqrt(12 / np.pi), rel=0.01)
-    assert np.isnan(compute_flicker(blink[:, :2]))
 
 
 @pytest.mark.parametrize('chunk', [1, 7, 1024])

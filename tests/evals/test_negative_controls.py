@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vdm_jax.evals.negative_controls import make_controls
+from vdm_jax.evals.negative_controls import corrupt_slightly, make_controls, reverse_frames
 
 
 def test_controls_are_made_as_named():
@@ -19,3 +19,25 @@ def test_controls_are_made_as_named():
     known = {clip.tobytes() for clip in train}
     assert len({clip.tobytes() for clip in controls['copied']} & known) == 30
     np.testing.assert_array_equal(controls['noise'], make_controls(real, train, seed=3)['noise'])
+
+
+def test_reversed_clips_run_backwards():
+    clips = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 4, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(reverse_frames(clips)[:, 0], clips[:, 4])
+    np.testing.assert_array_equal(reverse_frames(reverse_frames(clips)), clips)
+
+
+def test_slight_corruption_is_blur_and_noise_of_the_size_that_it_says():
+    grey = np.full((3, 4, 32, 32, 3), 128, np.uint8)
+    noisy = corrupt_slightly(grey, seed=1, noise=4, blur=0.5)
+    assert noisy.shape == grey.shape and noisy.dtype == np.uint8
+    assert abs(noisy.std() - 4) < 0.1 and abs(noisy.mean() - 128) < 0.1
+    assert not np.array_equal(noisy[0, 0], noisy[0, 1]), 'new in every frame'
+    np.testing.assert_array_equal(noisy, corrupt_slightly(grey, seed=1, noise=4, blur=0.5))
+    assert not np.array_equal(noisy, corrupt_slightly(grey, seed=2, noise=4, blur=0.5))
+
+    edge = np.zeros((1, 2, 8, 8, 1), np.uint8)
+    edge[..., 4:, :] = 255
+    soft = corrupt_slightly(edge, noise=0, blur=0.5)
+    assert 10 < soft[0, 0, 0, 3, 0] < 100 and (soft[..., :2, :] == 0).all() and (soft[..., 6:, :] == 255).all()
+    np.testing.assert_array_equal(corrupt_slightly(edge, noise=0, blur=0), edge)

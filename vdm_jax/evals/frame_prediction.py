@@ -42,21 +42,8 @@ class FramePrediction(SampleSetProtocol):
     bar: Annotated[float, Above0(0.01, 1.0)] = 0.9
 
     def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
-        """Return labels, texts and context frames of held-out clips; the samples of a clip lie next to each other.
-
-        Raises:
-          UserError: No frames are left to predict.
-        """
-        frames = reader.shape[0]
-        if not self.context < frames:
-            raise UserError(
-                f'config.evaluate.protocol.context={self.context} leaves nothing to predict of {frames} frames: '
-                'lower it, or raise config.data.frames'
-            )
-        clips = read_held_out(held_out, config)
-        conditions = {name: clips[name] for name in ('label', *TEXT) if name in clips}
-        conditions['frames'] = videos_of(clips)[:, : self.context]
-        return {name: np.repeat(values, self.per_clip, axis=0) for name, values in conditions.items()}
+        """Return labels, texts and context frames of held-out clips; the samples of a clip lie next to each other."""
+        return make_context_conditions(reader, held_out, config, self.context, self.per_clip)
 
     def score(
         self,
@@ -92,6 +79,33 @@ class FramePrediction(SampleSetProtocol):
                 'real_clips': len(true),
             },
         )
+
+
+def make_context_conditions(
+    reader: Reader, held_out: Reader, config: EvaluateConfig, context: int, per_clip: int
+) -> dict[str, np.ndarray]:
+    """Return labels, texts and context frames of held-out clips; the samples of a clip lie next to each other.
+
+    Args:
+      reader: The data that the network was trained on.
+      held_out: Its test split.
+      config: How many clips.
+      context: Known frames.
+      per_clip: Samples of each clip.
+
+    Raises:
+      UserError: No frames are left to predict.
+    """
+    frames = reader.shape[0]
+    if not context < frames:
+        raise UserError(
+            f'config.evaluate.protocol.context={context} leaves nothing to predict of {frames} frames: '
+            'lower it, or raise config.data.frames'
+        )
+    clips = read_held_out(held_out, config)
+    conditions = {name: clips[name] for name in ('label', *TEXT) if name in clips}
+    conditions['frames'] = videos_of(clips)[:, :context]
+    return {name: np.repeat(values, per_clip, axis=0) for name, values in conditions.items()}
 
 
 def measure_samples(samples: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Metrics of plain pixels: errors, PSNR and SSIM of frames, flicker, and the nearest training clip.
+"""Metrics of plain pixels: errors, PSNR and SSIM of frames, and the nearest training clip.
 
 Videos are (..., T, H, W, C) with values 0 to 255, bytes or a mean of samples, which is no whole number.
 
@@ -81,19 +81,6 @@ def compute_ssim(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 # What is known of frames beside the truth, by the names that scores call it.
 FRAME_METRICS = {'mse': compute_mse, 'mae': compute_mae, 'ssim': compute_ssim, 'psnr': compute_frame_psnr}
-
-
-def compute_flicker(videos: np.ndarray) -> float:
-    """Average the absolute second difference in time, |x[t-1] - 2 x[t] + x[t+1]|, of uint8 (N, T, H, W, C).
-
-    It is nan for fewer than three frames. The first difference (VBench's temporal flickering, Huang et al. 2024,
-    arXiv:2311.17982) is meant for still scenes and counts every motion; the second is zero for anything that fades or
-    brightens steadily, and white noise of standard deviation s gives s * sqrt(12 / pi).
-    """
-    if videos.shape[1] < 3:
-        return float('nan')
-    # In int16, since differences of bytes wrap around; clip by clip, for memory.
-    return float(np.mean([np.abs(np.diff(clip.astype(np.int16), n=2, axis=0)).mean() for clip in videos]))
 
 
 def find_nearest(videos: np.ndarray, train: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:

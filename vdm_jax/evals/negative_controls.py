@@ -1,6 +1,13 @@
 """Sets of clips that a sound evaluation must refuse, each made from real ones; uint8 (N, T, H, W, C)."""
 
+from typing import Final
+
 import numpy as np
+from scipy import ndimage
+
+# What samples may differ from real clips by and still be good: of values of 0 to 255, and of pixels.
+SLIGHT_NOISE: Final = 4.0
+SLIGHT_BLUR: Final = 0.5
 
 
 def make_noise(videos: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -22,6 +29,32 @@ def shuffle_frames(videos: np.ndarray, seed: int = 0) -> np.ndarray:
     same = (order == np.arange(frames)).all(1)
     order[same] = np.roll(order[same], 1, axis=1)
     return np.take_along_axis(videos, order[:, :, None, None, None], axis=1)
+
+
+def reverse_frames(videos: np.ndarray) -> np.ndarray:
+    """Play each clip backwards."""
+    return videos[:, ::-1].copy()
+
+
+def corrupt_slightly(
+    videos: np.ndarray, seed: int = 0, noise: float = SLIGHT_NOISE, blur: float = SLIGHT_BLUR
+) -> np.ndarray:
+    """Blur each frame and add noise that is new in every frame.
+
+    Args:
+      videos: uint8 (N, T, H, W, C).
+      seed: Of the noise.
+      noise: Standard deviation of values of 0 to 255.
+      blur: Standard deviation of the Gaussian in pixels.
+    """
+    rng = np.random.default_rng(seed)
+    corrupt = np.empty_like(videos)
+    # Clip by clip, for memory.
+    for number, clip in enumerate(videos):
+        soft = ndimage.gaussian_filter(clip.astype(np.float32), (0, blur, blur, 0), mode='nearest')
+        soft += noise * rng.standard_normal(clip.shape, np.float32)
+        corrupt[number] = np.clip(np.rint(soft), 0, 255)
+    return corrupt
 
 
 def copy_training_clips(train: np.ndarray, count: int, seed: int = 0) -> np.ndarray:

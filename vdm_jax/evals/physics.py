@@ -11,7 +11,8 @@ residual_px      each arc is fitted with position and velocity under the world's
                  mean square over its frames of the distance to the fit, averaged over arcs (and its median).
 speed_px         mean distance a ball goes from one frame to the next.
 start_spread_px  root of the summed variances of x and y of the balls' first positions.
-flicker, nearest_train  those of evals/metrics.py.
+flicker          that of evals/temporal/flicker.py, the mean absolute second difference in time.
+nearest_train    that of evals/metrics.py.
 
 A figure that nothing could be measured for is nan, and nan passes no verdict.
 """
@@ -22,7 +23,8 @@ import numpy as np
 
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.evals.ball_tracking import Tracks, track_balls
-from vdm_jax.evals.metrics import compute_flicker, find_nearest
+from vdm_jax.evals.metrics import find_nearest
+from vdm_jax.evals.temporal.flicker import compute_flicker
 from vdm_jax.evals.verdicts import is_near, is_small
 
 MIN_ARC = 5  # frames

@@ -19,7 +19,7 @@ from vdm_jax.evals.protocol import EvaluateConfig, Protocol
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
 
-RESULTS = ('figures', 'verdict', 'passed', 'samples_sha256')
+RESULTS = ('figures', 'curves', 'verdict', 'passed', 'samples_sha256')
 # What the command line changed, and the config that it became, of which `select_settings` are what matters.
 CONFIGS = ('overrides', 'config')
 TRAINING = ('seed', 'latents', 'train', 'optim', 'ema', 'mesh', 'checkpoint', 'profile', 'log')  # groups of a config

@@ -66,11 +66,13 @@ from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
+from vdm_jax.evals.physics_iq.protocol import PhysicsIQ
 from vdm_jax.evals.phyworld import PhyWorldVelocityError
 from vdm_jax.evals.protocol import ProtocolConfig, UsualProtocol
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
 from vdm_jax.evals.shadows import ShadowPhysics
+from vdm_jax.evals.temporal.protocol import Temporal
 from vdm_jax.models.conv_lstm import ConvLSTMConfig
 from vdm_jax.models.dit import VideoDiTConfig
 from vdm_jax.nn.config import NetworkConfig
@@ -154,6 +156,8 @@ PROTOCOLS: dict[str, type[ProtocolConfig]] = {
     'phyworld_velocity_error': PhyWorldVelocityError,
     'recall': Recall,
     'reconstruction': ReconstructionProtocol,
+    'temporal': Temporal,
+    'physics_iq': PhysicsIQ,
 }
 
 # By the annotation of the fields that hold such a group.
