@@ -18,6 +18,8 @@ os.environ.setdefault(
     # A third less again, but later versions do not know the flag and would stop at it.
     + (' --xla_cpu_use_fusion_emitters=false' if version('jaxlib').startswith('0.10.') else ''),
 )
+# Threads of numpy wait for each other busily: where other work wants the cores too, one is several times as fast.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 # Beside what pytest keeps; `make clean` removes it. A program is looked up by itself, its flags and XLA's version.
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'xla'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')  # they are small, and many

@@ -158,7 +158,7 @@ def test_a_kernel_has_ranges(arguments):
 
 
 @pytest.mark.slow
-def test_50_000_clips_take_no_matrix_of_all_pairs():
+def test_many_clips_take_no_matrix_of_all_pairs():
     import tracemalloc
 
     features = np.random.default_rng(0).normal(size=(20_000, 16)).astype(np.float32)
