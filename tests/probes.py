@@ -149,7 +149,7 @@ def evaluate(experiment):
     judge = protocol.open_judge(source, source, config)
     count = len(judge.labels)
     clips = batch_of(source, range(2))['video']
-    result = judge.score(judge.measure(np.repeat(clips, -(-count // 2), axis=0)[:count]))
+    result = judge.score(judge.measure(np.arange(count), np.repeat(clips, -(-count // 2), axis=0)[:count]))
     assert result.figures and all(isinstance(value, bool) for value in result.verdict.values())
 
 

@@ -35,8 +35,8 @@ class Judge(abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def measure(self, videos: np.ndarray) -> Rows:
-        """Return what is to be known of each video of a batch, uint8 (n, T, H, W, C); all processes call it."""
+    def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
+        """Return what is to be known of videos number `numbers` (n,), uint8 (n, T, H, W, C); all processes call it."""
 
     @abc.abstractmethod
     def score(self, rows: Rows) -> Score:

@@ -28,6 +28,7 @@ from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.source import Reader
 from vdm_jax.data.worlds.phyworld import HELD_OUT, REGIMES, PhyWorld
 from vdm_jax.evals import intervals
+from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.phyworld_errors import Errors, measure_errors, read_positions
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
@@ -63,8 +64,11 @@ class PhyWorldVelocityError(Protocol):
         kind = type(reader.source).__name__
         return None if isinstance(reader.source, PhyWorld) else f'it scores samples of PhyWorld alone, not of a {kind}'
 
-    def open_judge(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> Judge:
+    def open_judge(
+        self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
+    ) -> Judge:
         """Return what reads positions off samples."""
+        del config, open_weights
         return VelocityJudge(self, cast(PhyWorld, held_out.source))
 
 
@@ -81,8 +85,9 @@ class VelocityJudge(Judge):
         clips = [self._worlds[row // self._protocol.clips][int(row % self._protocol.clips)] for row in rows]
         return {'frames': np.stack([clip['video'][: self._protocol.context] for clip in clips])}
 
-    def measure(self, videos: np.ndarray) -> Rows:
+    def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
         """Return where the balls are."""
+        del numbers
         return read_positions(videos, self._worlds[0].law.balls)
 
     def score(self, rows: Rows) -> Score:

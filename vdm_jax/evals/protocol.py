@@ -17,6 +17,7 @@ import numpy as np
 from vdm_jax.config.ranges import BatchSize, Ranged, Seed
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import Reader
+from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.score import Score
 from vdm_jax.nn.config import NetworkConfig
@@ -44,14 +45,22 @@ class Protocol(ProtocolConfig):
 
     usual_sources: ClassVar[tuple[type, ...]] = ()
 
+    @property
+    def video_frames(self) -> int | None:
+        """How many frames of a video it takes where it scores anybody's; None: it scores samples of a run alone."""
+        return None
+
     @abstractmethod
-    def open_judge(self, reader: Reader, held_out: Reader, config: 'EvaluateConfig') -> Judge:
+    def open_judge(
+        self, reader: Reader, held_out: Reader, config: 'EvaluateConfig', open_weights: OpenWeights = no_weights
+    ) -> Judge:
         """Return the protocol at work; all processes call it.
 
         Args:
           reader: The data that the network was trained on.
           held_out: Its test split, the same reader where it has none.
           config: How many samples of how many clips.
+          open_weights: Opens networks that judge, of those who published them.
         """
 
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
@@ -102,8 +111,11 @@ class SampleSetProtocol(Protocol):
           config: How many samples of how many clips.
         """
 
-    def open_judge(self, reader: Reader, held_out: Reader, config: 'EvaluateConfig') -> Judge:
+    def open_judge(
+        self, reader: Reader, held_out: Reader, config: 'EvaluateConfig', open_weights: OpenWeights = no_weights
+    ) -> Judge:
         """Return what collects the samples, and has them scored."""
+        del open_weights
         return SampleSetJudge(self, reader, held_out, config)
 
 
@@ -120,8 +132,9 @@ class SampleSetJudge(Judge):
         """Return what the protocol asks for."""
         return {name: values[rows] for name, values in self._conditions.items() if name != 'label'}
 
-    def measure(self, videos: np.ndarray) -> Rows:
+    def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
         """Return the videos themselves."""
+        del numbers
         return {'videos': videos}
 
     def score(self, rows: Rows) -> Score:

@@ -13,13 +13,14 @@ from etils import epath
 from vdm_jax import files
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
+from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Draw, Rows
 from vdm_jax.evals.partial import DIGEST, PartialRows, stack_rows
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
 
-RESULTS = ('figures', 'curves', 'verdict', 'passed', 'samples_sha256')
+RESULTS = ('figures', 'curves', 'verdict', 'passed', 'samples_sha256', 'cautions')
 # What the command line changed, and the config that it became, of which `select_settings` are what matters.
 CONFIGS = ('overrides', 'config')
 TRAINING = ('seed', 'latents', 'train', 'optim', 'ema', 'mesh', 'checkpoint', 'profile', 'log')  # groups of a config
@@ -43,6 +44,7 @@ def evaluate(
     config: EvaluateConfig,
     about: dict[str, Any],
     partial: epath.PathLike | None = None,
+    open_weights: OpenWeights = no_weights,
 ) -> Score:
     """Score what `draw` makes. Where several processes run all have to call it; the primary one judges.
 
@@ -55,6 +57,7 @@ def evaluate(
       about: What else belongs to the score, JSON values by name: protocol, step, sampler, …
       partial: The directory in which what was measured so far lies, from which an interrupted evaluation goes on; None
         for nowhere.
+      open_weights: Opens networks that judge.
 
     Returns:
       The score, JSON values only.
@@ -63,13 +66,16 @@ def evaluate(
       UserError: What lies in `partial` is damaged.
     """
     # Made on every process, as every one takes part in the sampling; only the judging is the primary's.
-    judge = protocol.open_judge(reader, held_out, config)
+    judge = protocol.open_judge(reader, held_out, config, open_weights)
     store = PartialRows(_directory_of(partial, about, config)) if processes.is_primary() and partial else None
     first = processes.run_on_primary(lambda: store.count if store else 0)
     parts: list[Rows] = []
+    number = first
     if first < len(judge.labels):
         for videos in draw(judge.labels, judge.conditions_of, first):
-            rows = judge.measure(videos) | {DIGEST: digest_videos(videos)}
+            numbers = np.arange(number, number + len(videos))
+            rows = judge.measure(numbers, videos) | {DIGEST: digest_videos(videos)}
+            number += len(videos)
             if store:
                 store.add(rows)
             else:

@@ -64,11 +64,13 @@ from vdm_jax.diffusion.training_times import (
 from vdm_jax.diffusion.unipc import UniPC
 from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
+from vdm_jax.evals.feature_distance.protocol import FeatureDistance
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.physics_iq.protocol import PhysicsIQ
 from vdm_jax.evals.phyworld import PhyWorldVelocityError
 from vdm_jax.evals.protocol import ProtocolConfig, UsualProtocol
+from vdm_jax.evals.published import PUBLISHED
 from vdm_jax.evals.recall import Recall
 from vdm_jax.evals.reconstruction import Reconstruction as ReconstructionProtocol
 from vdm_jax.evals.shadows import ShadowPhysics
@@ -158,6 +160,8 @@ PROTOCOLS: dict[str, type[ProtocolConfig]] = {
     'reconstruction': ReconstructionProtocol,
     'temporal': Temporal,
     'physics_iq': PhysicsIQ,
+    'feature_distance': FeatureDistance,
+    **PUBLISHED,
 }
 
 # By the annotation of the fields that hold such a group.

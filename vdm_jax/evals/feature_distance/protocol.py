@@ -1,0 +1,229 @@
+"""How far are samples from real clips in the features of a network? FVD, KVD, FID and what they hang on.
+
+Beside the samples stand the real clips themselves, one half against the other, and controls that a sound distance must
+put far away: frozen, shuffled, reversed and noise, and copies of training clips, which it cannot tell from real ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from vdm_jax.config.ranges import Between
+from vdm_jax.data.clip_batches import batch_of, videos_of
+from vdm_jax.data.source import Reader
+from vdm_jax.errors import UserError
+from vdm_jax.evals.feature_distance import figures as figures_of
+from vdm_jax.evals.feature_distance.real import (
+    Features,
+    RealFeatures,
+    RealSet,
+    compute_features,
+    compute_real,
+    cut_frames,
+)
+from vdm_jax.evals.feature_distance.settings import DistanceSettings
+from vdm_jax.evals.features.opened import OpenWeights, no_weights
+from vdm_jax.evals.judge import Judge, Rows
+from vdm_jax.evals.metrics import FRAME_METRICS
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, name_split
+from vdm_jax.evals.score import Score
+
+FRAMES = 16  # of anybody's video
+BEST: dict[str, Callable[..., np.ndarray]] = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
+Rounds = Annotated[int, Between(0, 10_000)]
+
+
+@dataclass(frozen=True)
+class FeatureProtocol(Protocol):
+    """A protocol whose distances are of features.
+
+    Attributes:
+      weights: The network's weights: a name that `python -m vdm_jax weights` lists, or a file; None: those of the name
+        of the network.
+      controls: Whether there are rows for controls, each of as many clips as are sampled, or as there are.
+      rounds: Of the bootstrap by which intervals are found; 0 for none.
+    """
+
+    weights: str | None = None
+    controls: bool = True
+    rounds: Rounds = 100
+
+    @property
+    def settings(self) -> DistanceSettings:
+        """All that the distance hangs on."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str | None:
+        """What scores are called; None: by what is compared."""
+        return None
+
+    @property
+    def video_frames(self) -> int:
+        """As many as count, 16 where all of a sample do."""
+        return self.settings.span or FRAMES
+
+    def open_judge(
+        self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
+    ) -> FeatureJudge:
+        """Return what computes features of samples, those of real clips at hand."""
+        return FeatureJudge(self, reader, held_out, config, open_weights)
+
+
+@dataclass(frozen=True)
+class FeatureDistance(FeatureProtocol, DistanceSettings):
+    """Distances between features of samples and of real clips, each setting a choice of one's own.
+
+    Published protocols, whose settings are fixed, have names of their own.
+    """
+
+    @property
+    def settings(self) -> DistanceSettings:
+        """Its own fields."""
+        return DistanceSettings(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(DistanceSettings)}
+        )
+
+
+class FeatureJudge(Judge):
+    """Features of samples beside those of real clips."""
+
+    def __init__(
+        self,
+        protocol: FeatureProtocol,
+        reader: Reader,
+        held_out: Reader,
+        config: EvaluateConfig,
+        open_weights: OpenWeights,
+    ):
+        """Open the network, and compute the features of the real clips where they are not in the cache.
+
+        Raises:
+          UserError: The weights are not there, or there are too few real clips, or they are too short.
+        """
+        self._protocol = protocol
+        self._settings = protocol.settings
+        self._config = config
+        self._reader = reader
+        self._clips = held_out if self._settings.split == 'test' else reader
+        self._split = name_split(reader, held_out) if self._settings.split == 'test' else 'train'
+        self._numbers = self._choose_real()
+        self.labels = self._make_labels()
+
+        network = self._settings.network
+        self._opened = open_weights(network, protocol.weights or network.weights)
+        self._real = self._compute_real()
+
+    def _choose_real(self) -> np.ndarray:
+        """Return the numbers of the real clips.
+
+        Raises:
+          UserError: There are fewer than the protocol wants.
+        """
+        there = len(self._clips)
+        wanted = self._settings.real or min(self._config.real, there)
+        if wanted > there:
+            raise UserError(f'the protocol wants {wanted} real clips; found {there} of the {self._split} split')
+        if self._settings.context:
+            # Samples go on from the first ones, in the order of the data.
+            return np.asarray(self._clips.order(wanted, shuffle=False).ids(0))
+        return np.sort(np.random.default_rng(self._settings.seed).permutation(there)[:wanted])
+
+    def _make_labels(self) -> np.ndarray:
+        if self._settings.context:
+            labels = batch_of(self._clips, self._numbers)['label'] if self._reader.num_classes else None
+            labels = np.zeros(len(self._numbers), np.int32) if labels is None else labels
+            return np.repeat(labels, self._settings.per_clip)
+        count = self._settings.videos or self._config.samples
+        return np.arange(count, dtype=np.int32) % max(self._reader.num_classes, 1)
+
+    def _compute_real(self) -> RealFeatures:
+        count = len(self._numbers)
+        every = np.random.default_rng(self._settings.seed + 1).permutation(len(self._clips))
+        others = np.setdiff1d(every, self._numbers)[:count]
+        # Where most clips are real ones already, the controls are made of them.
+        others = others if len(others) == count else self._numbers
+        train = np.random.default_rng(self._settings.seed + 2).permutation(len(self._reader))[:count]
+        num_controls = min(len(self.labels), count) if self._protocol.controls else 0
+        return compute_real(
+            self._opened,
+            RealSet(self._clips, self._numbers, self._settings),
+            RealSet(self._clips, np.sort(others), self._settings),
+            RealSet(self._reader, np.sort(train), self._settings),
+            num_controls,
+            self._config.batch_size,
+        )
+
+    def conditions_of(self, rows: np.ndarray) -> Rows:
+        """Return context frames, where the protocol has some."""
+        if not self._settings.context:
+            return {}
+        clips = self._read_clips(rows)
+        return {'frames': clips[:, : self._settings.context]}
+
+    def _read_clips(self, rows: np.ndarray) -> np.ndarray:
+        """Return the clips that videos number `rows` go on from."""
+        return videos_of(batch_of(self._clips, self._numbers[rows // self._settings.per_clip]))
+
+    def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
+        """Return features of videos, their classes, and where it is wanted how near they are to the truth."""
+        videos = cut_frames(videos, self._settings)
+        features, _ = compute_features(self._opened, iter([videos]), self._config.batch_size, self._settings)
+        rows: Rows = features.arrays()
+        if self._settings.pixels:
+            context = self._settings.context
+            true = cut_frames(self._read_clips(numbers), self._settings)[:, context:]
+            rows |= {name: metric(videos[:, context:], true) for name, metric in FRAME_METRICS.items()}
+        return rows
+
+    def score(self, rows: Rows) -> Score:
+        """Return the distances of the samples, and of all that stands beside them."""
+        samples = Features.of_arrays(rows)
+        real = self._real.sets['real']
+        cautions: list[str] = []
+        measure = figures_of.measure_trajectories if self._settings.by_trajectory else figures_of.measure_set
+        figures = {'samples': measure(real, samples, self._settings, self._protocol.rounds, cautions)}
+        if self._settings.pixels:
+            figures[f'best of {self._settings.per_clip}'] = self._pick_best(rows)
+        if halves := figures_of.measure_halves(real, self._settings, self._protocol.rounds):
+            figures['real halves'] = halves
+        for row, features in self._real.sets.items():
+            if row != 'real':
+                figures[row] = figures_of.measure_set(real, features, self._settings, 0, [])
+        return Score(self._name(), figures, {}, self._describe(cautions))
+
+    def _pick_best(self, rows: Rows) -> dict[str, float]:
+        """Return the mean over clips of each figure of the best sample by that figure, with the truth in hand."""
+        by_clip = {name: rows[name].reshape(-1, self._settings.per_clip) for name in FRAME_METRICS}
+        return {name: float(BEST[name](values, axis=1).mean()) for name, values in by_clip.items()}
+
+    def _name(self) -> str:
+        if self._protocol.title:
+            return self._protocol.title
+        settings = self._settings
+        distances = '_'.join(settings.distances)
+        frames = settings.frames or self._reader.shape[0]
+        return f'{distances}_{settings.features}{len(self.labels)}_{frames}f'
+
+    def _describe(self, cautions: list[str]) -> dict[str, Any]:
+        settings = dataclasses.asdict(self._settings)
+        return {
+            'split': self._split,
+            'real_clips': len(self._numbers),
+            'settings': settings,
+            'real_sha256': self._real.clips_sha256,
+            'real_features': self._real.key,
+            'network': {
+                'name': self._opened.network.name,
+                'weights': self._opened.weights,
+                'sha256': self._opened.sha256,
+                'precision': self._opened.network.precision,
+            },
+            'interval': f'95% by {self._protocol.rounds} rounds of the bootstrap over samples',
+            'cautions': sorted(set(cautions)),
+        }
