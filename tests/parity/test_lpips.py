@@ -47,7 +47,7 @@ def test_distance_equals_the_stored_one_of_pytorch(size):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize('widths', [NARROW, lpips.WIDTHS])
+@pytest.mark.parametrize('widths', [NARROW, lpips.VGG16.widths])
 def test_distance_equals_that_of_pytorch(widths):
     pytest.importorskip('torch', reason='PyTorch is not installed: pip install torch')
     from tests.parity.lpips_torch import distances

@@ -109,6 +109,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
     '--require': {'action': 'store_true', 'help': 'exit with 1 if the protocol has a bar and the run misses it'},
 }
 
+# What a command takes without an option's name, in its order.
+WORDS: dict[str, dict[str, Any]] = {
+    'action': {
+        'nargs': '?',
+        'choices': ('list', 'fetch', 'verify'),
+        'default': 'list',
+        'help': 'list all (the default), fetch some, or verify those that are here',
+    },
+    'names': {'nargs': '*', 'metavar': 'NAME', 'help': 'of weights, as list has them'},
+}
+
 
 def destination_of(option: str) -> str:
     """Return the attribute that argparse keeps an option in: 'batch_size' of '--batch-size', 'origin' of '--from'."""

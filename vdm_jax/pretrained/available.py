@@ -93,6 +93,11 @@ class Weights:
         raise NotImplementedError
 
     @property
+    def is_fetchable(self) -> bool:
+        """Whether a command brings them; else the user does."""
+        return True
+
+    @property
     def beside(self) -> tuple[Member, ...]:
         """Files that are no tensors and belong to them, such as a vocabulary."""
         return ()
@@ -201,6 +206,11 @@ class OwnWeights(Weights):
     page: str
     known_sha256: str
     known_size: int = 0
+
+    @property
+    def is_fetchable(self) -> bool:
+        """They are not: their hosts are no registries."""
+        return False
 
     @property
     def address(self) -> str:
@@ -342,6 +352,18 @@ def get(name: str) -> Weights:
         hint = f'did you mean {near[0]!r}? ' if near else ''
         raise UserError(f'unknown weights {name!r:.80}; {hint}known: {", ".join(AVAILABLE)}')
     return AVAILABLE[name]
+
+
+def get_fetchable(name: str) -> Weights:
+    """Return the entry of a name that a command brings.
+
+    Raises:
+      UserError: There is none, or the user brings its file; says from where.
+    """
+    weights = get(name)
+    if not weights.is_fetchable:
+        raise UserError(f'{name}: is in no registry; take {weights.address} and give the path of the file')
+    return weights
 
 
 def of_same_package(weights: PackageWeights) -> list[PackageWeights]:

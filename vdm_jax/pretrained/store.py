@@ -17,7 +17,7 @@ import numpy as np
 from vdm_jax import files
 from vdm_jax.errors import Failure, UserError
 from vdm_jax.pretrained import available, tensors
-from vdm_jax.pretrained.available import OwnWeights, Weights
+from vdm_jax.pretrained.available import Weights
 
 FORMAT = 'vdm_jax fetched weights 1'
 COMMAND = 'python -m vdm_jax weights fetch'
@@ -70,12 +70,11 @@ def find(name_or_path: str | os.PathLike[str], called: str | None = None) -> str
         return name
     if os.path.lexists(name):
         warnings.warn(f'{called or name}: means the weights of that name; ./{name} means what is here', stacklevel=2)
-    weights = available.AVAILABLE[name]
     called = called or name
-    if isinstance(weights, OwnWeights):
-        raise UserError(
-            f'{called}: no registry has these weights: take {weights.address} and give the path of the file'
-        )
+    try:
+        weights = available.get_fetchable(name)
+    except UserError as error:
+        raise UserError(f'{called}: {error}') from None
     if not is_here(weights):
         raise UserError(f'{called}: these weights are not here yet; {COMMAND} {name}')
     check_provenance(weights)
@@ -102,9 +101,11 @@ def check_provenance(weights: Weights) -> None:
       UserError: It is damaged, or came from another file, such as that of an earlier version.
     """
     path = path_of(weights)
-    header = tensors.read_header(path, str(path))
-    about = {'format': FORMAT, 'about': _describe(weights)}
-    if {name: header.metadata.get(name) for name in about} != about:
+    metadata = tensors.read_header(path, str(path)).metadata
+    about = files.parse_json(metadata.get('about', 'null'), f"{path}: its metadata 'about'")
+    known = {'name': weights.name, 'sha256': weights.sha256}
+    is_from_it = isinstance(about, dict) and {name: about.get(name) for name in known} == known
+    if metadata.get('format') != FORMAT or not is_from_it:
         raise UserError(f'{path}: is not from {weights.origin}, sha256 {weights.sha256[:8]}…; {COMMAND} {weights.name}')
 
 
@@ -150,11 +151,8 @@ def write(weights: Weights, arrays: Mapping[str, np.ndarray], beside: Mapping[st
     # The tensors last: once they are there all is.
     for file_name, content in beside.items():
         files.write_atomically(path_beside(weights, file_name), content)
-    tensors.write(path_of(weights), arrays, {'format': FORMAT, 'about': _describe(weights)}, seal=True)
-
-
-def _describe(weights: Weights) -> str:
-    return json.dumps(weights.provenance, sort_keys=True)
+    about = json.dumps(weights.provenance, sort_keys=True)
+    tensors.write(path_of(weights), arrays, {'format': FORMAT, 'about': about}, seal=True)
 
 
 @contextlib.contextmanager
