@@ -354,15 +354,15 @@ def get(name: str) -> Weights:
     return AVAILABLE[name]
 
 
-def get_fetchable(name: str) -> Weights:
-    """Return the entry of a name that a command brings.
+def get_fetchable(name: str, called: str | None = None) -> Weights:
+    """Return the entry of a name that a command brings; messages call it `called`, by default the name.
 
     Raises:
       UserError: There is none, or the user brings its file; says from where.
     """
     weights = get(name)
     if not weights.is_fetchable:
-        raise UserError(f'{name}: is in no registry; take {weights.address} and give the path of the file')
+        raise UserError(f'{called or name}: is in no registry; take {weights.address} and give the path of the file')
     return weights
 
 

@@ -28,12 +28,17 @@ OPCODES = {
     'UNICODE', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8', 'SHORT_BINBYTES', 'BINBYTES', 'BINBYTES8',
     'GLOBAL', 'STACK_GLOBAL', 'REDUCE', 'BUILD',
 }  # fmt: skip
+PUTS = {'PUT', 'BINPUT', 'LONG_BINPUT'}
 # By numpy's names of them: kind and bytes.
 DTYPES = {
     f'{kind}{size}' for kind, sizes in {'f': (2, 4, 8), 'i': (1, 2, 4, 8), 'u': (1, 2, 4, 8)}.items() for size in sizes
 }
 DTYPES |= {'b1'}
 MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')  # before numpy 2, and since
+# What the machine of pickles raises where its program makes no sense.
+SENSELESS = (
+    pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError, MemoryError,
+)  # fmt: skip
 
 
 class UnsafePickleError(ValueError):
@@ -58,8 +63,7 @@ def load(content: bytes, sha256: str, called: str) -> dict[str, np.ndarray]:
         return _flatten(values, most_bytes=len(content))
     except UnsafePickleError as error:
         raise UserError(f'{called}: {error}; it is not read, and nothing of it has run') from None
-    # What the machine of pickles raises where its program makes no sense, and a UnsafePickleError from within it.
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+    except SENSELESS as error:
         reason = str(error).split('\n')[0][:200]
         raise UserError(
             f'{called}: is no pickle of arrays, or is cut short ({reason}); nothing of it has run'
@@ -72,7 +76,10 @@ def _check_opcodes(content: bytes) -> None:
     Raises:
       UnsafePickleError: One is not.
     """
-    for opcode, _, _ in pickletools.genops(content):
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        # Memory is taken for all places up to the highest one that something is put at.
+        if opcode.name in PUTS and argument > number:
+            raise UnsafePickleError(f'puts something at place {argument:,}, with {number:,} instructions before')
         if opcode.name not in OPCODES:
             raise UnsafePickleError(f'holds the instruction {opcode.name}, which arrays in dicts do not need')
 

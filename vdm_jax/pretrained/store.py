@@ -71,10 +71,7 @@ def find(name_or_path: str | os.PathLike[str], called: str | None = None) -> str
     if os.path.lexists(name):
         warnings.warn(f'{called or name}: means the weights of that name; ./{name} means what is here', stacklevel=2)
     called = called or name
-    try:
-        weights = available.get_fetchable(name)
-    except UserError as error:
-        raise UserError(f'{called}: {error}') from None
+    weights = available.get_fetchable(name, called)
     if not is_here(weights):
         raise UserError(f'{called}: these weights are not here yet; {COMMAND} {name}')
     check_provenance(weights)
