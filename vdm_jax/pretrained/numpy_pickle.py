@@ -78,7 +78,7 @@ def _check_opcodes(content: bytes) -> None:
     """
     for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         # Memory is taken for all places up to the highest one that something is put at.
-        if opcode.name in PUTS and argument > number:
+        if opcode.name in PUTS and int(argument or 0) > number:
             raise UnsafePickleError(f'puts something at place {argument:,}, with {number:,} instructions before')
         if opcode.name not in OPCODES:
             raise UnsafePickleError(f'holds the instruction {opcode.name}, which arrays in dicts do not need')
