@@ -26,7 +26,10 @@ pytestmark = pytest.mark.weights
             'batch_stats/Conv3d_1a_7x7/BatchNorm_0/mean': (1, 1, 1, 1, 64),
             'params/Mixed_5c/Branch_2/Conv3d_0b_3x3/Conv_0/kernel': (3, 3, 3, 48, 128),
         }),
-        ('lpips', 31, 14_716_160, {'VGG16_0/Conv_12/kernel': (3, 3, 512, 512), 'NetLinLayer_4/Conv_0/kernel': (1, 1, 512, 1)}),
+        ('lpips', 31, 14_716_160, {
+            'VGG16_0/Conv_12/kernel': (3, 3, 512, 512),
+            'NetLinLayer_4/Conv_0/kernel': (1, 1, 512, 1),
+        }),
         ('lpips_alex', 15, 2_470_848, {'AlexNet_0/Conv_0/kernel': (11, 11, 3, 64)}),
         ('minilm', 104, 22_713_728, {'embeddings.word_embeddings.weight': (30522, 384)}),
     ],

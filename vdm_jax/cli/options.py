@@ -54,7 +54,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         'help': 'run directory, or weights that export wrote, whose averages the run begins with at step 0',
     },
     '--source': {'metavar': 'NAME', 'help': 'whose weights: dit, sit, latte, latte_t2v, sd_vae (docs/baselines.md)'},
-    '--checkpoint': {'metavar': 'FILE', 'help': 'safetensors, a directory of diffusers, or .pt with the extra convert'},
+    '--checkpoint': {
+        'metavar': 'FILE|NAME',
+        'help': 'safetensors, a directory of diffusers, .pt with the extra convert, or a name of `weights`',
+    },
     '--entry': {'metavar': 'NAME', 'help': "which network of a trainer's .pt: ema, taken where there is one, or model"},
     '--heads': {'type': int, 'help': 'of attention, where the sizes are none of the published ones'},
     '--allow-missing': {'action': 'store_true', 'help': 'let what is missing or of another shape start fresh'},

@@ -100,7 +100,7 @@ def _read_checkpoint(
     if isinstance(checkpoint, Mapping):
         arrays = names.select_entry(checkpoint, entry, 'the checkpoint') if entry else checkpoint
         return arrays, config_json or {}
-    stored_arrays, stored_config = files.read_as_stored(store.find(checkpoint), entry)
+    stored_arrays, stored_config = files.read_as_stored(store.find(checkpoint, f'--checkpoint={checkpoint}'), entry)
     return stored_arrays, stored_config if config_json is None else config_json
 
 
