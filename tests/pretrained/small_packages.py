@@ -31,7 +31,7 @@ NAMES = {
 }
 
 
-def pickled(tree=TREE, protocol=4) -> bytes:
+def dump_tree(tree=TREE, protocol=4) -> bytes:
     return pickle.dumps(tree, protocol)
 
 
@@ -74,8 +74,8 @@ def _package(name, version, path) -> Package:
 
 def small_entries(directory, content=None):
     """The entries small and small_two of one archive, and wheel with a file beside; their archives in `directory`."""
-    content = pickled() if content is None else content
-    second = pickled({'a': np.ones((2, 2), np.float16)})
+    content = dump_tree() if content is None else content
+    second = dump_tree({'a': np.ones((2, 2), np.float16)})
     package = make_sdist(directory, {'weights/one.ckpt': content, 'weights/two.ckpt': second})
     one = PackageWeights('small', 'tests', 'MIT', package, member('small_weights-0.1/weights/one.ckpt', content))
     two = dataclasses.replace(one, name='small_two', member=member('small_weights-0.1/weights/two.ckpt', second))

@@ -71,7 +71,7 @@ def test_a_name_that_is_not_here_says_how_to_fetch_it():
         store.find('c3d')
 
 
-def stored(name='small', sha256='a' * 64):
+def make_entry(name='small', sha256='a' * 64):
     content = b'a\n'
     entry = dataclasses.replace(
         available.AVAILABLE['minilm'],
@@ -83,7 +83,7 @@ def stored(name='small', sha256='a' * 64):
 
 
 def test_a_name_means_the_weights_even_beside_a_file_of_that_name(monkeypatch, tmp_path):
-    entry, content = stored()
+    entry, content = make_entry()
     monkeypatch.setitem(available.AVAILABLE, 'small', entry)
     store.write(entry, {'a': np.ones(3, np.float32)}, {'vocab.txt': content})
     path = str(tmp_path / 'cache' / 'vdm_jax' / 'weights' / 'small.safetensors')
@@ -97,9 +97,9 @@ def test_a_name_means_the_weights_even_beside_a_file_of_that_name(monkeypatch, t
 
 
 def test_weights_from_another_file_are_not_taken(monkeypatch):
-    entry, content = stored()
+    entry, content = make_entry()
     monkeypatch.setitem(available.AVAILABLE, 'small', entry)
-    older, _ = stored(sha256='b' * 64)
+    older, _ = make_entry(sha256='b' * 64)
     store.write(older, {'a': np.ones(3, np.float32)}, {'vocab.txt': content})
     for look in (lambda: store.find('small'), lambda: store.check(entry)):
         with pytest.raises(
@@ -109,7 +109,7 @@ def test_weights_from_another_file_are_not_taken(monkeypatch):
 
 
 def test_damage_shows_whatever_byte_it_is():
-    entry, content = stored()
+    entry, content = make_entry()
     arrays = {'a': np.arange(5, dtype=np.float32)}
     store.write(entry, arrays, {'vocab.txt': content})
     size = store.check(entry)

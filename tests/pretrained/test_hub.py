@@ -28,11 +28,11 @@ sys.exit(cli.main(['weights', 'fetch', 'hub']))
 def hub():
     """A server of one file at one revision; (its address, the file, paths that were asked for)."""
     content = safetensors_bytes({'conv.weight': np.ones((2, 3), np.float32)})
-    asked = []
+    requests = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requests.append(self.path)
             is_there = self.path == f'/owner/name/resolve/{REVISION}/model.safetensors'
             self.send_response(200 if is_there else 404)
             self.send_header('Content-Length', str(len(content) if is_there else 0))
@@ -50,7 +50,7 @@ def hub():
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f'http://127.0.0.1:{server.server_port}', content, asked
+    yield f'http://127.0.0.1:{server.server_port}', content, requests
     server.shutdown()
     thread.join()
     server.server_close()
@@ -59,7 +59,7 @@ def hub():
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec('huggingface_hub') is None, reason='huggingface_hub is not installed')
 def test_a_file_comes_at_its_revision(hub, tmp_path):
-    address, content, asked = hub
+    address, content, requests = hub
     sha256 = hashlib.sha256(content).hexdigest()
 
     def fetch(endpoint, sha256):
@@ -82,4 +82,4 @@ def test_a_file_comes_at_its_revision(hub, tmp_path):
     done = fetch(address, sha256)
     assert done.returncode == 0 and 'hub.safetensors' in done.stdout, done
     assert [path.name for path in (tmp_path / 'vdm_jax' / 'weights').iterdir()] == ['hub.safetensors']
-    assert any(REVISION in path for path in asked)
+    assert any(REVISION in path for path in requests)

@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from tests.pretrained.small_packages import NAMES, TREE, pickled
+from tests.pretrained.small_packages import NAMES, TREE, dump_tree
 from vdm_jax.errors import UserError
 from vdm_jax.pretrained import numpy_pickle
 
@@ -28,7 +28,7 @@ def refusal(content):
 
 @pytest.mark.parametrize('protocol', [3, 4])
 def test_nested_dicts_become_joined_names(protocol):
-    arrays = load(pickled(protocol=protocol))
+    arrays = load(dump_tree(protocol=protocol))
     assert arrays.keys() == NAMES
     np.testing.assert_array_equal(arrays['params/Conv_0/kernel'], TREE['params']['Conv_0']['kernel'])
     np.testing.assert_array_equal(arrays['batch_stats/Branch_0/Conv_0/mean'], [1.5, -2])
@@ -40,21 +40,21 @@ def test_nested_dicts_become_joined_names(protocol):
 @pytest.mark.parametrize('order', ['C', 'F'])
 def test_each_array_comes_back(dtype, order):
     array = np.asarray(np.arange(24).reshape(2, 3, 4) % 3, dtype, order=order)
-    loaded = load(pickled({'a': array}))['a']
+    loaded = load(dump_tree({'a': array}))['a']
     np.testing.assert_array_equal(loaded, array)
     assert loaded.dtype == array.dtype.newbyteorder('=')
 
 
 def test_names_of_both_numpys_are_known():
-    old = pickled(protocol=3).replace(b'cnumpy._core.multiarray\n', b'cnumpy.core.multiarray\n')
-    assert load(old).keys() == load(pickled(protocol=3)).keys() == NAMES
+    old = dump_tree(protocol=3).replace(b'cnumpy._core.multiarray\n', b'cnumpy.core.multiarray\n')
+    assert load(old).keys() == load(dump_tree(protocol=3)).keys() == NAMES
 
 
 def test_the_hash_comes_first():
     with pytest.raises(UserError, match='FILE: is not the file that is known: its sha256 is [0-9a-f]{64}, want 0{64}'):
         numpy_pickle.load(b'cos\nsystem\n', '0' * 64, 'FILE')
     with pytest.raises(UserError, match=r'its sha256 is [0-9a-f]{8}, want 00000000'):
-        numpy_pickle.load(pickled(), '0' * 8, 'FILE')
+        numpy_pickle.load(dump_tree(), '0' * 8, 'FILE')
 
 
 class Calls:
@@ -101,17 +101,17 @@ def test_anything_else_is_refused_by_name(value, name, tmp_path, monkeypatch):
 
 
 def test_arrays_of_one_name_are_refused():
-    assert 'several times (a/b' in refusal(pickled({'a': {'b': np.ones(3)}, 'a/b': np.ones(3)}))
+    assert 'several times (a/b' in refusal(dump_tree({'a': {'b': np.ones(3)}, 'a/b': np.ones(3)}))
 
 
 def test_dicts_without_end_are_refused():
     values = {}
     values['a'] = values
-    assert 'more than 32 deep' in refusal(pickled(values))
+    assert 'more than 32 deep' in refusal(dump_tree(values))
     shared = {'x': np.ones(100)}
     for _ in range(20):  # a million arrays in a small file
         shared = {'a': shared, 'b': shared}
-    assert 'several times' in refusal(pickled(shared))
+    assert 'several times' in refusal(dump_tree(shared))
 
 
 def text(value):
@@ -186,7 +186,7 @@ def test_a_name_on_the_stack_is_refused_as_well():
 
 
 def test_a_pickle_that_is_cut_short_or_none_at_all():
-    content = pickled()
+    content = dump_tree()
     for end in range(0, len(content) - 1, 7):
         refusal(content[:end])
     for other in (b'', b'PK\x03\x04', b'text', bytes(100), b'\x80\x04N.', b'\x80\xff}.'):
@@ -195,7 +195,7 @@ def test_a_pickle_that_is_cut_short_or_none_at_all():
 
 def test_every_flipped_bit_gives_arrays_or_a_refusal():
     """Whatever a damaged pickle says, it ends in one of the two."""
-    content = pickled({'a': np.ones(2, np.float32), 'b': {'c': np.zeros((1, 2), np.int8)}})
+    content = dump_tree({'a': np.ones(2, np.float32), 'b': {'c': np.zeros((1, 2), np.int8)}})
     opcodes = {position for _, _, position in pickletools.genops(content)}
     for position in range(len(content)):
         for bit in range(8) if position in opcodes else (0, 7):
