@@ -20,8 +20,10 @@ PARITY ?= .venv-parity
 # What DiT, SiT and Latte take their patches and MLPs from. Its torchvision is not asked for (tests/parity/official.py does
 # without): builds of it and of torch that do not belong together break diffusers.
 TIMM = 1.0.31
+# What LPIPS is compared with; its torchvision is not asked for either (tests/parity/lpips_torch.py).
+LPIPS = 0.1.4
 
-.PHONY: demo plans parity test test-all test-newest constraints lint format clean
+.PHONY: demo plans parity test test-all test-newest weights constraints lint format clean
 
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vdm_jax needs Python 3.11 or newer: make PYTHON=python3.12")'
 SETUP = $(CHECK_PYTHON) && $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install -qq $(BY) --upgrade pip \
@@ -42,7 +44,7 @@ $(NEWEST)/ready:
 
 $(PARITY)/ready: setup.cfg pyproject.toml $(CONSTRAINTS)
 	$(SETUP) '.[parity]'
-	$(@D)/bin/python -m pip install -qq --no-deps timm==$(TIMM)
+	$(@D)/bin/python -m pip install -qq --no-deps timm==$(TIMM) lpips==$(LPIPS)
 	touch $@
 
 demo: $(VENV)/ready
@@ -71,6 +73,11 @@ test-newest: $(NEWEST)/ready
 
 test-all: $(VENV)/ready
 	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest $(PARALLEL) -m 'not gpu'
+
+# Brings published weights (docs/weights.md), 190 MB once, and runs the tests that look at them.
+weights: $(VENV)/ready
+	$(BIN)/python -m vdm_jax weights fetch i3d lpips minilm
+	$(BIN)/python -m pytest -m 'weights and not gpu and not parity'
 
 # For each Python of setup.cfg that is here; then run the tests on them.
 constraints: $(VENV)/ready

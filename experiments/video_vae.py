@@ -8,6 +8,8 @@ Clips of 1 + 4n frames become 1 + n latent frames, the first frame alone, and no
 W.A.L.T). The default is the small world of the balls at 32x32 pixels, with 4x4 pixels to a latent. Real videos:
 :data=folder with --config.data.path=DIR. In the papers' size, 17 frames of 128x128 to 5x16x16 latents:
 :size=paper,data=folder, on a GPU or a TPU (not yet run on one).
+:lpips=0.1 adds LPIPS with VGG-16 to the loss, by that weight (not yet trained with); its network comes by
+`python -m vdm_jax weights fetch lpips`.
 
 Paper: none; the architecture follows MAGVIT-v2 (Yu et al. 2023), arXiv:2310.05737, section 3.2
 Table: none
@@ -28,7 +30,7 @@ MODELS = {
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """Return the config; `arg` is the text behind the colon of --config=FILE:ARG, explained above."""
-    args = parse_arg(arg, size=tuple(MODELS), data=('balls', 'folder'), steps=5000)
+    args = parse_arg(arg, size=tuple(MODELS), data=('balls', 'folder'), steps=5000, lpips=0.0)
     config = ConfigDict()
     if args.data == 'balls':
         config.data = ConfigDict({'source': 'bouncing_balls', 'frames': 9, 'pixels': 32})
@@ -38,6 +40,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.model = ConfigDict({'name': 'video_vae', **MODELS[args.size]})
     # Squared errors: the balls are small before a black ground, where absolute ones are content with black alone.
     config.reconstruction = ConfigDict({'kind': 'l2', 'kl_weight': 1e-5})
+    if args.lpips:
+        config.reconstruction.lpips_weight = args.lpips
+        config.reconstruction.lpips_path = 'lpips'
     # Muon, each convolution one matrix: 27.1 dB after 500 steps, where Adam had 22 to 25 after 800.
     config.optim = ConfigDict(
         {'name': 'muon', 'learning_rate': 0.01, 'adam_learning_rate': 1e-3, 'b2': 0.95, 'warmup_steps': 100}

@@ -27,10 +27,18 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')  # they
 import jax
 import pytest
 
+from tests.real_weights import find as find_real_weights
+
 # Tracing makes many objects that stay: to walk them after every 700 new ones takes an eighth of the suite's time.
 gc.set_threshold(200_000, 50, 100)
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture(scope='session')
+def real_weights():
+    """NAME -> path of published weights that were fetched; skips by name where they are not here."""
+    return find_real_weights
 
 
 @pytest.fixture(scope='session', autouse=True)

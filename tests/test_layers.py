@@ -26,7 +26,7 @@ MAY = {
     'codecs': ('nn', 'parallel'),
     'text': ('nn', 'parallel'),
     'pretrained': ('codecs', 'config.old_configs', 'diffusion', 'models', 'nn', 'parallel'),
-    'evals': ('data', 'nn.config', 'parallel'),
+    'evals': ('codecs', 'data', 'nn.config', 'parallel'),
     'sampling.video_sampler': ('codecs', 'diffusion', 'models'),
     'sampling.generate': ('parallel', 'prng'),
     'sampling.conditioning': ('data',),

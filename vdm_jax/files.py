@@ -282,6 +282,26 @@ def read_bytes(path: AnyPath, limit: int | None = None, called: str | None = Non
         raise UserError(f'{called or path}: cannot be read ({error.strerror or error})') from None
 
 
+def check_sha256(content: bytes, sha256: str, called: str) -> None:
+    """Check the hash of bytes against the one that is known of them.
+
+    Args:
+      content: The bytes.
+      sha256: In hexadecimal digits; the first ones where no more are known, eight at least.
+      called: What messages call the bytes.
+
+    Raises:
+      UserError: They are other bytes.
+    """
+    if len(sha256) < 8:
+        raise ValueError(f'{sha256!r} is too short to tell files apart')
+    digest = hashlib.sha256(content).hexdigest()
+    if not digest.startswith(sha256):
+        raise UserError(
+            f'{called}: is not the file that is known: its sha256 is {digest[: len(sha256)]}, want {sha256}'
+        )
+
+
 def parse_json(text: bytes | str, called: str) -> Any:
     """Return the value of a JSON text.
 

@@ -58,3 +58,26 @@ def test_its_gradient_is_finite_where_pictures_are_the_same():
 def test_other_pictures_are_refused(x, y):
     with pytest.raises(UserError, match='LPIPS .* 16x16 pixels or more; found .*' + re.escape(str(y.shape))):
         lpips.distance(small_lpips(), x, y)
+
+
+def test_alexnet_is_a_distance_too():
+    weights = small_lpips(lpips.ALEXNET)
+    x = pixels(frames=1, height=31, width=40)
+    y = pixels(frames=1, height=31, width=40, seed=5)
+    distance = jax.jit(lambda x, y: lpips.distance(weights, x, y, lpips.ALEXNET))
+    distances = distance(x, y)
+    assert np.all(distances > 0.001) and np.all(distance(x, x) < 1e-6)
+    np.testing.assert_allclose(distance(y, x), distances, rtol=1e-5)
+    # One row less, and there are no deepest features.
+    with pytest.raises(UserError, match='of 31x31 pixels or more'):
+        distance(x[:, :, :30], y[:, :, :30])
+
+
+def test_backbones_have_the_levels_that_they_say():
+    for backbone in (lpips.VGG16, lpips.ALEXNET):
+        side = backbone.smallest
+        x = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+        weights = lpips.abstract_weights(backbone)
+        features = jax.eval_shape(lambda weights, x: lpips.extract_features(weights, x, backbone), weights, x)  # noqa: B023
+        assert [each.shape[-1] for each in features] == list(backbone.widths)
+        assert min(features[-1].shape[1:3]) == 1

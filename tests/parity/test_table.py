@@ -53,7 +53,14 @@ def test_rows_that_were_not_compared_are_named_and_the_page_stays(tmp_path, monk
 COMPARED = {  # beginnings of rows, each up to the end of a cell or of a name
     'networks': [f'| {case.source} | {case.name}, on ' for case in networks.CASES],
     'image VAEs': [f'| sd_vae | {name} |' for name in image_vae_cases.CASES],
-    'LPIPS': [f'| lpips | {lpips_cases.configuration(widths)} |' for widths in (lpips_cases.NARROW, lpips.WIDTHS)],
+    'LPIPS': [
+        *(f'| lpips | {lpips_cases.configuration(widths)} |' for widths in (lpips_cases.NARROW, lpips.VGG16.widths)),
+        *(
+            f'| lpips | {lpips_cases.configuration(widths, "alex")} |'
+            for widths in (lpips_cases.NARROW, lpips.ALEXNET.widths)
+        ),
+        *(f'| lpips | {name}, package 0.1.4 on real frames |' for name in ('lpips', 'lpips_alex')),
+    ],
     'samplers': [f'| diffusers | {name} |' for name in sorted({case.configuration for case in samplers.CASES})],
 }
 

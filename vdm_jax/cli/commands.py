@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vdm_jax.cli.evaluate import evaluate
 from vdm_jax.cli.plan import baselines, config, plan, plans
+from vdm_jax.cli.published import weights
 from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
@@ -19,6 +20,7 @@ class Command:
         first line of its docstring is the command's help.
       options: Names in options.OPTIONS.
       required: Those of them that must be given.
+      words: Names in options.WORDS, of what it takes without an option's name.
       on_processes: Whether several processes can run it together, each started by the same command.
       catches_signals: Whether it stops at a signal by itself; `run` then takes a third argument, whether the process
         ends with it.
@@ -27,6 +29,7 @@ class Command:
     run: Callable[..., int]
     options: tuple[str, ...]
     required: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     on_processes: bool = False
     catches_signals: bool = False
 
@@ -82,4 +85,5 @@ COMMANDS = {
     'plans': Command(plans, ('--out',)),
     'baselines': Command(baselines, ('--out', '--json')),
     'config': Command(config, ('--out',)),
+    'weights': Command(weights, ('--json',), words=('action', 'names')),
 }

@@ -54,7 +54,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         'help': 'run directory, or weights that export wrote, whose averages the run begins with at step 0',
     },
     '--source': {'metavar': 'NAME', 'help': 'whose weights: dit, sit, latte, latte_t2v, sd_vae (docs/baselines.md)'},
-    '--checkpoint': {'metavar': 'FILE', 'help': 'safetensors, a directory of diffusers, or .pt with the extra convert'},
+    '--checkpoint': {
+        'metavar': 'FILE|NAME',
+        'help': 'safetensors, a directory of diffusers, .pt with the extra convert, or a name of `weights`',
+    },
     '--entry': {'metavar': 'NAME', 'help': "which network of a trainer's .pt: ema, taken where there is one, or model"},
     '--heads': {'type': int, 'help': 'of attention, where the sizes are none of the published ones'},
     '--allow-missing': {'action': 'store_true', 'help': 'let what is missing or of another shape start fresh'},
@@ -107,6 +110,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
     '--json': {'action': 'store_true', 'help': 'print JSON'},
     '--distributed': {'action': 'store_true', 'help': 'one of several processes: jax finds out which (docs/launch.md)'},
     '--require': {'action': 'store_true', 'help': 'exit with 1 if the protocol has a bar and the run misses it'},
+}
+
+# What a command takes without an option's name, in its order.
+WORDS: dict[str, dict[str, Any]] = {
+    'action': {
+        'nargs': '?',
+        'choices': ('list', 'fetch', 'verify'),
+        'default': 'list',
+        'help': 'list all (the default), fetch some, or verify those that are here',
+    },
+    'names': {'nargs': '*', 'metavar': 'NAME', 'help': 'of weights, as list has them'},
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from vdm_jax.cli import outputs
 from vdm_jax.cli.commands import COMMANDS, Command
-from vdm_jax.cli.options import OPTIONS, destination_of
+from vdm_jax.cli.options import OPTIONS, WORDS, destination_of
 from vdm_jax.errors import UserError
 
 KEYS_HELP = (
@@ -79,6 +79,8 @@ def _make_parser(name: str, command: Command, specs: dict[str, dict[str, Any]]) 
         # An abbreviation that is unambiguous today would break with the next option.
         allow_abbrev=False,
     )
+    for word in command.words:
+        parser.add_argument(word, **WORDS[word])
     for option in _options_of(command):
         parser.add_argument(option, **specs[option])
     return parser

@@ -50,7 +50,8 @@ class Reconstruction(Ranged, where='config.reconstruction'):
         an l1 that is smooth at 0.
       kl_weight: Weight of the divergence of the latents from N(0, 1), in nats a pixel value.
       lpips_weight: Weight of LPIPS, the mean over frames; 0: it is not computed.
-      lpips_path: File of the weights of LPIPS (vdm_jax/pretrained/lpips.py reads it).
+      lpips_path: Weights of LPIPS with VGG-16: lpips, which `python -m vdm_jax weights fetch lpips` brings, or a file
+        (vdm_jax/pretrained/lpips.py reads it).
     """
 
     kind: Annotated[str, OneOf(KINDS)] = 'l1'
@@ -62,8 +63,8 @@ class Reconstruction(Ranged, where='config.reconstruction'):
         super().__post_init__()
         if self.lpips_weight and self.lpips_path is None:
             raise UserError(
-                f'config.reconstruction.lpips_weight={self.lpips_weight}: set lpips_path to the weights of LPIPS, or '
-                'lpips_weight to 0'
+                f'config.reconstruction.lpips_weight={self.lpips_weight}: set lpips_path to the weights of LPIPS '
+                '(lpips, or a file), or lpips_weight to 0'
             )
 
     @property

