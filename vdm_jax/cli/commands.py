@@ -66,7 +66,7 @@ COMMANDS = {
     ),
     'evaluate': Command(
         evaluate,
-        (*ORIGIN, *SAMPLER, '--scalars', '--protocol', '--out', '--json', '--require'),
+        (*ORIGIN, *SAMPLER, '--scalars', '--real', '--fake', '--size', '--protocol', '--out', '--json', '--require'),
         on_processes=True,
     ),
     'export': Command(

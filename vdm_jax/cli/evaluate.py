@@ -17,21 +17,45 @@ if TYPE_CHECKING:
 
 
 def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
-    """Score samples of a run, or of a file of weights, under a protocol."""
+    """Score samples of a run or of a file of weights, or anybody's videos, under a protocol."""
+    from vdm_jax.cli.evaluate_videos import score_videos
+    from vdm_jax.evals import runner
+    from vdm_jax.parallel import processes
+
+    check_protocol(args.protocol)
+    movable: Collection[str] = ()
+    if args.real or args.fake:
+        score = score_videos(args, assignments)
+    else:
+        score, movable = score_samples(args, assignments)
+
+    print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
+    path = processes.run_on_primary(lambda: write_score(score, args.out, movable))
+    if not args.json:
+        print(path)
+    return exit_codes.FAILED if args.require and not score.passed else exit_codes.DONE
+
+
+def score_samples(args: argparse.Namespace, assignments: list[str]) -> tuple['Score', Collection[str]]:
+    """Return the score of samples, and the keys of their data that change no clip.
+
+    Raises:
+      UserError: There are no such weights, or the run's clips, texts or codec are others now.
+    """
     from vdm_jax.cli.conditions import scalar_conditions
     from vdm_jax.config.schema import to_dict
     from vdm_jax.evals import runner
     from vdm_jax.evals.protocol import ProtocolConfig
+    from vdm_jax.experiment.feature_networks import open_weights
     from vdm_jax.experiment.registry import CHOICES
-    from vdm_jax.parallel import processes
     from vdm_jax.sampling.draw import draw_from
+    from vdm_jax.train.fingerprint import fingerprint
+    from vdm_jax.train.workdir import describe_environment
 
     origin, *others = list_origins(args)
     if others:
         raise UserError('evaluate: give --workdir or --weights, not both')
-    check_protocol(args.protocol)
     run, params, about = restore(origin, args, assignments, check_codec=True)
-    config = run.experiment.evaluate
     protocol = run.protocol
 
     # Figures of clips or texts that the network was not trained on are no figures of this network.
@@ -54,15 +78,13 @@ def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
     if not run.model_config.autoencodes:
         about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
     about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
+    about |= {'weights_sha256': fingerprint(params), 'environment': describe_environment()}
     with use_mesh(run):
         draw = draw_from(run, params, scalars_of)
-        score = runner.evaluate(protocol, draw, *run.data.references, config, about, partial=args.out)
-
-    print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
-    path = processes.run_on_primary(lambda: write_score(score, args.out, run.data.source.movable_keys))
-    if not args.json:
-        print(path)
-    return exit_codes.FAILED if args.require and not score.passed else exit_codes.DONE
+        clips = run.data.references
+        config = run.experiment.evaluate
+        score = runner.evaluate(protocol, draw, *clips, config, about, partial=args.out, open_weights=open_weights)
+    return score, run.data.source.movable_keys
 
 
 def check_protocol(name: str | None) -> None:

@@ -101,6 +101,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         'metavar': 'NAME',
         'help': "protocol; that of config.evaluate.protocol where not given, else the source's usual one",
     },
+    '--real': {'metavar': 'PATH', 'help': 'real videos: a folder, a video, or a file of arrays or of features'},
+    '--fake': {'metavar': 'PATH', 'help': 'videos that are scored beside those of --real'},
     '--topology': {'metavar': 'NAME', 'help': "machine, v5p:4x4x4 or cpu:8; the experiment's own where not given"},
     '--slices': {'type': int, 'default': 1, 'help': 'how many of them, joined by the slower network (1)'},
     '--search': {

@@ -123,7 +123,7 @@ class NpyVideos(VideoArray):
     def read_frame(self, video: int, frame: int) -> np.ndarray:
         """Read a frame."""
         content = np.empty(self.shape[2:], np.uint8)
-        self._file.read((video * self.shape[1] + frame) * content.nbytes, memoryview(content).cast('B'))
+        self._file.read((video * self.shape[1] + frame) * content.nbytes, content.reshape(-1).data)
         return content
 
 

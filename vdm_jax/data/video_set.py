@@ -34,7 +34,7 @@ class VideoSet(Source):
       frames: Frames of a clip.
       stride: A clip takes every so many-th frame.
       cut: The first clip of each video (first), or as many as follow one another without overlap (all).
-      pixels: Size of a frame: a video is resized, its aspect kept, to just cover it, and the rest is cut off. None: as
+      resize: Size of a frame: a video is resized, its aspect kept, to just cover it, and the rest is cut off. None: as
         the videos are, which then must all have one size.
       option: What messages call the path.
     """
@@ -43,22 +43,22 @@ class VideoSet(Source):
     frames: Frames = 16
     stride: Stride = 1
     cut: Literal['first', 'all'] = 'first'
-    pixels: FrameSize | None = None
+    resize: FrameSize | None = None
     option: str = '--real'
 
     movable_fields: ClassVar[tuple[str, ...]] = ('path', 'option')
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pixels is not None:
-            object.__setattr__(self, 'pixels', read_pixels(self.pixels))
+        if self.resize is not None:
+            object.__setattr__(self, 'resize', read_pixels(self.resize))
 
     @property
     def shape(self) -> Shape:
-        """(T, H, W, C) of a clip; only a reader knows it where `pixels` is None."""
-        if self.pixels is None:
+        """(T, H, W, C) of a clip; only a reader knows it where `resize` is None."""
+        if self.resize is None:
             raise ValueError('the size of the videos is known once they are opened')
-        return self.frames, *height_width(self.pixels), 3
+        return self.frames, *height_width(self.resize), 3
 
     def open(self) -> VideoSetReader:
         """Return a reader of the videos."""
@@ -136,8 +136,8 @@ class VideoSetReader(Reader):
     @functools.cached_property
     def _size(self) -> tuple[int, int]:
         """Height and width of a frame."""
-        if self.source.pixels is not None:
-            return height_width(self.source.pixels)
+        if self.source.resize is not None:
+            return height_width(self.source.resize)
         sizes = {(video.height, video.width): video.name for video in self._videos}
         if len(sizes) > 1:
             (first, one), (second, other) = list(sizes.items())[:2]

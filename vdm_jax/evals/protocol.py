@@ -10,7 +10,7 @@ are to be predicted; 'text' and 'text_mask' of the same clips, where those have 
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,18 @@ from vdm_jax.nn.config import NetworkConfig
 
 TEXT = ('text', 'text_mask')
 OF_AUTOENCODERS = 'an autoencoder is scored by reconstruction, and nothing else is'
+
+
+class VideoCut(NamedTuple):
+    """How videos are cut into clips.
+
+    Attributes:
+      frames: Of a clip.
+      which: The first clip of each video, or all that follow one another.
+    """
+
+    frames: int
+    which: Literal['first', 'all']
 
 
 @dataclass(frozen=True)
@@ -45,9 +57,8 @@ class Protocol(ProtocolConfig):
 
     usual_sources: ClassVar[tuple[type, ...]] = ()
 
-    @property
-    def video_frames(self) -> int | None:
-        """How many frames of a video it takes where it scores anybody's; None: it scores samples of a run alone."""
+    def cut_videos(self) -> 'VideoCut | None':
+        """Return how anybody's videos are cut into clips for it; None: it scores samples of a run alone."""
         return None
 
     @abstractmethod

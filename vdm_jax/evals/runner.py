@@ -21,6 +21,8 @@ from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
 
 RESULTS = ('figures', 'curves', 'verdict', 'passed', 'samples_sha256', 'cautions')
+# What is as it happens to be where a score is made, and what is as its step says.
+CIRCUMSTANCES = ('environment', 'weights_sha256')
 # What the command line changed, and the config that it became, of which `select_settings` are what matters.
 CONFIGS = ('overrides', 'config')
 TRAINING = ('seed', 'latents', 'train', 'optim', 'ema', 'mesh', 'checkpoint', 'profile', 'log')  # groups of a config
@@ -130,6 +132,8 @@ def _leave_out(value: Any, keys: Collection[str]) -> Any:
 def write(score: Score, directory: str | epath.PathLike, movable: Collection[str]) -> epath.Path:
     """Write the score, and its own sha256, as NAME_stepN_SETTINGS.json into a directory; return the file.
 
+    The score of videos that no run has made has no step in its name.
+
     SETTINGS are six digits of the sha256 of all that was set (weights, config, seed, …): the same question asked again
     overwrites its answer, another one does not.
 
@@ -143,16 +147,17 @@ def write(score: Score, directory: str | epath.PathLike, movable: Collection[str
     """
     values = score.to_json()
     # Results are no part of the question: a score that is made again replaces itself, whatever came out.
-    question = {name: value for name, value in values.items() if name not in (*RESULTS, *CONFIGS)}
+    question = {name: value for name, value in values.items() if name not in (*RESULTS, *CIRCUMSTANCES, *CONFIGS)}
     question['settings'] = select_settings(score.settings.get('config', {}), movable)
     digits = files.digest_json(question)[:6]
 
     name = score.name
-    step = score.settings.get('step')
+    step = score.settings.get('step', 0)
     if type(step) is not int or step < 0 or not re.fullmatch(r'\w+', str(name)):
         raise UserError(f'a score of name {name!r:.80} and step {step!r:.80} names no file: want a word and a number')
 
-    path = epath.Path(directory) / f'{name}_step{step}_{digits}.json'
+    of_step = f'_step{step}' if 'step' in score.settings else ''
+    path = epath.Path(directory) / f'{name}{of_step}_{digits}.json'
     files.write_atomically(path, json.dumps(files.seal(values), indent=2) + '\n')
     return path
 
@@ -182,10 +187,12 @@ def format_table(score: Score) -> str:
         lines.append('  '.join([name, *numbers]))
 
     about = score.settings
+    step = [f'step {about["step"]}'] if 'step' in about else []
     sampler = [about['sampler']] if 'sampler' in about else []
-    head = ', '.join([f'step {about["step"]}, {about["samples"]} samples', *sampler, f'seed {about["seed"]}'])
+    head = ', '.join([*step, f'{about["samples"]} samples', *sampler, f'seed {about["seed"]}'])
     verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score.verdict.items())
-    return '\n'.join([f'{score.name}: {head}', '', *lines, '', verdict])
+    below = [f'caution: {caution}' for caution in about.get('cautions', ())] + ([verdict] if verdict else [])
+    return '\n'.join([f'{score.name}: {head}', '', *lines, '', *below])
 
 
 def _format_figure(value: float | None) -> str:

@@ -30,10 +30,11 @@ from vdm_jax.evals.feature_distance.settings import DistanceSettings
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME_METRICS
-from vdm_jax.evals.protocol import EvaluateConfig, Protocol, name_split
+from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split
 from vdm_jax.evals.score import Score
 
 FRAMES = 16  # of anybody's video
+INTERVAL = '95% by {rounds} rounds of resampling the samples'
 BEST: dict[str, Callable[..., np.ndarray]] = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
 Rounds = Annotated[int, Between(0, 10_000)]
 
@@ -63,10 +64,9 @@ class FeatureProtocol(Protocol):
         """What scores are called; None: by what is compared."""
         return None
 
-    @property
-    def video_frames(self) -> int:
-        """As many as count, 16 where all of a sample do."""
-        return self.settings.span or FRAMES
+    def cut_videos(self) -> VideoCut:
+        """Return as many frames as count: of a video's beginning where there is to be a number of videos."""
+        return VideoCut(self.settings.span or FRAMES, 'first' if self.settings.videos else 'all')
 
     def open_judge(
         self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
@@ -215,7 +215,7 @@ class FeatureJudge(Judge):
         return {
             'split': self._split,
             'real_clips': len(self._numbers),
-            'settings': settings,
+            'distance': settings,
             'real_sha256': self._real.clips_sha256,
             'real_features': self._real.key,
             'network': {
@@ -224,6 +224,6 @@ class FeatureJudge(Judge):
                 'sha256': self._opened.sha256,
                 'precision': self._opened.network.precision,
             },
-            'interval': f'95% by {self._protocol.rounds} rounds of the bootstrap over samples',
+            'interval': INTERVAL.format(rounds=self._protocol.rounds),
             'cautions': sorted(set(cautions)),
         }

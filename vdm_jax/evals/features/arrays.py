@@ -39,11 +39,12 @@ class StoredFeatures:
     sha256: str
 
 
-def read_features(path: str | os.PathLike[str], name: str = '') -> StoredFeatures:
+def read_features(path: str | os.PathLike[str], name: str = '', called: str = 'features') -> StoredFeatures:
     """Return the features of a .npy, .npz or .safetensors file.
 
     Args:
       path: Of the file, on this machine.
+      called: What messages call the path.
       name: Of the array, in a file of several: 'features' by default, or the only one there is. What is called
         'probabilities' is read beside it.
 
@@ -51,7 +52,7 @@ def read_features(path: str | os.PathLike[str], name: str = '') -> StoredFeature
       UserError: there is no such file or array, or it is damaged, holds Python objects, is not (N, D) of floats, has no
         rows, or has values that are not finite; or probabilities have another N, or are none.
     """
-    label = f'features={path}'
+    label = f'{called}={path}'
     if not files.is_local(path):
         raise UserError(f'{label}: is not on this machine; bring the file here')
     path = Path(path)
@@ -66,6 +67,21 @@ def read_features(path: str | os.PathLike[str], name: str = '') -> StoredFeature
     if probabilities is not None:
         _check_probabilities(probabilities, len(features), f'{label}: {PROBABILITIES}')
     return StoredFeatures(features, probabilities, _hash_file(path, label))
+
+
+def holds_features(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file holds features, (N, D) or an array of that name, and not videos; False of what is none."""
+    path = Path(path)
+    if path.suffix not in ENDINGS or not path.is_file():
+        return False
+    try:
+        if path.suffix == '.npy':
+            return bool(np.load(path, mmap_mode='r', allow_pickle=False).ndim == 2)
+        with _open_arrays(path) as (names, read):
+            return FEATURES in names or (len(names) == 1 and bool(read(names[0]).ndim == 2))
+    # A damaged file is none; whoever reads it says why.
+    except Exception:
+        return False
 
 
 def _read_arrays(path: Path, label: str, name: str) -> dict[str, np.ndarray]:

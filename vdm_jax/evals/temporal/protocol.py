@@ -12,7 +12,7 @@ from vdm_jax.data.clip_batches import videos_of
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals import negative_controls as controls
-from vdm_jax.evals.protocol import TEXT, EvaluateConfig, SampleSetProtocol, name_split, read_held_out
+from vdm_jax.evals.protocol import TEXT, EvaluateConfig, SampleSetProtocol, VideoCut, name_split, read_held_out
 from vdm_jax.evals.score import Score
 from vdm_jax.evals.temporal.clips import REC_601, REC_709
 from vdm_jax.evals.temporal.curves import Curve
@@ -33,6 +33,7 @@ class Temporal(SampleSetProtocol):
     Attributes:
       flow: What finds the flow of warp error and motion; best is farneback where OpenCV is installed, else
         block_matching.
+      frames: Of anybody's videos, the first ones; samples of a run are scored with all of theirs.
       fps: Frames a second of the clips, by which the dynamic degree is taken at about 8.
       luma: The weights of luminance and contrast.
       vbench: Whether there are also VBench's dimensions on its own scale of 0 to 1.
@@ -42,11 +43,16 @@ class Temporal(SampleSetProtocol):
     """
 
     flow: Literal['best', 'farneback', 'dis', 'block_matching'] = 'best'
+    frames: Annotated[int, Between(LEAST_FRAMES, 2**16)] = 16
     fps: Fps = 8.0
     luma: Literal['rec601', 'rec709'] = 'rec601'
     vbench: bool = True
     steady: Annotated[float, Between(0, 1)] = 0.5
     motion: Annotated[float, Between(0, 1)] = 0.5
+
+    def cut_videos(self) -> VideoCut:
+        """Return the first frames of each video."""
+        return VideoCut(self.frames, 'first')
 
     def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """Return the labels and texts of held-out clips, in turn.
