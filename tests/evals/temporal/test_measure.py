@@ -25,6 +25,7 @@ FIGURES = {
 # Which way is better, of the figures that put the four sets in order, by nature of the figure.
 ORDERED = {'warp_error': -1, 'second_difference': -1, 'flickering': 1, 'smoothness': 1}
 ROWS = ('real', 'corrupted', 'shuffled', 'noise')
+FAST = Measures(flow=BlockMatching(radius=2))
 
 
 @functools.cache
@@ -65,7 +66,7 @@ def flow(request):
 
 
 def test_every_figure_is_a_curve_over_the_frames_that_it_is_of():
-    curves = measure_videos(read_balls()[:2, :6])
+    curves = measure_videos(read_balls()[:2, :6], FAST)
     assert {name: (curve.first_frame, curve.values.shape[1]) for name, curve in curves.items()} == FIGURES
     for name, curve in curves.items():
         assert type(curve) is Curve and curve.name == name and len(curve.values) == 2
@@ -74,17 +75,17 @@ def test_every_figure_is_a_curve_over_the_frames_that_it_is_of():
 
 def test_clips_are_measured_one_by_one():
     clips = read_balls()[:2, :6]
-    both = measure_videos(iter(clips))
+    both = measure_videos(iter(clips), FAST)
     for number, clip in enumerate(clips):
-        for name, curve in measure_videos([clip]).items():
+        for name, curve in measure_videos([clip], FAST).items():
             np.testing.assert_array_equal(curve.values[0], both[name].values[number])
 
 
 @pytest.mark.parametrize('channels', [1, 3])
 def test_floats_have_the_figures_of_bytes(channels):
     clips = read_balls()[:1, :5, ..., :channels]
-    of_bytes = measure_videos(clips)
-    for name, curve in measure_videos(clips.astype(np.float32)).items():
+    of_bytes = measure_videos(clips, FAST)
+    for name, curve in measure_videos(clips.astype(np.float32), FAST).items():
         np.testing.assert_allclose(curve.values, of_bytes[name].values, rtol=1e-6, atol=1e-9)
 
 
@@ -115,7 +116,7 @@ def test_without_opencv_the_order_is_the_same_on_integer_shifts():
 def test_consistency_is_lost_by_noise_and_by_another_order_but_not_by_blur():
     """What softens a picture makes it more like its neighbours, so a blurred clip may beat the real one."""
     rows = measure_balls(choose_flow('best'))
-    noisy = average(measure_videos(controls.corrupt_slightly(read_balls(), noise=12, blur=0)))
+    noisy = average(measure_videos(controls.corrupt_slightly(read_balls(), noise=12, blur=0), FAST))
     assert rows['real']['subject_consistency'] > noisy['subject_consistency']
     assert noisy['subject_consistency'] > rows['shuffled']['subject_consistency'] > rows['noise']['subject_consistency']
     assert rows['corrupted']['subject_consistency'] > rows['real']['subject_consistency']

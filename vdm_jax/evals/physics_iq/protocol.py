@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from vdm_jax.config.ranges import Between, Frames, Pixels
+from vdm_jax.config.ranges import Between, Frames
 from vdm_jax.data.clip_batches import videos_of
 from vdm_jax.data.source import Reader
 from vdm_jax.evals.frame_prediction import make_context_conditions
@@ -18,6 +18,7 @@ from vdm_jax.evals.score import Score
 from vdm_jax.evals.temporal.curves import Curve
 
 TAKE_2 = 'take 2'
+FIGURES = (*iq.AGREEMENTS, 'mse')
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class PhysicsIQ(SampleSetProtocol):
     """
 
     context: Frames = 3
-    per_clip: Annotated[int, Between(1, 1000)] = 1
-    side: Pixels = 128
+    per_clip: Annotated[int, Between(1, 100)] = 1
+    side: Annotated[int, Between(1, 512)] = 128
     shift: Annotated[float, Between(0, 64)] = 0.5
     noise: Annotated[float, Between(0, 255)] = 2.0
 
@@ -58,12 +59,8 @@ class PhysicsIQ(SampleSetProtocol):
         real = clips[:, self.context - 1 :]
         rows = self.make_rows(videos[:, self.context - 1 :], real, config.seed)
 
-        masks = detect_changes(enlarge(real, self.side))
-        curves = {}
-        figures = {}
-        for row, predictions in rows.items():
-            curves[row] = self.compare(predictions, real, masks)
-            figures[row] = {name: curve.average for name, curve in curves[row].items()}
+        curves, changing = self.compare(rows, real)
+        figures = {row: {name: curve.average for name, curve in each.items()} for row, each in curves.items()}
         for row in rows:
             figures[row]['score'] = iq.compute_score(figures[row], figures[TAKE_2])
 
@@ -82,7 +79,7 @@ class PhysicsIQ(SampleSetProtocol):
                 'per_clip': self.per_clip,
                 'real_clips': len(real),
                 'mask_frames': list(enlarge(real[:1, :1], self.side).shape[2:4]),
-                'real_changing': float(masks.mean()),
+                'real_changing': changing,
                 'second_take': {'shift_px': self.shift, 'noise': self.noise, 'seed': config.seed},
                 'curves': to_json(curves),
             },
@@ -104,25 +101,38 @@ class PhysicsIQ(SampleSetProtocol):
         rows = {'samples': samples, TAKE_2: takes}
         return rows | {row: np.concatenate([known, frames], axis=1) for row, frames in floors.items()}
 
-    def compare(self, predictions: np.ndarray, real: np.ndarray, masks: np.ndarray) -> dict[str, Curve]:
-        """Return the four figures as curves over frames; those that are of all frames together have one value a clip.
+    def compare(self, rows: dict[str, np.ndarray], real: np.ndarray) -> tuple[dict[str, dict[str, Curve]], float]:
+        """Return the four figures of each row as curves, and which share of the real clips' pixels changes.
+
+        Figures that are of all frames together have one value a clip.
 
         Args:
-          predictions: uint8 (M, T, H, W, C); those of a clip lie next to each other.
+          rows: Predictions, uint8 (M, T, H, W, C); those of a clip lie next to each other.
           real: uint8 (N, T, H, W, C).
-          masks: bool (N, T, H', W'), of the real clips.
         """
-        each = len(predictions) // len(real)
-        values: dict[str, list[Any]] = {name: [] for name in ('spatial', 'spatiotemporal', 'weighted', 'mse')}
+        values: dict[str, dict[str, list[Any]]] = {row: {name: [] for name in FIGURES} for row in rows}
+        changing = []
         # Clip by clip, for memory: masks are larger than the clips.
-        for number, clip in enumerate(predictions):
-            true = number // each
+        for number, clip in enumerate(real):
             mask = detect_changes(enlarge(clip[None], self.side))[0]
-            values['spatial'].append([iq.compute_spatial_iou(mask, masks[true])])
-            values['spatiotemporal'].append(iq.compute_spatiotemporal_iou(mask, masks[true]))
-            values['weighted'].append([iq.compute_weighted_iou(mask, masks[true])])
-            values['mse'].append(iq.compute_mse(clip, real[true]))
-        return {name: Curve(name, np.array(rows), self.context - 1) for name, rows in values.items()}
+            changing.append(mask.mean())
+            for row, predictions in rows.items():
+                each = len(predictions) // len(real)
+                for prediction in predictions[number * each : (number + 1) * each]:
+                    prediction_mask = detect_changes(enlarge(prediction[None], self.side))[0]
+                    figures = values[row]
+                    figures['spatial'].append([iq.compute_spatial_iou(prediction_mask, mask)])
+                    figures['spatiotemporal'].append(iq.compute_spatiotemporal_iou(prediction_mask, mask))
+                    figures['weighted'].append([iq.compute_weighted_iou(prediction_mask, mask)])
+                    figures['mse'].append(iq.compute_mse(prediction, clip))
+
+        curves = {
+            row: {
+                name: Curve(name, np.array(rows_of_values), self.context - 1) for name, rows_of_values in each.items()
+            }
+            for row, each in values.items()
+        }
+        return curves, float(np.mean(changing))
 
 
 def to_json(curves: dict[str, dict[str, Curve]]) -> dict[str, dict[str, Any]]:
