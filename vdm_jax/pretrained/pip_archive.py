@@ -61,7 +61,7 @@ CAUSES: tuple[tuple[str, type[Failure], str], ...] = (
         OutOfReach,
         'the index does not have it; pip config list says which is asked, PIP_FIND_LINKS=DIR names a directory beside',
     ),
-)  # fmt: skip
+)
 
 
 def download(package: Package, scratch: Path) -> Path:
@@ -87,7 +87,7 @@ def download(package: Package, scratch: Path) -> Path:
     command += [f'--dest={archives}', f'--requirement={requirements}']
     environment = {
         **os.environ,
-        'PYTHONPATH': str(backend.parent),
+        'PYTHONPATH': os.pathsep.join(filter(None, [str(backend.parent), os.environ.get('PYTHONPATH')])),
         'VDM_JAX_PACKAGE': f'{package.name} {package.version}',
         'TMPDIR': str(temporary),
         # Versions of pip before 25 ran setup.py by themselves unless they were asked for a backend.
