@@ -112,12 +112,12 @@ def test_two_processes_get_all_features(tmp_path):
         for command in commands:
             command.kill()
 
-    alone = one_of_several.compute()
+    expected = one_of_several.compute()
     for out in outs:
         stored = np.load(out)
-        assert (stored['devices'], stored['processes'], stored['sha256']) == (2, 2, alone.clips_sha256)
-        np.testing.assert_allclose(stored['features'], alone.features, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(stored['probabilities'], alone.probabilities, rtol=1e-5, atol=1e-6)
+        assert (stored['devices'], stored['processes'], stored['sha256']) == (2, 2, expected.clips_sha256)
+        np.testing.assert_allclose(stored['features'], expected.features, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(stored['probabilities'], expected.probabilities, rtol=1e-5, atol=1e-6)
 
 
 class Counter:
@@ -190,6 +190,12 @@ def test_what_gives_no_features_is_refused(wrong, message):
     with pytest.raises(UserError, match=message) as caught:
         extract_features(NETWORK, PARAMS, iter(wrong))
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('batch_size', [0, -1])
+def test_batches_of_no_clips_are_refused(batch_size):
+    with pytest.raises(UserError, match=f'batch_size={batch_size}: want 1 or more'):
+        extract_features(NETWORK, PARAMS, [CLIPS], batch_size)
 
 
 def test_features_that_are_not_finite_are_named():

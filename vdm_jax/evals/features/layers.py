@@ -42,14 +42,15 @@ def convolve_layer(
 ) -> jax.Array:
     """Return the convolution of x (N, *spatial, I) plus bias: (N, *spatial', O), of two or three spatial dimensions."""
     kernel: jax.Array = layer['kernel']
-    rank = len(stride)
-    is_by_frames = rank == 3 and (convolution == 'frames' or (convolution == 'platform' and on_cpu()))
-    if kernel.shape[:-2] == (1,) * rank and set(stride) == {1}:
-        y = x @ kernel.reshape(kernel.shape[-2:])
-    elif is_by_frames and kernel.shape[0] * kernel.shape[-2] <= MOST_STACKED:
+    # XLA's own are the fastest for kernels of one position, which are products of matrices.
+    is_wide = math.prod(kernel.shape[:-2]) > 1
+    is_by_frames = convolution == 'frames' or (convolution == 'platform' and on_cpu())
+    if not (is_by_frames and is_wide and len(stride) == 3):
+        y = convolve(x, kernel, stride, padding)
+    elif kernel.shape[0] * kernel.shape[-2] <= MOST_STACKED:
         y = _convolve_stacked(x, kernel, stride, padding)
     else:
-        y = (by_taps if is_by_frames else convolve)(x, kernel, stride, padding)
+        y = by_taps(x, kernel, stride, padding)
     y = y + jnp.expand_dims(layer['bias'], range(y.ndim - 1))
     return y
 
