@@ -42,7 +42,7 @@ def extract_features(
     network: FeatureNetwork,
     params: Params,
     batches: Iterable[np.ndarray],
-    batch_size: int = 16,
+    batch_size: int = 8,
     with_probabilities: bool = False,
 ) -> Extraction:
     """Return the features of all clips of an iterator.
