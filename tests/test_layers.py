@@ -51,6 +51,7 @@ MAY = {
         'text',
         'train',
     ),
+    'report': ('evals.score', 'media', 'train.manifest'),
     'benchmark': ('data', 'models', 'parallel', 'train'),
     'planning': ('config', 'experiment', 'parallel', 'sampling'),
     'cli': (
@@ -63,6 +64,7 @@ MAY = {
         'parallel',
         'planning',
         'pretrained',
+        'report',
         'sampling',
         'train',
     ),

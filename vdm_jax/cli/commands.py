@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vdm_jax.cli.evaluate import evaluate
 from vdm_jax.cli.plan import baselines, config, plan, plans
+from vdm_jax.cli.report import report
 from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
@@ -20,6 +21,7 @@ class Command:
       options: Names in options.OPTIONS.
       required: Those of them that must be given.
       on_processes: Whether several processes can run it together, each started by the same command.
+      uses_jax: Whether it computes anything, for which jax is set up first.
       catches_signals: Whether it stops at a signal by itself; `run` then takes a third argument, whether the process
         ends with it.
     """
@@ -28,6 +30,7 @@ class Command:
     options: tuple[str, ...]
     required: tuple[str, ...] = ()
     on_processes: bool = False
+    uses_jax: bool = True
     catches_signals: bool = False
 
     @property
@@ -77,6 +80,7 @@ COMMANDS = {
         required=('--source', '--checkpoint', '--out'),
     ),
     'inspect': Command(inspect, (*ORIGIN, '--config', '--step', '--json')),
+    'report': Command(report, ('--workdir', '--compare', '--out'), required=('--workdir',), uses_jax=False),
     'benchmark': Command(benchmark, ('--config', '--steps', '--json'), required=('--config',)),
     'plan': Command(plan, ('--config', '--topology', '--slices', '--search', '--json'), required=('--config',)),
     'plans': Command(plans, ('--out',)),
