@@ -76,7 +76,7 @@ def chart_runs(runs: list[RunRecord]) -> list[Chart]:
 
     charts = [
         Chart('Loss', scale='both', lines=collect(_is_in('loss', 'validation_loss'), _name_loss)),
-        Chart('Validation, by part', scale='log', lines=collect(_begins('validation_'), _cut('validation_'))),
+        Chart('Validation, by part', scale='log', lines=collect(_begins('validation_'), _cut('validation_', 'loss_'))),
         Chart('Loss, by part', scale='log', lines=collect(_begins('loss_', 'loss/'), _cut('loss'))),
         Chart('Norms', scale='log', lines=collect(_ends('_norm'), lambda name: name.removesuffix('_norm'))),
         Chart('Learning rate', lines=collect(_begins('learning_rate'), lambda name: name.replace('_', ' '))),
@@ -185,8 +185,14 @@ def _ends(suffix: str) -> Callable[[str], bool]:
     return lambda name: name.endswith(suffix)
 
 
-def _cut(prefix: str) -> Callable[[str], str]:
-    return lambda name: name.removeprefix(prefix).lstrip('_/') or name
+def _cut(*prefixes: str) -> Callable[[str], str]:
+    def cut(name: str) -> str:
+        rest = name
+        for prefix in prefixes:
+            rest = rest.removeprefix(prefix)
+        return rest.lstrip('_/') or name
+
+    return cut
 
 
 def _name_loss(name: str) -> str:

@@ -23,7 +23,7 @@ const Curves = {
         entry.rawModels = entry.raw.map(find);
         entry.smoothModels = entry.smooth.map(find);
         entry.restModels = entry.rest.map(find);
-        entry.isShown = true;
+        entry.hiddenBy = 0;
         for (const model of entry.smoothModels) {
           model.averages = Array.from(model.data_source.data.y);
         }
@@ -34,16 +34,18 @@ const Curves = {
   drawLegends(runs) {
     for (const chart of this.charts ?? []) {
       const list = document.querySelector(`[data-chart="${chart.id}"] .legend`);
-      const isAlone = chart.legend.length === 1 && runs.length === 1;
-      for (const entry of isAlone ? [] : chart.legend) {
+      for (const part of this.divideLegend(chart, runs)) {
         const button = document.createElement('button');
         button.type = 'button';
         button.setAttribute('aria-pressed', 'true');
-        button.append(this.drawSwatch(entry), this.name(chart, entry, runs));
+        button.append(this.drawSwatch(part), part.name);
         button.addEventListener('click', () => {
-          entry.isShown = !entry.isShown;
-          button.setAttribute('aria-pressed', String(entry.isShown));
-          this.show(entry);
+          part.isShown = !part.isShown;
+          button.setAttribute('aria-pressed', String(part.isShown));
+          for (const entry of part.entries) {
+            entry.hiddenBy += part.isShown ? -1 : 1;
+            this.show(entry);
+          }
         });
         const item = document.createElement('li');
         item.append(button);
@@ -52,10 +54,22 @@ const Curves = {
     }
   },
 
-  name(chart, entry, runs) {
-    if (runs.length === 1) return entry.label;
-    const labels = new Set(chart.legend.map((each) => each.label));
-    return labels.size === 1 ? runs[entry.run] : `${runs[entry.run]} ${entry.label}`;
+  // One part a line; of several runs one a run, by colour, and one for each kind of line, by dashes.
+  divideLegend(chart, runs) {
+    const labels = [...new Set(chart.legend.map((entry) => entry.label))];
+    const choose = (name, colour, dash, test) => (
+      {name, colour, dash, isShown: true, entries: chart.legend.filter(test)});
+    const byLabel = labels.map((label) => {
+      const {colour, dash} = chart.legend.find((entry) => entry.label === label);
+      return choose(label, runs.length > 1 ? 'currentColor' : colour, dash, (entry) => entry.label === label);
+    });
+    if (runs.length === 1) return labels.length > 1 ? byLabel : [];
+    const numbers = [...new Set(chart.legend.map((entry) => entry.run))];
+    const byRun = numbers.map((run) => {
+      const {colour} = chart.legend.find((entry) => entry.run === run);
+      return choose(runs[run], colour, 'solid', (entry) => entry.run === run);
+    });
+    return labels.length > 1 ? [...byRun, ...byLabel] : byRun;
   },
 
   drawSwatch(entry) {
@@ -73,12 +87,13 @@ const Curves = {
   smoothing: 0,
 
   show(entry) {
+    const isShown = !entry.hiddenBy;
     for (const model of entry.rawModels) {
-      model.visible = entry.isShown;
+      model.visible = isShown;
       model.glyph.line_alpha = this.smoothing ? 0.25 : 1;
     }
-    for (const model of entry.smoothModels) model.visible = entry.isShown && this.smoothing > 0;
-    for (const model of entry.restModels) model.visible = entry.isShown;
+    for (const model of entry.smoothModels) model.visible = isShown && this.smoothing > 0;
+    for (const model of entry.restModels) model.visible = isShown;
   },
 
   // An exponential moving average whose first points are not pulled towards 0.
@@ -124,8 +139,6 @@ const Curves = {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     for (const figure of this.figures) {
-      figure.background_fill_color = null;
-      figure.border_fill_color = null;
       for (const axis of [...figure.below, ...figure.left]) axis.major_label_text_color = colour('--muted');
       for (const grid of figure.center) {
         if (grid.type === 'Grid') grid.grid_line_color = colour('--line');

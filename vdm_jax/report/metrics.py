@@ -35,7 +35,8 @@ class Curve:
 
     def is_finite(self) -> np.ndarray:
         """Return which values are finite, bool (N,)."""
-        return np.isfinite(self.values)
+        finite: np.ndarray = np.isfinite(self.values)
+        return finite
 
 
 @dataclass(frozen=True)

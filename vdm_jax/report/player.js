@@ -140,7 +140,7 @@ class Player {
 
   setPlaying(isPlaying) {
     this.isPlaying = isPlaying;
-    this.find('play').textContent = isPlaying ? '⏸' : '▶';
+    this.find('play').textContent = isPlaying ? 'pause' : 'play';
   }
 
   setStep(index) {

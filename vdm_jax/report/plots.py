@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def _shared_range(chart: Chart, ranges: dict[str, Any]) -> Any:
     if chart.section not in ('main', 'more'):
         return DataRange1d(range_padding=0.05)
     last = max((float(line.curve.steps[-1]) for line in chart.lines if len(line.curve.steps)), default=1.0)
-    shared = ranges.setdefault('step', Range1d(0, 1))
+    shared = ranges.setdefault('step', Range1d(start=0, end=1))
     shared.end = max(shared.end, last * 1.01, 1)
     shared.reset_end = shared.end
     shared.reset_start = 0
@@ -147,10 +147,20 @@ def _shared_range(chart: Chart, ranges: dict[str, Any]) -> Any:
 
 
 def _make_figure(chart: Chart, scale: str, x_range: Any) -> Any:
-    from bokeh.models import BoxZoomTool, DataRange1d, PanTool, Range1d, ResetTool, SaveTool, WheelZoomTool
+    from bokeh.models import (
+        BasicTicker,
+        BoxZoomTool,
+        DataRange1d,
+        NumeralTickFormatter,
+        PanTool,
+        Range1d,
+        ResetTool,
+        SaveTool,
+        WheelZoomTool,
+    )
     from bokeh.plotting import figure as new_figure
 
-    tools = [BoxZoomTool(), PanTool(), WheelZoomTool(), ResetTool(), SaveTool(filename='chart')]
+    tools: list[Any] = [BoxZoomTool(), PanTool(), WheelZoomTool(), ResetTool(), SaveTool(filename='chart')]
     figure = new_figure(
         height=320 if chart.scale == 'both' else 220,
         sizing_mode='stretch_width',
@@ -160,22 +170,26 @@ def _make_figure(chart: Chart, scale: str, x_range: Any) -> Any:
         tools=tools,
         active_drag=tools[0],
         toolbar_location='above',
+        toolbar_inner=True,
         min_border_left=52,
         min_border_right=8,
         output_backend='canvas',
     )
     figure.toolbar.logo = None
     figure.toolbar.autohide = True
+    # The page's own colours are behind it.
+    figure.background_fill_color = None
+    figure.border_fill_color = None
     # From 0 at the bottom to 1 at the top, whatever the values are.
-    figure.extra_y_ranges = {'share': Range1d(0, 1, bounds=(0, 1))}
+    figure.extra_y_ranges = {'share': Range1d(start=0, end=1, bounds=(0, 1))}
     for axis in (figure.xaxis, figure.yaxis):
         axis.minor_tick_line_color = None
         axis.major_tick_line_color = None
         axis.axis_line_color = None
         axis.major_label_text_font_size = '11px'
-    figure.xaxis.formatter.use_scientific = False
+    figure.xaxis.formatter = NumeralTickFormatter(format='0.[00]a')
     figure.yaxis.major_label_standoff = 2
-    figure.xaxis.ticker.desired_num_ticks = 6
+    figure.xaxis.ticker = BasicTicker(desired_num_ticks=6)
     figure.outline_line_color = None
     return figure
 
@@ -220,7 +234,7 @@ def _draw_lines(
     scale: str,
 ) -> None:
     """Draw all lines of a chart on a figure, and note in its legend which models belong to which."""
-    from bokeh.models import HoverTool, NumeralTickFormatter
+    from bokeh.models import HoverTool, NumeralTickFormatter, PrintfTickFormatter
 
     hovered = []
     visible = []
@@ -245,13 +259,13 @@ def _draw_lines(
     figure.y_range.renderers = visible
     if chart.restarts:
         _mark_restarts(figure, chart)
-    if scale == 'linear':
-        figure.yaxis.formatter = (
-            NumeralTickFormatter(format='0.[0000]a') if _is_plain(chart) else figure.yaxis.formatter
-        )
+    if scale == 'linear' and _is_plain(chart):
+        figure.yaxis.formatter = NumeralTickFormatter(format='0.[0000]a')
+    elif scale == 'linear':
+        figure.yaxis.formatter = PrintfTickFormatter(format='%.3g')
 
     x_format = '@x{0,0}' if chart.section != 'frames' else '@x{0.[00]}'
-    mode = 'vline' if len(hovered) <= 4 else 'mouse'
+    mode: Literal['vline', 'mouse'] = 'vline' if len(hovered) <= 4 else 'mouse'
     tooltips = [('', '$name'), (chart.x, x_format), ('value', '@y{%.5g}')]
     figure.add_tools(
         HoverTool(renderers=hovered, tooltips=tooltips, formatters={'@y': 'printf'}, mode=mode, visible=False)
@@ -280,8 +294,11 @@ def _mark_restarts(figure: Any, chart: Chart) -> None:
     """Draw a vertical line where a run went on."""
     from bokeh.models import ColumnDataSource, HoverTool
 
-    steps = [step for _, step in chart.restarts[:MOST_MARKS]]
+    restarts = chart.restarts[:MOST_MARKS]
+    is_alone = len({line.run for line in chart.lines}) == 1
+    colours = ['#888888' if is_alone else COLOURS[run % len(COLOURS)] for run, _ in restarts]
+    data = {'x': [step for _, step in restarts], 'colour': colours}
     spans = figure.vspan(
-        x='x', source=ColumnDataSource({'x': steps}), line_color='#888888', line_dash='4 4', line_width=1.2
+        x='x', source=ColumnDataSource(data), line_color='colour', line_alpha=0.8, line_dash='4 4', line_width=1.2
     )
     figure.add_tools(HoverTool(renderers=[spans], tooltips=[('went on from step', '@x{0,0}')], visible=False))

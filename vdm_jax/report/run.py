@@ -167,20 +167,23 @@ def _warn_of_metrics(run: RunRecord) -> None:
         step, name, what = metrics.not_finite[0]
         lines = [f'step {step}: {name} is {what}' for step, name, what in metrics.not_finite]
         count = metrics.not_finite_count
-        run.warn('error', f'{count} logged numbers are not finite, the first at step {step}: {name} is {what}.', lines)
+        text = f'{count_things(count, "logged number")} not finite, the first at step {step}: {name} is {what}.'
+        run.warn('error', text, lines)
     skipped = metrics.curves.get('skipped_updates')
     if skipped is not None and len(skipped.values) and skipped.values[-1] > 0:
-        run.warn('error', f'{skipped.values[-1]:.0f} updates were left out, as they were not finite.')
+        run.warn('error', f'{count_things(int(skipped.values[-1]), "update")} left out: not finite.')
     for step, count in metrics.bad_samples:
-        run.warn('error', f'{count} samples of step {step} are not finite.')
+        run.warn('error', f'{count_things(count, "sample")} of step {step} not finite.')
     if metrics.broken_lines:
         numbers = ', '.join(map(str, metrics.broken_lines[:20]))
-        run.warn('warning', f'{len(metrics.broken_lines)} lines of metrics.jsonl are no metrics: {numbers}.')
+        run.warn(
+            'warning', f'{count_things(len(metrics.broken_lines), "line")} of metrics.jsonl without metrics: {numbers}.'
+        )
     if metrics.has_torn_end:
         run.warn('note', 'The last line of metrics.jsonl has no end: it is being written, or the run was killed.')
 
     for kind, names in metrics.problem_files.items():
-        run.warn('warning', f'{len(names)} {kind.replace("_", " ")} files were left out or changed.', names)
+        run.warn('warning', f'{count_things(len(names), "file")} named as {kind.replace("_", " ")}.', names)
     _warn_of_clips(run)
     _note_restarts(run)
     for step, text in metrics.notes:
@@ -192,7 +195,7 @@ def _warn_of_clips(run: RunRecord) -> None:
     for name, curve in run.metrics.curves.items():
         is_counter = name.startswith('data/') and any(word in name for word in OF_CLIPS)
         if is_counter and curve.values[-1] > 0:
-            run.warn('warning', f'{curve.values[-1]:,.0f} {name.removeprefix("data/").replace("_", " ")}.')
+            run.warn('warning', f'{name.removeprefix("data/").replace("_", " ")}: {curve.values[-1]:,.0f} so far.')
 
 
 def _note_restarts(run: RunRecord) -> None:
@@ -216,3 +219,8 @@ def _warn_of_checkpoints(run: RunRecord) -> None:
             run.warn('warning', f'Checkpoint {checkpoint.step} was set aside: {checkpoint.why}.')
         elif checkpoint.verdict == 'unverified' and is_local(run.workdir):
             run.warn('note', f'Checkpoint {checkpoint.step} is unverified: {checkpoint.why}.')
+
+
+def count_things(count: int, thing: str) -> str:
+    """Return '1 line' or '2 lines'."""
+    return f'{count:,} {thing}' + ('' if count == 1 else 's')

@@ -124,20 +124,24 @@ def curves_over_frames(score: Score) -> dict[str, dict[str, Any]]:
     curves = score.settings.get('curves')
     checked = {}
     for name, curve in curves.items() if isinstance(curves, dict) else ():
-        frames, means = (curve.get('frames'), curve.get('mean')) if isinstance(curve, dict) else (None, None)
-        if not (_are_numbers(frames) and _are_numbers(means)) or not 0 < len(frames) == len(means) <= MOST_POINTS:
+        if not isinstance(curve, dict):
             continue
-        errors = curve.get('error')
-        has_errors = _are_numbers(errors) and len(errors) == len(frames)
+        frames = _read_numbers(curve.get('frames'))
+        means = _read_numbers(curve.get('mean'))
+        if not 0 < len(frames) == len(means) <= MOST_POINTS:
+            continue
+        errors = _read_numbers(curve.get('error'))
         slope = curve.get('slope')
         checked[str(name)] = {
             'frames': frames,
             'mean': means,
-            'error': errors if has_errors else None,
+            'error': errors if len(errors) == len(frames) else None,
             'slope': slope if type(slope) in (int, float) else None,
         }
     return checked
 
 
-def _are_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(item is None or type(item) in (int, float) for item in value)
+def _read_numbers(value: Any) -> list[float | None]:
+    """Return a list of numbers, among them None for what could not be measured; [] for anything else."""
+    is_right = isinstance(value, list) and all(item is None or type(item) in (int, float) for item in value)
+    return value if is_right else []

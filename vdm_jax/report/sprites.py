@@ -1,6 +1,7 @@
 """Clips -> sprite sheets: all frames of a step's samples in one picture, small enough for a page."""
 
 import base64
+import bisect
 import io
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,17 +36,14 @@ class Setting:
         return ' and '.join([*size, *loss])
 
 
-# From the best on; the first whose sheets fit is taken.
+# From the best on, each with smaller sheets than the one before.
 SETTINGS = (
     Setting(None),
-    Setting(90),
-    Setting(75),
-    Setting(50),
-    Setting(75, 2),
-    Setting(50, 2),
-    Setting(60, 4),
-    Setting(40, 8),
-    Setting(30, 16),
+    *(Setting(quality) for quality in (90, 80, 70, 60, 50, 40, 30, 20)),
+    *(Setting(quality, 2) for quality in (60, 40, 20)),
+    *(Setting(quality, 4) for quality in (50, 20)),
+    Setting(30, 8),
+    Setting(20, 16),
 )
 
 
@@ -85,16 +83,19 @@ def encode_sheets(load: Sequence[Callable[[], np.ndarray]], budget: int) -> tupl
         memory for each thread.
       budget: Bytes of all sheets together. Where not even the last setting fits it, that one is taken.
     """
-    sheets: list[Sheet] = []
-    for setting in SETTINGS:
-        trial = [load[number] for number in spread_evenly(len(load), TRIED)]
+    trial = [load[number] for number in spread_evenly(len(load), TRIED)]
+
+    def is_too_large(setting: Setting) -> bool:
         expected = sum(len(sheet.content) for sheet in _encode_all(trial, setting))
-        is_last = setting is SETTINGS[-1]
-        # What three of many hold is an estimate: a little more may still fit.
-        if expected * len(load) > 1.2 * budget * len(trial) and not is_last:
-            continue
+        return expected * len(load) > budget * len(trial)
+
+    # A trial of each would take as long as the sheets themselves.
+    low = bisect.bisect_left(SETTINGS, True, key=lambda setting: not is_too_large(setting))
+    sheets: list[Sheet] = []
+    setting = SETTINGS[-1]
+    for setting in SETTINGS[low:] or SETTINGS[-1:]:
         sheets = _encode_all(load, setting)
-        if sum(len(sheet.content) for sheet in sheets) <= budget or is_last:
+        if sum(len(sheet.content) for sheet in sheets) <= budget:
             break
     return sheets, setting
 
@@ -150,7 +151,7 @@ def _encode_picture(picture: np.ndarray, quality: int | None) -> tuple[bytes, st
         image.save(buffer, 'WEBP', lossless=True, quality=40, method=2)
         return buffer.getvalue(), 'image/webp'
     if fits_webp:
-        image.save(buffer, 'WEBP', quality=quality, method=3)
+        image.save(buffer, 'WEBP', quality=quality, method=2)
         return buffer.getvalue(), 'image/webp'
     if quality is None:
         image.save(buffer, 'PNG', compress_level=6)

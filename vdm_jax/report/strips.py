@@ -59,8 +59,8 @@ def _read_layout(text: object) -> dict[str, Any]:
         layout = json.loads(text) if isinstance(text, str) else {}
     except (ValueError, RecursionError):
         return {}
-    whole = ('videos', 'frames', 'scale', 'left')
-    is_right = isinstance(layout, dict) and all(type(layout.get(name)) is int for name in whole)
+    names = ('videos', 'frames', 'scale', 'left')
+    is_right = isinstance(layout, dict) and all(type(layout.get(name)) is int for name in names)
     return layout if is_right else {}
 
 
@@ -73,8 +73,7 @@ def _cut_as_described(sheet: np.ndarray, layout: dict[str, Any]) -> Clips:
         raise UserError(f'has not the size of {n} clips of {t} frames that it says it holds')
 
     fps = layout.get('fps')
-    is_rate = type(fps) in (int, float) and 0 < fps < 1000
-    return Clips(videos, float(fps) if is_rate else FPS)
+    return Clips(videos, float(fps) if isinstance(fps, int | float) and 0 < fps < 1000 else FPS)
 
 
 def _cut_along_lines(sheet: np.ndarray, frames: int | None) -> Clips:
