@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from vdm_jax.config.experiment_file import check_groups
 from vdm_jax.config.old_configs import update_config
 from vdm_jax.config.schema import to_dict
 from vdm_jax.experiment.experiment import Experiment, experiment_from
@@ -20,7 +21,7 @@ def find_changes(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: The config is of no experiment of this version.
     """
-    experiment = experiment_from(update_config(config))
+    experiment = experiment_from(update_config(check_groups(config, 'config.json')))
     return _compare_groups(experiment, Experiment(), 'config')
 
 

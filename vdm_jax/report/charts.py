@@ -1,14 +1,15 @@
 """Which curves of a run stand in which chart, on which scale."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from vdm_jax.report.metrics import Curve
+from vdm_jax.report.numbers import to_float
 from vdm_jax.report.run import RunRecord
-from vdm_jax.report.scores import Group, curves_over_frames, main_row
+from vdm_jax.report.scores import Group, ScoreFile, curves_over_frames, main_row
 
 MOST_OTHERS = 24  # charts of numbers that this page has no chart of their own for
 MOST_LINES = 16  # of one run in one chart
@@ -121,22 +122,27 @@ def chart_scores(groups: list[Group], run_names: list[str]) -> list[tuple[int, C
     """
     charts = []
     for number, group in enumerate(groups):
+        own = [file for file in group.scores if not file.origin and file.step >= 0]
+        labels = _name_samplings(own)
         by_figure: dict[str, dict[tuple[int, str], dict[int, float]]] = {}
-        for file in group.scores:
-            if file.origin or file.step < 0:
-                continue
-            line_key = (run_names.index(file.run), ', '.join(map(str, file.sampling.values())))
+        for file, label in zip(own, labels, strict=True):
             for figure, value in file.score.figures.get(main_row(file.score), {}).items():
-                points = by_figure.setdefault(figure, {}).setdefault(line_key, {})
-                points[file.step] = np.nan if value is None else float(value)
+                lines = by_figure.setdefault(figure, {})
+                lines.setdefault((run_names.index(file.run), label), {})[file.step] = to_float(value)
         for figure, lines in by_figure.items():
             chart = Chart(figure, section='scores', has_dots=True)
-            chart.lines = [
-                _line_of(f'sampling {i}', key[0], points) for i, (key, points) in enumerate(lines.items(), 1)
-            ]
+            chart.lines = [_line_of(label, run, points) for (run, label), points in lines.items()]
             if max(len(line.curve.steps) for line in chart.lines) > 1 and _varies(chart.lines):
                 charts.append((number, chart))
     return charts[:MOST_SCORE_CHARTS]
+
+
+def _name_samplings(files: Sequence[ScoreFile]) -> list[str]:
+    """Return for each score how its videos were drawn, as far as that is not the same for all."""
+    names = dict.fromkeys(name for file in files for name in file.sampling)
+    different = [name for name in names if len({str(file.sampling.get(name)) for file in files}) > 1]
+    labels = [', '.join(f'{name} {file.sampling.get(name, "none")}' for name in different) for file in files]
+    return [label[:200] or 'samples' for label in labels]
 
 
 def _line_of(label: str, run: int, points: dict[int, float]) -> Line:
@@ -170,7 +176,7 @@ def chart_frames(groups: list[Group], run_names: list[str]) -> list[tuple[int, C
 
 
 def _to_array(values: list[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], float)
+    return np.array([to_float(value) for value in values])
 
 
 def _is_in(*names: str) -> Callable[[str], bool]:

@@ -8,6 +8,7 @@ from etils import epath
 
 from vdm_jax.errors import UserError, first_line
 from vdm_jax.files import is_local, read_json
+from vdm_jax.report.numbers import to_float
 from vdm_jax.train import manifest
 
 HASHED_BYTES = 2**26  # of all checkpoints together whose bits are compared; of the others the sizes alone
@@ -54,8 +55,9 @@ def read_checkpoints(directory: epath.Path, rule: str | None) -> list[Checkpoint
     for step in steps:
         path = directory / str(step)
         size = _read_size(path)
-        is_hashed = is_local(directory) and size is not None and size <= left
-        left -= size if is_hashed and size else 0
+        # A step without a manifest has nothing to be compared with, and costs nothing.
+        is_hashed = is_local(directory) and (size or 0) <= left
+        left -= (size or 0) if is_hashed else 0
         verdict, why = _check(path, is_hashed)
         checkpoints.append(Checkpoint(str(step), size, verdict, why, validations[step], step == best))
     names = sorted(path.name for path in directory.iterdir() if re.fullmatch(r'\d+\.damaged\d*', path.name))
@@ -115,7 +117,7 @@ def read_validation(path: epath.Path) -> dict[str, float]:
     custom = metadata.get('custom_metadata') if isinstance(metadata, dict) else None
     values = custom.get('validation') if isinstance(custom, dict) else None
     numbers = values.items() if isinstance(values, dict) else ()
-    return {str(name): float(value) for name, value in numbers if type(value) in (int, float)}
+    return {str(name): to_float(value) for name, value in numbers if type(value) in (int, float)}
 
 
 def find_best(validations: dict[int, dict[str, float]], rule: str | None) -> int | None:

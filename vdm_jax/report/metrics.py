@@ -11,6 +11,7 @@ from etils import epath
 
 from vdm_jax.errors import UserError
 from vdm_jax.files import parse_json
+from vdm_jax.report.numbers import to_float
 
 NAME = 'metrics.jsonl'
 LONGEST_LINE = 2**20  # bytes of a line that is read
@@ -96,9 +97,10 @@ def _read_lines(file: Any) -> Iterator[bytes]:
     """Yield the lines of a binary file; one that is too long comes as its beginning alone."""
     while line := file.readline(LONGEST_LINE):
         is_cut = len(line) == LONGEST_LINE and not line.endswith(b'\n')
-        yield line
-        while is_cut and (rest := file.readline(LONGEST_LINE)):
-            is_cut = not rest.endswith(b'\n')
+        has_end = not is_cut
+        while not has_end and (rest := file.readline(LONGEST_LINE)):
+            has_end = rest.endswith(b'\n')
+        yield line + b'\n' if is_cut and has_end else line
 
 
 class _Reader:
@@ -132,7 +134,7 @@ class _Reader:
             if what in ('nan', 'inf', '-inf'):
                 values[name] = float(what)
         self._note_events(step, values)
-        numbers = {name: value for name, value in values.items() if type(value) in (int, float)}
+        numbers = {name: to_float(value) for name, value in values.items() if type(value) in (int, float)}
         is_new_process = self._is_new_process(numbers)
         if is_new_process:
             self._inferred.append(self._position)
@@ -184,12 +186,8 @@ class _Reader:
                 return
             self._steps[name] = array.array('d')
             self._values[name] = array.array('d')
-        try:
-            number = float(value)
-        except OverflowError:  # a whole number of hundreds of digits
-            number = math.inf if value > 0 else -math.inf
         self._steps[name].append(step)
-        self._values[name].append(number)
+        self._values[name].append(value)
 
     def finish(self) -> Metrics:
         """Return what was taken."""

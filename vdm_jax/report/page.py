@@ -1,5 +1,6 @@
 """The page: one HTML file with its styles, scripts, curves and samples in it."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -7,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vdm_jax.files import write_atomically
+from vdm_jax.errors import UserError
+from vdm_jax.files import explain_refusal, is_local, write_atomically
 from vdm_jax.report import plots, tables
 from vdm_jax.report.charts import Chart, chart_frames, chart_runs, chart_scores
 from vdm_jax.report.run import RunRecord, read_run
 from vdm_jax.report.scores import Group, group_scores
 
 NAME = 'report.html'
+SETTINGS_LENGTH = 1_000_000  # characters of the settings of all scores
 SAMPLE_BYTES = 4_500_000  # of all pictures of a page, a third more in its text; it stays below 10 MB with them
 
 FindDefaults = Callable[[dict[str, Any]], Mapping[str, Any] | None]
@@ -41,8 +44,16 @@ def write_report(workdirs: Sequence[str], out: str, find_defaults: FindDefaults 
     plots.import_bokeh()
     names = name_runs(workdirs)
     budget = SAMPLE_BYTES // len(workdirs)
-    runs = [read_run(workdir, name, budget) for workdir, name in zip(workdirs, names, strict=True)]
-    write_atomically(out, make_page(runs, [find_defaults(run.config) for run in runs]))
+    runs = []
+    for workdir, name in zip(workdirs, names, strict=True):
+        try:
+            with contextlib.nullcontext() if is_local(workdir) else explain_refusal(workdir):
+                runs.append(read_run(workdir, name, budget))
+        except OSError as error:
+            raise UserError(f'{workdir}: cannot be read ({error.strerror or error})') from None
+    page = make_page(runs, [find_defaults(run.config) for run in runs])
+    # Names of files need not be UTF-8.
+    write_atomically(out, page.encode(errors='backslashreplace'))
     return runs
 
 
@@ -68,9 +79,10 @@ def make_page(runs: Sequence[RunRecord], defaults: Sequence[Mapping[str, Any] | 
     names = [run.name for run in runs]
     curve_charts = chart_runs([*runs])
     charts, owners = _join_charts(curve_charts, groups, names)
-    drawn = plots.make_plots(charts, len(runs))
+    drawn = plots.make_plots(charts, names)
 
-    tabulated = [tables.tabulate_group(group) | {'charts': []} for group in groups]
+    settings_length = SETTINGS_LENGTH // max(1, sum(len(group.scores) for group in groups))
+    tabulated = [tables.tabulate_group(group, settings_length) | {'charts': []} for group in groups]
     for number, owner in owners.items():
         tabulated[owner]['charts'].append(drawn.charts[number])
     config = tables.compare_configs(runs, defaults or [None] * len(runs))

@@ -131,7 +131,9 @@ class Player {
       ArrowLeft: () => this.setStep(this.index - 1),
       ArrowRight: () => this.setStep(this.index + 1),
       ',': () => this.moveFrame(-1),
+      '<': () => this.moveFrame(-1),
       '.': () => this.moveFrame(1),
+      '>': () => this.moveFrame(1),
     };
     if (isText || !(event.key in actions)) return;
     event.preventDefault();

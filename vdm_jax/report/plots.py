@@ -62,7 +62,7 @@ def read_script() -> str:
     return '\n'.join(scripts).replace('</script', '<\\/script')
 
 
-def make_plots(charts: Sequence[Chart], run_count: int) -> Plots:
+def make_plots(charts: Sequence[Chart], run_names: Sequence[str]) -> Plots:
     """Return the document of charts, chart i in the element chart-i, and chart-i-log where it has two scales."""
     from bokeh.document import Document
 
@@ -74,7 +74,7 @@ def make_plots(charts: Sequence[Chart], run_count: int) -> Plots:
     # Bokeh looks through all models at every change otherwise.
     with document.models.freeze():
         for number, chart in enumerate(charts):
-            about = _add_chart(document, plots, ranges, number, chart, run_count, limit)
+            about = _add_chart(document, plots, ranges, number, chart, run_names, limit)
             plots.charts.append(about)
     # By its text, as numbers of numpy are among the values.
     plots.document = json.loads(json.dumps(document.to_json(deferred=False), default=_to_plain))
@@ -86,11 +86,11 @@ def _to_plain(value: Any) -> Any:
 
 
 def _add_chart(
-    document: Any, plots: Plots, ranges: dict[str, Any], number: int, chart: Chart, run_count: int, limit: int
+    document: Any, plots: Plots, ranges: dict[str, Any], number: int, chart: Chart, run_names: Sequence[str], limit: int
 ) -> dict[str, Any]:
     """Add a chart's figures to the document; return what the page says of it."""
     sources = [_make_sources(line, limit) for line in chart.lines]
-    looks = [_choose_look(chart, line, run_count) for line in chart.lines]
+    looks = [_choose_look(chart, line, len(run_names)) for line in chart.lines]
     scales = ('linear', 'log') if chart.scale == 'both' else (chart.scale,)
     # A logarithm of nothing positive is an empty chart.
     if chart.scale != 'both' and not _has_positive(chart):
@@ -102,7 +102,7 @@ def _add_chart(
     ]
     for scale in scales:
         figure = _make_figure(chart, scale, _shared_range(chart, ranges))
-        _draw_lines(figure, chart, sources, looks, legend, scale)
+        _draw_lines(figure, chart, sources, looks, legend, scale, run_names)
         document.add_root(figure)
         suffix = '-log' if len(scales) > 1 and scale == 'log' else ''
         plots.roots[f'chart-{number}{suffix}'] = figure.id
@@ -232,6 +232,7 @@ def _draw_lines(
     looks: Sequence[tuple[str, str]],
     legend: Sequence[dict[str, Any]],
     scale: str,
+    run_names: Sequence[str],
 ) -> None:
     """Draw all lines of a chart on a figure, and note in its legend which models belong to which."""
     from bokeh.models import HoverTool, NumeralTickFormatter, PrintfTickFormatter
@@ -240,7 +241,8 @@ def _draw_lines(
     visible = []
     for line, source, (colour, dash), entry in zip(chart.lines, sources, looks, legend, strict=True):
         raw = figure.line('x', 'y', source=source['line'], line_color=colour, line_dash=dash, line_width=1.6)
-        raw.name = line.label
+        # What a tooltip calls it.
+        raw.name = line.label if len(run_names) == 1 else f'{run_names[line.run]}: {line.label}'
         smooth = figure.line('x', 'y', source=source['smooth'], line_color=colour, line_dash=dash, line_width=2)
         smooth.visible = False
         entry['raw'].append(raw.id)

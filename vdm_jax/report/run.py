@@ -8,7 +8,7 @@ from typing import Any, Literal
 from etils import epath
 
 from vdm_jax.errors import UserError, first_line
-from vdm_jax.files import is_local, read_json, unseal
+from vdm_jax.files import check_regular, is_local, read_json, unseal
 from vdm_jax.report.checkpoints import Checkpoint, read_checkpoints
 from vdm_jax.report.metrics import Metrics, read_metrics
 from vdm_jax.report.samples import Samples, read_samples
@@ -17,6 +17,7 @@ from vdm_jax.report.scores import ScoreFile, read_scores
 PARTS = ('config.json', 'environment.json', 'metrics.jsonl', 'checkpoints', 'samples', 'evals')
 OF_CLIPS = ('broken', 'replaced', 'short', 'without')  # words of counters of clips that are not as they should be
 MOST_DETAILS = 200  # lines below a warning
+MOST_REMARKS = 100  # warnings of a run
 
 Level = Literal['error', 'warning', 'note']
 
@@ -119,6 +120,7 @@ def read_run(workdir: str, name: str, sample_budget: int) -> RunRecord:
     _warn_of_checkpoints(run)
     levels = ('error', 'warning', 'note')
     run.warnings.sort(key=lambda warning: levels.index(warning.level))
+    del run.warnings[MOST_REMARKS:]
     return run
 
 
@@ -149,9 +151,12 @@ def _read_metrics(run: RunRecord, directory: epath.Path) -> None:
         run.warn('note', 'There is no metrics.jsonl: nothing was logged yet.')
         return
     try:
+        check_regular(path)
         run.metrics = read_metrics(path)
-        run.written = datetime.datetime.fromtimestamp(path.stat().mtime, datetime.UTC)
-    except OSError as error:
+        # Not every store says when.
+        if is_local(path):
+            run.written = datetime.datetime.fromtimestamp(path.stat().mtime, datetime.UTC)
+    except (OSError, UserError) as error:
         run.warn('error', f'metrics.jsonl cannot be read ({first_line(error)}).')
         return
     _warn_of_metrics(run)

@@ -90,10 +90,12 @@ def read_samples(directory: epath.Path, frames: int | None, budget: int) -> Samp
         # Frames are read again when they are encoded: forty sheets of large videos fill a memory.
         rates[step] = read.fps
 
+    # What is read twice within a step is read from the disk once.
     load = [functools.partial(_read_videos, paths[step], frames) for step in rates]
     sheets, samples.setting = encode_sheets(load, budget) if load else ([], Setting(None))
     for (step, fps), sheet in zip(rates.items(), sheets, strict=True):
         samples.steps.append(StepSamples(step, sheet, fps))
+    _read.cache_clear()
     return samples
 
 

@@ -14,6 +14,8 @@ from vdm_jax.report.run import RunRecord
 from vdm_jax.report.scores import Group, ScoreFile, columns_of, main_row
 
 LONGEST_VALUE = 2000  # characters of a value
+MOST_KEYS = 5000  # of a config
+MOST_COLUMNS = 200  # figures of a protocol
 OF_ONE_SCORE = ('floor', 'interval')  # beginnings of rows that belong to the samples of one score, not to a protocol
 
 
@@ -60,7 +62,8 @@ def compare_configs(runs: Sequence[RunRecord], defaults: Sequence[Mapping[str, A
     flats = [flatten_config(run.config) if run.config else {} for run in runs]
     overrides = [set(read_overrides(run.environment)) for run in runs]
     rows = []
-    for key in dict.fromkeys(key for flat in flats for key in flat):
+    keys = dict.fromkeys(key for flat in flats for key in flat)
+    for key in [*keys][:MOST_KEYS]:
         values = tuple(format_value(flat[key]) if key in flat else None for flat in flats)
         marks = []
         own_defaults = []
@@ -119,7 +122,12 @@ def format_value(value: Any) -> str:
         text = json.dumps(value)
     else:
         text = str(value)
-    return text if len(text) <= LONGEST_VALUE else f'{text[:LONGEST_VALUE]}…'
+    return shorten(text, LONGEST_VALUE)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return a text of at most so many characters, and a sign where it was longer."""
+    return text if len(text) <= limit else f'{text[:limit]}…'
 
 
 def format_number(value: float | None) -> str:
@@ -196,9 +204,9 @@ def _describe_step(run: RunRecord) -> tuple[str, str, str]:
     return 'Step', f'{step:,}', remark
 
 
-def tabulate_group(group: Group) -> dict[str, Any]:
-    """Return what the page shows of the scores of one protocol."""
-    columns = columns_of(group)
+def tabulate_group(group: Group, settings_length: int) -> dict[str, Any]:
+    """Return what the page shows of the scores of one protocol; `settings_length` characters of each one's settings."""
+    columns = columns_of(group)[:MOST_COLUMNS]
     newest = [file for file in group.scores if not file.origin] or group.scores
     references = newest[-1].score.figures
     controls = [
@@ -210,13 +218,13 @@ def tabulate_group(group: Group) -> dict[str, Any]:
         'name': group.name,
         'parameters': [(name, format_value(value)) for name, value in group.parameters.items()],
         'columns': columns,
-        'rows': [_tabulate_score(file, columns) for file in group.scores],
+        'rows': [_tabulate_score(file, columns, settings_length) for file in group.scores],
         'controls': controls,
         'controls_of': newest[-1].name,
     }
 
 
-def _tabulate_score(file: ScoreFile, columns: Sequence[str]) -> dict[str, Any]:
+def _tabulate_score(file: ScoreFile, columns: Sequence[str], settings_length: int) -> dict[str, Any]:
     figures = file.score.figures
     extra = [
         {'name': name, 'cells': _format_cells(row, columns)}
@@ -238,7 +246,7 @@ def _tabulate_score(file: ScoreFile, columns: Sequence[str]) -> dict[str, Any]:
         'verdict': file.score.verdict,
         'sampling': [(name, format_value(value)) for name, value in file.sampling.items()],
         'table': [{'name': name, 'cells': _format_cells(row, columns)} for name, row in figures.items()],
-        'settings': json.dumps(settings, indent=1)[:200_000],
+        'settings': shorten(json.dumps(settings, indent=1), settings_length),
     }
 
 
