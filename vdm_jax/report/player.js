@@ -101,10 +101,11 @@ class Player {
     this.frames = Math.max(...steps.map((entry) => entry.frames));
     this.fps = steps[0].fps;
     this.frame = 0;
-    this.isPlaying = true;
+    this.isPlaying = !matchMedia('(prefers-reduced-motion: reduce)').matches;
     this.find = (id) => element.querySelector(`#${id}`);
     this.find('step').max = String(this.steps.length - 1);
     this.find('frame').max = String(this.frames - 1);
+    this.setPlaying(this.isPlaying);
     this.listen();
     this.setStep(this.steps.length - 1);
     requestAnimationFrame((now) => this.tick(now, now));
