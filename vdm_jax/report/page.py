@@ -1,7 +1,6 @@
 """The page: one HTML file with its styles, scripts, curves and samples in it."""
 
 import contextlib
-import dataclasses
 import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -142,5 +141,5 @@ def _describe_samples(run: RunRecord) -> dict[str, Any]:
 
 def _escape_json(value: Any) -> str:
     """Return JSON that can stand within a script element, whatever its texts are."""
-    text = json.dumps(value, separators=(',', ':'), default=dataclasses.asdict)
+    text = json.dumps(value, separators=(',', ':'), allow_nan=False)
     return text.replace('&', '\\u0026').replace('<', '\\u003c').replace('>', '\\u003e')

@@ -203,10 +203,9 @@ def _make_sources(line: Line, limit: int) -> dict[str, Any]:
     values = line.curve.values[finite]
     x, y = thin_curve(steps, values, limit)
     mean_x, mean_y = average_curve(steps, values, limit)
-    # Single precision: more digits than a screen has.
     sources = {
-        'line': ColumnDataSource({'x': x, 'y': y.astype(np.float32)}),
-        'smooth': ColumnDataSource({'x': mean_x, 'y': mean_y.astype(np.float32)}),
+        'line': ColumnDataSource({'x': x, 'y': _shorten_numbers(y)}),
+        'smooth': ColumnDataSource({'x': mean_x, 'y': _shorten_numbers(mean_y)}),
     }
     bad = np.flatnonzero(~finite)[:MOST_MARKS]
     if bad.size:
@@ -217,6 +216,11 @@ def _make_sources(line: Line, limit: int) -> dict[str, Any]:
         error = line.error[finite]
         sources['band'] = ColumnDataSource({'x': steps, 'low': values - error, 'high': values + error})
     return sources
+
+
+def _shorten_numbers(values: np.ndarray) -> np.ndarray:
+    """Return numbers in single precision, more digits than a screen has; as they are where one is beyond its range."""
+    return values if (np.abs(values) > 1e38).any() else values.astype(np.float32)
 
 
 def _name_value(value: float) -> str:

@@ -28,7 +28,9 @@ def average_curve(x: np.ndarray, y: np.ndarray, limit: int) -> tuple[np.ndarray,
         return x, y
     edges = _bucket_edges(len(x), limit)
     counts = np.diff(edges)
-    return np.add.reduceat(x, edges[:-1]) / counts, np.add.reduceat(y, edges[:-1]) / counts
+    # A sum of huge numbers is infinite; nothing is worth a warning here.
+    with np.errstate(over='ignore', invalid='ignore'):
+        return np.add.reduceat(x, edges[:-1]) / counts, np.add.reduceat(y, edges[:-1]) / counts
 
 
 def spread_evenly(count: int, limit: int) -> list[int]:
