@@ -35,8 +35,8 @@ class Command:
 
     @property
     def takes_config(self) -> bool:
-        """Whether keys of a config can be set on its command line."""
-        return '--config' in self.options or '--workdir' in self.options
+        """Whether keys of a config can be set on its command line; what computes nothing has no use for them."""
+        return self.uses_jax and ('--config' in self.options or '--workdir' in self.options)
 
     @property
     def help(self) -> str:

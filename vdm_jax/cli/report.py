@@ -12,8 +12,6 @@ def report(args: argparse.Namespace, assignments: list[str]) -> int:
     from vdm_jax.report import page
     from vdm_jax.report.plots import import_bokeh
 
-    if assignments:
-        raise UserError(f'report: takes no {assignments[0]}; it shows a run as it is')
     import_bokeh()
     workdirs = [args.workdir, *split_runs(args.compare or [])]
     out = args.out

@@ -54,9 +54,11 @@ class Grid {
     const {width, height, videos} = this.shown.entry;
     const room = this.element.clientWidth;
     const ratio = window.devicePixelRatio || 1;
-    // Small worlds are enlarged by whole pixels, until eight of them fill the page.
-    const enlargement = Math.max(1, Math.round(128 / Math.max(width, height)));
-    let cell = Math.min(width * enlargement, room);
+    // Small worlds are enlarged by whole pixels, so that four of them fit a narrow page; two of the large ones do.
+    const target = Math.min(128, (room - 3 * GAP) / 4);
+    const enlargement = Math.max(1, Math.floor(target / Math.max(width, height)));
+    const widest = videos > 1 ? Math.max(120, Math.floor((room - GAP) / 2)) : room;
+    const cell = Math.min(width * enlargement, widest, room);
     const fitting = Math.max(1, Math.floor((room + GAP) / (cell + GAP)));
     const rows = Math.ceil(videos / fitting);
     const columns = Math.ceil(videos / rows);
