@@ -14,6 +14,7 @@ from vdm_jax.report.scores import Group, ScoreFile, curves_over_frames, main_row
 MOST_OTHERS = 24  # charts of numbers that this page has no chart of their own for
 MOST_LINES = 16  # of one run in one chart
 MOST_SCORE_CHARTS = 24
+VALIDATION = 'validation_'
 
 # Shown by other means, or of no use as a curve.
 HIDDEN = ('seconds', 'waited_for_data', 'compilations', 'skipped_updates', 'resumed')
@@ -76,8 +77,9 @@ def chart_runs(runs: list[RunRecord]) -> list[Chart]:
         return lines
 
     charts = [
-        Chart('Loss', scale='both', lines=collect(_is_in('loss', 'validation_loss'), _name_loss)),
-        Chart('Validation, by part', scale='log', lines=collect(_begins('validation_'), _cut('validation_', 'loss_'))),
+        Chart('Loss', scale='both', lines=collect(_is_in('loss', 'validation_loss'), _name_split)),
+        *(Chart(part, lines=collect(_is_in(part, VALIDATION + part), _name_split)) for part in _list_parts(runs)),
+        Chart('Validation, by part', scale='log', lines=collect(_is_part_of_validation, _cut(VALIDATION, 'loss_'))),
         Chart('Loss, by part', scale='log', lines=collect(_begins('loss_', 'loss/'), _cut('loss'))),
         Chart('Norms', scale='log', lines=collect(_ends('_norm'), lambda name: name.removesuffix('_norm'))),
         Chart('Learning rate', lines=collect(_begins('learning_rate'), lambda name: name.replace('_', ' '))),
@@ -100,6 +102,13 @@ def chart_runs(runs: list[RunRecord]) -> list[Chart]:
         chart.restarts = restarts
         chart.has_dots = max(len(line.curve.steps) for line in chart.lines) <= 30
     return charts
+
+
+def _list_parts(runs: list[RunRecord]) -> list[str]:
+    """Return the parts of the loss that validation has a mean of, beside the loss itself."""
+    names = dict.fromkeys(name for run in runs for name in run.metrics.curves)
+    plain = [name for name in names if name.startswith(VALIDATION) and '/' not in name and name != 'validation_loss']
+    return [name.removeprefix(VALIDATION) for name in plain]
 
 
 def _chart_throughput(runs: list[RunRecord]) -> Chart:
@@ -184,7 +193,11 @@ def _is_in(*names: str) -> Callable[[str], bool]:
 
 
 def _begins(*prefixes: str) -> Callable[[str], bool]:
-    return lambda name: name.startswith(prefixes) and name != 'validation_loss'
+    return lambda name: name.startswith(prefixes)
+
+
+def _is_part_of_validation(name: str) -> bool:
+    return name.startswith(VALIDATION) and '/' in name
 
 
 def _ends(suffix: str) -> Callable[[str], bool]:
@@ -201,8 +214,8 @@ def _cut(*prefixes: str) -> Callable[[str], str]:
     return cut
 
 
-def _name_loss(name: str) -> str:
-    return 'training' if name == 'loss' else 'validation'
+def _name_split(name: str) -> str:
+    return 'validation' if name.startswith(VALIDATION) else 'training'
 
 
 def _natural_key(name: str) -> list[tuple[int, float, str]]:
