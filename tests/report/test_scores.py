@@ -31,6 +31,16 @@ def test_another_number_of_clips_is_another_protocol_and_another_batch_is_not():
     assert len(group_scores(files_of(*(make_score(config=config) for config in configs)))) == 2
 
 
+def test_scores_of_other_clips_or_data_are_apart_and_weights_need_not_know_them():
+    """A file of weights says nothing of the clips; where only one set of clips is spoken of, it is that one."""
+    known = [make_score(clips='abc'), make_score(weights='w.safetensors')]
+    assert len(group_scores(files_of(*known))) == 1
+    assert len(group_scores(files_of(*known, make_score(clips='other')))) == 3
+    datas = [{'source': 'balls', 'pixels': pixels, 'threads': threads} for pixels, threads in ((8, 1), (8, 2), (16, 1))]
+    groups = group_scores(files_of(*(make_score(config={'data': data}) for data in datas)))
+    assert sorted(len(group.scores) for group in groups) == [1, 2]
+
+
 def test_a_figure_over_steps_has_no_points_of_another_protocol_or_of_weights_in_a_file():
     foreign = make_score(step=30, weights='starter.safetensors')
     other = [make_score(step=step, protocol={'name': 'fvd', 'resize': 'other'}) for step in (10, 20)]

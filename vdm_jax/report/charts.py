@@ -86,7 +86,7 @@ def chart_runs(runs: list[RunRecord]) -> list[Chart]:
         _chart_throughput(runs),
         Chart('Waiting for data', '% of the time', lines=collect(_is_in('waiting_share'), lambda _: 'waiting')),
         Chart('Peak memory', 'GiB', lines=collect(_is_in('memory_peak'), lambda _: 'memory', 2**-30)),
-        Chart('Saving holds up the run', 's', lines=collect(_is_in('checkpoint_seconds'), lambda _: 'seconds')),
+        Chart('Saving holds up the run', 's', 'more', lines=collect(_is_in('checkpoint_seconds'), lambda _: 'seconds')),
     ]
     used.update((*HIDDEN, 'steps_per_second'))
     others = dict.fromkeys(name for run in runs for name in sorted(run.metrics.curves) if name not in used)

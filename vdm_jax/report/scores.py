@@ -8,7 +8,7 @@ from etils import epath
 
 from vdm_jax.errors import UserError
 from vdm_jax.evals.score import Score
-from vdm_jax.files import read_json, unseal
+from vdm_jax.files import digest_json, read_json, unseal
 
 LARGEST_FILE = 2**24  # bytes of a score that is read
 MOST_SCORES = 500
@@ -16,9 +16,11 @@ MOST_POINTS = 5000  # of a curve over frames
 
 # Settings that a figure hangs on: two scores that differ in one of them are of two protocols. Older scores do not
 # have all of them.
-OF_PROTOCOL = ('protocol', 'split', 'real_clips', 'train_clips', 'samples', 'clip', 'clips')
-# Keys of config.evaluate that change no protocol.
+OF_PROTOCOL = ('protocol', 'split', 'real_clips', 'train_clips', 'samples', 'clip')
+# Keys of config.evaluate that change no protocol, and keys of config.data that change no clip.
 FREE = ('batch_size', 'seed', 'protocol')
+FREE_OF_DATA = ('path', 'threads', 'prefetch', 'cache_mb', 'max_broken')
+CLIPS = 'clips'  # the setting that has the fingerprint of the data, which weights in a file need not know
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,26 @@ def read_scores(directory: epath.Path, run: str) -> tuple[list[ScoreFile], list[
 
 def group_scores(scores: list[ScoreFile]) -> list[Group]:
     """Return the scores by protocol, each protocol's by step."""
-    groups: dict[str, Group] = {}
+    by_key: dict[str, Group] = {}
     for file in scores:
         parameters = protocol_parameters(file.score)
         key = json.dumps([file.score.name, parameters], sort_keys=True)
-        groups.setdefault(key, Group(file.score.name, parameters)).scores.append(file)
-    for group in groups.values():
+        by_key.setdefault(key, Group(file.score.name, parameters)).scores.append(file)
+    groups = [part for group in by_key.values() for part in _split_by_clips(group)]
+    for group in groups:
         group.scores.sort(key=lambda file: (file.origin, file.step, file.run, file.name))
-    return sorted(groups.values(), key=lambda group: group.name)
+    return sorted(groups, key=lambda group: group.name)
+
+
+def _split_by_clips(group: Group) -> list[Group]:
+    """Return the group as it is where all its scores may be of the same clips, else a group for each set of them."""
+    by_clips: dict[Any, list[ScoreFile]] = {}
+    for file in group.scores:
+        clips = file.score.settings.get(CLIPS)
+        by_clips.setdefault(None if clips is None else str(clips), []).append(file)
+    if len(by_clips.keys() - {None}) <= 1:
+        return [group]
+    return [Group(group.name, group.parameters | {CLIPS: clips}, files) for clips, files in by_clips.items()]
 
 
 def protocol_parameters(score: Score) -> dict[str, Any]:
@@ -105,6 +119,10 @@ def protocol_parameters(score: Score) -> dict[str, Any]:
     evaluate = config.get('evaluate') if isinstance(config, dict) else None
     if isinstance(evaluate, dict):
         parameters |= {f'evaluate.{name}': value for name, value in evaluate.items() if name not in FREE}
+    data = config.get('data') if isinstance(config, dict) else None
+    if isinstance(data, dict):
+        settings = {name: value for name, value in data.items() if name not in FREE_OF_DATA}
+        parameters['data'] = f'{data.get("source")}, settings {digest_json(settings)[:6]}'
     return parameters
 
 

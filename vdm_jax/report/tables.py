@@ -186,7 +186,9 @@ def summarize_run(run: RunRecord) -> list[tuple[str, str, str]]:
     if 'memory_peak' in curves:
         memory = curves['memory_peak']
         finite = memory.values[memory.is_finite()]
-        facts.append(('Peak memory', format_bytes(int(finite.max()) if finite.size else None), 'of the fullest device'))
+        facts.append(
+            ('Peak memory', format_bytes(int(finite.max()) if finite.size else None), 'of a device or process')
+        )
     return facts
 
 
