@@ -177,6 +177,7 @@ def _make_figure(chart: Chart, scale: str, x_range: Any) -> Any:
     )
     figure.toolbar.logo = None
     figure.toolbar.autohide = True
+    figure.toolbar.styles = {'background-color': 'transparent'}
     # The page's own colours are behind it.
     figure.background_fill_color = None
     figure.border_fill_color = None
@@ -239,7 +240,7 @@ def _draw_lines(
     run_names: Sequence[str],
 ) -> None:
     """Draw all lines of a chart on a figure, and note in its legend which models belong to which."""
-    from bokeh.models import HoverTool, NumeralTickFormatter, PrintfTickFormatter
+    from bokeh.models import NumeralTickFormatter, PrintfTickFormatter
 
     hovered = []
     visible = []
@@ -270,12 +271,25 @@ def _draw_lines(
     elif scale == 'linear':
         figure.yaxis.formatter = PrintfTickFormatter(format='%.3g')
 
+    _add_tooltips(figure, chart, hovered)
+
+
+def _add_tooltips(figure: Any, chart: Chart, lines: Sequence[Any]) -> None:
+    """Have a figure show the values of its lines at the mouse."""
+    from bokeh.models import HoverTool
+
     x_format = '@x{0,0}' if chart.section != 'frames' else '@x{0.[00]}'
-    mode: Literal['vline', 'mouse'] = 'vline' if len(hovered) <= 4 else 'mouse'
     tooltips = [('', '$name'), (chart.x, x_format), ('value', '@y{%.5g}')]
-    figure.add_tools(
-        HoverTool(renderers=hovered, tooltips=tooltips, formatters={'@y': 'printf'}, mode=mode, visible=False)
-    )
+    # One or two boxes have room on both sides of the mouse; of more lines the one below it is shown alone.
+    if len(lines) > 2:
+        figure.add_tools(HoverTool(renderers=[*lines], tooltips=tooltips, formatters={'@y': 'printf'}, visible=False))
+        return
+    sides: tuple[Literal['right', 'left'], ...] = ('right', 'left')
+    for line, side in zip(lines, sides, strict=False):
+        hover = HoverTool(renderers=[line], tooltips=tooltips, formatters={'@y': 'printf'}, visible=False)
+        hover.mode = 'vline'
+        hover.attachment = side
+        figure.add_tools(hover)
 
 
 def _is_plain(chart: Chart) -> bool:
