@@ -52,6 +52,7 @@ MAY = {
         'text',
         'train',
     ),
+    'report': ('evals.score', 'media', 'train.manifest'),
     'benchmark': ('data', 'models', 'parallel', 'train'),
     'planning': ('config', 'experiment', 'parallel', 'sampling'),
     'cli': (
@@ -64,6 +65,7 @@ MAY = {
         'parallel',
         'planning',
         'pretrained',
+        'report',
         'sampling',
         'train',
     ),
