@@ -16,7 +16,17 @@ MOST_POINTS = 5000  # of a curve over frames
 
 # Settings that a figure hangs on: two scores that differ in one of them are of two protocols. Older scores do not
 # have all of them.
-OF_PROTOCOL = ('protocol', 'split', 'real_clips', 'train_clips', 'samples', 'clip')
+OF_PROTOCOL = (
+    'protocol',
+    'split',
+    'real_clips',
+    'train_clips',
+    'samples',
+    'clip',
+    'distance',
+    'network',
+    'real_sha256',
+)
 # Keys of config.evaluate that change no protocol, and keys of config.data that change no clip.
 FREE = ('batch_size', 'seed', 'protocol')
 FREE_OF_DATA = ('path', 'threads', 'prefetch', 'cache_mb', 'max_broken')
