@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import io
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,12 +100,10 @@ class RealFeatures:
     Attributes:
       sets: By the names of their rows: 'real', and those of the controls.
       clips_sha256: Of the real clips.
-      key: Under which they are kept.
     """
 
     sets: dict[str, Features]
     clips_sha256: str
-    key: str
 
 
 def cut_frames(videos: np.ndarray, settings: DistanceSettings) -> np.ndarray:
@@ -156,7 +153,7 @@ def compute_real(
     """
     key = make_key(opened, real, others, train, num_controls)
     path = cache_path(key)
-    if cached := read_cached(path, key):
+    if cached := read_cached(path):
         return cached
 
     seed = real.settings.seed
@@ -172,7 +169,7 @@ def compute_real(
     if num_controls:
         for row, (clips, change) in changes.items():
             sets[row], _ = compute_features(opened, clips.batches(change, num_controls), batch_size, real.settings)
-    computed = RealFeatures(sets, clips_sha256, key)
+    computed = RealFeatures(sets, clips_sha256)
     if processes.is_primary():
         write_cached(path, computed)
     return computed
@@ -215,23 +212,23 @@ def cache_path(key: str) -> str | None:
     return os.path.join(cache, 'statistics', f'{key}.npz') if cache else None
 
 
-def read_cached(path: str | None, key: str) -> RealFeatures | None:
+def read_cached(path: str | None) -> RealFeatures | None:
     """Return the features in a file of the cache, None where there is none, or it is damaged."""
     # All processes have to take the same way: some may not see the file.
     if not processes.run_on_primary(lambda: path is not None and os.path.exists(path)):
         return None
-    loaded = processes.raise_on_all(lambda: load(path, key))
-    return loaded
+    return processes.raise_on_all(lambda: load(path))
 
 
-def load(path: str | None, key: str) -> RealFeatures | None:
+def load(path: str | None) -> RealFeatures | None:
     """Return what a file holds, None where it is damaged: it is then made anew."""
     if path is None or not os.path.exists(path):
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
             content = dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    # Readers of damaged files have errors of every kind.
+    except Exception:
         return None
     stored = str(content.pop(DIGEST, ''))
     if stored != digest_arrays(content) or CLIPS not in content:
@@ -241,7 +238,7 @@ def load(path: str | None, key: str) -> RealFeatures | None:
     for name, array in content.items():
         row, _, part = name.partition('/')
         by_row.setdefault(row, {})[part] = array
-    return RealFeatures({row: Features.of_arrays(arrays) for row, arrays in by_row.items()}, clips_sha256, key)
+    return RealFeatures({row: Features.of_arrays(arrays) for row, arrays in by_row.items()}, clips_sha256)
 
 
 def write_cached(path: str | None, computed: RealFeatures) -> None:
