@@ -213,11 +213,15 @@ def cache_path(key: str) -> str | None:
 
 
 def read_cached(path: str | None) -> RealFeatures | None:
-    """Return the features in a file of the cache, None where there is none, or it is damaged."""
-    # All processes have to take the same way: some may not see the file.
-    if not processes.run_on_primary(lambda: path is not None and os.path.exists(path)):
+    """Return the features in a file of the cache, None where there is none, or it is damaged.
+
+    The cache is that of the primary process, which alone judges: on the others there are no sets.
+    """
+    loaded = load(path) if processes.is_primary() else None
+    # All processes have to take the same way.
+    if not processes.run_on_primary(lambda: loaded is not None):
         return None
-    return processes.raise_on_all(lambda: load(path))
+    return loaded or RealFeatures({}, '')
 
 
 def load(path: str | None) -> RealFeatures | None:
