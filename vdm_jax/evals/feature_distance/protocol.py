@@ -30,7 +30,7 @@ from vdm_jax.evals.feature_distance.real import (
 from vdm_jax.evals.feature_distance.settings import DistanceSettings
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
-from vdm_jax.evals.metrics import FRAME_METRICS
+from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split
 from vdm_jax.evals.score import Score
 
@@ -123,7 +123,7 @@ class FeatureJudge(Judge):
         self._split = name_split(reader, held_out) if self._settings.split == 'test' else 'train'
         self._numbers = self._choose_real()
         self.labels = self._make_labels()
-        self._check_counts()
+        self._check_clips()
         # A program is of one size of batches: one that is never full would compute clips that nobody wants.
         self._batch_size = min(config.batch_size, max(len(self.labels), len(self._numbers)))
 
@@ -156,12 +156,15 @@ class FeatureJudge(Judge):
         count = self._protocol.count_videos(self._config, len(self._clips))
         return np.arange(count, dtype=np.int32) % max(self._reader.num_classes, 1)
 
-    def _check_counts(self) -> None:
-        """Check that there are enough clips for each distance, before any is computed.
+    def _check_clips(self) -> None:
+        """Check that clips are large enough, and enough for each distance, before any is computed.
 
         Raises:
-          UserError: There are too few.
+          UserError: They are too small, or too few.
         """
+        height, width = self._reader.shape[1:3]
+        if self._settings.pixels and min(height, width) < WINDOW:
+            raise UserError(f'SSIM wants frames of {WINDOW} pixels or more a side; found {height}x{width}')
         frames = self._settings.frames or len(range(0, self._reader.shape[0], self._settings.stride))
         rows = self._settings.network.rows_per_clip(frames)
         num_sampled = len(self._numbers) if self._settings.by_trajectory else len(self.labels)
