@@ -12,6 +12,7 @@ from tests.evals.feature_distance.small import CONFIG, PARAMS, draw_array, make_
 from tests.evals.features.small_network import Colours
 from vdm_jax.data.clip_batches import read_videos
 from vdm_jax.data.source import Reader, Source
+from vdm_jax.data.video_set import VideoSetReader
 from vdm_jax.data.worlds.bouncing_balls import BouncingBalls
 from vdm_jax.errors import UserError
 from vdm_jax.evals import runner
@@ -45,6 +46,22 @@ def test_a_score_has_samples_halves_and_controls(reader):
     assert 'frechet_low' not in result.figures['frozen']
     assert result.name == 'frechet_i3d12_9f' and result.passed and result.verdict == {}
     assert not result.settings['cautions']
+
+
+def test_controls_are_of_some_of_all_clips_and_not_of_the_first(tmp_path):
+    """The first ones would be clips of one video, and as far away as that is from the others."""
+    seen = []
+
+    class Watched(VideoSetReader):
+        def __getitem__(self, i):
+            seen.append(i)
+            return super().__getitem__(i)
+
+    reader = Watched(open_clips(tmp_path / 'real.npy', make_clips(40)).source)
+    score(FeatureDistance(rounds=0, real=40), reader, make_clips(6), dataclasses.replace(CONFIG, samples=6))
+    controls = seen[-6 * 5 :]
+    assert len(set(controls)) > 6 and max(controls) > 20
+    assert controls[:6] == controls[6:12] != list(range(6)) and len(set(controls[:6])) == 6
 
 
 def test_a_score_holds_all_that_it_hangs_on(reader):

@@ -174,19 +174,19 @@ class FeatureJudge(Judge):
                 figures_of.check_enough(name, distance, len(self._numbers) * rows, 'real clips')
 
     def _compute_real(self) -> RealFeatures:
-        count = len(self._numbers)
-        every = np.random.default_rng(self._settings.seed + 1).permutation(len(self._clips))
-        others = np.setdiff1d(every, self._numbers)[:count]
+        settings = self._settings
+        num_controls = min(len(self.labels), len(self._numbers)) if self._protocol.controls else 0
+        every = np.random.default_rng(settings.seed + 1).permutation(len(self._clips))
+        is_real = np.isin(every, self._numbers)
         # Where most clips are real ones already, the controls are made of them.
-        others = others if len(others) == count else self._numbers
-        train = np.random.default_rng(self._settings.seed + 2).permutation(len(self._reader))[:count]
-        num_controls = min(len(self.labels), count) if self._protocol.controls else 0
+        others = every[~is_real] if np.count_nonzero(~is_real) >= num_controls else every[is_real]
+        train = np.random.default_rng(settings.seed + 2).permutation(len(self._reader))
+        # Some of all, not the first: clips of one video lie next to each other.
         return compute_real(
             self._opened,
-            RealSet(self._clips, self._numbers, self._settings),
-            RealSet(self._clips, np.sort(others), self._settings),
-            RealSet(self._reader, np.sort(train), self._settings),
-            num_controls,
+            RealSet(self._clips, self._numbers, settings),
+            RealSet(self._clips, np.sort(others[:num_controls]), settings),
+            RealSet(self._reader, np.sort(train[:num_controls]), settings),
             self._batch_size,
         )
 

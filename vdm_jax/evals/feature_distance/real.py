@@ -58,9 +58,9 @@ class RealSet:
         frames: np.ndarray = cut_frames(videos_of(clip)[None], self.settings)[0]
         return frames
 
-    def batches(self, change: Callable[[np.ndarray], np.ndarray], limit: int | None = None) -> Iterator[np.ndarray]:
-        """Yield the clips, or the first `limit` of them, a batch at a time, each changed."""
-        count = len(self.numbers) if limit is None else min(limit, len(self.numbers))
+    def batches(self, change: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the clips, a batch at a time, each changed."""
+        count = len(self.numbers)
         for first in range(0, count, BATCH):
             clips = np.stack([self.read(i) for i in range(first, min(first + BATCH, count))])
             yield change(clips)
@@ -138,20 +138,17 @@ def compute_features(
     return Features(by_clip(extraction.features), probabilities), extraction.clips_sha256
 
 
-def compute_real(
-    opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet, num_controls: int, batch_size: int
-) -> RealFeatures:
+def compute_real(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet, batch_size: int) -> RealFeatures:
     """Return the features of real clips and of controls, from the cache where they are in it; all processes call it.
 
     Args:
       opened: The network.
       real: Which clips samples are held against.
-      others: Real clips of which the controls are made: others, where there are enough.
-      train: Training clips, of which copies are made.
-      num_controls: Clips of each control, 0 for none.
+      others: Real clips of which the controls are made: others, where there are enough; none for no controls.
+      train: As many training clips, of which copies are made.
       batch_size: Clips that are computed at once.
     """
-    key = make_key(opened, real, others, train, num_controls)
+    key = make_key(opened, real, others, train)
     path = cache_path(key)
     if cached := read_cached(path):
         return cached
@@ -166,9 +163,9 @@ def compute_real(
     }
     features, clips_sha256 = compute_features(opened, real.batches(keep), batch_size, real.settings)
     sets = {'real': features}
-    if num_controls:
+    if len(others.numbers):
         for row, (clips, change) in changes.items():
-            sets[row], _ = compute_features(opened, clips.batches(change, num_controls), batch_size, real.settings)
+            sets[row], _ = compute_features(opened, clips.batches(change), batch_size, real.settings)
     computed = RealFeatures(sets, clips_sha256)
     if processes.is_primary():
         write_cached(path, computed)
@@ -180,7 +177,7 @@ def keep(clips: np.ndarray) -> np.ndarray:
     return clips
 
 
-def make_key(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet, num_controls: int) -> str:
+def make_key(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet) -> str:
     """Return a hash of all that the features hang on."""
 
     def describe(clips: RealSet) -> dict[str, Any]:
@@ -197,10 +194,7 @@ def make_key(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet
         classes = real.settings.wants_probabilities
         network = {'name': opened.network.name, 'weights': opened.sha256, **dataclasses.asdict(opened.network)}
         sets = {'real': describe(real), 'others': describe(others), 'train': describe(train)}
-        return files.digest_json(
-            {'version': VERSION, 'cut': cut, 'network': network, 'sets': sets, 'controls': num_controls}
-            | {'classes': classes}
-        )
+        return files.digest_json({'version': VERSION, 'cut': cut, 'network': network, 'sets': sets, 'classes': classes})
 
     # By the primary process alone: files of others may be seen a little later.
     return processes.run_on_primary(read_all)
