@@ -6,6 +6,8 @@ RUN    ?= runs/demo
 STARTER ?= experiments/bouncing_balls.safetensors
 # Training steps of the demo; the experiment's own number where not given. CI uses a few.
 DEMO_STEPS ?=
+# What the demo looks at on its way, for its report.
+DEMO_LOOKS = --config.train.sample_every=200 --config.train.sample_count=16 --config.train.validate_every=100
 # The demo fails where the starter weights miss the bar of their protocol.
 DEMO_CHECK ?= --require
 BIN = $(VENV)/bin
@@ -48,10 +50,11 @@ $(PARITY)/ready: setup.cfg pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 demo: $(VENV)/ready
-	$(BIN)/python -m vdm_jax train --config=experiments/bouncing_balls.py --workdir=$(RUN) $(if $(DEMO_STEPS),--config.train.steps=$(DEMO_STEPS))
+	$(BIN)/python -m vdm_jax train --config=experiments/bouncing_balls.py --workdir=$(RUN) $(DEMO_LOOKS) $(if $(DEMO_STEPS),--config.train.steps=$(DEMO_STEPS))
 	$(BIN)/python -m vdm_jax sample --workdir=$(RUN) --weights=$(STARTER) --num=16
 	$(BIN)/python -m vdm_jax evaluate --workdir=$(RUN)
 	$(BIN)/python -m vdm_jax evaluate --weights=$(STARTER) --out=$(RUN)/evals $(DEMO_CHECK)
+	$(BIN)/python -m vdm_jax report --workdir=$(RUN)
 
 # The table of docs/plans.md; needs the TPU's compiler, which comes with the extra: pip install '.[tpu]'
 plans: $(VENV)/ready

@@ -8,10 +8,11 @@ beside the old ones and put in their place (files.write_atomically): never half 
 
 import io
 import itertools
+import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from types import ModuleType
@@ -23,7 +24,12 @@ from vdm_jax.errors import UserError
 from vdm_jax.files import AnyPath, write_atomically
 
 FPS = 8  # frames a second where nothing says how many
-_SEPARATOR = 128  # grey of the lines between clips
+STRIP = (
+    'vdm_jax'  # name of the text in a contact sheet's PNG that says how to cut it: JSON of what write_strip lays out
+)
+SEPARATOR = 128  # grey of the lines between clips
+ROW_GAP = 2  # pixels between the clips of a contact sheet
+COLUMN_GAP = 1  # pixels between its frames
 _PALETTE_PIXELS = 2**11  # pixels of a frame that its palette is made from
 
 
@@ -118,12 +124,18 @@ def write_webp(path: AnyPath, video: np.ndarray, fps: float = FPS, upscale: int 
     write_atomically(path, content)
 
 
-def write_png(path: AnyPath, image_HWC: np.ndarray) -> None:
-    """Write one uint8 picture (H, W, 3) or (H, W, 1)."""
+def write_png(path: AnyPath, image_HWC: np.ndarray, texts: Mapping[str, str] | None = None) -> None:
+    """Write one uint8 picture (H, W, 3) or (H, W, 1), with texts by name in its metadata."""
     (image,) = _to_images(image_HWC[None])
+    # After the line above, which says how to install Pillow where it is missing.
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for name, text in (texts or {}).items():
+        info.add_text(name, text)
     buffer = io.BytesIO()
     # Higher levels save a tenth and take twice as long.
-    image.save(buffer, 'PNG', compress_level=1)
+    image.save(buffer, 'PNG', compress_level=1, pnginfo=info)
     write_atomically(path, buffer.getvalue())
 
 
@@ -148,23 +160,29 @@ def write_strip(
     videos: np.ndarray | Sequence[np.ndarray],
     labels: Sequence[object] | None = None,
     scale: int | None = None,
+    fps: float = FPS,
 ) -> None:
     """Write a contact sheet as PNG, one row a clip, one column a frame.
+
+    The file says in its metadata, under the name STRIP, how many clips and frames there are and where, so that they can
+    be cut out again.
 
     Args:
       path: Of the file.
       videos: uint8 (N, T, H, W, 3).
       labels: N texts, written in front of the rows.
       scale: How many times every pixel is repeated; None for as many as make a frame at least 64 pixels high.
+      fps: Frames a second of the clips, for the metadata.
     """
     clips = [_to_rgb(video) for video in videos]
     t, h, w, _ = clips[0].shape
     scale = scale or _display_scale(h)
 
-    # Lines between the clips: two pixels between rows, one between columns, none at the edges.
-    row_height = h * scale + 2
-    column_width = w * scale + 1
-    sheet = np.full((len(clips) * row_height - 2, t * column_width - 1, 3), _SEPARATOR, np.uint8)
+    # Lines between rows and between columns, none at the edges.
+    row_height = h * scale + ROW_GAP
+    column_width = w * scale + COLUMN_GAP
+    size = (len(clips) * row_height - ROW_GAP, t * column_width - COLUMN_GAP, 3)
+    sheet = np.full(size, SEPARATOR, np.uint8)
     for row, clip in enumerate(clips):
         for column, frame in enumerate(_upscale(clip, scale)):
             y = row * row_height
@@ -172,7 +190,15 @@ def write_strip(
             sheet[y : y + h * scale, x : x + w * scale] = frame
     if labels is not None:
         sheet = np.concatenate([_draw_labels(labels, sheet.shape[0], row_height), sheet], 1)
-    write_png(path, sheet)
+
+    layout = {
+        'videos': len(clips),
+        'frames': t,
+        'scale': scale,
+        'left': sheet.shape[1] - size[1],
+        'fps': fps,
+    }
+    write_png(path, sheet, {STRIP: json.dumps(layout)})
 
 
 def grid(videos: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -292,7 +318,9 @@ def write_samples(
         mp4 = threads.submit(write_mp4, mp4_path, tiled, fps)
         others = [
             threads.submit(write_gif, gif_path, tiled, fps),
-            threads.submit(write_strip, strip_path, [*itertools.chain(*sets)], row_names if any(row_names) else None),
+            threads.submit(
+                write_strip, strip_path, [*itertools.chain(*sets)], row_names if any(row_names) else None, fps=fps
+            ),
         ]
     # PyAV is optional: whoever lacks it still sees the gif. A full disk fails all three.
     try:

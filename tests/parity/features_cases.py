@@ -9,7 +9,28 @@ from vdm_jax.pretrained import SOURCES
 
 # The multiplier of all channels, in the default suite and beside PyTorch.
 NARROW = 1 / 16
-NETWORKS = {'i3d': I3D, 'inception_fid': InceptionFID, 'c3d': C3D}
+# Networks, and shapes of clips, that are compared by source.
+CASES = {
+    'i3d': [
+        (I3D(multiplier=NARROW, side=64, resize='half_pixel'), (2, 9, 40, 56, 3)),
+        (I3D(multiplier=NARROW, side=75, resize='half_pixel', convolution='direct'), (1, 13, 100, 75, 3)),
+        (I3D(resize='half_pixel'), (1, 16, 64, 64, 3)),
+    ],
+    'inception_fid': [
+        (InceptionFID(multiplier=NARROW, side=123, logit_bias=True), (2, 1, 40, 56, 3)),
+        (InceptionFID(logit_bias=True), (1, 2, 64, 80, 3)),
+    ],
+    'c3d': [
+        (C3D(multiplier=NARROW, side=45), (2, 16, 40, 56, 3)),
+        (C3D(), (1, 16, 64, 64, 3)),
+    ],
+}
+
+
+def configuration(network) -> str:
+    """What a row of the table calls a network."""
+    channels = 'all channels' if network.multiplier == 1 else '1/16 of channels'
+    return f'{channels}, {network.side} px'
 
 
 def tensors(source: str, network, seed=0) -> dict[str, np.ndarray]:

@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 
 from tests.parity import table
-from tests.parity.features_cases import NARROW, clips, tensors
+from tests.parity.features_cases import CASES, clips, configuration, tensors
 from vdm_jax import pretrained
-from vdm_jax.evals.features.c3d import C3D
-from vdm_jax.evals.features.i3d import I3D
-from vdm_jax.evals.features.inception import InceptionFID
 from vdm_jax.evals.features.resize import resize_bilinear
 
 pytestmark = pytest.mark.parity
@@ -27,20 +24,13 @@ def apart(ours, theirs):
 
 
 def check(source, network, errors):
-    configuration = (
-        f'all channels, {network.side} px' if network.multiplier == 1 else f'1/16 of channels, {network.side} px'
-    )
-    print(f'{source}, {configuration}: {errors}')
-    row = {'source': source, 'configuration': configuration, 'forward': max(errors)}
-    table.write(f'{source}_{network.multiplier:.2f}_{network.side}', [row])
+    print(f'{source}, {configuration(network)}: {errors}')
+    row = {'source': source, 'configuration': configuration(network), 'forward': max(errors)}
+    table.write(f'{source}_{network.side}', [row])
     assert max(errors) < TOLERANCE
 
 
-@pytest.mark.parametrize('network, shape', [
-    (I3D(multiplier=NARROW, side=64, resize='half_pixel'), (2, 9, 40, 56, 3)),
-    (I3D(multiplier=NARROW, side=75, resize='half_pixel', convolution='direct'), (1, 13, 100, 75, 3)),
-    (I3D(resize='half_pixel'), (1, 16, 64, 64, 3)),
-])  # fmt: skip
+@pytest.mark.parametrize('network, shape', CASES['i3d'])
 def test_i3d(network, shape):
     from tests.parity import features_torch
 
@@ -52,10 +42,7 @@ def test_i3d(network, shape):
     check('i3d', network, [apart(ours(drawn), features_torch.I3D(arrays, network.side)(drawn))])
 
 
-@pytest.mark.parametrize('network, shape', [
-    (InceptionFID(multiplier=NARROW, side=123, logit_bias=True), (2, 1, 40, 56, 3)),
-    (InceptionFID(logit_bias=True), (1, 2, 64, 80, 3)),
-])  # fmt: skip
+@pytest.mark.parametrize('network, shape', CASES['inception_fid'])
 def test_inception(network, shape):
     from tests.parity.features_torch import inception
 
@@ -67,10 +54,7 @@ def test_inception(network, shape):
     check('inception_fid', network, list(map(apart, outputs, inception(arrays, drawn, network.side))))
 
 
-@pytest.mark.parametrize('network, shape', [
-    (C3D(multiplier=NARROW, side=45), (2, 16, 40, 56, 3)),
-    (C3D(), (1, 16, 64, 64, 3)),
-])  # fmt: skip
+@pytest.mark.parametrize('network, shape', CASES['c3d'])
 def test_c3d(network, shape):
     from tests.parity.features_torch import c3d
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.parity import image_vae_cases, lpips_cases, networks, samplers, table
+from tests.parity import features_cases, image_vae_cases, lpips_cases, networks, samplers, table
 from vdm_jax.codecs import lpips
 from vdm_jax.planning import docs_tables
 
@@ -60,6 +60,11 @@ COMPARED = {  # beginnings of rows, each up to the end of a cell or of a name
             for widths in (lpips_cases.NARROW, lpips.ALEXNET.widths)
         ),
         *(f'| lpips | {name}, package 0.1.4 on real frames |' for name in ('lpips', 'lpips_alex')),
+    ],
+    'networks of features': [
+        f'| {source} | {features_cases.configuration(network)} |'
+        for source, cases in features_cases.CASES.items()
+        for network, _ in cases
     ],
     'samplers': [f'| diffusers | {name} |' for name in sorted({case.configuration for case in samplers.CASES})],
 }

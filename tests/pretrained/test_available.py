@@ -29,7 +29,10 @@ def test_each_entry_says_what_it_is(entry):
     assert re.match(r'https://[\w.]+/\S+$', entry.address) and entry.size >= 0
     # A prefix stands in the name of a published file; all that a command brings has a hash of full length.
     digits = 64 if entry.is_fetchable else 8
-    assert re.fullmatch(rf'[0-9a-f]{{{digits},64}}', entry.sha256)
+    # Of a file that the user brings there may be no published hash.
+    assert re.fullmatch(rf'[0-9a-f]{{{digits},64}}', entry.sha256) or (
+        isinstance(entry, OwnWeights) and not entry.sha256
+    )
     if isinstance(entry, PackageWeights):
         assert re.fullmatch('[0-9a-f]{64}', entry.package.sha256) and entry.package.version in entry.address
         for each in (entry.member, *entry.beside):
@@ -54,9 +57,12 @@ def test_an_unknown_name_is_met_with_the_nearest():
         available.get('lpisp')
 
 
-def test_a_hash_names_its_entry():
+def test_a_hash_names_its_entry(monkeypatch):
     assert available.identify(available.AVAILABLE['i3d'].sha256).name == 'i3d'
-    assert available.identify('dcc47ddc' + '0' * 56).name == 'c3d'
+    assert available.identify('0' * 64) is None, 'also where an entry has no hash'
+    short = available.OwnWeights('short', 'tests', 'MIT', 'https://example.org/short', 'dcc47ddc')
+    monkeypatch.setitem(available.AVAILABLE, 'short', short)
+    assert available.identify('dcc47ddc' + '0' * 56).name == 'short'
     assert available.identify('0' * 64) is None
 
 

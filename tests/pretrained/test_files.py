@@ -121,13 +121,30 @@ class Trap:
         return open, (self.path, 'w')
 
 
-@pytest.mark.parametrize('ending', ['.pkl', '.pickle', '.npz', '.npy', '.h5', '.onnx', '.msgpack', ''])
+@pytest.mark.parametrize('ending', ['.pkl', '.pickle', '.npy', '.h5', '.onnx', '.msgpack', ''])
 def test_other_formats_are_refused_by_name_and_not_opened(tmp_path, ending):
     path = tmp_path / f'w{ending}'
     path.write_bytes(pickle.dumps(Trap(tmp_path / 'sprung')))
     pattern = ending.replace('.', r'\.') or 'a file without an ending'
     with pytest.raises(UserError, match=rf'{pattern} is not read; want .safetensors, .npz, or .pt, .*convert'):
         files.read(path)
+    assert not (tmp_path / 'sprung').exists()
+
+
+def test_npz_files_are_read_without_running_anything(tmp_path):
+    np.savez(tmp_path / 'w.npz', **ARRAYS)
+    arrays, config_json = files.read(tmp_path / 'w.npz')
+    assert arrays.keys() == ARRAYS.keys() and config_json == {}
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
+
+    refusal = 'w.npz: is damaged, or no .npz file of plain arrays$'
+    (tmp_path / 'w.npz').write_bytes(pickle.dumps(Trap(tmp_path / 'sprung')))
+    with pytest.raises(UserError, match=refusal):
+        files.read(tmp_path / 'w.npz')
+    np.savez(tmp_path / 'w.npz', w=np.array([Trap(tmp_path / 'sprung')], object))
+    with pytest.raises(UserError, match=refusal):
+        files.read(tmp_path / 'w.npz')
     assert not (tmp_path / 'sprung').exists()
 
 

@@ -152,7 +152,7 @@ def test_another_sources_checkpoint_is_refused(source, case, pattern):
 
 
 def test_what_is_no_source_is_refused():
-    with pytest.raises(UserError, match=r'--source=imagen: want one of dit, latte, latte_t2v'):
+    with pytest.raises(UserError, match=r'--source=imagen: want one of c3d, dit, i3d, inception_fid, latte, latte_t2v'):
         pretrained.load('imagen', {})
     text = {'text_embedding_projection.1.weight': np.zeros((1, 1), np.float32)}
     with pytest.raises(UserError, match='Latte with pooled text'):

@@ -1,11 +1,14 @@
 """What a run logs, and what becomes of the run where that fails: tried on a loop whose steps compute nothing."""
 
 import dataclasses
+import datetime
 import errno
+import json
 import os
 import pathlib
 import shutil
 import signal
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +22,7 @@ from tests.train.faults import Faults
 from tests.train.metrics_file import lines_in
 from vdm_jax import cli, media
 from vdm_jax.config.experiment_file import override
-from vdm_jax.errors import UserError
+from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
 from vdm_jax.train import loop, workdir
@@ -88,7 +91,7 @@ def test_a_signal_is_obeyed_and_saved_while_nothing_can_be_logged(number, run_of
             os.kill(os.getpid(), signal.SIGTERM)
         return computes_nothing(state, batch, frozen)
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(number, os.strerror(number))
 
     run = run_of('train.sample_every=2', 'profile.start=3', step=stopping)
@@ -268,6 +271,31 @@ def test_a_stretched_schedule_is_reported(run_of, tmp_path, capsys):
     assert [entry for entry in lines_in(tmp_path) if 'schedule' in entry] == [{'step': 4, 'schedule': line}]
     assert '"learning_rate": 0.25' in (tmp_path / 'metrics.jsonl').read_text()
     assert loop.explain_new_steps(tmp_path, run_of('train.steps=16'), 6) == ''  # the next start is like the last
+
+
+def test_a_run_that_goes_on_says_from_where_and_when_each_time(run_of, tmp_path):
+    for end in (4, 6, 8):
+        loop.train_run(run_of(), tmp_path, stop=lambda step, end=end: step == end)
+    lines = [entry for entry in lines_in(tmp_path) if 'resumed' in entry]
+    assert [entry['step'] for entry in lines] == [4, 6]
+    assert all(datetime.datetime.fromisoformat(entry['resumed']).tzinfo for entry in lines)
+
+
+def test_samples_that_are_not_finite_are_in_the_metrics_too(run_of, tmp_path, monkeypatch):
+    def fail(run, state):
+        raise NotFinite([2, 0], 4)
+
+    monkeypatch.setattr(loop, 'preview', fail)
+    with pytest.raises(Failure, match='2 of 4 videos'):
+        loop.train_run(run_of('train.sample_every=2'), tmp_path)
+    assert lines_in(tmp_path)[-2:][0] == {'step': 2, 'samples_not_finite': [0, 2]}
+
+
+def test_the_command_line_is_in_the_environment(run_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['/x/__main__.py', 'train', '--config.train.steps=8'])
+    loop.train_run(run_of(), tmp_path)
+    environment = json.loads((tmp_path / 'environment.json').read_text())
+    assert environment['command'] == ['/x/__main__.py', 'train', '--config.train.steps=8']
 
 
 def test_where_a_run_logs_may_change_between_two_starts(run_of, tmp_path):

@@ -62,8 +62,9 @@ def run_command(argv: list[str], ends_process: bool) -> int:
     # Before jax is initialised: a path that cannot be written is known in milliseconds.
     outputs.check_paths(name, args)
 
-    configure_jax()
     command = COMMANDS[name]
+    if command.uses_jax:
+        configure_jax()
     if command.on_processes:
         from vdm_jax.parallel import processes
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vdm_jax.cli.evaluate import evaluate
 from vdm_jax.cli.plan import baselines, config, plan, plans
 from vdm_jax.cli.published import weights
+from vdm_jax.cli.report import report
 from vdm_jax.cli.runs import benchmark, inspect, train
 from vdm_jax.cli.sample import sample
 from vdm_jax.cli.weights import convert, export
@@ -22,6 +23,7 @@ class Command:
       required: Those of them that must be given.
       words: Names in options.WORDS, of what it takes without an option's name.
       on_processes: Whether several processes can run it together, each started by the same command.
+      uses_jax: Whether it computes anything, for which jax is set up first.
       catches_signals: Whether it stops at a signal by itself; `run` then takes a third argument, whether the process
         ends with it.
     """
@@ -31,12 +33,13 @@ class Command:
     required: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     on_processes: bool = False
+    uses_jax: bool = True
     catches_signals: bool = False
 
     @property
     def takes_config(self) -> bool:
-        """Whether keys of a config can be set on its command line."""
-        return '--config' in self.options or '--workdir' in self.options
+        """Whether keys of a config can be set on its command line; what computes nothing has no use for them."""
+        return self.uses_jax and ('--config' in self.options or '--workdir' in self.options)
 
     @property
     def help(self) -> str:
@@ -80,6 +83,7 @@ COMMANDS = {
         required=('--source', '--checkpoint', '--out'),
     ),
     'inspect': Command(inspect, (*ORIGIN, '--config', '--step', '--json')),
+    'report': Command(report, ('--workdir', '--compare', '--out'), required=('--workdir',), uses_jax=False),
     'benchmark': Command(benchmark, ('--config', '--steps', '--json'), required=('--config',)),
     'plan': Command(plan, ('--config', '--topology', '--slices', '--search', '--json'), required=('--config',)),
     'plans': Command(plans, ('--out',)),

@@ -62,6 +62,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     '--heads': {'type': int, 'help': 'of attention, where the sizes are none of the published ones'},
     '--allow-missing': {'action': 'store_true', 'help': 'let what is missing or of another shape start fresh'},
     '--weights': {'metavar': 'FILE', 'help': 'weights that export wrote, instead of a run or beside it'},
+    '--compare': {'action': 'append', 'metavar': 'RUN,…', 'help': 'run directories to show beside it'},
     '--batch-size': {'type': int, 'help': 'videos made at once at most; config.evaluate.batch_size where not given'},
     '--format': {
         'metavar': 'NAME,…',

@@ -45,13 +45,14 @@ OUT = {
     'evaluate': Out('where to write; WORKDIR/evals where not given', is_file=False),
     'export': Out('safetensors file to write', is_file=True),
     'convert': Out('run directory to make', is_file=False),
+    'report': Out('HTML file to write; WORKDIR/report.html where not given', is_file=True),
     'plans': PAGE,
     'baselines': PAGE,
     'config': Out('Markdown page to write, instead of printing it', is_file=True),
 }
 
-# The directory in the run's own, by command, where --out is not given.
-DEFAULT_OUT = {'sample': 'samples', 'evaluate': 'evals'}
+# What of the run directory it is, by command, where --out is not given.
+DEFAULT_OUT = {'sample': 'samples', 'evaluate': 'evals', 'report': 'report.html'}
 
 
 def check_paths(name: str, args: argparse.Namespace) -> None:
@@ -78,7 +79,7 @@ def check_paths(name: str, args: argparse.Namespace) -> None:
 
     if name == 'train' and not is_local(args.workdir):
         remote_files.check_writable('--workdir', args.workdir)
-    if name == 'export' and is_local(args.out):
+    if name in ('export', 'report') and is_local(args.out):
         check_no_run_file(args.out)
     if name in OUT and args.out:
         out = OUT[name]

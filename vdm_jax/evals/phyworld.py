@@ -64,6 +64,10 @@ class PhyWorldVelocityError(Protocol):
         kind = type(reader.source).__name__
         return None if isinstance(reader.source, PhyWorld) else f'it scores samples of PhyWorld alone, not of a {kind}'
 
+    def for_context(self, frames: int) -> 'PhyWorldVelocityError | None':
+        """Return the same after as many frames as the network was trained with."""
+        return replace(self, context=frames) if frames else None
+
     def open_judge(
         self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
     ) -> Judge:

@@ -49,6 +49,16 @@ class UsualProtocol(ProtocolConfig):
 
 
 @dataclass(frozen=True)
+class Suite(ProtocolConfig):
+    """Several protocols by their names: of these all that fit a run score its samples, one after the other.
+
+    members: Names of the protocols.
+    """
+
+    members: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
 class Protocol(ProtocolConfig):
     """One way of scoring samples: a frozen dataclass whose fields are its own parameters.
 
@@ -82,6 +92,11 @@ class Protocol(ProtocolConfig):
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return why it cannot score samples of such a network on such data; None where it can."""
         return OF_AUTOENCODERS if network.autoencodes else None
+
+    def for_context(self, frames: int) -> 'Protocol | None':
+        """Return the same for a network with so many context frames; None where it wants some and there are none."""
+        del frames
+        return self
 
     def lack(self, reader: Reader) -> str | None:
         """Return what clips of a usual source lack for this to be their usual protocol; None where nothing."""

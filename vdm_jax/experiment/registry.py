@@ -68,6 +68,7 @@ from vdm_jax.evals.feature_distance.protocol import FeatureDistance
 from vdm_jax.evals.frame_prediction import FramePrediction
 from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.physics_iq.protocol import PhysicsIQ
+from vdm_jax.evals.physics_suite import PhysicsSuite
 from vdm_jax.evals.phyworld import PhyWorldVelocityError
 from vdm_jax.evals.protocol import ProtocolConfig, UsualProtocol
 from vdm_jax.evals.published import PUBLISHED
@@ -160,6 +161,7 @@ PROTOCOLS: dict[str, type[ProtocolConfig]] = {
     'reconstruction': ReconstructionProtocol,
     'temporal': Temporal,
     'physics_iq': PhysicsIQ,
+    'physics': PhysicsSuite,
     'feature_distance': FeatureDistance,
     **PUBLISHED,
 }

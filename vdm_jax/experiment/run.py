@@ -13,7 +13,7 @@ from vdm_jax.data.latents.source import CachedLatents
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocol import Protocol
-from vdm_jax.evals.select import choose_protocol
+from vdm_jax.evals.select import Selection, choose_protocol, select_protocols
 from vdm_jax.experiment import frozen_weights, validate
 from vdm_jax.experiment.data_plan import BatchLayout, DataPlan
 from vdm_jax.experiment.experiment import Experiment, experiment_dict
@@ -116,6 +116,17 @@ class Run:
         # By the clips that samples are held against: those of other buckets have no score.
         named = self.experiment.evaluate.protocol
         return choose_protocol(named, PROTOCOLS, self.data.reader.reference, self.model_config)
+
+    @property
+    def protocols(self) -> Selection:
+        """The protocols that samples are scored under: those of a suite that fit, or the one that there is.
+
+        Raises:
+          UserError: As `protocol`, or none of a suite fits.
+        """
+        named = self.experiment.evaluate.protocol
+        reference = self.data.reader.reference
+        return select_protocols(named, PROTOCOLS, reference, self.model_config, self.network.context_frames)
 
     @functools.cached_property
     def frozen(self) -> dict[str, Any]:

@@ -199,12 +199,12 @@ class OwnWeights(Weights):
 
     Attributes:
       page: Where they are published.
-      known_sha256: Of the file, its first digits at least.
+      known_sha256: Of the file, its first digits at least; '' where none is published.
       known_size: Bytes of the file; 0 where it is not known.
     """
 
     page: str
-    known_sha256: str
+    known_sha256: str = ''
     known_size: int = 0
 
     @property
@@ -307,7 +307,7 @@ _ENTRIES: tuple[Weights, ...] = (
         334_643_276,
     ),
     OwnWeights(
-        'fid_inception',
+        'inception_fid',
         'FID: InceptionV3 of 2015-12-05 in PyTorch',
         'Apache-2.0',
         'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
@@ -332,10 +332,9 @@ _ENTRIES: tuple[Weights, ...] = (
     ),
     OwnWeights(
         'c3d',
-        'C3D of Sports-1M, before UCF-101, as MMAction2 has it',
-        'Apache-2.0',
-        'https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m_pretrain_20201016-dcc47ddc.pth',
-        'dcc47ddc',
+        'inception score of UCF-101: C3D, and the mean of its clips, in one .npz (vdm_jax/pretrained/c3d.py)',
+        'none stated',
+        'https://github.com/rezoo/tgan2/releases/tag/v1.0',
     ),
 )
 AVAILABLE = {weights.name: weights for weights in _ENTRIES}
@@ -374,4 +373,5 @@ def of_same_package(weights: PackageWeights) -> list[PackageWeights]:
 
 def identify(sha256: str) -> Weights | None:
     """Return the entry whose published file has this hash, None where it is of no known file."""
-    return next((each for each in AVAILABLE.values() if sha256.startswith(each.sha256)), None)
+    known = (each for each in AVAILABLE.values() if each.sha256)
+    return next((each for each in known if sha256.startswith(each.sha256)), None)

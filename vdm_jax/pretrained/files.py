@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vdm_jax import files
-from vdm_jax.errors import UserError, first_line
+from vdm_jax.errors import UserError
 from vdm_jax.pretrained import names, tensors
 
 WEIGHTS = ('diffusion_pytorch_model.safetensors', 'model.safetensors')  # of a directory that diffusers wrote
@@ -117,8 +117,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name: _to_numpy_dtype(content[name]) for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f'--checkpoint={path}: is no .npz file of plain arrays ({first_line(error)})') from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        # Numpy's own advice may be to run what is inside, so its message is not shown.
+        raise UserError(f'--checkpoint={path}: is damaged, or no .npz file of plain arrays') from None
 
 
 def _to_numpy_dtype(array: np.ndarray) -> np.ndarray:

@@ -153,6 +153,7 @@ def open_session(
     announce(run, progress, start, workdir)
     budget = Budget(config.nonfinite == 'skip', config.nonfinite_budget, skipped)
     log = RunLog(run, metrics, progress, monitor, budget)
+    log.resumption(start)
     log.stretch(start, stretch)
     log.files(start)
     return Session(run, workdir, directory_lock, checkpoints, profiler, budget, metrics, log, order), state, start
@@ -220,6 +221,7 @@ def evaluate(
         try:
             videos = preview(session.run, state)
         except NotFinite as error:
+            session.log.bad_samples(step, error)
             return losses, error
         session.log.samples(step, videos, session.workdir)
     return losses, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from etils import epath
 
 from vdm_jax import media
+from vdm_jax.errors import NotFinite
 from vdm_jax.parallel import processes
 from vdm_jax.train.finite import Budget
 from vdm_jax.train.loggers.logger import Logger, Outage
@@ -52,6 +54,12 @@ class RunLog:
         if explanation:
             self._progress.say(explanation)
             self._metrics.scalars(step, {'schedule': explanation})
+
+    def resumption(self, step: int) -> None:
+        """Write that the run goes on from a step, and when, where it does not begin."""
+        if step:
+            moment = datetime.datetime.now(datetime.UTC)
+            self._metrics.scalars(step, {'resumed': moment.isoformat(timespec='seconds')})
 
     def step(self, step: int, scalars: Scalars, waited: float) -> None:
         """Take the scalars of a step, still on the device, and write those of the one before.
@@ -125,13 +133,17 @@ class RunLog:
         """Write the samples of a step, uint8 (N, T, H, W, C), from the primary process."""
         if not processes.is_primary():
             return
+        fps = self._run.data.source.clip_fps or media.FPS
         with self._samples.tolerate():
             strip = workdir / 'samples' / f'step_{step:06d}.png'
             strip.parent.mkdir(exist_ok=True)
-            media.write_strip(strip, videos)
+            media.write_strip(strip, videos, fps=fps)
         grid = media.grid(videos)
-        fps = self._run.data.source.clip_fps or media.FPS
         self._metrics.clip(step, 'samples', media.gif_bytes(grid, fps), grid.shape[1:3])
+
+    def bad_samples(self, step: int, error: NotFinite) -> None:
+        """Write which samples of a step are not finite."""
+        self._metrics.scalars(step, {'samples_not_finite': list(error.numbers)})
 
     def sync(self) -> None:
         """Return once all lines are safe where they are written."""

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def read_config(workdir: epath.PathLike) -> Resolved:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions, devices and commit, for whoever wants to run it again, as JSON values."""
+    """Return versions, devices, commit and command line, for whoever wants to run it again, as JSON values."""
     versions = {name: _read_version(name) for name in PACKAGES}
     return {
         'python': platform.python_version(),
@@ -194,6 +195,8 @@ def describe_environment() -> dict[str, Any]:
         'device_kind': jax.devices()[0].device_kind,
         'processes': jax.process_count(),
         'commit': _read_commit(),
+        # Of a notebook these are the arguments of its kernel.
+        'command': sys.argv,
     }
 
 

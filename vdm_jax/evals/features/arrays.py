@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vdm_jax import files
-from vdm_jax.errors import UserError, first_line
+from vdm_jax.errors import UserError
 
 ENDINGS = ('.npy', '.npz', '.safetensors')
 DTYPES = ('float16', 'float32', 'float64')
@@ -97,9 +97,9 @@ def _read_arrays(path: Path, label: str, name: str) -> dict[str, np.ndarray]:
             return {FEATURES: read(wanted)} | {each: read(each) for each in others}
     except UserError:
         raise
-    # What readers raise for damaged files: numpy's, zip's, and the errors of safetensors, which have no common class.
-    except (OSError, ValueError, EOFError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f'{label}: is damaged, or no file of plain arrays ({first_line(error)})') from None
+    # What numpy and zip raise for damaged files. Numpy's own advice may be to run what is inside: it is not shown.
+    except (OSError, ValueError, EOFError, TypeError, KeyError, zipfile.BadZipFile, zlib.error):
+        raise UserError(f'{label}: is damaged, or no file of plain arrays') from None
 
 
 @contextlib.contextmanager

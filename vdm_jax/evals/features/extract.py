@@ -42,7 +42,7 @@ def extract_features(
     network: FeatureNetwork,
     params: Params,
     batches: Iterable[np.ndarray],
-    batch_size: int = 16,
+    batch_size: int = 8,
     with_probabilities: bool = False,
 ) -> Extraction:
     """Return the features of all clips of an iterator.
@@ -55,14 +55,16 @@ def extract_features(
       network: Whose features.
       params: Its parameters.
       batches: uint8 arrays (B, T, H, W, C), of any B and of one clip shape; C is 3, or 1 for grey.
-      batch_size: Clips that are computed at once, rounded up to the devices of the mesh. The last batch is filled up,
-        so that nothing compiles twice.
+      batch_size: Clips that are computed at once, with all of their frames, rounded up to the devices of the mesh. The
+        last batch is filled up, so that nothing compiles twice.
       with_probabilities: Whether to return the probabilities of the network's classes, too.
 
     Raises:
-      UserError: there are no clips, they are of several shapes or not uint8, or the network does not take them; or
-        features are not finite, as those of damaged weights.
+      UserError: batch_size is less than 1; there are no clips, they are of several shapes or not uint8, or the network
+        does not take them; or features are not finite, as those of damaged weights.
     """
+    if batch_size < 1:
+        raise UserError(f'batch_size={batch_size}: want 1 or more clips at once')
     mesh = jax.sharding.get_mesh()
     size = batch_size if mesh.empty else pad_rows(batch_size, mesh)
     if not mesh.empty:

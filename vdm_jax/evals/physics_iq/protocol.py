@@ -1,6 +1,6 @@
 """Physics-IQ's score of any source: predictions beside the truth, and beside how well a second take would do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -41,6 +41,10 @@ class PhysicsIQ(SampleSetProtocol):
     side: Annotated[int, Between(1, 512)] = 128
     shift: Annotated[float, Between(0, 64)] = 0.5
     noise: Annotated[float, Between(0, 255)] = 2.0
+
+    def for_context(self, frames: int) -> 'PhysicsIQ | None':
+        """Return the same after as many frames as the network was trained with."""
+        return replace(self, context=frames) if frames else None
 
     def make_conditions(self, reader: Reader, held_out: Reader, config: EvaluateConfig) -> dict[str, np.ndarray]:
         """Return labels, texts and context frames of held-out clips; the samples of a clip lie next to each other."""
