@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vdm_jax.cli.options import destination_of
 from vdm_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from vdm_jax.data.video_set import VideoSetReader
+    from vdm_jax.evals.feature_distance.protocol import FeatureDistance
     from vdm_jax.evals.judge import Draw
-    from vdm_jax.evals.protocol import EvaluateConfig, Protocol
+    from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut
     from vdm_jax.evals.score import Score
 
 USUAL = 'feature_distance'  # protocol, where none is named
 GROUP = '--config.evaluate.'
+OF_RUNS = ('--workdir', '--weights', '--step', '--ema', '--steps', '--guidance', '--allow-other-codec', '--scalars')
+MOST = 2**20  # clips: all there are
+# What distances of features that others computed hang on.
+OF_FEATURES = ('distances', 'divisor', 'root', 'seed')
 
 
 def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
@@ -35,13 +42,13 @@ def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
     for option, value in (('--real', args.real), ('--fake', args.fake)):
         if not value:
             raise UserError(f'evaluate: {option}=PATH is missing: --real and --fake are scored together')
-    for option, value in (('--workdir', args.workdir), ('--weights', args.weights)):
-        if value:
-            raise UserError(f'evaluate: {option}={value}: give it, or --real and --fake')
+    for option in OF_RUNS:
+        if vars(args)[destination_of(option)]:
+            raise UserError(f'evaluate: {option} is of samples of a run: give it, or --real and --fake')
     config, protocol = read_config(args, assignments)
     about = describe(args, config, assignments) | {'environment': describe_environment()}
     if holds_features(args.real) or holds_features(args.fake):
-        return score_features(args, protocol, about)
+        return score_features(args, config, about)
 
     cut = protocol.cut_videos()
     if cut is None:
@@ -51,10 +58,23 @@ def score_videos(args: argparse.Namespace, assignments: list[str]) -> 'Score':
     if real.shape != fake.shape:
         sizes = ' and '.join(f'{height}x{width}' for _, height, width, _ in (real.shape, fake.shape))
         raise UserError(f'--real and --fake: frames of {sizes}; want one size, or --size=HEIGHTxWIDTH to bring them to')
-    config = dataclasses.replace(config, samples=len(fake), real=min(len(real), config.real))
+    config = dataclasses.replace(config, samples=min(len(fake), config.samples), real=min(len(real), config.real))
+    wanted = protocol.count_videos(config, len(real))
+    if wanted > len(fake):
+        raise UserError(f'--fake={args.fake}: {len(fake)} clips; the protocol wants {wanted}')
+    about |= {'fake_clips': len(fake)}
     with jax.set_mesh(make_mesh(MeshConfig())):
-        draw = draw_from(fake, args.fake, config.batch_size)
-        return runner.evaluate(protocol, draw, real, real, config, about, partial=args.out, open_weights=open_weights)
+        return runner.evaluate(
+            protocol,
+            draw_from(fake, config.batch_size),
+            real,
+            real,
+            config,
+            about,
+            partial=args.out,
+            open_weights=open_weights,
+            identity=f'{real.identity()}, {fake.identity()}',
+        )
 
 
 def read_config(args: argparse.Namespace, assignments: list[str]) -> tuple['EvaluateConfig', 'Protocol']:
@@ -71,8 +91,8 @@ def read_config(args: argparse.Namespace, assignments: list[str]) -> tuple['Eval
     for assignment in assignments:
         if not assignment.startswith(GROUP):
             raise UserError(f'{assignment}: there is no run; want {GROUP}KEY=VALUE')
-    # All real clips there are, unless fewer are wanted.
-    groups: dict[str, Any] = {'evaluate': {'protocol': args.protocol or USUAL, 'real': 2**20}}
+    # All clips there are, unless fewer are wanted.
+    groups: dict[str, Any] = {'evaluate': {'protocol': args.protocol or USUAL, 'real': MOST, 'samples': MOST}}
     if args.batch_size is not None:
         groups['evaluate']['batch_size'] = args.batch_size
     config = to_dataclass(EvaluateConfig, override(groups, assignments)['evaluate'], CHOICES, 'config.evaluate')
@@ -91,29 +111,29 @@ def describe(args: argparse.Namespace, config: 'EvaluateConfig', assignments: li
     return {'protocol': protocol, 'real': args.real, 'fake': args.fake, 'size': args.size, 'overrides': assignments}
 
 
-def open_set(path: str, option: str, size: str | None, cut: Any) -> Any:
+def open_set(path: str, option: str, size: int | str | None, cut: 'VideoCut') -> 'VideoSetReader':
     """Return a reader of the videos of a path."""
+    from vdm_jax.config.frame_size import read_pixels
     from vdm_jax.data.video_set import VideoSet
 
+    size = None if size is None else read_pixels(size, '--size')
     return VideoSet(path, frames=cut.frames, cut=cut.which, resize=size, option=option).open()
 
 
-def draw_from(fake: Any, path: str, batch_size: int) -> 'Draw':
+def draw_from(fake: 'VideoSetReader', batch_size: int) -> 'Draw':
     """Return what reads videos in the place of a sampler."""
     from vdm_jax.data.clip_batches import read_videos
 
     def draw(labels: np.ndarray, conditions_of: Any, first: int) -> Iterator[np.ndarray]:
         del conditions_of
         count = len(labels)
-        if len(fake) < count:
-            raise UserError(f'--fake={path}: {len(fake)} clips; the protocol wants {count}')
         for begin in range(first, count, batch_size):
             yield read_videos(fake, range(begin, min(begin + batch_size, count)))
 
     return draw
 
 
-def score_features(args: argparse.Namespace, protocol: 'Protocol', about: dict[str, Any]) -> 'Score':
+def score_features(args: argparse.Namespace, config: 'EvaluateConfig', about: dict[str, Any]) -> 'Score':
     """Return the score of features that others have computed.
 
     Raises:
@@ -121,11 +141,43 @@ def score_features(args: argparse.Namespace, protocol: 'Protocol', about: dict[s
     """
     from vdm_jax.evals.feature_distance.protocol import FeatureDistance
     from vdm_jax.evals.feature_distance.stored import score_stored
-    from vdm_jax.evals.features.arrays import read_features
+    from vdm_jax.evals.features.arrays import holds_features, read_features
 
+    pair = {'--real': args.real, '--fake': args.fake}
+    protocol = config.protocol
+    of_features = [f'{option}={path}' for option, path in pair.items() if holds_features(path)]
+    of_videos = [f'{option}={path}' for option, path in pair.items() if not holds_features(path)]
+    if of_videos:
+        raise UserError(
+            f'{of_features[0]} holds features, {of_videos[0]} does not: want both as features, or as videos'
+        )
     if not isinstance(protocol, FeatureDistance):
         raise UserError(f'--protocol={args.protocol}: of features, such as those of {args.fake}, want {USUAL}')
+    check_settings(args, config, protocol)
     real = read_features(args.real, called='--real')
     fake = read_features(args.fake, called='--fake')
     score = score_stored(protocol, real, fake)
     return dataclasses.replace(score, settings=score.settings | about)
+
+
+def check_settings(args: argparse.Namespace, config: 'EvaluateConfig', protocol: 'FeatureDistance') -> None:
+    """Check that nothing was set that features which others computed do not hang on.
+
+    Raises:
+      UserError: Something was.
+    """
+    from vdm_jax.evals.feature_distance.settings import DistanceSettings
+
+    if args.size:
+        raise UserError(f'--size={args.size}: features have no frames; leave it out')
+    for key in ('real', 'samples'):
+        if vars(config)[key] != MOST:
+            raise UserError(f'config.evaluate.{key}={vars(config)[key]}: all rows of features count; leave it out')
+    usual = DistanceSettings()
+    for field in dataclasses.fields(DistanceSettings):
+        value = vars(protocol)[field.name]
+        if field.name not in OF_FEATURES and value != vars(usual)[field.name]:
+            raise UserError(
+                f'config.evaluate.protocol.{field.name}={value}: features are computed already; want '
+                f'{", ".join(OF_FEATURES)} or rounds'
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import os
 from typing import Any
 
@@ -22,12 +23,14 @@ class StoredVideo(abc.ABC):
 
     Attributes:
       name: What messages call it.
+      stamp: Bytes of its file, and when that was changed last.
       frames: How many there are.
       height: Of a frame.
       width: Of a frame.
     """
 
     name: str
+    stamp: str
     frames: int
     height: int
     width: int
@@ -47,6 +50,7 @@ class VideoFile(StoredVideo):
 
     def __init__(self, path: str, name: str):
         self.name = name
+        self.stamp = stamp_file(path)
         try:
             self._video = decode.probe(path)
         except BrokenVideoError as error:
@@ -68,6 +72,7 @@ class ArrayVideo(StoredVideo):
         self._array = array
         self._number = number
         self.name = f'video {number} of {array.name}'
+        self.stamp = array.stamp
         self.frames, self.height, self.width, _ = array.shape[1:]
 
     def read(self, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -87,16 +92,18 @@ class VideoArray(abc.ABC):
 
     Attributes:
       name: Of the file.
+      stamp: As a StoredVideo has it.
       shape: Of the array.
     """
 
-    def __init__(self, name: str, dtype: Any, shape: tuple[int, ...]):
+    def __init__(self, name: str, stamp: str, dtype: Any, shape: tuple[int, ...]):
         """Check that it holds videos.
 
         Raises:
           DamageError: It does not.
         """
         self.name = name
+        self.stamp = stamp
         # One video is a set of one.
         self.shape = (1, *shape) if len(shape) == 4 else shape
         if len(self.shape) != 5 or self.shape[-1] not in (1, 3) or 0 in self.shape or np.dtype(dtype) != np.uint8:
@@ -118,7 +125,7 @@ class NpyVideos(VideoArray):
             self._file = RowFile(path)
         except DamageError as error:
             raise DamageError(f'{name}: {error}') from None
-        super().__init__(name, self._file.dtype, self._file.shape)
+        super().__init__(name, stamp_file(path), self._file.dtype, self._file.shape)
 
     def read_frame(self, video: int, frame: int) -> np.ndarray:
         """Read a frame."""
@@ -131,24 +138,39 @@ class LoadedVideos(VideoArray):
     """An array that its format can only give as a whole: that of an .npz or of safetensors."""
 
     def __init__(self, path: str, name: str):
-        array = load_array(path, name)
-        super().__init__(name, array.dtype, array.shape)
-        self._videos = array.reshape(self.shape)
+        self._path = path
+        stamp = stamp_file(path)
+        array = load_array(path, name, stamp)
+        super().__init__(name, stamp, array.dtype, array.shape)
 
     def read_frame(self, video: int, frame: int) -> np.ndarray:
         """Return a frame."""
-        read: np.ndarray = self._videos[video, frame]
+        array = load_array(self._path, self.name, self.stamp)
+        read: np.ndarray = array.reshape(self.shape)[video, frame]
         return read
 
 
-def load_array(path: str, name: str) -> np.ndarray:
+def stamp_file(path: str) -> str:
+    """Return the bytes of a file and when it was changed last, by which another one in its place is noticed."""
+    about = os.stat(path)
+    return f'{about.st_size} {about.st_mtime_ns}'
+
+
+# Two: of a folder of thousands no more are in memory.
+@functools.lru_cache(maxsize=2)
+def load_array(path: str, name: str, stamp: str) -> np.ndarray:
     """Return the one array of an .npz or safetensors file, or the one called `videos`.
+
+    Args:
+      path: Of the file.
+      name: What messages call it.
+      stamp: Of the file.
 
     Raises:
       DamageError: There is no such one, or the file is damaged.
     """
     try:
-        if path.endswith('.npz'):
+        if path.lower().endswith('.npz'):
             with np.load(path, allow_pickle=False) as arrays:
                 names = list(arrays)
                 chosen = choose_name(names, name)
@@ -186,15 +208,29 @@ def list_videos(path: str) -> list[StoredVideo]:
     """
     if not os.path.isdir(path):
         return open_file(path, os.path.basename(path)) if os.path.exists(path) else []
-    names = list(list_folder(path).videos)
-    for root, _, files in os.walk(path):
-        names += [os.path.relpath(os.path.join(root, file), path) for file in files if file.endswith(ARRAYS)]
+    folder = list_folder(path)
+    for name, reason in folder.unreadable.items():
+        raise DamageError(f'{name or "it"} cannot be read ({reason})')
+    for name in folder.links:
+        raise DamageError(f'{name} is a link to a folder; want folders and files themselves')
+    names = [*folder.videos, *list_arrays(path)]
     return [video for name in sorted(names) for video in open_file(os.path.join(path, name), name)]
+
+
+def list_arrays(path: str) -> list[str]:
+    """Return the files of arrays in a folder and below, relative to it; hidden ones are passed over, as of videos."""
+    names = []
+    for root, folders, files in os.walk(path):
+        folders[:] = [folder for folder in folders if not folder.startswith('.')]
+        arrays = [file for file in files if file.lower().endswith(ARRAYS) and not file.startswith('.')]
+        names += [os.path.relpath(os.path.join(root, file), path) for file in arrays]
+    return names
 
 
 def open_file(path: str, name: str) -> list[StoredVideo]:
     """Return the videos of one file: one, or as many as its array holds."""
-    if not path.endswith(ARRAYS):
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in ARRAYS:
         return [VideoFile(path, name)]
-    array = NpyVideos(path, name) if path.endswith('.npy') else LoadedVideos(path, name)
+    array = NpyVideos(path, name) if ending == '.npy' else LoadedVideos(path, name)
     return [ArrayVideo(array, number) for number in range(array.shape[0])]

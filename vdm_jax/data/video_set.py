@@ -103,8 +103,8 @@ class VideoSetReader(Reader):
         return self.source.frames, *self._size, 3
 
     def identity(self) -> str:
-        """Return how many clips there are, and of which files in which order."""
-        names = '\n'.join(f'{video.name} {start}' for video, start in self._clips)
+        """Return how many clips there are, and of which files, as these are now, in which order."""
+        names = '\n'.join(f'{video.name} {video.stamp} {start}' for video, start in self._clips)
         return f'{len(self)} {hashlib.sha256(names.encode()).hexdigest()[:16]}'
 
     @property

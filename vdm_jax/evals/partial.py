@@ -8,13 +8,12 @@ import contextlib
 import io
 import re
 import time
-import zipfile
 
 import numpy as np
 from etils import epath
 
 from vdm_jax import files
-from vdm_jax.errors import UserError
+from vdm_jax.errors import UserError, first_line
 from vdm_jax.evals.judge import Rows
 
 SECONDS = 30.0  # between two writes: what an interruption costs at the most
@@ -84,14 +83,29 @@ class PartialRows:
             # A gap would shift all that comes after it.
             if name != f'rows_{self.count:08d}.npz':
                 raise UserError(f'{path}: rows before it are missing; remove {self._directory} to begin anew')
-            try:
-                with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-                    rows = dict(arrays)
-            except (ValueError, EOFError, zipfile.BadZipFile):
-                raise UserError(f'{path}: damaged; remove {self._directory} to begin anew') from None
-            if DIGEST not in rows or len({len(values) for values in rows.values()}) != 1:
-                raise UserError(f'{path}: these are no rows of an evaluation; remove {self._directory} to begin anew')
+            rows = read_rows(path, f'remove {self._directory} to begin anew')
+            if self._rows and [*rows] != [*self._rows[0]]:
+                raise UserError(f'{path}: has other columns than those before; remove {self._directory} to begin anew')
             self._rows.append(rows)
+
+
+def read_rows(path: epath.Path, remedy: str) -> Rows:
+    """Return the rows in a file.
+
+    Raises:
+      UserError: It is damaged, or something else; the message ends with the remedy.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            rows = dict(arrays)
+    # Readers of damaged files have errors of every kind.
+    except Exception as error:
+        raise UserError(f'{path}: damaged ({first_line(error)}); {remedy}') from None
+    if DIGEST not in rows or 0 in {values.ndim for values in rows.values()}:
+        raise UserError(f'{path}: these are no rows of an evaluation; {remedy}')
+    if len({len(values) for values in rows.values()}) != 1:
+        raise UserError(f'{path}: its columns have several lengths; {remedy}')
+    return rows
 
 
 def stack_rows(parts: list[Rows]) -> Rows:

@@ -71,6 +71,11 @@ class Protocol(ProtocolConfig):
         """Return how anybody's videos are cut into clips for it; None: it scores samples of a run alone."""
         return None
 
+    def count_videos(self, config: 'EvaluateConfig', num_real: int) -> int:
+        """Return how many videos of anybody it wants, beside so many real ones."""
+        del num_real
+        return config.samples
+
     @abstractmethod
     def open_judge(
         self, reader: Reader, held_out: Reader, config: 'EvaluateConfig', open_weights: OpenWeights = no_weights

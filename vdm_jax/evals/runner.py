@@ -17,10 +17,11 @@ from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Draw, Rows
 from vdm_jax.evals.partial import DIGEST, PartialRows, stack_rows
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
+from vdm_jax.evals.rows import format_rows
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
 
-RESULTS = ('figures', 'curves', 'verdict', 'passed', 'samples_sha256', 'cautions')
+RESULTS = ('figures', 'curves', 'verdict', 'passed', 'samples_sha256', 'real_features_sha256', 'cautions')
 # What is as it happens to be where a score is made, and what is as its step says.
 CIRCUMSTANCES = ('environment', 'weights_sha256')
 # What the command line changed, and the config that it became, of which `select_settings` are what matters.
@@ -47,6 +48,7 @@ def evaluate(
     about: dict[str, Any],
     partial: epath.PathLike | None = None,
     open_weights: OpenWeights = no_weights,
+    identity: str = '',
 ) -> Score:
     """Score what `draw` makes. Where several processes run all have to call it; the primary one judges.
 
@@ -60,6 +62,7 @@ def evaluate(
       partial: The directory in which what was measured so far lies, from which an interrupted evaluation goes on; None
         for nowhere.
       open_weights: Opens networks that judge.
+      identity: Of videos that no run makes: others under the same path are another evaluation.
 
     Returns:
       The score, JSON values only.
@@ -69,12 +72,14 @@ def evaluate(
     """
     # Made on every process, as every one takes part in the sampling; only the judging is the primary's.
     judge = protocol.open_judge(reader, held_out, config, open_weights)
-    store = PartialRows(_directory_of(partial, about, config)) if processes.is_primary() and partial else None
+    is_stored = processes.is_primary() and partial is not None
+    store = PartialRows(_directory_of(partial, about, config, identity)) if is_stored else None
     first = processes.run_on_primary(lambda: store.count if store else 0)
     parts: list[Rows] = []
     number = first
-    if first < len(judge.labels):
-        for videos in draw(judge.labels, judge.conditions_of, first):
+    try:
+        # Nothing is drawn where all have been measured.
+        for videos in draw(judge.labels, judge.conditions_of, first) if first < len(judge.labels) else ():
             numbers = np.arange(number, number + len(videos))
             rows = judge.measure(numbers, videos) | {DIGEST: digest_videos(videos)}
             number += len(videos)
@@ -82,6 +87,11 @@ def evaluate(
                 store.add(rows)
             else:
                 parts.append(rows)
+    except BaseException:
+        # Also where a user interrupts it: what was measured is not measured again.
+        if store:
+            store.flush()
+        raise
 
     def decide() -> dict[str, Any]:
         rows = store.all_rows() if store else stack_rows(parts)
@@ -100,11 +110,15 @@ def evaluate(
     return Score.from_json(processes.run_on_primary(decide))
 
 
-def _directory_of(partial: epath.PathLike, about: dict[str, Any], config: EvaluateConfig) -> epath.Path:
+def _directory_of(partial: epath.PathLike, about: dict[str, Any], config: EvaluateConfig, identity: str) -> epath.Path:
     """Return the directory of what this evaluation has measured so far, by all that makes its samples what they are."""
     question = {name: value for name, value in about.items() if name not in CONFIGS}
     settings = select_settings(about.get('config', {}), ())
-    digits = files.digest_json({'about': question, 'settings': settings, 'evaluate': dataclasses.asdict(config)})[:16]
+    # How many are made at once changes none of them.
+    evaluate_settings = _leave_out(dataclasses.asdict(config), ('batch_size',))
+    digits = files.digest_json(
+        {'about': question, 'settings': settings, 'evaluate': evaluate_settings, 'identity': identity}
+    )[:16]
     return epath.Path(partial) / f'.partial_{digits}'
 
 
@@ -173,29 +187,13 @@ def read(path: str | epath.PathLike) -> Score:
 
 def format_table(score: Score) -> str:
     """Return the score as text: a row for each set of clips, a column for each figure, and the verdicts."""
-    # In the order in which figures appear, as rows need not have the same ones.
-    columns = list(dict.fromkeys(name for figures in score.figures.values() for name in figures))
-    cells = [['', *columns]]
-    for row, figures in score.figures.items():
-        cells.append([row, *(_format_figure(figures.get(column)) for column in columns)])
-
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row_name, *row_numbers in cells:
-        name = row_name.ljust(widths[0])
-        numbers = [number.rjust(width) for number, width in zip(row_numbers, widths[1:], strict=True)]
-        lines.append('  '.join([name, *numbers]))
-
     about = score.settings
     step = [f'step {about["step"]}'] if 'step' in about else []
     sampler = [about['sampler']] if 'sampler' in about else []
-    head = ', '.join([*step, f'{about["samples"]} samples', *sampler, f'seed {about["seed"]}'])
+    # Of anybody's videos a protocol may want the first ones alone.
+    has_more = about.get('fake_clips', about['samples']) != about['samples']
+    samples = f'{about["samples"]} of {about["fake_clips"]} samples' if has_more else f'{about["samples"]} samples'
+    head = ', '.join([*step, samples, *sampler, f'seed {about["seed"]}'])
     verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score.verdict.items())
     below = [f'caution: {caution}' for caution in about.get('cautions', ())] + ([verdict] if verdict else [])
-    return '\n'.join([f'{score.name}: {head}', '', *lines, '', *below])
-
-
-def _format_figure(value: float | None) -> str:
-    if value is None:
-        return '-'
-    return str(value) if isinstance(value, int) else f'{value:.3f}'
+    return '\n'.join([f'{score.name}: {head}', '', format_rows(score.figures), '', *below])

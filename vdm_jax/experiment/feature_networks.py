@@ -2,19 +2,24 @@
 
 import functools
 import hashlib
+from typing import Any
 
 from vdm_jax.errors import UserError
 from vdm_jax.evals.features.network import FeatureNetwork
 from vdm_jax.evals.features.opened import OpenNetwork
 
+KEY = 'config.evaluate.protocol.weights'
+# What weights are called in the table of weights, by the source that reads them.
+NAMES = {'i3d': 'i3d', 'inception_fid': 'fid_inception'}
+
 
 @functools.lru_cache(maxsize=4)
-def open_weights(network: FeatureNetwork, weights: str) -> OpenNetwork:
+def open_weights(network: FeatureNetwork, weights: str | None) -> OpenNetwork:
     """Return a network with its weights; all processes call it.
 
     Args:
       network: What is computed.
-      weights: A name of the table of weights (python -m vdm_jax weights), or a file.
+      weights: A name of the table of weights (python -m vdm_jax weights), or a file; None for the published ones.
 
     Raises:
       UserError: They are not here, or of another network.
@@ -23,11 +28,24 @@ def open_weights(network: FeatureNetwork, weights: str) -> OpenNetwork:
     from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained.store import find
 
-    path = raise_on_all(lambda: str(find(weights, f'config.evaluate.protocol.weights={weights}')))
-    loaded = raise_on_all(lambda: pretrained.load(network.weights, path))
+    name = weights or NAMES.get(network.weights)
+    if name is None:
+        raise UserError(
+            f'{KEY}: those of {network.name} are in no registry; want the path of a file (docs/evaluation.md)'
+        )
+    label = f'{KEY}={name}'
+
+    def load(path: str) -> Any:
+        try:
+            return pretrained.load(network.weights, path)
+        except UserError as error:
+            raise UserError(f'{label}: {str(error).removeprefix(f"--checkpoint={path}: ")}') from None
+
+    path = raise_on_all(lambda: find(name, label))
+    loaded = raise_on_all(lambda: load(path))
     if type(loaded.config) is not type(network):
-        raise UserError(f'{weights}: holds {type(loaded.config).__name__}, not {type(network).__name__}')
-    return OpenNetwork(network, loaded.params, weights, hash_file(path))
+        raise UserError(f'{label}: holds {type(loaded.config).__name__}, not {type(network).__name__}')
+    return OpenNetwork(network, loaded.params, name, hash_file(path))
 
 
 def hash_file(path: str) -> str:

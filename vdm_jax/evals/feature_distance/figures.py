@@ -7,7 +7,7 @@ import numpy as np
 from vdm_jax.errors import UserError
 from vdm_jax.evals.distances.bootstrap import interval
 from vdm_jax.evals.distances.frechet import spectrum_of
-from vdm_jax.evals.distances.moments import Moments
+from vdm_jax.evals.distances.moments import Moments, centre_rows
 from vdm_jax.evals.distances.sample_size import sample_size_floor
 from vdm_jax.evals.distances.table import Distance
 from vdm_jax.evals.feature_distance.real import Features
@@ -18,9 +18,14 @@ ROUNDS_OF_WIDE = 20
 
 
 def rows_of(distance: Distance, features: Features) -> np.ndarray:
-    """Return what a distance looks at, a row for each clip or frame: features, or probabilities of classes."""
+    """Return what a distance looks at, a row for each clip or frame: features, or probabilities of classes.
+
+    Raises:
+      UserError: They are of others, who computed no probabilities.
+    """
     values = features.features if distance.needs_real else features.probabilities
-    assert values is not None  # they are computed where a distance is of them
+    if values is None:
+        raise UserError('inception_score is of probabilities of classes; found features alone')
     return values.reshape(-1, values.shape[-1])
 
 
@@ -91,8 +96,19 @@ def measure_intervals(
 
 def measure_floor(real: np.ndarray, count: int, settings: DistanceSettings) -> float:
     """Return the Fréchet distance that as many clips of the very same kind have on average."""
-    spectrum = spectrum_of(Moments.of(real))
+    spectrum = spectrum_of_rows(real)
     return sample_size_floor(spectrum, len(real), count, settings.divisor, seed=settings.seed).mean
+
+
+def spectrum_of_rows(rows: np.ndarray) -> np.ndarray:
+    """Return the eigenvalues of the covariance of rows (N, D); those that are 0 for N < D left out."""
+    count, width = rows.shape
+    if count > width:
+        return spectrum_of(Moments.of(rows))
+    # The same ones as of D x D numbers, which of frames or of tokens would be more than fit in memory.
+    _, centred = centre_rows(np.asarray(rows, np.float64))
+    values: np.ndarray = np.linalg.eigvalsh(centred @ centred.T / (count - 1))[1:].clip(0)
+    return values
 
 
 def measure_halves(real: Features, settings: DistanceSettings, rounds: int) -> dict[str, float]:

@@ -25,16 +25,18 @@ from vdm_jax.evals.feature_distance.real import (
     compute_features,
     compute_real,
     cut_frames,
+    digest_arrays,
 )
 from vdm_jax.evals.feature_distance.settings import DistanceSettings
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
-from vdm_jax.evals.metrics import FRAME_METRICS
+from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol, VideoCut, name_split
 from vdm_jax.evals.score import Score
 
 FRAMES = 16  # of anybody's video
 INTERVAL = '95% by {rounds} rounds of resampling the samples'
+SAME = 'the samples are the real clips themselves'
 BEST: dict[str, Callable[..., np.ndarray]] = {'mse': np.min, 'mae': np.min, 'ssim': np.max, 'psnr': np.max}
 Rounds = Annotated[int, Between(0, 10_000)]
 
@@ -66,7 +68,14 @@ class FeatureProtocol(Protocol):
 
     def cut_videos(self) -> VideoCut:
         """Return as many frames as count: of a video's beginning where there is to be a number of videos."""
-        return VideoCut(self.settings.span or FRAMES, 'first' if self.settings.videos else 'all')
+        is_counted = self.settings.videos or self.settings.real
+        return VideoCut(self.settings.span or FRAMES, 'first' if is_counted else 'all')
+
+    def count_videos(self, config: EvaluateConfig, num_real: int) -> int:
+        """Return the number that is published, or of the samples of all real clips."""
+        if self.settings.context:
+            return self.settings.per_clip * (self.settings.real or min(config.real, num_real))
+        return self.settings.videos or config.samples
 
     def open_judge(
         self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
@@ -114,9 +123,11 @@ class FeatureJudge(Judge):
         self._split = name_split(reader, held_out) if self._settings.split == 'test' else 'train'
         self._numbers = self._choose_real()
         self.labels = self._make_labels()
+        self._check_clips()
+        # A program is of one size of batches: one that is never full would compute clips that nobody wants.
+        self._batch_size = min(config.batch_size, max(len(self.labels), len(self._numbers)))
 
-        network = self._settings.network
-        self._opened = open_weights(network, protocol.weights or network.weights)
+        self._opened = open_weights(self._settings.network, protocol.weights)
         self._real = self._compute_real()
 
     def _choose_real(self) -> np.ndarray:
@@ -128,7 +139,8 @@ class FeatureJudge(Judge):
         there = len(self._clips)
         wanted = self._settings.real or min(self._config.real, there)
         if wanted > there:
-            raise UserError(f'the protocol wants {wanted} real clips; found {there} of the {self._split} split')
+            of_split = '' if self._split == 'all' else f' of the {self._split} split'
+            raise UserError(f'the protocol wants {wanted} real clips; found {there}{of_split}')
         if self._settings.context:
             # Samples go on from the first ones, in the order of the data.
             return np.asarray(self._clips.order(wanted, shuffle=False).ids(0))
@@ -136,27 +148,46 @@ class FeatureJudge(Judge):
 
     def _make_labels(self) -> np.ndarray:
         if self._settings.context:
-            labels = batch_of(self._clips, self._numbers)['label'] if self._reader.num_classes else None
-            labels = np.zeros(len(self._numbers), np.int32) if labels is None else labels
+            labels = np.zeros(len(self._numbers), np.int32)
+            if self._reader.num_classes:
+                # One by one: all clips at once would fill the memory.
+                labels = np.array([self._clips[int(number)]['label'] for number in self._numbers], np.int32)
             return np.repeat(labels, self._settings.per_clip)
-        count = self._settings.videos or self._config.samples
+        count = self._protocol.count_videos(self._config, len(self._clips))
         return np.arange(count, dtype=np.int32) % max(self._reader.num_classes, 1)
 
+    def _check_clips(self) -> None:
+        """Check that clips are large enough, and enough for each distance, before any is computed.
+
+        Raises:
+          UserError: They are too small, or too few.
+        """
+        height, width = self._reader.shape[1:3]
+        if self._settings.pixels and min(height, width) < WINDOW:
+            raise UserError(f'SSIM wants frames of {WINDOW} pixels or more a side; found {height}x{width}')
+        frames = self._settings.frames or len(range(0, self._reader.shape[0], self._settings.stride))
+        rows = self._settings.network.rows_per_clip(frames)
+        num_sampled = len(self._numbers) if self._settings.by_trajectory else len(self.labels)
+        for name, distance in self._settings.make_distances().items():
+            figures_of.check_enough(name, distance, num_sampled * rows, 'samples')
+            if distance.needs_real:
+                figures_of.check_enough(name, distance, len(self._numbers) * rows, 'real clips')
+
     def _compute_real(self) -> RealFeatures:
-        count = len(self._numbers)
-        every = np.random.default_rng(self._settings.seed + 1).permutation(len(self._clips))
-        others = np.setdiff1d(every, self._numbers)[:count]
+        settings = self._settings
+        num_controls = min(len(self.labels), len(self._numbers)) if self._protocol.controls else 0
+        every = np.random.default_rng(settings.seed + 1).permutation(len(self._clips))
+        is_real = np.isin(every, self._numbers)
         # Where most clips are real ones already, the controls are made of them.
-        others = others if len(others) == count else self._numbers
-        train = np.random.default_rng(self._settings.seed + 2).permutation(len(self._reader))[:count]
-        num_controls = min(len(self.labels), count) if self._protocol.controls else 0
+        others = every[~is_real] if np.count_nonzero(~is_real) >= num_controls else every[is_real]
+        train = np.random.default_rng(settings.seed + 2).permutation(len(self._reader))
+        # Some of all, not the first: clips of one video lie next to each other.
         return compute_real(
             self._opened,
-            RealSet(self._clips, self._numbers, self._settings),
-            RealSet(self._clips, np.sort(others), self._settings),
-            RealSet(self._reader, np.sort(train), self._settings),
-            num_controls,
-            self._config.batch_size,
+            RealSet(self._clips, self._numbers, settings),
+            RealSet(self._clips, np.sort(others[:num_controls]), settings),
+            RealSet(self._reader, np.sort(train[:num_controls]), settings),
+            self._batch_size,
         )
 
     def conditions_of(self, rows: np.ndarray) -> Rows:
@@ -173,7 +204,7 @@ class FeatureJudge(Judge):
     def measure(self, numbers: np.ndarray, videos: np.ndarray) -> Rows:
         """Return features of videos, their classes, and where it is wanted how near they are to the truth."""
         videos = cut_frames(videos, self._settings)
-        features, _ = compute_features(self._opened, iter([videos]), self._config.batch_size, self._settings)
+        features, _ = compute_features(self._opened, iter([videos]), self._batch_size, self._settings)
         rows: Rows = features.arrays()
         if self._settings.pixels:
             context = self._settings.context
@@ -186,6 +217,8 @@ class FeatureJudge(Judge):
         samples = Features.of_arrays(rows)
         real = self._real.sets['real']
         cautions: list[str] = []
+        if np.array_equal(samples.features, real.features):
+            cautions.append(SAME)
         measure = figures_of.measure_trajectories if self._settings.by_trajectory else figures_of.measure_set
         figures = {'samples': measure(real, samples, self._settings, self._protocol.rounds, cautions)}
         if self._settings.pixels:
@@ -217,7 +250,7 @@ class FeatureJudge(Judge):
             'real_clips': len(self._numbers),
             'distance': settings,
             'real_sha256': self._real.clips_sha256,
-            'real_features': self._real.key,
+            'real_features_sha256': digest_arrays(self._real.sets['real'].arrays()),
             'network': {
                 'name': self._opened.network.name,
                 'weights': self._opened.weights,

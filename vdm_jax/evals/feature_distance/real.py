@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import io
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,9 +58,9 @@ class RealSet:
         frames: np.ndarray = cut_frames(videos_of(clip)[None], self.settings)[0]
         return frames
 
-    def batches(self, change: Callable[[np.ndarray], np.ndarray], limit: int | None = None) -> Iterator[np.ndarray]:
-        """Yield the clips, or the first `limit` of them, a batch at a time, each changed."""
-        count = len(self.numbers) if limit is None else min(limit, len(self.numbers))
+    def batches(self, change: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the clips, a batch at a time, each changed."""
+        count = len(self.numbers)
         for first in range(0, count, BATCH):
             clips = np.stack([self.read(i) for i in range(first, min(first + BATCH, count))])
             yield change(clips)
@@ -101,12 +100,10 @@ class RealFeatures:
     Attributes:
       sets: By the names of their rows: 'real', and those of the controls.
       clips_sha256: Of the real clips.
-      key: Under which they are kept.
     """
 
     sets: dict[str, Features]
     clips_sha256: str
-    key: str
 
 
 def cut_frames(videos: np.ndarray, settings: DistanceSettings) -> np.ndarray:
@@ -141,22 +138,19 @@ def compute_features(
     return Features(by_clip(extraction.features), probabilities), extraction.clips_sha256
 
 
-def compute_real(
-    opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet, num_controls: int, batch_size: int
-) -> RealFeatures:
+def compute_real(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet, batch_size: int) -> RealFeatures:
     """Return the features of real clips and of controls, from the cache where they are in it; all processes call it.
 
     Args:
       opened: The network.
       real: Which clips samples are held against.
-      others: Real clips of which the controls are made: others, where there are enough.
-      train: Training clips, of which copies are made.
-      num_controls: Clips of each control, 0 for none.
+      others: Real clips of which the controls are made: others, where there are enough; none for no controls.
+      train: As many training clips, of which copies are made.
       batch_size: Clips that are computed at once.
     """
-    key = make_key(opened, real, others, train, num_controls)
+    key = make_key(opened, real, others, train)
     path = cache_path(key)
-    if cached := read_cached(path, key):
+    if cached := read_cached(path):
         return cached
 
     seed = real.settings.seed
@@ -169,10 +163,10 @@ def compute_real(
     }
     features, clips_sha256 = compute_features(opened, real.batches(keep), batch_size, real.settings)
     sets = {'real': features}
-    if num_controls:
+    if len(others.numbers):
         for row, (clips, change) in changes.items():
-            sets[row], _ = compute_features(opened, clips.batches(change, num_controls), batch_size, real.settings)
-    computed = RealFeatures(sets, clips_sha256, key)
+            sets[row], _ = compute_features(opened, clips.batches(change), batch_size, real.settings)
+    computed = RealFeatures(sets, clips_sha256)
     if processes.is_primary():
         write_cached(path, computed)
     return computed
@@ -183,7 +177,7 @@ def keep(clips: np.ndarray) -> np.ndarray:
     return clips
 
 
-def make_key(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet, num_controls: int) -> str:
+def make_key(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet) -> str:
     """Return a hash of all that the features hang on."""
 
     def describe(clips: RealSet) -> dict[str, Any]:
@@ -200,10 +194,7 @@ def make_key(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet
         classes = real.settings.wants_probabilities
         network = {'name': opened.network.name, 'weights': opened.sha256, **dataclasses.asdict(opened.network)}
         sets = {'real': describe(real), 'others': describe(others), 'train': describe(train)}
-        return files.digest_json(
-            {'version': VERSION, 'cut': cut, 'network': network, 'sets': sets, 'controls': num_controls}
-            | {'classes': classes}
-        )
+        return files.digest_json({'version': VERSION, 'cut': cut, 'network': network, 'sets': sets, 'classes': classes})
 
     # By the primary process alone: files of others may be seen a little later.
     return processes.run_on_primary(read_all)
@@ -215,23 +206,27 @@ def cache_path(key: str) -> str | None:
     return os.path.join(cache, 'statistics', f'{key}.npz') if cache else None
 
 
-def read_cached(path: str | None, key: str) -> RealFeatures | None:
-    """Return the features in a file of the cache, None where there is none, or it is damaged."""
-    # All processes have to take the same way: some may not see the file.
-    if not processes.run_on_primary(lambda: path is not None and os.path.exists(path)):
+def read_cached(path: str | None) -> RealFeatures | None:
+    """Return the features in a file of the cache, None where there is none, or it is damaged.
+
+    The cache is that of the primary process, which alone judges: on the others there are no sets.
+    """
+    loaded = load(path) if processes.is_primary() else None
+    # All processes have to take the same way.
+    if not processes.run_on_primary(lambda: loaded is not None):
         return None
-    loaded = processes.raise_on_all(lambda: load(path, key))
-    return loaded
+    return loaded or RealFeatures({}, '')
 
 
-def load(path: str | None, key: str) -> RealFeatures | None:
+def load(path: str | None) -> RealFeatures | None:
     """Return what a file holds, None where it is damaged: it is then made anew."""
     if path is None or not os.path.exists(path):
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
             content = dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    # Readers of damaged files have errors of every kind.
+    except Exception:
         return None
     stored = str(content.pop(DIGEST, ''))
     if stored != digest_arrays(content) or CLIPS not in content:
@@ -241,7 +236,7 @@ def load(path: str | None, key: str) -> RealFeatures | None:
     for name, array in content.items():
         row, _, part = name.partition('/')
         by_row.setdefault(row, {})[part] = array
-    return RealFeatures({row: Features.of_arrays(arrays) for row, arrays in by_row.items()}, clips_sha256, key)
+    return RealFeatures({row: Features.of_arrays(arrays) for row, arrays in by_row.items()}, clips_sha256)
 
 
 def write_cached(path: str | None, computed: RealFeatures) -> None:

@@ -64,6 +64,9 @@ class DistanceSettings(Ranged, where='config.evaluate.protocol'):
         key = 'config.evaluate.protocol'
         if not self.context and (self.per_clip > 1 or self.by_trajectory or self.pixels):
             raise UserError(f'{key}.context=0: several samples of a clip, and its truth, want context frames of it')
+        if self.context and (self.stride > 1 or self.clips == 'random'):
+            other = f'stride={self.stride}' if self.stride > 1 else 'clips=random'
+            raise UserError(f'{key}.{other}: where {key}.context is not 0 want stride=1 and clips=fixed')
         if self.frames is not None and self.frames <= self.context:
             raise UserError(f'{key}.frames={self.frames}: want more than the {self.context} of {key}.context')
 

@@ -25,14 +25,14 @@ class OpenNetwork:
     sha256: str
 
 
-# Opens a network: (its config, the name or file of its weights) -> the same with weights.
-OpenWeights = Callable[[FeatureNetwork, str], OpenNetwork]
+# Opens a network: (its config, the name or file of its weights, None for the published ones) -> the same with weights.
+OpenWeights = Callable[[FeatureNetwork, str | None], OpenNetwork]
 
 
-def no_weights(network: FeatureNetwork, weights: str) -> OpenNetwork:
+def no_weights(network: FeatureNetwork, weights: str | None) -> OpenNetwork:
     """Refuse: where nobody says how weights are read there are none.
 
     Raises:
       UserError: Always.
     """
-    raise UserError(f'{network.name}: no weights ({weights}) are at hand here')
+    raise UserError(f'{network.name}: no weights ({weights or network.weights}) are at hand here')
