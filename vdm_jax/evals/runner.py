@@ -189,7 +189,8 @@ def format_table(score: Score) -> str:
     about = score.settings
     step = [f'step {about["step"]}'] if 'step' in about else []
     sampler = [about['sampler']] if 'sampler' in about else []
-    head = ', '.join([*step, f'{about["samples"]} samples', *sampler, f'seed {about["seed"]}'])
+    seed = [f'seed {about["seed"]}'] if 'seed' in about else []
+    head = ', '.join([*step, f'{about["samples"]} samples', *sampler, *seed])
     verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score.verdict.items())
     below = [f'caution: {caution}' for caution in about.get('cautions', ())] + ([verdict] if verdict else [])
     return '\n'.join([f'{score.name}: {head}', '', *lines, '', *below])
