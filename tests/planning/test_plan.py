@@ -20,7 +20,7 @@ from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import hardware
 from vdm_jax.parallel.mesh import to_global
-from vdm_jax.planning import aot_worker, format, plan, search
+from vdm_jax.planning import aot_worker, format, lowering, plan, search
 
 CPU = hardware.Topology('cpu:8', None, 8)
 SMALL = {
@@ -106,7 +106,7 @@ def test_memory_is_what_each_device_holds():
     )
     for part in (state.params, state.ema, state.opt_state):
         held = sum(leaf.addressable_shards[3].data.nbytes for leaf in jax.tree.leaves(part))
-        assert aot_worker.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
+        assert lowering.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
 
 
 def test_shapes_of_a_batch_are_those_of_real_ones():
@@ -125,7 +125,7 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
     for group in groups:
         run = Run(experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
         real = to_global(batch_of(run.data.reader, range(8), run.model_config.scalars), run.mesh)
-        expected = aot_worker.abstract_batch(run)
+        expected = lowering.abstract_batch(run)
         assert real.keys() == expected.keys()
         for name, shape in expected.items():
             assert (real[name].shape, real[name].dtype) == (shape.shape, shape.dtype), name
@@ -142,7 +142,7 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
     ],
 )
 def test_sampling_counts_every_evaluation_of_the_network(groups, passes):
-    assert aot_worker.count_passes(small(**groups)) == passes
+    assert lowering.count_passes(small(**groups)) == passes
 
 
 @pytest.mark.multidevice
@@ -251,7 +251,7 @@ def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatc
     reports_by_program = search.search('experiments/latte.py', [], topology, messages.append)
     tried = todo if fitting is None else todo[: fitting + 1]
     assert plans[: len(tried)] == [(each, ('train',)) for each in tried]
-    assert plans[len(tried) :] == ([] if fitting is None else [(todo[fitting], ('sample',))])
+    assert plans[len(tried) :] == ([] if fitting is None else [(todo[fitting], ('sample', 'features'))])
     assert len(plans) <= search.COMPILES and ('sample' in reports_by_program) == (fitting is not None)
     # The order is printed before anything is tried.
     assert 'as it stands' in messages[0] and '--config.mesh.fsdp=16' in messages[0]
@@ -270,7 +270,7 @@ def test_a_search_of_any_network_tries_its_options_or_reports_that_there_are_non
     monkeypatch.setattr(search, 'plan', plan_all)
     reports_by_program = search.search(experiment(**groups_of(name)).partition('=')[2], [], CPU, print)
     printed = capsys.readouterr().out.splitlines()
-    assert tuple(reports_by_program) == (('train', 'sample') if fits else ('train',))
+    assert tuple(reports_by_program) == (('train', 'sample', 'features') if fits else ('train',))
     assert '  1. as it stands' in printed
     has_more = name == 'video_dit'
     assert ('  2. --config.mesh.fsdp=8 --config.mesh.data=1' in printed) == has_more
@@ -298,7 +298,7 @@ REPORT = {
     'topology': 'v5e:2x2', 'chips': 4, 'devices': 4, 'mesh': {'data': 4}, 'fits': True, 'chip_bytes': 2**34,
     'bytes_per_chip': {'params': 2**30, 'total': 2**30}, 'flops_per_chip': 1e12, 'compiler_seconds': None,
     'roofline_seconds': 0.02, 'predicted_mfu': 0.25, 'collectives': {}, 'compile_seconds': 9.0, 'steps': 5, 'batch': 64,
-    'rows': 64, 'parts': {'compute': 0.005, 'memory': 0.02}, 'kernels': {}, 'crossing': [], 'guesses': [],
+    'rows': 64, 'about': '', 'parts': {'compute': 0.005, 'memory': 0.02}, 'kernels': {}, 'crossing': [], 'guesses': [],
 }  # fmt: skip
 
 
@@ -312,7 +312,7 @@ def test_the_roofline_is_shown_as_the_bound_that_it_is():
 @pytest.mark.parametrize('name', ['image_vae', 'video_vae'])
 def test_an_autoencoder_gives_a_clip_back_in_one_pass_and_no_sampler_step(name):
     run = Run(experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
-    assert aot_worker.count_passes(run) == 1
+    assert lowering.count_passes(run) == 1
     text = format.table({'sample': REPORT | {'steps': 1}}, V5E)
     assert 'sample: 64 videos\n' in text and 'sampler step' not in text
 

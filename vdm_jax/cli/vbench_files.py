@@ -1,9 +1,9 @@
 """The folder of videos that VBench evaluates (Vchitect/VBench at 45e79ec): which name each video has there.
 
-VBench looks a video up by its prompt and by which of the prompt's five it is: PROMPT-0.mp4 to PROMPT-4.mp4, nothing else
-in the folder, as it takes the ending of whichever file the system lists first. A prompt that can be no file's name
+VBench looks a video up by its prompt and by which of the prompt's five it is: PROMPT-0.mp4 to PROMPT-4.mp4, and nothing
+else in the folder, as it takes the ending of whichever file the system lists first. A prompt that can be no file's name
 (with a slash, control characters, or too long) is in none of its own lists; such videos have another name, and the file
-of prompts, {file: prompt}, says theirs to `evaluate.py --mode=custom_input --prompt_file`.
+of prompts, {file: prompt}, has theirs for `evaluate.py --mode=custom_input --prompt_file`.
 """
 
 import collections
@@ -43,7 +43,7 @@ def list_prompts(lines: Iterable[Mapping[str, object]]) -> dict[str, str]:
 
 
 def check_prompts(prompts: Sequence[str]) -> None:
-    """Check that videos can be told apart by their prompts.
+    """Check that each prompt is another one, as videos are called by them.
 
     Raises:
       UserError: There are no prompts, or one comes twice.
@@ -53,5 +53,5 @@ def check_prompts(prompts: Sequence[str]) -> None:
     prompt, count = collections.Counter(prompts).most_common(1)[0]
     if count > 1:
         raise UserError(
-            f'--format={FOLDER}: --prompt={prompt!r:.60} comes {count} times; videos are called by it: once'
+            f'--format={FOLDER}: --prompt={prompt!r:.60} comes {count} times; videos are called by it, so give it once'
         )

@@ -1,8 +1,8 @@
 """How VBench puts its dimensions on one scale, and what it makes of all of them: quality, semantic and total score.
 
-Huang et al. 2023, arXiv:2311.17982; constants and formulas are those of Vchitect/VBench at 45e79ec (scripts/constant.py,
-cal_final_score.py, cal_i2v_final_score.py). A dimension's score is (value - least) / (greatest - least), a part's the
-weighted mean of its dimensions, and the total the weighted mean of the parts.
+Huang et al. 2023, arXiv:2311.17982; constants and formulas are those of Vchitect/VBench at 45e79ec (in scripts/:
+constant.py, cal_final_score.py, cal_i2v_final_score.py). A dimension's score is (value - least) / (greatest - least), a
+part's the weighted mean of its dimensions, and the total the weighted mean of the parts.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """What VBench's own evaluation has written (*_eval_results.json), as a score.
 
-Its file is {dimension: [value, [{"video_path": …, "video_results": …}, …]]}; of dimensions that were evaluated one after
-the other there are several files.
+Its file is {dimension: [value, [{"video_path": …, "video_results": …}, …]]}; of dimensions that were evaluated one
+after the other there are several files.
 """
 
 import hashlib

@@ -24,9 +24,11 @@ from vdm_jax.evals.feature_distance.real import (
     RealSet,
     compute_features,
     compute_real,
+    count_frames,
     cut_frames,
 )
 from vdm_jax.evals.feature_distance.settings import DistanceSettings
+from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME_METRICS
@@ -67,6 +69,12 @@ class FeatureProtocol(Protocol):
     def cut_videos(self) -> VideoCut:
         """Return as many frames as count: of a video's beginning where there is to be a number of videos."""
         return VideoCut(self.settings.span or FRAMES, 'first' if self.settings.videos else 'all')
+
+    def feature_program(self, frames: int) -> FeatureProgram:
+        """Return its network, for the frames that count."""
+        return FeatureProgram(
+            self.settings.network, count_frames(frames, self.settings), self.settings.wants_probabilities
+        )
 
     def open_judge(
         self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
