@@ -25,6 +25,7 @@ from vdm_jax.evals.published import PUBLISHED
 from vdm_jax.experiment.experiment import experiment_from, read_experiment
 from vdm_jax.experiment.registry import PROTOCOLS
 from vdm_jax.experiment.run import Run
+from vdm_jax.experiment.sample_features import sample_features
 from vdm_jax.parallel import hardware
 from vdm_jax.parallel.mesh import batch_sharding, to_global
 from vdm_jax.planning import aot_worker, format, lowering, plan, search
@@ -460,13 +461,13 @@ def test_only_protocols_with_a_network_have_features_and_usual_ones_have_none():
 def test_samples_that_the_protocol_s_network_does_not_take_are_a_mistake(groups, message):
     run = small(data=groups, evaluate={'protocol': 'fvd2048_16f_styleganv'})
     with pytest.raises(UserError, match=re.escape(message)):
-        lowering.feature_program(run)
+        sample_features(run)
 
 
 def test_an_autoencoder_has_no_samples_to_judge():
     groups = groups_of('image_vae')
     run = Run(experiment_from(SMALL | groups | {'evaluate': {'protocol': 'fvd2048_16f_styleganv'}}), jax.devices()[:8])
-    assert lowering.feature_program(run) is None
+    assert sample_features(run) is None
 
 
 @pytest.mark.slow

@@ -20,11 +20,12 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment import validate
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
+from vdm_jax.experiment.sample_features import sample_features
 from vdm_jax.parallel.hardware import Topology, read_topology
 from vdm_jax.parallel.mesh import AXES
 from vdm_jax.planning.collectives import REDUCTIONS, Collective, find_collectives, summarise
 from vdm_jax.planning.hlo import Module, parse
-from vdm_jax.planning.lowering import Lowered, feature_program, lower, shard_bytes
+from vdm_jax.planning.lowering import Lowered, lower, shard_bytes
 from vdm_jax.planning.plan import FEATURES
 from vdm_jax.planning.traffic import memory_bytes
 
@@ -232,7 +233,7 @@ def main(request: str, out: str) -> int:
         _prepare(run, topology)
         batch_size = run.data.batch_sizes[run.batch_layout.largest]
         write_line(experiment={'batch': batch_size, 'mesh': asdict(run.experiment.mesh)})
-        programs = [name for name in options['programs'] if name != FEATURES or feature_program(run)]
+        programs = [name for name in options['programs'] if name != FEATURES or sample_features(run)]
         for program in programs:
             # Written before it is compiled: a compiler that dies leaves behind what it died of.
             write_line(program=program)
@@ -254,7 +255,7 @@ def _prepare(run: Run, topology: Topology) -> None:
     run.network.config.check_mesh(run.mesh, run.network.inputs)
     validate.check_objective(run.experiment, run.network)
     # Before anything compiles, as that takes minutes.
-    feature_program(run)
+    sample_features(run)
     # Made outside of the mesh, as they compute a key, and its devices may not be there.
     run.programs.abstract_state, run.programs.train_steps, run.programs.generator  # noqa: B018
 

@@ -9,13 +9,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from vdm_jax.errors import UserError
-from vdm_jax.evals.features.extract import make_program
-from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.experiment.run import Run
-from vdm_jax.nn.flop_count import count_flops
+from vdm_jax.experiment.sample_features import SampleFeatures, sample_features
 from vdm_jax.parallel.mesh import batch_parts, batch_sharding, pad_rows
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
@@ -118,27 +114,9 @@ def lower(run: Run, program: str) -> Lowered:
         return _lower_training(run)
     if program == 'sample':
         return _lower_sampling(run)
-    features = feature_program(run)
+    features = sample_features(run)
     assert features is not None  # as it was asked for
     return _lower_features(run, features)
-
-
-def feature_program(run: Run) -> FeatureProgram | None:
-    """Return what judges the samples of a run on its devices; None where nothing does.
-
-    Raises:
-      UserError: The samples are shorter than the protocol wants, or of a shape that its network does not take.
-    """
-    # Nothing is sampled from an autoencoder.
-    if run.model_config.autoencodes:
-        return None
-    program = run.experiment.evaluate.protocol.feature_program(run.data.source.shape[0])
-    if program:
-        try:
-            program.network.check_shape((1, program.frames, *run.data.source.shape[1:]))
-        except UserError as error:
-            raise UserError(f'config.evaluate.protocol: {error}') from None
-    return program
 
 
 def _lower_training(run: Run) -> Lowered:
@@ -185,33 +163,24 @@ def _sampling_weights(run: Run) -> tuple[Any, dict[str, Any]]:
     return average, codec
 
 
-def _lower_features(run: Run, features: FeatureProgram) -> Lowered:
-    network = features.network
-    clip_shape = (features.frames, *run.data.source.shape[1:])
+def _lower_features(run: Run, features: SampleFeatures) -> Lowered:
     count = run.experiment.evaluate.batch_size
     rows = pad_rows(count, run.mesh)
-    replicated = NamedSharding(run.mesh, PartitionSpec())
-
-    def replicate(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated)
-
-    params = jax.tree.map(replicate, network.abstract_params())
-    videos = jax.ShapeDtypeStruct((rows, *clip_shape), np.uint8, sharding=batch_sharding(run.mesh))
-    program = make_program(network, features.with_probabilities, run.mesh)
+    params = features.abstract_params
+    videos = jax.ShapeDtypeStruct((rows, *features.clip_shape), np.uint8, sharding=batch_sharding(run.mesh))
     with jax.set_mesh(run.mesh):
-        lowered = program.lower(params, videos)
+        lowered = features.program.lower(params, videos)
 
-    one_clip = jax.ShapeDtypeStruct((1, *clip_shape), np.uint8)
     average, codec = _sampling_weights(run)
     return Lowered(
         program=lowered,
         state={'params': params, 'optimizer': {}, 'ema': {}},
         videos=count,
-        flops=count * count_flops(network.apply, network.abstract_params(), one_clip),
+        flops=count * features.flops,
         rows=rows,
         # Axes of the mesh that split no batch compute the same.
         copies=run.mesh.size // batch_parts(run.mesh),
         # The sampler's weights stay where they are, as the next batch is drawn with them.
         resident={'ema': average, 'codec': codec},
-        about=f', by {network.name} of {features.frames} frames',
+        about=f', by {features.title}',
     )
