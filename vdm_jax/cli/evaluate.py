@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 
 def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
-    """Score samples of a run or of a file of weights, or anybody's videos, under a protocol."""
+    """Score samples of a run or of a file of weights, or anybody's videos, or take the results of VBench."""
     from vdm_jax.cli.evaluate_videos import score_videos
     from vdm_jax.evals import runner
     from vdm_jax.parallel import processes
 
     check_protocol(args.protocol)
     movable: Collection[str] = ()
-    if args.real or args.fake:
+    if args.vbench:
+        score = read_results(args)
+    elif args.real or args.fake:
         score = score_videos(args, assignments)
     else:
         score, movable = score_samples(args, assignments)
@@ -85,6 +87,21 @@ def score_samples(args: argparse.Namespace, assignments: list[str]) -> tuple['Sc
         config = run.experiment.evaluate
         score = runner.evaluate(protocol, draw, *clips, config, about, partial=args.out, open_weights=open_weights)
     return score, run.data.source.movable_keys
+
+
+def read_results(args: argparse.Namespace) -> 'Score':
+    """Return the score that the results of --vbench make; with --workdir it stands among those of the run.
+
+    Raises:
+      UserError: They are none, or something is to be scored besides.
+    """
+    from vdm_jax.evals.vbench_results import read_vbench
+    from vdm_jax.parallel import processes
+
+    for name in ('weights', 'real', 'fake', 'protocol'):
+        if value := vars(args)[name]:
+            raise UserError(f'evaluate: --vbench={args.vbench}: is scored already; leave out --{name}={value}')
+    return processes.raise_on_all(lambda: read_vbench(args.vbench))
 
 
 def check_protocol(name: str | None) -> None:

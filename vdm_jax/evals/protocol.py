@@ -17,6 +17,7 @@ import numpy as np
 from vdm_jax.config.ranges import BatchSize, Ranged, Seed
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import Reader
+from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.score import Score
@@ -41,6 +42,17 @@ class VideoCut(NamedTuple):
 @dataclass(frozen=True)
 class ProtocolConfig(Ranged, where='config.evaluate.protocol'):
     """What config.evaluate.protocol names: a protocol, or the usual one of the source."""
+
+    def feature_program(self, frames: int) -> FeatureProgram | None:
+        """Return what it runs on the devices for samples of so many frames; None: it judges on the host alone.
+
+        Usual protocols do, so that which one is usual need not be known.
+
+        Raises:
+          UserError: The samples are shorter than it wants.
+        """
+        del frames
+        return None
 
 
 @dataclass(frozen=True)

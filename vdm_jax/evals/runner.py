@@ -193,7 +193,8 @@ def format_table(score: Score) -> str:
     # Of anybody's videos a protocol may want the first ones alone.
     has_more = about.get('fake_clips', about['samples']) != about['samples']
     samples = f'{about["samples"]} of {about["fake_clips"]} samples' if has_more else f'{about["samples"]} samples'
-    head = ', '.join([*step, samples, *sampler, f'seed {about["seed"]}'])
+    seed = [f'seed {about["seed"]}'] if 'seed' in about else []
+    head = ', '.join([*step, samples, *sampler, *seed])
     verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score.verdict.items())
     below = [f'caution: {caution}' for caution in about.get('cautions', ())] + ([verdict] if verdict else [])
     return '\n'.join([f'{score.name}: {head}', '', format_rows(score.figures), '', *below])

@@ -24,10 +24,12 @@ from vdm_jax.evals.feature_distance.real import (
     RealSet,
     compute_features,
     compute_real,
+    count_frames,
     cut_frames,
     digest_arrays,
 )
 from vdm_jax.evals.feature_distance.settings import DistanceSettings
+from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
@@ -76,6 +78,12 @@ class FeatureProtocol(Protocol):
         if self.settings.context:
             return self.settings.per_clip * (self.settings.real or min(config.real, num_real))
         return self.settings.videos or config.samples
+
+    def feature_program(self, frames: int) -> FeatureProgram:
+        """Return its network, for the frames that count."""
+        return FeatureProgram(
+            self.settings.network, count_frames(frames, self.settings), self.settings.wants_probabilities
+        )
 
     def open_judge(
         self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights

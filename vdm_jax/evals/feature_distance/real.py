@@ -106,21 +106,31 @@ class RealFeatures:
     clips_sha256: str
 
 
+def count_frames(frames: int, settings: DistanceSettings) -> int:
+    """Count the frames that count, of a video of so many.
+
+    Raises:
+      UserError: The video is shorter than the protocol wants.
+    """
+    if settings.frames is None:
+        return -(-frames // settings.stride)
+    if frames < settings.span:
+        stride = f' at stride {settings.stride}' if settings.stride > 1 else ''
+        raise UserError(
+            f'the protocol wants {settings.frames} frames{stride}, {settings.span} of a video; found {frames} '
+            '(config.data.frames)'
+        )
+    return settings.frames
+
+
 def cut_frames(videos: np.ndarray, settings: DistanceSettings) -> np.ndarray:
     """Return the frames that count, of videos (n, T, H, W, C).
 
     Raises:
       UserError: The videos are shorter than the protocol wants.
     """
-    if settings.frames is None:
-        return videos[:, :: settings.stride]
-    if videos.shape[1] < settings.span:
-        stride = f' at stride {settings.stride}' if settings.stride > 1 else ''
-        raise UserError(
-            f'the protocol wants {settings.frames} frames{stride}, {settings.span} of a video; found {videos.shape[1]} '
-            '(config.data.frames)'
-        )
-    return videos[:, : settings.span : settings.stride]
+    count = count_frames(videos.shape[1], settings)
+    return videos[:, :: settings.stride][:, :count]
 
 
 def compute_features(
