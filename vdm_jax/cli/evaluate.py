@@ -1,7 +1,9 @@
 """The command evaluate."""
 
 import argparse
+import dataclasses
 import json
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from vdm_jax.cli.conditions import Conditions
     from vdm_jax.evals.score import Score
+    from vdm_jax.experiment.run import Run
 
 
 def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
@@ -42,21 +45,17 @@ def score_samples(args: argparse.Namespace, assignments: list[str]) -> tuple['Sc
     Raises:
       UserError: There are no such weights, or the run's clips, texts or codec are others now.
     """
+    from etils import epath
+
     from vdm_jax.cli.conditions import scalar_conditions
-    from vdm_jax.config.schema import to_dict
-    from vdm_jax.evals import runner
-    from vdm_jax.evals.protocol import ProtocolConfig
-    from vdm_jax.experiment.feature_networks import open_weights
-    from vdm_jax.experiment.registry import CHOICES
-    from vdm_jax.sampling.draw import draw_from
-    from vdm_jax.train.fingerprint import fingerprint
-    from vdm_jax.train.workdir import describe_environment
+    from vdm_jax.experiment import scoring
 
     origin, *others = list_origins(args)
     if others:
         raise UserError('evaluate: give --workdir or --weights, not both')
     run, params, about = restore(origin, args, assignments, check_codec=True)
-    protocol = run.protocol
+    run = choose_sampling(run, args, assignments)
+    _ = run.protocol  # for its mistakes, before clips are looked at
 
     # Figures of clips or texts that the network was not trained on are no figures of this network.
     fingerprints = {
@@ -74,17 +73,38 @@ def score_samples(args: argparse.Namespace, assignments: list[str]) -> tuple['Sc
     def scalars_of(rows: 'np.ndarray') -> 'Conditions':
         return scalar_conditions(args.scalars, run, len(rows))
 
-    about = {'protocol': to_dict(protocol, CHOICES, ProtocolConfig)} | {origin.kind: origin.path} | about
-    if not run.model_config.autoencodes:
-        about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
-    about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
-    about |= {'weights_sha256': fingerprint(params), 'environment': describe_environment()}
+    # As a run that trains calls its directory.
+    path = str(epath.Path(origin.path))
+    request = scoring.Request(tuple(assignments), args.scalars, scalars_of)
     with use_mesh(run):
-        draw = draw_from(run, params, scalars_of)
-        clips = run.data.references
-        config = run.experiment.evaluate
-        score = runner.evaluate(protocol, draw, *clips, config, about, partial=args.out, open_weights=open_weights)
+        score = scoring.score(run, params, {origin.kind: path} | about, args.out, request)
     return score, run.data.source.movable_keys
+
+
+def choose_sampling(run: 'Run', args: argparse.Namespace, assignments: list[str]) -> 'Run':
+    """Return the run with --steps and --guidance in the place of those of config.evaluate too, where it has its own.
+
+    Raises:
+      UserError: A key of config.sampler or config.guidance is set that does not count, as config.evaluate has its own.
+    """
+    experiment = run.experiment
+    config = experiment.evaluate
+    for name, group in (('sampler', config.sampler), ('guidance', config.guidance)):
+        ignored = [each for each in assignments if re.match(rf'(--)?config\.{name}[.=]', each)]
+        is_set_too = any(re.match(rf'(--)?config\.evaluate\.{name}[.=]', each) for each in assignments)
+        if group is not None and ignored and not is_set_too:
+            raise UserError(
+                f'{ignored[0]}: samples are scored with config.evaluate.{name}={group}; set config.evaluate.{name}, or '
+                f'clear it with --config.evaluate.{name}=none'
+            )
+
+    if config.sampler is not None and args.steps is not None:
+        config = dataclasses.replace(config, sampler=dataclasses.replace(config.sampler, steps=args.steps))
+    if config.guidance is not None and args.guidance is not None:
+        config = dataclasses.replace(config, guidance=dataclasses.replace(config.guidance, scale=args.guidance))
+    if config == experiment.evaluate:
+        return run
+    return run.with_experiment(dataclasses.replace(experiment, evaluate=config)).with_parts(data=run.data)
 
 
 def check_protocol(name: str | None) -> None:
