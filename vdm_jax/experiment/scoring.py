@@ -91,6 +91,7 @@ def score(
       UserError: The protocol cannot score such samples.
       NotFinite: Samples are not finite.
     """
+    check_sampling(run)
     run = run.evaluation_run
     protocol = run.protocol
     about = {'protocol': to_dict(protocol, CHOICES, ProtocolConfig)} | about
@@ -111,6 +112,24 @@ def describe_average(run: Run, workdir: epath.PathLike, step: int) -> dict[str, 
     return provenance | {name: position[name] for name in FINGERPRINTS if name in position}
 
 
+def check_sampling(run: Run) -> None:
+    """Check that sampler and guidance of config.evaluate, where it has its own, suit process and network.
+
+    Raises:
+      UserError: They do not; names their keys there.
+    """
+    evaluation = run.evaluation_run
+    config = run.experiment.evaluate
+    try:
+        validate.check_sampler(evaluation.experiment, evaluation.network)
+    except UserError as error:
+        message = str(error)
+        for name, group in (('sampler', config.sampler), ('guidance', config.guidance)):
+            if group is not None:
+                message = message.replace(f'config.{name}', f'config.evaluate.{name}')
+        raise UserError(message) from None
+
+
 def check(run: Run) -> None:
     """Check that the run's samples can be scored, by doing all that comes before the first is drawn.
 
@@ -120,8 +139,8 @@ def check(run: Run) -> None:
       UserError: No protocol is usual, or it lacks weights or clips, or wants other context frames than the network; or
         the sampler does not suit the process.
     """
+    check_sampling(run)
     evaluation = run.evaluation_run
-    validate.check_sampler(evaluation.experiment, evaluation.network)
     protocol = evaluation.protocol
     with jax.set_mesh(evaluation.mesh):
         judge = protocol.open_judge(*evaluation.data.references, evaluation.experiment.evaluate, open_weights)

@@ -12,6 +12,7 @@ from etils import epath
 from vdm_jax import media
 from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
+from vdm_jax.train.best import SCORE
 from vdm_jax.train.finite import Budget
 from vdm_jax.train.loggers.logger import Logger, Outage
 from vdm_jax.train.optimizers import RATES
@@ -136,7 +137,9 @@ class RunLog:
     def evaluation(self, step: int, score: Score, metrics: dict[str, float], seconds: float) -> None:
         """Write the metrics of a score, and the seconds for which it held up the run."""
         self._metrics.scalars(step, metrics | {'evaluate_seconds': round(seconds, 4)})
-        shown = ', '.join(f'{name} {value:.4g}' for name, value in list(metrics.items())[:SHOWN_METRICS])
+        shown = ', '.join(
+            f'{name.removeprefix(SCORE)} {value:.4g}' for name, value in list(metrics.items())[:SHOWN_METRICS]
+        )
         verdict = f', {"passed" if score.passed else "not passed"}' if score.verdict else ''
         self._progress.say(f'step {step}: {score.name}{verdict}, in {seconds:.1f} s: {shown}')
 
