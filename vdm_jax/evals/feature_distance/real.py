@@ -23,6 +23,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import negative_controls
 from vdm_jax.evals.feature_distance.settings import DistanceSettings
 from vdm_jax.evals.features.extract import extract_features
+from vdm_jax.evals.features.network import FeatureNetwork
 from vdm_jax.evals.features.opened import OpenNetwork
 from vdm_jax.parallel import processes
 
@@ -134,7 +135,7 @@ def cut_frames(videos: np.ndarray, settings: DistanceSettings) -> np.ndarray:
 
 
 def compute_features(
-    opened: OpenNetwork, batches: Iterator[np.ndarray], batch_size: int, settings: DistanceSettings
+    opened: OpenNetwork[FeatureNetwork], batches: Iterator[np.ndarray], batch_size: int, settings: DistanceSettings
 ) -> tuple[Features, str]:
     """Return the features of clips, and the sha256 of their pixels; all processes call it."""
     wanted = settings.wants_probabilities
@@ -148,7 +149,9 @@ def compute_features(
     return Features(by_clip(extraction.features), probabilities), extraction.clips_sha256
 
 
-def compute_real(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet, batch_size: int) -> RealFeatures:
+def compute_real(
+    opened: OpenNetwork[FeatureNetwork], real: RealSet, others: RealSet, train: RealSet, batch_size: int
+) -> RealFeatures:
     """Return the features of real clips and of controls, from the cache where they are in it; all processes call it.
 
     Args:
@@ -187,7 +190,7 @@ def keep(clips: np.ndarray) -> np.ndarray:
     return clips
 
 
-def make_key(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet) -> str:
+def make_key(opened: OpenNetwork[FeatureNetwork], real: RealSet, others: RealSet, train: RealSet) -> str:
     """Return a hash of all that the features hang on."""
 
     def describe(clips: RealSet) -> dict[str, Any]:
