@@ -17,7 +17,7 @@ from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.parallel import hardware
 from vdm_jax.planning import baselines, docs, docs_tables, plan
-from vdm_jax.planning.aot_worker import abstract_batch, abstract_conditions
+from vdm_jax.planning.lowering import abstract_batch, abstract_conditions
 from vdm_jax.train.diffusion_loss import compute_losses
 
 ROOT = Path(__file__).parents[1]

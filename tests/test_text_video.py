@@ -20,7 +20,7 @@ from vdm_jax.evals.recall import Recall
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
 from vdm_jax.models.conditions import without
-from vdm_jax.planning.aot_worker import abstract_batch, abstract_conditions
+from vdm_jax.planning.lowering import abstract_batch, abstract_conditions
 from vdm_jax.sampling.conditioning import complete_conditions
 from vdm_jax.sampling.generate import generate_videos
 from vdm_jax.train.position import check_position
@@ -142,6 +142,16 @@ def test_prompts_make_videos(trained_run, tmp_path, capsys):
     ):
         assert cli.main([*command, *more]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_prompts_of_a_file_make_five_videos_each_for_vbench(trained_run, tmp_path):
+    (tmp_path / 'prompts.txt').write_text('light grows\nthe end\nlight grows\n')
+    command = ['sample', f'--workdir={trained_run}', '--format=vbench', f'--out={tmp_path}/out']
+    assert cli.main([*command, f'--prompts={tmp_path}/prompts.txt']) == 0
+    (folder,) = (tmp_path / 'out').iterdir()
+    names = sorted(path.name for path in (folder / 'vbench').iterdir())
+    assert names == [f'{prompt}-{index}.mp4' for prompt in ('light grows', 'the end') for index in range(5)]
+    assert 'num10_text' in folder.name and sorted(json.loads((folder / 'vbench_prompts.json').read_text())) == names
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from vdm_jax.config.experiment_file import override
 from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import experiment_from
 from vdm_jax.experiment.run import Run
-from vdm_jax.planning.aot_worker import abstract_batch
+from vdm_jax.planning.lowering import abstract_batch
 from vdm_jax.train import loop, resume, validation
 from vdm_jax.train.position import check_position
 

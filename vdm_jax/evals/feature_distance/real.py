@@ -63,8 +63,8 @@ class RealSet:
         """Yield the clips, a batch at a time, each changed."""
         count = len(self.numbers)
         for first in range(0, count, BATCH):
-            clips = np.stack([self.read(i) for i in range(first, min(first + BATCH, count))])
-            yield change(clips)
+            # Without a name, which would keep them in memory while the next ones are read.
+            yield change(np.stack([self.read(i) for i in range(first, min(first + BATCH, count))]))
 
 
 @dataclass(frozen=True)
