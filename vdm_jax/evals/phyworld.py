@@ -13,7 +13,7 @@ samples is held against the exact truth (Kang et al. 2024, arXiv:2411.02385, sec
 Two things are stated that the paper leaves open. Pixel j of W lies where the world draws it, or, with
 convention=released, at 10 j / W, as the released parser has it: at 256 pixels this alone is a third of the floor. And
 since a threshold knows a position in a frame of 32 pixels to a tenth of a pixel only, `fine_error` is the same figure
-of centres weighted by colour, whose floor is twenty times lower there.
+of centres weighted by colour, whose floor is 10 to 18 times lower there.
 
 Every regime stands beside its floor: the same figure of the real clips.
 """
