@@ -171,10 +171,13 @@ MISTAKES = {
         '--fake=fake: 6 clips; the protocol wants 7',
     ),
     'few real': (['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}real=9'], 'wants 9 real clips; found 8'),
-    'one fake': (['--real=real', '--fake=one', FRAMES], 'frechet wants 2 samples or more, for a covariance; found 1'),
+    'one fake': (
+        ['--real=real', '--fake=one', FRAMES],
+        'distances=frechet: wants 2 samples or more, for a covariance; found 1',
+    ),
     'one real': (
         ['--real=one', '--fake=fake', FRAMES],
-        'frechet wants 2 real clips or more, for',
+        'distances=frechet: wants 2 real clips or more, for',
     ),
     'short': (
         ['--real=real', '--fake=short', FRAMES],
@@ -187,10 +190,13 @@ MISTAKES = {
     'both kinds': (['--real=real', '--fake=f', FRAMES], '--fake=f holds features, --real=real does not'),
     'both other kinds': (['--real=f', '--fake=fake', FRAMES], '--real=f holds features, --fake=fake does not'),
     'widths': (['--real=f', '--fake=f6'], 'real features are 4 wide, fake ones 6'),
-    'one row': (['--real=f', '--fake=f1'], 'frechet wants 2 samples or more, for a covariance; found 1'),
+    'one row': (['--real=f', '--fake=f1'], 'distances=frechet: wants 2 samples or more, for a covariance; found 1'),
     'nan': (['--real=f', '--fake=nan'], 'row 0 has values that are not finite'),
-    'kid': (['--real=f', '--fake=g', f'{PROTOCOL}distances=kid'], 'kid wants 1000 samples or more'),
-    'classes': (['--real=f', '--fake=g', f'{PROTOCOL}distances=inception_score'], 'is of probabilities of classes'),
+    'kid': (['--real=f', '--fake=g', f'{PROTOCOL}distances=kid'], 'distances=kid: wants 1000 samples or more'),
+    'classes': (
+        ['--real=f', '--fake=g', f'{PROTOCOL}distances=inception_score'],
+        'distances=inception_score: wants probabilities',
+    ),
     'size of features': (['--real=f', '--fake=g', '--size=8'], '--size=8: features have no frames'),
     'protocol of features': (['--real=f', '--fake=g', '--protocol=temporal'], 'want feature_distance'),
     'published of features': (['--real=f', '--fake=g', '--protocol=kvd2048_16f'], 'want feature_distance'),
@@ -204,11 +210,11 @@ MISTAKES = {
     'absent weights': (['--real=real', '--fake=fake', FRAMES], 'weights=i3d: these weights are not here yet'),
     'own weights': (
         ['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}features=inception'],
-        'weights=fid_inception: ',
+        'weights=inception_fid: is in no registry; take https://',
     ),
     'c3d': (
         ['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}features=c3d'],
-        'weights: those of c3d are in no registry; want the path of a file',
+        'weights=c3d: is in no registry; take https://',
     ),
 }
 

@@ -9,8 +9,6 @@ from vdm_jax.evals.features.network import FeatureNetwork
 from vdm_jax.evals.features.opened import OpenNetwork
 
 KEY = 'config.evaluate.protocol.weights'
-# What weights are called in the table of weights, by the source that reads them.
-NAMES = {'i3d': 'i3d', 'inception_fid': 'fid_inception'}
 
 
 @functools.lru_cache(maxsize=4)
@@ -28,11 +26,7 @@ def open_weights(network: FeatureNetwork, weights: str | None) -> OpenNetwork:
     from vdm_jax.parallel.processes import raise_on_all
     from vdm_jax.pretrained.store import find
 
-    name = weights or NAMES.get(network.weights)
-    if name is None:
-        raise UserError(
-            f'{KEY}: those of {network.name} are in no registry; want the path of a file (docs/evaluation.md)'
-        )
+    name = weights or network.weights
     label = f'{KEY}={name}'
 
     def load(path: str) -> Any:

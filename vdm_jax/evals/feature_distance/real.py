@@ -117,8 +117,7 @@ def cut_frames(videos: np.ndarray, settings: DistanceSettings) -> np.ndarray:
     if videos.shape[1] < settings.span:
         stride = f' at stride {settings.stride}' if settings.stride > 1 else ''
         raise UserError(
-            f'the protocol wants {settings.frames} frames{stride}, {settings.span} of a video; found {videos.shape[1]} '
-            '(config.data.frames)'
+            f'config.data.frames={videos.shape[1]}: want {settings.frames}{stride}, {settings.span} of a video'
         )
     return videos[:, : settings.span : settings.stride]
 

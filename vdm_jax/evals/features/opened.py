@@ -35,4 +35,6 @@ def no_weights(network: FeatureNetwork, weights: str | None) -> OpenNetwork:
     Raises:
       UserError: Always.
     """
-    raise UserError(f'{network.name}: no weights ({weights or network.weights}) are at hand here')
+    raise UserError(
+        f'config.evaluate.protocol.weights: those of {network.name} ({weights or network.weights}) are not at hand here'
+    )
