@@ -26,7 +26,7 @@ MAY = {
     'codecs': ('nn', 'parallel'),
     'text': ('nn', 'parallel'),
     'pretrained': ('codecs', 'config.old_configs', 'diffusion', 'evals.features', 'models', 'nn', 'parallel'),
-    'evals': ('codecs', 'data', 'nn.config', 'parallel'),
+    'evals': ('codecs', 'data', 'diffusion.guidance', 'diffusion.samplers', 'nn.config', 'parallel'),
     'evals.features': ('nn', 'parallel'),
     'sampling.video_sampler': ('codecs', 'diffusion', 'models'),
     'sampling.generate': ('parallel', 'prng'),
@@ -36,7 +36,8 @@ MAY = {
     'train.diffusion_loss': ('codecs', 'diffusion', 'models', 'parallel', 'prng'),
     'train.autoencoder_loss': ('codecs', 'diffusion', 'models', 'parallel', 'prng'),
     'train.loop': ('data', 'parallel'),
-    'train.run_log': ('media', 'parallel'),
+    'train.run_log': ('evals.score', 'media', 'parallel'),
+    'train.evaluation': ('evals', 'parallel'),
     'train.validation': ('data', 'diffusion', 'sampling'),
     'experiment': (
         'codecs',

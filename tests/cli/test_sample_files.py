@@ -206,7 +206,7 @@ def test_what_was_there_before_stands_where_a_file_cannot_be_written(tmp_path, m
 
 @pytest.mark.parametrize('text', ['avi', '', 'grid,', 'mp4;gif'])
 def test_a_format_that_is_not_known_is_named(text):
-    with pytest.raises(UserError, match=r'^--format=.* is none of grid, mp4, gif, npy, frames$'):
+    with pytest.raises(UserError, match=r'^--format=.* is none of grid, mp4, gif, npy, frames, vbench$'):
         sample_files.read_formats(text)
     assert sample_files.read_formats('gif,grid, gif') == ('grid', 'gif')
 
@@ -243,7 +243,7 @@ def test_128_clips_of_256_pixels_are_written_in_a_minute(tmp_path, kind):
     began = time.monotonic()
     with SampleFiles(tmp_path, 'x', (kind,)) as files:
         for number, videos in enumerate(batches):
-            files.put([Sample(32 * number + i, video) for i, video in enumerate(videos)])
+            files.put([Sample(32 * number + i, video, prompt=f'{32 * number + i}') for i, video in enumerate(videos)])
         files.close()
     seconds = time.monotonic() - began
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20  # GB

@@ -11,16 +11,24 @@ import sys
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
+from tests.evals.features.small_network import Colours
 from tests.models.every_network import NETWORKS, groups_of
 from vdm_jax import cli
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.errors import UserError
+from vdm_jax.evals.features import extract
+from vdm_jax.evals.features.network import FeatureProgram
+from vdm_jax.evals.protocol import UsualProtocol
+from vdm_jax.evals.published import PUBLISHED
 from vdm_jax.experiment.experiment import experiment_from, read_experiment
+from vdm_jax.experiment.registry import PROTOCOLS
 from vdm_jax.experiment.run import Run
+from vdm_jax.experiment.sample_features import sample_features
 from vdm_jax.parallel import hardware
-from vdm_jax.parallel.mesh import to_global
-from vdm_jax.planning import aot_worker, format, plan, search
+from vdm_jax.parallel.mesh import batch_sharding, to_global
+from vdm_jax.planning import aot_worker, format, lowering, plan, search
 
 CPU = hardware.Topology('cpu:8', None, 8)
 SMALL = {
@@ -106,7 +114,7 @@ def test_memory_is_what_each_device_holds():
     )
     for part in (state.params, state.ema, state.opt_state):
         held = sum(leaf.addressable_shards[3].data.nbytes for leaf in jax.tree.leaves(part))
-        assert aot_worker.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
+        assert lowering.shard_bytes(part) == held < sum(leaf.nbytes for leaf in jax.tree.leaves(part)) / 2
 
 
 def test_shapes_of_a_batch_are_those_of_real_ones():
@@ -125,7 +133,7 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
     for group in groups:
         run = Run(experiment_from({'train': {'batch_size': 8}} | group), jax.devices()[:8])
         real = to_global(batch_of(run.data.reader, range(8), run.model_config.scalars), run.mesh)
-        expected = aot_worker.abstract_batch(run)
+        expected = lowering.abstract_batch(run)
         assert real.keys() == expected.keys()
         for name, shape in expected.items():
             assert (real[name].shape, real[name].dtype) == (shape.shape, shape.dtype), name
@@ -142,7 +150,7 @@ def test_shapes_of_a_batch_are_those_of_real_ones():
     ],
 )
 def test_sampling_counts_every_evaluation_of_the_network(groups, passes):
-    assert aot_worker.count_passes(small(**groups)) == passes
+    assert lowering.count_passes(small(**groups)) == passes
 
 
 @pytest.mark.multidevice
@@ -251,7 +259,7 @@ def test_a_search_takes_the_first_that_fits_and_plans_sampling_for_it(monkeypatc
     reports_by_program = search.search('experiments/latte.py', [], topology, messages.append)
     tried = todo if fitting is None else todo[: fitting + 1]
     assert plans[: len(tried)] == [(each, ('train',)) for each in tried]
-    assert plans[len(tried) :] == ([] if fitting is None else [(todo[fitting], ('sample',))])
+    assert plans[len(tried) :] == ([] if fitting is None else [(todo[fitting], ('sample', 'features'))])
     assert len(plans) <= search.COMPILES and ('sample' in reports_by_program) == (fitting is not None)
     # The order is printed before anything is tried.
     assert 'as it stands' in messages[0] and '--config.mesh.fsdp=16' in messages[0]
@@ -270,7 +278,7 @@ def test_a_search_of_any_network_tries_its_options_or_reports_that_there_are_non
     monkeypatch.setattr(search, 'plan', plan_all)
     reports_by_program = search.search(experiment(**groups_of(name)).partition('=')[2], [], CPU, print)
     printed = capsys.readouterr().out.splitlines()
-    assert tuple(reports_by_program) == (('train', 'sample') if fits else ('train',))
+    assert tuple(reports_by_program) == (('train', 'sample', 'features') if fits else ('train',))
     assert '  1. as it stands' in printed
     has_more = name == 'video_dit'
     assert ('  2. --config.mesh.fsdp=8 --config.mesh.data=1' in printed) == has_more
@@ -298,7 +306,7 @@ REPORT = {
     'topology': 'v5e:2x2', 'chips': 4, 'devices': 4, 'mesh': {'data': 4}, 'fits': True, 'chip_bytes': 2**34,
     'bytes_per_chip': {'params': 2**30, 'total': 2**30}, 'flops_per_chip': 1e12, 'compiler_seconds': None,
     'roofline_seconds': 0.02, 'predicted_mfu': 0.25, 'collectives': {}, 'compile_seconds': 9.0, 'steps': 5, 'batch': 64,
-    'rows': 64, 'parts': {'compute': 0.005, 'memory': 0.02}, 'kernels': {}, 'crossing': [], 'guesses': [],
+    'rows': 64, 'about': '', 'parts': {'compute': 0.005, 'memory': 0.02}, 'kernels': {}, 'crossing': [], 'guesses': [],
 }  # fmt: skip
 
 
@@ -312,7 +320,7 @@ def test_the_roofline_is_shown_as_the_bound_that_it_is():
 @pytest.mark.parametrize('name', ['image_vae', 'video_vae'])
 def test_an_autoencoder_gives_a_clip_back_in_one_pass_and_no_sampler_step(name):
     run = Run(experiment_from(SMALL | groups_of(name)), jax.devices()[:8])
-    assert aot_worker.count_passes(run) == 1
+    assert lowering.count_passes(run) == 1
     text = format.table({'sample': REPORT | {'steps': 1}}, V5E)
     assert 'sample: 64 videos\n' in text and 'sampler step' not in text
 
@@ -367,6 +375,112 @@ def test_a_mistake_is_one_line(experiment, capsys, argv, message):
     assert cli.main(['plan', experiment(), *argv]) == 2
     captured = capsys.readouterr()
     assert captured.out == '' and captured.err.count('\n') == 1 and message in captured.err
+
+
+@dataclasses.dataclass(frozen=True)
+class ByColours(UsualProtocol):
+    """Judges by a small network, of every other frame."""
+
+    def feature_program(self, frames):
+        return FeatureProgram(Colours(), frames // 2, with_probabilities=True)
+
+
+def judged_run(**groups):
+    run = small(data={'frames': 4}, **groups)
+    evaluate = dataclasses.replace(run.experiment.evaluate, protocol=ByColours())
+    return run.with_experiment(dataclasses.replace(run.experiment, evaluate=evaluate))
+
+
+@pytest.mark.multidevice
+@pytest.mark.parametrize('mesh', [{'data': 8}, {'data': 2, 'tensor': 4}], ids=str)
+def test_features_are_planned_for_a_batch_of_samples_with_what_lies_beside(mesh):
+    run = judged_run(mesh=mesh, evaluate={'batch_size': 5})
+    report = reports(run, programs=('features',))['features']
+    split = mesh['data']
+    assert (report['batch'], report['rows'], report['steps']) == (5, 8 if split == 8 else 6, 1)
+    parts = report['bytes_per_chip']
+    assert parts['total'] == sum(size for name, size in parts.items() if name != 'total') and report['fits']
+    assert parts['params'] == 4 * (3 * 3 + 3 + 3 * 4 + 4)
+    assert parts['ema'] == lowering.shard_bytes(run.programs.abstract_state.ema['0.9999']) > 0
+    # The batch of uint8 and its results, on one device: nothing of it is split over tensor.
+    assert parts['temporaries'] >= report['rows'] // split * (2 * 8 * 8 * 3 + 4 * (3 + 4))
+    assert report['collectives'] == {} and report['flops_per_chip'] > 0
+    text = format.table({'features': report}, CPU)
+    assert 'features: 5 videos (the devices work on ' in text and ', by colours of 2 frames' in text
+    assert tuple(json.loads(format.as_json({'features': report}))['features']) == format.KEYS
+
+
+@pytest.mark.multidevice
+def test_devices_that_compute_the_same_take_their_time():
+    chips = hardware.Topology('v5e:2x4', hardware.CHIPS['v5e'], 8)
+    run = judged_run(mesh={'data': 2, 'tensor': 4}, evaluate={'batch_size': 6})
+    report = reports(run, chips, ('features',))['features']
+    # Of 6 clips each device computes 3, four devices the same three.
+    clip = report['flops_per_chip'] * 8 / 6
+    assert report['parts']['compute'] == pytest.approx(3 * clip / chips.chip.flops)
+    assert report['roofline_seconds'] >= report['parts']['memory'] > 0
+
+
+@pytest.mark.multidevice
+def test_what_is_planned_is_the_program_that_computes_features():
+    run = judged_run(mesh={'data': 8})
+    clips = np.zeros((5, 2, 8, 8, 3), np.uint8)
+    lowered = lowering.lower(run, 'features')
+    with jax.set_mesh(run.mesh):
+        params = Colours().init(jax.random.key(0))
+        extract.make_program.cache_clear()
+        extract.extract_features(Colours(), params, iter([clips]), 8, with_probabilities=True)
+        program = extract.make_program(Colours(), True, run.mesh)
+        # Compiled once by the extraction, and not anew for the shapes and shardings of the plan.
+        assert program._cache_size() == 1
+        split = jax.device_put(np.zeros((8, 2, 8, 8, 3), np.uint8), batch_sharding(run.mesh))
+        replicated = jax.device_put(params, NamedSharding(run.mesh, PartitionSpec()))
+        compiled = lowered.program.compile()
+        for planned, real in zip(compiled(replicated, split), program(replicated, split), strict=True):
+            np.testing.assert_array_equal(planned, real)
+        assert program._cache_size() == 1
+
+
+def test_only_protocols_with_a_network_have_features_and_usual_ones_have_none():
+    with_network = {'feature_distance', *PUBLISHED} - {'openstl_mmnist'}
+    for name, cls in PROTOCOLS.items():
+        program = cls().feature_program(16 * 8)
+        assert (program is not None) == (name in with_network), name
+        assert program is None or not cls.usual_sources
+    assert PROTOCOLS['fvd2048_128f_subsample8f']().feature_program(128).frames == 16
+    assert PROTOCOLS['is_ucf_10k']().feature_program(16).with_probabilities
+
+
+@pytest.mark.parametrize(
+    ('groups', 'message'),
+    [
+        ({'frames': 4}, 'the protocol wants 16 frames, 16 of a video; found 4'),
+        ({'frames': 16, 'channels': 4}, 'config.evaluate.protocol: i3d takes videos (B, T, H, W, C) with 3 channels'),
+    ],
+)
+def test_samples_that_the_protocol_s_network_does_not_take_are_a_mistake(groups, message):
+    run = small(data=groups, evaluate={'protocol': 'fvd2048_16f_styleganv'})
+    with pytest.raises(UserError, match=re.escape(message)):
+        sample_features(run)
+
+
+def test_an_autoencoder_has_no_samples_to_judge():
+    groups = groups_of('image_vae')
+    run = Run(experiment_from(SMALL | groups | {'evaluate': {'protocol': 'fvd2048_16f_styleganv'}}), jax.devices()[:8])
+    assert sample_features(run) is None
+
+
+@pytest.mark.slow
+def test_the_command_plans_i3d_where_the_protocol_is_fvd(experiment, capsys):
+    spec = experiment(data={'source': 'synthetic', 'frames': 16, 'pixels': 8, 'classes': 3})
+    more = ['--config.evaluate.protocol=fvd2048_16f_styleganv', '--config.evaluate.batch_size=4', '--topology=cpu:2']
+    assert cli.main(['plan', spec, '--json', *more]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert tuple(report) == ('train', 'sample', 'features')
+    features = report['features']
+    # 108 G multiply-adds of 64 frames of 224 pixels (Wang et al. 2018, arXiv:1711.07971), to which they are resized.
+    assert features['flops_per_chip'] == pytest.approx(2 * 2 * 108e9 * 16 / 64, rel=0.06)
+    assert features['bytes_per_chip']['params'] == pytest.approx(4 * 12.7e6, rel=0.02) and features['fits']
 
 
 needs_tpu_compiler = pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason='libtpu is not installed')

@@ -5,7 +5,7 @@ SEEN for each row that this process reads. In the environment:
   FAILS_AT=step: there is no batch for that step.
   LATE_AT=step: the batch of that step comes late.
   SIGTERM_AT=restoring: the process sends itself one when it begins to restore; or committed: process 0 when
-    Orbax is done with a save, which is late.
+    Orbax is done with a save, which is late; or evaluating: when the first samples are measured.
   SIGINT_AFTER=seconds: it gets a Ctrl-C so long after the first clips are asked for.
 """
 
@@ -24,6 +24,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.sampling import generate
 from vdm_jax.train import loop
 from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.run_log import RunLog
 
 LATE_SECONDS = 2
 
@@ -85,6 +86,17 @@ def stop_late_after_a_commit():
     multihost_utils.reached_preemption_sync_point = finishing
 
 
+def stop_while_evaluating():
+    """Has this process get a SIGTERM when the first samples that are to be scored are measured."""
+    evaluating = RunLog.evaluating
+
+    def show(log, step, done, count):
+        os.kill(os.getpid(), signal.SIGTERM)
+        evaluating(log, step, done, count)
+
+    RunLog.evaluating = show
+
+
 def interrupt_after(seconds):
     """Has this process get a SIGINT a while after it began to make clips."""
     inner = generate.generate_batches
@@ -101,6 +113,8 @@ if __name__ == '__main__':
     loop.batches = noting(loop.batches, sys.argv[1], float(sys.argv[2]))
     if os.environ.get('SIGTERM_AT') == 'restoring':
         stop_while_restoring()
+    if os.environ.get('SIGTERM_AT') == 'evaluating':
+        stop_while_evaluating()
     if os.environ.get('SIGTERM_AT') == 'committed':
         stop_late_after_a_commit()
     if 'SIGINT_AFTER' in os.environ:

@@ -52,7 +52,7 @@ class Command:
 ORIGIN = ('--workdir', '--weights')
 CHECKPOINT = ('--step', '--ema')
 SAMPLER = ('--steps', '--guidance', *CHECKPOINT, '--batch-size', '--allow-other-codec')
-CONDITIONS = ('--label', '--prompt', '--negative', '--scalars')
+CONDITIONS = ('--label', '--prompt', '--prompts', '--negative', '--scalars')
 
 COMMANDS = {
     'train': Command(
@@ -69,7 +69,10 @@ COMMANDS = {
     ),
     'evaluate': Command(
         evaluate,
-        (*ORIGIN, *SAMPLER, '--scalars', '--real', '--fake', '--size', '--protocol', '--out', '--json', '--require'),
+        (
+            *(*ORIGIN, *SAMPLER, '--scalars', '--real', '--fake', '--size', '--protocol', '--vbench'),
+            *('--out', '--json', '--require'),
+        ),
         on_processes=True,
     ),
     'export': Command(

@@ -101,7 +101,7 @@ def text_conditions(
 NAMED_OPTIONS = ('num', 'steps', 'guidance', 'label', 'scalars', 'size', 'seed', 'ema', 'fps')
 
 # Options that change neither videos nor what is in a file.
-NO_EFFECT = ('config', 'step', 'batch_size', 'format', 'out', 'distributed', 'workdir')
+NO_EFFECT = ('config', 'step', 'batch_size', 'format', 'out', 'distributed', 'workdir', 'prompts')
 
 
 def make_stem(

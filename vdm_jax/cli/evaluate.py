@@ -1,8 +1,11 @@
 """The command evaluate."""
 
 import argparse
+import dataclasses
+import functools
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vdm_jax.cli import exit_codes
@@ -14,49 +17,74 @@ if TYPE_CHECKING:
 
     from vdm_jax.cli.conditions import Conditions
     from vdm_jax.evals.score import Score
+    from vdm_jax.experiment.run import Run
 
 
 def evaluate(args: argparse.Namespace, assignments: list[str]) -> int:
-    """Score samples of a run or of a file of weights, or anybody's videos, under a protocol."""
+    """Score samples of a run or of a file of weights, or anybody's videos, or take the results of VBench."""
     from vdm_jax.cli.evaluate_videos import score_videos
     from vdm_jax.evals import runner
     from vdm_jax.parallel import processes
 
     check_protocol(args.protocol)
-    movable: Collection[str] = ()
-    if args.real or args.fake:
-        score = score_videos(args, assignments)
+    if args.vbench:
+        evaluation = Evaluation([read_results(args)])
+    elif args.real or args.fake:
+        evaluation = Evaluation([score_videos(args, assignments)])
     else:
-        score, movable = score_samples(args, assignments)
+        evaluation = score_samples(args, assignments)
 
-    print(json.dumps(score.to_json(), indent=2) if args.json else f'{runner.format_table(score)}\n')
-    path = processes.run_on_primary(lambda: write_score(score, args.out, movable))
+    if args.json:
+        values = [score.to_json() for score in evaluation.scores]
+        # Of a suite there are several, and may be one.
+        print(json.dumps(values if evaluation.is_suite else values[0], indent=2))
+    for score in evaluation.scores:
+        path = processes.run_on_primary(functools.partial(write_score, score, args.out, evaluation.movable))
+        if not args.json:
+            print(f'{runner.format_table(score)}\n\n{path}')
     if not args.json:
-        print(path)
-    return exit_codes.FAILED if args.require and not score.passed else exit_codes.DONE
+        for name, reason in evaluation.left_out.items():
+            print(f'not judged: {name}: {reason}')
+    has_passed = all(score.passed for score in evaluation.scores)
+    return exit_codes.FAILED if args.require and not has_passed else exit_codes.DONE
 
 
-def score_samples(args: argparse.Namespace, assignments: list[str]) -> tuple['Score', Collection[str]]:
-    """Return the score of samples, and the keys of their data that change no clip.
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What came of a command.
+
+    Attributes:
+      scores: One, or those of a suite.
+      left_out: Why protocols of the suite could not score the samples, by name.
+      movable: Keys of config.data that change no clip, as runner.write has them.
+      is_suite: Whether a suite was asked for.
+    """
+
+    scores: Sequence['Score'] = ()
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    movable: Collection[str] = ()
+    is_suite: bool = False
+
+
+def score_samples(args: argparse.Namespace, assignments: list[str]) -> Evaluation:
+    """Return the scores of samples.
 
     Raises:
       UserError: There are no such weights, or the run's clips, texts or codec are others now.
     """
+    from etils import epath
+
     from vdm_jax.cli.conditions import scalar_conditions
-    from vdm_jax.config.schema import to_dict
-    from vdm_jax.evals import runner
-    from vdm_jax.evals.protocol import ProtocolConfig
-    from vdm_jax.experiment.feature_networks import open_weights
-    from vdm_jax.experiment.registry import CHOICES
-    from vdm_jax.sampling.draw import draw_from
-    from vdm_jax.train.fingerprint import fingerprint
-    from vdm_jax.train.workdir import describe_environment
+    from vdm_jax.evals.protocol import Suite
+    from vdm_jax.experiment import scoring
 
     origin, *others = list_origins(args)
     if others:
         raise UserError('evaluate: give --workdir or --weights, not both')
     run, params, about = restore(origin, args, assignments, check_codec=True)
-    protocol = run.protocol
+    run = choose_sampling(run, args, assignments)
+    # Here for its mistakes, before clips are looked at.
+    selection = run.protocols
 
     # Figures of clips or texts that the network was not trained on are no figures of this network.
     fingerprints = {
@@ -74,17 +102,55 @@ def score_samples(args: argparse.Namespace, assignments: list[str]) -> tuple['Sc
     def scalars_of(rows: 'np.ndarray') -> 'Conditions':
         return scalar_conditions(args.scalars, run, len(rows))
 
-    about = {'protocol': to_dict(protocol, CHOICES, ProtocolConfig)} | {origin.kind: origin.path} | about
-    if not run.model_config.autoencodes:
-        about |= {part: str(getattr(run.experiment, part)) for part in ('sampler', 'guidance')}
-    about |= {'scalars': args.scalars, 'config': run.resolved, 'overrides': assignments}
-    about |= {'weights_sha256': fingerprint(params), 'environment': describe_environment()}
+    # As a run that trains calls its directory.
+    path = str(epath.Path(origin.path))
+    request = scoring.Request(tuple(assignments), args.scalars, scalars_of)
+    about = {origin.kind: path} | about
     with use_mesh(run):
-        draw = draw_from(run, params, scalars_of)
-        clips = run.data.references
-        config = run.experiment.evaluate
-        score = runner.evaluate(protocol, draw, *clips, config, about, partial=args.out, open_weights=open_weights)
-    return score, run.data.source.movable_keys
+        scores = [scoring.score(run, protocol, params, about, args.out, request) for protocol in selection.protocols]
+    is_suite = isinstance(run.experiment.evaluate.protocol, Suite)
+    return Evaluation(scores, selection.left_out, run.data.source.movable_keys, is_suite)
+
+
+def read_results(args: argparse.Namespace) -> 'Score':
+    """Return the score that the results of --vbench make; with --workdir it stands among those of the run.
+
+    Raises:
+      UserError: They are none, or something is to be scored besides.
+    """
+    from vdm_jax.evals.vbench_results import read_vbench
+    from vdm_jax.parallel import processes
+
+    for name in ('weights', 'real', 'fake', 'protocol'):
+        if value := vars(args)[name]:
+            raise UserError(f'evaluate: --vbench={args.vbench}: is scored already; leave out --{name}={value}')
+    return processes.raise_on_all(lambda: read_vbench(args.vbench))
+
+
+def choose_sampling(run: 'Run', args: argparse.Namespace, assignments: list[str]) -> 'Run':
+    """Return the run with --steps and --guidance in the place of those of config.evaluate too, where it has its own.
+
+    Raises:
+      UserError: A key of config.sampler or config.guidance is set that does not count, as config.evaluate has its own.
+    """
+    experiment = run.experiment
+    config = experiment.evaluate
+    for name, group in (('sampler', config.sampler), ('guidance', config.guidance)):
+        ignored = [each for each in assignments if re.match(rf'(--)?config\.{name}[.=]', each)]
+        is_set_too = any(re.match(rf'(--)?config\.evaluate\.{name}[.=]', each) for each in assignments)
+        if group is not None and ignored and not is_set_too:
+            raise UserError(
+                f'{ignored[0]}: samples are scored with config.evaluate.{name}={group}; set config.evaluate.{name}, or '
+                f'clear it with --config.evaluate.{name}=none'
+            )
+
+    if config.sampler is not None and args.steps is not None:
+        config = dataclasses.replace(config, sampler=dataclasses.replace(config.sampler, steps=args.steps))
+    if config.guidance is not None and args.guidance is not None:
+        config = dataclasses.replace(config, guidance=dataclasses.replace(config.guidance, scale=args.guidance))
+    if config == experiment.evaluate:
+        return run
+    return run.with_experiment(dataclasses.replace(experiment, evaluate=config)).with_parts(data=run.data)
 
 
 def check_protocol(name: str | None) -> None:

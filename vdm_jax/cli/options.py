@@ -67,15 +67,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     '--format': {
         'metavar': 'NAME,…',
         'default': 'grid',
-        'help': 'grid (one mp4, gif and strip of all), mp4, gif, npy, frames (one a video, and samples.jsonl)',
+        'help': 'grid (one mp4, gif and strip of all), mp4, gif, npy, frames (one a video, and samples.jsonl), '
+        'vbench (mp4 named as VBench wants it)',
     },
     '--fps': {'type': float, 'help': 'frames a second of what is written; that of the clips where known, else 8'},
-    '--num': {'type': int, 'default': 16, 'help': 'how many videos (16)'},
+    '--num': {'type': int, 'help': 'how many videos (16; with --format=vbench 5 of each prompt)'},
     '--size': {'metavar': 'HEIGHTxWIDTH', 'help': 'of the videos, or one number; that of the clips where not given'},
     '--steps': {'type': int, 'help': 'sampler steps, or steps measured by benchmark'},
     '--guidance': {'type': float, 'help': 'classifier-free guidance, 1 = none'},
     '--label': {'type': int, 'help': 'class of every video; all in turn where not given'},
     '--prompt': {'action': 'append', 'metavar': 'TEXT', 'help': 'what is to be seen; may be given several times'},
+    '--prompts': {
+        'metavar': 'FILE',
+        'help': 'the same of a file: a text with one a line, or the VBench_full_info.json of VBench',
+    },
     '--negative': {'metavar': 'TEXT', 'help': 'what is not to be seen, where there is guidance'},
     '--scalars': {
         'metavar': 'NAME=VALUE,…',
@@ -104,6 +109,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     '--real': {'metavar': 'PATH', 'help': 'real videos: a folder, a video, or a file of arrays or of features'},
     '--fake': {'metavar': 'PATH', 'help': 'videos that are scored beside those of --real'},
+    '--vbench': {
+        'metavar': 'PATH',
+        'help': "results of VBench's own evaluation, a file or a directory of some, to write as a score",
+    },
     '--topology': {'metavar': 'NAME', 'help': "machine, v5p:4x4x4 or cpu:8; the experiment's own where not given"},
     '--slices': {'type': int, 'default': 1, 'help': 'how many of them, joined by the slower network (1)'},
     '--search': {

@@ -1,8 +1,10 @@
 """The command sample."""
 
 import argparse
+import dataclasses
 import functools
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +19,18 @@ if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run
     from vdm_jax.sampling.generate import VideoBatch
 
+USUAL_NUM = 16  # videos
+
 
 def sample(args: argparse.Namespace, assignments: list[str]) -> int:
     """Sample videos from averaged weights of a run, from a file of weights, or from both side by side."""
-    from vdm_jax.cli import sample_files
+    from vdm_jax.cli import prompts, sample_files
     from vdm_jax.cli.conditions import make_stem
     from vdm_jax.parallel import processes
 
     formats = sample_files.read_formats(args.format)
+    args.prompt = processes.raise_on_all(lambda: prompts.read_prompts(args) or None)
+    args.num = choose_num(args, formats)
     origins = list_origins(args)
     restored = [restore(origin, args, assignments, check_codec=True) for origin in origins]
     runs, _, abouts = zip(*restored, strict=True)
@@ -32,7 +38,7 @@ def sample(args: argparse.Namespace, assignments: list[str]) -> int:
     if len(shapes) > 1:
         raise UserError(f'--workdir and --weights make clips of different shapes, {shapes}: sample them one by one')
 
-    defaults = {destination_of(option): spec.get('default') for option, spec in OPTIONS.items()}
+    defaults = {destination_of(option): spec.get('default') for option, spec in OPTIONS.items()} | {'num': USUAL_NUM}
     stem = make_stem(args, assignments, [about['step'] for about in abouts], defaults)
     titles = [title_of(*each) for each in zip(origins, abouts, strict=True)]
     folders = [origin.kind for origin in origins]
@@ -50,6 +56,21 @@ def sample(args: argparse.Namespace, assignments: list[str]) -> int:
     if failures := [failure for failure in failures if failure is not None]:
         raise failures[0] if len(failures) == 1 else Failure('; '.join(map(str, failures)))
     return exit_codes.DONE
+
+
+def choose_num(args: argparse.Namespace, formats: Sequence[str]) -> int:
+    """Return how many videos: --num, else as many of each prompt as VBench wants where they are for it, or USUAL_NUM.
+
+    Raises:
+      UserError: They are for VBench, and prompts do not tell them apart.
+    """
+    from vdm_jax.cli import vbench_files
+
+    usual = USUAL_NUM
+    if vbench_files.FOLDER in formats:
+        vbench_files.check_prompts(args.prompt or ())
+        usual = vbench_files.PER_PROMPT * len(args.prompt)
+    return usual if args.num is None else int(args.num)
 
 
 def title_of(origin: Origin, about: dict[str, Any]) -> str:
@@ -148,6 +169,9 @@ def make_samples(args: argparse.Namespace, batch: 'VideoBatch', labels: np.ndarr
     for number, video, is_finite in zip(batch.numbers.tolist(), batch.videos, batch.finite, strict=True):
         if is_finite:
             label = None if labels is None else int(labels[number])
-            prompt = args.prompt[number % len(args.prompt)] if args.prompt else None
-            samples.append(Sample(number, video, label, prompt, args.seed))
+            sample = Sample(number, video, label, seed=args.seed)
+            if args.prompt:
+                index, turn = divmod(number, len(args.prompt))
+                sample = dataclasses.replace(sample, prompt=args.prompt[turn], index=index)
+            samples.append(sample)
     return samples

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from vdm_jax import media
+from vdm_jax.cli import vbench_files
 from vdm_jax.errors import Failure, UserError
 from vdm_jax.files import check_no_link, is_local, parse_json, read_bytes, write_atomically
 
@@ -33,28 +35,26 @@ MOST_BYTES = 2**28
 Writer = Callable[[str, np.ndarray, float], None]
 
 
-def _write_mp4(path: str, video: np.ndarray, fps: float) -> None:
-    media.write_mp4(f'{path}.mp4', video, fps)
-
-
-def _write_gif(path: str, video: np.ndarray, fps: float) -> None:
-    media.write_gif(f'{path}.gif', video, fps)
-
-
 def _write_npy(path: str, video: np.ndarray, fps: float) -> None:
-    media.write_npy(f'{path}.npy', video)
+    media.write_npy(path, video)
 
 
 def _write_frames(path: str, video: np.ndarray, fps: float) -> None:
     media.write_frames(path, video)
 
 
-# What writes a video of its own, given its path without an ending, by the name of the format.
-WRITERS: dict[str, Writer] = {'mp4': _write_mp4, 'gif': _write_gif, 'npy': _write_npy, 'frames': _write_frames}
+# What writes a video of its own, given the path of its file, by the name of the format.
+WRITERS: dict[str, Writer] = {
+    'mp4': media.write_mp4,
+    'gif': media.write_gif,
+    'npy': _write_npy,
+    'frames': _write_frames,
+    'vbench': media.write_mp4,
+}
 FORMATS = ('grid', *WRITERS)
 
 # Packages that formats need: they come with the extra `video`.
-NEEDED_BY = {'av': {'mp4'}, 'PIL': {'grid', 'gif', 'frames'}}
+NEEDED_BY = {'av': {'mp4', 'vbench'}, 'PIL': {'grid', 'gif', 'frames'}}
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Sample:
       label: Its class, None where there are none.
       prompt: Its text, None where it had none.
       seed: Of the noise.
+      index: Which of all videos of its prompt, from 0.
     """
 
     number: int
@@ -74,6 +75,13 @@ class Sample:
     label: int | None = None
     prompt: str | None = None
     seed: int = 0
+    index: int = 0
+
+    def file_name(self, kind: str) -> str:
+        """Return the path of its file, or of its folder of frames, in the folder of a format."""
+        if kind == vbench_files.FOLDER:
+            return vbench_files.name_file(self.prompt or '', self.index)
+        return f'{self.number:06}' if kind == 'frames' else f'{self.number:06}.{kind}'
 
     @property
     def title(self) -> str:
@@ -218,16 +226,16 @@ class SampleFiles:
 
     def _write(self, sample: Sample, set_number: int, formats: Sequence[str]) -> None:
         """Write a video in each of the formats."""
-        name = '/'.join(filter(None, (self._folders[set_number], f'{sample.number:06}')))
-        path = f'{self._folder}/{name}'
         about = {'number': sample.number, 'seed': sample.seed, 'label': sample.label, 'prompt': sample.prompt}
         for kind in formats:
-            # A link that others put there would lead the frames out of the folder.
-            if kind == 'frames':
-                check_no_link(path, self._folder)
+            file = '/'.join(filter(None, (self._folders[set_number], sample.file_name(kind))))
+            path = f'{self._folder}/{file}'
+            # A link that others put there would lead files out of the folder.
+            folder = path if kind == 'frames' else os.path.dirname(path)
+            if folder != self._folder:
+                check_no_link(folder, self._folder)
             with _explain_failure(path):
                 WRITERS[kind](path, sample.video, self._fps)
-            file = name if kind == 'frames' else f'{name}.{kind}'
             self._lines.append(IndexLine(kind, set_number, sample.number, {'file': file} | about))
 
     def _write_index(self) -> list[str]:
@@ -243,6 +251,9 @@ class SampleFiles:
             raise Failure(f'{folder}: was removed or replaced while files were written there; give the command again')
         index = f'{folder}/{INDEX}'
         write_atomically(index, self._read_other_lines(index) + text)
+        named = [line.about for line in self._lines if line.format == vbench_files.FOLDER]
+        for file, prompts in vbench_files.list_prompts(named).items():
+            write_atomically(f'{folder}/{file}', prompts)
 
         counts = collections.Counter(line.format for line in self._lines)
         return [index, *(f'{folder}/: {count} {kind}' for kind, count in counts.items())]
@@ -285,7 +296,7 @@ class SampleFiles:
 
 def _copy_pixels(sample: Sample) -> Sample:
     """Return a sample with pixels of its own, so that the batch it came with is freed."""
-    return Sample(sample.number, sample.video.copy(), sample.label, sample.prompt, sample.seed)
+    return dataclasses.replace(sample, video=sample.video.copy())
 
 
 def _is_same_folder(folder: str, status: os.stat_result) -> bool:

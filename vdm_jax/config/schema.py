@@ -15,7 +15,7 @@ from vdm_jax.config import ranges
 from vdm_jax.config.frame_size import FrameSize, read_pixels
 from vdm_jax.config.old_configs import MOVED_KEYS
 from vdm_jax.config.ranges import RangeError
-from vdm_jax.config.values import Text, describe, list_options, read_scalar, read_text, show_quoted, suggest
+from vdm_jax.config.values import NONE, Text, describe, list_options, read_scalar, read_text, show_quoted, suggest
 from vdm_jax.errors import UserError, with_key
 
 T = TypeVar('T')
@@ -123,6 +123,7 @@ def to_dict(value: Any, choices: Choices, annotation: Any = None) -> Any:
 
     # The name of a choice comes first, so that a reader of config.json knows what the keys after it are of.
     group = {}
+    annotation = _find_group(annotation, choices)
     if annotation in choices:
         choice = choices[annotation]
         group[choice.key] = choice.name_of(value)
@@ -225,6 +226,12 @@ def _read_literal(value: Any, annotation: Any, key: str) -> Any:
 
 def _read_union(value: Any, annotation: Any, key: str, choices: Choices) -> Any:
     """Return a value as the first option of a union that takes it."""
+    group = _find_group(annotation, choices)
+    # 'none' on the command line, in place of the keys that the file has.
+    is_cleared = isinstance(value, dict) and isinstance(value.get(''), Text) and value[''].text.lower() in NONE
+    if group is not None and is_cleared:
+        return None
+
     # str takes any text, so it comes last.
     options = sorted(typing.get_args(annotation), key=lambda option: option is str)
     for option in options:
@@ -233,7 +240,18 @@ def _read_union(value: Any, annotation: Any, key: str, choices: Choices) -> Any:
             return read_value(value, option, key, choices)
         except UserError:
             continue
+    # A group knows which of its keys is wrong.
+    if group is not None:
+        return read_value(value, group, key, choices)
     raise UserError(f'{key}={show_quoted(value)}: want {describe(annotation)}')
+
+
+def _find_group(annotation: Any, choices: Choices) -> Any:
+    """Return the class or choice of an annotation that is a group or none of it, None where it is of no group."""
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    options = typing.get_args(annotation) if is_union else (annotation,)
+    groups = [option for option in options if option in choices or dataclasses.is_dataclass(option)]
+    return groups[0] if groups else None
 
 
 def _read_choice(value: Any, choice: Choice, key: str, choices: Choices, default: Any) -> Any:

@@ -12,6 +12,8 @@ from vdm_jax.config import ranges
 from vdm_jax.config.ranges import shorten
 from vdm_jax.errors import UserError
 
+NONE = ('none', 'null', '')  # how the command line writes that there is nothing
+
 
 @dataclasses.dataclass(frozen=True)
 class Text:
@@ -61,7 +63,7 @@ def read_text(text: str, kind: Any) -> Any:
     if kind is bool:
         return {'true': True, '1': True, 'false': False, '0': False}.get(lowered, text)
     if kind is types.NoneType:
-        return None if lowered in ('none', 'null', '') else text
+        return None if lowered in NONE else text
     if kind in (int, float):
         try:
             return _read_number(lowered, kind)

@@ -36,6 +36,7 @@ class FramePrediction(SampleSetProtocol):
     """
 
     usual_sources: ClassVar = (MovingMNIST,)
+    samples_row: ClassVar = 'one sample'
 
     context: Frames = 10
     per_clip: Annotated[int, Between(1, 1000)] = 5

@@ -21,7 +21,34 @@ DIGEST = 'sha256'  # of each video, beside what was measured of it
 PART = re.compile(r'rows_(\d{8})\.npz')
 
 
-class PartialRows:
+class MemoryRows:
+    """The rows of one evaluation so far, in memory alone."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._rows: list[Rows] = []
+
+    @property
+    def count(self) -> int:
+        """Videos of which there are rows."""
+        return sum(len(rows[DIGEST]) for rows in self._rows)
+
+    def add(self, rows: Rows) -> None:
+        """Take the rows of the next videos."""
+        self._rows.append(rows)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def all_rows(self) -> Rows:
+        """Return all rows, in order."""
+        return stack_rows(self._rows)
+
+    def remove(self) -> None:
+        """Do nothing."""
+
+
+class PartialRows(MemoryRows):
     """The rows of one evaluation so far; of processes that run together the primary one alone has it."""
 
     def __init__(self, directory: epath.PathLike):
@@ -33,20 +60,15 @@ class PartialRows:
         Raises:
           UserError: A file there is damaged.
         """
+        super().__init__()
         self._directory = epath.Path(directory)
-        self._rows: list[Rows] = []
         self._pending: list[Rows] = []
         self._last_write = time.monotonic()
         self._read()
 
-    @property
-    def count(self) -> int:
-        """Videos of which there are rows."""
-        return sum(len(rows[DIGEST]) for rows in self._rows)
-
     def add(self, rows: Rows) -> None:
         """Take the rows of the next videos, and write those that are not written where it is time to."""
-        self._rows.append(rows)
+        super().add(rows)
         self._pending.append(rows)
         if time.monotonic() - self._last_write >= SECONDS:
             self.flush()
@@ -65,14 +87,11 @@ class PartialRows:
             self._pending = []
         self._last_write = time.monotonic()
 
-    def all_rows(self) -> Rows:
-        """Return all rows, in order."""
-        return stack_rows(self._rows)
-
     def remove(self) -> None:
-        """Remove what is on disk."""
-        if self._directory.exists():
-            self._directory.rmtree(missing_ok=True)
+        """Remove what is on disk; what cannot be removed is found by nobody who asks another question."""
+        with contextlib.suppress(OSError):
+            if self._directory.exists():
+                self._directory.rmtree(missing_ok=True)
 
     def _read(self) -> None:
         if not self._directory.exists():

@@ -51,6 +51,7 @@ class PhyWorldVelocityError(Protocol):
     """
 
     usual_sources: ClassVar = (PhyWorld,)
+    samples_row: ClassVar = 'in'
 
     context: Annotated[int, Between(1, 2**16)] = 3
     clips: Annotated[int, Between(2, HELD_OUT)] = 300

@@ -17,6 +17,9 @@ import numpy as np
 from vdm_jax.config.ranges import BatchSize, Ranged, Seed
 from vdm_jax.data.clip_batches import batch_of
 from vdm_jax.data.source import Reader
+from vdm_jax.diffusion.guidance import Guidance
+from vdm_jax.diffusion.samplers import Sampler
+from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.score import Score
@@ -42,6 +45,17 @@ class VideoCut(NamedTuple):
 class ProtocolConfig(Ranged, where='config.evaluate.protocol'):
     """What config.evaluate.protocol names: a protocol, or the usual one of the source."""
 
+    def feature_program(self, frames: int) -> FeatureProgram | None:
+        """Return what it runs on the devices for samples of so many frames; None: it judges on the host alone.
+
+        Usual protocols do, so that which one is usual need not be known.
+
+        Raises:
+          UserError: The samples are shorter than it wants.
+        """
+        del frames
+        return None
+
 
 @dataclass(frozen=True)
 class UsualProtocol(ProtocolConfig):
@@ -63,9 +77,11 @@ class Protocol(ProtocolConfig):
     """One way of scoring samples: a frozen dataclass whose fields are its own parameters.
 
     usual_sources: The very classes of data whose samples it usually scores; a subclass is another world.
+    samples_row: The row of a score whose figures are those of the samples, which training logs.
     """
 
     usual_sources: ClassVar[tuple[type, ...]] = ()
+    samples_row: ClassVar[str] = 'samples'
 
     def cut_videos(self) -> 'VideoCut | None':
         """Return how anybody's videos are cut into clips for it; None: it scores samples of a run alone."""
@@ -183,6 +199,8 @@ class EvaluateConfig(Ranged, where='config.evaluate'):
       train: Training clips that they are compared with.
       seed: Of the noise of the samples.
       batch_size: Videos that are made at once at most.
+      sampler: What draws them; none: config.sampler. Where it has keys and no name it is config.sampler with these.
+      guidance: How far they are guided; none: as config.guidance says, whose keys it has where it does not set them.
       protocol: What is measured, and how.
     """
 
@@ -191,6 +209,8 @@ class EvaluateConfig(Ranged, where='config.evaluate'):
     train: BatchSize = 20_000
     seed: Seed = 0
     batch_size: BatchSize = 32
+    sampler: Sampler | None = None
+    guidance: Guidance | None = None
     protocol: ProtocolConfig = UsualProtocol()
 
 

@@ -1,6 +1,7 @@
 """How near does an autoencoder come to what it is shown?"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ class Reconstruction(SampleSetProtocol):
     psnr_min is that of the worst clip. The floor is the mean picture of the clips, in their place. Clips of a mixture
     are those that its order gives, each source with its share.
     """
+
+    samples_row: ClassVar = 'reconstructed'
 
     def refusal(self, reader: Reader, network: NetworkConfig) -> str | None:
         """Return that only an autoencoder reconstructs."""

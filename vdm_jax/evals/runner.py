@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from vdm_jax import files
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
-from vdm_jax.evals.judge import Draw, Rows
-from vdm_jax.evals.partial import DIGEST, PartialRows, stack_rows
+from vdm_jax.evals.judge import Draw
+from vdm_jax.evals.partial import DIGEST, MemoryRows, PartialRows
 from vdm_jax.evals.protocol import EvaluateConfig, Protocol
 from vdm_jax.evals.rows import format_rows
 from vdm_jax.evals.score import Score
@@ -29,14 +29,22 @@ CONFIGS = ('overrides', 'config')
 TRAINING = ('seed', 'latents', 'train', 'optim', 'ema', 'mesh', 'checkpoint', 'profile', 'log')  # groups of a config
 # Keys of the other groups that change no pixel: where lies what has a fingerprint, how work is shared out. Those of the
 # data are declared by its source (Source.movable_keys). The protocol that was chosen stands in the score itself,
-# whether a config names it or it is the source's usual one.
+# whether a config names it or it is the source's usual one; so do the sampler and its guidance, in their own groups.
 IRRELEVANT: dict[str, Collection[str]] = {
     'model': ('scan', 'remat'),
     'codec': ('path',),
     'text': ('path', 'texts'),
     'reconstruction': ('lpips_path',),
-    'evaluate': ('batch_size', 'protocol'),
+    'evaluate': ('batch_size', 'protocol', 'sampler', 'guidance'),
 }
+
+
+AfterBatch = Callable[[int, int], None]
+
+
+def do_nothing(done: int, count: int) -> None:
+    """Do nothing after a batch."""
+    del done, count
 
 
 def evaluate(
@@ -49,6 +57,7 @@ def evaluate(
     partial: epath.PathLike | None = None,
     open_weights: OpenWeights = no_weights,
     identity: str = '',
+    after_batch: AfterBatch = do_nothing,
 ) -> Score:
     """Score what `draw` makes. Where several processes run all have to call it; the primary one judges.
 
@@ -63,6 +72,8 @@ def evaluate(
         for nowhere.
       open_weights: Opens networks that judge.
       identity: Of videos that no run makes: others under the same path are another evaluation.
+      after_batch: Called, on all processes, when a batch is measured, with how many videos are and how many there are
+        to be. What it raises ends the evaluation, which then can go on from `partial`.
 
     Returns:
       The score, JSON values only.
@@ -72,29 +83,28 @@ def evaluate(
     """
     # Made on every process, as every one takes part in the sampling; only the judging is the primary's.
     judge = protocol.open_judge(reader, held_out, config, open_weights)
-    is_stored = processes.is_primary() and partial is not None
-    store = PartialRows(_directory_of(partial, about, config, identity)) if is_stored else None
-    first = processes.run_on_primary(lambda: store.count if store else 0)
-    parts: list[Rows] = []
-    number = first
+    store: PartialRows | MemoryRows = MemoryRows()
+
+    def open_store() -> int:
+        nonlocal store
+        if partial:
+            store = PartialRows(_directory_of(partial, about, config, identity))
+        return store.count
+
+    number = processes.run_on_primary(open_store)
     try:
-        # Nothing is drawn where all have been measured.
-        for videos in draw(judge.labels, judge.conditions_of, first) if first < len(judge.labels) else ():
-            numbers = np.arange(number, number + len(videos))
-            rows = judge.measure(numbers, videos) | {DIGEST: digest_videos(videos)}
-            number += len(videos)
-            if store:
-                store.add(rows)
-            else:
-                parts.append(rows)
+        if number < len(judge.labels):
+            for videos in draw(judge.labels, judge.conditions_of, number):
+                numbers = np.arange(number, number + len(videos))
+                store.add(judge.measure(numbers, videos) | {DIGEST: digest_videos(videos)})
+                number += len(videos)
+                after_batch(number, len(judge.labels))
     except BaseException:
-        # Also where a user interrupts it: what was measured is not measured again.
-        if store:
-            store.flush()
+        store.flush()
         raise
 
     def decide() -> dict[str, Any]:
-        rows = store.all_rows() if store else stack_rows(parts)
+        rows = store.all_rows()
         digests = rows.pop(DIGEST)
         samples = {
             'samples': len(digests),
@@ -103,8 +113,7 @@ def evaluate(
             'samples_sha256': hashlib.sha256(digests.tobytes()).hexdigest(),
         }
         score = judge.score(rows)
-        if store:
-            store.remove()
+        store.remove()
         return dataclasses.replace(score, settings=score.settings | about | samples).to_json()
 
     return Score.from_json(processes.run_on_primary(decide))
@@ -193,7 +202,8 @@ def format_table(score: Score) -> str:
     # Of anybody's videos a protocol may want the first ones alone.
     has_more = about.get('fake_clips', about['samples']) != about['samples']
     samples = f'{about["samples"]} of {about["fake_clips"]} samples' if has_more else f'{about["samples"]} samples'
-    head = ', '.join([*step, samples, *sampler, f'seed {about["seed"]}'])
+    seed = [f'seed {about["seed"]}'] if 'seed' in about else []
+    head = ', '.join([*step, samples, *sampler, *seed])
     verdict = '  '.join(f'{name} {"ok" if good else "MISSED"}' for name, good in score.verdict.items())
     below = [f'caution: {caution}' for caution in about.get('cautions', ())] + ([verdict] if verdict else [])
     return '\n'.join([f'{score.name}: {head}', '', format_rows(score.figures), '', *below])

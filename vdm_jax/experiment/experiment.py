@@ -89,13 +89,45 @@ def experiment_from(groups: dict[str, Any]) -> Experiment:
     Raises:
       UserError: An unknown key, a value that it does not take, a path in a store that nobody knows.
     """
-    experiment = to_dataclass(Experiment, groups, CHOICES)
+    experiment = to_dataclass(Experiment, inherit_sampling(groups), CHOICES)
     # Any text may be a path: one into a store that nobody knows is found before anything is opened.
     for key, value in flatten(experiment, 'config').items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
                 check_scheme(text, f'{key}={text}')
     return experiment
+
+
+def inherit_sampling(groups: dict[str, Any]) -> dict[str, Any]:
+    """Return groups in which config.evaluate's sampler and guidance have the keys that only config's own set.
+
+    So that --config.evaluate.sampler.steps=20 is config.sampler with other steps. One that names a sampler is all its
+    own.
+    """
+    evaluate = groups.get('evaluate')
+    if not isinstance(evaluate, dict):
+        return groups
+
+    inherited = {}
+    for name, annotation in (('sampler', Sampler), ('guidance', Guidance)):
+        own = evaluate.get(name)
+        # An empty name is that of the short form.
+        if isinstance(own, dict) and own and not {'name', ''} & own.keys():
+            below = groups.get(name, {})
+            if annotation in CHOICES and isinstance(below, dict) and not {'name', ''} & below.keys():
+                below = {'name': CHOICES[annotation].name_of(getattr(Experiment, name))} | below
+            inherited[name] = _put_over(below, own)
+    return groups | {'evaluate': evaluate | inherited}
+
+
+def _put_over(below: Any, above: dict[str, Any]) -> dict[str, Any]:
+    """Return a group with the keys of another one over it; a short form of a choice is its name."""
+    merged = dict(below) if isinstance(below, dict) else {'': below}
+    for name, value in above.items():
+        has_own_name = isinstance(value, dict) and ('name' in value or '' in value)
+        is_group = isinstance(value, dict) and name in merged and not has_own_name
+        merged[name] = _put_over(merged[name], value) if is_group else value
+    return merged
 
 
 def experiment_dict(experiment: Experiment) -> dict[str, Any]:

@@ -66,6 +66,7 @@ from vdm_jax.evals.ball_physics import BallPhysics
 from vdm_jax.evals.collisions import CollisionPhysics
 from vdm_jax.evals.feature_distance.protocol import FeatureDistance
 from vdm_jax.evals.frame_prediction import FramePrediction
+from vdm_jax.evals.paired import Paired
 from vdm_jax.evals.pan import PanPhysics
 from vdm_jax.evals.physics_iq.protocol import PhysicsIQ
 from vdm_jax.evals.physics_suite import PhysicsSuite
@@ -159,6 +160,7 @@ PROTOCOLS: dict[str, type[ProtocolConfig]] = {
     'phyworld_velocity_error': PhyWorldVelocityError,
     'recall': Recall,
     'reconstruction': ReconstructionProtocol,
+    'paired': Paired,
     'temporal': Temporal,
     'physics_iq': PhysicsIQ,
     'physics': PhysicsSuite,

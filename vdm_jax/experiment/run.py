@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+from etils import epath
 
 from vdm_jax.config.schema import flatten
 from vdm_jax.data.latents.source import CachedLatents
 from vdm_jax.data.source import Reader
 from vdm_jax.errors import UserError
 from vdm_jax.evals.protocol import Protocol
+from vdm_jax.evals.runner import AfterBatch
+from vdm_jax.evals.score import Score
 from vdm_jax.evals.select import Selection, choose_protocol, select_protocols
-from vdm_jax.experiment import frozen_weights, validate
+from vdm_jax.experiment import frozen_weights, scoring, validate
 from vdm_jax.experiment.data_plan import BatchLayout, DataPlan
 from vdm_jax.experiment.experiment import Experiment, experiment_dict
 from vdm_jax.experiment.network_plan import NetworkPlan, fill_in, latent_shapes
@@ -23,6 +26,7 @@ from vdm_jax.experiment.registry import PROTOCOLS
 from vdm_jax.nn.config import NetworkConfig
 from vdm_jax.parallel.mesh import make_mesh
 from vdm_jax.train.fingerprint import fingerprint
+from vdm_jax.train.types import Params
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,9 @@ class Run:
     def check(self) -> None:
         """Find a user's mistakes in data, model, sampler and mesh before anything is written or computed."""
         validate.check(self)
+        # Last, as it may take its time: features of real clips are computed.
+        if self.experiment.train.evaluate_every:
+            validate.check_evaluation(self, scoring.check)
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -127,6 +134,26 @@ class Run:
         named = self.experiment.evaluate.protocol
         reference = self.data.reader.reference
         return select_protocols(named, PROTOCOLS, reference, self.model_config, self.network.context_frames)
+
+    @functools.cached_property
+    def evaluation_run(self) -> 'Run':
+        """The run that draws what is scored: this one, or one with the sampler and guidance of config.evaluate."""
+        return scoring.make_evaluation_run(self)
+
+    def score_average(
+        self, params: Params, workdir: epath.PathLike, step: int, partial: epath.PathLike, after_batch: AfterBatch
+    ) -> Score:
+        """Return the score of the first average at a step of training, the one that evaluate --workdir would give.
+
+        Args:
+          params: The average.
+          workdir: The run directory.
+          step: Of training.
+          partial: As scoring.score has it.
+          after_batch: The same.
+        """
+        about = scoring.describe_average(self, workdir, step)
+        return scoring.score(self, self.protocol, params, about, partial, after_batch=after_batch)
 
     @functools.cached_property
     def frozen(self) -> dict[str, Any]:

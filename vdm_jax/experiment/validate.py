@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -61,13 +62,31 @@ def check_cadences(run: Run) -> None:
     """
     config = run.experiment.train
     # A metric that nobody logs would show only when the first checkpoint is to be compared.
-    check_metric(parse_rule(run.experiment.checkpoint.best), run.programs.loss.parts, config.validate_every)
+    rule = parse_rule(run.experiment.checkpoint.best)
+    check_metric(rule, run.programs.loss.parts, config.validate_every, config.evaluate_every)
     if config.validate_every:
         run.data.held_out.order(config.batch_size)
     if config.sample_every:
         check_pictures(run.data)
         if run.network.context_frames or run.network.config.text_width:
             _ = run.data.context_reader
+
+
+def check_evaluation(run: Run, check_score: Callable[[Run], None]) -> None:
+    """Check that samples can be scored during training.
+
+    Args:
+      run: The objects of the experiment.
+      check_score: Checks that the run's samples can be.
+
+    Raises:
+      UserError: They cannot.
+    """
+    try:
+        check_pictures(run.data)
+        check_score(run)
+    except UserError as error:
+        raise UserError(f'config.train.evaluate_every={run.experiment.train.evaluate_every}: {error}') from None
 
 
 def check_codec(data: DataPlan, network: NetworkPlan) -> None:

@@ -1,4 +1,4 @@
-"""Compile a run's training and sampling step ahead of time for devices that need not be there, and what they cost.
+"""Compile a run's programs (lowering.py) ahead of time for devices that need not be there, and what they cost.
 
 Runs in a process of its own, `python -m vdm_jax.planning.aot_worker REQUEST OUT`, which plan.py starts: the devices
 must be known before jax is initialised, and a sharding that the compiler does not expect can abort it.
@@ -10,154 +10,26 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from vdm_jax.errors import UserError
 from vdm_jax.experiment import validate
 from vdm_jax.experiment.experiment import read_experiment
 from vdm_jax.experiment.run import Run
+from vdm_jax.experiment.sample_features import sample_features
 from vdm_jax.parallel.hardware import Topology, read_topology
-from vdm_jax.parallel.mesh import AXES, batch_sharding, pad_rows
+from vdm_jax.parallel.mesh import AXES
 from vdm_jax.planning.collectives import REDUCTIONS, Collective, find_collectives, summarise
 from vdm_jax.planning.hlo import Module, parse
+from vdm_jax.planning.lowering import Lowered, lower, shard_bytes
+from vdm_jax.planning.plan import FEATURES
 from vdm_jax.planning.traffic import memory_bytes
 
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
-
-Shapes = dict[str, jax.ShapeDtypeStruct]
-
-
-def abstract_batch(run: Run) -> Shapes:
-    """Return shapes of the global batch of a training step, of the bucket with most pixels; no data is read."""
-    rows = run.batch_layout.rows[run.batch_layout.largest]
-    clip_shape = run.data.shapes[run.batch_layout.largest]
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {'video': (clip_shape, np.uint8), 'label': ((), np.int32)}
-    if run.data.has_images:
-        count = run.data.source.images_per_clip
-        shapes['images'] = ((count, *clip_shape[1:]), np.uint8)
-        shapes['image_label'] = ((count,), np.int32)
-    shapes |= {name: ((), np.float32) for name in run.model_config.scalars}
-    shapes |= text_shapes(run)
-    sharding = batch_sharding(run.mesh)
-    return {
-        name: jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding) for name, (shape, dtype) in shapes.items()
-    }
-
-
-def text_shapes(run: Run) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Return {name: (shape, dtype)} of a row of the texts that the network is conditioned on."""
-    shape = run.text_shape
-    return {'text': (shape, np.float32), 'text_mask': (shape[:1], np.bool_)} if shape else {}
-
-
-def abstract_conditions(run: Run) -> tuple[Shapes, jax.ShapeDtypeStruct]:
-    """Return shapes of the conditions and keys of config.evaluate.batch_size videos, as they come from `sample`."""
-    count = pad_rows(run.experiment.evaluate.batch_size, run.mesh)
-    context_frames = run.network.context_frames
-    sharding = batch_sharding(run.mesh)
-
-    def abstract(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=sharding)
-
-    conditions = {'label': abstract((), np.int32)}
-    if context_frames:
-        conditions['frames'] = abstract((context_frames, *run.data.source.shape[1:]), np.uint8)
-    for name, (shape, dtype) in text_shapes(run).items():
-        conditions[name] = abstract(shape, dtype)
-    # The dtype of typed keys can be had from jax alone; nothing is computed for it.
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
-    return conditions, jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=sharding)
-
-
-def count_passes(run: Run) -> float:
-    """Return how often the network runs on one video while it is sampled; an autoencoder once.
-
-    By step, evaluations in a step, and guidance.
-    """
-    if run.model_config.autoencodes:
-        return 1.0
-    sampler = run.experiment.sampler
-    guidance = run.experiment.guidance
-    times = sampler.spacing.times(run.experiment.diffusion.process, sampler.steps)[:-1]
-    # Of the times that are stepped from, those with guidance run the network on twice the rows.
-    is_guided = guidance.is_active(times) & (guidance.scale != 1)
-    return float(sampler.evaluations * (len(times) + int(is_guided.sum())))
-
-
-def shard_bytes(tree: Any) -> int:
-    """Return bytes that each device holds of a tree of shapes with shardings."""
-    total = 0
-    for leaf in jax.tree.leaves(tree):
-        shard_shape = leaf.sharding.shard_shape(leaf.shape)
-        total += int(np.prod(shard_shape)) * leaf.dtype.itemsize
-    return total
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """A program that is lowered and not compiled yet.
-
-    Attributes:
-      program: What jax has lowered.
-      state: Trees of shapes that it works on: params, optimizer and ema.
-      videos: That are trained on, or sampled.
-      flops: Of those, on all devices.
-      rows: Videos that the program works on, with those that fill up the devices.
-    """
-
-    program: jax.stages.Lowered
-    state: dict[str, Any]
-    videos: int
-    flops: float
-    rows: int
-
-
-def lower(run: Run, program: str) -> Lowered:
-    """Lower the program 'train' or 'sample'."""
-    return _lower_training(run) if program == 'train' else _lower_sampling(run)
-
-
-def _lower_training(run: Run) -> Lowered:
-    state = run.programs.abstract_state
-    bucket = run.batch_layout.largest
-    train_step: Any = run.programs.train_steps[bucket]
-    with jax.set_mesh(run.mesh):
-        lowered = train_step.lower(state, abstract_batch(run), run.programs.abstract_frozen)
-    return Lowered(
-        program=lowered,
-        state={'params': state.params, 'optimizer': state.opt_state, 'ema': state.ema},
-        videos=run.data.batch_sizes[bucket],
-        flops=run.step_flops,
-        rows=run.batch_layout.rows[bucket],
-    )
-
-
-def _lower_sampling(run: Run) -> Lowered:
-    # Samples are of the first average, and of no other part of the state.
-    average = run.programs.abstract_state.ema[str(run.experiment.ema.decays[0])]
-    conditions, keys = abstract_conditions(run)
-    # Of the frozen weights the codec alone takes part in sampling; LPIPS is of the training loss.
-    codec = {name: tree for name, tree in run.programs.abstract_frozen.items() if name == 'codec'}
-
-    # The generator is a plain function around a jitted one, and only what is jitted can be lowered.
-    def generate(params: Any, conditions: Any, keys: jax.Array, frozen: Any) -> Any:
-        return run.programs.generator(params, conditions, keys, frozen=frozen)
-
-    with jax.set_mesh(run.mesh):
-        lowered = jax.jit(generate).lower(average, conditions, keys, codec)
-    videos = run.experiment.evaluate.batch_size
-    return Lowered(
-        program=lowered,
-        state={'params': {}, 'optimizer': {}, 'ema': average},
-        videos=videos,
-        flops=count_passes(run) * run.sampling_flops * videos,
-        rows=len(keys),
-    )
 
 
 def make_report(run: Run, topology: Topology, program: str) -> dict[str, Any]:
@@ -165,7 +37,8 @@ def make_report(run: Run, topology: Topology, program: str) -> dict[str, Any]:
 
     bytes_per_chip: params, optimizer and ema from their shapes and shardings alone; temporaries is the rest of what the
     compiler needs at once: its temporaries, batch and results, padding and the program itself. What is donated counts
-    once. Where the compiler refuses, the total is what it asked for, and what it would have estimated is None.
+    once. While features are computed the weights that samples are drawn with lie beside, ema and codec, and count.
+    Where the compiler refuses, the total is what it asked for, and what it would have estimated is None.
     """
     lowered = lower(run, program)
     began = time.monotonic()
@@ -183,10 +56,15 @@ def make_report(run: Run, topology: Topology, program: str) -> dict[str, Any]:
         total = peak_bytes(compiled.memory_analysis(), bool(topology.chip))
 
     parts = {name: shard_bytes(tree) for name, tree in lowered.state.items()}
-    parts |= {'temporaries': total - sum(parts.values()), 'total': total}
+    temporaries = total - sum(parts.values())
+    for name, tree in lowered.resident.items():
+        size = shard_bytes(tree)
+        parts[name] = parts.get(name, 0) + size
+        total += size
+    parts |= {'temporaries': temporaries, 'total': total}
 
     chips = topology.chips * topology.slices
-    is_one_step = program == 'train' or run.model_config.autoencodes
+    is_one_step = program != 'sample' or run.model_config.autoencodes
     report = {
         'topology': topology.name,
         'chips': chips,
@@ -204,6 +82,7 @@ def make_report(run: Run, topology: Topology, program: str) -> dict[str, Any]:
         'steps': 1 if is_one_step else run.experiment.sampler.steps,
         'batch': lowered.videos,
         'rows': lowered.rows,
+        'about': lowered.about,
         'parts': None,
         'kernels': {},
         'crossing': [],
@@ -228,7 +107,8 @@ def analyse(compiled: jax.stages.Compiled, topology: Topology, devices: int, low
     if topology.chip:
         flops = lowered.flops / (topology.chips * topology.slices)
         # Rows that fill up the devices take time, too, and are no FLOPs of the model.
-        parts = roofline(topology, flops * lowered.rows / lowered.videos, memory_bytes(module), collectives)
+        computed = flops * lowered.copies * lowered.rows / lowered.videos
+        parts = roofline(topology, computed, memory_bytes(module), collectives)
         # The first three may overlap, so that the longest hides the others; for exposed collectives the chip waits.
         seconds = max(parts['compute'], parts['memory'], parts['overlapped']) + parts['exposed']
         report['parts'] = parts
@@ -353,7 +233,8 @@ def main(request: str, out: str) -> int:
         _prepare(run, topology)
         batch_size = run.data.batch_sizes[run.batch_layout.largest]
         write_line(experiment={'batch': batch_size, 'mesh': asdict(run.experiment.mesh)})
-        for program in options['programs']:
+        programs = [name for name in options['programs'] if name != FEATURES or sample_features(run)]
+        for program in programs:
             # Written before it is compiled: a compiler that dies leaves behind what it died of.
             write_line(program=program)
             write_line(**{program: make_report(run, topology, program)})
@@ -373,6 +254,8 @@ def _prepare(run: Run, topology: Topology) -> None:
         raise UserError(f'config.mesh.slices={run.mesh.shape["slices"]}: say it as --slices')
     run.network.config.check_mesh(run.mesh, run.network.inputs)
     validate.check_objective(run.experiment, run.network)
+    # Before anything compiles, as that takes minutes.
+    sample_features(run)
     # Made outside of the mesh, as they compute a key, and its devices may not be there.
     run.programs.abstract_state, run.programs.train_steps, run.programs.generator  # noqa: B018
 

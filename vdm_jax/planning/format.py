@@ -78,7 +78,7 @@ def _describe_batch(program: str, report: Report) -> str:
         unit = ' a step'
     else:
         unit = f', {steps} sampler steps in all' if steps > 1 else ''
-    return f'{report["batch"]} videos{padding}{unit}'
+    return f'{report["batch"]} videos{padding}{unit}{report["about"]}'
 
 
 def _describe_roofline(program: str, report: Report) -> Iterator[str]:

@@ -17,11 +17,12 @@ from vdm_jax.parallel.hardware import Topology
 from vdm_jax.planning.baselines import read_docstring
 
 PROGRAMS = ('train', 'sample')
+FEATURES = 'features'  # of samples, where the protocol of the run has a network that judges them
 LONGEST_LINE = 300  # characters of a compiler's last words
 
 
 def plan(
-    spec: str, assignments: Sequence[str], topology: Topology, programs: Sequence[str] = PROGRAMS
+    spec: str, assignments: Sequence[str], topology: Topology, programs: Sequence[str] = (*PROGRAMS, FEATURES)
 ) -> dict[str, dict[str, Any]]:
     """Return {program: report} for an experiment on a machine; reports are those of aot_worker.make_report.
 
@@ -29,7 +30,7 @@ def plan(
       spec: FILE or FILE:ARG of the experiment.
       assignments: Overrides, --config.KEY=VALUE.
       topology: The machine.
-      programs: Of PROGRAMS.
+      programs: Of PROGRAMS, and FEATURES, which is left out where the run's protocol has no network.
 
     Raises:
       UserError: a mistake in the experiment, or a program that the compiler died of.
@@ -56,7 +57,7 @@ def plan(
         raise UserError(describe_crash(process, values, topology))
     if process.returncode:
         raise RuntimeError(f'{" ".join(command[:3])} failed:\n{process.stderr[-4000:]}')
-    return {program: values[program] for program in programs}
+    return {program: values[program] for program in programs if program != FEATURES or program in values}
 
 
 def _environment(topology: Topology) -> dict[str, str]:

@@ -8,9 +8,10 @@ from vdm_jax.errors import UserError
 from vdm_jax.experiment.experiment import Experiment, read_experiment
 from vdm_jax.parallel.hardware import Topology
 from vdm_jax.planning.format import describe_fit
-from vdm_jax.planning.plan import plan, with_slices
+from vdm_jax.planning.plan import FEATURES, plan, with_slices
 
 COMPILES = 6  # of a search, the last one for sampling
+LAST = ('sample', FEATURES)  # what is planned once training fits; features by a network that is no matter of the search
 NOTHING = (
     'this network has no weights that config.mesh.fsdp splits and no config.model.remat to choose: where it does not '
     'fit as it stands, take a smaller config.train.batch_size, config.train.accumulate, or more chips'
@@ -76,5 +77,5 @@ def search(
             continue
         report_progress(f'{name}: {describe_fit(reports["train"])}')
         if reports['train']['fits']:
-            return reports | plan(spec, [*assignments, *option], topology, ('sample',))
+            return reports | plan(spec, [*assignments, *option], topology, LAST)
     return reports

@@ -1,6 +1,6 @@
-"""Which checkpoint is best: by a metric of validation, which every checkpoint of a validated step carries."""
+"""Which checkpoint is best: by a metric of validation or of a score, which the checkpoint of its step carries."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,8 @@ from vdm_jax.train.manifest import Integrity
 
 METADATA = '_CHECKPOINT_METADATA'  # a step's JSON file that Orbax writes, with the custom metadata that it is passed
 
+VALIDATION = 'validation_'
+SCORE = 'evaluate/'  # what the names of these metrics begin with
 MORE_IS_BETTER = ('validation_psnr',)
 MOST_METRICS = 1000  # metrics that a checkpoint may carry
 
@@ -23,7 +25,7 @@ class Rule:
     """Which of two steps is better.
 
     Attributes:
-      metric: Of validation.
+      metric: Of validation, or of a score.
       mode: Whether less of it is better, or more.
     """
 
@@ -102,21 +104,21 @@ class Best:
         best = self.find()
         return best is not None and best[0] == step
 
-    def improves(self, validation: dict[str, float]) -> bool:
+    def improves(self, metrics: dict[str, float]) -> bool:
         """Return whether a step with these metrics would be better than any that is there."""
         if self._rule is None:
             return False
         # A metric that is nan is worse than any.
-        value = finite_values(validation).get(self._rule.metric)
+        value = finite_values(metrics).get(self._rule.metric)
         if value is None:
             return False
         best = self.find()
         return best is None or self._rule.is_better(value, best[1])
 
-    def note_save(self, step: int, validation: dict[str, float]) -> None:
+    def note_save(self, step: int, metrics: dict[str, float]) -> None:
         """Take note of a step that is about to be saved, before older ones are removed."""
-        if self._rule and self.improves(validation):
-            self._best = (step, float(validation[self._rule.metric]))
+        if self._rule and self.improves(metrics):
+            self._best = (step, float(metrics[self._rule.metric]))
 
     def should_preserve(self, checkpoints: Sequence[OrbaxStep], *, context: Any) -> list[bool]:
         """Return for each step whether it stays.
@@ -128,7 +130,7 @@ class Best:
     def _read_values(self) -> list[tuple[int, dict[str, float]]]:
         """(step, its metrics) of every step; pairs, as JSON has no numbers for keys."""
         directory = self._checkpoints.directory
-        return [(step, read_validation(directory / str(step))) for step in self._checkpoints.steps()]
+        return [(step, read_metrics(directory / str(step))) for step in self._checkpoints.steps()]
 
     def _is_usable(self, candidate: tuple[int, float]) -> bool:
         step, _ = candidate
@@ -143,7 +145,7 @@ class Best:
 def parse_rule(text: str | None) -> Rule | None:
     """Return the rule that config.checkpoint.best=METRIC[:min|max] stands for, None for None.
 
-    Without a mode less is better, but of a PSNR.
+    Without a mode less is better, but of a PSNR; the metrics of a score want one.
 
     Raises:
       UserError: It stands for none.
@@ -151,34 +153,58 @@ def parse_rule(text: str | None) -> Rule | None:
     if text is None:
         return None
     metric, colon, mode = text.partition(':')
-    if not metric.startswith('validation_') or (colon and mode not in ('min', 'max')):
+    is_known = metric.startswith((VALIDATION, SCORE)) and metric != SCORE
+    if not is_known or (colon and mode not in ('min', 'max')):
         raise UserError(
             f'config.checkpoint.best={text}: want METRIC, METRIC:min or METRIC:max, a metric of validation such as '
-            'validation_loss:min'
+            'validation_loss:min, or of a score such as evaluate/kept:max'
         )
+    # Of some figures more is better and of others less, which a wrong guess would turn into the worst step.
+    if metric.startswith(SCORE) and not colon:
+        raise UserError(f'config.checkpoint.best={text}: which is better, {text}:min or {text}:max?')
 
     more = mode == 'max' if colon else metric in MORE_IS_BETTER
     return Rule(metric, 'max' if more else 'min')
 
 
-def check_metric(rule: Rule | None, parts: tuple[str, ...], validate_every: int) -> None:
+def check_metric(rule: Rule | None, parts: tuple[str, ...], validate_every: int, evaluate_every: int) -> None:
     """Check that training will ever see the metric.
 
     Args:
       rule: The run's.
       parts: Of the loss, of which validation logs the means.
       validate_every: config.train.validate_every.
+      evaluate_every: config.train.evaluate_every.
 
     Raises:
       UserError: It will not.
     """
     if rule is None:
         return
+    if rule.metric.startswith(SCORE):
+        # Which figures there are shows in the first score: `check_score`.
+        if not evaluate_every:
+            raise UserError(f'config.checkpoint.best={rule}: nothing is scored; set config.train.evaluate_every')
+        return
     if not validate_every:
         raise UserError(f'config.checkpoint.best={rule}: nothing is validated; set config.train.validate_every')
     known = ['validation_loss', *(f'validation_{part}' for part in parts)]
     if rule.metric not in known:
         raise UserError(f'config.checkpoint.best={rule}: validation of this run gives {", ".join(known)}')
+
+
+def check_score(rule: Rule | None, metrics: Collection[str]) -> None:
+    """Check that a score has the metric by which the best step is chosen.
+
+    Args:
+      rule: The run's.
+      metrics: Those of the score.
+
+    Raises:
+      UserError: It has not.
+    """
+    if rule and rule.metric.startswith(SCORE) and rule.metric not in metrics:
+        raise UserError(f'config.checkpoint.best={rule}: scores of this run give {", ".join(metrics)}')
 
 
 def finite_values(metrics: Any) -> dict[str, float]:
@@ -191,17 +217,20 @@ def finite_values(metrics: Any) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if is_number(value)}
 
 
-def make_metadata(validation: dict[str, float]) -> dict[str, Any] | None:
+def make_metadata(metrics: dict[str, float]) -> dict[str, Any] | None:
     """Return what Orbax is to store with a step that has these metrics, None for nothing."""
-    metrics = finite_values(validation)
-    return {'validation': metrics} if metrics else None
+    values = finite_values(metrics)
+    return {'metrics': values} if values else None
 
 
-def read_validation(directory: epath.Path) -> dict[str, float]:
+def read_metrics(directory: epath.Path) -> dict[str, float]:
     """Return the metrics of a step's directory, {} where it has none, or they cannot be read."""
     try:
         metadata = read_json(directory / METADATA)
     except UserError:
         return {}
     custom = metadata.get('custom_metadata') if isinstance(metadata, dict) else None
-    return finite_values(custom.get('validation') if isinstance(custom, dict) else None)
+    if not isinstance(custom, dict):
+        return {}
+    # Earlier versions stored those of validation alone, under its name.
+    return finite_values(custom.get('metrics', custom.get('validation')))

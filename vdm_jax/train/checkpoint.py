@@ -13,7 +13,7 @@ from vdm_jax.errors import MisfitError, UserError, first_line
 from vdm_jax.files import is_local
 from vdm_jax.parallel import processes
 from vdm_jax.train import manifest
-from vdm_jax.train.best import Best, make_metadata, parse_rule
+from vdm_jax.train.best import Best, make_metadata, parse_rule, read_metrics
 from vdm_jax.train.checkpoint_config import CheckpointConfig
 from vdm_jax.train.failures import (
     check_arrays,
@@ -157,9 +157,13 @@ class Checkpoints:
         """
         return self._best.find()
 
-    def improves(self, validation: dict[str, float]) -> bool:
+    def improves(self, metrics: dict[str, float]) -> bool:
         """Return whether a step with these metrics would be the best one."""
-        return self._best.improves(validation)
+        return self._best.improves(metrics)
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """Return the metrics that a step carries, {} where it has none, or is not there."""
+        return processes.run_on_primary(lambda: read_metrics(self.directory / str(step)))
 
     def integrity(self, step: int) -> Integrity:
         """Return whether a step's files are as they were written; the processes share them out."""
@@ -201,30 +205,28 @@ class Checkpoints:
 
     # Writing.
 
-    def save(
-        self, step: int, state: TrainState, position: Position, validation: dict[str, float] | None = None
-    ) -> None:
+    def save(self, step: int, state: TrainState, position: Position, metrics: dict[str, float] | None = None) -> None:
         """Start writing a step; return once the arrays are copied from the devices. A step that is there stays.
 
         Args:
           step: Its number.
           state: What to save.
           position: Where the data stream stands.
-          validation: Metrics of the step, where it was validated; all processes have the same.
+          metrics: Of validation and scores of the step, where it has some; all processes have the same.
         """
         with explain_disk_errors(self.directory):
-            self._save(step, state, position, validation or {})
+            self._save(step, state, position, metrics or {})
 
-    def _save(self, step: int, state: TrainState, position: Position, validation: dict[str, float]) -> None:
+    def _save(self, step: int, state: TrainState, position: Position, metrics: dict[str, float]) -> None:
         # One save at a time; an error of the last one comes out here at the latest.
         self._finish_manifest()
         if processes.run_on_primary(lambda: step in self.steps()):
             return
 
         # Orbax asks the best step's policy while it saves.
-        self._best.note_save(step, validation)
+        self._best.note_save(step, metrics)
         items = {'params': state.params, 'ema': state.ema, 'opt_state': state.opt_state, 'position': position}
-        metadata = make_metadata(validation)
+        metadata = make_metadata(metrics)
         # Forced: the loop decides when a step is saved, and Orbax's own rule is not asked.
         saving = self._orbax.save_checkpointables_async(step, items, force=True, custom_metadata=metadata)
         # Another step of that number may have been damaged, and set aside.

@@ -14,8 +14,8 @@ class CheckpointConfig(Ranged, where='config.checkpoint'):
     Attributes:
       keep_last: How many of the newest stay.
       keep_every: Every one whose step is a multiple of it stays.
-      best: METRIC[:min|max], a metric of validation such as validation_loss:min: the step where it was best so far is
-        saved, also where no checkpoint is due, and stays; --step=best takes it.
+      best: METRIC[:min|max], a metric of validation such as validation_loss:min or of scores such as evaluate/kept:max:
+        the step where it was best so far is saved, also where no checkpoint is due, and stays; --step=best takes it.
       fallback: What a run does whose newest checkpoint is damaged: go on from the one before it, or fail.
     """
 

@@ -1,11 +1,11 @@
-"""The training loop: restore; then for each step validate, sample, save, read a batch, train, log the step before."""
+"""The training loop: restore; then each step validate, sample, score, save, read a batch, train, log the last step."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,10 +15,12 @@ from etils import epath
 from vdm_jax.data.order.buckets import BucketOrder
 from vdm_jax.data.order.order import Order
 from vdm_jax.data.pipeline import batches
-from vdm_jax.errors import Failure, NotFinite
+from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.parallel import processes
 from vdm_jax.train import lock
+from vdm_jax.train.best import SCORE, check_score, parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
+from vdm_jax.train.evaluation import Evaluation, StopRequested
 from vdm_jax.train.finite import Budget, NonFiniteError, advise
 from vdm_jax.train.loggers.logger import Logger
 from vdm_jax.train.loggers.weights_biases import check_installed
@@ -68,7 +70,7 @@ def train_run(
       on_saved: Called once all that has to be saved is, before loggers are closed.
 
     Returns:
-      Whether the last step was reached.
+      Whether the last step was reached, and nothing is left to do.
 
     Raises:
       UserError: The directory holds another run, or one that is at work, or its clips are others now; or an update is
@@ -105,6 +107,7 @@ class Session:
       budget: Counts the updates that are left out.
       metrics: Where numbers and clips go, to be closed at the end.
       log: What is printed and written.
+      evaluation: Scores samples.
       order: Which clips come when.
     """
 
@@ -116,6 +119,7 @@ class Session:
     budget: Budget
     metrics: Logger
     log: RunLog
+    evaluation: Evaluation
     order: Order | BucketOrder
 
 
@@ -156,7 +160,9 @@ def open_session(
     log.resumption(start)
     log.stretch(start, stretch)
     log.files(start)
-    return Session(run, workdir, directory_lock, checkpoints, profiler, budget, metrics, log, order), state, start
+    evaluation = Evaluation(run, workdir, log)
+    session = Session(run, workdir, directory_lock, checkpoints, profiler, budget, metrics, log, evaluation, order)
+    return session, state, start
 
 
 def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[int], bool]) -> bool:
@@ -164,7 +170,8 @@ def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[
 
     Raises:
       Failure: Samples are not finite.
-      NonFiniteError: An update is not, and is one too many.
+      UserError: Samples cannot be scored.
+      NonFiniteError: An update is not finite, and is one too many.
     """
     run = session.run
     config = run.experiment.train
@@ -176,59 +183,97 @@ def take_steps(session: Session, state: TrainState, start: int, stop: Callable[[
             is_stopped = stop(step)
 
             # A run that is to stop has the time to save alone.
-            losses: dict[str, float] = {}
-            failure: NotFinite | None = None
-            if step > start and (is_last or not is_stopped):
-                losses, failure = evaluate(session, step, state, is_last)
+            looks = Looks()
+            if is_last or not is_stopped:
+                looks = look(session, step, state, is_last, is_fresh=step > start, stop=stop)
+            is_stopped = is_stopped or looks.is_left
 
-            # Saved after it was evaluated, as a checkpoint carries the losses by which the best one is chosen.
-            is_best = session.checkpoints.improves(losses)
+            # Saved after all that, as a checkpoint carries the metrics by which the best one is chosen.
+            is_best = session.checkpoints.improves(looks.metrics)
             saves = (
                 is_stopped
                 or is_best
-                or failure is not None
+                or looks.failure is not None
                 or is_due(step, config.checkpoint_every, is_last)
                 or is_last
             )
             if step > start and saves:
-                save(session, step, state, losses)
+                save(session, step, state, looks.metrics)
             # Only now: whoever looks into what went wrong has the step.
-            if failure:
-                raise Failure(f'step {step}, which is saved: {failure}')
+            if looks.failure:
+                kind = UserError if isinstance(looks.failure, UserError) else Failure
+                raise kind(f'step {step}, which is saved: {looks.failure}')
             if is_last or is_stopped:
                 break
 
             # The batch is taken last: a run that is stopped has taken none that it does not train on.
             state = take_step(session, step, state, stream)
-    return is_last
+    # A run whose last score is owed is not done: started again, it scores its last step.
+    return is_last and not looks.is_left
 
 
-def evaluate(
-    session: Session, step: int, state: TrainState, is_last: bool
-) -> tuple[dict[str, float], NotFinite | None]:
-    """Validate and draw samples where they are due.
+@dataclass
+class Looks:
+    """What came of looking at a step.
 
-    Returns:
-      The losses of the validation, {} where there was none; and which samples are not finite, None where all are.
+    Attributes:
+      metrics: Of validation and of a score, by which the best step is chosen.
+      failure: Why samples could not be made or scored.
+      is_left: Whether the run is to stop, and a score was left for when it goes on.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    failure: NotFinite | UserError | None = None
+    is_left: bool = False
+
+
+def look(
+    session: Session, step: int, state: TrainState, is_last: bool, is_fresh: bool, stop: Callable[[int], bool]
+) -> Looks:
+    """Validate, draw samples and score some where they are due.
+
+    Args:
+      session: What the run works with.
+      step: Of the state.
+      state: Of the run.
+      is_last: Whether it is the run's last step.
+      is_fresh: Whether it was trained just now. One that was restored has been looked at, but for a score that a stop
+        left.
+      stop: As train_run has it.
     """
     config = session.run.experiment.train
-    losses: dict[str, float] = {}
-    if is_due(step, config.validate_every, is_last):
-        losses = validate(session.run, state)
-        session.log.validation(step, losses)
-    if is_due(step, config.sample_every, is_last):
+    looks = Looks()
+    if is_fresh and is_due(step, config.validate_every, is_last):
+        looks.metrics = validate(session.run, state)
+        session.log.validation(step, looks.metrics)
+    if is_fresh and is_due(step, config.sample_every, is_last):
         session.log.flush()
         try:
             videos = preview(session.run, state)
         except NotFinite as error:
             session.log.bad_samples(step, error)
-            return losses, error
+            looks.failure = error
+            return looks
         session.log.samples(step, videos, session.workdir)
-    return losses, None
+    if is_due(step, config.evaluate_every, is_last) and (is_fresh or not has_score(session.checkpoints, step)):
+        try:
+            scores = session.evaluation.score(step, state, lambda: stop(step))
+            looks.metrics = looks.metrics | scores
+            check_score(parse_rule(session.run.experiment.checkpoint.best), scores)
+        except StopRequested:
+            looks.is_left = True
+        except (NotFinite, UserError) as error:
+            looks.failure = error
+    return looks
 
 
-def save(session: Session, step: int, state: TrainState, losses: dict[str, float]) -> None:
-    """Save a checkpoint.
+def has_score(checkpoints: Checkpoints, step: int) -> bool:
+    """Return whether a checkpoint carries a score."""
+    return any(name.startswith(SCORE) for name in checkpoints.metrics(step))
+
+
+def save(session: Session, step: int, state: TrainState, metrics: dict[str, float]) -> None:
+    """Save a checkpoint, with its metrics.
 
     Raises:
       UserError: Another run has taken the directory.
@@ -241,7 +286,7 @@ def save(session: Session, step: int, state: TrainState, losses: dict[str, float
     session.log.sync()
     position = describe_position(session.run, step, session.budget.count)
     began = time.monotonic()
-    session.checkpoints.save(step, state, position, losses)
+    session.checkpoints.save(step, state, position, metrics)
     session.log.checkpoint(step, time.monotonic() - began)
 
 

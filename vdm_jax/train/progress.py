@@ -64,6 +64,11 @@ class Progress:
             f'  {steps_per_second * self._clips_per_step:.1f} videos/s  {_format_time(seconds_left)} left'
         )
 
+    def leave_out(self, seconds: float) -> None:
+        """Leave seconds that have just gone by out of videos/s and of the time left."""
+        if self._start_time is not None:
+            self._start_time += seconds
+
     def say(self, text: str, keep: bool = True) -> None:
         """Print a line; keep=False lets the next one overwrite it."""
         if self._is_live:
@@ -78,6 +83,9 @@ class NullProgress:
 
     def show(self, step: int, loss: float, rates: tuple[float, ...] = ()) -> None:
         """Show nothing."""
+
+    def leave_out(self, seconds: float) -> None:
+        """Leave nothing out."""
 
     def say(self, text: str, keep: bool = True) -> None:
         """Print nothing."""

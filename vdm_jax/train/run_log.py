@@ -12,7 +12,9 @@ from etils import epath
 
 from vdm_jax import media
 from vdm_jax.errors import NotFinite
+from vdm_jax.evals.score import Score
 from vdm_jax.parallel import processes
+from vdm_jax.train.best import SCORE
 from vdm_jax.train.finite import Budget
 from vdm_jax.train.loggers.logger import Logger, Outage
 from vdm_jax.train.optimizers import RATES
@@ -23,6 +25,9 @@ from vdm_jax.train.types import Scalars
 
 if TYPE_CHECKING:
     from vdm_jax.experiment.run import Run
+
+
+SHOWN_METRICS = 4  # of a score, on the console
 
 
 class RunLog:
@@ -128,6 +133,28 @@ class RunLog:
         self.flush()
         self._metrics.scalars(step, losses)
         self._progress.say(f'step {step}: validation loss {losses["validation_loss"]:.4f}')
+
+    def say(self, text: str, keep: bool = True) -> None:
+        """Print a line."""
+        self._progress.say(text, keep)
+
+    def evaluating(self, step: int, done: int, count: int) -> None:
+        """Show how far an evaluation is."""
+        self._progress.say(f'step {step}: evaluating, {done} of {count} samples', keep=False)
+
+    def evaluation(self, step: int, score: Score, metrics: dict[str, float], seconds: float) -> None:
+        """Write the metrics of a score, and the seconds for which it held up the run."""
+        self._metrics.scalars(step, metrics | {'evaluate_seconds': round(seconds, 4)})
+        shown = ', '.join(
+            f'{name.removeprefix(SCORE)} {value:.4g}' for name, value in list(metrics.items())[:SHOWN_METRICS]
+        )
+        verdict = f', {"passed" if score.passed else "not passed"}' if score.verdict else ''
+        self._progress.say(f'step {step}: {score.name}{verdict}, in {seconds:.1f} s: {shown}')
+
+    def leave_out(self, seconds: float) -> None:
+        """Leave seconds that have just gone by out of the time that steps take."""
+        self._since += seconds
+        self._progress.leave_out(seconds)
 
     def samples(self, step: int, videos: np.ndarray, workdir: epath.Path) -> None:
         """Write the samples of a step, uint8 (N, T, H, W, C), from the primary process."""

@@ -23,6 +23,7 @@ class TrainConfig(Ranged, where='config.train'):
       sample_count: How many samples.
       validate_every: Steps between validations.
       validate_batches: Batches of held-out clips of a validation.
+      evaluate_every: Steps between evaluations: samples of the first average are scored as config.evaluate says.
       nonfinite: What becomes of an update whose loss or norms are not finite: 'stop' ends the run before it is saved,
         'skip' leaves the update out.
       nonfinite_budget: How many updates may be left out.
@@ -37,6 +38,7 @@ class TrainConfig(Ranged, where='config.train'):
     sample_count: Annotated[int, Between(1, 4096)] = 4
     validate_every: Whole = 0
     validate_batches: Annotated[int, Between(1, 10**6)] = 4
+    evaluate_every: Whole = 0
     nonfinite: Literal['stop', 'skip'] = 'stop'
     nonfinite_budget: Whole = 100
 

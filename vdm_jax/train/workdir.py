@@ -41,9 +41,10 @@ FREE_KEYS = tuple(
     f'config.{key}'
     for key in (
         'train.steps', 'train.accumulate', 'train.log_every', 'train.checkpoint_every', 'train.sample',
-        'train.validate', 'train.nonfinite', 'checkpoint.', 'evaluate.', 'profile.', 'log', 'sampler.', 'guidance.',
-        'mesh.', 'model.scan', 'model.remat', 'model.attention.', 'data.path', 'data.threads', 'data.prefetch',
-        'data.cache_mb', 'data.max_broken', 'data.limits', 'data.text', 'codec.path', 'latents', 'text',
+        'train.validate', 'train.evaluate', 'train.nonfinite', 'checkpoint.', 'evaluate.', 'profile.', 'log',
+        'sampler.', 'guidance.', 'mesh.', 'model.scan', 'model.remat', 'model.attention.', 'data.path', 'data.threads',
+        'data.prefetch', 'data.cache_mb', 'data.max_broken', 'data.limits', 'data.text', 'codec.path', 'latents',
+        'text',
     )
 )  # fmt: skip
 

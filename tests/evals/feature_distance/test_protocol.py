@@ -161,7 +161,7 @@ def test_weights_are_asked_for_by_the_network_s_own_name_or_the_user_s(reader):
     score(FeatureDistance(resize='tf_legacy'), reader, make_clips(12), open_weights=open_weights)
     score(FeatureDistance(weights='my.safetensors'), reader, make_clips(12), open_weights=open_weights)
     assert names_of_weights == [('i3d', 'tf_legacy', None), ('i3d', 'half_pixel', 'my.safetensors')]
-    with pytest.raises(UserError, match=r'weights: those of i3d \(i3d\) are not at hand'):
+    with pytest.raises(UserError, match=r'no weights of i3d \(i3d\) are at hand here'):
         runner.evaluate(FeatureDistance(), draw_array(make_clips(12)), reader, reader, CONFIG, {})
 
 

@@ -24,10 +24,12 @@ from vdm_jax.evals.feature_distance.real import (
     RealSet,
     compute_features,
     compute_real,
+    count_frames,
     cut_frames,
     digest_arrays,
 )
 from vdm_jax.evals.feature_distance.settings import KEY, DistanceSettings
+from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
 from vdm_jax.evals.metrics import FRAME_METRICS, WINDOW
@@ -76,6 +78,12 @@ class FeatureProtocol(Protocol):
         if self.settings.context:
             return self.settings.per_clip * (self.settings.real or min(config.real, num_real))
         return self.settings.videos or config.samples
+
+    def feature_program(self, frames: int) -> FeatureProgram:
+        """Return its network, for the frames that count."""
+        return FeatureProgram(
+            self.settings.network, count_frames(frames, self.settings), self.settings.wants_probabilities
+        )
 
     def open_judge(
         self, reader: Reader, held_out: Reader, config: EvaluateConfig, open_weights: OpenWeights = no_weights
@@ -160,12 +168,12 @@ class FeatureJudge(Judge):
         """Check that clips are large enough, and enough for each distance, before any is computed.
 
         Raises:
-          UserError: They are too small, or too few.
+          UserError: They are too small, too short, or too few.
         """
         height, width = self._reader.shape[1:3]
         if self._settings.pixels and min(height, width) < WINDOW:
             raise UserError(f'{KEY}: SSIM wants frames of {WINDOW} pixels or more a side; found {height}x{width}')
-        frames = self._settings.frames or len(range(0, self._reader.shape[0], self._settings.stride))
+        frames = count_frames(self._reader.shape[0], self._settings)
         rows = self._settings.network.rows_per_clip(frames)
         num_sampled = len(self._numbers) if self._settings.by_trajectory else len(self.labels)
         for name, distance in self._settings.make_distances().items():

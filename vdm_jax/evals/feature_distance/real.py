@@ -23,6 +23,7 @@ from vdm_jax.errors import UserError
 from vdm_jax.evals import negative_controls
 from vdm_jax.evals.feature_distance.settings import DistanceSettings
 from vdm_jax.evals.features.extract import extract_features
+from vdm_jax.evals.features.network import FeatureNetwork
 from vdm_jax.evals.features.opened import OpenNetwork
 from vdm_jax.parallel import processes
 
@@ -106,24 +107,32 @@ class RealFeatures:
     clips_sha256: str
 
 
+def count_frames(frames: int, settings: DistanceSettings) -> int:
+    """Count the frames that count, of a video of so many.
+
+    Raises:
+      UserError: The video is shorter than the protocol wants.
+    """
+    if settings.frames is None:
+        return -(-frames // settings.stride)
+    if frames < settings.span:
+        stride = f' at stride {settings.stride}' if settings.stride > 1 else ''
+        raise UserError(f'config.data.frames={frames}: want {settings.frames}{stride}, {settings.span} of a video')
+    return settings.frames
+
+
 def cut_frames(videos: np.ndarray, settings: DistanceSettings) -> np.ndarray:
     """Return the frames that count, of videos (n, T, H, W, C).
 
     Raises:
       UserError: The videos are shorter than the protocol wants.
     """
-    if settings.frames is None:
-        return videos[:, :: settings.stride]
-    if videos.shape[1] < settings.span:
-        stride = f' at stride {settings.stride}' if settings.stride > 1 else ''
-        raise UserError(
-            f'config.data.frames={videos.shape[1]}: want {settings.frames}{stride}, {settings.span} of a video'
-        )
-    return videos[:, : settings.span : settings.stride]
+    count = count_frames(videos.shape[1], settings)
+    return videos[:, :: settings.stride][:, :count]
 
 
 def compute_features(
-    opened: OpenNetwork, batches: Iterator[np.ndarray], batch_size: int, settings: DistanceSettings
+    opened: OpenNetwork[FeatureNetwork], batches: Iterator[np.ndarray], batch_size: int, settings: DistanceSettings
 ) -> tuple[Features, str]:
     """Return the features of clips, and the sha256 of their pixels; all processes call it."""
     wanted = settings.wants_probabilities
@@ -137,7 +146,9 @@ def compute_features(
     return Features(by_clip(extraction.features), probabilities), extraction.clips_sha256
 
 
-def compute_real(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet, batch_size: int) -> RealFeatures:
+def compute_real(
+    opened: OpenNetwork[FeatureNetwork], real: RealSet, others: RealSet, train: RealSet, batch_size: int
+) -> RealFeatures:
     """Return the features of real clips and of controls, from the cache where they are in it; all processes call it.
 
     Args:
@@ -176,7 +187,7 @@ def keep(clips: np.ndarray) -> np.ndarray:
     return clips
 
 
-def make_key(opened: OpenNetwork, real: RealSet, others: RealSet, train: RealSet) -> str:
+def make_key(opened: OpenNetwork[FeatureNetwork], real: RealSet, others: RealSet, train: RealSet) -> str:
     """Return a hash of all that the features hang on."""
 
     def describe(clips: RealSet) -> dict[str, Any]:

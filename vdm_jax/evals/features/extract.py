@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import jax
@@ -70,7 +70,7 @@ def extract_features(
     if not mesh.empty:
         params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
     clips = _ClipCounter(network)
-    program = _compile(network, with_probabilities, None if mesh.empty else mesh)
+    program = make_program(network, with_probabilities, None if mesh.empty else mesh)
 
     results: list[tuple[np.ndarray, ...]] = []
     pending: tuple[tuple[jax.Array, ...], int] | None = None
@@ -171,10 +171,16 @@ def _fill_batches(batches: Iterable[np.ndarray], size: int) -> Iterator[tuple[np
 
 
 @functools.lru_cache(maxsize=8)
-def _compile(
+def make_program(
     network: FeatureNetwork, with_probabilities: bool, mesh: jax.sharding.Mesh | None
-) -> Callable[[Params, jax.Array], tuple[jax.Array, ...]]:
-    """Return the program of a network: (params, videos) -> (features,), or (features, probabilities)."""
+) -> jax.stages.Wrapped:
+    """Return the jitted program of a network: (params, videos) -> (features,), or (features, probabilities).
+
+    Args:
+      network: What is computed.
+      with_probabilities: Whether to return the probabilities of its classes, too.
+      mesh: The devices, over which videos are split and params are not; None for one device.
+    """
 
     def compute(params: Params, videos: jax.Array) -> tuple[jax.Array, ...]:
         outputs = network.outputs(params, videos)

@@ -27,6 +27,21 @@ class Outputs(NamedTuple):
 
 
 @dataclass(frozen=True)
+class FeatureProgram:
+    """What a protocol runs on the devices for each batch of samples.
+
+    Attributes:
+      network: Whose features.
+      frames: Of each sample, those that it looks at.
+      with_probabilities: Whether the probabilities of the network's classes are wanted, too.
+    """
+
+    network: 'FeatureNetwork'
+    frames: int
+    with_probabilities: bool = False
+
+
+@dataclass(frozen=True)
 class FeatureNetwork(Ranged, where='features'):
     """A network of features, as a config: its functions are pure, of parameters and videos.
 

@@ -1,15 +1,35 @@
-"""A network of features with its weights, for protocols: they name it, and whoever runs them opens it."""
+"""A network that judges, with its weights: protocols name it, and whoever runs them opens it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from vdm_jax.codecs.lpips import ALEXNET, Backbone
 from vdm_jax.errors import UserError
 from vdm_jax.evals.features.network import FeatureNetwork
 
 
 @dataclass(frozen=True)
-class OpenNetwork:
+class LPIPS:
+    """LPIPS, of whichever backbone its weights are.
+
+    name: What messages and scores call it.
+    weights: The name in pretrained.SOURCES of those who publish its weights.
+
+    Attributes:
+      backbone: Whose features are compared.
+    """
+
+    name: ClassVar[str] = 'lpips'
+    weights: ClassVar[str] = 'lpips'
+
+    backbone: Backbone = ALEXNET
+
+
+Network = TypeVar('Network', FeatureNetwork, LPIPS)
+
+
+@dataclass(frozen=True)
+class OpenNetwork(Generic[Network]):
     """A network that is ready to use.
 
     Attributes:
@@ -19,22 +39,23 @@ class OpenNetwork:
       sha256: Of their file.
     """
 
-    network: FeatureNetwork
+    network: Network
     params: Any = field(repr=False)
     weights: str
     sha256: str
 
 
-# Opens a network: (its config, the name or file of its weights, None for the published ones) -> the same with weights.
-OpenWeights = Callable[[FeatureNetwork, str | None], OpenNetwork]
+class OpenWeights(Protocol):
+    """Opens a network: (its config, name or file of its weights, None for the published ones) -> it with weights."""
+
+    def __call__(self, network: Network, weights: str | None) -> OpenNetwork[Network]: ...
 
 
-def no_weights(network: FeatureNetwork, weights: str | None) -> OpenNetwork:
+def no_weights(network: Network, weights: str | None) -> OpenNetwork[Network]:
     """Refuse: where nobody says how weights are read there are none.
 
     Raises:
       UserError: Always.
     """
-    raise UserError(
-        f'config.evaluate.protocol.weights: those of {network.name} ({weights or network.weights}) are not at hand here'
-    )
+    name = weights or network.weights
+    raise UserError(f'config.evaluate.protocol: no weights of {network.name} ({name}) are at hand here')
