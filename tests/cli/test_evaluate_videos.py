@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.evals.feature_distance.small import make_clips, open_small
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import cli
 from vdm_jax.errors import Failure
 from vdm_jax.evals import runner
 from vdm_jax.evals.feature_distance.protocol import SAME
 from vdm_jax.experiment import feature_networks
 
+ROOT = Path(__file__).parents[2]
 EVALUATE = '--config.evaluate.'
 PROTOCOL = f'{EVALUATE}protocol.'
 
@@ -302,3 +305,14 @@ def test_a_killed_evaluation_goes_on(tmp_path, clips, number):
     fresh = subprocess.run([*command, 'fast', *argv], capture_output=True, text=True, check=True)
     assert runner.read(fresh.stdout.strip().splitlines()[-1]).to_json()['figures'] == score.to_json()['figures']
     assert [path.suffix for path in (tmp_path / 'out').iterdir()] == ['.json']
+
+
+@pytest.mark.weights
+@needs_clips
+def test_a_distorted_video_is_as_far_as_the_guide_says(tmp_path, capsys, real_weights):
+    pair = f'--real={CLIPS / "carphone.mp4"}', f'--fake={CLIPS / "carphone_distorted.mp4"}'
+    weights = f'{PROTOCOL}weights={real_weights("i3d")}'
+    code, out, err = evaluate(tmp_path, capsys, *pair, weights, f'{PROTOCOL}controls=False', f'{PROTOCOL}rounds=0')
+    assert code == 0, err
+    assert read_score(out).figures['samples']['frechet'] == pytest.approx(1436.98, rel=1e-3)
+    assert '1436.97' in (ROOT / 'docs' / 'evaluation.md').read_text()
