@@ -77,7 +77,7 @@ MAY = {
 }
 STRANGERS = {
     'diffusion': {'jax', 'numpy'},
-    'data': {'numpy', 'grain', 'av', 'PIL', 'tensorflow_datasets', 'array_record', 'msgpack', 'pyarrow'},
+    'data': {'numpy', 'grain', 'av', 'PIL', 'tensorflow_datasets', 'array_record', 'msgpack', 'pyarrow', 'safetensors'},
 }
 FORBIDDEN = {'torch', 'tensorflow'}
 READS_TORCH = 'pretrained.files'  # PyTorch's own checkpoints, with the extra that brings it

@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.evals.feature_distance.small import make_clips, open_small
+from tests.shared_data import CLIPS, needs_clips
 from vdm_jax import cli
 from vdm_jax.errors import Failure
 from vdm_jax.evals import runner
 from vdm_jax.evals.feature_distance.protocol import SAME
 from vdm_jax.experiment import feature_networks
 
+ROOT = Path(__file__).parents[2]
 EVALUATE = '--config.evaluate.'
 PROTOCOL = f'{EVALUATE}protocol.'
 
@@ -157,7 +160,8 @@ MISTAKES = {
     'codec': (['--real=real', '--fake=fake', '--allow-other-codec'], '--allow-other-codec is of samples of a run'),
     'data': (['--real=real', '--fake=fake', '--config.data.frames=3'], '--config.data.frames=3: there is no run'),
     'protocol': (['--real=real', '--fake=fake', '--protocol=nope'], '--protocol=nope: want one of'),
-    'usual': (['--real=real', '--fake=fake', '--protocol=usual'], 'of videos without a run none is'),
+    'usual': (['--real=real', '--fake=fake', '--protocol=usual'], '--protocol=usual: is chosen by the data of a run'),
+    'suite': (['--real=real', '--fake=fake', '--protocol=physics'], '--protocol=physics: is chosen by the data'),
     'balls': (['--real=real', '--fake=fake', '--protocol=ball_physics'], 'scores samples of a run alone'),
     'size': (['--real=real', '--fake=fake', '--size=0'], '--size=0: want a whole number from 1 to 16384'),
     'text size': (['--real=real', '--fake=fake', '--size=3x'], '--size=3x: want'),
@@ -171,10 +175,13 @@ MISTAKES = {
         '--fake=fake: 6 clips; the protocol wants 7',
     ),
     'few real': (['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}real=9'], 'wants 9 real clips; found 8'),
-    'one fake': (['--real=real', '--fake=one', FRAMES], 'frechet wants 2 samples or more, for a covariance; found 1'),
+    'one fake': (
+        ['--real=real', '--fake=one', FRAMES],
+        'distances=frechet: wants 2 samples or more, for a covariance; found 1',
+    ),
     'one real': (
         ['--real=one', '--fake=fake', FRAMES],
-        'frechet wants 2 real clips or more, for',
+        'distances=frechet: wants 2 real clips or more, for',
     ),
     'short': (
         ['--real=real', '--fake=short', FRAMES],
@@ -187,10 +194,13 @@ MISTAKES = {
     'both kinds': (['--real=real', '--fake=f', FRAMES], '--fake=f holds features, --real=real does not'),
     'both other kinds': (['--real=f', '--fake=fake', FRAMES], '--real=f holds features, --fake=fake does not'),
     'widths': (['--real=f', '--fake=f6'], 'real features are 4 wide, fake ones 6'),
-    'one row': (['--real=f', '--fake=f1'], 'frechet wants 2 samples or more, for a covariance; found 1'),
+    'one row': (['--real=f', '--fake=f1'], 'distances=frechet: wants 2 samples or more, for a covariance; found 1'),
     'nan': (['--real=f', '--fake=nan'], 'row 0 has values that are not finite'),
-    'kid': (['--real=f', '--fake=g', f'{PROTOCOL}distances=kid'], 'kid wants 1000 samples or more'),
-    'classes': (['--real=f', '--fake=g', f'{PROTOCOL}distances=inception_score'], 'is of probabilities of classes'),
+    'kid': (['--real=f', '--fake=g', f'{PROTOCOL}distances=kid'], 'distances=kid: wants 1000 samples or more'),
+    'classes': (
+        ['--real=f', '--fake=g', f'{PROTOCOL}distances=inception_score'],
+        'distances=inception_score: wants probabilities',
+    ),
     'size of features': (['--real=f', '--fake=g', '--size=8'], '--size=8: features have no frames'),
     'protocol of features': (['--real=f', '--fake=g', '--protocol=temporal'], 'want feature_distance'),
     'published of features': (['--real=f', '--fake=g', '--protocol=kvd2048_16f'], 'want feature_distance'),
@@ -204,11 +214,11 @@ MISTAKES = {
     'absent weights': (['--real=real', '--fake=fake', FRAMES], 'weights=i3d: these weights are not here yet'),
     'own weights': (
         ['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}features=inception'],
-        'weights=fid_inception: ',
+        'weights=inception_fid: is in no registry; take https://',
     ),
     'c3d': (
         ['--real=real', '--fake=fake', FRAMES, f'{PROTOCOL}features=c3d'],
-        'weights: those of c3d are in no registry; want the path of a file',
+        'weights=c3d: is in no registry; take https://',
     ),
 }
 
@@ -295,3 +305,14 @@ def test_a_killed_evaluation_goes_on(tmp_path, clips, number):
     fresh = subprocess.run([*command, 'fast', *argv], capture_output=True, text=True, check=True)
     assert runner.read(fresh.stdout.strip().splitlines()[-1]).to_json()['figures'] == score.to_json()['figures']
     assert [path.suffix for path in (tmp_path / 'out').iterdir()] == ['.json']
+
+
+@pytest.mark.weights
+@needs_clips
+def test_a_distorted_video_is_as_far_as_the_guide_says(tmp_path, capsys, real_weights):
+    pair = f'--real={CLIPS / "carphone.mp4"}', f'--fake={CLIPS / "carphone_distorted.mp4"}'
+    weights = f'{PROTOCOL}weights={real_weights("i3d")}'
+    code, out, err = evaluate(tmp_path, capsys, *pair, weights, f'{PROTOCOL}controls=False', f'{PROTOCOL}rounds=0')
+    assert code == 0, err
+    assert read_score(out).figures['samples']['frechet'] == pytest.approx(1436.98, rel=1e-3)
+    assert '1436.97' in (ROOT / 'docs' / 'evaluation.md').read_text()

@@ -61,7 +61,11 @@ def test_an_annotated_argument_of_an_experiment_is_a_size():
         parse_arg('pixels=64x96', pixels=64)
 
 
-@pytest.mark.parametrize('name', [name for name in SOURCES if name not in ('bucketed', 'joint_images', 'mixture')])
+# Made of other sources, or of square pictures alone.
+OTHERS = ('bucketed', 'joint_images', 'mixture', 'phyworld')
+
+
+@pytest.mark.parametrize('name', [name for name in SOURCES if name not in OTHERS])
 def test_every_source_of_its_own_keeps_a_square_as_a_number(name):
     """What stands in the config.json of old runs, and in the identity of their clips, is what is read and kept."""
     usual = SOURCES[name]()

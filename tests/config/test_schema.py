@@ -162,7 +162,7 @@ def test_another_source_on_the_command_line_drops_the_file_s_keys():
         ('optim.learning_rate=0', ('config.optim',)),
         ('data.source=joint_images', ('config.data.clips: not set',)),
         ('evaluate.protocol=fvd', ('config.evaluate.protocol.name=fvd', 'ball_physics', 'usual')),
-        ('evaluate.protocol.bar=1', ('config.evaluate.protocol.bar', 'name=usual has none', 'frame_prediction can')),
+        ('evaluate.protocol.bar=1', ('config.evaluate.protocol.bar', 'name=usual has none', 'frame_prediction')),
         ('evaluate.protocol.bars=1', ('config.evaluate.protocol.bars: no such key; name=usual has none',)),
     ],
 )

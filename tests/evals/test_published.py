@@ -83,7 +83,7 @@ def test_of_videos_the_beginning_counts_where_their_number_is_published(name):
 def test_too_few_real_clips_are_said_with_both_numbers(name, tmp_path):
     reader = open_clips(tmp_path / 'real.npy', make_clips(3, shape=(16, 8, 8, 3)))
     wanted = SETTINGS[name]['real']
-    with pytest.raises(UserError, match=f'the protocol wants {wanted} real clips; found 3'):
+    with pytest.raises(UserError, match=f'wants {wanted} real clips; found 3'):
         runner.evaluate(PUBLISHED[name](), draw_array(()), reader, reader, EvaluateConfig(), {})
 
 

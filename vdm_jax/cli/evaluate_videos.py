@@ -84,8 +84,8 @@ def read_config(args: argparse.Namespace, assignments: list[str]) -> tuple['Eval
       UserError: Another key is set, or one is out of range.
     """
     from vdm_jax.config.experiment_file import override
-    from vdm_jax.config.schema import to_dataclass
-    from vdm_jax.evals.protocol import EvaluateConfig, Protocol
+    from vdm_jax.config.schema import to_dataclass, to_dict
+    from vdm_jax.evals.protocol import EvaluateConfig, Protocol, ProtocolConfig
     from vdm_jax.experiment.registry import CHOICES
 
     for assignment in assignments:
@@ -97,7 +97,8 @@ def read_config(args: argparse.Namespace, assignments: list[str]) -> tuple['Eval
         groups['evaluate']['batch_size'] = args.batch_size
     config = to_dataclass(EvaluateConfig, override(groups, assignments)['evaluate'], CHOICES, 'config.evaluate')
     if not isinstance(config.protocol, Protocol):
-        raise UserError('config.evaluate.protocol=usual: of videos without a run none is; want its name')
+        name = to_dict(config.protocol, CHOICES, ProtocolConfig)['name']
+        raise UserError(f'--protocol={name}: is chosen by the data of a run; of videos without one want its name')
     return config, config.protocol
 
 

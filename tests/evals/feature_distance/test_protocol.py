@@ -118,14 +118,14 @@ def test_two_or_three_real_clips_have_no_halves(tmp_path, count):
 
 
 @pytest.mark.parametrize('keys, config, message', [
-    ({}, {'samples': 1}, 'frechet wants 2 samples or more, for a covariance; found 1'),
-    ({}, {'real': 1}, 'frechet wants 2 real clips or more, for a covariance; found 1'),
-    ({'distances': ('frechet', 'kid')}, {}, 'kid wants 1000 samples or more, for a subset of 1000; found 12'),
-    ({'distances': ('precision_recall',)}, {'real': 3}, 'precision_recall wants 4 real clips or more'),
-    ({'distances': ('inception_score',)}, {'samples': 9}, 'inception_score wants 10 samples or more'),
-    ({'real': 11}, {}, 'the protocol wants 11 real clips; found 10'),
-    ({'frames': 10}, {}, 'the protocol wants 10 frames, 10 of a video; found 9'),
-    ({'frames': 5, 'stride': 3}, {}, 'the protocol wants 5 frames at stride 3, 13 of a video; found 9'),
+    ({}, {'samples': 1}, 'distances=frechet: wants 2 samples or more, for a covariance; found 1'),
+    ({}, {'real': 1}, 'distances=frechet: wants 2 real clips or more, for a covariance; found 1'),
+    ({'distances': ('frechet', 'kid')}, {}, 'distances=kid: wants 1000 samples or more, for .*; found 12'),
+    ({'distances': ('precision_recall',)}, {'real': 3}, 'distances=precision_recall: wants 4 real clips or more'),
+    ({'distances': ('inception_score',)}, {'samples': 9}, 'distances=inception_score: wants 10 samples or more'),
+    ({'real': 11}, {}, 'wants 11 real clips; found 10'),
+    ({'frames': 10}, {}, 'config.data.frames=9: want 10, 10 of a video'),
+    ({'frames': 5, 'stride': 3}, {}, 'config.data.frames=9: want 5 at stride 3, 13 of a video'),
 ])  # fmt: skip
 def test_too_little_is_said_with_both_numbers_before_a_network_runs(reader, keys, config, message, monkeypatch):
     def never(*args, **options):
@@ -152,16 +152,16 @@ def test_settings_that_contradict_each_other_are_refused(keys, message):
 
 
 def test_weights_are_asked_for_by_the_network_s_own_name_or_the_user_s(reader):
-    asked = []
+    names_of_weights = []
 
     def open_weights(network, weights):
-        asked.append((network.name, network.resize, weights))
+        names_of_weights.append((network.name, network.resize, weights))
         return open_small(network, weights)
 
     score(FeatureDistance(resize='tf_legacy'), reader, make_clips(12), open_weights=open_weights)
     score(FeatureDistance(weights='my.safetensors'), reader, make_clips(12), open_weights=open_weights)
-    assert asked == [('i3d', 'tf_legacy', None), ('i3d', 'half_pixel', 'my.safetensors')]
-    with pytest.raises(UserError, match=r'i3d: no weights \(i3d\) are at hand here'):
+    assert names_of_weights == [('i3d', 'tf_legacy', None), ('i3d', 'half_pixel', 'my.safetensors')]
+    with pytest.raises(UserError, match=r'no weights of i3d \(i3d\) are at hand here'):
         runner.evaluate(FeatureDistance(), draw_array(make_clips(12)), reader, reader, CONFIG, {})
 
 

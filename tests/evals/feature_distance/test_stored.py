@@ -40,14 +40,16 @@ def test_inception_score_is_of_probabilities():
         FeatureDistance(distances=('inception_score',), rounds=0), make(), make(4000, probabilities=classes)
     )
     assert result.figures['samples']['inception_score'] == pytest.approx(4, rel=0.01)
-    with pytest.raises(UserError, match='inception_score is of probabilities of classes; found features alone'):
+    with pytest.raises(
+        UserError, match='distances=inception_score: wants probabilities of classes; found features alone'
+    ):
         score_stored(FeatureDistance(distances=('inception_score',)), make(), make())
 
 
 @pytest.mark.parametrize('real, fake, message', [
     ({}, {'width': 6}, '5 wide, fake ones 6'),
-    ({}, {'count': 1}, 'frechet wants 2 samples or more, for a covariance; found 1'),
-    ({'count': 1}, {}, 'frechet wants 2 real clips or more, for a covariance; found 1'),
+    ({}, {'count': 1}, 'distances=frechet: wants 2 samples or more, for a covariance; found 1'),
+    ({'count': 1}, {}, 'distances=frechet: wants 2 real clips or more, for a covariance; found 1'),
 ])  # fmt: skip
 def test_what_has_no_distance_is_one_line(real, fake, message):
     with pytest.raises(UserError, match=message):

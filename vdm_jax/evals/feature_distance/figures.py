@@ -11,7 +11,7 @@ from vdm_jax.evals.distances.moments import Moments, centre_rows
 from vdm_jax.evals.distances.sample_size import sample_size_floor
 from vdm_jax.evals.distances.table import Distance
 from vdm_jax.evals.feature_distance.real import Features
-from vdm_jax.evals.feature_distance.settings import DistanceSettings
+from vdm_jax.evals.feature_distance.settings import KEY, DistanceSettings
 
 WIDE = 1000  # features, beyond which a round of the bootstrap takes a second
 ROUNDS_OF_WIDE = 20
@@ -25,7 +25,7 @@ def rows_of(distance: Distance, features: Features) -> np.ndarray:
     """
     values = features.features if distance.needs_real else features.probabilities
     if values is None:
-        raise UserError('inception_score is of probabilities of classes; found features alone')
+        raise UserError(f'{KEY}.distances=inception_score: wants probabilities of classes; found features alone')
     return values.reshape(-1, values.shape[-1])
 
 
@@ -70,7 +70,8 @@ def check_enough(name: str, distance: Distance, count: int, called: str) -> None
       UserError: There are too few; says how many are needed.
     """
     if count < distance.num_needed:
-        raise UserError(f'{name} wants {distance.num_needed} {called} or more, for {distance.reason}; found {count}')
+        wanted = f'{distance.num_needed} {called} or more, for {distance.reason}'
+        raise UserError(f'{KEY}.distances={name}: wants {wanted}; found {count}')
 
 
 def measure_intervals(

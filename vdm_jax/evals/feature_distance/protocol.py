@@ -28,7 +28,7 @@ from vdm_jax.evals.feature_distance.real import (
     cut_frames,
     digest_arrays,
 )
-from vdm_jax.evals.feature_distance.settings import DistanceSettings
+from vdm_jax.evals.feature_distance.settings import KEY, DistanceSettings
 from vdm_jax.evals.features.network import FeatureProgram
 from vdm_jax.evals.features.opened import OpenWeights, no_weights
 from vdm_jax.evals.judge import Judge, Rows
@@ -148,7 +148,7 @@ class FeatureJudge(Judge):
         wanted = self._settings.real or min(self._config.real, there)
         if wanted > there:
             of_split = '' if self._split == 'all' else f' of the {self._split} split'
-            raise UserError(f'the protocol wants {wanted} real clips; found {there}{of_split}')
+            raise UserError(f'{KEY}: wants {wanted} real clips; found {there}{of_split}')
         if self._settings.context:
             # Samples go on from the first ones, in the order of the data.
             return np.asarray(self._clips.order(wanted, shuffle=False).ids(0))
@@ -168,12 +168,12 @@ class FeatureJudge(Judge):
         """Check that clips are large enough, and enough for each distance, before any is computed.
 
         Raises:
-          UserError: They are too small, or too few.
+          UserError: They are too small, too short, or too few.
         """
         height, width = self._reader.shape[1:3]
         if self._settings.pixels and min(height, width) < WINDOW:
-            raise UserError(f'SSIM wants frames of {WINDOW} pixels or more a side; found {height}x{width}')
-        frames = self._settings.frames or len(range(0, self._reader.shape[0], self._settings.stride))
+            raise UserError(f'{KEY}: SSIM wants frames of {WINDOW} pixels or more a side; found {height}x{width}')
+        frames = count_frames(self._reader.shape[0], self._settings)
         rows = self._settings.network.rows_per_clip(frames)
         num_sampled = len(self._numbers) if self._settings.by_trajectory else len(self.labels)
         for name, distance in self._settings.make_distances().items():

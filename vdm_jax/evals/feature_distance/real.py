@@ -117,10 +117,7 @@ def count_frames(frames: int, settings: DistanceSettings) -> int:
         return -(-frames // settings.stride)
     if frames < settings.span:
         stride = f' at stride {settings.stride}' if settings.stride > 1 else ''
-        raise UserError(
-            f'the protocol wants {settings.frames} frames{stride}, {settings.span} of a video; found {frames} '
-            '(config.data.frames)'
-        )
+        raise UserError(f'config.data.frames={frames}: want {settings.frames}{stride}, {settings.span} of a video')
     return settings.frames
 
 

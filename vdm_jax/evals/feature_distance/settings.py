@@ -15,11 +15,12 @@ from vdm_jax.evals.features.network import FeatureNetwork
 from vdm_jax.evals.features.resize import Resize
 from vdm_jax.evals.features.table import NETWORKS
 
+KEY = 'config.evaluate.protocol'
 DistanceName = Annotated[str, OneOf(DISTANCES)]
 
 
 @dataclass(frozen=True)
-class DistanceSettings(Ranged, where='config.evaluate.protocol'):
+class DistanceSettings(Ranged, where=KEY):
     """Which clips are compared, by which features, and how.
 
     Attributes:
@@ -61,14 +62,13 @@ class DistanceSettings(Ranged, where='config.evaluate.protocol'):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        key = 'config.evaluate.protocol'
         if not self.context and (self.per_clip > 1 or self.by_trajectory or self.pixels):
-            raise UserError(f'{key}.context=0: several samples of a clip, and its truth, want context frames of it')
+            raise UserError(f'{KEY}.context=0: several samples of a clip, and its truth, want context frames of it')
         if self.context and (self.stride > 1 or self.clips == 'random'):
             other = f'stride={self.stride}' if self.stride > 1 else 'clips=random'
-            raise UserError(f'{key}.{other}: where {key}.context is not 0 want stride=1 and clips=fixed')
+            raise UserError(f'{KEY}.{other}: where {KEY}.context is not 0 want stride=1 and clips=fixed')
         if self.frames is not None and self.frames <= self.context:
-            raise UserError(f'{key}.frames={self.frames}: want more than the {self.context} of {key}.context')
+            raise UserError(f'{KEY}.frames={self.frames}: want more than the {self.context} of {KEY}.context')
 
     @property
     def network(self) -> FeatureNetwork:
@@ -79,16 +79,16 @@ class DistanceSettings(Ranged, where='config.evaluate.protocol'):
 
     def make_distances(self) -> dict[str, Distance]:
         """Return the distances by their names."""
-        made: dict[str, Distance] = {}
+        distances: dict[str, Distance] = {}
         for name in self.distances:
             if name == 'frechet':
-                made[name] = Frechet(self.divisor, self.root)
+                distances[name] = Frechet(self.divisor, self.root)
             elif name == 'inception_score':
                 # Of probabilities, which a network of features gives beside them.
-                made[name] = InceptionScore(values='probabilities')
+                distances[name] = InceptionScore(values='probabilities')
             else:
-                made[name] = DISTANCES[name]()
-        return made
+                distances[name] = DISTANCES[name]()
+        return distances
 
     @property
     def wants_probabilities(self) -> bool:

@@ -57,4 +57,5 @@ def no_weights(network: Network, weights: str | None) -> OpenNetwork[Network]:
     Raises:
       UserError: Always.
     """
-    raise UserError(f'{network.name}: no weights ({weights}) are at hand here')
+    name = weights or network.weights
+    raise UserError(f'config.evaluate.protocol: no weights of {network.name} ({name}) are at hand here')
