@@ -121,7 +121,7 @@ def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scor
     evaluate = runner.evaluate
     drawn = []
 
-    def watched(protocol, draw, *args):
+    def evaluate_and_kill(protocol, draw, *args):
         *others, after_batch = args
 
         def counting(labels, conditions_of, first):
@@ -135,7 +135,7 @@ def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scor
 
         return evaluate(protocol, counting, *others, killing)
 
-    monkeypatch.setattr(runner, 'evaluate', watched)
+    monkeypatch.setattr(runner, 'evaluate', evaluate_and_kill)
     with pytest.raises(Killed):
         loop.train_run(run, tmp_path)
     assert len(list((tmp_path / 'evals').glob('.partial*/rows_*.npz'))) == batch
@@ -151,11 +151,11 @@ def only_from(step):
     """loop.batches, which must not begin before a step."""
     inner = loop.batches
 
-    def checked(reader, order, start, *args):
+    def check_start(reader, order, start, *args):
         assert start == step
         return inner(reader, order, start, *args)
 
-    return checked
+    return check_start
 
 
 def score_once(run, place):
