@@ -12,6 +12,7 @@ import pytest
 
 from tests import one_device
 from tests.imports import ROOT
+from tests.train.fake_store import FakeStore
 from tests.train.metrics_file import curve, lines_in
 from tests.train.processes import ENDURANCE, Processes
 from tests.train.small_run import prints
@@ -114,7 +115,7 @@ class Killed(BaseException):
     """Stands for kill -9, as far as what is on the disk goes."""
 
 
-@pytest.mark.parametrize('batch', [1, 2])
+@pytest.mark.parametrize('batch', [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_killed_amid_a_score_ends_in_the_same_bits_and_figures(batch, scored_run, tmp_path, monkeypatch):
     run, place = scored_run
     monkeypatch.setattr(partial, 'SECONDS', 0.0)
@@ -198,6 +199,15 @@ def test_a_network_of_context_frames_goes_on_from_those_of_held_out_clips(tmp_pa
     score = score_once(make_run(*SCORED, *[f'--config.{each}' for each in predicts]), tmp_path)
     assert score['samples'] == 16 and score['context'] == 1
     assert curve(tmp_path, 'evaluate/mse') == {4: score['figures']['one sample']['mse']}
+
+
+@pytest.mark.slow
+def test_a_run_in_a_store_has_its_scores_there(scored_run):
+    run, place = scored_run
+    assert loop.train_run(run, 'fake://bucket/scored')
+    stored = {name.rpartition('/')[2]: FakeStore.objects[name] for name in FakeStore.objects if '/evals/' in name}
+    figures = [json.loads(content)['figures'] for _, content in sorted(stored.items())]
+    assert figures == [answer['figures'] for answer in answers_in(place)]
 
 
 @pytest.mark.slow
