@@ -18,7 +18,7 @@ from vdm_jax.data.pipeline import batches
 from vdm_jax.errors import Failure, NotFinite, UserError
 from vdm_jax.parallel import processes
 from vdm_jax.train import lock
-from vdm_jax.train.best import SCORE, check_score, parse_rule
+from vdm_jax.train.best import SCORE, RuleError, check_score, parse_rule
 from vdm_jax.train.checkpoint import Checkpoints
 from vdm_jax.train.evaluation import Evaluation, StopRequested
 from vdm_jax.train.finite import Budget, NonFiniteError, advise
@@ -262,8 +262,8 @@ def look(
         except StopRequested:
             looks.is_left = True
         except Exception as error:
-            # What one process alone meets leaves the others waiting in the evaluation: they could not save.
-            is_met_by_all = isinstance(error, (NotFinite, UserError)) or jax.process_count() == 1
+            # What one process alone meets leaves the others waiting in the evaluation: they could not save with it.
+            is_met_by_all = isinstance(error, (NotFinite, RuleError)) or jax.process_count() == 1
             if not is_met_by_all:
                 raise
             looks.failure = error
